@@ -1,0 +1,38 @@
+# make demo   analyse the example video      make test   run every test
+# make check  style, types, layers           make bench  speed against the libraries' own limit
+.PHONY: demo test check bench clean
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+PIP := $(PYTHON) -m pip --quiet --disable-pip-version-check
+export PIP_NO_COMPILE = 1
+
+$(VENV)/bin/python:
+	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "moppet needs python3 >= 3.11, this is %d.%d" % sys.version_info[:2])'
+	python3 -m venv $(VENV)
+
+$(VENV)/.base: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) install --no-compile -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt $(VENV)/.base
+	$(PIP) install --no-compile -c constraints.txt torch
+	$(PIP) install --no-compile -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(VENV)/.base
+	$(VENV)/bin/moppet analyze examples/child.mp4 -o demo
+
+test: $(VENV)/.dev
+	$(PYTHON) -m pytest
+
+check: $(VENV)/.dev
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(PYTHON) -m pytest tests/test_layers.py
+
+bench: $(VENV)/.dev
+	$(PYTHON) benchmarks/speed.py
+
+clean:
+	rm -rf $(VENV) demo build dist src/*.egg-info

@@ -1,0 +1,286 @@
+"""From a recording to a timeline: `analyze` for files, `stream` for apps."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from moppet.infer.catalogue import load_model
+from moppet.infer.detect import load_detector
+from moppet.infer.reader import FaceReader, ReaderSettings, resumed_tracks
+from moppet.media import MediaInfo, file_sha256, probe, read_frames
+from moppet.timeline import (
+    CausalSmoother,
+    Journal,
+    RawRow,
+    Timeline,
+    TimelineSettings,
+    build_timeline,
+    live_rows,
+    read_journal,
+)
+from moppet.values import Frame, UsageError
+
+_CHUNK_S: Final = 0.5
+_CHUNK_FRAMES: Final = 64
+_CHUNK_BYTES: Final = 160_000_000
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What an analysis does; kept in the timeline's metadata.
+
+    model: a bundled model's name or a model folder. detector: a name in DETECTORS;
+    detector_model: its model file, where it needs one.
+    every: only frames whose number is a multiple of it are analysed.
+    start_s, end_s: only this part of the recording; None for its ends.
+    detect_every_frame: search every frame instead of following faces between searches.
+    min_face_px: smallest face looked for; None lets the detector choose.
+    timeline: smoothing, thresholds and episodes.
+    """
+
+    model: str = "default"
+    detector: str = "mtcnn"
+    detector_model: str | None = None
+    every: int = 1
+    start_s: float | None = None
+    end_s: float | None = None
+    detect_every_frame: bool = False
+    min_face_px: float | None = None
+    timeline: TimelineSettings = field(default_factory=TimelineSettings)
+
+    def __post_init__(self) -> None:
+        if self.every < 1:
+            raise UsageError(f"every must be at least 1, got {self.every}.")
+        if self.min_face_px is not None and self.min_face_px < 12:
+            raise UsageError(f"min_face_px must be at least 12, got {self.min_face_px}.")
+        start, end = self.start_s or 0.0, self.end_s if self.end_s is not None else math.inf
+        if start < 0 or end <= start:
+            raise UsageError(
+                f"start and end must be 0 or more and in order, got {self.start_s}, {self.end_s}."
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings as plain values."""
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far an analysis is.
+
+    frames: rows of the recording that are done; total: how many are expected, None if unknown.
+    time_s: position in the recording; duration_s: its length, NaN if unknown.
+    """
+
+    frames: int
+    total: int | None
+    time_s: float
+    duration_s: float
+
+
+class Analysis:
+    """One recording's analysis, which may be stopped and gone on with.
+
+    journal: where rows are kept as they come; None keeps them in memory alone.
+    resume: go on from the journal if it is there; it must be of the same source and settings.
+    Raises MediaError, ModelError or UsageError if source, model or settings cannot be used.
+    """
+
+    def __init__(
+        self,
+        source: str | Path,
+        settings: Settings,
+        *,
+        journal: Path | None = None,
+        resume: bool = False,
+    ) -> None:
+        self.source = source
+        self.settings = settings
+        self.info: MediaInfo = probe(source)
+        self.model = load_model(settings.model)
+        detector_model = Path(settings.detector_model) if settings.detector_model else None
+        self._detector = load_detector(
+            settings.detector, model_path=detector_model, min_face_px=settings.min_face_px
+        )
+        live = self.info.kind == "camera"
+        self._sha256 = None if live else file_sha256(source)
+        self._rows: list[RawRow] = []
+        self._complete = False
+        self._journal: Journal | None = None
+        if journal is not None:
+            self._open_journal(journal, resume and journal.is_file())
+
+    def _open_journal(self, path: Path, resume: bool) -> None:
+        header = {
+            "source_sha256": self._sha256,
+            "model_sha256": self.model.sha256,
+            "settings": self.settings.to_dict(),
+        }
+        self._journal = Journal(path, self.model.names, header, resume=resume)
+        if resume:
+            self._rows = read_journal(path)
+
+    def run(self, progress: Callable[[Progress], None] | None = None) -> Timeline:
+        """Analyse what is left of the recording and return the whole timeline."""
+        settings = self.settings
+        reader = FaceReader(self._detector, self.model, _reader_settings(settings))
+        start_s = settings.start_s
+        if self._rows:
+            reader.tracks = resumed_tracks(self._rows, settings.timeline.max_gap_s)
+            ids = [row["face_id"] for row in self._rows if row.get("face_id") is not None]
+            reader.next_id = 1 + max((i for i in ids if i is not None), default=-1)
+            start_s = math.nextafter(self._rows[-1]["time_s"], math.inf)
+        frames = read_frames(
+            self.source, every=settings.every, start_s=start_s, end_s=settings.end_s
+        )
+        try:
+            for chunk in _chunks(frames):
+                rows = reader.read(chunk)
+                self._rows += rows
+                if self._journal is not None:
+                    self._journal.append(rows)
+                if progress is not None:
+                    progress(self._progress(chunk[-1]))
+        finally:
+            frames.close()
+            if self._journal is not None:
+                self._journal.close()
+        self._complete = True
+        return self.timeline()
+
+    def timeline(self) -> Timeline:
+        """Return the timeline of the rows so far; complete or not is in its metadata."""
+        return build_timeline(
+            self._rows,
+            names=self.model.names,
+            group_of=self.model.group_of,
+            settings=self.settings.timeline,
+            metadata=self._metadata(),
+        )
+
+    def _progress(self, last: Frame) -> Progress:
+        return Progress(last.index + 1, self.info.frame_count, last.time_s, self.info.duration_s)
+
+    def _metadata(self) -> dict[str, Any]:
+        info = self.info
+        return {
+            "moppet_version": importlib.metadata.version("moppet"),
+            "model_name": self.model.name,
+            "model_sha256": self.model.sha256,
+            "detector": self.settings.detector,
+            "settings": self.settings.to_dict(),
+            "source_name": info.name,
+            "source_sha256": self._sha256,
+            "duration_s": info.duration_s,
+            "frame_count": len({row["frame"] for row in self._rows}),
+            "width": info.width,
+            "height": info.height,
+            "analysed_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "complete": self._complete,
+        }
+
+
+def analyze(
+    path: str | Path,
+    *,
+    model: str | Path = "default",
+    detector: str = "mtcnn",
+    every: int = 1,
+    progress: Callable[[Progress], None] | None = None,
+    start_s: float | None = None,
+    end_s: float | None = None,
+    detect_every_frame: bool = False,
+    detector_model: str | Path | None = None,
+    min_face_px: float | None = None,
+    timeline: TimelineSettings | None = None,
+) -> Timeline:
+    """Return what the faces in a recording said over time.
+
+    path: a video, a picture, or a folder of pictures.
+    progress: called now and then with a `Progress`. For the other arguments see `Settings`.
+    Raises MediaError, ModelError or UsageError, each with one sentence.
+    """
+    settings = Settings(
+        model=str(model),
+        detector=detector,
+        detector_model=None if detector_model is None else str(detector_model),
+        every=every,
+        start_s=start_s,
+        end_s=end_s,
+        detect_every_frame=detect_every_frame,
+        min_face_px=min_face_px,
+        timeline=timeline or TimelineSettings(),
+    )
+    return Analysis(path, settings).run(progress)
+
+
+def stream(
+    path_or_camera: str | Path,
+    *,
+    model: str | Path = "default",
+    detector: str = "mtcnn",
+    every: int = 1,
+    detector_model: str | Path | None = None,
+    min_face_px: float | None = None,
+    timeline: TimelineSettings | None = None,
+) -> Iterator[list[dict[str, Any]]]:
+    """Yield, for each frame as it comes, its timeline rows as dicts (one item a frame).
+
+    path_or_camera: a video, or "camera:0". Smoothing looks back only, so its values differ a
+    little from `analyze`'s, and a newcomer may be seen half a second late.
+    """
+    settings = timeline or TimelineSettings()
+    reader = FaceReader(
+        load_detector(
+            detector,
+            model_path=None if detector_model is None else Path(detector_model),
+            min_face_px=min_face_px,
+        ),
+        load_model(model),
+        ReaderSettings(
+            forget_after_s=settings.max_gap_s, low_quality_below=settings.low_quality_below
+        ),
+    )
+    smoother = CausalSmoother(settings)
+    names, group_of = reader.model.names, reader.model.group_of
+    frames = read_frames(path_or_camera, every=every)
+
+    def rows() -> Iterator[list[dict[str, Any]]]:
+        try:
+            for frame in frames:
+                raw = reader.read([frame], live=True)
+                yield live_rows(raw, smoother, names=names, group_of=group_of, settings=settings)
+        finally:
+            frames.close()
+
+    return rows()
+
+
+def _reader_settings(settings: Settings) -> ReaderSettings:
+    return ReaderSettings(
+        detect_every_frame=settings.detect_every_frame,
+        forget_after_s=settings.timeline.max_gap_s,
+        low_quality_below=settings.timeline.low_quality_below,
+    )
+
+
+def _chunks(frames: Iterator[Frame]) -> Iterator[list[Frame]]:
+    """Yield frames by the half second, fewer where they are large."""
+    chunk: list[Frame] = []
+    size = 0
+    for frame in frames:
+        chunk.append(frame)
+        size += 0 if frame.image is None else frame.image.nbytes
+        long = frame.time_s - chunk[0].time_s >= _CHUNK_S
+        if long or size >= _CHUNK_BYTES or len(chunk) >= _CHUNK_FRAMES:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk

@@ -1,0 +1,25 @@
+"""Timelines: smoothing, episodes, summary; Parquet, CSV and JSON; the journal of an analysis."""
+
+from moppet.timeline.episodes import Episode
+from moppet.timeline.journal import Journal, read_journal, read_journal_header
+from moppet.timeline.judge import live_rows
+from moppet.timeline.raw import RawRow
+from moppet.timeline.settings import TimelineSettings
+from moppet.timeline.smooth import CausalSmoother
+from moppet.timeline.summary import summary_lines
+from moppet.timeline.table import Timeline, build_timeline, read_timeline
+
+__all__ = [
+    "CausalSmoother",
+    "Episode",
+    "Journal",
+    "RawRow",
+    "Timeline",
+    "TimelineSettings",
+    "build_timeline",
+    "live_rows",
+    "read_journal",
+    "read_journal_header",
+    "read_timeline",
+    "summary_lines",
+]

@@ -1,0 +1,157 @@
+"""Episodes: stretches in which a face keeps one expression or group."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moppet.timeline.clock import read_clock
+from moppet.timeline.judge import poor_quality, threshold
+from moppet.timeline.schema import class_columns, numbers, present, texts
+from moppet.timeline.settings import TimelineSettings
+from moppet.timeline.smooth import TIME_TOLERANCE_S, segment_ids
+
+Kind = Literal["expression", "group"]
+KINDS: Final[tuple[Kind, ...]] = ("expression", "group")
+
+
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """A stretch of time in which one face shows one expression, or one group.
+
+    start_s, end_s, peak_s: seconds of the recording; the end is that of the last frame shown.
+    mean_probability: mean smoothed probability of the label over the episode's rows.
+    peak_s: time of the highest smoothed probability, the first if there are several.
+    n_frames: the face's rows in the episode.
+    """
+
+    face_id: int
+    kind: Kind
+    label: str
+    start_s: float
+    end_s: float
+    duration_s: float
+    mean_probability: float
+    peak_s: float
+    n_frames: int
+
+
+class FaceTrack(NamedTuple):
+    """One face's classified rows in order of time; rows: their places in the table."""
+
+    face_id: int
+    rows: NDArray[np.int64]
+    time_s: NDArray[np.float64]
+    segment: NDArray[np.int64]
+
+
+def face_tracks(table: Any, settings: TimelineSettings) -> list[FaceTrack]:
+    """Return every face's classified rows, by face_id; a new segment begins after each gap."""
+    face, time_s = numbers(table, "face_id"), numbers(table, "time_s")
+    classified = present(table, "expression")
+    tracks = []
+    for face_id in np.unique(face[classified]):
+        rows = np.flatnonzero(classified & (face == face_id))
+        rows = rows[np.argsort(time_s[rows], kind="stable")]
+        segment = segment_ids(time_s[rows], settings.max_gap_s)
+        tracks.append(FaceTrack(int(face_id), rows, time_s[rows], segment))
+    return tracks
+
+
+def label_probabilities(
+    smoothed: NDArray[np.float32], names: Sequence[str], group_of: Mapping[str, str], kind: Kind
+) -> tuple[list[str | None], NDArray[np.float32]]:
+    """Return the labels of this kind and their smoothed probabilities, (n, labels).
+
+    A group's is the sum over its classes. Classes without a group compete together as None.
+    """
+    if kind == "expression":
+        return list(names), smoothed
+    label_of = [group_of.get(name) for name in names]
+    labels = list(dict.fromkeys(label_of))
+    member = np.array([[of == label for label in labels] for of in label_of], dtype=np.float64)
+    return labels, (smoothed.astype(np.float64) @ member).astype(np.float32)
+
+
+def find_episodes(
+    table: Any,
+    names: Sequence[str],
+    group_of: Mapping[str, str],
+    settings: TimelineSettings,
+    kind: Kind | None = None,
+) -> list[Episode]:
+    """Return the episodes of a timeline by face, kind and start; kind None = both kinds.
+
+    An episode of a label starts in a row of good quality where the label has the largest smoothed
+    probability and at least `enter`. It ends where its probability falls below `leave`, where
+    another label starts, and at a gap of more than max_gap_s in the face's rows. Episodes of less
+    than min_episode_s are dropped. Those of one face and kind never overlap.
+    """
+    clock = read_clock(table, settings)
+    seconds = clock.row_seconds
+    low = np.equal(texts(table, "status"), "low_quality")
+    poor = poor_quality(low, numbers(table, "quality"), settings)
+    smoothed = class_columns(table, "s_", names)
+    found = []
+    for track in face_tracks(table, settings):
+        for one in KINDS if kind is None else (kind,):
+            labels, q = label_probabilities(smoothed[track.rows], names, group_of, one)
+            for label, first, last in _runs(q, ~poor[track.rows], track.segment, settings):
+                name = labels[label]
+                if name is not None:
+                    shown = q[first : last + 1, label].astype(np.float64)
+                    length_s = float(seconds[track.rows[last]])
+                    found.append(_episode(track, one, name, first, shown, length_s))
+    shortest = settings.min_episode_s - TIME_TOLERANCE_S
+    return [episode for episode in found if episode.duration_s >= shortest]
+
+
+def _runs(
+    q: NDArray[np.float32],
+    good: NDArray[np.bool_],
+    segment: NDArray[np.int64],
+    settings: TimelineSettings,
+) -> Iterator[tuple[int, int, int]]:
+    """Yield label, first and last row of every stretch that hysteresis keeps together."""
+    winner = q.argmax(axis=1)
+    starts = good & (q[np.arange(len(q)), winner] >= threshold(settings.enter))
+    starter = np.where(starts, winner, -1).tolist()
+    stays = (q >= threshold(settings.leave)).tolist()
+    parts = segment.tolist()
+    current, first = -1, 0
+    for row, label in enumerate(starter):
+        if current >= 0:
+            lost = parts[row] != parts[row - 1] or not stays[row][current]
+            if not lost and label in (-1, current):
+                continue
+            yield current, first, row - 1
+        current, first = label, row
+    if current >= 0:
+        yield current, first, len(starter) - 1
+
+
+def _episode(
+    track: FaceTrack,
+    kind: Kind,
+    label: str,
+    first: int,
+    shown: NDArray[np.float64],
+    length_s: float,
+) -> Episode:
+    last = first + len(shown) - 1
+    start_s, end_s = float(track.time_s[first]), float(track.time_s[last]) + length_s
+    return Episode(
+        face_id=track.face_id,
+        kind=kind,
+        label=label,
+        start_s=start_s,
+        end_s=end_s,
+        duration_s=end_s - start_s,
+        mean_probability=float(shown.mean()),
+        peak_s=float(track.time_s[first + int(shown.argmax())]),
+        n_frames=len(shown),
+    )

@@ -1,0 +1,185 @@
+"""Timeline files: Parquet, CSV with a .meta.json beside it, and JSON."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+
+from moppet.timeline.schema import names_in, table_schema
+from moppet.values import TimelineError, UsageError
+
+METADATA_KEY: Final = b"moppet"
+_NULLS: Final = ["", "NA", "NaN", "nan", "null"]
+
+
+def write_table(path: Path, table: Any, metadata: Mapping[str, Any]) -> Path:
+    """Write a conforming table in the format of the path's ending; return the path.
+
+    Each file takes the place of an older one only when it is whole. Raises UsageError for an
+    unknown ending, TimelineError if the place cannot be written.
+    """
+    writer = _WRITERS.get(path.suffix.lower())
+    if writer is None:
+        raise UsageError(
+            f"A timeline is written as {', '.join(_WRITERS)}, but {path.name!r} ends otherwise."
+        )
+    try:
+        writer(path, table, dict(metadata))
+    except OSError as error:
+        raise TimelineError(f"Cannot write {path}: {error.strerror or error}.") from error
+    return path
+
+
+def read_table(path: Path) -> tuple[Any, dict[str, Any] | None]:
+    """Return the table in a file, as it stands there, and its metadata, None if it has none.
+
+    Raises TimelineError if there is no such file or it cannot be read.
+    """
+    reader = _READERS.get(path.suffix.lower())
+    try:
+        if not path.is_file():
+            what = "a folder" if path.is_dir() else "not there"
+            raise TimelineError(f"A timeline is a file, but {path} is {what}.")
+        if reader is None:
+            raise TimelineError(
+                f"A timeline ends in {', '.join(_READERS)}, but {path.name!r} does not."
+            )
+        return reader(path)
+    except OSError as error:
+        if isinstance(error, pa.ArrowException) or error.strerror is None:
+            raise _not_one(path, error) from error
+        raise TimelineError(f"Cannot read {path}: {error.strerror}.") from error
+    except (pa.ArrowException, ValueError, KeyError, TypeError, OverflowError) as error:
+        raise _not_one(path, error) from error
+
+
+def sidecar_path(path: Path) -> Path:
+    """Return where the metadata of a CSV lies."""
+    return path.with_suffix(".meta.json")
+
+
+def _not_one(path: Path, error: Exception) -> TimelineError:
+    reason = " ".join(str(error).split()).rstrip(".")
+    return TimelineError(f"{path} is not a timeline, or is damaged: {reason}.")
+
+
+def _replace(path: Path, content: Callable[[Path], None]) -> None:
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        content(part)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _write_bytes(path: Path, data: bytes) -> None:
+    def content(part: Path) -> None:
+        part.write_bytes(data)
+
+    _replace(path, content)
+
+
+def _write_parquet(path: Path, table: Any, metadata: dict[str, Any]) -> None:
+    table = table.replace_schema_metadata({METADATA_KEY: _dump(metadata)})
+    _replace(path, lambda part: pq.write_table(table, part, compression="zstd"))
+
+
+def _read_parquet(path: Path) -> tuple[Any, dict[str, Any] | None]:
+    with path.open("rb") as file:
+        table = pq.ParquetFile(file).read()
+    raw = (table.schema.metadata or {}).get(METADATA_KEY)
+    return table, None if raw is None else _load(raw)
+
+
+def _write_csv(path: Path, table: Any, metadata: dict[str, Any]) -> None:
+    buffer = io.BytesIO()
+    pa_csv.write_csv(table, buffer)
+    _write_bytes(sidecar_path(path), _dump(metadata, indent=1))
+    _write_bytes(path, buffer.getvalue())
+
+
+def _read_csv(path: Path) -> tuple[Any, dict[str, Any] | None]:
+    sidecar = sidecar_path(path)
+    metadata = _load(sidecar.read_bytes()) if sidecar.is_file() else None
+    names = names_in(_csv_header(path)) if metadata is None else metadata["names"]
+    types = {field.name: field.type for field in table_schema(names)}
+    convert = pa_csv.ConvertOptions(
+        column_types=types,
+        null_values=_NULLS,
+        strings_can_be_null=True,
+        quoted_strings_can_be_null=False,
+        true_values=["true", "True", "TRUE", "1"],
+        false_values=["false", "False", "FALSE", "0"],
+    )
+    table = pa_csv.read_csv(path, convert_options=convert)
+    return table, metadata
+
+
+def _csv_header(path: Path) -> list[str]:
+    with pa_csv.open_csv(path) as reader:
+        return list(reader.schema.names)
+
+
+def _write_json(path: Path, table: Any, metadata: dict[str, Any]) -> None:
+    columns = {field.name: _short(table.column(field.name), field) for field in table.schema}
+    _write_bytes(path, _dump({"moppet": metadata, "columns": columns}))
+
+
+def _read_json(path: Path) -> tuple[Any, dict[str, Any] | None]:
+    content = _load(path.read_bytes())
+    columns, metadata = content["columns"], content.get("moppet")
+    names = names_in(columns) if metadata is None else metadata["names"]
+    types = {field.name: field.type for field in table_schema(names)}
+    arrays = {}
+    for name, values in columns.items():
+        try:
+            arrays[name] = pa.array(values, types.get(name))
+        except (pa.ArrowException, TypeError) as error:
+            raise ValueError(f"its column {name!r} does not fit: {error}") from error
+    return pa.table(arrays), metadata
+
+
+def _short(column: Any, field: Any) -> list[Any]:
+    """Return a column's values such that JSON needs the fewest digits that restore them."""
+    if field.type != pa.float32():
+        return list(column.to_pylist())
+    exact = column.cast(pa.float64())
+    short = column.cast(pa.string()).cast(pa.float64())
+    same = pc.equal(short.cast(pa.float32()), column)
+    return list(pc.if_else(same, short, exact).to_pylist())
+
+
+def _dump(content: Mapping[str, Any], indent: int | None = None) -> bytes:
+    separators = None if indent else (",", ":")
+    text = json.dumps(
+        content, ensure_ascii=False, allow_nan=False, indent=indent, separators=separators
+    )
+    return text.encode("utf-8")
+
+
+def _load(data: bytes) -> dict[str, Any]:
+    content = json.loads(data.decode("utf-8-sig"))
+    if not isinstance(content, dict):
+        raise ValueError("a JSON object was needed")
+    return content
+
+
+_WRITERS: Final[dict[str, Callable[[Path, Any, dict[str, Any]], None]]] = {
+    ".parquet": _write_parquet,
+    ".csv": _write_csv,
+    ".json": _write_json,
+}
+_READERS: Final[dict[str, Callable[[Path], tuple[Any, dict[str, Any] | None]]]] = {
+    ".parquet": _read_parquet,
+    ".csv": _read_csv,
+    ".json": _read_json,
+}

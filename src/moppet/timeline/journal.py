@@ -1,0 +1,169 @@
+"""The journal of an analysis: rows on disk as they come, readable after a kill."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from moppet.timeline.formats import METADATA_KEY
+from moppet.timeline.raw import RawRow, raw_columns
+from moppet.timeline.schema import FACE_FLOATS, check_names, plain
+from moppet.values import TimelineError
+
+
+class _Content(NamedTuple):
+    header: dict[str, Any]
+    names: tuple[str, ...]
+    batches: list[Any]
+    whole_bytes: int
+
+
+class Journal:
+    """An Arrow IPC stream that grows by whole batches and needs no closing to be read.
+
+    path: a file that is there is replaced, or continued with resume=True.
+    header: what makes two analyses the same (source, model, settings), as JSON keeps it.
+    With resume=True a torn last batch is cut off; TimelineError if the names or the header differ.
+    Use it as a context manager.
+    """
+
+    def __init__(
+        self,
+        path: str | PathLike[str],
+        names: Sequence[str],
+        header: Mapping[str, Any] | None = None,
+        *,
+        resume: bool = False,
+    ) -> None:
+        self.path = Path(path)
+        self._names = check_names(names)
+        content = {"names": list(self._names), "header": plain(header or {})}
+        raw = json.dumps(content, ensure_ascii=False).encode("utf-8")
+        self._schema = _schema(self._names, raw)
+        keep = _matching_bytes(self.path, content) if resume else 0
+        try:
+            self._file = self.path.open("r+b" if resume else "wb")
+        except OSError as error:
+            raise TimelineError(f"Cannot write {self.path}: {error.strerror}.") from error
+        self._file.seek(keep)
+        self._file.truncate()
+        if not keep:
+            self._put(self._schema.serialize())
+
+    def append(self, rows: Sequence[RawRow]) -> None:
+        """Put these rows on disk as one batch: after a kill all of them are there, or none.
+
+        Rows of one frame belong in one batch. A batch costs some kilobytes, so append a few
+        hundred rows at a time. Raises TimelineError for a row that fits no timeline.
+        """
+        if rows:
+            self._put(_batch(rows, self._names, self._schema).serialize())
+
+    def _put(self, message: Any) -> None:
+        try:
+            self._file.write(message)
+            self._file.flush()
+        except OSError as error:
+            raise TimelineError(f"Cannot write {self.path}: {error.strerror}.") from error
+
+    def close(self) -> None:
+        """Close the file; it can be read before as well."""
+        self._file.close()
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def read_journal(path: str | PathLike[str]) -> list[RawRow]:
+    """Return the rows of every whole batch, in the order they came; a torn tail is left out.
+
+    A field that was null is None. Raises TimelineError if the file is no journal.
+    """
+    content = _read(Path(path))
+    rows: list[RawRow] = []
+    for batch in content.batches:
+        rows += batch.to_pylist()
+    return rows
+
+
+def read_journal_header(path: str | PathLike[str]) -> dict[str, Any]:
+    """Return the header that the journal was started with; TimelineError if it is none."""
+    return _read(Path(path)).header
+
+
+def _schema(names: Sequence[str], metadata: bytes) -> Any:
+    fields = [
+        pa.field("frame", pa.int64()),
+        pa.field("time_s", pa.float64()),
+        pa.field("face_id", pa.int32()),
+        pa.field("status", pa.string()),
+        *(pa.field(name, pa.float32()) for name in FACE_FLOATS),
+        pa.field("p", pa.list_(pa.float32(), len(names))),
+    ]
+    return pa.schema(fields, metadata={METADATA_KEY: metadata})
+
+
+def _batch(rows: Sequence[RawRow], names: Sequence[str], schema: Any) -> Any:
+    columns = raw_columns(rows, names)
+    p = columns.pop("p")
+    arrays = [
+        pa.array(columns[name], schema.field(name).type, from_pandas=True) for name in columns
+    ]
+    flat = pa.array(p.reshape(-1))
+    missing = pa.array(np.isnan(p).any(axis=1))
+    arrays.append(pa.FixedSizeListArray.from_arrays(flat, len(names), mask=missing))
+    return pa.record_batch(arrays, schema=schema)
+
+
+def _read(path: Path) -> _Content:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise TimelineError(f"Cannot read the journal {path}: {error.strerror}.") from error
+    source = pa.BufferReader(data)
+    try:
+        schema = pa.ipc.read_schema(pa.ipc.read_message(source))
+        content = json.loads(schema.metadata[METADATA_KEY])
+        names, header = check_names(content["names"]), dict(content["header"])
+    except (pa.ArrowException, EOFError, OSError, ValueError, KeyError, TypeError) as error:
+        raise TimelineError(f"{path} is not a journal of moppet, or is damaged.") from error
+    if not schema.equals(_schema(names, b"")):
+        raise TimelineError(f"{path} is a journal of another version of moppet.")
+    batches: list[Any] = []
+    whole_bytes = source.tell()
+    while True:
+        try:
+            batch = pa.ipc.read_record_batch(pa.ipc.read_message(source), schema)
+            batch.validate(full=True)
+        except (pa.ArrowException, EOFError, OSError):
+            return _Content(header, names, batches, whole_bytes)
+        batches.append(batch)
+        whole_bytes = source.tell()
+
+
+def _matching_bytes(path: Path, wanted: Mapping[str, Any]) -> int:
+    content = _read(path)
+    there = {"names": list(content.names), "header": content.header}
+    if there == wanted:
+        return content.whole_bytes
+    keys = {*content.header, *wanted["header"]}
+    odd = sorted(k for k in keys if content.header.get(k) != wanted["header"].get(k)) or ["names"]
+    raise TimelineError(
+        f"{path} was begun with another {', '.join(odd)}, so it cannot go on. "
+        "Use the same settings and source, or start afresh."
+    )

@@ -1,0 +1,248 @@
+"""The columns of a timeline, and the check that a table keeps to them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import PurePath
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from moppet.values import STATUSES, TimelineError
+
+FACE_FLOATS: Final = (
+    "box_x",
+    "box_y",
+    "box_w",
+    "box_h",
+    "detection_score",
+    "yaw",
+    "pitch",
+    "roll",
+    "quality",
+)
+FACE_STATUSES: Final = ("ok", "low_quality")
+SUM_TOLERANCE: Final = 0.02
+"""How far a row of probabilities may sum from 1: a table rounded to three digits still passes."""
+
+
+def table_schema(names: Sequence[str]) -> Any:
+    """Return the Arrow schema of a timeline with these classes, columns in their fixed order."""
+    return pa.schema(
+        [
+            pa.field("frame", pa.int64()),
+            pa.field("time_s", pa.float64()),
+            pa.field("face_id", pa.int32()),
+            pa.field("status", pa.string()),
+            *(pa.field(name, pa.float32()) for name in FACE_FLOATS),
+            *(pa.field(f"p_{name}", pa.float32()) for name in names),
+            *(pa.field(f"s_{name}", pa.float32()) for name in names),
+            pa.field("expression", pa.string()),
+            pa.field("group", pa.string()),
+            pa.field("confidence", pa.float32()),
+            pa.field("unsure", pa.bool_()),
+        ]
+    )
+
+
+def check_names(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the class names as a tuple; TimelineError if they cannot name columns."""
+    for name in names:
+        if not isinstance(name, str) or not name or not name.isprintable():
+            raise TimelineError(
+                f"A class needs a name of printable characters to head a column, but got {name!r}."
+            )
+    if not names or len(set(names)) != len(names):
+        raise TimelineError(f"A timeline needs at least one class, each once, got {list(names)}.")
+    return tuple(names)
+
+
+def names_in(columns: Iterable[str]) -> tuple[str, ...]:
+    """Return the classes that the p_ columns name, in their order."""
+    return tuple(column[2:] for column in columns if column.startswith("p_") and column[2:])
+
+
+def conform(table: Any, names: Sequence[str], where: str = "the table") -> Any:
+    """Return `table` in the fixed columns, order and types, sorted by frame and face.
+
+    Further columns are left out and NaN becomes null. Raises TimelineError if a column is
+    missing (with the nearest that is there), has a wrong type or holds an impossible value.
+    """
+    schema = table_schema(names)
+    table = pa.table(
+        [_column(table, field, schema.names, where) for field in schema],
+        schema=schema,
+    ).combine_chunks()
+    frame = whole(table, "frame", where)
+    face = numbers(table, "face_id")
+    order = np.lexsort((np.nan_to_num(face, nan=-1), frame))
+    if bool((np.diff(order) < 0).any()):
+        table = table.take(pa.array(order))
+    if table.num_rows:
+        _check_rows(table, where)
+        _check_probabilities(table, names, where)
+    return table
+
+
+def _column(table: Any, field: Any, wanted: Sequence[str], where: str) -> Any:
+    if field.name not in table.column_names:
+        spare = [name for name in table.column_names if name not in wanted]
+        near = get_close_matches(field.name, spare, n=1)
+        hint = f"is {near[0]!r} meant?" if near else "is it a timeline?"
+        raise TimelineError(
+            f"A timeline needs the column {field.name!r}, but {where} has none; {hint}"
+        )
+    column = table.column(field.name)
+    if not _fits(column.type, field.type):
+        raise TimelineError(
+            f"The column {field.name!r} of a timeline holds {field.type}, "
+            f"but in {where} it holds {column.type}."
+        )
+    try:
+        if pa.types.is_dictionary(column.type):
+            column = column.cast(column.type.value_type)
+        column = column.cast(field.type)
+    except pa.ArrowException as error:
+        raise TimelineError(
+            f"The column {field.name!r} of {where} does not fit {field.type}: {error}."
+        ) from error
+    if pa.types.is_floating(field.type):
+        column = pc.if_else(pc.is_nan(column), pa.scalar(None, field.type), column)
+        if pc.any(pc.is_inf(column)).as_py():
+            raise TimelineError(f"The column {field.name!r} of {where} holds an infinite number.")
+    return column
+
+
+def _fits(have: Any, want: Any) -> bool:
+    kinds = pa.types
+    if kinds.is_dictionary(have):
+        have = have.value_type
+    if kinds.is_null(have):
+        return True
+    if kinds.is_string(want):
+        return bool(
+            kinds.is_string(have) or kinds.is_large_string(have) or kinds.is_string_view(have)
+        )
+    if kinds.is_boolean(want) or kinds.is_boolean(have):
+        return bool(kinds.is_boolean(want) and kinds.is_boolean(have))
+    # pandas turns whole numbers with gaps into floats; a cast that would lose a fraction fails.
+    return bool(kinds.is_integer(have) or kinds.is_floating(have))
+
+
+def _check_rows(table: Any, where: str) -> None:
+    for name in ("frame", "time_s", "status"):
+        if table.column(name).null_count:
+            raise TimelineError(f"The column {name!r} of {where} must have a value in every row.")
+    frame, status = whole(table, "frame", where), texts(table, "status")
+    unknown = sorted({str(value) for value in set(status)} - set(STATUSES))
+    if unknown:
+        raise TimelineError(
+            f"A row's status is one of {', '.join(STATUSES)}, but {where} has {unknown[0]!r}."
+        )
+    is_face = np.isin(status, FACE_STATUSES)
+    has_id = ~np.isnan(numbers(table, "face_id"))
+    _refuse(is_face & ~has_id, frame, where, "has a face without a face_id")
+    fields = [*FACE_FLOATS, "confidence", *(c for c in table.column_names if c[1:2] == "_")]
+    filled = has_id.copy()
+    for name in (*fields, "expression", "group", "unsure"):
+        filled |= present(table, name)
+    _refuse(~is_face & filled, frame, where, "says there is no face, yet has face values")
+    same = np.equal(frame[1:], frame[:-1])
+    twice = same & ~(is_face[1:] & is_face[:-1] & (np.diff(numbers(table, "face_id")) > 0))
+    _refuse(_from_second(twice), frame, where, "has a face, or no face, twice")
+    moved = same & (np.diff(numbers(table, "time_s")) != 0)
+    _refuse(_from_second(moved), frame, where, "has two different times")
+    _refuse(is_face & ~present(table, "unsure"), frame, where, "has a face without 'unsure'")
+
+
+def _check_probabilities(table: Any, names: Sequence[str], where: str) -> None:
+    frame = whole(table, "frame", where)
+    missing = {}
+    for prefix in ("p_", "s_"):
+        values = class_columns(table, prefix, names)
+        empty = np.isnan(values).all(axis=1)
+        _refuse(np.isnan(values).any(axis=1) & ~empty, frame, where, f"lacks some {prefix} values")
+        outside = (values < -1e-6) | (values > 1 + 1e-6)
+        _refuse(outside.any(axis=1), frame, where, f"has {prefix} values outside 0 and 1")
+        total = values.sum(axis=1, dtype=np.float64)
+        wrong = ~empty & (np.abs(total - 1) > SUM_TOLERANCE)
+        _refuse(wrong, frame, where, f"has {prefix} values that do not sum to 1")
+        missing[prefix] = empty
+    stray = sorted(set(texts(table, "expression")) - {None, *names})
+    if stray:
+        raise TimelineError(
+            f"The column 'expression' of {where} has {stray[0]!r}, which is none of its classes "
+            f"({', '.join(names)})."
+        )
+    named = present(table, "expression")
+    unlike = (missing["p_"] != missing["s_"]) | (missing["s_"] == named)
+    unlike |= named != present(table, "confidence")
+    _refuse(unlike, frame, where, "has only some of probabilities, expression and confidence")
+
+
+def _refuse(bad: Any, frame: NDArray[np.int64], where: str, what: str) -> None:
+    """Raise TimelineError for the first row where `bad` is true."""
+    if bad.any():
+        raise TimelineError(f"Frame {int(frame[int(np.argmax(bad))])} of {where} {what}.")
+
+
+def _from_second(bad: Any) -> NDArray[np.bool_]:
+    """Return what was found by comparing rows with the one before, for all rows."""
+    return np.concatenate((np.zeros(1, dtype=bool), np.asarray(bad, dtype=bool)))
+
+
+def present(table: Any, name: str) -> NDArray[np.bool_]:
+    """Return where a column is not null."""
+    return np.asarray(table.column(name).is_valid().to_numpy(), dtype=np.bool_)
+
+
+def whole(table: Any, name: str, where: str = "the table") -> NDArray[np.int64]:
+    """Return a column of whole numbers; TimelineError if one is missing."""
+    if table.column(name).null_count:
+        raise TimelineError(f"The column {name!r} of {where} must have a value in every row.")
+    return np.asarray(table.column(name).to_numpy(), dtype=np.int64)
+
+
+def numbers(table: Any, name: str) -> NDArray[np.float64]:
+    """Return a column of numbers, NaN where it is null."""
+    return np.asarray(table.column(name).to_numpy(), dtype=np.float64)
+
+
+def texts(table: Any, name: str) -> NDArray[np.object_]:
+    """Return a column of strings, None where it is null."""
+    return np.asarray(table.column(name).to_numpy(), dtype=np.object_)
+
+
+def flags(table: Any, name: str) -> NDArray[np.bool_]:
+    """Return a column of truth values, False where it is null."""
+    return np.asarray(table.column(name).fill_null(False).to_numpy(), dtype=np.bool_)
+
+
+def class_columns(table: Any, prefix: str, names: Sequence[str]) -> NDArray[np.float32]:
+    """Return the (n, k) columns p_<name> or s_<name>, NaN where they are null."""
+    columns = [table.column(prefix + name).to_numpy() for name in names]
+    return np.column_stack(columns).astype(np.float32, copy=False)
+
+
+def plain(value: Any) -> Any:
+    """Return metadata as JSON keeps it: NaN is None, a path is text, a tuple a list."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, PurePath):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, Iterable):
+        return [plain(item) for item in value]
+    raise TimelineError(
+        f"Metadata holds text, numbers, truth values, lists and dictionaries, but got {value!r}."
+    )

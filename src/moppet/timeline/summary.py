@@ -1,0 +1,244 @@
+"""What a timeline says in figures: shares of time, episodes, transitions, absences."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moppet.timeline.clock import Clock, read_clock, stretches
+from moppet.timeline.episodes import KINDS, Episode, Kind, face_tracks, find_episodes
+from moppet.timeline.schema import flags, numbers, present, texts
+from moppet.timeline.settings import TimelineSettings
+from moppet.values import STATUSES, Status
+
+_NO_VALUE: Final = "\N{EN DASH}"
+
+
+class _Facts(NamedTuple):
+    """The columns a summary needs, one entry a row; seconds are those of the row's frame."""
+
+    face: NDArray[np.float64]
+    time_s: NDArray[np.float64]
+    seconds: NDArray[np.float64]
+    sure: NDArray[np.bool_]
+    label: dict[Kind, NDArray[np.object_]]
+    labelled: dict[Kind, NDArray[np.bool_]]
+    episodes: list[Episode]
+    breaks: dict[int, NDArray[np.float64]]
+
+
+def summarise(
+    table: Any,
+    names: Sequence[str],
+    group_of: Mapping[str, str],
+    settings: TimelineSettings,
+    metadata: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return the figures of a timeline as JSON keeps them; None where one has no value.
+
+    Its fields and rules are in docs/timeline.md, section "Summary".
+    """
+    clock = read_clock(table, settings)
+    facts = _gather(table, names, group_of, settings, clock)
+    labels: dict[Kind, list[str]] = {
+        "expression": list(names),
+        "group": list(dict.fromkeys(group_of[name] for name in names if name in group_of)),
+    }
+    faces: dict[str, int | None] = {"all": None}
+    faces |= {str(int(i)): int(i) for i in np.unique(facts.face[~np.isnan(facts.face)])}
+    analysed_s = _seconds(clock.seconds)
+    with_face = np.isin(clock.status, ("ok", "low_quality"))
+    surely = np.isin(np.arange(len(clock.seconds)), clock.frame_of_row[facts.sure])
+    return {
+        "source": metadata.get("source_name"),
+        "complete": metadata.get("complete"),
+        "duration_s": metadata.get("duration_s"),
+        "analysed_s": analysed_s,
+        "frames": _frames(clock),
+        "time_with_face_s": _seconds(clock.seconds[with_face], analysed_s),
+        "time_without_face_s": _time_in(clock, "no_face", analysed_s),
+        "time_unreadable_s": _time_in(clock, "unreadable", analysed_s),
+        "time_unsure_s": _seconds(clock.seconds[with_face & ~surely], analysed_s),
+        "faceless": _stretches(clock, "no_face", settings),
+        "unreadable": _stretches(clock, "unreadable", settings),
+        "faces": {key: _face(facts, face, labels, analysed_s) for key, face in faces.items()},
+    }
+
+
+def _frames(clock: Clock) -> dict[str, int]:
+    frames = {"total": len(clock.status)}
+    for status in STATUSES:
+        frames[status] = int(np.equal(clock.status, status).sum())
+    return frames
+
+
+def _stretches(
+    clock: Clock, status: Status, settings: TimelineSettings
+) -> list[dict[str, float | None]]:
+    found = stretches(clock, status, settings)
+    return [{"start_s": start_s, "end_s": _number(end_s)} for start_s, end_s in found]
+
+
+def _gather(
+    table: Any,
+    names: Sequence[str],
+    group_of: Mapping[str, str],
+    settings: TimelineSettings,
+    clock: Clock,
+) -> _Facts:
+    face = numbers(table, "face_id")
+    breaks = {
+        track.face_id: track.time_s[1:][np.diff(track.segment) > 0]
+        for track in face_tracks(table, settings)
+    }
+    return _Facts(
+        face=face,
+        time_s=numbers(table, "time_s"),
+        seconds=clock.row_seconds,
+        sure=~np.isnan(face) & ~flags(table, "unsure"),
+        label={kind: texts(table, kind) for kind in KINDS},
+        labelled={kind: present(table, kind) for kind in KINDS},
+        episodes=find_episodes(table, names, group_of, settings),
+        breaks=breaks,
+    )
+
+
+def _face(
+    facts: _Facts,
+    face: int | None,
+    labels: Mapping[Kind, Sequence[str]],
+    analysed_s: float | None,
+) -> dict[str, Any]:
+    here = ~np.isnan(facts.face) if face is None else facts.face == face
+    classified = here & facts.labelled["expression"]
+    ungrouped = classified & ~facts.labelled["group"]
+    sure = classified & facts.sure
+    ends = facts.time_s + facts.seconds
+    return {
+        "face_id": face,
+        "frames": int(here.sum()),
+        "first_s": float(facts.time_s[here].min()) if here.any() else None,
+        "last_s": _number(float(ends[here].max())) if here.any() else None,
+        "time_s": _seconds(facts.seconds[here], analysed_s),
+        "time_sure_s": _seconds(facts.seconds[here & facts.sure], analysed_s),
+        "time_unsure_s": _seconds(facts.seconds[here & ~facts.sure], analysed_s),
+        "time_unclassified_s": _seconds(facts.seconds[here & ~classified], analysed_s),
+        "share_no_group": _share(facts.seconds, ungrouped, classified),
+        "share_no_group_sure": _share(facts.seconds, ungrouped & sure, sure),
+        "expressions": _labels(facts, face, "expression", labels, classified, analysed_s),
+        "groups": _labels(facts, face, "group", labels, classified, analysed_s),
+        "transitions": {kind: _transitions(facts, face, kind, labels[kind]) for kind in KINDS},
+    }
+
+
+def _labels(
+    facts: _Facts,
+    face: int | None,
+    kind: Kind,
+    labels: Mapping[Kind, Sequence[str]],
+    classified: NDArray[np.bool_],
+    analysed_s: float | None,
+) -> dict[str, dict[str, Any]]:
+    sure = classified & facts.sure
+    figures = {}
+    for label in labels[kind]:
+        shown = classified & np.equal(facts.label[kind], label)
+        lengths = [e.duration_s for e in _episodes(facts, face, kind) if e.label == label]
+        figures[label] = {
+            "time_s": _seconds(facts.seconds[shown], analysed_s),
+            "share": _share(facts.seconds, shown, classified),
+            "share_sure": _share(facts.seconds, shown & sure, sure),
+            "episodes": len(lengths),
+            "mean_s": math.fsum(lengths) / len(lengths) if lengths else None,
+            "longest_s": max(lengths, default=None),
+        }
+    return figures
+
+
+def _episodes(facts: _Facts, face: int | None, kind: Kind) -> Iterable[Episode]:
+    return [e for e in facts.episodes if e.kind == kind and face in (None, e.face_id)]
+
+
+def _transitions(
+    facts: _Facts, face: int | None, kind: Kind, labels: Sequence[str]
+) -> dict[str, dict[str, int]]:
+    """Count from → to between consecutive episodes of a face that was not lost in between."""
+    counts = {start: dict.fromkeys(labels, 0) for start in labels}
+    for before, after in pairwise(_episodes(facts, face, kind)):
+        if before.face_id == after.face_id:
+            breaks = facts.breaks[before.face_id]
+            if not ((breaks > before.start_s) & (breaks <= after.start_s)).any():
+                counts[before.label][after.label] += 1
+    return counts
+
+
+def _time_in(clock: Clock, status: str, analysed_s: float | None) -> float | None:
+    return _seconds(clock.seconds[np.equal(clock.status, status)], analysed_s)
+
+
+def _seconds(seconds: NDArray[np.float64], analysed_s: float | None = 0.0) -> float | None:
+    """Return the sum; None if time has no measure here, as in a single picture."""
+    return None if analysed_s is None else _number(math.fsum(seconds))
+
+
+def _share(
+    seconds: NDArray[np.float64], part: NDArray[np.bool_], whole: NDArray[np.bool_]
+) -> float | None:
+    total = math.fsum(seconds[whole])
+    return _number(math.fsum(seconds[part]) / total) if total > 0 else None
+
+
+def _number(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def summary_lines(summary: Mapping[str, Any]) -> list[str]:
+    """Return a summary as short lines of plain text; a dash where a figure has no value."""
+    frames, total = summary["frames"], summary["faces"]
+    kinds = ", ".join(
+        f"{frames[status]} {status.replace('_', ' ')}" for status in STATUSES if frames[status]
+    )
+    lines = [
+        f"{summary['source'] or 'timeline'}: {_text(summary['analysed_s'])} analysed, "
+        f"{frames['total']} frames ({kinds or 'none'})",
+        f"with a face {_text(summary['time_with_face_s'])}, "
+        f"without {_text(summary['time_without_face_s'])}, "
+        f"unsure {_text(summary['time_unsure_s'])}",
+    ]
+    if summary["complete"] is False:
+        lines.append("The analysis was interrupted: this is a part of the recording.")
+    for key, face in total.items():
+        # With one face "all" would say everything twice.
+        if key != "all" or len(total) > 2:
+            lines += _face_lines("all faces" if key == "all" else f"face {key}", face)
+    return lines
+
+
+def _face_lines(title: str, face: Mapping[str, Any]) -> list[str]:
+    lines = [f"{title}: {_text(face['time_s'])}, unsure {_text(face['time_unsure_s'])}"]
+    labels = {**{f"[{k}]": v for k, v in face["groups"].items()}, **face["expressions"]}
+    width = max(map(len, labels), default=0)
+    for label, figures in labels.items():
+        share = figures["share"]
+        percent = _NO_VALUE if share is None else f"{100 * share:.0f} %"
+        noun = "episode" if figures["episodes"] == 1 else "episodes"
+        lines.append(
+            f"  {label:<{width}}  {percent:>5}  {figures['episodes']:>3} {noun}, "
+            f"mean {_text(figures['mean_s'])}, longest {_text(figures['longest_s'])}"
+        )
+    return lines
+
+
+def _text(seconds: float | None) -> str:
+    if seconds is None:
+        return _NO_VALUE
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

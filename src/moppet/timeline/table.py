@@ -1,0 +1,186 @@
+"""Timeline: what every face shows in every frame, and the ways to make, keep and read one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from moppet.timeline import formats
+from moppet.timeline.episodes import Episode, Kind, find_episodes
+from moppet.timeline.judge import judge
+from moppet.timeline.raw import RawRow, raw_columns
+from moppet.timeline.schema import check_names, conform, names_in, plain, texts
+from moppet.timeline.settings import TimelineSettings
+from moppet.timeline.smooth import smooth_face
+from moppet.timeline.summary import summarise
+from moppet.values import GROUPS, TimelineError, UsageError
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """What every face of a recording shows in every frame.
+
+    table: pyarrow.Table, a row for every frame and face and one for every frame without a face,
+        sorted by frame and face_id; the columns are in docs/timeline.md.
+    names: the model's classes, in the order of the columns.
+    group_of: class → group; a class that is missing belongs to none.
+    settings: the rules that smoothed it and that cut its episodes.
+    metadata: where it comes from, as JSON keeps it; names, groups and settings are filled in.
+    Two timelines are equal if all of this is. Raises TimelineError if the table is not one.
+    """
+
+    table: Any = field(repr=False)
+    names: tuple[str, ...]
+    group_of: Mapping[str, str]
+    settings: TimelineSettings = field(default_factory=TimelineSettings)
+    metadata: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        names = check_names(self.names)
+        groups = {name: self.group_of[name] for name in names if name in self.group_of}
+        for group in groups.values():
+            if not isinstance(group, str) or not group or not group.isprintable():
+                raise TimelineError(
+                    f"A group needs a name of printable characters, but got {group!r}."
+                )
+        kept = plain(self.metadata)
+        given = kept.get("settings")
+        kept["settings"] = {
+            **(given if isinstance(given, dict) else {}),
+            "timeline": self.settings.to_dict(),
+        }
+        kept |= {"names": list(names), "groups": groups}
+        table = conform(self.table, names)
+        object.__setattr__(self, "names", names)
+        object.__setattr__(self, "group_of", groups)
+        object.__setattr__(self, "metadata", kept)
+        object.__setattr__(self, "table", table)
+
+    def to_pandas(self) -> Any:
+        """Return the table as a pandas.DataFrame: NaN for missing numbers, <NA> for missing ids.
+
+        Raises ImportError if pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise ImportError(
+                "Timeline.to_pandas needs pandas. Install it with: pip install pandas"
+            ) from error
+        nullable = {pa.int32(): pd.Int32Dtype(), pa.bool_(): pd.BooleanDtype()}
+        return self.table.to_pandas(types_mapper=nullable.get)
+
+    def episodes(self, kind: Kind | None = None) -> list[Episode]:
+        """Return the episodes by face, kind and start; without a kind those of both."""
+        return find_episodes(self.table, self.names, self.group_of, self.settings, kind)
+
+    def summary(self) -> dict[str, Any]:
+        """Return shares of time, episodes, transitions and absences; None where undefined."""
+        return summarise(self.table, self.names, self.group_of, self.settings, self.metadata)
+
+    def write(self, path: str | PathLike[str]) -> Path:
+        """Write .parquet, .csv (with a .meta.json beside it) or .json; return the path.
+
+        A file that is there is replaced only once the new one is whole. Raises UsageError for
+        another ending and TimelineError if the place cannot be written.
+        """
+        return formats.write_table(Path(path), self.table, self.metadata)
+
+
+def build_timeline(
+    rows: Iterable[RawRow],
+    *,
+    names: Sequence[str],
+    group_of: Mapping[str, str],
+    settings: TimelineSettings | None = None,
+    metadata: Mapping[str, Any] | None = None,
+) -> Timeline:
+    """Return the timeline of these rows: smoothed, with expression, group, confidence and unsure.
+
+    rows: in any order; every frame has at least one.
+    Raises TimelineError for a row that fits no timeline.
+    """
+    classes, settings = check_names(names), settings or TimelineSettings()
+    columns = raw_columns(list(rows), classes)
+    p = columns.pop("p")
+    smoothed = _smooth(columns, p, settings)
+    has_face = ~np.isnan(columns["face_id"])
+    low = np.equal(columns["status"], "low_quality")
+    verdict = judge(smoothed, low, columns["quality"], settings)
+    label = np.array([*classes, None], dtype=np.object_)
+    group = np.array([*(group_of.get(name) for name in classes), None], dtype=np.object_)
+    arrays = {name: pa.array(column, from_pandas=True) for name, column in columns.items()}
+    arrays |= {f"p_{name}": pa.array(p[:, i]) for i, name in enumerate(classes)}
+    arrays |= {f"s_{name}": pa.array(smoothed[:, i]) for i, name in enumerate(classes)}
+    arrays |= {
+        "expression": pa.array(label[verdict.winner], pa.string()),
+        "group": pa.array(group[verdict.winner], pa.string()),
+        "confidence": pa.array(verdict.confidence),
+        "unsure": pa.array(verdict.unsure, mask=~has_face),
+    }
+    return Timeline(pa.table(arrays), classes, group_of, settings, metadata or {})
+
+
+def _smooth(
+    columns: Mapping[str, NDArray[Any]], p: NDArray[np.float32], settings: TimelineSettings
+) -> NDArray[np.float32]:
+    smoothed = p.copy()
+    face, time_s = columns["face_id"], columns["time_s"]
+    classified = ~np.isnan(p).any(axis=1)
+    for face_id in np.unique(face[classified & ~np.isnan(face)]):
+        rows = np.flatnonzero(classified & (face == face_id))
+        rows = rows[np.argsort(time_s[rows], kind="stable")]
+        quality = columns["quality"][rows].astype(np.float64)
+        smoothed[rows] = smooth_face(time_s[rows], p[rows], quality, settings)
+    return smoothed
+
+
+def read_timeline(path: str | PathLike[str]) -> Timeline:
+    """Return the timeline in a .parquet, .csv or .json file.
+
+    A CSV takes its metadata from the .meta.json beside it; without one, the classes come from the
+    columns, the groups from the rows and the settings are the default ones.
+    Raises TimelineError if there is no such file or it is no timeline.
+    """
+    place = Path(path)
+    table, metadata = formats.read_table(place)
+    if metadata is None:
+        names = names_in(table.column_names)
+        if not names:
+            raise TimelineError(f"{place} is no timeline: it has no column p_<class>.")
+        table = conform(table, names, str(place))
+        return Timeline(table, names, _groups_in(table, names))
+    try:
+        names = check_names(metadata["names"])
+        settings = TimelineSettings.from_dict(metadata["settings"]["timeline"])
+        groups = dict(metadata["groups"])
+    except (KeyError, TypeError, ValueError, UsageError) as error:
+        raise TimelineError(
+            f"The metadata of {place} is not that of a timeline ({error}); "
+            "was it written by another version of moppet?"
+        ) from error
+    for name in names_in(table.column_names):
+        if name not in names and f"s_{name}" in table.column_names:
+            raise TimelineError(
+                f"{place} has columns for the class {name!r}, but its metadata names "
+                f"{', '.join(names)}; is the metadata that of another file?"
+            )
+    return Timeline(conform(table, names, str(place)), names, groups, settings, metadata)
+
+
+def _groups_in(table: Any, names: Sequence[str]) -> dict[str, str]:
+    groups = {name: GROUPS[name] for name in names if name in GROUPS}
+    seen = dict(zip(texts(table, "expression"), texts(table, "group"), strict=True))
+    for name, group in seen.items():
+        if group is None:
+            groups.pop(name, None)
+        elif name is not None:
+            groups[name] = group
+    return groups

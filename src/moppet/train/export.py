@@ -1,0 +1,119 @@
+"""A trained network as ONNX, in float32 and int8, with proof that they agree."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from moppet.train.dataset import normalise
+from moppet.train.loop import predict_logits
+from moppet.train.networks import MobileNetV2
+from moppet.values import Floats, ModelError
+
+OUTPUTS = ["logits", "embedding"]
+
+
+class _FloatCopy(nn.Module):
+    """The network as it is exported: evaluation mode, plain memory order."""
+
+    def __init__(self, network: MobileNetV2) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        logits, embedding = self.network(image)
+        return logits, embedding
+
+
+def export_float(network: MobileNetV2, size: int, path: Path) -> None:
+    """Write the network as float32 ONNX: image (n, 1, size, size) → logits and embedding."""
+    model = _FloatCopy(network).eval()
+    model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    torch.onnx.export(
+        model,
+        (torch.zeros(2, 1, size, size),),
+        str(path),
+        input_names=["image"],
+        output_names=OUTPUTS,
+        dynamic_axes={name: {0: "n"} for name in ("image", *OUTPUTS)},
+        opset_version=17,
+        dynamo=False,
+    )
+
+
+def export_int8(float_path: Path, calibration: Floats, path: Path) -> None:
+    """Write an int8 version: weights per channel, activations calibrated on given inputs.
+
+    calibration: (n, 1, size, size) float32 network inputs from training rows.
+    Weights use seven bits, so that processors without VNNI, whose 16-bit sums would overflow,
+    give the same answers. The two dense layers of the head stay float: they cost nothing.
+    """
+    from onnxruntime.quantization import (
+        CalibrationDataReader,
+        CalibrationMethod,
+        QuantFormat,
+        QuantType,
+        quantize_static,
+    )
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.batches: Iterator[Floats] = iter(np.array_split(calibration, 16))
+
+        def get_next(self) -> dict[str, Floats] | None:
+            batch = next(self.batches, None)
+            return None if batch is None else {"image": batch}
+
+    with tempfile.TemporaryDirectory() as folder:
+        prepared = Path(folder) / "prepared.onnx"
+        quant_pre_process(str(float_path), str(prepared))
+        quantize_static(
+            str(prepared),
+            str(path),
+            Reader(),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            reduce_range=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            calibrate_method=CalibrationMethod.Percentile,
+            op_types_to_quantize=["Conv", "Add", "GlobalAveragePool"],
+            extra_options={"CalibPercentile": 99.995},
+        )
+
+
+def onnx_logits(path: Path, pictures: NDArray[np.uint8], threads: int = 2) -> tuple[Floats, Floats]:
+    """Return an ONNX model's logits and embeddings of (n, h, w) grey pictures."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    parts: list[list[Any]] = []
+    for start in range(0, len(pictures), 128):
+        batch = normalise(pictures[start : start + 128]).numpy()
+        parts.append(session.run(OUTPUTS, {"image": batch}))
+    logits, embeddings = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return logits, embeddings
+
+
+def check_parity(
+    network: MobileNetV2, path: Path, pictures: NDArray[np.uint8], tolerance: float = 1e-3
+) -> float:
+    """Return the largest difference of logits between torch and ONNX.
+
+    Raises ModelError if it exceeds the tolerance: the file then is not the network.
+    """
+    expected, _ = predict_logits(network, pictures)
+    got, _ = onnx_logits(path, pictures)
+    worst = float(np.abs(expected - got).max())
+    if not worst <= tolerance:
+        raise ModelError(f"{path} differs from its network by {worst:.2g} in the logits.")
+    return worst

@@ -1,0 +1,133 @@
+"""The words every room shares: expressions, groups, frames, faces, scores and errors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+EXPRESSIONS: Final = (
+    "neutral",
+    "happiness",
+    "sadness",
+    "surprise",
+    "fear",
+    "disgust",
+    "anger",
+)
+"""The seven expressions in AffectNet-7 order. Other orders are mapped by name, never by index."""
+
+GROUPS: Final[Mapping[str, str]] = {
+    "neutral": "neutral",
+    "happiness": "positive",
+    "sadness": "negative",
+    "surprise": "neutral",
+    "fear": "negative",
+    "disgust": "negative",
+    "anger": "negative",
+}
+"""Expression → group of Marin & Grijalva (2024): surprise counts as neutral."""
+
+Status = Literal["ok", "no_face", "low_quality", "unreadable", "skipped"]
+STATUSES: Final[tuple[Status, ...]] = ("ok", "no_face", "low_quality", "unreadable", "skipped")
+
+Image = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+
+
+class MoppetError(Exception):
+    """Something a user can mend; its text is one sentence. The command line exits with 1."""
+
+    exit_code = 1
+
+
+class UsageError(MoppetError):
+    """A wrong argument, setting or recipe. The command line exits with 2."""
+
+    exit_code = 2
+
+
+class MediaError(MoppetError):
+    """A video, picture or camera that cannot be read."""
+
+
+class FaceError(MoppetError):
+    """Landmarks or boxes that describe no face."""
+
+
+class ModelError(MoppetError):
+    """A model folder that is missing, damaged or does not fit."""
+
+
+class TimelineError(MoppetError):
+    """A timeline file that cannot be read or is not one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One picture of a recording.
+
+    index: position in decoding order, from 0.
+    time_s: seconds from the start of the stream, from its own time stamps.
+    image: (height, width, 3) RGB uint8, upright; None if unreadable or skipped.
+    status: "ok", "unreadable" or "skipped".
+    """
+
+    index: int
+    time_s: float
+    image: Image | None
+    status: Literal["ok", "unreadable", "skipped"] = "ok"
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """One face found in a picture.
+
+    box_px: (4,) float32, x, y, width, height; may reach over the picture's edge.
+    landmarks_px: (5, 2) float32, x before y: the viewer's left eye, right eye, nose tip,
+        left and right mouth corner.
+    score: the detector's confidence in [0, 1].
+    yaw, pitch, roll: degrees; NaN until estimated. Yaw is positive when the nose points to the
+        viewer's right, pitch when it points up, roll when the viewer's right eye is the lower one.
+    quality: [0, 1]; NaN until estimated.
+    face_id: number of the person's track in this recording; None in a single picture.
+    """
+
+    box_px: Floats
+    landmarks_px: Floats
+    score: float
+    yaw: float = math.nan
+    pitch: float = math.nan
+    roll: float = math.nan
+    quality: float = math.nan
+    face_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What an expression model says of n faces.
+
+    names: the model's k classes, in the order of the columns.
+    probabilities: (n, k) float32, calibrated, each row sums to 1.
+    embeddings: (n, d) float32 (d = 128 for our models), or (n, 0) if the model has none.
+    group_of: class → group; a class that is missing belongs to none.
+    """
+
+    names: tuple[str, ...]
+    probabilities: Floats
+    embeddings: Floats
+    group_of: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def expressions(self) -> list[str]:
+        """The likeliest class of each face."""
+        return [self.names[i] for i in self.probabilities.argmax(axis=1)]
+
+    @property
+    def groups(self) -> list[str | None]:
+        """The group of each face's likeliest class, None where it has none."""
+        return [self.group_of.get(name) for name in self.expressions]
