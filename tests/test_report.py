@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from moppet.app.report import Thumbnail, write_report
+from moppet.values import GROUPS, MoppetError
 from report_samples import (
     FPS,
     make_row,
     make_timeline,
     two_people,
 )
-
-from moppet.app.report import Thumbnail, write_report
-from moppet.values import GROUPS, MoppetError
 
 CLEAR = [0.94, 0.01, 0.01, 0.01, 0.01, 0.01, 0.01]
 VOID = {"meta", "link", "br", "img", "input", "hr"}

@@ -8,9 +8,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from report_samples import long_recording, two_people
 
 from moppet.app.report import write_report
+from report_samples import long_recording, two_people
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chrome")
 QUIET = (

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from report_samples import FPS, long_recording, make_row, make_timeline, two_people
 
 from moppet.app.report import write_report
+from report_samples import FPS, long_recording, make_row, make_timeline, two_people
 
 CLEAR = [0.94, 0.01, 0.01, 0.01, 0.01, 0.01, 0.01]
 

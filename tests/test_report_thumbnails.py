@@ -9,11 +9,11 @@ import av
 import cv2
 import numpy as np
 import pytest
-from report_samples import make_row, make_timeline
 
 from moppet.app.report import read_thumbnails
 from moppet.app.report.thumbnails import choose_episodes
 from moppet.timeline import Episode
+from report_samples import make_row, make_timeline
 
 FPS = 10
 BOX = {"box_x": 90.0, "box_y": 60.0, "box_w": 64.0, "box_h": 64.0}

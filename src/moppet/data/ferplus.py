@@ -12,9 +12,16 @@ from numpy.typing import NDArray
 from moppet.values import EXPRESSIONS, Floats, Image, MoppetError
 
 AGE_BANDS: Final = {0: "infant", 1: "child", 2: "not a child", 3: "uncertain", -1: "not looked at"}
-_KEYS: Final = (
-    "images votes vote_names split dup_group near_dup_group leaks_into_split1 age_band".split()
-)
+_KEYS: Final = [
+    "images",
+    "votes",
+    "vote_names",
+    "split",
+    "dup_group",
+    "near_dup_group",
+    "leaks_into_split1",
+    "age_band",
+]
 
 
 @dataclass(frozen=True)

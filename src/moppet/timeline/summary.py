@@ -222,6 +222,8 @@ def summary_lines(summary: Mapping[str, Any]) -> list[str]:
 def _face_lines(title: str, face: Mapping[str, Any]) -> list[str]:
     lines = [f"{title}: {_text(face['time_s'])}, unsure {_text(face['time_unsure_s'])}"]
     labels = {**{f"[{k}]": v for k, v in face["groups"].items()}, **face["expressions"]}
+    unseen = [label for label, figures in labels.items() if figures["share"] == 0]
+    labels = {label: figures for label, figures in labels.items() if label not in unseen}
     width = max(map(len, labels), default=0)
     for label, figures in labels.items():
         share = figures["share"]
@@ -231,6 +233,8 @@ def _face_lines(title: str, face: Mapping[str, Any]) -> list[str]:
             f"  {label:<{width}}  {percent:>5}  {figures['episodes']:>3} {noun}, "
             f"mean {_text(figures['mean_s'])}, longest {_text(figures['longest_s'])}"
         )
+    if unseen:
+        lines.append(f"  never: {', '.join(unseen)}")
     return lines
 
 

@@ -19,7 +19,6 @@ from moppet.metrics import (
     calibration_error,
     confusion,
     macro_f1,
-    recalls,
 )
 from moppet.train.dataset import evaluation_crops
 from moppet.values import EXPRESSIONS, Floats

@@ -1,0 +1,45 @@
+"""What several test files share: rendered pictures, a tiny expression model, turned pictures.
+
+`tests/rendered.py` and `tests/model_folder.py` hold the functions behind these fixtures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import pytest
+
+import model_folder
+import rendered
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_opencv_thread() -> None:
+    """Keep OpenCV from taking every core: the tests share the machine."""
+    cv2.setNumThreads(1)
+
+
+@pytest.fixture
+def tiny_model(tmp_path: Path) -> Path:
+    """A model folder: grey 32-pixel input, the seven expressions, temperature 1.5."""
+    return model_folder.write_model(tmp_path / "tiny")
+
+
+@pytest.fixture(scope="session")
+def pictures() -> dict[str, rendered.Still]:
+    """The rendered stills by file name, each with its truth."""
+    return rendered.read_stills()
+
+
+@pytest.fixture(scope="session")
+def turned() -> Callable[..., tuple]:
+    """turned(image, degrees) → the picture turned clockwise, and the matrix to it."""
+    return rendered.turned
+
+
+@pytest.fixture(scope="session")
+def write_video() -> Callable[..., Path]:
+    """write_video(path, frames, fps=20) → the path of an H.264 file."""
+    return rendered.write_video

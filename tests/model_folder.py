@@ -1,0 +1,85 @@
+"""Model folders made on the spot: a linear network beside a card."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from onnx import TensorProto, helper, numpy_helper
+
+from moppet import EXPRESSIONS, GROUPS
+
+EMBEDDING = 128
+
+
+def linear_network(
+    *,
+    channels: int = 1,
+    size: int = 32,
+    classes: int = 7,
+    output: str = "logits",
+    embedding: bool = True,
+) -> bytes:
+    """A network (n, channels, size, size) → logits (n, classes) and embedding (n, 128).
+
+    Its weights are drawn from seed 0 and give logits of about ±2 for inputs of about ±1.
+    """
+    rng = np.random.default_rng(0)
+    pixels = channels * size * size
+    first = rng.normal(0, 4 / np.sqrt(pixels), (pixels, EMBEDDING)).astype(np.float32)
+    second = rng.normal(0, 1 / np.sqrt(EMBEDDING), (EMBEDDING, classes)).astype(np.float32)
+    outputs = {output: classes, **({"embedding": EMBEDDING} if embedding else {})}
+    graph = helper.make_graph(
+        [
+            helper.make_node("Flatten", ["image"], ["flat"]),
+            helper.make_node("MatMul", ["flat", "first"], ["embedding"]),
+            helper.make_node("MatMul", ["embedding", "second"], [output]),
+        ],
+        "tiny",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", channels, size, size])],
+        [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", width])
+            for name, width in outputs.items()
+        ],
+        [numpy_helper.from_array(first, "first"), numpy_helper.from_array(second, "second")],
+    )
+    opset = [helper.make_opsetid("", 17)]
+    return helper.make_model(graph, opset_imports=opset, ir_version=8).SerializeToString()
+
+
+def write_model(
+    folder: Path,
+    network: bytes | None = None,
+    *,
+    labels: Sequence[str] = EXPRESSIONS,
+    temperature: float = 1.5,
+    groups: dict[str, str] | None = None,
+    colour: str = "grey",
+    size: int = 32,
+    detail_px: int = 0,
+    **card: Any,
+) -> Path:
+    """Write a model folder whose card fits the network, but for what `card` sets; return it."""
+    channels = 3 if colour == "rgb" else 1
+    network = linear_network(channels=channels, size=size) if network is None else network
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "model.onnx").write_bytes(network)
+    groups = dict(GROUPS) if groups is None else groups
+    values: dict[str, Any] = {
+        "name": "tiny",
+        "labels": list(labels),
+        "sha256": hashlib.sha256(network).hexdigest(),
+        "temperature": temperature,
+        **card,
+    }
+    # A JSON string, number or list of strings is the same in TOML.
+    lines = [f"{key} = {json.dumps(value)}" for key, value in values.items() if value is not None]
+    lines += ["[groups]", *(f"{json.dumps(k)} = {json.dumps(v)}" for k, v in groups.items())]
+    lines += ["[preprocessing]", f"size = {size}", f'colour = "{colour}"']
+    lines += [f"detail_px = {detail_px}", "mean = 127.5", "scale = 127.5"]
+    (folder / "card.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder

@@ -1,0 +1,153 @@
+"""The rooms of the house: who may import whom, what loads when, what is public."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import moppet
+
+SOURCE = Path(moppet.__file__).parent
+RANKS = {
+    "values": 0,
+    "media": 1,
+    "metrics": 1,
+    "timeline": 2,
+    "infer": 3,
+    "data": 4,
+    "synthesise": 5,
+    "train": 5,
+    "study": 6,
+    "app": 7,
+}
+HEAVY = {
+    "torch": {"train", "synthesise", "study"},
+    "lightning": {"train", "synthesise", "study"},
+    "kornia": {"train", "synthesise"},
+    "captum": {"train"},
+    "safetensors": {"train", "synthesise"},
+    "matplotlib": {"train", "study", "app"},
+    "sklearn": {"data", "study"},
+    "imblearn": {"data"},
+    "av": {"media"},
+    "pyarrow": {"timeline", "app"},
+    "onnxruntime": {"infer", "train"},
+    "onnx": {"infer", "train"},
+    "typer": {"app"},
+    "rich": {"app"},
+    "fastapi": {"app"},
+    "plotly": {"app"},
+    "ray": {"app"},
+}
+PICKLES = {"pickle", "joblib", "dill", "cloudpickle", "shelve", "marshal"}
+PICKLE_READER = "infer/detect/mtcnn_weights.py"
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(SOURCE).with_suffix("").parts[0]
+
+
+def imported_modules(tree: ast.AST, path: Path) -> list[str]:
+    """Absolute names of everything imported, also inside functions."""
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found.append(node.module or "")
+            if node.module == "moppet":
+                found += [f"moppet.{alias.name}" for alias in node.names]
+    return found
+
+
+def violations(source: str, path: Path) -> list[str]:
+    room = room_of(path)
+    found = []
+    for name in imported_modules(ast.parse(source), path):
+        parts = name.split(".")
+        if parts[0] == "moppet" and len(parts) > 1 and parts[1] != room:
+            if parts[1] not in RANKS or RANKS[parts[1]] >= RANKS[room]:
+                found.append(f"{path.relative_to(SOURCE)} imports {name}")
+        elif parts[0] in HEAVY and room not in HEAVY[parts[0]]:
+            found.append(f"{path.relative_to(SOURCE)} imports {name}")
+        elif parts[0] in PICKLES and path.relative_to(SOURCE).as_posix() != PICKLE_READER:
+            found.append(f"{path.relative_to(SOURCE)} reads pickles with {name}")
+    return found
+
+
+MODULES = sorted(p for p in SOURCE.rglob("*.py") if p.name != "__init__.py" or p.parent != SOURCE)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: p.relative_to(SOURCE).as_posix())
+def test_rooms_import_only_from_lower_ranks(path: Path) -> None:
+    assert violations(path.read_text(encoding="utf-8"), path) == []
+
+
+@pytest.mark.parametrize(
+    ("room", "line"),
+    [
+        ("timeline/table.py", "def f():\n    from moppet.infer import analyze"),
+        ("train/loop.py", "import moppet.synthesise"),
+        ("infer/reader.py", "import torch"),
+        ("data/crops.py", "from moppet import train"),
+        ("infer/catalogue.py", "import pickle"),
+    ],
+)
+def test_the_layer_check_sees_a_violation(room: str, line: str) -> None:
+    assert violations(line, SOURCE / room)
+
+
+def test_every_room_has_a_rank() -> None:
+    rooms = {room_of(path) for path in MODULES}
+    assert rooms <= RANKS.keys()
+
+
+@pytest.mark.parametrize("module", ["moppet", "moppet.infer", "moppet.app.cli"])
+def test_inference_loads_no_training_library(module: str) -> None:
+    heavy = [
+        "torch",
+        "tensorflow",
+        "lightning",
+        "keras",
+        "mtcnn",
+        "matplotlib",
+        "pandas",
+        "sklearn",
+    ]
+    code = f"import sys, {module}; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_import_costs_less_than_a_second_of_cpu() -> None:
+    # CPU time of a fresh process, best of three, so that a busy machine does not decide.
+    code = "import time; import moppet; print(time.process_time())"
+    times = [
+        float(
+            subprocess.run(
+                [sys.executable, "-c", code], capture_output=True, text=True, check=True
+            ).stdout
+        )
+        for _ in range(3)
+    ]
+    assert min(times) < 1.0
+
+
+def test_the_public_names_are_these() -> None:
+    assert sorted(moppet.__all__) == [
+        "EXPRESSIONS",
+        "GROUPS",
+        "analyze",
+        "find_faces",
+        "load_model",
+        "read_timeline",
+        "stream",
+    ]
+    assert all(hasattr(moppet, name) for name in moppet.__all__)
