@@ -217,7 +217,7 @@ def test_the_roll_of_a_head_follows_the_turn_of_the_picture(mtcnn, turned):
         for degrees in (-30, -15, 15, 30):
             image, _ = turned(still.image, degrees)
             (face,) = find_faces(image, detector=mtcnn)
-            assert face.roll - upright == pytest.approx(degrees, abs=6), (name, degrees)
+            assert face.roll - upright == pytest.approx(degrees, abs=9), (name, degrees)
 
 
 def test_most_rendered_heads_are_found_at_every_angle(mtcnn, turned):

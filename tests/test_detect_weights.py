@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import pickletools
@@ -49,8 +50,6 @@ def joblib_dump(array: np.ndarray, dtype: np.dtype | None = None) -> bytes:
         dispatch = dict(pickle._Pickler.dispatch)
         dispatch[type] = save_global
 
-    import io
-
     stream = io.BytesIO()
     Dumper(stream, protocol=3).dump([NumpyArrayWrapper(array, dtype)])
     data = stream.getvalue()
@@ -96,7 +95,7 @@ def test_what_is_no_list_of_arrays_is_refused(content):
 def test_truncated_data_is_refused_wherever_it_ends():
     data = joblib_dump(np.arange(6, dtype=np.float32))
     for end in range(len(data)):
-        with pytest.raises((pickle.UnpicklingError, EOFError, ValueError, IndexError)):
+        with pytest.raises(pickle.UnpicklingError):
             unpickle_arrays(data[:end])
 
 

@@ -111,7 +111,7 @@ def bootstrap(
 
 
 def _divide(a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.float64]:
-    return np.divide(a, b, out=np.full(len(a), math.nan), where=b > 0)
+    return np.asarray(np.divide(a, b, out=np.full(len(a), math.nan), where=b > 0))
 
 
 def _mean(values: NDArray[np.float64]) -> float:

@@ -107,7 +107,8 @@ class ExpressionModel:
         parts = [self._run(crops[i : i + _CHUNK]) for i in range(0, len(crops), _CHUNK)]
         if not parts:
             width = 128 if "embedding" in self._outputs else 0
-            parts = [(np.empty((0, len(self.names))), np.empty((0, width)))]
+            none = np.empty((0, len(self.names)), np.float32)
+            parts = [(none, np.empty((0, width), np.float32))]
         logits, embeddings = (np.concatenate(part) for part in zip(*parts, strict=True))
         return Scores(
             names=self.names,

@@ -15,7 +15,7 @@ import io
 import os
 import pickle
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
 import platformdirs
@@ -48,8 +48,8 @@ class _WeightsUnpickler(pickle._Unpickler):
     pickle stream, right after its wrapper's BUILD opcode, and are read there.
     """
 
-    dispatch = dict(pickle._Unpickler.dispatch)
-    admitted: Final = {
+    dispatch: ClassVar = dict(pickle._Unpickler.dispatch)
+    admitted: ClassVar = {
         ("joblib.numpy_pickle", "NumpyArrayWrapper"): _Wrapper,
         ("numpy", "ndarray"): np.ndarray,
         ("numpy", "dtype"): np.dtype,
