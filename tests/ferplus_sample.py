@@ -12,7 +12,8 @@ from moppet.values import EXPRESSIONS, Floats, Image
 
 SIDE = 48
 # Neither order nor length are those of EXPRESSIONS, as in the real file.
-VOTE_NAMES = "neutral happiness surprise sadness anger disgust fear contempt unknown NF".split()
+VOTE_NAMES = ["neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear"]
+VOTE_NAMES += ["contempt", "unknown", "NF"]
 TRAIN_ROWS, LEAKING_ROWS, REPORT_ROWS = 63, 3, 21
 
 

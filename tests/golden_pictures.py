@@ -12,7 +12,7 @@ import numpy as np
 REPOSITORY = Path(__file__).resolve().parents[1]
 CLIP = REPOSITORY / "examples" / "child.mp4"
 STILLS = REPOSITORY / "tests" / "pictures"
-EVERY = 12
+EVERY = 8
 MIN_FACE_PX = 20
 
 

@@ -55,7 +55,7 @@ def write_model(
     folder: Path,
     network: bytes | None = None,
     *,
-    labels: Sequence[str] = EXPRESSIONS,
+    labels: Sequence[str] | None = EXPRESSIONS,
     temperature: float = 1.5,
     groups: dict[str, str] | None = None,
     colour: str = "grey",
@@ -71,7 +71,7 @@ def write_model(
     groups = dict(GROUPS) if groups is None else groups
     values: dict[str, Any] = {
         "name": "tiny",
-        "labels": list(labels),
+        "labels": None if labels is None else list(labels),
         "sha256": hashlib.sha256(network).hexdigest(),
         "temperature": temperature,
         **card,

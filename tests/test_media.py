@@ -7,6 +7,7 @@ import itertools
 import math
 import os
 import random
+import time
 from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
@@ -20,7 +21,6 @@ from av.stream import Disposition
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moppet import media
 from moppet.media import StrictClock, expand_sources, file_sha256, probe, read_frames
 from moppet.values import Frame, MediaError, UsageError
 
@@ -482,7 +482,7 @@ def test_a_file_one_may_not_read_is_told(
     if where == "open":
         monkeypatch.setattr(Path, "open", refuse)
     else:
-        monkeypatch.setattr(media.av, "open", refuse)
+        monkeypatch.setattr(av, "open", refuse)
     with pytest.raises(MediaError, match="may not be read"):
         probe(path)
 
@@ -641,8 +641,8 @@ class FakeCamera:
 def test_a_camera_counts_from_its_first_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     camera = FakeCamera([True, True, False, True])
     ticks = iter([100.0, 100.5, 100.5, 101.25, *range(102, 140)])
-    monkeypatch.setattr(media.cv2, "VideoCapture", lambda number: camera)
-    monkeypatch.setattr(media.time, "monotonic", lambda: float(next(ticks)))
+    monkeypatch.setattr(cv2, "VideoCapture", lambda number: camera)
+    monkeypatch.setattr(time, "monotonic", lambda: float(next(ticks)))
     source = read_frames("camera:0")
     frames = [next(source) for _ in range(4)]
     assert [f.status for f in frames] == ["ok", "ok", "unreadable", "ok"]
@@ -658,7 +658,7 @@ def test_a_camera_counts_from_its_first_picture(monkeypatch: pytest.MonkeyPatch)
 
 def test_closing_lets_go_of_the_camera(monkeypatch: pytest.MonkeyPatch) -> None:
     camera = FakeCamera([True] * 9)
-    monkeypatch.setattr(media.cv2, "VideoCapture", lambda number: camera)
+    monkeypatch.setattr(cv2, "VideoCapture", lambda number: camera)
     frames = read_frames("camera:1")
     next(frames)
     frames.close()

@@ -1,0 +1,71 @@
+"""A camera → shots."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import re
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, cast
+
+import cv2
+
+from moppet.media.clock import StrictClock
+from moppet.media.recording import MediaInfo, Shots
+from moppet.values import Image, MediaError, UsageError
+
+_CAMERA: Final = re.compile(r"camera:(.*)")
+_FAILED_SHOTS: Final = 30  # in a row, about a second, before a camera counts as gone
+
+
+def camera_number(source: str | Path) -> int | None:
+    match = _CAMERA.fullmatch(str(source))
+    if match and not re.fullmatch("[0-9]+", match[1]):
+        raise UsageError(f"a camera is named camera:0, camera:1 and so on, not {source}.")
+    return int(match[1]) if match else None
+
+
+@contextlib.contextmanager
+def _camera(number: int) -> Iterator[Any]:
+    level = cv2.getLogLevel()
+    cv2.setLogLevel(0)  # OpenCV would tell in its own words that there is none
+    try:
+        camera = cv2.VideoCapture(number)
+    finally:
+        cv2.setLogLevel(level)
+    try:
+        if not camera.isOpened():
+            raise MediaError(
+                f"there is no camera {number}, or another program holds it: "
+                "plug it in, close the other program, or name another."
+            )
+        yield camera
+    finally:
+        camera.release()
+
+
+def camera_shots(number: int) -> Shots:
+    clock, failures = StrictClock(math.nan), 0
+    first_s: float | None = None
+    with _camera(number) as camera:
+        while failures < _FAILED_SHOTS:
+            good, image = camera.read()
+            now_s = time.monotonic()
+            first_s = now_s if first_s is None else first_s
+            failures = 0 if good else failures + 1
+            rgb = partial(cv2.cvtColor, image, cv2.COLOR_BGR2RGB) if good else None
+            yield clock.tick(now_s - first_s), cast("Callable[[], Image] | None", rgb)
+    raise MediaError(f"camera {number} gives no more pictures: check its plug.")
+
+
+def probe_camera(number: int) -> MediaInfo:
+    with _camera(number) as camera:
+        width = int(camera.get(cv2.CAP_PROP_FRAME_WIDTH))
+        height = int(camera.get(cv2.CAP_PROP_FRAME_HEIGHT))
+        rate = float(camera.get(cv2.CAP_PROP_FPS))
+    rate = rate if rate > 0 else math.nan
+    name = f"camera:{number}"
+    return MediaInfo(None, name, "camera", width, height, math.nan, None, "camera", rate)

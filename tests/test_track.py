@@ -1,0 +1,351 @@
+"""Faces keep their number through crossings and short absences, and newcomers are followed back.
+
+The detector is scripted: every picture bears its frame number, and the script says who stands
+where at that time, so that what the reader makes of it is known.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+from model_folder import write_model
+
+from moppet.infer import load_model
+from moppet.infer.align import TEMPLATE_PX
+from moppet.infer.reader import FaceReader, ReaderSettings, resumed_tracks
+from moppet.infer.track import Track, assign, overlap
+from moppet.values import Face, Frame
+
+FPS = 20
+WIDTH, HEIGHT = 640, 240
+NOISE = np.random.default_rng(1).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
+Script = Callable[[float], dict[str, tuple[float, float] | None]]
+
+
+def make_face(x: float, y: float, side: float = 100, score: float = 0.99) -> Face:
+    """A face whose box has its middle at (x, y)."""
+    corner = np.array([x - side / 2, y - side / 2], np.float32)
+    landmarks = TEMPLATE_PX * np.float32(side / 112) + corner
+    return Face(np.array([*corner, side, side], np.float32), landmarks, score)
+
+
+def make_frame(index: int, status: str = "ok") -> Frame:
+    if status != "ok":
+        return Frame(index, index / FPS, None, status)
+    image = NOISE.copy()
+    image[0, 0] = index % 256, index // 256, 0
+    return Frame(index, index / FPS, image)
+
+
+class ScriptedDetector:
+    """Sees the people of a script; who stands behind somebody (script's order) is not seen."""
+
+    name = "scripted"
+
+    def __init__(self, script: Script, *, follows: bool = True) -> None:
+        self.script, self.follows = script, follows
+        self.searched: list[int] = []
+        self.followed: list[int] = []
+
+    def visible(self, image: np.ndarray) -> list[Face]:
+        index = int(image[0, 0, 0]) + 256 * int(image[0, 0, 1])
+        faces: list[Face] = []
+        for place in self.script(index / FPS).values():
+            face = None if place is None else make_face(*place)
+            if face and all(overlap(face.box_px, f.box_px) < 0.5 for f in faces):
+                faces.append(face)
+        return faces
+
+    def detect(self, images: Sequence[np.ndarray]) -> list[list[Face]]:
+        for image in images:
+            if image.shape == (HEIGHT, WIDTH, 3):  # not one that was turned
+                self.searched.append(int(image[0, 0, 0]) + 256 * int(image[0, 0, 1]))
+        upright = [image.shape == (HEIGHT, WIDTH, 3) and image[0, 0, 2] == 0 for image in images]
+        return [
+            self.visible(image) if up else []
+            for image, up in zip(images, upright, strict=True)
+        ]
+
+    def follow(self, image, boxes_px, roll_deg):
+        if not self.follows:
+            return None
+        self.followed.append(int(image[0, 0, 0]) + 256 * int(image[0, 0, 1]))
+        faces = self.visible(image)
+        found = []
+        for box in boxes_px:
+            best = max(faces, key=lambda face: overlap(face.box_px, box), default=None)
+            found.append(best if best and overlap(best.box_px, box) > 0.15 else None)
+        return found
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return load_model(write_model(tmp_path_factory.mktemp("model")))
+
+
+def read(model, script: Script, frames, chunk: int = 10, follows: bool = True, **settings):
+    """The rows of all frames, read in chunks, and the detector that was asked."""
+    detector = ScriptedDetector(script, follows=follows)
+    reader = FaceReader(detector, model, ReaderSettings(**settings))
+    rows = []
+    for start in range(0, len(frames), chunk):
+        rows += reader.read(frames[start : start + chunk])
+    return rows, detector
+
+
+def ids_at(rows, script: Script) -> dict[str, list[int | None]]:
+    """Each person's number over the frames: of the row whose box is theirs, None without one."""
+    by_frame = {}
+    for row in rows:
+        by_frame.setdefault(row["frame"], []).append(row)
+    ids: dict[str, list[int | None]] = {}
+    for frame in sorted(by_frame):
+        for person, place in script(frame / FPS).items():
+            at = [
+                row["face_id"]
+                for row in by_frame[frame]
+                if place and "box_x" in row
+                and np.hypot(
+                    row["box_x"] + row["box_w"] / 2 - place[0],
+                    row["box_y"] + row["box_h"] / 2 - place[1],
+                ) < 1
+            ]  # fmt: skip
+            ids.setdefault(person, []).append(at[0] if at else None)
+    return ids
+
+
+def one_person(present: Callable[[float], bool] = lambda t: True) -> Script:
+    return lambda t: {"anna": (200 + 30 * t, 120) if present(t) else None}
+
+
+# ------------------------------------------------------------------------------- assignment
+
+
+def test_the_assignment_has_the_greatest_total_overlap():
+    rng = np.random.default_rng(0)
+    for _ in range(40):
+        boxes = [make_face(*rng.uniform(100, 130, 2)).box_px for _ in range(4)]
+        faces = [make_face(*rng.uniform(100, 130, 2)) for _ in range(4)]
+        shared = np.array([[overlap(box, face.box_px) for face in faces] for box in boxes])
+        best = max(shared[range(4), order].sum() for order in itertools.permutations(range(4)))
+        found = assign(boxes, faces)
+        assert sorted(found) == [0, 1, 2, 3]
+        assert shared[range(4), found].sum() == pytest.approx(best)
+
+
+def test_more_boxes_than_faces_leave_the_rest_unassigned():
+    boxes = [make_face(x, 100).box_px for x in (100, 300, 500)]
+    assert assign(boxes, [make_face(505, 100), make_face(98, 100)]) == [1, None, 0]
+    assert assign(boxes, []) == [None, None, None]
+    assert assign([], [make_face(1, 1)]) == []
+
+
+def test_a_fast_face_is_matched_without_overlap_but_not_from_afar_or_of_another_size():
+    box = make_face(100, 100).box_px
+    assert assign([box], [make_face(190, 100)]) == [0]
+    assert assign([box], [make_face(230, 100)]) == [None]
+    assert assign([box], [make_face(190, 100, side=50)]) == [None]
+
+
+def test_overlap_is_the_intersection_over_the_union():
+    a = np.array([0, 0, 10, 10], np.float32)
+    assert overlap(a, a) == 1
+    assert overlap(a, np.array([5, 0, 10, 10], np.float32)) == pytest.approx(1 / 3)
+    assert overlap(a, np.array([20, 0, 10, 10], np.float32)) == 0
+    assert overlap(a, np.array([2, 2, 0, 0], np.float32)) == 0
+
+
+def test_a_moving_face_is_expected_ahead_a_quarter_of_a_second_at_most():
+    track = Track(0, make_face(100, 100), 0.0)
+    for i in range(1, 30):
+        track.move(make_face(100 + 4 * i, 100), i / 20)
+    last = track.face.box_px
+    np.testing.assert_allclose(track.expect(1.45 + 0.1)[:2] - last[:2], [8, 0], atol=0.2)
+    np.testing.assert_allclose(track.expect(1.45 + 9)[:2] - last[:2], [20, 0], atol=0.2)
+
+
+# ------------------------------------------------------------------------------ people in time
+
+
+def crossing(speed: float, front: str) -> Script:
+    def script(t: float):
+        people = {"anna": (120 + speed * t, 110), "ben": (520 - speed * t, 130)}
+        return people if front == "anna" else {"ben": people["ben"], "anna": people["anna"]}
+
+    return script
+
+
+@pytest.mark.parametrize("front", ["anna", "ben"])
+@pytest.mark.parametrize("speed", [200, 120])
+@pytest.mark.parametrize("mode", ["followed", "searched", "detector without follow"])
+def test_faces_that_cross_keep_their_numbers(model, front, speed, mode):
+    script = crossing(speed, front)
+    frames = [make_frame(i) for i in range(round(400 / speed * FPS))]
+    rows, _ = read(
+        model,
+        script,
+        frames,
+        detect_every_frame=mode == "searched",
+        follows=mode != "detector without follow",
+    )
+    ids = ids_at(rows, script)
+    for person in ("anna", "ben"):
+        seen = [i for i in ids[person] if i is not None]
+        assert len(set(seen)) == 1, ids[person]
+        assert len(seen) > 0.7 * len(frames)
+    assert ids["anna"][0] != ids["ben"][0]
+    assert all(
+        len({row["face_id"] for row in group}) == len(group)
+        for group in (
+            [row for row in rows if row["frame"] == frame.index and "face_id" in row]
+            for frame in frames
+        )
+    )
+
+
+@pytest.mark.parametrize("mode", [False, True])
+def test_an_absence_shorter_than_a_second_keeps_the_number(model, mode):
+    script = one_person(lambda t: not 0.62 < t < 1.41)
+    rows, _ = read(
+        model, script, [make_frame(i) for i in range(50)], detect_every_frame=mode
+    )
+    assert {row.get("face_id") for row in rows} == {0, None}
+    away = [row["frame"] for row in rows if row["status"] == "no_face"]
+    assert away == list(range(13, 29))
+
+
+@pytest.mark.parametrize("mode", [False, True])
+def test_an_absence_longer_than_a_second_gives_a_new_number(model, mode):
+    script = one_person(lambda t: not 0.62 < t < 1.91)
+    rows, _ = read(model, script, [make_frame(i) for i in range(60)], detect_every_frame=mode)
+    ids = ids_at(rows, script)["anna"]
+    assert ids[:13] == [0] * 13 and ids[13:39] == [None] * 26 and ids[39:] == [1] * 21
+
+
+def test_the_time_after_which_a_face_is_forgotten_is_a_setting(model):
+    script = one_person(lambda t: not 0.62 < t < 1.91)
+    frames = [make_frame(i) for i in range(60)]
+    rows, _ = read(model, script, frames, forget_after_s=2)
+    assert {row.get("face_id") for row in rows} == {0, None}
+
+
+def test_newcomers_are_followed_back_to_their_first_frame_in_the_chunk(model):
+    def script(t: float):
+        return {"anna": (150, 120), "ben": (450 + 40 * t, 120) if t >= 0.64 else None}
+
+    rows, detector = read(model, script, [make_frame(i) for i in range(20)])
+    ids = ids_at(rows, script)
+    assert ids["anna"] == [0] * 20
+    assert ids["ben"] == [None] * 13 + [1] * 7
+    assert not {13, 14, 15, 16, 17, 18} <= set(detector.searched), "found without following back"
+
+
+def test_two_newcomers_are_told_apart_on_the_way_back(model):
+    def script(t: float):
+        return {"anna": (150 + 20 * t, 120), "ben": (330 - 20 * t, 120)} if t > 0.12 else {}
+
+    rows, _ = read(model, script, [make_frame(i) for i in range(10)])
+    ids = ids_at(rows, script)
+    assert [len({i for i in ids[p]}) for p in ("anna", "ben")] == [1, 1]
+    assert {row["frame"] for row in rows if row["status"] == "no_face"} == {0, 1, 2}
+
+
+@pytest.mark.parametrize("settings", [{}, {"detect_every_frame": True}])
+def test_every_frame_has_a_row_and_every_face_one(model, settings):
+    def script(t: float):
+        there = {"anna": (150, 120), "ben": (450, 120) if 0.5 < t < 1.3 else None}
+        return there if t < 1.7 else {}
+
+    frames = [make_frame(i) for i in range(44)]
+    frames[7], frames[8] = make_frame(7, "unreadable"), make_frame(8, "skipped")
+    rows, _ = read(model, script, frames, chunk=9, **settings)
+    assert sorted({row["frame"] for row in rows}) == list(range(44))
+    keys = [(row["frame"], row.get("face_id")) for row in rows]
+    assert len(set(keys)) == len(keys)
+    assert keys == sorted(keys, key=lambda key: (key[0], -1 if key[1] is None else key[1]))
+    for row in rows:
+        assert row["time_s"] == row["frame"] / FPS
+        has_face = row["status"] in ("ok", "low_quality")
+        assert has_face == ("face_id" in row)
+        if has_face:
+            assert len(row["p"]) == 7 and sum(row["p"]) == pytest.approx(1, abs=1e-5)
+    assert [row["status"] for row in rows if row["frame"] in (7, 8)] == ["unreadable", "skipped"]
+    assert {row["status"] for row in rows if row["frame"] >= 34} == {"no_face"}
+
+
+@pytest.mark.parametrize("status", ["unreadable", "skipped"])
+def test_a_chunk_without_any_picture_has_its_rows(model, status):
+    frames = [make_frame(i, status) for i in range(5)]
+    rows, detector = read(model, one_person(), frames)
+    assert [row["status"] for row in rows] == [status] * 5
+    assert detector.searched == []
+    assert read(model, one_person(), [])[0] == []
+
+
+def test_a_search_in_every_frame_searches_each_once_and_follows_none(model):
+    frames = [make_frame(i) for i in range(25)]
+    _, detector = read(model, one_person(), frames, detect_every_frame=True)
+    assert detector.searched == list(range(25)) and detector.followed == []
+
+
+def test_a_known_face_is_followed_and_searched_for_about_twice_a_second(model):
+    frames = [make_frame(i) for i in range(40)]
+    _, detector = read(model, one_person(), frames)
+    assert detector.searched == [0, 9, 19, 29, 39]
+    assert set(detector.followed) == set(range(1, 40))
+
+
+def test_live_frames_give_their_rows_one_by_one(model):
+    def script(t: float):
+        return {"anna": (150, 120), "ben": (450, 120) if t >= 0.74 else None}
+
+    detector = ScriptedDetector(script)
+    reader = FaceReader(detector, model, ReaderSettings())
+    rows = []
+    for i in range(40):
+        new = reader.read([make_frame(i)], live=True)
+        assert {row["frame"] for row in new} == {i}
+        rows += new
+    assert ids_at(rows, script)["anna"] == [0] * 40
+    ben = ids_at(rows, script)["ben"]
+    assert ben[15 + 10 :] == [1] * 15, "seen half a second late at most"
+    assert len(detector.searched) <= 5
+
+
+def test_a_face_of_low_quality_makes_such_a_row_and_is_classified(model):
+    frames = [make_frame(i) for i in range(3)]
+    rows, _ = read(model, one_person(), frames, low_quality_below=1.1)
+    assert [row["status"] for row in rows] == ["low_quality"] * 3
+    assert all(len(row["p"]) == 7 for row in rows)
+
+
+def test_rows_of_an_earlier_run_give_the_numbers_back(model):
+    def script(t: float):
+        return {"anna": (150 + 20 * t, 120), "ben": (450, 120) if t < 0.9 else None, "cleo": None}
+
+    frames = [make_frame(i) for i in range(60)]
+    unbroken, _ = read(model, script, frames)
+    for stop in (10, 20, 30):
+        rows, _ = read(model, script, frames[:stop])
+        reader = FaceReader(ScriptedDetector(script), model, ReaderSettings())
+        reader.tracks = resumed_tracks(rows, 1.0)
+        reader.next_id = 1 + max(row.get("face_id", -1) for row in rows)
+        for start in range(stop, 60, 10):
+            rows += reader.read(frames[start : start + 10])
+        numbers = [(row["frame"], row.get("face_id")) for row in rows]
+        assert numbers == [(row["frame"], row.get("face_id")) for row in unbroken]
+
+
+def test_only_tracks_alive_at_the_end_are_resumed(model):
+    def script(t: float):
+        return {"anna": (150, 120) if t < 0.3 else None, "ben": (450, 120)}
+
+    rows, _ = read(model, script, [make_frame(i) for i in range(40)])
+    (ben,) = resumed_tracks(rows, 1.0)
+    assert ben.face_id == 1 and ben.time_s == 39 / FPS
+    assert overlap(ben.face.box_px, make_face(450, 120).box_px) == pytest.approx(1)
+    assert [t.face_id for t in resumed_tracks(rows, 2.0)] == [0, 1]
+    assert resumed_tracks([], 1.0) == []

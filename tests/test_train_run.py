@@ -1,0 +1,354 @@
+"""A whole small training run: stopped, gone on with, exported, measured, written as a model."""
+
+from __future__ import annotations
+
+import functools
+import json
+import shutil
+import tomllib
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from ferplus_sample import REPORT_ROWS, write_ferplus, write_landmarks
+from moppet.data.ferplus import read_ferplus
+from moppet.infer.catalogue import load_model
+from moppet.infer.expressions import Preprocessing
+from moppet.train import figures as figures_module
+from moppet.train import loop, run
+from moppet.train.dataset import evaluation_crops, find_landmarks, normalise
+from moppet.train.export import check_parity, onnx_logits
+from moppet.train.recipe import Recipe
+from moppet.values import EXPRESSIONS, GROUPS, ModelError, MoppetError, UsageError
+
+RECIPE = Recipe(
+    "tiny", "ferplus.npz", epochs=2, size=32, batch=16, precision="32-true", ema_decay=0.5
+)
+NOT_A_NUMBER = float("nan")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_threads() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def ferplus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_ferplus(tmp_path_factory.mktemp("data") / "ferplus.npz")
+
+
+@pytest.fixture(scope="module")
+def unbroken(ferplus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two epochs in one go."""
+    folder = write_landmarks(tmp_path_factory.mktemp("runs") / "unbroken")
+    assert loop.train(RECIPE, folder, ferplus, None) == folder / "last.safetensors"
+    return folder
+
+
+class Stop(Exception):
+    """What ends a run from outside, as a kill would."""
+
+
+@pytest.fixture(scope="module")
+def first_stop(ferplus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that ended in the middle of its second epoch."""
+    folder = write_landmarks(tmp_path_factory.mktemp("runs") / "stopped")
+    real = loop.Trainee.training_step
+
+    def step(self: Any, batch: Any, batch_index: int) -> Any:
+        if self.steps_done == 4:
+            raise Stop
+        return real(self, batch, batch_index)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop.Trainee, "training_step", step)
+        with pytest.raises(Stop):
+            loop.train(RECIPE, folder, ferplus, None)
+    return folder
+
+
+@pytest.fixture
+def stopped(first_stop: Path, tmp_path: Path) -> Path:
+    """A copy of that run, to go on with."""
+    return shutil.copytree(first_stop, tmp_path / "stopped")
+
+
+def epochs_of(folder: Path) -> list[float]:
+    return [row["epoch"] for row in loop.read_log(folder)]
+
+
+def kept_epoch(folder: Path) -> int:
+    with safe_open(folder / "last.safetensors", "pt") as file:
+        return int(file.metadata()["epoch"])
+
+
+# ----------------------------------------------------------------------------------- training
+
+
+def test_a_run_logs_each_epoch_and_keeps_the_last_and_the_best(unbroken: Path) -> None:
+    log = loop.read_log(unbroken)
+    assert [row["epoch"] for row in log] == [1, 2]
+    assert all(np.isfinite(list(row.values())).all() for row in log)
+    assert kept_epoch(unbroken) == 2
+    last, best = (load_file(unbroken / f"{name}.safetensors") for name in ("last", "best"))
+    averages = {name: value for name, value in last.items() if name.startswith("average.")}
+    assert {f"average.{name}" for name in best} == averages.keys()
+    steps = {int(v) for k, v in last.items() if k.startswith("optimizer.") and k.endswith(".step")}
+    assert steps == {6}
+    better = min(log, key=lambda row: row["choose_loss"])["epoch"] == 2
+    same = all(torch.equal(best[name.removeprefix("average.")], v) for name, v in averages.items())
+    assert same == better
+
+
+def test_a_stopped_run_goes_on_from_its_last_whole_epoch(
+    stopped: Path, ferplus: Path, unbroken: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert epochs_of(stopped) == [1]
+    assert kept_epoch(stopped) == 1
+    begun: list[tuple[int, list[float], int]] = []
+    real = loop.Trainee.training_step
+
+    def step(self: Any, batch: Any, batch_index: int) -> Any:
+        rates = [group["lr"] for group in self.trainer.optimizers[0].param_groups]
+        begun.append((self.steps_done, rates, self.trainer.train_dataloader.dataset.epoch))
+        return real(self, batch, batch_index)
+
+    monkeypatch.setattr(loop.Trainee, "training_step", step)
+    loop.train(RECIPE, stopped, ferplus, None)
+    assert [done for done, _, _ in begun] == [3, 4, 5]
+    for done, rates, _ in begun:
+        factor = loop.rate_factor(done, 6, RECIPE.warm_up)
+        assert rates == pytest.approx([RECIPE.base_rate * factor, RECIPE.head_rate * factor])
+    assert {epoch for _, _, epoch in begun} == {1}
+    assert epochs_of(stopped) == epochs_of(unbroken)
+    assert kept_epoch(stopped) == 2
+    tensors = load_file(stopped / "last.safetensors")
+    assert int(tensors["optimizer.0.step"]) == 6
+    loop.train(RECIPE, stopped, ferplus, None)  # finished: nothing more is trained
+    assert len(begun) == 3
+    assert epochs_of(stopped) == [1, 2]
+
+
+def test_the_first_epoch_of_a_stopped_run_is_that_of_an_unbroken_one(
+    stopped: Path, unbroken: Path
+) -> None:
+    assert loop.read_log(stopped)[0] == pytest.approx(loop.read_log(unbroken)[0], rel=1e-4)
+
+
+def test_a_stop_between_the_log_and_the_checkpoint_logs_no_epoch_twice(
+    ferplus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_landmarks(tmp_path / "unlucky")
+
+    def killed(*_: Any) -> None:
+        raise Stop
+
+    recipe = replace(RECIPE, epochs=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "save_checkpoint", killed)
+        with pytest.raises(Stop):
+            loop.train(recipe, folder, ferplus, None)
+    loop.train(recipe, folder, ferplus, None)
+    assert epochs_of(folder) == [1]
+
+
+def test_a_folder_of_another_recipe_is_refused_and_left_alone(
+    unbroken: Path, ferplus: Path
+) -> None:
+    before = (unbroken / "last.safetensors").read_bytes()
+    with pytest.raises(UsageError, match="holds a run of another recipe"):
+        loop.train(replace(RECIPE, head_rate=0.1), unbroken, ferplus, None)
+    assert (unbroken / "last.safetensors").read_bytes() == before
+    assert epochs_of(unbroken) == [1, 2]
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoint(
+    stopped: Path, ferplus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = (stopped / "last.safetensors").read_bytes()
+    real = loop.soft_cross_entropy
+    calls = 0
+
+    def poisoned(*tensors: torch.Tensor) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        return real(*tensors) * (NOT_A_NUMBER if calls == 2 else 1.0)
+
+    monkeypatch.setattr(loop, "soft_cross_entropy", poisoned)
+    with pytest.raises(MoppetError, match=r"epoch 2, batch 1\b") as caught:
+        loop.train(RECIPE, stopped, ferplus, None)
+    assert "head_rate" in str(caught.value)
+    assert (stopped / "last.safetensors").read_bytes() == before
+    assert epochs_of(stopped) == [1]
+
+
+def test_weights_that_are_no_numbers_are_never_kept(
+    stopped: Path, ferplus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = (stopped / "last.safetensors").read_bytes()
+    real = loop.Trainee.on_train_batch_end
+
+    def broken(self: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if self.steps_done == 5:  # the last step's gradient was infinite
+            with torch.no_grad():
+                self.network.classifier.bias.fill_(NOT_A_NUMBER)
+        real(self, outputs, batch, batch_idx)
+
+    monkeypatch.setattr(loop.Trainee, "on_train_batch_end", broken)
+    with pytest.raises(MoppetError, match="not a number"):
+        loop.train(RECIPE, stopped, ferplus, None)
+    assert (stopped / "last.safetensors").read_bytes() == before
+
+
+def test_a_batch_larger_than_the_training_rows_is_refused(ferplus: Path, tmp_path: Path) -> None:
+    folder = write_landmarks(tmp_path / "run")
+    with pytest.raises(UsageError, match="batch"):
+        loop.train(replace(RECIPE, batch=64), folder, ferplus, None)
+
+
+def test_data_that_is_not_there_is_named(tmp_path: Path) -> None:
+    (tmp_path / "recipe.toml").write_text('name = "tiny"\ndata = "none.npz"\n', encoding="utf-8")
+    with pytest.raises(MoppetError, match=r"FER\+ was expected at .*none\.npz"):
+        run.run_recipe(tmp_path / "recipe.toml", tmp_path / "run")
+
+
+# ------------------------------------------------------------- export and the finished folder
+
+
+@pytest.fixture(scope="module")
+def finished(unbroken: Path, ferplus: Path) -> Path:
+    """The run's folder with everything `finish` writes: the slowest step of this file."""
+    with pytest.MonkeyPatch.context() as patch:
+        # The intervals' width is tested with the metrics; here few draws do.
+        quick = functools.partial(figures_module.bootstrap, draws=40)
+        patch.setattr(figures_module, "bootstrap", quick)
+        assert run.finish(RECIPE, unbroken, read_ferplus(ferplus)) == unbroken / "model"
+    return unbroken
+
+
+def report_crops(ferplus: Path, folder: Path, *, aligned: bool = True) -> tuple[Any, Any]:
+    data = read_ferplus(ferplus)
+    rows = data.rows("report", labelled=True)
+    landmarks, _ = find_landmarks(data, folder / "landmarks.npz")
+    return evaluation_crops(data, landmarks, rows, aligned=aligned), data.label[rows]
+
+
+def grey(crops: np.ndarray) -> np.ndarray:
+    return Preprocessing(RECIPE.size, "grey", 0, 0.0, 1.0).apply(crops)[:, 0].astype(np.uint8)
+
+
+def test_onnx_answers_as_the_network_does(finished: Path, ferplus: Path) -> None:
+    pictures = grey(report_crops(ferplus, finished)[0])
+    network = loop.load_average(finished, RECIPE)
+    with torch.no_grad():
+        logits, embedding = network(normalise(pictures))
+    got_logits, got_embedding = onnx_logits(finished / "float32.onnx", pictures)
+    assert np.abs(got_logits - logits.numpy()).max() < 1e-4
+    assert np.abs(got_embedding - embedding.numpy()).max() < 1e-4
+    assert check_parity(network, finished / "float32.onnx", pictures) < 1e-4
+    with torch.no_grad():
+        network.classifier.bias[2] += 0.01
+    with pytest.raises(ModelError, match=r"differs from its network by 0\.01"):
+        check_parity(network, finished / "float32.onnx", pictures)
+
+
+@pytest.mark.parametrize("name", ["float32.onnx", "int8.onnx", "model/model.onnx"])
+@pytest.mark.parametrize("n", [1, 5])
+def test_every_network_file_gives_logits_and_embedding_for_any_n(
+    finished: Path, name: str, n: int
+) -> None:
+    session = ort.InferenceSession(str(finished / name), providers=["CPUExecutionProvider"])
+    assert [output.name for output in session.get_outputs()] == ["logits", "embedding"]
+    picture = np.zeros((n, 1, RECIPE.size, RECIPE.size), np.float32)
+    logits, embedding = session.run(["logits", "embedding"], {"image": picture})
+    assert logits.shape == (n, 7) and embedding.shape == (n, 128)
+
+
+def test_int8_is_small_and_answers_nearly_as_float32(finished: Path, ferplus: Path) -> None:
+    pictures = grey(report_crops(ferplus, finished)[0])
+    whole, small = (
+        onnx_logits(finished / name, pictures)[0] for name in ("float32.onnx", "int8.onnx")
+    )
+    assert (finished / "int8.onnx").stat().st_size < 3_500_000
+    assert np.abs(small - whole).max() < 0.5 * max(1.0, float(np.abs(whole).max()))
+    assert not np.array_equal(small, whole)
+
+
+def test_the_card_says_what_the_run_made(finished: Path, ferplus: Path) -> None:
+    card = tomllib.loads((finished / "model" / "card.toml").read_text(encoding="utf-8"))
+    data = read_ferplus(ferplus)
+    assert card["name"] == "tiny"
+    assert tuple(card["labels"]) == EXPRESSIONS
+    assert card["groups"] == dict(GROUPS)
+    assert card["preprocessing"]["size"] == 32 and card["preprocessing"]["colour"] == "grey"
+    assert card["preprocessing"]["detail_px"] in run.DETAILS_PX
+    assert card["rows"] == {
+        part: len(data.rows(part, labelled=True)) for part in ("train", "choose", "report")
+    }
+    assert card["rows"]["report"] == REPORT_ROWS
+    assert "no licence" in card["training_data"] and card["limits"]
+    shown = {"accuracy", "balanced_accuracy", "macro_f1", "ece", "recall_fear", "accuracy_infant"}
+    assert shown <= card["scores"].keys()
+
+
+def test_load_model_accepts_the_folder_and_calibrates(finished: Path, ferplus: Path) -> None:
+    model = load_model(finished / "model")
+    crops, _ = report_crops(ferplus, finished)
+    scores = model.predict(crops)
+    assert model.name == "tiny" and scores.names == EXPRESSIONS
+    assert scores.embeddings.shape == (len(crops), 128)
+    assert scores.probabilities.sum(axis=1) == pytest.approx(1, abs=1e-5)
+    card = model.card
+    assert model.preprocessing.mean == model.preprocessing.scale == 128
+    prepared = model.preprocessing.apply(crops)
+    pictures = np.rint(prepared[:, 0] * 128 + 128).astype(np.uint8)
+    logits, _ = onnx_logits(finished / "model" / "model.onnx", pictures)
+    e = np.exp(logits / card["temperature"])
+    assert scores.probabilities == pytest.approx(e / e.sum(axis=1, keepdims=True), abs=1e-4)
+
+
+def estimates(figures: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(figures, dict) and "value" in figures:
+        yield figures
+    elif isinstance(figures, dict):
+        for part in figures.values():
+            yield from estimates(part)
+
+
+def test_every_figure_has_its_n_and_interval(finished: Path, ferplus: Path) -> None:
+    figures = json.loads((finished / "model" / "figures.json").read_text(encoding="utf-8"))
+    found = list(estimates(figures))
+    assert len(found) > 100
+    for estimate in found:
+        assert estimate.keys() == {"value", "low", "high", "n"}
+        assert (estimate["value"] is None) == (estimate["n"] == 0)
+        if estimate["low"] is not None:
+            assert 0 <= estimate["low"] <= estimate["high"] <= 1
+    for view in ("raw", "aligned"):
+        crops, label = report_crops(ferplus, finished, aligned=view == "aligned")
+        guess = load_model(finished / "model").predict(crops).probabilities.argmax(axis=1)
+        accuracy = figures[view]["all"]["accuracy"]
+        assert accuracy["n"] == len(label) == REPORT_ROWS
+        assert accuracy["value"] == pytest.approx(np.mean(guess == label))
+        assert accuracy["low"] <= accuracy["value"] <= accuracy["high"]
+        assert np.sum(figures[view]["all"]["confusion"], axis=1).tolist() == [3] * 7
+        assert figures[view]["infant"]["n"] == figures[view]["child"]["n"] == 7
+    missed_wrong = figures["aligned_missed_wrong"]["accuracy"]["value"]
+    assert missed_wrong <= figures["aligned"]["all"]["accuracy"]["value"]
+    assert figures["faces_found"] == sum(i % 2 == 0 for i in range(66, 66 + REPORT_ROWS))
+    assert 0.6 <= figures["human"]["all"]["value"] <= 0.9
+
+
+def test_the_page_and_the_confusion_matrix_are_written(finished: Path) -> None:
+    page = (finished / "figures.md").read_text(encoding="utf-8")
+    assert "# The model `tiny`" in page
+    assert "| all | 21 |" in page and "| fear | 3 |" in page
+    assert (finished / "figures" / "confusion.png").read_bytes().startswith(b"\x89PNG")

@@ -1,0 +1,66 @@
+"""Write the README's figures from committed results; `--check` says whether they are current.
+
+python tools/readme_figures.py [--check]
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+START = "<!-- figures: made by tools/readme_figures.py from committed results -->"
+END = "<!-- end of figures -->"
+
+
+def read(path: str) -> dict[str, Any]:
+    return dict(json.loads((ROOT / path).read_text(encoding="utf-8")))
+
+
+def estimate(figure: dict[str, Any]) -> str:
+    return f"{figure['value']:.3f} ({figure['low']:.3f}-{figure['high']:.3f}, n = {figure['n']})"
+
+
+def figures() -> str:
+    """Return the block as Markdown."""
+    model = read("src/moppet/models/default/figures.json")
+    aligned = model["aligned"]
+    agreement = read("benchmarks/results/example_agreement.json")
+    speed = read("benchmarks/results/speed.json")
+    minute = speed["640x480, 1 minute"]["analyze"]
+    faces = agreement["faces"]
+    lines = [
+        "| the bundled model on FER+ rows it never saw, faces found and aligned | |",
+        "|---|---|",
+        f"| accuracy, seven expressions | {estimate(aligned['all']['accuracy'])} |",
+        f"| infants (about 0-3 years) | {estimate(aligned['infant']['accuracy'])} |",
+        f"| children (about 4-12) | {estimate(aligned['child']['accuracy'])} |",
+        f"| one human rater against the plurality | {estimate(model['human']['all'])} |",
+        f"| macro-F1 | {estimate(aligned['all']['macro_f1'])} |",
+        f"| calibration error | {estimate(aligned['all']['ece'])} |",
+        "",
+        f"On the rendered example video it agrees with the truth on {agreement['agreement']:.0%} "
+        f"of {agreement['held_frames']} frames that hold an expression; faces: {faces['found']} "
+        f"frames found, {faces['missed']} missed, {faces['invented']} invented. Every frame of "
+        f"640x480 video costs {minute['cpu_ms_per_frame']:.1f} ms of one CPU, "
+        f"{minute['cpu, times decode']:.1f} times decoding alone. "
+        "More: [docs/model.md](docs/model.md), [benchmarks/results](benchmarks/results).",
+    ]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    readme = ROOT / "README.md"
+    text = readme.read_text(encoding="utf-8")
+    before, rest = text.split(START)
+    _, after = rest.split(END)
+    made = f"{before}{START}\n\n{figures()}\n\n{END}{after}"
+    if "--check" in sys.argv[1:]:
+        sys.exit(0 if made == text else "README.md's figures are not those of the results.")
+    readme.write_text(made, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
