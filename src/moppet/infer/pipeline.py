@@ -130,7 +130,7 @@ class Analysis:
     def run(self, progress: Callable[[Progress], None] | None = None) -> Timeline:
         """Analyse what is left of the recording and return the whole timeline."""
         settings = self.settings
-        reader = FaceReader(self._detector, self.model, _reader_settings(settings))
+        reader = FaceReader(self._detector, self.model, _reader_settings(settings, self.info))
         start_s = settings.start_s
         if self._rows:
             reader.tracks = resumed_tracks(self._rows, settings.timeline.max_gap_s)
@@ -263,9 +263,10 @@ def stream(
     return rows()
 
 
-def _reader_settings(settings: Settings) -> ReaderSettings:
+def _reader_settings(settings: Settings, info: MediaInfo) -> ReaderSettings:
+    # Pictures of a folder need not follow one another: nobody is followed from one to the next.
     return ReaderSettings(
-        detect_every_frame=settings.detect_every_frame,
+        detect_every_frame=settings.detect_every_frame or info.kind == "images",
         forget_after_s=settings.timeline.max_gap_s,
         low_quality_below=settings.timeline.low_quality_below,
     )

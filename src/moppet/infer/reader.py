@@ -62,20 +62,20 @@ class FaceReader:
         seen: list[dict[int, Face]] = [{} for _ in frames]
         pictures = [i for i, frame in enumerate(frames) if frame.image is not None]
         for position, i in enumerate(pictures):
-            last = position == len(pictures) - 1
-            self._read_frame(frames, seen, i, search=last and not live)
+            elapsed = frames[i].time_s - self._last_scan_s
+            due = elapsed >= self.settings.scan_every_s
+            self._read_frame(frames, seen, i, due if live else position == len(pictures) - 1)
         return self._rows(frames, seen)
 
     def _read_frame(
-        self, frames: Sequence[Frame], seen: list[dict[int, Face]], i: int, *, search: bool
+        self, frames: Sequence[Frame], seen: list[dict[int, Face]], i: int, search: bool
     ) -> None:
         frame = frames[i]
         assert frame.image is not None
         limit = self.settings.forget_after_s
         self.tracks = [t for t in self.tracks if frame.time_s - t.time_s <= limit]
         lost = self._follow(frame.image, frame.time_s, seen[i])
-        due = frame.time_s - self._last_scan_s >= self.settings.scan_every_s
-        if search or lost or due:
+        if search or lost:
             for face in self._search(frame.image, frame.time_s, seen[i]):
                 track = Track(self.next_id, face, frame.time_s)
                 self.next_id += 1
@@ -85,15 +85,16 @@ class FaceReader:
 
     def _follow(self, image: Image, time_s: float, seen: dict[int, Face]) -> bool:
         """Follow the tracks into a frame; return whether a whole search is needed now."""
-        if self.settings.detect_every_frame or not self.tracks:
-            return self.settings.detect_every_frame
-        expected = np.stack([track.expect(time_s) for track in self.tracks])
+        if self.settings.detect_every_frame:
+            return True
+        boxes = [track.expect(time_s) for track in self.tracks]
+        expected = np.array(boxes, np.float32).reshape(-1, 4)
         rolls = np.array([_tilt(track.face) for track in self.tracks], np.float32)
         found = self.detector.follow(image, expected, rolls)
         if found is None:
             return True
         lost = False
-        newest = max(track.time_s for track in self.tracks)
+        newest = max((track.time_s for track in self.tracks), default=time_s)
         for k in _surest_first(found):
             face, track = found[k], self.tracks[k]
             fits = face is not None and overlap(expected[k], face.box_px) > _SAME_FACE / 2

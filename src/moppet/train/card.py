@@ -124,22 +124,24 @@ def figures_page(
         f"({figures['faces_found_at_default_thresholds']} at the detector's default thresholds). "
         f"With every missed face counted as wrong the accuracy is {_cell(wrong)}.",
         "",
-        "| expression | n | recall, raw | recall, aligned |",
-        "|---|---|---|---|",
+        "Recall of each expression, with n:",
+        "",
+        "| expression | all, raw | all, aligned | infant, aligned | child, aligned |",
+        "|---|---|---|---|---|",
     ]
+    columns = [("raw", "all"), ("aligned", "all"), ("aligned", "infant"), ("aligned", "child")]
     for name in EXPRESSIONS:
-        raw, aligned = figures["raw"]["all"]["recall"], figures["aligned"]["all"]["recall"]
-        lines.append(
-            f"| {name} | {aligned[name]['n']} | {_cell(raw[name])} | {_cell(aligned[name])} |"
-        )
+        recalls = [figures[view][rows_of]["recall"][name] for view, rows_of in columns]
+        cells = [f"{_cell(recall)}, n = {recall['n']}" for recall in recalls]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
     lines += [
         "",
-        "| calibration | expected error before scaling | after |",
+        "| expected calibration error | before scaling | after |",
         "|---|---|---|",
         *(
-            f"| {view} | {_cell(figures[view]['all']['ece_before_scaling'])} "
-            f"| {_cell(figures[view]['all']['ece'])} |"
-            for view in ("raw", "aligned")
+            f"| {rows_of}, {view} | {_cell(figures[view][rows_of]['ece_before_scaling'])} "
+            f"| {_cell(figures[view][rows_of]['ece'])} |"
+            for view, rows_of in columns
         ),
         "",
         "![Confusion matrix](figures/confusion.png)",

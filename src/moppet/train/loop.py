@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import csv
 import json
+import logging
 import math
+import sys
 from pathlib import Path
 from typing import Any, Final
 
@@ -162,6 +164,7 @@ class _Keeper(Callback):
         if row["choose_loss"] < best:
             _save(self.folder / "best.safetensors", pl_module.average.state_dict(), {})
         save_checkpoint(self.folder, pl_module, trainer.optimizers[0], epoch)
+        print(", ".join(f"{key} {value:.4g}" for key, value in row.items()), flush=True)
 
 
 def read_log(folder: Path) -> list[dict[str, float]]:
@@ -260,6 +263,7 @@ def train(recipe: Recipe, folder: Path, data_path: Path, start_path: Path | None
     trainee = Trainee(network, recipe, recipe.epochs * len(loader))
     done = resume(folder, trainee, len(loader))
     if done < recipe.epochs:
+        logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)  # its advertisements
         trainer = lightning.Trainer(
             accelerator="cpu",
             precision=recipe.precision,  # type: ignore[arg-type]
@@ -267,6 +271,7 @@ def train(recipe: Recipe, folder: Path, data_path: Path, start_path: Path | None
             logger=False,
             enable_checkpointing=False,
             enable_model_summary=False,
+            enable_progress_bar=sys.stderr.isatty(),
             callbacks=[_Keeper(folder, data, landmarks, recipe)],
             default_root_dir=folder,
         )

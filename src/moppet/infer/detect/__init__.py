@@ -27,7 +27,7 @@ class Detector(Protocol):
         ...
 
     def follow(self, image: Image, boxes_px: Floats, roll_deg: Floats) -> list[Face | None] | None:
-        """Return the face at each expected place; None if the detector cannot follow."""
+        """Return the face at each of n ≥ 0 expected places; None if the detector cannot follow."""
         ...
 
 
