@@ -36,6 +36,11 @@ def make_frame(index: int, status: str = "ok") -> Frame:
     return Frame(index, index / FPS, image)
 
 
+def is_upright(image: np.ndarray) -> bool:
+    """Whether the picture is as `make_frame` made it: not turned to look for lying heads."""
+    return image.shape == (HEIGHT, WIDTH, 3) and bool((image[1, 1] == NOISE[1, 1]).all())
+
+
 class ScriptedDetector:
     """Sees the people of a script; who stands behind somebody (script's order) is not seen."""
 
@@ -57,9 +62,9 @@ class ScriptedDetector:
 
     def detect(self, images: Sequence[np.ndarray]) -> list[list[Face]]:
         for image in images:
-            if image.shape == (HEIGHT, WIDTH, 3):  # not one that was turned
+            if is_upright(image):
                 self.searched.append(int(image[0, 0, 0]) + 256 * int(image[0, 0, 1]))
-        upright = [image.shape == (HEIGHT, WIDTH, 3) and image[0, 0, 2] == 0 for image in images]
+        upright = [is_upright(image) for image in images]
         return [
             self.visible(image) if up else [] for image, up in zip(images, upright, strict=True)
         ]

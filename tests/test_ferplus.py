@@ -143,10 +143,10 @@ def test_a_tenth_of_each_age_band_is_set_aside(tmp_path):
     assert [(data.part[band == b] == "choose").sum() for b in (-1, 0, 1, 2, 3)] == [8] * 5
 
 
-def test_a_group_that_holds_a_child_is_drawn_with_the_children(tmp_path):
-    # Ten groups of an adult's row before a child's, among a hundred adults: one of the ten.
+def test_a_group_is_drawn_with_the_age_band_of_its_first_row(tmp_path):
+    # Ten groups of a child's row before an adult's, among a hundred adults: one of the ten.
     group = np.concatenate([np.repeat(np.arange(10), 2), np.arange(10, 110)]).astype(np.int32)
-    band = np.array([2, 1] * 10 + [2] * 100, np.int8)
+    band = np.array([1, 2] * 10 + [2] * 100, np.int8)
     none = np.zeros(120, np.int8)
     path = save(tmp_path, **arrays(120, dup_group=group, age_band=band, split=none))
     for seed in range(8):

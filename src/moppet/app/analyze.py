@@ -24,7 +24,7 @@ from rich.progress import (
 from moppet.app.report import write_report
 from moppet.infer.pipeline import Analysis, Settings
 from moppet.infer.pipeline import Progress as Position
-from moppet.media import expand_sources
+from moppet.media import expand_sources, file_sha256
 from moppet.timeline import Timeline, read_timeline, summary_lines
 from moppet.values import MoppetError, TimelineError, UsageError
 
@@ -87,7 +87,7 @@ def _analyze_one(job: Job, recording: str, folder: Path) -> bool:
     started = time.monotonic()
     folder_existed = folder.is_dir()
     journal = folder / "journal.arrows"
-    if job.resume and not journal.is_file() and _is_finished(job, folder):
+    if job.resume and not journal.is_file() and _is_finished(job, recording, folder):
         _say(job, f"{recording}: finished already, see {folder}")
         return True
     try:
@@ -116,15 +116,18 @@ def _analyze_one(job: Job, recording: str, folder: Path) -> bool:
     return True
 
 
-def _is_finished(job: Job, folder: Path) -> bool:
-    """Whether the folder holds the whole timeline that these settings would make."""
+def _is_finished(job: Job, recording: str, folder: Path) -> bool:
+    """Whether the folder holds the whole timeline that this job would make."""
+    source_sha256 = file_sha256(recording)
     for kind in job.formats:
         try:
             made = read_timeline(folder / f"timeline.{kind}").metadata
         except TimelineError:
             return False
         wanted = job.settings.to_dict()
-        if not made.get("complete") or any(made["settings"].get(k) != wanted[k] for k in wanted):
+        if not made.get("complete") or made.get("source_sha256") != source_sha256:
+            return False
+        if any(made["settings"].get(k) != wanted[k] for k in wanted):
             return False
     return True
 

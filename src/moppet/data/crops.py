@@ -44,7 +44,7 @@ def find_crop_landmarks(crops: Sequence[Image]) -> tuple[Floats, NDArray[np.int8
 
     crops: n square face crops, (side, side) grey or (side, side, 3) RGB, uint8.
     Returns (n, 5, 2) float32 in pixels of the crop, NaN where none was found, and (n,) int8,
-    the index into ATTEMPTS or -1. Of several faces the largest near the middle is taken.
+    the index into ATTEMPTS or -1. Of several faces the largest is taken.
     """
     landmarks = np.full((len(crops), 5, 2), np.nan, np.float32)
     attempt_used = np.full(len(crops), -1, np.int8)

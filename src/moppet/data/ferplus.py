@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,12 +71,11 @@ def read_ferplus(path: Path, *, seed: int = 0) -> FerPlus:
     """
     if not path.is_file():
         raise MoppetError(f"FER+ was expected at {path}, but there is no such file.")
-    with np.load(path, allow_pickle=False) as archive:
-        missing = [key for key in _KEYS if key not in archive.files]
-        if missing:
-            raise MoppetError(f"{path} is not FER+: it lacks {', '.join(missing)}.")
-        z = {key: archive[key] for key in _KEYS}
+    z = _read_arrays(path)
     names = [str(name) for name in z["vote_names"]]
+    unnamed = [name for name in EXPRESSIONS if name not in names]
+    if unnamed:
+        raise MoppetError(f"{path} is not FER+: it has no votes for {', '.join(unnamed)}.")
     group = _merge_groups(z["dup_group"], z["near_dup_group"])
     part = np.where(z["split"] == 1, "report", np.where(z["leaks_into_split1"], "", "train"))
     return FerPlus(
@@ -86,6 +86,17 @@ def read_ferplus(path: Path, *, seed: int = 0) -> FerPlus:
         group=group,
         age_band=z["age_band"],
     )
+
+
+def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            missing = [key for key in _KEYS if key not in archive.files]
+            if not missing:
+                return {key: archive[key] for key in _KEYS}
+    except (EOFError, ValueError, AttributeError, TypeError, zipfile.BadZipFile):
+        raise MoppetError(f"{path} is not FER+: it is no whole .npz file of arrays.") from None
+    raise MoppetError(f"{path} is not FER+: it lacks {', '.join(missing)}.")
 
 
 def plurality_label(votes: NDArray[np.uint8], names: list[str]) -> NDArray[np.int8]:
@@ -123,7 +134,7 @@ def _set_aside(
 ) -> NDArray[np.str_]:
     part = part.astype("<U6")
     train = part == "train"
-    # A group that holds a child is drawn with the children, wherever its other rows stand.
+    # A group is drawn with the age band of its first row, wherever its other rows stand.
     first_of = dict(zip(group[train][::-1], age_band[train][::-1], strict=True))
     for band in sorted(AGE_BANDS):
         members = np.array(sorted(g for g, b in first_of.items() if b == band))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import tomllib
 from importlib.resources import files
 from pathlib import Path
@@ -54,6 +55,12 @@ def read_card(folder: Path) -> dict[str, Any]:
     for key, kind in (("name", str), ("labels", list), ("sha256", str), ("preprocessing", dict)):
         if not isinstance(card.get(key), kind):
             raise ModelError(f"the model card {path} needs {key!r} ({kind.__name__}).")
+    if not isinstance(card.get("groups", {}), dict):
+        raise ModelError(f"the model card {path} needs [groups] as a table, class = group.")
+    temperature = card.get("temperature", 1.0)
+    number = isinstance(temperature, int | float) and not isinstance(temperature, bool)
+    if not number or not 0 < temperature < math.inf:
+        raise ModelError(f"the model card {path} needs a temperature above 0, got {temperature}.")
     if len(card["labels"]) < 2 or len(set(map(str, card["labels"]))) != len(card["labels"]):
         raise ModelError(f"the model card {path} needs two or more different labels.")
     return card
@@ -86,11 +93,10 @@ def load_model(name_or_folder: str | Path = "default", *, threads: int = 1) -> E
         raise ModelError(f"{path} cannot be run by onnxruntime: {reason}.") from None
     preprocessing = _preprocessing(card, folder)
     _check(session, card, preprocessing, path)
-    groups = {str(k): str(v) for k, v in card.get("groups", {}).items()}
     return ExpressionModel(
         session,
         names=tuple(str(label) for label in card["labels"]),
-        group_of=groups,
+        group_of={str(k): str(v) for k, v in card.get("groups", {}).items()},
         preprocessing=preprocessing,
         temperature=float(card.get("temperature", 1.0)),
         card=card,

@@ -61,7 +61,7 @@ class Settings:
         if self.min_face_px is not None and self.min_face_px < 12:
             raise UsageError(f"min_face_px must be at least 12, got {self.min_face_px}.")
         start, end = self.start_s or 0.0, self.end_s if self.end_s is not None else math.inf
-        if start < 0 or end <= start:
+        if not 0 <= start < end:
             raise UsageError(
                 f"start and end must be 0 or more and in order, got {self.start_s}, {self.end_s}."
             )
@@ -113,6 +113,7 @@ class Analysis:
         self._sha256 = None if live else file_sha256(source)
         self._rows: list[RawRow] = []
         self._complete = False
+        self._journal_path = journal
         self._journal: Journal | None = None
         if journal is not None:
             self._open_journal(journal, resume and journal.is_file())
@@ -128,8 +129,13 @@ class Analysis:
             self._rows = read_journal(path)
 
     def run(self, progress: Callable[[Progress], None] | None = None) -> Timeline:
-        """Analyse what is left of the recording and return the whole timeline."""
+        """Analyse what is left of the recording and return the whole timeline.
+
+        After an interrupt it may be called again and goes on.
+        """
         settings = self.settings
+        if self._journal is None and self._journal_path is not None:
+            self._open_journal(self._journal_path, resume=True)
         reader = FaceReader(self._detector, self.model, _reader_settings(settings, self.info))
         start_s = settings.start_s
         if self._rows:
@@ -143,15 +149,22 @@ class Analysis:
         try:
             for chunk in _chunks(frames):
                 rows = reader.read(chunk)
-                self._rows += rows
                 if self._journal is not None:
                     self._journal.append(rows)
+                self._rows += rows
                 if progress is not None:
                     progress(self._progress(chunk[-1]))
         finally:
             frames.close()
             if self._journal is not None:
                 self._journal.close()
+                self._journal = None
+        if not self._rows:
+            raise UsageError(
+                f"{self.info.name} has no frame from {settings.start_s or 0:g} s on"
+                f"{'' if settings.end_s is None else f' to {settings.end_s:g} s'}: it lasts "
+                f"{self.info.duration_s:.1f} s."
+            )
         self._complete = True
         return self.timeline()
 

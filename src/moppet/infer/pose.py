@@ -21,15 +21,19 @@ _SOLVE: Final = np.linalg.pinv(np.column_stack([HEAD_POINTS, np.ones(5)]))
 
 
 def head_pose(landmarks_px: Floats) -> tuple[float, float, float]:
-    """Return yaw, pitch and roll in degrees, signs as in `Face`; NaN if the points coincide.
+    """Return yaw, pitch and roll in degrees, signs as in `Face`.
+
+    NaN if the points coincide or are not finite.
 
     The head is fitted under weak perspective: least squares for the affine camera, then the
     nearest rotation. From five points this is good to about ten degrees; the face's own
     proportions show as pitch.
     """
+    if not np.isfinite(landmarks_px).all():
+        return math.nan, math.nan, math.nan
     camera = (_SOLVE @ landmarks_px.astype(np.float64))[:3].T
     left, strength, right = np.linalg.svd(camera, full_matrices=False)
-    if not np.isfinite(strength).all() or strength[1] < 1e-6 * max(strength[0], 1e-12):
+    if strength[1] < 1e-6 * max(strength[0], 1e-12):
         return math.nan, math.nan, math.nan
     x_row, y_row = left @ right
     rotation = np.stack([x_row, y_row, np.cross(x_row, y_row)])

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from moppet.infer.align import align_face
-from moppet.infer.detect import Detector, detect_turned
+from moppet.infer.detect import Detector, detect_any_way_up
 from moppet.infer.expressions import ExpressionModel
 from moppet.infer.pose import head_pose
 from moppet.infer.quality import crop_quality
@@ -56,15 +56,17 @@ class FaceReader:
     def read(self, frames: Sequence[Frame], *, live: bool = False) -> list[RawRow]:
         """Return the rows of successive frames, one per frame and face.
 
-        The last frame is searched for newcomers, who are then followed back to where they came
-        in; live, with one frame at a time, it is searched when a search is due.
+        The last frame (and a recording's first) is searched for newcomers, who are then followed
+        back to where they came in; live, with one frame at a time, when a search is due.
         """
         seen: list[dict[int, Face]] = [{} for _ in frames]
         pictures = [i for i, frame in enumerate(frames) if frame.image is not None]
         for position, i in enumerate(pictures):
             elapsed = frames[i].time_s - self._last_scan_s
             due = elapsed >= self.settings.scan_every_s
-            self._read_frame(frames, seen, i, due if live else position == len(pictures) - 1)
+            first = self._last_scan_s == -math.inf
+            last = position == len(pictures) - 1
+            self._read_frame(frames, seen, i, due if live else last or first)
         return self._rows(frames, seen)
 
     def _read_frame(
@@ -112,11 +114,12 @@ class FaceReader:
     def _search(self, image: Image, time_s: float, seen: dict[int, Face]) -> list[Face]:
         """Search a whole frame; give tracks that were lost their face, return the newcomers."""
         self._last_scan_s = time_s
-        faces = self.detector.detect([image])[0]
-        if not faces and not seen and time_s - self._last_turned_s >= _TURNED_EVERY_S:
+        upright = self.detector.detect([image])[0]
+        faces = [_with_pose(face) for face in upright if not _is_among(face, seen.values())]
+        if self._may_lie(faces, seen, time_s):
             self._last_turned_s = time_s
-            faces = detect_turned(self.detector, image)
-        faces = [_with_pose(face) for face in faces if not _is_among(face, seen.values())]
+            turned = detect_any_way_up(self.detector, image, upright)
+            faces = [_with_pose(face) for face in turned if not _is_among(face, seen.values())]
         absent = [track for track in self.tracks if track.face_id not in seen]
         matches = assign([track.expect(time_s) for track in absent], faces)
         for track, match in zip(absent, matches, strict=True):
@@ -125,6 +128,14 @@ class FaceReader:
                 track.move(faces[match], time_s)
         matched = set(matches)
         return [face for k, face in enumerate(faces) if k not in matched]
+
+    def _may_lie(self, faces: Sequence[Face], seen: dict[int, Face], time_s: float) -> bool:
+        """Whether to look for turned heads: for newcomers, and once a second for nobody."""
+        if not faces:
+            return not seen and time_s - self._last_turned_s >= _TURNED_EVERY_S
+        absent = [track for track in self.tracks if track.face_id not in seen]
+        matches = assign([track.expect(time_s) for track in absent], faces)
+        return len(faces) > sum(match is not None for match in matches)
 
     def _follow_back(
         self, frames: Sequence[Frame], seen: list[dict[int, Face]], track: Track

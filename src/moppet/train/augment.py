@@ -134,7 +134,7 @@ def _random_light(picture: Image, settings: Augmentation, rng: np.random.Generat
         ramp = np.linspace(-1, 1, side, dtype=np.float32)
         slope = ramp[None] * np.cos(direction) + ramp[:, None] * np.sin(direction)
         x *= 1 - np.float32(rng.uniform(0.2, 0.6)) * (slope > rng.uniform(-0.6, 0.6))
-    return np.asarray(np.clip(x, 0, 1) * 255, np.uint8)
+    return np.asarray(np.rint(np.clip(x, 0, 1) * 255), np.uint8)
 
 
 def _erase(picture: Image, rng: np.random.Generator) -> Image:

@@ -65,9 +65,13 @@ def export_int8(float_path: Path, calibration: Floats, path: Path) -> None:
     )
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
+    size = max(1, len(calibration) // 16)
+
     class Reader(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
-            self.batches: Iterator[Floats] = iter(np.array_split(calibration, 16))
+            # Batches of one size: the percentile calibrator takes no others.
+            whole = len(calibration) // size
+            self.batches: Iterator[Floats] = iter(np.split(calibration[: whole * size], whole))
 
         def get_next(self) -> dict[str, Floats] | None:
             batch = next(self.batches, None)

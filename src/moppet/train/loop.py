@@ -50,6 +50,7 @@ class Trainee(lightning.LightningModule):
         self.recipe = recipe
         self.total_steps = steps
         self.steps_done = 0
+        self.epochs_before = 0
         self.optimizer_state: dict[str, Any] | None = None
 
     def training_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_index: int) -> Tensor:
@@ -59,8 +60,8 @@ class Trainee(lightning.LightningModule):
         loss = soft_cross_entropy(logits.float(), soft, weights)
         if not torch.isfinite(loss):
             raise MoppetError(
-                f"the loss is not a number at epoch {self.current_epoch}, batch {batch_index}; "
-                "the last checkpoint is kept. Lower head_rate and base_rate in the recipe."
+                f"the loss is not a number at epoch {1 + self.epochs_before + self.current_epoch}, "
+                f"batch {batch_index}; the last checkpoint is kept. Lower head_rate and base_rate in the recipe."
             )
         self.log("train_loss", loss, on_step=False, on_epoch=True, prog_bar=True)
         return loss
@@ -150,6 +151,8 @@ class _Keeper(Callback):
         loss = soft_cross_entropy(
             torch.from_numpy(logits), torch.from_numpy(self.soft), torch.from_numpy(self.weights)
         )
+        if not torch.isfinite(loss):
+            raise MoppetError("the weights are not a number; the last checkpoint is kept.")
         guess = logits.argmax(axis=1)
         epoch = pl_module.steps_done // len(trainer.train_dataloader)
         row = {
@@ -184,6 +187,14 @@ def _append_log(folder: Path, row: dict[str, float]) -> None:
         if fresh:
             writer.writeheader()
         writer.writerow(row)
+
+
+def _cut_log(folder: Path, epochs: int) -> None:
+    """Drop the lines of epochs that no checkpoint kept."""
+    rows = [row for row in read_log(folder) if row["epoch"] <= epochs]
+    (folder / "log.csv").unlink(missing_ok=True)
+    for row in rows:
+        _append_log(folder, row | {"epoch": int(row["epoch"])})
 
 
 def _save(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
@@ -261,7 +272,13 @@ def train(recipe: Recipe, folder: Path, data_path: Path, start_path: Path | None
         load_folded_imagenet(network, start_path)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     trainee = Trainee(network, recipe, recipe.epochs * len(loader))
+    if not len(loader):
+        raise UsageError(
+            f"a batch of {recipe.batch} needs as many training rows, but there are {len(views)}."
+        )
     done = resume(folder, trainee, len(loader))
+    trainee.epochs_before = done
+    _cut_log(folder, done)
     if done < recipe.epochs:
         logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)  # its advertisements
         trainer = lightning.Trainer(
@@ -275,7 +292,10 @@ def train(recipe: Recipe, folder: Path, data_path: Path, start_path: Path | None
             callbacks=[_Keeper(folder, data, landmarks, recipe)],
             default_root_dir=folder,
         )
-        trainer.fit(trainee, loader)
+        try:
+            trainer.fit(trainee, loader)
+        except SystemExit:  # what Lightning makes of Ctrl-C
+            raise KeyboardInterrupt from None
     return folder / "last.safetensors"
 
 

@@ -102,7 +102,11 @@ def load_folded_imagenet(network: MobileNetV2, path: Path) -> None:
     modules = list(network.features.modules())
     convs = [m for m in modules if isinstance(m, nn.Conv2d)]
     norms = [m for m in modules if isinstance(m, nn.BatchNorm2d)]
-    with np.load(path, allow_pickle=False) as arrays, torch.no_grad():
+    try:
+        archive = np.load(path, allow_pickle=False)
+    except (OSError, ValueError):
+        raise ModelError(f"{path} is no .npz file.") from None
+    with archive as arrays, torch.no_grad():
         for number, (conv, norm) in enumerate(zip(convs, norms, strict=True)):
             try:
                 weight, bias = arrays[f"{number:02d}_w"], arrays[f"{number:02d}_b"]
@@ -110,7 +114,7 @@ def load_folded_imagenet(network: MobileNetV2, path: Path) -> None:
                 raise ModelError(f"{path} lacks layer {number:02d} of MobileNetV2.") from None
             if number == 0 and conv.in_channels == 1:
                 weight = weight.sum(axis=1, keepdims=True)
-            if weight.shape != tuple(conv.weight.shape):
+            if weight.shape != tuple(conv.weight.shape) or bias.shape != tuple(norm.bias.shape):
                 raise ModelError(
                     f"{path}: layer {number:02d} has shape {weight.shape} where MobileNetV2 "
                     f"has {tuple(conv.weight.shape)}."

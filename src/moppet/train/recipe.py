@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,7 +49,7 @@ def read_recipe(path: Path) -> Recipe:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"the recipe {path} cannot be read: {error.strerror}.") from None
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"the recipe {path} is not valid TOML: {error}.") from None
     recipe: Recipe = _build(Recipe, table, str(path))
     _check(recipe, path)
@@ -97,11 +98,17 @@ def _check(recipe: Recipe, path: Path) -> None:
         ("epochs", recipe.epochs, 1),
         ("batch", recipe.batch, 2),
         ("size", recipe.size, 32),
+        ("seed", recipe.seed, 0),
     ):
         if value < least:
             raise UsageError(f"{path}: {name} must be at least {least}, got {value}.")
+    for name in ("warm_up", "dropout", "ema_decay"):
+        if not 0 <= getattr(recipe, name) < 1:
+            raise UsageError(
+                f"{path}: {name} must be at least 0 and below 1, got {getattr(recipe, name)}."
+            )
     for name in ("head_rate", "base_rate"):
-        if getattr(recipe, name) < 0:
+        if not 0 <= getattr(recipe, name) < math.inf:
             raise UsageError(f"{path}: {name} must not be negative, got {getattr(recipe, name)}.")
     if recipe.precision not in ("32-true", "bf16-mixed"):
         raise UsageError(

@@ -122,7 +122,8 @@ def _coarsest_within(by_detail: dict[int, float], tolerance: float) -> int:
 def _calibration(
     data: FerPlus, landmarks: Floats, recipe: Recipe, detail_px: int, count: int = 256
 ) -> Floats:
-    rows = np.random.default_rng(recipe.seed).choice(data.rows("train"), count, replace=False)
+    rows = data.rows("train")
+    rows = np.random.default_rng(recipe.seed).choice(rows, min(count, len(rows)), replace=False)
     crops = evaluation_crops(data, landmarks, np.sort(rows), aligned=True)
     prepare = Preprocessing(recipe.size, "grey", detail_px, 0.0, 1.0)
     return normalise(prepare.apply(crops)[:, 0].astype(np.uint8)).numpy()

@@ -51,18 +51,48 @@ def load_detector(
     return DETECTORS[name](model_path, min_face_px)
 
 
-def detect_turned(detector: Detector, image: Image) -> list[Face]:
-    """Return the faces seen in the picture turned by 90, 270 or 180 degrees: infants lie down.
+def detect_any_way_up(
+    detector: Detector, image: Image, upright: Sequence[Face] | None = None
+) -> list[Face]:
+    """Return the faces seen in the picture as it is and turned by 90, 180 and 270 degrees.
 
-    The first turn that shows anybody decides. Coordinates are those of the picture as given.
+    Infants lie down. A detector often sees a wrong, upright face in a lying head, so all four
+    turns are searched, every sighting is looked at again with its head set upright, and of the
+    sightings of one head the surest is kept.
+    upright: the faces of the picture as it is, if they are known already.
+    Coordinates are those of the picture as given; confirmed faces come first, the surest first.
     """
     height, width = image.shape[:2]
-    for quarter_turns in (1, 3, 2):
+    faces = list(detector.detect([image])[0] if upright is None else upright)
+    count_upright = len(faces)
+    for quarter_turns in (1, 2, 3):
         turned = np.ascontiguousarray(np.rot90(image, quarter_turns))
-        faces = detector.detect([turned])[0]
-        if faces:
-            return [turn_back(face, quarter_turns, height, width) for face in faces]
-    return []
+        found = detector.detect([turned])[0]
+        faces += [turn_back(face, quarter_turns, height, width) for face in found]
+    seconds = _look_again(detector, image, faces)
+    confirmed = sorted((f for f in seconds if f is not None), key=lambda face: -face.score)
+    # An upright sighting that does not stand a second look yields to any that does, a turned one
+    # does not count.
+    doubtful = [f for f, s in zip(faces[:count_upright], seconds, strict=False) if s is None]
+    kept: list[Face] = []
+    for face in confirmed + doubtful:
+        if not any(_is_same_head(face, other) for other in kept):
+            kept.append(face)
+    return kept
+
+
+def _look_again(detector: Detector, image: Image, faces: list[Face]) -> Sequence[Face | None]:
+    boxes = np.array([face.box_px for face in faces], np.float32).reshape(-1, 4)
+    rolls = np.nan_to_num([head_pose(face.landmarks_px)[2] for face in faces]).astype(np.float32)
+    again = detector.follow(image, boxes, rolls)
+    return faces if again is None else again
+
+
+def _is_same_head(a: Face, b: Face) -> bool:
+    """Whether one box's middle lies in the other: turned sightings of a head overlap loosely."""
+    small, large = sorted((a.box_px, b.box_px), key=lambda box: float(box[2:].prod()))
+    middle = small[:2] + small[2:] / 2
+    return bool(((large[:2] < middle) & (middle < large[:2] + large[2:])).all())
 
 
 def find_faces(
@@ -76,7 +106,7 @@ def find_faces(
 
     image: (height, width, 3) RGB uint8.
     detector: a name in DETECTORS, or one that is loaded already.
-    Where nobody is found upright, the picture turned by 90, 180 and 270 degrees is tried.
+    The picture is searched as it is and turned by 90, 180 and 270 degrees: infants lie down.
     Raises UsageError if the image or the detector's name is wrong.
     """
     if not isinstance(image, np.ndarray) or image.ndim != 3 or image.shape[2] != 3:
@@ -86,8 +116,7 @@ def find_faces(
         raise UsageError(f"find_faces needs uint8 pixels (0 to 255), got {image.dtype}.")
     if isinstance(detector, str):
         detector = load_detector(detector, model_path=detector_model, min_face_px=min_face_px)
-    faces = detector.detect([image])[0] or detect_turned(detector, image)
-    return [describe(image, face) for face in faces]
+    return [describe(image, face) for face in detect_any_way_up(detector, image)]
 
 
 def describe(image: Image, face: Face) -> Face:

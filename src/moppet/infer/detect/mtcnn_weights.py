@@ -14,6 +14,7 @@ import importlib.metadata
 import io
 import os
 import pickle
+import struct
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
@@ -86,7 +87,10 @@ class _WeightsUnpickler(pickle._Unpickler):
 
 def unpickle_arrays(data: bytes) -> list[NDArray[np.float32]]:
     """Return the arrays of a joblib dump; raise pickle.UnpicklingError on anything else."""
-    arrays = _WeightsUnpickler(io.BytesIO(data)).load()
+    try:
+        arrays = _WeightsUnpickler(io.BytesIO(data)).load()
+    except (EOFError, IndexError, KeyError, ValueError, struct.error) as error:
+        raise pickle.UnpicklingError(f"damaged: {error}") from None
     if not isinstance(arrays, list) or not all(isinstance(a, np.ndarray) for a in arrays):
         raise pickle.UnpicklingError("not a list of arrays")
     return arrays
@@ -237,7 +241,7 @@ def load_onnx(net: str) -> bytes:
     seal = cached.with_suffix(".sha256")
     try:
         model = cached.read_bytes()
-        if hashlib.sha256(model).hexdigest() == seal.read_text():
+        if hashlib.sha256(model).hexdigest().encode() == seal.read_bytes():
             return model
     except OSError:
         pass
