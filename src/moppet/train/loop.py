@@ -59,9 +59,11 @@ class Trainee(lightning.LightningModule):
         logits, _ = self.network(x)
         loss = soft_cross_entropy(logits.float(), soft, weights)
         if not torch.isfinite(loss):
+            epoch = 1 + self.epochs_before + self.current_epoch
             raise MoppetError(
-                f"the loss is not a number at epoch {1 + self.epochs_before + self.current_epoch}, "
-                f"batch {batch_index}; the last checkpoint is kept. Lower head_rate and base_rate in the recipe."
+                f"the loss is not a number at epoch {epoch}, "
+                f"batch {batch_index}; the last checkpoint is kept. "
+                "Lower head_rate and base_rate in the recipe."
             )
         self.log("train_loss", loss, on_step=False, on_epoch=True, prog_bar=True)
         return loss
