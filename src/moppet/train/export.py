@@ -21,21 +21,27 @@ from moppet.values import Floats, ModelError
 OUTPUTS = ["logits", "embedding"]
 
 
-class _FloatCopy(nn.Module):
-    """The network as it is exported: evaluation mode, plain memory order."""
+class Deployed(nn.Module):
+    """The network as it is used: mirrored averages its answers to a face and its mirror image."""
 
-    def __init__(self, network: MobileNetV2) -> None:
+    def __init__(self, network: MobileNetV2, *, mirrored: bool = False) -> None:
         super().__init__()
         self.network = network
+        self.mirrored = mirrored
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        logits, embedding = self.network(image)
-        return logits, embedding
+        if not self.mirrored:
+            logits, embedding = self.network(image)
+            return logits, embedding
+        # One batch of both, so that the file holds the weights once.
+        n = image.shape[0]
+        logits, embedding = self.network(torch.cat([image, image.flip(3)]))
+        return (logits[:n] + logits[n:]) / 2, (embedding[:n] + embedding[n:]) / 2
 
 
-def export_float(network: MobileNetV2, size: int, path: Path) -> None:
+def export_float(network: MobileNetV2, size: int, path: Path, *, mirrored: bool = False) -> None:
     """Write the network as float32 ONNX: image (n, 1, size, size) → logits and embedding."""
-    model = _FloatCopy(network).eval()
+    model = Deployed(network, mirrored=mirrored).eval()
     model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     torch.onnx.export(
         model,
@@ -109,7 +115,7 @@ def onnx_logits(path: Path, pictures: NDArray[np.uint8], threads: int = 2) -> tu
 
 
 def check_parity(
-    network: MobileNetV2, path: Path, pictures: NDArray[np.uint8], tolerance: float = 1e-3
+    network: nn.Module, path: Path, pictures: NDArray[np.uint8], tolerance: float = 1e-3
 ) -> float:
     """Return the largest difference of logits between torch and ONNX.
 
