@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from fractions import Fraction
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -112,7 +113,7 @@ def looped(clip: Path, seconds: int, path: Path) -> Path:
                     if count >= seconds * rate:
                         break
                     small = frame.reformat(640, 480, format="yuv420p")
-                    small.pts, small.time_base = count, stream.codec_context.time_base
+                    small.pts, small.time_base = count, Fraction(1, rate)
                     out.mux(stream.encode(small))
                     count += 1
         out.mux(stream.encode(None))

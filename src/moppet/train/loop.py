@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -32,7 +31,7 @@ from moppet.train.dataset import (
 )
 from moppet.train.networks import MobileNetV2, load_folded_imagenet
 from moppet.train.recipe import Recipe, recipe_dict
-from moppet.values import EXPRESSIONS, Floats, ModelError, MoppetError, UsageError
+from moppet.values import EXPRESSIONS, Floats, MoppetError, UsageError
 
 _LOG_FIELDS: Final = ("epoch", "train_loss", "choose_loss", "choose_accuracy", "choose_balanced")
 
@@ -271,9 +270,7 @@ def train(recipe: Recipe, folder: Path, data_path: Path, start_path: Path | None
     views = RandomViews(data, landmarks, recipe.size, recipe.augmentation, recipe.seed)
     loader = DataLoader(views, recipe.batch, shuffle=True, drop_last=True, num_workers=0)
     network = MobileNetV2(len(EXPRESSIONS), dropout=recipe.dropout)
-    if start_path is not None and start_path.suffix == ".safetensors":
-        load_run(network, start_path)
-    elif start_path is not None:
+    if start_path is not None:
         load_folded_imagenet(network, start_path)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     trainee = Trainee(network, recipe, recipe.epochs * len(loader))
@@ -302,19 +299,6 @@ def train(recipe: Recipe, folder: Path, data_path: Path, start_path: Path | None
         except SystemExit:  # what Lightning makes of Ctrl-C
             raise KeyboardInterrupt from None
     return folder / "last.safetensors"
-
-
-def load_run(network: MobileNetV2, path: Path) -> None:
-    """Start from the averaged weights of an earlier run's last.safetensors.
-
-    Raises ModelError if the file is missing or of another network.
-    """
-    if not path.is_file():
-        raise ModelError(f"the run to start from was expected at {path}, but it is not there.")
-    try:
-        network.load_state_dict(_part(load_file(path), "average."))
-    except (SafetensorError, RuntimeError):
-        raise ModelError(f"{path} is no checkpoint of this network.") from None
 
 
 def load_average(folder: Path, recipe: Recipe) -> MobileNetV2:

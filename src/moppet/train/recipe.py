@@ -19,8 +19,8 @@ class Recipe:
     """How a model is trained.
 
     data: FER+ joined to FER2013 (.npz), relative to the recipe's folder.
-    start: what the network starts from, relative to the recipe's folder: ImageNet weights (.npz)
-        for the features, or an earlier run's last.safetensors; "" for nothing.
+    start: ImageNet weights (.npz) the features start from, relative to the recipe's folder; ""
+        for none.
     size: side of the network's input in pixels.
     head_rate, base_rate: highest learning rates of the new head and of the pretrained features,
         reached after `warm_up` of the steps and then lowered to nothing along a cosine.
