@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from moppet.values import Face, Floats
 
@@ -60,6 +59,8 @@ def assign(expected: Sequence[Floats], faces: Sequence[Face]) -> list[int | None
     """
     if not expected or not faces:
         return [None] * len(expected)
+    from scipy.optimize import linear_sum_assignment  # a third of a second, not at import
+
     gain = np.array([[_likeness(box, face.box_px) for face in faces] for box in expected])
     rows, columns = linear_sum_assignment(gain, maximize=True)
     found: list[int | None] = [None] * len(expected)
