@@ -18,7 +18,7 @@ TEMPLATE_PX: Final = np.array(
 """Where the five landmarks come to lie in the crop (eyes, nose tip, mouth corners).
 
 Median of MTCNN's landmarks over the training faces of FER+, scaled from 48 to 112 pixels and
-made symmetric; `moppet data landmarks` prints the measured medians.
+made symmetric.
 """
 
 
