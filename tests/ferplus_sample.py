@@ -7,7 +7,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from moppet.data.faces import Faces
+from moppet.data.readers import read_dataset
 from moppet.infer.align import CROP_PX, TEMPLATE_PX
+from moppet.train.dataset import TrainingData, select_training_data
+from moppet.train.recipe import Recipe
 from moppet.values import EXPRESSIONS, Floats, Image
 
 SIDE = 48
@@ -67,15 +71,24 @@ def write_ferplus(path: Path, seed: int = 0) -> Path:
     return path
 
 
-def write_landmarks(folder: Path, found_every: int = 2) -> Path:
-    """Write a run's landmarks.npz, so that nobody needs to look for faces: every so many found."""
-    n = TRAIN_ROWS + LEAKING_ROWS + REPORT_ROWS
+def training_data(path: Path, recipe: Recipe, found_every: int = 2) -> TrainingData:
+    """What a recipe learns from the file, faces found in every so many of its rows.
+
+    MTCNN would find none: these faces are drawn.
+    """
+    manifest = read_dataset(path)
+    n = len(manifest)
     landmarks = np.full((n, 5, 2), np.nan, np.float32)
     landmarks[::found_every] = crop_landmarks()
-    attempt = np.where(np.isnan(landmarks[:, 0, 0]), -1, 0).astype(np.int8)
-    folder.mkdir(parents=True, exist_ok=True)
-    np.savez(folder / "landmarks.npz", landmarks=landmarks, attempt=attempt)
-    return folder
+    found = ~np.isnan(landmarks[:, 0, 0])
+    faces = Faces(
+        cuts=[manifest.image(i) for i in range(n)],
+        landmarks_px=landmarks,
+        tight=np.ones(n, bool),
+        attempt=np.where(found, 0, -1).astype(np.int8),
+        several=found.astype(np.int64),
+    )
+    return select_training_data(manifest, faces, recipe)
 
 
 def crop_landmarks(shift_px: float = 0.0) -> Floats:

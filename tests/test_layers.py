@@ -35,7 +35,7 @@ HEAVY = {
     "sklearn": {"data", "study"},
     "imblearn": {"data"},
     "av": {"media"},
-    "pyarrow": {"timeline", "app"},
+    "pyarrow": {"timeline", "app", "data"},
     "onnxruntime": {"infer", "train"},
     "onnx": {"infer", "train"},
     "typer": {"app"},

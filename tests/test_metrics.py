@@ -1,4 +1,4 @@
-"""Metrics agree with scikit-learn, are NaN where undefined, and carry honest intervals."""
+"""Figures of labels and guesses agree with scikit-learn and are NaN where undefined."""
 
 from __future__ import annotations
 
@@ -11,17 +11,23 @@ from hypothesis import strategies as st
 from sklearn import metrics as reference
 
 from moppet.metrics import (
-    Estimate,
     accuracy,
     balanced_accuracy,
-    bootstrap,
+    brier_score,
     calibration_error,
+    cohen_kappa,
     confusion,
     f1_scores,
+    g_mean,
+    macro_auc,
     macro_f1,
+    macro_precision,
+    macro_recall,
     precisions,
     recalls,
+    reliability,
 )
+from moppet.values import MoppetError, UsageError
 
 K = 7
 pairs = st.lists(st.tuples(st.integers(0, K - 1), st.integers(0, K - 1)), min_size=1, max_size=60)
@@ -46,6 +52,9 @@ def test_every_figure_is_that_of_scikit_learn(rows):
     assert macro_f1(label, guess, K) == pytest.approx(float(np.nanmean(theirs)))
     recall = reference.recall_score(label, guess, **known)
     assert balanced_accuracy(label, guess, K) == pytest.approx(float(np.nanmean(recall)))
+    assert macro_recall(label, guess, K) == balanced_accuracy(label, guess, K)
+    precision = reference.precision_score(label, guess, **known)
+    assert macro_precision(label, guess, K) == pytest.approx(float(np.nanmean(precision)))
     assert accuracy(label, guess) == pytest.approx(reference.accuracy_score(label, guess))
 
 
@@ -66,6 +75,11 @@ def test_what_is_undefined_is_nan_and_never_0():
         accuracy(none, none),
         balanced_accuracy(none, none, 3),
         macro_f1(none, none, 3),
+        macro_precision(none, none, 3),
+        g_mean(none, none, 3),
+        cohen_kappa(none, none, 3),
+        macro_auc(np.empty((0, 3)), none),
+        brier_score(np.empty((0, 3)), none),
         calibration_error(np.empty((0, 3)), none),
     ):
         assert math.isnan(value)
@@ -94,80 +108,101 @@ def test_a_calibrated_model_has_almost_no_calibration_error():
     assert calibration_error(np.column_stack([confidence, 1 - confidence]), label) < 0.015
 
 
-# ------------------------------------------------------------------------------- intervals
+def test_the_g_mean_is_the_geometric_mean_of_the_recalls_of_the_present_classes():
+    # Recalls 1/2, 3/4 and 1; the fourth class is absent. (1/2 * 3/4 * 1) ** (1/3)
+    label = np.array([0, 0, 1, 1, 1, 1, 2])
+    guess = np.array([0, 3, 1, 1, 1, 0, 2])
+    assert g_mean(label, guess, 4) == pytest.approx(0.375 ** (1 / 3))
+    assert g_mean(label, np.zeros(7, int), 4) == 0  # classes 1 and 2 are never found
 
 
-def test_the_interval_is_that_of_the_normal_approximation_for_a_mean():
-    rng = np.random.default_rng(1)
-    right = rng.uniform(size=900) < 0.8
-    estimate = bootstrap(lambda rows: float(right[rows].mean()), np.arange(900), rng)
-    half = 1.96 * math.sqrt(right.mean() * (1 - right.mean()) / 900)
-    assert estimate.value == right.mean() and estimate.n == 900
-    assert estimate.low == pytest.approx(right.mean() - half, abs=0.25 * half)
-    assert estimate.high == pytest.approx(right.mean() + half, abs=0.25 * half)
+@given(pairs, st.sampled_from([("none", None), ("linear",) * 2, ("quadratic",) * 2]))
+@settings(max_examples=40, deadline=None)
+def test_kappa_is_that_of_scikit_learn(rows, weights):
+    first, second = np.array(rows).T
+    ours = cohen_kappa(first, second, K, weights[0])
+    if len(set(first) | set(second)) == 1:
+        assert math.isnan(ours)
+    else:
+        theirs = reference.cohen_kappa_score(first, second, labels=range(K), weights=weights[1])
+        assert ours == pytest.approx(theirs, abs=1e-12)
 
 
-def test_the_interval_holds_the_truth_about_95_times_in_100():
-    rng = np.random.default_rng(2)
-    held = 0
-    for _ in range(150):
-        values = rng.normal(3, 1, 60)
-        mean = lambda rows, v=values: float(v[rows].mean())  # noqa: E731
-        _, low, high, _ = bootstrap(mean, np.arange(60), rng, draws=120)
-        held += low <= 3 <= high
-    assert 0.88 <= held / 150 <= 0.99
+@given(pairs, st.permutations(range(K)))
+@settings(max_examples=25, deadline=None)
+def test_renaming_the_classes_only_reorders_the_figures(rows, order):
+    label, guess = np.array(rows).T
+    renamed = np.array(order)
+    new_label, new_guess = renamed[label], renamed[guess]
+    for per_class in (recalls, precisions, f1_scores):
+        there = per_class(new_label, new_guess, K)[renamed]
+        np.testing.assert_array_equal(there, per_class(label, guess, K))
+    for figure in (balanced_accuracy, macro_precision, macro_f1, g_mean, cohen_kappa):
+        there, here = figure(new_label, new_guess, K), figure(label, guess, K)
+        np.testing.assert_allclose(there, here, atol=1e-12)
 
 
-def test_copies_of_a_row_do_not_narrow_the_interval_of_its_group():
-    rng = np.random.default_rng(3)
-    once = rng.uniform(size=100) < 0.7
-    copied = np.tile(once, 9)
-    as_rows = bootstrap(lambda r: float(copied[r].mean()), np.arange(900), rng)
-    as_groups = bootstrap(lambda r: float(copied[r].mean()), np.tile(np.arange(100), 9), rng)
-    single = bootstrap(lambda r: float(once[r].mean()), np.arange(100), rng)
-    width = {k: e.high - e.low for k, e in (("r", as_rows), ("g", as_groups), ("s", single))}
-    assert width["g"] == pytest.approx(width["s"], rel=0.2)
-    assert width["g"] == pytest.approx(3 * width["r"], rel=0.25)
-    assert as_groups.n == 900
+@given(st.lists(st.integers(0, K - 1), min_size=1, max_size=40))
+@settings(max_examples=25, deadline=None)
+def test_a_perfect_guess_has_1_everywhere(label):
+    label = np.array(label)
+    for figure in (balanced_accuracy, macro_precision, macro_f1, g_mean):
+        assert figure(label, label, K) == 1
+    several = len(set(label)) > 1
+    kappa, area = cohen_kappa(label, label, K), macro_auc(np.eye(K)[label], label)
+    for value in (kappa, area):
+        assert value == 1 if several else math.isnan(value)
+    assert brier_score(np.eye(K)[label], label) == 0
 
 
-def test_rows_of_one_group_are_drawn_together():
-    groups = np.array([5, 2, 5, 9, 2, 5])
-    seen = []
-
-    def figure(rows):
-        seen.append(np.bincount(rows, minlength=6))
-        return 0.0
-
-    bootstrap(figure, groups, np.random.default_rng(0), draws=50)
-    for counts in seen:
-        assert counts[0] == counts[2] == counts[5] and counts[1] == counts[4]
-    assert len({tuple(counts) for counts in seen}) > 5
+def test_one_class_alone_has_its_recall_for_mean_and_no_chance_corrected_figure():
+    label, guess = np.full(8, 2), np.array([2, 2, 2, 0, 1, 2, 2, 2])
+    assert balanced_accuracy(label, guess, 3) == 0.75
+    assert g_mean(label, guess, 3) == pytest.approx(0.75)
+    assert cohen_kappa(label, guess, 3) == 0  # guesses differ, agreement is that of chance
+    assert math.isnan(cohen_kappa(label, label, 3))
 
 
-def test_single_groups_may_have_any_numbers():
-    values = np.array([1.0, 2.0, 4.0])
-    estimate = bootstrap(lambda r: float(values[r].sum()), np.array([7, -1, 3]), _rng())
-    assert estimate.value == 7 and 3 <= estimate.low < estimate.high <= 12
+@pytest.mark.parametrize("k", [2, 7])
+def test_the_brier_score_is_that_of_scikit_learn_over_all_classes(k):
+    rng = np.random.default_rng(k)
+    p = rng.dirichlet(np.ones(k), 200)
+    label = rng.integers(0, k, 200)
+    per_class = [reference.brier_score_loss(label == c, p[:, c]) for c in range(k)]
+    assert brier_score(p, label) == pytest.approx(sum(per_class))
 
 
-def test_an_interval_of_one_seed_is_repeatable():
-    values = np.arange(30.0)
-    first, second = (
-        bootstrap(lambda r: float(values[r].mean()), np.arange(30), _rng()) for _ in range(2)
-    )
-    assert first == second
+def test_the_brier_score_of_a_sure_wrong_model_is_2():
+    assert brier_score(np.eye(3)[[1, 2]], np.array([0, 0])) == 2
 
 
-def test_an_interval_that_is_mostly_undefined_is_nan():
-    def figure(rows):
-        return 1.0 if 0 in rows and len(set(rows)) < 3 else math.nan
+def test_reliability_bins_give_back_the_calibration_error():
+    rng = np.random.default_rng(0)
+    p = rng.dirichlet(np.full(4, 0.6), 500)
+    label = rng.integers(0, 4, 500)
+    bins = reliability(p, label, bins=10)
+    full = bins.rows > 0
+    assert bins.rows.sum() == 500 and not full[:2].any()  # of 4 classes one has at least 1/4
+    assert np.isnan(bins.accuracy[~full]).all() and np.isnan(bins.confidence[~full]).all()
+    assert (bins.low[full] <= bins.confidence[full]).all()
+    assert (bins.confidence[full] <= bins.high[full]).all()
+    gaps = bins.rows[full] / 500 * np.abs(bins.accuracy - bins.confidence)[full]
+    assert calibration_error(p, label, bins=10) == pytest.approx(gaps.sum())
+    confidence = p.max(axis=1)
+    inside = (confidence >= 0.4) & (confidence < 0.5)
+    assert bins.accuracy[4] == pytest.approx((p.argmax(axis=1) == label)[inside].mean())
 
-    estimate = bootstrap(figure, np.arange(12), _rng(), draws=60)
-    assert math.isnan(estimate.low) and math.isnan(estimate.high) and estimate.n == 12
-    nothing = bootstrap(lambda rows: math.nan, np.arange(0), _rng())
-    np.testing.assert_equal(nothing, Estimate(math.nan, math.nan, math.nan, 0))
 
-
-def _rng() -> np.random.Generator:
-    return np.random.default_rng(11)
+def test_a_label_that_is_no_class_is_refused():
+    with pytest.raises(UsageError, match=r"guess must be a class from 0 to 2: got -1 to 1"):
+        confusion(np.array([0, 1]), np.array([-1, 1]), 3)
+    with pytest.raises(UsageError, match="Leave out rows without a class"):
+        brier_score(np.eye(3)[:2], np.array([-1, 1]))
+    with pytest.raises(UsageError, match="2 labels and 1 guesses"):
+        accuracy(np.array([0, 1]), np.array([0]))
+    with pytest.raises(UsageError, match=r"shape \(2, 3\) for 3 labels"):
+        calibration_error(np.eye(3)[:2], np.array([0, 1, 2]))
+    with pytest.raises(MoppetError, match="1 of 2 rows hold NaN"):
+        brier_score(np.array([[0.5, 0.5], [math.nan, 1]]), np.array([0, 1]))
+    with pytest.raises(UsageError, match="'cubic'"):
+        cohen_kappa(np.array([0]), np.array([1]), 2, "cubic")

@@ -36,10 +36,13 @@ class Augmentation:
     erase: float = 0.3
 
 
-def crop_matrices(side: int, landmarks_px: Floats, size: int) -> NDArray[np.float64]:
+def crop_matrices(
+    side: int, landmarks_px: Floats, size: int, *, tight: bool = True
+) -> NDArray[np.float64]:
     """Return (2, 2, 3): the warps of a crop to the raw and to the aligned view at `size` pixels.
 
-    Both are the raw one where the landmarks are NaN.
+    tight: the crop is a data set's own. A cut with room around the face has no raw view of its
+    own: both are the aligned one. Both are the raw one where the landmarks are NaN.
     """
     scale = size / side
     raw = np.array([[scale, 0, (scale - 1) / 2], [0, scale, (scale - 1) / 2]])
@@ -49,11 +52,11 @@ def crop_matrices(side: int, landmarks_px: Floats, size: int) -> NDArray[np.floa
     shrink = size / CROP_PX
     to_crop[:, :2] *= shrink
     to_crop[:, 2] = (to_crop[:, 2] + 0.5) * shrink - 0.5
-    return np.stack([raw, to_crop])
+    return np.stack([raw if tight else to_crop, to_crop])
 
 
 def view(image: Image, matrix: NDArray[np.float64], size: int) -> Image:
-    """Return the grey crop warped to (size, size), its edge repeated beyond the picture."""
+    """Return the crop warped to (size, size), its edge repeated beyond the picture."""
     return np.asarray(
         cv2.warpAffine(
             image, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
@@ -69,9 +72,9 @@ def random_view(
     settings: Augmentation,
     rng: np.random.Generator,
 ) -> Image:
-    """Return a random view of the grey crop, (size, size) uint8.
+    """Return a random view of the crop, (size, size) or (size, size, 3) uint8.
 
-    image: (side, side) uint8; matrices: from `crop_matrices`.
+    image: (side, side) grey or (side, side, 3) RGB uint8; matrices: from `crop_matrices`.
     """
     # Half the draws at the two ends, half between: both framings occur in use.
     towards = rng.choice([0.0, 1.0, rng.random(), rng.random()])
@@ -133,7 +136,8 @@ def _random_light(picture: Image, settings: Augmentation, rng: np.random.Generat
         direction = rng.uniform(0, 2 * np.pi)
         ramp = np.linspace(-1, 1, side, dtype=np.float32)
         slope = ramp[None] * np.cos(direction) + ramp[:, None] * np.sin(direction)
-        x *= 1 - np.float32(rng.uniform(0.2, 0.6)) * (slope > rng.uniform(-0.6, 0.6))
+        dark = 1 - np.float32(rng.uniform(0.2, 0.6)) * (slope > rng.uniform(-0.6, 0.6))
+        x *= dark if x.ndim == 2 else dark[..., None]
     return np.asarray(np.rint(np.clip(x, 0, 1) * 255), np.uint8)
 
 
@@ -145,6 +149,6 @@ def _erase(picture: Image, rng: np.random.Generator) -> Image:
     if rng.random() < 0.5:
         picture[top : top + height, left : left + width] = rng.integers(0, 256)
     else:
-        patch = rng.integers(0, 256, (height, width), dtype=np.uint8)
+        patch = rng.integers(0, 256, (height, width, *picture.shape[2:]), dtype=np.uint8)
         picture[top : top + height, left : left + width] = patch
     return picture

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from moppet.data.readers.words import expression_of
+from moppet.train.dataset import MEAN, SCALE
 from moppet.train.recipe import Recipe
-from moppet.values import EXPRESSIONS, GROUPS
+from moppet.values import GROUPS
 
-_DATA: Final = (
-    "FER+ votes (Microsoft, MIT licence) on FER2013's pictures. Those pictures were collected "
-    "from web searches and carry no licence from an owner; moppet learned from them and ships "
-    "none of them."
-)
-_LIMITS: Final = (
-    "Learned from posed and spontaneous web pictures, mostly of adults (about 13 % of the "
-    "looked-at training rows are infants or children), grey, 48 pixels. Disgust and fear are rare "
-    "in them and poorly read. It reads what a face shows, not what a person feels; it is no "
-    "diagnosis."
-)
+
+def groups_of(names: Sequence[str]) -> dict[str, str]:
+    """Return the group of each class whose name stands for one of the seven expressions."""
+    meant = {name: expression_of(name) for name in names}
+    return {name: GROUPS[expression] for name, expression in meant.items() if expression}
 
 
 def write_card(
@@ -28,6 +25,9 @@ def write_card(
     recipe: Recipe,
     *,
     file: str,
+    names: tuple[str, ...],
+    groups: Mapping[str, str],
+    training_data: str,
     detail_px: int,
     temperature: float,
     figures: dict[str, Any] | None,
@@ -40,21 +40,22 @@ def write_card(
         f"name = {_text(recipe.name)}",
         f"file = {_text(file)}",
         f"sha256 = {_text(hashlib.sha256(network).hexdigest())}",
-        'licence = "Apache-2.0"',
-        f"labels = {json.dumps(list(EXPRESSIONS))}",
+        f"licence = {_text(recipe.licence)}",
+        f"network = {_text(recipe.network)}",
+        f"labels = {json.dumps(list(names), ensure_ascii=False)}",
         f"temperature = {temperature:.4f}",
-        f"training_data = {_text(_DATA)}",
-        f"limits = {_text(_LIMITS)}",
+        f"training_data = {_text(training_data)}",
+        f"limits = {_text(recipe.limits)}",
         "",
         "[preprocessing]",
         f"size = {recipe.size}",
-        'colour = "grey"',
+        f"colour = {_text(recipe.colour)}",
         f"detail_px = {detail_px}",
-        "mean = 128.0",
-        "scale = 128.0",
+        f"mean = {MEAN}",
+        f"scale = {SCALE}",
         "",
         "[groups]",
-        *(f"{name} = {_text(GROUPS[name])}" for name in EXPRESSIONS),
+        *(f"{_text(name)} = {_text(group)}" for name, group in groups.items()),
         "",
         "[rows]",
         *(f"{name} = {count}" for name, count in rows.items()),
@@ -67,19 +68,20 @@ def write_card(
 
 
 def _score_lines(figures: dict[str, Any]) -> list[str]:
-    aligned = figures["aligned"]["all"]
+    whole = figures["aligned"]["all"]
     lines = [
         "",
-        "# FER+ report rows, found and aligned as in video: value, 95 % interval, n.",
+        "# Report rows, found and aligned as in video: value, 95 % interval, n.",
         "[scores]",
     ]
     for name in ("accuracy", "balanced_accuracy", "macro_f1", "ece"):
-        lines.append(f"{name} = {_estimate(aligned[name])}")
-    for name in EXPRESSIONS:
-        lines.append(f"recall_{name} = {_estimate(aligned['recall'][name])}")
-    for band in ("infant", "child", "infant or child"):
-        key = band.replace(" ", "_")
-        lines.append(f"accuracy_{key} = {_estimate(figures['aligned'][band]['accuracy'])}")
+        lines.append(f"{name} = {_estimate(whole[name])}")
+    for name in figures["names"]:
+        lines.append(f"{_text('recall_' + name)} = {_estimate(whole['recall'][name])}")
+    for band, part in figures["aligned"].items():
+        if band != "all":
+            key = _text("accuracy_" + band.replace(" ", "_"))
+            lines.append(f"{key} = {_estimate(part['accuracy'])}")
     return lines
 
 
@@ -87,62 +89,34 @@ def figures_page(
     recipe: Recipe, figures: dict[str, Any], export: dict[str, Any], rows: dict[str, int]
 ) -> str:
     """Return the figures as a Markdown page."""
+    n = figures["rows"]
     lines = [
         f"# The model `{recipe.name}`",
         "",
-        "Made by `moppet train`, not by hand. Rows: FER+'s development rows by the unique",
-        "plurality of all ten vote columns. Training "
-        f"{rows['train']}, set aside for choices {rows['choose']} (temperature, int8 or not, "
+        "Made by `moppet train`, not by hand. Training rows "
+        f"{rows['train']}, set aside for choices {rows['choose']} (temperature, int8 or not,",
         f"detail), reported on {rows['report']}, which neither trained nor chose anything.",
-        "Intervals: 95 %, bootstrap over groups of duplicate pictures, 1,000 draws.",
+        "Intervals: 95 %, bootstrap over groups (one subject's pictures, copies of a picture),",
+        "1,000 draws. Definitions: [metrics](metrics.md).",
         "",
-        "*raw*: the data set's crop as it is. *aligned*: found by MTCNN and aligned as in video,",
-        "the whole crop where no face is found.",
+        "*aligned*: found by MTCNN and aligned as in video, the whole picture where no face is",
+        "found. *raw*: the data set's crop as it is.",
         "",
-        "| rows | n | raw | aligned | balanced (aligned) | macro-F1 (aligned) | one rater |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for name in ("all", "infant", "child", "infant or child", "not a child"):
-        raw, aligned = figures["raw"][name], figures["aligned"][name]
-        cells = [
-            name,
-            str(aligned["n"]),
-            _cell(raw["accuracy"]),
-            _cell(aligned["accuracy"]),
-            _cell(aligned["balanced_accuracy"]),
-            _cell(aligned["macro_f1"]),
-            _cell(figures["human"][name]),
-        ]
-        lines.append("| " + " | ".join(cells) + " |")
-    n = figures["rows"]
-    wrong = figures["aligned_missed_wrong"]["accuracy"]
-    lines += [
+        *_age_table(figures),
         "",
-        '"One rater": how often one of the ten raters votes for the plurality.',
+        '"One rater": how often one of the raters votes for the label.',
+        *_gap_lines(figures),
         "",
-        f"A face was found in {figures['faces_found']} of {n} crops "
+        f"A face was found in {figures['faces_found']} of {n} pictures "
         f"({figures['faces_found_at_default_thresholds']} at the detector's default thresholds). "
-        f"With every missed face counted as wrong the accuracy is {_cell(wrong)}.",
+        "With every missed face counted as wrong the accuracy is "
+        f"{_cell(figures['aligned_missed_wrong']['accuracy'])}.",
         "",
-        "Recall of each expression, with n:",
+        "Recall of each class, with n:",
         "",
-        "| expression | all, raw | all, aligned | infant, aligned | child, aligned |",
-        "|---|---|---|---|---|",
-    ]
-    columns = [("raw", "all"), ("aligned", "all"), ("aligned", "infant"), ("aligned", "child")]
-    for name in EXPRESSIONS:
-        recalls = [figures[view][rows_of]["recall"][name] for view, rows_of in columns]
-        cells = [f"{_cell(recall)}, n = {recall['n']}" for recall in recalls]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    lines += [
+        *_recall_table(figures),
         "",
-        "| expected calibration error | before scaling | after |",
-        "|---|---|---|",
-        *(
-            f"| {rows_of}, {view} | {_cell(figures[view][rows_of]['ece_before_scaling'])} "
-            f"| {_cell(figures[view][rows_of]['ece'])} |"
-            for view, rows_of in columns
-        ),
+        *_overall_table(figures),
         "",
         "![Confusion matrix](figures/confusion.png)",
         "",
@@ -152,6 +126,74 @@ def figures_page(
         "",
     ]
     return "\n".join(lines)
+
+
+def _age_table(figures: dict[str, Any]) -> list[str]:
+    views = [view for view in ("raw", "aligned") if view in figures]
+    head = ["rows", "n", *views, "balanced (aligned)", "macro-F1 (aligned)", "one rater"]
+    lines = _table_head(head)
+    for name, aligned in figures["aligned"].items():
+        cells = [name, str(aligned["n"])]
+        cells += [_cell(figures[view][name]["accuracy"]) for view in views]
+        cells += [_cell(aligned[key]) for key in ("balanced_accuracy", "macro_f1")]
+        lines.append(_row([*cells, _cell(figures["human"][name])]))
+    return lines
+
+
+def _gap_lines(figures: dict[str, Any]) -> list[str]:
+    gap = figures["gap"]
+    if gap is None:
+        return []
+    return [
+        "",
+        f"Gap ({gap['of']}): the model {_cell(gap['model'])}, one rater {_cell(gap['one_rater'])}.",
+    ]
+
+
+def _columns(figures: dict[str, Any]) -> list[tuple[str, str]]:
+    views = [view for view in ("raw", "aligned") if view in figures]
+    columns: list[tuple[str, str]] = [(view, "all") for view in views]
+    return columns + [
+        ("aligned", band) for band in ("infant", "child") if band in figures["aligned"]
+    ]
+
+
+def _recall_table(figures: dict[str, Any]) -> list[str]:
+    columns = _columns(figures)
+    lines = _table_head(["class", *(f"{part}, {view}" for view, part in columns)])
+    for name in figures["names"]:
+        recalls = [figures[view][part]["recall"][name] for view, part in columns]
+        lines.append(_row([name, *(f"{_cell(r)}, n = {r['n']}" for r in recalls)]))
+    return lines
+
+
+_OVERALL: Final = {
+    "macro_precision": "macro precision",
+    "macro_f1": "macro-F1",
+    "g_mean": "G-mean",
+    "macro_auc": "macro AUC",
+    "kappa": "Cohen's kappa",
+    "brier": "Brier score",
+    "ece_before_scaling": "calibration error before temperature scaling",
+    "ece": "calibration error after",
+}
+
+
+def _overall_table(figures: dict[str, Any]) -> list[str]:
+    columns = _columns(figures)
+    lines = _table_head(["figure", *(f"{part}, {view}" for view, part in columns)])
+    for key, title in _OVERALL.items():
+        cells = [_cell(figures[view][part][key]) for view, part in columns]
+        lines.append(_row([title, *cells]))
+    return lines
+
+
+def _table_head(cells: list[str]) -> list[str]:
+    return [_row(cells), "|" + "---|" * len(cells)]
+
+
+def _row(cells: list[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
 
 
 def draw_confusion(figures: dict[str, Any], path: Path) -> None:
@@ -166,11 +208,12 @@ def draw_confusion(figures: dict[str, Any], path: Path) -> None:
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     figure, axes = plt.subplots(figsize=(7, 6), layout="constrained")
     shown = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    axes.set_xticks(range(len(EXPRESSIONS)), EXPRESSIONS, rotation=35, ha="right")
-    axes.set_yticks(range(len(EXPRESSIONS)), EXPRESSIONS)
+    names = figures["names"]
+    axes.set_xticks(range(len(names)), names, rotation=35, ha="right")
+    axes.set_yticks(range(len(names)), names)
     axes.set_xlabel("read by the model")
-    axes.set_ylabel("voted by most raters")
-    axes.set_title(f"FER+ report rows, aligned as in video (n = {counts.sum()})")
+    axes.set_ylabel("label")
+    axes.set_title(f"Report rows, aligned as in video (n = {counts.sum()})")
     for i, j in np.ndindex(*counts.shape):
         colour = "white" if shares[i, j] > 0.55 else "black"
         text = f"{counts[i, j]}\n{100 * shares[i, j]:.0f} %" if counts[i, j] else "0"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +17,7 @@ from torch import Tensor, nn
 
 from moppet.train.dataset import normalise
 from moppet.train.loop import predict_logits
-from moppet.train.networks import MobileNetV2
+from moppet.train.networks import Network
 from moppet.values import Floats, ModelError
 
 OUTPUTS = ["logits", "embedding"]
@@ -24,7 +26,7 @@ OUTPUTS = ["logits", "embedding"]
 class Deployed(nn.Module):
     """The network as it is used: mirrored averages its answers to a face and its mirror image."""
 
-    def __init__(self, network: MobileNetV2, *, mirrored: bool = False) -> None:
+    def __init__(self, network: Network, *, mirrored: bool = False) -> None:
         super().__init__()
         self.network = network
         self.mirrored = mirrored
@@ -39,26 +41,27 @@ class Deployed(nn.Module):
         return (logits[:n] + logits[n:]) / 2, (embedding[:n] + embedding[n:]) / 2
 
 
-def export_float(network: MobileNetV2, size: int, path: Path, *, mirrored: bool = False) -> None:
-    """Write the network as float32 ONNX: image (n, 1, size, size) → logits and embedding."""
+def export_float(network: Network, path: Path, *, mirrored: bool = False) -> None:
+    """Write the network as float32 ONNX: image (n, c, size, size) → logits and embedding."""
     model = Deployed(network, mirrored=mirrored).eval()
     model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    torch.onnx.export(
-        model,
-        (torch.zeros(2, 1, size, size),),
-        str(path),
-        input_names=["image"],
-        output_names=OUTPUTS,
-        dynamic_axes={name: {0: "n"} for name in ("image", *OUTPUTS)},
-        opset_version=17,
-        dynamo=False,
-    )
+    with torch.no_grad():
+        torch.onnx.export(
+            model,
+            (torch.zeros(2, network.channels, network.input_size, network.input_size),),
+            str(path),
+            input_names=["image"],
+            output_names=OUTPUTS,
+            dynamic_axes={name: {0: "n"} for name in ("image", *OUTPUTS)},
+            opset_version=17,
+            dynamo=False,
+        )
 
 
 def export_int8(float_path: Path, calibration: Floats, path: Path) -> None:
     """Write an int8 version: weights per channel, activations calibrated on given inputs.
 
-    calibration: (n, 1, size, size) float32 network inputs from training rows.
+    calibration: (n, c, size, size) float32 network inputs from training rows.
     Weights use seven bits, so that processors without VNNI, whose 16-bit sums would overflow,
     give the same answers. The two dense layers of the head stay float: they cost nothing.
     """
@@ -86,29 +89,31 @@ def export_int8(float_path: Path, calibration: Floats, path: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         prepared = Path(folder) / "prepared.onnx"
         quant_pre_process(str(float_path), str(prepared))
-        quantize_static(
-            str(prepared),
-            str(path),
-            Reader(),
-            quant_format=QuantFormat.QDQ,
-            per_channel=True,
-            reduce_range=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            calibrate_method=CalibrationMethod.Percentile,
-            op_types_to_quantize=["Conv", "Add", "GlobalAveragePool"],
-            extra_options={"CalibPercentile": 99.995},
-        )
+        # The calibrator prints what it does.
+        with contextlib.redirect_stdout(io.StringIO()):
+            quantize_static(
+                str(prepared),
+                str(path),
+                Reader(),
+                quant_format=QuantFormat.QDQ,
+                per_channel=True,
+                reduce_range=True,
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+                calibrate_method=CalibrationMethod.Percentile,
+                op_types_to_quantize=["Conv", "Add", "GlobalAveragePool"],
+                extra_options={"CalibPercentile": 99.995},
+            )
 
 
 def onnx_logits(path: Path, pictures: NDArray[np.uint8], threads: int = 2) -> tuple[Floats, Floats]:
-    """Return an ONNX model's logits and embeddings of (n, h, w) grey pictures."""
+    """Return an ONNX model's logits and embeddings of (n, c, h, w) uint8 pictures."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     parts: list[list[Any]] = []
     for start in range(0, len(pictures), 128):
-        batch = normalise(pictures[start : start + 128]).numpy()
+        batch = normalise(torch.from_numpy(pictures[start : start + 128])).contiguous().numpy()
         parts.append(session.run(OUTPUTS, {"image": batch}))
     logits, embeddings = (np.concatenate(part) for part in zip(*parts, strict=True))
     return logits, embeddings

@@ -3,149 +3,200 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
-from moppet.data.ferplus import FerPlus
 from moppet.infer.expressions import ExpressionModel
 from moppet.metrics import (
+    Difference,
+    DrawnFigures,
+    Estimate,
     accuracy,
-    balanced_accuracy,
+    as_json,
     bootstrap,
-    calibration_error,
-    confusion,
-    macro_f1,
+    drawn_figures,
+    paired_bootstrap_many,
+    summarise,
+    within,
 )
-from moppet.train.dataset import evaluation_crops
-from moppet.values import EXPRESSIONS, Floats
+from moppet.metrics.draws import drawn_means
+from moppet.train.dataset import TrainingData, evaluation_crops
+from moppet.values import Floats
 
-_K: Final = len(EXPRESSIONS)
-BANDS: Final = {"infant": (0,), "child": (1,), "infant or child": (0, 1), "not a child": (2,)}
+Json = dict[str, Any]
+CHILDREN: Final = ("infant", "child")
+CHILDREN_KEY: Final = "infant or child"
 
 
-def fit_temperature(logits: Floats, label: NDArray[np.int8]) -> float:
-    """Return the temperature with the least negative log-likelihood (Guo et al. 2017)."""
+def fit_temperature(
+    logits: Floats, label: NDArray[np.integer[Any]], *, spread: float = math.inf
+) -> float:
+    """Return the temperature with the least negative log-likelihood (Guo et al. 2017).
+
+    spread: of a normal prior for the logarithm around 0. A few rows that are all read right ask
+        for a temperature of nearly 0, which no more rows would; infinite for no prior.
+    """
     rows = np.arange(len(label))
+    pull = 0.0 if math.isinf(spread) else 0.5 / (spread**2 * max(1, len(label)))
 
     def loss(log_temperature: float) -> float:
         z = logits.astype(np.float64) / np.exp(log_temperature)
         z -= z.max(axis=1, keepdims=True)
-        return float(np.mean(np.log(np.exp(z).sum(axis=1)) - z[rows, label]))
+        loss = np.mean(np.log(np.exp(z).sum(axis=1)) - z[rows, label])
+        return float(loss + pull * log_temperature**2)
 
     found = minimize_scalar(loss, bounds=(np.log(0.1), np.log(10.0)), method="bounded")
     return float(np.exp(found.x))
 
 
-def measure(
-    model: ExpressionModel, data: FerPlus, landmarks: Floats, attempt: NDArray[np.int8]
-) -> dict[str, Any]:
+def measure(model: ExpressionModel, data: TrainingData) -> Json:
     """Return the model's figures on the report rows, as plain values.
 
-    Three ways to meet a picture: the crop as it is ("raw"); found and aligned as in video, the
-    whole crop where no face is found ("aligned"); and the same with every missed face counted
-    as wrong ("aligned, missed wrong"). Intervals: 95 %, bootstrap over duplicate groups.
+    Two ways to meet a picture: found and aligned as in video, the whole picture where no face
+    is found ("aligned"); and, where every picture is a face crop, the crop as it is ("raw").
+    Beside them the accuracy with every missed face counted as wrong. Intervals: 95 %,
+    bootstrap over groups (a subject's pictures, copies of a picture).
+    model: its classes are those of the data, in the same order.
     """
     rows = data.rows("report", labelled=True)
-    label, found = data.label[rows].astype(np.int64), attempt[rows] >= 0
-    figures: dict[str, Any] = {
+    label, groups = data.label[rows], data.manifest.groups[rows]
+    attempt = data.faces.attempt[rows]
+    figures: Json = {
+        "names": list(data.names),
         "rows": len(rows),
-        "faces_found": int(found.sum()),
-        "faces_found_at_default_thresholds": int((attempt[rows] == 0).sum()),
+        "faces_found": int((attempt >= 0).sum()),
+        "faces_found_at_default_thresholds": int((attempt == 0).sum()),
     }
-    for view in ("raw", "aligned"):
-        crops = evaluation_crops(data, landmarks, rows, aligned=view == "aligned")
-        scores = model.predict(crops)
-        plain = _at_temperature_one(scores.probabilities, model.temperature)
-        guess = scores.probabilities.argmax(axis=1)
-        figures[view] = _view_figures(data, rows, label, scores.probabilities, plain)
-        if view == "aligned":
-            missed_wrong = np.where(found, guess, -1)
-            figures["aligned_missed_wrong"] = {
-                "accuracy": _estimate(accuracy, data.group[rows], label, missed_wrong)
-            }
-    figures["human"] = _human_figures(data, rows, label)
-    return figures
-
-
-def _view_figures(
-    data: FerPlus,
-    rows: NDArray[np.intp],
-    label: NDArray[np.int64],
-    probabilities: Floats,
-    uncalibrated: Floats,
-) -> dict[str, Any]:
-    guess = probabilities.argmax(axis=1)
-    band = data.age_band[rows]
-    subsets = {"all": np.arange(len(rows))}
-    subsets |= {name: np.flatnonzero(np.isin(band, codes)) for name, codes in BANDS.items()}
-    figures: dict[str, Any] = {}
-    for name, part in subsets.items():
-        t, g, groups = label[part], guess[part], data.group[rows][part]
-        p, u = probabilities[part], uncalibrated[part]
-        figures[name] = {
-            "n": len(part),
-            "accuracy": _estimate(accuracy, groups, t, g),
-            "balanced_accuracy": _estimate(_balanced, groups, t, g),
-            "macro_f1": _estimate(_macro_f1, groups, t, g),
-            "ece": _estimate(calibration_error, groups, p, t),
-            "ece_before_scaling": _estimate(calibration_error, groups, u, t),
-            "recall": _recalls(t, g, groups),
-            "confusion": confusion(t, g, _K).tolist(),
+    parts = age_parts(data, rows)
+    views = ["aligned", "raw"] if data.faces.tight[rows].all() else ["aligned"]
+    for view in views:
+        crops = evaluation_crops(data, rows, aligned=view == "aligned")
+        probabilities = model.predict(crops).probabilities
+        figures[view] = {
+            name: part_figures(data, rows[part], probabilities[part], model.temperature)
+            for name, part in parts.items()
         }
+        if view == "aligned":
+            guess = np.where(attempt >= 0, probabilities.argmax(axis=1), -1)
+            figures["aligned_missed_wrong"] = {
+                "accuracy": as_json(_share_right(label, guess, groups))
+            }
+            figures["gap"] = _gap(data, rows, probabilities)
+    figures["human"] = {name: as_json(one_rater(data, rows[part])) for name, part in parts.items()}
     return figures
 
 
-def _balanced(label: NDArray[np.int64], guess: NDArray[np.int64]) -> float:
-    return balanced_accuracy(label, guess, _K)
-
-
-def _macro_f1(label: NDArray[np.int64], guess: NDArray[np.int64]) -> float:
-    return macro_f1(label, guess, _K)
-
-
-def _recalls(
+def _share_right(
     label: NDArray[np.int64], guess: NDArray[np.int64], groups: NDArray[np.int64]
-) -> dict[str, Any]:
-    found = {}
-    for k, name in enumerate(EXPRESSIONS):
-        part = np.flatnonzero(label == k)
-        # Among the rows of one true class the share guessed right is the recall.
-        found[name] = _estimate(accuracy, groups[part], label[part], guess[part])
-    return found
+) -> Estimate:
+    return bootstrap(
+        lambda rows: accuracy(label[rows], guess[rows]), groups, np.random.default_rng(0)
+    )
 
 
-def _human_figures(
-    data: FerPlus, rows: NDArray[np.intp], label: NDArray[np.int64]
-) -> dict[str, Any]:
-    """How often one rater's vote is the plurality: the share of the ten votes on the label."""
-    share = data.votes[rows, label] / 10
-    figures = {"all": _estimate(_mean, data.group[rows], share)}
-    for name, codes in BANDS.items():
-        part = np.flatnonzero(np.isin(data.age_band[rows], codes))
-        figures[name] = _estimate(_mean, data.group[rows][part], share[part])
-    return figures
+def age_parts(data: TrainingData, rows: NDArray[np.intp]) -> dict[str, NDArray[np.intp]]:
+    """Return all rows, and those of each age band that occurs: positions within `rows`."""
+    band = data.manifest.column("age_band")[rows]
+    known = sorted({str(b) for b in band if b is not None}, key=_youngest_first)
+    parts = {"all": np.arange(len(rows))}
+    parts |= {name: np.flatnonzero(band == name) for name in known}
+    if set(CHILDREN) <= set(known):
+        parts[CHILDREN_KEY] = np.flatnonzero(_children(band))
+    return parts
 
 
-def _mean(values: NDArray[np.float64]) -> float:
-    return float(values.mean()) if len(values) else math.nan
+def _youngest_first(band: str) -> tuple[int, str]:
+    order = ("infant", "child", "adult", "uncertain")
+    return (order.index(band) if band in order else len(order), band)
 
 
-def _estimate(
-    figure: Callable[..., float], groups: NDArray[np.int64], *columns: NDArray[Any]
-) -> dict[str, float | int | None]:
-    """Return the figure of the columns with its interval, None for what is undefined."""
+def _children(band: NDArray[Any]) -> NDArray[np.bool_]:
+    return np.isin(band.astype(str), CHILDREN)
 
-    def of_rows(rows: NDArray[np.intp]) -> float:
-        return figure(*(column[rows] for column in columns))
 
-    estimate = bootstrap(of_rows, groups, np.random.default_rng(0))
+def part_figures(
+    data: TrainingData, rows: NDArray[np.intp], probabilities: Floats, temperature: float
+) -> Json:
+    """Return every figure of some rows as plain values; see `moppet.metrics.summarise`.
+
+    temperature: that the probabilities were calibrated with, to say what it changed.
+    """
+    votes, abstained = _votes(data, rows)
+    label, groups = data.label[rows], data.manifest.groups[rows]
+    rng = np.random.default_rng(0)
+    summary = summarise(
+        probabilities, label, groups, data.names, rng, votes=votes, abstained=abstained
+    )
+    plain = _at_temperature_one(probabilities, temperature)
+    before = summarise(plain, label, groups, data.names, np.random.default_rng(0), draws=200)
+    found = summary.as_json()
     return {
-        key: None if isinstance(value, float) and math.isnan(value) else value
-        for key, value in estimate._asdict().items()
+        "n": found["n"],
+        **found["overall"],
+        "ece_before_scaling": as_json(before.overall["ece"]),
+        **found["per_class"],
+        "confusion": found["confusion"],
+    }
+
+
+def _votes(
+    data: TrainingData, rows: NDArray[np.intp]
+) -> tuple[NDArray[np.float64] | None, NDArray[np.float64] | None]:
+    """The raters' votes for the classes, and how many voted for none of them."""
+    all_votes = np.nan_to_num(data.manifest.column("votes")[rows]).astype(np.float64)
+    if not (all_votes.sum(axis=1) >= 2).all() or not len(rows):
+        return None, None
+    columns = [data.manifest.names.index(name) for name in data.names]
+    cast = all_votes.sum(axis=1) / np.maximum(data.manifest.weights[rows], 1e-6)
+    votes = all_votes[:, columns]
+    return votes, np.maximum(np.round(cast) - votes.sum(axis=1), 0)
+
+
+def one_rater(data: TrainingData, rows: NDArray[np.intp]) -> Estimate:
+    """Return how often one rater's vote is the label: the share of all votes on it."""
+    share = _share_on_label(data, rows)
+    groups = data.manifest.groups[rows]
+    return bootstrap(
+        lambda drawn: float(np.mean(share[drawn])) if len(drawn) else float("nan"),
+        groups,
+        np.random.default_rng(0),
+    )
+
+
+def _share_on_label(data: TrainingData, rows: NDArray[np.intp]) -> NDArray[np.float64]:
+    votes, abstained = _votes(data, rows)
+    if votes is None or abstained is None:
+        return np.full(len(rows), np.nan)
+    total = votes.sum(axis=1) + abstained
+    return np.asarray(votes[np.arange(len(rows)), data.label[rows]] / total)
+
+
+def _gap(data: TrainingData, rows: NDArray[np.intp], probabilities: Floats) -> Json | None:
+    """Accuracy on infants and children less that on adults, of the model and of one rater."""
+    band = data.manifest.column("age_band")[rows].astype(str)
+    young, old = _children(band), band == "adult"
+    if not young.any() or not old.any():
+        return None
+    groups = data.manifest.groups[rows]
+    share = _share_on_label(data, rows)
+    of_model = drawn_figures(probabilities, data.label[rows], data.names)
+
+    def of_rater(weight: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        return {"accuracy": drawn_means(share, weight)}
+
+    def difference(figures: DrawnFigures) -> Difference:
+        found = paired_bootstrap_many(
+            within(figures, young), within(figures, old), groups, np.random.default_rng(0)
+        )
+        return found["accuracy"]
+
+    return {
+        "of": f"accuracy, {CHILDREN_KEY} less adult",
+        "model": as_json(difference(of_model)),
+        "one_rater": as_json(difference(of_rater)),
     }
 
 

@@ -3,70 +3,118 @@
 from __future__ import annotations
 
 import copy
-import csv
-import json
 import logging
 import math
 import sys
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import lightning
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from moppet.data.ferplus import FerPlus, read_ferplus
 from moppet.metrics import accuracy, balanced_accuracy
+from moppet.train import losses
+from moppet.train.checkpoint import (
+    BEST,
+    LAST,
+    append_log,
+    cut_log,
+    load_parts,
+    optimizer_state,
+    read_epoch,
+    read_log,
+    save_checkpoint,
+    save_tensors,
+)
 from moppet.train.dataset import (
+    EpochSampler,
     RandomViews,
+    TrainingData,
     evaluation_crops,
-    find_landmarks,
     network_input,
     normalise,
 )
-from moppet.train.networks import MobileNetV2, load_folded_imagenet
-from moppet.train.recipe import Recipe, recipe_dict
-from moppet.values import EXPRESSIONS, Floats, MoppetError, UsageError
+from moppet.train.families import Families
+from moppet.train.networks import Network
+from moppet.train.recipe import Recipe
+from moppet.values import Floats, MoppetError, UsageError
 
-_LOG_FIELDS: Final = ("epoch", "train_loss", "choose_loss", "choose_accuracy", "choose_balanced")
+
+@dataclass(frozen=True)
+class Machine:
+    """Where a run computes; passed on to Lightning's Trainer.
+
+    accelerator, devices, nodes, strategy: as Lightning's arguments of those names.
+    tensorboard: also write the log for TensorBoard, into the run's folder.
+    """
+
+    accelerator: str = "auto"
+    devices: str = "auto"
+    nodes: int = 1
+    strategy: str = "auto"
+    tensorboard: bool = False
 
 
 class Trainee(lightning.LightningModule):
-    """The network, its running average and its rates.
+    """The network, its running average, its loss and its rates."""
 
-    Loss: cross-entropy against the votes as shares (soft labels), rows weighted by the votes
-    left on the seven expressions.
-    """
+    class_weights: Tensor | None
 
-    def __init__(self, network: MobileNetV2, recipe: Recipe, steps: int) -> None:
+    def __init__(
+        self, network: Network, recipe: Recipe, class_weights: Tensor | None = None
+    ) -> None:
         super().__init__()
         self.network = network
         self.average = copy.deepcopy(network).requires_grad_(False)
         self.recipe = recipe
-        self.total_steps = steps
-        self.steps_done = 0
+        self.register_buffer("class_weights", class_weights, persistent=False)
         self.epochs_before = 0
-        self.optimizer_state: dict[str, Any] | None = None
+        self.steps_done = 0
+        self.moments: dict[str, Tensor] = {}
+        self.augment = families_of(recipe)
+        if recipe.freeze_base:
+            network.freeze_base()
+
+    @property
+    def epoch(self) -> int:
+        """The number of epochs finished, also before this resumption."""
+        return self.epochs_before + int(self.current_epoch)
 
     def training_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_index: int) -> Tensor:
         pictures, soft, weights = batch
-        x = ((pictures.float() - 128) / 128).contiguous(memory_format=torch.channels_last)
-        logits, _ = self.network(x)
-        loss = soft_cross_entropy(logits.float(), soft, weights)
+        if self.augment is not None:
+            pictures = self.augment(pictures, (self.recipe.seed, self.epoch, batch_index))
+        logits, _ = self.network(normalise(pictures))
+        loss = self.loss(logits.float(), soft, weights)
         if not torch.isfinite(loss):
-            epoch = 1 + self.epochs_before + self.current_epoch
             raise MoppetError(
-                f"the loss is not a number at epoch {epoch}, "
-                f"batch {batch_index}; the last checkpoint is kept. "
-                "Lower head_rate and base_rate in the recipe."
+                f"the loss is not a number at epoch {self.epoch + 1}, batch {batch_index}; the "
+                "last checkpoint is kept. Lower head_rate and base_rate in the recipe."
             )
-        self.log("train_loss", loss, on_step=False, on_epoch=True, prog_bar=True)
+        right = (logits.argmax(dim=1) == soft.argmax(dim=1)).float().mean()
+        self.log("train_loss", loss, on_step=False, on_epoch=True, prog_bar=True, sync_dist=True)
+        self.log("train_accuracy", right, on_step=False, on_epoch=True, sync_dist=True)
         return loss
+
+    def loss(self, logits: Tensor, soft: Tensor, weights: Tensor) -> Tensor:
+        """Return the recipe's loss of (n, k) logits against (n, k) shares, rows weighted."""
+        recipe = self.recipe
+        return losses.focal_loss(
+            logits,
+            soft,
+            weights,
+            gamma=recipe.focal_gamma if recipe.loss == "focal" else 0.0,
+            class_weights=self.class_weights,
+            smoothing=recipe.label_smoothing,
+        )
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         self.steps_done += 1
@@ -82,21 +130,22 @@ class Trainee(lightning.LightningModule):
 
     def configure_optimizers(self) -> Any:
         recipe = self.recipe
-        head = [*self.network.head.parameters(), *self.network.classifier.parameters()]
         groups = [
-            {"params": list(self.network.features.parameters()), "lr": recipe.base_rate},
-            {"params": head, "lr": recipe.head_rate},
+            {"params": self.network.base_parameters(), "lr": recipe.base_rate},
+            {"params": self.network.head_parameters(), "lr": recipe.head_rate},
         ]
-        optimizer = torch.optim.AdamW(groups, weight_decay=recipe.weight_decay)
-        if self.optimizer_state is not None:
-            optimizer.load_state_dict(self.optimizer_state)
+        optimizer = _optimizer(groups, recipe)
+        if self.moments:
+            optimizer.load_state_dict(optimizer_state(optimizer.state_dict(), self.moments))
             for group, rate in zip(
                 optimizer.param_groups, (recipe.base_rate, recipe.head_rate), strict=True
             ):
                 group["lr"] = group["initial_lr"] = rate
-        done = self.steps_done
+        left = int(self.trainer.estimated_stepping_batches)
+        per_epoch = left // max(1, recipe.epochs - self.epochs_before)
+        done = self.steps_done = per_epoch * self.epochs_before
         schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: rate_factor(done + step, self.total_steps, recipe.warm_up)
+            optimizer, lambda step: rate_factor(recipe, done + step, per_epoch)
         )
         return {
             "optimizer": optimizer,
@@ -104,15 +153,31 @@ class Trainee(lightning.LightningModule):
         }
 
 
-def soft_cross_entropy(logits: Tensor, soft: Tensor, weights: Tensor) -> Tensor:
-    """Return the weighted mean cross-entropy of (n, k) logits against (n, k) shares."""
-    each = -(soft * logits.log_softmax(dim=1)).sum(dim=1)
-    return (each * weights).sum() / weights.sum()
+def _optimizer(groups: list[dict[str, Any]], recipe: Recipe) -> torch.optim.Optimizer:
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(groups, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
+    kind = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
+    return kind(groups, weight_decay=recipe.weight_decay)
 
 
-def rate_factor(step: int, steps: int, warm_up: float) -> float:
-    """Return the share of the highest rate at a step: linear rise, then a half cosine to 0."""
-    rise = max(1, round(steps * warm_up))
+def families_of(recipe: Recipe) -> Families | None:
+    """Return the recipe's families of augmentation, None for random views."""
+    if not recipe.families:
+        return None
+    return Families(recipe.families, size=recipe.augment_px)
+
+
+def rate_factor(recipe: Recipe, step: int, per_epoch: int) -> float:
+    """Return the share of the highest rate at a step of the recipe's schedule.
+
+    per_epoch: steps of an epoch.
+    """
+    if recipe.schedule == "constant":
+        return 1.0
+    if recipe.schedule == "step":
+        return float(recipe.step_factor ** (step // max(1, per_epoch) // recipe.step_epochs))
+    steps = per_epoch * recipe.epochs
+    rise = max(1, round(steps * recipe.warm_up))
     if step < rise:
         return (step + 1) / rise
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rise) / max(1, steps - rise))))
@@ -122,188 +187,205 @@ def rate_factor(step: int, steps: int, warm_up: float) -> float:
 def predict_logits(
     network: nn.Module, pictures: NDArray[np.uint8], batch: int = 256
 ) -> tuple[Floats, Floats]:
-    """Return logits (n, k) and embeddings (n, 128) of (n, h, w) grey pictures, in float32."""
+    """Return logits (n, k) and embeddings (n, d) of (n, c, h, w) uint8 pictures, in float32."""
+    was_training = network.training
     network.eval()
+    device = next(network.parameters()).device
     parts = []
     for start in range(0, len(pictures), batch):
-        x = normalise(pictures[start : start + batch]).contiguous(memory_format=torch.channels_last)
-        parts.append([part.float().numpy() for part in network(x)])
+        x = normalise(torch.from_numpy(pictures[start : start + batch]).to(device))
+        parts.append([part.float().cpu().numpy() for part in network(x)])
+    network.train(was_training)
     logits, embeddings = (np.concatenate(part) for part in zip(*parts, strict=True))
     return logits, embeddings
 
 
-class _Keeper(Callback):
-    """After each epoch: measure the averaged weights on the set-aside tenth, log, keep."""
+@dataclass
+class _Judge:
+    """Measures a network on the set-aside rows."""
 
-    def __init__(self, folder: Path, data: FerPlus, landmarks: Floats, recipe: Recipe) -> None:
-        self.folder = folder
-        rows = data.rows("choose", labelled=True)
-        crops = evaluation_crops(data, landmarks, rows, aligned=True)
-        self.pictures = network_input(crops, recipe.size)
-        self.label, self.soft = data.label[rows], data.soft_labels[rows]
-        self.weights = data.weights[rows]
+    data: TrainingData
+    recipe: Recipe
+    pictures: NDArray[np.uint8] = field(init=False)
 
-    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
-        trainer.train_dataloader.dataset.epoch = pl_module.steps_done // len(
-            trainer.train_dataloader
-        )
+    def __post_init__(self) -> None:
+        self.rows = self.data.rows("choose", labelled=True)
+        if len(self.rows):
+            crops = evaluation_crops(self.data, self.rows, aligned=True)
+            self.pictures = network_input(crops, self.recipe)
 
-    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
-        logits, _ = predict_logits(pl_module.average, self.pictures)
-        loss = soft_cross_entropy(
-            torch.from_numpy(logits), torch.from_numpy(self.soft), torch.from_numpy(self.weights)
+    def measure(self, network: nn.Module) -> dict[str, float]:
+        if not len(self.rows):
+            return dict.fromkeys(("choose_loss", "choose_accuracy", "choose_balanced"), math.nan)
+        logits, _ = predict_logits(network, self.pictures)
+        soft = self.data.targets(self.recipe)[self.rows]
+        loss = losses.soft_cross_entropy(
+            torch.from_numpy(logits),
+            torch.from_numpy(soft),
+            torch.from_numpy(self.data.manifest.weights[self.rows]),
         )
         if not torch.isfinite(loss):
             raise MoppetError("the weights are not a number; the last checkpoint is kept.")
-        guess = logits.argmax(axis=1)
-        epoch = pl_module.steps_done // len(trainer.train_dataloader)
-        row = {
-            "epoch": epoch,
-            "train_loss": float(trainer.callback_metrics["train_loss"]),
+        label, guess = self.data.label[self.rows], logits.argmax(axis=1)
+        return {
             "choose_loss": float(loss),
-            "choose_accuracy": accuracy(self.label, guess),
-            "choose_balanced": balanced_accuracy(self.label, guess, len(EXPRESSIONS)),
+            "choose_accuracy": accuracy(label, guess),
+            "choose_balanced": balanced_accuracy(label, guess, len(self.data.names)),
         }
+
+
+class _Keeper(Callback):
+    """After each epoch: measure the averaged weights on the set-aside rows, log, keep."""
+
+    def __init__(self, folder: Path, judge: _Judge, machine: Machine) -> None:
+        self.folder, self.judge = folder, judge
+        self.writer: Any = None
+        if machine.tensorboard:
+            self.writer = _summary_writer(folder / "tensorboard")
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        epoch = pl_module.epoch + 1
+        found = self.judge.measure(pl_module.average) if trainer.is_global_zero else {}
+        if trainer.is_global_zero:
+            self._keep(trainer, pl_module, epoch, found)
+        patience = pl_module.recipe.early_stop
+        if patience:
+            best = min(read_log(self.folder), key=lambda row: row["choose_loss"])["epoch"]
+            trainer.should_stop = bool(epoch - best >= patience)
+
+    def _keep(self, trainer: Any, trainee: Trainee, epoch: int, found: dict[str, float]) -> None:
+        row: dict[str, float] = {"epoch": epoch}
+        for name in ("train_loss", "train_accuracy"):
+            row[name] = float(trainer.callback_metrics[name])
+        row |= found
         best = min((r["choose_loss"] for r in read_log(self.folder)), default=math.inf)
-        _append_log(self.folder, row)
-        if row["choose_loss"] < best:
-            _save(self.folder / "best.safetensors", pl_module.average.state_dict(), {})
-        save_checkpoint(self.folder, pl_module, trainer.optimizers[0], epoch)
+        append_log(self.folder, row)
+        if not row["choose_loss"] >= best:
+            save_tensors(self.folder / BEST, _prefixed(trainee.average), {"epoch": str(epoch)})
+        save_checkpoint(
+            self.folder,
+            trainee.recipe,
+            self.judge.data.fingerprint,
+            trainee.network,
+            trainee.average,
+            trainer.optimizers[0],
+            epoch,
+        )
+        if self.writer is not None:
+            for name, value in row.items():
+                self.writer.add_scalar(name, value, epoch)
+            self.writer.flush()
         print(", ".join(f"{key} {value:.4g}" for key, value in row.items()), flush=True)
 
 
-def read_log(folder: Path) -> list[dict[str, float]]:
-    """Return the run's epochs so far, one dict each."""
-    path = folder / "log.csv"
-    if not path.is_file():
-        return []
-    with path.open(newline="") as file:
-        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+def _prefixed(network: nn.Module) -> dict[str, Tensor]:
+    return {f"average.{k}": v for k, v in network.state_dict().items()}
 
 
-def _append_log(folder: Path, row: dict[str, float]) -> None:
-    path = folder / "log.csv"
-    fresh = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, _LOG_FIELDS)
-        if fresh:
-            writer.writeheader()
-        writer.writerow(row)
+def _summary_writer(folder: Path) -> Any:
+    try:
+        from tensorboardX import SummaryWriter
+    except ModuleNotFoundError:
+        raise MoppetError(
+            "--tensorboard needs tensorboardX. Install it with: pip install tensorboardX"
+        ) from None
+    return SummaryWriter(str(folder))
 
 
-def _cut_log(folder: Path, epochs: int) -> None:
-    """Drop the lines of epochs that no checkpoint kept."""
-    rows = [row for row in read_log(folder) if row["epoch"] <= epochs]
-    (folder / "log.csv").unlink(missing_ok=True)
-    for row in rows:
-        _append_log(folder, row | {"epoch": int(row["epoch"])})
+class _Clock(Callback):
+    """Tells the views which epoch it is, before they are drawn."""
+
+    def __init__(self, views: RandomViews) -> None:
+        self.views = views
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        self.views.epoch = pl_module.epoch + 1
 
 
-def _save(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    fresh = path.with_suffix(".tmp")
-    save_file({k: v.contiguous() for k, v in tensors.items()}, fresh, metadata)
-    fresh.replace(path)
-
-
-def save_checkpoint(
-    folder: Path, trainee: Trainee, optimizer: torch.optim.Optimizer, epoch: int
+def train(
+    recipe: Recipe,
+    folder: Path,
+    data: TrainingData,
+    network: Network,
+    machine: Machine | None = None,
 ) -> None:
-    """Keep everything that resuming needs in last.safetensors: weights, average, moments."""
-    tensors = {f"network.{k}": v for k, v in trainee.network.state_dict().items()}
-    tensors |= {f"average.{k}": v for k, v in trainee.average.state_dict().items()}
-    for number, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{number}.{k}": v for k, v in state.items()}
-    metadata = {"epoch": str(epoch), "recipe": json.dumps(recipe_dict(trainee.recipe))}
-    _save(folder / "last.safetensors", tensors, metadata)
+    """Train the network by the recipe into the folder, going on from its checkpoint if any.
 
-
-def resume(folder: Path, trainee: Trainee, steps_per_epoch: int) -> int:
-    """Load last.safetensors if it is there; return the number of finished epochs.
-
-    Raises UsageError if the checkpoint was made by another recipe.
+    The folder gets LAST (of the last epoch), BEST (of the epoch with the least loss on the
+    set-aside rows) and log.csv. Raises UsageError where there are too few rows for a batch.
     """
-    from safetensors import safe_open
-
-    path = folder / "last.safetensors"
-    if not path.is_file():
-        return 0
-    with safe_open(path, "pt") as file:
-        metadata = file.metadata()
-    if json.loads(metadata["recipe"]) != recipe_dict(trainee.recipe):
-        raise UsageError(
-            f"{folder} holds a run of another recipe. Name another folder with -o, or remove it."
-        )
-    tensors = load_file(path)
-    trainee.network.load_state_dict(_part(tensors, "network."))
-    trainee.average.load_state_dict(_part(tensors, "average."))
-    epoch = int(metadata["epoch"])
-    trainee.steps_done = epoch * steps_per_epoch
-    trainee.optimizer_state = _optimizer_state(trainee, _part(tensors, "optimizer."))
-    return epoch
-
-
-def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-
-
-def _optimizer_state(trainee: Trainee, tensors: dict[str, Tensor]) -> dict[str, Any]:
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, value in tensors.items():
-        number, name = key.split(".", 1)
-        state.setdefault(int(number), {})[name] = value
-    kept, trainee.optimizer_state = trainee.optimizer_state, None
-    fresh = trainee.configure_optimizers()["optimizer"].state_dict()
-    trainee.optimizer_state = kept
-    return {"state": state, "param_groups": fresh["param_groups"]}
-
-
-def train(recipe: Recipe, folder: Path, data_path: Path, start_path: Path | None) -> Path:
-    """Train by the recipe into the folder, going on from its checkpoint if there is one.
-
-    Returns the path of the kept weights, last.safetensors; best.safetensors are those of the
-    epoch with the least loss on the set-aside tenth.
-    """
+    machine = machine or Machine()
     folder.mkdir(parents=True, exist_ok=True)
-    lightning.seed_everything(recipe.seed, verbose=False)
-    data = read_ferplus(data_path)
-    landmarks, _ = find_landmarks(data, folder / "landmarks.npz")
-    views = RandomViews(data, landmarks, recipe.size, recipe.augmentation, recipe.seed)
-    loader = DataLoader(views, recipe.batch, shuffle=True, drop_last=True, num_workers=0)
-    network = MobileNetV2(len(EXPRESSIONS), dropout=recipe.dropout)
-    if start_path is not None:
-        load_folded_imagenet(network, start_path)
+    views = RandomViews(data, recipe)
+    if len(views) < 2:
+        raise UsageError(f"training needs at least two pictures, but there are {len(views)}.")
+    batch = min(recipe.batch, len(views))
+    trainee = Trainee(network, recipe, _class_weights(data, recipe))
+    done = read_epoch(folder, recipe, data.fingerprint)
+    cut_log(folder, done)
+    if done:
+        parts = load_parts(folder / LAST, "network.", "average.", "optimizer.")
+        network.load_state_dict(parts[0])
+        trainee.average.load_state_dict(parts[1])
+        trainee.moments, trainee.epochs_before = parts[2], done
+    if done >= recipe.epochs or _stopped_early(folder, recipe):
+        return
+    views.epoch = done
+    sampler = EpochSampler(views, _draw_chances(data, views, recipe))
+    loader = DataLoader(views, batch, sampler=sampler, drop_last=True, num_workers=0)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    trainee = Trainee(network, recipe, recipe.epochs * len(loader))
-    if not len(loader):
-        raise UsageError(
-            f"a batch of {recipe.batch} needs as many training rows, but there are {len(views)}."
-        )
-    done = resume(folder, trainee, len(loader))
-    trainee.epochs_before = done
-    _cut_log(folder, done)
-    if done < recipe.epochs:
-        logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)  # its advertisements
-        trainer = lightning.Trainer(
-            accelerator="cpu",
-            precision=recipe.precision,  # type: ignore[arg-type]
-            max_epochs=recipe.epochs - done,
-            logger=False,
-            enable_checkpointing=False,
-            enable_model_summary=False,
-            enable_progress_bar=sys.stderr.isatty(),
-            callbacks=[_Keeper(folder, data, landmarks, recipe)],
-            default_root_dir=folder,
-        )
-        try:
-            trainer.fit(trainee, loader)
-        except SystemExit:  # what Lightning makes of Ctrl-C
-            raise KeyboardInterrupt from None
-    return folder / "last.safetensors"
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)  # its advertisements
+    warnings.filterwarnings("ignore", module="lightning")  # about its own libraries
+    trainer = lightning.Trainer(
+        accelerator=machine.accelerator,
+        devices=int(machine.devices) if machine.devices.isdigit() else machine.devices,
+        num_nodes=machine.nodes,
+        strategy=machine.strategy,
+        precision=recipe.precision,  # type: ignore[arg-type]
+        max_epochs=recipe.epochs - done,
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        enable_progress_bar=sys.stderr.isatty(),
+        callbacks=[_Keeper(folder, _Judge(data, recipe), machine), _Clock(views)],
+        default_root_dir=folder,
+    )
+    try:
+        trainer.fit(trainee, loader)
+    except SystemExit:  # what Lightning makes of Ctrl-C
+        raise KeyboardInterrupt from None
 
 
-def load_average(folder: Path, recipe: Recipe) -> MobileNetV2:
-    """Return the run's averaged network, ready for evaluation."""
-    network = MobileNetV2(len(EXPRESSIONS), dropout=recipe.dropout)
-    tensors = _part(load_file(folder / "last.safetensors"), "average.")
-    network.load_state_dict(tensors)
-    return network.eval()
+def _stopped_early(folder: Path, recipe: Recipe) -> bool:
+    log = read_log(folder)
+    if not recipe.early_stop or not log:
+        return False
+    best = min(log, key=lambda row: row["choose_loss"])["epoch"]
+    return log[-1]["epoch"] - best >= recipe.early_stop
+
+
+def _class_weights(data: TrainingData, recipe: Recipe) -> Tensor | None:
+    if recipe.class_weights == "none":
+        return None
+    rows = data.training_rows(recipe)
+    soft, weights = data.targets(recipe)[rows], data.manifest.weights[rows]
+    return losses.class_weights(
+        torch.from_numpy(soft),
+        torch.from_numpy(weights),
+        weighting=recipe.class_weights,  # type: ignore[arg-type]
+    )
+
+
+def _draw_chances(
+    data: TrainingData, views: RandomViews, recipe: Recipe
+) -> NDArray[np.float64] | None:
+    if recipe.sampling == "plain":
+        return None
+    soft = torch.from_numpy(data.targets(recipe)[views.rows])
+    return np.asarray(losses.sampling_weights(soft).numpy(), np.float64)
+
+
+def kept_weights(folder: Path, recipe: Recipe) -> Mapping[str, Tensor]:
+    """Return the weights that the recipe keeps: of the last epoch or of the best."""
+    name = BEST if recipe.keep == "best" and (folder / BEST).is_file() else LAST
+    return load_parts(folder / name, "average.")[0]

@@ -8,7 +8,7 @@ import math
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, Final, get_origin, get_type_hints
 
 from moppet.train.augment import Augmentation
 from moppet.values import UsageError
@@ -18,30 +18,101 @@ from moppet.values import UsageError
 class Recipe:
     """How a model is trained.
 
-    data: FER+ joined to FER2013 (.npz), relative to the recipe's folder.
-    start: ImageNet weights (.npz) the features start from, relative to the recipe's folder; ""
-        for none.
-    size: side of the network's input in pixels.
-    head_rate, base_rate: highest learning rates of the new head and of the pretrained features,
-        reached after `warm_up` of the steps and then lowered to nothing along a cosine.
-    ema_decay: decay of the running average of the weights, which is what is evaluated and kept.
+    data: any data set that `moppet.data.readers` reads, relative to the recipe's folder.
+    kind: its kind, "" to tell by its layout.
+    classes: keep only pictures of these classes; empty for all.
+    only_ages, without_ages: keep only these age bands; or leave these out of training and of
+        the set-aside rows, with every copy of their pictures.
+    labels: "soft", the votes as shares where raters voted, or "hard", the winner alone.
+    start: what the network starts from, relative to the recipe's folder: a model folder, a
+        checkpoint (.safetensors, .npz, .pth), or "" for random weights.
+
+    network: a name in NETWORKS; attention, batch_norm, dropout, head: its switches, where it
+        has them.
+    size, colour: side of the network's input in pixels; "grey" (one channel) or "rgb".
+
+    head_rate, base_rate: highest learning rates of the new head and of what it stands on.
+    freeze_base: train the head alone.
+    schedule: "cosine" (rates rise for `warm_up` of the steps, then fall to nothing along a
+        cosine), "step" (times `step_factor` every `step_epochs`), or "constant".
+    optimizer: "adamw", "adam" (weight decay added to the gradient) or "sgd" (with `momentum`).
+    loss: "cross_entropy" or "focal" (with `focal_gamma`), against the votes as shares.
+    class_weights: "none", "inverse" (to frequency) or "effective" (number of samples).
+    sampling: "plain", or "balanced": every class is drawn equally often.
+    ema_decay: decay of the running average of the weights, which is what is evaluated and
+        kept; 0 keeps the weights themselves.
+    keep: "last" epoch's weights or those of the "best" (least loss on the set-aside rows).
+    early_stop: stop after so many epochs without a better one; 0 for never.
+    families: families of kornia augmentation (moppet.train.families); empty for the random
+        views of [augmentation].
+    augment_px: side in pixels that the families work at, the result enlarged to `size`; 0 for
+        `size` itself.
+    limits, licence: what the model cannot do, and under what it may be used, for its card.
     """
 
     name: str
     data: str
+    limits: str = ""
+    licence: str = "Apache-2.0"
+    kind: str = ""
+    classes: tuple[str, ...] = ()
+    only_ages: tuple[str, ...] = ()
+    without_ages: tuple[str, ...] = ()
     start: str = ""
+    labels: str = "soft"
     seed: int = 0
+    network: str = "mobilenet_v2"
+    attention: str = "none"
+    batch_norm: bool = False
+    dropout: float = 0.2
+    head: str = "hidden"
     size: int = 96
+    colour: str = "grey"
     epochs: int = 20
     batch: int = 128
+    optimizer: str = "adamw"
+    momentum: float = 0.9
+    schedule: str = "cosine"
     head_rate: float = 3e-3
-    base_rate: float = 1.5e-3
+    base_rate: float = 1e-3
+    freeze_base: bool = False
     warm_up: float = 0.1
+    step_epochs: int = 10
+    step_factor: float = 0.1
     weight_decay: float = 0.02
-    dropout: float = 0.2
+    loss: str = "cross_entropy"
+    focal_gamma: float = 2.0
+    label_smoothing: float = 0.0
+    class_weights: str = "none"
+    sampling: str = "plain"
     ema_decay: float = 0.998
+    keep: str = "last"
+    early_stop: int = 0
     precision: str = "bf16-mixed"
+    families: tuple[str, ...] = ()
+    augment_px: int = 0
     augmentation: Augmentation = field(default_factory=Augmentation)
+
+
+_WORDS: Final = {
+    "labels": ("soft", "hard"),
+    "colour": ("grey", "rgb"),
+    "head": ("hidden", "original"),
+    "attention": ("none", "se", "cbam"),
+    "optimizer": ("adamw", "adam", "sgd"),
+    "schedule": ("cosine", "step", "constant"),
+    "loss": ("cross_entropy", "focal"),
+    "class_weights": ("none", "inverse", "effective"),
+    "sampling": ("plain", "balanced"),
+    "keep": ("last", "best"),
+    "precision": ("32-true", "bf16-mixed"),
+}
+_LEAST: Final = {
+    "epochs": 1, "batch": 2, "size": 32, "seed": 0, "step_epochs": 1, "early_stop": 0,
+    "augment_px": 0,
+}  # fmt: skip
+_SHARES: Final = ("warm_up", "dropout", "ema_decay", "label_smoothing", "momentum")
+_NOT_NEGATIVE: Final = ("head_rate", "base_rate", "weight_decay", "focal_gamma", "step_factor")
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -52,8 +123,13 @@ def read_recipe(path: Path) -> Recipe:
         raise UsageError(f"the recipe {path} cannot be read: {error.strerror}.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"the recipe {path} is not valid TOML: {error}.") from None
-    recipe: Recipe = _build(Recipe, table, str(path))
-    _check(recipe, path)
+    return recipe_from(table, str(path))
+
+
+def recipe_from(table: dict[str, Any], where: str) -> Recipe:
+    """Return the recipe of a TOML table; see `read_recipe`. where: named in errors."""
+    recipe: Recipe = _build(Recipe, table, where)
+    check_recipe(recipe, where)
     return recipe
 
 
@@ -82,11 +158,15 @@ def _build(kind: type[Any], table: dict[str, Any], where: str) -> Any:
     return kind(**values)
 
 
-def _value(kind: type[Any], value: Any, where: str) -> Any:
+def _value(kind: Any, value: Any, where: str) -> Any:
     if dataclasses.is_dataclass(kind):
         if not isinstance(value, dict):
             raise UsageError(f"{where}: expected a table, got {value!r}.")
-        return _build(kind, value, where)
+        return _build(kind, value, where)  # type: ignore[arg-type]
+    if get_origin(kind) is tuple:
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise UsageError(f"{where}: expected a list of texts, got {value!r}.")
+        return tuple(value)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if type(value) is not kind:
@@ -94,24 +174,24 @@ def _value(kind: type[Any], value: Any, where: str) -> Any:
     return value
 
 
-def _check(recipe: Recipe, path: Path) -> None:
-    for name, value, least in (
-        ("epochs", recipe.epochs, 1),
-        ("batch", recipe.batch, 2),
-        ("size", recipe.size, 32),
-        ("seed", recipe.seed, 0),
-    ):
+def check_recipe(recipe: Recipe, where: str) -> None:
+    """Raise UsageError, naming the place, where a value is outside its range."""
+    for name, words in _WORDS.items():
+        value = getattr(recipe, name)
+        if value not in words:
+            known = " or ".join(f'"{word}"' for word in words)
+            raise UsageError(f"{where}: {name} must be {known}, got {value!r}.")
+    for name, least in _LEAST.items():
+        value = getattr(recipe, name)
         if value < least:
-            raise UsageError(f"{path}: {name} must be at least {least}, got {value}.")
-    for name in ("warm_up", "dropout", "ema_decay"):
-        if not 0 <= getattr(recipe, name) < 1:
-            raise UsageError(
-                f"{path}: {name} must be at least 0 and below 1, got {getattr(recipe, name)}."
-            )
-    for name in ("head_rate", "base_rate"):
-        if not 0 <= getattr(recipe, name) < math.inf:
-            raise UsageError(f"{path}: {name} must not be negative, got {getattr(recipe, name)}.")
-    if recipe.precision not in ("32-true", "bf16-mixed"):
-        raise UsageError(
-            f'{path}: precision must be "32-true" or "bf16-mixed", got {recipe.precision!r}.'
-        )
+            raise UsageError(f"{where}: {name} must be at least {least}, got {value}.")
+    for name in _SHARES:
+        value = getattr(recipe, name)
+        if not 0 <= value < 1:
+            raise UsageError(f"{where}: {name} must be at least 0 and below 1, got {value}.")
+    for name in _NOT_NEGATIVE:
+        value = getattr(recipe, name)
+        if not 0 <= value < math.inf:
+            raise UsageError(f"{where}: {name} must not be negative, got {value}.")
+    if recipe.only_ages and recipe.without_ages:
+        raise UsageError(f"{where}: give only_ages or without_ages, not both.")

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import math
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import lightning
 import numpy as np
-from numpy.typing import NDArray
+import torch
 
-from moppet.data.ferplus import FerPlus, read_ferplus
-from moppet.infer.catalogue import load_model
-from moppet.infer.expressions import Preprocessing
-from moppet.metrics import accuracy
-from moppet.train.card import draw_confusion, figures_page, write_card
-from moppet.train.dataset import evaluation_crops, find_landmarks, normalise
+from moppet.data.manifest import Manifest
+from moppet.data.readers import read_dataset
+from moppet.data.splits import holdout
+from moppet.infer.catalogue import find_model, load_model, read_card
+from moppet.metrics import Labels, accuracy
+from moppet.train.card import draw_confusion, figures_page, groups_of, write_card
+from moppet.train.dataset import (
+    RandomViews,
+    TrainingData,
+    evaluation_crops,
+    network_input,
+    normalise,
+    read_training_data,
+)
 from moppet.train.export import (
     Deployed,
     check_parity,
@@ -24,13 +35,21 @@ from moppet.train.export import (
     onnx_logits,
 )
 from moppet.train.figures import fit_temperature, measure
-from moppet.train.loop import load_average, train
+from moppet.train.loop import Machine, kept_weights, train
+from moppet.train.networks import Network, save_network
 from moppet.train.recipe import Recipe, read_recipe
-from moppet.values import Floats
+from moppet.train.start import WEIGHTS, make_network, start_network
+from moppet.values import Floats, Image, MoppetError
 
 INT8_MAY_LOSE: Final = 0.005
 MIRROR_MUST_GAIN: Final = 0.002
 DETAILS_PX: Final = (0, 64, 48)
+CHOICES_NEED: Final = 200
+"""With fewer set-aside rows, half a point of accuracy is less than one row."""
+PRIOR_SPREAD: Final = 0.5
+REPORT_SHARE: Final = 0.2
+CHOOSE_SHARE: Final = 0.15
+_SAMPLE: Final = 512
 
 
 @dataclass(frozen=True)
@@ -43,7 +62,7 @@ class _Choices:
     notes: dict[str, Any]
 
 
-def run_recipe(recipe_path: Path, folder: Path) -> Path:
+def run_recipe(recipe_path: Path, folder: Path, machine: Machine | None = None) -> Path:
     """Train by a recipe and return the model folder, `folder`/model.
 
     The folder also gets figures.md and figures/confusion.png. A stopped run goes on when the
@@ -51,29 +70,86 @@ def run_recipe(recipe_path: Path, folder: Path) -> Path:
     """
     recipe = read_recipe(recipe_path)
     base = recipe_path.parent
-    data_path = (base / recipe.data).resolve()
-    start = (base / recipe.start).resolve() if recipe.start else None
-    train(recipe, folder, data_path, start)
-    return finish(recipe, folder, read_ferplus(data_path))
+    manifest = read_dataset((base / recipe.data).resolve(), recipe.kind or None)
+    folder.mkdir(parents=True, exist_ok=True)
+    manifest = with_split(manifest, recipe.seed)
+    data = read_training_data(manifest, recipe, cache=folder / "faces.npz")
+    start = base / recipe.start if recipe.start and (base / recipe.start).exists() else recipe.start
+    return run_training(recipe, folder, data, start, machine)
 
 
-def finish(recipe: Recipe, folder: Path, data: FerPlus) -> Path:
-    """Export a trained run, make its choices, measure it and write its model folder."""
-    landmarks, attempt = find_landmarks(data, folder / "landmarks.npz")
-    choices = _choose(recipe, folder, data, landmarks)
+def run_training(
+    recipe: Recipe,
+    folder: Path,
+    data: TrainingData,
+    start: str | Path = "",
+    machine: Machine | None = None,
+    groups: Mapping[str, str] | None = None,
+) -> Path:
+    """Train on data that is at hand, and return the model folder; see `run_recipe` and `finish`."""
+    lightning.seed_everything(recipe.seed, verbose=False)
+    network = make_network(recipe, len(data.names))
+    if str(start):
+        start_network(network, data.names, start, sample_input(data, recipe))
+    train(recipe, folder, data, network, machine)
+    network.load_state_dict(kept_weights(folder, recipe))
+    return finish(recipe, folder, data, network.eval(), groups)
+
+
+def with_split(manifest: Manifest, seed: int) -> Manifest:
+    """Return the manifest with rows to train on, to choose by and to report.
+
+    Parts that the data set has are kept; what it lacks is drawn, by groups. "test" and "val"
+    are other words for report and choose.
+    """
+    words = {"test": "report", "val": "choose", "valid": "choose", "validation": "choose"}
+    split = np.array([words.get(s, s) or "train" for s in manifest.column("split")], object)
+    rng = np.random.default_rng(seed)
+    for part, share in (("report", REPORT_SHARE), ("choose", CHOOSE_SHARE)):
+        if not (split == part).any():
+            rows = np.flatnonzero(split == "train")
+            split[rows[holdout(manifest.select(rows), share, rng)]] = part
+    return manifest.replace(split=split)
+
+
+def sample_input(data: TrainingData, recipe: Recipe) -> torch.Tensor:
+    """Return some hundred training pictures as the network takes them."""
+    views = RandomViews(data, recipe)
+    step = len(views) // _SAMPLE + 1
+    return normalise(torch.stack([views[i][0] for i in range(0, len(views), step)]))
+
+
+def finish(
+    recipe: Recipe,
+    folder: Path,
+    data: TrainingData,
+    network: Network,
+    groups: Mapping[str, str] | None = None,
+) -> Path:
+    """Export a trained network, make its choices, measure it and write its model folder.
+
+    groups: class → group; None to tell by the classes' names.
+    """
+    choices = _choose(recipe, folder, data, network)
     model_folder = folder / "model"
     model_folder.mkdir(exist_ok=True)
     shutil.copyfile(choices.file, model_folder / "model.onnx")
+    save_network(network, model_folder / WEIGHTS)
+    if (folder / "log.csv").is_file():
+        shutil.copyfile(folder / "log.csv", model_folder / "training.csv")
     rows = {part: len(data.rows(part, labelled=True)) for part in ("train", "choose", "report")}
     card: dict[str, Any] = {
         "file": "model.onnx",
+        "names": data.names,
+        "groups": groups_of(data.names) if groups is None else groups,
+        "training_data": data.manifest.licence,
         "detail_px": choices.detail_px,
         "temperature": choices.temperature,
         "rows": rows,
     }
     # The card must be there before the model can be loaded as users load it.
     write_card(model_folder, recipe, figures=None, **card)
-    figures = measure(load_model(model_folder, threads=2), data, landmarks, attempt)
+    figures = measure(load_model(model_folder, threads=2), data)
     write_card(model_folder, recipe, figures=figures, **card)
     page = figures_page(recipe, figures, choices.notes, rows)
     (folder / "figures.md").write_text(page, encoding="utf-8")
@@ -81,50 +157,82 @@ def finish(recipe: Recipe, folder: Path, data: FerPlus) -> Path:
     return model_folder
 
 
-def _choose(recipe: Recipe, folder: Path, data: FerPlus, landmarks: Floats) -> _Choices:
-    network = load_average(folder, recipe)
+def _choose(recipe: Recipe, folder: Path, data: TrainingData, network: Network) -> _Choices:
     rows = data.rows("choose", labelled=True)
+    few = len(rows) < CHOICES_NEED
+    crops = evaluation_crops(data, rows, aligned=True)
     label = data.label[rows]
-    crops = evaluation_crops(data, landmarks, rows, aligned=True)
-
-    def pictures(detail_px: int) -> NDArray[np.uint8]:
-        prepare = Preprocessing(recipe.size, "grey", detail_px, 0.0, 1.0)
-        return prepare.apply(crops)[:, 0].astype(np.uint8)
-
-    plain, mirrored = folder / "float32.onnx", folder / "float32_mirrored.onnx"
-    quantised = folder / "int8.onnx"
-    export_float(network, recipe.size, plain)
-    export_float(network, recipe.size, mirrored, mirrored=True)
-    by_detail = {
-        detail: accuracy(label, onnx_logits(plain, pictures(detail))[0].argmax(axis=1))
-        for detail in DETAILS_PX
-    }
-    detail = _coarsest_within(by_detail, 0.002)
-    chosen = pictures(detail)
-    once, both = (
-        accuracy(label, onnx_logits(path, chosen)[0].argmax(axis=1)) for path in (plain, mirrored)
+    notes: dict[str, Any] = {}
+    plain, quantised = folder / "float32.onnx", folder / "int8.onnx"
+    export_float(network, plain)
+    if few:
+        detail, whole, mirrored = _detail_of(recipe.start), plain, False
+        notes["set-aside rows"] = f"{len(rows)}: too few to choose anything by but the temperature"
+    else:
+        detail = _choose_detail(recipe, label, crops, plain, notes)
+        whole, mirrored = _choose_mirroring(
+            network, label, network_input(crops, recipe, detail), folder, notes
+        )
+    pictures = network_input(crops, recipe, detail)
+    worst = check_parity(Deployed(network, mirrored=mirrored), whole, pictures[:256])
+    notes["largest difference of logits, torch to ONNX"] = f"{worst:.1e}"
+    file = whole
+    if not few:
+        export_int8(whole, _calibration(data, recipe, detail), quantised)
+        file = _choose_file(label, pictures, whole, quantised, notes)
+    notes["bundled file"] = (
+        f"{'float32' if file == whole else 'int8'}, {file.stat().st_size:,} bytes"
     )
-    mirrors = both - once >= MIRROR_MUST_GAIN
-    whole = mirrored if mirrors else plain
-    worst = check_parity(Deployed(network, mirrored=mirrors), whole, chosen[:256])
-    notes: dict[str, Any] = {
-        "set-aside accuracy by detail_px": {k: round(v, 4) for k, v in by_detail.items()},
-        "detail_px chosen (the coarsest within 0.2 points of the best)": detail,
-        "set-aside accuracy, once and averaged with the mirror image": f"{once:.4f}, {both:.4f}",
-        "averaged with the mirror image": "yes" if mirrors else "no",
-        "largest difference of logits, torch to ONNX": f"{worst:.1e}",
-    }
-    export_int8(whole, _calibration(data, landmarks, recipe, detail), quantised)
-    small_logits, _ = onnx_logits(quantised, chosen)
-    logits, _ = onnx_logits(whole, chosen)
-    small, full = (accuracy(label, z.argmax(axis=1)) for z in (small_logits, logits))
-    keeps = full - small < INT8_MAY_LOSE
-    notes["set-aside accuracy, float32 and int8"] = f"{full:.4f}, {small:.4f}"
-    file = quantised if keeps else whole
-    notes["bundled file"] = f"{'int8' if keeps else 'float32'}, {file.stat().st_size:,} bytes"
-    temperature = fit_temperature(small_logits if keeps else logits, label)
+    logits, _ = onnx_logits(file, pictures)
+    temperature = fit_temperature(logits, label, spread=PRIOR_SPREAD if few else math.inf)
     notes["temperature"] = round(temperature, 4)
     return _Choices(file, detail, temperature, notes)
+
+
+def _choose_detail(
+    recipe: Recipe, label: Labels, crops: Image, path: Path, notes: dict[str, Any]
+) -> int:
+    by_detail = {}
+    for detail in DETAILS_PX:
+        logits, _ = onnx_logits(path, network_input(crops, recipe, detail))
+        by_detail[detail] = accuracy(label, logits.argmax(axis=1))
+    chosen = _coarsest_within(by_detail, 0.002)
+    notes["set-aside accuracy by detail_px"] = {k: round(v, 4) for k, v in by_detail.items()}
+    notes["detail_px chosen (the coarsest within 0.2 points of the best)"] = chosen
+    return chosen
+
+
+def _choose_mirroring(
+    network: Network, label: Labels, pictures: Image, folder: Path, notes: dict[str, Any]
+) -> tuple[Path, bool]:
+    plain, mirrored = folder / "float32.onnx", folder / "float32_mirrored.onnx"
+    export_float(network, mirrored, mirrored=True)
+    once, both = (
+        accuracy(label, onnx_logits(path, pictures)[0].argmax(axis=1)) for path in (plain, mirrored)
+    )
+    mirrors = both - once >= MIRROR_MUST_GAIN
+    notes["set-aside accuracy, once and averaged with the mirror image"] = f"{once:.4f}, {both:.4f}"
+    notes["averaged with the mirror image"] = "yes" if mirrors else "no"
+    return (mirrored if mirrors else plain), mirrors
+
+
+def _choose_file(
+    label: Labels, pictures: Image, whole: Path, quantised: Path, notes: dict[str, Any]
+) -> Path:
+    full, small = (
+        accuracy(label, onnx_logits(path, pictures)[0].argmax(axis=1))
+        for path in (whole, quantised)
+    )
+    notes["set-aside accuracy, float32 and int8"] = f"{full:.4f}, {small:.4f}"
+    return quantised if full - small < INT8_MAY_LOSE else whole
+
+
+def _detail_of(start: str) -> int:
+    """The detail that the model started from was chosen for; 0 for other starts."""
+    try:
+        return int(read_card(find_model(start))["preprocessing"].get("detail_px", 0))
+    except MoppetError:
+        return 0
 
 
 def _coarsest_within(by_detail: dict[int, float], tolerance: float) -> int:
@@ -134,11 +242,9 @@ def _coarsest_within(by_detail: dict[int, float], tolerance: float) -> int:
     return min((d for d in good if d), default=0)
 
 
-def _calibration(
-    data: FerPlus, landmarks: Floats, recipe: Recipe, detail_px: int, count: int = 256
-) -> Floats:
+def _calibration(data: TrainingData, recipe: Recipe, detail_px: int, count: int = 256) -> Floats:
     rows = data.rows("train")
     rows = np.random.default_rng(recipe.seed).choice(rows, min(count, len(rows)), replace=False)
-    crops = evaluation_crops(data, landmarks, np.sort(rows), aligned=True)
-    prepare = Preprocessing(recipe.size, "grey", detail_px, 0.0, 1.0)
-    return normalise(prepare.apply(crops)[:, 0].astype(np.uint8)).numpy()
+    crops = evaluation_crops(data, np.sort(rows), aligned=True)
+    pictures = torch.from_numpy(network_input(crops, recipe, detail_px))
+    return np.asarray(normalise(pictures).contiguous().numpy(), np.float32)

@@ -1,0 +1,1 @@
+"""`moppet data audit | split | agreement`: what is known of pictures before they are used."""

@@ -1,0 +1,262 @@
+"""`moppet evaluate`: a model and labelled faces in, figures and a page out."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import shlex
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+import cv2
+import numpy as np
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from moppet.app.evaluation import write_page
+from moppet.app.evaluation.words import FIGURES, number, p_value, with_interval
+from moppet.data.faces import find_manifest_faces
+from moppet.data.manifest import Manifest
+from moppet.data.readers import announce_licence, read_dataset
+from moppet.infer.catalogue import find_model, read_card
+from moppet.study.evaluate import Progress as Report
+from moppet.study.evaluate import evaluate
+from moppet.values import MoppetError, UsageError
+
+PICTURE_PX: Final = 96
+_JPEG_QUALITY: Final = 85
+_COLUMNS: Final = ("accuracy", "balanced_accuracy", "macro_f1", "ece")
+_PER_CLASS: Final = {"recall": "recall", "precision": "precision", "f1": "F1", "auc": "AUC"}
+_QUIET_EVERY_S: Final = 30.0
+_LEAST_WIDTH: Final = 100
+
+
+@dataclass(frozen=True)
+class Job:
+    """What `moppet evaluate` was asked for. See its help for the options."""
+
+    model: str
+    data: Path
+    output: Path | None = None
+    kind: str | None = None
+    split: str | None = None
+    by: Sequence[str] = ()
+    against: str | None = None
+    cache: Path | None = None
+    pictures: bool = False
+    as_json: bool = False
+
+    @property
+    def command(self) -> str:
+        """The command line that asks for the same."""
+        words = ["moppet", "evaluate", self.model, str(self.data)]
+        options = [("-o", self.output), ("--kind", self.kind), ("--split", self.split)]
+        options += [("--by", column) for column in self.by]
+        options += [("--against", self.against), ("--cache", self.cache)]
+        words += [
+            word for name, value in options if value is not None for word in (name, str(value))
+        ]
+        return shlex.join([*words, *(["--pictures"] if self.pictures else [])])
+
+
+def evaluate_model(job: Job) -> Path:
+    """Write evaluation.json and evaluation.html, print the figures, return their folder."""
+    if job.cache is not None and job.cache.suffix != ".npz":
+        raise UsageError(f"--cache needs the name of an .npz file, got {job.cache}.")
+    name = str(read_card(find_model(job.model))["name"])
+    manifest = read_dataset(job.data, job.kind)
+    announce_licence(manifest)
+    safe_name = re.sub(r"[^\w.-]+", "_", name).strip("_.")
+    folder = job.output or Path(f"evaluation_{safe_name}")
+    with _folder(folder), _shown(job) as progress:
+        evaluation = evaluate(
+            job.model,
+            manifest,
+            split=job.split,
+            by=_columns(job.by, manifest),
+            against=job.against,
+            cache=job.cache,
+            progress=progress,
+        )
+    found = evaluation.as_json()
+    found["made"]["data"] |= {"name": job.data.name, "path": str(job.data)}
+    found["made"] |= {
+        "command": job.command,
+        "made_at": datetime.now().astimezone().isoformat(timespec="seconds"),
+    }
+    sheet = _pictures(manifest, [one["row"] for one in found["mistakes"]]) if job.pictures else None
+    text = json.dumps(found, ensure_ascii=False, allow_nan=False)
+    written = _write(folder / "evaluation.json", text + "\n")
+    page = write_page(found, folder / "evaluation.html", pictures=sheet)
+    if job.as_json:
+        print(text, flush=True)
+    else:
+        print_evaluation(found, [written, page])
+    return folder
+
+
+def _columns(by: Sequence[str], manifest: Manifest) -> list[str]:
+    """The columns asked for; several may come in one word, with commas."""
+    there = manifest.table.column_names
+    parts = ([word] if word in there else word.split(",") for word in by)
+    return list(dict.fromkeys(part.strip() for words in parts for part in words if part.strip()))
+
+
+@contextmanager
+def _folder(folder: Path) -> Iterator[None]:
+    """Make the folder before the work; take it away again if that fails."""
+    fresh = not folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MoppetError(f"{folder} cannot be made: {error.strerror}.") from None
+    try:
+        yield
+    except BaseException:
+        if fresh and not any(folder.iterdir()):
+            folder.rmdir()
+        raise
+
+
+def _write(path: Path, text: str) -> Path:
+    try:
+        path.write_text(text, encoding="utf-8", newline="\n")
+    except OSError as error:
+        raise MoppetError(f"{path} cannot be written: {error.strerror or error}.") from None
+    return path
+
+
+def _pictures(manifest: Manifest, rows: Sequence[int]) -> dict[int, str]:
+    """Return the rows' faces as the model saw them, as data: URIs of JPEGs."""
+    if not rows:
+        return {}
+    crops = find_manifest_faces(manifest.select(rows)).aligned(size=PICTURE_PX)
+    found = {}
+    for row, crop in zip(rows, crops, strict=True):
+        bgr = np.ascontiguousarray(crop[:, :, ::-1])
+        done, jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+        assert done, "OpenCV always has JPEG"
+        uri = base64.b64encode(jpeg.tobytes()).decode("ascii")
+        found[row] = f"data:image/jpeg;base64,{uri}"
+    return found
+
+
+@contextmanager
+def _shown(job: Job) -> Iterator[Report | None]:
+    """A progress bar on a terminal, a line now and then in a pipe, nothing beside JSON."""
+    if sys.stderr.isatty():
+        columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task("faces", total=None)
+
+            def show(done: int, total: int) -> None:
+                title = "faces" if done < total else "figures"
+                bar.update(task, completed=done, total=total, description=title)
+
+            yield show
+    elif job.as_json:
+        yield None
+    else:
+        last = time.monotonic()
+
+        def say(done: int, total: int) -> None:
+            nonlocal last
+            if time.monotonic() >= last + _QUIET_EVERY_S or done == total:
+                last = time.monotonic()
+                print(f"{done:,} of {total:,} faces", file=sys.stderr, flush=True)
+
+        yield say
+
+
+def print_evaluation(found: dict[str, Any], written: Sequence[Path]) -> None:
+    """Print the figures of an evaluation as tables, and where the rest is."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=max(console.width, _LEAST_WIDTH))
+    made, rows = found["made"], found["rows"]
+    which = "every row" if made["split"] == "all" else f"split {made['split']}"
+    title = f"{made['model']['name']} on {made['data']['name']}"
+    console.print(
+        escape(f"{title}: {rows['evaluated']:,} labelled faces ({which}), a face found in ")
+        + f"{rows['faces_found']:,}"
+    )
+    for note in found["notes"]:
+        console.print(f"[yellow]note:[/] {escape(note)}")
+    for level, kind in ((found["classes"], "class"), (found["groups"], "group")):
+        if level is not None:
+            console.print(_parts_table(level["parts"], kind))
+            console.print(_classes_table(level, kind))
+    for column, parts in found["classes"]["by"].items():
+        console.print(_parts_table(parts, "class", f"by {column}"))
+    for line in _lines(found):
+        console.print(escape(line), soft_wrap=True)
+    for path in written:
+        console.print(escape(str(path)), soft_wrap=True)
+
+
+def _parts_table(parts: dict[str, Any], kind: str, title: str | None = None) -> Table:
+    heads = ["n", *(FIGURES[name] for name in _COLUMNS)]
+    table = _table(title or ("all classes" if kind == "class" else "groups"), heads)
+    for name, part in parts.items():
+        figures = [_cell(part["overall"][column]) for column in _COLUMNS]
+        table.add_row(escape(name), f"{part['n']:,}", *figures)
+    return table
+
+
+def _classes_table(level: dict[str, Any], kind: str) -> Table:
+    per_class = level["parts"]["all"]["per_class"]
+    table = _table(f"each {kind}", ["n", *_PER_CLASS.values()])
+    for name in level["names"]:
+        figures = [_cell(per_class[figure][name]) for figure in _PER_CLASS]
+        table.add_row(escape(name), f"{per_class['recall'][name]['n']:,}", *figures)
+    return table
+
+
+def _table(title: str, heads: Sequence[str]) -> Table:
+    table = Table(
+        title=title, title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0)
+    )
+    table.add_column("")
+    for head in heads:
+        table.add_column(head, justify="right")
+    return table
+
+
+def _cell(figure: dict[str, Any]) -> str:
+    value = number(figure["value"])
+    if figure["low"] is None:
+        return value
+    return f"{value} [dim]{number(figure['low'])}-{number(figure['high'])}[/]"
+
+
+def _lines(found: dict[str, Any]) -> Iterator[str]:
+    level = found["classes"]
+    yield f"accuracy with each missed face counted as wrong: {with_interval(level['missed_wrong'])}"
+    for gap in level["gaps"]:
+        figures = gap["figures"]
+        text = f"accuracy, {gap['of']}: {with_interval(figures['accuracy'], signed=True)}"
+        if "one_rater" in figures:
+            text += f"; one human rater: {with_interval(figures['one_rater'], signed=True)}"
+        yield text
+    against = found["against"]
+    if against is None:
+        return
+    difference = against["differences"]["all"]
+    mcnemar = against["mcnemar"]
+    yield f"less {against['model']['name']}, on the same {against['n']:,} faces:"
+    for name in _COLUMNS:
+        one = difference[name]
+        yield f"  {FIGURES[name]} {with_interval(one, signed=True)}, p {p_value(one['p'])}"
+    yield (
+        f"  right alone: {mcnemar['only_first']} against {mcnemar['only_second']}, McNemar's p "
+        f"{p_value(mcnemar['p'])}"
+    )

@@ -1,0 +1,1 @@
+"""What a model looks at: pictures, page and the command's run."""

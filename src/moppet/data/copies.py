@@ -1,0 +1,94 @@
+"""Copies: which rows of a manifest show the same picture, exactly or nearly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moppet.data.likeness import (
+    THUMB_PX,
+    NearDuplicates,
+    content_hash,
+    find_near_duplicates,
+    perceptual_hash,
+    thumbnail,
+)
+from moppet.data.manifest import Manifest, connect
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how many of it are, and of how many."""
+
+
+@dataclass(frozen=True)
+class Copies:
+    """A manifest whose pictures were looked at, and which of them are copies.
+
+    manifest: with `content_hash`, `perceptual_hash`, `duplicate_group` (null where a picture has
+        no copy) and the extra column `readable`.
+    readable: (n,) whether the row's picture could be read.
+    near: pairs of rows with different pixels that join near duplicates, as the search found them.
+    """
+
+    manifest: Manifest
+    readable: NDArray[np.bool_]
+    near: NearDuplicates
+
+
+def find_copies(manifest: Manifest, *, progress: Progress | None = None) -> Copies:
+    """Look at every picture and return which are copies of one another.
+
+    Copies that the manifest knows of already (`duplicate_group`) stay together. Frames of one
+    video are not compared with each other: they resemble one another by nature.
+    """
+    contents, thumbs = _look(manifest, progress)
+    readable = np.array([c is not None for c in contents], bool)
+    _, firsts = np.unique([c or "" for c in contents], return_index=True)
+    firsts = np.sort(firsts[readable[firsts]])
+    near = find_near_duplicates(
+        thumbs[firsts],
+        known=_films(manifest)[firsts],
+        progress=None if progress is None else lambda d, t: progress("comparing", d, t),
+    )
+    near = near._replace(rows=firsts[near.rows])
+    looked = manifest.replace(
+        content_hash=contents,
+        perceptual_hash=[
+            perceptual_hash(t) if ok else None for t, ok in zip(thumbs, readable, strict=True)
+        ],
+        duplicate_group=_join(manifest, contents, near),
+        readable=readable,
+    )
+    return Copies(looked, readable, near)
+
+
+def _look(manifest: Manifest, progress: Progress | None) -> tuple[list[str | None], Any]:
+    contents: list[str | None] = [None] * len(manifest)
+    thumbs = np.zeros((len(manifest), THUMB_PX, THUMB_PX), np.uint8)
+    for done, (row, image) in enumerate(manifest.images(), 1):
+        if image is not None:
+            contents[row] = content_hash(image)
+            thumbs[row] = thumbnail(image)
+        if progress is not None:
+            progress("reading", done, len(manifest))
+    return contents, thumbs
+
+
+def _films(manifest: Manifest) -> NDArray[np.int64]:
+    """(n,) one number for the frames of one video, another for every other row."""
+    filmed = ~np.isnan(manifest.column("time_s").astype(float))
+    paths = manifest.column("path")
+    return connect(len(manifest), [[p if f else None for p, f in zip(paths, filmed, strict=True)]])
+
+
+def _join(manifest: Manifest, contents: list[str | None], near: NearDuplicates) -> list[int | None]:
+    """The number of each row's copies, counted from 0; None for a picture without a copy."""
+    n = len(manifest)
+    links: list[list[Any]] = [contents, manifest.table["duplicate_group"].to_pylist()]
+    joined = connect(n, links, near.rows)
+    shared = np.bincount(joined, minlength=1) > 1
+    number = np.cumsum(shared) - 1
+    return [int(number[g]) if shared[g] else None for g in joined.tolist()]

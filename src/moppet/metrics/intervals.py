@@ -1,0 +1,164 @@
+"""Figures with intervals, and differences of figures, from draws of whole groups of rows.
+
+Percentile intervals (Efron & Tibshirani 1993, chapter 13). A group is a subject or the copies of
+one picture: drawing rows instead would make the intervals too narrow.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moppet.metrics.draws import Drawer, Groups, Weights
+from moppet.values import UsageError
+
+RowFigure = Callable[[NDArray[np.intp]], float]
+"""Row numbers, with repeats → a figure."""
+DrawnFigures = Callable[[Weights], Mapping[str, NDArray[np.float64]]]
+"""Weights (m, n) → by name the figures of the m draws, each (m,)."""
+
+
+class Estimate(NamedTuple):
+    """A figure, its 95 % interval, and the number of rows it rests on."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+class Difference(NamedTuple):
+    """The first figure less the second, its 95 % interval, two-sided p, and the rows."""
+
+    value: float
+    low: float
+    high: float
+    p: float
+    n: int
+
+
+def bootstrap(
+    figure: RowFigure, groups: Groups, rng: np.random.Generator, draws: int = 1000
+) -> Estimate:
+    """Return a figure over all rows with its 95 % percentile interval.
+
+    figure: takes row numbers (with repeats), returns the figure.
+    groups: (n,) rows of one group (a subject, copies of a picture) are drawn together.
+    The interval is NaN where fewer than half of the draws are defined.
+    """
+    n = len(groups)
+    value = figure(np.arange(n))
+    if not n:
+        return Estimate(value, math.nan, math.nan, 0)
+    drawn = np.array([figure(rows) for rows in Drawer(groups, rng, draws).rows()], np.float64)
+    return Estimate(value, *_interval(drawn), n)
+
+
+def bootstrap_many(
+    figures: DrawnFigures, groups: Groups, rng: np.random.Generator, draws: int = 1000
+) -> dict[str, Estimate]:
+    """Return many figures with intervals from one set of draws, which are those of bootstrap.
+
+    figures: takes weights (m, n), how often each row stands in each of m draws, and returns by
+        name (m,) figures; `drawn_figures` makes one of a model's scores, `from_rows` of any
+        figure of rows.
+    """
+    n = len(groups)
+    whole = figures(np.ones((1, n)))
+    if not n:
+        return {k: Estimate(float(v[0]), math.nan, math.nan, 0) for k, v in whole.items()}
+    drawn = _drawn(figures, groups, rng, draws)
+    return {k: Estimate(float(v[0]), *_interval(drawn[k]), n) for k, v in whole.items()}
+
+
+def paired_bootstrap(
+    first: RowFigure,
+    second: RowFigure,
+    groups: Groups,
+    rng: np.random.Generator,
+    draws: int = 1000,
+) -> Difference:
+    """Return how two figures of the same rows differ; both see the same draws.
+
+    p: two-sided, 2 (1 + the draws on the rarer side of 0) / (1 + draws), at most 1: below 0.05
+        where the interval leaves 0 out, never below 2 / (1 + draws) (Davison & Hinkley 1997,
+        chapter 4, for the 1).
+    Interval and p are NaN where fewer than half of the draws are defined.
+    """
+    return paired_bootstrap_many(
+        from_rows({"figure": first}), from_rows({"figure": second}), groups, rng, draws
+    )["figure"]
+
+
+def paired_bootstrap_many(
+    first: DrawnFigures,
+    second: DrawnFigures,
+    groups: Groups,
+    rng: np.random.Generator,
+    draws: int = 1000,
+) -> dict[str, Difference]:
+    """Return by name the differences of two models' figures from one set of draws.
+
+    Names that only one of the two has are left out.
+    """
+
+    def difference(weight: Weights) -> dict[str, NDArray[np.float64]]:
+        a, b = first(weight), second(weight)
+        return {name: a[name] - b[name] for name in a if name in b}
+
+    n = len(groups)
+    whole = {k: float(v[0]) for k, v in difference(np.ones((1, n))).items()}
+    if not n:
+        return {k: Difference(v, math.nan, math.nan, math.nan, 0) for k, v in whole.items()}
+    drawn = _drawn(difference, groups, rng, draws)
+    return {k: Difference(v, *_interval(drawn[k]), _p(drawn[k]), n) for k, v in whole.items()}
+
+
+def from_rows(figures: Mapping[str, RowFigure]) -> DrawnFigures:
+    """Return figures of row numbers as figures of weights; slower, one call a draw."""
+
+    def drawn(weight: Weights) -> dict[str, NDArray[np.float64]]:
+        numbers = np.arange(weight.shape[1])
+        rows = [np.repeat(numbers, times.astype(np.int64)) for times in weight]
+        return {name: np.array([f(r) for r in rows], np.float64) for name, f in figures.items()}
+
+    return drawn
+
+
+def within(figures: DrawnFigures, part: NDArray[np.bool_]) -> DrawnFigures:
+    """Return the figures of some rows only, so that two parts of the rows can be compared.
+
+    part: (n,) whether a row belongs. The gap between children and the rest is
+    `paired_bootstrap_many(within(f, child), within(f, ~child), groups, rng)`.
+    Their n still counts all rows.
+    """
+    if part.dtype != np.bool_:
+        raise UsageError(f"a part of the rows must be n true or false values, not {part.dtype}.")
+    return lambda weight: figures(weight * part)
+
+
+def _drawn(
+    figures: DrawnFigures, groups: Groups, rng: np.random.Generator, draws: int
+) -> dict[str, NDArray[np.float64]]:
+    blocks = [figures(weight) for weight in Drawer(groups, rng, draws).weights()]
+    return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+
+
+def _interval(drawn: NDArray[np.float64]) -> tuple[float, float]:
+    defined = drawn[~np.isnan(drawn)]
+    if len(defined) < len(drawn) / 2:
+        return math.nan, math.nan
+    low, high = np.quantile(defined, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def _p(drawn: NDArray[np.float64]) -> float:
+    defined = drawn[~np.isnan(drawn)]
+    if len(defined) < len(drawn) / 2:
+        return math.nan
+    rarer = min(int((defined <= 0).sum()), int((defined >= 0).sum()))
+    return min(1.0, 2 * (1 + rarer) / (1 + len(defined)))

@@ -1,0 +1,153 @@
+"""Votes of several raters → how far a model, and a rater, agree with them.
+
+Everything is returned row by row, (n,), NaN where a row has too few votes: the mean over any rows
+is the figure. What a rater reaches is computed by leaving each rater out once, exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moppet.metrics.counts import Labels, Scores, Values
+from moppet.metrics.draws import divide
+from moppet.values import UsageError
+
+Votes = NDArray[np.integer[Any]] | NDArray[np.floating[Any]]
+_LEAST: Final = float(np.finfo(np.float32).eps)  # a float32 softmax can give 0
+
+
+def vote_divergences(probabilities: Scores, votes: Votes) -> Values:
+    """Return the Kullback-Leibler divergence of each row's votes from the model, in nats.
+
+    0 where the probabilities are the votes' shares; the cross-entropy less the votes' own
+    entropy. Probabilities below 1.2e-7 (float32's epsilon) count as that, so it is at most 15.9.
+    NaN for a row without votes.
+    """
+    share = _shares(probabilities, votes)
+    floored = np.maximum(probabilities.astype(np.float64), _LEAST)
+    ratio = np.divide(share, floored, out=np.ones_like(share), where=share > 0)
+    return np.asarray((share * np.log(ratio)).sum(axis=1))
+
+
+def vote_distances(probabilities: Scores, votes: Votes) -> Values:
+    """Return the share of each row's votes that must move to become the model's, 0 to 1.
+
+    Half the summed absolute differences (total variation). NaN for a row without votes.
+    """
+    return np.asarray(np.abs(_shares(probabilities, votes) - probabilities).sum(axis=1) / 2)
+
+
+def rater_agreements(votes: Votes, abstained: Votes | None = None) -> Values:
+    """Return how often two raters of a row, drawn at random, agree.
+
+    votes: (n, k) whole numbers, a row of zeros where nobody voted; abstained: (n,) raters who
+    chose none of the k classes and so agree with nobody. NaN for a row with fewer than two
+    raters. (Fleiss 1971, P_i.)
+    """
+    votes, abstained = _counted(votes, abstained)
+    raters = votes.sum(axis=1) + abstained
+    return divide((votes * (votes - 1)).sum(axis=1), raters * (raters - 1))
+
+
+def guess_agreements(guess: Labels, votes: Votes, abstained: Votes | None = None) -> Values:
+    """Return how often a guess agrees with one rater drawn at random: compare rater_agreements.
+
+    NaN for a row with fewer than two raters, so that both have the same rows.
+    """
+    votes, abstained = _counted(votes, abstained)
+    raters = votes.sum(axis=1) + abstained
+    return divide(_chosen(votes, guess), np.where(raters > 1, raters, 0))
+
+
+def rater_plurality_agreements(votes: Votes, abstained: Votes | None = None) -> Values:
+    """Return how often a rater agrees with the plurality of the others: the human ceiling.
+
+    Each rater is left out once. Of t classes that lead among the others with equal votes each
+    is taken with chance 1 / t. A rater who abstained agrees with nobody, nor does one whose
+    fellows all abstained. NaN for a row with fewer than two raters.
+    """
+    votes, abstained = _counted(votes, abstained)
+    agreed = np.zeros(len(votes))
+    for number, raters, plurality in _left_out(votes, abstained):
+        if number is not None:
+            agreed += raters * plurality[:, number]
+    return _per_rater(agreed, votes, abstained)
+
+
+def guess_plurality_agreements(
+    guess: Labels, votes: Votes, abstained: Votes | None = None
+) -> Values:
+    """Return how often a guess agrees with the plurality of all raters but one.
+
+    The model measured as rater_plurality_agreements measures a rater: against the same votes.
+    """
+    votes, abstained = _counted(votes, abstained)
+    agreed = np.zeros(len(votes))
+    for _, raters, plurality in _left_out(votes, abstained):
+        agreed += raters * _chosen(plurality, guess)
+    return _per_rater(agreed, votes, abstained)
+
+
+def _left_out(
+    votes: NDArray[np.int64], abstained: NDArray[np.int64]
+) -> Iterator[tuple[int | None, NDArray[np.int64], Values]]:
+    """Yield for each vote that can be left out: its class, how many gave it, (n, k) pluralities.
+
+    A plurality is the chance of each class to be named as the others' choice.
+    """
+    for number in range(votes.shape[1]):
+        others = votes.copy()
+        others[:, number] -= 1  # -1 where nobody gave this vote: its weight is 0 then
+        yield number, votes[:, number], _plurality(others)
+    yield None, abstained, _plurality(votes)
+
+
+def _plurality(votes: NDArray[np.int64]) -> Values:
+    most = votes.max(axis=1, keepdims=True, initial=0)
+    leads = (votes == most) & (most > 0)
+    return np.asarray(leads / np.maximum(leads.sum(axis=1, keepdims=True), 1))
+
+
+def _per_rater(agreed: Values, votes: NDArray[np.int64], abstained: NDArray[np.int64]) -> Values:
+    raters = votes.sum(axis=1) + abstained
+    return divide(agreed, np.where(raters > 1, raters, 0))
+
+
+def _chosen(table: NDArray[Any], guess: Labels) -> NDArray[Any]:
+    if len(guess) != len(table) or (
+        len(guess) and not 0 <= guess.min() <= guess.max() < table.shape[1]
+    ):
+        raise UsageError(
+            f"needed one guess from 0 to {table.shape[1] - 1} for each of {len(table)} rows of "
+            f"votes: got {len(guess)} guesses."
+        )
+    return np.asarray(table[np.arange(len(table)), guess])
+
+
+def _shares(probabilities: Scores, votes: Votes) -> Values:
+    if probabilities.ndim != 2 or probabilities.shape != votes.shape:
+        raise UsageError(
+            "needed one number of votes per probability: got the shapes "
+            f"{votes.shape} and {probabilities.shape}."
+        )
+    if len(votes) and not votes.min() >= 0:
+        raise UsageError("votes must be numbers from 0, but some are negative or NaN.")
+    return divide(votes, np.broadcast_to(votes.sum(axis=1, keepdims=True), votes.shape))
+
+
+def _counted(votes: Votes, abstained: Votes | None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    abstained = np.zeros(len(votes), np.int64) if abstained is None else abstained
+    if votes.ndim != 2 or abstained.shape != (len(votes),):
+        raise UsageError(
+            "needed a table of votes and one number of abstentions per row: got the shapes "
+            f"{votes.shape} and {abstained.shape}."
+        )
+    both = np.column_stack([votes, abstained])
+    if both.size and not ((both >= 0) & (both == np.floor(both))).all():
+        raise UsageError("a rater can only be left out of whole votes from 0, not of shares.")
+    counted = both.astype(np.int64)
+    return counted[:, :-1], counted[:, -1]

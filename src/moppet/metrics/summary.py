@@ -1,0 +1,183 @@
+"""A model's scores of labelled rows → every figure, with intervals from one set of draws."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moppet.metrics.calibration import calibration_errors, row_briers
+from moppet.metrics.counts import (
+    Labels,
+    Scores,
+    Values,
+    accuracy_of,
+    check_scores,
+    confusion,
+    confusions,
+    f1_of,
+    g_mean_of,
+    kappa_of,
+    precisions_of,
+    recalls_of,
+)
+from moppet.metrics.draws import Groups, Weights, drawn_means, mean_defined
+from moppet.metrics.intervals import Difference, DrawnFigures, Estimate, bootstrap_many
+from moppet.metrics.ranking import drawn_aucs
+from moppet.metrics.raters import (
+    Votes,
+    guess_agreements,
+    guess_plurality_agreements,
+    rater_agreements,
+    rater_plurality_agreements,
+    vote_distances,
+    vote_divergences,
+)
+from moppet.values import UsageError
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Every figure of n rows.
+
+    overall: figure → estimate. per_class: figure → class → estimate.
+    confusion: (k, k) rows by true class, columns by guess, both in the order of names.
+    """
+
+    names: tuple[str, ...]
+    n: int
+    overall: dict[str, Estimate]
+    per_class: dict[str, dict[str, Estimate]]
+    confusion: NDArray[np.int64]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain values, None for what is undefined."""
+        return {
+            "names": list(self.names),
+            "n": self.n,
+            "overall": {name: as_json(e) for name, e in self.overall.items()},
+            "per_class": {
+                figure: {name: as_json(e) for name, e in by_class.items()}
+                for figure, by_class in self.per_class.items()
+            },
+            "confusion": self.confusion.tolist(),
+        }
+
+
+def as_json(estimate: Estimate | Difference) -> dict[str, float | int | None]:
+    """Return a figure with its interval as plain values, None for what is undefined."""
+    return {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in estimate._asdict().items()
+    }
+
+
+def summarise(
+    probabilities: Scores,
+    label: Labels,
+    groups: Groups,
+    names: Sequence[str],
+    rng: np.random.Generator,
+    *,
+    votes: Votes | None = None,
+    abstained: Votes | None = None,
+    draws: int = 1000,
+) -> Summary:
+    """Return every figure with its 95 % interval; see drawn_figures for names and votes.
+
+    groups: (n,) rows of one group (a subject, copies of a picture) are drawn together.
+    An estimate's n: rows of the class for recall and AUC, rows guessed to be it for precision,
+    either for F1, rows with votes (two for agreements) for what compares with votes, else all.
+    """
+    if len(groups) != len(label):
+        raise UsageError(f"needed one group per label: got {len(groups)} and {len(label)}.")
+    figures = drawn_figures(probabilities, label, names, votes=votes, abstained=abstained)
+    estimates = bootstrap_many(figures, groups, rng, draws)
+    counts = confusion(label, probabilities.argmax(axis=1), len(names))
+    true, guessed = counts.sum(axis=1), counts.sum(axis=0)
+    rests_on = {
+        "recall": true,
+        "auc": true,
+        "precision": guessed,
+        "f1": true + guessed - counts.diagonal(),
+    }
+    per_class = {
+        figure: {
+            name: estimates[f"{figure}/{name}"]._replace(n=int(rows[number]))
+            for number, name in enumerate(names)
+        }
+        for figure, rows in rests_on.items()
+    }
+    overall = {name: e for name, e in estimates.items() if "/" not in name}
+    if votes is not None:
+        guess = probabilities.argmax(axis=1)
+        for name, values in _vote_rows(probabilities, guess, votes, abstained).items():
+            overall[name] = overall[name]._replace(n=int((~np.isnan(values)).sum()))
+    return Summary(tuple(names), len(label), overall, per_class, counts)
+
+
+def drawn_figures(
+    probabilities: Scores,
+    label: Labels,
+    names: Sequence[str],
+    *,
+    votes: Votes | None = None,
+    abstained: Votes | None = None,
+) -> DrawnFigures:
+    """Return a function from weights (m, n) to every figure of the m draws.
+
+    For bootstrap_many, and for paired_bootstrap_many between two models or parts of the rows.
+    probabilities: (n, k); label: (n,) in 0..k-1; names: the k classes.
+    votes: (n, k) raters' votes; abstained: (n,) votes for none of the classes.
+    Figures of one class are named "recall/<class>", likewise precision, f1 and auc.
+    """
+    check_scores(probabilities, label)
+    k = probabilities.shape[1]
+    if len(names) != k or len(set(names)) != k:
+        raise UsageError(f"needed {k} different names for {k} classes: got {list(names)}.")
+    guess = probabilities.argmax(axis=1)
+    by_row = {"brier": row_briers(probabilities, label)}
+    if votes is not None:
+        by_row |= _vote_rows(probabilities, guess, votes, abstained)
+
+    def figures(weight: Weights) -> dict[str, Values]:
+        counts = confusions(label, guess, k, weight)
+        per_class = {
+            "recall": recalls_of(counts),
+            "precision": precisions_of(counts),
+            "f1": f1_of(counts),
+            "auc": drawn_aucs(probabilities, label, weight),
+        }
+        found = {
+            "accuracy": accuracy_of(counts),
+            "balanced_accuracy": mean_defined(per_class["recall"]),
+            "macro_precision": mean_defined(per_class["precision"]),
+            "macro_f1": mean_defined(per_class["f1"]),
+            "g_mean": g_mean_of(counts),
+            "macro_auc": mean_defined(per_class["auc"]),
+            "kappa": kappa_of(counts),
+            "ece": calibration_errors(probabilities, label, weight),
+        }
+        found |= {name: drawn_means(values, weight) for name, values in by_row.items()}
+        for figure, values in per_class.items():
+            found |= {f"{figure}/{name}": values[:, i] for i, name in enumerate(names)}
+        return found
+
+    return figures
+
+
+def _vote_rows(
+    probabilities: Scores, guess: Labels, votes: Votes, abstained: Votes | None
+) -> dict[str, Values]:
+    return {
+        "vote_divergence": vote_divergences(probabilities, votes),
+        "vote_distance": vote_distances(probabilities, votes),
+        "model_rater_agreement": guess_agreements(guess, votes, abstained),
+        "human_rater_agreement": rater_agreements(votes, abstained),
+        "model_plurality_agreement": guess_plurality_agreements(guess, votes, abstained),
+        "human_plurality_agreement": rater_plurality_agreements(votes, abstained),
+    }

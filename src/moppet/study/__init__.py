@@ -1,0 +1,1 @@
+"""Whole experiments: evaluate a model, compare, repeat a published study."""

@@ -1,0 +1,191 @@
+"""A study's cells: each one training and its predictions, one line of JSON, never made twice."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import lightning
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from moppet.data.faces import Faces
+from moppet.data.manifest import Manifest
+from moppet.data.splits import holdout
+from moppet.study.plan import Cell, Regime
+from moppet.train.checkpoint import read_log
+from moppet.train.dataset import (
+    TrainingData,
+    evaluation_crops,
+    network_input,
+    normalise,
+    select_training_data,
+)
+from moppet.train.loop import Machine, kept_weights, predict_logits, train
+from moppet.train.networks import Network, cost
+from moppet.train.recipe import recipe_dict
+from moppet.train.run import sample_input
+from moppet.train.start import make_network, start_network
+from moppet.values import MoppetError
+
+Json = dict[str, Any]
+Executor = Callable[[Callable[[Cell], Json], Iterable[Cell]], Iterator[Json]]
+"""Runs a function over cells, in any order, on one machine or many."""
+
+_TIMED_FACES: Final = 64
+
+
+def run_here(make: Callable[[Cell], Json], cells: Iterable[Cell]) -> Iterator[Json]:
+    """The executor of one machine: one cell after another."""
+    return map(make, cells)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What every cell of a study works with.
+
+    manifest, faces: all pictures. base: what the recipes' paths start from.
+    work: a folder for runs that are under way; a stopped one goes on from there.
+    """
+
+    manifest: Manifest
+    faces: Faces
+    base: Path
+    work: Path
+
+    def make(self, cell: Cell) -> Json:
+        """Train a cell, measure it on the report rows, and return its line."""
+        data = self.draw(cell)
+        recipe = cell.experiment.recipe
+        folder = self.work / "-".join(str(part).replace(" ", "_") for part in cell.key)
+        lightning.seed_everything(recipe.seed + cell.draw, verbose=False)
+        network = self.network(cell, data)
+        started = time.perf_counter()
+        train(recipe, folder, data, network, Machine(accelerator="cpu"))
+        seconds = time.perf_counter() - started
+        network.load_state_dict(kept_weights(folder, recipe))
+        log = read_log(folder)
+        rows = data.rows("report", labelled=True)
+        pictures = network_input(evaluation_crops(data, rows, aligned=True), recipe)
+        logits, _ = predict_logits(network, pictures, batch=32)
+        z = np.exp(logits - logits.max(axis=1, keepdims=True))
+        probabilities = z / z.sum(axis=1, keepdims=True)
+        parameters, flops = cost(network, recipe.size)
+        shutil.rmtree(folder)
+        return {
+            **key_of(cell),
+            "recipe": recipe_hash(cell),
+            "network": recipe.network,
+            "names": list(data.names),
+            "rows": {part: _counts(data, part) for part in ("train", "choose", "report")},
+            "parameters": parameters,
+            "flops": flops,
+            "epochs": len(log),
+            "seconds": round(seconds, 2),
+            "ms_per_face": round(_ms_per_face(network, pictures), 3),
+            "log": [{k: round(v, 4) for k, v in row.items()} for row in log],
+            "probabilities": [[round(float(p), 4) for p in row] for row in probabilities],
+        }
+
+    def draw(self, cell: Cell) -> TrainingData:
+        """Return the cell's rows: the same for every experiment of a regime and draw."""
+        recipe = cell.experiment.recipe
+        data = select_training_data(self.manifest, self.faces, recipe)
+        part = draw_part(data, cell.regime, np.random.default_rng((recipe.seed, cell.draw)))
+        return TrainingData(data.manifest, data.faces, data.names, data.soft, data.label, part)
+
+    def network(self, cell: Cell, data: TrainingData) -> Network:
+        """Return the cell's network with what it starts from."""
+        recipe = cell.experiment.recipe
+        network = make_network(recipe, len(data.names))
+        if recipe.start:
+            path = self.base / recipe.start
+            start = path if path.exists() else recipe.start
+            start_network(network, data.names, start, sample_input(data, recipe))
+        return network
+
+
+def draw_part(data: TrainingData, regime: Regime, rng: np.random.Generator) -> NDArray[np.str_]:
+    """Return each row's part in a regime: so many pictures of each class, some set aside.
+
+    Only rows that train or choose are drawn from; those that report stay as they are.
+    Raises MoppetError where a class has too few.
+    """
+    learn = np.isin(data.part, ("train", "choose")) & (data.label >= 0)
+    if not regime.counts and not regime.choose:
+        return data.part
+    part = np.where(data.part == "report", "report", "").astype("<U6")
+    drawn = []
+    for number, name in enumerate(data.names):
+        rows = np.flatnonzero(learn & (data.label == number))
+        wanted = regime.counts.get(name, len(rows))
+        if wanted > len(rows):
+            raise MoppetError(
+                f"regime {regime.name!r} asks for {wanted} pictures of {name}, but there are "
+                f"{len(rows)}."
+            )
+        drawn.append(rng.choice(rows, wanted, replace=False))
+    rows = np.sort(np.concatenate(drawn))
+    part[rows] = "train"
+    if regime.choose:
+        part[rows[holdout(data.manifest.select(rows), regime.choose, rng)]] = "choose"
+    return part
+
+
+def _counts(data: TrainingData, part: str) -> dict[str, int]:
+    label = data.label[data.rows(part, labelled=True)]
+    return {name: int((label == i).sum()) for i, name in enumerate(data.names)}
+
+
+@torch.no_grad()
+def _ms_per_face(network: Network, pictures: NDArray[np.uint8]) -> float:
+    """CPU milliseconds that the network takes for a face, in batches of 32."""
+    x = normalise(torch.from_numpy(pictures[:32]))
+    network.eval()
+    network(x)
+    started, done = time.process_time(), 0
+    while done < _TIMED_FACES:
+        network(x)
+        done += len(x)
+    return 1000 * (time.process_time() - started) / done
+
+
+def recipe_hash(cell: Cell) -> str:
+    """Tells the cell's recipe and regime from any others, whatever they are called."""
+    recipe = recipe_dict(cell.experiment.recipe) | {"name": ""}
+    text = json.dumps([recipe, asdict(cell.regime) | {"draws": 0}], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def key_of(cell: Cell) -> Json:
+    """Return what tells the cell from every other of its study, by name."""
+    names = ("table", "experiment", "regime", "draw")
+    return dict(zip(names, cell.key, strict=True))
+
+
+def read_cells(path: Path) -> dict[tuple[str, int], Json]:
+    """Return finished cells by `recipe_hash` and draw; a broken last line is left out."""
+    cells = {}
+    if path.is_file():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                cell = json.loads(line)
+                cells[cell["recipe"], cell["draw"]] = cell
+            except (ValueError, KeyError):
+                continue
+    return cells
+
+
+def write_cell(path: Path, cell: Json) -> None:
+    """Add a finished cell's line."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    whole = path.is_file() and path.read_bytes()[-1:] not in (b"", b"\n")
+    with path.open("a", encoding="utf-8") as file:
+        file.write(("\n" if whole else "") + json.dumps(cell, separators=(",", ":")) + "\n")

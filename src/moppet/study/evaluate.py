@@ -1,0 +1,247 @@
+"""A model and labelled faces → everything that can be said of how it reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moppet.data.faces import find_manifest_faces
+from moppet.data.manifest import Manifest
+from moppet.infer.catalogue import find_model, load_model
+from moppet.infer.expressions import ExpressionModel
+from moppet.study.evaluation.comparison import compare_readings, shared_classes
+from moppet.study.evaluation.curves import read_training, reliability_bins, roc_points
+from moppet.study.evaluation.embedding_map import EmbeddingMap, map_embeddings
+from moppet.study.evaluation.made import class_notes, group_notes, made_from, model_facts
+from moppet.study.evaluation.parts import (
+    Mask,
+    Part,
+    age_parts,
+    column_parts,
+    measure_gaps,
+    measure_part,
+    share_right,
+)
+from moppet.study.evaluation.readings import (
+    ClassMatch,
+    Readings,
+    group_readings,
+    match_classes,
+    take_readings,
+)
+from moppet.study.evaluation.result import Evaluation, Level
+from moppet.study.evaluation.rows import Chosen, choose_rows
+from moppet.values import Floats, MoppetError, UsageError
+
+Progress = Callable[[int, int], None]
+SEED: Final = 0
+DRAWS: Final = 1000
+MOST_MISTAKES: Final = 60
+_CHUNK: Final = 4096
+"""Pictures whose faces are held at once: some 350 MB of cuts at most."""
+
+
+def evaluate(
+    model: str | Path,
+    manifest: Manifest,
+    *,
+    split: str | None = None,
+    by: Sequence[str] = (),
+    against: str | Path | None = None,
+    cache: Path | None = None,
+    progress: Progress | None = None,
+    seed: int = SEED,
+    draws: int = DRAWS,
+) -> Evaluation:
+    """Return how a model reads the labelled faces of a manifest, with 95 % intervals.
+
+    model, against: a bundled model's name, or a model folder.
+    split: the rows to use; None takes "report" where the manifest has it, else all; "all" all.
+    by: columns whose values part the rows. cache: see `find_manifest_faces`.
+    progress: called with the faces done and their total.
+    Raises UsageError for a split or column that is not there, MoppetError where model and data
+    share too few classes or no row has a label.
+    """
+    folder = find_model(model)
+    first, training = load_model(folder), read_training(folder)
+    match = match_classes(first.names, manifest.names)
+    second = None if against is None else _second(against, first, match, manifest)
+    chosen = choose_rows(manifest, split, match)
+    bands = chosen.manifest.column("age_band")
+    part_by = {column: column_parts(chosen.manifest, column) for column in by}
+    models = [first] if second is None else [first, second.model]
+    reading = _read(chosen.manifest, models, cache, progress)
+    readings = take_readings(reading.probabilities[0], match, chosen.manifest, chosen.groups)
+    group_of = {name: first.group_of[name] for name in match.names if name in first.group_of}
+    grouped = group_readings(readings, group_of)
+    sides = _Sides(reading.attempt >= 0, age_parts(bands), part_by, bands, seed, draws)
+    drawn, why = _map(reading.embeddings, readings, group_of, np.random.default_rng(seed))
+    return Evaluation(
+        made=made_from(first, manifest, chosen, by, seed, draws),
+        rows=chosen.counts | _found(reading.attempt),
+        notes=[*class_notes(match, first), *chosen.notes, *group_notes(readings, grouped), *why],
+        classes=_level(readings, sides),
+        groups=None if grouped is None else _level(grouped, sides),
+        group_of=group_of,
+        training=training,
+        map=drawn,
+        mistakes=_mistakes(readings, chosen, reading.attempt),
+        against=None if second is None else _compared(readings, second, reading, chosen, sides),
+    )
+
+
+class _Second(NamedTuple):
+    """The model to compare with; its classes by the names that the first model has for them."""
+
+    model: ExpressionModel
+    match: ClassMatch
+
+
+def _second(
+    against: str | Path, first: ExpressionModel, match: ClassMatch, manifest: Manifest
+) -> _Second:
+    model = load_model(against)
+    if model.sha256 == first.sha256:
+        raise UsageError(
+            f"--against needs another model, but {against} is the same network as the first."
+        )
+    own = match_classes(model.names, manifest.names)
+    called = dict(zip(match.of_data, match.names, strict=True))
+    names = (called.get(i, name) for i, name in zip(own.of_data, own.names, strict=True))
+    renamed = replace(own, names=tuple(names))
+    shared_classes(match.names, renamed.names)
+    return _Second(model, renamed)
+
+
+def _compared(
+    readings: Readings, second: _Second, reading: _Reading, chosen: Chosen, sides: _Sides
+) -> dict[str, Any]:
+    theirs = take_readings(reading.probabilities[1], second.match, chosen.manifest, chosen.groups)
+    comparison = compare_readings(readings, theirs, sides.ages, seed=sides.seed, draws=sides.draws)
+    return model_facts(second.model) | comparison.as_json()
+
+
+class _Reading(NamedTuple):
+    """probabilities: one (n, classes) a model. embeddings: (n, d) of the first model."""
+
+    probabilities: list[Floats]
+    embeddings: Floats
+    attempt: NDArray[np.int8]
+
+
+def _read(
+    manifest: Manifest,
+    models: Sequence[ExpressionModel],
+    cache: Path | None,
+    progress: Progress | None,
+) -> _Reading:
+    """Read every picture of a manifest, some thousand at a time."""
+    n = len(manifest)
+    probabilities: list[list[Floats]] = [[] for _ in models]
+    embeddings, attempts = [], []
+    for start in range(0, n, _CHUNK):
+        part = manifest.select(np.arange(start, min(start + _CHUNK, n)))
+
+        def report(done: int, _: int, before: int = start) -> None:
+            if progress is not None:
+                progress(before + done, n)
+
+        own = cache.with_name(f"{cache.stem}_{start}.npz") if cache and start else cache
+        faces = find_manifest_faces(part, cache=own, progress=report)
+        crops = faces.aligned()
+        for number, model in enumerate(models):
+            scores = model.predict(crops)
+            probabilities[number].append(scores.probabilities)
+            if number == 0:
+                embeddings.append(scores.embeddings)
+        attempts.append(faces.attempt)
+    return _Reading(
+        [np.concatenate(parts) for parts in probabilities],
+        np.concatenate(embeddings),
+        np.concatenate(attempts),
+    )
+
+
+class _Sides(NamedTuple):
+    """Masks over all faces looked at, and what intervals are drawn with."""
+
+    found: Mask
+    ages: dict[str, Mask]
+    by: dict[str, dict[str, Mask]]
+    bands: NDArray[Any]
+    seed: int
+    draws: int
+
+
+def _level(readings: Readings, sides: _Sides) -> Level:
+    def measure(part: Mask) -> Part:
+        return measure_part(readings.within(part), seed=sides.seed, draws=sides.draws)
+
+    looked_at = {"all": np.ones(len(sides.found), bool)}
+    if not sides.found.all():
+        looked_at |= {"face found": sides.found, "no face found": ~sides.found}
+    right = readings.right & sides.found[readings.rows]
+    return Level(
+        names=readings.names,
+        parts={name: measure(mask) for name, mask in (looked_at | sides.ages).items()},
+        by={
+            column: {value: measure(mask) for value, mask in parts.items()}
+            for column, parts in sides.by.items()
+        },
+        missed_wrong=share_right(right, readings.groups, seed=sides.seed, draws=sides.draws),
+        gaps=measure_gaps(readings, sides.bands, seed=sides.seed, draws=sides.draws),
+        roc=roc_points(readings),
+        bins=reliability_bins(readings, seed=sides.seed, draws=sides.draws),
+    )
+
+
+def _map(
+    embeddings: Floats,
+    readings: Readings,
+    group_of: dict[str, str],
+    rng: np.random.Generator,
+) -> tuple[dict[str, Any] | None, list[str]]:
+    """The map as plain values, or none and the reason why."""
+    try:
+        drawn: EmbeddingMap = map_embeddings(embeddings[readings.rows], rng)
+    except MoppetError as error:
+        return None, [str(error)]
+    label = [readings.names[i] for i in readings.label]
+    return drawn.as_json(label, [group_of.get(name) for name in label]), []
+
+
+def _mistakes(
+    readings: Readings, chosen: Chosen, attempt: NDArray[np.int8]
+) -> list[dict[str, Any]]:
+    """The mistakes with the highest probability of a wrong class, first."""
+    p, guess = readings.probabilities, readings.guess
+    wrong = np.flatnonzero(~readings.right)
+    order = wrong[np.argsort(-p[wrong, guess[wrong]], kind="stable")][:MOST_MISTAKES]
+    columns = chosen.manifest.table.select(["path", "array_row", "time_s", "age_band"])
+    plain = columns.take(readings.rows[order]).to_pylist()
+    on_label = readings.votes_on_label()
+    return [
+        {
+            "row": int(chosen.rows[readings.rows[i]]),
+            **facts,
+            "label": readings.names[readings.label[i]],
+            "read_as": readings.names[guess[i]],
+            "confidence": float(p[i, guess[i]]),
+            "p_label": float(p[i, readings.label[i]]),
+            "votes_on_label": None if np.isnan(on_label[i]) else float(on_label[i]),
+            "face_found": bool(attempt[readings.rows[i]] >= 0),
+        }
+        for i, facts in zip(order.tolist(), plain, strict=True)
+    ]
+
+
+def _found(attempt: NDArray[np.int8]) -> dict[str, int]:
+    return {
+        "faces_found": int((attempt >= 0).sum()),
+        "faces_found_at_default_thresholds": int((attempt == 0).sum()),
+    }

@@ -1,0 +1,1 @@
+"""The parts of an evaluation: rows, readings, figures, curves, comparison, map."""

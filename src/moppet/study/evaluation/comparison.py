@@ -1,0 +1,146 @@
+"""Two models' readings of the same faces → how they differ."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from moppet.metrics import (
+    AucDifference,
+    Difference,
+    McNemar,
+    as_json,
+    delong_test,
+    drawn_figures,
+    mcnemar_test,
+    paired_bootstrap_many,
+    within,
+)
+from moppet.study.evaluation.curves import number_or_none
+from moppet.study.evaluation.parts import Mask, Part, measure_part
+from moppet.study.evaluation.readings import Readings, share_classes
+from moppet.values import MoppetError
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How a first and a second model differ on the same faces and classes.
+
+    names: the classes that both models and the data share; left_out: those of the first that
+        the second lacks. groups: subjects or pictures, copies counted once.
+    differences: part → figure → first less second, a paired bootstrap over groups.
+    auc: class → DeLong's test; one class where there are two, the other's is the same.
+    """
+
+    names: tuple[str, ...]
+    left_out: tuple[str, ...]
+    n: int
+    groups: int
+    first: Part
+    second: Part
+    differences: dict[str, dict[str, Difference]]
+    mcnemar: McNemar
+    auc: dict[str, AucDifference]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain values, None for what is undefined."""
+        return {
+            "names": list(self.names),
+            "left_out": list(self.left_out),
+            "n": self.n,
+            "groups": self.groups,
+            "first": self.first.as_json(),
+            "second": self.second.as_json(),
+            "differences": {
+                part: {name: as_json(d) for name, d in figures.items()}
+                for part, figures in self.differences.items()
+            },
+            "mcnemar": _plain(self.mcnemar._asdict()),
+            "auc": {name: _plain(d._asdict()) for name, d in self.auc.items()},
+        }
+
+
+def compare_readings(
+    first: Readings,
+    second: Readings,
+    parts: Mapping[str, Mask],
+    *,
+    seed: int = 0,
+    draws: int = 1000,
+) -> Comparison:
+    """Return how two models differ on the faces and classes that both can read.
+
+    first, second: of the same faces, their shared classes under the same names.
+    parts: masks over all faces looked at, compared one by one beside all of them.
+    Raises MoppetError where the models share fewer than two classes of the data.
+    """
+    names = shared_classes(first.names, second.names)
+    left_out = tuple(name for name in first.names if name not in names)
+    first, second = _on_shared(first, names), _on_shared(second, names)
+    of_first, of_second = (
+        drawn_figures(r.probabilities, r.label, names, votes=r.votes, abstained=r.abstained)
+        for r in (first, second)
+    )
+    masks = {"all": np.ones(len(first), bool)}
+    masks |= {name: part[first.rows] for name, part in parts.items() if part[first.rows].any()}
+    differences = {
+        name: {
+            figure: d._replace(n=int(mask.sum()))
+            for figure, d in paired_bootstrap_many(
+                within(of_first, mask),
+                within(of_second, mask),
+                first.groups,
+                np.random.default_rng(seed),
+                draws,
+            ).items()
+            if not figure.startswith("human")
+        }
+        for name, mask in masks.items()
+    }
+    tested = names if len(names) > 2 else names[-1:]
+    return Comparison(
+        names,
+        left_out,
+        len(first),
+        len(np.unique(first.groups)),
+        measure_part(first, seed=seed, draws=draws),
+        measure_part(second, seed=seed, draws=draws),
+        differences,
+        mcnemar_test(first.right, second.right),
+        {name: _delong(first, second, names.index(name)) for name in tested},
+    )
+
+
+def shared_classes(first: Sequence[str], second: Sequence[str]) -> tuple[str, ...]:
+    """Return the classes that both have, in the first's order.
+
+    Raises MoppetError where there are fewer than two.
+    """
+    names = tuple(name for name in first if name in second)
+    if len(names) < 2:
+        raise MoppetError(
+            "comparing needs two or more classes that both models and the data share, but they "
+            f"share {', '.join(names) or 'none'}. The first reads {', '.join(first)}; the second "
+            f"{', '.join(second)}."
+        )
+    return names
+
+
+def _on_shared(readings: Readings, names: tuple[str, ...]) -> Readings:
+    return readings if readings.names == names else share_classes(readings, names)
+
+
+def _delong(first: Readings, second: Readings, number: int) -> AucDifference:
+    return delong_test(
+        first.probabilities[:, number], second.probabilities[:, number], first.label == number
+    )
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: number_or_none(value) if isinstance(value, float) else value
+        for key, value in values.items()
+    }

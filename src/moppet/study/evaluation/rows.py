@@ -1,0 +1,124 @@
+"""Which rows of a manifest report on a model, and what a reader must know of that choice."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moppet.data.manifest import Manifest
+from moppet.study.evaluation.readings import ClassMatch
+from moppet.values import MoppetError, UsageError
+
+ALL: Final = "all"
+REPORT: Final = "report"
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The labelled rows that report.
+
+    manifest: those rows. rows: (n,) where they stand in the whole. groups: (n,) of the whole.
+    split: the split they are, or "all". counts: how many rows there were and were left out.
+    notes: sentences that a reader must know.
+    """
+
+    manifest: Manifest
+    rows: NDArray[np.intp]
+    groups: NDArray[np.int64]
+    split: str
+    counts: dict[str, Any]
+    notes: list[str]
+
+
+def choose_rows(manifest: Manifest, split: str | None, match: ClassMatch) -> Chosen:
+    """Return the rows of a split that carry a class of the model.
+
+    split: None takes "report" where there is one, else all; "all" takes all.
+    Raises UsageError for a split that is not there, MoppetError where no row is left.
+    """
+    column = manifest.column("split")
+    there = {str(s): int((column == s).sum()) for s in sorted({s for s in column if s})}
+    if split is None:
+        split = REPORT if REPORT in there else ALL
+    inside = _inside(column, split, there)
+    labels = manifest.labels
+    known = np.isin(labels, match.of_data)
+    unknown = {name: int((inside & (labels == i)).sum()) for i, name in enumerate(manifest.names)}
+    unknown = {name: n for name, n in unknown.items() if name in match.unknown and n}
+    rows = np.flatnonzero(inside & known)
+    counts = {
+        "in_data": len(manifest),
+        "in_split": int(inside.sum()),
+        "without_label": int((inside & (labels < 0)).sum()),
+        "of_unknown_class": unknown,
+        "evaluated": len(rows),
+    }
+    if not len(rows):
+        raise MoppetError(
+            f"no picture of {'the data' if split == ALL else f'split {split!r}'} has a label that "
+            f"the model knows: of {counts['in_split']:,} rows {counts['without_label']:,} have no "
+            f"label and {sum(unknown.values()):,} another class."
+        )
+    groups = manifest.groups
+    notes = [*_drop_notes(counts), *_split_notes(split, there), *_leak_notes(groups, rows, column)]
+    return Chosen(manifest.select(rows), rows, groups[rows], split, counts, notes)
+
+
+def _inside(column: NDArray[Any], split: str, there: dict[str, int]) -> NDArray[np.bool_]:
+    if split == ALL:
+        return np.ones(len(column), bool)
+    if split not in there:
+        near = difflib.get_close_matches(split, [*there, ALL], 1)
+        said = ", ".join(f"{name} ({n:,} rows)" for name, n in there.items())
+        raise UsageError(
+            f"the data has no split {split!r}"
+            + (f"; did you mean {near[0]!r}? " if near else ". ")
+            + f"There is {said or 'no split at all'}; 'all' takes every row."
+        )
+    return np.asarray(column == split, bool)
+
+
+def _drop_notes(counts: dict[str, Any]) -> list[str]:
+    if not counts["of_unknown_class"]:
+        return []
+    said = ", ".join(f"{name} ({n:,})" for name, n in counts["of_unknown_class"].items())
+    return [
+        f"The model does not know {said}: these rows are left out. It would read every one of "
+        "them as something else."
+    ]
+
+
+def _split_notes(split: str, there: dict[str, int]) -> list[str]:
+    if split == REPORT:
+        return []
+    if not there:
+        return [
+            "The data names no split, so every row is used. If the model learned from any of "
+            "these pictures, or from others of these people, the figures are too good."
+        ]
+    said = "every row is used" if split == ALL else f"the rows of split {split!r} are used"
+    return [
+        f"Here {said}, not those kept for reporting. Where the model learned from such rows or "
+        "was chosen by them, the figures are too good."
+    ]
+
+
+def _leak_notes(
+    groups: NDArray[np.int64], rows: NDArray[np.intp], column: NDArray[Any]
+) -> list[str]:
+    """Rows whose subject or copy also stands in another split."""
+    elsewhere = np.array([s is not None for s in column], bool)
+    elsewhere[rows] = False
+    own = {column[i] for i in rows}
+    elsewhere &= np.array([s not in own for s in column], bool)
+    n = int(np.isin(groups[rows], groups[elsewhere]).sum())
+    if not n:
+        return []
+    return [
+        f"{n:,} of the rows show a subject or a copy of a picture that another split has too: "
+        "`moppet data audit` lists them. Their figures may be too good."
+    ]

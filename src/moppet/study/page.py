@@ -1,0 +1,66 @@
+"""A study's results as a Markdown page, from its rows alone."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import Any
+
+from moppet.study.plan import Plan
+
+Json = dict[str, Any]
+
+
+def study_page(plan: Plan, rows: list[Json], cells: int) -> str:
+    """Return the page: a table for each of the study's tables and regimes."""
+    lines = [
+        f"# {plan.title}",
+        "",
+        f"Made by `moppet ablate`, not by hand, from {cells} of {len(plan.cells())} cells. Every",
+        "network reports on the same rows, which neither trained nor chose anything. Accuracy is",
+        "the mean over a regime's draws. Interval: 95 %, bootstrap over the report rows' groups",
+        "and the draws together. p: paired with the table's first line, two-sided, not corrected",
+        "for the number of lines.",
+        "",
+    ]
+    for (table, regime), part in groupby(rows, key=lambda row: (row["table"], row["regime"])):
+        lines += _table(table, regime, list(part))
+    return "\n".join(lines)
+
+
+def _table(table: str, regime: str, rows: list[Json]) -> list[str]:
+    names = list(rows[0]["recall"])
+    train = ", ".join(f"{name} {n}" for name, n in rows[0]["n_train"].items())
+    head = ["experiment", "network", "draws", "accuracy (95 %)", "p"]
+    head += [f"{name}: P / R / F1" for name in names]
+    head += ["parameters", "MFLOPs", "s an epoch", "ms a face"]
+    lines = [
+        f"## {table}, {regime}",
+        "",
+        f"Trained on {train}; reported on {rows[0]['n_test']}.",
+        "",
+        "| " + " | ".join(head) + " |",
+        "|" + "---|" * len(head),
+    ]
+    best = max(row["accuracy"] for row in rows)
+    for row in rows:
+        accuracy = f"{row['accuracy']:.3f}"
+        accuracy = f"**{accuracy}**" if row["accuracy"] == best else accuracy
+        cells = [
+            row["experiment"],
+            row["network"],
+            str(row["draws"]),
+            f"{accuracy} ({row['ci_low']:.3f}-{row['ci_high']:.3f})",
+            "–" if row["p_value"] is None else f"{row['p_value']:.3f}",
+        ]
+        for name in names:
+            figures = (row[figure][name] for figure in ("precision", "recall", "f1"))
+            cells.append(" / ".join("–" if v is None else f"{v:.2f}" for v in figures))
+        per_epoch = row["seconds_per_epoch"]
+        cells += [
+            f"{row['parameters']:,}",
+            f"{row['flops'] / 1e6:,.0f}",
+            "–" if per_epoch is None else f"{per_epoch:.1f}",
+            f"{row['ms_per_face']:.2f}",
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return [*lines, ""]

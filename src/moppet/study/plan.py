@@ -1,0 +1,149 @@
+"""A study's plan: which experiments run on which rows how often. TOML in, checked."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from moppet.train.recipe import Recipe, recipe_from
+from moppet.values import UsageError
+
+
+@dataclass(frozen=True)
+class Regime:
+    """Which rows are learned from.
+
+    counts: class → how many pictures of it are drawn; empty for all.
+    draws: how often it is done again, each time with another draw of rows (where counts are
+        given), another start and another order.
+    choose: share of the drawn rows that is held out to choose the epoch by; 0 keeps the rows
+        that the data set sets aside for it.
+    """
+
+    name: str
+    draws: int = 3
+    counts: dict[str, int] = field(default_factory=dict)
+    choose: float = 0.0
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One line of the table: a recipe, and the regimes that it runs in.
+
+    table: experiments of one table are compared with the first of it.
+    """
+
+    name: str
+    table: str
+    recipe: Recipe
+    regimes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A whole study.
+
+    name, title: of the files that it writes, and of its page.
+    output: the folder that they go to. base: the folder that the recipes' paths start from.
+    """
+
+    name: str
+    title: str
+    output: Path
+    base: Path
+    regimes: tuple[Regime, ...]
+    experiments: tuple[Experiment, ...]
+
+    def cells(self) -> list[Cell]:
+        """Return everything that is to be run, in order."""
+        return [
+            Cell(experiment, regime, draw)
+            for regime in self.regimes
+            for experiment in self.experiments
+            if regime.name in experiment.regimes
+            for draw in range(regime.draws)
+        ]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training and its measurement."""
+
+    experiment: Experiment
+    regime: Regime
+    draw: int
+
+    @property
+    def key(self) -> tuple[str, str, str, int]:
+        """What tells the cell from every other of its study."""
+        return (self.experiment.table, self.experiment.name, self.regime.name, self.draw)
+
+
+_KEYS: Final = {"name", "title", "output", "common", "regimes", "tables"}
+
+
+def read_plan(path: Path) -> Plan:
+    """Read a study's plan; raise UsageError, naming the place, for what is wrong in it."""
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"the study {path} cannot be read: {error.strerror}.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"the study {path} is not valid TOML: {error}.") from None
+    odd = sorted(set(table) - _KEYS)
+    missing = sorted(_KEYS - set(table))
+    if odd or missing:
+        said = f"unknown key {odd[0]!r}" if odd else f"the key {missing[0]!r} is needed"
+        raise UsageError(f"{path}: {said}. A study holds {', '.join(sorted(_KEYS))}.")
+    regimes = tuple(_regime(name, given, path) for name, given in table["regimes"].items())
+    experiments: list[Experiment] = []
+    for title, given in table["tables"].items():
+        experiments += _experiments(title, given, table, regimes, path)
+    names = [(e.table, e.name) for e in experiments]
+    if len(set(names)) < len(names):
+        raise UsageError(f"{path}: two experiments of one table have one name.")
+    return Plan(
+        str(table["name"]),
+        str(table["title"]),
+        (path.parent / table["output"]).resolve(),
+        path.parent,
+        regimes,
+        tuple(experiments),
+    )
+
+
+def _regime(name: str, given: dict[str, Any], path: Path) -> Regime:
+    odd = sorted(set(given) - {"draws", "counts", "choose"})
+    if odd:
+        raise UsageError(f"{path}: regime {name!r}: unknown key {odd[0]!r}.")
+    regime = Regime(name, **given)
+    if regime.draws < 1 or not 0 <= regime.choose < 1 or any(n < 1 for n in regime.counts.values()):
+        raise UsageError(
+            f"{path}: regime {name!r} needs draws and counts of 1 or more, and a share choose "
+            "below 1."
+        )
+    return regime
+
+
+def _experiments(
+    title: str,
+    given: dict[str, Any],
+    table: dict[str, Any],
+    regimes: tuple[Regime, ...],
+    path: Path,
+) -> list[Experiment]:
+    known = tuple(regime.name for regime in regimes)
+    wanted = tuple(given.get("regimes", known))
+    if not set(wanted) <= set(known):
+        raise UsageError(f"{path}: table {title!r} asks for a regime that is not there.")
+    made = []
+    for line in given.get("experiments", []):
+        settings = {**table["common"], **given.get("common", {}), **line}
+        name = str(settings.get("name", ""))
+        recipe = recipe_from(settings, f"{path}: {title}: {name or 'an experiment'}")
+        made.append(Experiment(name, title, recipe, wanted))
+    if not made:
+        raise UsageError(f"{path}: table {title!r} has no [[experiments]].")
+    return made

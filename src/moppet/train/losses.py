@@ -1,0 +1,130 @@
+"""What training minimises, for labels that may be shares of votes, and weights against imbalance.
+
+soft: (n, k), the share of each class, rows summing to 1; one-hot where the label is certain.
+weights: (n,), how much each row counts; all the same if left out.
+class_weights: (k,), how much each class counts; all the same if left out.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+import torch
+from torch import Tensor
+
+from moppet.values import UsageError
+
+Weighting = Literal["none", "inverse", "effective"]
+WEIGHTINGS: Final = ("none", "inverse", "effective")
+
+
+def soft_cross_entropy(
+    logits: Tensor,
+    soft: Tensor,
+    weights: Tensor | None = None,
+    *,
+    class_weights: Tensor | None = None,
+    smoothing: float = 0.0,
+) -> Tensor:
+    """Return the weighted mean cross-entropy of (n, k) logits against shares.
+
+    smoothing: the share of each row that is spread over all classes (Szegedy et al. 2016).
+    """
+    return focal_loss(
+        logits, soft, weights, gamma=0.0, class_weights=class_weights, smoothing=smoothing
+    )
+
+
+def focal_loss(
+    logits: Tensor,
+    soft: Tensor,
+    weights: Tensor | None = None,
+    *,
+    gamma: float = 2.0,
+    class_weights: Tensor | None = None,
+    smoothing: float = 0.0,
+) -> Tensor:
+    """Return the weighted mean focal loss of (n, k) logits against shares.
+
+    A class's part of the cross-entropy counts by (1 - p) to the power `gamma`, so that rows
+    that are already read well count less (Lin et al. 2017, equation 5, with softmax for sigmoid
+    and `class_weights` for alpha). gamma: 0 gives the cross-entropy.
+    The mean is over rows by their weight and, as PyTorch's for hard labels, by the weight of
+    their classes. NaN if nothing has weight.
+    """
+    _check(gamma, smoothing)
+    if class_weights is None:
+        class_weights = logits.new_ones(logits.shape[1])
+    log_p = logits.log_softmax(dim=1)
+    parts = -class_weights * smoothed(soft, smoothing) * log_p
+    if gamma:
+        # Not quite 0, where a power below 1 has no slope.
+        parts = parts * (-log_p.expm1()).clamp(min=1e-12) ** gamma
+    mass = soft @ class_weights
+    if weights is None:
+        return parts.sum() / mass.sum()
+    return (parts.sum(dim=1) * weights).sum() / (mass * weights).sum()
+
+
+def smoothed(soft: Tensor, smoothing: float) -> Tensor:
+    """Return the shares with `smoothing` of each row's sum spread evenly over the classes."""
+    if not smoothing:
+        return soft
+    return soft * (1 - smoothing) + soft.sum(dim=1, keepdim=True) * smoothing / soft.shape[1]
+
+
+def class_weights(
+    soft: Tensor,
+    weights: Tensor | None = None,
+    *,
+    weighting: Weighting = "inverse",
+    beta: float = 0.999,
+) -> Tensor:
+    """Return (k,) weights that lift rare classes, from the training rows' shares.
+
+    weighting: "inverse", n / (k · count), as scikit-learn's "balanced"; "effective",
+        (1 - beta) / (1 - beta^count), summing to the number of classes (Cui et al. 2019);
+        "none", 1 each. A class's count is the sum of its shares by row weight.
+    A class without rows weighs 0 and is not counted in k.
+    Raises UsageError on another weighting or a beta outside [0, 1).
+    """
+    if weighting not in WEIGHTINGS:
+        raise UsageError(f"weighting must be one of {', '.join(WEIGHTINGS)}, got {weighting!r}.")
+    if not 0 <= beta < 1:
+        raise UsageError(f"beta must be at least 0 and below 1, got {beta}.")
+    counts = _counts(soft, weights)
+    there = counts > 0
+    if weighting == "none":
+        return torch.ones_like(counts).float()
+    if weighting == "inverse":
+        lifted = counts.sum() / (there.sum() * counts)
+    else:
+        lifted = (1 - beta) / (1 - beta**counts)
+        lifted = lifted * there.sum() / lifted[there].sum()
+    return torch.where(there, lifted, 0).float()
+
+
+def sampling_weights(soft: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Return (n,) chances, summing to 1, with which rows are drawn so that classes are even.
+
+    A row's chance is the sum of its shares over their classes' counts, times its weight: even in
+    expectation for hard labels, nearly so for shares. Rows without a label are never drawn.
+    """
+    counts = _counts(soft, weights)
+    lifted = torch.where(counts > 0, 1 / counts, 0)
+    chances = soft.double() @ lifted
+    if weights is not None:
+        chances = chances * weights.double()
+    return chances / chances.sum()
+
+
+def _counts(soft: Tensor, weights: Tensor | None) -> Tensor:
+    shares = soft.double()
+    return shares.sum(dim=0) if weights is None else weights.double() @ shares
+
+
+def _check(gamma: float, smoothing: float) -> None:
+    if gamma < 0:
+        raise UsageError(f"gamma must not be negative, got {gamma}.")
+    if not 0 <= smoothing < 1:
+        raise UsageError(f"smoothing must be at least 0 and below 1, got {smoothing}.")

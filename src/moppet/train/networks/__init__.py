@@ -1,0 +1,36 @@
+"""The networks that can be trained, each answering with logits and an embedding."""
+
+from moppet.train.networks.alexnet import AlexNet
+from moppet.train.networks.base import EMBEDDING_SIZE, Network
+from moppet.train.networks.checkpoints import load_checkpoint, save_network
+from moppet.train.networks.childcnn import ChildCnn
+from moppet.train.networks.cost import Cost, cost
+from moppet.train.networks.googlenet import GoogLeNet
+from moppet.train.networks.mobilenet import (
+    DepthwiseConv,
+    InvertedResidual,
+    MobileNetV2,
+    load_folded_imagenet,
+)
+from moppet.train.networks.registry import NETWORKS, build_network, load_network
+from moppet.train.networks.resnet import ResNet18
+
+__all__ = [
+    "EMBEDDING_SIZE",
+    "NETWORKS",
+    "AlexNet",
+    "ChildCnn",
+    "Cost",
+    "DepthwiseConv",
+    "GoogLeNet",
+    "InvertedResidual",
+    "MobileNetV2",
+    "Network",
+    "ResNet18",
+    "build_network",
+    "cost",
+    "load_checkpoint",
+    "load_folded_imagenet",
+    "load_network",
+    "save_network",
+]

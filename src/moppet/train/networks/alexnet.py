@@ -1,0 +1,113 @@
+"""AlexNet (Krizhevsky 2014, "One weird trick") with torchvision's parameter names."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+
+from moppet.train.networks.base import (
+    EMBEDDING_SIZE,
+    Head,
+    Network,
+    check_choice,
+    hidden_head,
+    start_from_he,
+)
+from moppet.values import UsageError
+
+_SIDE: Final = 6
+_WIDTH: Final = 4096
+
+
+class AlexNet(Network):
+    """Five convolutions and two dense layers of 4,096, then the head.
+
+    head: "hidden" puts seed 2's head where the last published layer stood. The two wide dense
+    layers are the base in either case, as a pretrained network brings them along.
+    """
+
+    name = "alexnet"
+
+    def __init__(
+        self,
+        classes: int,
+        *,
+        channels: int = 3,
+        input_size: int = 224,
+        dropout: float = 0.5,
+        head: Head = "hidden",
+    ) -> None:
+        super().__init__(classes, channels, input_size, dropout=dropout, head=head)
+        check_choice("head", head, ("hidden", "original"))
+        if input_size < 63:
+            raise UsageError(f"alexnet needs pictures of at least 63 pixels, got {input_size}.")
+        self.features = nn.Sequential(
+            nn.Conv2d(channels, 64, 11, stride=4, padding=2),
+            nn.ReLU(),
+            nn.MaxPool2d(3, 2),
+            nn.Conv2d(64, 192, 5, padding=2),
+            nn.ReLU(),
+            nn.MaxPool2d(3, 2),
+            nn.Conv2d(192, 384, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(384, 256, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(256, 256, 3, padding=1),
+            nn.ReLU(),
+            nn.MaxPool2d(3, 2),
+        )
+        wide: list[nn.Module] = [
+            nn.Dropout(dropout),
+            nn.Linear(256 * _SIDE * _SIDE, _WIDTH),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(_WIDTH, _WIDTH),
+            nn.ReLU(),
+        ]
+        self.head: nn.Module = nn.Identity()
+        if head == "hidden":
+            self.head = hidden_head(_WIDTH, dropout)
+            self.output = nn.Linear(EMBEDDING_SIZE, classes)
+        else:
+            wide.append(nn.Linear(_WIDTH, classes))
+        self.classifier = nn.Sequential(*wide)
+        start_from_he(self)
+
+    def head_modules(self) -> list[nn.Module]:
+        if self.settings["head"] == "hidden":
+            return [self.head, self.output]
+        return [self.classifier[6]]
+
+    def maps_module(self) -> nn.Module:
+        return self.features[11]
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        wide = self.classifier[:6](average_to(self.features(x), _SIDE).flatten(1))
+        embedding: Tensor = self.head(wide)
+        return self.head_modules()[-1](embedding), embedding
+
+
+def average_to(x: Tensor, side: int) -> Tensor:
+    """Return (n, c, h, w) maps averaged or repeated to (n, c, side, side).
+
+    The same as PyTorch's adaptive average pooling, which ONNX has not for every size.
+    """
+    with warnings.catch_warnings():  # an exported network is for one size: so is its trace
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        height, width = int(x.shape[2]), int(x.shape[3])
+    if (height, width) == (side, side):
+        return x
+    rows, columns = (_averages(n, side).to(x) for n in (height, width))
+    return rows @ x @ columns.T
+
+
+def _averages(n: int, side: int) -> Tensor:
+    """Return (side, n): the shares of n places in each of `side` means."""
+    shares = torch.zeros(side, n)
+    for i in range(side):
+        first, last = i * n // side, -(-(i + 1) * n // side)
+        shares[i, first:last] = 1 / (last - first)
+    return shares

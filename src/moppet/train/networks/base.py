@@ -1,0 +1,112 @@
+"""What every network offers, and the classifier head of seed 2."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Final, Literal
+
+from torch import Tensor, nn
+
+from moppet.values import UsageError
+
+EMBEDDING_SIZE: Final = 128
+Head = Literal["hidden", "original"]
+"""hidden: 128 units, BatchNorm and leaky ReLU before the scores (Marin & Grijalva 2024);
+original: the classifier as published, with torchvision's parameter names."""
+
+
+class Network(nn.Module):
+    """A classifier of square pictures in two parts, base and head.
+
+    name: its key in NETWORKS. settings: what `build_network` needs to make it again.
+    channels: 3 for RGB, 1 for grey. input_size: side in pixels of the pictures it is meant for.
+    forward: (n, channels, input_size, input_size) float, (value - 128) / 128, → logits
+        (n, classes) and embedding (n, d), the input of the last layer.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, classes: int, channels: int, input_size: int, **settings: Any) -> None:
+        super().__init__()
+        if classes < 1 or channels not in (1, 3):
+            raise UsageError(
+                f"{self.name} needs at least one class and 1 or 3 channels, "
+                f"got {classes} and {channels}."
+            )
+        self.channels, self.input_size = channels, input_size
+        self.settings: dict[str, Any] = {
+            "classes": classes,
+            "channels": channels,
+            "input_size": input_size,
+            **settings,
+        }
+        self.frozen = False
+
+    def head_modules(self) -> list[nn.Module]:
+        """Return what is new for the classes at hand; everything else is the base."""
+        raise NotImplementedError
+
+    def maps_module(self) -> nn.Module:
+        """Return the module whose output (n, c, h, w) is the last that has places (Grad-CAM)."""
+        raise NotImplementedError
+
+    def head_parameters(self) -> list[nn.Parameter]:
+        """Return the parameters of the head, which learns at its own rate."""
+        return [p for module in self.head_modules() for p in module.parameters()]
+
+    def base_parameters(self) -> list[nn.Parameter]:
+        """Return every parameter that is not the head's."""
+        head = {id(p) for p in self.head_parameters()}
+        return [p for p in self.parameters() if id(p) not in head]
+
+    def freeze_base(self, frozen: bool = True) -> None:
+        """Keep the base as it is: no gradient, and in training its layers behave as in use.
+
+        A frozen base's BatchNorm keeps its running figures and its dropout is off.
+        """
+        self.frozen = frozen
+        for parameter in self.base_parameters():
+            parameter.requires_grad_(not frozen)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Network:
+        super().train(mode)
+        if mode and self.frozen:
+            head = {id(m) for module in self.head_modules() for m in module.modules()}
+            for module in self.modules():
+                if module is not self and id(module) not in head:
+                    module.training = False
+        return self
+
+
+def hidden_head(width: int, dropout: float) -> nn.Sequential:
+    """Return seed 2's layers between the base's `width` features and the scores."""
+    return nn.Sequential(
+        nn.Dropout(dropout),
+        nn.Linear(width, EMBEDDING_SIZE),
+        nn.BatchNorm1d(EMBEDDING_SIZE),
+        nn.LeakyReLU(),
+    )
+
+
+def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    """Raise UsageError if a setting has a value that it cannot have."""
+    if value not in choices:
+        raise UsageError(f"{name} must be one of {', '.join(choices)}, got {value!r}.")
+
+
+def start_from_he(network: nn.Module) -> None:
+    """Draw the convolutions' and hidden layers' weights as He et al. 2015 do, for ReLU.
+
+    PyTorch's own start shrinks what passes a layer to about two fifths, so that a deep network
+    without BatchNorm does not learn.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+def pooled_average(x: Tensor) -> Tensor:
+    """Return the mean over the places of (n, c, h, w) maps, (n, c)."""
+    return x.mean(dim=(2, 3))

@@ -1,0 +1,96 @@
+"""The small network of Vivekananthan 2024 ("Emotion classification of children expressions")."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from torch import Tensor, nn
+
+from moppet.train.networks.attention import Cbam, SqueezeExcitation
+from moppet.train.networks.base import EMBEDDING_SIZE, Network, check_choice, start_from_he
+from moppet.values import UsageError
+
+Attention = Literal["none", "se", "cbam"]
+_MAPS: Final = (5, 11)
+# The paper gives the shapes of the maps and says "three dense layers"; what follows is ours.
+_DENSE: Final = (128, EMBEDDING_SIZE)
+_REDUCTION: Final = 2  # 5 channels over the papers' 16 would leave no hidden unit; 2 leaves two.
+_KERNEL: Final = 7  # CBAM's own
+
+
+class ChildCnn(Network):
+    """Two convolutions and three dense layers.
+
+    At 224 pixels: conv 3x3 → 222x222x5 → (BatchNorm) → ReLU → max-pool 111x111 → (attention) →
+    conv 3x3 → 109x109x11 → (BatchNorm) → ReLU → max-pool 54x54 → (dropout) → 32,076 values →
+    dense 128 → (dropout) → dense 128 → (dropout) → dense k.
+
+    attention: "none", "se" or "cbam". dropout: the rate of all three; 0 for none.
+    The widths 128, ReLU between the dense layers, SE's and CBAM's two hidden units, CBAM's kernel
+    of 7 and the start after He et al. 2015 are our choices where the paper is silent.
+    The two convolutions with what stands between them are the base, the dense layers the head.
+    """
+
+    name = "childcnn"
+
+    def __init__(
+        self,
+        classes: int,
+        *,
+        channels: int = 3,
+        input_size: int = 224,
+        attention: Attention = "none",
+        batch_norm: bool = False,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__(
+            classes,
+            channels,
+            input_size,
+            attention=attention,
+            batch_norm=batch_norm,
+            dropout=dropout,
+        )
+        check_choice("attention", attention, ("none", "se", "cbam"))
+        side = ((input_size - 2) // 2 - 2) // 2
+        if side < 1:
+            raise UsageError(f"childcnn needs pictures of at least 10 pixels, got {input_size}.")
+        self.conv1 = nn.Conv2d(channels, _MAPS[0], 3, bias=not batch_norm)
+        self.norm1 = nn.BatchNorm2d(_MAPS[0]) if batch_norm else nn.Identity()
+        self.pool1 = nn.MaxPool2d(2)
+        self.attention = _attention(attention)
+        self.conv2 = nn.Conv2d(_MAPS[0], _MAPS[1], 3, bias=not batch_norm)
+        self.norm2 = nn.BatchNorm2d(_MAPS[1]) if batch_norm else nn.Identity()
+        self.act2 = nn.ReLU()
+        self.pool2 = nn.MaxPool2d(2)
+        self.dense = nn.Sequential(
+            nn.Dropout(dropout),
+            nn.Flatten(),
+            nn.Linear(_MAPS[1] * side * side, _DENSE[0]),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(*_DENSE),
+            nn.ReLU(),
+        )
+        self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(_DENSE[1], classes))
+        start_from_he(self)
+
+    def head_modules(self) -> list[nn.Module]:
+        return [self.dense, self.classifier]
+
+    def maps_module(self) -> nn.Module:
+        return self.act2
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        x = self.attention(self.pool1(self.norm1(self.conv1(x)).relu()))
+        x = self.pool2(self.act2(self.norm2(self.conv2(x))))
+        embedding: Tensor = self.dense(x)
+        return self.classifier(embedding), embedding
+
+
+def _attention(kind: str) -> nn.Module:
+    if kind == "se":
+        return SqueezeExcitation(_MAPS[0], _REDUCTION)
+    if kind == "cbam":
+        return Cbam(_MAPS[0], _REDUCTION, _KERNEL)
+    return nn.Identity()

@@ -1,0 +1,164 @@
+"""GoogLeNet (Szegedy et al. 2015) with BatchNorm and torchvision's parameter names."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+
+from moppet.train.networks.base import (
+    EMBEDDING_SIZE,
+    Head,
+    Network,
+    check_choice,
+    hidden_head,
+    pooled_average,
+    start_from_he,
+)
+from moppet.values import UsageError
+
+_FEATURES: Final = 1024
+_INCEPTIONS: Final = {  # channels in; 1x1; 3x3 reduced, 3x3; "5x5" reduced, "5x5"; after pooling
+    "3a": (192, 64, 96, 128, 16, 32, 32),
+    "3b": (256, 128, 128, 192, 32, 96, 64),
+    "4a": (480, 192, 96, 208, 16, 48, 64),
+    "4b": (512, 160, 112, 224, 24, 64, 64),
+    "4c": (512, 128, 128, 256, 24, 64, 64),
+    "4d": (512, 112, 144, 288, 32, 64, 64),
+    "4e": (528, 256, 160, 320, 32, 128, 128),
+    "5a": (832, 256, 160, 320, 32, 128, 128),
+    "5b": (832, 384, 192, 384, 48, 128, 128),
+}
+
+
+class _ConvNormRelu(nn.Module):
+    def __init__(self, channels_in: int, channels_out: int, kernel: int, stride: int = 1) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels_in, channels_out, kernel, stride, kernel // 2, bias=False)
+        self.bn = nn.BatchNorm2d(channels_out, eps=0.001)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.bn(self.conv(x))
+        return out.relu()
+
+
+class Inception(nn.Module):
+    """Four filters of different reach side by side.
+
+    The third is 3x3 where the paper has 5x5: so are torchvision's weights.
+    """
+
+    def __init__(
+        self, channels: int, one: int, to_three: int, three: int, to_five: int, five: int, pool: int
+    ) -> None:
+        super().__init__()
+        self.branch1 = _ConvNormRelu(channels, one, 1)
+        self.branch2 = nn.Sequential(
+            _ConvNormRelu(channels, to_three, 1), _ConvNormRelu(to_three, three, 3)
+        )
+        self.branch3 = nn.Sequential(
+            _ConvNormRelu(channels, to_five, 1), _ConvNormRelu(to_five, five, 3)
+        )
+        self.branch4 = nn.Sequential(nn.MaxPool2d(3, 1, 1), _ConvNormRelu(channels, pool, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([self.branch1(x), self.branch2(x), self.branch3(x), self.branch4(x)], 1)
+
+
+class AuxiliaryHead(nn.Module):
+    """A classifier on maps half way, which only training uses."""
+
+    def __init__(self, channels: int, classes: int) -> None:
+        super().__init__()
+        self.conv = _ConvNormRelu(channels, 128, 1)
+        self.fc1 = nn.Linear(128 * 4 * 4, 1024)
+        self.fc2 = nn.Linear(1024, classes)
+        self.dropout = nn.Dropout(0.7)
+
+    def forward(self, x: Tensor) -> Tensor:
+        maps = self.conv(nn.functional.adaptive_avg_pool2d(x, (4, 4)))
+        scores: Tensor = self.fc2(self.dropout(self.fc1(maps.flatten(1)).relu()))
+        return scores
+
+
+class GoogLeNet(Network):
+    """GoogLeNet with seed 2's head, or with the published one (1024 → classes).
+
+    auxiliary: with the two classifiers half way, which belong to the head. Training takes their
+    scores from `forward_auxiliary` and adds their losses at 0.3 (Szegedy et al. 2015, section 5);
+    `forward` and the exported model do without them.
+    """
+
+    name = "googlenet"
+
+    def __init__(
+        self,
+        classes: int,
+        *,
+        channels: int = 3,
+        input_size: int = 224,
+        dropout: float = 0.2,
+        head: Head = "hidden",
+        auxiliary: bool = False,
+    ) -> None:
+        super().__init__(
+            classes, channels, input_size, dropout=dropout, head=head, auxiliary=auxiliary
+        )
+        check_choice("head", head, ("hidden", "original"))
+        self.conv1 = _ConvNormRelu(channels, 64, 7, 2)
+        self.maxpool1 = nn.MaxPool2d(3, 2, ceil_mode=True)
+        self.conv2 = _ConvNormRelu(64, 64, 1)
+        self.conv3 = _ConvNormRelu(64, 192, 3)
+        self.maxpool2 = nn.MaxPool2d(3, 2, ceil_mode=True)
+        self.maxpool3 = nn.MaxPool2d(3, 2, ceil_mode=True)
+        self.maxpool4 = nn.MaxPool2d(2, 2, ceil_mode=True)
+        for place, widths in _INCEPTIONS.items():
+            self.add_module(f"inception{place}", Inception(*widths))
+        start_from_he(self)
+        if auxiliary:
+            self.aux1 = AuxiliaryHead(512, classes)
+            self.aux2 = AuxiliaryHead(528, classes)
+        self.head: nn.Module = nn.Identity()
+        self.dropout: nn.Module = nn.Identity()
+        if head == "hidden":
+            self.head = hidden_head(_FEATURES, dropout)
+            self.classifier = nn.Linear(EMBEDDING_SIZE, classes)
+        else:
+            self.dropout = nn.Dropout(dropout)
+            self.fc = nn.Linear(_FEATURES, classes)
+
+    def head_modules(self) -> list[nn.Module]:
+        last = self.classifier if self.settings["head"] == "hidden" else self.fc
+        auxiliary = [self.aux1, self.aux2] if self.settings["auxiliary"] else []
+        return [*auxiliary, self.head, self.dropout, last]
+
+    def maps_module(self) -> nn.Module:
+        return self.get_submodule("inception5b")
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        logits, embedding, _ = self._run(x)
+        return logits, embedding
+
+    def forward_auxiliary(self, x: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Return logits, embedding and the logits of the two heads half way.
+
+        Raises UsageError for a network without them.
+        """
+        if not self.settings["auxiliary"]:
+            raise UsageError("this googlenet has no auxiliary heads; build it with auxiliary=True.")
+        logits, embedding, (early, late) = self._run(x)
+        return logits, embedding, [self.aux1(early), self.aux2(late)]
+
+    def _run(self, x: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
+        def inception(x: Tensor, *places: str) -> Tensor:
+            for place in places:
+                x = self.get_submodule(f"inception{place}")(x)
+            return x
+
+        x = self.maxpool2(self.conv3(self.conv2(self.maxpool1(self.conv1(x)))))
+        early = inception(self.maxpool3(inception(x, "3a", "3b")), "4a")
+        late = inception(early, "4b", "4c", "4d")
+        x = inception(self.maxpool4(inception(late, "4e")), "5a", "5b")
+        embedding: Tensor = self.head(pooled_average(x))
+        return self.head_modules()[-1](self.dropout(embedding)), embedding, (early, late)

@@ -1,0 +1,193 @@
+"""MobileNetV2 with torchvision's parameter names, and its folded ImageNet start."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from moppet.train.networks.base import (
+    EMBEDDING_SIZE,
+    Head,
+    Network,
+    check_choice,
+    hidden_head,
+    pooled_average,
+)
+from moppet.train.networks.norms import recentre_norms, set_identity
+from moppet.values import ModelError
+
+_INVERTED_RESIDUALS: Final = (  # expansion, channels, repeats, stride
+    (1, 16, 1, 1),
+    (6, 24, 2, 2),
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 2),
+    (6, 320, 1, 1),
+)
+_FEATURES: Final = 1280
+
+
+def _conv_norm_act(
+    channels_in: int, channels_out: int, kernel: int, stride: int = 1, groups: int = 1
+) -> nn.Sequential:
+    conv = DepthwiseConv if groups > 1 else nn.Conv2d
+    return nn.Sequential(
+        conv(channels_in, channels_out, kernel, stride, kernel // 2, groups=groups, bias=False),
+        nn.BatchNorm2d(channels_out),
+        nn.ReLU6(inplace=True),
+    )
+
+
+class _StrideTwo(torch.autograd.Function):
+    """3x3 depthwise convolution in steps of 2 whose input gradient is a convolution in steps of 1.
+
+    The gradient is spread to every second pixel and filtered with the turned kernel: the same
+    numbers, 20 times faster on a CPU in bfloat16 than PyTorch's own (150 ms against 7 ms for
+    128 x 96 x 48 x 48 on two cores), which was a third of a training step.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return nn.functional.conv2d(x, weight, stride=2, padding=1, groups=len(weight))
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        x, weight = ctx.saved_tensors
+        spread = torch.zeros_like(x)
+        spread[:, :, ::2, ::2] = gradient
+        turned = weight.flip(2, 3)
+        to_x = nn.functional.conv2d(spread, turned, padding=1, groups=len(weight))
+        _, to_weight, _ = torch.ops.aten.convolution_backward(
+            gradient, x, weight, None, [2, 2], [1, 1], [1, 1], False, [0, 0], len(weight),
+            [False, True, False],
+        )  # fmt: skip
+        return to_x, to_weight
+
+
+class DepthwiseConv(nn.Conv2d):
+    """A depthwise convolution, quick to train in steps of 2."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.stride != (2, 2) or not torch.is_grad_enabled():
+            return super().forward(x)
+        weight = self.weight
+        if torch.is_autocast_enabled(x.device.type):
+            kind = torch.get_autocast_dtype(x.device.type)
+            x, weight = x.to(kind), weight.to(kind)
+        out: Tensor = _StrideTwo.apply(x, weight)  # type: ignore[no-untyped-call]
+        return out
+
+
+class InvertedResidual(nn.Module):
+    """Expand, filter depthwise, project; skip over where the shape stays."""
+
+    def __init__(self, channels_in: int, channels_out: int, stride: int, expansion: int) -> None:
+        super().__init__()
+        hidden = channels_in * expansion
+        self.skips = stride == 1 and channels_in == channels_out
+        layers: list[nn.Module] = []
+        if expansion != 1:
+            layers.append(_conv_norm_act(channels_in, hidden, 1))
+        layers += [
+            _conv_norm_act(hidden, hidden, 3, stride, groups=hidden),
+            nn.Conv2d(hidden, channels_out, 1, bias=False),
+            nn.BatchNorm2d(channels_out),
+        ]
+        self.conv = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.conv(x)
+        return x + out if self.skips else out
+
+
+class MobileNetV2(Network):
+    """MobileNetV2 1.0 with a 128-unit head (Sandler et al. 2018; head of Marin & Grijalva 2024).
+
+    head: "original" for the published classifier, 1280 → classes, whose input is the embedding.
+    """
+
+    name = "mobilenet_v2"
+
+    def __init__(
+        self,
+        classes: int,
+        *,
+        channels: int = 1,
+        input_size: int = 224,
+        dropout: float = 0.2,
+        head: Head = "hidden",
+    ) -> None:
+        super().__init__(classes, channels, input_size, dropout=dropout, head=head)
+        check_choice("head", head, ("hidden", "original"))
+        width = 32
+        features: list[nn.Module] = [_conv_norm_act(channels, width, 3, 2)]
+        for expansion, channels_out, repeats, stride in _INVERTED_RESIDUALS:
+            for i in range(repeats):
+                features.append(
+                    InvertedResidual(width, channels_out, stride if i == 0 else 1, expansion)
+                )
+                width = channels_out
+        features.append(_conv_norm_act(width, _FEATURES, 1))
+        self.features = nn.Sequential(*features)
+        self.head: nn.Module = nn.Identity()
+        self.classifier: nn.Module
+        if head == "hidden":
+            self.head = hidden_head(_FEATURES, dropout)
+            self.classifier = nn.Linear(EMBEDDING_SIZE, classes)
+        else:
+            self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(_FEATURES, classes))
+
+    def head_modules(self) -> list[nn.Module]:
+        return [self.head, self.classifier]
+
+    def maps_module(self) -> nn.Module:
+        return self.features
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        embedding: Tensor = self.head(pooled_average(self.features(x)))
+        return self.classifier(embedding), embedding
+
+
+def load_folded_imagenet(network: MobileNetV2, path: Path, sample: Tensor) -> None:
+    """Start the network's features from ImageNet weights whose BatchNorm is folded in.
+
+    path: .npz with keys NN_w (out, in, h, w) and NN_b in network order, as written from
+    Google Coral's MobileNetV2. A grey network gets the sum of the first layer's three colour
+    filters.
+    sample: some hundred training pictures as the network takes them. Each BatchNorm gets the
+    mean and the spread that its layer has on them, and the scale and shift that undo both, so
+    that the network computes what the folded one computed, in training as in use. (Without
+    that, normalising by the batch would make noise of what ImageNet taught.)
+    Raises ModelError if the file is missing or a shape does not fit.
+    """
+    if not path.is_file():
+        raise ModelError(f"ImageNet weights were expected at {path}, but there is no such file.")
+    modules = list(network.features.modules())
+    convs = [m for m in modules if isinstance(m, nn.Conv2d)]
+    norms = [m for m in modules if isinstance(m, nn.BatchNorm2d)]
+    try:
+        archive = np.load(path, allow_pickle=False)
+    except (OSError, ValueError):
+        raise ModelError(f"{path} is no .npz file.") from None
+    with archive as arrays, torch.no_grad():
+        for number, (conv, norm) in enumerate(zip(convs, norms, strict=True)):
+            try:
+                weight, bias = arrays[f"{number:02d}_w"], arrays[f"{number:02d}_b"]
+            except KeyError:
+                raise ModelError(f"{path} lacks layer {number:02d} of MobileNetV2.") from None
+            if number == 0 and conv.in_channels == 1:
+                weight = weight.sum(axis=1, keepdims=True)
+            if weight.shape != tuple(conv.weight.shape) or bias.shape != tuple(norm.bias.shape):
+                raise ModelError(
+                    f"{path}: layer {number:02d} has shape {weight.shape} where MobileNetV2 "
+                    f"has {tuple(conv.weight.shape)}."
+                )
+            conv.weight.copy_(torch.from_numpy(weight))
+            set_identity(norm, torch.from_numpy(bias))
+    recentre_norms(network, sample)

@@ -1,0 +1,69 @@
+"""The networks by name."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from moppet.train.networks.alexnet import AlexNet
+from moppet.train.networks.base import Network
+from moppet.train.networks.checkpoints import read_tensors
+from moppet.train.networks.childcnn import ChildCnn
+from moppet.train.networks.googlenet import GoogLeNet
+from moppet.train.networks.mobilenet import MobileNetV2
+from moppet.train.networks.resnet import ResNet18
+from moppet.values import ModelError, UsageError
+
+NETWORKS: Final[dict[str, Callable[..., Network]]] = {
+    "childcnn": ChildCnn,
+    "alexnet": AlexNet,
+    "resnet18": ResNet18,
+    "googlenet": GoogLeNet,
+    "mobilenet_v2": partial(MobileNetV2, channels=3),
+}
+"""Name → function of the number of classes and of settings; RGB pictures unless channels=1."""
+
+
+def build_network(name: str, classes: int, **settings: Any) -> Network:
+    """Return a network of the registry with random weights.
+
+    settings: channels (3 or 1), input_size, dropout, and the network's own: `head` ("hidden" or
+        "original"; all but childcnn), `auxiliary` (googlenet), `attention` and `batch_norm`
+        (childcnn).
+    Raises UsageError on a name or setting that there is not.
+    """
+    if name not in NETWORKS:
+        raise UsageError(f"there is no network {name!r}.{_nearest(name, list(NETWORKS))}")
+    known = [key for key in inspect.signature(NETWORKS[name]).parameters if key != "classes"]
+    for key in settings:
+        if key not in known:
+            raise UsageError(f"{name} has no setting {key!r}.{_nearest(key, known)}")
+    return NETWORKS[name](classes, **settings)
+
+
+def load_network(path: Path) -> Network:
+    """Return the network that `save_network` wrote, ready for evaluation.
+
+    Raises ModelError if the file is missing, unreadable or does not say which network it is.
+    """
+    tensors, metadata = read_tensors(path)
+    try:
+        settings = json.loads(metadata["settings"])
+        network = build_network(metadata["network"], **settings)
+        network.load_state_dict(tensors)
+    except (KeyError, TypeError, ValueError, RuntimeError, UsageError):
+        raise ModelError(
+            f"{path} does not say which network of moppet it holds, or does not fit it. "
+            "Give the weights.safetensors of a model folder."
+        ) from None
+    return network.eval()
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, 1)
+    return f" Did you mean {near[0]!r}?" if near else f" Known: {', '.join(known)}."

@@ -1,0 +1,480 @@
+"""Saliency points where the network looks, its shares add up, the command says what it writes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import model_folder
+import rendered
+from moppet.app import cli
+from moppet.infer.align import CROP_PX, TEMPLATE_PX
+from moppet.infer.catalogue import load_model
+from moppet.study.occlusion import occlusion_maps
+from moppet.study.saliency import (
+    REGIONS,
+    as_shares,
+    measure_parts,
+    region_areas,
+    region_boxes,
+    region_masks,
+    region_shares,
+)
+from moppet.train import explain
+from moppet.train.explain import (
+    LEAST_SIDE,
+    Reach,
+    explain_crops,
+    find_layer,
+    find_reach,
+    grad_cam,
+    spread_cells,
+)
+from moppet.train.export import export_float
+from moppet.train.networks import NETWORKS, Network, build_network
+from moppet.values import ModelError
+
+CELL_PX = 4
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_torch_thread() -> None:
+    torch.set_num_threads(1)
+
+
+class Looker(Network):
+    """Two logits from one zone of the picture: the mean brightness there, and nothing."""
+
+    name = "looker"
+
+    def __init__(self, zone: tuple[int, int, int, int] = (20, 24, 10, 18), size: int = CROP_PX):
+        super().__init__(2, 1, size)
+        top, bottom, left, right = zone
+        cells = size // CELL_PX
+        mask = torch.zeros(1, 1, cells, cells)
+        mask[:, :, top:bottom, left:right] = 1
+        self.register_buffer("mask", mask)
+        self.look = nn.Conv2d(1, 1, CELL_PX, CELL_PX, bias=False)
+        nn.init.constant_(self.look.weight, 1 / CELL_PX**2)
+        self.maps = nn.Identity()
+
+    def head_modules(self) -> list[nn.Module]:
+        return []
+
+    def maps_module(self) -> nn.Module:
+        return self.maps
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        maps = self.maps(self.look(x) * self.mask)
+        seen = maps.mean(dim=(2, 3)) * 60
+        return torch.cat([seen, 0 * seen], dim=1), seen
+
+
+def write_looker(folder: Path, *, mirrored: bool = False) -> tuple[Looker, Path]:
+    network = Looker().eval()
+    folder.mkdir()
+    export_float(network, folder / "float.onnx", mirrored=mirrored)
+    model_folder.write_model(
+        folder,
+        (folder / "float.onnx").read_bytes(),
+        labels=("bright mouth", "other"),
+        groups={},
+        size=CROP_PX,
+    )
+    return network, folder
+
+
+def bright_crops(n: int = 3) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    grey = rng.integers(170, 250, (n, CROP_PX, CROP_PX, 1), np.uint8)
+    return np.repeat(grey, 3, axis=3)
+
+
+# ------------------------------------------------------------------- both methods find the mouth
+
+
+def test_both_methods_point_at_the_mouth_where_only_the_mouth_decides(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, folder = write_looker(tmp_path / "looker")
+    monkeypatch.setattr(explain, "load_model_network", lambda folder: network)
+    model, crops, classes = load_model(folder), bright_crops(), np.zeros(3, np.int64)
+    assert (model.predict(crops).probabilities[:, 0] > 0.6).all()
+    by_gradient = explain_crops(folder, model, crops, classes)
+    by_patch = occlusion_maps(model, crops, classes, patch_px=16, stride_px=8)
+    for maps in (by_gradient.maps, by_patch):
+        assert maps.shape == (3, CROP_PX, CROP_PX) and maps.dtype == np.float32
+        shares = region_shares(maps)
+        assert (shares["mouth"] > 0.8).all()
+        assert (shares["eyes"] < 0.01).all()
+    assert by_gradient.layer == "maps" and by_gradient.grid == (28, 28)
+    assert not by_gradient.mirrored
+
+
+def test_nothing_speaks_for_the_class_that_the_mouth_speaks_against(tmp_path: Path) -> None:
+    network, folder = write_looker(tmp_path / "looker")
+    model, crops, other = load_model(folder), bright_crops(), np.ones(3, np.int64)
+    assert (occlusion_maps(model, crops, other, patch_px=16, stride_px=8) <= 1e-6).all()
+    layer = network.maps_module()
+    inputs = torch.from_numpy(model.preprocessing.apply(crops))
+    reach = find_reach(network, layer, inputs)
+    maps = grad_cam(network, layer, inputs, torch.ones(3, dtype=torch.int64), reach)
+    assert (maps == 0).all()
+    assert np.isnan(region_shares(maps)["mouth"]).all()
+
+
+# ------------------------------------------------------------------------------------- Grad-CAM
+
+
+class Linear(Network):
+    """Maps, ReLU, their means, and one linear layer: Grad-CAM is then the class's map."""
+
+    name = "linear"
+
+    def __init__(self) -> None:
+        super().__init__(3, 1, 32)
+        self.maps = nn.Sequential(nn.Conv2d(1, 5, 4, 4), nn.ReLU())
+        self.classifier = nn.Linear(5, 3)
+
+    def head_modules(self) -> list[nn.Module]:
+        return [self.classifier]
+
+    def maps_module(self) -> nn.Module:
+        return self.maps
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        embedding = self.maps(x).mean(dim=(2, 3))
+        return self.classifier(embedding), embedding
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_grad_cam_is_the_hand_computed_one_on_a_linear_head(mirrored: bool) -> None:
+    torch.manual_seed(3)
+    network = Linear().eval()
+    inputs, classes = torch.randn(4, 1, 32, 32), torch.tensor([0, 1, 2, 1])
+    reach = find_reach(network, network.maps, inputs)
+    made = grad_cam(network, network.maps, inputs, classes, reach, mirrored=mirrored)
+
+    def by_hand(x: Tensor) -> np.ndarray:
+        maps = network.maps(x).detach().double().numpy()
+        weight = network.classifier.weight.detach().double().numpy()[classes.numpy()] / 64
+        return spread_cells(np.einsum("nc,ncij->nij", weight, maps), reach, 32)
+
+    expected = by_hand(inputs)
+    if mirrored:
+        expected = (expected + by_hand(inputs.flip(3))[:, :, ::-1]) / 2
+    assert made.max() > 0.0001
+    np.testing.assert_allclose(made, np.maximum(expected, 0), rtol=1e-3, atol=1e-8)
+
+
+def test_a_models_mirroring_is_seen_in_its_answers_and_the_maps_follow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, folder = write_looker(tmp_path / "looker", mirrored=True)
+    monkeypatch.setattr(explain, "load_model_network", lambda folder: network)
+    crops = bright_crops()
+    crops[:, :, 70:] //= 2
+    made = explain_crops(folder, load_model(folder), crops, np.zeros(3, np.int64))
+    assert made.mirrored
+    turned = explain_crops(folder, load_model(folder), crops[:, :, ::-1], np.zeros(3, np.int64))
+    np.testing.assert_allclose(turned.maps, made.maps[:, :, ::-1], rtol=1e-3, atol=1e-7)
+
+
+def test_a_network_that_is_not_that_of_the_onnx_file_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, folder = write_looker(tmp_path / "looker")
+    other = Looker().eval()
+    nn.init.constant_(other.look.weight, -1.0)
+    monkeypatch.setattr(explain, "load_model_network", lambda folder: other)
+    with pytest.raises(ModelError, match="agrees with its ONNX file on 0 of 3"):
+        explain_crops(folder, load_model(folder), bright_crops(), np.zeros(3, np.int64))
+
+
+@pytest.mark.parametrize("name", list(NETWORKS))
+def test_every_network_is_explained_by_maps_that_can_tell_eyes_from_mouth(name: str) -> None:
+    torch.manual_seed(0)
+    network = build_network(name, 3, input_size=96).eval()
+    x = torch.randn(2, 3, 96, 96)
+    _, layer = find_layer(network, x[:1])
+    reach = find_reach(network, layer, x)
+    assert min(len(axis.centre) for axis in reach) >= LEAST_SIDE
+    maps = grad_cam(network, layer, x, torch.tensor([0, 2]), reach)
+    assert maps.shape == (2, CROP_PX, CROP_PX)
+    assert np.isfinite(maps).all() and (maps >= 0).all()
+
+
+def test_the_networks_own_last_maps_are_taken_where_they_are_fine_enough() -> None:
+    network = build_network("mobilenet_v2", 3, input_size=224).eval()
+    assert find_layer(network, torch.zeros(1, 3, 224, 224))[1] is network.maps_module()
+
+
+class Strided(Network):
+    """A layer in steps of 2 with padding: cell i sees pixels 2i - 1 to 2i + 1."""
+
+    name = "strided"
+
+    def __init__(self) -> None:
+        super().__init__(1, 1, 64)
+        self.maps = nn.Conv2d(1, 1, 3, 2, 1)
+        nn.init.constant_(self.maps.weight, 1.0)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        maps = self.maps(x)
+        return maps.mean(dim=(2, 3)), maps.flatten(1)
+
+
+def test_what_a_cell_looks_at_is_measured_not_assumed() -> None:
+    network = Strided()
+    rows, columns = find_reach(network, network.maps, torch.randn(8, 1, 64, 64))
+    # Stretching 32 cells over 64 pixels would put cell i at 2i + 0.5. Random signs of
+    # neighbouring cells make the measure a little uneven; the first cell has lost a pixel.
+    for reach in (rows, columns):
+        assert reach.centre[1:] == pytest.approx(2 * np.arange(1, 32), abs=0.3)
+        assert (reach.spread >= 1).all()
+
+
+def test_spread_cells_keep_their_weight_and_lie_where_they_look() -> None:
+    rng = np.random.default_rng(1)
+    cells = rng.normal(size=(2, 3, 4))
+    reach = (
+        Reach(np.array([10.0, 40.0, 80.0]), np.array([5.0, 8.0, 5.0])),
+        Reach(np.array([15.0, 30.0, 60.0, 90.0]), np.array([6.0, 4.0, 6.0, 9.0])),
+    )
+    made = spread_cells(cells, reach, 96)
+    assert made.sum(axis=(1, 2)) == pytest.approx(cells.sum(axis=(1, 2)))
+    one = np.zeros((1, 3, 4))
+    one[0, 1, 2] = 1
+    peak = np.unravel_index(spread_cells(one, reach, 96)[0].argmax(), (CROP_PX, CROP_PX))
+    # Pixel centre p of 96 lies at (p + 1/2) * 112 / 96 - 1/2 of the crop.
+    assert peak == (round(40.5 * CROP_PX / 96 - 0.5), round(60.5 * CROP_PX / 96 - 0.5))
+
+
+# ------------------------------------------------------------------------------------ occlusion
+
+
+def test_occlusion_is_what_covering_one_patch_after_the_other_gives(tmp_path: Path) -> None:
+    model = load_model(model_folder.write_model(tmp_path / "tiny"))
+    crops = np.random.default_rng(5).integers(0, 256, (2, 40, 32, 3), np.uint8)
+    classes, patch, stride = np.array([1, 4]), 12, 4
+    made = occlusion_maps(model, crops, classes, patch_px=patch, stride_px=stride)
+    for crop, k, got in zip(crops, classes, made, strict=True):
+        before = float(model.predict(crop[None]).probabilities[0, k])
+        drops: dict[tuple[int, int], float] = {}
+        for top in range(-8, 40, stride):
+            for left in range(-8, 32, stride):
+                covered = crop.copy()
+                covered[max(top, 0) : top + patch, max(left, 0) : left + patch] = 128
+                after = float(model.predict(covered[None]).probabilities[0, k])
+                drops[top, left] = before - after
+        for y, x in ((0, 0), (39, 31), (17, 5), (20, 30)):
+            over = [
+                drop
+                for (top, left), drop in drops.items()
+                if top <= y < top + patch and left <= x < left + patch
+            ]
+            assert len(over) == (patch // stride) ** 2
+            assert got[y, x] == pytest.approx(np.mean(over), abs=1e-6)
+    assert np.abs(made).max() > 0.01
+
+
+# ----------------------------------------------------------------------------- regions and shares
+
+
+def test_every_pixel_is_in_one_region_and_each_landmark_in_its_own() -> None:
+    masks = region_masks()
+    assert tuple(masks) == REGIONS
+    assert (sum(mask.astype(int) for mask in masks.values()) == 1).all()
+    assert sum(region_areas().values()) == pytest.approx(1)
+    places = [masks[name] for name in ("eyes", "eyes", "nose", "mouth", "mouth")]
+    for (x, y), mask in zip(TEMPLATE_PX, places, strict=True):
+        assert mask[round(float(y)), round(float(x))]
+    assert masks["background"][0, 0] and masks["background"][-1, -1]
+
+
+def test_shares_are_the_regions_sums_of_what_speaks_for_the_class() -> None:
+    maps = np.full((3, CROP_PX, CROP_PX), -1.0, np.float32)
+    maps[0] = 1
+    left, top, right, bottom = (round(edge) for edge in region_boxes()["nose"])
+    maps[1, top + 2 : bottom - 2, left + 2 : right - 2] = 3
+    maps[1, 0, 0] = 3
+    shares = region_shares(maps)
+    assert {name: share[0] for name, share in shares.items()} == pytest.approx(region_areas())
+    inside = (bottom - top - 4) * (right - left - 4)
+    assert shares["nose"][1] == pytest.approx(inside / (inside + 1))
+    assert shares["background"][1] == pytest.approx(1 / (inside + 1))
+    assert all(np.isnan(share[2]) for share in shares.values())
+    assert as_shares(maps)[:2].sum(axis=(1, 2)) == pytest.approx(1)
+
+
+def spots(*names: str) -> np.ndarray:
+    """A map for each region named, all of it in that region."""
+    return np.stack([region_masks()[name] for name in names]).astype(np.float32)
+
+
+def test_parts_are_means_over_faces_in_the_models_order_of_classes() -> None:
+    maps = spots("mouth", "mouth", "eyes", "eyes", "background")
+    maps[2] *= 50  # a face whose values are larger counts no more than another
+    parts = measure_parts(
+        maps,
+        ["sad", "sad", "happy", "happy", "sad"],
+        ("happy", "sad", "calm"),
+        ["infant", "child", "infant", None, "child"],
+        np.arange(5),
+    )
+    assert [(p.class_name, p.age_band, p.n) for p in parts] == [
+        *((None, None, 5), (None, "infant", 2), (None, "child", 2), (None, "infant or child", 4)),
+        *(("happy", None, 2), ("happy", "infant", 1), ("happy", "infant or child", 1)),
+        *(("sad", None, 3), ("sad", "infant", 1), ("sad", "child", 2)),
+        ("sad", "infant or child", 3),
+    ]
+    whole = parts[0]
+    assert [share.value for share in whole.shares.values()] == pytest.approx([0.4, 0, 0.4, 0, 0.2])
+    assert whole.shares["mouth"].low < 0.4 < whole.shares["mouth"].high
+    assert whole.mean.mean() == pytest.approx(1)
+    areas = region_areas()
+    assert whole.mean[region_masks()["eyes"]] == pytest.approx(0.4 / areas["eyes"])
+
+
+def test_faces_of_one_subject_are_one_draw_and_give_no_interval() -> None:
+    maps = spots("mouth", "eyes", "mouth", "eyes")
+    classes, names, bands = ["a"] * 4, ("a", "b"), [None] * 4
+    (whole,) = measure_parts(maps, classes, names, bands, np.array([0, 0, 1, 1]))
+    assert (whole.shares["mouth"].low, whole.shares["mouth"].high) == (0.5, 0.5)
+    (alone,) = measure_parts(maps, classes, names, bands, np.zeros(4, np.int64))
+    assert alone.shares["mouth"].value == 0.5
+    assert alone.as_json()["shares"]["mouth"] == {"value": 0.5, "low": None, "high": None, "n": 4}
+
+
+def test_faces_in_which_nothing_speaks_for_the_class_are_counted_and_left_out() -> None:
+    maps = spots("mouth", "eyes", "eyes")
+    maps[1] = -1
+    names = ("a", "b")
+    (part,) = measure_parts(maps, ["a"] * 3, names, [None] * 3, np.arange(3))
+    assert (part.n, part.undefined, part.shares["mouth"].n) == (3, 1, 2)
+    assert part.shares["mouth"].value == 0.5
+    (nobody,) = measure_parts(maps[:0], [], names, [], np.arange(0))
+    assert nobody.as_json()["shares"]["eyes"]["value"] is None
+
+
+# ---------------------------------------------------------------------------------- the command
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def moppet(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Run:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+    def run(*arguments: Any) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["moppet", *map(str, arguments)])
+        capsys.readouterr()
+        code: Any = 0
+        try:
+            cli.main()
+        except SystemExit as ended:
+            code = ended.code or 0
+        return (code, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two rendered faces in folders of their class, and a picture of nobody."""
+    folder = tmp_path_factory.mktemp("faces")
+    for name, source in (("happy", "age05_asian_happiness"), ("neutral", "age01_light_neutral")):
+        (folder / name).mkdir()
+        shutil.copyfile(rendered.FOLDER / f"{source}.jpg", folder / name / f"{source}.jpg")
+    cv2.imwrite(str(folder / "neutral" / "wall.png"), np.full((200, 260, 3), 140, np.uint8))
+    return folder
+
+
+def test_the_command_writes_overlays_means_numbers_and_a_page(
+    moppet: Run, faces: Path, tmp_path: Path
+) -> None:
+    model = model_folder.write_model(tmp_path / "tiny", name="<tiny>")
+    out = tmp_path / "out"
+    code, said, _ = moppet("explain", model, faces, "-o", out, "--method", "occlusion")
+    assert code == 0
+    assert "3 of 3 pictures explained by occlusion, a face found in 2" in said
+    assert f"{out / 'pictures'}: 3 overlays, which show the faces" in said
+    found = json.loads((out / "explanation.json").read_text(encoding="utf-8"))
+    assert [one["face_found"] for one in found["pictures"]] == [True, True, False]
+    assert [one["label"] for one in found["pictures"]] == ["happiness", "neutral", "neutral"]
+    for one in found["pictures"]:
+        assert one["explained"] == one["predicted"]
+        picture = cv2.imread(str(out / one["file"]))
+        assert picture.shape[0] == 3 * CROP_PX and picture.shape[1] > 2 * picture.shape[0]
+        if one["face_found"]:
+            assert sum(one["shares"].values()) == pytest.approx(1, abs=1e-3)
+    assert found["pictures"][2]["shares"] is None
+    assert found["parts"][0]["n"] == 2
+    assert all((out / part["map"]).is_file() for part in found["parts"])
+    page = (out / "explanation.html").read_text(encoding="utf-8")
+    assert "&lt;tiny&gt;" in page and "<tiny>" not in page
+    assert "<script" not in page and "http://" not in page and "https://" not in page
+
+
+def test_mean_only_writes_no_face(moppet: Run, faces: Path, tmp_path: Path) -> None:
+    model, out = model_folder.write_model(tmp_path / "tiny"), tmp_path / "out"
+    options = ("--method", "occlusion", "--mean-only", "--of", "happiness")
+    code, said, _ = moppet("explain", model, faces, "-o", out, *options)
+    assert code == 0 and "overlays" not in said
+    assert sorted(p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file()) == [
+        "explanation.html",
+        "explanation.json",
+        "mean/all.png",
+    ]
+    found = json.loads((out / "explanation.json").read_text(encoding="utf-8"))
+    assert found["pictures"] is None and "age05" not in json.dumps(found)
+    # The mean of one face is not that face: nothing of the picture shines through.
+    mean = cv2.imread(str(out / "mean/all.png"))
+    assert mean.shape == (3 * CROP_PX, 3 * CROP_PX, 3)
+
+
+def test_grad_cam_refuses_a_folder_without_a_network_of_ours(
+    moppet: Run, faces: Path, tmp_path: Path
+) -> None:
+    model, out = model_folder.write_model(tmp_path / "tiny"), tmp_path / "out"
+    code, _, err = moppet("explain", model, faces, "-o", out)
+    assert code == 1 and "is no MobileNetV2 of moppet's" in err
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--method", "gradcam"), "--method is one of grad-cam, occlusion, got 'gradcam'"),
+        (("--of", "joy"), "--of is predicted, label or a class of the model (neutral, happiness"),
+        (("--split", "report"), "the data has no split 'report'; there is no split at all"),
+    ],
+)
+def test_wrong_options_are_refused_in_one_sentence(
+    moppet: Run, faces: Path, tmp_path: Path, options: tuple[str, ...], said: str
+) -> None:
+    model, out = model_folder.write_model(tmp_path / "tiny"), tmp_path / "out"
+    code, _, err = moppet("explain", model, faces, "-o", out, "--method", "occlusion", *options)
+    assert code == 2 and said in err
+    assert len(err.splitlines()) == 1
+    assert not out.exists()
+
+
+def test_a_folder_that_holds_files_is_not_written_into(
+    moppet: Run, faces: Path, tmp_path: Path
+) -> None:
+    model = model_folder.write_model(tmp_path / "tiny")
+    code, _, err = moppet("explain", model, faces, "-o", model, "--method", "occlusion")
+    assert code == 2 and "holds files already" in err

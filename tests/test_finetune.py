@@ -1,0 +1,198 @@
+"""`moppet train my_faces/`: somebody's own pictures become a model with honest figures."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from ferplus_sample import draw_face
+from moppet.app import cli
+from moppet.app.train import read_groups
+from moppet.data.faces import Faces
+from moppet.data.manifest import Manifest, read_manifest
+from moppet.data.readers import read_dataset
+from moppet.infer.catalogue import load_model
+from moppet.train.finetune import Comparison, check_classes, check_groups, finetune
+from moppet.train.loop import Machine
+from moppet.values import MoppetError, UsageError
+
+CPU = Machine(accelerator="cpu")
+DRAWN = {"laughing": "happiness", "gasping": "surprise"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_threads() -> None:
+    torch.set_num_threads(1)
+
+
+def write_faces(folder: Path, counts: dict[str, int], *, children: int = 8) -> Path:
+    """Folders named after classes; a file's name tells the child: c3_017.png."""
+    rng = np.random.default_rng(0)
+    for name, count in counts.items():
+        (folder / name).mkdir(parents=True)
+        for i in range(count):
+            picture = draw_face(DRAWN.get(name, name), rng)
+            # Light of its own, or every drawn face would be a near duplicate of the others.
+            light = cv2.resize(rng.uniform(0.1, 1, (5, 5)), picture.shape[::-1])
+            picture = (picture * light).astype(np.uint8)
+            cv2.imwrite(str(folder / name / f"c{i % children}_{i:03d}.png"), picture)
+    return folder
+
+
+def whole_faces(manifest: Manifest) -> Faces:
+    """As if no face were found: MTCNN does not know drawn faces."""
+    n = len(manifest)
+    return Faces(
+        [manifest.image(i) for i in range(n)],
+        np.full((n, 5, 2), np.nan, np.float32),
+        np.ones(n, bool),
+        np.full(n, -1, np.int8),
+        np.zeros(n, np.int64),
+    )
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
+    root = tmp_path_factory.mktemp("own")
+    faces = write_faces(root / "faces", {"laughing": 32, "gasping": 24})
+    manifest = read_dataset(faces, as_given=True, subject_pattern=r"/c(\d+)_")
+    return finetune(
+        manifest,
+        root / "model",
+        epochs=3,
+        groups={"laughing": "positive"},
+        machine=CPU,
+        faces=whole_faces(manifest),
+        say=lambda text: None,
+    )
+
+
+def test_the_model_carries_the_folders_own_names_and_the_groups_asked_for(
+    fitted: Comparison,
+) -> None:
+    model = load_model(fitted.model_folder)
+    assert model.names == ("gasping", "laughing")
+    scores = model.predict(np.zeros((2, 112, 112, 3), np.uint8))
+    assert scores.names == model.names
+    assert dict(scores.group_of) == {"laughing": "positive"}
+    assert model.card["licence"].startswith("not stated")
+
+
+def test_one_child_stands_on_one_side_of_the_split(fitted: Comparison) -> None:
+    manifest = fitted.data.manifest
+    sides: dict[str, set[str]] = {}
+    for subject, part in zip(manifest.column("subject"), fitted.data.part, strict=True):
+        sides.setdefault(subject, set()).add(part)
+    assert len(sides) == 8
+    assert all(len(parts) == 1 for parts in sides.values())
+    assert set.union(*sides.values()) == {"train", "choose", "report"}
+
+
+def test_figures_stand_beside_the_majority_guess_on_rows_never_learned_from(
+    fitted: Comparison,
+) -> None:
+    label = fitted.data.label[fitted.data.rows("report")]
+    learned = fitted.data.label[fitted.data.rows("train")]
+    commonest = np.bincount(learned).argmax()
+    assert fitted.majority.overall["accuracy"].value == pytest.approx(np.mean(label == commonest))
+    assert fitted.adapted.n == fitted.majority.n == len(label)
+    saved = json.loads((fitted.model_folder / "figures.json").read_text(encoding="utf-8"))
+    assert saved["aligned"]["all"]["accuracy"]["value"] == pytest.approx(
+        fitted.adapted.overall["accuracy"].value
+    )
+
+
+def test_a_model_that_lacks_a_class_is_not_compared_with(fitted: Comparison) -> None:
+    assert fitted.unadapted is None and fitted.gain == {}
+
+
+def test_the_model_it_started_from_is_measured_where_it_knows_the_classes(
+    tmp_path: Path,
+) -> None:
+    faces = write_faces(tmp_path / "faces", {"happy": 12, "surprised": 12})
+    manifest = read_dataset(faces, as_given=True)
+    found = finetune(
+        manifest,
+        tmp_path / "model",
+        epochs=1,
+        machine=CPU,
+        faces=whole_faces(manifest),
+        say=lambda text: None,
+    )
+    rows = found.data.rows("report", labelled=True)
+    whole = load_model("default").predict(found.data.faces.aligned([int(i) for i in rows]))
+    chosen = whole.probabilities[:, [whole.names.index(n) for n in ("happiness", "surprise")]]
+    assert found.unadapted is not None
+    expected = np.mean(chosen.argmax(axis=1) == found.data.label[rows])
+    assert found.unadapted.overall["accuracy"].value == pytest.approx(expected)
+    gain = found.gain["accuracy"]
+    assert gain.value == pytest.approx(found.adapted.overall["accuracy"].value - expected)
+    assert load_model(tmp_path / "model").group_of == {"happy": "positive", "surprised": "neutral"}
+
+
+@pytest.mark.parametrize(
+    ("counts", "said"),
+    [
+        ({"happy": 9}, "two or more classes, but only happy"),
+        ({"happy": 9, "sad": 2}, r"too few: sad \(2\)"),
+    ],
+)
+def test_too_few_classes_or_pictures_are_refused(
+    tmp_path: Path, counts: dict[str, int], said: str
+) -> None:
+    manifest = read_dataset(write_faces(tmp_path / "faces", counts), as_given=True)
+    with pytest.raises(MoppetError, match=said):
+        check_classes(manifest)
+
+
+def test_groups_are_guessed_by_name_and_asked_for_by_class() -> None:
+    names = ("happy", "crying", "sad")
+    assert check_groups(names, {"crying": "negative"}) == {
+        "happy": "positive",
+        "sad": "negative",
+        "crying": "negative",
+    }
+    with pytest.raises(UsageError, match="'joy'; there are: happy, crying, sad"):
+        check_groups(names, {"joy": "positive"})
+    assert read_groups("a=x, b = y") == {"a": "x", "b": "y"}
+    with pytest.raises(UsageError, match="\"class=group,class=group\", got 'a'"):
+        read_groups("a")
+
+
+def test_the_command_says_what_it_found_and_resumes(tmp_path: Path) -> None:
+    faces = write_faces(tmp_path / "faces", {"happy": 14, "sad": 14})
+    (faces / "sad" / "broken.png").write_bytes(b"no picture")
+    asked = ["train", str(faces), "-o", str(tmp_path / "model"), "--epochs", "1"]
+    asked += ["--subject", r"/(c\d+)_", "--accelerator", "cpu"]
+    result = CliRunner().invoke(cli.app, asked, catch_exceptions=False)
+    assert result.exit_code == 0
+    said = result.output
+    assert "29 pictures: happy 14, sad 15" in said
+    assert re.search(r"left out, unreadable: 1 \(first: sad/broken\.png\)", said)
+    assert re.search(r"no face found in \d+ of 28 pictures", said)
+    assert re.search(r"report on: \d+ \(happy \d+, sad \d+\)", said)
+    assert "epoch 1" in said and "majority guess" in said and "before fitting" in said
+    assert "it is not known who" not in said
+    kept = read_manifest(tmp_path / "model" / "manifest.parquet")
+    assert set(kept.column("split")) == {"train", "choose", "report"}
+    assert "face_found" in kept.table.column_names
+    again = CliRunner().invoke(cli.app, asked, catch_exceptions=False)
+    assert again.exit_code == 0 and "epoch 1" not in again.output
+
+
+def test_a_split_that_leaks_is_refused(tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        write_faces(tmp_path / "faces" / part, {"happy": 4, "sad": 4})
+    with pytest.raises(MoppetError, match=r"leaks: \d+ times, copies or one child stand on several sides"):
+        CliRunner().invoke(
+            cli.app,
+            ["train", str(tmp_path / "faces"), "-o", str(tmp_path / "model")],
+            catch_exceptions=False,
+        )
