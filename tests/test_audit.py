@@ -14,7 +14,7 @@ import pytest
 
 from moppet.app import cli
 from moppet.data.audit import Audit, audit_manifest, find_leaks, vote_entropy
-from moppet.data.copies import find_copies
+from moppet.data.copies import find_copies, leave_out_copies
 from moppet.data.manifest import Manifest, build_manifest, read_manifest
 from moppet.values import MoppetError
 from rendered import write_video
@@ -59,6 +59,12 @@ def leaks(m: Manifest, *split: str | None) -> set[tuple[str, tuple[int, ...]]]:
 
 
 # ------------------------------------------------------------------------------- what is a copy
+
+
+def test_rows_whose_copy_reports_or_chooses_are_not_learned_from(eight):
+    split = ["train", "choose", "report", "train", "train", "choose", "train", None]
+    kept = leave_out_copies(eight.replace(split=split)).column("split").tolist()
+    assert kept == [None, None, "report", None, None, "choose", "train", None]
 
 
 def test_copies_are_exact_near_or_mirrored_and_have_one_number(eight):

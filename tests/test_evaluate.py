@@ -321,6 +321,11 @@ def test_copies_in_another_split_are_said(folder, manifest):
     assert any(note.startswith("5 of the rows show a subject or a copy") for note in found["notes"])
 
 
+def test_few_faces_are_said_to_be_few(folder, manifest):
+    found = evaluate(folder / "model", manifest.select(np.arange(7)), draws=2).as_json()
+    assert found["notes"][0].startswith("Only 7 faces report")
+
+
 def test_a_split_that_is_not_there_is_refused_with_the_nearest(folder, manifest):
     manifest = manifest.replace(split=["train"] * 70 + ["report"] * 70)
     with pytest.raises(UsageError, match=r"no split 'reports'; did you mean 'report'.*70 rows"):

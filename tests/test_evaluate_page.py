@@ -130,10 +130,9 @@ def test_the_matrices_show_the_counts_of_the_json(page, found):
         counts = level["parts"]["all"]["confusion"]
         k = len(level["names"])
         cells = [int(x) for x in re.findall(r"<td class=\"n[^>]*>(\d+)", table)]
-        rows = np.array(cells).reshape(k + 1, k + 1) if len(cells) == (k + 1) ** 2 else None
-        if rows is not None:
-            assert rows[:k, :k].tolist() == counts
-            assert rows[k, k] == np.sum(counts)
+        rows = np.array(cells).reshape(k + 1, k + 1)
+        assert rows[:k, :k].tolist() == counts
+        assert rows[k].tolist() == [*np.sum(counts, axis=0), np.sum(counts)]
         shares = [int(x) for x in re.findall(r'class="n hit d\d+">\d+<small>(\d+)', table)]
         expected = [round(100 * counts[i][i] / sum(counts[i])) for i in range(k) if counts[i][i]]
         assert shares == pytest.approx(expected, abs=1)
@@ -214,6 +213,14 @@ def test_what_is_not_there_is_said_and_no_number_is_made_up(tmp_path, found):
     assert "holds no training.csv" in text and "There is no map" in text
     assert "None" not in text and "nan" not in text.lower().replace("finance", "")
     assert page.count('<table class="confusion">') == 1
+
+
+def test_an_interval_without_width_is_called_no_spread(tmp_path, found):
+    few = json.loads(json.dumps(found))
+    few["classes"]["parts"]["all"]["overall"]["accuracy"] |= {"value": 1, "low": 1, "high": 1}
+    page = write_page(few, tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "<strong>1.000</strong><span>no spread</span>" in page
+    assert "1.000 to 1.000" not in re.search(r'<dl class="cards">.*?</dl>', page, flags=re.S)[0]
 
 
 def test_json_is_the_file_and_nothing_else(folder, capsys):

@@ -1,35 +1,19 @@
-"""Saliency points where the network looks, its shares add up, the command says what it writes."""
+"""Both methods of saliency point where the network looks, and compute what they say."""
 
 from __future__ import annotations
 
-import json
-import shutil
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 import model_folder
-import rendered
-from moppet.app import cli
-from moppet.infer.align import CROP_PX, TEMPLATE_PX
+from moppet.infer.align import CROP_PX
 from moppet.infer.catalogue import load_model
 from moppet.study.occlusion import occlusion_maps
-from moppet.study.saliency import (
-    REGIONS,
-    as_shares,
-    measure_parts,
-    region_areas,
-    region_boxes,
-    region_masks,
-    region_shares,
-)
+from moppet.study.saliency import region_shares
 from moppet.train import explain
 from moppet.train.explain import (
     LEAST_SIDE,
@@ -57,7 +41,7 @@ class Looker(Network):
 
     name = "looker"
 
-    def __init__(self, zone: tuple[int, int, int, int] = (20, 24, 10, 18), size: int = CROP_PX):
+    def __init__(self, zone: tuple[int, int, int, int] = (20, 24, 10, 17), size: int = CROP_PX):
         super().__init__(2, 1, size)
         top, bottom, left, right = zone
         cells = size // CELL_PX
@@ -173,8 +157,8 @@ def test_grad_cam_is_the_hand_computed_one_on_a_linear_head(mirrored: bool) -> N
     expected = by_hand(inputs)
     if mirrored:
         expected = (expected + by_hand(inputs.flip(3))[:, :, ::-1]) / 2
-    assert made.max() > 0.0001
-    np.testing.assert_allclose(made, np.maximum(expected, 0), rtol=1e-3, atol=1e-8)
+    assert made.max() > 1e-5
+    np.testing.assert_allclose(made, np.maximum(expected, 0), rtol=1e-3, atol=1e-9)
 
 
 def test_a_models_mirroring_is_seen_in_its_answers_and_the_maps_follow(
@@ -237,10 +221,10 @@ class Strided(Network):
 def test_what_a_cell_looks_at_is_measured_not_assumed() -> None:
     network = Strided()
     rows, columns = find_reach(network, network.maps, torch.randn(8, 1, 64, 64))
-    # Stretching 32 cells over 64 pixels would put cell i at 2i + 0.5. Random signs of
-    # neighbouring cells make the measure a little uneven; the first cell has lost a pixel.
+    # Stretching 32 cells over 64 pixels would put cell i at 2i + 0.5. The first cell has lost a
+    # pixel to the border, and its neighbours are interpolated from it.
     for reach in (rows, columns):
-        assert reach.centre[1:] == pytest.approx(2 * np.arange(1, 32), abs=0.3)
+        assert reach.centre[3:] == pytest.approx(2 * np.arange(3, 32), abs=0.2)
         assert (reach.spread >= 1).all()
 
 
@@ -286,195 +270,3 @@ def test_occlusion_is_what_covering_one_patch_after_the_other_gives(tmp_path: Pa
             assert len(over) == (patch // stride) ** 2
             assert got[y, x] == pytest.approx(np.mean(over), abs=1e-6)
     assert np.abs(made).max() > 0.01
-
-
-# ----------------------------------------------------------------------------- regions and shares
-
-
-def test_every_pixel_is_in_one_region_and_each_landmark_in_its_own() -> None:
-    masks = region_masks()
-    assert tuple(masks) == REGIONS
-    assert (sum(mask.astype(int) for mask in masks.values()) == 1).all()
-    assert sum(region_areas().values()) == pytest.approx(1)
-    places = [masks[name] for name in ("eyes", "eyes", "nose", "mouth", "mouth")]
-    for (x, y), mask in zip(TEMPLATE_PX, places, strict=True):
-        assert mask[round(float(y)), round(float(x))]
-    assert masks["background"][0, 0] and masks["background"][-1, -1]
-
-
-def test_shares_are_the_regions_sums_of_what_speaks_for_the_class() -> None:
-    maps = np.full((3, CROP_PX, CROP_PX), -1.0, np.float32)
-    maps[0] = 1
-    left, top, right, bottom = (round(edge) for edge in region_boxes()["nose"])
-    maps[1, top + 2 : bottom - 2, left + 2 : right - 2] = 3
-    maps[1, 0, 0] = 3
-    shares = region_shares(maps)
-    assert {name: share[0] for name, share in shares.items()} == pytest.approx(region_areas())
-    inside = (bottom - top - 4) * (right - left - 4)
-    assert shares["nose"][1] == pytest.approx(inside / (inside + 1))
-    assert shares["background"][1] == pytest.approx(1 / (inside + 1))
-    assert all(np.isnan(share[2]) for share in shares.values())
-    assert as_shares(maps)[:2].sum(axis=(1, 2)) == pytest.approx(1)
-
-
-def spots(*names: str) -> np.ndarray:
-    """A map for each region named, all of it in that region."""
-    return np.stack([region_masks()[name] for name in names]).astype(np.float32)
-
-
-def test_parts_are_means_over_faces_in_the_models_order_of_classes() -> None:
-    maps = spots("mouth", "mouth", "eyes", "eyes", "background")
-    maps[2] *= 50  # a face whose values are larger counts no more than another
-    parts = measure_parts(
-        maps,
-        ["sad", "sad", "happy", "happy", "sad"],
-        ("happy", "sad", "calm"),
-        ["infant", "child", "infant", None, "child"],
-        np.arange(5),
-    )
-    assert [(p.class_name, p.age_band, p.n) for p in parts] == [
-        *((None, None, 5), (None, "infant", 2), (None, "child", 2), (None, "infant or child", 4)),
-        *(("happy", None, 2), ("happy", "infant", 1), ("happy", "infant or child", 1)),
-        *(("sad", None, 3), ("sad", "infant", 1), ("sad", "child", 2)),
-        ("sad", "infant or child", 3),
-    ]
-    whole = parts[0]
-    assert [share.value for share in whole.shares.values()] == pytest.approx([0.4, 0, 0.4, 0, 0.2])
-    assert whole.shares["mouth"].low < 0.4 < whole.shares["mouth"].high
-    assert whole.mean.mean() == pytest.approx(1)
-    areas = region_areas()
-    assert whole.mean[region_masks()["eyes"]] == pytest.approx(0.4 / areas["eyes"])
-
-
-def test_faces_of_one_subject_are_one_draw_and_give_no_interval() -> None:
-    maps = spots("mouth", "eyes", "mouth", "eyes")
-    classes, names, bands = ["a"] * 4, ("a", "b"), [None] * 4
-    (whole,) = measure_parts(maps, classes, names, bands, np.array([0, 0, 1, 1]))
-    assert (whole.shares["mouth"].low, whole.shares["mouth"].high) == (0.5, 0.5)
-    (alone,) = measure_parts(maps, classes, names, bands, np.zeros(4, np.int64))
-    assert alone.shares["mouth"].value == 0.5
-    assert alone.as_json()["shares"]["mouth"] == {"value": 0.5, "low": None, "high": None, "n": 4}
-
-
-def test_faces_in_which_nothing_speaks_for_the_class_are_counted_and_left_out() -> None:
-    maps = spots("mouth", "eyes", "eyes")
-    maps[1] = -1
-    names = ("a", "b")
-    (part,) = measure_parts(maps, ["a"] * 3, names, [None] * 3, np.arange(3))
-    assert (part.n, part.undefined, part.shares["mouth"].n) == (3, 1, 2)
-    assert part.shares["mouth"].value == 0.5
-    (nobody,) = measure_parts(maps[:0], [], names, [], np.arange(0))
-    assert nobody.as_json()["shares"]["eyes"]["value"] is None
-
-
-# ---------------------------------------------------------------------------------- the command
-
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def moppet(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Run:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-    def run(*arguments: Any) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["moppet", *map(str, arguments)])
-        capsys.readouterr()
-        code: Any = 0
-        try:
-            cli.main()
-        except SystemExit as ended:
-            code = ended.code or 0
-        return (code, *capsys.readouterr())
-
-    return run
-
-
-@pytest.fixture(scope="module")
-def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two rendered faces in folders of their class, and a picture of nobody."""
-    folder = tmp_path_factory.mktemp("faces")
-    for name, source in (("happy", "age05_asian_happiness"), ("neutral", "age01_light_neutral")):
-        (folder / name).mkdir()
-        shutil.copyfile(rendered.FOLDER / f"{source}.jpg", folder / name / f"{source}.jpg")
-    cv2.imwrite(str(folder / "neutral" / "wall.png"), np.full((200, 260, 3), 140, np.uint8))
-    return folder
-
-
-def test_the_command_writes_overlays_means_numbers_and_a_page(
-    moppet: Run, faces: Path, tmp_path: Path
-) -> None:
-    model = model_folder.write_model(tmp_path / "tiny", name="<tiny>")
-    out = tmp_path / "out"
-    code, said, _ = moppet("explain", model, faces, "-o", out, "--method", "occlusion")
-    assert code == 0
-    assert "3 of 3 pictures explained by occlusion, a face found in 2" in said
-    assert f"{out / 'pictures'}: 3 overlays, which show the faces" in said
-    found = json.loads((out / "explanation.json").read_text(encoding="utf-8"))
-    assert [one["face_found"] for one in found["pictures"]] == [True, True, False]
-    assert [one["label"] for one in found["pictures"]] == ["happiness", "neutral", "neutral"]
-    for one in found["pictures"]:
-        assert one["explained"] == one["predicted"]
-        picture = cv2.imread(str(out / one["file"]))
-        assert picture.shape[0] == 3 * CROP_PX and picture.shape[1] > 2 * picture.shape[0]
-        if one["face_found"]:
-            assert sum(one["shares"].values()) == pytest.approx(1, abs=1e-3)
-    assert found["pictures"][2]["shares"] is None
-    assert found["parts"][0]["n"] == 2
-    assert all((out / part["map"]).is_file() for part in found["parts"])
-    page = (out / "explanation.html").read_text(encoding="utf-8")
-    assert "&lt;tiny&gt;" in page and "<tiny>" not in page
-    assert "<script" not in page and "http://" not in page and "https://" not in page
-
-
-def test_mean_only_writes_no_face(moppet: Run, faces: Path, tmp_path: Path) -> None:
-    model, out = model_folder.write_model(tmp_path / "tiny"), tmp_path / "out"
-    options = ("--method", "occlusion", "--mean-only", "--of", "happiness")
-    code, said, _ = moppet("explain", model, faces, "-o", out, *options)
-    assert code == 0 and "overlays" not in said
-    assert sorted(p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file()) == [
-        "explanation.html",
-        "explanation.json",
-        "mean/all.png",
-    ]
-    found = json.loads((out / "explanation.json").read_text(encoding="utf-8"))
-    assert found["pictures"] is None and "age05" not in json.dumps(found)
-    # The mean of one face is not that face: nothing of the picture shines through.
-    mean = cv2.imread(str(out / "mean/all.png"))
-    assert mean.shape == (3 * CROP_PX, 3 * CROP_PX, 3)
-
-
-def test_grad_cam_refuses_a_folder_without_a_network_of_ours(
-    moppet: Run, faces: Path, tmp_path: Path
-) -> None:
-    model, out = model_folder.write_model(tmp_path / "tiny"), tmp_path / "out"
-    code, _, err = moppet("explain", model, faces, "-o", out)
-    assert code == 1 and "is no MobileNetV2 of moppet's" in err
-    assert not out.exists()
-
-
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        (("--method", "gradcam"), "--method is one of grad-cam, occlusion, got 'gradcam'"),
-        (("--of", "joy"), "--of is predicted, label or a class of the model (neutral, happiness"),
-        (("--split", "report"), "the data has no split 'report'; there is no split at all"),
-    ],
-)
-def test_wrong_options_are_refused_in_one_sentence(
-    moppet: Run, faces: Path, tmp_path: Path, options: tuple[str, ...], said: str
-) -> None:
-    model, out = model_folder.write_model(tmp_path / "tiny"), tmp_path / "out"
-    code, _, err = moppet("explain", model, faces, "-o", out, "--method", "occlusion", *options)
-    assert code == 2 and said in err
-    assert len(err.splitlines()) == 1
-    assert not out.exists()
-
-
-def test_a_folder_that_holds_files_is_not_written_into(
-    moppet: Run, faces: Path, tmp_path: Path
-) -> None:
-    model = model_folder.write_model(tmp_path / "tiny")
-    code, _, err = moppet("explain", model, faces, "-o", model, "--method", "occlusion")
-    assert code == 2 and "holds files already" in err

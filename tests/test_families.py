@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import cv2
 import kornia.color
@@ -14,7 +13,6 @@ import torch
 
 import rendered
 from moppet.train.families import FAMILIES, Families, augment, homographies, jitter
-from moppet.train.sheet import augmentation_sheet, changes
 from moppet.values import UsageError
 
 SIDE = 64
@@ -37,7 +35,6 @@ STILL = Families(
     noise_p=0,
     erase_p=0,
 )
-LABELLED = [pair for name in FAMILIES for pair in changes(Families(), name)]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -112,21 +109,6 @@ def test_with_every_strength_at_nothing_a_picture_stays(faces: torch.Tensor) -> 
 
 def test_an_empty_batch_stays_empty() -> None:
     assert augment(torch.zeros(0, 3, 8, 8), Families(), 0).shape == (0, 3, 8, 8)
-
-
-@pytest.mark.parametrize(("label", "families"), LABELLED, ids=[label for label, _ in LABELLED])
-def test_each_change_alone_changes_pictures(
-    faces: torch.Tensor, label: str, families: Families
-) -> None:
-    many = faces.repeat(4, 1, 1, 1)
-    off = (augment(many, families, 1) - many).abs().mean(dim=(1, 2, 3))
-    assert (off > 1e-4).float().mean() > 0.9
-
-
-def test_every_strength_has_its_place_on_the_sheet() -> None:
-    shown = [families for _, families in LABELLED]
-    by_family = {name: [f for f in shown if f.names == (name,)] for name in FAMILIES}
-    assert [len(found) for found in by_family.values()] == [7, 7, 2]
 
 
 def test_a_smaller_size_gives_a_smaller_pictures_detail(faces: torch.Tensor) -> None:
@@ -308,7 +290,7 @@ def test_erasing_takes_one_rectangle_of_a_fifth_of_the_pictures() -> None:
         assert int(hole.sum()) == int(rows * columns)
 
 
-# -------------------------------------------------------------------------- settings and sheet
+# -------------------------------------------------------------------------- settings --------
 
 
 @pytest.mark.parametrize(
@@ -327,37 +309,3 @@ def test_settings_outside_their_range_are_refused(settings: dict[str, object], s
     with pytest.raises(UsageError) as caught:
         Families(**settings)
     assert said in str(caught.value)
-
-
-def test_the_sheet_is_a_labelled_picture_of_what_is_given(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pictures: dict[str, rendered.Still]
-) -> None:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-    said, shown = [], []
-    text, show = Figure.text, Axes.imshow
-    monkeypatch.setattr(
-        Figure, "text", lambda self, *a, **k: (said.append(a[2]), text(self, *a, **k))
-    )
-    monkeypatch.setattr(
-        Axes, "imshow", lambda self, x, **k: (shown.append(np.asarray(x)), show(self, x, **k))
-    )
-    path = tmp_path / "new" / "sheet.png"
-    images = [pictures["age01_light_neutral.jpg"].image, pictures["three_people.jpg"].image[..., 0]]
-    augmentation_sheet(images, path, side=32)
-    assert cv2.imread(str(path)).shape[1] > 1000
-    assert said[0] == "the pictures" and said[-1] == "all three families"
-    for name in FAMILIES:
-        assert f"{name}: each alone" in said and f"{name}: as drawn" in said
-    assert len(shown) == 2 + (7 + 8) + (7 + 8) + (2 + 8) + 8
-    assert all(x.shape == (32, 32, 3) for x in shown)
-
-
-def test_a_sheet_without_pictures_or_a_place_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="at least one picture"):
-        augmentation_sheet([], tmp_path / "sheet.png")
-    (tmp_path / "file").write_text("")
-    with pytest.raises(UsageError, match="cannot be written"):
-        picture = np.zeros((8, 8, 3), np.uint8)
-        augmentation_sheet([picture], tmp_path / "file" / "sheet.png", side=16)

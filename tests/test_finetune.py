@@ -190,7 +190,8 @@ def test_the_command_says_what_it_found_and_resumes(tmp_path: Path) -> None:
 def test_a_split_that_leaks_is_refused(tmp_path: Path) -> None:
     for part in ("train", "test"):
         write_faces(tmp_path / "faces" / part, {"happy": 4, "sad": 4})
-    with pytest.raises(MoppetError, match=r"leaks: \d+ times, copies or one child stand on several sides"):
+    said = r"leaks: \d+ times, copies or one child stand on several sides"
+    with pytest.raises(MoppetError, match=said):
         CliRunner().invoke(
             cli.app,
             ["train", str(tmp_path / "faces"), "-o", str(tmp_path / "model")],

@@ -111,10 +111,6 @@ def test_it_is_made_again_from_its_settings_and_its_file(network: Network, tmp_p
     for key, value in network.state_dict().items():
         kept = value.half().float() if value.ndim > 1 else value
         assert torch.equal(loaded.state_dict()[key], kept), key
-    with torch.no_grad():
-        expected = network(pictures(network))[0]
-        off = (loaded(pictures(network))[0] - expected).abs().max()
-    assert off < 0.05 * expected.std()
 
 
 def test_base_and_head_are_disjoint_and_together_everything(network: Network) -> None:

@@ -263,6 +263,47 @@ def explain(
     explain_model(Job(model, data, output, kind, method, of, split, limit, mean_only, seed))
 
 
+@app.command(epilog="Example: moppet ablate recipes/child-happy-sad.toml --minutes 60")
+def ablate(
+    study: Annotated[Path, typer.Argument(help="A study (TOML).")],
+    minutes: Annotated[
+        float | None, typer.Option(help="Begin no further cell after so long.", min=0)
+    ] = None,
+    only: Annotated[
+        str | None, typer.Option(help="Run only cells whose table, experiment or regime says this.")
+    ] = None,
+) -> None:
+    """Run a study of many trainings; finished ones are kept and never run again."""
+    try:
+        from moppet.study.ablate import run_study
+        from moppet.study.plan import read_plan
+    except ModuleNotFoundError as error:
+        raise MoppetError(
+            f"Training needs {error.name}. Install it with: pip install 'moppet[train]'"
+        ) from None
+    plan = read_plan(study)
+    run_study(plan, minutes=minutes, only=only, say=typer.echo)
+    typer.echo(f"written: {plan.output / plan.name}.md and .json")
+
+
+@app.command(epilog="Example: moppet card my_model --evaluation evaluation_my_model -o card")
+def card(
+    model: Annotated[str, typer.Argument(help="A bundled model, or a model folder.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the card.")] = Path(
+        "moppet_card"
+    ),
+    evaluation: Annotated[
+        Path | None,
+        typer.Option(help="The evaluation.json of `moppet evaluate`, or its folder."),
+    ] = None,
+) -> None:
+    """Write a model's card in Markdown and HTML, from what is saved about it."""
+    from moppet.app.model_card.run import write_model_card
+
+    for path in write_model_card(model, output, evaluation):
+        typer.echo(str(path))
+
+
 @app.command(epilog="Example: moppet models --json")
 def models(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,

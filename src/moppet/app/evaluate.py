@@ -190,7 +190,7 @@ def print_evaluation(found: dict[str, Any], written: Sequence[Path]) -> None:
         + f"{rows['faces_found']:,}"
     )
     for note in found["notes"]:
-        console.print(f"[yellow]note:[/] {escape(note)}")
+        console.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True)
     for level, kind in ((found["classes"], "class"), (found["groups"], "group")):
         if level is not None:
             console.print(_parts_table(level["parts"], kind))
@@ -233,7 +233,7 @@ def _table(title: str, heads: Sequence[str]) -> Table:
 
 def _cell(figure: dict[str, Any]) -> str:
     value = number(figure["value"])
-    if figure["low"] is None:
+    if figure["low"] is None or figure["low"] == figure["high"]:
         return value
     return f"{value} [dim]{number(figure['low'])}-{number(figure['high'])}[/]"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,7 +61,8 @@ def train_own(asked: OwnPictures, machine: Machine) -> None:
     from moppet.data.readers import announce_licence
     from moppet.train.finetune import finetune
 
-    console = Console(highlight=False)
+    # Of several processes of one run, the first speaks.
+    console = Console(highlight=False, quiet=os.environ.get("LOCAL_RANK", "0") != "0")
     groups = read_groups(asked.groups)
     manifest = read_own(asked.data, asked.kind, asked.subject)
     announce_licence(manifest)

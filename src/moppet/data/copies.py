@@ -65,6 +65,22 @@ def find_copies(manifest: Manifest, *, progress: Progress | None = None) -> Copi
     return Copies(looked, readable, near)
 
 
+def leave_out_copies(manifest: Manifest, *, progress: Progress | None = None) -> Manifest:
+    """Return the manifest with no copies across its parts train, choose and report.
+
+    A row loses its split where a copy of its picture, exact or near, stands in a part that must
+    not have been learned from: rows that report stay, rows that choose yield to them, and rows
+    to train on yield to both.
+    """
+    looked = find_copies(manifest, progress=progress).manifest
+    groups = looked.groups
+    split = looked.column("split").copy()
+    for part, yields in (("report", ("choose", "train")), ("choose", ("train",))):
+        there = np.isin(groups, groups[split == part])
+        split[there & np.isin(split.astype(str), yields)] = None
+    return looked.replace(split=split)
+
+
 def _look(manifest: Manifest, progress: Progress | None) -> tuple[list[str | None], Any]:
     contents: list[str | None] = [None] * len(manifest)
     thumbs = np.zeros((len(manifest), THUMB_PX, THUMB_PX), np.uint8)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import time
@@ -39,26 +40,29 @@ def run_study(
     plan: Plan,
     *,
     executor: Executor = run_here,
-    only: Callable[[Cell], bool] = lambda cell: True,
+    minutes: float | None = None,
+    only: str | None = None,
     say: Callable[[str], None] = print,
 ) -> list[Json]:
     """Run what is not done yet, and write the study's .cells.jsonl, .json and .md.
 
     executor: runs the cells; finished ones are kept, and skipped the next time.
-    only: restricts what is run now; everything that is finished is summed up.
+    minutes: no cell is begun after so long. only: run only cells one of whose names holds this.
+    Everything that is finished is summed up, whatever is run now.
     Returns the rows of the .json.
     """
     bench = make_bench(plan)
     store = plan.output / f"{plan.name}.cells.jsonl"
     done = finished_cells(plan, store)
-    missing = [cell for cell in plan.cells() if cell.key not in done and only(cell)]
+    missing = [cell for cell in plan.cells() if cell.key not in done and _asked(cell, only)]
     todo = list({(recipe_hash(cell), cell.draw): cell for cell in reversed(missing)}.values())
     todo.reverse()
     say(f"{len(done)} of {len(plan.cells())} cells are done; {len(todo)} to run")
     if todo:
         say(budget(bench, todo))
     label, groups = truth(bench, plan)
-    for number, line in enumerate(executor(bench.make, todo), 1):
+    begun = itertools.takewhile(_until(minutes), todo)
+    for number, line in enumerate(executor(bench.make, begun), 1):
         write_cell(store, line)
         name = f"{line['table']}, {line['experiment']}, {line['regime']}, draw {line['draw']}"
         accuracy = np.mean(np.argmax(line["probabilities"], axis=1) == label)
@@ -74,6 +78,15 @@ def run_study(
     return rows
 
 
+def _asked(cell: Cell, only: str | None) -> bool:
+    return only is None or any(only in str(part) for part in cell.key)
+
+
+def _until(minutes: float | None) -> Callable[[Cell], bool]:
+    end = math.inf if minutes is None else time.monotonic() + 60 * minutes
+    return lambda cell: time.monotonic() < end
+
+
 def make_bench(plan: Plan) -> Bench:
     """Read the study's pictures and find their faces; kept for the next time."""
     recipes = {(e.recipe.data, e.recipe.kind) for e in plan.experiments}
@@ -81,13 +94,12 @@ def make_bench(plan: Plan) -> Bench:
         raise MoppetError("the experiments of a study learn from one data set; give one `data`.")
     ((data, kind),) = recipes
     manifest = read_dataset((plan.base / data).resolve(), kind or None)
-    work = plan.output / f".{plan.name}"
-    work.mkdir(parents=True, exist_ok=True)
+    plan.work.mkdir(parents=True, exist_ok=True)
     bands = {band for e in plan.experiments for band in e.recipe.only_ages}
     if bands:
         manifest = manifest.select(np.isin(manifest.column("age_band").astype(str), list(bands)))
-    faces = find_manifest_faces(manifest, cache=work / "faces.npz")
-    return Bench(manifest, faces, plan.base, work)
+    faces = find_manifest_faces(manifest, cache=plan.work / "faces.npz")
+    return Bench(manifest, faces, plan.base, plan.work)
 
 
 def finished_cells(plan: Plan, store: Path) -> dict[tuple[str, str, str, int], Json]:

@@ -46,12 +46,14 @@ class Plan:
     """A whole study.
 
     name, title: of the files that it writes, and of its page.
-    output: the folder that they go to. base: the folder that the recipes' paths start from.
+    output: the folder that they go to. work: the folder of what is under way.
+    base: the folder that the recipes' paths start from.
     """
 
     name: str
     title: str
     output: Path
+    work: Path
     base: Path
     regimes: tuple[Regime, ...]
     experiments: tuple[Experiment, ...]
@@ -81,7 +83,7 @@ class Cell:
         return (self.experiment.table, self.experiment.name, self.regime.name, self.draw)
 
 
-_KEYS: Final = {"name", "title", "output", "common", "regimes", "tables"}
+_KEYS: Final = {"name", "title", "output", "work", "common", "regimes", "tables"}
 
 
 def read_plan(path: Path) -> Plan:
@@ -108,6 +110,7 @@ def read_plan(path: Path) -> Plan:
         str(table["name"]),
         str(table["title"]),
         (path.parent / table["output"]).resolve(),
+        (path.parent / table["work"]).resolve(),
         path.parent,
         regimes,
         tuple(experiments),

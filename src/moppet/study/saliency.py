@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -108,7 +108,7 @@ def measure_parts(
     maps: Floats,
     classes: Sequence[str],
     names: Sequence[str],
-    bands: Sequence[Any],
+    bands: Iterable[Any],
     groups: NDArray[np.int64],
     *,
     seed: int = 0,
@@ -122,7 +122,7 @@ def measure_parts(
         group gives no interval.
     """
     named = np.array(classes, object)
-    everyone = {None: np.ones(len(maps), bool)}
+    everyone: dict[str | None, NDArray[np.bool_]] = {None: np.ones(len(maps), bool)}
     by_class = everyone | {name: named == name for name in names}
     by_band = everyone | {band: rows for band, rows in age_parts(bands).items() if not rows.all()}
     if len(set(classes)) == 1:

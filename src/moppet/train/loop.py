@@ -245,13 +245,11 @@ class _Keeper(Callback):
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         epoch = pl_module.epoch + 1
-        found = self.judge.measure(pl_module.average) if trainer.is_global_zero else {}
+        stop = False
         if trainer.is_global_zero:
-            self._keep(trainer, pl_module, epoch, found)
-        patience = pl_module.recipe.early_stop
-        if patience:
-            best = min(read_log(self.folder), key=lambda row: row["choose_loss"])["epoch"]
-            trainer.should_stop = bool(epoch - best >= patience)
+            self._keep(trainer, pl_module, epoch, self.judge.measure(pl_module.average))
+            stop = _waited_enough(read_log(self.folder), pl_module.recipe)
+        trainer.should_stop = trainer.strategy.broadcast(stop)
 
     def _keep(self, trainer: Any, trainee: Trainee, epoch: int, found: dict[str, float]) -> None:
         row: dict[str, float] = {"epoch": epoch}
@@ -328,7 +326,7 @@ def train(
         network.load_state_dict(parts[0])
         trainee.average.load_state_dict(parts[1])
         trainee.moments, trainee.epochs_before = parts[2], done
-    if done >= recipe.epochs or _stopped_early(folder, recipe):
+    if done >= recipe.epochs or _waited_enough(read_log(folder), recipe):
         return
     views.epoch = done
     sampler = EpochSampler(views, _draw_chances(data, views, recipe))
@@ -354,14 +352,15 @@ def train(
         trainer.fit(trainee, loader)
     except SystemExit:  # what Lightning makes of Ctrl-C
         raise KeyboardInterrupt from None
+    if not trainer.is_global_zero:
+        raise SystemExit(0)  # one process writes the model; the others have done their part
 
 
-def _stopped_early(folder: Path, recipe: Recipe) -> bool:
-    log = read_log(folder)
+def _waited_enough(log: list[dict[str, float]], recipe: Recipe) -> bool:
     if not recipe.early_stop or not log:
         return False
     best = min(log, key=lambda row: row["choose_loss"])["epoch"]
-    return log[-1]["epoch"] - best >= recipe.early_stop
+    return bool(log[-1]["epoch"] - best >= recipe.early_stop)
 
 
 def _class_weights(data: TrainingData, recipe: Recipe) -> Tensor | None:

@@ -21,6 +21,8 @@ class Recipe:
     data: any data set that `moppet.data.readers` reads, relative to the recipe's folder.
     kind: its kind, "" to tell by its layout.
     classes: keep only pictures of these classes; empty for all.
+    leave_out_copies: search the pictures for copies, and learn from none of which a copy chooses
+        or reports.
     only_ages, without_ages: keep only these age bands; or leave these out of training and of
         the set-aside rows, with every copy of their pictures.
     labels: "soft", the votes as shares where raters voted, or "hard", the winner alone.
@@ -56,6 +58,7 @@ class Recipe:
     licence: str = "Apache-2.0"
     kind: str = ""
     classes: tuple[str, ...] = ()
+    leave_out_copies: bool = False
     only_ages: tuple[str, ...] = ()
     without_ages: tuple[str, ...] = ()
     start: str = ""

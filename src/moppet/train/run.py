@@ -13,6 +13,7 @@ import lightning
 import numpy as np
 import torch
 
+from moppet.data.copies import leave_out_copies
 from moppet.data.manifest import Manifest
 from moppet.data.readers import read_dataset
 from moppet.data.splits import holdout
@@ -73,6 +74,8 @@ def run_recipe(recipe_path: Path, folder: Path, machine: Machine | None = None) 
     manifest = read_dataset((base / recipe.data).resolve(), recipe.kind or None)
     folder.mkdir(parents=True, exist_ok=True)
     manifest = with_split(manifest, recipe.seed)
+    if recipe.leave_out_copies:
+        manifest = leave_out_copies(manifest)
     data = read_training_data(manifest, recipe, cache=folder / "faces.npz")
     start = base / recipe.start if recipe.start and (base / recipe.start).exists() else recipe.start
     return run_training(recipe, folder, data, start, machine)

@@ -95,14 +95,18 @@ def print_agreement(
 ) -> None:
     """Print kappas with their intervals, and what the raters differ on."""
     table = Table(title="agreement, with 95 % intervals", title_justify="left")
-    for name in ("raters", "pictures", "equal", "kappa"):
+    for name in ("raters", "pictures", "equal", "Cohen's kappa"):
         table.add_column(name)
     for pair, kappa in agreement.cohen.items():
         equal = _cell(agreement.equal[pair])
-        table.add_row(" – ".join(pair), str(kappa.n), equal, f"Cohen {_cell(kappa)}")
-    fleiss = agreement.fleiss
-    table.add_row(f"all {len(ratings.raters)}", str(fleiss.n), "", f"Fleiss {_cell(fleiss)}")
+        table.add_row(" – ".join(pair), str(kappa.n), equal, _cell(kappa))
     console.print(table)
+    fleiss = agreement.fleiss
+    console.print(
+        f"Fleiss' kappa of all {len(ratings.raters)}, over the {fleiss.n} pictures that all "
+        f"rated: {_cell(fleiss)}",
+        soft_wrap=True,
+    )
     known = {s for s in ratings.subjects if s is not None}
     drawn = f"{len(known)} subjects" if known else "pictures"
     console.print(f"the intervals come from 1,000 draws of {drawn}")
@@ -110,7 +114,8 @@ def print_agreement(
     open_ = [row for row in disputed if ratings.paths[row] not in decided]
     console.print(
         f"{len(disputed)} of {len(ratings.paths)} pictures are disputed, {len(open_)} of them "
-        f"undecided; {len(decided)} are decided by adjudication"
+        f"undecided; {len(decided)} are decided by adjudication",
+        soft_wrap=True,
     )
     for pair, n in list(agreement.confused.items())[:5]:
         console.print(f"  {' or '.join(pair)}: {n}")

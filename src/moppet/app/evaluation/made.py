@@ -91,9 +91,9 @@ _NOTES = (
     (
         "Small numbers",
         "are shown like large ones: look at n and at the interval before you compare. Where few "
-        "faces are all read alike (0 of 4, say) the draws know no other outcome, and the interval "
-        "has no width: it says less than it seems. The calibration error of few faces comes out "
-        "too high, and that of the draws higher still, so that it can lie below its interval.",
+        "faces are all read alike (0 of 4, say) the draws know no other outcome: “no spread” then "
+        "stands for the interval, and is no certainty. The calibration error of few faces comes "
+        "out too high, and that of the draws higher still, so that it can lie below its interval.",
     ),
     (
         "Every number",

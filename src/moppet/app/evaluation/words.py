@@ -62,9 +62,14 @@ def number(value: float | None, *, signed: bool = False) -> str:
 
 
 def interval(figure: Json, *, signed: bool = False) -> str:
-    """Return a figure's interval as "0.823 to 0.849", nothing if undefined."""
+    """Return a figure's interval as "0.823 to 0.849", nothing if undefined.
+
+    An interval without width says "no spread": all draws were alike, which is no certainty.
+    """
     if figure["low"] is None:
         return ""
+    if figure["low"] == figure["high"]:
+        return "no spread"
     return f"{number(figure['low'], signed=signed)} to {number(figure['high'], signed=signed)}"
 
 

@@ -42,8 +42,8 @@ def draw_mean(mean: NDArray[np.float64], most: float) -> Image:
     No face is in it, so that it can be shown where pictures of the children cannot.
     """
     side = ZOOM * CROP_PX
-    picture = _colours(np.clip(_enlarged(np.nan_to_num(mean), side) / max(most, 1e-12), 0, 1))
-    picture = np.ascontiguousarray(picture.round().astype(np.uint8))
+    colours = _colours(np.clip(_enlarged(np.nan_to_num(mean), side) / max(most, 1e-12), 0, 1))
+    picture: Image = np.ascontiguousarray(colours.round().astype(np.uint8))
     _mark(picture)
     return picture
 

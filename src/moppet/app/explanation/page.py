@@ -20,7 +20,7 @@ _CSS = """
 .maps img{display:block;border-radius:8px}
 .maps figcaption{font-size:.82rem;line-height:1.3;margin-top:.35rem;color:var(--soft)}
 .maps strong{display:block;color:var(--ink);font-weight:600}
-.scale{display:flex;align-items:center;gap:.6rem;font-size:.82rem;color:var(--soft)}
+.scale{display:flex;flex-wrap:wrap;align-items:center;gap:.6rem;font-size:.82rem;color:var(--soft)}
 .scale img{border-radius:4px}
 td small{display:block;color:var(--soft);font-size:.8em}
 .about+.scale,.about+.scroll{margin-top:1rem}.scale{margin-bottom:1.2rem}

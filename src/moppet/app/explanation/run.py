@@ -6,7 +6,7 @@ import json
 import math
 import re
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,23 +16,20 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
-from moppet.app.data.source import Source, watched
+from moppet.app.data.source import watched
 from moppet.app.explanation.drawing import as_png, brightest, draw_mean, draw_overlay
 from moppet.app.explanation.page import build_page
+from moppet.app.explanation.printed import print_explanation
+from moppet.app.explanation.rows import draw_rows, find_split, read_pictures
 from moppet.data.faces import Faces, find_manifest_faces
-from moppet.data.manifest import Manifest, build_manifest
+from moppet.data.manifest import Manifest
 from moppet.infer.align import CROP_PX, TEMPLATE_PX
 from moppet.infer.catalogue import find_model, load_model
 from moppet.infer.expressions import ExpressionModel
-from moppet.media.pictures import pictures_of
-from moppet.study.evaluation.rows import ALL, REPORT
 from moppet.study.occlusion import PATCH_PX, STRIDE_PX, occlusion_maps
 from moppet.study.saliency import Part, measure_parts, region_areas, region_shares
-from moppet.values import Floats, Image, MoppetError, UsageError
+from moppet.values import Floats, Image, ModelError, MoppetError, UsageError
 
 METHODS: Final = ("grad-cam", "occlusion")
 PREDICTED: Final = "predicted"
@@ -94,8 +91,15 @@ def explain_model(job: Job) -> Path:
         )
     grad_cam = _grad_cam() if job.method == "grad-cam" else None
     whole = read_pictures(job.data, job.kind)
-    split = _find_split(whole, job.split)
-    rows = _draw_rows(whole, job, split, model.names)
+    split = find_split(whole, job.split)
+    rows = draw_rows(
+        whole,
+        job.data,
+        split=split,
+        labelled=model.names if job.of == LABEL else None,
+        limit=job.limit,
+        rng=np.random.default_rng(job.seed),
+    )
     with _new_folder(job.output) as folder, watched() as show:
         explained = _explain(job, model, whole, rows, grad_cam, show)
         found = explained.faces.found
@@ -115,24 +119,8 @@ def explain_model(job: Job) -> Path:
         (folder / "explanation.json").write_text(text + "\n", encoding="utf-8")
         page = build_page(result, {one["map"]: folder / one["map"] for one in result["parts"]})
         (folder / "explanation.html").write_text(page, encoding="utf-8", newline="\n")
-    _print(result, job.output)
+    print_explanation(result, job.output)
     return job.output
-
-
-def read_pictures(path: Path, kind: str | None) -> Manifest:
-    """Return a data set's manifest, or that of a picture or a plain folder of pictures."""
-    plain = kind is None and path.is_dir() and not any(p.is_dir() for p in path.iterdir())
-    if plain or (path.is_file() and path.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp")):
-        try:
-            pictures = pictures_of(path) or []
-        except MoppetError:
-            pictures = []
-        if pictures:
-            root = path if path.is_dir() else path.parent
-            names = [picture.name for picture in pictures]
-            columns = {"path": names, "source": ["pictures"] * len(names)}
-            return build_manifest(columns, root=root, names=())
-    return Source(path, kind).read()
 
 
 def _grad_cam() -> Callable[..., Any]:
@@ -144,35 +132,6 @@ def _grad_cam() -> Callable[..., Any]:
             "--method occlusion, which needs no more than is here."
         ) from None
     return explain_crops
-
-
-def _draw_rows(manifest: Manifest, job: Job, split: str, names: Sequence[str]) -> NDArray[np.int64]:
-    """Return the rows to explain: at most --limit of those that can be, drawn evenly."""
-    inside = np.ones(len(manifest), bool) if split == ALL else manifest.column("split") == split
-    of = ""
-    if job.of == LABEL:
-        of = f" with a label that is a class of the model ({', '.join(names)})"
-        inside &= np.isin(manifest.column("label").astype(str), names)
-    rows = np.flatnonzero(inside)
-    if not len(rows):
-        where = job.data if split == ALL else f"split {split!r} of {job.data}"
-        raise MoppetError(f"there is no picture in {where}{of}.")
-    if job.limit and len(rows) > job.limit:
-        rows = np.sort(np.random.default_rng(job.seed).choice(rows, job.limit, replace=False))
-    return rows
-
-
-def _find_split(manifest: Manifest, wanted: str | None) -> str:
-    """Return the split to take: the one wanted, else "report" where there is one, else "all"."""
-    there = sorted({s for s in manifest.column("split") if s})
-    if wanted is None:
-        return REPORT if REPORT in there else ALL
-    if wanted not in (*there, ALL):
-        raise UsageError(
-            f"the data has no split {wanted!r}; there is {', '.join(there) or 'no split at all'}, "
-            f"and '{ALL}' takes every row."
-        )
-    return wanted
 
 
 def _explain(
@@ -196,7 +155,10 @@ def _explain(
         maps = occlusion_maps(model, crops, classes, progress=progress)
         how: Json = {"patch_px": PATCH_PX, "stride_px": STRIDE_PX}
     else:
-        made = grad_cam(find_model(job.model), model, crops, classes, progress)
+        try:
+            made = grad_cam(find_model(job.model), model, crops, classes, progress)
+        except ModelError as error:
+            raise ModelError(f"{error} --method occlusion explains any model.") from None
         maps = made.maps
         how = {"layer": made.layer, "grid": list(made.grid), "mirrored": made.mirrored}
     return _Explained(manifest, rows, faces, crops, classes, probabilities, maps, how)
@@ -312,49 +274,3 @@ def _new_folder(folder: Path) -> Iterator[Path]:
     finally:
         if fresh and folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
-
-
-def _print(result: Json, folder: Path) -> None:
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=max(console.width, 110))
-    data, parts, how = result["data"], result["parts"], result["method"]
-    explained = f"{data['explained']:,} of {data['pictures']:,} pictures explained"
-    grid = f" ({how['grid'][0]} x {how['grid'][1]} places)" if "grid" in how else ""
-    console.print(
-        escape(
-            f"{result['model']['name']} on {data['name']}: {explained} by {how['name']}{grid}, "
-            f"a face found in {data['faces_found']:,}"
-        ),
-        soft_wrap=True,
-    )
-    areas = result["template"]["areas"]
-    table = Table(box=None, padding=(0, 2, 0, 0), title="share of saliency", title_justify="left")
-    for title in ("", "n", *areas):
-        table.add_column(title, justify="right" if title else "left")
-    table.add_row("if spread evenly", "", *(f"{area:.2f}" for area in areas.values()))
-    for one in parts:
-        if one["class"] and one["age_band"]:
-            continue  # they are many, and on the page
-        name = one["class"] or one["age_band"] or "all"
-        cells = (_cell(share) for share in one["shares"].values())
-        table.add_row(escape(name), f"{one['n']:,}", *cells)
-    console.print(table)
-    console.print(escape(f"{folder / 'mean'}: {len(parts)} mean maps, no faces"), soft_wrap=True)
-    if result["pictures"] is not None:
-        console.print(
-            escape(
-                f"{folder / 'pictures'}: {len(result['pictures']):,} overlays, which show the faces"
-            ),
-            soft_wrap=True,
-        )
-    for name in ("explanation.json", "explanation.html"):
-        console.print(escape(str(folder / name)), soft_wrap=True)
-
-
-def _cell(share: Json) -> str:
-    if share["value"] is None:
-        return "–"
-    if share["low"] is None:
-        return f"{share['value']:.2f}"
-    return f"{share['value']:.2f} [dim]{share['low']:.2f}-{share['high']:.2f}[/]"

@@ -80,26 +80,6 @@ def compare_readings(
     names = shared_classes(first.names, second.names)
     left_out = tuple(name for name in first.names if name not in names)
     first, second = _on_shared(first, names), _on_shared(second, names)
-    of_first, of_second = (
-        drawn_figures(r.probabilities, r.label, names, votes=r.votes, abstained=r.abstained)
-        for r in (first, second)
-    )
-    masks = {"all": np.ones(len(first), bool)}
-    masks |= {name: part[first.rows] for name, part in parts.items() if part[first.rows].any()}
-    differences = {
-        name: {
-            figure: d._replace(n=int(mask.sum()))
-            for figure, d in paired_bootstrap_many(
-                within(of_first, mask),
-                within(of_second, mask),
-                first.groups,
-                np.random.default_rng(seed),
-                draws,
-            ).items()
-            if not figure.startswith("human")
-        }
-        for name, mask in masks.items()
-    }
     tested = names if len(names) > 2 else names[-1:]
     return Comparison(
         names,
@@ -108,7 +88,7 @@ def compare_readings(
         len(np.unique(first.groups)),
         measure_part(first, seed=seed, draws=draws),
         measure_part(second, seed=seed, draws=draws),
-        differences,
+        _differences(first, second, parts, seed, draws),
         mcnemar_test(first.right, second.right),
         {name: _delong(first, second, names.index(name)) for name in tested},
     )
@@ -127,6 +107,32 @@ def shared_classes(first: Sequence[str], second: Sequence[str]) -> tuple[str, ..
             f"{', '.join(second)}."
         )
     return names
+
+
+def _differences(
+    first: Readings, second: Readings, parts: Mapping[str, Mask], seed: int, draws: int
+) -> dict[str, dict[str, Difference]]:
+    """All faces, then each part; what only tells of the raters is left out."""
+    of_first, of_second = (
+        drawn_figures(r.probabilities, r.label, r.names, votes=r.votes, abstained=r.abstained)
+        for r in (first, second)
+    )
+    masks = {"all": np.ones(len(first), bool)}
+    masks |= {name: part[first.rows] for name, part in parts.items() if part[first.rows].any()}
+    return {
+        name: {
+            figure: d._replace(n=int(mask.sum()))
+            for figure, d in paired_bootstrap_many(
+                within(of_first, mask),
+                within(of_second, mask),
+                first.groups,
+                np.random.default_rng(seed),
+                draws,
+            ).items()
+            if not figure.startswith("human")
+        }
+        for name, mask in masks.items()
+    }
 
 
 def _on_shared(readings: Readings, names: tuple[str, ...]) -> Readings:

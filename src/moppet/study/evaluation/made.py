@@ -28,7 +28,10 @@ def class_notes(match: ClassMatch, model: ExpressionModel) -> list[str]:
 
 def group_notes(readings: Readings, grouped: Readings | None) -> list[str]:
     if grouped is None:
-        return ["The model's card puts the shared classes into no two groups to be compared."]
+        return [
+            "There are no figures by group: for the shared classes the model's card has fewer than "
+            "two groups, or one class in each."
+        ]
     without = len(readings) - len(grouped)
     if not without:
         return []

@@ -15,6 +15,8 @@ from moppet.values import MoppetError, UsageError
 
 ALL: Final = "all"
 REPORT: Final = "report"
+FEW: Final = 50
+"""With fewer faces a note says how little that is."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,12 @@ def choose_rows(manifest: Manifest, split: str | None, match: ClassMatch) -> Cho
             f"label and {sum(unknown.values()):,} another class."
         )
     groups = manifest.groups
-    notes = [*_drop_notes(counts), *_split_notes(split, there), *_leak_notes(groups, rows, column)]
+    notes = [
+        *_few_notes(len(rows)),
+        *_drop_notes(counts),
+        *_split_notes(split, there),
+        *_leak_notes(groups, rows, column),
+    ]
     return Chosen(manifest.select(rows), rows, groups[rows], split, counts, notes)
 
 
@@ -80,6 +87,13 @@ def _inside(column: NDArray[Any], split: str, there: dict[str, int]) -> NDArray[
             + f"There is {said or 'no split at all'}; 'all' takes every row."
         )
     return np.asarray(column == split, bool)
+
+
+def _few_notes(n: int) -> list[str]:
+    if n >= FEW:
+        return []
+    faces = "1 face reports" if n == 1 else f"{n} faces report"
+    return [f"Only {faces}: other faces of this kind can easily give quite other figures."]
 
 
 def _drop_notes(counts: dict[str, Any]) -> list[str]:

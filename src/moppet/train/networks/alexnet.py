@@ -96,7 +96,7 @@ def average_to(x: Tensor, side: int) -> Tensor:
     The same as PyTorch's adaptive average pooling, which ONNX has not for every size.
     """
     with warnings.catch_warnings():  # an exported network is for one size: so is its trace
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        warnings.filterwarnings("ignore", "Converting a tensor to a Python integer")
         height, width = int(x.shape[2]), int(x.shape[3])
     if (height, width) == (side, side):
         return x

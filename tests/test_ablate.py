@@ -1,0 +1,229 @@
+"""A study: many trainings on the same rows, each done once, summed up with intervals."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from ferplus_sample import training_data, write_ferplus
+from moppet.study import ablate
+from moppet.study.ablate import run_study, sum_up
+from moppet.study.cells import Bench, draw_part
+from moppet.study.plan import Plan, Regime, read_plan
+from moppet.train.recipe import Recipe
+from moppet.values import MoppetError, UsageError
+
+TEXT = """
+name = "tiny"
+title = "A tiny study"
+output = "out"
+work = "runs"
+
+[common]
+data = "ferplus.npz"
+classes = ["happiness", "surprise"]
+labels = "hard"
+network = "childcnn"
+colour = "rgb"
+size = 32
+epochs = 2
+batch = 4
+precision = "32-true"
+ema_decay = 0.0
+optimizer = "sgd"
+head_rate = 0.02
+base_rate = 0.02
+dropout = 0.0
+
+[regimes.scarce]
+draws = 2
+counts = { happiness = 5, surprise = 4 }
+choose = 0.3
+
+[tables.ablation]
+[[tables.ablation.experiments]]
+name = "plain"
+[[tables.ablation.experiments]]
+name = "with SE"
+attention = "se"
+
+[tables.comparison]
+[[tables.comparison.experiments]]
+name = "plain, again"
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_threads() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
+    write_ferplus(tmp_path / "ferplus.npz")
+    (tmp_path / "study.toml").write_text(TEXT, encoding="utf-8")
+    whole = training_data(tmp_path / "ferplus.npz", Recipe("all", ""))
+
+    def bench(plan: Plan) -> Bench:
+        return Bench(whole.manifest, whole.faces, plan.base, plan.work)
+
+    monkeypatch.setattr(ablate, "make_bench", bench)
+    return read_plan(tmp_path / "study.toml")
+
+
+def quietly(text: str) -> None:
+    del text
+
+
+def test_a_study_runs_each_recipe_once_and_counts_it_wherever_it_stands(plan: Plan) -> None:
+    said: list[str] = []
+    rows = run_study(plan, say=said.append)
+    lines = (plan.output / "tiny.cells.jsonl").read_text(encoding="utf-8").splitlines()
+    assert len(plan.cells()) == 6 and len(lines) == 4
+    assert "0 of 6 cells are done; 4 to run" in said[0] and "minutes" in said[1]
+    by_name = {(row["table"], row["experiment"]): row for row in rows}
+    plain, again = by_name["ablation", "plain"], by_name["comparison", "plain, again"]
+    assert {k: v for k, v in plain.items() if k not in ("table", "experiment")} == {
+        k: v for k, v in again.items() if k not in ("table", "experiment")
+    }
+    assert plain["p_value"] is None and 0 < by_name["ablation", "with SE"]["p_value"] <= 1
+    wanted = {"experiment", "network", "regime", "n_test", "accuracy", "ci_low", "ci_high"}
+    wanted |= {"precision", "recall", "f1", "p_value", "parameters", "seconds", "flops"}
+    assert all(wanted <= row.keys() for row in rows)
+    assert all(row["n_test"] == 6 and sum(row["n_train"].values()) < 9 for row in rows)
+    assert json.loads((plan.output / "tiny.json").read_text(encoding="utf-8")) == rows
+    page = (plan.output / "tiny.md").read_text(encoding="utf-8")
+    assert "# A tiny study" in page and "| with SE | childcnn | 2 |" in page
+
+
+def test_finished_cells_are_skipped_and_a_changed_recipe_is_run_anew(plan: Plan) -> None:
+    run_study(plan, say=quietly, only="with SE")
+    store = plan.output / "tiny.cells.jsonl"
+    kept = store.read_text(encoding="utf-8")
+    assert len(kept.splitlines()) == 2
+    with store.open("a", encoding="utf-8") as file:
+        file.write('{"recipe": "brok')  # a kill in the middle of a line
+    rows = run_study(plan, say=quietly)
+    assert store.read_text(encoding="utf-8").startswith(kept)
+    assert len({(row["table"], row["experiment"]) for row in rows}) == 3
+    said: list[str] = []
+    run_study(plan, say=said.append)
+    assert "6 of 6 cells are done; 0 to run" in said[0]
+    path = plan.base / "study.toml"
+    path.write_text(TEXT.replace('attention = "se"', 'attention = "cbam"'), encoding="utf-8")
+    run_study(read_plan(path), say=said.append, minutes=0)
+    assert "4 of 6 cells are done; 2 to run" in said[1]
+
+
+def test_no_cell_is_begun_after_its_time(plan: Plan) -> None:
+    with pytest.raises(MoppetError, match="nothing to sum up"):
+        run_study(plan, say=quietly, minutes=0)
+
+
+def test_every_experiment_of_a_draw_sees_the_same_rows(plan: Plan) -> None:
+    bench = ablate.make_bench(plan)
+    drawn: dict[int, set[bytes]] = {}
+    for cell in plan.cells():
+        data = bench.draw(cell)
+        drawn.setdefault(cell.draw, set()).add(data.part.tobytes())
+        counts = [int((data.label[data.part != "report"][:] == i).sum()) for i in (0, 1)]
+        learned = np.isin(data.part, ("train", "choose"))
+        assert [int((data.label[learned] == i).sum()) for i in (0, 1)] == [5, 4] != counts
+        assert {"train", "choose", "report"} <= set(data.part)
+    assert all(len(parts) == 1 for parts in drawn.values())
+    assert drawn[0] != drawn[1]
+
+
+def test_a_regime_that_asks_for_more_than_there_is_is_refused(plan: Plan) -> None:
+    bench = ablate.make_bench(plan)
+    data = bench.draw(plan.cells()[0])
+    whole = training_data(plan.base / "ferplus.npz", plan.cells()[0].experiment.recipe)
+    with pytest.raises(MoppetError, match="asks for 500 pictures of happiness, but there are"):
+        draw_part(whole, Regime("greedy", counts={"happiness": 500}), np.random.default_rng(0))
+    assert set(data.part) >= {"report"}
+
+
+def made_cell(experiment: str, draw: int, right: np.ndarray, label: np.ndarray) -> dict[str, Any]:
+    read = np.where(right, label, 1 - label)
+    counts = {"happiness": 3, "surprise": 3}
+    return {
+        "table": "ablation",
+        "experiment": experiment,
+        "regime": "scarce",
+        "draw": draw,
+        "network": "childcnn",
+        "names": ["happiness", "surprise"],
+        "rows": {"train": counts},
+        "parameters": 1,
+        "flops": 1,
+        "epochs": 2,
+        "seconds": 4.0,
+        "ms_per_face": 1.0,
+        "probabilities": np.eye(2)[read].tolist(),
+    }
+
+
+def test_figures_are_means_over_draws_and_p_tells_better_from_equal(plan: Plan) -> None:
+    rng = np.random.default_rng(1)
+    label = rng.integers(0, 2, 200)
+    groups = np.arange(200)
+    made = []
+    for draw in (0, 1):
+        worse = rng.random(200) < 0.7
+        better = worse | (rng.random(200) < 0.6)
+        made += [
+            made_cell("plain", draw, worse, label),
+            made_cell("with SE", draw, better, label),
+        ]
+    plain, se = sum_up(plan, made, label, groups)
+    assert plain["accuracy"] == pytest.approx(np.mean(plain["accuracy_by_draw"]), abs=1e-3)
+    assert plain["ci_low"] < plain["accuracy"] < plain["ci_high"] < se["ci_low"]
+    assert se["p_value"] < 0.01 and se["compared_with"] == "plain"
+    assert plain["seconds_per_epoch"] == 2.0
+    same = [{**cell, "experiment": "with SE"} for cell in made if cell["experiment"] == "plain"]
+    equal = sum_up(plan, [*same, *made[::2]], label, groups)[1]
+    assert equal["p_value"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("name =", "nome ="), "unknown key 'nome'"),
+        (("draws = 2", "draw = 2"), "regime 'scarce': unknown key 'draw'"),
+        (("draws = 2", "draws = 0"), "needs draws and counts of 1 or more"),
+        (('attention = "se"', 'atention = "se"'), "'atention'. Did you mean 'attention'?"),
+        (('name = "with SE"', 'name = "plain"'), "two experiments of one table have one name"),
+    ],
+)
+def test_a_wrong_plan_is_refused_in_one_sentence(
+    tmp_path: Path, change: tuple[str, str], said: str
+) -> None:
+    path = tmp_path / "study.toml"
+    path.write_text(TEXT.replace(*change, 1), encoding="utf-8")
+    with pytest.raises(UsageError, match=said):
+        read_plan(path)
+
+
+def test_the_published_experiments_are_eight_lines_of_one_network() -> None:
+    plan = read_plan(Path(__file__).parents[1] / "recipes" / "child-happy-sad.toml")
+    eight = [e.recipe for e in plan.experiments if e.table == "ablation"]
+    switches = [(r.attention, r.batch_norm, r.dropout > 0) for r in eight]
+    assert switches == [
+        ("none", False, False),
+        ("se", False, False),
+        ("cbam", False, False),
+        ("none", True, False),
+        ("none", False, True),
+        ("none", True, True),
+        ("se", True, True),
+        ("cbam", True, True),
+    ]
+    assert {(r.network, r.size, r.batch, r.epochs, r.head_rate) for r in eight} == {
+        ("childcnn", 224, 32, 40, 0.02)
+    }
+    assert len(plan.cells()) == 8 * (5 + 3) + 6 * 3

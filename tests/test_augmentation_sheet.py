@@ -1,0 +1,80 @@
+"""The picture of the augmentation families, and each of the changes it shows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+import rendered
+from moppet.train.families import FAMILIES, Families, augment
+from moppet.train.sheet import augmentation_sheet, changes
+from moppet.values import UsageError
+
+SIDE = 64
+LABELLED = [pair for name in FAMILIES for pair in changes(Families(), name)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_torch_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def faces() -> torch.Tensor:
+    """Six rendered faces, (6, 3, 64, 64)."""
+    stills = [s for s in rendered.read_stills().values() if len(s.faces) == 1]
+    small = [cv2.resize(s.image, (SIDE, SIDE), interpolation=cv2.INTER_AREA) for s in stills]
+    return torch.from_numpy(np.stack(small)).permute(0, 3, 1, 2).float() / 255
+
+
+@pytest.mark.parametrize(("label", "families"), LABELLED, ids=[label for label, _ in LABELLED])
+def test_each_change_alone_changes_pictures(
+    faces: torch.Tensor, label: str, families: Families
+) -> None:
+    many = faces.repeat(4, 1, 1, 1)
+    off = (augment(many, families, 1) - many).abs().mean(dim=(1, 2, 3))
+    assert (off > 1e-4).float().mean() > 0.9
+
+
+def test_every_strength_has_its_place_on_the_sheet() -> None:
+    shown = [families for _, families in LABELLED]
+    by_family = {name: [f for f in shown if f.names == (name,)] for name in FAMILIES}
+    assert [len(found) for found in by_family.values()] == [7, 7, 2]
+
+
+def test_the_sheet_is_a_labelled_picture_of_what_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pictures: dict[str, rendered.Still]
+) -> None:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    said, shown = [], []
+    text, show = Figure.text, Axes.imshow
+    monkeypatch.setattr(
+        Figure, "text", lambda self, *a, **k: (said.append(a[2]), text(self, *a, **k))
+    )
+    monkeypatch.setattr(
+        Axes, "imshow", lambda self, x, **k: (shown.append(np.asarray(x)), show(self, x, **k))
+    )
+    path = tmp_path / "new" / "sheet.png"
+    images = [pictures["age01_light_neutral.jpg"].image, pictures["three_people.jpg"].image[..., 0]]
+    augmentation_sheet(images, path, side=32)
+    assert cv2.imread(str(path)).shape[1] > 1000
+    assert said[0] == "the pictures" and said[-1] == "all three families"
+    for name in FAMILIES:
+        assert f"{name}: each alone" in said and f"{name}: as drawn" in said
+    assert len(shown) == 2 + (7 + 8) + (7 + 8) + (2 + 8) + 8
+    assert all(x.shape == (32, 32, 3) for x in shown)
+
+
+def test_a_sheet_without_pictures_or_a_place_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="at least one picture"):
+        augmentation_sheet([], tmp_path / "sheet.png")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="cannot be written"):
+        picture = np.zeros((8, 8, 3), np.uint8)
+        augmentation_sheet([picture], tmp_path / "file" / "sheet.png", side=16)

@@ -1,0 +1,164 @@
+"""`moppet explain` writes what it says, says what it writes, and refuses in one sentence."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+import model_folder
+import rendered
+from moppet.app import cli
+from moppet.infer.align import CROP_PX
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def moppet(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Run:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+    def run(*arguments: Any) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["moppet", *map(str, arguments)])
+        capsys.readouterr()
+        code: Any = 0
+        try:
+            cli.main()
+        except SystemExit as ended:
+            code = ended.code or 0
+        return (code, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two rendered faces in folders of their class, and a picture of nobody."""
+    folder = tmp_path_factory.mktemp("faces")
+    for name, source in (("happy", "age05_asian_happiness"), ("neutral", "age01_light_neutral")):
+        (folder / name).mkdir()
+        shutil.copyfile(rendered.FOLDER / f"{source}.jpg", folder / name / f"{source}.jpg")
+    cv2.imwrite(str(folder / "neutral" / "wall.png"), np.full((200, 260, 3), 140, np.uint8))
+    return folder
+
+
+def test_the_command_writes_overlays_means_numbers_and_a_page(
+    moppet: Run, faces: Path, tmp_path: Path
+) -> None:
+    model = model_folder.write_model(tmp_path / "tiny", name="<tiny>")
+    out = tmp_path / "out"
+    code, said, _ = moppet("explain", model, faces, "-o", out, "--method", "occlusion")
+    assert code == 0
+    assert "3 of 3 pictures explained by occlusion, a face found in 2" in said
+    assert f"{out / 'pictures'}: 3 overlays, which show the faces" in said
+    found = json.loads((out / "explanation.json").read_text(encoding="utf-8"))
+    assert [one["face_found"] for one in found["pictures"]] == [True, True, False]
+    assert [one["label"] for one in found["pictures"]] == ["happiness", "neutral", "neutral"]
+    for one in found["pictures"]:
+        assert one["explained"] == one["predicted"]
+        picture = cv2.imread(str(out / one["file"]))
+        assert picture.shape[0] == 3 * CROP_PX and picture.shape[1] > 2 * picture.shape[0]
+        if one["face_found"]:
+            assert sum(one["shares"].values()) == pytest.approx(1, abs=1e-3)
+    assert found["pictures"][2]["shares"] is None
+    assert found["parts"][0]["n"] == 2
+    assert all((out / part["map"]).is_file() for part in found["parts"])
+    page = (out / "explanation.html").read_text(encoding="utf-8")
+    assert "&lt;tiny&gt;" in page and "<tiny>" not in page
+    assert "<script" not in page and "http://" not in page and "https://" not in page
+
+
+def test_mean_only_writes_no_face(moppet: Run, faces: Path, tmp_path: Path) -> None:
+    model, out = model_folder.write_model(tmp_path / "tiny"), tmp_path / "out"
+    options = ("--method", "occlusion", "--mean-only", "--of", "happiness")
+    code, said, _ = moppet("explain", model, faces, "-o", out, *options)
+    assert code == 0 and "overlays" not in said
+    assert sorted(p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file()) == [
+        "explanation.html",
+        "explanation.json",
+        "mean/all.png",
+    ]
+    found = json.loads((out / "explanation.json").read_text(encoding="utf-8"))
+    assert found["pictures"] is None and "age05" not in json.dumps(found)
+    # The mean of one face is not that face: nothing of the picture shines through.
+    mean = cv2.imread(str(out / "mean/all.png"))
+    assert mean.shape == (3 * CROP_PX, 3 * CROP_PX, 3)
+
+
+def test_grad_cam_refuses_a_folder_without_a_network_of_ours(
+    moppet: Run, faces: Path, tmp_path: Path
+) -> None:
+    model, out = model_folder.write_model(tmp_path / "tiny"), tmp_path / "out"
+    code, _, err = moppet("explain", model, faces, "-o", out)
+    assert code == 1 and "weights.safetensors" in err and "--method occlusion" in err
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--method", "gradcam"), "--method is one of grad-cam, occlusion, got 'gradcam'"),
+        (("--of", "joy"), "--of is predicted, label or a class of the model (neutral, happiness"),
+        (("--split", "report"), "the data has no split 'report'; there is no split at all"),
+    ],
+)
+def test_wrong_options_are_refused_in_one_sentence(
+    moppet: Run, faces: Path, tmp_path: Path, options: tuple[str, ...], said: str
+) -> None:
+    model, out = model_folder.write_model(tmp_path / "tiny"), tmp_path / "out"
+    code, _, err = moppet("explain", model, faces, "-o", out, "--method", "occlusion", *options)
+    assert code == 2 and said in err
+    assert err.count("moppet: ") == 1 and err.endswith(".\n")
+    assert not out.exists()
+
+
+def test_a_folder_that_holds_files_is_not_written_into(
+    moppet: Run, faces: Path, tmp_path: Path
+) -> None:
+    model = model_folder.write_model(tmp_path / "tiny")
+    code, _, err = moppet("explain", model, faces, "-o", model, "--method", "occlusion")
+    assert code == 2 and "holds files already" in err
+
+
+def test_a_plain_folder_of_pictures_needs_no_labels(moppet: Run, tmp_path: Path) -> None:
+    model, out, plain = (
+        model_folder.write_model(tmp_path / "tiny"),
+        tmp_path / "out",
+        tmp_path / "p",
+    )
+    plain.mkdir()
+    shutil.copyfile(rendered.FOLDER / "age01_light_neutral.jpg", plain / "one.jpg")
+    options = ("-o", out, "--method", "occlusion", "--mean-only")
+    code, said, _ = moppet("explain", model, plain, *options)
+    assert code == 0 and "1 of 1 pictures explained" in said
+    found = json.loads((out / "explanation.json").read_text(encoding="utf-8"))
+    (part,) = found["parts"]
+    assert part["n"] == 1 and part["shares"]["mouth"]["low"] is None
+    code, _, err = moppet(
+        "explain", model, plain, "-o", tmp_path / "o", "--of", "label", *options[2:]
+    )
+    assert code == 1 and f"there is no picture in {plain} with a label that is a class" in err
+
+
+def test_a_limit_draws_the_same_rows_for_the_same_seed(
+    moppet: Run, faces: Path, tmp_path: Path
+) -> None:
+    model = model_folder.write_model(tmp_path / "tiny")
+
+    def rows(name: str, *options: Any) -> list[int]:
+        given = ("-o", tmp_path / name, "--method", "occlusion", "--limit", 1, *options)
+        assert moppet("explain", model, faces, *given)[0] == 0
+        text = (tmp_path / name / "explanation.json").read_text(encoding="utf-8")
+        return [one["row"] for one in json.loads(text)["pictures"]]
+
+    assert rows("a") == rows("b") and len(rows("c")) == 1
+    assert {*rows("d"), *rows("e", "--seed", 1), *rows("f", "--seed", 2)} > {rows("g")[0]}
