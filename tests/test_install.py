@@ -130,5 +130,5 @@ def test_training_in_the_base_says_what_to_install(base: Installed, tmp_path: Pa
         timeout=120,
     )
     assert done.returncode == 1
-    said = "moppet: Training needs torch. Install it with: pip install 'moppet[train]'\n"
+    said = "moppet: Training needs lightning. Install it with: pip install 'moppet[train]'\n"
     assert done.stderr == said

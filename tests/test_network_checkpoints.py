@@ -11,7 +11,13 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from moppet.train.networks import Network, build_network, load_checkpoint, save_network
+from moppet.train.networks import (
+    Network,
+    alexnet,
+    build_network,
+    load_checkpoint,
+    save_network,
+)
 from moppet.values import ModelError
 
 PUBLISHED = ["alexnet", "resnet18", "googlenet", "mobilenet_v2"]
@@ -29,7 +35,7 @@ def _one_torch_thread() -> None:
 def _narrow_alexnet() -> Iterator[None]:
     """Two wide layers of 256 units, of 4,096, to save time."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("moppet.train.networks.alexnet._WIDTH", 256)
+        patch.setattr(alexnet, "_WIDTH", 256)
         yield
 
 

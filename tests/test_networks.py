@@ -18,6 +18,7 @@ from torch.nn import functional
 from moppet.train.networks import (
     NETWORKS,
     Network,
+    alexnet,
     build_network,
     cost,
     load_network,
@@ -54,7 +55,7 @@ def _one_torch_thread() -> None:
 def narrow() -> Iterator[None]:
     """AlexNet's two wide layers with 256 units, of 4,096, to save time."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("moppet.train.networks.alexnet._WIDTH", 256)
+        patch.setattr(alexnet, "_WIDTH", 256)
         yield
 
 

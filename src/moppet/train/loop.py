@@ -246,16 +246,16 @@ class _Keeper(Callback):
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         epoch = pl_module.epoch + 1
         stop = False
+        row: dict[str, float] = {"epoch": epoch}
+        for name in ("train_loss", "train_accuracy"):  # of all processes, which all must ask
+            row[name] = float(trainer.callback_metrics[name])
         if trainer.is_global_zero:
-            self._keep(trainer, pl_module, epoch, self.judge.measure(pl_module.average))
+            row |= self.judge.measure(pl_module.average)
+            self._keep(trainer, pl_module, epoch, row)
             stop = _waited_enough(read_log(self.folder), pl_module.recipe)
         trainer.should_stop = trainer.strategy.broadcast(stop)
 
-    def _keep(self, trainer: Any, trainee: Trainee, epoch: int, found: dict[str, float]) -> None:
-        row: dict[str, float] = {"epoch": epoch}
-        for name in ("train_loss", "train_accuracy"):
-            row[name] = float(trainer.callback_metrics[name])
-        row |= found
+    def _keep(self, trainer: Any, trainee: Trainee, epoch: int, row: dict[str, float]) -> None:
         best = min((r["choose_loss"] for r in read_log(self.folder)), default=math.inf)
         append_log(self.folder, row)
         if not row["choose_loss"] >= best:

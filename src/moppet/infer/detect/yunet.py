@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 import cv2
 import numpy as np
 
 from moppet.values import Face, Floats, Image, ModelError, UsageError
+
+_LEAST_PX: Final = 64
 
 
 class YuNet:
@@ -46,7 +49,10 @@ class YuNet:
         shrink = min(1.0, 640 / max(height, width))
         size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
         small = cv2.resize(image, size, interpolation=cv2.INTER_AREA) if shrink < 1 else image
-        self._net.setInputSize(size)
+        # On sides below twice its widest stride OpenCV reads memory that nobody wrote: pad them.
+        more = [max(0, _LEAST_PX - side) for side in size]
+        small = cv2.copyMakeBorder(small, 0, more[1], 0, more[0], cv2.BORDER_REPLICATE)
+        self._net.setInputSize((small.shape[1], small.shape[0]))
         _, rows = self._net.detect(cv2.cvtColor(np.asarray(small), cv2.COLOR_RGB2BGR))
         if rows is None:
             return []
