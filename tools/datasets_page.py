@@ -19,8 +19,8 @@ could be meant, or a folder has another name, name the kind:
 ```python
 from moppet.data.readers import DATASETS, read_dataset
 
-manifest = read_dataset("my_faces/")                      # a folder per class
-manifest = read_dataset("UTKFace/", age_range="0-2")      # options are the set's own
+manifest = read_dataset("my_faces/")  # a folder per class
+manifest = read_dataset("UTKFace/", age_range="0-2")  # options are the set's own
 manifest = read_dataset("downloads/cif/", kind="city-infant")
 ```
 
