@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -197,3 +200,22 @@ def test_a_split_that_leaks_is_refused(tmp_path: Path) -> None:
             ["train", str(tmp_path / "faces"), "-o", str(tmp_path / "model")],
             catch_exceptions=False,
         )
+
+
+def test_two_processes_train_one_model(tmp_path: Path) -> None:
+    faces = write_faces(tmp_path / "faces", {"happy": 14, "sad": 14})
+    moppet = str(Path(sys.executable).with_name("moppet"))
+    asked = [moppet, "train", str(faces), "-o", str(tmp_path / "model")]
+    asked += ["--epochs", "1", "--accelerator", "cpu", "--devices", "2", "--strategy", "ddp"]
+    done = subprocess.run(
+        asked,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdin=subprocess.DEVNULL,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "GLOBAL_RANK: 1, MEMBER: 2/2" in done.stderr + done.stdout
+    assert done.stdout.count("epoch 1,") == done.stdout.count("majority guess") == 1
+    assert load_model(tmp_path / "model").names == ("happy", "sad")

@@ -33,6 +33,8 @@ ATTEMPTS: Final = (
     _Attempt(0.25, cv2.BORDER_REFLECT_101, THRESHOLDS),
     _Attempt(0.5, cv2.BORDER_CONSTANT, _LOOSE),
     _Attempt(0.25, cv2.BORDER_REFLECT_101, _LOOSE),
+    _Attempt(1.0, cv2.BORDER_CONSTANT, _LOOSE),
+    _Attempt(1.5, cv2.BORDER_CONSTANT, _LOOSE),
 )
 """Tried in turn. The loose thresholds are safe here only: a face is known to be there."""
 
