@@ -139,6 +139,14 @@ def test_every_experiment_of_a_draw_sees_the_same_rows(plan: Plan) -> None:
     assert drawn[0] != drawn[1]
 
 
+def test_half_precision_and_families_go_together(plan: Plan) -> None:
+    path = plan.base / "study.toml"
+    text = TEXT.replace('"32-true"', '"bf16-mixed"\nfamilies = ["appearance", "geometry"]')
+    path.write_text(text.replace("epochs = 2", "epochs = 1\naugment_px = 24"), encoding="utf-8")
+    rows = run_study(read_plan(path), say=quietly, only="with SE")
+    assert [row["experiment"] for row in rows] == ["with SE"]
+
+
 def test_a_regime_that_asks_for_more_than_there_is_is_refused(plan: Plan) -> None:
     bench = ablate.make_bench(plan)
     data = bench.draw(plan.cells()[0])

@@ -146,7 +146,8 @@ def _entropy(rng: torch.Generator | int | Sequence[int]) -> int | Sequence[int]:
 
 
 def _resized(x: Tensor, height: int, width: int) -> Tensor:
-    return torch.nn.functional.interpolate(x, (height, width), mode="bilinear", antialias=True)
+    shrinks = height < x.shape[2]
+    return torch.nn.functional.interpolate(x, (height, width), mode="bilinear", antialias=shrinks)
 
 
 def _between(low: float, high: float, shape: Sequence[int], rng: torch.Generator) -> Tensor:

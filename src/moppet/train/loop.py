@@ -91,7 +91,8 @@ class Trainee(lightning.LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_index: int) -> Tensor:
         pictures, soft, weights = batch
         if self.augment is not None:
-            pictures = self.augment(pictures, (self.recipe.seed, self.epoch, batch_index))
+            with torch.autocast(pictures.device.type, enabled=False):
+                pictures = self.augment(pictures, (self.recipe.seed, self.epoch, batch_index))
         logits, _ = self.network(normalise(pictures))
         loss = self.loss(logits.float(), soft, weights)
         if not torch.isfinite(loss):
