@@ -24,6 +24,7 @@ from moppet.data.readers import read_dataset
 from moppet.infer.catalogue import load_model
 from moppet.train.finetune import Comparison, check_classes, check_groups, finetune
 from moppet.train.loop import Machine
+from moppet.train.run import with_split
 from moppet.values import MoppetError, UsageError
 
 CPU = Machine(accelerator="cpu")
@@ -153,6 +154,17 @@ def test_too_few_classes_or_pictures_are_refused(
     manifest = read_dataset(write_faces(tmp_path / "faces", counts), as_given=True)
     with pytest.raises(MoppetError, match=said):
         check_classes(manifest)
+
+
+def test_rows_that_a_split_left_out_are_never_trained_on(tmp_path: Path) -> None:
+    faces = write_faces(tmp_path / "faces", {"happy": 8, "sad": 8})
+    manifest = read_dataset(faces, as_given=True)
+    given = ["test", None, "train", "train"] * 4
+    made = with_split(manifest.replace(split=given), seed=0).column("split").tolist()
+    assert [part is None for part in made] == [part is None for part in given]
+    assert [part == "report" for part in made] == [part == "test" for part in given]
+    assert {"train", "choose", "report"} <= set(made)
+    assert None not in with_split(manifest, seed=0).column("split").tolist()
 
 
 def test_groups_are_guessed_by_name_and_asked_for_by_class() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -157,14 +159,10 @@ def train(
     ] = None,
 ) -> None:
     """Train a model, by a recipe or on your own faces; run it again to go on when stopped."""
-    try:
+    with _training_extra():
         from moppet.app.train import OwnPictures, show_views, train_own
         from moppet.train.loop import Machine
         from moppet.train.run import run_recipe
-    except ModuleNotFoundError as error:
-        raise MoppetError(
-            f"Training needs {error.name}. Install it with: pip install 'moppet[train]'"
-        ) from None
     machine = Machine(accelerator, devices, nodes, strategy, tensorboard)
     own = OwnPictures(what, output, kind, model, epochs, quick, seed, groups, subject)
     if show_augmentation is not None:
@@ -274,13 +272,9 @@ def ablate(
     ] = None,
 ) -> None:
     """Run a study of many trainings; finished ones are kept and never run again."""
-    try:
+    with _training_extra():
         from moppet.study.ablate import run_study
         from moppet.study.plan import read_plan
-    except ModuleNotFoundError as error:
-        raise MoppetError(
-            f"Training needs {error.name}. Install it with: pip install 'moppet[train]'"
-        ) from None
     plan = read_plan(study)
     run_study(plan, minutes=minutes, only=only, say=typer.echo)
     typer.echo(f"written: {plan.output / plan.name}.md and .json")
@@ -325,6 +319,17 @@ def models(
         console.print(f"{name}: {', '.join(card['labels'])}", highlight=False)
         console.print(f"  {measured}; licence {card.get('licence', 'not stated')}", highlight=False)
         console.print(f"  {bundled_models()[name]}", highlight=False, soft_wrap=True)
+
+
+@contextlib.contextmanager
+def _training_extra() -> Iterator[None]:
+    """Turn the import of a library that only the extra brings into what to install."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise MoppetError(
+            f"Training needs {error.name}. Install it with: pip install 'moppet[train]'"
+        ) from None
 
 
 def _formats(text: str) -> tuple[str, ...]:

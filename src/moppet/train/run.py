@@ -103,10 +103,13 @@ def with_split(manifest: Manifest, seed: int) -> Manifest:
     """Return the manifest with rows to train on, to choose by and to report.
 
     Parts that the data set has are kept; what it lacks is drawn, by groups. "test" and "val"
-    are other words for report and choose.
+    are other words for report and choose. Where some rows have a part, those without take none:
+    a split that was made leaves rows out that would leak.
     """
     words = {"test": "report", "val": "choose", "valid": "choose", "validation": "choose"}
-    split = np.array([words.get(s, s) or "train" for s in manifest.column("split")], object)
+    given = manifest.column("split")
+    rest = "train" if all(part is None for part in given) else None
+    split = np.array([words.get(s, s) if s else rest for s in given], object)
     rng = np.random.default_rng(seed)
     for part, share in (("report", REPORT_SHARE), ("choose", CHOOSE_SHARE)):
         if not (split == part).any():
