@@ -111,6 +111,17 @@ def test_an_empty_batch_stays_empty() -> None:
     assert augment(torch.zeros(0, 3, 8, 8), Families(), 0).shape == (0, 3, 8, 8)
 
 
+def test_only_a_share_of_the_pictures_is_changed_and_these_as_if_alone() -> None:
+    torch.manual_seed(5)
+    pictures = torch.rand(400, 3, 16, 16)
+    half = augment(pictures, Families(share=0.5), 8)
+    changed = (half != pictures).flatten(1).any(dim=1)
+    assert 160 < int(changed.sum()) < 240
+    alone = augment(pictures[changed], Families(), 8)
+    assert torch.equal(half[changed], alone)
+    assert torch.equal(augment(pictures[:9], Families(share=0.0), 8), pictures[:9])
+
+
 def test_a_smaller_size_gives_a_smaller_pictures_detail(faces: torch.Tensor) -> None:
     x = torch.nn.functional.interpolate(faces, 128, mode="bilinear")
     made = augment(x, replace(STILL, size=32), 0)

@@ -27,8 +27,9 @@ from moppet.train.augment import Augmentation, crop_matrices, random_view, view
 from moppet.train.dataset import EpochSampler, RandomViews, network_input
 from moppet.train.figures import fit_temperature
 from moppet.train.loop import rate_factor
-from moppet.train.networks import MobileNetV2, load_folded_imagenet
-from moppet.train.recipe import Recipe, read_recipe, recipe_dict
+from moppet.train.networks import MobileNetV2, build_network, load_folded
+from moppet.train.recipe import Recipe, chosen_settings, read_recipe, recipe_dict
+from moppet.train.start import start_network
 from moppet.values import EXPRESSIONS, ModelError, UsageError
 
 REPO = Path(__file__).parents[1]
@@ -65,6 +66,13 @@ def test_the_shipped_recipe_is_valid_and_says_how_a_recipe_is_kept() -> None:
     kept = recipe_dict(recipe)
     augmentation = Augmentation(**kept.pop("augmentation"))
     assert Recipe(**kept, augmentation=augmentation) == recipe
+
+
+def test_a_recipe_is_told_from_others_by_what_differs_from_the_defaults() -> None:
+    recipe = Recipe("a", "b", size=64, augmentation=Augmentation(flip=0.25))
+    assert chosen_settings(recipe) == {
+        "name": "a", "data": "b", "size": 64, "augmentation": {"flip": 0.25},
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -204,7 +212,7 @@ def started(
     path = tmp_path_factory.mktemp("start") / "start.npz"
     np.savez(path, **folded)
     network = MobileNetV2(7, channels=3)
-    load_folded_imagenet(network, path, sample)
+    load_folded(network, path, sample)
     return network
 
 
@@ -261,14 +269,40 @@ def test_a_network_started_from_folded_weights_computes_what_the_folded_one_comp
     assert off.mean() / expected.std() < (0.02 if training else 1e-4)
 
 
+@pytest.mark.parametrize("training", [False, True], ids=["in use", "in training"])
+def test_the_first_mobilenet_starts_from_folded_weights_too(
+    tmp_path: Path, sample: torch.Tensor, training: bool
+) -> None:
+    torch.manual_seed(4)
+    network = build_network("mobilenet_v1", 7).eval()
+    convs = [m for m in network.features.modules() if isinstance(m, nn.Conv2d)]
+    arrays, x = {}, sample
+    for number, conv in enumerate(convs):
+        fan = conv.weight[0].numel()
+        weight, bias = (
+            torch.randn_like(conv.weight) * (2 / fan) ** 0.5,
+            torch.randn(len(conv.weight)),
+        )
+        arrays |= {f"{number:02d}_w": weight.numpy(), f"{number:02d}_b": bias.numpy()}
+        x = functional.conv2d(x, weight, bias, conv.stride, conv.padding, 1, conv.groups)
+        x = x.clamp(0, 6)
+    assert len(convs) == 27
+    np.savez(tmp_path / "start.npz", **arrays)
+    start_network(network, EXPRESSIONS, tmp_path / "start.npz", sample)
+    with torch.no_grad():
+        got = network.train(training).features(sample)
+    assert x.std() > 0.1
+    assert (got - x).abs().mean() / x.std() < (0.02 if training else 1e-4)
+
+
 def test_grey_start_answers_as_colour_does_to_a_grey_picture(
     tmp_path: Path, folded: dict[str, np.ndarray], sample: torch.Tensor
 ) -> None:
     np.savez(tmp_path / "start.npz", **folded)
     colour, grey = MobileNetV2(7, channels=3).eval(), MobileNetV2(7).eval()
     pictures = sample[:16, :1]
-    load_folded_imagenet(grey, tmp_path / "start.npz", pictures)
-    load_folded_imagenet(colour, tmp_path / "start.npz", pictures.expand(-1, 3, -1, -1))
+    load_folded(grey, tmp_path / "start.npz", pictures)
+    load_folded(colour, tmp_path / "start.npz", pictures.expand(-1, 3, -1, -1))
     picture = torch.randn(2, 1, 32, 32)
     with torch.no_grad():
         expected = colour.features(picture.expand(-1, 3, -1, -1))
@@ -291,17 +325,17 @@ def test_start_weights_that_do_not_fit_are_refused(
     arrays = {key: value for key, value in {**folded, **change}.items() if value is not None}
     np.savez(tmp_path / "start.npz", **arrays)
     with pytest.raises(ModelError, match=said) as caught:
-        load_folded_imagenet(MobileNetV2(7), tmp_path / "start.npz", GREY)
+        load_folded(MobileNetV2(7), tmp_path / "start.npz", GREY)
     assert "start.npz" in str(caught.value)
 
 
 def test_start_weights_that_are_missing_or_no_archive_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "start.npz"
     with pytest.raises(ModelError, match="no such file"):
-        load_folded_imagenet(MobileNetV2(7), path, GREY)
+        load_folded(MobileNetV2(7), path, GREY)
     path.write_bytes(b"no archive")
     with pytest.raises(ModelError, match=r"start\.npz"):
-        load_folded_imagenet(MobileNetV2(7), path, GREY)
+        load_folded(MobileNetV2(7), path, GREY)
 
 
 # ----------------------------------------------------------------------------- loss and rates

@@ -224,6 +224,26 @@ def test_weights_that_are_no_numbers_are_never_kept(
     assert (stopped / "last.safetensors").read_bytes() == before
 
 
+def test_a_clipped_gradient_moves_the_weights_by_its_norm_at_most(
+    ferplus: TrainingData, tmp_path: Path
+) -> None:
+    def moved(folder: str, clip: float) -> float:
+        recipe = replace(
+            RECIPE, epochs=1, batch=200, optimizer="sgd", momentum=0.0, schedule="constant",
+            weight_decay=0.0, head_rate=0.1, base_rate=0.1, ema_decay=0.0, gradient_clip=clip,
+        )  # fmt: skip
+        torch.manual_seed(recipe.seed)
+        network = make_network(recipe, 7)
+        before = [p.detach().clone() for p in network.parameters()]
+        loop.train(recipe, tmp_path / folder, ferplus, network, loop.Machine(accelerator="cpu"))
+        after = list(network.parameters())
+        squares = [float(((a - b) ** 2).sum()) for a, b in zip(after, before, strict=True)]
+        return float(np.sqrt(sum(squares)))
+
+    assert moved("free", 0.0) > 0.1 * 0.1
+    assert moved("clipped", 0.01) == pytest.approx(0.1 * 0.01, rel=0.01)
+
+
 def test_ctrl_c_reaches_the_command_line_as_such(
     stopped: Path, ferplus: TrainingData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -394,6 +414,25 @@ def test_every_figure_has_its_n_and_interval(finished: Path, ferplus: TrainingDa
         i % 2 == 0 for i in range(TRAIN_ROWS, TRAIN_ROWS + REPORT_ROWS)
     )
     assert 0.6 <= figures["human"]["all"]["value"] <= 0.9
+
+
+def test_the_groups_figures_are_those_of_the_summed_probabilities(
+    finished: Path, ferplus: TrainingData
+) -> None:
+    grouped = json.loads((finished / "model" / "figures.json").read_text())["grouped"]
+    assert grouped["names"] == ["positive", "neutral", "negative"]
+    crops, label = report_crops(ferplus, aligned=True)
+    of_class = [grouped["names"].index(GROUPS[name]) for name in EXPRESSIONS]
+    found = load_model(finished / "model").predict(crops).probabilities
+    summed = np.stack([found[:, np.equal(of_class, g)].sum(axis=1) for g in range(3)], axis=1)
+    guess, truth = summed.argmax(axis=1), np.array(of_class)[label]
+    assert grouped["all"]["accuracy"]["value"] == pytest.approx(np.mean(guess == truth))
+    confusion = np.zeros((3, 3), int)
+    np.add.at(confusion, (truth, guess), 1)
+    assert grouped["all"]["confusion"] == confusion.tolist()
+    page = (finished / "figures.md").read_text(encoding="utf-8")
+    assert "Grouped to positive, neutral, negative" in page
+    assert (finished / "figures" / "confusion_groups.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_page_and_the_confusion_matrix_are_written(finished: Path) -> None:

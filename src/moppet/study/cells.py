@@ -30,7 +30,7 @@ from moppet.train.dataset import (
 )
 from moppet.train.loop import Machine, kept_weights, predict_logits, train
 from moppet.train.networks import Network, cost
-from moppet.train.recipe import recipe_dict
+from moppet.train.recipe import chosen_settings
 from moppet.train.run import sample_input
 from moppet.train.start import make_network, start_network
 from moppet.values import MoppetError
@@ -159,7 +159,7 @@ def _ms_per_face(network: Network, pictures: NDArray[np.uint8]) -> float:
 
 def recipe_hash(cell: Cell) -> str:
     """Tells the cell's recipe and regime from any others, whatever they are called."""
-    recipe = recipe_dict(cell.experiment.recipe) | {"name": ""}
+    recipe = chosen_settings(cell.experiment.recipe) | {"name": ""}
     text = json.dumps([recipe, asdict(cell.regime) | {"draws": 0}], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

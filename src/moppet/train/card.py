@@ -120,6 +120,7 @@ def figures_page(
         "",
         "![Confusion matrix](figures/confusion.png)",
         "",
+        *_group_lines(figures),
         "## The file",
         "",
         *(f"- {key}: {value}" for key, value in export.items()),
@@ -188,6 +189,23 @@ def _overall_table(figures: dict[str, Any]) -> list[str]:
     return lines
 
 
+def _group_lines(figures: dict[str, Any]) -> list[str]:
+    if "grouped" not in figures:
+        return []
+    grouped = figures["grouped"]
+    names = grouped["names"]
+    head = ["rows", "n", "accuracy", "balanced", "macro-F1", *(f"recall, {name}" for name in names)]
+    lines = [f"Grouped to {', '.join(names)} (aligned; each the sum of its classes):", ""]
+    lines += _table_head(head)
+    for part, found in grouped.items():
+        if part == "names":
+            continue
+        cells = [_cell(found[key]) for key in ("accuracy", "balanced_accuracy", "macro_f1")]
+        cells += [_cell(found["recall"][name]) for name in names]
+        lines.append(_row([part, str(found["n"]), *cells]))
+    return [*lines, "", "![Confusion of groups](figures/confusion_groups.png)", ""]
+
+
 def _table_head(cells: list[str]) -> list[str]:
     return [_row(cells), "|" + "---|" * len(cells)]
 
@@ -196,24 +214,34 @@ def _row(cells: list[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def draw_confusion(figures: dict[str, Any], path: Path) -> None:
-    """Draw the aligned rows' confusion matrix: counts, shaded by share of the true class."""
+def draw_confusions(figures: dict[str, Any], folder: Path) -> None:
+    """Draw the aligned rows' confusion matrices, of the classes and of the groups if there are."""
+    names, found = figures["names"], figures["aligned"]["all"]
+    _draw_confusion(names, found["confusion"], folder / "confusion.png")
+    if "grouped" in figures:
+        grouped = figures["grouped"]
+        path = folder / "confusion_groups.png"
+        _draw_confusion(grouped["names"], grouped["all"]["confusion"], path)
+
+
+def _draw_confusion(names: list[str], confusion: list[list[int]], path: Path) -> None:
+    """Draw counts, shaded by share of the true class."""
     import matplotlib
     import numpy as np
 
     matplotlib.use("agg")
     from matplotlib import pyplot as plt
 
-    counts = np.array(figures["aligned"]["all"]["confusion"])
+    counts = np.array(confusion)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    figure, axes = plt.subplots(figsize=(7, 6), layout="constrained")
+    side = 3.5 + 0.5 * len(names)
+    figure, axes = plt.subplots(figsize=(side, side - 1), layout="constrained")
     shown = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    names = figures["names"]
     axes.set_xticks(range(len(names)), names, rotation=35, ha="right")
     axes.set_yticks(range(len(names)), names)
     axes.set_xlabel("read by the model")
     axes.set_ylabel("label")
-    axes.set_title(f"Report rows, aligned as in video (n = {counts.sum()})")
+    axes.set_title(f"Report rows, aligned as in video (n = {counts.sum()})", fontsize=10)
     for i, j in np.ndindex(*counts.shape):
         colour = "white" if shares[i, j] > 0.55 else "black"
         text = f"{counts[i, j]}\n{100 * shares[i, j]:.0f} %" if counts[i, j] else "0"

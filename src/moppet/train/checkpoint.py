@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from moppet.train.recipe import Recipe, recipe_dict
+from moppet.train.recipe import Recipe, chosen_settings
 from moppet.values import MoppetError, UsageError
 
 LOG_FIELDS: Final = (
@@ -130,7 +130,7 @@ def optimizer_state(fresh: dict[str, Any], tensors: dict[str, Tensor]) -> dict[s
 
 
 def _recipe_text(recipe: Recipe) -> str:
-    return json.dumps(recipe_dict(recipe))
+    return json.dumps(chosen_settings(recipe), sort_keys=True)
 
 
 def _opened(path: Path) -> Any:

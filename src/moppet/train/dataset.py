@@ -38,6 +38,8 @@ class TrainingData:
     label: (n,) int64 index into names, -1 for none.
     part: (n,) "train", "choose" (set aside from training for every choice), "report", or "" for
         rows that take no part.
+    lessons: (n, k) float32, what training rows learn in place of their own votes or label, and
+        the SHA-256 of the teachers it comes from; None for none (moppet.train.teach).
     """
 
     manifest: Manifest
@@ -46,12 +48,15 @@ class TrainingData:
     soft: Floats
     label: NDArray[np.int64]
     part: NDArray[np.str_]
+    lessons: Floats | None = None
+    teachers: tuple[str, ...] = ()
 
     @property
     def fingerprint(self) -> str:
         """Tells these pictures, labels and parts from any others."""
         columns = [self.manifest.column(name).tolist() for name in ("path", "array_row", "votes")]
         text = repr([self.names, columns, self.label.tolist(), self.part.tolist()])
+        text += repr(self.teachers) if self.teachers else ""
         return hashlib.sha256(text.encode()).hexdigest()
 
     def rows(self, part: str, *, labelled: bool = False) -> NDArray[np.intp]:
@@ -166,7 +171,7 @@ class RandomViews(Dataset[tuple[Tensor, Tensor, Tensor]]):
 
     def __init__(self, data: TrainingData, recipe: Recipe) -> None:
         self.rows = data.training_rows(recipe)
-        self.soft = data.targets(recipe)
+        self.soft = data.targets(recipe) if data.lessons is None else data.lessons
         self.weights = data.manifest.weights
         self.recipe = recipe
         self.epoch = 0

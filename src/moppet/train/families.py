@@ -32,6 +32,7 @@ class Families:
 
     names: those of FAMILIES that are on.
     size: side in pixels to augment at, the result enlarged to the pictures' own; 0 for their own.
+    share: of the pictures that are changed, drawn anew each time; the others stay as they are.
     Appearance: brightness, contrast, saturation: factors from 1 - x to 1 + x; hue: turns of up to
     x of the colour circle; blur_p: chance of a Gaussian blur of an odd kernel between
     blur_least and blur_most pixels; jpeg_p: chance of JPEG of jpeg_quality; shadow_p: chance that
@@ -51,6 +52,7 @@ class Families:
 
     names: tuple[str, ...] = FAMILIES
     size: int = 0
+    share: float = 1.0
     brightness: float = 0.2
     contrast: float = 0.2
     saturation: float = 0.2
@@ -103,7 +105,7 @@ class Families:
 _MOST: Final[dict[str, float]] = {
     **dict.fromkeys(("brightness", "contrast", "saturation", "translation", "erase_most"), 1),
     **dict.fromkeys(("blur_p", "jpeg_p", "shadow_p", "shadow_factor", "noise_p", "erase_p"), 1),
-    **dict.fromkeys(("horizontal_flip", "vertical_flip", "noise_amount"), 1),
+    **dict.fromkeys(("horizontal_flip", "vertical_flip", "noise_amount", "share"), 1),
     **{"hue": 0.5, "jpeg_quality": 100, "size": 4096, "blur_most": 99},
     **{"rotation_deg": 180, "yaw_deg": 60, "pitch_deg": 60},
 }
@@ -118,7 +120,16 @@ def augment(
     rng: a CPU generator, or a seed of one number or several; the same gives the same views. A
         family's draws do not depend on which others are on.
     """
-    seeds = np.random.SeedSequence(_entropy(rng)).generate_state(3, np.uint64)
+    seeds = np.random.SeedSequence(_entropy(rng)).generate_state(4, np.uint64).tolist()
+    if families.share < 1:
+        rows = _rows(len(pictures), families.share, torch.Generator().manual_seed(seeds[3]))
+        changed = pictures.clone()
+        changed[rows] = _changed(pictures[rows], families, seeds[:3])
+        return changed
+    return _changed(pictures, families, seeds[:3])
+
+
+def _changed(pictures: Tensor, families: Families, seeds: Sequence[int]) -> Tensor:
     height, width = pictures.shape[2:]
     x = pictures if pictures.is_floating_point() else pictures.float() / 255
     x = x.expand(-1, 3, -1, -1)
@@ -127,7 +138,7 @@ def augment(
         shrink = families.size / max(height, width)
         x = _resized(x, max(1, round(height * shrink)), max(1, round(width * shrink)))
     steps = {"geometry": _geometry, "appearance": _appearance, "occlusion": _occlusion}
-    for seed, (name, step) in zip(seeds.tolist(), steps.items(), strict=True):
+    for seed, (name, step) in zip(seeds, steps.items(), strict=True):
         if name in families.names and len(x):
             x = step(x, families, torch.Generator().manual_seed(seed))
     if shrinks:

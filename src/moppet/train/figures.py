@@ -85,6 +85,9 @@ def measure(model: ExpressionModel, data: TrainingData) -> Json:
                 "accuracy": as_json(_share_right(label, guess, groups))
             }
             figures["gap"] = _gap(data, rows, probabilities)
+    grouped = _grouped(data, rows, parts, model)
+    if grouped is not None:
+        figures["grouped"] = grouped
     figures["human"] = {name: as_json(one_rater(data, rows[part])) for name, part in parts.items()}
     return figures
 
@@ -130,7 +133,7 @@ def part_figures(
     summary = summarise(
         probabilities, label, groups, data.names, rng, votes=votes, abstained=abstained
     )
-    plain = _at_temperature_one(probabilities, temperature)
+    plain = at_temperature_one(probabilities, temperature)
     before = summarise(plain, label, groups, data.names, np.random.default_rng(0), draws=200)
     found = summary.as_json()
     return {
@@ -140,6 +143,40 @@ def part_figures(
         **found["per_class"],
         "confusion": found["confusion"],
     }
+
+
+def _grouped(
+    data: TrainingData,
+    rows: NDArray[np.intp],
+    parts: dict[str, NDArray[np.intp]],
+    model: ExpressionModel,
+) -> Json | None:
+    """The aligned rows' figures over the groups, each the sum of its classes.
+
+    None where a class is in no group, or where the groups are one or as many as the classes.
+    """
+    of_class = [model.group_of.get(name) for name in data.names]
+    known = {str(group) for group in of_class if group}
+    usual = [name for name in ("positive", "neutral", "negative") if name in known]
+    names: list[str] = usual + sorted(known.difference(usual))
+    if None in of_class or not 2 <= len(names) < len(of_class):
+        return None
+    index = np.array([names.index(str(group)) for group in of_class])
+    found = model.predict(evaluation_crops(data, rows, aligned=True)).probabilities
+    probabilities = found @ np.eye(len(names), dtype=np.float32)[index]
+    label, groups = index[data.label[rows]], data.manifest.groups[rows]
+    figures: Json = {"names": names}
+    for name, part in parts.items():
+        summary = summarise(
+            probabilities[part], label[part], groups[part], names, np.random.default_rng(0)
+        ).as_json()
+        figures[name] = {
+            "n": summary["n"],
+            **summary["overall"],
+            **summary["per_class"],
+            "confusion": summary["confusion"],
+        }
+    return figures
 
 
 def _votes(
@@ -200,7 +237,8 @@ def _gap(data: TrainingData, rows: NDArray[np.intp], probabilities: Floats) -> J
     }
 
 
-def _at_temperature_one(probabilities: Floats, temperature: float) -> Floats:
+def at_temperature_one(probabilities: Floats, temperature: float) -> Floats:
+    """Return (n, k) probabilities as they were before they were scaled by a temperature."""
     logits = np.log(np.maximum(probabilities, 1e-30)) * temperature
     e = np.exp(logits - logits.max(axis=1, keepdims=True))
     return np.asarray(e / e.sum(axis=1, keepdims=True), np.float32)

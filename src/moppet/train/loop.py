@@ -165,7 +165,7 @@ def families_of(recipe: Recipe) -> Families | None:
     """Return the recipe's families of augmentation, None for random views."""
     if not recipe.families:
         return None
-    return Families(recipe.families, size=recipe.augment_px)
+    return Families(recipe.families, size=recipe.augment_px, share=recipe.augment_share)
 
 
 def rate_factor(recipe: Recipe, step: int, per_epoch: int) -> float:
@@ -341,6 +341,7 @@ def train(
         num_nodes=machine.nodes,
         strategy=machine.strategy,
         precision=recipe.precision,  # type: ignore[arg-type]
+        gradient_clip_val=recipe.gradient_clip or None,
         max_epochs=recipe.epochs - done,
         logger=False,
         enable_checkpointing=False,

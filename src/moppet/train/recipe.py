@@ -29,6 +29,9 @@ class Recipe:
     start: what the network starts from, relative to the recipe's folder: a model folder, a
         checkpoint (.safetensors, .npz, .pth), or "" for random weights.
 
+    teachers: finished models, as `start`, whose answers are mixed into the targets with a share of
+        `teacher_share`: knowledge distillation.
+
     network: a name in NETWORKS; attention, batch_norm, dropout, head: its switches, where it
         has them.
     size, colour: side of the network's input in pixels; "grey" (one channel) or "rgb".
@@ -38,6 +41,7 @@ class Recipe:
     schedule: "cosine" (rates rise for `warm_up` of the steps, then fall to nothing along a
         cosine), "step" (times `step_factor` every `step_epochs`), or "constant".
     optimizer: "adamw", "adam" (weight decay added to the gradient) or "sgd" (with `momentum`).
+    gradient_clip: largest norm of a step's gradient, which is scaled down to it; 0 for any.
     loss: "cross_entropy" or "focal" (with `focal_gamma`), against the votes as shares.
     class_weights: "none", "inverse" (to frequency) or "effective" (number of samples).
     sampling: "plain", or "balanced": every class is drawn equally often.
@@ -49,6 +53,7 @@ class Recipe:
         views of [augmentation].
     augment_px: side in pixels that the families work at, the result enlarged to `size`; 0 for
         `size` itself.
+    augment_share: share of the pictures that the families change; the others stay as they are.
     limits, licence: what the model cannot do, and under what it may be used, for its card.
     """
 
@@ -63,6 +68,8 @@ class Recipe:
     without_ages: tuple[str, ...] = ()
     start: str = ""
     labels: str = "soft"
+    teachers: tuple[str, ...] = ()
+    teacher_share: float = 0.5
     seed: int = 0
     network: str = "mobilenet_v2"
     attention: str = "none"
@@ -83,6 +90,7 @@ class Recipe:
     step_epochs: int = 10
     step_factor: float = 0.1
     weight_decay: float = 0.02
+    gradient_clip: float = 0.0
     loss: str = "cross_entropy"
     focal_gamma: float = 2.0
     label_smoothing: float = 0.0
@@ -94,6 +102,7 @@ class Recipe:
     precision: str = "bf16-mixed"
     families: tuple[str, ...] = ()
     augment_px: int = 0
+    augment_share: float = 1.0
     augmentation: Augmentation = field(default_factory=Augmentation)
 
 
@@ -114,8 +123,10 @@ _LEAST: Final = {
     "epochs": 1, "batch": 2, "size": 32, "seed": 0, "step_epochs": 1, "early_stop": 0,
     "augment_px": 0,
 }  # fmt: skip
-_SHARES: Final = ("warm_up", "dropout", "ema_decay", "label_smoothing", "momentum")
-_NOT_NEGATIVE: Final = ("head_rate", "base_rate", "weight_decay", "focal_gamma", "step_factor")
+_SHARES: Final = ("warm_up", "dropout", "ema_decay", "label_smoothing", "momentum", "teacher_share")
+_NOT_NEGATIVE: Final = (
+    "head_rate", "base_rate", "weight_decay", "focal_gamma", "step_factor", "gradient_clip",
+)  # fmt: skip
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -139,6 +150,24 @@ def recipe_from(table: dict[str, Any], where: str) -> Recipe:
 def recipe_dict(recipe: Recipe) -> dict[str, Any]:
     """Return the recipe as nested dicts of plain values."""
     return dataclasses.asdict(recipe)
+
+
+def chosen_settings(recipe: Recipe) -> dict[str, Any]:
+    """Return the settings that differ from their defaults.
+
+    They tell recipes apart, and still do once later versions know more settings.
+    """
+    return _differing(recipe, type(recipe)("", ""))
+
+
+def _differing(given: Any, plain: Any) -> dict[str, Any]:
+    found = {}
+    for field_ in dataclasses.fields(given):
+        value, default = getattr(given, field_.name), getattr(plain, field_.name)
+        if value != default:
+            nested = dataclasses.is_dataclass(value)
+            found[field_.name] = _differing(value, default) if nested else value
+    return found
 
 
 def _build(kind: type[Any], table: dict[str, Any], where: str) -> Any:
@@ -192,6 +221,10 @@ def check_recipe(recipe: Recipe, where: str) -> None:
         value = getattr(recipe, name)
         if not 0 <= value < 1:
             raise UsageError(f"{where}: {name} must be at least 0 and below 1, got {value}.")
+    if not 0 <= recipe.augment_share <= 1:
+        raise UsageError(
+            f"{where}: augment_share must be between 0 and 1, got {recipe.augment_share}."
+        )
     for name in _NOT_NEGATIVE:
         value = getattr(recipe, name)
         if not 0 <= value < math.inf:

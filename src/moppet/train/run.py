@@ -19,7 +19,7 @@ from moppet.data.readers import read_dataset
 from moppet.data.splits import holdout
 from moppet.infer.catalogue import find_model, load_model, read_card
 from moppet.metrics import Labels, accuracy
-from moppet.train.card import draw_confusion, figures_page, groups_of, write_card
+from moppet.train.card import draw_confusions, figures_page, groups_of, write_card
 from moppet.train.dataset import (
     RandomViews,
     TrainingData,
@@ -40,6 +40,7 @@ from moppet.train.loop import Machine, kept_weights, train
 from moppet.train.networks import Network, save_network
 from moppet.train.recipe import Recipe, read_recipe
 from moppet.train.start import WEIGHTS, make_network, start_network
+from moppet.train.teach import with_teachers
 from moppet.values import Floats, Image, MoppetError
 
 INT8_MAY_LOSE: Final = 0.005
@@ -66,7 +67,7 @@ class _Choices:
 def run_recipe(recipe_path: Path, folder: Path, machine: Machine | None = None) -> Path:
     """Train by a recipe and return the model folder, `folder`/model.
 
-    The folder also gets figures.md and figures/confusion.png. A stopped run goes on when the
+    The folder also gets figures.md and the pictures in figures/. A stopped run goes on when the
     command runs again.
     """
     recipe = read_recipe(recipe_path)
@@ -77,6 +78,7 @@ def run_recipe(recipe_path: Path, folder: Path, machine: Machine | None = None) 
     if recipe.leave_out_copies:
         manifest = leave_out_copies(manifest)
     data = read_training_data(manifest, recipe, cache=folder / "faces.npz")
+    data = with_teachers(data, recipe, base)
     start = base / recipe.start if recipe.start and (base / recipe.start).exists() else recipe.start
     return run_training(recipe, folder, data, start, machine)
 
@@ -159,7 +161,7 @@ def finish(
     write_card(model_folder, recipe, figures=figures, **card)
     page = figures_page(recipe, figures, choices.notes, rows)
     (folder / "figures.md").write_text(page, encoding="utf-8")
-    draw_confusion(figures, folder / "figures" / "confusion.png")
+    draw_confusions(figures, folder / "figures")
     return model_folder
 
 

@@ -14,11 +14,12 @@ from moppet.data.readers.words import expression_of
 from moppet.infer.catalogue import find_model, read_card
 from moppet.train.networks import (
     NETWORKS,
+    MobileNetV1,
     MobileNetV2,
     Network,
     build_network,
     load_checkpoint,
-    load_folded_imagenet,
+    load_folded,
     load_network,
 )
 from moppet.train.recipe import Recipe
@@ -51,15 +52,19 @@ def start_network(
 ) -> None:
     """Give the network the weights it starts from.
 
-    start: a bundled model's name, a model folder, ImageNet weights with BatchNorm folded in
+    start: a bundled model's name, a model folder, weights with BatchNorm folded in
         (.npz), or a checkpoint (.safetensors, .npz, .pth).
     names: the classes to come; those that a finished model knows, by this name or another of the
         same expression, keep its last layer's rows.
     sample: some hundred training pictures as the network takes them.
     """
     path = Path(start)
-    if path.suffix == ".npz" and isinstance(network, MobileNetV2) and _is_folded(path):
-        load_folded_imagenet(network, path, sample)
+    if (
+        path.suffix == ".npz"
+        and isinstance(network, MobileNetV1 | MobileNetV2)
+        and _is_folded(path)
+    ):
+        load_folded(network, path, sample)
     elif path.suffix in (".npz", ".safetensors", ".pth"):
         load_checkpoint(network, path)
     else:

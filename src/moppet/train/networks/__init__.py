@@ -10,8 +10,9 @@ from moppet.train.networks.mobilenet import (
     DepthwiseConv,
     InvertedResidual,
     MobileNetV2,
-    load_folded_imagenet,
 )
+from moppet.train.networks.mobilenet_v1 import MobileNetV1
+from moppet.train.networks.norms import load_folded
 from moppet.train.networks.registry import NETWORKS, build_network, load_network
 from moppet.train.networks.resnet import ResNet18
 
@@ -24,13 +25,14 @@ __all__ = [
     "DepthwiseConv",
     "GoogLeNet",
     "InvertedResidual",
+    "MobileNetV1",
     "MobileNetV2",
     "Network",
     "ResNet18",
     "build_network",
     "cost",
     "load_checkpoint",
-    "load_folded_imagenet",
+    "load_folded",
     "load_network",
     "save_network",
 ]

@@ -19,6 +19,7 @@ _MARKS: Final = {  # a name that only this network's checkpoints hold
     "alexnet": "features.10.weight",
     "childcnn": "dense.2.weight",
     "googlenet": "inception3a.branch1.conv.weight",
+    "mobilenet_v1": "features.26.0.weight",
     "mobilenet_v2": "features.18.0.weight",
     "resnet18": "layer1.0.conv1.weight",
 }

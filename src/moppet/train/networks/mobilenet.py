@@ -1,11 +1,9 @@
-"""MobileNetV2 with torchvision's parameter names, and its folded ImageNet start."""
+"""MobileNetV2 with torchvision's parameter names."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -17,8 +15,6 @@ from moppet.train.networks.base import (
     hidden_head,
     pooled_average,
 )
-from moppet.train.networks.norms import recentre_norms, set_identity
-from moppet.values import ModelError
 
 _INVERTED_RESIDUALS: Final = (  # expansion, channels, repeats, stride
     (1, 16, 1, 1),
@@ -32,9 +28,10 @@ _INVERTED_RESIDUALS: Final = (  # expansion, channels, repeats, stride
 _FEATURES: Final = 1280
 
 
-def _conv_norm_act(
+def conv_norm_act(
     channels_in: int, channels_out: int, kernel: int, stride: int = 1, groups: int = 1
 ) -> nn.Sequential:
+    """Return a convolution, depthwise where there are groups, its BatchNorm and ReLU6."""
     conv = DepthwiseConv if groups > 1 else nn.Conv2d
     return nn.Sequential(
         conv(channels_in, channels_out, kernel, stride, kernel // 2, groups=groups, bias=False),
@@ -93,9 +90,9 @@ class InvertedResidual(nn.Module):
         self.skips = stride == 1 and channels_in == channels_out
         layers: list[nn.Module] = []
         if expansion != 1:
-            layers.append(_conv_norm_act(channels_in, hidden, 1))
+            layers.append(conv_norm_act(channels_in, hidden, 1))
         layers += [
-            _conv_norm_act(hidden, hidden, 3, stride, groups=hidden),
+            conv_norm_act(hidden, hidden, 3, stride, groups=hidden),
             nn.Conv2d(hidden, channels_out, 1, bias=False),
             nn.BatchNorm2d(channels_out),
         ]
@@ -126,14 +123,14 @@ class MobileNetV2(Network):
         super().__init__(classes, channels, input_size, dropout=dropout, head=head)
         check_choice("head", head, ("hidden", "original"))
         width = 32
-        features: list[nn.Module] = [_conv_norm_act(channels, width, 3, 2)]
+        features: list[nn.Module] = [conv_norm_act(channels, width, 3, 2)]
         for expansion, channels_out, repeats, stride in _INVERTED_RESIDUALS:
             for i in range(repeats):
                 features.append(
                     InvertedResidual(width, channels_out, stride if i == 0 else 1, expansion)
                 )
                 width = channels_out
-        features.append(_conv_norm_act(width, _FEATURES, 1))
+        features.append(conv_norm_act(width, _FEATURES, 1))
         self.features = nn.Sequential(*features)
         self.head: nn.Module = nn.Identity()
         self.classifier: nn.Module
@@ -152,42 +149,3 @@ class MobileNetV2(Network):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         embedding: Tensor = self.head(pooled_average(self.features(x)))
         return self.classifier(embedding), embedding
-
-
-def load_folded_imagenet(network: MobileNetV2, path: Path, sample: Tensor) -> None:
-    """Start the network's features from ImageNet weights whose BatchNorm is folded in.
-
-    path: .npz with keys NN_w (out, in, h, w) and NN_b in network order, as written from
-    Google Coral's MobileNetV2. A grey network gets the sum of the first layer's three colour
-    filters.
-    sample: some hundred training pictures as the network takes them. Each BatchNorm gets the
-    mean and the spread that its layer has on them, and the scale and shift that undo both, so
-    that the network computes what the folded one computed, in training as in use. (Without
-    that, normalising by the batch would make noise of what ImageNet taught.)
-    Raises ModelError if the file is missing or a shape does not fit.
-    """
-    if not path.is_file():
-        raise ModelError(f"ImageNet weights were expected at {path}, but there is no such file.")
-    modules = list(network.features.modules())
-    convs = [m for m in modules if isinstance(m, nn.Conv2d)]
-    norms = [m for m in modules if isinstance(m, nn.BatchNorm2d)]
-    try:
-        archive = np.load(path, allow_pickle=False)
-    except (OSError, ValueError):
-        raise ModelError(f"{path} is no .npz file.") from None
-    with archive as arrays, torch.no_grad():
-        for number, (conv, norm) in enumerate(zip(convs, norms, strict=True)):
-            try:
-                weight, bias = arrays[f"{number:02d}_w"], arrays[f"{number:02d}_b"]
-            except KeyError:
-                raise ModelError(f"{path} lacks layer {number:02d} of MobileNetV2.") from None
-            if number == 0 and conv.in_channels == 1:
-                weight = weight.sum(axis=1, keepdims=True)
-            if weight.shape != tuple(conv.weight.shape) or bias.shape != tuple(norm.bias.shape):
-                raise ModelError(
-                    f"{path}: layer {number:02d} has shape {weight.shape} where MobileNetV2 "
-                    f"has {tuple(conv.weight.shape)}."
-                )
-            conv.weight.copy_(torch.from_numpy(weight))
-            set_identity(norm, torch.from_numpy(bias))
-    recentre_norms(network, sample)

@@ -1,9 +1,54 @@
-"""BatchNorm that was folded into its convolution, taken out again."""
+"""Weights whose BatchNorm was folded into the convolutions, and how to take it out again."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import torch
 from torch import Tensor, nn
+
+from moppet.train.networks.base import Network
+from moppet.values import ModelError
+
+
+def load_folded(network: Network, path: Path, sample: Tensor) -> None:
+    """Start a MobileNet's base from weights whose BatchNorm is folded in.
+
+    path: .npz with keys NN_w (out, in, h, w) and NN_b in network order, as written from
+    Google Coral's MobileNetV2. A grey network gets the sum of the first layer's three colour
+    filters.
+    sample: some hundred training pictures as the network takes them. Each BatchNorm gets the
+    mean and the spread that its layer has on them, and the scale and shift that undo both, so
+    that the network computes what the folded one computed, in training as in use. (Without
+    that, normalising by the batch would make noise of what it had learned.)
+    Raises ModelError if the file is missing or a shape does not fit.
+    """
+    if not path.is_file():
+        raise ModelError(f"weights were expected at {path}, but there is no such file.")
+    modules = list(network.maps_module().modules())
+    convs = [m for m in modules if isinstance(m, nn.Conv2d)]
+    norms = [m for m in modules if isinstance(m, nn.BatchNorm2d)]
+    try:
+        archive = np.load(path, allow_pickle=False)
+    except (OSError, ValueError):
+        raise ModelError(f"{path} is no .npz file.") from None
+    with archive as arrays, torch.no_grad():
+        for number, (conv, norm) in enumerate(zip(convs, norms, strict=True)):
+            try:
+                weight, bias = arrays[f"{number:02d}_w"], arrays[f"{number:02d}_b"]
+            except KeyError:
+                raise ModelError(f"{path} lacks layer {number:02d} of {network.name}.") from None
+            if number == 0 and conv.in_channels == 1:
+                weight = weight.sum(axis=1, keepdims=True)
+            if weight.shape != tuple(conv.weight.shape) or bias.shape != tuple(norm.bias.shape):
+                raise ModelError(
+                    f"{path}: layer {number:02d} has shape {weight.shape} where {network.name} "
+                    f"has {tuple(conv.weight.shape)}."
+                )
+            conv.weight.copy_(torch.from_numpy(weight))
+            set_identity(norm, torch.from_numpy(bias))
+    recentre_norms(network, sample)
 
 
 @torch.no_grad()

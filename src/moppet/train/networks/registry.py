@@ -16,6 +16,7 @@ from moppet.train.networks.checkpoints import read_tensors
 from moppet.train.networks.childcnn import ChildCnn
 from moppet.train.networks.googlenet import GoogLeNet
 from moppet.train.networks.mobilenet import MobileNetV2
+from moppet.train.networks.mobilenet_v1 import MobileNetV1
 from moppet.train.networks.resnet import ResNet18
 from moppet.values import ModelError, UsageError
 
@@ -24,6 +25,7 @@ NETWORKS: Final[dict[str, Callable[..., Network]]] = {
     "alexnet": AlexNet,
     "resnet18": ResNet18,
     "googlenet": GoogLeNet,
+    "mobilenet_v1": partial(MobileNetV1, channels=3),
     "mobilenet_v2": partial(MobileNetV2, channels=3),
 }
 """Name → function of the number of classes and of settings; RGB pictures unless channels=1."""
