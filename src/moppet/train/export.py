@@ -7,7 +7,7 @@ import io
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import onnxruntime as ort
@@ -21,6 +21,7 @@ from moppet.train.networks import Network
 from moppet.values import Floats, ModelError
 
 OUTPUTS = ["logits", "embedding"]
+_FLOAT_CONVOLUTIONS: Final = 3
 
 
 class Deployed(nn.Module):
@@ -63,8 +64,11 @@ def export_int8(float_path: Path, calibration: Floats, path: Path) -> None:
 
     calibration: (n, c, size, size) float32 network inputs from training rows.
     Weights use seven bits, so that processors without VNNI, whose 16-bit sums would overflow,
-    give the same answers. The two dense layers of the head stay float: they cost nothing.
+    give the same answers. The head's dense layers stay float, which costs nothing, and so do the
+    first three convolutions: coarse steps there spread through everything after them (they made
+    up three quarters of the squared error of the default model's logits, and no time).
     """
+    import onnx
     from onnxruntime.quantization import (
         CalibrationDataReader,
         CalibrationMethod,
@@ -89,6 +93,8 @@ def export_int8(float_path: Path, calibration: Floats, path: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         prepared = Path(folder) / "prepared.onnx"
         quant_pre_process(str(float_path), str(prepared))
+        nodes = onnx.load(str(prepared)).graph.node
+        convolutions = [node.name for node in nodes if node.op_type == "Conv"]
         # The calibrator prints what it does.
         with contextlib.redirect_stdout(io.StringIO()):
             quantize_static(
@@ -102,6 +108,7 @@ def export_int8(float_path: Path, calibration: Floats, path: Path) -> None:
                 weight_type=QuantType.QInt8,
                 calibrate_method=CalibrationMethod.Percentile,
                 op_types_to_quantize=["Conv", "Add", "GlobalAveragePool"],
+                nodes_to_exclude=convolutions[:_FLOAT_CONVOLUTIONS],
                 extra_options={"CalibPercentile": 99.995},
             )
 

@@ -60,6 +60,7 @@ class _Choices:
 
     file: Path
     detail_px: int
+    mirrored: bool
     temperature: float
     notes: dict[str, Any]
 
@@ -152,6 +153,7 @@ def finish(
         "groups": groups_of(data.names) if groups is None else groups,
         "training_data": data.manifest.licence,
         "detail_px": choices.detail_px,
+        "mirrored": choices.mirrored,
         "temperature": choices.temperature,
         "rows": rows,
     }
@@ -174,7 +176,10 @@ def _choose(recipe: Recipe, folder: Path, data: TrainingData, network: Network) 
     plain, quantised = folder / "float32.onnx", folder / "int8.onnx"
     export_float(network, plain)
     if few:
-        detail, whole, mirrored = _detail_of(recipe.start), plain, False
+        detail, mirrored = _choices_of(recipe.start)
+        whole = folder / "float32_mirrored.onnx" if mirrored else plain
+        if mirrored:
+            export_float(network, whole, mirrored=True)
         notes["set-aside rows"] = f"{len(rows)}: too few to choose anything by but the temperature"
     else:
         detail = _choose_detail(recipe, label, crops, plain, notes)
@@ -194,7 +199,7 @@ def _choose(recipe: Recipe, folder: Path, data: TrainingData, network: Network) 
     logits, _ = onnx_logits(file, pictures)
     temperature = fit_temperature(logits, label, spread=PRIOR_SPREAD if few else math.inf)
     notes["temperature"] = round(temperature, 4)
-    return _Choices(file, detail, temperature, notes)
+    return _Choices(file, detail, mirrored, temperature, notes)
 
 
 def _choose_detail(
@@ -235,12 +240,13 @@ def _choose_file(
     return quantised if full - small < INT8_MAY_LOSE else whole
 
 
-def _detail_of(start: str) -> int:
-    """The detail that the model started from was chosen for; 0 for other starts."""
+def _choices_of(start: str) -> tuple[int, bool]:
+    """Return the detail, and whether to mirror, that were chosen for the model started from."""
     try:
-        return int(read_card(find_model(start))["preprocessing"].get("detail_px", 0))
+        card = read_card(find_model(start))
     except MoppetError:
-        return 0
+        return 0, False
+    return int(card["preprocessing"].get("detail_px", 0)), bool(card.get("mirrored", False))
 
 
 def _coarsest_within(by_detail: dict[int, float], tolerance: float) -> int:
