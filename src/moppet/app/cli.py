@@ -13,7 +13,10 @@ import typer
 from rich.console import Console
 
 from moppet.app.analyze import FORMATS, Job, analyze_all
+from moppet.app.balance import balance
 from moppet.app.data.commands import data
+from moppet.app.quality.command import quality
+from moppet.app.synthesise import synthesise
 from moppet.infer.catalogue import bundled_models, read_card
 from moppet.infer.detect import DETECTORS
 from moppet.infer.pipeline import Settings
@@ -29,6 +32,8 @@ app = typer.Typer(
     help="Reads facial expressions of infants, children and adults, on your own machine.",
 )
 app.add_typer(data, name="data")
+app.command(epilog="Example: moppet synthesise my_faces/ -o made --method cgan")(synthesise)
+app.command(epilog="Example: moppet quality made/ my_faces/ -o quality --pictures")(quality)
 
 
 @app.callback(invoke_without_command=True)
@@ -123,6 +128,9 @@ def report(
     pictures = None if thumbnails is None else read_thumbnails(thumbnails, read, blur=blur)
     page = output or timeline.with_name("report.html")
     typer.echo(str(write_report(read, page, thumbnails=pictures)))
+
+
+app.command(epilog="Example: moppet balance faces.parquet -o balanced --method smote")(balance)
 
 
 @app.command(epilog="Example: moppet train my_faces/ -o my_model --quick")

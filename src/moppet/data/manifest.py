@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from moppet.data import pictures
 from moppet.data.columns import SCHEMA, as_column, conform, order_names, vote_lists, vote_matrix
+from moppet.data.provenance import check_made_table
 from moppet.values import Floats, Image, MoppetError
 
 _KEY: Final = b"moppet"
@@ -46,6 +47,7 @@ class Manifest:
         object.__setattr__(self, "names", tuple(self.names))
         object.__setattr__(self, "root", Path(self.root))
         object.__setattr__(self, "table", conform(self.table, self.names))
+        check_made_table(self.table)
 
     def __len__(self) -> int:
         return int(self.table.num_rows)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moppet.data.manifest import Manifest
+from moppet.data.provenance import real_rows
 from moppet.study.evaluation.readings import ClassMatch
 from moppet.values import MoppetError, UsageError
 
@@ -39,14 +40,15 @@ class Chosen:
 def choose_rows(manifest: Manifest, split: str | None, match: ClassMatch) -> Chosen:
     """Return the rows of a split that carry a class of the model.
 
-    split: None takes "report" where there is one, else all; "all" takes all.
+    split: None takes "report" where there is one, else all; "all" takes all. Made rows report
+        on nothing and are left out.
     Raises UsageError for a split that is not there, MoppetError where no row is left.
     """
     column = manifest.column("split")
     there = {str(s): int((column == s).sum()) for s in sorted({s for s in column if s})}
     if split is None:
         split = REPORT if REPORT in there else ALL
-    inside = _inside(column, split, there)
+    inside = _inside(column, split, there) & real_rows(manifest)
     labels = manifest.labels
     known = np.isin(labels, match.of_data)
     unknown = {name: int((inside & (labels == i)).sum()) for i, name in enumerate(manifest.names)}

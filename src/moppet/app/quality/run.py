@@ -1,0 +1,160 @@
+"""Reads the two sets, writes quality.json, quality.html and kept.parquet."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from moppet.app.data.source import watched
+from moppet.app.explanation.rows import read_pictures
+from moppet.app.quality.page import Sheet, build_page
+from moppet.app.quality.printed import print_quality
+from moppet.data.faces import find_manifest_faces
+from moppet.data.manifest import Manifest, read_manifest
+from moppet.synthesise.quality import DRAWS, Quality, measure_quality
+from moppet.values import MoppetError
+
+SHOWN: Final = 14
+MOST_PAIRS: Final = 28
+PICTURE_PX: Final = 96
+_JPEG_QUALITY: Final = 85
+_MANIFEST: Final = "manifest.parquet"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What `moppet quality` was asked for. See its help for the options."""
+
+    made: Path
+    real: Path
+    output: Path | None = None
+    model: str = "default"
+    judge: str | None = None
+    pictures: bool = False
+    as_json: bool = False
+    draws: int = DRAWS
+
+    @property
+    def command(self) -> str:
+        """The command line that asks for the same."""
+        words = ["moppet", "quality", str(self.made), str(self.real)]
+        words += [] if self.output is None else ["-o", str(self.output)]
+        words += ["--model", self.model]
+        words += [] if self.judge is None else ["--judge", self.judge]
+        return shlex.join([*words, *(["--pictures"] if self.pictures else [])])
+
+
+def judge_made(job: Job) -> Path:
+    """Write the figures, the page and the manifest without alarms; return their folder."""
+    made, real = _read(job.made), _read(job.real)
+    safe_name = re.sub(r"[^\w.-]+", "_", job.made.resolve().stem).strip("_.")
+    folder = job.output or Path(f"quality_{safe_name or 'made'}")
+    with _folder(folder), watched() as show:
+        quality = measure_quality(
+            made, real, model=job.model, judge=job.judge, progress=show, draws=job.draws
+        )
+        found = quality.as_json()
+        found["made"] |= {
+            "name": job.made.resolve().name,
+            "path": str(job.made),
+            "real_name": job.real.resolve().name,
+            "real_path": str(job.real),
+            "command": job.command,
+            "made_at": datetime.now().astimezone().isoformat(timespec="seconds"),
+        }
+        sheet = _sheet(quality, made, real) if job.pictures else None
+        text = json.dumps(found, ensure_ascii=False, allow_nan=False)
+        written = [
+            _write(folder / "quality.json", text + "\n"),
+            _write(folder / "quality.html", build_page(found, sheet)),
+        ]
+        kept = folder / "kept.parquet"
+        if quality.keep.any():
+            written.append(made.select(quality.keep).write(kept))
+        else:
+            kept.unlink(missing_ok=True)  # of an earlier run
+    if job.as_json:
+        print(text, flush=True)
+    else:
+        print_quality(found, written)
+    return folder
+
+
+def _read(path: Path) -> Manifest:
+    """The manifest beside what `moppet synthesise` made, else a data set or plain pictures."""
+    if path.is_dir() and (path / _MANIFEST).is_file():
+        return read_manifest(path / _MANIFEST)
+    return read_pictures(path, None)
+
+
+@contextmanager
+def _folder(folder: Path) -> Iterator[None]:
+    """Make the folder before the work; take it away again if that fails."""
+    fresh = not folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MoppetError(f"{folder} cannot be made: {error.strerror}.") from None
+    try:
+        yield
+    except BaseException:
+        if fresh and not any(folder.iterdir()):
+            folder.rmdir()
+        raise
+
+
+def _write(path: Path, text: str) -> Path:
+    try:
+        path.write_text(text, encoding="utf-8", newline="\n")
+    except OSError as error:
+        raise MoppetError(f"{path} cannot be written: {error.strerror or error}.") from None
+    return path
+
+
+def _sheet(quality: Quality, made: Manifest, real: Manifest) -> Sheet:
+    """Some made faces of each class, drawn alike every time, and the nearest pairs."""
+    rng = np.random.default_rng(0)
+    memory = [one["row"] for one in quality.memorised[:MOST_PAIRS]]
+    twins = [one["real_row"] for one in quality.memorised[:MOST_PAIRS]]
+    rows = _made_rows(quality, made)
+    labels = made.column("label")[rows]
+    some: dict[str, list[int]] = {}
+    classes = [name for name in made.names if name in labels]
+    for name in classes or ["no class"]:
+        of_class = rows[labels == name] if classes else rows
+        some[name] = sorted(int(i) for i in rng.permutation(of_class)[:SHOWN])
+    wanted = sorted({*memory, *(row for part in some.values() for row in part)})
+    return Sheet(some, _pictures(made, wanted), _pictures(real, sorted(set(twins))))
+
+
+def _made_rows(quality: Quality, made: Manifest) -> NDArray[np.int64]:
+    if not quality.rows["marked"]:
+        return np.arange(len(made))
+    return np.flatnonzero([x is not None for x in made.column("made_by")])
+
+
+def _pictures(manifest: Manifest, rows: Sequence[int]) -> dict[int, str]:
+    """Return the rows' faces as the model saw them, as data: URIs of JPEGs."""
+    if not rows:
+        return {}
+    crops = find_manifest_faces(manifest.select(rows)).aligned(size=PICTURE_PX)
+    found = {}
+    for row, crop in zip(rows, crops, strict=True):
+        bgr = np.ascontiguousarray(crop[:, :, ::-1])
+        done, jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+        assert done, "OpenCV always has JPEG"
+        uri = base64.b64encode(jpeg.tobytes()).decode("ascii")
+        found[row] = f"data:image/jpeg;base64,{uri}"
+    return found

@@ -1,0 +1,250 @@
+"""A manifest's training rows, balanced: the other rows pass through and are never looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moppet.data.balance.methods import BALANCERS
+from moppet.data.balance.resample import Balanced, balance
+from moppet.data.balance.samplers import Neighbours, require_imblearn
+from moppet.data.balance.spaces import Space
+from moppet.data.balance.table import ClassCount
+from moppet.data.balance.targets import Targets
+from moppet.data.faces import Faces, find_manifest_faces
+from moppet.data.likeness import content_hash
+from moppet.data.manifest import Manifest, build_manifest
+from moppet.data.provenance import join_made, made_columns, real_rows
+from moppet.values import Floats, Image, MoppetError, UsageError
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how many of it are, and of how many."""
+
+REMOVED_BY: Final = "removed_by"
+"""Column: the balancer that took the row out of the training rows; null for every other row."""
+LEAST_PX: Final = 8
+"""A picture smaller than this on a side shows no face."""
+_BATCH: Final = 256
+
+
+@dataclass(frozen=True)
+class BalancedRows:
+    """A manifest whose training rows were balanced.
+
+    manifest: every row that came, in its order. A removed training row has no split any more,
+        and its balancer in REMOVED_BY. Rows that choose and report are as they came.
+    rows: (n,) the manifest's rows that were balanced; `balanced` counts rows by their place here.
+    balanced: what was kept, made and removed; its counts in the order of the manifest's names.
+    space: what it was balanced in. faces: of `rows`. features: (n, d), of `rows`.
+    pictures: (m, side, side) grey uint8, the made rows; None where they are copies of rows, or
+        points that no picture comes back from.
+    """
+
+    manifest: Manifest
+    rows: NDArray[np.int64]
+    balanced: Balanced
+    space: Space
+    faces: Faces
+    features: Floats
+    pictures: Image | None
+
+    @property
+    def made_are_copies(self) -> bool:
+        """Whether the made rows are rows that came, once more."""
+        return not BALANCERS[self.balanced.method].makes_mixtures
+
+    def made_rows(self, root: Path, paths: Sequence[str]) -> Manifest:
+        """Return the made rows as a manifest of their pictures.
+
+        paths: of the m pictures, below root; none are needed for copies, which have their own.
+        Subject and votes of a mixture are nobody's; its age band is that of both parents, if one.
+        Raises UsageError where nothing can be seen of what was made.
+        """
+        made, parents = self.balanced, self.rows[self.balanced.parents]
+        hashes = self.manifest.column("content_hash")
+        said = made_columns(
+            len(parents),
+            made_by=made.method,
+            made_seed=made.seed,
+            made_from=[list(dict.fromkeys(hashes[pair])) for pair in parents],
+        )
+        if self.made_are_copies:
+            return self.manifest.select(parents[:, 0]).replace(**said)
+        if self.pictures is None:
+            raise UsageError("what was made in an embedding is no picture, so no manifest has it.")
+        if len(paths) != len(parents):
+            raise UsageError(f"{len(parents)} made pictures need a path each; {len(paths)} came.")
+        bands = self.manifest.column("age_band")[parents]
+        columns = {
+            "path": list(paths),
+            "label": made.labels.tolist(),
+            "age_band": [a if a == b else None for a, b in bands],
+            "source": ["made"] * len(parents),
+            "split": ["train"] * len(parents),
+            "content_hash": [content_hash(picture) for picture in self.pictures],
+        }
+        return build_manifest(columns | said, names=self.manifest.names, root=root)
+
+    def whole(self, root: Path, paths: Sequence[str]) -> Manifest:
+        """Return all rows that came and the made ones after them, as far as they are pictures."""
+        if not len(self.balanced.labels) or (self.pictures is None and not self.made_are_copies):
+            return self.manifest
+        return join_made(self.manifest, self.made_rows(root, paths))
+
+
+def balance_manifest(
+    manifest: Manifest,
+    *,
+    method: str,
+    space: Space,
+    rng: np.random.Generator,
+    targets: Targets | None = None,
+    neighbours: Neighbours | None = None,
+    keep_wiped: bool = False,
+    all_train: bool = False,
+    cache: Path | None = None,
+    progress: Progress | None = None,
+) -> BalancedRows:
+    """Return the manifest with its labelled training rows balanced.
+
+    Only rows of split "train" are opened, counted or mixed; all others pass through untouched.
+    Training rows without a label stay as they are; those whose picture cannot be read, or is
+    smaller than LEAST_PX, lose their split, and a note says so.
+    all_train: the manifest has no split, and all of its rows are there to train on.
+    cache: an .npz that keeps where the faces are. Other arguments: see `balance`.
+    Raises MoppetError where there is no split or nothing to train on; see also `balance`.
+    """
+    require_imblearn()
+    manifest = _all_training(manifest) if all_train else manifest
+    rows = _training_rows(manifest)
+    manifest, rows, notes = _look(manifest, rows, progress)
+    part = manifest.select(rows)
+    faces = find_manifest_faces(
+        part,
+        cache=cache,
+        progress=None if progress is None else lambda d, t: progress("faces", d, t),
+    )
+    if not faces.found.all():
+        lost = int((~faces.found).sum())
+        notes.append(f"no face was found in {lost} of {len(faces)} pictures: they are used whole.")
+    features = _features(space, faces, progress)
+    labels = part.column("label").astype(str)
+    balanced = balance(
+        features,
+        labels,
+        method=method,
+        rng=rng,
+        targets=targets,
+        neighbours=neighbours,
+        keep_wiped=keep_wiped,
+    )
+    empty = [name for name in manifest.names if name not in labels]
+    notes += [f"class {name!r} has no picture to train on." for name in empty]
+    counts = {one.name: one for one in balanced.counts}
+    ordered = tuple(counts.get(name, ClassCount(name, 0, 0, 0, 0)) for name in manifest.names)
+    mixed = BALANCERS[balanced.method].makes_mixtures
+    pictures = space.pictures(balanced.features) if mixed else None
+    if mixed and pictures is None and len(balanced.labels):
+        notes.append("what was made is no picture, but points of the embedding.")
+    return BalancedRows(
+        manifest=_without(manifest, rows[balanced.removed], balanced.method),
+        rows=rows,
+        balanced=replace(balanced, counts=ordered, notes=(*notes, *balanced.notes)),
+        space=space,
+        faces=faces,
+        features=features,
+        pictures=pictures,
+    )
+
+
+def _all_training(manifest: Manifest) -> Manifest:
+    if manifest.table["split"].null_count < len(manifest):
+        raise UsageError(
+            "these pictures have a split of their own, so not all of them are there to train on."
+        )
+    return manifest.replace(split=["train"] * len(manifest))
+
+
+def _training_rows(manifest: Manifest) -> NDArray[np.int64]:
+    split = manifest.column("split")
+    if not any(split):
+        raise MoppetError(
+            "these pictures are not split yet, and balancing may only see those to train on: "
+            "split them first (moppet data split), or say that all of them are there to train on "
+            "(--all-train, all_train=True)."
+        )
+    rows = np.flatnonzero((split == "train") & (manifest.labels >= 0))
+    if not len(rows):
+        trains = int((split == "train").sum())
+        raise MoppetError(
+            f"no row is there to train on: of {len(manifest)} rows {trains} are of split 'train', "
+            "and none of these has a label."
+        )
+    return rows
+
+
+def _look(
+    manifest: Manifest, rows: NDArray[np.int64], progress: Progress | None
+) -> tuple[Manifest, NDArray[np.int64], list[str]]:
+    """Open the training pictures: their hashes, and which of them can be used."""
+    part = manifest.select(rows)
+    hashes: list[str | None] = [None] * len(part)
+    small = np.zeros(len(part), bool)
+    for done, (place, image) in enumerate(part.images(), 1):
+        if image is not None:
+            hashes[place] = content_hash(image)
+            small[place] = min(image.shape[:2]) < LEAST_PX
+        if progress is not None:
+            progress("reading", done, len(part))
+    unreadable = np.array([h is None for h in hashes], bool)
+    notes = []
+    for what, wrong in (
+        ("cannot be read", unreadable),
+        (f"are smaller than {LEAST_PX} pixels", small),
+    ):
+        if wrong.any():
+            first = part.column("path")[wrong][0]
+            notes.append(
+                f"{wrong.sum()} pictures to train on {what} and lose their split (first: {first})."
+            )
+    usable = ~unreadable & ~small
+    if not usable.any():
+        raise MoppetError(f"none of the {len(part)} pictures to train on can be used: {notes[0]}")
+    unlabelled = int(((manifest.column("split") == "train") & (manifest.labels < 0)).sum())
+    if unlabelled:
+        notes.append(f"{unlabelled} training rows have no label: they stay as they are.")
+    if made := int((~real_rows(part)).sum()):
+        notes.append(f"{made} of the {len(part)} rows to balance are made ones themselves.")
+    known = manifest.column("content_hash").copy()
+    known[rows] = hashes
+    split = manifest.column("split").copy()
+    split[rows[~usable]] = None
+    return manifest.replace(content_hash=known, split=split), rows[usable], notes
+
+
+def _features(space: Space, faces: Faces, progress: Progress | None) -> Floats:
+    parts = []
+    for start in range(0, len(faces), _BATCH):
+        batch = range(start, min(start + _BATCH, len(faces)))
+        parts.append(space.features(faces.aligned(batch)))
+        if progress is not None:
+            progress(space.name, batch.stop, len(faces))
+    return np.concatenate(parts)
+
+
+def _without(manifest: Manifest, removed: NDArray[np.int64], method: str) -> Manifest:
+    """Return the manifest with these rows out of its training rows, marked by who removed them."""
+    if not len(removed):
+        return manifest
+    split = manifest.column("split").copy()
+    split[removed] = None
+    there = REMOVED_BY in manifest.table.column_names
+    before: Any = manifest.column(REMOVED_BY) if there else np.full(len(manifest), None, object)
+    marked = before.copy()
+    marked[removed] = method
+    return manifest.replace(split=split, **{REMOVED_BY: marked})

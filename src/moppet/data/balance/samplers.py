@@ -1,0 +1,243 @@
+"""imbalanced-learn's samplers, each told to say which rows it kept, copied or mixed."""
+
+from __future__ import annotations
+
+import importlib.util
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moppet.values import MoppetError, UsageError
+
+Doubles = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Counts = Mapping[int, int]
+"""Class number → count."""
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """How many neighbours each step looks at; fewer are taken, and said, where there are fewer.
+
+    smote: of the same class, to go towards, in SMOTE, Borderline-SMOTE and ADASYN (which also
+        asks so many of any class how hard a row is).
+    border: of any class, to tell which rows lie at the border, in Borderline-SMOTE.
+    enn: of any class, to vote on a row, in ENN.
+    enn_keeps: a row stays where "all" of its neighbours are of its class (imbalanced-learn's own
+        choice, which removes more), or where its class has the "majority" (Wilson 1972).
+    """
+
+    smote: int = 5
+    border: int = 10
+    enn: int = 3
+    enn_keeps: str = "all"
+
+    def __post_init__(self) -> None:
+        for name in ("smote", "border", "enn"):
+            if getattr(self, name) < 1:
+                raise UsageError(
+                    f"{name} needs at least 1 neighbour, but {getattr(self, name)} came."
+                )
+        if self.enn_keeps not in ("all", "majority"):
+            raise UsageError(f"ENN keeps by 'all' or 'majority', but {self.enn_keeps!r} came.")
+
+
+class Grown(NamedTuple):
+    """m made rows: features (m, d), labels (m,), parents (m, 2), the first parent's share (m,)."""
+
+    features: Doubles
+    labels: Ints
+    parents: Ints
+    shares: Doubles
+
+    def select(self, rows: NDArray[np.bool_]) -> Grown:
+        """Return the made rows of this mask (m,)."""
+        return Grown(self.features[rows], self.labels[rows], self.parents[rows], self.shares[rows])
+
+
+def grow_copies(
+    features: Doubles, labels: Ints, wanted: Counts, seed: int, neighbours: Neighbours
+) -> Grown:
+    """Return rows drawn with replacement."""
+    from imblearn.over_sampling import RandomOverSampler
+
+    sampler = RandomOverSampler(sampling_strategy=dict(wanted), random_state=seed)
+    _resample(sampler, np.zeros((len(labels), 1)), labels)
+    drawn = np.asarray(sampler.sample_indices_[len(labels) :], np.int64)
+    parents = np.stack([drawn, drawn], axis=1)
+    return Grown(features[drawn], labels[drawn], parents, np.ones(len(drawn)))
+
+
+def grow_smote(
+    features: Doubles, labels: Ints, wanted: Counts, seed: int, neighbours: Neighbours
+) -> Grown:
+    """Return rows between a row and one of its neighbours of the same class."""
+    from imblearn.over_sampling import SMOTE
+
+    def sampler(near: Callable[[int], Any], k: int, strategy: dict[int, int]) -> Any:
+        return SMOTE(sampling_strategy=strategy, random_state=seed, k_neighbors=near(k))
+
+    return _grow_mixtures(sampler, features, labels, wanted, neighbours.smote)
+
+
+def grow_borderline(
+    features: Doubles, labels: Ints, wanted: Counts, seed: int, neighbours: Neighbours
+) -> Grown:
+    """As SMOTE, only from rows at the border (Han et al.'s first kind)."""
+    from imblearn.over_sampling import BorderlineSMOTE
+
+    border = min(neighbours.border, len(labels) - 1)
+
+    def sampler(near: Callable[[int], Any], k: int, strategy: dict[int, int]) -> Any:
+        return BorderlineSMOTE(
+            sampling_strategy=strategy,
+            random_state=seed,
+            k_neighbors=near(k),
+            m_neighbors=near(border),
+        )
+
+    return _grow_mixtures(sampler, features, labels, wanted, neighbours.smote)
+
+
+def grow_adasyn(
+    features: Doubles, labels: Ints, wanted: Counts, seed: int, neighbours: Neighbours
+) -> Grown:
+    """As SMOTE, more from rows with more neighbours of other classes; counts come out near."""
+    from imblearn.over_sampling import ADASYN
+
+    def sampler(near: Callable[[int], Any], k: int, strategy: dict[int, int]) -> Any:
+        return ADASYN(sampling_strategy=strategy, random_state=seed, n_neighbors=near(k))
+
+    return _grow_mixtures(sampler, features, labels, wanted, neighbours.smote)
+
+
+def sift_random(
+    features: Doubles, labels: Ints, wanted: Counts, seed: int, neighbours: Neighbours
+) -> Ints:
+    """Keep so many rows of each class, drawn without replacement."""
+    from imblearn.under_sampling import RandomUnderSampler
+
+    sampler = RandomUnderSampler(sampling_strategy=dict(wanted), random_state=seed)
+    _resample(sampler, np.zeros((len(labels), 1)), labels)
+    return np.sort(np.asarray(sampler.sample_indices_, np.int64))
+
+
+def sift_enn(classes: str) -> Callable[[Doubles, Ints, Counts, int, Neighbours], Ints]:
+    """Return a sift that keeps rows whose neighbours are of their class.
+
+    classes: imbalanced-learn's word for the classes that are looked at: "all", or "auto" for all
+        but the smallest.
+    """
+
+    def sift(
+        features: Doubles, labels: Ints, wanted: Counts, seed: int, neighbours: Neighbours
+    ) -> Ints:
+        from imblearn.under_sampling import EditedNearestNeighbours
+
+        sampler = EditedNearestNeighbours(
+            sampling_strategy=classes,
+            n_neighbors=min(neighbours.enn, len(labels) - 1),
+            kind_sel="all" if neighbours.enn_keeps == "all" else "mode",
+        )
+        _resample(sampler, features, labels)
+        return np.sort(np.asarray(sampler.sample_indices_, np.int64))
+
+    return sift
+
+
+def sift_tomek(classes: str) -> Callable[[Doubles, Ints, Counts, int, Neighbours], Ints]:
+    """Return a sift that breaks Tomek links; classes as in `sift_enn`."""
+
+    def sift(
+        features: Doubles, labels: Ints, wanted: Counts, seed: int, neighbours: Neighbours
+    ) -> Ints:
+        from imblearn.under_sampling import TomekLinks
+
+        sampler = TomekLinks(sampling_strategy=classes)
+        _resample(sampler, features, labels)
+        return np.sort(np.asarray(sampler.sample_indices_, np.int64))
+
+    return sift
+
+
+def _grow_mixtures(
+    make: Callable[[Callable[[int], Any], int, dict[int, int]], Any],
+    features: Doubles,
+    labels: Ints,
+    wanted: Counts,
+    k: int,
+) -> Grown:
+    """Run a sampler once for all classes, and apart for those too small for k neighbours.
+
+    make: (neighbour search by its k, k, class → count) → the sampler.
+    """
+    from moppet.data.balance.neighbours import NearestByFirst, read_codes, row_codes
+
+    n, width = features.shape
+    coded = np.hstack([features, row_codes(n)])
+
+    def near(k: int) -> Any:
+        return NearestByFirst(width, n_neighbors=k + 1)
+
+    counts = np.bincount(labels)
+    parts: list[tuple[Doubles, Ints]] = []
+    for fits in sorted({min(k, int(counts[c]) - 1) for c in wanted}, reverse=True):
+        strategy = {c: w for c, w in wanted.items() if min(k, int(counts[c]) - 1) == fits}
+        try:
+            grown, of = _resample(make(near, fits, strategy), coded, labels)
+        except (RuntimeError, ValueError):
+            _name_the_stuck(make, near, fits, strategy, coded, labels)
+            raise
+        parts.append((grown[n:], of[n:]))
+    made = np.concatenate([part for part, _ in parts])
+    parents, shares = read_codes(made[:, width:])
+    of = np.concatenate([part for _, part in parts]).astype(np.int64)
+    return Grown(made[:, :width], of, parents, shares)
+
+
+class Stuck(Exception):
+    """A class of which a sampler can make nothing.
+
+    label: its number. apart: because no other class is near; else the counts round to none.
+    """
+
+    def __init__(self, label: int, apart: bool) -> None:
+        super().__init__(label)
+        self.label = label
+        self.apart = apart
+
+
+def _name_the_stuck(
+    make: Callable[[Callable[[int], Any], int, dict[int, int]], Any],
+    near: Callable[[int], Any],
+    k: int,
+    strategy: dict[int, int],
+    coded: Doubles,
+    labels: Ints,
+) -> None:
+    """Raise Stuck for the first class that the sampler fails on; its own error names none."""
+    for label, count in strategy.items():
+        try:
+            _resample(make(near, k, {label: count}), coded, labels)
+        except (RuntimeError, ValueError) as error:
+            raise Stuck(label, isinstance(error, RuntimeError)) from None
+
+
+def _resample(sampler: Any, features: Doubles, labels: Ints) -> tuple[Doubles, Ints]:
+    with warnings.catch_warnings():
+        # "… larger than the majority class": targets may ask for it.
+        warnings.simplefilter("ignore", UserWarning)
+        features, labels = sampler.fit_resample(features, labels)
+    return np.asarray(features, np.float64), np.asarray(labels, np.int64)
+
+
+def require_imblearn() -> None:
+    """Raise MoppetError that says what to install, where imbalanced-learn is not there."""
+    if importlib.util.find_spec("imblearn") is None:
+        raise MoppetError(
+            "Balancing needs imbalanced-learn. Install it with: pip install 'moppet[train]'"
+        )

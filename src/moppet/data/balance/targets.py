@@ -1,0 +1,134 @@
+"""How many rows each class should come to: a count, a multiple, or as many as another class."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Mapping
+from typing import Final, Literal
+
+from moppet.values import UsageError
+
+Direction = Literal["up", "down"]
+Targets = str | Mapping[str, int | str]
+"""For all classes "equal" or a multiple ("2x"), or class → count or multiple of its own."""
+
+EQUAL: Final = "equal"
+_MULTIPLE: Final = re.compile(r"\s*(\d+(?:\.\d+)?|\.\d+)\s*[x×]\s*")
+
+
+def resolve_targets(
+    targets: Targets, counts: Mapping[str, int], direction: Direction, method: str
+) -> dict[str, int]:
+    """Return class → the count to bring it to, only of classes that change.
+
+    targets: "equal" brings every class to the largest one's count (up) or the smallest one's
+        (down); "2x" doubles every class, but never past the largest, and "0.5x" halves it, but
+        never below the smallest. A mapping names its classes, and others stay as they are; its
+        multiples are not bounded by other classes.
+    counts: class → how many rows there are now, at least one.
+    Raises UsageError naming the class, what was asked for and what is there.
+    """
+    if isinstance(targets, str):
+        wanted = _for_all(targets, counts, direction)
+    else:
+        wanted = {}
+        for name, target in targets.items():
+            if name not in counts:
+                raise UsageError(_no_such_class(name, counts))
+            wanted[name] = _one_target(name, target, counts[name])
+    for name, count in wanted.items():
+        _check_direction(name, count, counts[name], direction, method)
+    return {name: count for name, count in wanted.items() if count != counts[name]}
+
+
+def read_targets(texts: list[str]) -> Targets | None:
+    """Return targets from what a command line gives: "equal", "2x", "fear=300", "fear=2x".
+
+    None for an empty list. Raises UsageError for anything else, or for a mixture of both forms.
+    """
+    alone = [text.strip() for text in texts if "=" not in text]
+    if not alone:
+        pairs = [text.rpartition("=") for text in texts]
+        named = {name.strip(): _number_or_text(value.strip()) for name, _, value in pairs}
+        if len(named) < len(pairs):
+            raise UsageError("--target names a class twice: give each class once.")
+        return named or None
+    if len(texts) > 1:
+        raise UsageError(
+            f"--target takes one word for all classes, or class=count for some; {len(texts)} came "
+            f"with {alone[0]!r} among them."
+        )
+    if alone[0].casefold() != EQUAL and multiple(alone[0]) is None:
+        raise UsageError(f"--target takes class=count, {EQUAL!r} or a multiple, got {alone[0]!r}.")
+    return alone[0]
+
+
+def multiple(text: str) -> float | None:
+    """Return 2.0 for "2x", None for what is no multiple."""
+    found = _MULTIPLE.fullmatch(text)
+    return float(found[1]) if found else None
+
+
+def _for_all(targets: str, counts: Mapping[str, int], direction: Direction) -> dict[str, int]:
+    most, least = max(counts.values()), min(counts.values())
+    if targets.strip().casefold() == EQUAL:
+        return dict.fromkeys(counts, most if direction == "up" else least)
+    times = multiple(targets)
+    if times is None:
+        raise UsageError(
+            f"targets are {EQUAL!r}, a multiple such as '2x', or a count for each class; "
+            f"{targets!r} came."
+        )
+    if (times < 1) if direction == "up" else not 0 < times <= 1:
+        needed = "1x or more" if direction == "up" else "more than 0x and at most 1x"
+        raise UsageError(f"this method needs a multiple of {needed}, but {targets!r} came.")
+    if direction == "up":
+        return {name: max(n, min(round(times * n), most)) for name, n in counts.items()}
+    return {name: min(n, max(round(times * n), least)) for name, n in counts.items()}
+
+
+def _one_target(name: str, target: int | str, count: int) -> int:
+    if isinstance(target, str):
+        times = multiple(target)
+        if times is not None:
+            return round(times * count)
+    elif not isinstance(target, bool) and math.isfinite(target) and target == int(target):
+        return int(target)
+    raise UsageError(
+        f"the target of class {name!r} is a count such as 300 or a multiple such as '2x', but "
+        f"{target!r} came."
+    )
+
+
+def _check_direction(name: str, target: int, count: int, direction: Direction, method: str) -> None:
+    if direction == "up" and target < count:
+        raise UsageError(
+            f"{method} cannot bring class {name!r} to {target}: it already has {count}. Ask for "
+            f"at least {count}, or use 'random_under'."
+        )
+    if direction == "down" and target > count:
+        raise UsageError(
+            f"{method} cannot bring class {name!r} to {target}: it has only {count}. Ask for at "
+            f"most {count}, or use 'random_over' or 'smote'."
+        )
+    if target < 1:
+        raise UsageError(
+            f"{method} cannot bring class {name!r} to {target}: at least 1 of its {count} must "
+            "stay. Leave its rows out of the data instead."
+        )
+
+
+def _no_such_class(name: str, counts: Mapping[str, int]) -> str:
+    near = difflib.get_close_matches(str(name), list(map(str, counts)), 1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    there = ", ".join(f"{known} {n}" for known, n in counts.items())
+    return f"class {name!r} has no row to train on; there is {there}.{hint}"
+
+
+def _number_or_text(text: str) -> int | str:
+    try:
+        return int(text)
+    except ValueError:
+        return text

@@ -1,0 +1,177 @@
+"""What was made, on disk: the pictures, and a manifest that says of each how it was made."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import cv2
+
+from moppet.data.likeness import content_hash
+from moppet.data.manifest import Manifest, build_manifest
+from moppet.data.provenance import join_made, made_columns
+from moppet.synthesise.pictures import file_word
+from moppet.synthesise.plan import Plan, Request
+from moppet.synthesise.settings import Settings, settings_text
+from moppet.values import Image, MoppetError, UsageError
+
+PICTURES: Final = "pictures"
+MANIFEST: Final = "manifest.parquet"
+SETTINGS: Final = "settings.toml"
+RUN: Final = "run"
+PLAN: Final = "plan.csv"
+GENERATOR: Final = "generator.safetensors"
+_PART: Final = ".pictures.part"
+
+
+@dataclass(frozen=True)
+class Made:
+    """One made picture.
+
+    image: (h, w) grey or (h, w, 3) RGB uint8. sources: content hashes of the pictures that it was
+    made from; empty where it is from none in particular. age_band: of who is in them, if known.
+    """
+
+    image: Image
+    sources: tuple[str, ...] = ()
+    age_band: str | None = None
+
+
+Make = Callable[[Request], Made | None]
+"""Makes what a request asks for; None where that must not be kept (a safety checker's word)."""
+Progress = Callable[[str, int, int], None]
+
+
+def check_output(folder: Path, data: Path) -> None:
+    """Raise UsageError unless the folder is new, empty, or one that was made here before."""
+    if data.is_dir() and folder.resolve().is_relative_to(data.resolve()):
+        raise UsageError(
+            f"{folder} lies within the pictures {data}, and would be read as one of their classes. "
+            "Name a folder elsewhere with -o."
+        )
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file: name a new folder with -o.")
+    if folder.is_dir() and any(folder.iterdir()):
+        ours = (folder / SETTINGS).is_file() or (folder / RUN).is_dir()
+        if not ours:
+            raise UsageError(
+                f"{folder} holds other things, which are left alone: name a new folder with -o."
+            )
+
+
+def write_made(
+    folder: Path,
+    plan: Plan,
+    make: Make,
+    manifest: Manifest,
+    settings: Settings,
+    *,
+    model: str = "",
+    progress: Progress | None = None,
+) -> Manifest:
+    """Make a plan's pictures into the folder; return the manifest with the made rows joined.
+
+    The folder gets pictures/<class>/, plan.csv, settings.toml and, last, manifest.parquet. What
+    an earlier run left there is replaced only when all the new pictures are written.
+    model: tells what made them: the SHA-256 of the weights, or the models' names.
+    """
+    part = folder / _PART
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        with no_space(folder):
+            rows = list(_make_all(part, plan, make, progress))
+            if not rows:
+                raise MoppetError("the safety checker kept none of the pictures: nothing is made.")
+            joined = join_made(manifest, _manifest(folder, rows, settings, model))
+            (folder / MANIFEST).unlink(missing_ok=True)
+            shutil.rmtree(folder / PICTURES, ignore_errors=True)
+            part.replace(folder / PICTURES)
+            write_text(folder / PLAN, plan.as_csv())
+            write_text(folder / SETTINGS, settings_text(settings))
+            joined.write(folder / MANIFEST)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return joined
+
+
+@contextmanager
+def no_space(folder: Path) -> Iterator[None]:
+    """Turn a full disk into one sentence."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise MoppetError(
+            f"there is no room left on the disk of {folder}: make room and run the same command "
+            "again; what was learned is kept there."
+        ) from None
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file that is there whole or not at all."""
+    fresh = path.with_name(f".{path.name}.tmp")
+    try:
+        fresh.write_text(text, encoding="utf-8")
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def _make_all(
+    part: Path, plan: Plan, make: Make, progress: Progress | None
+) -> Iterator[tuple[Request, Made, str]]:
+    part.mkdir(parents=True)
+    for done, request in enumerate(plan.requests, 1):
+        made = make(request)
+        if made is not None:
+            name = f"{file_word(request.label)}/{request.number:05d}.png"
+            _write_png(part / name, made.image)
+            yield request, made, f"{PICTURES}/{name}"
+        if progress is not None:
+            progress("making", done, len(plan))
+
+
+def _write_png(path: Path, image: Image) -> None:
+    path.parent.mkdir(exist_ok=True)
+    done, data = cv2.imencode(
+        ".png", image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    )
+    if not done:
+        raise MoppetError(f"{path} cannot be written as a picture.")
+    path.write_bytes(data.tobytes())
+
+
+def _manifest(
+    folder: Path, rows: Sequence[tuple[Request, Made, str]], settings: Settings, model: str
+) -> Manifest:
+    only_age = settings.only_ages[0] if len(settings.only_ages) == 1 else None
+    requests = [request for request, _, _ in rows]
+    columns: dict[str, Any] = {
+        "path": [path for _, _, path in rows],
+        "label": [request.label for request in requests],
+        "age_band": [r.age_band or made.age_band or only_age for r, made, _ in rows],
+        "source": [f"made by {settings.method}"] * len(rows),
+        "split": ["train"] * len(rows),
+        "content_hash": [content_hash(made.image) for _, made, _ in rows],
+        **made_columns(
+            len(rows),
+            made_by=settings.method,
+            made_seed=[request.seed for request in requests],
+            made_from=[list(made.sources) or None for _, made, _ in rows],
+            made_prompt=[request.prompt for request in requests],
+        ),
+    }
+    more = {
+        "made_model": [model or None] * len(rows),
+        "made_ethnicity": [request.ethnicity for request in requests],
+        "made_background": [request.background for request in requests],
+        "made_occlusion": [request.occlusion for request in requests],
+    }
+    columns |= {k: v for k, v in more.items() if any(value is not None for value in v)}
+    return build_manifest(columns, root=folder)

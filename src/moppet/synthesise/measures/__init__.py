@@ -1,0 +1,1 @@
+"""How far made faces are from real ones: numbers in, figures out. Undefined is NaN."""

@@ -1,0 +1,279 @@
+"""Are made faces any good? How near they are to real ones, and whether they are too near.
+
+docs/quality.md says what each figure means and what it does not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moppet.data.manifest import Manifest
+from moppet.infer.catalogue import load_model
+from moppet.infer.expressions import ExpressionModel
+from moppet.metrics import Estimate, as_json
+from moppet.synthesise.measures.agreement import Agreement, measure_agreement, share
+from moppet.synthesise.measures.chosen import choose_rows, made_from
+from moppet.synthesise.measures.comparison import Comparison, Sample, compare_samples
+from moppet.synthesise.measures.divergence import Space, fit_space
+from moppet.synthesise.measures.memory import Memory, find_memorised
+from moppet.synthesise.measures.notes import quality_notes
+from moppet.synthesise.measures.reading import Reading, in_order, read_faces
+from moppet.values import ModelError
+
+Progress = Callable[[str, int, int], None]
+SEED: Final = 0
+DRAWS: Final = 100
+BINS: Final = 24
+"""Of the histogram of closeness, from 0 to 2; the last one holds what is above."""
+
+
+class Detected(NamedTuple):
+    """Share of pictures in which the detector finds a face: of all at its default thresholds and
+    at looser ones, and by class at the default ones."""
+
+    all: Estimate
+    loosely: Estimate
+    of_class: dict[str, Estimate]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain values, None for what is undefined."""
+        return {
+            "all": as_json(self.all),
+            "loosely": as_json(self.loosely),
+            "of_class": {name: as_json(e) for name, e in self.of_class.items()},
+        }
+
+
+@dataclass(frozen=True)
+class Quality:
+    """What there is to say of made faces; docs/quality.md describes every key of its JSON.
+
+    made: from what the figures were made. rows: how many rows there were, and which were used.
+    notes: sentences that a reader must know. classes: of the made faces, in order.
+    everything: all made faces against as many real ones of each class. of_class: class → its made
+    faces against all its real ones; None where there is no real face of it.
+    detected, real_detected: does the detector find a face?
+    agreement, real_agreement: the judge's. memory: how near each made face comes to a real one.
+    memorised: one entry for each face with an alarm, the nearest first.
+    keep: (rows of the made manifest,) False where a face has an alarm.
+    """
+
+    made: dict[str, Any]
+    rows: dict[str, Any]
+    notes: list[str]
+    classes: list[str]
+    everything: Comparison
+    of_class: dict[str, Comparison | None]
+    detected: Detected
+    real_detected: Detected
+    agreement: Agreement
+    real_agreement: Agreement
+    memory: Memory
+    alarms: Estimate
+    memorised: list[dict[str, Any]]
+    keep: NDArray[np.bool_]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return everything as plain values, None for what is undefined."""
+        return {
+            "made": self.made,
+            "rows": self.rows,
+            "notes": self.notes,
+            "classes": self.classes,
+            "all": self.everything.as_json(),
+            "of_class": {k: None if c is None else c.as_json() for k, c in self.of_class.items()},
+            "detected": self.detected.as_json(),
+            "real_detected": self.real_detected.as_json(),
+            "agreement": self.agreement.as_json(),
+            "real_agreement": self.real_agreement.as_json(),
+            "memory": {
+                "alarms": as_json(self.alarms),
+                "limit": _plain(self.memory.limit),
+                "real_twins": self.memory.twins,
+                "real_compared": len(self.memory.own),
+                "histogram": _histogram(self.memory),
+            },
+            "memorised": self.memorised,
+        }
+
+
+def measure_quality(
+    made: Manifest,
+    real: Manifest,
+    *,
+    model: str | Path | ExpressionModel = "default",
+    judge: str | Path | ExpressionModel | None = None,
+    progress: Progress | None = None,
+    seed: int = SEED,
+    draws: int = DRAWS,
+) -> Quality:
+    """Return how good made faces are beside the real ones that they were made to resemble.
+
+    made: its rows with `made_by`; all of them where it has no such column.
+    real: the rows that a generator learned from: split "train" where there is one, never made ones.
+    model: gives the embedding that distances are measured in. judge: reads what was made; None
+        takes the same model. Neither should have learned from the made faces.
+    progress: called with what is done, how many, and of how many.
+    Raises MoppetError where there is nothing to compare, ModelError for a model without embedding.
+    """
+    first = model if isinstance(model, ExpressionModel) else load_model(model)
+    second = first
+    if judge is not None:
+        second = judge if isinstance(judge, ExpressionModel) else load_model(judge)
+    made_rows, real_chosen, rows = choose_rows(made, real)
+    show = progress or (lambda what, done, total: None)
+    of_made = read_faces(
+        made, made_rows, first, second, lambda done, n: show("made faces", done, n)
+    )
+    of_real = read_faces(
+        real, real_chosen, first, second, lambda done, n: show("real faces", done, n)
+    )
+    if not of_made.embeddings.shape[1]:
+        raise ModelError(
+            f"the network of {first.name} gives no embedding, and made faces are compared with "
+            "real ones in it: take another --model."
+        )
+    memory = find_memorised(
+        *(of_made.embeddings, of_real.embeddings, of_real.groups),
+        np.random.default_rng(seed),
+        made_thumbs=of_made.thumbs,
+        real_thumbs=of_real.thumbs,
+        progress=lambda done, n: show("copies", done, n),
+    )
+    classes = in_order(made.names, of_made.classes)
+    space = fit_space(of_real.embeddings)
+    everything, of_class = _compare(of_made, of_real, classes, space, seed, draws, show)
+    keep = np.ones(len(made), bool)
+    keep[of_made.rows[memory.alarm]] = False
+    rng = np.random.default_rng(seed)
+    rows |= {"kept": int(len(of_made) - memory.alarm.sum())}
+    agreements = [measure_agreement(x, second.names, classes, rng) for x in (of_made, of_real)]
+    detected, real_detected = (_detected(x, classes, rng) for x in (of_made, of_real))
+    notes = quality_notes(rows, of_class, everything, memory, agreements[0])
+    return Quality(
+        made=made_from(made, real, first, second, space, seed, draws),
+        rows=rows,
+        notes=notes,
+        classes=classes,
+        everything=everything,
+        of_class=of_class,
+        detected=detected,
+        real_detected=real_detected,
+        agreement=agreements[0],
+        real_agreement=agreements[1],
+        memory=memory,
+        alarms=share(memory.alarm, of_made.groups, rng),
+        memorised=_memorised(memory, of_made, of_real, made, real),
+        keep=keep,
+    )
+
+
+def _compare(
+    made: Reading,
+    real: Reading,
+    classes: list[str],
+    space: Space,
+    seed: int,
+    draws: int,
+    show: Progress,
+) -> tuple[Comparison, dict[str, Comparison | None]]:
+    def sample(reading: Reading, rows: NDArray[np.intp]) -> Sample:
+        return Sample(reading.embeddings[rows], reading.groups[rows])
+
+    rng = np.random.default_rng(seed)
+    matched = _matched(made, real, rng)
+    whole = compare_samples(sample(made, matched[0]), sample(real, matched[1]), space, rng, draws)
+    of_class: dict[str, Comparison | None] = {}
+    for done, name in enumerate(classes, 1):
+        show("figures", done, len(classes))
+        rows, others = made.of_class(name), real.of_class(name)
+        of_class[name] = None
+        if len(others):
+            of_class[name] = compare_samples(
+                sample(made, rows),
+                sample(real, others),
+                space,
+                np.random.default_rng(seed),
+                draws,
+                frechet=False,
+            )
+    return whole, of_class
+
+
+def _matched(
+    made: Reading, real: Reading, rng: np.random.Generator
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """As many made as real faces of each class, so that only their looks are compared; all faces
+    where a made one has no class, or no class is shared."""
+    pairs = [(made.of_class(name), real.of_class(name)) for name in made.classes]
+    pairs = [(a, b) for a, b in pairs if len(a) and len(b)]
+    if not pairs or any(x is None for x in made.label):
+        return made.of_class(None), real.of_class(None)
+    drawn = [[rng.permutation(x)[: min(map(len, pair))] for x in pair] for pair in pairs]
+    first, second = (np.sort(np.concatenate(part)) for part in zip(*drawn, strict=True))
+    return first, second
+
+
+def _detected(reading: Reading, classes: list[str], rng: np.random.Generator) -> Detected:
+    of_class = {}
+    for name in classes:
+        rows = reading.of_class(name)
+        of_class[name] = share(reading.found[rows], reading.groups[rows], rng)
+    return Detected(
+        share(reading.found, reading.groups, rng),
+        share(reading.loosely, reading.groups, rng),
+        of_class,
+    )
+
+
+def _memorised(
+    memory: Memory, of_made: Reading, of_real: Reading, made: Manifest, real: Manifest
+) -> list[dict[str, Any]]:
+    alarms = np.flatnonzero(memory.alarm)
+    order = alarms[np.argsort(memory.closeness[alarms], kind="stable")]
+    found = []
+    for i in order.tolist():
+        # A copy is shown beside what it copies, which need not be the nearest in the embedding.
+        twin = int(memory.copy_of[i]) if memory.copy_of[i] >= 0 else int(memory.nearest[i])
+        row, real_row = int(of_made.rows[i]), int(of_real.rows[twin])
+        found.append(
+            {
+                "row": row,
+                "path": made.table["path"][row].as_py(),
+                "label": of_made.label[i],
+                "real_row": real_row,
+                "real_path": real.table["path"][real_row].as_py(),
+                "real_label": of_real.label[twin],
+                "too_near": bool(memory.too_near[i]),
+                "copy": bool(memory.copy_of[i] >= 0),
+                "closeness": _plain(memory.closeness[i]),
+                "likeness": _plain(memory.likeness[i]),
+            }
+        )
+    return found
+
+
+def _histogram(memory: Memory) -> dict[str, list[float]]:
+    edges = np.linspace(0, 2, BINS + 1)
+
+    def shares(values: NDArray[np.float64]) -> list[float]:
+        known = np.minimum(values[~np.isnan(values)], 2 - 1e-9)
+        counts = np.histogram(known, edges)[0]
+        return [float(x) for x in (counts / max(len(known), 1)).round(6)]
+
+    return {
+        "edges": [float(x) for x in edges.round(6)],
+        "made": shares(memory.closeness),
+        "real": shares(memory.own),
+    }
+
+
+def _plain(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
