@@ -486,7 +486,8 @@ def test_the_projection_adds_what_the_class_says() -> None:
     x = torch.randn(3, 1, 16, 16)
     with torch.no_grad():
         features = judge.features(x)
-        apart = judge(x, torch.tensor([1, 1, 1])) - judge(x, torch.tensor([0, 0, 0]))
+        one, zero = (judge(x, torch.full((3,), label))[0] for label in (1, 0))
+        apart = one - zero
         expected = features @ (judge.of_class.weight[1] - judge.of_class.weight[0])
     assert torch.allclose(apart, expected, atol=1e-5)
 

@@ -237,7 +237,7 @@ def test_a_clipped_gradient_moves_the_weights_by_its_norm_at_most(
         before = [p.detach().clone() for p in network.parameters()]
         loop.train(recipe, tmp_path / folder, ferplus, network, loop.Machine(accelerator="cpu"))
         after = list(network.parameters())
-        squares = [float(((a - b) ** 2).sum()) for a, b in zip(after, before, strict=True)]
+        squares = [float(((a.detach() - b) ** 2).sum()) for a, b in zip(after, before, strict=True)]
         return float(np.sqrt(sum(squares)))
 
     assert moved("free", 0.0) > 0.1 * 0.1

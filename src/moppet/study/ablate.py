@@ -66,7 +66,7 @@ def run_study(
         write_cell(store, line)
         name = f"{line['table']}, {line['experiment']}, {line['regime']}, draw {line['draw']}"
         accuracy = np.mean(np.argmax(line["probabilities"], axis=1) == label)
-        say(f"{number}/{len(todo)} {name}: {accuracy:.3f} in {line['seconds']:.0f} s")
+        say(f"{number}/{len(todo)} {name}: {accuracy:.3f}, {line['seconds']:.0f} CPU seconds")
     cells = finished_cells(plan, store)
     if not cells:
         raise MoppetError("no cell of the study is finished yet: there is nothing to sum up.")

@@ -32,7 +32,7 @@ def _table(table: str, regime: str, rows: list[Json]) -> list[str]:
     train = ", ".join(f"{name} {n}" for name, n in rows[0]["n_train"].items())
     head = ["experiment", "network", "draws", "accuracy (95 %)", "p"]
     head += [f"{name}: P / R / F1" for name in names]
-    head += ["parameters", "MFLOPs", "s an epoch", "ms a face"]
+    head += ["parameters", "MFLOPs", "CPU s an epoch", "ms a face"]
     lines = [
         f"## {table}, {regime}",
         "",

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import softplus
+from torch.nn.functional import cross_entropy, softplus
 
 from moppet.synthesise.augment import augment, mirror
 from moppet.synthesise.learner import Learner, adam, descend
@@ -23,15 +23,22 @@ class _Adversary(Learner):
         # Rates of their own (Heusel 2017): the judge may learn faster than its opponent.
         return {"judge": adam(self.judge, s.rate), "maker": adam(self.maker, s.generator_rate)}
 
-    def judged(self, pictures: Tensor, labels: Tensor, rng: torch.Generator) -> Tensor:
-        """Return (n,) float32 scores of changed pictures, higher for real ones."""
+    def judged(
+        self, pictures: Tensor, labels: Tensor, rng: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Return (n,) float32 scores of changed pictures, higher for real ones, and a class loss.
+
+        The latter is what both sides pay where a picture does not show its class.
+        """
         changed = augment(pictures.float(), self.settings.augment, rng)
         with self.mixed():
-            score: Tensor = self.score(changed, labels)
-        return score.float()
+            score, logits = self.score(changed, labels)
+        if logits is None:
+            return score.float(), score.new_zeros(())
+        return score.float(), cross_entropy(logits.float(), labels)
 
-    def score(self, pictures: Tensor, labels: Tensor) -> Tensor:
-        """Return the judge's scores."""
+    def score(self, pictures: Tensor, labels: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return the judge's scores, and its logits of the classes if it knows any."""
         raise NotImplementedError
 
     def judge_loss(self, real: Tensor, made: Tensor) -> Tensor:
@@ -46,13 +53,17 @@ class _Adversary(Learner):
         real = mirror(pictures, rng) if self.settings.mirror else pictures
         with self.mixed():
             made = self.maker(self.latent(len(labels), rng), labels)
-        on_real = self.judged(real, labels, rng)
-        on_made = self.judged(made.detach(), labels, rng)
-        judge = descend(self.judge_loss(on_real, on_made), self.optimizers["judge"])
+        on_real, class_real = self.judged(real, labels, rng)
+        on_made, _ = self.judged(made.detach(), labels, rng)
+        weight = self.settings.class_weight
+        judge = self.judge_loss(on_real, on_made) + weight * class_real
+        judge_loss = descend(judge, self.optimizers["judge"])
         self.judge.requires_grad_(False)
-        maker = descend(self.maker_loss(self.judged(made, labels, rng)), self.optimizers["maker"])
+        on_made, class_made = self.judged(made, labels, rng)
+        maker = self.maker_loss(on_made) + weight * class_made
+        maker_loss = descend(maker, self.optimizers["maker"])
         self.judge.requires_grad_(True)
-        return {"judge_loss": judge, "maker_loss": maker}
+        return {"judge_loss": judge_loss, "maker_loss": maker_loss}
 
 
 class Gan(_Adversary):
@@ -64,9 +75,8 @@ class Gan(_Adversary):
         s = self.settings
         self.judge = Discriminator(s.size, s.channels, s.width)
 
-    def score(self, pictures: Tensor, labels: Tensor) -> Tensor:
-        score: Tensor = self.judge(pictures)
-        return score
+    def score(self, pictures: Tensor, labels: Tensor) -> tuple[Tensor, Tensor | None]:
+        return self.judge(pictures), None
 
     def judge_loss(self, real: Tensor, made: Tensor) -> Tensor:
         return softplus(-real).mean() + softplus(made).mean()
@@ -78,8 +88,10 @@ class Gan(_Adversary):
 class Cgan(_Adversary):
     """Conditional GAN (Mirza 2014): one network for all classes.
 
-    The generator's norms belong to the class; the discriminator projects the class onto its
-    features and is spectrally normalised (Miyato 2018); hinge loss.
+    The generator is told the class and its norms belong to it; the discriminator projects the
+    class onto its features and is spectrally normalised (Miyato 2018); hinge loss. Both also pay
+    for pictures that do not show their class (Odena 2017): in the minutes that this may take, the
+    projection alone taught faces, but hardly which of them are sad.
     """
 
     one_per_class: ClassVar[bool] = False
@@ -88,9 +100,9 @@ class Cgan(_Adversary):
         s = self.settings
         self.judge = ProjectionDiscriminator(s.size, s.channels, s.width, self.classes)
 
-    def score(self, pictures: Tensor, labels: Tensor) -> Tensor:
-        score: Tensor = self.judge(pictures, labels)
-        return score
+    def score(self, pictures: Tensor, labels: Tensor) -> tuple[Tensor, Tensor | None]:
+        score, logits = self.judge(pictures, labels)
+        return score, logits
 
     def judge_loss(self, real: Tensor, made: Tensor) -> Tensor:
         return (1 - real).relu().mean() + (1 + made).relu().mean()

@@ -11,7 +11,7 @@ from typing import Final
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import leaky_relu
+from torch.nn.functional import leaky_relu, one_hot
 from torch.nn.utils.parametrizations import spectral_norm
 
 _SMALLEST: Final = 8
@@ -52,14 +52,17 @@ class Generator(nn.Module):
     """Latent (n, latent) and labels (n,) → pictures (n, channels, size, size) in [-1, 1].
 
     Transposed convolutions, BatchNorm and ReLU, tanh at the end (DCGAN, Radford 2016).
-    classes: with more than one, the norms belong to the class.
+    classes: with more than one, the class comes in beside the latent (Mirza 2014), as strong as it,
+        and the norms belong to the class.
     """
 
     def __init__(self, size: int, channels: int, width: int, latent: int, classes: int = 1) -> None:
         super().__init__()
         widths = channels_at(width, size)[::-1]
         self.side = size >> halvings(size)
-        self.first = nn.Linear(latent, widths[0] * self.side**2, bias=False)
+        self.classes = classes
+        ways = latent + (classes if classes > 1 else 0)
+        self.first = nn.Linear(ways, widths[0] * self.side**2, bias=False)
         self.norms = nn.ModuleList([ClassNorm(w, classes) for w in widths])
         self.ups = nn.ModuleList(
             nn.ConvTranspose2d(a, b, 4, 2, 1, bias=False) for a, b in pairwise(widths)
@@ -68,6 +71,9 @@ class Generator(nn.Module):
         start_small(self)
 
     def forward(self, latent: Tensor, label: Tensor) -> Tensor:
+        if self.classes > 1:
+            strength = latent.shape[1] ** 0.5
+            latent = torch.cat([latent, strength * one_hot(label, self.classes).to(latent)], dim=1)
         x: Tensor = self.first(latent).unflatten(1, (-1, self.side, self.side))
         x = torch.relu(self.norms[0](x, label))
         for up, norm in zip(self.ups, self.norms[1:], strict=True):
@@ -104,7 +110,8 @@ class Discriminator(nn.Module):
 
 
 class ProjectionDiscriminator(nn.Module):
-    """Pictures and labels → (n,) scores: ψ(φ(x)) + ⟨class, φ(x)⟩ (Miyato & Koyama 2018).
+    """Pictures and labels → (n,) scores: ψ(φ(x)) + ⟨class, φ(x)⟩ (Miyato & Koyama 2018); and
+    (n, classes) logits of the class (Odena 2017).
 
     Every layer is divided by its spectral norm (Miyato et al. 2018), so that what it says cannot
     jump however little it has seen. φ ends in a dense layer over all places where the paper sums
@@ -122,17 +129,18 @@ class ProjectionDiscriminator(nn.Module):
             if isinstance(module, nn.Conv2d | nn.Linear | nn.Embedding):
                 nn.init.orthogonal_(module.weight)
                 spectral_norm(module)
+        self.of_which = nn.Linear(features, classes)  # free: it says what, not whether it is real
 
     def features(self, pictures: Tensor) -> Tensor:
         """Return φ, (n, features)."""
         dense: Tensor = self.dense(self.path(pictures).flatten(1))
         return leaky_relu(dense, 0.2)
 
-    def forward(self, pictures: Tensor, label: Tensor) -> Tensor:
+    def forward(self, pictures: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
         features = self.features(pictures)
         of_class: Tensor = (self.of_class(label) * features).sum(dim=1)
         plain: Tensor = self.score(features)[:, 0]
-        return of_class + plain
+        return of_class + plain, self.of_which(features)
 
 
 class Encoder(nn.Module):

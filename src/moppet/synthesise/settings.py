@@ -37,6 +37,7 @@ class Settings:
         `generator_rate`.
     augment: differentiable augmentation, all or some of "colour", "translation", "cutout".
     mirror: also learn from the mirror images.
+    class_weight: what a cgan pays for a picture that does not show its class.
     sampling: "balanced" (a cgan sees every class equally often) or "plain".
     decay: of the running average of the weights, which is what makes the pictures.
     kl_weight: what a vae's latent pays for each nat (1 is Kingma 2014).
@@ -70,6 +71,7 @@ class Settings:
     generator_rate: float = 2e-4
     augment: tuple[str, ...] = ("colour", "translation", "cutout")
     mirror: bool = True
+    class_weight: float = 0.5
     sampling: str = "balanced"
     decay: float = 0.995
     kl_weight: float = 1.0
@@ -120,7 +122,7 @@ _LEAST: Final = {
     "checkpoint_steps": 1, "model_steps": 1,
 }  # fmt: skip
 _ABOVE_ZERO: Final = ("rate", "generator_rate", "strength")
-_NOT_NEGATIVE: Final = ("kl_weight", "guidance", "sure")
+_NOT_NEGATIVE: Final = ("kl_weight", "class_weight", "guidance", "sure")
 _PAINTED: Final[dict[str, Any]] = {"size": 512, "colour": "rgb"}
 """Defaults that differ where a diffusion model paints: what Stable Diffusion learned from."""
 SIZES: Final = range(16, 257, 16)

@@ -54,6 +54,7 @@ class Machine:
 
     accelerator, devices, nodes, strategy: as Lightning's arguments of those names.
     tensorboard: also write the log for TensorBoard, into the run's folder.
+    quiet: print no line for each epoch; the log has them all the same.
     """
 
     accelerator: str = "auto"
@@ -61,6 +62,7 @@ class Machine:
     nodes: int = 1
     strategy: str = "auto"
     tensorboard: bool = False
+    quiet: bool = False
 
 
 class Trainee(lightning.LightningModule):
@@ -239,7 +241,7 @@ class _Keeper(Callback):
     """After each epoch: measure the averaged weights on the set-aside rows, log, keep."""
 
     def __init__(self, folder: Path, judge: _Judge, machine: Machine) -> None:
-        self.folder, self.judge = folder, judge
+        self.folder, self.judge, self.quiet = folder, judge, machine.quiet
         self.writer: Any = None
         if machine.tensorboard:
             self.writer = _summary_writer(folder / "tensorboard")
@@ -274,7 +276,8 @@ class _Keeper(Callback):
             for name, value in row.items():
                 self.writer.add_scalar(name, value, epoch)
             self.writer.flush()
-        print(", ".join(f"{key} {value:.4g}" for key, value in row.items()), flush=True)
+        if not self.quiet:
+            print(", ".join(f"{key} {value:.4g}" for key, value in row.items()), flush=True)
 
 
 def _prefixed(network: nn.Module) -> dict[str, Tensor]:
