@@ -52,8 +52,8 @@ class Generator(nn.Module):
     """Latent (n, latent) and labels (n,) → pictures (n, channels, size, size) in [-1, 1].
 
     Transposed convolutions, BatchNorm and ReLU, tanh at the end (DCGAN, Radford 2016).
-    classes: with more than one, the class comes in beside the latent (Mirza 2014), as strong as it,
-        and the norms belong to the class.
+    classes: with more than one, the class comes in beside the latent (Mirza 2014) and the norms
+        belong to it.
     """
 
     def __init__(self, size: int, channels: int, width: int, latent: int, classes: int = 1) -> None:
@@ -72,8 +72,7 @@ class Generator(nn.Module):
 
     def forward(self, latent: Tensor, label: Tensor) -> Tensor:
         if self.classes > 1:
-            strength = latent.shape[1] ** 0.5
-            latent = torch.cat([latent, strength * one_hot(label, self.classes).to(latent)], dim=1)
+            latent = torch.cat([latent, one_hot(label, self.classes).to(latent)], dim=1)
         x: Tensor = self.first(latent).unflatten(1, (-1, self.side, self.side))
         x = torch.relu(self.norms[0](x, label))
         for up, norm in zip(self.ups, self.norms[1:], strict=True):
