@@ -26,6 +26,7 @@ from moppet.app import cli
 from moppet.app import evaluate as command
 from moppet.app.evaluation import write_page
 from moppet.app.evaluation.words import number
+from moppet.app.output import write_text
 from moppet.study import evaluate as module
 from moppet.values import MoppetError
 
@@ -270,7 +271,7 @@ def test_an_output_that_cannot_be_a_folder_is_refused(folder, tmp_path, capsys):
     assert run(folder / "model", folder / "data.parquet", "-o", tmp_path / "file") == 1
     assert "cannot be made" in capsys.readouterr().err
     with pytest.raises(MoppetError, match="cannot be written"):
-        command._write(tmp_path / "nowhere" / "x.json", "")
+        write_text(tmp_path / "nowhere" / "x.json", "")
 
 
 def opened(page: Path, width: int = 1200) -> subprocess.CompletedProcess[str]:

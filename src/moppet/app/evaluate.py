@@ -24,13 +24,14 @@ from rich.table import Table
 
 from moppet.app.evaluation import write_page
 from moppet.app.evaluation.words import FIGURES, number, p_value, with_interval
+from moppet.app.output import result_folder, write_text
 from moppet.data.faces import find_manifest_faces
 from moppet.data.manifest import Manifest
 from moppet.data.readers import announce_licence, read_dataset
 from moppet.infer.catalogue import find_model, read_card
 from moppet.study.evaluate import Progress as Report
 from moppet.study.evaluate import evaluate
-from moppet.values import MoppetError, UsageError
+from moppet.values import UsageError
 
 PICTURE_PX: Final = 96
 _JPEG_QUALITY: Final = 85
@@ -77,7 +78,7 @@ def evaluate_model(job: Job) -> Path:
     announce_licence(manifest)
     safe_name = re.sub(r"[^\w.-]+", "_", name).strip("_.")
     folder = job.output or Path(f"evaluation_{safe_name}")
-    with _folder(folder), _shown(job) as progress:
+    with result_folder(folder), _shown(job) as progress:
         evaluation = evaluate(
             job.model,
             manifest,
@@ -95,7 +96,7 @@ def evaluate_model(job: Job) -> Path:
     }
     sheet = _pictures(manifest, [one["row"] for one in found["mistakes"]]) if job.pictures else None
     text = json.dumps(found, ensure_ascii=False, allow_nan=False)
-    written = _write(folder / "evaluation.json", text + "\n")
+    written = write_text(folder / "evaluation.json", text + "\n")
     page = write_page(found, folder / "evaluation.html", pictures=sheet)
     if job.as_json:
         print(text, flush=True)
@@ -109,30 +110,6 @@ def _columns(by: Sequence[str], manifest: Manifest) -> list[str]:
     there = manifest.table.column_names
     parts = ([word] if word in there else word.split(",") for word in by)
     return list(dict.fromkeys(part.strip() for words in parts for part in words if part.strip()))
-
-
-@contextmanager
-def _folder(folder: Path) -> Iterator[None]:
-    """Make the folder before the work; take it away again if that fails."""
-    fresh = not folder.exists()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise MoppetError(f"{folder} cannot be made: {error.strerror}.") from None
-    try:
-        yield
-    except BaseException:
-        if fresh and not any(folder.iterdir()):
-            folder.rmdir()
-        raise
-
-
-def _write(path: Path, text: str) -> Path:
-    try:
-        path.write_text(text, encoding="utf-8", newline="\n")
-    except OSError as error:
-        raise MoppetError(f"{path} cannot be written: {error.strerror or error}.") from None
-    return path
 
 
 def _pictures(manifest: Manifest, rows: Sequence[int]) -> dict[int, str]:

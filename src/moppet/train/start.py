@@ -14,8 +14,7 @@ from moppet.data.readers.words import expression_of
 from moppet.infer.catalogue import find_model, read_card
 from moppet.train.networks import (
     NETWORKS,
-    MobileNetV1,
-    MobileNetV2,
+    MobileNet,
     Network,
     build_network,
     load_checkpoint,
@@ -59,11 +58,7 @@ def start_network(
     sample: some hundred training pictures as the network takes them.
     """
     path = Path(start)
-    if (
-        path.suffix == ".npz"
-        and isinstance(network, MobileNetV1 | MobileNetV2)
-        and _is_folded(path)
-    ):
+    if path.suffix == ".npz" and isinstance(network, MobileNet) and _is_folded(path):
         load_folded(network, path, sample)
     elif path.suffix in (".npz", ".safetensors", ".pth"):
         load_checkpoint(network, path)

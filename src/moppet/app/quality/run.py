@@ -6,8 +6,7 @@ import base64
 import json
 import re
 import shlex
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -19,12 +18,12 @@ from numpy.typing import NDArray
 
 from moppet.app.data.source import watched
 from moppet.app.explanation.rows import read_pictures
+from moppet.app.output import result_folder, write_text
 from moppet.app.quality.page import Sheet, build_page
 from moppet.app.quality.printed import print_quality
 from moppet.data.faces import find_manifest_faces
 from moppet.data.manifest import Manifest, read_manifest
 from moppet.synthesise.quality import DRAWS, Quality, measure_quality
-from moppet.values import MoppetError
 
 SHOWN: Final = 14
 MOST_PAIRS: Final = 28
@@ -61,7 +60,7 @@ def judge_made(job: Job) -> Path:
     made, real = _read(job.made), _read(job.real)
     safe_name = re.sub(r"[^\w.-]+", "_", job.made.resolve().stem).strip("_.")
     folder = job.output or Path(f"quality_{safe_name or 'made'}")
-    with _folder(folder), watched() as show:
+    with result_folder(folder), watched() as show:
         quality = measure_quality(
             made, real, model=job.model, judge=job.judge, progress=show, draws=job.draws
         )
@@ -77,8 +76,8 @@ def judge_made(job: Job) -> Path:
         sheet = _sheet(quality, made, real) if job.pictures else None
         text = json.dumps(found, ensure_ascii=False, allow_nan=False)
         written = [
-            _write(folder / "quality.json", text + "\n"),
-            _write(folder / "quality.html", build_page(found, sheet)),
+            write_text(folder / "quality.json", text + "\n"),
+            write_text(folder / "quality.html", build_page(found, sheet)),
         ]
         kept = folder / "kept.parquet"
         if quality.keep.any():
@@ -97,30 +96,6 @@ def _read(path: Path) -> Manifest:
     if path.is_dir() and (path / _MANIFEST).is_file():
         return read_manifest(path / _MANIFEST)
     return read_pictures(path, None)
-
-
-@contextmanager
-def _folder(folder: Path) -> Iterator[None]:
-    """Make the folder before the work; take it away again if that fails."""
-    fresh = not folder.exists()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise MoppetError(f"{folder} cannot be made: {error.strerror}.") from None
-    try:
-        yield
-    except BaseException:
-        if fresh and not any(folder.iterdir()):
-            folder.rmdir()
-        raise
-
-
-def _write(path: Path, text: str) -> Path:
-    try:
-        path.write_text(text, encoding="utf-8", newline="\n")
-    except OSError as error:
-        raise MoppetError(f"{path} cannot be written: {error.strerror or error}.") from None
-    return path
 
 
 def _sheet(quality: Quality, made: Manifest, real: Manifest) -> Sheet:

@@ -9,6 +9,7 @@ from moppet.train.networks.googlenet import GoogLeNet
 from moppet.train.networks.mobilenet import (
     DepthwiseConv,
     InvertedResidual,
+    MobileNet,
     MobileNetV2,
 )
 from moppet.train.networks.mobilenet_v1 import MobileNetV1
@@ -25,6 +26,7 @@ __all__ = [
     "DepthwiseConv",
     "GoogLeNet",
     "InvertedResidual",
+    "MobileNet",
     "MobileNetV1",
     "MobileNetV2",
     "Network",

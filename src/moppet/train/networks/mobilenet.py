@@ -103,13 +103,12 @@ class InvertedResidual(nn.Module):
         return x + out if self.skips else out
 
 
-class MobileNetV2(Network):
-    """MobileNetV2 1.0 with a 128-unit head (Sandler et al. 2018; head of Marin & Grijalva 2024).
+class MobileNet(Network):
+    """What the MobileNets share: convolutions, the mean over the places, a head.
 
-    head: "original" for the published classifier, 1280 → classes, whose input is the embedding.
+    head: "hidden" for seed 2's 128 units, "original" for the published classifier, whose input is
+        the embedding.
     """
-
-    name = "mobilenet_v2"
 
     def __init__(
         self,
@@ -122,23 +121,19 @@ class MobileNetV2(Network):
     ) -> None:
         super().__init__(classes, channels, input_size, dropout=dropout, head=head)
         check_choice("head", head, ("hidden", "original"))
-        width = 32
-        features: list[nn.Module] = [conv_norm_act(channels, width, 3, 2)]
-        for expansion, channels_out, repeats, stride in _INVERTED_RESIDUALS:
-            for i in range(repeats):
-                features.append(
-                    InvertedResidual(width, channels_out, stride if i == 0 else 1, expansion)
-                )
-                width = channels_out
-        features.append(conv_norm_act(width, _FEATURES, 1))
-        self.features = nn.Sequential(*features)
+        width, layers = self.layers(channels)
+        self.features = nn.Sequential(*layers)
         self.head: nn.Module = nn.Identity()
         self.classifier: nn.Module
         if head == "hidden":
-            self.head = hidden_head(_FEATURES, dropout)
+            self.head = hidden_head(width, dropout)
             self.classifier = nn.Linear(EMBEDDING_SIZE, classes)
         else:
-            self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(_FEATURES, classes))
+            self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(width, classes))
+
+    def layers(self, channels: int) -> tuple[int, list[nn.Module]]:
+        """Return how many features come out, and the layers that they come out of."""
+        raise NotImplementedError
 
     def head_modules(self) -> list[nn.Module]:
         return [self.head, self.classifier]
@@ -149,3 +144,23 @@ class MobileNetV2(Network):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         embedding: Tensor = self.head(pooled_average(self.features(x)))
         return self.classifier(embedding), embedding
+
+
+class MobileNetV2(MobileNet):
+    """MobileNetV2 1.0 with a 128-unit head (Sandler et al. 2018; head of Marin & Grijalva 2024).
+
+    head: "original" for the published classifier, 1280 → classes, whose input is the embedding.
+    """
+
+    name = "mobilenet_v2"
+
+    def layers(self, channels: int) -> tuple[int, list[nn.Module]]:
+        width = 32
+        layers: list[nn.Module] = [conv_norm_act(channels, width, 3, 2)]
+        for expansion, channels_out, repeats, stride in _INVERTED_RESIDUALS:
+            for i in range(repeats):
+                layers.append(
+                    InvertedResidual(width, channels_out, stride if i == 0 else 1, expansion)
+                )
+                width = channels_out
+        return _FEATURES, [*layers, conv_norm_act(width, _FEATURES, 1)]
