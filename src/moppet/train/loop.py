@@ -335,7 +335,8 @@ def train(
     views.epoch = done
     sampler = EpochSampler(views, _draw_chances(data, views, recipe))
     loader = DataLoader(views, batch, sampler=sampler, drop_last=True, num_workers=0)
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if network.channels_last:
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)  # its advertisements
     warnings.filterwarnings("ignore", module="lightning")  # about its own libraries
     trainer = lightning.Trainer(

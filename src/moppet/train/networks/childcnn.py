@@ -52,6 +52,7 @@ class ChildCnn(Network):
             dropout=dropout,
         )
         check_choice("attention", attention, ("none", "se", "cbam"))
+        self.channels_last = not batch_norm  # BatchNorm of five maps takes twice the time there
         side = ((input_size - 2) // 2 - 2) // 2
         if side < 1:
             raise UsageError(f"childcnn needs pictures of at least 10 pixels, got {input_size}.")
@@ -82,6 +83,8 @@ class ChildCnn(Network):
         return self.act2
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        if not self.channels_last:
+            x = x.contiguous()
         x = self.attention(self.pool1(self.norm1(self.conv1(x)).relu()))
         x = self.pool2(self.act2(self.norm2(self.conv2(x))))
         embedding: Tensor = self.dense(x)
