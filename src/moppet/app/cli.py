@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +13,9 @@ from rich.console import Console
 from moppet.app.analyze import FORMATS, Job, analyze_all
 from moppet.app.balance import balance
 from moppet.app.data.commands import data
+from moppet.app.extras import training_extra
 from moppet.app.quality.command import quality
+from moppet.app.studies import ablate, study
 from moppet.app.synthesise import synthesise
 from moppet.infer.catalogue import bundled_models, read_card
 from moppet.infer.detect import DETECTORS
@@ -32,8 +32,6 @@ app = typer.Typer(
     help="Reads facial expressions of infants, children and adults, on your own machine.",
 )
 app.add_typer(data, name="data")
-app.command(epilog="Example: moppet synthesise my_faces/ -o made --method cgan")(synthesise)
-app.command(epilog="Example: moppet quality made/ my_faces/ -o quality --pictures")(quality)
 
 
 @app.callback(invoke_without_command=True)
@@ -131,6 +129,8 @@ def report(
 
 
 app.command(epilog="Example: moppet balance faces.parquet -o balanced --method smote")(balance)
+app.command(epilog="Example: moppet synthesise my_faces/ -o made --method cgan")(synthesise)
+app.command(epilog="Example: moppet quality made/ my_faces/ -o quality --pictures")(quality)
 
 
 @app.command(epilog="Example: moppet train my_faces/ -o my_model --quick")
@@ -167,7 +167,7 @@ def train(
     ] = None,
 ) -> None:
     """Train a model, by a recipe or on your own faces; run it again to go on when stopped."""
-    with _training_extra():
+    with training_extra():
         from moppet.app.train import OwnPictures, show_views, train_own
         from moppet.train.loop import Machine
         from moppet.train.run import run_recipe
@@ -269,23 +269,8 @@ def explain(
     explain_model(Job(model, data, output, kind, method, of, split, limit, mean_only, seed))
 
 
-@app.command(epilog="Example: moppet ablate recipes/child-happy-sad.toml --minutes 60")
-def ablate(
-    study: Annotated[Path, typer.Argument(help="A study (TOML).")],
-    minutes: Annotated[
-        float | None, typer.Option(help="Begin no further cell after so long.", min=0)
-    ] = None,
-    only: Annotated[
-        str | None, typer.Option(help="Run only cells whose table, experiment or regime says this.")
-    ] = None,
-) -> None:
-    """Run a study of many trainings; finished ones are kept and never run again."""
-    with _training_extra():
-        from moppet.study.ablate import run_study
-        from moppet.study.plan import read_plan
-    plan = read_plan(study)
-    run_study(plan, minutes=minutes, only=only, say=typer.echo)
-    typer.echo(f"written: {plan.output / plan.name}.md and .json")
+app.command(epilog="Example: moppet ablate recipes/child-happy-sad.toml --minutes 60")(ablate)
+app.command(epilog="Example: moppet study recipes/infant-hybrid.toml --jobs 2")(study)
 
 
 @app.command(epilog="Example: moppet card my_model --evaluation evaluation_my_model -o card")
@@ -327,17 +312,6 @@ def models(
         console.print(f"{name}: {', '.join(card['labels'])}", highlight=False)
         console.print(f"  {measured}; licence {card.get('licence', 'not stated')}", highlight=False)
         console.print(f"  {bundled_models()[name]}", highlight=False, soft_wrap=True)
-
-
-@contextlib.contextmanager
-def _training_extra() -> Iterator[None]:
-    """Turn the import of a library that only the extra brings into what to install."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        raise MoppetError(
-            f"Training needs {error.name}. Install it with: pip install 'moppet[train]'"
-        ) from None
 
 
 def _formats(text: str) -> tuple[str, ...]:

@@ -21,10 +21,11 @@ from moppet.study.cells import (
     Bench,
     Executor,
     Json,
+    cells_by_key,
     key_of,
-    read_cells,
     recipe_hash,
     run_here,
+    until,
     write_cell,
 )
 from moppet.study.page import study_page
@@ -61,7 +62,7 @@ def run_study(
     if todo:
         say(budget(bench, todo))
     label, groups = truth(bench, plan)
-    begun = itertools.takewhile(_until(minutes), todo)
+    begun = itertools.takewhile(until(minutes), todo)
     for number, line in enumerate(executor(bench.make, begun), 1):
         write_cell(store, line)
         name = f"{line['table']}, {line['experiment']}, {line['regime']}, draw {line['draw']}"
@@ -80,11 +81,6 @@ def run_study(
 
 def _asked(cell: Cell, only: str | None) -> bool:
     return only is None or any(only in str(part) for part in cell.key)
-
-
-def _until(minutes: float | None) -> Callable[[Cell], bool]:
-    end = math.inf if minutes is None else time.monotonic() + 60 * minutes
-    return lambda cell: time.monotonic() < end
 
 
 def make_bench(plan: Plan) -> Bench:
@@ -108,7 +104,7 @@ def finished_cells(plan: Plan, store: Path) -> dict[tuple[str, str, str, int], J
     A cell counts for every experiment of the same recipe and regime, and no longer once the
     recipe has changed.
     """
-    cells = read_cells(store)
+    cells = cells_by_key(store, ("recipe", "draw"))
     found = [(cell, cells.get((recipe_hash(cell), cell.draw))) for cell in plan.cells()]
     return {cell.key: {**line, **key_of(cell)} for cell, line in found if line}
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -36,15 +37,21 @@ from moppet.train.start import make_network, start_network
 from moppet.values import MoppetError
 
 Json = dict[str, Any]
-Executor = Callable[[Callable[[Cell], Json], Iterable[Cell]], Iterator[Json]]
+Executor = Callable[[Callable[[Any], Json], Iterable[Any]], Iterator[Json]]
 """Runs a function over cells, in any order, on one machine or many."""
 
 _TIMED_FACES: Final = 64
 
 
-def run_here(make: Callable[[Cell], Json], cells: Iterable[Cell]) -> Iterator[Json]:
+def run_here(make: Callable[[Any], Json], cells: Iterable[Any]) -> Iterator[Json]:
     """The executor of one machine: one cell after another."""
     return map(make, cells)
+
+
+def run_alone(make: Callable[[Any], Json], cell: Any, threads: int) -> Json:
+    """Make one cell in a process of its own, with so many threads."""
+    torch.set_num_threads(threads)
+    return make(cell)
 
 
 @dataclass(frozen=True)
@@ -172,17 +179,23 @@ def key_of(cell: Cell) -> Json:
     return dict(zip(names, cell.key, strict=True))
 
 
-def read_cells(path: Path) -> dict[tuple[str, int], Json]:
-    """Return finished cells by `recipe_hash` and draw; a broken last line is left out."""
+def cells_by_key(path: Path, names: Sequence[str]) -> dict[Any, Json]:
+    """Return finished cells by what they hold under these names; a broken line is left out."""
     cells = {}
     if path.is_file():
         for line in path.read_text(encoding="utf-8").splitlines():
             try:
                 cell = json.loads(line)
-                cells[cell["recipe"], cell["draw"]] = cell
+                cells[tuple(cell[name] for name in names)] = cell
             except (ValueError, KeyError):
                 continue
     return cells
+
+
+def until(minutes: float | None) -> Callable[[Any], bool]:
+    """Return a function that says, of anything, whether it may still begin."""
+    end = math.inf if minutes is None else time.monotonic() + 60 * minutes
+    return lambda _: time.monotonic() < end
 
 
 def write_cell(path: Path, cell: Json) -> None:

@@ -1,0 +1,374 @@
+"""Seed 3's study: only a fold's training rows are balanced or learned from; figures that hold."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from ferplus_sample import write_ferplus
+from moppet.app.cli import main
+from moppet.app.engine import choose_engine, run_in_processes
+from moppet.data.faces import Faces
+from moppet.data.manifest import Manifest
+from moppet.metrics import macro_f1
+from moppet.study.hybrid import bench as bench_module
+from moppet.study.hybrid.bench import HybridBench, make_hybrid_bench, packed, unpacked
+from moppet.study.hybrid.classify import CLASSIFIERS, read_with
+from moppet.study.hybrid.plan import HybridPlan, read_hybrid_plan
+from moppet.study.hybrid.prepare import draw_rows, prepare
+from moppet.study.hybrid.run import finished_cells, run_hybrid
+from moppet.study.hybrid.summary import sum_up
+from moppet.values import MoppetError, UsageError
+
+TEXT = """
+name = "tiny"
+title = "A tiny study"
+output = "out"
+work = "runs"
+data = "ferplus.npz"
+spaces = ["hog", "pixels"]
+classifiers = ["cart", "logistic"]
+folds = 2
+repeats = 1
+reference = "original"
+
+[data_sets.common]
+classes = ["happiness", "surprise", "sadness"]
+
+[data_sets.all]
+
+[data_sets.scarce]
+share = 0.2
+least = 2
+methods = ["original", "repeated"]
+
+[methods.original]
+
+[methods.weights]
+weights = true
+
+[methods.repeated]
+balance = "random_over"
+
+[methods."own space"]
+balance = "smote"
+space = "own"
+
+[methods.mixed]
+balance = "smote_enn"
+enn = "majority"
+
+[methods.both]
+balance = "smote_enn"
+synthesise = "cgan"
+
+[generator]
+width = 4
+steps = 2
+batch = 8
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_threads() -> None:
+    torch.set_num_threads(1)
+
+
+def whole_faces(manifest: Manifest, **_: Any) -> Faces:
+    n = len(manifest)
+    cuts = [manifest.image(i) for i in range(n)]
+    landmarks = np.full((n, 5, 2), np.nan, np.float32)
+    none = np.zeros(n, np.int64)
+    return Faces(cuts, landmarks, np.ones(n, bool), none.astype(np.int8) - 1, none)
+
+
+@pytest.fixture
+def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> HybridPlan:
+    write_ferplus(tmp_path / "ferplus.npz")
+    (tmp_path / "study.toml").write_text(TEXT, encoding="utf-8")
+    monkeypatch.setattr(bench_module, "find_manifest_faces", whole_faces)
+    return read_hybrid_plan(tmp_path / "study.toml")
+
+
+@pytest.fixture
+def bench(plan: HybridPlan) -> HybridBench:
+    return make_hybrid_bench(plan)
+
+
+def quietly(text: str) -> None:
+    del text
+
+
+def test_a_study_runs_every_cell_once_and_sums_it_up(plan: HybridPlan) -> None:
+    said: list[str] = []
+    rows = run_hybrid(plan, say=said.append)
+    assert len(plan.cells()) == 2 * (6 + 2)
+    assert "0 of 16 cells are done; 16 to run" in said[0] and "to learn to make faces" in said[1]
+    wanted = {"method", "classifier", "space", "data", "folds", "p_value", "seconds"}
+    wanted |= {f"{f}{end}" for f in ("macro_f1", "g_mean", "auc") for end in ("", "_low", "_high")}
+    assert len(rows) == 4 * (6 + 2) and all(wanted <= row.keys() for row in rows)
+    for row in rows:
+        assert row["macro_f1_low"] <= row["macro_f1"] <= row["macro_f1_high"]
+        assert (row["p_value"] is None) == (row["method"] == "original")
+        assert row["n"] == dict.fromkeys(("happiness", "surprise", "sadness"), 9)
+    assert json.loads((plan.output / "tiny.json").read_text(encoding="utf-8")) == rows
+    page = (plan.output / "tiny.md").read_text(encoding="utf-8")
+    assert "# A tiny study" in page and "## scarce" in page and "| own space | cart |" in page
+    run_hybrid(plan, say=said.append)
+    assert "16 of 16 cells are done; 0 to run" in said[-1]
+    assert not list(plan.work.glob("*both*"))  # the generators' checkpoints are gone
+
+
+def test_a_stopped_study_goes_on_and_a_changed_method_is_run_anew(plan: HybridPlan) -> None:
+    with pytest.raises(MoppetError, match="nothing to sum up"):
+        run_hybrid(plan, say=quietly, minutes=0)
+    run_hybrid(plan, say=quietly, only="weights")
+    store = plan.output / "tiny.cells.jsonl"
+    assert len(store.read_text(encoding="utf-8").splitlines()) == 2
+    with store.open("a", encoding="utf-8") as file:
+        file.write('{"data": "all", "meth')  # a kill in the middle of a line
+    run_hybrid(plan, say=quietly, only="repeated")
+    assert len(finished_cells(plan, store)) == 2 + 4
+    path = plan.data.parent / "study.toml"
+    path.write_text(TEXT.replace("weights = true", 'balance = "smote"'), encoding="utf-8")
+    assert len(finished_cells(read_hybrid_plan(path), store)) == 4
+    path.write_text(TEXT.replace("steps = 2", "steps = 3"), encoding="utf-8")
+    assert len(finished_cells(read_hybrid_plan(path), store)) == 6
+
+
+def test_a_poisoned_test_fold_changes_nothing_that_is_made(
+    bench: HybridBench, tmp_path: Path
+) -> None:
+    """Other rows' pictures and labels are exchanged: what is made ready stays, bit by bit."""
+    rng = np.random.default_rng(0)
+    for cell in bench.plan.cells():
+        train, test = bench.parts(cell)
+        assert not set(train) & set(test)
+        label = bench.label(cell.data)
+        poisoned, lies = bench.pictures.copy(), label.copy()
+        others = np.setdiff1d(np.arange(len(label)), train)
+        poisoned[others] = rng.integers(0, 256, poisoned[others].shape, np.uint8)
+        lies[others] = rng.integers(0, 3, len(others))
+        names, made = cell.data.classes, bench.plan.generator
+        first, second = (
+            prepare(cell.method, shown, told, train, names, made, tmp_path / "run", 7)
+            for shown, told in ((bench.pictures, label), (poisoned, lies))
+        )
+        assert np.array_equal(first.rows, second.rows) and set(first.rows) <= set(train)
+        assert np.array_equal(first.pictures, second.pictures)
+        assert np.array_equal(first.label, second.label)
+
+
+def test_a_generator_fills_each_class_up_to_the_largest_that_came(
+    bench: HybridBench, tmp_path: Path
+) -> None:
+    data = bench.plan.data_sets[0]
+    label = bench.label(data)
+    rows = np.flatnonzero(label >= 0)
+    rows = np.setdiff1d(rows, np.flatnonzero(label == 1)[:5])  # 9, 4, 9
+    method = replace(bench.plan.methods[5], balance="")
+    made = replace(bench.plan.generator, steps=60, decay=0.5)
+    ready = prepare(method, bench.pictures, label, rows, data.classes, made, tmp_path / "run", 0)
+    assert np.array_equal(ready.rows, rows)
+    assert ready.label.tolist() == [1] * 5 and ready.pictures.shape == (5, 48, 48)
+    assert len(np.unique(ready.pictures.reshape(5, -1), axis=0)) == 5
+
+
+def test_a_scarce_draw_takes_its_share_and_never_less_than_the_least(plan: HybridPlan) -> None:
+    label = np.repeat([0, 1, 2], [100, 30, 4])
+    data = replace(plan.data_sets[1], share=0.1, least=5)
+    drawn = draw_rows(1000 + np.arange(134), label, data, np.random.default_rng(0))
+    assert np.bincount(label[drawn - 1000]).tolist() == [10, 5, 4]
+    assert len(set(drawn.tolist())) == len(drawn)
+
+
+def test_folds_keep_groups_together_and_are_the_same_for_every_method(bench: HybridBench) -> None:
+    for data in bench.plan.data_sets:
+        table = bench.tables[data.name]
+        for fold in table.fold:
+            for group in np.unique(table.groups):
+                assert len(set(fold[table.groups == group])) == 1
+        tested = [set(bench.parts(c)[1]) for c in bench.plan.cells() if c.data == data]
+        assert set.union(*tested) == set(table.rows)
+
+
+def test_what_is_kept_of_a_reading_is_who_was_read_exactly() -> None:
+    rng = np.random.default_rng(0)
+    probabilities = rng.dirichlet(np.ones(5), 50)
+    guess, back = unpacked(json.loads(json.dumps(packed(probabilities))), 5)
+    assert np.array_equal(guess, probabilities.argmax(axis=1))
+    assert np.abs(back - probabilities).max() <= np.ptp(probabilities) / 255
+    even = unpacked(packed(np.full((3, 2), 0.5)), 2)[1]
+    assert np.allclose(even, 0.5)
+
+
+@pytest.mark.parametrize("classifier", CLASSIFIERS)
+def test_every_classifier_learns_what_is_plain_and_gives_unknown_classes_nothing(
+    classifier: str,
+) -> None:
+    rng = np.random.default_rng(0)
+    label = np.repeat([0, 1, 3], 30)
+    x = (rng.normal(0, 1, (90, 6)) + 4 * label[:, None]).astype(np.float32)
+    weight = np.where(label == 1, 2.0, 1.0)
+    read = read_with(classifier, x[::2], label[::2], weight[::2], x[1::2], 4, 0)
+    assert read.shape == (45, 4) and np.allclose(read.sum(axis=1), 1)
+    assert not read[:, 2].any()
+    assert (read.argmax(axis=1) == label[1::2]).mean() > 0.9
+
+
+def test_figures_are_those_of_the_readings_and_p_tells_better_from_equal(plan: HybridPlan) -> None:
+    plan = replace(plan, repeats=3, folds=5, spaces=("hog",), classifiers=("cart",))
+    plan = replace(plan, data_sets=(replace(plan.data_sets[0], methods=()),))
+    bench = make_hybrid_bench(plan)
+    table, rng = bench.tables["all"], np.random.default_rng(0)
+    cells: dict[Any, Any] = {}
+    guesses: dict[str, list[np.ndarray]] = {}
+    for cell in plan.cells():
+        if cell.method.name not in ("original", "weights", "repeated"):
+            continue
+        at = table.fold[cell.repeat] == cell.fold
+        label = table.label[at]
+        right = rng.random(len(label)) < (0.95 if cell.method.name == "weights" else 0.3)
+        read = np.where(right, label, (label + 1) % 3)
+        if cell.method.name == "repeated":
+            read = guesses["original"][cell.repeat][at]
+        guesses.setdefault(cell.method.name, [np.empty_like(table.label) for _ in range(3)])
+        guesses[cell.method.name][cell.repeat][at] = read
+        found = {"space": "hog", "classifier": "cart", "seconds": 2.0, **packed(np.eye(3)[read])}
+        cells[cell.key] = {
+            "repeat": cell.repeat,
+            "fold": cell.fold,
+            "n_test": len(label),
+            "n_before": [6, 6, 6],
+            "found": [found],
+        }
+    of = {row["method"]: row for row in sum_up(bench, cells)}
+    for name, repeats in guesses.items():
+        expected = np.mean([macro_f1(table.label, guess, 3) for guess in repeats])
+        assert of[name]["macro_f1"] == pytest.approx(expected, abs=1e-4)
+        assert of[name]["repeats"] == 3 and of[name]["seconds"] == 2.0
+    assert of["weights"]["p_value"] < 0.01 and of["weights"]["difference"] > 0.3
+    assert of["repeated"]["p_value"] == 1.0 and of["original"]["p_value"] is None
+    del cells["all", "weights", 2, 4]  # a repeat counts when all its folds are there
+    assert sum_up(bench, cells)[1]["repeats"] == 2
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('"hog", "pixels"', '"hogs"', "no space 'hogs'"),
+        ('"cart", "logistic"', '"forest"', "no classifier 'forest'"),
+        ('balance = "random_over"', 'balance = "over"', "no balancer 'over'"),
+        ('synthesise = "cgan"', 'synthesise = "diffusion"', "no synthesiser 'diffusion'"),
+        ('reference = "original"', 'reference = "none"', "no reference 'none'"),
+        ("folds = 2", "folds = 1", "2 folds"),
+        ("folds = 2", "fold = 2", "did you mean 'folds'"),
+        ("share = 0.2", "share = 2.0", "a share above 0"),
+        ('classes = ["happiness", "surprise", "sadness"]', "", "'classes' is needed"),
+        ('space = "own"', 'space = "own"\nsynthesise = "cgan"', "learns from pictures"),
+        ("steps = 2", "step = 2", "step"),
+    ],
+)
+def test_a_plan_that_cannot_be_is_refused_by_name(
+    plan: HybridPlan, old: str, new: str, said: str
+) -> None:
+    path = plan.data.parent / "study.toml"
+    assert old in TEXT
+    path.write_text(TEXT.replace(old, new), encoding="utf-8")
+    with pytest.raises(UsageError, match=said):
+        read_hybrid_plan(path)
+
+
+def run(*arguments: str) -> int:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["moppet", *arguments])
+        try:
+            main()
+        except SystemExit as ended:
+            return int(ended.code or 0)
+    return 0
+
+
+def test_the_command_writes_the_study_and_says_where(
+    plan: HybridPlan, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = str(plan.data.parent / "study.toml")
+    assert run("study", study, "--only", "weights") == 0
+    assert "tiny.md and .json" in capsys.readouterr().out
+    assert run("study", study, "--engine", "cloud") == 2
+    assert "'cloud' came" in capsys.readouterr().err
+
+
+def square(cell: int) -> dict[str, Any]:
+    return {"cell": cell, "square": cell * cell, "process": multiprocessing.current_process().name}
+
+
+def refuse(cell: int) -> dict[str, Any]:
+    raise MoppetError(f"cell {cell} cannot be.")
+
+
+def die(cell: int) -> dict[str, Any]:
+    os._exit(9)
+
+
+def test_processes_make_what_one_makes_and_take_up_cells_when_they_are_free() -> None:
+    taken: list[int] = []
+
+    def cells() -> Any:
+        for cell in range(6):
+            taken.append(cell)
+            yield cell
+
+    lines = run_in_processes(square, cells(), 2)
+    first = next(lines)
+    assert len(taken) <= 4  # two at work, one more for each that is finished
+    made = [first, *lines]
+    assert sorted(line["square"] for line in made) == [0, 1, 4, 9, 16, 25]
+    assert all(line["process"] != "MainProcess" for line in made)
+    with pytest.raises(MoppetError, match="cell 3 cannot be"):
+        list(run_in_processes(refuse, [3], 1))
+    with pytest.raises(MoppetError, match="what is finished is kept"):
+        list(run_in_processes(die, [3], 1))
+
+
+def test_cells_run_on_two_nodes_of_a_ray_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    head = {"num_cpus": 1, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    try:
+        cluster.add_node(num_cpus=1)
+        cluster.connect()
+        assert ray.cluster_resources()["CPU"] == 2
+
+        def where(cell: int) -> dict[str, Any]:
+            import time
+
+            import ray
+
+            time.sleep(1)  # long enough that one node cannot have made all
+            return {"cell": cell, "node": ray.get_runtime_context().get_node_id()}
+
+        made = list(choose_engine("ray")(where, range(4)))
+        assert sorted(line["cell"] for line in made) == [0, 1, 2, 3]
+        assert len({line["node"] for line in made}) == 2
+
+        def refuse_there(cell: int) -> dict[str, Any]:
+            raise MoppetError(f"cell {cell} cannot be.")
+
+        with pytest.raises(MoppetError, match="cell 5 cannot be"):
+            list(choose_engine("ray")(refuse_there, [5]))
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
