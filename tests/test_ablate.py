@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,12 @@ import pytest
 import torch
 
 from ferplus_sample import training_data, write_ferplus
+from moppet.data.provenance import real_rows
 from moppet.study import ablate
-from moppet.study.ablate import run_study, sum_up
+from moppet.study.ablate import run_study
 from moppet.study.cells import Bench, draw_part
 from moppet.study.plan import Plan, Regime, read_plan
+from moppet.study.results import sum_up
 from moppet.train.recipe import Recipe
 from moppet.values import MoppetError, UsageError
 
@@ -118,6 +121,108 @@ def test_finished_cells_are_skipped_and_a_changed_recipe_is_run_anew(plan: Plan)
     path.write_text(TEXT.replace('attention = "se"', 'attention = "cbam"'), encoding="utf-8")
     run_study(read_plan(path), say=said.append, minutes=0)
     assert "4 of 6 cells are done; 2 to run" in said[1]
+
+
+MADE = (
+    TEXT.replace("title =", 'compare = "regimes"\ntitle =').split("[tables.comparison]")[0]
+    + """
+[regimes.copies]
+draws = 2
+counts = { happiness = 5, surprise = 4 }
+choose = 0.3
+made = "copies"
+ratio = 2
+
+[regimes.few]
+draws = 2
+counts = { happiness = 5, surprise = 4 }
+choose = 0.3
+made = "faces"
+ratio = 1
+
+[regimes.many]
+draws = 2
+counts = { happiness = 5, surprise = 4 }
+choose = 0.3
+made = "faces"
+ratio = 3
+
+[generators.faces]
+method = "cgan"
+width = 4
+steps = 2
+"""
+)
+
+
+def test_made_faces_stand_beside_the_same_real_ones_and_only_to_train(plan: Plan) -> None:
+    path = plan.base / "study.toml"
+    path.write_text(MADE, encoding="utf-8")
+    plan = read_plan(path)
+    bench = replace(ablate.make_bench(plan), generators=plan.generators)
+    drawn = {}
+    for cell in plan.cells():
+        if cell.draw == 0 and cell.experiment.name == "plain":
+            real = bench.draw(cell)
+            data, seconds = bench.with_made(cell, real)
+            n, ratio = len(real.rows("train")), cell.regime.ratio
+            assert len(data.rows("train")) == n * (1 + ratio)
+            for part in ("choose", "report"):
+                assert np.array_equal(data.rows(part), real.rows(part))
+            drawn[cell.regime.name] = data
+            is_made = ~real_rows(data.manifest)
+            by_generator = cell.regime.made == "faces"
+            assert is_made.sum() == (n * ratio if by_generator else 0)
+            assert set(data.part[is_made]) <= {"train"} and (seconds > 0) == by_generator
+            assert np.bincount(data.label[data.rows("train")]).tolist() == [
+                int((1 + ratio) * count) for count in np.bincount(real.label[real.rows("train")])
+            ]
+    few, many = drawn["few"], drawn["many"]
+    first = few.rows("train")[-1]
+    assert any(np.array_equal(few.faces.cuts[first], cut) for cut in many.faces.cuts)
+    assert few.fingerprint != many.fingerprint != drawn["copies"].fingerprint
+
+
+def test_regimes_are_compared_with_the_first_and_generators_are_learned_once(plan: Plan) -> None:
+    path = plan.base / "study.toml"
+    path.write_text(MADE, encoding="utf-8")
+    plan = read_plan(path)
+    whole = training_data(path.parent / "ferplus.npz", Recipe("all", ""))
+    bench = Bench(whole.manifest, whole.faces, plan.base, plan.work, plan.generators)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ablate, "make_bench", lambda plan: bench)
+        rows = run_study(plan, say=quietly)
+    assert [(row["experiment"], row["regime"]) for row in rows[:4]] == [
+        ("plain", name) for name in ("scarce", "copies", "few", "many")
+    ]
+    assert [row["p_value"] is None for row in rows] == [True, False, False, False] * 2
+    assert {row.get("compared_with") for row in rows} == {None, "scarce"}
+    page = (plan.output / "tiny.md").read_text(encoding="utf-8")
+    assert "| regime | trained on | network |" in page and "## ablation, with SE" in page
+    kept = plan.work / "faces-draw_0" / "generator.json"
+    assert json.loads(kept.read_text(encoding="utf-8"))["seconds"] > 0
+    before = kept.stat().st_mtime_ns
+    bench.make(next(c for c in plan.cells() if c.regime.name == "many" and c.draw == 0))
+    assert kept.stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('made = "faces"\nratio = 1', 'made = "nobody"\nratio = 1', "no generator 'nobody'"),
+        ('made = "faces"\nratio = 1', 'made = "faces"', "a ratio above 0"),
+        ('compare = "regimes"', 'compare = "all"', "'all' came"),
+        ('method = "cgan"', 'method = "cgans"', "cgan"),
+    ],
+)
+def test_a_plan_of_made_faces_that_cannot_be_is_refused(
+    plan: Plan, old: str, new: str, said: str
+) -> None:
+    assert old in MADE
+    path = plan.base / "study.toml"
+    path.write_text(MADE.replace(old, new), encoding="utf-8")
+    with pytest.raises(UsageError, match=said):
+        read_plan(path)
 
 
 def test_no_cell_is_begun_after_its_time(plan: Plan) -> None:

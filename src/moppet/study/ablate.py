@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,8 +14,6 @@ from numpy.typing import NDArray
 
 from moppet.data.faces import find_manifest_faces
 from moppet.data.readers import read_dataset
-from moppet.metrics import f1_scores, precisions, recalls
-from moppet.metrics.draws import Drawer
 from moppet.study.cells import (
     Bench,
     Executor,
@@ -28,12 +25,13 @@ from moppet.study.cells import (
     until,
     write_cell,
 )
+from moppet.study.made import COPIES
 from moppet.study.page import study_page
 from moppet.study.plan import Cell, Plan
+from moppet.study.results import sum_up
 from moppet.train.run import sample_input
 from moppet.values import MoppetError
 
-DRAWS: Final = 2000
 _TRIAL_STEPS: Final = 2
 
 
@@ -56,8 +54,8 @@ def run_study(
     store = plan.output / f"{plan.name}.cells.jsonl"
     done = finished_cells(plan, store)
     missing = [cell for cell in plan.cells() if cell.key not in done and _asked(cell, only)]
-    todo = list({(recipe_hash(cell), cell.draw): cell for cell in reversed(missing)}.values())
-    todo.reverse()
+    by_hash = {(recipe_hash(c, plan.generators), c.draw): c for c in reversed(missing)}
+    todo = list(by_hash.values())[::-1]
     say(f"{len(done)} of {len(plan.cells())} cells are done; {len(todo)} to run")
     if todo:
         say(budget(bench, todo))
@@ -95,7 +93,7 @@ def make_bench(plan: Plan) -> Bench:
     if bands:
         manifest = manifest.select(np.isin(manifest.column("age_band").astype(str), list(bands)))
     faces = find_manifest_faces(manifest, cache=plan.work / "faces.npz")
-    return Bench(manifest, faces, plan.base, plan.work)
+    return Bench(manifest, faces, plan.base, plan.work, plan.generators)
 
 
 def finished_cells(plan: Plan, store: Path) -> dict[tuple[str, str, str, int], Json]:
@@ -105,7 +103,8 @@ def finished_cells(plan: Plan, store: Path) -> dict[tuple[str, str, str, int], J
     recipe has changed.
     """
     cells = cells_by_key(store, ("recipe", "draw"))
-    found = [(cell, cells.get((recipe_hash(cell), cell.draw))) for cell in plan.cells()]
+    hashes = {cell.key: recipe_hash(cell, plan.generators) for cell in plan.cells()}
+    found = [(cell, cells.get((hashes[cell.key], cell.draw))) for cell in plan.cells()]
     return {cell.key: {**line, **key_of(cell)} for cell, line in found if line}
 
 
@@ -125,127 +124,14 @@ def budget(bench: Bench, todo: list[Cell]) -> str:
             for _ in range(_TRIAL_STEPS):
                 network(x)[0].sum().backward()
             seconds[key] = (time.perf_counter() - started) / _TRIAL_STEPS
-        total += seconds[key] * recipe.epochs * (len(data.training_rows(recipe)) // batch)
+        rows = len(data.training_rows(recipe)) * (1 + cell.regime.ratio)
+        total += seconds[key] * recipe.epochs * (rows // batch)
+    makers = {cell.regime.made for cell in todo} - {"", COPIES}
+    more = f", besides learning to make faces ({', '.join(sorted(makers))})" if makers else ""
     return (
         f"about {total / 60:.0f} minutes for forward and backward passes, half as much again "
-        "with augmentation; a stopped study goes on where it stopped"
+        f"with augmentation{more}; a stopped study goes on where it stopped"
     )
-
-
-def sum_up(
-    plan: Plan, cells: list[Json], label: NDArray[np.int64], groups: NDArray[np.int64]
-) -> list[Json]:
-    """Return a row for each experiment and regime of which a cell is finished.
-
-    label, groups: (n,) of the report rows. The interval and the p-value come from draws of both
-    the report rows' groups and the regime's draws, with replacement; p compares with the first
-    experiment of the table, on the draws that both have.
-    """
-    rows = []
-    for regime in plan.regimes:
-        for experiment in plan.experiments:
-            first = next(e for e in plan.experiments if e.table == experiment.table)
-            mine = _of(cells, experiment.table, experiment.name, regime.name)
-            if not mine:
-                continue
-            row = _row(experiment.name, regime.name, mine, label, groups)
-            reference = _of(cells, first.table, first.name, regime.name)
-            row["p_value"] = None
-            if experiment is not first and set(reference) & set(mine):
-                row["compared_with"] = first.name
-                row["p_value"] = _p_value(mine, reference, label, groups)
-            rows.append({"table": experiment.table, **row})
-    return rows
-
-
-def _of(cells: list[Json], table: str, experiment: str, regime: str) -> dict[int, Json]:
-    return {
-        cell["draw"]: cell
-        for cell in cells
-        if (cell["table"], cell["experiment"], cell["regime"]) == (table, experiment, regime)
-    }
-
-
-def _row(
-    experiment: str,
-    regime: str,
-    cells: dict[int, Json],
-    label: NDArray[np.int64],
-    groups: NDArray[np.int64],
-) -> Json:
-    guess = _guesses(cells)
-    right = guess == label
-    drawn = _drawn_means(right.astype(float), groups)
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    any_cell = next(iter(cells.values()))
-    names = any_cell["names"]
-    of_class = {
-        "precision": precisions, "recall": recalls, "f1": f1_scores,
-    }  # fmt: skip
-    figures = {
-        figure: np.nanmean([of(label, g, len(names)) for g in guess], axis=0)
-        for figure, of in of_class.items()
-    }
-    epochs = sum(cell["epochs"] for cell in cells.values())
-    seconds = [cell["seconds"] for cell in cells.values()]
-    return {
-        "experiment": experiment,
-        "network": any_cell["network"],
-        "regime": regime,
-        "draws": len(cells),
-        "n_train": any_cell["rows"]["train"],
-        "n_test": len(label),
-        "accuracy": float(right.mean()),
-        "accuracy_by_draw": right.mean(axis=1).round(4).tolist(),
-        "ci_low": float(low),
-        "ci_high": float(high),
-        **{
-            figure: {n: _or_none(v) for n, v in zip(names, values, strict=True)}
-            for figure, values in figures.items()
-        },
-        "parameters": any_cell["parameters"],
-        "flops": any_cell["flops"],
-        "seconds": round(float(np.mean(seconds)), 2),
-        "seconds_per_epoch": round(sum(seconds) / epochs, 3) if epochs else None,
-        "ms_per_face": round(float(np.mean([c["ms_per_face"] for c in cells.values()])), 3),
-    }
-
-
-def _or_none(value: float) -> float | None:
-    return None if math.isnan(value) else round(float(value), 4)
-
-
-def _guesses(cells: dict[int, Json]) -> NDArray[np.int64]:
-    """(draws, n) the classes read, in the order of the draws."""
-    return np.array([np.argmax(cells[d]["probabilities"], axis=1) for d in sorted(cells)])
-
-
-def _p_value(
-    mine: dict[int, Json],
-    reference: dict[int, Json],
-    label: NDArray[np.int64],
-    groups: NDArray[np.int64],
-) -> float:
-    shared = sorted(set(mine) & set(reference))
-    first, second = (_guesses({d: cells[d] for d in shared}) for cells in (mine, reference))
-    difference = (first == label).astype(float) - (second == label)
-    drawn = _drawn_means(difference, groups)
-    rarer = min(int((drawn <= 0).sum()), int((drawn >= 0).sum()))
-    return round(min(1.0, 2 * (1 + rarer) / (1 + len(drawn))), 4)
-
-
-def _drawn_means(values: NDArray[np.float64], groups: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the mean of (draws, n) values in each of DRAWS bootstrap draws of both."""
-    rng = np.random.default_rng(0)
-    d = len(values)
-    of_draw = rng.multinomial(d, np.full(d, 1 / d), DRAWS).astype(float)
-    means = []
-    start = 0
-    for weight in Drawer(groups, rng, DRAWS).weights():
-        per_row = of_draw[start : start + len(weight)] @ values / d
-        means.append((per_row * weight).sum(axis=1) / weight.sum(axis=1))
-        start += len(weight)
-    return np.concatenate(means)
 
 
 def truth(bench: Bench, plan: Plan) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

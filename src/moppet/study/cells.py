@@ -7,8 +7,8 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +20,9 @@ from numpy.typing import NDArray
 from moppet.data.faces import Faces
 from moppet.data.manifest import Manifest
 from moppet.data.splits import holdout
+from moppet.study.made import with_made
 from moppet.study.plan import Cell, Regime
+from moppet.synthesise.settings import Settings
 from moppet.train.checkpoint import read_log
 from moppet.train.dataset import (
     TrainingData,
@@ -60,16 +62,18 @@ class Bench:
 
     manifest, faces: all pictures. base: what the recipes' paths start from.
     work: a folder for runs that are under way; a stopped one goes on from there.
+    generators: of the plan.
     """
 
     manifest: Manifest
     faces: Faces
     base: Path
     work: Path
+    generators: Mapping[str, Settings] = field(default_factory=dict)
 
     def make(self, cell: Cell) -> Json:
         """Train a cell, measure it on the report rows, and return its line."""
-        data = self.draw(cell)
+        data, made_seconds = self.with_made(cell, self.draw(cell))
         recipe = cell.experiment.recipe
         folder = self.work / "-".join(str(part).replace(" ", "_") for part in cell.key)
         lightning.seed_everything(recipe.seed + cell.draw, verbose=False)
@@ -90,7 +94,7 @@ class Bench:
         shutil.rmtree(folder)
         return {
             **key_of(cell),
-            "recipe": recipe_hash(cell),
+            "recipe": recipe_hash(cell, self.generators),
             "network": recipe.network,
             "names": list(data.names),
             "rows": {part: _counts(data, part) for part in ("train", "choose", "report")},
@@ -98,6 +102,7 @@ class Bench:
             "flops": flops,
             "epochs": len(log),
             "seconds": round(seconds, 2),
+            "made_seconds": round(made_seconds, 2),
             "ms_per_face": round(_ms_per_face(network, pictures), 3),
             "log": [{k: round(v, 4) for k, v in row.items()} for row in log],
             "probabilities": [[round(float(p), 4) for p in row] for row in probabilities],
@@ -109,6 +114,16 @@ class Bench:
         data = select_training_data(self.manifest, self.faces, recipe)
         part = draw_part(data, cell.regime, np.random.default_rng((recipe.seed, cell.draw)))
         return TrainingData(data.manifest, data.faces, data.names, data.soft, data.label, part)
+
+    def with_made(self, cell: Cell, data: TrainingData) -> tuple[TrainingData, float]:
+        """Return the data with what the regime puts beside it, and the seconds that took."""
+        regime = cell.regime
+        if not regime.made:
+            return data, 0.0
+        seed = cell.experiment.recipe.seed + cell.draw
+        settings = {k: replace(v, seed=seed) for k, v in self.generators.items()}
+        folder = self.work / f"{regime.made}-draw_{cell.draw}"
+        return with_made(data, regime.made, regime.ratio, settings, folder)
 
     def network(self, cell: Cell, data: TrainingData) -> Network:
         """Return the cell's network with what it starts from."""
@@ -166,11 +181,16 @@ def _ms_per_face(network: Network, pictures: NDArray[np.uint8]) -> float:
     return 1000 * (time.process_time() - started) / done
 
 
-def recipe_hash(cell: Cell) -> str:
+def recipe_hash(cell: Cell, generators: Mapping[str, Settings]) -> str:
     """Tells the cell's recipe and regime from any others, whatever they are called."""
     recipe = chosen_settings(cell.experiment.recipe) | {"name": ""}
-    text = json.dumps([recipe, asdict(cell.regime) | {"draws": 0}], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    regime = asdict(cell.regime) | {"draws": 0}
+    told: list[Any] = [recipe, regime]
+    if not cell.regime.made:
+        del regime["made"], regime["ratio"]
+    elif cell.regime.made in generators:
+        told.append(asdict(generators[cell.regime.made]))
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def key_of(cell: Cell) -> Json:

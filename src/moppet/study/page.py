@@ -22,31 +22,37 @@ def study_page(plan: Plan, rows: list[Json], cells: int) -> str:
         "for the number of lines.",
         "",
     ]
-    for (table, regime), part in groupby(rows, key=lambda row: (row["table"], row["regime"])):
-        lines += _table(table, regime, list(part))
+    same, line = ("experiment", "regime") if plan.compare == "regimes" else ("regime", "experiment")
+    for (table, title), part in groupby(rows, key=lambda row: (row["table"], row[same])):
+        lines += _table(f"{table}, {title}", line, list(part))
     return "\n".join(lines)
 
 
-def _table(table: str, regime: str, rows: list[Json]) -> list[str]:
+def _table(title: str, line: str, rows: list[Json]) -> list[str]:
+    """A table whose lines are told apart by their `line`: the experiment or the regime."""
     names = list(rows[0]["recall"])
-    train = ", ".join(f"{name} {n}" for name, n in rows[0]["n_train"].items())
-    head = ["experiment", "network", "draws", "accuracy (95 %)", "p"]
+    head = [line, "network", "draws", "accuracy (95 %)", "p"]
+    trained = [", ".join(f"{name} {n}" for name, n in row["n_train"].items()) for row in rows]
+    alike = len(set(trained)) == 1
+    if not alike:
+        head.insert(1, "trained on")
     head += [f"{name}: P / R / F1" for name in names]
     head += ["parameters", "MFLOPs", "CPU s an epoch", "ms a face"]
     lines = [
-        f"## {table}, {regime}",
+        f"## {title}",
         "",
-        f"Trained on {train}; reported on {rows[0]['n_test']}.",
+        f"{'Trained on ' + trained[0] + '; r' if alike else 'R'}eported on {rows[0]['n_test']}.",
         "",
         "| " + " | ".join(head) + " |",
         "|" + "---|" * len(head),
     ]
     best = max(row["accuracy"] for row in rows)
-    for row in rows:
+    for row, on in zip(rows, trained, strict=True):
         accuracy = f"{row['accuracy']:.3f}"
         accuracy = f"**{accuracy}**" if row["accuracy"] == best else accuracy
         cells = [
-            row["experiment"],
+            row[line],
+            *([] if alike else [on]),
             row["network"],
             str(row["draws"]),
             f"{accuracy} ({row['ci_low']:.3f}-{row['ci_high']:.3f})",

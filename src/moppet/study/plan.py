@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
 
+from moppet.study.made import COPIES
+from moppet.synthesise.settings import Settings, settings_from
 from moppet.train.recipe import Recipe, recipe_from
 from moppet.values import UsageError
 
@@ -20,12 +22,16 @@ class Regime:
         given), another start and another order.
     choose: share of the drawn rows that is held out to choose the epoch by; 0 keeps the rows
         that the data set sets aside for it.
+    made: what stands beside the training rows, `ratio` rows for each of them: faces of one of the
+        plan's generators, or "copies" of the rows; "" for nothing.
     """
 
     name: str
     draws: int = 3
     counts: dict[str, int] = field(default_factory=dict)
     choose: float = 0.0
+    made: str = ""
+    ratio: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,9 @@ class Plan:
     name, title: of the files that it writes, and of its page.
     output: the folder that they go to. work: the folder of what is under way.
     base: the folder that the recipes' paths start from.
+    generators: how faces are made, by the name that regimes call it.
+    compare: "experiments" (each with the first of its table, within a regime) or "regimes" (each
+        with the first one, within an experiment).
     """
 
     name: str
@@ -57,6 +66,8 @@ class Plan:
     base: Path
     regimes: tuple[Regime, ...]
     experiments: tuple[Experiment, ...]
+    generators: dict[str, Settings] = field(default_factory=dict)
+    compare: str = "experiments"
 
     def cells(self) -> list[Cell]:
         """Return everything that is to be run, in order."""
@@ -84,6 +95,7 @@ class Cell:
 
 
 _KEYS: Final = {"name", "title", "output", "work", "common", "regimes", "tables"}
+_OPTIONAL: Final = {"generators", "compare"}
 
 
 def read_plan(path: Path) -> Plan:
@@ -94,12 +106,17 @@ def read_plan(path: Path) -> Plan:
         raise UsageError(f"the study {path} cannot be read: {error.strerror}.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"the study {path} is not valid TOML: {error}.") from None
-    odd = sorted(set(table) - _KEYS)
+    odd = sorted(set(table) - _KEYS - _OPTIONAL)
     missing = sorted(_KEYS - set(table))
     if odd or missing:
         said = f"unknown key {odd[0]!r}" if odd else f"the key {missing[0]!r} is needed"
         raise UsageError(f"{path}: {said}. A study holds {', '.join(sorted(_KEYS))}.")
-    regimes = tuple(_regime(name, given, path) for name, given in table["regimes"].items())
+    generators = {
+        name: settings_from(given, f"{path}: generator {name!r}")
+        for name, given in table.get("generators", {}).items()
+    }
+    known = {"", COPIES, *generators}
+    regimes = tuple(_regime(name, given, path, known) for name, given in table["regimes"].items())
     experiments: list[Experiment] = []
     for title, given in table["tables"].items():
         experiments += _experiments(title, given, table, regimes, path)
@@ -114,13 +131,28 @@ def read_plan(path: Path) -> Plan:
         path.parent,
         regimes,
         tuple(experiments),
+        generators,
+        _compared(table.get("compare", "experiments"), path),
     )
 
 
-def _regime(name: str, given: dict[str, Any], path: Path) -> Regime:
-    odd = sorted(set(given) - {"draws", "counts", "choose"})
+def _compared(word: Any, path: Path) -> str:
+    if word not in ("experiments", "regimes"):
+        raise UsageError(f'{path}: compare is "experiments" or "regimes", but {word!r} came.')
+    return str(word)
+
+
+def _regime(name: str, given: dict[str, Any], path: Path, known: set[str]) -> Regime:
+    odd = sorted(set(given) - {f.name for f in fields(Regime) if f.name != "name"})
     if odd:
         raise UsageError(f"{path}: regime {name!r}: unknown key {odd[0]!r}.")
+    made = given.get("made", "")
+    if made not in known:
+        raise UsageError(f"{path}: regime {name!r}: there is no generator {made!r}.")
+    if bool(made) != (given.get("ratio", 0) > 0):
+        raise UsageError(
+            f"{path}: regime {name!r} needs both made and a ratio above 0, or neither."
+        )
     regime = Regime(name, **given)
     if regime.draws < 1 or not 0 <= regime.choose < 1 or any(n < 1 for n in regime.counts.values()):
         raise UsageError(
