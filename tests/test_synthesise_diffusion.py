@@ -6,6 +6,7 @@ import hashlib
 import inspect
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from moppet.data.provenance import real_rows
 from moppet.synthesise import inpaint, models
 from moppet.synthesise.diffusion import Diffusion, load_pipeline
 from moppet.synthesise.inpaint import Finder, Inpaint
-from moppet.synthesise.made import write_made
+from moppet.synthesise.made import PART, Made, check_output, write_made
 from moppet.synthesise.models import Pin, announce, check_files, find_model, licence_of, read_pin
 from moppet.synthesise.plan import NEGATIVE_PROMPT, OCCLUSIONS, Request, make_plan
 from moppet.synthesise.settings import Settings, settings_from
@@ -375,3 +376,38 @@ def test_missing_libraries_are_named_with_what_to_install() -> None:
     assert str(error) == (
         "This method needs diffusers. Install it with: pip install 'moppet[synthesise]'"
     )
+
+
+def test_pictures_that_a_stopped_run_had_made_are_not_made_again(
+    folders: dict[str, Path], manifest: Manifest, tmp_path: Path
+) -> None:
+    settings = settings_of(folders, start="image")
+    plan = make_plan(settings, {"sadness": 2, "happiness": 2})
+    real = Diffusion(settings, Sources(manifest, settings))
+    asked: list[Any] = []
+
+    def make(request: Any, *, stop: int = 99) -> Made | None:
+        if len(asked) == stop:
+            raise KeyboardInterrupt
+        asked.append(request)
+        return None if request == plan.requests[1] else real(request)
+
+    out = tmp_path / "made"
+    with pytest.raises(KeyboardInterrupt):
+        write_made(out, plan, partial(make, stop=3), manifest, settings, model="one")
+    check_output(out, tmp_path / "elsewhere")
+    with (out / PART / "done.jsonl").open("a", encoding="utf-8") as log:
+        log.write('{"name": "happ')  # killed within a line
+    joined = write_made(out, plan, make, manifest, settings, model="one")
+    assert asked == list(plan.requests)
+    assert not list(out.rglob("done.jsonl")) and not (out / PART).exists()
+    whole = write_made(tmp_path / "whole", plan, make, manifest, settings, model="one")
+    for name in ("content_hash", "made_prompt", "age_band", "label"):
+        assert joined.column(name).tolist() == whole.column(name).tolist()
+    assert len(joined) == len(manifest) + 3
+    asked.clear()
+    with pytest.raises(KeyboardInterrupt):
+        write_made(out, plan, partial(make, stop=2), manifest, settings, model="one")
+    asked.clear()
+    write_made(out, plan, make, manifest, settings, model="another")
+    assert asked == list(plan.requests)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import errno
+import hashlib
+import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import cv2
+import numpy as np
 
 from moppet.data.likeness import content_hash
 from moppet.data.manifest import Manifest, build_manifest
@@ -26,7 +29,8 @@ SETTINGS: Final = "settings.toml"
 RUN: Final = "run"
 PLAN: Final = "plan.csv"
 GENERATOR: Final = "generator.safetensors"
-_PART: Final = ".pictures.part"
+PART: Final = ".pictures.part"
+_DONE: Final = "done.jsonl"
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,7 @@ class Made:
     age_band: str | None = None
 
 
+Json = dict[str, Any]
 Make = Callable[[Request], Made | None]
 """Makes what a request asks for; None where that must not be kept (a safety checker's word)."""
 Progress = Callable[[str, int, int], None]
@@ -57,7 +62,7 @@ def check_output(folder: Path, data: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file: name a new folder with -o.")
     if folder.is_dir() and any(folder.iterdir()):
-        ours = (folder / SETTINGS).is_file() or (folder / RUN).is_dir()
+        ours = (folder / SETTINGS).is_file() or any((folder / d).is_dir() for d in (RUN, PART))
         if not ours:
             raise UsageError(
                 f"{folder} holds other things, which are left alone: name a new folder with -o."
@@ -77,25 +82,27 @@ def write_made(
     """Make a plan's pictures into the folder; return the manifest with the made rows joined.
 
     The folder gets pictures/<class>/, plan.csv, settings.toml and, last, manifest.parquet. What
-    an earlier run left there is replaced only when all the new pictures are written.
+    an earlier run left there is replaced only when all the new pictures are written. A stopped
+    run keeps the pictures that it had made; the same plan, settings and model go on from there.
     model: tells what made them: the SHA-256 of the weights, or the models' names.
     """
-    part = folder / _PART
-    shutil.rmtree(part, ignore_errors=True)
-    try:
-        with no_space(folder):
-            rows = list(_make_all(part, plan, make, progress))
-            if not rows:
-                raise MoppetError("the safety checker kept none of the pictures: nothing is made.")
-            joined = join_made(manifest, _manifest(folder, rows, settings, model))
-            (folder / MANIFEST).unlink(missing_ok=True)
-            shutil.rmtree(folder / PICTURES, ignore_errors=True)
-            part.replace(folder / PICTURES)
-            write_text(folder / PLAN, plan.as_csv())
-            write_text(folder / SETTINGS, settings_text(settings))
-            joined.write(folder / MANIFEST)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+    part = folder / PART
+    told = hashlib.sha256(
+        "\n".join([plan.as_csv(), settings_text(settings), model]).encode()
+    ).hexdigest()
+    with no_space(folder):
+        rows = list(_make_all(part, plan, make, told, progress))
+        if not rows:
+            shutil.rmtree(part)
+            raise MoppetError("the safety checker kept none of the pictures: nothing is made.")
+        joined = join_made(manifest, _manifest(folder, rows, settings, model))
+        (folder / MANIFEST).unlink(missing_ok=True)
+        shutil.rmtree(folder / PICTURES, ignore_errors=True)
+        (part / _DONE).unlink()
+        part.replace(folder / PICTURES)
+        write_text(folder / PLAN, plan.as_csv())
+        write_text(folder / SETTINGS, settings_text(settings))
+        joined.write(folder / MANIFEST)
     return joined
 
 
@@ -109,7 +116,7 @@ def no_space(folder: Path) -> Iterator[None]:
             raise
         raise MoppetError(
             f"there is no room left on the disk of {folder}: make room and run the same command "
-            "again; what was learned is kept there."
+            "again; what was learned and made is kept there."
         ) from None
 
 
@@ -124,17 +131,53 @@ def write_text(path: Path, text: str) -> None:
 
 
 def _make_all(
-    part: Path, plan: Plan, make: Make, progress: Progress | None
+    part: Path, plan: Plan, make: Make, told: str, progress: Progress | None
 ) -> Iterator[tuple[Request, Made, str]]:
-    part.mkdir(parents=True)
-    for done, request in enumerate(plan.requests, 1):
-        made = make(request)
-        if made is not None:
+    known = _made_before(part, told)
+    part.mkdir(parents=True, exist_ok=True)
+    with (part / _DONE).open("a", encoding="utf-8") as log:
+        if not known:
+            log.write(json.dumps({"told": told}) + "\n")
+        for done, request in enumerate(plan.requests, 1):
             name = f"{file_word(request.label)}/{request.number:05d}.png"
-            _write_png(part / name, made.image)
-            yield request, made, f"{PICTURES}/{name}"
-        if progress is not None:
-            progress("making", done, len(plan))
+            if name in known:
+                made = _read_made(part / name, known[name])
+            else:
+                made = make(request)
+                line: Json = {"name": name, "kept": made is not None}
+                if made is not None:
+                    _write_png(part / name, made.image)
+                    line |= {"sources": made.sources, "age_band": made.age_band}
+                log.write(json.dumps(line) + "\n")
+                log.flush()
+            if made is not None:
+                yield request, made, f"{PICTURES}/{name}"
+            if progress is not None:
+                progress("making", done, len(plan))
+
+
+def _made_before(part: Path, told: str) -> dict[str, Json]:
+    """Return what a stopped run of the same plan had made, by name; else clear what is there."""
+    found: list[Json] = []
+    with suppress(OSError):
+        for line in (part / _DONE).read_text(encoding="utf-8").splitlines():
+            with suppress(ValueError):  # the last line of a run that was killed
+                found.append(json.loads(line))
+    if not found or found[0] != {"told": told}:
+        shutil.rmtree(part, ignore_errors=True)
+        return {}
+    return {line["name"]: line for line in found if "name" in line}
+
+
+def _read_made(path: Path, line: Json) -> Made | None:
+    if not line["kept"]:
+        return None
+    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if image is None:
+        raise MoppetError(f"{path} of a stopped run cannot be read: remove {path.parents[1]}.")
+    if image.ndim == 3:
+        image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return Made(np.asarray(image, np.uint8), tuple(line["sources"]), line["age_band"])
 
 
 def _write_png(path: Path, image: Image) -> None:

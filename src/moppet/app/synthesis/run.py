@@ -17,7 +17,7 @@ from moppet.values import UsageError
 
 def run_synthesis(job: Job) -> None:
     """Make pictures as asked and say what was made."""
-    from moppet.synthesise.made import RUN, check_output, no_space
+    from moppet.synthesise.made import PART, RUN, check_output, no_space
 
     if job.as_json:
         job = replace(job, console=Console(stderr=True, highlight=False))
@@ -34,10 +34,11 @@ def run_synthesis(job: Job) -> None:
             work = Learned if settings.method in LEARNED else Painted
             work(job, settings, manifest, plan, learn_from).run()
     except KeyboardInterrupt:
-        if (job.output / RUN).is_dir():
+        kept = [d for d in (RUN, PART) if (job.output / d).is_dir()]
+        if kept:
             print(
-                f"moppet: what was learned is kept in {job.output / RUN}; the same command goes "
-                "on from there.",
+                f"moppet: what was learned and made is kept in {job.output}; the same command "
+                "goes on from there.",
                 file=sys.stderr,
             )
         raise

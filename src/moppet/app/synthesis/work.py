@@ -15,6 +15,7 @@ from moppet.app.synthesis.job import Job, synthesis_extra
 from moppet.data.manifest import Manifest
 from moppet.synthesise.plan import Plan
 from moppet.synthesise.settings import Settings
+from moppet.values import Image
 
 if TYPE_CHECKING:
     from moppet.synthesise.loop import Lesson
@@ -42,8 +43,8 @@ class Work:
     def say(self, text: str) -> None:
         self.job.console.print(text, soft_wrap=True)
 
-    def write(self, make: Make, model: str, more: Mapping[str, Any]) -> None:
-        """Make the plan's pictures, write them and say where they are."""
+    def write(self, make: Make, model: str, more: Mapping[str, Any]) -> Manifest:
+        """Make the plan's pictures, write them, say where they are and return all rows."""
         from moppet.synthesise.made import MANIFEST, PICTURES, write_made
 
         out = self.job.output
@@ -66,7 +67,7 @@ class Work:
                 **more,
             }
             print(json.dumps(found, indent=1))
-            return
+            return joined
         lost = len(self.plan) - sum(made.values())
         if lost:
             self.say(f"left out by the safety checker: {lost}")
@@ -75,6 +76,7 @@ class Work:
         self.say(
             f"manifest: {out / MANIFEST} (the data's rows and the made ones, which train only)"
         )
+        return joined
 
     def print_plan_as_json(self, more: Mapping[str, Any]) -> None:
         if self.job.as_json:
@@ -208,19 +210,25 @@ class Painted(Work):
             self.print_plan_as_json({"budget": {"minutes": round(minutes, 2), "device": device}})
             return
         self.job.output.mkdir(parents=True, exist_ok=True)
-        shown: dict[str, list[Any]] = {}
 
         def paint(request: Request) -> Made | None:
-            picture = made if request == first else make(request)
-            if picture is not None and len(band := shown.setdefault(request.label, [])) < SHOWN:
-                band.append(picture.image)
-            return picture
+            return made if request == first else make(request)
 
-        self.write(paint, make.model, {})
+        joined = self.write(paint, make.model, {})
         if self.job.sheet is not None:
             from moppet.synthesise.sheet import write_sheet
 
-            write_sheet(shown, self.job.sheet)
+            write_sheet(self._shown(joined), self.job.sheet)
+
+    def _shown(self, joined: Manifest) -> dict[str, list[Image]]:
+        """The first made pictures of each class."""
+        shown: dict[str, list[Image]] = {}
+        labels = joined.column("label")
+        for row in range(len(self.manifest), len(joined)):
+            band = shown.setdefault(str(labels[row]), [])
+            if len(band) < SHOWN:
+                band.append(joined.image(row))
+        return shown
 
 
 def _device(asked: str) -> str:
