@@ -1,0 +1,161 @@
+"""How often the memorisation alarm of `moppet quality` rings: at faces that are copies, changed
+ever more, and at faces of other people, where it should not.
+
+python benchmarks/memorisation.py --data ../shared/data/ferplus/ferplus_dev.npz
+
+Writes results/memorisation.json, and the table into docs/quality.md. The faces are children's
+training faces of FER+; nothing is written but numbers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from moppet.data.faces import find_manifest_faces
+from moppet.data.likeness import find_near_duplicates, thumbnail
+from moppet.data.manifest import connect
+from moppet.data.readers import read_dataset
+from moppet.infer.catalogue import load_model
+from moppet.synthesise.measures.memory import Memory, find_memorised
+from moppet.values import Image
+
+ROOT = Path(__file__).resolve().parents[1]
+START, END = "<!-- made by benchmarks/memorisation.py -->", "<!-- end -->"
+FACES, COPIES, HALVES = 1200, 150, 3
+
+
+def shifted(crop: Image) -> Image:
+    moved = cv2.warpAffine(
+        crop, np.float32([[1, 0, 4], [0, 1, 4]]), crop.shape[1::-1], borderMode=cv2.BORDER_REPLICATE
+    )
+    return np.asarray(moved, np.uint8)
+
+
+def blurred(sigma: float) -> Callable[[Image], Image]:
+    return lambda crop: np.asarray(cv2.GaussianBlur(crop, (0, 0), sigma), np.uint8)
+
+
+def noisy(crop: Image) -> Image:
+    rng = np.random.default_rng(int(crop.sum()))
+    return np.clip(crop + rng.normal(0, 20, crop.shape[:2])[:, :, None], 0, 255).astype(np.uint8)
+
+
+def mixed(crops: Image) -> Image:
+    return np.stack(
+        [
+            cv2.addWeighted(crop, 0.7, other, 0.3, 0)
+            for crop, other in zip(crops, np.roll(crops, 1, axis=0), strict=True)
+        ]
+    )
+
+
+CHANGES: dict[str, Callable[[Image], Image]] = {
+    "the real faces themselves": lambda crops: crops,
+    "mirrored": lambda crops: crops[:, :, ::-1],
+    "blurred by 2 of 112 pixels": lambda crops: np.stack([blurred(2)(c) for c in crops]),
+    "blurred by 4": lambda crops: np.stack([blurred(4)(c) for c in crops]),
+    "with noise of 20 grey levels": lambda crops: np.stack([noisy(c) for c in crops]),
+    "shifted by 4 pixels, both ways": lambda crops: np.stack([shifted(c) for c in crops]),
+    "mixed with 30 % of another face": mixed,
+}
+
+
+def shares(memory: Memory) -> dict[str, float]:
+    found = {
+        "too_near": memory.too_near.mean(),
+        "copy": (memory.copy_of >= 0).mean(),
+        "either": memory.alarm.mean(),
+    }
+    return {name: round(float(value), 4) for name, value in found.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--model", default="default")
+    arguments = parser.parse_args()
+    manifest = read_dataset(arguments.data)
+    bands = manifest.column("age_band").astype(str)
+    rows = np.flatnonzero(
+        (manifest.column("split") == "train")
+        & np.isin(bands, ("infant", "child"))
+        & (manifest.labels >= 0)
+    )
+    rng = np.random.default_rng(0)
+    rows = np.sort(rng.choice(rows, min(FACES, len(rows)), replace=False))
+    part = manifest.select(rows)
+    crops = find_manifest_faces(part).aligned()
+    model = load_model(arguments.model)
+
+    def memorised(made: Image, real: Image, groups: Any) -> Memory:
+        made = np.ascontiguousarray(made)
+        return find_memorised(
+            *(model.predict(made).embeddings, model.predict(real).embeddings, groups),
+            np.random.default_rng(0),
+            made_thumbs=np.stack([thumbnail(crop) for crop in made]),
+            real_thumbs=np.stack([thumbnail(crop) for crop in real]),
+        )
+
+    found: dict[str, Any] = {}
+    groups = part.groups
+    # Copies that the data set does not know of are no other children.
+    thumbs = np.stack([thumbnail(crop) for crop in crops])
+    pairs = find_near_duplicates(thumbs, known=groups)
+    persons = connect(len(crops), [groups.tolist()], pairs.rows)
+    found["pairs_across_groups"] = len(pairs.rows)
+    chosen = np.sort(rng.choice(len(crops), COPIES, replace=False))
+    for name, change in CHANGES.items():
+        found[name] = shares(memorised(change(crops[chosen]), crops, groups))
+        print(name, found[name], flush=True)
+    found["other children"] = []
+    for _ in range(HALVES):
+        of_person = rng.permutation(persons.max() + 1) < (persons.max() + 1) // 2
+        left = of_person[persons]
+        one = memorised(crops[left], crops[~left], persons[~left])
+        found["other children"].append({"n": int(left.sum()), **shares(one)})
+        print("other children", found["other children"][-1], flush=True)
+    result = {"model": model.name, "sha256": model.sha256, "faces": len(crops), "alarms": found}
+    out = ROOT / "benchmarks" / "results" / "memorisation.json"
+    out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_table(result)
+
+
+def write_table(result: dict[str, Any]) -> None:
+    """Put the table into docs/quality.md."""
+    alarms = result["alarms"]
+    lines = [
+        f"Measured on {result['faces']:,} children's training faces of FER+ with the "
+        f"{result['model']} model ({result['sha256'][:12]}):",
+        "",
+        "| made faces | too near | copy | either |",
+        "|---|---|---|---|",
+    ]
+    for name in CHANGES:
+        of = alarms[name]
+        cells = (f"{of[key]:.0%}".replace("%", " %") for key in ("too_near", "copy", "either"))
+        lines.append(f"| {COPIES} of them: {name} | " + " | ".join(cells) + " |")
+    halves = alarms["other children"]
+    cells = (
+        ", ".join(f"{100 * half[key]:.1f}" for half in halves) + " %"
+        for key in ("too_near", "copy", "either")
+    )
+    lines.append(
+        f"| other children: {len(halves)} random halves, copies joined first | "
+        + " | ".join(cells)
+        + " |"
+    )
+    page = ROOT / "docs" / "quality.md"
+    before, rest = page.read_text(encoding="utf-8").split(START)
+    table = "\n".join(lines)
+    page.write_text(f"{before}{START}\n\n{table}\n\n{END}{rest.split(END)[1]}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
