@@ -112,6 +112,14 @@ def test_figures_of_real_faces_beside_themselves_are_good(folder, _no_search):
     assert any("do not say what made them" in note for note in found.notes)
 
 
+def test_pictures_of_one_real_face_each_are_said_to_be_that(folder, _no_search):
+    real, made = (read_manifest(folder / f"{x}.parquet") for x in ("real", "made"))
+    sources = [["a"] if i < 7 else ["a", "b"] if i < 9 else None for i in range(sample.MADE)]
+    found = measure_quality(made.replace(made_from=sources), real, model=folder / "model", draws=2)
+    assert found.rows["of_one_face"] == 7
+    assert any(note.startswith("7 made pictures are one real face each") for note in found.notes)
+
+
 def test_the_result_is_plain_values_and_undefined_ones_are_null(quality):
     found = quality.as_json()
     text = json.dumps(found, allow_nan=False)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moppet.data.manifest import Manifest
-from moppet.data.provenance import real_rows
+from moppet.data.provenance import MADE_FROM, real_rows
 from moppet.infer.expressions import ExpressionModel
 from moppet.synthesise.measures.divergence import Space
 from moppet.values import MoppetError
@@ -38,6 +38,7 @@ def choose_rows(
         "made": int(chosen.sum()),
         "marked": bool(marked.any()),
         "without_label": int((chosen & (made.labels < 0)).sum()),
+        "of_one_face": int((chosen & _of_one_face(made)).sum()),
         "in_real": len(real),
         "real": int(inside.sum()),
         "real_split": TRAIN if (photographed & trained).any() else ALL,
@@ -53,6 +54,13 @@ def choose_rows(
             else "there is no real picture to compare with: the second argument holds no rows."
         )
     return np.flatnonzero(chosen), np.flatnonzero(inside), rows
+
+
+def _of_one_face(made: Manifest) -> NDArray[np.bool_]:
+    """(n,) whether a row says that it was made of one picture."""
+    if MADE_FROM not in made.table.column_names:
+        return np.zeros(len(made), bool)
+    return np.array([s is not None and len(s) == 1 for s in made.column(MADE_FROM)], bool)
 
 
 def made_from(

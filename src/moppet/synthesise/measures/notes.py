@@ -55,6 +55,12 @@ def _row_notes(rows: Mapping[str, Any]) -> Iterator[str]:
             f"{rows['without_label']:,} made faces have no class. All faces are compared as they "
             "are, so that another mix of classes counts as a difference."
         )
+    if rows["of_one_face"]:
+        yield (
+            f"{rows['of_one_face']:,} made pictures are one real face each, changed: whoever knows "
+            "the child may know it again, whether or not an alarm rings. Treat them as pictures of "
+            "the children that they were made of."
+        )
     if rows["real_split"] == "all":
         yield (
             "The real pictures name no training split, so all are used. Name those that the "
