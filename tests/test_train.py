@@ -23,8 +23,9 @@ from ferplus_sample import (
     write_ferplus,
 )
 from moppet.data.crops import aligned_crop
+from moppet.train import loop
 from moppet.train.augment import Augmentation, crop_matrices, random_view, view
-from moppet.train.dataset import EpochSampler, RandomViews, network_input
+from moppet.train.dataset import EpochSampler, RandomViews, earlier, network_input
 from moppet.train.figures import fit_temperature
 from moppet.train.loop import rate_factor
 from moppet.train.networks import MobileNetV2, build_network, load_folded
@@ -478,12 +479,38 @@ def test_balanced_draws_give_each_class_its_share(tmp_path: Path) -> None:
     views = RandomViews(training_data(write_ferplus(tmp_path / "ferplus.npz"), TINY), TINY)
     chances = np.where(np.arange(len(views)) < 5, 1 / 5, 1 / (len(views) - 5))
     drawn = np.concatenate([list(_at(views, epoch, chances)) for epoch in range(60)])
-    assert np.mean(drawn < 5) == pytest.approx(0.5, abs=0.05)
+    assert np.mean(drawn % len(views) < 5) == pytest.approx(0.5, abs=0.05)
 
 
 def _at(views: RandomViews, epoch: int, chances: np.ndarray) -> EpochSampler:
     views.epoch = epoch
-    return EpochSampler(views, chances)
+    return EpochSampler(views, chances=chances)
+
+
+def test_rows_shown_more_often_come_each_time_with_another_view(tmp_path: Path) -> None:
+    views = RandomViews(training_data(write_ferplus(tmp_path / "ferplus.npz"), TINY), TINY)
+    n = len(views)
+    times = np.where(np.arange(n) < 4, 3, 1)
+    sampler = EpochSampler(views, times=times)
+    numbers = list(sampler)
+    assert len(numbers) == len(sampler) == len(set(numbers)) == n + 8
+    assert np.bincount(np.array(numbers) % n).tolist() == times.tolist()
+    pictures = {views[i][0].numpy().tobytes() for i in (2, 2 + n, 2 + 2 * n)}
+    assert len(pictures) == 3
+    assert all(torch.equal(views[2][part], views[2 + n][part]) for part in (1, 2))
+    assert earlier(np.array([5, 3, 5, 5, 3])).tolist() == [0, 0, 1, 2, 1]
+
+
+def test_a_recipe_shows_the_ages_it_names_more_often(tmp_path: Path) -> None:
+    path = write_ferplus(tmp_path / "ferplus.npz")
+    recipe = dataclasses.replace(TINY, oversample_ages=("infant",), oversample_times=4)
+    data = training_data(path, recipe)
+    views = RandomViews(data, recipe)
+    times = loop._times(data, views, recipe)
+    infant = data.manifest.column("age_band")[views.rows] == "infant"
+    assert 0 < infant.sum() < len(views) and np.array_equal(times, np.where(infant, 4, 1))
+    with pytest.raises(UsageError, match="no picture has the age band 'baby'"):
+        training_data(path, dataclasses.replace(recipe, oversample_ages=("baby",)))
 
 
 def test_views_come_with_the_votes_of_their_row_and_of_training_rows_only(tmp_path: Path) -> None:

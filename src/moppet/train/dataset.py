@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import cv2
 import numpy as np
@@ -108,7 +108,7 @@ def select_training_data(manifest: Manifest, faces: Faces, recipe: Recipe) -> Tr
     part = np.array([x if x in PARTS else "" for x in split], "<U6")
     band = manifest.column("age_band")
     known = {str(b) for b in band if b is not None}
-    for wanted in (*recipe.only_ages, *recipe.without_ages):
+    for wanted in (*recipe.only_ages, *recipe.without_ages, *recipe.oversample_ages):
         if wanted not in known:
             raise UsageError(
                 f"no picture has the age band {wanted!r}; there are: "
@@ -164,9 +164,10 @@ def normalise(pictures: Tensor) -> Tensor:
 class RandomViews(Dataset[tuple[Tensor, Tensor, Tensor]]):
     """A random view of each training row, its target shares, and its weight.
 
-    A row's view depends on the seed, the epoch and the row alone, so that a resumed run sees
-    what an unbroken one would have seen. With families of augmentation the plain aligned crop
-    is given instead, and the batch is augmented whole.
+    A row's view depends on the seed, the epoch, the row and how often the epoch has shown it, so
+    that a resumed run sees what an unbroken one would have seen. With families of augmentation the
+    plain aligned crop is given instead, and the batch is augmented whole.
+    Of n rows, number i + n * k is row i for the time k + 1.
     """
 
     def __init__(self, data: TrainingData, recipe: Recipe) -> None:
@@ -195,12 +196,14 @@ class RandomViews(Dataset[tuple[Tensor, Tensor, Tensor]]):
         return len(self.rows)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
+        time, index = divmod(index, len(self.rows))
         row = int(self.rows[index])
         soft, weight = torch.from_numpy(self.soft[row]), torch.tensor(self.weights[row])
         if self.plain is not None:
             return torch.from_numpy(self.plain[index]), soft, weight
         recipe = self.recipe
-        rng = np.random.default_rng((recipe.seed, self.epoch, row))
+        again = (time,) if time else ()
+        rng = np.random.default_rng((recipe.seed, self.epoch, row, *again))
         picture = random_view(
             self.cuts[row], self.matrices[row], recipe.size, recipe.augmentation, rng
         )
@@ -218,19 +221,41 @@ def as_colour(cut: Image, grey: bool) -> Image:
 class EpochSampler(Sampler[int]):
     """Draws an epoch's rows in an order that depends on the seed and the epoch alone.
 
-    balanced: (n,) chances to draw with, with replacement; None draws every row once.
+    times: (n,) how often an epoch shows each row; None for once.
+    chances: (n,) to draw as many rows by instead, with replacement; None for none.
+    Numbers are those of RandomViews: the same row again comes with another view.
     """
 
-    def __init__(self, views: RandomViews, balanced: NDArray[Any] | None = None) -> None:
-        self.views, self.balanced = views, balanced
+    def __init__(
+        self,
+        views: RandomViews,
+        *,
+        times: NDArray[np.int64] | None = None,
+        chances: NDArray[np.float64] | None = None,
+    ) -> None:
+        n = len(views)
+        self.views = views
+        self.times = np.ones(n, np.int64) if times is None else times
+        self.chances = None if chances is None else chances * self.times
 
     def __len__(self) -> int:
-        return len(self.views)
+        return int(self.times.sum())
 
     def __iter__(self) -> Iterator[int]:
         rng = np.random.default_rng((self.views.recipe.seed, self.views.epoch))
-        n = len(self.views)
-        if self.balanced is None:
-            yield from rng.permutation(n).tolist()
+        rows = np.repeat(np.arange(len(self.times)), self.times)
+        if self.chances is None:
+            rows = rng.permutation(rows)
         else:
-            yield from rng.choice(n, n, p=self.balanced / self.balanced.sum()).tolist()
+            rows = rng.choice(len(self.times), len(rows), p=self.chances / self.chances.sum())
+        yield from (rows + len(self.times) * earlier(rows)).tolist()
+
+
+def earlier(rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return (n,) how often each number has stood before it."""
+    order = np.argsort(rows, kind="stable")
+    ordered = rows[order]
+    first = np.searchsorted(ordered, ordered)
+    found = np.empty(len(rows), np.int64)
+    found[order] = np.arange(len(rows)) - first
+    return found

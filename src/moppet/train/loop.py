@@ -333,7 +333,9 @@ def train(
     if done >= recipe.epochs or _waited_enough(read_log(folder), recipe):
         return
     views.epoch = done
-    sampler = EpochSampler(views, _draw_chances(data, views, recipe))
+    sampler = EpochSampler(
+        views, times=_times(data, views, recipe), chances=_draw_chances(data, views, recipe)
+    )
     loader = DataLoader(views, batch, sampler=sampler, drop_last=True, num_workers=0)
     if network.channels_last:
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -388,6 +390,15 @@ def _draw_chances(
         return None
     soft = torch.from_numpy(data.targets(recipe)[views.rows])
     return np.asarray(losses.sampling_weights(soft).numpy(), np.float64)
+
+
+def _times(data: TrainingData, views: RandomViews, recipe: Recipe) -> NDArray[np.int64] | None:
+    """Return how often an epoch shows each row, None for once."""
+    if not recipe.oversample_ages:
+        return None
+    band = data.manifest.column("age_band")[views.rows].astype(str)
+    often = np.isin(band, recipe.oversample_ages)
+    return np.where(often, recipe.oversample_times, 1).astype(np.int64)
 
 
 def kept_weights(folder: Path, recipe: Recipe) -> Mapping[str, Tensor]:

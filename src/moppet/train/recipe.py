@@ -45,6 +45,8 @@ class Recipe:
     loss: "cross_entropy" or "focal" (with `focal_gamma`), against the votes as shares.
     class_weights: "none", "inverse" (to frequency) or "effective" (number of samples).
     sampling: "plain", or "balanced": every class is drawn equally often.
+    oversample_ages: an epoch shows rows of these age bands `oversample_times` as often as others,
+        each time another view of them.
     ema_decay: decay of the running average of the weights, which is what is evaluated and
         kept; 0 keeps the weights themselves.
     keep: "last" epoch's weights or those of the "best" (least loss on the set-aside rows).
@@ -96,6 +98,8 @@ class Recipe:
     label_smoothing: float = 0.0
     class_weights: str = "none"
     sampling: str = "plain"
+    oversample_ages: tuple[str, ...] = ()
+    oversample_times: int = 2
     ema_decay: float = 0.998
     keep: str = "last"
     early_stop: int = 0
@@ -121,7 +125,7 @@ _WORDS: Final = {
 }
 _LEAST: Final = {
     "epochs": 1, "batch": 2, "size": 32, "seed": 0, "step_epochs": 1, "early_stop": 0,
-    "augment_px": 0,
+    "augment_px": 0, "oversample_times": 1,
 }  # fmt: skip
 _SHARES: Final = ("warm_up", "dropout", "ema_decay", "label_smoothing", "momentum", "teacher_share")
 _NOT_NEGATIVE: Final = (
