@@ -58,10 +58,17 @@ def row(path: Path, default: Recipe) -> str:
     return f"| {' | '.join(cells)} |"
 
 
+def number(name: str) -> int:
+    """Return the number that a trial's name begins with."""
+    return int(name.split("-")[0])
+
+
 def main() -> None:
-    """Write the page."""
+    """Write the page of the trials that were run."""
     default = read_recipe(ROOT / "recipes" / "default.toml")
-    rows = [row(path, default) for path in sorted((ROOT / "docs" / "trials").glob("*.toml"))]
+    run = (ROOT / "docs" / "trials").glob("*.csv")
+    paths = sorted((log.with_suffix(".toml") for log in run), key=lambda path: number(path.stem))
+    rows = [row(path, default) for path in paths]
     page = Path(sys.argv[1]).read_text(encoding="utf-8").rstrip()
     text = f"{page}\n\n{HEAD}" + "\n".join(rows) + "\n"
     (ROOT / "docs" / "model.md").write_text(text, encoding="utf-8")
