@@ -12,11 +12,15 @@ from rich.console import Console
 
 from moppet.app.analyze import FORMATS, Job, analyze_all
 from moppet.app.balance import balance
+from moppet.app.comparison.command import compare
 from moppet.app.data.commands import data
-from moppet.app.extras import training_extra
+from moppet.app.export import export
+from moppet.app.extras import extra
 from moppet.app.quality.command import quality
+from moppet.app.serve import serve
 from moppet.app.studies import ablate, study
 from moppet.app.synthesise import synthesise
+from moppet.app.watch import watch
 from moppet.infer.catalogue import bundled_models, read_card
 from moppet.infer.detect import DETECTORS
 from moppet.infer.pipeline import Settings
@@ -128,6 +132,8 @@ def report(
     typer.echo(str(write_report(read, page, thumbnails=pictures)))
 
 
+app.command(epilog="Example: moppet export results/visit1/timeline.parquet --format elan")(export)
+app.command(epilog="Example: moppet compare timeline.parquet codes.eaf --map cry=negative")(compare)
 app.command(epilog="Example: moppet balance faces.parquet -o balanced --method smote")(balance)
 app.command(epilog="Example: moppet synthesise my_faces/ -o made --method cgan")(synthesise)
 app.command(epilog="Example: moppet quality made/ my_faces/ -o quality --pictures")(quality)
@@ -167,7 +173,7 @@ def train(
     ] = None,
 ) -> None:
     """Train a model, by a recipe or on your own faces; run it again to go on when stopped."""
-    with training_extra():
+    with extra("train", "Training"):
         from moppet.app.train import OwnPictures, show_views, train_own
         from moppet.train.loop import Machine
         from moppet.train.run import run_recipe
@@ -271,6 +277,8 @@ def explain(
 
 app.command(epilog="Example: moppet ablate recipes/child-happy-sad.toml --minutes 60")(ablate)
 app.command(epilog="Example: moppet study recipes/infant-hybrid.toml --jobs 2")(study)
+app.command(epilog="Example: moppet serve --no-browser --workspace visits")(serve)
+app.command(epilog="Example: moppet watch camera:0 --on-alert 'notify-send moppet'")(watch)
 
 
 @app.command(epilog="Example: moppet card my_model --evaluation evaluation_my_model -o card")

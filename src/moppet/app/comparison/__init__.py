@@ -1,0 +1,1 @@
+"""`moppet compare`: a timeline beside the codes of one or two people."""

@@ -1,0 +1,113 @@
+"""Which program a file belongs to, by its name; and errors for people."""
+
+from __future__ import annotations
+
+import os
+import xml.etree.ElementTree as ET
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from moppet.timeline.coders.boris import read_boris, write_boris
+from moppet.timeline.coders.boris_tables import (
+    read_boris_table,
+    write_boris_aggregated,
+    write_boris_tabular,
+)
+from moppet.timeline.coders.codes import Coding
+from moppet.timeline.coders.datavyu import read_datavyu, write_datavyu
+from moppet.timeline.coders.elan import read_elan, write_elan
+from moppet.timeline.coders.textgrid import read_textgrid, write_textgrid
+from moppet.values import TimelineError
+
+Writer = Callable[[Coding, Path], None]
+
+PROGRAMS: Final[dict[str, dict[str, Writer]]] = {
+    "elan": {".eaf": write_elan},
+    "boris": {
+        ".boris": write_boris,
+        "_tabular.tsv": write_boris_tabular,
+        "_aggregated.tsv": write_boris_aggregated,
+    },
+    "datavyu": {".opf": write_datavyu},
+    "textgrid": {".TextGrid": write_textgrid},
+}
+"""Program → the endings of its files, and what writes them."""
+
+_READERS: Final[dict[str, Callable[[Path], Coding]]] = {
+    ".eaf": read_elan,
+    ".boris": read_boris,
+    ".boris.gz": read_boris,
+    ".tsv": read_boris_table,
+    ".csv": read_boris_table,
+    ".opf": read_datavyu,
+    ".textgrid": read_textgrid,
+}
+_BROKEN: Final = (
+    ET.ParseError,
+    zipfile.BadZipFile,
+    zlib.error,
+    RuntimeError,  # an encrypted zip
+    EOFError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+)
+
+
+def write_program(coding: Coding, folder: Path, stem: str, program: str) -> list[Path]:
+    """Write a program's files and return where; each replaces an older one only when whole.
+
+    Raises TimelineError if the program cannot hold the codes or the place cannot be written.
+    """
+    written = []
+    for ending, writer in PROGRAMS[program].items():
+        path = folder / f"{stem}{ending}"
+        part = folder / f".{os.getpid()}.{path.name}"
+        try:
+            writer(coding, part)
+            os.replace(part, path)
+        except OSError as error:
+            raise TimelineError(f"Cannot write {path}: {error.strerror or error}.") from None
+        finally:
+            part.unlink(missing_ok=True)
+        written.append(path)
+    return written
+
+
+def read_coding(path: Path) -> Coding:
+    """Return what a coder wrote in ELAN, BORIS, Datavyu or Praat, by the file's ending.
+
+    Raises TimelineError if there is no such file, or it is not one of these.
+    """
+    ending = next((e for e in _READERS if path.name.lower().endswith(e)), None)
+    if not path.is_file():
+        raise TimelineError(
+            f"Codes are read from a file, but {path} is "
+            f"{'a folder' if path.is_dir() else 'not there'}."
+        )
+    if ending is None:
+        raise TimelineError(
+            f"Codes are read from {', '.join(_READERS)}, but {path.name!r} ends otherwise; "
+            "export a table of BORIS as TSV or CSV."
+        )
+    try:
+        return _READERS[ending](path)
+    except TimelineError as error:
+        raise TimelineError(f"{path}: {error}") from None
+    except OSError as error:
+        if isinstance(error, zipfile.BadZipFile) or error.strerror is None:
+            raise _not_one(path, error) from error
+        raise TimelineError(f"Cannot read {path}: {error.strerror}.") from None
+    except _BROKEN as error:
+        raise _not_one(path, error) from error
+
+
+def _not_one(path: Path, error: Exception) -> TimelineError:
+    reason = " ".join(str(error).split()).rstrip(".")
+    if isinstance(error, KeyError):
+        reason = f"it lacks {reason}"
+    return TimelineError(f"{path} holds no codes that moppet can read: {reason}.")

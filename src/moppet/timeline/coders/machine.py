@@ -1,0 +1,94 @@
+"""What the machine saw, as lanes for the coders' programs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moppet.timeline.clock import read_clock, stretches
+from moppet.timeline.coders.codes import Code, Coding, Lane
+from moppet.timeline.episodes import KINDS
+from moppet.timeline.schema import class_columns, flags, numbers
+from moppet.timeline.smooth import TIME_TOLERANCE_S
+from moppet.timeline.table import Timeline
+
+NO_FACE: Final = "no face"
+UNSURE: Final = "unsure"
+_Numbers = NDArray[np.float64]
+
+
+def coding_of(timeline: Timeline, *, probabilities_s: float = 1.0, made_at: str = "") -> Coding:
+    """Return a timeline as a person "face <id>" each with these lanes, and a lane "no face".
+
+    expression, group: its episodes; the part "probability" is their mean probability.
+    unsure: where its rows are unsure. probabilities: the mean smoothed probability of each class,
+        a part each, in slots of probabilities_s seconds; none if that is 0.
+    """
+    clock = read_clock(timeline.table, timeline.settings)
+    face = numbers(timeline.table, "face_id")
+    lanes: list[Lane] = []
+    for face_id in np.unique(face[~np.isnan(face)]).astype(int).tolist():
+        rows = np.flatnonzero(face == face_id)
+        starts = clock.time_s[clock.frame_of_row[rows]]
+        ends = starts + np.nan_to_num(clock.row_seconds[rows])
+        lanes += _episode_lanes(timeline, face_id)
+        lanes.append(_unsure_lane(timeline, face_id, rows, starts, ends))
+        if probabilities_s > 0:
+            lanes += _probability_lanes(timeline, face_id, rows, starts, ends, probabilities_s)
+    absent = stretches(clock, "no_face", timeline.settings)
+    lanes.append(Lane(NO_FACE, tuple(Code(*s, NO_FACE) for s in absent if np.isfinite(s.end_s))))
+    about = timeline.metadata
+    duration_s, frames = about.get("duration_s"), about.get("frame_count")
+    return Coding(
+        tuple(lanes),
+        source_name=about.get("source_name"),
+        duration_s=duration_s,
+        fps=frames / duration_s if frames and duration_s else None,
+        **({"made_at": made_at} if made_at else {}),
+    )
+
+
+def _person(face_id: int) -> str:
+    return f"face {face_id}"
+
+
+def _episode_lanes(timeline: Timeline, face_id: int) -> Iterator[Lane]:
+    for kind in KINDS:
+        found = [e for e in timeline.episodes(kind) if e.face_id == face_id]
+        spans = [(e.start_s, e.end_s) for e in found]
+        means = [f"{e.mean_probability:.2f}" for e in found]
+        for part, labels in (("", [e.label for e in found]), ("probability", means)):
+            codes = tuple(Code(*span, label) for span, label in zip(spans, labels, strict=True))
+            yield Lane(kind, codes, _person(face_id), part)
+
+
+def _unsure_lane(
+    timeline: Timeline, face_id: int, rows: Any, starts: _Numbers, ends: _Numbers
+) -> Lane:
+    codes: list[Code] = []
+    for row in np.flatnonzero(flags(timeline.table, "unsure")[rows]):
+        start_s, end_s = float(starts[row]), float(ends[row])
+        if codes and start_s <= codes[-1].end_s + TIME_TOLERANCE_S:
+            start_s = codes.pop().start_s
+        codes.append(Code(start_s, end_s, UNSURE))
+    return Lane(UNSURE, tuple(codes), _person(face_id))
+
+
+def _probability_lanes(
+    timeline: Timeline, face_id: int, rows: Any, starts: _Numbers, ends: _Numbers, step_s: float
+) -> Iterator[Lane]:
+    smoothed = class_columns(timeline.table, "s_", timeline.names)[rows]
+    slot = np.floor(starts / step_s + TIME_TOLERANCE_S).astype(np.int64)
+    known = np.flatnonzero(~np.isnan(smoothed).any(axis=1) & (slot >= 0))
+    known = known[np.argsort(slot[known], kind="stable")]
+    numbers_used, first, n = np.unique(slot[known], return_index=True, return_counts=True)
+    last_s = float(ends.max())
+    spans = [(i * step_s, min((i + 1) * step_s, last_s)) for i in numbers_used.tolist()]
+    for column, name in enumerate(timeline.names):
+        sums = np.add.reduceat(smoothed[known, column], first) if len(first) else np.zeros(0)
+        means = (sums / n).tolist()
+        codes = (Code(*span, f"{mean:.2f}") for span, mean in zip(spans, means, strict=True))
+        yield Lane("probabilities", tuple(codes), _person(face_id), name)
