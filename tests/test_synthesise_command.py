@@ -16,7 +16,7 @@ import torch
 from typer.testing import CliRunner, Result
 
 from moppet.app import cli
-from moppet.app.synthesis.job import synthesis_extra
+from moppet.app.extras import extra
 from moppet.app.synthesis.planned import read_targets
 from moppet.app.synthesise import read_choices
 from moppet.data.likeness import content_hash
@@ -353,5 +353,5 @@ def test_few_pictures_are_warned_of(folder: Path, tmp_path: Path) -> None:
 
 def test_a_missing_library_is_named_with_what_to_install() -> None:
     wanted = r"needs torch.*pip install 'moppet\[synthesise\]'"
-    with pytest.raises(MoppetError, match=wanted), synthesis_extra():
+    with pytest.raises(MoppetError, match=wanted), extra("synthesise", "Synthesis"):
         raise ModuleNotFoundError("no", name="torch")

@@ -9,11 +9,14 @@ from moppet.values import MoppetError
 
 
 @contextmanager
-def training_extra() -> Iterator[None]:
-    """Turn the import of a library that only the extra brings into what to install."""
+def extra(name: str, what: str) -> Iterator[None]:
+    """Turn the import of a library that only an extra brings into what to install.
+
+    name: of the extra. what: the one that needs it, to begin the sentence with.
+    """
     try:
         yield
     except ModuleNotFoundError as error:
         raise MoppetError(
-            f"Training needs {error.name}. Install it with: pip install 'moppet[train]'"
+            f"{what} needs {error.name}. Install it with: pip install 'moppet[{name}]'"
         ) from None

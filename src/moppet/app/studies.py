@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from moppet.app.extras import training_extra
+from moppet.app.extras import extra
 
 _Minutes = Annotated[float | None, typer.Option(help="Begin no further cell after so long.", min=0)]
 _Jobs = Annotated[
@@ -27,7 +27,7 @@ def ablate(
     engine: _Engine = "local",
 ) -> None:
     """Run a study of many trainings; finished ones are kept and never run again."""
-    with training_extra():
+    with extra("train", "Training"):
         from moppet.app.engine import choose_engine
         from moppet.study.ablate import run_study
         from moppet.study.plan import read_plan
@@ -47,7 +47,7 @@ def study(
     engine: _Engine = "local",
 ) -> None:
     """Find out what balancing and made faces are worth; finished cells are never run again."""
-    with training_extra():
+    with extra("train", "Training"):
         from moppet.app.engine import choose_engine
         from moppet.study.hybrid.plan import is_hybrid, read_hybrid_plan
         from moppet.study.hybrid.run import run_hybrid

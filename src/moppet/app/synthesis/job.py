@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from moppet.synthesise.settings import METHODS, Settings, read_settings, settings_from
-from moppet.values import MoppetError, UsageError
+from moppet.values import UsageError
 
 
 @dataclass(frozen=True)
@@ -48,14 +47,3 @@ def choose_settings(job: Job) -> Settings:
     if "method" not in table:
         raise UsageError(f"--method is needed: one of {', '.join(METHODS)}.")
     return settings_from(table, where)
-
-
-@contextmanager
-def synthesis_extra() -> Iterator[None]:
-    """Turn the import of a library that only the extra brings into what to install."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        raise MoppetError(
-            f"Synthesis needs {error.name}. Install it with: pip install 'moppet[synthesise]'"
-        ) from None

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from rich.console import Console
 
-from moppet.app.synthesis.job import Job, choose_settings, synthesis_extra
+from moppet.app.extras import extra
+from moppet.app.synthesis.job import Job, choose_settings
 from moppet.app.synthesis.planned import plan_job, print_plan
 from moppet.app.synthesis.work import Learned, Painted
 from moppet.data.manifest import Manifest
@@ -53,7 +54,7 @@ def _read(job: Job, settings: Settings) -> Manifest:
     announce_licence(manifest)
     if manifest.table["split"].null_count < len(manifest):
         return manifest
-    with synthesis_extra():
+    with extra("synthesise", "Synthesis"):
         from moppet.train.run import with_split
     manifest = with_split(audit_own(job.console, manifest), settings.seed)
     count = int((manifest.column("split") == "train").sum())

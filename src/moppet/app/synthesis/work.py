@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from moppet.app.data.source import counted, watched
-from moppet.app.synthesis.job import Job, synthesis_extra
+from moppet.app.extras import extra
+from moppet.app.synthesis.job import Job
 from moppet.data.manifest import Manifest
 from moppet.synthesise.plan import Plan
 from moppet.synthesise.settings import Settings
@@ -232,6 +233,6 @@ class Painted(Work):
 
 
 def _device(asked: str) -> str:
-    with synthesis_extra():
+    with extra("synthesise", "Synthesis"):
         from moppet.synthesise.device import find_device
     return find_device(asked)

@@ -1,0 +1,218 @@
+// One cursor for the video and its curves.
+const $ = (selector) => document.querySelector(selector);
+const video = $("#video");
+const canvas = $("#boxes");
+const plot = $("#plot");
+const number = Number(new URLSearchParams(location.search).get("job"));
+const api = `/api/jobs/${number}`;
+// Okabe and Ito's colours, which colour-blind readers tell apart; dashes besides.
+const LOOKS = {
+  neutral: ["#8a8f96", "solid"], happiness: ["#e69f00", "solid"], sadness: ["#0072b2", "solid"],
+  surprise: ["#56b4e9", "dash"], fear: ["#cc79a7", "dash"], disgust: ["#009e73", "dot"],
+  anger: ["#d55e00", "dot"],
+};
+const SPARE = ["#7a5195", "#7f7f1a", "#2a7f86", "#b3446c", "#8c6239"];
+let head, range, rows = [], rowsFrom = 0, rowsTo = -1, asked = 0, frame_s = 1 / 25;
+
+async function get(path) {
+  const answer = await fetch(path);
+  const found = await answer.json();
+  if (!answer.ok) throw new Error(found.error);
+  return found;
+}
+const look = (name) => LOOKS[name] ?? [SPARE[head.names.indexOf(name) % SPARE.length], "solid"];
+const clock = (s) => `${s.toFixed(3)} s`;
+const ink = () => getComputedStyle(document.body).color;
+
+async function draw() {
+  const mine = ++asked;
+  const [start, end] = range;
+  const face = Number($("#face").value);
+  const found = await get(`${api}/curves?face=${face}&start_s=${start}&end_s=${end}&points=1200`);
+  if (mine !== asked) return; // a later one is on its way
+  const traces = head.names.map((name) => ({
+    x: found.time_s, y: found.s[name], name, mode: "lines", connectgaps: false,
+    line: { color: look(name)[0], dash: look(name)[1], width: 2 },
+    hovertemplate: `${name} %{y:.2f}<extra></extra>`,
+  }));
+  traces.push({
+    x: found.time_s, y: found.unsure.map((u) => (u === null ? null : u * 0.06)), name: "unsure",
+    mode: "lines", fill: "tozeroy", line: { width: 0, color: "#8a8f96" }, hoverinfo: "skip",
+  });
+  const grid = "rgba(128,128,128,.25)";
+  await Plotly.react(plot, traces, {
+    margin: { l: 44, r: 8, t: 8, b: 36 }, paper_bgcolor: "transparent", plot_bgcolor: "transparent",
+    font: { color: ink() }, hovermode: "x unified", hoverlabel: { font: { color: "#1d1f24" }, bgcolor: "#fff" },
+    showlegend: false,
+    xaxis: { range: [start, end], title: { text: "seconds" }, gridcolor: grid, zeroline: false },
+    yaxis: { range: [0, 1], fixedrange: true, gridcolor: grid, zeroline: false },
+  }, { displayModeBar: false, responsive: true, scrollZoom: true });
+  cursor();
+}
+
+function legend() {
+  const entries = [...head.names.map((name) => [name, look(name)]), ["unsure", ["#8a8f96", "area"]]];
+  const made = entries.map(([name, [colour, dash]]) => {
+    const item = document.createElement("li");
+    const line = document.createElement("span");
+    line.style.borderTop = dash === "area" ? `.5rem solid ${colour}66`
+      : `3px ${{ solid: "solid", dash: "dashed", dot: "dotted" }[dash]} ${colour}`;
+    item.append(line, name);
+    return item;
+  });
+  $("#legend").replaceChildren(...made);
+}
+
+function cursor() {
+  const axis = plot._fullLayout?.xaxis;
+  const line = $("#cursor");
+  if (!axis) return;
+  const x = axis.l2p(video.currentTime);
+  line.style.display = x >= 0 && x <= axis._length ? "block" : "none";
+  line.style.left = `${axis._offset + x}px`;
+  line.style.top = `${plot._fullLayout.yaxis._offset}px`;
+  line.style.height = `${plot._fullLayout.yaxis._length}px`;
+}
+
+async function fetchRows(t) {
+  if (t >= rowsFrom && t <= rowsTo) return;
+  rowsFrom = Math.max(0, t - 5);
+  rowsTo = t + 25;
+  rows = await get(`${api}/boxes?start_s=${rowsFrom}&end_s=${rowsTo}`);
+  const times = [...new Set(rows.map((row) => row.time_s))];
+  if (times.length > 2) frame_s = (times.at(-1) - times[0]) / (times.length - 1);
+}
+
+function rowsAt(t) {
+  let last = null;
+  for (const row of rows) {
+    if (row.time_s > t + 1e-3) break;
+    last = row.time_s;
+  }
+  return last === null || t - last > 0.5 ? [] : rows.filter((row) => row.time_s === last);
+}
+
+function paint() {
+  const t = video.currentTime;
+  $("#clock").textContent = clock(t);
+  cursor();
+  fetchRows(t).catch((error) => ($("#said").textContent = error.message));
+  const [width, height] = head.size_px;
+  if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
+  const pen = canvas.getContext("2d");
+  pen.clearRect(0, 0, width, height);
+  const there = rowsAt(t);
+  const told = [];
+  for (const row of there) {
+    if (row.face_id === null) continue;
+    const word = row.expression === null ? row.status.replace("_", " ") : row.expression;
+    const sure = row.unsure ? "unsure" : `${Math.round(row.confidence * 100)} %`;
+    told.push(`face ${row.face_id}: ${word}${row.expression === null ? "" : `, ${sure}`}`);
+    if (!$("#show-boxes").checked) continue;
+    pen.strokeStyle = look(row.expression ?? "neutral")[0];
+    pen.lineWidth = Math.max(2, width / 300);
+    pen.setLineDash(row.unsure ? [8, 6] : []);
+    pen.strokeRect(row.box_x, row.box_y, row.box_w, row.box_h);
+    pen.font = `${Math.max(12, Math.round(width / 34))}px system-ui, sans-serif`;
+    const text = row.unsure ? `${word}?` : word;
+    const wide = pen.measureText(text).width + 10;
+    const high = Math.max(16, width / 26);
+    const top = row.box_y > high ? row.box_y - high : row.box_y + row.box_h;
+    pen.fillStyle = "rgba(0,0,0,.7)";
+    pen.fillRect(row.box_x, top, wide, high);
+    pen.fillStyle = "#fff";
+    pen.fillText(text, row.box_x + 5, top + high * 0.75);
+  }
+  $("#now").textContent = told.join(" · ") || (there.length ? "no face" : "");
+  for (const line of $("#episodes").tBodies[0].rows) {
+    line.classList.toggle("current", t >= Number(line.dataset.start) && t <= Number(line.dataset.end));
+  }
+}
+
+function tick() {
+  paint();
+  if (!video.paused && !video.ended) requestAnimationFrame(tick);
+}
+
+function go(t) {
+  video.currentTime = Math.min(Math.max(0, t), head.duration_s);
+}
+
+function listEpisodes() {
+  const face = Number($("#face").value);
+  const lines = head.episodes.filter((one) => one.face === face).map((one) => {
+    const line = document.createElement("tr");
+    line.dataset.start = one.start_s;
+    line.dataset.end = one.end_s;
+    const begin = document.createElement("button");
+    begin.type = "button";
+    begin.textContent = clock(one.start_s);
+    begin.setAttribute("aria-label", `go to ${one.label} at ${clock(one.start_s)}`);
+    for (const cell of [begin, clock(one.end_s), one.label, one.mean.toFixed(2)]) {
+      const made = document.createElement("td");
+      made.append(cell);
+      line.append(made);
+    }
+    line.addEventListener("click", () => go(one.start_s));
+    return line;
+  });
+  $("#episodes").tBodies[0].replaceChildren(...lines);
+}
+
+function listen() {
+  video.addEventListener("play", () => { $("#play").textContent = "Pause"; tick(); });
+  video.addEventListener("pause", () => { $("#play").textContent = "Play"; });
+  for (const kind of ["seeked", "loadeddata", "timeupdate"]) video.addEventListener(kind, paint);
+  $("#play").addEventListener("click", () => (video.paused ? video.play() : video.pause()));
+  $("#blur").addEventListener("change", (event) => $("#stage").classList.toggle("blurred", event.target.checked));
+  $("#show-boxes").addEventListener("change", paint);
+  $("#face").addEventListener("change", () => { listEpisodes(); draw(); });
+  $("#whole").addEventListener("click", () => { range = [0, head.duration_s]; draw(); });
+  plot.on("plotly_relayout", (change) => {
+    const [start, end] = [change["xaxis.range[0]"], change["xaxis.range[1]"]];
+    if (start === undefined && !change["xaxis.autorange"]) return;
+    range = start === undefined ? [0, head.duration_s] : [Math.max(0, start), Math.min(end, head.duration_s)];
+    draw();
+  });
+  $("#chart").addEventListener("click", (event) => {
+    const axis = plot._fullLayout?.xaxis;
+    const x = event.clientX - plot.getBoundingClientRect().left - axis._offset;
+    if (axis && x >= 0 && x <= axis._length) go(axis.p2l(x));
+  });
+  new ResizeObserver(cursor).observe(plot);
+  document.addEventListener("keydown", (event) => {
+    if (["INPUT", "SELECT", "BUTTON", "TEXTAREA"].includes(event.target.tagName) && event.key === " ") return;
+    if (event.target.tagName === "SELECT") return;
+    const keys = {
+      " ": () => (video.paused ? video.play() : video.pause()),
+      ArrowLeft: () => go(video.currentTime - 1), ArrowRight: () => go(video.currentTime + 1),
+      ",": () => { video.pause(); go(video.currentTime - frame_s); },
+      ".": () => { video.pause(); go(video.currentTime + frame_s); },
+    };
+    if (keys[event.key]) { event.preventDefault(); keys[event.key](); }
+  });
+}
+
+try {
+  head = await get(`${api}/look`);
+  document.title = `${head.name} – moppet`;
+  $("#name").textContent = head.name + (head.complete ? "" : " (not finished)");
+  range = [0, head.duration_s];
+  for (const face of head.faces) {
+    const option = document.createElement("option");
+    option.value = face.id;
+    option.textContent = `${face.id} (${face.from_s.toFixed(1)}–${face.to_s.toFixed(1)} s)`;
+    $("#face").append(option);
+  }
+  video.src = `${api}/recording`;
+  if (head.faces.length) {
+    legend();
+    await draw();
+    listen();
+    listEpisodes();
+    paint();
+  } else $("#said").textContent = "No face was found in this recording.";
+} catch (error) {
+  $("#said").textContent = error.message;
+  $("#said").classList.add("bad");
+}

@@ -1,0 +1,166 @@
+// The page: what is dropped goes up, what is asked is queued, what is found is shown.
+const said = document.querySelector("#said");
+const list = document.querySelector("#jobs");
+const OPEN = ["queued", "running"];
+
+async function ask(method, path, body) {
+  const options = { method };
+  if (body instanceof Blob) options.body = body;
+  else if (body !== undefined) {
+    options.body = JSON.stringify(body);
+    options.headers = { "content-type": "application/json" };
+  }
+  const answer = await fetch(path, options);
+  const found = await answer.json();
+  if (!answer.ok) throw new Error(found.error);
+  return found;
+}
+
+function say(text, bad = false) {
+  said.textContent = text;
+  said.classList.toggle("bad", bad);
+}
+
+async function take(files) {
+  for (const file of files) {
+    say(`Taking ${file.name} …`);
+    try {
+      const { recording } = await ask("PUT", `/api/uploads/${encodeURIComponent(file.name)}`, file);
+      await ask("POST", "/api/jobs", { recording });
+      say(`${file.name} is in the queue.`);
+    } catch (error) {
+      say(error.message, true);
+    }
+    await show();
+  }
+}
+
+document.querySelector("#files").addEventListener("change", (event) => take(event.target.files));
+document.querySelector("#by-path").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const field = document.querySelector("#path");
+  try {
+    const job = await ask("POST", "/api/jobs", { path: field.value.trim() });
+    say(`${job.name} is in the queue.`);
+    field.value = "";
+  } catch (error) {
+    say(error.message, true);
+  }
+  await show();
+});
+
+const drop = document.querySelector("#drop");
+for (const kind of ["dragenter", "dragover"]) {
+  document.addEventListener(kind, (event) => {
+    event.preventDefault();
+    drop.classList.add("over");
+  });
+}
+for (const kind of ["dragleave", "drop"]) {
+  document.addEventListener(kind, (event) => {
+    event.preventDefault();
+    drop.classList.remove("over");
+  });
+}
+document.addEventListener("drop", (event) => take(event.dataTransfer.files));
+
+function duration(seconds) {
+  if (seconds < 90) return `${Math.ceil(seconds)} s`;
+  return seconds < 5400 ? `${Math.round(seconds / 60)} min` : `${(seconds / 3600).toFixed(1)} h`;
+}
+
+function state(job) {
+  if (job.state === "running") {
+    const parts = [`frame ${job.frames.toLocaleString("en")}`];
+    if (job.total) parts[0] += ` of ${job.total.toLocaleString("en")}`;
+    if (job.speed) parts.push(`${job.speed} frames/s`);
+    if (job.left_s !== null) parts.push(`${duration(job.left_s)} left`);
+    return parts.join(" · ");
+  }
+  if (job.state === "done") return `${job.frames.toLocaleString("en")} frames read`;
+  return job.state;
+}
+
+function button(text, act, name) {
+  const made = document.createElement("button");
+  made.type = "button";
+  made.textContent = text;
+  made.setAttribute("aria-label", `${text}: ${name}`);
+  made.addEventListener("click", act);
+  return made;
+}
+
+function link(text, path, name) {
+  const made = document.createElement("a");
+  made.className = "button";
+  made.href = path;
+  made.target = "_blank";
+  made.textContent = text;
+  made.setAttribute("aria-label", `${text}: ${name}`);
+  return made;
+}
+
+function line(job) {
+  const item = document.createElement("li");
+  item.dataset.job = job.id;
+  const name = document.createElement("span");
+  name.className = "name";
+  name.textContent = job.name;
+  const acts = document.createElement("span");
+  acts.className = "acts";
+  const change = (what) => async () => {
+    try {
+      await ask("POST", `/api/jobs/${job.id}/${what}`);
+    } catch (error) {
+      say(error.message, true);
+    }
+    await show();
+  };
+  if (OPEN.includes(job.state)) acts.append(button("Cancel", change("cancel"), job.name));
+  if (["failed", "cancelled"].includes(job.state)) acts.append(button("Go on", change("again"), job.name));
+  if (job.state === "done") {
+    acts.append(link("Look", `/look?job=${job.id}`, job.name));
+    acts.append(link("Report", `/api/jobs/${job.id}/results/report.html`, job.name));
+    acts.append(link("Timeline", `/api/jobs/${job.id}/results/timeline.parquet`, job.name));
+  }
+  item.append(name, acts);
+  if (OPEN.includes(job.state)) {
+    const bar = document.createElement("progress");
+    bar.setAttribute("aria-label", `progress of ${job.name}`);
+    if (job.total) {
+      bar.max = job.total;
+      bar.value = job.frames;
+    } else if (job.state === "queued") bar.value = 0;
+    item.append(bar);
+  }
+  const said = document.createElement("span");
+  said.className = job.error ? "error" : "state quiet";
+  said.textContent = job.error ?? state(job);
+  item.append(said);
+  return item;
+}
+
+let before = "";
+async function show() {
+  const jobs = await ask("GET", "/api/jobs");
+  const now = JSON.stringify(jobs);
+  if (now === before) return jobs;
+  before = now;
+  const focused = document.activeElement?.getAttribute("aria-label");
+  list.replaceChildren(...jobs.map(line));
+  document.querySelector("#none").hidden = jobs.length > 0;
+  if (focused) list.querySelector(`[aria-label="${CSS.escape(focused)}"]`)?.focus();
+  return jobs;
+}
+
+async function follow() {
+  let wait = 2000;
+  try {
+    const jobs = await show();
+    if (jobs.some((job) => OPEN.includes(job.state))) wait = 500;
+  } catch {
+    say("moppet does not answer; is it still running in its terminal?", true);
+  }
+  setTimeout(follow, wait);
+}
+follow();
