@@ -1,0 +1,188 @@
+"""`moppet watch`: a guard over a camera or a video, without a page."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from moppet.app.alerts import Alerts, Channels
+from moppet.infer.catalogue import load_model
+from moppet.infer.pipeline import stream
+from moppet.media import probe
+from moppet.timeline.guard import (
+    CHILD,
+    Event,
+    EventLog,
+    Guard,
+    GuardSettings,
+    event_record,
+    parse_rules,
+    read_settings,
+)
+from moppet.values import MoppetError, UsageError
+
+_UNWATCHED_S: Final = 10.0
+
+
+def watch(
+    source: Annotated[str, typer.Argument(help="camera:0, or a video.")],
+    rule: Annotated[
+        list[str] | None,
+        typer.Option(help='Such as "negative >= 60 % for 4 s -> pause"; again for more.'),
+    ] = None,
+    rules: Annotated[
+        Path | None, typer.Option(help="TOML with rules, cooldown_s, calm_s, child.")
+    ] = None,
+    on_alert: Annotated[str | None, typer.Option(help="Program to start on an alert.")] = None,
+    on_pause: Annotated[str | None, typer.Option(help="Program to start on a pause.")] = None,
+    on_resume: Annotated[
+        str | None, typer.Option(help="Program to start when the child is calm again.")
+    ] = None,
+    sound: Annotated[
+        str, typer.Option(help="On an alert: bell, none, or a sound file to play.")
+    ] = "bell",
+    webhook: Annotated[
+        str | None, typer.Option(help="Tell this address of alerts: they LEAVE this machine.")
+    ] = None,
+    log: Annotated[Path | None, typer.Option(help="Add events to this .jsonl or .csv.")] = None,
+    child: Annotated[
+        str | None, typer.Option(help=f"The child's face: {' or '.join(CHILD)}.")
+    ] = None,
+    model: Annotated[str, typer.Option(help="A bundled model, or a model folder.")] = "default",
+    real_time: Annotated[
+        bool, typer.Option("--real-time", help="Read a video at its own pace.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON lines.")] = False,
+) -> None:
+    """Watch a child's face: pause, alert and note by rules in plain words; Ctrl-C ends it."""
+    settings = GuardSettings() if rules is None else read_settings(rules)
+    if rule:
+        settings = replace(settings, rules=parse_rules(rule, source="--rule"))
+    if child is not None:
+        settings = replace(settings, child=child)
+    kind = probe(source).kind
+    if kind == "images":
+        raise UsageError(f"watch takes a camera or a video, but {source} holds pictures.")
+    if kind == "camera" and real_time:
+        raise UsageError("--real-time is for videos: a camera has its own pace.")
+    channels = Channels(on_alert, on_pause, on_resume, sound, webhook)
+    with ExitStack() as stack:
+        job = _Watch(
+            source=source,
+            model=model,
+            settings=settings,
+            alerts=Alerts(channels),
+            log=stack.enter_context(EventLog(log)) if log else None,
+            real_time=real_time,
+            as_json=as_json,
+        )
+        job.run()
+
+
+@dataclass
+class _Watch:
+    """One run of the guard."""
+
+    source: str
+    model: str
+    settings: GuardSettings
+    alerts: Alerts
+    log: EventLog | None
+    real_time: bool
+    as_json: bool
+
+    def run(self) -> None:
+        """Watch until the source ends or the user stops it."""
+        model = load_model(self.model)
+        guard = Guard(self.settings, model.names, model.group_of)
+        self._begin(model.name)
+        try:
+            self._follow(guard)
+        except KeyboardInterrupt:
+            pass  # the way to end it
+        except Exception:  # whatever it was: somebody must know that nobody watches any more
+            self._tell({"event": "stopped", "at": _now()})
+            raise
+        finally:
+            try:
+                self._end(guard)
+            finally:
+                self.alerts.finish()
+
+    def _follow(self, guard: Guard) -> None:
+        started_s, warned = time.monotonic(), False
+        for rows in stream(self.source, model=self.model):
+            if self.real_time:
+                passed_s = time.monotonic() - started_s
+                time.sleep(max(0.0, rows[0]["time_s"] - passed_s))
+            self.alerts.tend()
+            for event in guard.observe(rows):
+                self._tell(event_record(event, _now()), event)
+                if event.kind == "resume":
+                    guard.resume(event.time_s)
+            if guard.summary.unwatched_s > _UNWATCHED_S and not warned:
+                warned = True
+                _say_aside("frames come more than a second apart: that time is not watched.")
+
+    def _begin(self, model: str) -> None:
+        if self.alerts.webhook_host:
+            _say_aside(
+                f"alerts leave this machine, to {self.alerts.webhook_host}: numbers and rules, "
+                "no picture."
+            )
+        settings = self.settings.to_dict()
+        start = {"moppet_version": version("moppet"), "model": model, "settings": settings}
+        self._note({"event": "start", "at": _now(), **start})
+        if not self.as_json:
+            typer.echo(f"watching {self.source}; Ctrl-C ends it")
+            for rule in self.settings.rules:
+                typer.echo(f"  {rule}")
+
+    def _tell(self, record: dict[str, Any], event: Event | None = None) -> None:
+        """Alert first, then write: what fails at writing must not keep an alert back."""
+        self.alerts.tell(record)
+        self._note(record)
+        if event is not None and not self.as_json:
+            value = "" if event.value is None else f" ({event.value:.0%})"
+            typer.echo(f"{event.time_s:9.1f} s  {event.kind:6}  {event.rule}{value}")
+
+    def _note(self, record: dict[str, Any]) -> None:
+        if self.as_json:
+            typer.echo(json.dumps(record, ensure_ascii=False))
+        if self.log is not None:
+            try:
+                self.log.write(record)
+            except MoppetError as error:
+                self.log = None
+                _say_aside(f"{error} The guard goes on without its log.")
+
+    def _end(self, guard: Guard) -> None:
+        summary = guard.summary
+        self._note({"event": "end", "at": _now(), **asdict(summary)})
+        if not self.as_json:
+            typer.echo(
+                f"watched {summary.watched_s:.1f} s: the child's face was there and sure for "
+                f"{summary.sure_s:.1f} s, unsure for {summary.unsure_s:.1f} s, not there for "
+                f"{summary.absent_s:.1f} s; not watched {summary.unwatched_s:.1f} s"
+            )
+            typer.echo(
+                f"pauses: {summary.events['pause']} ({summary.paused_s:.1f} s), "
+                f"alerts: {summary.events['alert']}"
+            )
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _say_aside(text: str) -> None:
+    print(f"moppet: {text}", file=sys.stderr, flush=True)
