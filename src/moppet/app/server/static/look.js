@@ -134,6 +134,11 @@ function tick() {
   if (!video.paused && !video.ended) requestAnimationFrame(tick);
 }
 
+function turn() {
+  if (video.paused) video.play().catch(() => {}); // a pause may come before it began
+  else video.pause();
+}
+
 function go(t) {
   video.currentTime = Math.min(Math.max(0, t), head.duration_s);
 }
@@ -163,7 +168,7 @@ function listen() {
   video.addEventListener("play", () => { $("#play").textContent = "Pause"; tick(); });
   video.addEventListener("pause", () => { $("#play").textContent = "Play"; });
   for (const kind of ["seeked", "loadeddata", "timeupdate"]) video.addEventListener(kind, paint);
-  $("#play").addEventListener("click", () => (video.paused ? video.play() : video.pause()));
+  $("#play").addEventListener("click", turn);
   $("#blur").addEventListener("change", (event) => $("#stage").classList.toggle("blurred", event.target.checked));
   $("#show-boxes").addEventListener("change", paint);
   $("#face").addEventListener("change", () => { listEpisodes(); draw(); });
@@ -184,7 +189,7 @@ function listen() {
     if (["INPUT", "SELECT", "BUTTON", "TEXTAREA"].includes(event.target.tagName) && event.key === " ") return;
     if (event.target.tagName === "SELECT") return;
     const keys = {
-      " ": () => (video.paused ? video.play() : video.pause()),
+      " ": turn,
       ArrowLeft: () => go(video.currentTime - 1), ArrowRight: () => go(video.currentTime + 1),
       ",": () => { video.pause(); go(video.currentTime - frame_s); },
       ".": () => { video.pause(); go(video.currentTime + frame_s); },
