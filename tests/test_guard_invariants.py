@@ -105,20 +105,25 @@ def test_every_hit_has_its_seconds_of_sure_negative_time_just_before(recording) 
 @given(RECORDINGS, st.integers(2, 5), st.sampled_from([SEVERAL[0], SEVERAL[2]]))
 @settings(deadline=None)
 def test_times_do_not_depend_on_the_frame_rate(recording, finer: int, rule: str) -> None:
-    """More frames that show the same bring an event forward by less than the old step."""
+    """Where more frames show the same, an event comes in the old step before, or was missed there.
+
+    It was missed if the step filled the time needed and the next frame no longer counted.
+    """
     frames, dense = frames_of(recording), []
     for (time_s, sight), (next_s, _) in pairwise(frames):
         parts = finer if next_s - time_s <= 1 else 1  # a hole stays one
         dense += [(time_s + i * (next_s - time_s) / parts, sight) for i in range(parts)]
     dense += frames[-1:]
-    coarse = run(make_guard(rule), frames, False)[:1]
-    fine = run(make_guard(rule), dense, False)[:1]
-    times = [time_s for time_s, _ in frames]
-    for event in coarse:
-        before_s = max(time_s for time_s in times if time_s < event.time_s)
-        assert before_s < fine[0].time_s <= event.time_s + 1e-6
-    if fine and not coarse:  # in time for a frame of the dense ones only
-        assert any(a < fine[0].time_s < b for a, b in pairwise(times))
+    coarse = [event.time_s for event in run(make_guard(rule), frames, False)[:1]]
+    fine = [event.time_s for event in run(make_guard(rule), dense, False)[:1]]
+    if not fine:
+        assert not coarse
+        return
+    at_s, sight = next((time_s, s) for time_s, s in frames if time_s >= fine[0] - 1e-6)
+    if sight in ((0.95, 0.61) if rule == SEVERAL[0] else ("no_face",)):
+        assert coarse == [at_s]
+    else:
+        assert not coarse or coarse[0] > at_s
 
 
 @given(RECORDINGS, st.integers(0, 100_000))

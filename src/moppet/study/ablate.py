@@ -20,6 +20,7 @@ from moppet.study.cells import (
     Json,
     cells_by_key,
     key_of,
+    ms_per_face,
     recipe_hash,
     run_here,
     until,
@@ -70,11 +71,20 @@ def run_study(
     if not cells:
         raise MoppetError("no cell of the study is finished yet: there is nothing to sum up.")
     rows = sum_up(plan, list(cells.values()), label, groups)
+    _add_speeds(plan, rows)
     text = json.dumps(rows, indent=1, allow_nan=False)
     (plan.output / f"{plan.name}.json").write_text(text + "\n", encoding="utf-8")
     page = study_page(plan, rows, len(cells))
     (plan.output / f"{plan.name}.md").write_text(page, encoding="utf-8")
     return rows
+
+
+def _add_speeds(plan: Plan, rows: list[Json]) -> None:
+    """Add what each network takes for a face: all measured here, in one go."""
+    classes = len(rows[0]["recall"])
+    speeds = ms_per_face({(e.table, e.name): e.recipe for e in plan.experiments}, classes)
+    for row in rows:
+        row["ms_per_face"] = round(speeds[row["table"], row["experiment"]], 3)
 
 
 def _asked(cell: Cell, only: str | None) -> bool:

@@ -102,7 +102,6 @@ def _row(
         "seconds": round(float(np.mean(seconds)), 2),
         "seconds_per_epoch": round(sum(seconds) / epochs, 3) if epochs else None,
         "made_seconds": round(float(np.mean(made_seconds)), 1),
-        "ms_per_face": round(float(np.mean([c["ms_per_face"] for c in cells.values()])), 3),
     }
 
 

@@ -83,7 +83,7 @@ class ChildCnn(Network):
         return self.act2
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        if not self.channels_last:
+        if self.training and not self.channels_last:
             x = x.contiguous()
         x = self.attention(self.pool1(self.norm1(self.conv1(x)).relu()))
         x = self.pool2(self.act2(self.norm2(self.conv2(x))))
