@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
 
+from moppet.data.toml import read_toml
 from moppet.study.made import COPIES
 from moppet.synthesise.settings import Settings, settings_from
 from moppet.train.recipe import Recipe, recipe_from
@@ -100,12 +100,7 @@ _OPTIONAL: Final = {"generators", "compare"}
 
 def read_plan(path: Path) -> Plan:
     """Read a study's plan; raise UsageError, naming the place, for what is wrong in it."""
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"the study {path} cannot be read: {error.strerror}.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"the study {path} is not valid TOML: {error}.") from None
+    table = read_toml(path, "study")
     odd = sorted(set(table) - _KEYS - _OPTIONAL)
     missing = sorted(_KEYS - set(table))
     if odd or missing:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import hashlib
 import re
 import sys
-import tomllib
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import platformdirs
 
+from moppet.data.toml import read_toml
 from moppet.values import ModelError, MoppetError, UsageError
 
 SAFETY: Final = (
@@ -65,12 +65,7 @@ def read_pin(path: Path) -> Pin:
 
     Raises UsageError if one is missing or wrong.
     """
-    try:
-        table: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"the pin {path} cannot be read: {error.strerror}.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"the pin {path} is not valid TOML: {error}.") from None
+    table = read_toml(path, "pin")
     files = table.get("files")
     pin = Pin(str(table.get("repo", "")), str(table.get("revision", "")), files or {})
     if set(table) != {"repo", "revision", "files"} or not isinstance(files, dict) or not files:

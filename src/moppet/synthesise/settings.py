@@ -6,11 +6,11 @@ import dataclasses
 import difflib
 import json
 import math
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, get_origin, get_type_hints
 
+from moppet.data.toml import read_toml
 from moppet.values import UsageError
 
 METHODS: Final = ("gan", "vae", "cgan", "diffusion", "inpaint")
@@ -131,12 +131,7 @@ MODEL_SIZES: Final = range(32, 1025, 8)
 
 def read_settings(path: Path) -> Settings:
     """Read settings; raise UsageError on an unknown key (naming the nearest) or a wrong type."""
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"the settings {path} cannot be read: {error.strerror}.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"the settings {path} are not valid TOML: {error}.") from None
+    table = read_toml(path, "settings file")
     return settings_from(table, str(path))
 
 

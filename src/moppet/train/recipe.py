@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
-import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, get_origin, get_type_hints
 
+from moppet.data.toml import read_toml
 from moppet.train.augment import Augmentation
 from moppet.values import UsageError
 
@@ -135,12 +135,7 @@ _NOT_NEGATIVE: Final = (
 
 def read_recipe(path: Path) -> Recipe:
     """Read a recipe; raise UsageError on an unknown key (naming the nearest) or a wrong type."""
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"the recipe {path} cannot be read: {error.strerror}.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"the recipe {path} is not valid TOML: {error}.") from None
+    table = read_toml(path, "recipe")
     return recipe_from(table, str(path))
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from moppet.data.balance import BALANCERS
+from moppet.data.toml import read_toml
 from moppet.study.features import SPACES
 from moppet.study.hybrid.classify import CLASSIFIERS
 from moppet.synthesise.registry import SYNTHESISERS
@@ -146,12 +147,7 @@ def is_hybrid(path: Path) -> bool:
 
 def read_hybrid_plan(path: Path) -> HybridPlan:
     """Read a study's plan; raise UsageError, naming the place, for what is wrong in it."""
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"the study {path} cannot be read: {error.strerror}.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"the study {path} is not valid TOML: {error}.") from None
+    table = read_toml(path, "study")
     for name in _NEEDED:
         if name not in table:
             raise UsageError(f"{path}: the key {name!r} is needed.")
