@@ -211,9 +211,11 @@ class Queue:
             self._set(job.id, only_if=["running"], state=state, error=error, left_s=None, **values)
 
 
-def settings_of(given: Json) -> Settings:
+def settings_of(given: object) -> Settings:
     """Return the settings that a page asks for; UsageError for what is no setting of it."""
     known = {"model", "every"}
+    if not isinstance(given, dict):
+        raise UsageError("The settings are a JSON object.")
     odd = sorted(set(given) - known)
     if odd:
         raise UsageError(f"There is no setting {odd[0]!r}; known: {', '.join(sorted(known))}.")

@@ -1,4 +1,6 @@
 // One cursor for the video and its curves.
+import { ask } from "./ask.js";
+
 const $ = (selector) => document.querySelector(selector);
 const video = $("#video");
 const canvas = $("#boxes");
@@ -14,12 +16,7 @@ const LOOKS = {
 const SPARE = ["#7a5195", "#7f7f1a", "#2a7f86", "#b3446c", "#8c6239"];
 let head, range, rows = [], rowsFrom = 0, rowsTo = -1, asked = 0, frame_s = 1 / 25;
 
-async function get(path) {
-  const answer = await fetch(path);
-  const found = await answer.json();
-  if (!answer.ok) throw new Error(found.error);
-  return found;
-}
+const get = (path) => ask("GET", path);
 const look = (name) => LOOKS[name] ?? [SPARE[head.names.indexOf(name) % SPARE.length], "solid"];
 const clock = (s) => `${s.toFixed(3)} s`;
 const ink = () => getComputedStyle(document.body).color;

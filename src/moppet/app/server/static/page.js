@@ -1,20 +1,9 @@
 // The page: what is dropped goes up, what is asked is queued, what is found is shown.
+import { ask } from "./ask.js";
+
 const said = document.querySelector("#said");
 const list = document.querySelector("#jobs");
 const OPEN = ["queued", "running"];
-
-async function ask(method, path, body) {
-  const options = { method };
-  if (body instanceof Blob) options.body = body;
-  else if (body !== undefined) {
-    options.body = JSON.stringify(body);
-    options.headers = { "content-type": "application/json" };
-  }
-  const answer = await fetch(path, options);
-  const found = await answer.json();
-  if (!answer.ok) throw new Error(found.error);
-  return found;
-}
 
 function say(text, bad = false) {
   said.textContent = text;

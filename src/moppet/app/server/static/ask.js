@@ -1,0 +1,13 @@
+// Ask the server: JSON or a file goes there, JSON comes back; an Error with its sentence where it fails.
+export async function ask(method, path, body) {
+  const options = { method };
+  if (body instanceof Blob) options.body = body;
+  else if (body !== undefined) {
+    options.body = JSON.stringify(body);
+    options.headers = { "content-type": "application/json" };
+  }
+  const answer = await fetch(path, options);
+  const found = await answer.json();
+  if (!answer.ok) throw new Error(found.error);
+  return found;
+}
