@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import socket
 import subprocess
@@ -122,6 +123,8 @@ def test_from_a_dropped_file_to_one_cursor_over_video_and_curves(address: str) -
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.goto(address)
         assert "token" not in page.url
+        expect(page.locator("#limits li")).to_have_count(6)
+        page.get_by_role("button", name="I have read this").click()
         expect(page.locator("#none")).to_be_visible()
         page.set_input_files("#files", EXAMPLE)
         expect(page.locator("#said")).to_contain_text("is in the queue")
@@ -162,5 +165,64 @@ def test_from_a_dropped_file_to_one_cursor_over_video_and_curves(address: str) -
         page.wait_for_function(f"Math.abs({time} - 6.833) < 0.1")
         page.check("#blur")
         assert "blur" in page.evaluate("getComputedStyle(document.querySelector('#video')).filter")
+        _name_and_correct(page)
+        page.reload()
+        expect(page.locator("#limits")).to_have_count(0)
+        expect(page.locator("#lanes .lane")).to_have_count(2)
+        expect(page.locator("#corrections tbody tr")).to_contain_text("surprise")
+        page.goto(address.split("/?")[0])
+        expect(page.locator("#limits")).to_be_hidden()  # read once
+        page.on("dialog", lambda dialog: dialog.accept())
+        page.get_by_role("button", name="Delete: child.mp4").click()
+        expect(page.locator("#none")).to_be_visible()
         browser.close()
     assert complaints == []
+
+
+def _name_and_correct(page: Any) -> None:
+    """Name the example's child, be refused, split, join again, correct, take a file away."""
+    from playwright.sync_api import expect
+
+    lanes = page.locator("#lanes .lane")
+    page.get_by_role("button", name="face 1", exact=True).click()
+    expect(page.locator("#episodes tbody tr")).to_have_count(3)
+    page.fill("#who-name", "Mia")
+    page.select_option("#who-role", "child")
+    page.get_by_role("button", name="Name", exact=True).click()
+    expect(lanes.nth(1).get_by_role("button")).to_have_text("Mia (child)")
+    page.evaluate("document.querySelector('#video').currentTime = 3")
+    page.get_by_role("button", name="Split at the cursor").click()
+    expect(page.locator("#said")).to_have_text(re.compile("nothing to split there"))
+    page.evaluate("document.querySelector('#video').currentTime = 15")
+    page.wait_for_function("Math.abs(document.querySelector('#video').currentTime - 15) < 0.1")
+    page.get_by_role("button", name="Split at the cursor").click()
+    expect(lanes).to_have_count(3)
+    page.get_by_role("button", name="Undo").click()
+    expect(lanes).to_have_count(2)
+    page.get_by_label("Same person as").select_option("face 0")
+    page.get_by_role("button", name="Join").click()
+    expect(lanes).to_have_count(1)
+    page.get_by_role("button", name="Undo").click()
+    expect(lanes).to_have_count(2)
+
+    page.get_by_role("button", name="Mia (child)").click()
+    page.get_by_role("button", name="go to happiness").click()
+    expect(page.locator("#from")).to_have_value("15.250")
+    page.select_option("#label", "surprise")
+    page.fill("#coder", "AB")
+    page.get_by_role("button", name="Set", exact=True).click()
+    line = page.locator("#corrections tbody tr")
+    expect(line).to_contain_text("Mia")
+    page.get_by_role("button", name="This frame").click()
+    page.get_by_role("button", name="Set", exact=True).click()
+    expect(line).to_have_count(2)
+    line.nth(1).get_by_role("button").click()
+    expect(line).to_have_count(1)
+    with page.expect_download() as found:
+        page.get_by_role("link", name="ELAN").click()
+    text = Path(found.value.path()).read_text(encoding="utf-8")
+    assert found.value.suggested_filename == "child.eaf"
+    assert 'TIER_ID="Mia corrected by AB"' in text and 'TIER_ID="Mia expression"' in text
+    with page.expect_download() as found:
+        page.get_by_role("button", name="Picture of the curves").click()
+    assert Path(found.value.path()).read_bytes().startswith(b"\x89PNG")

@@ -24,7 +24,8 @@ from moppet.app.watch import watch
 from moppet.infer.catalogue import bundled_models, read_card
 from moppet.infer.detect import DETECTORS
 from moppet.infer.pipeline import Settings
-from moppet.timeline import TimelineSettings, read_timeline
+from moppet.timeline import TimelineSettings
+from moppet.timeline.layers import read_layered
 from moppet.values import MoppetError, UsageError
 
 app = typer.Typer(
@@ -120,13 +121,17 @@ def report(
         typer.Option(help="Show small face pictures taken from this recording."),
     ] = None,
     blur: Annotated[bool, typer.Option("--blur", help="Blur those pictures.")] = False,
+    people: Annotated[
+        Path | None,
+        typer.Option(help="Who is who; default: the .people.json beside the timeline, if any."),
+    ] = None,
 ) -> None:
     """Write a timeline's report: one page of HTML that needs no network."""
     from moppet.app.report import read_thumbnails, write_report
 
     if blur and thumbnails is None:
         raise UsageError("--blur is for the pictures of --thumbnails RECORDING.")
-    read = read_timeline(timeline)
+    read = read_layered(timeline, people).timeline
     pictures = None if thumbnails is None else read_thumbnails(thumbnails, read, blur=blur)
     page = output or timeline.with_name("report.html")
     typer.echo(str(write_report(read, page, thumbnails=pictures)))

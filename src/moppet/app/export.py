@@ -1,46 +1,77 @@
-"""`moppet export`: a timeline as files of the coders' programs."""
+"""`moppet export`: timelines as files of the coders' programs, or as a table of summaries."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
-from moppet.app.output import result_folder
-from moppet.timeline import read_timeline
-from moppet.timeline.coders import PROGRAMS, coding_of, write_program
+from moppet.app.output import result_folder, write_text
+from moppet.timeline.coders import PROGRAMS, coding_of, corrected_lanes, write_program
+from moppet.timeline.layers import Layered, read_layered
+from moppet.timeline.summary_table import summary_csv
 from moppet.values import UsageError
+
+SUMMARY: Final = "summary"
+_FORMATS: Final = (*PROGRAMS, SUMMARY)
 
 
 def export(
-    timeline: Annotated[Path, typer.Argument(help="A timeline (.parquet, .csv or .json).")],
+    timelines: Annotated[list[Path], typer.Argument(help="Timelines (.parquet, .csv or .json).")],
     output: Annotated[
         Path | None,
         typer.Option("-o", "--output", help="Folder for the files; default: the timeline's."),
     ] = None,
     formats: Annotated[
-        str, typer.Option("--format", help=f"Any of {', '.join(PROGRAMS)}, with commas.")
+        str, typer.Option("--format", help=f"Any of {', '.join(_FORMATS)}, with commas.")
     ] = "elan",
     probabilities: Annotated[
         float,
         typer.Option(help="Write mean probabilities every so many seconds; 0 for none.", min=0),
     ] = 1.0,
+    people: Annotated[
+        Path | None,
+        typer.Option(help="Who is who; default: the .people.json beside the timeline, if any."),
+    ] = None,
 ) -> None:
-    """Write a timeline's episodes and probabilities for ELAN, BORIS, Datavyu or Praat."""
+    """Write timelines for ELAN, BORIS, Datavyu or Praat, or a summary.csv of them all."""
     wanted = list(dict.fromkeys(part.strip().lower() for part in formats.split(",")))
-    unknown = [part for part in wanted if part not in PROGRAMS]
+    unknown = [part for part in wanted if part not in _FORMATS]
     if unknown:
-        raise UsageError(f"--format takes any of {', '.join(PROGRAMS)}, got {formats!r}.")
+        raise UsageError(f"--format takes any of {', '.join(_FORMATS)}, got {formats!r}.")
     if 0 < probabilities < 0.01:
         raise UsageError(f"--probabilities is 0 or 0.01 seconds or more, got {probabilities}.")
-    read = read_timeline(timeline)
-    made_at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    coding = coding_of(read, probabilities_s=probabilities, made_at=made_at)
-    folder = output or timeline.parent
-    stem = Path(coding.source_name or timeline.name).stem
-    with result_folder(folder):
-        for program in wanted:
-            for path in write_program(coding, folder, stem, program):
-                typer.echo(str(path))
+    if people is not None and len(timelines) > 1:
+        raise UsageError("--people is for one timeline; those beside several are found by name.")
+    read = [read_layered(path, people) for path in timelines]
+    programs = [name for name in wanted if name != SUMMARY]
+    for path, layered in zip(timelines, read, strict=True):
+        folder = output or path.parent
+        stem = Path(str(layered.timeline.metadata.get("source_name") or path.name)).stem
+        with result_folder(folder):
+            for written in write_programs(layered, folder, stem, programs, probabilities):
+                typer.echo(str(written))
+    if SUMMARY in wanted:
+        folder = output or timelines[0].parent
+        with result_folder(folder):
+            text = summary_csv(layered.timeline.summary() for layered in read)
+            typer.echo(str(write_text(folder / "summary.csv", text)))
+
+
+def write_programs(
+    layered: Layered, folder: Path, stem: str, programs: Sequence[str], probabilities_s: float
+) -> list[Path]:
+    """Write a timeline and its layers for these coders' programs; return where.
+
+    Raises TimelineError if a program cannot hold the codes or the place cannot be written.
+    """
+    coding = coding_of(
+        layered.timeline,
+        probabilities_s=probabilities_s,
+        made_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        corrected=corrected_lanes(layered.corrections, layered.people),
+    )
+    return [path for program in programs for path in write_program(coding, folder, stem, program)]

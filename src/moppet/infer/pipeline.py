@@ -124,7 +124,8 @@ class Analysis:
             "model_sha256": self.model.sha256,
             "settings": self.settings.to_dict(),
         }
-        self._journal = Journal(path, self.model.names, header, resume=resume)
+        about = self._about() | {"groups": dict(self.model.group_of)}
+        self._journal = Journal(path, self.model.names, header, about=about, resume=resume)
         if resume:
             self._rows = read_journal(path)
 
@@ -181,20 +182,25 @@ class Analysis:
     def _progress(self, last: Frame) -> Progress:
         return Progress(last.index + 1, self.info.frame_count, last.time_s, self.info.duration_s)
 
-    def _metadata(self) -> dict[str, Any]:
+    def _about(self) -> dict[str, Any]:
+        """What is known of the recording and the model before a frame is read."""
         info = self.info
         return {
             "moppet_version": importlib.metadata.version("moppet"),
             "model_name": self.model.name,
             "model_sha256": self.model.sha256,
             "detector": self.settings.detector,
-            "settings": self.settings.to_dict(),
             "source_name": info.name,
             "source_sha256": self._sha256,
             "duration_s": info.duration_s,
-            "frame_count": len({row["frame"] for row in self._rows}),
             "width": info.width,
             "height": info.height,
+        }
+
+    def _metadata(self) -> dict[str, Any]:
+        return self._about() | {
+            "settings": self.settings.to_dict(),
+            "frame_count": len({row["frame"] for row in self._rows}),
             "analysed_at": datetime.now(UTC).isoformat(timespec="seconds"),
             "complete": self._complete,
         }

@@ -1,7 +1,7 @@
 """Timelines: smoothing, episodes, summary; Parquet, CSV and JSON; the journal of an analysis."""
 
 from moppet.timeline.episodes import Episode
-from moppet.timeline.journal import Journal, read_journal, read_journal_header
+from moppet.timeline.journal import Journal, read_journal, read_journal_header, read_unfinished
 from moppet.timeline.judge import live_rows
 from moppet.timeline.raw import RawRow
 from moppet.timeline.settings import TimelineSettings
@@ -21,5 +21,6 @@ __all__ = [
     "read_journal",
     "read_journal_header",
     "read_timeline",
+    "read_unfinished",
     "summary_lines",
 ]

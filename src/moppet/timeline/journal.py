@@ -13,14 +13,17 @@ import numpy as np
 import pyarrow as pa
 
 from moppet.timeline.formats import METADATA_KEY
-from moppet.timeline.raw import RawRow, raw_columns
-from moppet.timeline.schema import FACE_FLOATS, check_names, plain
-from moppet.values import TimelineError
+from moppet.timeline.raw import RawRow, bare_columns, raw_columns
+from moppet.timeline.schema import FACE_FLOATS, check_names, plain, present
+from moppet.timeline.settings import TimelineSettings
+from moppet.timeline.table import Timeline, timeline_of
+from moppet.values import TimelineError, UsageError
 
 
 class _Content(NamedTuple):
     header: dict[str, Any]
     names: tuple[str, ...]
+    about: dict[str, Any]
     batches: list[Any]
     whole_bytes: int
 
@@ -30,6 +33,7 @@ class Journal:
 
     path: a file that is there is replaced, or continued with resume=True.
     header: what makes two analyses the same (source, model, settings), as JSON keeps it.
+    about: what else its timeline's metadata says, and the "groups" of the names.
     With resume=True a torn last batch is cut off; TimelineError if the names or the header differ.
     Use it as a context manager.
     """
@@ -40,12 +44,14 @@ class Journal:
         names: Sequence[str],
         header: Mapping[str, Any] | None = None,
         *,
+        about: Mapping[str, Any] | None = None,
         resume: bool = False,
     ) -> None:
         self.path = Path(path)
         self._names = check_names(names)
         content = {"names": list(self._names), "header": plain(header or {})}
-        raw = json.dumps(content, ensure_ascii=False).encode("utf-8")
+        told = content | {"about": plain(about or {})}
+        raw = json.dumps(told, ensure_ascii=False).encode("utf-8")
         self._schema = _schema(self._names, raw)
         keep = _matching_bytes(self.path, content) if resume else 0
         try:
@@ -106,6 +112,37 @@ def read_journal_header(path: str | PathLike[str]) -> dict[str, Any]:
     return _read(Path(path)).header
 
 
+def read_unfinished(path: str | PathLike[str]) -> Timeline:
+    """Return the timeline of a journal's rows so far; its metadata says that it is not complete.
+
+    Raises TimelineError if the file is no journal of `moppet analyze`, or holds no row yet.
+    """
+    content = _read(Path(path))
+    if not content.batches:
+        raise TimelineError(f"{path} holds no frame yet.")
+    table = pa.Table.from_batches(content.batches).combine_chunks()
+    try:
+        settings = TimelineSettings.from_dict(content.header["settings"]["timeline"])
+        groups = dict(content.about.get("groups", {}))
+    except (KeyError, TypeError, UsageError) as error:
+        raise TimelineError(f"{path} is not the journal of an analysis ({error}).") from None
+    p = np.full((table.num_rows, len(content.names)), np.nan, dtype=np.float32)
+    column = table.column("p").combine_chunks()
+    flat = np.asarray(column.flatten(), dtype=np.float32)  # what is null is left out
+    p[present(table, "p")] = flat.reshape(-1, len(content.names))
+    return timeline_of(
+        bare_columns(table) | {"p": p},
+        names=content.names,
+        group_of=groups,
+        settings=settings,
+        metadata={
+            **{k: v for k, v in content.about.items() if k != "groups"},
+            "settings": content.header["settings"],
+            "complete": False,
+        },
+    )
+
+
 def _schema(names: Sequence[str], metadata: bytes) -> Any:
     fields = [
         pa.field("frame", pa.int64()),
@@ -140,6 +177,7 @@ def _read(path: Path) -> _Content:
         schema = pa.ipc.read_schema(pa.ipc.read_message(source))
         content = json.loads(schema.metadata[METADATA_KEY])
         names, header = check_names(content["names"]), dict(content["header"])
+        about = dict(content.get("about", {}))
     except (pa.ArrowException, EOFError, OSError, ValueError, KeyError, TypeError) as error:
         raise TimelineError(f"{path} is not a journal of moppet, or is damaged.") from error
     if not schema.equals(_schema(names, b"")):
@@ -151,7 +189,7 @@ def _read(path: Path) -> _Content:
             batch = pa.ipc.read_record_batch(pa.ipc.read_message(source), schema)
             batch.validate(full=True)
         except (pa.ArrowException, EOFError, OSError):
-            return _Content(header, names, batches, whole_bytes)
+            return _Content(header, names, about, batches, whole_bytes)
         batches.append(batch)
         whole_bytes = source.tell()
 

@@ -9,7 +9,7 @@ from typing import Any, Final, Required, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from moppet.timeline.schema import FACE_FLOATS, SUM_TOLERANCE
+from moppet.timeline.schema import FACE_FLOATS, SUM_TOLERANCE, class_columns, numbers, texts, whole
 from moppet.values import TimelineError
 
 _NEEDED: Final = ("frame", "time_s", "status")
@@ -40,7 +40,28 @@ class RawRow(TypedDict, total=False):
     p: Sequence[float] | NDArray[np.floating[Any]] | None
 
 
-def raw_columns(rows: Sequence[RawRow], names: Sequence[str]) -> dict[str, NDArray[Any]]:
+RawColumns = dict[str, NDArray[Any]]
+"""A RawRow's fields as columns, NaN for missing; "p" is (n, k) float32."""
+
+
+def table_columns(table: Any, names: Sequence[str]) -> RawColumns:
+    """Return the columns that a timeline's table was made from."""
+    return bare_columns(table) | {"p": class_columns(table, "p_", names)}
+
+
+def bare_columns(table: Any) -> RawColumns:
+    """Return all of them but "p"."""
+    floats = {name: numbers(table, name).astype(np.float32) for name in FACE_FLOATS}
+    return {
+        "frame": whole(table, "frame"),
+        "time_s": numbers(table, "time_s"),
+        "face_id": numbers(table, "face_id"),
+        "status": texts(table, "status"),
+        **floats,
+    }
+
+
+def raw_columns(rows: Sequence[RawRow], names: Sequence[str]) -> RawColumns:
     """Return raw rows as columns in their order, NaN for missing; "p" is (n, k) float32.
 
     Raises TimelineError for an unknown or missing field and for probabilities that are none.

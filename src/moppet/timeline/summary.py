@@ -16,6 +16,7 @@ from moppet.timeline.schema import flags, numbers, present, texts
 from moppet.timeline.settings import TimelineSettings
 from moppet.values import STATUSES, Status
 
+UNNAMED: Final = "unnamed"
 _NO_VALUE: Final = "\N{EN DASH}"
 
 
@@ -49,8 +50,8 @@ def summarise(
         "expression": list(names),
         "group": list(dict.fromkeys(group_of[name] for name in names if name in group_of)),
     }
-    faces: dict[str, int | None] = {"all": None}
-    faces |= {str(int(i)): int(i) for i in np.unique(facts.face[~np.isnan(facts.face)])}
+    there = [int(i) for i in np.unique(facts.face[~np.isnan(facts.face)])]
+    people = {i: who_is(metadata, i) for i in there}
     analysed_s = _seconds(clock.seconds)
     with_face = np.isin(clock.status, ("ok", "low_quality"))
     surely = np.isin(np.arange(len(clock.seconds)), clock.frame_of_row[facts.sure])
@@ -66,8 +67,25 @@ def summarise(
         "time_unsure_s": _seconds(clock.seconds[with_face & ~surely], analysed_s),
         "faceless": _stretches(clock, "no_face", settings),
         "unreadable": _stretches(clock, "unreadable", settings),
-        "faces": {key: _face(facts, face, labels, analysed_s) for key, face in faces.items()},
+        "faces": {
+            "all": {"face_id": None, **_figures(facts, there, labels, analysed_s)},
+            **{
+                str(i): {
+                    "face_id": i,
+                    **({"name": name, "role": role} if "people" in metadata else {}),
+                    **_figures(facts, [i], labels, analysed_s),
+                }
+                for i, (name, role) in people.items()
+            },
+        },
+        **({"roles": _roles(facts, people, labels, analysed_s)} if "people" in metadata else {}),
     }
+
+
+def who_is(metadata: Mapping[str, Any], face_id: int) -> tuple[str, str | None]:
+    """Return a face's name and role: "face <id>" and None if nobody said who it is."""
+    said = (metadata.get("people") or {}).get(str(face_id))
+    return (said["name"], said["role"]) if said else (f"face {face_id}", None)
 
 
 def _frames(clock: Clock) -> dict[str, int]:
@@ -108,19 +126,34 @@ def _gather(
     )
 
 
-def _face(
+def _roles(
     facts: _Facts,
-    face: int | None,
+    people: Mapping[int, tuple[str, str | None]],
+    labels: Mapping[Kind, Sequence[str]],
+    analysed_s: float | None,
+) -> dict[str, dict[str, Any]]:
+    """Return what the people of each role show together; faces without a role are UNNAMED."""
+    found = {}
+    for role in sorted({role or UNNAMED for _, role in people.values()}):
+        faces = [i for i, (_, one) in people.items() if (one or UNNAMED) == role]
+        figures = _figures(facts, faces, labels, analysed_s)
+        found[role] = {"people": [people[i][0] for i in faces], **figures}
+    return found
+
+
+def _figures(
+    facts: _Facts,
+    faces: Sequence[int],
     labels: Mapping[Kind, Sequence[str]],
     analysed_s: float | None,
 ) -> dict[str, Any]:
-    here = ~np.isnan(facts.face) if face is None else facts.face == face
+    """Return what these faces show, together."""
+    here = np.isin(facts.face, faces)
     classified = here & facts.labelled["expression"]
     ungrouped = classified & ~facts.labelled["group"]
     sure = classified & facts.sure
     ends = facts.time_s + facts.seconds
     return {
-        "face_id": face,
         "frames": int(here.sum()),
         "first_s": float(facts.time_s[here].min()) if here.any() else None,
         "last_s": _number(float(ends[here].max())) if here.any() else None,
@@ -130,15 +163,15 @@ def _face(
         "time_unclassified_s": _seconds(facts.seconds[here & ~classified], analysed_s),
         "share_no_group": _share(facts.seconds, ungrouped, classified),
         "share_no_group_sure": _share(facts.seconds, ungrouped & sure, sure),
-        "expressions": _labels(facts, face, "expression", labels, classified, analysed_s),
-        "groups": _labels(facts, face, "group", labels, classified, analysed_s),
-        "transitions": {kind: _transitions(facts, face, kind, labels[kind]) for kind in KINDS},
+        "expressions": _labels(facts, faces, "expression", labels, classified, analysed_s),
+        "groups": _labels(facts, faces, "group", labels, classified, analysed_s),
+        "transitions": {kind: _transitions(facts, faces, kind, labels[kind]) for kind in KINDS},
     }
 
 
 def _labels(
     facts: _Facts,
-    face: int | None,
+    faces: Sequence[int],
     kind: Kind,
     labels: Mapping[Kind, Sequence[str]],
     classified: NDArray[np.bool_],
@@ -148,7 +181,7 @@ def _labels(
     figures = {}
     for label in labels[kind]:
         shown = classified & np.equal(facts.label[kind], label)
-        lengths = [e.duration_s for e in _episodes(facts, face, kind) if e.label == label]
+        lengths = [e.duration_s for e in _episodes(facts, faces, kind) if e.label == label]
         figures[label] = {
             "time_s": _seconds(facts.seconds[shown], analysed_s),
             "share": _share(facts.seconds, shown, classified),
@@ -160,16 +193,16 @@ def _labels(
     return figures
 
 
-def _episodes(facts: _Facts, face: int | None, kind: Kind) -> Iterable[Episode]:
-    return [e for e in facts.episodes if e.kind == kind and face in (None, e.face_id)]
+def _episodes(facts: _Facts, faces: Sequence[int], kind: Kind) -> Iterable[Episode]:
+    return [e for e in facts.episodes if e.kind == kind and e.face_id in faces]
 
 
 def _transitions(
-    facts: _Facts, face: int | None, kind: Kind, labels: Sequence[str]
+    facts: _Facts, faces: Sequence[int], kind: Kind, labels: Sequence[str]
 ) -> dict[str, dict[str, int]]:
     """Count from → to between consecutive episodes of a face that was not lost in between."""
     counts = {start: dict.fromkeys(labels, 0) for start in labels}
-    for before, after in pairwise(_episodes(facts, face, kind)):
+    for before, after in pairwise(_episodes(facts, faces, kind)):
         if before.face_id == after.face_id:
             breaks = facts.breaks[before.face_id]
             if not ((breaks > before.start_s) & (breaks <= after.start_s)).any():
@@ -215,7 +248,9 @@ def summary_lines(summary: Mapping[str, Any]) -> list[str]:
     for key, face in total.items():
         # With one face "all" would say everything twice.
         if key != "all" or len(total) > 2:
-            lines += _face_lines("all faces" if key == "all" else f"face {key}", face)
+            title = "all faces" if key == "all" else str(face.get("name") or f"face {key}")
+            role = face.get("role")
+            lines += _face_lines(f"{title} ({role})" if role else title, face)
     return lines
 
 

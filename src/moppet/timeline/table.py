@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from moppet.timeline import formats
 from moppet.timeline.episodes import Episode, Kind, find_episodes
 from moppet.timeline.judge import judge
-from moppet.timeline.raw import RawRow, raw_columns
+from moppet.timeline.raw import RawColumns, RawRow, raw_columns
 from moppet.timeline.schema import check_names, conform, names_in, plain, texts
 from moppet.timeline.settings import TimelineSettings
 from moppet.timeline.smooth import smooth_face
-from moppet.timeline.summary import summarise
+from moppet.timeline.summary import summarise, who_is
 from moppet.values import GROUPS, TimelineError, UsageError
 
 
@@ -77,6 +77,10 @@ class Timeline:
         nullable = {pa.int32(): pd.Int32Dtype(), pa.bool_(): pd.BooleanDtype()}
         return self.table.to_pandas(types_mapper=nullable.get)
 
+    def face_name(self, face_id: int) -> str:
+        """Return what a face is called: the person it was named as, else "face <id>"."""
+        return who_is(self.metadata, face_id)[0]
+
     def episodes(self, kind: Kind | None = None) -> list[Episode]:
         """Return the episodes by face, kind and start; without a kind those of both."""
         return find_episodes(self.table, self.names, self.group_of, self.settings, kind)
@@ -107,25 +111,43 @@ def build_timeline(
     rows: in any order; every frame has at least one.
     Raises TimelineError for a row that fits no timeline.
     """
-    classes, settings = check_names(names), settings or TimelineSettings()
-    columns = raw_columns(list(rows), classes)
+    classes = check_names(names)
+    return timeline_of(
+        raw_columns(list(rows), classes),
+        names=classes,
+        group_of=group_of,
+        settings=settings or TimelineSettings(),
+        metadata=metadata or {},
+    )
+
+
+def timeline_of(
+    columns: RawColumns,
+    *,
+    names: tuple[str, ...],
+    group_of: Mapping[str, str],
+    settings: TimelineSettings,
+    metadata: Mapping[str, Any],
+) -> Timeline:
+    """Return the timeline of these columns; see `build_timeline`."""
+    columns = dict(columns)
     p = columns.pop("p")
     smoothed = _smooth(columns, p, settings)
     has_face = ~np.isnan(columns["face_id"])
     low = np.equal(columns["status"], "low_quality")
     verdict = judge(smoothed, low, columns["quality"], settings)
-    label = np.array([*classes, None], dtype=np.object_)
-    group = np.array([*(group_of.get(name) for name in classes), None], dtype=np.object_)
+    label = np.array([*names, None], dtype=np.object_)
+    group = np.array([*(group_of.get(name) for name in names), None], dtype=np.object_)
     arrays = {name: pa.array(column, from_pandas=True) for name, column in columns.items()}
-    arrays |= {f"p_{name}": pa.array(p[:, i]) for i, name in enumerate(classes)}
-    arrays |= {f"s_{name}": pa.array(smoothed[:, i]) for i, name in enumerate(classes)}
+    arrays |= {f"p_{name}": pa.array(p[:, i]) for i, name in enumerate(names)}
+    arrays |= {f"s_{name}": pa.array(smoothed[:, i]) for i, name in enumerate(names)}
     arrays |= {
         "expression": pa.array(label[verdict.winner], pa.string()),
         "group": pa.array(group[verdict.winner], pa.string()),
         "confidence": pa.array(verdict.confidence),
         "unsure": pa.array(verdict.unsure, mask=~has_face),
     }
-    return Timeline(pa.table(arrays), classes, group_of, settings, metadata or {})
+    return Timeline(pa.table(arrays), names, group_of, settings, metadata)
 
 
 def _smooth(

@@ -13,16 +13,19 @@ from moppet.values import UsageError
 
 
 def choose_faces(timeline: Timeline, wanted: str | None) -> list[int]:
-    """Return the tracks of the person: those named ("0,2"), or the only one.
+    """Return the tracks of the person: those named ("0,2", "Mia", "child"), or the only one.
 
     Raises UsageError if there are several and none is named, or a named one is not there.
     """
     faces = {
-        face["face_id"]: face["time_s"]
+        face["face_id"]: face
         for face in timeline.summary()["faces"].values()
         if face["face_id"] is not None
     }
-    there = ", ".join(f"{face} ({time_s or 0:.1f} s)" for face, time_s in faces.items())
+    there = ", ".join(
+        f"{face.get('name') or number} ({face['time_s'] or 0:.1f} s)"
+        for number, face in faces.items()
+    )
     if not faces:
         raise UsageError("The timeline shows no face, so there is nobody to compare.")
     if wanted is None:
@@ -32,13 +35,16 @@ def choose_faces(timeline: Timeline, wanted: str | None) -> list[int]:
             f"The timeline shows the faces {there}; say with --face which are the person that was "
             "coded, e.g. --face 0, or --face 0,2 if one person was lost and found again."
         )
-    try:
-        chosen = [int(part) for part in wanted.split(",")]
-    except ValueError:
-        raise UsageError(f"--face takes numbers with commas between, got {wanted!r}.") from None
-    missing = [face for face in chosen if face not in faces]
-    if missing:
-        raise UsageError(f"The timeline has no face {missing[0]}; it shows {there}.")
+    chosen: list[int] = []
+    for part in (part.strip() for part in wanted.split(",")):
+        found = [
+            number
+            for number, face in faces.items()
+            if part.casefold() in (str(number), str(face.get("name")).casefold(), face.get("role"))
+        ]
+        if not found:
+            raise UsageError(f"The timeline has no face {part}; it shows {there}.")
+        chosen += [number for number in found if number not in chosen]
     return chosen
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from moppet.app.comparison.chosen import choose_faces, choose_lane
 from moppet.app.comparison.picture import draw_lanes
 from moppet.app.output import result_folder, write_text
-from moppet.timeline import Timeline, read_timeline
+from moppet.timeline import Timeline
 from moppet.timeline.agreement import (
     FEW_BLOCKS,
     LEVELS,
@@ -32,6 +32,7 @@ from moppet.timeline.agreement import (
     read_map,
 )
 from moppet.timeline.coders import Lane, read_coding, shifted
+from moppet.timeline.layers import read_layered
 from moppet.values import UsageError
 
 REST: Final = "rest"
@@ -91,7 +92,7 @@ class Result:
 def compare(job: Job) -> Result:
     """Compare and write agreement.json, disagreements.csv and lanes.svg into the folder."""
     _check(job)
-    timeline = read_timeline(job.timeline)
+    timeline = read_layered(job.timeline).timeline
     plain = Vocabulary(timeline.names, timeline.group_of, {})
     vocabulary = replace(plain, given=read_map(job.words, plain))
     lanes, notes = _read_lanes(job, vocabulary, timeline.metadata.get("source_name"))

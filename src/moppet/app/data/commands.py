@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from moppet.app.data.source import Source, read_options
+from moppet.values import UsageError
 
 data = typer.Typer(
     no_args_is_help=True,
@@ -103,3 +104,35 @@ def agreement(
     run_agreement(
         AgreementJob(tuple(files), output, adjudication, disagreements, root, seed, as_json)
     )
+
+
+@data.command(epilog="Example: moppet data corrected timeline.parquet visit1.mp4 -o corrected")
+def corrected(
+    timeline: Annotated[Path, typer.Argument(help="A timeline that was set right in the page.")],
+    recording: Annotated[Path, typer.Argument(help="The recording that it is of.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Folder for the faces and a CSV for each coder.")
+    ],
+    every: Annotated[
+        float, typer.Option(help="Seconds between two faces of one stretch.", min=0.04)
+    ] = 1.0,
+) -> None:
+    """Cut out the faces that coders set right, with their labels, to train on or to compare."""
+    from moppet.data.corrected import labelled_faces, write_labelled
+    from moppet.media import file_sha256
+    from moppet.timeline.layers import read_layered
+
+    layered = read_layered(timeline)
+    wanted = layered.timeline.metadata.get("source_sha256")
+    if not recording.is_file():
+        raise UsageError(f"The recording is a file, but {recording} is not there.")
+    if wanted and file_sha256(recording) != wanted:
+        raise UsageError(f"{timeline} is of another recording than {recording}.")
+    files, count = write_labelled(labelled_faces(layered, every), recording, output)
+    typer.echo(f"{count} faces in {output}")
+    for file in files:
+        typer.echo(str(file))
+    if len(files) == 1:
+        typer.echo(f"to train on them: moppet train {files[0]} -o my_model")
+    else:
+        typer.echo(f"to compare the coders: moppet data agreement {' '.join(map(str, files))}")

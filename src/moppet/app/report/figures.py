@@ -8,6 +8,7 @@ from html import escape
 
 from moppet.app.report import charts, tables
 from moppet.app.report.content import Report, Thumbnail, section
+from moppet.timeline import Timeline
 
 LIMITS = (
     "This report describes what a face showed, as a model read it: an expression is not a feeling, "
@@ -136,14 +137,14 @@ def _bar(report: Report) -> str:
     )
 
 
-def build_moments(thumbnails: Sequence[Thumbnail]) -> str:
+def build_moments(thumbnails: Sequence[Thumbnail], timeline: Timeline) -> str:
     """Return the pictures, nothing if there are none."""
     if not thumbnails:
         return ""
     figures = []
     for thumb in thumbnails:
         when = charts.format_time(thumb.time_s, 0.1)
-        text = f"{escape(thumb.label)} at {when}, face {thumb.face_id}"
+        text = f"{escape(thumb.label)} at {when}, {escape(timeline.face_name(thumb.face_id))}"
         how = "Blurred face" if thumb.blurred else "Face"
         figures.append(
             f'<figure><img src="{escape(thumb.data_uri)}" width="96" height="96" '

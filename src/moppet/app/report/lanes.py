@@ -6,7 +6,7 @@ so a spike of a single frame stays as tall as it was.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,7 +57,7 @@ class Columns:
 
 @dataclass(frozen=True)
 class Lane:
-    """One face in the columns where it shows.
+    """One face in the columns where it shows. name: "face 0", or the person's.
 
     at: (m,) columns, ascending. peak, mean: (m, k), NaN where there is no value.
     expression, group: (m,) the commonest in the column, an index, -1 for none.
@@ -65,6 +65,7 @@ class Lane:
     """
 
     face_id: int
+    name: str
     at: Whole
     peak: Numbers
     mean: Numbers
@@ -78,8 +79,8 @@ class Lane:
 
     @property
     def title(self) -> str:
-        """Name of the lane for people."""
-        return f"Face {self.face_id}"
+        """Name of the lane as a heading: "Face 0", or the person's."""
+        return self.name[:1].upper() + self.name[1:]
 
 
 @dataclass(frozen=True)
@@ -185,7 +186,9 @@ def _commonest(codes: Whole, starts: Whole, n_codes: int) -> Whole:
     return np.where(counts.max(axis=0) > 0, counts.argmax(axis=0), -1)
 
 
-def _build_lane(rows: _Rows, mine: Whole, cell: Whole, n_groups: int) -> Lane:
+def _build_lane(
+    rows: _Rows, mine: Whole, cell: Whole, n_groups: int, name_of: Callable[[int], str]
+) -> Lane:
     """mine: indices of one face's rows, in order of time."""
     at = cell[mine]
     starts = np.flatnonzero(np.r_[True, at[1:] != at[:-1]])
@@ -196,6 +199,7 @@ def _build_lane(rows: _Rows, mine: Whole, cell: Whole, n_groups: int) -> Lane:
     sums = np.add.reduceat(np.where(known, curves, 0.0), starts, axis=0)
     return Lane(
         face_id=int(rows.face_id[mine[0]]),
+        name=name_of(int(rows.face_id[mine[0]])),
         at=at[starts],
         peak=np.fmax.reduceat(curves, starts, axis=0),
         mean=np.where(n_known > 0, sums / np.maximum(n_known, 1), np.nan),
@@ -223,5 +227,5 @@ def build_drawing(timeline: Timeline, groups: Sequence[str]) -> Drawing:
     order = order[np.argsort(rows.face_id[order], kind="stable")]
     changes = np.flatnonzero(np.diff(rows.face_id[order])) + 1
     parts = np.split(order, changes) if len(order) else []
-    lanes = [_build_lane(rows, part, cell, len(groups)) for part in parts]
+    lanes = [_build_lane(rows, part, cell, len(groups), timeline.face_name) for part in parts]
     return Drawing(columns, sorted(lanes, key=lambda lane: (-lane.n_frames, lane.face_id)))

@@ -106,11 +106,11 @@ def _lane(report: Report, axis: charts.Axis, lane: Lane) -> str:
     chart = charts.draw_lane(axis, drawing, lane, timeline.names, report.groups)
     values = tables.values_table(drawing.columns, lane, timeline.names)
     return (
-        f'<figure class="lane" data-face="{lane.face_id}"><figcaption><h3>{lane.title}</h3>'
+        f'<figure class="lane" data-face="{lane.face_id}"><figcaption><h3>{escape(lane.title)}</h3>'
         f'<p>{about}</p><p class="now"></p></figcaption><div class="grid">'
         f'<ul class="names" aria-hidden="true">{"".join(names)}</ul>'
         f'<div class="stage">{chart}{charts.draw_axis(axis)}</div>'
         f'<ul class="values" data-title="peak" aria-hidden="true">{"".join(peaks)}</ul></div>'
-        f"<details><summary>Values of {lane.title.lower()} as a table</summary>{values}</details>"
+        f"<details><summary>Values of {escape(lane.name)} as a table</summary>{values}</details>"
         "</figure>"
     )

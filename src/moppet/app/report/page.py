@@ -29,7 +29,7 @@ def build_page(timeline: Timeline, thumbnails: Sequence[Thumbnail]) -> str:
     style, script = _asset("report.css"), _asset("report.js")
     sections = (
         build_key_figures(report),
-        build_moments(thumbnails),
+        build_moments(thumbnails, timeline),
         build_over_time(report),
         build_episodes(report),
         build_summaries(report),

@@ -113,7 +113,7 @@ def values_table(columns: Columns, lane: Lane, names: Sequence[str]) -> str:
         shares = [format_share(float(m)) for m in means]
         time = format_time(start, fine)
         rows.append([time, escape(best), ", ".join(notes) or NO_VALUE, *shares])
-    title = f"{caption}, {lane.title.lower()}: smoothed probability of each expression"
+    title = f"{caption}, {lane.name}: smoothed probability of each expression"
     return build_table(title, ["from", "highest", "notes", *names], rows, words=3)
 
 
@@ -128,6 +128,7 @@ def episodes_table(
         shortest = format_time(timeline.settings.min_episode_s, 0.1)
         return f'<p class="none">No {kind} lasted {shortest} or longer: no episodes.</p>'
     rows = []
+    names = {e.face_id: timeline.face_name(e.face_id).removeprefix("face ") for e in chosen}
     for episode in chosen[:MAX_EPISODES]:
         css = (
             expression_class(episode.label, timeline.names)
@@ -137,7 +138,7 @@ def episodes_table(
         rows.append(
             [
                 f'<th scope="row" class="key {css}">{escape(episode.label)}</th>',
-                f"<td>{episode.face_id}</td>",
+                f"<td>{escape(names[episode.face_id])}</td>",
                 _number(episode.start_s, format_time(episode.start_s, 0.1)),
                 _number(episode.end_s, format_time(episode.end_s, 0.1)),
                 _number(episode.duration_s, format_length(episode.duration_s)),
@@ -228,12 +229,12 @@ def _face_tables(report: Report, face: Mapping[str, Any], who: str) -> str:
 def build_summaries(report: Report) -> str:
     """Return the tables of shares and transitions; each face of several lies in a fold."""
     lanes = report.drawing.lanes
-    who = lanes[0].title.lower() if len(lanes) == 1 else "all faces"
+    who = lanes[0].name if len(lanes) == 1 else "all faces"
     body = _face_tables(report, report.everyone, who)
     for lane in sorted(lanes[:LANES_SHOWN], key=lambda one: one.face_id):
         if len(lanes) == 1:
             break
-        name = lane.title.lower()
+        name = lane.name
         inner = _face_tables(report, report.summary["faces"][str(lane.face_id)], name)
-        body += f"<details><summary>Only {name}</summary>{inner}</details>"
+        body += f"<details><summary>Only {escape(name)}</summary>{inner}</details>"
     return section("summary", "Summary and transitions", body)

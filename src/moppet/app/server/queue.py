@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import threading
@@ -39,6 +40,7 @@ class Job(_Base):
     """
 
     __tablename__ = "jobs"
+    __table_args__ = {"sqlite_autoincrement": True}  # noqa: RUF012  a number is never used twice
 
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
     source: Mapped[str]
@@ -141,6 +143,31 @@ class Queue:
             self._set(number, state="queued", error=None)
             self._wake.notify_all()
         return self.job(number).as_json()
+
+    def delete(self, number: int) -> Json:
+        """Forget a job that is over: its results go, and its recording if no other job is of it.
+
+        A recording that lies outside the workspace stays. Raises UsageError for a job that is
+        queued or running, MoppetError where something cannot be deleted.
+        """
+        job = self.job(number)
+        if job.state in OPEN:
+            raise UsageError(f"Job {number} is {job.state}: cancel it first.")
+        if self._running and self._running[0] == number:
+            raise UsageError(f"Job {number} is just ending: try again in a moment.")
+        source = Path(job.source)
+        with self._wake, Session(self._engine) as session, session.begin():
+            others = select(Job).where(Job.source == job.source, Job.id != number)
+            shared = session.scalars(others).first() is not None
+            try:
+                if Path(job.folder).is_dir():
+                    shutil.rmtree(job.folder)
+                if source.parent == self.workspace.recordings and not shared:
+                    source.unlink(missing_ok=True)
+            except OSError as error:
+                raise MoppetError(f"{job.name} cannot be deleted: {error.strerror}.") from None
+            session.delete(session.get_one(Job, number))
+        return {"deleted": number}
 
     def _set(self, number: int, *, only_if: Sequence[str] | None = None, **values: Any) -> None:
         with Session(self._engine) as session, session.begin():

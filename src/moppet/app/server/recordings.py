@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,7 +11,9 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from moppet.app.server.answers import json_of, there
+from moppet.app.server.exports import fresh_report
 from moppet.app.server.queue import Queue, settings_of
+from moppet.app.server.shown import TIMELINE
 from moppet.app.server.workspace import Workspace, check_recording
 from moppet.values import MoppetError, UsageError
 
@@ -74,16 +75,18 @@ def add_jobs(site: FastAPI, workspace: Workspace, queue: Queue) -> None:
     def job(number: int) -> dict[str, Any]:
         return queue.job(number).as_json()
 
-    changes: dict[str, Callable[[int], dict[str, Any]]] = {
-        "cancel": queue.cancel,
-        "again": queue.again,
-    }
+    @site.post("/api/jobs/{number}/cancel")
+    def cancel(number: int) -> dict[str, Any]:
+        return queue.cancel(number)
 
-    @site.post("/api/jobs/{number}/{change}")
-    def change_job(number: int, change: str) -> dict[str, Any]:
-        if change not in changes:
-            raise HTTPException(404)
-        return changes[change](number)
+    @site.post("/api/jobs/{number}/again")
+    def again(number: int) -> dict[str, Any]:
+        return queue.again(number)
+
+    @site.delete("/api/jobs/{number}")
+    def delete(number: int) -> dict[str, Any]:
+        """Delete a job that is over, its results, and its recording if it was uploaded here."""
+        return queue.delete(number)
 
     @site.get("/api/jobs/{number}/recording")
     def recording(number: int) -> FileResponse:
@@ -96,6 +99,7 @@ def add_jobs(site: FastAPI, workspace: Workspace, queue: Queue) -> None:
             raise HTTPException(404)
         place = there(Path(queue.job(number).folder) / name)
         if name == "report.html":
+            place = fresh_report(place.with_name(TIMELINE))
             return FileResponse(
                 place, media_type="text/html", headers={"content-security-policy": _REPORT_POLICY}
             )

@@ -1,8 +1,13 @@
-"""A timeline as the page draws it: curves in as many points as there are pixels, boxes by time."""
+"""A timeline as the page draws it: curves in as many points as there are pixels, boxes by time.
+
+Of a recording that is still being read, what its journal holds so far.
+"""
 
 from __future__ import annotations
 
 import math
+import time
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
@@ -10,10 +15,18 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from moppet.timeline import Timeline, read_timeline
+from moppet.timeline import Timeline, read_unfinished
+from moppet.timeline.clock import read_clock, stretches
+from moppet.timeline.coders.corrected import divided
+from moppet.timeline.corrections import Correction, corrections_path
+from moppet.timeline.layers import read_layered
+from moppet.timeline.people import People, people_path
+from moppet.timeline.summary import who_is
 from moppet.values import UsageError
 
 Json = dict[str, Any]
+TIMELINE: Final = "timeline.parquet"
+JOURNAL: Final = "journal.arrows"
 MOST_POINTS: Final = 4000
 LONGEST_S: Final = 60.0
 """Of the boxes that are asked for at once."""
@@ -22,8 +35,10 @@ LONGEST_S: Final = 60.0
 class Shown:
     """A timeline held as arrays, so that a stretch of it is found at once."""
 
-    def __init__(self, timeline: Timeline) -> None:
-        self.timeline = timeline
+    def __init__(
+        self, timeline: Timeline, people: People | None = None, said: Sequence[Correction] = ()
+    ) -> None:
+        self.timeline, self._people, self._said = timeline, people or People(), said
         table = timeline.table
         self.time_s = table["time_s"].to_numpy()
         self.face = np.asarray(table["face_id"].to_numpy(zero_copy_only=False), np.float64)
@@ -36,11 +51,14 @@ class Shown:
         """Return what the page needs before it draws: classes, faces, episodes, absences."""
         timeline = self.timeline
         faces = []
-        for number in np.unique(self.face[~np.isnan(self.face)]):
+        for number in np.unique(self.face[~np.isnan(self.face)]).astype(int).tolist():
             at = self.time_s[self.face == number]
+            name, role = who_is(timeline.metadata, number)
             faces.append(
                 {
-                    "id": int(number),
+                    "id": number,
+                    "name": name,
+                    "role": role,
                     "from_s": float(at[0]),
                     "to_s": float(at[-1]),
                     "rows": len(at),
@@ -50,6 +68,8 @@ class Shown:
         said = timeline.metadata.get("duration_s")
         duration = float(said) if isinstance(said, int | float) else math.nan
         last = float(self.time_s[-1]) if len(self.time_s) else 0.0
+        clock = read_clock(timeline.table, timeline.settings)
+        absent = stretches(clock, "no_face", timeline.settings)
         return {
             "name": timeline.metadata.get("source_name"),
             "names": list(timeline.names),
@@ -68,7 +88,27 @@ class Shown:
                 }
                 for one in timeline.episodes("expression")
             ],
+            "faceless": [list(map(_known, one)) for one in absent],
+            "people": self._people.as_json(),
+            "corrections": self._corrections({face["name"]: face["id"] for face in faces}),
         }
+
+    def _corrections(self, id_of: dict[str, int]) -> list[Json]:
+        """Return what holds, in the order it was made, by the faces as they are named now."""
+        return [
+            {
+                "number": one.number,
+                "face": id_of[name],
+                "start_s": round(code.start_s, 3),
+                "end_s": round(code.end_s, 3),
+                "label": code.label,
+                "by": one.by,
+                "at": one.at,
+            }
+            for one in self._said
+            for name, code in divided(one, self._people)
+            if name in id_of
+        ]
 
     def curves(self, face: int, start_s: float, end_s: float, points: int) -> Json:
         """Return a face's smoothed probabilities from start to end in at most so many points.
@@ -124,14 +164,43 @@ class Shown:
 
 
 @lru_cache(maxsize=4)
-def _read(path: Path, changed_ns: int, size: int) -> Shown:
-    return Shown(read_timeline(path))
+def _read(path: Path, *changed: int) -> Shown:
+    found = read_layered(path)
+    return Shown(found.timeline, found.people, found.corrections)
 
 
-def shown(path: Path) -> Shown:
-    """Return a timeline file as the page draws it, read once as long as it does not change."""
-    told = path.stat()
-    return _read(path, told.st_mtime_ns, told.st_size)
+def shown(folder: Path) -> Shown:
+    """Return a job's timeline with its layers as the page draws it, or what is read of it so far.
+
+    It is read once as long as nothing of it changes. Raises TimelineError where nothing is read.
+    """
+    path = folder / TIMELINE
+    if not path.is_file():
+        return _growing(folder / JOURNAL)
+    return _read(path, *(_changed(p) for p in (path, people_path(path), corrections_path(path))))
+
+
+_unfinished: dict[Path, tuple[float, float, Shown]] = {}
+"""The last look at each growing journal: when, how long it took, and what was seen."""
+
+
+def _growing(journal: Path) -> Shown:
+    """Read a journal so far, spending a fourth of the time on it at most however long it is."""
+    began = time.monotonic()
+    at, took, last = _unfinished.get(journal, (0.0, math.inf, None))
+    if last is None or began - at > 3 * took:
+        _unfinished.clear()  # one recording is read at a time
+        last = Shown(read_unfinished(journal))
+        _unfinished[journal] = (time.monotonic(), time.monotonic() - began, last)
+    return last
+
+
+def _changed(path: Path) -> int:
+    return path.stat().st_mtime_ns if path.is_file() else 0
+
+
+def _known(value: float) -> float | None:
+    return round(value, 3) if math.isfinite(value) else None
 
 
 def _plain(values: NDArray[np.float64]) -> list[float | None]:

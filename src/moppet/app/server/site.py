@@ -16,7 +16,7 @@ from starlette.concurrency import run_in_threadpool
 
 from moppet.app.server.answers import add_errors
 from moppet.app.server.gate import Gate
-from moppet.app.server.looking import add_looks
+from moppet.app.server.looking import add_exports, add_layers, add_looks
 from moppet.app.server.queue import Queue
 from moppet.app.server.recordings import add_jobs, add_uploads
 from moppet.app.server.workspace import LARGEST_UPLOAD, Workspace
@@ -40,6 +40,8 @@ def build_site(workspace: Workspace, queue: Queue, token: str, port: int) -> Any
     add_uploads(site, workspace)
     add_jobs(site, workspace, queue)
     add_looks(site, queue)
+    add_layers(site, queue)
+    add_exports(site, queue)
 
     @site.get("/api/models")
     def models() -> list[str]:

@@ -17,9 +17,11 @@ from moppet.timeline.coders.boris_tables import (
     write_boris_tabular,
 )
 from moppet.timeline.coders.codes import Coding
+from moppet.timeline.coders.corrected import read_corrections_coding
 from moppet.timeline.coders.datavyu import read_datavyu, write_datavyu
 from moppet.timeline.coders.elan import read_elan, write_elan
 from moppet.timeline.coders.textgrid import read_textgrid, write_textgrid
+from moppet.timeline.corrections import CORRECTIONS_SUFFIX
 from moppet.values import TimelineError
 
 Writer = Callable[[Coding, Path], None]
@@ -44,6 +46,7 @@ _READERS: Final[dict[str, Callable[[Path], Coding]]] = {
     ".csv": read_boris_table,
     ".opf": read_datavyu,
     ".textgrid": read_textgrid,
+    CORRECTIONS_SUFFIX: read_corrections_coding,
 }
 _BROKEN: Final = (
     ET.ParseError,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -20,12 +20,19 @@ UNSURE: Final = "unsure"
 _Numbers = NDArray[np.float64]
 
 
-def coding_of(timeline: Timeline, *, probabilities_s: float = 1.0, made_at: str = "") -> Coding:
-    """Return a timeline as a person "face <id>" each with these lanes, and a lane "no face".
+def coding_of(
+    timeline: Timeline,
+    *,
+    probabilities_s: float = 1.0,
+    made_at: str = "",
+    corrected: Sequence[Lane] = (),
+) -> Coding:
+    """Return a timeline as lanes of each face, by its name, and a lane "no face".
 
     expression, group: its episodes; the part "probability" is their mean probability.
     unsure: where its rows are unsure. probabilities: the mean smoothed probability of each class,
         a part each, in slots of probabilities_s seconds; none if that is 0.
+    corrected: what people set right, from `corrected_lanes`; they come last.
     """
     clock = read_clock(timeline.table, timeline.settings)
     face = numbers(timeline.table, "face_id")
@@ -43,16 +50,12 @@ def coding_of(timeline: Timeline, *, probabilities_s: float = 1.0, made_at: str 
     about = timeline.metadata
     duration_s, frames = about.get("duration_s"), about.get("frame_count")
     return Coding(
-        tuple(lanes),
+        (*lanes, *corrected),
         source_name=about.get("source_name"),
         duration_s=duration_s,
         fps=frames / duration_s if frames and duration_s else None,
         **({"made_at": made_at} if made_at else {}),
     )
-
-
-def _person(face_id: int) -> str:
-    return f"face {face_id}"
 
 
 def _episode_lanes(timeline: Timeline, face_id: int) -> Iterator[Lane]:
@@ -62,7 +65,7 @@ def _episode_lanes(timeline: Timeline, face_id: int) -> Iterator[Lane]:
         means = [f"{e.mean_probability:.2f}" for e in found]
         for part, labels in (("", [e.label for e in found]), ("probability", means)):
             codes = tuple(Code(*span, label) for span, label in zip(spans, labels, strict=True))
-            yield Lane(kind, codes, _person(face_id), part)
+            yield Lane(kind, codes, timeline.face_name(face_id), part)
 
 
 def _unsure_lane(
@@ -74,7 +77,7 @@ def _unsure_lane(
         if codes and start_s <= codes[-1].end_s + TIME_TOLERANCE_S:
             start_s = codes.pop().start_s
         codes.append(Code(start_s, end_s, UNSURE))
-    return Lane(UNSURE, tuple(codes), _person(face_id))
+    return Lane(UNSURE, tuple(codes), timeline.face_name(face_id))
 
 
 def _probability_lanes(
@@ -91,4 +94,4 @@ def _probability_lanes(
         sums = np.add.reduceat(smoothed[known, column], first) if len(first) else np.zeros(0)
         means = (sums / n).tolist()
         codes = (Code(*span, f"{mean:.2f}") for span, mean in zip(spans, means, strict=True))
-        yield Lane("probabilities", tuple(codes), _person(face_id), name)
+        yield Lane("probabilities", tuple(codes), timeline.face_name(face_id), name)

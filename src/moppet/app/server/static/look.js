@@ -1,5 +1,8 @@
-// One cursor for the video and its curves.
+// One cursor for the video, its curves and its lanes; what people lay over them is in layers.js.
 import { ask } from "./ask.js";
+import { drawLanes } from "./lanes.js";
+import { startLayers } from "./layers.js";
+import { clock, look as lookOf } from "./looks.js";
 
 const $ = (selector) => document.querySelector(selector);
 const video = $("#video");
@@ -7,25 +10,23 @@ const canvas = $("#boxes");
 const plot = $("#plot");
 const number = Number(new URLSearchParams(location.search).get("job"));
 const api = `/api/jobs/${number}`;
-// Okabe and Ito's colours, which colour-blind readers tell apart; dashes besides.
-const LOOKS = {
-  neutral: ["#8a8f96", "solid"], happiness: ["#e69f00", "solid"], sadness: ["#0072b2", "solid"],
-  surprise: ["#56b4e9", "dash"], fear: ["#cc79a7", "dash"], disgust: ["#009e73", "dot"],
-  anger: ["#d55e00", "dot"],
-};
-const SPARE = ["#7a5195", "#7f7f1a", "#2a7f86", "#b3446c", "#8c6239"];
-let head, range, rows = [], rowsFrom = 0, rowsTo = -1, asked = 0, frame_s = 1 / 25;
+const GROWS_MS = 3000;
+let head, range, layers, rows = [], rowsFrom = 0, rowsTo = -1, asked = 0, frame_s = 1 / 25;
 
 const get = (path) => ask("GET", path);
-const look = (name) => LOOKS[name] ?? [SPARE[head.names.indexOf(name) % SPARE.length], "solid"];
-const clock = (s) => `${s.toFixed(3)} s`;
+const look = (name) => lookOf(name, head.names);
 const ink = () => getComputedStyle(document.body).color;
+const chosen = () => Number($("#face").value);
+function say(text, bad = false) {
+  $("#said").textContent = text;
+  $("#said").classList.toggle("bad", bad);
+}
 
 async function draw() {
   const mine = ++asked;
   const [start, end] = range;
-  const face = Number($("#face").value);
-  const found = await get(`${api}/curves?face=${face}&start_s=${start}&end_s=${end}&points=1200`);
+  lanes();
+  const found = await get(`${api}/curves?face=${chosen()}&start_s=${start}&end_s=${end}&points=1200`);
   if (mine !== asked) return; // a later one is on its way
   const traces = head.names.map((name) => ({
     x: found.time_s, y: found.s[name], name, mode: "lines", connectgaps: false,
@@ -45,6 +46,19 @@ async function draw() {
     yaxis: { range: [0, 1], fixedrange: true, gridcolor: grid, zeroline: false },
   }, { displayModeBar: false, responsive: true, scrollZoom: true });
   cursor();
+}
+
+function lanes() {
+  const more = drawLanes($("#lanes"), head, range, chosen(), choose, go);
+  $("#more-lanes").hidden = more === 0;
+  $("#more-lanes").textContent = `and ${more} faces that were seen for less time: choose them above`;
+}
+
+function choose(face) {
+  $("#face").value = face;
+  listEpisodes();
+  layers.fill();
+  draw();
 }
 
 function legend() {
@@ -69,6 +83,8 @@ function cursor() {
   line.style.left = `${axis._offset + x}px`;
   line.style.top = `${plot._fullLayout.yaxis._offset}px`;
   line.style.height = `${plot._fullLayout.yaxis._length}px`;
+  $("#lanes").style.setProperty("--at", `${(100 * x) / axis._length}%`);
+  $("#lanes").classList.toggle("away", x < 0 || x > axis._length);
 }
 
 async function fetchRows(t) {
@@ -79,6 +95,8 @@ async function fetchRows(t) {
   const times = [...new Set(rows.map((row) => row.time_s))];
   if (times.length > 2) frame_s = (times.at(-1) - times[0]) / (times.length - 1);
 }
+
+const nameOf = (id) => head.faces.find((face) => face.id === id)?.name ?? `face ${id}`;
 
 function rowsAt(t) {
   let last = null;
@@ -93,7 +111,7 @@ function paint() {
   const t = video.currentTime;
   $("#clock").textContent = clock(t);
   cursor();
-  fetchRows(t).catch((error) => ($("#said").textContent = error.message));
+  fetchRows(t).catch((error) => say(error.message, true));
   const [width, height] = head.size_px;
   if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
   const pen = canvas.getContext("2d");
@@ -104,14 +122,15 @@ function paint() {
     if (row.face_id === null) continue;
     const word = row.expression === null ? row.status.replace("_", " ") : row.expression;
     const sure = row.unsure ? "unsure" : `${Math.round(row.confidence * 100)} %`;
-    told.push(`face ${row.face_id}: ${word}${row.expression === null ? "" : `, ${sure}`}`);
+    told.push(`${nameOf(row.face_id)}: ${word}${row.expression === null ? "" : `, ${sure}`}`);
     if (!$("#show-boxes").checked) continue;
     pen.strokeStyle = look(row.expression ?? "neutral")[0];
     pen.lineWidth = Math.max(2, width / 300);
     pen.setLineDash(row.unsure ? [8, 6] : []);
     pen.strokeRect(row.box_x, row.box_y, row.box_w, row.box_h);
     pen.font = `${Math.max(12, Math.round(width / 34))}px system-ui, sans-serif`;
-    const text = row.unsure ? `${word}?` : word;
+    const who = head.faces.length > 1 ? `${nameOf(row.face_id)}: ` : "";
+    const text = `${who}${word}${row.unsure ? "?" : ""}`;
     const wide = pen.measureText(text).width + 10;
     const high = Math.max(16, width / 26);
     const top = row.box_y > high ? row.box_y - high : row.box_y + row.box_h;
@@ -141,8 +160,7 @@ function go(t) {
 }
 
 function listEpisodes() {
-  const face = Number($("#face").value);
-  const lines = head.episodes.filter((one) => one.face === face).map((one) => {
+  const lines = head.episodes.filter((one) => one.face === chosen()).map((one) => {
     const line = document.createElement("tr");
     line.dataset.start = one.start_s;
     line.dataset.end = one.end_s;
@@ -155,7 +173,10 @@ function listEpisodes() {
       made.append(cell);
       line.append(made);
     }
-    line.addEventListener("click", () => go(one.start_s));
+    line.addEventListener("click", () => {
+      go(one.start_s);
+      layers.mark(one.start_s, one.end_s);
+    });
     return line;
   });
   $("#episodes").tBodies[0].replaceChildren(...lines);
@@ -168,7 +189,7 @@ function listen() {
   $("#play").addEventListener("click", turn);
   $("#blur").addEventListener("change", (event) => $("#stage").classList.toggle("blurred", event.target.checked));
   $("#show-boxes").addEventListener("change", paint);
-  $("#face").addEventListener("change", () => { listEpisodes(); draw(); });
+  $("#face").addEventListener("change", () => choose(chosen()));
   $("#whole").addEventListener("click", () => { range = [0, head.duration_s]; draw(); });
   plot.on("plotly_relayout", (change) => {
     const [start, end] = [change["xaxis.range[0]"], change["xaxis.range[1]"]];
@@ -176,45 +197,79 @@ function listen() {
     range = start === undefined ? [0, head.duration_s] : [Math.max(0, start), Math.min(end, head.duration_s)];
     draw();
   });
-  $("#chart").addEventListener("click", (event) => {
+  plot.addEventListener("click", (event) => {
     const axis = plot._fullLayout?.xaxis;
     const x = event.clientX - plot.getBoundingClientRect().left - axis._offset;
     if (axis && x >= 0 && x <= axis._length) go(axis.p2l(x));
   });
   new ResizeObserver(cursor).observe(plot);
   document.addEventListener("keydown", (event) => {
-    if (["INPUT", "SELECT", "BUTTON", "TEXTAREA"].includes(event.target.tagName) && event.key === " ") return;
-    if (event.target.tagName === "SELECT") return;
+    const [tag, kind] = [event.target.tagName, event.target.type];
+    if (tag === "SELECT" || (tag === "INPUT" && kind !== "checkbox")) return; // one writes there
+    if (["INPUT", "BUTTON", "A"].includes(tag) && event.key === " ") return; // it presses them
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
     const keys = {
       " ": turn,
       ArrowLeft: () => go(video.currentTime - 1), ArrowRight: () => go(video.currentTime + 1),
       ",": () => { video.pause(); go(video.currentTime - frame_s); },
+      "[": () => layers.mark(video.currentTime, null),
+      "]": () => layers.mark(null, video.currentTime),
       ".": () => { video.pause(); go(video.currentTime + frame_s); },
     };
     if (keys[event.key]) { event.preventDefault(); keys[event.key](); }
   });
 }
 
-try {
-  head = await get(`${api}/look`);
+// Take in what the server says of the recording now, the first time or again.
+function show(found) {
+  const face = head ? chosen() : null;
+  const whole = !head || (range[0] === 0 && range[1] === head.duration_s);
+  head = { ...head, ...found };
   document.title = `${head.name} – moppet`;
-  $("#name").textContent = head.name + (head.complete ? "" : " (not finished)");
-  range = [0, head.duration_s];
-  for (const face of head.faces) {
-    const option = document.createElement("option");
-    option.value = face.id;
-    option.textContent = `${face.id} (${face.from_s.toFixed(1)}–${face.to_s.toFixed(1)} s)`;
-    $("#face").append(option);
-  }
-  video.src = `${api}/recording`;
-  if (head.faces.length) {
-    legend();
-    await draw();
-    listen();
-    listEpisodes();
-    paint();
-  } else $("#said").textContent = "No face was found in this recording.";
-} catch (error) {
-  $("#said").textContent = error.message;
-  $("#said").classList.add("bad");
+  $("#name").textContent = head.name + (head.complete ? "" : " (so far)");
+  if (whole) range = [0, head.duration_s];
+  $("#found").hidden = head.faces.length === 0;
+  if (!head.faces.length) return;
+  $("#face").replaceChildren(...head.faces.map((one) =>
+    new Option(`${one.name} (${one.from_s.toFixed(1)}–${one.to_s.toFixed(1)} s)`, one.id)));
+  $("#face").value = head.faces.some((one) => one.id === face) ? face : head.faces[0].id;
+  rowsTo = -1; // the boxes have new names
+  legend();
+  listEpisodes();
+  layers.fill();
+  draw().then(paint);
 }
+
+async function follow() {
+  try {
+    show(await get(`${api}/look`));
+    if (!head.faces.length) say(head.complete ? "No face was found in this recording." : "No face so far …");
+    else if (!plot.dataset.heard) {
+      plot.dataset.heard = "yes";
+      say("");
+      await draw();
+      listen();
+    }
+    if (head.complete || !["queued", "running"].includes(head.state)) return;
+  } catch (error) {
+    if (!(await waits())) return say(error.message, true);
+    say("Nothing is read yet …");
+  }
+  setTimeout(follow, GROWS_MS);
+}
+
+async function waits() {
+  try {
+    return ["queued", "running"].includes((await get(api)).state);
+  } catch {
+    return false;
+  }
+}
+
+layers = startLayers({
+  api, show, say, go, face: chosen, time: () => video.currentTime, frame_s: () => frame_s,
+  picture: () => Plotly.downloadImage(plot, { format: "png", width: 1600, height: 500, scale: 2, filename: head.name }),
+  get head() { return head; },
+});
+video.src = `${api}/recording`;
+await follow();

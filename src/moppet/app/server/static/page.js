@@ -10,12 +10,17 @@ function say(text, bad = false) {
   said.classList.toggle("bad", bad);
 }
 
+const settings = () => ({
+  model: document.querySelector("#model").value || "default",
+  every: Number(document.querySelector("#every").value) || 1,
+});
+
 async function take(files) {
   for (const file of files) {
     say(`Taking ${file.name} …`);
     try {
       const { recording } = await ask("PUT", `/api/uploads/${encodeURIComponent(file.name)}`, file);
-      await ask("POST", "/api/jobs", { recording });
+      await ask("POST", "/api/jobs", { recording, settings: settings() });
       say(`${file.name} is in the queue.`);
     } catch (error) {
       say(error.message, true);
@@ -29,7 +34,7 @@ document.querySelector("#by-path").addEventListener("submit", async (event) => {
   event.preventDefault();
   const field = document.querySelector("#path");
   try {
-    const job = await ask("POST", "/api/jobs", { path: field.value.trim() });
+    const job = await ask("POST", "/api/jobs", { path: field.value.trim(), settings: settings() });
     say(`${job.name} is in the queue.`);
     field.value = "";
   } catch (error) {
@@ -107,11 +112,14 @@ function line(job) {
   };
   if (OPEN.includes(job.state)) acts.append(button("Cancel", change("cancel"), job.name));
   if (["failed", "cancelled"].includes(job.state)) acts.append(button("Go on", change("again"), job.name));
-  if (job.state === "done") {
+  if (job.state === "done" || (job.state === "running" && job.frames)) {
     acts.append(link("Look", `/look?job=${job.id}`, job.name));
+  }
+  if (job.state === "done") {
     acts.append(link("Report", `/api/jobs/${job.id}/results/report.html`, job.name));
     acts.append(link("Timeline", `/api/jobs/${job.id}/results/timeline.parquet`, job.name));
   }
+  if (!OPEN.includes(job.state)) acts.append(button("Delete", () => remove(job), job.name));
   item.append(name, acts);
   if (OPEN.includes(job.state)) {
     const bar = document.createElement("progress");
@@ -129,6 +137,17 @@ function line(job) {
   return item;
 }
 
+async function remove(job) {
+  if (!confirm(`Delete ${job.name}: its results, and the recording if it was dropped here?`)) return;
+  try {
+    await ask("DELETE", `/api/jobs/${job.id}`);
+    say(`${job.name} is deleted.`);
+  } catch (error) {
+    say(error.message, true);
+  }
+  await show();
+}
+
 let before = "";
 async function show() {
   const jobs = await ask("GET", "/api/jobs");
@@ -138,9 +157,20 @@ async function show() {
   const focused = document.activeElement?.getAttribute("aria-label");
   list.replaceChildren(...jobs.map(line));
   document.querySelector("#none").hidden = jobs.length > 0;
+  document.querySelector("#all").hidden = !jobs.some((job) => job.state === "done");
   if (focused) list.querySelector(`[aria-label="${CSS.escape(focused)}"]`)?.focus();
   return jobs;
 }
+
+const limits = document.querySelector("#limits");
+limits.addEventListener("close", () => localStorage.setItem("limits-read", "yes"));
+document.querySelector("#show-limits").addEventListener("click", () => limits.showModal());
+if (!localStorage.getItem("limits-read")) limits.showModal();
+
+ask("GET", "/api/models").then((models) => {
+  document.querySelector("#model").replaceChildren(...models.map((name) => new Option(name)));
+  document.querySelector("#model").value = "default";
+}, () => {});
 
 async function follow() {
   let wait = 2000;

@@ -1,0 +1,125 @@
+// What people lay over a timeline: who is who, what is set right; and the files to take away.
+import { ask } from "./ask.js";
+import { clock } from "./looks.js";
+
+const $ = (selector) => document.querySelector(selector);
+const FILES = {
+  csv: "CSV", parquet: "Parquet", elan: "ELAN", boris: "BORIS", datavyu: "Datavyu",
+  textgrid: "Praat", summary: "Summary", corrections: "Corrections",
+};
+
+// page: {api, head, face(), time(), frame_s(), show(head), say(text, bad)}
+export function startLayers(page) {
+  const before = []; // people as they were, for undo
+
+  async function change(method, path, body, undoable = false) {
+    const was = page.head.people;
+    try {
+      page.show(await ask(method, `${page.api}/${path}`, body));
+      if (undoable) before.push(was);
+      $("#who-undo").disabled = before.length === 0;
+      page.say("");
+      return true;
+    } catch (error) {
+      page.say(error.message, true);
+      return false;
+    }
+  }
+
+  const edit = (what, more = {}) => change("POST", `people/${what}`, { face: page.face(), ...more }, true);
+  $("#who-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    edit("name", { name: $("#who-name").value, role: $("#who-role").value });
+  });
+  $("#who-join").addEventListener("click", () => edit("join", { into: Number($("#who-into").value) }));
+  $("#who-split").addEventListener("click", () => edit("split", { at_s: page.time() }));
+  $("#who-forget").addEventListener("click", () => edit("forget"));
+  $("#who-undo").addEventListener("click", async () => {
+    const people = before.pop();
+    if (!(await change("PUT", "people", people))) before.push(people);
+  });
+
+  $("#coder").value = localStorage.getItem("coder") ?? "";
+  $("#this-frame").addEventListener("click", () => mark(page.time(), page.time() + page.frame_s()));
+  $("#correct-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    localStorage.setItem("coder", $("#coder").value);
+    change("POST", "corrections", {
+      face: page.face(), start_s: Number($("#from").value), end_s: Number($("#to").value),
+      label: $("#label").value, by: $("#coder").value,
+    });
+  });
+
+  function mark(from, to) {
+    if (from !== null) $("#from").value = from.toFixed(3);
+    if (to !== null) $("#to").value = to.toFixed(3);
+  }
+
+  function listCorrections() {
+    const names = Object.fromEntries(page.head.faces.map((face) => [face.id, face.name]));
+    const lines = page.head.corrections.map((one) => {
+      const line = document.createElement("tr");
+      const back = document.createElement("button");
+      back.type = "button";
+      back.textContent = "Take back";
+      back.setAttribute("aria-label", `take back ${one.label} from ${clock(one.start_s)}`);
+      back.addEventListener("click", (event) => {
+        event.stopPropagation();
+        change("POST", `corrections/${one.number}/back`, { by: $("#coder").value || one.by });
+      });
+      for (const cell of [clock(one.start_s), clock(one.end_s), names[one.face], one.label, one.by, back]) {
+        const made = document.createElement("td");
+        made.append(cell);
+        line.append(made);
+      }
+      line.addEventListener("click", () => page.go(one.start_s));
+      return line;
+    });
+    $("#corrections").tBodies[0].replaceChildren(...lines);
+    $("#corrections-box").hidden = lines.length === 0;
+  }
+
+  function listFiles() {
+    const links = Object.entries(FILES).map(([kind, text]) => {
+      const made = document.createElement("a");
+      made.className = "button plain";
+      made.href = `${page.api}/export/${kind}`;
+      made.download = "";
+      made.textContent = text;
+      return made;
+    });
+    const report = document.createElement("a");
+    report.className = "button plain";
+    report.href = `${page.api}/results/report.html`;
+    report.target = "_blank";
+    report.textContent = "Report";
+    const picture = document.createElement("button");
+    picture.type = "button";
+    picture.className = "plain";
+    picture.textContent = "Picture of the curves";
+    picture.addEventListener("click", () => page.picture());
+    $("#exports").replaceChildren(report, ...links, picture);
+  }
+
+  // Fill the forms for the face that is chosen.
+  function fill() {
+    const { faces, names, complete } = page.head;
+    const here = faces.find((face) => face.id === page.face());
+    for (const box of ["#who", "#correct", "#take"]) $(box).hidden = !complete;
+    if (!here) return;
+    const named = Object.values(page.head.people.persons).some((one) => one.name === here.name);
+    $("#who-name").value = named ? here.name : "";
+    $("#who-name").placeholder = here.name;
+    $("#who-role").value = here.role ?? "";
+    $("#who-forget").disabled = !named;
+    $("#whose").textContent = here.name;
+    const others = faces.filter((face) => face.id !== here.id);
+    $("#who-into").replaceChildren(...others.map((face) => new Option(face.name, face.id)));
+    $("#who-join").disabled = $("#who-into").disabled = others.length === 0;
+    if ($("#label").options.length === 0) $("#label").replaceChildren(...names.map((name) => new Option(name)));
+    listCorrections();
+    listFiles();
+  }
+
+  return { fill, mark };
+}
