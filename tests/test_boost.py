@@ -13,7 +13,7 @@ from sklearn.metrics import f1_score
 from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils.estimator_checks import check_estimator
 
-from moppet.study.boost import F1AdaBoostClassifier
+from moppet.study.boost import F1AdaBoostClassifier, _grown
 
 
 def lopsided(classes: int = 4, n: int = 240, seed: int = 0):
@@ -178,3 +178,66 @@ def test_arguments_that_cannot_be_are_refused(wrong, says):
 def test_rows_that_weigh_nothing_are_refused():
     with pytest.raises(ValueError, match="non-zero"):
         F1AdaBoostClassifier().fit([[0.0], [1.0]], [0, 1], sample_weight=[0, 0])
+
+
+@pytest.mark.parametrize("more", [{"rarity": 1000.0}, {"learning_rate": 1000.0}])
+def test_no_setting_makes_the_weights_overflow(more):
+    rows, label = lopsided()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = F1AdaBoostClassifier(10, random_state=0, **more).fit(rows, label)
+    assert np.isfinite(model.estimator_weights_).all()
+    np.testing.assert_allclose(model.predict_proba(rows).sum(axis=1), 1)
+
+
+def test_a_vote_that_overflows_moves_all_weight_to_the_mistakes_and_none_to_nothing():
+    weight = _grown(np.full(4, 0.25), np.array([0.0, 5000.0, 0.0, 5000.0]))
+    np.testing.assert_allclose(weight, [np.finfo(float).eps, 0.5, np.finfo(float).eps, 0.5])
+    small = np.array([0.0, 1.3, 0.0, 0.2])
+    plain = 0.25 * np.exp(small)
+    np.testing.assert_allclose(_grown(np.full(4, 0.25), small), plain / plain.sum())
+
+
+@pytest.mark.parametrize("weigh_by", ["f1", "accuracy"])
+@pytest.mark.parametrize(("classes", "each"), [(2, 10), (3, 1), (3, 7), (3, 10), (6, 5), (7, 10)])
+def test_chance_is_chance_also_where_even_weights_are_no_exact_fractions(weigh_by, classes, each):
+    label = np.repeat(np.arange(classes), each)
+    with pytest.warns(UserWarning, match="no better than chance"):
+        model = F1AdaBoostClassifier(10, weigh_by=weigh_by, rarity=0, random_state=0).fit(
+            np.zeros((len(label), 2)), label
+        )
+    assert model.estimator_weights_.tolist() == [1.0]
+
+
+def test_only_the_proportions_of_sample_weights_count_from_the_smallest_to_the_largest():
+    rows, label = lopsided()
+    weight = np.random.default_rng(0).integers(1, 5, len(label)).astype(float)
+    fits = []
+    for scale in (1.0, 2.0**-900, 2.0**1000):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            model = F1AdaBoostClassifier(5, random_state=0)
+            fits.append(model.fit(rows, label, sample_weight=weight * scale))
+    for other in fits[1:]:
+        np.testing.assert_array_equal(other.estimator_weights_, fits[0].estimator_weights_)
+        np.testing.assert_array_equal(other.class_costs_, fits[0].class_costs_)
+
+
+def test_a_row_that_weighs_next_to_nothing_is_no_row_of_weight_zero():
+    rows, label = lopsided()
+    weight = np.where(np.arange(len(label)) < 3, 1e-300, 1e30)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = F1AdaBoostClassifier(5, random_state=0).fit(rows, label, sample_weight=weight)
+    assert len(model.estimators_) == 5
+
+
+def test_integer_weights_are_so_many_equal_rows():
+    rows, label = lopsided(3, 120)
+    times = np.random.default_rng(1).integers(0, 4, 120)
+    one = F1AdaBoostClassifier(6, max_depth=2, random_state=0)
+    one.fit(rows, label, sample_weight=times)
+    many = F1AdaBoostClassifier(6, max_depth=2, random_state=0)
+    many.fit(np.repeat(rows, times, axis=0), np.repeat(label, times))
+    np.testing.assert_allclose(one.estimator_weights_, many.estimator_weights_)
+    np.testing.assert_array_equal(one.predict(rows), many.predict(rows))

@@ -6,7 +6,6 @@ import csv
 import json
 import re
 import tempfile
-import xml.etree.ElementTree as ET
 import zipfile
 from itertools import pairwise
 from pathlib import Path
@@ -141,44 +140,6 @@ def test_probabilities_are_means_over_their_slots():
         "probabilities" in t
         for t in {lane.name for lane in coding_of(timeline, probabilities_s=0).lanes}
     )
-
-
-EAF = {  # element: its children in order, its required attributes
-    "ANNOTATION_DOCUMENT": ("HEADER TIME_ORDER TIER LINGUISTIC_TYPE", "AUTHOR DATE VERSION"),
-    "HEADER": ("MEDIA_DESCRIPTOR PROPERTY", ""),
-    "MEDIA_DESCRIPTOR": ("", "MEDIA_URL MIME_TYPE"),
-    "PROPERTY": ("", ""),
-    "TIME_ORDER": ("TIME_SLOT", ""),
-    "TIME_SLOT": ("", "TIME_SLOT_ID"),
-    "TIER": ("ANNOTATION", "TIER_ID LINGUISTIC_TYPE_REF"),
-    "ANNOTATION": ("ALIGNABLE_ANNOTATION", ""),
-    "ALIGNABLE_ANNOTATION": ("ANNOTATION_VALUE", "ANNOTATION_ID TIME_SLOT_REF1 TIME_SLOT_REF2"),
-    "ANNOTATION_VALUE": ("", ""),
-    "LINGUISTIC_TYPE": ("", "LINGUISTIC_TYPE_ID"),
-}
-"""The part of the EAF 3.0 schema that moppet uses, in our words."""
-
-
-def test_an_eaf_keeps_to_the_schema(written):
-    root = ET.parse(written[".eaf"]).getroot()
-    assert root.tag == "ANNOTATION_DOCUMENT" and root.get("FORMAT") == "3.0"
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", root.attrib["DATE"])
-    for element in root.iter():
-        children, attributes = (text.split() for text in EAF[element.tag])
-        order = [children.index(child.tag) for child in element]
-        assert order == sorted(order), element.tag
-        assert set(attributes) <= set(element.keys()), element.tag
-    slots = {s.get("TIME_SLOT_ID"): int(s.get("TIME_VALUE")) for s in root.iter("TIME_SLOT")}
-    assert list(slots.values()) == sorted(slots.values())
-    aligned = list(root.iter("ALIGNABLE_ANNOTATION"))
-    used = [a.get(f"TIME_SLOT_REF{n}") for a in aligned for n in (1, 2)]
-    assert sorted(used) == sorted(slots)  # each slot once: no edge moves with another's
-    ids = [a.get("ANNOTATION_ID") for a in aligned]
-    assert len(set(ids)) == len(ids) and set(ids).isdisjoint(slots)
-    types = {t.get("LINGUISTIC_TYPE_ID") for t in root.iter("LINGUISTIC_TYPE")}
-    assert {tier.get("LINGUISTIC_TYPE_REF") for tier in root.iter("TIER")} == types
-    for a in aligned:
-        assert slots[a.get("TIME_SLOT_REF1")] < slots[a.get("TIME_SLOT_REF2")]
 
 
 def test_pympi_reads_the_same_from_the_eaf_and_the_textgrid(written):

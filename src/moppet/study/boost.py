@@ -24,6 +24,10 @@ Values = NDArray[np.float64]
 WEIGH_BY: Final = ("f1", "accuracy")
 _LEAST_LOSS: Final = 1e-6
 _LEAST_WEIGHT: Final = float(np.finfo(np.float64).eps)
+_LEAST_EDGE: Final = 1e-9
+"""Log odds above chance below this are rounding: 1/3 of even weights is rarely 1/3 exactly."""
+_MOST_GROWTH: Final = 600.0
+"""The logarithm of the largest weight that is exponentiated; exp overflows at 709."""
 
 
 class F1AdaBoostClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -93,7 +97,8 @@ class F1AdaBoostClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             sample_weight, X, dtype=np.float64, ensure_non_negative=True, copy=True
         )
         counted = weight > 0
-        X, weight = X[counted], weight[counted] / weight.sum()
+        X, weight = X[counted], weight[counted] / weight.max()  # a sum could overflow
+        weight = np.maximum(weight / weight.sum(), _LEAST_WEIGHT)
         self.classes_, label = np.unique(y[counted], return_inverse=True)
         self.n_classes_ = len(self.classes_)
         share = np.bincount(label, weight)
@@ -143,8 +148,7 @@ class F1AdaBoostClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             scores.append(1 - loss)
             if blind or not wrong.any():
                 break
-            weight = np.exp(np.log(weight) + vote * self.class_costs_[label] * wrong)
-            weight = np.maximum(weight / weight.sum(), _LEAST_WEIGHT)
+            weight = _grown(weight, vote * self.class_costs_[label] * wrong)
         self.estimator_weights_ = np.array(votes)
         self.estimator_scores_ = np.array(scores)
 
@@ -164,13 +168,14 @@ class F1AdaBoostClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         return 1 - float(mean_defined(f1_of(counts)))
 
     def _vote(self, loss: float) -> float:
-        """Return a tree's vote; 1 for a single class, of which every tree is right."""
+        """Return a tree's vote, 0 at chance; 1 for a single class, of which every tree is right."""
         if self.n_classes_ == 1:
             return 1.0
         if loss >= 1:
             return -math.inf
         loss = max(loss, _LEAST_LOSS)
-        return self.learning_rate * (math.log((1 - loss) / loss) + math.log(self.n_classes_ - 1))
+        edge = math.log((1 - loss) / loss) + math.log(self.n_classes_ - 1)
+        return self.learning_rate * edge if abs(edge) > _LEAST_EDGE else 0.0
 
     @property
     def feature_importances_(self) -> Values:
@@ -202,7 +207,9 @@ class F1AdaBoostClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             yield self.classes_[votes.argmax(axis=1)]
 
     def _votes(self, X: Any) -> Values:
-        *_, last = self._staged_votes(X)
+        last = np.empty(0)
+        for last in self._staged_votes(X):  # noqa: B007 - one stage at a time is held
+            pass
         return last
 
     def _staged_votes(self, X: Any) -> Iterator[Values]:
@@ -214,3 +221,14 @@ class F1AdaBoostClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         for tree, vote in zip(self.estimators_, self.estimator_weights_, strict=True):
             votes[rows, tree.predict(X)] += vote
             yield votes / votes.sum(axis=1, keepdims=True)
+
+
+def _grown(weight: Values, growth: Values) -> Values:
+    """Return weights times exp(growth), of sum 1 again; none falls to 0.
+
+    growth: (n,) from 0. However large it is, nothing overflows: all is divided by the largest.
+    """
+    log_weight = np.log(weight) + np.minimum(growth, np.finfo(np.float64).max / 2)
+    log_weight -= max(0.0, float(log_weight.max()) - _MOST_GROWTH)
+    weight = np.exp(log_weight)
+    return np.asarray(np.maximum(weight / weight.sum(), _LEAST_WEIGHT))

@@ -237,11 +237,11 @@ def summary_lines(summary: Mapping[str, Any]) -> list[str]:
         f"{frames[status]} {status.replace('_', ' ')}" for status in STATUSES if frames[status]
     )
     lines = [
-        f"{summary['source'] or 'timeline'}: {_text(summary['analysed_s'])} analysed, "
+        f"{summary['source'] or 'timeline'}: {length_text(summary['analysed_s'])} analysed, "
         f"{frames['total']} frames ({kinds or 'none'})",
-        f"with a face {_text(summary['time_with_face_s'])}, "
-        f"without {_text(summary['time_without_face_s'])}, "
-        f"unsure {_text(summary['time_unsure_s'])}",
+        f"with a face {length_text(summary['time_with_face_s'])}, "
+        f"without {length_text(summary['time_without_face_s'])}, "
+        f"unsure {length_text(summary['time_unsure_s'])}",
     ]
     if summary["complete"] is False:
         lines.append("The analysis was interrupted: this is a part of the recording.")
@@ -255,7 +255,7 @@ def summary_lines(summary: Mapping[str, Any]) -> list[str]:
 
 
 def _face_lines(title: str, face: Mapping[str, Any]) -> list[str]:
-    lines = [f"{title}: {_text(face['time_s'])}, unsure {_text(face['time_unsure_s'])}"]
+    lines = [f"{title}: {length_text(face['time_s'])}, unsure {length_text(face['time_unsure_s'])}"]
     labels = {**{f"[{k}]": v for k, v in face["groups"].items()}, **face["expressions"]}
     unseen = [label for label, figures in labels.items() if figures["share"] == 0]
     labels = {label: figures for label, figures in labels.items() if label not in unseen}
@@ -266,14 +266,15 @@ def _face_lines(title: str, face: Mapping[str, Any]) -> list[str]:
         noun = "episode" if figures["episodes"] == 1 else "episodes"
         lines.append(
             f"  {label:<{width}}  {percent:>5}  {figures['episodes']:>3} {noun}, "
-            f"mean {_text(figures['mean_s'])}, longest {_text(figures['longest_s'])}"
+            f"mean {length_text(figures['mean_s'])}, longest {length_text(figures['longest_s'])}"
         )
     if unseen:
         lines.append(f"  never: {', '.join(unseen)}")
     return lines
 
 
-def _text(seconds: float | None) -> str:
+def length_text(seconds: float | None) -> str:
+    """Return a length of time as 4.2 s, 1:05 or 1:02:03; a dash if it has no value."""
     if seconds is None:
         return _NO_VALUE
     if seconds < 60:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from moppet.timeline import formats
 from moppet.timeline.episodes import Episode, Kind, find_episodes
 from moppet.timeline.judge import judge
+from moppet.timeline.notebook import timeline_html
 from moppet.timeline.raw import RawColumns, RawRow, raw_columns
 from moppet.timeline.schema import check_names, conform, names_in, plain, texts
 from moppet.timeline.settings import TimelineSettings
@@ -62,6 +63,13 @@ class Timeline:
         object.__setattr__(self, "group_of", groups)
         object.__setattr__(self, "metadata", kept)
         object.__setattr__(self, "table", table)
+
+    def _repr_html_(self) -> str | None:
+        """Return what a notebook shows: a line of text and a small chart; None if that fails."""
+        try:
+            return timeline_html(self.table, self.names, self.settings, self.metadata)
+        except Exception:  # a picture must not cost the user the cell; the text form remains
+            return None
 
     def to_pandas(self) -> Any:
         """Return the table as a pandas.DataFrame: NaN for missing numbers, <NA> for missing ids.

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from moppet.timeline import Timeline
 from moppet.timeline.agreement import SKIP, Vocabulary
 from moppet.timeline.coders import Coding, Lane
 from moppet.timeline.coders.codes import in_order
-from moppet.values import UsageError
+from moppet.values import TimelineError, UsageError
 
 
 def choose_faces(timeline: Timeline, wanted: str | None) -> list[int]:
@@ -67,7 +67,7 @@ def choose_lane(
     lanes = [lane for lane in coding.lanes if lane.codes]
     if not lanes:
         raise UsageError(f"{path} holds no codes.")
-    lanes = _of_observation(lanes, path, observation, recording)
+    lanes = _of_observation(lanes, coding.faults, path, observation, recording)
     subjects = _by_subject(lanes)
     if tier is not None:
         return _named(lanes, subjects, path, tier)
@@ -87,12 +87,19 @@ def choose_lane(
 
 
 def _of_observation(
-    lanes: Sequence[Lane], path: Path, observation: str | None, recording: str | None
+    lanes: Sequence[Lane],
+    faults: Mapping[str, str],
+    path: Path,
+    observation: str | None,
+    recording: str | None,
 ) -> list[Lane]:
-    names = list(dict.fromkeys(lane.observation for lane in lanes))
+    names = list(dict.fromkeys([*(lane.observation for lane in lanes), *faults]))
     if observation is None and len(names) == 1:
         return list(lanes)
     wanted = observation or (Path(recording).stem if recording else "")
+    for name, fault in faults.items():
+        if name.casefold() == wanted.casefold():
+            raise TimelineError(f"{path}: {fault}")
     found = [lane for lane in lanes if lane.observation.casefold() == wanted.casefold()]
     if not found:
         raise UsageError(

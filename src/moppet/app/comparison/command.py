@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from moppet.app.comparison.asked import ask_meanings, can_ask
 from moppet.app.comparison.printed import print_result
 from moppet.app.comparison.run import COUNTABLE, Coder, Job
 from moppet.app.comparison.run import compare as compare_files
@@ -94,7 +95,8 @@ def compare(
         to_s=end,
         seed=seed,
     )
-    result = compare_files(job)
+    asking = ask_meanings if can_ask() and not as_json else None
+    result = compare_files(job, asking)
     if as_json:
         typer.echo(json.dumps(result.as_json(), ensure_ascii=False, allow_nan=False))
     else:

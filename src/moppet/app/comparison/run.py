@@ -6,7 +6,8 @@ import csv
 import io
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -30,6 +31,7 @@ from moppet.timeline.agreement import (
     machine_track,
     make_units,
     read_map,
+    unknown_labels,
 )
 from moppet.timeline.coders import Lane, read_coding, shifted
 from moppet.timeline.layers import read_layered
@@ -38,6 +40,10 @@ from moppet.values import UsageError
 REST: Final = "rest"
 NO_FACE: Final = "no face"
 COUNTABLE: Final = ("unsure", NO_FACE)
+
+Ask = Callable[[Counter[str], Vocabulary, Level | None], Mapping[str, str]]
+"""Unknown labels with how often they come, the names there are, the level if it is settled → word →
+what it stands for."""
 
 
 @dataclass(frozen=True)
@@ -89,14 +95,18 @@ class Result:
         }
 
 
-def compare(job: Job) -> Result:
-    """Compare and write agreement.json, disagreements.csv and lanes.svg into the folder."""
+def compare(job: Job, ask: Ask | None = None) -> Result:
+    """Compare and write agreement.json, disagreements.csv and lanes.svg into the folder.
+
+    ask: tells what unknown labels mean; without it they are refused.
+    """
     _check(job)
     timeline = read_layered(job.timeline).timeline
     plain = Vocabulary(timeline.names, timeline.group_of, {})
     vocabulary = replace(plain, given=read_map(job.words, plain))
     lanes, notes = _read_lanes(job, vocabulary, timeline.metadata.get("source_name"))
     faces = choose_faces(timeline, job.face)
+    vocabulary = _place(job, vocabulary, lanes, ask)
     level = _level(job, vocabulary, lanes)
     comparison = _compare(job, timeline, vocabulary, level, lanes, faces)
     about = {
@@ -141,13 +151,28 @@ def _read_lanes(
             observation=coder.observation,
             recording=recording,
         )
-        check_known([code.label for code in lane.codes], vocabulary, str(coder.path))
         lanes.append(lane)
         if coding.source_name and recording and coding.source_name != recording:
             notes.append(
                 f"{coder.path.name} codes {coding.source_name}, but the timeline is of {recording}."
             )
     return lanes, notes
+
+
+def _place(job: Job, vocabulary: Vocabulary, lanes: Sequence[Lane], ask: Ask | None) -> Vocabulary:
+    """Return the vocabulary that knows every label, after asking; UsageError if none can be asked.
+
+    The questions come after all that can be checked without the answers.
+    """
+    labels = [code.label for lane in lanes for code in lane.codes]
+    if ask is not None and (unknown := unknown_labels(labels, vocabulary)):
+        settled = _level(job, vocabulary, lanes)
+        level = settled if job.level or settled == "group" else None
+        given = {**vocabulary.given, **ask(unknown, vocabulary, level)}
+        vocabulary = replace(vocabulary, given=given)
+    for coder, lane in zip(job.coders, lanes, strict=True):
+        check_known([code.label for code in lane.codes], vocabulary, str(coder.path))
+    return vocabulary
 
 
 def _check(job: Job) -> None:

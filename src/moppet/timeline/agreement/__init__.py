@@ -9,7 +9,17 @@ from moppet.timeline.agreement.tracks import (
     machine_track,
     make_units,
 )
-from moppet.timeline.agreement.words import LEVELS, SKIP, Level, Vocabulary, check_known, read_map
+from moppet.timeline.agreement.words import (
+    LEVELS,
+    SKIP,
+    Level,
+    Vocabulary,
+    check_known,
+    map_text,
+    one_word,
+    read_map,
+    unknown_labels,
+)
 
 __all__ = [
     "FEW_BLOCKS",
@@ -27,5 +37,8 @@ __all__ = [
     "human_track",
     "machine_track",
     "make_units",
+    "map_text",
+    "one_word",
     "read_map",
+    "unknown_labels",
 ]

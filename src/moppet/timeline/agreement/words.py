@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -56,7 +57,7 @@ class Vocabulary:
 
     def target_of(self, label: str) -> str | None:
         """Return the class, group or SKIP that a coder's label stands for, None if unknown."""
-        word = " ".join(label.casefold().split())
+        word = one_word(label)
         if word in self.given:
             return self.given[word]
         known = {name.casefold(): name for name in (*self.groups, *self.classes)}
@@ -94,15 +95,22 @@ class Vocabulary:
         return target
 
 
+def one_word(label: str) -> str:
+    """Return a label without differences that mean nothing: of case and of spaces."""
+    return " ".join(label.casefold().split())
+
+
 def read_map(texts: Sequence[str], vocabulary: Vocabulary) -> dict[str, str]:
     """Return the user's words: each text is "label=target", several with commas between.
 
+    A comma that belongs to a label has a backslash before it.
     Raises UsageError for a target that is no class, no group and not "skip".
     """
     known = {name.casefold(): name for name in (*vocabulary.classes, *vocabulary.groups, SKIP)}
     given = {}
-    for pair in (pair for text in texts for pair in text.split(",") if pair.strip()):
-        label, equals, target = pair.rpartition("=")
+    pairs = (pair for text in texts for pair in re.split(r"(?<!\\),", text) if pair.strip())
+    for pair in pairs:
+        label, equals, target = pair.replace("\\,", ",").rpartition("=")
         name = known.get(target.strip().casefold())
         if not equals or not label.strip():
             raise UsageError(f'--map takes "code=name" with commas between, got {pair.strip()!r}.')
@@ -110,13 +118,23 @@ def read_map(texts: Sequence[str], vocabulary: Vocabulary) -> dict[str, str]:
             near = get_close_matches(target.strip().casefold(), known, n=1)
             hint = f"did you mean {known[near[0]]!r}?" if near else f"known are {_list(known)}."
             raise UsageError(f"--map cannot place {label.strip()!r} in {target.strip()!r}; {hint}")
-        given[" ".join(label.casefold().split())] = name
+        given[one_word(label)] = name
     return given
+
+
+def map_text(given: Mapping[str, str]) -> str:
+    """Return words as the text that read_map reads."""
+    return ",".join(f"{label}={target}".replace(",", "\\,") for label, target in given.items())
+
+
+def unknown_labels(labels: Iterable[str], vocabulary: Vocabulary) -> Counter[str]:
+    """Return how often each label comes that has no target."""
+    return Counter(label for label in labels if vocabulary.target_of(label) is None)
 
 
 def check_known(labels: Sequence[str], vocabulary: Vocabulary, where: str) -> None:
     """Raise UsageError that names every label without a target and says how to give one."""
-    unknown = Counter(label for label in labels if vocabulary.target_of(label) is None)
+    unknown = unknown_labels(labels, vocabulary)
     if unknown:
         most = unknown.most_common(8)
         seen = ", ".join(f"{label!r} ({times} times)" for label, times in most)

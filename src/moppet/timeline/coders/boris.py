@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from itertools import pairwise
@@ -183,7 +184,8 @@ def _observation(coding: Coding, name: str, rows: list[list[Any]]) -> dict[str, 
 def read_boris(path: Path) -> Coding:
     """Return a lane for every observation, subject and category, in seconds of the recording.
 
-    Raises TimelineError for a state that never stops, ValueError or KeyError for no project.
+    An observation that cannot be read, as a state in it never stops, is a fault of the coding;
+    if it is the only one, it is raised as TimelineError. ValueError or KeyError for no project.
     """
     if path.name.endswith(".gz"):
         with gzip.open(path) as file:
@@ -195,12 +197,27 @@ def read_boris(path: Path) -> Coding:
     project = json.loads(data.decode("utf-8-sig"))
     ethogram = {entry["code"]: entry for entry in project["behaviors_conf"].values()}
     lanes: list[Lane] = []
+    faults: dict[str, str] = {}
     media = set()
     for name, observation in project["observations"].items():
-        lanes += _read_observation(name, observation, ethogram)
+        try:
+            lanes += _read_observation(name, observation, ethogram)
+        except TimelineError as error:
+            faults[name] = str(error)
         files = (observation.get("file") or {}).get("1") or []
         media |= {PureWindowsPath(file).name for file in files}
-    return Coding(tuple(lanes), media.pop() if len(media) == 1 else None)
+    return settled(lanes, faults, media)
+
+
+def settled(lanes: Iterable[Lane], faults: Mapping[str, str], media: set[str]) -> Coding:
+    """Return the coding of what could be read; TimelineError if nothing could, but for a fault.
+
+    faults: observation → why it cannot be read. media: all the recordings.
+    """
+    read = tuple(lanes)
+    if faults and not read:
+        raise TimelineError(next(iter(faults.values())))
+    return Coding(read, media.pop() if len(media) == 1 else None, faults=faults)
 
 
 def _read_observation(
@@ -209,7 +226,10 @@ def _read_observation(
     offset_s = float(observation.get("time offset") or 0)
     open_since: dict[tuple[str, str, str], float] = {}
     codes: dict[tuple[str, str], list[Code]] = defaultdict(list)
-    for row in sorted(observation["events"], key=lambda row: float(row[0])):
+    events = observation["events"]
+    if any(row[0] is None or math.isnan(float(row[0])) for row in events):
+        raise TimelineError(f"The observation {name!r} has codes of pictures, without times.")
+    for row in sorted(events, key=lambda row: float(row[0])):
         time_s, subject, code = float(row[0]) - offset_s, str(row[1]), str(row[2])
         entry = ethogram.get(code, {})
         category = str(entry.get("category") or "") or UNNAMED

@@ -9,10 +9,17 @@ import csv
 import io
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any, Final
 
-from moppet.timeline.coders.boris import UNNAMED, Event, boris_events, never_stops, plain_label
+from moppet.timeline.coders.boris import (
+    UNNAMED,
+    Event,
+    boris_events,
+    never_stops,
+    plain_label,
+    settled,
+)
 from moppet.timeline.coders.codes import Code, Coding, Lane, in_order
 
 _ABOUT: Final = ("Observation id", "Observation date", "Description")
@@ -31,6 +38,9 @@ AGGREGATED: Final = (
     *("Image index start", "Image index stop", "Image file path start", "Image file path stop"),
     *("Comment start", "Comment stop"),
 )
+_ABOVE: Final = ("Observation id", "Time offset (s)")
+"""What BORIS 7 says once, in lines of their own above the table."""
+_MEDIA: Final = ("Media file name", "Media file path", "Media file")
 _NOBODY: Final = "No focal subject"
 
 
@@ -111,7 +121,8 @@ def _write(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]
 def read_boris_table(path: Path) -> Coding:
     """Return a lane for every observation, subject and category, in seconds of the recording.
 
-    Raises TimelineError for a state that never stops, ValueError for no table of BORIS.
+    An observation with a state that never stops is a fault of the coding; if it is the only one,
+    it is raised as TimelineError. ValueError for no table of BORIS.
     """
     rows = _rows(path)
     codes: dict[tuple[str, str, str], list[Code]] = defaultdict(list)
@@ -139,14 +150,17 @@ def read_boris_table(path: Path) -> Coding:
             lane.append(Code(open_since.pop(key), time_s, label))
         else:
             raise ValueError(f"{code!r} at {time_s} s is {kind or 'nothing'} without a START")
-    for (_, subject, code, *_), time_s in open_since.items():
-        raise never_stops(code, subject, time_s)
-    media = {row["Media file name"] for row in rows if row.get("Media file name")}
+    faults = {
+        observation: str(never_stops(code, subject, time_s))
+        for (observation, subject, code, *_), time_s in reversed(open_since.items())
+    }
+    media = {PureWindowsPath(row[name]).name for row in rows for name in _MEDIA if row.get(name)}
     lanes = (
         Lane(category, in_order(found), subject, observation=observation)
         for (observation, subject, category), found in codes.items()
+        if observation not in faults
     )
-    return Coding(tuple(lanes), Path(media.pop()).name if len(media) == 1 else None)
+    return settled(lanes, faults, media)
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
@@ -161,7 +175,9 @@ def _rows(path: Path) -> list[dict[str, str]]:
         header = next(csv.reader([line], delimiter=delimiter), [])
         if "Behavior" in header and ("Time" in header or "Start (s)" in header):
             reader = csv.DictReader(lines[number:], delimiter=delimiter)
-            return [{k: v or "" for k, v in row.items() if k} for row in reader]
+            above = csv.reader(lines[:number], delimiter=delimiter)
+            about = {row[0]: row[1] for row in above if len(row) > 1 and row[0] in _ABOVE}
+            return [about | {k: v or "" for k, v in row.items() if k} for row in reader]
     raise ValueError("it has no line with the columns Behavior and Time, or Start (s) and Stop (s)")
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -57,6 +57,7 @@ class Coding:
 
     source_name: the recording's file name, without a folder. duration_s, fps: of the recording.
     made_at: ISO 8601, when it was written; moppet's readers leave it out.
+    faults: observation of a BORIS file that cannot be read → why; it has no lanes.
     """
 
     lanes: tuple[Lane, ...]
@@ -64,6 +65,7 @@ class Coding:
     duration_s: float | None = None
     fps: float | None = None
     made_at: str = "1970-01-01T00:00:00Z"
+    faults: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def recording(self) -> str:

@@ -2,7 +2,7 @@
 
 `db` begins with #4; a column is a line "name (MATRIX,true,)-code|NOMINAL,…", and each of its cells
 a line "onset,offset,(value,…)" with times as HH:MM:SS:mmm. A backslash makes the next character
-an ordinary one, also the end of a line.
+an ordinary one, also the end of a line. What is read and how follows Datavyu's own reader.
 """
 
 from __future__ import annotations
@@ -28,6 +28,11 @@ MAX_BYTES: Final = 64_000_000
 """A spreadsheet that unpacks to more is refused: an hour coded by frame needs a tenth of it."""
 _ZIP_TIME: Final = (1980, 1, 1, 0, 0, 0)
 _HEADER: Final = re.compile(r"(?P<name>.*?)\s*\((?P<kind>\w+)(?P<rest>.*)", re.DOTALL)
+_CELL: Final = re.compile(r"\d\d+:")
+_INSIDE: Final = re.compile(r"(.*[/\\])?db", re.DOTALL)
+"""Old files lie in a folder of the zip; on Windows its name ends in a backslash."""
+_QUERIES: Final = "###QueryVar###"
+"""A column of MacSHAPA's that Datavyu leaves out, too."""
 _TIME: Final = re.compile(r"(\d+):(\d\d):(\d\d):(\d{3})")
 
 
@@ -81,22 +86,30 @@ def read_datavyu(path: Path) -> Coding:
     Raises ValueError or BadZipFile for what is no .opf.
     """
     with zipfile.ZipFile(path) as archive:
-        inside = [name for name in archive.namelist() if name == "db" or name.endswith("/db")]
+        inside = [name for name in archive.namelist() if _INSIDE.fullmatch(name)]
         if not inside:
             raise ValueError("it holds no spreadsheet (db)")
         with archive.open(inside[0]) as file:
             data = file.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
         raise ValueError(f"its spreadsheet is larger than {MAX_BYTES // 1_000_000} MB")
-    return Coding(tuple(_read_columns(data.decode("utf-8-sig", errors="replace"))))
+    return Coding(tuple(_read_columns(_text(data))))
+
+
+def _text(data: bytes) -> str:
+    """Return the text; Datavyu writes it in the encoding of the system it runs on."""
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return data.decode("cp1252", errors="replace")
 
 
 def _read_columns(text: str) -> Iterator[Lane]:
     name, kind, parts, cells = "", "", [""], list[tuple[float, float, list[str]]]()
-    for line in _logical_lines(text):
-        if line.startswith("#") or not line.strip():
+    for number, line in enumerate(_logical_lines(text)):
+        if not line.strip() or (number == 0 and line.startswith("#")):
             continue
-        if line[0].isdigit():
+        if _CELL.match(line):
             cells.append(_cell(line, kind))
             continue
         yield from _lanes(name, parts, cells)
@@ -166,7 +179,7 @@ def _split(text: str, at: str) -> list[str]:
 def _lanes(
     name: str, parts: Sequence[str], cells: Sequence[tuple[float, float, list[str]]]
 ) -> Iterator[Lane]:
-    if not name:
+    if name in ("", _QUERIES):
         return
     for number, part in enumerate(parts):
         codes = []

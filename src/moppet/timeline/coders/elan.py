@@ -6,6 +6,7 @@ What the elements mean: EAF Annotation Format 3.0, Max Planck Institute for Psyc
 from __future__ import annotations
 
 import mimetypes
+import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
@@ -31,13 +32,17 @@ _UNIT_MS: Final = {
     "PAL-50-frames": 20.0,
     "NTSC-frames": 1001 / 30,
 }
+_NO_XML: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""What no XML file can hold, even escaped."""
+
 _Span = tuple[float, float]
 
 
 def write_elan(coding: Coding, path: Path) -> None:
     """Write a tier for every lane; ELAN finds the recording beside the file.
 
-    ELAN has no points: a code without length lasts one millisecond.
+    ELAN has no points: a code without length lasts one millisecond. Characters that XML cannot
+    hold are replaced.
     Raises TimelineError for overlapping codes in a lane, or two lanes of one name.
     """
     check_titles([lane.title for lane in coding.lanes], "tiers of an .eaf")
@@ -67,6 +72,10 @@ def write_elan(coding: Coding, path: Path) -> None:
         LINGUISTIC_TYPE_ID=_TYPE,
         TIME_ALIGNABLE="true",
     )
+    for element in root.iter():
+        element.text = element.text and _NO_XML.sub("\N{REPLACEMENT CHARACTER}", element.text)
+        for key, value in element.attrib.items():
+            element.set(key, _NO_XML.sub("\N{REPLACEMENT CHARACTER}", value))
     ET.indent(root, " ")
     ET.ElementTree(root).write(path, encoding="UTF-8", xml_declaration=True)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -49,13 +50,18 @@ def coding_of(
     lanes.append(Lane(NO_FACE, tuple(Code(*s, NO_FACE) for s in absent if np.isfinite(s.end_s))))
     about = timeline.metadata
     duration_s, frames = about.get("duration_s"), about.get("frame_count")
-    return Coding(
+    coding = Coding(
         (*lanes, *corrected),
-        source_name=about.get("source_name"),
+        source_name=_sayable(about.get("source_name")),
         duration_s=duration_s,
         fps=frames / duration_s if frames and duration_s else None,
-        **({"made_at": made_at} if made_at else {}),
     )
+    return replace(coding, made_at=made_at) if made_at else coding
+
+
+def _sayable(name: str | None) -> str | None:
+    """Return a file name with ? for what is no Unicode, as in names from other systems."""
+    return name and name.encode("utf-8", "replace").decode("utf-8")
 
 
 def _episode_lanes(timeline: Timeline, face_id: int) -> Iterator[Lane]:

@@ -26,9 +26,9 @@ class ChildCnn(Network):
     dense 128 → (dropout) → dense 128 → (dropout) → dense k.
 
     attention: "none", "se" or "cbam". dropout: the rate of all three; 0 for none.
-    The widths 128, ReLU between the dense layers, SE's and CBAM's two hidden units and CBAM's kernel
-    of 7 are our choices where the paper is silent. It starts as PyTorch starts its layers: with He
-    et al.'s larger weights, BatchNorm and dropout together died at the paper's rate of 0.02.
+    The widths 128, ReLU between the dense layers, SE's and CBAM's two hidden units and CBAM's
+    kernel of 7 are our choices where the paper is silent. It starts as PyTorch starts its layers:
+    with He et al.'s larger weights BatchNorm and dropout together died at the paper's rate of 0.02.
     The two convolutions with what stands between them are the base, the dense layers the head.
     """
 

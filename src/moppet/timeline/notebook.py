@@ -1,0 +1,293 @@
+"""A timeline as a notebook shows it: one line of text and a small chart, without any script."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moppet.timeline.clock import Stretch
+from moppet.timeline.settings import TimelineSettings
+from moppet.timeline.summary import length_text, who_is
+from moppet.timeline.thinned import Lane, Piece, Thinned, thin
+
+COLOURS: Final[Mapping[str, str]] = {
+    "neutral": "#868d94",
+    "happiness": "#0072b2",
+    "sadness": "#b98000",
+    "surprise": "#3598d4",
+    "fear": "#c76f9f",
+    "disgust": "#009e73",
+    "anger": "#d55e00",
+}
+"""Those of the report: after Okabe and Ito, and seen on white and on black alike."""
+
+SPARE: Final = ("#7a5195", "#2a7f86", "#7f7f1a", "#b3446c", "#8c6239")
+REST: Final = "#a9a9a2"
+MOST_COLOURS: Final = 12
+LONGEST_NAME: Final = 80
+
+WIDTH_PX, LEFT_PX, RIGHT_PX, TOP_PX = 960, 66, 28, 4
+LANE_NAME = 9
+"""Letters beside a lane; the whole name is its title."""
+NARROWEST_PX: Final = 640
+LANE_PX, DOUBT_PX, STEP_PX, STATUS_PX = 44, 4, 62, 20
+FINE: Final = 10
+"""Curves are drawn in whole tenths of a pixel, which keeps them short."""
+
+STEPS_S: Final = (
+    *(m * 10.0**e for e in (-3, -2, -1) for m in (1, 2, 5)),
+    *(1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0),
+    *(3600.0 * h for h in (1, 2, 3, 6, 12, 24)),
+)
+
+
+def timeline_html(
+    table: Any, names: Sequence[str], settings: TimelineSettings, metadata: Mapping[str, Any]
+) -> str:
+    """Return a timeline as HTML that is also XML: what it is, its chart and the chart's legend.
+
+    A lane for each face (the longest six) with the smoothed probabilities stacked to 1, a bar
+    below it where the face is unsure, and one lane of the frames that show nobody or cannot be
+    read. No background and no colour of text: both are the notebook's. At most 200 kB.
+    """
+    found = thin(table, names, settings)
+    n_faces = found.n_faces if found else 0
+    title = _title(table.num_rows, n_faces, found, metadata)
+    head = f'<div style="overflow-wrap:anywhere;margin:0 0 .4em">{escape(title)}</div>'
+    if found is None:
+        return f"<div>{head}</div>"
+    shown, colours = _shown(names, found.lanes)
+    hidden = n_faces - len(found.lanes)
+    more = f"and {_count(hidden, 'more face', 'more faces')}" if hidden else ""
+    return (
+        f'<div>{head}<div style="overflow-x:auto">{_chart(found, shown, colours, title, metadata)}'
+        f"</div>{_legend(found, names, shown, colours, more)}</div>"
+    )
+
+
+def _title(n_rows: int, n_faces: int, found: Thinned | None, metadata: Mapping[str, Any]) -> str:
+    said = metadata.get("duration_s")
+    length = found.end_s - found.start_s if found and found.timed else None
+    if isinstance(said, int | float) and math.isfinite(said):
+        length = float(said)
+    name, model = metadata.get("source_name"), metadata.get("model_name")
+    parts = [
+        _clip(name) if name else "Timeline",
+        length_text(length) if length else "",
+        f"model {_clip(model)}" if model else "",
+        _count(n_rows, "row", "rows"),
+        _count(n_faces, "face", "faces"),
+        "interrupted" if metadata.get("complete") is False else "",
+    ]
+    return " · ".join(part for part in parts if part)
+
+
+def _count(n: int, one: str, several: str) -> str:
+    return f"{n:,} {one if n == 1 else several}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def _clip(value: Any) -> str:
+    """Return text of bounded length without what XML cannot hold."""
+    text = str(value)[: LONGEST_NAME + 1]
+    text = "".join(c if c.isprintable() else " " for c in text)
+    return text if len(text) <= LONGEST_NAME else f"{text[: LONGEST_NAME - 1]}…"
+
+
+def _shown(names: Sequence[str], lanes: Sequence[Lane]) -> tuple[list[int], list[str]]:
+    """Return which classes have a curve of their own, in their order, and all colours.
+
+    Of more than MOST_COLOURS the largest have; the rest are one, the last colour.
+    """
+    chosen = list(range(len(names)))
+    if len(names) > MOST_COLOURS:
+        pieces = [piece.values for lane in lanes for piece in lane.pieces]
+        weight = np.sum([p.sum(axis=0) for p in pieces] or [np.zeros(len(names))], axis=0)
+        chosen = sorted(np.argsort(-weight, kind="stable")[: MOST_COLOURS - 1].tolist())
+    free = [*SPARE, *(c for name, c in COLOURS.items() if name not in names)]
+    own = [name for i, name in enumerate(names) if i in chosen and name not in COLOURS]
+    spare = {name: free[i % len(free)] for i, name in enumerate(own)}
+    colours = [COLOURS.get(names[i]) or spare[names[i]] for i in chosen]
+    return chosen, [*colours, *([REST] if len(chosen) < len(names) else [])]
+
+
+def _chart(
+    found: Thinned,
+    shown: list[int],
+    colours: list[str],
+    title: str,
+    metadata: Mapping[str, Any],
+) -> str:
+    axis = _Axis(found.start_s, found.end_s, found.timed)
+    parts = []
+    top = TOP_PX
+    for lane in found.lanes:
+        parts.append(_lane(lane, who_is(metadata, lane.face_id)[0], axis, shown, colours, top))
+        top += STEP_PX
+    if found.no_face or found.unreadable:
+        parts.append(_status(found, axis, top))
+        top += STATUS_PX
+    bottom = top - 4
+    height = bottom + (22 if axis.timed else 0)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH_PX} {height}" '
+        f'role="img" aria-label="{escape(title)}" fill="currentColor" font-size="12" '
+        f'font-family="system-ui,sans-serif" style="display:block;width:100%;'
+        f'min-width:{NARROWEST_PX}px;max-width:{WIDTH_PX}px;height:auto">'
+        f"{''.join(parts)}{axis.ticks(bottom)}</svg>"
+    )
+
+
+def _lane(
+    lane: Lane, name: str, axis: _Axis, shown: list[int], colours: list[str], top: int
+) -> str:
+    """Return one face: stacked areas, each painted over the one that reaches higher."""
+    name = name[:1].upper() + name[1:]
+    short = name if len(name) <= LANE_NAME else f"{name[: LANE_NAME - 1]}…"
+    label = f"{name}: {_count(lane.n_rows, 'row', 'rows')}"
+    if axis.timed:
+        label += f", {clock_text(lane.start_s)} to {clock_text(lane.end_s)}"
+    stacks = [_stack(piece, shown, len(colours)) for piece in lane.pieces]
+    areas = []
+    for i in reversed(range(len(colours))):
+        if i and all(bool((stack[:, i] == stack[:, i - 1]).all()) for stack in stacks):
+            continue  # no height of its own; painted, its colour would fringe the next
+        path = "".join(
+            _area(axis.fine(piece.time_s), stack[:, i])
+            for piece, stack in zip(lane.pieces, stacks, strict=True)
+        )
+        if path:
+            areas.append(f'<path d="{path}" fill="{colours[i]}"/>')
+    return (
+        f'<g><title>{escape(label)}</title><text x="{LEFT_PX - 8}" y="{top + LANE_PX / 2 + 4:g}" '
+        f'text-anchor="end">{escape(short)}</text>'
+        f'<rect x="{LEFT_PX}" y="{top}" width="{axis.width}" height="{LANE_PX}" '
+        f'fill-opacity=".06"/>'
+        f'<g transform="translate(0 {top}) scale({1 / FINE:g})">{"".join(areas)}</g>'
+        f"{_bars(lane.unsure, axis, top + LANE_PX + 2, DOUBT_PX, '.55')}</g>"
+    )
+
+
+def _stack(piece: Piece, shown: list[int], n_colours: int) -> NDArray[np.int64]:
+    """Return (m, n_colours) how far below the lane's top each area begins, in fine units."""
+    sums = np.cumsum(piece.values[:, shown], axis=1)
+    if n_colours > len(shown):
+        sums = np.column_stack((sums, piece.values.sum(axis=1)))
+    height = LANE_PX * FINE
+    return np.rint(height * (1 - np.clip(sums, 0, 1))).astype(np.int64)
+
+
+def _area(x: NDArray[np.int64], y: NDArray[np.int64]) -> str:
+    """Return the path of the area below a curve; empty if it has no height."""
+    floor = LANE_PX * FINE
+    if bool((y == floor).all()):
+        return ""
+    x = x.copy()
+    x[-1] = max(x[-1], x[0] + FINE)  # a piece of a single frame is a pixel wide
+    level = np.zeros(len(y), dtype=bool)
+    level[1:-1] = (y[1:-1] == y[:-2]) & (y[1:-1] == y[2:])
+    x, y = x[~level], y[~level]
+    steps = zip(np.diff(x).tolist(), np.diff(y).tolist(), strict=True)
+    line = " ".join(f"{dx} {dy}" if dy >= 0 else f"{dx}{dy}" for dx, dy in steps)
+    return f"M{x[0]} {floor}V{y[0]}l{line}V{floor}Z"
+
+
+def _status(found: Thinned, axis: _Axis, top: int) -> str:
+    return (
+        f"<g><title>Frames without a face, and unreadable ones</title>"
+        f'<text x="{LEFT_PX - 8}" y="{top + 10}" text-anchor="end">no face</text>'
+        f"{_bars(found.no_face, axis, top + 2, 8, '.3')}"
+        f"{_bars(found.unreadable, axis, top + 2, 8, '.85')}</g>"
+    )
+
+
+def _bars(stretches: Sequence[Stretch], axis: _Axis, top: int, height: int, opacity: str) -> str:
+    """Return one path of a bar for every stretch, each at least a pixel wide."""
+    if not stretches:
+        return ""
+    left = axis.fine(np.array([one.start_s for one in stretches])) / FINE
+    right = axis.fine(np.array([one.end_s for one in stretches])) / FINE
+    wide = np.maximum(right - left, 1)
+    boxes = zip(left.tolist(), wide.tolist(), strict=True)
+    path = "".join(f"M{x:g} {top}h{width:g}v{height}h-{width:g}z" for x, width in boxes)
+    return f'<path d="{path}" fill-opacity="{opacity}"/>'
+
+
+class _Axis:
+    """Seconds to fine units across; timed: whether they mean anything."""
+
+    width = WIDTH_PX - LEFT_PX - RIGHT_PX
+
+    def __init__(self, start_s: float, end_s: float, timed: bool) -> None:
+        self.start_s, self.span_s, self.timed = start_s, end_s - start_s, timed
+
+    def fine(self, time_s: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Return where times lie, in fine units."""
+        share = np.clip((time_s - self.start_s) / self.span_s, 0, 1)
+        return np.rint(FINE * (LEFT_PX + self.width * share)).astype(np.int64)
+
+    def ticks(self, bottom: int) -> str:
+        """Return the grid and its times; none without time."""
+        if not self.timed:
+            return ""
+        step = next((one for one in STEPS_S if self.span_s / one <= 8), 7 * 86400.0)
+        first = math.ceil(self.start_s / step - 1e-9)
+        last = math.floor((self.start_s + self.span_s) / step + 1e-9)
+        parts = []
+        for at in range(first, min(last, first + 20) + 1):
+            x = LEFT_PX + self.width * (at * step - self.start_s) / self.span_s
+            text = clock_text(at * step, step)
+            parts.append(
+                f'<path d="M{x:.1f} {TOP_PX}V{bottom + 4}" stroke="currentColor" '
+                f'stroke-opacity=".18"/>'
+                f'<text x="{x:.1f}" y="{bottom + 17}" text-anchor="middle">{text}</text>'
+            )
+        return "".join(parts)
+
+
+def clock_text(seconds: float, step_s: float = 1.0) -> str:
+    """Return a moment as 4 s, 1:05 or 1:02:03, as fine as step_s asks for."""
+    digits = 0 if step_s >= 1 else min(3, math.ceil(-math.log10(step_s) - 1e-9))
+    scale = 10**digits
+    whole, part = divmod(round(abs(seconds) * scale), scale)
+    sign = "\N{MINUS SIGN}" if seconds < 0 and (whole or part) else ""
+    tail = f".{part:0{digits}d}" if digits else ""
+    if whole < 60:
+        return f"{sign}{whole}{tail} s"
+    hours, minutes = divmod(whole // 60, 60)
+    start = f"{hours}:{minutes:02d}" if hours else f"{minutes}"
+    return f"{sign}{start}:{whole % 60:02d}{tail}"
+
+
+def _legend(
+    found: Thinned, names: Sequence[str], shown: list[int], colours: list[str], more: str
+) -> str:
+    words = [_clip(names[i]) for i in shown]
+    if len(colours) > len(shown):
+        words.append(_count(len(names) - len(shown), "other", "others"))
+    keys = [
+        f'<span style="display:inline-block;width:.8em;height:.8em;margin-right:.35em;'
+        f'border-radius:2px;vertical-align:-.05em;background:{colour}"></span>{escape(word)}'
+        for word, colour in zip(words, colours, strict=True)
+    ]
+    if not found.lanes:
+        keys = []
+    marks = (
+        ("unsure", ".55", any(lane.unsure for lane in found.lanes)),
+        ("no face", ".3", bool(found.no_face)),
+        ("unreadable", ".85", bool(found.unreadable)),
+    )
+    keys += [
+        f'<span style="display:inline-block;width:.8em;height:.35em;margin-right:.35em;'
+        f'vertical-align:.2em;background:currentColor;opacity:{opacity}"></span>{word}'
+        for word, opacity, there in marks
+        if there
+    ]
+    items = [f'<span style="margin-right:1.1em;display:inline-block">{key}</span>' for key in keys]
+    if more:
+        items.append(f"<span>{more}</span>")
+    return f'<div style="font-size:.85em;margin-top:.3em">{" ".join(items)}</div>'
