@@ -9,6 +9,10 @@ export async function rate(api, rater, set, say, home) {
   const said = []; // of this window only: the server tells nobody what was said
   let state;
   let ready = false; // the picture is in sight: no key counts before
+  const wait = (busy) => {
+    ready = !busy;
+    $("#shown").setAttribute("aria-busy", String(busy));
+  };
   let broken = false;
   let coming = { number: null };
 
@@ -24,7 +28,7 @@ export async function rate(api, rater, set, say, home) {
 
   async function show(next) {
     state = next;
-    ready = false;
+    wait(true);
     const over = state.picture === null;
     $("#shown").hidden = $("#choosing").hidden = over;
     $("#all-done").hidden = !over;
@@ -49,12 +53,12 @@ export async function rate(api, rater, set, say, home) {
     current.image.hidden = broken;
     for (const button of $("#classes").children) button.disabled = broken;
     $("#no-face").disabled = broken;
-    ready = true;
+    wait(false);
     if (state.next !== null) coming = fetched(state.next);
   }
 
   async function send(path, body, after) {
-    ready = false;
+    wait(true);
     try {
       const next = await ask("POST", `${mine}/${path}`, body);
       after();
@@ -66,7 +70,7 @@ export async function rate(api, rater, set, say, home) {
       try {
         await show(await ask("GET", mine)); // as another window may have left it
       } catch {
-        ready = true; // moppet does not answer: the same key tries again
+        wait(false); // moppet does not answer: the same key tries again
       }
     }
   }
