@@ -26,7 +26,7 @@ MOST_PICTURES: Final = 20_000
 MOST_CLASSES: Final = 20
 SHOWN_PX: Final = 1600
 """The longer side of a picture as the page gets it, at most."""
-_PLAIN: Final = re.compile(r"\w([\w .-]{0,38}[\w-])?")
+_PLAIN: Final = re.compile(r"\w([\w .-]{0,38}\w)?")
 
 
 @dataclass(frozen=True)
@@ -157,8 +157,8 @@ def plain_name(name: str, of: str) -> str:
     given = unicodedata.normalize("NFC", name.strip())
     if not _PLAIN.fullmatch(given):
         raise UsageError(
-            f"A {of}'s name is at most 40 letters, digits, spaces, dots and dashes, and begins "
-            "with a letter or digit."
+            f"A {of}'s name is at most 40 letters, digits, spaces, dots and dashes, with a letter "
+            "or digit at either end."
         )
     return given
 

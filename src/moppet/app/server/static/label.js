@@ -81,7 +81,7 @@ function show(set) {
       ? `${rater.done.toLocaleString("en")} of ${set.pictures.toLocaleString("en")}` : "finished"));
     const bar = make("progress", { max: set.pictures, value: rater.done, "aria-label": `progress of ${rater.name}` });
     if (!ended) {
-      const text = rater.left ? "Go on" : "Look again";
+      const text = rater.left ? "Go on" : "Correct";
       line.append(make("a", { className: "button", href: address({ rater: rater.name }), "aria-label": `${text} as ${rater.name}` }, text));
     }
     line.append(bar);

@@ -7,23 +7,23 @@ const PAGE = 24;
 const counted = (n, noun) => `${n.toLocaleString("en")} ${noun}${n === 1 ? "" : "s"}`;
 
 function figure(estimate) {
-  if (estimate.value === null) return "–";
   const [value, low, high] = [estimate.value, estimate.low, estimate.high].map((x) => x?.toFixed(2));
-  return low === undefined ? value : `${value} (${low} to ${high})`;
+  if (value === undefined) return ["–"];
+  return low === undefined ? [value] : [`${value} `, make("span", { className: "interval" }, `(${low} to ${high})`)];
 }
 
 function row(...cells) {
   const [first, ...others] = cells;
-  return make("tr", {}, make("th", { scope: "row" }, first), ...others.map((cell) => make("td", {}, cell)));
+  return make("tr", {}, make("th", { scope: "row" }, first), ...others.map((cell) => make("td", {}, ...[cell].flat())));
 }
 
 function figures(found) {
-  const lines = found.pairs.map((pair) => row(pair.raters.join(" – "), String(pair.equal.n), figure(pair.equal), `Cohen ${figure(pair.cohen_kappa)}`));
-  lines.push(row("all", String(found.fleiss_kappa.n), "", `Fleiss ${figure(found.fleiss_kappa)}`));
+  const lines = found.pairs.map((pair) => row(`${pair.raters.join(" – ")}, Cohen`, String(pair.equal.n), figure(pair.equal), figure(pair.cohen_kappa)));
+  lines.push(row("all, Fleiss", String(found.fleiss_kappa.n), "", figure(found.fleiss_kappa)));
   $("#figures").tBodies[0].replaceChildren(...lines);
   const drawn = found.subjects ? counted(found.subjects, "child").replace("childs", "children") : "pictures";
   const aside = found.raters.map((rater, i) => `${rater} saw no face in ${found.no_face[i]} and left out ${found.unrated[i]}`);
-  $("#rests").textContent = `In brackets: 95 % intervals, from draws of ${drawn}. Kappa is 1 for full agreement, 0 for what `
+  $("#rests").textContent = `n: pictures that these raters gave a class. In brackets: 95 % intervals, from draws of ${drawn}. Kappa is 1 for full agreement, 0 for what `
     + `chance gives. Pictures without a class are no part of these figures: ${aside.join("; ")}.`;
 }
 
@@ -43,9 +43,10 @@ function crossed(found, number) {
     });
     return line;
   });
-  const caption = make("caption", {}, `What ${first} (rows) and ${second} (columns) said of the same pictures`);
-  const table = make("table", { className: "crossed" }, caption, make("thead", {}, head), make("tbody", {}, ...lines));
-  return make("div", { className: "scroll", tabIndex: 0, role: "region", ariaLabel: caption.textContent }, table);
+  const title = `What ${first} (rows) and ${second} (columns) said of the same pictures`;
+  const table = make("table", { className: "crossed" }, make("thead", {}, head), make("tbody", {}, ...lines));
+  const box = make("div", { className: "scroll", tabIndex: 0, role: "region", "aria-label": title }, table);
+  return make("div", {}, make("p", {}, title), box);
 }
 
 function card(api, found, one, number, changed, say) {
@@ -91,7 +92,7 @@ function written(found, write) {
     copy.textContent = "Copied";
   });
   const lines = [
-    make("p", {}, `${counted(found.pictures, "picture")}: ${labels}${found.unlabelled ? `, no label yet ${found.unlabelled}` : ""}. Left out: ${found.left_out}.`),
+    make("p", {}, `${counted(found.pictures, "picture")}: ${labels}${found.unlabelled ? `, no label yet ${found.unlabelled}` : ""}. Left out, with no face or no class: ${found.left_out}.`),
     make("p", {}, "Train a model on it with"),
     make("div", { className: "command" }, make("code", {}, found.command), copy),
   ];
@@ -99,7 +100,7 @@ function written(found, write) {
     const without = make("button", { type: "button" }, "Write it without them");
     without.addEventListener("click", () => write({ without_rare: true }));
     lines.splice(1, 0, make("p", { className: "error" },
-      `moppet train needs three pictures of each class; too few: ${found.rare.join(", ")}. Decide more, rate more, or leave them out. `, without));
+      `moppet train needs three pictures of each class; too few: ${found.rare.join(", ")}. Decide more pictures, or leave these classes out. `, without));
   }
   $("#written").replaceChildren(...lines);
 }

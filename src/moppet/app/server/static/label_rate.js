@@ -44,7 +44,6 @@ export async function rate(api, rater, set, say, home) {
       + (state.later ? ` · ${state.later} skipped, ${state.again ? "now here again" : "to come again at the end"}` : "");
     $("#bar").max = state.total;
     $("#bar").value = state.done;
-    $("#skip span").textContent = state.again ? "leave out" : "skip";
     $("#last").textContent = said.length ? `The one before: ${said.at(-1)}` : "";
     $("#stage").replaceChildren(current.image);
     broken = !(await current.loaded);
@@ -53,6 +52,7 @@ export async function rate(api, rater, set, say, home) {
     current.image.hidden = broken;
     for (const button of $("#classes").children) button.disabled = broken;
     $("#no-face").disabled = broken;
+    $("#skip span").textContent = broken ? "pass" : state.again ? "leave out" : "skip";
     wait(false);
     if (state.next !== null) coming = fetched(state.next);
   }
