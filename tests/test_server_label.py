@@ -482,6 +482,20 @@ def test_disagreements_stand_side_by_side_also_those_about_a_face(
     assert table.tolist() == [[3, 0, 1, 0], [0, 2, 0, 1], [0, 0, 0, 0], [0, 0, 0, 1]]
 
 
+def test_a_picture_that_one_rater_skipped_can_be_decided(client: TestClient, faces: Path) -> None:
+    of = made(client, faces)
+    skipped, damaged = of.pictures[0], of.pictures[1]
+    for name, marks in (("ann", {skipped: "skip"}), ("ben", {})):
+        post(client, "/visit/raters", {"name": name})
+        rate(client, name, {damaged: "skip", **marks}, of)
+    post(client, "/visit/open")
+    found = client.get("/api/labels/visit/agreement").json()
+    assert found["unrated"] == [2, 1]
+    assert found["disagreements"] == [{"picture": 0, "said": [None, "happiness"], "decided": None}]
+    post(client, "/visit/decisions", {"picture": 0, "label": "anger"})
+    assert post(client, "/visit/manifest", {})["labels"] == {"happiness": 6, "anger": 1}
+
+
 def test_decisions_are_kept_and_taken_back_and_the_command_line_reads_them(
     client: TestClient, faces: Path, tmp_path: Path
 ) -> None:
@@ -565,6 +579,19 @@ def test_what_training_refuses_is_told_before_and_can_be_left_out(
     written = post(client, "/visit/manifest", {"without_rare": True})
     assert written["labels"] == {"happiness": 3, "sadness": 3} and written["rare"] == []
     finetune.check_classes(read_manifest(written["path"]))
+
+
+def test_two_raters_are_enough_to_learn_from(client: TestClient, faces: Path) -> None:
+    """FER+'s ten raters are asked for three votes a picture; two raters cannot give them."""
+    dataset = pytest.importorskip("moppet.train.dataset")
+    own = pytest.importorskip("moppet.train.recipe").Recipe("own", str(faces))
+    both(client, faces)
+    post(client, "/visit/open")
+    manifest = read_manifest(post(client, "/visit/manifest", {})["path"])
+    manifest = manifest.replace(split=["train"] * len(manifest))
+    data = dataset.select_training_data(manifest, None, own)
+    rows = data.training_rows(own)
+    assert set(data.part[rows]) == {"train"} and len(rows) == 6
 
 
 def test_leaving_a_class_out_keeps_the_votes_for_the_others(tmp_path: Path, faces: Path) -> None:

@@ -108,9 +108,9 @@ class Opened:
 
     @cached_property
     def disputed(self) -> NDArray[np.intp]:
-        """Rows to decide: two classes, or a class and no face."""
+        """Rows to decide: two classes, or a class that not every rater gave."""
         rated = self.ratings.votes.sum(axis=1)
-        mixed = np.flatnonzero((rated > 0) & self.no_face.any(axis=1))
+        mixed = np.flatnonzero((rated > 0) & (rated < len(self.files)))
         return np.union1d(self.ratings.disputed, mixed)
 
     @property

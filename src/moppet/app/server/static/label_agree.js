@@ -50,7 +50,7 @@ function crossed(found, number) {
 }
 
 function card(api, found, one, number, changed, say) {
-  const said = found.raters.map((rater, i) => make("li", {}, `${rater}: `, make("b", {}, one.said[i] ?? "–")));
+  const said = found.raters.map((rater, i) => make("li", {}, `${rater}: `, make("b", {}, one.said[i] ?? "left out")));
   const near = [...new Set(one.said.filter((word) => word !== null))];
   const far = found.choices.filter((word) => !near.includes(word));
   const title = `Disagreement ${number + 1}`;

@@ -70,7 +70,8 @@ export async function rate(api, rater, set, say, home) {
       try {
         await show(await ask("GET", mine)); // as another window may have left it
       } catch {
-        wait(false); // moppet does not answer: the same key tries again
+        say(new Error("moppet does not answer; is it still running in its terminal? The same key tries again."));
+        wait(false);
       }
     }
   }
