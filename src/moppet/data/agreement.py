@@ -151,9 +151,9 @@ def read_adjudication(path: Path, ratings: Ratings) -> dict[str, str]:
     """
     labels, _ = _read_rater(path)
     decided = {picture: label for picture, label in labels.items() if label}
-    known = {*ratings.names, *EXPRESSIONS}
+    known, rated = {*ratings.names, *EXPRESSIONS}, set(ratings.paths)
     for picture, label in decided.items():
-        if picture not in set(ratings.paths):
+        if picture not in rated:
             raise MoppetError(f"{path} decides on {picture}, which nobody rated.")
         if label not in known:
             raise MoppetError(

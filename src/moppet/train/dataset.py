@@ -24,7 +24,7 @@ from moppet.train.recipe import Recipe
 from moppet.values import Floats, Image, UsageError
 
 LEAST_VOTES: Final = 3
-"""Rows with fewer votes on the classes are not trained on."""
+"""Rows with fewer votes on the classes are not trained on; of two raters both are enough."""
 MEAN: Final = 128.0
 SCALE: Final = 128.0
 PARTS: Final = ("train", "choose", "report")
@@ -68,11 +68,13 @@ class TrainingData:
         rows = self.rows("train", labelled=recipe.labels == "hard")
         if recipe.labels == "hard":
             return rows
-        votes = np.nan_to_num(self.manifest.column("votes"))[rows]
+        cast = np.nan_to_num(self.manifest.column("votes"))
+        least = min(LEAST_VOTES, cast.sum(axis=1).max(initial=0))
+        votes = cast[rows]
         total = votes[:, _columns(self.manifest, self.names)].sum(axis=1)
         # Without votes a label counts as one rater who is sure.
         voted = votes.sum(axis=1) > 0
-        return rows[np.where(voted, total >= LEAST_VOTES, self.label[rows] >= 0)]
+        return rows[np.where(voted, total >= least, self.label[rows] >= 0)]
 
     def targets(self, recipe: Recipe) -> Floats:
         """Return (n, k) what the recipe learns: shares of the votes, or the label alone."""

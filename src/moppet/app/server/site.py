@@ -16,6 +16,7 @@ from starlette.concurrency import run_in_threadpool
 
 from moppet.app.server.answers import add_errors
 from moppet.app.server.gate import Gate
+from moppet.app.server.label import add_label
 from moppet.app.server.looking import add_exports, add_layers, add_looks
 from moppet.app.server.queue import Queue
 from moppet.app.server.recordings import add_jobs, add_uploads
@@ -23,7 +24,7 @@ from moppet.app.server.workspace import LARGEST_UPLOAD, Workspace
 from moppet.infer.catalogue import bundled_models
 
 STATIC: Final = Path(__file__).with_name("static")
-_PAGES: Final = {"/": "index.html", "/look": "look.html"}
+_PAGES: Final = {"/": "index.html", "/look": "look.html", "/label": "label.html"}
 
 
 def build_site(workspace: Workspace, queue: Queue, token: str, port: int) -> Any:
@@ -42,6 +43,7 @@ def build_site(workspace: Workspace, queue: Queue, token: str, port: int) -> Any
     add_looks(site, queue)
     add_layers(site, queue)
     add_exports(site, queue)
+    add_label(site, workspace)
 
     @site.get("/api/models")
     def models() -> list[str]:

@@ -1,0 +1,124 @@
+// Rating sets: make one, choose who rates, and open the agreement when two have finished.
+import { ask } from "./ask.js";
+import { make } from "./make.js";
+import { agree } from "./label_agree.js";
+import { rate } from "./label_rate.js";
+
+const $ = (selector) => document.querySelector(selector);
+const asked = new URLSearchParams(location.search);
+const name = asked.get("set");
+const api = `/api/labels/${encodeURIComponent(name ?? "")}`;
+const counted = (n, noun) => `${n.toLocaleString("en")} ${noun}${n === 1 ? "" : "s"}`;
+
+function say(error) {
+  $("#said").textContent = error.message ?? error;
+  $("#said").classList.toggle("bad", error instanceof Error);
+}
+
+function address(more = {}) {
+  return `/label?${new URLSearchParams({ set: name, ...more })}`;
+}
+
+async function start() {
+  const sets = await ask("GET", "/api/labels");
+  $("#no-sets").hidden = sets.length > 0;
+  $("#sets").replaceChildren(...sets.map((one) => {
+    const far = one.opened.length ? "agreement opened"
+      : one.raters.map((rater) => `${rater.name} ${rater.left ? `has ${rater.left.toLocaleString("en")} left` : "has finished"}`).join(", ");
+    const link = make("a", { href: `/label?${new URLSearchParams({ set: one.name })}` }, one.name);
+    const what = [counted(one.pictures, "picture"), far || "nobody has begun"].join(" · ");
+    return make("li", {}, make("span", { className: "name" }, link), make("span", { className: "quiet" }, what));
+  }));
+  $("#new-set").addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const classes = $("#class-words").value.split(",").map((word) => word.trim()).filter(Boolean);
+    const body = { name: $("#set-name").value, folder: $("#folder").value, classes };
+    if ($("#subject").value.trim()) body.subject = $("#subject").value.trim();
+    try {
+      const made = await ask("POST", "/api/labels", body);
+      location.assign(`/label?${new URLSearchParams({ set: made.name })}`);
+    } catch (error) {
+      say(error);
+    }
+  });
+}
+
+function opening(set) {
+  if (set.opened.length) {
+    const link = make("a", { href: address({ agreement: 1 }), className: "button" }, "To the agreement");
+    $("#opening").replaceChildren(`The rating has ended; compared are ${set.opened.join(", ")}. `, link);
+    return;
+  }
+  const left = set.raters.filter((rater) => rater.left);
+  const waits = left.map((rater) => `${rater.name} has ${counted(rater.left, "picture")} left`).join(", ");
+  if (set.finished < 2) {
+    $("#opening").textContent = `It opens when two raters have finished. ${waits ? `${waits}. ` : ""}`
+      + (set.raters.length < 2 ? "Another rater is needed." : "");
+    return;
+  }
+  const lost = left.length ? ` ${waits}: what they said so far is left out, so let them finish first.` : "";
+  $("#opening").textContent = `${set.finished} raters have finished.${lost} Opening ends the rating for good: `
+    + "whoever has seen the agreement is no longer blind.";
+  $("#open-row").hidden = false;
+  $("#open").addEventListener("click", async () => {
+    if (!confirm("End the rating of this set for good?")) return;
+    try {
+      await ask("POST", `${api}/open`);
+      location.assign(address({ agreement: 1 }));
+    } catch (error) {
+      say(error);
+    }
+  });
+}
+
+function show(set) {
+  const ended = set.opened.length > 0;
+  $("#set-title").textContent = set.name;
+  $("#set-what").textContent = `${counted(set.pictures, "picture")} of ${set.folder}: ${set.classes.join(", ")}`;
+  $("#raters").replaceChildren(...set.raters.map((rater) => {
+    const line = make("li", {}, make("span", { className: "name" }, rater.name));
+    line.append(make("span", { className: "quiet" }, rater.left
+      ? `${rater.done.toLocaleString("en")} of ${set.pictures.toLocaleString("en")}` : "finished"));
+    const bar = make("progress", { max: set.pictures, value: rater.done, "aria-label": `progress of ${rater.name}` });
+    if (!ended) {
+      const text = rater.left ? "Go on" : "Correct";
+      line.append(make("a", { className: "button", href: address({ rater: rater.name }), "aria-label": `${text} as ${rater.name}` }, text));
+    }
+    line.append(bar);
+    return line;
+  }));
+  $("#new-rater").hidden = ended;
+  $("#blind").hidden = ended;
+  $("#new-rater").addEventListener("submit", async (event) => {
+    event.preventDefault();
+    try {
+      const made = await ask("POST", `${api}/raters`, { name: $("#rater").value });
+      location.assign(address({ rater: made.name }));
+    } catch (error) {
+      say(error);
+    }
+  });
+  opening(set);
+}
+
+try {
+  if (name === null) {
+    $("#where").textContent = "Two people say what faces show, each blind to the other.";
+    await start();
+    $("#start").hidden = false;
+  } else {
+    const set = await ask("GET", api);
+    const rater = asked.get("rater");
+    const home = make("a", { href: address() }, set.name);
+    $("#where").replaceChildren(...(rater ? [home, ` · ${rater}`] : asked.has("agreement") ? [home] : [set.name]));
+    document.title = `${set.name} – moppet`;
+    const view = rater ? "#rate" : asked.has("agreement") ? "#agree" : "#set";
+    document.body.classList.toggle("wide", view !== "#set");
+    if (view === "#rate") await rate(api, rater, set, say, address());
+    else if (view === "#agree") await agree(api, set, say);
+    else show(set);
+    $(view).hidden = false;
+  }
+} catch (error) {
+  say(error);
+}

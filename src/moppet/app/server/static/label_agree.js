@@ -1,0 +1,151 @@
+// What raters agree on, what they do not, a decision on each, and the manifest.
+import { ask } from "./ask.js";
+import { make } from "./make.js";
+
+const $ = (selector) => document.querySelector(selector);
+const PAGE = 24;
+const counted = (n, noun) => `${n.toLocaleString("en")} ${noun}${n === 1 ? "" : "s"}`;
+
+function figure(estimate) {
+  const [value, low, high] = [estimate.value, estimate.low, estimate.high].map((x) => x?.toFixed(2));
+  if (value === undefined) return ["–"];
+  return low === undefined ? [value] : [`${value} `, make("span", { className: "interval" }, `(${low} to ${high})`)];
+}
+
+function row(...cells) {
+  const [first, ...others] = cells;
+  return make("tr", {}, make("th", { scope: "row" }, first), ...others.map((cell) => make("td", {}, ...[cell].flat())));
+}
+
+function figures(found) {
+  const lines = found.pairs.map((pair) => row(`${pair.raters.join(" – ")}, Cohen`, String(pair.equal.n), figure(pair.equal), figure(pair.cohen_kappa)));
+  lines.push(row("all, Fleiss", String(found.fleiss_kappa.n), "", figure(found.fleiss_kappa)));
+  $("#figures").tBodies[0].replaceChildren(...lines);
+  const drawn = found.subjects ? counted(found.subjects, "child").replace("childs", "children") : "pictures";
+  const aside = found.raters.map((rater, i) => `${rater} saw no face in ${found.no_face[i]} and left out ${found.unrated[i]}`);
+  $("#rests").textContent = `n: pictures that these raters gave a class. In brackets: 95 % intervals, from draws of ${drawn}. Kappa is 1 for full agreement, 0 for what `
+    + `chance gives. Pictures without a class are no part of these figures: ${aside.join("; ")}.`;
+}
+
+function crossed(found, number) {
+  const counts = found.tables[number];
+  const kept = found.table_names.map((_, i) => i).filter((i) => counts[i].some(Boolean) || counts.some((line) => line[i]));
+  const most = Math.max(1, ...counts.flat());
+  const [first, second] = found.pairs[number].raters;
+  const head = make("tr", {}, make("th", { scope: "col" }, `${first} ↓  ${second} →`));
+  head.append(...kept.map((i) => make("th", { scope: "col" }, found.table_names[i])));
+  const lines = kept.map((i) => {
+    const line = row(found.table_names[i], ...kept.map((j) => String(counts[i][j] || "")));
+    kept.forEach((j, at) => {
+      const cell = line.cells[at + 1];
+      cell.className = i === j ? "same" : "other";
+      cell.style.setProperty("--share", `${Math.round((100 * counts[i][j]) / most)}%`);
+    });
+    return line;
+  });
+  const title = `What ${first} (rows) and ${second} (columns) said of the same pictures`;
+  const table = make("table", { className: "crossed" }, make("thead", {}, head), make("tbody", {}, ...lines));
+  const box = make("div", { className: "scroll", tabIndex: 0, role: "region", "aria-label": title }, table);
+  return make("div", {}, make("p", {}, title), box);
+}
+
+function card(api, found, one, number, changed, say) {
+  const said = found.raters.map((rater, i) => make("li", {}, `${rater}: `, make("b", {}, one.said[i] ?? "left out")));
+  const near = [...new Set(one.said.filter((word) => word !== null))];
+  const far = found.choices.filter((word) => !near.includes(word));
+  const title = `Disagreement ${number + 1}`;
+  const buttons = near.map((word) => make("button", { type: "button" }, word));
+  const select = make("select", { "aria-label": `Another decision on disagreement ${number + 1}` },
+    make("option", { value: "" }, "another …"), ...far.map((word) => make("option", { value: word }, word)));
+  const state = make("p", { className: "quiet", role: "status" });
+  const paint = () => {
+    for (const button of buttons) button.setAttribute("aria-pressed", String(button.textContent === one.decided));
+    select.value = far.includes(one.decided) ? one.decided : "";
+    select.classList.toggle("chosen", select.value !== "");
+    state.textContent = one.decided === null ? "undecided" : `decided: ${one.decided}`;
+  };
+  const decide = async (label) => {
+    try {
+      one.decided = (await ask("POST", `${api}/decisions`, { picture: one.picture, label })).decided;
+      say("");
+    } catch (error) {
+      say(error);
+    }
+    paint();
+    changed();
+  };
+  for (const button of buttons) {
+    button.addEventListener("click", () => decide(one.decided === button.textContent ? null : button.textContent));
+  }
+  select.addEventListener("change", () => decide(select.value || null));
+  paint();
+  const image = make("img", { loading: "lazy", src: `${api}/pictures/${one.picture}`, alt: title });
+  const group = make("div", { className: "deciding", role: "group", "aria-label": `Decide on disagreement ${number + 1}` }, ...buttons, select);
+  return make("li", {}, image, make("ul", { className: "said" }, ...said), group, state);
+}
+
+function written(found, write) {
+  const labels = Object.entries(found.labels).map(([name, n]) => `${name} ${n}`).join(", ");
+  const copy = make("button", { type: "button" }, "Copy");
+  copy.addEventListener("click", async () => {
+    await navigator.clipboard.writeText(found.command);
+    copy.textContent = "Copied";
+  });
+  const lines = [
+    make("p", {}, `${counted(found.pictures, "picture")}: ${labels}${found.unlabelled ? `, no label yet ${found.unlabelled}` : ""}. Left out, with no face or no class: ${found.left_out}.`),
+    make("p", {}, "Train a model on it with"),
+    make("div", { className: "command" }, make("code", {}, found.command), copy),
+  ];
+  if (found.rare.length) {
+    const without = make("button", { type: "button" }, "Write it without them");
+    without.addEventListener("click", () => write({ without_rare: true }));
+    lines.splice(1, 0, make("p", { className: "error" },
+      `moppet train needs three pictures of each class; too few: ${found.rare.join(", ")}. Decide more pictures, or leave these classes out. `, without));
+  }
+  $("#written").replaceChildren(...lines);
+}
+
+export async function agree(api, set, say) {
+  const found = await ask("GET", `${api}/agreement`);
+  const all = found.disagreements;
+  let listed = all;
+  let count = PAGE;
+  figures(found);
+  $("#tables").replaceChildren(...found.tables.map((_, i) => crossed(found, i)));
+
+  function changed() {
+    const open = all.filter((one) => one.decided === null).length;
+    $("#disputed-what").textContent = all.length
+      ? `${counted(all.length, "picture")} of ${set.pictures.toLocaleString("en")}, ${open || "none"} undecided. Look at each, and click what it shows; click again to take it back.`
+      : "There are none.";
+  }
+  function list() {
+    const part = listed.slice(0, count);
+    $("#disputed").replaceChildren(...part.map((one) => card(api, found, one, all.indexOf(one), changed, say)));
+    $("#more").hidden = count >= listed.length;
+  }
+  $("#open-only-row").hidden = !all.length;
+  $("#open-only").addEventListener("change", (event) => {
+    listed = event.target.checked ? all.filter((one) => one.decided === null) : all;
+    count = PAGE;
+    list();
+  });
+  $("#more").addEventListener("click", () => {
+    const first = count;
+    count += PAGE;
+    list();
+    $("#disputed").children[first].querySelector("button").focus();
+  });
+  changed();
+  list();
+
+  async function write(asked) {
+    try {
+      written(await ask("POST", `${api}/manifest`, asked), write);
+      say("");
+    } catch (error) {
+      say(error);
+    }
+  }
+  $("#write").addEventListener("click", () => write({}));
+}
