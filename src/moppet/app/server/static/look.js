@@ -1,5 +1,6 @@
 // One cursor for the video and its curves.
 import { ask } from "./ask.js";
+import { lookOf } from "./expressions.js";
 
 const $ = (selector) => document.querySelector(selector);
 const video = $("#video");
@@ -7,17 +8,10 @@ const canvas = $("#boxes");
 const plot = $("#plot");
 const number = Number(new URLSearchParams(location.search).get("job"));
 const api = `/api/jobs/${number}`;
-// Okabe and Ito's colours, which colour-blind readers tell apart; dashes besides.
-const LOOKS = {
-  neutral: ["#8a8f96", "solid"], happiness: ["#e69f00", "solid"], sadness: ["#0072b2", "solid"],
-  surprise: ["#56b4e9", "dash"], fear: ["#cc79a7", "dash"], disgust: ["#009e73", "dot"],
-  anger: ["#d55e00", "dot"],
-};
-const SPARE = ["#7a5195", "#7f7f1a", "#2a7f86", "#b3446c", "#8c6239"];
 let head, range, rows = [], rowsFrom = 0, rowsTo = -1, asked = 0, frame_s = 1 / 25;
 
 const get = (path) => ask("GET", path);
-const look = (name) => LOOKS[name] ?? [SPARE[head.names.indexOf(name) % SPARE.length], "solid"];
+const look = (name) => lookOf(name, head.names);
 const clock = (s) => `${s.toFixed(3)} s`;
 const ink = () => getComputedStyle(document.body).color;
 
