@@ -18,7 +18,7 @@ from moppet.app.alerts import Alerts, Channels
 from moppet.app.server.answers import json_of, there
 from moppet.app.server.guarding import asked_of
 from moppet.infer.catalogue import find_model, read_card
-from moppet.timeline.guard import CHILD, DEFAULT_RULES, Guard, read_log
+from moppet.timeline.guard import DEFAULT_RULES, Guard, read_log
 from moppet.timeline.guard.log import csv_rows
 
 _LOG: Final = re.compile(r"\d{8}T\d{6}\.\d{6}Z")
@@ -30,11 +30,10 @@ def add_guards(site: FastAPI, folder: Path, channels: Channels) -> None:
 
     @site.get("/api/guard")
     def about() -> dict[str, Any]:
-        """The default rules, how the child may be found, and whom the command line named."""
+        """The default rules, and whom the command line named."""
         commands = {name: getattr(channels, f"on_{name}") for name in ("alert", "pause", "resume")}
         return {
             "rules": list(DEFAULT_RULES),
-            "children": list(CHILD),
             "commands": {
                 name: Path(shlex.split(command)[0]).name for name, command in commands.items()
                 if command

@@ -109,6 +109,7 @@ class _Session:
             "sent_s": stamp_s,
             "size_px": [image.shape[1], image.shape[0]],
             "rows": rows,
+            "guarding": self._guarding is not None,
             "events": self._guarding.observe(rows) if self._guarding else [],
         }
         return {**answer, "took_ms": round(1000 * (time.perf_counter() - begun_s), 1)}

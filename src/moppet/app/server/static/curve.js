@@ -3,7 +3,7 @@ import { DASHES, lookOf } from "./expressions.js";
 
 const SPAN_S = 60;
 const GAP_S = 1;
-const EDGE = { left: 34, right: 8, top: 8, bottom: 22 };
+const EDGE = { left: 42, right: 8, top: 8, bottom: 22 };
 
 export class Curve {
   constructor(canvas) {
@@ -55,7 +55,7 @@ export class Curve {
       pen.stroke();
       if (p % 0.5 === 0) pen.fillText(`${100 * p} %`, x(now - SPAN_S) - 3, y(p) + 4);
     }
-    for (const ago of [60, 45, 30, 15, 0]) {
+    for (const ago of this.canvas.clientWidth < 400 ? [60, 30, 0] : [60, 45, 30, 15, 0]) {
       pen.textAlign = ago === 60 ? "left" : ago ? "center" : "right";
       pen.fillText(ago ? `−${ago} s` : "now", x(now - ago), y(0) + 16);
     }
