@@ -6,7 +6,6 @@ import asyncio
 import json
 import math
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,12 +29,7 @@ _LARGEST_ASKED: Final = 20_000
 Json = dict[str, Any]
 
 
-def add_live(
-    site: FastAPI,
-    folder: Path,
-    channels: Channels,
-    make_reader: Callable[[], LiveReader] = LiveReader,
-) -> None:
+def add_live(site: FastAPI, folder: Path, channels: Channels) -> None:
     """Answer /api/live: one camera at a time. folder: of the guards' logs."""
     taken = asyncio.Lock()
 
@@ -50,7 +44,7 @@ def add_live(
             return
         session = _Session(socket, folder, channels)
         try:
-            session.reader = await run_in_threadpool(make_reader)
+            session.reader = await run_in_threadpool(LiveReader)
             await session.run()
         except MoppetError as error:
             await _close(socket, _ODD, str(error))
