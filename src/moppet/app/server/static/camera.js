@@ -68,7 +68,8 @@ export class Camera extends EventTarget {
     track.addEventListener("mute", () => this.lose("the camera gives no picture"));
     this.video.srcObject = this.stream;
     await this.video.play();
-    this.begun = performance.now();
+    this.begun = this.freshAt = performance.now();
+    this.shown = 0;
     this.connect();
     this.timer = setInterval(() => this.shoot(), EVERY_MS);
   }
@@ -131,11 +132,20 @@ export class Camera extends EventTarget {
     if (this.ready) this.socket.send(JSON.stringify(what));
   }
 
+  // Whether the camera still gives new pictures: a frozen one would look calm for ever.
+  isFresh() {
+    const shown = this.video.getVideoPlaybackQuality?.().totalVideoFrames ?? 0;
+    if (shown !== this.shown || !shown) this.freshAt = performance.now(); // 0: a browser that does not count
+    this.shown = shown;
+    return performance.now() - this.freshAt < SILENT_MS;
+  }
+
   shoot() {
     const { video, canvas } = this;
     if (this.unanswered && performance.now() - this.answeredAt > SILENT_MS) this.lose("moppet does not answer");
     if (!this.ready || document.hidden || video.readyState < 2 || !video.videoWidth) return;
     if (this.stream.getVideoTracks()[0].muted) return;
+    if (!this.isFresh()) return this.lose("the camera gives no new picture");
     if (this.unanswered >= UNANSWERED) {
       this.dropped += 1;
       return;

@@ -23,6 +23,7 @@ export class Stage extends EventTarget {
     $("#screen").hidden = false;
     $("#page").inert = true;
     document.documentElement.requestFullscreen?.().catch(() => {}); // it fills the window then
+    navigator.wakeLock?.request("screen").catch(() => {}); // a dark screen is a hidden page
     this.follow();
     $("#end").focus({ preventScroll: true });
   }
