@@ -23,7 +23,7 @@ function say(text, bad = false) {
 function ready() {
   const missing = [];
   if (!filmPlays) missing.push("a video");
-  if (!camera.on || camera.isLost) missing.push("the camera");
+  if (!camera.on || !camera.ready || camera.isLost) missing.push("the camera");
   if (!rulesHold) missing.push("rules that can be followed");
   $("#start").disabled = missing.length > 0;
   $("#missing").textContent = missing.length ? `Still needed: ${missing.join(", ")}.` : "";

@@ -25,7 +25,7 @@ export class Stage extends EventTarget {
     document.documentElement.requestFullscreen?.().catch(() => {}); // it fills the window then
     navigator.wakeLock?.request("screen").catch(() => {}); // a dark screen is a hidden page
     this.follow();
-    $("#end").focus({ preventScroll: true });
+    $("#screen").focus({ preventScroll: true }); // not a button: keys that a child presses do nothing
   }
 
   close() {
