@@ -11,6 +11,7 @@ from typing import Annotated, Final
 import platformdirs
 import typer
 
+from moppet.app.alerts import Alerts, Channels
 from moppet.app.extras import extra
 from moppet.values import MoppetError
 
@@ -28,14 +29,27 @@ def serve(
     workspace: Annotated[
         Path | None, typer.Option(help="Folder of its recordings and results.")
     ] = None,
+    on_alert: Annotated[
+        str | None, typer.Option(help="Program to start when the page's guard alerts.")
+    ] = None,
+    on_pause: Annotated[str | None, typer.Option(help="Program to start when it pauses.")] = None,
+    on_resume: Annotated[
+        str | None, typer.Option(help="Program to start when the video goes on.")
+    ] = None,
+    webhook: Annotated[
+        str | None, typer.Option(help="Tell this address of alerts: they LEAVE this machine.")
+    ] = None,
 ) -> None:
     """Open the page: drop recordings, watch them being read, look at what was found."""
     with extra("app", "The page"):
         import uvicorn
 
+        from moppet.app.server.pictures import LARGEST_MESSAGE
         from moppet.app.server.queue import Queue
         from moppet.app.server.site import build_site
         from moppet.app.server.workspace import Workspace
+    channels = Channels(on_alert, on_pause, on_resume, sound="none", webhook=webhook)
+    told = Alerts(channels).webhook_host  # also refuses what cannot work
     place = Workspace(
         workspace or Path(platformdirs.user_data_dir("moppet", appauthor=False)) / "workspace"
     )
@@ -45,9 +59,17 @@ def serve(
     address = f"http://{HOST}:{number}/?token={token}"
     typer.echo(address)
     typer.echo(f"recordings and results: {place.root}  (Ctrl-C ends)")
-    site = build_site(place, Queue(place), token, number)
+    if told:
+        typer.echo(f"alerts leave this machine, to {told}: numbers and rules, no picture")
+    site = build_site(place, Queue(place), token, number, channels)
     config = uvicorn.Config(
-        site, log_level="warning", access_log=False, server_header=False, ws="websockets-sansio"
+        site,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        ws="websockets-sansio",
+        ws_max_size=2 * LARGEST_MESSAGE,
+        ws_per_message_deflate=False,  # pictures do not get smaller
     )
     if not no_browser:
         webbrowser.open(address)

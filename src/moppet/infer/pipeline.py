@@ -13,16 +13,15 @@ from typing import Any, Final
 
 from moppet.infer.catalogue import load_model
 from moppet.infer.detect import load_detector
+from moppet.infer.live import LiveReader
 from moppet.infer.reader import FaceReader, ReaderSettings, resumed_tracks
 from moppet.media import MediaInfo, file_sha256, probe, read_frames
 from moppet.timeline import (
-    CausalSmoother,
     Journal,
     RawRow,
     Timeline,
     TimelineSettings,
     build_timeline,
-    live_rows,
     read_journal,
 )
 from moppet.values import Frame, UsageError
@@ -255,27 +254,19 @@ def stream(
     path_or_camera: a video, or "camera:0". Smoothing looks back only, so its values differ a
     little from `analyze`'s, and a newcomer may be seen half a second late.
     """
-    settings = timeline or TimelineSettings()
-    reader = FaceReader(
-        load_detector(
-            detector,
-            model_path=None if detector_model is None else Path(detector_model),
-            min_face_px=min_face_px,
-        ),
-        load_model(model),
-        ReaderSettings(
-            forget_after_s=settings.max_gap_s, low_quality_below=settings.low_quality_below
-        ),
+    reader = LiveReader(
+        model=model,
+        detector=detector,
+        detector_model=detector_model,
+        min_face_px=min_face_px,
+        timeline=timeline,
     )
-    smoother = CausalSmoother(settings)
-    names, group_of = reader.model.names, reader.model.group_of
     frames = read_frames(path_or_camera, every=every)
 
     def rows() -> Iterator[list[dict[str, Any]]]:
         try:
             for frame in frames:
-                raw = reader.read([frame], live=True)
-                yield live_rows(raw, smoother, names=names, group_of=group_of, settings=settings)
+                yield reader.read(frame)
         finally:
             frames.close()
 

@@ -14,21 +14,34 @@ from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.concurrency import run_in_threadpool
 
+from moppet.app.alerts import Channels
 from moppet.app.server.answers import add_errors
 from moppet.app.server.gate import Gate
+from moppet.app.server.guards import add_guards
 from moppet.app.server.label import add_label
+from moppet.app.server.live import add_live
 from moppet.app.server.looking import add_exports, add_layers, add_looks
 from moppet.app.server.queue import Queue
 from moppet.app.server.recordings import add_jobs, add_uploads
 from moppet.app.server.workspace import LARGEST_UPLOAD, Workspace
 from moppet.infer.catalogue import bundled_models
 
+QUIET: Final = Channels(sound="none")
+"""The page makes its sounds itself."""
 STATIC: Final = Path(__file__).with_name("static")
-_PAGES: Final = {"/": "index.html", "/look": "look.html", "/label": "label.html"}
+_PAGES: Final = {
+    "/": "index.html",
+    "/look": "look.html",
+    "/label": "label.html",
+    "/live": "live.html",
+    "/guard": "guard.html",
+}
 
 
-def build_site(workspace: Workspace, queue: Queue, token: str, port: int) -> Any:
-    """Return the ASGI application; see `Gate` for who may ask."""
+def build_site(
+    workspace: Workspace, queue: Queue, token: str, port: int, channels: Channels = QUIET
+) -> Any:
+    """Return the ASGI application; see `Gate` for who may ask. channels: whom a guard calls."""
 
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
@@ -44,6 +57,8 @@ def build_site(workspace: Workspace, queue: Queue, token: str, port: int) -> Any
     add_layers(site, queue)
     add_exports(site, queue)
     add_label(site, workspace)
+    add_live(site, workspace.guards, channels)
+    add_guards(site, workspace.guards, channels)
 
     @site.get("/api/models")
     def models() -> list[str]:

@@ -33,6 +33,11 @@ class Workspace:
         """The queue's file."""
         return self.root / "queue.sqlite"
 
+    @property
+    def guards(self) -> Path:
+        """The folder of the guards' logs; the first guard makes it."""
+        return self.root / "guard"
+
     def new_recording(self, name: str, size: int | None) -> Path:
         """Return where an upload of this name is to be written; no file is there yet.
 

@@ -106,6 +106,10 @@ class EventLog:
     def _failure(self, error: OSError) -> MoppetError:
         return MoppetError(f"{self._path} cannot be written: {error.strerror}.")
 
+    def close(self) -> None:
+        """End the log; what was written is on the disk already."""
+        self._file.close()
+
     def __enter__(self) -> EventLog:
         return self
 
@@ -115,4 +119,4 @@ class EventLog:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._file.close()
+        self.close()

@@ -1,6 +1,6 @@
 // What people lay over a timeline: who is who, what is set right; and the files to take away.
 import { ask } from "./ask.js";
-import { clock } from "./looks.js";
+import { clock } from "./expressions.js";
 
 const $ = (selector) => document.querySelector(selector);
 const FILES = {

@@ -2,7 +2,7 @@
 import { ask } from "./ask.js";
 import { drawLanes } from "./lanes.js";
 import { startLayers } from "./layers.js";
-import { clock, look as lookOf } from "./looks.js";
+import { clock, lookOf } from "./expressions.js";
 
 const $ = (selector) => document.querySelector(selector);
 const video = $("#video");

@@ -1,0 +1,163 @@
+"""The page's camera: pictures come over a WebSocket, rows go back, and a guard may watch them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any, Final
+
+from fastapi import FastAPI, WebSocket
+from starlette.concurrency import run_in_threadpool
+from starlette.websockets import WebSocketDisconnect
+
+from moppet.app.alerts import Alerts, Channels
+from moppet.app.server.guarding import Guarding, asked_of
+from moppet.app.server.pictures import read_message
+from moppet.infer.live import LiveReader
+from moppet.media.clock import StrictClock
+from moppet.values import Frame, MediaError, MoppetError, UsageError
+
+QUIET_S: Final = 5.0
+"""A guard that got no picture for so long says that nobody watches any more."""
+_WAIT_S: Final = 1.0
+"""A page that was opened anew waits so long for its old self to be gone."""
+_BUSY, _ODD, _BROKEN = 1013, 1007, 1011
+_LARGEST_ASKED: Final = 20_000
+Json = dict[str, Any]
+
+
+def add_live(site: FastAPI, folder: Path, channels: Channels) -> None:
+    """Answer /api/live: one camera at a time. folder: of the guards' logs."""
+    taken = asyncio.Lock()
+
+    @site.websocket("/api/live")
+    async def live(socket: WebSocket) -> None:
+        await socket.accept()
+        try:
+            async with asyncio.timeout(_WAIT_S):
+                await taken.acquire()
+        except TimeoutError:
+            await socket.close(_BUSY, "Another page uses the camera already: stop it there first.")
+            return
+        session = _Session(socket, folder, channels)
+        try:
+            session.reader = await run_in_threadpool(LiveReader)
+            await session.run()
+        except MoppetError as error:
+            await _close(socket, _ODD, str(error))
+        except WebSocketDisconnect:
+            pass
+        except Exception:
+            await _close(socket, _BROKEN, "Something broke; the terminal says what.")
+            raise
+        finally:
+            taken.release()
+            await asyncio.shield(run_in_threadpool(session.finish))
+
+
+class _Session:
+    """One page's camera, from its first picture to its last."""
+
+    reader: LiveReader
+
+    def __init__(self, socket: WebSocket, folder: Path, channels: Channels) -> None:
+        self._socket, self._folder = socket, folder
+        self._alerts = Alerts(channels)
+        self._clock = StrictClock(math.nan)
+        self._frames = 0
+        self._guarding: Guarding | None = None
+
+    async def run(self) -> None:
+        """Answer message after message; MoppetError for one that cannot be."""
+        groups = dict(self.reader.group_of)
+        await self._say({"kind": "ready", "names": list(self.reader.names), "groups": groups})
+        while True:
+            try:
+                async with asyncio.timeout(QUIET_S if self._guarding else None):
+                    message = await self._socket.receive()
+            except TimeoutError:
+                await run_in_threadpool(self._fall_silent)
+                continue
+            if message["type"] == "websocket.disconnect":
+                return
+            if (data := message.get("bytes")) is not None:
+                await self._say(await run_in_threadpool(self._read, data))
+            else:
+                await self._say(await run_in_threadpool(self._do, message.get("text") or ""))
+
+    async def _say(self, answer: Json) -> None:
+        await self._socket.send_text(json.dumps(answer, ensure_ascii=False))
+
+    def _read(self, message: bytes) -> Json:
+        """Return the rows of a picture, and what the guard makes of them; the picture is gone."""
+        begun_s = time.perf_counter()
+        stamp_s, image = read_message(message)
+        time_s = self._clock.tick(stamp_s)
+        rows = self.reader.read(Frame(self._frames, time_s, image))
+        self._frames += 1
+        answer = {
+            "kind": "rows",
+            "sent_s": stamp_s,
+            "size_px": [image.shape[1], image.shape[0]],
+            "rows": rows,
+            "guarding": self._guarding is not None,
+            "events": self._guarding.observe(rows) if self._guarding else [],
+        }
+        return {**answer, "took_ms": round(1000 * (time.perf_counter() - begun_s), 1)}
+
+    def _do(self, text: str) -> Json:
+        """Do what the page asks: {"do": "guard", …}, "go_on" or "end"; see docs/serve.md."""
+        try:
+            told = json.loads(text) if len(text) <= _LARGEST_ASKED else None
+        except ValueError:
+            told = None
+        if not isinstance(told, dict):
+            raise MediaError("A picture was needed, or a JSON object.")
+        try:
+            return self._done(told)
+        except MoppetError as error:  # such as a rule: the page may ask again
+            return {"kind": "refused", "error": str(error)}
+
+    def _done(self, told: Json) -> Json:
+        what, guarding = told.get("do"), self._guarding
+        if what == "guard":
+            if guarding is not None:
+                raise UsageError("The guard watches already.")
+            self._guarding = Guarding(asked_of(told), self.reader, self._folder, self._alerts)
+            return {
+                "kind": "guarding", "log": self._guarding.name, "rules": self._guarding.rules
+            }  # fmt: skip
+        if guarding is None:
+            raise UsageError(f"No guard watches that could {what!r}.")
+        if what == "go_on":
+            record = guarding.go_on()
+            return {"kind": "gone_on", "events": [] if record is None else [record]}
+        if what == "end":
+            self._guarding = None
+            return {"kind": "ended", "summary": guarding.end()}
+        raise UsageError(f"A guard cannot {what!r}: it can guard, go_on and end.")
+
+    def _fall_silent(self) -> None:
+        self._alerts.tend()
+        if self._guarding is not None:
+            self._guarding.stop(f"no picture came for {QUIET_S:g} s")
+
+    def finish(self) -> None:
+        """End what is under way; a guard that nobody ended says that nobody watches any more."""
+        if self._guarding is not None:
+            self._guarding.stop("the page was closed, or its connection broke")
+            self._guarding.end()
+        self._alerts.finish()
+
+
+async def _close(socket: WebSocket, code: int, reason: str) -> None:
+    """Close with a reason that the protocol has room for; a socket that is gone is let go."""
+    short = reason.encode()[:120].decode(errors="ignore")
+    try:
+        await socket.send_text(json.dumps({"kind": "failed", "error": reason}))
+        await socket.close(code, short)
+    except (RuntimeError, WebSocketDisconnect):
+        pass

@@ -1,0 +1,43 @@
+// How the page calls a caregiver: a gentle sound, and a notification if the browser was allowed one.
+let audio;
+
+// Browsers let a page sound only after a click: call this in one.
+export function wake() {
+  audio ??= new AudioContext();
+  return audio.resume();
+}
+
+// Two soft notes, a third apart, `times` times.
+export function chime(times = 1) {
+  if (!audio) return;
+  for (let i = 0; i < 2 * times; i += 1) {
+    const start = audio.currentTime + 0.05 + i * 0.45;
+    const note = audio.createOscillator();
+    const loudness = audio.createGain();
+    note.frequency.value = i % 2 ? 659.3 : 523.3;
+    loudness.gain.setValueAtTime(0, start);
+    loudness.gain.linearRampToValueAtTime(0.35, start + 0.04);
+    loudness.gain.exponentialRampToValueAtTime(0.001, start + 0.9);
+    note.connect(loudness).connect(audio.destination);
+    note.start(start);
+    note.stop(start + 1);
+  }
+}
+
+export function notify(text) {
+  if (globalThis.Notification?.permission !== "granted") return;
+  try {
+    new Notification("moppet", { body: text, tag: "moppet", renotify: true });
+  } catch {
+    // Some browsers let only their own programs notify: the sound is there all the same.
+  }
+}
+
+export function notificationsSay() {
+  const words = {
+    granted: "A notification of your browser.",
+    denied: "No notification: your browser was told not to show any for this page.",
+    default: "A notification, once you allow it.",
+  };
+  return words[globalThis.Notification?.permission] ?? "No notification: this browser has none.";
+}

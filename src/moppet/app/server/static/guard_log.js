@@ -1,0 +1,95 @@
+// The events of a session with the curve that led to each, and the sessions of before.
+import { ask } from "./ask.js";
+import { drawWhy, words } from "./why.js";
+
+const $ = (selector) => document.querySelector(selector);
+const NAMES = { pause: "pause", alert: "alert", resume: "went on", calm: "calm again", stopped: "not watched" };
+
+const clock = (at) => new Date(at).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+
+export function clearLog() {
+  $("#events").replaceChildren();
+}
+
+export function addToLog(record) {
+  const item = document.createElement("li");
+  item.dataset.event = record.event;
+  const time = document.createElement("time");
+  time.dateTime = record.at;
+  time.textContent = clock(record.at);
+  const kind = document.createElement("span");
+  kind.className = `kind ${record.event}`;
+  kind.textContent = NAMES[record.event] ?? record.event;
+  item.append(time, kind, record.by === "hand" ? "somebody held the button" : words(record));
+  const curve = drawWhy(record);
+  if (curve) {
+    const why = document.createElement("details");
+    const summary = document.createElement("summary");
+    summary.textContent = "why";
+    summary.setAttribute("aria-label", `why: ${kind.textContent} at ${time.textContent}`);
+    const key = document.createElement("p");
+    key.className = "quiet";
+    key.textContent = "What the rule adds up in the child's face; dashed its level; the orange foot is time that counted.";
+    why.append(summary, curve, key);
+    item.append(why);
+  }
+  $("#events").append(item);
+}
+
+export function summarise(summary) {
+  const s = (seconds) => `${seconds.toFixed(0)} s`;
+  $("#summary").textContent = `Watched ${s(summary.watched_s)}: the child's face was there and sure for ${s(summary.sure_s)}, `
+    + `unsure for ${s(summary.unsure_s)}, not there for ${s(summary.absent_s)}; not watched ${s(summary.unwatched_s)}. `
+    + `Pauses: ${summary.events.pause} (${s(summary.paused_s)}), alerts: ${summary.events.alert}.`;
+}
+
+function link(text, name, kind) {
+  const made = document.createElement("a");
+  made.className = "button";
+  made.href = `/api/guard/logs/${name}.${kind}`;
+  made.textContent = text;
+  made.setAttribute("aria-label", `${text} of ${name}`);
+  return made;
+}
+
+function open(session) {
+  const made = document.createElement("button");
+  made.type = "button";
+  made.className = "button";
+  made.textContent = "Show";
+  made.setAttribute("aria-label", `Show the session of ${new Date(session.at).toLocaleString()}`);
+  made.addEventListener("click", async () => {
+    const answer = await fetch(`/api/guard/logs/${session.name}.jsonl`);
+    const records = (await answer.text()).split("\n").filter(Boolean).map((line) => JSON.parse(line));
+    clearLog();
+    $("#summary").textContent = "No events.";
+    for (const record of records) {
+      if (record.event === "end") summarise(record);
+      else if (record.event !== "start") addToLog(record);
+    }
+    $("#log-title").scrollIntoView();
+  });
+  return made;
+}
+
+export async function listSessions() {
+  const sessions = await ask("GET", "/api/guard/logs");
+  $("#no-earlier").hidden = sessions.length > 0;
+  $("#earlier").replaceChildren(...sessions.map((session) => {
+    const item = document.createElement("li");
+    if (session.error) {
+      item.textContent = session.error;
+      return item;
+    }
+    const { pause, alert, stopped } = session.events;
+    const counts = [`${pause} ${pause === 1 ? "pause" : "pauses"}`, `${alert} ${alert === 1 ? "alert" : "alerts"}`];
+    if (stopped) counts.push("was not watched to its end");
+    const told = document.createElement("span");
+    told.textContent = `${new Date(session.at).toLocaleString()} · ${counts.join(", ")}`;
+    const acts = document.createElement("span");
+    acts.className = "acts";
+    acts.append(open(session), link("CSV", session.name, "csv"), link("JSON lines", session.name, "jsonl"));
+    item.append(told, acts);
+    return item;
+  }));
+}
