@@ -77,6 +77,7 @@ def test_two_raters_a_decision_and_a_manifest(address: str, tmp_path: Path) -> N
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("dialog", lambda dialog: dialog.accept())
         page.goto(address)
+        page.get_by_role("button", name="I have read this").click()
         page.get_by_role("link", name="Label").click()
         expect(page.locator("#no-sets")).to_be_visible()
         page.fill("#folder", "faces")
