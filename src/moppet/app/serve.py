@@ -83,6 +83,7 @@ def _listen(port: int | None) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((HOST, wanted))
+            listener.listen()  # who opens the address at once waits, and is not refused
             return listener
         except OSError:
             listener.close()
