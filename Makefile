@@ -1,7 +1,7 @@
 # make demo   analyse the example video      make test   run every test
 # make check  style, types, layers           make bench  speed against the libraries' own limit
 # make weights  what the default model's training starts from
-.PHONY: demo test check bench weights clean
+.PHONY: demo test browser check bench weights clean
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 PIP := $(PYTHON) -m pip --quiet --disable-pip-version-check
@@ -23,8 +23,15 @@ $(VENV)/.dev: pyproject.toml constraints.txt $(VENV)/.base
 demo: $(VENV)/.base
 	$(VENV)/bin/moppet analyze examples/child.mp4 -o demo
 
-test: $(VENV)/.dev
+test: $(VENV)/.dev browser
 	$(PYTHON) -m pytest
+
+# The page is tested in a real browser; Debian's is taken where this user may install it.
+browser:
+	@command -v chromium google-chrome chrome >/dev/null \
+	|| { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+	     && apt-get -qq update && apt-get -qq install -y --no-install-recommends chromium; } \
+	|| { echo "The tests of the page need Chromium. Install it with: sudo apt-get install chromium"; exit 1; }
 
 check: $(VENV)/.dev
 	$(VENV)/bin/ruff check .

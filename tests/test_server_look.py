@@ -168,7 +168,7 @@ def test_from_a_dropped_file_to_one_cursor_over_video_and_curves(address: str) -
         _name_and_correct(page)
         page.reload()
         expect(page.locator("#limits")).to_have_count(0)
-        expect(page.locator("#lanes .lane")).to_have_count(2)
+        expect(page.locator("#lanes .lane[data-face]")).to_have_count(2)
         expect(page.locator("#corrections tbody tr")).to_contain_text("surprise")
         page.goto(address.split("/?")[0])
         expect(page.locator("#limits")).to_be_hidden()  # read once
@@ -183,7 +183,7 @@ def _name_and_correct(page: Any) -> None:
     """Name the example's child, be refused, split, join again, correct, take a file away."""
     from playwright.sync_api import expect
 
-    lanes = page.locator("#lanes .lane")
+    lanes = page.locator("#lanes .lane[data-face]")
     page.get_by_role("button", name="face 1", exact=True).click()
     expect(page.locator("#episodes tbody tr")).to_have_count(3)
     page.fill("#who-name", "Mia")

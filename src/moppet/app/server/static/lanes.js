@@ -34,6 +34,21 @@ function strip(head, face, range) {
   return drawing;
 }
 
+function nobody(head, range) {
+  const lane = document.createElement("div");
+  lane.className = "lane";
+  const name = document.createElement("span");
+  name.className = "quiet";
+  name.textContent = "nobody seen";
+  const drawing = document.createElementNS(SVG, "svg");
+  drawing.setAttribute("height", "8");
+  drawing.setAttribute("aria-hidden", "true");
+  const parts = head.faceless.map(([from, to]) => rect(from, to ?? head.duration_s, range, { y: 0, height: 8, class: "seen" }));
+  drawing.append(...parts.filter((one) => one !== null));
+  lane.append(name, drawing);
+  return lane;
+}
+
 // Draw the lanes into a box. selected: a face's id. choose(id), go(seconds): called on a click.
 export function drawLanes(box, head, range, selected, choose, go) {
   const shown = head.faces.slice(0, MOST);
@@ -57,5 +72,6 @@ export function drawLanes(box, head, range, selected, choose, go) {
     lane.append(name, drawing);
     return lane;
   }));
+  if (head.faceless.length) box.append(nobody(head, range));
   return head.faces.length - shown.length;
 }
