@@ -27,10 +27,10 @@ from moppet.train import loop
 from moppet.train.augment import Augmentation, crop_matrices, random_view, view
 from moppet.train.dataset import EpochSampler, RandomViews, earlier, network_input
 from moppet.train.figures import fit_temperature
-from moppet.train.loop import rate_factor
 from moppet.train.networks import MobileNetV2, build_network, load_folded
 from moppet.train.recipe import Recipe, chosen_settings, read_recipe, recipe_dict
 from moppet.train.start import start_network
+from moppet.train.trainee import rate_factor
 from moppet.values import EXPRESSIONS, ModelError, UsageError
 
 REPO = Path(__file__).parents[1]

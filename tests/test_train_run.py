@@ -22,10 +22,11 @@ from safetensors.torch import load_file
 from ferplus_sample import REPORT_ROWS, TRAIN_ROWS, training_data, write_ferplus
 from moppet.infer.catalogue import load_model
 from moppet.train import figures as figures_module
-from moppet.train import loop, run
+from moppet.train import keeper, loop, run, trainee
 from moppet.train.checkpoint import read_log
 from moppet.train.dataset import TrainingData, evaluation_crops, network_input, normalise
 from moppet.train.export import check_parity, onnx_logits
+from moppet.train.keeper import kept_weights
 from moppet.train.networks import Network
 from moppet.train.recipe import Recipe
 from moppet.train.start import load_model_network, make_network
@@ -57,7 +58,7 @@ def fit(folder: Path, data: TrainingData, recipe: Recipe = RECIPE) -> None:
 
 def averaged(folder: Path) -> Network:
     network = make_network(RECIPE, 7)
-    network.load_state_dict(loop.kept_weights(folder, RECIPE))
+    network.load_state_dict(kept_weights(folder, RECIPE))
     return network.eval()
 
 
@@ -77,7 +78,7 @@ class Stop(Exception):
 def first_stop(ferplus: TrainingData, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that ended in the middle of its second epoch."""
     folder = tmp_path_factory.mktemp("runs") / "stopped"
-    real = loop.Trainee.training_step
+    real = trainee.Trainee.training_step
 
     def step(self: Any, batch: Any, batch_index: int) -> Any:
         if self.steps_done == 4:
@@ -85,7 +86,7 @@ def first_stop(ferplus: TrainingData, tmp_path_factory: pytest.TempPathFactory) 
         return real(self, batch, batch_index)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop.Trainee, "training_step", step)
+        patch.setattr(trainee.Trainee, "training_step", step)
         with pytest.raises(Stop):
             fit(folder, ferplus)
     return folder
@@ -130,18 +131,18 @@ def test_a_stopped_run_goes_on_from_its_last_whole_epoch(
     assert epochs_of(stopped) == [1]
     assert kept_epoch(stopped) == 1
     begun: list[tuple[int, list[float], int]] = []
-    real = loop.Trainee.training_step
+    real = trainee.Trainee.training_step
 
     def step(self: Any, batch: Any, batch_index: int) -> Any:
         rates = [group["lr"] for group in self.trainer.optimizers[0].param_groups]
         begun.append((self.steps_done, rates, self.trainer.train_dataloader.dataset.epoch))
         return real(self, batch, batch_index)
 
-    monkeypatch.setattr(loop.Trainee, "training_step", step)
+    monkeypatch.setattr(trainee.Trainee, "training_step", step)
     fit(stopped, ferplus)
     assert [done for done, _, _ in begun] == [3, 4, 5]
     for done, rates, _ in begun:
-        factor = loop.rate_factor(RECIPE, done, 3)
+        factor = trainee.rate_factor(RECIPE, done, 3)
         assert rates == pytest.approx([RECIPE.base_rate * factor, RECIPE.head_rate * factor])
     assert {epoch for _, _, epoch in begun} == {1}
     assert epochs_of(stopped) == epochs_of(unbroken)
@@ -169,7 +170,7 @@ def test_a_stop_between_the_log_and_the_checkpoint_logs_no_epoch_twice(
 
     recipe = replace(RECIPE, epochs=1)
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "save_checkpoint", killed)
+        patch.setattr(keeper, "save_checkpoint", killed)
         with pytest.raises(Stop):
             fit(folder, ferplus, recipe)
     fit(folder, ferplus, recipe)
@@ -190,7 +191,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoint(
     stopped: Path, ferplus: TrainingData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = (stopped / "last.safetensors").read_bytes()
-    real = loop.Trainee.loss
+    real = trainee.Trainee.loss
     calls = 0
 
     def poisoned(self: Any, *tensors: torch.Tensor) -> torch.Tensor:
@@ -198,7 +199,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoint(
         calls += 1
         return real(self, *tensors) * (NOT_A_NUMBER if calls == 2 else 1.0)
 
-    monkeypatch.setattr(loop.Trainee, "loss", poisoned)
+    monkeypatch.setattr(trainee.Trainee, "loss", poisoned)
     with pytest.raises(MoppetError, match=r"epoch 2, batch 1\b") as caught:
         fit(stopped, ferplus)
     assert "head_rate" in str(caught.value)
@@ -210,7 +211,7 @@ def test_weights_that_are_no_numbers_are_never_kept(
     stopped: Path, ferplus: TrainingData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = (stopped / "last.safetensors").read_bytes()
-    real = loop.Trainee.on_train_batch_end
+    real = trainee.Trainee.on_train_batch_end
 
     def broken(self: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         if self.steps_done == 5:  # the last step's gradient was infinite
@@ -218,7 +219,7 @@ def test_weights_that_are_no_numbers_are_never_kept(
                 self.network.classifier.bias.fill_(NOT_A_NUMBER)
         real(self, outputs, batch, batch_idx)
 
-    monkeypatch.setattr(loop.Trainee, "on_train_batch_end", broken)
+    monkeypatch.setattr(trainee.Trainee, "on_train_batch_end", broken)
     with pytest.raises(MoppetError, match="not a number"):
         fit(stopped, ferplus)
     assert (stopped / "last.safetensors").read_bytes() == before
@@ -250,7 +251,7 @@ def test_ctrl_c_reaches_the_command_line_as_such(
     def interrupted(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(loop.Trainee, "training_step", interrupted)
+    monkeypatch.setattr(trainee.Trainee, "training_step", interrupted)
     handler = signal.getsignal(signal.SIGINT)
     try:
         with pytest.raises(KeyboardInterrupt):
@@ -269,7 +270,7 @@ def test_a_batch_is_never_larger_than_the_training_rows(
         seen.append(len(batch[0]))
         raise Stop
 
-    monkeypatch.setattr(loop.Trainee, "training_step", step)
+    monkeypatch.setattr(trainee.Trainee, "training_step", step)
     with pytest.raises(Stop):
         fit(tmp_path / "run", ferplus, replace(RECIPE, batch=6400))
     assert seen == [len(ferplus.training_rows(RECIPE))]
@@ -448,8 +449,8 @@ def test_the_network_comes_back_from_the_model_folder(
     finished: Path, ferplus: TrainingData
 ) -> None:
     pictures = network_input(report_crops(ferplus)[0], RECIPE)
-    expected, _ = loop.predict_logits(averaged(finished), pictures)
-    got, _ = loop.predict_logits(load_model_network(finished / "model"), pictures)
+    expected, _ = trainee.predict_logits(averaged(finished), pictures)
+    got, _ = trainee.predict_logits(load_model_network(finished / "model"), pictures)
     assert got == pytest.approx(expected, abs=0.02)  # its filters are kept in half precision
     assert got.argmax(axis=1).tolist() == expected.argmax(axis=1).tolist()
 

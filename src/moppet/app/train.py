@@ -149,9 +149,9 @@ def show_views(asked: OwnPictures, path: Path) -> Path:
     """
     from moppet.data.faces import find_manifest_faces
     from moppet.data.readers import read_dataset
-    from moppet.train.loop import families_of
     from moppet.train.recipe import Recipe, read_recipe
     from moppet.train.sheet import augmentation_sheet
+    from moppet.train.trainee import families_of
     from moppet.train.views_sheet import views_sheet
 
     if asked.data.suffix == ".toml":

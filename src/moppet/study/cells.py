@@ -31,11 +31,13 @@ from moppet.train.dataset import (
     normalise,
     select_training_data,
 )
-from moppet.train.loop import Machine, kept_weights, predict_logits, train
+from moppet.train.keeper import kept_weights
+from moppet.train.loop import Machine, train
 from moppet.train.networks import Network, cost
 from moppet.train.recipe import Recipe, chosen_settings
 from moppet.train.run import sample_input
 from moppet.train.start import make_network, start_network
+from moppet.train.trainee import predict_logits
 from moppet.values import MoppetError
 
 Json = dict[str, Any]

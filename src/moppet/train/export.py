@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from moppet.train.dataset import normalise
-from moppet.train.loop import predict_logits
 from moppet.train.networks import Network
+from moppet.train.trainee import predict_logits
 from moppet.values import Floats, ModelError
 
 OUTPUTS = ["logits", "embedding"]

@@ -36,7 +36,8 @@ from moppet.train.export import (
     onnx_logits,
 )
 from moppet.train.figures import fit_temperature, measure
-from moppet.train.loop import Machine, kept_weights, train
+from moppet.train.keeper import kept_weights
+from moppet.train.loop import Machine, train
 from moppet.train.networks import Network, save_network
 from moppet.train.recipe import Recipe, read_recipe
 from moppet.train.start import WEIGHTS, make_network, start_network
