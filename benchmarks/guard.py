@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import statistics
 import tempfile
 from collections.abc import Mapping
@@ -20,16 +21,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.stats import binomtest, chi2
 
 import moppet
 from guard_recordings import DISTRESS, Scene, children, plan_recording, write_recording
-from moppet.timeline.guard import DEFAULT_RULES, Guard, GuardSettings, parse_rules
+from moppet.metrics import Estimate, event_rate, exact_share
+from moppet.timeline.guard import DEFAULT_RULES, Guard, GuardSettings, find_events, parse_rules
 
 HERE = Path(__file__).resolve().parent
 RULES = DEFAULT_RULES[:2]
 LEVEL = 0.6  # that of the first rule
-LATE_S = 1.0
 # Coded by eye, to the half second: an actress cries, then laughs. Nobody else in a clip cries.
 CODED = {"WolfgangLanger_Pexels.mp4": [Scene("crying", 0.5, 9.0, distress=True)]}
 START = "<!-- figures: made by benchmarks/guard.py -->"
@@ -52,26 +52,22 @@ def watch(path: Path, scenes: list[Scene]) -> dict[str, Any]:
         for scene in distress:
             if scene.start_s <= rows[0]["time_s"] < scene.end_s:
                 _count(seen[scene.face], rows[0], model.group_of)
-    found = {
-        scene.start_s: [t for t in fired if scene.start_s <= t <= scene.end_s + LATE_S]
-        for scene in distress
-    }
-    during = {t for times in found.values() for t in times}
+    spans = [(scene.start_s, scene.end_s) for scene in distress]
+    found = find_events(fired, spans, guard.summary.watched_s)
     return {
         "watched_s": round(guard.summary.watched_s, 2),
         "unsure_s": round(guard.summary.unsure_s, 2),
         "absent_s": round(guard.summary.absent_s, 2),
         "distress_s": round(sum(scene.end_s - scene.start_s for scene in distress), 2),
-        "false_alarms_at_s": [round(t, 2) for t in fired if t not in during],
+        "false_alarms_at_s": [round(t, 2) for t in found.false_alarms_s],
         "distress": [
             {
                 "face": scene.face,
                 "start_s": round(scene.start_s, 2),
                 "end_s": round(scene.end_s, 2),
-                "delay_s": round(times[0] - scene.start_s, 2) if times else None,
+                "delay_s": None if math.isnan(one.delay_s) else round(one.delay_s, 2),
             }
-            for scene in distress
-            for times in [found[scene.start_s]]
+            for scene, one in zip(distress, found.distress, strict=True)
         ],
         "distress_frames": {face: one for face, one in seen.items() if one["frames"]},
     }
@@ -88,31 +84,20 @@ def _count(total: dict[str, int], row: dict[str, Any], group_of: Mapping[str, st
 
 def per_hour(count: int, seconds: float) -> dict[str, Any]:
     """Return events an hour with the exact Poisson interval; null without time."""
-    if seconds <= 0:
-        return {"value": None, "low": None, "high": None, "n": count, "hours": 0.0}
     hours = seconds / 3600
-    low = float(chi2.ppf(0.025, 2 * count)) / 2 if count else 0.0
-    high = float(chi2.ppf(0.975, 2 * count + 2)) / 2
-    return {
-        "value": round(count / hours, 2),
-        "low": round(low / hours, 2),
-        "high": round(high / hours, 2),
-        "n": count,
-        "hours": round(hours, 4),
-    }
+    rate = event_rate(count, hours)
+    return {**_rounded(rate, 2), "n": count, "hours": round(max(hours, 0.0), 4)}
 
 
 def share(count: int, total: int) -> dict[str, Any]:
-    if not total:
-        return {"value": None, "low": None, "high": None, "n": 0}
-    interval = binomtest(count, total).proportion_ci()
-    return {
-        "value": round(count / total, 3),
-        "low": round(float(interval.low), 3),
-        "high": round(float(interval.high), 3),
-        "count": count,
-        "n": total,
-    }
+    found = _rounded(exact_share(count, total), 3)
+    return {**found, "count": count, "n": total} if total else {**found, "n": 0}
+
+
+def _rounded(estimate: Estimate, digits: int) -> dict[str, float | None]:
+    names = ("value", "low", "high")
+    values = {name: getattr(estimate, name) for name in names}
+    return {name: None if math.isnan(v) else round(v, digits) for name, v in values.items()}
 
 
 def figures(runs: list[dict[str, Any]]) -> dict[str, Any]:

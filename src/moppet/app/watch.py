@@ -6,7 +6,7 @@ import json
 import sys
 import time
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from moppet.app.alerts import Alerts, Channels
+from moppet.app.guard_check import coded_distress, found_lines, found_record
 from moppet.infer.catalogue import load_model
 from moppet.infer.pipeline import stream
 from moppet.media import probe
@@ -22,9 +23,11 @@ from moppet.timeline.guard import (
     CHILD,
     Event,
     EventLog,
+    Found,
     Guard,
     GuardSettings,
     event_record,
+    find_events,
     parse_rules,
     read_settings,
 )
@@ -61,6 +64,13 @@ def watch(
     real_time: Annotated[
         bool, typer.Option("--real-time", help="Read a video at its own pace.")
     ] = False,
+    against: Annotated[
+        Path | None,
+        typer.Option(help="A coder's file of this video: say what the guard found and missed."),
+    ] = None,
+    tier: Annotated[
+        str | None, typer.Option(help="The tier, column or subject of that file, by its name.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON lines.")] = False,
 ) -> None:
     """Watch a child's face: pause, alert and note by rules in plain words; Ctrl-C ends it."""
@@ -74,11 +84,18 @@ def watch(
         raise UsageError(f"watch takes a camera or a video, but {source} holds pictures.")
     if kind == "camera" and real_time:
         raise UsageError("--real-time is for videos: a camera has its own pace.")
+    if kind == "camera" and against is not None:
+        raise UsageError("--against is for videos: nobody has coded what a camera will see.")
+    read = load_model(model)
+    distress = None
+    if against is not None:
+        distress = coded_distress(against, tier, read.names, read.group_of, Path(source).name)
     channels = Channels(on_alert, on_pause, on_resume, sound, webhook)
     with ExitStack() as stack:
         job = _Watch(
             source=source,
             model=model,
+            distress=distress,
             settings=settings,
             alerts=Alerts(channels),
             log=stack.enter_context(EventLog(log)) if log else None,
@@ -94,11 +111,13 @@ class _Watch:
 
     source: str
     model: str
+    distress: list[tuple[float, float]] | None
     settings: GuardSettings
     alerts: Alerts
     log: EventLog | None
     real_time: bool
     as_json: bool
+    fired_s: list[float] = field(default_factory=list)
 
     def run(self) -> None:
         """Watch until the source ends or the user stops it."""
@@ -126,6 +145,8 @@ class _Watch:
                 time.sleep(max(0.0, rows[0]["time_s"] - passed_s))
             self.alerts.tend()
             for event in guard.observe(rows):
+                if event.kind != "resume":
+                    self.fired_s.append(event.time_s)
                 self._tell(event_record(event, _now()), event)
                 if event.kind == "resume":
                     guard.resume(event.time_s)
@@ -178,6 +199,14 @@ class _Watch:
                 f"pauses: {summary.events['pause']} ({summary.paused_s:.1f} s), "
                 f"alerts: {summary.events['alert']}"
             )
+        if self.distress is not None:
+            self._measure(find_events(self.fired_s, self.distress, summary.watched_s))
+
+    def _measure(self, found: Found) -> None:
+        self._note(found_record(found))
+        if not self.as_json:
+            for line in found_lines(found):
+                typer.echo(line)
 
 
 def _now() -> str:

@@ -42,6 +42,7 @@ from moppet.metrics.raters import (
     vote_distances,
     vote_divergences,
 )
+from moppet.metrics.rates import event_rate, exact_share
 from moppet.metrics.summary import Summary, as_json, drawn_figures, summarise
 
 __all__ = [
@@ -69,6 +70,8 @@ __all__ = [
     "corrected_t_test",
     "delong_test",
     "drawn_figures",
+    "event_rate",
+    "exact_share",
     "f1_scores",
     "from_rows",
     "g_mean",
