@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -16,6 +13,7 @@ import typer
 
 from moppet.app.alerts import Alerts, Channels
 from moppet.app.guard_check import coded_distress, found_lines, found_record
+from moppet.app.telling import Telling, now, say_aside
 from moppet.infer.catalogue import load_model
 from moppet.infer.pipeline import stream
 from moppet.media import probe
@@ -31,7 +29,7 @@ from moppet.timeline.guard import (
     parse_rules,
     read_settings,
 )
-from moppet.values import MoppetError, UsageError
+from moppet.values import UsageError
 
 _UNWATCHED_S: Final = 10.0
 
@@ -97,8 +95,7 @@ def watch(
             model=model,
             distress=distress,
             settings=settings,
-            alerts=Alerts(channels),
-            log=stack.enter_context(EventLog(log)) if log else None,
+            telling=Telling(Alerts(channels), stack.enter_context(EventLog(log)) if log else None),
             real_time=real_time,
             as_json=as_json,
         )
@@ -113,8 +110,7 @@ class _Watch:
     model: str
     distress: list[tuple[float, float]] | None
     settings: GuardSettings
-    alerts: Alerts
-    log: EventLog | None
+    telling: Telling
     real_time: bool
     as_json: bool
     fired_s: list[float] = field(default_factory=list)
@@ -129,13 +125,13 @@ class _Watch:
         except KeyboardInterrupt:
             pass  # the way to end it
         except Exception:  # whatever it was: somebody must know that nobody watches any more
-            self._tell({"event": "stopped", "at": _now()})
+            self._tell({"event": "stopped", "at": now()})
             raise
         finally:
             try:
                 self._end(guard)
             finally:
-                self.alerts.finish()
+                self.telling.alerts.finish()
 
     def _follow(self, guard: Guard) -> None:
         started_s, warned = time.monotonic(), False
@@ -143,52 +139,39 @@ class _Watch:
             if self.real_time:
                 passed_s = time.monotonic() - started_s
                 time.sleep(max(0.0, rows[0]["time_s"] - passed_s))
-            self.alerts.tend()
+            self.telling.alerts.tend()
             for event in guard.observe(rows):
                 if event.kind != "resume":
                     self.fired_s.append(event.time_s)
-                self._tell(event_record(event, _now()), event)
+                self._tell(event_record(event, now()), event)
                 if event.kind == "resume":
                     guard.resume(event.time_s)
             if guard.summary.unwatched_s > _UNWATCHED_S and not warned:
                 warned = True
-                _say_aside("frames come more than a second apart: that time is not watched.")
+                say_aside("frames come more than a second apart: that time is not watched.")
 
     def _begin(self, model: str) -> None:
-        if self.alerts.webhook_host:
-            _say_aside(
-                f"alerts leave this machine, to {self.alerts.webhook_host}: numbers and rules, "
-                "no picture."
-            )
-        settings = self.settings.to_dict()
-        start = {"moppet_version": version("moppet"), "model": model, "settings": settings}
-        self._note({"event": "start", "at": _now(), **start})
+        if host := self.telling.alerts.webhook_host:
+            say_aside(f"alerts leave this machine, to {host}: numbers and rules, no picture.")
+        self._print(self.telling.begin(model, self.settings.to_dict()))
         if not self.as_json:
             typer.echo(f"watching {self.source}; Ctrl-C ends it")
             for rule in self.settings.rules:
                 typer.echo(f"  {rule}")
 
     def _tell(self, record: dict[str, Any], event: Event | None = None) -> None:
-        """Alert first, then write: what fails at writing must not keep an alert back."""
-        self.alerts.tell(record)
-        self._note(record)
+        self._print(self.telling.tell(record))
         if event is not None and not self.as_json:
             value = "" if event.value is None else f" ({event.value:.0%})"
             typer.echo(f"{event.time_s:9.1f} s  {event.kind:6}  {event.rule}{value}")
 
-    def _note(self, record: dict[str, Any]) -> None:
+    def _print(self, record: dict[str, Any]) -> None:
         if self.as_json:
             typer.echo(json.dumps(record, ensure_ascii=False))
-        if self.log is not None:
-            try:
-                self.log.write(record)
-            except MoppetError as error:
-                self.log = None
-                _say_aside(f"{error} The guard goes on without its log.")
 
     def _end(self, guard: Guard) -> None:
         summary = guard.summary
-        self._note({"event": "end", "at": _now(), **asdict(summary)})
+        self._print(self.telling.note({"event": "end", "at": now(), **asdict(summary)}))
         if not self.as_json:
             typer.echo(
                 f"watched {summary.watched_s:.1f} s: the child's face was there and sure for "
@@ -203,15 +186,7 @@ class _Watch:
             self._measure(find_events(self.fired_s, self.distress, summary.watched_s))
 
     def _measure(self, found: Found) -> None:
-        self._note(found_record(found))
+        self._print(self.telling.note(found_record(found)))
         if not self.as_json:
             for line in found_lines(found):
                 typer.echo(line)
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
-
-
-def _say_aside(text: str) -> None:
-    print(f"moppet: {text}", file=sys.stderr, flush=True)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from moppet.app.alerts import Alerts
+from moppet.app.telling import Telling, now
 from moppet.infer.live import LiveReader
 from moppet.timeline.guard import CHILD, EventLog, Guard, GuardSettings, event_record, parse_rules
-from moppet.values import MoppetError, UsageError
+from moppet.values import UsageError
 
 Json = dict[str, Any]
 
@@ -51,11 +50,11 @@ class Guarding:
     """
 
     def __init__(self, asked: Asked, reader: LiveReader, folder: Path, alerts: Alerts) -> None:
-        self._asked, self._alerts = asked, alerts
+        self._asked = asked
         self._guard = Guard(asked.settings, reader.names, reader.group_of, reader.settings)
         path = _new_log(folder)
         self.name = path.stem
-        self._log: EventLog | None = EventLog(path)
+        self._telling = Telling(alerts, EventLog(path))
         self._model = reader.model_name
         self._time_s = 0.0
         self._watches = False
@@ -69,16 +68,16 @@ class Guarding:
         """Take in a frame's rows; return the records of what is to be done."""
         if not self._watches:
             self._begin()
-        self._alerts.tend()
+        self._telling.alerts.tend()
         self._time_s = float(rows[0]["time_s"])
         told = []
         for event in self._guard.observe(rows):
-            record = event_record(event, _now())
+            record = event_record(event, now())
             if event.kind == "resume" and self._asked.goes_on:
                 self._guard.resume(event.time_s)
             elif event.kind == "resume":
                 record["event"] = "calm"  # a person must go on
-            told.append(self._tell(record))
+            told.append(self._telling.tell(record))
         return told
 
     def go_on(self) -> Json | None:
@@ -87,42 +86,26 @@ class Guarding:
         self._guard.resume(self._time_s)
         if rule is None:
             return None
-        record = {"event": "resume", "at": _now(), "time_s": round(self._time_s, 3), "rule": rule}
-        return self._tell({**record, "by": "hand"})
+        record = {"event": "resume", "at": now(), "time_s": round(self._time_s, 3), "rule": rule}
+        return self._telling.tell({**record, "by": "hand"})
 
     def stop(self, reason: str) -> None:
         """Say, once, that nobody watches any more; the next frame begins anew."""
         if self._watches:
             self._watches = False
-            self._tell({"event": "stopped", "at": _now(), "reason": reason})
+            self._telling.tell({"event": "stopped", "at": now(), "reason": reason})
 
     def end(self) -> Json:
         """Close the log; return the summary."""
         summary = asdict(self._guard.summary)
-        self._note({"event": "end", "at": _now(), **summary})
-        if self._log is not None:
-            self._log.close()
+        self._telling.note({"event": "end", "at": now(), **summary})
+        self._telling.close()
         return summary
 
     def _begin(self) -> None:
         self._watches = True
         settings = {**self._asked.settings.to_dict(), "goes_on": self._asked.goes_on}
-        about = {"moppet_version": version("moppet"), "model": self._model, "settings": settings}
-        self._note({"event": "start", "at": _now(), **about})
-
-    def _tell(self, record: Json) -> Json:
-        self._alerts.tell(record)
-        self._note(record)
-        return record
-
-    def _note(self, record: Json) -> None:
-        if self._log is None:
-            return
-        try:
-            self._log.write(record)
-        except MoppetError as error:
-            self._log = None
-            print(f"moppet: {error} The guard goes on without its log.", file=sys.stderr)
+        self._telling.begin(self._model, settings)
 
 
 def _new_log(folder: Path) -> Path:
@@ -130,7 +113,3 @@ def _new_log(folder: Path) -> Path:
     while (path := folder / f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}.jsonl").exists():
         pass
     return path
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
