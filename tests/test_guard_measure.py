@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 from typer.testing import CliRunner
 
 from moppet.app import cli
@@ -40,6 +41,13 @@ def test_a_share_s_interval_is_exact_and_nothing_of_nothing_is_undefined() -> No
     assert (found.low, found.high) == pytest.approx((0.0252, 0.5561), abs=1e-4)
     assert math.isnan(exact_share(0, 0).value) and exact_share(0, 0).n == 0
     assert all(math.isnan(v) for v in event_rate(3, 0.0)[:3])
+
+
+@pytest.mark.parametrize(("count", "total"), [(0, 7), (3, 7), (7, 7), (40, 900)])
+def test_a_share_s_interval_is_scipy_s(count: int, total: int) -> None:
+    expected = binomtest(count, total).proportion_ci()
+    found = exact_share(count, total)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-9)
 
 
 def test_events_find_the_distress_that_they_fall_into() -> None:

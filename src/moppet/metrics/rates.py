@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from scipy.stats import binomtest, chi2
-
 from moppet.metrics.intervals import Estimate
 
 _SIDE: Final = 0.025
@@ -17,10 +15,12 @@ def event_rate(count: int, time: float) -> Estimate:
 
     NaN where there is no time. n: the events.
     """
+    from scipy.special import gammaincinv  # not at import: a tenth of a second
+
     if not time > 0:
         return Estimate(math.nan, math.nan, math.nan, count)
-    low = float(chi2.ppf(_SIDE, 2 * count)) / 2 if count else 0.0
-    high = float(chi2.ppf(1 - _SIDE, 2 * count + 2)) / 2
+    low = float(gammaincinv(count, _SIDE)) if count else 0.0
+    high = float(gammaincinv(count + 1, 1 - _SIDE))
     return Estimate(count / time, low / time, high / time, count)
 
 
@@ -29,7 +29,10 @@ def exact_share(count: int, total: int) -> Estimate:
 
     NaN of none. n: the total.
     """
+    from scipy.special import betaincinv  # not at import: a tenth of a second
+
     if not total:
         return Estimate(math.nan, math.nan, math.nan, 0)
-    interval = binomtest(count, total).proportion_ci()
-    return Estimate(count / total, float(interval.low), float(interval.high), total)
+    low = float(betaincinv(count, total - count + 1, _SIDE)) if count else 0.0
+    high = float(betaincinv(count + 1, total - count, 1 - _SIDE)) if count < total else 1.0
+    return Estimate(count / total, low, high, total)
