@@ -22,8 +22,8 @@ def print_result(result: Result, console: Console) -> None:
     unit_s = about["unit_s"]
     words = ", ".join(f"{label} = {name}" for label, name in about["words"].items())
     console.print(
-        f"{about['recording'] or about['timeline']}: {about['level']}s of face "
-        f"{', '.join(map(str, about['faces']))} in units of {unit_s} s; codes: {words}"
+        f"{about['recording'] or about['timeline']}: {about['level']}s of "
+        f"{', '.join(about['people'])} in units of {unit_s} s; codes: {words}"
     )
     for note in result.notes:
         console.print(f"Note: {note}")
@@ -55,7 +55,12 @@ def _table(pair: Pair, about: Mapping[str, Any]) -> Table:
         table.add_row(name, _number(estimate.value), _interval(estimate), basis)
     low, high = pair.events.quartiles_s
     if not isnan(low):
-        table.add_row("onset error, quartiles (s)", f"{low:+.2f}", f"to {high:+.2f}", "")
+        table.add_row(
+            "onset error, quartiles (s)",
+            f"{round(low, 2) + 0.0:+.2f}",
+            f"to {round(high, 2) + 0.0:+.2f}",
+            "",
+        )
     return table
 
 
@@ -75,7 +80,7 @@ def _rows(pair: Pair, about: Mapping[str, Any]) -> Iterator[tuple[str, Estimate,
 
 
 def _number(value: float) -> str:
-    return NO_VALUE if isnan(value) else f"{value:.3f}"
+    return NO_VALUE if isnan(value) else f"{round(value, 3) + 0.0:.3f}"  # no -0.000
 
 
 def _interval(estimate: Estimate) -> str:

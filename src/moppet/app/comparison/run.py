@@ -114,6 +114,7 @@ def compare(job: Job, ask: Ask | None = None) -> Result:
         "recording": timeline.metadata.get("source_name"),
         "model": timeline.metadata.get("model_name"),
         "faces": faces,
+        "people": [timeline.face_name(face) for face in faces],
         "coders": [
             {"file": coder.path.name, "tier": lane.title, "offset_s": coder.offset_s}
             for coder, lane in zip(job.coders, lanes, strict=True)
