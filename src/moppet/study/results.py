@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -12,6 +13,7 @@ from moppet.metrics import f1_scores, precisions, recalls
 from moppet.metrics.draws import Drawer
 from moppet.study.cells import Json
 from moppet.study.plan import Experiment, Plan, Regime
+from moppet.values import Floats
 
 DRAWS: Final = 2000
 
@@ -76,7 +78,7 @@ def _row(
         "precision": precisions, "recall": recalls, "f1": f1_scores,
     }  # fmt: skip
     figures = {
-        figure: np.nanmean([of(label, g, len(names)) for g in guess], axis=0)
+        figure: _mean_of_known([of(label, g, len(names)) for g in guess])
         for figure, of in of_class.items()
     }
     epochs = sum(cell["epochs"] for cell in cells.values())
@@ -103,6 +105,14 @@ def _row(
         "seconds_per_epoch": round(sum(seconds) / epochs, 3) if epochs else None,
         "made_seconds": round(float(np.mean(made_seconds)), 1),
     }
+
+
+def _mean_of_known(figures: Sequence[Floats]) -> Floats:
+    """Return the mean over the draws in which each has a value; NaN where none has."""
+    known = ~np.isnan(figures)
+    count = known.sum(axis=0)
+    sums = np.where(known, figures, 0.0).sum(axis=0)
+    return np.where(count > 0, sums / np.maximum(count, 1), np.nan)
 
 
 def _or_none(value: float) -> float | None:
