@@ -13,7 +13,6 @@ from moppet.metrics import f1_scores, precisions, recalls
 from moppet.metrics.draws import Drawer
 from moppet.study.cells import Json
 from moppet.study.plan import Experiment, Plan, Regime
-from moppet.values import Floats
 
 DRAWS: Final = 2000
 
@@ -107,7 +106,7 @@ def _row(
     }
 
 
-def _mean_of_known(figures: Sequence[Floats]) -> Floats:
+def _mean_of_known(figures: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
     """Return the mean over the draws in which each has a value; NaN where none has."""
     known = ~np.isnan(figures)
     count = known.sum(axis=0)
