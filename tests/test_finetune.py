@@ -214,6 +214,22 @@ def test_a_split_that_leaks_is_refused(tmp_path: Path) -> None:
         )
 
 
+def test_a_disk_that_takes_no_more_ends_in_one_sentence_and_the_run_goes_on(tmp_path: Path) -> None:
+    faces = write_faces(tmp_path / "faces", {"happy": 14, "sad": 14})
+    asked = [sys.executable, "-c", "from moppet.app.cli import main; main()"]
+    asked += ["train", str(faces), "-o", str(tmp_path / "model"), "--epochs", "1"]
+    limited = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({3 << 20},) * 2); "
+    full = subprocess.run(
+        [*asked[:2], limited + asked[2], *asked[3:]], capture_output=True, text=True, timeout=240
+    )
+    assert full.returncode == 1
+    assert re.search(r"^moppet: .*best\.safetensors cannot be written: .+\.$", full.stderr, re.M)
+    assert "Traceback" not in full.stderr
+    assert not list(tmp_path.rglob("*.safetensors")) and not list(tmp_path.rglob("*.tmp"))
+    done = subprocess.run(asked, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0 and done.stdout.count("epoch 1,") == 1, done.stderr[-2000:]
+
+
 def test_two_processes_train_one_model(tmp_path: Path) -> None:
     faces = write_faces(tmp_path / "faces", {"happy": 14, "sad": 14})
     moppet = str(Path(sys.executable).with_name("moppet"))

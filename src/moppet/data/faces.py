@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moppet.data.crops import aligned_crop, find_crop_landmarks
+from moppet.data.likeness import content_hash
 from moppet.data.manifest import Manifest
 from moppet.infer.align import CROP_PX, TEMPLATE_PX, average_down, similarity
 from moppet.infer.detect import Detector, detect_any_way_up, load_detector
@@ -93,31 +94,36 @@ def find_manifest_faces(
     Pictures that are face crops already are looked at with a margin around them; others are
     searched like a frame of a video, also turned, and if that finds nobody, like crops.
     cache: an .npz file that keeps where the faces are (no picture), so that the next call with
-        the same pictures need not search again.
+        the same pictures need not search again: new or exchanged pictures alone are searched.
     progress: called with the number of pictures done and their total.
     Raises MoppetError where a picture cannot be read: audit first, and leave such rows out.
     """
     if not len(manifest):
         raise MoppetError("there are no pictures to look for faces in.")
-    key = _key(manifest)
-    known = _read_places(cache, key)
     if isinstance(detector, str):
         detector = load_detector(detector)
     boxes = _boxes(manifest)
-    places = known or _nothing_known(len(manifest))
+    known = _read_known(cache)
+    keys = np.empty(len(manifest), "U64")
+    places = _nothing_known(len(manifest))
     cuts: list[Image] = [np.empty(0, np.uint8)] * len(manifest)
     landmarks = np.empty((len(manifest), 5, 2), np.float32)
-    done = 0
+    done = searched = 0
     for numbers, pictures in _in_batches(manifest):
-        if known is None:
-            _put(places, numbers, _find(pictures, boxes[numbers], detector))
+        keys[numbers] = [_key(*of) for of in zip(pictures, boxes[numbers], strict=True)]
+        new = np.array([keys[i] not in known.rows for i in numbers], bool)
+        old = numbers[~new]
+        _put(places, old, _taken(known.places, [known.rows[keys[i]] for i in old]))
+        if new.any():
+            wanted = [picture for picture, is_new in zip(pictures, new, strict=True) if is_new]
+            _put(places, numbers[new], _find(wanted, boxes[numbers[new]], detector))
         for i, picture in zip(numbers, pictures, strict=True):
             cuts[i], landmarks[i] = _cut(picture, places.landmarks_px[i], bool(places.tight[i]))
-        done += len(numbers)
+        done, searched = done + len(numbers), searched + int(new.sum())
         if progress is not None:
             progress(done, len(manifest))
-    if cache is not None and known is None:
-        np.savez(cache, key=np.array(key), **places._asdict())
+    if cache is not None and searched:
+        np.savez_compressed(cache, keys=keys, **places._asdict())
     return Faces(cuts, landmarks, places.tight, places.attempt, places.several)
 
 
@@ -149,6 +155,11 @@ def _put(places: _Places, rows: NDArray[np.int64], found: _Places) -> None:
     places.tight[rows] = found.tight
     places.attempt[rows] = found.attempt
     places.several[rows] = found.several
+
+
+def _taken(places: _Places, rows: list[int]) -> _Places:
+    marks, tight, attempt, several = places
+    return _Places(marks[rows], tight[rows], attempt[rows], several[rows])
 
 
 def _nothing_known(n: int) -> _Places:
@@ -185,23 +196,27 @@ def _cut(picture: Image, landmarks_px: Floats, tight: bool) -> tuple[Image, Floa
     return square, (landmarks_px * scale + shift).astype(np.float32)
 
 
-def _key(manifest: Manifest) -> str:
-    """Tells whether a cache is of these pictures, in this order."""
-    names = ("path", "array_row", "time_s", "box_x", "content_hash")
-    text = repr([manifest.column(name).tolist() for name in names])
-    return hashlib.sha256(text.encode()).hexdigest()
+def _key(picture: Image, box_px: Floats) -> str:
+    """Tells whether a cache knows this picture, whatever its file is called."""
+    return hashlib.sha256(content_hash(picture).encode() + box_px.tobytes()).hexdigest()
 
 
-def _read_places(cache: Path | None, key: str) -> _Places | None:
-    if cache is None or not cache.is_file():
-        return None
-    try:
-        with np.load(cache, allow_pickle=False) as arrays:
-            if str(arrays["key"]) == key:
-                return _Places(*(arrays[name] for name in _Places._fields))
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        pass  # a cache that is damaged or of other pictures is made anew
-    return None
+class _Known(NamedTuple):
+    """What a cache holds: the row of `places` of each key."""
+
+    rows: dict[str, int]
+    places: _Places
+
+
+def _read_known(cache: Path | None) -> _Known:
+    if cache is not None and cache.is_file():
+        try:
+            with np.load(cache, allow_pickle=False) as arrays:
+                rows = {str(key): row for row, key in enumerate(arrays["keys"])}
+                return _Known(rows, _Places(*(arrays[name] for name in _Places._fields)))
+        except (ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            pass  # a damaged cache is made anew
+    return _Known({}, _nothing_known(0))
 
 
 def cut_face(picture: Image, landmarks_px: Floats) -> tuple[Image, Floats]:

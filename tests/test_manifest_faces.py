@@ -1,0 +1,105 @@
+"""Faces of labelled pictures: what a cache of their places spares, and what it never hides."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from moppet.data.faces import Faces, find_manifest_faces
+from moppet.data.manifest import build_manifest
+from moppet.values import Face, Image
+from scripted import make_face
+
+SIDE = 300
+
+
+class CentredDetector:
+    """Sees a face about each picture's brightest place, and counts what it searched."""
+
+    name = "centred"
+
+    def __init__(self) -> None:
+        self.searched = 0
+
+    def detect(self, images: list[Image]) -> list[list[Face]]:
+        self.searched += len(images)
+        places = [np.unravel_index(image[:, :, 0].argmax(), image.shape[:2]) for image in images]
+        return [[make_face(float(x), float(y))] for y, x in places]
+
+    def follow(self, *_: object) -> None:
+        return None
+
+
+def write_picture(path: Path, x: int, y: int = SIDE // 2) -> None:
+    image = np.full((SIDE, SIDE, 3), 60, np.uint8)
+    cv2.circle(image, (x, y), 3, (255, 255, 255), -1)
+    cv2.imwrite(str(path), image)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for number in range(3):
+        write_picture(tmp_path / f"{number}.png", 130 + 20 * number)
+    return tmp_path
+
+
+def look(folder: Path, names: list[str], **more: object) -> tuple[Faces, int]:
+    """The faces, and how many pictures were searched for them."""
+    manifest = build_manifest({"path": names, "label": ["happiness"] * len(names)}, root=folder)
+    detector = CentredDetector()
+    faces = find_manifest_faces(manifest, cache=folder / "faces.npz", detector=detector, **more)
+    return faces, detector.searched
+
+
+NAMES = ["0.png", "1.png", "2.png"]
+
+
+def assert_equal(faces: Faces, others: Faces) -> None:
+    for cut, other in zip(faces.cuts, others.cuts, strict=True):
+        np.testing.assert_array_equal(cut, other)
+    np.testing.assert_array_equal(faces.landmarks_px, others.landmarks_px)
+    np.testing.assert_array_equal(faces.attempt, others.attempt)
+    np.testing.assert_array_equal(faces.several, others.several)
+
+
+def test_the_same_pictures_are_searched_once_whatever_their_names_and_order(folder):
+    faces, searched = look(folder, NAMES)
+    assert searched and faces.found.all()
+    again, searched = look(folder, NAMES)
+    assert searched == 0
+    assert_equal(again, faces)
+    (folder / "2.png").rename(folder / "other.png")
+    turned, searched = look(folder, ["other.png", "1.png", "0.png"])
+    assert searched == 0
+    assert_equal(turned, faces.select(np.array([2, 1, 0])))
+
+
+def test_an_exchanged_picture_of_the_same_name_is_searched_anew(folder):
+    _, whole = look(folder, NAMES)
+    write_picture(folder / "1.png", 220, 100)
+    faces, searched = look(folder, NAMES)
+    assert 0 < searched < whole
+    (folder / "faces.npz").unlink()
+    fresh, _ = look(folder, NAMES)
+    assert_equal(faces, fresh)
+
+
+def test_new_pictures_alone_are_searched(folder):
+    _, first = look(folder, NAMES[:1])
+    _, more = look(folder, NAMES)
+    assert more == 2 * first
+    assert look(folder, NAMES)[1] == 0
+
+
+def test_a_damaged_cache_or_one_of_an_older_kind_is_made_anew(folder):
+    faces, searched = look(folder, NAMES)
+    cache = folder / "faces.npz"
+    cache.write_bytes(cache.read_bytes()[:-200])
+    assert look(folder, NAMES)[1] == searched
+    np.savez(cache, key=np.array("of an older kind"))
+    again, renewed = look(folder, NAMES)
+    assert renewed == searched
+    assert_equal(again, faces)
