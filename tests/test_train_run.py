@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 import shutil
 import signal
 import tomllib
@@ -25,6 +26,7 @@ from moppet.train import figures as figures_module
 from moppet.train import keeper, loop, run, trainee
 from moppet.train.checkpoint import read_log
 from moppet.train.dataset import TrainingData, evaluation_crops, network_input, normalise
+from moppet.train.drawings import draw_course
 from moppet.train.export import check_parity, onnx_logits
 from moppet.train.keeper import kept_weights
 from moppet.train.networks import Network
@@ -442,7 +444,39 @@ def test_the_page_and_the_confusion_matrix_are_written(finished: Path) -> None:
     assert "| all | 21 |" in page
     fear = next(line for line in page.splitlines() if line.startswith("| fear |"))
     assert "n = 3" in fear
-    assert (finished / "figures" / "confusion.png").read_bytes().startswith(b"\x89PNG")
+    pictures = re.findall(r"!\[.+\]\((.+)\)", page)
+    assert pictures == [f"figures/{x}.png" for x in ("confusion", "confusion_groups", "training")]
+    for picture in pictures:
+        assert (finished / picture).read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_page_tells_the_course_of_the_training(finished: Path) -> None:
+    log = read_log(finished)
+    best = min(log, key=lambda row: row["choose_loss"])
+    page = (finished / "figures.md").read_text(encoding="utf-8")
+    said = re.search(r"(\d+) epochs; .+ after epoch (\d+): ([\d.]+), accuracy ([\d.]+)\.", page)
+    assert said is not None
+    expected = (len(log), best["epoch"], best["choose_loss"], best["choose_accuracy"])
+    assert [float(x) for x in said.groups()] == pytest.approx(expected, abs=5e-5)
+
+
+def test_what_was_never_measured_is_not_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from matplotlib.axes import Axes
+
+    drawn: list[str] = []
+    real = Axes.plot
+
+    def plot(self: Axes, *values: Any, **style: Any) -> Any:
+        drawn.append(style["label"])
+        return real(self, *values, **style)
+
+    monkeypatch.setattr(Axes, "plot", plot)
+    row = dict.fromkeys(("choose_loss", "choose_accuracy", "choose_balanced"), NOT_A_NUMBER)
+    draw_course([row | {"epoch": 1, "train_loss": 1.0, "train_accuracy": 0.5}], tmp_path / "x.png")
+    assert drawn == ["training, random views"] * 2
+    assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_network_comes_back_from_the_model_folder(

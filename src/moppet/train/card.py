@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -88,9 +89,16 @@ def _score_lines(figures: dict[str, Any]) -> list[str]:
 
 
 def figures_page(
-    recipe: Recipe, figures: dict[str, Any], export: dict[str, Any], rows: dict[str, int]
+    recipe: Recipe,
+    figures: dict[str, Any],
+    export: dict[str, Any],
+    rows: dict[str, int],
+    log: Sequence[Mapping[str, float]] = (),
 ) -> str:
-    """Return the figures as a Markdown page."""
+    """Return the figures as a Markdown page.
+
+    log: the epochs, as `checkpoint.read_log` gives them.
+    """
     n = figures["rows"]
     lines = [
         f"# The model `{recipe.name}`",
@@ -123,6 +131,7 @@ def figures_page(
         "![Confusion matrix](figures/confusion.png)",
         "",
         *_group_lines(figures),
+        *_course_lines(log),
         "## The file",
         "",
         *(f"- {key}: {value}" for key, value in export.items()),
@@ -208,50 +217,32 @@ def _group_lines(figures: dict[str, Any]) -> list[str]:
     return [*lines, "", "![Confusion of groups](figures/confusion_groups.png)", ""]
 
 
+def _course_lines(log: Sequence[Mapping[str, float]]) -> list[str]:
+    if not log:
+        return []
+    last = log[-1]
+    lines = ["## The training", ""]
+    judged = [row for row in log if not math.isnan(row["choose_loss"])]
+    if judged:
+        best = min(judged, key=lambda row: row["choose_loss"])
+        lines += [
+            f"{len(log)} epochs; the set-aside rows' loss was lowest after epoch "
+            f"{best['epoch']:.0f}: {best['choose_loss']:.4f}, accuracy "
+            f"{best['choose_accuracy']:.4f}. After the last epoch: loss "
+            f"{last['train_loss']:.4f} on random views of the training rows, "
+            f"{last['choose_loss']:.4f} on the set-aside ones; accuracy "
+            f"{last['train_accuracy']:.4f} and {last['choose_accuracy']:.4f}.",
+            "",
+        ]
+    return [*lines, "![Loss and accuracy by epoch](figures/training.png)", ""]
+
+
 def _table_head(cells: list[str]) -> list[str]:
     return [_row(cells), "|" + "---|" * len(cells)]
 
 
 def _row(cells: list[str]) -> str:
     return "| " + " | ".join(cells) + " |"
-
-
-def draw_confusions(figures: dict[str, Any], folder: Path) -> None:
-    """Draw the aligned rows' confusion matrices, of the classes and of the groups if there are."""
-    names, found = figures["names"], figures["aligned"]["all"]
-    _draw_confusion(names, found["confusion"], folder / "confusion.png")
-    if "grouped" in figures:
-        grouped = figures["grouped"]
-        path = folder / "confusion_groups.png"
-        _draw_confusion(grouped["names"], grouped["all"]["confusion"], path)
-
-
-def _draw_confusion(names: list[str], confusion: list[list[int]], path: Path) -> None:
-    """Draw counts, shaded by share of the true class."""
-    import matplotlib
-    import numpy as np
-
-    matplotlib.use("agg")
-    from matplotlib import pyplot as plt
-
-    counts = np.array(confusion)
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    side = 3.5 + 0.5 * len(names)
-    figure, axes = plt.subplots(figsize=(side, side - 1), layout="constrained")
-    shown = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    axes.set_xticks(range(len(names)), names, rotation=35, ha="right")
-    axes.set_yticks(range(len(names)), names)
-    axes.set_xlabel("read by the model")
-    axes.set_ylabel("label")
-    axes.set_title(f"Report rows, aligned as in video (n = {counts.sum()})", fontsize=10)
-    for i, j in np.ndindex(*counts.shape):
-        colour = "white" if shares[i, j] > 0.55 else "black"
-        text = f"{counts[i, j]}\n{100 * shares[i, j]:.0f} %" if counts[i, j] else "0"
-        axes.text(j, i, text, ha="center", va="center", color=colour, fontsize=8)
-    figure.colorbar(shown, ax=axes, label="share of the true class", shrink=0.8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
 
 
 def _text(value: str) -> str:

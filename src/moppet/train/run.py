@@ -19,7 +19,8 @@ from moppet.data.readers import read_dataset
 from moppet.data.splits import holdout
 from moppet.infer.catalogue import find_model, load_model, read_card
 from moppet.metrics import Labels, accuracy
-from moppet.train.card import draw_confusions, figures_page, groups_of, write_card
+from moppet.train.card import figures_page, groups_of, write_card
+from moppet.train.checkpoint import read_log
 from moppet.train.dataset import (
     RandomViews,
     TrainingData,
@@ -28,6 +29,7 @@ from moppet.train.dataset import (
     normalise,
     read_training_data,
 )
+from moppet.train.drawings import draw_confusions, draw_course
 from moppet.train.export import (
     Deployed,
     check_parity,
@@ -162,9 +164,12 @@ def finish(
     write_card(model_folder, recipe, figures=None, **card)
     figures = measure(load_model(model_folder, threads=2), data)
     write_card(model_folder, recipe, figures=figures, **card)
-    page = figures_page(recipe, figures, choices.notes, rows)
+    log = read_log(folder)
+    page = figures_page(recipe, figures, choices.notes, rows, log)
     (folder / "figures.md").write_text(page, encoding="utf-8")
     draw_confusions(figures, folder / "figures")
+    if log:
+        draw_course(log, folder / "figures" / "training.png")
     return model_folder
 
 
