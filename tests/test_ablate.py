@@ -16,6 +16,7 @@ from moppet.data.provenance import real_rows
 from moppet.study import ablate
 from moppet.study.ablate import run_study
 from moppet.study.cells import Bench, draw_part
+from moppet.study.page import study_page
 from moppet.study.plan import Plan, Regime, read_plan
 from moppet.study.results import sum_up
 from moppet.train.recipe import Recipe
@@ -304,9 +305,48 @@ def test_figures_are_means_over_draws_and_p_tells_better_from_equal(plan: Plan) 
     assert equal["p_value"] == 1.0
 
 
+def line_of(name: str, accuracy: float, p: float | None, published: float) -> dict[str, Any]:
+    """A row of the results, as `sum_up` and `run_study` leave it."""
+    known = {"happiness": 0.5, "surprise": None}
+    return {
+        "table": "ablation", "experiment": name, "regime": "scarce", "network": "childcnn",
+        "draws": 2, "n_train": {"happiness": 5, "surprise": 4}, "n_test": 200,
+        "accuracy": accuracy, "ci_low": accuracy - 0.05, "ci_high": accuracy + 0.05,
+        "precision": known, "recall": known, "f1": known, "p_value": p, "published": published,
+        "parameters": 1, "flops": 1, "seconds_per_epoch": None, "ms_per_face": 1.0,
+    }  # fmt: skip
+
+
+def test_the_page_says_what_was_published_and_what_is_seen(plan: Plan) -> None:
+    rows = [
+        line_of("plain", 0.60, None, 0.80),
+        line_of("a", 0.75, 0.001, 0.79),
+        line_of("b", 0.65, 0.030, 0.89),  # as one of four 0.06: not beyond chance
+        line_of("c", 0.45, 0.004, 0.42),
+        line_of("d", 0.64, 0.600, 0.85),
+    ]
+    page = study_page(plan, rows, 4)
+    assert "| a | childcnn | 2 | **0.750** (0.700-0.800) | 0.001 | 0.79 |" in page
+    (said,) = (line for line in page.splitlines() if line.startswith("Best:"))
+    for sentence in (
+        "Best: a, 0.750.",
+        "Better than plain beyond chance (corrected p below 0.05, 4 compared): a.",
+        "Worse than plain beyond chance (corrected p below 0.05, 4 compared): c.",
+        "Published as the best of these: b, 0.89; here it has 0.650 (0.600-0.700).",
+        "Of 5 published accuracies 3 lie above the interval seen here, 0 below.",
+        "Spearman's rho +0.40, n = 5.",
+    ):
+        assert sentence in said
+    for row in rows:
+        del row["published"]
+    page = study_page(plan, rows, 4)
+    assert "ublished" not in page and "Better than plain" in page
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
+        (('attention = "se"', "published = 89"), "accuracy from 0.0 to 1.0, but 89 came"),
         (("name =", "nome ="), "unknown key 'nome'"),
         (("draws = 2", "draw = 2"), "regime 'scarce': unknown key 'draw'"),
         (("draws = 2", "draws = 0"), "needs draws and counts of 1 or more"),
@@ -341,3 +381,5 @@ def test_the_published_experiments_are_eight_lines_of_one_network() -> None:
         ("childcnn", 224, 32, 40, 0.02)
     }
     assert len(plan.cells()) == 8 * (5 + 3) + 6 * 3
+    published = {e.name: e.published for e in plan.experiments}
+    assert published["7 BatchNorm + Dropout + SE"] == max(list(published.values())[:8]) == 0.89

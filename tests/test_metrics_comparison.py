@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from moppet.metrics import McNemar, corrected_t_test, mcnemar_test
+from moppet.metrics import McNemar, correct_p_values, corrected_t_test, mcnemar_test
 from moppet.values import UsageError
 
 
@@ -111,3 +111,21 @@ def test_what_no_t_test_can_tell_is_nan(differences, value):
 def test_the_rows_that_train_and_test_are_needed():
     with pytest.raises(UsageError, match="got 0 and 10"):
         corrected_t_test(np.array([0.1, 0.2]), 0, 10)
+
+
+def test_p_values_are_corrected_as_by_holm():
+    # The steps by hand: 5 x .01; 4 x .02 = .08; 3 x .03 = .09; 2 x .04 = .08, not below .09; .09.
+    found = correct_p_values(np.array([0.05, 0.01, 0.03, 0.02, 0.04]))
+    np.testing.assert_allclose(found, [0.09, 0.05, 0.09, 0.08, 0.09])
+    some = correct_p_values(np.array([0.6, np.nan, 0.7]))
+    np.testing.assert_array_equal(some, [1.0, np.nan, 1.0])
+    assert correct_p_values(np.empty(0)).shape == (0,)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
+def test_no_corrected_p_value_is_below_its_own_or_above_bonferronis(values):
+    p = np.array(values)
+    found = correct_p_values(p)
+    assert (found >= p).all() and (found <= np.minimum(p * len(p), 1)).all()
+    order = np.argsort(p, kind="stable")
+    assert (np.diff(found[order]) >= 0).all()

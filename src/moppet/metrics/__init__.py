@@ -6,7 +6,13 @@ docs/metrics.md defines every figure, with its range, its undefined cases and it
 from __future__ import annotations
 
 from moppet.metrics.calibration import Reliability, brier_score, calibration_error, reliability
-from moppet.metrics.comparison import FoldDifference, McNemar, corrected_t_test, mcnemar_test
+from moppet.metrics.comparison import (
+    FoldDifference,
+    McNemar,
+    correct_p_values,
+    corrected_t_test,
+    mcnemar_test,
+)
 from moppet.metrics.counts import (
     Labels,
     accuracy,
@@ -67,6 +73,7 @@ __all__ = [
     "calibration_error",
     "cohen_kappa",
     "confusion",
+    "correct_p_values",
     "corrected_t_test",
     "delong_test",
     "drawn_figures",

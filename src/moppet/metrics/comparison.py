@@ -1,4 +1,4 @@
-"""Two models on the same rows, or on the same folds → whether they differ."""
+"""Models on the same rows, or on the same folds → whether they differ."""
 
 from __future__ import annotations
 
@@ -91,3 +91,18 @@ def corrected_t_test(
     half = float(stdtrit(j - 1, 0.975)) * error
     p = float(2 * stdtr(j - 1, -abs(t)))
     return FoldDifference(value, value - half, value + half, t, p, j)
+
+
+def correct_p_values(p_values: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """Return p-values that allow for how many there are (Holm 1979), in the order given.
+
+    p_values: (n,) in [0, 1]. The chance that any of those below a level is there by luck is at
+    most the level, however they depend on one another. A NaN stays NaN and is not counted.
+    """
+    given = np.asarray(p_values, np.float64)
+    known = np.flatnonzero(~np.isnan(given))
+    order = known[np.argsort(given[known], kind="stable")]
+    corrected = np.full(len(given), math.nan)
+    steps = given[order] * np.arange(len(order), 0, -1)
+    corrected[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
+    return corrected

@@ -39,12 +39,14 @@ class Experiment:
     """One line of the table: a recipe, and the regimes that it runs in.
 
     table: experiments of one table are compared with the first of it.
+    published: the accuracy that a publication gives for it, on data of its own; None for none.
     """
 
     name: str
     table: str
     recipe: Recipe
     regimes: tuple[str, ...]
+    published: float | None = None
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,12 @@ def _compared(word: Any, path: Path) -> str:
     return str(word)
 
 
+def _published(value: Any, place: str) -> float | None:
+    if value is not None and not (isinstance(value, float) and 0 <= value <= 1):
+        raise UsageError(f"{place}: published is an accuracy from 0.0 to 1.0, but {value!r} came.")
+    return value
+
+
 def _regime(name: str, given: dict[str, Any], path: Path, known: set[str]) -> Regime:
     odd = sorted(set(given) - {f.name for f in fields(Regime) if f.name != "name"})
     if odd:
@@ -172,8 +180,10 @@ def _experiments(
     for line in given.get("experiments", []):
         settings = {**table["common"], **given.get("common", {}), **line}
         name = str(settings.get("name", ""))
-        recipe = recipe_from(settings, f"{path}: {title}: {name or 'an experiment'}")
-        made.append(Experiment(name, title, recipe, wanted))
+        place = f"{path}: {title}: {name or 'an experiment'}"
+        published = _published(settings.pop("published", None), place)
+        recipe = recipe_from(settings, place)
+        made.append(Experiment(name, title, recipe, wanted, published))
     if not made:
         raise UsageError(f"{path}: table {title!r} has no [[experiments]].")
     return made

@@ -41,6 +41,8 @@ def sum_up(
         if (against, where) != (experiment.name, regime.name) and set(reference) & set(mine):
             row["compared_with"] = where if plan.compare == "regimes" else against
             row["p_value"] = _p_value(mine, reference, label, groups)
+        if experiment.published is not None:
+            row["published"] = experiment.published
         rows.append({"table": experiment.table, **row})
     return rows
 

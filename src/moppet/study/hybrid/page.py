@@ -95,7 +95,24 @@ def _means(plan: HybridPlan, rows: list[Json]) -> list[str]:
             f"{np.mean([row['seconds'] for row in own]):.1f}",
         ]
         lines.append("| " + " | ".join(cells) + " |")
-    return [*lines, "", *_sentence(plan, rows), ""]
+    return [*lines, "", *_sentence(plan, rows), *_published(plan, rows), ""]
+
+
+def _published(plan: HybridPlan, rows: list[Json]) -> list[str]:
+    """Gains over the reference as a publication has them, and as they come out here."""
+    lines = []
+    for method, gains in plan.published.items():
+        told = []
+        for figure, gain in gains.items():
+            mine, base = (
+                _mean_value([row[figure] for row in rows if row["method"] == name])
+                for name in (method, plan.reference)
+            )
+            here = f"{mine / base - 1:+.1%}" if base > 0 and not np.isnan(mine) else "–"
+            told.append(f"{_TITLES[figure]} {gain:+.1%} published, {here} here")
+        if any(row["method"] == method for row in rows):
+            lines += ["", f"{method} against {plan.reference}: {'; '.join(told)}."]
+    return lines
 
 
 def _sentence(plan: HybridPlan, rows: list[Json]) -> list[str]:
@@ -178,5 +195,10 @@ def _interval(row: Json, figure: str) -> str:
 
 
 def _mean(values: Sequence[float | None]) -> str:
+    value = _mean_value(values)
+    return "–" if np.isnan(value) else f"{value:.3f}"
+
+
+def _mean_value(values: Sequence[float | None]) -> float:
     known = [value for value in values if value is not None]
-    return f"{np.mean(known):.3f}" if known else "–"
+    return float(np.mean(known)) if known else float("nan")

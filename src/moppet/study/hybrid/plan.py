@@ -64,6 +64,8 @@ class HybridPlan:
     parts: splits of the data set that it draws from. model: of the embedding; it must not have
         learned from these faces. folds, repeats: of the grouped cross-validation.
     reference: the method that every other is compared with. generator: how pictures are made.
+    published: method → figure → the gain over the reference that a publication gives, as a share
+        of the reference's figure.
     output, work: folders of the results and of what is under way.
     """
 
@@ -84,6 +86,7 @@ class HybridPlan:
     methods: tuple[Method, ...]
     output: Path
     work: Path
+    published: dict[str, dict[str, float]]
 
     def cells(self) -> list[HybridCell]:
         """Return everything that is to be run; the first repeat of all comes first."""
@@ -134,7 +137,9 @@ _DEFAULTS: Final[dict[str, Any]] = {
     "repeats": 2,
     "seed": 0,
     "generator": {},
+    "published": {},
 }
+FIGURES: Final = ("macro_f1", "g_mean", "auc")
 
 
 def is_hybrid(path: Path) -> bool:
@@ -177,6 +182,7 @@ def read_hybrid_plan(path: Path) -> HybridPlan:
         methods=methods,
         output=(path.parent / given["output"]).resolve(),
         work=(path.parent / given["work"]).resolve(),
+        published=given["published"],
     )
     _check(plan, str(path))
     return plan
@@ -220,6 +226,8 @@ def _check(plan: HybridPlan, where: str) -> None:
         *(("space of a method", m.space, ["pixels", "own"]) for m in plan.methods),
         *(("method", word, names) for data in plan.data_sets for word in data.methods),
         ("reference", plan.reference, names),
+        *(("published method", word, names) for word in plan.published),
+        *(("figure", word, FIGURES) for gains in plan.published.values() for word in gains),
     ]
     for what, word, known in words:
         if word not in known:
