@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
-from html import escape, unescape
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +22,13 @@ from evaluation_sample import (
     two_class_model,
     write_pictures,
 )
-from moppet.app import cli
-from moppet.app import evaluate as command
+from moppet.app import cli, face_pictures
 from moppet.app.evaluation import write_page
 from moppet.app.evaluation.words import number
 from moppet.app.output import write_text
 from moppet.study import evaluate as module
 from moppet.values import MoppetError
+from page_text import numbers_in, text_of
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chrome")
 QUIET = (
@@ -42,7 +42,7 @@ LOG = "epoch,train_loss,choose_loss,choose_accuracy\n1,0.9,0.8,0.4\n2,0.7,0.5,0.
 def _no_search(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "find_manifest_faces", faces_without_search())
-        patch.setattr(command, "find_manifest_faces", faces_without_search())
+        patch.setattr(face_pictures, "find_manifest_faces", faces_without_search())
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
 
@@ -89,19 +89,6 @@ def page(written):
 @pytest.fixture(scope="module")
 def found(written):
     return json.loads((written / "evaluation.json").read_text(encoding="utf-8"))
-
-
-def text_of(page: str) -> str:
-    body = re.sub(r"<(script|style)\b.*?</\1>", " ", page, flags=re.S)
-    return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]+>", " ", body)))
-
-
-def numbers_in(values: Any) -> set[float]:
-    if isinstance(values, dict):
-        return set().union(*map(numbers_in, values.values())) if values else set()
-    if isinstance(values, list):
-        return set().union(*map(numbers_in, values)) if values else set()
-    return {values} if isinstance(values, int | float) and not isinstance(values, bool) else set()
 
 
 def test_every_figure_on_the_page_stands_in_the_json(page, found):

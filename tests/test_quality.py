@@ -9,9 +9,9 @@ import shutil
 import subprocess
 import sys
 from functools import partial
-from html import unescape
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from sklearn.metrics import confusion_matrix, recall_score
@@ -19,7 +19,7 @@ from sklearn.metrics import confusion_matrix, recall_score
 import model_folder
 import quality_sample as sample
 from evaluation_sample import faces_without_search
-from moppet.app import cli
+from moppet.app import cli, face_pictures
 from moppet.app.evaluation.words import number
 from moppet.app.quality import run as command
 from moppet.data.manifest import build_manifest, read_manifest
@@ -30,6 +30,7 @@ from moppet.synthesise.measures.agreement import measure_agreement
 from moppet.synthesise.measures.reading import Reading, read_faces
 from moppet.synthesise.quality import measure_quality
 from moppet.values import ModelError, MoppetError
+from page_text import numbers_in, text_of
 from rendered import read_stills
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chrome")
@@ -40,7 +41,7 @@ DRAWS = 6
 def _no_search(monkeypatch):
     find = faces_without_search(missed=15)
     monkeypatch.setattr(module, "find_manifest_faces", find)
-    monkeypatch.setattr(command, "find_manifest_faces", find)
+    monkeypatch.setattr(face_pictures, "find_manifest_faces", find)
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +66,7 @@ def quality(folder):
 def run(*arguments: Any) -> int:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "find_manifest_faces", faces_without_search(missed=15))
-        patch.setattr(command, "find_manifest_faces", faces_without_search(missed=15))
+        patch.setattr(face_pictures, "find_manifest_faces", faces_without_search(missed=15))
         patch.setattr(command, "Job", partial(command.Job, draws=DRAWS))
         patch.setattr(sys, "argv", ["moppet", "quality", *map(str, arguments)])
         try:
@@ -207,7 +208,7 @@ def test_the_detector_itself_finds_rendered_faces_and_none_in_a_plain_picture(tm
         x, y, w, h = still.faces[0].box_px
         side = int(max(w, h) * 1.4)
         top, left = max(0, int(y + h / 2 - side / 2)), max(0, int(x + w / 2 - side / 2))
-        cuts.append(command.cv2.resize(picture[top : top + side, left : left + side], (96, 96)))
+        cuts.append(cv2.resize(picture[top : top + side, left : left + side], (96, 96)))
     cuts.append(np.full((96, 96, 3), 120, np.uint8))
     np.savez(tmp_path / "faces.npz", images=np.stack(cuts))
     manifest = build_manifest(
@@ -238,19 +239,6 @@ def page(written):
 @pytest.fixture(scope="module")
 def found(written):
     return json.loads((written / "quality.json").read_text(encoding="utf-8"))
-
-
-def text_of(page: str) -> str:
-    body = re.sub(r"<(script|style)\b.*?</\1>", " ", page, flags=re.S)
-    return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]+>", " ", body)))
-
-
-def numbers_in(values: Any) -> set[float]:
-    if isinstance(values, dict):
-        return set().union(*map(numbers_in, values.values())) if values else set()
-    if isinstance(values, list):
-        return set().union(*map(numbers_in, values)) if values else set()
-    return {values} if isinstance(values, int | float) and not isinstance(values, bool) else set()
 
 
 def test_every_figure_on_the_page_stands_in_the_json(page, found):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 import shlex
@@ -15,17 +14,16 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-import cv2
-import numpy as np
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from moppet.app.evaluation import write_page
-from moppet.app.evaluation.words import FIGURES, number, p_value, with_interval
+from moppet.app.evaluation.words import FIGURES, p_value, with_interval
+from moppet.app.face_pictures import face_uris
+from moppet.app.figure_table import figure_cell, figure_table, wide_console
 from moppet.app.output import result_folder, write_text
-from moppet.data.faces import find_manifest_faces
 from moppet.data.manifest import Manifest
 from moppet.data.readers import announce_licence, read_dataset
 from moppet.infer.catalogue import find_model, read_card
@@ -33,8 +31,6 @@ from moppet.study.evaluate import Progress as Report
 from moppet.study.evaluate import evaluate
 from moppet.values import UsageError
 
-PICTURE_PX: Final = 96
-_JPEG_QUALITY: Final = 85
 _COLUMNS: Final = ("accuracy", "balanced_accuracy", "macro_f1", "ece")
 _PER_CLASS: Final = {"recall": "recall", "precision": "precision", "f1": "F1", "auc": "AUC"}
 _QUIET_EVERY_S: Final = 30.0
@@ -94,7 +90,7 @@ def evaluate_model(job: Job) -> Path:
         "command": job.command,
         "made_at": datetime.now().astimezone().isoformat(timespec="seconds"),
     }
-    sheet = _pictures(manifest, [one["row"] for one in found["mistakes"]]) if job.pictures else None
+    sheet = face_uris(manifest, [one["row"] for one in found["mistakes"]]) if job.pictures else None
     text = json.dumps(found, ensure_ascii=False, allow_nan=False)
     written = write_text(folder / "evaluation.json", text + "\n")
     page = write_page(found, folder / "evaluation.html", pictures=sheet)
@@ -110,21 +106,6 @@ def _columns(by: Sequence[str], manifest: Manifest) -> list[str]:
     there = manifest.table.column_names
     parts = ([word] if word in there else word.split(",") for word in by)
     return list(dict.fromkeys(part.strip() for words in parts for part in words if part.strip()))
-
-
-def _pictures(manifest: Manifest, rows: Sequence[int]) -> dict[int, str]:
-    """Return the rows' faces as the model saw them, as data: URIs of JPEGs."""
-    if not rows:
-        return {}
-    crops = find_manifest_faces(manifest.select(rows)).aligned(size=PICTURE_PX)
-    found = {}
-    for row, crop in zip(rows, crops, strict=True):
-        bgr = np.ascontiguousarray(crop[:, :, ::-1])
-        done, jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
-        assert done, "OpenCV always has JPEG"
-        uri = base64.b64encode(jpeg.tobytes()).decode("ascii")
-        found[row] = f"data:image/jpeg;base64,{uri}"
-    return found
 
 
 @contextmanager
@@ -156,9 +137,7 @@ def _shown(job: Job) -> Iterator[Report | None]:
 
 def print_evaluation(found: dict[str, Any], written: Sequence[Path]) -> None:
     """Print the figures of an evaluation as tables, and where the rest is."""
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=max(console.width, _LEAST_WIDTH))
+    console = wide_console(_LEAST_WIDTH)
     made, rows = found["made"], found["rows"]
     which = "every row" if made["split"] == "all" else f"split {made['split']}"
     title = f"{made['model']['name']} on {made['data']['name']}"
@@ -182,37 +161,20 @@ def print_evaluation(found: dict[str, Any], written: Sequence[Path]) -> None:
 
 def _parts_table(parts: dict[str, Any], kind: str, title: str | None = None) -> Table:
     heads = ["n", *(FIGURES[name] for name in _COLUMNS)]
-    table = _table(title or ("all classes" if kind == "class" else "groups"), heads)
+    table = figure_table(title or ("all classes" if kind == "class" else "groups"), heads)
     for name, part in parts.items():
-        figures = [_cell(part["overall"][column]) for column in _COLUMNS]
+        figures = [figure_cell(part["overall"][column]) for column in _COLUMNS]
         table.add_row(escape(name), f"{part['n']:,}", *figures)
     return table
 
 
 def _classes_table(level: dict[str, Any], kind: str) -> Table:
     per_class = level["parts"]["all"]["per_class"]
-    table = _table(f"each {kind}", ["n", *_PER_CLASS.values()])
+    table = figure_table(f"each {kind}", ["n", *_PER_CLASS.values()])
     for name in level["names"]:
-        figures = [_cell(per_class[figure][name]) for figure in _PER_CLASS]
+        figures = [figure_cell(per_class[figure][name]) for figure in _PER_CLASS]
         table.add_row(escape(name), f"{per_class['recall'][name]['n']:,}", *figures)
     return table
-
-
-def _table(title: str, heads: Sequence[str]) -> Table:
-    table = Table(
-        title=title, title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0)
-    )
-    table.add_column("")
-    for head in heads:
-        table.add_column(head, justify="right")
-    return table
-
-
-def _cell(figure: dict[str, Any]) -> str:
-    value = number(figure["value"])
-    if figure["low"] is None or figure["low"] == figure["high"]:
-        return value
-    return f"{value} [dim]{number(figure['low'])}-{number(figure['high'])}[/]"
 
 
 def _lines(found: dict[str, Any]) -> Iterator[str]:

@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 import shlex
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from moppet.app.data.source import watched
 from moppet.app.explanation.rows import read_pictures
+from moppet.app.face_pictures import face_uris
 from moppet.app.output import result_folder, write_text
 from moppet.app.quality.page import Sheet, build_page
 from moppet.app.quality.printed import print_quality
-from moppet.data.faces import find_manifest_faces
 from moppet.data.manifest import Manifest, read_manifest
 from moppet.synthesise.quality import DRAWS, Quality, measure_quality
 
 SHOWN: Final = 14
 MOST_PAIRS: Final = 28
-PICTURE_PX: Final = 96
-_JPEG_QUALITY: Final = 85
 _MANIFEST: Final = "manifest.parquet"
 
 
@@ -111,25 +106,10 @@ def _sheet(quality: Quality, made: Manifest, real: Manifest) -> Sheet:
         of_class = rows[labels == name] if classes else rows
         some[name] = sorted(int(i) for i in rng.permutation(of_class)[:SHOWN])
     wanted = sorted({*memory, *(row for part in some.values() for row in part)})
-    return Sheet(some, _pictures(made, wanted), _pictures(real, sorted(set(twins))))
+    return Sheet(some, face_uris(made, wanted), face_uris(real, sorted(set(twins))))
 
 
 def _made_rows(quality: Quality, made: Manifest) -> NDArray[np.int64]:
     if not quality.rows["marked"]:
         return np.arange(len(made))
     return np.flatnonzero([x is not None for x in made.column("made_by")])
-
-
-def _pictures(manifest: Manifest, rows: Sequence[int]) -> dict[int, str]:
-    """Return the rows' faces as the model saw them, as data: URIs of JPEGs."""
-    if not rows:
-        return {}
-    crops = find_manifest_faces(manifest.select(rows)).aligned(size=PICTURE_PX)
-    found = {}
-    for row, crop in zip(rows, crops, strict=True):
-        bgr = np.ascontiguousarray(crop[:, :, ::-1])
-        done, jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
-        assert done, "OpenCV always has JPEG"
-        uri = base64.b64encode(jpeg.tobytes()).decode("ascii")
-        found[row] = f"data:image/jpeg;base64,{uri}"
-    return found
