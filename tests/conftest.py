@@ -1,11 +1,12 @@
-"""What several test files share: rendered pictures, a tiny expression model, turned pictures.
+"""What several test files share: the command line, rendered pictures, a tiny expression model.
 
-`tests/rendered.py` and `tests/model_folder.py` hold the functions behind these fixtures.
+`command_line.py`, `rendered.py` and `model_folder.py` hold the functions behind these fixtures.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -13,12 +14,19 @@ import pytest
 
 import model_folder
 import rendered
+from command_line import Run, run_moppet
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_opencv_thread() -> None:
     """Keep OpenCV from taking every core: the tests share the machine."""
     cv2.setNumThreads(1)
+
+
+@pytest.fixture
+def moppet(capsys: pytest.CaptureFixture[str]) -> Run:
+    """moppet(*arguments) → exit code, stdout and stderr of `moppet` with these arguments."""
+    return partial(run_moppet, capsys)
 
 
 @pytest.fixture

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +10,6 @@ import cv2
 import numpy as np
 import pytest
 
-from moppet.app import cli
 from moppet.data.audit import Audit, audit_manifest, find_leaks, vote_entropy
 from moppet.data.copies import find_copies, leave_out_copies
 from moppet.data.manifest import Manifest, build_manifest, read_manifest
@@ -220,27 +217,6 @@ def test_faces_are_looked_for_in_readable_pictures_only_when_asked(eight, monkey
 
 
 # ------------------------------------------------------------------------------- the commands
-
-
-class Done(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def moppet(monkeypatch, capsys) -> Callable[..., Done]:
-    def run(*arguments: Any) -> Done:
-        monkeypatch.setattr(sys, "argv", ["moppet", *map(str, arguments)])
-        capsys.readouterr()
-        code: Any = 0
-        try:
-            cli.main()
-        except SystemExit as ended:
-            code = ended.code or 0
-        return Done(code, *capsys.readouterr())
-
-    return run
 
 
 @pytest.fixture

@@ -5,11 +5,9 @@ from __future__ import annotations
 import errno
 import json
 import shutil
-import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import cv2
 import numpy as np
@@ -17,7 +15,6 @@ import pytest
 
 import rendered
 from model_folder import write_model
-from moppet.app import cli
 from moppet.data.balance import BALANCERS, REMOVED_BY, balance_manifest, make_space
 from moppet.data.balance.folder import open_folder, write_balanced
 from moppet.data.faces import cut_face
@@ -321,27 +318,6 @@ def test_made_rows_join_from_another_folder_and_only_as_training_rows(tmp_path):
 
 
 # ------------------------------------------------------------------------------ the command
-
-
-class Done(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def moppet(monkeypatch, capsys) -> Callable[..., Done]:
-    def run(*arguments: Any) -> Done:
-        monkeypatch.setattr(sys, "argv", ["moppet", *map(str, arguments)])
-        capsys.readouterr()
-        code: Any = 0
-        try:
-            cli.main()
-        except SystemExit as ended:
-            code = ended.code or 0
-        return Done(code, *capsys.readouterr())
-
-    return run
 
 
 def test_the_command_writes_a_manifest_and_the_made_pictures(moppet, own, tmp_path):

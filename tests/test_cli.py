@@ -6,15 +6,13 @@ import importlib.metadata
 import json
 import shutil
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 
 import model_folder
-from moppet.app import cli
+from command_line import Done, Run
 from moppet.infer.catalogue import bundled_models
 from moppet.media import file_sha256
 from moppet.timeline import read_timeline
@@ -22,32 +20,6 @@ from moppet.values import EXPRESSIONS
 from rendered import read_stills, write_video
 
 N_FRAMES, N_BLANK = 30, 8
-
-
-class Done(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Done]
-
-
-@pytest.fixture
-def moppet(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """moppet(*arguments) → exit code, stdout and stderr of `moppet` with these arguments."""
-
-    def run(*arguments: Any) -> Done:
-        monkeypatch.setattr(sys, "argv", ["moppet", *map(str, arguments)])
-        capsys.readouterr()
-        code: Any = 0
-        try:
-            cli.main()
-        except SystemExit as ended:
-            code = ended.code or 0
-        return Done(code, *capsys.readouterr())
-
-    return run
 
 
 @pytest.fixture(scope="module")

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
-import sys
 import xml.etree.ElementTree as ET
-from typing import Any
 
 import numpy as np
 import pytest
 
-from moppet.app import cli
 from moppet.timeline import TimelineSettings
 from moppet.timeline.coders import Code, Coding, Lane, write_program
 from moppet.values import EXPRESSIONS
@@ -19,23 +16,6 @@ from report_samples import make_row, make_timeline, two_people
 
 SVG = "{http://www.w3.org/2000/svg}"
 TURNS = ("neutral", "happiness", "sadness", "happiness")
-
-
-@pytest.fixture
-def moppet(monkeypatch, capsys):
-    """moppet(*arguments) → exit code, stdout and stderr."""
-
-    def run(*arguments: Any):
-        monkeypatch.setattr(sys, "argv", ["moppet", *map(str, arguments)])
-        capsys.readouterr()
-        code: Any = 0
-        try:
-            cli.main()
-        except SystemExit as ended:
-            code = ended.code or 0
-        return code, *capsys.readouterr()
-
-    return run
 
 
 def write_clip(folder):

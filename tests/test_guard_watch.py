@@ -8,14 +8,15 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
 
-from moppet.app import cli
+from command_line import Done, Run, run_moppet
 from moppet.app import watch as watch_module
 from moppet.timeline.guard import EventLog, read_log, write_csv
 from moppet.values import EXPRESSIONS, MediaError, MoppetError, UsageError
@@ -24,32 +25,13 @@ from rendered import write_video
 RULE = "sadness >= 60 % for 1 s -> pause; again within 1 min -> pause and alert"
 
 
-class Done(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-    @property
-    def records(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.out.splitlines()]
-
-
-Run = Callable[..., Done]
+def records(done: Done) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in done.out.splitlines()]
 
 
 @pytest.fixture
-def moppet(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
-    def run(*arguments: Any) -> Done:
-        monkeypatch.setattr(sys, "argv", ["moppet", *map(str, arguments)])
-        capfd.readouterr()
-        code: Any = 0
-        try:
-            cli.main()
-        except SystemExit as ended:
-            code = ended.code or 0
-        return Done(code, *capfd.readouterr())
-
-    return run
+def moppet(capfd: pytest.CaptureFixture[str]) -> Run:
+    return partial(run_moppet, capfd)
 
 
 @pytest.fixture(scope="module")
@@ -89,12 +71,12 @@ def test_a_video_of_nobody_pauses_by_its_own_rule(moppet: Run, blank: Path) -> N
 def test_json_lines_tell_begin_events_and_end(moppet: Run, blank: Path, sad: None) -> None:
     done = moppet("watch", blank, "--rule", RULE, "--json")
     assert done.code == 0 and done.err == ""
-    told = [(record["event"], record.get("time_s")) for record in done.records]
+    told = [(record["event"], record.get("time_s")) for record in records(done)]
     assert told == [
         ("start", None), ("pause", 2.0), ("resume", 8.0), ("pause", 16.0), ("alert", 16.0),
         ("end", None),
     ]  # fmt: skip
-    start, pause, end = done.records[0], done.records[1], done.records[-1]
+    start, pause, end = records(done)[0], records(done)[1], records(done)[-1]
     assert start["settings"]["rules"] == RULE.split("; ")
     assert (pause["face_id"], pause["value"], pause["counted_s"]) == (3, 0.9, 1.0)
     assert pause["why"]["value"][-1] == 0.9 and pause["why"]["time_s"][-1] == 2.0
@@ -106,7 +88,7 @@ def test_a_log_holds_what_json_tells_and_grows_run_by_run(
 ) -> None:
     log = tmp_path / "logs" / "guard.jsonl"
     done = moppet("watch", blank, "--rule", RULE, "--json", "--log", log)
-    assert [json.loads(line) for line in log.read_text().splitlines()] == done.records
+    assert [json.loads(line) for line in log.read_text().splitlines()] == records(done)
     moppet("watch", blank, "--rule", RULE, "--log", log)
     assert [record["event"] for record in read_log(log)] == 2 * [
         "pause", "resume", "pause", "alert"
@@ -164,7 +146,7 @@ def test_neither_a_failing_command_nor_a_full_disk_stops_the_guard(
         "false",
     )
     assert done.code == 0 and "Traceback" not in done.err
-    assert [record["event"] for record in done.records][-1] == "end"
+    assert [record["event"] for record in records(done)][-1] == "end"
     assert done.err.count("false failed with exit code 1") == 2
     assert done.err.count("No space left on device") == 1
 
@@ -182,7 +164,7 @@ def test_a_camera_that_breaks_off_calls_for_help(
     done = moppet("watch", blank, "--on-alert", f"sh -c 'echo $MOPPET_EVENT > {out}'", "--json")
     assert done.code == 1 and out.read_text() == "stopped\n"
     assert done.err == "moppet: camera 0 gives no more pictures: check its plug.\n"
-    assert [record["event"] for record in done.records] == ["start", "stopped", "end"]
+    assert [record["event"] for record in records(done)] == ["start", "stopped", "end"]
 
 
 def test_ctrl_c_ends_it_with_a_summary(blank: Path) -> None:
@@ -228,7 +210,7 @@ def test_frames_far_apart_are_said_to_be_unwatched(
     monkeypatch.setattr(watch_module, "stream", lambda *_, **__: iter(frames))
     done = moppet("watch", blank, "--json")
     assert done.err.count("that time is not watched") == 1
-    assert done.records[-1]["unwatched_s"] == 28.5
+    assert records(done)[-1]["unwatched_s"] == 28.5
 
 
 @pytest.mark.parametrize(
@@ -274,10 +256,10 @@ def test_rules_on_the_command_line_take_the_place_of_the_file_s(
 ) -> None:
     path = tmp_path / "guard.toml"
     path.write_text('rules = ["no face for 5 s -> alert"]\ncalm_s = 2\n')
-    settings = moppet("watch", blank, "--rules", path, "--json").records[0]["settings"]
+    settings = records(moppet("watch", blank, "--rules", path, "--json"))[0]["settings"]
     assert (settings["rules"], settings["calm_s"]) == (["no face for 5 s -> alert"], 2)
-    settings = moppet("watch", blank, "--rules", path, "--rule", "no face for 9 s -> pause",
-                      "--json").records[0]["settings"]  # fmt: skip
+    own = ("--rule", "no face for 9 s -> pause", "--json")
+    settings = records(moppet("watch", blank, "--rules", path, *own))[0]["settings"]
     assert (settings["rules"], settings["calm_s"]) == (["no face for 9 s -> pause"], 2)
 
 

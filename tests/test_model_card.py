@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import pytest
 
 import model_folder
 import rendered
-from moppet.app import cli
+from command_line import Run
 from moppet.app.model_card.run import write_model_card
 from moppet.data.readers import read_dataset
 from moppet.infer.catalogue import bundled_models
@@ -312,24 +311,6 @@ def test_a_network_that_was_exchanged_has_no_card(tmp_path: Path) -> None:
     (folder / "model.onnx").write_bytes(b"another")
     with pytest.raises(ModelError, match="is not the network that"):
         read_results(folder)
-
-
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def moppet(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    def run(*arguments: Any) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["moppet", *map(str, arguments)])
-        capsys.readouterr()
-        code: Any = 0
-        try:
-            cli.main()
-        except SystemExit as ended:
-            code = ended.code or 0
-        return (code, *capsys.readouterr())
-
-    return run
 
 
 def test_the_command_names_what_it_wrote(moppet: Run, tmp_path: Path) -> None:
