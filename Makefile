@@ -1,7 +1,9 @@
 # make demo   analyse the example video      make test   run every test
 # make check  style, types, layers           make bench  speed against the libraries' own limit
+# make train · make app · make synthesise · make dist   install what these commands need besides
 # make weights  what the default model's training starts from
-.PHONY: demo test browser check bench weights clean
+EXTRAS := train app synthesise dist
+.PHONY: demo test browser check bench weights clean $(EXTRAS)
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 PIP := $(PYTHON) -m pip --quiet --disable-pip-version-check
@@ -19,6 +21,10 @@ $(VENV)/.dev: pyproject.toml constraints.txt $(VENV)/.base
 	$(PIP) install --no-compile -c constraints.txt torch
 	$(PIP) install --no-compile -c constraints.txt -e '.[dev]'
 	@touch $@
+
+$(EXTRAS): $(VENV)/.base
+	$(if $(filter-out app,$@),$(PIP) install --no-compile -c constraints.txt torch)
+	$(PIP) install --no-compile -c constraints.txt -e '.[$@]'
 
 demo: $(VENV)/.base
 	$(VENV)/bin/moppet analyze examples/child.mp4 -o demo

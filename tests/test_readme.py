@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -31,3 +32,13 @@ def test_the_sacred_commands_are_in_the_makefile() -> None:
     for command in ("demo", "test"):
         assert f"make {command}" in README
         assert re.search(rf"^{command}:", makefile, re.MULTILINE)
+
+
+def test_every_extra_has_its_make_target() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = re.search(r"^EXTRAS := (.+)$", makefile, re.MULTILINE)
+    assert targets is not None
+    assert {*targets[1].split(), "dev"} == {*project["optional-dependencies"]}
+    for word in ("train", "app"):
+        assert f"make {word}" in README
