@@ -337,6 +337,8 @@ def test_the_page_says_what_was_published_and_what_is_seen(plan: Plan) -> None:
         "Spearman's rho +0.40, n = 5.",
     ):
         assert sentence in said
+    noted = study_page(replace(plan, notes="Mind the draws."), rows, 4)
+    assert "\n\nMind the draws.\n\n## ablation" in noted and "Mind" not in page
     for row in rows:
         del row["published"]
     page = study_page(plan, rows, 4)

@@ -30,6 +30,7 @@ def study_page(plan: Plan, rows: list[Json], cells: int) -> str:
         "for the number of lines; the sentences below the tables correct it (Holm 1979).",
         *(["Published: the accuracy that the publication has for it, on data of its own."] * told),
         "",
+        *([plan.notes, ""] if plan.notes else []),
     ]
     same, line = ("experiment", "regime") if plan.compare == "regimes" else ("regime", "experiment")
     for (table, title), part in groupby(rows, key=lambda row: (row["table"], row[same])):

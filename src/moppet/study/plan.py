@@ -70,6 +70,7 @@ class Plan:
     experiments: tuple[Experiment, ...]
     generators: dict[str, Settings] = field(default_factory=dict)
     compare: str = "experiments"
+    notes: str = ""
 
     def cells(self) -> list[Cell]:
         """Return everything that is to be run, in order."""
@@ -97,7 +98,7 @@ class Cell:
 
 
 _KEYS: Final = {"name", "title", "output", "work", "common", "regimes", "tables"}
-_OPTIONAL: Final = {"generators", "compare"}
+_OPTIONAL: Final = {"generators", "compare", "notes"}
 
 
 def read_plan(path: Path) -> Plan:
@@ -130,6 +131,7 @@ def read_plan(path: Path) -> Plan:
         tuple(experiments),
         generators,
         _compared(table.get("compare", "experiments"), path),
+        str(table.get("notes", "")).strip(),
     )
 
 
