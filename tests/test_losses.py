@@ -154,6 +154,15 @@ def test_balanced_chances_make_every_class_as_likely() -> None:
     assert (weighted @ soft.double()).tolist() == pytest.approx([1 / 3] * 3)
 
 
+def test_root_chances_lie_between_even_classes_and_what_there_is() -> None:
+    soft = functional.one_hot(torch.tensor([0] * 90 + [1] * 9 + [2]), 3)
+    roots = np.sqrt([90, 9, 1])
+    found = sampling_weights(soft, power=0.5) @ soft.double()
+    assert found.tolist() == pytest.approx((roots / roots.sum()).tolist())
+    plain = sampling_weights(soft, power=0.0) @ soft.double()
+    assert plain.tolist() == pytest.approx([0.9, 0.09, 0.01])
+
+
 def test_balanced_chances_never_draw_what_has_no_label_and_skip_empty_classes() -> None:
     soft = torch.tensor([[1.0, 0, 0], [0, 0, 0], [0.5, 0.5, 0]])
     chances = sampling_weights(soft)

@@ -123,7 +123,8 @@ def _draw_chances(
     if recipe.sampling == "plain":
         return None
     soft = torch.from_numpy(data.targets(recipe)[views.rows])
-    return np.asarray(losses.sampling_weights(soft).numpy(), np.float64)
+    power = {"root": 0.5, "balanced": 1.0}[recipe.sampling]
+    return np.asarray(losses.sampling_weights(soft, power=power).numpy(), np.float64)
 
 
 def _times(data: TrainingData, views: RandomViews, recipe: Recipe) -> NDArray[np.int64] | None:

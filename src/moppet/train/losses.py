@@ -104,14 +104,16 @@ def class_weights(
     return torch.where(there, lifted, 0).float()
 
 
-def sampling_weights(soft: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Return (n,) chances, summing to 1, with which rows are drawn so that classes are even.
+def sampling_weights(soft: Tensor, weights: Tensor | None = None, *, power: float = 1.0) -> Tensor:
+    """Return (n,) chances, summing to 1, with which rows are drawn so that classes are more even.
 
-    A row's chance is the sum of its shares over their classes' counts, times its weight: even in
-    expectation for hard labels, nearly so for shares. Rows without a label are never drawn.
+    A row's chance is the sum of its shares over their classes' counts to the given power, times
+    its weight. With a power of 1 classes are even, in expectation for hard labels, nearly so for
+    shares; with 1/2 they come as often as the roots of their counts tell (Mahajan et al. 2018);
+    with 0 as often as they are. Rows without a label are never drawn.
     """
     counts = _counts(soft, weights)
-    lifted = torch.where(counts > 0, 1 / counts, 0)
+    lifted = torch.where(counts > 0, counts**-power, 0)
     chances = soft.double() @ lifted
     if weights is not None:
         chances = chances * weights.double()

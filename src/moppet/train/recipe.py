@@ -44,7 +44,8 @@ class Recipe:
     gradient_clip: largest norm of a step's gradient, which is scaled down to it; 0 for any.
     loss: "cross_entropy" or "focal" (with `focal_gamma`), against the votes as shares.
     class_weights: "none", "inverse" (to frequency) or "effective" (number of samples).
-    sampling: "plain", or "balanced": every class is drawn equally often.
+    sampling: "plain"; "root", classes are drawn as often as the square roots of their counts
+        tell; or "balanced", every class equally often.
     oversample_ages: an epoch shows rows of these age bands `oversample_times` as often as others,
         each time another view of them.
     ema_decay: decay of the running average of the weights, which is what is evaluated and
@@ -119,7 +120,7 @@ _WORDS: Final = {
     "schedule": ("cosine", "step", "constant"),
     "loss": ("cross_entropy", "focal"),
     "class_weights": ("none", "inverse", "effective"),
-    "sampling": ("plain", "balanced"),
+    "sampling": ("plain", "root", "balanced"),
     "keep": ("last", "best"),
     "precision": ("32-true", "bf16-mixed"),
 }
