@@ -94,6 +94,15 @@ def test_new_pictures_alone_are_searched(folder):
     assert look(folder, NAMES)[1] == 0
 
 
+def test_a_cache_forgets_no_pictures_that_are_not_asked_for(folder):
+    look(folder, NAMES[:1])
+    look(folder, NAMES[1:])
+    faces, searched = look(folder, NAMES)
+    assert searched == 0
+    (folder / "faces.npz").unlink()
+    assert_equal(faces, look(folder, NAMES)[0])
+
+
 def test_a_damaged_cache_or_one_of_an_older_kind_is_made_anew(folder):
     faces, searched = look(folder, NAMES)
     cache = folder / "faces.npz"

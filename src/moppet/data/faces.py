@@ -123,7 +123,7 @@ def find_manifest_faces(
         if progress is not None:
             progress(done, len(manifest))
     if cache is not None and searched:
-        np.savez_compressed(cache, keys=keys, **places._asdict())
+        _write_known(cache, keys, places, known)
     return Faces(cuts, landmarks, places.tight, places.attempt, places.several)
 
 
@@ -217,6 +217,17 @@ def _read_known(cache: Path | None) -> _Known:
         except (ValueError, KeyError, EOFError, zipfile.BadZipFile):
             pass  # a damaged cache is made anew
     return _Known({}, _nothing_known(0))
+
+
+def _write_known(cache: Path, keys: NDArray[np.str_], places: _Places, known: _Known) -> None:
+    """Keep these pictures' places, and what the cache knew of others."""
+    here = set(keys.tolist())
+    others = {key: row for key, row in known.rows.items() if key not in here}
+    every = np.arange(len(keys) + len(others))
+    both = _nothing_known(len(every))
+    _put(both, every[: len(keys)], places)
+    _put(both, every[len(keys) :], _taken(known.places, list(others.values())))
+    np.savez_compressed(cache, keys=np.array([*keys, *others], "U64"), **both._asdict())
 
 
 def cut_face(picture: Image, landmarks_px: Floats) -> tuple[Image, Floats]:

@@ -227,8 +227,11 @@ def _check(plan: HybridPlan, where: str) -> None:
         *(("method", word, names) for data in plan.data_sets for word in data.methods),
         ("reference", plan.reference, names),
         *(("published method", word, names) for word in plan.published),
-        *(("figure", word, FIGURES) for gains in plan.published.values() for word in gains),
     ]
+    for method, gains in plan.published.items():
+        if not isinstance(gains, dict) or not all(isinstance(x, float) for x in gains.values()):
+            raise UsageError(f"{where}: published {method!r} needs figures as shares, as in 0.063.")
+        words += [("published figure", word, FIGURES) for word in gains]
     for what, word, known in words:
         if word not in known:
             raise UsageError(f"{where}: there is no {what} {word!r}; known: {', '.join(known)}.")
