@@ -19,6 +19,7 @@ from moppet.study.cells import Bench, draw_part
 from moppet.study.page import study_page
 from moppet.study.plan import Plan, Regime, read_plan
 from moppet.study.results import sum_up
+from moppet.train.dataset import EpochSampler, RandomViews
 from moppet.train.recipe import Recipe
 from moppet.values import MoppetError, UsageError
 
@@ -202,11 +203,30 @@ def test_regimes_are_compared_with_the_first_and_generators_are_learned_once(pla
     assert {row.get("compared_with") for row in rows} == {None, "scarce"}
     page = (plan.output / "tiny.md").read_text(encoding="utf-8")
     assert "| regime | trained on | network |" in page and "## ablation, with SE" in page
-    kept = plan.work / "faces-draw_0" / "generator.json"
-    assert json.loads(kept.read_text(encoding="utf-8"))["seconds"] > 0
-    before = kept.stat().st_mtime_ns
-    bench.make(next(c for c in plan.cells() if c.regime.name == "many" and c.draw == 0))
-    assert kept.stat().st_mtime_ns == before
+    kept = list(plan.work.glob("faces-*/seconds.json"))
+    assert len(kept) == 2  # one for each draw, whatever the ratio
+    before = [file.stat().st_mtime_ns for file in kept]
+    cell = next(c for c in plan.cells() if c.regime.name == "many" and c.draw == 0)
+    assert bench.make(cell)["made_seconds"] > 0
+    assert [file.stat().st_mtime_ns for file in kept] == before
+
+
+def test_a_finished_study_summed_up_again_stays_as_it_is(plan: Plan) -> None:
+    run_study(plan, say=quietly, only="plain")
+    files = [plan.output / f"tiny.{ending}" for ending in ("json", "md", "cells.jsonl")]
+    before = [file.read_bytes() for file in files]
+    run_study(plan, say=quietly, minutes=0)
+    assert [file.read_bytes() for file in files] == before
+
+
+def test_every_draw_has_an_order_and_views_of_its_own(plan: Plan) -> None:
+    cells = [cell for cell in plan.cells() if cell.experiment.name == "plain"]
+    data = ablate.make_bench(plan).draw(cells[0])
+    views = [RandomViews(data, cell.recipe) for cell in cells]
+    orders = [list(EpochSampler(one)) for one in views]
+    assert sorted(orders[0]) == sorted(orders[1]) and orders[0] != orders[1]
+    assert not torch.equal(views[0][0][0], views[1][0][0])
+    assert [cell.recipe.seed for cell in cells] == [0, 1]
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,8 @@ def choose_engine(engine: str = "local", jobs: int = 1) -> Executor:
 def run_in_processes(make: Make, cells: Iterable[Any], jobs: int) -> Iterator[Json]:
     """Yield cells' lines as they are finished. A cell is taken up only when a process is free.
 
-    Raises MoppetError if a process dies; finished cells were yielded before.
+    Raises MoppetError if a process dies, and what a cell raises, once those at work beside it are
+    finished: no further one is begun then, and none is lost.
     """
     threads = max(1, (os.cpu_count() or 1) // jobs)
     context = get_context("spawn")
@@ -52,12 +53,15 @@ def run_in_processes(make: Make, cells: Iterable[Any], jobs: int) -> Iterator[Js
         with pool:
             left = iter(cells)
             running = {pool.submit(_run, cell) for cell in itertools.islice(left, jobs)}
+            failed: BaseException | None = None
             while running:
                 finished, running = wait(running, return_when=FIRST_COMPLETED)
-                running |= {
-                    pool.submit(_run, cell) for cell in itertools.islice(left, len(finished))
-                }
-                yield from (future.result() for future in finished)
+                failed = failed or next(filter(None, (f.exception() for f in finished)), None)
+                room = 0 if failed else len(finished)
+                running |= {pool.submit(_run, cell) for cell in itertools.islice(left, room)}
+                yield from (future.result() for future in finished if not future.exception())
+            if failed:
+                raise failed
     except BrokenProcessPool:
         raise MoppetError(
             "a process of the study ended before its cell was done, perhaps for want of memory: "
@@ -80,6 +84,7 @@ def _run(cell: Any) -> Json:
 def run_on_ray(make: Make, cells: Iterable[Any], cores: int) -> Iterator[Json]:
     """Yield cells' lines as a Ray cluster finishes them; as many run at once as it has room for.
 
+    What a cell raises is raised once those at work beside it are finished; none is lost.
     The cluster is that of RAY_ADDRESS or of `ray start` on this machine; else one is begun here,
     which listens on 127.0.0.1 alone and ends with the study. Its nodes need moppet installed, and
     whatever the recipe's paths name at the same place.
@@ -99,12 +104,19 @@ def run_on_ray(make: Make, cells: Iterable[Any], cores: int) -> Iterator[Json]:
         room = max(1, int(ray.cluster_resources().get("CPU", 1)) // cores)
         left = iter(cells)
         running = [task.remote(whole, cell, cores) for cell in itertools.islice(left, room)]
+        failed: Any = None
         while running:
-            finished, running = ray.wait(running, num_returns=1)
-            running += [task.remote(whole, cell, cores) for cell in itertools.islice(left, 1)]
-            yield from ray.get(finished)
-    except ray.exceptions.RayTaskError as error:
-        raise _cause_of(error) from None
+            (one,), running = ray.wait(running, num_returns=1)
+            try:
+                line = ray.get(one)
+            except ray.exceptions.RayTaskError as error:
+                failed = failed or error
+                continue
+            more = [] if failed else itertools.islice(left, 1)
+            running += [task.remote(whole, cell, cores) for cell in more]
+            yield line
+        if failed:
+            raise _cause_of(failed) from None
     finally:
         if begun_here:
             ray.shutdown()

@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,20 +71,40 @@ def run_study(
     if not cells:
         raise MoppetError("no cell of the study is finished yet: there is nothing to sum up.")
     rows = sum_up(plan, list(cells.values()), label, groups)
-    _add_speeds(plan, rows)
+    summary = plan.output / f"{plan.name}.json"
+    _add_speeds(plan, rows, summary)
     text = json.dumps(rows, indent=1, allow_nan=False)
-    (plan.output / f"{plan.name}.json").write_text(text + "\n", encoding="utf-8")
+    summary.write_text(text + "\n", encoding="utf-8")
     page = study_page(plan, rows, len(cells))
     (plan.output / f"{plan.name}.md").write_text(page, encoding="utf-8")
     return rows
 
 
-def _add_speeds(plan: Plan, rows: list[Json]) -> None:
-    """Add what each network takes for a face: all measured here, in one go."""
-    classes = len(rows[0]["recall"])
-    speeds = ms_per_face({(e.table, e.name): e.recipe for e in plan.experiments}, classes)
+def _add_speeds(plan: Plan, rows: list[Json], summary: Path) -> None:
+    """Add what each network takes for a face: all measured here, in one go.
+
+    What was measured of the very same networks before is kept, so that a finished study that is
+    summed up again stays as it is.
+    """
+    known = {_network_of(row): row.get("ms_per_face") for row in _read_rows(summary)}
+    if any(known.get(_network_of(row)) is None for row in rows):
+        classes = len(rows[0]["recall"])
+        speeds = ms_per_face({(e.table, e.name): e.recipe for e in plan.experiments}, classes)
+        known = {_network_of(row): round(speeds[_network_of(row)[:2]], 3) for row in rows}
     for row in rows:
-        row["ms_per_face"] = round(speeds[row["table"], row["experiment"]], 3)
+        row["ms_per_face"] = known[_network_of(row)]
+
+
+def _network_of(row: Json) -> tuple[Any, ...]:
+    return tuple(row.get(k) for k in ("table", "experiment", "network", "parameters", "flops"))
+
+
+def _read_rows(summary: Path) -> list[Json]:
+    try:
+        rows = json.loads(summary.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
 
 
 def _asked(cell: Cell, only: str | None) -> bool:

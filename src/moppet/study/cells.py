@@ -76,9 +76,9 @@ class Bench:
     def make(self, cell: Cell) -> Json:
         """Train a cell, measure it on the report rows, and return its line."""
         data, made_seconds = self.with_made(cell, self.draw(cell))
-        recipe = cell.experiment.recipe
+        recipe = cell.recipe
         folder = self.work / "-".join(str(part).replace(" ", "_") for part in cell.key)
-        lightning.seed_everything(recipe.seed + cell.draw, verbose=False)
+        lightning.seed_everything(recipe.seed, verbose=False)
         network = self.network(cell, data)
         # Of the processors, not of the clock: what else runs does not count.
         before, started = len(read_log(folder)), time.process_time()
@@ -121,10 +121,8 @@ class Bench:
         regime = cell.regime
         if not regime.made:
             return data, 0.0
-        seed = cell.experiment.recipe.seed + cell.draw
-        settings = {k: replace(v, seed=seed) for k, v in self.generators.items()}
-        folder = self.work / f"{regime.made}-draw_{cell.draw}"
-        return with_made(data, regime.made, regime.ratio, settings, folder)
+        settings = {k: replace(v, seed=cell.recipe.seed) for k, v in self.generators.items()}
+        return with_made(data, regime.made, regime.ratio, settings, self.work)
 
     def network(self, cell: Cell, data: TrainingData) -> Network:
         """Return the cell's network with what it starts from."""

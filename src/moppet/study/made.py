@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from typing import Final
 
 import cv2
 import numpy as np
+from filelock import FileLock
 from numpy.typing import NDArray
 
 from moppet.data.faces import Faces
@@ -29,14 +31,15 @@ COPIES: Final = "copies"
 
 
 def with_made(
-    data: TrainingData, made: str, ratio: float, settings: Mapping[str, Settings], folder: Path
+    data: TrainingData, made: str, ratio: float, settings: Mapping[str, Settings], work: Path
 ) -> tuple[TrainingData, float]:
     """Return the data with made training rows after its own, and the CPU seconds they took.
 
     made: COPIES, or a key of settings, each a generator that learns. ratio: made rows for each
         real training row, of every class alike.
-    folder: keeps the finished generator, so that other ratios of the same rows need not learn it
-        again (its seconds count for each of them); a stopped one goes on.
+    work: keeps the finished generator in a folder of its own, so that other ratios of the same
+        rows need not learn it again (its seconds count for each of them); a stopped one goes on,
+        and whoever wants the same one at the same time waits for it.
     """
     rows = data.rows("train", labelled=True)
     if made == COPIES:
@@ -49,7 +52,7 @@ def with_made(
         [np.asarray(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), np.uint8) for crop in crops]
     )
     of = TrainingPictures(grey, data.label[rows], data.names, rows)
-    maker, before = _generator(settings[made], of, folder)
+    maker, before = _generator(settings[made], of, work, made)
     wanted = [round(ratio * int((of.label == i).sum())) for i in range(len(data.names))]
     pictures = [
         maker.make(name, settings[made].seed + number)
@@ -62,21 +65,21 @@ def with_made(
 
 
 def _generator(
-    settings: Settings, of: TrainingPictures, folder: Path
+    settings: Settings, of: TrainingPictures, work: Path, name: str
 ) -> tuple[FaceGenerator, float]:
     """Return the generator of these pictures, and the seconds that it once took if it was there."""
-    kept, said = folder / "generator.safetensors", folder / "generator.json"
-    told = {"settings": asdict(settings), "pictures": of.fingerprint}
-    told = json.loads(json.dumps(told))
-    if kept.is_file() and said.is_file():
-        known = json.loads(said.read_text(encoding="utf-8"))
-        if {name: known.get(name) for name in told} == told:
-            return load_generator(kept), float(known["seconds"])
-    started = time.process_time()
-    maker = learn(settings, plan_lessons(settings, of, of.names), folder)
-    seconds = time.process_time() - started
-    maker.save(kept)
-    said.write_text(json.dumps({**told, "seconds": seconds}), encoding="utf-8")
+    told = json.dumps([asdict(settings), of.fingerprint], sort_keys=True)
+    folder = work / f"{name}-{hashlib.sha256(told.encode()).hexdigest()[:12]}"
+    kept, said = folder / "generator.safetensors", folder / "seconds.json"
+    work.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_suffix(".lock")):
+        if said.is_file():  # written last
+            return load_generator(kept), float(json.loads(said.read_text(encoding="utf-8")))
+        started = time.process_time()
+        maker = learn(settings, plan_lessons(settings, of, of.names), folder)
+        seconds = time.process_time() - started
+        maker.save(kept)
+        said.write_text(json.dumps(seconds), encoding="utf-8")
     return maker, 0.0
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -95,6 +95,12 @@ class Cell:
     def key(self) -> tuple[str, str, str, int]:
         """What tells the cell from every other of its study."""
         return (self.experiment.table, self.experiment.name, self.regime.name, self.draw)
+
+    @property
+    def recipe(self) -> Recipe:
+        """The experiment's recipe with the draw's own start, order and views."""
+        recipe = self.experiment.recipe
+        return replace(recipe, seed=recipe.seed + self.draw)
 
 
 _KEYS: Final = {"name", "title", "output", "work", "common", "regimes", "tables"}

@@ -7,7 +7,7 @@ import time
 import zlib
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 import cv2
 import numpy as np
@@ -28,7 +28,10 @@ from moppet.study.hybrid.prepare import SIDE_PX, Prepared, balanced_rows, draw_r
 from moppet.values import Floats, Image, MoppetError
 
 Json = dict[str, Any]
-_STRIDE = 1000
+_STRIDE: Final = 1000
+_LEAST: Final = 1e-12
+"""Smaller probabilities count as this one."""
+_STEPS: Final = 65535
 
 
 @dataclass(frozen=True)
@@ -190,13 +193,14 @@ def key_of(cell: HybridCell) -> Json:
 
 
 def packed(probabilities: NDArray[np.float64]) -> Json:
-    """Return (n, k) probabilities as JSON: who is read, exactly, and 256 steps of their range."""
-    low, high = float(probabilities.min()), float(probabilities.max())
-    steps = np.rint((probabilities - low) / ((high - low) or 1.0) * 255).astype(np.uint8)
+    """Return (n, k) probabilities as JSON: who is read, exactly, and their logarithms in steps.
+
+    Logarithms, because the ranks of a rare class lie among small probabilities; 65,536 steps.
+    """
+    logs = np.log(np.maximum(probabilities, _LEAST)) / np.log(_LEAST)
+    steps = np.rint(logs * _STEPS).astype("<u2")
     return {
         "guess": "".join(str(i) for i in probabilities.argmax(axis=1)),
-        "low": round(low, 6),
-        "high": round(high, 6),
         "steps": base64.b64encode(zlib.compress(steps.tobytes(), 9)).decode(),
     }
 
@@ -204,6 +208,5 @@ def packed(probabilities: NDArray[np.float64]) -> Json:
 def unpacked(line: Json, classes: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Return (n,) who was read and (n, k) the probabilities that `packed` wrote."""
     guess = np.array([int(digit) for digit in line["guess"]], np.int64)
-    steps = np.frombuffer(zlib.decompress(base64.b64decode(line["steps"])), np.uint8)
-    low, high = line["low"], line["high"]
-    return guess, low + steps.reshape(-1, classes) / 255.0 * (high - low)
+    steps = np.frombuffer(zlib.decompress(base64.b64decode(line["steps"])), "<u2")
+    return guess, np.exp(steps / _STEPS * np.log(_LEAST)).reshape(-1, classes)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from moppet.metrics.comparison import corrected_t_test
+from moppet.metrics.comparison import correct_p_values, corrected_t_test
 from moppet.metrics.counts import confusions, f1_of, g_mean_of, recalls_of
 from moppet.metrics.draws import Drawer, mean_defined
 from moppet.metrics.ranking import drawn_aucs
@@ -18,9 +19,13 @@ from moppet.study.hybrid.plan import DataSet
 
 DRAWS: Final = 1000
 FIGURES: Final = ("macro_f1", "g_mean", "auc")
+ALL: Final = "all"
+"""What stands for classifier and space in a method's mean over all of them."""
 Values = NDArray[np.float64]
 Reading = tuple[NDArray[np.int64], Values]
 """(n,) who was read and (n, k) probabilities, of all rows of a data set in order."""
+Readings = dict[int, list[Reading]]
+"""By repeat, of one pair of space and classifier or of several."""
 
 
 def sum_up(bench: HybridBench, cells: Mapping[Any, Json]) -> list[Json]:
@@ -28,40 +33,64 @@ def sum_up(bench: HybridBench, cells: Mapping[Any, Json]) -> list[Json]:
 
     A repeat counts once all its folds are there, so that every row is read once in it. Figures
     are means over repeats; intervals draw groups of rows 1,000 times; p compares the folds'
-    macro-F1 with that of the reference method (Nadeau & Bengio 2003).
+    macro-F1 with that of the reference method (Nadeau & Bengio 2003). A method's last row, of
+    ALL classifiers and spaces, is the mean over them, with one p for the method and
+    `p_corrected` for the number of methods of the data set (Holm 1979).
     """
     rows: list[Json] = []
     for data in bench.plan.data_sets:
         whole = _whole_repeats(bench, data, cells)
         readings = {
-            method: {pair: _readings(bench, data, lines, pair) for pair in _pairs(bench)}
+            method: {pair: _readings(bench, data, lines, [pair]) for pair in _pairs(bench)}
             for method, lines in whole.items()
         }
-        reference = readings.get(bench.plan.reference, {})
-        for method, of_pair in readings.items():
-            for (space, classifier), read in of_pair.items():
-                compared = None
-                if method != bench.plan.reference:
-                    compared = reference.get((space, classifier))
-                seconds = [
-                    found["seconds"]
-                    for line in whole[method]
-                    for found in line["found"]
-                    if (found["space"], found["classifier"]) == (space, classifier)
-                ]
-                rows.append(
-                    {
-                        "method": method,
-                        "classifier": classifier,
-                        "space": space,
-                        "data": data.name,
-                        "folds": bench.plan.folds,
-                        "repeats": len(read),
-                        **_figures(bench, data, read),
-                        **_p_value(bench, data, read, compared, whole[method]),
-                        "seconds": round(float(np.mean(seconds)), 2),
-                    }
-                )
+        for method, lines in whole.items():
+            readings[method][ALL, ALL] = _readings(bench, data, lines, _pairs(bench))
+        own = [
+            _row(bench, data, method, pair, readings, lines)
+            for method, lines in whole.items()
+            for pair in readings[method]
+        ]
+        rows += _corrected(own)
+    return rows
+
+
+def _row(
+    bench: HybridBench,
+    data: DataSet,
+    method: str,
+    pair: tuple[str, str],
+    readings: Mapping[str, Mapping[tuple[str, str], Readings]],
+    lines: Sequence[Json],
+) -> Json:
+    read, reference = readings[method][pair], None
+    if method != bench.plan.reference:
+        reference = readings.get(bench.plan.reference, {}).get(pair)
+    seconds = [
+        found["seconds"]
+        for line in lines
+        for found in line["found"]
+        if pair in ((found["space"], found["classifier"]), (ALL, ALL))
+    ]
+    return {
+        "method": method,
+        "classifier": pair[1],
+        "space": pair[0],
+        "data": data.name,
+        "folds": bench.plan.folds,
+        "repeats": len(read),
+        **_figures(bench, data, read),
+        **_p_value(bench, data, read, reference, lines),
+        "seconds": round(float(np.mean(seconds)), 2),
+    }
+
+
+def _corrected(rows: list[Json]) -> list[Json]:
+    """Return a data set's rows, those of ALL with p corrected for the number of methods."""
+    compared = [row for row in rows if row["classifier"] == ALL and row["p_value"] is not None]
+    given = np.array([row["p_value"] for row in compared], float)
+    for row, p in zip(compared, correct_p_values(given), strict=True):
+        row["p_corrected"] = _number(float(p))
     return rows
 
 
@@ -83,23 +112,25 @@ def _whole_repeats(
 
 
 def _readings(
-    bench: HybridBench, data: DataSet, lines: Sequence[Json], pair: tuple[str, str]
-) -> dict[int, Reading]:
-    """Return what one classifier read in one space, by repeat."""
+    bench: HybridBench, data: DataSet, lines: Sequence[Json], pairs: Sequence[tuple[str, str]]
+) -> Readings:
+    """Return what was read in some spaces by some classifiers, by repeat and in order of pairs."""
     table, k = bench.tables[data.name], len(data.classes)
     n = len(table.rows)
-    readings: dict[int, Reading] = {}
+    readings: Readings = {}
     for line in lines:
         repeat = line["repeat"]
-        empty = (np.empty(n, np.int64), np.empty((n, k)))
-        guess, probabilities = readings.setdefault(repeat, empty)
         at = table.fold[repeat] == line["fold"]
-        found = next(f for f in line["found"] if (f["space"], f["classifier"]) == pair)
-        guess[at], probabilities[at] = unpacked(found, k)
+        of_pair = {(found["space"], found["classifier"]): found for found in line["found"]}
+        whole = readings.setdefault(
+            repeat, [(np.empty(n, np.int64), np.empty((n, k))) for _ in pairs]
+        )
+        for pair, (guess, probabilities) in zip(pairs, whole, strict=True):
+            guess[at], probabilities[at] = unpacked(of_pair[pair], k)
     return readings
 
 
-def _figures(bench: HybridBench, data: DataSet, readings: Mapping[int, Reading]) -> Json:
+def _figures(bench: HybridBench, data: DataSet, readings: Readings) -> Json:
     table = bench.tables[data.name]
     label = table.label
     whole = _drawn(readings, label, np.ones((1, len(label))))
@@ -122,12 +153,10 @@ def _figures(bench: HybridBench, data: DataSet, readings: Mapping[int, Reading])
     return found
 
 
-def _drawn(
-    readings: Mapping[int, Reading], label: NDArray[np.int64], weight: Values
-) -> dict[str, Values]:
-    """Return each figure's mean over the repeats in every draw; f1 and recall (m, k)."""
+def _drawn(readings: Readings, label: NDArray[np.int64], weight: Values) -> dict[str, Values]:
+    """Return each figure's mean over all readings in every draw; f1 and recall (m, k)."""
     found: dict[str, list[Values]] = {}
-    for guess, probabilities in readings.values():
+    for guess, probabilities in chain.from_iterable(readings.values()):
         counts = confusions(label, guess, probabilities.shape[1], weight)
         f1 = f1_of(counts)
         of = {
@@ -145,8 +174,8 @@ def _drawn(
 def _p_value(
     bench: HybridBench,
     data: DataSet,
-    readings: Mapping[int, Reading],
-    reference: Mapping[int, Reading] | None,
+    readings: Readings,
+    reference: Readings | None,
     lines: Sequence[Json],
 ) -> Json:
     shared = sorted(set(readings) & set(reference or {}))
@@ -165,19 +194,21 @@ def _p_value(
 
 
 def _by_fold(
-    bench: HybridBench, data: DataSet, readings: Mapping[int, Reading], repeats: Sequence[int]
+    bench: HybridBench, data: DataSet, readings: Readings, repeats: Sequence[int]
 ) -> Values:
-    """Return macro-F1 of every repeat's folds."""
+    """Return macro-F1 of every repeat's folds, the mean over the readings of a fold."""
     table = bench.tables[data.name]
     label, found = table.label, []
     for repeat in repeats:
-        guess, fold = readings[repeat][0], table.fold[repeat]
+        fold = table.fold[repeat]
         for number in range(bench.plan.folds):
             at = fold == number
-            counts = confusions(
-                label[at], guess[at], len(data.classes), np.ones((1, int(at.sum())))
-            )
-            found.append(float(mean_defined(f1_of(counts))[0]))
+            even = np.ones((1, int(at.sum())))
+            counts = [
+                confusions(label[at], guess[at], len(data.classes), even)
+                for guess, _ in readings[repeat]
+            ]
+            found.append(float(np.mean([mean_defined(f1_of(one))[0] for one in counts])))
     return np.array(found)
 
 
