@@ -232,6 +232,28 @@ def test_a_folder_with_labels_csv_is_a_table_even_with_folders_in_it(tmp_path):
     assert manifest.names == ("happy", "other") and column(manifest, "source") == ["csv"] * 2
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"path,label\n\xff\xfe,happy\n", "is no text in UTF-8"),
+        (b"file,emotion\nhappy/1.png,sad\n", "needs the columns path, label"),
+        (b"path,label\nhappy/1.png\n", "row 2, has 1 cells where the header has 2"),
+        (b'path,label\n"' + b"x" * 140_000, "cannot be read as a table"),
+        (b"", "but has none"),
+        (None, "labels.csv cannot be read: No such file"),
+    ],
+)
+def test_a_folders_names_never_stand_in_for_its_labels_csv(tmp_path, content, said):
+    pictures(tmp_path, "happy/1.png", "sad/2.png")
+    if content is None:
+        (tmp_path / "labels.csv").symlink_to(tmp_path / "gone.csv")
+    else:
+        (tmp_path / "labels.csv").write_bytes(content)
+    with pytest.raises(MoppetError, match=said):
+        read_dataset(tmp_path)
+    assert read_dataset(tmp_path, "folder").names == ("happiness", "sadness")
+
+
 def test_paths_may_be_whole_or_written_as_on_windows(tmp_path):
     place = picture(tmp_path / "other" / "3.png")
     content = f"path,label\n{tmp_path}/a/1.png,sad\na\\2.png,sad\n{place},happy\n"
@@ -262,6 +284,8 @@ def test_own_columns_of_a_manifest_are_taken_as_they_are(tmp_path):
         ("path,label,votes\n1.png,sad,3\n", "moppet data agreement"),
         ("path,label\nnot there.png,sad\n1.png,sad\n", r"1 of the 2 pictures .*not there\.png"),
         ("path,label\n", "no row .* is left"),
+        ("path,label,array_row\n1.png,sad,inf\n", "row 2: array_row should be a number, not 'inf'"),
+        ('path,label\n1.png,"' + "sad\n" * 40_000, "faces.csv cannot be read as a table"),
     ],
 )
 def test_a_table_that_is_wrong_says_where(tmp_path, content, said):

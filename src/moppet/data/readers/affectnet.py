@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import zipfile
 from pathlib import Path
 from typing import Any, Final
@@ -12,7 +10,7 @@ import numpy as np
 
 from moppet.data.manifest import Manifest
 from moppet.data.readers.dataset import Columns, Dataset, choose, read_text
-from moppet.data.readers.tables import number
+from moppet.data.readers.tables import number, read_rows
 from moppet.data.readers.tree import bears_name, subfolders, walk_files
 from moppet.data.readers.words import decode, split_of
 
@@ -47,7 +45,7 @@ def _numbered(path: Path) -> list[Path]:
         for folder in subfolders(path)
         if split_of(folder.name)
         and (inner := [x.name for x in subfolders(folder)])
-        and all(name in "01234567" for name in inner)
+        and all(name in set("01234567") for name in inner)
     ]
 
 
@@ -98,7 +96,7 @@ def _code(dataset: Dataset, note: Path) -> str:
         return str(np.load(note, allow_pickle=False).item())
     except FileNotFoundError:
         raise dataset.expected(f"{note.name} (one for each picture)", note.parent) from None
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile):
+    except (OSError, EOFError, ValueError, AttributeError, zipfile.BadZipFile):
         raise dataset.odd("is no array of one number", note) from None
 
 
@@ -113,7 +111,7 @@ def _from_lists(dataset: Dataset, root: Path, allow_missing: bool) -> tuple[Colu
     images = dataset.folder(root, *_IMAGES)
     columns: Columns = {}
     for table in _lists(root):
-        rows = list(csv.reader(io.StringIO(read_text(table))))
+        rows = [row for row in read_rows(table, read_text(table)) if row]
         if rows and rows[0][0].strip() == _HEADER[0]:  # validation.csv came without
             rows = rows[1:]
         found = _listed(dataset, rows, table)

@@ -105,9 +105,9 @@ def _read_b3fd(
     columns: Columns = {"path": [], "age": []}
     for number, line in enumerate(lines, 1):
         path, _, age = line.rpartition("," if comma else " ")
-        if number == 1 and not age.replace(".", "", 1).isdigit():
+        if number == 1 and not age.replace(".", "", 1).isdecimal():
             continue  # the header
-        if not path or not age.replace(".", "", 1).isdigit():
+        if not path or not age.replace(".", "", 1).isdecimal():
             raise dataset.odd(f'needs a path and an age in line {number}, not "{line}"', table)
         columns["path"].append(path.strip().replace("\\", "/"))
         columns["age"].append(float(age))
