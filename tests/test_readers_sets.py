@@ -363,6 +363,24 @@ def test_ckplus_gives_the_last_third_and_no_neutral_when_asked(tmp_path):
         read_dataset(root, frames="all")
 
 
+@pytest.mark.parametrize(
+    "images",
+    ["extended-cohn-kanade-images", "extended-cohn-kanade-images/cohn-kanade-images"],
+)
+def test_ckplus_is_read_as_its_archives_unpack(tmp_path, images):
+    root = fixtures.make_ckplus(tmp_path)
+    shutil.move(root / "cohn-kanade-images", root / "moved")
+    (root / images).parent.mkdir(exist_ok=True)
+    shutil.move(root / "moved", root / images)
+    (root / "Emotion_labels").mkdir()
+    shutil.move(root / "Emotion", root / "Emotion_labels" / "Emotion")
+    text(root / "Emotion_labels" / "Emotion" / ".DS_Store", "x")
+    manifest = read_dataset(root)
+    assert column(manifest, "path")[1] == f"{images}/S005/001/S005_001_00000006.png"
+    assert column(manifest, "label") == ["neutral", "disgust", "neutral", "contempt"]
+    assert manifest.image(3).shape == (10, 12, 3)
+
+
 def test_a_sequence_of_ckplus_without_pictures_is_named(tmp_path):
     root = fixtures.make_ckplus(tmp_path)
     shutil.rmtree(root / "cohn-kanade-images" / "S005")
@@ -432,6 +450,21 @@ def test_city_infants_are_told_apart_by_a_pattern(tmp_path):
     root = pictures(tmp_path, "positive/baby4 a.jpg", "negative/baby4 b.jpg")
     manifest = read_dataset(root, "city-infant", subject_pattern=r"baby(\d+)")
     assert column(manifest, "subject") == ["4", "4"]
+
+
+def test_misspelt_names_of_utkface_are_read(tmp_path):
+    names = (
+        "24_0_1_20170116220224657 .jpg.chip.jpg",
+        "39_1_20170116174525125.jpg",
+        "44_1_4_20170116235150272.pg.chip.jpg",
+        "53__0_20170116184028385.jpg",
+        "55_0_0_20170116232725357jpg.chip.jpg",
+    )
+    manifest = read_dataset(pictures(tmp_path, *names))
+    assert column(manifest, "source") == ["utkface"] * 5
+    assert column(manifest, "age") == [24, 39, 44, 53, 55]
+    assert column(manifest, "sex") == ["male", None, "female", None, "male"]
+    assert column(manifest, "ethnicity") == ["black", None, "other", None, "white"]
 
 
 @pytest.mark.parametrize("kind", ["utkface", "b3fd"])
