@@ -169,6 +169,39 @@ def test_one_folder_of_another_name_makes_splits_classes(tmp_path):
     assert manifest.names == ("plane", "train") and column(manifest, "split") == [None, None]
 
 
+@pytest.mark.parametrize("beside", ["extra/3.png", "sad/3.png", "extra/sad/3.png", "x/3.heic"])
+def test_a_folder_beside_the_splits_is_refused_by_name(tmp_path, beside):
+    pictures(tmp_path, "train/happy/1.png", "test/happy/2.png")
+    picture(tmp_path / "3.png").rename(text(tmp_path / beside, ""))
+    with pytest.raises(MoppetError, match=rf"{beside.split('/')[0]} beside the splits test, train"):
+        read_dataset(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("names", "lost"),
+    [
+        (("happy/1.png", "sad/2.HEIC", "sad/deep/3.heic"), "sad/ with 2"),
+        (("happy/1.heic", "sad/2.avif"), "happy/ with 1, sad/ with 1"),
+        (("train/sad/1.png", "test/sad/2.gif"), "test/sad/ with 1"),
+    ],
+)
+def test_a_class_whose_pictures_are_of_another_kind_is_not_lost(tmp_path, names, lost):
+    for name in names:
+        picture(tmp_path / "x.png").rename(text(tmp_path / name, ""))
+    with pytest.raises(MoppetError, match=rf"no picture can be read \({lost}\): save .* \.jpg"):
+        read_dataset(tmp_path)
+
+
+def test_pictures_of_another_kind_are_said(tmp_path, capsys):
+    pictures(tmp_path, "happy/1.png", "sad/2.png")
+    assert len(read_dataset(tmp_path)) == 2 and capsys.readouterr().err == ""
+    text(tmp_path / "sad" / "3.HEIC", "")
+    text(tmp_path / "sad" / "4.dng", "")
+    assert len(read_dataset(tmp_path)) == 2
+    said = capsys.readouterr().err
+    assert "2 pictures in" in said and "left out (sad/3.HEIC, sad/4.dng): save them" in said
+
+
 def test_names_stay_as_given_when_asked_or_when_one_is_no_expression(tmp_path):
     pictures(tmp_path / "a", "Happy/1.png", "Sad/2.png")
     assert read_dataset(tmp_path / "a").names == ("happiness", "sadness")

@@ -304,6 +304,12 @@ def test_affectnet_sorted_into_numbers_needs_its_name_to_be_found(tmp_path):
     assert read_dataset(other, "affectnet").names == ("neutral", "anger", "contempt")
 
 
+def test_a_folder_beside_the_numbers_of_affectnet_is_refused(tmp_path):
+    root = pictures(tmp_path / "AffectNet", "train/0/1.jpg", "val/0/2.jpg", "test/contempt/3.jpg")
+    with pytest.raises(MoppetError, match="has the folders test, which are no split"):
+        read_dataset(root)
+
+
 def test_a_note_of_affectnet_that_is_no_number_is_named(tmp_path):
     root = fixtures.make_affectnet(tmp_path)
     note = root / "val_set" / "annotations" / "0_exp.npy"

@@ -11,7 +11,7 @@ import numpy as np
 from moppet.data.manifest import Manifest
 from moppet.data.readers.dataset import Columns, Dataset, choose, read_text
 from moppet.data.readers.tables import number, read_rows
-from moppet.data.readers.tree import bears_name, subfolders, walk_files
+from moppet.data.readers.tree import bears_name, first_files, some_of, subfolders, walk_files
 from moppet.data.readers.words import decode, split_of
 
 _CODES: Final = (
@@ -68,7 +68,7 @@ def _read(
     elif _lists(root):
         columns, place = _from_lists(dataset, root, allow_missing)
     elif _numbered(root):
-        columns, place = _from_numbers(root), root
+        columns, place = _from_numbers(dataset, root), root
     else:
         raise dataset.expected("train_set/annotations, training.csv or train/0 to train/7", root)
     if not keep_unlabelled:
@@ -150,8 +150,15 @@ def _cell(cells: dict[str, str], name: str, table: Path, row: int) -> float | No
     return None if text.upper() == "NULL" else number(text, table, row, name)
 
 
-def _from_numbers(root: Path) -> Columns:
+def _from_numbers(dataset: Dataset, root: Path) -> Columns:
     folders = _numbered(root)
+    beside = [f.name for f in subfolders(root) if f not in folders and first_files(f, 1)]
+    if beside:
+        raise dataset.odd(
+            f"has the folders {some_of(beside)}, which are no split with the folders 0 to 7: move "
+            "them away",
+            root,
+        )
     splits = {folder.name: split_of(folder.name) for folder in folders}
     if "report" not in splits.values():  # the set's validation rows are what papers report on
         splits = {name: "report" if s == "choose" else s for name, s in splits.items()}

@@ -91,8 +91,8 @@ CKPLUS = Dataset(
     title="CK+",
     layout="""
         CK+/
-          cohn-kanade-images/S005/001/S005_001_00000001.png, …   also in extended-cohn-kanade-images/
-          Emotion/S005/001/S005_001_00000011_emotion.txt         also in Emotion_labels/: a number,
+          cohn-kanade-images/S005/001/S005_001_00000001.png, …  also in extended-cohn-kanade-images/
+          Emotion/S005/001/S005_001_00000011_emotion.txt        also in Emotion_labels/: a number,
                 0 neutral, 1 anger, 2 contempt, 3 disgust, 4 fear, 5 happy, 6 sadness, 7 surprise
     """,
     basis="The set's own ReadMe (phase 1, revised September 2010), quoted on public pages, and "
