@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from sklearn import metrics as reference
@@ -501,6 +502,40 @@ def test_crops_are_cut_as_video_cuts_them(folder, tmp_path, monkeypatch):
     p = load_model(folder / "model").predict(crops).probabilities[0]
     assert found["rows"]["faces_found_at_default_thresholds"] == 2
     assert {round(one["confidence"], 5) for one in found["mistakes"]} == {round(float(p.max()), 5)}
+
+
+@pytest.fixture
+def few(folder, tmp_path):
+    """Four pictures in files of their own, two of them damaged."""
+    images = np.load(folder / "faces.npz")["images"]
+    for number in range(4):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), images[number])
+    for number in (1, 2):
+        (tmp_path / f"{number}.png").write_bytes(b"damaged")
+    labels = ["happiness", "sadness", "anger", "sadness"]
+    return {"path": [f"{i}.png" for i in range(4)], "label": labels, "age": [1, 2, 30, 40]}
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 4096])
+def test_damaged_pictures_are_left_out_and_named(folder, few, tmp_path, monkeypatch, chunk):
+    monkeypatch.setattr(module, "find_manifest_faces", find_manifest_faces)
+    monkeypatch.setattr(module, "_CHUNK", chunk)
+    manifest = build_manifest(few, root=tmp_path, names=EXPRESSIONS)
+    found = evaluate(folder / "model", manifest, by=["age"], draws=2).as_json()
+    assert (found["rows"]["evaluated"], found["rows"]["unreadable"]) == (2, 2)
+    assert "2 pictures cannot be read and are left out: 1.png, 2.png." in found["notes"]
+    assert any(note.startswith("Only 2 faces report") for note in found["notes"])
+    whole = evaluate(folder / "model", manifest.select([0, 3]), by=["age"], draws=2).as_json()
+    assert found["classes"] == whole["classes"]
+    assert {one["row"] for one in found["mistakes"]} <= {0, 3}
+    assert whole["rows"]["unreadable"] == 0
+
+
+def test_no_picture_that_can_be_read_is_an_error(folder, few, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "find_manifest_faces", find_manifest_faces)
+    manifest = build_manifest(few, root=tmp_path, names=EXPRESSIONS).select([1, 2])
+    with pytest.raises(MoppetError, match=r"none of the 2 pictures .* \(1\.png, 2\.png\)"):
+        evaluate(folder / "model", manifest, draws=2)
 
 
 def test_the_epochs_of_a_training_are_read(tmp_path):

@@ -178,7 +178,7 @@ def test_a_missing_file_is_named(tmp_path):
 def test_a_missing_key_is_named(tmp_path, key):
     content = arrays(8)
     del content[key]
-    with pytest.raises(MoppetError, match=f"is not FER\\+: it lacks {key}"):
+    with pytest.raises(MoppetError, match=f"lacks the arrays {key}"):
         read_ferplus(save(tmp_path, **content))
 
 

@@ -288,7 +288,7 @@ def test_pictures_come_from_files_arrays_and_videos(tmp_path):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ({"pictures": shades(2)}, "no array 'images'"),
+        ({"pictures": shades(2)}, "lacks the arrays images"),
         ({"images": shades(2).astype(float)}, "should be .* float64"),
         ({"images": np.zeros((2, 3), np.uint8)}, r"should be .* \(2, 3\)"),
     ],

@@ -8,9 +8,10 @@ import cv2
 import numpy as np
 import pytest
 
+from moppet.data import faces as module
 from moppet.data.faces import Faces, find_manifest_faces
-from moppet.data.manifest import build_manifest
-from moppet.values import Face, Image
+from moppet.data.manifest import Manifest, build_manifest
+from moppet.values import Face, Image, MoppetError
 from scripted import make_face
 
 SIDE = 300
@@ -46,9 +47,13 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def manifest_of(folder: Path, names: list[str]) -> Manifest:
+    return build_manifest({"path": names, "label": ["happiness"] * len(names)}, root=folder)
+
+
 def look(folder: Path, names: list[str], **more: object) -> tuple[Faces, int]:
     """The faces, and how many pictures were searched for them."""
-    manifest = build_manifest({"path": names, "label": ["happiness"] * len(names)}, root=folder)
+    manifest = manifest_of(folder, names)
     detector = CentredDetector()
     faces = find_manifest_faces(manifest, cache=folder / "faces.npz", detector=detector, **more)
     return faces, detector.searched
@@ -112,3 +117,47 @@ def test_a_damaged_cache_or_one_of_an_older_kind_is_made_anew(folder):
     again, renewed = look(folder, NAMES)
     assert renewed == searched
     assert_equal(again, faces)
+
+
+def test_a_search_that_is_stopped_keeps_what_it_found(folder, monkeypatch):
+    monkeypatch.setattr(module, "_BATCH_BYTES", 1)
+    find, searched = module._find, []
+
+    def stopped_at_the_third(*picture):
+        if len(searched) == 2:
+            raise KeyboardInterrupt
+        searched.append(picture)
+        return find(*picture)
+
+    cache = folder / "deep" / "faces.npz"
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_find", stopped_at_the_third)
+        with pytest.raises(KeyboardInterrupt):
+            find_manifest_faces(manifest_of(folder, NAMES), cache=cache, detector=CentredDetector())
+    assert list(cache.parent.iterdir()) == [cache]
+    rest = CentredDetector()
+    faces = find_manifest_faces(manifest_of(folder, NAMES), cache=cache, detector=rest)
+    fresh, whole = look(folder, NAMES)
+    assert rest.searched == whole / 3
+    assert_equal(faces, fresh)
+
+
+def test_a_few_large_pictures_are_held_at_a_time(folder, monkeypatch):
+    monkeypatch.setattr(module, "_BATCH_BYTES", 2 * SIDE * SIDE * 3)
+    find, held = module._find, []
+    monkeypatch.setattr(module, "_find", lambda *a: held.append(len(a[0])) or find(*a))
+    faces, _ = look(folder, NAMES)
+    assert held == [2, 1]
+    monkeypatch.undo()
+    (folder / "faces.npz").unlink()
+    assert_equal(faces, look(folder, NAMES)[0])
+
+
+def test_a_damaged_picture_stops_the_search_unless_its_row_is_asked_for(folder):
+    (folder / "1.png").write_bytes(b"damaged")
+    with pytest.raises(MoppetError, match=r"1\.png cannot be read"):
+        look(folder, NAMES)
+    lost: list[int] = []
+    faces, _ = look(folder, NAMES, unreadable=lost)
+    assert lost == [1]
+    assert_equal(faces, look(folder, ["0.png", "2.png"])[0])

@@ -10,6 +10,7 @@ import random
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
@@ -594,14 +595,35 @@ def test_a_folder_is_read_in_natural_order_and_survives_a_bad_picture(tmp_path: 
     assert (info.kind, info.duration_s, info.frame_count, info.fps) == ("images", 6.0, 6, 1.0)
 
 
+def exif_jpeg(data: bytes, tiff: bytes) -> bytes:
+    exif = b"\xff\xe1" + (len(tiff) + 8).to_bytes(2, "big") + b"Exif\0\0" + tiff
+    return data[:2] + exif + data[2:]
+
+
+def exif_png(data: bytes, tiff: bytes) -> bytes:
+    chunk = b"eXIf" + tiff
+    whole = len(tiff).to_bytes(4, "big") + chunk + zlib.crc32(chunk).to_bytes(4, "big")
+    return data[:33] + whole + data[33:]
+
+
+def exif_webp(data: bytes, tiff: bytes) -> bytes:
+    """A simple WebP made an extended one (VP8X) with an EXIF chunk, as telephones write it."""
+    height, width = quarters().shape[:2]
+    sides = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
+    head = b"VP8X" + (10).to_bytes(4, "little") + b"\x08\0\0\0" + sides
+    exif = b"EXIF" + len(tiff).to_bytes(4, "little") + tiff
+    body = b"WEBP" + head + data[12:] + exif
+    return b"RIFF" + len(body).to_bytes(4, "little") + body
+
+
+@pytest.mark.parametrize("add", [exif_jpeg, exif_png, exif_webp])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_stills_are_upright_by_their_exif(tmp_path: Path, orientation: int) -> None:
-    path = write_picture(tmp_path / "e.jpg", quarters())
+def test_stills_are_upright_by_their_exif(tmp_path: Path, orientation: int, add: Any) -> None:
+    suffix = add.__name__.removeprefix("exif_")
+    path = write_picture(tmp_path / f"e.{suffix}", quarters())
     entry = b"\x01\x12\0\3\0\0\0\1" + orientation.to_bytes(2, "big") + b"\0\0"
     tiff = b"MM\0*\0\0\0\x08\0\1" + entry + b"\0\0\0\0"
-    exif = b"\xff\xe1" + (len(tiff) + 8).to_bytes(2, "big") + b"Exif\0\0" + tiff
-    data = path.read_bytes()
-    path.write_bytes(data[:2] + exif + data[2:])
+    path.write_bytes(add(path.read_bytes(), tiff))
     rows = quarters()
     wanted = {
         1: rows, 2: rows[:, ::-1], 3: rows[::-1, ::-1], 4: rows[::-1],
@@ -610,6 +632,16 @@ def test_stills_are_upright_by_their_exif(tmp_path: Path, orientation: int) -> N
     }  # fmt: skip
     (frame,) = read_frames(path)
     assert close_to(frame.image, wanted[orientation])
+
+
+@pytest.mark.parametrize(
+    "tiff", [b"", b"II*\0\x08\0\0\0", b"xx*\0\x08\0\0\0\1\0", b"II*\0\xff\xff\0\0"]
+)
+def test_a_webp_with_an_odd_exif_is_read_as_it_lies(tmp_path: Path, tiff: bytes) -> None:
+    path = write_picture(tmp_path / "e.webp", quarters())
+    path.write_bytes(exif_webp(path.read_bytes(), tiff))
+    (frame,) = read_frames(path)
+    assert close_to(frame.image, quarters())
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "bmp", "webp", "tif"])

@@ -169,6 +169,39 @@ def test_one_folder_of_another_name_makes_splits_classes(tmp_path):
     assert manifest.names == ("plane", "train") and column(manifest, "split") == [None, None]
 
 
+@pytest.mark.parametrize("beside", ["extra/3.png", "sad/3.png", "extra/sad/3.png", "x/3.heic"])
+def test_a_folder_beside_the_splits_is_refused_by_name(tmp_path, beside):
+    pictures(tmp_path, "train/happy/1.png", "test/happy/2.png")
+    picture(tmp_path / "3.png").rename(text(tmp_path / beside, ""))
+    with pytest.raises(MoppetError, match=rf"{beside.split('/')[0]} beside the splits test, train"):
+        read_dataset(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("names", "lost"),
+    [
+        (("happy/1.png", "sad/2.HEIC", "sad/deep/3.heic"), "sad/ with 2"),
+        (("happy/1.heic", "sad/2.avif"), "happy/ with 1, sad/ with 1"),
+        (("train/sad/1.png", "test/sad/2.gif"), "test/sad/ with 1"),
+    ],
+)
+def test_a_class_whose_pictures_are_of_another_kind_is_not_lost(tmp_path, names, lost):
+    for name in names:
+        picture(tmp_path / "x.png").rename(text(tmp_path / name, ""))
+    with pytest.raises(MoppetError, match=rf"no picture can be read \({lost}\): save .* \.jpg"):
+        read_dataset(tmp_path)
+
+
+def test_pictures_of_another_kind_are_said(tmp_path, capsys):
+    pictures(tmp_path, "happy/1.png", "sad/2.png")
+    assert len(read_dataset(tmp_path)) == 2 and capsys.readouterr().err == ""
+    text(tmp_path / "sad" / "3.HEIC", "")
+    text(tmp_path / "sad" / "4.dng", "")
+    assert len(read_dataset(tmp_path)) == 2
+    said = capsys.readouterr().err
+    assert "2 pictures in" in said and "left out (sad/3.HEIC, sad/4.dng): save them" in said
+
+
 def test_names_stay_as_given_when_asked_or_when_one_is_no_expression(tmp_path):
     pictures(tmp_path / "a", "Happy/1.png", "Sad/2.png")
     assert read_dataset(tmp_path / "a").names == ("happiness", "sadness")
@@ -232,6 +265,28 @@ def test_a_folder_with_labels_csv_is_a_table_even_with_folders_in_it(tmp_path):
     assert manifest.names == ("happy", "other") and column(manifest, "source") == ["csv"] * 2
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"path,label\n\xff\xfe,happy\n", "is no text in UTF-8"),
+        (b"file,emotion\nhappy/1.png,sad\n", "needs the columns path, label"),
+        (b"path,label\nhappy/1.png\n", "row 2, has 1 cells where the header has 2"),
+        (b'path,label\n"' + b"x" * 140_000, "cannot be read as a table"),
+        (b"", "but has none"),
+        (None, "labels.csv cannot be read: No such file"),
+    ],
+)
+def test_a_folders_names_never_stand_in_for_its_labels_csv(tmp_path, content, said):
+    pictures(tmp_path, "happy/1.png", "sad/2.png")
+    if content is None:
+        (tmp_path / "labels.csv").symlink_to(tmp_path / "gone.csv")
+    else:
+        (tmp_path / "labels.csv").write_bytes(content)
+    with pytest.raises(MoppetError, match=said):
+        read_dataset(tmp_path)
+    assert read_dataset(tmp_path, "folder").names == ("happiness", "sadness")
+
+
 def test_paths_may_be_whole_or_written_as_on_windows(tmp_path):
     place = picture(tmp_path / "other" / "3.png")
     content = f"path,label\n{tmp_path}/a/1.png,sad\na\\2.png,sad\n{place},happy\n"
@@ -262,6 +317,8 @@ def test_own_columns_of_a_manifest_are_taken_as_they_are(tmp_path):
         ("path,label,votes\n1.png,sad,3\n", "moppet data agreement"),
         ("path,label\nnot there.png,sad\n1.png,sad\n", r"1 of the 2 pictures .*not there\.png"),
         ("path,label\n", "no row .* is left"),
+        ("path,label,array_row\n1.png,sad,inf\n", "row 2: array_row should be a number, not 'inf'"),
+        ('path,label\n1.png,"' + "sad\n" * 40_000, "faces.csv cannot be read as a table"),
     ],
 )
 def test_a_table_that_is_wrong_says_where(tmp_path, content, said):

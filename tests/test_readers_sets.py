@@ -82,12 +82,22 @@ def test_the_other_fer2013_file_with_spaces_in_its_header_is_read(tmp_path):
         ("3,,Training", "one size|row 3"),
         ("3,1 2 3 4 5 6 7 8 9,Training", "one size"),
         ("3", "row 3"),
+        ('3,"' + "1 " * 70_000, "cannot be read as a table"),
     ],
 )
 def test_a_row_of_fer2013_that_is_wrong_is_named(tmp_path, row, said):
     table = text(tmp_path / "fer2013.csv", f"emotion,pixels,Usage\n0,1 2 3 4,Training\n{row}\n")
     with pytest.raises(MoppetError, match=said):
         read_dataset(table)
+
+
+@pytest.mark.parametrize("kind", ["fer2013", "ferplus"])
+def test_a_fer2013_that_is_no_text_is_named(tmp_path, kind):
+    fixtures.make_ferplus(tmp_path)
+    table = tmp_path / "fer2013.csv"
+    table.write_bytes(table.read_bytes() + b"\xff\xfe\n")
+    with pytest.raises(MoppetError, match=r"fer2013\.csv is no text in UTF-8"):
+        read_dataset(tmp_path, kind)
 
 
 def test_ferplus_joins_pictures_in_folders_as_it_joins_the_csv(tmp_path):
@@ -161,6 +171,55 @@ def test_the_npz_is_split_as_for_training_and_keeps_leaks_when_asked(tmp_path):
         assert set(np.array(column(whole, "split"))[leaks]) == {"train"}
 
 
+def npz_with(tmp_path: Path, **other) -> Path:
+    path = fixtures.make_ferplus_npz(tmp_path)
+    with np.load(path) as archive:
+        kept = {key: archive[key] for key in archive.files}
+    np.savez_compressed(path, **kept | other)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        (
+            {"name": np.array([{}] * fixtures.NPZ_ROWS, object)},
+            "no whole .npz file of plain arrays",
+        ),
+        ({"votes": np.array([{}], object)}, "no whole .npz file of plain arrays"),
+        ({"votes": np.zeros((3, 10), np.uint8)}, r"votes should be \(42, 10\) of whole numbers"),
+        ({"votes": np.zeros(42, np.uint8)}, r"votes should be \(42, 10\)"),
+        ({"images": np.zeros((41, 8, 8), np.uint8)}, r"images should be \(42, 8, 8\)"),
+        ({"split": np.array(1)}, r"images should be \(1, 8, 8\)"),
+        ({"age_band": np.full(42, 7)}, "age_band 7 is none of 0, 1, 2, 3, -1"),
+        ({"age_band": np.full(42, 0.5)}, "age_band should be .* of whole numbers"),
+        ({"label_names": np.array(["sad"]), "fer2013_label": np.full(42, 3)}, "do not fit"),
+        ({"name": np.array(["a", "b"])}, "do not fit its rows"),
+    ],
+)
+def test_arrays_that_are_odd_are_named_and_never_unpickled(tmp_path, other, said):
+    path = npz_with(tmp_path, **other)
+    with pytest.raises(MoppetError, match=said) as error:
+        read_dataset(path)
+    assert str(path) in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_an_npz_that_is_cut_short_or_damaged_is_refused_in_one_sentence(tmp_path, seed):
+    path = npz_with(tmp_path)
+    data, rng = bytearray(path.read_bytes()), np.random.default_rng(seed)
+    if seed % 2:
+        data = data[: rng.integers(1, len(data))]
+    for at in rng.integers(0, len(data), 20):
+        data[at] ^= int(rng.integers(1, 256))
+    path.write_bytes(data)
+    for kind in (None, "ferplus-npz"):
+        try:
+            read_dataset(path, kind)
+        except MoppetError as error:
+            assert str(path) in str(error) and "\n" not in str(error)
+
+
 def test_a_folder_with_one_npz_stands_for_it(tmp_path):
     path = fixtures.make_ferplus_npz(tmp_path)
     text(tmp_path / "README.md", "what it is")
@@ -215,11 +274,20 @@ def test_affectnets_lists_are_read_with_and_without_a_header(tmp_path):
         ("1/a.jpg,1,2,3,4,1;2,1\n", "needs the 9 columns .* a row has 7"),
         ("9/z.jpg,1,2,3,4,1;2,1,0,0\n", r"1 of the 1 pictures .*9/z\.jpg"),
         ("1/a.jpg,x,2,3,4,1;2,1,0,0\n", "face_x should be a number, not 'x'"),
+        ("1/a.jpg,inf,2,3,4,1;2,1,0,0\n", "face_x should be a number, not 'inf'"),
+        ('1/a.jpg,"' + "x" * 140_000, "cannot be read as a table"),
     ],
 )
 def test_a_row_of_affectnets_lists_that_is_wrong_is_named(tmp_path, row, said):
     with pytest.raises(MoppetError, match=said):
         read_dataset(affectnet_lists(tmp_path, row, "2/c.png,1,2,3,4,1;2,7,0,0\n"))
+
+
+def test_empty_lines_of_affectnets_lists_are_left_out(tmp_path):
+    root = affectnet_lists(
+        tmp_path, "\n\n1/a.jpg,1,2,3,4,1;2,6,0,0\n", "\n2/c.png,1,2,3,4,1;2,7,0,0\n"
+    )
+    assert column(read_dataset(root), "label") == ["anger", "contempt"]
 
 
 def test_affectnet_sorted_into_numbers_needs_its_name_to_be_found(tmp_path):
@@ -236,6 +304,12 @@ def test_affectnet_sorted_into_numbers_needs_its_name_to_be_found(tmp_path):
     assert read_dataset(other, "affectnet").names == ("neutral", "anger", "contempt")
 
 
+def test_a_folder_beside_the_numbers_of_affectnet_is_refused(tmp_path):
+    root = pictures(tmp_path / "AffectNet", "train/0/1.jpg", "val/0/2.jpg", "test/contempt/3.jpg")
+    with pytest.raises(MoppetError, match="has the folders test, which are no split"):
+        read_dataset(root)
+
+
 def test_a_note_of_affectnet_that_is_no_number_is_named(tmp_path):
     root = fixtures.make_affectnet(tmp_path)
     note = root / "val_set" / "annotations" / "0_exp.npy"
@@ -245,16 +319,34 @@ def test_a_note_of_affectnet_that_is_no_number_is_named(tmp_path):
     fixtures.expression_note(note, 12)
     with pytest.raises(MoppetError, match=r"0_exp\.npy needs an expression from 0 to 10"):
         read_dataset(root)
+    with note.open("wb") as file:
+        np.savez(file, code=1)
+    with pytest.raises(MoppetError, match=r"0_exp\.npy is no array of one number"):
+        read_dataset(root)
+
+
+def test_a_folder_of_affectnet_with_two_digits_is_no_class(tmp_path):
+    root = pictures(tmp_path / "AffectNet", "train/0/1.jpg", "train/12/2.jpg")
+    assert read_dataset(root).names == ("0", "12")
 
 
 # --------------------------------------------------------------------------- RAF-DB and CK+
 
 
-@pytest.mark.parametrize("line", ["train_00001.jpg 8", "train_00001.jpg 0", "x_1.jpg 3", "word"])
+@pytest.mark.parametrize(
+    "line", ["train_00001.jpg 8", "train_00001.jpg 0", "x_1.jpg 3", "word", "train_1.jpg ²"]
+)
 def test_a_line_of_rafdb_that_is_wrong_is_named(tmp_path, line):
     root = fixtures.make_rafdb(tmp_path)
     text(root / "basic" / "EmoLabel" / "list_patition_label.txt", f"test_0001.jpg 7\n{line}\n")
     with pytest.raises(MoppetError, match=rf"codes 1 to 7, not '{line}' \(line 2\)"):
+        read_dataset(root)
+
+
+def test_an_age_group_of_rafdb_that_is_none_is_named(tmp_path):
+    root = fixtures.make_rafdb(tmp_path)
+    note = text(root / "basic/Annotation/manual/train_00001_manu_attri.txt", "0\n12\n")
+    with pytest.raises(MoppetError, match=f"{note} needs an age group from 0 to 4"):
         read_dataset(root)
 
 
@@ -275,6 +367,24 @@ def test_ckplus_gives_the_last_third_and_no_neutral_when_asked(tmp_path):
     assert set(column(last, "sequence")) == {"S005/001", "S010/002"}
     with pytest.raises(UsageError, match="frames is one of peak, last-third"):
         read_dataset(root, frames="all")
+
+
+@pytest.mark.parametrize(
+    "images",
+    ["extended-cohn-kanade-images", "extended-cohn-kanade-images/cohn-kanade-images"],
+)
+def test_ckplus_is_read_as_its_archives_unpack(tmp_path, images):
+    root = fixtures.make_ckplus(tmp_path)
+    shutil.move(root / "cohn-kanade-images", root / "moved")
+    (root / images).parent.mkdir(exist_ok=True)
+    shutil.move(root / "moved", root / images)
+    (root / "Emotion_labels").mkdir()
+    shutil.move(root / "Emotion", root / "Emotion_labels" / "Emotion")
+    text(root / "Emotion_labels" / "Emotion" / ".DS_Store", "x")
+    manifest = read_dataset(root)
+    assert column(manifest, "path")[1] == f"{images}/S005/001/S005_001_00000006.png"
+    assert column(manifest, "label") == ["neutral", "disgust", "neutral", "contempt"]
+    assert manifest.image(3).shape == (10, 12, 3)
 
 
 def test_a_sequence_of_ckplus_without_pictures_is_named(tmp_path):
@@ -346,6 +456,21 @@ def test_city_infants_are_told_apart_by_a_pattern(tmp_path):
     root = pictures(tmp_path, "positive/baby4 a.jpg", "negative/baby4 b.jpg")
     manifest = read_dataset(root, "city-infant", subject_pattern=r"baby(\d+)")
     assert column(manifest, "subject") == ["4", "4"]
+
+
+def test_misspelt_names_of_utkface_are_read(tmp_path):
+    names = (
+        "24_0_1_20170116220224657 .jpg.chip.jpg",
+        "39_1_20170116174525125.jpg",
+        "44_1_4_20170116235150272.pg.chip.jpg",
+        "53__0_20170116184028385.jpg",
+        "55_0_0_20170116232725357jpg.chip.jpg",
+    )
+    manifest = read_dataset(pictures(tmp_path, *names))
+    assert column(manifest, "source") == ["utkface"] * 5
+    assert column(manifest, "age") == [24, 39, 44, 53, 55]
+    assert column(manifest, "sex") == ["male", None, "female", None, "male"]
+    assert column(manifest, "ethnicity") == ["black", None, "other", None, "white"]
 
 
 @pytest.mark.parametrize("kind", ["utkface", "b3fd"])

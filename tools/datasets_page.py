@@ -26,9 +26,10 @@ manifest = read_dataset("downloads/cif/", kind="city-infant")
 
 Reading opens no picture: damaged ones stay in the manifest, and `moppet data audit` finds them. \
 Names that begin with a dot and other files are left out; suffixes may be upper case; links are \
-followed, and one that leads in a circle is ignored. What is missing or odd stops the reading with \
-a list of what was expected and where; `allow_missing` leaves out the rows of listed pictures that \
-are not there.
+followed, and one that leads in a circle is ignored. Pictures of kinds that are not read (.heic, \
+.avif, .gif, raw) are counted on stderr, and a class that holds nothing else stops the reading. \
+What is missing or odd stops the reading with a list of what was expected and where; \
+`allow_missing` leaves out the rows of listed pictures that are not there.
 
 None of these sets is on the machine where this was written, except FER+. **Checked** says, for \
 each, what its layout rests on. If your copy differs, the error shows what was expected; a \

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from moppet.data.crops import aligned_crop, find_crop_landmarks
-from moppet.data.likeness import content_hash
 from moppet.data.manifest import Manifest
+from moppet.data.places import (
+    Places,
+    key_of,
+    no_places,
+    put_places,
+    read_known,
+    take_places,
+    write_known,
+)
 from moppet.infer.align import CROP_PX, TEMPLATE_PX, average_down, similarity
 from moppet.infer.detect import Detector, detect_any_way_up, load_detector
 from moppet.values import Face, FaceError, Floats, Image, MoppetError
@@ -30,6 +36,8 @@ TIGHT_PX: Final = 128
 """A picture no larger than this and nearly square is taken for a face crop."""
 _NEARLY_SQUARE: Final = 1.35
 _BATCH: Final = 512
+_BATCH_BYTES: Final = 100_000_000
+"""Pictures held at once: three of a telephone's, or 512 small crops."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +96,7 @@ def find_manifest_faces(
     cache: Path | None = None,
     detector: str | Detector = "mtcnn",
     progress: Progress | None = None,
+    unreadable: list[int] | None = None,
 ) -> Faces:
     """Return the face of each picture.
 
@@ -95,80 +104,72 @@ def find_manifest_faces(
     searched like a frame of a video, also turned, and if that finds nobody, like crops.
     cache: an .npz file that keeps where the faces are (no picture), so that the next call with
         the same pictures need not search again: new or exchanged pictures alone are searched.
+        A search that is stopped keeps what it found.
     progress: called with the number of pictures done and their total.
-    Raises MoppetError where a picture cannot be read: audit first, and leave such rows out.
+    unreadable: takes the rows whose picture cannot be read; the faces are those of the others.
+    Raises MoppetError where a picture cannot be read, unless `unreadable` takes its row.
     """
     if not len(manifest):
         raise MoppetError("there are no pictures to look for faces in.")
     if isinstance(detector, str):
         detector = load_detector(detector)
     boxes = _boxes(manifest)
-    known = _read_known(cache)
+    known = read_known(cache)
     keys = np.empty(len(manifest), "U64")
-    places = _nothing_known(len(manifest))
+    places = no_places(len(manifest))
     cuts: list[Image] = [np.empty(0, np.uint8)] * len(manifest)
     landmarks = np.empty((len(manifest), 5, 2), np.float32)
-    done = searched = 0
-    for numbers, pictures in _in_batches(manifest):
-        keys[numbers] = [_key(*of) for of in zip(pictures, boxes[numbers], strict=True)]
-        new = np.array([keys[i] not in known.rows for i in numbers], bool)
-        old = numbers[~new]
-        _put(places, old, _taken(known.places, [known.rows[keys[i]] for i in old]))
-        if new.any():
-            wanted = [picture for picture, is_new in zip(pictures, new, strict=True) if is_new]
-            _put(places, numbers[new], _find(wanted, boxes[numbers[new]], detector))
-        for i, picture in zip(numbers, pictures, strict=True):
-            cuts[i], landmarks[i] = _cut(picture, places.landmarks_px[i], bool(places.tight[i]))
-        done, searched = done + len(numbers), searched + int(new.sum())
-        if progress is not None:
-            progress(done, len(manifest))
-    if cache is not None and searched:
-        _write_known(cache, keys, places, known)
-    return Faces(cuts, landmarks, places.tight, places.attempt, places.several)
+    done, searched = np.zeros(len(manifest), bool), 0
+    try:
+        for numbers, pictures in _in_batches(manifest, unreadable):
+            keys[numbers] = [key_of(*of) for of in zip(pictures, boxes[numbers], strict=True)]
+            new = np.array([keys[i] not in known.rows for i in numbers], bool)
+            old = numbers[~new]
+            put_places(places, old, take_places(known.places, [known.rows[keys[i]] for i in old]))
+            if new.any():
+                wanted = list(itertools.compress(pictures, new))
+                put_places(places, numbers[new], _find(wanted, boxes[numbers[new]], detector))
+            for i, picture in zip(numbers, pictures, strict=True):
+                cuts[i], landmarks[i] = _cut(picture, places.landmarks_px[i], bool(places.tight[i]))
+            done[numbers], searched = True, searched + int(new.sum())
+            if progress is not None:
+                progress(int(done.sum()) + len(unreadable or ()), len(manifest))
+    finally:  # also where the search is stopped
+        if cache is not None and searched:
+            rows = np.flatnonzero(done)
+            write_known(cache, keys[rows], take_places(places, rows), known)
+    faces = Faces(cuts, landmarks, places.tight, places.attempt, places.several)
+    return faces if done.all() else faces.select(np.flatnonzero(done))
 
 
-def _in_batches(manifest: Manifest) -> Iterator[tuple[NDArray[np.int64], list[Image]]]:
-    pictures = manifest.images()
-    while batch := list(itertools.islice(pictures, _BATCH)):
-        images = []
-        for row, image in batch:
-            if image is None:
+def _in_batches(
+    manifest: Manifest, unreadable: list[int] | None
+) -> Iterator[tuple[NDArray[np.int64], list[Image]]]:
+    """Yield rows with their pictures, as many at once as fit into _BATCH and _BATCH_BYTES."""
+    rows: list[int] = []
+    images: list[Image] = []
+    held = 0
+    for row, image in manifest.images():
+        if image is None:
+            if unreadable is None:
                 path = manifest.root / str(manifest.column("path")[row])
                 raise MoppetError(
                     f"{path} cannot be read as a picture. `moppet data audit` lists all such."
                 )
-            images.append(image)
-        yield np.array([row for row, _ in batch], np.int64), images
+            unreadable.append(row)
+            continue
+        rows.append(row)
+        images.append(image)
+        held += image.nbytes
+        if len(rows) == _BATCH or held >= _BATCH_BYTES:
+            yield np.array(rows, np.int64), images
+            rows, images, held = [], [], 0
+    if rows:
+        yield np.array(rows, np.int64), images
 
 
-class _Places(NamedTuple):
-    """Where the faces of n pictures are: landmarks in pixels of the picture, NaN for none."""
-
-    landmarks_px: Floats
-    tight: NDArray[np.bool_]
-    attempt: NDArray[np.int8]
-    several: NDArray[np.int64]
-
-
-def _put(places: _Places, rows: NDArray[np.int64], found: _Places) -> None:
-    places.landmarks_px[rows] = found.landmarks_px
-    places.tight[rows] = found.tight
-    places.attempt[rows] = found.attempt
-    places.several[rows] = found.several
-
-
-def _taken(places: _Places, rows: list[int]) -> _Places:
-    marks, tight, attempt, several = places
-    return _Places(marks[rows], tight[rows], attempt[rows], several[rows])
-
-
-def _nothing_known(n: int) -> _Places:
-    landmarks = np.full((n, 5, 2), np.nan, np.float32)
-    return _Places(landmarks, np.zeros(n, bool), np.full(n, -1, np.int8), np.zeros(n, np.int64))
-
-
-def _find(pictures: list[Image], boxes: Floats, detector: Detector) -> _Places:
-    places = _nothing_known(len(pictures))
+def _find(pictures: list[Image], boxes: Floats, detector: Detector) -> Places:
+    places = no_places(len(pictures))
     landmarks, tight, attempt, several = places
     tight[:] = [_is_crop(picture) for picture in pictures]
     for i in np.flatnonzero(~tight):
@@ -194,40 +195,6 @@ def _cut(picture: Image, landmarks_px: Floats, tight: bool) -> tuple[Image, Floa
             landmarks_px = np.full((5, 2), np.nan, np.float32)
     square, scale, shift = _square(picture)
     return square, (landmarks_px * scale + shift).astype(np.float32)
-
-
-def _key(picture: Image, box_px: Floats) -> str:
-    """Tells whether a cache knows this picture, whatever its file is called."""
-    return hashlib.sha256(content_hash(picture).encode() + box_px.tobytes()).hexdigest()
-
-
-class _Known(NamedTuple):
-    """What a cache holds: the row of `places` of each key."""
-
-    rows: dict[str, int]
-    places: _Places
-
-
-def _read_known(cache: Path | None) -> _Known:
-    if cache is not None and cache.is_file():
-        try:
-            with np.load(cache, allow_pickle=False) as arrays:
-                rows = {str(key): row for row, key in enumerate(arrays["keys"])}
-                return _Known(rows, _Places(*(arrays[name] for name in _Places._fields)))
-        except (ValueError, KeyError, EOFError, zipfile.BadZipFile):
-            pass  # a damaged cache is made anew
-    return _Known({}, _nothing_known(0))
-
-
-def _write_known(cache: Path, keys: NDArray[np.str_], places: _Places, known: _Known) -> None:
-    """Keep these pictures' places, and what the cache knew of others."""
-    here = set(keys.tolist())
-    others = {key: row for key, row in known.rows.items() if key not in here}
-    every = np.arange(len(keys) + len(others))
-    both = _nothing_known(len(every))
-    _put(both, every[: len(keys)], places)
-    _put(both, every[len(keys) :], _taken(known.places, list(others.values())))
-    np.savez_compressed(cache, keys=np.array([*keys, *others], "U64"), **both._asdict())
 
 
 def cut_face(picture: Image, landmarks_px: Floats) -> tuple[Image, Floats]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -10,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from moppet.data.arrays import read_arrays
 from moppet.values import EXPRESSIONS, Floats, Image, MoppetError
 
 AGE_BANDS: Final = {0: "infant", 1: "child", 2: "not a child", 3: "uncertain", -1: "not looked at"}
@@ -72,10 +72,7 @@ def read_ferplus(path: Path, *, seed: int = 0) -> FerPlus:
     if not path.is_file():
         raise MoppetError(f"FER+ was expected at {path}, but there is no such file.")
     z = _read_arrays(path)
-    names = [str(name) for name in z["vote_names"]]
-    unnamed = [name for name in EXPRESSIONS if name not in names]
-    if unnamed:
-        raise MoppetError(f"{path} is not FER+: it has no votes for {', '.join(unnamed)}.")
+    names = z["vote_names"].tolist()
     group = _merge_groups(z["dup_group"], z["near_dup_group"])
     part = np.where(z["split"] == 1, "report", np.where(z["leaks_into_split1"], "", "train"))
     return FerPlus(
@@ -89,14 +86,31 @@ def read_ferplus(path: Path, *, seed: int = 0) -> FerPlus:
 
 
 def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            missing = [key for key in _KEYS if key not in archive.files]
-            if not missing:
-                return {key: archive[key] for key in _KEYS}
-    except (EOFError, ValueError, AttributeError, TypeError, zipfile.BadZipFile):
-        raise MoppetError(f"{path} is not FER+: it is no whole .npz file of arrays.") from None
-    raise MoppetError(f"{path} is not FER+: it lacks {', '.join(missing)}.")
+    z = read_arrays(path, _KEYS)
+    names, n = z["vote_names"].ravel().tolist(), len(np.atleast_1d(z["split"]))
+    unnamed = [name for name in EXPRESSIONS if name not in names]
+    if unnamed:
+        raise MoppetError(f"{path} is not FER+: it has no votes for {', '.join(unnamed)}.")
+    shapes = {key: (n,) for key in _KEYS} | {
+        "images": (n, *z["images"].shape[1:3]),
+        "vote_names": (len(names),),
+        "votes": (n, len(names)),
+    }
+    for key, shape in shapes.items():
+        kinds = "U" if key == "vote_names" else "uib"
+        if z[key].shape != shape or z[key].dtype.kind not in kinds or not n:
+            raise MoppetError(
+                f"{path} is not FER+: {key} should be {shape} of "
+                f"{'words' if kinds == 'U' else 'whole numbers'}, but is {z[key].shape} "
+                f"{z[key].dtype}."
+            )
+    strange = set(z["age_band"].tolist()) - set(AGE_BANDS)
+    if strange:
+        raise MoppetError(
+            f"{path} is not FER+: age_band {min(strange)} is none of "
+            f"{', '.join(map(str, AGE_BANDS))}."
+        )
+    return z
 
 
 def plurality_label(votes: NDArray[np.uint8], names: list[str]) -> NDArray[np.int8]:

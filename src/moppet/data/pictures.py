@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import zipfile
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from moppet.data.arrays import read_arrays
 from moppet.media import read_frames
 from moppet.media.pictures import load_picture
 from moppet.values import Image, MediaError, MoppetError
@@ -101,15 +100,10 @@ def read_video_rows(
 @lru_cache(maxsize=2)
 def _images(path: Path, stamp: int, size: int) -> NDArray[np.uint8]:
     """The pictures of an .npz, kept for the next row; read again when the file has changed."""
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            images: Any = archive[ARRAY_KEY]
-    except KeyError:
-        raise MoppetError(f"{path} has no array {ARRAY_KEY!r} of pictures.") from None
-    except (OSError, EOFError, ValueError, TypeError, AttributeError, zipfile.BadZipFile):
-        raise MoppetError(f"{path} cannot be read: it is no whole .npz file of arrays.") from None
+    images = read_arrays(path, [ARRAY_KEY])[ARRAY_KEY]
     grey = images.ndim == 3
-    if images.dtype != np.uint8 or not (grey or (images.ndim == 4 and images.shape[3] == 3)):
+    shaped = (grey or (images.ndim == 4 and images.shape[3] == 3)) and all(images.shape[1:])
+    if images.dtype != np.uint8 or not shaped:
         raise MoppetError(
             f"{path}: {ARRAY_KEY!r} should be (n, h, w) or (n, h, w, 3) uint8, "
             f"but is {images.shape} {images.dtype}."

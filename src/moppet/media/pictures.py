@@ -9,6 +9,7 @@ from typing import cast
 import cv2
 import numpy as np
 
+from moppet.media.orientation import is_webp, turn_upright, webp_orientation
 from moppet.media.sources import PICTURE_SUFFIXES, inside
 from moppet.media.video import why_not
 from moppet.values import Image, MediaError
@@ -40,10 +41,13 @@ def load_picture(path: Path) -> Image | None:
     """Return a still picture, upright by its EXIF; None if it is damaged or cut short."""
     try:
         data = path.read_bytes()
+        webp = is_webp(data)
+        flags = cv2.IMREAD_COLOR | (cv2.IMREAD_IGNORE_ORIENTATION if webp else 0)
         # Not imread: it fills up a JPEG that is cut short in grey.
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    except (OSError, cv2.error):
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except (OSError, ValueError, cv2.error):  # ValueError: a name that no file can have
         return None
     if image is None or image.dtype != np.uint8:
         return None
-    return cast(Image, cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+    image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return turn_upright(image, webp_orientation(data)) if webp else cast(Image, image)

@@ -35,7 +35,7 @@ from moppet.study.evaluation.readings import (
     take_readings,
 )
 from moppet.study.evaluation.result import Evaluation, Level
-from moppet.study.evaluation.rows import Chosen, choose_rows
+from moppet.study.evaluation.rows import Chosen, choose_rows, leave_out_unreadable
 from moppet.values import Floats, MoppetError, UsageError
 
 Progress = Callable[[int, int], None]
@@ -64,22 +64,27 @@ def evaluate(
     split: the rows to use; None takes "report" where the manifest has it, else all; "all" all.
     by: columns whose values part the rows. cache: see `find_manifest_faces`.
     progress: called with the faces done and their total.
+    Pictures that cannot be read are left out, and a note names them.
     Raises UsageError for a split or column that is not there, MoppetError where model and data
-    share too few classes or no row has a label.
+    share too few classes, no row has a label or no picture can be read.
     """
     folder = find_model(model)
     first, training = load_model(folder), read_training(folder)
     match = match_classes(first.names, manifest.names)
     second = None if against is None else _second(against, first, match, manifest)
     chosen = choose_rows(manifest, split, match)
-    bands = chosen.manifest.column("age_band")
-    part_by = {column: column_parts(chosen.manifest, column) for column in by}
+    _parts_by(chosen, by)  # a column that is not there is refused before the long reading
     models = [first] if second is None else [first, second.model]
-    reading = _read(chosen.manifest, models, cache, progress)
+    lost: list[int] = []
+    reading = _read(chosen.manifest, models, cache, progress, lost)
+    chosen = leave_out_unreadable(chosen, lost)
+    bands = chosen.manifest.column("age_band")
     readings = take_readings(reading.probabilities[0], match, chosen.manifest, chosen.groups)
     group_of = {name: first.group_of[name] for name in match.names if name in first.group_of}
     grouped = group_readings(readings, group_of)
-    sides = _Sides(reading.attempt >= 0, age_parts(bands), part_by, bands, seed, draws)
+    sides = _Sides(
+        reading.attempt >= 0, age_parts(bands), _parts_by(chosen, by), bands, seed, draws
+    )
     drawn, why = _map(reading.embeddings, readings, group_of, np.random.default_rng(seed))
     return Evaluation(
         made=made_from(first, manifest, chosen, by, seed, draws),
@@ -93,6 +98,10 @@ def evaluate(
         mistakes=_mistakes(readings, chosen, reading.attempt),
         against=None if second is None else _compared(readings, second, reading, chosen, sides),
     )
+
+
+def _parts_by(chosen: Chosen, by: Sequence[str]) -> dict[str, dict[str, Mask]]:
+    return {column: column_parts(chosen.manifest, column) for column in by}
 
 
 class _Second(NamedTuple):
@@ -139,8 +148,9 @@ def _read(
     models: Sequence[ExpressionModel],
     cache: Path | None,
     progress: Progress | None,
+    lost: list[int],
 ) -> _Reading:
-    """Read every picture of a manifest, some thousand at a time."""
+    """Read every picture of a manifest, some thousand at a time; lost: takes unreadable rows."""
     n = len(manifest)
     probabilities: list[list[Floats]] = [[] for _ in models]
     embeddings, attempts = [], []
@@ -152,7 +162,11 @@ def _read(
                 progress(before + done, n)
 
         own = cache.with_name(f"{cache.stem}_{start}.npz") if cache and start else cache
-        faces = find_manifest_faces(part, cache=own, progress=report)
+        unreadable: list[int] = []
+        faces = find_manifest_faces(part, cache=own, progress=report, unreadable=unreadable)
+        lost += [start + row for row in unreadable]
+        if not len(faces):
+            continue
         crops = faces.aligned()
         for number, model in enumerate(models):
             scores = model.predict(crops)
@@ -160,6 +174,8 @@ def _read(
             if number == 0:
                 embeddings.append(scores.embeddings)
         attempts.append(faces.attempt)
+    if not attempts:
+        return _Reading([], np.empty((0, 0), np.float32), np.empty(0, np.int8))
     return _Reading(
         [np.concatenate(parts) for parts in probabilities],
         np.concatenate(embeddings),

@@ -59,6 +59,8 @@ def _rows(rows: Json, split: str) -> str:
     unknown = sum(rows["of_unknown_class"].values())
     if unknown:
         text += f", {count(unknown)} of classes that the model does not know"
+    if rows.get("unreadable"):
+        text += f", {count(rows['unreadable'])} whose picture cannot be read"
     found, default = rows["faces_found"], rows["faces_found_at_default_thresholds"]
     return (
         f"{text}; {count(rows['evaluated'])} evaluated, a face found in {count(found)}, in "

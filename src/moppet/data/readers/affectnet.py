@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import zipfile
 from pathlib import Path
 from typing import Any, Final
@@ -12,8 +10,8 @@ import numpy as np
 
 from moppet.data.manifest import Manifest
 from moppet.data.readers.dataset import Columns, Dataset, choose, read_text
-from moppet.data.readers.tables import number
-from moppet.data.readers.tree import bears_name, subfolders, walk_files
+from moppet.data.readers.tables import number, read_rows
+from moppet.data.readers.tree import bears_name, first_files, some_of, subfolders, walk_files
 from moppet.data.readers.words import decode, split_of
 
 _CODES: Final = (
@@ -47,7 +45,7 @@ def _numbered(path: Path) -> list[Path]:
         for folder in subfolders(path)
         if split_of(folder.name)
         and (inner := [x.name for x in subfolders(folder)])
-        and all(name in "01234567" for name in inner)
+        and all(name in set("01234567") for name in inner)
     ]
 
 
@@ -70,7 +68,7 @@ def _read(
     elif _lists(root):
         columns, place = _from_lists(dataset, root, allow_missing)
     elif _numbered(root):
-        columns, place = _from_numbers(root), root
+        columns, place = _from_numbers(dataset, root), root
     else:
         raise dataset.expected("train_set/annotations, training.csv or train/0 to train/7", root)
     if not keep_unlabelled:
@@ -98,7 +96,7 @@ def _code(dataset: Dataset, note: Path) -> str:
         return str(np.load(note, allow_pickle=False).item())
     except FileNotFoundError:
         raise dataset.expected(f"{note.name} (one for each picture)", note.parent) from None
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile):
+    except (OSError, EOFError, ValueError, AttributeError, zipfile.BadZipFile):
         raise dataset.odd("is no array of one number", note) from None
 
 
@@ -113,7 +111,7 @@ def _from_lists(dataset: Dataset, root: Path, allow_missing: bool) -> tuple[Colu
     images = dataset.folder(root, *_IMAGES)
     columns: Columns = {}
     for table in _lists(root):
-        rows = list(csv.reader(io.StringIO(read_text(table))))
+        rows = [row for row in read_rows(table, read_text(table)) if row]
         if rows and rows[0][0].strip() == _HEADER[0]:  # validation.csv came without
             rows = rows[1:]
         found = _listed(dataset, rows, table)
@@ -152,8 +150,15 @@ def _cell(cells: dict[str, str], name: str, table: Path, row: int) -> float | No
     return None if text.upper() == "NULL" else number(text, table, row, name)
 
 
-def _from_numbers(root: Path) -> Columns:
+def _from_numbers(dataset: Dataset, root: Path) -> Columns:
     folders = _numbered(root)
+    beside = [f.name for f in subfolders(root) if f not in folders and first_files(f, 1)]
+    if beside:
+        raise dataset.odd(
+            f"has the folders {some_of(beside)}, which are no split with the folders 0 to 7: move "
+            "them away",
+            root,
+        )
     splits = {folder.name: split_of(folder.name) for folder in folders}
     if "report" not in splits.values():  # the set's validation rows are what papers report on
         splits = {name: "report" if s == "choose" else s for name, s in splits.items()}

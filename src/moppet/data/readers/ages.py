@@ -13,8 +13,9 @@ from moppet.data.readers.tree import first_files, some_of, walk_files
 from moppet.data.readers.words import AgeRange, age_band, age_limits
 
 _ENOUGH: Final = 20
-# Four files of the set lack their sex or their race; all have an age and a date.
-_UTK: Final = re.compile(r"(\d{1,3})_(?:(\d?)_)?(?:(\d)_)?(\d{14,17})\s*\..+")
+# Four files of the set lack their sex or their race, one has a space before its suffix and one no
+# dot; all have an age and a date.
+_UTK: Final = re.compile(r"(\d{1,3})_(?:(\d?)_)?(?:(\d)_)?(\d{14,17})\s*(?:jpg)?\..+")
 _UTK_SEXES: Final = {"0": "male", "1": "female"}
 _UTK_RACES: Final = {"0": "white", "1": "black", "2": "asian", "3": "indian", "4": "other"}
 
@@ -68,7 +69,8 @@ UTKFACE = Dataset(
                                                    asian, indian, others; date and time
     """,
     basis="The set's own page and many public loaders; the four names that lack a part (issue 1 of "
-    "aicip/UTKFace) are read, with their sex and race unknown. Not checked on the set. It has no "
+    "aicip/UTKFace) are read, with their sex and race unknown, and so are the misspelt ones that "
+    "public code renames. Not checked on the set. It has no "
     "expressions and no subjects; age_range, as in 0-2 for infants, chooses rows.",
     licence="For non-commercial research only; the pictures come from the web and their copyright "
     "belongs to others (https://susanqq.github.io/UTKFace/). Of the consent of those they show "
@@ -105,9 +107,9 @@ def _read_b3fd(
     columns: Columns = {"path": [], "age": []}
     for number, line in enumerate(lines, 1):
         path, _, age = line.rpartition("," if comma else " ")
-        if number == 1 and not age.replace(".", "", 1).isdigit():
+        if number == 1 and not age.replace(".", "", 1).isdecimal():
             continue  # the header
-        if not path or not age.replace(".", "", 1).isdigit():
+        if not path or not age.replace(".", "", 1).isdecimal():
             raise dataset.odd(f'needs a path and an age in line {number}, not "{line}"', table)
         columns["path"].append(path.strip().replace("\\", "/"))
         columns["age"].append(float(age))

@@ -11,7 +11,7 @@ from typing import Any, Final
 from moppet.data.manifest import Manifest
 from moppet.data.readers.dataset import PICTURES, Columns, Dataset
 from moppet.data.readers.tables import read_ages
-from moppet.data.readers.tree import bears_name, first_files, some_of, walk_files
+from moppet.data.readers.tree import bears_name, first_files, some_of, tell_unread, walk_files
 from moppet.data.readers.words import EXPRESSION_WORDS, age_band, expression_of, expressions_in
 
 Facts = dict[str, Any]
@@ -53,6 +53,7 @@ def named_columns(
             facts.setdefault("age", None)
         for name, value in {"path": path, **facts}.items():
             columns.setdefault(name, []).append(value)
+    tell_unread(root)
     if strange:
         raise dataset.odd(
             f"holds {len(strange):,} pictures that are not named like {example} "

@@ -17,7 +17,8 @@ _CODES: Final = (
     *("neutral", "anger", "contempt", "disgust"),
     *("fear", "happy", "sadness", "surprise"),
 )
-_IMAGES: Final = ("cohn-kanade-images", "extended-cohn-kanade-images")
+_ARCHIVE: Final = "extended-cohn-kanade-images"  # unpacked into a folder of its name, or not
+_IMAGES: Final = ("cohn-kanade-images", f"{_ARCHIVE}/cohn-kanade-images", _ARCHIVE)
 _LABELS: Final = ("Emotion", "Emotion_labels/Emotion", "Emotion_labels")
 _FRAMES: Final = ("peak", "last-third")
 
@@ -49,7 +50,9 @@ def _read(
             if neutral and len(taken) > len(shown):
                 rows.insert(0, (taken[0], "neutral"))
             for name, meant in rows:
-                path = f"{images.name}/{subject.name}/{sequence.name}/{name}"
+                path = (
+                    f"{images.relative_to(root).as_posix()}/{subject.name}/{sequence.name}/{name}"
+                )
                 columns["path"].append(path)
                 columns["label"].append(meant)
                 columns["subject"].append(subject.name)
@@ -88,8 +91,8 @@ CKPLUS = Dataset(
     title="CK+",
     layout="""
         CK+/
-          cohn-kanade-images/S005/001/S005_001_00000001.png, …   or extended-cohn-kanade-images/
-          Emotion/S005/001/S005_001_00000011_emotion.txt         or Emotion_labels/: a number,
+          cohn-kanade-images/S005/001/S005_001_00000001.png, …  also in extended-cohn-kanade-images/
+          Emotion/S005/001/S005_001_00000011_emotion.txt        also in Emotion_labels/: a number,
                 0 neutral, 1 anger, 2 contempt, 3 disgust, 4 fear, 5 happy, 6 sadness, 7 surprise
     """,
     basis="The set's own ReadMe (phase 1, revised September 2010), quoted on public pages, and "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import os
-import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -13,6 +13,7 @@ import numpy as np
 import platformdirs
 from numpy.typing import NDArray
 
+from moppet.data.arrays import read_arrays
 from moppet.data.manifest import Manifest
 from moppet.data.readers.dataset import Columns, Dataset
 from moppet.data.readers.words import decode, split_of
@@ -52,35 +53,28 @@ def unpack(dataset: Dataset, table: Path, images: str | os.PathLike[str] | None)
 
 def _read_kept(target: Path, sha256: str) -> dict[str, NDArray[Any]] | None:
     try:
-        with np.load(target, allow_pickle=False) as archive:
-            if str(archive["sha256"]) == sha256 and "images" in archive.files:
-                return {key: archive[key] for key in ("label", "usage")}
-    except (OSError, EOFError, ValueError, KeyError, AttributeError, zipfile.BadZipFile):
-        pass  # whatever is wrong with it, it is made anew
-    return None
+        kept = read_arrays(target, ("sha256", "label", "usage", "images"))
+    except MoppetError:
+        return None  # whatever is wrong with it, it is made anew
+    return kept if str(kept["sha256"]) == sha256 else None
 
 
 def _read_csv(dataset: Dataset, table: Path) -> dict[str, NDArray[Any]]:
     labels: list[str] = []
     usages: list[str] = []
     images: list[Image] = []
-    with table.open(encoding="utf-8-sig", newline="") as file:
-        rows = csv.DictReader(file)
-        rows.fieldnames = [name.strip() for name in rows.fieldnames or []]
-        if not {"emotion", "pixels"} <= set(rows.fieldnames):
-            raise dataset.odd("needs the columns emotion, pixels and Usage", table)
-        for number, row in enumerate(rows, 2):
-            try:
-                labels.append(decode(row["emotion"], _CODES))
-                pixels = np.array(row["pixels"].split(), np.uint8)
-                images.append(pixels.reshape(-1, round(pixels.size**0.5)))
-            except (ValueError, OverflowError, TypeError, AttributeError):
-                raise dataset.odd(
-                    f"needs an emotion from 0 to 6 and a square of pixels from 0 to 255 in row "
-                    f"{number}",
-                    table,
-                ) from None
-            usages.append((row.get("Usage") or "").strip())
+    for number, row in enumerate(_table_rows(dataset, table), 2):
+        try:
+            labels.append(decode(row["emotion"], _CODES))
+            pixels = np.array(row["pixels"].split(), np.uint8)
+            images.append(pixels.reshape(-1, round(pixels.size**0.5)))
+        except (ValueError, OverflowError, TypeError, AttributeError):
+            raise dataset.odd(
+                f"needs an emotion from 0 to 6 and a square of pixels from 0 to 255 in row "
+                f"{number}",
+                table,
+            ) from None
+        usages.append((row.get("Usage") or "").strip())
     shapes = {image.shape for image in images}
     if len(shapes) != 1 or len(set(*shapes)) != 1:
         raise dataset.odd("needs square pictures of one size", table)
@@ -89,6 +83,21 @@ def _read_csv(dataset: Dataset, table: Path) -> dict[str, NDArray[Any]]:
         "label": np.array(labels),
         "usage": np.array(usages),
     }
+
+
+def _table_rows(dataset: Dataset, table: Path) -> Iterator[dict[str, str]]:
+    """Yield a CSV's rows one by one: it is too large to hold twice."""
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as file:
+            rows = csv.DictReader(file)
+            rows.fieldnames = [name.strip() for name in rows.fieldnames or []]
+            if not {"emotion", "pixels"} <= set(rows.fieldnames):
+                raise dataset.odd("needs the columns emotion, pixels and Usage", table)
+            yield from rows
+    except UnicodeDecodeError:
+        raise dataset.odd("is no text in UTF-8", table) from None
+    except csv.Error as error:
+        raise dataset.odd(f"cannot be read as a table: {error}", table) from None
 
 
 def _write(target: Path, arrays: dict[str, NDArray[Any]], table: Path) -> None:
@@ -113,7 +122,7 @@ def find_table(path: Path) -> Path | None:
     places = [path / name for name in NAMES] if path.is_dir() else [path]
     for place in places:
         if place.suffix.lower() == ".csv" and place.is_file():
-            with place.open(encoding="utf-8-sig") as file:
+            with place.open(encoding="utf-8-sig", errors="replace") as file:
                 names = {name.strip() for name in file.readline(200).split(",")}
             if {"emotion", "pixels"} <= names:
                 return place

@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from moppet.data.arrays import read_arrays
 from moppet.data.ferplus import read_ferplus
 from moppet.data.manifest import Manifest
 from moppet.data.readers.dataset import Columns, Dataset
@@ -17,7 +18,7 @@ from moppet.data.readers.fer2013 import NAMES, find_table, unpack
 from moppet.data.readers.tables import number, read_table
 from moppet.data.readers.tree import subfolders
 from moppet.data.readers.words import class_of, split_of
-from moppet.values import EXPRESSIONS, Floats
+from moppet.values import EXPRESSIONS, Floats, MoppetError
 
 _VOTES: Final = "fer2013new.csv"
 _FOLDERS: Final = {
@@ -181,8 +182,11 @@ def _looks_like_archive(path: Path) -> bool:
     place = _archive_of(path)
     if place is None or not zipfile.is_zipfile(place):
         return False
-    with zipfile.ZipFile(place) as archive:
-        return {f"{name}.npy" for name in _ARRAYS} <= set(archive.namelist())
+    try:
+        with zipfile.ZipFile(place) as archive:
+            return {f"{name}.npy" for name in _ARRAYS} <= set(archive.namelist())
+    except (zipfile.BadZipFile, NotImplementedError):
+        return False
 
 
 def _read_archive(
@@ -210,12 +214,16 @@ def _read_archive(
 
 def _more(place: Path, rows: NDArray[np.intp]) -> dict[str, list[Any]]:
     """What the file says besides, where it does."""
-    with np.load(place, allow_pickle=False) as archive:
-        found = {k: archive[k] for k in archive.files if k in ("name", "leaks_into_split1")}
-        if {"fer2013_label", "label_names"} <= set(archive.files):
-            named = np.array([class_of(str(name)) for name in archive["label_names"]])
-            found["fer2013_label"] = named[archive["fer2013_label"]]
-    return {key: values[rows].tolist() for key, values in found.items()}
+    found = read_arrays(place, (), ("name", "leaks_into_split1", "fer2013_label", "label_names"))
+    words = [class_of(str(name)) for name in found.pop("label_names", np.empty(0)).ravel()]
+    try:
+        if "fer2013_label" in found:
+            found["fer2013_label"] = np.array(words)[found["fer2013_label"]]
+        return {key: values[rows].tolist() for key, values in found.items()}
+    except IndexError:
+        raise MoppetError(
+            f"{place} is not FER+: {', '.join(found)} do not fit its rows or label_names."
+        ) from None
 
 
 FERPLUS_NPZ = Dataset(

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from moppet.data.manifest import Manifest
 from moppet.data.readers.dataset import PICTURES, Columns, Dataset, subject_finder
-from moppet.data.readers.tree import bears_name, first_files, some_of, subfolders, walk_files
+from moppet.data.readers.tree import (
+    OTHER_PICTURES,
+    bears_name,
+    first_files,
+    some_of,
+    subfolders,
+    tell_unread,
+    walk_files,
+)
 from moppet.data.readers.words import age_band, class_of, rename_classes, split_of
+from moppet.media import PICTURE_SUFFIXES
 
+_ANY: Final = PICTURE_SUFFIXES | OTHER_PICTURES
 _ALSO: Final = {"normal": "neutral"}  # in BabyExp only; elsewhere "normal" may mean anything
 
 
@@ -20,13 +31,12 @@ def class_columns(
     """Return path, label (the folder's name), subject and split of each picture.
 
     root/<class>/… or root/<split>/<class>/…; deeper folders belong to the class.
-    Raises MoppetError for a folder without pictures, and for pictures outside a class.
+    Raises MoppetError for a folder without pictures that can be read, for pictures outside a
+    class, and for folders beside those of the splits.
     """
-    levels = [(folder, split_of(folder.name)) for folder in subfolders(root)]
-    levels = [(folder, split) for folder, split in levels if first_files(folder, 1)]
-    split_level = bool(levels) and all(split is not None for _, split in levels)
+    splits = _splits(dataset, root)
+    split_level = bool(splits)
     deep = 3 if split_level else 2
-    splits = {folder.name: split for folder, split in levels}
     columns: Columns = {"path": [], "label": [], "subject": [], "split": []}
     outside = []
     for path in walk_files(root):
@@ -38,6 +48,7 @@ def class_columns(
         columns["label"].append(parts[deep - 2].strip())
         columns["subject"].append(find_subject(path))
         columns["split"].append(splits[parts[0]] if split_level else None)
+    _refuse_lost_classes(dataset, root, columns["path"], deep)
     if not columns["path"] and not outside:
         raise dataset.expected(f"folders with {PICTURES}", root)
     if outside:
@@ -46,11 +57,47 @@ def class_columns(
             "move each into the folder of its class, or out of there",
             root,
         )
+    tell_unread(root)
     return columns
 
 
+def _refuse_lost_classes(dataset: Dataset, root: Path, paths: list[str], deep: int) -> None:
+    """Raise MoppetError for class folders that hold pictures, but none of a kind that is read."""
+
+    def folder_of(path: str) -> str:
+        return "/".join(path.split("/")[: deep - 1])
+
+    read = {folder_of(path) for path in paths}
+    unread = (x for x in walk_files(root, OTHER_PICTURES) if x.count("/") >= deep - 1)
+    lost = Counter(folder for folder in map(folder_of, unread) if folder not in read)
+    if lost:
+        held = some_of([f"{folder}/ with {count:,}" for folder, count in lost.items()])
+        raise dataset.odd(
+            f"has class folders in which no picture can be read ({held}): save their pictures as "
+            ".jpg or .png, or move the folders away",
+            root,
+        )
+
+
+def _splits(dataset: Dataset, root: Path) -> dict[str, str | None]:
+    """Return folder → split where the first level is that of the splits; else {}."""
+    folders = [folder for folder in subfolders(root) if first_files(folder, 1, _ANY)]
+    splits = {folder.name: split_of(folder.name) for folder in folders}
+    beside = [name for name, split in splits.items() if split is None]
+    if not beside:
+        return splits
+    if any(splits[folder.name] and _looks_like_classes(folder) for folder in folders):
+        named = some_of([name for name, split in splits.items() if split])
+        raise dataset.odd(
+            f"has the folders {some_of(beside)} beside the splits {named}: move their pictures "
+            "into the classes of a split, or away",
+            root,
+        )
+    return {}
+
+
 def _looks_like_classes(path: Path) -> bool:
-    return path.is_dir() and any(first_files(folder, 1) for folder in subfolders(path))
+    return path.is_dir() and any(first_files(folder, 1, _ANY) for folder in subfolders(path))
 
 
 def _read_classes(
@@ -148,6 +195,7 @@ def _read_city(dataset: Dataset, root: Path, *, subject_pattern: str | None = No
         columns["path"].append(path)
         columns["label"].append(named[0])
         columns["subject"].append(find_subject(path))
+    tell_unread(root)
     if not columns["path"]:
         raise dataset.expected(f"positive, negative and neutral {PICTURES}", root)
     columns["age_band"] = [age_band(0, 1)] * len(columns["path"])

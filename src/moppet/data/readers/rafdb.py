@@ -35,7 +35,7 @@ def _read(dataset: Dataset, root: Path, *, allow_missing: bool = False) -> Manif
             continue
         name, _, code = line.strip().rpartition(" ")
         split = _SPLITS.get(name.split("_")[0])
-        if split is None or not code.isdigit() or not 1 <= int(code) <= len(_CODES):
+        if split is None or not code.isdecimal() or not 1 <= int(code) <= len(_CODES):
             raise dataset.odd(
                 f'needs lines like "train_00001.jpg 5", codes 1 to 7, not {line!r} (line {number})',
                 table,
@@ -61,7 +61,7 @@ def _bands(dataset: Dataset, top: Path, paths: list[str]) -> list[str | None]:
             bands.append(None)
             continue
         last = read_text(file).split()[-1:]
-        if not last or last[0] not in "01234":
+        if not last or last[0] not in set("01234"):
             raise dataset.odd("needs an age group from 0 to 4 in its last line", file)
         bands.append(age_band(*_AGES[int(last[0])]))
     return bands

@@ -29,8 +29,8 @@ def read_table(path: Path, needed: Sequence[str]) -> tuple[list[str], list[list[
     text = read_text(path)
     first = text.lstrip().splitlines()[0] if text.strip() else ""
     delimiter = max(",;\t", key=first.count)
-    lines = csv.reader(io.StringIO(text), delimiter=delimiter)
-    header = [name.strip().casefold() for name in next(lines, [])]
+    first_row, *rows = read_rows(path, text, delimiter) or [[]]
+    header = [name.strip().casefold() for name in first_row]
     missing = [name for name in needed if name not in header]
     if missing:
         raise MoppetError(
@@ -40,7 +40,7 @@ def read_table(path: Path, needed: Sequence[str]) -> tuple[list[str], list[list[
     twice = sorted({name for name in header if header.count(name) > 1})
     if twice:
         raise MoppetError(f"{path} has the column {twice[0]!r} twice: rename one.")
-    rows = [row for row in lines if any(cell.strip() for cell in row)]
+    rows = [row for row in rows if any(cell.strip() for cell in row)]
     for number, row in enumerate(rows, 2):
         if len(row) != len(header):
             raise MoppetError(
@@ -49,12 +49,24 @@ def read_table(path: Path, needed: Sequence[str]) -> tuple[list[str], list[list[
     return header, rows
 
 
+def read_rows(path: Path, text: str, delimiter: str = ",") -> list[list[str]]:
+    """Return the rows of a CSV's text; MoppetError naming its file where it is none."""
+    try:
+        return list(csv.reader(io.StringIO(text), delimiter=delimiter))
+    except csv.Error as error:
+        raise MoppetError(
+            f"{path} cannot be read as a table: {error}; is a quotation mark left open?"
+        ) from None
+
+
 def number(cell: str, path: Path, row: int, column: str) -> float | None:
     """Return a cell as a number, None where it is empty; row counts from 0 below the header."""
     if not cell.strip():
         return None
     try:
         value = float(cell)
+        if math.isinf(value):
+            raise ValueError
     except ValueError:
         raise MoppetError(
             f"{path}, row {row + 2}: {column} should be a number, not {cell!r}."
@@ -75,19 +87,13 @@ def read_ages(path: str | os.PathLike[str] | None) -> dict[str, float]:
 
 def _table_of(path: Path) -> Path | None:
     place = path / LISTED if path.is_dir() else path
-    return place if place.suffix.lower() == ".csv" and place.is_file() else None
+    there = os.path.lexists(place) and not place.is_dir()
+    return place if there and place.suffix.lower() == ".csv" else None
 
 
 def _looks_like_table(path: Path) -> bool:
-    place = _table_of(path)
-    if place is None:
-        return False
-    with place.open(encoding="utf-8-sig") as file:
-        first = file.readline(4096)
-    header = {name.strip().strip('"').casefold() for name in first.replace(";", ",").split(",")} | {
-        name.strip().casefold() for name in first.split("\t")
-    }
-    return {"path", "label"} <= header
+    """A table that is there is meant, whatever is wrong with it: folders never stand in for it."""
+    return _table_of(path) is not None
 
 
 def _read_listed(

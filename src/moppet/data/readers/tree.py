@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
+import sys
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Final
@@ -12,6 +13,10 @@ from typing import Final
 from moppet.media import PICTURE_SUFFIXES
 from moppet.values import MoppetError
 
+_PHONES: Final = ".heic .heif .hif .avif .jxl .jp2 .jfif .jpe .gif .pgm .ppm .psd"
+_CAMERAS: Final = ".dng .cr2 .cr3 .nef .arw .raf .orf .rw2"
+OTHER_PICTURES: Final = frozenset(f"{_PHONES} {_CAMERAS}".split())
+"""Suffixes of pictures that are not read here: what telephones and cameras write besides."""
 _SHOWN: Final = 6
 _LEFTOVERS: Final = ("__macosx", "@eadir")  # of archives and of network disks
 
@@ -64,6 +69,17 @@ def first_files(root: Path, count: int, suffixes: Collection[str] = PICTURE_SUFF
     if not root.is_dir():
         return []
     return list(itertools.islice(walk_files(root, suffixes), count))
+
+
+def tell_unread(root: Path) -> None:
+    """Say on stderr how many pictures below a folder are of kinds that are not read."""
+    found = list(walk_files(root, OTHER_PICTURES))
+    if found:
+        print(
+            f"moppet: {len(found):,} pictures in {root} are of kinds that are not read and are "
+            f"left out ({some_of(found)}): save them as .jpg or .png.",
+            file=sys.stderr,
+        )
 
 
 def describe(folder: Path) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from moppet.data.manifest import Manifest
 from moppet.data.provenance import real_rows
+from moppet.data.readers.tree import some_of
 from moppet.study.evaluation.readings import ClassMatch
 from moppet.values import MoppetError, UsageError
 
@@ -75,6 +76,33 @@ def choose_rows(manifest: Manifest, split: str | None, match: ClassMatch) -> Cho
         *_leak_notes(groups, rows, column),
     ]
     return Chosen(manifest.select(rows), rows, groups[rows], split, counts, notes)
+
+
+def leave_out_unreadable(chosen: Chosen, lost: list[int]) -> Chosen:
+    """Return the rows without these, whose pictures cannot be read; a note names them.
+
+    lost: numbers from 0 to n - 1. Raises MoppetError where no row is left.
+    """
+    counts = chosen.counts | {"unreadable": len(lost)}
+    if not lost:
+        return replace(chosen, counts=counts)
+    names = some_of(dict.fromkeys(chosen.manifest.column("path")[sorted(lost)]))
+    kept = np.delete(np.arange(len(chosen.rows)), lost)
+    if not len(kept):
+        raise MoppetError(
+            f"none of the {len(lost):,} pictures to evaluate can be read ({names}): "
+            "`moppet data audit` lists all such."
+        )
+    said = "1 picture" if len(lost) == 1 else f"{len(lost):,} pictures"
+    before = _few_notes(len(chosen.rows))
+    notes = [
+        *_few_notes(len(kept)),
+        f"{said} cannot be read and {'is' if len(lost) == 1 else 'are'} left out: {names}.",
+        *(note for note in chosen.notes if note not in before),
+    ]
+    rows, groups = chosen.rows[kept], chosen.groups[kept]
+    counts["evaluated"] = len(kept)
+    return Chosen(chosen.manifest.select(kept), rows, groups, chosen.split, counts, notes)
 
 
 def _inside(column: NDArray[Any], split: str, there: dict[str, int]) -> NDArray[np.bool_]:
