@@ -401,6 +401,27 @@ def test_two_models_are_compared_on_the_same_rows(folder, manifest, truth, tmp_p
     )
 
 
+def test_one_subject_gives_no_interval_and_no_p(folder, manifest, tmp_path):
+    other = two_class_model(tmp_path / "two", ["happiness", "sadness"])
+    young = np.isin(manifest.column("age_band").astype(str), ["infant", "child"])
+    lone = manifest.replace(subject=np.where(young, "only", None))
+    found = evaluate(folder / "model", lone, against=other, draws=DRAWS).as_json()
+    young = found["classes"]["parts"]["infant"]["overall"]["accuracy"]
+    assert young["value"] > 0 and young["low"] is None and young["high"] is None
+    gap = found["classes"]["gaps"][0]["figures"]["accuracy"]
+    assert (gap["low"], gap["high"], gap["p"]) == (None, None, None)
+    difference = found["against"]["differences"]
+    assert difference["infant"]["accuracy"]["p"] is None
+    assert difference["all"]["accuracy"]["p"] is not None
+    assert found["against"]["mcnemar"]["p"] is not None
+    one = manifest.replace(subject=["only"] * N)
+    against = evaluate(folder / "model", one, against=other, draws=DRAWS).as_json()["against"]
+    assert against["groups"] == 1
+    assert against["mcnemar"]["p"] is None and against["mcnemar"]["p_mid"] is None
+    area = against["auc"]["sadness"]
+    assert area["value"] is not None and area["low"] is None and area["p"] is None
+
+
 def test_two_classes_have_one_area(tmp_path, folder, manifest):
     other = two_class_model(tmp_path / "two", ["happiness", "sadness"])
     found = evaluate(folder / "model", manifest, against=other, draws=2).as_json()["against"]

@@ -25,6 +25,7 @@ from evaluation_sample import (
 from moppet.app import cli, face_pictures
 from moppet.app.evaluation import write_page
 from moppet.app.evaluation.words import number
+from moppet.app.figure_table import figure_cell
 from moppet.app.output import write_text
 from moppet.study import evaluate as module
 from moppet.values import MoppetError
@@ -209,6 +210,15 @@ def test_an_interval_without_width_is_called_no_spread(tmp_path, found):
     page = write_page(few, tmp_path / "page.html").read_text(encoding="utf-8")
     assert "<strong>1.000</strong><span>no spread</span>" in page
     assert "1.000 to 1.000" not in re.search(r'<dl class="cards">.*?</dl>', page, flags=re.S)[0]
+
+
+def test_a_figure_without_an_interval_has_a_dash_in_tables(tmp_path, found):
+    lone = json.loads(json.dumps(found))
+    lone["classes"]["parts"]["infant"]["overall"]["ece"] |= {"value": 0.5, "low": None}
+    page = write_page(lone, tmp_path / "page.html").read_text(encoding="utf-8")
+    assert page.count("0.500<small>–</small>") == 1
+    assert figure_cell({"value": 0.5, "low": None, "high": None}) == "0.500 [dim]–[/]"
+    assert figure_cell({"value": None, "low": None, "high": None}) == "–"
 
 
 def test_json_is_the_file_and_nothing_else(folder, capsys):

@@ -81,7 +81,7 @@ _NOTES = (
     (
         "A dash",
         "stands where a figure is not defined (the recall of a class without faces, say); it is "
-        "never 0.",
+        "never 0. It stands for interval and p where the figure rests on one subject or picture.",
     ),
     (
         "Means over classes",
