@@ -22,9 +22,10 @@ from evaluation_sample import (
     write_pictures,
 )
 from model_folder import linear_network, write_model
+from moppet.data.copies import find_copies
 from moppet.data.crops import whole_crop
 from moppet.data.faces import find_manifest_faces
-from moppet.data.manifest import build_manifest
+from moppet.data.manifest import Manifest, build_manifest
 from moppet.infer.catalogue import load_model
 from moppet.study import evaluate as module
 from moppet.study.evaluate import evaluate
@@ -321,6 +322,31 @@ def test_copies_in_another_split_are_said(folder, manifest):
     assert any(note.startswith("5 of the rows show a subject or a copy") for note in found["notes"])
 
 
+def test_copies_that_the_data_does_not_tell_of_are_found_and_drawn_together(
+    folder, tmp_path, manifest
+):
+    images = np.load(folder / "faces.npz")["images"].copy()
+    images[60:80], images[80:90] = images[:20], images[10:20, :, ::-1]
+    np.savez(tmp_path / "faces.npz", images=images)
+    number = np.r_[np.arange(60), np.arange(20), np.arange(10, 20), np.arange(90, N)]
+    told = manifest.replace(duplicate_group=number)
+    untold = manifest.replace(duplicate_group=[None] * N)
+    told, untold = (Manifest(m.names, m.table, tmp_path) for m in (told, untold))
+    seen = []
+    progress = lambda *done: seen.append(done)  # noqa: E731
+    found = evaluate(folder / "model", untold, draws=DRAWS, progress=progress).as_json()
+    assert ("reading", N, N) in seen
+    known = evaluate(folder / "model", told, draws=DRAWS).as_json()
+    assert found["rows"]["copies"] == {"faces": 50, "pictures": 20}
+    assert known["rows"]["copies"] is None
+    assert found["classes"] == known["classes"]
+    assert found["classes"]["parts"]["all"]["groups"] == N - 30
+    assert any("50 of the faces are exact or near copies" in note for note in found["notes"])
+    assert not any("copies" in note for note in known["notes"])
+    searched = find_copies(manifest.replace(duplicate_group=[None] * N)).manifest
+    assert evaluate(folder / "model", searched, draws=2).as_json()["rows"]["copies"] is None
+
+
 def test_few_faces_are_said_to_be_few(folder, manifest):
     found = evaluate(folder / "model", manifest.select(np.arange(7)), draws=2).as_json()
     assert found["notes"][0].startswith("Only 7 faces report")
@@ -498,14 +524,7 @@ def test_what_is_undefined_is_null_and_the_json_is_valid(folder, manifest):
 
 def test_pictures_read_in_blocks_give_the_same(folder, manifest, found, monkeypatch):
     monkeypatch.setattr(module, "_CHUNK", 33)
-    seen = []
-    again = evaluate(
-        folder / "model",
-        manifest,
-        by=["room"],
-        draws=DRAWS,
-        progress=lambda done, total: seen.append((done, total)),
-    ).as_json()
+    again = evaluate(folder / "model", manifest, by=["room"], draws=DRAWS).as_json()
     assert again["classes"]["parts"] == found["classes"]["parts"]
     assert again["mistakes"] == found["mistakes"]
 

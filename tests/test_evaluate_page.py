@@ -23,6 +23,7 @@ from evaluation_sample import (
     write_pictures,
 )
 from moppet.app import cli, face_pictures
+from moppet.app.evaluate import print_evaluation
 from moppet.app.evaluation import write_page
 from moppet.app.evaluation.words import number
 from moppet.app.figure_table import figure_cell
@@ -240,6 +241,18 @@ def test_the_terminal_shows_the_same_figures(folder, capsys, found, monkeypatch)
         assert number(found["classes"]["parts"]["all"]["overall"][name]["value"]) in out
     assert "by room" in out and "by age_band" in out and "less other, on the same" in out
     assert "note: The data names no split" in out
+
+
+def test_copies_that_were_found_are_counted_on_the_page_and_the_terminal(tmp_path, found, capsys):
+    copied = json.loads(json.dumps(found))
+    copied["rows"]["copies"] = {"faces": 7, "pictures": 3}
+    page = write_page(copied, tmp_path / "page.html").read_text(encoding="utf-8")
+    print_evaluation(copied, [])
+    for text in (text_of(page), capsys.readouterr().out):
+        assert "7 found to be copies, of 3 pictures" in " ".join(text.split())
+    assert found["rows"]["copies"] is None
+    print_evaluation(found, [])
+    assert "copies" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

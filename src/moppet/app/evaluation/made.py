@@ -59,6 +59,9 @@ def _rows(rows: Json, split: str) -> str:
     unknown = sum(rows["of_unknown_class"].values())
     if unknown:
         text += f", {count(unknown)} of classes that the model does not know"
+    if rows["copies"] is not None:
+        faces, pictures = count(rows["copies"]["faces"]), count(rows["copies"]["pictures"])
+        text += f", {faces} found to be copies, of {pictures} pictures"
     found, default = rows["faces_found"], rows["faces_found_at_default_thresholds"]
     return (
         f"{text}; {count(rows['evaluated'])} evaluated, a face found in {count(found)}, in "
