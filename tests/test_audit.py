@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from moppet.data.audit import Audit, audit_manifest, find_leaks, vote_entropy
-from moppet.data.copies import find_copies, leave_out_copies
+from moppet.data.copies import find_copies, group_copies, leave_out_copies, tells_copies
 from moppet.data.manifest import Manifest, build_manifest, read_manifest
 from moppet.values import MoppetError
 from rendered import write_video
@@ -89,6 +89,14 @@ def test_copies_that_the_set_itself_knows_of_stay_together(eight):
     known = eight.replace(duplicate_group=[None, None, None, 5, None, None, None, 5])
     group = find_copies(known).manifest.table["duplicate_group"].to_pylist()
     assert group == [0, 0, 0, 0, None, None, None, 0]
+
+
+def test_only_pictures_that_nobody_searched_are_searched_for_copies(eight):
+    assert group_copies(eight).groups.tolist() == [0, 0, 0, 0, 1, 1, 2, 3]
+    searched = find_copies(eight.select([4, 6, 7])).manifest
+    assert searched.table["duplicate_group"].null_count == 3 and tells_copies(searched)
+    told = eight.replace(duplicate_group=[None, None, None, 5, None, None, None, 5])
+    assert group_copies(searched) is searched and group_copies(told) is told
 
 
 def test_frames_of_one_video_are_not_near_duplicates_but_those_of_two_are(tmp_path):

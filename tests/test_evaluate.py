@@ -23,9 +23,10 @@ from evaluation_sample import (
     write_pictures,
 )
 from model_folder import linear_network, write_model
+from moppet.data.copies import find_copies
 from moppet.data.crops import whole_crop
 from moppet.data.faces import find_manifest_faces
-from moppet.data.manifest import build_manifest
+from moppet.data.manifest import Manifest, build_manifest
 from moppet.infer.catalogue import load_model
 from moppet.study import evaluate as module
 from moppet.study.evaluate import evaluate
@@ -322,6 +323,31 @@ def test_copies_in_another_split_are_said(folder, manifest):
     assert any(note.startswith("5 of the rows show a subject or a copy") for note in found["notes"])
 
 
+def test_copies_that_the_data_does_not_tell_of_are_found_and_drawn_together(
+    folder, tmp_path, manifest
+):
+    images = np.load(folder / "faces.npz")["images"].copy()
+    images[60:80], images[80:90] = images[:20], images[10:20, :, ::-1]
+    np.savez(tmp_path / "faces.npz", images=images)
+    number = np.r_[np.arange(60), np.arange(20), np.arange(10, 20), np.arange(90, N)]
+    told = manifest.replace(duplicate_group=number)
+    untold = manifest.replace(duplicate_group=[None] * N)
+    told, untold = (Manifest(m.names, m.table, tmp_path) for m in (told, untold))
+    seen = []
+    progress = lambda *done: seen.append(done)  # noqa: E731
+    found = evaluate(folder / "model", untold, draws=DRAWS, progress=progress).as_json()
+    assert ("reading", N, N) in seen
+    known = evaluate(folder / "model", told, draws=DRAWS).as_json()
+    assert found["rows"]["copies"] == {"faces": 50, "pictures": 20}
+    assert known["rows"]["copies"] is None
+    assert found["classes"] == known["classes"]
+    assert found["classes"]["parts"]["all"]["groups"] == N - 30
+    assert any("50 of the faces are exact or near copies" in note for note in found["notes"])
+    assert not any("copies" in note for note in known["notes"])
+    searched = find_copies(manifest.replace(duplicate_group=[None] * N)).manifest
+    assert evaluate(folder / "model", searched, draws=2).as_json()["rows"]["copies"] is None
+
+
 def test_few_faces_are_said_to_be_few(folder, manifest):
     found = evaluate(folder / "model", manifest.select(np.arange(7)), draws=2).as_json()
     assert found["notes"][0].startswith("Only 7 faces report")
@@ -369,6 +395,34 @@ def test_every_row_stands_in_one_part_of_a_column(manifest):
         assert (np.sum(list(masks.values()), axis=0) == 1).all()
 
 
+@pytest.mark.parametrize(
+    ("values", "sizes"),
+    [
+        (["1", "01", "1.0", None], {"01": 1, "1": 1, "1.0": 1, "not stated": 1}),
+        ([1.0, 1.0000001, 2.0, math.nan], {"1.0": 1, "1.0000001": 1, "2.0": 1, "not stated": 1}),
+        (
+            [1234567.0, 1234568.0, 3, None],
+            {"3.0": 1, "1234567.0": 1, "1234568.0": 1, "not stated": 1},
+        ),
+        ([2, 1, None, 1], {"1": 2, "2": 1, "not stated": 1}),
+        (["a", "not stated", None], {"a": 1, "not stated": 1, "not stated at all": 1}),
+        (np.linspace(1, 1.0000001, 40), None),
+        (np.r_[-np.inf, np.arange(30.0), np.inf, np.nan], None),
+        ([2**60 + i for i in range(20)], None),
+        ([*range(2**53, 2**53 + 20), None], None),
+        ([0.0] * 30 + list(range(20)), None),
+    ],
+)
+def test_no_row_is_lost_where_values_look_alike(values, sizes):
+    table = build_manifest({"path": ["x"] * len(values), "it": values}, root=".", names=())
+    parts = column_parts(table, "it")
+    assert (np.sum(list(parts.values()), axis=0) == 1).all()
+    if sizes is not None:
+        assert {name: int(mask.sum()) for name, mask in parts.items()} == sizes
+    else:
+        assert all(mask.any() for mask in parts.values())
+
+
 def test_two_models_are_compared_on_the_same_rows(folder, manifest, truth, tmp_path):
     names = ["joy", "sadness", "neutral"]
     other = two_class_model(tmp_path / "three", names, name="other")
@@ -400,6 +454,27 @@ def test_two_models_are_compared_on_the_same_rows(folder, manifest, truth, tmp_p
     assert found["differences"]["infant"]["accuracy"]["value"] == pytest.approx(
         a[infants].mean() - b[infants].mean()
     )
+
+
+def test_one_subject_gives_no_interval_and_no_p(folder, manifest, tmp_path):
+    other = two_class_model(tmp_path / "two", ["happiness", "sadness"])
+    young = np.isin(manifest.column("age_band").astype(str), ["infant", "child"])
+    lone = manifest.replace(subject=np.where(young, "only", None))
+    found = evaluate(folder / "model", lone, against=other, draws=DRAWS).as_json()
+    young = found["classes"]["parts"]["infant"]["overall"]["accuracy"]
+    assert young["value"] > 0 and young["low"] is None and young["high"] is None
+    gap = found["classes"]["gaps"][0]["figures"]["accuracy"]
+    assert (gap["low"], gap["high"], gap["p"]) == (None, None, None)
+    difference = found["against"]["differences"]
+    assert difference["infant"]["accuracy"]["p"] is None
+    assert difference["all"]["accuracy"]["p"] is not None
+    assert found["against"]["mcnemar"]["p"] is not None
+    one = manifest.replace(subject=["only"] * N)
+    against = evaluate(folder / "model", one, against=other, draws=DRAWS).as_json()["against"]
+    assert against["groups"] == 1
+    assert against["mcnemar"]["p"] is None and against["mcnemar"]["p_mid"] is None
+    area = against["auc"]["sadness"]
+    assert area["value"] is not None and area["low"] is None and area["p"] is None
 
 
 def test_two_classes_have_one_area(tmp_path, folder, manifest):
@@ -478,14 +553,7 @@ def test_what_is_undefined_is_null_and_the_json_is_valid(folder, manifest):
 
 def test_pictures_read_in_blocks_give_the_same(folder, manifest, found, monkeypatch):
     monkeypatch.setattr(module, "_CHUNK", 33)
-    seen = []
-    again = evaluate(
-        folder / "model",
-        manifest,
-        by=["room"],
-        draws=DRAWS,
-        progress=lambda done, total: seen.append((done, total)),
-    ).as_json()
+    again = evaluate(folder / "model", manifest, by=["room"], draws=DRAWS).as_json()
     assert again["classes"]["parts"] == found["classes"]["parts"]
     assert again["mistakes"] == found["mistakes"]
 

@@ -23,8 +23,10 @@ from evaluation_sample import (
     write_pictures,
 )
 from moppet.app import cli, face_pictures
+from moppet.app.evaluate import print_evaluation
 from moppet.app.evaluation import write_page
 from moppet.app.evaluation.words import number
+from moppet.app.figure_table import figure_cell
 from moppet.app.output import write_text
 from moppet.study import evaluate as module
 from moppet.values import MoppetError
@@ -211,6 +213,15 @@ def test_an_interval_without_width_is_called_no_spread(tmp_path, found):
     assert "1.000 to 1.000" not in re.search(r'<dl class="cards">.*?</dl>', page, flags=re.S)[0]
 
 
+def test_a_figure_without_an_interval_has_a_dash_in_tables(tmp_path, found):
+    lone = json.loads(json.dumps(found))
+    lone["classes"]["parts"]["infant"]["overall"]["ece"] |= {"value": 0.5, "low": None}
+    page = write_page(lone, tmp_path / "page.html").read_text(encoding="utf-8")
+    assert page.count("0.500<small>–</small>") == 1
+    assert figure_cell({"value": 0.5, "low": None, "high": None}) == "0.500 [dim]–[/]"
+    assert figure_cell({"value": None, "low": None, "high": None}) == "–"
+
+
 def test_json_is_the_file_and_nothing_else(folder, capsys):
     output = folder / "json"
     capsys.readouterr()
@@ -230,6 +241,18 @@ def test_the_terminal_shows_the_same_figures(folder, capsys, found, monkeypatch)
         assert number(found["classes"]["parts"]["all"]["overall"][name]["value"]) in out
     assert "by room" in out and "by age_band" in out and "less other, on the same" in out
     assert "note: The data names no split" in out
+
+
+def test_copies_that_were_found_are_counted_on_the_page_and_the_terminal(tmp_path, found, capsys):
+    copied = json.loads(json.dumps(found))
+    copied["rows"]["copies"] = {"faces": 7, "pictures": 3}
+    page = write_page(copied, tmp_path / "page.html").read_text(encoding="utf-8")
+    print_evaluation(copied, [])
+    for text in (text_of(page), capsys.readouterr().out):
+        assert "7 found to be copies, of 3 pictures" in " ".join(text.split())
+    assert found["rows"]["copies"] is None
+    print_evaluation(found, [])
+    assert "copies" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -97,17 +97,51 @@ def test_an_interval_that_is_mostly_undefined_is_nan():
     np.testing.assert_equal(nothing, Estimate(math.nan, math.nan, math.nan, 0))
 
 
+def test_one_group_gives_no_interval_and_no_p():
+    right = np.array([1.0, 1, 0, 1, 0])
+    one = np.zeros(5, np.int64)
+    of = lambda w: {"accuracy": drawn_means(right, w)}  # noqa: E731
+    none = lambda w: {"accuracy": np.zeros(len(w))}  # noqa: E731
+    alone = bootstrap(lambda rows: float(right[rows].mean()), one, _rng())
+    many = bootstrap_many(of, one, _rng())["accuracy"]
+    np.testing.assert_equal((alone, many), 2 * (Estimate(0.6, math.nan, math.nan, 5),))
+    found = paired_bootstrap_many(of, none, one, _rng())["accuracy"]
+    np.testing.assert_equal(found, Difference(0.6, math.nan, math.nan, math.nan, 5))
+    two = bootstrap_many(of, np.array([0, 0, 0, 1, 1]), _rng())["accuracy"]
+    assert two.low == 0.5 and two.high == pytest.approx(2 / 3)
+
+
+def test_a_part_of_one_group_gives_no_interval_and_no_p():
+    right = np.random.default_rng(4).uniform(size=60) < 0.6
+    groups, part = np.arange(60) // 3, np.arange(60) < 3
+    of = lambda w: {"accuracy": drawn_means(right.astype(float), w)}  # noqa: E731
+    none = lambda w: {"accuracy": drawn_means(np.zeros(60), w)}  # noqa: E731
+    inside = bootstrap_many(within(of, part), groups, _rng())["accuracy"]
+    assert not math.isnan(inside.value) and np.isnan(inside[1:3]).all()
+    for first, second in ((of, none), (none, of)):
+        paired = paired_bootstrap_many(within(first, part), within(second, part), groups, _rng())
+        assert np.isnan(paired["accuracy"][1:4]).all()
+    gap = paired_bootstrap_many(within(of, part), within(of, ~part), groups, _rng())["accuracy"]
+    assert not math.isnan(gap.value) and np.isnan(gap[1:4]).all()
+    more = np.arange(60) < 6
+    assert not np.isnan(bootstrap_many(within(of, more), groups, _rng())["accuracy"]).any()
+
+
 # ------------------------------------------------------------------------------- many figures
 
 
 @given(st.lists(st.integers(-3, 3), min_size=1, max_size=25), st.integers(0, 99))
 @settings(max_examples=30, deadline=None)
-def test_weights_count_the_rows_of_the_same_draws(groups, seed):
+def test_weights_draw_as_many_groups_as_there_are_whole(groups, seed):
     groups = np.array(groups)
-    as_rows = Drawer(groups, np.random.default_rng(seed), 7).rows()
-    as_weights = np.concatenate(list(Drawer(groups, np.random.default_rng(seed), 7).weights()))
-    counted = [np.bincount(rows, minlength=len(groups)) for rows in as_rows]
-    np.testing.assert_array_equal(as_weights, counted)
+    drawer = Drawer(groups, np.random.default_rng(seed), 7)
+    weights = np.concatenate(list(drawer.weights()))
+    assert weights.shape == (7, len(groups))
+    assert sorted(groups[drawer.first_rows]) == sorted(set(groups.tolist()))
+    assert (weights[:, drawer.first_rows].sum(axis=1) == len(drawer.first_rows)).all()
+    for group in set(groups.tolist()):
+        rows = np.flatnonzero(groups == group)
+        assert (weights[:, rows] == weights[:, rows[:1]]).all()
 
 
 def test_blocks_of_draws_are_the_draws(monkeypatch):

@@ -112,6 +112,20 @@ def test_each_estimate_says_what_it_rests_on():
     assert summary.overall["human_rater_agreement"].n == 200
 
 
+def test_a_class_of_one_group_has_figures_without_intervals():
+    p, label, groups, votes = made_up()
+    groups = np.where(label == 2, 500, groups)
+    votes[groups != 3] = 0
+    summary = summarise(p, label, groups, NAMES, _rng(), votes=votes, draws=200)
+    for figure in ("recall", "auc"):
+        one, other = (summary.per_class[figure][name] for name in ("crying", "happy"))
+        assert not math.isnan(one.value) and np.isnan([one.low, one.high]).all()
+        assert other.low < other.value < other.high
+    assert np.isnan(summary.overall["vote_distance"][1:3]).all()
+    assert summary.overall["vote_distance"].value > 0
+    assert not np.isnan(summary.overall["macro_f1"][:3]).any()
+
+
 def test_an_absent_class_is_null_in_json():
     p, label, groups, _ = made_up()
     here = label != 2

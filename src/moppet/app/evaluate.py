@@ -24,10 +24,10 @@ from moppet.app.evaluation.words import FIGURES, p_value, with_interval
 from moppet.app.face_pictures import face_uris
 from moppet.app.figure_table import figure_cell, figure_table, wide_console
 from moppet.app.output import result_folder, write_text
+from moppet.data.copies import Progress as Report
 from moppet.data.manifest import Manifest
 from moppet.data.readers import announce_licence, read_dataset
 from moppet.infer.catalogue import find_model, read_card
-from moppet.study.evaluate import Progress as Report
 from moppet.study.evaluate import evaluate
 from moppet.values import UsageError
 
@@ -116,8 +116,8 @@ def _shown(job: Job) -> Iterator[Report | None]:
         with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
             task = bar.add_task("faces", total=None)
 
-            def show(done: int, total: int) -> None:
-                title = "faces" if done < total else "figures"
+            def show(what: str, done: int, total: int) -> None:
+                title = "figures" if (what, done) == ("faces", total) else what
                 bar.update(task, completed=done, total=total, description=title)
 
             yield show
@@ -126,11 +126,11 @@ def _shown(job: Job) -> Iterator[Report | None]:
     else:
         last = time.monotonic()
 
-        def say(done: int, total: int) -> None:
+        def say(what: str, done: int, total: int) -> None:
             nonlocal last
-            if time.monotonic() >= last + _QUIET_EVERY_S or done == total:
+            if time.monotonic() >= last + _QUIET_EVERY_S or (what, done) == ("faces", total):
                 last = time.monotonic()
-                print(f"{done:,} of {total:,} faces", file=sys.stderr, flush=True)
+                print(f"{what}: {done:,} of {total:,}", file=sys.stderr, flush=True)
 
         yield say
 
@@ -143,7 +143,7 @@ def print_evaluation(found: dict[str, Any], written: Sequence[Path]) -> None:
     title = f"{made['model']['name']} on {made['data']['name']}"
     console.print(
         escape(f"{title}: {rows['evaluated']:,} labelled faces ({which}), a face found in ")
-        + f"{rows['faces_found']:,}"
+        + f"{rows['faces_found']:,}{_copies(rows['copies'])}"
     )
     for note in found["notes"]:
         console.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True)
@@ -157,6 +157,12 @@ def print_evaluation(found: dict[str, Any], written: Sequence[Path]) -> None:
         console.print(escape(line), soft_wrap=True)
     for path in written:
         console.print(escape(str(path)), soft_wrap=True)
+
+
+def _copies(found: dict[str, int] | None) -> str:
+    if found is None:
+        return ""
+    return f"; {found['faces']:,} found to be copies, of {found['pictures']:,} pictures"
 
 
 def _parts_table(parts: dict[str, Any], kind: str, title: str | None = None) -> Table:

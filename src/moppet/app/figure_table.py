@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from moppet.app.evaluation.words import number
+from moppet.app.report.charts import NO_VALUE
 
 
 def wide_console(least: int) -> Console:
@@ -31,8 +32,10 @@ def figure_table(title: str, heads: Sequence[str]) -> Table:
 
 
 def figure_cell(figure: Mapping[str, Any]) -> str:
-    """Return a figure and, fainter, its interval if it has one."""
+    """Return a figure and, fainter, its interval: a dash if undefined, none without width."""
     value = number(figure["value"])
+    if figure["value"] is not None and figure["low"] is None:
+        return f"{value} [dim]{NO_VALUE}[/]"
     if figure["low"] is None or figure["low"] == figure["high"]:
         return value
     return f"{value} [dim]{number(figure['low'])}-{number(figure['high'])}[/]"

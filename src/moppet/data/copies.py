@@ -65,6 +65,20 @@ def find_copies(manifest: Manifest, *, progress: Progress | None = None) -> Copi
     return Copies(looked, readable, near)
 
 
+def group_copies(manifest: Manifest, *, progress: Progress | None = None) -> Manifest:
+    """Return the manifest with its copies known, so that its `groups` hold them together.
+
+    A manifest that tells its copies is returned as it is; else its pictures are looked at.
+    """
+    return manifest if tells_copies(manifest) else find_copies(manifest, progress=progress).manifest
+
+
+def tells_copies(manifest: Manifest) -> bool:
+    """Return whether a manifest has duplicate groups, or its pictures were searched for copies."""
+    known = ("duplicate_group", "perceptual_hash")
+    return any(manifest.table[name].null_count < len(manifest) for name in known)
+
+
 def leave_out_copies(manifest: Manifest, *, progress: Progress | None = None) -> Manifest:
     """Return the manifest with no copies across its parts train, choose and report.
 

@@ -18,39 +18,23 @@ _BLOCK: Final = 4_000_000  # weights held at once, 32 MB
 
 
 class Drawer:
-    """Draws groups of rows with replacement; one seed gives the same draws either way."""
+    """Draws groups of rows with replacement. first_rows: (groups,) a row of each."""
 
     def __init__(self, groups: Groups, rng: np.random.Generator, draws: int) -> None:
-        self._order = np.argsort(groups, kind="stable")
-        ordered = np.asarray(groups)[self._order]
-        self._starts = np.flatnonzero(np.r_[len(ordered) > 0, ordered[1:] != ordered[:-1]])
-        self._sizes = np.diff(np.r_[self._starts, len(ordered)])
+        _, self.first_rows, self._group_of = np.unique(
+            groups, return_index=True, return_inverse=True
+        )
         self._rng, self._draws = rng, draws
-
-    def rows(self) -> Iterator[NDArray[np.intp]]:
-        """Yield the row numbers of each draw, with repeats."""
-        for drawn in self._drawn():
-            sizes = self._sizes[drawn]
-            first_place = np.cumsum(sizes) - sizes
-            shift = np.repeat(self._starts[drawn] - first_place, sizes)
-            yield self._order[np.arange(len(shift)) + shift]
 
     def weights(self) -> Iterator[Weights]:
         """Yield (m, n) blocks: how often each row stands in each of m draws."""
-        n, groups = len(self._order), len(self._starts)
-        group_of = np.empty(n, np.intp)
-        group_of[self._order] = np.repeat(np.arange(groups), self._sizes)
-        block = max(1, _BLOCK // max(n, 1))
-        drawn = self._drawn()
+        groups, rng = len(self.first_rows), self._rng
+        block = max(1, _BLOCK // max(len(self._group_of), 1))
         for first in range(0, self._draws, block):
             m = min(block, self._draws - first)
-            times = [np.bincount(next(drawn), minlength=groups) for _ in range(m)]
-            yield np.asarray(times, np.float64)[:, group_of]
-
-    def _drawn(self) -> Iterator[NDArray[np.int64]]:
-        groups = len(self._starts)
-        for _ in range(self._draws):
-            yield self._rng.integers(0, groups, groups)
+            drawn = (rng.integers(0, groups, groups) for _ in range(m))
+            times = [np.bincount(each, minlength=groups) for each in drawn]
+            yield np.asarray(times, np.float64)[:, self._group_of]
 
 
 def drawn_sums(weight: Weights, which: NDArray[np.integer[Any]], size: int) -> Weights:

@@ -48,20 +48,16 @@ def bootstrap(
 
     figure: takes row numbers (with repeats), returns the figure.
     groups: (n,) rows of one group (a subject, copies of a picture) are drawn together.
-    The interval is NaN where fewer than half of the draws are defined.
+    The interval is NaN where fewer than half of the draws are defined, and where the figure rests
+    on one group: there is but one, or the figure is undefined in every draw without it.
     """
-    n = len(groups)
-    value = figure(np.arange(n))
-    if not n:
-        return Estimate(value, math.nan, math.nan, 0)
-    drawn = np.array([figure(rows) for rows in Drawer(groups, rng, draws).rows()], np.float64)
-    return Estimate(value, *_interval(drawn), n)
+    return bootstrap_many(from_rows({"figure": figure}), groups, rng, draws)["figure"]
 
 
 def bootstrap_many(
     figures: DrawnFigures, groups: Groups, rng: np.random.Generator, draws: int = 1000
 ) -> dict[str, Estimate]:
-    """Return many figures with intervals from one set of draws, which are those of bootstrap.
+    """Return many figures with intervals from one set of draws; see bootstrap.
 
     figures: takes weights (m, n), how often each row stands in each of m draws, and returns by
         name (m,) figures; `drawn_figures` makes one of a model's scores, `from_rows` of any
@@ -87,7 +83,8 @@ def paired_bootstrap(
     p: two-sided, 2 (1 + the draws on the rarer side of 0) / (1 + draws), at most 1: below 0.05
         where the interval leaves 0 out, never below 2 / (1 + draws) (Davison & Hinkley 1997,
         chapter 4, for the 1).
-    Interval and p are NaN where fewer than half of the draws are defined.
+    Interval and p are NaN where fewer than half of the draws are defined, and where the difference
+    rests on one group (see bootstrap).
     """
     return paired_bootstrap_many(
         from_rows({"figure": first}), from_rows({"figure": second}), groups, rng, draws
@@ -144,8 +141,27 @@ def within(figures: DrawnFigures, part: NDArray[np.bool_]) -> DrawnFigures:
 def _drawn(
     figures: DrawnFigures, groups: Groups, rng: np.random.Generator, draws: int
 ) -> dict[str, NDArray[np.float64]]:
-    blocks = [figures(weight) for weight in Drawer(groups, rng, draws).weights()]
-    return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+    """Return the figures of the draws, all NaN for a figure that rests on one group."""
+    drawer = Drawer(groups, rng, draws)
+    blocks = [(figures(w), w[:, drawer.first_rows] > 0) for w in drawer.weights()]
+    there = np.concatenate([there for _, there in blocks])
+    drawn = {name: np.concatenate([f[name] for f, _ in blocks]) for name in blocks[0][0]}
+    return {
+        name: np.full_like(values, math.nan) if _rests_on_one(values, there) else values
+        for name, values in drawn.items()
+    }
+
+
+def _rests_on_one(drawn: NDArray[np.float64], there: NDArray[np.bool_]) -> bool:
+    """Whether every draw that is defined holds the same group. there: (draws, groups).
+
+    Such a group stands for a whole class or part: its draws differ in nothing, and an interval
+    without width would pass for certainty.
+    """
+    defined = ~np.isnan(drawn)
+    if defined.all():
+        return there.shape[1] < 2
+    return bool(np.any(there[defined].all(axis=0)))
 
 
 def _interval(drawn: NDArray[np.float64]) -> tuple[float, float]:

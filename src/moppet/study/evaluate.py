@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from moppet.data.copies import Progress
 from moppet.data.faces import find_manifest_faces
 from moppet.data.manifest import Manifest
 from moppet.infer.catalogue import find_model, load_model
@@ -35,10 +36,14 @@ from moppet.study.evaluation.readings import (
     take_readings,
 )
 from moppet.study.evaluation.result import Evaluation, Level
-from moppet.study.evaluation.rows import Chosen, choose_rows, leave_out_unreadable
+from moppet.study.evaluation.rows import (
+    Chosen,
+    choose_rows,
+    join_copies,
+    leave_out_unreadable,
+)
 from moppet.values import Floats, MoppetError, UsageError
 
-Progress = Callable[[int, int], None]
 SEED: Final = 0
 DRAWS: Final = 1000
 MOST_MISTAKES: Final = 60
@@ -63,7 +68,7 @@ def evaluate(
     model, against: a bundled model's name, or a model folder.
     split: the rows to use; None takes "report" where the manifest has it, else all; "all" all.
     by: columns whose values part the rows. cache: see `find_manifest_faces`.
-    progress: called with the faces done and their total.
+    progress: called with what is being done, how many pictures are done, and their total.
     Pictures that cannot be read are left out, and a note names them.
     Raises UsageError for a split or column that is not there, MoppetError where model and data
     share too few classes, no row has a label or no picture can be read.
@@ -77,7 +82,7 @@ def evaluate(
     models = [first] if second is None else [first, second.model]
     lost: list[int] = []
     reading = _read(chosen.manifest, models, cache, progress, lost)
-    chosen = leave_out_unreadable(chosen, lost)
+    chosen = join_copies(leave_out_unreadable(chosen, lost), manifest, progress)
     bands = chosen.manifest.column("age_band")
     readings = take_readings(reading.probabilities[0], match, chosen.manifest, chosen.groups)
     group_of = {name: first.group_of[name] for name in match.names if name in first.group_of}
@@ -159,7 +164,7 @@ def _read(
 
         def report(done: int, _: int, before: int = start) -> None:
             if progress is not None:
-                progress(before + done, n)
+                progress("faces", before + done, n)
 
         own = cache.with_name(f"{cache.stem}_{start}.npz") if cache and start else cache
         unreadable: list[int] = []

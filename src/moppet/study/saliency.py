@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -151,8 +150,6 @@ def _measure(
         np.random.default_rng(seed),
         draws,
     )
-    if len(np.unique(groups[known])) < 2:
-        shares = {k: share._replace(low=math.nan, high=math.nan) for k, share in shares.items()}
     mean = np.full((CROP_PX, CROP_PX), np.nan)
     if known.any():
         mean = as_shares(maps[known]).mean(axis=0) * CROP_PX**2

@@ -61,6 +61,9 @@ def _rows(rows: Json, split: str) -> str:
         text += f", {count(unknown)} of classes that the model does not know"
     if rows.get("unreadable"):
         text += f", {count(rows['unreadable'])} whose picture cannot be read"
+    if rows["copies"] is not None:
+        faces, pictures = count(rows["copies"]["faces"]), count(rows["copies"]["pictures"])
+        text += f", {faces} found to be copies, of {pictures} pictures"
     found, default = rows["faces_found"], rows["faces_found_at_default_thresholds"]
     return (
         f"{text}; {count(rows['evaluated'])} evaluated, a face found in {count(found)}, in "
@@ -83,7 +86,7 @@ _NOTES = (
     (
         "A dash",
         "stands where a figure is not defined (the recall of a class without faces, say); it is "
-        "never 0.",
+        "never 0. It stands for interval and p where the figure rests on one subject or picture.",
     ),
     (
         "Means over classes",

@@ -81,10 +81,10 @@ def with_interval(figure: Json, *, signed: bool = False) -> str:
 
 
 def cell(figure: Json, *, signed: bool = False) -> str:
-    """Return a table's cell: the figure, its interval below."""
-    limits = interval(figure, signed=signed)
-    small = f"<small>{limits}</small>" if limits else ""
+    """Return a table's cell: the figure, its interval below, a dash for one that is undefined."""
+    limits = interval(figure, signed=signed) or NO_VALUE
     value = figure["value"]
+    small = "" if value is None else f"<small>{limits}</small>"
     sort = "-9" if value is None else f"{value:.6g}"
     return f'<td class=n data-v="{sort}">{number(value, signed=signed)}{small}</td>'
 

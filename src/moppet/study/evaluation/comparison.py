@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from moppet.metrics import (
     AucDifference,
@@ -33,6 +35,7 @@ class Comparison:
         the second lacks. groups: subjects or pictures, copies counted once.
     differences: part → figure → first less second, a paired bootstrap over groups.
     auc: class → DeLong's test; one class where there are two, the other's is the same.
+    Both tests take the faces as independent; what they say of one group only is NaN.
     """
 
     names: tuple[str, ...]
@@ -89,7 +92,7 @@ def compare_readings(
         measure_part(first, seed=seed, draws=draws),
         measure_part(second, seed=seed, draws=draws),
         _differences(first, second, parts, seed, draws),
-        mcnemar_test(first.right, second.right),
+        _mcnemar(first, second),
         {name: _delong(first, second, names.index(name)) for name in tested},
     )
 
@@ -139,10 +142,21 @@ def _on_shared(readings: Readings, names: tuple[str, ...]) -> Readings:
     return readings if readings.names == names else share_classes(readings, names)
 
 
+def _mcnemar(first: Readings, second: Readings) -> McNemar:
+    found = mcnemar_test(first.right, second.right)
+    return found if _several(first.groups) else found._replace(p=math.nan, p_mid=math.nan)
+
+
 def _delong(first: Readings, second: Readings, number: int) -> AucDifference:
-    return delong_test(
-        first.probabilities[:, number], second.probabilities[:, number], first.label == number
-    )
+    positive = first.label == number
+    found = delong_test(first.probabilities[:, number], second.probabilities[:, number], positive)
+    if _several(first.groups[positive]) and _several(first.groups[~positive]):
+        return found
+    return found._replace(low=math.nan, high=math.nan, z=math.nan, p=math.nan)
+
+
+def _several(groups: NDArray[np.int64]) -> bool:
+    return len(np.unique(groups)) > 1
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from moppet.data.manifest import Manifest
+from moppet.data.copies import Progress, group_copies, tells_copies
+from moppet.data.manifest import Manifest, connect
 from moppet.data.provenance import real_rows
 from moppet.data.readers.tree import some_of
 from moppet.study.evaluation.readings import ClassMatch
@@ -60,6 +61,7 @@ def choose_rows(manifest: Manifest, split: str | None, match: ClassMatch) -> Cho
         "in_split": int(inside.sum()),
         "without_label": int((inside & (labels < 0)).sum()),
         "of_unknown_class": unknown,
+        "copies": None,
         "evaluated": len(rows),
     }
     if not len(rows):
@@ -103,6 +105,35 @@ def leave_out_unreadable(chosen: Chosen, lost: list[int]) -> Chosen:
     rows, groups = chosen.rows[kept], chosen.groups[kept]
     counts["evaluated"] = len(kept)
     return Chosen(chosen.manifest.select(kept), rows, groups, chosen.split, counts, notes)
+
+
+def join_copies(chosen: Chosen, whole: Manifest, progress: Progress | None = None) -> Chosen:
+    """Return the rows with copies of a picture in one group, found where the data tells of none.
+
+    `copies` of the counts says how many faces are copies, of how many pictures; None where the
+    whole data set tells it itself.
+    """
+    if tells_copies(whole):
+        return chosen
+    looked = group_copies(chosen.manifest, progress=progress)
+    number = looked.column("duplicate_group")
+    found = {
+        "faces": int((~np.isnan(number)).sum()),
+        "pictures": len(np.unique(number[~np.isnan(number)])),
+    }
+    groups = connect(len(looked), [chosen.groups.tolist(), looked.groups.tolist()])
+    counts = chosen.counts | {"copies": found}
+    return replace(chosen, groups=groups, counts=counts, notes=chosen.notes + _copy_notes(found))
+
+
+def _copy_notes(found: dict[str, int]) -> list[str]:
+    if not found["faces"]:
+        return []
+    return [
+        f"The data does not tell of copies, but {found['faces']:,} of the faces are exact or near "
+        f"copies of one another, from {found['pictures']:,} different pictures: the intervals draw "
+        "the copies of a picture together."
+    ]
 
 
 def _inside(column: NDArray[Any], split: str, there: dict[str, int]) -> NDArray[np.bool_]:
