@@ -394,6 +394,34 @@ def test_every_row_stands_in_one_part_of_a_column(manifest):
         assert (np.sum(list(masks.values()), axis=0) == 1).all()
 
 
+@pytest.mark.parametrize(
+    ("values", "sizes"),
+    [
+        (["1", "01", "1.0", None], {"01": 1, "1": 1, "1.0": 1, "not stated": 1}),
+        ([1.0, 1.0000001, 2.0, math.nan], {"1.0": 1, "1.0000001": 1, "2.0": 1, "not stated": 1}),
+        (
+            [1234567.0, 1234568.0, 3, None],
+            {"3.0": 1, "1234567.0": 1, "1234568.0": 1, "not stated": 1},
+        ),
+        ([2, 1, None, 1], {"1": 2, "2": 1, "not stated": 1}),
+        (["a", "not stated", None], {"a": 1, "not stated": 1, "not stated at all": 1}),
+        (np.linspace(1, 1.0000001, 40), None),
+        (np.r_[-np.inf, np.arange(30.0), np.inf, np.nan], None),
+        ([2**60 + i for i in range(20)], None),
+        ([*range(2**53, 2**53 + 20), None], None),
+        ([0.0] * 30 + list(range(20)), None),
+    ],
+)
+def test_no_row_is_lost_where_values_look_alike(values, sizes):
+    table = build_manifest({"path": ["x"] * len(values), "it": values}, root=".", names=())
+    parts = column_parts(table, "it")
+    assert (np.sum(list(parts.values()), axis=0) == 1).all()
+    if sizes is not None:
+        assert {name: int(mask.sum()) for name, mask in parts.items()} == sizes
+    else:
+        assert all(mask.any() for mask in parts.values())
+
+
 def test_two_models_are_compared_on_the_same_rows(folder, manifest, truth, tmp_path):
     names = ["joy", "sadness", "neutral"]
     other = two_class_model(tmp_path / "three", names, name="other")

@@ -161,7 +161,7 @@ def _rests_on_one(drawn: NDArray[np.float64], there: NDArray[np.bool_]) -> bool:
     defined = ~np.isnan(drawn)
     if defined.all():
         return there.shape[1] < 2
-    return bool(there[defined].all(axis=0).any())
+    return bool(np.any(there[defined].all(axis=0)))
 
 
 def _interval(drawn: NDArray[np.float64]) -> tuple[float, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final
@@ -128,6 +128,7 @@ def age_parts(bands: Iterable[Any]) -> dict[str, Mask]:
 def column_parts(manifest: Manifest, name: str) -> dict[str, Mask]:
     """Return a mask for each value of a column; numbers with many values by quarters.
 
+    Every row stands in one of them, those without a value in the last.
     Raises UsageError for a column that is not there, holds lists, or tells every row apart.
     """
     if name not in manifest.table.column_names:
@@ -137,26 +138,27 @@ def column_parts(manifest: Manifest, name: str) -> dict[str, Mask]:
             f"--by needs a column of the data, but there is no {name!r}"
             + (f": {hint}" if hint else f"; there are {', '.join(manifest.table.column_names)}.")
         )
-    values = manifest.column(name)
-    if values.ndim > 1 or any(isinstance(v, list | tuple | dict | np.ndarray) for v in values):
+    if manifest.table[name].type.num_fields:
         raise UsageError(f"--by needs a column of words or numbers; {name!r} holds lists.")
+    values = manifest.table[name].to_pylist()
     missing = np.array([v is None or v != v for v in values], bool)
-    known = values[~missing]
-    numeric = len(known) > 0 and all(isinstance(v, int | float | np.number) for v in known)
-    if numeric and len(set(known.tolist())) > _MOST_NUMBERS:
-        parts = _quarters(np.where(missing, np.nan, values).astype(np.float64))
+    known = [v for v, none in zip(values, missing, strict=True) if not none]
+    different = _in_order(name, set(known))
+    parts = {}
+    if len(different) > _MOST_NUMBERS and isinstance(different[0], int | float):
+        for text, inside in _quarters(np.array(known)).items():
+            parts[text] = np.zeros(len(values), bool)
+            parts[text][~missing] = inside
     else:
-        parts = {
-            _text(value): np.array([v == value for v in values], bool) & ~missing
-            for value in _in_order(name, set(known.tolist()))
-        }
+        for text, value in zip(_texts(different), different, strict=True):
+            parts[text] = np.array([v == value for v in values], bool)
     if len(parts) > MOST_VALUES:
         raise UsageError(
             f"--by {name} would make {len(parts):,} parts of {len(manifest):,} rows; name a "
             f"column with at most {MOST_VALUES} different values."
         )
     if missing.any():
-        parts[NOT_STATED] = missing
+        parts[NOT_STATED if NOT_STATED not in parts else f"{NOT_STATED} at all"] = missing
     return parts
 
 
@@ -166,17 +168,24 @@ def _in_order(name: str, values: set[Any]) -> list[Any]:
     return sorted(values, key=lambda v: (isinstance(v, str), v))
 
 
-def _text(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+def _texts(values: Sequence[Any]) -> list[str]:
+    """Return a text for each of different values, numbers in full where they look alike."""
+    short = [f"{v:g}" if isinstance(v, float) else str(v) for v in values]
+    return short if len(set(short)) == len(values) else [str(v) for v in values]
 
 
-def _quarters(values: NDArray[np.float64]) -> dict[str, Mask]:
-    edges = np.unique(np.nanquantile(values, [0, 0.25, 0.5, 0.75, 1]))
+def _quarters(values: NDArray[Any]) -> dict[str, Mask]:
+    """Parts of numbers between their quartiles, which are values that occur, also infinite ones."""
+    places = np.ceil(np.linspace(0, 1, 5) * (len(values) - 1)).astype(np.intp)
+    edges = np.unique(np.sort(values)[places])
     parts = {}
-    for number, (low, high) in enumerate(pairwise(edges)):
+    texts = _texts(edges.tolist())
+    for number, ((low, high), (start, end)) in enumerate(
+        zip(pairwise(edges), pairwise(texts), strict=True)
+    ):
         last = number == len(edges) - 2
         inside = (values >= low) & ((values <= high) if last else (values < high))
-        parts[f"{low:g} to {'' if last else 'under '}{high:g}"] = inside
+        parts[f"{start} to {'' if last else 'under '}{end}"] = inside
     return parts
 
 
