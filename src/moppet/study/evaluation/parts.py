@@ -10,7 +10,6 @@ from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from moppet.data.columns import AGE_BANDS
@@ -139,7 +138,7 @@ def column_parts(manifest: Manifest, name: str) -> dict[str, Mask]:
             f"--by needs a column of the data, but there is no {name!r}"
             + (f": {hint}" if hint else f"; there are {', '.join(manifest.table.column_names)}.")
         )
-    if pa.types.is_nested(manifest.table[name].type):
+    if manifest.table[name].type.num_fields:
         raise UsageError(f"--by needs a column of words or numbers; {name!r} holds lists.")
     values = manifest.table[name].to_pylist()
     missing = np.array([v is None or v != v for v in values], bool)
