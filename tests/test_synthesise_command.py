@@ -22,10 +22,12 @@ from moppet.app.synthesise import read_choices
 from moppet.data.likeness import content_hash
 from moppet.data.manifest import Manifest, read_manifest
 from moppet.data.provenance import real_rows
+from moppet.data.readers import read_dataset
 from moppet.synthesise import checkpoint, made
 from moppet.synthesise.generator import load_generator
 from moppet.synthesise.learner import Learner
-from moppet.synthesise.settings import read_settings
+from moppet.synthesise.plan import make_plan
+from moppet.synthesise.settings import read_settings, settings_from
 from moppet.values import MoppetError, UsageError
 from synthesise_sample import whole_faces, write_folder
 
@@ -246,8 +248,7 @@ def test_a_full_disk_is_said_in_one_sentence_and_loses_nothing(
     after = {k: v for k, v in contents(out).items() if not k.startswith(made.PART)}
     kept = {k: v for k, v in after.items() if k.startswith(("run/", "generator"))}
     assert kept == {k: v for k, v in before.items() if k.startswith(("run/", "generator"))}
-    if place != "manifest":
-        assert after == before
+    assert after == before
     assert {p.name for p in out.glob(".*")} <= {made.PART}
     run(*command, "--per-class", 2)
     assert len(made_rows(read_manifest(out / "manifest.parquet"))) == 4
@@ -264,6 +265,78 @@ def test_a_folder_with_other_things_is_left_alone(folder: Path, tmp_path: Path) 
     file = tmp_path / "file"
     file.write_text("x")
     assert "is a file" in refused(folder, "-o", file, "--method", "gan", *TINY)
+
+
+def make_by_hand(folder: Path, out: Path, count: int = 1, make: Any = None) -> Manifest:
+    """What the method cgan leaves in a folder, without learning."""
+    settings = settings_from({"method": "cgan", "size": 16}, "test")
+    plan = make_plan(settings, {"sadness": count})
+    picture = made.Made(np.zeros((16, 16), np.uint8))
+    make = make or (lambda _: picture)
+    return made.write_made(out, plan, make, read_dataset(folder), settings)
+
+
+def test_a_disk_that_is_full_at_the_end_costs_no_picture(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "made"
+    make_by_hand(folder, out)
+    before = contents(out)
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    for place in ("write_text", "Manifest.write"):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"moppet.synthesise.made.{place}", full)
+            with pytest.raises(MoppetError, match="make room"):
+                make_by_hand(folder, out, 2)
+        after = contents(out)
+        assert {k: v for k, v in after.items() if not k.startswith(made.PART)} == before
+        assert sum(name.startswith(made.PART) for name in after) == 2 + 1
+    make_by_hand(folder, out, 2, lambda _: pytest.fail("it was made again"))
+    assert len(made_rows(read_manifest(out / "manifest.parquet"))) == 2
+    assert not list(out.glob(".*"))
+
+
+@pytest.mark.parametrize("method", ["gan", "vae", "diffusion", "inpaint"])
+def test_another_method_s_folder_is_refused(method: str, folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "made"
+    make_by_hand(folder, out)
+    before = contents(out)
+    said = refused(folder, "-o", out, "--method", method, "--per-class", 1)
+    assert "holds what 'cgan' made" in said and f"for {method!r}" in said
+    assert contents(out) == before
+
+
+def test_a_run_that_has_just_begun_belongs_to_its_method(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "made"
+    made.begin(out, settings_from({"method": "cgan", "size": 16}, "test"))
+    assert "holds what 'cgan' made" in refused(folder, "-o", out, "--method", "diffusion")
+    text = (out / "settings.toml").read_text()
+    made.begin(out, settings_from({"method": "cgan", "size": 32}, "test"))
+    assert (out / "settings.toml").read_text() == text
+
+
+@pytest.mark.parametrize("name", ["settings.toml", "run/card.toml"])
+def test_a_folder_of_another_command_is_left_alone(name: str, folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "made"
+    (out / name).parent.mkdir(parents=True)
+    (out / name).write_text("epochs = 3\n")
+    assert "holds other things" in refused(folder, "-o", out, "--method", "cgan", *TINY)
+
+
+def test_the_data_s_own_folder_is_refused(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "made"
+    elsewhere = make_by_hand(folder, out).write(tmp_path / "all.parquet")
+    before = contents(out)
+    for data, said in (
+        (out / "manifest.parquet", "lies within"),
+        (out / "pictures", "lies within"),
+        (elsewhere, "holds pictures that are made from"),
+    ):
+        assert said in refused(data, "-o", out, "--method", "cgan", "--per-class", 1, *TINY)
+    assert contents(out) == before
 
 
 def test_another_run_s_folder_is_refused(folder: Path, tmp_path: Path) -> None:
@@ -291,6 +364,8 @@ def test_another_run_s_folder_is_refused(folder: Path, tmp_path: Path) -> None:
         (["--method", "cgan", "--steps", "2", "--epochs", "2"], "not both"),
         (["--method", "cgan", "--device", "tpu"], "--device is auto, cpu or cuda"),
         (["--method", "cgan", "--sheet", "sheet.jpg"], "--sheet writes a .png"),
+        (["--method", "diffusion", "--set", "guidance=1"], "guidance must be above 1, got 1:"),
+        (["--method", "inpaint", "--set", "guidance=0.5"], "guidance must be above 1, got 0.5:"),
         (["--method", "diffusion"], "give its folder in the setting model"),
     ],
 )

@@ -140,6 +140,60 @@ def test_an_image_to_image_picture_comes_from_a_training_face_of_its_class(
         assert picture is not None and set(picture.sources) <= there
 
 
+def faceless(rows: set[int], hashes: list[str]) -> Any:
+    """Stands for the search: no face in the pictures of these rows."""
+    lost = {hashes[row] for row in rows}
+
+    def find(manifest: Manifest, **_: Any) -> Any:
+        faces = whole_faces(manifest)
+        faces.landmarks_px[[content_hash(manifest.image(0)) in lost]] = np.nan
+        return faces
+
+    return find
+
+
+@pytest.mark.parametrize("method", ["diffusion", "inpaint"])
+def test_a_picture_without_a_face_is_not_begun_with(
+    method: str, folders: dict[str, Path], manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = "moppet.synthesise.sources.find_manifest_faces"
+    settings = settings_of(folders, method, start="image")
+    plan = make_plan(settings, {"happiness": 2, "sadness": 2})
+    hashes = [content_hash(manifest.image(row)) for row in range(len(manifest))]
+    first = plan.requests[-1]
+    rows = Sources(manifest, settings).candidates(first).tolist()
+    drawn = {hashes.index(Sources(manifest, settings).draw(first).sha256)}
+    monkeypatch.setattr(place, faceless(drawn, hashes))
+    sources = Sources(manifest, settings)
+    sources.check(plan.requests)
+    others = {hashes.index(sources.draw(first, attempt).sha256) for attempt in range(9)}
+    assert others == {hashes.index(Sources(manifest, settings).draw(first, a).sha256)
+                      for a in range(9)} and not others & drawn  # fmt: skip
+    monkeypatch.setattr(place, faceless(set(rows), hashes))
+    with pytest.raises(MoppetError, match=rf"no face was found in any of the {len(rows)} training"):
+        Sources(manifest, settings).check(plan.requests)
+    kept = settings_of(folders, method, start="image", only_found=False)
+    Sources(manifest, kept).check(plan.requests)
+
+
+def test_the_command_paints_nothing_where_a_class_has_no_face(
+    folders: dict[str, Path], manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashes = [content_hash(manifest.image(row)) for row in range(len(manifest))]
+    sad = set(np.flatnonzero(manifest.column("label") == "sadness").tolist())
+    monkeypatch.setattr("moppet.synthesise.sources.find_manifest_faces", faceless(sad, hashes))
+    data, out = manifest.write(tmp_path / "faces.parquet"), tmp_path / "made"
+    monkeypatch.setattr(Diffusion, "__call__", lambda *_: pytest.fail("it was begun"))
+    done = CliRunner().invoke(
+        cli.app,
+        ["synthesise", str(data), "-o", str(out), "--method", "diffusion", "--size", str(SIZE),
+         "--model-folder", str(folders["text"]), "--per-class", "2", "--device", "cpu",
+         "--set", "start=image"],
+    )  # fmt: skip
+    assert "no face was found in any of the 3 training pictures" in str(done.exception)
+    assert not out.exists()
+
+
 def test_the_safety_checker_stays_on_and_what_it_refuses_is_not_kept(
     folders: dict[str, Path], manifest: Manifest, tmp_path: Path
 ) -> None:
@@ -395,7 +449,7 @@ def test_pictures_that_a_stopped_run_had_made_are_not_made_again(
     out = tmp_path / "made"
     with pytest.raises(KeyboardInterrupt):
         write_made(out, plan, partial(make, stop=3), manifest, settings, model="one")
-    check_output(out, tmp_path / "elsewhere")
+    check_output(out, tmp_path / "elsewhere", "diffusion")
     with (out / PART / "done.jsonl").open("a", encoding="utf-8") as log:
         log.write('{"name": "happ')  # killed within a line
     joined = write_made(out, plan, make, manifest, settings, model="one")

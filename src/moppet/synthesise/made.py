@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -18,9 +19,10 @@ import numpy as np
 from moppet.data.likeness import content_hash
 from moppet.data.manifest import Manifest, build_manifest
 from moppet.data.provenance import join_made, made_columns
+from moppet.data.toml import read_toml
 from moppet.synthesise.pictures import file_word
 from moppet.synthesise.plan import Plan, Request
-from moppet.synthesise.settings import Settings, settings_text
+from moppet.synthesise.settings import METHODS, Settings, settings_text
 from moppet.values import Image, MoppetError, UsageError
 
 PICTURES: Final = "pictures"
@@ -52,8 +54,11 @@ Make = Callable[[Request], Made | None]
 Progress = Callable[[str, int, int], None]
 
 
-def check_output(folder: Path, data: Path) -> None:
-    """Raise UsageError unless the folder is new, empty, or one that was made here before."""
+def check_output(folder: Path, data: Path, method: str) -> None:
+    """Raise UsageError unless the folder is new, empty, or one that the method made before.
+
+    data: what is made from; it may not lie in the folder, nor the folder in it.
+    """
     if data.is_dir() and folder.resolve().is_relative_to(data.resolve()):
         raise UsageError(
             f"{folder} lies within the pictures {data}, and would be read as one of their classes. "
@@ -61,12 +66,49 @@ def check_output(folder: Path, data: Path) -> None:
         )
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file: name a new folder with -o.")
+    if data.resolve().is_relative_to(folder.resolve()):
+        raise UsageError(
+            f"{data} lies within {folder}, whose pictures would be replaced: name a new folder "
+            "with -o."
+        )
     if folder.is_dir() and any(folder.iterdir()):
-        ours = (folder / SETTINGS).is_file() or any((folder / d).is_dir() for d in (RUN, PART))
-        if not ours:
+        before = _method_of(folder)
+        if before is None and not (folder / PART).is_dir():
             raise UsageError(
                 f"{folder} holds other things, which are left alone: name a new folder with -o."
             )
+        if before not in (None, method):
+            raise UsageError(
+                f"{folder} holds what {before!r} made, which is left alone: name a new folder with "
+                f"-o for {method!r}."
+            )
+
+
+def check_sources(folder: Path, manifest: Manifest) -> None:
+    """Raise UsageError where the folder holds pictures of the manifest: they would be replaced."""
+    root, out = manifest.root.resolve(), folder.resolve()
+    for path in manifest.column("path"):
+        if path is not None and Path(os.path.normpath(root / path)).is_relative_to(out):
+            raise UsageError(
+                f"{folder} holds pictures that are made from, such as {path}, and they would be "
+                "replaced: name a new folder with -o."
+            )
+
+
+def begin(folder: Path, settings: Settings) -> None:
+    """Make the folder; from now on its settings tell whose it is."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / SETTINGS).exists():
+        write_text(folder / SETTINGS, settings_text(settings))
+
+
+def _method_of(folder: Path) -> str | None:
+    """The method that made a folder; None if it is not of this command."""
+    try:
+        method = read_toml(folder / SETTINGS, "settings file").get("method")
+    except UsageError:
+        return None
+    return method if method in METHODS else None
 
 
 def write_made(
@@ -96,14 +138,26 @@ def write_made(
             shutil.rmtree(part)
             raise MoppetError("the safety checker kept none of the pictures: nothing is made.")
         joined = join_made(manifest, _manifest(folder, rows, settings, model))
+        _exchange(folder, plan, settings, joined)
+    return joined
+
+
+def _exchange(folder: Path, plan: Plan, settings: Settings, joined: Manifest) -> None:
+    """Put what is made in the place of what was there, once there is room for all of it."""
+    fresh = {name: folder / f".new.{name}" for name in (PLAN, SETTINGS, MANIFEST)}
+    try:
+        write_text(fresh[PLAN], plan.as_csv())
+        write_text(fresh[SETTINGS], settings_text(settings))
+        joined.write(fresh[MANIFEST])
         (folder / MANIFEST).unlink(missing_ok=True)
         shutil.rmtree(folder / PICTURES, ignore_errors=True)
-        (part / _DONE).unlink()
-        part.replace(folder / PICTURES)
-        write_text(folder / PLAN, plan.as_csv())
-        write_text(folder / SETTINGS, settings_text(settings))
-        joined.write(folder / MANIFEST)
-    return joined
+        (folder / PART / _DONE).unlink()
+        (folder / PART).replace(folder / PICTURES)
+        for name, path in fresh.items():
+            path.replace(folder / name)
+    finally:
+        for path in fresh.values():
+            path.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -50,7 +50,8 @@ class Settings:
     start: what diffusion starts from, "text" or "image" (a training face of the class).
     change: what in-painting changes of a training face, "expression" or "occlusion".
     strength: how far "image" and in-painting may leave the face, in (0, 1]. guidance: weight of
-        the prompt. model_steps: of the denoising. sure: how sure Grounding DINO must be, [0, 1].
+        the prompt, above 1. model_steps: of the denoising. sure: how sure Grounding DINO must be,
+        [0, 1].
     ages, ethnicities, backgrounds, occlusions: what a plan spreads over (moppet.synthesise.plan);
         empty for its own.
     """
@@ -194,6 +195,11 @@ def check_settings(settings: Settings, where: str) -> None:
             raise UsageError(f"{where}: {name} must be a number above 0, got {value}.")
     if not 0 <= settings.decay < 1:
         raise UsageError(f"{where}: decay must be at least 0 and below 1, got {settings.decay}.")
+    if settings.method not in LEARNED and settings.guidance <= 1:
+        raise UsageError(
+            f"{where}: guidance must be above 1, got {settings.guidance:g}: with less the negative "
+            "prompt, which is always sent, has no effect."
+        )
     if settings.strength > 1:
         raise UsageError(f"{where}: strength must be at most 1, got {settings.strength}.")
     _check_size(settings, where)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -38,12 +39,20 @@ class Sources:
         self.rows = training_rows(manifest, settings)
         self.labels = manifest.column("label")
         self.bands = manifest.column("age_band")
+        self._faceless: set[int] = set()
+
+    def check(self, requests: Iterable[Request]) -> None:
+        """Raise MoppetError unless every kind of request has a face to begin with."""
+        kinds = {(r.label, r.occlusion == "dummy"): r for r in reversed(list(requests))}
+        for request in kinds.values():
+            self.draw(request)
 
     def draw(self, request: Request, attempt: int = 0) -> Source:
         """Return a face for a request; another for another attempt.
 
         It has the class that is asked for, or any other where in-painting changes the expression;
         a dummy goes to an infant or a child, as far as ages are known.
+        Pictures without a face are passed over, unless the settings keep them (`only_found`).
         Raises MoppetError where there is none.
         """
         rows = self.candidates(request)
@@ -54,7 +63,20 @@ class Sources:
                 "the classes and ages that were asked for."
             )
         rng = np.random.default_rng(seed_of(request.seed, "source", attempt))
-        return self.read(int(rng.choice(rows)))
+        count = len(rows)
+        while len(rows):
+            row = int(rng.choice(rows))
+            if row not in self._faceless:
+                source = self.read(row)
+                if source is not None:
+                    return source
+                self._faceless.add(row)
+            rows = rows[rows != row]
+        raise MoppetError(
+            f"no face was found in any of the {count:,} training pictures that could become "
+            f"{request.label!r}: look at them with `moppet data audit --faces`, or take the whole "
+            "pictures with only_found=false."
+        )
 
     def candidates(self, request: Request) -> NDArray[np.intp]:
         """Return the manifest's rows that a request may begin with."""
@@ -65,10 +87,16 @@ class Sources:
             rows = rows[[band in (*_CHILDREN, None) for band in self.bands[rows]]]
         return np.asarray(rows, np.intp)
 
-    def read(self, row: int) -> Source:
-        """Return a row's face with room around it, as large as the pictures to make."""
+    def read(self, row: int) -> Source | None:
+        """Return a row's face with room around it, as large as the pictures to make.
+
+        None where no face is found and the settings leave such pictures out.
+        """
         picture = self.manifest.image(row)
-        cut = find_manifest_faces(self.manifest.select([row])).cuts[0]
+        faces = find_manifest_faces(self.manifest.select([row]))
+        if self.settings.only_found and not faces.found[0]:
+            return None
+        cut = faces.cuts[0]
         colour = np.repeat(cut[:, :, None], 3, axis=2) if cut.ndim == 2 else cut
         side = self.settings.size
         flags = cv2.INTER_AREA if colour.shape[0] > side else cv2.INTER_CUBIC

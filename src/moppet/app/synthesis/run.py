@@ -18,15 +18,16 @@ from moppet.values import UsageError
 
 def run_synthesis(job: Job) -> None:
     """Make pictures as asked and say what was made."""
-    from moppet.synthesise.made import PART, RUN, check_output, no_space
+    from moppet.synthesise.made import PART, RUN, check_output, check_sources, no_space
 
     if job.as_json:
         job = replace(job, console=Console(stderr=True, highlight=False))
     settings = choose_settings(job)
-    check_output(job.output, job.data)
+    check_output(job.output, job.data, settings.method)
     if job.sheet is not None and job.sheet.suffix.lower() != ".png":
         raise UsageError(f"--sheet writes a .png, but {job.sheet.name!r} is not.")
     manifest = _read(job, settings)
+    check_sources(job.output, manifest)
     learn_from = _counts(manifest, settings)
     plan = plan_job(job, settings, learn_from)
     print_plan(job.console, plan, learn_from)

@@ -97,7 +97,7 @@ class Learned(Work):
     def run(self) -> None:
         out, device = self.job.output, _device(self.job.device)
         from moppet.synthesise.loop import learn, measure_budget, steps_kept
-        from moppet.synthesise.made import GENERATOR, RUN, Made
+        from moppet.synthesise.made import GENERATOR, RUN, Made, begin
 
         planned = self._lessons(self._stand_ins())
         done = steps_kept(planned, out / RUN)
@@ -108,7 +108,7 @@ class Learned(Work):
         if self.job.plan_only:
             self.print_plan_as_json({"budget": cost})
             return
-        out.mkdir(parents=True, exist_ok=True)
+        begin(out, self.settings)
         lessons = self._lessons(self._pictures())
         with watched() as progress:
             generator = learn(
@@ -190,6 +190,7 @@ class Painted(Work):
         settings, device = self.settings, _device(self.job.device)
         from moppet.synthesise.diffusion import Diffusion
         from moppet.synthesise.inpaint import Inpaint
+        from moppet.synthesise.made import begin
         from moppet.synthesise.sources import Sources
 
         if self.job.plan_only and not settings.model:
@@ -197,7 +198,10 @@ class Painted(Work):
             self.print_plan_as_json({})
             return
         painter = Inpaint if settings.method == "inpaint" else Diffusion
-        make = painter(settings, Sources(self.manifest, settings), device)
+        sources = Sources(self.manifest, settings)
+        if settings.method == "inpaint" or settings.start == "image":
+            sources.check(self.plan.requests)
+        make = painter(settings, sources, device)
         started = time.perf_counter()
         first = self.plan.requests[0]
         made = make(first)
@@ -210,7 +214,7 @@ class Painted(Work):
         if self.job.plan_only:
             self.print_plan_as_json({"budget": {"minutes": round(minutes, 2), "device": device}})
             return
-        self.job.output.mkdir(parents=True, exist_ok=True)
+        begin(self.job.output, settings)
 
         def paint(request: Request) -> Made | None:
             return made if request == first else make(request)
