@@ -449,11 +449,24 @@ def test_two_models_are_compared_on_the_same_rows(folder, manifest, truth, tmp_p
         test = found["auc"][name]
         assert [test["first"], test["second"]] == pytest.approx(areas)
     assert found["first"]["n"] == found["second"]["n"] == rows.sum()
+    assert found["faces_left_out"] == N - rows.sum() and found["second_left_out"] == []
     band = manifest.column("age_band")[rows]
     infants = band == "infant"
     assert found["differences"]["infant"]["accuracy"]["value"] == pytest.approx(
         a[infants].mean() - b[infants].mean()
     )
+
+
+def test_what_a_comparison_leaves_out_of_the_second_model_is_said(folder, manifest, tmp_path):
+    names = ["joy", "sadness", "boredom", "anger"]
+    other = two_class_model(tmp_path / "four", names, name="other")
+    first = two_class_model(tmp_path / "three", ["happiness", "fear", "sadness"])
+    found = evaluate(first, manifest, against=other, draws=2).as_json()
+    against = found["against"]
+    assert against["names"] == ["happiness", "sadness"] and against["left_out"] == ["fear"]
+    assert against["second_left_out"] == ["boredom", "anger"]
+    afraid = int((manifest.column("label") == "fear").sum())
+    assert against["faces_left_out"] == afraid == found["rows"]["evaluated"] - against["n"]
 
 
 def test_one_subject_gives_no_interval_and_no_p(folder, manifest, tmp_path):

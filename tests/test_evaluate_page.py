@@ -241,6 +241,18 @@ def test_the_terminal_shows_the_same_figures(folder, capsys, found, monkeypatch)
         assert number(found["classes"]["parts"]["all"]["overall"][name]["value"]) in out
     assert "by room" in out and "by age_band" in out and "less other, on the same" in out
     assert "note: The data names no split" in out
+    left_out = found["against"]["faces_left_out"]
+    assert left_out > 0 and found["against"]["n"] + left_out == N
+    assert f"the comparison leaves these {left_out} faces out" in out
+
+
+def test_what_is_left_out_of_the_second_model_is_said(tmp_path, found, capsys):
+    both = json.loads(json.dumps(found))
+    both["against"]["second_left_out"] = ["boredom"]
+    page = write_page(both, tmp_path / "page.html").read_text(encoding="utf-8")
+    print_evaluation(both, [])
+    for text in (text_of(page), capsys.readouterr().out):
+        assert "other's probabilities of boredom are left out" in " ".join(text.split())
 
 
 def test_copies_that_were_found_are_counted_on_the_page_and_the_terminal(tmp_path, found, capsys):

@@ -20,6 +20,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from moppet.app.evaluation import write_page
+from moppet.app.evaluation.against import left_out
 from moppet.app.evaluation.words import FIGURES, p_value, with_interval
 from moppet.app.face_pictures import face_uris
 from moppet.app.figure_table import figure_cell, figure_table, wide_console
@@ -197,7 +198,9 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
         return
     difference = against["differences"]["all"]
     mcnemar = against["mcnemar"]
-    yield f"less {against['model']['name']}, on the same {against['n']:,} faces:"
+    first, second = found["made"]["model"]["name"], against["model"]["name"]
+    yield from left_out(against, first, second)
+    yield f"less {second}, on the same {against['n']:,} faces:"
     for name in _COLUMNS:
         one = difference[name]
         yield f"  {FIGURES[name]} {with_interval(one, signed=True)}, p {p_value(one['p'])}"

@@ -137,7 +137,12 @@ def _compared(
 ) -> dict[str, Any]:
     theirs = take_readings(reading.probabilities[1], second.match, chosen.manifest, chosen.groups)
     comparison = compare_readings(readings, theirs, sides.ages, seed=sides.seed, draws=sides.draws)
-    return model_facts(second.model) | comparison.as_json()
+    called = dict(zip(second.match.of_model, second.match.names, strict=True))
+    theirs_only = [
+        x for i, x in enumerate(second.model.names) if called.get(i) not in comparison.names
+    ]
+    left_out = {"second_left_out": theirs_only, "faces_left_out": len(readings) - comparison.n}
+    return model_facts(second.model) | comparison.as_json() | left_out
 
 
 class _Reading(NamedTuple):

@@ -37,12 +37,7 @@ def _sentence(against: Json, first: str, second: str) -> str:
         f"{count(mcnemar['only_second'])}: McNemar's exact test gives p "
         f"{_equals(mcnemar['p'])} (mid-p {_equals(mcnemar['p_mid'])})."
     )
-    if against["left_out"]:
-        left_out = escape(", ".join(against["left_out"]))
-        text += (
-            f" {escape(second)} does not know {left_out}: the comparison leaves these faces and "
-            "probabilities out."
-        )
+    text += "".join(f" {escape(said)}" for said in left_out(against, first, second))
     if against["groups"] < against["n"]:
         text += (
             f" McNemar and DeLong take the faces as independent, but they are only "
@@ -50,6 +45,23 @@ def _sentence(against: Json, first: str, second: str) -> str:
             "bootstrap where they differ."
         )
     return text + " The p-values are not adjusted for their number."
+
+
+def left_out(against: Json, first: str, second: str) -> list[str]:
+    """Return sentences that say which faces and probabilities a comparison leaves out."""
+    said = []
+    if against["left_out"]:
+        faces = count(against["faces_left_out"])
+        said.append(
+            f"{second} does not know {', '.join(against['left_out'])}: the comparison leaves "
+            f"these {faces} faces out, and {first}'s probabilities of these classes."
+        )
+    if against["second_left_out"]:
+        said.append(
+            f"{second}'s probabilities of {', '.join(against['second_left_out'])} are left out, "
+            f"for {first} or the data does not know them."
+        )
+    return said
 
 
 def _equals(p: float | None) -> str:
