@@ -25,7 +25,13 @@ from moppet.infer.catalogue import load_model
 from moppet.train import figures as figures_module
 from moppet.train import keeper, loop, run, trainee
 from moppet.train.checkpoint import read_log
-from moppet.train.dataset import TrainingData, evaluation_crops, network_input, normalise
+from moppet.train.dataset import (
+    TrainingData,
+    evaluation_crops,
+    network_input,
+    normalise,
+    select_training_data,
+)
 from moppet.train.drawings import draw_course
 from moppet.train.export import check_parity, onnx_logits
 from moppet.train.keeper import kept_weights
@@ -506,3 +512,24 @@ def test_a_prior_holds_the_temperature_of_a_few_rows_near_one() -> None:
     assert figures_module.fit_temperature(logits, label) < 0.2
     held = figures_module.fit_temperature(logits, label, spread=0.5)
     assert 0.5 < held < 1.1
+
+
+# ------------------------------------------------------------------------------ before training
+
+
+def test_a_run_says_once_what_of_its_start_stays_random(
+    ferplus: TrainingData,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    recipe = replace(RECIPE, start="default", classes=("fear", "anger"), labels="hard")
+    data = select_training_data(ferplus.manifest, ferplus.faces, recipe)
+    data = replace(data, names=("fear", "boredom"))
+    monkeypatch.setattr(run, "train", lambda *_: (tmp_path / "last.safetensors").touch())
+    monkeypatch.setattr(run, "kept_weights", lambda *_: make_network(recipe, 2).state_dict())
+    monkeypatch.setattr(run, "finish", lambda *_: tmp_path)
+    run.run_training(recipe, tmp_path, data, "default")
+    assert capsys.readouterr().out == "starts from default; at random: the class boredom\n"
+    run.run_training(recipe, tmp_path, data, "default")  # goes on from its checkpoint
+    assert capsys.readouterr().out == ""

@@ -12,6 +12,7 @@ from typing import Any, Final
 import lightning
 import numpy as np
 import torch
+from lightning.pytorch.utilities import rank_zero_only
 
 from moppet.data.copies import leave_out_copies
 from moppet.data.manifest import Manifest
@@ -20,7 +21,7 @@ from moppet.data.splits import holdout
 from moppet.infer.catalogue import find_model, load_model, read_card
 from moppet.metrics import Labels, accuracy
 from moppet.train.card import figures_page, groups_of, write_card
-from moppet.train.checkpoint import read_log
+from moppet.train.checkpoint import LAST, read_log
 from moppet.train.dataset import (
     RandomViews,
     TrainingData,
@@ -98,8 +99,10 @@ def run_training(
     """Train on data that is at hand, and return the model folder; see `run_recipe` and `finish`."""
     lightning.seed_everything(recipe.seed, verbose=False)
     network = make_network(recipe, len(data.names))
-    if str(start):
-        start_network(network, data.names, start, sample_input(data, recipe))
+    if str(start) and not (folder / LAST).is_file():
+        fresh = start_network(network, data.names, start, sample_input(data, recipe))
+        if fresh and not (machine and machine.quiet):
+            rank_zero_only(print)(f"starts from {start}; at random: {', '.join(fresh)}", flush=True)
     train(recipe, folder, data, network, machine)
     network.load_state_dict(kept_weights(folder, recipe))
     return finish(recipe, folder, data, network.eval(), groups)
