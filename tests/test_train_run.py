@@ -523,7 +523,9 @@ def test_a_run_says_once_what_of_its_start_stays_random(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    recipe = replace(RECIPE, start="default", classes=("fear", "anger"), labels="hard")
+    recipe = replace(
+        RECIPE, start="default", network="mobilenet_v1", classes=("fear", "anger"), labels="hard"
+    )
     data = select_training_data(ferplus.manifest, ferplus.faces, recipe)
     data = replace(data, names=("fear", "boredom"))
     monkeypatch.setattr(run, "train", lambda *_: (tmp_path / "last.safetensors").touch())
