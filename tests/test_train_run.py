@@ -162,6 +162,34 @@ def test_a_stopped_run_goes_on_from_its_last_whole_epoch(
     assert epochs_of(stopped) == [1, 2]
 
 
+def test_a_resumed_run_ends_bit_for_bit_as_an_unbroken_one(
+    ferplus: TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = replace(RECIPE, network="childcnn", dropout=0.5, epochs=3, keep="best")
+    fit(tmp_path / "straight", ferplus, recipe)
+    real = trainee.Trainee.training_step
+
+    def step(self: Any, batch: Any, batch_index: int) -> Any:
+        if self.epoch == 1 and batch_index == 1:
+            raise Stop
+        return real(self, batch, batch_index)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainee.Trainee, "training_step", step)
+        with pytest.raises(Stop):
+            fit(tmp_path / "broken", ferplus, recipe)
+    fit(tmp_path / "broken", ferplus, recipe)
+    for name in ("last", "best"):
+        straight, broken = (
+            load_file(tmp_path / run / f"{name}.safetensors") for run in ("straight", "broken")
+        )
+        assert straight.keys() == broken.keys()
+        assert all(torch.equal(value, broken[key]) for key, value in straight.items())
+    assert (tmp_path / "straight" / "log.csv").read_text() == (
+        tmp_path / "broken" / "log.csv"
+    ).read_text()
+
+
 def test_the_first_epoch_of_a_stopped_run_is_that_of_an_unbroken_one(
     stopped: Path, unbroken: Path
 ) -> None:
