@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import lightning
 import numpy as np
 import onnxruntime as ort
 import pytest
@@ -312,6 +313,67 @@ def test_a_batch_is_never_larger_than_the_training_rows(
     assert seen == [len(ferplus.training_rows(RECIPE))]
 
 
+def test_a_batch_is_never_larger_than_the_rows_of_a_process(
+    ferplus: TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+
+    def fitted(self: Any, trainee: Any, loader: Any) -> None:
+        sizes.append(loader.batch_size)
+        raise Stop
+
+    monkeypatch.setattr(lightning.Trainer, "fit", fitted)
+    monkeypatch.setattr(lightning.Trainer, "num_devices", 4)
+    rows = len(ferplus.training_rows(RECIPE))
+    for batch in (6400, 5):
+        with pytest.raises(Stop):
+            fit(tmp_path / "run", ferplus, replace(RECIPE, batch=batch))
+    assert sizes == [rows // 4, 5]
+    monkeypatch.setattr(lightning.Trainer, "num_devices", rows - 1)
+    with pytest.raises(UsageError, match=r"each process needs two or more pictures .* but has 1"):
+        fit(tmp_path / "run", ferplus)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"accelerator": "cpuu"},
+        {"accelerator": "gpu"},
+        {"devices": "two"},
+        {"devices": "0"},
+        {"devices": "-3"},
+        {"devices": "²"},
+        {"strategy": "ddq"},
+        {"strategy": "fsdp"},
+        {"strategy": "deepspeed"},
+    ],
+    ids=lambda wrong: "-".join(*wrong.items()),
+)
+def test_a_machine_that_is_not_there_is_told_in_one_sentence(
+    ferplus: TrainingData, tmp_path: Path, wrong: dict[str, str]
+) -> None:
+    machine = loop.Machine(**{"accelerator": "cpu", **wrong})
+    with pytest.raises(UsageError) as caught:
+        loop.train(RECIPE, tmp_path, ferplus, make_network(RECIPE, 7), machine)
+    ((name, value),) = wrong.items()
+    assert f"--{name} {value}" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_exchanged_pictures_in_the_same_folder_are_refused(
+    unbroken: Path, ferplus: TrainingData
+) -> None:
+    same = replace(
+        ferplus, faces=replace(ferplus.faces, cuts=[c.copy() for c in ferplus.faces.cuts])
+    )
+    assert same.fingerprint == ferplus.fingerprint
+    cuts = [cut.copy() for cut in ferplus.faces.cuts]
+    cuts[3][5, 5] ^= 1
+    exchanged = replace(ferplus, faces=replace(ferplus.faces, cuts=cuts))
+    assert exchanged.fingerprint[:64] == ferplus.fingerprint[:64]
+    with pytest.raises(UsageError, match="holds a run on other pictures or labels"):
+        fit(unbroken, exchanged)
+
+
 def test_other_pictures_or_labels_in_the_same_folder_are_refused(
     unbroken: Path, ferplus: TrainingData
 ) -> None:
@@ -563,3 +625,26 @@ def test_a_run_says_once_what_of_its_start_stays_random(
     assert capsys.readouterr().out == "starts from default; at random: the class boredom\n"
     run.run_training(recipe, tmp_path, data, "default")  # goes on from its checkpoint
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("part", ["train", "choose", "report"])
+def test_a_part_without_pictures_is_told_before_training(
+    ferplus: TrainingData, tmp_path: Path, part: str
+) -> None:
+    other = "report" if part == "train" else "train"
+    moved = np.where(ferplus.part == part, other, ferplus.part)
+    with pytest.raises(MoppetError, match=f"there is no labelled picture to .* are '{part}'"):
+        run.run_training(RECIPE, tmp_path, replace(ferplus, part=moved))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_class_without_pictures_is_told_before_training(
+    ferplus: TrainingData, tmp_path: Path
+) -> None:
+    recipe = replace(RECIPE, labels="hard")
+    fear = EXPRESSIONS.index("fear")
+    part = np.where((ferplus.label == fear) & (ferplus.part == "train"), "", ferplus.part)
+    with pytest.raises(MoppetError, match=r"no picture to train on of: fear\."):
+        run.run_training(recipe, tmp_path, replace(ferplus, part=part))
+    with pytest.raises(MoppetError, match="two or more classes, but there is only fear"):
+        run.run_training(recipe, tmp_path, replace(ferplus, names=("fear",)))

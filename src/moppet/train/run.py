@@ -25,6 +25,7 @@ from moppet.train.checkpoint import LAST, read_log
 from moppet.train.dataset import (
     RandomViews,
     TrainingData,
+    check_parts,
     evaluation_crops,
     network_input,
     normalise,
@@ -76,6 +77,7 @@ def run_recipe(recipe_path: Path, folder: Path, machine: Machine | None = None) 
     command runs again.
     """
     recipe = read_recipe(recipe_path)
+    make_network(recipe, classes=2)  # a wrong name or switch is told before faces are searched
     base = recipe_path.parent
     manifest = read_dataset((base / recipe.data).resolve(), recipe.kind or None)
     folder.mkdir(parents=True, exist_ok=True)
@@ -97,6 +99,7 @@ def run_training(
     groups: Mapping[str, str] | None = None,
 ) -> Path:
     """Train on data that is at hand, and return the model folder; see `run_recipe` and `finish`."""
+    check_parts(data, recipe)
     lightning.seed_everything(recipe.seed, verbose=False)
     network = make_network(recipe, len(data.names))
     if str(start) and not (folder / LAST).is_file():
