@@ -87,7 +87,7 @@ def test_weights_that_find_no_room_leave_the_ones_before(run: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "epoch,loss\n1,2\n", f"{','.join(LOG_FIELDS)}\n1,x,1,1,1,1\n"]
+    "text", ["epoch,loss\n1,2\n", f"{','.join(LOG_FIELDS)}\n1,x,1,1,1,1\n"], ids=["columns", "word"]
 )
 def test_a_damaged_log_is_told_in_one_sentence(tmp_path: Path, text: str) -> None:
     (tmp_path / "log.csv").write_text(text)
