@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -21,11 +22,17 @@ from moppet.app.train import read_groups
 from moppet.data.faces import Faces
 from moppet.data.manifest import Manifest, read_manifest
 from moppet.data.readers import read_dataset
-from moppet.infer.catalogue import load_model
-from moppet.train.finetune import Comparison, check_classes, check_groups, finetune
+from moppet.infer.catalogue import find_model, load_model
+from moppet.train.finetune import (
+    Comparison,
+    check_classes,
+    check_groups,
+    finetune,
+    finetune_recipe,
+)
 from moppet.train.loop import Machine
 from moppet.train.run import with_split
-from moppet.values import MoppetError, UsageError
+from moppet.values import ModelError, MoppetError, UsageError
 
 CPU = Machine(accelerator="cpu")
 DRAWN = {"laughing": "happiness", "gasping": "surprise"}
@@ -200,6 +207,27 @@ def test_the_command_says_what_it_found_and_resumes(tmp_path: Path) -> None:
     assert "face_found" in kept.table.column_names
     again = CliRunner().invoke(cli.app, asked, catch_exceptions=False)
     assert again.exit_code == 0 and "epoch 1" not in again.output
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["--kind folders", "--model default", "--epochs 3", "--quick", "--seed 0", "--groups a=b",
+     "--subject c"],
+)  # fmt: skip
+def test_what_is_for_own_pictures_is_refused_beside_a_recipe(tmp_path: Path, option: str) -> None:
+    asked = ["train", str(tmp_path / "none.toml"), "-o", str(tmp_path / "run")]
+    with pytest.raises(UsageError, match=f"{option.split()[0]} is for your own pictures"):
+        CliRunner().invoke(cli.app, [*asked, *option.split()], catch_exceptions=False)
+    with pytest.raises(UsageError, match=r"recipe .* cannot be read"):
+        CliRunner().invoke(cli.app, [*asked, "--devices", "2"], catch_exceptions=False)
+
+
+def test_a_model_cut_short_is_refused_before_it_is_trained_further(tmp_path: Path) -> None:
+    folder = shutil.copytree(find_model("default"), tmp_path / "model")
+    network = (folder / "model.onnx").read_bytes()
+    (folder / "model.onnx").write_bytes(network[: len(network) // 2])
+    with pytest.raises(ModelError, match="is damaged or was exchanged"):
+        finetune_recipe("mine", "", model=str(folder), epochs=1, quick=False, seed=0, rows=100)
 
 
 def test_a_split_that_leaks_is_refused(tmp_path: Path) -> None:

@@ -98,6 +98,12 @@ def test_a_recipe_is_told_from_others_by_what_differs_from_the_defaults() -> Non
         (BARE + "dropout = 1.5\n", "dropout must"),
         (BARE + "ema_decay = 1.5\n", "ema_decay must"),
         (BARE + "head_rate = nan\n", "head_rate must"),
+        (BARE + "seed = 4294967296\n", "seed must be at most 4294967295, got 4294967296"),
+        (BARE + "[augmentation]\nflip = 1.5\n", "flip must be between 0 and 1, got 1.5"),
+        (BARE + "[augmentation]\nscale = inf\n", "scale must be between 0 and 2, got inf"),
+        (BARE + "[augmentation]\nblur = nan\n", "blur must be between 0 and 1, got nan"),
+        (BARE + 'classes = ["fear"]\n', "classes must be two or more different names"),
+        (BARE + 'classes = ["a", "b", "a"]\n', "classes must be two or more different names"),
     ],
 )
 def test_a_wrong_recipe_is_refused_in_one_sentence_that_names_it(

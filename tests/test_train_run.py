@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import lightning
 import numpy as np
 import onnxruntime as ort
 import pytest
@@ -25,7 +26,13 @@ from moppet.infer.catalogue import load_model
 from moppet.train import figures as figures_module
 from moppet.train import keeper, loop, run, trainee
 from moppet.train.checkpoint import read_log
-from moppet.train.dataset import TrainingData, evaluation_crops, network_input, normalise
+from moppet.train.dataset import (
+    TrainingData,
+    evaluation_crops,
+    network_input,
+    normalise,
+    select_training_data,
+)
 from moppet.train.drawings import draw_course
 from moppet.train.export import check_parity, onnx_logits
 from moppet.train.keeper import kept_weights
@@ -156,6 +163,34 @@ def test_a_stopped_run_goes_on_from_its_last_whole_epoch(
     assert epochs_of(stopped) == [1, 2]
 
 
+def test_a_resumed_run_ends_bit_for_bit_as_an_unbroken_one(
+    ferplus: TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = replace(RECIPE, network="childcnn", dropout=0.5, epochs=3, keep="best")
+    fit(tmp_path / "straight", ferplus, recipe)
+    real = trainee.Trainee.training_step
+
+    def step(self: Any, batch: Any, batch_index: int) -> Any:
+        if self.epoch == 1 and batch_index == 1:
+            raise Stop
+        return real(self, batch, batch_index)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainee.Trainee, "training_step", step)
+        with pytest.raises(Stop):
+            fit(tmp_path / "broken", ferplus, recipe)
+    fit(tmp_path / "broken", ferplus, recipe)
+    for name in ("last", "best"):
+        straight, broken = (
+            load_file(tmp_path / run / f"{name}.safetensors") for run in ("straight", "broken")
+        )
+        assert straight.keys() == broken.keys()
+        assert all(torch.equal(value, broken[key]) for key, value in straight.items())
+    assert (tmp_path / "straight" / "log.csv").read_text() == (
+        tmp_path / "broken" / "log.csv"
+    ).read_text()
+
+
 def test_the_first_epoch_of_a_stopped_run_is_that_of_an_unbroken_one(
     stopped: Path, unbroken: Path
 ) -> None:
@@ -276,6 +311,67 @@ def test_a_batch_is_never_larger_than_the_training_rows(
     with pytest.raises(Stop):
         fit(tmp_path / "run", ferplus, replace(RECIPE, batch=6400))
     assert seen == [len(ferplus.training_rows(RECIPE))]
+
+
+def test_a_batch_is_never_larger_than_the_rows_of_a_process(
+    ferplus: TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+
+    def fitted(self: Any, trainee: Any, loader: Any) -> None:
+        sizes.append(loader.batch_size)
+        raise Stop
+
+    monkeypatch.setattr(lightning.Trainer, "fit", fitted)
+    monkeypatch.setattr(lightning.Trainer, "num_devices", 4)
+    rows = len(ferplus.training_rows(RECIPE))
+    for batch in (6400, 5):
+        with pytest.raises(Stop):
+            fit(tmp_path / "run", ferplus, replace(RECIPE, batch=batch))
+    assert sizes == [rows // 4, 5]
+    monkeypatch.setattr(lightning.Trainer, "num_devices", rows - 1)
+    with pytest.raises(UsageError, match=r"each process needs two or more pictures .* but has 1"):
+        fit(tmp_path / "run", ferplus)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"accelerator": "cpuu"},
+        {"accelerator": "gpu"},
+        {"devices": "two"},
+        {"devices": "0"},
+        {"devices": "-3"},
+        {"devices": "²"},
+        {"strategy": "ddq"},
+        {"strategy": "fsdp"},
+        {"strategy": "deepspeed"},
+    ],
+    ids=lambda wrong: "-".join(*wrong.items()),
+)
+def test_a_machine_that_is_not_there_is_told_in_one_sentence(
+    ferplus: TrainingData, tmp_path: Path, wrong: dict[str, str]
+) -> None:
+    machine = loop.Machine(**{"accelerator": "cpu", **wrong})
+    with pytest.raises(UsageError) as caught:
+        loop.train(RECIPE, tmp_path, ferplus, make_network(RECIPE, 7), machine)
+    ((name, value),) = wrong.items()
+    assert f"--{name} {value}" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_exchanged_pictures_in_the_same_folder_are_refused(
+    unbroken: Path, ferplus: TrainingData
+) -> None:
+    same = replace(
+        ferplus, faces=replace(ferplus.faces, cuts=[c.copy() for c in ferplus.faces.cuts])
+    )
+    assert same.fingerprint == ferplus.fingerprint
+    cuts = [cut.copy() for cut in ferplus.faces.cuts]
+    cuts[3][5, 5] ^= 1
+    exchanged = replace(ferplus, faces=replace(ferplus.faces, cuts=cuts))
+    assert exchanged.fingerprint[:64] == ferplus.fingerprint[:64]
+    with pytest.raises(UsageError, match="holds a run on other pictures or labels"):
+        fit(unbroken, exchanged)
 
 
 def test_other_pictures_or_labels_in_the_same_folder_are_refused(
@@ -506,3 +602,49 @@ def test_a_prior_holds_the_temperature_of_a_few_rows_near_one() -> None:
     assert figures_module.fit_temperature(logits, label) < 0.2
     held = figures_module.fit_temperature(logits, label, spread=0.5)
     assert 0.5 < held < 1.1
+
+
+# ------------------------------------------------------------------------------ before training
+
+
+def test_a_run_says_once_what_of_its_start_stays_random(
+    ferplus: TrainingData,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    recipe = replace(
+        RECIPE, start="default", network="mobilenet_v1", classes=("fear", "anger"), labels="hard"
+    )
+    data = select_training_data(ferplus.manifest, ferplus.faces, recipe)
+    data = replace(data, names=("fear", "boredom"))
+    monkeypatch.setattr(run, "train", lambda *_: (tmp_path / "last.safetensors").touch())
+    monkeypatch.setattr(run, "kept_weights", lambda *_: make_network(recipe, 2).state_dict())
+    monkeypatch.setattr(run, "finish", lambda *_: tmp_path)
+    run.run_training(recipe, tmp_path, data, "default")
+    assert capsys.readouterr().out == "starts from default; at random: the class boredom\n"
+    run.run_training(recipe, tmp_path, data, "default")  # goes on from its checkpoint
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("part", ["train", "choose", "report"])
+def test_a_part_without_pictures_is_told_before_training(
+    ferplus: TrainingData, tmp_path: Path, part: str
+) -> None:
+    other = "report" if part == "train" else "train"
+    moved = np.where(ferplus.part == part, other, ferplus.part)
+    with pytest.raises(MoppetError, match=f"there is no labelled picture to .* are '{part}'"):
+        run.run_training(RECIPE, tmp_path, replace(ferplus, part=moved))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_class_without_pictures_is_told_before_training(
+    ferplus: TrainingData, tmp_path: Path
+) -> None:
+    recipe = replace(RECIPE, labels="hard")
+    fear = EXPRESSIONS.index("fear")
+    part = np.where((ferplus.label == fear) & (ferplus.part == "train"), "", ferplus.part)
+    with pytest.raises(MoppetError, match=r"no picture to train on of: fear\."):
+        run.run_training(recipe, tmp_path, replace(ferplus, part=part))
+    with pytest.raises(MoppetError, match="two or more classes, but there is only fear"):
+        run.run_training(recipe, tmp_path, replace(ferplus, names=("fear",)))

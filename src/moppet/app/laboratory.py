@@ -11,6 +11,7 @@ from moppet.app.extras import extra
 
 
 def train(
+    context: typer.Context,
     what: Annotated[
         Path,
         typer.Argument(help="A recipe (.toml), or labelled pictures: folders named by class, …"),
@@ -44,9 +45,12 @@ def train(
 ) -> None:
     """Train a model, by a recipe or on your own faces; run it again to go on when stopped."""
     with extra("train", "Training"):
-        from moppet.app.train import OwnPictures, show_views, train_own
+        from moppet.app.train import OwnPictures, refuse_beside_recipe, show_views, train_own
         from moppet.train.loop import Machine
         from moppet.train.run import run_recipe
+    if what.suffix == ".toml":
+        source = {name: context.get_parameter_source(name) for name in context.params}
+        refuse_beside_recipe([k for k, v in source.items() if v and v.name == "COMMANDLINE"])
     machine = Machine(accelerator, devices, nodes, strategy, tensorboard)
     own = OwnPictures(what, output, kind, model, epochs, quick, seed, groups, subject)
     if show_augmentation is not None:

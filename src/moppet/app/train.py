@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -54,6 +55,18 @@ class OwnPictures:
     seed: int = 0
     groups: str | None = None
     subject: str | None = None
+
+
+OWN_OPTIONS: Final = ("kind", "model", "epochs", "quick", "seed", "groups", "subject")
+
+
+def refuse_beside_recipe(given: Sequence[str]) -> None:
+    """Raise UsageError where an option was given that a recipe says itself; given: their names."""
+    meant = [name for name in OWN_OPTIONS if name in given]
+    if meant:
+        raise UsageError(
+            f"--{meant[0]} is for your own pictures; a recipe says it itself: write it there."
+        )
 
 
 def train_own(asked: OwnPictures, machine: Machine) -> None:

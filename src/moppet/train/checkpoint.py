@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,38 +35,52 @@ def read_log(folder: Path) -> list[dict[str, float]]:
     path = folder / "log.csv"
     if not path.is_file():
         return []
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    return [{key: float(value or "nan") for key, value in row.items()} for row in rows]
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        return [{key: float(row[key] or "nan") for key in LOG_FIELDS} for row in rows]
+    except (KeyError, TypeError, ValueError):
+        raise MoppetError(f"the log {path} is damaged. Remove {folder} to start anew.") from None
 
 
 def append_log(folder: Path, row: dict[str, float]) -> None:
     """Add an epoch to the run's log."""
-    path = folder / "log.csv"
-    fresh = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, LOG_FIELDS)
-        if fresh:
-            writer.writeheader()
-        writer.writerow(row)
+    _write_log(folder, [*read_log(folder), row])
 
 
 def cut_log(folder: Path, epochs: int) -> None:
     """Drop the lines of epochs that no checkpoint kept."""
-    rows = [row for row in read_log(folder) if row["epoch"] <= epochs]
-    (folder / "log.csv").unlink(missing_ok=True)
-    for row in rows:
-        append_log(folder, row | {"epoch": int(row["epoch"])})
+    rows = read_log(folder)
+    kept = [row for row in rows if row["epoch"] <= epochs]
+    if len(kept) < len(rows):
+        _write_log(folder, kept)
+
+
+def _write_log(folder: Path, rows: list[dict[str, float]]) -> None:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, LOG_FIELDS)
+    writer.writeheader()
+    writer.writerows(row | {"epoch": int(row["epoch"])} for row in rows)
+    with _whole(folder / "log.csv") as fresh:
+        fresh.write_text(text.getvalue(), encoding="utf-8", newline="")
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
     """Write tensors; a file that is there is replaced only once the new one is whole."""
+    with _whole(path) as fresh:
+        save_file({k: v.contiguous() for k, v in tensors.items()}, fresh, metadata)
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[Path]:
+    """Give a place to write to, which takes the file's name only once the file is whole."""
     fresh = path.with_suffix(".tmp")
     try:
-        save_file({k: v.contiguous() for k, v in tensors.items()}, fresh, metadata)
+        yield fresh
         fresh.replace(path)
-    except SafetensorError as error:  # what a full disk comes as
-        raise MoppetError(f"{path} cannot be written: {error}.") from None
+    except (SafetensorError, OSError) as error:  # what a full disk comes as
+        reason = getattr(error, "strerror", None) or error
+        raise MoppetError(f"{path} cannot be written: {reason}.") from None
     finally:
         fresh.unlink(missing_ok=True)
 
@@ -102,7 +119,9 @@ def read_epoch(folder: Path, recipe: Recipe, data: str) -> int:
     with _opened(path) as file:
         metadata = file.metadata() or {}
     for name, ours in (("recipe", _recipe_text(recipe)), ("data", data)):
-        if metadata.get(name) != ours:
+        theirs = metadata.get(name)
+        # Earlier checkpoints know of the data without its cuts, the first 64 digits.
+        if theirs != ours and not (name == "data" and theirs == data[:64]):
             other = "of another recipe" if name == "recipe" else "on other pictures or labels"
             raise UsageError(
                 f"{folder} holds a run {other}. Name another folder with -o, or remove it."

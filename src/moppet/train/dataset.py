@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -21,7 +22,7 @@ from moppet.data.manifest import Manifest
 from moppet.infer.expressions import Preprocessing
 from moppet.train.augment import crop_matrices, random_view
 from moppet.train.recipe import Recipe
-from moppet.values import Floats, Image, UsageError
+from moppet.values import Floats, Image, MoppetError, UsageError
 
 LEAST_VOTES: Final = 3
 """Rows with fewer votes on the classes are not trained on; of two raters both are enough."""
@@ -51,13 +52,20 @@ class TrainingData:
     lessons: Floats | None = None
     teachers: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
-        """Tells these pictures, labels and parts from any others."""
+        """Tells these pictures, labels and parts from any others.
+
+        64 hexadecimal digits for what is known of the pictures, 64 for the cuts themselves.
+        """
         columns = [self.manifest.column(name).tolist() for name in ("path", "array_row", "votes")]
         text = repr([self.names, columns, self.label.tolist(), self.part.tolist()])
         text += repr(self.teachers) if self.teachers else ""
-        return hashlib.sha256(text.encode()).hexdigest()
+        cuts = hashlib.sha256()
+        for cut in self.faces.cuts:
+            cuts.update(repr(cut.shape).encode())
+            cuts.update(np.ascontiguousarray(cut))
+        return hashlib.sha256(text.encode()).hexdigest() + cuts.hexdigest()
 
     def rows(self, part: str, *, labelled: bool = False) -> NDArray[np.intp]:
         """Return the row numbers of a part, only those with a label if `labelled`."""
@@ -133,6 +141,28 @@ def _columns(manifest: Manifest, names: Sequence[str]) -> NDArray[np.int64]:
             f"there is no class {missing[0]!r}; there are: {', '.join(manifest.names)}."
         )
     return np.array([manifest.names.index(name) for name in names], np.int64)
+
+
+def check_parts(data: TrainingData, recipe: Recipe) -> None:
+    """Raise MoppetError where a part has no labelled picture, or a class none to train on."""
+    if len(data.names) < 2:
+        raise MoppetError(
+            f"training needs two or more classes, but there is only {', '.join(data.names)}."
+        )
+    for part, purpose in zip(PARTS, ("train on", "choose by", "report on"), strict=True):
+        if not len(data.rows(part, labelled=True)):
+            raise MoppetError(
+                f"there is no labelled picture to {purpose}: label some, or split the data set "
+                f"so that some rows are {part!r} (see `moppet data split`)."
+            )
+    targets = data.targets(recipe) if data.lessons is None else data.lessons
+    shown = targets[data.training_rows(recipe)].sum(axis=0) > 0
+    if not shown.all():
+        missing = [name for name, there in zip(data.names, shown, strict=True) if not there]
+        raise MoppetError(
+            f"there is no picture to train on of: {', '.join(missing)}. Add some, or name the "
+            "other classes in the recipe's 'classes'."
+        )
 
 
 def preprocessing(recipe: Recipe, detail_px: int = 0) -> Preprocessing:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from moppet.data.faces import Faces, find_manifest_faces
 from moppet.data.manifest import Manifest
 from moppet.data.readers.words import expression_of
-from moppet.infer.catalogue import find_model, load_model, read_card
+from moppet.infer.catalogue import load_model
 from moppet.infer.expressions import ExpressionModel
 from moppet.metrics import (
     Difference,
@@ -58,15 +58,15 @@ def finetune_recipe(
 
     rows: how many there are to train on; a batch is at most an eighth of them.
     """
-    card = read_card(find_model(model))
-    wants = card["preprocessing"]
+    started = load_model(model)
+    wants = started.preprocessing
     recipe = Recipe(
         name=name,
         data=data,
         start=model,
-        network=str(card.get("network", "mobilenet_v2")),
-        size=int(wants["size"]),
-        colour=str(wants["colour"]),
+        network=str(started.card.get("network", "mobilenet_v2")),
+        size=wants.size,
+        colour=wants.colour,
         seed=seed,
         epochs=epochs or (QUICK_EPOCHS if quick else EPOCHS),
         batch=int(np.clip(rows // 8, 2, 64)),

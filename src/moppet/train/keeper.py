@@ -123,10 +123,17 @@ def _summary_writer(folder: Path) -> Any:
 
 
 class Clock(Callback):
-    """Tells the views which epoch it is, before they are drawn."""
+    """Tells the views which epoch it is, before they are drawn, and dropout what to drop."""
 
     def __init__(self, views: RandomViews) -> None:
         self.views = views
+
+    def on_train_batch_start(
+        self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if batch_idx == 0:  # after the loader, which draws a number too, has begun
+            seed = (pl_module.recipe.seed, pl_module.epoch, trainer.global_rank)
+            torch.manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         self.views.epoch = pl_module.epoch + 1

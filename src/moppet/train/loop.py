@@ -11,6 +11,9 @@ from pathlib import Path
 import lightning
 import numpy as np
 import torch
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -52,17 +55,15 @@ def train(
     """Train the network by the recipe into the folder, going on from its checkpoint if any.
 
     The folder gets LAST (of the last epoch), BEST (of the epoch with the least loss on the
-    set-aside rows) and log.csv. Raises UsageError where there are too few rows for a batch.
+    set-aside rows) and log.csv. Raises UsageError where there are too few rows for a batch, or for
+    a machine that Lightning does not know or find.
     """
     machine = machine or Machine()
     folder.mkdir(parents=True, exist_ok=True)
     views = RandomViews(data, recipe)
-    if len(views) < 2:
-        raise UsageError(f"training needs at least two pictures, but there are {len(views)}.")
-    batch = min(recipe.batch, len(views))
     trainee = Trainee(network, recipe, _class_weights(data, recipe))
     done = read_epoch(folder, recipe, data.fingerprint)
-    cut_log(folder, done)
+    rank_zero_only(cut_log)(folder, done)
     if done:
         parts = load_parts(folder / LAST, "network.", "average.", "optimizer.")
         network.load_state_dict(parts[0])
@@ -74,35 +75,53 @@ def train(
     sampler = EpochSampler(
         views, times=_times(data, views, recipe), chances=_draw_chances(data, views, recipe)
     )
+    judge = Judge(data, recipe)
+    keeper = Keeper(folder, judge, quiet=machine.quiet, tensorboard=machine.tensorboard)
+    trainer = _trainer(machine, recipe, folder, recipe.epochs - done, [keeper, Clock(views)])
+    rows = len(sampler) // (trainer.num_devices * trainer.num_nodes)
+    if rows < 2:
+        raise UsageError(f"each process needs two or more pictures to train on, but has {rows}.")
+    batch = min(recipe.batch, rows)
     loader = DataLoader(views, batch, sampler=sampler, drop_last=True, num_workers=0)
     if network.channels_last:
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)  # its advertisements
-    warnings.filterwarnings("ignore", module="lightning")  # about its own libraries
-    keeper = Keeper(
-        folder, Judge(data, recipe), quiet=machine.quiet, tensorboard=machine.tensorboard
-    )
-    trainer = lightning.Trainer(
-        accelerator=machine.accelerator,
-        devices=int(machine.devices) if machine.devices.isdigit() else machine.devices,
-        num_nodes=machine.nodes,
-        strategy=machine.strategy,
-        precision=recipe.precision,  # type: ignore[arg-type]
-        gradient_clip_val=recipe.gradient_clip or None,
-        max_epochs=recipe.epochs - done,
-        logger=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        enable_progress_bar=sys.stderr.isatty(),
-        callbacks=[keeper, Clock(views)],
-        default_root_dir=folder,
-    )
     try:
         trainer.fit(trainee, loader)
     except SystemExit:  # what Lightning makes of Ctrl-C
         raise KeyboardInterrupt from None
     if not trainer.is_global_zero:
         raise SystemExit(0)  # one process writes the model; the others have done their part
+
+
+def _trainer(
+    machine: Machine, recipe: Recipe, folder: Path, epochs: int, callbacks: list[Callback]
+) -> lightning.Trainer:
+    """Return Lightning's trainer; UsageError for a machine that it does not know or find."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)  # its advertisements
+    warnings.filterwarnings("ignore", module="lightning")  # about its own libraries
+    devices = machine.devices
+    try:
+        return lightning.Trainer(
+            accelerator=machine.accelerator,
+            devices=int(devices) if devices.isdecimal() else devices,
+            num_nodes=machine.nodes,
+            strategy=machine.strategy,
+            precision=recipe.precision,  # type: ignore[arg-type]
+            gradient_clip_val=recipe.gradient_clip or None,
+            max_epochs=epochs,
+            logger=False,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            enable_progress_bar=sys.stderr.isatty(),
+            callbacks=callbacks,
+            default_root_dir=folder,
+        )
+    except (MisconfigurationException, ImportError, RuntimeError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise UsageError(
+            f"--accelerator {machine.accelerator} --devices {devices} --strategy "
+            f"{machine.strategy} does not go here: {reason}."
+        ) from None
 
 
 def _class_weights(data: TrainingData, recipe: Recipe) -> Tensor | None:

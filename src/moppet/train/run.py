@@ -12,6 +12,7 @@ from typing import Any, Final
 import lightning
 import numpy as np
 import torch
+from lightning.pytorch.utilities import rank_zero_only
 
 from moppet.data.copies import leave_out_copies
 from moppet.data.manifest import Manifest
@@ -20,10 +21,11 @@ from moppet.data.splits import holdout
 from moppet.infer.catalogue import find_model, load_model, read_card
 from moppet.metrics import Labels, accuracy
 from moppet.train.card import figures_page, groups_of, write_card
-from moppet.train.checkpoint import read_log
+from moppet.train.checkpoint import LAST, read_log
 from moppet.train.dataset import (
     RandomViews,
     TrainingData,
+    check_parts,
     evaluation_crops,
     network_input,
     normalise,
@@ -75,6 +77,7 @@ def run_recipe(recipe_path: Path, folder: Path, machine: Machine | None = None) 
     command runs again.
     """
     recipe = read_recipe(recipe_path)
+    make_network(recipe, classes=2)  # a wrong name or switch is told before faces are searched
     base = recipe_path.parent
     manifest = read_dataset((base / recipe.data).resolve(), recipe.kind or None)
     folder.mkdir(parents=True, exist_ok=True)
@@ -96,10 +99,13 @@ def run_training(
     groups: Mapping[str, str] | None = None,
 ) -> Path:
     """Train on data that is at hand, and return the model folder; see `run_recipe` and `finish`."""
+    check_parts(data, recipe)
     lightning.seed_everything(recipe.seed, verbose=False)
     network = make_network(recipe, len(data.names))
-    if str(start):
-        start_network(network, data.names, start, sample_input(data, recipe))
+    if str(start) and not (folder / LAST).is_file():
+        fresh = start_network(network, data.names, start, sample_input(data, recipe))
+        if fresh and not (machine and machine.quiet):
+            rank_zero_only(print)(f"starts from {start}; at random: {', '.join(fresh)}", flush=True)
     train(recipe, folder, data, network, machine)
     network.load_state_dict(kept_weights(folder, recipe))
     return finish(recipe, folder, data, network.eval(), groups)

@@ -6,7 +6,6 @@ import inspect
 from pathlib import Path
 from typing import Final
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -21,6 +20,7 @@ from moppet.train.networks import (
     load_folded,
     load_network,
 )
+from moppet.train.networks.checkpoints import read_tensors
 from moppet.train.recipe import Recipe
 from moppet.values import ModelError
 
@@ -48,57 +48,68 @@ def make_network(recipe: Recipe, classes: int) -> Network:
 
 def start_network(
     network: Network, names: tuple[str, ...], start: str | Path, sample: Tensor
-) -> None:
-    """Give the network the weights it starts from.
+) -> list[str]:
+    """Give the network the weights it starts from; return what stays random, in words.
 
     start: a bundled model's name, a model folder, weights with BatchNorm folded in
         (.npz), or a checkpoint (.safetensors, .npz, .pth).
     names: the classes to come; those that a finished model knows, by this name or another of the
-        same expression, keep its last layer's rows.
+        same expression, keep its last layer's rows. Where the names of the start's own classes are
+        not known, no row is taken.
     sample: some hundred training pictures as the network takes them.
+    Raises ModelError where the start is another network's, or its base does not fit.
     """
     path = Path(start)
-    if path.suffix == ".npz" and isinstance(network, MobileNet) and _is_folded(path):
+    if path.suffix == ".npz" and isinstance(network, MobileNet) and "00_w" in read_tensors(path)[0]:
         load_folded(network, path, sample)
-    elif path.suffix in (".npz", ".safetensors", ".pth"):
-        load_checkpoint(network, path)
-    else:
-        _start_from_model(network, names, find_model(start))
+        return sorted({name.split(".")[0] for name, _ in network.named_parameters()} - {"features"})
+    if path.suffix not in (".npz", ".safetensors", ".pth"):
+        path = _weights_of(find_model(start))
+    labels: list[str] = []
+    if path.name == WEIGHTS and (path.parent / "card.toml").is_file():
+        labels = [str(label) for label in read_card(path.parent)["labels"]]
+    place, last = _last_layer(network)
+    drawn = {key: value.clone() for key, value in last.state_dict().items()}
+    fresh = load_checkpoint(network, path)
+    last.load_state_dict(drawn)
+    known = _take_rows(last, place, names, labels, path)
+    rest = [name for name in fresh if name not in (f"{place}.weight", f"{place}.bias")]
+    return rest + [f"the class {name}" for name in names if name not in known]
 
 
-def _is_folded(path: Path) -> bool:
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return "00_w" in arrays.files
-    except FileNotFoundError:
-        raise ModelError(f"weights were expected at {path}, but there is no such file.") from None
-    except (OSError, ValueError, EOFError):
-        raise ModelError(f"{path} is no .npz file.") from None
+def _take_rows(
+    last: nn.Linear, place: str, names: tuple[str, ...], labels: list[str], path: Path
+) -> list[str]:
+    """Give the last layer the file's rows of the classes that it knows; return their names."""
+    tensors, _ = read_tensors(path)
+    weight, bias = tensors.get(f"{place}.weight"), tensors.get(f"{place}.bias")
+    if weight is None or bias is None or weight.shape != (len(labels), last.in_features):
+        return []
+    row_of = {meant: row for row, label in enumerate(labels) if (meant := expression_of(label))}
+    row_of |= {label: row for row, label in enumerate(labels)}
+    taken = {name: row_of.get(name, row_of.get(expression_of(name) or "")) for name in names}
+    with torch.no_grad():
+        for number, row in enumerate(taken.values()):
+            if row is not None:
+                last.weight[number] = weight[row]
+                last.bias[number] = bias[row]
+    return [name for name, row in taken.items() if row is not None]
 
 
-def _start_from_model(network: Network, names: tuple[str, ...], folder: Path) -> None:
-    finished = load_model_network(folder)
-    if finished.name != network.name:
-        raise ModelError(f"{folder} holds a {finished.name}; {network.name} cannot start from it.")
-    labels = [str(label) for label in read_card(folder)["labels"]]
-    known = finished.state_dict()
-    state = network.state_dict()
-    network.load_state_dict(
-        {k: known[k] if known[k].shape == v.shape else v for k, v in state.items()}
-    )
-    last, old = _last_layer(network), _last_layer(finished)
-    if last.in_features == old.in_features:
-        with torch.no_grad():
-            for row, name in enumerate(names):
-                known_as = name if name in labels else expression_of(name)
-                if known_as in labels:
-                    last.weight[row] = old.weight[labels.index(known_as)]
-                    last.bias[row] = old.bias[labels.index(known_as)]
+def _last_layer(network: Network) -> tuple[str, nn.Linear]:
+    """Return the name and the module of the layer whose rows are the classes."""
+    inside = set(network.head_modules()[-1].modules())
+    found = [(n, m) for n, m in network.named_modules() if m in inside and isinstance(m, nn.Linear)]
+    return found[-1]
 
 
-def _last_layer(network: Network) -> nn.Linear:
-    linears = [m for m in network.head_modules()[-1].modules() if isinstance(m, nn.Linear)]
-    return linears[-1]
+def _weights_of(folder: Path) -> Path:
+    if not (folder / WEIGHTS).is_file():
+        raise ModelError(
+            f"{folder} holds no {WEIGHTS}: only models that moppet trained can be trained further "
+            "or looked into."
+        )
+    return folder / WEIGHTS
 
 
 def load_model_network(folder: Path) -> Network:
@@ -106,9 +117,4 @@ def load_model_network(folder: Path) -> Network:
 
     Raises ModelError where the folder holds no network of ours.
     """
-    if not (folder / WEIGHTS).is_file():
-        raise ModelError(
-            f"{folder} holds no {WEIGHTS}: only models that moppet trained can be trained further "
-            "or looked into."
-        )
-    return load_network(folder / WEIGHTS)
+    return load_network(_weights_of(folder))

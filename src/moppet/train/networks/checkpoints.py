@@ -9,9 +9,9 @@ from typing import Any, Final
 import numpy as np
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from moppet.train.checkpoint import save_tensors
 from moppet.train.networks.base import Network
 from moppet.values import ModelError
 
@@ -69,11 +69,11 @@ def save_network(network: Network, path: Path) -> None:
     model's logits by at most 0.003); everything else as it is.
     """
     tensors = {
-        name: (value.half() if value.ndim > 1 else value).contiguous()
+        name: value.half() if value.ndim > 1 else value
         for name, value in network.state_dict().items()
     }
     settings = json.dumps(network.settings)
-    save_file(tensors, path, {"network": network.name, "settings": settings})
+    save_tensors(path, tensors, {"network": network.name, "settings": settings})
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from moppet.train.networks.base import Network
+from moppet.train.networks.checkpoints import read_tensors
 from moppet.values import ModelError
 
 
@@ -22,32 +22,27 @@ def load_folded(network: Network, path: Path, sample: Tensor) -> None:
     mean and the spread that its layer has on them, and the scale and shift that undo both, so
     that the network computes what the folded one computed, in training as in use. (Without
     that, normalising by the batch would make noise of what it had learned.)
-    Raises ModelError if the file is missing or a shape does not fit.
+    Raises ModelError if the file is missing or damaged, or a shape does not fit.
     """
-    if not path.is_file():
-        raise ModelError(f"weights were expected at {path}, but there is no such file.")
+    tensors, _ = read_tensors(path)
     modules = list(network.maps_module().modules())
     convs = [m for m in modules if isinstance(m, nn.Conv2d)]
     norms = [m for m in modules if isinstance(m, nn.BatchNorm2d)]
-    try:
-        archive = np.load(path, allow_pickle=False)
-    except (OSError, ValueError):
-        raise ModelError(f"{path} is no .npz file.") from None
-    with archive as arrays, torch.no_grad():
+    with torch.no_grad():
         for number, (conv, norm) in enumerate(zip(convs, norms, strict=True)):
             try:
-                weight, bias = arrays[f"{number:02d}_w"], arrays[f"{number:02d}_b"]
+                weight, bias = tensors[f"{number:02d}_w"], tensors[f"{number:02d}_b"]
             except KeyError:
                 raise ModelError(f"{path} lacks layer {number:02d} of {network.name}.") from None
-            if number == 0 and conv.in_channels == 1:
-                weight = weight.sum(axis=1, keepdims=True)
-            if weight.shape != tuple(conv.weight.shape) or bias.shape != tuple(norm.bias.shape):
+            if number == 0 and conv.in_channels == 1 and weight.ndim == 4:
+                weight = weight.sum(dim=1, keepdim=True)
+            if weight.shape != conv.weight.shape or bias.shape != norm.bias.shape:
                 raise ModelError(
-                    f"{path}: layer {number:02d} has shape {weight.shape} where {network.name} "
-                    f"has {tuple(conv.weight.shape)}."
+                    f"{path}: layer {number:02d} has shape {tuple(weight.shape)} where "
+                    f"{network.name} has {tuple(conv.weight.shape)}."
                 )
-            conv.weight.copy_(torch.from_numpy(weight))
-            set_identity(norm, torch.from_numpy(bias))
+            conv.weight.copy_(weight)
+            set_identity(norm, bias)
     recentre_norms(network, sample)
 
 
