@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -216,6 +217,22 @@ def test_folds_keep_groups_together_and_are_the_same_for_every_method(bench: Hyb
                 assert len(set(fold[table.groups == group])) == 1
         tested = [set(bench.parts(c)[1]) for c in bench.plan.cells() if c.data == data]
         assert set.union(*tested) == set(table.rows)
+
+
+def test_copies_that_a_data_set_does_not_tell_of_stay_in_one_fold(plan: HybridPlan) -> None:
+    rng = np.random.default_rng(0)
+    folder = plan.data.parent / "faces"
+    for name in plan.data_sets[0].classes:
+        (folder / name).mkdir(parents=True)
+        for number in range(8):
+            blocks = rng.integers(0, 256, (6, 6), np.uint8)
+            picture = cv2.resize(blocks, (48, 48), interpolation=cv2.INTER_NEAREST)
+            for again in "ab":
+                assert cv2.imwrite(str(folder / name / f"{number}{again}.png"), picture)
+    bench = make_hybrid_bench(replace(plan, data=folder, repeats=3))
+    table = bench.tables["all"]
+    assert len(table.rows) == 48 and len(np.unique(table.groups)) == 24
+    assert np.array_equal(table.fold[:, ::2], table.fold[:, 1::2])
 
 
 def test_what_is_kept_of_a_reading_is_who_was_read_exactly() -> None:

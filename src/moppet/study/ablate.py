@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from moppet.data.copies import group_copies
 from moppet.data.faces import find_manifest_faces
 from moppet.data.readers import read_dataset
 from moppet.study.cells import (
@@ -122,6 +123,7 @@ def make_bench(plan: Plan) -> Bench:
     bands = {band for e in plan.experiments for band in e.recipe.only_ages}
     if bands:
         manifest = manifest.select(np.isin(manifest.column("age_band").astype(str), list(bands)))
+    manifest = group_copies(manifest)  # copies stay on one side of what is drawn
     faces = find_manifest_faces(manifest, cache=plan.work / "faces.npz")
     return Bench(manifest, faces, plan.base, plan.work, plan.generators)
 

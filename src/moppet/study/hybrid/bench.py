@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from sklearn.utils.class_weight import compute_sample_weight
 
 from moppet.data.balance.spaces import Pixels
+from moppet.data.copies import group_copies
 from moppet.data.faces import find_manifest_faces
 from moppet.data.manifest import Manifest
 from moppet.data.readers import read_dataset
@@ -158,7 +159,7 @@ def make_hybrid_bench(plan: HybridPlan) -> HybridBench:
         wanted &= np.isin(manifest.column("age_band").astype(str), list(bands))
     if not wanted.any():
         raise MoppetError("no picture of the data set is of the parts, classes and ages asked for.")
-    manifest = manifest.select(np.flatnonzero(wanted))
+    manifest = group_copies(manifest.select(np.flatnonzero(wanted)))
     plan.work.mkdir(parents=True, exist_ok=True)
     faces = find_manifest_faces(manifest, cache=plan.work / "faces.npz")
     space = Pixels(SIDE_PX)
