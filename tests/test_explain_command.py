@@ -14,6 +14,7 @@ import pytest
 import model_folder
 import rendered
 from command_line import Run
+from moppet.app.explanation.printed import print_explanation
 from moppet.infer.align import CROP_PX
 
 
@@ -129,6 +130,19 @@ def test_a_plain_folder_of_pictures_needs_no_labels(moppet: Run, tmp_path: Path)
         "explain", model, plain, "-o", tmp_path / "o", "--of", "label", *options[2:]
     )
     assert code == 1 and f"there is no picture in {plain} with a label that is a class" in err
+
+
+def test_the_terminal_counts_the_faces_that_the_shares_rest_on(
+    moppet: Run, faces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, out = model_folder.write_model(tmp_path / "tiny"), tmp_path / "out"
+    options = ("-o", out, "--method", "occlusion", "--mean-only")
+    assert moppet("explain", model, faces, *options)[0] == 0
+    found = json.loads((out / "explanation.json").read_text(encoding="utf-8"))
+    found["parts"] = [found["parts"][0] | {"n": 9, "undefined": 2}]
+    print_explanation(found, out)
+    line = next(x for x in capsys.readouterr().out.splitlines() if x.split()[:1] == ["all"])
+    assert line.split()[1] == "7"
 
 
 def test_a_limit_draws_the_same_rows_for_the_same_seed(

@@ -100,7 +100,13 @@ def test_the_correction_widens_by_the_share_that_tests():
 
 @pytest.mark.parametrize(
     ("differences", "value"),
-    [([], math.nan), ([0.1], 0.1), ([0.1, math.nan], math.nan), ([0.2, 0.2, 0.2], 0.2)],
+    [
+        ([], math.nan),
+        ([0.1], 0.1),
+        ([0.1, math.nan], math.nan),
+        ([0.2, 0.2, 0.2], 0.2),
+        ([0.9 - 0.8, 0.8 - 0.7], 0.1),
+    ],
 )
 def test_what_no_t_test_can_tell_is_nan(differences, value):
     found = corrected_t_test(np.array(differences), 90, 10)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from moppet.values import UsageError
+
+_ROUNDING: Final = 1e-12
 
 
 class McNemar(NamedTuple):
@@ -84,7 +86,8 @@ def corrected_t_test(
         )
     j, nan = len(differences), math.nan
     value = float(np.mean(differences)) if j else nan
-    if j < 2 or math.isnan(value) or np.ptp(differences) == 0:
+    # Equal figures subtracted differ by rounding, which must not pass for a variance of nearly 0.
+    if j < 2 or math.isnan(value) or np.ptp(differences) < _ROUNDING:
         return FoldDifference(value, nan, nan, nan, nan, j)
     error = math.sqrt((1 / j + n_test / n_train) * float(np.var(differences, ddof=1)))
     t = value / error

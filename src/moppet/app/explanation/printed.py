@@ -38,7 +38,7 @@ def print_explanation(result: Json, folder: Path) -> None:
             continue  # they are many, and on the page
         name = one["class"] or one["age_band"] or "all"
         cells = (_cell(share) for share in one["shares"].values())
-        table.add_row(escape(name), f"{one['n']:,}", *cells)
+        table.add_row(escape(name), f"{one['n'] - one['undefined']:,}", *cells)
     console.print(table)
     console.print(
         escape(f"{folder / 'mean'}: mean maps ({len(parts)}), which show no face"), soft_wrap=True
