@@ -160,8 +160,8 @@ def _rests_on_one(drawn: NDArray[np.float64], there: NDArray[np.bool_]) -> bool:
     """
     defined = ~np.isnan(drawn)
     if defined.all():
-        return there.shape[1] < 2
-    return bool(np.any(there[defined].all(axis=0)))
+        return bool(there.shape[1] < 2)
+    return bool(there[defined].all(axis=0).any())
 
 
 def _interval(drawn: NDArray[np.float64]) -> tuple[float, float]:
