@@ -11,10 +11,14 @@ from pathlib import Path
 
 import cv2
 import pytest
+from hypothesis import settings
 
 import model_folder
 import rendered
 from command_line import Run, run_moppet
+
+settings.register_profile("moppet", deadline=None)  # a busy machine is no defect
+settings.load_profile("moppet")
 
 
 @pytest.fixture(scope="session", autouse=True)

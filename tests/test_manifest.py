@@ -127,6 +127,11 @@ def test_replaced_columns_are_new_and_the_others_stay():
         m.replace(extra=[1, 2])
 
 
+def test_a_null_among_categories_is_none():
+    site = pa.array([None, "lab", None, "home"]).dictionary_encode()
+    assert four(site=site).column("site").tolist() == [None, "lab", None, "home"]
+
+
 def test_whole_numbers_without_a_null_stay_whole():
     m = four(array_row=[3, 1, 2, 0], duplicate_group=[1, None, 1, None])
     assert m.column("array_row").dtype == np.int64

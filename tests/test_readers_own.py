@@ -295,6 +295,20 @@ def test_paths_may_be_whole_or_written_as_on_windows(tmp_path):
     assert [manifest.image(row).shape for row in range(3)] == [(10, 12, 3)] * 3
 
 
+@pytest.mark.parametrize(
+    ("cells", "read"),
+    [
+        (("1", "2.5", "", "-3e2"), [1.0, 2.5, None, -300.0]),
+        (("1", "01", "", "2"), ["1", "01", None, "2"]),
+        (("1", "nan", "", "inf"), ["1", "nan", None, "inf"]),
+    ],
+)
+def test_other_columns_are_numbers_where_every_cell_is_plainly_one(tmp_path, cells, read):
+    rows = "".join(f"1.png,sad,{cell}\n" for cell in cells)
+    manifest = read_dataset(table(tmp_path, f"path,label,visit\n{rows}"))
+    assert manifest.table["visit"].to_pylist() == read
+
+
 def test_own_columns_of_a_manifest_are_taken_as_they_are(tmp_path):
     header = "path,label,age_band,duplicate_group,box_x,box_y,box_w,box_h,source"
     rows = "1.png,sad,child,4,1,2,3,4,lab\n2.png,sad,,,,,,,\n"

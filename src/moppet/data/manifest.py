@@ -101,6 +101,8 @@ class Manifest:
         column = self.table[name]
         if name == "votes":
             return vote_matrix(column, len(self.names))
+        if pa.types.is_dictionary(column.type):  # to_numpy would give nulls another row's value
+            column = column.cast(column.type.value_type)
         return np.asarray(column.to_numpy())
 
     def select(self, rows: NDArray[Any] | Sequence[int]) -> Manifest:

@@ -6,6 +6,7 @@ import csv
 import io
 import math
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +17,8 @@ from moppet.data.readers.dataset import Columns, Dataset, choose, read_text, sub
 from moppet.data.readers.words import age_band, rename_classes, split_of
 from moppet.values import MoppetError
 
+_PLAIN: Final = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][-+]?\d+)?")
+"""A number; "01" and "nan" are somebody's names."""
 _NUMBERS: Final = tuple(f.name for f in SCHEMA if str(f.type) in ("int64", "float", "double"))
 LISTED: Final = "labels.csv"
 
@@ -134,11 +137,8 @@ def _typed(name: str, cells: list[str], table: Path) -> list[Any]:
         if name in SCHEMA.names and str(SCHEMA.field(name).type) == "int64":
             return [None if value is None else int(value) for value in values]
         return values
-    if name not in SCHEMA.names and any(cells):
-        try:
-            return [float(cell) if cell else None for cell in cells]
-        except ValueError:
-            pass
+    if name not in SCHEMA.names and any(cells) and all(_PLAIN.fullmatch(c) for c in cells if c):
+        return [float(cell) if cell else None for cell in cells]
     return [cell or None for cell in cells]
 
 
