@@ -64,7 +64,7 @@ class TrainingData:
         cuts = hashlib.sha256()
         for cut in self.faces.cuts:
             cuts.update(repr(cut.shape).encode())
-            cuts.update(np.ascontiguousarray(cut))
+            cuts.update(cut.tobytes())
         return hashlib.sha256(text.encode()).hexdigest() + cuts.hexdigest()
 
     def rows(self, part: str, *, labelled: bool = False) -> NDArray[np.intp]:
