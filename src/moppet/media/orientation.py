@@ -47,7 +47,7 @@ def _orientation(tiff: bytes) -> int:
         for entry in range(start + 2, start + 2 + 12 * entries, 12):
             tag, _, _, value = struct.unpack_from(f"{order}HHIH", tiff, entry)
             if tag == _ORIENTATION_TAG:
-                return value if 1 <= value <= 8 else 1
+                return int(value) if 1 <= value <= 8 else 1
     except struct.error:  # cut short
         pass
     return 1

@@ -49,5 +49,5 @@ def load_picture(path: Path) -> Image | None:
         return None
     if image is None or image.dtype != np.uint8:
         return None
-    image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-    return turn_upright(image, webp_orientation(data)) if webp else cast(Image, image)
+    picture = cast(Image, cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+    return turn_upright(picture, webp_orientation(data)) if webp else picture

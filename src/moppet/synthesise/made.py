@@ -108,7 +108,7 @@ def _method_of(folder: Path) -> str | None:
         method = read_toml(folder / SETTINGS, "settings file").get("method")
     except UsageError:
         return None
-    return method if method in METHODS else None
+    return str(method) if method in METHODS else None
 
 
 def write_made(
