@@ -138,7 +138,7 @@ def test_a_study_runs_every_cell_once_and_sums_it_up(plan: HybridPlan) -> None:
     means = {row["method"]: row for row in rows if (row["data"], row["space"]) == ("all", "all")}
     for method, row in means.items():
         for figure in ("macro_f1", "g_mean", "auc", "seconds"):
-            assert row[figure] == pytest.approx(mean_of(rows, method, figure), abs=6e-3)
+            assert row[figure] == pytest.approx(mean_of(rows, method, figure), abs=0.011)
     gain = means["both"]["auc"] / means["original"]["auc"] - 1
     assert f"AUC +5.6% published, {gain:+.1%} here." in page and page.count("published") == 2
     run_hybrid(plan, say=said.append)
