@@ -1,6 +1,7 @@
 """Write docs/model.md: the default model's figures and what was tried on the way to it.
 
     python tools/model_page.py runs/default/figures.md
+    python tools/model_page.py                            # trials alone; the figures stay
 
 Each trial is a recipe and its log: docs/trials/NAME.toml and NAME.csv, made by
 `moppet train docs/trials/NAME.toml -o runs/NAME`, then a copy of runs/NAME/log.csv. Every figure of
@@ -17,6 +18,7 @@ from typing import Any
 from moppet.train.recipe import Recipe, chosen_settings, read_recipe
 
 ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "model.md"
 NAMELESS = {"name", "data", "limits", "licence"}
 HEAD = """## What was tried
 
@@ -69,9 +71,9 @@ def main() -> None:
     run = (ROOT / "docs" / "trials").glob("*.csv")
     paths = sorted((log.with_suffix(".toml") for log in run), key=lambda path: number(path.stem))
     rows = [row(path, default) for path in paths]
-    page = Path(sys.argv[1]).read_text(encoding="utf-8").rstrip()
-    text = f"{page}\n\n{HEAD}" + "\n".join(rows) + "\n"
-    (ROOT / "docs" / "model.md").write_text(text, encoding="utf-8")
+    source = Path(sys.argv[1]) if len(sys.argv) > 1 else PAGE
+    figures = source.read_text(encoding="utf-8").split(HEAD.splitlines()[0])[0].rstrip()
+    PAGE.write_text(f"{figures}\n\n{HEAD}" + "\n".join(rows) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
