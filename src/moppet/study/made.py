@@ -79,7 +79,9 @@ def _generator(
         maker = learn(settings, plan_lessons(settings, of, of.names), folder)
         seconds = time.process_time() - started
         maker.save(kept)
-        said.write_text(json.dumps(seconds), encoding="utf-8")
+        fresh = said.with_suffix(".tmp")
+        fresh.write_text(json.dumps(seconds), encoding="utf-8")
+        fresh.replace(said)
     return maker, 0.0
 
 
