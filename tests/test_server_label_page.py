@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from browsing import wait_until
 from label_folder import draw_pictures
 from moppet.app.server.rating_sets import RatingSets
 from moppet.data.manifest import read_manifest
@@ -179,7 +180,7 @@ def decide_and_write(page: Any) -> None:
     card = page.locator("#disputed > li")
     expect(card).to_have_count(1)
     expect(card.locator(".said li")).to_have_text(["ann: happiness", "ben: surprise"])
-    page.wait_for_function("document.querySelector('#disputed img').naturalWidth > 0")
+    wait_until(page, "document.querySelector('#disputed img').naturalWidth > 0")
     card.get_by_role("button", name="surprise").click()
     expect(card).to_contain_text("decided: surprise")
     card.get_by_role("combobox").select_option("fear")

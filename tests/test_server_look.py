@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from browsing import wait_until
 from moppet.app.server.shown import Shown
 from moppet.timeline import RawRow, Timeline, build_timeline
 from moppet.values import EXPRESSIONS, GROUPS, UsageError
@@ -137,12 +138,12 @@ def test_from_a_dropped_file_to_one_cursor_over_video_and_curves(address: str) -
 
         page.goto(page.url.rstrip("/") + str(line.get_by_role("link").first.get_attribute("href")))
         expect(page.locator("#episodes tbody tr")).to_have_count(4)
-        page.wait_for_function("document.querySelector('#video').readyState >= 2")
-        page.wait_for_function("document.querySelector('#plot')._fullLayout !== undefined")
+        wait_until(page, "document.querySelector('#video').readyState >= 2")
+        wait_until(page, "document.querySelector('#plot')._fullLayout !== undefined")
         box = page.locator("#plot .nsewdrag").bounding_box()
         assert box is not None
         page.mouse.click(box["x"] + box["width"] * 3 / 19.667, box["y"] + box["height"] / 2)
-        page.wait_for_function("Math.abs(document.querySelector('#video').currentTime - 3) < 0.1")
+        wait_until(page, "Math.abs(document.querySelector('#video').currentTime - 3) < 0.1")
         expect(page.locator("#now")).to_contain_text("face 0: happiness")
         expect(page.locator("#episodes tr.current")).to_contain_text("happiness")
         at = page.evaluate("document.querySelector('#cursor').getBoundingClientRect().left")
@@ -153,16 +154,16 @@ def test_from_a_dropped_file_to_one_cursor_over_video_and_curves(address: str) -
         before = page.evaluate(time)
         page.locator("#now").click()
         page.keyboard.press(".")
-        page.wait_for_function(f"{time} > {before}")
+        wait_until(page, f"{time} > {before}")
         assert page.evaluate(time) - before == pytest.approx(1 / 12, abs=0.02)
         page.keyboard.press("ArrowRight")
-        page.wait_for_function(f"{time} > {before} + 1")
+        wait_until(page, f"{time} > {before} + 1")
         page.keyboard.press(" ")
-        page.wait_for_function("!document.querySelector('#video').paused")
+        wait_until(page, "!document.querySelector('#video').paused")
         page.keyboard.press(" ")
-        page.wait_for_function("document.querySelector('#video').paused")
+        wait_until(page, "document.querySelector('#video').paused")
         page.get_by_role("button", name="go to sadness").click()
-        page.wait_for_function(f"Math.abs({time} - 6.833) < 0.1")
+        wait_until(page, f"Math.abs({time} - 6.833) < 0.1")
         page.check("#blur")
         assert "blur" in page.evaluate("getComputedStyle(document.querySelector('#video')).filter")
         _name_and_correct(page)
@@ -194,7 +195,7 @@ def _name_and_correct(page: Any) -> None:
     page.get_by_role("button", name="Split at the cursor").click()
     expect(page.locator("#said")).to_have_text(re.compile("nothing to split there"))
     page.evaluate("document.querySelector('#video').currentTime = 15")
-    page.wait_for_function("Math.abs(document.querySelector('#video').currentTime - 15) < 0.1")
+    wait_until(page, "Math.abs(document.querySelector('#video').currentTime - 15) < 0.1")
     page.get_by_role("button", name="Split at the cursor").click()
     expect(lanes).to_have_count(3)
     page.get_by_role("button", name="Undo").click()
