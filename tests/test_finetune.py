@@ -222,6 +222,12 @@ def test_what_is_for_own_pictures_is_refused_beside_a_recipe(tmp_path: Path, opt
         CliRunner().invoke(cli.app, [*asked, "--devices", "2"], catch_exceptions=False)
 
 
+def test_two_words_on_the_number_of_epochs_are_refused(tmp_path: Path) -> None:
+    asked = ["train", str(tmp_path), "-o", str(tmp_path / "model"), "--quick", "--epochs", "3"]
+    with pytest.raises(UsageError, match="--epochs, not both"):
+        CliRunner().invoke(cli.app, asked, catch_exceptions=False)
+
+
 def test_a_model_cut_short_is_refused_before_it_is_trained_further(tmp_path: Path) -> None:
     folder = shutil.copytree(find_model("default"), tmp_path / "model")
     network = (folder / "model.onnx").read_bytes()

@@ -74,6 +74,8 @@ def train_own(asked: OwnPictures, machine: Machine) -> None:
     from moppet.data.readers import announce_licence
     from moppet.train.finetune import finetune
 
+    if asked.quick and asked.epochs is not None:
+        raise UsageError("--quick is a number of epochs by itself: give it or --epochs, not both.")
     # Of several processes of one run, the first speaks.
     console = Console(highlight=False, quiet=os.environ.get("LOCAL_RANK", "0") != "0")
     groups = read_groups(asked.groups)
