@@ -77,6 +77,23 @@ def test_mean_only_writes_no_face(moppet: Run, faces: Path, tmp_path: Path) -> N
     assert mean.shape == (3 * CROP_PX, 3 * CROP_PX, 3)
 
 
+def test_copies_of_one_picture_are_one_face_to_the_intervals(
+    moppet: Run, faces: Path, tmp_path: Path
+) -> None:
+    model, copies = model_folder.write_model(tmp_path / "tiny"), tmp_path / "copies"
+    (face,) = (faces / "happy").iterdir()
+    (copies / "happy").mkdir(parents=True)
+    for name in ("one.jpg", "two.jpg"):
+        shutil.copyfile(face, copies / "happy" / name)
+    for folder, undefined in ((faces, False), (copies, True)):
+        out = tmp_path / f"of {folder.name}"
+        options = ("-o", out, "--method", "occlusion", "--mean-only")
+        assert moppet("explain", model, folder, *options)[0] == 0
+        whole = json.loads((out / "explanation.json").read_text(encoding="utf-8"))["parts"][0]
+        assert whole["n"] == 2
+        assert {one["low"] is None for one in whole["shares"].values()} == {undefined}
+
+
 def test_grad_cam_refuses_a_folder_without_a_network_of_ours(
     moppet: Run, faces: Path, tmp_path: Path
 ) -> None:

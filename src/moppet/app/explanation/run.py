@@ -22,8 +22,9 @@ from moppet.app.explanation.drawing import as_png, brightest, draw_mean, draw_ov
 from moppet.app.explanation.page import build_page
 from moppet.app.explanation.printed import print_explanation
 from moppet.app.explanation.rows import draw_rows, find_split, read_pictures
+from moppet.data.copies import group_copies, tells_copies
 from moppet.data.faces import Faces, find_manifest_faces
-from moppet.data.manifest import Manifest
+from moppet.data.manifest import Manifest, connect
 from moppet.infer.align import CROP_PX, TEMPLATE_PX
 from moppet.infer.catalogue import find_model, load_model
 from moppet.infer.expressions import ExpressionModel
@@ -108,7 +109,7 @@ def explain_model(job: Job) -> Path:
             [model.names[k] for k in explained.classes[found]],
             model.names,
             explained.manifest.column("age_band")[found],
-            whole.groups[rows][found],
+            _groups(whole, rows)[found],
             seed=job.seed,
         )
         result = _result(job, model, whole, split, explained)
@@ -121,6 +122,15 @@ def explain_model(job: Job) -> Path:
         (folder / "explanation.html").write_text(page, encoding="utf-8", newline="\n")
     print_explanation(result, job.output)
     return job.output
+
+
+def _groups(whole: Manifest, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the rows' groups; copies are searched for where the data does not tell of them."""
+    groups = whole.groups[rows]
+    if tells_copies(whole):
+        return groups
+    looked = group_copies(whole.select(rows))
+    return connect(len(rows), [groups.tolist(), looked.groups.tolist()])
 
 
 def _grad_cam() -> Callable[..., Any]:
