@@ -126,6 +126,28 @@ def test_a_class_of_one_group_has_figures_without_intervals():
     assert not np.isnan(summary.overall["macro_f1"][:3]).any()
 
 
+def test_a_share_that_all_draws_repeat_has_the_exact_limits_of_its_groups():
+    label = np.array([0] * 8 + [1] * 4)
+    p = np.eye(2, dtype=np.float32)[[0] * 8 + [0] * 4] * 0.8 + 0.1  # class 1 is never read
+    groups = np.array([0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9])
+    found = summarise(p, label, groups, NAMES[:2], np.random.default_rng(0))
+    # 7 of 7 and 0 of 3 groups: the closed forms of Clopper and Pearson's limits.
+    right, wrong = found.per_class["recall"]["calm"], found.per_class["recall"]["happy"]
+    assert right == pytest.approx((1, 0.025 ** (1 / 7), 1, 8))
+    assert wrong == pytest.approx((0, 0, 1 - 0.025 ** (1 / 3), 4))
+    assert math.isnan(found.per_class["precision"]["happy"].value)
+    alone = summarise(p[:8], label[:8], groups[:8], NAMES[:2], np.random.default_rng(0))
+    assert alone.overall["accuracy"] == pytest.approx((1, 0.025 ** (1 / 7), 1, 8))
+    # Groups that are partly right vary: percentiles stay.
+    mixed = summarise(p, label, np.arange(12), NAMES[:2], np.random.default_rng(0))
+    drawn = bootstrap(
+        lambda r: metrics.accuracy(label[r], p[r].argmax(1)),
+        np.arange(12),
+        np.random.default_rng(0),
+    )
+    assert mixed.overall["accuracy"] == drawn
+
+
 def test_an_absent_class_is_null_in_json():
     p, label, groups, _ = made_up()
     here = label != 2

@@ -62,6 +62,8 @@ def said(figure: dict[str, Any]) -> str:
     text = f"{figure['value']:.3f}"
     if figure["low"] is None:
         return text
+    if figure["low"] == figure["high"]:
+        return f"{text} (no spread)"
     return f"{text} ({figure['low']:.3f} to {figure['high']:.3f})"
 
 

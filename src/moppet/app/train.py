@@ -231,4 +231,6 @@ def _cell(estimate: Any, sign: str = "") -> str:
     text = f"{estimate.value:{sign}.2f}"
     if math.isnan(estimate.low):
         return text
+    if estimate.low == estimate.high:  # all draws were alike, which is no certainty
+        return f"{text} (no spread)"
     return f"{text} ({estimate.low:{sign}.2f} to {estimate.high:{sign}.2f})"

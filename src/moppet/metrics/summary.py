@@ -37,6 +37,7 @@ from moppet.metrics.raters import (
     vote_distances,
     vote_divergences,
 )
+from moppet.metrics.rates import exact_share
 from moppet.values import UsageError
 
 
@@ -90,6 +91,8 @@ def summarise(
     """Return every figure with its 95 % interval; see drawn_figures for names and votes.
 
     groups: (n,) rows of one group (a subject, copies of a picture) are drawn together.
+    Accuracy, recall and precision of 0 or 1, which all draws repeat, get the exact binomial limits
+    of as many groups (Clopper and Pearson 1934).
     An estimate's n: rows of the class for recall and AUC, rows guessed to be it for precision,
     either for F1, rows with votes (two for agreements) for what compares with votes, else all.
     """
@@ -97,7 +100,9 @@ def summarise(
         raise UsageError(f"needed one group per label: got {len(groups)} and {len(label)}.")
     figures = drawn_figures(probabilities, label, names, votes=votes, abstained=abstained)
     estimates = bootstrap_many(figures, groups, rng, draws)
-    counts = confusion(label, probabilities.argmax(axis=1), len(names))
+    guess = probabilities.argmax(axis=1)
+    estimates |= _exact_limits(estimates, _rows_of_shares(label, guess, names), groups)
+    counts = confusion(label, guess, len(names))
     true, guessed = counts.sum(axis=1), counts.sum(axis=0)
     rests_on = {
         "recall": true,
@@ -114,10 +119,36 @@ def summarise(
     }
     overall = {name: e for name, e in estimates.items() if "/" not in name}
     if votes is not None:
-        guess = probabilities.argmax(axis=1)
         for name, values in _vote_rows(probabilities, guess, votes, abstained).items():
             overall[name] = overall[name]._replace(n=int((~np.isnan(values)).sum()))
     return Summary(tuple(names), len(label), overall, per_class, counts)
+
+
+def _rows_of_shares(
+    label: Labels, guess: Labels, names: Sequence[str]
+) -> dict[str, NDArray[np.bool_]]:
+    """Return the rows that accuracy, and each class's recall and precision, are shares of."""
+    rows = {"accuracy": np.ones(len(label), np.bool_)}
+    for number, name in enumerate(names):
+        rows |= {f"recall/{name}": label == number, f"precision/{name}": guess == number}
+    return rows
+
+
+def _exact_limits(
+    estimates: dict[str, Estimate], rows: dict[str, NDArray[np.bool_]], groups: Groups
+) -> dict[str, Estimate]:
+    """Return the shares of 0 or 1 with the exact binomial limits of their groups.
+
+    All draws of such a share are alike, and an interval without width would pass for certainty.
+    Every group is then right as a whole or wrong as a whole, so groups are independent trials.
+    """
+    exact = {}
+    for name, among in rows.items():
+        whole = estimates[name]
+        if whole.low == whole.high and whole.value in (0.0, 1.0):
+            total = len(np.unique(groups[among]))
+            exact[name] = exact_share(int(whole.value) * total, total)._replace(n=whole.n)
+    return exact
 
 
 def drawn_figures(

@@ -264,4 +264,6 @@ def _cell(estimate: dict[str, Any]) -> str:
     text = f"{estimate['value']:.3f}"
     if estimate["low"] is None:
         return text
+    if estimate["low"] == estimate["high"]:  # all draws were alike, which is no certainty
+        return f"{text} (no spread)"
     return f"{text} ({estimate['low']:.3f}-{estimate['high']:.3f})"

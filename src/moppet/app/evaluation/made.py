@@ -96,8 +96,9 @@ _NOTES = (
     (
         "Small numbers",
         "are shown like large ones: look at n and at the interval before you compare. Where few "
-        "faces are all read alike (0 of 4, say) the draws know no other outcome: “no spread” then "
-        "stands for the interval, and is no certainty. The calibration error of few faces comes "
+        "faces are all read alike the draws know no other outcome: accuracy, recall and precision "
+        "then have exact binomial limits, and “no spread” stands for the interval of any other "
+        "figure, which is no certainty. The calibration error of few faces comes "
         "out too high, and that of the draws higher still, so that it can lie below its interval.",
     ),
     (
