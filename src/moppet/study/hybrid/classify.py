@@ -37,7 +37,7 @@ def _f1_adaboost(classes: int, seed: int) -> Any:
 
 
 def _logistic(classes: int, seed: int) -> Any:
-    return LogisticRegression(max_iter=500)
+    return LogisticRegression(max_iter=5000)
 
 
 CLASSIFIERS: Final[dict[str, Callable[[int, int], Any]]] = {
