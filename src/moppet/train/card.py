@@ -107,7 +107,7 @@ def figures_page(
         f"{rows['train']}, set aside for choices {rows['choose']} (temperature, int8 or not,",
         f"detail), reported on {rows['report']}, which neither trained nor chose anything.",
         "Intervals: 95 %, bootstrap over groups (one subject's pictures, copies of a picture),",
-        "1,000 draws. Definitions: [metrics](metrics.md).",
+        "1,000 draws; of shares of 0 or 1 exact binomial. Definitions: [metrics](metrics.md).",
         "",
         "*aligned*: found by MTCNN and aligned as in video, the whole picture where no face is",
         "found. *raw*: the data set's crop as it is.",
