@@ -299,15 +299,27 @@ def test_figures_are_those_of_the_readings_and_p_tells_better_from_equal(plan: H
     assert of["repeated"]["p_value"] == 1.0 and of["original"]["p_value"] is None
     whole = {row["method"]: row for row in rows if row["space"] == "all"}
     for name, row in whole.items():  # of one pair the mean is the pair's own
-        own = ("classifier", "space", "p_corrected")
+        own = ("classifier", "space", "against")
         assert {k: v for k, v in row.items() if k not in own} == {
             k: v for k, v in of[name].items() if k not in own
         }
-    assert whole["weights"]["p_corrected"] == pytest.approx(2 * of["weights"]["p_value"], abs=1e-4)
-    assert whole["repeated"]["p_corrected"] == 1.0 and "p_corrected" not in of["weights"]
+    told = {name: whole[name]["against"].get("original", {}) for name in whole}
+    assert told["original"] == {} and "against" not in of["weights"]
+    assert told["weights"]["macro_f1"]["difference"] == of["weights"]["difference"]
+    assert told["weights"]["macro_f1"]["p_corrected"] == pytest.approx(
+        2 * of["weights"]["p_value"], abs=1e-4
+    )
+    for figure in ("macro_f1", "g_mean", "auc"):
+        assert told["weights"][figure]["p_corrected"] < 0.05
+        assert told["repeated"][figure] == {"difference": 0.0, "p_value": 1.0, "p_corrected": 1.0}
     page = hybrid_page(plan, rows, len(cells))
-    assert "**Best on average: weights**" in page and "better than original: weights." in page
-    assert "worse than original: none." in page
+    assert page.count("differs from original beyond chance") == 1
+    assert page.count(": better: weights. Worse: none.") == 3
+    with_base = replace(plan, reference="weights")
+    rows = sum_up(replace(bench, plan=with_base), cells)
+    page = hybrid_page(with_base, rows, len(cells))
+    assert page.count(": better: weights. Worse: none.") == 3  # than the first method
+    assert page.count(": better: none. Worse: original; repeated.") == 3  # than the reference
     del cells["all", "weights", 2, 4]  # a repeat counts when all its folds are there
     (fewer, _) = (row for row in sum_up(bench, cells) if row["method"] == "weights")
     assert fewer["repeats"] == 2

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Any, Final
 
 from moppet.study.hybrid.plan import DataSet, HybridPlan
-from moppet.study.hybrid.summary import ALL
+from moppet.study.hybrid.summary import ALL, bases_of
 
 Json = dict[str, Any]
 _TITLES = {"macro_f1": "macro-F1", "g_mean": "G-mean", "auc": "AUC"}
@@ -26,10 +26,10 @@ def hybrid_page(plan: HybridPlan, rows: Sequence[Json], cells: int) -> str:
         f"{', '.join(plan.parts)} of the data set, and its report rows are never opened. The",
         f"embedding is that of the model `{plan.model}`. Intervals: 95 %, bootstrap over groups of",
         f"rows. p: macro-F1 of the folds against **{plan.reference}** with the same classifier and",
-        "space (Nadeau & Bengio 2003), two-sided, not corrected for the number of lines; that of a",
-        "method's mean, one for all classifiers and spaces, is corrected for the number of methods",
-        "of the data set (Holm 1979). Seconds: of the processors, to make a fold's rows ready and",
-        "to learn and read with the classifier.",
+        "space (Nadeau & Bengio 2003), two-sided, not corrected for the number of lines; those of a",
+        "method's mean over all classifiers and spaces are corrected for the number of methods",
+        "(Holm 1979). Seconds: of the processors, to make a fold's rows ready and to learn and read",
+        "with the classifier.",
         "",
     ]
     for data in plan.data_sets:
@@ -75,27 +75,46 @@ def _means(plan: HybridPlan, means: list[Json]) -> list[str]:
     pairs = len(plan.spaces) * len(plan.classifiers)
     names = list(means[0]["n"])
     rarest = min(names, key=lambda name: means[0]["n"][name])
-    head = ["method", *_TITLES.values(), f"F1 of {rarest}", "difference", "p", "p (Holm)", "CPU s"]
     lines = [
-        f"Means over the {pairs} pairs of classifier and space; difference: of macro-F1, from "
-        f"{plan.reference}:",
+        f"Means over the {pairs} pairs of classifier and space:",
         "",
-        "| " + " | ".join(head) + " |",
-        "|" + "---|" * len(head),
+        *_head("method", *_TITLES.values(), f"F1 of {rarest}", "CPU s"),
     ]
+    best = {figure: max(row[figure] or 0 for row in means) for figure in _TITLES}
     for row in means:
-        compared = row["p_value"] is not None
-        cells = [
-            row["method"],
-            *(_interval(row, figure) for figure in _TITLES),
-            _said(row["f1"][rarest]),
-            f"{row['difference']:+.3f}" if compared else "–",
-            _said(row["p_value"]),
-            _said(row["p_corrected"] if compared else None),
-            f"{row['seconds']:.1f}",
-        ]
-        lines.append("| " + " | ".join(cells) + " |")
-    return [*lines, "", *_sentence(plan, means), *_published(plan, means), ""]
+        figures = [_interval(row, figure, best[figure]) for figure in _TITLES]
+        rare, seconds = _said(row["f1"][rarest]), f"{row['seconds']:.1f}"
+        lines.append(_line(row["method"], *figures, rare, seconds))
+    lines += ["", *_against(plan, means)]
+    return [*lines, *_published(plan, means)]
+
+
+def _against(plan: HybridPlan, means: list[Json]) -> list[str]:
+    """What helped: a table of differences, and a sentence for each method compared with."""
+    bases = [base for base in bases_of(plan) if any(base in row["against"] for row in means)]
+    if not bases:
+        return []
+    titles = [f"{title} against {base}" for base in bases for title in _TITLES.values()]
+    lines = ["Differences, with the corrected p:", "", *_head("method", *titles)]
+    for row in means:
+        if row["against"]:
+            told = [row["against"].get(b, {}).get(f) for b in bases for f in _TITLES]
+            lines.append(_line(row["method"], *map(_difference, told)))
+    return [*lines, "", *chain.from_iterable(_sentence(base, means) for base in bases)]
+
+
+def _sentence(base: str, means: list[Json]) -> list[str]:
+    """Who differs from one method, in words that follow from the figures alone."""
+    compared = [row for row in means if base in row["against"]]
+    number = f"corrected p below {ALPHA}, {len(compared)} compared"
+    lines = [f"**What differs from {base} beyond chance** ({number}), on average:", ""]
+    for figure, title in _TITLES.items():
+        of = {row["method"]: row["against"][base][figure] for row in compared}
+        sure = {name: told["difference"] for name, told in of.items() if _is_sure(told)}
+        better = "; ".join(name for name, by in sure.items() if by > 0) or "none"
+        worse = "; ".join(name for name, by in sure.items() if by < 0) or "none"
+        lines.append(f"- {title}: better: {better}. Worse: {worse}.")
+    return [*lines, ""]
 
 
 def _published(plan: HybridPlan, means: list[Json]) -> list[str]:
@@ -110,32 +129,8 @@ def _published(plan: HybridPlan, means: list[Json]) -> list[str]:
             mine, base = by[method][figure], by[plan.reference][figure]
             here = f"{mine / base - 1:+.1%}" if mine is not None and base else "–"
             told.append(f"{_TITLES[figure]} {gain:+.1%} published, {here} here")
-        lines += ["", f"{method} against {plan.reference}: {'; '.join(told)}."]
+        lines += [f"{method} against {plan.reference}: {'; '.join(told)}.", ""]
     return lines
-
-
-def _sentence(plan: HybridPlan, means: list[Json]) -> list[str]:
-    """What helped, in words that follow from the figures alone."""
-    base = next((row["macro_f1"] for row in means if row["method"] == plan.reference), None)
-    others = [row for row in means if row["p_value"] is not None]
-    if base is None or not others:
-        return []
-    best = max(others, key=lambda row: row["macro_f1"])
-    text = (
-        f"**Best on average: {best['method']}**, macro-F1 {best['macro_f1']:.3f} against "
-        f"{base:.3f} of {plan.reference}."
-        if best["difference"] > 0
-        else f"**None is better on average than {plan.reference}** (macro-F1 {base:.3f}); the "
-        f"best of the others is {best['method']} with {best['macro_f1']:.3f}."
-    )
-    sure = [row for row in others if row["p_corrected"] < ALPHA]
-    for word, sign in (("better", 1), ("worse", -1)):
-        names = [row["method"] for row in sure if sign * row["difference"] > 0]
-        text += (
-            f" Beyond chance (corrected p below {ALPHA}, {len(others)} compared) {word} than "
-            f"{plan.reference}: {'; '.join(names) or 'none'}."
-        )
-    return [text]
 
 
 def _best(rows: list[Json]) -> list[str]:
@@ -168,29 +163,50 @@ def _rare(rows: list[Json]) -> list[str]:
 def _table(space: str, rows: list[Json]) -> list[str]:
     names = list(rows[0]["f1"])
     head = ["method", "classifier", *_TITLES.values(), "p", *(f"F1 {name}" for name in names)]
-    lines = [f"### {space}", "", "| " + " | ".join([*head, "CPU s"]) + " |"]
-    lines.append("|" + "---|" * (len(head) + 1))
-    best = max(row["macro_f1"] for row in rows)
+    lines = [f"### {space}", "", *_head(*head, "CPU s")]
+    best = {figure: max(row[figure] or 0 for row in rows) for figure in _TITLES}
     for row in rows:
-        first = _interval(row, "macro_f1")
         cells = [
             row["method"],
             row["classifier"],
-            f"**{first}**" if row["macro_f1"] == best else first,
-            *(_interval(row, figure) for figure in list(_TITLES)[1:]),
-            _said(row["p_value"]),
+            *(_interval(row, figure, best[figure]) for figure in _TITLES),
+            _chance(row["p_value"]),
             *("–" if row["f1"][n] is None else f"{row['f1'][n]:.2f}" for n in names),
             f"{row['seconds']:.1f}",
         ]
-        lines.append("| " + " | ".join(cells) + " |")
+        lines.append(_line(*cells))
     return [*lines, ""]
 
 
-def _interval(row: Json, figure: str) -> str:
+def _head(*titles: str) -> list[str]:
+    return [_line(*titles), "|" + "---|" * len(titles)]
+
+
+def _line(*cells: str) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _difference(told: Json | None) -> str:
+    if told is None or told["difference"] is None:
+        return "–"
+    text = f"{told['difference']:+.3f} ({_chance(told['p_corrected'])})"
+    return f"**{text}**" if _is_sure(told) else text
+
+
+def _is_sure(told: Json) -> bool:
+    return told["p_corrected"] is not None and told["p_corrected"] < ALPHA
+
+
+def _chance(p: float | None) -> str:
+    return "<0.001" if p is not None and p < 0.001 else _said(p)
+
+
+def _interval(row: Json, figure: str, best: float | None = None) -> str:
     value, low, high = (row[f"{figure}{end}"] for end in ("", "_low", "_high"))
     if value is None:
         return "–"
-    return f"{value:.3f} ({low:.3f}-{high:.3f})"
+    first = f"**{value:.3f}**" if value == best else f"{value:.3f}"
+    return f"{first} ({low:.3f}-{high:.3f})"
 
 
 def _said(value: float | None) -> str:

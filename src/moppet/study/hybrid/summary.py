@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from itertools import chain
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -15,10 +14,9 @@ from moppet.metrics.counts import confusions, f1_of, g_mean_of, recalls_of
 from moppet.metrics.draws import Drawer, mean_defined
 from moppet.metrics.ranking import drawn_aucs
 from moppet.study.hybrid.bench import HybridBench, Json, unpacked
-from moppet.study.hybrid.plan import DataSet
+from moppet.study.hybrid.plan import FIGURES, DataSet, HybridPlan
 
 DRAWS: Final = 1000
-FIGURES: Final = ("macro_f1", "g_mean", "auc")
 ALL: Final = "all"
 """What stands for classifier and space in a method's mean over all of them."""
 Values = NDArray[np.float64]
@@ -34,10 +32,12 @@ def sum_up(bench: HybridBench, cells: Mapping[Any, Json]) -> list[Json]:
     A repeat counts once all its folds are there, so that every row is read once in it. Figures
     are means over repeats; intervals draw groups of rows 1,000 times; p compares the folds'
     macro-F1 with that of the reference method (Nadeau & Bengio 2003). A method's last row, of
-    ALL classifiers and spaces, is the mean over them, with one p for the method and
-    `p_corrected` for the number of methods of the data set (Holm 1979).
+    ALL classifiers and spaces, is the mean over them; its `against` has for the reference and
+    for the first method, by figure, `difference`, `p_value`, and `p_corrected` for the number of
+    methods that are compared (Holm 1979).
     """
     rows: list[Json] = []
+    bases = bases_of(bench.plan)
     for data in bench.plan.data_sets:
         whole = _whole_repeats(bench, data, cells)
         readings = {
@@ -51,7 +51,9 @@ def sum_up(bench: HybridBench, cells: Mapping[Any, Json]) -> list[Json]:
             for method, lines in whole.items()
             for pair in readings[method]
         ]
-        rows += _corrected(own)
+        for base in bases:
+            _correct([row["against"][base] for row in own if base in row.get("against", {})])
+        rows += own
     return rows
 
 
@@ -63,9 +65,13 @@ def _row(
     readings: Mapping[str, Mapping[tuple[str, str], Readings]],
     lines: Sequence[Json],
 ) -> Json:
-    read, reference = readings[method][pair], None
-    if method != bench.plan.reference:
-        reference = readings.get(bench.plan.reference, {}).get(pair)
+    read = readings[method][pair]
+    told = {
+        base: _compare(bench, data, read, readings[base][pair])
+        for base in bases_of(bench.plan)
+        if base != method and set(read) & set(readings.get(base, {}).get(pair, {}))
+    }
+    of_reference = told.get(bench.plan.reference, {}).get("macro_f1", {})
     seconds = [
         found["seconds"]
         for line in lines
@@ -80,18 +86,25 @@ def _row(
         "folds": bench.plan.folds,
         "repeats": len(read),
         **_figures(bench, data, read),
-        **_p_value(bench, data, read, reference, lines),
+        "p_value": of_reference.get("p_value"),
+        "difference": of_reference.get("difference"),
+        "compared_with": bench.plan.reference if of_reference else None,
         "seconds": round(float(np.mean(seconds)), 2),
+        **({"against": told} if pair == (ALL, ALL) else {}),
     }
 
 
-def _corrected(rows: list[Json]) -> list[Json]:
-    """Return a data set's rows, those of ALL with p corrected for the number of methods."""
-    compared = [row for row in rows if row["classifier"] == ALL and row["p_value"] is not None]
-    given = np.array([row["p_value"] for row in compared], float)
-    for row, p in zip(compared, correct_p_values(given), strict=True):
-        row["p_corrected"] = _number(float(p))
-    return rows
+def bases_of(plan: HybridPlan) -> list[str]:
+    """Return the methods that the others' means are compared with: the reference and the first."""
+    return list(dict.fromkeys([plan.reference, plan.methods[0].name]))
+
+
+def _correct(compared: Sequence[dict[str, Json]]) -> None:
+    """Add to each method's comparisons with one base p corrected for their number."""
+    for figure in FIGURES:
+        given = np.array([of[figure]["p_value"] for of in compared], float)  # None becomes NaN
+        for of, p in zip(compared, correct_p_values(given), strict=True):
+            of[figure]["p_corrected"] = _number(float(p))
 
 
 def _pairs(bench: HybridBench) -> list[tuple[str, str]]:
@@ -133,9 +146,10 @@ def _readings(
 def _figures(bench: HybridBench, data: DataSet, readings: Readings) -> Json:
     table = bench.tables[data.name]
     label = table.label
-    whole = _drawn(readings, label, np.ones((1, len(label))))
+    every = [reading for of_repeat in readings.values() for reading in of_repeat]
+    whole = _drawn(every, label, np.ones((1, len(label))))
     drawer = Drawer(table.groups, np.random.default_rng(0), DRAWS)
-    blocks = [_drawn(readings, label, weight) for weight in drawer.weights()]
+    blocks = [_drawn(every, label, weight) for weight in drawer.weights()]
     found: Json = {}
     for figure in FIGURES:
         drawn = np.concatenate([block[figure] for block in blocks])
@@ -153,10 +167,12 @@ def _figures(bench: HybridBench, data: DataSet, readings: Readings) -> Json:
     return found
 
 
-def _drawn(readings: Readings, label: NDArray[np.int64], weight: Values) -> dict[str, Values]:
+def _drawn(
+    readings: Iterable[Reading], label: NDArray[np.int64], weight: Values
+) -> dict[str, Values]:
     """Return each figure's mean over all readings in every draw; f1 and recall (m, k)."""
     found: dict[str, list[Values]] = {}
-    for guess, probabilities in chain.from_iterable(readings.values()):
+    for guess, probabilities in readings:
         counts = confusions(label, guess, probabilities.shape[1], weight)
         f1 = f1_of(counts)
         of = {
@@ -171,45 +187,37 @@ def _drawn(readings: Readings, label: NDArray[np.int64], weight: Values) -> dict
     return {figure: np.mean(values, axis=0) for figure, values in found.items()}
 
 
-def _p_value(
-    bench: HybridBench,
-    data: DataSet,
-    readings: Readings,
-    reference: Readings | None,
-    lines: Sequence[Json],
-) -> Json:
-    shared = sorted(set(readings) & set(reference or {}))
-    if reference is None or not shared:
-        return {"p_value": None, "compared_with": None, "difference": None}
-    mine, theirs = (_by_fold(bench, data, r, shared) for r in (readings, reference))
-    n_test = float(np.mean([line["n_test"] for line in lines]))
-    n_train = float(np.mean([sum(line["n_before"]) for line in lines]))
-    found = corrected_t_test(mine - theirs, n_train, n_test)
-    p = 1.0 if math.isnan(found.p) else found.p
-    return {
-        "p_value": _number(p),
-        "compared_with": bench.plan.reference,
-        "difference": _number(found.value),
-    }
+def _compare(
+    bench: HybridBench, data: DataSet, readings: Readings, base: Readings
+) -> dict[str, Json]:
+    """Return each figure's mean difference over the folds of the repeats that both have, and its p.
+
+    A scarce draw is a part of what is learned, not of how folds overlap: the training part that
+    the test counts is the fold's whole one.
+    """
+    table, shared = bench.tables[data.name], sorted(set(readings) & set(base))
+    mine, theirs = (_by_fold(bench, data, each, shared) for each in (readings, base))
+    n_test = len(table.rows) / bench.plan.folds
+    found = {}
+    for figure in FIGURES:
+        test = corrected_t_test(mine[figure] - theirs[figure], len(table.rows) - n_test, n_test)
+        p = 1.0 if math.isnan(test.p) and not math.isnan(test.value) else test.p
+        found[figure] = {"difference": _number(test.value), "p_value": _number(p)}
+    return found
 
 
 def _by_fold(
     bench: HybridBench, data: DataSet, readings: Readings, repeats: Sequence[int]
-) -> Values:
-    """Return macro-F1 of every repeat's folds, the mean over the readings of a fold."""
+) -> dict[str, Values]:
+    """Return each figure of every repeat's folds, the mean over the readings of a fold."""
     table = bench.tables[data.name]
-    label, found = table.label, []
+    found = []
     for repeat in repeats:
-        fold = table.fold[repeat]
         for number in range(bench.plan.folds):
-            at = fold == number
-            even = np.ones((1, int(at.sum())))
-            counts = [
-                confusions(label[at], guess[at], len(data.classes), even)
-                for guess, _ in readings[repeat]
-            ]
-            found.append(float(np.mean([mean_defined(f1_of(one))[0] for one in counts])))
-    return np.array(found)
+            at = table.fold[repeat] == number
+            read = [(guess[at], probabilities[at]) for guess, probabilities in readings[repeat]]
+            found.append(_drawn(read, table.label[at], np.ones((1, int(at.sum())))))
+    return {figure: np.array([of[figure][0] for of in found]) for figure in FIGURES}
 
 
 def _number(value: float) -> float | None:
