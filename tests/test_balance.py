@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from imblearn.combine import SMOTEENN, SMOTETomek
 from imblearn.over_sampling import ADASYN, SMOTE, BorderlineSMOTE, RandomOverSampler
 from imblearn.under_sampling import EditedNearestNeighbours, RandomUnderSampler, TomekLinks
+from scipy.spatial.distance import cdist
 
 from moppet.app.balance import METHODS
 from moppet.data.balance import BALANCERS, ClassCount, Neighbours, balance, class_table
@@ -193,7 +194,7 @@ def test_adasyn_says_when_its_counts_are_only_near():
         ("random_under", {"fear": 13}, "cannot bring class 'fear' to 13: it has only 12. Ask for"),
         ("random_under", {"fear": 0}, "to 0: at least 1 of its 12 must stay"),
         ("smote", {"feer": 20}, "'feer' has no row to train on; there is .* mean 'fear'"),
-        ("smote", {"fear": "many"}, "a count such as 300 or a multiple such as '2x', but 'many'"),
+        ("smote", {"fear": "many"}, "a count such as 300 or a multiple such as '2x', up to .*, but 'many'"),
         ("smote", "0.5x", "needs a multiple of 1x or more, but '0.5x' came"),
         ("random_under", "2x", "more than 0x and at most 1x, but '2x' came"),
         ("smote", "all", "targets are 'equal', a multiple .* 'all' came"),
@@ -324,6 +325,19 @@ def test_majority_keeps_what_all_would_remove():
     everyone = run("enn")
     most = run("enn", neighbours=Neighbours(enn_keeps="majority"))
     assert set(everyone.kept) < set(most.kept)
+
+
+def test_the_majority_is_that_of_the_neighbours_whatever_the_classes_are_called():
+    features, labels = clouds({"anger": 40, "fear": 30, "sadness": 12}, apart=0.5)
+    renamed = np.array([{"anger": "x", "fear": "m", "sadness": "a"}[name] for name in labels])
+    rule = Neighbours(enn_keeps="majority")
+    one, other = (run("enn", (features, of), neighbours=rule) for of in (labels, renamed))
+    assert one.kept.tolist() == other.kept.tolist() and len(one.removed) > 5
+    near = cdist(features, features) + np.diag(np.full(len(labels), np.inf))
+    for row, label in enumerate(labels):
+        votes = Counter(labels[near[row].argsort()[:3]])
+        stays = label == "sadness" or votes[label] == max(votes.values())  # never of the smallest
+        assert (row in one.kept) == stays
 
 
 def test_adasyn_names_the_class_that_stands_apart():

@@ -15,12 +15,13 @@ import pytest
 
 import rendered
 from model_folder import write_model
-from moppet.data.balance import BALANCERS, REMOVED_BY, balance_manifest, make_space
+from moppet.data.balance import BALANCERS, balance_manifest, make_space
 from moppet.data.balance.folder import open_folder, write_balanced
 from moppet.data.faces import cut_face
 from moppet.data.likeness import content_hash
 from moppet.data.manifest import Manifest, build_manifest, read_manifest
 from moppet.data.provenance import (
+    REMOVED_BY,
     check_made,
     check_made_table,
     join_made,
@@ -30,6 +31,7 @@ from moppet.data.provenance import (
 from moppet.data.splits import holdout, kfold, split_manifest
 from moppet.study.evaluation.readings import match_classes
 from moppet.study.evaluation.rows import choose_rows
+from moppet.train.run import with_split
 from moppet.values import MoppetError, UsageError
 
 TRAIN = {"neutral": 4, "happiness": 12, "surprise": 7}
@@ -396,6 +398,9 @@ def test_the_embedding_names_its_model_and_its_default_is_the_adults(moppet, own
         (["--enn", "some"], 2, "'all' or 'majority'"),
         (["--all-train"], 2, "have a split of their own"),
         (["--option", "x=1"], 2, "takes no x"),
+        (["--target", f"surprise={'9' * 400}"], 2, "up to 1,000,000,000,000"),
+        (["--target", f"surprise={'9' * 400}x"], 2, "up to 1,000,000,000,000"),
+        (["--target", f"{'9' * 400}x"], 2, "--target takes class=count"),
     ],
 )
 def test_wrong_use_ends_in_one_sentence(moppet, own, tmp_path, words, code, said):
@@ -416,13 +421,20 @@ def test_what_fails_before_anything_is_found_leaves_no_folder(moppet, own, tmp_p
 def test_a_folder_with_other_things_or_with_the_data_is_left_alone(moppet, own, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("three years", encoding="utf-8")
+    (tmp_path / "mine" / ".video.mp4.part").write_bytes(b"half a video")
     done = moppet("balance", own, "-o", tmp_path / "mine")
-    assert done.code == 2 and "holds other things (thesis.txt)" in done.err
+    assert done.code == 2 and "holds other things (.video.mp4.part, thesis.txt)" in done.err
+    assert (tmp_path / "mine" / ".video.mp4.part").is_file()
+    shutil.copytree(own.parent / "faces", tmp_path / "other" / "made")
+    shutil.copy(own, tmp_path / "other" / "manifest.parquet")
+    done = moppet("balance", own, "-o", tmp_path / "other")
+    assert done.code == 2 and "holds other things (made, manifest.parquet)" in done.err
+    assert len(list((tmp_path / "other" / "made").iterdir())) == len(read_manifest(own))
     for folder in (own.parent, own.parent.parent):
-        assert "lies in" in moppet("balance", own, "-o", folder).err
+        assert "holds pictures that are made from" in moppet("balance", own, "-o", folder).err
     (own.parent / "faces" / "labels.csv").write_text("path,label\n00.png,fear\n", "utf-8")
     done = moppet("balance", own.parent / "faces", "-o", own.parent / "faces" / "x")
-    assert done.code == 2 and "-o lies in the data" in done.err
+    assert done.code == 2 and "lies among the pictures" in done.err
     assert (tmp_path / "mine" / "thesis.txt").read_text(encoding="utf-8") == "three years"
 
 
@@ -478,11 +490,70 @@ def test_a_full_disk_or_a_stop_leaves_nothing_that_looks_whole(
     monkeypatch.setattr(Path, "write_bytes", full)
     done = moppet("balance", own, "-o", out, "--method", "smote", "--seed", "1")
     assert done.code == code and said in done.err and done.err.count("\n") == 1
-    assert sorted(p.name for p in out.iterdir()) == ["faces.npz"]
+    assert sorted(p.name for p in out.iterdir()) == ["balance.json", "faces.npz"]
     monkeypatch.setattr(Path, "write_bytes", plain)
     (out / ".made.1.part").mkdir()
+    (out / ".faces.npz.1.part.npz").write_bytes(b"half")
     assert moppet("balance", own, "-o", out, "--method", "smote").code == 0
-    assert not (out / ".made.1.part").exists() and (out / "manifest.parquet").is_file()
+    assert not list(out.glob(".*")) and (out / "manifest.parquet").is_file()
+    written.clear()
+    monkeypatch.setattr("moppet.data.balance.rows.find_manifest_faces", lambda *a, **k: stop())
+    done = moppet("balance", own, "-o", out, "--method", "smote", "--seed", "1")
+    assert done.code == 130 and "holds what an earlier run wrote" in done.err
+    assert (out / "manifest.parquet").is_file()
+
+
+def stop() -> None:
+    raise KeyboardInterrupt
+
+
+def test_made_pictures_never_lie_among_the_pictures_that_they_come_from(moppet, own, tmp_path):
+    labelled = read_manifest(own)
+    columns = {name: labelled.column(name).tolist() for name in ("path", "split", "label")}
+    for i, (path, label) in enumerate(zip(columns["path"], columns["label"], strict=True)):
+        place = tmp_path / "pics" / str(label) / Path(path).name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(labelled.root / path, place)
+        columns["path"][i] = place.relative_to(tmp_path).as_posix()
+    manifest = build_manifest(columns, root=tmp_path).write(tmp_path / "pics.parquet")
+    for inside in ("pics/balanced", "pics/surprise/balanced"):
+        for command in (["balance"], ["synthesise", "--method", "vae"]):
+            done = moppet(*command, manifest, "-o", tmp_path / inside)
+            assert done.code == 2 and "lies among the pictures" in done.err, done.err
+    out = tmp_path / "out"
+    assert moppet("balance", manifest, "-o", out, "--method", "smote").code == 0
+    again = moppet("balance", out / "manifest.parquet", "-o", tmp_path / "out" / "made")
+    assert again.code == 2 and "holds pictures" in again.err and len(list((out / "made").iterdir()))
+
+
+def test_a_sheet_has_its_own_place_and_does_not_keep_the_table_back(moppet, own, tmp_path):
+    out = tmp_path / "out"
+    done = moppet("balance", own, "-o", out, "--sheet", out / "sheet.png")
+    assert done.code == 2 and "name another place" in done.err and not out.exists()
+    done = moppet("balance", own, "-o", out, "--method", "smote", "--sheet", own / "sheet.png")
+    assert done.code == 1 and "manifest:" in done.out
+
+
+@pytest.mark.parametrize("method", ["tomek", "random_under"])
+def test_what_a_balancer_left_is_not_split_again(moppet, own, tmp_path, method):
+    whole = read_manifest(own).replace(split=[None] * len(read_manifest(own)))
+    whole.write(own.parent / "whole.parquet")
+    out = tmp_path / "out"
+    done = moppet(
+        *("balance", own.parent / "whole.parquet", "--all-train", "-o", out),
+        *("--method", method, "--keep-wiped"),
+    )
+    assert done.code == 0, done.err
+    sifted = read_manifest(out / "manifest.parquet")
+    sifted = sifted.select(np.flatnonzero(real_rows(sifted)))
+    assert any(sifted.column(REMOVED_BY))
+    for split in (
+        lambda: holdout(sifted, 0.3, np.random.default_rng(0)),
+        lambda: kfold(sifted, 2, np.random.default_rng(0)),
+        lambda: with_split(sifted, 0),
+    ):
+        with pytest.raises(UsageError, match="taken out by balancing"):
+            split()
 
 
 def test_a_balanced_set_is_not_split_again(moppet, own, tmp_path):

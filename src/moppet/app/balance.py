@@ -53,6 +53,7 @@ def run_balance(job: BalanceJob) -> BalancedRows:
     from moppet.data.balance import Neighbours, balance_manifest, class_table, read_targets
     from moppet.data.balance.folder import CACHE, open_folder, summary, write_balanced
     from moppet.data.balance.methods import find_method
+    from moppet.data.provenance import check_sources
 
     find_method(job.method)
     targets = read_targets(list(job.targets))
@@ -60,6 +61,7 @@ def run_balance(job: BalanceJob) -> BalancedRows:
     _check_sheet(job)
     space = _space(job)
     manifest = job.source.read()
+    check_sources(job.output, manifest)
     folder = open_folder(job.output, job.source.path)
     with _said_when_stopped(folder), watched() as progress:
         result = balance_manifest(
@@ -75,25 +77,27 @@ def run_balance(job: BalanceJob) -> BalancedRows:
             progress=progress,
         )
         written = write_balanced(result, folder)
+    if job.as_json:
+        print(json.dumps({"manifest": str(written)} | summary(result), indent=1))
+    else:
+        print(class_table(result.balanced.counts))
+        for note in result.balanced.notes:
+            print(f"note: {note}")
+        print(f"manifest: {written}")
     if job.sheet is not None:
         from moppet.app.balance_sheet import draw_sheet
 
         draw_sheet(result, job.sheet, np.random.default_rng(job.seed))
-    if job.as_json:
-        print(json.dumps({"manifest": str(written)} | summary(result), indent=1))
-        return result
-    print(class_table(result.balanced.counts))
-    for note in result.balanced.notes:
-        print(f"note: {note}")
-    print(f"manifest: {written}")
-    if job.sheet is not None:
-        print(f"sheet: {job.sheet}")
+        if not job.as_json:
+            print(f"sheet: {job.sheet}")
     return result
 
 
 @contextlib.contextmanager
 def _said_when_stopped(folder: Path) -> Iterator[None]:
     """Say what a stop leaves behind; after an error leave no empty folder."""
+    from moppet.data.balance.folder import MANIFEST
+
     try:
         yield
     except MoppetError:
@@ -101,9 +105,11 @@ def _said_when_stopped(folder: Path) -> Iterator[None]:
             folder.rmdir()  # which it only does to an empty one
         raise
     except KeyboardInterrupt:
+        earlier = (folder / MANIFEST).exists()
         print(
-            f"moppet: stopped before all was written: {folder} holds no manifest. Run it again; "
-            "faces that were found are not searched again.",
+            "moppet: stopped before all was written: "
+            f"{folder} holds {'what an earlier run wrote' if earlier else 'no manifest'}. "
+            "Run it again; faces that were found are not searched again.",
             file=sys.stderr,
         )
         raise typer.Exit(130) from None
@@ -121,8 +127,12 @@ def _space(job: BalanceJob) -> Space:
 def _check_sheet(job: BalanceJob) -> None:
     from moppet.app.balance_sheet import SUFFIXES
 
-    if job.sheet is not None and job.sheet.suffix.lower() not in SUFFIXES:
+    if job.sheet is None:
+        return
+    if job.sheet.suffix.lower() not in SUFFIXES:
         raise UsageError(f"--sheet takes a file of {', '.join(SUFFIXES)}, got {job.sheet.name!r}.")
+    if job.sheet.resolve().is_relative_to(job.output.resolve()):
+        raise UsageError(f"--sheet lies in {job.output}, which is for the set: name another place.")
 
 
 def balance(

@@ -1,5 +1,5 @@
 """Made pictures: which rows of a manifest nobody photographed, how they came about, and where
-they may stand.
+they may stand; which real rows a balancer took out.
 
 A row is made where its column `made_by` is not null. A made row may be trained on (`split`
 "train") or left out (null), and nothing else: it never chooses and never reports. Every
@@ -29,6 +29,8 @@ MADE_BY: Final = "made_by"
 MADE_SEED: Final = "made_seed"
 MADE_FROM: Final = "made_from"
 MADE_PROMPT: Final = "made_prompt"
+REMOVED_BY: Final = "removed_by"
+"""Column: the balancer that took the row out of the training rows; null for every other row."""
 MADE_SCHEMA: Final = pa.schema(
     [
         (MADE_BY, pa.string()),
@@ -107,6 +109,42 @@ def refuse_made(manifest: Manifest, what: str = "split") -> None:
             f"{made} of these {len(manifest)} rows are made, and what they were made from could "
             f"fall on the other side: {what} the real pictures first, then balance or synthesise "
             "their training rows."
+        )
+
+
+def refuse_sifted(manifest: Manifest) -> None:
+    """Raise UsageError if a balancer took rows out: a split of what it left is too easy to read."""
+    if REMOVED_BY in manifest.table.column_names:
+        taken = len(manifest) - manifest.table[REMOVED_BY].null_count
+        if taken:
+            raise UsageError(
+                f"{taken} of these {len(manifest)} rows were taken out by balancing, and a split "
+                "would bring them back, or choose and report by what is left: split the pictures "
+                "first, with rows that choose and report, then balance their training rows."
+            )
+
+
+def check_sources(folder: Path, manifest: Manifest) -> None:
+    """Raise UsageError where what is written to a folder would mix with the manifest's pictures.
+
+    The folder may not hold them, lie in a folder of theirs, nor stand beside several, such as
+    those of classes, among which it would be read as one more.
+    """
+    root, out = manifest.root.resolve(), folder.resolve()
+    there = [Path(os.path.normpath(root / path)) for path in manifest.column("path") if path]
+    homes = sorted({path.parent for path in there})
+    for path in there:
+        if path.is_relative_to(out):
+            raise UsageError(
+                f"{folder} holds pictures that are made from, such as {path}, and they would be "
+                "replaced: name a new folder with -o."
+            )
+    beside = [home for home in homes if home.parent == out.parent]
+    inside = [home for home in homes if out.is_relative_to(home)]
+    if inside or len(beside) > 1:
+        raise UsageError(
+            f"{folder} lies among the pictures of {(inside or [out.parent])[0]}, and would be read "
+            "as one of their classes: name a folder elsewhere with -o."
         )
 
 

@@ -96,6 +96,8 @@ class F1AdaBoostClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         weight = _check_sample_weight(
             sample_weight, X, dtype=np.float64, ensure_non_negative=True, copy=True
         )
+        if not weight.any():
+            raise ValueError("Sample weights must contain at least one non-zero number.")
         counted = weight > 0
         X, weight = X[counted], weight[counted] / weight.max()  # a sum could overflow
         weight = np.maximum(weight / weight.sum(), _LEAST_WEIGHT)

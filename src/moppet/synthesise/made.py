@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -81,17 +80,6 @@ def check_output(folder: Path, data: Path, method: str) -> None:
             raise UsageError(
                 f"{folder} holds what {before!r} made, which is left alone: name a new folder with "
                 f"-o for {method!r}."
-            )
-
-
-def check_sources(folder: Path, manifest: Manifest) -> None:
-    """Raise UsageError where the folder holds pictures of the manifest: they would be replaced."""
-    root, out = manifest.root.resolve(), folder.resolve()
-    for path in manifest.column("path"):
-        if path is not None and Path(os.path.normpath(root / path)).is_relative_to(out):
-            raise UsageError(
-                f"{folder} holds pictures that are made from, such as {path}, and they would be "
-                "replaced: name a new folder with -o."
             )
 
 

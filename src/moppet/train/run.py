@@ -16,6 +16,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from moppet.data.copies import leave_out_copies
 from moppet.data.manifest import Manifest
+from moppet.data.provenance import refuse_sifted
 from moppet.data.readers import read_dataset
 from moppet.data.splits import holdout
 from moppet.infer.catalogue import find_model, load_model, read_card
@@ -125,6 +126,7 @@ def with_split(manifest: Manifest, seed: int) -> Manifest:
     rng = np.random.default_rng(seed)
     for part, share in (("report", REPORT_SHARE), ("choose", CHOOSE_SHARE)):
         if not (split == part).any():
+            refuse_sifted(manifest)
             rows = np.flatnonzero(split == "train")
             split[rows[holdout(manifest.select(rows), share, rng)]] = part
     return manifest.replace(split=split)

@@ -12,13 +12,14 @@ from moppet.app.synthesis.job import Job, choose_settings
 from moppet.app.synthesis.planned import plan_job, print_plan
 from moppet.app.synthesis.work import Learned, Painted
 from moppet.data.manifest import Manifest
+from moppet.data.provenance import check_sources
 from moppet.synthesise.settings import LEARNED, Settings
 from moppet.values import UsageError
 
 
 def run_synthesis(job: Job) -> None:
     """Make pictures as asked and say what was made."""
-    from moppet.synthesise.made import PART, RUN, check_output, check_sources, no_space
+    from moppet.synthesise.made import PART, RUN, check_output, no_space
 
     if job.as_json:
         job = replace(job, console=Console(stderr=True, highlight=False))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from moppet.data.balance.methods import BALANCERS, Balancer
 from moppet.data.balance.resample import Balanced, balance
-from moppet.data.balance.rows import REMOVED_BY, BalancedRows, balance_manifest
+from moppet.data.balance.rows import BalancedRows, balance_manifest
 from moppet.data.balance.samplers import Neighbours
 from moppet.data.balance.spaces import SPACES, Space, make_space
 from moppet.data.balance.table import ClassCount, class_table
@@ -16,7 +16,6 @@ from moppet.data.balance.targets import Targets, read_targets
 
 __all__ = [
     "BALANCERS",
-    "REMOVED_BY",
     "SPACES",
     "Balanced",
     "BalancedRows",

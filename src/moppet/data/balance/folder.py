@@ -6,6 +6,7 @@ import contextlib
 import importlib.metadata
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,14 +25,17 @@ EMBEDDING: Final = "embedding.npz"
 CACHE: Final = "faces.npz"
 _PART: Final = ".part"
 _OURS: Final = (MANIFEST, MADE, SUMMARY, EMBEDDING, CACHE)
+_HALF_WRITTEN: Final = re.compile(
+    rf"\.({'|'.join(map(re.escape, _OURS))})\.\d+{re.escape(_PART)}(\.npz)?"
+)
 
 
 def open_folder(folder: Path, data: Path) -> Path:
     """Return the folder, made if it is not there; what a stopped run left half-written is removed.
 
     data: what is balanced; neither may lie in the other.
-    Raises UsageError for a folder that holds anything but an earlier balancing, MoppetError for
-    one that cannot be written.
+    Raises UsageError for a folder that holds anything but an earlier balancing, which its
+    balance.json tells of, and MoppetError for one that cannot be written.
     """
     here, there = folder.resolve(), data.resolve()
     if there.is_relative_to(here) or (data.is_dir() and here.is_relative_to(there)):
@@ -39,12 +43,15 @@ def open_folder(folder: Path, data: Path) -> Path:
         raise UsageError(f"{inside}, where what is made would mix with it: name another folder.")
     with _named(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        for left in folder.glob(f".*{_PART}"):
-            _remove(left)
-        others = sorted(path.name for path in folder.iterdir() if path.name not in _OURS)
-    if others:
-        some = ", ".join(others[:3]) + (", …" if len(others) > 3 else "")
-        raise UsageError(f"{folder} holds other things ({some}): name a new folder with -o.")
+        names = sorted(path.name for path in folder.iterdir())
+        left = [name for name in names if _HALF_WRITTEN.fullmatch(name)]
+        ours = _OURS if SUMMARY in names else (CACHE,)
+        others = [name for name in names if name not in (*ours, *left)]
+        if others:
+            some = ", ".join(others[:3]) + (", …" if len(others) > 3 else "")
+            raise UsageError(f"{folder} holds other things ({some}): name a new folder with -o.")
+        for name in left:
+            _remove(folder / name)
     return folder
 
 
@@ -52,6 +59,7 @@ def write_balanced(result: BalancedRows, folder: Path) -> Path:
     """Write a balanced set into a folder, and return its manifest's path.
 
     The manifest is written last and taken away first: while it is there, all of it is whole.
+    balance.json is written first: it tells whose the folder is.
     made/000001.png, …: what was made in the pixel space, grey, in the order of its rows.
     embedding.npz: in an embedding, the training rows that were kept and then those that were
         made: `features` (r, d) float32, `label` (r,), `row` (r,) of the manifest or -1 for made,
@@ -61,7 +69,8 @@ def write_balanced(result: BalancedRows, folder: Path) -> Path:
     target = folder / MANIFEST
     with _named(folder):
         target.unlink(missing_ok=True)
-        (folder / SUMMARY).unlink(missing_ok=True)
+        text = json.dumps(summary(result), indent=1, ensure_ascii=False) + "\n"
+        _write_whole(folder / SUMMARY, lambda part: part.write_text(text, encoding="utf-8"))
         (folder / EMBEDDING).unlink(missing_ok=True)
         _remove(folder / MADE)
         paths: list[str] = []
@@ -69,10 +78,7 @@ def write_balanced(result: BalancedRows, folder: Path) -> Path:
             paths = _write_pictures(result.pictures, folder)
         if result.space.name == "embedding":
             _write_whole(folder / EMBEDDING, lambda part: _write_embedding(result, part))
-        whole = result.whole(folder, paths)
-        text = json.dumps(summary(result), indent=1, ensure_ascii=False) + "\n"
-        _write_whole(folder / SUMMARY, lambda part: part.write_text(text, encoding="utf-8"))
-    return whole.write(target)
+    return result.whole(folder, paths).write(target)
 
 
 def summary(result: BalancedRows) -> dict[str, Any]:

@@ -13,20 +13,18 @@ from numpy.typing import NDArray
 from moppet.data.balance.methods import BALANCERS
 from moppet.data.balance.resample import Balanced, balance
 from moppet.data.balance.samplers import Neighbours, require_imblearn
-from moppet.data.balance.spaces import Space
+from moppet.data.balance.spaces import HONEST_MODEL, Space
 from moppet.data.balance.table import ClassCount
 from moppet.data.balance.targets import Targets
 from moppet.data.faces import Faces, find_manifest_faces
 from moppet.data.likeness import content_hash
 from moppet.data.manifest import Manifest, build_manifest
-from moppet.data.provenance import join_made, made_columns, real_rows
+from moppet.data.provenance import REMOVED_BY, join_made, made_columns, real_rows
 from moppet.values import Floats, Image, MoppetError, UsageError
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how many of it are, and of how many."""
 
-REMOVED_BY: Final = "removed_by"
-"""Column: the balancer that took the row out of the training rows; null for every other row."""
 LEAST_PX: Final = 8
 """A picture smaller than this on a side shows no face."""
 _BATCH: Final = 256
@@ -151,6 +149,11 @@ def balance_manifest(
     pictures = space.pictures(balanced.features) if mixed else None
     if mixed and pictures is None and len(balanced.labels):
         notes.append("what was made is no picture, but points of the embedding.")
+    if space.model is not None and not space.model.startswith(f"{HONEST_MODEL} "):
+        notes.append(
+            f"if {space.model} learned from labels of these pictures, their neighbours know the "
+            f"answer, and figures come out too high; {HONEST_MODEL} saw no child's."
+        )
     return BalancedRows(
         manifest=_without(manifest, rows[balanced.removed], balanced.method),
         rows=rows,

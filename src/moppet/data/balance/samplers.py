@@ -28,7 +28,8 @@ class Neighbours:
     border: of any class, to tell which rows lie at the border, in Borderline-SMOTE.
     enn: of any class, to vote on a row, in ENN.
     enn_keeps: a row stays where "all" of its neighbours are of its class (imbalanced-learn's own
-        choice, which removes more), or where its class has the "majority" (Wilson 1972).
+        choice, which removes more), or where its class has the "majority": no other one is more
+        frequent among them (Wilson 1972, who says nothing of ties).
     """
 
     smote: int = 5
@@ -138,15 +139,32 @@ def sift_enn(classes: str) -> Callable[[Doubles, Ints, Counts, int, Neighbours],
     ) -> Ints:
         from imblearn.under_sampling import EditedNearestNeighbours
 
-        sampler = EditedNearestNeighbours(
-            sampling_strategy=classes,
-            n_neighbors=min(neighbours.enn, len(labels) - 1),
-            kind_sel="all" if neighbours.enn_keeps == "all" else "mode",
-        )
+        near = min(neighbours.enn, len(labels) - 1)
+        if neighbours.enn_keeps == "majority":
+            return _keep_by_majority(features, labels, near, spare=classes == "auto")
+        sampler = EditedNearestNeighbours(sampling_strategy=classes, n_neighbors=near)
         _resample(sampler, features, labels)
         return np.sort(np.asarray(sampler.sample_indices_, np.int64))
 
     return sift
+
+
+def _keep_by_majority(features: Doubles, labels: Ints, near: int, spare: bool) -> Ints:
+    """Return the rows of whose `near` neighbours no other class has more than their own.
+
+    imbalanced-learn's "mode" gives a tie to the class of the smallest number, so that what is kept
+    would hang on the classes' names. spare: every row of the smallest class is kept.
+    """
+    from sklearn.neighbors import NearestNeighbors
+
+    found = NearestNeighbors(n_neighbors=near).fit(features).kneighbors(return_distance=False)
+    counts = np.bincount(labels)
+    votes = (labels[found][:, :, None] == np.arange(len(counts))).sum(axis=1)
+    keep = votes[np.arange(len(labels)), labels] == votes.max(axis=1)
+    if spare:
+        smallest = np.where(counts > 0, counts, len(labels) + 1).argmin()
+        keep |= labels == smallest
+    return np.flatnonzero(keep)
 
 
 def sift_tomek(classes: str) -> Callable[[Doubles, Ints, Counts, int, Neighbours], Ints]:

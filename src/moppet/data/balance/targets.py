@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import math
 import re
 from collections.abc import Mapping
 from typing import Final, Literal
@@ -15,6 +14,8 @@ Targets = str | Mapping[str, int | str]
 """For all classes "equal" or a multiple ("2x"), or class → count or multiple of its own."""
 
 EQUAL: Final = "equal"
+MOST: Final = 10**12
+"""A larger count or multiple is a slip."""
 _MULTIPLE: Final = re.compile(r"\s*(\d+(?:\.\d+)?|\.\d+)\s*[x×]\s*")
 
 
@@ -68,7 +69,7 @@ def read_targets(texts: list[str]) -> Targets | None:
 def multiple(text: str) -> float | None:
     """Return 2.0 for "2x", None for what is no multiple."""
     found = _MULTIPLE.fullmatch(text)
-    return float(found[1]) if found else None
+    return float(found[1]) if found and float(found[1]) <= MOST else None
 
 
 def _for_all(targets: str, counts: Mapping[str, int], direction: Direction) -> dict[str, int]:
@@ -94,11 +95,11 @@ def _one_target(name: str, target: int | str, count: int) -> int:
         times = multiple(target)
         if times is not None:
             return round(times * count)
-    elif not isinstance(target, bool) and math.isfinite(target) and target == int(target):
+    elif not isinstance(target, bool) and 0 <= target <= MOST and target == int(target):
         return int(target)
     raise UsageError(
-        f"the target of class {name!r} is a count such as 300 or a multiple such as '2x', but "
-        f"{target!r} came."
+        f"the target of class {name!r} is a count such as 300 or a multiple such as '2x', up to "
+        f"{MOST:,}, but {str(target)[:20]!r} came."
     )
 
 

@@ -26,10 +26,10 @@ def hybrid_page(plan: HybridPlan, rows: Sequence[Json], cells: int) -> str:
         f"{', '.join(plan.parts)} of the data set, and its report rows are never opened. The",
         f"embedding is that of the model `{plan.model}`. Intervals: 95 %, bootstrap over groups of",
         f"rows. p: macro-F1 of the folds against **{plan.reference}** with the same classifier and",
-        "space (Nadeau & Bengio 2003), two-sided, not corrected for the number of lines; those of a",
-        "method's mean over all classifiers and spaces are corrected for the number of methods",
-        "(Holm 1979). Seconds: of the processors, to make a fold's rows ready and to learn and read",
-        "with the classifier.",
+        "space (Nadeau & Bengio 2003), two-sided, not corrected for the number of lines; those of",
+        "a method's mean over all classifiers and spaces are corrected for the number of methods",
+        "(Holm 1979). Seconds: of the processors, to make a fold's rows ready and to learn and",
+        "read with the classifier.",
         "",
     ]
     for data in plan.data_sets:
