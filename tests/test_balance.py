@@ -194,7 +194,11 @@ def test_adasyn_says_when_its_counts_are_only_near():
         ("random_under", {"fear": 13}, "cannot bring class 'fear' to 13: it has only 12. Ask for"),
         ("random_under", {"fear": 0}, "to 0: at least 1 of its 12 must stay"),
         ("smote", {"feer": 20}, "'feer' has no row to train on; there is .* mean 'fear'"),
-        ("smote", {"fear": "many"}, "a count such as 300 or a multiple such as '2x', up to .*, but 'many'"),
+        (
+            "smote",
+            {"fear": "many"},
+            "a count such as 300 or a multiple such as '2x', up to .*, but 'many'",
+        ),
         ("smote", "0.5x", "needs a multiple of 1x or more, but '0.5x' came"),
         ("random_under", "2x", "more than 0x and at most 1x, but '2x' came"),
         ("smote", "all", "targets are 'equal', a multiple .* 'all' came"),

@@ -23,13 +23,14 @@ from moppet.app import cli, face_pictures
 from moppet.app.evaluation.words import number
 from moppet.app.quality import run as command
 from moppet.data.manifest import build_manifest, read_manifest
-from moppet.data.provenance import join_made
+from moppet.data.provenance import MADE_SCHEMA, join_made, real_rows
+from moppet.data.splits import holdout
 from moppet.infer.catalogue import load_model
 from moppet.synthesise.measures import reading as module
 from moppet.synthesise.measures.agreement import measure_agreement
 from moppet.synthesise.measures.reading import Reading, read_faces
 from moppet.synthesise.quality import measure_quality
-from moppet.values import ModelError, MoppetError
+from moppet.values import ModelError, MoppetError, UsageError
 from page_text import numbers_in, text_of
 from rendered import read_stills
 
@@ -268,6 +269,38 @@ def test_the_kept_manifest_is_without_the_alarms(written, folder):
     assert kept.column("array_row").tolist() == list(range(4, sample.MADE))
     assert kept.root.resolve() == (folder / "made").resolve()
     assert kept.image(0).shape == (24, 24)
+
+
+def test_made_faces_that_do_not_say_so_are_marked_before_they_are_kept(folder, tmp_path):
+    made = read_manifest(folder / "made.parquet")
+    plain = made.replace(**{name: [None] * len(made) for name in MADE_SCHEMA.names})
+    plain = plain.replace(split=["report"] * len(made))
+    assert real_rows(plain).all()
+    plain.write(folder / "plain.parquet")
+    arguments = (folder / "plain.parquet", folder / "real.parquet", "-o", tmp_path / "out")
+    assert run(*arguments, "--model", folder / "model") == 0
+    kept = read_manifest(tmp_path / "out" / "kept.parquet")
+    assert not real_rows(kept).any() and set(kept.column("split")) == {"train"}
+    with pytest.raises(UsageError, match="are made"):
+        holdout(kept, 0.3, np.random.default_rng(0))
+
+
+def test_the_real_faces_are_those_of_the_same_manifest_unless_others_are_named(
+    folder, tmp_path, capsys, _no_search
+):
+    made, real = (read_manifest(folder / f"{x}.parquet") for x in ("made", "real"))
+    join_made(real, made).write(tmp_path / "manifest.parquet")
+    arguments = ("-o", tmp_path / "out", "--model", folder / "model")
+    assert run(tmp_path, *arguments) == 0
+    found = json.loads((tmp_path / "out" / "quality.json").read_text(encoding="utf-8"))
+    assert (found["rows"]["made"], found["rows"]["in_real"]) == (len(made), len(real) + len(made))
+    kept = read_manifest(tmp_path / "out" / "kept.parquet")
+    assert (
+        int(real_rows(kept).sum()) == len(real) and len(kept) == len(real) + found["rows"]["kept"]
+    )
+    capsys.readouterr()
+    assert run(folder / "made.parquet", *arguments) == 2
+    assert "does not hold the real pictures" in capsys.readouterr().err
 
 
 def test_where_no_made_face_may_stay_no_manifest_is_written(folder, tmp_path):

@@ -341,6 +341,10 @@ def test_pictures_of_a_few_pixels_are_refused_in_one_sentence(method: str, tmp_p
     cv2.imwrite(str(tmp_path / name), np.zeros((1, 1, 3), np.uint8))
     with pytest.raises(MoppetError, match=rf"^the picture {name} is too small .* has 1 × 1; .*\.$"):
         pictures_of((manifest, whole_faces(manifest)), tiny(method))
+    faces = whole_faces(manifest)
+    faces.landmarks_px[manifest.column("path") == name] = np.nan
+    kept = pictures_of((manifest, faces), tiny(method))  # what is left out anyway may be small
+    assert name not in manifest.column("path")[kept.rows]
 
 
 def test_a_loss_that_is_no_number_keeps_the_checkpoint(

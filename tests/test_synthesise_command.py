@@ -28,6 +28,7 @@ from moppet.synthesise.generator import load_generator
 from moppet.synthesise.learner import Learner
 from moppet.synthesise.plan import make_plan
 from moppet.synthesise.settings import read_settings, settings_from
+from moppet.train.run import with_split
 from moppet.values import MoppetError, UsageError
 from synthesise_sample import whole_faces, write_folder
 
@@ -44,7 +45,9 @@ def _few_threads() -> None:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_folder(tmp_path_factory.mktemp("own") / "faces", COUNTS, parts=("train", "test"))
+    return write_folder(
+        tmp_path_factory.mktemp("own") / "faces", COUNTS, parts=("train", "val", "test")
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -101,7 +104,7 @@ def test_pictures_are_made_and_join_the_data_s_own_rows(
     done = run(folder, "-o", out, "--method", method, "--target", "sadness=3", *TINY)
     manifest = read_manifest(out / "manifest.parquet")
     rows = made_rows(manifest)
-    assert len(manifest) == 2 * 11 + 3 and manifest.names == ("happiness", "sadness")
+    assert len(manifest) == 3 * 11 + 3 and manifest.names == ("happiness", "sadness")
     assert [row["label"] for row in rows] == ["sadness"] * 3
     assert {row["split"] for row in rows} == {"train"}
     assert {row["made_by"] for row in rows} == {method}
@@ -117,7 +120,7 @@ def test_pictures_are_made_and_join_the_data_s_own_rows(
     assert "learning on cpu: about" in flat(done.output)
     assert read_settings(out / "settings.toml").method == method
     real = manifest.select(real_rows(manifest))
-    assert sorted(real.column("split")) == ["report"] * 11 + ["train"] * 11
+    assert sorted(real.column("split")) == ["choose"] * 11 + ["report"] * 11 + ["train"] * 11
 
 
 def test_without_a_word_of_how_many_the_classes_are_evened_out(
@@ -178,6 +181,34 @@ def test_pictures_without_a_split_get_the_one_that_training_draws(tmp_path: Path
     assert {"train", "choose", "report"} == set(split)
     train = int((split == "train").sum()) - 2
     assert f"came without a split: {train} train" in flat(done.output)
+
+
+@pytest.mark.parametrize(("parts", "lacks"), [(("train", "test"), "choose"), (("train",), "")])
+def test_what_is_made_can_be_trained_on_whatever_parts_the_data_came_with(
+    parts: tuple[str, ...], lacks: str, tmp_path: Path
+) -> None:
+    rng, folder = np.random.default_rng(0), tmp_path / "faces"
+    for place in (folder / part / name for part in parts for name in ("happy", "sad")):
+        place.mkdir(parents=True)
+        for number in range(12):  # of pictures of faces some would be near copies of others
+            blocks = rng.integers(0, 256, (6, 6), np.uint8)
+            picture = cv2.resize(blocks, (48, 48), interpolation=cv2.INTER_NEAREST)
+            assert cv2.imwrite(str(place / f"{number}.png"), picture)
+    out = tmp_path / "made"
+    done = run(folder, "-o", out, "--method", "cgan", "--per-class", 1, *TINY)
+    manifest = read_manifest(out / "manifest.parquet")
+    assert {"train", "choose", "report"} == set(manifest.column("split"))
+    assert with_split(manifest, 0).column("split").tolist() == manifest.column("split").tolist()
+    assert f"came without rows that {lacks}" in flat(done.output) or not lacks
+
+
+def test_made_pictures_are_not_read_as_a_folder_of_real_ones(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "made"
+    done = run(folder, "-o", out, "--method", "vae", "--per-class", 1, *TINY)
+    assert f"moppet quality {out}" in flat(done.output)
+    for place in (out, out / "pictures", out / "pictures" / "happiness"):
+        with pytest.raises(UsageError, match=r"made pictures, .* name .*made/manifest\.parquet"):
+            read_dataset(place, "folder")
 
 
 def test_a_sheet_is_written_only_where_it_is_asked_for(folder: Path, tmp_path: Path) -> None:
@@ -380,10 +411,12 @@ def test_wrong_use_is_said_in_one_sentence(
 def test_data_that_cannot_be_learned_from_is_said_in_one_sentence(tmp_path: Path) -> None:
     out = tmp_path / "made"
     command = ("-o", out, "--method", "cgan", *TINY)
-    one = write_folder(tmp_path / "one", {"happiness": 3, "sadness": 1}, parts=("train",))
+    parts = ("train", "val", "test")
+    one = write_folder(tmp_path / "one", {"happiness": 3, "sadness": 1}, parts=parts)
     assert "'sadness' has only one picture" in refused(one, *command, code=1)
     assert "'sadness' has only one" in refused(one, *command, "--target", "sadness=2", code=1)
-    shutil.rmtree(one / "train" / "sadness")
+    for part in parts:
+        shutil.rmtree(one / part / "sadness")
     assert "the same number" in refused(one, *command)
     cv2.imwrite(str(one / "train" / "happiness" / "000.png"), np.zeros((1, 1, 3), np.uint8))
     assert "1 × 1" in refused(one, *command, "--per-class", 1, code=1)
@@ -397,7 +430,8 @@ def test_no_face_is_found_in_a_picture_that_is_no_picture(
 ) -> None:
     monkeypatch.undo()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    folder = write_folder(tmp_path / "faces", {"happiness": 2, "sadness": 2}, parts=("train",))
+    counts, parts = {"happiness": 2, "sadness": 2}, ("train", "val", "test")
+    folder = write_folder(tmp_path / "faces", counts, parts=parts)
     (folder / "train" / "sadness" / "001.png").write_bytes(b"no picture")
     error = refused(
         folder, "-o", tmp_path / "made", "--method", "cgan", "--per-class", 1, *TINY, code=1

@@ -324,7 +324,8 @@ def test_the_command_writes_how_every_picture_was_made(
     assert {row["made_by"] for row in rows} == {method}
     assert all("photograph" in row["made_prompt"] and row["made_seed"] for row in rows)
     assert all((row["made_from"] is not None) == (method == "inpaint") for row in rows)
-    assert all(settings.model in row["made_model"] for row in rows)
+    told = models.told_apart(Path(settings.model))
+    assert all(told in row["made_model"] for row in rows)
     if method == "diffusion":
         assert all(row["age_band"] and row["made_ethnicity"] for row in rows)
     assert joined.image(len(joined) - 1).shape == (SIZE, SIZE, 3)
@@ -383,13 +384,18 @@ def test_a_pinned_model_is_fetched_by_revision_and_every_file_is_checked(
     pin.write_text(pin_text(files))
     asked: list[tuple[str, str, list[str]]] = []
 
-    def download(repo: str, *, revision: str, allow_patterns: list[str]) -> str:
+    def download(repo: str, *, revision: str, allow_patterns: list[str], local_dir: Path) -> None:
         asked.append((repo, revision, allow_patterns))
-        return str(source)
+        shutil.copytree(source, local_dir, dirs_exist_ok=True)
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
-    assert find_model(str(pin), "SAM", "segmenter_model") == source
-    assert asked == [("owner/name", "a" * 40, sorted(files))]
+    found = find_model(str(pin), "SAM", "segmenter_model")
+    assert found.is_relative_to(tmp_path / "cache")
+    assert models.told_apart(found).split()[1] == models.told_apart(source).split()[1]
+    assert find_model(str(pin), "SAM", "segmenter_model") == found
+    assert asked == [("owner/name", "a" * 40, sorted(files))]  # once: it is there now
+    (found / "config.json").write_text("{}")
+    assert find_model(str(pin), "SAM", "segmenter_model") == found and len(asked) == 2
     pin.write_text(pin_text(files | {"config.json": "0" * 64}))
     with pytest.raises(ModelError, match=r"config\.json of owner/name is not the file"):
         find_model(str(pin), "SAM", "segmenter_model")
@@ -465,3 +471,71 @@ def test_pictures_that_a_stopped_run_had_made_are_not_made_again(
     asked.clear()
     write_made(out, plan, make, manifest, settings, model="another")
     assert asked == list(plan.requests)
+
+
+def test_pictures_of_other_sources_are_made_anew(
+    folders: dict[str, Path], manifest: Manifest, tmp_path: Path
+) -> None:
+    settings = settings_of(folders, start="image")
+    plan = make_plan(settings, {"sadness": 2})
+    out, asked = tmp_path / "made", 0
+
+    def make(request: Any, *, stop: int = 99) -> Made:
+        nonlocal asked
+        if asked == stop:
+            raise KeyboardInterrupt
+        asked += 1
+        return Made(np.zeros((SIZE, SIZE), np.uint8))
+
+    first = int(np.flatnonzero(manifest.column("split") == "train")[0])
+    fewer = manifest.select(np.delete(np.arange(len(manifest)), first))
+    whole, less = (Sources(each, settings).fingerprint() for each in (manifest, fewer))
+    assert whole != less
+    assert whole == Sources(manifest.select(np.arange(len(manifest))[::-1]), settings).fingerprint()
+    with pytest.raises(KeyboardInterrupt):
+        write_made(out, plan, partial(make, stop=1), manifest, settings, sources=whole)
+    asked = 0
+    write_made(out, plan, make, fewer, settings, sources=less)
+    assert asked == 2
+
+
+def test_a_kill_while_pictures_take_their_place_costs_none(
+    folders: dict[str, Path], manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = settings_of(folders)
+    plan = make_plan(settings, {"sadness": 2})
+    out, asked, plain = tmp_path / "made", [], Path.replace
+
+    def make(request: Any) -> Made:
+        asked.append(request)
+        return Made(np.zeros((SIZE, SIZE), np.uint8))
+
+    def killed(path: Path, target: Path) -> Path:
+        done = plain(path, target)
+        if target.name == "pictures":
+            raise KeyboardInterrupt
+        return done
+
+    monkeypatch.setattr(Path, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        write_made(out, plan, make, manifest, settings)
+    monkeypatch.setattr(Path, "replace", plain)
+    assert not (out / "manifest.parquet").exists()
+    write_made(out, plan, make, manifest, settings)
+    assert len(asked) == 2 and len(read_manifest(out / "manifest.parquet")) == len(manifest) + 2
+    assert not list(out.rglob("done.jsonl")) and not (out / PART).exists()
+
+
+def test_what_a_pipeline_cannot_do_is_said_in_one_sentence(
+    folders: dict[str, Path], manifest: Manifest
+) -> None:
+    with pytest.raises(UsageError, match="no step at all"):
+        settings_of(folders, start="image", model_steps=1)
+    with pytest.raises(UsageError, match="no step at all"):
+        settings_of(folders, "inpaint", strength=0.3)
+    settings = settings_of(folders, start="image", model_steps=2, strength=0.5)
+    diffusion = Diffusion(settings, Sources(manifest, settings))
+    assert diffusion(request_of(settings)) is not None
+    diffusion.pipeline.unet.config.addition_embed_type = "text_time"  # as SDXL has it
+    with pytest.raises(ModelError, match="fails while it paints: "):
+        diffusion(request_of(settings))

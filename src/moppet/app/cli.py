@@ -141,7 +141,7 @@ app.command(epilog="Example: moppet export results/visit1/timeline.parquet --for
 app.command(epilog="Example: moppet compare timeline.parquet codes.eaf --map cry=negative")(compare)
 app.command(epilog="Example: moppet balance faces.parquet -o balanced --method smote")(balance)
 app.command(epilog="Example: moppet synthesise my_faces/ -o made --method cgan")(synthesise)
-app.command(epilog="Example: moppet quality made/ my_faces/ -o quality --pictures")(quality)
+app.command(epilog="Example: moppet quality made/ -o quality --pictures")(quality)
 app.command(epilog="Example: moppet train my_faces/ -o my_model --quick")(train)
 app.command(
     epilog="Example: moppet evaluate default my_faces/ --by subject --against my_model -o figures"

@@ -31,6 +31,8 @@ MADE_FROM: Final = "made_from"
 MADE_PROMPT: Final = "made_prompt"
 REMOVED_BY: Final = "removed_by"
 """Column: the balancer that took the row out of the training rows; null for every other row."""
+_MARKS: Final = (("plan.csv", "settings.toml"), ("balance.json",))
+"""Files that a folder of `moppet synthesise` and one of `moppet balance` has."""
 MADE_SCHEMA: Final = pa.schema(
     [
         (MADE_BY, pa.string()),
@@ -146,6 +148,19 @@ def check_sources(folder: Path, manifest: Manifest) -> None:
             f"{folder} lies among the pictures of {(inside or [out.parent])[0]}, and would be read "
             "as one of their classes: name a folder elsewhere with -o."
         )
+
+
+def refuse_made_folder(folder: Path) -> None:
+    """Raise UsageError for a folder of made pictures, read as if somebody had taken them.
+
+    So are those of `moppet synthesise` and `moppet balance`, and what lies in them.
+    """
+    for home in (folder, folder.parent, folder.parent.parent):
+        if any(all((home / name).is_file() for name in marks) for marks in _MARKS):
+            raise UsageError(
+                f"{folder} holds made pictures, which read as a folder would pass for real ones: "
+                f"name {home / 'manifest.parquet'}, which says of each how it was made."
+            )
 
 
 def join_made(manifest: Manifest, made: Manifest) -> Manifest:

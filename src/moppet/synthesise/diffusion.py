@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from moppet.synthesise.made import Made
-from moppet.synthesise.models import announce, check_folder, find_model, needs
+from moppet.synthesise.models import announce, check_folder, find_model, needs, told_apart
 from moppet.synthesise.plan import NEGATIVE_PROMPT, Request
 from moppet.synthesise.settings import Settings
 from moppet.synthesise.sources import Sources
@@ -62,19 +62,24 @@ def paint(pipeline: Any, prompt: str, seed: int, settings: Settings, **more: Any
 
     None where its safety checker refuses it. The negative prompt is always sent.
     more: what the pipeline's kind needs besides, such as image and strength.
+    Raises ModelError where the pipeline fails, as one of another family does, or a full memory.
     """
     known = inspect.signature(type(pipeline).__call__).parameters
     if {"height", "width"} <= known.keys():
         more |= {"height": settings.size, "width": settings.size}
-    result = pipeline(
-        prompt=prompt,
-        negative_prompt=NEGATIVE_PROMPT,
-        num_inference_steps=settings.model_steps,
-        guidance_scale=settings.guidance,
-        generator=torch.Generator().manual_seed(seed),
-        output_type="np",
-        **more,
-    )
+    try:
+        result = pipeline(
+            prompt=prompt,
+            negative_prompt=NEGATIVE_PROMPT,
+            num_inference_steps=settings.model_steps,
+            guidance_scale=settings.guidance,
+            generator=torch.Generator().manual_seed(seed),
+            output_type="np",
+            **more,
+        )
+    except (RuntimeError, ValueError, TypeError) as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise ModelError(f"{settings.model} fails while it paints: {reason[0]}") from None
     flags = result.nsfw_content_detected
     if flags is not None and any(flags):
         return None
@@ -105,7 +110,7 @@ class Diffusion:
         kind = "StableDiffusionPipeline" if from_text else "StableDiffusionImg2ImgPipeline"
         self.pipeline = load_pipeline(kind, folder, device)
         self.settings, self.sources = settings, None if from_text else sources
-        self.model = str(folder)
+        self.model = told_apart(folder)
 
     def __call__(self, request: Request) -> Made | None:
         assert request.prompt is not None

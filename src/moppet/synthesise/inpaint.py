@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from moppet.synthesise.diffusion import as_input, in_colour, load_pipeline, paint
 from moppet.synthesise.made import Made
-from moppet.synthesise.models import check_folder, find_model, needs
+from moppet.synthesise.models import check_folder, find_model, needs, told_apart
 from moppet.synthesise.plan import Request
 from moppet.synthesise.settings import Settings
 from moppet.synthesise.sources import Sources
@@ -48,7 +48,7 @@ class Finder:
         s, self.device, self.sure = settings, device, settings.sure
         detector = find_model(s.detector_model, "a folder of Grounding DINO", "detector_model")
         segmenter = find_model(s.segmenter_model, "a folder of SAM", "segmenter_model")
-        self.models = (str(detector), str(segmenter))
+        self.models = (told_apart(detector), told_apart(segmenter))
         t: Any = transformers
         self.words, self.detector = _load(
             detector,
@@ -128,7 +128,7 @@ class Inpaint:
         self.finder = Finder(settings, device)
         self.pipeline = load_pipeline("StableDiffusionInpaintPipeline", folder, device)
         self.settings, self.sources = settings, sources
-        self.model = ", ".join((str(folder), *self.finder.models))
+        self.model = ", ".join((told_apart(folder), *self.finder.models))
 
     def __call__(self, request: Request) -> Made | None:
         assert request.prompt is not None

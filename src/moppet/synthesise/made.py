@@ -107,20 +107,24 @@ def write_made(
     settings: Settings,
     *,
     model: str = "",
+    sources: str = "",
     progress: Progress | None = None,
 ) -> Manifest:
     """Make a plan's pictures into the folder; return the manifest with the made rows joined.
 
     The folder gets pictures/<class>/, plan.csv, settings.toml and, last, manifest.parquet. What
     an earlier run left there is replaced only when all the new pictures are written. A stopped
-    run keeps the pictures that it had made; the same plan, settings and model go on from there.
-    model: tells what made them: the SHA-256 of the weights, or the models' names.
+    run keeps the pictures that it had made; the same plan, settings, model and sources go on from
+    there.
+    model: tells what made them: the SHA-256 of the weights, or the models' names and hashes.
+    sources: tells the pictures that may be begun with from any others; "" for none.
     """
     part = folder / PART
     told = hashlib.sha256(
-        "\n".join([plan.as_csv(), settings_text(settings), model]).encode()
+        "\n".join([plan.as_csv(), settings_text(settings), model, sources]).encode()
     ).hexdigest()
     with no_space(folder):
+        _take_up_again(folder)
         rows = list(_make_all(part, plan, make, told, progress))
         if not rows:
             shutil.rmtree(part)
@@ -139,13 +143,20 @@ def _exchange(folder: Path, plan: Plan, settings: Settings, joined: Manifest) ->
         joined.write(fresh[MANIFEST])
         (folder / MANIFEST).unlink(missing_ok=True)
         shutil.rmtree(folder / PICTURES, ignore_errors=True)
-        (folder / PART / _DONE).unlink()
         (folder / PART).replace(folder / PICTURES)
         for name, path in fresh.items():
             path.replace(folder / name)
+        (folder / PICTURES / _DONE).unlink()
     finally:
         for path in fresh.values():
             path.unlink(missing_ok=True)
+
+
+def _take_up_again(folder: Path) -> None:
+    """Where a run was killed while its pictures took their place, go back to before that."""
+    if (folder / PICTURES / _DONE).is_file() and not (folder / PART).is_dir():
+        (folder / MANIFEST).unlink(missing_ok=True)
+        (folder / PICTURES).replace(folder / PART)
 
 
 @contextmanager

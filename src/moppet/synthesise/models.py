@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import sys
 from collections.abc import Mapping
@@ -86,16 +87,26 @@ def read_pin(path: Path) -> Pin:
 def fetch_pinned(pin: Pin) -> Path:
     """Return the folder of a pinned model, downloaded if it is not here yet, every file checked.
 
+    It is moppet's own, in the user's cache: no other file can lie in it and be loaded unchecked.
     Raises ModelError if it cannot be had, or a file is not the one that the pin names.
     """
+    told = json.dumps([pin.repo, pin.revision, sorted(pin.files.items())])
+    folder = _cache() / "models" / hashlib.sha256(told.encode()).hexdigest()[:16]
+    with suppress(ModelError):
+        check_files(folder, pin)
+        return folder
     from huggingface_hub import snapshot_download
 
     try:
-        found = snapshot_download(pin.repo, revision=pin.revision, allow_patterns=sorted(pin.files))
+        snapshot_download(
+            pin.repo,
+            revision=pin.revision,
+            allow_patterns=sorted(pin.files),
+            local_dir=folder,
+        )
     except Exception as error:  # the hub's client raises many kinds; all mean the same here
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise ModelError(f"{pin.repo} cannot be fetched from the hub: {reason[0]}") from None
-    folder = Path(found)
     check_files(folder, pin)
     return folder
 
@@ -117,6 +128,17 @@ def sha256_of(path: Path) -> str:
     """Return a file's SHA-256, read in pieces."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def told_apart(folder: Path) -> str:
+    """Return a model folder's name and what tells its weights and settings from any others."""
+    read = sorted(p for p in folder.rglob("*") if p.suffix in (".safetensors", ".json", ".txt"))
+    found = [f"{path.relative_to(folder).as_posix()} {sha256_of(path)}" for path in read]
+    return f"{folder.name} ({hashlib.sha256(chr(10).join(found).encode()).hexdigest()[:12]})"
+
+
+def _cache() -> Path:
+    return Path(platformdirs.user_cache_dir("moppet", appauthor=False))
 
 
 def check_folder(folder: Path, needed: str, what: str) -> None:
@@ -148,7 +170,7 @@ def announce(folder: Path, what: str, *, checked: bool) -> bool:
     text = f"{what} in {folder}: {licence_of(folder)}. {SAFETY}"
     if not checked:
         text += " This folder has no safety checker: look with more care."
-    said = Path(platformdirs.user_cache_dir("moppet", appauthor=False)) / "licences"
+    said = _cache() / "licences"
     marker = said / hashlib.sha256(text.encode()).hexdigest()[:16]
     with suppress(OSError):
         if marker.exists():

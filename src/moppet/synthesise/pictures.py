@@ -111,7 +111,8 @@ def cut_pictures(
     """
     if len(faces) != len(rows):
         raise ValueError(f"{len(rows)} rows need as many faces, but {len(faces)} came.")
-    small = [i for i, cut in enumerate(faces.cuts) if min(cut.shape[:2]) < LEAST_PX]
+    kept = np.flatnonzero(faces.found) if settings.only_found else np.arange(len(rows))
+    small = [int(i) for i in kept if min(faces.cuts[i].shape[:2]) < LEAST_PX]
     if small:
         height, width = faces.cuts[small[0]].shape[:2]
         name = manifest.column("path")[rows[small[0]]]
@@ -120,7 +121,6 @@ def cut_pictures(
             f"the picture {name}{more} is too small to learn a face from: it needs {LEAST_PX} "
             f"pixels a side and has {width} × {height}; leave it out."
         )
-    kept = np.flatnonzero(faces.found) if settings.only_found else np.arange(len(rows))
     if not len(kept):
         raise MoppetError(
             f"no face was found in any of the {len(rows)} pictures. Set only_found = false to "

@@ -202,6 +202,16 @@ def check_settings(settings: Settings, where: str) -> None:
         )
     if settings.strength > 1:
         raise UsageError(f"{where}: strength must be at most 1, got {settings.strength}.")
+    from_face = settings.method == "inpaint" or settings.start == "image"
+    if (
+        settings.method not in LEARNED
+        and from_face
+        and settings.model_steps * settings.strength < 1
+    ):
+        raise UsageError(
+            f"{where}: strength {settings.strength:g} of {settings.model_steps} model_steps is no "
+            "step at all: raise one of them."
+        )
     _check_size(settings, where)
 
 

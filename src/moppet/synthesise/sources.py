@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -40,6 +41,11 @@ class Sources:
         self.labels = manifest.column("label")
         self.bands = manifest.column("age_band")
         self._faceless: set[int] = set()
+
+    def fingerprint(self) -> str:
+        """Tells the training pictures from any others, whatever order they came in."""
+        found = sorted(content_hash(self.manifest.image(int(row))) for row in self.rows)
+        return hashlib.sha256("\n".join(found).encode()).hexdigest()
 
     def check(self, requests: Iterable[Request]) -> None:
         """Raise MoppetError unless every kind of request has a face to begin with."""

@@ -13,6 +13,7 @@ import lightning
 import numpy as np
 import torch
 from lightning.pytorch.utilities import rank_zero_only
+from numpy.typing import NDArray
 
 from moppet.data.copies import leave_out_copies
 from moppet.data.manifest import Manifest
@@ -55,8 +56,7 @@ DETAILS_PX: Final = (0, 64, 48)
 CHOICES_NEED: Final = 200
 """With fewer set-aside rows, half a point of accuracy is less than one row."""
 PRIOR_SPREAD: Final = 0.5
-REPORT_SHARE: Final = 0.2
-CHOOSE_SHARE: Final = 0.15
+_SHARES: Final = {"report": 0.2, "choose": 0.15}
 _SAMPLE: Final = 512
 
 
@@ -119,17 +119,27 @@ def with_split(manifest: Manifest, seed: int) -> Manifest:
     are other words for report and choose. Where some rows have a part, those without take none:
     a split that was made leaves rows out that would leak.
     """
+    split = _known_parts(manifest)
+    rng = np.random.default_rng(seed)
+    for part in lacking_parts(manifest):
+        refuse_sifted(manifest)
+        rows = np.flatnonzero(split == "train")
+        split[rows[holdout(manifest.select(rows), _SHARES[part], rng)]] = part
+    return manifest.replace(split=split)
+
+
+def lacking_parts(manifest: Manifest) -> list[str]:
+    """Return which of "report" and "choose" no row of the manifest has, in this order."""
+    split = _known_parts(manifest)
+    return [part for part in _SHARES if not (split == part).any()]
+
+
+def _known_parts(manifest: Manifest) -> NDArray[np.object_]:
+    """Return each row's part in our words; all train where none is given."""
     words = {"test": "report", "val": "choose", "valid": "choose", "validation": "choose"}
     given = manifest.column("split")
     rest = "train" if all(part is None for part in given) else None
-    split = np.array([words.get(s, s) if s else rest for s in given], object)
-    rng = np.random.default_rng(seed)
-    for part, share in (("report", REPORT_SHARE), ("choose", CHOOSE_SHARE)):
-        if not (split == part).any():
-            refuse_sifted(manifest)
-            rows = np.flatnonzero(split == "train")
-            split[rows[holdout(manifest.select(rows), share, rng)]] = part
-    return manifest.replace(split=split)
+    return np.array([words.get(s, s) if s else rest for s in given], object)
 
 
 def sample_input(data: TrainingData, recipe: Recipe) -> torch.Tensor:

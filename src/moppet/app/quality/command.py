@@ -13,8 +13,12 @@ def quality(
         Path, typer.Argument(help="Made pictures: a folder of `moppet synthesise`, or any other.")
     ],
     real: Annotated[
-        Path, typer.Argument(help="The real pictures that they were learned from: a data set.")
-    ],
+        Path | None,
+        typer.Argument(
+            help="The real pictures that they were learned from, where the made ones' manifest "
+            "does not hold them: a data set."
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option("-o", "--output", help="Folder; default: quality_ and the made ones' name."),

@@ -20,19 +20,26 @@ from moppet.app.output import result_folder, write_text
 from moppet.app.quality.page import Sheet, build_page
 from moppet.app.quality.printed import print_quality
 from moppet.data.manifest import Manifest, read_manifest
+from moppet.data.provenance import made_columns, real_rows
 from moppet.synthesise.quality import DRAWS, Quality, measure_quality
+from moppet.values import UsageError
 
 SHOWN: Final = 14
 MOST_PAIRS: Final = 28
+UNKNOWN: Final = "unknown"
+"""Stands in `made_by` of pictures that do not say what made them."""
 _MANIFEST: Final = "manifest.parquet"
 
 
 @dataclass(frozen=True)
 class Job:
-    """What `moppet quality` was asked for. See its help for the options."""
+    """What `moppet quality` was asked for. See its help for the options.
+
+    real: None for the real rows of the made ones' manifest.
+    """
 
     made: Path
-    real: Path
+    real: Path | None = None
     output: Path | None = None
     model: str = "default"
     judge: str | None = None
@@ -43,7 +50,8 @@ class Job:
     @property
     def command(self) -> str:
         """The command line that asks for the same."""
-        words = ["moppet", "quality", str(self.made), str(self.real)]
+        words = ["moppet", "quality", str(self.made)]
+        words += [] if self.real is None else [str(self.real)]
         words += [] if self.output is None else ["-o", str(self.output)]
         words += ["--model", self.model]
         words += [] if self.judge is None else ["--judge", self.judge]
@@ -52,7 +60,13 @@ class Job:
 
 def judge_made(job: Job) -> Path:
     """Write the figures, the page and the manifest without alarms; return their folder."""
-    made, real = _read(job.made), _read(job.real)
+    made = _read(job.made)
+    real = made if job.real is None else _read(job.real)
+    if job.real is None and (real_rows(made).all() or not real_rows(made).any()):
+        raise UsageError(
+            f"{job.made} does not hold the real pictures that these were made from: name them too, "
+            "as in moppet quality made/ my_faces/."
+        )
     safe_name = re.sub(r"[^\w.-]+", "_", job.made.resolve().stem).strip("_.")
     folder = job.output or Path(f"quality_{safe_name or 'made'}")
     with result_folder(folder), watched() as show:
@@ -63,8 +77,8 @@ def judge_made(job: Job) -> Path:
         found["made"] |= {
             "name": job.made.resolve().name,
             "path": str(job.made),
-            "real_name": job.real.resolve().name,
-            "real_path": str(job.real),
+            "real_name": (job.real or job.made).resolve().name,
+            "real_path": str(job.real or job.made),
             "command": job.command,
             "made_at": datetime.now().astimezone().isoformat(timespec="seconds"),
         }
@@ -76,7 +90,7 @@ def judge_made(job: Job) -> Path:
         ]
         kept = folder / "kept.parquet"
         if quality.keep.any():
-            written.append(made.select(quality.keep).write(kept))
+            written.append(_marked(made, quality).select(quality.keep).write(kept))
         else:
             kept.unlink(missing_ok=True)  # of an earlier run
     if job.as_json:
@@ -91,6 +105,14 @@ def _read(path: Path) -> Manifest:
     if path.is_dir() and (path / _MANIFEST).is_file():
         return read_manifest(path / _MANIFEST)
     return read_pictures(path, None)
+
+
+def _marked(made: Manifest, quality: Quality) -> Manifest:
+    """The made manifest, in which no made row passes for a real one."""
+    if quality.rows["marked"]:
+        return made
+    n = len(made)
+    return made.replace(split=["train"] * n, **made_columns(n, made_by=UNKNOWN))
 
 
 def _sheet(quality: Quality, made: Manifest, real: Manifest) -> Sheet:

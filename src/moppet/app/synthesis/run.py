@@ -48,21 +48,26 @@ def run_synthesis(job: Job) -> None:
 
 
 def _read(job: Job, settings: Settings) -> Manifest:
-    """Return the manifest, with a split: its own, or the one that `moppet train` would draw."""
+    """Return the manifest, with a split: its own, and what `moppet train` would draw of the rest.
+
+    For once there are made rows, no more split is drawn.
+    """
     from moppet.app.train import audit_own, read_own
     from moppet.data.readers import announce_licence
 
     manifest = read_own(job.data, job.kind, job.subject)
     announce_licence(manifest)
-    if manifest.table["split"].null_count < len(manifest):
-        return manifest
     with extra("synthesise", "Synthesis"):
-        from moppet.train.run import with_split
+        from moppet.train.run import lacking_parts, with_split
+    lacking, given = lacking_parts(manifest), {part for part in manifest.column("split") if part}
+    if not lacking or (given and "train" not in given):
+        return manifest
     manifest = with_split(audit_own(job.console, manifest), settings.seed)
     count = int((manifest.column("split") == "train").sum())
+    came = "a split" if len(lacking) == 2 else f"rows that {lacking[0]}"
     job.console.print(
-        f"they came without a split: {count} train, and only these are learned from; the others "
-        "choose and report, in the manifest too",
+        f"they came without {came}: {count} train, and only these are learned from; others choose "
+        "and report, in the manifest too",
         soft_wrap=True,
     )
     return manifest

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -44,7 +45,7 @@ class Work:
     def say(self, text: str) -> None:
         self.job.console.print(text, soft_wrap=True)
 
-    def write(self, make: Make, model: str, more: Mapping[str, Any]) -> Manifest:
+    def write(self, make: Make, model: str, more: Mapping[str, Any], sources: str = "") -> Manifest:
         """Make the plan's pictures, write them, say where they are and return all rows."""
         from moppet.synthesise.made import MANIFEST, PICTURES, write_made
 
@@ -53,6 +54,7 @@ class Work:
             joined = write_made(
                 *(out, self.plan, make, self.manifest, self.settings),
                 model=model,
+                sources=sources,
                 progress=progress,
             )
         labels = joined.column("label")[len(self.manifest) :]
@@ -77,6 +79,7 @@ class Work:
         self.say(
             f"manifest: {out / MANIFEST} (the data's rows and the made ones, which train only)"
         )
+        self.say(f"are they any good, and new faces? moppet quality {shlex.quote(str(out))}")
         return joined
 
     def print_plan_as_json(self, more: Mapping[str, Any]) -> None:
@@ -199,7 +202,8 @@ class Painted(Work):
             return
         painter = Inpaint if settings.method == "inpaint" else Diffusion
         sources = Sources(self.manifest, settings)
-        if settings.method == "inpaint" or settings.start == "image":
+        from_faces = settings.method == "inpaint" or settings.start == "image"
+        if from_faces:
             sources.check(self.plan.requests)
         make = painter(settings, sources, device)
         started = time.perf_counter()
@@ -219,7 +223,7 @@ class Painted(Work):
         def paint(request: Request) -> Made | None:
             return made if request == first else make(request)
 
-        joined = self.write(paint, make.model, {})
+        joined = self.write(paint, make.model, {}, sources.fingerprint() if from_faces else "")
         if self.job.sheet is not None:
             from moppet.synthesise.sheet import write_sheet
 

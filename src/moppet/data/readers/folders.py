@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from moppet.data.manifest import Manifest
+from moppet.data.provenance import refuse_made_folder
 from moppet.data.readers.dataset import PICTURES, Columns, Dataset, subject_finder
 from moppet.data.readers.tree import (
     OTHER_PICTURES,
@@ -108,6 +109,7 @@ def _read_classes(
     as_given: bool = False,
     only_expressions: bool = False,
 ) -> Manifest:
+    refuse_made_folder(root.resolve())
     columns = class_columns(dataset, root, subject_finder(subject_pattern))
     if not as_given:
         renamed = rename_classes(columns["label"])

@@ -43,6 +43,7 @@ def choose_rows(
         "real": int(inside.sum()),
         "real_split": TRAIN if (photographed & trained).any() else ALL,
         "real_has_splits": any(s is not None for s in split),
+        "real_subjects": any(s is not None for s in real.column("subject")[inside]),
     }
     if not rows["made"]:
         raise MoppetError("there is no made picture to judge: the first argument holds no rows.")

@@ -61,6 +61,12 @@ def _row_notes(rows: Mapping[str, Any]) -> Iterator[str]:
             "the child may know it again, whether or not an alarm rings. Treat them as pictures of "
             "the children that they were made of."
         )
+    if not rows["real_subjects"]:
+        yield (
+            "The real pictures do not say whom they show. Where several show one person, the alarm "
+            "for faces too near may miss most of what it would find: give --subject to `moppet "
+            "synthesise`, whose manifest then says it."
+        )
     if rows["real_split"] == "all":
         yield (
             "The real pictures name no training split, so all are used. Name those that the "
