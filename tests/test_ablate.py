@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from ferplus_sample import training_data, write_ferplus
+from moppet.data.likeness import content_hash
 from moppet.data.provenance import real_rows
 from moppet.study import ablate
 from moppet.study.ablate import run_study
@@ -22,6 +23,7 @@ from moppet.study.results import sum_up
 from moppet.train.dataset import EpochSampler, RandomViews
 from moppet.train.recipe import Recipe
 from moppet.values import MoppetError, UsageError
+from synthesise_sample import whole_faces as faces_as_they_are
 
 TEXT = """
 name = "tiny"
@@ -79,6 +81,10 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
 
     monkeypatch.setattr(ablate, "make_bench", bench)
     return read_plan(tmp_path / "study.toml")
+
+
+def whole_faces(manifest: Any, **_: Any) -> Any:
+    return faces_as_they_are(manifest)
 
 
 def quietly(text: str) -> None:
@@ -187,6 +193,67 @@ def test_made_faces_stand_beside_the_same_real_ones_and_only_to_train(plan: Plan
     assert few.fingerprint != many.fingerprint != drawn["copies"].fingerprint
 
 
+def test_poisoned_rows_that_choose_and_report_change_nothing_that_is_made(plan: Plan) -> None:
+    """Their pictures and labels are exchanged: what is made stays, bit by bit."""
+    path = plan.base / "study.toml"
+    path.write_text(MADE, encoding="utf-8")
+    plan = read_plan(path)
+    bench = replace(ablate.make_bench(plan), generators=plan.generators)
+    cell = next(cell for cell in plan.cells() if cell.regime.name == "few")
+    real, rng = bench.draw(cell), np.random.default_rng(0)
+    others = np.setdiff1d(np.arange(len(real.label)), real.rows("train"))
+    assert len(others) > len(real.rows("report")) > 0
+    cuts, label = list(real.faces.cuts), real.label.copy()
+    for row in others:
+        cuts[row] = rng.integers(0, 256, cuts[row].shape, np.uint8)
+        label[row] = (label[row] + 1) % 2
+    soft = np.eye(len(real.names), dtype=np.float32)[label]
+    faces = replace(real.faces, cuts=cuts)
+    poisoned = replace(real, faces=faces, label=label, soft=soft)
+    made = []
+    for number, data in enumerate((real, poisoned)):
+        apart = replace(bench, work=plan.work / str(number))
+        joined, _ = apart.with_made(cell, data)
+        rows = np.arange(len(real.label), len(joined.label))
+        made.append((joined.label[rows], [joined.faces.cuts[row] for row in rows]))
+    assert np.array_equal(made[0][0], made[1][0]) and len(made[0][1]) > 3
+    assert all(np.array_equal(a, b) for a, b in zip(made[0][1], made[1][1], strict=True))
+
+
+def test_a_finished_model_paints_where_it_is_there_and_is_left_out_where_not(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("diffusers")
+    import tiny_models
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(plan.base / "cache"))
+    monkeypatch.setattr("moppet.study.made.find_manifest_faces", whole_faces)
+    monkeypatch.setattr("moppet.synthesise.sources.find_manifest_faces", whole_faces)
+    path = plan.base / "study.toml"
+    own = 'method = "diffusion"\nstart = "image"\nmodel = "sd"\nsize = 32\nmodel_steps = 2\n'
+    head, tail = MADE.split("[generators.faces]")
+    path.write_text(f"{head}[generators.faces]\n{own}", encoding="utf-8")
+    assert "width" in tail
+    plan, said = read_plan(path), []
+    bench = replace(ablate.make_bench(plan), generators=plan.generators)
+    monkeypatch.setattr(ablate, "make_bench", lambda plan: bench)
+    rows = run_study(plan, say=said.append, only="plain")
+    assert f"4 cells are left out: there is no model at {plan.base / 'sd'}" in said[0]
+    assert {row["regime"] for row in rows} == {"scarce", "copies"}
+    tiny_models.write_diffusion(plan.base / "sd")
+    cell = next(cell for cell in plan.cells() if cell.regime.name == "few")
+    real = bench.draw(cell)
+    data, seconds = bench.with_made(cell, real)
+    made = ~real_rows(data.manifest)
+    n = len(real.rows("train"))
+    assert made.sum() == n and set(data.part[made]) == {"train"} and seconds > 0
+    hashes = {content_hash(real.manifest.image(int(row))) for row in real.rows("train")}
+    assert all(set(each) <= hashes for each in data.manifest.column("made_from")[made])
+    again, kept = bench.with_made(cell, real)  # it is painted once
+    assert kept == seconds
+    assert np.array_equal(again.faces.cuts[-1], data.faces.cuts[-1])
+
+
 def test_regimes_are_compared_with_the_first_and_generators_are_learned_once(plan: Plan) -> None:
     path = plan.base / "study.toml"
     path.write_text(MADE, encoding="utf-8")
@@ -236,6 +303,12 @@ def test_every_draw_has_an_order_and_views_of_its_own(plan: Plan) -> None:
         ('made = "faces"\nratio = 1', 'made = "faces"', "a ratio above 0"),
         ('compare = "regimes"', 'compare = "all"', "'all' came"),
         ('method = "cgan"', 'method = "cgans"', "cgan"),
+        ("ratio = 2", "ratio = 2.5", "copies need a whole ratio"),
+        ("draws = 2", 'draws = "2"', "draws: expected int"),
+        ("choose = 0.3", 'choose = "a"', "choose: expected float"),
+        ("counts = { happiness = 5, surprise = 4 }", "counts = 5", "counts: expected a table"),
+        ("surprise = 4", 'surprise = "4"', "surprise: expected int"),
+        ("[generators.faces]", "[generators]\nmore = 3\n[generators.faces]", "expected a table"),
     ],
 )
 def test_a_plan_of_made_faces_that_cannot_be_is_refused(
@@ -246,6 +319,14 @@ def test_a_plan_of_made_faces_that_cannot_be_is_refused(
     path.write_text(MADE.replace(old, new), encoding="utf-8")
     with pytest.raises(UsageError, match=said):
         read_plan(path)
+
+
+def test_counts_of_a_class_that_is_not_there_are_refused_by_name(plan: Plan) -> None:
+    bench = ablate.make_bench(plan)
+    data = bench.draw(plan.cells()[0])
+    regime = replace(plan.regimes[0], counts={"hapiness": 5})
+    with pytest.raises(UsageError, match="pictures of 'hapiness', but there are happiness, surpr"):
+        draw_part(data, regime, np.random.default_rng(0))
 
 
 def test_no_cell_is_begun_after_its_time(plan: Plan) -> None:

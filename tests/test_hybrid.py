@@ -18,7 +18,7 @@ import torch
 
 from ferplus_sample import write_ferplus
 from moppet.app.cli import main
-from moppet.app.engine import choose_engine, run_in_processes
+from moppet.app.engine import _join, choose_engine, run_in_processes
 from moppet.data.faces import Faces
 from moppet.data.manifest import Manifest
 from moppet.metrics import macro_f1
@@ -28,7 +28,7 @@ from moppet.study.hybrid.classify import CLASSIFIERS, read_with
 from moppet.study.hybrid.page import hybrid_page
 from moppet.study.hybrid.plan import HybridPlan, read_hybrid_plan
 from moppet.study.hybrid.prepare import draw_rows, prepare
-from moppet.study.hybrid.run import finished_cells, run_hybrid
+from moppet.study.hybrid.run import budget, finished_cells, run_hybrid
 from moppet.study.hybrid.summary import sum_up
 from moppet.values import MoppetError, UsageError
 
@@ -186,6 +186,75 @@ def test_a_poisoned_test_fold_changes_nothing_that_is_made(
         assert np.array_equal(first.label, second.label)
 
 
+def test_a_poisoned_test_fold_changes_nothing_that_is_learned_in_any_space(
+    bench: HybridBench, tmp_path: Path
+) -> None:
+    """As above for what is balanced in a classifier's own space, and for what is described."""
+    rng = np.random.default_rng(0)
+    for cell in bench.plan.cells():
+        train, _ = bench.parts(cell)
+        label = bench.label(cell.data)
+        others = np.setdiff1d(np.arange(len(label)), train)
+        lies = label.copy()
+        lies[others] = rng.integers(0, 3, len(others))
+        features = {name: values.copy() for name, values in bench.features.items()}
+        for values in features.values():
+            values[others] = rng.normal(9, 9, values[others].shape)
+        poisoned = replace(bench, features=features)
+        made = (cell.data.classes, bench.plan.generator, tmp_path / "run", 7)
+        ready = prepare(cell.method, bench.pictures, label, train, *made)
+        for space in bench.plan.spaces:
+            x, y = bench._lesson(ready, label, cell, space, 7)
+            other_x, other_y = poisoned._lesson(ready, lies, cell, space, 7)
+            assert np.array_equal(x, other_x) and np.array_equal(y, other_y)
+            assert len(np.unique(y)) == 3
+
+
+@pytest.mark.parametrize("classifier", CLASSIFIERS)
+def test_a_row_is_read_alike_whatever_is_read_beside_it(classifier: str) -> None:
+    rng = np.random.default_rng(0)
+    label = np.repeat([0, 1, 2], 20)
+    x = (rng.normal(0, 1, (60, 6)) + label[:, None]).astype(np.float32)
+    unseen = rng.normal(0, 9, (8, 6)).astype(np.float32)
+    whole = read_with(classifier, x, label, None, unseen, 3, 0)
+    alone = [read_with(classifier, x, label, None, unseen[i : i + 1], 3, 0)[0] for i in range(8)]
+    assert np.allclose(whole, alone, atol=1e-7)
+
+
+def test_a_run_of_other_settings_is_left_alone(
+    plan: HybridPlan, bench: HybridBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = []
+
+    def stop(*arguments: Any) -> None:
+        folders.append(arguments[6])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bench_module, "prepare", stop)
+    cell = next(cell for cell in plan.cells() if cell.method.synthesise)
+    other = replace(plan, generator=replace(plan.generator, steps=3))
+    for of in (plan, other):
+        with pytest.raises(KeyboardInterrupt):
+            replace(bench, plan=of).make(cell)
+    assert len(set(folders)) == 2
+
+
+def test_a_class_of_one_training_row_does_not_stop_the_budget(bench: HybridBench) -> None:
+    table = bench.tables["all"]
+    ones = np.flatnonzero(table.label == 1)
+    keep = np.setdiff1d(np.arange(len(table.rows)), ones[1:])
+    fold = table.fold[:, keep]
+    fold[:, np.flatnonzero(table.label[keep] == 1)] = 1  # it trains in fold 0 only
+    small = replace(
+        table, rows=table.rows[keep], label=table.label[keep], groups=table.groups[keep], fold=fold
+    )
+    bench = replace(bench, tables={**bench.tables, "all": small})
+    cells = [c for c in bench.plan.cells() if c.method.synthesise and c.data.name == "all"]
+    assert "to learn to make faces" in budget(bench, cells, {})
+    plain = [c for c in bench.plan.cells() if not c.method.synthesise]
+    assert "faces" not in budget(bench, plain, {})
+
+
 def test_a_generator_fills_each_class_up_to_the_largest_that_came(
     bench: HybridBench, tmp_path: Path
 ) -> None:
@@ -282,30 +351,42 @@ def test_figures_are_those_of_the_readings_and_p_tells_better_from_equal(plan: H
         guesses.setdefault(cell.method.name, [np.empty_like(table.label) for _ in range(3)])
         guesses[cell.method.name][cell.repeat][at] = read
         found = {"space": "hog", "classifier": "cart", "seconds": 2.0, **packed(np.eye(3)[read])}
+        found["n_train"] = [6, 6, 6] if cell.method.name == "original" else [9, 8, 7]
         cells[cell.key] = {
             "repeat": cell.repeat,
             "fold": cell.fold,
             "n_test": len(label),
             "n_before": [6, 6, 6],
+            "notes": ["smote would keep none of it: they are kept, as asked."] * (cell.fold == 1),
             "found": [found],
         }
     rows = sum_up(bench, cells)
     of = {row["method"]: row for row in rows if row["space"] == "hog"}
     for name, repeats in guesses.items():
-        expected = np.mean([macro_f1(table.label, guess, 3) for guess in repeats])
+        expected = np.mean(
+            [
+                macro_f1(table.label[table.fold[i] == fold], guess[table.fold[i] == fold], 3)
+                for i, guess in enumerate(repeats)
+                for fold in range(5)
+            ]
+        )
         assert of[name]["macro_f1"] == pytest.approx(expected, abs=1e-4)
         assert of[name]["repeats"] == 3 and of[name]["seconds"] == 2.0
     assert of["weights"]["p_value"] < 0.01 and of["weights"]["difference"] > 0.3
     assert of["repeated"]["p_value"] == 1.0 and of["original"]["p_value"] is None
     whole = {row["method"]: row for row in rows if row["space"] == "all"}
     for name, row in whole.items():  # of one pair the mean is the pair's own
-        own = ("classifier", "space", "against")
+        own = ("classifier", "space", "against", "n_before", "n_train", "went")
         assert {k: v for k, v in row.items() if k not in own} == {
             k: v for k, v in of[name].items() if k not in own
         }
     told = {name: whole[name]["against"].get("original", {}) for name in whole}
     assert told["original"] == {} and "against" not in of["weights"]
     assert told["weights"]["macro_f1"]["difference"] == of["weights"]["difference"]
+    for name, rows_of in whole.items():  # the tables' own figures, to the last digit but rounding
+        for figure, one in told[name].items():
+            gap = rows_of[figure] - whole["original"][figure]
+            assert one["difference"] == pytest.approx(gap, abs=2e-4)
     assert told["weights"]["macro_f1"]["p_corrected"] == pytest.approx(
         2 * of["weights"]["p_value"], abs=1e-4
     )
@@ -314,6 +395,9 @@ def test_figures_are_those_of_the_readings_and_p_tells_better_from_equal(plan: H
         assert told["repeated"][figure] == {"difference": 0.0, "p_value": 1.0, "p_corrected": 1.0}
     page = hybrid_page(plan, rows, len(cells))
     assert page.count("differs from original beyond chance") == 1
+    assert "| as they came | 6 | 6 | 6 |\n| weights | 9 | 8 | 7 |\n| repeated | 9 | 8 | 7 |" in page
+    assert "weights: a class of which nothing would have been left was kept as it came in 3" in page
+    assert whole["weights"]["went"] == {"kept": 3, "too_small": 0}
     assert page.count(": better: weights. Worse: none.") == 3
     with_base = replace(plan, reference="weights")
     rows = sum_up(replace(bench, plan=with_base), cells)
@@ -342,6 +426,18 @@ def test_figures_are_those_of_the_readings_and_p_tells_better_from_equal(plan: H
         ('classes = ["happiness", "surprise", "sadness"]', "", "'classes' is needed"),
         ('space = "own"', 'space = "own"\nsynthesise = "cgan"', "learns from pictures"),
         ("steps = 2", "step = 2", "step"),
+        ("steps = 2", "steps = 2\nsize = 32", "grey and of 48 pixels"),
+        ("steps = 2", 'steps = 2\ncolour = "rgb"', "grey and of 48 pixels"),
+        ("folds = 2", 'folds = "five"', "folds: expected int, got 'five'"),
+        ("folds = 2", "folds = 2.5", "folds: expected int, got 2.5"),
+        ("repeats = 1", "repeats = 1\nseed = -1", "a seed of 0"),
+        ("share = 0.2", 'share = "0.2"', "share: expected float"),
+        ("least = 2", 'least = "2"', "least: expected int"),
+        ("weights = true", 'weights = "no"', "weights: expected bool"),
+        ('data = "ferplus.npz"', "data = 3", "data: expected str"),
+        ('spaces = ["hog", "pixels"]', "spaces = 3", "spaces: expected a list"),
+        ("[methods.original]", "[methods]\noriginal = 3", "'original': expected a table"),
+        ('["happiness", "surprise", "sadness"]', '["happiness", "happiness"]', "a class twice"),
     ],
 )
 def test_a_plan_that_cannot_be_is_refused_by_name(
@@ -372,6 +468,27 @@ def test_the_command_writes_the_study_and_says_where(
     assert "tiny.md and .json" in capsys.readouterr().out
     assert run("study", study, "--engine", "cloud") == 2
     assert "'cloud' came" in capsys.readouterr().err
+
+
+def test_a_named_ray_cluster_that_does_not_answer_is_not_replaced_by_one_here(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begun: list[str] = []
+
+    class Ray:
+        @staticmethod
+        def init(address: str, **_: Any) -> None:
+            if address == "auto":
+                raise ConnectionError
+            begun.append(address)
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    _join(Ray)
+    assert begun == ["local"]
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    with pytest.raises(MoppetError, match=r"no Ray cluster answers at RAY_ADDRESS=10\.0\.0\.1"):
+        _join(Ray)
+    assert begun == ["local"]
 
 
 def square(cell: int) -> dict[str, Any]:
@@ -448,6 +565,14 @@ def test_cells_run_on_two_nodes_of_a_ray_cluster(monkeypatch: pytest.MonkeyPatch
 
         with pytest.raises(MoppetError, match="cell 5 cannot be"):
             list(choose_engine("ray")(refuse_there, [5]))
+
+        def end_there(cell: int) -> dict[str, Any]:
+            os._exit(1)
+
+        with pytest.raises(MoppetError, match="a worker of the Ray cluster ended"):
+            list(choose_engine("ray")(end_there, [6]))
+        with pytest.raises(MoppetError, match="whose largest node has 1"):
+            list(choose_engine("ray", 2)(where, [7]))
     finally:
         ray.shutdown()
         cluster.shutdown()

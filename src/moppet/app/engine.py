@@ -84,7 +84,8 @@ def _run(cell: Any) -> Json:
 def run_on_ray(make: Make, cells: Iterable[Any], cores: int) -> Iterator[Json]:
     """Yield cells' lines as a Ray cluster finishes them; as many run at once as it has room for.
 
-    What a cell raises is raised once those at work beside it are finished; none is lost.
+    What a cell raises, or a worker that dies, is raised once those at work beside it are finished;
+    none is lost. Raises MoppetError at once where no node has so many cores.
     The cluster is that of RAY_ADDRESS or of `ray start` on this machine; else one is begun here,
     which listens on 127.0.0.1 alone and ends with the study. Its nodes need moppet installed, and
     whatever the recipe's paths name at the same place.
@@ -101,7 +102,13 @@ def run_on_ray(make: Make, cells: Iterable[Any], cores: int) -> Iterator[Json]:
     try:
         whole = ray.put(make)
         task = ray.remote(num_cpus=cores, max_retries=0)(run_alone)
-        room = max(1, int(ray.cluster_resources().get("CPU", 1)) // cores)
+        nodes = [int(n["Resources"].get("CPU", 0)) for n in ray.nodes() if n["Alive"]]
+        room = sum(count // cores for count in nodes)
+        if not room:
+            raise MoppetError(
+                f"a cell of {cores} cores has no room on this cluster, whose largest node has "
+                f"{max(nodes, default=0)}: ask for fewer --jobs."
+            )
         left = iter(cells)
         running = [task.remote(whole, cell, cores) for cell in itertools.islice(left, room)]
         failed: Any = None
@@ -109,7 +116,7 @@ def run_on_ray(make: Make, cells: Iterable[Any], cores: int) -> Iterator[Json]:
             (one,), running = ray.wait(running, num_returns=1)
             try:
                 line = ray.get(one)
-            except ray.exceptions.RayTaskError as error:
+            except ray.exceptions.RayError as error:
                 failed = failed or error
                 continue
             more = [] if failed else itertools.islice(left, 1)
@@ -129,10 +136,17 @@ def _join(ray: Any) -> None:
     try:
         ray.init(address="auto", **quiet)
     except ConnectionError:
+        if place := os.environ.get("RAY_ADDRESS"):
+            raise MoppetError(f"no Ray cluster answers at RAY_ADDRESS={place}.") from None
         ray.init(address="local", include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
 
 
 def _cause_of(error: Any) -> Exception:
-    """A cell's own sentence, if it ended with one; else Ray's error as it is."""
+    """A cell's own sentence, if it ended with one; what it raised; or that its worker died."""
     cause = getattr(error, "cause", None)
-    return cause if isinstance(cause, MoppetError) else error
+    if cause is not None:
+        return cause if isinstance(cause, MoppetError) else error
+    return MoppetError(
+        f"a worker of the Ray cluster ended before its cell was done ({type(error).__name__}), "
+        "perhaps for want of memory: run the same command again; what is finished is kept."
+    )

@@ -27,7 +27,7 @@ from moppet.study.cells import (
     until,
     write_cell,
 )
-from moppet.study.made import COPIES
+from moppet.study.made import COPIES, lacks_model
 from moppet.study.page import study_page
 from moppet.study.plan import Cell, Plan
 from moppet.study.results import sum_up
@@ -56,6 +56,7 @@ def run_study(
     store = plan.output / f"{plan.name}.cells.jsonl"
     done = finished_cells(plan, store)
     missing = [cell for cell in plan.cells() if cell.key not in done and _asked(cell, only)]
+    missing = _with_models(plan, missing, say)
     by_hash = {(recipe_hash(c, plan.generators), c.draw): c for c in reversed(missing)}
     todo = list(by_hash.values())[::-1]
     say(f"{len(done)} of {len(plan.cells())} cells are done; {len(todo)} to run")
@@ -106,6 +107,16 @@ def _read_rows(summary: Path) -> list[Json]:
     except (OSError, ValueError):
         return []
     return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+
+
+def _with_models(plan: Plan, cells: list[Cell], say: Callable[[str], None]) -> list[Cell]:
+    """Return the cells but those that need a finished model which is not here; say which."""
+    lacking = {name: lacks_model(each, plan.base) for name, each in plan.generators.items()}
+    kept = [cell for cell in cells if not lacking.get(cell.regime.made)]
+    if len(kept) < len(cells):
+        places = sorted({place for place in lacking.values() if place})
+        say(f"{len(cells) - len(kept)} cells are left out: there is no model at {places[0]}")
+    return kept
 
 
 def _asked(cell: Cell, only: str | None) -> bool:

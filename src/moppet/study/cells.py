@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from moppet.data.faces import Faces
 from moppet.data.manifest import Manifest
 from moppet.data.splits import holdout
-from moppet.study.made import with_made
+from moppet.study.made import located, with_made
 from moppet.study.plan import Cell, Regime
 from moppet.synthesise.settings import Settings
 from moppet.train.checkpoint import read_log
@@ -38,7 +38,7 @@ from moppet.train.recipe import Recipe, chosen_settings
 from moppet.train.run import sample_input
 from moppet.train.start import make_network, start_network
 from moppet.train.trainee import predict_logits
-from moppet.values import MoppetError
+from moppet.values import MoppetError, UsageError
 
 Json = dict[str, Any]
 Executor = Callable[[Callable[[Any], Json], Iterable[Any]], Iterator[Json]]
@@ -77,7 +77,8 @@ class Bench:
         """Train a cell, measure it on the report rows, and return its line."""
         data, made_seconds = self.with_made(cell, self.draw(cell))
         recipe = cell.recipe
-        folder = self.work / "-".join(str(part).replace(" ", "_") for part in cell.key)
+        told = (*cell.key, recipe_hash(cell, self.generators))
+        folder = self.work / "-".join(str(part).replace(" ", "_") for part in told)
         lightning.seed_everything(recipe.seed, verbose=False)
         network = self.network(cell, data)
         # Of the processors, not of the clock: what else runs does not count.
@@ -121,7 +122,10 @@ class Bench:
         regime = cell.regime
         if not regime.made:
             return data, 0.0
-        settings = {k: replace(v, seed=cell.recipe.seed) for k, v in self.generators.items()}
+        settings = {
+            name: located(replace(each, seed=cell.recipe.seed), self.base)
+            for name, each in self.generators.items()
+        }
         return with_made(data, regime.made, regime.ratio, settings, self.work)
 
     def network(self, cell: Cell, data: TrainingData) -> Network:
@@ -144,6 +148,12 @@ def draw_part(data: TrainingData, regime: Regime, rng: np.random.Generator) -> N
     learn = np.isin(data.part, ("train", "choose")) & (data.label >= 0)
     if not regime.counts and not regime.choose:
         return data.part
+    odd = sorted(set(regime.counts) - set(data.names))
+    if odd:
+        raise UsageError(
+            f"regime {regime.name!r} asks for pictures of {odd[0]!r}, but there are "
+            f"{', '.join(data.names)}."
+        )
     part = np.where(data.part == "report", "report", "").astype("<U6")
     drawn = []
     for number, name in enumerate(data.names):

@@ -20,10 +20,11 @@ _RANKED: Final = 4
 def study_page(plan: Plan, rows: list[Json], cells: int) -> str:
     """Return the page: a table for each of the study's tables and regimes."""
     told = any("published" in row for row in rows)
+    word = "study" if plan.compare == "regimes" else "ablate"
     lines = [
         f"# {plan.title}",
         "",
-        f"Made by `moppet ablate`, not by hand, from {cells} of {len(plan.cells())} cells. Every",
+        f"Made by `moppet {word}`, not by hand, from {cells} of {len(plan.cells())} cells. Every",
         "network reports on the same rows, which neither trained nor chose anything. Accuracy is",
         "the mean over a regime's draws. Interval: 95 %, bootstrap over the report rows' groups",
         "and the draws together. p: paired with the table's first line, two-sided, not corrected",
@@ -49,7 +50,9 @@ def _table(title: str, line: str, rows: list[Json]) -> list[str]:
     told = any("published" in row for row in rows)
     head += ["published"] * told
     head += [f"{name}: P / R / F1" for name in names]
-    head += ["parameters", "MFLOPs", "CPU s an epoch", "ms a face"]
+    costly = any(row["made_seconds"] for row in rows)
+    head += ["parameters", "MFLOPs", "CPU s an epoch"]
+    head += ["CPU s to make faces"] * costly + ["ms a face"]
     lines = [
         f"## {title}",
         "",
@@ -80,6 +83,7 @@ def _table(title: str, line: str, rows: list[Json]) -> list[str]:
             f"{row['parameters']:,}",
             f"{row['flops'] / 1e6:,.0f}",
             "–" if per_epoch is None else f"{per_epoch:.1f}",
+            *([f"{row['made_seconds']:.0f}"] if costly else []),
             f"{row['ms_per_face']:.2f}",
         ]
         lines.append("| " + " | ".join(cells) + " |")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
-from moppet.data.toml import read_toml
+from moppet.data.toml import checked_table, checked_value, read_toml
 from moppet.study.made import COPIES
 from moppet.synthesise.settings import Settings, settings_from
 from moppet.train.recipe import Recipe, recipe_from
@@ -115,10 +115,12 @@ def read_plan(path: Path) -> Plan:
     if odd or missing:
         said = f"unknown key {odd[0]!r}" if odd else f"the key {missing[0]!r} is needed"
         raise UsageError(f"{path}: {said}. A study holds {', '.join(sorted(_KEYS))}.")
-    generators = {
-        name: settings_from(given, f"{path}: generator {name!r}")
-        for name, given in table.get("generators", {}).items()
-    }
+    for name in ("common", "regimes", "tables", "generators"):
+        checked_value(dict, table.get(name, {}), f"{path}: {name}")
+    generators = {}
+    for name, given in table.get("generators", {}).items():
+        place = f"{path}: generator {name!r}"
+        generators[name] = settings_from(checked_value(dict, given, place), place)
     known = {"", COPIES, *generators}
     regimes = tuple(_regime(name, given, path, known) for name, given in table["regimes"].items())
     experiments: list[Experiment] = []
@@ -153,7 +155,8 @@ def _published(value: Any, place: str) -> float | None:
     return value
 
 
-def _regime(name: str, given: dict[str, Any], path: Path, known: set[str]) -> Regime:
+def _regime(name: str, given: Any, path: Path, known: set[str]) -> Regime:
+    given = checked_table(Regime, given, f"{path}: regime {name!r}")
     odd = sorted(set(given) - {f.name for f in fields(Regime) if f.name != "name"})
     if odd:
         raise UsageError(f"{path}: regime {name!r}: unknown key {odd[0]!r}.")
@@ -170,6 +173,8 @@ def _regime(name: str, given: dict[str, Any], path: Path, known: set[str]) -> Re
             f"{path}: regime {name!r} needs draws and counts of 1 or more, and a share choose "
             "below 1."
         )
+    if regime.made == COPIES and regime.ratio != int(regime.ratio):
+        raise UsageError(f"{path}: regime {name!r}: copies need a whole ratio, not {regime.ratio}.")
     return regime
 
 

@@ -8,9 +8,9 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, get_origin, get_type_hints
+from typing import Any, Final, get_type_hints
 
-from moppet.data.toml import read_toml
+from moppet.data.toml import checked_value, read_toml
 from moppet.values import UsageError
 
 METHODS: Final = ("gan", "vae", "cgan", "diffusion", "inpaint")
@@ -143,7 +143,7 @@ def settings_from(table: dict[str, Any], where: str) -> Settings:
     for key, value in table.items():
         if key not in types:
             raise UsageError(f"{where}: unknown key {key!r}.{nearest(key, types)}")
-        values[key] = _value(types[key], value, f"{where}: {key}")
+        values[key] = checked_value(types[key], value, f"{where}: {key}")
     if "method" not in values:
         raise UsageError(f"{where}: the key 'method' is needed.")
     own = _PAINTED if values["method"] not in LEARNED else {}
@@ -230,18 +230,6 @@ def nearest(name: str, known: Any, *, plain: bool = True) -> str:
     if near:
         return f" Did you mean {near[0]!r}?"
     return f" Known: {', '.join(known)}." if plain else ""
-
-
-def _value(kind: Any, value: Any, where: str) -> Any:
-    if get_origin(kind) is tuple:
-        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            raise UsageError(f"{where}: expected a list of texts, got {value!r}.")
-        return tuple(value)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if type(value) is not kind:
-        raise UsageError(f"{where}: expected {kind.__name__}, got {value!r}.")
-    return value
 
 
 def _toml(value: Any) -> str:

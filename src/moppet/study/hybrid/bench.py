@@ -24,8 +24,8 @@ from moppet.infer.catalogue import load_model
 from moppet.infer.expressions import ExpressionModel
 from moppet.study.features import describe_crops
 from moppet.study.hybrid.classify import read_with
-from moppet.study.hybrid.plan import DataSet, HybridCell, HybridPlan
-from moppet.study.hybrid.prepare import SIDE_PX, Prepared, balanced_rows, draw_rows, prepare
+from moppet.study.hybrid.plan import SIDE_PX, DataSet, HybridCell, HybridPlan
+from moppet.study.hybrid.prepare import Prepared, balanced_rows, draw_rows, prepare
 from moppet.values import Floats, Image, MoppetError
 
 Json = dict[str, Any]
@@ -83,7 +83,8 @@ class HybridBench:
         train, test = self.parts(cell)
         label, names = self.label(cell.data), cell.data.classes
         seed = self.plan.seed + _STRIDE * cell.repeat + cell.fold
-        folder = self.plan.work / "-".join(str(part).replace(" ", "_") for part in cell.key)
+        told = (*cell.key, self.plan.hash_of(cell))  # a run of other settings is left alone
+        folder = self.plan.work / "-".join(str(part).replace(" ", "_") for part in told)
         started = time.process_time()
         ready = prepare(
             cell.method, self.pictures, label, train, names, self.plan.generator, folder, seed

@@ -17,14 +17,17 @@ ALPHA: Final = 0.05
 
 def hybrid_page(plan: HybridPlan, rows: Sequence[Json], cells: int) -> str:
     """Return the page: a summary and a table for each data set."""
+    apart = "and its report rows are never opened" if "report" not in plan.parts else "all of them"
     lines = [
         f"# {plan.title}",
         "",
         f"Made by `moppet study`, not by hand, from {cells} of {len(plan.cells())} cells:",
         f"{plan.folds} folds that keep subjects and copies together, up to {plan.repeats} times.",
         "Only a fold's training rows are balanced, learned from or drawn; the pictures are",
-        f"{', '.join(plan.parts)} of the data set, and its report rows are never opened. The",
-        f"embedding is that of the model `{plan.model}`. Intervals: 95 %, bootstrap over groups of",
+        f"{', '.join(plan.parts)} of the data set, {apart}. The embedding is that of the model",
+        f"`{plan.model}`. Macro-F1, G-mean and AUC: means over folds (with few rows of a class in",
+        "a fold its recall is often 0, and so is the G-mean); F1 of a class: of a repeat's folds",
+        "together. Intervals: 95 %, bootstrap over groups of",
         f"rows. p: macro-F1 of the folds against **{plan.reference}** with the same classifier and",
         "space (Nadeau & Bengio 2003), two-sided, not corrected for the number of lines; those of",
         "a method's mean over all classifiers and spaces are corrected for the number of methods",
@@ -85,8 +88,37 @@ def _means(plan: HybridPlan, means: list[Json]) -> list[str]:
         figures = [_interval(row, figure, best[figure]) for figure in _TITLES]
         rare, seconds = _said(row["f1"][rarest]), f"{row['seconds']:.1f}"
         lines.append(_line(row["method"], *figures, rare, seconds))
-    lines += ["", *_against(plan, means)]
-    return [*lines, *_published(plan, means)]
+    lines += ["", *_against(plan, means), *_published(plan, means), *_learned(means)]
+    return lines
+
+
+def _learned(means: list[Json]) -> list[str]:
+    """Seed 3's Table 2: how many rows of each class are learned from, before and after."""
+    names = list(means[0]["n"])
+    before = [f"{means[0]['n_before'][name]:.0f}" for name in names]
+    lines = [
+        "Rows of each class to learn from, mean over folds (and over spaces, for what balances in "
+        "each):",
+        "",
+        *_head("method", *names),
+        _line("as they came", *before),
+    ]
+    for row in means:
+        after = [f"{row['n_train'][name]:.0f}" for name in names]
+        if after != before:
+            lines.append(_line(row["method"], *after))
+    lines.append("")
+    words = {
+        "kept": "a class of which nothing would have been left was kept as it came",
+        "too_small": "a class was left too small to make faces of",
+    }
+    folds = means[0]["folds"]
+    for row in means:
+        for word, said in words.items():
+            if row["went"][word]:
+                of = folds * row["repeats"]
+                lines += [f"{row['method']}: {said} in {row['went'][word]} of {of} folds.", ""]
+    return lines
 
 
 def _against(plan: HybridPlan, means: list[Json]) -> list[str]:
@@ -135,12 +167,9 @@ def _published(plan: HybridPlan, means: list[Json]) -> list[str]:
 
 def _best(rows: list[Json]) -> list[str]:
     best = max(rows, key=lambda row: row["macro_f1"])
-    return [
-        f"Best line: {best['method']}, {best['classifier']}, {best['space']}: macro-F1 "
-        f"{_interval(best, 'macro_f1')}, G-mean {_interval(best, 'g_mean')}, AUC "
-        f"{_interval(best, 'auc')}.",
-        "",
-    ]
+    figures = ", ".join(f"{title} {_interval(best, f)}" for f, title in _TITLES.items())
+    name = f"{best['method']}, {best['classifier']}, {best['space']}"
+    return [f"Best of {len(rows)} lines, and so a lucky one: {name}: {figures}.", ""]
 
 
 def _rare(rows: list[Json]) -> list[str]:

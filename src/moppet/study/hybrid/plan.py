@@ -6,13 +6,13 @@ import difflib
 import hashlib
 import json
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_type_hints
 
 from moppet.data.balance import BALANCERS
-from moppet.data.toml import read_toml
+from moppet.data.toml import checked_table, checked_value, read_toml
 from moppet.study.features import SPACES
 from moppet.study.hybrid.classify import CLASSIFIERS
 from moppet.synthesise.registry import SYNTHESISERS
@@ -139,7 +139,14 @@ _DEFAULTS: Final[dict[str, Any]] = {
     "generator": {},
     "published": {},
 }
+_KINDS: Final[dict[str, Any]] = {
+    **dict.fromkeys(("data", "output", "work"), str),
+    **dict.fromkeys(("data_sets", "methods", "generator", "published"), dict),
+}
+"""What a key of the file is, where the plan has something made of it."""
 FIGURES: Final = ("macro_f1", "g_mean", "auc")
+SIDE_PX: Final = 48
+"""Side of the grey faces that a hybrid study works on: FER+'s own."""
 
 
 def is_hybrid(path: Path) -> bool:
@@ -157,22 +164,27 @@ def read_hybrid_plan(path: Path) -> HybridPlan:
         if name not in table:
             raise UsageError(f"{path}: the key {name!r} is needed.")
     _check_known(table, (*_NEEDED, *_DEFAULTS), str(path))
-    given = _DEFAULTS | table
+    types = get_type_hints(HybridPlan)
+    given = {
+        key: checked_value(_KINDS.get(key) or types[key], value, f"{path}: {key}")
+        for key, value in (_DEFAULTS | table).items()
+    }
     methods = tuple(_made(Method, n, t, f"{path}: method") for n, t in given["methods"].items())
-    common = given["data_sets"].pop("common", {})
+    common = checked_value(dict, given["data_sets"].get("common", {}), f"{path}: data set 'common'")
     data_sets = tuple(
-        _made(DataSet, name, common | t, f"{path}: data set")
+        _made(DataSet, name, t, f"{path}: data set", common)
         for name, t in given["data_sets"].items()
+        if name != "common"
     )
     plan = HybridPlan(
         name=str(given["name"]),
         title=str(given["title"]),
         data=(path.parent / given["data"]).resolve(),
         kind=str(given["kind"]),
-        parts=tuple(given["parts"]),
+        parts=given["parts"],
         model=str(given["model"]),
-        spaces=tuple(given["spaces"]),
-        classifiers=tuple(given["classifiers"]),
+        spaces=given["spaces"],
+        classifiers=given["classifiers"],
         folds=given["folds"],
         repeats=given["repeats"],
         seed=given["seed"],
@@ -188,13 +200,16 @@ def read_hybrid_plan(path: Path) -> HybridPlan:
     return plan
 
 
-def _made(kind: type[Any], name: str, table: dict[str, Any], where: str) -> Any:
-    _check_known(table, [f.name for f in fields(kind) if f.name != "name"], f"{where} {name!r}")
-    values = {k: tuple(v) if isinstance(v, list) else v for k, v in table.items()}
+def _made(
+    kind: type[Any], name: str, table: Any, where: str, common: Mapping[str, Any] = {}
+) -> Any:
+    where = f"{where} {name!r}"
+    table = {**common, **checked_value(dict, table, where)}
+    _check_known(table, [f.name for f in fields(kind) if f.name != "name"], where)
     try:
-        return kind(name, **values)
+        return kind(name, **checked_table(kind, table, where))
     except TypeError:
-        raise UsageError(f"{where} {name!r}: the key 'classes' is needed.") from None
+        raise UsageError(f"{where}: the key 'classes' is needed.") from None
 
 
 def _generator(table: dict[str, Any], methods: Sequence[Method], where: str) -> Settings | None:
@@ -235,13 +250,21 @@ def _check(plan: HybridPlan, where: str) -> None:
     for what, word, known in words:
         if word not in known:
             raise UsageError(f"{where}: there is no {what} {word!r}; known: {', '.join(known)}.")
+    made = plan.generator
+    if made is not None and (made.size, made.colour) != (SIDE_PX, "grey"):
+        raise UsageError(
+            f"{where}: generator: a hybrid study's faces are grey and of {SIDE_PX} pixels, not "
+            f"{made.colour} and of {made.size}."
+        )
     if any(m.space == "own" and m.synthesise for m in plan.methods):
         raise UsageError(f"{where}: a generator learns from pictures: balance in pixels before it.")
-    if plan.folds < 2 or plan.repeats < 1:
-        raise UsageError(f"{where}: a study needs 2 folds and 1 repeat at least.")
+    if plan.folds < 2 or plan.repeats < 1 or plan.seed < 0:
+        raise UsageError(f"{where}: a study needs 2 folds, 1 repeat and a seed of 0 at least.")
     for data in plan.data_sets:
         if not 2 <= len(data.classes) <= 10 or not 0 < data.share <= 1 or data.least < 2:
             raise UsageError(
                 f"{where}: data set {data.name!r} needs 2 to 10 classes, a share above 0 and up "
                 "to 1, and 2 rows of a class at least."
             )
+        if len(set(data.classes)) < len(data.classes):
+            raise UsageError(f"{where}: data set {data.name!r} names a class twice.")

@@ -6,20 +6,16 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from moppet.data.balance import BALANCERS, Balanced, Neighbours, balance
-from moppet.study.hybrid.plan import DataSet, Method
+from moppet.study.hybrid.plan import SIDE_PX, DataSet, Method
 from moppet.synthesise.loop import learn, plan_lessons
 from moppet.synthesise.pictures import LEAST_PICTURES, TrainingPictures
 from moppet.synthesise.settings import Settings
 from moppet.values import Floats, Image
-
-SIDE_PX: Final = 48
-"""Side of the grey faces that everything here works on: FER+'s own."""
 
 
 @dataclass(frozen=True)

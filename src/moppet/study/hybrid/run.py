@@ -13,7 +13,7 @@ from moppet.study.hybrid.page import hybrid_page
 from moppet.study.hybrid.plan import HybridCell, HybridPlan
 from moppet.study.hybrid.summary import sum_up
 from moppet.synthesise.loop import measure_budget, plan_lessons
-from moppet.synthesise.pictures import TrainingPictures
+from moppet.synthesise.pictures import LEAST_PICTURES, TrainingPictures
 from moppet.values import MoppetError
 
 Key = tuple[str, str, int, int]
@@ -81,10 +81,13 @@ def budget(bench: HybridBench, todo: list[HybridCell], done: dict[Key, Json]) ->
         first = makers[0]
         rows, _ = bench.parts(first)
         label = bench.label(first.data)[rows]
-        of = TrainingPictures(bench.pictures[rows], label, first.data.classes, rows)
-        lessons = plan_lessons(bench.plan.generator, of, first.data.classes)
+        names = first.data.classes
+        of = TrainingPictures(bench.pictures[rows], label, names, rows)
+        enough = [n for n, count in of.counts().items() if count >= LEAST_PICTURES]
+        lessons = plan_lessons(bench.plan.generator, of, enough)
         learning = measure_budget(bench.plan.generator, lessons).minutes * len(makers)
-    text = f"about {learning:.0f} minutes on this machine to learn to make faces"
+    learned = f"about {learning:.0f} minutes of one process to learn to make faces"
+    told = [learned] if makers else []
     quick = [
         sum(found["seconds"] for found in line["found"]) / 60
         for line in done.values()
@@ -92,5 +95,7 @@ def budget(bench: HybridBench, todo: list[HybridCell], done: dict[Key, Json]) ->
     ]
     if quick:
         read = sum(quick) / len(quick) * len(todo)
-        text += f", {read:.0f} CPU minutes for the classifiers"
-    return f"{text}; a stopped study goes on where it stopped"
+        told.append(f"{read:.0f} CPU minutes for the classifiers")
+    else:
+        told.append("the classifiers' minutes are told once some cells are finished")
+    return f"{', '.join(told)}; a stopped study goes on where it stopped"

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from moppet.metrics.comparison import correct_p_values, corrected_t_test
-from moppet.metrics.counts import confusions, f1_of, g_mean_of, recalls_of
+from moppet.metrics.counts import confusion, confusions, f1_of, g_mean_of, recalls_of
 from moppet.metrics.draws import Drawer, mean_defined
 from moppet.metrics.ranking import drawn_aucs
-from moppet.study.hybrid.bench import HybridBench, Json, unpacked
+from moppet.study.hybrid.bench import HybridBench, Json, Table, unpacked
 from moppet.study.hybrid.plan import FIGURES, DataSet, HybridPlan
 
 DRAWS: Final = 1000
 ALL: Final = "all"
 """What stands for classifier and space in a method's mean over all of them."""
+_WENT: Final = {"kept": "they are kept, as asked", "too_small": "is too small to make faces of"}
+"""What a cell's notes say where a class would have vanished, or left too few to learn from."""
 Values = NDArray[np.float64]
 Reading = tuple[NDArray[np.int64], Values]
 """(n,) who was read and (n, k) probabilities, of all rows of a data set in order."""
@@ -29,8 +32,10 @@ Readings = dict[int, list[Reading]]
 def sum_up(bench: HybridBench, cells: Mapping[Any, Json]) -> list[Json]:
     """Return the rows of what is finished.
 
-    A repeat counts once all its folds are there, so that every row is read once in it. Figures
-    are means over repeats; intervals draw groups of rows 1,000 times; p compares the folds'
+    A repeat counts once all its folds are there, so that every row is read once in it. FIGURES
+    are means over the folds of all repeats, each model's readings ranked and counted by
+    themselves; `f1` and `recall` of a class, of which a fold may have few rows, are of a repeat's
+    folds together. Intervals draw groups of rows 1,000 times; p compares the folds'
     macro-F1 with that of the reference method (Nadeau & Bengio 2003). A method's last row, of
     ALL classifiers and spaces, is the mean over them; its `against` has for the reference and
     for the first method, by figure, `difference`, `p_value`, and `p_corrected` for the number of
@@ -90,7 +95,25 @@ def _row(
         "difference": of_reference.get("difference"),
         "compared_with": bench.plan.reference if of_reference else None,
         "seconds": round(float(np.mean(seconds)), 2),
-        **({"against": told} if pair == (ALL, ALL) else {}),
+        **({"against": told, **_learned(data, lines)} if pair == (ALL, ALL) else {}),
+    }
+
+
+def _learned(data: DataSet, lines: Sequence[Json]) -> Json:
+    """Return the rows of each class before and after, the mean over folds and spaces, and in how
+    many folds what went not as asked."""
+    before = np.mean([line["n_before"] for line in lines], axis=0).round(1).tolist()
+    after = np.mean([found["n_train"] for line in lines for found in line["found"]], axis=0)
+    kept = Counter(
+        word
+        for line in lines
+        for word, said in _WENT.items()
+        if any(said in note for note in line["notes"])
+    )
+    return {
+        "n_before": _named(data, before),
+        "n_train": _named(data, after.round(1).tolist()),
+        "went": {word: kept[word] for word in _WENT},
     }
 
 
@@ -144,47 +167,60 @@ def _readings(
 
 
 def _figures(bench: HybridBench, data: DataSet, readings: Readings) -> Json:
-    table = bench.tables[data.name]
-    label = table.label
-    every = [reading for of_repeat in readings.values() for reading in of_repeat]
-    whole = _drawn(every, label, np.ones((1, len(label))))
+    table, k = bench.tables[data.name], len(data.classes)
     drawer = Drawer(table.groups, np.random.default_rng(0), DRAWS)
-    blocks = [_drawn(every, label, weight) for weight in drawer.weights()]
+    blocks = [_by_fold(table, readings, weight) for weight in drawer.weights()]
+    whole = _by_fold(table, readings, np.ones((1, len(table.label))))
     found: Json = {}
     for figure in FIGURES:
-        drawn = np.concatenate([block[figure] for block in blocks])
+        drawn = np.concatenate([mean_defined(block[figure]) for block in blocks])
         low, high = np.nanquantile(drawn, [0.025, 0.975])
         found |= {
-            figure: _number(whole[figure][0]),
+            figure: _number(mean_defined(whole[figure])[0]),
             f"{figure}_low": _number(low),
             f"{figure}_high": _number(high),
         }
-    for figure in ("f1", "recall"):
-        values = whole[figure][0]
-        found[figure] = {n: _number(v) for n, v in zip(data.classes, values, strict=True)}
-    counts = np.bincount(label, minlength=len(data.classes))
-    found["n"] = {n: int(c) for n, c in zip(data.classes, counts, strict=True)}
+    read = [guess for of_repeat in readings.values() for guess, _ in of_repeat]
+    counts = np.stack([confusion(table.label, guess, k) for guess in read])
+    for figure, values in (("f1", f1_of(counts)), ("recall", recalls_of(counts))):
+        found[figure] = _named(data, [_number(v) for v in mean_defined(values.T)])
+    found["n"] = _named(data, np.bincount(table.label, minlength=k).tolist())
     return found
 
 
+def _named(data: DataSet, values: Sequence[Any]) -> Json:
+    return dict(zip(data.classes, values, strict=True))
+
+
+def _by_fold(table: Table, readings: Readings, weight: Values) -> dict[str, Values]:
+    """Return each figure of every fold, the mean over its readings, in every draw: (m, folds).
+
+    weight: (m, n).
+    """
+    found: dict[str, list[Values]] = {figure: [] for figure in FIGURES}
+    for repeat in sorted(readings):
+        for number in np.unique(table.fold[repeat]):
+            at = table.fold[repeat] == number
+            label, part = table.label[at], weight[:, at]
+            read = [
+                _drawn(label, guess[at], probabilities[at], part)
+                for guess, probabilities in readings[repeat]
+            ]
+            for figure in FIGURES:
+                found[figure].append(np.mean([of[figure] for of in read], axis=0))
+    return {figure: np.stack(values, axis=1) for figure, values in found.items()}
+
+
 def _drawn(
-    readings: Iterable[Reading], label: NDArray[np.int64], weight: Values
+    label: NDArray[np.int64], guess: NDArray[np.int64], probabilities: Values, weight: Values
 ) -> dict[str, Values]:
-    """Return each figure's mean over all readings in every draw; f1 and recall (m, k)."""
-    found: dict[str, list[Values]] = {}
-    for guess, probabilities in readings:
-        counts = confusions(label, guess, probabilities.shape[1], weight)
-        f1 = f1_of(counts)
-        of = {
-            "macro_f1": mean_defined(f1),
-            "g_mean": g_mean_of(counts),
-            "auc": mean_defined(drawn_aucs(probabilities, label, weight)),
-            "f1": f1,
-            "recall": recalls_of(counts),
-        }
-        for figure, values in of.items():
-            found.setdefault(figure, []).append(values)
-    return {figure: np.mean(values, axis=0) for figure, values in found.items()}
+    """Return each figure of one reading in every draw, (m,)."""
+    counts = confusions(label, guess, probabilities.shape[1], weight)
+    return {
+        "macro_f1": mean_defined(f1_of(counts)),
+        "g_mean": g_mean_of(counts),
+        "auc": mean_defined(drawn_aucs(probabilities, label, weight)),
+    }
 
 
 def _compare(
@@ -195,29 +231,21 @@ def _compare(
     A scarce draw is a part of what is learned, not of how folds overlap: the training part that
     the test counts is the fold's whole one.
     """
-    table, shared = bench.tables[data.name], sorted(set(readings) & set(base))
-    mine, theirs = (_by_fold(bench, data, each, shared) for each in (readings, base))
+    table, shared = bench.tables[data.name], set(readings) & set(base)
+    even = np.ones((1, len(table.label)))
+    mine, theirs = (
+        _by_fold(table, {repeat: each[repeat] for repeat in shared}, even)
+        for each in (readings, base)
+    )
     n_test = len(table.rows) / bench.plan.folds
     found = {}
     for figure in FIGURES:
-        test = corrected_t_test(mine[figure] - theirs[figure], len(table.rows) - n_test, n_test)
+        test = corrected_t_test(
+            (mine[figure] - theirs[figure])[0], len(table.rows) - n_test, n_test
+        )
         p = 1.0 if math.isnan(test.p) and not math.isnan(test.value) else test.p
         found[figure] = {"difference": _number(test.value), "p_value": _number(p)}
     return found
-
-
-def _by_fold(
-    bench: HybridBench, data: DataSet, readings: Readings, repeats: Sequence[int]
-) -> dict[str, Values]:
-    """Return each figure of every repeat's folds, the mean over the readings of a fold."""
-    table = bench.tables[data.name]
-    found = []
-    for repeat in repeats:
-        for number in range(bench.plan.folds):
-            at = table.fold[repeat] == number
-            read = [(guess[at], probabilities[at]) for guess, probabilities in readings[repeat]]
-            found.append(_drawn(read, table.label[at], np.ones((1, int(at.sum())))))
-    return {figure: np.array([of[figure][0] for of in found]) for figure in FIGURES}
 
 
 def _number(value: float) -> float | None:
