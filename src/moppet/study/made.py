@@ -73,7 +73,8 @@ def with_made(
 
 def located(settings: Settings, base: Path) -> Settings:
     """Return the settings with the places of finished models, which start from the recipe's."""
-    return replace(settings, **{key: str(base / name) for key, name in _models(settings).items()})
+    places: dict[str, Any] = {k: str(base / name) for k, name in _models(settings).items()}
+    return replace(settings, **places)
 
 
 def lacks_model(settings: Settings, base: Path) -> str | None:
@@ -82,7 +83,7 @@ def lacks_model(settings: Settings, base: Path) -> str | None:
     return next((str(place) for place in places if not place.exists()), None)
 
 
-def _models(settings: Settings) -> dict[str, Any]:
+def _models(settings: Settings) -> dict[str, str]:
     """The settings that name a finished model, and what they name; none of one that learns."""
     if settings.method in LEARNED:
         return {}
