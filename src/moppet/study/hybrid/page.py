@@ -24,15 +24,17 @@ def hybrid_page(plan: HybridPlan, rows: Sequence[Json], cells: int) -> str:
         f"Made by `moppet study`, not by hand, from {cells} of {len(plan.cells())} cells:",
         f"{plan.folds} folds that keep subjects and copies together, up to {plan.repeats} times.",
         "Only a fold's training rows are balanced, learned from or drawn; the pictures are",
-        f"{', '.join(plan.parts)} of the data set, {apart}. The embedding is that of the model",
-        f"`{plan.model}`. Macro-F1, G-mean and AUC: means over folds (with few rows of a class in",
-        "a fold its recall is often 0, and so is the G-mean); F1 of a class: of a repeat's folds",
-        "together. Intervals: 95 %, bootstrap over groups of",
-        f"rows. p: macro-F1 of the folds against **{plan.reference}** with the same classifier and",
-        "space (Nadeau & Bengio 2003), two-sided, not corrected for the number of lines; those of",
-        "a method's mean over all classifiers and spaces are corrected for the number of methods",
-        "(Holm 1979). Seconds: of the processors, to make a fold's rows ready and to learn and",
-        "read with the classifier.",
+        f"{', '.join(plan.parts)} of the data set, {apart}. The embedding is",
+        f"that of the model `{plan.model}`.",
+        "",
+        "Macro-F1, G-mean and AUC: means over folds (with few rows of a class in a fold its",
+        "recall is often 0, and so is the G-mean); F1 of a class: of a repeat's folds together.",
+        "Intervals: 95 %, of the mean over folds; p: of the folds' macro-F1 against that of",
+        f"**{plan.reference}** with the same classifier and space, two-sided, not corrected for",
+        "the number of lines; both by t, allowing for overlapping training parts (Nadeau & Bengio",
+        "2003). Those of a method's mean over all classifiers and spaces are corrected for the",
+        "number of methods (Holm 1979). Seconds: of the processors, to make a fold's rows ready",
+        "and to learn and read with the classifier.",
         "",
     ]
     for data in plan.data_sets:
@@ -234,8 +236,8 @@ def _interval(row: Json, figure: str, best: float | None = None) -> str:
     value, low, high = (row[f"{figure}{end}"] for end in ("", "_low", "_high"))
     if value is None:
         return "–"
-    first = f"**{value:.3f}**" if value == best else f"{value:.3f}"
-    return f"{first} ({low:.3f}-{high:.3f})"
+    first = f"**{value:.3f}**" if best and value == best else f"{value:.3f}"
+    return first if low is None else f"{first} ({low:.3f}-{high:.3f})"
 
 
 def _said(value: float | None) -> str:

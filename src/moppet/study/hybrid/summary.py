@@ -10,14 +10,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from moppet.metrics.comparison import correct_p_values, corrected_t_test
-from moppet.metrics.counts import confusion, confusions, f1_of, g_mean_of, recalls_of
-from moppet.metrics.draws import Drawer, mean_defined
-from moppet.metrics.ranking import drawn_aucs
+from moppet.metrics.comparison import FoldDifference, correct_p_values, corrected_t_test
+from moppet.metrics.counts import confusion, f1_of, g_mean, macro_f1, recalls_of
+from moppet.metrics.draws import mean_defined
+from moppet.metrics.ranking import macro_auc
 from moppet.study.hybrid.bench import HybridBench, Json, Table, unpacked
 from moppet.study.hybrid.plan import FIGURES, DataSet, HybridPlan
 
-DRAWS: Final = 1000
 ALL: Final = "all"
 """What stands for classifier and space in a method's mean over all of them."""
 _WENT: Final = {"kept": "they are kept, as asked", "too_small": "is too small to make faces of"}
@@ -35,11 +34,13 @@ def sum_up(bench: HybridBench, cells: Mapping[Any, Json]) -> list[Json]:
     A repeat counts once all its folds are there, so that every row is read once in it. FIGURES
     are means over the folds of all repeats, each model's readings ranked and counted by
     themselves; `f1` and `recall` of a class, of which a fold may have few rows, are of a repeat's
-    folds together. Intervals draw groups of rows 1,000 times; p compares the folds'
-    macro-F1 with that of the reference method (Nadeau & Bengio 2003). A method's last row, of
-    ALL classifiers and spaces, is the mean over them; its `against` has for the reference and
-    for the first method, by figure, `difference`, `p_value`, and `p_corrected` for the number of
-    methods that are compared (Holm 1979).
+    folds together. Intervals are those of the mean over folds, p compares their macro-F1 with
+    that of the reference method, both by t with a variance that allows for overlapping training
+    parts (Nadeau & Bengio 2003); none where all folds are equal.
+
+    A method's last row, of ALL classifiers and spaces, is the mean over them; its `against` has
+    for the reference and for the first method, by figure, `difference`, `p_value`, and
+    `p_corrected` for the number of methods that are compared (Holm 1979).
     """
     rows: list[Json] = []
     bases = bases_of(bench.plan)
@@ -168,17 +169,13 @@ def _readings(
 
 def _figures(bench: HybridBench, data: DataSet, readings: Readings) -> Json:
     table, k = bench.tables[data.name], len(data.classes)
-    drawer = Drawer(table.groups, np.random.default_rng(0), DRAWS)
-    blocks = [_by_fold(table, readings, weight) for weight in drawer.weights()]
-    whole = _by_fold(table, readings, np.ones((1, len(table.label))))
     found: Json = {}
-    for figure in FIGURES:
-        drawn = np.concatenate([mean_defined(block[figure]) for block in blocks])
-        low, high = np.nanquantile(drawn, [0.025, 0.975])
+    for figure, values in _by_fold(table, readings).items():
+        mean = _over_folds(bench, table, values)
         found |= {
-            figure: _number(mean_defined(whole[figure])[0]),
-            f"{figure}_low": _number(low),
-            f"{figure}_high": _number(high),
+            figure: _number(mean.value),
+            f"{figure}_low": _number(max(mean.low, 0.0)),
+            f"{figure}_high": _number(min(mean.high, 1.0)),
         }
     read = [guess for of_repeat in readings.values() for guess, _ in of_repeat]
     counts = np.stack([confusion(table.label, guess, k) for guess in read])
@@ -188,61 +185,48 @@ def _figures(bench: HybridBench, data: DataSet, readings: Readings) -> Json:
     return found
 
 
+def _over_folds(bench: HybridBench, table: Table, values: Values) -> FoldDifference:
+    """Return the mean of a figure, or of a difference, over folds, its interval and its p.
+
+    A scarce draw is a part of what is learned, not of how folds overlap: the training part that
+    the variance counts is the fold's whole one.
+    """
+    n_test = len(table.rows) / bench.plan.folds
+    return corrected_t_test(values, len(table.rows) - n_test, n_test)
+
+
 def _named(data: DataSet, values: Sequence[Any]) -> Json:
     return dict(zip(data.classes, values, strict=True))
 
 
-def _by_fold(table: Table, readings: Readings, weight: Values) -> dict[str, Values]:
-    """Return each figure of every fold, the mean over its readings, in every draw: (m, folds).
-
-    weight: (m, n).
-    """
-    found: dict[str, list[Values]] = {figure: [] for figure in FIGURES}
+def _by_fold(table: Table, readings: Readings) -> dict[str, Values]:
+    """Return each figure of every fold of every repeat, (j,), the mean over its readings."""
+    found: dict[str, list[float]] = {figure: [] for figure in FIGURES}
     for repeat in sorted(readings):
         for number in np.unique(table.fold[repeat]):
             at = table.fold[repeat] == number
-            label, part = table.label[at], weight[:, at]
-            read = [
-                _drawn(label, guess[at], probabilities[at], part)
-                for guess, probabilities in readings[repeat]
-            ]
-            for figure in FIGURES:
-                found[figure].append(np.mean([of[figure] for of in read], axis=0))
-    return {figure: np.stack(values, axis=1) for figure, values in found.items()}
-
-
-def _drawn(
-    label: NDArray[np.int64], guess: NDArray[np.int64], probabilities: Values, weight: Values
-) -> dict[str, Values]:
-    """Return each figure of one reading in every draw, (m,)."""
-    counts = confusions(label, guess, probabilities.shape[1], weight)
-    return {
-        "macro_f1": mean_defined(f1_of(counts)),
-        "g_mean": g_mean_of(counts),
-        "auc": mean_defined(drawn_aucs(probabilities, label, weight)),
-    }
+            label = table.label[at]
+            read = [(guess[at], chances[at]) for guess, chances in readings[repeat]]
+            k = read[0][1].shape[1]
+            found["macro_f1"].append(
+                float(np.mean([macro_f1(label, guess, k) for guess, _ in read]))
+            )
+            found["g_mean"].append(float(np.mean([g_mean(label, guess, k) for guess, _ in read])))
+            found["auc"].append(float(np.mean([macro_auc(chances, label) for _, chances in read])))
+    return {figure: np.array(values) for figure, values in found.items()}
 
 
 def _compare(
     bench: HybridBench, data: DataSet, readings: Readings, base: Readings
 ) -> dict[str, Json]:
-    """Return each figure's mean difference over the folds of the repeats that both have, and its p.
-
-    A scarce draw is a part of what is learned, not of how folds overlap: the training part that
-    the test counts is the fold's whole one.
-    """
+    """Return each figure's mean difference over the folds of the repeats that both have, and p."""
     table, shared = bench.tables[data.name], set(readings) & set(base)
-    even = np.ones((1, len(table.label)))
     mine, theirs = (
-        _by_fold(table, {repeat: each[repeat] for repeat in shared}, even)
-        for each in (readings, base)
+        _by_fold(table, {repeat: each[repeat] for repeat in shared}) for each in (readings, base)
     )
-    n_test = len(table.rows) / bench.plan.folds
     found = {}
     for figure in FIGURES:
-        test = corrected_t_test(
-            (mine[figure] - theirs[figure])[0], len(table.rows) - n_test, n_test
-        )
+        test = _over_folds(bench, table, mine[figure] - theirs[figure])
         p = 1.0 if math.isnan(test.p) and not math.isnan(test.value) else test.p
         found[figure] = {"difference": _number(test.value), "p_value": _number(p)}
     return found
