@@ -415,6 +415,7 @@ def line_of(name: str, accuracy: float, p: float | None, published: float) -> di
         "accuracy": accuracy, "ci_low": accuracy - 0.05, "ci_high": accuracy + 0.05,
         "precision": known, "recall": known, "f1": known, "p_value": p, "published": published,
         "parameters": 1, "flops": 1, "seconds_per_epoch": None, "ms_per_face": 1.0,
+        "made_seconds": 0.0,
     }  # fmt: skip
 
 
