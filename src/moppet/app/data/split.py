@@ -77,12 +77,6 @@ def _with_copies(manifest: Manifest) -> Manifest:
 def _hold_out(job: SplitJob, manifest: Manifest) -> Manifest:
     from moppet.data.splits import split_manifest
 
-    if manifest.table["split"].null_count < len(manifest) and not job.keep_report:
-        print(
-            "moppet: the split that came with the pictures is replaced; --keep-report keeps its "
-            "rows that report.",
-            file=sys.stderr,
-        )
     rows = _usable(manifest)
     made = split_manifest(
         manifest.select(rows),
@@ -91,6 +85,12 @@ def _hold_out(job: SplitJob, manifest: Manifest) -> Manifest:
         keep_report=job.keep_report,
         rng=np.random.default_rng(job.seed),
     )
+    if manifest.table["split"].null_count < len(manifest) and not job.keep_report:
+        print(
+            "moppet: the split that came with the pictures is replaced; --keep-report keeps its "
+            "rows that report.",
+            file=sys.stderr,
+        )
     split = np.full(len(manifest), None, object)
     split[rows] = made.column("split")
     return manifest.replace(split=split)
