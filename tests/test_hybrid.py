@@ -164,19 +164,29 @@ def test_a_stopped_study_goes_on_and_a_changed_method_is_run_anew(plan: HybridPl
     assert len(finished_cells(read_hybrid_plan(path), store)) == 6
 
 
+def poisoned_label(
+    bench: HybridBench, cell: Any, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The rows that a cell does not learn from, the labels, and the same with lies for those."""
+    train, test = bench.parts(cell)
+    assert not set(train) & set(test)
+    label = bench.label(cell.data)
+    others = np.setdiff1d(np.arange(len(label)), train)
+    lies = label.copy()
+    lies[others] = rng.integers(0, 3, len(others))
+    return others, label, lies
+
+
 def test_a_poisoned_test_fold_changes_nothing_that_is_made(
     bench: HybridBench, tmp_path: Path
 ) -> None:
     """Other rows' pictures and labels are exchanged: what is made ready stays, bit by bit."""
     rng = np.random.default_rng(0)
     for cell in bench.plan.cells():
-        train, test = bench.parts(cell)
-        assert not set(train) & set(test)
-        label = bench.label(cell.data)
-        poisoned, lies = bench.pictures.copy(), label.copy()
-        others = np.setdiff1d(np.arange(len(label)), train)
+        train, _ = bench.parts(cell)
+        others, label, lies = poisoned_label(bench, cell, rng)
+        poisoned = bench.pictures.copy()
         poisoned[others] = rng.integers(0, 256, poisoned[others].shape, np.uint8)
-        lies[others] = rng.integers(0, 3, len(others))
         names, made = cell.data.classes, bench.plan.generator
         first, second = (
             prepare(cell.method, shown, told, train, names, made, tmp_path / "run", 7)
@@ -194,10 +204,7 @@ def test_a_poisoned_test_fold_changes_nothing_that_is_learned_in_any_space(
     rng = np.random.default_rng(0)
     for cell in bench.plan.cells():
         train, _ = bench.parts(cell)
-        label = bench.label(cell.data)
-        others = np.setdiff1d(np.arange(len(label)), train)
-        lies = label.copy()
-        lies[others] = rng.integers(0, 3, len(others))
+        others, label, lies = poisoned_label(bench, cell, rng)
         features = {name: values.copy() for name, values in bench.features.items()}
         for values in features.values():
             values[others] = rng.normal(9, 9, values[others].shape)

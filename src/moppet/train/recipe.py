@@ -7,9 +7,9 @@ import difflib
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, get_origin, get_type_hints
+from typing import Any, Final, get_type_hints
 
-from moppet.data.toml import read_toml
+from moppet.data.toml import checked_value, read_toml
 from moppet.train.augment import Augmentation
 from moppet.values import UsageError
 
@@ -200,15 +200,7 @@ def _value(kind: Any, value: Any, where: str) -> Any:
         if not isinstance(value, dict):
             raise UsageError(f"{where}: expected a table, got {value!r}.")
         return _build(kind, value, where)  # type: ignore[arg-type]
-    if get_origin(kind) is tuple:
-        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            raise UsageError(f"{where}: expected a list of texts, got {value!r}.")
-        return tuple(value)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if type(value) is not kind:
-        raise UsageError(f"{where}: expected {kind.__name__}, got {value!r}.")
-    return value
+    return checked_value(kind, value, where)
 
 
 def check_recipe(recipe: Recipe, where: str) -> None:
