@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import subprocess
 import sys
 import time
 from dataclasses import replace
@@ -481,6 +482,10 @@ def test_the_command_writes_the_study_and_says_where(
 def test_a_named_ray_cluster_that_does_not_answer_is_not_replaced_by_one_here(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    pytest.importorskip("ray")
+    from ray._private import ray_constants
+
+    monkeypatch.setattr(ray_constants, "ENABLE_RAY_CLUSTER", True)
     begun: list[str] = []
 
     class Ray:
@@ -497,6 +502,37 @@ def test_a_named_ray_cluster_that_does_not_answer_is_not_replaced_by_one_here(
     with pytest.raises(MoppetError, match=r"no Ray cluster answers at RAY_ADDRESS=10\.0\.0\.1"):
         _join(Ray)
     assert begun == ["local"]
+
+
+LISTENS = """
+from pathlib import Path
+import ray
+from moppet.app.engine import _join
+
+def listening():
+    text = "".join(Path("/proc/net", name).read_text() for name in ("tcp", "tcp6"))
+    lines = [line.split() for line in text.splitlines()]
+    return {x[1] for x in lines if len(x) > 3 and x[3] == "0A"}
+
+before = listening()
+_join(ray)
+assert ray.get(ray.remote(lambda: 7).remote()) == 7
+print("listens on", *sorted({place.split(":")[0] for place in listening() - before}))
+ray.shutdown()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_cluster_that_is_begun_here_listens_to_this_machine_alone() -> None:
+    pytest.importorskip("ray")
+    kept = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
+    done = subprocess.run(
+        [sys.executable, "-c", LISTENS], capture_output=True, text=True, env=kept, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    (said,) = [line for line in done.stdout.splitlines() if line.startswith("listens on")]
+    here = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
+    assert set(said.split()[2:]) and set(said.split()[2:]) <= here
 
 
 def square(cell: int) -> dict[str, Any]:

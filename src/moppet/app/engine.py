@@ -138,6 +138,9 @@ def _join(ray: Any) -> None:
     except ConnectionError:
         if place := os.environ.get("RAY_ADDRESS"):
             raise MoppetError(f"no Ray cluster answers at RAY_ADDRESS={place}.") from None
+        # Ray takes 127.0.0.1 for an address that others can reach, unless it may be no cluster.
+        constants: Any = import_module("ray._private.ray_constants")
+        constants.ENABLE_RAY_CLUSTER = False
         ray.init(address="local", include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
 
 
