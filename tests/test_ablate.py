@@ -16,7 +16,7 @@ from moppet.data.likeness import content_hash
 from moppet.data.provenance import real_rows
 from moppet.study import ablate
 from moppet.study.ablate import run_study
-from moppet.study.cells import Bench, draw_part
+from moppet.study.cells import Bench, draw_part, recipe_hash
 from moppet.study.page import study_page
 from moppet.study.plan import Plan, Regime, read_plan
 from moppet.study.results import sum_up
@@ -25,6 +25,7 @@ from moppet.train.recipe import Recipe
 from moppet.values import MoppetError, UsageError
 from synthesise_sample import whole_faces as faces_as_they_are
 
+RECIPES = Path(__file__).parents[1] / "recipes"
 TEXT = """
 name = "tiny"
 title = "A tiny study"
@@ -112,6 +113,7 @@ def test_a_study_runs_each_recipe_once_and_counts_it_wherever_it_stands(plan: Pl
     assert json.loads((plan.output / "tiny.json").read_text(encoding="utf-8")) == rows
     page = (plan.output / "tiny.md").read_text(encoding="utf-8")
     assert "# A tiny study" in page and "| with SE | childcnn | 2 |" in page
+    assert "Not run" not in page
 
 
 def test_finished_cells_are_skipped_and_a_changed_recipe_is_run_anew(plan: Plan) -> None:
@@ -240,6 +242,9 @@ def test_a_finished_model_paints_where_it_is_there_and_is_left_out_where_not(
     rows = run_study(plan, say=said.append, only="plain")
     assert f"4 cells are left out: there is no model at {plan.base / 'sd'}" in said[0]
     assert {row["regime"] for row in rows} == {"scarce", "copies"}
+    page = (plan.output / "tiny.md").read_text(encoding="utf-8")
+    (said_there,) = (line for line in page.splitlines() if line.startswith("Not run"))
+    assert "; ablation, plain, few; " in said_there and "plain, scarce" not in said_there
     tiny_models.write_diffusion(plan.base / "sd")
     cell = next(cell for cell in plan.cells() if cell.regime.name == "few")
     real = bench.draw(cell)
@@ -467,8 +472,26 @@ def test_a_wrong_plan_is_refused_in_one_sentence(
         read_plan(path)
 
 
+@pytest.mark.parametrize("name", ["child-happy-sad", "child-synthesis"])
+def test_committed_cells_are_those_of_the_committed_recipe(name: str) -> None:
+    plan = read_plan(RECIPES / f"{name}.toml")
+    known = ablate.finished_cells(plan, plan.output / f"{name}.cells.jsonl")
+    lacking = {cell.key for cell in plan.cells()} - known.keys()
+    assert known and all("diffusion" in regime for _, _, regime, _ in lacking)
+
+
+def test_a_ratio_is_one_with_and_without_a_point() -> None:
+    plan = read_plan(RECIPES / "child-synthesis.toml")
+    cell = next(cell for cell in plan.cells() if cell.regime.ratio == 3)
+    told = [
+        recipe_hash(replace(cell, regime=replace(cell.regime, ratio=ratio)), plan.generators)
+        for ratio in (3, 3.0, 3.5)
+    ]
+    assert told[0] == told[1] == recipe_hash(cell, plan.generators) != told[2]
+
+
 def test_the_published_experiments_are_eight_lines_of_one_network() -> None:
-    plan = read_plan(Path(__file__).parents[1] / "recipes" / "child-happy-sad.toml")
+    plan = read_plan(RECIPES / "child-happy-sad.toml")
     eight = [e.recipe for e in plan.experiments if e.table == "ablation"]
     switches = [(r.attention, r.batch_norm, r.dropout > 0) for r in eight]
     assert switches == [

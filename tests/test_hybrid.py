@@ -620,3 +620,9 @@ def test_cells_run_on_two_nodes_of_a_ray_cluster(monkeypatch: pytest.MonkeyPatch
     finally:
         ray.shutdown()
         cluster.shutdown()
+
+
+def test_every_cell_of_the_committed_study_is_finished() -> None:
+    plan = read_hybrid_plan(Path(__file__).parents[1] / "recipes" / "infant-hybrid.toml")
+    known = finished_cells(plan, plan.output / f"{plan.name}.cells.jsonl")
+    assert len(known) == len(plan.cells()) == 260

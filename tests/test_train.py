@@ -217,7 +217,7 @@ def started(
     tmp_path_factory: pytest.TempPathFactory, folded: dict[str, np.ndarray], sample: torch.Tensor
 ) -> MobileNetV2:
     path = tmp_path_factory.mktemp("start") / "start.npz"
-    np.savez(path, **folded)
+    np.savez(path, **folded, layer_info=np.array(["00|CONV_2D", "01|DEPTHWISE_CONV_2D"]))
     network = MobileNetV2(7, channels=3)
     load_folded(network, path, sample)
     return network
@@ -283,7 +283,7 @@ def test_the_first_mobilenet_starts_from_folded_weights_too(
     torch.manual_seed(4)
     network = build_network("mobilenet_v1", 7).eval()
     convs = [m for m in network.features.modules() if isinstance(m, nn.Conv2d)]
-    arrays, x = {}, sample
+    arrays, x = {"layer_info": np.array(["00|CONV_2D"])}, sample
     for number, conv in enumerate(convs):
         fan = conv.weight[0].numel()
         weight, bias = (

@@ -198,7 +198,9 @@ def ms_per_face(recipes: Mapping[Any, Recipe], classes: int) -> dict[Any, float]
 def recipe_hash(cell: Cell, generators: Mapping[str, Settings]) -> str:
     """Tells the cell's recipe and regime from any others, whatever they are called."""
     recipe = chosen_settings(cell.experiment.recipe) | {"name": ""}
-    regime = asdict(cell.regime) | {"draws": 0}
+    ratio = cell.regime.ratio
+    # 3 and 3.0 are one ratio.
+    regime = asdict(cell.regime) | {"draws": 0, "ratio": int(ratio) if ratio % 1 == 0 else ratio}
     told: list[Any] = [recipe, regime]
     if not cell.regime.made:
         del regime["made"], regime["ratio"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -80,7 +81,7 @@ def located(settings: Settings, base: Path) -> Settings:
 def lacks_model(settings: Settings, base: Path) -> str | None:
     """Return the place of a finished model that is not there; None where nothing is lacking."""
     places = [base / name for name in _models(settings).values()]
-    return next((str(place) for place in places if not place.exists()), None)
+    return next((os.path.normpath(place) for place in places if not place.exists()), None)
 
 
 def _models(settings: Settings) -> dict[str, str]:

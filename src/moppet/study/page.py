@@ -31,12 +31,21 @@ def study_page(plan: Plan, rows: list[Json], cells: int) -> str:
         "for the number of lines; the sentences below the tables correct it (Holm 1979).",
         *(["Published: the accuracy that the publication has for it, on data of its own."] * told),
         "",
+        *_not_run(plan, rows),
         *([plan.notes, ""] if plan.notes else []),
     ]
     same, line = ("experiment", "regime") if plan.compare == "regimes" else ("regime", "experiment")
     for (table, title), part in groupby(rows, key=lambda row: (row["table"], row[same])):
         lines += _table(f"{table}, {title}", line, list(part))
     return "\n".join(lines)
+
+
+def _not_run(plan: Plan, rows: list[Json]) -> list[str]:
+    """The lines of the tables that are wanting, in a sentence; nothing where none is."""
+    there = {(row["table"], row["experiment"], row["regime"]) for row in rows}
+    lacking = [key for key in dict.fromkeys(c.key[:3] for c in plan.cells()) if key not in there]
+    said = "; ".join(", ".join(key) for key in lacking)
+    return [f"Not run, so in no table: {said}.", ""] if lacking else []
 
 
 def _table(title: str, line: str, rows: list[Json]) -> list[str]:

@@ -103,7 +103,10 @@ def _safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 def _npz(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
     with np.load(path, allow_pickle=False) as arrays:
-        return {name: torch.from_numpy(np.asarray(arrays[name])) for name in arrays.files}, {}
+        values = {name: np.asarray(arrays[name]) for name in arrays.files}
+    # Text is a remark: Google Coral's MobileNetV2, de-quantised, names its layers so.
+    told = {name: value for name, value in values.items() if value.dtype.kind != "U"}
+    return {name: torch.from_numpy(value) for name, value in told.items()}, {}
 
 
 def _pth(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
