@@ -62,7 +62,7 @@ def _section(name: str, command: Any, context: Any) -> str:
     lines = [f"## {name} {{ #{_anchor(name)} }}", "", _paragraphs(command.help), ""]
     lines += ["```text", usage, "```", ""]
     if command.epilog:
-        lines += ["```console", f"$ {_example(command.epilog)}", "```", ""]
+        lines += ["```bash", _example(command.epilog), "```", ""]
     for kind, head in (("argument", "Argument"), ("option", "Option")):
         records = [
             record
