@@ -60,9 +60,9 @@ def _context(command: Any, name: str, parent: Any) -> Any:
 def _section(name: str, command: Any, context: Any) -> str:
     usage = " ".join([name, *command.collect_usage_pieces(context)])
     lines = [f"## {name} {{ #{_anchor(name)} }}", "", _paragraphs(command.help), ""]
-    lines += ["```text", usage, "```", ""]
+    lines += ['```text title="Usage"', usage, "```", ""]
     if command.epilog:
-        lines += ["```bash", _example(command.epilog), "```", ""]
+        lines += ['```bash title="Example"', _example(command.epilog), "```", ""]
     for kind, head in (("argument", "Argument"), ("option", "Option")):
         records = [
             record

@@ -16,6 +16,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 MIME_TYPES = ("text/html", "image/svg+xml", "image/png", "text/plain")  # the first there is shown
+CONTROL = re.compile(r"\x1b\[[0-9;]*m|\r")  # colors of a terminal
 
 
 def notebook_page(notebook: dict[str, Any], file_name: str) -> str:
@@ -27,15 +28,15 @@ def notebook_page(notebook: dict[str, Any], file_name: str) -> str:
             parts.append(source)
         else:
             parts.append(f"```python\n{source}\n```")
-            parts += [_output(output) for output in cell["outputs"]]
+            printed = "".join(_text(o["text"]) for o in cell["outputs"] if "text" in o)
+            if printed:
+                parts.append(f"```text\n{CONTROL.sub('', printed).rstrip()}\n```")
+            parts += [_output(output["data"]) for output in cell["outputs"] if "data" in output]
     parts.insert(1, f"[Download this notebook]({file_name}){{ .md-button }}")
     return "\n\n".join(parts) + "\n"
 
 
-def _output(output: dict[str, Any]) -> str:
-    if output["output_type"] == "stream":
-        return f"```text\n{_text(output['text']).rstrip()}\n```"
-    data = output["data"]
+def _output(data: dict[str, Any]) -> str:
     kind = next(kind for kind in MIME_TYPES if kind in data)
     content = _text(data[kind])
     if kind == "image/png":
