@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ sys.path.insert(0, str(ROOT / "tools"))
 from commands_page import app, commands_page  # noqa: E402
 from tutorial_outputs import TUTORIALS, outputs, refreshed  # noqa: E402
 
+BROWSER = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chrome")
 LOADED = re.compile(
     r"""<(?:script|img|iframe|source|video|audio|embed|object)\b[^>]*?\b(?:src|data|poster)=["']?(?P<a>[^"'\s>]+)
     |<link\b(?=[^>]*\brel=["']?(?:stylesheet|icon|preload|modulepreload|preconnect|dns-prefetch|manifest))
@@ -115,7 +117,21 @@ def test_images_of_the_tutorials_are_there() -> None:
             assert (page.parent / name).is_file(), name
 
 
-def test_the_page_is_searched_without_a_server(site: Path) -> None:
-    assert "var __index" in (site / "search" / "search_index.js").read_text(encoding="utf-8")[:20]
-    home = (site / "index.html").read_text(encoding="utf-8")
-    assert 'src="assets/iframe-worker.js"' in home
+@pytest.mark.skipif(BROWSER is None, reason="needs Chromium or Chrome")
+def test_pages_opened_from_the_folder_ask_no_server_and_can_be_searched(site: Path) -> None:
+    from playwright.sync_api import sync_playwright
+
+    asked: list[str] = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+        page = browser.new_page()
+        page.on("request", lambda request: asked.append(request.url))
+        for name in ("reference/api", "notebooks/lab", "studies/video-seven", "index"):
+            page.goto((site / f"{name}.html").as_uri())
+        page.fill(".md-search__input", "episodes")
+        page.wait_for_selector(".md-search-result__item h1")
+        titles = [title.inner_text() for title in page.query_selector_all(".md-search-result h1")]
+        browser.close()
+    assert "Timeline" in titles
+    assert asked
+    assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
