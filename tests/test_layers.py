@@ -14,6 +14,7 @@ import moppet
 
 SOURCE = Path(moppet.__file__).parent
 RANKS = {
+    "privacy": 0,
     "values": 0,
     "media": 1,
     "metrics": 1,
@@ -24,6 +25,7 @@ RANKS = {
     "train": 5,
     "study": 6,
     "app": 7,
+    "__main__": 8,
 }
 HEAVY = {
     "torch": {"train", "synthesise", "study"},
@@ -147,6 +149,7 @@ def test_the_public_names_are_these() -> None:
     assert sorted(moppet.__all__) == [
         "EXPRESSIONS",
         "GROUPS",
+        "__version__",
         "analyze",
         "find_faces",
         "load_model",

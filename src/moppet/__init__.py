@@ -1,12 +1,19 @@
 """moppet reads facial expressions of infants, children and adults on your own machine."""
 
-from moppet.infer import analyze, find_faces, load_model, stream
-from moppet.timeline import read_timeline
-from moppet.values import EXPRESSIONS, GROUPS
+from moppet import privacy
+
+privacy.disable_telemetry()  # before anything imports onnxruntime, which reads its switch then
+
+from moppet.infer import analyze, find_faces, load_model, stream  # noqa: E402
+from moppet.timeline import read_timeline  # noqa: E402
+from moppet.values import EXPRESSIONS, GROUPS  # noqa: E402
+
+__version__ = "0.1.0"
 
 __all__ = [
     "EXPRESSIONS",
     "GROUPS",
+    "__version__",
     "analyze",
     "find_faces",
     "load_model",
