@@ -24,6 +24,10 @@ from moppet.values import Image, MediaError
 
 _FAILED_READS: Final = 1000  # in a row, before a file counts as ended
 _UNSPECIFIED_COLOURS: Final = 2  # AVCOL_SPC_UNSPECIFIED
+# Old cameras write their metadata in any encoding. PyAV 19 reads them all, and has no option.
+_OPENING: Final[dict[str, Any]] = (
+    {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "replace"}
+)
 
 
 class _ThreadsDisagree(Exception):
@@ -147,9 +151,8 @@ def _start(stream: Any) -> Fraction | None:
 def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
     """Give a video's container and its video stream, or a MediaError that says why not."""
     try:
-        # "file:" so that no name is taken for a network address or a pattern; old cameras write
-        # their metadata in any encoding.
-        container = av.open(f"file:{path}", metadata_errors="replace")
+        # "file:" so that no name is taken for a network address or a pattern.
+        container = av.open(f"file:{path}", **_OPENING)
     except (av.error.FFmpegError, OSError) as error:
         raise MediaError(why_not(path, error)) from error
     with container:
