@@ -27,7 +27,10 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str
     kept = {_KEY: json.dumps(metadata, sort_keys=True)}
     fresh = path.with_name(f".{path.name}.tmp")
     try:
+        fresh.touch()  # with the user's own mode: safetensors lets nobody else read its files
+        mode = fresh.stat().st_mode
         save_file({k: v.contiguous() for k, v in tensors.items()}, fresh, kept)
+        fresh.chmod(mode)
         fresh.replace(path)
     except SafetensorError as error:  # what a full disk comes as
         raise MoppetError(

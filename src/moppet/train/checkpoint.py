@@ -68,7 +68,10 @@ def _write_log(folder: Path, rows: list[dict[str, float]]) -> None:
 def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
     """Write tensors; a file that is there is replaced only once the new one is whole."""
     with _whole(path) as fresh:
+        fresh.touch()  # with the user's own mode: safetensors lets nobody else read its files
+        mode = fresh.stat().st_mode
         save_file({k: v.contiguous() for k, v in tensors.items()}, fresh, metadata)
+        fresh.chmod(mode)
 
 
 @contextmanager
