@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
@@ -80,7 +81,8 @@ class Timeline:
             import pandas as pd
         except ImportError as error:
             raise ImportError(
-                "Timeline.to_pandas needs pandas. Install it with: pip install pandas"
+                "Timeline.to_pandas needs pandas. Install it with: "
+                f"{sys.executable} -m pip install pandas"
             ) from error
         nullable = {pa.int32(): pd.Int32Dtype(), pa.bool_(): pd.BooleanDtype()}
         return self.table.to_pandas(types_mapper=nullable.get)
