@@ -67,11 +67,23 @@ def read_card(folder: Path) -> dict[str, Any]:
 
 
 def load_model(name_or_folder: str | Path = "default", *, threads: int = 1) -> ExpressionModel:
-    """Return an expression model, its network checked against the card's SHA-256.
+    """Return an expression model, after checking its network against the card's SHA-256.
 
-    name_or_folder: the name of a bundled model, or a folder with `model.onnx` and `card.toml`.
-    threads: threads that run the network.
-    Raises ModelError if anything is missing, damaged or does not fit together.
+    Args:
+        name_or_folder: the name of a bundled model, or a folder with `model.onnx` and
+            `card.toml`.
+        threads: number of threads that run the network.
+
+    Raises:
+        ModelError: a file is missing or damaged, or the network does not fit its card.
+
+    Examples:
+        >>> import moppet
+        >>> model = moppet.load_model("default")
+        >>> model.names
+        ('neutral', 'happiness', 'sadness', 'surprise', 'fear', 'disgust', 'anger')
+        >>> model.group_of["fear"]
+        'negative'
     """
     folder = find_model(name_or_folder)
     card = read_card(folder)

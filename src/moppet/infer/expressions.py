@@ -58,12 +58,15 @@ def _resize(crop: Image, side: int) -> Image:
 
 
 class ExpressionModel:
-    """A network read from a model folder; see `moppet.load_model`.
+    """An expression model, as returned by `moppet.load_model`.
 
-    names: its k classes in the order of its outputs.
-    group_of: class → group, from its card.
-    card: the card as read.
-    sha256: of the network's file.
+    Attributes:
+        names: its k classes, in the order of its outputs.
+        group_of: class → group, from its card.
+        preprocessing: size, color and scale of its input.
+        temperature: the logits are divided by it (Guo et al. 2017).
+        card: the contents of its `card.toml`.
+        sha256: hash of the network's file.
     """
 
     def __init__(
@@ -95,9 +98,28 @@ class ExpressionModel:
     def predict(self, crops: Image) -> Scores:
         """Return the calibrated scores of n face crops.
 
-        crops: (n, h, w, 3) RGB uint8, any h and w, cut as by `align_face`.
-        Probabilities are softmax(logits / temperature), the card's temperature (Guo et al.
-        2017). Raises UsageError on another shape or type.
+        Probabilities are softmax(logits / temperature), with the card's temperature (Guo et al.
+        2017).
+
+        Args:
+            crops: (n, height, width, 3) RGB uint8, of any size, cut as by `align_face`.
+
+        Raises:
+            UsageError: the crops have another shape or type.
+
+        Examples:
+            >>> import av
+            >>> import moppet
+            >>> import numpy as np
+            >>> from moppet.infer.align import align_face
+            >>> frame = next(av.open("examples/child.mp4").decode(video=0))
+            >>> image = frame.to_ndarray(format="rgb24")
+            >>> crops = [align_face(image, face.landmarks_px) for face in moppet.find_faces(image)]
+            >>> scores = moppet.load_model().predict(np.stack(crops))
+            >>> scores.expressions
+            ['neutral']
+            >>> scores.probabilities.shape
+            (1, 7)
         """
         if not isinstance(crops, np.ndarray) or crops.ndim != 4 or crops.shape[3] != 3:
             shape = getattr(crops, "shape", type(crops).__name__)

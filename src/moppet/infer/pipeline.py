@@ -219,11 +219,32 @@ def analyze(
     min_face_px: float | None = None,
     timeline: TimelineSettings | None = None,
 ) -> Timeline:
-    """Return what the faces in a recording said over time.
+    """Return the expressions of every face in a recording over time.
 
-    path: a video, a picture, or a folder of pictures.
-    progress: called now and then with a `Progress`. For the other arguments see `Settings`.
-    Raises MediaError, ModelError or UsageError, each with one sentence.
+    Args:
+        path: a video, an image, or a folder of images.
+        model: the name of a bundled model, or a model folder.
+        detector: how faces are found: "mtcnn", or another installed detector.
+        every: analyze only every n-th frame.
+        progress: called from time to time with how far the analysis is.
+        start_s: start of the part to analyze, in seconds; None for the beginning.
+        end_s: end of the part to analyze, in seconds; None for the end.
+        detect_every_frame: search every frame instead of following faces between searches.
+        detector_model: the detector's model file, if it needs one.
+        min_face_px: smallest face to look for, in pixels (at least 12); None lets the detector
+            choose.
+        timeline: smoothing, thresholds and episodes.
+
+    Raises:
+        MediaError: the recording cannot be read.
+        ModelError: the model is missing or damaged.
+        UsageError: an argument is out of range.
+
+    Examples:
+        >>> import moppet
+        >>> timeline = moppet.analyze("examples/child.mp4", end_s=4)
+        >>> [(episode.label, episode.start_s) for episode in timeline.episodes("expression")]
+        [('neutral', 0.0), ('happiness', 2.0)]
     """
     settings = Settings(
         model=str(model),
@@ -249,10 +270,34 @@ def stream(
     min_face_px: float | None = None,
     timeline: TimelineSettings | None = None,
 ) -> Iterator[list[dict[str, Any]]]:
-    """Yield, for each frame as it comes, its timeline rows as dicts (one item a frame).
+    """Yield the timeline rows of each frame as it arrives: a list of dicts per frame.
 
-    path_or_camera: a video, or "camera:0". Smoothing looks back only, so its values differ a
-    little from `analyze`'s, and a newcomer may be seen half a second late.
+    Smoothing uses past frames only, so values differ slightly from those of `analyze`. A face
+    that enters the picture may be detected up to half a second late.
+
+    Args:
+        path_or_camera: a video, or a camera such as "camera:0".
+        model: the name of a bundled model, or a model folder.
+        detector: how faces are found: "mtcnn", or another installed detector.
+        every: analyze only every n-th frame; the others have the status "skipped".
+        detector_model: the detector's model file, if it needs one.
+        min_face_px: smallest face to look for, in pixels (at least 12); None lets the detector
+            choose.
+        timeline: smoothing and thresholds.
+
+    Raises:
+        MediaError: the video or camera cannot be read.
+        ModelError: the model is missing or damaged.
+        UsageError: an argument is out of range.
+
+    Examples:
+        >>> import moppet
+        >>> for rows in moppet.stream("examples/child.mp4"):
+        ...     smiling = [row for row in rows if row["expression"] == "happiness"]
+        ...     if smiling:
+        ...         print(f"face {smiling[0]['face_id']} smiles at {smiling[0]['time_s']:.1f} s")
+        ...         break
+        face 0 smiles at 2.2 s
     """
     reader = LiveReader(
         model=model,

@@ -102,12 +102,30 @@ def find_faces(
     detector_model: Path | None = None,
     min_face_px: float | None = None,
 ) -> list[Face]:
-    """Return the faces in a picture, the surest first, with landmarks, pose and quality.
+    """Return the faces in an image, most certain first, with landmarks, pose and quality.
 
-    image: (height, width, 3) RGB uint8.
-    detector: a name in DETECTORS, or one that is loaded already.
-    The picture is searched as it is and turned by 90, 180 and 270 degrees: infants lie down.
-    Raises UsageError if the image or the detector's name is wrong.
+    The image is searched upright and turned by 90, 180 and 270 degrees, because infants are
+    often filmed lying down.
+
+    Args:
+        image: (height, width, 3) RGB uint8.
+        detector: "mtcnn", the name of another installed detector, or a loaded detector.
+        detector_model: the detector's model file, if it needs one.
+        min_face_px: smallest face to look for, in pixels (at least 12); None lets the detector
+            choose.
+
+    Raises:
+        UsageError: the image has another shape or type, or there is no such detector.
+
+    Examples:
+        >>> import av
+        >>> import moppet
+        >>> frame = next(av.open("examples/child.mp4").decode(video=0))
+        >>> faces = moppet.find_faces(frame.to_ndarray(format="rgb24"))
+        >>> len(faces)
+        1
+        >>> faces[0].landmarks_px.shape
+        (5, 2)
     """
     if not isinstance(image, np.ndarray) or image.ndim != 3 or image.shape[2] != 3:
         shape = getattr(image, "shape", type(image).__name__)
