@@ -24,8 +24,8 @@ import numpy as np
 
 import moppet
 from guard_recordings import DISTRESS, Scene, children, plan_recording, write_recording
+from moppet.guard import DEFAULT_RULES, Guard, GuardSettings, find_events, parse_rules
 from moppet.metrics import Estimate, event_rate, exact_share
-from moppet.timeline.guard import DEFAULT_RULES, Guard, GuardSettings, find_events, parse_rules
 
 HERE = Path(__file__).resolve().parent
 RULES = DEFAULT_RULES[:2]

@@ -83,7 +83,7 @@ def measure(seconds: int, busy: int) -> dict[str, Any]:
 
     with tempfile.TemporaryDirectory() as folder:
         camera = write_camera(Path(folder) / "camera.y4m")
-        program = "from moppet.app.cli import main; main()"
+        program = "from moppet.commands.main import main; main()"
         command = [sys.executable, "-c", program, "serve", "--no-browser", "--workspace", folder]
         server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         others = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(busy)]

@@ -18,12 +18,12 @@ from typing import Any
 import cv2
 import numpy as np
 
-from moppet.data.faces import find_manifest_faces
-from moppet.data.likeness import find_near_duplicates, thumbnail
-from moppet.data.manifest import connect
-from moppet.data.readers import read_dataset
-from moppet.infer.catalogue import load_model
-from moppet.synthesise.measures.memory import Memory, find_memorised
+from moppet.datasets.faces import find_manifest_faces
+from moppet.datasets.hashing import find_near_duplicates, thumbnail
+from moppet.datasets.manifest import connect
+from moppet.datasets.readers import read_dataset
+from moppet.evaluate.memorization import Memory, find_memorised
+from moppet.infer.models import load_model
 from moppet.values import Image
 
 ROOT = Path(__file__).resolve().parents[1]

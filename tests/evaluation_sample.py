@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 
 from model_folder import linear_network, write_model
-from moppet.data.crops import whole_crop
-from moppet.data.faces import Faces
-from moppet.data.manifest import Manifest, build_manifest
-from moppet.infer.catalogue import load_model
+from moppet.datasets.faces import Faces, whole_crop
+from moppet.datasets.manifest import Manifest, build_manifest
+from moppet.infer.models import load_model
 
 SIDE = 24
 N = 140

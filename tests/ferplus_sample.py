@@ -7,10 +7,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from moppet.data.faces import Faces
-from moppet.data.readers import read_dataset
-from moppet.infer.align import CROP_PX, TEMPLATE_PX
-from moppet.train.dataset import TrainingData, select_training_data
+from moppet.datasets.faces import Faces
+from moppet.datasets.readers import read_dataset
+from moppet.infer.alignment import CROP_PX, TEMPLATE_PX
+from moppet.train.data_module import TrainingData, select_training_data
 from moppet.train.recipe import Recipe
 from moppet.values import EXPRESSIONS, Floats, Image
 

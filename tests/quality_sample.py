@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from evaluation_sample import write_pictures
-from moppet.data.manifest import Manifest, build_manifest
-from moppet.data.provenance import made_columns
+from moppet.datasets.manifest import Manifest, build_manifest
+from moppet.datasets.provenance import made_columns
 
 CLASSES = ("happiness", "sadness", "fear")
 REAL, MADE, COPIES = 90, 45, 4

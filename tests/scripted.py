@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from moppet.infer.align import TEMPLATE_PX
-from moppet.infer.expressions import ExpressionModel
-from moppet.infer.reader import FaceReader, ReaderSettings
-from moppet.infer.track import overlap
+from moppet.infer.alignment import TEMPLATE_PX
+from moppet.infer.face_reader import FaceReader, ReaderSettings
+from moppet.infer.models import ExpressionModel
+from moppet.infer.tracking import overlap
 from moppet.values import Face, Frame
 
 FPS = 20

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 
 import rendered
-from moppet.data.faces import Faces
-from moppet.data.manifest import Manifest, build_manifest
+from moppet.datasets.faces import Faces
+from moppet.datasets.manifest import Manifest, build_manifest
 from moppet.values import Image
 
 COUNTS = {"happiness": 9, "sadness": 5}

@@ -12,15 +12,15 @@ import pytest
 import torch
 
 from ferplus_sample import training_data, write_ferplus
-from moppet.data.likeness import content_hash
-from moppet.data.provenance import real_rows
+from moppet.datasets.hashing import content_hash
+from moppet.datasets.provenance import real_rows
 from moppet.study import ablate
 from moppet.study.ablate import run_study
 from moppet.study.cells import Bench, draw_part, recipe_hash
 from moppet.study.page import study_page
 from moppet.study.plan import Plan, Regime, read_plan
 from moppet.study.results import sum_up
-from moppet.train.dataset import EpochSampler, RandomViews
+from moppet.train.data_module import EpochSampler, RandomViews
 from moppet.train.recipe import Recipe
 from moppet.values import MoppetError, UsageError
 from synthesise_sample import whole_faces as faces_as_they_are
@@ -229,8 +229,8 @@ def test_a_finished_model_paints_where_it_is_there_and_is_left_out_where_not(
     import tiny_models
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(plan.base / "cache"))
-    monkeypatch.setattr("moppet.study.made.find_manifest_faces", whole_faces)
-    monkeypatch.setattr("moppet.synthesise.sources.find_manifest_faces", whole_faces)
+    monkeypatch.setattr("moppet.study.synthetic_faces.find_manifest_faces", whole_faces)
+    monkeypatch.setattr("moppet.synthesis.training_images.find_manifest_faces", whole_faces)
     path = plan.base / "study.toml"
     own = 'method = "diffusion"\nstart = "image"\nmodel = "sd"\nsize = 32\nmodel_steps = 2\n'
     head, tail = MADE.split("[generators.faces]")

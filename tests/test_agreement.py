@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import cohen_kappa_score
 
-from moppet.app import cli
-from moppet.data.agreement import (
+from moppet.commands import main as cli
+from moppet.datasets.manifest import read_manifest
+from moppet.datasets.rater_agreement import (
     fleiss_kappa,
     measure_agreement,
     rated_manifest,
@@ -20,7 +21,6 @@ from moppet.data.agreement import (
     read_ratings,
     write_disagreements,
 )
-from moppet.data.manifest import read_manifest
 from moppet.values import MoppetError, UsageError
 
 FLEISS = np.array(  # ten subjects, fourteen raters, five categories; kappa is 0.210

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from moppet.infer.align import CROP_PX, TEMPLATE_PX, align_face, average_down, similarity
+from moppet.infer.alignment import CROP_PX, TEMPLATE_PX, align_face, average_down, similarity
 from moppet.values import FaceError
 from rendered import moved, turned
 

@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 import pytest
 
-from moppet.data.audit import Audit, audit_manifest, find_leaks, vote_entropy
-from moppet.data.copies import find_copies, group_copies, leave_out_copies, tells_copies
-from moppet.data.manifest import Manifest, build_manifest, read_manifest
+from moppet.datasets.audit import Audit, audit_manifest, find_leaks, vote_entropy
+from moppet.datasets.duplicates import find_copies, group_copies, leave_out_copies, tells_copies
+from moppet.datasets.manifest import Manifest, build_manifest, read_manifest
 from moppet.values import MoppetError
 from rendered import write_video
 
@@ -201,7 +201,7 @@ class Found(NamedTuple):
 
 
 def audit_with_faces(m: Manifest, monkeypatch: pytest.MonkeyPatch) -> tuple[Audit, list[int]]:
-    from moppet.data import faces
+    from moppet.datasets import faces
 
     asked: list[int] = []
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 import rendered
-from moppet.train.families import FAMILIES, Families, augment
-from moppet.train.sheet import augmentation_sheet, changes
+from moppet.train.augmentation import FAMILIES, Families, augment
+from moppet.train.augmentation_sheets import augmentation_sheet, changes
 from moppet.values import UsageError
 
 SIDE = 64

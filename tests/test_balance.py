@@ -14,12 +14,12 @@ from imblearn.over_sampling import ADASYN, SMOTE, BorderlineSMOTE, RandomOverSam
 from imblearn.under_sampling import EditedNearestNeighbours, RandomUnderSampler, TomekLinks
 from scipy.spatial.distance import cdist
 
-from moppet.app.balance import METHODS
-from moppet.data.balance import BALANCERS, ClassCount, Neighbours, balance, class_table
-from moppet.data.balance.neighbours import read_codes, row_codes
-from moppet.data.balance.spaces import Embedding, Pixels, make_space
-from moppet.data.balance.table import imbalance
-from moppet.data.balance.targets import read_targets, resolve_targets
+from moppet.balance import BALANCERS, ClassCount, Neighbours, balance, class_table
+from moppet.balance.resampling import imbalance
+from moppet.balance.samplers import read_codes, row_codes
+from moppet.balance.spaces import Embedding, Pixels, make_space
+from moppet.balance.targets import read_targets, resolve_targets
+from moppet.commands.balance import METHODS
 from moppet.infer import load_model
 from moppet.values import ModelError, UsageError
 

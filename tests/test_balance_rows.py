@@ -15,12 +15,12 @@ import pytest
 
 import rendered
 from model_folder import write_model
-from moppet.data.balance import BALANCERS, balance_manifest, make_space
-from moppet.data.balance.folder import open_folder, write_balanced
-from moppet.data.faces import cut_face
-from moppet.data.likeness import content_hash
-from moppet.data.manifest import Manifest, build_manifest, read_manifest
-from moppet.data.provenance import (
+from moppet.balance import BALANCERS, balance_manifest, make_space
+from moppet.balance.balanced_manifest import open_folder, write_balanced
+from moppet.datasets.faces import cut_face
+from moppet.datasets.hashing import content_hash
+from moppet.datasets.manifest import Manifest, build_manifest, read_manifest
+from moppet.datasets.provenance import (
     REMOVED_BY,
     check_made,
     check_made_table,
@@ -28,10 +28,10 @@ from moppet.data.provenance import (
     made_columns,
     real_rows,
 )
-from moppet.data.splits import holdout, kfold, split_manifest
-from moppet.study.evaluation.readings import match_classes
-from moppet.study.evaluation.rows import choose_rows
-from moppet.train.run import with_split
+from moppet.datasets.splits import holdout, kfold, split_manifest
+from moppet.evaluate.predictions import match_classes
+from moppet.evaluate.selection import choose_rows
+from moppet.train.training_run import with_split
 from moppet.values import MoppetError, UsageError
 
 TRAIN = {"neutral": 4, "happiness": 12, "surprise": 7}
@@ -497,7 +497,9 @@ def test_a_full_disk_or_a_stop_leaves_nothing_that_looks_whole(
     assert moppet("balance", own, "-o", out, "--method", "smote").code == 0
     assert not list(out.glob(".*")) and (out / "manifest.parquet").is_file()
     written.clear()
-    monkeypatch.setattr("moppet.data.balance.rows.find_manifest_faces", lambda *a, **k: stop())
+    monkeypatch.setattr(
+        "moppet.balance.balanced_manifest.find_manifest_faces", lambda *a, **k: stop()
+    )
     done = moppet("balance", own, "-o", out, "--method", "smote", "--seed", "1")
     assert done.code == 130 and "holds what an earlier run wrote" in done.err
     assert (out / "manifest.parquet").is_file()

@@ -13,7 +13,7 @@ from sklearn.metrics import f1_score
 from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils.estimator_checks import check_estimator
 
-from moppet.study.boost import F1AdaBoostClassifier, _grown
+from moppet.study.f1_adaboost import F1AdaBoostClassifier, _grown
 
 
 def lopsided(classes: int = 4, n: int = 240, seed: int = 0):

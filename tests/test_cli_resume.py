@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 import model_folder
-from moppet.app import analyze as analyze_module
-from moppet.app.analyze import Job, analyze_all
+from moppet.commands import analyze as analyze_module
+from moppet.commands.analyze import Job, analyze_all
+from moppet.infer.face_reader import FaceReader
 from moppet.infer.pipeline import Settings
-from moppet.infer.reader import FaceReader
 from moppet.media import file_sha256
 from moppet.timeline import Timeline, read_timeline
 from rendered import read_stills, write_video

@@ -9,8 +9,8 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 
+from moppet.coders import Code, Coding, Lane, write_program
 from moppet.timeline import TimelineSettings
-from moppet.timeline.coders import Code, Coding, Lane, write_program
 from moppet.values import EXPRESSIONS
 from report_samples import make_row, make_timeline, two_people
 

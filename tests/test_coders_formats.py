@@ -16,15 +16,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from moppet.timeline.coders import (
-    PROGRAMS,
-    Code,
-    Coding,
-    Lane,
-    coding_of,
-    read_coding,
-    write_program,
-)
+from moppet.coders import PROGRAMS, Code, Coding, Lane, coding_of, read_coding, write_program
 from moppet.values import TimelineError
 from report_samples import two_people
 

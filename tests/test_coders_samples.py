@@ -10,9 +10,8 @@ import zipfile
 
 import pytest
 
-from moppet.app.comparison.chosen import choose_lane
-from moppet.timeline.agreement import Vocabulary
-from moppet.timeline.coders import Code, read_coding
+from moppet.coders import Code, Vocabulary, read_coding
+from moppet.coders.selection import choose_lane
 from moppet.values import EXPRESSIONS, GROUPS, TimelineError, UsageError
 
 WORDS = Vocabulary(EXPRESSIONS, GROUPS, {})

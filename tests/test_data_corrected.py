@@ -10,11 +10,10 @@ import pytest
 from typer.testing import CliRunner
 
 import moppet
-from moppet.app import cli
-from moppet.data.corrected import labelled_faces
-from moppet.data.readers import read_dataset
-from moppet.timeline.corrections import add_correction, corrections_path
-from moppet.timeline.layers import read_layered
+from moppet.commands import main as cli
+from moppet.datasets.corrected_faces import labelled_faces
+from moppet.datasets.readers import read_dataset
+from moppet.timeline.annotations import add_correction, corrections_path, read_layered
 from moppet.timeline.people import People, Person, Piece, people_path
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "child.mp4"

@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 import pytest
 
-from moppet.infer.detect import DETECTORS, Detector, find_faces, load_detector
-from moppet.infer.detect.mtcnn import Mtcnn
-from moppet.infer.pose import head_pose
-from moppet.infer.track import overlap
+from moppet.infer.alignment import head_pose
+from moppet.infer.detectors import DETECTORS, Detector, find_faces, load_detector
+from moppet.infer.detectors.mtcnn import Mtcnn
+from moppet.infer.tracking import overlap
 from moppet.values import ModelError, UsageError
 from rendered import moved, nearest, read_stills
 

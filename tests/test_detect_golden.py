@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from golden_pictures import MIN_FACE_PX, golden_pictures
-from moppet.infer.detect.mtcnn import Mtcnn
-from moppet.infer.track import overlap
+from moppet.infer.detectors.mtcnn import Mtcnn
+from moppet.infer.tracking import overlap
 from moppet.values import Face
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "mtcnn.json").read_text("utf-8"))

@@ -23,17 +23,16 @@ from evaluation_sample import (
     write_pictures,
 )
 from model_folder import linear_network, write_model
-from moppet.data.copies import find_copies
-from moppet.data.crops import whole_crop
-from moppet.data.faces import find_manifest_faces
-from moppet.data.manifest import Manifest, build_manifest
-from moppet.infer.catalogue import load_model
-from moppet.study import evaluate as module
-from moppet.study.evaluate import evaluate
-from moppet.study.evaluation.curves import read_training
-from moppet.study.evaluation.embedding_map import EmbeddingMap, map_embeddings
-from moppet.study.evaluation.parts import column_parts
-from moppet.study.evaluation.readings import group_readings, match_classes, take_readings
+from moppet.datasets.duplicates import find_copies
+from moppet.datasets.faces import find_manifest_faces, whole_crop
+from moppet.datasets.manifest import Manifest, build_manifest
+from moppet.evaluate import evaluation as module
+from moppet.evaluate.curves import read_training
+from moppet.evaluate.embedding_map import EmbeddingMap, map_embeddings
+from moppet.evaluate.evaluation import evaluate
+from moppet.evaluate.predictions import group_readings, match_classes, take_readings
+from moppet.evaluate.subgroups import column_parts
+from moppet.infer.models import load_model
 from moppet.values import EXPRESSIONS, GROUPS, ModelError, MoppetError, UsageError
 
 GROUP_NAMES = ["positive", "neutral", "negative"]
@@ -673,7 +672,7 @@ def test_the_map_tells_label_and_group_of_each_point(found):
 
 def test_evaluating_loads_no_training_library():
     code = (
-        "import sys, moppet.study.evaluate, moppet.app.evaluate\n"
+        "import sys, moppet.evaluate.evaluation, moppet.commands.evaluate\n"
         "print([m for m in ('torch', 'sklearn', 'matplotlib', 'pandas') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -22,13 +22,14 @@ from evaluation_sample import (
     two_class_model,
     write_pictures,
 )
-from moppet.app import cli, face_pictures
-from moppet.app.evaluate import print_evaluation
-from moppet.app.evaluation import write_page
-from moppet.app.evaluation.words import number
-from moppet.app.figure_table import figure_cell
-from moppet.app.output import write_text
-from moppet.study import evaluate as module
+from moppet.commands import main as cli
+from moppet.commands.console import figure_cell
+from moppet.commands.evaluate import print_evaluation
+from moppet.evaluate import evaluation as module
+from moppet.files import write_text
+from moppet.pages import face_images as face_pictures
+from moppet.pages.evaluation import write_page
+from moppet.pages.wording import number
 from moppet.values import MoppetError
 from page_text import numbers_in, text_of
 

@@ -10,12 +10,8 @@ import torch
 from torch import Tensor, nn
 
 import model_folder
-from moppet.infer.align import CROP_PX
-from moppet.infer.catalogue import load_model
-from moppet.study.occlusion import occlusion_maps
-from moppet.study.saliency import region_shares
-from moppet.train import explain
-from moppet.train.explain import (
+from moppet.evaluate import grad_cam as explain
+from moppet.evaluate.grad_cam import (
     LEAST_SIDE,
     Reach,
     explain_crops,
@@ -24,6 +20,9 @@ from moppet.train.explain import (
     grad_cam,
     spread_cells,
 )
+from moppet.evaluate.saliency import occlusion_maps, region_shares
+from moppet.infer.alignment import CROP_PX
+from moppet.infer.models import load_model
 from moppet.train.export import export_float
 from moppet.train.networks import NETWORKS, Network, build_network
 from moppet.values import ModelError

@@ -14,8 +14,8 @@ import pytest
 import model_folder
 import rendered
 from command_line import Run
-from moppet.app.explanation.printed import print_explanation
-from moppet.infer.align import CROP_PX
+from moppet.commands.explain import print_explanation
+from moppet.infer.alignment import CROP_PX
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import rendered
-from moppet.train.families import FAMILIES, Families, augment, homographies, jitter
+from moppet.train.augmentation import FAMILIES, Families, augment, homographies, jitter
 from moppet.values import UsageError
 
 SIDE = 64

@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 import pytest
 
-from moppet.data.crops import aligned_crop, find_crop_landmarks, whole_crop
-from moppet.data.ferplus import plurality_label, read_ferplus
-from moppet.infer.align import TEMPLATE_PX, similarity
+from moppet.datasets.faces import aligned_crop, find_crop_landmarks, whole_crop
+from moppet.datasets.readers.fer2013 import plurality_label, read_ferplus
+from moppet.infer.alignment import TEMPLATE_PX, similarity
 from moppet.values import EXPRESSIONS, MoppetError
 from rendered import Truth
 

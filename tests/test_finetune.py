@@ -17,21 +17,21 @@ import torch
 from typer.testing import CliRunner
 
 from ferplus_sample import draw_face
-from moppet.app import cli
-from moppet.app.train import read_groups
-from moppet.data.faces import Faces
-from moppet.data.manifest import Manifest, read_manifest
-from moppet.data.readers import read_dataset
-from moppet.infer.catalogue import find_model, load_model
-from moppet.train.finetune import (
+from moppet.commands import main as cli
+from moppet.commands.train import read_groups
+from moppet.datasets.faces import Faces
+from moppet.datasets.manifest import Manifest, read_manifest
+from moppet.datasets.readers import read_dataset
+from moppet.infer.models import find_model, load_model
+from moppet.train.finetuning import (
     Comparison,
     check_classes,
     check_groups,
     finetune,
     finetune_recipe,
 )
-from moppet.train.loop import Machine
-from moppet.train.run import with_split
+from moppet.train.trainer import Machine
+from moppet.train.training_run import with_split
 from moppet.values import ModelError, MoppetError, UsageError
 
 CPU = Machine(accelerator="cpu")
@@ -250,7 +250,7 @@ def test_a_split_that_leaks_is_refused(tmp_path: Path) -> None:
 
 def test_a_disk_that_takes_no_more_ends_in_one_sentence_and_the_run_goes_on(tmp_path: Path) -> None:
     faces = write_faces(tmp_path / "faces", {"happy": 14, "sad": 14})
-    asked = [sys.executable, "-c", "from moppet.app.cli import main; main()"]
+    asked = [sys.executable, "-c", "from moppet.commands.main import main; main()"]
     asked += ["train", str(faces), "-o", str(tmp_path / "model"), "--epochs", "1"]
     limited = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({3 << 20},) * 2); "
     full = subprocess.run(

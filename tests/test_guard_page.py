@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from moppet.timeline.guard import DEFAULT_RULES, parse_rules, read_settings
+from moppet.guard import DEFAULT_RULES, parse_rules, read_settings
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "guard.md"

@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 
 from command_line import Done, Run, run_moppet
-from moppet.app import watch as watch_module
-from moppet.timeline.guard import EventLog, read_log, write_csv
+from moppet.commands import watch as watch_module
+from moppet.guard import EventLog, read_log, write_csv
 from moppet.values import EXPRESSIONS, MediaError, MoppetError, UsageError
 from rendered import write_video
 
@@ -169,7 +169,7 @@ def test_a_camera_that_breaks_off_calls_for_help(
 
 def test_ctrl_c_ends_it_with_a_summary(blank: Path) -> None:
     code = (
-        "import sys, time; from moppet.app import cli, watch\n"
+        "import sys, time; from moppet.commands import cli, watch\n"
         "real = watch.stream\n"
         "def stream(*a, **k):\n"
         "    for rows in real(*a, **k):\n"

@@ -18,19 +18,19 @@ import pytest
 import torch
 
 from ferplus_sample import write_ferplus
-from moppet.app.cli import main
-from moppet.app.engine import _join, choose_engine, run_in_processes
-from moppet.data.faces import Faces
-from moppet.data.manifest import Manifest
+from moppet.commands.main import main
+from moppet.datasets.faces import Faces
+from moppet.datasets.manifest import Manifest
 from moppet.metrics import macro_f1
-from moppet.study.hybrid import bench as bench_module
-from moppet.study.hybrid.bench import HybridBench, make_hybrid_bench, packed, unpacked
-from moppet.study.hybrid.classify import CLASSIFIERS, read_with
-from moppet.study.hybrid.page import hybrid_page
-from moppet.study.hybrid.plan import HybridPlan, read_hybrid_plan
+from moppet.study.executors import _join, choose_engine, run_in_processes
+from moppet.study.hybrid import context as bench_module
+from moppet.study.hybrid.classifiers import CLASSIFIERS, read_with
+from moppet.study.hybrid.context import HybridBench, make_hybrid_bench, packed, unpacked
+from moppet.study.hybrid.hybrid_page import hybrid_page
+from moppet.study.hybrid.hybrid_plan import HybridPlan, read_hybrid_plan
+from moppet.study.hybrid.hybrid_results import sum_up
+from moppet.study.hybrid.hybrid_run import budget, finished_cells, run_hybrid
 from moppet.study.hybrid.prepare import draw_rows, prepare
-from moppet.study.hybrid.run import budget, finished_cells, run_hybrid
-from moppet.study.hybrid.summary import sum_up
 from moppet.values import MoppetError, UsageError
 
 TEXT = """

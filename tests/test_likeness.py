@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.fft import dctn
 
-from moppet.data.likeness import (
+from moppet.datasets.hashing import (
     THUMB_PX,
     content_hash,
     find_near_duplicates,

@@ -12,8 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from moppet.data.columns import SCHEMA
-from moppet.data.manifest import Manifest, build_manifest, connect, read_manifest
+from moppet.datasets.manifest import SCHEMA, Manifest, build_manifest, connect, read_manifest
 from moppet.timeline import build_timeline
 from moppet.values import EXPRESSIONS, MoppetError
 from rendered import write_video

@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
-from moppet.data import faces as module
-from moppet.data.faces import Faces, find_manifest_faces
-from moppet.data.manifest import Manifest, build_manifest
+from moppet.datasets import faces as module
+from moppet.datasets.faces import Faces, find_manifest_faces
+from moppet.datasets.manifest import Manifest, build_manifest
 from moppet.values import Face, Image, MoppetError
 from scripted import make_face
 

@@ -14,11 +14,11 @@ import pytest
 import model_folder
 import rendered
 from command_line import Run
-from moppet.app.model_card.run import write_model_card
-from moppet.data.readers import read_dataset
-from moppet.infer.catalogue import bundled_models
-from moppet.study.card import read_results
-from moppet.study.evaluate import evaluate
+from moppet.datasets.readers import read_dataset
+from moppet.evaluate.evaluation import evaluate
+from moppet.evaluate.saved_results import read_results
+from moppet.infer.models import bundled_models
+from moppet.pages.card import write_model_card
 from moppet.values import ModelError, MoppetError, UsageError
 
 SECTIONS = [

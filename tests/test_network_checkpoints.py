@@ -11,13 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from moppet.train.networks import (
-    Network,
-    alexnet,
-    build_network,
-    load_checkpoint,
-    save_network,
-)
+from moppet.train.networks import Network, alexnet, build_network, load_checkpoint, save_network
 from moppet.values import ModelError
 
 PUBLISHED = ["alexnet", "resnet18", "googlenet", "mobilenet_v2"]

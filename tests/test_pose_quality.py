@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from moppet.infer.align import TEMPLATE_PX
-from moppet.infer.pose import HEAD_POINTS, head_pose
-from moppet.infer.quality import crop_quality, face_quality, pose_factor, sharpness
+from moppet.infer.alignment import HEAD_POINTS, TEMPLATE_PX, head_pose
+from moppet.infer.face_quality import crop_quality, face_quality, pose_factor, sharpness
 from moppet.values import Face
 
 SWAPPED = [1, 0, 2, 4, 3]

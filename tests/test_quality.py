@@ -19,17 +19,17 @@ from sklearn.metrics import confusion_matrix, recall_score
 import model_folder
 import quality_sample as sample
 from evaluation_sample import faces_without_search
-from moppet.app import cli, face_pictures
-from moppet.app.evaluation.words import number
-from moppet.app.quality import run as command
-from moppet.data.manifest import build_manifest, read_manifest
-from moppet.data.provenance import MADE_SCHEMA, join_made, real_rows
-from moppet.data.splits import holdout
-from moppet.infer.catalogue import load_model
-from moppet.synthesise.measures import reading as module
-from moppet.synthesise.measures.agreement import measure_agreement
-from moppet.synthesise.measures.reading import Reading, read_faces
-from moppet.synthesise.quality import measure_quality
+from moppet.commands import main as cli
+from moppet.commands import quality_run as command
+from moppet.datasets.manifest import build_manifest, read_manifest
+from moppet.datasets.provenance import MADE_SCHEMA, join_made, real_rows
+from moppet.datasets.splits import holdout
+from moppet.evaluate import sample_predictions as module
+from moppet.evaluate.sample_predictions import Reading, measure_agreement, read_faces
+from moppet.evaluate.sample_quality import measure_quality
+from moppet.infer.models import load_model
+from moppet.pages import face_images as face_pictures
+from moppet.pages.wording import number
 from moppet.values import ModelError, MoppetError, UsageError
 from page_text import numbers_in, text_of
 from rendered import read_stills

@@ -8,12 +8,18 @@ import numpy as np
 import pytest
 from scipy import integrate, linalg, stats
 
-from moppet.data.likeness import THUMB_PX
-from moppet.synthesise.measures.distances import cubic_kernel, frechet_distance, kernel_distance
-from moppet.synthesise.measures.divergence import fit_space, js_divergence
-from moppet.synthesise.measures.halves import estimate_by_halves
-from moppet.synthesise.measures.manifold import distances, overlap
-from moppet.synthesise.measures.memory import find_memorised
+from moppet.datasets.hashing import THUMB_PX
+from moppet.evaluate.memorization import find_memorised
+from moppet.evaluate.sample_distances import (
+    cubic_kernel,
+    distances,
+    estimate_by_halves,
+    fit_space,
+    frechet_distance,
+    js_divergence,
+    kernel_distance,
+    overlap,
+)
 
 
 def exact_divergence(first, second) -> float:

@@ -12,8 +12,8 @@ import platformdirs
 import pytest
 
 from dataset_fixtures import FIXTURES, Fixture
-from moppet.data.manifest import Manifest, read_manifest
-from moppet.data.readers import DATASETS, announce_licence, find_dataset, read_dataset
+from moppet.datasets.manifest import Manifest, read_manifest
+from moppet.datasets.readers import DATASETS, announce_licence, find_dataset, read_dataset
 from moppet.values import EXPRESSIONS, MoppetError, UsageError
 
 sys.path.append(str(Path(__file__).parents[1] / "tools"))

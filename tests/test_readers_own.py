@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from dataset_fixtures import picture, pictures, text
-from moppet.data.readers import read_dataset
-from moppet.data.readers.tree import natural, walk_files
-from moppet.data.readers.words import (
+from moppet.datasets.readers import read_dataset
+from moppet.datasets.readers.folder_tree import natural, walk_files
+from moppet.values import EXPRESSIONS, MoppetError, UsageError
+from moppet.vocabulary import (
     age_band,
     age_limits,
     class_of,
@@ -20,7 +21,6 @@ from moppet.data.readers.words import (
     rename_classes,
     split_of,
 )
-from moppet.values import EXPRESSIONS, MoppetError, UsageError
 
 
 def column(manifest, name: str) -> list:

@@ -11,8 +11,8 @@ import pytest
 
 import dataset_fixtures as fixtures
 from dataset_fixtures import picture, pictures, text, video
-from moppet.data.ferplus import plurality_label, read_ferplus
-from moppet.data.readers import fer2013, read_dataset
+from moppet.datasets.readers import fer2013, read_dataset
+from moppet.datasets.readers.fer2013 import plurality_label, read_ferplus
 from moppet.values import EXPRESSIONS, MoppetError, UsageError
 
 

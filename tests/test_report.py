@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from moppet.app.report import Thumbnail, write_report
+from moppet.pages.report import Thumbnail, write_report
 from moppet.values import GROUPS, MoppetError
 from report_samples import (
     FPS,

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from moppet.app.report import write_report
+from moppet.pages.report import write_report
 from report_samples import FPS, long_recording, make_row, make_timeline, two_people
 
 CLEAR = [0.94, 0.01, 0.01, 0.01, 0.01, 0.01, 0.01]

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
-from moppet.app.report import read_thumbnails
-from moppet.app.report.thumbnails import choose_episodes
+from moppet.pages.face_images import choose_episodes
+from moppet.pages.report import read_thumbnails
 from moppet.timeline import Episode
 from report_samples import make_row, make_timeline
 

@@ -8,9 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from moppet.app.server.queue import Queue
-from moppet.app.server.site import build_site
-from moppet.app.server.workspace import Workspace
+from moppet.server.job_queue import Queue
+from moppet.server.site import build_site
+from moppet.server.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "serve.md"

@@ -15,13 +15,13 @@ from starlette.testclient import TestClient
 from typer.testing import CliRunner
 
 from live_page import BEARER, HERE, PORT, TOKEN, CryingReader, ask, camera, message, show
-from moppet.app import cli
-from moppet.app.alerts import Channels
-from moppet.app.server import live as live_module
-from moppet.app.server.queue import Queue
-from moppet.app.server.site import build_site
-from moppet.app.server.workspace import Workspace
-from moppet.timeline.guard import DEFAULT_RULES, read_log
+from moppet.commands import main as cli
+from moppet.guard import DEFAULT_RULES, read_log
+from moppet.guard.notifications import Channels
+from moppet.server import live_api as live_module
+from moppet.server.job_queue import Queue
+from moppet.server.site import build_site
+from moppet.server.workspace import Workspace
 from moppet.values import UsageError
 
 RULE = "negative >= 60 % for 1 s -> pause; again within 2 min -> pause and alert"

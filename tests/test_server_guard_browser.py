@@ -56,7 +56,7 @@ def page(tmp_path: Path) -> Iterator[Page]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     work, calls = tmp_path / "work", tmp_path / "calls"
-    program = "from moppet.app.cli import main; main()"
+    program = "from moppet.commands.main import main; main()"
     command = [sys.executable, "-c", program, "serve", "--no-browser", "--port", str(port)]
     command += ["--workspace", str(work)]
     command += ["--on-alert", f"sh -c 'echo $MOPPET_EVENT $MOPPET_RULE >> {calls}'"]

@@ -19,17 +19,16 @@ from starlette.testclient import TestClient
 from typer.testing import CliRunner
 
 from label_folder import draw_pictures
-from moppet.app import cli
-from moppet.app.server import rating_sets
-from moppet.app.server.agreeing import Opened
-from moppet.app.server.queue import Queue
-from moppet.app.server.rater import Rater
-from moppet.app.server.rating_sets import RatingSet, RatingSets, write_whole
-from moppet.app.server.site import build_site
-from moppet.app.server.workspace import Workspace
-from moppet.app.train import audit_own, read_own
-from moppet.data.agreement import read_ratings
-from moppet.data.manifest import read_manifest
+from moppet.commands import main as cli
+from moppet.commands.train import audit_own, read_own
+from moppet.datasets.manifest import read_manifest
+from moppet.datasets.rater_agreement import read_ratings
+from moppet.server import ratings as rating_sets
+from moppet.server.job_queue import Queue
+from moppet.server.label_api import Opened
+from moppet.server.ratings import Rater, RatingSet, RatingSets, write_whole
+from moppet.server.site import build_site
+from moppet.server.workspace import Workspace
 from moppet.values import EXPRESSIONS, MoppetError
 
 TOKEN, PORT = "a-token-of-the-test", 8640
@@ -563,7 +562,7 @@ def test_training_takes_the_manifest_and_no_picture_without_a_face(
 def test_what_training_refuses_is_told_before_and_can_be_left_out(
     client: TestClient, faces: Path
 ) -> None:
-    finetune = pytest.importorskip("moppet.train.finetune")
+    finetune = pytest.importorskip("moppet.train.finetuning")
     of, _ = both(client, faces)
     post(client, "/visit/open")
     mouth = of.pictures.index("happiness/child0_0.png")
@@ -583,7 +582,7 @@ def test_what_training_refuses_is_told_before_and_can_be_left_out(
 
 def test_two_raters_are_enough_to_learn_from(client: TestClient, faces: Path) -> None:
     """FER+'s ten raters are asked for three votes a picture; two raters cannot give them."""
-    dataset = pytest.importorskip("moppet.train.dataset")
+    dataset = pytest.importorskip("moppet.train.data_module")
     own = pytest.importorskip("moppet.train.recipe").Recipe("own", str(faces))
     both(client, faces)
     post(client, "/visit/open")

@@ -14,8 +14,8 @@ import pytest
 
 from browsing import wait_until
 from label_folder import draw_pictures
-from moppet.app.server.rating_sets import RatingSets
-from moppet.data.manifest import read_manifest
+from moppet.datasets.manifest import read_manifest
+from moppet.server.ratings import RatingSets
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chrome")
 
@@ -26,7 +26,7 @@ def address(tmp_path: Path) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    program = "from moppet.app.cli import main; main()"
+    program = "from moppet.commands.main import main; main()"
     command = [sys.executable, "-c", program, "serve", "--no-browser", "--port", str(port)]
     process = subprocess.Popen(
         [*command, "--workspace", str(tmp_path / "work")], stdout=subprocess.PIPE, text=True

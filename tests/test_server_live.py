@@ -14,14 +14,14 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
 from live_page import BEARER, HERE, LIVE, PORT, TOKEN, CryingReader, camera, message
-from moppet.app.server import live as live_module
-from moppet.app.server.gate import COOKIE
-from moppet.app.server.pictures import LARGEST_MESSAGE, read_message
-from moppet.app.server.queue import Queue
-from moppet.app.server.site import build_site
-from moppet.app.server.workspace import Workspace
-from moppet.infer.live import LiveReader
+from moppet.infer.pipeline import LiveReader
 from moppet.media import read_frames
+from moppet.server import live_api as live_module
+from moppet.server.job_queue import Queue
+from moppet.server.live_api import LARGEST_MESSAGE, read_message
+from moppet.server.security import COOKIE
+from moppet.server.site import build_site
+from moppet.server.workspace import Workspace
 from moppet.values import Frame, MediaError
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "child.mp4"

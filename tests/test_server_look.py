@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from browsing import wait_until
-from moppet.app.server.shown import Shown
+from moppet.server.timeline_view import Shown
 from moppet.timeline import RawRow, Timeline, build_timeline
 from moppet.values import EXPRESSIONS, GROUPS, UsageError
 
@@ -100,7 +100,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     work = tmp_path_factory.mktemp("work")
-    program = "from moppet.app.cli import main; main()"
+    program = "from moppet.commands.main import main; main()"
     command = [sys.executable, "-c", program, "serve", "--no-browser"]
     process = subprocess.Popen(
         [*command, "--port", str(port), "--workspace", str(work)],

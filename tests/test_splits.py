@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedGroupKFold
 
-from moppet.data.manifest import Manifest, build_manifest
-from moppet.data.splits import holdout, kfold, split_manifest
+from moppet.datasets.manifest import Manifest, build_manifest
+from moppet.datasets.splits import holdout, kfold, split_manifest
 from moppet.values import MoppetError, UsageError
 
 BANDS = ("infant", "child", "adult")

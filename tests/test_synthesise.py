@@ -16,24 +16,22 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from moppet.data.faces import Faces
-from moppet.data.manifest import Manifest
-from moppet.synthesise import loop
-from moppet.synthesise.augment import AUGMENTATIONS, augment, mirror
-from moppet.synthesise.checkpoint import read_done
-from moppet.synthesise.generator import FaceGenerator, load_generator
-from moppet.synthesise.learner import Learner, as_picture, chance, in_range
-from moppet.synthesise.loop import Lesson, draw_batch, learn, measure_budget, plan_lessons
-from moppet.synthesise.networks import (
+from moppet.datasets.faces import Faces
+from moppet.datasets.manifest import Manifest
+from moppet.synthesis import training as loop
+from moppet.synthesis.generator import FaceGenerator, load_generator, read_done
+from moppet.synthesis.learner import Learner, as_picture, chance, in_range
+from moppet.synthesis.networks import (
+    AUGMENTATIONS,
     Encoder,
     Generator,
     ProjectionDiscriminator,
+    augment,
     channels_at,
     halvings,
+    mirror,
 )
-from moppet.synthesise.pictures import TrainingPictures, cut_pictures, file_word, training_rows
-from moppet.synthesise.registry import SYNTHESISERS
-from moppet.synthesise.settings import (
+from moppet.synthesis.settings import (
     LEARNED,
     METHODS,
     SIZES,
@@ -43,7 +41,21 @@ from moppet.synthesise.settings import (
     settings_from,
     settings_text,
 )
-from moppet.synthesise.sheet import write_sheet
+from moppet.synthesis.synthetic_folder import write_sheet
+from moppet.synthesis.training import (
+    SYNTHESISERS,
+    Lesson,
+    draw_batch,
+    learn,
+    measure_budget,
+    plan_lessons,
+)
+from moppet.synthesis.training_images import (
+    TrainingPictures,
+    cut_pictures,
+    file_word,
+    training_rows,
+)
 from moppet.values import ModelError, MoppetError, UsageError
 from synthesise_sample import COUNTS, sample, whole_faces
 

@@ -15,20 +15,21 @@ import pytest
 import torch
 from typer.testing import CliRunner, Result
 
-from moppet.app import cli
-from moppet.app.extras import extra
-from moppet.app.synthesis.planned import read_targets
-from moppet.app.synthesise import read_choices
-from moppet.data.likeness import content_hash
-from moppet.data.manifest import Manifest, read_manifest
-from moppet.data.provenance import real_rows
-from moppet.data.readers import read_dataset
-from moppet.synthesise import checkpoint, made
-from moppet.synthesise.generator import load_generator
-from moppet.synthesise.learner import Learner
-from moppet.synthesise.plan import make_plan
-from moppet.synthesise.settings import read_settings, settings_from
-from moppet.train.run import with_split
+from moppet.commands import main as cli
+from moppet.commands.console import extra
+from moppet.commands.synthesize import read_choices
+from moppet.commands.synthesize_run import read_targets
+from moppet.datasets.hashing import content_hash
+from moppet.datasets.manifest import Manifest, read_manifest
+from moppet.datasets.provenance import real_rows
+from moppet.datasets.readers import read_dataset
+from moppet.synthesis import generator as checkpoint
+from moppet.synthesis import synthetic_folder as made
+from moppet.synthesis.generator import load_generator
+from moppet.synthesis.learner import Learner
+from moppet.synthesis.sampling_plan import make_plan
+from moppet.synthesis.settings import read_settings, settings_from
+from moppet.train.training_run import with_split
 from moppet.values import MoppetError, UsageError
 from synthesise_sample import whole_faces, write_folder
 
@@ -54,7 +55,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _faces_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Finding faces is tested elsewhere, and takes longer than all the rest."""
     monkeypatch.setattr(
-        "moppet.data.faces.find_manifest_faces", lambda manifest, **_: whole_faces(manifest)
+        "moppet.datasets.faces.find_manifest_faces", lambda manifest, **_: whole_faces(manifest)
     )
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
@@ -319,7 +320,7 @@ def test_a_disk_that_is_full_at_the_end_costs_no_picture(
 
     for place in ("write_text", "Manifest.write"):
         with monkeypatch.context() as patch:
-            patch.setattr(f"moppet.synthesise.made.{place}", full)
+            patch.setattr(f"moppet.synthesis.synthetic_folder.{place}", full)
             with pytest.raises(MoppetError, match="make room"):
                 make_by_hand(folder, out, 2)
         after = contents(out)

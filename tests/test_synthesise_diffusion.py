@@ -15,18 +15,19 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from moppet.app import cli
-from moppet.data.likeness import content_hash
-from moppet.data.manifest import Manifest, read_manifest
-from moppet.data.provenance import real_rows
-from moppet.synthesise import inpaint, models
-from moppet.synthesise.diffusion import Diffusion, load_pipeline
-from moppet.synthesise.inpaint import Finder, Inpaint
-from moppet.synthesise.made import PART, Made, check_output, write_made
-from moppet.synthesise.models import Pin, announce, check_files, find_model, licence_of, read_pin
-from moppet.synthesise.plan import NEGATIVE_PROMPT, OCCLUSIONS, Request, make_plan
-from moppet.synthesise.settings import Settings, settings_from
-from moppet.synthesise.sources import Sources
+from moppet.commands import main as cli
+from moppet.datasets.hashing import content_hash
+from moppet.datasets.manifest import Manifest, read_manifest
+from moppet.datasets.provenance import real_rows
+from moppet.synthesis import inpainting as inpaint
+from moppet.synthesis import pretrained as models
+from moppet.synthesis.diffusion import Diffusion, load_pipeline
+from moppet.synthesis.inpainting import Finder, Inpaint
+from moppet.synthesis.pretrained import Pin, announce, check_files, find_model, licence_of, read_pin
+from moppet.synthesis.sampling_plan import NEGATIVE_PROMPT, OCCLUSIONS, Request, make_plan
+from moppet.synthesis.settings import Settings, settings_from
+from moppet.synthesis.synthetic_folder import PART, Made, check_output, write_made
+from moppet.synthesis.training_images import Sources
 from moppet.values import ModelError, MoppetError, UsageError
 from synthesise_sample import sample, whole_faces
 
@@ -46,7 +47,8 @@ def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A cache of its own, and no wait for the search for faces."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(
-        "moppet.synthesise.sources.find_manifest_faces", lambda manifest, **_: whole_faces(manifest)
+        "moppet.synthesis.training_images.find_manifest_faces",
+        lambda manifest, **_: whole_faces(manifest),
     )
 
 
@@ -156,7 +158,7 @@ def faceless(rows: set[int], hashes: list[str]) -> Any:
 def test_a_picture_without_a_face_is_not_begun_with(
     method: str, folders: dict[str, Path], manifest: Manifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place = "moppet.synthesise.sources.find_manifest_faces"
+    place = "moppet.synthesis.training_images.find_manifest_faces"
     settings = settings_of(folders, method, start="image")
     plan = make_plan(settings, {"happiness": 2, "sadness": 2})
     hashes = [content_hash(manifest.image(row)) for row in range(len(manifest))]
@@ -181,7 +183,9 @@ def test_the_command_paints_nothing_where_a_class_has_no_face(
 ) -> None:
     hashes = [content_hash(manifest.image(row)) for row in range(len(manifest))]
     sad = set(np.flatnonzero(manifest.column("label") == "sadness").tolist())
-    monkeypatch.setattr("moppet.synthesise.sources.find_manifest_faces", faceless(sad, hashes))
+    monkeypatch.setattr(
+        "moppet.synthesis.training_images.find_manifest_faces", faceless(sad, hashes)
+    )
     data, out = manifest.write(tmp_path / "faces.parquet"), tmp_path / "made"
     monkeypatch.setattr(Diffusion, "__call__", lambda *_: pytest.fail("it was begun"))
     done = CliRunner().invoke(

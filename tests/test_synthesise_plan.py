@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from moppet.synthesise.plan import (
+from moppet.synthesis.sampling_plan import (
     AGES,
     BACKGROUNDS,
     ETHNICITIES,
@@ -25,7 +25,7 @@ from moppet.synthesise.plan import (
     make_plan,
     prompt_of,
 )
-from moppet.synthesise.settings import LEARNED, settings_from
+from moppet.synthesis.settings import LEARNED, settings_from
 from moppet.values import EXPRESSIONS, UsageError
 
 FACTORS = ("age_band", "ethnicity", "background", "occlusion")

@@ -11,13 +11,13 @@ import torch
 
 from ferplus_sample import training_data, write_ferplus
 from model_folder import linear_network, write_model
-from moppet.infer.catalogue import find_model, load_model
-from moppet.train import loop
-from moppet.train.dataset import RandomViews, TrainingData, evaluation_crops, network_input
+from moppet.infer.models import find_model, load_model
+from moppet.train import trainer as loop
+from moppet.train.data_module import RandomViews, TrainingData, evaluation_crops, network_input
+from moppet.train.distillation import with_teachers
 from moppet.train.export import onnx_logits
 from moppet.train.recipe import Recipe
-from moppet.train.start import make_network
-from moppet.train.teach import with_teachers
+from moppet.train.starting_weights import make_network
 from moppet.values import UsageError
 
 RECIPE = Recipe(

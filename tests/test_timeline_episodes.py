@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from moppet.timeline import TimelineSettings, build_timeline
-from moppet.timeline.judge import threshold
+from moppet.timeline.labels import threshold
 
 NAMES = ("neutral", "joy", "crying", "rage")
 GROUP_OF = {"neutral": "neutral", "joy": "positive", "crying": "negative", "rage": "negative"}

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import moppet.app.report
+import moppet.pages.report
 from moppet.timeline import TimelineSettings, notebook
 from moppet.timeline.notebook import COLOURS, LEFT_PX, RIGHT_PX, WIDTH_PX, clock_text
 from moppet.values import EXPRESSIONS
@@ -103,7 +103,7 @@ def test_the_legend_names_the_classes_beside_their_colours():
 
 
 def test_the_colours_are_those_of_the_report():
-    css = (Path(moppet.app.report.__file__).parent / "report.css").read_text(encoding="utf-8")
+    css = (Path(moppet.pages.report.__file__).parent / "report.css").read_text(encoding="utf-8")
     light = css[: css.index("@media")]
     for name, colour in COLOURS.items():
         slot = re.search(rf"\.e-{name}\b[^{{]*\{{--c:var\((--\w+)\)\}}", css)

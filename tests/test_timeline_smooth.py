@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moppet.timeline import CausalSmoother, TimelineSettings
-from moppet.timeline.smooth import segment_ids, smooth_face
+from moppet.timeline.smoothing import segment_ids, smooth_face
 from moppet.values import UsageError
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from model_folder import write_model
 from moppet.infer import load_model
-from moppet.infer.reader import FaceReader, ReaderSettings, resumed_tracks
-from moppet.infer.track import Track, assign, overlap
+from moppet.infer.face_reader import FaceReader, ReaderSettings, resumed_tracks
+from moppet.infer.tracking import Track, assign, overlap
 from scripted import (
     FPS,
     Script,

@@ -22,15 +22,15 @@ from ferplus_sample import (
     training_data,
     write_ferplus,
 )
-from moppet.data.crops import aligned_crop
-from moppet.train import loop
-from moppet.train.augment import Augmentation, crop_matrices, random_view, view
-from moppet.train.dataset import EpochSampler, RandomViews, earlier, network_input
-from moppet.train.figures import fit_temperature
+from moppet.datasets.faces import aligned_crop
+from moppet.train import trainer as loop
+from moppet.train.augmentation import Augmentation, crop_matrices, random_view, view
+from moppet.train.data_module import EpochSampler, RandomViews, earlier, network_input
+from moppet.train.measurement import fit_temperature
+from moppet.train.module import rate_factor
 from moppet.train.networks import MobileNetV2, build_network, load_folded
 from moppet.train.recipe import Recipe, chosen_settings, read_recipe, recipe_dict
-from moppet.train.start import start_network
-from moppet.train.trainee import rate_factor
+from moppet.train.starting_weights import start_network
 from moppet.values import EXPRESSIONS, ModelError, UsageError
 
 REPO = Path(__file__).parents[1]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from moppet.train.checkpoint import (
+from moppet.train.checkpoints import (
     LAST,
     LOG_FIELDS,
     append_log,

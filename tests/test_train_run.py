@@ -22,23 +22,26 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from ferplus_sample import REPORT_ROWS, TRAIN_ROWS, training_data, write_ferplus
-from moppet.infer.catalogue import load_model
-from moppet.train import figures as figures_module
-from moppet.train import keeper, loop, run, trainee
-from moppet.train.checkpoint import read_log
-from moppet.train.dataset import (
+from moppet.infer.models import load_model
+from moppet.train import callbacks as keeper
+from moppet.train import measurement as figures_module
+from moppet.train import module as trainee
+from moppet.train import trainer as loop
+from moppet.train import training_run as run
+from moppet.train.callbacks import kept_weights
+from moppet.train.checkpoints import read_log
+from moppet.train.data_module import (
     TrainingData,
     evaluation_crops,
     network_input,
     normalise,
     select_training_data,
 )
-from moppet.train.drawings import draw_course
 from moppet.train.export import check_parity, onnx_logits
-from moppet.train.keeper import kept_weights
+from moppet.train.model_folder import draw_course
 from moppet.train.networks import Network
 from moppet.train.recipe import Recipe
-from moppet.train.start import load_model_network, make_network
+from moppet.train.starting_weights import load_model_network, make_network
 from moppet.values import EXPRESSIONS, GROUPS, ModelError, MoppetError, UsageError
 
 RECIPE = Recipe(

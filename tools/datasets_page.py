@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from pathlib import Path
 
-from moppet.data.readers import DATASETS, Dataset
+from moppet.datasets.readers import DATASETS, Dataset
 
 PAGE = Path(__file__).parents[1] / "docs" / "datasets.md"
 

@@ -7,7 +7,7 @@ Run it in a throw-away environment, since the original needs TensorFlow, which m
         'opencv-python-headless<5' av==18.1.0
     /tmp/reference/bin/python tools/golden_mtcnn.py
 
-tests/test_detect_golden.py compares `moppet.infer.detect.mtcnn` with it.
+tests/test_detect_golden.py compares `moppet.infer.detectors.mtcnn` with it.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from model_page import ROOT, differences
-from moppet.train.checkpoint import read_log
+from moppet.train.checkpoints import read_log
 from moppet.train.recipe import read_recipe
 
 PAGE = ROOT / "docs" / "studies" / "video-seven.md"

@@ -1,4 +1,4 @@
-"""The words every room shares: expressions, groups, frames, faces, scores and errors."""
+"""Types shared by every room: expressions, groups, frames, faces, scores and errors."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from pathlib import Path
 
 from moppet.media.camera import camera_number, camera_shots, probe_camera
 from moppet.media.clock import StrictClock
-from moppet.media.pictures import load_picture, pictures_of
+from moppet.media.images import load_picture, pictures_of
 from moppet.media.recording import MediaInfo, Shots
 from moppet.media.sources import PICTURE_SUFFIXES, VIDEO_SUFFIXES, expand_sources, file_sha256
 from moppet.media.video import probe_video, video_shots

@@ -30,12 +30,12 @@ def camera_number(source: str | Path) -> int | None:
 
 @contextlib.contextmanager
 def _camera(number: int) -> Iterator[Any]:
-    level = cv2.getLogLevel()
-    cv2.setLogLevel(0)  # OpenCV would tell in its own words that there is none
+    level = cv2.utils.logging.getLogLevel()
+    cv2.utils.logging.setLogLevel(0)  # OpenCV would tell in its own words that there is none
     try:
         camera = cv2.VideoCapture(number)
     finally:
-        cv2.setLogLevel(level)
+        cv2.utils.logging.setLogLevel(level)
     try:
         if not camera.isOpened():
             raise MediaError(

@@ -10,8 +10,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from moppet.metrics.bootstrap import (
+    Difference,
+    DrawnFigures,
+    Estimate,
+    Groups,
+    Weights,
+    bootstrap_many,
+    drawn_means,
+    exact_share,
+    mean_defined,
+)
 from moppet.metrics.calibration import calibration_errors, row_briers
-from moppet.metrics.counts import (
+from moppet.metrics.classification import (
     Labels,
     Scores,
     Values,
@@ -25,8 +36,6 @@ from moppet.metrics.counts import (
     precisions_of,
     recalls_of,
 )
-from moppet.metrics.draws import Groups, Weights, drawn_means, mean_defined
-from moppet.metrics.intervals import Difference, DrawnFigures, Estimate, bootstrap_many
 from moppet.metrics.ranking import drawn_aucs
 from moppet.metrics.raters import (
     Votes,
@@ -37,7 +46,6 @@ from moppet.metrics.raters import (
     vote_distances,
     vote_divergences,
 )
-from moppet.metrics.rates import exact_share
 from moppet.values import UsageError
 
 

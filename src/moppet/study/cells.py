@@ -17,27 +17,27 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from moppet.data.faces import Faces
-from moppet.data.manifest import Manifest
-from moppet.data.splits import holdout
-from moppet.study.made import located, with_made
+from moppet.datasets.faces import Faces
+from moppet.datasets.manifest import Manifest
+from moppet.datasets.splits import holdout
 from moppet.study.plan import Cell, Regime
-from moppet.synthesise.settings import Settings
-from moppet.train.checkpoint import read_log
-from moppet.train.dataset import (
+from moppet.study.synthetic_faces import located, with_made
+from moppet.synthesis.settings import Settings
+from moppet.train.callbacks import kept_weights
+from moppet.train.checkpoints import read_log
+from moppet.train.data_module import (
     TrainingData,
     evaluation_crops,
     network_input,
     normalise,
     select_training_data,
 )
-from moppet.train.keeper import kept_weights
-from moppet.train.loop import Machine, train
+from moppet.train.module import predict_logits
 from moppet.train.networks import Network, cost
 from moppet.train.recipe import Recipe, chosen_settings
-from moppet.train.run import sample_input
-from moppet.train.start import make_network, start_network
-from moppet.train.trainee import predict_logits
+from moppet.train.starting_weights import make_network, start_network
+from moppet.train.trainer import Machine, train
+from moppet.train.training_run import sample_input
 from moppet.values import MoppetError, UsageError
 
 Json = dict[str, Any]

@@ -13,8 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from moppet.infer.catalogue import load_model
-from moppet.infer.expressions import ExpressionModel
+from moppet.infer.models import ExpressionModel, load_model
 from moppet.values import Floats, Image, ModelError, UsageError
 
 Space = Callable[..., Floats]

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
-from moppet.data.toml import checked_table, checked_value, read_toml
-from moppet.study.made import COPIES
-from moppet.synthesise.settings import Settings, settings_from
+from moppet.config import checked_table, checked_value, read_toml
+from moppet.study.synthetic_faces import COPIES
+from moppet.synthesis.settings import Settings, settings_from
 from moppet.train.recipe import Recipe, recipe_from
 from moppet.values import UsageError
 

@@ -10,10 +10,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from moppet.timeline.clock import Stretch
+from moppet.timeline.downsample import Lane, Piece, Thinned, thin
+from moppet.timeline.durations import Stretch
 from moppet.timeline.settings import TimelineSettings
 from moppet.timeline.summary import length_text, who_is
-from moppet.timeline.thinned import Lane, Piece, Thinned, thin
 
 COLOURS: Final[Mapping[str, str]] = {
     "neutral": "#868d94",

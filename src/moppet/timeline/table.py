@@ -15,12 +15,20 @@ from numpy.typing import NDArray
 
 from moppet.timeline import formats
 from moppet.timeline.episodes import Episode, Kind, find_episodes
-from moppet.timeline.judge import judge
+from moppet.timeline.labels import judge
 from moppet.timeline.notebook import timeline_html
-from moppet.timeline.raw import RawColumns, RawRow, raw_columns
-from moppet.timeline.schema import check_names, conform, names_in, plain, texts
+from moppet.timeline.schema import (
+    RawColumns,
+    RawRow,
+    check_names,
+    conform,
+    names_in,
+    plain,
+    raw_columns,
+    texts,
+)
 from moppet.timeline.settings import TimelineSettings
-from moppet.timeline.smooth import smooth_face
+from moppet.timeline.smoothing import smooth_face
 from moppet.timeline.summary import summarise, who_is
 from moppet.values import GROUPS, TimelineError, UsageError
 

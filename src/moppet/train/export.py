@@ -15,9 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from moppet.train.dataset import normalise
+from moppet.train.data_module import normalise
+from moppet.train.module import predict_logits
 from moppet.train.networks import Network
-from moppet.train.trainee import predict_logits
 from moppet.values import Floats, ModelError
 
 OUTPUTS = ["logits", "embedding"]

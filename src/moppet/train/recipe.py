@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, get_type_hints
 
-from moppet.data.toml import checked_value, read_toml
-from moppet.train.augment import Augmentation
+from moppet.config import checked_value, read_toml
+from moppet.train.augmentation import Augmentation
 from moppet.values import UsageError
 
 
@@ -18,7 +18,7 @@ from moppet.values import UsageError
 class Recipe:
     """How a model is trained.
 
-    data: any data set that `moppet.data.readers` reads, relative to the recipe's folder.
+    data: any data set that `moppet.datasets.readers` reads, relative to the recipe's folder.
     kind: its kind, "" to tell by its layout.
     classes: keep only pictures of these classes; empty for all.
     leave_out_copies: search the pictures for copies, and learn from none of which a copy chooses
@@ -54,7 +54,7 @@ class Recipe:
         kept; 0 keeps the weights themselves.
     keep: "last" epoch's weights or those of the "best" (least loss on the set-aside rows).
     early_stop: stop after so many epochs without a better one; 0 for never.
-    families: families of kornia augmentation (moppet.train.families); empty for the random
+    families: families of kornia augmentation (moppet.train.augmentation); empty for the random
         views of [augmentation].
     augment_px: side in pixels that the families work at, the result enlarged to `size`; 0 for
         `size` itself.

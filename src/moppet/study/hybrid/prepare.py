@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from moppet.data.balance import BALANCERS, Balanced, Neighbours, balance
-from moppet.study.hybrid.plan import SIDE_PX, DataSet, Method
-from moppet.synthesise.loop import learn, plan_lessons
-from moppet.synthesise.pictures import LEAST_PICTURES, TrainingPictures
-from moppet.synthesise.settings import Settings
+from moppet.balance import BALANCERS, Balanced, Neighbours, balance
+from moppet.study.hybrid.hybrid_plan import SIDE_PX, DataSet, Method
+from moppet.synthesis.settings import Settings
+from moppet.synthesis.training import learn, plan_lessons
+from moppet.synthesis.training_images import LEAST_PICTURES, TrainingPictures
 from moppet.values import Floats, Image
 
 
