@@ -1,4 +1,4 @@
-"""How soon the live page's curve shows a picture: delay, pace and dropped frames, in Chromium.
+"""How soon the live page's curve shows an image: delay, pace and dropped frames, in Chromium.
 
     python benchmarks/live.py [--seconds 60] [-o results/live.json] [--page-only]
 
@@ -124,7 +124,7 @@ def table(results: dict[str, Any]) -> str:
     names = {"alone": "alone", "busy": f"beside {results['cores']} busy processes"}
     lines = [
         f"On {results['cores']} cores, {results['seconds']} s each, a camera of 640x480 in "
-        "Chromium, every picture taken to its curve drawn:",
+        "Chromium, every image taken to its curve drawn:",
         "",
         "| machine | frames/s | dropped | delay: median | 95 % within | longest |",
         "| --- | --- | --- | --- | --- | --- |",

@@ -22,7 +22,7 @@ from moppet.datasets.faces import find_manifest_faces
 from moppet.datasets.hashing import find_near_duplicates, thumbnail
 from moppet.datasets.manifest import connect
 from moppet.datasets.readers import read_dataset
-from moppet.evaluate.memorization import Memory, find_memorised
+from moppet.evaluate.memorization import Memory, find_memorized
 from moppet.infer.models import load_model
 from moppet.values import Image
 
@@ -61,7 +61,7 @@ CHANGES: dict[str, Callable[[Image], Image]] = {
     "mirrored": lambda crops: crops[:, :, ::-1],
     "blurred by 2 of 112 pixels": lambda crops: np.stack([blurred(2)(c) for c in crops]),
     "blurred by 4": lambda crops: np.stack([blurred(4)(c) for c in crops]),
-    "with noise of 20 grey levels": lambda crops: np.stack([noisy(c) for c in crops]),
+    "with noise of 20 gray levels": lambda crops: np.stack([noisy(c) for c in crops]),
     "shifted by 4 pixels, both ways": lambda crops: np.stack([shifted(c) for c in crops]),
     "mixed with 30 % of another face": mixed,
 }
@@ -96,7 +96,7 @@ def main() -> None:
 
     def memorised(made: Image, real: Image, groups: Any) -> Memory:
         made = np.ascontiguousarray(made)
-        return find_memorised(
+        return find_memorized(
             *(model.predict(made).embeddings, model.predict(real).embeddings, groups),
             np.random.default_rng(0),
             made_thumbs=np.stack([thumbnail(crop) for crop in made]),

@@ -1,4 +1,4 @@
-"""The pictures of the MTCNN golden test; needs no moppet, so that a reference can read them too."""
+"""The images of the MTCNN golden test; needs no moppet, so that a reference can read them too."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ EVERY = 8
 MIN_FACE_PX = 20
 
 
-def golden_pictures() -> Iterator[tuple[str, np.ndarray]]:
-    """Yield names and RGB pictures: frames of the example clip, the stills and their variants."""
+def golden_images() -> Iterator[tuple[str, np.ndarray]]:
+    """Yield names and RGB images: frames of the example clip, the stills and their variants."""
     with av.open(str(CLIP)) as container:
         for number, frame in enumerate(container.decode(video=0)):
             if number % EVERY == 0:
@@ -25,8 +25,8 @@ def golden_pictures() -> Iterator[tuple[str, np.ndarray]]:
     for path in sorted(STILLS.glob("*.jpg")):
         with av.open(str(path)) as container:
             image = next(container.decode(video=0)).to_ndarray(format="rgb24")
-        for variant, picture in _variants(image):
-            yield f"{path.name}:{variant}", picture
+        for variant, photo in _variants(image):
+            yield f"{path.name}:{variant}", photo
 
 
 def _variants(image: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:

@@ -47,8 +47,8 @@ def write_folder(
             place = folder / part / name
             place.mkdir(parents=True)
             for number in range(count):
-                picture = cv2.cvtColor(face(rng), cv2.COLOR_RGB2BGR)
-                assert cv2.imwrite(str(place / f"{number:03d}.png"), picture)
+                image = cv2.cvtColor(face(rng), cv2.COLOR_RGB2BGR)
+                assert cv2.imwrite(str(place / f"{number:03d}.png"), image)
     return folder
 
 
@@ -71,7 +71,7 @@ def sample(
 
 
 def whole_faces(manifest: Manifest) -> Faces:
-    """The pictures as they are, as if a face had been found in each, upright."""
+    """The images as they are, as if a face had been found in each, upright."""
     n = len(manifest)
     cuts = [manifest.image(i) for i in range(n)]
     points = [[0.31, 0.38], [0.68, 0.38], [0.5, 0.6], [0.34, 0.77], [0.65, 0.77]]

@@ -209,9 +209,9 @@ def test_resume_with_other_settings_is_refused_and_the_journal_kept(
     assert journal.read_bytes() == before
 
 
-def refuse_to_analyse(monkeypatch: pytest.MonkeyPatch) -> None:
+def refuse_to_analyze(monkeypatch: pytest.MonkeyPatch) -> None:
     def never(*_: Any, **__: Any) -> None:
-        raise AssertionError("a finished recording was analysed again")
+        raise AssertionError("a finished recording was analyzed again")
 
     monkeypatch.setattr(analyze_module.Analysis, "run", never)
 
@@ -223,7 +223,7 @@ def test_resume_leaves_a_finished_recording_alone(
     settings = Settings(model=str(model), end_s=0.1)
     job = Job([str(clip)], tmp_path, settings, formats, report=False)
     assert analyze_all(job) == 0
-    refuse_to_analyse(monkeypatch)
+    refuse_to_analyze(monkeypatch)
     again = Job([str(clip)], tmp_path, settings, formats, report=False, resume=True)
     assert analyze_all(again) == 0
 

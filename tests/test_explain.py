@@ -36,7 +36,7 @@ def _one_torch_thread() -> None:
 
 
 class Looker(Network):
-    """Two logits from one zone of the picture: the mean brightness there, and nothing."""
+    """Two logits from one zone of the image: the mean brightness there, and nothing."""
 
     name = "looker"
 
@@ -79,8 +79,8 @@ def write_looker(folder: Path, *, mirrored: bool = False) -> tuple[Looker, Path]
 
 def bright_crops(n: int = 3) -> np.ndarray:
     rng = np.random.default_rng(0)
-    grey = rng.integers(170, 250, (n, CROP_PX, CROP_PX, 1), np.uint8)
-    return np.repeat(grey, 3, axis=3)
+    gray = rng.integers(170, 250, (n, CROP_PX, CROP_PX, 1), np.uint8)
+    return np.repeat(gray, 3, axis=3)
 
 
 # ------------------------------------------------------------------- both methods find the mouth
@@ -221,7 +221,7 @@ def test_what_a_cell_looks_at_is_measured_not_assumed() -> None:
     network = Strided()
     rows, columns = find_reach(network, network.maps, torch.randn(8, 1, 64, 64))
     # Stretching 32 cells over 64 pixels would put cell i at 2i + 0.5. The first cell has lost a
-    # pixel to the border, and its neighbours are interpolated from it.
+    # pixel to the border, and its neighbors are interpolated from it.
     for reach in (rows, columns):
         assert reach.centre[3:] == pytest.approx(2 * np.arange(3, 32), abs=0.2)
         assert (reach.spread >= 1).all()
@@ -239,7 +239,7 @@ def test_spread_cells_keep_their_weight_and_lie_where_they_look() -> None:
     one = np.zeros((1, 3, 4))
     one[0, 1, 2] = 1
     peak = np.unravel_index(spread_cells(one, reach, 96)[0].argmax(), (CROP_PX, CROP_PX))
-    # Pixel centre p of 96 lies at (p + 1/2) * 112 / 96 - 1/2 of the crop.
+    # Pixel center p of 96 lies at (p + 1/2) * 112 / 96 - 1/2 of the crop.
     assert peak == (round(40.5 * CROP_PX / 96 - 0.5), round(60.5 * CROP_PX / 96 - 0.5))
 
 

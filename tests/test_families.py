@@ -103,7 +103,7 @@ def test_a_familys_draws_do_not_depend_on_the_others(faces: torch.Tensor) -> Non
     assert torch.allclose(augment(faces, still_on, 5), moved, atol=1e-6)
 
 
-def test_with_every_strength_at_nothing_a_picture_stays(faces: torch.Tensor) -> None:
+def test_with_every_strength_at_nothing_a_image_stays(faces: torch.Tensor) -> None:
     assert torch.allclose(augment(faces, STILL, 0), faces, atol=1e-4)
 
 
@@ -111,7 +111,7 @@ def test_an_empty_batch_stays_empty() -> None:
     assert augment(torch.zeros(0, 3, 8, 8), Families(), 0).shape == (0, 3, 8, 8)
 
 
-def test_only_a_share_of_the_pictures_is_changed_and_these_as_if_alone() -> None:
+def test_only_a_share_of_the_images_is_changed_and_these_as_if_alone() -> None:
     torch.manual_seed(5)
     pictures = torch.rand(400, 3, 16, 16)
     half = augment(pictures, Families(share=0.5), 8)
@@ -122,7 +122,7 @@ def test_only_a_share_of_the_pictures_is_changed_and_these_as_if_alone() -> None
     assert torch.equal(augment(pictures[:9], Families(share=0.0), 8), pictures[:9])
 
 
-def test_a_smaller_size_gives_a_smaller_pictures_detail(faces: torch.Tensor) -> None:
+def test_a_smaller_size_gives_a_smaller_images_detail(faces: torch.Tensor) -> None:
     x = torch.nn.functional.interpolate(faces, 128, mode="bilinear")
     made = augment(x, replace(STILL, size=32), 0)
     small = torch.nn.functional.interpolate(x, 32, mode="bilinear", antialias=True)
@@ -139,7 +139,7 @@ def one(value: float, n: int) -> torch.Tensor:
     return torch.full((n,), value)
 
 
-def test_light_and_colour_are_kornias(faces: torch.Tensor) -> None:
+def test_light_and_color_are_kornias(faces: torch.Tensor) -> None:
     middle, n = faces * 0.5 + 0.2, len(faces)  # so that nothing is cut off
     same = one(1.0, n)
 
@@ -164,11 +164,11 @@ def test_hue_turns_the_way_of_kornias_circle_and_keeps_the_light(
     light = [torch.einsum("nchw,c->nhw", x, luma) for x in (made, middle)]
     assert torch.allclose(*light, atol=2e-3)
     before, after = (kornia.color.rgb_to_hsv(x)[:, 0] / (2 * np.pi) for x in (middle, made))
-    coloured = middle.amax(dim=1) - middle.amin(dim=1) > 0.15
-    turned = ((after - before + 0.5) % 1 - 0.5)[coloured]
+    colored = middle.amax(dim=1) - middle.amin(dim=1) > 0.15
+    turned = ((after - before + 0.5) % 1 - 0.5)[colored]
     assert 0.5 < float(turned.median()) / turn < 2
-    grey = middle.mean(dim=1, keepdim=True).expand(-1, 3, -1, -1)
-    assert torch.allclose(jitter(grey, same, same, same, one(turn, len(faces))), grey, atol=2e-3)
+    gray = middle.mean(dim=1, keepdim=True).expand(-1, 3, -1, -1)
+    assert torch.allclose(jitter(gray, same, same, same, one(turn, len(faces))), gray, atol=2e-3)
 
 
 def test_blurs_have_odd_kernels_from_five_to_nine(faces: torch.Tensor) -> None:
@@ -184,8 +184,8 @@ def test_blurs_have_odd_kernels_from_five_to_nine(faces: torch.Tensor) -> None:
 
 def test_jpeg_is_opencvs_at_quality_30(faces: torch.Tensor) -> None:
     made = augment(faces, only(jpeg_p=1), 0)
-    for picture, view in zip(faces, made, strict=True):
-        pixels = (picture.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
+    for image, view in zip(faces, made, strict=True):
+        pixels = (image.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
         _, coded = cv2.imencode(".jpg", pixels[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 30])
         decoded = cv2.imdecode(coded, cv2.IMREAD_COLOR)[:, :, ::-1]
         assert np.abs(view.permute(1, 2, 0).numpy() * 255 - decoded).mean() < 1.5
@@ -247,12 +247,12 @@ def test_flips_happen_as_often_as_the_paper_says(faces: torch.Tensor) -> None:
     assert torch.allclose(upside_down, faces.flip(2), atol=1e-4)
 
 
-def test_yaw_and_pitch_are_a_camera_that_sees_a_turned_picture() -> None:
+def test_yaw_and_pitch_are_a_camera_that_sees_a_turned_image() -> None:
     corners = torch.tensor([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]]) * 20 + MIDDLE
     for name, axis in (("yaw_deg", 0), ("pitch_deg", 1)):
         families = only(**{name: 25.0})
         seen = carried(moves(families), corners) - MIDDLE
-        # The side that turns away is shorter; the picture narrows by the cosine or less.
+        # The side that turns away is shorter; the image narrows by the cosine or less.
         first, second = ((3, 0), (2, 1)) if axis == 0 else ((1, 0), (2, 3))
         lengths = [(seen[:, a] - seen[:, b]).norm(dim=1) for a, b in (first, second)]
         ratio = lengths[0] / lengths[1]
@@ -280,8 +280,8 @@ def test_a_pixel_lands_where_its_matrix_says() -> None:
 
 
 def test_salt_and_pepper_turn_five_in_a_hundred_pixels() -> None:
-    grey = torch.full((50, 3, SIDE, SIDE), 0.5)
-    made = augment(grey, only(noise_p=1), 5)
+    gray = torch.full((50, 3, SIDE, SIDE), 0.5)
+    made = augment(gray, only(noise_p=1), 5)
     assert torch.equal(made[:, 0], made[:, 1])
     for value in (0.0, 1.0):
         assert float((made == value).float().mean()) == pytest.approx(0.025, abs=0.002)
@@ -289,7 +289,7 @@ def test_salt_and_pepper_turn_five_in_a_hundred_pixels() -> None:
     assert torch.allclose(rest, torch.tensor(0.5))
 
 
-def test_erasing_takes_one_rectangle_of_a_fifth_of_the_pictures() -> None:
+def test_erasing_takes_one_rectangle_of_a_fifth_of_the_images() -> None:
     marked = torch.full((500, 3, SIDE, SIDE), 2.0)  # a value that no noise has
     made = augment(marked, only(names=("occlusion",), erase_p=0.2), 5)
     gone = (made != 2).all(dim=1)

@@ -77,7 +77,7 @@ enn = "majority"
 
 [methods.both]
 balance = "smote_enn"
-synthesise = "cgan"
+synthesize = "cgan"
 
 [generator]
 width = 4
@@ -181,7 +181,7 @@ def poisoned_label(
 def test_a_poisoned_test_fold_changes_nothing_that_is_made(
     bench: HybridBench, tmp_path: Path
 ) -> None:
-    """Other rows' pictures and labels are exchanged: what is made ready stays, bit by bit."""
+    """Other rows' images and labels are exchanged: what is made ready stays, bit by bit."""
     rng = np.random.default_rng(0)
     for cell in bench.plan.cells():
         train, _ = bench.parts(cell)
@@ -304,9 +304,9 @@ def test_copies_that_a_data_set_does_not_tell_of_stay_in_one_fold(plan: HybridPl
         (folder / name).mkdir(parents=True)
         for number in range(8):
             blocks = rng.integers(0, 256, (6, 6), np.uint8)
-            picture = cv2.resize(blocks, (48, 48), interpolation=cv2.INTER_NEAREST)
+            image = cv2.resize(blocks, (48, 48), interpolation=cv2.INTER_NEAREST)
             for again in "ab":
-                assert cv2.imwrite(str(folder / name / f"{number}{again}.png"), picture)
+                assert cv2.imwrite(str(folder / name / f"{number}{again}.png"), image)
     bench = make_hybrid_bench(replace(plan, data=folder, repeats=3))
     table = bench.tables["all"]
     assert len(table.rows) == 48 and len(np.unique(table.groups)) == 24
@@ -424,7 +424,7 @@ def test_figures_are_those_of_the_readings_and_p_tells_better_from_equal(plan: H
         ('"hog", "pixels"', '"hogs"', "no space 'hogs'"),
         ('"cart", "logistic"', '"forest"', "no classifier 'forest'"),
         ('balance = "random_over"', 'balance = "over"', "no balancer 'over'"),
-        ('synthesise = "cgan"', 'synthesise = "diffusion"', "no synthesiser 'diffusion'"),
+        ('synthesise = "cgan"', 'synthesise = "diffusion"', "no synthesizer 'diffusion'"),
         ('reference = "original"', 'reference = "none"', "no reference 'none'"),
         ("folds = 2", "folds = 1", "2 folds"),
         ("[published.both]", "[published.bothe]", "no published method 'bothe'"),
@@ -433,7 +433,7 @@ def test_figures_are_those_of_the_readings_and_p_tells_better_from_equal(plan: H
         ("folds = 2", "fold = 2", "did you mean 'folds'"),
         ("share = 0.2", "share = 2.0", "a share above 0"),
         ('classes = ["happiness", "surprise", "sadness"]', "", "'classes' is needed"),
-        ('space = "own"', 'space = "own"\nsynthesise = "cgan"', "learns from pictures"),
+        ('space = "own"', 'space = "own"\nsynthesise = "cgan"', "learns from images"),
         ("steps = 2", "step = 2", "step"),
         ("steps = 2", "steps = 2\nsize = 32", "grey and of 48 pixels"),
         ("steps = 2", 'steps = 2\ncolour = "rgb"', "grey and of 48 pixels"),

@@ -1,4 +1,4 @@
-"""Copies of a picture are found however they were altered; other faces are not taken for copies."""
+"""Copies of an image are found however they were altered; other faces are not taken for copies."""
 
 from __future__ import annotations
 
@@ -88,9 +88,9 @@ def test_equal_pixels_have_one_hash_and_any_other_pixel_another(faces):
     assert len(content_hash(image)) == 64
 
 
-def test_grey_is_grey_however_it_is_stored():
-    grey = np.arange(48, dtype=np.uint8).reshape(6, 8)
-    assert content_hash(grey) == content_hash(np.repeat(grey[:, :, None], 3, 2))
+def test_gray_is_gray_however_it_is_stored():
+    gray = np.arange(48, dtype=np.uint8).reshape(6, 8)
+    assert content_hash(gray) == content_hash(np.repeat(gray[:, :, None], 3, 2))
 
 
 # -------------------------------------------------------------------------------- the hash
@@ -125,7 +125,7 @@ def test_the_hash_is_sixteen_hex_digits_of_its_bits(faces):
 
 
 @pytest.mark.parametrize("alteration", list(ALTERED))
-def test_an_altered_copy_is_joined_to_its_picture_and_to_no_other_face(faces, alteration):
+def test_an_altered_copy_is_joined_to_its_image_and_to_no_other_face(faces, alteration):
     n = len(faces)
     copies = [ALTERED[alteration](face) for face in faces]
     found = find_near_duplicates(thumbs(faces + copies))
@@ -134,7 +134,7 @@ def test_an_altered_copy_is_joined_to_its_picture_and_to_no_other_face(faces, al
     assert (found.likeness >= 0.92).all() and (found.likeness <= 1.0001).all()
 
 
-def test_all_copies_of_a_picture_are_one_group_in_any_order(faces):
+def test_all_copies_of_a_image_are_one_group_in_any_order(faces):
     every = [[face, *(alter(face) for alter in ALTERED.values())] for face in faces[:3]]
     order = np.random.default_rng(1).permutation(3 * len(every[0]))
     small = thumbs([image for versions in every for image in versions])[order]
@@ -145,19 +145,19 @@ def test_all_copies_of_a_picture_are_one_group_in_any_order(faces):
     assert len(set(group)) == 3
 
 
-def test_hundreds_of_pictures_without_a_copy_have_none():
+def test_hundreds_of_images_without_a_copy_have_none():
     r = np.random.default_rng(0)
     noise = r.normal(size=(400, 12, 12)).astype(np.float32)
     smooth = [cv2.resize(x, (48, 48), interpolation=cv2.INTER_CUBIC) for x in noise]
-    grey = np.stack([cv2.normalize(x, None, 0, 255, cv2.NORM_MINMAX) for x in smooth])
-    pictures = grey.astype(np.uint8)
+    gray = np.stack([cv2.normalize(x, None, 0, 255, cv2.NORM_MINMAX) for x in smooth])
+    pictures = gray.astype(np.uint8)
     assert len(find_near_duplicates(pictures).rows) == 0
     # A copy over the border of a block of rows is found, and only it.
     pictures[390] = cv2.resize(pictures[3][2:-2, 2:-2], (48, 48), interpolation=cv2.INTER_AREA)
     assert find_near_duplicates(pictures).rows.tolist() == [[3, 390]]
 
 
-def test_blank_pictures_resemble_nothing():
+def test_blank_images_resemble_nothing():
     blank = np.full((20, 48, 48), 90, np.uint8)
     blank[::2] += 1
     assert len(find_near_duplicates(blank).rows) == 0

@@ -274,7 +274,7 @@ def test_jobs_run_one_after_another_and_say_how_far_they_are(workspace: Workspac
 
 
 @pytest.mark.usefixtures("slow")
-def test_a_cancelled_job_stops_at_once_and_goes_on_where_it_was(workspace: Workspace) -> None:
+def test_a_canceled_job_stops_at_once_and_goes_on_where_it_was(workspace: Workspace) -> None:
     jobs = Queue(workspace)
     number = jobs.add(Path("/a/one.mp4"), Settings())["id"]
     jobs.start()

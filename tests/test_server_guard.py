@@ -124,7 +124,7 @@ def test_an_unwatched_child_is_told_when_the_page_goes_away(
 
 
 @pytest.mark.usefixtures("crying")
-def test_an_unwatched_child_is_told_once_when_pictures_stay_away(
+def test_an_unwatched_child_is_told_once_when_images_stay_away(
     client: TestClient, workspace: Workspace, calls: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(live_module, "QUIET_S", 0.2)
@@ -137,7 +137,7 @@ def test_an_unwatched_child_is_told_once_when_pictures_stay_away(
         assert ask(socket, "end")["kind"] == "ended"
     told = records_in(workspace)
     assert [one["event"] for one in told] == ["start", "stopped", "start", "end"]
-    assert told[1]["reason"] == "no picture came for 0.2 s"
+    assert told[1]["reason"] == "no image came for 0.2 s"
     assert calls.read_text().split() == ["stopped"]
 
 

@@ -1,4 +1,4 @@
-"""The page's camera: who may send pictures, and what comes back for good and odd ones."""
+"""The page's camera: who may send images, and what comes back for good and odd ones."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def jpeg_of(width: int, height: int) -> bytes:
 ODD = {
     "nothing": b"",
     "three bytes": b"abc",
-    "no picture": struct.pack("<d", 1.0),
+    "no image": struct.pack("<d", 1.0),
     "no JPEG": struct.pack("<d", 1.0) + b"GIF89a" * 20,
     "no header": struct.pack("<d", 1.0) + b"\xff\xd8" + b"\xff" * 50,
     "cut short": message(1.0)[:-200],
@@ -144,7 +144,7 @@ def test_a_bomb_is_refused_before_it_is_unpacked(monkeypatch: pytest.MonkeyPatch
 def test_text_that_is_no_wish_ends_the_socket(client: TestClient, text: str) -> None:
     with camera(client) as socket:
         socket.send_text(text)
-        assert socket.receive_json()["error"] == "A picture was needed, or a JSON object."
+        assert socket.receive_json()["error"] == "An image was needed, or a JSON object."
         with pytest.raises(WebSocketDisconnect):
             socket.receive_json()
 

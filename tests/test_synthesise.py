@@ -15,12 +15,13 @@ import torch
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from synthesize_sample import COUNTS, sample, whole_faces
 
 from moppet.datasets.faces import Faces
 from moppet.datasets.manifest import Manifest
 from moppet.synthesis import training as loop
 from moppet.synthesis.generator import FaceGenerator, load_generator, read_done
-from moppet.synthesis.learner import Learner, as_picture, chance, in_range
+from moppet.synthesis.learner import Learner, as_image, chance, in_range
 from moppet.synthesis.networks import (
     AUGMENTATIONS,
     Encoder,
@@ -43,7 +44,7 @@ from moppet.synthesis.settings import (
 )
 from moppet.synthesis.synthetic_folder import write_sheet
 from moppet.synthesis.training import (
-    SYNTHESISERS,
+    SYNTHESIZERS,
     Lesson,
     draw_batch,
     learn,
@@ -51,13 +52,12 @@ from moppet.synthesis.training import (
     plan_lessons,
 )
 from moppet.synthesis.training_images import (
-    TrainingPictures,
-    cut_pictures,
+    TrainingImages,
+    cut_images,
     file_word,
     training_rows,
 )
 from moppet.values import ModelError, MoppetError, UsageError
-from synthesise_sample import COUNTS, sample, whole_faces
 
 TINY = Settings(
     "cgan", size=16, width=4, latent=4, batch=4, steps=5, checkpoint_steps=2, decay=0.9,
@@ -80,15 +80,15 @@ def tiny(method: str, **more: Any) -> Settings:
     return replace(TINY, method=method, **more)
 
 
-def pictures_of(data: tuple[Manifest, Faces], settings: Settings) -> TrainingPictures:
+def images_of(data: tuple[Manifest, Faces], settings: Settings) -> TrainingImages:
     manifest, faces = data
     rows = training_rows(manifest, settings)
-    return cut_pictures(manifest, rows, faces.select(rows), settings)
+    return cut_images(manifest, rows, faces.select(rows), settings)
 
 
 def trained(
     settings: Settings,
-    pictures: TrainingPictures,
+    pictures: TrainingImages,
     folder: Path,
     names: tuple[str, ...] = NAMES,
     **more: Any,
@@ -116,7 +116,7 @@ def unbroken(
         if method not in known:
             folder = tmp_path_factory.mktemp(method)
             settings = tiny(method)
-            known[method] = trained(settings, pictures_of(data, settings), folder), folder
+            known[method] = trained(settings, images_of(data, settings), folder), folder
         return known[method]
 
     return run
@@ -139,24 +139,24 @@ def same(one: FaceGenerator, other: FaceGenerator) -> bool:
 
 
 def test_every_method_is_in_the_registry_under_its_name() -> None:
-    assert tuple(SYNTHESISERS) == METHODS
-    assert [name for name, each in SYNTHESISERS.items() if each.learner] == list(LEARNED)
-    assert all(name == each.name and each.title for name, each in SYNTHESISERS.items())
+    assert tuple(SYNTHESIZERS) == METHODS
+    assert [name for name, each in SYNTHESIZERS.items() if each.learner] == list(LEARNED)
+    assert all(name == each.name and each.title for name, each in SYNTHESIZERS.items())
 
 
 @pytest.mark.parametrize("colour", ["grey", "rgb"])
-def test_a_made_picture_is_uint8_of_the_size_and_colour_asked(
+def test_a_made_image_is_uint8_of_the_size_and_color_asked(
     method: str, colour: str, data: tuple[Manifest, Faces], tmp_path: Path
 ) -> None:
     settings = tiny(method, colour=colour, steps=1, size=32)
-    generator = trained(settings, pictures_of(data, settings), tmp_path)
+    generator = trained(settings, images_of(data, settings), tmp_path)
     for name in NAMES:
-        picture = generator.make(name, 7)
-        assert picture.dtype == np.uint8
-        assert picture.shape == ((32, 32) if colour == "grey" else (32, 32, 3))
+        image = generator.make(name, 7)
+        assert image.dtype == np.uint8
+        assert image.shape == ((32, 32) if colour == "grey" else (32, 32, 3))
 
 
-def test_the_seed_alone_decides_the_picture(
+def test_the_seed_alone_decides_the_image(
     method: str, unbroken: Callable[[str], tuple[FaceGenerator, Path]]
 ) -> None:
     generator, _ = unbroken(method)
@@ -177,12 +177,12 @@ def test_each_class_is_made_by_its_own_part(
         generator.make("anger", 3)
 
 
-def test_a_class_learns_to_look_like_its_own_pictures(method: str, tmp_path: Path) -> None:
-    """Black pictures of one class and white ones of another: a made one is where it belongs."""
+def test_a_class_learns_to_look_like_its_own_images(method: str, tmp_path: Path) -> None:
+    """Black images of one class and white ones of another: a made one is where it belongs."""
     shades = np.array([10] * 8 + [245] * 8, np.uint8)
     squares = np.broadcast_to(shades[:, None, None], (16, 16, 16)).copy()
     label = np.repeat([0, 1], 8)
-    own = TrainingPictures(squares, label, ("dark", "light"), np.arange(16))
+    own = TrainingImages(squares, label, ("dark", "light"), np.arange(16))
     rate = 0.02 if method == "cgan" else 2e-3  # a bounded judge has small gradients
     settings = tiny(
         method, steps=80, batch=8, rate=rate, generator_rate=rate, augment=(), checkpoint_steps=80
@@ -199,10 +199,10 @@ def test_the_same_run_gives_the_same_weights_and_another_seed_others(
     tmp_path: Path,
 ) -> None:
     first, _ = unbroken(method)
-    again = trained(tiny(method), pictures_of(data, tiny(method)), tmp_path / "again")
+    again = trained(tiny(method), images_of(data, tiny(method)), tmp_path / "again")
     assert same(first, again)
     settings = tiny(method, seed=1)
-    other = trained(settings, pictures_of(data, settings), tmp_path / "other")
+    other = trained(settings, images_of(data, settings), tmp_path / "other")
     assert not same(first, other)
 
 
@@ -216,7 +216,7 @@ def test_a_killed_run_goes_on_to_the_very_same_weights(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     settings = tiny(method)
-    pictures = pictures_of(data, settings)
+    pictures = images_of(data, settings)
     whole, _ = unbroken(method)
     calls = 0
     real = Learner.follow
@@ -239,11 +239,11 @@ def test_a_killed_run_goes_on_to_the_very_same_weights(
     assert calls <= 10
 
 
-def test_the_running_average_makes_the_pictures(
+def test_the_running_average_makes_the_images(
     method: str, data: tuple[Manifest, Faces], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = tiny(method, steps=1, checkpoint_steps=1)
-    pictures = pictures_of(data, settings)
+    pictures = images_of(data, settings)
     seen: list[tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]] = []
     real = Learner.follow
 
@@ -272,7 +272,7 @@ def test_a_finished_run_learns_nothing_more_and_a_longer_one_goes_on(
 ) -> None:
     whole, folder = unbroken(method)
     kept = shutil.copytree(folder, tmp_path / "run")
-    pictures = pictures_of(data, tiny(method))
+    pictures = images_of(data, tiny(method))
     steps: list[int] = []
     real = Learner.follow
     monkeypatch.setattr(
@@ -286,18 +286,18 @@ def test_a_finished_run_learns_nothing_more_and_a_longer_one_goes_on(
         trained(tiny(method), pictures, kept)
 
 
-def test_a_run_of_other_settings_or_pictures_is_refused_and_left_alone(
+def test_a_run_of_other_settings_or_images_is_refused_and_left_alone(
     method: str,
     data: tuple[Manifest, Faces],
     unbroken: Callable[[str], tuple[FaceGenerator, Path]],
 ) -> None:
     _, folder = unbroken(method)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    pictures = pictures_of(data, tiny(method))
+    pictures = images_of(data, tiny(method))
     with pytest.raises(UsageError, match="holds a run with other settings"):
         trained(tiny(method, rate=0.1), pictures, folder)
     swapped = replace(pictures, pictures=255 - pictures.pictures)
-    with pytest.raises(UsageError, match="holds a run on other pictures or labels"):
+    with pytest.raises(UsageError, match="holds a run on other images or labels"):
         trained(tiny(method), swapped, folder)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
@@ -313,10 +313,10 @@ def test_a_damaged_checkpoint_is_named(
     file = next(kept.glob("*.safetensors"))
     file.write_bytes(file.read_bytes()[:200])
     with pytest.raises(MoppetError, match=r"is damaged\. Remove it"):
-        trained(tiny(method), pictures_of(data, tiny(method)), kept)
+        trained(tiny(method), images_of(data, tiny(method)), kept)
 
 
-def test_a_saved_generator_makes_the_same_pictures(
+def test_a_saved_generator_makes_the_same_images(
     method: str, unbroken: Callable[[str], tuple[FaceGenerator, Path]], tmp_path: Path
 ) -> None:
     generator, _ = unbroken(method)
@@ -334,35 +334,35 @@ def test_what_is_no_generator_is_refused(tmp_path: Path) -> None:
         load_generator(path)
 
 
-def test_a_class_of_one_picture_or_none_is_refused_in_one_sentence(
+def test_a_class_of_one_image_or_none_is_refused_in_one_sentence(
     method: str, tmp_path: Path
 ) -> None:
     manifest, faces = sample(tmp_path / "faces", {"happiness": 3, "sadness": 1})
-    pictures = pictures_of((manifest, faces), tiny(method))
-    with pytest.raises(MoppetError, match=r"^class 'sadness' has only one picture[^.]*\.$"):
+    pictures = images_of((manifest, faces), tiny(method))
+    with pytest.raises(MoppetError, match=r"^class 'sadness' has only one image[^.]*\.$"):
         trained(tiny(method), pictures, tmp_path / "run")
-    with pytest.raises(MoppetError, match=r"^class 'anger' has no picture[^.]*\.$"):
+    with pytest.raises(MoppetError, match=r"^class 'anger' has no image[^.]*\.$"):
         trained(tiny(method), pictures, tmp_path / "run", ("anger",))
     generator = trained(tiny(method, steps=1), pictures, tmp_path / "run", ("happiness",))
     assert generator.names == ("happiness",)
 
 
-def test_pictures_of_a_few_pixels_are_refused_in_one_sentence(method: str, tmp_path: Path) -> None:
+def test_images_of_a_few_pixels_are_refused_in_one_sentence(method: str, tmp_path: Path) -> None:
     manifest, _ = sample(tmp_path, {"happiness": 3, "sadness": 2})
     name = str(manifest.column("path")[manifest.column("split") == "train"][0])
     cv2.imwrite(str(tmp_path / name), np.zeros((1, 1, 3), np.uint8))
-    with pytest.raises(MoppetError, match=rf"^the picture {name} is too small .* has 1 × 1; .*\.$"):
-        pictures_of((manifest, whole_faces(manifest)), tiny(method))
+    with pytest.raises(MoppetError, match=rf"^the image {name} is too small .* has 1 × 1; .*\.$"):
+        images_of((manifest, whole_faces(manifest)), tiny(method))
     faces = whole_faces(manifest)
     faces.landmarks_px[manifest.column("path") == name] = np.nan
-    kept = pictures_of((manifest, faces), tiny(method))  # what is left out anyway may be small
+    kept = images_of((manifest, faces), tiny(method))  # what is left out anyway may be small
     assert name not in manifest.column("path")[kept.rows]
 
 
 def test_a_loss_that_is_no_number_keeps_the_checkpoint(
     method: str, data: tuple[Manifest, Faces], tmp_path: Path
 ) -> None:
-    pictures = pictures_of(data, tiny(method))
+    pictures = images_of(data, tiny(method))
     trained(tiny(method, steps=2), pictures, tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     lessons = plan_lessons(tiny(method), pictures, NAMES)
@@ -376,7 +376,7 @@ def test_a_loss_that_is_no_number_keeps_the_checkpoint(
 
 def test_bfloat16_learns_too(method: str, data: tuple[Manifest, Faces], tmp_path: Path) -> None:
     settings = tiny(method, precision="bf16-mixed", steps=2)
-    generator = trained(settings, pictures_of(data, settings), tmp_path)
+    generator = trained(settings, images_of(data, settings), tmp_path)
     assert all(torch.isfinite(v).all() for v in tensors_of(generator).values())
 
 
@@ -384,7 +384,7 @@ def test_the_budget_is_measured_and_learns_nothing(
     method: str, data: tuple[Manifest, Faces]
 ) -> None:
     settings = tiny(method)
-    lessons = plan_lessons(settings, pictures_of(data, settings), NAMES)
+    lessons = plan_lessons(settings, images_of(data, settings), NAMES)
     budget = measure_budget(settings, lessons, done=2)
     assert budget.steps == sum(lesson.steps for lesson in lessons) - 2
     assert 0 < budget.seconds_a_step < 5
@@ -397,9 +397,9 @@ def test_sheets_are_shown_at_every_checkpoint(
 ) -> None:
     shown: list[tuple[str, ...]] = []
     settings = tiny(method, steps=4)
-    pictures = pictures_of(data, settings)
+    pictures = images_of(data, settings)
     trained(settings, pictures, tmp_path, shown=lambda g: shown.append(g.names))
-    one_each = SYNTHESISERS[method].learner.one_per_class  # type: ignore[union-attr]
+    one_each = SYNTHESIZERS[method].learner.one_per_class  # type: ignore[union-attr]
     assert shown == ([NAMES[:1]] * 2 + [NAMES] * 2 if one_each else [NAMES] * 2)
 
 
@@ -421,7 +421,7 @@ def test_rows_that_choose_or_report_change_nothing_that_is_made(
     poisoned = manifest.replace(label=label)
     rows = training_rows(poisoned, tiny(method))
     assert kept[rows].all() and len(rows) == kept.sum()
-    pictures = cut_pictures(poisoned, rows, whole_faces(poisoned.select(rows)), tiny(method))
+    pictures = cut_images(poisoned, rows, whole_faces(poisoned.select(rows)), tiny(method))
     whole, _ = unbroken(method)
     assert same(trained(tiny(method), pictures, tmp_path / "run"), whole)
 
@@ -448,7 +448,7 @@ def test_rows_without_a_split_a_label_or_the_age_asked_for_are_left_out(tmp_path
     assert training_rows(changed, TINY).tolist() == train[2:].tolist()
     infants = replace(TINY, only_ages=("infant",))
     assert training_rows(changed, infants).tolist() == train[2:5].tolist()
-    with pytest.raises(UsageError, match=r"no picture has the age band 'child'; there are: adult"):
+    with pytest.raises(UsageError, match=r"no image has the age band 'child'; there are: adult"):
         training_rows(changed, replace(TINY, only_ages=("child",)))
     with pytest.raises(UsageError, match="there is no class 'anger'"):
         training_rows(changed, replace(TINY, classes=("anger",)))
@@ -457,7 +457,7 @@ def test_rows_without_a_split_a_label_or_the_age_asked_for_are_left_out(tmp_path
         training_rows(report, TINY)
 
 
-def test_pictures_without_a_face_are_left_out_unless_asked_for(
+def test_images_without_a_face_are_left_out_unless_asked_for(
     data: tuple[Manifest, Faces],
 ) -> None:
     manifest, faces = data
@@ -465,11 +465,11 @@ def test_pictures_without_a_face_are_left_out_unless_asked_for(
     marks = faces.landmarks_px[rows].copy()
     marks[0] = np.nan
     own = replace(faces.select(rows), landmarks_px=marks)
-    assert cut_pictures(manifest, rows, own, TINY).rows.tolist() == rows[1:].tolist()
-    assert len(cut_pictures(manifest, rows, own, replace(TINY, only_found=False))) == len(rows)
+    assert cut_images(manifest, rows, own, TINY).rows.tolist() == rows[1:].tolist()
+    assert len(cut_images(manifest, rows, own, replace(TINY, only_found=False))) == len(rows)
     marks[:] = np.nan
     with pytest.raises(MoppetError, match="no face was found in any of the 14"):
-        cut_pictures(manifest, rows, replace(own, landmarks_px=marks), TINY)
+        cut_images(manifest, rows, replace(own, landmarks_px=marks), TINY)
 
 
 # ------------------------------------------------------------------------------ its parts
@@ -539,7 +539,7 @@ def test_a_cutout_blackens_a_quarter_at_most() -> None:
     assert float(share.max()) == 0.25 and 0 < float(share.min()) < 0.25
 
 
-def test_half_of_the_pictures_are_mirrored() -> None:
+def test_half_of_the_images_are_mirrored() -> None:
     x = torch.arange(4.0).expand(400, 1, 1, 4)
     turned = (mirror(x, chance(0))[:, 0, 0, 0] == 3).float().mean()
     assert 0.4 < float(turned) < 0.6
@@ -547,14 +547,14 @@ def test_half_of_the_pictures_are_mirrored() -> None:
 
 @given(st.integers(0, 2**31), st.booleans())
 @hypothesis_settings(max_examples=20, deadline=None)
-def test_pictures_survive_the_way_into_a_network_and_back(seed: int, grey: bool) -> None:
+def test_images_survive_the_way_into_a_network_and_back(seed: int, gray: bool) -> None:
     rng = np.random.default_rng(seed)
-    shape = (2, 16, 16) if grey else (2, 16, 16, 3)
+    shape = (2, 16, 16) if gray else (2, 16, 16, 3)
     pictures = rng.integers(0, 256, shape, np.uint8)
     x = in_range(pictures)
-    assert x.shape == (2, 1 if grey else 3, 16, 16)
+    assert x.shape == (2, 1 if gray else 3, 16, 16)
     assert float(x.min()) >= -1 and float(x.max()) <= 1
-    assert np.array_equal(np.stack([as_picture(one) for one in x]), pictures)
+    assert np.array_equal(np.stack([as_image(one) for one in x]), pictures)
 
 
 @given(
@@ -563,12 +563,12 @@ def test_pictures_survive_the_way_into_a_network_and_back(seed: int, grey: bool)
     balanced=st.booleans(),
 )
 @hypothesis_settings(max_examples=40, deadline=None)
-def test_batches_show_every_picture_of_a_class_equally_often(
+def test_batches_show_every_image_of_a_class_equally_often(
     counts: list[int], batch: int, balanced: bool
 ) -> None:
     label = np.repeat(np.arange(len(counts)), counts)
     names = tuple(f"class{i}" for i in range(len(counts)))
-    pictures = TrainingPictures(
+    pictures = TrainingImages(
         np.zeros((len(label), 16, 16), np.uint8), label, names, np.arange(len(label))
     )
     settings = replace(TINY, sampling="balanced" if balanced else "plain")
@@ -595,17 +595,17 @@ def test_a_class_may_have_any_name_and_its_folder_is_its_own(one: str, other: st
 
 
 def test_a_sheet_has_a_band_for_each_class(tmp_path: Path) -> None:
-    grey = np.full((16, 16), 200, np.uint8)
+    gray = np.full((16, 16), 200, np.uint8)
     colour = np.zeros((16, 16, 3), np.uint8)
     path = tmp_path / "deep" / "sheet.png"
-    write_sheet({"happiness": [grey] * 13, "sadness": [colour]}, path)
+    write_sheet({"happiness": [gray] * 13, "sadness": [colour]}, path)
     sheet = cv2.imread(str(path))
     assert sheet.shape == (2 * 18 + 3 * 98, 12 * 98, 3)
     assert (sheet[18:114, :96] == 200).all() and (sheet[18 + 2 * 98 + 18 :, :96][:96] == 0).all()
-    with pytest.raises(UsageError, match="at least one picture"):
+    with pytest.raises(UsageError, match="at least one image"):
         write_sheet({"happiness": []}, path)
     with pytest.raises(UsageError, match=r"written as \.png"):
-        write_sheet({"happiness": [grey]}, tmp_path / "sheet.gif")
+        write_sheet({"happiness": [gray]}, tmp_path / "sheet.gif")
 
 
 def test_a_checkpoint_says_how_many_steps_it_has_done(
@@ -661,10 +661,10 @@ def test_settings_that_cannot_be_read_are_named(tmp_path: Path) -> None:
         read_settings(tmp_path / "bad.toml")
 
 
-def test_epochs_are_counted_in_each_network_s_own_pictures(data: tuple[Manifest, Faces]) -> None:
+def test_epochs_are_counted_in_each_network_s_own_images(data: tuple[Manifest, Faces]) -> None:
     for name in METHODS:
         check_settings(Settings(name), "defaults")
     settings = tiny("gan", epochs=3)
-    lessons = plan_lessons(settings, pictures_of(data, settings), NAMES)
+    lessons = plan_lessons(settings, images_of(data, settings), NAMES)
     assert [lesson.steps for lesson in lessons] == [3 * 3, 3 * 2]  # of 9 and 5, four at a time
     assert Settings("gan", batch=32).batch_of(3) == 6

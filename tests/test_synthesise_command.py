@@ -1,4 +1,4 @@
-"""`moppet synthesise`: a folder of faces in, pictures and a manifest with them out."""
+"""`moppet synthesize`: a folder of faces in, images and a manifest with them out."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from synthesize_sample import whole_faces, write_folder
 from typer.testing import CliRunner, Result
 
 from moppet.commands import main as cli
@@ -31,7 +32,6 @@ from moppet.synthesis.sampling_plan import make_plan
 from moppet.synthesis.settings import read_settings, settings_from
 from moppet.train.training_run import with_split
 from moppet.values import MoppetError, UsageError
-from synthesise_sample import whole_faces, write_folder
 
 TINY = ["--size", "16", "--steps", "2", "--device", "cpu"]
 for each in ("width=4", "latent=4", "batch=4", "precision=32-true", "checkpoint_steps=1"):
@@ -98,7 +98,7 @@ def made_rows(manifest: Manifest) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("method", ["gan", "vae", "cgan"])
-def test_pictures_are_made_and_join_the_data_s_own_rows(
+def test_images_are_made_and_join_the_data_s_own_rows(
     method: str, folder: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "made"
@@ -113,10 +113,10 @@ def test_pictures_are_made_and_join_the_data_s_own_rows(
     assert {row["made_from"] for row in rows} == {None}
     generator = load_generator(out / "generator.safetensors")
     for number, row in enumerate(rows, len(manifest) - 3):
-        picture = manifest.image(number)
-        assert content_hash(picture) == row["content_hash"]
+        image = manifest.image(number)
+        assert content_hash(image) == row["content_hash"]
         again = generator.make(row["label"], row["made_seed"])
-        assert np.array_equal(picture[:, :, 0], again)
+        assert np.array_equal(image[:, :, 0], again)
         assert cv2.imread(str(out / "pictures/sadness/00001.png"), -1).shape == (16, 16)
     assert "learning on cpu: about" in flat(done.output)
     assert read_settings(out / "settings.toml").method == method
@@ -173,7 +173,7 @@ def test_a_plan_alone_writes_nothing_and_says_what_it_costs(folder: Path, tmp_pa
     assert "by occlusion" in shown and "prompt: a photograph" in shown and not out.exists()
 
 
-def test_pictures_without_a_split_get_the_one_that_training_draws(tmp_path: Path) -> None:
+def test_images_without_a_split_get_the_one_that_training_draws(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "faces", {"happy": 16, "sad": 12})
     out = tmp_path / "made"
     done = run(folder, "-o", out, "--method", "cgan", "--per-class", 1, *TINY)
@@ -191,10 +191,10 @@ def test_what_is_made_can_be_trained_on_whatever_parts_the_data_came_with(
     rng, folder = np.random.default_rng(0), tmp_path / "faces"
     for place in (folder / part / name for part in parts for name in ("happy", "sad")):
         place.mkdir(parents=True)
-        for number in range(12):  # of pictures of faces some would be near copies of others
+        for number in range(12):  # of images of faces some would be near copies of others
             blocks = rng.integers(0, 256, (6, 6), np.uint8)
-            picture = cv2.resize(blocks, (48, 48), interpolation=cv2.INTER_NEAREST)
-            assert cv2.imwrite(str(place / f"{number}.png"), picture)
+            image = cv2.resize(blocks, (48, 48), interpolation=cv2.INTER_NEAREST)
+            assert cv2.imwrite(str(place / f"{number}.png"), image)
     out = tmp_path / "made"
     done = run(folder, "-o", out, "--method", "cgan", "--per-class", 1, *TINY)
     manifest = read_manifest(out / "manifest.parquet")
@@ -203,12 +203,12 @@ def test_what_is_made_can_be_trained_on_whatever_parts_the_data_came_with(
     assert f"came without rows that {lacks}" in flat(done.output) or not lacks
 
 
-def test_made_pictures_are_not_read_as_a_folder_of_real_ones(folder: Path, tmp_path: Path) -> None:
+def test_made_images_are_not_read_as_a_folder_of_real_ones(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "made"
     done = run(folder, "-o", out, "--method", "vae", "--per-class", 1, *TINY)
     assert f"moppet quality {out}" in flat(done.output)
     for place in (out, out / "pictures", out / "pictures" / "happiness"):
-        with pytest.raises(UsageError, match=r"made pictures, .* name .*made/manifest\.parquet"):
+        with pytest.raises(UsageError, match=r"made images, .* name .*made/manifest\.parquet"):
             read_dataset(place, "folder")
 
 
@@ -293,7 +293,7 @@ def test_a_folder_with_other_things_is_left_alone(folder: Path, tmp_path: Path) 
     assert "holds other things" in refused(folder, "-o", other, "--method", "gan", *TINY)
     assert (other / "pictures" / "mine.png").read_bytes() == b"mine"
     inside = refused(folder, "-o", folder / "made", "--method", "gan", *TINY)
-    assert "lies within the pictures" in inside
+    assert "lies within the images" in inside
     file = tmp_path / "file"
     file.write_text("x")
     assert "is a file" in refused(folder, "-o", file, "--method", "gan", *TINY)
@@ -303,12 +303,12 @@ def make_by_hand(folder: Path, out: Path, count: int = 1, make: Any = None) -> M
     """What the method cgan leaves in a folder, without learning."""
     settings = settings_from({"method": "cgan", "size": 16}, "test")
     plan = make_plan(settings, {"sadness": count})
-    picture = made.Made(np.zeros((16, 16), np.uint8))
-    make = make or (lambda _: picture)
+    image = made.Made(np.zeros((16, 16), np.uint8))
+    make = make or (lambda _: image)
     return made.write_made(out, plan, make, read_dataset(folder), settings)
 
 
-def test_a_disk_that_is_full_at_the_end_costs_no_picture(
+def test_a_disk_that_is_full_at_the_end_costs_no_image(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "made"
@@ -365,7 +365,7 @@ def test_the_data_s_own_folder_is_refused(folder: Path, tmp_path: Path) -> None:
     for data, said in (
         (out / "manifest.parquet", "lies within"),
         (out / "pictures", "lies within"),
-        (elsewhere, "holds pictures that are made from"),
+        (elsewhere, "holds images that are made from"),
     ):
         assert said in refused(data, "-o", out, "--method", "cgan", "--per-class", 1, *TINY)
     assert contents(out) == before
@@ -389,7 +389,7 @@ def test_another_run_s_folder_is_refused(folder: Path, tmp_path: Path) -> None:
         (["--method", "cgan", "--target", "sadness"], "--target takes class=N"),
         (["--method", "cgan", "--target", "sadness=0"], "--target takes class=N"),
         (["--method", "cgan", "--classes", "anger"], "there is no class 'anger'"),
-        (["--method", "cgan", "--ages", "infant"], "no picture has the age band 'infant'"),
+        (["--method", "cgan", "--ages", "infant"], "no image has the age band 'infant'"),
         (["--method", "cgan", "--set", "stepz=3"], "Did you mean 'steps'?"),
         (["--method", "cgan", "--set", "steps"], "--set takes name=value"),
         (["--method", "cgan", "--size", "50"], "size must be a multiple of 16"),
@@ -414,7 +414,7 @@ def test_data_that_cannot_be_learned_from_is_said_in_one_sentence(tmp_path: Path
     command = ("-o", out, "--method", "cgan", *TINY)
     parts = ("train", "val", "test")
     one = write_folder(tmp_path / "one", {"happiness": 3, "sadness": 1}, parts=parts)
-    assert "'sadness' has only one picture" in refused(one, *command, code=1)
+    assert "'sadness' has only one image" in refused(one, *command, code=1)
     assert "'sadness' has only one" in refused(one, *command, "--target", "sadness=2", code=1)
     for part in parts:
         shutil.rmtree(one / part / "sadness")
@@ -426,18 +426,18 @@ def test_data_that_cannot_be_learned_from_is_said_in_one_sentence(tmp_path: Path
     assert "nothing to learn from" in refused(test_only, *command, code=1)
 
 
-def test_no_face_is_found_in_a_picture_that_is_no_picture(
+def test_no_face_is_found_in_a_image_that_is_no_image(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.undo()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     counts, parts = {"happiness": 2, "sadness": 2}, ("train", "val", "test")
     folder = write_folder(tmp_path / "faces", counts, parts=parts)
-    (folder / "train" / "sadness" / "001.png").write_bytes(b"no picture")
+    (folder / "train" / "sadness" / "001.png").write_bytes(b"no image")
     error = refused(
         folder, "-o", tmp_path / "made", "--method", "cgan", "--per-class", 1, *TINY, code=1
     )
-    assert "001.png cannot be read as a picture" in error
+    assert "001.png cannot be read as an image" in error
 
 
 def test_targets_even_out_what_can_be_learned() -> None:
@@ -456,12 +456,12 @@ def test_settings_on_the_command_line_are_numbers_lists_or_words() -> None:
     }  # fmt: skip
 
 
-def test_few_pictures_are_warned_of(folder: Path, tmp_path: Path) -> None:
+def test_few_images_are_warned_of(folder: Path, tmp_path: Path) -> None:
     done = run(folder, "-o", tmp_path / "made", "--method", "cgan", "--per-class", 1, *TINY)
-    assert "few pictures to learn from: happiness (7), sadness (4)" in flat(done.output)
+    assert "few images to learn from: happiness (7), sadness (4)" in flat(done.output)
 
 
 def test_a_missing_library_is_named_with_what_to_install() -> None:
-    wanted = r"needs torch.*pip install 'moppet\[synthesise\]'"
+    wanted = r"needs torch.*pip install 'moppet\[synthesize\]'"
     with pytest.raises(MoppetError, match=wanted), extra("synthesise", "Synthesis"):
         raise ModuleNotFoundError("no", name="torch")

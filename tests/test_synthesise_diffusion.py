@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from synthesize_sample import sample, whole_faces
 from typer.testing import CliRunner
 
 from moppet.commands import main as cli
@@ -23,13 +24,12 @@ from moppet.synthesis import inpainting as inpaint
 from moppet.synthesis import pretrained as models
 from moppet.synthesis.diffusion import Diffusion, load_pipeline
 from moppet.synthesis.inpainting import Finder, Inpaint
-from moppet.synthesis.pretrained import Pin, announce, check_files, find_model, licence_of, read_pin
+from moppet.synthesis.pretrained import Pin, announce, check_files, find_model, license_of, read_pin
 from moppet.synthesis.sampling_plan import NEGATIVE_PROMPT, OCCLUSIONS, Request, make_plan
 from moppet.synthesis.settings import Settings, settings_from
 from moppet.synthesis.synthetic_folder import PART, Made, check_output, write_made
 from moppet.synthesis.training_images import Sources
 from moppet.values import ModelError, MoppetError, UsageError
-from synthesise_sample import sample, whole_faces
 
 pytest.importorskip("diffusers")
 import tiny_models
@@ -126,7 +126,7 @@ def test_every_call_sends_the_plan_s_prompt_and_the_fixed_negative_prompt(
     assert sent[0]["num_inference_steps"] == 3 and sent[0]["height"] == SIZE
 
 
-def test_an_image_to_image_picture_comes_from_a_training_face_of_its_class(
+def test_an_image_to_image_image_comes_from_a_training_face_of_its_class(
     folders: dict[str, Path], manifest: Manifest
 ) -> None:
     settings = settings_of(folders, start="image", strength=0.4)
@@ -138,12 +138,12 @@ def test_an_image_to_image_picture_comes_from_a_training_face_of_its_class(
         )
     }
     for number in range(1, 5):
-        picture = make(request_of(settings, number=number))
-        assert picture is not None and set(picture.sources) <= there
+        image = make(request_of(settings, number=number))
+        assert image is not None and set(image.sources) <= there
 
 
 def faceless(rows: set[int], hashes: list[str]) -> Any:
-    """Stands for the search: no face in the pictures of these rows."""
+    """Stands for the search: no face in the images of these rows."""
     lost = {hashes[row] for row in rows}
 
     def find(manifest: Manifest, **_: Any) -> Any:
@@ -155,7 +155,7 @@ def faceless(rows: set[int], hashes: list[str]) -> Any:
 
 
 @pytest.mark.parametrize("method", ["diffusion", "inpaint"])
-def test_a_picture_without_a_face_is_not_begun_with(
+def test_a_image_without_a_face_is_not_begun_with(
     method: str, folders: dict[str, Path], manifest: Manifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = "moppet.synthesis.training_images.find_manifest_faces"
@@ -194,7 +194,7 @@ def test_the_command_paints_nothing_where_a_class_has_no_face(
          "--model-folder", str(folders["text"]), "--per-class", "2", "--device", "cpu",
          "--set", "start=image"],
     )  # fmt: skip
-    assert "no face was found in any of the 3 training pictures" in str(done.exception)
+    assert "no face was found in any of the 3 training images" in str(done.exception)
     assert not out.exists()
 
 
@@ -216,18 +216,18 @@ def test_the_safety_checker_stays_on_and_what_it_refuses_is_not_kept(
     assert len(joined) == len(manifest) + 1
 
 
-def test_licence_and_conditions_are_said_at_the_first_use(
+def test_license_and_conditions_are_said_at_the_first_use(
     folders: dict[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     load_pipeline("StableDiffusionPipeline", folders["none"], "cpu")
     said = capsys.readouterr().err
-    assert tiny_models.LICENCE in said and "has no safety checker" in said
-    assert "for teaching recognisers of expressions and for nothing else" in said
+    assert tiny_models.LICENSE in said and "has no safety checker" in said
+    assert "for teaching recognizers of expressions and for nothing else" in said
     load_pipeline("StableDiffusionPipeline", folders["none"], "cpu")
     assert capsys.readouterr().err == ""
     load_pipeline("StableDiffusionPipeline", folders["text"], "cpu")
     assert "has no safety checker" not in capsys.readouterr().err
-    assert licence_of(folders["detector"]).startswith("its folder names no licence")
+    assert license_of(folders["detector"]).startswith("its folder names no license")
     assert not announce(folders["text"], "Stable Diffusion", checked=True)
 
 
@@ -290,7 +290,7 @@ def test_a_part_that_is_not_found_is_looked_for_in_other_faces_and_then_said(
         make(request_of(settings))
 
 
-def test_boxes_and_outlines_lie_within_the_picture(folders: dict[str, Path]) -> None:
+def test_boxes_and_outlines_lie_within_the_image(folders: dict[str, Path]) -> None:
     finder = Finder(settings_of(folders, "inpaint"))
     image = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3), np.uint8)
     boxes = finder.boxes(image, inpaint.EXPRESSIVE)
@@ -306,7 +306,7 @@ def test_boxes_and_outlines_lie_within_the_picture(folders: dict[str, Path]) -> 
 
 
 @pytest.mark.parametrize("method", ["diffusion", "inpaint"])
-def test_the_command_writes_how_every_picture_was_made(
+def test_the_command_writes_how_every_image_was_made(
     method: str, folders: dict[str, Path], manifest: Manifest, tmp_path: Path
 ) -> None:
     data, out = manifest.write(tmp_path / "faces.parquet"), tmp_path / "made"
@@ -438,11 +438,11 @@ def test_a_pin_that_does_not_pin_is_refused(text: str, said: str, tmp_path: Path
 def test_missing_libraries_are_named_with_what_to_install() -> None:
     error = models.needs(ModuleNotFoundError("x", name="diffusers"))
     assert str(error) == (
-        "This method needs diffusers. Install it with: pip install 'moppet[synthesise]'"
+        "This method needs diffusers. Install it with: pip install 'moppet[synthesize]'"
     )
 
 
-def test_pictures_that_a_stopped_run_had_made_are_not_made_again(
+def test_images_that_a_stopped_run_had_made_are_not_made_again(
     folders: dict[str, Path], manifest: Manifest, tmp_path: Path
 ) -> None:
     settings = settings_of(folders, start="image")
@@ -477,7 +477,7 @@ def test_pictures_that_a_stopped_run_had_made_are_not_made_again(
     assert asked == list(plan.requests)
 
 
-def test_pictures_of_other_sources_are_made_anew(
+def test_images_of_other_sources_are_made_anew(
     folders: dict[str, Path], manifest: Manifest, tmp_path: Path
 ) -> None:
     settings = settings_of(folders, start="image")
@@ -503,7 +503,7 @@ def test_pictures_of_other_sources_are_made_anew(
     assert asked == 2
 
 
-def test_a_kill_while_pictures_take_their_place_costs_none(
+def test_a_kill_while_images_take_their_place_costs_none(
     folders: dict[str, Path], manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = settings_of(folders)

@@ -1,4 +1,4 @@
-"""The plan: so many pictures a class, spread evenly, in words that suit pictures of children."""
+"""The plan: so many images a class, spread evenly, in words that suit images of children."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_pairs_of_factors_are_even_too() -> None:
     assert len({tuple(getattr(r, f) for f in FACTORS) for r in made.requests}) >= 230
 
 
-def test_the_seed_decides_the_plan_and_every_picture_has_a_seed_of_its_own() -> None:
+def test_the_seed_decides_the_plan_and_every_image_has_a_seed_of_its_own() -> None:
     counts = {"happiness": 20, "sadness": 20}
     assert plan(counts) == plan(counts)
     assert plan(counts, seed=1) != plan(counts)

@@ -77,7 +77,7 @@ def test_a_run_is_not_gone_on_with_by_other_teachers(
 ) -> None:
     machine = loop.Machine(accelerator="cpu")
     loop.train(RECIPE, tmp_path, taught, make_network(RECIPE, 7), machine)
-    with pytest.raises(UsageError, match="on other pictures or labels"):
+    with pytest.raises(UsageError, match="on other images or labels"):
         loop.train(RECIPE, tmp_path, plain, make_network(RECIPE, 7), machine)
 
 

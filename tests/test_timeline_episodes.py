@@ -152,7 +152,7 @@ def test_each_face_has_its_own_episodes_and_both_kinds_come_in_order():
     ]
 
 
-def test_a_single_picture_has_no_time_and_no_episodes():
+def test_a_single_image_has_no_time_and_no_episodes():
     assert build([J]).episodes() == []
 
 

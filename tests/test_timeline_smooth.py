@@ -68,7 +68,7 @@ def test_smoothing_off_returns_the_probabilities_untouched(face):
     assert np.array_equal(smooth_face(*face, TimelineSettings(smooth_s=0)), face[1])
 
 
-def test_a_low_quality_frame_pulls_its_neighbours_less():
+def test_a_low_quality_frame_pulls_its_neighbors_less():
     time_s, p = np.array([0.0, 0.1]), np.array([[1, 0], [0, 1]], dtype=np.float32)
     rule = TimelineSettings(smooth_s=0.1)
     even = smooth_face(time_s, p, np.array([1.0, 1.0]), rule)

@@ -12,7 +12,7 @@ PAGE = Path(__file__).parents[1] / "docs" / "datasets.md"
 INTRODUCTION = """\
 # Data sets
 
-`moppet data`, `moppet train` and `moppet evaluate` take a folder or a table of your own pictures, \
+`moppet data`, `moppet train` and `moppet evaluate` take a folder or a table of your own images, \
 or one of the sets below in the layout that it comes in. A set is found by its layout; where two \
 could be meant, or a folder has another name, name the kind:
 
@@ -24,16 +24,16 @@ manifest = read_dataset("UTKFace/", age_range="0-2")  # options are the set's ow
 manifest = read_dataset("downloads/cif/", kind="city-infant")
 ```
 
-Reading opens no picture: damaged ones stay in the manifest, and `moppet data audit` finds them. \
+Reading opens no image: damaged ones stay in the manifest, and `moppet data audit` finds them. \
 Names that begin with a dot and other files are left out; suffixes may be upper case; links are \
-followed, and one that leads in a circle is ignored. Pictures of kinds that are not read (.heic, \
+followed, and one that leads in a circle is ignored. Images of kinds that are not read (.heic, \
 .avif, .gif, raw) are counted on stderr, and a class that holds nothing else stops the reading. \
 What is missing or odd stops the reading with a list of what was expected and where; \
-`allow_missing` leaves out the rows of listed pictures that are not there.
+`allow_missing` leaves out the rows of listed images that are not there.
 
 None of these sets is on the machine where this was written, except FER+. **Checked** says, for \
 each, what its layout rests on. If your copy differs, the error shows what was expected; a \
-`labels.csv` beside the pictures always works.
+`labels.csv` beside the images always works.
 
 **Classes** are mapped by name, never by position: happy, joy → happiness; sad → sadness; \
 surprised → surprise; fearful, afraid, scared → fear; disgusted → disgust; angry → anger. Your own \
@@ -50,7 +50,7 @@ set whose range of ages reaches over a border and that does not tell each subjec
 **Subjects** keep one child on one side of a split. `subject_pattern` finds them in the path by a \
 regular expression: its first group, or all of it.
 
-**Conditions.** The first use of a set prints its licence and consent conditions, once for each \
+**Conditions.** The first use of a set prints its license and consent conditions, once for each \
 user. They are our summary; what you agreed to with the owners counts.
 
 | kind | set | options |
@@ -73,11 +73,11 @@ OPTIONS = """
 | `only_expressions` | leave out rows of other classes (contempt, …); on in FER+ |
 | `as_given` | keep the class names of your own set as they are |
 | `subject_pattern` | a regular expression that finds the subject in the path |
-| `allow_missing` | leave out listed pictures that are not there |
+| `allow_missing` | leave out listed images that are not there |
 | `age_range` | years, as in `"0-2"`; the last year counts in full |
 | `ages` | a CSV with subject and age |
 | `every_s` | seconds between two frames of a video that are looked at (1) |
-| `keep_leaks` | keep FER+ training rows that repeat a report picture: for the audit |
+| `keep_leaks` | keep FER+ training rows that repeat a report image: for the audit |
 | `seed` | the draw of FER+'s `choose` rows (0, as in training) |
 | `keep_unlabelled` | keep AffectNet's rows without an expression |
 | `frames`, `neutral` | CK+: `"peak"` (last frame) or `"last-third"`; first frame as neutral |

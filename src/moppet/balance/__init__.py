@@ -7,7 +7,7 @@ space of `make_space`. Whoever gives `balance` other rows than those of the trai
 from moppet.balance.balanced_manifest import BalancedRows, balance_manifest
 from moppet.balance.methods import BALANCERS, Balancer
 from moppet.balance.resampling import Balanced, ClassCount, balance, class_table
-from moppet.balance.samplers import Neighbours
+from moppet.balance.samplers import Neighbors
 from moppet.balance.spaces import SPACES, Space, make_space
 from moppet.balance.targets import Targets, read_targets
 
@@ -18,7 +18,7 @@ __all__ = [
     "BalancedRows",
     "Balancer",
     "ClassCount",
-    "Neighbours",
+    "Neighbors",
     "Space",
     "Targets",
     "balance",

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from moppet.balance.methods import BALANCERS
 from moppet.balance.resampling import Balanced, ClassCount, balance
-from moppet.balance.samplers import Neighbours, require_imblearn
+from moppet.balance.samplers import Neighbors, require_imblearn
 from moppet.balance.spaces import HONEST_MODEL, Space
 from moppet.balance.targets import Targets
 from moppet.datasets.faces import Faces, find_manifest_faces
@@ -32,7 +32,7 @@ Progress = Callable[[str, int, int], None]
 """Called with what is being done, how many of it are, and of how many."""
 
 LEAST_PX: Final = 8
-"""A picture smaller than this on a side shows no face."""
+"""An image smaller than this on a side shows no face."""
 _BATCH: Final = 256
 
 
@@ -45,8 +45,8 @@ class BalancedRows:
     rows: (n,) the manifest's rows that were balanced; `balanced` counts rows by their place here.
     balanced: what was kept, made and removed; its counts in the order of the manifest's names.
     space: what it was balanced in. faces: of `rows`. features: (n, d), of `rows`.
-    pictures: (m, side, side) grey uint8, the made rows; None where they are copies of rows, or
-        points that no picture comes back from.
+    images: (m, side, side) gray uint8, the made rows; None where they are copies of rows, or
+        points that no image comes back from.
     """
 
     manifest: Manifest
@@ -63,9 +63,9 @@ class BalancedRows:
         return not BALANCERS[self.balanced.method].makes_mixtures
 
     def made_rows(self, root: Path, paths: Sequence[str]) -> Manifest:
-        """Return the made rows as a manifest of their pictures.
+        """Return the made rows as a manifest of their images.
 
-        paths: of the m pictures, below root; none are needed for copies, which have their own.
+        paths: of the m images, below root; none are needed for copies, which have their own.
         Subject and votes of a mixture are nobody's; its age band is that of both parents, if one.
         Raises UsageError where nothing can be seen of what was made.
         """
@@ -80,9 +80,9 @@ class BalancedRows:
         if self.made_are_copies:
             return self.manifest.select(parents[:, 0]).replace(**said)
         if self.pictures is None:
-            raise UsageError("what was made in an embedding is no picture, so no manifest has it.")
+            raise UsageError("what was made in an embedding is no image, so no manifest has it.")
         if len(paths) != len(parents):
-            raise UsageError(f"{len(parents)} made pictures need a path each; {len(paths)} came.")
+            raise UsageError(f"{len(parents)} made images need a path each; {len(paths)} came.")
         bands = self.manifest.column("age_band")[parents]
         columns = {
             "path": list(paths),
@@ -90,12 +90,12 @@ class BalancedRows:
             "age_band": [a if a == b else None for a, b in bands],
             "source": ["made"] * len(parents),
             "split": ["train"] * len(parents),
-            "content_hash": [content_hash(picture) for picture in self.pictures],
+            "content_hash": [content_hash(image) for image in self.pictures],
         }
         return build_manifest(columns | said, names=self.manifest.names, root=root)
 
     def whole(self, root: Path, paths: Sequence[str]) -> Manifest:
-        """Return all rows that came and the made ones after them, as far as they are pictures."""
+        """Return all rows that came and the made ones after them, as far as they are images."""
         if not len(self.balanced.labels) or (self.pictures is None and not self.made_are_copies):
             return self.manifest
         return join_made(self.manifest, self.made_rows(root, paths))
@@ -108,16 +108,16 @@ def balance_manifest(
     space: Space,
     rng: np.random.Generator,
     targets: Targets | None = None,
-    neighbours: Neighbours | None = None,
+    neighbours: Neighbors | None = None,
     keep_wiped: bool = False,
     all_train: bool = False,
     cache: Path | None = None,
     progress: Progress | None = None,
 ) -> BalancedRows:
-    """Return the manifest with its labelled training rows balanced.
+    """Return the manifest with its labeled training rows balanced.
 
     Only rows of split "train" are opened, counted or mixed; all others pass through untouched.
-    Training rows without a label stay as they are; those whose picture cannot be read, or is
+    Training rows without a label stay as they are; those whose image cannot be read, or is
     smaller than LEAST_PX, lose their split, and a note says so.
     all_train: the manifest has no split, and all of its rows are there to train on.
     cache: an .npz that keeps where the faces are. Other arguments: see `balance`.
@@ -135,7 +135,7 @@ def balance_manifest(
     )
     if not faces.found.all():
         lost = int((~faces.found).sum())
-        notes.append(f"no face was found in {lost} of {len(faces)} pictures: they are used whole.")
+        notes.append(f"no face was found in {lost} of {len(faces)} images: they are used whole.")
     features = _features(space, faces, progress)
     labels = part.column("label").astype(str)
     balanced = balance(
@@ -148,16 +148,16 @@ def balance_manifest(
         keep_wiped=keep_wiped,
     )
     empty = [name for name in manifest.names if name not in labels]
-    notes += [f"class {name!r} has no picture to train on." for name in empty]
+    notes += [f"class {name!r} has no image to train on." for name in empty]
     counts = {one.name: one for one in balanced.counts}
     ordered = tuple(counts.get(name, ClassCount(name, 0, 0, 0, 0)) for name in manifest.names)
     mixed = BALANCERS[balanced.method].makes_mixtures
     pictures = space.pictures(balanced.features) if mixed else None
     if mixed and pictures is None and len(balanced.labels):
-        notes.append("what was made is no picture, but points of the embedding.")
+        notes.append("what was made is no image, but points of the embedding.")
     if space.model is not None and not space.model.startswith(f"{HONEST_MODEL} "):
         notes.append(
-            f"if {space.model} learned from labels of these pictures, their neighbours know the "
+            f"if {space.model} learned from labels of these images, their neighbors know the "
             f"answer, and figures come out too high; {HONEST_MODEL} saw no child's."
         )
     return BalancedRows(
@@ -174,7 +174,7 @@ def balance_manifest(
 def _all_training(manifest: Manifest) -> Manifest:
     if manifest.table["split"].null_count < len(manifest):
         raise UsageError(
-            "these pictures have a split of their own, so not all of them are there to train on."
+            "these images have a split of their own, so not all of them are there to train on."
         )
     return manifest.replace(split=["train"] * len(manifest))
 
@@ -183,7 +183,7 @@ def _training_rows(manifest: Manifest) -> NDArray[np.int64]:
     split = manifest.column("split")
     if not any(split):
         raise MoppetError(
-            "these pictures are not split yet, and balancing may only see those to train on: "
+            "these images are not split yet, and balancing may only see those to train on: "
             "split them first (moppet data split), or say that all of them are there to train on "
             "(--all-train, all_train=True)."
         )
@@ -200,7 +200,7 @@ def _training_rows(manifest: Manifest) -> NDArray[np.int64]:
 def _look(
     manifest: Manifest, rows: NDArray[np.int64], progress: Progress | None
 ) -> tuple[Manifest, NDArray[np.int64], list[str]]:
-    """Open the training pictures: their hashes, and which of them can be used."""
+    """Open the training images: their hashes, and which of them can be used."""
     part = manifest.select(rows)
     hashes: list[str | None] = [None] * len(part)
     small = np.zeros(len(part), bool)
@@ -219,14 +219,14 @@ def _look(
         if wrong.any():
             first = part.column("path")[wrong][0]
             notes.append(
-                f"{wrong.sum()} pictures to train on {what} and lose their split (first: {first})."
+                f"{wrong.sum()} images to train on {what} and lose their split (first: {first})."
             )
     usable = ~unreadable & ~small
     if not usable.any():
-        raise MoppetError(f"none of the {len(part)} pictures to train on can be used: {notes[0]}")
-    unlabelled = int(((manifest.column("split") == "train") & (manifest.labels < 0)).sum())
-    if unlabelled:
-        notes.append(f"{unlabelled} training rows have no label: they stay as they are.")
+        raise MoppetError(f"none of the {len(part)} images to train on can be used: {notes[0]}")
+    unlabeled = int(((manifest.column("split") == "train") & (manifest.labels < 0)).sum())
+    if unlabeled:
+        notes.append(f"{unlabeled} training rows have no label: they stay as they are.")
     if made := int((~real_rows(part)).sum()):
         notes.append(f"{made} of the {len(part)} rows to balance are made ones themselves.")
     known = manifest.column("content_hash").copy()
@@ -301,7 +301,7 @@ def write_balanced(result: BalancedRows, folder: Path) -> Path:
 
     The manifest is written last and taken away first: while it is there, all of it is whole.
     balance.json is written first: it tells whose the folder is.
-    made/000001.png, …: what was made in the pixel space, grey, in the order of its rows.
+    made/000001.png, …: what was made in the pixel space, gray, in the order of its rows.
     embedding.npz: in an embedding, the training rows that were kept and then those that were
         made: `features` (r, d) float32, `label` (r,), `row` (r,) of the manifest or -1 for made,
         `parents` (r, 2) rows of the manifest, -1 for kept ones.
@@ -316,7 +316,7 @@ def write_balanced(result: BalancedRows, folder: Path) -> Path:
         _remove(folder / MADE)
         paths: list[str] = []
         if result.pictures is not None and len(result.pictures):
-            paths = _write_pictures(result.pictures, folder)
+            paths = _write_images(result.pictures, folder)
         if result.space.name == "embedding":
             _write_whole(folder / EMBEDDING, lambda part: _write_embedding(result, part))
     return result.whole(folder, paths).write(target)
@@ -337,14 +337,14 @@ def summary(result: BalancedRows) -> dict[str, Any]:
     }
 
 
-def _write_pictures(pictures: Image, folder: Path) -> list[str]:
-    """Write the made pictures, all or none, and return their paths in the folder."""
+def _write_images(pictures: Image, folder: Path) -> list[str]:
+    """Write the made images, all or none, and return their paths in the folder."""
     names = [f"{number:06d}.png" for number in range(1, len(pictures) + 1)]
     part = folder / f".{MADE}.{os.getpid()}{_PART}"
     try:
         part.mkdir()
-        for name, picture in zip(names, pictures, strict=True):
-            (part / name).write_bytes(cv2.imencode(".png", picture)[1].tobytes())
+        for name, image in zip(names, pictures, strict=True):
+            (part / name).write_bytes(cv2.imencode(".png", image)[1].tobytes())
         os.replace(part, folder / MADE)
     finally:
         _remove(part)

@@ -15,7 +15,7 @@ from moppet.balance.samplers import (
     Doubles,
     Grown,
     Ints,
-    Neighbours,
+    Neighbors,
     grow_adasyn,
     grow_borderline,
     grow_copies,
@@ -34,9 +34,9 @@ class Balancer:
 
     title, summary: for people. source: the paper.
     targets: whether a target is a count to grow to ("up"), to shrink to ("down"), or none is
-        taken, because the neighbours decide.
-    grow: (features, labels, wanted, seed, neighbours) → Grown.
-    sift: (features, labels, wanted, seed, neighbours) → the rows to keep; wanted is empty where
+        taken, because the neighbors decide.
+    grow: (features, labels, wanted, seed, neighbors) → Grown.
+    sift: (features, labels, wanted, seed, neighbors) → the rows to keep; wanted is empty where
         no target is taken.
     makes_mixtures: whether made rows lie between two real ones; else they are copies.
     """
@@ -45,8 +45,8 @@ class Balancer:
     summary: str
     source: str
     targets: Direction | None
-    grow: Callable[[Doubles, Ints, Counts, int, Neighbours], Grown] | None = None
-    sift: Callable[[Doubles, Ints, Counts, int, Neighbours], Ints] | None = None
+    grow: Callable[[Doubles, Ints, Counts, int, Neighbors], Grown] | None = None
+    sift: Callable[[Doubles, Ints, Counts, int, Neighbors], Ints] | None = None
     makes_mixtures: bool = False
 
 
@@ -73,7 +73,7 @@ BALANCERS: Final[dict[str, Balancer]] = {
     ),
     "smote": Balancer(
         "SMOTE",
-        "makes rows between a row and a neighbour of its class",
+        "makes rows between a row and a neighbor of its class",
         _CHAWLA,
         "up",
         grow=grow_smote,
@@ -90,15 +90,15 @@ BALANCERS: Final[dict[str, Balancer]] = {
     ),
     "adasyn": Balancer(
         "ADASYN",
-        "SMOTE, more from rows with more neighbours of other classes",
+        "SMOTE, more from rows with more neighbors of other classes",
         "He et al. 2008, ADASYN: adaptive synthetic sampling approach for imbalanced learning",
         "up",
         grow=grow_adasyn,
         makes_mixtures=True,
     ),
     "enn": Balancer(
-        "Edited Nearest Neighbours",
-        "leaves rows out whose neighbours are of other classes, but none of the smallest class",
+        "Edited Nearest Neighbors",
+        "leaves rows out whose neighbors are of other classes, but none of the smallest class",
         "Wilson 1972, Asymptotic properties of nearest neighbor rules using edited data",
         None,
         sift=sift_enn("auto"),
@@ -113,7 +113,7 @@ BALANCERS: Final[dict[str, Balancer]] = {
     ),
     "smote_enn": Balancer(
         "SMOTE-ENN",
-        "SMOTE, then Edited Nearest Neighbours on all classes",
+        "SMOTE, then Edited Nearest Neighbors on all classes",
         _BATISTA,
         "up",
         grow=grow_smote,

@@ -16,7 +16,7 @@ from moppet.balance.samplers import (
     Doubles,
     Grown,
     Ints,
-    Neighbours,
+    Neighbors,
     Stuck,
     require_imblearn,
 )
@@ -124,23 +124,23 @@ def balance(
     method: str,
     rng: np.random.Generator,
     targets: Targets | None = None,
-    neighbours: Neighbours | None = None,
+    neighbours: Neighbors | None = None,
     keep_wiped: bool = False,
 ) -> Balanced:
     """Return training rows balanced; give it the training rows and no others.
 
-    features: (n, d) finite numbers; a row's neighbours are the nearest by Euclid's distance.
+    features: (n, d) finite numbers; a row's neighbors are the nearest by Euclid's distance.
     labels: (n,) names of the classes, of two or more.
     method: a key of BALANCERS.
     targets: how many rows each class should come to (`Targets`); None is "equal", and the only
-        choice for enn and tomek, where the neighbours decide.
+        choice for enn and tomek, where the neighbors decide.
     keep_wiped: keep the rows that came of a class of which the method would leave none.
     Raises UsageError for an unknown method, targets that it cannot reach, a class of one row
     that should grow by mixing, and, without keep_wiped, a class that would be wiped out.
     Sources of the methods: `BALANCERS[method].source`.
     """
     require_imblearn()
-    task = _Task.of(method, features, labels, targets, neighbours or Neighbours(), rng)
+    task = _Task.of(method, features, labels, targets, neighbours or Neighbors(), rng)
     grown, grown_notes = _grow(task)
     keep, sifted_notes = _sift(task, grown, keep_wiped)
     there, stays = keep[: len(task.y)], keep[len(task.y) :]
@@ -163,7 +163,7 @@ def balance(
 class _Task:
     """What is asked, checked: labels are the classes, y (n,) each row's index into them.
 
-    wanted: class → count, only of classes that change; empty where neighbours decide.
+    wanted: class → count, only of classes that change; empty where neighbors decide.
     """
 
     name: str
@@ -173,7 +173,7 @@ class _Task:
     labels: NDArray[Any]
     wanted: Counts
     seed: int
-    neighbours: Neighbours
+    neighbours: Neighbors
 
     @classmethod
     def of(
@@ -182,7 +182,7 @@ class _Task:
         features: NDArray[Any],
         labels: Sequence[Any] | NDArray[Any],
         targets: Targets | None,
-        neighbours: Neighbours,
+        neighbours: Neighbors,
         rng: np.random.Generator,
     ) -> _Task:
         name = find_method(method)
@@ -226,7 +226,7 @@ def _wanted(name: str, targets: Targets | None, labels: NDArray[Any], y: Ints) -
     if balancer.targets is None:
         if targets is not None:
             raise UsageError(
-                f"{name} takes no target: it removes what its neighbours speak against, as many "
+                f"{name} takes no target: it removes what its neighbors speak against, as many "
                 "rows as that may be."
             )
         return {}
@@ -271,7 +271,7 @@ def _grow(task: _Task) -> tuple[Grown, list[str]]:
     k = task.neighbours.smote
     if task.balancer.makes_mixtures:
         notes += [
-            f"{task.label(c)} has {counts[c]} rows, too few for {k} neighbours of its own: "
+            f"{task.label(c)} has {counts[c]} rows, too few for {k} neighbors of its own: "
             f"{counts[c] - 1} taken."
             for c in wanted
             if counts[c] <= k
@@ -323,7 +323,7 @@ def _sift(task: _Task, grown: Grown, keep_wiped: bool) -> tuple[NDArray[np.bool_
     if not of_made.all():
         notes.append(
             f"{int((~of_made).sum())} of the {len(of_made)} rows that were made were taken away "
-            "again by their neighbours."
+            "again by their neighbors."
         )
     for c in range(len(task.labels)):
         mine, made = task.y == c, grown.labels == c

@@ -21,7 +21,7 @@ _EXACT: Final = 1e-9
 
 
 class NearestByFirst(NearestNeighbors):  # type: ignore[misc]
-    """Finds neighbours by the first so many columns only."""
+    """Finds neighbors by the first so many columns only."""
 
     def __init__(self, columns: int = 1, n_neighbors: int = 5, n_jobs: int | None = None) -> None:
         super().__init__(n_neighbors=n_neighbors, n_jobs=n_jobs)
@@ -38,7 +38,7 @@ class NearestByFirst(NearestNeighbors):  # type: ignore[misc]
         n_neighbors: int | None = None,
         return_distance: bool = True,
     ) -> Any:
-        """Return each row's neighbours, as scikit-learn does."""
+        """Return each row's neighbors, as scikit-learn does."""
         seen = None if x is None else x[:, : self.columns]
         return super().kneighbors(seen, n_neighbors, return_distance)
 
@@ -75,14 +75,14 @@ Counts = Mapping[int, int]
 
 
 @dataclass(frozen=True)
-class Neighbours:
-    """How many neighbours each step looks at; fewer are taken, and said, where there are fewer.
+class Neighbors:
+    """How many neighbors each step looks at; fewer are taken, and said, where there are fewer.
 
-    smote: of the same class, to go towards, in SMOTE, Borderline-SMOTE and ADASYN (which also
+    smote: of the same class, to go toward, in SMOTE, Borderline-SMOTE and ADASYN (which also
         asks so many of any class how hard a row is).
     border: of any class, to tell which rows lie at the border, in Borderline-SMOTE.
     enn: of any class, to vote on a row, in ENN.
-    enn_keeps: a row stays where "all" of its neighbours are of its class (imbalanced-learn's own
+    enn_keeps: a row stays where "all" of its neighbors are of its class (imbalanced-learn's own
         choice, which removes more), or where its class has the "majority": no other one is more
         frequent among them (Wilson 1972, who says nothing of ties).
     """
@@ -96,7 +96,7 @@ class Neighbours:
         for name in ("smote", "border", "enn"):
             if getattr(self, name) < 1:
                 raise UsageError(
-                    f"{name} needs at least 1 neighbour, but {getattr(self, name)} came."
+                    f"{name} needs at least 1 neighbor, but {getattr(self, name)} came."
                 )
         if self.enn_keeps not in ("all", "majority"):
             raise UsageError(f"ENN keeps by 'all' or 'majority', but {self.enn_keeps!r} came.")
@@ -116,7 +116,7 @@ class Grown(NamedTuple):
 
 
 def grow_copies(
-    features: Doubles, labels: Ints, wanted: Counts, seed: int, neighbours: Neighbours
+    features: Doubles, labels: Ints, wanted: Counts, seed: int, neighbours: Neighbors
 ) -> Grown:
     """Return rows drawn with replacement."""
     from imblearn.over_sampling import RandomOverSampler
@@ -129,9 +129,9 @@ def grow_copies(
 
 
 def grow_smote(
-    features: Doubles, labels: Ints, wanted: Counts, seed: int, neighbours: Neighbours
+    features: Doubles, labels: Ints, wanted: Counts, seed: int, neighbours: Neighbors
 ) -> Grown:
-    """Return rows between a row and one of its neighbours of the same class."""
+    """Return rows between a row and one of its neighbors of the same class."""
     from imblearn.over_sampling import SMOTE
 
     def sampler(near: Callable[[int], Any], k: int, strategy: dict[int, int]) -> Any:
@@ -141,7 +141,7 @@ def grow_smote(
 
 
 def grow_borderline(
-    features: Doubles, labels: Ints, wanted: Counts, seed: int, neighbours: Neighbours
+    features: Doubles, labels: Ints, wanted: Counts, seed: int, neighbours: Neighbors
 ) -> Grown:
     """As SMOTE, only from rows at the border (Han et al.'s first kind)."""
     from imblearn.over_sampling import BorderlineSMOTE
@@ -160,9 +160,9 @@ def grow_borderline(
 
 
 def grow_adasyn(
-    features: Doubles, labels: Ints, wanted: Counts, seed: int, neighbours: Neighbours
+    features: Doubles, labels: Ints, wanted: Counts, seed: int, neighbours: Neighbors
 ) -> Grown:
-    """As SMOTE, more from rows with more neighbours of other classes; counts come out near."""
+    """As SMOTE, more from rows with more neighbors of other classes; counts come out near."""
     from imblearn.over_sampling import ADASYN
 
     def sampler(near: Callable[[int], Any], k: int, strategy: dict[int, int]) -> Any:
@@ -172,7 +172,7 @@ def grow_adasyn(
 
 
 def sift_random(
-    features: Doubles, labels: Ints, wanted: Counts, seed: int, neighbours: Neighbours
+    features: Doubles, labels: Ints, wanted: Counts, seed: int, neighbours: Neighbors
 ) -> Ints:
     """Keep so many rows of each class, drawn without replacement."""
     from imblearn.under_sampling import RandomUnderSampler
@@ -182,15 +182,15 @@ def sift_random(
     return np.sort(np.asarray(sampler.sample_indices_, np.int64))
 
 
-def sift_enn(classes: str) -> Callable[[Doubles, Ints, Counts, int, Neighbours], Ints]:
-    """Return a sift that keeps rows whose neighbours are of their class.
+def sift_enn(classes: str) -> Callable[[Doubles, Ints, Counts, int, Neighbors], Ints]:
+    """Return a sift that keeps rows whose neighbors are of their class.
 
     classes: imbalanced-learn's word for the classes that are looked at: "all", or "auto" for all
         but the smallest.
     """
 
     def sift(
-        features: Doubles, labels: Ints, wanted: Counts, seed: int, neighbours: Neighbours
+        features: Doubles, labels: Ints, wanted: Counts, seed: int, neighbours: Neighbors
     ) -> Ints:
         from imblearn.under_sampling import EditedNearestNeighbours
 
@@ -205,7 +205,7 @@ def sift_enn(classes: str) -> Callable[[Doubles, Ints, Counts, int, Neighbours],
 
 
 def _keep_by_majority(features: Doubles, labels: Ints, near: int, spare: bool) -> Ints:
-    """Return the rows of whose `near` neighbours no other class has more than their own.
+    """Return the rows of whose `near` neighbors no other class has more than their own.
 
     imbalanced-learn's "mode" gives a tie to the class of the smallest number, so that what is kept
     would hang on the classes' names. spare: every row of the smallest class is kept.
@@ -222,11 +222,11 @@ def _keep_by_majority(features: Doubles, labels: Ints, near: int, spare: bool) -
     return np.flatnonzero(keep)
 
 
-def sift_tomek(classes: str) -> Callable[[Doubles, Ints, Counts, int, Neighbours], Ints]:
+def sift_tomek(classes: str) -> Callable[[Doubles, Ints, Counts, int, Neighbors], Ints]:
     """Return a sift that breaks Tomek links; classes as in `sift_enn`."""
 
     def sift(
-        features: Doubles, labels: Ints, wanted: Counts, seed: int, neighbours: Neighbours
+        features: Doubles, labels: Ints, wanted: Counts, seed: int, neighbours: Neighbors
     ) -> Ints:
         from imblearn.under_sampling import TomekLinks
 
@@ -244,9 +244,9 @@ def _grow_mixtures(
     wanted: Counts,
     k: int,
 ) -> Grown:
-    """Run a sampler once for all classes, and apart for those too small for k neighbours.
+    """Run a sampler once for all classes, and apart for those too small for k neighbors.
 
-    make: (neighbour search by its k, k, class → count) → the sampler.
+    make: (neighbor search by its k, k, class → count) → the sampler.
     """
     pass
 

@@ -1,4 +1,4 @@
-"""A picture of some of what balancing made, beside its parents, and of what it removed."""
+"""An image of some of what balancing made, beside its parents, and of what it removed."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class _Page:
 
 
 def draw_sheet(result: BalancedRows, path: Path, rng: np.random.Generator) -> Path:
-    """Write a .png of some made and some removed pictures of each class; it shows faces.
+    """Write a .png of some made and some removed images of each class; it shows faces.
 
     Made ones that are mixtures stand to the right of their two parents, the nearer one first,
     with the share of each. rng: draws which ones are shown.
@@ -105,7 +105,7 @@ def _draw_triples(page: _Page, result: BalancedRows, rows: Sequence[int]) -> Non
             middle = left + TILE_PX / 2
             if tile is None:
                 tile = np.full((TILE_PX, TILE_PX), 236, np.uint8)
-                words = "a point,\nno picture"
+                words = "a point,\nno image"
                 page.write(middle, y + TILE_PX / 2, words, color=_PALE, ha="center", va="center")
             page.tiles.append((left, y, _sized(tile)))
             bold = {"weight": "bold"} if caption == "made" else {"color": _PALE}
@@ -115,13 +115,13 @@ def _draw_triples(page: _Page, result: BalancedRows, rows: Sequence[int]) -> Non
 
 def _draw_tiles(page: _Page, pictures: Sequence[Image]) -> None:
     y = page.y + 20
-    for number, picture in enumerate(pictures):
-        page.tiles.append((_MARGIN_PX + number * (TILE_PX + _GAP_PX), y, _sized(picture)))
+    for number, image in enumerate(pictures):
+        page.tiles.append((_MARGIN_PX + number * (TILE_PX + _GAP_PX), y, _sized(image)))
     page.y = y + TILE_PX + 14
 
 
 def _faces(result: BalancedRows, rows: Sequence[int] | np.ndarray[Any, Any]) -> list[Image]:
-    """The faces as the space sees them, where that is a picture; else as the model sees them."""
+    """The faces as the space sees them, where that is an image; else as the model sees them."""
     chosen = np.asarray(rows)
     if (seen := result.space.pictures(result.features[chosen])) is not None:
         return list(seen)
@@ -132,8 +132,8 @@ def _some(rows: np.ndarray[Any, Any], most: int, rng: np.random.Generator) -> An
     return np.sort(rng.choice(rows, min(most, len(rows)), replace=False))
 
 
-def _sized(picture: Image) -> Image:
-    rgb = cv2.cvtColor(picture, cv2.COLOR_GRAY2RGB) if picture.ndim == 2 else picture
+def _sized(image: Image) -> Image:
+    rgb = cv2.cvtColor(image, cv2.COLOR_GRAY2RGB) if image.ndim == 2 else image
     flags = cv2.INTER_AREA if rgb.shape[0] > TILE_PX else cv2.INTER_CUBIC
     return np.asarray(cv2.resize(rgb, (TILE_PX, TILE_PX), interpolation=flags), np.uint8)
 

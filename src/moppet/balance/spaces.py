@@ -1,13 +1,13 @@
-"""Where neighbours are sought and rows are mixed: the pixels of a face, or a model's embedding.
+"""Where neighbors are sought and rows are mixed: the pixels of a face, or a model's embedding.
 
-- `pixels`: mixtures are pictures again, two faces laid over one another. Neighbours are faces lit,
+- `pixels`: mixtures are images again, two faces laid over one another. Neighbors are faces lit,
   turned and cropped alike, which need not show the same expression.
-- `embedding`: neighbours are faces that a model holds for alike, so that cleaning by neighbours
-  (ENN, Tomek) means more; a mixture is a point, and no picture comes back from it.
+- `embedding`: neighbors are faces that a model holds for alike, so that cleaning by neighbors
+  (ENN, Tomek) means more; a mixture is a point, and no image comes back from it.
 
-The model of an embedding has learned from labels. If it saw the labels of the very pictures that
-are balanced, its neighbours know the answer, and a study of them would look better than it is: on
-children's pictures only `adults`, the model that saw no child's label, is an honest choice.
+The model of an embedding has learned from labels. If it saw the labels of the very images that
+are balanced, its neighbors know the answer, and a study of them would look better than it is: on
+children's images only `adults`, the model that saw no child's label, is an honest choice.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ class Space(Protocol):
         """Return (n, d) float32 of (n, h, h, 3) RGB uint8 aligned face crops."""
 
     def pictures(self, features: Floats) -> Image | None:
-        """Return (n, side, side) grey uint8 pictures of features, None where none come back."""
+        """Return (n, side, side) gray uint8 images of features, None where none come back."""
 
 
 @dataclass(frozen=True)
 class Pixels:
-    """The grey face, averaged down to side x side pixels, each in [0, 1], row by row."""
+    """The gray face, averaged down to side x side pixels, each in [0, 1], row by row."""
 
     side: int = SIDE_PX
 
@@ -77,11 +77,11 @@ class Pixels:
         return levels.reshape(-1, self.side, self.side)
 
     def _shrink(self, crop: Image) -> Image:
-        grey = np.asarray(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), np.uint8)
-        if grey.shape == (self.side, self.side):
-            return grey
-        flags = cv2.INTER_AREA if grey.shape[0] > self.side else cv2.INTER_LINEAR
-        return np.asarray(cv2.resize(grey, (self.side, self.side), interpolation=flags), np.uint8)
+        gray = np.asarray(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), np.uint8)
+        if gray.shape == (self.side, self.side):
+            return gray
+        flags = cv2.INTER_AREA if gray.shape[0] > self.side else cv2.INTER_LINEAR
+        return np.asarray(cv2.resize(gray, (self.side, self.side), interpolation=flags), np.uint8)
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class Embedding:
         return found
 
     def pictures(self, features: Floats) -> None:
-        """Return None: no picture comes back from an embedding."""
+        """Return None: no image comes back from an embedding."""
 
 
 def make_space(name: str = "pixels", *, model: str = HONEST_MODEL, side: int = SIDE_PX) -> Space:

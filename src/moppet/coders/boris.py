@@ -19,11 +19,11 @@ from moppet.values import TimelineError
 MAX_BYTES: Final = 256_000_000
 """A project that unpacks to more is refused."""
 UNNAMED: Final = "behavior"
-"""The lane of behaviours without a category."""
+"""The lane of behaviors without a category."""
 _PLAYERS: Final = [str(number) for number in range(1, 9)]
 
 
-class Behaviour(NamedTuple):
+class Behavior(NamedTuple):
     """What BORIS calls a label of a lane, and whether it is coded by points only."""
 
     code: str
@@ -34,7 +34,7 @@ class Event(NamedTuple):
     """A code as BORIS keeps it: times in seconds with three digits."""
 
     subject: str
-    behaviour: Behaviour
+    behaviour: Behavior
     category: str
     start_s: float
     stop_s: float
@@ -47,19 +47,19 @@ def boris_events(coding: Coding) -> list[Event]:
     Raises TimelineError where a label overlaps itself: BORIS could not tell which stop is whose.
     """
     main = [lane for lane in coding.lanes if not lane.part]
-    behaviours = _behaviours(main)
+    behaviors = _behaviors(main)
     events = []
     for lane in main:
         comments = _comments(lane, coding.lanes)
         for code, comment in zip(lane.codes, comments, strict=True):
             start_s, stop_s = (milliseconds(time) / 1000 for time in code[:2])
-            behaviour = behaviours[lane.name, code.label]
+            behaviour = behaviors[lane.name, code.label]
             events.append(Event(lane.person, behaviour, lane.name, start_s, stop_s, comment))
     _check_pairs(events)
     return sorted(events, key=lambda event: event.start_s)
 
 
-def _behaviours(lanes: Iterable[Lane]) -> dict[tuple[str, str], Behaviour]:
+def _behaviors(lanes: Iterable[Lane]) -> dict[tuple[str, str], Behavior]:
     """Name every label of a category; one that several categories use says which it is."""
     points: dict[tuple[str, str], bool] = {}
     for lane in lanes:
@@ -68,7 +68,7 @@ def _behaviours(lanes: Iterable[Lane]) -> dict[tuple[str, str], Behaviour]:
             points[key] = points.get(key, True) and code.is_point
     uses = Counter(label for _, label in points)
     return {
-        (name, label): Behaviour(label if uses[label] == 1 else f"{label} ({name})", is_point)
+        (name, label): Behavior(label if uses[label] == 1 else f"{label} ({name})", is_point)
         for (name, label), is_point in points.items()
     }
 
@@ -226,7 +226,7 @@ def _read_observation(
     codes: dict[tuple[str, str], list[Code]] = defaultdict(list)
     events = observation["events"]
     if any(row[0] is None or math.isnan(float(row[0])) for row in events):
-        raise TimelineError(f"The observation {name!r} has codes of pictures, without times.")
+        raise TimelineError(f"The observation {name!r} has codes of images, without times.")
     for row in sorted(events, key=lambda row: float(row[0])):
         time_s, subject, code = float(row[0]) - offset_s, str(row[1]), str(row[2])
         entry = ethogram.get(code, {})
@@ -248,7 +248,7 @@ def _read_observation(
 
 
 def plain_label(code: str, category: str) -> str:
-    """Return a behaviour without the category that write_boris put behind it."""
+    """Return a behavior without the category that write_boris put behind it."""
     return code.removesuffix(f" ({category})")
 
 

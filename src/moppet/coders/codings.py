@@ -26,7 +26,7 @@ class Code(NamedTuple):
 
 @dataclass(frozen=True)
 class Lane:
-    """What one coder noted of one thing: a tier, a column, the behaviours of a subject.
+    """What one coder noted of one thing: a tier, a column, the behaviors of a subject.
 
     name: what was coded. codes: by start.
     person: whom it is about, "" if the file does not say.

@@ -1,4 +1,4 @@
-"""`moppet balance`: the training rows of a data set, balanced, as a manifest and made pictures."""
+"""`moppet balance`: the training rows of a data set, balanced, as a manifest and made images."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ METHODS: Final = (
 class BalanceJob:
     """What `moppet balance` was asked for.
 
-    targets: as the command line gives them. sheet: a picture file that shows faces; None for none.
+    targets: as the command line gives them. sheet: an image file that shows faces; None for none.
     """
 
     source: Source
@@ -51,14 +51,14 @@ class BalanceJob:
 
 def run_balance(job: BalanceJob) -> BalancedRows:
     """Balance a data set's training rows, write what came of it, and print the class table."""
-    from moppet.balance import Neighbours, balance_manifest, class_table, read_targets
+    from moppet.balance import Neighbors, balance_manifest, class_table, read_targets
     from moppet.balance.balanced_manifest import CACHE, open_folder, summary, write_balanced
     from moppet.balance.methods import find_method
     from moppet.datasets.provenance import check_sources
 
     find_method(job.method)
     targets = read_targets(list(job.targets))
-    neighbours = Neighbours(smote=job.neighbours, enn_keeps=job.enn_keeps)
+    neighbours = Neighbors(smote=job.neighbours, enn_keeps=job.enn_keeps)
     _check_sheet(job)
     space = _space(job)
     manifest = job.source.read()
@@ -144,7 +144,7 @@ def balance(
         Path, typer.Option("-o", "--output", help="A new folder for what is written.")
     ],
     method: Annotated[str, typer.Option(help=f"One of {', '.join(METHODS)}.")] = "smote_enn",
-    space: Annotated[str, typer.Option(help="Where neighbours are: pixels or embedding.")] = (
+    space: Annotated[str, typer.Option(help="Where neighbors are: pixels or embedding.")] = (
         "pixels"
     ),
     model: Annotated[
@@ -167,10 +167,10 @@ def balance(
     seed: Annotated[int, typer.Option(help="The same seed gives the same result.", min=0)] = 0,
     keep_wiped: Annotated[
         bool,
-        typer.Option("--keep-wiped", help="Keep the pictures of a class that would be left empty."),
+        typer.Option("--keep-wiped", help="Keep the images of a class that would be left empty."),
     ] = False,
     all_train: Annotated[
-        bool, typer.Option("--all-train", help="No split: every picture is there to train on.")
+        bool, typer.Option("--all-train", help="No split: every image is there to train on.")
     ] = False,
     sheet: Annotated[
         Path | None,
@@ -178,7 +178,7 @@ def balance(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Balance the classes of training pictures; rows that choose or report are never looked at."""
+    """Balance the classes of training images; rows that choose or report are never looked at."""
     run_balance(
         BalanceJob(
             *(Source(path, kind, read_options(option or [])), output, method, space, model),

@@ -31,7 +31,7 @@ _SHOWN: Final = 10
 class AgreementJob:
     """What `moppet data agreement` was asked for.
 
-    root: the folder that the pictures' paths start from; None takes that of the first file.
+    root: the folder that the images' paths start from; None takes that of the first file.
     """
 
     files: tuple[Path, ...]
@@ -60,7 +60,7 @@ def run_agreement(job: AgreementJob) -> None:
     notes = []
     if job.disagreements is not None:
         count = write_disagreements(job.disagreements, ratings, decided)
-        notes.append(f"to decide: {job.disagreements} ({count} pictures)")
+        notes.append(f"to decide: {job.disagreements} ({count} images)")
     if job.output is not None:
         root = job.files[0].parent if job.root is None else job.root
         manifest = rated_manifest(ratings, decided, root=root)
@@ -86,7 +86,7 @@ def print_agreement(
     console.print(table)
     fleiss = agreement.fleiss
     console.print(
-        f"Fleiss' kappa of all {len(ratings.raters)}, over the {fleiss.n} pictures that all "
+        f"Fleiss' kappa of all {len(ratings.raters)}, over the {fleiss.n} images that all "
         f"rated: {_cell(fleiss)}",
         soft_wrap=True,
     )
@@ -96,7 +96,7 @@ def print_agreement(
     disputed = ratings.disputed
     open_ = [row for row in disputed if ratings.paths[row] not in decided]
     console.print(
-        f"{len(disputed)} of {len(ratings.paths)} pictures are disputed, {len(open_)} of them "
+        f"{len(disputed)} of {len(ratings.paths)} images are disputed, {len(open_)} of them "
         f"undecided; {len(decided)} are decided by adjudication",
         soft_wrap=True,
     )
@@ -122,7 +122,7 @@ def _cell(estimate: Estimate) -> str:
 def run_audit(
     source: Source, *, output: Path | None, faces: bool = False, as_json: bool = False
 ) -> int:
-    """Audit pictures and print what was found; return 1 if a split leaks."""
+    """Audit images and print what was found; return 1 if a split leaks."""
     from moppet.datasets.audit import audit_manifest
 
     manifest = source.read()
@@ -144,12 +144,12 @@ def print_audit(console: Console, audit: Audit) -> None:
     console.print(count_table("class", audit.counts("label")))
     if len(bands := audit.counts("age_band")) > 1:
         console.print(count_table("age band", bands))
-    _print_pictures(console, audit)
+    _print_images(console, audit)
     _print_copies(console, audit)
     _print_leaks(console, audit)
 
 
-def _print_pictures(console: Console, audit: Audit) -> None:
+def _print_images(console: Console, audit: Audit) -> None:
     path = audit.manifest.column("path")
     for what, rows in (
         ("cannot be read", audit.unreadable),
@@ -185,7 +185,7 @@ def _print_copies(console: Console, audit: Audit) -> None:
 def _print_leaks(console: Console, audit: Audit) -> None:
     if not audit.leaks:
         split = audit.manifest.table["split"].null_count < len(audit.manifest)
-        console.print("no split leaks" if split else "the pictures are not split yet")
+        console.print("no split leaks" if split else "the images are not split yet")
         return
     table = Table(title="LEAKS: these stand on two sides of a split", title_justify="left")
     for name in ("column", "what", "groups", "rows", "sides"):
@@ -236,7 +236,7 @@ class SplitJob:
 
 
 def run_split(job: SplitJob) -> None:
-    """Split pictures, their copies found first, and write the manifest."""
+    """Split images, their copies found first, and write the manifest."""
     from moppet.datasets.audit import count_rows
 
     if job.keep_report and job.test is not None:
@@ -280,7 +280,7 @@ def _hold_out(job: SplitJob, manifest: Manifest) -> Manifest:
     )
     if manifest.table["split"].null_count < len(manifest) and not job.keep_report:
         print(
-            "moppet: the split that came with the pictures is replaced; --keep-report keeps its "
+            "moppet: the split that came with the images is replaced; --keep-report keeps its "
             "rows that report.",
             file=sys.stderr,
         )
@@ -305,13 +305,13 @@ def _add_folds(job: SplitJob, manifest: Manifest, folds: int) -> Manifest:
 
 
 def _usable(manifest: Manifest) -> Any:
-    """The rows whose picture can be read, as far as anybody looked."""
+    """The rows whose image can be read, as far as anybody looked."""
     if "readable" not in manifest.table.column_names:
         return np.arange(len(manifest))
     readable = np.array([r is not False for r in manifest.table["readable"].to_pylist()], bool)
     if not readable.all():
         print(
-            f"moppet: pictures that cannot be read and get no split: {int((~readable).sum())}",
+            f"moppet: images that cannot be read and get no split: {int((~readable).sum())}",
             file=sys.stderr,
         )
     return np.flatnonzero(readable)
@@ -321,7 +321,7 @@ data = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Know pictures before they are used: audit them, split them, compare their raters.",
+    help="Know images before they are used: audit them, split them, compare their raters.",
 )
 
 _Where = Annotated[
@@ -346,11 +346,11 @@ def audit(
         typer.Option("-o", "--output", help="Write the manifest, copies marked (.parquet)."),
     ] = None,
     faces: Annotated[
-        bool, typer.Option("--faces", help="Look for a face in every picture, too (slow).")
+        bool, typer.Option("--faces", help="Look for a face in every image, too (slow).")
     ] = False,
     as_json: _Json = False,
 ) -> None:
-    """Find copies, leaks, damaged pictures and doubtful labels; exit 1 if a split leaks."""
+    """Find copies, leaks, damaged images and doubtful labels; exit 1 if a split leaks."""
     pass
 
     source = Source(path, kind, read_options(option or []))
@@ -364,7 +364,7 @@ def split(
     kind: _Kind = None,
     option: _Options = None,
     test: Annotated[
-        float | None, typer.Option(help="Share of pictures that report; default 0.2.")
+        float | None, typer.Option(help="Share of images that report; default 0.2.")
     ] = None,
     choose: Annotated[
         float | None,
@@ -379,7 +379,7 @@ def split(
     seed: _Seed = 0,
     as_json: _Json = False,
 ) -> None:
-    """Split pictures by class and age band; a subject's and a picture's copies stay together."""
+    """Split images by class and age band; a subject's and an image's copies stay together."""
     pass
 
     source = Source(path, kind, read_options(option or []))
@@ -393,14 +393,14 @@ def agreement(
         Path | None, typer.Option("-o", "--output", help="Write the manifest (.parquet).")
     ] = None,
     adjudication: Annotated[
-        Path | None, typer.Option(help="A CSV (path,label) that decides disputed pictures.")
+        Path | None, typer.Option(help="A CSV (path,label) that decides disputed images.")
     ] = None,
     disagreements: Annotated[
-        Path | None, typer.Option(help="Write the undecided pictures as a CSV to fill in.")
+        Path | None, typer.Option(help="Write the undecided images as a CSV to fill in.")
     ] = None,
     root: Annotated[
         Path | None,
-        typer.Option(help="Where the pictures' paths start; default: the first file's folder."),
+        typer.Option(help="Where the images' paths start; default: the first file's folder."),
     ] = None,
     seed: _Seed = 0,
     as_json: _Json = False,
@@ -425,7 +425,7 @@ def corrected(
     ] = 1.0,
 ) -> None:
     """Cut out the faces that coders set right, with their labels, to train on or to compare."""
-    from moppet.datasets.corrected_faces import labelled_faces, write_labelled
+    from moppet.datasets.corrected_faces import labeled_faces, write_labeled
     from moppet.media import file_sha256
     from moppet.timeline.annotations import read_layered
 
@@ -435,7 +435,7 @@ def corrected(
         raise UsageError(f"The recording is a file, but {recording} is not there.")
     if wanted and file_sha256(recording) != wanted:
         raise UsageError(f"{timeline} is of another recording than {recording}.")
-    files, count = write_labelled(labelled_faces(layered, every), recording, output)
+    files, count = write_labeled(labeled_faces(layered, every), recording, output)
     typer.echo(f"{count} faces in {output}")
     for file in files:
         typer.echo(str(file))

@@ -1,4 +1,4 @@
-"""What the data commands share: where pictures are, progress, a table of counts."""
+"""What the data commands share: where images are, progress, a table of counts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _QUIET_EVERY_S: Final = 30.0
 
 @dataclass(frozen=True)
 class Source:
-    """Where a command's pictures are: a path, its kind, and the options of its reader."""
+    """Where a command's images are: a path, its kind, and the options of its reader."""
 
     path: Path
     kind: str | None = None
@@ -33,10 +33,10 @@ class Source:
 
     def read(self) -> Manifest:
         """Return the manifest; the first use of a set prints its conditions on stderr."""
-        from moppet.datasets.readers import announce_licence, read_dataset
+        from moppet.datasets.readers import announce_license, read_dataset
 
         manifest = read_dataset(self.path, self.kind, **self.options)
-        announce_licence(manifest)
+        announce_license(manifest)
         return manifest
 
 

@@ -1,4 +1,4 @@
-"""`moppet evaluate`: a model and labelled faces in, figures and a page out."""
+"""`moppet evaluate`: a model and labeled faces in, figures and a page out."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from rich.table import Table
 from moppet.commands.console import figure_cell, figure_table, wide_console
 from moppet.datasets.duplicates import Progress as Report
 from moppet.datasets.manifest import Manifest
-from moppet.datasets.readers import announce_licence, read_dataset
+from moppet.datasets.readers import announce_license, read_dataset
 from moppet.evaluate.evaluation import evaluate
 from moppet.files import result_folder, write_text
 from moppet.infer.models import find_model, read_card
@@ -72,7 +72,7 @@ def evaluate_model(job: Job) -> Path:
         raise UsageError(f"--cache needs the name of an .npz file, got {job.cache}.")
     name = str(read_card(find_model(job.model))["name"])
     manifest = read_dataset(job.data, job.kind)
-    announce_licence(manifest)
+    announce_license(manifest)
     safe_name = re.sub(r"[^\w.-]+", "_", name).strip("_.")
     folder = job.output or Path(f"evaluation_{safe_name}")
     with result_folder(folder), _shown(job) as progress:
@@ -143,7 +143,7 @@ def print_evaluation(found: dict[str, Any], written: Sequence[Path]) -> None:
     which = "every row" if made["split"] == "all" else f"split {made['split']}"
     title = f"{made['model']['name']} on {made['data']['name']}"
     console.print(
-        escape(f"{title}: {rows['evaluated']:,} labelled faces ({which}), a face found in ")
+        escape(f"{title}: {rows['evaluated']:,} labeled faces ({which}), a face found in ")
         + f"{rows['faces_found']:,}{_copies(rows['copies'])}"
     )
     for note in found["notes"]:
@@ -163,7 +163,7 @@ def print_evaluation(found: dict[str, Any], written: Sequence[Path]) -> None:
 def _copies(found: dict[str, int] | None) -> str:
     if found is None:
         return ""
-    return f"; {found['faces']:,} found to be copies, of {found['pictures']:,} pictures"
+    return f"; {found['faces']:,} found to be copies, of {found['pictures']:,} images"
 
 
 def _parts_table(parts: dict[str, Any], kind: str, title: str | None = None) -> Table:

@@ -36,7 +36,7 @@ from moppet.evaluate.saliency import (
 from moppet.evaluate.selection import ALL, REPORT
 from moppet.infer.alignment import CROP_PX, TEMPLATE_PX
 from moppet.infer.models import ExpressionModel, find_model, load_model
-from moppet.media.images import pictures_of
+from moppet.media.images import images_of
 from moppet.pages.explanation import as_png, brightest, build_page, draw_mean, draw_overlay
 from moppet.values import Floats, Image, ModelError, MoppetError, UsageError
 
@@ -49,7 +49,7 @@ def print_explanation(result: Json, folder: Path) -> None:
     if not console.is_terminal:
         console = Console(highlight=False, width=max(console.width, 110))
     data, parts, how = result["data"], result["parts"], result["method"]
-    explained = f"{data['explained']:,} of {data['pictures']:,} pictures explained"
+    explained = f"{data['explained']:,} of {data['pictures']:,} images explained"
     grid = f" ({how['grid'][0]} x {how['grid'][1]} places)" if "grid" in how else ""
     console.print(
         escape(
@@ -92,17 +92,17 @@ def _cell(share: Json) -> str:
     return f"{share['value']:.2f} [dim]{share['low']:.2f}-{share['high']:.2f}[/]"
 
 
-def read_pictures(path: Path, kind: str | None) -> Manifest:
-    """Return a data set's manifest, or that of a picture or a plain folder of pictures."""
+def read_images(path: Path, kind: str | None) -> Manifest:
+    """Return a data set's manifest, or that of an image or a plain folder of images."""
     plain = kind is None and path.is_dir() and not any(p.is_dir() for p in path.iterdir())
     if plain or (path.is_file() and path.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp")):
         try:
-            pictures = pictures_of(path) or []
+            pictures = images_of(path) or []
         except MoppetError:
             pictures = []
         if pictures:
             root = path if path.is_dir() else path.parent
-            names = [picture.name for picture in pictures]
+            names = [image.name for image in pictures]
             columns = {"path": names, "source": ["pictures"] * len(names)}
             return build_manifest(columns, root=root, names=())
     return Source(path, kind).read()
@@ -132,7 +132,7 @@ def draw_rows(
 ) -> NDArray[np.int64]:
     """Return the rows to explain, in order: at most `limit` (0: all) of those that can be.
 
-    data: their path, for errors. labelled: only rows whose label is one of these.
+    data: their path, for errors. labeled: only rows whose label is one of these.
     Raises MoppetError where none is left.
     """
     inside = np.ones(len(manifest), bool) if split == ALL else manifest.column("split") == split
@@ -143,7 +143,7 @@ def draw_rows(
     rows = np.flatnonzero(inside)
     if not len(rows):
         where = data if split == ALL else f"split {split!r} of {data}"
-        raise MoppetError(f"there is no picture in {where}{of}.")
+        raise MoppetError(f"there is no image in {where}{of}.")
     if limit and len(rows) > limit:
         rows = np.sort(rng.choice(rows, limit, replace=False))
     return rows
@@ -185,7 +185,7 @@ class Job:
 
 @dataclass(frozen=True)
 class _Explained:
-    """The pictures that were explained, and what was found. rows: their numbers in the data."""
+    """The images that were explained, and what was found. rows: their numbers in the data."""
 
     manifest: Manifest
     rows: NDArray[np.int64]
@@ -208,7 +208,7 @@ def explain_model(job: Job) -> Path:
             f"({', '.join(model.names)}), got {job.of!r}."
         )
     grad_cam = _grad_cam() if job.method == "grad-cam" else None
-    whole = read_pictures(job.data, job.kind)
+    whole = read_images(job.data, job.kind)
     split = find_split(whole, job.split)
     rows = draw_rows(
         whole,
@@ -304,7 +304,7 @@ def _classes(
 def _result(
     job: Job, model: ExpressionModel, whole: Manifest, split: str, explained: _Explained
 ) -> _JsonDict:
-    """What explanation.json says before the parts and the pictures."""
+    """What explanation.json says before the parts and the images."""
     return {
         "command": job.command,
         "made_at": datetime.now().astimezone().isoformat(timespec="seconds"),

@@ -14,14 +14,14 @@ def train(
     context: typer.Context,
     what: Annotated[
         Path,
-        typer.Argument(help="A recipe (.toml), or labelled pictures: folders named by class, …"),
+        typer.Argument(help="A recipe (.toml), or labeled images: folders named by class, …"),
     ],
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="Folder of the run; for pictures, of the model.")
+        Path, typer.Option("-o", "--output", help="Folder of the run; for images, of the model.")
     ],
     kind: Annotated[str | None, typer.Option(help="Kind of data set; default: by layout.")] = None,
     model: Annotated[str, typer.Option(help="The model to start from.")] = "default",
-    epochs: Annotated[int | None, typer.Option(help="Times to see every picture.", min=1)] = None,
+    epochs: Annotated[int | None, typer.Option(help="Times to see every image.", min=1)] = None,
     quick: Annotated[bool, typer.Option("--quick", help="A few epochs, to try it out.")] = False,
     seed: Annotated[int, typer.Option(help="Of the split and the training.", min=0)] = 0,
     groups: Annotated[
@@ -40,19 +40,19 @@ def train(
     ] = False,
     show_augmentation: Annotated[
         Path | None,
-        typer.Option(help="Only write this picture of the random views of some faces."),
+        typer.Option(help="Only write this image of the random views of some faces."),
     ] = None,
 ) -> None:
     """Train a model, by a recipe or on your own faces; run it again to go on when stopped."""
     with extra("train", "Training"):
-        from moppet.commands.train import OwnPictures, refuse_beside_recipe, show_views, train_own
+        from moppet.commands.train import OwnImages, refuse_beside_recipe, show_views, train_own
         from moppet.train.trainer import Machine
         from moppet.train.training_run import run_recipe
     if what.suffix == ".toml":
         source = {name: context.get_parameter_source(name) for name in context.params}
         refuse_beside_recipe([k for k, v in source.items() if v and v.name == "COMMANDLINE"])
     machine = Machine(accelerator, devices, nodes, strategy, tensorboard)
-    own = OwnPictures(what, output, kind, model, epochs, quick, seed, groups, subject)
+    own = OwnImages(what, output, kind, model, epochs, quick, seed, groups, subject)
     if show_augmentation is not None:
         typer.echo(f"written: {show_views(own, show_augmentation)}")
     elif what.suffix == ".toml":
@@ -64,7 +64,7 @@ def train(
 def evaluate(
     model: Annotated[str, typer.Argument(help="A bundled model, or a model folder.")],
     data: Annotated[
-        Path, typer.Argument(help="Labelled pictures: a data set, or a manifest (.parquet).")
+        Path, typer.Argument(help="Labelled images: a data set, or a manifest (.parquet).")
     ],
     output: Annotated[
         Path | None,
@@ -95,7 +95,7 @@ def evaluate(
         bool, typer.Option("--json", help="Print evaluation.json, not tables.")
     ] = False,
 ) -> None:
-    """Say how well a model reads labelled faces: tables, evaluation.json and evaluation.html."""
+    """Say how well a model reads labeled faces: tables, evaluation.json and evaluation.html."""
     from moppet.commands.evaluate import Job, evaluate_model
 
     evaluate_model(
@@ -112,7 +112,7 @@ def evaluate(
 def explain(
     model: Annotated[str, typer.Argument(help="A bundled model, or a model folder.")],
     data: Annotated[
-        Path, typer.Argument(help="A picture, a folder of them, a data set, or a manifest.")
+        Path, typer.Argument(help="An image, a folder of them, a data set, or a manifest.")
     ],
     output: Annotated[
         Path, typer.Option("-o", "--output", help="A new folder for what is written.")
@@ -132,14 +132,14 @@ def explain(
         typer.Option(help="Rows to use, or 'all'; default: report where there is one, else all."),
     ] = None,
     limit: Annotated[
-        int, typer.Option(help="Explain so many pictures, drawn at random; 0 for all.", min=0)
+        int, typer.Option(help="Explain so many images, drawn at random; 0 for all.", min=0)
     ] = 200,
     mean_only: Annotated[
-        bool, typer.Option("--mean-only", help="Write no picture that shows a face.")
+        bool, typer.Option("--mean-only", help="Write no image that shows a face.")
     ] = False,
     seed: Annotated[int, typer.Option(help="Of the draw and the intervals.", min=0)] = 0,
 ) -> None:
-    """Show what a model looks at: an overlay a picture, mean maps, and shares of eyes and mouth."""
+    """Show what a model looks at: an overlay an image, mean maps, and shares of eyes and mouth."""
     from moppet.commands.explain import Job, explain_model
 
     explain_model(Job(model, data, output, kind, method, of, split, limit, mean_only, seed))

@@ -54,7 +54,7 @@ def _root(
     epilog="Example: moppet analyze visit1.mp4 'second/*.mov' -o results --format parquet,csv"
 )
 def analyze(
-    paths: Annotated[list[str], typer.Argument(help="Videos, pictures, folders or 'patterns'.")],
+    paths: Annotated[list[str], typer.Argument(help="Videos, images, folders or 'patterns'.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the results.")] = Path(
         "moppet_results"
     ),
@@ -118,9 +118,9 @@ def report(
     ] = None,
     thumbnails: Annotated[
         Path | None,
-        typer.Option(help="Show small face pictures taken from this recording."),
+        typer.Option(help="Show small face images taken from this recording."),
     ] = None,
-    blur: Annotated[bool, typer.Option("--blur", help="Blur those pictures.")] = False,
+    blur: Annotated[bool, typer.Option("--blur", help="Blur those images.")] = False,
     people: Annotated[
         Path | None,
         typer.Option(help="Who is who; default: the .people.json beside the timeline, if any."),
@@ -130,7 +130,7 @@ def report(
     from moppet.pages.report import read_thumbnails, write_report
 
     if blur and thumbnails is None:
-        raise UsageError("--blur is for the pictures of --thumbnails RECORDING.")
+        raise UsageError("--blur is for the images of --thumbnails RECORDING.")
     read = read_layered(timeline, people).timeline
     pictures = None if thumbnails is None else read_thumbnails(thumbnails, read, blur=blur)
     page = output or timeline.with_name("report.html")
@@ -140,7 +140,7 @@ def report(
 app.command(epilog="Example: moppet export results/visit1/timeline.parquet --format elan")(export)
 app.command(epilog="Example: moppet compare timeline.parquet codes.eaf --map cry=negative")(compare)
 app.command(epilog="Example: moppet balance faces.parquet -o balanced --method smote")(balance)
-app.command(epilog="Example: moppet synthesise my_faces/ -o made --method cgan")(synthesise)
+app.command(epilog="Example: moppet synthesize my_faces/ -o made --method cgan")(synthesise)
 app.command(epilog="Example: moppet quality made/ -o quality --pictures")(quality)
 app.command(epilog="Example: moppet train my_faces/ -o my_model --quick")(train)
 app.command(
@@ -174,7 +174,7 @@ def models(
         )
         console.print(f"{name}: {', '.join(found['labels'])}", highlight=False)
         console.print(
-            f"  {measured}; licence {found.get('licence', 'not stated')}", highlight=False
+            f"  {measured}; license {found.get('licence', 'not stated')}", highlight=False
         )
         console.print(f"  {bundled_models()[name]}", highlight=False, soft_wrap=True)
 

@@ -10,12 +10,12 @@ import typer
 
 def quality(
     made: Annotated[
-        Path, typer.Argument(help="Made pictures: a folder of `moppet synthesise`, or any other.")
+        Path, typer.Argument(help="Made images: a folder of `moppet synthesize`, or any other.")
     ],
     real: Annotated[
         Path | None,
         typer.Argument(
-            help="The real pictures that they were learned from, where the made ones' manifest "
+            help="The real images that they were learned from, where the made ones' manifest "
             "does not hold them: a data set."
         ),
     ] = None,

@@ -18,7 +18,7 @@ from rich.table import Table
 
 from moppet.commands.console import figure_cell, figure_table, wide_console
 from moppet.commands.dataset_source import watched
-from moppet.commands.explain import read_pictures
+from moppet.commands.explain import read_images
 from moppet.datasets.manifest import Manifest, read_manifest
 from moppet.datasets.provenance import made_columns, real_rows
 from moppet.evaluate.sample_quality import DRAWS, Quality, measure_quality
@@ -88,7 +88,7 @@ def _shares(found: Json) -> Table:
 SHOWN: Final = 14
 MOST_PAIRS: Final = 28
 UNKNOWN: Final = "unknown"
-"""Stands in `made_by` of pictures that do not say what made them."""
+"""Stands in `made_by` of images that do not say what made them."""
 _MANIFEST: Final = "manifest.parquet"
 
 
@@ -125,7 +125,7 @@ def judge_made(job: Job) -> Path:
     real = made if job.real is None else _read(job.real)
     if job.real is None and (real_rows(made).all() or not real_rows(made).any()):
         raise UsageError(
-            f"{job.made} does not hold the real pictures that these were made from: name them too, "
+            f"{job.made} does not hold the real images that these were made from: name them too, "
             "as in moppet quality made/ my_faces/."
         )
     safe_name = re.sub(r"[^\w.-]+", "_", job.made.resolve().stem).strip("_.")
@@ -162,10 +162,10 @@ def judge_made(job: Job) -> Path:
 
 
 def _read(path: Path) -> Manifest:
-    """The manifest beside what `moppet synthesise` made, else a data set or plain pictures."""
+    """The manifest beside what `moppet synthesize` made, else a data set or plain images."""
     if path.is_dir() and (path / _MANIFEST).is_file():
         return read_manifest(path / _MANIFEST)
-    return read_pictures(path, None)
+    return read_images(path, None)
 
 
 def _marked(made: Manifest, quality: Quality) -> Manifest:

@@ -60,7 +60,7 @@ def serve(
     typer.echo(address)
     typer.echo(f"recordings and results: {place.root}  (Ctrl-C ends)")
     if told:
-        typer.echo(f"alerts leave this machine, to {told}: numbers and rules, no picture")
+        typer.echo(f"alerts leave this machine, to {told}: numbers and rules, no image")
     site = build_site(place, Queue(place), token, number, channels)
     config = uvicorn.Config(
         site,
@@ -69,7 +69,7 @@ def serve(
         server_header=False,
         ws="websockets-sansio",
         ws_max_size=2 * LARGEST_MESSAGE,
-        ws_per_message_deflate=False,  # pictures do not get smaller
+        ws_per_message_deflate=False,  # images do not get smaller
     )
     if not no_browser:
         webbrowser.open(address)

@@ -1,4 +1,4 @@
-"""`moppet synthesise`: more faces of the classes that have too few, and a manifest with them."""
+"""`moppet synthesize`: more faces of the classes that have too few, and a manifest with them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def read_choices(pairs: list[str]) -> dict[str, Any]:
 
 def synthesise(
     data: Annotated[
-        Path, typer.Argument(help="Labelled pictures: a data set, or a manifest (.parquet).")
+        Path, typer.Argument(help="Labelled images: a data set, or a manifest (.parquet).")
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="A new folder for what is made.")],
     method: Annotated[
@@ -44,10 +44,8 @@ def synthesise(
         bool, typer.Option("--plan-only", help="Only say what would be made, and what it costs.")
     ] = False,
     steps: Annotated[int | None, typer.Option(help="Batches to learn from.", min=1)] = None,
-    epochs: Annotated[
-        int | None, typer.Option(help="Or: times to see every picture.", min=1)
-    ] = None,
-    size: Annotated[int | None, typer.Option(help="Side of the pictures in pixels.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Or: times to see every image.", min=1)] = None,
+    size: Annotated[int | None, typer.Option(help="Side of the images in pixels.")] = None,
     colour: Annotated[str | None, typer.Option(help="grey or rgb.")] = None,
     seed: Annotated[int | None, typer.Option(help="The same seed makes the same.", min=0)] = None,
     classes: Annotated[str | None, typer.Option(help="Only these classes, with commas.")] = None,

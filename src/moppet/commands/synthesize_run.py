@@ -34,12 +34,12 @@ if TYPE_CHECKING:
     from moppet.synthesis.sampling_plan import Request
     from moppet.synthesis.synthetic_folder import Made, Make
     from moppet.synthesis.training import Lesson
-    from moppet.synthesis.training_images import TrainingPictures
+    from moppet.synthesis.training_images import TrainingImages
 
 
 @dataclass(frozen=True)
 class Job:
-    """What `moppet synthesise` was asked for.
+    """What `moppet synthesize` was asked for.
 
     chosen: settings by name, over those of the file. targets: "class=N" each.
     """
@@ -62,7 +62,7 @@ class Job:
 def choose_settings(job: Job) -> Settings:
     """Return the settings of the file, if any, with those that were chosen put over them."""
     table: dict[str, Any] = {}
-    where = "moppet synthesise"
+    where = "moppet synthesize"
     if job.settings_file is not None:
         where = str(job.settings_file)
         given = asdict(read_settings(job.settings_file))
@@ -79,7 +79,7 @@ _PROMPTS: Final = 3
 def read_targets(
     names: Sequence[str], counts: Mapping[str, int], per_class: int | None, targets: Sequence[str]
 ) -> dict[str, int]:
-    """Return how many pictures to make of each class.
+    """Return how many images to make of each class.
 
     Without a word of how many, as many as bring every class to the largest one's number.
     Raises UsageError for what cannot be read, and where nothing is left to make.
@@ -98,7 +98,7 @@ def read_targets(
     found = {name: wanted[name] for name in names if wanted.get(name)}
     if not found:
         raise UsageError(
-            "every class has the same number of pictures, so there is nothing to even out: say how "
+            "every class has the same number of images, so there is nothing to even out: say how "
             "many to make with --per-class N or --target class=N."
         )
     return {name: int(count or 0) for name, count in found.items()}
@@ -155,8 +155,8 @@ class Work:
         self.job.console.print(text, soft_wrap=True)
 
     def write(self, make: Make, model: str, more: Mapping[str, Any], sources: str = "") -> Manifest:
-        """Make the plan's pictures, write them, say where they are and return all rows."""
-        from moppet.synthesis.synthetic_folder import MANIFEST, PICTURES, write_made
+        """Make the plan's images, write them, say where they are and return all rows."""
+        from moppet.synthesis.synthetic_folder import IMAGES, MANIFEST, write_made
 
         out = self.job.output
         with watched() as progress:
@@ -171,7 +171,7 @@ class Work:
         if self.job.as_json:
             found = {
                 "manifest": str(out / MANIFEST),
-                "pictures": str(out / PICTURES),
+                "pictures": str(out / IMAGES),
                 "method": self.settings.method,
                 "model": model,
                 "learned_from": dict(self.learn_from),
@@ -184,7 +184,7 @@ class Work:
         if lost:
             self.say(f"left out by the safety checker: {lost}")
         counts = ", ".join(f"{name} {count}" for name, count in made.items())
-        self.say(f"made: {counts}, in {out / PICTURES}")
+        self.say(f"made: {counts}, in {out / IMAGES}")
         self.say(
             f"manifest: {out / MANIFEST} (the data's rows and the made ones, which train only)"
         )
@@ -221,7 +221,7 @@ class Learned(Work):
             self.print_plan_as_json({"budget": cost})
             return
         begin(out, self.settings)
-        lessons = self._lessons(self._pictures())
+        lessons = self._lessons(self._images())
         with watched() as progress:
             generator = learn(
                 *(self.settings, lessons, out / RUN),
@@ -238,26 +238,26 @@ class Learned(Work):
         learned = {name: n for each in lessons for name, n in each.pictures.counts().items()}
         self.write(make, sha256, {"generator": str(out / GENERATOR), "pictures_learned": learned})
 
-    def _lessons(self, pictures: TrainingPictures) -> list[Lesson]:
+    def _lessons(self, pictures: TrainingImages) -> list[Lesson]:
         from moppet.synthesis.training import plan_lessons
 
         return plan_lessons(self.settings, pictures, self.plan.names)
 
-    def _stand_ins(self) -> TrainingPictures:
-        """Black pictures, as many of each class: enough to measure what learning costs."""
-        from moppet.synthesis.training_images import TrainingPictures
+    def _stand_ins(self) -> TrainingImages:
+        """Black images, as many of each class: enough to measure what learning costs."""
+        from moppet.synthesis.training_images import TrainingImages
 
         s = self.settings
         names = tuple(name for name, count in self.learn_from.items() if count)
         label = np.repeat(np.arange(len(names)), [self.learn_from[name] for name in names])
         shape = (len(label), s.size, s.size) + (3,) * (s.colour == "rgb")
-        return TrainingPictures(np.zeros(shape, np.uint8), label, names, np.arange(len(label)))
+        return TrainingImages(np.zeros(shape, np.uint8), label, names, np.arange(len(label)))
 
-    def _pictures(self) -> TrainingPictures:
+    def _images(self) -> TrainingImages:
         """The faces to learn from, found as training finds them."""
         from moppet.datasets.faces import find_manifest_faces
         from moppet.synthesis.synthetic_folder import RUN
-        from moppet.synthesis.training_images import FEW_PICTURES, cut_pictures, training_rows
+        from moppet.synthesis.training_images import FEW_IMAGES, cut_images, training_rows
 
         run = self.job.output / RUN
         run.mkdir(parents=True, exist_ok=True)
@@ -268,14 +268,14 @@ class Learned(Work):
                 cache=run / "faces.npz",
                 progress=lambda done, total: progress("looking for faces", done, total),
             )
-        pictures = cut_pictures(self.manifest, rows, faces, self.settings)
+        pictures = cut_images(self.manifest, rows, faces, self.settings)
         lost = len(rows) - len(pictures)
         if lost:
             self.say(f"no face found in {counted(lost, 'picture')}: left out")
-        few = [f"{n} ({c})" for n, c in pictures.counts().items() if c < FEW_PICTURES]
+        few = [f"{n} ({c})" for n, c in pictures.counts().items() if c < FEW_IMAGES]
         if few:
             self.say(
-                f"few pictures to learn from: {', '.join(few)}. What is made will resemble them "
+                f"few images to learn from: {', '.join(few)}. What is made will resemble them "
                 "closely; look at how near it comes before you pass it on."
             )
         return pictures
@@ -321,7 +321,7 @@ class Painted(Work):
         seconds = time.perf_counter() - started
         minutes = seconds * len(self.plan) / 60
         self.say(
-            f"painting on {device}: about {minutes:.1f} minutes ({len(self.plan):,} pictures of "
+            f"painting on {device}: about {minutes:.1f} minutes ({len(self.plan):,} images of "
             f"{seconds:.1f} s)"
         )
         if self.job.plan_only:
@@ -339,7 +339,7 @@ class Painted(Work):
             write_sheet(self._shown(joined), self.job.sheet)
 
     def _shown(self, joined: Manifest) -> dict[str, list[Image]]:
-        """The first made pictures of each class."""
+        """The first made images of each class."""
         shown: dict[str, list[Image]] = {}
         labels = joined.column("label")
         for row in range(len(self.manifest), len(joined)):
@@ -356,7 +356,7 @@ def _device(asked: str) -> str:
 
 
 def run_synthesis(job: Job) -> None:
-    """Make pictures as asked and say what was made."""
+    """Make images as asked and say what was made."""
     from moppet.synthesis.synthetic_folder import PART, RUN, check_output, no_space
 
     if job.as_json:
@@ -391,10 +391,10 @@ def _read(job: Job, settings: Settings) -> Manifest:
     For once there are made rows, no more split is drawn.
     """
     from moppet.commands.train import audit_own, read_own
-    from moppet.datasets.readers import announce_licence
+    from moppet.datasets.readers import announce_license
 
     manifest = read_own(job.data, job.kind, job.subject)
-    announce_licence(manifest)
+    announce_license(manifest)
     with extra("synthesise", "Synthesis"):
         from moppet.train.training_run import lacking_parts, with_split
     lacking, given = lacking_parts(manifest), {part for part in manifest.column("split") if part}
@@ -412,7 +412,7 @@ def _read(job: Job, settings: Settings) -> Manifest:
 
 
 def _counts(manifest: Manifest, settings: Settings) -> dict[str, int]:
-    """Return how many pictures there are to learn from, by class."""
+    """Return how many images there are to learn from, by class."""
     from moppet.synthesis.training_images import training_rows
 
     labels = manifest.labels[training_rows(manifest, settings)]

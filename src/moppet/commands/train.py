@@ -1,4 +1,4 @@
-"""`moppet train`: by a recipe, or from somebody's own pictures."""
+"""`moppet train`: by a recipe, or from somebody's own images."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def read_groups(text: str | None) -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class OwnPictures:
-    """What `moppet train` was asked to do with somebody's own pictures."""
+class OwnImages:
+    """What `moppet train` was asked to do with somebody's own images."""
 
     data: Path
     output: Path
@@ -66,13 +66,13 @@ def refuse_beside_recipe(given: Sequence[str]) -> None:
     meant = [name for name in OWN_OPTIONS if name in given]
     if meant:
         raise UsageError(
-            f"--{meant[0]} is for your own pictures; a recipe says it itself: write it there."
+            f"--{meant[0]} is for your own images; a recipe says it itself: write it there."
         )
 
 
-def train_own(asked: OwnPictures, machine: Machine) -> None:
-    """Fit a model to somebody's own pictures and say how good it is."""
-    from moppet.datasets.readers import announce_licence
+def train_own(asked: OwnImages, machine: Machine) -> None:
+    """Fit a model to somebody's own images and say how good it is."""
+    from moppet.datasets.readers import announce_license
     from moppet.train.finetuning import finetune
 
     if asked.quick and asked.epochs is not None:
@@ -81,12 +81,12 @@ def train_own(asked: OwnPictures, machine: Machine) -> None:
     console = Console(highlight=False, quiet=os.environ.get("LOCAL_RANK", "0") != "0")
     groups = read_groups(asked.groups)
     manifest = read_own(asked.data, asked.kind, asked.subject)
-    announce_licence(manifest)
+    announce_license(manifest)
     manifest = audit_own(console, manifest)
     faces = find_own_faces(manifest, asked.output)
     lost = int((~faces.found).sum())
     if lost:
-        console.print(f"no face found in {lost} of {len(faces)} pictures: they are used whole")
+        console.print(f"no face found in {lost} of {len(faces)} images: they are used whole")
     manifest = manifest.replace(face_found=faces.found)
     asked.output.mkdir(parents=True, exist_ok=True)
     comparison = finetune(
@@ -107,7 +107,7 @@ def train_own(asked: OwnPictures, machine: Machine) -> None:
 
 
 def read_own(data: Path, kind: str | None, subject: str | None) -> Manifest:
-    """Return the manifest of a user's pictures, their classes named as the user names them."""
+    """Return the manifest of a user's images, their classes named as the user names them."""
     from moppet.datasets.manifest import read_manifest
     from moppet.datasets.readers import find_dataset
 
@@ -125,18 +125,18 @@ def read_own(data: Path, kind: str | None, subject: str | None) -> Manifest:
 
 
 def audit_own(console: Console, manifest: Manifest) -> Manifest:
-    """Return the readable, labelled pictures with their copies known; say what was found.
+    """Return the readable, labeled images with their copies known; say what was found.
 
-    Raises MoppetError where the split that came with the pictures leaks.
+    Raises MoppetError where the split that came with the images leaks.
     """
     from moppet.datasets.audit import audit_manifest
 
     audit = audit_manifest(manifest)
     counts = ", ".join(f"{name} {sum(n.values())}" for name, n in audit.counts("label").items())
-    console.print(f"{len(manifest)} pictures: {counts}", soft_wrap=True)
+    console.print(f"{len(manifest)} images: {counts}", soft_wrap=True)
     if audit.leaks:
         raise MoppetError(
-            f"the split that came with these pictures leaks: {len(audit.leaks)} times, copies "
+            f"the split that came with these images leaks: {len(audit.leaks)} times, copies "
             "or one child stand on several sides. See `moppet data audit`, and split anew with "
             "`moppet data split`."
         )
@@ -145,12 +145,12 @@ def audit_own(console: Console, manifest: Manifest) -> Manifest:
         console.print(f"left out, unreadable: {len(audit.unreadable)} (first: {first})")
     copies = sum(map(len, (*audit.exact, *audit.near)))
     if copies:
-        console.print(f"{copies} pictures have copies, which stay on one side of the split")
+        console.print(f"{copies} images have copies, which stay on one side of the split")
     if audit.disagreements:
         console.print(f"{len(audit.disagreements)} groups of copies carry different labels")
     if all(subject is None for subject in manifest.column("subject")):
         console.print(
-            "it is not known who is in which picture: pictures of one child may stand on both "
+            "it is not known who is in which image: images of one child may stand on both "
             "sides of the split, and the figures be too high (see --subject)",
             soft_wrap=True,
         )
@@ -158,8 +158,8 @@ def audit_own(console: Console, manifest: Manifest) -> Manifest:
     return audit.manifest.select(np.flatnonzero(audit.readable & labelled))
 
 
-def show_views(asked: OwnPictures, path: Path) -> Path:
-    """Write a picture of what augmentation makes of some of the faces, and return its path.
+def show_views(asked: OwnImages, path: Path) -> Path:
+    """Write an image of what augmentation makes of some of the faces, and return its path.
 
     By family of the recipe's augmentation; for random views, a row of them beside each face.
     """
@@ -188,7 +188,7 @@ def show_views(asked: OwnPictures, path: Path) -> Path:
 
 
 def find_own_faces(manifest: Manifest, output: Path) -> Faces:
-    """Return the pictures' faces, with a progress bar."""
+    """Return the images' faces, with a progress bar."""
     from moppet.datasets.faces import find_manifest_faces
 
     run = output / "run"

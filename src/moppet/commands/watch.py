@@ -159,7 +159,7 @@ def watch(
         settings = replace(settings, child=child)
     kind = probe(source).kind
     if kind == "images":
-        raise UsageError(f"watch takes a camera or a video, but {source} holds pictures.")
+        raise UsageError(f"watch takes a camera or a video, but {source} holds images.")
     if kind == "camera" and real_time:
         raise UsageError("--real-time is for videos: a camera has its own pace.")
     if kind == "camera" and against is not None:
@@ -232,7 +232,7 @@ class _Watch:
 
     def _begin(self, model: str) -> None:
         if host := self.telling.alerts.webhook_host:
-            say_aside(f"alerts leave this machine, to {host}: numbers and rules, no picture.")
+            say_aside(f"alerts leave this machine, to {host}: numbers and rules, no image.")
         self._print(self.telling.begin(model, self.settings.to_dict()))
         if not self.as_json:
             typer.echo(f"watching {self.source}; Ctrl-C ends it")

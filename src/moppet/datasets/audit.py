@@ -1,4 +1,4 @@
-"""Audit: what is wrong with a set of pictures before anything is learned from it."""
+"""Audit: what is wrong with a set of images before anything is learned from it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Leak(NamedTuple):
 
 
 class Disagreement(NamedTuple):
-    """Copies of one picture with different labels."""
+    """Copies of one image with different labels."""
 
     rows: Rows
     labels: tuple[str, ...]
@@ -43,8 +43,8 @@ class Audit:
 
     manifest: with hashes, duplicate groups and the extra columns `readable` and, where faces were
         looked for, `face_found`.
-    readable: (n,) whether the picture could be read.
-    faceless: rows in whose picture no face was found; None if nobody looked.
+    readable: (n,) whether the image could be read.
+    faceless: rows in whose image no face was found; None if nobody looked.
     exact, near: groups of rows with equal pixels, and of copies that are not all equal.
     mirrored: how many near duplicates were joined as mirror images.
     """
@@ -60,7 +60,7 @@ class Audit:
 
     @property
     def unreadable(self) -> Rows:
-        """Rows whose picture could not be read."""
+        """Rows whose image could not be read."""
         return np.flatnonzero(~self.readable)
 
     def counts(self, column: str, by: str = "split") -> dict[str, dict[str, int]]:
@@ -98,9 +98,9 @@ class Audit:
 def audit_manifest(
     manifest: Manifest, *, faces: bool = False, progress: Progress | None = None
 ) -> Audit:
-    """Look at every picture of a manifest and return what is wrong with it.
+    """Look at every image of a manifest and return what is wrong with it.
 
-    faces: also look for a face in each readable picture (slow).
+    faces: also look for a face in each readable image (slow).
     """
     copies = find_copies(manifest, progress=progress)
     looked, faceless = copies.manifest, None
@@ -142,7 +142,7 @@ def find_leaks(manifest: Manifest) -> tuple[Leak, ...]:
             exact = any(True for _ in _astride(content[rows], [sides[i] for i in rows]))
             leaks.append(Leak("exact copies" if exact else "near duplicates", column, rows))
             told.update(rows.tolist())
-        # A manifest whose copies nobody has searched may still know its pictures' hashes.
+        # A manifest whose copies nobody has searched may still know its images' hashes.
         for kind, keys in (("exact copies", content), ("subject", subject)):
             for rows in _astride(keys, sides):
                 if kind == "subject" or not told.issuperset(rows.tolist()):
@@ -181,7 +181,7 @@ def count_rows(manifest: Manifest, column: str, by: str) -> dict[str, dict[str, 
 
 
 def vote_entropy(manifest: Manifest) -> dict[str, Any]:
-    """Return how much the raters of a picture disagree, in bits: 0 where all chose one class.
+    """Return how much the raters of an image disagree, in bits: 0 where all chose one class.
 
     The means are None where nobody voted.
     """
@@ -223,7 +223,7 @@ def _disagreements(manifest: Manifest, groups: Sequence[Rows]) -> tuple[Disagree
 
 
 def _find_faces(copies: Copies, progress: Progress | None) -> list[bool | None]:
-    """Whether each picture shows a face; None where it could not be read."""
+    """Whether each image shows a face; None where it could not be read."""
     from moppet.datasets.faces import find_manifest_faces
 
     rows = np.flatnonzero(copies.readable)

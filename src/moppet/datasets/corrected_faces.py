@@ -1,4 +1,4 @@
-"""What coders set right in a timeline, as labelled pictures to train on."""
+"""What coders set right in a timeline, as labeled images to train on."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FOLDER: Final = "faces"
 
 
 @dataclass(frozen=True, slots=True)
-class Labelled:
+class Labeled:
     """One face to cut out: when it is seen, where, what it shows by whom, and who it is."""
 
     time_s: float
@@ -36,7 +36,7 @@ class Labelled:
     subject: str
 
 
-def labelled_faces(layered: Layered, every_s: float) -> list[Labelled]:
+def labeled_faces(layered: Layered, every_s: float) -> list[Labeled]:
     """Return the faces of each corrected stretch, one every so many seconds, at least one each.
 
     A face is taken where the machine saw it within the stretch; a stretch without any gives none.
@@ -57,16 +57,16 @@ def labelled_faces(layered: Layered, every_s: float) -> list[Labelled]:
         for code in lane.codes:
             for row in _sampled(rows, time_s, code, every_s):
                 x, y, w, h = boxes[row].tolist()
-                found.append(Labelled(time_s[row], (x, y, w, h), code.label, coder, subject))
+                found.append(Labeled(time_s[row], (x, y, w, h), code.label, coder, subject))
     return sorted(found, key=lambda one: (one.time_s, one.subject, one.by))
 
 
-def write_labelled(
-    faces: Sequence[Labelled], recording: Path, folder: Path
+def write_labeled(
+    faces: Sequence[Labeled], recording: Path, folder: Path
 ) -> tuple[list[Path], int]:
     """Write the faces as PNG below folder/faces and a CSV (path,label,subject) for each coder.
 
-    Returns the CSV files and the number of pictures. Rows that a CSV of an earlier recording has
+    Returns the CSV files and the number of images. Rows that a CSV of an earlier recording has
     stay, so that several recordings make one set. Raises MediaError if the recording cannot be
     read, MoppetError if the place cannot be written.
     """
@@ -77,9 +77,9 @@ def write_labelled(
     rows: dict[str, dict[str, tuple[str, str]]] = {}
     try:
         (folder / FOLDER).mkdir(parents=True, exist_ok=True)
-        for one, picture in _cut(faces, recording):
+        for one, image in _cut(faces, recording):
             name = f"{FOLDER}/{_word(recording.stem)}_{_word(one.subject)}_{one.time_s:.3f}.png"
-            done, png = cv2.imencode(".png", np.ascontiguousarray(picture[:, :, ::-1]))
+            done, png = cv2.imencode(".png", np.ascontiguousarray(image[:, :, ::-1]))
             assert done, "OpenCV always has PNG"
             (folder / name).write_bytes(png.tobytes())
             rows.setdefault(one.by, {})[name] = (one.label, one.subject)
@@ -102,7 +102,7 @@ def _sampled(
     return [int(row) for row in inside[np.unique(nearest)]]
 
 
-def _cut(faces: Sequence[Labelled], recording: Path) -> Iterator[tuple[Labelled, NDArray[Any]]]:
+def _cut(faces: Sequence[Labeled], recording: Path) -> Iterator[tuple[Labeled, NDArray[Any]]]:
     times = np.array([one.time_s for one in faces])
     for one, image in zip(faces, read_video_frames(recording, times), strict=True):
         if image is not None:

@@ -25,11 +25,11 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Copies:
-    """A manifest whose pictures were looked at, and which of them are copies.
+    """A manifest whose images were looked at, and which of them are copies.
 
-    manifest: with `content_hash`, `perceptual_hash`, `duplicate_group` (null where a picture has
+    manifest: with `content_hash`, `perceptual_hash`, `duplicate_group` (null where an image has
         no copy) and the extra column `readable`.
-    readable: (n,) whether the row's picture could be read.
+    readable: (n,) whether the row's image could be read.
     near: pairs of rows with different pixels that join near duplicates, as the search found them.
     """
 
@@ -39,7 +39,7 @@ class Copies:
 
 
 def find_copies(manifest: Manifest, *, progress: Progress | None = None) -> Copies:
-    """Look at every picture and return which are copies of one another.
+    """Look at every image and return which are copies of one another.
 
     Copies that the manifest knows of already (`duplicate_group`) stay together. Frames of one
     video are not compared with each other: they resemble one another by nature.
@@ -68,13 +68,13 @@ def find_copies(manifest: Manifest, *, progress: Progress | None = None) -> Copi
 def group_copies(manifest: Manifest, *, progress: Progress | None = None) -> Manifest:
     """Return the manifest with its copies known, so that its `groups` hold them together.
 
-    A manifest that tells its copies is returned as it is; else its pictures are looked at.
+    A manifest that tells its copies is returned as it is; else its images are looked at.
     """
     return manifest if tells_copies(manifest) else find_copies(manifest, progress=progress).manifest
 
 
 def tells_copies(manifest: Manifest) -> bool:
-    """Return whether a manifest has duplicate groups, or its pictures were searched for copies."""
+    """Return whether a manifest has duplicate groups, or its images were searched for copies."""
     known = ("duplicate_group", "perceptual_hash")
     return any(manifest.table[name].null_count < len(manifest) for name in known)
 
@@ -82,7 +82,7 @@ def tells_copies(manifest: Manifest) -> bool:
 def leave_out_copies(manifest: Manifest, *, progress: Progress | None = None) -> Manifest:
     """Return the manifest with no copies across its parts train, choose and report.
 
-    A row loses its split where a copy of its picture, exact or near, stands in a part that must
+    A row loses its split where a copy of its image, exact or near, stands in a part that must
     not have been learned from: rows that report stay, rows that choose yield to them, and rows
     to train on yield to both.
     """
@@ -115,7 +115,7 @@ def _films(manifest: Manifest) -> NDArray[np.int64]:
 
 
 def _join(manifest: Manifest, contents: list[str | None], near: NearDuplicates) -> list[int | None]:
-    """The number of each row's copies, counted from 0; None for a picture without a copy."""
+    """The number of each row's copies, counted from 0; None for an image without a copy."""
     n = len(manifest)
     links: list[list[Any]] = [contents, manifest.table["duplicate_group"].to_pylist()]
     joined = connect(n, links, near.rows)

@@ -29,7 +29,7 @@ _BATCH: Final = 256
 class _Attempt(NamedTuple):
     """A frame of `margin` of the crop's side around it, and thresholds to look with.
 
-    A face that fills its picture is outside what MTCNN learned; with a margin it is inside.
+    A face that fills its image is outside what MTCNN learned; with a margin it is inside.
     """
 
     margin: float
@@ -54,7 +54,7 @@ _SIDE: Final = 96
 def find_crop_landmarks(crops: Sequence[Image]) -> tuple[Floats, NDArray[np.int8]]:
     """Return each crop's five landmarks and the number of the attempt that found them.
 
-    crops: n square face crops, (side, side) grey or (side, side, 3) RGB, uint8.
+    crops: n square face crops, (side, side) gray or (side, side, 3) RGB, uint8.
     Returns (n, 5, 2) float32 in pixels of the crop, NaN where none was found, and (n,) int8,
     the index into ATTEMPTS or -1. Of several faces the largest is taken.
     """
@@ -96,17 +96,17 @@ def _rgb(crop: Image) -> Image:
 
 def _frame(crop: Image, attempt: _Attempt) -> Image:
     flags = cv2.INTER_AREA if crop.shape[0] > _SIDE else cv2.INTER_CUBIC
-    picture = cv2.resize(_rgb(crop), (_SIDE, _SIDE), interpolation=flags)
+    image = cv2.resize(_rgb(crop), (_SIDE, _SIDE), interpolation=flags)
     margin = round(attempt.margin * _SIDE)
-    grey = (128, 128, 128)
+    gray = (128, 128, 128)
     return np.asarray(
-        cv2.copyMakeBorder(picture, margin, margin, margin, margin, attempt.border, value=grey),
+        cv2.copyMakeBorder(image, margin, margin, margin, margin, attempt.border, value=gray),
         np.uint8,
     )
 
 
 class Places(NamedTuple):
-    """Where the faces of n pictures are: landmarks in pixels of the picture, NaN for none."""
+    """Where the faces of n images are: landmarks in pixels of the image, NaN for none."""
 
     landmarks_px: Floats
     tight: NDArray[np.bool_]
@@ -129,14 +129,14 @@ def take_places(places: Places, rows: list[int] | NDArray[np.intp]) -> Places:
 
 
 def no_places(n: int) -> Places:
-    """Return the places of n pictures in which nobody has looked."""
+    """Return the places of n images in which nobody has looked."""
     landmarks = np.full((n, 5, 2), np.nan, np.float32)
     return Places(landmarks, np.zeros(n, bool), np.full(n, -1, np.int8), np.zeros(n, np.int64))
 
 
-def key_of(picture: Image, box_px: Floats) -> str:
-    """Return what tells whether a cache knows this picture, whatever its file is called."""
-    return hashlib.sha256(content_hash(picture).encode() + box_px.tobytes()).hexdigest()
+def key_of(image: Image, box_px: Floats) -> str:
+    """Return what tells whether a cache knows this image, whatever its file is called."""
+    return hashlib.sha256(content_hash(image).encode() + box_px.tobytes()).hexdigest()
 
 
 class Known(NamedTuple):
@@ -157,7 +157,7 @@ def read_known(cache: Path | None) -> Known:
 
 
 def write_known(cache: Path, keys: NDArray[np.str_], places: Places, known: Known) -> None:
-    """Keep these pictures' places, and what the cache knew of others.
+    """Keep these images' places, and what the cache knew of others.
 
     The file is replaced only once the new one is whole.
     """
@@ -182,7 +182,7 @@ ROOM: Final = 1.5
 """Side of a cut in sides of the aligned crop: room for random views to turn and shift in."""
 CUT_PX: Final = round(ROOM * CROP_PX)
 TIGHT_PX: Final = 128
-"""A picture no larger than this and nearly square is taken for a face crop."""
+"""An image no larger than this and nearly square is taken for a face crop."""
 _NEARLY_SQUARE: Final = 1.35
 _IMAGES_AT_ONCE: Final = 512
 _BATCH_BYTES: Final = 100_000_000
@@ -191,16 +191,16 @@ _BATCH_BYTES: Final = 100_000_000
 
 @dataclass(frozen=True)
 class Faces:
-    """n faces cut out of their pictures.
+    """n faces cut out of their images.
 
-    cuts: n squares, (side, side) grey or (side, side, 3) RGB uint8, side at most CUT_PX where
-        the face was found in a larger picture.
+    cuts: n squares, (side, side) gray or (side, side, 3) RGB uint8, side at most CUT_PX where
+        the face was found in a larger image.
     landmarks_px: (n, 5, 2) float32 in pixels of the cut; NaN where no face was found and the
-        whole picture, its edge repeated to make it square, is the cut.
+        whole image, its edge repeated to make it square, is the cut.
     tight: (n,) bool, the cut is the data set's own crop; else it has ROOM around the face.
     attempt: (n,) int8, 0 where the default search found the face, higher numbers where a looser
         one did (see `data.crops.ATTEMPTS`), -1 where none did.
-    several: (n,) int, how many faces the picture shows; the largest is taken, or the one that
+    several: (n,) int, how many faces the image shows; the largest is taken, or the one that
         best covers the manifest's box.
     """
 
@@ -221,7 +221,7 @@ class Faces:
     def aligned(self, rows: Sequence[int] | None = None, size: int = CROP_PX) -> Image:
         """Return the rows' crops as video would cut them, (m, size, size, 3) RGB uint8.
 
-        Where no face was found the whole picture stands for it.
+        Where no face was found the whole image stands for it.
         """
         numbers = range(len(self.cuts)) if rows is None else rows
         crops = [aligned_crop(self.cuts[i], self.landmarks_px[i], size) for i in numbers]
@@ -247,19 +247,19 @@ def find_manifest_faces(
     progress: Progress | None = None,
     unreadable: list[int] | None = None,
 ) -> Faces:
-    """Return the face of each picture.
+    """Return the face of each image.
 
-    Pictures that are face crops already are looked at with a margin around them; others are
+    Images that are face crops already are looked at with a margin around them; others are
     searched like a frame of a video, also turned, and if that finds nobody, like crops.
-    cache: an .npz file that keeps where the faces are (no picture), so that the next call with
-        the same pictures need not search again: new or exchanged pictures alone are searched.
+    cache: an .npz file that keeps where the faces are (no image), so that the next call with
+        the same images need not search again: new or exchanged images alone are searched.
         A search that is stopped keeps what it found.
-    progress: called with the number of pictures done and their total.
-    unreadable: takes the rows whose picture cannot be read; the faces are those of the others.
-    Raises MoppetError where a picture cannot be read, unless `unreadable` takes its row.
+    progress: called with the number of images done and their total.
+    unreadable: takes the rows whose image cannot be read; the faces are those of the others.
+    Raises MoppetError where an image cannot be read, unless `unreadable` takes its row.
     """
     if not len(manifest):
-        raise MoppetError("there are no pictures to look for faces in.")
+        raise MoppetError("there are no images to look for faces in.")
     if isinstance(detector, str):
         detector = load_detector(detector)
     boxes = _boxes(manifest)
@@ -278,8 +278,8 @@ def find_manifest_faces(
             if new.any():
                 wanted = list(itertools.compress(pictures, new))
                 put_places(places, numbers[new], _find(wanted, boxes[numbers[new]], detector))
-            for i, picture in zip(numbers, pictures, strict=True):
-                cuts[i], landmarks[i] = _cut(picture, places.landmarks_px[i], bool(places.tight[i]))
+            for i, image in zip(numbers, pictures, strict=True):
+                cuts[i], landmarks[i] = _cut(image, places.landmarks_px[i], bool(places.tight[i]))
             done[numbers], searched = True, searched + int(new.sum())
             if progress is not None:
                 progress(int(done.sum()) + len(unreadable or ()), len(manifest))
@@ -294,7 +294,7 @@ def find_manifest_faces(
 def _in_batches(
     manifest: Manifest, unreadable: list[int] | None
 ) -> Iterator[tuple[NDArray[np.int64], list[Image]]]:
-    """Yield rows with their pictures, as many at once as fit into _BATCH and _BATCH_BYTES."""
+    """Yield rows with their images, as many at once as fit into _BATCH and _BATCH_BYTES."""
     rows: list[int] = []
     images: list[Image] = []
     held = 0
@@ -303,7 +303,7 @@ def _in_batches(
             if unreadable is None:
                 path = manifest.root / str(manifest.column("path")[row])
                 raise MoppetError(
-                    f"{path} cannot be read as a picture. `moppet data audit` lists all such."
+                    f"{path} cannot be read as an image. `moppet data audit` lists all such."
                 )
             unreadable.append(row)
             continue
@@ -320,7 +320,7 @@ def _in_batches(
 def _find(pictures: list[Image], boxes: Floats, detector: Detector) -> Places:
     places = no_places(len(pictures))
     landmarks, tight, attempt, several = places
-    tight[:] = [_is_crop(picture) for picture in pictures]
+    tight[:] = [_is_crop(image) for image in pictures]
     for i in np.flatnonzero(~tight):
         faces = detect_any_way_up(detector, _rgb_faces(pictures[i]))
         several[i] = len(faces)
@@ -336,20 +336,20 @@ def _find(pictures: list[Image], boxes: Floats, detector: Detector) -> Places:
     return places
 
 
-def _cut(picture: Image, landmarks_px: Floats, tight: bool) -> tuple[Image, Floats]:
+def _cut(image: Image, landmarks_px: Floats, tight: bool) -> tuple[Image, Floats]:
     if not tight:
         try:
-            return cut_face(picture, landmarks_px)
+            return cut_face(image, landmarks_px)
         except FaceError:
             landmarks_px = np.full((5, 2), np.nan, np.float32)
-    square, scale, shift = _square(picture)
+    square, scale, shift = _square(image)
     return square, (landmarks_px * scale + shift).astype(np.float32)
 
 
-def cut_face(picture: Image, landmarks_px: Floats) -> tuple[Image, Floats]:
+def cut_face(image: Image, landmarks_px: Floats) -> tuple[Image, Floats]:
     """Return a square around the face with ROOM to turn in, and the landmarks in it.
 
-    picture: (h, w[, 3]) uint8. The square is upright in the picture; beyond its edge the last
+    image: (h, w[, 3]) uint8. The square is upright in the image; beyond its edge the last
     pixels are repeated; larger faces are averaged down to CUT_PX.
     """
     to_crop = similarity(landmarks_px, TEMPLATE_PX)
@@ -360,7 +360,7 @@ def cut_face(picture: Image, landmarks_px: Floats) -> tuple[Image, Floats]:
     scale = size / side
     matrix = np.array([[scale, 0, 0], [0, scale, 0]], np.float64)
     matrix[:, 2] = (size - 1) / 2 - scale * middle
-    source, shrunk = average_down(picture, matrix, int(1 / scale), size)
+    source, shrunk = average_down(image, matrix, int(1 / scale), size)
     cut = cv2.warpAffine(
         source, shrunk, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     )
@@ -386,32 +386,32 @@ def _boxes(manifest: Manifest) -> Floats:
     return np.stack([manifest.column(name) for name in names], axis=1).astype(np.float32)
 
 
-def _is_crop(picture: Image) -> bool:
-    height, width = picture.shape[:2]
+def _is_crop(image: Image) -> bool:
+    height, width = image.shape[:2]
     longest = max(height, width)
     return bool(longest <= TIGHT_PX and longest <= _NEARLY_SQUARE * min(height, width))
 
 
-def _square(picture: Image) -> tuple[Image, float, Floats]:
-    """Return the whole picture, its edge repeated on the shorter sides; at most CUT_PX wide.
+def _square(image: Image) -> tuple[Image, float, Floats]:
+    """Return the whole image, its edge repeated on the shorter sides; at most CUT_PX wide.
 
-    Also the scale and the shift (2,) that bring a point of the picture into the square.
+    Also the scale and the shift (2,) that bring a point of the image into the square.
     """
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     scale = min(1.0, CUT_PX / max(height, width))
     if scale < 1:
         new = (max(1, round(width * scale)), max(1, round(height * scale)))
-        picture = np.asarray(cv2.resize(picture, new, interpolation=cv2.INTER_AREA), np.uint8)
-        height, width = picture.shape[:2]
+        image = np.asarray(cv2.resize(image, new, interpolation=cv2.INTER_AREA), np.uint8)
+        height, width = image.shape[:2]
     side = max(height, width)
     top, left = (side - height) // 2, (side - width) // 2
     square = cv2.copyMakeBorder(
-        picture, top, side - height - top, left, side - width - left, cv2.BORDER_REPLICATE
+        image, top, side - height - top, left, side - width - left, cv2.BORDER_REPLICATE
     )
-    # A pixel's centre p of the picture lies at (p + 1/2) * scale - 1/2 of the shrunk one.
+    # A pixel's center p of the image lies at (p + 1/2) * scale - 1/2 of the shrunk one.
     shift = np.array([left, top], np.float32) + np.float32((scale - 1) / 2)
     return np.asarray(square, np.uint8), scale, shift
 
 
-def _rgb_faces(picture: Image) -> Image:
-    return np.repeat(picture[:, :, None], 3, axis=2) if picture.ndim == 2 else picture
+def _rgb_faces(image: Image) -> Image:
+    return np.repeat(image[:, :, None], 3, axis=2) if image.ndim == 2 else image

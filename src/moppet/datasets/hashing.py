@@ -17,12 +17,12 @@ MAX_HAMMING: Final = 12
 MIN_CORRELATION: Final = 0.65
 MIN_LIKENESS: Final = 0.92
 SCALES: Final = {1.0: (0.93, 1.0, 1.08), 0.92: (0.86, 0.93, 1.0), 0.85: (0.8, 0.86, 0.93)}
-"""Central part of the second picture that was hashed → sizes of the first to look for it in."""
+"""Central part of the second image that was hashed → sizes of the first to look for it in."""
 THUMB_PX: Final = 48
 _HASH_PX: Final = 32
 _MIDDLE_PX: Final = 22
 _LEAST_CONTRAST: Final = 3.0
-"""Standard deviation in grey levels; a flatter thumbnail resembles everything and nothing."""
+"""Standard deviation in gray levels; a flatter thumbnail resembles everything and nothing."""
 _BLOCK: Final = 256
 _CHUNK: Final = 4096
 
@@ -42,7 +42,7 @@ class NearDuplicates(NamedTuple):
 
 
 def content_hash(image: Image) -> str:
-    """Return the SHA-256 of a picture's size and pixels; grey and grey stored as RGB are equal."""
+    """Return the SHA-256 of an image's size and pixels; gray and gray stored as RGB are equal."""
     if image.ndim == 3 and (image == image[:, :, :1]).all():
         image = image[:, :, 0]
     shape = "x".join(map(str, image.shape))
@@ -50,9 +50,9 @@ def content_hash(image: Image) -> str:
 
 
 def thumbnail(image: Image) -> Image:
-    """Return a picture as (THUMB_PX, THUMB_PX) grey, squeezed to a square."""
-    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if image.ndim == 3 else image
-    return _shrink(np.asarray(grey, np.uint8), THUMB_PX)
+    """Return an image as (THUMB_PX, THUMB_PX) gray, squeezed to a square."""
+    gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if image.ndim == 3 else image
+    return _shrink(np.asarray(gray, np.uint8), THUMB_PX)
 
 
 def perceptual_hash(thumb: Image) -> str:
@@ -63,7 +63,7 @@ def perceptual_hash(thumb: Image) -> str:
 def hash_bits(thumbs: Image, *, zoom: float = 1.0, mirrored: bool = False) -> NDArray[np.bool_]:
     """Return (n, 64) bits of the perceptual hash of thumbnails (n, THUMB_PX, THUMB_PX).
 
-    zoom: the central part of the picture that is hashed. mirrored: of its mirror image.
+    zoom: the central part of the image that is hashed. mirrored: of its mirror image.
     """
     basis = _dct_basis()
     low = np.empty((len(thumbs), 8, 8), np.float32)
@@ -85,7 +85,7 @@ def find_near_duplicates(
     """Return pairs of near duplicates among thumbnails (n, THUMB_PX, THUMB_PX).
 
     known: (n,) rows with an equal number are not compared (they belong together anyway).
-    Time grows with n²: about half a minute for 30,000 pictures on one core.
+    Time grows with n²: about half a minute for 30,000 images on one core.
     """
     found: list[tuple[int, int, bool, float]] = []
     parent = list(range(len(thumbs)))
@@ -152,7 +152,7 @@ def _candidates(
 def _see(thumbs: Image, zoom: float) -> _Seen:
     small = _small(thumbs, zoom)
     mean = small.mean(axis=(1, 2), dtype=np.float32)
-    spread = np.array([picture.std() for picture in small], np.float32)
+    spread = np.array([image.std() for image in small], np.float32)
     return _Seen(False, zoom, _signs(thumbs, zoom, False), small, mean, spread)
 
 
@@ -183,7 +183,7 @@ def _alike(
 
 
 def _correlate(first: _Seen, second: _Seen, i: NDArray[np.intp], j: NDArray[np.intp]) -> Floats:
-    """Return Pearson's correlation of the small pictures of each pair."""
+    """Return Pearson's correlation of the small images of each pair."""
     found = np.empty(len(i), np.float32)
     for start in range(0, len(i), _CHUNK):
         a, b = i[start : start + _CHUNK], j[start : start + _CHUNK]
@@ -195,7 +195,7 @@ def _correlate(first: _Seen, second: _Seen, i: NDArray[np.intp], j: NDArray[np.i
 
 
 def _likeness(views: list[Floats], other: Image) -> float:
-    """Return the best correlation of the middle of one picture with any place in the other."""
+    """Return the best correlation of the middle of one image with any place in the other."""
     edge = (_HASH_PX - _MIDDLE_PX) // 2
     part = slice(edge, edge + _MIDDLE_PX)
     middle = _detail(other, _HASH_PX)[part, part]
@@ -223,9 +223,9 @@ def _small(thumbs: Image, zoom: float) -> Image:
     return small
 
 
-def _shrink(grey: Image, side: int) -> Image:
-    flags = cv2.INTER_AREA if min(grey.shape) >= side else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(grey, (side, side), interpolation=flags), np.uint8)
+def _shrink(gray: Image, side: int) -> Image:
+    flags = cv2.INTER_AREA if min(gray.shape) >= side else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(gray, (side, side), interpolation=flags), np.uint8)
 
 
 @lru_cache(maxsize=1)

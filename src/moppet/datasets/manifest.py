@@ -168,13 +168,13 @@ _PLACE: Final = ("path", "array_row", "time_s")
 
 @dataclass(frozen=True)
 class Manifest:
-    """What is known of each picture of a data set.
+    """What is known of each image of a data set.
 
     names: the k classes: EXPRESSIONS' first in their order, others alphabetical after.
-    table: pyarrow.Table, one row a picture; the columns are in docs/data.md, others are kept.
+    table: pyarrow.Table, one row an image; the columns are in docs/data.md, others are kept.
         Columns that are missing are filled with null.
     root: the folder that relative paths start from.
-    licence: one or two plain sentences, the source's licence and consent conditions.
+    license: one or two plain sentences, the source's license and consent conditions.
     Raises MoppetError if the table breaks a rule.
     """
 
@@ -272,18 +272,18 @@ class Manifest:
         return Manifest(self.names, table, self.root, self.licence)
 
     def image(self, row: int) -> Image:
-        """Return a row's whole picture: (h, w, 3) RGB or (h, w) grey, uint8, upright.
+        """Return a row's whole image: (h, w, 3) RGB or (h, w) gray, uint8, upright.
 
         Raises MoppetError naming the file if it cannot be read.
         """
         one = self.table.slice(range(len(self))[row], 1)
         path, array_row, time_s = (one[name][0].as_py() for name in _PLACE)
         if path is None:
-            raise MoppetError(f"row {row} of this manifest names no picture.")
-        return pictures.read_picture(self.root / path, array_row, time_s)
+            raise MoppetError(f"row {row} of this manifest names no image.")
+        return pictures.read_image(self.root / path, array_row, time_s)
 
     def images(self) -> Iterator[tuple[int, Image | None]]:
-        """Yield every row's number and picture, None where it cannot be read.
+        """Yield every row's number and image, None where it cannot be read.
 
         A video's frames come together, in order of time, so that it is read only once; all other
         rows come in order. Prefer this to `image` where there are videos.
@@ -296,7 +296,7 @@ class Manifest:
                 continue
             try:
                 where = self.root / path if path is not None else self.root
-                yield row, pictures.read_picture(where, array_row, time_s)
+                yield row, pictures.read_image(where, array_row, time_s)
             except MoppetError:
                 yield row, None
         for film, rows in films.items():
@@ -386,7 +386,7 @@ def read_manifest(path: str | PathLike[str]) -> Manifest:
             raise KeyError
         names, licence, root = tuple(kept["names"]), str(kept["licence"]), str(kept["root"])
     except (KeyError, TypeError, ValueError):
-        raise _not_one(place, "it carries no manifest's names, licence and root") from None
+        raise _not_one(place, "it carries no manifest's names, license and root") from None
     missing = [name for name in SCHEMA.names if name not in table.column_names]
     if missing:
         raise _not_one(place, f"it lacks {', '.join(missing)}")

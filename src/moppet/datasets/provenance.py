@@ -26,7 +26,7 @@ MADE_PROMPT: Final = "made_prompt"
 REMOVED_BY: Final = "removed_by"
 """Column: the balancer that took the row out of the training rows; null for every other row."""
 _MARKS: Final = (("plan.csv", "settings.toml"), ("balance.json",))
-"""Files that a folder of `moppet synthesise` and one of `moppet balance` has."""
+"""Files that a folder of `moppet synthesize` and one of `moppet balance` has."""
 MADE_SCHEMA: Final = pa.schema(
     [
         (MADE_BY, pa.string()),
@@ -35,10 +35,10 @@ MADE_SCHEMA: Final = pa.schema(
         (MADE_PROMPT, pa.string()),
     ]
 )
-"""made_by: the balancer's or generator's name, null for a real picture.
+"""made_by: the balancer's or generator's name, null for a real image.
 made_seed: the number that its chance was drawn from.
-made_from: `content_hash` of the pictures that it was made from; null where it is from no
-    picture in particular (a generator that learned from all).
+made_from: `content_hash` of the images that it was made from; null where it is from no
+    image in particular (a generator that learned from all).
 made_prompt: the text that it was made from, null for none."""
 
 
@@ -72,7 +72,7 @@ def made_columns(
 
 
 def real_rows(manifest: Manifest) -> NDArray[np.bool_]:
-    """Return (n,) whether each row is a real picture; all are where the manifest says nothing."""
+    """Return (n,) whether each row is a real image; all are where the manifest says nothing."""
     return _real(manifest.table)
 
 
@@ -92,7 +92,7 @@ def check_made_table(table: Any) -> None:
     if len(wrong):
         row = int(wrong[0])
         raise UsageError(
-            f"made pictures are only ever trained on, but {len(wrong)} stand elsewhere: row {row}, "
+            f"made images are only ever trained on, but {len(wrong)} stand elsewhere: row {row}, "
             f"made by {table[MADE_BY][row].as_py()!r}, has the split {split[row]!r}."
         )
 
@@ -103,7 +103,7 @@ def refuse_made(manifest: Manifest, what: str = "split") -> None:
     if made:
         raise UsageError(
             f"{made} of these {len(manifest)} rows are made, and what they were made from could "
-            f"fall on the other side: {what} the real pictures first, then balance or synthesise "
+            f"fall on the other side: {what} the real images first, then balance or synthesize "
             "their training rows."
         )
 
@@ -115,13 +115,13 @@ def refuse_sifted(manifest: Manifest) -> None:
         if taken:
             raise UsageError(
                 f"{taken} of these {len(manifest)} rows were taken out by balancing, and a split "
-                "would bring them back, or choose and report by what is left: split the pictures "
+                "would bring them back, or choose and report by what is left: split the images "
                 "first, with rows that choose and report, then balance their training rows."
             )
 
 
 def check_sources(folder: Path, manifest: Manifest) -> None:
-    """Raise UsageError where what is written to a folder would mix with the manifest's pictures.
+    """Raise UsageError where what is written to a folder would mix with the manifest's images.
 
     The folder may not hold them, lie in a folder of theirs, nor stand beside several, such as
     those of classes, among which it would be read as one more.
@@ -132,27 +132,27 @@ def check_sources(folder: Path, manifest: Manifest) -> None:
     for path in there:
         if path.is_relative_to(out):
             raise UsageError(
-                f"{folder} holds pictures that are made from, such as {path}, and they would be "
+                f"{folder} holds images that are made from, such as {path}, and they would be "
                 "replaced: name a new folder with -o."
             )
     beside = [home for home in homes if home.parent == out.parent]
     inside = [home for home in homes if out.is_relative_to(home)]
     if inside or len(beside) > 1:
         raise UsageError(
-            f"{folder} lies among the pictures of {(inside or [out.parent])[0]}, and would be read "
+            f"{folder} lies among the images of {(inside or [out.parent])[0]}, and would be read "
             "as one of their classes: name a folder elsewhere with -o."
         )
 
 
 def refuse_made_folder(folder: Path) -> None:
-    """Raise UsageError for a folder of made pictures, read as if somebody had taken them.
+    """Raise UsageError for a folder of made images, read as if somebody had taken them.
 
-    So are those of `moppet synthesise` and `moppet balance`, and what lies in them.
+    So are those of `moppet synthesize` and `moppet balance`, and what lies in them.
     """
     for home in (folder, folder.parent, folder.parent.parent):
         if any(all((home / name).is_file() for name in marks) for marks in _MARKS):
             raise UsageError(
-                f"{folder} holds made pictures, which read as a folder would pass for real ones: "
+                f"{folder} holds made images, which read as a folder would pass for real ones: "
                 f"name {home / 'manifest.parquet'}, which says of each how it was made."
             )
 
@@ -160,7 +160,7 @@ def refuse_made_folder(folder: Path) -> None:
 def join_made(manifest: Manifest, made: Manifest) -> Manifest:
     """Return the manifest with made rows after its own, all of them in split "train".
 
-    made: a manifest with the columns of `made_columns`, every row made. Its pictures may lie
+    made: a manifest with the columns of `made_columns`, every row made. Its images may lie
         below another root: the root of both is then the folder that both share.
     Raises UsageError for a real row among them, for a class that the manifest does not have, and
     for made rows that are said to choose or report.
@@ -171,7 +171,7 @@ def join_made(manifest: Manifest, made: Manifest) -> Manifest:
     strange = [name for name in made.names if name not in manifest.names]
     if strange:
         raise UsageError(
-            f"made rows have the classes {', '.join(strange)}, but these pictures have only "
+            f"made rows have the classes {', '.join(strange)}, but these images have only "
             f"{', '.join(manifest.names)}."
         )
     if made.names != manifest.names and made.table["votes"].null_count < len(made):

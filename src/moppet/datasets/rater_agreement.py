@@ -1,4 +1,4 @@
-"""Several raters' labels of the same pictures: how far they agree, and one manifest of them all."""
+"""Several raters' labels of the same images: how far they agree, and one manifest of them all."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from moppet.values import EXPRESSIONS, MoppetError, UsageError
 
 @dataclass(frozen=True)
 class Ratings:
-    """What r raters called n pictures.
+    """What r raters called n images.
 
     raters: r names. names: the k classes that occur, in a manifest's order.
-    paths: n pictures, in the order in which they were first named.
-    given: (n, r) index into names, -1 where a rater did not rate the picture.
+    paths: n images, in the order in which they were first named.
+    given: (n, r) index into names, -1 where a rater did not rate the image.
     subjects: n, None where no file says who it is.
     """
 
@@ -52,21 +52,21 @@ class Ratings:
 
     @property
     def groups(self) -> NDArray[np.int64]:
-        """(n,) one number for the pictures of one subject."""
+        """(n,) one number for the images of one subject."""
         return connect(len(self.paths), [self.subjects])
 
     def called(self, row: int) -> list[str]:
-        """What each rater called a picture, "" for nothing."""
+        """What each rater called an image, "" for nothing."""
         return ["" if i < 0 else self.names[i] for i in self.given[row]]
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far raters agree, each figure with its 95 % interval and the pictures it rests on.
+    """How far raters agree, each figure with its 95 % interval and the images it rests on.
 
     equal, cohen: by pair of raters, the share of equal labels and Cohen's kappa, over the
-        pictures that both rated. fleiss: over those that all rated.
-    confused: pairs of classes that raters gave to one picture, and of how many, most first.
+        images that both rated. fleiss: over those that all rated.
+    confused: pairs of classes that raters gave to one image, and of how many, most first.
     """
 
     equal: Mapping[tuple[str, str], Estimate]
@@ -91,7 +91,7 @@ def read_ratings(files: Sequence[Path]) -> Ratings:
     table = np.array(given, np.int64).reshape(len(paths), len(files))
     if not ((table >= 0).sum(axis=1) > 1).any():
         raise MoppetError(
-            f"no picture was rated in two of the files {', '.join(map(str, files))}: "
+            f"no image was rated in two of the files {', '.join(map(str, files))}: "
             "their paths must be written alike."
         )
     subjects = _merge_subjects(paths, [subjects for _, subjects in read])
@@ -101,8 +101,8 @@ def read_ratings(files: Sequence[Path]) -> Ratings:
 def fleiss_kappa(votes: NDArray[Any]) -> float:
     """Return how far raters agree beyond chance, 1 wholly, 0 as by chance (Fleiss 1971).
 
-    votes: (n, k) how many raters put each picture into each class, equally many for every picture
-        and at least two. NaN without pictures and where only one class was ever chosen.
+    votes: (n, k) how many raters put each image into each class, equally many for every image
+        and at least two. NaN without images and where only one class was ever chosen.
     """
     votes = np.asarray(votes, np.float64)
     n, raters = len(votes), votes.sum(axis=1)
@@ -110,7 +110,7 @@ def fleiss_kappa(votes: NDArray[Any]) -> float:
         return float("nan")
     if raters.min() < 2 or raters.min() != raters.max():
         raise UsageError(
-            "Fleiss' kappa needs the same number of raters, two or more, for every picture, but "
+            "Fleiss' kappa needs the same number of raters, two or more, for every image, but "
             f"they are {raters.min():g} to {raters.max():g}."
         )
     observed = ((votes * (votes - 1)).sum(axis=1) / (raters * (raters - 1))).mean()
@@ -121,7 +121,7 @@ def fleiss_kappa(votes: NDArray[Any]) -> float:
 def measure_agreement(
     ratings: Ratings, rng: np.random.Generator, *, draws: int = 1000
 ) -> Agreement:
-    """Return how far raters agree; intervals draw subjects, or pictures where none are named."""
+    """Return how far raters agree; intervals draw subjects, or images where none are named."""
     k, groups, votes = len(ratings.names), ratings.groups, ratings.votes
     equal, cohen = {}, {}
     for a, b in itertools.combinations(range(len(ratings.raters)), 2):
@@ -143,27 +143,26 @@ def measure_agreement(
 
 
 def read_adjudication(path: Path, ratings: Ratings) -> dict[str, str]:
-    """Return picture → class from a CSV (path,label); rows with an empty label decide nothing.
+    """Return image → class from a CSV (path,label); rows with an empty label decide nothing.
 
-    Raises MoppetError for a picture that nobody rated and for a class that is neither one of the
+    Raises MoppetError for an image that nobody rated and for a class that is neither one of the
     raters' nor an expression.
     """
     labels, _ = _read_rater(path)
-    decided = {picture: label for picture, label in labels.items() if label}
+    decided = {image: label for image, label in labels.items() if label}
     known, rated = {*ratings.names, *EXPRESSIONS}, set(ratings.paths)
-    for picture, label in decided.items():
-        if picture not in rated:
-            raise MoppetError(f"{path} decides on {picture}, which nobody rated.")
+    for image, label in decided.items():
+        if image not in rated:
+            raise MoppetError(f"{path} decides on {image}, which nobody rated.")
         if label not in known:
             raise MoppetError(
-                f"{path} calls {picture} {label!r}; the classes are "
-                f"{', '.join(order_names(known))}."
+                f"{path} calls {image} {label!r}; the classes are {', '.join(order_names(known))}."
             )
     return decided
 
 
 def write_disagreements(path: Path, ratings: Ratings, decided: Mapping[str, str]) -> int:
-    """Write the disputed pictures that nothing decides as a CSV to fill in; return how many.
+    """Write the disputed images that nothing decides as a CSV to fill in; return how many.
 
     Its columns: path, label (empty: the adjudicator's), subject, then what each rater said.
     """
@@ -183,10 +182,10 @@ def write_disagreements(path: Path, ratings: Ratings, decided: Mapping[str, str]
 def rated_manifest(
     ratings: Ratings, decided: Mapping[str, str], *, root: Path, licence: str = ""
 ) -> Manifest:
-    """Return the manifest of rated pictures.
+    """Return the manifest of rated images.
 
     label: the decided class, else the class that most raters chose, null where several lead.
-    votes: one for each rater; none where a picture was decided, so that its soft label is the
+    votes: one for each rater; none where an image was decided, so that its soft label is the
         decision too. What each rater said stands in the extra columns `said <rater>`, whether a
         row was decided in `adjudicated`.
     """
@@ -224,7 +223,7 @@ def rated_manifest(
 
 
 def _read_rater(path: Path) -> tuple[dict[str, str], dict[str, str]]:
-    """Return picture → class, "" for none, and picture → subject."""
+    """Return image → class, "" for none, and image → subject."""
     from moppet.datasets.readers.tables import read_table
     from moppet.vocabulary import class_of
 
@@ -233,12 +232,12 @@ def _read_rater(path: Path) -> tuple[dict[str, str], dict[str, str]]:
     labels: dict[str, str] = {}
     subjects: dict[str, str] = {}
     for row in rows:
-        picture = os.path.normpath(row[at].strip().replace("\\", "/"))
-        if picture in labels:
-            raise MoppetError(f"{path} names {picture} twice: keep one of its rows.")
-        labels[picture] = class_of(row[label_at])
+        image = os.path.normpath(row[at].strip().replace("\\", "/"))
+        if image in labels:
+            raise MoppetError(f"{path} names {image} twice: keep one of its rows.")
+        labels[image] = class_of(row[label_at])
         if "subject" in header and row[header.index("subject")].strip():
-            subjects[picture] = row[header.index("subject")].strip()
+            subjects[image] = row[header.index("subject")].strip()
     return labels, subjects
 
 

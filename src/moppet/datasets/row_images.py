@@ -1,4 +1,4 @@
-"""One row's picture: from a picture file, a row of an .npz, or a frame of a video."""
+"""One row's image: from an image file, a row of an .npz, or a frame of a video."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 from moppet.files import read_arrays
 from moppet.media import read_frames
-from moppet.media.images import load_picture
+from moppet.media.images import load_image
 from moppet.values import Image, MediaError, MoppetError
 
 ARRAY_KEY = "images"
 
 
-def read_picture(path: Path, array_row: int | None, time_s: float | None) -> Image:
-    """Return the picture at a manifest row's place: (h, w, 3) RGB or (h, w) grey, uint8, upright.
+def read_image(path: Path, array_row: int | None, time_s: float | None) -> Image:
+    """Return the image at a manifest row's place: (h, w, 3) RGB or (h, w) gray, uint8, upright.
 
     Raises MoppetError naming the file if it cannot be read.
     """
@@ -29,13 +29,11 @@ def read_picture(path: Path, array_row: int | None, time_s: float | None) -> Ima
 
 
 def read_still(path: Path) -> Image:
-    """Return a picture file as RGB, upright by its EXIF; MoppetError naming it if unreadable."""
-    image = load_picture(path)
+    """Return an image file as RGB, upright by its EXIF; MoppetError naming it if unreadable."""
+    image = load_image(path)
     if image is None:
-        why = (
-            "it is damaged, cut short or no picture" if path.is_file() else "there is no such file"
-        )
-        raise MoppetError(f"the picture {path} cannot be read: {why}.")
+        why = "it is damaged, cut short or no image" if path.is_file() else "there is no such file"
+        raise MoppetError(f"the image {path} cannot be read: {why}.")
     return image
 
 
@@ -44,10 +42,10 @@ def read_array_row(path: Path, row: int) -> Image:
     try:
         stamp = path.stat()
     except OSError as error:
-        raise MoppetError(f"the pictures {path} cannot be read: {error.strerror}.") from None
+        raise MoppetError(f"the images {path} cannot be read: {error.strerror}.") from None
     images = _images(path, stamp.st_mtime_ns, stamp.st_size)
     if row >= len(images):
-        raise MoppetError(f"{path} has {len(images)} pictures, but row {row} was asked for.")
+        raise MoppetError(f"{path} has {len(images)} images, but row {row} was asked for.")
     return np.asarray(images[row], np.uint8)
 
 
@@ -87,7 +85,7 @@ def read_video_frame(path: Path, time_s: float) -> Image:
 def read_video_rows(
     path: Path, rows: Sequence[int], times_s: NDArray[np.float64]
 ) -> Iterator[tuple[int, Image | None]]:
-    """Yield a manifest's rows of one video with their pictures, None where there is none."""
+    """Yield a manifest's rows of one video with their images, None where there is none."""
     given = 0
     try:
         for image in read_video_frames(path, times_s):
@@ -99,10 +97,10 @@ def read_video_rows(
 
 @lru_cache(maxsize=2)
 def _images(path: Path, stamp: int, size: int) -> NDArray[np.uint8]:
-    """The pictures of an .npz, kept for the next row; read again when the file has changed."""
+    """The images of an .npz, kept for the next row; read again when the file has changed."""
     images = read_arrays(path, [ARRAY_KEY])[ARRAY_KEY]
-    grey = images.ndim == 3
-    shaped = (grey or (images.ndim == 4 and images.shape[3] == 3)) and all(images.shape[1:])
+    gray = images.ndim == 3
+    shaped = (gray or (images.ndim == 4 and images.shape[3] == 3)) and all(images.shape[1:])
     if images.dtype != np.uint8 or not shaped:
         raise MoppetError(
             f"{path}: {ARRAY_KEY!r} should be (n, h, w) or (n, h, w, 3) uint8, "

@@ -1,4 +1,4 @@
-"""Hold-out and folds that keep subjects and copies of a picture on one side.
+"""Hold-out and folds that keep subjects and copies of an image on one side.
 
 Groups (`Manifest.groups`) are dealt one by one, the largest first and equals in random order, to
 the part that is furthest from its due, counted by label and by label within age band. Then every
@@ -87,14 +87,14 @@ def _deal(manifest: Manifest, shares: Shares, rng: np.random.Generator) -> NDArr
     if len(counts) < len(shares):
         raise MoppetError(
             f"{len(shares)} parts need {len(shares)} groups at least, but the {len(groups)} "
-            f"pictures make {len(counts)} (one subject, or copies of one picture, are a group)."
+            f"pictures make {len(counts)} (one subject, or copies of one image, are a group)."
         )
     part = _greedy(counts, shares, rng)
     _spread_classes(part, classes, len(shares))
     empty = np.flatnonzero(np.bincount(part, minlength=len(shares)) == 0)
     if len(empty):
         raise MoppetError(
-            f"{len(counts)} groups of pictures are too few for a part of "
+            f"{len(counts)} groups of images are too few for a part of "
             f"{shares[empty[0]]:.0%}: it would be empty; ask for a larger part or fewer folds."
         )
     return np.asarray(part[groups], np.int64)
@@ -120,7 +120,7 @@ def _refuse_lone_classes(manifest: Manifest, classes: Shares) -> None:
     for name, column in zip(manifest.names, classes.T, strict=True):
         if np.count_nonzero(column) == 1:
             count = int(column.sum())
-            what = "one picture" if count == 1 else f"{count} pictures of one group"
+            what = "one image" if count == 1 else f"{count} images of one group"
             raise MoppetError(
                 f"class {name!r} has only {what}, and a split needs it on both sides: add "
                 "pictures of others, or leave the class out."

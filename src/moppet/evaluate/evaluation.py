@@ -201,15 +201,15 @@ def evaluate(
     seed: int = SEED,
     draws: int = DRAWS,
 ) -> Evaluation:
-    """Return how a model reads the labelled faces of a manifest, with 95 % intervals.
+    """Return how a model reads the labeled faces of a manifest, with 95 % intervals.
 
     model, against: a bundled model's name, or a model folder.
     split: the rows to use; None takes "report" where the manifest has it, else all; "all" all.
     by: columns whose values part the rows. cache: see `find_manifest_faces`.
-    progress: called with what is being done, how many pictures are done, and their total.
-    Pictures that cannot be read are left out, and a note names them.
+    progress: called with what is being done, how many images are done, and their total.
+    Images that cannot be read are left out, and a note names them.
     Raises UsageError for a split or column that is not there, MoppetError where model and data
-    share too few classes, no row has a label or no picture can be read.
+    share too few classes, no row has a label or no image can be read.
     """
     folder = find_model(model)
     first, training = load_model(folder), read_training(folder)
@@ -298,7 +298,7 @@ def _read(
     progress: Progress | None,
     lost: list[int],
 ) -> _Reading:
-    """Read every picture of a manifest, some thousand at a time; lost: takes unreadable rows."""
+    """Read every image of a manifest, some thousand at a time; lost: takes unreadable rows."""
     n = len(manifest)
     probabilities: list[list[Floats]] = [[] for _ in models]
     embeddings, attempts = [], []

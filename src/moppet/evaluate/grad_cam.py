@@ -48,7 +48,7 @@ class GradCam:
 
 
 class Reach(NamedTuple):
-    """What each of n rows, or columns, of maps looks at: centre and standard deviation, pixels."""
+    """What each of n rows, or columns, of maps looks at: center and standard deviation, pixels."""
 
     centre: NDArray[np.float64]
     spread: NDArray[np.float64]
@@ -187,8 +187,8 @@ def _reach(maps: Tensor, x: Tensor, axis: int) -> Reach:
     if not measured:  # nothing in the sample reaches this layer: its cells share the input evenly
         measured = {i: ((i + 0.5) * side / n - 0.5, 0.0) for i in (0, n - 1)}
     known, pairs = list(measured), list(measured.values())
-    centres, spreads = (np.interp(np.arange(n), known, [p[k] for p in pairs]) for k in (0, 1))
-    return Reach(centres, np.maximum(spreads, side / n / 2))
+    centers, spreads = (np.interp(np.arange(n), known, [p[k] for p in pairs]) for k in (0, 1))
+    return Reach(centers, np.maximum(spreads, side / n / 2))
 
 
 def spread_cells(
@@ -196,7 +196,7 @@ def spread_cells(
 ) -> NDArray[np.float64]:
     """Return (n, CROP_PX, CROP_PX): each of (n, r, c) cells spread as a bell over its reach.
 
-    A cell's whole weight stays in the picture. side: of the input, in pixels.
+    A cell's whole weight stays in the image. side: of the input, in pixels.
     """
     pixels = (np.arange(CROP_PX) + 0.5) * side / CROP_PX - 0.5
     bells = [np.exp(-(((pixels[:, None] - r.centre) / r.spread) ** 2) / 2) for r in reach]
@@ -205,7 +205,7 @@ def spread_cells(
 
 
 def _is_mirrored(session: ort.InferenceSession, inputs: Floats) -> bool:
-    """Whether the model answers to a picture and to its mirror image alike."""
+    """Whether the model answers to an image and to its mirror image alike."""
     return bool(
         np.abs(_logits(session, inputs) - _logits(session, inputs[..., ::-1])).max() < _SAME
     )

@@ -1,4 +1,4 @@
-"""Made faces that are nearly a training face: a privacy leak, and no new picture."""
+"""Made faces that are nearly a training face: a privacy leak, and no new image."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class Memory(NamedTuple):
 
     nearest: (m,) number of the real face that is nearest in the embedding, -1 without one.
     distance: (m,) to it. closeness: (m,) that distance over the one from the real face to its own
-    nearest real neighbour: 0 for a copy, about 1 for one more face of the kind.
+    nearest real neighbor: 0 for a copy, about 1 for one more face of the kind.
     limit: closeness under which 1 % of the real faces lie to each other; NaN for too few.
     too_near: (m,) closeness below limit, or below SAME.
-    copy_of: (m,) number of a real face whose picture this nearly is, by `data.likeness`, or -1.
-    likeness: (m,) of the two pictures, NaN without one.
-    own: (q,) closeness of real faces among each other. twins: real faces whose picture nearly is
+    copy_of: (m,) number of a real face whose image this nearly is, by `data.likeness`, or -1.
+    likeness: (m,) of the two images, NaN without one.
+    own: (q,) closeness of real faces among each other. twins: real faces whose image nearly is
     that of another group; they were taken for one group.
     """
 
@@ -52,7 +52,7 @@ class Memory(NamedTuple):
         return np.asarray(self.too_near | (self.copy_of >= 0))
 
 
-def find_memorised(
+def find_memorized(
     made: NDArray[Any],
     real: NDArray[Any],
     groups: NDArray[np.integer[Any]],
@@ -101,7 +101,7 @@ def find_memorised(
 def _copies(
     rows: NDArray[np.int64], likeness: NDArray[Any], n: int, made: int
 ) -> tuple[NDArray[np.intp], Values]:
-    """The likeliest real picture of each made one, from pairs of one real and one made row."""
+    """The likeliest real image of each made one, from pairs of one real and one made row."""
     copy_of, best = np.full(made, -1), np.full(made, math.nan)
     for (a, b), alike in zip(np.sort(rows, axis=1).tolist(), likeness.tolist(), strict=True):
         if not alike <= best[b - n]:

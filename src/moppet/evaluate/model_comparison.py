@@ -32,7 +32,7 @@ class Comparison:
     """How a first and a second model differ on the same faces and classes.
 
     names: the classes that both models and the data share; left_out: those of the first that
-        the second lacks. groups: subjects or pictures, copies counted once.
+        the second lacks. groups: subjects or images, copies counted once.
     differences: part → figure → first less second, a paired bootstrap over groups.
     auc: class → DeLong's test; one class where there are two, the other's is the same.
     Both tests take the faces as independent; what they say of one group only is NaN.

@@ -1,4 +1,4 @@
-"""A model's scores of labelled faces over the classes that model and data share."""
+"""A model's scores of labeled faces over the classes that model and data share."""
 
 from __future__ import annotations
 
@@ -79,10 +79,10 @@ def _same_class(name: str, among: Sequence[str]) -> int | None:
 
 @dataclass(frozen=True)
 class Readings:
-    """What a model said of n labelled faces, over k classes.
+    """What a model said of n labeled faces, over k classes.
 
     probabilities: (n, k) float32, each row sums to 1. label: (n,) 0..k-1.
-    groups: (n,) rows of one group (a subject, copies of a picture) belong together.
+    groups: (n,) rows of one group (a subject, copies of an image) belong together.
     votes: (n, k) raters' votes, zeros where nobody voted; abstained: (n,) votes for no class of
         these; both None where the data has no votes that can be counted.
     rows: (n,) where these faces stand among all that were looked at.

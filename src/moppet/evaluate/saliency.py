@@ -18,7 +18,7 @@ from moppet.values import Floats, Image, UsageError
 
 REGIONS: Final = ("eyes", "nose", "mouth", "rest of the face", "background")
 """Each pixel of an aligned crop is in one of them."""
-FACE_CENTRE_PX: Final = (55.7, 58.0)
+FACE_CENTER_PX: Final = (55.7, 58.0)
 FACE_HALF_PX: Final = (46.0, 62.0)
 """Centre and half axes, x before y, of the ellipse taken for the face: cheek to cheek, and from
 the hairline to below the chin, as far as the crop shows them."""
@@ -46,12 +46,12 @@ def region_masks() -> dict[str, NDArray[np.bool_]]:
         name: (x >= left) & (x < right) & (y >= top) & (y < bottom)
         for name, (left, top, right, bottom) in region_boxes().items()
     }
-    from_centre = np.hypot(
-        (x - FACE_CENTRE_PX[0]) / FACE_HALF_PX[0], (y - FACE_CENTRE_PX[1]) / FACE_HALF_PX[1]
+    from_center = np.hypot(
+        (x - FACE_CENTER_PX[0]) / FACE_HALF_PX[0], (y - FACE_CENTER_PX[1]) / FACE_HALF_PX[1]
     )
     boxed = np.logical_or.reduce(list(masks.values()))
-    masks["rest of the face"] = (from_centre <= 1) & ~boxed
-    masks["background"] = (from_centre > 1) & ~boxed
+    masks["rest of the face"] = (from_center <= 1) & ~boxed
+    masks["background"] = (from_center > 1) & ~boxed
     return {name: masks[name] for name in REGIONS}
 
 
@@ -169,7 +169,7 @@ Progress = Callable[[int, int], None]
 PATCH_PX: Final = 24
 STRIDE_PX: Final = 8
 """Side and step of the patch in pixels of a 112-pixel crop: about an eye, and a third of it."""
-GREY: Final = 128
+GRAY: Final = 128
 
 
 def occlusion_maps(
@@ -183,7 +183,7 @@ def occlusion_maps(
 ) -> Floats:
     """Return (n, h, w) float32 the saliency of each pixel for the class asked for.
 
-    A grey square moves over the crop, also partly out of it, so that every pixel is covered
+    A gray square moves over the crop, also partly out of it, so that every pixel is covered
     equally often. A pixel's saliency is the mean, over the squares that cover it, of the
     probability that the class loses: positive where the model needs the pixel, negative where it
     misleads the model. Source: Zeiler & Fergus 2014, section 4.2; the mean is ours.
@@ -207,7 +207,7 @@ def occlusion_maps(
     for i, (crop, k) in enumerate(zip(crops, classes, strict=True)):
         covered = np.repeat(crop[None], len(boxes) + 1, axis=0)
         for number, box in enumerate(boxes):
-            covered[number][box] = GREY
+            covered[number][box] = GRAY
         p = model.predict(covered).probabilities[:, k].astype(np.float64)
         for drop, box in zip(p[-1] - p[:-1], boxes, strict=True):
             maps[i][box] += drop

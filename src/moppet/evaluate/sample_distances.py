@@ -15,12 +15,12 @@ from scipy.special import digamma
 from moppet.metrics import Estimate, as_json
 
 Values = NDArray[np.float64]
-PRECISION_NEIGHBOURS: Final = 3
-DENSITY_NEIGHBOURS: Final = 5
+PRECISION_NEIGHBORS: Final = 3
+DENSITY_NEIGHBORS: Final = 5
 
 
 class Overlap(NamedTuple):
-    """Figures of made rows against real ones, each with the balls of k nearest neighbours.
+    """Figures of made rows against real ones, each with the balls of k nearest neighbors.
 
     precision: share of the made rows in a ball of a real one, 0 to 1: do they look real?
     recall: share of the real rows in a ball of a made one, 0 to 1: is every kind of face made?
@@ -50,8 +50,8 @@ def overlap(
     across: Values,
     real: Values,
     *,
-    precision_neighbours: int = PRECISION_NEIGHBOURS,
-    density_neighbours: int = DENSITY_NEIGHBOURS,
+    precision_neighbors: int = PRECISION_NEIGHBORS,
+    density_neighbors: int = DENSITY_NEIGHBORS,
 ) -> Overlap:
     """Return precision, recall, density and coverage.
 
@@ -60,20 +60,20 @@ def overlap(
     """
     m, n = across.shape
     precision = recall = density = coverage = math.nan
-    if m and n > precision_neighbours:
-        precision = float((across <= _reach(real, precision_neighbours)).any(axis=1).mean())
-    if n and m > precision_neighbours:
-        reach = _reach(made, precision_neighbours)
+    if m and n > precision_neighbors:
+        precision = float((across <= _reach(real, precision_neighbors)).any(axis=1).mean())
+    if n and m > precision_neighbors:
+        reach = _reach(made, precision_neighbors)
         recall = float((across <= reach[:, None]).any(axis=0).mean())
-    if m and n > density_neighbours:
-        inside = across <= _reach(real, density_neighbours)
-        density = float(inside.sum() / (density_neighbours * m))
+    if m and n > density_neighbors:
+        inside = across <= _reach(real, density_neighbors)
+        density = float(inside.sum() / (density_neighbors * m))
         coverage = float(inside.any(axis=0).mean())
     return Overlap(precision, recall, density, coverage)
 
 
 def _reach(within: Values, neighbours: int) -> Values:
-    """Each row's distance to its k-th neighbour; the row itself is the nearest."""
+    """Each row's distance to its k-th neighbor; the row itself is the nearest."""
     return np.asarray(np.partition(within, neighbours, axis=1)[:, neighbours])
 
 
@@ -117,7 +117,7 @@ def kernel_distance(first: Values, across: Values, second: Values) -> float:
     return float(within + beside - 2 * across.mean())
 
 
-NEIGHBOURS: Final = 3
+NEIGHBORS: Final = 3
 COMPONENTS: Final = 5
 _EVEN_DRAWS: Final = 10
 
@@ -158,7 +158,7 @@ def js_divergence(
     second: Values,
     rng: np.random.Generator,
     *,
-    neighbours: int = NEIGHBOURS,
+    neighbours: int = NEIGHBORS,
     clip: bool = True,
 ) -> float:
     """Return the Jensen-Shannon divergence of two samples in bits: 0 alike, 1 wholly apart.
@@ -169,7 +169,7 @@ def js_divergence(
 
     The divergence is the information that a row, drawn from one or the other by the toss of a
     coin, gives of which it was (Lin 1991). It is estimated from each row's distance to its k-th
-    neighbour in its own sample and the number of rows of both within it (Ross 2014, after Kraskov
+    neighbor in its own sample and the number of rows of both within it (Ross 2014, after Kraskov
     et al. 2004): ψ(2n) + ψ(k) - ψ(n) - mean ψ(rows within). No bins, and
     no bias where the densities are even over such distances.
     NaN where a sample has no more than k rows.

@@ -31,7 +31,7 @@ class Reading:
     the seven expressions are called by it. groups: (n,) rows that belong together.
     embeddings: (n, d) of the model; probabilities: (n, k) of the judge.
     found: (n,) whether the detector finds a face at its default thresholds; loosely: at any.
-    thumbs: (n, THUMB_PX, THUMB_PX) grey, of the aligned face.
+    thumbs: (n, THUMB_PX, THUMB_PX) gray, of the aligned face.
     """
 
     rows: NDArray[np.intp]
@@ -65,8 +65,8 @@ def read_faces(
 ) -> Reading:
     """Return what a model and a judge say of these rows of a manifest, cut as video is cut.
 
-    Where no face is found the whole picture stands for it.
-    Raises MoppetError naming a picture that cannot be read.
+    Where no face is found the whole image stands for it.
+    Raises MoppetError naming an image that cannot be read.
     """
     parts = []
     for start in range(0, len(rows), _CHUNK):

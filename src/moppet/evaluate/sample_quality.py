@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from moppet.datasets.manifest import Manifest
 from moppet.datasets.provenance import MADE_FROM, real_rows
-from moppet.evaluate.memorization import LEAST_REAL, Memory, find_memorised
+from moppet.evaluate.memorization import LEAST_REAL, Memory, find_memorized
 from moppet.evaluate.sample_distances import Comparison, Sample, Space, compare_samples, fit_space
 from moppet.evaluate.sample_predictions import (
     Agreement,
@@ -59,19 +59,19 @@ def choose_rows(
         "real_subjects": any(s is not None for s in real.column("subject")[inside]),
     }
     if not rows["made"]:
-        raise MoppetError("there is no made picture to judge: the first argument holds no rows.")
+        raise MoppetError("there is no made image to judge: the first argument holds no rows.")
     if not rows["real"]:
         raise MoppetError(
-            f"there is no real picture to compare with: of {len(real):,} rows of the second "
+            f"there is no real image to compare with: of {len(real):,} rows of the second "
             "argument every one is made."
             if len(real)
-            else "there is no real picture to compare with: the second argument holds no rows."
+            else "there is no real image to compare with: the second argument holds no rows."
         )
     return np.flatnonzero(chosen), np.flatnonzero(inside), rows
 
 
 def _of_one_face(made: Manifest) -> NDArray[np.bool_]:
-    """(n,) whether a row says that it was made of one picture."""
+    """(n,) whether a row says that it was made of one image."""
     if MADE_FROM not in made.table.column_names:
         return np.zeros(len(made), bool)
     return np.array([s is not None and len(s) == 1 for s in made.column(MADE_FROM)], bool)
@@ -143,15 +143,15 @@ def _memory_notes(memory: Memory) -> Iterator[str]:
         )
     if math.isnan(memory.limit):
         yield (
-            f"With fewer than {LEAST_REAL} real people or pictures no distance tells a repeated "
-            "face from a new one: only copies of whole pictures raise the alarm."
+            f"With fewer than {LEAST_REAL} real people or images no distance tells a repeated "
+            "face from a new one: only copies of whole images raise the alarm."
         )
 
 
 def _row_notes(rows: Mapping[str, Any]) -> Iterator[str]:
     if not rows["marked"]:
         yield (
-            "The made pictures do not say what made them (no made_by): every one of them is taken "
+            "The made images do not say what made them (no made_by): every one of them is taken "
             "for made."
         )
     if rows["without_label"]:
@@ -161,22 +161,22 @@ def _row_notes(rows: Mapping[str, Any]) -> Iterator[str]:
         )
     if rows["of_one_face"]:
         yield (
-            f"{rows['of_one_face']:,} made pictures are one real face each, changed: whoever knows "
-            "the child may know it again, whether or not an alarm rings. Treat them as pictures of "
+            f"{rows['of_one_face']:,} made images are one real face each, changed: whoever knows "
+            "the child may know it again, whether or not an alarm rings. Treat them as images of "
             "the children that they were made of."
         )
     if not rows["real_subjects"]:
         yield (
-            "The real pictures do not say whom they show. Where several show one person, the alarm "
+            "The real images do not say whom they show. Where several show one person, the alarm "
             "for faces too near may miss most of what it would find: give --subject to `moppet "
             "synthesise`, whose manifest then says it."
         )
     if rows["real_split"] == "all":
         yield (
-            "The real pictures name no training split, so all are used. Name those that the "
+            "The real images name no training split, so all are used. Name those that the "
             "generator learned from: only with them does the alarm see every face it may repeat."
             if not rows["real_has_splits"]
-            else "None of the real pictures is in split train, so all are used."
+            else "None of the real images is in split train, so all are used."
         )
 
 
@@ -216,7 +216,7 @@ BINS: Final = 24
 
 
 class Detected(NamedTuple):
-    """Share of pictures in which the detector finds a face: of all at its default thresholds and
+    """Share of images in which the detector finds a face: of all at its default thresholds and
     at looser ones, and by class at the default ones."""
 
     all: Estimate
@@ -242,7 +242,7 @@ class Quality:
     faces against all its real ones; None where there is no real face of it.
     detected, real_detected: does the detector find a face?
     agreement, real_agreement: the judge's. memory: how near each made face comes to a real one.
-    memorised: one entry for each face with an alarm, the nearest first.
+    memorized: one entry for each face with an alarm, the nearest first.
     keep: (rows of the made manifest,) False where a face has an alarm.
     """
 
@@ -321,7 +321,7 @@ def measure_quality(
             f"the network of {first.name} gives no embedding, and made faces are compared with "
             "real ones in it: take another --model."
         )
-    memory = find_memorised(
+    memory = find_memorized(
         *(of_made.embeddings, of_real.embeddings, of_real.groups),
         np.random.default_rng(seed),
         made_thumbs=of_made.thumbs,
@@ -351,7 +351,7 @@ def measure_quality(
         real_agreement=agreements[1],
         memory=memory,
         alarms=share(memory.alarm, of_made.groups, rng),
-        memorised=_memorised(memory, of_made, of_real, made, real),
+        memorised=_memorized(memory, of_made, of_real, made, real),
         keep=keep,
     )
 
@@ -414,7 +414,7 @@ def _detected(reading: Reading, classes: list[str], rng: np.random.Generator) ->
     )
 
 
-def _memorised(
+def _memorized(
     memory: Memory, of_made: Reading, of_real: Reading, made: Manifest, real: Manifest
 ) -> list[dict[str, Any]]:
     alarms = np.flatnonzero(memory.alarm)

@@ -35,9 +35,9 @@ class Rows:
 
 @dataclass(frozen=True)
 class Measured:
-    """Figures on one set of pictures, met in one way.
+    """Figures on one set of images, met in one way.
 
-    of: the set and the way, in words. again: the same pictures as those before, met in another
+    of: the set and the way, in words. again: the same images as those before, met in another
     way. names: the classes, in the order of the confusion.
     parts: "all", age bands and the like. by: column of the data → value → figures.
     gaps: how children differ from others: "of", and "model" and "one_rater" differences.
@@ -97,7 +97,7 @@ def read_results(model: str | Path, evaluation: Path | None = None) -> SavedResu
     if training is None:
         missing.append("training.csv, the course of the training")
     if found is None:
-        missing.append("an evaluation.json of `moppet evaluate`, the figures on other pictures")
+        missing.append("an evaluation.json of `moppet evaluate`, the figures on other images")
     else:
         assert evaluation is not None
         measured.append(_from_evaluation(found, evaluation))

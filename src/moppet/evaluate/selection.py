@@ -24,7 +24,7 @@ FEW: Final = 50
 
 @dataclass(frozen=True)
 class Chosen:
-    """The labelled rows that report.
+    """The labeled rows that report.
 
     manifest: those rows. rows: (n,) where they stand in the whole. groups: (n,) of the whole.
     split: the split they are, or "all". counts: how many rows there were and were left out.
@@ -66,7 +66,7 @@ def choose_rows(manifest: Manifest, split: str | None, match: ClassMatch) -> Cho
     }
     if not len(rows):
         raise MoppetError(
-            f"no picture of {'the data' if split == ALL else f'split {split!r}'} has a label that "
+            f"no image of {'the data' if split == ALL else f'split {split!r}'} has a label that "
             f"the model knows: of {counts['in_split']:,} rows {counts['without_label']:,} have no "
             f"label and {sum(unknown.values()):,} another class."
         )
@@ -81,7 +81,7 @@ def choose_rows(manifest: Manifest, split: str | None, match: ClassMatch) -> Cho
 
 
 def leave_out_unreadable(chosen: Chosen, lost: list[int]) -> Chosen:
-    """Return the rows without these, whose pictures cannot be read; a note names them.
+    """Return the rows without these, whose images cannot be read; a note names them.
 
     lost: numbers from 0 to n - 1. Raises MoppetError where no row is left.
     """
@@ -92,10 +92,10 @@ def leave_out_unreadable(chosen: Chosen, lost: list[int]) -> Chosen:
     kept = np.delete(np.arange(len(chosen.rows)), lost)
     if not len(kept):
         raise MoppetError(
-            f"none of the {len(lost):,} pictures to evaluate can be read ({names}): "
+            f"none of the {len(lost):,} images to evaluate can be read ({names}): "
             "`moppet data audit` lists all such."
         )
-    said = "1 picture" if len(lost) == 1 else f"{len(lost):,} pictures"
+    said = "1 image" if len(lost) == 1 else f"{len(lost):,} images"
     before = _few_notes(len(chosen.rows))
     notes = [
         *_few_notes(len(kept)),
@@ -108,9 +108,9 @@ def leave_out_unreadable(chosen: Chosen, lost: list[int]) -> Chosen:
 
 
 def join_copies(chosen: Chosen, whole: Manifest, progress: Progress | None = None) -> Chosen:
-    """Return the rows with copies of a picture in one group, found where the data tells of none.
+    """Return the rows with copies of an image in one group, found where the data tells of none.
 
-    `copies` of the counts says how many faces are copies, of how many pictures; None where the
+    `copies` of the counts says how many faces are copies, of how many images; None where the
     whole data set tells it itself.
     """
     if tells_copies(whole):
@@ -131,8 +131,8 @@ def _copy_notes(found: dict[str, int]) -> list[str]:
         return []
     return [
         f"The data does not tell of copies, but {found['faces']:,} of the faces are exact or near "
-        f"copies of one another, from {found['pictures']:,} different pictures: the intervals draw "
-        "the copies of a picture together."
+        f"copies of one another, from {found['pictures']:,} different images: the intervals draw "
+        "the copies of an image together."
     ]
 
 
@@ -173,7 +173,7 @@ def _split_notes(split: str, there: dict[str, int]) -> list[str]:
     if not there:
         return [
             "The data names no split, so every row is used. If the model learned from any of "
-            "these pictures, or from others of these people, the figures are too good."
+            "these images, or from others of these people, the figures are too good."
         ]
     said = "every row is used" if split == ALL else f"the rows of split {split!r} are used"
     return [
@@ -194,6 +194,6 @@ def _leak_notes(
     if not n:
         return []
     return [
-        f"{n:,} of the rows show a subject or a copy of a picture that another split has too: "
+        f"{n:,} of the rows show a subject or a copy of an image that another split has too: "
         "`moppet data audit` lists them. Their figures may be too good."
     ]

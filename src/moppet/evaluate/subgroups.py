@@ -23,7 +23,7 @@ from moppet.metrics import (
     bootstrap_many,
     drawn_figures,
     paired_bootstrap_many,
-    summarise,
+    summarize,
     within,
 )
 from moppet.metrics.bootstrap import drawn_means
@@ -51,7 +51,7 @@ _GAP_FIGURES: Final = (
 class Part:
     """Figures of some faces.
 
-    groups: how many subjects or pictures they are, copies counted once.
+    groups: how many subjects or images they are, copies counted once.
     one_rater: how often one rater's vote is the label.
     commonest: the class with most labels; always guessing it is right for this share.
     """
@@ -75,7 +75,7 @@ class Part:
 
 def measure_part(readings: Readings, *, seed: int = 0, draws: int = 1000) -> Part:
     """Return every figure of these faces, with 95 % intervals."""
-    summary = summarise(
+    summary = summarize(
         readings.probabilities,
         readings.label,
         readings.groups,

@@ -1,4 +1,4 @@
-"""Faces and expressions of pictures and recordings, on onnxruntime."""
+"""Faces and expressions of images and recordings, on onnxruntime."""
 
 from moppet.infer.detectors import DETECTORS, find_faces
 from moppet.infer.models import ExpressionModel, bundled_models, load_model

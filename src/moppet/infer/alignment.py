@@ -30,7 +30,7 @@ def align_face(image: Image, landmarks_px: Floats, size: int = CROP_PX) -> Image
     image: (height, width, 3) RGB uint8.
     landmarks_px: (5, 2), x before y, in the order of `Face.landmarks_px`.
     size: side of the square in pixels.
-    What lies beyond the picture's edge repeats its last pixels. Large faces are averaged down
+    What lies beyond the image's edge repeats its last pixels. Large faces are averaged down
     rather than sampled, so that fine texture does not turn into noise.
     Raises FaceError if the landmarks coincide or are not finite.
     """
@@ -68,7 +68,7 @@ def similarity(source: Floats, target: Floats) -> NDArray[np.float64]:
 def average_down(
     image: Image, matrix: NDArray[np.float64], factor: int, size: int
 ) -> tuple[Image, NDArray[np.float64]]:
-    """Shrink by a whole factor the part of the picture that the matrix brings into the square.
+    """Shrink by a whole factor the part of the image that the matrix brings into the square.
 
     Returns the part and the matrix from it to the square; both unchanged for a factor below 2.
     """
@@ -85,7 +85,7 @@ def average_down(
         return image, matrix
     part = image[y1 : y1 + rows * factor, x1 : x1 + columns * factor]
     part = np.asarray(cv2.resize(part, (columns, rows), interpolation=cv2.INTER_AREA), np.uint8)
-    # A pixel centre p of the small part lies at p * factor + (factor - 1) / 2 + corner.
+    # A pixel center p of the small part lies at p * factor + (factor - 1) / 2 + corner.
     centre = np.array([x1, y1]) + (factor - 1) / 2
     moved = matrix[:, :2] @ centre + matrix[:, 2]
     return part, np.column_stack([matrix[:, :2] * factor, moved])
@@ -138,8 +138,8 @@ def upright_view(
 
     box_px: (4,) x, y, width, height. roll_deg: the head's tilt, as in `Face.roll`.
     size: side of the view in pixels; the box's longer side is size / VIEW_WIDTH of it.
-    Returns the view, (size, size, 3), and the (2, 3) matrix from picture to view. Beyond the
-    picture's edge the view is grey.
+    Returns the view, (size, size, 3), and the (2, 3) matrix from image to view. Beyond the
+    image's edge the view is gray.
     """
     side = max(float(box_px[2]), float(box_px[3]), 1.0)
     centre = np.asarray(box_px[:2], np.float64) + np.asarray(box_px[2:], np.float64) / 2
@@ -148,15 +148,15 @@ def upright_view(
     turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     matrix = np.column_stack([turn, size / 2 - turn @ centre])
     source, shrunk = average_down(image, matrix, int(1 / scale), size)
-    grey = (127.5, 127.5, 127.5)
-    view = cv2.warpAffine(source, shrunk, (size, size), flags=cv2.INTER_LINEAR, borderValue=grey)
+    gray = (127.5, 127.5, 127.5)
+    view = cv2.warpAffine(source, shrunk, (size, size), flags=cv2.INTER_LINEAR, borderValue=gray)
     return np.asarray(view, np.uint8), matrix
 
 
 def face_from_view(face: Face, matrix: NDArray[np.float64]) -> Face:
-    """Return a face found in a view in the coordinates of the picture.
+    """Return a face found in a view in the coordinates of the image.
 
-    matrix: (2, 3), picture → view, a similarity. The box keeps its size and stays upright.
+    matrix: (2, 3), image → view, a similarity. The box keeps its size and stays upright.
     """
     inverse = cv2.invertAffineTransform(matrix)
     size = face.box_px[2:] * np.float32(np.hypot(inverse[0, 0], inverse[1, 0]))

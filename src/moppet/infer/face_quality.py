@@ -23,7 +23,7 @@ _BLURRED: Final = 0.005
 def face_quality(image: Image, face: Face) -> float:
     """Return the product of four factors, each in [0, 1]: size, pose, detection score, sharpness.
 
-    image: the picture in which `face` (with its pose) was found.
+    image: the image in which `face` (with its pose) was found.
     """
     try:
         crop = align_face(image, face.landmarks_px)
@@ -54,7 +54,7 @@ def sharpness(crop: Image) -> float:
     """Return the share of the crop's contrast that lies in its finest detail.
 
     Mean square of the Laplacian over the variance, at 48 pixels, where the expression models
-    look; free of the picture's brightness and contrast. NaN-free: 0 for a flat crop.
+    look; free of the image's brightness and contrast. NaN-free: 0 for a flat crop.
     """
     small: Floats = cv2.resize(
         cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY),

@@ -26,7 +26,7 @@ class Preprocessing:
     """How a model wants its crops.
 
     size: side of its square input in pixels.
-    colour: "grey" (one channel) or "rgb" (three).
+    color: "grey" (one channel) or "rgb" (three).
     detail_px: crops are first averaged down to this side, so that the network meets no finer
         detail than it learned from; 0 for none.
     mean, scale: the input is (value - mean) / scale, values from 0 to 255.
@@ -277,11 +277,11 @@ def _preprocessing(card: dict[str, Any], folder: Path) -> Preprocessing:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(
-            f"{folder / 'card.toml'}: [preprocessing] needs size, colour, mean and scale; {error}."
+            f"{folder / 'card.toml'}: [preprocessing] needs size, color, mean and scale; {error}."
         ) from None
     if made.colour not in _SHAPES or made.size < 8 or made.scale == 0:
         raise ModelError(
-            f"{folder / 'card.toml'}: [preprocessing] needs colour grey or rgb, size of at least "
+            f"{folder / 'card.toml'}: [preprocessing] needs color gray or rgb, size of at least "
             f"8 and a scale other than 0, got {table}."
         )
     return made

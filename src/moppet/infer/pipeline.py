@@ -98,7 +98,7 @@ class Settings:
 
     model: a bundled model's name or a model folder. detector: a name in DETECTORS;
     detector_model: its model file, where it needs one.
-    every: only frames whose number is a multiple of it are analysed.
+    every: only frames whose number is a multiple of it are analyzed.
     start_s, end_s: only this part of the recording; None for its ends.
     detect_every_frame: search every frame instead of following faces between searches.
     min_face_px: smallest face looked for; None lets the detector choose.
@@ -334,7 +334,7 @@ def stream(
     """Yield the timeline rows of each frame as it arrives: a list of dicts per frame.
 
     Smoothing uses past frames only, so values differ slightly from those of `analyze`. A face
-    that enters the picture may be detected up to half a second late.
+    that enters the image may be detected up to half a second late.
 
     Args:
         path_or_camera: a video, or a camera such as "camera:0".
@@ -380,7 +380,7 @@ def stream(
 
 
 def _reader_settings(settings: Settings, info: MediaInfo) -> ReaderSettings:
-    # Pictures of a folder need not follow one another: nobody is followed from one to the next.
+    # Images of a folder need not follow one another: nobody is followed from one to the next.
     return ReaderSettings(
         detect_every_frame=settings.detect_every_frame or info.kind == "images",
         forget_after_s=settings.timeline.max_gap_s,

@@ -23,7 +23,7 @@ _FARTHEST: Final = 1.0
 class Track:
     """One person: where the face was last, and how it moves.
 
-    velocity: (2,) pixels a second of the box's centre, a running mean.
+    velocity: (2,) pixels a second of the box's center, a running mean.
     """
 
     face_id: int
@@ -45,7 +45,7 @@ class Track:
         """Take the face found at a time as the track's newest."""
         elapsed = time_s - self.time_s
         if elapsed != 0:
-            speed = (_centre(face.box_px) - _centre(self.face.box_px)) / np.float32(elapsed)
+            speed = (_center(face.box_px) - _center(self.face.box_px)) / np.float32(elapsed)
             keep = np.float32(np.exp(-abs(elapsed) / _MOTION_MEMORY_S))
             self.velocity = keep * self.velocity + (1 - keep) * speed
         self.face, self.time_s = face, time_s
@@ -85,9 +85,9 @@ def _likeness(expected: Floats, box: Floats) -> float:
         return 1.0 + shared
     side = float(np.sqrt(max(1.0, float(expected[2:].prod()))))
     size_change = abs(float(np.log(max(1.0, float(box[2:].prod()))) / 2 - np.log(side)))
-    away = float(np.linalg.norm(_centre(expected) - _centre(box))) / side
+    away = float(np.linalg.norm(_center(expected) - _center(box))) / side
     return max(0.0, _FARTHEST - away) if size_change < 0.4 else 0.0
 
 
-def _centre(box: Floats) -> Floats:
+def _center(box: Floats) -> Floats:
     return np.asarray(box[:2] + box[2:] / 2, np.float32)

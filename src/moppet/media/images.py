@@ -10,7 +10,7 @@ from typing import cast
 import cv2
 import numpy as np
 
-from moppet.media.sources import PICTURE_SUFFIXES, inside
+from moppet.media.sources import IMAGE_SUFFIXES, inside
 from moppet.media.video import why_not
 from moppet.values import Image, MediaError
 
@@ -18,12 +18,12 @@ _ORIENTATION_TAG = 0x0112
 
 
 def is_webp(data: bytes) -> bool:
-    """Whether a file's bytes are those of a WebP picture."""
+    """Whether a file's bytes are those of a WebP image."""
     return data[:4] == b"RIFF" and data[8:12] == b"WEBP"
 
 
 def webp_orientation(data: bytes) -> int:
-    """Return how a WebP picture lies, 1 to 8 as EXIF counts; 1, upright, where it does not say."""
+    """Return how a WebP image lies, 1 to 8 as EXIF counts; 1, upright, where it does not say."""
     at = 12
     while at + 8 <= len(data):
         size = int.from_bytes(data[at + 4 : at + 8], "little")
@@ -34,7 +34,7 @@ def webp_orientation(data: bytes) -> int:
 
 
 def turn_upright(image: Image, orientation: int) -> Image:
-    """Return a picture that lies as EXIF counts (1 to 8) upright."""
+    """Return an image that lies as EXIF counts (1 to 8) upright."""
     if orientation >= 5:
         image = np.swapaxes(image, 0, 1)
     if orientation in (3, 4, 7, 8):
@@ -59,16 +59,16 @@ def _orientation(tiff: bytes) -> int:
     return 1
 
 
-def pictures_of(path: Path) -> list[Path] | None:
-    """Return the pictures that a path stands for, None for a video; MediaError for nothing."""
+def images_of(path: Path) -> list[Path] | None:
+    """Return the images that a path stands for, None for a video; MediaError for nothing."""
     try:
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):
-            if pictures := inside(path, PICTURE_SUFFIXES):
+            if pictures := inside(path, IMAGE_SUFFIXES):
                 return pictures
             raise MediaError(
-                f"the folder {path} holds no pictures ({', '.join(sorted(PICTURE_SUFFIXES))}): "
-                "name a video file, or a folder with pictures."
+                f"the folder {path} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))}): "
+                "name a video file, or a folder with images."
             )
         with path.open("rb"):
             pass
@@ -78,20 +78,20 @@ def pictures_of(path: Path) -> list[Path] | None:
         raise MediaError(why_not(path, error)) from error
     if stat.S_ISREG(status.st_mode) and status.st_size == 0:
         raise MediaError(f"{path} is empty (0 bytes): copy it again.")
-    return [path] if path.suffix.lower() in PICTURE_SUFFIXES else None
+    return [path] if path.suffix.lower() in IMAGE_SUFFIXES else None
 
 
-def load_picture(path: Path) -> Image | None:
-    """Return a still picture, upright by its EXIF; None if it is damaged or cut short."""
+def load_image(path: Path) -> Image | None:
+    """Return a still image, upright by its EXIF; None if it is damaged or cut short."""
     try:
         data = path.read_bytes()
         webp = is_webp(data)
         flags = cv2.IMREAD_COLOR | (cv2.IMREAD_IGNORE_ORIENTATION if webp else 0)
-        # Not imread: it fills up a JPEG that is cut short in grey.
+        # Not imread: it fills up a JPEG that is cut short in gray.
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except (OSError, ValueError, cv2.error):  # ValueError: a name that no file can have
         return None
     if image is None or image.dtype != np.uint8:
         return None
-    picture = cast(Image, cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
-    return turn_upright(picture, webp_orientation(data)) if webp else picture
+    photo = cast(Image, cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+    return turn_upright(photo, webp_orientation(data)) if webp else photo

@@ -55,7 +55,7 @@ from moppet.metrics.significance import (
     corrected_t_test,
     mcnemar_test,
 )
-from moppet.metrics.summary import Summary, as_json, drawn_figures, summarise
+from moppet.metrics.summary import Summary, as_json, drawn_figures, summarize
 
 __all__ = [
     "AucDifference",
@@ -103,7 +103,7 @@ __all__ = [
     "recalls",
     "reliability",
     "roc_curve",
-    "summarise",
+    "summarize",
     "vote_distances",
     "vote_divergences",
     "within",

@@ -97,7 +97,7 @@ def bootstrap(
     """Return a figure over all rows with its 95 % percentile interval.
 
     figure: takes row numbers (with repeats), returns the figure.
-    groups: (n,) rows of one group (a subject, copies of a picture) are drawn together.
+    groups: (n,) rows of one group (a subject, copies of an image) are drawn together.
     The interval is NaN where fewer than half of the draws are defined, and where the figure rests
     on one group: there is but one, or the figure is undefined in every draw without it.
     """

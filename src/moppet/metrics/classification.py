@@ -146,7 +146,7 @@ def check_scores(scores: Scores, label: Labels) -> None:
     if bad:
         raise MoppetError(
             f"scores must be finite, but {bad} of {len(scores)} rows hold NaN or infinity: "
-            "look for the pictures or the training step that made them."
+            "look for the images or the training step that made them."
         )
     _check_range("label", label, scores.shape[1])
 

@@ -1,4 +1,4 @@
-"""A model's scores of labelled rows → every figure, with intervals from one set of draws."""
+"""A model's scores of labeled rows → every figure, with intervals from one set of draws."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def as_json(estimate: Estimate | Difference) -> dict[str, float | int | None]:
     }
 
 
-def summarise(
+def summarize(
     probabilities: Scores,
     label: Labels,
     groups: Groups,
@@ -98,7 +98,7 @@ def summarise(
 ) -> Summary:
     """Return every figure with its 95 % interval; see drawn_figures for names and votes.
 
-    groups: (n,) rows of one group (a subject, copies of a picture) are drawn together.
+    groups: (n,) rows of one group (a subject, copies of an image) are drawn together.
     Accuracy, recall and precision of 0 or 1, which all draws repeat, get the exact binomial limits
     of as many groups (Clopper and Pearson 1934).
     An estimate's n: rows of the class for recall and AUC, rows guessed to be it for precision,

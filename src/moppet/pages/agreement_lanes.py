@@ -17,8 +17,8 @@ WIDTH_PX, LEFT_PX, RIGHT_PX = 1000, 84, 28
 LANE_PX, GAP_PX, DIFFER_PX, AXIS_PX, ROW_GAP_PX = 24, 4, 10, 18, 22
 MOST_ROWS: Final = 12
 ROW_STEPS_S: Final = (60.0, 120.0, 300.0, 600.0, 900.0, 1800.0, 3600.0)
-"""A row of the picture is the shortest of these that needs at most MOST_ROWS rows."""
-COLOURS: Final = {
+"""A row of the image is the shortest of these that needs at most MOST_ROWS rows."""
+COLORS: Final = {
     "positive": "#0072b2",
     "happiness": "#0072b2",
     "neutral": "#868d94",
@@ -38,11 +38,11 @@ Values = NDArray[np.int64]
 
 
 def draw_lanes(comparison: Comparison) -> str:
-    """Return the picture: a lane for every rater, where they differ, a legend below.
+    """Return the image: a lane for every rater, where they differ, a legend below.
 
     White is time without a value; the differences are marked only where all have one.
     """
-    colours = _colours(comparison.names)
+    colors = _colors(comparison.names)
     units = comparison.units
     whole_s = units.n * units.unit_s
     row_s = _row_length(whole_s)
@@ -54,14 +54,14 @@ def draw_lanes(comparison: Comparison) -> str:
         stop = min(units.n, start + max(1, round(row_s / units.unit_s)))
         row = _Row(units.from_s + start * units.unit_s, min(row_s, whole_s), units.unit_s)
         for track in comparison.tracks:
-            parts += row.lane(track.name, track.value[start:stop], colours, top)
+            parts += row.lane(track.name, track.value[start:stop], colors, top)
             top += LANE_PX + GAP_PX
         parts += row.marks(differ[start:stop], top)
         top += DIFFER_PX
         parts += row.axis((stop - start) * units.unit_s, top)
         top += AXIS_PX + ROW_GAP_PX
     shown = np.unique(np.concatenate(values))
-    used = [(comparison.names[i], colours[i]) for i in shown[shown >= 0].tolist()]
+    used = [(comparison.names[i], colors[i]) for i in shown[shown >= 0].tolist()]
     legend, bottom = _legend(used, top)
     title = "What each rater says over time, one lane each, and where they differ."
     return (
@@ -75,20 +75,20 @@ def draw_lanes(comparison: Comparison) -> str:
 
 
 def _row_length(whole_s: float) -> float:
-    """Return how much time a row of the picture holds."""
+    """Return how much time a row of the image holds."""
     needed_s = whole_s / MOST_ROWS
     return next((step for step in ROW_STEPS_S if step >= needed_s), needed_s)
 
 
-def _colours(names: Sequence[str]) -> list[str]:
-    """Return the colour of every name: its own, or one of a cycle."""
-    others = [name for name in names if name not in COLOURS]
+def _colors(names: Sequence[str]) -> list[str]:
+    """Return the color of every name: its own, or one of a cycle."""
+    others = [name for name in names if name not in COLORS]
     spare = {name: _SPARE[number % len(_SPARE)] for number, name in enumerate(others)}
-    return [COLOURS.get(name) or spare[name] for name in names]
+    return [COLORS.get(name) or spare[name] for name in names]
 
 
 class _Row:
-    """One row of the picture: from start_s, length_s seconds wide."""
+    """One row of the image: from start_s, length_s seconds wide."""
 
     def __init__(self, start_s: float, length_s: float, unit_s: float) -> None:
         self.start_s, self.unit_s = start_s, unit_s
@@ -98,7 +98,7 @@ class _Row:
         """Return the place of so many seconds after the row's start."""
         return LEFT_PX + seconds * self.px_per_s
 
-    def lane(self, name: str, value: Values, colours: Sequence[str], top: int) -> Iterator[str]:
+    def lane(self, name: str, value: Values, colors: Sequence[str], top: int) -> Iterator[str]:
         """Yield a rater's name and a box for every run of one value."""
         width = self.x(len(value) * self.unit_s) - LEFT_PX
         yield _text(LEFT_PX - 10, top + LANE_PX * 0.68, name, "end", _INK)
@@ -108,7 +108,7 @@ class _Row:
         )
         for first, last in _runs(value):
             if value[first] >= 0:
-                yield self.box(first, last, top, LANE_PX, colours[value[first]])
+                yield self.box(first, last, top, LANE_PX, colors[value[first]])
 
     def box(self, first: int, last: int, top: int, height: int, colour: str) -> str:
         """Return a box over the units first to last."""

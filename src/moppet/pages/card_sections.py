@@ -83,9 +83,9 @@ ABOUT: Final = (
     "from what was saved with the model; nothing is typed in."
 )
 USES: Final = (
-    "Meant for: saying, from a picture or a video, which of its classes a face shows, on the "
+    "Meant for: saying, from an image or a video, which of its classes a face shows, on the "
     "user's own machine, as a reading that a person can check.",
-    "Meant for people who code facial behaviour in recordings, and for those who build and study "
+    "Meant for people who code facial behavior in recordings, and for those who build and study "
     "such readers.",
     "Not meant for diagnosis, for finding out what somebody feels, thinks or intends, or for any "
     "decision about a person that no person makes.",
@@ -95,7 +95,7 @@ USES: Final = (
     "Article 5).",
 )
 FACTORS: Final = (
-    "Readings of faces are known to depend on age, sex, skin colour, turn of the head, light, "
+    "Readings of faces are known to depend on age, sex, skin color, turn of the head, light, "
     "what covers the face, sharpness, and on how people of a place and time show and name "
     "expressions."
 )
@@ -114,11 +114,11 @@ ETHICS: Final = (
     "and the labels that a model learns are other people's readings, not the truth of a person.",
     "Mistakes fall on people who cannot object, children above all. Whoever uses a reading has "
     "to be able to look at the recording and to overrule it.",
-    "A picture of a face is personal data. moppet reads on the machine that it runs on and sends "
+    "An image of a face is personal data. moppet reads on the machine that it runs on and sends "
     "nothing anywhere; whoever keeps recordings and results answers for them.",
     "Children can agree to little and their parents speak for them: film, keep and label only "
     "what they have agreed to, and delete it when they ask.",
-    "A model repeats the lopsidedness of its pictures. Groups that the tables do not name were "
+    "A model repeats the lopsidedness of its images. Groups that the tables do not name were "
     "not looked at, which is no sign that they are read well.",
 )
 ADVICE: Final = (
@@ -158,7 +158,7 @@ NOTHING: Mapping[str, Any] = {"value": None, "low": None, "high": None}
 
 
 def build_analyses(measured: list[Measured]) -> list[Block]:
-    """Return the tables of every set of pictures that the model was measured on."""
+    """Return the tables of every set of images that the model was measured on."""
     if not measured:
         return [Text("No figures are saved, so nothing can be said.", missing=True)]
     blocks: list[Block] = []
@@ -264,7 +264,7 @@ _COLUMNS: Final = {
 }
 _ASKED: Final = {
     "network": "the kind of network",
-    "licence": "the licence",
+    "licence": "the license",
     "author": "who made it",
     "date": "when",
     "version": "its version",
@@ -384,12 +384,12 @@ def _evaluation_data(results: SavedResults) -> list[Block]:
             Text(
                 "Rows of the training data's own set (see there) that neither trained the model "
                 "nor chose anything. A face is found and aligned as in use; where none is found, "
-                "the whole picture stands for it."
+                "the whole image stands for it."
             )
         )
         blocks += [Facts(facts)] if facts else []
     if evaluation is None:
-        blocks.append(Text("No evaluation on other pictures is given.", missing=True))
+        blocks.append(Text("No evaluation on other images is given.", missing=True))
     else:
         made, rows = evaluation["made"], evaluation.get("rows", {})
         data = made["data"]
@@ -429,13 +429,13 @@ def _training_data(results: SavedResults) -> list[Block]:
         blocks.append(Text("card.toml does not say what the model learned from.", missing=True))
     parts = {"train": "Learned from", "choose": "Chose by", "report": "Kept for reporting"}
     facts = [
-        (parts.get(key, key), f"{count(n)} labelled faces" if isinstance(n, int) else str(n))
+        (parts.get(key, key), f"{count(n)} labeled faces" if isinstance(n, int) else str(n))
         for key, n in card.get("rows", {}).items()
     ]
     if facts:
         blocks.append(Facts(facts))
     else:
-        blocks.append(Text("The number of its pictures is not saved.", missing=True))
+        blocks.append(Text("The number of its images is not saved.", missing=True))
     training = results.training
     if training is None:
         return [*blocks, Text("The course of its training is not saved.", missing=True)]

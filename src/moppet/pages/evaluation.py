@@ -60,7 +60,7 @@ def build_header(evaluation: Json) -> str:
     made, rows = evaluation["made"], evaluation["rows"]
     which = "every row" if made["split"] == "all" else f"split {made['split']}"
     facts = [
-        f"{count(rows['evaluated'])} labelled faces",
+        f"{count(rows['evaluated'])} labeled faces",
         which + _left_out(rows),
         f"{len(evaluation['classes']['names'])} classes",
     ]
@@ -69,7 +69,7 @@ def build_header(evaluation: Json) -> str:
     about = " · ".join(f'<span class="fact">{escape(fact)}</span>' for fact in facts)
     notes = "".join(f'<p class="warn">{escape(note)}</p>' for note in evaluation["notes"])
     return (
-        '<header><p class="kicker">moppet · how a model reads labelled faces</p>'
+        '<header><p class="kicker">moppet · how a model reads labeled faces</p>'
         f"<h1>{escape(title_of(evaluation))}</h1><p>{about}</p>"
         f'<p class="limits">{LIMITS}</p>{notes}</header>'
     )
@@ -137,7 +137,7 @@ def _found_card(evaluation: Json) -> str:
     missed = number(evaluation["classes"]["missed_wrong"]["value"])
     return (
         f"<div><dt>faces found</dt><dd><strong>{count(rows['faces_found'])}</strong>"
-        f"<span>of {count(rows['evaluated'])} pictures; accuracy with each missed face counted "
+        f"<span>of {count(rows['evaluated'])} images; accuracy with each missed face counted "
         f"as wrong: {missed}</span></dd></div>"
     )
 
@@ -150,7 +150,7 @@ def _baseline(whole: Json) -> str:
     if whole["groups"] < whole["n"]:
         copies = (
             f" The {count(whole['n'])} faces are {count(whole['groups'])} subjects or different "
-            "pictures; the intervals count copies and one subject's pictures together."
+            "pictures; the intervals count copies and one subject's images together."
         )
     return (
         f'<p class="about below">Always answering “{escape(common["name"])}” would be right in '
@@ -216,7 +216,7 @@ def _facts(evaluation: Json) -> Iterator[tuple[str, str]]:
     groups = evaluation["group_of"]
     yield "Groups", ", ".join(f"{name}: {group}" for name, group in groups.items())
     yield "Temperature of its probabilities", f"{model['temperature']:g}"
-    yield "Model's licence", model["licence"] or ""
+    yield "Model's license", model["licence"] or ""
     yield "Learned from", model["training_data"] or ""
     yield "Limits, by its card", model["limits"] or ""
     if evaluation["against"] is not None:
@@ -225,7 +225,7 @@ def _facts(evaluation: Json) -> Iterator[tuple[str, str]]:
     yield "Data", data_name(evaluation)
     yield "Sources", ", ".join(data["sources"])
     yield "Data's classes", ", ".join(data["classes"])
-    yield "Data's licence and consent", data["licence"] or "not stated"
+    yield "Data's license and consent", data["licence"] or "not stated"
     yield "Rows", _rows(rows, made["split"])
     yield "Intervals", made["intervals"]
     yield "Evaluated", made.get("made_at") or ""
@@ -241,10 +241,10 @@ def _rows(rows: Json, split: str) -> str:
     if unknown:
         text += f", {count(unknown)} of classes that the model does not know"
     if rows.get("unreadable"):
-        text += f", {count(rows['unreadable'])} whose picture cannot be read"
+        text += f", {count(rows['unreadable'])} whose image cannot be read"
     if rows["copies"] is not None:
         faces, pictures = count(rows["copies"]["faces"]), count(rows["copies"]["pictures"])
-        text += f", {faces} found to be copies, of {pictures} pictures"
+        text += f", {faces} found to be copies, of {pictures} images"
     found, default = rows["faces_found"], rows["faces_found_at_default_thresholds"]
     return (
         f"{text}; {count(rows['evaluated'])} evaluated, a face found in {count(found)}, in "
@@ -256,18 +256,18 @@ _NOTES = (
     (
         "Pictures",
         "are cut as a video's frames are: the face is found, turned upright and cropped. Where no "
-        "face is found the whole picture stands for it; “no face found” shows those alone.",
+        "face is found the whole image stands for it; “no face found” shows those alone.",
     ),
     (
         "Intervals",
-        "hold 95 % of the figures of bootstrap draws; one subject's pictures and the copies of a "
+        "hold 95 % of the figures of bootstrap draws; one subject's images and the copies of a "
         "picture are drawn together. They say how the figure would vary with other faces of this "
         "kind, not what another kind of faces would give.",
     ),
     (
         "A dash",
         "stands where a figure is not defined (the recall of a class without faces, say); it is "
-        "never 0. It stands for interval and p where the figure rests on one subject or picture.",
+        "never 0. It stands for interval and p where the figure rests on one subject or image.",
     ),
     (
         "Means over classes",
@@ -357,7 +357,7 @@ def write_page(
     """Write an evaluation as one HTML file that needs no network, and return its path.
 
     evaluation: the content of evaluation.json; the page says nothing that is not in it.
-    pictures: row → a picture of the face as a data: URI, for the worst mistakes; None for none.
+    images: row → an image of the face as a data: URI, for the worst mistakes; None for none.
     Raises MoppetError if the file cannot be written.
     """
     try:

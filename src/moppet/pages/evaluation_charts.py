@@ -247,7 +247,7 @@ def build_map(evaluation: Json) -> str:
         return section("map", "Embedding map", f'<p class="none">{why}</p>')
     about = (
         f"{count(drawn['n'])} of the faces, near to each other where the network finds them "
-        f"alike, coloured by their label: {drawn['method']}. Directions, distances across the "
+        f"alike, colored by their label: {drawn['method']}. Directions, distances across the "
         "map and the sizes of islands mean nothing."
     )
     figures = []
@@ -277,7 +277,7 @@ def _figure(
     ]
     if of[None]:
         items.append(("g-none", f"in no group ({count(len(of[None]))})"))
-    label = f"Map of the embeddings, coloured by label: {', '.join(text for _, text in items)}"
+    label = f"Map of the embeddings, colored by label: {', '.join(text for _, text in items)}"
     return (
         f'<figure class="lane"><figcaption><h3>{title}</h3></figcaption>'
         f'<svg class="map" width="100%" viewBox="{_view_box(drawn)}" role="img" '
@@ -304,7 +304,7 @@ def build_matrices(evaluation: Json) -> str:
     )
     about = (
         "One row for each label, one column for what the model read: how many faces, and their "
-        "share of the row. Right readings are blue, mistakes orange; the stronger the colour, the "
+        "share of the row. Right readings are blue, mistakes orange; the stronger the color, the "
         "more of the row."
     )
     body = f'<p class="about">{about}</p><div class="pair matrices">{tables}</div>'

@@ -175,7 +175,7 @@ def _sentence(against: Json, first: str, second: str) -> str:
     if against["groups"] < against["n"]:
         text += (
             f" McNemar and DeLong take the faces as independent, but they are only "
-            f"{count(against['groups'])} subjects or different pictures: believe the paired "
+            f"{count(against['groups'])} subjects or different images: believe the paired "
             "bootstrap where they differ."
         )
     return text + " The p-values are not adjusted for their number."

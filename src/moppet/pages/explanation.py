@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from moppet.evaluate.saliency import FACE_CENTRE_PX, FACE_HALF_PX, region_boxes
+from moppet.evaluate.saliency import FACE_CENTER_PX, FACE_HALF_PX, region_boxes
 from moppet.infer.alignment import CROP_PX, TEMPLATE_PX
 from moppet.pages.frame import build_document
 from moppet.pages.report_tables import build_table, format_share, section
@@ -36,7 +36,7 @@ def draw_overlay(crop: Image, saliency: Floats) -> Image:
     strength = _enlarged(np.maximum(saliency, 0).astype(np.float64), side)
     strength /= max(float(strength.max()), 1e-12)
     cover = _COVER * np.sqrt(strength)[:, :, None]
-    over = face * (1 - cover) + _colours(strength) * cover
+    over = face * (1 - cover) + _colors(strength) * cover
     gap = np.full((side, _GAP_PX, 3), 255, np.uint8)
     return np.concatenate([face, gap, over.round().astype(np.uint8)], axis=1)
 
@@ -45,13 +45,13 @@ def draw_mean(mean: NDArray[np.float64], most: float) -> Image:
     """Return mean saliency on the template, RGB: rings on eyes and mouth, lines around regions.
 
     mean: (CROP_PX, CROP_PX), 1 where saliency is spread evenly. most: the value drawn brightest.
-    No face is in it, so that it can be shown where pictures of the children cannot.
+    No face is in it, so that it can be shown where images of the children cannot.
     """
     side = ZOOM * CROP_PX
-    colours = _colours(np.clip(_enlarged(np.nan_to_num(mean), side) / max(most, 1e-12), 0, 1))
-    picture: Image = np.ascontiguousarray(colours.round().astype(np.uint8))
-    _mark(picture)
-    return picture
+    colors = _colors(np.clip(_enlarged(np.nan_to_num(mean), side) / max(most, 1e-12), 0, 1))
+    image: Image = np.ascontiguousarray(colors.round().astype(np.uint8))
+    _mark(image)
+    return image
 
 
 def brightest(means: Sequence[NDArray[np.float64]]) -> float:
@@ -60,17 +60,17 @@ def brightest(means: Sequence[NDArray[np.float64]]) -> float:
     return float(np.quantile(np.stack(known), 0.99)) if known else 1.0
 
 
-def colour_bar(width: int = 256, height: int = 12) -> Image:
-    """Return the colours from nothing to the brightest, RGB."""
+def color_bar(width: int = 256, height: int = 12) -> Image:
+    """Return the colors from nothing to the brightest, RGB."""
     row = np.linspace(0, 1, width)
-    return np.tile(_colours(row[None]).round().astype(np.uint8), (height, 1, 1))
+    return np.tile(_colors(row[None]).round().astype(np.uint8), (height, 1, 1))
 
 
-def as_png(picture: Image) -> bytes:
-    """Return an RGB picture as PNG."""
-    done, data = cv2.imencode(".png", np.ascontiguousarray(picture[:, :, ::-1]))
+def as_png(image: Image) -> bytes:
+    """Return an RGB image as PNG."""
+    done, data = cv2.imencode(".png", np.ascontiguousarray(image[:, :, ::-1]))
     if not done:
-        raise MoppetError("a picture could not be written as PNG.")
+        raise MoppetError("an image could not be written as PNG.")
     return bytes(data.tobytes())
 
 
@@ -80,29 +80,29 @@ def _enlarged(values: NDArray[np.float64], side: int) -> NDArray[np.float64]:
     return np.asarray(cv2.resize(soft, (side, side), interpolation=cv2.INTER_LINEAR), np.float64)
 
 
-def _colours(strength: NDArray[np.float64]) -> NDArray[np.float64]:
+def _colors(strength: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return (…, 3) RGB of values from 0 to 1: black to yellow, growing steadily in lightness."""
     levels = np.round(strength * 255).astype(np.uint8)
-    coloured: Any = cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO)
-    return np.asarray(coloured[:, :, ::-1], np.float64)
+    colored: Any = cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO)
+    return np.asarray(colored[:, :, ::-1], np.float64)
 
 
-def _mark(picture: Image) -> None:
+def _mark(image: Image) -> None:
     def point(x: float, y: float) -> tuple[int, int]:
         return round((x + 0.5) * ZOOM), round((y + 0.5) * ZOOM)
 
-    grey, white = (150, 150, 150), (255, 255, 255)
+    gray, white = (150, 150, 150), (255, 255, 255)
     for left, top, right, bottom in region_boxes().values():
-        cv2.rectangle(picture, point(left, top), point(right, bottom), grey, 1, cv2.LINE_AA)
+        cv2.rectangle(image, point(left, top), point(right, bottom), gray, 1, cv2.LINE_AA)
     axes = round(FACE_HALF_PX[0] * ZOOM), round(FACE_HALF_PX[1] * ZOOM)
-    cv2.ellipse(picture, point(*FACE_CENTRE_PX), axes, 0, 0, 360, grey, 1, cv2.LINE_AA)
+    cv2.ellipse(image, point(*FACE_CENTER_PX), axes, 0, 0, 360, gray, 1, cv2.LINE_AA)
     left_eye, right_eye, nose, left_mouth, right_mouth = TEMPLATE_PX.astype(float).tolist()
     for eye in (left_eye, right_eye):
-        cv2.circle(picture, point(*eye), 4 * ZOOM, white, 1, cv2.LINE_AA)
-    cv2.circle(picture, point(*nose), ZOOM, white, 1, cv2.LINE_AA)
-    cv2.line(picture, point(*left_mouth), point(*right_mouth), white, 1, cv2.LINE_AA)
+        cv2.circle(image, point(*eye), 4 * ZOOM, white, 1, cv2.LINE_AA)
+    cv2.circle(image, point(*nose), ZOOM, white, 1, cv2.LINE_AA)
+    cv2.line(image, point(*left_mouth), point(*right_mouth), white, 1, cv2.LINE_AA)
     for corner in (left_mouth, right_mouth):
-        cv2.circle(picture, point(*corner), ZOOM, white, 1, cv2.LINE_AA)
+        cv2.circle(image, point(*corner), ZOOM, white, 1, cv2.LINE_AA)
 
 
 Json = Mapping[str, Any]
@@ -123,7 +123,7 @@ LIMITS = (
 )
 _METHODS = {
     "grad-cam": "Grad-CAM (Selvaraju et al. 2017)",
-    "occlusion": "occlusion by a grey patch (Zeiler & Fergus 2014)",
+    "occlusion": "occlusion by a gray patch (Zeiler & Fergus 2014)",
 }
 
 
@@ -132,7 +132,7 @@ def build_page(explanation: Json, maps: Mapping[str, Path]) -> str:
     model, data = explanation["model"], explanation["data"]
     about = " · ".join(
         (
-            f"{count(data['explained'])} of {count(data['pictures'])} pictures",
+            f"{count(data['explained'])} of {count(data['pictures'])} images",
             f"a face found in {count(data['faces_found'])}",
             _METHODS[explanation["method"]["name"]],
         )
@@ -168,12 +168,12 @@ def _figures(explanation: Json) -> str:
 
 def _maps(explanation: Json, maps: Mapping[str, Path]) -> str:
     most = explanation["brightest"]
-    bar = _image(as_png(colour_bar()), 256, 12, "colour scale")
+    bar = _image(as_png(color_bar()), 256, 12, "colour scale")
     scale = f"{most:.1f} times what an even spread would give, and more"
     body = (
         '<p class="about">Mean saliency on the template that every face is aligned to: rings on '
         "the eyes, dots on the nose and the corners of the mouth, thin lines around the regions. "
-        "Each face counts alike. No face is in these pictures.</p>"
+        "Each face counts alike. No face is in these images.</p>"
         f'<p class="scale">none {bar} {scale}</p>'
     )
     by_class: dict[str | None, list[str]] = {}
@@ -222,7 +222,7 @@ def _table(explanation: Json) -> str:
         rows.append([escape(_title(part)), n, *cells])
     about = (
         '<p class="about">Share of the saliency in each region with its 95 % interval, by draws '
-        "of whole groups (a subject, the copies of a picture). A region matters to the model "
+        "of whole groups (a subject, the copies of an image). A region matters to the model "
         "where its share lies above what an even spread gives it.</p>"
     )
     table = build_table("Aligned faces only", ["faces", "n", *areas], rows)

@@ -24,7 +24,7 @@ MARGIN = 0.15
 """Added around the face's box on every side, as a part of its size."""
 
 BLOCKS = 7
-"""A blurred face keeps this many blocks of colour across: too few to know anybody by."""
+"""A blurred face keeps this many blocks of color across: too few to know anybody by."""
 
 JPEG_QUALITY = 80
 TIME_SLACK_S = 1e-3
@@ -51,7 +51,7 @@ def read_thumbnails(
 ) -> list[Thumbnail]:
     """Return up to count small faces at the peaks of episodes, in order of time.
 
-    blur: reduce each face to a few blocks of colour, so that nobody can be known by it.
+    blur: reduce each face to a few blocks of color, so that nobody can be known by it.
     Raises MediaError if the recording cannot be read. Reads it up to the last peak.
     """
     wanted: dict[int, list[tuple[Episode, list[float]]]] = {}
@@ -101,7 +101,7 @@ def _make(image: Image, box: Sequence[float], episode: Episode, blur: bool) -> T
 
 
 def _crop(image: Image, box: Sequence[float]) -> Image:
-    """Return the square around a box as SIDE_PX pixels, grey where it reaches over the edge."""
+    """Return the square around a box as SIDE_PX pixels, gray where it reaches over the edge."""
     x, y, width, height = box
     side = max(1, round(max(width, height) * (1 + 2 * MARGIN)))
     left, top = round(x + width / 2 - side / 2), round(y + height / 2 - side / 2)
@@ -113,7 +113,7 @@ def _crop(image: Image, box: Sequence[float]) -> Image:
     return np.asarray(small, dtype=np.uint8)
 
 
-PICTURE_PX: Final = 96
+IMAGE_PX: Final = 96
 _JPEG_QUALITY: Final = 85
 
 
@@ -121,7 +121,7 @@ def face_uris(manifest: Manifest, rows: Sequence[int]) -> dict[int, str]:
     """Return the rows' faces as the model saw them, as data: URIs of JPEGs, by row."""
     if not rows:
         return {}
-    crops = find_manifest_faces(manifest.select(rows)).aligned(size=PICTURE_PX)
+    crops = find_manifest_faces(manifest.select(rows)).aligned(size=IMAGE_PX)
     found = {}
     for row, crop in zip(rows, crops, strict=True):
         bgr = np.ascontiguousarray(crop[:, :, ::-1])

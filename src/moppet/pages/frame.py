@@ -12,7 +12,7 @@ def build_document(title: str, body: str, *, css: str = "", pictures: bool = Fal
     """Return a whole document with the report's look; it fetches nothing, nor runs any code.
 
     title: text. body: HTML of everything on the page. css: added to the report's.
-    pictures: whether there are pictures in it, as data: URIs.
+    images: whether there are images in it, as data: URIs.
     """
     style = f"{_report_css()}\n{css}".strip()
     policy = (

@@ -138,7 +138,7 @@ _NOTES = (
     (
         "Pictures",
         "are cut as a video's frames are: the face is found, turned upright and cropped. Where no "
-        "face is found the whole picture stands for it.",
+        "face is found the whole image stands for it.",
     ),
     (
         "Distances",
@@ -148,23 +148,23 @@ _NOTES = (
     ),
     (
         "JS divergence",
-        "is estimated from nearest neighbours in the first principal components of the real faces' "
+        "is estimated from nearest neighbors in the first principal components of the real faces' "
         "embeddings. With few faces it is rough: look at what it is among real faces.",
     ),
     (
         "Among real faces",
-        "the real ones are cut in two halves, one person's pictures in one half. The halves are "
+        "the real ones are cut in two halves, one person's images in one half. The halves are "
         "smaller than the whole, which makes them differ a little more than they should.",
     ),
     (
         "Intervals",
         "of distances come from random halves of both kinds, those of shares from bootstrap draws; "
-        "groups (a person, the copies of a picture) are drawn together.",
+        "groups (a person, the copies of an image) are drawn together.",
     ),
     (
         "No alarm",
-        "does not prove that nobody can be recognised: it compares expressions, aligned looks and "
-        "whole pictures, and not who people are.",
+        "does not prove that nobody can be recognized: it compares expressions, aligned looks and "
+        "whole images, and not who people are.",
     ),
     ("A dash", "stands where a figure is not defined; it is never 0."),
     ("Every number", "of this page stands in quality.json beside it."),
@@ -176,15 +176,15 @@ def build_made(quality: Json) -> str:
     made, rows = quality["made"], quality["rows"]
     model, judge, space = made["model"], made["judge"], made["space"]
     facts = {
-        "Made pictures": made["path"],
+        "Made images": made["path"],
         "Made by": ", ".join(made["made_by"]) or "not stated",
         "Made faces": f"{count(rows['made'])} of {count(rows['in_made'])} rows, "
         f"{count(rows['kept'])} kept",
-        "Real pictures": made["real_path"],
+        "Real images": made["real_path"],
         "Real faces": f"{count(rows['real'])} of {count(rows['in_real'])} rows"
         + (" (split train)" if rows["real_split"] == "train" else ""),
         "Their sources": ", ".join(made["sources"]),
-        "Their licence and consent": made["licence"] or "not stated",
+        "Their license and consent": made["licence"] or "not stated",
         "Embedding of": model["name"],
         "Its SHA-256": model["sha256"],
         "It learned from": model["training_data"],
@@ -219,7 +219,7 @@ def build_notes() -> str:
 def build_memory(
     quality: Json, made: Mapping[int, str] | None, real: Mapping[int, str] | None
 ) -> str:
-    """Return how near made faces come to real ones. made, real: row → picture, None for none."""
+    """Return how near made faces come to real ones. made, real: row → image, None for none."""
     memory, alarms = quality["memory"], quality["memorised"]
     body = f'<p class="about">{_sentence(quality)}</p>'
     if memory["real_compared"]:
@@ -239,18 +239,18 @@ def _sentence(quality: Json) -> str:
     text = (
         f"{count(len(alarms))} of {count(quality['rows']['made'])} made faces raise the alarm "
         f"({format_share(memory['alarms']['value'])}): {count(near)} by their distance, "
-        f"{count(copies)} as a copy of the picture. "
+        f"{count(copies)} as a copy of the image. "
     )
     if memory["limit"] is not None:
         text += (
             "Closeness is the distance to the nearest real face over that face's distance to its "
-            "own nearest real neighbour; 1&nbsp;% of the real faces lie as close to each other as "
+            "own nearest real neighbor; 1&nbsp;% of the real faces lie as close to each other as "
             "the limit, so that about as many new faces of the same kind would raise it by chance. "
         )
     twins = memory["real_twins"]
     if twins:
         text += (
-            f"{count(twins)} of the real pictures are nearly copies of another real one; they "
+            f"{count(twins)} of the real images are nearly copies of another real one; they "
             "count as one person's. "
         )
     return text + (
@@ -292,7 +292,7 @@ def _table(alarms: list[Json]) -> str:
         ]
         for one in alarms
     ]
-    head = ["row", "made picture", "class", "real row", "real picture", "why"]
+    head = ["row", "made image", "class", "real row", "real image", "why"]
     head += ["closeness", "likeness"]
     return build_table("Alarms, the nearest first", head, rows, css="tall", words=6)
 
@@ -325,7 +325,7 @@ _CSS = """
 
 @dataclass(frozen=True)
 class Sheet:
-    """Pictures as data: URIs. some: class → rows shown. made, real: row → picture."""
+    """Pictures as data: URIs. some: class → rows shown. made, real: row → image."""
 
     some: Mapping[str, Sequence[int]]
     made: Mapping[int, str]
@@ -444,7 +444,7 @@ def _share(figure: Json) -> str:
 def _classes(quality: Json) -> str:
     about = (
         "A dot is the made faces of a class against all its real ones, with the 95 % interval; "
-        "the grey bar is the same between two halves of the real faces, in ten splits: as good as "
+        "the gray bar is the same between two halves of the real faces, in ten splits: as good as "
         "it gets."
     )
     rows = []
@@ -496,12 +496,12 @@ def _agreement(quality: Json) -> str:
         ]
         for name in quality["classes"]
     ]
-    head = ["class", "n", "read as meant", "real faces", "face found", "in real pictures"]
+    head = ["class", "n", "read as meant", "real faces", "face found", "in real images"]
     table = build_table("Shares, with 95 % intervals", head, rows, css="figures")
     loose = quality["detected"]["loosely"]
     note = (
         f'<p class="about">At looser thresholds the detector finds a face in '
-        f"{format_share(loose['value'])} of the made pictures.</p>"
+        f"{format_share(loose['value'])} of the made images.</p>"
     )
     matrix = _matrix(mine["names"], mine["confusion"])
     return section(

@@ -39,15 +39,15 @@ LIMITS = (
 
 
 def build_header(report: Report) -> str:
-    """Return the title, what was analysed when, and the limits of it."""
+    """Return the title, what was analyzed when, and the limits of it."""
     metadata = report.timeline.metadata
     facts = [tables.format_length(report.duration_s)]
     if metadata.get("width") and metadata.get("height"):
         facts.append(f"{metadata['width']} \N{MULTIPLICATION SIGN} {metadata['height']} px")
     facts.append(_count(report.summary["frames"]["total"]))
-    analysed = report.summary["analysed_s"]
-    if analysed and report.duration_s and analysed < 0.98 * report.duration_s:
-        facts.append(f"{tables.format_length(analysed)} of it analysed")
+    analyzed = report.summary["analysed_s"]
+    if analyzed and report.duration_s and analyzed < 0.98 * report.duration_s:
+        facts.append(f"{tables.format_length(analyzed)} of it analyzed")
     for key in ("analysed_at", "created_at", "date"):
         if metadata.get(key):
             facts.append(f"analysed {metadata[key]}")
@@ -88,9 +88,9 @@ def build_key_figures(report: Report) -> str:
     """Return shares of the groups, the time without a face and the unsure time."""
     figures, everyone = report.summary, report.everyone
     cards = [_group_card(report, group) for group in _groups_shown(report)]
-    analysed, without = figures["analysed_s"], figures["time_without_face_s"]
-    share = tables.format_share(_share_of(without, analysed))
-    of_all = "a single picture has no length" if analysed is None else f"{share} of the recording"
+    analyzed, without = figures["analysed_s"], figures["time_without_face_s"]
+    share = tables.format_share(_share_of(without, analyzed))
+    of_all = "a single image has no length" if analyzed is None else f"{share} of the recording"
     cards.append(_figure("no face", tables.format_length(without), of_all))
     unsure = _share_of(everyone["time_unsure_s"], everyone["time_s"])
     length = tables.format_length(everyone["time_unsure_s"])
@@ -131,11 +131,11 @@ def _empty_note(report: Report) -> str:
     if report.drawing.lanes:
         return ""
     if not frames["total"]:
-        text = "This timeline has no frames: nothing was analysed."
+        text = "This timeline has no frames: nothing was analyzed."
     elif frames["unreadable"] and frames["unreadable"] + frames["skipped"] == frames["total"]:
         text = "None of the frames could be read, so nothing is known about faces in them."
     elif frames["skipped"] == frames["total"]:
-        text = "Every frame was skipped: nothing was analysed."
+        text = "Every frame was skipped: nothing was analyzed."
     else:
         text = "No face was found in this recording."
     return f'<p class="warn">{text}</p>'
@@ -160,7 +160,7 @@ def _bar(report: Report) -> str:
 
 
 def build_moments(thumbnails: Sequence[Thumbnail], timeline: Timeline) -> str:
-    """Return the pictures, nothing if there are none."""
+    """Return the images, nothing if there are none."""
     if not thumbnails:
         return ""
     figures = []
@@ -281,7 +281,7 @@ def _terms(rules: TimelineSettings) -> list[tuple[str, str]]:
         (
             "Gaps",
             "are hatched: there the face does not show, and no curve is drawn across. Faces are "
-            "followed from frame to frame, not recognised: a child who comes back after a while "
+            "followed from frame to frame, not recognized: a child who comes back after a while "
             "can get a new number.",
         ),
     ]
@@ -353,7 +353,7 @@ def write_report(
     """Write the timeline as one HTML file that needs no network, and return its path.
 
     Only the drawing of a long timeline is thinned, never its figures. thumbnails: from
-    `read_thumbnails`; without them the page holds no picture of a face.
+    `read_thumbnails`; without them the page holds no image of a face.
     Raises MoppetError if the file cannot be written.
     """
     path = Path(path)

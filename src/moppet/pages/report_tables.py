@@ -33,7 +33,7 @@ from moppet.timeline import Episode, Timeline
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """A small picture of a face. data_uri: a JPEG as data:image/jpeg;base64,…"""
+    """A small image of a face. data_uri: a JPEG as data:image/jpeg;base64,…"""
 
     face_id: int
     time_s: float
@@ -65,7 +65,7 @@ class Report:
 
     @property
     def duration_s(self) -> float | None:
-        """Length of the recording, else of what was analysed."""
+        """Length of the recording, else of what was analyzed."""
         known: float | None = self.summary["duration_s"]
         return self.summary["analysed_s"] if known is None else known
 
@@ -128,7 +128,7 @@ def format_length(seconds: float | None) -> str:
 
 
 def swatch(css: str) -> str:
-    """Return the little square that stands before a coloured name."""
+    """Return the little square that stands before a colored name."""
     box = f'<rect class="{css}" width="10" height="10" rx="2"/>'
     return f'<svg class="swatch" width="10" height="10" aria-hidden="true">{box}</svg>'
 
@@ -337,8 +337,8 @@ def _legend(report: Report) -> str:
     if columns is not None and (columns.state == UNREADABLE).any():
         shapes.append(('<rect class="broken" width="18" height="14"/>', "could not be read"))
     for shape, text in shapes:
-        picture = f'<svg class="swatch" width="18" height="14" aria-hidden="true">{shape}</svg>'
-        items.append(f"<li>{picture}{text}</li>")
+        image = f'<svg class="swatch" width="18" height="14" aria-hidden="true">{shape}</svg>'
+        items.append(f"<li>{image}{text}</li>")
     return f'<ul class="legend" aria-label="Legend">{"".join(items)}</ul>'
 
 

@@ -36,7 +36,7 @@ NO_VALUE = "\N{EN DASH}"
 
 
 def expression_class(name: str, names: Sequence[str]) -> str:
-    """CSS class of an expression's colour: its own for the seven, else one of a cycle."""
+    """CSS class of an expression's color: its own for the seven, else one of a cycle."""
     if name in EXPRESSION_SLOTS:
         return f"e-{name}"
     others = [other for other in names if other not in EXPRESSION_SLOTS]
@@ -44,7 +44,7 @@ def expression_class(name: str, names: Sequence[str]) -> str:
 
 
 def group_class(name: str | None, groups: Sequence[str]) -> str:
-    """CSS class of a group's colour."""
+    """CSS class of a group's color."""
     if name is None:
         return "g-none"
     if name in GROUP_SLOTS:
@@ -90,7 +90,7 @@ class Axis:
 
     def ticks(self) -> Iterator[tuple[float, str]]:
         """Yield the place in percent and the text of every tick."""
-        if self.is_moment:  # a single picture lasts no time: the chart's width means nothing
+        if self.is_moment:  # a single image lasts no time: the chart's width means nothing
             yield 0.0, format_time(self.start_s, 0.01)
             return
         step = tick_step(self.span_s)
@@ -252,7 +252,7 @@ def _rules(n_names: int) -> str:
 
 
 def draw_recording(axis: Axis, columns: Columns) -> str:
-    """Return the strip that says where any face shows and where pictures could not be read."""
+    """Return the strip that says where any face shows and where images could not be read."""
     left, right = axis.units(columns.left_s), axis.units(columns.right_s)
     paths = []
     for css, state in (("seen", FACE), ("broken", UNREADABLE)):
@@ -262,5 +262,5 @@ def draw_recording(axis: Axis, columns: Columns) -> str:
             parts.append(f"M{left[a]} 0h{w}v140h-{w}z")
         paths.append(_path(css, "".join(parts)))
     back = '<rect class="hatch" width="100%" height="14"/>'
-    label = "The recording: where any face shows, and where pictures could not be read."
+    label = "The recording: where any face shows, and where images could not be read."
     return _frame(14, back, "".join(paths), axis, label)

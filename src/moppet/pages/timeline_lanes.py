@@ -35,7 +35,7 @@ Flags = NDArray[np.bool_]
 class Columns:
     """The shared time axis: n cells that hold at least one frame.
 
-    left_s, right_s, middle_s: (n,) seconds. Neighbouring cells touch unless the recording jumps.
+    left_s, right_s, middle_s: (n,) seconds. Neighboring cells touch unless the recording jumps.
     joined: (n,) whether a cell follows the one before it without a jump in time.
     state: (n,) FACE if any face shows in the cell, else NO_FACE or UNREADABLE.
     thinned: whether a cell can hold more than one frame.

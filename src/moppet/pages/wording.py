@@ -107,18 +107,18 @@ def count_cell(n: int) -> str:
 
 
 def colour(name: str, names: Sequence[str], *, grouped: bool) -> str:
-    """CSS class of the colour of a class, or of a group."""
+    """CSS class of the color of a class, or of a group."""
     return group_class(name, names) if grouped else expression_class(name, names)
 
 
 def key(name: str, names: Sequence[str], *, grouped: bool) -> str:
-    """Return a table's heading cell with the colour of its class."""
+    """Return a table's heading cell with the color of its class."""
     css = colour(name, names, grouped=grouped)
     return f'<th scope="row" class="key {css}">{escape(name)}</th>'
 
 
 def legend(items: Sequence[tuple[str, str]]) -> str:
-    """Return a legend. items: CSS class of the colour, and text."""
+    """Return a legend. items: CSS class of the color, and text."""
     parts = "".join(f"<li>{swatch(css)}{escape(text)}</li>" for css, text in items)
     return f'<ul class="legend" aria-label="Legend">{parts}</ul>'
 

@@ -35,7 +35,7 @@ class _Base(DeclarativeBase):
 class Job(_Base):
     """One recording that was asked for.
 
-    state: queued, running, done, failed or cancelled. frames, total: done and expected.
+    state: queued, running, done, failed or canceled. frames, total: done and expected.
     speed: frames a second; left_s: seconds left; both null when unknown.
     """
 
@@ -135,7 +135,7 @@ class Queue:
         return self.job(number).as_json()
 
     def again(self, number: int) -> Json:
-        """Queue a failed or cancelled job again; it goes on from where it was."""
+        """Queue a failed or canceled job again; it goes on from where it was."""
         job = self.job(number)
         if job.state not in ("failed", "cancelled"):
             raise UsageError(f"Job {number} is {job.state}.")

@@ -42,7 +42,7 @@ LEAST: Final = 3
 
 
 def progress(of: RatingSet) -> list[Json]:
-    """Return how many pictures each rater has done, and nothing else of the ratings."""
+    """Return how many images each rater has done, and nothing else of the ratings."""
     states = [(name, Rater(of, name).state()) for name in of.raters()]
     return [
         {"name": name, "done": state["done"], "left": state["total"] - state["done"]}
@@ -69,7 +69,7 @@ def check_rating(of: RatingSet) -> None:
 def open_agreement(of: RatingSet) -> None:
     """End the rating, for good, and open the agreement of those who have finished.
 
-    Raises UsageError unless two have, and have given a class to one picture at least.
+    Raises UsageError unless two have, and have given a class to one image at least.
     """
     check_rating(of)
     told = progress(of)
@@ -79,7 +79,7 @@ def open_agreement(of: RatingSet) -> None:
         raise UsageError(f"The agreement opens when two raters have finished: {left or 'none has'}")
     said = [{i for i, r in Rater(of, x).given.items() if r.label} for x in finished]
     if not any(a & b for a, b in itertools.combinations(said, 2)):
-        raise UsageError("No picture has a class from two raters: there is nothing to compare.")
+        raise UsageError("No image has a class from two raters: there is nothing to compare.")
     write_whole(of.place / "opened.json", json.dumps({"raters": finished}))
 
 
@@ -130,7 +130,7 @@ class Opened:
         return self.set.place / "adjudication.csv"
 
     def decisions(self) -> dict[str, str]:
-        """Return picture → the class that was decided, or "no face"."""
+        """Return image → the class that was decided, or "no face"."""
         if not self.adjudication.is_file():
             return {}
         header, rows = read_table(self.adjudication, ["path", "label"])
@@ -138,11 +138,11 @@ class Opened:
         faceless = {cell["path"]: NO_FACE for cell in cells if cell.get("mark") == NO_FACE}
         return read_adjudication(self.adjudication, self.ratings) | faceless
 
-    def decide(self, picture: object, label: object) -> None:
-        """Keep a decision on a disputed picture; a label of None takes it back."""
-        path = self.set.pictures[self.set.check_number(picture)]
+    def decide(self, image: object, label: object) -> None:
+        """Keep a decision on a disputed image; a label of None takes it back."""
+        path = self.set.pictures[self.set.check_number(image)]
         if path not in {self.ratings.paths[row] for row in self.disputed}:
-            raise UsageError("The raters agree on this picture: there is nothing to decide.")
+            raise UsageError("The raters agree on this image: there is nothing to decide.")
         if label is not None and label not in self.choices:
             raise UsageError(f"A decision is one of {', '.join(self.choices)}.")
         decided = {**self.decisions(), path: label}
@@ -158,7 +158,7 @@ class Opened:
         """Return the figures of `moppet data agreement --json`, with numbers in place of paths.
 
         tables: for each two raters, how often the first (rows) and the second (columns) said
-        which class, or no face, over the pictures that neither skipped.
+        which class, or no face, over the images that neither skipped.
         """
         ratings, decided = self.ratings, self.decisions()
         number = {path: i for i, path in enumerate(self.set.pictures)}
@@ -190,11 +190,11 @@ class Opened:
         return table
 
     def manifest(self, *, without_rare: bool = False) -> Manifest:
-        """Return the manifest of the pictures that show a face.
+        """Return the manifest of the images that show a face.
 
-        A picture is in it where a decision gives it a class, or where none was made and more
+        An image is in it where a decision gives it a class, or where none was made and more
         raters gave it a class than saw no face. The column `no_face` counts the latter.
-        without_rare: leave out the classes that fewer than LEAST pictures have as their label.
+        without_rare: leave out the classes that fewer than LEAST images have as their label.
         """
         decided = self.decisions()
         classes = {path: name for path, name in decided.items() if name != NO_FACE}
@@ -223,21 +223,21 @@ class Opened:
 
 
 def label_counts(manifest: Manifest) -> dict[str, int]:
-    """Return how many pictures have each class as their label, also 0."""
+    """Return how many images have each class as their label, also 0."""
     labels = manifest.labels
     return {name: int((labels == i).sum()) for i, name in enumerate(manifest.names)}
 
 
 def rare_classes(manifest: Manifest) -> tuple[str, ...]:
-    """Return the classes with fewer pictures than training needs."""
+    """Return the classes with fewer images than training needs."""
     return tuple(name for name, count in label_counts(manifest).items() if count < LEAST)
 
 
 def _without(manifest: Manifest, classes: tuple[str, ...]) -> Manifest:
-    """Return the manifest without these classes, the rows labelled so, and the votes for them."""
+    """Return the manifest without these classes, the rows labeled so, and the votes for them."""
     names = [name for name in manifest.names if name not in classes]
     if len(names) < 2:
-        raise UsageError(f"Fewer than two classes have {LEAST} pictures: nothing can be trained.")
+        raise UsageError(f"Fewer than two classes have {LEAST} images: nothing can be trained.")
     part = manifest.select(~np.isin(manifest.column("label").astype(str), classes))
     votes = part.column("votes")[:, [manifest.names.index(name) for name in names]]
     votes[votes.sum(axis=1) == 0] = np.nan
@@ -300,10 +300,10 @@ def _add_sets(site: FastAPI, sets: RatingSets) -> None:
     def one_set(name: str) -> Json:
         return _told(sets.of(name))
 
-    @site.get("/api/labels/{name}/pictures/{picture}")
-    def picture(name: str, picture: int) -> Response:
-        """The picture as PNG, upright, without name, date or anything else of its file."""
-        return Response(sets.of(name).png(picture), media_type="image/png")
+    @site.get("/api/labels/{name}/pictures/{image}")
+    def image(name: str, image: int) -> Response:
+        """The image as PNG, upright, without name, date or anything else of its file."""
+        return Response(sets.of(name).png(image), media_type="image/png")
 
 
 def _add_rating(site: FastAPI, sets: RatingSets) -> None:
@@ -328,7 +328,7 @@ def _add_rating(site: FastAPI, sets: RatingSets) -> None:
 
     @site.post("/api/labels/{name}/raters/{rater}/ratings")
     async def rate(name: str, rater: str, request: Request) -> Json:
-        """Rate the next picture: {"picture": its number} and {"label"} or {"mark"}."""
+        """Rate the next image: {"picture": its number} and {"label"} or {"mark"}."""
         asked = await json_of(request)
 
         def change(of: RatingSet) -> Rater:
@@ -361,7 +361,7 @@ def _add_agreement(site: FastAPI, sets: RatingSets) -> None:
 
     @site.post("/api/labels/{name}/decisions")
     async def decide(name: str, request: Request) -> Json:
-        """Decide on a disputed picture: {"picture", "label"}; null takes a decision back."""
+        """Decide on a disputed image: {"picture", "label"}; null takes a decision back."""
         asked = await json_of(request)
         if "label" not in asked:
             raise UsageError("A decision needs a label, or null to take it back.")

@@ -23,37 +23,37 @@ from moppet.server.guard_session import Guarding, asked_of
 from moppet.values import Frame, Image, MediaError, MoppetError, UsageError
 
 LARGEST_MESSAGE: Final = 2_000_000
-"""Bytes of one picture and its time."""
+"""Bytes of one image and its time."""
 LARGEST_PX: Final = 1920
-"""Longest side; checked before the picture is unpacked, so that a small file cannot fill memory."""
+"""Longest side; checked before the image is unpacked, so that a small file cannot fill memory."""
 _TIME: Final = struct.Struct("<d")
 _SIZES: Final = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 """Markers of a JPEG behind which its size stands (ITU T.81, table B.1)."""
 
 
 def read_message(message: bytes) -> tuple[float, Image]:
-    """Return the seconds and the picture (height, width, 3), RGB, uint8, of a message.
+    """Return the seconds and the image (height, width, 3), RGB, uint8, of a message.
 
     message: a little-endian float64, seconds on the sender's clock, and a JPEG behind it.
     Raises MediaError, in one sentence, for anything else.
     """
     if len(message) > LARGEST_MESSAGE:
-        raise MediaError(f"A picture may have {LARGEST_MESSAGE:,} bytes at most.")
+        raise MediaError(f"An image may have {LARGEST_MESSAGE:,} bytes at most.")
     data = message[_TIME.size :]
     if not data.startswith(b"\xff\xd8"):
-        raise MediaError("A time (8 bytes) and a JPEG picture were needed.")
+        raise MediaError("A time (8 bytes) and a JPEG image were needed.")
     (time_s,) = _TIME.unpack_from(message)
     if not math.isfinite(time_s) or not 0 <= time_s < 1e9:
-        raise MediaError("The picture's time must be seconds from 0 up.")
+        raise MediaError("The image's time must be seconds from 0 up.")
     width, height = _size_px(data)
     if min(width, height) < 1 or max(width, height) > LARGEST_PX:
-        raise MediaError(f"A picture needs a size, of {LARGEST_PX} pixels a side at most.")
+        raise MediaError(f"An image needs a size, of {LARGEST_PX} pixels a side at most.")
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error:
         image = None
     if image is None:
-        raise MediaError("The picture is damaged.")
+        raise MediaError("The image is damaged.")
     return time_s, np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
 
 
@@ -72,7 +72,7 @@ def _size_px(data: bytes) -> tuple[int, int]:
 
 
 QUIET_S: Final = 5.0
-"""A guard that got no picture for so long says that nobody watches any more."""
+"""A guard that got no image for so long says that nobody watches any more."""
 _WAIT_S: Final = 1.0
 """A page that was opened anew waits so long for its old self to be gone."""
 _BUSY, _ODD, _BROKEN = 1013, 1007, 1011
@@ -110,7 +110,7 @@ def add_live(site: FastAPI, folder: Path, channels: Channels) -> None:
 
 
 class _Session:
-    """One page's camera, from its first picture to its last."""
+    """One page's camera, from its first image to its last."""
 
     reader: LiveReader
 
@@ -143,7 +143,7 @@ class _Session:
         await self._socket.send_text(json.dumps(answer, ensure_ascii=False))
 
     def _read(self, message: bytes) -> Json:
-        """Return the rows of a picture, and what the guard makes of them; the picture is gone."""
+        """Return the rows of an image, and what the guard makes of them; the image is gone."""
         begun_s = time.perf_counter()
         stamp_s, image = read_message(message)
         time_s = self._clock.tick(stamp_s)
@@ -166,7 +166,7 @@ class _Session:
         except ValueError:
             told = None
         if not isinstance(told, dict):
-            raise MediaError("A picture was needed, or a JSON object.")
+            raise MediaError("An image was needed, or a JSON object.")
         try:
             return self._done(told)
         except MoppetError as error:  # such as a rule: the page may ask again
@@ -194,7 +194,7 @@ class _Session:
     def _fall_silent(self) -> None:
         self._alerts.tend()
         if self._guarding is not None:
-            self._guarding.stop(f"no picture came for {QUIET_S:g} s")
+            self._guarding.stop(f"no image came for {QUIET_S:g} s")
 
     def finish(self) -> None:
         """End what is under way; a guard that nobody ended says that nobody watches any more."""

@@ -19,16 +19,16 @@ import cv2
 
 from moppet.datasets.readers.dataset import subject_finder
 from moppet.datasets.readers.tables import read_table
-from moppet.media import PICTURE_SUFFIXES
-from moppet.media.images import load_picture
+from moppet.media import IMAGE_SUFFIXES
+from moppet.media.images import load_image
 from moppet.values import EXPRESSIONS, MediaError, MoppetError, UsageError
 from moppet.vocabulary import class_of
 
 NO_FACE: Final = "no face"
-MOST_PICTURES: Final = 20_000
+MOST_IMAGES: Final = 20_000
 MOST_CLASSES: Final = 20
 SHOWN_PX: Final = 1600
-"""The longer side of a picture as the page gets it, at most."""
+"""The longer side of an image as the page gets it, at most."""
 _PLAIN: Final = re.compile(r"\w([\w .-]{0,38}\w)?")
 
 
@@ -36,9 +36,9 @@ _PLAIN: Final = re.compile(r"\w([\w .-]{0,38}\w)?")
 class RatingSet:
     """What is rated, and where its files are.
 
-    place: its folder in the workspace. folder: where the pictures are. classes: in the order of
-        the buttons. pictures: paths below the folder, with "/", in an order that tells nothing of
-        their sub-folders: a picture is known to the page by its number here, and by that alone.
+    place: its folder in the workspace. folder: where the images are. classes: in the order of
+        the buttons. images: paths below the folder, with "/", in an order that tells nothing of
+        their sub-folders: an image is known to the page by its number here, and by that alone.
     subject_pattern: finds in a path who it is (`subject_finder`), None where nothing does.
     """
 
@@ -63,28 +63,28 @@ class RatingSet:
         return sorted(file.stem for file in (self.place / "raters").glob("[!.]*.csv"))
 
     def order_of(self, rater: str) -> list[int]:
-        """Return the numbers of all pictures in a rater's own order, the same every time."""
+        """Return the numbers of all images in a rater's own order, the same every time."""
         keys = [_key(self.seed, rater, path) for path in self.pictures]
         return sorted(range(len(keys)), key=keys.__getitem__)
 
-    def check_number(self, picture: object) -> int:
-        """Return a picture's number; UsageError where the set has no such picture."""
-        if type(picture) is not int or not 0 <= picture < len(self.pictures):
-            raise UsageError(f"The set has {len(self.pictures)} pictures, but not this one.")
-        return picture
+    def check_number(self, photo: object) -> int:
+        """Return an image's number; UsageError where the set has no such image."""
+        if type(photo) is not int or not 0 <= photo < len(self.pictures):
+            raise UsageError(f"The set has {len(self.pictures)} images, but not this one.")
+        return photo
 
-    def readable(self, picture: int) -> bool:
-        """Return whether a picture can be read now."""
-        return load_picture(self.folder / self.pictures[picture]) is not None
+    def readable(self, photo: int) -> bool:
+        """Return whether an image can be read now."""
+        return load_image(self.folder / self.pictures[photo]) is not None
 
-    def png(self, picture: int) -> bytes:
-        """Return a picture as PNG, upright, its longer side at most SHOWN_PX, without its name.
+    def png(self, photo: int) -> bytes:
+        """Return an image as PNG, upright, its longer side at most SHOWN_PX, without its name.
 
         Raises MediaError, which names no file, where it cannot be read.
         """
-        image = load_picture(self.folder / self.pictures[self.check_number(picture)])
+        image = load_image(self.folder / self.pictures[self.check_number(photo)])
         if image is None:
-            raise MediaError("This picture cannot be read: it is damaged, or not in its folder.")
+            raise MediaError("This image cannot be read: it is damaged, or not in its folder.")
         shown = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
         high, wide = image.shape[:2]
         shrink = SHOWN_PX / max(high, wide)
@@ -131,10 +131,10 @@ class RatingSets:
         subject_pattern: str | None = None,
         seed: int = 0,
     ) -> RatingSet:
-        """Return a new set of all pictures in a folder and its sub-folders.
+        """Return a new set of all images in a folder and its sub-folders.
 
         Raises UsageError for a name that is taken or not plain, a path that is no folder, no
-        pictures or more than MOST_PICTURES, and classes that are no two different words.
+        images or more than MOST_IMAGES, and classes that are no two different words.
         """
         place = self.root / plain_name(name, "set")
         if place.name.casefold() in map(str.casefold, self.names()):
@@ -142,7 +142,7 @@ class RatingSets:
         subject_finder(subject_pattern)
         source = _folder(folder)
         named = _check_classes(classes)
-        pictures = sorted(_pictures(source), key=lambda path: _key(seed, "", path))
+        pictures = sorted(_images(source), key=lambda path: _key(seed, "", path))
         made = RatingSet(place, source, named, tuple(pictures), subject_pattern, seed)
         kept = {
             "folder": str(source),
@@ -181,7 +181,7 @@ def write_whole(path: Path, text: str) -> None:
 
 
 def _key(seed: int, rater: str, path: str) -> bytes:
-    """What pictures are sorted by: chance, but the same on every machine and in every version."""
+    """What images are sorted by: chance, but the same on every machine and in every version."""
     return hashlib.sha256(f"{seed}/{rater}/{path}".encode()).digest()
 
 
@@ -211,8 +211,8 @@ def _check_classes(classes: Iterable[str]) -> tuple[str, ...]:
     return tuple(named)
 
 
-def _pictures(folder: Path) -> list[str]:
-    """Return the pictures below a folder, hidden ones left out."""
+def _images(folder: Path) -> list[str]:
+    """Return the images below a folder, hidden ones left out."""
 
     def refuse(error: OSError) -> None:
         raise UsageError(f"The folder {error.filename} cannot be read: {error.strerror}.")
@@ -221,12 +221,12 @@ def _pictures(folder: Path) -> list[str]:
     for here, folders, files in os.walk(folder, onerror=refuse):
         folders[:] = [name for name in folders if name[0] != "."]
         for name in files:
-            if name[0] != "." and Path(name).suffix.lower() in PICTURE_SUFFIXES:
+            if name[0] != "." and Path(name).suffix.lower() in IMAGE_SUFFIXES:
                 found.append((Path(here) / name).relative_to(folder).as_posix())
-        if len(found) > MOST_PICTURES:
-            raise UsageError(f"A set has at most {MOST_PICTURES:,} pictures: choose a sub-folder.")
+        if len(found) > MOST_IMAGES:
+            raise UsageError(f"A set has at most {MOST_IMAGES:,} images: choose a sub-folder.")
     if not found:
-        raise UsageError(f"{folder} holds no pictures ({', '.join(sorted(PICTURE_SUFFIXES))}).")
+        raise UsageError(f"{folder} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))}).")
     for path in found:
         # A table of paths must give them back as they are: see `read_ratings`.
         text = path.encode(errors="replace").decode()
@@ -242,9 +242,9 @@ _MARKS: Final = (NO_FACE, LATER, SKIPPED, UNREADABLE)
 
 
 class Rating(NamedTuple):
-    """What a rater said of a picture: a class, or else a mark that says why there is none.
+    """What a rater said of an image: a class, or else a mark that says why there is none.
 
-    seen: how often the picture had come by then, 1 or 2.
+    seen: how often the image had come by then, 1 or 2.
     """
 
     label: str
@@ -255,7 +255,7 @@ class Rating(NamedTuple):
 class Rater:
     """One person's ratings, read from and kept in a CSV (path,label,mark,seen[,subject]).
 
-    Every picture comes once, in the rater's own order; those that were skipped come once more at
+    Every image comes once, in the rater's own order; those that were skipped come once more at
     the end. An empty label is no rating to `read_ratings`; `mark` says what it is: "no face",
     "skipped" (twice), "unreadable", or "later" (skipped once, still to come).
     """
@@ -279,15 +279,15 @@ class Rater:
 
     @property
     def queue(self) -> list[int]:
-        """The pictures that are still to come, the next one first."""
+        """The images that are still to come, the next one first."""
         fresh = [i for i in self.order if i not in self.given]
         return fresh + [i for i in self.order if i in self.given and self.given[i].mark == LATER]
 
     def state(self) -> dict[str, Any]:
         """Return how far the rater is, without a word of what was said.
 
-        picture, next: numbers of the picture to rate and of the one after it, or null.
-        again: the picture was skipped before. later: how many were.
+        image, next: numbers of the image to rate and of the one after it, or null.
+        again: the image was skipped before. later: how many were.
         """
         queue = self.queue
         return {
@@ -301,15 +301,15 @@ class Rater:
             "undo": bool(self.given),
         }
 
-    def rate(self, picture: object, label: object = None, mark: object = None) -> None:
-        """Keep what the rater says of the picture that is next.
+    def rate(self, photo: object, label: object = None, mark: object = None) -> None:
+        """Keep what the rater says of the image that is next.
 
         label: a class; or mark: "no face", "skip" or "unreadable". Raises UsageError for anything
-        else, for another picture, and for a readable one that is called unreadable.
+        else, for another image, and for a readable one that is called unreadable.
         """
         queue = self.queue
-        if not queue or self.set.check_number(picture) != queue[0]:
-            raise UsageError("Another picture is next: was this one rated in another window?")
+        if not queue or self.set.check_number(photo) != queue[0]:
+            raise UsageError("Another image is next: was this one rated in another window?")
         again = queue[0] in self.given
         if label is not None and mark is None and label in self.set.classes:
             said = Rating(str(label))
@@ -319,7 +319,7 @@ class Rater:
             said = Rating("", SKIPPED if again else LATER)
         elif label is None and mark == UNREADABLE:
             if self.set.readable(queue[0]):
-                raise UsageError("This picture can be read after all: look at it again.")
+                raise UsageError("This image can be read after all: look at it again.")
             said = Rating("", UNREADABLE)
         else:
             raise UsageError(
@@ -330,7 +330,7 @@ class Rater:
         self._write()
 
     def undo(self) -> None:
-        """Take the last rating back, so that its picture is next; UsageError if there is none."""
+        """Take the last rating back, so that its image is next; UsageError if there is none."""
         rated = [i for i in self.order if i in self.given]
         second = [i for i in rated if self.given[i].seen > 1]
         if second:
@@ -363,9 +363,9 @@ class Rater:
         subject = subject_finder(self.set.subject_pattern)
         more = ["subject"] if self.set.subject_pattern else []
         table.writerow(["path", "label", "mark", "seen", *more])
-        for picture in self.order:
-            if picture in self.given:
-                path = self.set.pictures[picture]
+        for photo in self.order:
+            if photo in self.given:
+                path = self.set.pictures[photo]
                 who = [subject(path) or ""] if more else []
-                table.writerow([path, *self.given[picture], *who])
+                table.writerow([path, *self.given[photo], *who])
         write_whole(self.file, text.getvalue())

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from moppet.media import probe
-from moppet.media.sources import PICTURE_SUFFIXES, VIDEO_SUFFIXES
+from moppet.media.sources import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from moppet.values import MediaError, MoppetError, UsageError
 
 LARGEST_UPLOAD: Final = 8 * 2**30
@@ -41,14 +41,14 @@ class Workspace:
     def new_recording(self, name: str, size: int | None) -> Path:
         """Return where an upload of this name is to be written; no file is there yet.
 
-        Raises UsageError for a name that is no plain file's, or not of a video or picture, and
+        Raises UsageError for a name that is no plain file's, or not of a video or image, and
         MoppetError where the disk has no room for it.
         """
         if not name or len(name) > 200 or name != Path(name).name or not name.isprintable():
             raise UsageError("A recording needs a plain file name, without folders.")
         safe = re.sub(r"[^\w. ()+-]", "_", name).strip(". ")
-        if Path(safe).suffix.lower() not in VIDEO_SUFFIXES | PICTURE_SUFFIXES:
-            raise UsageError(f"{name} is neither a video nor a picture by its name.")
+        if Path(safe).suffix.lower() not in VIDEO_SUFFIXES | IMAGE_SUFFIXES:
+            raise UsageError(f"{name} is neither a video nor an image by its name.")
         free = shutil.disk_usage(self.recordings).free
         if size is not None and size > free - _ROOM:
             raise MoppetError(f"The disk has no room for {size:,} bytes.")
@@ -83,6 +83,6 @@ def check_recording(path: Path) -> None:
     try:
         found = probe(path)
     except MoppetError:
-        raise MediaError(f"{path.name} cannot be read as a video or picture.") from None
+        raise MediaError(f"{path.name} cannot be read as a video or image.") from None
     if found.kind == "camera":
-        raise MediaError(f"{path.name} is neither a video nor a picture.")
+        raise MediaError(f"{path.name} is neither a video nor an image.")

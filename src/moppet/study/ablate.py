@@ -124,7 +124,7 @@ def _asked(cell: Cell, only: str | None) -> bool:
 
 
 def make_bench(plan: Plan) -> Bench:
-    """Read the study's pictures and find their faces; kept for the next time."""
+    """Read the study's images and find their faces; kept for the next time."""
     recipes = {(e.recipe.data, e.recipe.kind) for e in plan.experiments}
     if len(recipes) != 1:
         raise MoppetError("the experiments of a study learn from one data set; give one `data`.")

@@ -17,7 +17,7 @@ from moppet.values import UsageError
 class Regime:
     """Which rows are learned from.
 
-    counts: class → how many pictures of it are drawn; empty for all.
+    counts: class → how many images of it are drawn; empty for all.
     draws: how often it is done again, each time with another draw of rows (where counts are
         given), another start and another order.
     choose: share of the drawn rows that is held out to choose the epoch by; 0 keeps the rows

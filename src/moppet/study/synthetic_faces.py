@@ -27,7 +27,7 @@ from moppet.synthesis.sampling_plan import make_plan
 from moppet.synthesis.settings import LEARNED, Settings
 from moppet.synthesis.synthetic_folder import MANIFEST, write_made, write_text
 from moppet.synthesis.training import learn, plan_lessons
-from moppet.synthesis.training_images import Sources, TrainingPictures
+from moppet.synthesis.training_images import Sources, TrainingImages
 from moppet.train.data_module import TrainingData
 from moppet.values import Image, MoppetError
 
@@ -55,10 +55,10 @@ def with_made(
     started = time.process_time()
     size = settings[made].size
     crops = data.faces.aligned([int(i) for i in rows], size)
-    grey = np.stack(
+    gray = np.stack(
         [np.asarray(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), np.uint8) for crop in crops]
     )
-    of = TrainingPictures(grey, data.label[rows], data.names, rows)
+    of = TrainingImages(gray, data.label[rows], data.names, rows)
     maker, before = _generator(settings[made], of, work, made)
     wanted = {name: round(ratio * count) for name, count in of.counts().items()}
     pictures = [
@@ -126,9 +126,9 @@ def _with_painted(
 
 
 def _generator(
-    settings: Settings, of: TrainingPictures, work: Path, name: str
+    settings: Settings, of: TrainingImages, work: Path, name: str
 ) -> tuple[FaceGenerator, float]:
-    """Return the generator of these pictures, and the seconds that it once took if it was there."""
+    """Return the generator of these images, and the seconds that it once took if it was there."""
     told = json.dumps([asdict(settings), of.fingerprint], sort_keys=True)
     folder = work / f"{name}-{hashlib.sha256(told.encode()).hexdigest()[:12]}"
     kept, said = folder / "generator.safetensors", folder / "seconds.json"
@@ -157,7 +157,7 @@ def _rows_of(
         "source": ["made"] * n,
         "split": ["train"] * n,
         "weight": [1.0] * n,
-        "content_hash": [content_hash(picture) for picture in pictures],
+        "content_hash": [content_hash(image) for image in pictures],
     }
     said = made_columns(n, made_by=made, made_seed=seed)
     own = build_manifest(columns | said, root=data.manifest.root, names=data.manifest.names)

@@ -84,22 +84,22 @@ def paint(pipeline: Any, prompt: str, seed: int, settings: Settings, **more: Any
     if flags is not None and any(flags):
         return None
     values = np.nan_to_num(np.asarray(result.images[0], np.float32))
-    picture = np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
+    image = np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
     side = settings.size
-    if picture.shape[:2] != (side, side):
-        picture = np.asarray(cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA))
-    return np.asarray(picture, np.uint8)
+    if image.shape[:2] != (side, side):
+        image = np.asarray(cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA))
+    return np.asarray(image, np.uint8)
 
 
-def in_colour(picture: Image, settings: Settings) -> Image:
-    """Return an RGB picture in the settings' colour."""
+def in_color(image: Image, settings: Settings) -> Image:
+    """Return an RGB image in the settings' color."""
     if settings.colour == "rgb":
-        return picture
-    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), np.uint8)
+        return image
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)
 
 
 class Diffusion:
-    """Makes each request's picture with Stable Diffusion; see `synthetic_folder.Make`.
+    """Makes each request's image with Stable Diffusion; see `synthetic_folder.Make`.
 
     sources: the training faces to begin with, where the settings start from an image.
     """
@@ -115,10 +115,10 @@ class Diffusion:
     def __call__(self, request: Request) -> Made | None:
         assert request.prompt is not None
         if self.sources is None:
-            picture = paint(self.pipeline, request.prompt, request.seed, self.settings)
-            return None if picture is None else Made(in_colour(picture, self.settings))
+            image = paint(self.pipeline, request.prompt, request.seed, self.settings)
+            return None if image is None else Made(in_color(image, self.settings))
         source = self.sources.draw(request)
-        picture = paint(
+        image = paint(
             self.pipeline,
             request.prompt,
             request.seed,
@@ -126,13 +126,13 @@ class Diffusion:
             image=as_input(source.image),
             strength=self.settings.strength,
         )
-        if picture is None:
+        if image is None:
             return None
-        return Made(in_colour(picture, self.settings), (source.sha256,), source.age_band)
+        return Made(in_color(image, self.settings), (source.sha256,), source.age_band)
 
 
-def as_input(picture: Image) -> Any:
-    """Return a picture as the libraries take it."""
-    from PIL import Image as Pictures
+def as_input(image: Image) -> Any:
+    """Return an image as the libraries take it."""
+    from PIL import Image as Images
 
-    return Pictures.fromarray(picture)
+    return Images.fromarray(image)

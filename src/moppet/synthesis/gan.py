@@ -13,7 +13,7 @@ from moppet.synthesis.networks import Discriminator, ProjectionDiscriminator, au
 
 
 class _Adversary(Learner):
-    """What both have in common: two steps a batch, the pictures changed before they are judged."""
+    """What both have in common: two steps a batch, the images changed before they are judged."""
 
     judge: nn.Module
 
@@ -25,9 +25,9 @@ class _Adversary(Learner):
     def judged(
         self, pictures: Tensor, labels: Tensor, rng: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        """Return (n,) float32 scores of changed pictures, higher for real ones, and a class loss.
+        """Return (n,) float32 scores of changed images, higher for real ones, and a class loss.
 
-        The latter is what both sides pay where a picture does not show its class.
+        The latter is what both sides pay where an image does not show its class.
         """
         changed = augment(pictures.float(), self.settings.augment, rng)
         with self.mixed():
@@ -88,8 +88,8 @@ class Cgan(_Adversary):
     """Conditional GAN (Mirza 2014): one network for all classes.
 
     The generator is told the class and its norms belong to it; the discriminator projects the
-    class onto its features and is spectrally normalised (Miyato 2018); hinge loss. Both also pay
-    for pictures that do not show their class (Odena 2017): in the minutes that this may take, the
+    class onto its features and is spectrally normalized (Miyato 2018); hinge loss. Both also pay
+    for images that do not show their class (Odena 2017): in the minutes that this may take, the
     projection alone taught faces, but hardly which of them are sad.
     """
 

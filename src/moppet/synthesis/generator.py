@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from moppet.synthesis.learner import Learner, as_picture, chance
+from moppet.synthesis.learner import Learner, as_image, chance
 from moppet.synthesis.networks import Generator
 from moppet.synthesis.settings import Settings, chosen_settings, settings_from
 from moppet.values import Image, ModelError, MoppetError, UsageError
@@ -74,7 +74,7 @@ def read_done(path: Path) -> int:
 def load_state(path: Path, learner: Learner, fingerprint: str) -> int:
     """Bring a learner to where its checkpoint left it; return the steps done, 0 without one.
 
-    Raises UsageError if the checkpoint is of other settings or other pictures.
+    Raises UsageError if the checkpoint is of other settings or other images.
     """
     if not path.is_file():
         return 0
@@ -82,7 +82,7 @@ def load_state(path: Path, learner: Learner, fingerprint: str) -> int:
     done = int(metadata.get("done", 0))
     for name, ours in (("settings", _settings_key(learner)), ("data", fingerprint)):
         if metadata.get(name) != ours:
-            other = "with other settings" if name == "settings" else "on other pictures or labels"
+            other = "with other settings" if name == "settings" else "on other images or labels"
             raise UsageError(
                 f"{path.parent} holds a run {other}. Name another folder with -o, or remove it."
             )
@@ -133,7 +133,7 @@ class FaceGenerator:
 
     @torch.no_grad()
     def make(self, label: str, seed: int) -> Image:
-        """Return a face of the class, (size, size) grey or (size, size, 3) RGB uint8.
+        """Return a face of the class, (size, size) gray or (size, size, 3) RGB uint8.
 
         It depends on the weights, the class and the seed alone: the same on every run.
         Raises UsageError for a class that was not learned.
@@ -145,7 +145,7 @@ class FaceGenerator:
         latent = torch.randn((1, self.settings.latent), generator=chance(seed, "latent"))
         network.eval()
         made: Tensor = network(latent.to(device), torch.tensor([number], device=device))
-        return cast(Image, as_picture(made[0]))
+        return cast(Image, as_image(made[0]))
 
     def save(self, path: Path) -> str:
         """Write the weights and all that is needed to use them; return their SHA-256."""
@@ -180,7 +180,7 @@ def load_generator(path: Path) -> FaceGenerator:
         networks = [_network(at, classes, tensors, settings) for at in _numbers(classes)]
         parts = {name: (networks[at], number) for name, (at, number) in classes.items()}
     except (MoppetError, KeyError, ValueError, RuntimeError, IndexError):
-        raise ModelError(f"{path} is no generator that `moppet synthesise` wrote.") from None
+        raise ModelError(f"{path} is no generator that `moppet synthesize` wrote.") from None
     return FaceGenerator(settings, parts)
 
 

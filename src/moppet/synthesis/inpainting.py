@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from moppet.synthesis.diffusion import as_input, in_colour, load_pipeline, paint
+from moppet.synthesis.diffusion import as_input, in_color, load_pipeline, paint
 from moppet.synthesis.pretrained import check_folder, find_model, needs, told_apart
 from moppet.synthesis.sampling_plan import Request
 from moppet.synthesis.settings import Settings
@@ -38,7 +38,7 @@ _MOST: Final = 0.9
 
 
 class Finder:
-    """Outlines the parts of a picture that words name."""
+    """Outlines the parts of an image that words name."""
 
     def __init__(self, settings: Settings, device: str = "cpu") -> None:
         try:
@@ -61,7 +61,7 @@ class Finder:
 
     @torch.no_grad()
     def boxes(self, image: Image, words: str) -> NDArray[np.float32]:
-        """Return (m, 4) boxes of what the words name, x1, y1, x2, y2 in pixels of the picture."""
+        """Return (m, 4) boxes of what the words name, x1, y1, x2, y2 in pixels of the image."""
         inputs = self.words(images=as_input(image), text=words, return_tensors="pt")
         inputs = inputs.to(self.device)
         found = self.words.post_process_grounded_object_detection(
@@ -109,7 +109,7 @@ class Finder:
     def part(self, image: Image, words: str) -> NDArray[np.bool_] | None:
         """Return (h, w) the part that the words name, with a little room; None if it is not there.
 
-        Nor is it there where it would be all of the picture.
+        Nor is it there where it would be all of the image.
         """
         boxes = self.boxes(image, words)
         if not len(boxes):
@@ -156,8 +156,8 @@ class Inpaint:
             return None
         # The pipeline's autoencoder changes every pixel a little; outside the part none may.
         whole = np.where(part[:, :, None], painted, source.image)
-        picture = in_colour(np.asarray(whole, np.uint8), self.settings)
-        return Made(picture, (source.sha256,), source.age_band)
+        image = in_color(np.asarray(whole, np.uint8), self.settings)
+        return Made(image, (source.sha256,), source.age_band)
 
 
 def _load(folder: Path, processor: Any, model: Any, what: str, device: str) -> tuple[Any, Any]:

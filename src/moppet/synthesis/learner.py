@@ -23,7 +23,7 @@ def chance(*parts: int | str) -> torch.Generator:
 class Learner(nn.Module):
     """Networks that learn from a few hundred faces to make more.
 
-    maker: makes the pictures. average: its running average, which is what is used.
+    maker: makes the images. average: its running average, which is what is used.
     classes: how many it tells apart; 1 for a method that learns one network a class.
     optimizers: by name. A step's chance depends on the seed and the step's number alone, so that
     a run that was stopped goes on exactly as if it had not been.
@@ -51,7 +51,7 @@ class Learner(nn.Module):
     def step(self, pictures: Tensor, labels: Tensor, rng: torch.Generator) -> dict[str, float]:
         """Learn from one batch and return its losses by name.
 
-        pictures: (n, c, h, w) float in [-1, 1]. labels: (n,) int64. Both on the learner's device.
+        images: (n, c, h, w) float in [-1, 1]. labels: (n,) int64. Both on the learner's device.
         """
         raise NotImplementedError
 
@@ -73,7 +73,7 @@ class Learner(nn.Module):
 
     @torch.no_grad()
     def follow(self, done: int) -> None:
-        """Move the running average towards the maker. done: steps finished, this one included.
+        """Move the running average toward the maker. done: steps finished, this one included.
 
         A young average forgets faster, so that the random start does not linger.
         """
@@ -109,13 +109,13 @@ def descend(loss: Tensor, optimizer: torch.optim.Optimizer) -> float:
 
 
 def in_range(pictures: Any) -> Tensor:
-    """Return (n, h, w[, 3]) uint8 pictures as (n, c, h, w) float in [-1, 1]."""
+    """Return (n, h, w[, 3]) uint8 images as (n, c, h, w) float in [-1, 1]."""
     x = torch.from_numpy(pictures)
     x = x[:, None] if x.ndim == 3 else x.permute(0, 3, 1, 2)
     return (x.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
 
 
-def as_picture(x: Tensor) -> Any:
-    """Return one picture (c, h, w) in [-1, 1] as (h, w) or (h, w, 3) uint8."""
+def as_image(x: Tensor) -> Any:
+    """Return one image (c, h, w) in [-1, 1] as (h, w) or (h, w, 3) uint8."""
     levels = ((x.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu()
     return (levels[0] if len(levels) == 1 else levels.permute(1, 2, 0)).numpy().copy()

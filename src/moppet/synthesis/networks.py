@@ -16,7 +16,7 @@ _MOST_TIMES: Final = 8
 
 
 def halvings(size: int) -> int:
-    """Return how often a picture's side is halved on the way to its smallest map."""
+    """Return how often an image's side is halved on the way to its smallest map."""
     times = 0
     while size > _SMALLEST and size % 2 == 0:
         size, times = size // 2, times + 1
@@ -46,7 +46,7 @@ class ClassNorm(nn.Module):
 
 
 class Generator(nn.Module):
-    """Latent (n, latent) and labels (n,) → pictures (n, channels, size, size) in [-1, 1].
+    """Latent (n, latent) and labels (n,) → images (n, channels, size, size) in [-1, 1].
 
     Transposed convolutions, BatchNorm and ReLU, tanh at the end (DCGAN, Radford 2016).
     classes: with more than one, the class comes in beside the latent (Mirza 2014) and the norms
@@ -78,7 +78,7 @@ class Generator(nn.Module):
 
 
 def down_path(size: int, channels: int, width: int, *, norm: bool) -> nn.Sequential:
-    """Return strided convolutions from the picture to its smallest map, with leaky ReLU.
+    """Return strided convolutions from the image to its smallest map, with leaky ReLU.
 
     norm: BatchNorm after all but the first (Radford 2016).
     """
@@ -168,9 +168,9 @@ _CUT: Final = 1 / 2
 
 
 def augment(pictures: Tensor, names: Sequence[str], rng: torch.Generator) -> Tensor:
-    """Return (n, c, h, w) pictures in [-1, 1], each changed by its own draws.
+    """Return (n, c, h, w) images in [-1, 1], each changed by its own draws.
 
-    names: keys of AUGMENTATIONS. rng: on the CPU, whatever the pictures are on.
+    names: keys of AUGMENTATIONS. rng: on the CPU, whatever the images are on.
     """
     for name in names:
         pictures = AUGMENTATIONS[name](pictures, rng)
@@ -178,21 +178,21 @@ def augment(pictures: Tensor, names: Sequence[str], rng: torch.Generator) -> Ten
 
 
 def mirror(pictures: Tensor, rng: torch.Generator) -> Tensor:
-    """Return the pictures, each with a chance of one half as its mirror image."""
+    """Return the images, each with a chance of one half as its mirror image."""
     turned = _draws(pictures, rng) < 0.5
     return torch.where(turned, pictures.flip(3), pictures)
 
 
 def _draws(pictures: Tensor, rng: torch.Generator) -> Tensor:
-    """One number from [0, 1) for each picture, (n, 1, 1, 1)."""
+    """One number from [0, 1) for each image, (n, 1, 1, 1)."""
     return torch.rand((len(pictures), 1, 1, 1), generator=rng).to(pictures.device)
 
 
-def _colour(x: Tensor, rng: torch.Generator) -> Tensor:
+def _color(x: Tensor, rng: torch.Generator) -> Tensor:
     """Brightness by ±0.5, saturation up to twice, contrast from half to one and a half."""
     x = x + (_draws(x, rng) - 0.5)
-    grey = x.mean(dim=1, keepdim=True)
-    x = (x - grey) * (2 * _draws(x, rng)) + grey
+    gray = x.mean(dim=1, keepdim=True)
+    x = (x - gray) * (2 * _draws(x, rng)) + gray
     middle = x.mean(dim=(1, 2, 3), keepdim=True)
     return (x - middle) * (_draws(x, rng) + 0.5) + middle
 
@@ -222,7 +222,7 @@ def _cutout(x: Tensor, rng: torch.Generator) -> Tensor:
 
 
 AUGMENTATIONS: Final[dict[str, Callable[[Tensor, torch.Generator], Tensor]]] = {
-    "colour": _colour,
+    "colour": _color,
     "translation": _translation,
     "cutout": _cutout,
 }

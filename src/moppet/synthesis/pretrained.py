@@ -19,7 +19,7 @@ from moppet.config import read_toml
 from moppet.values import ModelError, MoppetError, UsageError
 
 SAFETY: Final = (
-    "Pictures of children that a diffusion model makes are for teaching recognisers of expressions "
+    "Pictures of children that a diffusion model makes are for teaching recognizers of expressions "
     "and for nothing else: never pass them on as photographs, never make one of a person whom you "
     "could name, and look through them before you use them. The prompts come from a fixed list, "
     "the negative prompt is always sent, and a safety checker in the folder stays on. Your law may "
@@ -153,22 +153,22 @@ def check_folder(folder: Path, needed: str, what: str) -> None:
         )
 
 
-def licence_of(folder: Path) -> str:
-    """Return the licence that a model's own card names, or that it names none."""
+def license_of(folder: Path) -> str:
+    """Return the license that a model's own card names, or that it names none."""
     with suppress(OSError, UnicodeDecodeError):
         head = (folder / "README.md").read_text(encoding="utf-8")[:4000]
         if found := re.search(r"^license(?:_name)?:\s*(\S[^\n]*)$", head, re.MULTILINE):
-            return f"its card names the licence {found.group(1).strip()}"
-    return "its folder names no licence: look it up before you use it"
+            return f"its card names the license {found.group(1).strip()}"
+    return "its folder names no license: look it up before you use it"
 
 
 def announce(folder: Path, what: str, *, checked: bool) -> bool:
-    """Print a model's licence and what must not be done with it, the first time it is used.
+    """Print a model's license and what must not be done with it, the first time it is used.
 
     checked: whether the folder has a safety checker. Returns whether it was printed. What was said
     is remembered in the user's cache folder by its words.
     """
-    text = f"{what} in {folder}: {licence_of(folder)}. {SAFETY}"
+    text = f"{what} in {folder}: {license_of(folder)}. {SAFETY}"
     if not checked:
         text += " This folder has no safety checker: look with more care."
     said = _cache() / "licences"
@@ -186,7 +186,7 @@ def announce(folder: Path, what: str, *, checked: bool) -> bool:
 def needs(error: ModuleNotFoundError) -> MoppetError:
     """Return what to say where a library of the extra is missing."""
     return MoppetError(
-        f"This method needs {error.name}. Install it with: pip install 'moppet[synthesise]'"
+        f"This method needs {error.name}. Install it with: pip install 'moppet[synthesize]'"
     )
 
 

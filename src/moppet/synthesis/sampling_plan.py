@@ -1,4 +1,4 @@
-"""What will be made: so many pictures of each class, spread over who, where and what hides them."""
+"""What will be made: so many images of each class, spread over who, where and what hides them."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ NEGATIVE_PROMPT: Final = (
     "violence, blood, injury, weapon, frightening scene, deformed, disfigured, extra faces, "
     "two people, cropped face, drawing, cartoon, text, watermark, blurry"
 )
-"""What no picture may show. Always sent, never changed: these are pictures of children."""
+"""What no image may show. Always sent, never changed: these are images of children."""
 _FACTORS: Final = ("age_band", "ethnicity", "background", "occlusion")
 _SETTING: Final = {  # factor → the setting that narrows it, and all its values
     "age_band": ("ages", tuple(AGES)),
@@ -79,7 +79,7 @@ _SETTING: Final = {  # factor → the setting that narrows it, and all its value
 
 @dataclass(frozen=True)
 class Request:
-    """One picture to make.
+    """One image to make.
 
     number: from 1, within its class. seed: what its chance is drawn from.
     What the method does not choose is None: methods that learn from the data set's own faces are
@@ -98,7 +98,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Plan:
-    """Every picture that will be made, class by class."""
+    """Every image that will be made, class by class."""
 
     requests: tuple[Request, ...]
 
@@ -111,7 +111,7 @@ class Plan:
         return tuple(dict.fromkeys(request.label for request in self.requests))
 
     def counts(self, factor: str = "label") -> dict[str, dict[str, int]]:
-        """Return class → value of a factor → number of pictures."""
+        """Return class → value of a factor → number of images."""
         found: dict[str, dict[str, int]] = {}
         for request in self.requests:
             row = found.setdefault(request.label, {})
@@ -138,7 +138,7 @@ class Plan:
 
 
 def make_plan(settings: Settings, counts: Mapping[str, int]) -> Plan:
-    """Return a plan of so many pictures of each class.
+    """Return a plan of so many images of each class.
 
     Within a class every age band, ethnicity, background and occlusion comes equally often, give or
     take one, and so do pairs of them as far as the numbers allow; over all classes too.
@@ -224,7 +224,7 @@ class _Spread:
         )
         self.combos = [combo for combo in every if _sensible(combo)]
         if not self.combos:
-            raise UsageError("no picture fits these ages and occlusions: a dummy is a child's.")
+            raise UsageError("no image fits these ages and occlusions: a dummy is a child's.")
         several = range(1, len(levels) + 1)
         self.stages = [self._keys(together) for together in several]
         self.overall = self._nothing()
@@ -241,7 +241,7 @@ class _Spread:
         return [[np.zeros(key.max() + 1, np.int64) for key in keys] for keys in self.stages]
 
     def draw(self, label: str, count: int) -> list[dict[str, str]]:
-        """Return the values of so many pictures of a class."""
+        """Return the values of so many images of a class."""
         rng = np.random.default_rng(seed_of(self.seed, "plan", label))
         own = self._nothing()
         drawn = []

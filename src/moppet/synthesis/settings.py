@@ -30,26 +30,26 @@ LEARNED: Final = ("gan", "vae", "cgan")
 
 @dataclass(frozen=True)
 class Settings:
-    """How pictures are made. Whoever has these, the pictures and the seed can make them again.
+    """How images are made. Whoever has these, the images and the seed can make them again.
 
-    method: a name in SYNTHESISERS.
+    method: a name in SYNTHESIZERS.
     classes, only_ages: learn from these classes and age bands only; empty for all.
-    only_found: leave out pictures in which no face was found.
-    seed: of the weights, the order of the pictures and what is made.
+    only_found: leave out images in which no face was found.
+    seed: of the weights, the order of the images and what is made.
 
-    size, colour: side of the made pictures in pixels; "grey" or "rgb" (from TOML the defaults are
+    size, color: side of the made images in pixels; "grey" or "rgb" (from TOML the defaults are
         512 and "rgb" where a diffusion model makes them).
-    steps: batches that each network learns from; epochs: passes over its pictures instead, 0 for
+    steps: batches that each network learns from; epochs: passes over its images instead, 0 for
         `steps`. gan and vae learn one network a class, cgan one for all.
-    batch: pictures of a step. latent: numbers that a picture is made from.
+    batch: images of a step. latent: numbers that an image is made from.
     width: channels at full size; they double with every halving, up to eight times.
     rate: learning rate of Adam; of the discriminator where there is one, whose opponent's is
         `generator_rate`.
     augment: differentiable augmentation, all or some of "colour", "translation", "cutout".
     mirror: also learn from the mirror images.
-    class_weight: what a cgan pays for a picture that does not show its class.
+    class_weight: what a cgan pays for an image that does not show its class.
     sampling: "balanced" (a cgan sees every class equally often) or "plain".
-    decay: of the running average of the weights, which is what makes the pictures.
+    decay: of the running average of the weights, which is what makes the images.
     kl_weight: what a vae's latent pays for each nat (1 is Kingma 2014).
     learn_from_made: also learn from made training rows, as seed 3's GAN does from SMOTE's.
     precision: "bf16-mixed" or "32-true".
@@ -105,17 +105,17 @@ class Settings:
 
     @property
     def channels(self) -> int:
-        """1 for grey, 3 for RGB."""
+        """1 for gray, 3 for RGB."""
         return 1 if self.colour == "grey" else 3
 
     def steps_for(self, pictures: int) -> int:
-        """Return how many batches a network that has so many pictures learns from."""
+        """Return how many batches a network that has so many images learns from."""
         if not self.epochs:
             return self.steps
         return self.epochs * math.ceil(pictures / self.batch_of(pictures))
 
     def batch_of(self, pictures: int) -> int:
-        """Return the pictures of a step: at most twice as many as there are."""
+        """Return the images of a step: at most twice as many as there are."""
         return max(2, min(self.batch, 2 * pictures))
 
 

@@ -24,7 +24,7 @@ from moppet.synthesis.settings import METHODS, Settings, settings_text
 from moppet.synthesis.training_images import file_word
 from moppet.values import Image, MoppetError, UsageError
 
-PICTURES: Final = "pictures"
+IMAGES: Final = "pictures"
 MANIFEST: Final = "manifest.parquet"
 SETTINGS: Final = "settings.toml"
 RUN: Final = "run"
@@ -36,9 +36,9 @@ _DONE: Final = "done.jsonl"
 
 @dataclass(frozen=True)
 class Made:
-    """One made picture.
+    """One made image.
 
-    image: (h, w) grey or (h, w, 3) RGB uint8. sources: content hashes of the pictures that it was
+    image: (h, w) gray or (h, w, 3) RGB uint8. sources: content hashes of the images that it was
     made from; empty where it is from none in particular. age_band: of who is in them, if known.
     """
 
@@ -60,14 +60,14 @@ def check_output(folder: Path, data: Path, method: str) -> None:
     """
     if data.is_dir() and folder.resolve().is_relative_to(data.resolve()):
         raise UsageError(
-            f"{folder} lies within the pictures {data}, and would be read as one of their classes. "
+            f"{folder} lies within the images {data}, and would be read as one of their classes. "
             "Name a folder elsewhere with -o."
         )
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file: name a new folder with -o.")
     if data.resolve().is_relative_to(folder.resolve()):
         raise UsageError(
-            f"{data} lies within {folder}, whose pictures would be replaced: name a new folder "
+            f"{data} lies within {folder}, whose images would be replaced: name a new folder "
             "with -o."
         )
     if folder.is_dir() and any(folder.iterdir()):
@@ -110,14 +110,14 @@ def write_made(
     sources: str = "",
     progress: Progress | None = None,
 ) -> Manifest:
-    """Make a plan's pictures into the folder; return the manifest with the made rows joined.
+    """Make a plan's images into the folder; return the manifest with the made rows joined.
 
     The folder gets pictures/<class>/, plan.csv, settings.toml and, last, manifest.parquet. What
-    an earlier run left there is replaced only when all the new pictures are written. A stopped
-    run keeps the pictures that it had made; the same plan, settings, model and sources go on from
+    an earlier run left there is replaced only when all the new images are written. A stopped
+    run keeps the images that it had made; the same plan, settings, model and sources go on from
     there.
     model: tells what made them: the SHA-256 of the weights, or the models' names and hashes.
-    sources: tells the pictures that may be begun with from any others; "" for none.
+    sources: tells the images that may be begun with from any others; "" for none.
     """
     part = folder / PART
     told = hashlib.sha256(
@@ -128,7 +128,7 @@ def write_made(
         rows = list(_make_all(part, plan, make, told, progress))
         if not rows:
             shutil.rmtree(part)
-            raise MoppetError("the safety checker kept none of the pictures: nothing is made.")
+            raise MoppetError("the safety checker kept none of the images: nothing is made.")
         joined = join_made(manifest, _manifest(folder, rows, settings, model))
         _exchange(folder, plan, settings, joined)
     return joined
@@ -142,21 +142,21 @@ def _exchange(folder: Path, plan: Plan, settings: Settings, joined: Manifest) ->
         write_text(fresh[SETTINGS], settings_text(settings))
         joined.write(fresh[MANIFEST])
         (folder / MANIFEST).unlink(missing_ok=True)
-        shutil.rmtree(folder / PICTURES, ignore_errors=True)
-        (folder / PART).replace(folder / PICTURES)
+        shutil.rmtree(folder / IMAGES, ignore_errors=True)
+        (folder / PART).replace(folder / IMAGES)
         for name, path in fresh.items():
             path.replace(folder / name)
-        (folder / PICTURES / _DONE).unlink()
+        (folder / IMAGES / _DONE).unlink()
     finally:
         for path in fresh.values():
             path.unlink(missing_ok=True)
 
 
 def _take_up_again(folder: Path) -> None:
-    """Where a run was killed while its pictures took their place, go back to before that."""
-    if (folder / PICTURES / _DONE).is_file() and not (folder / PART).is_dir():
+    """Where a run was killed while its images took their place, go back to before that."""
+    if (folder / IMAGES / _DONE).is_file() and not (folder / PART).is_dir():
         (folder / MANIFEST).unlink(missing_ok=True)
-        (folder / PICTURES).replace(folder / PART)
+        (folder / IMAGES).replace(folder / PART)
 
 
 @contextmanager
@@ -204,7 +204,7 @@ def _make_all(
                 log.write(json.dumps(line) + "\n")
                 log.flush()
             if made is not None:
-                yield request, made, f"{PICTURES}/{name}"
+                yield request, made, f"{IMAGES}/{name}"
             if progress is not None:
                 progress("making", done, len(plan))
 
@@ -239,7 +239,7 @@ def _write_png(path: Path, image: Image) -> None:
         ".png", image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     )
     if not done:
-        raise MoppetError(f"{path} cannot be written as a picture.")
+        raise MoppetError(f"{path} cannot be written as an image.")
     path.write_bytes(data.tobytes())
 
 
@@ -281,12 +281,12 @@ _GAP_PX: Final = 2
 def write_sheet(bands: Mapping[str, Sequence[Image]], path: Path, *, side: int = 0) -> None:
     """Write a .png: for each class its name and its faces below, twelve in a row.
 
-    bands: title → (h, w) grey or (h, w, 3) RGB uint8. side: of each face; 0 for its own, or 96
+    bands: title → (h, w) gray or (h, w, 3) RGB uint8. side: of each face; 0 for its own, or 96
         where that is smaller.
     Raises UsageError if there is nothing to show or the file cannot be written.
     """
     if not any(len(band) for band in bands.values()):
-        raise UsageError("a sheet needs at least one picture, got none.")
+        raise UsageError("a sheet needs at least one image, got none.")
     if path.suffix.lower() != ".png":
         raise UsageError(f"a sheet is written as .png, but {path.name!r} is not.")
     side = side or max(96, *(band[0].shape[0] for band in bands.values() if len(band)))
@@ -307,8 +307,8 @@ def _band(title: str, band: Sequence[Image], side: int) -> list[Image]:
     parts = [head]
     for start in range(0, len(band), COLUMNS):
         row = np.full((step, COLUMNS * step, 3), 255, np.uint8)
-        for at, picture in enumerate(band[start : start + COLUMNS]):
-            colour = np.repeat(picture[:, :, None], 3, 2) if picture.ndim == 2 else picture
+        for at, image in enumerate(band[start : start + COLUMNS]):
+            colour = np.repeat(image[:, :, None], 3, 2) if image.ndim == 2 else image
             shrinks = colour.shape[0] > side
             flags = cv2.INTER_AREA if shrinks else cv2.INTER_NEAREST
             row[:side, at * step : at * step + side] = cv2.resize(

@@ -17,13 +17,13 @@ from moppet.synthesis.gan import Cgan, Gan
 from moppet.synthesis.generator import FaceGenerator, load_state, read_done, save_state
 from moppet.synthesis.learner import Learner, chance, in_range
 from moppet.synthesis.settings import Settings, seed_of
-from moppet.synthesis.training_images import TrainingPictures, check_classes, file_word
+from moppet.synthesis.training_images import TrainingImages, check_classes, file_word
 from moppet.synthesis.vae import Vae
 from moppet.values import UsageError
 
 
 @dataclass(frozen=True)
-class Synthesiser:
+class Synthesizer:
     """A way to make faces.
 
     title: in words. learner: the class that learns from the data set's faces; None for a method
@@ -35,14 +35,14 @@ class Synthesiser:
     learner: type[Learner] | None = None
 
 
-SYNTHESISERS: Final[dict[str, Synthesiser]] = {
+SYNTHESIZERS: Final[dict[str, Synthesizer]] = {
     each.name: each
     for each in (
-        Synthesiser("gan", "DCGAN, a network a class", Gan),
-        Synthesiser("vae", "convolutional VAE, a network a class", Vae),
-        Synthesiser("cgan", "conditional GAN, one network for all classes", Cgan),
-        Synthesiser("diffusion", "Stable Diffusion, from text or from a training face"),
-        Synthesiser("inpaint", "Grounding DINO, SAM and Stable Diffusion change part of a face"),
+        Synthesizer("gan", "DCGAN, a network a class", Gan),
+        Synthesizer("vae", "convolutional VAE, a network a class", Vae),
+        Synthesizer("cgan", "conditional GAN, one network for all classes", Cgan),
+        Synthesizer("diffusion", "Stable Diffusion, from text or from a training face"),
+        Synthesizer("inpaint", "Grounding DINO, SAM and Stable Diffusion change part of a face"),
     )
 }
 """Name → method."""
@@ -61,22 +61,22 @@ class Lesson:
     """
 
     names: tuple[str, ...]
-    pictures: TrainingPictures
+    pictures: TrainingImages
     batch: int
     steps: int
     file: str
 
 
 def plan_lessons(
-    settings: Settings, pictures: TrainingPictures, asked: Sequence[str]
+    settings: Settings, pictures: TrainingImages, asked: Sequence[str]
 ) -> list[Lesson]:
     """Return what each network of a run learns: one for all classes, or one for each asked for.
 
     A network for all classes also learns those that were not asked for, where there are enough
-    pictures. Raises MoppetError where a class that was asked for has too few.
+    images. Raises MoppetError where a class that was asked for has too few.
     """
     check_classes(pictures, asked)
-    learner = SYNTHESISERS[settings.method].learner
+    learner = SYNTHESIZERS[settings.method].learner
     assert learner is not None
     enough = tuple(n for n, count in pictures.counts().items() if count > 1)
     parts = [(name,) for name in asked] if learner.one_per_class else [enough]
@@ -141,7 +141,7 @@ def learn(
     """Learn to make the lessons' classes, going on from the folder's checkpoints if any.
 
     shown: called with what the running average makes by then, at every checkpoint.
-    Raises UsageError if the folder holds a run of other settings or pictures.
+    Raises UsageError if the folder holds a run of other settings or images.
     """
     folder.mkdir(parents=True, exist_ok=True)
     finished: dict[str, tuple[torch.nn.Module, int]] = {}
@@ -174,7 +174,7 @@ def _load(file: Path, learner: Learner, lesson: Lesson) -> int:
 
 def build_learner(settings: Settings, classes: int, name: str, device: str = "cpu") -> Learner:
     """Return a method's networks with the random weights of the settings' seed and the name."""
-    make = SYNTHESISERS[settings.method].learner
+    make = SYNTHESIZERS[settings.method].learner
     assert make is not None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of(settings.seed, "weights", name))
@@ -216,7 +216,7 @@ class _Runner:
                 yield done
 
     def do(self, step: int) -> dict[str, float]:
-        """Do a step; its pictures and its chance depend on the seed and its number alone."""
+        """Do a step; its images and its chance depend on the seed and its number alone."""
         settings, lesson = self.settings, self.lesson
         rows = draw_batch(lesson, settings, step)
         rng = chance(settings.seed, lesson.file, step)
@@ -234,8 +234,8 @@ class _Runner:
 def draw_batch(lesson: Lesson, settings: Settings, step: int) -> NDArray[np.intp]:
     """Return the rows of a step's batch.
 
-    They come from shuffled passes over the pictures, of each class in turn where sampling is
-    balanced, so that every picture of a class is seen equally often.
+    They come from shuffled passes over the images, of each class in turn where sampling is
+    balanced, so that every image of a class is seen equally often.
     """
     label = lesson.pictures.label
     first = step * lesson.batch

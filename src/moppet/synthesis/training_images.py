@@ -20,18 +20,18 @@ from moppet.synthesis.sampling_plan import Request
 from moppet.synthesis.settings import Settings, seed_of
 from moppet.values import Image, MoppetError, UsageError
 
-LEAST_PICTURES: Final = 2
+LEAST_IMAGES: Final = 2
 """A class with fewer cannot be learned."""
-FEW_PICTURES: Final = 20
+FEW_IMAGES: Final = 20
 """A class with fewer is made as near copies of what was there."""
 LEAST_PX: Final = 8
 
 
 @dataclass(frozen=True)
-class TrainingPictures:
+class TrainingImages:
     """n faces to learn from.
 
-    pictures: (n, size, size) grey or (n, size, size, 3) RGB, uint8.
+    images: (n, size, size) gray or (n, size, size, 3) RGB, uint8.
     label: (n,) int64 index into names. rows: (n,) their rows in the manifest.
     """
 
@@ -45,7 +45,7 @@ class TrainingPictures:
 
     @property
     def fingerprint(self) -> str:
-        """Tells these pictures and labels from any others."""
+        """Tells these images and labels from any others."""
         digest = hashlib.sha256(repr([self.names, self.label.tolist()]).encode())
         digest.update(np.ascontiguousarray(self.pictures).tobytes())
         return digest.hexdigest()
@@ -54,8 +54,8 @@ class TrainingPictures:
         """Return how many there are of each class."""
         return {name: int((self.label == i).sum()) for i, name in enumerate(self.names)}
 
-    def only(self, names: Sequence[str]) -> TrainingPictures:
-        """Return the pictures of these classes, numbered in this order."""
+    def only(self, names: Sequence[str]) -> TrainingImages:
+        """Return the images of these classes, numbered in this order."""
         old = [self.names.index(name) for name in names]
         kept = np.isin(self.label, old)
         label = np.array([old.index(int(i)) for i in self.label[kept]], np.int64)
@@ -69,7 +69,7 @@ class TrainingPictures:
 
 
 def training_rows(manifest: Manifest, settings: Settings) -> NDArray[np.intp]:
-    """Return the rows to learn from: real, labelled, of split "train", of the settings' choice.
+    """Return the rows to learn from: real, labeled, of split "train", of the settings' choice.
 
     Raises UsageError where the settings name a class or an age band that is not there,
     MoppetError where no row is left.
@@ -84,7 +84,7 @@ def training_rows(manifest: Manifest, settings: Settings) -> NDArray[np.intp]:
     for band in settings.only_ages:
         if band not in known:
             raise UsageError(
-                f"no picture has the age band {band!r}; there are: "
+                f"no image has the age band {band!r}; there are: "
                 f"{', '.join(sorted(known)) or 'none'}."
             )
     chosen = (manifest.column("split") == "train") & (manifest.labels >= 0)
@@ -97,19 +97,19 @@ def training_rows(manifest: Manifest, settings: Settings) -> NDArray[np.intp]:
     rows = np.flatnonzero(chosen)
     if not len(rows):
         raise MoppetError(
-            "there is nothing to learn from: no real, labelled picture of the split 'train' is of "
+            "there is nothing to learn from: no real, labeled image of the split 'train' is of "
             "the classes and age bands that were asked for."
         )
     return rows
 
 
-def cut_pictures(
+def cut_images(
     manifest: Manifest, rows: NDArray[np.intp], faces: Faces, settings: Settings
-) -> TrainingPictures:
-    """Return the faces of these rows at the settings' size and in their colour.
+) -> TrainingImages:
+    """Return the faces of these rows at the settings' size and in their color.
 
     faces: of these rows alone, in this order.
-    Raises MoppetError for a picture of a few pixels, and where no face was found in any.
+    Raises MoppetError for an image of a few pixels, and where no face was found in any.
     """
     if len(faces) != len(rows):
         raise ValueError(f"{len(rows)} rows need as many faces, but {len(faces)} came.")
@@ -120,12 +120,12 @@ def cut_pictures(
         name = manifest.column("path")[rows[small[0]]]
         more = f" (and {len(small) - 1} more)" if len(small) > 1 else ""
         raise MoppetError(
-            f"the picture {name}{more} is too small to learn a face from: it needs {LEAST_PX} "
+            f"the image {name}{more} is too small to learn a face from: it needs {LEAST_PX} "
             f"pixels a side and has {width} × {height}; leave it out."
         )
     if not len(kept):
         raise MoppetError(
-            f"no face was found in any of the {len(rows)} pictures. Set only_found = false to "
+            f"no face was found in any of the {len(rows)} images. Set only_found = false to "
             "learn from them whole."
         )
     crops = faces.aligned([int(i) for i in kept], settings.size)
@@ -135,18 +135,18 @@ def cut_pictures(
     names = tuple(name for i, name in enumerate(manifest.names) if (labels == i).any())
     index = {manifest.names.index(name): i for i, name in enumerate(names)}
     label = np.array([index[int(i)] for i in labels], np.int64)
-    return TrainingPictures(crops, label, names, rows[kept])
+    return TrainingImages(crops, label, names, rows[kept])
 
 
-def check_classes(pictures: TrainingPictures, asked: Sequence[str]) -> None:
-    """Raise MoppetError where a class that was asked for has too few pictures to learn from."""
+def check_classes(pictures: TrainingImages, asked: Sequence[str]) -> None:
+    """Raise MoppetError where a class that was asked for has too few images to learn from."""
     counts = pictures.counts()
     for name in asked:
-        if (count := counts.get(name, 0)) < LEAST_PICTURES:
-            said = "no picture" if not count else "only one picture"
+        if (count := counts.get(name, 0)) < LEAST_IMAGES:
+            said = "no image" if not count else "only one image"
             raise MoppetError(
                 f"class {name!r} has {said} to learn from in the split 'train', and needs "
-                f"{LEAST_PICTURES} at least: add some, or do not ask for this class."
+                f"{LEAST_IMAGES} at least: add some, or do not ask for this class."
             )
 
 
@@ -163,7 +163,7 @@ _CHILDREN: Final = ("infant", "child")
 
 @dataclass(frozen=True)
 class Source:
-    """A training face. image: (size, size, 3) RGB uint8. sha256: its picture's content hash."""
+    """A training face. image: (size, size, 3) RGB uint8. sha256: its image's content hash."""
 
     image: Image
     sha256: str
@@ -181,7 +181,7 @@ class Sources:
         self._faceless: set[int] = set()
 
     def fingerprint(self) -> str:
-        """Tells the training pictures from any others, whatever order they came in."""
+        """Tells the training images from any others, whatever order they came in."""
         found = sorted(content_hash(self.manifest.image(int(row))) for row in self.rows)
         return hashlib.sha256("\n".join(found).encode()).hexdigest()
 
@@ -196,7 +196,7 @@ class Sources:
 
         It has the class that is asked for, or any other where in-painting changes the expression;
         a dummy goes to an infant or a child, as far as ages are known.
-        Pictures without a face are passed over, unless the settings keep them (`only_found`).
+        Images without a face are passed over, unless the settings keep them (`only_found`).
         Raises MoppetError where there is none.
         """
         rows = self.candidates(request)
@@ -217,7 +217,7 @@ class Sources:
                 self._faceless.add(row)
             rows = rows[rows != row]
         raise MoppetError(
-            f"no face was found in any of the {count:,} training pictures that could become "
+            f"no face was found in any of the {count:,} training images that could become "
             f"{request.label!r}: look at them with `moppet data audit --faces`, or take the whole "
             "pictures with only_found=false."
         )
@@ -232,11 +232,11 @@ class Sources:
         return np.asarray(rows, np.intp)
 
     def read(self, row: int) -> Source | None:
-        """Return a row's face with room around it, as large as the pictures to make.
+        """Return a row's face with room around it, as large as the images to make.
 
-        None where no face is found and the settings leave such pictures out.
+        None where no face is found and the settings leave such images out.
         """
-        picture = self.manifest.image(row)
+        photo = self.manifest.image(row)
         faces = find_manifest_faces(self.manifest.select([row]))
         if self.settings.only_found and not faces.found[0]:
             return None
@@ -245,4 +245,4 @@ class Sources:
         side = self.settings.size
         flags = cv2.INTER_AREA if colour.shape[0] > side else cv2.INTER_CUBIC
         image = np.asarray(cv2.resize(colour, (side, side), interpolation=flags), np.uint8)
-        return Source(image, content_hash(picture), self.bands[row])
+        return Source(image, content_hash(photo), self.bands[row])

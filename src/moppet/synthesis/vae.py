@@ -15,7 +15,7 @@ from moppet.synthesis.networks import Encoder, mirror
 class Vae(Learner):
     """Convolutional VAE (Kingma & Welling 2014), one network a class.
 
-    The variance of the pixels is what fits the batch best (sigma-VAE, Rybkin 2021), so that picture
+    The variance of the pixels is what fits the batch best (sigma-VAE, Rybkin 2021), so that image
     and latent need no weight between them.
     """
 
@@ -38,8 +38,8 @@ class Vae(Learner):
         values = real[0].numel()
         squares = (made - real).square().mean()
         # -log p(x|z) of a normal whose variance is the mean square error, up to a constant
-        picture = values / 2 * squares.clamp(min=1e-6).log()
+        image = values / 2 * squares.clamp(min=1e-6).log()
         latent = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(dim=1).mean()
-        loss = (picture + self.settings.kl_weight * latent) / values
+        loss = (image + self.settings.kl_weight * latent) / values
         descend(loss, self.optimizers["both"])
         return {"error": math.sqrt(float(squares.detach())), "nats": float(latent.detach())}

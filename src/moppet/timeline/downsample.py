@@ -44,7 +44,7 @@ class Lane(NamedTuple):
 class Thinned(NamedTuple):
     """What is drawn, from start_s to end_s.
 
-    timed: false where time has no length, as in a single picture; it is then drawn as one second.
+    timed: false where time has no length, as in a single image; it is then drawn as one second.
     lanes: the faces with most rows, longest first; n_faces: how many there are in all.
     no_face, unreadable: where that is true of at least half of the frames.
     """

@@ -13,7 +13,7 @@ from moppet.timeline.settings import TimelineSettings
 from moppet.timeline.smoothing import CausalSmoother
 
 
-class Judgement(NamedTuple):
+class Judgment(NamedTuple):
     """What n faces show: winner (index of the class, -1 = not classified), confidence, unsure."""
 
     winner: NDArray[np.int64]
@@ -29,7 +29,7 @@ def threshold(value: float) -> float:
 def poor_quality(
     low_quality: NDArray[np.bool_], quality: NDArray[np.float64], settings: TimelineSettings
 ) -> NDArray[np.bool_]:
-    """Return where the picture is too poor to start an episode.
+    """Return where the image is too poor to start an episode.
 
     low_quality: (n,), whether the row's status says so. quality: (n,); NaN is not poor.
     """
@@ -41,7 +41,7 @@ def judge(
     low_quality: NDArray[np.bool_],
     quality: NDArray[np.float64],
     settings: TimelineSettings,
-) -> Judgement:
+) -> Judgment:
     """Return the largest smoothed probability of each row and whether to doubt it.
 
     smoothed: (n, k); a row of NaN is a face that was not classified, and unsure.
@@ -51,7 +51,7 @@ def judge(
     winner = np.where(known, np.nan_to_num(smoothed).argmax(axis=1), -1)
     confidence = np.where(known, smoothed[np.arange(len(smoothed)), winner], np.float32(np.nan))
     unsure = ~known | (confidence < threshold(settings.unsure_below))
-    return Judgement(winner, confidence, unsure | poor_quality(low_quality, quality, settings))
+    return Judgment(winner, confidence, unsure | poor_quality(low_quality, quality, settings))
 
 
 def live_rows(

@@ -210,7 +210,7 @@ def _check_places(timeline: Timeline, people: People, owner: NDArray[np.int64]) 
 
 
 def _beside_twin(frame: NDArray[np.float64], owner: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return which of the sorted rows have the same frame and owner as a neighbour."""
+    """Return which of the sorted rows have the same frame and owner as a neighbor."""
     same = (np.diff(frame) == 0) & (np.diff(owner) == 0)
     return np.asarray(np.r_[same, False] | np.r_[False, same])
 

@@ -35,7 +35,7 @@ class _Facts(NamedTuple):
     breaks: dict[int, NDArray[np.float64]]
 
 
-def summarise(
+def summarize(
     table: Any,
     names: Sequence[str],
     group_of: Mapping[str, str],
@@ -54,33 +54,33 @@ def summarise(
     }
     there = [int(i) for i in np.unique(facts.face[~np.isnan(facts.face)])]
     people = {i: who_is(metadata, i) for i in there}
-    analysed_s = _seconds(clock.seconds)
+    analyzed_s = _seconds(clock.seconds)
     with_face = np.isin(clock.status, ("ok", "low_quality"))
     surely = np.isin(np.arange(len(clock.seconds)), clock.frame_of_row[facts.sure])
     return {
         "source": metadata.get("source_name"),
         "complete": metadata.get("complete"),
         "duration_s": metadata.get("duration_s"),
-        "analysed_s": analysed_s,
+        "analysed_s": analyzed_s,
         "frames": _frames(clock),
-        "time_with_face_s": _seconds(clock.seconds[with_face], analysed_s),
-        "time_without_face_s": _time_in(clock, "no_face", analysed_s),
-        "time_unreadable_s": _time_in(clock, "unreadable", analysed_s),
-        "time_unsure_s": _seconds(clock.seconds[with_face & ~surely], analysed_s),
+        "time_with_face_s": _seconds(clock.seconds[with_face], analyzed_s),
+        "time_without_face_s": _time_in(clock, "no_face", analyzed_s),
+        "time_unreadable_s": _time_in(clock, "unreadable", analyzed_s),
+        "time_unsure_s": _seconds(clock.seconds[with_face & ~surely], analyzed_s),
         "faceless": _stretches(clock, "no_face", settings),
         "unreadable": _stretches(clock, "unreadable", settings),
         "faces": {
-            "all": {"face_id": None, **_figures(facts, there, labels, analysed_s)},
+            "all": {"face_id": None, **_figures(facts, there, labels, analyzed_s)},
             **{
                 str(i): {
                     "face_id": i,
                     **({"name": name, "role": role} if "people" in metadata else {}),
-                    **_figures(facts, [i], labels, analysed_s),
+                    **_figures(facts, [i], labels, analyzed_s),
                 }
                 for i, (name, role) in people.items()
             },
         },
-        **({"roles": _roles(facts, people, labels, analysed_s)} if "people" in metadata else {}),
+        **({"roles": _roles(facts, people, labels, analyzed_s)} if "people" in metadata else {}),
     }
 
 
@@ -132,13 +132,13 @@ def _roles(
     facts: _Facts,
     people: Mapping[int, tuple[str, str | None]],
     labels: Mapping[Kind, Sequence[str]],
-    analysed_s: float | None,
+    analyzed_s: float | None,
 ) -> dict[str, dict[str, Any]]:
     """Return what the people of each role show together; faces without a role are UNNAMED."""
     found = {}
     for role in sorted({role or UNNAMED for _, role in people.values()}):
         faces = [i for i, (_, one) in people.items() if (one or UNNAMED) == role]
-        figures = _figures(facts, faces, labels, analysed_s)
+        figures = _figures(facts, faces, labels, analyzed_s)
         found[role] = {"people": [people[i][0] for i in faces], **figures}
     return found
 
@@ -147,7 +147,7 @@ def _figures(
     facts: _Facts,
     faces: Sequence[int],
     labels: Mapping[Kind, Sequence[str]],
-    analysed_s: float | None,
+    analyzed_s: float | None,
 ) -> dict[str, Any]:
     """Return what these faces show, together."""
     here = np.isin(facts.face, faces)
@@ -159,14 +159,14 @@ def _figures(
         "frames": int(here.sum()),
         "first_s": float(facts.time_s[here].min()) if here.any() else None,
         "last_s": _number(float(ends[here].max())) if here.any() else None,
-        "time_s": _seconds(facts.seconds[here], analysed_s),
-        "time_sure_s": _seconds(facts.seconds[here & facts.sure], analysed_s),
-        "time_unsure_s": _seconds(facts.seconds[here & ~facts.sure], analysed_s),
-        "time_unclassified_s": _seconds(facts.seconds[here & ~classified], analysed_s),
+        "time_s": _seconds(facts.seconds[here], analyzed_s),
+        "time_sure_s": _seconds(facts.seconds[here & facts.sure], analyzed_s),
+        "time_unsure_s": _seconds(facts.seconds[here & ~facts.sure], analyzed_s),
+        "time_unclassified_s": _seconds(facts.seconds[here & ~classified], analyzed_s),
         "share_no_group": _share(facts.seconds, ungrouped, classified),
         "share_no_group_sure": _share(facts.seconds, ungrouped & sure, sure),
-        "expressions": _labels(facts, faces, "expression", labels, classified, analysed_s),
-        "groups": _labels(facts, faces, "group", labels, classified, analysed_s),
+        "expressions": _labels(facts, faces, "expression", labels, classified, analyzed_s),
+        "groups": _labels(facts, faces, "group", labels, classified, analyzed_s),
         "transitions": {kind: _transitions(facts, faces, kind, labels[kind]) for kind in KINDS},
     }
 
@@ -177,7 +177,7 @@ def _labels(
     kind: Kind,
     labels: Mapping[Kind, Sequence[str]],
     classified: NDArray[np.bool_],
-    analysed_s: float | None,
+    analyzed_s: float | None,
 ) -> dict[str, dict[str, Any]]:
     sure = classified & facts.sure
     figures = {}
@@ -185,7 +185,7 @@ def _labels(
         shown = classified & np.equal(facts.label[kind], label)
         lengths = [e.duration_s for e in _episodes(facts, faces, kind) if e.label == label]
         figures[label] = {
-            "time_s": _seconds(facts.seconds[shown], analysed_s),
+            "time_s": _seconds(facts.seconds[shown], analyzed_s),
             "share": _share(facts.seconds, shown, classified),
             "share_sure": _share(facts.seconds, shown & sure, sure),
             "episodes": len(lengths),
@@ -212,13 +212,13 @@ def _transitions(
     return counts
 
 
-def _time_in(clock: Clock, status: str, analysed_s: float | None) -> float | None:
-    return _seconds(clock.seconds[np.equal(clock.status, status)], analysed_s)
+def _time_in(clock: Clock, status: str, analyzed_s: float | None) -> float | None:
+    return _seconds(clock.seconds[np.equal(clock.status, status)], analyzed_s)
 
 
-def _seconds(seconds: NDArray[np.float64], analysed_s: float | None = 0.0) -> float | None:
-    """Return the sum; None if time has no measure here, as in a single picture."""
-    return None if analysed_s is None else _number(math.fsum(seconds))
+def _seconds(seconds: NDArray[np.float64], analyzed_s: float | None = 0.0) -> float | None:
+    """Return the sum; None if time has no measure here, as in a single image."""
+    return None if analyzed_s is None else _number(math.fsum(seconds))
 
 
 def _share(
@@ -239,7 +239,7 @@ def summary_lines(summary: Mapping[str, Any]) -> list[str]:
         f"{frames[status]} {status.replace('_', ' ')}" for status in STATUSES if frames[status]
     )
     lines = [
-        f"{summary['source'] or 'timeline'}: {length_text(summary['analysed_s'])} analysed, "
+        f"{summary['source'] or 'timeline'}: {length_text(summary['analysed_s'])} analyzed, "
         f"{frames['total']} frames ({kinds or 'none'})",
         f"with a face {length_text(summary['time_with_face_s'])}, "
         f"without {length_text(summary['time_without_face_s'])}, "
@@ -293,7 +293,7 @@ _FIGURES: Final = ("share", "share_sure", "episodes", "mean_s", "longest_s")
 def summary_rows(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return a row for each role in a recording, one row for all faces if nobody was named.
 
-    Columns: recording, role, people, analysed_s, the role's seconds, then for each group
+    Columns: recording, role, people, analyzed_s, the role's seconds, then for each group
     ("group positive share", …) and expression ("happiness share", …) its figures; see
     docs/timeline.md, section "Summary". None where one has no value.
     """

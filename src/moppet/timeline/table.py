@@ -29,7 +29,7 @@ from moppet.timeline.schema import (
 )
 from moppet.timeline.settings import TimelineSettings
 from moppet.timeline.smoothing import smooth_face
-from moppet.timeline.summary import summarise, who_is
+from moppet.timeline.summary import summarize, who_is
 from moppet.values import GROUPS, TimelineError, UsageError
 
 
@@ -90,7 +90,7 @@ class Timeline:
         """Return what a notebook shows: a line of text and a small chart; None if that fails."""
         try:
             return timeline_html(self.table, self.names, self.settings, self.metadata)
-        except Exception:  # a picture must not cost the user the cell; the text form remains
+        except Exception:  # an image must not cost the user the cell; the text form remains
             return None
 
     def to_pandas(self) -> Any:
@@ -154,7 +154,7 @@ class Timeline:
             >>> summary["faces"]["all"]["expressions"]["happiness"]["share"]
             0.5
         """
-        return summarise(self.table, self.names, self.group_of, self.settings, self.metadata)
+        return summarize(self.table, self.names, self.group_of, self.settings, self.metadata)
 
     def write(self, path: str | PathLike[str]) -> Path:
         """Write the timeline and return the path.

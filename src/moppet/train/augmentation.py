@@ -56,7 +56,7 @@ def crop_matrices(
 
 
 def view(image: Image, matrix: NDArray[np.float64], size: int) -> Image:
-    """Return the crop warped to (size, size), its edge repeated beyond the picture."""
+    """Return the crop warped to (size, size), its edge repeated beyond the image."""
     return np.asarray(
         cv2.warpAffine(
             image, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
@@ -74,23 +74,23 @@ def random_view(
 ) -> Image:
     """Return a random view of the crop, (size, size) or (size, size, 3) uint8.
 
-    image: (side, side) grey or (side, side, 3) RGB uint8; matrices: from `crop_matrices`.
+    image: (side, side) gray or (side, side, 3) RGB uint8; matrices: from `crop_matrices`.
     """
     # Half the draws at the two ends, half between: both framings occur in use.
-    towards = rng.choice([0.0, 1.0, rng.random(), rng.random()])
-    matrix = matrices[0] * (1 - towards) + matrices[1] * towards
+    toward = rng.choice([0.0, 1.0, rng.random(), rng.random()])
+    matrix = matrices[0] * (1 - toward) + matrices[1] * toward
     if rng.random() < settings.low_resolution:
         image, matrix = _lower_resolution(image, matrix, rng)
-    picture = view(image, _random_geometry(size, settings, rng) @ _homogeneous(matrix), size)
-    picture = _random_light(picture, settings, rng)
+    photo = view(image, _random_geometry(size, settings, rng) @ _homogeneous(matrix), size)
+    photo = _random_light(photo, settings, rng)
     if rng.random() < settings.blur:
-        picture = np.asarray(cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.4, 1.8)), np.uint8)
+        photo = np.asarray(cv2.GaussianBlur(photo, (0, 0), rng.uniform(0.4, 1.8)), np.uint8)
     if rng.random() < settings.noise:
-        noisy = picture + rng.normal(0, rng.uniform(2, 12), picture.shape)
-        picture = np.clip(noisy, 0, 255).astype(np.uint8)
+        noisy = photo + rng.normal(0, rng.uniform(2, 12), photo.shape)
+        photo = np.clip(noisy, 0, 255).astype(np.uint8)
     if rng.random() < settings.erase:
-        picture = _erase(picture, rng)
-    return picture
+        photo = _erase(photo, rng)
+    return photo
 
 
 def _homogeneous(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -125,14 +125,14 @@ def _lower_resolution(
     return shrunk, np.column_stack([matrix[:, :2] * factor, moved])
 
 
-def _random_light(picture: Image, settings: Augmentation, rng: np.random.Generator) -> Image:
-    x = picture.astype(np.float32) / 255
+def _random_light(photo: Image, settings: Augmentation, rng: np.random.Generator) -> Image:
+    x = photo.astype(np.float32) / 255
     x = x ** np.float32(np.exp(rng.uniform(-settings.gamma, settings.gamma)))
     mean = x.mean()
     x = (x - mean) * np.float32(np.exp(rng.uniform(-settings.contrast, settings.contrast))) + mean
     x += np.float32(rng.uniform(-settings.brightness, settings.brightness))
     if rng.random() < settings.shadow:
-        side = picture.shape[0]
+        side = photo.shape[0]
         direction = rng.uniform(0, 2 * np.pi)
         ramp = np.linspace(-1, 1, side, dtype=np.float32)
         slope = ramp[None] * np.cos(direction) + ramp[:, None] * np.sin(direction)
@@ -141,22 +141,22 @@ def _random_light(picture: Image, settings: Augmentation, rng: np.random.Generat
     return np.asarray(np.rint(np.clip(x, 0, 1) * 255), np.uint8)
 
 
-def _erase(picture: Image, rng: np.random.Generator) -> Image:
-    side = picture.shape[0]
+def _erase(photo: Image, rng: np.random.Generator) -> Image:
+    side = photo.shape[0]
     height, width = (rng.uniform(0.1, 0.45, 2) * side).astype(int)
     top, left = int(rng.integers(0, side - height)), int(rng.integers(0, side - width))
-    picture = picture.copy()
+    photo = photo.copy()
     if rng.random() < 0.5:
-        picture[top : top + height, left : left + width] = rng.integers(0, 256)
+        photo[top : top + height, left : left + width] = rng.integers(0, 256)
     else:
-        patch = rng.integers(0, 256, (height, width, *picture.shape[2:]), dtype=np.uint8)
-        picture[top : top + height, left : left + width] = patch
-    return picture
+        patch = rng.integers(0, 256, (height, width, *photo.shape[2:]), dtype=np.uint8)
+        photo[top : top + height, left : left + width] = patch
+    return photo
 
 
 _LUMA: Final = (0.299, 0.587, 0.114)
 _YIQ: Final = ((0.299, 0.587, 0.114), (0.596, -0.274, -0.322), (0.211, -0.523, 0.312))
-_FOCAL: Final = 2.0  # distance of the camera that turns see, in sides of the picture
+_FOCAL: Final = 2.0  # distance of the camera that turns see, in sides of the image
 
 
 FAMILIES: Final = ("appearance", "geometry", "occlusion")
@@ -167,14 +167,14 @@ class Families:
     """Which families are on, and how strong; called with a batch, its random views.
 
     names: those of FAMILIES that are on.
-    size: side in pixels to augment at, the result enlarged to the pictures' own; 0 for their own.
-    share: of the pictures that are changed, drawn anew each time; the others stay as they are.
+    size: side in pixels to augment at, the result enlarged to the images' own; 0 for their own.
+    share: of the images that are changed, drawn anew each time; the others stay as they are.
     Appearance: brightness, contrast, saturation: factors from 1 - x to 1 + x; hue: turns of up to
-    x of the colour circle; blur_p: chance of a Gaussian blur of an odd kernel between
+    x of the color circle; blur_p: chance of a Gaussian blur of an odd kernel between
     blur_least and blur_most pixels; jpeg_p: chance of JPEG of jpeg_quality; shadow_p: chance that
     one side of a line has shadow_factor of its light.
     Geometry: rotation_deg either way (the roll of a head's pose is the same movement), yaw_deg and
-    pitch_deg either way, as of a flat picture; translation: share of the side, either way;
+    pitch_deg either way, as of a flat image; translation: share of the side, either way;
     scale_least to scale_most; chances of flips. What comes into view repeats the edge: a
     mirrored one could show a second mouth.
     Occlusion and noise: noise_p: chance that noise_amount of the pixels turn black or white;
@@ -182,7 +182,7 @@ class Families:
     From the paper: blur (chance and kernel), JPEG quality, shadow factor, rotation, translation,
     scale, flips, noise amount, erasing chance. Ours: the ranges of brightness, contrast,
     saturation, hue, yaw and pitch, the other chances (0.2, as the paper's of blur and erasing)
-    and the erased area (0.02 to 0.33 of the picture with sides of 0.3 to 3.3 to one: Zhong
+    and the erased area (0.02 to 0.33 of the image with sides of 0.3 to 3.3 to one: Zhong
     et al. 2020).
     """
 
@@ -234,7 +234,7 @@ class Families:
                 raise UsageError(f"{least} must be above 0 and not above {largest}.")
 
     def __call__(self, pictures: Tensor, rng: torch.Generator | int | Sequence[int]) -> Tensor:
-        """Return `augment` of the pictures with these families."""
+        """Return `augment` of the images with these families."""
         return augment(pictures, self, rng)
 
 
@@ -250,9 +250,9 @@ _MOST: Final[dict[str, float]] = {
 def augment(
     pictures: Tensor, families: Families, rng: torch.Generator | int | Sequence[int]
 ) -> Tensor:
-    """Return a random view of each picture, of the same shape and type.
+    """Return a random view of each image, of the same shape and type.
 
-    pictures: (n, 3, h, w) RGB or (n, 1, h, w) grey, float in [0, 1] or uint8.
+    images: (n, 3, h, w) RGB or (n, 1, h, w) gray, float in [0, 1] or uint8.
     rng: a CPU generator, or a seed of one number or several; the same gives the same views. A
         family's draws do not depend on which others are on.
     """
@@ -317,7 +317,7 @@ def _geometry(x: Tensor, families: Families, rng: torch.Generator) -> Tensor:
 def homographies(
     n: int, height: int, width: int, families: Families, rng: torch.Generator
 ) -> Tensor:
-    """Return (n, 3, 3): where each picture's pixels go, x before y, pixel centres whole."""
+    """Return (n, 3, 3): where each image's pixels go, x before y, pixel centers whole."""
     roll, yaw, pitch = (
         torch.deg2rad(_between(-most, most, (n,), rng))
         for most in (families.rotation_deg, families.yaw_deg, families.pitch_deg)
@@ -327,7 +327,7 @@ def homographies(
     flips = torch.ones(n, 2)
     flips[_rows(n, families.horizontal_flip, rng), 0] = -1
     flips[_rows(n, families.vertical_flip, rng), 1] = -1
-    # A flat picture turned about its middle, seen from _FOCAL sides away.
+    # A flat image turned about its middle, seen from _FOCAL sides away.
     turned = torch.eye(3).repeat(n, 1, 1)
     turned[:, 0, 0], turned[:, 1, 1] = yaw.cos(), pitch.cos()
     turned[:, 0, 1] = yaw.sin() * pitch.sin()
@@ -362,11 +362,11 @@ def _appearance(x: Tensor, families: Families, rng: torch.Generator) -> Tensor:
 def jitter(
     x: Tensor, brightness: Tensor, contrast: Tensor, saturation: Tensor, hue: Tensor
 ) -> Tensor:
-    """Return (n, 3, h, w) pictures with changed light and colour, cut to [0, 1].
+    """Return (n, 3, h, w) images with changed light and color, cut to [0, 1].
 
-    Each (n,): factors of brightness (from black), of contrast (from the picture's mean grey) and
-    of saturation (from each pixel's grey), and turns of the colour circle (in the YIQ plane,
-    which keeps the light as it is). All four are one matrix a picture.
+    Each (n,): factors of brightness (from black), of contrast (from the image's mean gray) and
+    of saturation (from each pixel's gray), and turns of the color circle (in the YIQ plane,
+    which keeps the light as it is). All four are one matrix an image.
     """
     luma, one = x.new_tensor(_LUMA), torch.ones_like(x[:, 0, 0, 0])
     to_yiq = x.new_tensor(_YIQ)
@@ -379,8 +379,8 @@ def jitter(
     saturate = saturate + (1 - saturation)[:, None, None] * luma.expand(3, 3)
     matrix = torch.linalg.inv(to_yiq) @ spin @ to_yiq @ saturate
     matrix = matrix * (brightness * contrast)[:, None, None]
-    grey = torch.einsum("nchw,c->n", x, luma) / x[0, 0].numel()
-    constant = ((1 - contrast) * brightness * grey)[:, None, None].expand(-1, 3, 1)
+    gray = torch.einsum("nchw,c->n", x, luma) / x[0, 0].numel()
+    constant = ((1 - contrast) * brightness * gray)[:, None, None].expand(-1, 3, 1)
     return torch.baddbmm(constant, matrix, x.flatten(2)).clamp_(0, 1).view_as(x)
 
 
@@ -390,7 +390,7 @@ def _shadowed(x: Tensor, families: Families, rng: torch.Generator) -> Tensor:
     edge = _between(-0.5, 0.5, (len(rows), 1, 1, 1), rng).to(x)
     down, across = (torch.linspace(-1, 1, side).to(x) for side in x.shape[2:])
     slope = down[:, None] * direction.sin() + across * direction.cos()
-    # An edge as soft as a twentieth of the picture.
+    # An edge as soft as a twentieth of the image.
     shade = ((slope - edge) * 20).sigmoid()
     x[rows] = x[rows] * (1 - (1 - families.shadow_factor) * shade)
     return x
@@ -410,12 +410,12 @@ def _blurred(x: Tensor, families: Families, rng: torch.Generator) -> Tensor:
     return x
 
 
-def _jpeg(picture: Tensor, quality: int) -> Tensor:
+def _jpeg(photo: Tensor, quality: int) -> Tensor:
     """Return (3, h, w) as OpenCV's coder leaves it: ten times faster than kornia's."""
-    pixels = (picture.detach().cpu() * 255).round().byte().permute(1, 2, 0).numpy()
+    pixels = (photo.detach().cpu() * 255).round().byte().permute(1, 2, 0).numpy()
     _, coded = cv2.imencode(".jpg", pixels[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
     decoded = np.ascontiguousarray(np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR))[:, :, ::-1])
-    return (torch.from_numpy(decoded).permute(2, 0, 1).float() / 255).to(picture)
+    return (torch.from_numpy(decoded).permute(2, 0, 1).float() / 255).to(photo)
 
 
 def _occlusion(x: Tensor, families: Families, rng: torch.Generator) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from moppet.datasets.faces import Faces
 from moppet.train.augmentation import FAMILIES, Families, augment, crop_matrices, random_view
-from moppet.train.data_module import as_colour
+from moppet.train.data_module import as_color
 from moppet.train.recipe import Recipe
 from moppet.values import Image, MoppetError, UsageError
 
@@ -27,11 +27,11 @@ def views_sheet(faces: Faces, recipe: Recipe, path: Path) -> None:
 
     Raises MoppetError if the file cannot be written.
     """
-    grey = recipe.colour == "grey"
+    gray = recipe.colour == "grey"
     crops = faces.aligned(size=recipe.size)
     rows = []
     for i, crop in enumerate(crops):
-        cut = as_colour(faces.cuts[i], grey)
+        cut = as_color(faces.cuts[i], gray)
         matrices = crop_matrices(
             cut.shape[0], faces.landmarks_px[i], recipe.size, tight=bool(faces.tight[i])
         )
@@ -45,7 +45,7 @@ def views_sheet(faces: Faces, recipe: Recipe, path: Path) -> None:
             )
             for number in range(VIEWS)
         ]
-        rows.append(np.hstack([_framed(view) for view in (as_colour(crop, grey), *views)]))
+        rows.append(np.hstack([_framed(view) for view in (as_color(crop, gray), *views)]))
     sheet = np.vstack(rows)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -53,11 +53,11 @@ def views_sheet(faces: Faces, recipe: Recipe, path: Path) -> None:
     except (OSError, cv2.error):
         written = False
     if not written:
-        raise MoppetError(f"the picture cannot be written to {path}: name a .png file.")
+        raise MoppetError(f"the image cannot be written to {path}: name a .png file.")
 
 
 def _framed(view: Image) -> Image:
-    colour = as_colour(view, grey=False)
+    colour = as_color(view, gray=False)
     gap = _GAP_PX // 2
     white = (255, 255, 255)
     return np.asarray(
@@ -84,18 +84,18 @@ def augmentation_sheet(
     side: int = 224,
     seed: int = 0,
 ) -> None:
-    """Write a .png: the pictures, then by family each change alone and all drawn together.
+    """Write a .png: the images, then by family each change alone and all drawn together.
 
-    pictures: face crops, (h, w, 3) RGB or (h, w) grey uint8, brought to `side` pixels. They are
-        recognisable in the file: ask before writing other people's faces.
+    images: face crops, (h, w, 3) RGB or (h, w) gray uint8, brought to `side` pixels. They are
+        recognizable in the file: ask before writing other people's faces.
     A change alone is the strongest of some random draws, its chance set to 1.
-    Raises UsageError without a picture or if the file cannot be written.
+    Raises UsageError without an image or if the file cannot be written.
     """
     if not len(pictures):
-        raise UsageError("the augmentation sheet needs at least one picture, got none.")
+        raise UsageError("the augmentation sheet needs at least one image, got none.")
     families = families or Families()
     crops = _crops(pictures, side)
-    bands = [("the pictures", [("", crop) for crop in crops])]
+    bands = [("the images", [("", crop) for crop in crops])]
     for name in FAMILIES:
         alone = [
             (label, _strongest(crops[i % len(crops)], one, seed + i))
@@ -154,8 +154,8 @@ def _drawn(crops: Tensor, families: Families, seed: int) -> list[tuple[str, Tens
 
 def _crops(pictures: Sequence[Image], side: int) -> Tensor:
     resized = []
-    for picture in pictures[:_COLUMNS]:
-        colour = cv2.cvtColor(picture, cv2.COLOR_GRAY2RGB) if picture.ndim == 2 else picture
+    for image in pictures[:_COLUMNS]:
+        colour = cv2.cvtColor(image, cv2.COLOR_GRAY2RGB) if image.ndim == 2 else image
         flags = cv2.INTER_AREA if min(colour.shape[:2]) > side else cv2.INTER_LINEAR
         resized.append(cv2.resize(colour, (side, side), interpolation=flags))
     return torch.from_numpy(np.stack(resized)).permute(0, 3, 1, 2).float() / 255

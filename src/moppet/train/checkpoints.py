@@ -125,7 +125,7 @@ def read_epoch(folder: Path, recipe: Recipe, data: str) -> int:
         theirs = metadata.get(name)
         # Earlier checkpoints know of the data without its cuts, the first 64 digits.
         if theirs != ours and not (name == "data" and theirs == data[:64]):
-            other = "of another recipe" if name == "recipe" else "on other pictures or labels"
+            other = "of another recipe" if name == "recipe" else "on other images or labels"
             raise UsageError(
                 f"{folder} holds a run {other}. Name another folder with -o, or remove it."
             )

@@ -53,9 +53,9 @@ class TrainingData:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Tells these pictures, labels and parts from any others.
+        """Tells these images, labels and parts from any others.
 
-        64 hexadecimal digits for what is known of the pictures, 64 for the cuts themselves.
+        64 hexadecimal digits for what is known of the images, 64 for the cuts themselves.
         """
         columns = [self.manifest.column(name).tolist() for name in ("path", "array_row", "votes")]
         text = repr([self.names, columns, self.label.tolist(), self.part.tolist()])
@@ -71,7 +71,7 @@ class TrainingData:
         return np.flatnonzero((self.part == part) & ((self.label >= 0) | (not labelled)))
 
     def training_rows(self, recipe: Recipe) -> NDArray[np.intp]:
-        """Return the rows to learn from: labelled ones, or those with enough votes."""
+        """Return the rows to learn from: labeled ones, or those with enough votes."""
         rows = self.rows("train", labelled=recipe.labels == "hard")
         if recipe.labels == "hard":
             return rows
@@ -120,7 +120,7 @@ def select_training_data(manifest: Manifest, faces: Faces, recipe: Recipe) -> Tr
     for wanted in (*recipe.only_ages, *recipe.without_ages, *recipe.oversample_ages):
         if wanted not in known:
             raise UsageError(
-                f"no picture has the age band {wanted!r}; there are: "
+                f"no image has the age band {wanted!r}; there are: "
                 f"{', '.join(sorted(known)) or 'none'}."
             )
     if recipe.only_ages:
@@ -143,7 +143,7 @@ def _columns(manifest: Manifest, names: Sequence[str]) -> NDArray[np.int64]:
 
 
 def check_parts(data: TrainingData, recipe: Recipe) -> None:
-    """Raise MoppetError where a part has no labelled picture, or a class none to train on."""
+    """Raise MoppetError where a part has no labeled image, or a class none to train on."""
     if len(data.names) < 2:
         raise MoppetError(
             f"training needs two or more classes, but there is only {', '.join(data.names)}."
@@ -151,7 +151,7 @@ def check_parts(data: TrainingData, recipe: Recipe) -> None:
     for part, purpose in zip(PARTS, ("train on", "choose by", "report on"), strict=True):
         if not len(data.rows(part, labelled=True)):
             raise MoppetError(
-                f"there is no labelled picture to {purpose}: label some, or split the data set "
+                f"there is no labeled image to {purpose}: label some, or split the data set "
                 f"so that some rows are {part!r} (see `moppet data split`)."
             )
     targets = data.targets(recipe) if data.lessons is None else data.lessons
@@ -159,7 +159,7 @@ def check_parts(data: TrainingData, recipe: Recipe) -> None:
     if not shown.all():
         missing = [name for name, there in zip(data.names, shown, strict=True) if not there]
         raise MoppetError(
-            f"there is no picture to train on of: {', '.join(missing)}. Add some, or name the "
+            f"there is no image to train on of: {', '.join(missing)}. Add some, or name the "
             "other classes in the recipe's 'classes'."
         )
 
@@ -186,7 +186,7 @@ def network_input(crops: Image, recipe: Recipe, detail_px: int = 0) -> Image:
     return np.concatenate(parts)
 
 
-def normalise(pictures: Tensor) -> Tensor:
+def normalize(pictures: Tensor) -> Tensor:
     """Return (n, channels, h, w) uint8 as float32, (value - 128) / 128, channels last."""
     x = (pictures.float() - MEAN) / SCALE
     return x.contiguous(memory_format=torch.channels_last)
@@ -212,10 +212,10 @@ class RandomViews(Dataset[tuple[Tensor, Tensor, Tensor]]):
         if recipe.families:
             self.plain = network_input(evaluation_crops(data, self.rows, aligned=True), recipe)
             return
-        grey = recipe.colour == "grey"
+        gray = recipe.colour == "grey"
         faces = data.faces
         for i in self.rows.tolist():
-            self.cuts[i] = as_colour(faces.cuts[i], grey)
+            self.cuts[i] = as_color(faces.cuts[i], gray)
         self.matrices = {
             i: crop_matrices(
                 self.cuts[i].shape[0], faces.landmarks_px[i], recipe.size, tight=faces.tight[i]
@@ -235,16 +235,16 @@ class RandomViews(Dataset[tuple[Tensor, Tensor, Tensor]]):
         recipe = self.recipe
         again = (time,) if time else ()
         rng = np.random.default_rng((recipe.seed, self.epoch, row, *again))
-        picture = random_view(
+        image = random_view(
             self.cuts[row], self.matrices[row], recipe.size, recipe.augmentation, rng
         )
-        channels_first = picture[None] if picture.ndim == 2 else picture.transpose(2, 0, 1)
+        channels_first = image[None] if image.ndim == 2 else image.transpose(2, 0, 1)
         return torch.from_numpy(np.ascontiguousarray(channels_first)), soft, weight
 
 
-def as_colour(cut: Image, grey: bool) -> Image:
-    """Return a grey or RGB picture as (h, w) grey, or as (h, w, 3)."""
-    if grey:
+def as_color(cut: Image, gray: bool) -> Image:
+    """Return a gray or RGB image as (h, w) gray, or as (h, w, 3)."""
+    if gray:
         return cut if cut.ndim == 2 else np.asarray(cv2.cvtColor(cut, cv2.COLOR_RGB2GRAY), np.uint8)
     return cut if cut.ndim == 3 else np.repeat(cut[:, :, None], 3, axis=2)
 

@@ -1,4 +1,4 @@
-"""Somebody's own labelled faces → a model of theirs, with honest figures beside it."""
+"""Somebody's own labeled faces → a model of theirs, with honest figures beside it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from moppet.datasets.faces import Faces, find_manifest_faces
 from moppet.datasets.manifest import Manifest
 from moppet.infer.models import ExpressionModel, load_model
-from moppet.metrics import Difference, Summary, drawn_figures, paired_bootstrap_many, summarise
+from moppet.metrics import Difference, Summary, drawn_figures, paired_bootstrap_many, summarize
 from moppet.train.augmentation import Augmentation
 from moppet.train.data_module import TrainingData, evaluation_crops, select_training_data
 from moppet.train.recipe import Recipe, check_recipe
@@ -78,20 +78,20 @@ def finetune_recipe(
 
 
 def check_classes(manifest: Manifest) -> None:
-    """Raise MoppetError unless there are two classes or more with enough pictures each."""
+    """Raise MoppetError unless there are two classes or more with enough images each."""
     labels = manifest.labels
     counts = {name: int((labels == i).sum()) for i, name in enumerate(manifest.names)}
     present = {name: n for name, n in counts.items() if n}
     if len(present) < 2:
         raise MoppetError(
             f"training needs two or more classes, but only {', '.join(present) or 'none'} has "
-            "pictures. Put the pictures of each class into a folder named after it."
+            "pictures. Put the images of each class into a folder named after it."
         )
     few = {name: n for name, n in counts.items() if n <= _LEAST_ROWS}
     if few:
         said = ", ".join(f"{name} ({n})" for name, n in few.items())
         raise MoppetError(
-            f"a class needs at least {_LEAST_ROWS + 1} pictures, one each to train, to choose by "
+            f"a class needs at least {_LEAST_ROWS + 1} images, one each to train, to choose by "
             f"and to report on; too few: {said}. Add some, or leave the class out."
         )
 
@@ -187,7 +187,7 @@ def compare(folder: Path, data: TrainingData, model: str) -> Comparison:
 
 
 def _summary(probabilities: Floats, data: TrainingData, rows: NDArray[np.intp]) -> Summary:
-    return summarise(
+    return summarize(
         probabilities,
         data.label[rows],
         data.manifest.groups[rows],

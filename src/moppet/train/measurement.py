@@ -19,7 +19,7 @@ from moppet.metrics import (
     bootstrap,
     drawn_figures,
     paired_bootstrap_many,
-    summarise,
+    summarize,
     within,
 )
 from moppet.metrics.bootstrap import drawn_means
@@ -55,10 +55,10 @@ def fit_temperature(
 def measure(model: ExpressionModel, data: TrainingData) -> Json:
     """Return the model's figures on the report rows, as plain values.
 
-    Two ways to meet a picture: found and aligned as in video, the whole picture where no face
-    is found ("aligned"); and, where every picture is a face crop, the crop as it is ("raw").
+    Two ways to meet an image: found and aligned as in video, the whole image where no face
+    is found ("aligned"); and, where every image is a face crop, the crop as it is ("raw").
     Beside them the accuracy with every missed face counted as wrong. Intervals: 95 %,
-    bootstrap over groups (a subject's pictures, copies of a picture).
+    bootstrap over groups (a subject's images, copies of an image).
     model: its classes are those of the data, in the same order.
     """
     rows = data.rows("report", labelled=True)
@@ -130,11 +130,11 @@ def part_figures(
     votes, abstained = _votes(data, rows)
     label, groups = data.label[rows], data.manifest.groups[rows]
     rng = np.random.default_rng(0)
-    summary = summarise(
+    summary = summarize(
         probabilities, label, groups, data.names, rng, votes=votes, abstained=abstained
     )
     plain = at_temperature_one(probabilities, temperature)
-    before = summarise(plain, label, groups, data.names, np.random.default_rng(0), draws=200)
+    before = summarize(plain, label, groups, data.names, np.random.default_rng(0), draws=200)
     found = summary.as_json()
     return {
         "n": found["n"],
@@ -167,7 +167,7 @@ def _grouped(
     label, groups = index[data.label[rows]], data.manifest.groups[rows]
     figures: Json = {"names": names}
     for name, part in parts.items():
-        summary = summarise(
+        summary = summarize(
             probabilities[part], label[part], groups[part], names, np.random.default_rng(0)
         ).as_json()
         figures[name] = {

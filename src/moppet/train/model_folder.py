@@ -24,7 +24,7 @@ _CURVES: Final = {
         "choose_balanced": "set aside, balanced",
     },
 }
-_COLOURS: Final = {"train": "#8a8f98", "choose": "#1f6fb4", "balanced": "#d9822b"}
+_COLORS: Final = {"train": "#8a8f98", "choose": "#1f6fb4", "balanced": "#d9822b"}
 
 
 def draw_confusions(figures: dict[str, Any], folder: Path) -> None:
@@ -73,7 +73,7 @@ def draw_course(log: Sequence[Mapping[str, float]], path: Path) -> None:
             values = [row[name] for row in log]
             if all(math.isnan(value) for value in values):
                 continue
-            colour = _COLOURS["balanced" if "balanced" in name else name.split("_")[0]]
+            colour = _COLORS["balanced" if "balanced" in name else name.split("_")[0]]
             dot = "o" if len(epochs) == 1 else None
             axes.plot(epochs, values, color=colour, label=label, linewidth=1.8, marker=dot)
         axes.set_title(title, fontsize=10)
@@ -188,10 +188,10 @@ def figures_page(
         "Made by `moppet train`, not by hand. Training rows "
         f"{rows['train']}, set aside for choices {rows['choose']} (temperature, int8 or not,",
         f"detail), reported on {rows['report']}, which neither trained nor chose anything.",
-        "Intervals: 95 %, bootstrap over groups (one subject's pictures, copies of a picture),",
+        "Intervals: 95 %, bootstrap over groups (one subject's images, copies of an image),",
         "1,000 draws; of shares of 0 or 1 exact binomial. Definitions: [metrics](metrics.md).",
         "",
-        "*aligned*: found by MTCNN and aligned as in video, the whole picture where no face is",
+        "*aligned*: found by MTCNN and aligned as in video, the whole image where no face is",
         "found. *raw*: the data set's crop as it is.",
         "",
         *_age_table(figures),
@@ -199,7 +199,7 @@ def figures_page(
         '"One rater": how often one of the raters votes for the label.',
         *_gap_lines(figures),
         "",
-        f"A face was found in {figures['faces_found']} of {n} pictures "
+        f"A face was found in {figures['faces_found']} of {n} images "
         f"({figures['faces_found_at_default_thresholds']} at the detector's default thresholds). "
         "With every missed face counted as wrong the accuracy is "
         f"{_cell(figures['aligned_missed_wrong']['accuracy'])}.",

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from moppet.train import losses
 from moppet.train.augmentation import Families
 from moppet.train.checkpoints import optimizer_state
-from moppet.train.data_module import normalise
+from moppet.train.data_module import normalize
 from moppet.train.networks import Network
 from moppet.train.recipe import Recipe
 from moppet.values import Floats, MoppetError
@@ -51,7 +51,7 @@ class Trainee(lightning.LightningModule):
         if self.augment is not None:
             with torch.autocast(pictures.device.type, enabled=False):
                 pictures = self.augment(pictures, (self.recipe.seed, self.epoch, batch_index))
-        logits, _ = self.network(normalise(pictures))
+        logits, _ = self.network(normalize(pictures))
         loss = self.loss(logits.float(), soft, weights)
         if not torch.isfinite(loss):
             raise MoppetError(
@@ -146,13 +146,13 @@ def rate_factor(recipe: Recipe, step: int, per_epoch: int) -> float:
 def predict_logits(
     network: nn.Module, pictures: NDArray[np.uint8], batch: int = 256
 ) -> tuple[Floats, Floats]:
-    """Return logits (n, k) and embeddings (n, d) of (n, c, h, w) uint8 pictures, in float32."""
+    """Return logits (n, k) and embeddings (n, d) of (n, c, h, w) uint8 images, in float32."""
     was_training = network.training
     network.eval()
     device = next(network.parameters()).device
     parts = []
     for start in range(0, len(pictures), batch):
-        x = normalise(torch.from_numpy(pictures[start : start + batch]).to(device))
+        x = normalize(torch.from_numpy(pictures[start : start + batch]).to(device))
         parts.append([part.float().cpu().numpy() for part in network(x)])
     network.train(was_training)
     logits, embeddings = (np.concatenate(part) for part in zip(*parts, strict=True))

@@ -20,11 +20,11 @@ class Recipe:
 
     data: any data set that `moppet.datasets.readers` reads, relative to the recipe's folder.
     kind: its kind, "" to tell by its layout.
-    classes: keep only pictures of these classes; empty for all.
-    leave_out_copies: search the pictures for copies, and learn from none of which a copy chooses
+    classes: keep only images of these classes; empty for all.
+    leave_out_copies: search the images for copies, and learn from none of which a copy chooses
         or reports.
     only_ages, without_ages: keep only these age bands; or leave these out of training and of
-        the set-aside rows, with every copy of their pictures.
+        the set-aside rows, with every copy of their images.
     labels: "soft", the votes as shares where raters voted, or "hard", the winner alone.
     start: what the network starts from, relative to the recipe's folder: a model folder, a
         checkpoint (.safetensors, .npz, .pth), or "" for random weights.
@@ -34,7 +34,7 @@ class Recipe:
 
     network: a name in NETWORKS; attention, batch_norm, dropout, head: its switches, where it
         has them.
-    size, colour: side of the network's input in pixels; "grey" (one channel) or "rgb".
+    size, color: side of the network's input in pixels; "grey" (one channel) or "rgb".
 
     head_rate, base_rate: highest learning rates of the new head and of what it stands on.
     freeze_base: train the head alone.
@@ -58,8 +58,8 @@ class Recipe:
         views of [augmentation].
     augment_px: side in pixels that the families work at, the result enlarged to `size`; 0 for
         `size` itself.
-    augment_share: share of the pictures that the families change; the others stay as they are.
-    limits, licence: what the model cannot do, and under what it may be used, for its card.
+    augment_share: share of the images that the families change; the others stay as they are.
+    limits, license: what the model cannot do, and under what it may be used, for its card.
     """
 
     name: str

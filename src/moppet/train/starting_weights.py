@@ -56,7 +56,7 @@ def start_network(
     names: the classes to come; those that a finished model knows, by this name or another of the
         same expression, keep its last layer's rows. Where the names of the start's own classes are
         not known, no row is taken.
-    sample: some hundred training pictures as the network takes them.
+    sample: some hundred training images as the network takes them.
     Raises ModelError where the start is another network's, or its base does not fit.
     """
     path = Path(start)

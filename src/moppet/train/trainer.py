@@ -80,7 +80,7 @@ def train(
     trainer = _trainer(machine, recipe, folder, recipe.epochs - done, [keeper, Clock(views)])
     rows = len(sampler) // (trainer.num_devices * trainer.num_nodes)
     if rows < 2:
-        raise UsageError(f"each process needs two or more pictures to train on, but has {rows}.")
+        raise UsageError(f"each process needs two or more images to train on, but has {rows}.")
     batch = min(recipe.batch, rows)
     loader = DataLoader(views, batch, sampler=sampler, drop_last=True, num_workers=0)
     if network.channels_last:

@@ -30,7 +30,7 @@ from moppet.train.data_module import (
     check_parts,
     evaluation_crops,
     network_input,
-    normalise,
+    normalize,
     read_training_data,
 )
 from moppet.train.distillation import with_teachers
@@ -73,7 +73,7 @@ class _Choices:
 def run_recipe(recipe_path: Path, folder: Path, machine: Machine | None = None) -> Path:
     """Train by a recipe and return the model folder, `folder`/model.
 
-    The folder also gets figures.md and the pictures in figures/. A stopped run goes on when the
+    The folder also gets figures.md and the images in figures/. A stopped run goes on when the
     command runs again.
     """
     recipe = read_recipe(recipe_path)
@@ -142,10 +142,10 @@ def _known_parts(manifest: Manifest) -> NDArray[np.object_]:
 
 
 def sample_input(data: TrainingData, recipe: Recipe) -> torch.Tensor:
-    """Return some hundred training pictures as the network takes them."""
+    """Return some hundred training images as the network takes them."""
     views = RandomViews(data, recipe)
     step = len(views) // _SAMPLE + 1
-    return normalise(torch.stack([views[i][0] for i in range(0, len(views), step)]))
+    return normalize(torch.stack([views[i][0] for i in range(0, len(views), step)]))
 
 
 def finish(
@@ -196,7 +196,7 @@ def _choose(recipe: Recipe, folder: Path, data: TrainingData, network: Network) 
     crops = evaluation_crops(data, rows, aligned=True)
     label = data.label[rows]
     notes: dict[str, Any] = {}
-    plain, quantised = folder / "float32.onnx", folder / "int8.onnx"
+    plain, quantized = folder / "float32.onnx", folder / "int8.onnx"
     export_float(network, plain)
     if few:
         detail, mirrored = _choices_of(recipe.start)
@@ -214,8 +214,8 @@ def _choose(recipe: Recipe, folder: Path, data: TrainingData, network: Network) 
     notes["largest difference of logits, torch to ONNX"] = f"{worst:.1e}"
     file = whole
     if not few:
-        export_int8(whole, _calibration(data, recipe, detail), quantised)
-        file = _choose_file(label, pictures, whole, quantised, notes)
+        export_int8(whole, _calibration(data, recipe, detail), quantized)
+        file = _choose_file(label, pictures, whole, quantized, notes)
     notes["bundled file"] = (
         f"{'float32' if file == whole else 'int8'}, {file.stat().st_size:,} bytes"
     )
@@ -253,14 +253,14 @@ def _choose_mirroring(
 
 
 def _choose_file(
-    label: Labels, pictures: Image, whole: Path, quantised: Path, notes: dict[str, Any]
+    label: Labels, pictures: Image, whole: Path, quantized: Path, notes: dict[str, Any]
 ) -> Path:
     full, small = (
         accuracy(label, onnx_logits(path, pictures)[0].argmax(axis=1))
-        for path in (whole, quantised)
+        for path in (whole, quantized)
     )
     notes["set-aside accuracy, float32 and int8"] = f"{full:.4f}, {small:.4f}"
-    return quantised if full - small < INT8_MAY_LOSE else whole
+    return quantized if full - small < INT8_MAY_LOSE else whole
 
 
 def _choices_of(start: str) -> tuple[int, bool]:
@@ -284,4 +284,4 @@ def _calibration(data: TrainingData, recipe: Recipe, detail_px: int, count: int 
     rows = np.random.default_rng(recipe.seed).choice(rows, min(count, len(rows)), replace=False)
     crops = evaluation_crops(data, np.sort(rows), aligned=True)
     pictures = torch.from_numpy(network_input(crops, recipe, detail_px))
-    return np.asarray(normalise(pictures).contiguous().numpy(), np.float32)
+    return np.asarray(normalize(pictures).contiguous().numpy(), np.float32)

@@ -36,11 +36,11 @@ def _title(manifest: Manifest) -> str:
 
     sources = [source for source in manifest.table["source"].unique().to_pylist() if source]
     titles = [DATASETS[name].title if name in DATASETS else name for name in sources]
-    return ", ".join(titles) or "These pictures"
+    return ", ".join(titles) or "These images"
 
 
-def announce_licence(what: Dataset | Manifest) -> bool:
-    """Print a set's licence and consent conditions on stderr, the first time that it is used.
+def announce_license(what: Dataset | Manifest) -> bool:
+    """Print a set's license and consent conditions on stderr, the first time that it is used.
 
     Returns whether it was printed. What was said is remembered in the user's cache folder by its
     words, so that changed conditions are said again; where that folder cannot be written, they
@@ -75,14 +75,14 @@ def _when_nothing_else(dataset: Dataset) -> Dataset:
     """Many known sets are tables or folders too: one's own is what no other layout fits."""
 
     def looks_like(path: Path) -> bool:
-        return dataset.looks_like(path) and not any(known.recognises(path) for known in _KNOWN)
+        return dataset.looks_like(path) and not any(known.recognizes(path) for known in _KNOWN)
 
     return replace(dataset, looks_like=looks_like)
 
 
 def _unlisted(dataset: Dataset, table: Dataset) -> Dataset:
     def looks_like(path: Path) -> bool:
-        return dataset.looks_like(path) and not table.recognises(path)
+        return dataset.looks_like(path) and not table.recognizes(path)
 
     return replace(dataset, looks_like=looks_like)
 
@@ -92,7 +92,7 @@ DATASETS: Final[dict[str, Dataset]] = {
     dataset.name: dataset
     for dataset in (_unlisted(_when_nothing_else(FOLDER), _TABLE), _TABLE, *_KNOWN)
 }
-"""Name → set. The first two are layouts for one's own pictures."""
+"""Name → set. The first two are layouts for one's own images."""
 
 
 def find_dataset(path: str | os.PathLike[str], kind: str | None = None) -> Dataset:
@@ -109,21 +109,21 @@ def find_dataset(path: str | os.PathLike[str], kind: str | None = None) -> Datas
     place = Path(path)
     if not place.exists():
         raise MoppetError(f"pictures were expected at {place}, but nothing is there.")
-    found = [dataset for dataset in DATASETS.values() if dataset.recognises(place)]
+    found = [dataset for dataset in DATASETS.values() if dataset.recognizes(place)]
     if len(found) == 1:
         return found[0]
     if found:
         fits = ", ".join(dataset.name for dataset in found)
         raise MoppetError(f"{place} may be any of {fits}: name its kind.")
     raise MoppetError(
-        f"{place} has no layout that is known here ({describe(place)}): put your pictures into a "
+        f"{place} has no layout that is known here ({describe(place)}): put your images into a "
         "folder for each class, list them in a labels.csv (path,label), or name the kind of set: "
         f"{', '.join(DATASETS)}."
     )
 
 
 def read_dataset(path: str | os.PathLike[str], kind: str | None = None, **options: Any) -> Manifest:
-    """Return the manifest of the pictures at a path; no picture is opened.
+    """Return the manifest of the images at a path; no image is opened.
 
     path: a data set in its own layout, one's own folder or table, or a manifest's .parquet.
     kind: a key of DATASETS; None guesses it by the layout.

@@ -66,7 +66,7 @@ def _read(
     root: Path,
     *,
     only_expressions: bool = False,
-    keep_unlabelled: bool = False,
+    keep_unlabeled: bool = False,
     allow_missing: bool = False,
 ) -> Manifest:
     if _annotated(root):
@@ -77,7 +77,7 @@ def _read(
         columns, place = _from_numbers(dataset, root), root
     else:
         raise dataset.expected("train_set/annotations, training.csv or train/0 to train/7", root)
-    if not keep_unlabelled:
+    if not keep_unlabeled:
         columns = choose(columns, [label is not None for label in columns["label"]])
     return dataset.build(place, columns, only_expressions=only_expressions)
 
@@ -101,7 +101,7 @@ def _code(dataset: Dataset, note: Path) -> str:
     try:
         return str(np.load(note, allow_pickle=False).item())
     except FileNotFoundError:
-        raise dataset.expected(f"{note.name} (one for each picture)", note.parent) from None
+        raise dataset.expected(f"{note.name} (one for each image)", note.parent) from None
     except (OSError, EOFError, ValueError, AttributeError, zipfile.BadZipFile):
         raise dataset.odd("is no array of one number", note) from None
 
@@ -196,8 +196,8 @@ AFFECTNET = Dataset(
     basis="Public loaders and notes of the 2021 folders and of the 2017 lists (of which "
     "validation.csv came without a header); sorted copies as found on the web. Not checked on the "
     "set. Its validation rows are marked report: papers report on them, since no test rows are "
-    "given out. Rows without an expression are left out unless keep_unlabelled.",
-    licence="For research only, after a licence agreement that a professor or head of a laboratory "
+    "given out. Rows without an expression are left out unless keep_unlabeled.",
+    licence="For research only, after a license agreement that a professor or head of a laboratory "
     "signs; students ask through their supervisor (http://mohammadmahoor.com/affectnet/). The "
     "pictures come from the web; of the consent of those they show nothing is known here.",
     looks_like=_looks_like,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from moppet.datasets.manifest import Manifest
-from moppet.datasets.readers.dataset import PICTURES, Columns, Dataset, choose, read_text
+from moppet.datasets.readers.dataset import IMAGES, Columns, Dataset, choose, read_text
 from moppet.datasets.readers.folder_tree import first_files, some_of, walk_files
 from moppet.vocabulary import AgeRange, age_band, age_limits
 
@@ -50,12 +50,12 @@ def _read_utk(dataset: Dataset, root: Path, *, age_range: AgeRange = None) -> Ma
     example = "1_0_2_20161219140530307.jpg (age_gender_race_date)"
     if strange:
         raise dataset.odd(
-            f"holds {len(strange):,} pictures that are not named like {example} "
+            f"holds {len(strange):,} images that are not named like {example} "
             f"({some_of(strange)}): rename them or move them away",
             root,
         )
     if not columns["path"]:
-        raise dataset.expected(f"{PICTURES} named like {example}", root)
+        raise dataset.expected(f"{IMAGES} named like {example}", root)
     return dataset.build(root, _of_age(columns, age_range))
 
 
@@ -69,10 +69,10 @@ UTKFACE = Dataset(
                                                    asian, indian, others; date and time
     """,
     basis="The set's own page and many public loaders; the four names that lack a part (issue 1 of "
-    "aicip/UTKFace) are read, with their sex and race unknown, and so are the misspelt ones that "
+    "aicip/UTKFace) are read, with their sex and race unknown, and so are the misspelled ones that "
     "public code renames. Not checked on the set. It has no "
     "expressions and no subjects; age_range, as in 0-2 for infants, chooses rows.",
-    licence="For non-commercial research only; the pictures come from the web and their copyright "
+    licence="For non-commercial research only; the images come from the web and their copyright "
     "belongs to others (https://susanqq.github.io/UTKFace/). Of the consent of those they show "
     "nothing is known here.",
     looks_like=_looks_like_utk,
@@ -133,11 +133,11 @@ B3FD = Dataset(
           B3FD_metadata/B3FD_age.csv     or beside it: "path age" in each line, a space between
           B3FD/                          or B3FD_images/, images/: where the paths start
     """,
-    basis="The set's own README (375,592 pictures, ages 0 to 100) and public code that reads the "
+    basis="The set's own README (375,592 images, ages 0 to 100) and public code that reads the "
     "metadata. Not checked on the set. It has no expressions; the subject is read "
     "from the file name where that still has IMDb's, Wikipedia's or CACD's form, else unknown. "
     "age_range, as in 0-2 for infants, chooses rows.",
-    licence="For academic research only; the pictures come from IMDB-WIKI and CACD, and their "
+    licence="For academic research only; the images come from IMDB-WIKI and CACD, and their "
     "copyright belongs to the original owners (https://github.com/kbesenic/B3FD). Of the "
     "consent of those they show nothing is known here.",
     looks_like=_looks_like_b3fd,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from moppet.datasets.manifest import Manifest
-from moppet.datasets.readers.dataset import PICTURES, Columns, Dataset
+from moppet.datasets.readers.dataset import IMAGES, Columns, Dataset
 from moppet.datasets.readers.folder_tree import (
     bears_name,
     first_files,
@@ -25,7 +25,7 @@ _ENOUGH: Final = 20
 
 
 def named_like(path: Path, pattern: re.Pattern[str]) -> bool:
-    """Whether the first pictures below a folder are all named by a pattern."""
+    """Whether the first images below a folder are all named by a pattern."""
     found = first_files(path, _ENOUGH)
     return bool(found) and all(pattern.fullmatch(os.path.basename(name)) for name in found)
 
@@ -37,12 +37,12 @@ def named_columns(
     example: str,
     ages: str | os.PathLike[str] | None = None,
 ) -> Columns:
-    """Return the columns that the pictures' relative paths tell of.
+    """Return the columns that the images' relative paths tell of.
 
     facts_of: relative path → column → value, None for a name that says nothing.
     ages: a CSV with subject and age, for sets whose names do not tell the age; a subject's age
         replaces the set's own age band.
-    Raises MoppetError if there are no pictures, or some are not named like the example.
+    Raises MoppetError if there are no images, or some are not named like the example.
     """
     known = read_ages(ages)
     columns: Columns = {}
@@ -62,13 +62,13 @@ def named_columns(
     tell_unread(root)
     if strange:
         raise dataset.odd(
-            f"holds {len(strange):,} pictures that are not named like {example} "
-            f"({some_of(strange)}): rename them, move them away, or list the pictures in a "
+            f"holds {len(strange):,} images that are not named like {example} "
+            f"({some_of(strange)}): rename them, move them away, or list the images in a "
             "labels.csv (path,label,subject) and read that",
             root,
         )
     if not columns:
-        raise dataset.expected(f"{PICTURES} named like {example}", root)
+        raise dataset.expected(f"{IMAGES} named like {example}", root)
     return columns
 
 
@@ -106,7 +106,7 @@ CAFE = Dataset(
     title="CAFE",
     layout="""
         CAFE/
-          sessions/6401/10541-happy_F-EA-14.jpg       in any folder: picture number, expression
+          sessions/6401/10541-happy_F-EA-14.jpg       in any folder: image number, expression
           sessions/6402/10542-angryopen_M-AA-03.jpg   (with "open" for an open mouth), then the
                                                       child: sex, ethnic group, number
     """,
@@ -159,11 +159,11 @@ NIMH_CHEFS = Dataset(
           M10HS_6767.jpg     in any folder: sex, child, expression (A angry, F fearful, H happy,
           F12NS_4986.jpg     N neutral, S sad), gaze (S straight, any other letter averted), number
     """,
-    basis="Thirty file names of happy, neutral and sad pictures in public code, and the paper "
+    basis="Thirty file names of happy, neutral and sad images in public code, and the paper "
     "(Egger et al. 2011, doi 10.1002/mpr.343) for the five expressions and two gazes. The "
     "letters of anger, fear and averted gaze are our reading; not checked on the set. Children "
     "of 10 to 17: the age band is uncertain unless ages= gives a CSV with subject and age.",
-    licence="Given to researchers by Duke University, whose page lists the picture sets; the terms "
+    licence="Given to researchers by Duke University, whose page lists the image sets; the terms "
     "are not printed there: ask them (https://psychiatry.duke.edu/research/research-programs-areas/"
     "assessment-intervention/developmental-epidemiology-instruments-6). It shows children.",
     looks_like=lambda path: named_like(path, _NIMH),
@@ -263,10 +263,10 @@ TROMSO = Dataset(
     """,
     basis="The 130 file names, with the set's own majority labels, that a public repository lists "
     "(the first code is that label in all of them), and the paper (Maack et al. 2017, doi "
-    "10.3389/fpsyg.2017.00409). Not checked on the pictures.",
+    "10.3389/fpsyg.2017.00409). Not checked on the images.",
     licence="Free for academics who ask the authors (https://uit.no/project/norbaby/database). The "
     "part of each file name after the age (JTP, NONE, …), kept in the column permission, may tell "
-    "what the parents agreed to: ask the owners before you show a picture. It shows babies.",
+    "what the parents agreed to: ask the owners before you show an image. It shows babies.",
     looks_like=lambda path: named_like(path, _TROMSO),
     reader=_read_tromso,
 )

@@ -9,7 +9,7 @@ from typing import Final
 from moppet.datasets.manifest import Manifest
 from moppet.datasets.readers.dataset import Columns, Dataset, read_text
 from moppet.datasets.readers.folder_tree import natural, subfolders
-from moppet.media import PICTURE_SUFFIXES
+from moppet.media import IMAGE_SUFFIXES
 from moppet.values import UsageError
 from moppet.vocabulary import age_band, decode
 
@@ -79,10 +79,10 @@ def _frames(dataset: Dataset, sequence: Path) -> list[str]:
     names = [
         file.name
         for file in (sequence.iterdir() if sequence.is_dir() else [])
-        if file.suffix.lower() in PICTURE_SUFFIXES and file.name[0] != "."
+        if file.suffix.lower() in IMAGE_SUFFIXES and file.name[0] != "."
     ]
     if not names:
-        raise dataset.expected("the labelled sequence's pictures", sequence)
+        raise dataset.expected("the labeled sequence's images", sequence)
     return sorted(names, key=natural)
 
 
@@ -97,7 +97,7 @@ CKPLUS = Dataset(
     """,
     basis="The set's own ReadMe (phase 1, revised September 2010), quoted on public pages, and "
     "public loaders. Not checked on the set.",
-    licence="For research by those who signed its user agreement; the pictures may not be passed "
+    licence="For research by those who signed its user agreement; the images may not be passed "
     "on, and only those of participants who agreed to it may be published (ask the owners: "
     "http://www.jeffcohn.net/Resources/).",
     looks_like=_looks_like,

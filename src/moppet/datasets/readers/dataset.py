@@ -1,4 +1,4 @@
-"""Dataset: a known set of pictures, with its layout, its conditions and its reader."""
+"""Dataset: a known set of images, with its layout, its conditions and its reader."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ _KINDS: Final[dict[str, tuple[Any, str]]] = {
     "str | None": (str | None, "a text"),
     "str | os.PathLike[str] | None": (str | os.PathLike | None, "a file's name"),
 }
-PICTURES: Final = "pictures (.png, .jpg, .jpeg, .bmp, .webp, .tif, .tiff)"
+IMAGES: Final = "pictures (.png, .jpg, .jpeg, .bmp, .webp, .tif, .tiff)"
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A known set of pictures.
+    """A known set of images.
 
     name: what `kind` calls it. title: what people call it.
     layout: the files that its reader expects, as a tree.
     basis: what that layout rests on, and what of it nobody here could check on the real set.
-    licence: its licence and consent conditions, in plain sentences.
+    license: its license and consent conditions, in plain sentences.
     looks_like: tells cheaply whether what is at a path has that layout.
     reader: called as reader(dataset, path, **options), gives the manifest.
     """
@@ -55,15 +55,15 @@ class Dataset:
         parameters = inspect.signature(self.reader).parameters.values()
         return tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
 
-    def recognises(self, path: str | os.PathLike[str]) -> bool:
-        """Whether what is at a path has this set's layout; no picture is opened."""
+    def recognizes(self, path: str | os.PathLike[str]) -> bool:
+        """Whether what is at a path has this set's layout; no image is opened."""
         try:
             return self.looks_like(Path(path))
         except (OSError, ValueError, MoppetError):
             return False
 
     def read(self, path: str | os.PathLike[str], **options: Any) -> Manifest:
-        """Return the manifest of the set at a path; no picture is opened.
+        """Return the manifest of the set at a path; no image is opened.
 
         options: those of docs/datasets.md.
         Raises UsageError for an unknown option, and MoppetError for files that are missing or
@@ -118,7 +118,7 @@ class Dataset:
     def present(
         self, root: Path, paths: Sequence[str], listed_in: Path, allow_missing: bool
     ) -> list[bool]:
-        """Return whether each listed picture is there.
+        """Return whether each listed image is there.
 
         Raises MoppetError if one is missing, unless allow_missing.
         """
@@ -126,7 +126,7 @@ class Dataset:
         missing = [path for path, found in zip(paths, there, strict=True) if not found]
         if missing and (not allow_missing or len(missing) == len(paths)):
             raise MoppetError(
-                f"{self.title}: {len(missing):,} of the {len(paths):,} pictures that {listed_in} "
+                f"{self.title}: {len(missing):,} of the {len(paths):,} images that {listed_in} "
                 f"lists were expected in {root} and are not there ({some_of(missing)}): copy "
                 "them there, or leave their rows out with allow_missing=True."
             )

@@ -39,14 +39,14 @@ _KEYS: Final = [
 
 @dataclass(frozen=True)
 class FerPlus:
-    """n grey face crops with their raters' votes.
+    """n gray face crops with their raters' votes.
 
     images: (n, 48, 48) uint8.
     votes: (n, 7) uint8, the votes for each of EXPRESSIONS, in that order.
     label: (n,) int8, index into EXPRESSIONS of the unique plurality of all ten vote columns;
         -1 where it is a tie, contempt, unknown or no face.
     part: (n,) "train", "choose" (set aside from training for every choice), "report", or "" for
-        training rows that repeat a picture of the report rows.
+        training rows that repeat an image of the report rows.
     group: (n,) int64, equal for duplicates and near duplicates.
     age_band: (n,) int8, a key of AGE_BANDS.
     """
@@ -175,7 +175,7 @@ _CODES: Final = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutra
 
 
 class Unpacked(NamedTuple):
-    """FER2013's rows: the .npz with their pictures, their labels (expressions) and their usage."""
+    """FER2013's rows: the .npz with their images, their labels (expressions) and their usage."""
 
     path: Path
     labels: list[str]
@@ -183,7 +183,7 @@ class Unpacked(NamedTuple):
 
 
 def unpack(dataset: Dataset, table: Path, images: str | os.PathLike[str] | None) -> Unpacked:
-    """Return the rows of a FER2013 CSV, its pictures unpacked into an .npz.
+    """Return the rows of a FER2013 CSV, its images unpacked into an .npz.
 
     images: the .npz to write; None names one in the user's cache folder by the CSV's SHA-256,
         which is read again the next time.
@@ -193,7 +193,7 @@ def unpack(dataset: Dataset, table: Path, images: str | os.PathLike[str] | None)
     kept = Path(platformdirs.user_cache_dir("moppet", appauthor=False)) / "datasets"
     target = kept / f"fer2013-{sha256[:16]}.npz" if images is None else Path(images)
     if target.suffix.lower() != ".npz":
-        raise MoppetError(f"FER2013's pictures are written as .npz, but {target.name!r} is not.")
+        raise MoppetError(f"FER2013's images are written as .npz, but {target.name!r} is not.")
     arrays = _read_kept(target, sha256)
     if arrays is None:
         arrays = _read_csv(dataset, table) | {"sha256": np.array(sha256)}
@@ -226,7 +226,7 @@ def _read_csv(dataset: Dataset, table: Path) -> dict[str, NDArray[Any]]:
         usages.append((row.get("Usage") or "").strip())
     shapes = {image.shape for image in images}
     if len(shapes) != 1 or len(set(*shapes)) != 1:
-        raise dataset.odd("needs square pictures of one size", table)
+        raise dataset.odd("needs square images of one size", table)
     return {
         "images": np.stack(images),
         "label": np.array(labels),
@@ -258,7 +258,7 @@ def _write(target: Path, arrays: dict[str, NDArray[Any]], table: Path) -> None:
     except OSError as error:
         size = arrays["images"].nbytes / 1e6
         raise MoppetError(
-            f"the pictures of {table} are unpacked once into {target} ({size:.0f} MB), which "
+            f"the images of {table} are unpacked once into {target} ({size:.0f} MB), which "
             f"cannot be written ({error.strerror}): name another .npz with images=."
         ) from None
     finally:
@@ -309,7 +309,7 @@ FER2013 = Dataset(
     """,
     basis="Kaggle's competition files as torchvision's loader documents them. The column order and "
     "the codes are well known; the CSV itself was not at hand.",
-    licence="FER2013's pictures come from web searches and carry no licence from an owner, nor "
+    licence="FER2013's images come from web searches and carry no license from an owner, nor "
     "anybody's consent: learn from them, and do not pass them on.",
     looks_like=_looks_like,
     reader=_read,
@@ -325,9 +325,9 @@ _FOLDERS: Final = {
 _ABOVE: Final = ("", "images", "data", "Images")
 _NOT_CLASSES: Final = ("unknown", "nf")
 _RATERS: Final = 10
-_LICENCE: Final = (
-    "FER+'s votes are under the MIT licence (Microsoft). FER2013's pictures come from web searches "
-    "and carry no licence from an owner, nor anybody's consent: learn from them, and do not pass "
+_LICENSE: Final = (
+    "FER+'s votes are under the MIT license (Microsoft). FER2013's images come from web searches "
+    "and carry no license from an owner, nor anybody's consent: learn from them, and do not pass "
     "them on."
 )
 
@@ -343,9 +343,9 @@ def _winners(votes: Floats, names: list[str], kept: list[str]) -> list[str | Non
 def _vote_columns(
     dataset: Dataset, table: Path, only_expressions: bool
 ) -> tuple[Columns, list[str]]:
-    """Return name, usage, label, votes and weight of the rows that are pictures, and the classes.
+    """Return name, usage, label, votes and weight of the rows that are images, and the classes.
 
-    The row's number in FER2013 is `row`. Rows without a picture's name show no face.
+    The row's number in FER2013 is `row`. Rows without an image's name show no face.
     """
     header, rows = read_table(table, ["usage", "image name", *EXPRESSIONS])
     voted = [name for name in header if name in (*EXPRESSIONS, "contempt", *_NOT_CLASSES)]
@@ -392,7 +392,7 @@ def _read_votes(
     if source is not None:
         there, place = _join_csv(dataset, columns, table, source, images)
     else:
-        there, place = _join_pictures(dataset, root, columns, table, allow_missing)
+        there, place = _join_images(dataset, root, columns, table, allow_missing)
     columns["split"] = [split_of(usage) for usage in columns.pop("usage")]
     del columns["row"]
     kept = {
@@ -424,7 +424,7 @@ def _join_csv(
     return [True] * len(columns["row"]), fer.path.parent
 
 
-def _join_pictures(
+def _join_images(
     dataset: Dataset, root: Path, columns: Columns, table: Path, allow_missing: bool
 ) -> tuple[list[bool], Path]:
     found = [
@@ -458,7 +458,7 @@ FERPLUS = Dataset(
     basis="github.com/microsoft/FERPlus (its README and the answer in its issue 5: rows without an "
     "image name show no face). The votes are the same as in the project's own .npz, which was "
     "at hand; the CSV was not.",
-    licence=_LICENCE,
+    licence=_LICENSE,
     looks_like=_looks_like_votes,
     reader=_read_votes,
 )
@@ -532,7 +532,7 @@ FERPLUS_NPZ = Dataset(
           2 not a child, 3 uncertain, -1 not looked at)
     """,
     basis="The project's own file, read whole in development: 31,356 rows.",
-    licence=_LICENCE,
+    licence=_LICENSE,
     looks_like=_looks_like_archive,
     reader=_read_archive,
 )

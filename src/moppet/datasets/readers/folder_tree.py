@@ -1,4 +1,4 @@
-"""What lies in a folder: its pictures by name, without opening one."""
+"""What lies in a folder: its images by name, without opening one."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Final
 
-from moppet.media import PICTURE_SUFFIXES
+from moppet.media import IMAGE_SUFFIXES
 from moppet.values import MoppetError
 
 _PHONES: Final = ".heic .heif .hif .avif .jxl .jp2 .jfif .jpe .gif .pgm .ppm .psd"
 _CAMERAS: Final = ".dng .cr2 .cr3 .nef .arw .raf .orf .rw2"
-OTHER_PICTURES: Final = frozenset(f"{_PHONES} {_CAMERAS}".split())
-"""Suffixes of pictures that are not read here: what telephones and cameras write besides."""
+OTHER_IMAGES: Final = frozenset(f"{_PHONES} {_CAMERAS}".split())
+"""Suffixes of images that are not read here: what telephones and cameras write besides."""
 _SHOWN: Final = 6
 _LEFTOVERS: Final = ("__macosx", "@eadir")  # of archives and of network disks
 
 
-def walk_files(root: Path, suffixes: Collection[str] = PICTURE_SUFFIXES) -> Iterator[str]:
+def walk_files(root: Path, suffixes: Collection[str] = IMAGE_SUFFIXES) -> Iterator[str]:
     """Yield the files with these suffixes (any case) below a folder, relative, with slashes.
 
     A folder's files come in natural order, then its folders'. Names that begin with a dot are
@@ -64,7 +64,7 @@ def subfolders(folder: Path) -> list[Path]:
     return [Path(entry.path) for entry in sorted(listed, key=_by_name)]
 
 
-def first_files(root: Path, count: int, suffixes: Collection[str] = PICTURE_SUFFIXES) -> list[str]:
+def first_files(root: Path, count: int, suffixes: Collection[str] = IMAGE_SUFFIXES) -> list[str]:
     """Return the first few files below a folder, enough to tell what set it is."""
     if not root.is_dir():
         return []
@@ -72,11 +72,11 @@ def first_files(root: Path, count: int, suffixes: Collection[str] = PICTURE_SUFF
 
 
 def tell_unread(root: Path) -> None:
-    """Say on stderr how many pictures below a folder are of kinds that are not read."""
-    found = list(walk_files(root, OTHER_PICTURES))
+    """Say on stderr how many images below a folder are of kinds that are not read."""
+    found = list(walk_files(root, OTHER_IMAGES))
     if found:
         print(
-            f"moppet: {len(found):,} pictures in {root} are of kinds that are not read and are "
+            f"moppet: {len(found):,} images in {root} are of kinds that are not read and are "
             f"left out ({some_of(found)}): save them as .jpg or .png.",
             file=sys.stderr,
         )

@@ -1,4 +1,4 @@
-"""A folder per class: the layout of one's own pictures, and of sets that come sorted."""
+"""A folder per class: the layout of one's own images, and of sets that come sorted."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Final
 
 from moppet.datasets.manifest import Manifest
 from moppet.datasets.provenance import refuse_made_folder
-from moppet.datasets.readers.dataset import PICTURES, Columns, Dataset, subject_finder
+from moppet.datasets.readers.dataset import IMAGES, Columns, Dataset, subject_finder
 from moppet.datasets.readers.folder_tree import (
-    OTHER_PICTURES,
+    OTHER_IMAGES,
     bears_name,
     first_files,
     some_of,
@@ -19,20 +19,20 @@ from moppet.datasets.readers.folder_tree import (
     tell_unread,
     walk_files,
 )
-from moppet.media import PICTURE_SUFFIXES
+from moppet.media import IMAGE_SUFFIXES
 from moppet.vocabulary import age_band, class_of, rename_classes, split_of
 
-_ANY: Final = PICTURE_SUFFIXES | OTHER_PICTURES
+_ANY: Final = IMAGE_SUFFIXES | OTHER_IMAGES
 _ALSO: Final = {"normal": "neutral"}  # in BabyExp only; elsewhere "normal" may mean anything
 
 
 def class_columns(
     dataset: Dataset, root: Path, find_subject: Callable[[str], str | None]
 ) -> Columns:
-    """Return path, label (the folder's name), subject and split of each picture.
+    """Return path, label (the folder's name), subject and split of each image.
 
     root/<class>/… or root/<split>/<class>/…; deeper folders belong to the class.
-    Raises MoppetError for a folder without pictures that can be read, for pictures outside a
+    Raises MoppetError for a folder without images that can be read, for images outside a
     class, and for folders beside those of the splits.
     """
     splits = _splits(dataset, root)
@@ -51,10 +51,10 @@ def class_columns(
         columns["split"].append(splits[parts[0]] if split_level else None)
     _refuse_lost_classes(dataset, root, columns["path"], deep)
     if not columns["path"] and not outside:
-        raise dataset.expected(f"folders with {PICTURES}", root)
+        raise dataset.expected(f"folders with {IMAGES}", root)
     if outside:
         raise dataset.odd(
-            f"holds pictures that are in no class's folder ({some_of(outside)}): "
+            f"holds images that are in no class's folder ({some_of(outside)}): "
             "move each into the folder of its class, or out of there",
             root,
         )
@@ -63,18 +63,18 @@ def class_columns(
 
 
 def _refuse_lost_classes(dataset: Dataset, root: Path, paths: list[str], deep: int) -> None:
-    """Raise MoppetError for class folders that hold pictures, but none of a kind that is read."""
+    """Raise MoppetError for class folders that hold images, but none of a kind that is read."""
 
     def folder_of(path: str) -> str:
         return "/".join(path.split("/")[: deep - 1])
 
     read = {folder_of(path) for path in paths}
-    unread = (x for x in walk_files(root, OTHER_PICTURES) if x.count("/") >= deep - 1)
+    unread = (x for x in walk_files(root, OTHER_IMAGES) if x.count("/") >= deep - 1)
     lost = Counter(folder for folder in map(folder_of, unread) if folder not in read)
     if lost:
         held = some_of([f"{folder}/ with {count:,}" for folder, count in lost.items()])
         raise dataset.odd(
-            f"has class folders in which no picture can be read ({held}): save their pictures as "
+            f"has class folders in which no image can be read ({held}): save their images as "
             ".jpg or .png, or move the folders away",
             root,
         )
@@ -90,7 +90,7 @@ def _splits(dataset: Dataset, root: Path) -> dict[str, str | None]:
     if any(splits[folder.name] and _looks_like_classes(folder) for folder in folders):
         named = some_of([name for name, split in splits.items() if split])
         raise dataset.odd(
-            f"has the folders {some_of(beside)} beside the splits {named}: move their pictures "
+            f"has the folders {some_of(beside)} beside the splits {named}: move their images "
             "into the classes of a split, or away",
             root,
         )
@@ -169,10 +169,10 @@ BABYEXP = Dataset(
           normal/  *.jpg          neutral; train/, val/ and test/ may stand above
     """,
     basis="The paper (Lin, He & Jiang 2020, doi 10.1155/2020/8855885) names the three classes, "
-    "12,000 pictures and ages under two years. How the files are laid out and named is not "
+    "12,000 images and ages under two years. How the files are laid out and named is not "
     "public: the folders here are our assumption, not checked against the set. No subjects are "
     "known; give subject_pattern if your file names tell them.",
-    licence="Its licence and consent conditions are not published: ask the authors before you use "
+    licence="Its license and consent conditions are not published: ask the authors before you use "
     "it (https://doi.org/10.1155/2020/8855885). It shows babies.",
     looks_like=_looks_like_babyexp,
     reader=_read_babyexp,
@@ -199,7 +199,7 @@ def _read_city(dataset: Dataset, root: Path, *, subject_pattern: str | None = No
         columns["subject"].append(find_subject(path))
     tell_unread(root)
     if not columns["path"]:
-        raise dataset.expected(f"positive, negative and neutral {PICTURES}", root)
+        raise dataset.expected(f"positive, negative and neutral {IMAGES}", root)
     columns["age_band"] = [age_band(0, 1)] * len(columns["path"])
     return dataset.build(root, columns)
 
@@ -216,8 +216,8 @@ CITY_INFANT = Dataset(
     basis="The paper (Webb, Ayers & Endress 2018, doi 10.3758/s13428-017-0859-9) gives three "
     "classes (60 positive, 54 negative, 40 neutral) and ages 0-12 months. The set is sent by "
     "email and its file names are not public: the layout here is our assumption, not checked "
-    "against the set. One infant has several pictures, and which is not known here: give "
-    "subject_pattern if your file names tell it, or pictures of one infant may stand on both "
+    "against the set. One infant has several images, and which is not known here: give "
+    "subject_pattern if your file names tell it, or images of one infant may stand on both "
     "sides of a split.",
     licence="Sent by email to researchers who ask its authors at City, University of London "
     "(https://doi.org/10.3758/s13428-017-0859-9); parents sent the photographs. Ask the authors "

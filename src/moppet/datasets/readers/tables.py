@@ -1,4 +1,4 @@
-"""Tables of pictures: one's own CSV of paths and labels."""
+"""Tables of images: one's own CSV of paths and labels."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ def _add_bands(dataset: Dataset, table: Path, columns: Columns) -> None:
 
 CSV = Dataset(
     name="csv",
-    title="A table of pictures",
+    title="A table of images",
     layout="""
         faces.csv, or a folder with labels.csv:
           path,label[,subject][,age][,age_band][,split][,weight][,any other]

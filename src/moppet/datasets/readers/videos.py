@@ -20,7 +20,7 @@ from moppet.datasets.readers.folder_tree import (
     subfolders,
     walk_files,
 )
-from moppet.media import PICTURE_SUFFIXES, VIDEO_SUFFIXES, probe, read_frames
+from moppet.media import IMAGE_SUFFIXES, VIDEO_SUFFIXES, probe, read_frames
 from moppet.values import EXPRESSIONS, MediaError, MoppetError, UsageError
 from moppet.vocabulary import age_band, class_of, expressions_in
 
@@ -43,14 +43,14 @@ def frame_times(video: Path, every_s: float) -> list[float]:
     return [round(float(t), 3) for t in times] or [round(duration_s / 2, 3)]
 
 
-_MEDIA: Final = PICTURE_SUFFIXES | VIDEO_SUFFIXES
+_MEDIA: Final = IMAGE_SUFFIXES | VIDEO_SUFFIXES
 _ENOUGH: Final = 20
 
 
 def _add_frames(
     columns: Columns, root: Path, path: str, every_s: float, facts: dict[str, Any]
 ) -> None:
-    """Add a row for a picture, or one for each moment of a video that is looked at."""
+    """Add a row for an image, or one for each moment of a video that is looked at."""
     filmed = os.path.splitext(path)[1].lower() in VIDEO_SUFFIXES
     for time_s in frame_times(root / path, every_s) if filmed else [None]:
         for name, value in {"path": path, "time_s": time_s, **facts}.items():

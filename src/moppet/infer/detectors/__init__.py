@@ -1,4 +1,4 @@
-"""Face detectors: `find_faces` for a picture, `DETECTORS` by name for the pipeline."""
+"""Face detectors: `find_faces` for an image, `DETECTORS` by name for the pipeline."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Detector(Protocol):
     name: str
 
     def detect(self, images: Sequence[Image]) -> list[list[Face]]:
-        """Return each picture's upright faces, the surest first."""
+        """Return each image's upright faces, the surest first."""
         ...
 
     def follow(self, image: Image, boxes_px: Floats, roll_deg: Floats) -> list[Face | None] | None:
@@ -53,13 +53,13 @@ def load_detector(
 def detect_any_way_up(
     detector: Detector, image: Image, upright: Sequence[Face] | None = None
 ) -> list[Face]:
-    """Return the faces seen in the picture as it is and turned by 90, 180 and 270 degrees.
+    """Return the faces seen in the image as it is and turned by 90, 180 and 270 degrees.
 
     Infants lie down. A detector often sees a wrong, upright face in a lying head, so all four
     turns are searched, every sighting is looked at again with its head set upright, and of the
     sightings of one head the surest is kept.
-    upright: the faces of the picture as it is, if they are known already.
-    Coordinates are those of the picture as given; confirmed faces come first, the surest first.
+    upright: the faces of the image as it is, if they are known already.
+    Coordinates are those of the image as given; confirmed faces come first, the surest first.
     """
     height, width = image.shape[:2]
     faces = list(detector.detect([image])[0] if upright is None else upright)

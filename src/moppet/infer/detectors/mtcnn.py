@@ -35,8 +35,8 @@ Boxes = NDArray[np.float64]
 class Mtcnn:
     """Finds faces with five landmarks.
 
-    min_face_px: smallest face looked for, in pixels of the given picture; None takes a twelfth
-        of the picture's shorter side, at least 20: smaller faces carry no readable expression.
+    min_face_px: smallest face looked for, in pixels of the given image; None takes a twelfth
+        of the image's shorter side, at least 20: smaller faces carry no readable expression.
     thresholds: least face score of P-, R- and O-Net.
     threads: threads of each network.
     """
@@ -57,9 +57,9 @@ class Mtcnn:
         )
 
     def detect(self, images: Sequence[Image]) -> list[list[Face]]:
-        """Return each picture's faces, the surest first; boxes may reach over the edge.
+        """Return each image's faces, the surest first; boxes may reach over the edge.
 
-        A picture whose smallest face sought is large is averaged down first: the networks look
+        An image whose smallest face sought is large is averaged down first: the networks look
         at 12 to 48 pixels, and more would only cost time.
         """
         factors = [min(1.0, _WORKING_FACE_PX / self._smallest(image)) for image in images]
@@ -104,7 +104,7 @@ class Mtcnn:
             pictures = [images[i].astype(np.float32) for i in numbers]
             for scale in _pyramid(min(height, width), floor):
                 size = (int(width * scale), int(height * scale))
-                batch = _normalise(np.stack([_resize(picture, size) for picture in pictures]))
+                batch = _normalize(np.stack([_resize(photo, size) for photo in pictures]))
                 box, face = map(np.asarray, self._pnet.run(["box", "face"], {"image": batch}))
                 found = _cells_to_boxes(box, face[:, 1], self.thresholds[0])
                 found[:, 1:5] /= scale
@@ -179,7 +179,7 @@ def _resize(image: Floats, size: tuple[int, int]) -> Floats:
     return np.asarray(cv2.resize(image, size, interpolation=flags), np.float32)
 
 
-def _normalise(images: NDArray[np.uint8] | Floats) -> Floats:
+def _normalize(images: NDArray[np.uint8] | Floats) -> Floats:
     channels_first = np.ascontiguousarray(images.transpose(0, 3, 1, 2), np.float32)
     channels_first -= 127.5
     channels_first /= 128
@@ -202,12 +202,12 @@ def _run_chunks(
     for start in range(0, len(boxes), _CHUNK):
         chunk = boxes[start : start + _CHUNK]
         patches = np.stack([_patch(images[int(b[0])], b[1:5], side) for b in chunk])
-        parts.append(net.run(outputs, {"image": _normalise(patches)}))
+        parts.append(net.run(outputs, {"image": _normalize(patches)}))
     return [np.concatenate(part) for part in zip(*parts, strict=True)]
 
 
 def _patch(image: Image, corners: NDArray[np.float64], side: int) -> Image:
-    """Return the box as a square patch, grey where it reaches over the edge.
+    """Return the box as a square patch, gray where it reaches over the edge.
 
     The first and last samples lie on the box's corners, as in tf.image.crop_and_resize.
     """
@@ -217,9 +217,9 @@ def _patch(image: Image, corners: NDArray[np.float64], side: int) -> Image:
     step_x, step_y = (x2 - x1) * shrink_x / (side - 1), (y2 - y1) * shrink_y / (side - 1)
     matrix = np.array([[step_x, 0, x1 * shrink_x], [0, step_y, y1 * shrink_y]])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    grey = (127.5, 127.5, 127.5)
+    gray = (127.5, 127.5, 127.5)
     return np.asarray(
-        cv2.warpAffine(image, matrix, (side, side), flags=flags, borderValue=grey), np.uint8
+        cv2.warpAffine(image, matrix, (side, side), flags=flags, borderValue=gray), np.uint8
     )
 
 

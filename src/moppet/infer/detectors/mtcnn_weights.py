@@ -173,7 +173,7 @@ class _Graph:
 
 
 def build_onnx(net: str) -> bytes:
-    """Return the network as a serialised ONNX model.
+    """Return the network as a serialized ONNX model.
 
     Input "image": (n, 3, h, w) float32, RGB, (value - 127.5) / 128; h = w = 24 for "rnet", 48
     for "onet". Outputs "box" (box regression), "landmarks" (onet only: five x, then five y) and
@@ -235,7 +235,7 @@ def _onet(g: _Graph) -> dict[str, int]:
 
 
 def load_onnx(net: str) -> bytes:
-    """Return the network as serialised ONNX, built once and kept in the user's cache folder."""
+    """Return the network as serialized ONNX, built once and kept in the user's cache folder."""
     folder = Path(platformdirs.user_cache_dir("moppet", appauthor=False)) / "mtcnn"
     cached = folder / f"{net}-{WEIGHTS_SHA256[net][:16]}.onnx"
     seal = cached.with_suffix(".sha256")

@@ -37,7 +37,7 @@ class YuNet:
             raise ModelError(f"{model_path} is not a YuNet model that OpenCV can read.") from None
 
     def detect(self, images: Sequence[Image]) -> list[list[Face]]:
-        """Return each picture's faces, the surest first."""
+        """Return each image's faces, the surest first."""
         return [self._detect_one(image) for image in images]
 
     def follow(self, image: Image, boxes_px: Floats, roll_deg: Floats) -> list[Face | None] | None:

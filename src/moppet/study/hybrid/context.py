@@ -39,7 +39,7 @@ class Table:
     """A data set's rows.
 
     rows: (n,) their numbers on the bench. label: (n,) numbers of the data set's classes.
-    groups: (n,) copies and pictures of one person share a number.
+    groups: (n,) copies and images of one person share a number.
     fold: (repeats, n) the fold of each row: the same whatever is tried.
     """
 
@@ -53,7 +53,7 @@ class Table:
 class HybridBench:
     """The real rows of all data sets, described once.
 
-    pictures: (n, 48, 48) grey uint8 aligned faces. features: by space, (n, d) float32.
+    images: (n, 48, 48) gray uint8 aligned faces. features: by space, (n, d) float32.
     tables: by the name of the data set.
     """
 
@@ -135,10 +135,10 @@ class HybridBench:
 
 
 def describe(pictures: Image, space: str, model: ExpressionModel) -> Floats:
-    """Return (n, d) of (n, 48, 48) grey faces in one of SPACES."""
+    """Return (n, d) of (n, 48, 48) gray faces in one of SPACES."""
     if not len(pictures):
         return np.empty((0, 0), np.float32)
-    crops = np.stack([cv2.cvtColor(picture, cv2.COLOR_GRAY2RGB) for picture in pictures])
+    crops = np.stack([cv2.cvtColor(image, cv2.COLOR_GRAY2RGB) for image in pictures])
     return describe_crops(np.asarray(crops, np.uint8), space, model=model)
 
 
@@ -148,7 +148,7 @@ def _model(name: str) -> ExpressionModel:
 
 
 def make_hybrid_bench(plan: HybridPlan) -> HybridBench:
-    """Read the study's pictures, find their faces (kept for the next time) and describe them."""
+    """Read the study's images, find their faces (kept for the next time) and describe them."""
     manifest = read_dataset(plan.data, plan.kind or None)
     split = manifest.column("split")
     wanted = np.isin(split.astype(str), plan.parts) if any(split) else np.ones(len(split), bool)
@@ -158,7 +158,7 @@ def make_hybrid_bench(plan: HybridPlan) -> HybridBench:
     if bands and all(data.only_ages for data in plan.data_sets):
         wanted &= np.isin(manifest.column("age_band").astype(str), list(bands))
     if not wanted.any():
-        raise MoppetError("no picture of the data set is of the parts, classes and ages asked for.")
+        raise MoppetError("no image of the data set is of the parts, classes and ages asked for.")
     manifest = group_copies(manifest.select(np.flatnonzero(wanted)))
     plan.work.mkdir(parents=True, exist_ok=True)
     faces = find_manifest_faces(manifest, cache=plan.work / "faces.npz")
@@ -180,7 +180,7 @@ def _table(plan: HybridPlan, manifest: Manifest, data: DataSet) -> Table:
     label = np.array([number[str(name)] for name in part.column("label")], np.int64)
     missing = [name for name in data.classes if number[name] not in label]
     if missing:
-        raise MoppetError(f"data set {data.name!r} has no picture of {missing[0]!r}.")
+        raise MoppetError(f"data set {data.name!r} has no image of {missing[0]!r}.")
     fold = [
         kfold(part, plan.folds, np.random.default_rng((plan.seed, repeat)))
         for repeat in range(plan.repeats)

@@ -23,7 +23,7 @@ def hybrid_page(plan: HybridPlan, rows: Sequence[Json], cells: int) -> str:
         "",
         f"Made by `moppet study`, not by hand, from {cells} of {len(plan.cells())} cells:",
         f"{plan.folds} folds that keep subjects and copies together, up to {plan.repeats} times.",
-        "Only a fold's training rows are balanced, learned from or drawn; the pictures are",
+        "Only a fold's training rows are balanced, learned from or drawn; the images are",
         f"{', '.join(plan.parts)} of the data set, {apart}. The embedding is",
         f"that of the model `{plan.model}`.",
         "",

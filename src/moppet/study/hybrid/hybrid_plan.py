@@ -16,7 +16,7 @@ from moppet.config import checked_table, checked_value, read_toml
 from moppet.study.features import SPACES
 from moppet.study.hybrid.classifiers import CLASSIFIERS
 from moppet.synthesis.settings import Settings, settings_from
-from moppet.synthesis.training import SYNTHESISERS
+from moppet.synthesis.training import SYNTHESIZERS
 from moppet.values import UsageError
 
 
@@ -41,10 +41,10 @@ class DataSet:
 class Method:
     """What is done with a fold's training rows before a classifier sees them; at first balanced.
 
-    balance: a key of BALANCERS, or "" for none. enn: which of their neighbours must agree ("all"
-        or "majority"). space: "pixels" (what is made is a picture, described in the classifier's
+    balance: a key of BALANCERS, or "" for none. enn: which of their neighbors must agree ("all"
+        or "majority"). space: "pixels" (what is made is an image, described in the classifier's
         space afterwards) or "own" (balanced in the classifier's own space).
-    synthesise: a key of SYNTHESISERS that learns, or "" for none; it learns from what balancing
+    synthesize: a key of SYNTHESIZERS that learns, or "" for none; it learns from what balancing
         left, and brings each class to the count of the largest one that came.
     weights: every class weighs the same.
     """
@@ -63,7 +63,7 @@ class HybridPlan:
 
     parts: splits of the data set that it draws from. model: of the embedding; it must not have
         learned from these faces. folds, repeats: of the grouped cross-validation.
-    reference: the method that every other is compared with. generator: how pictures are made.
+    reference: the method that every other is compared with. generator: how images are made.
     published: method → figure → the gain over the reference that a publication gives, as a share
         of the reference's figure.
     output, work: folders of the results and of what is under way.
@@ -146,7 +146,7 @@ _KINDS: Final[dict[str, Any]] = {
 """What a key of the file is, where the plan has something made of it."""
 FIGURES: Final = ("macro_f1", "g_mean", "auc")
 SIDE_PX: Final = 48
-"""Side of the grey faces that a hybrid study works on: FER+'s own."""
+"""Side of the gray faces that a hybrid study works on: FER+'s own."""
 
 
 def is_hybrid(path: Path) -> bool:
@@ -215,7 +215,7 @@ def _made(
 def _generator(table: dict[str, Any], methods: Sequence[Method], where: str) -> Settings | None:
     makers = {method.synthesise for method in methods if method.synthesise}
     if len(makers) > 1:
-        raise UsageError(f"{where}: the methods of one study make pictures in one way.")
+        raise UsageError(f"{where}: the methods of one study make images in one way.")
     if not makers:
         return None
     return settings_from({"method": makers.pop(), **table}, f"{where}: generator")
@@ -230,7 +230,7 @@ def _check_known(table: dict[str, Any], known: Sequence[str], where: str) -> Non
 
 
 def _check(plan: HybridPlan, where: str) -> None:
-    learned = [name for name, one in SYNTHESISERS.items() if one.learner is not None]
+    learned = [name for name, one in SYNTHESIZERS.items() if one.learner is not None]
     names = [method.name for method in plan.methods]
     words: list[tuple[str, str, Sequence[str]]] = [
         *(("space", space, list(SPACES)) for space in plan.spaces),
@@ -253,11 +253,11 @@ def _check(plan: HybridPlan, where: str) -> None:
     made = plan.generator
     if made is not None and (made.size, made.colour) != (SIDE_PX, "grey"):
         raise UsageError(
-            f"{where}: generator: a hybrid study's faces are grey and of {SIDE_PX} pixels, not "
+            f"{where}: generator: a hybrid study's faces are gray and of {SIDE_PX} pixels, not "
             f"{made.colour} and of {made.size}."
         )
     if any(m.space == "own" and m.synthesise for m in plan.methods):
-        raise UsageError(f"{where}: a generator learns from pictures: balance in pixels before it.")
+        raise UsageError(f"{where}: a generator learns from images: balance in pixels before it.")
     if plan.folds < 2 or plan.repeats < 1 or plan.seed < 0:
         raise UsageError(f"{where}: a study needs 2 folds, 1 repeat and a seed of 0 at least.")
     for data in plan.data_sets:

@@ -13,7 +13,7 @@ from moppet.study.hybrid.hybrid_page import hybrid_page
 from moppet.study.hybrid.hybrid_plan import HybridCell, HybridPlan
 from moppet.study.hybrid.hybrid_results import sum_up
 from moppet.synthesis.training import measure_budget, plan_lessons
-from moppet.synthesis.training_images import LEAST_PICTURES, TrainingPictures
+from moppet.synthesis.training_images import LEAST_IMAGES, TrainingImages
 from moppet.values import MoppetError
 
 Key = tuple[str, str, int, int]
@@ -82,8 +82,8 @@ def budget(bench: HybridBench, todo: list[HybridCell], done: dict[Key, Json]) ->
         rows, _ = bench.parts(first)
         label = bench.label(first.data)[rows]
         names = first.data.classes
-        of = TrainingPictures(bench.pictures[rows], label, names, rows)
-        enough = [n for n, count in of.counts().items() if count >= LEAST_PICTURES]
+        of = TrainingImages(bench.pictures[rows], label, names, rows)
+        enough = [n for n, count in of.counts().items() if count >= LEAST_IMAGES]
         lessons = plan_lessons(bench.plan.generator, of, enough)
         learning = measure_budget(bench.plan.generator, lessons).minutes * len(makers)
     learned = f"about {learning:.0f} minutes of one process to learn to make faces"

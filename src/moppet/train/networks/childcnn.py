@@ -121,7 +121,7 @@ class ChildCnn(Network):
         self.channels_last = not batch_norm  # BatchNorm of five maps takes twice the time there
         side = ((input_size - 2) // 2 - 2) // 2
         if side < 1:
-            raise UsageError(f"childcnn needs pictures of at least 10 pixels, got {input_size}.")
+            raise UsageError(f"childcnn needs images of at least 10 pixels, got {input_size}.")
         self.conv1 = nn.Conv2d(channels, _MAPS[0], 3, bias=not batch_norm)
         self.norm1 = nn.BatchNorm2d(_MAPS[0]) if batch_norm else nn.Identity()
         self.pool1 = nn.MaxPool2d(2)

@@ -30,7 +30,7 @@ NETWORKS: Final[dict[str, Callable[..., Network]]] = {
     "mobilenet_v1": partial(MobileNetV1, channels=3),
     "mobilenet_v2": partial(MobileNetV2, channels=3),
 }
-"""Name → function of the number of classes and of settings; RGB pictures unless channels=1."""
+"""Name → function of the number of classes and of settings; RGB images unless channels=1."""
 
 
 def build_network(name: str, classes: int, **settings: Any) -> Network:
@@ -74,25 +74,25 @@ def _nearest(name: str, known: list[str]) -> str:
 
 
 class Cost(NamedTuple):
-    """parameters: numbers learned. flops: floating-point operations for one picture."""
+    """parameters: numbers learned. flops: floating-point operations for one image."""
 
     parameters: int
     flops: int
 
 
 def cost(network: Network, size: int) -> Cost:
-    """Return what the network costs for one picture of `size` pixels.
+    """Return what the network costs for one image of `size` pixels.
 
     Operations of convolutions and dense layers, a multiplication and an addition counted as two;
     published tables often give multiply-adds ("GMACs"), which are half as many.
     """
     parameter = next(network.parameters())
-    picture = torch.zeros(
+    image = torch.zeros(
         1, network.channels, size, size, dtype=parameter.dtype, device=parameter.device
     )
     was_training = network.training
     network.eval()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        network(picture)
+        network(image)
     network.train(was_training)
     return Cost(sum(p.numel() for p in network.parameters()), counter.get_total_flops())

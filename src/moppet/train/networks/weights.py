@@ -25,7 +25,7 @@ _MARKS: Final = {  # a name that only this network's checkpoints hold
 }
 _HEADS: Final = ("fc.", "head.", "dense.", "output.", "classifier.", "aux1.", "aux2.")
 _COUNTER: Final = "num_batches_tracked"
-# Mean and spread, of values in [0, 1], of the pictures that torchvision's weights take.
+# Mean and spread, of values in [0, 1], of the images that torchvision's weights take.
 _IMAGENET: Final = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _HALF: Final = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))  # GoogLeNet's, which came from TensorFlow
 
@@ -36,10 +36,10 @@ def load_checkpoint(network: Network, path: Path) -> list[str]:
     path: torchvision's checkpoint or one of ours, .safetensors, .npz (names → arrays) or .pth
         (read as weights only: no code in it is run).
     The base must fit name by name and shape by shape. Of the head, what has the same name and
-    shape is taken over. A grey network gets the sum of the first layer's three colour filters.
-    Torchvision's networks take pictures normalised by ImageNet's colours: their first layer is
+    shape is taken over. A gray network gets the sum of the first layer's three color filters.
+    Torchvision's networks take images normalized by ImageNet's colors: their first layer is
     rescaled to our input, (value - 128) / 128, so that they compute the same but for the
-    outermost pixels, where the padding is grey 128 instead of ImageNet's mean colour.
+    outermost pixels, where the padding is gray 128 instead of ImageNet's mean color.
     Raises ModelError if the file is missing, unreadable or another network's.
     """
     tensors, metadata = read_tensors(path)
@@ -49,7 +49,7 @@ def load_checkpoint(network: Network, path: Path) -> list[str]:
     if maker is None:
         _rescale(network, tensors)
     if network.channels == 1:
-        _sum_colours(network, tensors)
+        _sum_colors(network, tensors)
     _check(network, path, tensors)
     fresh = []
     with torch.no_grad():
@@ -123,20 +123,20 @@ def _first_layer(network: Network) -> tuple[str, str]:
 
 
 def _rescale(network: Network, tensors: dict[str, Tensor]) -> None:
-    """Let the first layer take (value - 128) / 128 where it took torchvision's normalisation."""
+    """Let the first layer take (value - 128) / 128 where it took torchvision's normalization."""
     filters, shifted = _first_layer(network)
     weight, offset = tensors.get(filters), tensors.get(shifted)
     if weight is None or offset is None or weight.ndim != 4 or weight.shape[1] != 3:
         return
-    colours = _HALF if network.name == "googlenet" else _IMAGENET
-    mean, spread = (torch.tensor(values, dtype=weight.dtype) for values in colours)
+    colors = _HALF if network.name == "googlenet" else _IMAGENET
+    mean, spread = (torch.tensor(values, dtype=weight.dtype) for values in colors)
     half = 128 / 255
     constant = (weight.sum(dim=(2, 3)) * ((half - mean) / spread)).sum(dim=1)
     tensors[filters] = weight * (half / spread)[:, None, None]
     tensors[shifted] = offset + constant if shifted.endswith("bias") else offset - constant
 
 
-def _sum_colours(network: Network, tensors: dict[str, Tensor]) -> None:
+def _sum_colors(network: Network, tensors: dict[str, Tensor]) -> None:
     filters, _ = _first_layer(network)
     weight = tensors.get(filters)
     if weight is not None and weight.ndim == 4:
@@ -180,12 +180,12 @@ def load_folded(network: Network, path: Path, sample: Tensor) -> None:
     """Start a MobileNet's base from weights whose BatchNorm is folded in.
 
     path: .npz with keys NN_w (out, in, h, w) and NN_b in network order, as written from
-    Google Coral's MobileNetV2. A grey network gets the sum of the first layer's three colour
+    Google Coral's MobileNetV2. A gray network gets the sum of the first layer's three color
     filters.
-    sample: some hundred training pictures as the network takes them. Each BatchNorm gets the
+    sample: some hundred training images as the network takes them. Each BatchNorm gets the
     mean and the spread that its layer has on them, and the scale and shift that undo both, so
     that the network computes what the folded one computed, in training as in use. (Without
-    that, normalising by the batch would make noise of what it had learned.)
+    that, normalizing by the batch would make noise of what it had learned.)
     Raises ModelError if the file is missing or damaged, or a shape does not fit.
     """
     tensors, _ = read_tensors(path)
@@ -207,7 +207,7 @@ def load_folded(network: Network, path: Path, sample: Tensor) -> None:
                 )
             conv.weight.copy_(weight)
             set_identity(norm, bias)
-    recentre_norms(network, sample)
+    recenter_norms(network, sample)
 
 
 @torch.no_grad()
@@ -221,16 +221,16 @@ def set_identity(norm: nn.BatchNorm2d, bias: Tensor) -> None:
 
 
 @torch.no_grad()
-def recentre_norms(network: nn.Module, sample: Tensor) -> None:
+def recenter_norms(network: nn.Module, sample: Tensor) -> None:
     """Give each norm the mean and spread that it sees of the sample, and undo both after it.
 
     The network computes in use what it did, and nearly the same in training. Without it, a
-    network whose norms were folded away would lose in training, where they normalise by the
+    network whose norms were folded away would lose in training, where they normalize by the
     batch, what it had learned.
     sample: (n, channels, h, w), some hundred inputs.
     """
 
-    def recentre(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    def recenter(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         assert isinstance(norm, nn.BatchNorm2d)
         assert norm.running_mean is not None and norm.running_var is not None
         scale = norm.weight / (norm.running_var + norm.eps).sqrt()
@@ -242,7 +242,7 @@ def recentre_norms(network: nn.Module, sample: Tensor) -> None:
         norm.bias.copy_(shift + scale * mean)
 
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
-    hooks = [norm.register_forward_pre_hook(recentre) for norm in norms]
+    hooks = [norm.register_forward_pre_hook(recenter) for norm in norms]
     was_training = network.training
     network.eval()
     network(sample)
