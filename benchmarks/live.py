@@ -124,7 +124,8 @@ def table(results: dict[str, Any]) -> str:
     names = {"alone": "none", "busy": f"{results['cores']} busy processes"}
     lines = [
         f"Measured on {results['cores']} cores for {results['seconds']} s each, with a camera of "
-        "640x480 in Chromium. The delay runs from taking an image to drawing its point of the curve:",
+        "640x480 in Chromium. The delay runs from taking an image to drawing its point of the "
+        "curve:",
         "",
         "| load | frames/s | dropped | median delay | 95 % within | longest |",
         "| --- | --- | --- | --- | --- | --- |",
