@@ -35,7 +35,7 @@ which its card groups into positive (happiness), neutral (neutral, surprise) and
 fear, disgust, anger).
 
 It was trained on FER+: posed and spontaneous images from the web, in gray, 48 pixels wide. Most of
-them show adults; about 13 % of the training rows that were checked for age show infants or children.
+them show adults; about 13 % of the training rows checked for age show infants or children.
 Fear and disgust are rare in the data and are recognized poorly. The training started from a network
 that had learned to tell the faces of adults apart (on VGGFace2). The model reads what a face shows,
 not what a person feels, and it is not a diagnosis.
@@ -45,15 +45,15 @@ not what a person feels, and it is not a diagnosis.
 `adults` is a model for studies on children, not for use on recordings. It was trained like
 [`default`](default.md), but on none of the infants and children that are marked in FER+, and on no
 copy of their images. Use it as a starting point or for its embeddings when a study must not start
-from a network that has already learned from children's labels. Some children are left among the rows
-whose age nobody judged, about 13 % of all children there.
+from a network that has already learned from children's labels. Some children are left among the
+rows whose age nobody judged, about 13 % of all children there.
 """,
 }
 EXPERIMENTS = """## Training experiments
 
 Each row is one training run with the recipe `docs/trials/NAME.toml`, compared with
-`recipes/default.toml`. The figures are those of the validation rows after the last epoch; `NAME.csv`
-has every epoch. Only candidates for the default model were measured on the test rows. The loss is
+`recipes/default.toml`. The figures are those of the validation rows after the last epoch;
+`NAME.csv` has every epoch. Only candidates for the default model were measured on the test rows. The loss is
 computed against the targets used in training. With `labels = hard` these are the labels alone, so
 that loss cannot be compared with the others.
 
