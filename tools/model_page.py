@@ -53,8 +53,8 @@ EXPERIMENTS = """## Training experiments
 
 Each row is one training run with the recipe `docs/trials/NAME.toml`, compared with
 `recipes/default.toml`. The figures are those of the validation rows after the last epoch;
-`NAME.csv` has every epoch. Only candidates for the default model were measured on the test rows. The
-loss is computed against the targets used in training. With `labels = hard` these are the labels
+`NAME.csv` has every epoch. Only candidates for the default model were measured on the test rows.
+The loss is computed against the targets used in training. With `labels = hard` these are the labels
 alone, so that loss cannot be compared with the others.
 
 | experiment | difference from the default | epochs | accuracy | balanced accuracy | loss |
