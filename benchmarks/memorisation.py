@@ -3,8 +3,8 @@ ever more, and at faces of other people, where it should not.
 
 python benchmarks/memorisation.py --data ../shared/data/ferplus/ferplus_dev.npz
 
-Writes results/memorisation.json, and the table into docs/guides/quality.md. The faces are children's
-training faces of FER+; nothing is written but numbers.
+Writes results/memorisation.json, and the table into docs/guides/quality.md. The faces are
+children's training faces of FER+; nothing is written but numbers.
 """
 
 from __future__ import annotations

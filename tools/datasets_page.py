@@ -85,7 +85,7 @@ OPTIONS = """
 | `keep_leaks` | keep FER+ training rows that repeat a test image (for audits) |
 | `seed` | random seed of FER+'s `val` rows (default 0, as in training) |
 | `keep_unlabelled` | keep AffectNet's rows without an expression |
-| `frames`, `neutral` | CK+: `"peak"` (last frame) or `"last-third"`; use the first frame as neutral |
+| `frames`, `neutral` | CK+: `"peak"` (last frame) or `"last-third"`; first frame as neutral |
 | `images` | `.npz` file that FER2013's text is unpacked to; by default in your cache folder |
 """
 
