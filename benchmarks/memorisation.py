@@ -3,8 +3,8 @@ ever more, and at faces of other people, where it should not.
 
 python benchmarks/memorisation.py --data ../shared/data/ferplus/ferplus_dev.npz
 
-Writes results/memorisation.json, and the table into docs/quality.md. The faces are children's
-training faces of FER+; nothing is written but numbers.
+Writes results/memorisation.json, and the table into docs/guides/quality.md. The faces are
+children's training faces of FER+; nothing is written but numbers.
 """
 
 from __future__ import annotations
@@ -128,19 +128,20 @@ def main() -> None:
 
 
 def write_table(result: dict[str, Any]) -> None:
-    """Put the table into docs/quality.md."""
+    """Put the table into docs/guides/quality.md."""
     alarms = result["alarms"]
     lines = [
         f"Measured on {result['faces']:,} children's training faces of FER+ with the "
         f"{result['model']} model ({result['sha256'][:12]}):",
         "",
-        "| made faces | too near | copy | either |",
+        "| synthetic faces | too near | copy | either |",
         "|---|---|---|---|",
     ]
     for name in CHANGES:
         of = alarms[name]
         cells = (f"{of[key]:.0%}".replace("%", " %") for key in ("too_near", "copy", "either"))
-        lines.append(f"| {COPIES} of them: {name} | " + " | ".join(cells) + " |")
+        changed = name.replace("grey", "gray")  # the committed results keep their keys
+        lines.append(f"| {COPIES} of them: {changed} | " + " | ".join(cells) + " |")
     halves = alarms["other children"]
     cells = (
         ", ".join(f"{100 * half[key]:.1f}" for half in halves) + " %"
@@ -151,7 +152,7 @@ def write_table(result: dict[str, Any]) -> None:
         + " | ".join(cells)
         + " |"
     )
-    page = ROOT / "docs" / "quality.md"
+    page = ROOT / "docs" / "guides" / "quality.md"
     before, rest = page.read_text(encoding="utf-8").split(START)
     table = "\n".join(lines)
     page.write_text(f"{before}{START}\n\n{table}\n\n{END}{rest.split(END)[1]}", encoding="utf-8")

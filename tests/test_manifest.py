@@ -247,7 +247,8 @@ def test_only_parquet_is_written_and_a_bad_place_is_named(tmp_path):
 
 
 def test_the_columns_are_those_of_the_documentation():
-    page = (Path(__file__).parent.parent / "docs" / "data.md").read_text(encoding="utf-8")
+    docs = Path(__file__).parent.parent / "docs"
+    page = (docs / "guides" / "datasets.md").read_text(encoding="utf-8")
     assert [name for name in SCHEMA.names if f"`{name}`" not in page] == []
 
 

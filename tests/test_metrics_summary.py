@@ -23,7 +23,7 @@ from moppet.metrics import (
 )
 from moppet.values import UsageError
 
-DOCUMENT = Path(__file__).parents[1] / "docs" / "metrics.md"
+DOCUMENT = Path(__file__).parents[1] / "docs" / "reference" / "metrics.md"
 NAMES = ("calm", "happy", "crying")
 
 

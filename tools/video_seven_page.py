@@ -137,7 +137,9 @@ def body(run: Path) -> str:
     """Return the run's own page, its headings one step lower and its images found."""
     text = (run / "figures.md").read_text(encoding="utf-8")
     text = re.sub(r"^(#+) ", r"#\1 ", text, flags=re.M)
-    return text.replace("](figures/", "](video-seven/").replace("](metrics.md", "](../metrics.md")
+    return text.replace("](figures/", "](video-seven/").replace(
+        "](metrics.md", "](../reference/metrics.md"
+    )
 
 
 def main() -> None:
