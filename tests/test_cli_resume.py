@@ -24,7 +24,7 @@ N_FRAMES, FPS = 48, 20
 # `moppet` that waits, after the second half second is done, for what comes.
 WAITING = """
 import contextlib, sys, time
-from moppet.app import analyze, cli
+from moppet.commands import analyze, main as cli
 chunks = []
 def show(position):
     chunks.append(position)

@@ -507,7 +507,7 @@ def test_a_named_ray_cluster_that_does_not_answer_is_not_replaced_by_one_here(
 LISTENS = """
 from pathlib import Path
 import ray
-from moppet.app.engine import _join
+from moppet.study.executors import _join
 
 def listening():
     text = "".join(Path("/proc/net", name).read_text() for name in ("tcp", "tcp6"))

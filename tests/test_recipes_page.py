@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from moppet.study.hybrid.plan import DataSet, HybridPlan, Method, read_hybrid_plan
+from moppet.guard.rules import GuardSettings, read_settings
+from moppet.study.hybrid.hybrid_plan import DataSet, HybridPlan, Method, read_hybrid_plan
 from moppet.study.plan import Plan, Regime, read_plan
-from moppet.synthesise.settings import Settings, settings_from
+from moppet.synthesis.settings import Settings, settings_from
 from moppet.timeline import TimelineSettings
-from moppet.timeline.guard.settings import GuardSettings, read_settings
-from moppet.train.augment import Augmentation
+from moppet.train.augmentation import Augmentation
 from moppet.train.networks import NETWORKS
 from moppet.train.recipe import Recipe, recipe_from
 from moppet.values import UsageError

@@ -373,8 +373,8 @@ def test_a_kill_while_writing_leaves_the_ratings_before_it(tmp_path: Path, faces
     program = """
 import os, signal, sys
 from pathlib import Path
-from moppet.app.server.rater import Rater
-from moppet.app.server.rating_sets import RatingSets
+from moppet.server.ratings import Rater
+from moppet.server.ratings import RatingSets
 def kill(*_, **__):
     os.kill(os.getpid(), signal.SIGKILL)
 setattr(os, sys.argv[2], kill)

@@ -171,7 +171,8 @@ class Manifest:
     """What is known of each image of a data set.
 
     names: the k classes: EXPRESSIONS' first in their order, others alphabetical after.
-    table: pyarrow.Table, one row an image; the columns are in docs/data.md, others are kept.
+    table: pyarrow.Table, one row an image; the columns are in docs/guides/datasets.md, others are
+    kept.
         Columns that are missing are filled with null.
     root: the folder that relative paths start from.
     license: one or two plain sentences, the source's license and consent conditions.

@@ -76,7 +76,7 @@ class Level:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How a model reads a data set's faces; docs/evaluate.md describes every key of its JSON.
+    """How a model reads a dataset's faces; docs/guides/evaluation.md has every key of its JSON.
 
     made: from what it was made. rows: how many rows there were, were left out and why.
     notes: sentences that a reader must know. classes, groups: the figures; no groups where the

@@ -234,7 +234,7 @@ class Detected(NamedTuple):
 
 @dataclass(frozen=True)
 class Quality:
-    """What there is to say of made faces; docs/quality.md describes every key of its JSON.
+    """What there is to say of made faces; docs/guides/quality.md describes every key of its JSON.
 
     made: from what the figures were made. rows: how many rows there were, and which were used.
     notes: sentences that a reader must know. classes: of the made faces, in order.

@@ -34,7 +34,8 @@ class F1AdaBoostClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     """AdaBoost over CART for few, lopsided rows: trees weighed by F1, rare rows weighed up faster.
 
     After Wu (2025), who puts F1 in the place of the error and says no more; the formulas are ours
-    and docs/boost.md gives the reasons. K classes, n rows with weights w that sum to 1, at first
+    and docs/reference/f1-adaboost.md gives the reasons. K classes, n rows with weights w that sum
+    to 1, at first
     even or in proportion to sample_weight. In round t a tree h is grown on the weighted rows, and
 
         F = macro-F1 of h on the weighted rows      F1_k = 2 right_k / (true_k + guessed_k)

@@ -41,7 +41,7 @@ class Pin:
 def find_model(named: str, what: str, setting: str) -> Path:
     """Return the folder of a finished model.
 
-    named: a folder, or a .toml file that pins a hub model (docs/synthesise.md).
+    named: a folder, or a .toml file that pins a hub model (docs/guides/synthesis.md).
     what, setting: the model in words and the setting that names it, for errors.
     Raises UsageError where nothing is named, or a hub model without a pin; ModelError for a folder
     that holds no such model and for files that are not those of the pin.
@@ -57,7 +57,7 @@ def find_model(named: str, what: str, setting: str) -> Path:
         raise UsageError(
             f"{named} is no folder here, and a hub model must be pinned: write its repo, revision "
             f"and the SHA-256 of its files into a .toml and name that in {setting} "
-            "(docs/synthesise.md)."
+            "(docs/guides/synthesis.md)."
         )
     raise ModelError(f"{what} was expected in the folder {named}, but there is no such folder.")
 

@@ -44,7 +44,7 @@ def summarize(
 ) -> dict[str, Any]:
     """Return the figures of a timeline as JSON keeps them; None where one has no value.
 
-    Its fields and rules are in docs/timeline.md, section "Summary".
+    Its fields and rules are in docs/reference/timeline.md, section "Summary".
     """
     clock = read_clock(table, settings)
     facts = _gather(table, names, group_of, settings, clock)
@@ -295,7 +295,7 @@ def summary_rows(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
 
     Columns: recording, role, people, analyzed_s, the role's seconds, then for each group
     ("group positive share", …) and expression ("happiness share", …) its figures; see
-    docs/timeline.md, section "Summary". None where one has no value.
+    docs/reference/timeline.md, section "Summary". None where one has no value.
     """
     roles = summary.get("roles") or {UNNAMED: {**summary["faces"]["all"], "people": []}}
     return [

@@ -127,7 +127,7 @@ def read_dataset(path: str | os.PathLike[str], kind: str | None = None, **option
 
     path: a data set in its own layout, one's own folder or table, or a manifest's .parquet.
     kind: a key of DATASETS; None guesses it by the layout.
-    options: those of the set (docs/datasets.md).
+    options: those of the set (docs/reference/dataset-layouts.md).
     Raises UsageError for an unknown kind or option, MoppetError for what cannot be read.
     """
     if kind is None and Path(path).suffix.lower() == ".parquet":

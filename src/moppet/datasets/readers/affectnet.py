@@ -188,18 +188,24 @@ AFFECTNET = Dataset(
         or                                         2017
           training.csv, validation.csv             or in Manually_Annotated_file_lists/
           Manually_Annotated_Images/  1/….jpg, …   or in Manually_Annotated/
-        or, in a folder named so,                  sorted by others
+        or, in a folder of this name, sorted by others
           train/  0/ … 7/    val/  0/ … 7/         test/ if there
         0 neutral, 1 happiness, 2 sadness, 3 surprise, 4 fear, 5 disgust, 6 anger, 7 contempt,
         8 none, 9 uncertain, 10 no face
     """,
-    basis="Public loaders and notes of the 2021 folders and of the 2017 lists (of which "
-    "validation.csv came without a header); sorted copies as found on the web. Not checked on the "
-    "set. Its validation rows are marked report: papers report on them, since no test rows are "
-    "given out. Rows without an expression are left out unless keep_unlabeled.",
-    licence="For research only, after a license agreement that a professor or head of a laboratory "
-    "signs; students ask through their supervisor (http://mohammadmahoor.com/affectnet/). The "
-    "pictures come from the web; of the consent of those they show nothing is known here.",
+    basis=(
+        "Public loaders and descriptions of the 2021 folders and of the 2017 lists (whose "
+        "validation.csv had no header), and sorted copies found on the web. Not checked against "
+        "the dataset. The validation rows are marked as test rows: no test rows are published, "
+        "and papers report results on the validation rows. Rows without an expression are left "
+        "out unless keep_unlabelled is set."
+    ),
+    licence=(
+        "For research only, after a license agreement signed by a professor or head of a "
+        "laboratory; students apply through their supervisor "
+        "(http://mohammadmahoor.com/affectnet/). The images come from the web; whether the people "
+        "shown consented is unknown."
+    ),
     looks_like=_looks_like,
     reader=_read,
 )

@@ -68,13 +68,17 @@ UTKFACE = Dataset(
           1_0_2_20161219140530307.jpg.chip.jpg     0 male or 1 female, 0 to 4 for white, black,
                                                    asian, indian, others; date and time
     """,
-    basis="The set's own page and many public loaders; the four names that lack a part (issue 1 of "
-    "aicip/UTKFace) are read, with their sex and race unknown, and so are the misspelled ones that "
-    "public code renames. Not checked on the set. It has no "
-    "expressions and no subjects; age_range, as in 0-2 for infants, chooses rows.",
-    licence="For non-commercial research only; the images come from the web and their copyright "
-    "belongs to others (https://susanqq.github.io/UTKFace/). Of the consent of those they show "
-    "nothing is known here.",
+    basis=(
+        "The dataset's own page and many public loaders. The four file names that lack a part "
+        "(issue 1 of aicip/UTKFace) are read with sex and race unknown, and so are the misspelled "
+        "ones that public code renames. Not checked against the dataset. It has no expressions "
+        "and no subjects; age_range, for example 0-2 for infants, selects rows."
+    ),
+    licence=(
+        "For non-commercial research only. The images come from the web and their copyright "
+        "belongs to others (https://susanqq.github.io/UTKFace/). Whether the people shown "
+        "consented is unknown."
+    ),
     looks_like=_looks_like_utk,
     reader=_read_utk,
 )
@@ -133,13 +137,17 @@ B3FD = Dataset(
           B3FD_metadata/B3FD_age.csv     or beside it: "path age" in each line, a space between
           B3FD/                          or B3FD_images/, images/: where the paths start
     """,
-    basis="The set's own README (375,592 images, ages 0 to 100) and public code that reads the "
-    "metadata. Not checked on the set. It has no expressions; the subject is read "
-    "from the file name where that still has IMDb's, Wikipedia's or CACD's form, else unknown. "
-    "age_range, as in 0-2 for infants, chooses rows.",
-    licence="For academic research only; the images come from IMDB-WIKI and CACD, and their "
-    "copyright belongs to the original owners (https://github.com/kbesenic/B3FD). Of the "
-    "consent of those they show nothing is known here.",
+    basis=(
+        "The dataset's own README (375,592 images, ages 0 to 100) and public code that reads the "
+        "metadata. Not checked against the dataset. It has no expressions. The subject is read "
+        "from the file name if this still has the form used by IMDb, Wikipedia or CACD; otherwise "
+        "it is unknown. age_range, for example 0-2 for infants, selects rows."
+    ),
+    licence=(
+        "For academic research only. The images come from IMDB-WIKI and CACD, and their copyright "
+        "belongs to the original owners (https://github.com/kbesenic/B3FD). Whether the people "
+        "shown consented is unknown."
+    ),
     looks_like=_looks_like_b3fd,
     reader=_read_b3fd,
 )

@@ -110,13 +110,18 @@ CAFE = Dataset(
           sessions/6402/10542-angryopen_M-AA-03.jpg   (with "open" for an open mouth), then the
                                                       child: sex, ethnic group, number
     """,
-    basis="File names in public code that read the Databrary download (volume 30); the seven words "
-    "and the open and closed mouths from the paper (LoBue & Thrasher 2015). Not checked on the "
-    "set. The names seen do not tell the age (2 to 8 years, so the age band is uncertain): give "
-    "ages=, a CSV with subject and age made from the set's own spreadsheet.",
-    licence="For researchers whom Databrary has authorised (https://databrary.org/volume/30); the "
-    "photographs are copyrighted and may not be published, not even in journals or books. They "
-    "show children.",
+    basis=(
+        "File names in public code that reads the Databrary download (volume 30); the seven words "
+        "and the open and closed mouths from the paper (LoBue & Thrasher 2015). Not checked "
+        "against the dataset. The file names seen do not contain the age (2 to 8 years, so the "
+        "age band is uncertain). Give ages, a CSV file with subject and age made from the "
+        "dataset's own spreadsheet."
+    ),
+    licence=(
+        "For researchers authorized by Databrary (https://databrary.org/volume/30). The "
+        "photographs are copyrighted and may not be published, not even in journals or books. "
+        "They show children."
+    ),
     looks_like=lambda path: named_like(path, _CAFE),
     reader=_read_cafe,
 )
@@ -159,13 +164,20 @@ NIMH_CHEFS = Dataset(
           M10HS_6767.jpg     in any folder: sex, child, expression (A angry, F fearful, H happy,
           F12NS_4986.jpg     N neutral, S sad), gaze (S straight, any other letter averted), number
     """,
-    basis="Thirty file names of happy, neutral and sad images in public code, and the paper "
-    "(Egger et al. 2011, doi 10.1002/mpr.343) for the five expressions and two gazes. The "
-    "letters of anger, fear and averted gaze are our reading; not checked on the set. Children "
-    "of 10 to 17: the age band is uncertain unless ages= gives a CSV with subject and age.",
-    licence="Given to researchers by Duke University, whose page lists the image sets; the terms "
-    "are not printed there: ask them (https://psychiatry.duke.edu/research/research-programs-areas/"
-    "assessment-intervention/developmental-epidemiology-instruments-6). It shows children.",
+    basis=(
+        "Thirty file names of happy, neutral and sad images in public code, and the paper (Egger "
+        "et al. 2011, doi 10.1002/mpr.343) for the five expressions and two gaze directions. The "
+        "letters for anger, fear and averted gaze are our interpretation. Not checked against the "
+        "dataset. The children are 10 to 17 years old: the age band is uncertain unless ages "
+        "gives a CSV file with subject and age."
+    ),
+    licence=(
+        "Provided to researchers by Duke University. Its web page lists the image sets but not "
+        "the terms; ask for them "
+        "(https://psychiatry.duke.edu/research/research-programs-areas/assessment-interve"
+        "ntion/developmental-epidemiology-instruments-6). "
+        "It shows children."
+    ),
     looks_like=lambda path: named_like(path, _NIMH),
     reader=_read_nimh,
 )
@@ -203,16 +215,21 @@ DARTMOUTH = Dataset(
     name="dartmouth",
     title="Dartmouth Database of Children's Faces",
     layout="""
-        dartmouth/                     found by this name or DDCF; name the kind for another
+        dartmouth/                     found by this name or DDCF; otherwise use --kind
           S11_happy_front.jpg          the child (S and a number) and one word for the expression,
-          S11/S11_angry_left30.jpg     in the file's name or its folders'; the rest is free
+          S11/S11_angry_left30.jpg     in the file's name or its folders'; the rest is arbitrary
     """,
-    basis="The paper (Dalrymple, Gomez & Duchaine 2013, doi 10.1371/journal.pone.0079131): 80 "
-    "children of 6 to 16 years, eight expressions, five angles. Subjects named S and a number "
-    "occur in public code; the file names themselves are not public, so this layout is our "
-    'assumption, not checked on the set. "Content" and "pleased" stay classes of their own.',
-    licence="Free for research, by email from its authors, who say what else is allowed "
-    "(https://doi.org/10.1371/journal.pone.0079131). It shows children.",
+    basis=(
+        "The paper (Dalrymple, Gomez & Duchaine 2013, doi 10.1371/journal.pone.0079131): 80 "
+        "children of 6 to 16 years, eight expressions, five angles. Subjects named S and a number "
+        "occur in public code, but the file names are not public, so this layout is an "
+        'assumption, not checked against the dataset. "Content" and "pleased" remain classes of '
+        "their own."
+    ),
+    licence=(
+        "Free for research, by email from its authors, who state what else is allowed "
+        "(https://doi.org/10.1371/journal.pone.0079131). It shows children."
+    ),
     looks_like=_looks_like_dartmouth,
     reader=_read_dartmouth,
 )
@@ -258,15 +275,20 @@ TROMSO = Dataset(
     layout="""
         tif_images/
           A02/A02F10-JTP-4281AN.jpg      in any folder: infant, sex, age in months, permission,
-          A08M12-JTPC-5426AF-SA-AN.jpg   number, what raters saw, the most frequent first:
+          A08M12-JTPC-5426AF-SA-AN.jpg   number, what raters saw, most frequent first:
                                          AF and SC fear, AN, DI, HA, NE, SA, SU
     """,
-    basis="The 130 file names, with the set's own majority labels, that a public repository lists "
-    "(the first code is that label in all of them), and the paper (Maack et al. 2017, doi "
-    "10.3389/fpsyg.2017.00409). Not checked on the images.",
-    licence="Free for academics who ask the authors (https://uit.no/project/norbaby/database). The "
-    "part of each file name after the age (JTP, NONE, …), kept in the column permission, may tell "
-    "what the parents agreed to: ask the owners before you show an image. It shows babies.",
+    basis=(
+        "The 130 file names, with the dataset's own majority labels, listed in a public "
+        "repository (the first code is this label in all of them), and the paper (Maack et al. "
+        "2017, doi 10.3389/fpsyg.2017.00409). Not checked against the images."
+    ),
+    licence=(
+        "Free for academics who ask the authors (https://uit.no/project/norbaby/database). The "
+        "part of each file name after the age (JTP, NONE, …), kept in the column permission, may "
+        "state what the parents agreed to: ask the owners before you show an image. It shows "
+        "babies."
+    ),
     looks_like=lambda path: named_like(path, _TROMSO),
     reader=_read_tromso,
 )

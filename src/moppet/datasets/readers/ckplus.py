@@ -95,11 +95,15 @@ CKPLUS = Dataset(
           Emotion/S005/001/S005_001_00000011_emotion.txt        also in Emotion_labels/: a number,
                 0 neutral, 1 anger, 2 contempt, 3 disgust, 4 fear, 5 happy, 6 sadness, 7 surprise
     """,
-    basis="The set's own ReadMe (phase 1, revised September 2010), quoted on public pages, and "
-    "public loaders. Not checked on the set.",
-    licence="For research by those who signed its user agreement; the images may not be passed "
-    "on, and only those of participants who agreed to it may be published (ask the owners: "
-    "http://www.jeffcohn.net/Resources/).",
+    basis=(
+        "The dataset's own ReadMe (phase 1, revised September 2010), quoted on public pages, and "
+        "public loaders. Not checked against the dataset."
+    ),
+    licence=(
+        "For research by those who have signed the user agreement. The images must not be passed "
+        "on, and only images of participants who agreed to it may be published; ask the owners "
+        "(http://www.jeffcohn.net/Resources/)."
+    ),
     looks_like=_looks_like,
     reader=_read,
 )

@@ -65,7 +65,7 @@ class Dataset:
     def read(self, path: str | os.PathLike[str], **options: Any) -> Manifest:
         """Return the manifest of the set at a path; no image is opened.
 
-        options: those of docs/datasets.md.
+        options: those of docs/reference/dataset-layouts.md.
         Raises UsageError for an unknown option, and MoppetError for files that are missing or
         odd, which lists what was expected and where.
         """

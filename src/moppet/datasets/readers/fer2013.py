@@ -307,10 +307,14 @@ FER2013 = Dataset(
           0,70 80 82 72 58 …,Training       48 × 48 numbers; 0 angry, 1 disgust, 2 fear, 3 happy,
                                             4 sad, 5 surprise, 6 neutral
     """,
-    basis="Kaggle's competition files as torchvision's loader documents them. The column order and "
-    "the codes are well known; the CSV itself was not at hand.",
-    licence="FER2013's images come from web searches and carry no license from an owner, nor "
-    "anybody's consent: learn from them, and do not pass them on.",
+    basis=(
+        "The files of the Kaggle competition as documented by torchvision's loader. The column "
+        "order and the codes are well known; the CSV file itself was not available."
+    ),
+    licence=(
+        "The images of FER2013 come from web searches. They have no license from an owner, and "
+        "nobody shown has consented: use them for training and do not pass them on."
+    ),
     looks_like=_looks_like,
     reader=_read,
 )
@@ -326,9 +330,9 @@ _ABOVE: Final = ("", "images", "data", "Images")
 _NOT_CLASSES: Final = ("unknown", "nf")
 _RATERS: Final = 10
 _LICENSE: Final = (
-    "FER+'s votes are under the MIT license (Microsoft). FER2013's images come from web searches "
-    "and carry no license from an owner, nor anybody's consent: learn from them, and do not pass "
-    "them on."
+    "The votes of FER+ are under the MIT license (Microsoft). The images of FER2013 come from web "
+    "searches. They have no license from an owner, and nobody shown has consented: use them for "
+    "training and do not pass them on."
 )
 
 
@@ -449,15 +453,17 @@ FERPLUS = Dataset(
     layout="""
         ferplus/
           fer2013new.csv              Usage,Image name,neutral,happiness,surprise,sadness,anger,
-                                      disgust,fear,contempt,unknown,NF: ten votes a row
+                                      disgust,fear,contempt,unknown,NF: ten votes per row
           fer2013.csv                 FER2013's own CSV (or icml_face_data.csv), same rows; or
           FER2013Train/  fer0000000.png, …
           FER2013Valid/  fer0028638.png, …     also below images/ or data/
           FER2013Test/   fer0032220.png, …
     """,
-    basis="github.com/microsoft/FERPlus (its README and the answer in its issue 5: rows without an "
-    "image name show no face). The votes are the same as in the project's own .npz, which was "
-    "at hand; the CSV was not.",
+    basis=(
+        "github.com/microsoft/FERPlus (its README, and the answer in issue 5: rows without an "
+        "image name show no face). The votes are the same as in the project's own .npz file, "
+        "which was available; the CSV file was not."
+    ),
     licence=_LICENSE,
     looks_like=_looks_like_votes,
     reader=_read_votes,
@@ -527,11 +533,11 @@ FERPLUS_NPZ = Dataset(
     title="FER+ in one .npz",
     layout="""
         ferplus_dev.npz, or a folder with one such file:
-          images (n, 48, 48) · votes (n, 10) · vote_names · split (0 training, 1 report)
+          images (n, 48, 48) · votes (n, 10) · vote_names · split (0 training, 1 test)
           leaks_into_split1 · dup_group · near_dup_group · age_band (0 infant, 1 child,
-          2 not a child, 3 uncertain, -1 not looked at)
+          2 not a child, 3 uncertain, -1 not judged)
     """,
-    basis="The project's own file, read whole in development: 31,356 rows.",
+    basis=("The project's own file, read in full during development: 31,356 rows."),
     licence=_LICENSE,
     looks_like=_looks_like_archive,
     reader=_read_archive,

@@ -119,20 +119,22 @@ def _read_classes(
 
 FOLDER = Dataset(
     name="folder",
-    title="A folder per class",
+    title="One folder per class",
     layout="""
         my_faces/
           happy/  001.jpg, 002.png, …    any class names; deeper folders belong to the class
           sad/    003.jpg, …
-        or, with the splits given:
+        or, if you have a split:
         my_faces/
           train/  happy/ …  sad/ …       train: train, training
-          val/    happy/ …  sad/ …       choose: val, valid, validation, dev
-          test/   happy/ …  sad/ …       report: test, testing
+          val/    happy/ …  sad/ …       val: val, valid, validation, dev
+          test/   happy/ …  sad/ …       test: test, testing
     """,
-    basis="Our own rule; the same as that of torchvision's ImageFolder.",
-    licence="Pictures of your own: use only those whose owners allow it and, for children, whose "
-    "parents have agreed to this use; moppet cannot know.",
+    basis=("moppet's own convention, the same as that of torchvision's ImageFolder."),
+    licence=(
+        "These are your own images. Use only images whose owners allow it and, for children, "
+        "whose parents have agreed to this use; moppet cannot check this."
+    ),
     looks_like=_looks_like_classes,
     reader=_read_classes,
 )
@@ -163,17 +165,21 @@ BABYEXP = Dataset(
     name="babyexp",
     title="BabyExp",
     layout="""
-        babyexp/                  found by this name; name the kind for another
+        babyexp/                  found by this name; otherwise use --kind
           happy/   *.jpg          happiness
           sad/     *.jpg          sadness
-          normal/  *.jpg          neutral; train/, val/ and test/ may stand above
+          normal/  *.jpg          neutral; train/, val/ and test/ may be parent folders
     """,
-    basis="The paper (Lin, He & Jiang 2020, doi 10.1155/2020/8855885) names the three classes, "
-    "12,000 images and ages under two years. How the files are laid out and named is not "
-    "public: the folders here are our assumption, not checked against the set. No subjects are "
-    "known; give subject_pattern if your file names tell them.",
-    licence="Its license and consent conditions are not published: ask the authors before you use "
-    "it (https://doi.org/10.1155/2020/8855885). It shows babies.",
+    basis=(
+        "The paper (Lin, He & Jiang 2020, doi 10.1155/2020/8855885) describes three classes, "
+        "12,000 images and ages under two years. The folder layout and the file names are not "
+        "public: this layout is an assumption, not checked against the dataset. The subjects are "
+        "unknown; give subject_pattern if your file names contain them."
+    ),
+    licence=(
+        "Its license and consent conditions are not published: ask the authors before you use it "
+        "(https://doi.org/10.1155/2020/8855885). It shows babies."
+    ),
     looks_like=_looks_like_babyexp,
     reader=_read_babyexp,
 )
@@ -208,20 +214,24 @@ CITY_INFANT = Dataset(
     name="city-infant",
     title="City Infant Faces",
     layout="""
-        city_infant_faces/        found by this name; name the kind for another
+        city_infant_faces/        found by this name; otherwise use --kind
           positive/  *.jpg        or the word anywhere in the file's name
           negative/  *.jpg
           neutral/   *.jpg
     """,
-    basis="The paper (Webb, Ayers & Endress 2018, doi 10.3758/s13428-017-0859-9) gives three "
-    "classes (60 positive, 54 negative, 40 neutral) and ages 0-12 months. The set is sent by "
-    "email and its file names are not public: the layout here is our assumption, not checked "
-    "against the set. One infant has several images, and which is not known here: give "
-    "subject_pattern if your file names tell it, or images of one infant may stand on both "
-    "sides of a split.",
-    licence="Sent by email to researchers who ask its authors at City, University of London "
-    "(https://doi.org/10.3758/s13428-017-0859-9); parents sent the photographs. Ask the authors "
-    "what is allowed.",
+    basis=(
+        "The paper (Webb, Ayers & Endress 2018, doi 10.3758/s13428-017-0859-9) describes three "
+        "classes (60 positive, 54 negative, 40 neutral) and ages of 0–12 months. The dataset is "
+        "sent by email and its file names are not public: this layout is an assumption, not "
+        "checked against the dataset. There are several images of one infant, but which ones is "
+        "unknown. If your file names contain the infant, give subject_pattern; otherwise images "
+        "of one infant may be in both parts of a split."
+    ),
+    licence=(
+        "Sent by email to researchers who ask its authors at City, University of London "
+        "(https://doi.org/10.3758/s13428-017-0859-9). The photographs were provided by parents. "
+        "Ask the authors what is allowed."
+    ),
     looks_like=_looks_like_city,
     reader=_read_city,
 )

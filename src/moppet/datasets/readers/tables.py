@@ -171,11 +171,13 @@ CSV = Dataset(
         faces.csv, or a folder with labels.csv:
           path,label[,subject][,age][,age_band][,split][,weight][,any other]
           a/001.jpg,happy,child7,6,train
-          paths start from the table's folder; columns may be parted by commas, semicolons or tabs
+          paths start from the table's folder; columns separated by commas, semicolons or tabs
     """,
-    basis="Our own rule.",
-    licence="Pictures of your own: use only those whose owners allow it and, for children, whose "
-    "parents have agreed to this use; moppet cannot know.",
+    basis=("moppet's own convention."),
+    licence=(
+        "These are your own images. Use only images whose owners allow it and, for children, "
+        "whose parents have agreed to this use; moppet cannot check this."
+    ),
     looks_like=_looks_like_table,
     reader=_read_listed,
 )

@@ -119,15 +119,20 @@ LIRIS_CSE = Dataset(
         LIRIS-CSE/                      found by this name or by the folder videos_208
           videos_208/
             S1_happy_1.mp4, …           the child (S and a number), one word for the expression;
-                                        two words: no label. A frame every every_s seconds
+                                        two words: no label. One frame every every_s seconds
     """,
-    basis="Public code that reads the download: 208 clips in videos_208 with happy, sad, fear, "
-    "surprise or disgust in the name. How the child is named is our assumption: give "
-    "subject_pattern, a regular expression with the child in its first group, if it differs. The "
-    "paper (Khan et al. 2019, arXiv 1812.01555) gives 12 children of 6 to 12 years. Not checked on "
-    "the set. A clip's label holds for the clip; a frame of it may show a calm face.",
-    licence="Given to researchers who ask the authors, who say what is allowed "
-    "(https://childrenfacialexpression.projet.liris.cnrs.fr/). It shows children.",
+    basis=(
+        "Public code that reads the download: 208 clips in videos_208 with happy, sad, fear, "
+        "surprise or disgust in the file name. How the child is named is an assumption: if your "
+        "files differ, give subject_pattern, a regular expression with the child in its first "
+        "group. The paper (Khan et al. 2019, arXiv 1812.01555) describes 12 children of 6 to 12 "
+        "years. Not checked against the dataset. The label applies to the whole clip; single "
+        "frames may show a calm face."
+    ),
+    licence=(
+        "Provided to researchers on request to the authors, who state what is allowed "
+        "(https://childrenfacialexpression.projet.liris.cnrs.fr/). It shows children."
+    ),
     looks_like=_looks_like_liris,
     reader=_read_liris,
 )
@@ -165,14 +170,19 @@ CHILD_EFES = Dataset(
         ChildEFES/
           35_photo_2_happy.jpg     in any folder: the child's number first, the expression last
           32_video_1_sad.mp4       (neutral, happy, surprise, sad, anger, disgust, fear, contempt);
-                                   the rest is free. A video's frame every every_s seconds
+                                   the rest is arbitrary. Videos: one frame every every_s seconds
     """,
-    basis="A public loader takes the last word of each .jpg and .mp4 in one folder for the "
-    "expression; that the name begins with the child's number is our reading of numbers in another "
-    "repository. The paper (Negrão et al. 2021, doi 10.3389/fpsyg.2021.666245) gives 124 children "
-    "of 4 to 6 years, with contempt as an eighth class. Not checked on the set.",
-    licence="Given to researchers who ask the authors, who say what is allowed "
-    "(https://doi.org/10.3389/fpsyg.2021.666245). It shows children.",
+    basis=(
+        "A public loader uses the last word of each .jpg and .mp4 file name in one folder as the "
+        "expression. That the name starts with the child's number is our interpretation of the "
+        "numbers in another repository. The paper (Negrão et al. 2021, doi "
+        "10.3389/fpsyg.2021.666245) describes 124 children of 4 to 6 years, with contempt as an "
+        "eighth class. Not checked against the dataset."
+    ),
+    licence=(
+        "Provided to researchers on request to the authors, who state what is allowed "
+        "(https://doi.org/10.3389/fpsyg.2021.666245). It shows children."
+    ),
     looks_like=_looks_like_efes,
     reader=_read_efes,
 )
@@ -267,19 +277,24 @@ EMOREACT = Dataset(
     layout="""
         EmoReact_V_1.0/
           Data/Train/KIMCHI72_2.mp4, …   Data/Validation/…   Data/Test/…
-          Labels/train_labels.text       val_labels.text, test_labels.text: a row a video, 0 or 1
+          Labels/train_labels.text       val_labels.text, test_labels.text: row per video, 0 or 1
                     for curiosity, uncertainty, excitement, happiness, surprise, disgust, fear,
                     frustration, then the valence
           Train_names.txt                Val_names.txt, Test_names.txt, or in Labels/: the videos
                                          in the same order, in quotes
     """,
-    basis="Public loaders of the download, which agree on the columns and on the lists of names. "
-    "Not checked on the set. Videos are looked at every every_s seconds. A clip may show several "
-    "emotions: they become votes, and a label only where it is one. Who the child is, is not told: "
-    "the subject is the episode (the name up to its first digit), which keeps clips of one episode "
-    "together, but a child may come in several. Ages 4 to 14: the band is uncertain.",
-    licence="For research by academic or industrial addresses that signed its end-user agreement "
-    "(https://github.com/bnojavan/EmoReact). The clips come from YouTube and show children.",
+    basis=(
+        "Public loaders of the download, which agree on the columns and on the lists of names. "
+        "Not checked against the dataset. One frame is read every every_s seconds. A clip may "
+        "show several emotions: they become votes, and a label only if there is exactly one. The "
+        "children are not identified. The subject is the episode (the name up to its first "
+        "digit), which keeps the clips of one episode together, but a child may occur in several "
+        "episodes. Ages 4 to 14: the age band is uncertain."
+    ),
+    licence=(
+        "For research by academic or industrial users who have signed its end-user agreement "
+        "(https://github.com/bnojavan/EmoReact). The clips come from YouTube and show children."
+    ),
     looks_like=_looks_like_react,
     reader=_read_react,
 )
