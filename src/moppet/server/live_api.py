@@ -160,7 +160,7 @@ class _Session:
         return {**answer, "took_ms": round(1000 * (time.perf_counter() - begun_s), 1)}
 
     def _do(self, text: str) -> Json:
-        """Do what the page asks: {"do": "guard", …}, "go_on" or "end"; see docs/reference/http-api.md."""
+        """Do what the page asks: {"do": "guard", …}, "go_on" or "end"."""
         try:
             told = json.loads(text) if len(text) <= _LARGEST_ASKED else None
         except ValueError:
