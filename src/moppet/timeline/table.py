@@ -94,7 +94,7 @@ class Timeline:
             return None
 
     def to_pandas(self) -> Any:
-        """Return the table as a pandas.DataFrame: NaN for missing numbers, <NA> for missing ids.
+        """Return the table as a pandas.DataFrame: NaN for missing numbers, `<NA>` for missing ids.
 
         Raises:
             ImportError: pandas is not installed.
