@@ -158,6 +158,9 @@ def test_the_public_names_are_these() -> None:
     assert sorted(moppet.__all__) == [
         "EXPRESSIONS",
         "GROUPS",
+        "MoppetError",
+        "Timeline",
+        "TimelineSettings",
         "__version__",
         "analyze",
         "find_faces",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dataset_fixtures import image, pictures, text
+from dataset_fixtures import photo, pictures, text
 from moppet.datasets.readers import read_dataset
 from moppet.datasets.readers.folder_tree import natural, walk_files
 from moppet.values import EXPRESSIONS, MoppetError, UsageError
@@ -172,7 +172,7 @@ def test_one_folder_of_another_name_makes_splits_classes(tmp_path):
 @pytest.mark.parametrize("beside", ["extra/3.png", "sad/3.png", "extra/sad/3.png", "x/3.heic"])
 def test_a_folder_beside_the_splits_is_refused_by_name(tmp_path, beside):
     pictures(tmp_path, "train/happy/1.png", "test/happy/2.png")
-    image(tmp_path / "3.png").rename(text(tmp_path / beside, ""))
+    photo(tmp_path / "3.png").rename(text(tmp_path / beside, ""))
     with pytest.raises(MoppetError, match=rf"{beside.split('/')[0]} beside the splits test, train"):
         read_dataset(tmp_path)
 
@@ -187,7 +187,7 @@ def test_a_folder_beside_the_splits_is_refused_by_name(tmp_path, beside):
 )
 def test_a_class_whose_images_are_of_another_kind_is_not_lost(tmp_path, names, lost):
     for name in names:
-        image(tmp_path / "x.png").rename(text(tmp_path / name, ""))
+        photo(tmp_path / "x.png").rename(text(tmp_path / name, ""))
     with pytest.raises(MoppetError, match=rf"no image can be read \({lost}\): save .* \.jpg"):
         read_dataset(tmp_path)
 
@@ -288,7 +288,7 @@ def test_a_folders_names_never_stand_in_for_its_labels_csv(tmp_path, content, sa
 
 
 def test_paths_may_be_whole_or_written_as_on_windows(tmp_path):
-    place = image(tmp_path / "other" / "3.png")
+    place = photo(tmp_path / "other" / "3.png")
     content = f"path,label\n{tmp_path}/a/1.png,sad\na\\2.png,sad\n{place},happy\n"
     manifest = read_dataset(table(tmp_path, content, "a/1.png", "a/2.png"))
     assert column(manifest, "path") == ["a/1.png", "a/2.png", "other/3.png"]

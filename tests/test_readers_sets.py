@@ -10,7 +10,7 @@ import platformdirs
 import pytest
 
 import dataset_fixtures as fixtures
-from dataset_fixtures import image, pictures, text, video
+from dataset_fixtures import photo, pictures, text, video
 from moppet.datasets.readers import fer2013, read_dataset
 from moppet.datasets.readers.fer2013 import plurality_label, read_ferplus
 from moppet.values import EXPRESSIONS, MoppetError, UsageError
@@ -106,7 +106,7 @@ def test_ferplus_joins_images_in_folders_as_it_joins_the_csv(tmp_path):
     fixtures.votes_csv(root / "fer2013new.csv")
     parts = {"Train": 0, "Valid": 2, "Test": 3}
     for part, number in parts.items():
-        image(root / "images" / f"FER2013{part}" / f"fer{number:07d}.png")
+        photo(root / "images" / f"FER2013{part}" / f"fer{number:07d}.png")
     by_folder = read_dataset(root)
     for name in ("name", "label", "votes", "weight", "split"):
         assert column(by_folder, name) == column(by_csv, name)

@@ -15,7 +15,6 @@ import torch
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from synthesize_sample import COUNTS, sample, whole_faces
 
 from moppet.datasets.faces import Faces
 from moppet.datasets.manifest import Manifest
@@ -58,6 +57,7 @@ from moppet.synthesis.training_images import (
     training_rows,
 )
 from moppet.values import ModelError, MoppetError, UsageError
+from synthesize_sample import COUNTS, sample, whole_faces
 
 TINY = Settings(
     "cgan", size=16, width=4, latent=4, batch=4, steps=5, checkpoint_steps=2, decay=0.9,

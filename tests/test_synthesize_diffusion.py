@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from synthesize_sample import sample, whole_faces
 from typer.testing import CliRunner
 
 from moppet.commands import main as cli
@@ -30,6 +29,7 @@ from moppet.synthesis.settings import Settings, settings_from
 from moppet.synthesis.synthetic_folder import PART, Made, check_output, write_made
 from moppet.synthesis.training_images import Sources
 from moppet.values import ModelError, MoppetError, UsageError
+from synthesize_sample import sample, whole_faces
 
 pytest.importorskip("diffusers")
 import tiny_models

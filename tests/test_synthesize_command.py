@@ -13,7 +13,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from synthesize_sample import whole_faces, write_folder
 from typer.testing import CliRunner, Result
 
 from moppet.commands import main as cli
@@ -32,6 +31,7 @@ from moppet.synthesis.sampling_plan import make_plan
 from moppet.synthesis.settings import read_settings, settings_from
 from moppet.train.training_run import with_split
 from moppet.values import MoppetError, UsageError
+from synthesize_sample import whole_faces, write_folder
 
 TINY = ["--size", "16", "--steps", "2", "--device", "cpu"]
 for each in ("width=4", "latent=4", "batch=4", "precision=32-true", "checkpoint_steps=1"):
