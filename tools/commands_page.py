@@ -14,7 +14,7 @@ from typing import Any
 
 import typer
 
-from moppet.app.cli import app
+from moppet.commands.main import app
 
 PAGE = "reference/commands.md"
 HEAD = """# Commands

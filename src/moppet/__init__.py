@@ -1,12 +1,14 @@
 """moppet reads facial expressions of infants, children and adults on your own machine."""
 
-import importlib.metadata
+from moppet import privacy
 
-from moppet.infer import analyze, find_faces, load_model, stream
-from moppet.timeline import Timeline, TimelineSettings, read_timeline
-from moppet.values import EXPRESSIONS, GROUPS, MoppetError
+privacy.disable_telemetry()  # before anything imports onnxruntime, which reads its switch then
 
-__version__ = importlib.metadata.version("moppet")
+from moppet.infer import analyze, find_faces, load_model, stream  # noqa: E402
+from moppet.timeline import Timeline, TimelineSettings, read_timeline  # noqa: E402
+from moppet.values import EXPRESSIONS, GROUPS, MoppetError  # noqa: E402
+
+__version__ = "0.1.0"
 
 __all__ = [
     "EXPRESSIONS",

@@ -19,6 +19,7 @@ from moppet.values import Image, MediaError, UsageError
 
 _CAMERA: Final = re.compile(r"camera:(.*)")
 _FAILED_SHOTS: Final = 30  # in a row, about a second, before a camera counts as gone
+_LOGGING: Final[Any] = cv2 if hasattr(cv2, "getLogLevel") else cv2.utils.logging  # from 4.13 on
 
 
 def camera_number(source: str | Path) -> int | None:
@@ -30,12 +31,12 @@ def camera_number(source: str | Path) -> int | None:
 
 @contextlib.contextmanager
 def _camera(number: int) -> Iterator[Any]:
-    level = cv2.getLogLevel()
-    cv2.setLogLevel(0)  # OpenCV would tell in its own words that there is none
+    level = _LOGGING.getLogLevel()
+    _LOGGING.setLogLevel(0)  # OpenCV would tell in its own words that there is none
     try:
         camera = cv2.VideoCapture(number)
     finally:
-        cv2.setLogLevel(level)
+        _LOGGING.setLogLevel(level)
     try:
         if not camera.isOpened():
             raise MediaError(
@@ -58,7 +59,7 @@ def camera_shots(number: int) -> Shots:
             failures = 0 if good else failures + 1
             rgb = partial(cv2.cvtColor, image, cv2.COLOR_BGR2RGB) if good else None
             yield clock.tick(now_s - first_s), cast("Callable[[], Image] | None", rgb)
-    raise MediaError(f"camera {number} gives no more pictures: check its plug.")
+    raise MediaError(f"camera {number} gives no more images: check its plug.")
 
 
 def probe_camera(number: int) -> MediaInfo:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
@@ -14,13 +15,21 @@ from numpy.typing import NDArray
 
 from moppet.timeline import formats
 from moppet.timeline.episodes import Episode, Kind, find_episodes
-from moppet.timeline.judge import judge
+from moppet.timeline.labels import judge
 from moppet.timeline.notebook import timeline_html
-from moppet.timeline.raw import RawColumns, RawRow, raw_columns
-from moppet.timeline.schema import check_names, conform, names_in, plain, texts
+from moppet.timeline.schema import (
+    RawColumns,
+    RawRow,
+    check_names,
+    conform,
+    names_in,
+    plain,
+    raw_columns,
+    texts,
+)
 from moppet.timeline.settings import TimelineSettings
-from moppet.timeline.smooth import smooth_face
-from moppet.timeline.summary import summarise, who_is
+from moppet.timeline.smoothing import smooth_face
+from moppet.timeline.summary import summarize, who_is
 from moppet.values import GROUPS, TimelineError, UsageError
 
 
@@ -81,7 +90,7 @@ class Timeline:
         """Return what a notebook shows: a line of text and a small chart; None if that fails."""
         try:
             return timeline_html(self.table, self.names, self.settings, self.metadata)
-        except Exception:  # a picture must not cost the user the cell; the text form remains
+        except Exception:  # an image must not cost the user the cell; the text form remains
             return None
 
     def to_pandas(self) -> Any:
@@ -100,7 +109,8 @@ class Timeline:
             import pandas as pd
         except ImportError as error:
             raise ImportError(
-                "Timeline.to_pandas needs pandas. Install it with: pip install pandas"
+                "Timeline.to_pandas needs pandas. Install it with: "
+                f"{sys.executable} -m pip install pandas"
             ) from error
         nullable = {pa.int32(): pd.Int32Dtype(), pa.bool_(): pd.BooleanDtype()}
         return self.table.to_pandas(types_mapper=nullable.get)
@@ -144,7 +154,7 @@ class Timeline:
             >>> summary["faces"]["all"]["expressions"]["happiness"]["share"]
             0.5
         """
-        return summarise(self.table, self.names, self.group_of, self.settings, self.metadata)
+        return summarize(self.table, self.names, self.group_of, self.settings, self.metadata)
 
     def write(self, path: str | PathLike[str]) -> Path:
         """Write the timeline and return the path.
