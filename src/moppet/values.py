@@ -1,4 +1,4 @@
-"""Types shared by every room: expressions, groups, frames, faces, scores, errors and their hints."""
+"""Types that every room shares: expressions, frames, faces, scores, and errors with hints."""
 
 from __future__ import annotations
 
