@@ -19,7 +19,7 @@ import pytest
 from moppet.timeline import read_timeline
 
 REPO = Path(__file__).parents[1]
-MOST_BYTES = 700_000_000
+MOST_BYTES = 740_000_000  # 30 MB of it: OpenCV 4.14 instead of 4.11, which has CVE-2025-53644
 # What only the extras need; none of it may come with the base.
 EXTRAS = ["torch", "tensorflow", "lightning", "matplotlib", "pandas", "sklearn", "plotly", "mkdocs"]
 TOOLS = ("pip", "setuptools", "wheel", "_distutils_hack", "distutils-precedence.pth")
@@ -79,7 +79,7 @@ def test_the_base_brings_nothing_that_only_the_extras_need(base: Installed, tmp_
     run([base.bin / "python", "-m", "pip", "check"], tmp_path)
 
 
-def test_the_base_takes_at_most_700_megabytes(base: Installed) -> None:
+def test_the_base_takes_at_most_740_megabytes(base: Installed) -> None:
     parts = [p for p in base.packages.iterdir() if not p.name.startswith(TOOLS)]
     sizes = {p.name: size_of(p) for p in parts}
     largest = sorted(sizes.items(), key=lambda item: -item[1])[:8]
