@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 import moppet
-from moppet.timeline.coders import PROGRAMS, Code, Coding, Lane, write_program
+from moppet.coders import PROGRAMS, Code, Coding, Lane, write_program
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 WORDS = {"neutral": "calm", "happiness": "smile", "surprise": "surprised", "sadness": "sad"}
@@ -47,7 +47,7 @@ def main() -> None:
         lane = Lane("expression", read_codes("A", late_s), "child")
         for program in PROGRAMS:
             write_program(Coding((lane,), "child.mp4", 19.7, 12.0), folder, name, program)
-    run = [sys.executable, "-c", "from moppet.app.cli import main; main()", "compare"]
+    run = [sys.executable, "-c", "from moppet.commands.main import main; main()", "compare"]
     files = [timeline, folder / "coder1.eaf", folder / "coder2.opf"]
     subprocess.run([*run, *files, "--face", "0", "-o", folder], check=True)
 

@@ -24,8 +24,8 @@ import numpy as np
 
 import moppet
 from guard_recordings import DISTRESS, Scene, children, plan_recording, write_recording
+from moppet.guard import DEFAULT_RULES, Guard, GuardSettings, find_events, parse_rules
 from moppet.metrics import Estimate, event_rate, exact_share
-from moppet.timeline.guard import DEFAULT_RULES, Guard, GuardSettings, find_events, parse_rules
 
 HERE = Path(__file__).resolve().parent
 RULES = DEFAULT_RULES[:2]
@@ -149,13 +149,13 @@ def watch_clips(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def page_of(results: dict[str, Any]) -> str:
-    """Return the figures of docs/guard.md."""
+    """Return the figures of docs/guides/guard.md."""
     rendered, clips = results["rendered"]["figures"], results["clips"]["figures"]
     both = rendered, clips
     rows = [
         ("", "rendered children", "real clips and the example"),
         ("---", "---", "---"),
-        ("false alarms an hour", *(_rate(one["false_alarms_per_hour"]) for one in both)),
+        ("false alarms per hour", *(_rate(one["false_alarms_per_hour"]) for one in both)),
         ("distress missed", *(_share(one["missed"]) for one in both)),
     ]
     rows += [(f"… {face}", _share(one), "") for face, one in rendered["missed_by_face"].items()]
@@ -170,7 +170,7 @@ def page_of(results: dict[str, Any]) -> str:
             "",
         ),
         (
-            "delay from the begin of distress",
+            "delay from the start of distress",
             f"median {_s(delay['median'])}, longest {_s(delay['max'])} (n = {delay['n']})",
             "",
         ),
@@ -208,7 +208,7 @@ def main() -> None:
     parser.add_argument("--page-only", action="store_true", help="write the page from the results")
     parser.add_argument("--only", help="one rendered child, to try it out; nothing is written")
     parser.add_argument("-o", "--output", type=Path, default=HERE / "results" / "guard.json")
-    parser.add_argument("--page", type=Path, default=HERE.parent / "docs" / "guard.md")
+    parser.add_argument("--page", type=Path, default=HERE.parent / "docs" / "guides" / "guard.md")
     options = parser.parse_args()
     if options.page_only:
         write_page(options.page, json.loads(options.output.read_text(encoding="utf-8")))

@@ -1,4 +1,4 @@
-"""How soon the live page's curve shows a picture: delay, pace and dropped frames, in Chromium.
+"""How soon the live page's curve shows an image: delay, pace and dropped frames, in Chromium.
 
     python benchmarks/live.py [--seconds 60] [-o results/live.json] [--page-only]
 
@@ -6,7 +6,7 @@ A real `moppet serve`, a real Chromium without a screen, a camera of 640x480 tha
 video. The delay of a frame runs from the moment the page takes it from the camera until its values
 are in the drawn curve: JPEG, WebSocket, finding, reading, smoothing, drawing. The camera's own
 delay is not in it. Once with the machine to itself, once beside one busy process for each core.
-The figures in docs/serve.md are filled in from the result.
+The figures in docs/guides/workbench.md are filled in from the result.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ import numpy as np
 
 HERE = Path(__file__).resolve().parent
 EXAMPLE = HERE.parent / "examples" / "child.mp4"
-PAGE = HERE.parent / "docs" / "serve.md"
+PAGE = HERE.parent / "docs" / "guides" / "workbench.md"
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chrome")
 START, END = "<!-- figures: made by benchmarks/live.py -->", "<!-- end of figures -->"
 BUSY = "while True: pass"
@@ -83,7 +83,7 @@ def measure(seconds: int, busy: int) -> dict[str, Any]:
 
     with tempfile.TemporaryDirectory() as folder:
         camera = write_camera(Path(folder) / "camera.y4m")
-        program = "from moppet.app.cli import main; main()"
+        program = "from moppet.commands.main import main; main()"
         command = [sys.executable, "-c", program, "serve", "--no-browser", "--workspace", folder]
         server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         others = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(busy)]
@@ -121,12 +121,13 @@ def measure(seconds: int, busy: int) -> dict[str, Any]:
 
 
 def table(results: dict[str, Any]) -> str:
-    names = {"alone": "alone", "busy": f"beside {results['cores']} busy processes"}
+    names = {"alone": "none", "busy": f"{results['cores']} busy processes"}
     lines = [
-        f"On {results['cores']} cores, {results['seconds']} s each, a camera of 640x480 in "
-        "Chromium, every picture taken to its curve drawn:",
+        f"Measured on {results['cores']} cores for {results['seconds']} s each, with a camera of "
+        "640x480 in Chromium. The delay runs from taking an image to drawing its point of the "
+        "curve:",
         "",
-        "| machine | frames/s | dropped | delay: median | 95 % within | longest |",
+        "| load | frames/s | dropped | median delay | 95 % within | longest |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for key, name in names.items():

@@ -3,8 +3,8 @@ ever more, and at faces of other people, where it should not.
 
 python benchmarks/memorisation.py --data ../shared/data/ferplus/ferplus_dev.npz
 
-Writes results/memorisation.json, and the table into docs/quality.md. The faces are children's
-training faces of FER+; nothing is written but numbers.
+Writes results/memorisation.json, and the table into docs/guides/quality.md. The faces are
+children's training faces of FER+; nothing is written but numbers.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from typing import Any
 import cv2
 import numpy as np
 
-from moppet.data.faces import find_manifest_faces
-from moppet.data.likeness import find_near_duplicates, thumbnail
-from moppet.data.manifest import connect
-from moppet.data.readers import read_dataset
-from moppet.infer.catalogue import load_model
-from moppet.synthesise.measures.memory import Memory, find_memorised
+from moppet.datasets.faces import find_manifest_faces
+from moppet.datasets.hashing import find_near_duplicates, thumbnail
+from moppet.datasets.manifest import connect
+from moppet.datasets.readers import read_dataset
+from moppet.evaluate.memorization import Memory, find_memorized
+from moppet.infer.models import load_model
 from moppet.values import Image
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -61,7 +61,7 @@ CHANGES: dict[str, Callable[[Image], Image]] = {
     "mirrored": lambda crops: crops[:, :, ::-1],
     "blurred by 2 of 112 pixels": lambda crops: np.stack([blurred(2)(c) for c in crops]),
     "blurred by 4": lambda crops: np.stack([blurred(4)(c) for c in crops]),
-    "with noise of 20 grey levels": lambda crops: np.stack([noisy(c) for c in crops]),
+    "with noise of 20 gray levels": lambda crops: np.stack([noisy(c) for c in crops]),
     "shifted by 4 pixels, both ways": lambda crops: np.stack([shifted(c) for c in crops]),
     "mixed with 30 % of another face": mixed,
 }
@@ -96,7 +96,7 @@ def main() -> None:
 
     def memorised(made: Image, real: Image, groups: Any) -> Memory:
         made = np.ascontiguousarray(made)
-        return find_memorised(
+        return find_memorized(
             *(model.predict(made).embeddings, model.predict(real).embeddings, groups),
             np.random.default_rng(0),
             made_thumbs=np.stack([thumbnail(crop) for crop in made]),
@@ -128,19 +128,20 @@ def main() -> None:
 
 
 def write_table(result: dict[str, Any]) -> None:
-    """Put the table into docs/quality.md."""
+    """Put the table into docs/guides/quality.md."""
     alarms = result["alarms"]
     lines = [
         f"Measured on {result['faces']:,} children's training faces of FER+ with the "
         f"{result['model']} model ({result['sha256'][:12]}):",
         "",
-        "| made faces | too near | copy | either |",
+        "| synthetic faces | too near | copy | either |",
         "|---|---|---|---|",
     ]
     for name in CHANGES:
         of = alarms[name]
         cells = (f"{of[key]:.0%}".replace("%", " %") for key in ("too_near", "copy", "either"))
-        lines.append(f"| {COPIES} of them: {name} | " + " | ".join(cells) + " |")
+        changed = name.replace("grey", "gray")  # the committed results keep their keys
+        lines.append(f"| {COPIES} of them: {changed} | " + " | ".join(cells) + " |")
     halves = alarms["other children"]
     cells = (
         ", ".join(f"{100 * half[key]:.1f}" for half in halves) + " %"
@@ -151,7 +152,7 @@ def write_table(result: dict[str, Any]) -> None:
         + " | ".join(cells)
         + " |"
     )
-    page = ROOT / "docs" / "quality.md"
+    page = ROOT / "docs" / "guides" / "quality.md"
     before, rest = page.read_text(encoding="utf-8").split(START)
     table = "\n".join(lines)
     page.write_text(f"{before}{START}\n\n{table}\n\n{END}{rest.split(END)[1]}", encoding="utf-8")

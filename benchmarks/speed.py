@@ -123,9 +123,9 @@ def looped(clip: Path, seconds: int, path: Path) -> Path:
 def compare(clip: Path, model: str) -> dict[str, dict[str, float]]:
     cases = [case for case in CASES if model or case != "decode + YuNet"]
     results = {case: measure(case, clip, model) for case in cases}
-    analysed = results["analyze"]["cpu_ms_per_frame"]
+    analyzed = results["analyze"]["cpu_ms_per_frame"]
     for case in cases[:-1]:
-        ratio = analysed / results[case]["cpu_ms_per_frame"]
+        ratio = analyzed / results[case]["cpu_ms_per_frame"]
         results["analyze"][f"cpu, times {case}"] = round(ratio, 2)
     return results
 

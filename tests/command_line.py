@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from moppet.app import cli
+from moppet.commands import main as cli
 
 
 class Done(NamedTuple):

@@ -1,4 +1,4 @@
-"""What several test files share: the command line, rendered pictures, a tiny expression model.
+"""What several test files share: the command line, rendered images, a tiny expression model.
 
 `command_line.py`, `rendered.py` and `model_folder.py` hold the functions behind these fixtures.
 """
@@ -35,7 +35,7 @@ def moppet(capsys: pytest.CaptureFixture[str]) -> Run:
 
 @pytest.fixture
 def tiny_model(tmp_path: Path) -> Path:
-    """A model folder: grey 32-pixel input, the seven expressions, temperature 1.5."""
+    """A model folder: gray 32-pixel input, the seven expressions, temperature 1.5."""
     return model_folder.write_model(tmp_path / "tiny")
 
 
@@ -47,7 +47,7 @@ def pictures() -> dict[str, rendered.Still]:
 
 @pytest.fixture(scope="session")
 def turned() -> Callable[..., tuple]:
-    """turned(image, degrees) → the picture turned clockwise, and the matrix to it."""
+    """turned(image, degrees) → the image turned clockwise, and the matrix to it."""
     return rendered.turned
 
 

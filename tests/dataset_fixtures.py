@@ -37,8 +37,8 @@ class Fixture:
     more: dict[str, list[Any]] = field(default_factory=dict)
 
 
-def picture(path: Path, value: int = 120) -> Path:
-    """Write a picture of 12 × 10 pixels in the format of its suffix."""
+def photo(path: Path, value: int = 120) -> Path:
+    """Write an image of 12 × 10 pixels in the format of its suffix."""
     path.parent.mkdir(parents=True, exist_ok=True)
     image = np.full((10, 12, 3), value, np.uint8)
     image[:5] = 255 - value
@@ -50,7 +50,7 @@ def picture(path: Path, value: int = 120) -> Path:
 
 def pictures(root: Path, *names: str) -> Path:
     for number, name in enumerate(names):
-        picture(root / name, 20 + 9 * number)
+        photo(root / name, 20 + 9 * number)
     return root
 
 
@@ -61,7 +61,7 @@ def text(path: Path, content: str) -> Path:
 
 
 def video(path: Path, frames: int = 5) -> Path:
-    """Write a video of 2 frames a second, each of another grey."""
+    """Write a video of 2 frames a second, each of another gray."""
     path.parent.mkdir(parents=True, exist_ok=True)
     shades = [np.full((32, 32, 3), 40 + 30 * i, np.uint8) for i in range(frames)]
     return write_video(path, shades, fps=2)
@@ -69,8 +69,8 @@ def video(path: Path, frames: int = 5) -> Path:
 
 def make_folder(root: Path) -> Path:
     pictures(root, "train/Happy/a.JPG", "train/sad/deep/b.png", "test/Happy/c.jpg")
-    text(root / "train/Happy/notes.txt", "no picture")
-    picture(root / "train/sad/.hidden.png")
+    text(root / "train/Happy/notes.txt", "no image")
+    photo(root / "train/sad/.hidden.png")
     return root
 
 
@@ -135,7 +135,7 @@ def expression_note(path: Path, code: int) -> None:
 def make_affectnet(root: Path) -> Path:
     for part, codes in (("train_set", (1, 7, 9)), ("val_set", (4,))):
         for number, code in enumerate(codes):
-            picture(root / part / "images" / f"{number}.jpg", 30 * number + 20)
+            photo(root / part / "images" / f"{number}.jpg", 30 * number + 20)
             expression_note(root / part / "annotations" / f"{number}_exp.npy", code)
     return root
 
@@ -144,7 +144,7 @@ def make_rafdb(root: Path) -> Path:
     basic = root / "basic"
     rows = {"train_00001": 5, "train_00002": 1, "test_0001": 7}
     for number, name in enumerate(rows):
-        picture(basic / f"Image/aligned/{name}_aligned.jpg", 60 * number + 10)
+        photo(basic / f"Image/aligned/{name}_aligned.jpg", 60 * number + 10)
         points = "\n".join("1.0\t2.0" for _ in range(5))
         text(basic / f"Annotation/manual/{name}_manu_attri.txt", f"{points}\n1\n0\n{number}\n")
     lines = "".join(f"{name}.jpg {code}\n" for name, code in rows.items())
@@ -157,7 +157,7 @@ def make_ckplus(root: Path) -> Path:
         stem = f"{subject}_{sequence}"
         folder = root / "cohn-kanade-images" / subject / sequence
         for number in range(1, frames + 1):
-            picture(folder / f"{stem}_{number:08d}.png", 5 * number)
+            photo(folder / f"{stem}_{number:08d}.png", 5 * number)
         label = {"001": "3.0", "002": "2.0"}.get(sequence)
         (root / "Emotion" / subject / sequence).mkdir(parents=True)
         if label:
@@ -239,7 +239,7 @@ def make_b3fd(root: Path) -> Path:
 
 FIXTURES = {
     "folder": Fixture(
-        make_folder, "*", "folders with pictures", ["happiness", "happiness", "sadness"],
+        make_folder, "*", "folders with images", ["happiness", "happiness", "sadness"],
         ("happiness", "sadness"), splits=["report", "train", "train"],
     ),
     "csv": Fixture(
@@ -329,7 +329,7 @@ FIXTURES = {
         ("neutral", "negative", "positive"), bands=["infant"] * 3,
     ),
     "babyexp": Fixture(
-        make_babyexp, "*", "folders with pictures", ["happiness", "neutral", "sadness"],
+        make_babyexp, "*", "folders with images", ["happiness", "neutral", "sadness"],
         ("neutral", "happiness", "sadness"), bands=["infant"] * 3,
     ),
     "tromso": Fixture(

@@ -1,4 +1,4 @@
-"""A small labelled data set and a model to read it: no face is looked for."""
+"""A small labeled data set and a model to read it: no face is looked for."""
 
 from __future__ import annotations
 
@@ -8,18 +8,17 @@ from typing import Any
 import numpy as np
 
 from model_folder import linear_network, write_model
-from moppet.data.crops import whole_crop
-from moppet.data.faces import Faces
-from moppet.data.manifest import Manifest, build_manifest
-from moppet.infer.catalogue import load_model
+from moppet.datasets.faces import Faces, whole_crop
+from moppet.datasets.manifest import Manifest, build_manifest
+from moppet.infer.models import load_model
 
 SIDE = 24
 N = 140
 BANDS = ("infant", "child", "adult", "adult", "uncertain", None)
 
 
-def write_pictures(folder: Path, n: int = N, seed: int = 0) -> np.ndarray:
-    """Write n small noisy pictures as one .npz; return them."""
+def write_images(folder: Path, n: int = N, seed: int = 0) -> np.ndarray:
+    """Write n small noisy images as one .npz; return them."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
     tones = rng.integers(20, 236, (n, 4, 4))
@@ -64,7 +63,7 @@ def two_class_model(folder: Path, labels: list[str], **more: Any) -> Path:
 
 
 def faces_without_search(missed: int = 7):
-    """Stands for `find_manifest_faces`: whole pictures; each `missed`th row's face not found."""
+    """Stands for `find_manifest_faces`: whole images; each `missed`th row's face not found."""
 
     def find(manifest: Manifest, **_: Any) -> Faces:
         n = len(manifest)

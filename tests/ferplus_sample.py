@@ -7,10 +7,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from moppet.data.faces import Faces
-from moppet.data.readers import read_dataset
-from moppet.infer.align import CROP_PX, TEMPLATE_PX
-from moppet.train.dataset import TrainingData, select_training_data
+from moppet.datasets.faces import Faces
+from moppet.datasets.readers import read_dataset
+from moppet.infer.alignment import CROP_PX, TEMPLATE_PX
+from moppet.train.data_module import TrainingData, select_training_data
 from moppet.train.recipe import Recipe
 from moppet.values import EXPRESSIONS, Floats, Image
 
@@ -22,26 +22,26 @@ TRAIN_ROWS, LEAKING_ROWS, REPORT_ROWS = 63, 3, 21
 
 
 def draw_face(expression: str, rng: np.random.Generator) -> Image:
-    """Draw a grey face, (48, 48) uint8."""
-    picture = np.full((SIDE, SIDE), int(rng.integers(60, 120)), np.uint8)
+    """Draw a gray face, (48, 48) uint8."""
+    image = np.full((SIDE, SIDE), int(rng.integers(60, 120)), np.uint8)
     dx, dy = (int(v) for v in rng.integers(-2, 3, 2))
-    cv2.ellipse(picture, (24 + dx, 25 + dy), (17, 22), 0, 0, 360, 190, -1)
+    cv2.ellipse(image, (24 + dx, 25 + dy), (17, 22), 0, 0, 360, 190, -1)
     for x in (16, 32):
         radius = 4 if expression in ("surprise", "fear") else 2
-        cv2.circle(picture, (x + dx, 18 + dy), radius, 40, -1)
+        cv2.circle(image, (x + dx, 18 + dy), radius, 40, -1)
     mouth = (24 + dx, 36 + dy)
     if expression in ("surprise", "fear"):
-        cv2.ellipse(picture, mouth, (4, 6), 0, 0, 360, 50, -1)
+        cv2.ellipse(image, mouth, (4, 6), 0, 0, 360, 50, -1)
     elif expression == "happiness":
-        cv2.ellipse(picture, (mouth[0], mouth[1] - 3), (9, 6), 0, 10, 170, 50, 2)
+        cv2.ellipse(image, (mouth[0], mouth[1] - 3), (9, 6), 0, 10, 170, 50, 2)
     elif expression == "sadness":
-        cv2.ellipse(picture, (mouth[0], mouth[1] + 4), (8, 6), 0, 190, 350, 50, 2)
+        cv2.ellipse(image, (mouth[0], mouth[1] + 4), (8, 6), 0, 190, 350, 50, 2)
     else:
-        cv2.line(picture, (mouth[0] - 7, mouth[1]), (mouth[0] + 7, mouth[1]), 50, 2)
+        cv2.line(image, (mouth[0] - 7, mouth[1]), (mouth[0] + 7, mouth[1]), 50, 2)
     if expression in ("anger", "disgust"):
-        cv2.line(picture, (12 + dx, 10 + dy), (21 + dx, 14 + dy), 40, 2)
-        cv2.line(picture, (36 + dx, 10 + dy), (27 + dx, 14 + dy), 40, 2)
-    noisy = picture + rng.normal(0, 4, picture.shape)
+        cv2.line(image, (12 + dx, 10 + dy), (21 + dx, 14 + dy), 40, 2)
+        cv2.line(image, (36 + dx, 10 + dy), (27 + dx, 14 + dy), 40, 2)
+    noisy = image + rng.normal(0, 4, image.shape)
     return np.clip(noisy, 0, 255).astype(np.uint8)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from moppet.timeline.guard import Guard, GuardSettings, parse_rules
+from moppet.guard import Guard, GuardSettings, parse_rules
 
 NAMES, GROUP_OF = ("joy", "crying", "calm"), {"joy": "positive", "crying": "negative"}
 RULE = "negative >= 60 % for 4 s -> pause"

@@ -1,4 +1,4 @@
-"""What the tests of the page's camera and guard share: pictures a child that cries."""
+"""What the tests of the page's camera and guard share: images a child that cries."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BEARER = {"authorization": f"Bearer {TOKEN}"}
 
 
 def message(time_s: float, image: np.ndarray | None = None) -> bytes:
-    """A picture as the page sends it; a grey one where none is given."""
+    """An image as the page sends it; a gray one where none is given."""
     image = np.full((48, 64, 3), 128, np.uint8) if image is None else image
     jpeg = cv2.imencode(".jpg", np.ascontiguousarray(image[:, :, ::-1]))[1].tobytes()
     return struct.pack("<d", time_s) + jpeg
@@ -54,7 +54,7 @@ def ask(socket: WebSocketTestSession, what: str, **more: Any) -> dict[str, Any]:
 
 
 def show(socket: WebSocketTestSession, start_s: float, end_s: float) -> list[tuple[str, float]]:
-    """Send ten pictures a second; return the events that came back."""
+    """Send ten images a second; return the events that came back."""
     events = []
     for i in range(round(10 * start_s), round(10 * end_s)):
         socket.send_bytes(message(i / 10))

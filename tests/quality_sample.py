@@ -1,4 +1,4 @@
-"""Made and real faces that are small noisy pictures: no face is looked for."""
+"""Made and real faces that are small noisy images: no face is looked for."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from evaluation_sample import write_pictures
-from moppet.data.manifest import Manifest, build_manifest
-from moppet.data.provenance import made_columns
+from evaluation_sample import write_images
+from moppet.datasets.manifest import Manifest, build_manifest
+from moppet.datasets.provenance import made_columns
 
 CLASSES = ("happiness", "sadness", "fear")
 REAL, MADE, COPIES = 90, 45, 4
 
 
 def write_real(folder: Path, **more: Any) -> Manifest:
-    """90 real pictures, 45, 30 and 15 of the classes, all in split train."""
-    write_pictures(folder, REAL, seed=1)
+    """90 real images, 45, 30 and 15 of the classes, all in split train."""
+    write_images(folder, REAL, seed=1)
     columns = {
         "path": ["faces.npz"] * REAL,
         "array_row": np.arange(REAL),
@@ -30,8 +30,8 @@ def write_real(folder: Path, **more: Any) -> Manifest:
 
 
 def write_made(folder: Path, real: Path, **more: Any) -> Manifest:
-    """45 made pictures, 15 of each class; the first four nearly repeat real ones 10 to 13."""
-    images = write_pictures(folder, MADE, seed=3)
+    """45 made images, 15 of each class; the first four nearly repeat real ones 10 to 13."""
+    images = write_images(folder, MADE, seed=3)
     old = np.load(real / "faces.npz")["images"]
     images[:COPIES] = np.clip(old[10 : 10 + COPIES].astype(int) + 6, 0, 255)
     np.savez(folder / "faces.npz", images=images)

@@ -1,4 +1,4 @@
-"""The rendered stills with their truth, turned pictures, and videos made of frames."""
+"""The rendered stills with their truth, turned images, and videos made of frames."""
 
 from __future__ import annotations
 
@@ -34,21 +34,21 @@ class Truth:
 
 @dataclass(frozen=True)
 class Still:
-    """A rendered picture, RGB, and who is in it."""
+    """A rendered image, RGB, and who is in it."""
 
     name: str
     image: Image
     faces: tuple[Truth, ...]
 
 
-def read_picture(path: Path) -> Image:
+def read_image(path: Path) -> Image:
     return np.ascontiguousarray(cv2.imread(str(path), cv2.IMREAD_COLOR)[:, :, ::-1])
 
 
 def read_stills() -> dict[str, Still]:
     truth = json.loads((FOLDER / "truth.json").read_text(encoding="utf-8"))
     return {
-        name: Still(name, read_picture(FOLDER / name), tuple(_truth(f) for f in faces))
+        name: Still(name, read_image(FOLDER / name), tuple(_truth(f) for f in faces))
         for name, faces in truth.items()
     }
 
@@ -60,7 +60,7 @@ def _truth(face: dict) -> Truth:
 
 
 def turned(image: Image, degrees: float) -> tuple[Image, np.ndarray]:
-    """Return the picture turned clockwise about its middle, whole, and the (2, 3) matrix to it.
+    """Return the image turned clockwise about its middle, whole, and the (2, 3) matrix to it.
 
     Clockwise as seen: a head's roll grows by `degrees`. What is new repeats the edge.
     """
@@ -82,7 +82,7 @@ def moved(points: Floats, matrix: np.ndarray) -> np.ndarray:
 def nearest(faces: Iterable[Face], truth: Truth, matrix: np.ndarray | None = None) -> float:
     """Return how far the eyes of the face that fits best are off, in distances between the eyes.
 
-    matrix: from the still to the picture that was looked at. Infinite without a face.
+    matrix: from the still to the image that was looked at. Infinite without a face.
     """
     eyes = truth.landmarks_px[:2]
     eyes = eyes if matrix is None else moved(eyes, matrix)

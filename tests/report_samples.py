@@ -65,7 +65,7 @@ def drift(times: np.ndarray[Any, Any], seed: int, hold_s: float = 2.5) -> np.nda
 def two_people() -> Timeline:
     """20 s: face 0 leaves from 8 to 10.5 s and is blurred from 14 to 16 s; face 1 from 5 to 17 s.
 
-    From 18 to 18.4 s the pictures cannot be read.
+    From 18 to 18.4 s the images cannot be read.
     """
     times = np.arange(20 * FPS) / FPS
     first, second = drift(times, 1), drift(times, 2)

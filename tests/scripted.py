@@ -1,4 +1,4 @@
-"""A scripted detector: every picture bears its frame number, the script says who stands where.
+"""A scripted detector: every image bears its frame number, the script says who stands where.
 
 So what a `FaceReader` makes of the faces is known beforehand.
 """
@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from moppet.infer.align import TEMPLATE_PX
-from moppet.infer.expressions import ExpressionModel
-from moppet.infer.reader import FaceReader, ReaderSettings
-from moppet.infer.track import overlap
+from moppet.infer.alignment import TEMPLATE_PX
+from moppet.infer.face_reader import FaceReader, ReaderSettings
+from moppet.infer.models import ExpressionModel
+from moppet.infer.tracking import overlap
 from moppet.values import Face, Frame
 
 FPS = 20
@@ -37,7 +37,7 @@ def make_frame(index: int, status: str = "ok") -> Frame:
 
 
 def is_upright(image: np.ndarray) -> bool:
-    """Whether the picture is as `make_frame` made it: not turned to look for lying heads."""
+    """Whether the image is as `make_frame` made it: not turned to look for lying heads."""
     return image.shape == (HEIGHT, WIDTH, 3) and bool((image[1, 1] == NOISE[1, 1]).all())
 
 

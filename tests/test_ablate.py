@@ -10,20 +10,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from synthesize_sample import whole_faces as faces_as_they_are
 
 from ferplus_sample import training_data, write_ferplus
-from moppet.data.likeness import content_hash
-from moppet.data.provenance import real_rows
+from moppet.datasets.hashing import content_hash
+from moppet.datasets.provenance import real_rows
 from moppet.study import ablate
 from moppet.study.ablate import run_study
 from moppet.study.cells import Bench, draw_part, recipe_hash
 from moppet.study.page import study_page
 from moppet.study.plan import Plan, Regime, read_plan
 from moppet.study.results import sum_up
-from moppet.train.dataset import EpochSampler, RandomViews
+from moppet.train.data_module import EpochSampler, RandomViews
 from moppet.train.recipe import Recipe
 from moppet.values import MoppetError, UsageError
-from synthesise_sample import whole_faces as faces_as_they_are
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 TEXT = """
@@ -37,7 +37,7 @@ data = "ferplus.npz"
 classes = ["happiness", "surprise"]
 labels = "hard"
 network = "childcnn"
-colour = "rgb"
+color = "rgb"
 size = 32
 epochs = 2
 batch = 4
@@ -196,7 +196,7 @@ def test_made_faces_stand_beside_the_same_real_ones_and_only_to_train(plan: Plan
 
 
 def test_poisoned_rows_that_choose_and_report_change_nothing_that_is_made(plan: Plan) -> None:
-    """Their pictures and labels are exchanged: what is made stays, bit by bit."""
+    """Their images and labels are exchanged: what is made stays, bit by bit."""
     path = plan.base / "study.toml"
     path.write_text(MADE, encoding="utf-8")
     plan = read_plan(path)
@@ -229,8 +229,8 @@ def test_a_finished_model_paints_where_it_is_there_and_is_left_out_where_not(
     import tiny_models
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(plan.base / "cache"))
-    monkeypatch.setattr("moppet.study.made.find_manifest_faces", whole_faces)
-    monkeypatch.setattr("moppet.synthesise.sources.find_manifest_faces", whole_faces)
+    monkeypatch.setattr("moppet.study.synthetic_faces.find_manifest_faces", whole_faces)
+    monkeypatch.setattr("moppet.synthesis.training_images.find_manifest_faces", whole_faces)
     path = plan.base / "study.toml"
     own = 'method = "diffusion"\nstart = "image"\nmodel = "sd"\nsize = 32\nmodel_steps = 2\n'
     head, tail = MADE.split("[generators.faces]")
@@ -365,7 +365,7 @@ def test_a_regime_that_asks_for_more_than_there_is_is_refused(plan: Plan) -> Non
     bench = ablate.make_bench(plan)
     data = bench.draw(plan.cells()[0])
     whole = training_data(plan.base / "ferplus.npz", plan.cells()[0].experiment.recipe)
-    with pytest.raises(MoppetError, match="asks for 500 pictures of happiness, but there are"):
+    with pytest.raises(MoppetError, match="asks for 500 images of happiness, but there are"):
         draw_part(whole, Regime("greedy", counts={"happiness": 500}), np.random.default_rng(0))
     assert set(data.part) >= {"report"}
 

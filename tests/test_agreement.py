@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import cohen_kappa_score
 
-from moppet.app import cli
-from moppet.data.agreement import (
+from moppet.commands import main as cli
+from moppet.datasets.manifest import read_manifest
+from moppet.datasets.rater_agreement import (
     fleiss_kappa,
     measure_agreement,
     rated_manifest,
@@ -20,7 +21,6 @@ from moppet.data.agreement import (
     read_ratings,
     write_disagreements,
 )
-from moppet.data.manifest import read_manifest
 from moppet.values import MoppetError, UsageError
 
 FLEISS = np.array(  # ten subjects, fourteen raters, five categories; kappa is 0.210
@@ -45,7 +45,7 @@ def rng() -> np.random.Generator:
 
 def rater(folder: Path, name: str, rows: dict[str, str], head: str = "path,label") -> Path:
     path = folder / f"{name}.csv"
-    lines = [f"{picture},{label}" for picture, label in rows.items()]
+    lines = [f"{image},{label}" for image, label in rows.items()]
     path.write_text("\n".join([head, *lines]) + "\n", encoding="utf-8")
     return path
 
@@ -113,7 +113,7 @@ def test_cohen_s_kappas_are_scikit_learn_s_and_lie_in_their_intervals(tmp_path):
 
 
 def test_intervals_draw_subjects_where_they_are_known(tmp_path):
-    """Thirty copies of five children's pictures know no more than five children."""
+    """Thirty copies of five children's images know no more than five children."""
     head = "path,label,subject"
     kids = [("happy", "happy"), ("sad", "sad"), ("happy", "sad"), ("sad", "sad"), ("sad", "happy")]
 
@@ -195,7 +195,7 @@ def test_the_disagreements_are_a_file_to_fill_in_that_is_read_back(three, tmp_pa
     [
         (lambda t: rater(t, "ben", {"a": "sad"}, "picture,label"), "ben.csv needs the columns"),
         (lambda t: rater(t, "ben", {"a": "sad", "./a": "fear"}), r"ben.csv names a twice"),
-        (lambda t: rater(t, "ben", {"x": "sad", "y": "sad"}), "no picture was rated in two"),
+        (lambda t: rater(t, "ben", {"x": "sad", "y": "sad"}), "no image was rated in two"),
         (lambda t: rater(t, "ben", {"a": "sad,kid2"}, "path,label,subject"), "kid1, kid2"),
         (lambda t: t / "none.csv", "none.csv cannot be read"),
     ],

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from moppet.infer.align import CROP_PX, TEMPLATE_PX, align_face, average_down, similarity
+from moppet.infer.alignment import CROP_PX, TEMPLATE_PX, align_face, average_down, similarity
 from moppet.values import FaceError
 from rendered import moved, turned
 
@@ -25,7 +25,7 @@ def landmarks_from(matrix: np.ndarray) -> np.ndarray:
 
 
 def spots(landmarks: np.ndarray, shape: tuple[int, int], radius: float) -> np.ndarray:
-    """A dark picture with a soft bright spot at each landmark."""
+    """A dark image with a soft bright spot at each landmark."""
     y, x = np.mgrid[: shape[0], : shape[1]]
     light = sum(np.exp(-((x - u) ** 2 + (y - v) ** 2) / (2 * radius**2)) for u, v in landmarks)
     return np.repeat((light.clip(0, 1) * 250).round().astype(np.uint8)[:, :, None], 3, axis=2)
@@ -72,12 +72,12 @@ def test_the_similarity_of_any_points_is_that_of_least_squares(seed):
 
 
 @pytest.mark.parametrize("step", [2, 3, 4, 5, 8, 13])
-def test_a_checkerboard_finer_than_the_crop_becomes_grey(step):
+def test_a_checkerboard_finer_than_the_crop_becomes_gray(step):
     side = CROP_PX * step + 40
     board = ((np.indices((side, side)).sum(axis=0) % 2) * 255).astype(np.uint8)
     image = np.repeat(board[:, :, None], 3, axis=2)
     crop = align_face(image, TEMPLATE_PX * np.float32(step) + 20).astype(float)
-    # A block of an odd number of cells has one cell too many of one colour.
+    # A block of an odd number of cells has one cell too many of one color.
     assert abs(crop - 127.5).max() <= 127.5 * (step % 2) / step**2 + 1
 
 
@@ -107,7 +107,7 @@ def test_a_small_face_is_not_averaged():
     assert same is image and unchanged is matrix
 
 
-def test_a_turned_picture_gives_the_same_crop(pictures):
+def test_a_turned_image_gives_the_same_crop(pictures):
     still = pictures["age01_dark_happiness.jpg"]
     upright = align_face(still.image, still.faces[0].landmarks_px).astype(float)
     for degrees in (90, 37, -160):

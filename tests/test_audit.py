@@ -10,19 +10,19 @@ import cv2
 import numpy as np
 import pytest
 
-from moppet.data.audit import Audit, audit_manifest, find_leaks, vote_entropy
-from moppet.data.copies import find_copies, group_copies, leave_out_copies, tells_copies
-from moppet.data.manifest import Manifest, build_manifest, read_manifest
+from moppet.datasets.audit import Audit, audit_manifest, find_leaks, vote_entropy
+from moppet.datasets.duplicates import find_copies, group_copies, leave_out_copies, tells_copies
+from moppet.datasets.manifest import Manifest, build_manifest, read_manifest
 from moppet.values import MoppetError
 from rendered import write_video
 
 
 def texture(seed: int) -> np.ndarray:
-    """A smooth picture that resembles no other."""
+    """A smooth image that resembles no other."""
     noise = np.random.default_rng(seed).normal(size=(9, 9)).astype(np.float32)
     large = cv2.resize(noise, (64, 64), interpolation=cv2.INTER_CUBIC)
-    grey = cv2.normalize(large, None, 0, 255, cv2.NORM_MINMAX).astype(np.uint8)
-    return np.repeat(grey[:, :, None], 3, 2)
+    gray = cv2.normalize(large, None, 0, 255, cv2.NORM_MINMAX).astype(np.uint8)
+    return np.repeat(gray[:, :, None], 3, 2)
 
 
 def save(path: Path, image: np.ndarray) -> str:
@@ -91,7 +91,7 @@ def test_copies_that_the_set_itself_knows_of_stay_together(eight):
     assert group == [0, 0, 0, 0, None, None, None, 0]
 
 
-def test_only_pictures_that_nobody_searched_are_searched_for_copies(eight):
+def test_only_images_that_nobody_searched_are_searched_for_copies(eight):
     assert group_copies(eight).groups.tolist() == [0, 0, 0, 0, 1, 1, 2, 3]
     searched = find_copies(eight.select([4, 6, 7])).manifest
     assert searched.table["duplicate_group"].null_count == 3 and tells_copies(searched)
@@ -201,7 +201,7 @@ class Found(NamedTuple):
 
 
 def audit_with_faces(m: Manifest, monkeypatch: pytest.MonkeyPatch) -> tuple[Audit, list[int]]:
-    from moppet.data import faces
+    from moppet.datasets import faces
 
     asked: list[int] = []
 
@@ -214,7 +214,7 @@ def audit_with_faces(m: Manifest, monkeypatch: pytest.MonkeyPatch) -> tuple[Audi
     return audit_manifest(m, faces=True), asked
 
 
-def test_faces_are_looked_for_in_readable_pictures_only_when_asked(eight, monkeypatch):
+def test_faces_are_looked_for_in_readable_images_only_when_asked(eight, monkeypatch):
     audit, asked = audit_with_faces(eight, monkeypatch)
     assert asked == [0, 1, 2, 3, 4, 5, 7] and audit.faceless.tolist() == [2, 7]
     assert audit.manifest.column("face_found").tolist() == [
@@ -272,10 +272,10 @@ def test_without_a_leak_the_audit_ends_with_0(moppet, eight, tmp_path):
 
 
 def many(folder: Path) -> Path:
-    """Twenty pictures of two classes; 0 and 1 are copies, and one file is no picture."""
+    """Twenty images of two classes; 0 and 1 are copies, and one file is no image."""
     for i in range(20):
         save(folder / ("happy" if i % 2 else "sad") / f"{i}.png", texture(max(i, 1)))
-    (folder / "sad" / "99.png").write_bytes(b"not a picture")
+    (folder / "sad" / "99.png").write_bytes(b"not an image")
     return folder
 
 
@@ -305,7 +305,7 @@ def test_folds_alone_leave_the_split_as_it_is(moppet, eight, tmp_path):
     m = m.replace(label=["fear"] * 4 + [None, "anger", "anger", "anger"])
     source = m.write(tmp_path / "source.parquet")
     done = moppet("data", "split", source, "-o", tmp_path / "f.parquet", "--folds", 2, "--json")
-    assert done.code == 1 and "'fear' has only 4 pictures of one group" in done.err
+    assert done.code == 1 and "'fear' has only 4 images of one group" in done.err
     source = m.replace(label=[None] * 5 + ["anger"] * 3).write(tmp_path / "source.parquet")
     done = moppet("data", "split", source, "-o", tmp_path / "f.parquet", "--folds", 2, "--json")
     assert done.code == 0 and list(json.loads(done.out)["class_counts"]) == ["fold"]

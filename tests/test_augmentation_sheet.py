@@ -1,4 +1,4 @@
-"""The picture of the augmentation families, and each of the changes it shows."""
+"""The image of the augmentation families, and each of the changes it shows."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import pytest
 import torch
 
 import rendered
-from moppet.train.families import FAMILIES, Families, augment
-from moppet.train.sheet import augmentation_sheet, changes
+from moppet.train.augmentation import FAMILIES, Families, augment
+from moppet.train.augmentation_sheets import augmentation_sheet, changes
 from moppet.values import UsageError
 
 SIDE = 64
-LABELLED = [pair for name in FAMILIES for pair in changes(Families(), name)]
+LABELED = [pair for name in FAMILIES for pair in changes(Families(), name)]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -31,8 +31,8 @@ def faces() -> torch.Tensor:
     return torch.from_numpy(np.stack(small)).permute(0, 3, 1, 2).float() / 255
 
 
-@pytest.mark.parametrize(("label", "families"), LABELLED, ids=[label for label, _ in LABELLED])
-def test_each_change_alone_changes_pictures(
+@pytest.mark.parametrize(("label", "families"), LABELED, ids=[label for label, _ in LABELED])
+def test_each_change_alone_changes_images(
     faces: torch.Tensor, label: str, families: Families
 ) -> None:
     many = faces.repeat(4, 1, 1, 1)
@@ -41,12 +41,12 @@ def test_each_change_alone_changes_pictures(
 
 
 def test_every_strength_has_its_place_on_the_sheet() -> None:
-    shown = [families for _, families in LABELLED]
+    shown = [families for _, families in LABELED]
     by_family = {name: [f for f in shown if f.names == (name,)] for name in FAMILIES}
     assert [len(found) for found in by_family.values()] == [7, 7, 2]
 
 
-def test_the_sheet_is_a_labelled_picture_of_what_is_given(
+def test_the_sheet_is_a_labeled_image_of_what_is_given(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pictures: dict[str, rendered.Still]
 ) -> None:
     from matplotlib.axes import Axes
@@ -64,17 +64,17 @@ def test_the_sheet_is_a_labelled_picture_of_what_is_given(
     images = [pictures["age01_light_neutral.jpg"].image, pictures["three_people.jpg"].image[..., 0]]
     augmentation_sheet(images, path, side=32)
     assert cv2.imread(str(path)).shape[1] > 1000
-    assert said[0] == "the pictures" and said[-1] == "all three families"
+    assert said[0] == "the images" and said[-1] == "all three families"
     for name in FAMILIES:
         assert f"{name}: each alone" in said and f"{name}: as drawn" in said
     assert len(shown) == 2 + (7 + 8) + (7 + 8) + (2 + 8) + 8
     assert all(x.shape == (32, 32, 3) for x in shown)
 
 
-def test_a_sheet_without_pictures_or_a_place_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="at least one picture"):
+def test_a_sheet_without_images_or_a_place_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="at least one image"):
         augmentation_sheet([], tmp_path / "sheet.png")
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="cannot be written"):
-        picture = np.zeros((8, 8, 3), np.uint8)
-        augmentation_sheet([picture], tmp_path / "file" / "sheet.png", side=16)
+        image = np.zeros((8, 8, 3), np.uint8)
+        augmentation_sheet([image], tmp_path / "file" / "sheet.png", side=16)

@@ -14,12 +14,12 @@ from imblearn.over_sampling import ADASYN, SMOTE, BorderlineSMOTE, RandomOverSam
 from imblearn.under_sampling import EditedNearestNeighbours, RandomUnderSampler, TomekLinks
 from scipy.spatial.distance import cdist
 
-from moppet.app.balance import METHODS
-from moppet.data.balance import BALANCERS, ClassCount, Neighbours, balance, class_table
-from moppet.data.balance.neighbours import read_codes, row_codes
-from moppet.data.balance.spaces import Embedding, Pixels, make_space
-from moppet.data.balance.table import imbalance
-from moppet.data.balance.targets import read_targets, resolve_targets
+from moppet.balance import BALANCERS, ClassCount, Neighbors, balance, class_table
+from moppet.balance.resampling import imbalance
+from moppet.balance.samplers import read_codes, row_codes
+from moppet.balance.spaces import Embedding, Pixels, make_space
+from moppet.balance.targets import read_targets, resolve_targets
+from moppet.commands.balance import METHODS
 from moppet.infer import load_model
 from moppet.values import ModelError, UsageError
 
@@ -246,10 +246,10 @@ def test_targets_are_read_from_words():
 
 
 @pytest.mark.parametrize("method", MIXES)
-def test_a_class_too_small_for_k_neighbours_takes_fewer_and_says_so(method):
+def test_a_class_too_small_for_k_neighbors_takes_fewer_and_says_so(method):
     data = clouds({"happiness": 40, "sadness": 20, "fear": 4}, apart=0.5)
     done = run(method, data, keep_wiped=True)
-    assert "class 'fear' has 4 rows, too few for 5 neighbours of its own: 3 taken." in done.notes
+    assert "class 'fear' has 4 rows, too few for 5 neighbors of its own: 3 taken." in done.notes
     assert not any("'sadness' has 20 rows, too few" in note for note in done.notes)
 
 
@@ -327,14 +327,14 @@ def test_enn_may_wipe_out_a_class_but_never_the_smallest():
 
 def test_majority_keeps_what_all_would_remove():
     everyone = run("enn")
-    most = run("enn", neighbours=Neighbours(enn_keeps="majority"))
+    most = run("enn", neighbours=Neighbors(enn_keeps="majority"))
     assert set(everyone.kept) < set(most.kept)
 
 
-def test_the_majority_is_that_of_the_neighbours_whatever_the_classes_are_called():
+def test_the_majority_is_that_of_the_neighbors_whatever_the_classes_are_called():
     features, labels = clouds({"anger": 40, "fear": 30, "sadness": 12}, apart=0.5)
     renamed = np.array([{"anger": "x", "fear": "m", "sadness": "a"}[name] for name in labels])
-    rule = Neighbours(enn_keeps="majority")
+    rule = Neighbors(enn_keeps="majority")
     one, other = (run("enn", (features, of), neighbours=rule) for of in (labels, renamed))
     assert one.kept.tolist() == other.kept.tolist() and len(one.removed) > 5
     near = cdist(features, features) + np.diag(np.full(len(labels), np.inf))
@@ -375,8 +375,8 @@ def test_what_no_method_can_balance_is_refused():
             run("smote", data)
     with pytest.raises(UsageError, match="no balancer 'smoth': did you mean 'smote'"):
         run("smoth")
-    with pytest.raises(UsageError, match="at least 1 neighbour, but 0 came"):
-        Neighbours(smote=0)
+    with pytest.raises(UsageError, match="at least 1 neighbor, but 0 came"):
+        Neighbors(smote=0)
     assert run("SMOTE-ENN").method == "smote_enn"
 
 
@@ -411,7 +411,7 @@ def test_equal_rows_do_not_confuse_the_parents():
 # ------------------------------------------------------------------------------ spaces and table
 
 
-def test_pixels_are_in_0_to_1_and_come_back_as_the_picture():
+def test_pixels_are_in_0_to_1_and_come_back_as_the_image():
     crops = np.random.default_rng(0).integers(0, 256, (4, 48, 48, 1), np.uint8).repeat(3, axis=3)
     space = Pixels()
     features = space.features(crops)
@@ -424,7 +424,7 @@ def test_pixels_are_in_0_to_1_and_come_back_as_the_picture():
     np.testing.assert_allclose(small, 0.2, atol=1e-6)
 
 
-def test_an_embedding_is_the_models_and_gives_no_picture(tiny_model):
+def test_an_embedding_is_the_models_and_gives_no_image(tiny_model):
     crops = np.random.default_rng(0).integers(0, 256, (3, 112, 112, 3), np.uint8)
     space = make_space("embedding", model=str(tiny_model))
     features = space.features(crops)

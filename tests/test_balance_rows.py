@@ -1,4 +1,4 @@
-"""Balancing pictures: only training rows are seen, made rows say so, a folder is whole or not."""
+"""Balancing images: only training rows are seen, made rows say so, a folder is whole or not."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ import pytest
 
 import rendered
 from model_folder import write_model
-from moppet.data.balance import BALANCERS, balance_manifest, make_space
-from moppet.data.balance.folder import open_folder, write_balanced
-from moppet.data.faces import cut_face
-from moppet.data.likeness import content_hash
-from moppet.data.manifest import Manifest, build_manifest, read_manifest
-from moppet.data.provenance import (
+from moppet.balance import BALANCERS, balance_manifest, make_space
+from moppet.balance.balanced_manifest import open_folder, write_balanced
+from moppet.datasets.faces import cut_face
+from moppet.datasets.hashing import content_hash
+from moppet.datasets.manifest import Manifest, build_manifest, read_manifest
+from moppet.datasets.provenance import (
     REMOVED_BY,
     check_made,
     check_made_table,
@@ -28,10 +28,10 @@ from moppet.data.provenance import (
     made_columns,
     real_rows,
 )
-from moppet.data.splits import holdout, kfold, split_manifest
-from moppet.study.evaluation.readings import match_classes
-from moppet.study.evaluation.rows import choose_rows
-from moppet.train.run import with_split
+from moppet.datasets.splits import holdout, kfold, split_manifest
+from moppet.evaluate.predictions import match_classes
+from moppet.evaluate.selection import choose_rows
+from moppet.train.training_run import with_split
 from moppet.values import MoppetError, UsageError
 
 TRAIN = {"neutral": 4, "happiness": 12, "surprise": 7}
@@ -56,7 +56,7 @@ def crops(n: int, rng: np.random.Generator) -> list[np.ndarray]:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory) -> Path:
-    """A folder of pictures with their manifest: 23 to train on, 2 to choose by, 2 to report."""
+    """A folder of images with their manifest: 23 to train on, 2 to choose by, 2 to report."""
     home = tmp_path_factory.mktemp("home")
     (home / "faces").mkdir()
     labels = [name for name, n in TRAIN.items() for _ in range(n)]
@@ -105,11 +105,11 @@ def faces(home) -> Manifest:
 
 
 def poison(path: Path) -> Manifest:
-    """Spoil every row that chooses or reports: its picture, its label, its place."""
+    """Spoil every row that chooses or reports: its image, its label, its place."""
     manifest = read_manifest(path)
     split, label = manifest.column("split"), manifest.column("label").copy()
     for row in np.flatnonzero(np.isin(split.astype(str), PARTS)):
-        (manifest.root / manifest.column("path")[row]).write_bytes(b"no picture")
+        (manifest.root / manifest.column("path")[row]).write_bytes(b"no image")
         label[row] = "surprise"
     return manifest.replace(label=label)
 
@@ -164,7 +164,7 @@ def test_removed_rows_lose_their_split_and_say_who_removed_them(faces, cache):
     assert sum(b is not None for b in by) == len(removed)
 
 
-def test_made_pictures_are_mixtures_of_the_pixels_of_their_parents(faces, cache):
+def test_made_images_are_mixtures_of_the_pixels_of_their_parents(faces, cache):
     done = balanced(faces, cache=cache)
     made, seen = done.balanced, done.space.pictures(done.features).astype(float)
     share = made.shares[:, None, None]
@@ -190,7 +190,7 @@ def test_made_rows_say_how_they_were_made_and_are_nobodys(faces, cache):
     assert made.column("content_hash").tolist() == [content_hash(p) for p in done.pictures]
 
 
-def test_a_repeated_row_is_its_own_picture_once_more(faces, cache):
+def test_a_repeated_row_is_its_own_image_once_more(faces, cache):
     done = balanced(faces, "random_over", cache=cache)
     everything = done.whole(faces.root, [])
     made = everything.select(~real_rows(everything))
@@ -206,7 +206,7 @@ def test_what_is_made_in_an_embedding_is_no_row_of_a_manifest(faces, cache, tmp_
     done = balanced(faces, space=space, cache=cache)
     assert done.pictures is None and done.balanced.features.shape == (13, 128)
     assert len(done.whole(faces.root, [])) == len(faces)
-    with pytest.raises(UsageError, match="no picture"):
+    with pytest.raises(UsageError, match="no image"):
         done.made_rows(faces.root, [])
     written = write_balanced(done, open_folder(tmp_path / "out", tmp_path / "faces.parquet"))
     with np.load(written.parent / "embedding.npz", allow_pickle=False) as kept:
@@ -230,9 +230,9 @@ def test_without_a_split_nothing_is_balanced_unless_all_of_it_is_to_train_on(fac
         balanced(faces.replace(split=["report"] * len(faces)))
 
 
-def test_pictures_that_cannot_be_used_lose_their_split_and_are_named(own):
+def test_images_that_cannot_be_used_lose_their_split_and_are_named(own):
     folder = own.parent / "faces"
-    (folder / "05.png").write_bytes(b"no picture")
+    (folder / "05.png").write_bytes(b"no image")
     cv2.imwrite(str(folder / "06.png"), np.zeros((1, 1, 3), np.uint8))
     done = balanced(read_manifest(own))
     assert not {5, 6} & set(done.rows.tolist())
@@ -283,7 +283,7 @@ def test_no_manifest_has_a_made_row_outside_its_training_rows(split, tmp_path):
     ],
 )
 def test_no_split_is_drawn_through_made_rows(split):
-    with pytest.raises(UsageError, match=r"1 of these 2 rows are made, .* split the real pictures"):
+    with pytest.raises(UsageError, match=r"1 of these 2 rows are made, .* split the real images"):
         split(with_made(), np.random.default_rng(0))
 
 
@@ -311,7 +311,7 @@ def test_made_rows_join_from_another_folder_and_only_as_training_rows(tmp_path):
     with pytest.raises(UsageError, match="some have none"):
         join_made(real, real)
     other = build_manifest({"path": ["a.png"], "label": ["anger"]} | said, root=tmp_path)
-    with pytest.raises(UsageError, match="the classes anger, but these pictures have only fear"):
+    with pytest.raises(UsageError, match="the classes anger, but these images have only fear"):
         join_made(real, other)
     with pytest.raises(UsageError, match="made_seed needs 2 values, one a row; 1 came"):
         made_columns(2, made_by="vae", made_seed=[1])
@@ -322,7 +322,7 @@ def test_made_rows_join_from_another_folder_and_only_as_training_rows(tmp_path):
 # ------------------------------------------------------------------------------ the command
 
 
-def test_the_command_writes_a_manifest_and_the_made_pictures(moppet, own, tmp_path):
+def test_the_command_writes_a_manifest_and_the_made_images(moppet, own, tmp_path):
     out = tmp_path / "out"
     done = moppet("balance", own, "-o", out, "--method", "smote", "--target", "neutral=9")
     assert done.code == 0, done.err
@@ -431,32 +431,32 @@ def test_a_folder_with_other_things_or_with_the_data_is_left_alone(moppet, own, 
     assert done.code == 2 and "holds other things (made, manifest.parquet)" in done.err
     assert len(list((tmp_path / "other" / "made").iterdir())) == len(read_manifest(own))
     for folder in (own.parent, own.parent.parent):
-        assert "holds pictures that are made from" in moppet("balance", own, "-o", folder).err
+        assert "holds images that are made from" in moppet("balance", own, "-o", folder).err
     (own.parent / "faces" / "labels.csv").write_text("path,label\n00.png,fear\n", "utf-8")
     done = moppet("balance", own.parent / "faces", "-o", own.parent / "faces" / "x")
-    assert done.code == 2 and "lies among the pictures" in done.err
+    assert done.code == 2 and "lies among the images" in done.err
     assert (tmp_path / "mine" / "thesis.txt").read_text(encoding="utf-8") == "three years"
 
 
-def test_a_folder_of_pictures_without_a_split_says_what_to_do(moppet, tmp_path):
+def test_a_folder_of_images_without_a_split_says_what_to_do(moppet, tmp_path):
     for name, n in (("happy", 2), ("sad", 1)):
         (tmp_path / "faces" / name).mkdir(parents=True)
         for i in range(n):
-            picture = np.full((1, 1, 3), 9, np.uint8)
-            cv2.imwrite(str(tmp_path / "faces" / name / f"{i}.png"), picture)
+            image = np.full((1, 1, 3), 9, np.uint8)
+            cv2.imwrite(str(tmp_path / "faces" / name / f"{i}.png"), image)
     unsplit = moppet("balance", tmp_path / "faces", "-o", tmp_path / "out")
     assert unsplit.code == 1 and "moppet data split" in unsplit.err
     tiny = moppet("balance", tmp_path / "faces", "-o", tmp_path / "out", "--all-train")
-    assert tiny.code == 1 and "none of the 3 pictures to train on can be used" in tiny.err
+    assert tiny.code == 1 and "none of the 3 images to train on can be used" in tiny.err
     for path in (tmp_path / "faces").rglob("*.png"):
-        path.write_bytes(b"no picture")
+        path.write_bytes(b"no image")
     broken = moppet("balance", tmp_path / "faces", "-o", tmp_path / "out", "--all-train")
     assert broken.code == 1 and "cannot be read" in broken.err
     (tmp_path / "faces.csv").write_text("no,such,table\n", encoding="utf-8")
     assert moppet("balance", tmp_path / "gone", "-o", tmp_path / "out").code == 1
 
 
-def test_a_class_of_one_picture_is_named(moppet, own, tmp_path):
+def test_a_class_of_one_image_is_named(moppet, own, tmp_path):
     manifest = read_manifest(own)
     columns = {name: manifest.column(name).tolist() for name in ("path", "split", "label")}
     columns["label"][0] = "fear"
@@ -497,7 +497,9 @@ def test_a_full_disk_or_a_stop_leaves_nothing_that_looks_whole(
     assert moppet("balance", own, "-o", out, "--method", "smote").code == 0
     assert not list(out.glob(".*")) and (out / "manifest.parquet").is_file()
     written.clear()
-    monkeypatch.setattr("moppet.data.balance.rows.find_manifest_faces", lambda *a, **k: stop())
+    monkeypatch.setattr(
+        "moppet.balance.balanced_manifest.find_manifest_faces", lambda *a, **k: stop()
+    )
     done = moppet("balance", own, "-o", out, "--method", "smote", "--seed", "1")
     assert done.code == 130 and "holds what an earlier run wrote" in done.err
     assert (out / "manifest.parquet").is_file()
@@ -507,7 +509,7 @@ def stop() -> None:
     raise KeyboardInterrupt
 
 
-def test_made_pictures_never_lie_among_the_pictures_that_they_come_from(moppet, own, tmp_path):
+def test_made_images_never_lie_among_the_images_that_they_come_from(moppet, own, tmp_path):
     labelled = read_manifest(own)
     columns = {name: labelled.column(name).tolist() for name in ("path", "split", "label")}
     for i, (path, label) in enumerate(zip(columns["path"], columns["label"], strict=True)):
@@ -519,11 +521,11 @@ def test_made_pictures_never_lie_among_the_pictures_that_they_come_from(moppet, 
     for inside in ("pics/balanced", "pics/surprise/balanced"):
         for command in (["balance"], ["synthesise", "--method", "vae"]):
             done = moppet(*command, manifest, "-o", tmp_path / inside)
-            assert done.code == 2 and "lies among the pictures" in done.err, done.err
+            assert done.code == 2 and "lies among the images" in done.err, done.err
     out = tmp_path / "out"
     assert moppet("balance", manifest, "-o", out, "--method", "smote").code == 0
     again = moppet("balance", out / "manifest.parquet", "-o", tmp_path / "out" / "made")
-    assert again.code == 2 and "holds pictures" in again.err and len(list((out / "made").iterdir()))
+    assert again.code == 2 and "holds images" in again.err and len(list((out / "made").iterdir()))
 
 
 def test_a_sheet_has_its_own_place_and_does_not_keep_the_table_back(moppet, own, tmp_path):
@@ -560,7 +562,7 @@ def test_a_balanced_set_is_not_split_again(moppet, own, tmp_path):
     out = tmp_path / "out"
     assert moppet("balance", own, "-o", out, "--method", "random_over").code == 0
     done = moppet("data", "split", out / "manifest.parquet", "-o", tmp_path / "again.parquet")
-    assert done.code == 2 and "split the real pictures first" in done.err
+    assert done.code == 2 and "split the real images first" in done.err
     again = moppet(
         "balance", out / "manifest.parquet", "-o", tmp_path / "more", "--method", "tomek"
     )

@@ -13,7 +13,7 @@ import pytest
 
 import model_folder
 from command_line import Done, Run
-from moppet.infer.catalogue import bundled_models
+from moppet.infer.models import bundled_models
 from moppet.media import file_sha256
 from moppet.timeline import read_timeline
 from moppet.values import EXPRESSIONS
@@ -257,8 +257,8 @@ def test_a_folder_in_the_place_of_the_report_is_one_sentence(
 def test_report_writes_a_page_beside_the_timeline_or_where_it_is_told(
     moppet: Run, clip: Path, model: Path, tmp_path: Path
 ) -> None:
-    analyse = ["analyze", clip, "-o", tmp_path, "--model", model, "--no-report", "--every", 5]
-    assert moppet(*analyse).code == 0
+    analyze = ["analyze", clip, "-o", tmp_path, "--model", model, "--no-report", "--every", 5]
+    assert moppet(*analyze).code == 0
     timeline = tmp_path / "child" / "timeline.parquet"
     done = moppet("report", timeline)
     page = tmp_path / "child" / "report.html"

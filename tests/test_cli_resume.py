@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 import model_folder
-from moppet.app import analyze as analyze_module
-from moppet.app.analyze import Job, analyze_all
+from moppet.commands import analyze as analyze_module
+from moppet.commands.analyze import Job, analyze_all
+from moppet.infer.face_reader import FaceReader
 from moppet.infer.pipeline import Settings
-from moppet.infer.reader import FaceReader
 from moppet.media import file_sha256
 from moppet.timeline import Timeline, read_timeline
 from rendered import read_stills, write_video
@@ -24,7 +24,7 @@ N_FRAMES, FPS = 48, 20
 # `moppet` that waits, after the second half second is done, for what comes.
 WAITING = """
 import contextlib, sys, time
-from moppet.app import analyze, cli
+from moppet.commands import analyze, main as cli
 chunks = []
 def show(position):
     chunks.append(position)
@@ -209,9 +209,9 @@ def test_resume_with_other_settings_is_refused_and_the_journal_kept(
     assert journal.read_bytes() == before
 
 
-def refuse_to_analyse(monkeypatch: pytest.MonkeyPatch) -> None:
+def refuse_to_analyze(monkeypatch: pytest.MonkeyPatch) -> None:
     def never(*_: Any, **__: Any) -> None:
-        raise AssertionError("a finished recording was analysed again")
+        raise AssertionError("a finished recording was analyzed again")
 
     monkeypatch.setattr(analyze_module.Analysis, "run", never)
 
@@ -223,7 +223,7 @@ def test_resume_leaves_a_finished_recording_alone(
     settings = Settings(model=str(model), end_s=0.1)
     job = Job([str(clip)], tmp_path, settings, formats, report=False)
     assert analyze_all(job) == 0
-    refuse_to_analyse(monkeypatch)
+    refuse_to_analyze(monkeypatch)
     again = Job([str(clip)], tmp_path, settings, formats, report=False, resume=True)
     assert analyze_all(again) == 0
 

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score, recall_score
 
-from moppet.timeline import TimelineSettings
-from moppet.timeline.agreement import (
+from moppet.coders import (
+    Code,
+    Lane,
     Track,
     Units,
     Vocabulary,
@@ -23,18 +24,9 @@ from moppet.timeline.agreement import (
     make_units,
     read_map,
 )
-from moppet.timeline.agreement.compared import make_blocks
-from moppet.timeline.agreement.events import MIN_DRAWN, pair_events
-from moppet.timeline.agreement.tracks import (
-    LEFT_OUT,
-    NO_FACE,
-    NOT_READ,
-    TWICE,
-    UNCODED,
-    UNSURE,
-    merged,
-)
-from moppet.timeline.coders import Code, Lane
+from moppet.coders.agreement import MIN_DRAWN, make_blocks, pair_events
+from moppet.coders.time_units import LEFT_OUT, NO_FACE, NOT_READ, TWICE, UNCODED, UNSURE, merged
+from moppet.timeline import TimelineSettings
 from moppet.values import EXPRESSIONS, GROUPS, UsageError
 from report_samples import make_row, make_timeline
 

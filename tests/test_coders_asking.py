@@ -17,17 +17,16 @@ from collections import Counter
 
 import pytest
 
-from moppet.app.comparison.asked import ask_meanings, map_option, matching
+from moppet.coders import SKIP, Code, Coding, Lane, Vocabulary, read_map, write_program
+from moppet.commands.compare import ask_meanings, map_option, matching
 from moppet.timeline import TimelineSettings
-from moppet.timeline.agreement import SKIP, Vocabulary, read_map
-from moppet.timeline.coders import Code, Coding, Lane, write_program
 from moppet.values import EXPRESSIONS, GROUPS, MoppetError
 from report_samples import make_row, make_timeline
 
 WORDS = Vocabulary(EXPRESSIONS, GROUPS, {})
 NAMES = [*EXPRESSIONS, "positive", "negative", SKIP]
 TURNS = ("neutral", "happiness", "sadness")
-COMMAND = "import sys; from moppet.app import cli; sys.argv[0] = 'moppet'; cli.main()"
+COMMAND = "import sys; from moppet.commands import cli; sys.argv[0] = 'moppet'; cli.main()"
 
 
 def write_clip(folder):

@@ -9,8 +9,8 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 
+from moppet.coders import Code, Coding, Lane, write_program
 from moppet.timeline import TimelineSettings
-from moppet.timeline.coders import Code, Coding, Lane, write_program
 from moppet.values import EXPRESSIONS
 from report_samples import make_row, make_timeline, two_people
 
@@ -60,7 +60,7 @@ def test_codes_of_every_program_give_the_same_figures(moppet, tmp_path, clip, pr
     assert pair["units"]["kappa"]["low"] < pair["units"]["kappa"]["value"]
 
 
-def test_the_list_of_disagreements_and_the_picture_show_the_same_time(moppet, tmp_path, clip):
+def test_the_list_of_disagreements_and_the_image_show_the_same_time(moppet, tmp_path, clip):
     code, out, _ = moppet("compare", clip, write_codes(tmp_path, "elan"), "-o", tmp_path / "r")
     assert code == 0 and "Cohen's kappa" in out and "disagreements.csv" in out
     with (tmp_path / "r" / "disagreements.csv").open(newline="", encoding="utf-8") as file:

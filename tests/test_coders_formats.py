@@ -16,15 +16,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from moppet.timeline.coders import (
-    PROGRAMS,
-    Code,
-    Coding,
-    Lane,
-    coding_of,
-    read_coding,
-    write_program,
-)
+from moppet.coders import PROGRAMS, Code, Coding, Lane, coding_of, read_coding, write_program
 from moppet.values import TimelineError
 from report_samples import two_people
 
@@ -187,7 +179,7 @@ def test_a_boris_project_pairs_as_boris_pairs(written):
     coded = {entry["code"]: entry for entry in project["behaviors_conf"].values()}
     assert {e[2] for e in events} == set(coded)
     assert coded["neutral (group)"]["category"] == "group"
-    # BORIS: the odd event of a subject and behaviour starts a state, the even one stops it.
+    # BORIS: the odd event of a subject and behavior starts a state, the even one stops it.
     seen, spans = {}, []
     for time_s, subject, code, *_ in events:
         key = subject, code

@@ -8,7 +8,7 @@ import zipfile
 
 import pytest
 
-from moppet.timeline.coders import Code, read_coding
+from moppet.coders import Code, read_coding
 from moppet.values import TimelineError
 
 EAF = """<?xml version="1.0" encoding="UTF-8"?>

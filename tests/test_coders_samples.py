@@ -10,9 +10,8 @@ import zipfile
 
 import pytest
 
-from moppet.app.comparison.chosen import choose_lane
-from moppet.timeline.agreement import Vocabulary
-from moppet.timeline.coders import Code, read_coding
+from moppet.coders import Code, Vocabulary, read_coding
+from moppet.coders.selection import choose_lane
 from moppet.values import EXPRESSIONS, GROUPS, TimelineError, UsageError
 
 WORDS = Vocabulary(EXPRESSIONS, GROUPS, {})
@@ -20,7 +19,7 @@ WORDS = Vocabulary(EXPRESSIONS, GROUPS, {})
 
 def boris(**observations):
     """A project as BORIS 7 saves it, with live observations and films."""
-    behaviours = [("p", "Point event"), ("s", "State event"), ("q", "Point event")]
+    behaviors = [("p", "Point event"), ("s", "State event"), ("q", "Point event")]
     return {
         "time_format": "hh:mm:ss",
         "project_name": "test",
@@ -43,7 +42,7 @@ def boris(**observations):
                 "excluded": "",
                 "coding map": "",
             }
-            for number, (code, kind) in enumerate(behaviours)
+            for number, (code, kind) in enumerate(behaviors)
         },
         "observations": {name.replace("_", " "): one for name, one in observations.items()},
     }
@@ -116,11 +115,11 @@ def test_the_only_observation_with_codes_must_be_whole(tmp_path):
 
 
 @pytest.mark.parametrize("time", [float("nan"), None])
-def test_codes_of_pictures_without_times_spoil_their_own_observation_only(tmp_path, time):
+def test_codes_of_images_without_times_spoil_their_own_observation_only(tmp_path, time):
     pictures = film((time, "", "p", "", "", 3, "img_3.jpg"), type="IMAGES")
     coding = read_coding(saved(tmp_path, boris(visit=film(*PAIRED), pictures=pictures)))
     assert "without times" in coding.faults["pictures"]
-    with pytest.raises(TimelineError, match="'pictures' has codes of pictures"):
+    with pytest.raises(TimelineError, match="'pictures' has codes of images"):
         read_coding(saved(tmp_path, boris(pictures=pictures)))
 
 

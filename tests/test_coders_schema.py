@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from moppet.timeline.coders import Code, Coding, Lane, coding_of, read_coding, write_program
+from moppet.coders import Code, Coding, Lane, coding_of, read_coding, write_program
 from report_samples import two_people
 
 

@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 import pytest
 
-from moppet.infer.detect import DETECTORS, Detector, find_faces, load_detector
-from moppet.infer.detect.mtcnn import Mtcnn
-from moppet.infer.pose import head_pose
-from moppet.infer.track import overlap
+from moppet.infer.alignment import head_pose
+from moppet.infer.detectors import DETECTORS, Detector, find_faces, load_detector
+from moppet.infer.detectors.mtcnn import Mtcnn
+from moppet.infer.tracking import overlap
 from moppet.values import ModelError, UsageError
 from rendered import moved, nearest, read_stills
 
@@ -72,7 +72,7 @@ def test_boxes_scores_and_landmarks_are_those_of_a_head(detector, name):
 
 
 @pytest.mark.parametrize("shade", [0, 128, 255])
-def test_a_blank_picture_holds_nobody(detector, shade):
+def test_a_blank_image_holds_nobody(detector, shade):
     assert detector.detect([np.full((200, 300, 3), shade, np.uint8)]) == [[]]
 
 
@@ -82,12 +82,12 @@ def test_noise_holds_nobody(detector):
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 200), (7, 13), (33, 47), (301, 5), (201, 319)])
-def test_a_blank_picture_of_any_size_is_looked_at(detector, size):
+def test_a_blank_image_of_any_size_is_looked_at(detector, size):
     assert detector.detect([np.full((*size, 3), 90, np.uint8)]) == [[]]
 
 
 @pytest.mark.parametrize(("height", "width"), [(301, 299), (123, 321), (1283, 1111)])
-def test_a_face_is_found_in_a_picture_of_any_size(detector, height, width):
+def test_a_face_is_found_in_a_image_of_any_size(detector, height, width):
     still = STILLS["age01_light_neutral.jpg"]
     scale = min(height, width) / 320
     matrix = np.array([[scale, 0, 0], [0, scale, 0.0]])
@@ -97,7 +97,7 @@ def test_a_face_is_found_in_a_picture_of_any_size(detector, height, width):
     assert nearest(faces, still.faces[0], matrix) < EYES_OFF[detector.name]
 
 
-def test_pictures_together_give_what_each_gives_alone(detector):
+def test_images_together_give_what_each_gives_alone(detector):
     images = [still.image for still in STILLS.values()]
     images.insert(2, np.zeros((320, 320, 3), np.uint8))
     together = detector.detect(images)
@@ -109,11 +109,11 @@ def test_pictures_together_give_what_each_gives_alone(detector):
         assert ours.score == pytest.approx(theirs.score, abs=1e-4)
 
 
-def test_no_pictures_give_no_lists(detector):
+def test_no_images_give_no_lists(detector):
     assert detector.detect([]) == []
 
 
-def test_pictures_are_left_as_they_were(detector):
+def test_images_are_left_as_they_were(detector):
     image = STILLS["three_people.jpg"].image.copy()
     detector.detect([image])
     np.testing.assert_array_equal(image, STILLS["three_people.jpg"].image)
@@ -163,13 +163,13 @@ def test_find_faces_takes_a_detector_by_name_or_ready(mtcnn):
         (None, "NoneType"),
     ],
 )
-def test_what_is_no_rgb_picture_is_refused_by_what_it_is(image, text):
+def test_what_is_no_rgb_image_is_refused_by_what_it_is(image, text):
     with pytest.raises(UsageError, match=text):
         find_faces(image)
 
 
 @pytest.mark.parametrize("size", [(0, 10), (10, 0), (0, 0)])
-def test_a_picture_without_pixels_is_refused_or_holds_nobody(mtcnn, size):
+def test_a_image_without_pixels_is_refused_or_holds_nobody(mtcnn, size):
     try:
         assert find_faces(np.zeros((*size, 3), np.uint8), detector=mtcnn) == []
     except UsageError:
@@ -210,7 +210,7 @@ def test_a_head_turned_by_quarters_is_found_with_its_landmarks_in_place(mtcnn, t
         assert len(faces) == 1 and off < EYES_OFF["mtcnn"], f"{name}: {off:.2f}"
 
 
-def test_the_roll_of_a_head_follows_the_turn_of_the_picture(mtcnn, turned):
+def test_the_roll_of_a_head_follows_the_turn_of_the_image(mtcnn, turned):
     for name in ALONE:
         still = STILLS[name]
         upright = find_faces(still.image, detector=mtcnn)[0].roll

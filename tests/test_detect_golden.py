@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from golden_images import MIN_FACE_PX, golden_images
 
-from golden_pictures import MIN_FACE_PX, golden_pictures
-from moppet.infer.detect.mtcnn import Mtcnn
-from moppet.infer.track import overlap
+from moppet.infer.detectors.mtcnn import Mtcnn
+from moppet.infer.tracking import overlap
 from moppet.values import Face
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "mtcnn.json").read_text("utf-8"))
@@ -19,22 +19,22 @@ GOLDEN = json.loads((Path(__file__).parent / "golden" / "mtcnn.json").read_text(
 
 @pytest.fixture(scope="module")
 def found() -> dict[str, tuple[list[Face], bool]]:
-    """Each picture's faces, and whether its pixels are those that the reference saw."""
+    """Each image's faces, and whether its pixels are those that the reference saw."""
     detector = Mtcnn(min_face_px=MIN_FACE_PX)
     return {
         name: (
             detector.detect([image])[0],
             hashlib.sha256(image.tobytes()).hexdigest() == GOLDEN["pictures"][name]["sha256"],
         )
-        for name, image in golden_pictures()
+        for name, image in golden_images()
     }
 
 
-def test_the_reference_saw_the_same_pictures_and_faces_in_fifty_of_them(found):
+def test_the_reference_saw_the_same_images_and_faces_in_fifty_of_them(found):
     assert found.keys() == GOLDEN["pictures"].keys()
-    assert sum(bool(picture["faces"]) for picture in GOLDEN["pictures"].values()) >= 50
-    assert any(len(picture["faces"]) >= 3 for picture in GOLDEN["pictures"].values())
-    assert any(not picture["faces"] for picture in GOLDEN["pictures"].values())
+    assert sum(bool(image["faces"]) for image in GOLDEN["pictures"].values()) >= 50
+    assert any(len(image["faces"]) >= 3 for image in GOLDEN["pictures"].values())
+    assert any(not image["faces"] for image in GOLDEN["pictures"].values())
 
 
 def test_every_face_of_the_original_mtcnn_is_found_in_the_same_place(found):
@@ -55,7 +55,7 @@ def test_every_face_of_the_original_mtcnn_is_found_in_the_same_place(found):
             assert overlaps[-1] >= 0.95 and offs[-1] <= 2, name
     alike = sum(same for _, same in found.values())
     print(
-        f"\n{len(overlaps)} faces in {len(found)} pictures ({alike} with the very pixels that the "
+        f"\n{len(overlaps)} faces in {len(found)} images ({alike} with the very pixels that the "
         f"reference saw): least overlap {min(overlaps):.4f}, landmarks at most {max(offs):.3f} "
         f"pixels off, scores at most {max(scores):.4f}"
     )

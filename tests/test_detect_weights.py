@@ -13,8 +13,8 @@ import onnxruntime as ort
 import platformdirs
 import pytest
 
-from moppet.infer.detect import mtcnn_weights
-from moppet.infer.detect.mtcnn_weights import (
+from moppet.infer.detectors import mtcnn_weights
+from moppet.infer.detectors.mtcnn_weights import (
     WEIGHTS_SHA256,
     build_onnx,
     load_onnx,

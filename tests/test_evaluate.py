@@ -20,20 +20,19 @@ from evaluation_sample import (
     faces_without_search,
     make_manifest,
     two_class_model,
-    write_pictures,
+    write_images,
 )
 from model_folder import linear_network, write_model
-from moppet.data.copies import find_copies
-from moppet.data.crops import whole_crop
-from moppet.data.faces import find_manifest_faces
-from moppet.data.manifest import Manifest, build_manifest
-from moppet.infer.catalogue import load_model
-from moppet.study import evaluate as module
-from moppet.study.evaluate import evaluate
-from moppet.study.evaluation.curves import read_training
-from moppet.study.evaluation.embedding_map import EmbeddingMap, map_embeddings
-from moppet.study.evaluation.parts import column_parts
-from moppet.study.evaluation.readings import group_readings, match_classes, take_readings
+from moppet.datasets.duplicates import find_copies
+from moppet.datasets.faces import find_manifest_faces, whole_crop
+from moppet.datasets.manifest import Manifest, build_manifest
+from moppet.evaluate import evaluation as module
+from moppet.evaluate.curves import read_training
+from moppet.evaluate.embedding_map import EmbeddingMap, map_embeddings
+from moppet.evaluate.evaluation import evaluate
+from moppet.evaluate.predictions import group_readings, match_classes, take_readings
+from moppet.evaluate.subgroups import column_parts
+from moppet.infer.models import load_model
 from moppet.values import EXPRESSIONS, GROUPS, ModelError, MoppetError, UsageError
 
 GROUP_NAMES = ["positive", "neutral", "negative"]
@@ -60,7 +59,7 @@ def real_map(monkeypatch):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("evaluation")
-    write_pictures(folder)
+    write_images(folder)
     write_model(folder / "model")
     return folder
 
@@ -501,7 +500,7 @@ def test_a_model_is_not_compared_with_itself(folder, manifest):
         evaluate(folder / "model", manifest, against=folder / "model")
 
 
-def test_models_without_shared_classes_are_refused_before_any_picture_is_read(
+def test_models_without_shared_classes_are_refused_before_any_image_is_read(
     folder, manifest, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(module, "find_manifest_faces", None)
@@ -564,7 +563,7 @@ def test_what_is_undefined_is_null_and_the_json_is_valid(folder, manifest):
     assert level["roc"]["fear"] is None
 
 
-def test_pictures_read_in_blocks_give_the_same(folder, manifest, found, monkeypatch):
+def test_images_read_in_blocks_give_the_same(folder, manifest, found, monkeypatch):
     monkeypatch.setattr(module, "_CHUNK", 33)
     again = evaluate(folder / "model", manifest, by=["room"], draws=DRAWS).as_json()
     assert again["classes"]["parts"] == found["classes"]["parts"]
@@ -587,7 +586,7 @@ def test_crops_are_cut_as_video_cuts_them(folder, tmp_path, monkeypatch):
 
 @pytest.fixture
 def few(folder, tmp_path):
-    """Four pictures in files of their own, two of them damaged."""
+    """Four images in files of their own, two of them damaged."""
     images = np.load(folder / "faces.npz")["images"]
     for number in range(4):
         cv2.imwrite(str(tmp_path / f"{number}.png"), images[number])
@@ -598,13 +597,13 @@ def few(folder, tmp_path):
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 4096])
-def test_damaged_pictures_are_left_out_and_named(folder, few, tmp_path, monkeypatch, chunk):
+def test_damaged_images_are_left_out_and_named(folder, few, tmp_path, monkeypatch, chunk):
     monkeypatch.setattr(module, "find_manifest_faces", find_manifest_faces)
     monkeypatch.setattr(module, "_CHUNK", chunk)
     manifest = build_manifest(few, root=tmp_path, names=EXPRESSIONS)
     found = evaluate(folder / "model", manifest, by=["age"], draws=2).as_json()
     assert (found["rows"]["evaluated"], found["rows"]["unreadable"]) == (2, 2)
-    assert "2 pictures cannot be read and are left out: 1.png, 2.png." in found["notes"]
+    assert "2 images cannot be read and are left out: 1.png, 2.png." in found["notes"]
     assert any(note.startswith("Only 2 faces report") for note in found["notes"])
     whole = evaluate(folder / "model", manifest.select([0, 3]), by=["age"], draws=2).as_json()
     assert found["classes"] == whole["classes"]
@@ -612,10 +611,10 @@ def test_damaged_pictures_are_left_out_and_named(folder, few, tmp_path, monkeypa
     assert whole["rows"]["unreadable"] == 0
 
 
-def test_no_picture_that_can_be_read_is_an_error(folder, few, tmp_path, monkeypatch):
+def test_no_image_that_can_be_read_is_an_error(folder, few, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "find_manifest_faces", find_manifest_faces)
     manifest = build_manifest(few, root=tmp_path, names=EXPRESSIONS).select([1, 2])
-    with pytest.raises(MoppetError, match=r"none of the 2 pictures .* \(1\.png, 2\.png\)"):
+    with pytest.raises(MoppetError, match=r"none of the 2 images .* \(1\.png, 2\.png\)"):
         evaluate(folder / "model", manifest, draws=2)
 
 
@@ -644,8 +643,8 @@ def test_the_map_keeps_two_islands_apart_and_is_repeatable():
     again = map_embeddings(embeddings, np.random.default_rng(1))
     assert (made.points == again.points).all() and len(made.rows) == 60
     assert made.points.min() >= 0 and made.points.max() <= 1
-    centres = np.array([made.points[island[made.rows] == i].mean(axis=0) for i in (0, 1)])
-    nearest = np.linalg.norm(made.points[:, None] - centres[None], axis=2).argmin(axis=1)
+    centers = np.array([made.points[island[made.rows] == i].mean(axis=0) for i in (0, 1)])
+    nearest = np.linalg.norm(made.points[:, None] - centers[None], axis=2).argmin(axis=1)
     assert (nearest == island[made.rows]).all()
 
 
@@ -673,7 +672,7 @@ def test_the_map_tells_label_and_group_of_each_point(found):
 
 def test_evaluating_loads_no_training_library():
     code = (
-        "import sys, moppet.study.evaluate, moppet.app.evaluate\n"
+        "import sys, moppet.evaluate.evaluation, moppet.commands.evaluate\n"
         "print([m for m in ('torch', 'sklearn', 'matplotlib', 'pandas') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -20,15 +20,16 @@ from evaluation_sample import (
     faces_without_search,
     make_manifest,
     two_class_model,
-    write_pictures,
+    write_images,
 )
-from moppet.app import cli, face_pictures
-from moppet.app.evaluate import print_evaluation
-from moppet.app.evaluation import write_page
-from moppet.app.evaluation.words import number
-from moppet.app.figure_table import figure_cell
-from moppet.app.output import write_text
-from moppet.study import evaluate as module
+from moppet.commands import main as cli
+from moppet.commands.console import figure_cell
+from moppet.commands.evaluate import print_evaluation
+from moppet.evaluate import evaluation as module
+from moppet.files import write_text
+from moppet.pages import face_images as face_images
+from moppet.pages.evaluation import write_page
+from moppet.pages.wording import number
 from moppet.values import MoppetError
 from page_text import numbers_in, text_of
 
@@ -44,7 +45,7 @@ LOG = "epoch,train_loss,choose_loss,choose_accuracy\n1,0.9,0.8,0.4\n2,0.7,0.5,0.
 def _no_search(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "find_manifest_faces", faces_without_search())
-        patch.setattr(face_pictures, "find_manifest_faces", faces_without_search())
+        patch.setattr(face_images, "find_manifest_faces", faces_without_search())
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
 
@@ -53,7 +54,7 @@ def _no_search(tmp_path_factory):
 def folder(tmp_path_factory):
     """A model with its training, another one, and data with votes."""
     folder = tmp_path_factory.mktemp("evaluation")
-    write_pictures(folder)
+    write_images(folder)
     model = model_folder.write_model(folder / "model", name="<b>ours</b>", licence="CC0")
     (model / "training.csv").write_text(LOG, encoding="utf-8")
     two_class_model(folder / "other", ["happiness", "sadness", "fear"], name="other")
@@ -176,13 +177,13 @@ def test_the_page_asks_for_nothing_from_outside(page):
     assert not re.search(r"\bstyle=|\bon\w+=", page)  # its own policy forbids both
 
 
-def test_no_picture_without_being_asked(page):
+def test_no_image_without_being_asked(page):
     assert "<img" not in page and "data:image" not in page
     policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', page)[1]
     assert "img-src 'none'" in policy
 
 
-def test_pictures_when_asked_one_for_each_mistake(folder, written, found):
+def test_images_when_asked_one_for_each_mistake(folder, written, found):
     output = folder / "sheet"
     assert run(folder / "model", folder / "data.parquet", "-o", output, "--pictures") == 0
     page = (output / "evaluation.html").read_text(encoding="utf-8")
@@ -261,7 +262,7 @@ def test_copies_that_were_found_are_counted_on_the_page_and_the_terminal(tmp_pat
     page = write_page(copied, tmp_path / "page.html").read_text(encoding="utf-8")
     print_evaluation(copied, [])
     for text in (text_of(page), capsys.readouterr().out):
-        assert "7 found to be copies, of 3 pictures" in " ".join(text.split())
+        assert "7 found to be copies, of 3 images" in " ".join(text.split())
     assert found["rows"]["copies"] is None
     print_evaluation(found, [])
     assert "copies" not in capsys.readouterr().out

@@ -10,12 +10,8 @@ import torch
 from torch import Tensor, nn
 
 import model_folder
-from moppet.infer.align import CROP_PX
-from moppet.infer.catalogue import load_model
-from moppet.study.occlusion import occlusion_maps
-from moppet.study.saliency import region_shares
-from moppet.train import explain
-from moppet.train.explain import (
+from moppet.evaluate import grad_cam as explain
+from moppet.evaluate.grad_cam import (
     LEAST_SIDE,
     Reach,
     explain_crops,
@@ -24,6 +20,9 @@ from moppet.train.explain import (
     grad_cam,
     spread_cells,
 )
+from moppet.evaluate.saliency import occlusion_maps, region_shares
+from moppet.infer.alignment import CROP_PX
+from moppet.infer.models import load_model
 from moppet.train.export import export_float
 from moppet.train.networks import NETWORKS, Network, build_network
 from moppet.values import ModelError
@@ -37,7 +36,7 @@ def _one_torch_thread() -> None:
 
 
 class Looker(Network):
-    """Two logits from one zone of the picture: the mean brightness there, and nothing."""
+    """Two logits from one zone of the image: the mean brightness there, and nothing."""
 
     name = "looker"
 
@@ -80,8 +79,8 @@ def write_looker(folder: Path, *, mirrored: bool = False) -> tuple[Looker, Path]
 
 def bright_crops(n: int = 3) -> np.ndarray:
     rng = np.random.default_rng(0)
-    grey = rng.integers(170, 250, (n, CROP_PX, CROP_PX, 1), np.uint8)
-    return np.repeat(grey, 3, axis=3)
+    gray = rng.integers(170, 250, (n, CROP_PX, CROP_PX, 1), np.uint8)
+    return np.repeat(gray, 3, axis=3)
 
 
 # ------------------------------------------------------------------- both methods find the mouth
@@ -222,7 +221,7 @@ def test_what_a_cell_looks_at_is_measured_not_assumed() -> None:
     network = Strided()
     rows, columns = find_reach(network, network.maps, torch.randn(8, 1, 64, 64))
     # Stretching 32 cells over 64 pixels would put cell i at 2i + 0.5. The first cell has lost a
-    # pixel to the border, and its neighbours are interpolated from it.
+    # pixel to the border, and its neighbors are interpolated from it.
     for reach in (rows, columns):
         assert reach.centre[3:] == pytest.approx(2 * np.arange(3, 32), abs=0.2)
         assert (reach.spread >= 1).all()
@@ -240,7 +239,7 @@ def test_spread_cells_keep_their_weight_and_lie_where_they_look() -> None:
     one = np.zeros((1, 3, 4))
     one[0, 1, 2] = 1
     peak = np.unravel_index(spread_cells(one, reach, 96)[0].argmax(), (CROP_PX, CROP_PX))
-    # Pixel centre p of 96 lies at (p + 1/2) * 112 / 96 - 1/2 of the crop.
+    # Pixel center p of 96 lies at (p + 1/2) * 112 / 96 - 1/2 of the crop.
     assert peak == (round(40.5 * CROP_PX / 96 - 0.5), round(60.5 * CROP_PX / 96 - 0.5))
 
 

@@ -14,8 +14,8 @@ import pytest
 import model_folder
 import rendered
 from command_line import Run
-from moppet.app.explanation.printed import print_explanation
-from moppet.infer.align import CROP_PX
+from moppet.commands.explain import print_explanation
+from moppet.infer.alignment import CROP_PX
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +25,7 @@ def _own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two rendered faces in folders of their class, and a picture of nobody."""
+    """Two rendered faces in folders of their class, and an image of nobody."""
     folder = tmp_path_factory.mktemp("faces")
     for name, source in (("happy", "age05_asian_happiness"), ("neutral", "age01_light_neutral")):
         (folder / name).mkdir()
@@ -41,15 +41,15 @@ def test_the_command_writes_overlays_means_numbers_and_a_page(
     out = tmp_path / "out"
     code, said, _ = moppet("explain", model, faces, "-o", out, "--method", "occlusion")
     assert code == 0
-    assert "3 of 3 pictures explained by occlusion, a face found in 2" in said
+    assert "3 of 3 images explained by occlusion, a face found in 2" in said
     assert f"{out / 'pictures'}: 3 overlays, which show the faces" in said
     found = json.loads((out / "explanation.json").read_text(encoding="utf-8"))
     assert [one["face_found"] for one in found["pictures"]] == [True, True, False]
     assert [one["label"] for one in found["pictures"]] == ["happiness", "neutral", "neutral"]
     for one in found["pictures"]:
         assert one["explained"] == one["predicted"]
-        picture = cv2.imread(str(out / one["file"]))
-        assert picture.shape[0] == 3 * CROP_PX and picture.shape[1] > 2 * picture.shape[0]
+        image = cv2.imread(str(out / one["file"]))
+        assert image.shape[0] == 3 * CROP_PX and image.shape[1] > 2 * image.shape[0]
         if one["face_found"]:
             assert sum(one["shares"].values()) == pytest.approx(1, abs=1e-3)
     assert found["pictures"][2]["shares"] is None
@@ -72,12 +72,12 @@ def test_mean_only_writes_no_face(moppet: Run, faces: Path, tmp_path: Path) -> N
     ]
     found = json.loads((out / "explanation.json").read_text(encoding="utf-8"))
     assert found["pictures"] is None and "age05" not in json.dumps(found)
-    # The mean of one face is not that face: nothing of the picture shines through.
+    # The mean of one face is not that face: nothing of the image shines through.
     mean = cv2.imread(str(out / "mean/all.png"))
     assert mean.shape == (3 * CROP_PX, 3 * CROP_PX, 3)
 
 
-def test_copies_of_one_picture_are_one_face_to_the_intervals(
+def test_copies_of_one_image_are_one_face_to_the_intervals(
     moppet: Run, faces: Path, tmp_path: Path
 ) -> None:
     model, copies = model_folder.write_model(tmp_path / "tiny"), tmp_path / "copies"
@@ -129,7 +129,7 @@ def test_a_folder_that_holds_files_is_not_written_into(
     assert code == 2 and "holds files already" in err
 
 
-def test_a_plain_folder_of_pictures_needs_no_labels(moppet: Run, tmp_path: Path) -> None:
+def test_a_plain_folder_of_images_needs_no_labels(moppet: Run, tmp_path: Path) -> None:
     model, out, plain = (
         model_folder.write_model(tmp_path / "tiny"),
         tmp_path / "out",
@@ -139,14 +139,14 @@ def test_a_plain_folder_of_pictures_needs_no_labels(moppet: Run, tmp_path: Path)
     shutil.copyfile(rendered.FOLDER / "age01_light_neutral.jpg", plain / "one.jpg")
     options = ("-o", out, "--method", "occlusion", "--mean-only")
     code, said, _ = moppet("explain", model, plain, *options)
-    assert code == 0 and "1 of 1 pictures explained" in said
+    assert code == 0 and "1 of 1 images explained" in said
     found = json.loads((out / "explanation.json").read_text(encoding="utf-8"))
     (part,) = found["parts"]
     assert part["n"] == 1 and part["shares"]["mouth"]["low"] is None
     code, _, err = moppet(
         "explain", model, plain, "-o", tmp_path / "o", "--of", "label", *options[2:]
     )
-    assert code == 1 and f"there is no picture in {plain} with a label that is a class" in err
+    assert code == 1 and f"there is no image in {plain} with a label that is a class" in err
 
 
 def test_the_terminal_counts_the_faces_that_the_shares_rest_on(

@@ -40,8 +40,8 @@ def arrays() -> dict[str, np.ndarray]:
 def test_the_first_layer_answers_our_input_as_it_answered_its_own(
     arrays: dict[str, np.ndarray],
 ) -> None:
-    picture = np.random.default_rng(1).integers(0, 256, (9, 9, 3)).astype(np.float32)
-    its_own = picture[:, :, ::-1] - np.array([103.939, 116.779, 123.68], np.float32)
+    image = np.random.default_rng(1).integers(0, 256, (9, 9, 3)).astype(np.float32)
+    its_own = image[:, :, ::-1] - np.array([103.939, 116.779, 123.68], np.float32)
     kernel = arrays["conv1/convolution/merged_input"]
     wanted = [
         (its_own[y : y + 3, x : x + 3, :, None] * kernel).sum(axis=(0, 1, 2))
@@ -50,7 +50,7 @@ def test_the_first_layer_answers_our_input_as_it_answered_its_own(
         for x in range(7)
     ]
     layers = TOOL["folded_layers"](arrays)
-    ours = torch.from_numpy((picture - 128) / 128).permute(2, 0, 1)[None]
+    ours = torch.from_numpy((image - 128) / 128).permute(2, 0, 1)[None]
     weight, bias = (torch.from_numpy(layers[f"00_{kind}"]) for kind in "wb")
     got = functional.conv2d(ours, weight, bias)[0].flatten(1).T.numpy()
     assert np.allclose(got, wanted, rtol=1e-4, atol=1e-3)

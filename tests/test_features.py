@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 import model_folder
-from moppet.infer.catalogue import load_model
+from moppet.infer.models import load_model
 from moppet.study.features import SPACES, describe_crops, pattern_codes
 from moppet.values import ModelError, UsageError
 
-# skimage.feature.local_binary_pattern(picture, 8, 2, "default")[2:-2, 2:-2] of scikit-image 0.26
+# skimage.feature.local_binary_pattern(image, 8, 2, "default")[2:-2, 2:-2] of scikit-image 0.26
 SKIMAGE = [
     [0, 207, 255, 173, 204, 233, 113, 0],
     [223, 0, 75, 190, 1, 255, 64, 96],
@@ -48,7 +48,7 @@ def test_a_crop_is_described_alike_alone_and_among_others(space, crops, tiny_mod
     np.testing.assert_allclose(alone[0], whole[2], rtol=1e-4, atol=1e-5)
 
 
-def test_pixels_are_the_means_of_squares_of_grey_levels():
+def test_pixels_are_the_means_of_squares_of_gray_levels():
     crop = np.zeros((1, 64, 64, 3), np.uint8)
     crop[0, :2, :2] = 200  # exactly the first of 32 x 32 squares
     crop[0, 2:4, :1] = 100  # half of the first square of the second row
@@ -69,30 +69,30 @@ def test_the_gradient_of_a_ramp_falls_into_the_two_bins_beside_its_direction():
     np.testing.assert_allclose(found, expected, atol=1e-3)
 
 
-def grey_noise(side: int, low: int, high: int) -> np.ndarray:
+def gray_noise(side: int, low: int, high: int) -> np.ndarray:
     noise = np.random.default_rng(1).integers(low, high, (2, side, side, 1)).astype(np.uint8)
     return np.repeat(noise, 3, axis=3)
 
 
 def test_hog_does_not_see_brightness_or_contrast():
-    dark = grey_noise(64, 10, 100)
+    dark = gray_noise(64, 10, 100)
     first, second = describe_crops(dark, "hog"), describe_crops(dark * 2 + 30, "hog")
     np.testing.assert_allclose(first, second, atol=2e-3)
 
 
 def test_patterns_are_those_of_scikit_image():
-    picture = np.random.default_rng(7).integers(0, 256, (12, 12)).astype(np.uint8)
-    assert pattern_codes(picture[None])[0, 2:-2, 2:-2].tolist() == SKIMAGE
+    image = np.random.default_rng(7).integers(0, 256, (12, 12)).astype(np.uint8)
+    assert pattern_codes(image[None])[0, 2:-2, 2:-2].tolist() == SKIMAGE
 
 
 def test_a_bright_dot_is_seen_from_around_it_by_hand():
-    picture = np.full((1, 9, 9), 50, np.uint8)
-    picture[0, 4, 4] = 90
-    codes = pattern_codes(picture)[0]
-    assert codes[4, 4] == 0  # every neighbour is darker
-    assert codes[0, 0] == 255  # a flat place: every neighbour is as bright
-    picture = 255 - picture
-    codes = pattern_codes(picture)[0]
+    image = np.full((1, 9, 9), 50, np.uint8)
+    image[0, 4, 4] = 90
+    codes = pattern_codes(image)[0]
+    assert codes[4, 4] == 0  # every neighbor is darker
+    assert codes[0, 0] == 255  # a flat place: every neighbor is as bright
+    image = 255 - image
+    codes = pattern_codes(image)[0]
     assert codes[4, 4] == 255
     # The dark dot is bit 0 (right) of the pixel two to its left, bit 2 (up) of the one below.
     assert (codes[4, 2], codes[6, 4]) == (255 - 1, 255 - 4)
@@ -106,7 +106,7 @@ def test_lbp_histograms_are_shares_of_each_cell(crops):
 
 
 def test_lbp_does_not_see_brightness():
-    noise = grey_noise(112, 20, 200)
+    noise = gray_noise(112, 20, 200)
     first, second = describe_crops(noise, "lbp"), describe_crops(noise + np.uint8(20), "lbp")
     np.testing.assert_allclose(first, second, atol=1e-6)
 

@@ -1,4 +1,4 @@
-"""FER+: the label rule, mapping by name, and splits that no picture crosses; crops of faces."""
+"""FER+: the label rule, mapping by name, and splits that no image crosses; crops of faces."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 import pytest
 
-from moppet.data.crops import aligned_crop, find_crop_landmarks, whole_crop
-from moppet.data.ferplus import plurality_label, read_ferplus
-from moppet.infer.align import TEMPLATE_PX, similarity
+from moppet.datasets.faces import aligned_crop, find_crop_landmarks, whole_crop
+from moppet.datasets.readers.fer2013 import plurality_label, read_ferplus
+from moppet.infer.alignment import TEMPLATE_PX, similarity
 from moppet.values import EXPRESSIONS, MoppetError
 from rendered import Truth
 
@@ -130,7 +130,7 @@ def test_setting_aside_never_splits_a_group(tmp_path, seed):
     assert {"train", "choose"} == set(data.part)
 
 
-def test_rows_that_share_a_picture_through_another_are_one_group(tmp_path):
+def test_rows_that_share_a_image_through_another_are_one_group(tmp_path):
     dup = np.array([0, 0, 1, 1, 2, 3], np.int32)
     near = np.array([-1, 7, 7, -1, -1, -1], np.int32)
     groups = read_ferplus(save(tmp_path, **arrays(6, dup_group=dup, near_dup_group=near))).group
@@ -200,14 +200,14 @@ def test_a_file_without_one_of_the_expressions_is_refused(tmp_path):
 
 
 def face_crop(image: np.ndarray, truth: Truth, side: int = 48) -> tuple[np.ndarray, np.ndarray]:
-    """The head as FER has it, grey, filling the crop; and its landmarks there."""
+    """The head as FER has it, gray, filling the crop; and its landmarks there."""
     x, y, w, h = truth.box_px
     half = max(w, h) / 2 * 1.05
     corner = np.array([x + w / 2 - half, y + h / 2 - half])
     scale = side / (2 * half)
     matrix = np.array([[scale, 0, -corner[0] * scale], [0, scale, -corner[1] * scale]])
-    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    softened = cv2.GaussianBlur(grey, (0, 0), 0.4 / scale)
+    gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    softened = cv2.GaussianBlur(gray, (0, 0), 0.4 / scale)
     crop = cv2.warpAffine(softened, matrix, (side, side), borderMode=cv2.BORDER_REPLICATE)
     return crop, (truth.landmarks_px - corner) * scale
 

@@ -1,4 +1,4 @@
-"""`moppet train my_faces/`: somebody's own pictures become a model with honest figures."""
+"""`moppet train my_faces/`: somebody's own images become a model with honest figures."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ import torch
 from typer.testing import CliRunner
 
 from ferplus_sample import draw_face
-from moppet.app import cli
-from moppet.app.train import read_groups
-from moppet.data.faces import Faces
-from moppet.data.manifest import Manifest, read_manifest
-from moppet.data.readers import read_dataset
-from moppet.infer.catalogue import find_model, load_model
-from moppet.train.finetune import (
+from moppet.commands import main as cli
+from moppet.commands.train import read_groups
+from moppet.datasets.faces import Faces
+from moppet.datasets.manifest import Manifest, read_manifest
+from moppet.datasets.readers import read_dataset
+from moppet.infer.models import find_model, load_model
+from moppet.train.finetuning import (
     Comparison,
     check_classes,
     check_groups,
     finetune,
     finetune_recipe,
 )
-from moppet.train.loop import Machine
-from moppet.train.run import with_split
+from moppet.train.trainer import Machine
+from moppet.train.training_run import with_split
 from moppet.values import ModelError, MoppetError, UsageError
 
 CPU = Machine(accelerator="cpu")
@@ -49,11 +49,11 @@ def write_faces(folder: Path, counts: dict[str, int], *, children: int = 8) -> P
     for name, count in counts.items():
         (folder / name).mkdir(parents=True)
         for i in range(count):
-            picture = draw_face(DRAWN.get(name, name), rng)
+            image = draw_face(DRAWN.get(name, name), rng)
             # Light of its own, or every drawn face would be a near duplicate of the others.
-            light = cv2.resize(rng.uniform(0.1, 1, (5, 5)), picture.shape[::-1])
-            picture = (picture * light).astype(np.uint8)
-            cv2.imwrite(str(folder / name / f"c{i % children}_{i:03d}.png"), picture)
+            light = cv2.resize(rng.uniform(0.1, 1, (5, 5)), image.shape[::-1])
+            image = (image * light).astype(np.uint8)
+            cv2.imwrite(str(folder / name / f"c{i % children}_{i:03d}.png"), image)
     return folder
 
 
@@ -155,7 +155,7 @@ def test_the_model_it_started_from_is_measured_where_it_knows_the_classes(
         ({"happy": 9, "sad": 2}, r"too few: sad \(2\)"),
     ],
 )
-def test_too_few_classes_or_pictures_are_refused(
+def test_too_few_classes_or_images_are_refused(
     tmp_path: Path, counts: dict[str, int], said: str
 ) -> None:
     manifest = read_dataset(write_faces(tmp_path / "faces", counts), as_given=True)
@@ -190,15 +190,15 @@ def test_groups_are_guessed_by_name_and_asked_for_by_class() -> None:
 
 def test_the_command_says_what_it_found_and_resumes(tmp_path: Path) -> None:
     faces = write_faces(tmp_path / "faces", {"happy": 14, "sad": 14})
-    (faces / "sad" / "broken.png").write_bytes(b"no picture")
+    (faces / "sad" / "broken.png").write_bytes(b"no image")
     asked = ["train", str(faces), "-o", str(tmp_path / "model"), "--epochs", "1"]
     asked += ["--subject", r"/(c\d+)_", "--accelerator", "cpu"]
     result = CliRunner().invoke(cli.app, asked, catch_exceptions=False)
     assert result.exit_code == 0
     said = result.output
-    assert "29 pictures: happy 14, sad 15" in said
+    assert "29 images: happy 14, sad 15" in said
     assert re.search(r"left out, unreadable: 1 \(first: sad/broken\.png\)", said)
-    assert re.search(r"no face found in \d+ of 28 pictures", said)
+    assert re.search(r"no face found in \d+ of 28 images", said)
     assert re.search(r"report on: \d+ \(happy \d+, sad \d+\)", said)
     assert "epoch 1" in said and "majority guess" in said and "before fitting" in said
     assert "it is not known who" not in said
@@ -214,9 +214,9 @@ def test_the_command_says_what_it_found_and_resumes(tmp_path: Path) -> None:
     ["--kind folders", "--model default", "--epochs 3", "--quick", "--seed 0", "--groups a=b",
      "--subject c"],
 )  # fmt: skip
-def test_what_is_for_own_pictures_is_refused_beside_a_recipe(tmp_path: Path, option: str) -> None:
+def test_what_is_for_own_images_is_refused_beside_a_recipe(tmp_path: Path, option: str) -> None:
     asked = ["train", str(tmp_path / "none.toml"), "-o", str(tmp_path / "run")]
-    with pytest.raises(UsageError, match=f"{option.split()[0]} is for your own pictures"):
+    with pytest.raises(UsageError, match=f"{option.split()[0]} is for your own images"):
         CliRunner().invoke(cli.app, [*asked, *option.split()], catch_exceptions=False)
     with pytest.raises(UsageError, match=r"recipe .* cannot be read"):
         CliRunner().invoke(cli.app, [*asked, "--devices", "2"], catch_exceptions=False)
@@ -250,7 +250,7 @@ def test_a_split_that_leaks_is_refused(tmp_path: Path) -> None:
 
 def test_a_disk_that_takes_no_more_ends_in_one_sentence_and_the_run_goes_on(tmp_path: Path) -> None:
     faces = write_faces(tmp_path / "faces", {"happy": 14, "sad": 14})
-    asked = [sys.executable, "-c", "from moppet.app.cli import main; main()"]
+    asked = [sys.executable, "-c", "from moppet.commands.main import main; main()"]
     asked += ["train", str(faces), "-o", str(tmp_path / "model"), "--epochs", "1"]
     limited = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({3 << 20},) * 2); "
     full = subprocess.run(

@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from moppet.app import alerts as alerts_module
-from moppet.app.alerts import Alerts, Channels
+from moppet.guard import notifications as alerts_module
+from moppet.guard.notifications import Alerts, Channels
 from moppet.values import UsageError
 
 RECORD = {

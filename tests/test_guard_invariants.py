@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from guard_rows import empty, face, make_guard
-from moppet.timeline.guard import Event, Guard
+from moppet.guard import Event, Guard
 
 STEPS = st.sampled_from([0.04, 0.1, 0.1, 0.3, 0.9, 1.5])
 SIGHTS = st.sampled_from([0.95, 0.95, 0.95, 0.61, 0.5, 0.1, "unsure", "low_quality", "no_face",

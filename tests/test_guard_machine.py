@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from guard_rows import AGAIN, RULE, empty, face, make_guard
-from moppet.timeline.guard import Event, Guard
-from moppet.timeline.guard.rules import DEFAULT_RULES
+from moppet.guard import Event, Guard
+from moppet.guard.rules import DEFAULT_RULES
 
 
 def play(guard: Guard, *parts: tuple[float, Any], fps: float = 10, resumes: bool = False) -> list:

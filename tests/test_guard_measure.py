@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 from typer.testing import CliRunner
 
-from moppet.app import cli
+from moppet.coders import Code, Coding, Lane, write_program
+from moppet.commands import main as cli
+from moppet.guard import find_events
 from moppet.metrics import event_rate, exact_share
-from moppet.timeline.coders import Code, Coding, Lane, write_program
-from moppet.timeline.corrections import add_correction
-from moppet.timeline.guard import find_events
+from moppet.timeline.annotations import add_correction
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "child.mp4"
 RULE = "sadness >= 50 % for 1 s -> alert"

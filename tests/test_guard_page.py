@@ -1,4 +1,4 @@
-"""docs/guard.md says what the guard does and what was measured."""
+"""The guide to the guard: its figures are the committed results and its rules can be parsed."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from moppet.timeline.guard import DEFAULT_RULES, parse_rules, read_settings
+from moppet.guard import DEFAULT_RULES, parse_rules, read_settings
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGE = ROOT / "docs" / "guard.md"
+PAGE = ROOT / "docs" / "guides" / "guard.md"
 TEXT = PAGE.read_text(encoding="utf-8")
 
 
@@ -23,7 +23,7 @@ def test_its_figures_are_those_of_the_committed_results(tmp_path: Path) -> None:
 
 
 def test_its_rules_are_rules(tmp_path: Path) -> None:
-    assert "".join(f"    {rule}\n" for rule in DEFAULT_RULES) in TEXT
+    assert "```text\n" + "".join(f"{rule}\n" for rule in DEFAULT_RULES) + "```" in TEXT
     (toml,) = re.findall(r"```toml\n(.*?)```", TEXT, re.DOTALL)
     path = tmp_path / "guard.toml"
     path.write_text(toml, encoding="utf-8")

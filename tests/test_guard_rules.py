@@ -8,17 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moppet.timeline.guard.rules import (
+from moppet.guard.rules import (
     DEFAULT_RULES,
     Again,
+    GuardSettings,
     NoFace,
     Rule,
     Shows,
     Span,
     members_of,
     parse_rules,
+    read_settings,
 )
-from moppet.timeline.guard.settings import GuardSettings, read_settings
 from moppet.values import EXPRESSIONS, GROUPS, UsageError
 
 NUMBERS = st.integers(1, 99_999).map(lambda n: n / 1000)

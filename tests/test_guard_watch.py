@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 
 from command_line import Done, Run, run_moppet
-from moppet.app import watch as watch_module
-from moppet.timeline.guard import EventLog, read_log, write_csv
+from moppet.commands import watch as watch_module
+from moppet.guard import EventLog, read_log, write_csv
 from moppet.values import EXPRESSIONS, MediaError, MoppetError, UsageError
 from rendered import write_video
 
@@ -157,19 +157,19 @@ def test_a_camera_that_breaks_off_calls_for_help(
     def stream(*_: Any, **__: Any) -> Iterator[list[dict[str, Any]]]:
         yield [row(0.0, 0.0)]
         yield [row(0.1, 0.0)]
-        raise MediaError("camera 0 gives no more pictures: check its plug.")
+        raise MediaError("camera 0 gives no more images: check its plug.")
 
     monkeypatch.setattr(watch_module, "stream", stream)
     out = tmp_path / "out"
     done = moppet("watch", blank, "--on-alert", f"sh -c 'echo $MOPPET_EVENT > {out}'", "--json")
     assert done.code == 1 and out.read_text() == "stopped\n"
-    assert done.err == "moppet: camera 0 gives no more pictures: check its plug.\n"
+    assert done.err == "moppet: camera 0 gives no more images: check its plug.\n"
     assert [record["event"] for record in records(done)] == ["start", "stopped", "end"]
 
 
 def test_ctrl_c_ends_it_with_a_summary(blank: Path) -> None:
     code = (
-        "import sys, time; from moppet.app import cli, watch\n"
+        "import sys, time; from moppet.commands import cli, watch\n"
         "real = watch.stream\n"
         "def stream(*a, **k):\n"
         "    for rows in real(*a, **k):\n"
@@ -246,9 +246,9 @@ def test_a_source_that_is_not_there_ends_in_one_sentence(
     assert done.code == code and done.err.count("\n") == 1 and done.out == ""
 
 
-def test_pictures_are_no_recording(moppet: Run) -> None:
+def test_images_are_no_recording(moppet: Run) -> None:
     done = moppet("watch", Path(__file__).parent / "pictures")
-    assert done.code == 2 and "holds pictures" in done.err
+    assert done.code == 2 and "holds images" in done.err
 
 
 def test_rules_on_the_command_line_take_the_place_of_the_file_s(

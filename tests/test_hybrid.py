@@ -18,19 +18,19 @@ import pytest
 import torch
 
 from ferplus_sample import write_ferplus
-from moppet.app.cli import main
-from moppet.app.engine import _join, choose_engine, run_in_processes
-from moppet.data.faces import Faces
-from moppet.data.manifest import Manifest
+from moppet.commands.main import main
+from moppet.datasets.faces import Faces
+from moppet.datasets.manifest import Manifest
 from moppet.metrics import macro_f1
-from moppet.study.hybrid import bench as bench_module
-from moppet.study.hybrid.bench import HybridBench, make_hybrid_bench, packed, unpacked
-from moppet.study.hybrid.classify import CLASSIFIERS, read_with
-from moppet.study.hybrid.page import hybrid_page
-from moppet.study.hybrid.plan import HybridPlan, read_hybrid_plan
+from moppet.study.executors import _join, choose_engine, run_in_processes
+from moppet.study.hybrid import context as bench_module
+from moppet.study.hybrid.classifiers import CLASSIFIERS, read_with
+from moppet.study.hybrid.context import HybridBench, make_hybrid_bench, packed, unpacked
+from moppet.study.hybrid.hybrid_page import hybrid_page
+from moppet.study.hybrid.hybrid_plan import HybridPlan, read_hybrid_plan
+from moppet.study.hybrid.hybrid_results import sum_up
+from moppet.study.hybrid.hybrid_run import budget, finished_cells, run_hybrid
 from moppet.study.hybrid.prepare import draw_rows, prepare
-from moppet.study.hybrid.run import budget, finished_cells, run_hybrid
-from moppet.study.hybrid.summary import sum_up
 from moppet.values import MoppetError, UsageError
 
 TEXT = """
@@ -77,7 +77,7 @@ enn = "majority"
 
 [methods.both]
 balance = "smote_enn"
-synthesise = "cgan"
+synthesize = "cgan"
 
 [generator]
 width = 4
@@ -181,7 +181,7 @@ def poisoned_label(
 def test_a_poisoned_test_fold_changes_nothing_that_is_made(
     bench: HybridBench, tmp_path: Path
 ) -> None:
-    """Other rows' pictures and labels are exchanged: what is made ready stays, bit by bit."""
+    """Other rows' images and labels are exchanged: what is made ready stays, bit by bit."""
     rng = np.random.default_rng(0)
     for cell in bench.plan.cells():
         train, _ = bench.parts(cell)
@@ -304,9 +304,9 @@ def test_copies_that_a_data_set_does_not_tell_of_stay_in_one_fold(plan: HybridPl
         (folder / name).mkdir(parents=True)
         for number in range(8):
             blocks = rng.integers(0, 256, (6, 6), np.uint8)
-            picture = cv2.resize(blocks, (48, 48), interpolation=cv2.INTER_NEAREST)
+            image = cv2.resize(blocks, (48, 48), interpolation=cv2.INTER_NEAREST)
             for again in "ab":
-                assert cv2.imwrite(str(folder / name / f"{number}{again}.png"), picture)
+                assert cv2.imwrite(str(folder / name / f"{number}{again}.png"), image)
     bench = make_hybrid_bench(replace(plan, data=folder, repeats=3))
     table = bench.tables["all"]
     assert len(table.rows) == 48 and len(np.unique(table.groups)) == 24
@@ -424,7 +424,7 @@ def test_figures_are_those_of_the_readings_and_p_tells_better_from_equal(plan: H
         ('"hog", "pixels"', '"hogs"', "no space 'hogs'"),
         ('"cart", "logistic"', '"forest"', "no classifier 'forest'"),
         ('balance = "random_over"', 'balance = "over"', "no balancer 'over'"),
-        ('synthesise = "cgan"', 'synthesise = "diffusion"', "no synthesiser 'diffusion'"),
+        ('synthesise = "cgan"', 'synthesise = "diffusion"', "no synthesizer 'diffusion'"),
         ('reference = "original"', 'reference = "none"', "no reference 'none'"),
         ("folds = 2", "folds = 1", "2 folds"),
         ("[published.both]", "[published.bothe]", "no published method 'bothe'"),
@@ -433,7 +433,7 @@ def test_figures_are_those_of_the_readings_and_p_tells_better_from_equal(plan: H
         ("folds = 2", "fold = 2", "did you mean 'folds'"),
         ("share = 0.2", "share = 2.0", "a share above 0"),
         ('classes = ["happiness", "surprise", "sadness"]', "", "'classes' is needed"),
-        ('space = "own"', 'space = "own"\nsynthesise = "cgan"', "learns from pictures"),
+        ('space = "own"', 'space = "own"\nsynthesise = "cgan"', "learns from images"),
         ("steps = 2", "step = 2", "step"),
         ("steps = 2", "steps = 2\nsize = 32", "grey and of 48 pixels"),
         ("steps = 2", 'steps = 2\ncolour = "rgb"', "grey and of 48 pixels"),
@@ -507,7 +507,7 @@ def test_a_named_ray_cluster_that_does_not_answer_is_not_replaced_by_one_here(
 LISTENS = """
 from pathlib import Path
 import ray
-from moppet.app.engine import _join
+from moppet.study.executors import _join
 
 def listening():
     text = "".join(Path("/proc/net", name).read_text() for name in ("tcp", "tcp6"))

@@ -96,11 +96,11 @@ def test_the_base_analyses_a_clip_from_anywhere(base: Installed, tmp_path: Path)
     timeline = read_timeline(files[0])
     assert timeline.metadata["complete"] is True
     status = timeline.table.column("status").to_pylist()
-    analysed = len([s for s in status if s != "skipped"])
+    analyzed = len([s for s in status if s != "skipped"])
     found = len([s for s in status if s in ("ok", "low_quality")])
     assert len(set(timeline.table.column("frame").to_pylist())) == 236
     # Nobody is in 24 of the 236 frames; of the others a face is found in nearly all.
-    assert 0.8 * 212 / 236 <= found / analysed < 1
+    assert 0.8 * 212 / 236 <= found / analyzed < 1
     assert None not in {
         e
         for e, s in zip(timeline.table.column("expression").to_pylist(), status, strict=True)

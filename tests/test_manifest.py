@@ -1,4 +1,4 @@
-"""The manifest: columns and their rules, labels, groups, pictures, and its Parquet file."""
+"""The manifest: columns and their rules, labels, groups, images, and its Parquet file."""
 
 from __future__ import annotations
 
@@ -12,15 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from moppet.data.columns import SCHEMA
-from moppet.data.manifest import Manifest, build_manifest, connect, read_manifest
+from moppet.datasets.manifest import SCHEMA, Manifest, build_manifest, connect, read_manifest
 from moppet.timeline import build_timeline
 from moppet.values import EXPRESSIONS, MoppetError
 from rendered import write_video
 
 
 def four(**more) -> Manifest:
-    """Four rows: voted, labelled, tied, and unknown."""
+    """Four rows: voted, labeled, tied, and unknown."""
     columns = {
         "path": ["a.png", "b.png", "c.png", "d.png"],
         "label": ["happiness", "zeal", None, None],
@@ -248,18 +247,19 @@ def test_only_parquet_is_written_and_a_bad_place_is_named(tmp_path):
 
 
 def test_the_columns_are_those_of_the_documentation():
-    page = (Path(__file__).parent.parent / "docs" / "data.md").read_text(encoding="utf-8")
+    docs = Path(__file__).parent.parent / "docs"
+    page = (docs / "guides" / "datasets.md").read_text(encoding="utf-8")
     assert [name for name in SCHEMA.names if f"`{name}`" not in page] == []
 
 
-# ------------------------------------------------------------------------------------ pictures
+# ------------------------------------------------------------------------------------ images
 
 
 def shades(n: int) -> np.ndarray:
     return np.arange(n, dtype=np.uint8)[:, None, None] * 20 + np.zeros((4, 6), np.uint8)
 
 
-def test_pictures_come_from_files_arrays_and_videos(tmp_path):
+def test_images_come_from_files_arrays_and_videos(tmp_path):
     np.savez(tmp_path / "set.npz", images=shades(5))
     colour = np.zeros((6, 8, 3), np.uint8)
     colour[:, :, 0] = 200  # red
@@ -283,7 +283,7 @@ def test_pictures_come_from_files_arrays_and_videos(tmp_path):
     assert sorted(every) == list(range(7)) and [r for r in every if every[r] is None] == [4, 5, 6]
     for row in range(4):
         np.testing.assert_array_equal(every[row], m.image(row))
-    for row, said in ((4, "row 4"), (5, r"gone\.png"), (6, "5 pictures, but row 9")):
+    for row, said in ((4, "row 4"), (5, r"gone\.png"), (6, "5 images, but row 9")):
         with pytest.raises(MoppetError, match=said):
             m.image(row)
     with pytest.raises(IndexError):
@@ -298,7 +298,7 @@ def test_pictures_come_from_files_arrays_and_videos(tmp_path):
         ({"images": np.zeros((2, 3), np.uint8)}, r"should be .* \(2, 3\)"),
     ],
 )
-def test_an_array_that_is_no_picture_is_refused(tmp_path, content, said):
+def test_an_array_that_is_no_image_is_refused(tmp_path, content, said):
     np.savez(tmp_path / "odd.npz", **content)
     m = build_manifest({"path": ["odd.npz"], "array_row": [0]}, root=tmp_path)
     with pytest.raises(MoppetError, match=said):

@@ -1,4 +1,4 @@
-"""Faces of labelled pictures: what a cache of their places spares, and what it never hides."""
+"""Faces of labeled images: what a cache of their places spares, and what it never hides."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
-from moppet.data import faces as module
-from moppet.data.faces import Faces, find_manifest_faces
-from moppet.data.manifest import Manifest, build_manifest
+from moppet.datasets import faces as module
+from moppet.datasets.faces import Faces, find_manifest_faces
+from moppet.datasets.manifest import Manifest, build_manifest
 from moppet.values import Face, Image, MoppetError
 from scripted import make_face
 
@@ -18,7 +18,7 @@ SIDE = 300
 
 
 class CentredDetector:
-    """Sees a face about each picture's brightest place, and counts what it searched."""
+    """Sees a face about each image's brightest place, and counts what it searched."""
 
     name = "centred"
 
@@ -34,7 +34,7 @@ class CentredDetector:
         return None
 
 
-def write_picture(path: Path, x: int, y: int = SIDE // 2) -> None:
+def write_image(path: Path, x: int, y: int = SIDE // 2) -> None:
     image = np.full((SIDE, SIDE, 3), 60, np.uint8)
     cv2.circle(image, (x, y), 3, (255, 255, 255), -1)
     cv2.imwrite(str(path), image)
@@ -43,7 +43,7 @@ def write_picture(path: Path, x: int, y: int = SIDE // 2) -> None:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     for number in range(3):
-        write_picture(tmp_path / f"{number}.png", 130 + 20 * number)
+        write_image(tmp_path / f"{number}.png", 130 + 20 * number)
     return tmp_path
 
 
@@ -52,7 +52,7 @@ def manifest_of(folder: Path, names: list[str]) -> Manifest:
 
 
 def look(folder: Path, names: list[str], **more: object) -> tuple[Faces, int]:
-    """The faces, and how many pictures were searched for them."""
+    """The faces, and how many images were searched for them."""
     manifest = manifest_of(folder, names)
     detector = CentredDetector()
     faces = find_manifest_faces(manifest, cache=folder / "faces.npz", detector=detector, **more)
@@ -70,7 +70,7 @@ def assert_equal(faces: Faces, others: Faces) -> None:
     np.testing.assert_array_equal(faces.several, others.several)
 
 
-def test_the_same_pictures_are_searched_once_whatever_their_names_and_order(folder):
+def test_the_same_images_are_searched_once_whatever_their_names_and_order(folder):
     faces, searched = look(folder, NAMES)
     assert searched and faces.found.all()
     again, searched = look(folder, NAMES)
@@ -82,9 +82,9 @@ def test_the_same_pictures_are_searched_once_whatever_their_names_and_order(fold
     assert_equal(turned, faces.select(np.array([2, 1, 0])))
 
 
-def test_an_exchanged_picture_of_the_same_name_is_searched_anew(folder):
+def test_an_exchanged_image_of_the_same_name_is_searched_anew(folder):
     _, whole = look(folder, NAMES)
-    write_picture(folder / "1.png", 220, 100)
+    write_image(folder / "1.png", 220, 100)
     faces, searched = look(folder, NAMES)
     assert 0 < searched < whole
     (folder / "faces.npz").unlink()
@@ -92,14 +92,14 @@ def test_an_exchanged_picture_of_the_same_name_is_searched_anew(folder):
     assert_equal(faces, fresh)
 
 
-def test_new_pictures_alone_are_searched(folder):
+def test_new_images_alone_are_searched(folder):
     _, first = look(folder, NAMES[:1])
     _, more = look(folder, NAMES)
     assert more == 2 * first
     assert look(folder, NAMES)[1] == 0
 
 
-def test_a_cache_forgets_no_pictures_that_are_not_asked_for(folder):
+def test_a_cache_forgets_no_images_that_are_not_asked_for(folder):
     look(folder, NAMES[:1])
     look(folder, NAMES[1:])
     faces, searched = look(folder, NAMES)
@@ -123,11 +123,11 @@ def test_a_search_that_is_stopped_keeps_what_it_found(folder, monkeypatch):
     monkeypatch.setattr(module, "_BATCH_BYTES", 1)
     find, searched = module._find, []
 
-    def stopped_at_the_third(*picture):
+    def stopped_at_the_third(*image):
         if len(searched) == 2:
             raise KeyboardInterrupt
-        searched.append(picture)
-        return find(*picture)
+        searched.append(image)
+        return find(*image)
 
     cache = folder / "deep" / "faces.npz"
     with monkeypatch.context() as patch:
@@ -142,7 +142,7 @@ def test_a_search_that_is_stopped_keeps_what_it_found(folder, monkeypatch):
     assert_equal(faces, fresh)
 
 
-def test_a_few_large_pictures_are_held_at_a_time(folder, monkeypatch):
+def test_a_few_large_images_are_held_at_a_time(folder, monkeypatch):
     monkeypatch.setattr(module, "_BATCH_BYTES", 2 * SIDE * SIDE * 3)
     find, held = module._find, []
     monkeypatch.setattr(module, "_find", lambda *a: held.append(len(a[0])) or find(*a))
@@ -153,7 +153,7 @@ def test_a_few_large_pictures_are_held_at_a_time(folder, monkeypatch):
     assert_equal(faces, look(folder, NAMES)[0])
 
 
-def test_a_damaged_picture_stops_the_search_unless_its_row_is_asked_for(folder):
+def test_a_damaged_image_stops_the_search_unless_its_row_is_asked_for(folder):
     (folder / "1.png").write_bytes(b"damaged")
     with pytest.raises(MoppetError, match=r"1\.png cannot be read"):
         look(folder, NAMES)

@@ -33,7 +33,7 @@ LINUX_ONLY = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="read
 
 
 def quarters(width: int = 160, height: int = 120) -> np.ndarray:
-    """A picture that shows which way up it is: red, green over blue, white."""
+    """An image that shows which way up it is: red, green over blue, white."""
     image = np.empty((height, width, 3), np.uint8)
     image[: height // 2, : width // 2], image[: height // 2, width // 2 :] = RED, GREEN
     image[height // 2 :, : width // 2], image[height // 2 :, width // 2 :] = BLUE, WHITE
@@ -71,8 +71,8 @@ def encode(
             stream.codec_context.sample_aspect_ratio = ratio
         if turn is not None:
             stream.set_display_rotation(*turn)
-        for stamp, picture in zip(stamps, pictures, strict=False):
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+        for stamp, image in zip(stamps, pictures, strict=False):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
             frame.pts, frame.time_base = stamp, base
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
@@ -115,7 +115,7 @@ def _same_priority() -> Iterator[None]:
 
 CODECS = [
     ("libx264", "mp4", "yuv420p"),
-    ("libx264", "avi", "yuv420p"),  # reordered pictures in a container without their times
+    ("libx264", "avi", "yuv420p"),  # reordered images in a container without their times
     ("libx264", "ts", "yuv420p"),
     ("libx265", "mkv", "yuv420p10le"),
     ("mpeg4", "avi", "yuv420p"),
@@ -131,7 +131,7 @@ CODECS = [
 
 
 @pytest.mark.parametrize(("codec", "suffix", "pixels"), CODECS)
-def test_every_packet_gives_its_picture_at_its_time(
+def test_every_packet_gives_its_image_at_its_time(
     tmp_path: Path, codec: str, suffix: str, pixels: str
 ) -> None:
     if codec not in av.codecs_available:
@@ -163,7 +163,7 @@ def test_a_late_start_of_the_whole_file_is_time_zero(tmp_path: Path, suffix: str
     assert got == pytest.approx([i / 25 for i in range(30)], abs=6e-4)
 
 
-def test_pictures_before_an_mp4s_start_are_not_shown(tmp_path: Path) -> None:
+def test_images_before_an_mp4s_start_are_not_shown(tmp_path: Path) -> None:
     path = encode(tmp_path / "early.mp4", stamps=range(-10, 20), options={"bf": "0"})
     assert times(read_frames(path)) == pytest.approx([i / 25 for i in range(20)])
 
@@ -234,12 +234,12 @@ def test_a_missing_stamp_takes_the_last_duration() -> None:
     assert clock.tick(None) == 2.1
 
 
-# ------------------------------------------------------------------------------------ pictures
+# ------------------------------------------------------------------------------------ images
 
 
 @pytest.mark.parametrize("degrees", [0, 90, 180, 270])
 @pytest.mark.parametrize("mirrored", [False, True])
-def test_pictures_are_upright(tmp_path: Path, degrees: int, mirrored: bool) -> None:
+def test_images_are_upright(tmp_path: Path, degrees: int, mirrored: bool) -> None:
     path = encode(tmp_path / "r.mp4", stamps=range(3), turn=(degrees, mirrored))
     wanted = np.rot90(quarters(), degrees // 90)
     wanted = wanted[:, ::-1] if mirrored else wanted
@@ -276,14 +276,14 @@ def test_depths_and_sizes_come_as_8_bit_rgb_in_full(
 
 
 @pytest.mark.parametrize(("codec", "pixels"), [("ffv1", "gray"), ("ffv1", "gray16le")])
-def test_grey_has_three_equal_channels(tmp_path: Path, codec: str, pixels: str) -> None:
+def test_gray_has_three_equal_channels(tmp_path: Path, codec: str, pixels: str) -> None:
     path = encode(tmp_path / "g.mkv", codec, stamps=range(2), pixels=pixels)
-    grey = cv2.cvtColor(quarters(), cv2.COLOR_RGB2GRAY)
+    gray = cv2.cvtColor(quarters(), cv2.COLOR_RGB2GRAY)
     for frame in read_frames(path):
-        assert close_to(frame.image, np.dstack([grey] * 3))
+        assert close_to(frame.image, np.dstack([gray] * 3))
 
 
-def test_untagged_hd_is_read_with_hd_colours(tmp_path: Path) -> None:
+def test_untagged_hd_is_read_with_hd_colors(tmp_path: Path) -> None:
     path = tmp_path / "hd.mkv"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("ffv1", rate=25)
@@ -350,13 +350,13 @@ def test_damage_costs_no_row_and_moves_no_time(
     bad = spoil(path, packets=[7, 11, 19, 39, 58], share=share)
     frames = list(read_frames(bad))
     assert len(frames) == len(packets_of(bad)) == 60
-    if codec == "libx265":  # this decoder gives damaged pictures out of turn
+    if codec == "libx265":  # this decoder gives damaged images out of turn
         assert np.abs(np.subtract(times(frames), times(read_frames(path)))).max() <= 0.2
     else:
         assert times(frames) == times(read_frames(path))
     assert all((frame.image is None) == (frame.status == "unreadable") for frame in frames)
     assert lost(frames) == lost(read_frames(bad, threads=1)) == lost(read_frames(bad, threads=3))
-    if share == 1.0:  # what is random may be right: VP9 may read "show an earlier picture again"
+    if share == 1.0:  # what is random may be right: VP9 may read "show an earlier image again"
         assert len(lost(frames)) >= (4 if codec == "libvpx-vp9" else 5)
     if share == 1.0 and codec in ("mjpeg", "ffv1"):
         assert {7, 11, 19, 39, 58} <= set(lost(frames))
@@ -384,7 +384,7 @@ def test_a_cut_matroska_gives_what_it_holds(tmp_path: Path) -> None:
     assert len(frames) - 20 == len(lost(frames)) <= 1
 
 
-def test_a_recording_that_begins_between_key_pictures_shows_what_is_missing(
+def test_a_recording_that_begins_between_key_images_shows_what_is_missing(
     tmp_path: Path,
 ) -> None:
     path = encode(
@@ -411,17 +411,17 @@ def test_a_name_in_another_encoding_is_no_hindrance(tmp_path: Path) -> None:
 def write_sound(path: Path, cover: bool = False) -> None:
     with av.open(str(path), "w") as container:
         sound = container.add_stream("aac", rate=44100)
-        picture = None
+        image = None
         if cover:
-            picture = container.add_stream("mjpeg", rate=1)
-            picture.width, picture.height, picture.pix_fmt = 160, 120, "yuvj420p"
-            picture.disposition = Disposition.attached_pic
+            image = container.add_stream("mjpeg", rate=1)
+            image.width, image.height, image.pix_fmt = 160, 120, "yuvj420p"
+            image.disposition = Disposition.attached_pic
         silence = av.AudioFrame.from_ndarray(np.zeros((2, 44100), np.float32), "fltp", "stereo")
         silence.sample_rate = 44100
         container.mux([*sound.encode(silence), *sound.encode(None)])
-        if picture is not None:
+        if image is not None:
             frame = av.VideoFrame.from_ndarray(quarters(), format="rgb24")
-            container.mux([*picture.encode(frame), *picture.encode(None)])
+            container.mux([*image.encode(frame), *image.encode(None)])
 
 
 def broken_file(folder: Path, case: str) -> Path:
@@ -432,7 +432,7 @@ def broken_file(folder: Path, case: str) -> Path:
         path = folder / "empty"
         path.mkdir()
     elif case == "folder of text":
-        (folder / "notes.txt").write_text("no picture")
+        (folder / "notes.txt").write_text("no image")
         path = folder
     elif case == "only sound":
         write_sound(path)
@@ -462,12 +462,12 @@ def broken_file(folder: Path, case: str) -> Path:
         ("txt", "is no video that can be read"),
         ("playlist", ""),
         ("one byte", "is no video that can be read"),
-        ("picture", "no picture that can be decoded"),
+        ("picture", "no image that can be decoded"),
         ("no index", "moov"),
         ("only sound", "only sound"),
         ("sound with a cover", "only sound"),
-        ("empty folder", "holds no pictures"),
-        ("folder of text", "holds no pictures"),
+        ("empty folder", "holds no images"),
+        ("folder of text", "holds no images"),
     ],
 )
 def test_what_cannot_be_read_is_told_in_one_sentence(
@@ -499,10 +499,10 @@ def test_a_file_one_may_not_read_is_told(
         probe(path)
 
 
-def test_a_video_none_of_whose_pictures_decode_is_told(tmp_path: Path) -> None:
+def test_a_video_none_of_whose_images_decode_is_told(tmp_path: Path) -> None:
     path = encode(tmp_path / "c.avi", "mjpeg", pixels="yuvj420p", stamps=range(5))
     bad = spoil(path, packets=[0, 1, 2, 3, 4], share=1.0)
-    with pytest.raises(MediaError, match="no picture that can be decoded"):
+    with pytest.raises(MediaError, match="no image that can be decoded"):
         list(read_frames(bad))
 
 
@@ -567,20 +567,20 @@ def test_memory_does_not_grow_with_the_length(tmp_path: Path) -> None:
         assert int(frames) == n
         return float(peak)
 
-    assert peak_mb(600) - peak_mb(60) < 40  # 600 pictures kept would be 530
+    assert peak_mb(600) - peak_mb(60) < 40  # 600 images kept would be 530
 
 
-# ----------------------------------------------------------------------- pictures and a camera
+# ----------------------------------------------------------------------- images and a camera
 
 
-def write_picture(path: Path, image: np.ndarray) -> Path:
+def write_image(path: Path, image: np.ndarray) -> Path:
     assert cv2.imwrite(str(path), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     return path
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "JPEG", "bmp", "webp", "tif"])
-def test_a_single_picture_is_one_frame(tmp_path: Path, suffix: str) -> None:
-    path = write_picture(tmp_path / f"einzeln ä [1].{suffix}", quarters(63, 47))
+def test_a_single_image_is_one_frame(tmp_path: Path, suffix: str) -> None:
+    path = write_image(tmp_path / f"einzeln ä [1].{suffix}", quarters(63, 47))
     (frame,) = read_frames(path)
     assert (frame.index, frame.time_s) == (0, 0.0) and close_to(frame.image, quarters(63, 47), 40)
     info = probe(path)
@@ -588,10 +588,10 @@ def test_a_single_picture_is_one_frame(tmp_path: Path, suffix: str) -> None:
     assert math.isnan(info.duration_s) and math.isnan(info.fps)
 
 
-def test_a_folder_is_read_in_natural_order_and_survives_a_bad_picture(tmp_path: Path) -> None:
+def test_a_folder_is_read_in_natural_order_and_survives_a_bad_image(tmp_path: Path) -> None:
     for number in (10, 9, 2, 1):
-        write_picture(tmp_path / f"img{number}.png", np.full((8, 8, 3), number, np.uint8))
-    (tmp_path / "img3.png").write_bytes(b"not a picture")
+        write_image(tmp_path / f"img{number}.png", np.full((8, 8, 3), number, np.uint8))
+    (tmp_path / "img3.png").write_bytes(b"not an image")
     (tmp_path / "img11.png").write_bytes(b"")
     (tmp_path / "notes.txt").write_text("x")
     (tmp_path / "._img1.png").write_bytes(b"left by a Mac")
@@ -629,7 +629,7 @@ def exif_webp(data: bytes, tiff: bytes) -> bytes:
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_stills_are_upright_by_their_exif(tmp_path: Path, orientation: int, add: Any) -> None:
     suffix = add.__name__.removeprefix("exif_")
-    path = write_picture(tmp_path / f"e.{suffix}", quarters())
+    path = write_image(tmp_path / f"e.{suffix}", quarters())
     entry = b"\x01\x12\0\3\0\0\0\1" + orientation.to_bytes(2, "big") + b"\0\0"
     tiff = b"MM\0*\0\0\0\x08\0\1" + entry + b"\0\0\0\0"
     path.write_bytes(add(path.read_bytes(), tiff))
@@ -647,15 +647,15 @@ def test_stills_are_upright_by_their_exif(tmp_path: Path, orientation: int, add:
     "tiff", [b"", b"II*\0\x08\0\0\0", b"xx*\0\x08\0\0\0\1\0", b"II*\0\xff\xff\0\0"]
 )
 def test_a_webp_with_an_odd_exif_is_read_as_it_lies(tmp_path: Path, tiff: bytes) -> None:
-    path = write_picture(tmp_path / "e.webp", quarters())
+    path = write_image(tmp_path / "e.webp", quarters())
     path.write_bytes(exif_webp(path.read_bytes(), tiff))
     (frame,) = read_frames(path)
     assert close_to(frame.image, quarters())
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "bmp", "webp", "tif"])
-def test_a_picture_cut_short_is_unreadable(tmp_path: Path, suffix: str) -> None:
-    write_picture(tmp_path / f"1.{suffix}", noisy(0))
+def test_a_image_cut_short_is_unreadable(tmp_path: Path, suffix: str) -> None:
+    write_image(tmp_path / f"1.{suffix}", noisy(0))
     data = (tmp_path / f"1.{suffix}").read_bytes()
     (tmp_path / f"2.{suffix}").write_bytes(data[: len(data) // 2])
     assert [f.status for f in read_frames(tmp_path)] == ["ok", "unreadable"]
@@ -690,7 +690,7 @@ class FakeCamera:
         self.released = True
 
 
-def test_a_camera_counts_from_its_first_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_camera_counts_from_its_first_image(monkeypatch: pytest.MonkeyPatch) -> None:
     camera = FakeCamera([True, True, False, True])
     ticks = iter([100.0, 100.5, 100.5, 101.25, *range(102, 140)])
     monkeypatch.setattr(cv2, "VideoCapture", lambda number: camera)
@@ -700,7 +700,7 @@ def test_a_camera_counts_from_its_first_picture(monkeypatch: pytest.MonkeyPatch)
     assert [f.status for f in frames] == ["ok", "ok", "unreadable", "ok"]
     assert times(frames) == [0.0, 0.5, pytest.approx(0.52), 1.25]
     assert close_to(frames[0].image, quarters())
-    with pytest.raises(MediaError, match="gives no more pictures"):
+    with pytest.raises(MediaError, match="gives no more images"):
         list(source)
     assert camera.released
     info = probe("camera:0")

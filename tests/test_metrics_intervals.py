@@ -21,7 +21,7 @@ from moppet.metrics import (
     paired_bootstrap_many,
     within,
 )
-from moppet.metrics.draws import Drawer, drawn_means, drawn_sums
+from moppet.metrics.bootstrap import Drawer, drawn_means, drawn_sums
 from moppet.values import UsageError
 
 
@@ -146,7 +146,7 @@ def test_weights_draw_as_many_groups_as_there_are_whole(groups, seed):
 
 def test_blocks_of_draws_are_the_draws(monkeypatch):
     whole = np.concatenate(list(Drawer(np.arange(10), _rng(), 25).weights()))
-    monkeypatch.setattr("moppet.metrics.draws._BLOCK", 40)
+    monkeypatch.setattr("moppet.metrics.bootstrap._BLOCK", 40)
     blocks = list(Drawer(np.arange(10), _rng(), 25).weights())
     assert [len(b) for b in blocks] == [4, 4, 4, 4, 4, 4, 1]
     np.testing.assert_array_equal(np.concatenate(blocks), whole)

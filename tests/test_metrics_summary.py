@@ -18,12 +18,12 @@ from moppet.metrics import (
     bootstrap,
     drawn_figures,
     paired_bootstrap_many,
-    summarise,
+    summarize,
     within,
 )
 from moppet.values import UsageError
 
-DOCUMENT = Path(__file__).parents[1] / "docs" / "metrics.md"
+DOCUMENT = Path(__file__).parents[1] / "docs" / "reference" / "metrics.md"
 NAMES = ("calm", "happy", "crying")
 
 
@@ -68,7 +68,7 @@ def alone(p, label, votes, k):
 
 def test_every_figure_and_interval_is_the_one_computed_alone():
     p, label, groups, votes = made_up()
-    summary = summarise(p, label, groups, NAMES, _rng(), votes=votes, draws=60)
+    summary = summarize(p, label, groups, NAMES, _rng(), votes=votes, draws=60)
     overall, per_class = alone(p, label, votes, 3)
     assert summary.overall.keys() == overall.keys()
     assert summary.per_class.keys() == per_class.keys()
@@ -98,7 +98,7 @@ def test_each_estimate_says_what_it_rests_on():
     p, label, groups, votes = made_up()
     votes[:30] = 0
     votes[30:40] = [1, 0, 0]
-    summary = summarise(p, label, groups, NAMES, _rng(), votes=votes, draws=20)
+    summary = summarize(p, label, groups, NAMES, _rng(), votes=votes, draws=20)
     guess = p.argmax(axis=1)
     happy = {figure: by_class["happy"].n for figure, by_class in summary.per_class.items()}
     assert happy == {
@@ -116,7 +116,7 @@ def test_a_class_of_one_group_has_figures_without_intervals():
     p, label, groups, votes = made_up()
     groups = np.where(label == 2, 500, groups)
     votes[groups != 3] = 0
-    summary = summarise(p, label, groups, NAMES, _rng(), votes=votes, draws=200)
+    summary = summarize(p, label, groups, NAMES, _rng(), votes=votes, draws=200)
     for figure in ("recall", "auc"):
         one, other = (summary.per_class[figure][name] for name in ("crying", "happy"))
         assert not math.isnan(one.value) and np.isnan([one.low, one.high]).all()
@@ -130,16 +130,16 @@ def test_a_share_that_all_draws_repeat_has_the_exact_limits_of_its_groups():
     label = np.array([0] * 8 + [1] * 4)
     p = np.eye(2, dtype=np.float32)[[0] * 8 + [0] * 4] * 0.8 + 0.1  # class 1 is never read
     groups = np.array([0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9])
-    found = summarise(p, label, groups, NAMES[:2], np.random.default_rng(0))
+    found = summarize(p, label, groups, NAMES[:2], np.random.default_rng(0))
     # 7 of 7 and 0 of 3 groups: the closed forms of Clopper and Pearson's limits.
     right, wrong = found.per_class["recall"]["calm"], found.per_class["recall"]["happy"]
     assert right == pytest.approx((1, 0.025 ** (1 / 7), 1, 8))
     assert wrong == pytest.approx((0, 0, 1 - 0.025 ** (1 / 3), 4))
     assert math.isnan(found.per_class["precision"]["happy"].value)
-    alone = summarise(p[:8], label[:8], groups[:8], NAMES[:2], np.random.default_rng(0))
+    alone = summarize(p[:8], label[:8], groups[:8], NAMES[:2], np.random.default_rng(0))
     assert alone.overall["accuracy"] == pytest.approx((1, 0.025 ** (1 / 7), 1, 8))
     # Groups that are partly right vary: percentiles stay.
-    mixed = summarise(p, label, np.arange(12), NAMES[:2], np.random.default_rng(0))
+    mixed = summarize(p, label, np.arange(12), NAMES[:2], np.random.default_rng(0))
     drawn = bootstrap(
         lambda r: metrics.accuracy(label[r], p[r].argmax(1)),
         np.arange(12),
@@ -151,7 +151,7 @@ def test_a_share_that_all_draws_repeat_has_the_exact_limits_of_its_groups():
 def test_an_absent_class_is_null_in_json():
     p, label, groups, _ = made_up()
     here = label != 2
-    summary = summarise(p[here], label[here], groups[here], NAMES, _rng(), draws=20)
+    summary = summarize(p[here], label[here], groups[here], NAMES, _rng(), draws=20)
     written = json.loads(json.dumps(summary.as_json(), allow_nan=False))
     n = int(here.sum())
     assert written["per_class"]["recall"]["crying"] == {
@@ -164,7 +164,7 @@ def test_an_absent_class_is_null_in_json():
     assert 0 < written["overall"]["balanced_accuracy"]["value"] < 1
     assert "human_rater_agreement" not in written["overall"]
     none = np.empty(0, int)
-    empty = summarise(np.empty((0, 3)), none, none, NAMES, _rng(), votes=np.empty((0, 3)))
+    empty = summarize(np.empty((0, 3)), none, none, NAMES, _rng(), votes=np.empty((0, 3)))
     assert all(math.isnan(e.value) and e.n == 0 for e in empty.overall.values())
 
 
@@ -199,7 +199,7 @@ def test_the_figures_within_a_part_are_those_of_its_rows():
 def test_a_thousand_draws_of_3300_rows_take_seconds():
     p, label, groups, votes = made_up(n=3300, k=7)
     start = time.process_time()
-    summary = summarise(p, label, groups, [f"c{i}" for i in range(7)], _rng(), votes=votes)
+    summary = summarize(p, label, groups, [f"c{i}" for i in range(7)], _rng(), votes=votes)
     assert time.process_time() - start < 10
     assert len(summary.overall) + sum(map(len, summary.per_class.values())) == 43
 
@@ -209,13 +209,13 @@ def test_names_and_groups_must_fit():
     with pytest.raises(UsageError, match="3 different names"):
         drawn_figures(p, label, ["a", "b", "a"])
     with pytest.raises(UsageError, match="got 239 and 240"):
-        summarise(p, label, groups[1:], NAMES, _rng())
+        summarize(p, label, groups[1:], NAMES, _rng())
 
 
 def test_every_figure_is_documented():
     text = DOCUMENT.read_text(encoding="utf-8")
     p, label, groups, votes = made_up(n=20)
-    summary = summarise(p, label, groups, NAMES, _rng(), votes=votes, draws=4)
+    summary = summarize(p, label, groups, NAMES, _rng(), votes=votes, draws=4)
     functions = [name for name in metrics.__all__ if name[0].islower()]
     named = [*summary.overall, *summary.per_class, *functions]
     assert [name for name in named if f"`{name}`" not in text] == []

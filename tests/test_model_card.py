@@ -14,11 +14,11 @@ import pytest
 import model_folder
 import rendered
 from command_line import Run
-from moppet.app.model_card.run import write_model_card
-from moppet.data.readers import read_dataset
-from moppet.infer.catalogue import bundled_models
-from moppet.study.card import read_results
-from moppet.study.evaluate import evaluate
+from moppet.datasets.readers import read_dataset
+from moppet.evaluate.evaluation import evaluate
+from moppet.evaluate.saved_results import read_results
+from moppet.infer.models import bundled_models
+from moppet.pages.card import write_model_card
 from moppet.values import ModelError, MoppetError, UsageError
 
 SECTIONS = [
@@ -161,7 +161,7 @@ def test_numbers_of_faces_and_the_confusion_are_those_saved(tmp_path: Path) -> N
     folder = write_folder(tmp_path / "model", figures(Numbers()))
     markdown, _ = texts(folder, tmp_path / "card")
     parts = sections(markdown)
-    assert "- **Labelled faces kept for reporting**: 250" in parts["Evaluation data"]
+    assert "- **Labeled faces kept for reporting**: 250" in parts["Evaluation data"]
     assert "- **A face was found in**: 241" in parts["Evaluation data"]
     assert "infant (28)" in parts["Factors"]
     confusion = list(tables(parts["Quantitative analyses"]))[-1]
@@ -193,7 +193,7 @@ def test_the_course_of_the_training_is_read_from_its_log(tmp_path: Path) -> None
 def test_what_is_not_saved_is_said_to_be_missing(tmp_path: Path) -> None:
     markdown, page = texts(write_folder(tmp_path / "model"), tmp_path / "card")
     parts = sections(markdown)
-    assert "card.toml does not say: the kind of network, the licence, who made it" in markdown
+    assert "card.toml does not say: the kind of network, the license, who made it" in markdown
     assert "card.toml does not say what the model learned from." in parts["Training data"]
     assert "The course of its training is not saved." in parts["Training data"]
     assert "Nothing is saved about any of them." in parts["Factors"]

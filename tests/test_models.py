@@ -9,7 +9,7 @@ import pytest
 
 from model_folder import linear_network, write_model
 from moppet import EXPRESSIONS, GROUPS, load_model
-from moppet.infer.expressions import Preprocessing
+from moppet.infer.models import Preprocessing
 from moppet.values import ModelError, UsageError
 
 CROPS = np.random.default_rng(3).integers(0, 256, (5, 112, 112, 3), np.uint8)
@@ -153,8 +153,8 @@ def test_probabilities_are_the_softmax_of_the_logits_over_the_temperature(tiny_m
         (tiny_model / "model.onnx").read_bytes(), providers=["CPUExecutionProvider"]
     )
     crops = CROPS[:, :32, :32]
-    grey = np.stack([cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY) for crop in crops])
-    image = (grey[:, None].astype(np.float32) - 127.5) / 127.5
+    gray = np.stack([cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY) for crop in crops])
+    image = (gray[:, None].astype(np.float32) - 127.5) / 127.5
     logits, embedding = session.run(["logits", "embedding"], {"image": image})
     odds = np.exp(logits.astype(np.float64) / 1.5)
     scores = model.predict(crops)
@@ -225,7 +225,7 @@ def test_what_are_no_rgb_crops_is_refused_by_what_it_is(tiny_model, crops, text)
 # ------------------------------------------------------------------------------ preprocessing
 
 
-def test_grey_input_is_the_luma_of_the_crop():
+def test_gray_input_is_the_luma_of_the_crop():
     crop = np.zeros((1, 8, 8, 3), np.uint8)
     crop[0, :, :4], crop[0, :, 4:] = (200, 100, 50), (255, 255, 255)
     ready = Preprocessing(8, "grey", 0, 127.5, 64).apply(crop)
@@ -253,8 +253,8 @@ def test_a_larger_crop_is_averaged_to_the_input():
 def test_detail_is_averaged_away_before_the_crop_is_enlarged():
     crop = np.random.default_rng(0).integers(0, 256, (1, 96, 96, 3), np.uint8)
     ready = Preprocessing(64, "grey", 24, 0, 1).apply(crop)[0, 0]
-    grey = cv2.cvtColor(crop[0], cv2.COLOR_RGB2GRAY).reshape(24, 4, 24, 4).mean(axis=(1, 3))
-    expected = cv2.resize(grey.round().astype(np.uint8), (64, 64), interpolation=cv2.INTER_LINEAR)
+    gray = cv2.cvtColor(crop[0], cv2.COLOR_RGB2GRAY).reshape(24, 4, 24, 4).mean(axis=(1, 3))
+    expected = cv2.resize(gray.round().astype(np.uint8), (64, 64), interpolation=cv2.INTER_LINEAR)
     np.testing.assert_allclose(ready, expected, atol=1.01)
     sharp = Preprocessing(64, "grey", 0, 0, 1).apply(crop)[0, 0]
     assert ready.std() < 0.7 * sharp.std()

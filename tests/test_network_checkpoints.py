@@ -11,13 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from moppet.train.networks import (
-    Network,
-    alexnet,
-    build_network,
-    load_checkpoint,
-    save_network,
-)
+from moppet.train.networks import Network, alexnet, build_network, load_checkpoint, save_network
 from moppet.values import ModelError
 
 PUBLISHED = ["alexnet", "resnet18", "googlenet", "mobilenet_v2"]
@@ -117,18 +111,18 @@ def test_our_input_gives_the_first_layers_answer_to_torchvisions(
     source, path = given
     value = torch.randint(0, 256, (2, 3, 64, 64)).float()
     theirs = (value / 255 - MEAN) / SPREAD
-    if source.name == "googlenet":  # torchvision undoes its own normalisation: transform_input
+    if source.name == "googlenet":  # torchvision undoes its own normalization: transform_input
         theirs = (value / 255 - 0.5) / 0.5
     network = build_network(source.name, 3).eval()
     load_checkpoint(network, path)
-    grey = build_network(source.name, 3, channels=1).eval()
-    load_checkpoint(grey, path)
+    gray = build_network(source.name, 3, channels=1).eval()
+    load_checkpoint(gray, path)
     with torch.no_grad():
         expected = first_layer(source, theirs)
         assert torch.allclose(first_layer(network, (value - 128) / 128), expected, atol=1e-4)
         same = value[:, :1]
         expected = first_layer(network, (same.expand(-1, 3, -1, -1) - 128) / 128)
-        assert torch.allclose(first_layer(grey, (same - 128) / 128), expected, atol=1e-4)
+        assert torch.allclose(first_layer(gray, (same - 128) / 128), expected, atol=1e-4)
 
 
 def test_auxiliary_heads_are_taken_over_where_there_are_any(tmp_path: Path) -> None:
@@ -184,7 +178,7 @@ def test_a_checkpoint_without_batch_counts_is_one(resnet: Network, tmp_path: Pat
         ),
         ({"conv1.weight": torch.zeros(64, 4, 7, 7)}, "conv1.weight has shape (64, 4, 7, 7)"),
     ],
-    ids=["too little", "too much, as resnet34 has", "another shape", "four colours"],
+    ids=["too little", "too much, as resnet34 has", "another shape", "four colors"],
 )
 def test_a_checkpoint_that_does_not_fit_is_refused_in_one_sentence(
     resnet: Network, changes: dict[str, torch.Tensor | None], said: str, tmp_path: Path

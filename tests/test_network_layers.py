@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from moppet.train.networks import ChildCnn, DepthwiseConv
 from moppet.train.networks.alexnet import average_to
-from moppet.train.networks.attention import Cbam, SqueezeExcitation
+from moppet.train.networks.childcnn import Cbam, SqueezeExcitation
 
 # ---------------------------------------------------------------------------------- the childcnn
 

@@ -63,7 +63,7 @@ def narrow() -> Iterator[None]:
 
 @pytest.fixture(scope="module", params=VARIANTS, ids=lambda v: f"{v[0]} {label_of(v[1])}".strip())
 def network(request: pytest.FixtureRequest) -> Network:
-    """One of each kind, with random weights and BatchNorm that has seen some pictures."""
+    """One of each kind, with random weights and BatchNorm that has seen some images."""
     name, settings = request.param
     torch.manual_seed(3)
     with narrow():
@@ -161,7 +161,7 @@ def test_gradient_reaches_every_parameter_and_freezing_stops_it(network: Network
     assert all(m.training for m in network.modules())
 
 
-def test_its_onnx_export_answers_alike_for_any_number_of_pictures(
+def test_its_onnx_export_answers_alike_for_any_number_of_images(
     network: Network, tmp_path: Path
 ) -> None:
     path, names = tmp_path / "model.onnx", ["logits", "embedding"]

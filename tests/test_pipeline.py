@@ -23,7 +23,7 @@ BLANK = range(24, 36)  # a gap of 0.6 seconds, shorter than what makes a new num
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory, pictures, write_video) -> Path:
-    """A head that drifts through the picture, goes for 0.6 seconds and comes back."""
+    """A head that drifts through the image, goes for 0.6 seconds and comes back."""
     image = pictures["age05_asian_happiness.jpg"].image
 
     def frame(i: int) -> np.ndarray:
@@ -255,9 +255,9 @@ def test_what_cannot_be_used_is_refused_before_anything_is_written(clip, model, 
     assert not journal.exists()
 
 
-def test_a_picture_is_a_recording_of_one_frame(model):
-    picture = Path(__file__).parent / "pictures" / "three_people.jpg"
-    rows = rows_of(analyze(picture, model=model))
+def test_a_image_is_a_recording_of_one_frame(model):
+    image = Path(__file__).parent / "pictures" / "three_people.jpg"
+    rows = rows_of(analyze(image, model=model))
     assert [(row["frame"], row["face_id"]) for row in rows] == [(0, 0), (0, 1), (0, 2)]
 
 

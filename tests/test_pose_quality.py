@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from moppet.infer.align import TEMPLATE_PX
-from moppet.infer.pose import HEAD_POINTS, head_pose
-from moppet.infer.quality import crop_quality, face_quality, pose_factor, sharpness
+from moppet.infer.alignment import HEAD_POINTS, TEMPLATE_PX, head_pose
+from moppet.infer.face_quality import crop_quality, face_quality, pose_factor, sharpness
 from moppet.values import Face
 
 SWAPPED = [1, 0, 2, 4, 3]
@@ -22,7 +21,7 @@ SWAPPED = [1, 0, 2, 4, 3]
 def project(yaw: float, pitch: float, roll: float, scale: float = 2.3) -> np.ndarray:
     """The landmarks of a head that is nodded, then turned, then tilted, under weak perspective.
 
-    x to the viewer's right, y down, z away: a nose (towards -z) goes right with -y's rotation.
+    x to the viewer's right, y down, z away: a nose (toward -z) goes right with -y's rotation.
     """
     turn = Rotation.from_euler("ZYX", [roll, -yaw, -pitch], degrees=True).as_matrix()
     return (scale * (HEAD_POINTS @ turn.T)[:, :2] + [310, 205]).astype(np.float32)

@@ -19,17 +19,17 @@ from sklearn.metrics import confusion_matrix, recall_score
 import model_folder
 import quality_sample as sample
 from evaluation_sample import faces_without_search
-from moppet.app import cli, face_pictures
-from moppet.app.evaluation.words import number
-from moppet.app.quality import run as command
-from moppet.data.manifest import build_manifest, read_manifest
-from moppet.data.provenance import MADE_SCHEMA, join_made, real_rows
-from moppet.data.splits import holdout
-from moppet.infer.catalogue import load_model
-from moppet.synthesise.measures import reading as module
-from moppet.synthesise.measures.agreement import measure_agreement
-from moppet.synthesise.measures.reading import Reading, read_faces
-from moppet.synthesise.quality import measure_quality
+from moppet.commands import main as cli
+from moppet.commands import quality_run as command
+from moppet.datasets.manifest import build_manifest, read_manifest
+from moppet.datasets.provenance import MADE_SCHEMA, join_made, real_rows
+from moppet.datasets.splits import holdout
+from moppet.evaluate import sample_predictions as module
+from moppet.evaluate.sample_predictions import Reading, measure_agreement, read_faces
+from moppet.evaluate.sample_quality import measure_quality
+from moppet.infer.models import load_model
+from moppet.pages import face_images as face_images
+from moppet.pages.wording import number
 from moppet.values import ModelError, MoppetError, UsageError
 from page_text import numbers_in, text_of
 from rendered import read_stills
@@ -42,7 +42,7 @@ DRAWS = 6
 def _no_search(monkeypatch):
     find = faces_without_search(missed=15)
     monkeypatch.setattr(module, "find_manifest_faces", find)
-    monkeypatch.setattr(face_pictures, "find_manifest_faces", find)
+    monkeypatch.setattr(face_images, "find_manifest_faces", find)
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def quality(folder):
 def run(*arguments: Any) -> int:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "find_manifest_faces", faces_without_search(missed=15))
-        patch.setattr(face_pictures, "find_manifest_faces", faces_without_search(missed=15))
+        patch.setattr(face_images, "find_manifest_faces", faces_without_search(missed=15))
         patch.setattr(command, "Job", partial(command.Job, draws=DRAWS))
         patch.setattr(sys, "argv", ["moppet", "quality", *map(str, arguments)])
         try:
@@ -77,7 +77,7 @@ def run(*arguments: Any) -> int:
     return 0
 
 
-def test_pictures_that_nearly_repeat_real_ones_are_named_and_not_kept(quality):
+def test_images_that_nearly_repeat_real_ones_are_named_and_not_kept(quality):
     assert np.flatnonzero(~quality.keep).tolist() == [0, 1, 2, 3]
     assert {one["row"]: one["real_row"] for one in quality.memorised} == {
         0: 10, 1: 11, 2: 12, 3: 13
@@ -95,7 +95,7 @@ def test_each_class_is_held_against_its_own_real_faces(quality):
     assert (quality.everything.n_made, quality.everything.n_real) == (45, 45)
 
 
-def test_faces_found_are_shares_of_pictures(quality):
+def test_faces_found_are_shares_of_images(quality):
     # Every fifteenth row counts as not found: 3 of 45 and 6 of 90, one of each made class.
     assert quality.detected.all.value == pytest.approx(42 / 45)
     assert quality.real_detected.all.value == pytest.approx(84 / 90)
@@ -114,12 +114,12 @@ def test_figures_of_real_faces_beside_themselves_are_good(folder, _no_search):
     assert any("do not say what made them" in note for note in found.notes)
 
 
-def test_pictures_of_one_real_face_each_are_said_to_be_that(folder, _no_search):
+def test_images_of_one_real_face_each_are_said_to_be_that(folder, _no_search):
     real, made = (read_manifest(folder / f"{x}.parquet") for x in ("real", "made"))
     sources = [["a"] if i < 7 else ["a", "b"] if i < 9 else None for i in range(sample.MADE)]
     found = measure_quality(made.replace(made_from=sources), real, model=folder / "model", draws=2)
     assert found.rows["of_one_face"] == 7
-    assert any(note.startswith("7 made pictures are one real face each") for note in found.notes)
+    assert any(note.startswith("7 made images are one real face each") for note in found.notes)
 
 
 def test_the_result_is_plain_values_and_undefined_ones_are_null(quality):
@@ -165,7 +165,7 @@ def test_what_cannot_be_compared_is_said(folder, tmp_path, _no_search):
     made, real = (read_manifest(folder / f"{x}.parquet") for x in ("made", "real"))
     with pytest.raises(MoppetError, match="every one is made"):
         measure_quality(made, made, model=folder / "model")
-    with pytest.raises(MoppetError, match="no made picture"):
+    with pytest.raises(MoppetError, match="no made image"):
         nothing = build_manifest({"path": []}, root=folder)
         measure_quality(nothing, real, model=folder / "model")
     network = model_folder.linear_network(embedding=False)
@@ -201,15 +201,15 @@ def test_agreement_is_the_recall_of_scikit_learn():
     )
 
 
-def test_the_detector_itself_finds_rendered_faces_and_none_in_a_plain_picture(tmp_path, tiny_model):
+def test_the_detector_itself_finds_rendered_faces_and_none_in_a_plain_image(tmp_path, tiny_model):
     stills = read_stills()
     faces = [still.image for still in stills.values() if len(still.faces) == 1][:2]
     cuts = []
-    for picture, still in zip(faces, stills.values(), strict=False):
+    for image, still in zip(faces, stills.values(), strict=False):
         x, y, w, h = still.faces[0].box_px
         side = int(max(w, h) * 1.4)
         top, left = max(0, int(y + h / 2 - side / 2)), max(0, int(x + w / 2 - side / 2))
-        cuts.append(cv2.resize(picture[top : top + side, left : left + side], (96, 96)))
+        cuts.append(cv2.resize(image[top : top + side, left : left + side], (96, 96)))
     cuts.append(np.full((96, 96, 3), 120, np.uint8))
     np.savez(tmp_path / "faces.npz", images=np.stack(cuts))
     manifest = build_manifest(
@@ -255,7 +255,7 @@ def test_the_page_needs_nothing_from_outside_and_runs_nothing(page):
     assert "<b>ours</b>" not in page and "&lt;b&gt;ours&lt;/b&gt;" in page
 
 
-def test_pictures_are_shown_only_when_asked_for(page, folder, tmp_path):
+def test_images_are_shown_only_when_asked_for(page, folder, tmp_path):
     assert page.count("data:image/jpeg") == 3 * 14 + 2 * 4
     output = tmp_path / "plain"
     arguments = (folder / "made.parquet", folder / "real.parquet", "-o", output)
@@ -300,7 +300,7 @@ def test_the_real_faces_are_those_of_the_same_manifest_unless_others_are_named(
     )
     capsys.readouterr()
     assert run(folder / "made.parquet", *arguments) == 2
-    assert "does not hold the real pictures" in capsys.readouterr().err
+    assert "does not hold the real images" in capsys.readouterr().err
 
 
 def test_where_no_made_face_may_stay_no_manifest_is_written(folder, tmp_path):
@@ -328,7 +328,7 @@ def test_the_terminal_says_the_figures_and_where_the_rest_is(folder, tmp_path, c
     assert "kept.parquet" in said.replace("\n", "")
 
 
-def test_a_folder_that_synthesise_made_is_read_by_its_manifest(folder, tmp_path, _no_search):
+def test_a_folder_that_synthesize_made_is_read_by_its_manifest(folder, tmp_path, _no_search):
     made, real = (read_manifest(folder / f"{x}.parquet") for x in ("made", "real"))
     (tmp_path / "run").mkdir()
     join_made(real, made).write(tmp_path / "run" / "manifest.parquet")

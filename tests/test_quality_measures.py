@@ -8,12 +8,18 @@ import numpy as np
 import pytest
 from scipy import integrate, linalg, stats
 
-from moppet.data.likeness import THUMB_PX
-from moppet.synthesise.measures.distances import cubic_kernel, frechet_distance, kernel_distance
-from moppet.synthesise.measures.divergence import fit_space, js_divergence
-from moppet.synthesise.measures.halves import estimate_by_halves
-from moppet.synthesise.measures.manifold import distances, overlap
-from moppet.synthesise.measures.memory import find_memorised
+from moppet.datasets.hashing import THUMB_PX
+from moppet.evaluate.memorization import find_memorized
+from moppet.evaluate.sample_distances import (
+    cubic_kernel,
+    distances,
+    estimate_by_halves,
+    fit_space,
+    frechet_distance,
+    js_divergence,
+    kernel_distance,
+    overlap,
+)
 
 
 def exact_divergence(first, second) -> float:
@@ -148,7 +154,7 @@ def overlap_of(made, real, **more):
 def test_overlap_of_a_few_numbers_by_hand():
     # Balls of the real ones, k = 1: 0, 1, 2, 3 reach 1, 10 reaches 7. Of the made ones: 0.5 and 9
     # reach 8.5, 20 reaches 11. 0.5 lies in the balls of 0 and 1, 9 in that of 10, 20 in none.
-    found = overlap_of([0.5, 9, 20], [0, 1, 2, 3, 10], precision_neighbours=1, density_neighbours=1)
+    found = overlap_of([0.5, 9, 20], [0, 1, 2, 3, 10], precision_neighbors=1, density_neighbors=1)
     assert found.precision == pytest.approx(2 / 3)
     assert found.recall == pytest.approx(1)
     assert found.density == pytest.approx(3 / 3)
@@ -176,7 +182,7 @@ def test_one_density_has_the_coverage_that_theory_expects():
     assert np.mean([f.density for f in found]) == pytest.approx(1, abs=0.1)
 
 
-def test_fewer_rows_than_neighbours_have_no_balls():
+def test_fewer_rows_than_neighbors_have_no_balls():
     found = overlap_of(np.zeros((2, 1)), np.arange(20.0))
     assert math.isnan(found.recall) and not math.isnan(found.precision)
     assert all(map(math.isnan, overlap_of(np.zeros((2, 1)), np.zeros((3, 1)))))
@@ -218,7 +224,7 @@ def thumbs(n: int, seed: int) -> np.ndarray:
 
 def memorised(made, real, groups=None, *, made_thumbs=None, real_thumbs=None):
     groups = np.arange(len(real)) if groups is None else groups
-    return find_memorised(
+    return find_memorized(
         *(made, real, groups, np.random.default_rng(0)),
         made_thumbs=thumbs(len(made), 1) if made_thumbs is None else made_thumbs,
         real_thumbs=thumbs(len(real), 2) if real_thumbs is None else real_thumbs,
@@ -251,7 +257,7 @@ def test_closeness_is_measured_by_the_place_where_the_real_face_lies():
     assert found.too_near[0]
 
 
-def test_pictures_of_one_person_do_not_lower_the_limit():
+def test_images_of_one_person_do_not_lower_the_limit():
     rng = np.random.default_rng(0)
     real = rng.normal(0, 1, (150, 3))
     twice, groups = np.r_[real, real + 1e-4], np.r_[np.arange(150), np.arange(150)]
@@ -275,7 +281,7 @@ def test_real_copies_that_nobody_marked_are_found_and_taken_for_one():
     assert found.limit > 0.1
 
 
-def test_a_copy_of_the_picture_is_found_whatever_the_embedding_says():
+def test_a_copy_of_the_image_is_found_whatever_the_embedding_says():
     rng = np.random.default_rng(0)
     pictures = thumbs(12, 2)
     copies = np.stack([pictures[7][:, ::-1], thumbs(1, 9)[0]])  # a mirror image, and a new one

@@ -12,8 +12,8 @@ import platformdirs
 import pytest
 
 from dataset_fixtures import FIXTURES, Fixture
-from moppet.data.manifest import Manifest, read_manifest
-from moppet.data.readers import DATASETS, announce_licence, find_dataset, read_dataset
+from moppet.datasets.manifest import Manifest, read_manifest
+from moppet.datasets.readers import DATASETS, announce_license, find_dataset, read_dataset
 from moppet.values import EXPRESSIONS, MoppetError, UsageError
 
 sys.path.append(str(Path(__file__).parents[1] / "tools"))
@@ -70,7 +70,7 @@ def test_a_set_is_read_with_its_labels_by_name(name, made):
 
 
 @every_set
-def test_every_row_opens_as_a_picture(name, made):
+def test_every_row_opens_as_a_image(name, made):
     manifest = DATASETS[name].read(made[name])
     for row in range(len(manifest)):
         image = manifest.image(row)
@@ -80,8 +80,8 @@ def test_every_row_opens_as_a_picture(name, made):
 
 
 @every_set
-def test_a_set_is_recognised_by_its_own_reader_alone(name, made):
-    assert [x for x, dataset in DATASETS.items() if dataset.recognises(made[name])] == [name]
+def test_a_set_is_recognized_by_its_own_reader_alone(name, made):
+    assert [x for x, dataset in DATASETS.items() if dataset.recognizes(made[name])] == [name]
     assert find_dataset(made[name]) is DATASETS[name]
     assert read_dataset(made[name]).table.equals(DATASETS[name].read(made[name]).table)
 
@@ -103,21 +103,21 @@ def test_what_is_missing_is_named_with_its_place(name, made, tmp_path):
 
 
 @every_set
-def test_an_empty_folder_is_refused_in_one_sentence_and_recognised_by_nobody(name, tmp_path):
+def test_an_empty_folder_is_refused_in_one_sentence_and_recognized_by_nobody(name, tmp_path):
     empty = tmp_path / "nothing in here"
     empty.mkdir()
-    assert not DATASETS[name].recognises(empty)
+    assert not DATASETS[name].recognizes(empty)
     with pytest.raises(MoppetError, match="nothing in here"):
         DATASETS[name].read(empty)
     with pytest.raises(MoppetError, match="nothing is there"):
         DATASETS[name].read(tmp_path / "nowhere")
-    assert not DATASETS[name].recognises(tmp_path / "nowhere")
+    assert not DATASETS[name].recognizes(tmp_path / "nowhere")
 
 
 @every_set
-def test_no_picture_is_opened_by_reading(name, made, monkeypatch):
+def test_no_image_is_opened_by_reading(name, made, monkeypatch):
     def refuse(*_):
-        raise AssertionError("a picture was opened")
+        raise AssertionError("an image was opened")
 
     monkeypatch.setattr(cv2, "imdecode", refuse)
     monkeypatch.setattr(cv2, "imread", refuse)
@@ -220,17 +220,17 @@ def test_a_manifest_takes_no_options(tmp_path):
 
 def test_conditions_are_said_once_and_again_when_they_change(made, capsys):
     cafe = DATASETS["cafe"]
-    assert announce_licence(cafe) and not announce_licence(cafe)
+    assert announce_license(cafe) and not announce_license(cafe)
     said = capsys.readouterr()
     assert said.out == "" and said.err == f"CAFE: {cafe.licence}\n"
     manifest = read_dataset(made["cafe"])
-    assert not announce_licence(manifest)
-    assert announce_licence(Manifest(manifest.names, manifest.table, manifest.root, "Ask Ann."))
+    assert not announce_license(manifest)
+    assert announce_license(Manifest(manifest.names, manifest.table, manifest.root, "Ask Ann."))
     assert capsys.readouterr().err == "CAFE: Ask Ann.\n"
-    assert not announce_licence(Manifest(manifest.names, manifest.table, manifest.root, ""))
+    assert not announce_license(Manifest(manifest.names, manifest.table, manifest.root, ""))
 
 
 def test_a_cache_that_cannot_be_written_never_fails(cache, capsys):
     (cache / "licences").write_text("a file where a folder should be", encoding="utf-8")
-    assert announce_licence(DATASETS["ck+"]) and announce_licence(DATASETS["ck+"])
+    assert announce_license(DATASETS["ck+"]) and announce_license(DATASETS["ck+"])
     assert capsys.readouterr().err.count("CK+: ") == 2

@@ -1,4 +1,4 @@
-"""One's own pictures: folders and tables; what words mean; what lies in a folder."""
+"""One's own images: folders and tables; what words mean; what lies in a folder."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from dataset_fixtures import picture, pictures, text
-from moppet.data.readers import read_dataset
-from moppet.data.readers.tree import natural, walk_files
-from moppet.data.readers.words import (
+from dataset_fixtures import photo, pictures, text
+from moppet.datasets.readers import read_dataset
+from moppet.datasets.readers.folder_tree import natural, walk_files
+from moppet.values import EXPRESSIONS, MoppetError, UsageError
+from moppet.vocabulary import (
     age_band,
     age_limits,
     class_of,
@@ -20,7 +21,6 @@ from moppet.data.readers.words import (
     rename_classes,
     split_of,
 )
-from moppet.values import EXPRESSIONS, MoppetError, UsageError
 
 
 def column(manifest, name: str) -> list:
@@ -109,7 +109,7 @@ def test_own_classes_are_renamed_all_or_none():
 # ------------------------------------------------------------------------------------ folders
 
 
-def test_what_is_no_picture_is_left_out_and_odd_names_are_read(tmp_path):
+def test_what_is_no_image_is_left_out_and_odd_names_are_read(tmp_path):
     names = ("Freude/Zoë 笑.JPEG", "Freude/2.tif", "Freude/10.BMP", "Ärger/x/y/z.WebP")
     pictures(tmp_path, *names)
     for name in ("Freude/._2.png", "Freude/Thumbs.db", "__MACOSX/Freude/2.png", ".git/a/b.png"):
@@ -135,9 +135,9 @@ def test_links_are_followed_and_circles_ignored(tmp_path):
     assert column(read_dataset(root), "path") == found
 
 
-def test_pictures_that_cannot_be_read_stay_for_the_audit(tmp_path):
+def test_images_that_cannot_be_read_stay_for_the_audit(tmp_path):
     pictures(tmp_path, "happy/1.png", "sad/2.png")
-    text(tmp_path / "happy" / "3.jpg", "no picture at all")
+    text(tmp_path / "happy" / "3.jpg", "no image at all")
     (tmp_path / "happy" / "4.png").touch()
     (tmp_path / "sad" / "5.png").symlink_to(tmp_path / "gone.png")
     manifest = read_dataset(tmp_path)
@@ -148,13 +148,13 @@ def test_pictures_that_cannot_be_read_stay_for_the_audit(tmp_path):
                 manifest.image(row)
 
 
-def test_a_folder_without_pictures_is_refused(tmp_path):
+def test_a_folder_without_images_is_refused(tmp_path):
     text(tmp_path / "happy" / "readme.txt", "none here")
-    with pytest.raises(MoppetError, match=r"needs folders with pictures .* it holds happy/\."):
+    with pytest.raises(MoppetError, match=r"needs folders with images .* it holds happy/\."):
         read_dataset(tmp_path, "folder")
 
 
-def test_pictures_outside_a_class_are_named(tmp_path):
+def test_images_outside_a_class_are_named(tmp_path):
     pictures(tmp_path, "happy/1.png", "sad/2.png", "overview.png")
     with pytest.raises(MoppetError, match=r"in no class's folder \(overview\.png\): move each"):
         read_dataset(tmp_path)
@@ -172,7 +172,7 @@ def test_one_folder_of_another_name_makes_splits_classes(tmp_path):
 @pytest.mark.parametrize("beside", ["extra/3.png", "sad/3.png", "extra/sad/3.png", "x/3.heic"])
 def test_a_folder_beside_the_splits_is_refused_by_name(tmp_path, beside):
     pictures(tmp_path, "train/happy/1.png", "test/happy/2.png")
-    picture(tmp_path / "3.png").rename(text(tmp_path / beside, ""))
+    photo(tmp_path / "3.png").rename(text(tmp_path / beside, ""))
     with pytest.raises(MoppetError, match=rf"{beside.split('/')[0]} beside the splits test, train"):
         read_dataset(tmp_path)
 
@@ -185,21 +185,21 @@ def test_a_folder_beside_the_splits_is_refused_by_name(tmp_path, beside):
         (("train/sad/1.png", "test/sad/2.gif"), "test/sad/ with 1"),
     ],
 )
-def test_a_class_whose_pictures_are_of_another_kind_is_not_lost(tmp_path, names, lost):
+def test_a_class_whose_images_are_of_another_kind_is_not_lost(tmp_path, names, lost):
     for name in names:
-        picture(tmp_path / "x.png").rename(text(tmp_path / name, ""))
-    with pytest.raises(MoppetError, match=rf"no picture can be read \({lost}\): save .* \.jpg"):
+        photo(tmp_path / "x.png").rename(text(tmp_path / name, ""))
+    with pytest.raises(MoppetError, match=rf"no image can be read \({lost}\): save .* \.jpg"):
         read_dataset(tmp_path)
 
 
-def test_pictures_of_another_kind_are_said(tmp_path, capsys):
+def test_images_of_another_kind_are_said(tmp_path, capsys):
     pictures(tmp_path, "happy/1.png", "sad/2.png")
     assert len(read_dataset(tmp_path)) == 2 and capsys.readouterr().err == ""
     text(tmp_path / "sad" / "3.HEIC", "")
     text(tmp_path / "sad" / "4.dng", "")
     assert len(read_dataset(tmp_path)) == 2
     said = capsys.readouterr().err
-    assert "2 pictures in" in said and "left out (sad/3.HEIC, sad/4.dng): save them" in said
+    assert "2 images in" in said and "left out (sad/3.HEIC, sad/4.dng): save them" in said
 
 
 def test_names_stay_as_given_when_asked_or_when_one_is_no_expression(tmp_path):
@@ -219,7 +219,7 @@ def test_subjects_are_found_in_the_path(tmp_path):
         read_dataset(tmp_path, subject_pattern="kid(")
 
 
-def test_ten_thousand_pictures_are_read_in_a_moment(tmp_path):
+def test_ten_thousand_images_are_read_in_a_moment(tmp_path):
     for name in ("happy", "sad"):
         (tmp_path / name).mkdir()
         for number in range(5000):
@@ -288,7 +288,7 @@ def test_a_folders_names_never_stand_in_for_its_labels_csv(tmp_path, content, sa
 
 
 def test_paths_may_be_whole_or_written_as_on_windows(tmp_path):
-    place = picture(tmp_path / "other" / "3.png")
+    place = photo(tmp_path / "other" / "3.png")
     content = f"path,label\n{tmp_path}/a/1.png,sad\na\\2.png,sad\n{place},happy\n"
     manifest = read_dataset(table(tmp_path, content, "a/1.png", "a/2.png"))
     assert column(manifest, "path") == ["a/1.png", "a/2.png", "other/3.png"]
@@ -329,7 +329,7 @@ def test_own_columns_of_a_manifest_are_taken_as_they_are(tmp_path):
         ("path,label,age\n1.png,sad,five\n", "row 2: age should be a number, not 'five'"),
         ("path,label,age_band\n1.png,sad,teen\n", "age_band 'teen': it is one of infant"),
         ("path,label,votes\n1.png,sad,3\n", "moppet data agreement"),
-        ("path,label\nnot there.png,sad\n1.png,sad\n", r"1 of the 2 pictures .*not there\.png"),
+        ("path,label\nnot there.png,sad\n1.png,sad\n", r"1 of the 2 images .*not there\.png"),
         ("path,label\n", "no row .* is left"),
         ("path,label,array_row\n1.png,sad,inf\n", "row 2: array_row should be a number, not 'inf'"),
         ('path,label\n1.png,"' + "sad\n" * 40_000, "faces.csv cannot be read as a table"),
@@ -346,9 +346,9 @@ def test_a_table_that_is_no_text_is_named(tmp_path):
         read_dataset(tmp_path / "faces.csv", "csv")
 
 
-def test_rows_of_missing_pictures_can_be_left_out(tmp_path):
+def test_rows_of_missing_images_can_be_left_out(tmp_path):
     place = table(tmp_path, "path,label,x\ngone.png,sad,a\n1.png,sad,b\n")
     manifest = read_dataset(place, allow_missing=True)
     assert column(manifest, "path") == ["1.png"] and column(manifest, "x") == ["b"]
-    with pytest.raises(MoppetError, match="2 of the 2 pictures"):
+    with pytest.raises(MoppetError, match="2 of the 2 images"):
         read_dataset(table(tmp_path, "path,label\na.png,s\nb.png,s\n"), allow_missing=True)

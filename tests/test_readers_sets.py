@@ -10,9 +10,9 @@ import platformdirs
 import pytest
 
 import dataset_fixtures as fixtures
-from dataset_fixtures import picture, pictures, text, video
-from moppet.data.ferplus import plurality_label, read_ferplus
-from moppet.data.readers import fer2013, read_dataset
+from dataset_fixtures import photo, pictures, text, video
+from moppet.datasets.readers import fer2013, read_dataset
+from moppet.datasets.readers.fer2013 import plurality_label, read_ferplus
 from moppet.values import EXPRESSIONS, MoppetError, UsageError
 
 
@@ -30,7 +30,7 @@ def column(manifest, name: str) -> list:
 # ----------------------------------------------------------------------------- FER2013 and FER+
 
 
-def test_fer2013_pictures_are_its_numbers(tmp_path):
+def test_fer2013_images_are_its_numbers(tmp_path):
     manifest = read_dataset(fixtures.fer2013_csv(tmp_path / "fer2013.csv"))
     for row in range(4):
         expected = (10 * row + np.arange(16)).reshape(4, 4)
@@ -100,19 +100,19 @@ def test_a_fer2013_that_is_no_text_is_named(tmp_path, kind):
         read_dataset(tmp_path, kind)
 
 
-def test_ferplus_joins_pictures_in_folders_as_it_joins_the_csv(tmp_path):
+def test_ferplus_joins_images_in_folders_as_it_joins_the_csv(tmp_path):
     by_csv = read_dataset(fixtures.make_ferplus(tmp_path / "csv"))
     root = tmp_path / "folders"
     fixtures.votes_csv(root / "fer2013new.csv")
     parts = {"Train": 0, "Valid": 2, "Test": 3}
     for part, number in parts.items():
-        picture(root / "images" / f"FER2013{part}" / f"fer{number:07d}.png")
+        photo(root / "images" / f"FER2013{part}" / f"fer{number:07d}.png")
     by_folder = read_dataset(root)
     for name in ("name", "label", "votes", "weight", "split"):
         assert column(by_folder, name) == column(by_csv, name)
     assert column(by_folder, "path")[0] == "images/FER2013Train/fer0000000.png"
     shutil.rmtree(root / "images" / "FER2013Test")
-    with pytest.raises(MoppetError, match="1 of the 3 pictures"):
+    with pytest.raises(MoppetError, match="1 of the 3 images"):
         read_dataset(root)
     assert column(read_dataset(root, allow_missing=True), "split") == ["train", "choose"]
 
@@ -259,7 +259,7 @@ def test_affectnets_lists_are_read_with_and_without_a_header(tmp_path):
     assert column(manifest, "split") == ["train", "report"]
     assert [column(manifest, f"box_{side}")[0] for side in "xywh"] == [10, 20, 30, 40]
     assert column(manifest, "valence") == [-0.5, 0.5]
-    whole = read_dataset(root, keep_unlabelled=True)
+    whole = read_dataset(root, keep_unlabeled=True)
     assert column(whole, "label") == ["anger", None, "contempt"]
     assert column(whole, "box_w")[1] is None and column(whole, "arousal")[1] is None
     assert read_dataset(root, only_expressions=True).names == ("anger",)
@@ -272,7 +272,7 @@ def test_affectnets_lists_are_read_with_and_without_a_header(tmp_path):
         ("1/a.jpg,1,2,3,4,1;2,happy,0,0\n", "not 'happy'"),
         ("1/a.jpg,1,2,3,4,1;2,-1,0,0\n", "not '-1'"),
         ("1/a.jpg,1,2,3,4,1;2,1\n", "needs the 9 columns .* a row has 7"),
-        ("9/z.jpg,1,2,3,4,1;2,1,0,0\n", r"1 of the 1 pictures .*9/z\.jpg"),
+        ("9/z.jpg,1,2,3,4,1;2,1,0,0\n", r"1 of the 1 images .*9/z\.jpg"),
         ("1/a.jpg,x,2,3,4,1;2,1,0,0\n", "face_x should be a number, not 'x'"),
         ("1/a.jpg,inf,2,3,4,1;2,1,0,0\n", "face_x should be a number, not 'inf'"),
         ('1/a.jpg,"' + "x" * 140_000, "cannot be read as a table"),
@@ -387,10 +387,10 @@ def test_ckplus_is_read_as_its_archives_unpack(tmp_path, images):
     assert manifest.image(3).shape == (10, 12, 3)
 
 
-def test_a_sequence_of_ckplus_without_pictures_is_named(tmp_path):
+def test_a_sequence_of_ckplus_without_images_is_named(tmp_path):
     root = fixtures.make_ckplus(tmp_path)
     shutil.rmtree(root / "cohn-kanade-images" / "S005")
-    with pytest.raises(MoppetError, match=r"needs the labelled sequence's pictures in .*S005/001"):
+    with pytest.raises(MoppetError, match=r"needs the labeled sequence's images in .*S005/001"):
         read_dataset(root)
     root = fixtures.make_ckplus(tmp_path / "again")
     for wrong in ("happy", "-1", "8", "1.5", "nan", ""):
@@ -458,7 +458,7 @@ def test_city_infants_are_told_apart_by_a_pattern(tmp_path):
     assert column(manifest, "subject") == ["4", "4"]
 
 
-def test_misspelt_names_of_utkface_are_read(tmp_path):
+def test_misspelled_names_of_utkface_are_read(tmp_path):
     names = (
         "24_0_1_20170116220224657 .jpg.chip.jpg",
         "39_1_20170116174525125.jpg",
@@ -507,8 +507,8 @@ def test_a_videos_rows_are_its_frames_at_their_times(tmp_path):
     rows = [i for i, path in enumerate(column(manifest, "path")) if "S1_" in path]
     times = [column(manifest, "time_s")[i] for i in rows]
     assert times == [0.25, 0.75, 1.25, 1.75, 2.25]
-    greys = [float(manifest.image(i).mean()) for i in rows]
-    np.testing.assert_allclose(greys, [40, 70, 100, 130, 160], atol=4)
+    grays = [float(manifest.image(i).mean()) for i in rows]
+    np.testing.assert_allclose(grays, [40, 70, 100, 130, 160], atol=4)
     for wrong in (0, -1, float("nan"), float("inf")):
         with pytest.raises(UsageError, match="every_s must be a number of seconds above 0"):
             read_dataset(root, every_s=wrong)
@@ -556,5 +556,5 @@ def test_emoreacts_lists_must_fit_each_other(tmp_path):
         read_dataset(root)
     fixtures.make_emoreact(root)
     (root / "Data" / "Test" / "KIMCHI9_2.mp4").unlink()
-    with pytest.raises(MoppetError, match="1 of the 1 pictures"):
+    with pytest.raises(MoppetError, match="1 of the 1 images"):
         read_dataset(root)

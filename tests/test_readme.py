@@ -1,4 +1,4 @@
-"""The README keeps its word."""
+"""What the README claims is true: its figures, links, commands and extras."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_its_figures_are_those_of_the_committed_results() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_the_sacred_commands_are_in_the_makefile() -> None:
+def test_the_two_main_commands_are_in_the_makefile() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for command in ("demo", "test"):
         assert f"make {command}" in README
@@ -36,3 +36,10 @@ def test_every_extra_has_its_make_target() -> None:
     assert {*targets[1].split(), "dev", "docs"} == {*project["optional-dependencies"]}
     for word in ("train", "app"):
         assert f"make {word}" in README
+
+
+def test_it_is_short_and_every_code_block_names_its_language() -> None:
+    assert len(README.splitlines()) < 120
+    fences = re.findall(r"^```(.*)$", README, re.MULTILINE)
+    assert len(fences) % 2 == 0
+    assert all(fences[::2]) and not any(fences[1::2])

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from moppet.app.report import Thumbnail, write_report
+from moppet.pages.report import Thumbnail, write_report
 from moppet.values import GROUPS, MoppetError
 from report_samples import (
     FPS,
@@ -152,12 +152,12 @@ def test_a_timeline_without_a_face_says_so(tmp_path, rows, words):
     assert not re.search(r"\b(nan|None|inf)\b", text.replace("None of the frames", ""))
 
 
-def test_a_single_picture_has_values_and_no_invented_length(tmp_path):
+def test_a_single_image_has_values_and_no_invented_length(tmp_path):
     page = written(
         make_timeline([make_row(0, 0.0, CLEAR)], metadata={"duration_s": None}), tmp_path
     )
     text = text_of(page)
-    assert "a single picture has no length" in text and "neutral \N{EN DASH}" in text
+    assert "a single image has no length" in text and "neutral \N{EN DASH}" in text
     assert "94 %" in text_of(lanes(page)[0])
     assert re.findall(r"<text [^>]*>([^<]*)<", page) == ["0.00 s", "0.00 s"]
 
@@ -207,7 +207,7 @@ def test_a_partial_timeline_is_called_one(tmp_path, page):
     assert "partial" not in text_of(page)
 
 
-def test_pictures_of_faces_appear_only_when_they_are_passed(tmp_path, page):
+def test_images_of_faces_appear_only_when_they_are_passed(tmp_path, page):
     assert "<img" not in page and "data:" not in page
     thumb = Thumbnail(0, 4.2, "happiness", "data:image/jpeg;base64,AAAA", True)
     shown = written(two_people(), tmp_path, thumbnails=[thumb])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from moppet.app.report import write_report
+from moppet.pages.report import write_report
 from report_samples import long_recording, two_people
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chrome")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from moppet.app.report import write_report
+from moppet.pages.report import write_report
 from report_samples import FPS, long_recording, make_row, make_timeline, two_people
 
 CLEAR = [0.94, 0.01, 0.01, 0.01, 0.01, 0.01, 0.01]
@@ -156,10 +156,10 @@ def test_text_and_curves_stand_out_in_light_and_dark(page):
     blocks = re.findall(r":root\{([^}]*)\}", page)[:2]
     light = dict(re.findall(r"--([\w-]+):(#\w+)", blocks[0]))
     dark = {**light, **dict(re.findall(r"--([\w-]+):(#\w+)", blocks[1]))}
-    for colours in (light, dark):
+    for colors in (light, dark):
         for ink in ("ink", "soft"):
             for ground in ("bg", "card", "ground"):
-                assert contrast(colours[ink], colours[ground]) >= 4.5
-        assert contrast(colours["warn-ink"], colours["warn"]) >= 4.5
+                assert contrast(colors[ink], colors[ground]) >= 4.5
+        assert contrast(colors["warn-ink"], colors["warn"]) >= 4.5
         for slot in set(re.findall(r"--c:var\(--(\w+)\)", page)) - {"hatch"}:
-            assert contrast(colours[slot], colours["card"]) >= 3, slot
+            assert contrast(colors[slot], colors["card"]) >= 3, slot

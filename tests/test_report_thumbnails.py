@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
-from moppet.app.report import read_thumbnails
-from moppet.app.report.thumbnails import choose_episodes
+from moppet.pages.face_images import choose_episodes
+from moppet.pages.report import read_thumbnails
 from moppet.timeline import Episode
 from report_samples import make_row, make_timeline
 
@@ -51,37 +51,37 @@ def timeline_of(clip_frames: int = 40):
     return make_timeline(rows)
 
 
-def picture(uri: str) -> np.ndarray:
+def photo(uri: str) -> np.ndarray:
     head, data = uri.split(",", 1)
     assert head == "data:image/jpeg;base64"
     return cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), cv2.IMREAD_COLOR)
 
 
-def test_each_picture_shows_the_face_at_the_peak_of_its_episode(clip):
+def test_each_image_shows_the_face_at_the_peak_of_its_episode(clip):
     first, second = read_thumbnails(clip, timeline_of(), blur=False)
     assert (first.label, second.label) == ("happiness", "sadness")
     assert first.time_s < 2 <= second.time_s
     for thumb, strong, weak in ((first, 2, 0), (second, 0, 2)):
-        image = picture(thumb.data_uri)
+        image = photo(thumb.data_uri)
         assert image.shape == (96, 96, 3) and not thumb.blurred
         centre = image[32:64, 32:64].reshape(-1, 3).mean(axis=0)
         assert centre[strong] > centre[weak] + 60
         assert image[:, :6].mean() < 60, "the margin shows the background"
 
 
-def test_a_blurred_picture_keeps_no_detail_of_the_face(clip):
-    sharp = picture(read_thumbnails(clip, timeline_of(), blur=False)[0].data_uri)
+def test_a_blurred_image_keeps_no_detail_of_the_face(clip):
+    sharp = photo(read_thumbnails(clip, timeline_of(), blur=False)[0].data_uri)
     blurred = read_thumbnails(clip, timeline_of(), blur=True)[0]
-    image = picture(blurred.data_uri)
+    image = photo(blurred.data_uri)
     assert blurred.blurred and image.shape == (96, 96, 3)
 
-    def detail(picture: np.ndarray) -> float:
-        return float(cv2.Laplacian(picture.astype(np.float32), cv2.CV_32F).var())
+    def detail(photo: np.ndarray) -> float:
+        return float(cv2.Laplacian(photo.astype(np.float32), cv2.CV_32F).var())
 
     assert detail(image) < detail(sharp) / 100
 
 
-def test_count_limits_the_pictures_and_none_are_read_for_no_episode(clip):
+def test_count_limits_the_images_and_none_are_read_for_no_episode(clip):
     assert len(read_thumbnails(clip, timeline_of(), blur=True, count=1)) == 1
     assert read_thumbnails(clip, timeline_of(), blur=True, count=0) == []
     empty = make_timeline([make_row(i, i / FPS) for i in range(20)])

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from moppet.infer.align import CROP_PX, TEMPLATE_PX
-from moppet.study.saliency import (
+from moppet.evaluate.saliency import (
     REGIONS,
     as_shares,
     measure_parts,
@@ -15,6 +14,7 @@ from moppet.study.saliency import (
     region_masks,
     region_shares,
 )
+from moppet.infer.alignment import CROP_PX, TEMPLATE_PX
 
 
 def test_every_pixel_is_in_one_region_and_each_landmark_in_its_own() -> None:

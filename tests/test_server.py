@@ -15,13 +15,14 @@ import pytest
 from starlette.testclient import TestClient
 from typer.testing import CliRunner
 
-from moppet.app import cli
-from moppet.app.server import gate, queue
-from moppet.app.server.gate import COOKIE
-from moppet.app.server.queue import Queue, settings_of
-from moppet.app.server.site import build_site
-from moppet.app.server.workspace import Workspace
+from moppet.commands import main as cli
 from moppet.infer.pipeline import Settings
+from moppet.server import job_queue as queue
+from moppet.server import security as gate
+from moppet.server.job_queue import Queue, settings_of
+from moppet.server.security import COOKIE
+from moppet.server.site import build_site
+from moppet.server.workspace import Workspace
 from moppet.timeline import read_timeline
 from moppet.values import MoppetError, UsageError
 
@@ -273,7 +274,7 @@ def test_jobs_run_one_after_another_and_say_how_far_they_are(workspace: Workspac
 
 
 @pytest.mark.usefixtures("slow")
-def test_a_cancelled_job_stops_at_once_and_goes_on_where_it_was(workspace: Workspace) -> None:
+def test_a_canceled_job_stops_at_once_and_goes_on_where_it_was(workspace: Workspace) -> None:
     jobs = Queue(workspace)
     number = jobs.add(Path("/a/one.mp4"), Settings())["id"]
     jobs.start()

@@ -15,13 +15,13 @@ from starlette.testclient import TestClient
 from typer.testing import CliRunner
 
 from live_page import BEARER, HERE, PORT, TOKEN, CryingReader, ask, camera, message, show
-from moppet.app import cli
-from moppet.app.alerts import Channels
-from moppet.app.server import live as live_module
-from moppet.app.server.queue import Queue
-from moppet.app.server.site import build_site
-from moppet.app.server.workspace import Workspace
-from moppet.timeline.guard import DEFAULT_RULES, read_log
+from moppet.commands import main as cli
+from moppet.guard import DEFAULT_RULES, read_log
+from moppet.guard.notifications import Channels
+from moppet.server import live_api as live_module
+from moppet.server.job_queue import Queue
+from moppet.server.site import build_site
+from moppet.server.workspace import Workspace
 from moppet.values import UsageError
 
 RULE = "negative >= 60 % for 1 s -> pause; again within 2 min -> pause and alert"
@@ -124,7 +124,7 @@ def test_an_unwatched_child_is_told_when_the_page_goes_away(
 
 
 @pytest.mark.usefixtures("crying")
-def test_an_unwatched_child_is_told_once_when_pictures_stay_away(
+def test_an_unwatched_child_is_told_once_when_images_stay_away(
     client: TestClient, workspace: Workspace, calls: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(live_module, "QUIET_S", 0.2)
@@ -137,7 +137,7 @@ def test_an_unwatched_child_is_told_once_when_pictures_stay_away(
         assert ask(socket, "end")["kind"] == "ended"
     told = records_in(workspace)
     assert [one["event"] for one in told] == ["start", "stopped", "start", "end"]
-    assert told[1]["reason"] == "no picture came for 0.2 s"
+    assert told[1]["reason"] == "no image came for 0.2 s"
     assert calls.read_text().split() == ["stopped"]
 
 

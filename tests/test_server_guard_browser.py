@@ -56,7 +56,7 @@ def page(tmp_path: Path) -> Iterator[Page]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     work, calls = tmp_path / "work", tmp_path / "calls"
-    program = "from moppet.app.cli import main; main()"
+    program = "from moppet.commands.main import main; main()"
     command = [sys.executable, "-c", program, "serve", "--no-browser", "--port", str(port)]
     command += ["--workspace", str(work)]
     command += ["--on-alert", f"sh -c 'echo $MOPPET_EVENT $MOPPET_RULE >> {calls}'"]
@@ -120,14 +120,14 @@ def test_live_asks_first_then_draws_the_child_s_face_without_lagging(
     assert live.evaluate(drawn.format("#boxes", "320,240"))
     expect(live.locator("#now")).to_contain_text("sadness", timeout=15_000)
     assert float(live.inner_text("#rate")) > 2  # ten where nobody else works; benchmarks/live.py
-    assert int(live.inner_text("#delay").split()[0]) < 1500  # it drops pictures, and keeps up
-    colours = live.evaluate(
+    assert int(live.inner_text("#delay").split()[0]) < 1500  # it drops images, and keeps up
+    colors = live.evaluate(
         "[...document.querySelector('#curve').getContext('2d').getImageData(0,0,"
         "document.querySelector('#curve').width,document.querySelector('#curve').height).data]"
         ".reduce((all, v, i, d) => (i % 4 ? all : all.add(`${v},${d[i+1]},${d[i+2]}`)), new Set())"
         ".size"
     )
-    assert colours > 8
+    assert colors > 8
     live.check("#blur")
     assert "blur" in live.evaluate("getComputedStyle(document.querySelector('#camera')).filter")
     second = open_page(browser, page.address, "live", complaints)
@@ -223,7 +223,7 @@ def test_a_guard_whose_camera_freezes_or_whose_server_goes_stops_the_film(
     guard.evaluate(
         "document.querySelector('#camera').getVideoPlaybackQuality = () => ({totalVideoFrames: 7})"
     )
-    expect(guard.locator("#rest-why")).to_contain_text("the camera gives no new picture")
+    expect(guard.locator("#rest-why")).to_contain_text("the camera gives no new image")
     guard.evaluate("delete document.querySelector('#camera').getVideoPlaybackQuality")
     expect(guard.locator("#rest-why")).to_contain_text("was not watched for a while")
     hold(guard, "#go-on")

@@ -18,18 +18,17 @@ from rich.console import Console
 from starlette.testclient import TestClient
 from typer.testing import CliRunner
 
-from label_folder import draw_pictures
-from moppet.app import cli
-from moppet.app.server import rating_sets
-from moppet.app.server.agreeing import Opened
-from moppet.app.server.queue import Queue
-from moppet.app.server.rater import Rater
-from moppet.app.server.rating_sets import RatingSet, RatingSets, write_whole
-from moppet.app.server.site import build_site
-from moppet.app.server.workspace import Workspace
-from moppet.app.train import audit_own, read_own
-from moppet.data.agreement import read_ratings
-from moppet.data.manifest import read_manifest
+from label_folder import draw_images
+from moppet.commands import main as cli
+from moppet.commands.train import audit_own, read_own
+from moppet.datasets.manifest import read_manifest
+from moppet.datasets.rater_agreement import read_ratings
+from moppet.server import ratings as rating_sets
+from moppet.server.job_queue import Queue
+from moppet.server.label_api import Opened
+from moppet.server.ratings import Rater, RatingSet, RatingSets, write_whole
+from moppet.server.site import build_site
+from moppet.server.workspace import Workspace
 from moppet.values import EXPRESSIONS, MoppetError
 
 TOKEN, PORT = "a-token-of-the-test", 8640
@@ -38,7 +37,7 @@ HERE = f"http://127.0.0.1:{PORT}"
 
 @pytest.fixture
 def faces(tmp_path: Path) -> Path:
-    return draw_pictures(tmp_path / "faces")
+    return draw_images(tmp_path / "faces")
 
 
 @pytest.fixture
@@ -61,7 +60,7 @@ def post(client: TestClient, path: str, body: Any = None, status: int | None = N
 
 
 def made(client: TestClient, faces: Path, **more: Any) -> RatingSet:
-    """A set of the pictures in a folder beside the workspace."""
+    """A set of the images in a folder beside the workspace."""
     post(client, "", {"name": "visit", "folder": str(faces), **more})
     return RatingSets(faces.parent / "work" / "labels").of("visit")
 
@@ -91,10 +90,10 @@ def both(client: TestClient, faces: Path, **more: Any) -> tuple[RatingSet, dict[
 # ------------------------------------------------------------------------------- a new set
 
 
-def test_a_set_lists_the_pictures_of_a_folder_and_its_sub_folders(
+def test_a_set_lists_the_images_of_a_folder_and_its_sub_folders(
     client: TestClient, faces: Path
 ) -> None:
-    (faces / "notes.txt").write_text("no picture")
+    (faces / "notes.txt").write_text("no image")
     (faces / ".hidden").mkdir()
     for name in ("._leftover.png", ".hidden/a.png"):
         (faces / name).write_bytes(b"x")
@@ -145,15 +144,15 @@ def test_a_set_that_cannot_be_is_refused_in_one_sentence(
     assert not (workspace.root / "labels").exists()
 
 
-def test_folders_without_or_with_too_many_pictures_are_refused(
+def test_folders_without_or_with_too_many_images_are_refused(
     client: TestClient, faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "empty").mkdir()
     asked = {"name": "visit", "folder": str(tmp_path / "empty")}
-    assert "holds no pictures" in post(client, "", asked, status=400)["error"]
-    monkeypatch.setattr(rating_sets, "MOST_PICTURES", 7)
+    assert "holds no images" in post(client, "", asked, status=400)["error"]
+    monkeypatch.setattr(rating_sets, "MOST_IMAGES", 7)
     asked["folder"] = str(faces)
-    assert "at most 7 pictures" in post(client, "", asked, status=400)["error"]
+    assert "at most 7 images" in post(client, "", asked, status=400)["error"]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="such names cannot be there")
@@ -185,7 +184,7 @@ def test_names_that_are_taken_are_refused_whatever_their_case(
 # --------------------------------------------------------------------------------- blindness
 
 
-def test_a_picture_comes_by_its_number_alone_and_without_its_name(
+def test_a_image_comes_by_its_number_alone_and_without_its_name(
     client: TestClient, faces: Path
 ) -> None:
     of = made(client, faces)
@@ -200,14 +199,14 @@ def test_a_picture_comes_by_its_number_alone_and_without_its_name(
         assert client.get(f"/api/labels/visit/pictures/{number}").status_code in (400, 404)
 
 
-def test_large_pictures_come_smaller_and_damaged_ones_name_no_file(
+def test_large_images_come_smaller_and_damaged_ones_name_no_file(
     client: TestClient, tmp_path: Path
 ) -> None:
     folder = tmp_path / "mixed"
     folder.mkdir()
     cv2.imwrite(str(folder / "anger_large.jpg"), np.zeros((3000, 2000, 3), np.uint8))
     cv2.imwrite(str(folder / "anger_thin.png"), np.zeros((4000, 1, 3), np.uint8))
-    (folder / "anger_bad.png").write_bytes(b"no picture")
+    (folder / "anger_bad.png").write_bytes(b"no image")
     of = made(client, folder)
     shape = {}
     for number, path in enumerate(of.pictures):
@@ -245,7 +244,7 @@ def test_nothing_that_is_told_during_the_rating_holds_a_rating_or_a_path(
 def test_each_rater_has_an_order_of_their_own_that_sub_folders_do_not_show(
     client: TestClient, tmp_path: Path
 ) -> None:
-    of = made(client, draw_pictures(tmp_path / "many", each=20))
+    of = made(client, draw_images(tmp_path / "many", each=20))
     orders = {name: of.order_of(name) for name in ("ann", "ben", "cem")}
     assert orders["ann"] == RatingSets(of.place.parent).of("visit").order_of("ann")
     assert sorted(orders["ann"]) == sorted(orders["ben"]) == list(range(40))
@@ -260,7 +259,7 @@ def test_each_rater_has_an_order_of_their_own_that_sub_folders_do_not_show(
 # ---------------------------------------------------------------------------------- rating
 
 
-def test_skipped_pictures_come_again_and_a_second_skip_leaves_them_out(
+def test_skipped_images_come_again_and_a_second_skip_leaves_them_out(
     client: TestClient, faces: Path
 ) -> None:
     of = made(client, faces)
@@ -331,18 +330,16 @@ def test_a_rating_that_cannot_be_is_refused_and_nothing_is_lost(
     assert of.rater_file("ann").read_bytes() == before
 
 
-def test_a_key_pressed_in_two_windows_rates_one_picture(client: TestClient, faces: Path) -> None:
+def test_a_key_pressed_in_two_windows_rates_one_image(client: TestClient, faces: Path) -> None:
     made(client, faces)
     state = post(client, "/visit/raters", {"name": "ann"})
     asked = {"picture": state["picture"], "label": "fear"}
     post(client, "/visit/raters/ann/ratings", asked)
-    assert (
-        "Another picture is next" in post(client, "/visit/raters/ann/ratings", asked, 400)["error"]
-    )
+    assert "Another image is next" in post(client, "/visit/raters/ann/ratings", asked, 400)["error"]
     assert client.get("/api/labels/visit/raters/ann").json()["done"] == 1
 
 
-def test_a_damaged_picture_is_passed_and_marked(client: TestClient, faces: Path) -> None:
+def test_a_damaged_image_is_passed_and_marked(client: TestClient, faces: Path) -> None:
     of = made(client, faces)
     state = post(client, "/visit/raters", {"name": "ann"})
     (faces / of.pictures[state["picture"]]).write_bytes(b"damaged")
@@ -376,8 +373,8 @@ def test_a_kill_while_writing_leaves_the_ratings_before_it(tmp_path: Path, faces
     program = """
 import os, signal, sys
 from pathlib import Path
-from moppet.app.server.rater import Rater
-from moppet.app.server.rating_sets import RatingSets
+from moppet.server.ratings import Rater
+from moppet.server.ratings import RatingSets
 def kill(*_, **__):
     os.kill(os.getpid(), signal.SIGKILL)
 setattr(os, sys.argv[2], kill)
@@ -425,8 +422,8 @@ def test_the_agreement_opens_when_two_have_finished_and_ends_the_rating(
     said = post(client, "/visit/open", status=400)["error"]
     assert "ben has 8 left" in said and "ann" not in said
     rate(client, "ben", {of.pictures[0]: "anger"}, of)
-    picture = client.get("/api/labels/visit/raters/cem").json()["picture"]
-    post(client, "/visit/raters/cem/ratings", {"picture": picture, "label": "fear"})
+    image = client.get("/api/labels/visit/raters/cem").json()["picture"]
+    post(client, "/visit/raters/cem/ratings", {"picture": image, "label": "fear"})
     assert post(client, "/visit/open")["opened"] == ["ann", "ben"]
     assert client.get("/api/labels/visit/agreement").json()["raters"] == ["ann", "ben"]
     for path, body in (
@@ -482,7 +479,7 @@ def test_disagreements_stand_side_by_side_also_those_about_a_face(
     assert table.tolist() == [[3, 0, 1, 0], [0, 2, 0, 1], [0, 0, 0, 0], [0, 0, 0, 1]]
 
 
-def test_a_picture_that_one_rater_skipped_can_be_decided(client: TestClient, faces: Path) -> None:
+def test_a_image_that_one_rater_skipped_can_be_decided(client: TestClient, faces: Path) -> None:
     of = made(client, faces)
     skipped, damaged = of.pictures[0], of.pictures[1]
     for name, marks in (("ann", {skipped: "skip"}), ("ben", {})):
@@ -528,10 +525,10 @@ def test_decisions_are_kept_and_taken_back_and_the_command_line_reads_them(
     assert Opened(of).decisions() == {of.pictures[face]: "no face"}
 
 
-def test_training_takes_the_manifest_and_no_picture_without_a_face(
+def test_training_takes_the_manifest_and_no_image_without_a_face(
     client: TestClient, tmp_path: Path
 ) -> None:
-    of, truth = both(client, draw_pictures(tmp_path / "faces"))
+    of, truth = both(client, draw_images(tmp_path / "faces"))
     post(client, "/visit/open")
     mouth = of.pictures.index("happiness/child0_0.png")
     written = post(client, "/visit/manifest", {})
@@ -563,13 +560,13 @@ def test_training_takes_the_manifest_and_no_picture_without_a_face(
 def test_what_training_refuses_is_told_before_and_can_be_left_out(
     client: TestClient, faces: Path
 ) -> None:
-    finetune = pytest.importorskip("moppet.train.finetune")
+    finetune = pytest.importorskip("moppet.train.finetuning")
     of, _ = both(client, faces)
     post(client, "/visit/open")
     mouth = of.pictures.index("happiness/child0_0.png")
     post(client, "/visit/decisions", {"picture": mouth, "label": "surprise"})
     written = post(client, "/visit/manifest", {})
-    assert written["rare"] == ["sadness", "surprise"]  # two pictures, one picture
+    assert written["rare"] == ["sadness", "surprise"]  # two images, one image
     with pytest.raises(MoppetError, match=r"sadness \(2\), surprise \(1\)"):
         finetune.check_classes(read_manifest(written["path"]))
     refused = post(client, "/visit/manifest", {"without_rare": True}, 400)
@@ -582,8 +579,8 @@ def test_what_training_refuses_is_told_before_and_can_be_left_out(
 
 
 def test_two_raters_are_enough_to_learn_from(client: TestClient, faces: Path) -> None:
-    """FER+'s ten raters are asked for three votes a picture; two raters cannot give them."""
-    dataset = pytest.importorskip("moppet.train.dataset")
+    """FER+'s ten raters are asked for three votes an image; two raters cannot give them."""
+    dataset = pytest.importorskip("moppet.train.data_module")
     own = pytest.importorskip("moppet.train.recipe").Recipe("own", str(faces))
     both(client, faces)
     post(client, "/visit/open")

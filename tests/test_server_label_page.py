@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from browsing import wait_until
-from label_folder import draw_pictures
-from moppet.app.server.rating_sets import RatingSets
-from moppet.data.manifest import read_manifest
+from label_folder import draw_images
+from moppet.datasets.manifest import read_manifest
+from moppet.server.ratings import RatingSets
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chrome")
 
@@ -26,7 +26,7 @@ def address(tmp_path: Path) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    program = "from moppet.app.cli import main; main()"
+    program = "from moppet.commands.main import main; main()"
     command = [sys.executable, "-c", program, "serve", "--no-browser", "--port", str(port)]
     process = subprocess.Popen(
         [*command, "--workspace", str(tmp_path / "work")], stdout=subprocess.PIPE, text=True
@@ -46,8 +46,8 @@ class Person:
         self.page, self.expect = page, expect
         self.sets = RatingSets(work / "labels")
 
-    def picture(self) -> str:
-        """The path of the picture in sight."""
+    def image(self) -> str:
+        """The path of the image in sight."""
         source = self.page.locator("#stage img").get_attribute("src")
         path = self.sets.of("visit 1").pictures[int(source.rsplit("/", 1)[1])]
         folder, file = path.split("/")
@@ -56,11 +56,11 @@ class Person:
         return path
 
     def ready(self) -> None:
-        """Wait until the picture is in sight."""
+        """Wait until the image is in sight."""
         self.expect(self.page.locator("#shown")).to_have_attribute("aria-busy", "false")
 
     def press(self, key: str, done: int) -> None:
-        """Press a key, and wait until so many pictures are done."""
+        """Press a key, and wait until so many images are done."""
         self.page.keyboard.press(key)
         self.expect(self.page.locator("#far")).to_contain_text(f"{done} of 8")
         self.ready()
@@ -70,7 +70,7 @@ class Person:
 def test_two_raters_a_decision_and_a_manifest(address: str, tmp_path: Path) -> None:
     from playwright.sync_api import expect, sync_playwright
 
-    faces = draw_pictures(tmp_path / "faces")
+    faces = draw_images(tmp_path / "faces")
     complaints: list[str] = []
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
@@ -87,7 +87,7 @@ def test_two_raters_a_decision_and_a_manifest(address: str, tmp_path: Path) -> N
         expect(page.locator("#said")).to_contain_text("the whole path")
         page.fill("#folder", str(faces))
         page.get_by_role("button", name="Make the set").click()
-        expect(page.locator("#set-what")).to_contain_text("8 pictures")
+        expect(page.locator("#set-what")).to_contain_text("8 images")
         home = page.url
         person = Person(page, tmp_path / "work")
         rate_as_ann(page, person)
@@ -115,10 +115,10 @@ def rate_as_ann(page: Any, person: Person) -> None:
     page.keyboard.press("Enter")
     expect(page.locator("#far")).to_have_text("0 of 8")
     person.ready()
-    skipped = person.picture()
+    skipped = person.image()
     person.press("s", 0)
     expect(page.locator("#far")).to_contain_text("1 skipped")
-    slip = person.picture()
+    slip = person.image()
     page.context.set_offline(True)
     page.keyboard.press("7")
     expect(page.locator("#said")).to_contain_text("moppet does not answer")
@@ -130,19 +130,19 @@ def rate_as_ann(page: Any, person: Person) -> None:
     page.keyboard.press("Backspace")
     expect(page.locator("#far")).to_contain_text("0 of 8")
     person.ready()
-    assert person.picture() == slip
+    assert person.image() == slip
     for done in range(1, 8):
         if done == 4:
-            here = person.picture()
+            here = person.image()
             page.reload()
             expect(page.locator("#far")).to_contain_text("3 of 8")
             person.ready()
-            assert person.picture() == here
-        person.press(key_of(person.picture()), done)
+            assert person.image() == here
+        person.press(key_of(person.image()), done)
     expect(page.locator("#far")).to_contain_text("now here again")
-    assert person.picture() == skipped
+    assert person.image() == skipped
     page.keyboard.press(key_of(skipped))
-    expect(page.locator("#all-done-title")).to_have_text("All 8 pictures are done")
+    expect(page.locator("#all-done-title")).to_have_text("All 8 images are done")
 
 
 def key_of(path: str) -> str:
@@ -160,7 +160,7 @@ def rate_as_ben(page: Any, person: Person) -> None:
     person.expect(page.locator("#far")).to_have_text("0 of 8")
     person.ready()
     for done in range(1, 9):
-        path = person.picture()
+        path = person.image()
         word = {"0": "no face", "2": "happiness", "3": "sadness"}[key_of(path)]
         word = "surprise" if path == "happiness/child0_0.png" else word
         page.locator("#choosing").get_by_role("button", name=word).click()
@@ -192,5 +192,5 @@ def decide_and_write(page: Any) -> None:
     page.get_by_role("button", name="Write the manifest").click()
     expect(page.locator("#written")).to_contain_text("happiness 4, sadness 3, surprise 0")
     page.get_by_role("button", name="Write it without them").click()
-    expect(page.locator("#written")).to_contain_text("7 pictures: happiness 4, sadness 3. Left")
+    expect(page.locator("#written")).to_contain_text("7 images: happiness 4, sadness 3. Left")
     expect(page.locator("#written code")).to_contain_text("moppet train '/")

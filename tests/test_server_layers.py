@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from moppet.app.server import shown
-from moppet.app.server.queue import Queue
-from moppet.app.server.site import build_site
-from moppet.app.server.workspace import Workspace
+from moppet.coders import read_coding
 from moppet.infer.pipeline import Analysis, Settings
+from moppet.server import timeline_view as shown
+from moppet.server.job_queue import Queue
+from moppet.server.site import build_site
+from moppet.server.workspace import Workspace
 from moppet.timeline import Timeline, build_timeline, read_journal, read_timeline
-from moppet.timeline.coders import read_coding
 from moppet.values import EXPRESSIONS
 from test_timeline_people import TWO
 

@@ -1,4 +1,4 @@
-"""The page's camera: who may send pictures, and what comes back for good and odd ones."""
+"""The page's camera: who may send images, and what comes back for good and odd ones."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
 from live_page import BEARER, HERE, LIVE, PORT, TOKEN, CryingReader, camera, message
-from moppet.app.server import live as live_module
-from moppet.app.server.gate import COOKIE
-from moppet.app.server.pictures import LARGEST_MESSAGE, read_message
-from moppet.app.server.queue import Queue
-from moppet.app.server.site import build_site
-from moppet.app.server.workspace import Workspace
-from moppet.infer.live import LiveReader
+from moppet.infer.pipeline import LiveReader
 from moppet.media import read_frames
+from moppet.server import live_api as live_module
+from moppet.server.job_queue import Queue
+from moppet.server.live_api import LARGEST_MESSAGE, read_message
+from moppet.server.security import COOKIE
+from moppet.server.site import build_site
+from moppet.server.workspace import Workspace
 from moppet.values import Frame, MediaError
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "child.mp4"
@@ -107,7 +107,7 @@ def jpeg_of(width: int, height: int) -> bytes:
 ODD = {
     "nothing": b"",
     "three bytes": b"abc",
-    "no picture": struct.pack("<d", 1.0),
+    "no image": struct.pack("<d", 1.0),
     "no JPEG": struct.pack("<d", 1.0) + b"GIF89a" * 20,
     "no header": struct.pack("<d", 1.0) + b"\xff\xd8" + b"\xff" * 50,
     "cut short": message(1.0)[:-200],
@@ -144,7 +144,7 @@ def test_a_bomb_is_refused_before_it_is_unpacked(monkeypatch: pytest.MonkeyPatch
 def test_text_that_is_no_wish_ends_the_socket(client: TestClient, text: str) -> None:
     with camera(client) as socket:
         socket.send_text(text)
-        assert socket.receive_json()["error"] == "A picture was needed, or a JSON object."
+        assert socket.receive_json()["error"] == "An image was needed, or a JSON object."
         with pytest.raises(WebSocketDisconnect):
             socket.receive_json()
 

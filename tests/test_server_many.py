@@ -27,7 +27,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, dict
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     work: Path = tmp_path_factory.mktemp("work")
-    command = [sys.executable, "-c", "from moppet.app.cli import main; main()", "serve"]
+    command = [sys.executable, "-c", "from moppet.commands.main import main; main()", "serve"]
     process = subprocess.Popen(
         [*command, "--no-browser", "--port", str(port), "--workspace", str(work)],
         stdout=subprocess.PIPE,

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedGroupKFold
 
-from moppet.data.manifest import Manifest, build_manifest
-from moppet.data.splits import holdout, kfold, split_manifest
+from moppet.datasets.manifest import Manifest, build_manifest
+from moppet.datasets.splits import holdout, kfold, split_manifest
 from moppet.values import MoppetError, UsageError
 
 BANDS = ("infant", "child", "adult")
@@ -180,14 +180,14 @@ def test_a_share_outside_0_and_1_is_refused(share):
 
 @pytest.mark.parametrize("split", [lambda m: holdout(m, 0.2, rng()), lambda m: kfold(m, 2, rng())])
 def test_a_class_with_one_image_or_one_child_is_refused_by_name(split):
-    with pytest.raises(MoppetError, match=r"class 'fear' has only one picture"):
+    with pytest.raises(MoppetError, match=r"class 'fear' has only one image"):
         split(manifest(["happiness"] * 5 + ["fear"]))
-    with pytest.raises(MoppetError, match=r"class 'fear' has only 3 pictures of one group"):
+    with pytest.raises(MoppetError, match=r"class 'fear' has only 3 images of one group"):
         split(manifest(["happiness"] * 5 + ["fear"] * 3, [None] * 5 + ["ann"] * 3))
 
 
 def test_an_empty_fold_is_refused():
-    with pytest.raises(MoppetError, match="5 parts need 5 groups at least, but the 4 pictures"):
+    with pytest.raises(MoppetError, match="5 parts need 5 groups at least, but the 4 images"):
         kfold(manifest(["happiness", "sadness"] * 2), 5, rng())
     with pytest.raises(UsageError, match="at least 2 folds"):
         kfold(manifest(["happiness", "sadness"] * 2), 1, rng())

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from moppet.app.comparison.run import Coder, Job, compare
-from moppet.timeline.coders import coding_of, corrected_lanes, read_coding, write_program
-from moppet.timeline.coders.codes import Code
-from moppet.timeline.corrections import (
+from moppet.coders import coding_of, corrected_lanes, read_coding, write_program
+from moppet.coders.codings import Code
+from moppet.commands.compare_run import Coder, Job, compare
+from moppet.timeline.annotations import (
     Correction,
     add_correction,
     corrections_path,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from moppet.timeline import TimelineSettings, build_timeline
-from moppet.timeline.judge import threshold
+from moppet.timeline.labels import threshold
 
 NAMES = ("neutral", "joy", "crying", "rage")
 GROUP_OF = {"neutral": "neutral", "joy": "positive", "crying": "negative", "rage": "negative"}
@@ -152,7 +152,7 @@ def test_each_face_has_its_own_episodes_and_both_kinds_come_in_order():
     ]
 
 
-def test_a_single_picture_has_no_time_and_no_episodes():
+def test_a_single_image_has_no_time_and_no_episodes():
     assert build([J]).episodes() == []
 
 

@@ -264,7 +264,7 @@ def test_wrong_values_name_the_column(tmp_path):
         read_timeline(path)
 
 
-def test_a_csv_alone_with_a_misspelt_class_column_is_refused(tmp_path):
+def test_a_csv_alone_with_a_misspelled_class_column_is_refused(tmp_path):
     path = small().write(tmp_path / "t.csv")
     (tmp_path / "t.meta.json").unlink()
     path.write_text(path.read_text().replace("s_happiness", "s_hapiness"))

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import moppet.app.report
+import moppet.pages.report
 from moppet.timeline import TimelineSettings, notebook
-from moppet.timeline.notebook import COLOURS, LEFT_PX, RIGHT_PX, WIDTH_PX, clock_text
+from moppet.timeline.notebook import COLORS, LEFT_PX, RIGHT_PX, WIDTH_PX, clock_text
 from moppet.values import EXPRESSIONS
 from report_samples import drift, long_recording, make_row, make_timeline, two_people
 
@@ -87,32 +87,32 @@ def test_areas_are_the_smoothed_probabilities_stacked_in_the_classes_order():
     found = areas(lane)
     # Painted over one another, so the tallest comes first; what has no height is left out.
     order = ["anger", "surprise", "happiness", "neutral"]
-    assert list(found) == [COLOURS[name] for name in order]
-    tops = [pieces(found[COLOURS[name]])[0][1] for name in order]
+    assert list(found) == [COLORS[name] for name in order]
+    tops = [pieces(found[COLORS[name]])[0][1] for name in order]
     assert [set(top.tolist()) for top in tops] == [{0.0}, {5.5}, {11.0}, {22.0}]
 
 
-def test_the_legend_names_the_classes_beside_their_colours():
+def test_the_legend_names_the_classes_beside_their_colors():
     root = drawn(two_people())
     shown = [
         (span.get("style").rsplit(":", 1)[1], span.tail)
         for span in root.iter("span")
         if "background:#" in (span.get("style") or "")
     ]
-    assert shown == [(COLOURS[name], name) for name in EXPRESSIONS]
+    assert shown == [(COLORS[name], name) for name in EXPRESSIONS]
 
 
-def test_the_colours_are_those_of_the_report():
-    css = (Path(moppet.app.report.__file__).parent / "report.css").read_text(encoding="utf-8")
+def test_the_colors_are_those_of_the_report():
+    css = (Path(moppet.pages.report.__file__).parent / "report.css").read_text(encoding="utf-8")
     light = css[: css.index("@media")]
-    for name, colour in COLOURS.items():
+    for name, colour in COLORS.items():
         slot = re.search(rf"\.e-{name}\b[^{{]*\{{--c:var\((--\w+)\)\}}", css)
         assert re.search(rf"{slot[1]}:(#\w+)", light)[1] == colour
 
 
 def test_curves_break_where_the_face_is_away_for_longer_than_max_gap_s():
     found = areas(lanes(drawn(two_people()))[0])
-    (before, after) = pieces(found[COLOURS["anger"]])
+    (before, after) = pieces(found[COLORS["anger"]])
     across = WIDTH_PX - LEFT_PX - RIGHT_PX
     # Face 0 is away from 8 s to the first frame after 10.5 s, of 20; 18 to 18.4 s, unreadable, is
     # short enough to bridge.
@@ -125,7 +125,7 @@ def test_a_short_absence_does_not_break_a_curve():
     rows = [row for row in steady([0.4, *[0.1] * 6]) if not 1 < row["time_s"] < 1.9]
     rows += [make_row(i, i / 25) for i in range(26, 48)]
     (lane,) = lanes(drawn(make_timeline(rows)))
-    assert len(pieces(areas(lane)[COLOURS["anger"]])) == 1
+    assert len(pieces(areas(lane)[COLORS["anger"]])) == 1
 
 
 def bars(root, title):
@@ -195,7 +195,7 @@ def test_the_text_and_the_ground_are_the_notebooks_own():
     html = two_people()._repr_html_()
     assert 'fill="currentColor"' in html
     painted = set(re.findall(r'(?:fill|stroke|background|color)(?:=|:)"?(#\w+|white|black)', html))
-    assert painted == set(COLOURS.values())
+    assert painted == set(COLORS.values())
     # No ids and no style sheet: two charts in one notebook cannot change each other.
     assert " id=" not in html and "<style" not in html and "url(" not in html
 
@@ -235,7 +235,7 @@ def test_curves_are_means_when_points_hold_several_frames():
     rows = [make_row(i, i / 25, p[i % 2]) for i in range(3000)]
     timeline = make_timeline(rows, settings=TimelineSettings(smooth_s=0))
     (lane,) = lanes(drawn(timeline))
-    ((_, top),) = pieces(areas(lane)[COLOURS["neutral"]])
+    ((_, top),) = pieces(areas(lane)[COLORS["neutral"]])
     assert len(top) <= 602 and top == pytest.approx(22, abs=44 / 5 / 2 + 0.1)
 
 
@@ -257,12 +257,12 @@ def test_a_recording_without_a_face_shows_that_and_no_expression():
     assert "neutral" not in words(root)
 
 
-def test_a_single_picture_fills_its_lane_and_has_no_time():
+def test_a_single_image_fills_its_lane_and_has_no_time():
     root = drawn(
         make_timeline([make_row(0, 0.0, [0.4, *[0.1] * 6])], metadata={"duration_s": None})
     )
     (lane,) = lanes(root)
-    ((x, _),) = pieces(areas(lane)[COLOURS["anger"]])
+    ((x, _),) = pieces(areas(lane)[COLORS["anger"]])
     assert (x[0], x[-1]) == (LEFT_PX, WIDTH_PX - RIGHT_PX)
     assert not re.search(r"\d s\b", words(root))
 
@@ -273,7 +273,7 @@ def test_a_face_that_was_not_classified_has_an_empty_lane():
     assert areas(lane) == {}
 
 
-def test_classes_of_its_own_have_colours_that_differ_and_the_smallest_are_one():
+def test_classes_of_its_own_have_colors_that_differ_and_the_smallest_are_one():
     rng = np.random.default_rng(3)
     names = ("calm", "neutral", *(f"c{i}" for i in range(10, 24)))
     weight = np.array([5.0, 5.0, *np.linspace(0.1, 3, 14)])
@@ -281,7 +281,7 @@ def test_classes_of_its_own_have_colours_that_differ_and_the_smallest_are_one():
     root = drawn(make_timeline(rows, names=names, group_of={}))
     (lane,) = lanes(root)
     found = areas(lane)
-    assert len(found) == 12 and COLOURS["neutral"] in found
+    assert len(found) == 12 and COLORS["neutral"] in found
     assert "calm" in words(root) and "c23" in words(root) and "5 others" in words(root)
     assert "c10" not in words(root)
     tallest = next(iter(found))  # with the others, all classes sum to 1

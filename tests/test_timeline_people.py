@@ -13,24 +13,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moppet.timeline import RawRow, Timeline, build_timeline, read_timeline
-from moppet.timeline.layers import read_layered
+from moppet.timeline.annotations import read_layered
 from moppet.timeline.people import (
     People,
     Person,
     Piece,
-    name_people,
-    people_of,
-    people_path,
-    read_people,
-)
-from moppet.timeline.people_edits import (
     forget_face,
     join_faces,
     machine_spans,
     name_face,
+    name_people,
+    people_of,
+    people_path,
+    read_people,
     split_face,
 )
-from moppet.timeline.summary_table import summary_csv, summary_rows
+from moppet.timeline.summary import summary_csv, summary_rows
 from moppet.values import EXPRESSIONS, GROUPS, TimelineError, UsageError
 
 FPS = 10

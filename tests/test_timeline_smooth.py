@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moppet.timeline import CausalSmoother, TimelineSettings
-from moppet.timeline.smooth import segment_ids, smooth_face
+from moppet.timeline.smoothing import segment_ids, smooth_face
 from moppet.values import UsageError
 
 
@@ -68,7 +68,7 @@ def test_smoothing_off_returns_the_probabilities_untouched(face):
     assert np.array_equal(smooth_face(*face, TimelineSettings(smooth_s=0)), face[1])
 
 
-def test_a_low_quality_frame_pulls_its_neighbours_less():
+def test_a_low_quality_frame_pulls_its_neighbors_less():
     time_s, p = np.array([0.0, 0.1]), np.array([[1, 0], [0, 1]], dtype=np.float32)
     rule = TimelineSettings(smooth_s=0.1)
     even = smooth_face(time_s, p, np.array([1.0, 1.0]), rule)

@@ -170,7 +170,7 @@ def test_a_class_without_a_group_and_a_face_not_classified_are_told_apart():
     assert face["time_s"] == pytest.approx(0.4)
 
 
-def test_a_single_picture_has_null_for_every_time():
+def test_a_single_image_has_null_for_every_time():
     summary = build([row(0, 0.0, J)]).summary()
     face = summary["faces"]["0"]
     assert summary["analysed_s"] is None and summary["time_without_face_s"] is None
@@ -194,7 +194,7 @@ def test_a_recording_without_a_face_has_null_shares():
 def test_lines_say_the_figures_and_a_dash_for_none(worked):
     text = "\n".join(summary_lines(worked.summary()))
     assert (
-        "x.mp4: 1.5 s analysed, 15 frames (11 ok, 2 no face, 1 low quality, 1 unreadable)" in text
+        "x.mp4: 1.5 s analyzed, 15 frames (11 ok, 2 no face, 1 low quality, 1 unreadable)" in text
     )
     assert "with a face 1.2 s, without 0.2 s, unsure 0.1 s" in text
     (joy,) = [line for line in text.splitlines() if line.strip().startswith("joy")]

@@ -9,8 +9,8 @@ import pytest
 
 from model_folder import write_model
 from moppet.infer import load_model
-from moppet.infer.reader import FaceReader, ReaderSettings, resumed_tracks
-from moppet.infer.track import Track, assign, overlap
+from moppet.infer.face_reader import FaceReader, ReaderSettings, resumed_tracks
+from moppet.infer.tracking import Track, assign, overlap
 from scripted import (
     FPS,
     Script,
@@ -182,7 +182,7 @@ def test_every_frame_has_a_row_and_every_face_one(model, settings):
 
 
 @pytest.mark.parametrize("status", ["unreadable", "skipped"])
-def test_a_chunk_without_any_picture_has_its_rows(model, status):
+def test_a_chunk_without_any_image_has_its_rows(model, status):
     frames = [make_frame(i, status) for i in range(5)]
     rows, detector = read(model, one_person(), frames)
     assert [row["status"] for row in rows] == [status] * 5

@@ -22,20 +22,20 @@ from ferplus_sample import (
     training_data,
     write_ferplus,
 )
-from moppet.data.crops import aligned_crop
-from moppet.train import loop
-from moppet.train.augment import Augmentation, crop_matrices, random_view, view
-from moppet.train.dataset import EpochSampler, RandomViews, earlier, network_input
-from moppet.train.figures import fit_temperature
+from moppet.datasets.faces import aligned_crop
+from moppet.train import trainer as loop
+from moppet.train.augmentation import Augmentation, crop_matrices, random_view, view
+from moppet.train.data_module import EpochSampler, RandomViews, earlier, network_input
+from moppet.train.measurement import fit_temperature
+from moppet.train.module import rate_factor
 from moppet.train.networks import MobileNetV2, build_network, load_folded
 from moppet.train.recipe import Recipe, chosen_settings, read_recipe, recipe_dict
-from moppet.train.start import start_network
-from moppet.train.trainee import rate_factor
+from moppet.train.starting_weights import start_network
 from moppet.values import EXPRESSIONS, ModelError, UsageError
 
 REPO = Path(__file__).parents[1]
 STILL = Augmentation(**{field.name: 0.0 for field in dataclasses.fields(Augmentation)})
-GREY = torch.zeros(2, 1, 32, 32)
+GRAY = torch.zeros(2, 1, 32, 32)
 BARE = 'name = "tiny"\ndata = "ferplus.npz"\n'
 
 
@@ -154,21 +154,21 @@ CONVOLUTIONS = [
 
 
 @pytest.fixture(scope="module")
-def colour_network() -> MobileNetV2:
+def color_network() -> MobileNetV2:
     torch.manual_seed(0)
     return MobileNetV2(7, channels=3).eval()
 
 
-def test_features_have_torchvisions_names_and_published_size(colour_network: MobileNetV2) -> None:
-    names = [name for name in colour_network.state_dict() if name.startswith("features.")]
+def test_features_have_torchvisions_names_and_published_size(color_network: MobileNetV2) -> None:
+    names = [name for name in color_network.state_dict() if name.startswith("features.")]
     assert names == torchvision_names()
     assert len(CONVOLUTIONS) == 52
     # torchvision's 3,504,872 parameters less the 1280 x 1000 + 1000 of its classifier.
-    assert sum(p.numel() for p in colour_network.features.parameters()) == 2_223_872
+    assert sum(p.numel() for p in color_network.features.parameters()) == 2_223_872
 
 
-def test_shapes_of_some_layers_are_those_of_the_paper(colour_network: MobileNetV2) -> None:
-    shapes = {name: tuple(value.shape) for name, value in colour_network.state_dict().items()}
+def test_shapes_of_some_layers_are_those_of_the_paper(color_network: MobileNetV2) -> None:
+    shapes = {name: tuple(value.shape) for name, value in color_network.state_dict().items()}
     assert shapes["features.0.0.weight"] == (32, 3, 3, 3)
     assert shapes["features.1.conv.0.0.weight"] == (32, 1, 3, 3)
     assert shapes["features.1.conv.1.weight"] == (16, 32, 1, 1)
@@ -180,10 +180,10 @@ def test_shapes_of_some_layers_are_those_of_the_paper(colour_network: MobileNetV
 @pytest.mark.parametrize("side", [32, 96])
 def test_features_shrink_by_32_and_the_head_gives_logits_and_embedding(side: int) -> None:
     network = MobileNetV2(5).eval()
-    picture = torch.zeros(2, 1, side, side)
+    image = torch.zeros(2, 1, side, side)
     with torch.no_grad():
-        logits, embedding = network(picture)
-        assert network.features(picture).shape == (2, 1280, side // 32, side // 32)
+        logits, embedding = network(image)
+        assert network.features(image).shape == (2, 1280, side // 32, side // 32)
     assert logits.shape == (2, 5)
     assert embedding.shape == (2, 128)
 
@@ -192,10 +192,10 @@ def test_features_shrink_by_32_and_the_head_gives_logits_and_embedding(side: int
 
 
 @pytest.fixture(scope="module")
-def folded(colour_network: MobileNetV2) -> dict[str, np.ndarray]:
+def folded(color_network: MobileNetV2) -> dict[str, np.ndarray]:
     """Arrays such as the folded ImageNet weights: NN_w and NN_b in network order."""
     rng = np.random.default_rng(3)
-    shapes = [tuple(colour_network.state_dict()[name].shape) for name in CONVOLUTIONS]
+    shapes = [tuple(color_network.state_dict()[name].shape) for name in CONVOLUTIONS]
     arrays = {}
     for number, shape in enumerate(shapes):
         spread = np.sqrt(1 / np.prod(shape[1:]))
@@ -206,7 +206,7 @@ def folded(colour_network: MobileNetV2) -> dict[str, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def sample() -> torch.Tensor:
-    """Colour pictures as a network takes them: smooth, each with a light of its own."""
+    """Colour images as a network takes them: smooth, each with a light of its own."""
     torch.manual_seed(2)
     coarse = torch.randn(64, 3, 8, 8) + torch.randn(64, 3, 1, 1)
     return functional.interpolate(coarse, 64, mode="bilinear")
@@ -245,7 +245,7 @@ def test_every_layer_started_from_folded_weights_is_convolution_plus_bias(
 
     seen: dict[str, torch.Tensor] = {}
     for number, name in enumerate(c.removesuffix(".weight") for c in CONVOLUTIONS):
-        # torchvision puts a layer's normalisation at the next place of its sequence.
+        # torchvision puts a layer's normalization at the next place of its sequence.
         parent, place = name.rsplit(".", 1)
         modules[name].register_forward_pre_hook(
             lambda _, inputs, name=name: seen.__setitem__(name, inputs[0])
@@ -302,19 +302,19 @@ def test_the_first_mobilenet_starts_from_folded_weights_too(
     assert (got - x).abs().mean() / x.std() < (0.02 if training else 1e-4)
 
 
-def test_grey_start_answers_as_colour_does_to_a_grey_picture(
+def test_gray_start_answers_as_color_does_to_a_gray_image(
     tmp_path: Path, folded: dict[str, np.ndarray], sample: torch.Tensor
 ) -> None:
     np.savez(tmp_path / "start.npz", **folded)
-    colour, grey = MobileNetV2(7, channels=3).eval(), MobileNetV2(7).eval()
+    colour, gray = MobileNetV2(7, channels=3).eval(), MobileNetV2(7).eval()
     pictures = sample[:16, :1]
-    load_folded(grey, tmp_path / "start.npz", pictures)
+    load_folded(gray, tmp_path / "start.npz", pictures)
     load_folded(colour, tmp_path / "start.npz", pictures.expand(-1, 3, -1, -1))
-    picture = torch.randn(2, 1, 32, 32)
+    image = torch.randn(2, 1, 32, 32)
     with torch.no_grad():
-        expected = colour.features(picture.expand(-1, 3, -1, -1))
+        expected = colour.features(image.expand(-1, 3, -1, -1))
         assert expected.abs().max() > 0.1
-        assert torch.allclose(grey.features(picture), expected, rtol=1e-3, atol=1e-3)
+        assert torch.allclose(gray.features(image), expected, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -332,17 +332,17 @@ def test_start_weights_that_do_not_fit_are_refused(
     arrays = {key: value for key, value in {**folded, **change}.items() if value is not None}
     np.savez(tmp_path / "start.npz", **arrays)
     with pytest.raises(ModelError, match=said) as caught:
-        load_folded(MobileNetV2(7), tmp_path / "start.npz", GREY)
+        load_folded(MobileNetV2(7), tmp_path / "start.npz", GRAY)
     assert "start.npz" in str(caught.value)
 
 
 def test_start_weights_that_are_missing_or_no_archive_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "start.npz"
     with pytest.raises(ModelError, match="no such file"):
-        load_folded(MobileNetV2(7), path, GREY)
+        load_folded(MobileNetV2(7), path, GRAY)
     path.write_bytes(b"no archive")
     with pytest.raises(ModelError, match=r"start\.npz"):
-        load_folded(MobileNetV2(7), path, GREY)
+        load_folded(MobileNetV2(7), path, GRAY)
 
 
 # ----------------------------------------------------------------------------- loss and rates
@@ -383,67 +383,65 @@ def test_fit_temperature_recovers_the_temperature_that_made_the_labels(true: flo
 # ------------------------------------------------------------------------------- random views
 
 
-def smooth_picture() -> np.ndarray:
-    """Waves with slopes of some grey levels a pixel: half a pixel's shift would show."""
+def smooth_image() -> np.ndarray:
+    """Waves with slopes of some gray levels a pixel: half a pixel's shift would show."""
     y, x = np.mgrid[:SIDE, :SIDE] / SIDE * 2 * np.pi
     return np.clip(128 + 50 * np.sin(x + 0.4) + 50 * np.cos(y * 1.5), 0, 255).astype(np.uint8)
 
 
 @pytest.mark.parametrize("size", [48, 96, 112])
 def test_the_aligned_view_is_the_crop_of_video(size: int) -> None:
-    picture = smooth_picture()
+    image = smooth_image()
     turn = cv2.getRotationMatrix2D((24, 24), 12, 0.9)
     landmarks = (crop_landmarks(1.5) @ turn[:, :2].T + turn[:, 2]).astype(np.float32)
-    aligned = view(picture, crop_matrices(SIDE, landmarks, size)[1], size)
-    expected = network_input(aligned_crop(picture, landmarks)[None], Recipe("t", "", size=size))[
-        0, 0
-    ]
+    aligned = view(image, crop_matrices(SIDE, landmarks, size)[1], size)
+    expected = network_input(aligned_crop(image, landmarks)[None], Recipe("t", "", size=size))[0, 0]
     off = np.abs(aligned.astype(float) - expected)
     assert off.mean() < 1
-    whole = view(picture, crop_matrices(SIDE, landmarks, size)[0], size)
+    whole = view(image, crop_matrices(SIDE, landmarks, size)[0], size)
     assert np.abs(whole.astype(float) - expected).mean() > 5
 
 
 @pytest.mark.parametrize("size", [48, 96, 112])
 def test_the_raw_view_is_the_whole_crop(size: int) -> None:
-    picture = smooth_picture()
+    image = smooth_image()
     nobody = np.full((5, 2), np.nan, np.float32)
     raw, other = crop_matrices(SIDE, nobody, size)
     assert np.array_equal(raw, other)
     assert np.array_equal(crop_matrices(SIDE, crop_landmarks(), size)[0], raw)
-    expected = cv2.resize(picture, (size, size), interpolation=cv2.INTER_LINEAR)
-    assert np.abs(view(picture, raw, size).astype(float) - expected).mean() < 0.5
+    expected = cv2.resize(image, (size, size), interpolation=cv2.INTER_LINEAR)
+    assert np.abs(view(image, raw, size).astype(float) - expected).mean() < 0.5
 
 
 def test_random_views_are_squares_of_bytes_and_the_same_for_the_same_rng() -> None:
-    picture = draw_face("happiness", np.random.default_rng(0))
+    image = draw_face("happiness", np.random.default_rng(0))
     matrices = crop_matrices(SIDE, crop_landmarks(), 40)
 
     def make(seed: int) -> np.ndarray:
-        return random_view(picture, matrices, 40, Augmentation(), np.random.default_rng(seed))
+        return random_view(image, matrices, 40, Augmentation(), np.random.default_rng(seed))
 
     views = [make(seed) for seed in range(40)]
     assert all(v.shape == (40, 40) and v.dtype == np.uint8 for v in views)
     assert all(np.array_equal(v, make(seed)) for seed, v in enumerate(views))
     assert len({v.tobytes() for v in views}) == 40
-    assert np.array_equal(picture, draw_face("happiness", np.random.default_rng(0)))
+    assert np.array_equal(image, draw_face("happiness", np.random.default_rng(0)))
 
 
 def test_with_every_range_at_zero_the_view_is_the_plain_one() -> None:
-    # Every grey level occurs, so that none is rounded to its neighbour unseen.
-    picture = np.resize(np.arange(256, dtype=np.uint8), (SIDE, SIDE))
+    # Every gray level occurs, so that none is rounded to its neighbor unseen.
+    image = np.resize(np.arange(256, dtype=np.uint8), (SIDE, SIDE))
     matrices = crop_matrices(SIDE, np.full((5, 2), np.nan, np.float32), SIDE)
     for seed in range(10):
-        made = random_view(picture, matrices, SIDE, STILL, np.random.default_rng(seed))
-        assert np.array_equal(made, picture)
+        made = random_view(image, matrices, SIDE, STILL, np.random.default_rng(seed))
+        assert np.array_equal(made, image)
 
 
 def test_a_view_lies_between_the_raw_and_the_aligned_one() -> None:
-    picture = smooth_picture()
+    image = smooth_image()
     matrices = crop_matrices(SIDE, crop_landmarks(3.0), SIDE)
-    raw, aligned = (view(picture, matrix, SIDE).astype(float) for matrix in matrices)
+    raw, aligned = (view(image, matrix, SIDE).astype(float) for matrix in matrices)
     made = [
-        random_view(picture, matrices, SIDE, STILL, np.random.default_rng(seed)).astype(float)
+        random_view(image, matrices, SIDE, STILL, np.random.default_rng(seed)).astype(float)
         for seed in range(60)
     ]
     to_raw, to_aligned = (
@@ -515,7 +513,7 @@ def test_a_recipe_shows_the_ages_it_names_more_often(tmp_path: Path) -> None:
     times = loop._times(data, views, recipe)
     infant = data.manifest.column("age_band")[views.rows] == "infant"
     assert 0 < infant.sum() < len(views) and np.array_equal(times, np.where(infant, 4, 1))
-    with pytest.raises(UsageError, match="no picture has the age band 'baby'"):
+    with pytest.raises(UsageError, match="no image has the age band 'baby'"):
         training_data(path, dataclasses.replace(recipe, oversample_ages=("baby",)))
 
 
@@ -532,10 +530,10 @@ def test_views_come_with_the_votes_of_their_row_and_of_training_rows_only(tmp_pa
     assert len(views) < TRAIN_ROWS
     names = arrays["vote_names"].tolist()
     for index in (0, len(views) - 1):
-        picture, soft, weight = views[index]
+        image, soft, weight = views[index]
         row = data.manifest.column("array_row")[views.rows[index]]
         counts = np.array([arrays["votes"][row, names.index(name)] for name in EXPRESSIONS])
-        assert picture.shape == (1, 32, 32) and picture.dtype == torch.uint8
+        assert image.shape == (1, 32, 32) and image.dtype == torch.uint8
         assert soft.numpy() == pytest.approx(counts / counts.sum())
         assert float(weight) == pytest.approx(counts.sum() / 10)
 
@@ -549,14 +547,14 @@ def test_hard_labels_are_the_winner_alone(tmp_path: Path) -> None:
         assert soft.sum() == 1 and int(soft.argmax()) == data.label[row]
 
 
-def test_colour_views_have_three_channels_and_the_grey_ones_values(tmp_path: Path) -> None:
+def test_color_views_have_three_channels_and_the_gray_ones_values(tmp_path: Path) -> None:
     path = write_ferplus(tmp_path / "ferplus.npz")
     recipe = dataclasses.replace(TINY, augmentation=STILL)
     colour = dataclasses.replace(recipe, colour="rgb")
-    grey_view = RandomViews(training_data(path, recipe), recipe)[3][0]
-    colour_view = RandomViews(training_data(path, colour), colour)[3][0]
-    assert colour_view.shape == (3, 32, 32)
-    assert all(torch.equal(channel, grey_view[0]) for channel in colour_view)
+    gray_view = RandomViews(training_data(path, recipe), recipe)[3][0]
+    color_view = RandomViews(training_data(path, colour), colour)[3][0]
+    assert color_view.shape == (3, 32, 32)
+    assert all(torch.equal(channel, gray_view[0]) for channel in color_view)
 
 
 # --------------------------------------------------------------------------- what is asked for
@@ -599,7 +597,7 @@ def test_ages_left_out_are_left_out_with_every_copy_but_still_reported(tmp_path:
     ("change", "said"),
     [
         ({"classes": ("joy",)}, "there is no class 'joy'; there are: neutral, happiness"),
-        ({"only_ages": ("baby",)}, "no picture has the age band 'baby'; there are: adult, child"),
+        ({"only_ages": ("baby",)}, "no image has the age band 'baby'; there are: adult, child"),
     ],
 )
 def test_what_is_not_in_the_data_cannot_be_asked_for(

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from moppet.synthesise.checkpoint import save_tensors as save_generated
-from moppet.train.checkpoint import (
+from moppet.synthesis.generator import save_tensors as save_generated
+from moppet.train.checkpoints import (
     LAST,
     LOG_FIELDS,
     append_log,
@@ -109,7 +109,7 @@ def test_a_checkpoint_from_before_the_cuts_were_told_is_gone_on_with(tmp_path: P
     metadata = {"epoch": "4", "recipe": TOLD, "data": "a" * 64}
     save_tensors(tmp_path / LAST, {"network.a": torch.ones(9)}, metadata)
     assert read_epoch(tmp_path, RECIPE, "a" * 64 + "b" * 64) == 4
-    with pytest.raises(UsageError, match="on other pictures or labels"):
+    with pytest.raises(UsageError, match="on other images or labels"):
         read_epoch(tmp_path, RECIPE, "b" * 128)
 
 

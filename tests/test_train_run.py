@@ -22,23 +22,26 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from ferplus_sample import REPORT_ROWS, TRAIN_ROWS, training_data, write_ferplus
-from moppet.infer.catalogue import load_model
-from moppet.train import figures as figures_module
-from moppet.train import keeper, loop, run, trainee
-from moppet.train.checkpoint import read_log
-from moppet.train.dataset import (
+from moppet.infer.models import load_model
+from moppet.train import callbacks as keeper
+from moppet.train import measurement as figures_module
+from moppet.train import module as trainee
+from moppet.train import trainer as loop
+from moppet.train import training_run as run
+from moppet.train.callbacks import kept_weights
+from moppet.train.checkpoints import read_log
+from moppet.train.data_module import (
     TrainingData,
     evaluation_crops,
     network_input,
-    normalise,
+    normalize,
     select_training_data,
 )
-from moppet.train.drawings import draw_course
 from moppet.train.export import check_parity, onnx_logits
-from moppet.train.keeper import kept_weights
+from moppet.train.model_folder import draw_course
 from moppet.train.networks import Network
 from moppet.train.recipe import Recipe
-from moppet.train.start import load_model_network, make_network
+from moppet.train.starting_weights import load_model_network, make_network
 from moppet.values import EXPRESSIONS, GROUPS, ModelError, MoppetError, UsageError
 
 RECIPE = Recipe(
@@ -330,7 +333,7 @@ def test_a_batch_is_never_larger_than_the_rows_of_a_process(
             fit(tmp_path / "run", ferplus, replace(RECIPE, batch=batch))
     assert sizes == [rows // 4, 5]
     monkeypatch.setattr(lightning.Trainer, "num_devices", rows - 1)
-    with pytest.raises(UsageError, match=r"each process needs two or more pictures .* but has 1"):
+    with pytest.raises(UsageError, match=r"each process needs two or more images .* but has 1"):
         fit(tmp_path / "run", ferplus)
 
 
@@ -359,7 +362,7 @@ def test_a_machine_that_is_not_there_is_told_in_one_sentence(
     assert f"--{name} {value}" in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_exchanged_pictures_in_the_same_folder_are_refused(
+def test_exchanged_images_in_the_same_folder_are_refused(
     unbroken: Path, ferplus: TrainingData
 ) -> None:
     same = replace(
@@ -370,16 +373,16 @@ def test_exchanged_pictures_in_the_same_folder_are_refused(
     cuts[3][5, 5] ^= 1
     exchanged = replace(ferplus, faces=replace(ferplus.faces, cuts=cuts))
     assert exchanged.fingerprint[:64] == ferplus.fingerprint[:64]
-    with pytest.raises(UsageError, match="holds a run on other pictures or labels"):
+    with pytest.raises(UsageError, match="holds a run on other images or labels"):
         fit(unbroken, exchanged)
 
 
-def test_other_pictures_or_labels_in_the_same_folder_are_refused(
+def test_other_images_or_labels_in_the_same_folder_are_refused(
     unbroken: Path, ferplus: TrainingData
 ) -> None:
     label = ferplus.label.copy()
     label[0] = (label[0] + 1) % 7
-    with pytest.raises(UsageError, match="holds a run on other pictures or labels"):
+    with pytest.raises(UsageError, match="holds a run on other images or labels"):
         fit(unbroken, replace(ferplus, label=label))
     assert epochs_of(unbroken) == [1, 2]
 
@@ -398,8 +401,8 @@ def finished(unbroken: Path, ferplus: TrainingData) -> Path:
     """The run's folder with everything `finish` writes: the slowest step of this file."""
     with pytest.MonkeyPatch.context() as patch:
         # The intervals' width is tested with the metrics; here few draws do.
-        quick = functools.partial(figures_module.summarise, draws=40)
-        patch.setattr(figures_module, "summarise", lambda *a, **k: quick(*a, **{**k, "draws": 40}))
+        quick = functools.partial(figures_module.summarize, draws=40)
+        patch.setattr(figures_module, "summarize", lambda *a, **k: quick(*a, **{**k, "draws": 40}))
         patch.setattr(run, "CHOICES_NEED", 1)
         assert run.finish(RECIPE, unbroken, ferplus, averaged(unbroken)) == unbroken / "model"
     return unbroken
@@ -414,7 +417,7 @@ def test_onnx_answers_as_the_network_does(finished: Path, ferplus: TrainingData)
     pictures = network_input(report_crops(ferplus)[0], RECIPE)
     network = averaged(finished)
     with torch.no_grad():
-        logits, embedding = network(normalise(torch.from_numpy(pictures)))
+        logits, embedding = network(normalize(torch.from_numpy(pictures)))
     got_logits, got_embedding = onnx_logits(finished / "float32.onnx", pictures)
     assert np.abs(got_logits - logits.numpy()).max() < 1e-4
     assert np.abs(got_embedding - embedding.numpy()).max() < 1e-4
@@ -432,8 +435,8 @@ def test_every_network_file_gives_logits_and_embedding_for_any_n(
 ) -> None:
     session = ort.InferenceSession(str(finished / name), providers=["CPUExecutionProvider"])
     assert [output.name for output in session.get_outputs()] == ["logits", "embedding"]
-    picture = np.zeros((n, 1, RECIPE.size, RECIPE.size), np.float32)
-    logits, embedding = session.run(["logits", "embedding"], {"image": picture})
+    image = np.zeros((n, 1, RECIPE.size, RECIPE.size), np.float32)
+    logits, embedding = session.run(["logits", "embedding"], {"image": image})
     assert logits.shape == (n, 7) and embedding.shape == (n, 128)
 
 
@@ -458,7 +461,7 @@ def test_the_card_says_what_the_run_made(finished: Path, ferplus: TrainingData) 
         part: len(ferplus.rows(part, labelled=True)) for part in ("train", "choose", "report")
     }
     assert card["rows"]["report"] == REPORT_ROWS
-    assert "no licence" in card["training_data"] and card["limits"]
+    assert "no license" in card["training_data"] and card["limits"]
     shown = {"accuracy", "balanced_accuracy", "macro_f1", "ece", "recall_fear", "accuracy_infant"}
     assert shown <= card["scores"].keys()
 
@@ -542,8 +545,8 @@ def test_the_page_and_the_confusion_matrix_are_written(finished: Path) -> None:
     assert "n = 3" in fear
     pictures = re.findall(r"!\[.+\]\((.+)\)", page)
     assert pictures == [f"figures/{x}.png" for x in ("confusion", "confusion_groups", "training")]
-    for picture in pictures:
-        assert (finished / picture).read_bytes().startswith(b"\x89PNG")
+    for image in pictures:
+        assert (finished / image).read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_page_tells_the_course_of_the_training(finished: Path) -> None:
@@ -628,23 +631,23 @@ def test_a_run_says_once_what_of_its_start_stays_random(
 
 
 @pytest.mark.parametrize("part", ["train", "choose", "report"])
-def test_a_part_without_pictures_is_told_before_training(
+def test_a_part_without_images_is_told_before_training(
     ferplus: TrainingData, tmp_path: Path, part: str
 ) -> None:
     other = "report" if part == "train" else "train"
     moved = np.where(ferplus.part == part, other, ferplus.part)
-    with pytest.raises(MoppetError, match=f"there is no labelled picture to .* are '{part}'"):
+    with pytest.raises(MoppetError, match=f"there is no labeled image to .* are '{part}'"):
         run.run_training(RECIPE, tmp_path, replace(ferplus, part=moved))
     assert not list(tmp_path.iterdir())
 
 
-def test_a_class_without_pictures_is_told_before_training(
+def test_a_class_without_images_is_told_before_training(
     ferplus: TrainingData, tmp_path: Path
 ) -> None:
     recipe = replace(RECIPE, labels="hard")
     fear = EXPRESSIONS.index("fear")
     part = np.where((ferplus.label == fear) & (ferplus.part == "train"), "", ferplus.part)
-    with pytest.raises(MoppetError, match=r"no picture to train on of: fear\."):
+    with pytest.raises(MoppetError, match=r"no image to train on of: fear\."):
         run.run_training(recipe, tmp_path, replace(ferplus, part=part))
     with pytest.raises(MoppetError, match="two or more classes, but there is only fear"):
         run.run_training(recipe, tmp_path, replace(ferplus, names=("fear",)))

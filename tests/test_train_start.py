@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from moppet.train.networks import Network, build_network, save_network
-from moppet.train.start import start_network
+from moppet.train.starting_weights import start_network
 from moppet.values import ModelError
 
 SAMPLE = torch.zeros(2, 1, 32, 32)

@@ -19,7 +19,7 @@ from diffusers import (
 )
 from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
 
-LICENCE = "a-tiny-licence"
+LICENSE = "a-tiny-licence"
 
 
 def write_diffusion(
@@ -72,7 +72,7 @@ def write_diffusion(
     kind(**parts, requires_safety_checker=False).save_pretrained(folder)
     index = folder / "model_index.json"  # as published folders have it
     index.write_text(index.read_text().replace("CLIPImageProcessorPil", "CLIPImageProcessor"))
-    (folder / "README.md").write_text(f"---\nlicense: {LICENCE}\n---\n# Tiny\n")
+    (folder / "README.md").write_text(f"---\nlicense: {LICENSE}\n---\n# Tiny\n")
     return folder
 
 

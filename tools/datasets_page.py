@@ -1,59 +1,64 @@
-"""Write docs/datasets.md from the readers: python tools/datasets_page.py"""
+"""Write docs/reference/dataset-layouts.md from the readers: python tools/datasets_page.py"""
 
 from __future__ import annotations
 
 import textwrap
 from pathlib import Path
 
-from moppet.data.readers import DATASETS, Dataset
+from moppet.datasets.readers import DATASETS, Dataset
 
-PAGE = Path(__file__).parents[1] / "docs" / "datasets.md"
+PAGE = Path(__file__).parents[1] / "docs" / "reference" / "dataset-layouts.md"
 
 INTRODUCTION = """\
-# Data sets
+# Dataset layouts
 
-`moppet data`, `moppet train` and `moppet evaluate` take a folder or a table of your own pictures, \
-or one of the sets below in the layout that it comes in. A set is found by its layout; where two \
-could be meant, or a folder has another name, name the kind:
+`moppet data`, `moppet balance`, `moppet synthesize`, `moppet train` and `moppet evaluate` read a \
+folder or table of your own images, or one of the published datasets below in the layout in which \
+it is distributed. The layout is recognized automatically. If two layouts are possible, or a \
+folder has another name than expected, name the layout:
 
-```python
-from moppet.data.readers import DATASETS, read_dataset
-
-manifest = read_dataset("my_faces/")  # a folder per class
-manifest = read_dataset("UTKFace/", age_range="0-2")  # options are the set's own
-manifest = read_dataset("downloads/cif/", kind="city-infant")
+```bash
+moppet data audit my_faces/                                   # one folder per class
+moppet data audit UTKFace/ --option age_range=0-2             # options of this dataset
+moppet data audit downloads/cif/ --kind city-infant           # name the layout
 ```
 
-Reading opens no picture: damaged ones stay in the manifest, and `moppet data audit` finds them. \
-Names that begin with a dot and other files are left out; suffixes may be upper case; links are \
-followed, and one that leads in a circle is ignored. Pictures of kinds that are not read (.heic, \
-.avif, .gif, raw) are counted on stderr, and a class that holds nothing else stops the reading. \
-What is missing or odd stops the reading with a list of what was expected and where; \
-`allow_missing` leaves out the rows of listed pictures that are not there.
+## What all layouts have in common
 
-None of these sets is on the machine where this was written, except FER+. **Checked** says, for \
-each, what its layout rests on. If your copy differs, the error shows what was expected; a \
-`labels.csv` beside the pictures always works.
+**Reading opens no image.** Damaged images stay in the manifest; `moppet data audit` finds them. \
+Files and folders whose names start with a dot, and files that are not images, are skipped. File \
+extensions may be in upper case. Links are followed, and a link that leads in a circle is ignored. \
+Images in formats that cannot be read (.heic, .avif, .gif, raw) are counted on stderr; a class \
+that contains nothing else is an error. If something is missing or unexpected, the error message \
+lists what was expected and where. `allow_missing` leaves out the rows of listed images that do \
+not exist.
 
-**Classes** are mapped by name, never by position: happy, joy → happiness; sad → sadness; \
-surprised → surprise; fearful, afraid, scared → fear; disgusted → disgust; angry → anger. Your own \
-classes are renamed so only where every one of them is such a word (`as_given=True` keeps them as \
-they are). Contempt and other classes stay classes of their own; `only_expressions=True` leaves \
-their rows out.
+**Verification.** Of these datasets, only FER+ was available to the developers. For each dataset, \
+**Basis of this layout** states what the layout is based on. If your copy differs, the error \
+message shows what was expected. A `labels.csv` next to the images always works.
 
-**Age bands**: infant 0-3 years, child 4-12, adult 18 and more. 13-17 is `uncertain`, and so is a \
-set whose range of ages reaches over a border and that does not tell each subject's age. \
-`ages=` takes a CSV with the columns subject and age where a set's names do not tell it.
+**Classes** are matched by name, never by position: happy, joy → happiness; sad → sadness; \
+surprised → surprise; fearful, afraid, scared → fear; disgusted → disgust; angry → anger. The \
+classes of your own images are renamed only if every one of them is such a word \
+(`as_given=true` keeps your names). Contempt and other classes remain classes of their own; \
+`only_expressions=true` leaves their rows out.
 
-**Splits**: training rows are `train`, validation rows `choose`, test rows `report`.
+**Age bands**: infant 0–3 years, child 4–12, adult 18 and over. Ages 13–17 are `uncertain`, and so \
+is a dataset whose age range crosses a border and that does not state the age of each subject. If \
+the file names do not contain the age, give `ages` a CSV file with the columns `subject` and `age`.
 
-**Subjects** keep one child on one side of a split. `subject_pattern` finds them in the path by a \
-regular expression: its first group, or all of it.
+**Splits**: training rows become `train`, validation rows `val` and test rows `test`.
 
-**Conditions.** The first use of a set prints its licence and consent conditions, once for each \
-user. They are our summary; what you agreed to with the owners counts.
+**Subjects** keep all images of one child in the same part of a split. `subject_pattern` is a \
+regular expression that finds the subject in the file path: its first group, or the whole match. \
+On the command line, use `--subject`.
 
-| kind | set | options |
+**License and consent.** The first use of a dataset prints its license and consent conditions, \
+once per user. They are our summary; what you agreed with the owners takes precedence.
+
+## Overview
+
+| `--kind` | dataset | options |
 |---|---|---|
 """
 
@@ -68,29 +73,29 @@ def page() -> str:
 
 
 OPTIONS = """
-| option | what it does |
+| option | effect |
 |---|---|
-| `only_expressions` | leave out rows of other classes (contempt, …); on in FER+ |
-| `as_given` | keep the class names of your own set as they are |
-| `subject_pattern` | a regular expression that finds the subject in the path |
-| `allow_missing` | leave out listed pictures that are not there |
-| `age_range` | years, as in `"0-2"`; the last year counts in full |
-| `ages` | a CSV with subject and age |
-| `every_s` | seconds between two frames of a video that are looked at (1) |
-| `keep_leaks` | keep FER+ training rows that repeat a report picture: for the audit |
-| `seed` | the draw of FER+'s `choose` rows (0, as in training) |
+| `only_expressions` | leave out rows of other classes (contempt, …); on by default for FER+ |
+| `as_given` | keep the class names of your own images |
+| `subject_pattern` | regular expression that finds the subject in the file path |
+| `allow_missing` | leave out listed images that do not exist |
+| `age_range` | years, as in `"0-2"`; the last year is included in full |
+| `ages` | CSV file with the columns `subject` and `age` |
+| `every_s` | seconds between two frames taken from a video (default 1) |
+| `keep_leaks` | keep FER+ training rows that repeat a test image (for audits) |
+| `seed` | random seed of FER+'s `val` rows (default 0, as in training) |
 | `keep_unlabelled` | keep AffectNet's rows without an expression |
 | `frames`, `neutral` | CK+: `"peak"` (last frame) or `"last-third"`; first frame as neutral |
-| `images` | the .npz that FER2013's text is unpacked to; else one in your cache folder |
+| `images` | `.npz` file that FER2013's text is unpacked to; by default in your cache folder |
 """
 
 
 def section(dataset: Dataset) -> str:
-    """Return a set's part of the page."""
+    """Return the section of one dataset."""
     layout = textwrap.dedent(dataset.layout).strip()
     return (
-        f"\n## {dataset.title}\n\n`{dataset.name}`\n\n```\n{layout}\n```\n\n"
-        f"**Checked.** {dataset.basis}\n\n**Conditions.** {dataset.licence}\n"
+        f"\n## {dataset.title}\n\n`{dataset.name}`\n\n```text\n{layout}\n```\n\n"
+        f"**Basis of this layout.** {dataset.basis}\n\n**License and consent.** {dataset.licence}\n"
     )
 
 

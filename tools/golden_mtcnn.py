@@ -1,4 +1,4 @@
-"""Write tests/golden/mtcnn.json: what the original MTCNN package finds in the golden pictures.
+"""Write tests/golden/mtcnn.json: what the original MTCNN package finds in the golden images.
 
 Run it in a throw-away environment, since the original needs TensorFlow, which moppet never does:
 
@@ -7,7 +7,7 @@ Run it in a throw-away environment, since the original needs TensorFlow, which m
         'opencv-python-headless<5' av==18.1.0
     /tmp/reference/bin/python tools/golden_mtcnn.py
 
-tests/test_detect_golden.py compares `moppet.infer.detect.mtcnn` with it.
+tests/test_detect_golden.py compares `moppet.infer.detectors.mtcnn` with it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PACKAGES = ("mtcnn", "tensorflow-cpu", "opencv-python-headless", "av", "numpy")
 sys.path.insert(0, str(REPOSITORY / "tests"))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from golden_pictures import MIN_FACE_PX, golden_pictures  # noqa: E402
+from golden_images import MIN_FACE_PX, golden_images  # noqa: E402
 
 
 def main() -> None:
@@ -36,7 +36,7 @@ def main() -> None:
 
     detector = MTCNN(device="CPU:0")
     pictures = {}
-    for name, image in golden_pictures():
+    for name, image in golden_images():
         rows = np.asarray(
             detector.detect_faces(
                 image,
@@ -58,7 +58,7 @@ def main() -> None:
 
 
 def _face(row: list[float]) -> dict[str, object]:
-    """Columns: picture, x1, y1, x2, y2, score, five x, five y of the landmarks."""
+    """Columns: image, x1, y1, x2, y2, score, five x, five y of the landmarks."""
     return {
         "corners_px": [round(v, 3) for v in row[1:5]],
         "score": round(row[5], 5),

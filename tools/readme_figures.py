@@ -1,4 +1,4 @@
-"""Write the README's figures from committed results; `--check` says whether they are current.
+"""Write the README's figures from committed results; `--check` fails if they are out of date.
 
 python tools/readme_figures.py [--check]
 """
@@ -32,21 +32,23 @@ def figures() -> str:
     minute = speed["640x480, 1 minute"]["analyze"]
     faces = agreement["faces"]
     lines = [
-        "| the bundled model on FER+ rows it never saw, faces found and aligned | |",
+        "| default model on FER+ test rows, faces detected and aligned | |",
         "|---|---|",
         f"| accuracy, seven expressions | {estimate(aligned['all']['accuracy'])} |",
-        f"| infants (about 0-3 years) | {estimate(aligned['infant']['accuracy'])} |",
-        f"| children (about 4-12) | {estimate(aligned['child']['accuracy'])} |",
-        f"| one human rater against the plurality | {estimate(model['human']['all'])} |",
+        f"| … infants (about 0-3 years) | {estimate(aligned['infant']['accuracy'])} |",
+        f"| … children (about 4-12 years) | {estimate(aligned['child']['accuracy'])} |",
+        f"| a single human rater, against the plurality | {estimate(model['human']['all'])} |",
         f"| macro-F1 | {estimate(aligned['all']['macro_f1'])} |",
         f"| calibration error | {estimate(aligned['all']['ece'])} |",
         "",
-        f"On the rendered example video it agrees with the truth on {agreement['agreement']:.0%} "
-        f"of {agreement['held_frames']} frames that hold an expression; faces: {faces['found']} "
-        f"frames found, {faces['missed']} missed, {faces['invented']} invented. Every frame of "
-        f"640x480 video costs {minute['cpu_ms_per_frame']:.1f} ms of one CPU, "
-        f"{minute['cpu, times decode']:.1f} times decoding alone. "
-        "More: [docs/model.md](docs/model.md), [benchmarks/results](benchmarks/results).",
+        f"In the rendered example video, {agreement['agreement']:.0%} of the "
+        f"{agreement['held_frames']} frames that hold an expression are read correctly; faces were "
+        f"found in {faces['found']} frames, missed in {faces['missed']} and invented in "
+        f"{faces['invented']}. Analyzing every frame of 640x480 video takes "
+        f"{minute['cpu_ms_per_frame']:.1f} ms of one CPU per frame, "
+        f"{minute['cpu, times decode']:.1f} times as long as decoding alone. More: "
+        "[docs/models/default.md](docs/models/default.md), "
+        "[benchmarks/results](benchmarks/results).",
     ]
     return "\n".join(lines)
 
@@ -58,7 +60,7 @@ def main() -> None:
     _, after = rest.split(END)
     made = f"{before}{START}\n\n{figures()}\n\n{END}{after}"
     if "--check" in sys.argv[1:]:
-        sys.exit(0 if made == text else "README.md's figures are not those of the results.")
+        sys.exit(0 if made == text else "README.md is out of date: run tools/readme_figures.py.")
     readme.write_text(made, encoding="utf-8")
 
 

@@ -1,6 +1,6 @@
-"""Render the example clip and the test pictures from MakeHuman's CC0 heads.
+"""Render the example clip and the test images from MakeHuman's CC0 heads.
 
-The people in them do not exist: every picture is path-traced by Mitsuba 3 from a parametric
+The people in them do not exist: every image is path-traced by Mitsuba 3 from a parametric
 head, so the truth (who, which expression, where) is known and nobody's privacy is touched.
 The results are kept in the repository; this command is only needed to make them anew:
 
@@ -139,14 +139,14 @@ def make_clip(sf: ModuleType, out: Path, cache: Path, samples: int) -> None:
 
 def cached_shot(sf: ModuleType, shot: Shot, wall: np.ndarray, cache: Path, samples: int,
                 maps: dict[Any, Any]) -> tuple[np.ndarray, dict[str, Any]]:  # fmt: skip
-    """Return picture and truth of a shot, rendered once for each content of the shot."""
+    """Return image and truth of a shot, rendered once for each content of the shot."""
     key = hashlib.sha256(f"{shot!r} {samples} {wall.sum()}".encode()).hexdigest()[:20]
-    picture, truth = cache / f"{key}.png", cache / f"{key}.json"
+    image, truth = cache / f"{key}.png", cache / f"{key}.json"
     if not truth.exists():
         layer, found = render_shot(sf, shot, (wall.shape[1], wall.shape[0]), samples, maps)
-        cv2.imwrite(str(picture), composite(sf, [layer], wall)[..., ::-1])
+        cv2.imwrite(str(image), composite(sf, [layer], wall)[..., ::-1])
         truth.write_text(json.dumps(found))
-    return cv2.imread(str(picture))[..., ::-1], json.loads(truth.read_text())
+    return cv2.imread(str(image))[..., ::-1], json.loads(truth.read_text())
 
 
 def write_video(path: Path, images: list[np.ndarray]) -> None:
@@ -164,7 +164,7 @@ def write_video(path: Path, images: list[np.ndarray]) -> None:
         container.mux(stream.encode())
 
 
-# ---------- the test pictures
+# ---------- the test images
 
 TODDLER_LIGHT = person(
     "toddler_light", {"caucasian": 1.0}, 1, skin="skin_cf", eye="blue", brow="brow001",
@@ -194,7 +194,7 @@ STILLS: dict[str, tuple[tuple[int, int], list[tuple[str, Shot]]]] = {}
 
 
 def still(name: str, who: Person, expression: str, strength: float = 1.0, **pose: Any) -> None:
-    """Enter one picture; small flat faces need less strength, or the lip covers the nose."""
+    """Enter one image; small flat faces need less strength, or the lip covers the nose."""
     units = mix({}, EXPRESSIONS[expression], strength)
     shot = Shot(who, units, zoom=0.95, shift=(0.0, 0.04), **pose)
     STILLS[name] = ((320, 320), [(expression, shot)])
@@ -219,7 +219,7 @@ STILLS["three_people"] = (
 
 
 def make_stills(sf: ModuleType, out: Path, samples: int) -> None:
-    """Write the test pictures and truth.json, one list of faces for each picture."""
+    """Write the test images and truth.json, one list of faces for each image."""
     truth: dict[str, list[dict[str, Any]]] = {}
     for name, (size, cast) in STILLS.items():
         layers, faces = [], []

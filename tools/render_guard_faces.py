@@ -1,6 +1,6 @@
 """Render the faces that benchmarks/guard.py plays: six invented children, six faces each.
 
-The children are those of render_example.py; the pictures (CC0) are kept in the repository, so
+The children are those of render_example.py; the images (CC0) are kept in the repository, so
 this is only needed to make them anew (what is there is kept), with what render_example.py needs:
 
     python tools/render_guard_faces.py --sketch ../shared/prototypes/render
@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("--sketch", type=Path, default=REPOSITORY / "../shared/prototypes/render",
                         help="the folder with synthface.py")  # fmt: skip
     folder = REPOSITORY / "benchmarks" / "guard_faces"
-    parser.add_argument("--out", type=Path, default=folder, help="the pictures' folder")
+    parser.add_argument("--out", type=Path, default=folder, help="the images' folder")
     parser.add_argument("--samples", type=int, default=32, help="light paths a pixel")
     arguments = parser.parse_args()
     if not (arguments.sketch / "synthface.py").exists():

@@ -1,4 +1,4 @@
-"""One invented person in one picture, path-traced, with the truth about the face.
+"""One invented person in one image, path-traced, with the truth about the face.
 
 Used by render_example.py. The head comes from the rendering sketch, passed in as `sf`.
 """
@@ -33,11 +33,11 @@ class Person:
 
 @dataclass(frozen=True)
 class Shot:
-    """One person in one picture: expression, head pose in degrees, and place in the picture.
+    """One person in one image: expression, head pose in degrees, and place in the image.
 
     units: action units as in EXPRESSIONS, by the sketch's names.
     zoom: 1 lets the head fill about two thirds of the height.
-    shift: (right, down), in picture heights, from the place in the middle.
+    shift: (right, down), in image heights, from the place in the middle.
     """
 
     person: Person
@@ -67,7 +67,7 @@ class Camera:
 
     width: int
     height: int
-    center: np.ndarray  # what stands in the middle of the picture
+    center: np.ndarray  # what stands in the middle of the image
     distance: float
     fov_deg: float = 18.0
 
@@ -116,7 +116,7 @@ def mouth_corner(sf: ModuleType, info: dict[str, Any], side: int) -> np.ndarray:
 
 
 def face_truth(sf: ModuleType, info: dict[str, Any], shot: Shot, camera: Camera) -> dict[str, Any]:
-    """Return box_px (x, y, w, h) and landmarks_px of the face in the picture.
+    """Return box_px (x, y, w, h) and landmarks_px of the face in the image.
 
     The box runs from the hairline to the chin and from ear to ear. Landmarks in the usual order:
     the viewer's left pupil, right pupil, nose tip, the viewer's left and right mouth corner.
@@ -147,7 +147,7 @@ def face_truth(sf: ModuleType, info: dict[str, Any], shot: Shot, camera: Camera)
     }
 
 
-# ---------- pictures
+# ---------- images
 
 
 def light_from(sf: ModuleType, shot: Shot) -> np.ndarray:
@@ -157,7 +157,7 @@ def light_from(sf: ModuleType, shot: Shot) -> np.ndarray:
 def render_shot(
     sf: ModuleType, shot: Shot, size: tuple[int, int], samples: int, maps: dict[Any, Any]
 ) -> tuple[np.ndarray, dict[str, Any]]:
-    """Return the person as a float image (height, width, 4), colour premultiplied, and the truth.
+    """Return the person as a float image (height, width, 4), color premultiplied, and the truth.
 
     maps: kept between calls; the sketch stores each person's expression transfer in it.
     """

@@ -21,7 +21,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from model_page import ROOT, differences
-from moppet.train.checkpoint import read_log
+from moppet.train.checkpoints import read_log
 from moppet.train.recipe import read_recipe
 
 PAGE = ROOT / "docs" / "studies" / "video-seven.md"
@@ -42,7 +42,7 @@ FIGURES = {
     "kappa": "Cohen's kappa",
     "ece": "calibration error",
 }
-COLOURS = {
+COLORS = {
     "positive": "#2f8f5b",
     "neutral": "#8a8f98",
     "negative": "#c8452f",
@@ -112,7 +112,7 @@ def beside_the_default(evaluation: dict[str, Any]) -> str:
 
 
 def draw_maps(found: dict[str, Any], levels: dict[str, Sequence[str]], path: Path) -> None:
-    """Draw the embedding map twice, coloured by class and by group."""
+    """Draw the embedding map twice, colored by class and by group."""
     figure = Figure(figsize=(11, 5.4), layout="constrained")
     places = figure.subplots(1, 2)
     for axes, (level, names) in zip(places, levels.items(), strict=True):
@@ -121,7 +121,7 @@ def draw_maps(found: dict[str, Any], levels: dict[str, Sequence[str]], path: Pat
             rows = [i for i, value in enumerate(of) if value == name]
             xy = [[found[axis][i] for i in rows] for axis in ("x", "y")]
             label = f"{name} ({len(rows)})"
-            axes.scatter(*xy, s=7, alpha=0.75, linewidths=0, color=COLOURS[name], label=label)
+            axes.scatter(*xy, s=7, alpha=0.75, linewidths=0, color=COLORS[name], label=label)
         axes.set_axis_off()
         axes.set_aspect("equal")
         columns = 4 if len(names) > 4 else len(names)
@@ -134,14 +134,16 @@ def draw_maps(found: dict[str, Any], levels: dict[str, Sequence[str]], path: Pat
 
 
 def body(run: Path) -> str:
-    """Return the run's own page, its headings one step lower and its pictures found."""
+    """Return the run's own page, its headings one step lower and its images found."""
     text = (run / "figures.md").read_text(encoding="utf-8")
     text = re.sub(r"^(#+) ", r"#\1 ", text, flags=re.M)
-    return text.replace("](figures/", "](video-seven/").replace("](metrics.md", "](../metrics.md")
+    return text.replace("](figures/", "](video-seven/").replace(
+        "](metrics.md", "](../reference/metrics.md"
+    )
 
 
 def main() -> None:
-    """Write the page and its pictures."""
+    """Write the page and its images."""
     run = Path(sys.argv[1])
     evaluation = json.loads((run / "evaluation" / "evaluation.json").read_text(encoding="utf-8"))
     recipes = [read_recipe(ROOT / "recipes" / f"{x}.toml") for x in ("video-seven", "default")]
@@ -172,7 +174,7 @@ epochs = {recipes[0].epochs}, not {recipes[1].epochs}.
 ## Map of the embeddings
 
 {evaluation["map"]["n"]:,} of the faces, near to each other where the network finds them alike,
-coloured by their label, by class and by group: {evaluation["map"]["method"]}. Directions,
+colored by their label, by class and by group: {evaluation["map"]["method"]}. Directions,
 distances across the map and the sizes of islands mean nothing.
 
 ![Map of the embeddings](video-seven/maps.png)

@@ -1,4 +1,4 @@
-"""The words every room shares: expressions, groups, frames, faces, scores and errors."""
+"""Types shared by every room: expressions, groups, frames, faces, scores and errors."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class UsageError(MoppetError):
 
 
 class MediaError(MoppetError):
-    """A video, picture or camera that cannot be read."""
+    """A video, image or camera that cannot be read."""
 
 
 class FaceError(MoppetError):
@@ -69,7 +69,7 @@ class TimelineError(MoppetError):
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One picture of a recording.
+    """One image of a recording.
 
     index: position in decoding order, from 0.
     time_s: seconds from the start of the stream, from its own time stamps.
@@ -85,16 +85,16 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Face:
-    """One face found in a picture.
+    """One face found in an image.
 
-    box_px: (4,) float32, x, y, width, height; may reach over the picture's edge.
+    box_px: (4,) float32, x, y, width, height; may reach over the image's edge.
     landmarks_px: (5, 2) float32, x before y: the viewer's left eye, right eye, nose tip,
         left and right mouth corner.
     score: the detector's confidence in [0, 1].
     yaw, pitch, roll: degrees; NaN until estimated. Yaw is positive when the nose points to the
         viewer's right, pitch when it points up, roll when the viewer's right eye is the lower one.
     quality: [0, 1]; NaN until estimated.
-    face_id: number of the person's track in this recording; None in a single picture.
+    face_id: number of the person's track in this recording; None in a single image.
     """
 
     box_px: Floats

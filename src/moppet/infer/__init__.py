@@ -1,10 +1,8 @@
-"""Faces and expressions of pictures and recordings, on onnxruntime."""
+"""Faces and expressions of images and recordings, on onnxruntime."""
 
-from moppet.infer.catalogue import bundled_models, load_model
-from moppet.infer.detect import DETECTORS, find_faces
-from moppet.infer.expressions import ExpressionModel
-from moppet.infer.live import LiveReader
-from moppet.infer.pipeline import Analysis, Progress, Settings, analyze, stream
+from moppet.infer.detectors import DETECTORS, find_faces
+from moppet.infer.models import ExpressionModel, bundled_models, load_model
+from moppet.infer.pipeline import Analysis, LiveReader, Progress, Settings, analyze, stream
 
 __all__ = [
     "DETECTORS",

@@ -5,26 +5,87 @@ from __future__ import annotations
 import dataclasses
 import importlib.metadata
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from moppet.infer.catalogue import load_model
-from moppet.infer.detect import load_detector
-from moppet.infer.live import LiveReader
-from moppet.infer.reader import FaceReader, ReaderSettings, resumed_tracks
+from moppet.infer.detectors import load_detector
+from moppet.infer.face_reader import FaceReader, ReaderSettings, resumed_tracks
+from moppet.infer.models import load_model
 from moppet.media import MediaInfo, file_sha256, probe, read_frames
 from moppet.timeline import (
+    CausalSmoother,
     Journal,
     RawRow,
     Timeline,
     TimelineSettings,
     build_timeline,
+    live_rows,
     read_journal,
 )
 from moppet.values import Frame, UsageError
+
+
+class LiveReader:
+    """Reads one frame after another; `moppet.stream` is this over a recording's frames.
+
+    Arguments as of `moppet.stream`. Raises ModelError or UsageError where one cannot be used.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: str | Path = "default",
+        detector: str = "mtcnn",
+        detector_model: str | Path | None = None,
+        min_face_px: float | None = None,
+        timeline: TimelineSettings | None = None,
+    ) -> None:
+        self.settings = timeline or TimelineSettings()
+        self._reader = FaceReader(
+            load_detector(
+                detector,
+                model_path=None if detector_model is None else Path(detector_model),
+                min_face_px=min_face_px,
+            ),
+            load_model(model),
+            ReaderSettings(
+                forget_after_s=self.settings.max_gap_s,
+                low_quality_below=self.settings.low_quality_below,
+            ),
+        )
+        self._smoother = CausalSmoother(self.settings)
+
+    @property
+    def model_name(self) -> str:
+        return self._reader.model.name
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The model's classes, in the order of its columns."""
+        return self._reader.model.names
+
+    @property
+    def group_of(self) -> Mapping[str, str]:
+        """Class → group, from the model's card."""
+        return self._reader.model.group_of
+
+    def read(self, frame: Frame) -> list[dict[str, Any]]:
+        """Return the rows of the next frame, one for each face, or one without.
+
+        Smoothing looks back only. Frames come in order of time.
+        """
+        raw = self._reader.read([frame], live=True)
+        return live_rows(
+            raw,
+            self._smoother,
+            names=self.names,
+            group_of=self.group_of,
+            settings=self.settings,
+        )
+
 
 _CHUNK_S: Final = 0.5
 _CHUNK_FRAMES: Final = 64
@@ -37,7 +98,7 @@ class Settings:
 
     model: a bundled model's name or a model folder. detector: a name in DETECTORS;
     detector_model: its model file, where it needs one.
-    every: only frames whose number is a multiple of it are analysed.
+    every: only frames whose number is a multiple of it are analyzed.
     start_s, end_s: only this part of the recording; None for its ends.
     detect_every_frame: search every frame instead of following faces between searches.
     min_face_px: smallest face looked for; None lets the detector choose.
@@ -219,11 +280,32 @@ def analyze(
     min_face_px: float | None = None,
     timeline: TimelineSettings | None = None,
 ) -> Timeline:
-    """Return what the faces in a recording said over time.
+    """Return the expressions of every face in a recording over time.
 
-    path: a video, a picture, or a folder of pictures.
-    progress: called now and then with a `Progress`. For the other arguments see `Settings`.
-    Raises MediaError, ModelError or UsageError, each with one sentence.
+    Args:
+        path: a video, an image, or a folder of images.
+        model: the name of a bundled model, or a model folder.
+        detector: how faces are found: "mtcnn", or another installed detector.
+        every: analyze only every n-th frame.
+        progress: called from time to time with how far the analysis is.
+        start_s: start of the part to analyze, in seconds; None for the beginning.
+        end_s: end of the part to analyze, in seconds; None for the end.
+        detect_every_frame: search every frame instead of following faces between searches.
+        detector_model: the detector's model file, if it needs one.
+        min_face_px: smallest face to look for, in pixels (at least 12); None lets the detector
+            choose.
+        timeline: smoothing, thresholds and episodes.
+
+    Raises:
+        MediaError: the recording cannot be read.
+        ModelError: the model is missing or damaged.
+        UsageError: an argument is out of range.
+
+    Examples:
+        >>> import moppet
+        >>> timeline = moppet.analyze("examples/child.mp4", end_s=4)
+        >>> [(episode.label, episode.start_s) for episode in timeline.episodes("expression")]
+        [('neutral', 0.0), ('happiness', 2.0)]
     """
     settings = Settings(
         model=str(model),
@@ -249,10 +331,34 @@ def stream(
     min_face_px: float | None = None,
     timeline: TimelineSettings | None = None,
 ) -> Iterator[list[dict[str, Any]]]:
-    """Yield, for each frame as it comes, its timeline rows as dicts (one item a frame).
+    """Yield the timeline rows of each frame as it arrives: a list of dicts per frame.
 
-    path_or_camera: a video, or "camera:0". Smoothing looks back only, so its values differ a
-    little from `analyze`'s, and a newcomer may be seen half a second late.
+    Smoothing uses past frames only, so values differ slightly from those of `analyze`. A face
+    that enters the image may be detected up to half a second late.
+
+    Args:
+        path_or_camera: a video, or a camera such as "camera:0".
+        model: the name of a bundled model, or a model folder.
+        detector: how faces are found: "mtcnn", or another installed detector.
+        every: analyze only every n-th frame; the others have the status "skipped".
+        detector_model: the detector's model file, if it needs one.
+        min_face_px: smallest face to look for, in pixels (at least 12); None lets the detector
+            choose.
+        timeline: smoothing and thresholds.
+
+    Raises:
+        MediaError: the video or camera cannot be read.
+        ModelError: the model is missing or damaged.
+        UsageError: an argument is out of range.
+
+    Examples:
+        >>> import moppet
+        >>> for rows in moppet.stream("examples/child.mp4"):
+        ...     smiling = [row for row in rows if row["expression"] == "happiness"]
+        ...     if smiling:
+        ...         print(f"face {smiling[0]['face_id']} smiles at {smiling[0]['time_s']:.1f} s")
+        ...         break
+        face 0 smiles at 2.2 s
     """
     reader = LiveReader(
         model=model,
@@ -274,7 +380,7 @@ def stream(
 
 
 def _reader_settings(settings: Settings, info: MediaInfo) -> ReaderSettings:
-    # Pictures of a folder need not follow one another: nobody is followed from one to the next.
+    # Images of a folder need not follow one another: nobody is followed from one to the next.
     return ReaderSettings(
         detect_every_frame=settings.detect_every_frame or info.kind == "images",
         forget_after_s=settings.timeline.max_gap_s,

@@ -1,16 +1,16 @@
-"""Any video, picture, folder of pictures or camera → `Frame`s with true time stamps.
+"""Any video, image, folder of images or camera → `Frame`s with true time stamps.
 
 Time. 0 is the start of the container, as in a player: a video that begins half a second after
 its sound begins at 0.5. A frame's `time_s` is its presentation stamp times the time base, minus
-that start; it grows strictly (see `StrictClock`). A folder of pictures has no clock: picture i
-stands at i seconds. A camera counts from its first picture.
+that start; it grows strictly (see `StrictClock`). A folder of images has no clock: image i
+stands at i seconds. A camera counts from its first image.
 
-Rows. Every packet that promises a picture gives one frame, in order of presentation: the picture,
+Rows. Every packet that promises an image gives one frame, in order of presentation: the image,
 or `unreadable` when the decoder refuses, drops or flags it. A run of packets that the file no
 longer holds (it was cut short) gives one `unreadable` frame. What a decoder conceals counts as a
-picture, as it does in a player.
+image, as it does in a player.
 
-Pictures are 8-bit RGB, upright (rotated and mirrored as the file asks), with square pixels; alpha
+Images are 8-bit RGB, upright (rotated and mirrored as the file asks), with square pixels; alpha
 is dropped.
 """
 
@@ -24,14 +24,14 @@ from pathlib import Path
 
 from moppet.media.camera import camera_number, camera_shots, probe_camera
 from moppet.media.clock import StrictClock
-from moppet.media.pictures import load_picture, pictures_of
+from moppet.media.images import images_of, load_image
 from moppet.media.recording import MediaInfo, Shots
-from moppet.media.sources import PICTURE_SUFFIXES, VIDEO_SUFFIXES, expand_sources, file_sha256
+from moppet.media.sources import IMAGE_SUFFIXES, VIDEO_SUFFIXES, expand_sources, file_sha256
 from moppet.media.video import probe_video, video_shots
 from moppet.values import Frame, MediaError, UsageError
 
 __all__ = [
-    "PICTURE_SUFFIXES",
+    "IMAGE_SUFFIXES",
     "VIDEO_SUFFIXES",
     "MediaInfo",
     "StrictClock",
@@ -43,7 +43,7 @@ __all__ = [
 
 
 def probe(source: str | Path) -> MediaInfo:
-    """Return what is known of a recording after its first readable picture.
+    """Return what is known of a recording after its first readable image.
 
     Raises MediaError if nothing in it can be read.
     """
@@ -53,7 +53,7 @@ def probe(source: str | Path) -> MediaInfo:
     path = Path(source)
     with contextlib.closing(read_frames(path)) as frames:
         height, width = next(frame.image.shape[:2] for frame in frames if frame.image is not None)
-    pictures = pictures_of(path)
+    pictures = images_of(path)
     if pictures is None:
         return probe_video(path, width, height)
     codec = pictures[0].suffix.lower().lstrip(".")
@@ -72,7 +72,7 @@ def read_frames(
 ) -> Generator[Frame, None, None]:
     """Yield a recording's frames in order of presentation; closing it frees everything.
 
-    every: frames whose index is no multiple of it come as `skipped`, without a picture.
+    every: frames whose index is no multiple of it come as `skipped`, without an image.
     start_s, end_s: only frames with start_s ≤ time_s < end_s come; their index still counts
         from the start of the recording.
     threads: CPU threads to decode with; None leaves it to FFmpeg.
@@ -107,7 +107,7 @@ def _window(
             else:
                 yield Frame(index, time_s, image, "unreadable" if image is None else "ok")
     if not readable:
-        raise MediaError(f"{source} holds no picture that can be decoded: it is damaged.")
+        raise MediaError(f"{source} holds no image that can be decoded: it is damaged.")
 
 
 def _shots(source: str | Path, threads: int | None) -> Shots:
@@ -115,7 +115,7 @@ def _shots(source: str | Path, threads: int | None) -> Shots:
     if number is not None:
         return camera_shots(number)
     path = Path(source)
-    pictures = pictures_of(path)
+    pictures = images_of(path)
     if pictures is None:
         return video_shots(path, threads)
-    return ((float(i), partial(load_picture, p)) for i, p in enumerate(pictures))
+    return ((float(i), partial(load_image, p)) for i, p in enumerate(pictures))

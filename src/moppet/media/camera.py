@@ -59,7 +59,7 @@ def camera_shots(number: int) -> Shots:
             failures = 0 if good else failures + 1
             rgb = partial(cv2.cvtColor, image, cv2.COLOR_BGR2RGB) if good else None
             yield clock.tick(now_s - first_s), cast("Callable[[], Image] | None", rgb)
-    raise MediaError(f"camera {number} gives no more pictures: check its plug.")
+    raise MediaError(f"camera {number} gives no more images: check its plug.")
 
 
 def probe_camera(number: int) -> MediaInfo:

@@ -9,7 +9,7 @@ from typing import Literal
 
 from moppet.values import Image
 
-# A time and what makes the picture of it, if somebody wants it; None: known to be unreadable.
+# A time and what makes the image of it, if somebody wants it; None: known to be unreadable.
 Shots = Generator[tuple[float, Callable[[], Image | None] | None], None, None]
 
 

@@ -12,12 +12,12 @@ from typing import Final
 from moppet.media.camera import camera_number
 from moppet.values import MediaError, UsageError
 
-_PICTURES: Final = ".png .jpg .jpeg .bmp .webp .tif .tiff"
+_IMAGES: Final = ".png .jpg .jpeg .bmp .webp .tif .tiff"
 _VIDEOS: Final = (
     ".mp4 .mov .m4v .mkv .webm .avi .mpg .mpeg .mts .m2ts .ts .wmv .asf .flv .3gp .3g2 .ogv .vob "
     ".mxf .dv .gif .y4m .h264 .264 .h265 .265 .hevc .ivf .divx .f4v .rm .rmvb .nut"
 )
-PICTURE_SUFFIXES: Final = frozenset(_PICTURES.split())
+IMAGE_SUFFIXES: Final = frozenset(_IMAGES.split())
 VIDEO_SUFFIXES: Final = frozenset(_VIDEOS.split())
 
 
@@ -25,7 +25,7 @@ def expand_sources(sources: Sequence[str]) -> list[str]:
     """Return the recordings that files, folders, glob patterns and camera:N stand for, each once.
 
     A folder with videos stands for its videos, in natural order and without its subfolders; a
-    folder with pictures only is one recording. A pattern finds media by their suffix; a file that
+    folder with images only is one recording. A pattern finds media by their suffix; a file that
     is named outright is taken whatever its suffix.
     Raises UsageError for a source that stands for nothing.
     """
@@ -37,7 +37,7 @@ def expand_sources(sources: Sequence[str]) -> list[str]:
         matches = _recordings(source)
         if not matches:
             raise UsageError(
-                f"nothing to read at {source}: name a video, a picture, a folder of them, "
+                f"nothing to read at {source}: name a video, an image, a folder of them, "
                 "a pattern in quotes or camera:0."
             )
         for match in matches:
@@ -48,17 +48,17 @@ def expand_sources(sources: Sequence[str]) -> list[str]:
 def _recordings(source: str) -> list[Path]:
     path = Path(source)
     if path.is_dir():
-        return inside(path, VIDEO_SUFFIXES) or [path] * bool(inside(path, PICTURE_SUFFIXES))
+        return inside(path, VIDEO_SUFFIXES) or [path] * bool(inside(path, IMAGE_SUFFIXES))
     if path.exists():
         return [path]
     matches = sorted(map(Path, glob.glob(source, recursive=True)), key=_natural)
     files = [m for m in matches if m.is_file()]
     folders = [recording for m in matches if m.is_dir() for recording in _recordings(str(m))]
-    return [f for f in files if f.suffix.lower() in VIDEO_SUFFIXES | PICTURE_SUFFIXES] + folders
+    return [f for f in files if f.suffix.lower() in VIDEO_SUFFIXES | IMAGE_SUFFIXES] + folders
 
 
 def file_sha256(path: str | Path) -> str:
-    """Return the SHA-256 of a file, or of the names and contents of a folder's pictures.
+    """Return the SHA-256 of a file, or of the names and contents of a folder's images.
 
     Raises MediaError if it cannot be read.
     """
@@ -67,7 +67,7 @@ def file_sha256(path: str | Path) -> str:
         if not path.is_dir():
             with path.open("rb") as file:
                 return hashlib.file_digest(file, "sha256").hexdigest()
-        lines = (f"{file_sha256(p)}  {p.name}\n" for p in inside(path, PICTURE_SUFFIXES))
+        lines = (f"{file_sha256(p)}  {p.name}\n" for p in inside(path, IMAGE_SUFFIXES))
         return hashlib.sha256("".join(lines).encode()).hexdigest()
     except OSError as error:
         raise MediaError(f"{path} cannot be read ({error.strerror}): check its name.") from error

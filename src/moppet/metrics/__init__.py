@@ -1,19 +1,23 @@
 """Labels and scores → figures with intervals. Undefined is NaN, never 0.
 
-docs/metrics.md defines every figure, with its range, its undefined cases and its source.
+docs/reference/metrics.md defines every figure, with its range, its undefined cases and its source.
 """
 
-from __future__ import annotations
-
-from moppet.metrics.calibration import Reliability, brier_score, calibration_error, reliability
-from moppet.metrics.comparison import (
-    FoldDifference,
-    McNemar,
-    correct_p_values,
-    corrected_t_test,
-    mcnemar_test,
+from moppet.metrics.bootstrap import (
+    Difference,
+    DrawnFigures,
+    Estimate,
+    bootstrap,
+    bootstrap_many,
+    event_rate,
+    exact_share,
+    from_rows,
+    paired_bootstrap,
+    paired_bootstrap_many,
+    within,
 )
-from moppet.metrics.counts import (
+from moppet.metrics.calibration import Reliability, brier_score, calibration_error, reliability
+from moppet.metrics.classification import (
     Labels,
     accuracy,
     balanced_accuracy,
@@ -27,19 +31,15 @@ from moppet.metrics.counts import (
     precisions,
     recalls,
 )
-from moppet.metrics.delong import AucDifference, delong_test
-from moppet.metrics.intervals import (
-    Difference,
-    DrawnFigures,
-    Estimate,
-    bootstrap,
-    bootstrap_many,
-    from_rows,
-    paired_bootstrap,
-    paired_bootstrap_many,
-    within,
+from moppet.metrics.ranking import (
+    AucDifference,
+    RocCurve,
+    auc,
+    aucs,
+    delong_test,
+    macro_auc,
+    roc_curve,
 )
-from moppet.metrics.ranking import RocCurve, auc, aucs, macro_auc, roc_curve
 from moppet.metrics.raters import (
     guess_agreements,
     guess_plurality_agreements,
@@ -48,8 +48,14 @@ from moppet.metrics.raters import (
     vote_distances,
     vote_divergences,
 )
-from moppet.metrics.rates import event_rate, exact_share
-from moppet.metrics.summary import Summary, as_json, drawn_figures, summarise
+from moppet.metrics.significance import (
+    FoldDifference,
+    McNemar,
+    correct_p_values,
+    corrected_t_test,
+    mcnemar_test,
+)
+from moppet.metrics.summary import Summary, as_json, drawn_figures, summarize
 
 __all__ = [
     "AucDifference",
@@ -97,7 +103,7 @@ __all__ = [
     "recalls",
     "reliability",
     "roc_curve",
-    "summarise",
+    "summarize",
     "vote_distances",
     "vote_divergences",
     "within",

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from moppet.metrics.counts import Labels, Scores, Values, check_scores
-from moppet.metrics.draws import Weights, divide, drawn_sums
+from moppet.metrics.bootstrap import Weights, divide, drawn_sums
+from moppet.metrics.classification import Labels, Scores, Values, check_scores
 
 
 class Reliability(NamedTuple):

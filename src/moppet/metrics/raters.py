@@ -12,8 +12,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from moppet.metrics.counts import Labels, Scores, Values
-from moppet.metrics.draws import divide
+from moppet.metrics.bootstrap import divide
+from moppet.metrics.classification import Labels, Scores, Values
 from moppet.values import UsageError
 
 Votes = NDArray[np.integer[Any]] | NDArray[np.floating[Any]]

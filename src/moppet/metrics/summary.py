@@ -1,4 +1,4 @@
-"""A model's scores of labelled rows → every figure, with intervals from one set of draws."""
+"""A model's scores of labeled rows → every figure, with intervals from one set of draws."""
 
 from __future__ import annotations
 
@@ -10,8 +10,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from moppet.metrics.bootstrap import (
+    Difference,
+    DrawnFigures,
+    Estimate,
+    Groups,
+    Weights,
+    bootstrap_many,
+    drawn_means,
+    exact_share,
+    mean_defined,
+)
 from moppet.metrics.calibration import calibration_errors, row_briers
-from moppet.metrics.counts import (
+from moppet.metrics.classification import (
     Labels,
     Scores,
     Values,
@@ -25,8 +36,6 @@ from moppet.metrics.counts import (
     precisions_of,
     recalls_of,
 )
-from moppet.metrics.draws import Groups, Weights, drawn_means, mean_defined
-from moppet.metrics.intervals import Difference, DrawnFigures, Estimate, bootstrap_many
 from moppet.metrics.ranking import drawn_aucs
 from moppet.metrics.raters import (
     Votes,
@@ -37,7 +46,6 @@ from moppet.metrics.raters import (
     vote_distances,
     vote_divergences,
 )
-from moppet.metrics.rates import exact_share
 from moppet.values import UsageError
 
 
@@ -77,7 +85,7 @@ def as_json(estimate: Estimate | Difference) -> dict[str, float | int | None]:
     }
 
 
-def summarise(
+def summarize(
     probabilities: Scores,
     label: Labels,
     groups: Groups,
@@ -90,7 +98,7 @@ def summarise(
 ) -> Summary:
     """Return every figure with its 95 % interval; see drawn_figures for names and votes.
 
-    groups: (n,) rows of one group (a subject, copies of a picture) are drawn together.
+    groups: (n,) rows of one group (a subject, copies of an image) are drawn together.
     Accuracy, recall and precision of 0 or 1, which all draws repeat, get the exact binomial limits
     of as many groups (Clopper and Pearson 1934).
     An estimate's n: rows of the class for recall and AUC, rows guessed to be it for precision,

@@ -1,1 +1,1 @@
-"""Whole experiments: evaluate a model, compare, repeat a published study."""
+"""Studies: many trainings and classifiers over repeated folds, each cell run once."""

@@ -12,9 +12,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from moppet.data.copies import group_copies
-from moppet.data.faces import find_manifest_faces
-from moppet.data.readers import read_dataset
+from moppet.datasets.duplicates import group_copies
+from moppet.datasets.faces import find_manifest_faces
+from moppet.datasets.readers import read_dataset
 from moppet.study.cells import (
     Bench,
     Executor,
@@ -27,11 +27,11 @@ from moppet.study.cells import (
     until,
     write_cell,
 )
-from moppet.study.made import COPIES, lacks_model
 from moppet.study.page import study_page
 from moppet.study.plan import Cell, Plan
 from moppet.study.results import sum_up
-from moppet.train.run import sample_input
+from moppet.study.synthetic_faces import COPIES, lacks_model
+from moppet.train.training_run import sample_input
 from moppet.values import MoppetError
 
 _TRIAL_STEPS: Final = 2
@@ -124,7 +124,7 @@ def _asked(cell: Cell, only: str | None) -> bool:
 
 
 def make_bench(plan: Plan) -> Bench:
-    """Read the study's pictures and find their faces; kept for the next time."""
+    """Read the study's images and find their faces; kept for the next time."""
     recipes = {(e.recipe.data, e.recipe.kind) for e in plan.experiments}
     if len(recipes) != 1:
         raise MoppetError("the experiments of a study learn from one data set; give one `data`.")

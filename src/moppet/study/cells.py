@@ -17,27 +17,27 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from moppet.data.faces import Faces
-from moppet.data.manifest import Manifest
-from moppet.data.splits import holdout
-from moppet.study.made import located, with_made
+from moppet.datasets.faces import Faces
+from moppet.datasets.manifest import Manifest
+from moppet.datasets.splits import holdout
 from moppet.study.plan import Cell, Regime
-from moppet.synthesise.settings import Settings
-from moppet.train.checkpoint import read_log
-from moppet.train.dataset import (
+from moppet.study.synthetic_faces import located, with_made
+from moppet.synthesis.settings import Settings
+from moppet.train.callbacks import kept_weights
+from moppet.train.checkpoints import read_log
+from moppet.train.data_module import (
     TrainingData,
     evaluation_crops,
     network_input,
-    normalise,
+    normalize,
     select_training_data,
 )
-from moppet.train.keeper import kept_weights
-from moppet.train.loop import Machine, train
+from moppet.train.module import predict_logits
 from moppet.train.networks import Network, cost
 from moppet.train.recipe import Recipe, chosen_settings
-from moppet.train.run import sample_input
-from moppet.train.start import make_network, start_network
-from moppet.train.trainee import predict_logits
+from moppet.train.starting_weights import make_network, start_network
+from moppet.train.trainer import Machine, train
+from moppet.train.training_run import sample_input
 from moppet.values import MoppetError, UsageError
 
 Json = dict[str, Any]
@@ -62,7 +62,7 @@ def run_alone(make: Callable[[Any], Json], cell: Any, threads: int) -> Json:
 class Bench:
     """What every cell of a study works with.
 
-    manifest, faces: all pictures. base: what the recipes' paths start from.
+    manifest, faces: all images. base: what the recipes' paths start from.
     work: a folder for runs that are under way; a stopped one goes on from there.
     generators: of the plan.
     """
@@ -140,7 +140,7 @@ class Bench:
 
 
 def draw_part(data: TrainingData, regime: Regime, rng: np.random.Generator) -> NDArray[np.str_]:
-    """Return each row's part in a regime: so many pictures of each class, some set aside.
+    """Return each row's part in a regime: so many images of each class, some set aside.
 
     Only rows that train or choose are drawn from; those that report stay as they are.
     Raises MoppetError where a class has too few.
@@ -151,7 +151,7 @@ def draw_part(data: TrainingData, regime: Regime, rng: np.random.Generator) -> N
     odd = sorted(set(regime.counts) - set(data.names))
     if odd:
         raise UsageError(
-            f"regime {regime.name!r} asks for pictures of {odd[0]!r}, but there are "
+            f"regime {regime.name!r} asks for images of {odd[0]!r}, but there are "
             f"{', '.join(data.names)}."
         )
     part = np.where(data.part == "report", "report", "").astype("<U6")
@@ -161,7 +161,7 @@ def draw_part(data: TrainingData, regime: Regime, rng: np.random.Generator) -> N
         wanted = regime.counts.get(name, len(rows))
         if wanted > len(rows):
             raise MoppetError(
-                f"regime {regime.name!r} asks for {wanted} pictures of {name}, but there are "
+                f"regime {regime.name!r} asks for {wanted} images of {name}, but there are "
                 f"{len(rows)}."
             )
         drawn.append(rng.choice(rows, wanted, replace=False))
@@ -188,7 +188,7 @@ def ms_per_face(recipes: Mapping[Any, Recipe], classes: int) -> dict[Any, float]
     for _ in range(_ROUNDS):
         for key, network in networks.items():
             side = recipes[key].size
-            x = normalise(torch.zeros((32, network.channels, side, side), dtype=torch.uint8))
+            x = normalize(torch.zeros((32, network.channels, side, side), dtype=torch.uint8))
             started = time.process_time()
             network(x)
             least[key] = min(least[key], 1000 * (time.process_time() - started) / len(x))

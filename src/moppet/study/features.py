@@ -13,8 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from moppet.infer.catalogue import load_model
-from moppet.infer.expressions import ExpressionModel
+from moppet.infer.models import ExpressionModel, load_model
 from moppet.values import Floats, Image, ModelError, UsageError
 
 Space = Callable[..., Floats]
@@ -25,18 +24,18 @@ LBP_PX: Final = 112
 LBP_CELLS: Final = 7
 LBP_RADIUS: Final = 2.0
 LBP_LABELS: Final = 59
-_NEIGHBOURS: Final = 8
+_NEIGHBORS: Final = 8
 _CHUNK: Final = 128
 _EQUAL: Final = 1e-3
-"""Grey levels by which a neighbour between pixels may fall short by rounding alone."""
+"""Grey levels by which a neighbor between pixels may fall short by rounding alone."""
 _HOG: Final = cv2.HOGDescriptor(
     (HOG_PX, HOG_PX), (16, 16), (8, 8), (8, 8), 9, 1, -1.0, 0, 0.2, False, 64, False
 )
 
 
 def pixel_features(crops: Image) -> Floats:
-    """Return (n, 1024): grey levels 0 to 1 of the crop averaged down to 32 pixels, row by row."""
-    return np.asarray(_grey(crops, PIXELS_PX).reshape(-1, PIXELS_PX**2) / 255, np.float32)
+    """Return (n, 1024): gray levels 0 to 1 of the crop averaged down to 32 pixels, row by row."""
+    return np.asarray(_gray(crops, PIXELS_PX).reshape(-1, PIXELS_PX**2) / 255, np.float32)
 
 
 def hog_features(crops: Image) -> Floats:
@@ -45,23 +44,23 @@ def hog_features(crops: Image) -> Floats:
     OpenCV's: 9 unsigned directions, cells of 8 pixels, blocks of 2 × 2 cells, each block scaled to
     length 1, clipped at 0.2, scaled again. Brightness and contrast do not matter.
     """
-    found = [np.asarray(_HOG.compute(grey), np.float32).ravel() for grey in _grey(crops, HOG_PX)]
+    found = [np.asarray(_HOG.compute(gray), np.float32).ravel() for gray in _gray(crops, HOG_PX)]
     return np.stack(found) if found else np.empty((0, _HOG.getDescriptorSize()), np.float32)
 
 
 def lbp_features(crops: Image) -> Floats:
     """Return (n, 2891): histograms of uniform local binary patterns in 7 × 7 cells.
 
-    Ahonen et al. 2006, as Shan et al. 2009 use it for expressions: 8 neighbours on a circle of 2
+    Ahonen et al. 2006, as Shan et al. 2009 use it for expressions: 8 neighbors on a circle of 2
     pixels (bilinear between pixels), the 58 patterns with at most two changes around the circle
     in the order of their codes and one label for the others; each cell's 59 shares sum to 1.
-    The crop is brought to 112 pixels, so that a 48-pixel picture is looked at in its own pixels.
+    The crop is brought to 112 pixels, so that a 48-pixel image is looked at in its own pixels.
     """
     labels = _uniform_labels()
     side = LBP_PX // LBP_CELLS
     parts = []
     for start in range(0, len(crops), _CHUNK):
-        codes = pattern_codes(_grey(crops[start : start + _CHUNK], LBP_PX))
+        codes = pattern_codes(_gray(crops[start : start + _CHUNK], LBP_PX))
         n = len(codes)
         cells = labels[codes].reshape(n, LBP_CELLS, side, LBP_CELLS, side).swapaxes(2, 3)
         cells = cells.reshape(n * LBP_CELLS**2, side * side)
@@ -114,16 +113,16 @@ def describe_crops(
     return SPACES[space](crops, model=model) if space == "embedding" else SPACES[space](crops)
 
 
-def pattern_codes(grey: Image) -> NDArray[np.uint8]:
-    """Return each pixel's local binary pattern, (n, h, w) like the grey pictures.
+def pattern_codes(gray: Image) -> NDArray[np.uint8]:
+    """Return each pixel's local binary pattern, (n, h, w) like the gray images.
 
-    Bit p is 1 where the neighbour at (-2 sin, 2 cos) of 2πp/8, rows before columns, is at least as
+    Bit p is 1 where the neighbor at (-2 sin, 2 cos) of 2πp/8, rows before columns, is at least as
     bright as the pixel (Ojala et al. 2002; the bits of scikit-image's "default"). Beyond the
     edge the last pixels are repeated.
     """
-    n, height, width = grey.shape
+    n, height, width = gray.shape
     edge = math.ceil(LBP_RADIUS) + 1
-    wide = np.pad(grey.astype(np.float32), ((0, 0), (edge, edge), (edge, edge)), mode="edge")
+    wide = np.pad(gray.astype(np.float32), ((0, 0), (edge, edge), (edge, edge)), mode="edge")
     codes = np.zeros((n, height, width), np.uint8)
 
     def shifted(down: int, right: int) -> Floats:
@@ -131,8 +130,8 @@ def pattern_codes(grey: Image) -> NDArray[np.uint8]:
         return np.asarray(wide[:, top : top + height, left : left + width])
 
     middle = shifted(0, 0)
-    for bit in range(_NEIGHBOURS):
-        angle = 2 * math.pi * bit / _NEIGHBOURS
+    for bit in range(_NEIGHBORS):
+        angle = 2 * math.pi * bit / _NEIGHBORS
         down = round(-LBP_RADIUS * math.sin(angle), 5)
         right = round(LBP_RADIUS * math.cos(angle), 5)
         i, j = math.floor(down), math.floor(right)
@@ -147,18 +146,18 @@ def pattern_codes(grey: Image) -> NDArray[np.uint8]:
 @lru_cache(maxsize=1)
 def _uniform_labels() -> NDArray[np.int64]:
     """(256,) the label of each code: 0 to 57 for uniform ones in their order, 58 for the rest."""
-    codes = np.arange(2**_NEIGHBOURS)
-    bits = codes[:, None] >> np.arange(_NEIGHBOURS) & 1
+    codes = np.arange(2**_NEIGHBORS)
+    bits = codes[:, None] >> np.arange(_NEIGHBORS) & 1
     uniform = (bits != np.roll(bits, 1, axis=1)).sum(axis=1) <= 2
     return np.asarray(np.where(uniform, np.cumsum(uniform) - 1, LBP_LABELS - 1), np.int64)
 
 
-def _grey(crops: Image, side: int) -> Image:
+def _gray(crops: Image, side: int) -> Image:
     """(n, side, side) uint8."""
-    grey = np.empty((len(crops), side, side), np.uint8)
+    gray = np.empty((len(crops), side, side), np.uint8)
     for i, crop in enumerate(crops):
         one: Any = cv2.cvtColor(np.ascontiguousarray(crop), cv2.COLOR_RGB2GRAY)
         shrink = min(one.shape) > side
         flags = cv2.INTER_AREA if shrink else cv2.INTER_LINEAR
-        grey[i] = cv2.resize(one, (side, side), interpolation=flags)
-    return grey
+        gray[i] = cv2.resize(one, (side, side), interpolation=flags)
+    return gray

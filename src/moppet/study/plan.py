@@ -6,9 +6,9 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
-from moppet.data.toml import checked_table, checked_value, read_toml
-from moppet.study.made import COPIES
-from moppet.synthesise.settings import Settings, settings_from
+from moppet.config import checked_table, checked_value, read_toml
+from moppet.study.synthetic_faces import COPIES
+from moppet.synthesis.settings import Settings, settings_from
 from moppet.train.recipe import Recipe, recipe_from
 from moppet.values import UsageError
 
@@ -17,7 +17,7 @@ from moppet.values import UsageError
 class Regime:
     """Which rows are learned from.
 
-    counts: class → how many pictures of it are drawn; empty for all.
+    counts: class → how many images of it are drawn; empty for all.
     draws: how often it is done again, each time with another draw of rows (where counts are
         given), another start and another order.
     choose: share of the drawn rows that is held out to choose the epoch by; 0 keeps the rows

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moppet.metrics import f1_scores, precisions, recalls
-from moppet.metrics.draws import Drawer
+from moppet.metrics.bootstrap import Drawer
 from moppet.study.cells import Json
 from moppet.study.plan import Experiment, Plan, Regime
 

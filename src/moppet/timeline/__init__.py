@@ -2,10 +2,10 @@
 
 from moppet.timeline.episodes import Episode
 from moppet.timeline.journal import Journal, read_journal, read_journal_header, read_unfinished
-from moppet.timeline.judge import live_rows
-from moppet.timeline.raw import RawRow
+from moppet.timeline.labels import live_rows
+from moppet.timeline.schema import RawRow
 from moppet.timeline.settings import TimelineSettings
-from moppet.timeline.smooth import CausalSmoother
+from moppet.timeline.smoothing import CausalSmoother
 from moppet.timeline.summary import summary_lines
 from moppet.timeline.table import Timeline, build_timeline, read_timeline
 

@@ -9,11 +9,11 @@ from typing import Any, Final, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from moppet.timeline.clock import read_clock
-from moppet.timeline.judge import poor_quality, threshold
+from moppet.timeline.durations import read_clock
+from moppet.timeline.labels import poor_quality, threshold
 from moppet.timeline.schema import class_columns, numbers, present, texts
 from moppet.timeline.settings import TimelineSettings
-from moppet.timeline.smooth import TIME_TOLERANCE_S, segment_ids
+from moppet.timeline.smoothing import TIME_TOLERANCE_S, segment_ids
 
 Kind = Literal["expression", "group"]
 KINDS: Final[tuple[Kind, ...]] = ("expression", "group")

@@ -13,8 +13,15 @@ import numpy as np
 import pyarrow as pa
 
 from moppet.timeline.formats import METADATA_KEY
-from moppet.timeline.raw import RawRow, bare_columns, raw_columns
-from moppet.timeline.schema import FACE_FLOATS, check_names, plain, present
+from moppet.timeline.schema import (
+    FACE_FLOATS,
+    RawRow,
+    bare_columns,
+    check_names,
+    plain,
+    present,
+    raw_columns,
+)
 from moppet.timeline.settings import TimelineSettings
 from moppet.timeline.table import Timeline, timeline_of
 from moppet.values import TimelineError, UsageError

@@ -10,12 +10,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from moppet.timeline.clock import Stretch
+from moppet.timeline.downsample import Lane, Piece, Thinned, thin
+from moppet.timeline.durations import Stretch
 from moppet.timeline.settings import TimelineSettings
 from moppet.timeline.summary import length_text, who_is
-from moppet.timeline.thinned import Lane, Piece, Thinned, thin
 
-COLOURS: Final[Mapping[str, str]] = {
+COLORS: Final[Mapping[str, str]] = {
     "neutral": "#868d94",
     "happiness": "#0072b2",
     "sadness": "#b98000",
@@ -28,7 +28,7 @@ COLOURS: Final[Mapping[str, str]] = {
 
 SPARE: Final = ("#7a5195", "#2a7f86", "#7f7f1a", "#b3446c", "#8c6239")
 REST: Final = "#a9a9a2"
-MOST_COLOURS: Final = 12
+MOST_COLORS: Final = 12
 LONGEST_NAME: Final = 80
 
 WIDTH_PX, LEFT_PX, RIGHT_PX, TOP_PX = 960, 66, 28, 4
@@ -53,7 +53,7 @@ def timeline_html(
 
     A lane for each face (the longest six) with the smoothed probabilities stacked to 1, a bar
     below it where the face is unsure, and one lane of the frames that show nobody or cannot be
-    read. No background and no colour of text: both are the notebook's. At most 200 kB.
+    read. No background and no color of text: both are the notebook's. At most 200 kB.
     """
     found = thin(table, names, settings)
     n_faces = found.n_faces if found else 0
@@ -61,12 +61,12 @@ def timeline_html(
     head = f'<div style="overflow-wrap:anywhere;margin:0 0 .4em">{escape(title)}</div>'
     if found is None:
         return f"<div>{head}</div>"
-    shown, colours = _shown(names, found.lanes)
+    shown, colors = _shown(names, found.lanes)
     hidden = n_faces - len(found.lanes)
     more = f"and {_count(hidden, 'more face', 'more faces')}" if hidden else ""
     return (
-        f'<div>{head}<div style="overflow-x:auto">{_chart(found, shown, colours, title, metadata)}'
-        f"</div>{_legend(found, names, shown, colours, more)}</div>"
+        f'<div>{head}<div style="overflow-x:auto">{_chart(found, shown, colors, title, metadata)}'
+        f"</div>{_legend(found, names, shown, colors, more)}</div>"
     )
 
 
@@ -99,26 +99,26 @@ def _clip(value: Any) -> str:
 
 
 def _shown(names: Sequence[str], lanes: Sequence[Lane]) -> tuple[list[int], list[str]]:
-    """Return which classes have a curve of their own, in their order, and all colours.
+    """Return which classes have a curve of their own, in their order, and all colors.
 
-    Of more than MOST_COLOURS the largest have; the rest are one, the last colour.
+    Of more than MOST_COLORS the largest have; the rest are one, the last color.
     """
     chosen = list(range(len(names)))
-    if len(names) > MOST_COLOURS:
+    if len(names) > MOST_COLORS:
         pieces = [piece.values for lane in lanes for piece in lane.pieces]
         weight = np.sum([p.sum(axis=0) for p in pieces] or [np.zeros(len(names))], axis=0)
-        chosen = sorted(np.argsort(-weight, kind="stable")[: MOST_COLOURS - 1].tolist())
-    free = [*SPARE, *(c for name, c in COLOURS.items() if name not in names)]
-    own = [name for i, name in enumerate(names) if i in chosen and name not in COLOURS]
+        chosen = sorted(np.argsort(-weight, kind="stable")[: MOST_COLORS - 1].tolist())
+    free = [*SPARE, *(c for name, c in COLORS.items() if name not in names)]
+    own = [name for i, name in enumerate(names) if i in chosen and name not in COLORS]
     spare = {name: free[i % len(free)] for i, name in enumerate(own)}
-    colours = [COLOURS.get(names[i]) or spare[names[i]] for i in chosen]
-    return chosen, [*colours, *([REST] if len(chosen) < len(names) else [])]
+    colors = [COLORS.get(names[i]) or spare[names[i]] for i in chosen]
+    return chosen, [*colors, *([REST] if len(chosen) < len(names) else [])]
 
 
 def _chart(
     found: Thinned,
     shown: list[int],
-    colours: list[str],
+    colors: list[str],
     title: str,
     metadata: Mapping[str, Any],
 ) -> str:
@@ -126,7 +126,7 @@ def _chart(
     parts = []
     top = TOP_PX
     for lane in found.lanes:
-        parts.append(_lane(lane, who_is(metadata, lane.face_id)[0], axis, shown, colours, top))
+        parts.append(_lane(lane, who_is(metadata, lane.face_id)[0], axis, shown, colors, top))
         top += STEP_PX
     if found.no_face or found.unreadable:
         parts.append(_status(found, axis, top))
@@ -142,26 +142,24 @@ def _chart(
     )
 
 
-def _lane(
-    lane: Lane, name: str, axis: _Axis, shown: list[int], colours: list[str], top: int
-) -> str:
+def _lane(lane: Lane, name: str, axis: _Axis, shown: list[int], colors: list[str], top: int) -> str:
     """Return one face: stacked areas, each painted over the one that reaches higher."""
     name = name[:1].upper() + name[1:]
     short = name if len(name) <= LANE_NAME else f"{name[: LANE_NAME - 1]}…"
     label = f"{name}: {_count(lane.n_rows, 'row', 'rows')}"
     if axis.timed:
         label += f", {clock_text(lane.start_s)} to {clock_text(lane.end_s)}"
-    stacks = [_stack(piece, shown, len(colours)) for piece in lane.pieces]
+    stacks = [_stack(piece, shown, len(colors)) for piece in lane.pieces]
     areas = []
-    for i in reversed(range(len(colours))):
+    for i in reversed(range(len(colors))):
         if i and all(bool((stack[:, i] == stack[:, i - 1]).all()) for stack in stacks):
-            continue  # no height of its own; painted, its colour would fringe the next
+            continue  # no height of its own; painted, its color would fringe the next
         path = "".join(
             _area(axis.fine(piece.time_s), stack[:, i])
             for piece, stack in zip(lane.pieces, stacks, strict=True)
         )
         if path:
-            areas.append(f'<path d="{path}" fill="{colours[i]}"/>')
+            areas.append(f'<path d="{path}" fill="{colors[i]}"/>')
     return (
         f'<g><title>{escape(label)}</title><text x="{LEFT_PX - 8}" y="{top + LANE_PX / 2 + 4:g}" '
         f'text-anchor="end">{escape(short)}</text>'
@@ -172,10 +170,10 @@ def _lane(
     )
 
 
-def _stack(piece: Piece, shown: list[int], n_colours: int) -> NDArray[np.int64]:
-    """Return (m, n_colours) how far below the lane's top each area begins, in fine units."""
+def _stack(piece: Piece, shown: list[int], n_colors: int) -> NDArray[np.int64]:
+    """Return (m, n_colors) how far below the lane's top each area begins, in fine units."""
     sums = np.cumsum(piece.values[:, shown], axis=1)
-    if n_colours > len(shown):
+    if n_colors > len(shown):
         sums = np.column_stack((sums, piece.values.sum(axis=1)))
     height = LANE_PX * FINE
     return np.rint(height * (1 - np.clip(sums, 0, 1))).astype(np.int64)
@@ -264,15 +262,15 @@ def clock_text(seconds: float, step_s: float = 1.0) -> str:
 
 
 def _legend(
-    found: Thinned, names: Sequence[str], shown: list[int], colours: list[str], more: str
+    found: Thinned, names: Sequence[str], shown: list[int], colors: list[str], more: str
 ) -> str:
     words = [_clip(names[i]) for i in shown]
-    if len(colours) > len(shown):
+    if len(colors) > len(shown):
         words.append(_count(len(names) - len(shown), "other", "others"))
     keys = [
         f'<span style="display:inline-block;width:.8em;height:.8em;margin-right:.35em;'
         f'border-radius:2px;vertical-align:-.05em;background:{colour}"></span>{escape(word)}'
-        for word, colour in zip(words, colours, strict=True)
+        for word, colour in zip(words, colors, strict=True)
     ]
     if not found.lanes:
         keys = []

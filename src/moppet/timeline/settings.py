@@ -13,17 +13,30 @@ from moppet.values import UsageError
 
 @dataclass(frozen=True, slots=True)
 class TimelineSettings:
-    """The rules of one timeline; kept in its metadata, so that it can be made again.
+    """The rules of a timeline. They are stored in its metadata, so that it can be reproduced.
 
-    smooth_s: standard deviation of the Gaussian that smooths in time, seconds; 0 = off.
-    max_gap_s: a face away for longer than this starts afresh: nothing is smoothed across,
-        episodes end. Choose it larger than the step between the frames that are analysed.
-    unsure_below: a smoothed probability of the winner below this is unsure.
-    low_quality_below: a face quality below this is unsure and starts no episode.
-    min_episode_s: shorter episodes are dropped.
-    enter, leave: an episode starts at a smoothed probability of at least `enter` and ends below
-        `leave`; leave <= enter.
-    Raises UsageError for a value out of range.
+    Attributes:
+        smooth_s: standard deviation of the Gaussian that smooths over time, in seconds; 0 turns
+            smoothing off.
+        max_gap_s: after an absence longer than this, in seconds, a face starts anew: nothing is
+            smoothed across the gap, and episodes end. It should be larger than the step between
+            analyzed frames.
+        unsure_below: a row is unsure if its largest smoothed probability is below this (0 to 1).
+        low_quality_below: a row is unsure and starts no episode if the face's quality is below
+            this (0 to 1).
+        min_episode_s: shorter episodes are dropped, in seconds.
+        enter: an episode starts at a smoothed probability of at least this (0 to 1).
+        leave: an episode ends below this smoothed probability; at most `enter`.
+
+    Raises:
+        UsageError: a value is out of range.
+
+    Examples:
+        >>> import moppet
+        >>> calm = moppet.TimelineSettings(smooth_s=0.5, min_episode_s=1.0)
+        >>> timeline = moppet.analyze("examples/child.mp4", end_s=4, timeline=calm)
+        >>> timeline.settings.smooth_s
+        0.5
     """
 
     smooth_s: float = 0.25
@@ -51,14 +64,26 @@ class TimelineSettings:
             )
 
     def to_dict(self) -> dict[str, float]:
-        """Return the settings by name, for metadata."""
+        """Return the settings by name, as they are kept in a timeline's metadata.
+
+        Examples:
+            >>> import moppet
+            >>> moppet.TimelineSettings().to_dict()["smooth_s"]
+            0.25
+        """
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TimelineSettings:
-        """Return the settings that `values` names; what is missing keeps its default.
+        """Return the settings named in `values`; the others keep their defaults.
 
-        Raises UsageError for a name that does not exist, with the nearest that does.
+        Raises:
+            UsageError: there is no setting of that name; the message suggests the nearest one.
+
+        Examples:
+            >>> import moppet
+            >>> moppet.TimelineSettings.from_dict({"smooth_s": 0}).smooth_s
+            0.0
         """
         known = [field.name for field in fields(cls)]
         for name in values:

@@ -1,7 +1,9 @@
-"""What a timeline says in figures: shares of time, episodes, transitions, absences."""
+"""Summary statistics of a timeline: shares of time, episodes, transitions, absences."""
 
 from __future__ import annotations
 
+import csv
+import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
@@ -10,7 +12,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from moppet.timeline.clock import Clock, read_clock, stretches
+from moppet.timeline.durations import Clock, read_clock, stretches
 from moppet.timeline.episodes import KINDS, Episode, Kind, face_tracks, find_episodes
 from moppet.timeline.schema import flags, numbers, present, texts
 from moppet.timeline.settings import TimelineSettings
@@ -33,7 +35,7 @@ class _Facts(NamedTuple):
     breaks: dict[int, NDArray[np.float64]]
 
 
-def summarise(
+def summarize(
     table: Any,
     names: Sequence[str],
     group_of: Mapping[str, str],
@@ -42,7 +44,7 @@ def summarise(
 ) -> dict[str, Any]:
     """Return the figures of a timeline as JSON keeps them; None where one has no value.
 
-    Its fields and rules are in docs/timeline.md, section "Summary".
+    Its fields and rules are in docs/reference/timeline.md, section "Summary".
     """
     clock = read_clock(table, settings)
     facts = _gather(table, names, group_of, settings, clock)
@@ -52,33 +54,33 @@ def summarise(
     }
     there = [int(i) for i in np.unique(facts.face[~np.isnan(facts.face)])]
     people = {i: who_is(metadata, i) for i in there}
-    analysed_s = _seconds(clock.seconds)
+    analyzed_s = _seconds(clock.seconds)
     with_face = np.isin(clock.status, ("ok", "low_quality"))
     surely = np.isin(np.arange(len(clock.seconds)), clock.frame_of_row[facts.sure])
     return {
         "source": metadata.get("source_name"),
         "complete": metadata.get("complete"),
         "duration_s": metadata.get("duration_s"),
-        "analysed_s": analysed_s,
+        "analysed_s": analyzed_s,
         "frames": _frames(clock),
-        "time_with_face_s": _seconds(clock.seconds[with_face], analysed_s),
-        "time_without_face_s": _time_in(clock, "no_face", analysed_s),
-        "time_unreadable_s": _time_in(clock, "unreadable", analysed_s),
-        "time_unsure_s": _seconds(clock.seconds[with_face & ~surely], analysed_s),
+        "time_with_face_s": _seconds(clock.seconds[with_face], analyzed_s),
+        "time_without_face_s": _time_in(clock, "no_face", analyzed_s),
+        "time_unreadable_s": _time_in(clock, "unreadable", analyzed_s),
+        "time_unsure_s": _seconds(clock.seconds[with_face & ~surely], analyzed_s),
         "faceless": _stretches(clock, "no_face", settings),
         "unreadable": _stretches(clock, "unreadable", settings),
         "faces": {
-            "all": {"face_id": None, **_figures(facts, there, labels, analysed_s)},
+            "all": {"face_id": None, **_figures(facts, there, labels, analyzed_s)},
             **{
                 str(i): {
                     "face_id": i,
                     **({"name": name, "role": role} if "people" in metadata else {}),
-                    **_figures(facts, [i], labels, analysed_s),
+                    **_figures(facts, [i], labels, analyzed_s),
                 }
                 for i, (name, role) in people.items()
             },
         },
-        **({"roles": _roles(facts, people, labels, analysed_s)} if "people" in metadata else {}),
+        **({"roles": _roles(facts, people, labels, analyzed_s)} if "people" in metadata else {}),
     }
 
 
@@ -130,13 +132,13 @@ def _roles(
     facts: _Facts,
     people: Mapping[int, tuple[str, str | None]],
     labels: Mapping[Kind, Sequence[str]],
-    analysed_s: float | None,
+    analyzed_s: float | None,
 ) -> dict[str, dict[str, Any]]:
     """Return what the people of each role show together; faces without a role are UNNAMED."""
     found = {}
     for role in sorted({role or UNNAMED for _, role in people.values()}):
         faces = [i for i, (_, one) in people.items() if (one or UNNAMED) == role]
-        figures = _figures(facts, faces, labels, analysed_s)
+        figures = _figures(facts, faces, labels, analyzed_s)
         found[role] = {"people": [people[i][0] for i in faces], **figures}
     return found
 
@@ -145,7 +147,7 @@ def _figures(
     facts: _Facts,
     faces: Sequence[int],
     labels: Mapping[Kind, Sequence[str]],
-    analysed_s: float | None,
+    analyzed_s: float | None,
 ) -> dict[str, Any]:
     """Return what these faces show, together."""
     here = np.isin(facts.face, faces)
@@ -157,14 +159,14 @@ def _figures(
         "frames": int(here.sum()),
         "first_s": float(facts.time_s[here].min()) if here.any() else None,
         "last_s": _number(float(ends[here].max())) if here.any() else None,
-        "time_s": _seconds(facts.seconds[here], analysed_s),
-        "time_sure_s": _seconds(facts.seconds[here & facts.sure], analysed_s),
-        "time_unsure_s": _seconds(facts.seconds[here & ~facts.sure], analysed_s),
-        "time_unclassified_s": _seconds(facts.seconds[here & ~classified], analysed_s),
+        "time_s": _seconds(facts.seconds[here], analyzed_s),
+        "time_sure_s": _seconds(facts.seconds[here & facts.sure], analyzed_s),
+        "time_unsure_s": _seconds(facts.seconds[here & ~facts.sure], analyzed_s),
+        "time_unclassified_s": _seconds(facts.seconds[here & ~classified], analyzed_s),
         "share_no_group": _share(facts.seconds, ungrouped, classified),
         "share_no_group_sure": _share(facts.seconds, ungrouped & sure, sure),
-        "expressions": _labels(facts, faces, "expression", labels, classified, analysed_s),
-        "groups": _labels(facts, faces, "group", labels, classified, analysed_s),
+        "expressions": _labels(facts, faces, "expression", labels, classified, analyzed_s),
+        "groups": _labels(facts, faces, "group", labels, classified, analyzed_s),
         "transitions": {kind: _transitions(facts, faces, kind, labels[kind]) for kind in KINDS},
     }
 
@@ -175,7 +177,7 @@ def _labels(
     kind: Kind,
     labels: Mapping[Kind, Sequence[str]],
     classified: NDArray[np.bool_],
-    analysed_s: float | None,
+    analyzed_s: float | None,
 ) -> dict[str, dict[str, Any]]:
     sure = classified & facts.sure
     figures = {}
@@ -183,7 +185,7 @@ def _labels(
         shown = classified & np.equal(facts.label[kind], label)
         lengths = [e.duration_s for e in _episodes(facts, faces, kind) if e.label == label]
         figures[label] = {
-            "time_s": _seconds(facts.seconds[shown], analysed_s),
+            "time_s": _seconds(facts.seconds[shown], analyzed_s),
             "share": _share(facts.seconds, shown, classified),
             "share_sure": _share(facts.seconds, shown & sure, sure),
             "episodes": len(lengths),
@@ -210,13 +212,13 @@ def _transitions(
     return counts
 
 
-def _time_in(clock: Clock, status: str, analysed_s: float | None) -> float | None:
-    return _seconds(clock.seconds[np.equal(clock.status, status)], analysed_s)
+def _time_in(clock: Clock, status: str, analyzed_s: float | None) -> float | None:
+    return _seconds(clock.seconds[np.equal(clock.status, status)], analyzed_s)
 
 
-def _seconds(seconds: NDArray[np.float64], analysed_s: float | None = 0.0) -> float | None:
-    """Return the sum; None if time has no measure here, as in a single picture."""
-    return None if analysed_s is None else _number(math.fsum(seconds))
+def _seconds(seconds: NDArray[np.float64], analyzed_s: float | None = 0.0) -> float | None:
+    """Return the sum; None if time has no measure here, as in a single image."""
+    return None if analyzed_s is None else _number(math.fsum(seconds))
 
 
 def _share(
@@ -237,7 +239,7 @@ def summary_lines(summary: Mapping[str, Any]) -> list[str]:
         f"{frames[status]} {status.replace('_', ' ')}" for status in STATUSES if frames[status]
     )
     lines = [
-        f"{summary['source'] or 'timeline'}: {length_text(summary['analysed_s'])} analysed, "
+        f"{summary['source'] or 'timeline'}: {length_text(summary['analysed_s'])} analyzed, "
         f"{frames['total']} frames ({kinds or 'none'})",
         f"with a face {length_text(summary['time_with_face_s'])}, "
         f"without {length_text(summary['time_without_face_s'])}, "
@@ -282,3 +284,59 @@ def length_text(seconds: float | None) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+_TIMES: Final = ("time_s", "time_sure_s", "time_unsure_s")
+_FIGURES: Final = ("share", "share_sure", "episodes", "mean_s", "longest_s")
+
+
+def summary_rows(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return a row for each role in a recording, one row for all faces if nobody was named.
+
+    Columns: recording, role, people, analyzed_s, the role's seconds, then for each group
+    ("group positive share", …) and expression ("happiness share", …) its figures; see
+    docs/reference/timeline.md, section "Summary". None where one has no value.
+    """
+    roles = summary.get("roles") or {UNNAMED: {**summary["faces"]["all"], "people": []}}
+    return [
+        {
+            "recording": summary["source"],
+            "role": role,
+            "people": "; ".join(found["people"]),
+            "analysed_s": summary["analysed_s"],
+            **{name: found[name] for name in _TIMES},
+            **_table_figures(found["groups"], "group "),
+            **_table_figures(found["expressions"], ""),
+        }
+        for role, found in roles.items()
+    ]
+
+
+def summary_csv(summaries: Iterable[Mapping[str, Any]]) -> str:
+    """Return the rows of these recordings as CSV; empty where a figure has no value.
+
+    Recordings that were read by models of different classes have the columns of all.
+    """
+    rows = [row for summary in summaries for row in summary_rows(summary)]
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow(
+            {k: f"{v:.6g}" if isinstance(v, float) else _guarded(v) for k, v in row.items()}
+        )
+    return text.getvalue()
+
+
+def _table_figures(labels: Mapping[str, Mapping[str, Any]], prefix: str) -> dict[str, Any]:
+    return {
+        f"{prefix}{label} {name}": figures[name]
+        for label, figures in labels.items()
+        for name in _FIGURES
+    }
+
+
+def _guarded(value: Any) -> Any:
+    """Text that a spreadsheet would take for a formula is set in quotes."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in tuple("=+-@\t") else value

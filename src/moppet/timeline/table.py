@@ -15,27 +15,48 @@ from numpy.typing import NDArray
 
 from moppet.timeline import formats
 from moppet.timeline.episodes import Episode, Kind, find_episodes
-from moppet.timeline.judge import judge
+from moppet.timeline.labels import judge
 from moppet.timeline.notebook import timeline_html
-from moppet.timeline.raw import RawColumns, RawRow, raw_columns
-from moppet.timeline.schema import check_names, conform, names_in, plain, texts
+from moppet.timeline.schema import (
+    RawColumns,
+    RawRow,
+    check_names,
+    conform,
+    names_in,
+    plain,
+    raw_columns,
+    texts,
+)
 from moppet.timeline.settings import TimelineSettings
-from moppet.timeline.smooth import smooth_face
-from moppet.timeline.summary import summarise, who_is
+from moppet.timeline.smoothing import smooth_face
+from moppet.timeline.summary import summarize, who_is
 from moppet.values import GROUPS, TimelineError, UsageError
 
 
 @dataclass(frozen=True)
 class Timeline:
-    """What every face of a recording shows in every frame.
+    """The expressions of every face of a recording in every frame.
 
-    table: pyarrow.Table, a row for every frame and face and one for every frame without a face,
-        sorted by frame and face_id; the columns are in docs/timeline.md.
-    names: the model's classes, in the order of the columns.
-    group_of: class → group; a class that is missing belongs to none.
-    settings: the rules that smoothed it and that cut its episodes.
-    metadata: where it comes from, as JSON keeps it; names, groups and settings are filled in.
-    Two timelines are equal if all of this is. Raises TimelineError if the table is not one.
+    Two timelines are equal if all their attributes are.
+
+    Attributes:
+        table: pyarrow.Table with one row per frame and face, and one row for every frame without
+            a face, sorted by frame and face_id. The page "Timeline" describes its columns.
+        names: the model's classes, in the order of the columns.
+        group_of: class → group; a class that is missing belongs to no group.
+        settings: how it was smoothed and how its episodes are found.
+        metadata: where it comes from, as plain values; names, groups and settings are filled in.
+
+    Raises:
+        TimelineError: the table is not that of a timeline.
+
+    Examples:
+        >>> import moppet
+        >>> timeline = moppet.analyze("examples/child.mp4", end_s=4)
+        >>> timeline.table.num_rows
+        48
+        >>> timeline.metadata["source_name"]
+        'child.mp4'
     """
 
     table: Any = field(repr=False)
@@ -69,13 +90,20 @@ class Timeline:
         """Return what a notebook shows: a line of text and a small chart; None if that fails."""
         try:
             return timeline_html(self.table, self.names, self.settings, self.metadata)
-        except Exception:  # a picture must not cost the user the cell; the text form remains
+        except Exception:  # an image must not cost the user the cell; the text form remains
             return None
 
     def to_pandas(self) -> Any:
-        """Return the table as a pandas.DataFrame: NaN for missing numbers, <NA> for missing ids.
+        """Return the table as a pandas.DataFrame: NaN for missing numbers, `<NA>` for missing ids.
 
-        Raises ImportError if pandas is not installed.
+        Raises:
+            ImportError: pandas is not installed.
+
+        Examples:
+            >>> import moppet
+            >>> frame = moppet.analyze("examples/child.mp4", end_s=4).to_pandas()
+            >>> frame["expression"].value_counts().to_dict()
+            {'neutral': 24, 'happiness': 24}
         """
         try:
             import pandas as pd
@@ -88,22 +116,64 @@ class Timeline:
         return self.table.to_pandas(types_mapper=nullable.get)
 
     def face_name(self, face_id: int) -> str:
-        """Return what a face is called: the person it was named as, else "face <id>"."""
+        """Return the name given to a face, or "face <id>" if it has none.
+
+        Examples:
+            >>> import moppet
+            >>> moppet.analyze("examples/child.mp4", end_s=1).face_name(0)
+            'face 0'
+        """
         return who_is(self.metadata, face_id)[0]
 
     def episodes(self, kind: Kind | None = None) -> list[Episode]:
-        """Return the episodes by face, kind and start; without a kind those of both."""
+        """Return the episodes, sorted by face, kind and start.
+
+        An episode is a stretch of time in which a face shows one expression, or one group of
+        expressions.
+
+        Args:
+            kind: "expression" or "group"; None for both.
+
+        Examples:
+            >>> import moppet
+            >>> timeline = moppet.analyze("examples/child.mp4", end_s=4)
+            >>> smile = timeline.episodes("expression")[1]
+            >>> smile.label, smile.start_s, smile.end_s, smile.n_frames
+            ('happiness', 2.0, 4.0, 24)
+        """
         return find_episodes(self.table, self.names, self.group_of, self.settings, kind)
 
     def summary(self) -> dict[str, Any]:
-        """Return shares of time, episodes, transitions and absences; None where undefined."""
-        return summarise(self.table, self.names, self.group_of, self.settings, self.metadata)
+        """Return shares of time, episodes, transitions and absences as plain values.
+
+        Values that are undefined are None. The page "Timeline" describes each of them.
+
+        Examples:
+            >>> import moppet
+            >>> summary = moppet.analyze("examples/child.mp4", end_s=4).summary()
+            >>> summary["faces"]["all"]["expressions"]["happiness"]["share"]
+            0.5
+        """
+        return summarize(self.table, self.names, self.group_of, self.settings, self.metadata)
 
     def write(self, path: str | PathLike[str]) -> Path:
-        """Write .parquet, .csv (with a .meta.json beside it) or .json; return the path.
+        """Write the timeline and return the path.
 
-        A file that is there is replaced only once the new one is whole. Raises UsageError for
-        another ending and TimelineError if the place cannot be written.
+        An existing file is replaced only after the new one has been written completely.
+
+        Args:
+            path: its ending chooses the format: .parquet, .json, or .csv, which gets a
+                .meta.json file beside it.
+
+        Raises:
+            UsageError: the path has another ending.
+            TimelineError: the file cannot be written.
+
+        Examples:
+            >>> import moppet
+            >>> timeline = moppet.analyze("examples/child.mp4", end_s=1)
+            >>> timeline.write("child.csv").name
+            'child.csv'
         """
         return formats.write_table(Path(path), self.table, self.metadata)
 
@@ -177,9 +247,20 @@ def _smooth(
 def read_timeline(path: str | PathLike[str]) -> Timeline:
     """Return the timeline in a .parquet, .csv or .json file.
 
-    A CSV takes its metadata from the .meta.json beside it; without one, the classes come from the
-    columns, the groups from the rows and the settings are the default ones.
-    Raises TimelineError if there is no such file or it is no timeline.
+    The metadata of a CSV file is in the .meta.json file beside it. Without that file, the classes
+    are taken from the columns, the groups from the rows, and the settings are the defaults.
+
+    Args:
+        path: a file written by `Timeline.write` or `moppet analyze`.
+
+    Raises:
+        TimelineError: there is no such file, or it is not a timeline.
+
+    Examples:
+        >>> import moppet
+        >>> path = moppet.analyze("examples/child.mp4", end_s=1).write("child.parquet")
+        >>> moppet.read_timeline(path).names[:3]
+        ('neutral', 'happiness', 'sadness')
     """
     place = Path(path)
     table, metadata = formats.read_table(place)

@@ -1,0 +1,1 @@
+"""Training of expression networks: recipes, networks, callbacks, export."""

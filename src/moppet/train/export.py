@@ -15,9 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from moppet.train.dataset import normalise
+from moppet.train.data_module import normalize
+from moppet.train.module import predict_logits
 from moppet.train.networks import Network
-from moppet.train.trainee import predict_logits
 from moppet.values import Floats, ModelError
 
 OUTPUTS = ["logits", "embedding"]
@@ -114,13 +114,13 @@ def export_int8(float_path: Path, calibration: Floats, path: Path) -> None:
 
 
 def onnx_logits(path: Path, pictures: NDArray[np.uint8], threads: int = 2) -> tuple[Floats, Floats]:
-    """Return an ONNX model's logits and embeddings of (n, c, h, w) uint8 pictures."""
+    """Return an ONNX model's logits and embeddings of (n, c, h, w) uint8 images."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     parts: list[list[Any]] = []
     for start in range(0, len(pictures), 128):
-        batch = normalise(torch.from_numpy(pictures[start : start + 128])).contiguous().numpy()
+        batch = normalize(torch.from_numpy(pictures[start : start + 128])).contiguous().numpy()
         parts.append(session.run(OUTPUTS, {"image": batch}))
     logits, embeddings = (np.concatenate(part) for part in zip(*parts, strict=True))
     return logits, embeddings

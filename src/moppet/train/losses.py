@@ -1,4 +1,4 @@
-"""What training minimises, for labels that may be shares of votes, and weights against imbalance.
+"""What training minimizes, for labels that may be shares of votes, and weights against imbalance.
 
 soft: (n, k), the share of each class, rows summing to 1; one-hot where the label is certain.
 weights: (n,), how much each row counts; all the same if left out.

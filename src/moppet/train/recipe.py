@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, get_type_hints
 
-from moppet.data.toml import checked_value, read_toml
-from moppet.train.augment import Augmentation
+from moppet.config import checked_value, read_toml
+from moppet.train.augmentation import Augmentation
 from moppet.values import UsageError
 
 
@@ -18,13 +18,13 @@ from moppet.values import UsageError
 class Recipe:
     """How a model is trained.
 
-    data: any data set that `moppet.data.readers` reads, relative to the recipe's folder.
+    data: any data set that `moppet.datasets.readers` reads, relative to the recipe's folder.
     kind: its kind, "" to tell by its layout.
-    classes: keep only pictures of these classes; empty for all.
-    leave_out_copies: search the pictures for copies, and learn from none of which a copy chooses
+    classes: keep only images of these classes; empty for all.
+    leave_out_copies: search the images for copies, and learn from none of which a copy chooses
         or reports.
     only_ages, without_ages: keep only these age bands; or leave these out of training and of
-        the set-aside rows, with every copy of their pictures.
+        the set-aside rows, with every copy of their images.
     labels: "soft", the votes as shares where raters voted, or "hard", the winner alone.
     start: what the network starts from, relative to the recipe's folder: a model folder, a
         checkpoint (.safetensors, .npz, .pth), or "" for random weights.
@@ -34,7 +34,7 @@ class Recipe:
 
     network: a name in NETWORKS; attention, batch_norm, dropout, head: its switches, where it
         has them.
-    size, colour: side of the network's input in pixels; "grey" (one channel) or "rgb".
+    size, color: side of the network's input in pixels; "grey" (one channel) or "rgb".
 
     head_rate, base_rate: highest learning rates of the new head and of what it stands on.
     freeze_base: train the head alone.
@@ -54,12 +54,12 @@ class Recipe:
         kept; 0 keeps the weights themselves.
     keep: "last" epoch's weights or those of the "best" (least loss on the set-aside rows).
     early_stop: stop after so many epochs without a better one; 0 for never.
-    families: families of kornia augmentation (moppet.train.families); empty for the random
+    families: families of kornia augmentation (moppet.train.augmentation); empty for the random
         views of [augmentation].
     augment_px: side in pixels that the families work at, the result enlarged to `size`; 0 for
         `size` itself.
-    augment_share: share of the pictures that the families change; the others stay as they are.
-    limits, licence: what the model cannot do, and under what it may be used, for its card.
+    augment_share: share of the images that the families change; the others stay as they are.
+    limits, license: what the model cannot do, and under what it may be used, for its card.
     """
 
     name: str

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from moppet.data.balance import BALANCERS, Balanced, Neighbours, balance
-from moppet.study.hybrid.plan import SIDE_PX, DataSet, Method
-from moppet.synthesise.loop import learn, plan_lessons
-from moppet.synthesise.pictures import LEAST_PICTURES, TrainingPictures
-from moppet.synthesise.settings import Settings
+from moppet.balance import BALANCERS, Balanced, Neighbors, balance
+from moppet.study.hybrid.hybrid_plan import SIDE_PX, DataSet, Method
+from moppet.synthesis.settings import Settings
+from moppet.synthesis.training import learn, plan_lessons
+from moppet.synthesis.training_images import LEAST_IMAGES, TrainingImages
 from moppet.values import Floats, Image
 
 
@@ -23,7 +23,7 @@ class Prepared:
     """What a classifier learns from.
 
     rows: (n,) numbers of real training rows, repeated ones repeatedly.
-    pictures: (m, 48, 48) grey uint8 made faces. label: (m,) their classes.
+    images: (m, 48, 48) gray uint8 made faces. label: (m,) their classes.
     notes: sentences on what did not go as asked.
     """
 
@@ -62,7 +62,7 @@ def prepare(
 ) -> Prepared:
     """Return training rows as a method makes them ready.
 
-    pictures: (n, 48, 48) and label: (n,) of all rows; only those in `rows` are looked at.
+    images: (n, 48, 48) and label: (n,) of all rows; only those in `rows` are looked at.
     folder: of the generator's checkpoints; a stopped run goes on from there.
     """
     ready = Prepared(rows, np.empty((0, SIDE_PX, SIDE_PX), np.uint8), np.empty(0, np.int64))
@@ -72,7 +72,7 @@ def prepare(
     if method.synthesise and generator is not None:
         most = int(np.bincount(label[rows]).max())
         settings = replace(generator, seed=seed, learn_from_made=True)
-        ready = _synthesised(ready, pictures, label, names, most, settings, folder)
+        ready = _synthesized(ready, pictures, label, names, most, settings, folder)
     return ready
 
 
@@ -88,7 +88,7 @@ def balanced_rows(
         np.asarray(names)[label],
         method=method.balance,
         rng=np.random.default_rng(seed),
-        neighbours=Neighbours(enn_keeps=method.enn),
+        neighbours=Neighbors(enn_keeps=method.enn),
         keep_wiped=True,
     )
     numbers = np.array([names.index(str(name)) for name in done.labels], np.int64)
@@ -96,7 +96,7 @@ def balanced_rows(
 
 
 def _picked(ready: Prepared, done: Balanced) -> Prepared:
-    """Copies stand for the rows that they repeat, mixtures are pictures."""
+    """Copies stand for the rows that they repeat, mixtures are images."""
     kept = ready.rows[done.kept]
     if not BALANCERS[done.method].makes_mixtures:
         return replace(
@@ -107,7 +107,7 @@ def _picked(ready: Prepared, done: Balanced) -> Prepared:
     return Prepared(kept, made, done.labels, done.notes)
 
 
-def _synthesised(
+def _synthesized(
     ready: Prepared,
     pictures: Image,
     label: NDArray[np.int64],
@@ -120,12 +120,12 @@ def _synthesised(
     shown = np.concatenate([pictures[ready.rows], ready.pictures])
     classes = np.concatenate([label[ready.rows], ready.label])
     counts = np.bincount(classes, minlength=len(names))
-    asked = [n for n, c in zip(names, counts, strict=True) if LEAST_PICTURES <= c < most]
-    few = [n for n, c in zip(names, counts, strict=True) if c < LEAST_PICTURES]
+    asked = [n for n, c in zip(names, counts, strict=True) if LEAST_IMAGES <= c < most]
+    few = [n for n, c in zip(names, counts, strict=True) if c < LEAST_IMAGES]
     notes = [f"class {name!r} is too small to make faces of." for name in few]
     if not asked:
         return replace(ready, notes=(*ready.notes, *notes))
-    of = TrainingPictures(shown, classes, tuple(names), np.arange(len(shown)))
+    of = TrainingImages(shown, classes, tuple(names), np.arange(len(shown)))
     maker = learn(settings, plan_lessons(settings, of, asked), folder)
     shutil.rmtree(folder, ignore_errors=True)
     made, of_class = [ready.pictures], [ready.label]

@@ -2,20 +2,18 @@
 
 from moppet.train.networks.alexnet import AlexNet
 from moppet.train.networks.base import EMBEDDING_SIZE, Network
-from moppet.train.networks.checkpoints import load_checkpoint, save_network
 from moppet.train.networks.childcnn import ChildCnn
-from moppet.train.networks.cost import Cost, cost
 from moppet.train.networks.googlenet import GoogLeNet
 from moppet.train.networks.mobilenet import (
     DepthwiseConv,
     InvertedResidual,
     MobileNet,
+    MobileNetV1,
     MobileNetV2,
 )
-from moppet.train.networks.mobilenet_v1 import MobileNetV1
-from moppet.train.networks.norms import load_folded
-from moppet.train.networks.registry import NETWORKS, build_network, load_network
+from moppet.train.networks.registry import NETWORKS, Cost, build_network, cost, load_network
 from moppet.train.networks.resnet import ResNet18
+from moppet.train.networks.weights import load_checkpoint, load_folded, save_network
 
 __all__ = [
     "EMBEDDING_SIZE",

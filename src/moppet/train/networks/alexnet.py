@@ -43,7 +43,7 @@ class AlexNet(Network):
         super().__init__(classes, channels, input_size, dropout=dropout, head=head)
         check_choice("head", head, ("hidden", "original"))
         if input_size < 63:
-            raise UsageError(f"alexnet needs pictures of at least 63 pixels, got {input_size}.")
+            raise UsageError(f"alexnet needs images of at least 63 pixels, got {input_size}.")
         self.features = nn.Sequential(
             nn.Conv2d(channels, 64, 11, stride=4, padding=2),
             nn.ReLU(),

@@ -15,10 +15,10 @@ original: the classifier as published, with torchvision's parameter names."""
 
 
 class Network(nn.Module):
-    """A classifier of square pictures in two parts, base and head.
+    """A classifier of square images in two parts, base and head.
 
     name: its key in NETWORKS. settings: what `build_network` needs to make it again.
-    channels: 3 for RGB, 1 for grey. input_size: side in pixels of the pictures it is meant for.
+    channels: 3 for RGB, 1 for gray. input_size: side in pixels of the images it is meant for.
     channels_last: whether it trains faster with its weights laid out so.
     forward: (n, channels, input_size, input_size) float, (value - 128) / 128, → logits
         (n, classes) and embedding (n, d), the input of the last layer.

@@ -1,14 +1,79 @@
-"""The small network of Vivekananthan 2024 ("Emotion classification of children expressions")."""
+"""The small network of Vivekananthan 2024, with its attention modules."""
 
 from __future__ import annotations
 
 from typing import Final, Literal
 
+import torch
 from torch import Tensor, nn
 
-from moppet.train.networks.attention import Cbam, SqueezeExcitation
 from moppet.train.networks.base import EMBEDDING_SIZE, Network, check_choice
 from moppet.values import UsageError
+
+
+def _squeeze_layers(channels: int, reduction: int) -> tuple[nn.Linear, nn.Linear]:
+    hidden = max(1, channels // reduction)
+    return nn.Linear(channels, hidden, bias=False), nn.Linear(hidden, channels, bias=False)
+
+
+class SqueezeExcitation(nn.Module):
+    """Maps (n, c, h, w) scaled by channel: sigmoid(W2 · ReLU(W1 · mean over the places)).
+
+    Source: Hu et al. 2018, equations 2-4. reduction: c / reduction hidden units.
+    """
+
+    def __init__(self, channels: int, reduction: int = 16) -> None:
+        super().__init__()
+        self.squeeze, self.excite = _squeeze_layers(channels, reduction)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.squeeze(x.mean(dim=(2, 3))).relu()
+        shares: Tensor = self.excite(hidden).sigmoid()
+        return x * shares[:, :, None, None]
+
+
+class ChannelAttention(nn.Module):
+    """Maps scaled by channel: sigmoid(MLP(mean over the places) + MLP(largest over the places)).
+
+    Source: Woo et al. 2018, equation 2; one MLP, W1 · ReLU(W0 · x), for both.
+    """
+
+    def __init__(self, channels: int, reduction: int = 16) -> None:
+        super().__init__()
+        self.squeeze, self.excite = _squeeze_layers(channels, reduction)
+
+    def forward(self, x: Tensor) -> Tensor:
+        means, largest = x.mean(dim=(2, 3)), x.amax(dim=(2, 3))
+        shares: Tensor = (self._mlp(means) + self._mlp(largest)).sigmoid()
+        return x * shares[:, :, None, None]
+
+    def _mlp(self, x: Tensor) -> Tensor:
+        out: Tensor = self.excite(self.squeeze(x).relu())
+        return out
+
+
+class SpatialAttention(nn.Module):
+    """Maps scaled by place: sigmoid(f([mean over the channels; largest over the channels])).
+
+    Source: Woo et al. 2018, equation 3; f is a convolution of `kernel` x `kernel`.
+    """
+
+    def __init__(self, kernel: int = 7) -> None:
+        super().__init__()
+        self.filter = nn.Conv2d(2, 1, kernel, padding=kernel // 2, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        views = torch.cat([x.mean(dim=1, keepdim=True), x.amax(dim=1, keepdim=True)], dim=1)
+        shares: Tensor = self.filter(views).sigmoid()
+        return x * shares
+
+
+class Cbam(nn.Sequential):
+    """Channel attention, then spatial attention (Woo et al. 2018, equation 1)."""
+
+    def __init__(self, channels: int, reduction: int = 16, kernel: int = 7) -> None:
+        super().__init__(ChannelAttention(channels, reduction), SpatialAttention(kernel))
+
 
 Attention = Literal["none", "se", "cbam"]
 _MAPS: Final = (5, 11)
@@ -56,7 +121,7 @@ class ChildCnn(Network):
         self.channels_last = not batch_norm  # BatchNorm of five maps takes twice the time there
         side = ((input_size - 2) // 2 - 2) // 2
         if side < 1:
-            raise UsageError(f"childcnn needs pictures of at least 10 pixels, got {input_size}.")
+            raise UsageError(f"childcnn needs images of at least 10 pixels, got {input_size}.")
         self.conv1 = nn.Conv2d(channels, _MAPS[0], 3, bias=not batch_norm)
         self.norm1 = nn.BatchNorm2d(_MAPS[0]) if batch_norm else nn.Identity()
         self.pool1 = nn.MaxPool2d(2)

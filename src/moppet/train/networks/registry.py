@@ -1,4 +1,4 @@
-"""The networks by name."""
+"""The networks by name, and what each costs to store and run."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from moppet.train.networks.alexnet import AlexNet
 from moppet.train.networks.base import Network
-from moppet.train.networks.checkpoints import read_tensors
 from moppet.train.networks.childcnn import ChildCnn
 from moppet.train.networks.googlenet import GoogLeNet
-from moppet.train.networks.mobilenet import MobileNetV2
-from moppet.train.networks.mobilenet_v1 import MobileNetV1
+from moppet.train.networks.mobilenet import MobileNetV1, MobileNetV2
 from moppet.train.networks.resnet import ResNet18
+from moppet.train.networks.weights import read_tensors
 from moppet.values import ModelError, UsageError
 
 NETWORKS: Final[dict[str, Callable[..., Network]]] = {
@@ -28,7 +30,7 @@ NETWORKS: Final[dict[str, Callable[..., Network]]] = {
     "mobilenet_v1": partial(MobileNetV1, channels=3),
     "mobilenet_v2": partial(MobileNetV2, channels=3),
 }
-"""Name → function of the number of classes and of settings; RGB pictures unless channels=1."""
+"""Name → function of the number of classes and of settings; RGB images unless channels=1."""
 
 
 def build_network(name: str, classes: int, **settings: Any) -> Network:
@@ -69,3 +71,28 @@ def load_network(path: Path) -> Network:
 def _nearest(name: str, known: list[str]) -> str:
     near = difflib.get_close_matches(name, known, 1)
     return f" Did you mean {near[0]!r}?" if near else f" Known: {', '.join(known)}."
+
+
+class Cost(NamedTuple):
+    """parameters: numbers learned. flops: floating-point operations for one image."""
+
+    parameters: int
+    flops: int
+
+
+def cost(network: Network, size: int) -> Cost:
+    """Return what the network costs for one image of `size` pixels.
+
+    Operations of convolutions and dense layers, a multiplication and an addition counted as two;
+    published tables often give multiply-adds ("GMACs"), which are half as many.
+    """
+    parameter = next(network.parameters())
+    image = torch.zeros(
+        1, network.channels, size, size, dtype=parameter.dtype, device=parameter.device
+    )
+    was_training = network.training
+    network.eval()
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network(image)
+    network.train(was_training)
+    return Cost(sum(p.numel() for p in network.parameters()), counter.get_total_flops())

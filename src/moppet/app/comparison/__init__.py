@@ -1,1 +1,0 @@
-"""`moppet compare`: a timeline beside the codes of one or two people."""

@@ -1,1 +1,0 @@
-"""`moppet data audit | split | agreement`: what is known of pictures before they are used."""

@@ -1,1 +1,0 @@
-"""What a model looks at: pictures, page and the command's run."""

@@ -1,1 +1,0 @@
-"""A model card in Markdown and HTML: `moppet card`."""

@@ -1,0 +1,167 @@
+"""An image of some of what balancing made, beside its parents, and of what it removed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import cv2
+import numpy as np
+
+from moppet.values import Image, MoppetError
+
+if TYPE_CHECKING:
+    from moppet.balance.balanced_manifest import BalancedRows
+    from moppet.balance.resampling import ClassCount
+
+
+SUFFIXES: Final = (".png",)
+TILE_PX: Final = 92
+_GAP_PX: Final = 6
+_APART_PX: Final = 30
+_MARGIN_PX: Final = 28
+_HEADING_PX: Final = 46
+_CAPTION_PX: Final = 24
+_TRIPLES: Final = 4
+_SINGLES: Final = 13
+_DPI: Final = 100
+_INK: Final = "#1c2430"
+_PALE: Final = "#5b6675"
+
+
+@dataclass
+class _Page:
+    """Tiles and words by their place in pixels, from the top left."""
+
+    tiles: list[tuple[int, int, Image]] = field(default_factory=list)
+    words: list[tuple[float, float, str, dict[str, Any]]] = field(default_factory=list)
+    y: int = _MARGIN_PX
+
+    def write(self, x: float, y: float, text: str, **style: Any) -> None:
+        self.words.append((x, y, text, {"color": _INK, "fontsize": 10} | style))
+
+
+def draw_sheet(result: BalancedRows, path: Path, rng: np.random.Generator) -> Path:
+    """Write a .png of some made and some removed images of each class; it shows faces.
+
+    Made ones that are mixtures stand to the right of their two parents, the nearer one first,
+    with the share of each. rng: draws which ones are shown.
+    Raises MoppetError if the file cannot be written.
+    """
+    page = _Page()
+    made = result.balanced
+    title = f"{made.method} in {'the embedding' if result.pictures is None else 'pixels'}"
+    if result.made_are_copies or not len(made.labels):
+        title = made.method
+    page.write(_MARGIN_PX, page.y, title, fontsize=15, weight="bold")
+    said = f"{len(made.labels):,} made, {len(made.removed):,} removed; some of each are shown."
+    page.write(_MARGIN_PX, page.y + 28, said, color=_PALE)
+    page.y += 28 + _HEADING_PX // 2
+    for one in made.counts:
+        if one.made or one.removed:
+            _draw_class(page, result, one, rng)
+    return _save(page, path)
+
+
+def _draw_class(
+    page: _Page, result: BalancedRows, one: ClassCount, rng: np.random.Generator
+) -> None:
+    made = result.balanced
+    page.y += 10
+    text = f"{one.name}: {one.before:,} → {one.after:,}"
+    page.write(_MARGIN_PX, page.y + 12, text, fontsize=12, weight="bold")
+    page.y += 36
+    new = np.flatnonzero(made.labels == one.name)
+    if len(new):
+        few = _some(new, _SINGLES if result.made_are_copies else _TRIPLES, rng)
+        if result.made_are_copies:
+            page.write(_MARGIN_PX, page.y, f"repeated, {len(few)} of {one.made:,}", color=_PALE)
+            _draw_tiles(page, _faces(result, made.parents[few, 0]))
+        else:
+            words = f"made, {len(few)} of {one.made:,}: nearer parent, other parent, mixture"
+            page.write(_MARGIN_PX, page.y, words, color=_PALE)
+            _draw_triples(page, result, few)
+    gone = made.removed[result.manifest.column("label")[result.rows[made.removed]] == one.name]
+    if len(gone):
+        few = _some(gone, _SINGLES, rng)
+        page.write(_MARGIN_PX, page.y, f"removed, {len(few)} of {one.removed:,}", color=_PALE)
+        _draw_tiles(page, _faces(result, few))
+
+
+def _draw_triples(page: _Page, result: BalancedRows, rows: Sequence[int]) -> None:
+    made = result.balanced
+    y = page.y + 20
+    for number, row in enumerate(rows):
+        x = _MARGIN_PX + number * (3 * (TILE_PX + _GAP_PX) + _APART_PX)
+        tiles: list[Image | None] = list(_faces(result, made.parents[row]))
+        tiles.append(None if result.pictures is None else result.pictures[row])
+        share = float(made.shares[row])
+        captions = [f"{share:.0%}", f"{1 - share:.0%}", "made"]
+        for place, (tile, caption) in enumerate(zip(tiles, captions, strict=True)):
+            left = x + place * (TILE_PX + _GAP_PX)
+            middle = left + TILE_PX / 2
+            if tile is None:
+                tile = np.full((TILE_PX, TILE_PX), 236, np.uint8)
+                words = "a point,\nno image"
+                page.write(middle, y + TILE_PX / 2, words, color=_PALE, ha="center", va="center")
+            page.tiles.append((left, y, _sized(tile)))
+            bold = {"weight": "bold"} if caption == "made" else {"color": _PALE}
+            page.write(middle, y + TILE_PX + 4, caption, ha="center", fontsize=9, **bold)
+    page.y = y + TILE_PX + _CAPTION_PX + 8
+
+
+def _draw_tiles(page: _Page, pictures: Sequence[Image]) -> None:
+    y = page.y + 20
+    for number, image in enumerate(pictures):
+        page.tiles.append((_MARGIN_PX + number * (TILE_PX + _GAP_PX), y, _sized(image)))
+    page.y = y + TILE_PX + 14
+
+
+def _faces(result: BalancedRows, rows: Sequence[int] | np.ndarray[Any, Any]) -> list[Image]:
+    """The faces as the space sees them, where that is an image; else as the model sees them."""
+    chosen = np.asarray(rows)
+    if (seen := result.space.pictures(result.features[chosen])) is not None:
+        return list(seen)
+    return list(result.faces.aligned(chosen.tolist()))
+
+
+def _some(rows: np.ndarray[Any, Any], most: int, rng: np.random.Generator) -> Any:
+    return np.sort(rng.choice(rows, min(most, len(rows)), replace=False))
+
+
+def _sized(image: Image) -> Image:
+    rgb = cv2.cvtColor(image, cv2.COLOR_GRAY2RGB) if image.ndim == 2 else image
+    flags = cv2.INTER_AREA if rgb.shape[0] > TILE_PX else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(rgb, (TILE_PX, TILE_PX), interpolation=flags), np.uint8)
+
+
+def _save(page: _Page, path: Path) -> Path:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    widest = _SINGLES * (TILE_PX + _GAP_PX) - _GAP_PX
+    width, height = widest + 2 * _MARGIN_PX, page.y + _MARGIN_PX // 2
+    canvas = np.full((height, width, 3), 255, np.uint8)
+    for left, top, tile in page.tiles:
+        canvas[top : top + TILE_PX, left : left + TILE_PX] = tile
+    figure = Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI)
+    canvas_of: Any = FigureCanvasAgg(figure)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.imshow(canvas, extent=(0, width, height, 0), interpolation="none", aspect="auto")
+    axes.set_axis_off()
+    for x, y, text, style in page.words:
+        axes.text(x, y, text, **({"va": "top"} | style))
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as file:
+            canvas_of.print_png(file)
+        os.replace(part, path)
+    except OSError as error:
+        raise MoppetError(f"Cannot write {path}: {error.strerror or error}.") from None
+    finally:
+        part.unlink(missing_ok=True)
+    return path

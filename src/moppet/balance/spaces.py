@@ -1,0 +1,127 @@
+"""Where neighbors are sought and rows are mixed: the pixels of a face, or a model's embedding.
+
+- `pixels`: mixtures are images again, two faces laid over one another. Neighbors are faces lit,
+  turned and cropped alike, which need not show the same expression.
+- `embedding`: neighbors are faces that a model holds for alike, so that cleaning by neighbors
+  (ENN, Tomek) means more; a mixture is a point, and no image comes back from it.
+
+The model of an embedding has learned from labels. If it saw the labels of the very images that
+are balanced, its neighbors know the answer, and a study of them would look better than it is: on
+children's images only `adults`, the model that saw no child's label, is an honest choice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import cv2
+import numpy as np
+
+from moppet.infer.models import ExpressionModel, load_model
+from moppet.values import Floats, Image, UsageError
+
+SPACES: Final = ("pixels", "embedding")
+SIDE_PX: Final = 48
+"""Side of the faces in the pixel space, as in FER+; d is 48 x 48 = 2,304."""
+HONEST_MODEL: Final = "adults"
+
+
+class Space(Protocol):
+    """Turns face crops into features, and back where it can."""
+
+    @property
+    def name(self) -> str:
+        """A word of SPACES."""
+
+    @property
+    def model(self) -> str | None:
+        """The name and hash of the model that the features come from, if from one."""
+
+    def features(self, crops: Image) -> Floats:
+        """Return (n, d) float32 of (n, h, h, 3) RGB uint8 aligned face crops."""
+
+    def pictures(self, features: Floats) -> Image | None:
+        """Return (n, side, side) gray uint8 images of features, None where none come back."""
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """The gray face, averaged down to side x side pixels, each in [0, 1], row by row."""
+
+    side: int = SIDE_PX
+
+    def __post_init__(self) -> None:
+        if self.side < 8:
+            raise UsageError(f"the pixel space needs faces of 8 pixels or more, got {self.side}.")
+
+    @property
+    def name(self) -> str:
+        """Its word in SPACES."""
+        return "pixels"
+
+    @property
+    def model(self) -> str | None:
+        """None: pixels need no model."""
+        return None
+
+    def features(self, crops: Image) -> Floats:
+        """Return (n, side * side) float32 in [0, 1]."""
+        small = [self._shrink(crop) for crop in crops]
+        flat = np.stack(small).reshape(len(crops), -1) if small else np.empty((0, self.side**2))
+        return np.asarray(flat, np.float32) / np.float32(255)
+
+    def pictures(self, features: Floats) -> Image:
+        """Return (n, side, side) uint8; values outside [0, 1] are cut off."""
+        levels = np.rint(np.clip(features, 0, 1) * 255).astype(np.uint8)
+        return levels.reshape(-1, self.side, self.side)
+
+    def _shrink(self, crop: Image) -> Image:
+        gray = np.asarray(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), np.uint8)
+        if gray.shape == (self.side, self.side):
+            return gray
+        flags = cv2.INTER_AREA if gray.shape[0] > self.side else cv2.INTER_LINEAR
+        return np.asarray(cv2.resize(gray, (self.side, self.side), interpolation=flags), np.uint8)
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """A model's embedding, 128 numbers a face for models of moppet, as they come."""
+
+    of: ExpressionModel
+
+    @property
+    def name(self) -> str:
+        """Its word in SPACES."""
+        return "embedding"
+
+    @property
+    def model(self) -> str | None:
+        """The model's name and the first twelve digits of its network's hash."""
+        return f"{self.of.name} ({self.of.sha256[:12]})"
+
+    def features(self, crops: Image) -> Floats:
+        """Return (n, d) float32; UsageError where the model has no embedding."""
+        found = self.of.predict(crops).embeddings
+        if not found.shape[1]:
+            raise UsageError(
+                f"model {self.of.name!r} gives no embedding: name one trained by moppet, or "
+                "balance in the pixel space."
+            )
+        return found
+
+    def pictures(self, features: Floats) -> None:
+        """Return None: no image comes back from an embedding."""
+
+
+def make_space(name: str = "pixels", *, model: str = HONEST_MODEL, side: int = SIDE_PX) -> Space:
+    """Return a space by its name.
+
+    model: of the embedding, a bundled model's name or a model folder. side: of the pixel space.
+    Raises UsageError for another name, ModelError for a model that is not there.
+    """
+    if name == "pixels":
+        return Pixels(side)
+    if name == "embedding":
+        return Embedding(load_model(model))
+    raise UsageError(f"a space is one of {', '.join(SPACES)}, but {name!r} came.")

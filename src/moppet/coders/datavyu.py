@@ -1,0 +1,183 @@
+"""Datavyu's spreadsheets (.opf): a zip with the text file `db` and the YAML file `project`.
+
+`db` begins with #4; a column is a line "name (MATRIX,true,)-code|NOMINAL,…", and each of its cells
+a line "onset,offset,(value,…)" with times as HH:MM:SS:mmm. A backslash makes the next character
+an ordinary one, also the end of a line. What is read and how follows Datavyu's own reader.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import zipfile
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Final
+
+from moppet.coders.codings import Code, Coding, Lane, check_titles, in_order, milliseconds
+
+MAX_BYTES: Final = 64_000_000
+"""A spreadsheet that unpacks to more is refused: an hour coded by frame needs a tenth of it."""
+_ZIP_TIME: Final = (1980, 1, 1, 0, 0, 0)
+_HEADER: Final = re.compile(r"(?P<name>.*?)\s*\((?P<kind>\w+)(?P<rest>.*)", re.DOTALL)
+_CELL: Final = re.compile(r"\d\d+:")
+_INSIDE: Final = re.compile(r"(.*[/\\])?db", re.DOTALL)
+"""Old files lie in a folder of the zip; on Windows its name ends in a backslash."""
+_QUERIES: Final = "###QueryVar###"
+"""A column of MacSHAPA's that Datavyu leaves out, too."""
+_TIME: Final = re.compile(r"(\d+):(\d\d):(\d\d):(\d{3})")
+
+
+def write_datavyu(coding: Coding, path: Path) -> None:
+    """Write a column for every lane; lanes of one name and the same times share it, a code each.
+
+    Names keep letters, digits and underscores, which is what Datavyu allows. The recording is
+    opened by hand in Datavyu: its file names folders, and ours does not.
+    """
+    columns = [list(parts) for _, parts in groupby(coding.lanes, _column_key)]
+    names = [_plain(f"{parts[0].person} {parts[0].name}") for parts in columns]
+    check_titles(names, "columns of a Datavyu file")
+    lines = ["#4"]
+    for name, parts in zip(names, columns, strict=True):
+        codes = ",".join(f"{_plain(lane.part or 'code')}|NOMINAL" for lane in parts)
+        lines.append(f"{name} (MATRIX,true,)-{codes}")
+        for cells in zip(*(lane.codes for lane in parts), strict=True):
+            start, end = (_clock(milliseconds(time)) for time in cells[0][:2])
+            values = ",".join(_escaped(code.label) for code in cells)
+            lines.append(f"{start},{end},({values})")
+    name = json.dumps(Path(coding.recording).stem)
+    project = f'!project\ndbFile: db\nname: {name}\norigpath: ""\nversion: 5\nviewerSettings: []\n'
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(zipfile.ZipInfo("project", _ZIP_TIME), project)
+        archive.writestr(zipfile.ZipInfo("db", _ZIP_TIME), "\n".join(lines) + "\n")
+
+
+def _column_key(lane: Lane) -> tuple[str, str, tuple[tuple[float, float], ...]]:
+    return lane.person, lane.name, tuple(code[:2] for code in lane.codes)
+
+
+def _plain(name: str) -> str:
+    plain = re.sub(r"\W+", "_", name.strip(), flags=re.ASCII).strip("_") or "column"
+    return plain if plain[0].isalpha() else f"c{plain}"
+
+
+def _clock(time_ms: int) -> str:
+    seconds, rest = divmod(time_ms, 1000)
+    return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}:{rest:03}"
+
+
+def _escaped(label: str) -> str:
+    return re.sub(r"([\\,\-\n])", r"\\\1", label.strip())
+
+
+def read_datavyu(path: Path) -> Coding:
+    """Return every code of every column as a lane; empty values are left out.
+
+    A column's only code is a lane of the column's name; of several, each is a part of it.
+    A cell whose offset is before its onset is a point.
+    Raises ValueError or BadZipFile for what is no .opf.
+    """
+    with zipfile.ZipFile(path) as archive:
+        inside = [name for name in archive.namelist() if _INSIDE.fullmatch(name)]
+        if not inside:
+            raise ValueError("it holds no spreadsheet (db)")
+        with archive.open(inside[0]) as file:
+            data = file.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise ValueError(f"its spreadsheet is larger than {MAX_BYTES // 1_000_000} MB")
+    return Coding(tuple(_read_columns(_text(data))))
+
+
+def _text(data: bytes) -> str:
+    """Return the text; Datavyu writes it in the encoding of the system it runs on."""
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return data.decode("cp1252", errors="replace")
+
+
+def _read_columns(text: str) -> Iterator[Lane]:
+    name, kind, parts, cells = "", "", [""], list[tuple[float, float, list[str]]]()
+    for number, line in enumerate(_logical_lines(text)):
+        if not line.strip() or (number == 0 and line.startswith("#")):
+            continue
+        if _CELL.match(line):
+            cells.append(_cell(line, kind))
+            continue
+        yield from _lanes(name, parts, cells)
+        name, kind, parts, cells = *_column(line), []
+    yield from _lanes(name, parts, cells)
+
+
+def _logical_lines(text: str) -> Iterator[str]:
+    """Yield lines; one that ends in an escaped line end goes on in the next."""
+    held = ""
+    for line in text.replace("\r\n", "\n").split("\n"):
+        held += line
+        if (len(held) - len(held.rstrip("\\"))) % 2:
+            held += "\n"
+            continue
+        yield held
+        held = ""
+    if held:
+        yield held
+
+
+def _column(line: str) -> tuple[str, str, list[str]]:
+    match = _HEADER.fullmatch(line)
+    if match is None:
+        raise ValueError(f"a column was needed where {line[:40]!r} stands")
+    kind = match["kind"].upper()
+    parts = [""]
+    if kind == "MATRIX":
+        codes = match["rest"].partition(")-")[2]
+        parts = [_split(code, "|")[0] for code in _raw_split(codes, ",")]
+    return _split(match["name"], "\0")[0], kind, parts
+
+
+def _cell(line: str, kind: str) -> tuple[float, float, list[str]]:
+    onset, offset, values = [*line.split(",", 2), ""][:3]
+    start_s, end_s = _seconds(onset), _seconds(offset)
+    if kind == "MATRIX":
+        return start_s, end_s, _split(values.removeprefix("(").removesuffix(")"), ",")
+    return start_s, end_s, _split(values, "\0")
+
+
+def _seconds(text: str) -> float:
+    match = _TIME.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"a time like 00:00:01:500 was needed where {text!r} stands")
+    hours, minutes, seconds, rest = map(int, match.groups())
+    return (((hours * 60 + minutes) * 60 + seconds) * 1000 + rest) / 1000
+
+
+def _raw_split(text: str, at: str) -> list[str]:
+    """Split where `at` stands without a backslash before it; keep the backslashes."""
+    return [m[0] for m in re.finditer(rf"(?:\\.|[^\\{re.escape(at)}])+", text, re.DOTALL)] or [""]
+
+
+def _split(text: str, at: str) -> list[str]:
+    """Split where `at` stands without a backslash before it, and take the backslashes away."""
+    parts = [""]
+    characters = iter(text)
+    for character in characters:
+        if character == at:
+            parts.append("")
+        else:
+            parts[-1] += next(characters, "") if character == "\\" else character
+    return parts
+
+
+def _lanes(
+    name: str, parts: Sequence[str], cells: Sequence[tuple[float, float, list[str]]]
+) -> Iterator[Lane]:
+    if name in ("", _QUERIES):
+        return
+    for number, part in enumerate(parts):
+        codes = []
+        for start_s, end_s, values in cells:
+            label = values[number].strip() if number < len(values) else ""
+            if label and label != f"<{part}>":
+                codes.append(Code(start_s, max(start_s, end_s), label))
+        yield Lane(name, in_order(codes), part=part if len(parts) > 1 else "")

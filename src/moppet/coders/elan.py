@@ -1,0 +1,212 @@
+"""ELAN's annotation files (.eaf, format 3.0; older ones are read). Times in milliseconds.
+
+What the elements mean: EAF Annotation Format 3.0, Max Planck Institute for Psycholinguistics.
+"""
+
+from __future__ import annotations
+
+import mimetypes
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import count
+from pathlib import Path, PureWindowsPath
+from typing import Final
+
+from moppet.coders.codings import (
+    Code,
+    Coding,
+    Lane,
+    check_apart,
+    check_titles,
+    in_order,
+    milliseconds,
+)
+
+_SCHEMA: Final = "http://www.mpi.nl/tools/elan/EAFv3.0.xsd"
+_XSI: Final = "http://www.w3.org/2001/XMLSchema-instance"
+_TYPE: Final = "moppet"
+_UNIT_MS: Final = {
+    "milliseconds": 1.0,
+    "PAL-frames": 40.0,
+    "PAL-50-frames": 20.0,
+    "NTSC-frames": 1001 / 30,
+}
+_NO_XML: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""What no XML file can hold, even escaped."""
+
+_Span = tuple[float, float]
+
+
+def write_elan(coding: Coding, path: Path) -> None:
+    """Write a tier for every lane; ELAN finds the recording beside the file.
+
+    ELAN has no points: a code without length lasts one millisecond. Characters that XML cannot
+    hold are replaced.
+    Raises TimelineError for overlapping codes in a lane, or two lanes of one name.
+    """
+    check_titles([lane.title for lane in coding.lanes], "tiers of an .eaf")
+    root = ET.Element("ANNOTATION_DOCUMENT")
+    root.attrib |= {
+        "AUTHOR": "moppet",
+        "DATE": coding.made_at,
+        "FORMAT": "3.0",
+        "VERSION": "3.0",
+        "xmlns:xsi": _XSI,
+        "xsi:noNamespaceSchemaLocation": _SCHEMA,
+    }
+    times_ms = [time for lane in coding.lanes for span in _spans_ms(lane) for time in span]
+    _add_header(root, coding.source_name, len(times_ms) // 2)
+    slots = iter(_add_slots(ET.SubElement(root, "TIME_ORDER"), times_ms))
+    numbers = count(1)
+    for lane in coding.lanes:
+        tier = ET.SubElement(root, "TIER", LINGUISTIC_TYPE_REF=_TYPE, TIER_ID=lane.title)
+        if lane.person:
+            tier.set("PARTICIPANT", lane.person)
+        for code in lane.codes:
+            _add_annotation(tier, f"a{next(numbers)}", next(slots), next(slots), code.label)
+    ET.SubElement(
+        root,
+        "LINGUISTIC_TYPE",
+        GRAPHIC_REFERENCES="false",
+        LINGUISTIC_TYPE_ID=_TYPE,
+        TIME_ALIGNABLE="true",
+    )
+    for element in root.iter():
+        element.text = element.text and _NO_XML.sub("\N{REPLACEMENT CHARACTER}", element.text)
+        for key, value in element.attrib.items():
+            element.set(key, _NO_XML.sub("\N{REPLACEMENT CHARACTER}", value))
+    ET.indent(root, " ")
+    ET.ElementTree(root).write(path, encoding="UTF-8", xml_declaration=True)
+
+
+def _spans_ms(lane: Lane) -> list[tuple[int, int]]:
+    check_apart(lane, "ELAN")
+    starts = [milliseconds(code.start_s) for code in lane.codes]
+    ends = [milliseconds(code.end_s) for code in lane.codes]
+    return [(start, max(end, start + 1)) for start, end in zip(starts, ends, strict=True)]
+
+
+def _add_header(root: ET.Element, source_name: str | None, annotations: int) -> None:
+    header = ET.SubElement(root, "HEADER", MEDIA_FILE="", TIME_UNITS="milliseconds")
+    if source_name:
+        ET.SubElement(
+            header,
+            "MEDIA_DESCRIPTOR",
+            MEDIA_URL=f"./{source_name}",
+            MIME_TYPE=mimetypes.guess_type(source_name)[0] or "unknown",
+            RELATIVE_MEDIA_URL=f"./{source_name}",
+        )
+    last = ET.SubElement(header, "PROPERTY", NAME="lastUsedAnnotationId")
+    last.text = str(annotations)
+
+
+def _add_slots(order: ET.Element, times_ms: Sequence[int]) -> list[str]:
+    """Add a slot for every time, in order of time; return the names in the order given.
+
+    No two annotations share one: in ELAN, moving the edge of one would move the other.
+    """
+    names = [""] * len(times_ms)
+    for number, at in enumerate(sorted(range(len(times_ms)), key=times_ms.__getitem__), 1):
+        names[at] = f"ts{number}"
+        ET.SubElement(order, "TIME_SLOT", TIME_SLOT_ID=names[at], TIME_VALUE=str(times_ms[at]))
+    return names
+
+
+def _add_annotation(tier: ET.Element, name: str, start: str, end: str, label: str) -> None:
+    annotation = ET.SubElement(tier, "ANNOTATION")
+    aligned = ET.SubElement(
+        annotation,
+        "ALIGNABLE_ANNOTATION",
+        ANNOTATION_ID=name,
+        TIME_SLOT_REF1=start,
+        TIME_SLOT_REF2=end,
+    )
+    ET.SubElement(aligned, "ANNOTATION_VALUE").text = label
+
+
+def read_elan(path: Path) -> Coding:
+    """Return every tier as a lane, in seconds of the first recording; empty values are left out.
+
+    Annotations without times of their own take their part of the annotation they belong to.
+    Raises ValueError, KeyError or ParseError for what is no .eaf.
+    """
+    root = ET.parse(path).getroot()
+    if root.tag != "ANNOTATION_DOCUMENT":
+        raise ValueError("it holds no ANNOTATION_DOCUMENT")
+    header = root.find("HEADER")
+    units = "milliseconds" if header is None else header.get("TIME_UNITS", "milliseconds")
+    media = None if header is None else header.find("MEDIA_DESCRIPTOR")
+    origin_s = 0.0 if media is None else int(media.get("TIME_ORIGIN") or 0) / 1000
+    spans = _spans(root, _UNIT_MS[units])
+    lanes = []
+    for tier in root.iter("TIER"):
+        codes = [
+            Code(spans[name][0] + origin_s, spans[name][1] + origin_s, label)
+            for name, label in _values(tier)
+            if name in spans
+        ]
+        lanes.append(Lane(tier.attrib["TIER_ID"], in_order(codes)))
+    return Coding(tuple(lanes), None if media is None else _file_name(media))
+
+
+def _file_name(media: ET.Element) -> str | None:
+    url = media.get("RELATIVE_MEDIA_URL") or media.get("MEDIA_URL") or ""
+    return PureWindowsPath(url).name or None  # splits at / and at \
+
+
+def _values(tier: ET.Element) -> Iterator[tuple[str, str]]:
+    for annotation in tier.iterfind("ANNOTATION/*"):
+        label = (annotation.findtext("ANNOTATION_VALUE") or "").strip()
+        if label:
+            yield annotation.attrib["ANNOTATION_ID"], label
+
+
+def _spans(root: ET.Element, unit_ms: float) -> dict[str, _Span]:
+    """Return start and end of every annotation, in seconds, by its id."""
+    slots = {
+        slot.attrib["TIME_SLOT_ID"]: int(value) * unit_ms / 1000
+        if (value := slot.get("TIME_VALUE"))
+        else None
+        for slot in root.iterfind("TIME_ORDER/TIME_SLOT")
+    }
+    spans: dict[str, _Span] = {}
+    waiting: dict[str, list[str]] = {}
+    for tier in root.iter("TIER"):
+        spans |= _aligned(tier, slots)
+        children: dict[str, list[str]] = {}
+        for annotation in tier.iterfind("ANNOTATION/REF_ANNOTATION"):
+            parent = annotation.attrib["ANNOTATION_REF"]
+            children.setdefault(parent, []).append(annotation.attrib["ANNOTATION_ID"])
+        waiting |= {f"{tier.get('TIER_ID')}\0{key}": names for key, names in children.items()}
+    # A parent may itself hang on another: go round until nothing new is found.
+    while ready := {key: n for key, n in waiting.items() if key.partition("\0")[2] in spans}:
+        for key, names in ready.items():
+            start, end = spans[key.partition("\0")[2]]
+            step = (end - start) / len(names)
+            for number, name in enumerate(names):
+                spans[name] = (start + number * step, start + (number + 1) * step)
+            del waiting[key]
+    return spans
+
+
+def _aligned(tier: ET.Element, slots: Mapping[str, float | None]) -> dict[str, _Span]:
+    """Return the annotations that name time slots; slots without a time are spread evenly."""
+    found: dict[str, _Span] = {}
+    chain: list[str] = []
+    start_s = 0.0
+    for annotation in tier.iterfind("ANNOTATION/ALIGNABLE_ANNOTATION"):
+        first = slots[annotation.attrib["TIME_SLOT_REF1"]]
+        last = slots[annotation.attrib["TIME_SLOT_REF2"]]
+        if first is not None:
+            chain, start_s = [], first
+        chain.append(annotation.attrib["ANNOTATION_ID"])
+        if last is not None:
+            step = (last - start_s) / len(chain)
+            for number, name in enumerate(chain):
+                found[name] = (start_s + number * step, start_s + (number + 1) * step)
+            # One annotation has the slots' own times, to the last bit.
+            if len(chain) == 1:
+                found[chain[0]] = (start_s, last)
+            chain, start_s = [], last
+    return found

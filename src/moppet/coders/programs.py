@@ -1,0 +1,134 @@
+"""Reading and writing a coder's file by the program its name belongs to."""
+
+from __future__ import annotations
+
+import os
+import xml.etree.ElementTree as ET
+import zipfile
+import zlib
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from moppet.coders.boris import (
+    read_boris,
+    read_boris_table,
+    write_boris,
+    write_boris_aggregated,
+    write_boris_tabular,
+)
+from moppet.coders.codings import Coding
+from moppet.coders.datavyu import read_datavyu, write_datavyu
+from moppet.coders.elan import read_elan, write_elan
+from moppet.coders.praat import read_textgrid, write_textgrid
+from moppet.coders.timeline_coding import coding_of, corrected_lanes, read_corrections_coding
+from moppet.timeline.annotations import CORRECTIONS_SUFFIX, Layered
+from moppet.values import TimelineError
+
+Writer = Callable[[Coding, Path], None]
+
+PROGRAMS: Final[dict[str, dict[str, Writer]]] = {
+    "elan": {".eaf": write_elan},
+    "boris": {
+        ".boris": write_boris,
+        "_tabular.tsv": write_boris_tabular,
+        "_aggregated.tsv": write_boris_aggregated,
+    },
+    "datavyu": {".opf": write_datavyu},
+    "textgrid": {".TextGrid": write_textgrid},
+}
+"""Program → the endings of its files, and what writes them."""
+
+_READERS: Final[dict[str, Callable[[Path], Coding]]] = {
+    ".eaf": read_elan,
+    ".boris": read_boris,
+    ".boris.gz": read_boris,
+    ".tsv": read_boris_table,
+    ".csv": read_boris_table,
+    ".opf": read_datavyu,
+    ".textgrid": read_textgrid,
+    CORRECTIONS_SUFFIX: read_corrections_coding,
+}
+_BROKEN: Final = (
+    ET.ParseError,
+    zipfile.BadZipFile,
+    zlib.error,
+    RuntimeError,  # an encrypted zip
+    EOFError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+)
+
+
+def write_program(coding: Coding, folder: Path, stem: str, program: str) -> list[Path]:
+    """Write a program's files and return where; each replaces an older one only when whole.
+
+    Raises TimelineError if the program cannot hold the codes or the place cannot be written.
+    """
+    written = []
+    for ending, writer in PROGRAMS[program].items():
+        path = folder / f"{stem}{ending}"
+        part = folder / f".{os.getpid()}.{path.name}"
+        try:
+            writer(coding, part)
+            os.replace(part, path)
+        except OSError as error:
+            raise TimelineError(f"Cannot write {path}: {error.strerror or error}.") from None
+        finally:
+            part.unlink(missing_ok=True)
+        written.append(path)
+    return written
+
+
+def read_coding(path: Path) -> Coding:
+    """Return what a coder wrote in ELAN, BORIS, Datavyu or Praat, by the file's ending.
+
+    Raises TimelineError if there is no such file, or it is not one of these.
+    """
+    ending = next((e for e in _READERS if path.name.lower().endswith(e)), None)
+    if not path.is_file():
+        raise TimelineError(
+            f"Codes are read from a file, but {path} is "
+            f"{'a folder' if path.is_dir() else 'not there'}."
+        )
+    if ending is None:
+        raise TimelineError(
+            f"Codes are read from {', '.join(_READERS)}, but {path.name!r} ends otherwise; "
+            "export a table of BORIS as TSV or CSV."
+        )
+    try:
+        return _READERS[ending](path)
+    except TimelineError as error:
+        raise TimelineError(f"{path}: {error}") from None
+    except OSError as error:
+        if isinstance(error, zipfile.BadZipFile) or error.strerror is None:
+            raise _not_one(path, error) from error
+        raise TimelineError(f"Cannot read {path}: {error.strerror}.") from None
+    except _BROKEN as error:
+        raise _not_one(path, error) from error
+
+
+def _not_one(path: Path, error: Exception) -> TimelineError:
+    reason = " ".join(str(error).split()).rstrip(".")
+    if isinstance(error, KeyError):
+        reason = f"it lacks {reason}"
+    return TimelineError(f"{path} holds no codes that moppet can read: {reason}.")
+
+
+def write_programs(
+    layered: Layered, folder: Path, stem: str, programs: Sequence[str], probabilities_s: float
+) -> list[Path]:
+    """Write a timeline and its layers for these coders' programs; return where.
+
+    Raises TimelineError if a program cannot hold the codes or the place cannot be written.
+    """
+    coding = coding_of(
+        layered.timeline,
+        probabilities_s=probabilities_s,
+        made_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        corrected=corrected_lanes(layered.corrections, layered.people),
+    )
+    return [path for program in programs for path in write_program(coding, folder, stem, program)]

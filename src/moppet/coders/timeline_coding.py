@@ -1,0 +1,154 @@
+"""A timeline, and the corrections made to it, as lanes for the coders' programs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moppet.coders.codings import Code, Coding, Lane
+from moppet.timeline.annotations import Correction, read_corrections
+from moppet.timeline.durations import read_clock, stretches
+from moppet.timeline.episodes import KINDS
+from moppet.timeline.people import People
+from moppet.timeline.schema import class_columns, flags, numbers
+from moppet.timeline.smoothing import TIME_TOLERANCE_S
+from moppet.timeline.table import Timeline
+
+NO_FACE: Final = "no face"
+UNSURE: Final = "unsure"
+_Numbers = NDArray[np.float64]
+
+
+def coding_of(
+    timeline: Timeline,
+    *,
+    probabilities_s: float = 1.0,
+    made_at: str = "",
+    corrected: Sequence[Lane] = (),
+) -> Coding:
+    """Return a timeline as lanes of each face, by its name, and a lane "no face".
+
+    expression, group: its episodes; the part "probability" is their mean probability.
+    unsure: where its rows are unsure. probabilities: the mean smoothed probability of each class,
+        a part each, in slots of probabilities_s seconds; none if that is 0.
+    corrected: what people set right, from `corrected_lanes`; they come last.
+    """
+    clock = read_clock(timeline.table, timeline.settings)
+    face = numbers(timeline.table, "face_id")
+    lanes: list[Lane] = []
+    for face_id in np.unique(face[~np.isnan(face)]).astype(int).tolist():
+        rows = np.flatnonzero(face == face_id)
+        starts = clock.time_s[clock.frame_of_row[rows]]
+        ends = starts + np.nan_to_num(clock.row_seconds[rows])
+        lanes += _episode_lanes(timeline, face_id)
+        lanes.append(_unsure_lane(timeline, face_id, rows, starts, ends))
+        if probabilities_s > 0:
+            lanes += _probability_lanes(timeline, face_id, rows, starts, ends, probabilities_s)
+    absent = stretches(clock, "no_face", timeline.settings)
+    lanes.append(Lane(NO_FACE, tuple(Code(*s, NO_FACE) for s in absent if np.isfinite(s.end_s))))
+    about = timeline.metadata
+    duration_s, frames = about.get("duration_s"), about.get("frame_count")
+    coding = Coding(
+        (*lanes, *corrected),
+        source_name=_sayable(about.get("source_name")),
+        duration_s=duration_s,
+        fps=frames / duration_s if frames and duration_s else None,
+    )
+    return replace(coding, made_at=made_at) if made_at else coding
+
+
+def _sayable(name: str | None) -> str | None:
+    """Return a file name with ? for what is no Unicode, as in names from other systems."""
+    return name and name.encode("utf-8", "replace").decode("utf-8")
+
+
+def _episode_lanes(timeline: Timeline, face_id: int) -> Iterator[Lane]:
+    for kind in KINDS:
+        found = [e for e in timeline.episodes(kind) if e.face_id == face_id]
+        spans = [(e.start_s, e.end_s) for e in found]
+        means = [f"{e.mean_probability:.2f}" for e in found]
+        for part, labels in (("", [e.label for e in found]), ("probability", means)):
+            codes = tuple(Code(*span, label) for span, label in zip(spans, labels, strict=True))
+            yield Lane(kind, codes, timeline.face_name(face_id), part)
+
+
+def _unsure_lane(
+    timeline: Timeline, face_id: int, rows: Any, starts: _Numbers, ends: _Numbers
+) -> Lane:
+    codes: list[Code] = []
+    for row in np.flatnonzero(flags(timeline.table, "unsure")[rows]):
+        start_s, end_s = float(starts[row]), float(ends[row])
+        if codes and start_s <= codes[-1].end_s + TIME_TOLERANCE_S:
+            start_s = codes.pop().start_s
+        codes.append(Code(start_s, end_s, UNSURE))
+    return Lane(UNSURE, tuple(codes), timeline.face_name(face_id))
+
+
+def _probability_lanes(
+    timeline: Timeline, face_id: int, rows: Any, starts: _Numbers, ends: _Numbers, step_s: float
+) -> Iterator[Lane]:
+    smoothed = class_columns(timeline.table, "s_", timeline.names)[rows]
+    slot = np.floor(starts / step_s + TIME_TOLERANCE_S).astype(np.int64)
+    known = np.flatnonzero(~np.isnan(smoothed).any(axis=1) & (slot >= 0))
+    known = known[np.argsort(slot[known], kind="stable")]
+    numbers_used, first, n = np.unique(slot[known], return_index=True, return_counts=True)
+    last_s = float(ends.max())
+    spans = [(i * step_s, min((i + 1) * step_s, last_s)) for i in numbers_used.tolist()]
+    for column, name in enumerate(timeline.names):
+        sums = np.add.reduceat(smoothed[known, column], first) if len(first) else np.zeros(0)
+        means = (sums / n).tolist()
+        codes = (Code(*span, f"{mean:.2f}") for span, mean in zip(spans, means, strict=True))
+        yield Lane("probabilities", tuple(codes), timeline.face_name(face_id), name)
+
+
+CORRECTED: Final = "corrected by"
+
+
+def corrected_lanes(corrections: Sequence[Correction], people: People | None = None) -> list[Lane]:
+    """Return a lane "corrected by <coder>" for each person and coder.
+
+    Where two of one coder overlap, the later one holds. people: who the faces are; without it, and
+    where nobody claims a face, the person is "face <id>".
+    """
+    said: dict[tuple[str, str], list[Code]] = {}
+    for one in corrections:
+        for person, code in divided(one, people or People()):
+            lane = said.setdefault((person, one.by), [])
+            kept = [part for old in lane for part in _outside(old, code.start_s, code.end_s)]
+            lane[:] = [*kept, code]
+    return [
+        Lane(f"{CORRECTED} {by}", tuple(sorted(codes)), person)
+        for (person, by), codes in sorted(said.items())
+    ]
+
+
+def read_corrections_coding(path: Path) -> Coding:
+    """Return a file of corrections as lanes; see `corrected_lanes`."""
+    return Coding(tuple(corrected_lanes(read_corrections(path))))
+
+
+def divided(one: Correction, people: People) -> Iterator[tuple[str, Code]]:
+    """Yield the name and the code of each part of a correction: a face may be several people."""
+    rest = [Code(one.start_s, one.end_s, one.label)]
+    for person in people.persons:
+        for piece in person.pieces:
+            until = math.inf if piece.to_s is None else piece.to_s
+            start_s, end_s = max(one.start_s, piece.from_s), min(one.end_s, until)
+            if piece.face_id == one.face_id and start_s < end_s:
+                yield person.name, Code(start_s, end_s, one.label)
+                rest = [part for code in rest for part in _outside(code, start_s, end_s)]
+    for code in rest:
+        yield f"face {one.face_id}", code
+
+
+def _outside(code: Code, start_s: float, end_s: float) -> Iterable[Code]:
+    """Return what is left of a code before start_s and after end_s."""
+    before = code._replace(end_s=min(code.end_s, start_s))
+    after = code._replace(start_s=max(code.start_s, end_s))
+    return [part for part in (before, after) if part.start_s < part.end_s]

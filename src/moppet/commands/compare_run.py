@@ -1,0 +1,284 @@
+"""One comparison from files to files."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from moppet.coders import (
+    FEW_BLOCKS,
+    LEVELS,
+    SKIP,
+    Comparison,
+    Lane,
+    Level,
+    Vocabulary,
+    check_known,
+    compare_tracks,
+    human_track,
+    machine_track,
+    make_units,
+    read_coding,
+    read_map,
+    shifted,
+    unknown_labels,
+)
+from moppet.coders.selection import choose_faces, choose_lane
+from moppet.files import result_folder, write_text
+from moppet.pages.agreement_lanes import draw_lanes
+from moppet.timeline import Timeline
+from moppet.timeline.annotations import read_layered
+from moppet.values import UsageError
+
+REST: Final = "rest"
+NO_FACE: Final = "no face"
+COUNTABLE: Final = ("unsure", NO_FACE)
+
+Ask = Callable[[Counter[str], Vocabulary, Level | None], Mapping[str, str]]
+"""Unknown labels with how often they come, the names there are, the level if it is settled → word →
+what it stands for."""
+
+
+@dataclass(frozen=True)
+class Coder:
+    """One coder's file, which part of it, and what to add to its times to get the recording's."""
+
+    path: Path
+    tier: str | None = None
+    observation: str | None = None
+    offset_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """What `moppet compare` was asked for; the fields are its options."""
+
+    timeline: Path
+    coders: Sequence[Coder]
+    output: Path
+    face: str | None = None
+    words: Sequence[str] = ()
+    level: str | None = None
+    unit_s: float = 0.1
+    tolerance_s: float = 0.5
+    uncoded: str = SKIP
+    count: Sequence[str] = ()
+    from_s: float | None = None
+    to_s: float | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Result:
+    """A comparison, what it was made of, and the files it wrote."""
+
+    comparison: Comparison
+    about: dict[str, Any]
+    notes: list[str]
+    written: list[Path]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain values, None for what is undefined."""
+        found = self.comparison
+        return {
+            "made": self.about,
+            "notes": self.notes,
+            "left_out_s": found.left_out_s(),
+            "pairs": [pair.as_json(found.names) for pair in found.pairs],
+        }
+
+
+def compare(job: Job, ask: Ask | None = None) -> Result:
+    """Compare and write agreement.json, disagreements.csv and lanes.svg into the folder.
+
+    ask: tells what unknown labels mean; without it they are refused.
+    """
+    _check(job)
+    timeline = read_layered(job.timeline).timeline
+    plain = Vocabulary(timeline.names, timeline.group_of, {})
+    vocabulary = replace(plain, given=read_map(job.words, plain))
+    lanes, notes = _read_lanes(job, vocabulary, timeline.metadata.get("source_name"))
+    faces = choose_faces(timeline, job.face)
+    vocabulary = _place(job, vocabulary, lanes, ask)
+    level = _level(job, vocabulary, lanes)
+    comparison = _compare(job, timeline, vocabulary, level, lanes, faces)
+    about = {
+        "timeline": job.timeline.name,
+        "recording": timeline.metadata.get("source_name"),
+        "model": timeline.metadata.get("model_name"),
+        "faces": faces,
+        "people": [timeline.face_name(face) for face in faces],
+        "coders": [
+            {"file": coder.path.name, "tier": lane.title, "offset_s": coder.offset_s}
+            for coder, lane in zip(job.coders, lanes, strict=True)
+        ],
+        "level": level,
+        "words": _words_used(vocabulary, level, lanes),
+        "unit_s": job.unit_s,
+        "tolerance_s": job.tolerance_s,
+        "uncoded": job.uncoded,
+        "counted": list(job.count),
+        "from_s": comparison.units.from_s,
+        "to_s": comparison.units.from_s + comparison.units.n * job.unit_s,
+        "seed": job.seed,
+    }
+    result = Result(comparison, about, [*notes, *_notes(comparison)], [])
+    with result_folder(job.output):
+        written = [
+            write_text(job.output / "agreement.json", _dump(result.as_json())),
+            write_text(job.output / "disagreements.csv", _disagreements(comparison)),
+            write_text(job.output / "lanes.svg", draw_lanes(comparison)),
+        ]
+    return replace(result, written=written)
+
+
+def _read_lanes(
+    job: Job, vocabulary: Vocabulary, recording: str | None
+) -> tuple[list[Lane], list[str]]:
+    """Return each coder's lane, on the recording's clock, and a note on files of another one."""
+    lanes, notes = [], []
+    for coder in job.coders:
+        coding = shifted(read_coding(coder.path), coder.offset_s)
+        lane = choose_lane(
+            *(coding, coder.path, vocabulary),
+            tier=coder.tier,
+            observation=coder.observation,
+            recording=recording,
+        )
+        lanes.append(lane)
+        if coding.source_name and recording and coding.source_name != recording:
+            notes.append(
+                f"{coder.path.name} codes {coding.source_name}, but the timeline is of {recording}."
+            )
+    return lanes, notes
+
+
+def _place(job: Job, vocabulary: Vocabulary, lanes: Sequence[Lane], ask: Ask | None) -> Vocabulary:
+    """Return the vocabulary that knows every label, after asking; UsageError if none can be asked.
+
+    The questions come after all that can be checked without the answers.
+    """
+    labels = [code.label for lane in lanes for code in lane.codes]
+    if ask is not None and (unknown := unknown_labels(labels, vocabulary)):
+        settled = _level(job, vocabulary, lanes)
+        level = settled if job.level or settled == "group" else None
+        given = {**vocabulary.given, **ask(unknown, vocabulary, level)}
+        vocabulary = replace(vocabulary, given=given)
+    for coder, lane in zip(job.coders, lanes, strict=True):
+        check_known([code.label for code in lane.codes], vocabulary, str(coder.path))
+    return vocabulary
+
+
+def _check(job: Job) -> None:
+    if not (math.isfinite(job.unit_s) and 0.001 <= job.unit_s <= 60):
+        raise UsageError(f"--unit must be between 0.001 and 60 seconds, got {job.unit_s}.")
+    if not (math.isfinite(job.tolerance_s) and job.tolerance_s >= 0):
+        raise UsageError(f"--tolerance must be 0 seconds or more, got {job.tolerance_s}.")
+    numbers = (job.from_s, job.to_s, *(coder.offset_s for coder in job.coders))
+    if not all(number is None or math.isfinite(number) for number in numbers):
+        raise UsageError("--from, --to and --offset take seconds, not infinity or nan.")
+    if job.level is not None and job.level not in LEVELS:
+        raise UsageError(f"--level is {' or '.join(LEVELS)}, got {job.level!r}.")
+    strange = [word for word in job.count if word not in COUNTABLE]
+    if strange:
+        raise UsageError(f"--count takes any of {', '.join(COUNTABLE)}, got {strange[0]!r}.")
+
+
+def _level(job: Job, vocabulary: Vocabulary, lanes: Sequence[Lane]) -> Level:
+    for level in LEVELS:
+        if job.level == level:
+            return level
+    return vocabulary.level_of(label for lane in lanes for label in lane.labels)
+
+
+def _compare(
+    job: Job,
+    timeline: Timeline,
+    vocabulary: Vocabulary,
+    level: Level,
+    lanes: Sequence[Lane],
+    faces: Sequence[int],
+) -> Comparison:
+    coded = {vocabulary.at(level, label) for lane in lanes for label in lane.labels} - {None}
+    names = vocabulary.names(level)
+    labels = [name for name in names if name in coded]
+    if job.uncoded == REST:
+        names = [*labels, REST]
+    elif job.uncoded not in (SKIP, *names):
+        raise UsageError(
+            f"--uncoded is {SKIP}, {REST} or one of {', '.join(names)}, got {job.uncoded!r}."
+        )
+    if NO_FACE in job.count:
+        names = [*names, NO_FACE]
+    units = make_units(timeline, job.unit_s, job.from_s, job.to_s)
+    uncoded = None if job.uncoded == SKIP else job.uncoded
+    humans = [
+        human_track(
+            *(lane, name, units, names),
+            rename=lambda label: vocabulary.at(level, label),
+            uncoded=uncoded,
+        )
+        for lane, name in zip(lanes, _coder_names(job.coders), strict=True)
+    ]
+    machine = machine_track(
+        *(timeline, faces, units, names, level),
+        rename=lambda label: label if label in names else REST,
+        count=job.count,
+    )
+    return compare_tracks(
+        *(humans, machine, units, names),
+        labels=labels,
+        tolerance_s=job.tolerance_s,
+        rng=np.random.default_rng(job.seed),
+    )
+
+
+def _coder_names(coders: Sequence[Coder]) -> list[str]:
+    """Return what the coders are called: "coder", or "coder 1" and "coder 2"."""
+    return ["coder"] if len(coders) == 1 else [f"coder {i}" for i in range(1, len(coders) + 1)]
+
+
+def _words_used(vocabulary: Vocabulary, level: Level, lanes: Sequence[Lane]) -> Mapping[str, str]:
+    labels = dict.fromkeys(label for lane in lanes for label in lane.labels)
+    return {label: vocabulary.at(level, label) or SKIP for label in labels}
+
+
+def _notes(comparison: Comparison) -> list[str]:
+    notes = []
+    first = comparison.pairs[0]
+    if not comparison.everyone.any():
+        notes.append(
+            "No time is judged by all: are the times on the recording's clock (--offset), and is "
+            "it the right face and tier?"
+        )
+    elif first.blocks < FEW_BLOCKS:
+        notes.append(
+            f"Only {first.blocks} stretches of code are compared: too few for good intervals."
+        )
+    points = [t.name for t in comparison.tracks if t.events and all(e.is_point for e in t.events)]
+    notes += [f"{name} holds points only: they count as events, not as time." for name in points]
+    return notes
+
+
+def _dump(content: Mapping[str, Any]) -> str:
+    return json.dumps(content, ensure_ascii=False, allow_nan=False, indent=1) + "\n"
+
+
+def _disagreements(comparison: Comparison) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    columns = [track.name.replace(" ", "_") for track in comparison.tracks]
+    writer.writerow(["start_s", "end_s", "duration_s", *columns])
+    for stretch, said in comparison.disagreements():
+        times = (stretch.start_s, stretch.end_s, stretch.end_s - stretch.start_s)
+        writer.writerow([*(f"{time:.3f}" for time in times), *said])
+    return text.getvalue()

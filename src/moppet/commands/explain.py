@@ -1,0 +1,403 @@
+"""`moppet explain`: saliency overlays, mean maps, numbers and a page."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from moppet.commands.dataset_source import Source, watched
+from moppet.datasets.duplicates import group_copies, tells_copies
+from moppet.datasets.faces import Faces, find_manifest_faces
+from moppet.datasets.manifest import Manifest, build_manifest, connect
+from moppet.evaluate.saliency import (
+    PATCH_PX,
+    STRIDE_PX,
+    Part,
+    measure_parts,
+    occlusion_maps,
+    region_areas,
+    region_shares,
+)
+from moppet.evaluate.selection import ALL, REPORT
+from moppet.infer.alignment import CROP_PX, TEMPLATE_PX
+from moppet.infer.models import ExpressionModel, find_model, load_model
+from moppet.media.images import images_of
+from moppet.pages.explanation import as_png, brightest, build_page, draw_mean, draw_overlay
+from moppet.values import Floats, Image, ModelError, MoppetError, UsageError
+
+Json = Mapping[str, Any]
+
+
+def print_explanation(result: Json, folder: Path) -> None:
+    """Print the shares of all faces, each class and each age band, and what was written."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=max(console.width, 110))
+    data, parts, how = result["data"], result["parts"], result["method"]
+    explained = f"{data['explained']:,} of {data['pictures']:,} images explained"
+    grid = f" ({how['grid'][0]} x {how['grid'][1]} places)" if "grid" in how else ""
+    console.print(
+        escape(
+            f"{result['model']['name']} on {data['name']}: {explained} by {how['name']}{grid}, "
+            f"a face found in {data['faces_found']:,}"
+        ),
+        soft_wrap=True,
+    )
+    areas = result["template"]["areas"]
+    table = Table(box=None, padding=(0, 2, 0, 0), title="share of saliency", title_justify="left")
+    for title in ("", "n", *areas):
+        table.add_column(title, justify="right" if title else "left")
+    table.add_row("if spread evenly", "", *(f"{area:.2f}" for area in areas.values()))
+    for one in parts:
+        if one["class"] and one["age_band"]:
+            continue  # they are many, and on the page
+        name = one["class"] or one["age_band"] or "all"
+        cells = (_cell(share) for share in one["shares"].values())
+        table.add_row(escape(name), f"{one['n'] - one['undefined']:,}", *cells)
+    console.print(table)
+    console.print(
+        escape(f"{folder / 'mean'}: mean maps ({len(parts)}), which show no face"), soft_wrap=True
+    )
+    if result["pictures"] is not None:
+        console.print(
+            escape(
+                f"{folder / 'pictures'}: {len(result['pictures']):,} overlays, which show the faces"
+            ),
+            soft_wrap=True,
+        )
+    for name in ("explanation.json", "explanation.html"):
+        console.print(escape(str(folder / name)), soft_wrap=True)
+
+
+def _cell(share: Json) -> str:
+    if share["value"] is None:
+        return "–"
+    if share["low"] is None:
+        return f"{share['value']:.2f}"
+    return f"{share['value']:.2f} [dim]{share['low']:.2f}-{share['high']:.2f}[/]"
+
+
+def read_images(path: Path, kind: str | None) -> Manifest:
+    """Return a data set's manifest, or that of an image or a plain folder of images."""
+    plain = kind is None and path.is_dir() and not any(p.is_dir() for p in path.iterdir())
+    if plain or (path.is_file() and path.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp")):
+        try:
+            pictures = images_of(path) or []
+        except MoppetError:
+            pictures = []
+        if pictures:
+            root = path if path.is_dir() else path.parent
+            names = [image.name for image in pictures]
+            columns = {"path": names, "source": ["pictures"] * len(names)}
+            return build_manifest(columns, root=root, names=())
+    return Source(path, kind).read()
+
+
+def find_split(manifest: Manifest, wanted: str | None) -> str:
+    """Return the split to take: the one wanted, else "report" where there is one, else "all"."""
+    there = sorted({s for s in manifest.column("split") if s})
+    if wanted is None:
+        return REPORT if REPORT in there else ALL
+    if wanted not in (*there, ALL):
+        raise UsageError(
+            f"the data has no split {wanted!r}; there is {', '.join(there) or 'no split at all'}, "
+            f"and '{ALL}' takes every row."
+        )
+    return wanted
+
+
+def draw_rows(
+    manifest: Manifest,
+    data: Path,
+    *,
+    split: str,
+    labelled: Sequence[str] | None,
+    limit: int,
+    rng: np.random.Generator,
+) -> NDArray[np.int64]:
+    """Return the rows to explain, in order: at most `limit` (0: all) of those that can be.
+
+    data: their path, for errors. labeled: only rows whose label is one of these.
+    Raises MoppetError where none is left.
+    """
+    inside = np.ones(len(manifest), bool) if split == ALL else manifest.column("split") == split
+    of = ""
+    if labelled is not None:
+        of = f" with a label that is a class of the model ({', '.join(labelled)})"
+        inside &= np.isin(manifest.column("label").astype(str), labelled)
+    rows = np.flatnonzero(inside)
+    if not len(rows):
+        where = data if split == ALL else f"split {split!r} of {data}"
+        raise MoppetError(f"there is no image in {where}{of}.")
+    if limit and len(rows) > limit:
+        rows = np.sort(rng.choice(rows, limit, replace=False))
+    return rows
+
+
+METHODS: Final = ("grad-cam", "occlusion")
+PREDICTED: Final = "predicted"
+LABEL: Final = "label"
+LIMIT: Final = 200
+_JsonDict = dict[str, Any]
+Show = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What `moppet explain` was asked for. See its help for the options."""
+
+    model: str
+    data: Path
+    output: Path
+    kind: str | None = None
+    method: str = METHODS[0]
+    of: str = PREDICTED
+    split: str | None = None
+    limit: int = LIMIT
+    mean_only: bool = False
+    seed: int = 0
+
+    @property
+    def command(self) -> str:
+        """The command line that asks for the same."""
+        words = ["moppet", "explain", self.model, str(self.data), "-o", str(self.output)]
+        words += [] if self.kind is None else ["--kind", self.kind]
+        words += ["--method", self.method, "--of", self.of]
+        words += [] if self.split is None else ["--split", self.split]
+        words += ["--limit", str(self.limit), "--seed", str(self.seed)]
+        return shlex.join([*words, *(["--mean-only"] if self.mean_only else [])])
+
+
+@dataclass(frozen=True)
+class _Explained:
+    """The images that were explained, and what was found. rows: their numbers in the data."""
+
+    manifest: Manifest
+    rows: NDArray[np.int64]
+    faces: Faces
+    crops: Image
+    classes: NDArray[np.int64]
+    probabilities: Floats
+    maps: Floats
+    how: _JsonDict
+
+
+def explain_model(job: Job) -> Path:
+    """Write the explanation of a model's readings into a new folder, say what is in it."""
+    if job.method not in METHODS:
+        raise UsageError(f"--method is one of {', '.join(METHODS)}, got {job.method!r}.")
+    model = load_model(job.model)
+    if job.of not in (PREDICTED, LABEL, *model.names):
+        raise UsageError(
+            f"--of is {PREDICTED}, {LABEL} or a class of the model "
+            f"({', '.join(model.names)}), got {job.of!r}."
+        )
+    grad_cam = _grad_cam() if job.method == "grad-cam" else None
+    whole = read_images(job.data, job.kind)
+    split = find_split(whole, job.split)
+    rows = draw_rows(
+        whole,
+        job.data,
+        split=split,
+        labelled=model.names if job.of == LABEL else None,
+        limit=job.limit,
+        rng=np.random.default_rng(job.seed),
+    )
+    with _new_folder(job.output) as folder, watched() as show:
+        explained = _explain(job, model, whole, rows, grad_cam, show)
+        found = explained.faces.found
+        parts = measure_parts(
+            explained.maps[found],
+            [model.names[k] for k in explained.classes[found]],
+            model.names,
+            explained.manifest.column("age_band")[found],
+            _groups(whole, rows)[found],
+            seed=job.seed,
+        )
+        result = _result(job, model, whole, split, explained)
+        _write_means(folder, parts, result)
+        if not job.mean_only:
+            _write_overlays(folder, explained, model, result, show)
+        text = json.dumps(result, ensure_ascii=False, indent=1, allow_nan=False)
+        (folder / "explanation.json").write_text(text + "\n", encoding="utf-8")
+        page = build_page(result, {one["map"]: folder / one["map"] for one in result["parts"]})
+        (folder / "explanation.html").write_text(page, encoding="utf-8", newline="\n")
+    print_explanation(result, job.output)
+    return job.output
+
+
+def _groups(whole: Manifest, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the rows' groups; copies are searched for where the data does not tell of them."""
+    groups = whole.groups[rows]
+    if tells_copies(whole):
+        return groups
+    looked = group_copies(whole.select(rows))
+    return connect(len(rows), [groups.tolist(), looked.groups.tolist()])
+
+
+def _grad_cam() -> Callable[..., Any]:
+    try:
+        from moppet.evaluate.grad_cam import explain_crops
+    except ModuleNotFoundError as error:
+        raise MoppetError(
+            f"Grad-CAM needs {error.name}. Install it with: pip install 'moppet[train]', or use "
+            "--method occlusion, which needs no more than is here."
+        ) from None
+    return explain_crops
+
+
+def _explain(
+    job: Job,
+    model: ExpressionModel,
+    whole: Manifest,
+    rows: NDArray[np.int64],
+    grad_cam: Callable[..., Any] | None,
+    show: Show,
+) -> _Explained:
+    manifest = whole.select(rows)
+    faces = find_manifest_faces(manifest, progress=lambda n, of: show("faces", n, of))
+    crops = faces.aligned()
+    probabilities = model.predict(crops).probabilities
+    classes = _classes(job, model, manifest, probabilities)
+
+    def progress(done: int, total: int) -> None:
+        show(job.method, done, total)
+
+    if grad_cam is None:
+        maps = occlusion_maps(model, crops, classes, progress=progress)
+        how: _JsonDict = {"patch_px": PATCH_PX, "stride_px": STRIDE_PX}
+    else:
+        try:
+            made = grad_cam(find_model(job.model), model, crops, classes, progress)
+        except ModelError as error:
+            raise ModelError(f"{error} --method occlusion explains any model.") from None
+        maps = made.maps
+        how = {"layer": made.layer, "grid": list(made.grid), "mirrored": made.mirrored}
+    return _Explained(manifest, rows, faces, crops, classes, probabilities, maps, how)
+
+
+def _classes(
+    job: Job, model: ExpressionModel, manifest: Manifest, probabilities: Floats
+) -> NDArray[np.int64]:
+    if job.of == PREDICTED:
+        return np.asarray(probabilities.argmax(axis=1), np.int64)
+    if job.of == LABEL:
+        return np.array([model.names.index(x) for x in manifest.column("label")], np.int64)
+    return np.full(len(manifest), model.names.index(job.of), np.int64)
+
+
+def _result(
+    job: Job, model: ExpressionModel, whole: Manifest, split: str, explained: _Explained
+) -> _JsonDict:
+    """What explanation.json says before the parts and the images."""
+    return {
+        "command": job.command,
+        "made_at": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "moppet_version": version("moppet"),
+        "model": {"name": model.name, "sha256": model.sha256, "classes": list(model.names)},
+        "data": {
+            "name": job.data.name,
+            "path": str(job.data),
+            "pictures": len(whole),
+            "split": split,
+            "explained": len(explained.rows),
+            "faces_found": int(explained.faces.found.sum()),
+        },
+        "method": {"name": job.method, **explained.how},
+        "of": job.of,
+        "template": {
+            "size_px": CROP_PX,
+            "landmarks_px": TEMPLATE_PX.astype(float).round(1).tolist(),
+            "areas": region_areas(),
+        },
+        "parts": [],
+        "brightest": None,
+        "pictures": None,
+    }
+
+
+def _write_means(folder: Path, parts: list[Part], result: _JsonDict) -> None:
+    (folder / "mean").mkdir()
+    most = brightest([part.mean for part in parts])
+    taken: set[str] = set()
+    for part in parts:
+        words = [word for word in (part.class_name, part.age_band) if word]
+        name = _file_name("_".join(words) or "all", taken)
+        (folder / "mean" / name).write_bytes(as_png(draw_mean(part.mean, most)))
+        result["parts"].append(part.as_json() | {"map": f"mean/{name}"})
+    result["brightest"] = most
+
+
+def _write_overlays(
+    folder: Path, explained: _Explained, model: ExpressionModel, result: _JsonDict, show: Show
+) -> None:
+    (folder / "pictures").mkdir()
+    shares = region_shares(explained.maps)
+    columns = {name: explained.manifest.column(name) for name in ("path", "label", "age_band")}
+    read = explained.probabilities.argmax(axis=1)
+    found = explained.faces.found
+    taken: set[str] = set()
+    result["pictures"] = []
+    for i, row in enumerate(explained.rows.tolist()):
+        of = model.names[explained.classes[i]]
+        file = _file_name(f"{row:06d}_{Path(str(columns['path'][i])).stem}_{of}", taken)
+        overlay = draw_overlay(explained.crops[i], explained.maps[i])
+        (folder / "pictures" / file).write_bytes(as_png(overlay))
+        result["pictures"].append(
+            {
+                "row": row,
+                **{name: column[i] for name, column in columns.items()},
+                "file": f"pictures/{file}",
+                "face_found": bool(found[i]),
+                "explained": of,
+                "probability": round(float(explained.probabilities[i, explained.classes[i]]), 4),
+                "predicted": model.names[read[i]],
+                "shares": {k: _plain(v[i]) for k, v in shares.items()} if found[i] else None,
+            }
+        )
+        show("overlays", i + 1, len(explained.rows))
+
+
+def _plain(value: float) -> float | None:
+    return None if math.isnan(value) else round(float(value), 4)
+
+
+def _file_name(text: str, taken: set[str]) -> str:
+    """Return a name for a .png that no other has, in letters that every system takes."""
+    stem = re.sub(r"[^\w.-]+", "_", text)[:100]
+    name, number = f"{stem}.png", 2
+    while name.casefold() in taken:
+        name, number = f"{stem}_{number}.png", number + 1
+    taken.add(name.casefold())
+    return name
+
+
+@contextmanager
+def _new_folder(folder: Path) -> Iterator[Path]:
+    """Make the folder, which must be empty: overlays of two runs would be taken for one."""
+    if folder.is_dir() and any(folder.iterdir()):
+        raise UsageError(f"{folder} holds files already. Name another folder with -o, or empty it.")
+    fresh = not folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield folder
+    except OSError as error:
+        raise MoppetError(f"{folder} cannot be written: {error.strerror or error}.") from None
+    finally:
+        if fresh and folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()

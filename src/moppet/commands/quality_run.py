@@ -1,0 +1,198 @@
+"""A run of `moppet quality`: reads the two sets, writes results, prints tables."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.markup import escape
+from rich.table import Table
+
+from moppet.commands.console import figure_cell, figure_table, wide_console
+from moppet.commands.dataset_source import watched
+from moppet.commands.explain import read_images
+from moppet.datasets.manifest import Manifest, read_manifest
+from moppet.datasets.provenance import made_columns, real_rows
+from moppet.evaluate.sample_quality import DRAWS, Quality, measure_quality
+from moppet.files import result_folder, write_text
+from moppet.pages.face_images import face_uris
+from moppet.pages.quality import FIGURES, Sheet, build_page
+from moppet.pages.wording import Json, number
+from moppet.values import UsageError
+
+_LEAST_WIDTH = 120
+
+
+def print_quality(found: Json, written: Sequence[Path]) -> None:
+    """Print the figures as tables, and where the rest is."""
+    console = wide_console(_LEAST_WIDTH)
+    made, rows = found["made"], found["rows"]
+    title = f"{made['name']} beside {made['real_name']}"
+    console.print(
+        escape(f"{title}: {rows['made']:,} made faces, {rows['real']:,} real ones"), soft_wrap=True
+    )
+    for note in found["notes"]:
+        console.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True)
+    console.print(_distances(found))
+    console.print(_shares(found))
+    alarms = len(found["memorised"])
+    console.print(
+        f"nearly a real face: {alarms:,} of {rows['made']:,}; {rows['kept']:,} kept", soft_wrap=True
+    )
+    for path in written:
+        console.print(escape(str(path)), soft_wrap=True)
+
+
+def _distances(found: Json) -> Table:
+    title = "made against real (FID and KID on moppet's embedding)"
+    table = figure_table(title, list(FIGURES.values()))
+    parts = {"all": found["all"], **found["of_class"]}
+    for name, part in parts.items():
+        if part is None:
+            table.add_row(escape(name), *["–"] * len(FIGURES))
+            continue
+        shown = [f for f in FIGURES if f != "frechet_distance" or name == "all"]
+        cells = (figure_cell(part["figures"][f]) if f in shown else "" for f in FIGURES)
+        table.add_row(escape(name), *cells)
+        among = (
+            f"[dim]{number(part['among_real'][f]['value'])}[/]" if f in shown else ""
+            for f in FIGURES
+        )
+        table.add_row("[dim]  among real[/]", *among)
+    return table
+
+
+def _shares(found: Json) -> Table:
+    table = figure_table("shares", ["n", "face found", "real", "read as meant", "real"])
+    mine, real = found["agreement"], found["real_agreement"]
+    for name in ("all", *found["classes"]):
+        read = [x["overall"] if name == "all" else x["of_class"][name] for x in (mine, real)]
+        seen = [
+            found[key]["all"] if name == "all" else found[key]["of_class"][name]
+            for key in ("detected", "real_detected")
+        ]
+        cells = (*seen, *read)
+        n = seen[0]["n"]
+        table.add_row(escape(name), f"{n:,}", *(figure_cell(one) for one in cells))
+    return table
+
+
+SHOWN: Final = 14
+MOST_PAIRS: Final = 28
+UNKNOWN: Final = "unknown"
+"""Stands in `made_by` of images that do not say what made them."""
+_MANIFEST: Final = "manifest.parquet"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What `moppet quality` was asked for. See its help for the options.
+
+    real: None for the real rows of the made ones' manifest.
+    """
+
+    made: Path
+    real: Path | None = None
+    output: Path | None = None
+    model: str = "default"
+    judge: str | None = None
+    pictures: bool = False
+    as_json: bool = False
+    draws: int = DRAWS
+
+    @property
+    def command(self) -> str:
+        """The command line that asks for the same."""
+        words = ["moppet", "quality", str(self.made)]
+        words += [] if self.real is None else [str(self.real)]
+        words += [] if self.output is None else ["-o", str(self.output)]
+        words += ["--model", self.model]
+        words += [] if self.judge is None else ["--judge", self.judge]
+        return shlex.join([*words, *(["--pictures"] if self.pictures else [])])
+
+
+def judge_made(job: Job) -> Path:
+    """Write the figures, the page and the manifest without alarms; return their folder."""
+    made = _read(job.made)
+    real = made if job.real is None else _read(job.real)
+    if job.real is None and (real_rows(made).all() or not real_rows(made).any()):
+        raise UsageError(
+            f"{job.made} does not hold the real images that these were made from: name them too, "
+            "as in moppet quality made/ my_faces/."
+        )
+    safe_name = re.sub(r"[^\w.-]+", "_", job.made.resolve().stem).strip("_.")
+    folder = job.output or Path(f"quality_{safe_name or 'made'}")
+    with result_folder(folder), watched() as show:
+        quality = measure_quality(
+            made, real, model=job.model, judge=job.judge, progress=show, draws=job.draws
+        )
+        found = quality.as_json()
+        found["made"] |= {
+            "name": job.made.resolve().name,
+            "path": str(job.made),
+            "real_name": (job.real or job.made).resolve().name,
+            "real_path": str(job.real or job.made),
+            "command": job.command,
+            "made_at": datetime.now().astimezone().isoformat(timespec="seconds"),
+        }
+        sheet = _sheet(quality, made, real) if job.pictures else None
+        text = json.dumps(found, ensure_ascii=False, allow_nan=False)
+        written = [
+            write_text(folder / "quality.json", text + "\n"),
+            write_text(folder / "quality.html", build_page(found, sheet)),
+        ]
+        kept = folder / "kept.parquet"
+        if quality.keep.any():
+            written.append(_marked(made, quality).select(quality.keep).write(kept))
+        else:
+            kept.unlink(missing_ok=True)  # of an earlier run
+    if job.as_json:
+        print(text, flush=True)
+    else:
+        print_quality(found, written)
+    return folder
+
+
+def _read(path: Path) -> Manifest:
+    """The manifest beside what `moppet synthesize` made, else a data set or plain images."""
+    if path.is_dir() and (path / _MANIFEST).is_file():
+        return read_manifest(path / _MANIFEST)
+    return read_images(path, None)
+
+
+def _marked(made: Manifest, quality: Quality) -> Manifest:
+    """The made manifest, in which no made row passes for a real one."""
+    if quality.rows["marked"]:
+        return made
+    n = len(made)
+    return made.replace(split=["train"] * n, **made_columns(n, made_by=UNKNOWN))
+
+
+def _sheet(quality: Quality, made: Manifest, real: Manifest) -> Sheet:
+    """Some made faces of each class, drawn alike every time, and the nearest pairs."""
+    rng = np.random.default_rng(0)
+    memory = [one["row"] for one in quality.memorised[:MOST_PAIRS]]
+    twins = [one["real_row"] for one in quality.memorised[:MOST_PAIRS]]
+    rows = _made_rows(quality, made)
+    labels = made.column("label")[rows]
+    some: dict[str, list[int]] = {}
+    classes = [name for name in made.names if name in labels]
+    for name in classes or ["no class"]:
+        of_class = rows[labels == name] if classes else rows
+        some[name] = sorted(int(i) for i in rng.permutation(of_class)[:SHOWN])
+    wanted = sorted({*memory, *(row for part in some.values() for row in part)})
+    return Sheet(some, face_uris(made, wanted), face_uris(real, sorted(set(twins))))
+
+
+def _made_rows(quality: Quality, made: Manifest) -> NDArray[np.int64]:
+    if not quality.rows["marked"]:
+        return np.arange(len(made))
+    return np.flatnonzero([x is not None for x in made.column("made_by")])

@@ -1,0 +1,421 @@
+"""A run of `moppet synthesize`: from a dataset to images, settings and a manifest."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from moppet.commands.console import extra
+from moppet.commands.dataset_source import counted, watched
+from moppet.datasets.manifest import Manifest
+from moppet.datasets.provenance import check_sources
+from moppet.synthesis.sampling_plan import Plan, make_plan
+from moppet.synthesis.settings import (
+    LEARNED,
+    METHODS,
+    Settings,
+    nearest,
+    read_settings,
+    settings_from,
+)
+from moppet.values import Image, UsageError
+
+if TYPE_CHECKING:
+    from moppet.synthesis.sampling_plan import Request
+    from moppet.synthesis.synthetic_folder import Made, Make
+    from moppet.synthesis.training import Lesson
+    from moppet.synthesis.training_images import TrainingImages
+
+
+@dataclass(frozen=True)
+class Job:
+    """What `moppet synthesize` was asked for.
+
+    chosen: settings by name, over those of the file. targets: "class=N" each.
+    """
+
+    data: Path
+    output: Path
+    chosen: Mapping[str, Any]
+    settings_file: Path | None = None
+    kind: str | None = None
+    subject: str | None = None
+    per_class: int | None = None
+    targets: Sequence[str] = ()
+    plan_only: bool = False
+    sheet: Path | None = None
+    device: str = "auto"
+    as_json: bool = False
+    console: Console = field(default_factory=lambda: Console(highlight=False))
+
+
+def choose_settings(job: Job) -> Settings:
+    """Return the settings of the file, if any, with those that were chosen put over them."""
+    table: dict[str, Any] = {}
+    where = "moppet synthesize"
+    if job.settings_file is not None:
+        where = str(job.settings_file)
+        given = asdict(read_settings(job.settings_file))
+        table = {k: list(v) if isinstance(v, tuple) else v for k, v in given.items()}
+    table |= job.chosen
+    if "method" not in table:
+        raise UsageError(f"--method is needed: one of {', '.join(METHODS)}.")
+    return settings_from(table, where)
+
+
+_PROMPTS: Final = 3
+
+
+def read_targets(
+    names: Sequence[str], counts: Mapping[str, int], per_class: int | None, targets: Sequence[str]
+) -> dict[str, int]:
+    """Return how many images to make of each class.
+
+    Without a word of how many, as many as bring every class to the largest one's number.
+    Raises UsageError for what cannot be read, and where nothing is left to make.
+    """
+    wanted = dict.fromkeys(names, per_class) if per_class is not None else {}
+    for text in targets:
+        name, equals, number = (part.strip() for part in text.rpartition("="))
+        if not equals or not number.isdecimal() or int(number) < 1:
+            raise UsageError(f"--target takes class=N, such as sadness=200, got {text!r}.")
+        if name not in names:
+            raise UsageError(f"--target names the class {name!r}.{nearest(name, names)}")
+        wanted[name] = int(number)
+    if not wanted:
+        most = max(counts.values(), default=0)
+        wanted = {name: most - count for name, count in counts.items() if 0 < count < most}
+    found = {name: wanted[name] for name in names if wanted.get(name)}
+    if not found:
+        raise UsageError(
+            "every class has the same number of images, so there is nothing to even out: say how "
+            "many to make with --per-class N or --target class=N."
+        )
+    return {name: int(count or 0) for name, count in found.items()}
+
+
+def plan_job(job: Job, settings: Settings, counts: Mapping[str, int]) -> Plan:
+    names = [name for name in counts if counts[name] or job.targets] or list(counts)
+    return make_plan(settings, read_targets(names, counts, job.per_class, job.targets))
+
+
+def print_plan(console: Console, plan: Plan, learn_from: Mapping[str, int]) -> None:
+    table = Table(title="what will be made", title_justify="left", min_width=17)
+    for name in ("class", "to learn from", "to make", "together"):
+        table.add_column(name, justify="left" if name == "class" else "right")
+    made = {name: sum(values.values()) for name, values in plan.counts().items()}
+    for name, there in learn_from.items():
+        new = made.get(name, 0)
+        table.add_row(name, f"{there:,}", f"{new:,}" if new else "–", f"{there + new:,}")
+    console.print(table)
+    for factor in plan.factors:
+        title = factor.replace("_", " ")
+        counts = plan.counts(factor)
+        values = list(dict.fromkeys(v for row in counts.values() for v in row))
+        table = Table(title=f"by {title}", title_justify="left", min_width=len(title) + 3)
+        table.add_column("class")
+        for value in values:
+            table.add_column(value, justify="right")
+        for name, row in counts.items():
+            table.add_row(name, *(str(row.get(value, 0)) for value in values))
+        console.print(table)
+    for request in plan.requests[:_PROMPTS]:
+        if request.prompt:
+            console.print(f"prompt: {request.prompt}", soft_wrap=True)
+
+
+SHOWN: Final = 24
+"""Pictures of each class on a sheet."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """A run of the command after its plan."""
+
+    job: Job
+    settings: Settings
+    manifest: Manifest
+    plan: Plan
+    learn_from: Mapping[str, int]
+
+    def run(self) -> None:
+        raise NotImplementedError
+
+    def say(self, text: str) -> None:
+        self.job.console.print(text, soft_wrap=True)
+
+    def write(self, make: Make, model: str, more: Mapping[str, Any], sources: str = "") -> Manifest:
+        """Make the plan's images, write them, say where they are and return all rows."""
+        from moppet.synthesis.synthetic_folder import IMAGES, MANIFEST, write_made
+
+        out = self.job.output
+        with watched() as progress:
+            joined = write_made(
+                *(out, self.plan, make, self.manifest, self.settings),
+                model=model,
+                sources=sources,
+                progress=progress,
+            )
+        labels = joined.column("label")[len(self.manifest) :]
+        made = {name: int((labels == name).sum()) for name in self.plan.names}
+        if self.job.as_json:
+            found = {
+                "manifest": str(out / MANIFEST),
+                "pictures": str(out / IMAGES),
+                "method": self.settings.method,
+                "model": model,
+                "learned_from": dict(self.learn_from),
+                "made": made,
+                **more,
+            }
+            print(json.dumps(found, indent=1))
+            return joined
+        lost = len(self.plan) - sum(made.values())
+        if lost:
+            self.say(f"left out by the safety checker: {lost}")
+        counts = ", ".join(f"{name} {count}" for name, count in made.items())
+        self.say(f"made: {counts}, in {out / IMAGES}")
+        self.say(
+            f"manifest: {out / MANIFEST} (the data's rows and the made ones, which train only)"
+        )
+        self.say(f"are they any good, and new faces? moppet quality {shlex.quote(str(out))}")
+        return joined
+
+    def print_plan_as_json(self, more: Mapping[str, Any]) -> None:
+        if self.job.as_json:
+            found = {
+                "method": self.settings.method,
+                "learn_from": dict(self.learn_from),
+                "counts": {k: sum(v.values()) for k, v in self.plan.counts().items()},
+                "plan": self.plan.rows(),
+                **more,
+            }
+            print(json.dumps(found, indent=1))
+
+
+class Learned(Work):
+    """A method that learns from the data set's own faces."""
+
+    def run(self) -> None:
+        out, device = self.job.output, _device(self.job.device)
+        from moppet.synthesis.synthetic_folder import GENERATOR, RUN, Made, begin
+        from moppet.synthesis.training import learn, measure_budget, steps_kept
+
+        planned = self._lessons(self._stand_ins())
+        done = steps_kept(planned, out / RUN)
+        budget = measure_budget(self.settings, planned, device, done)
+        cost = {"steps": budget.steps, "minutes": round(budget.minutes, 2), "device": device}
+        gone = f"{done:,} steps are done; " if done else ""
+        self.say(f"learning on {device}: {gone}{budget}")
+        if self.job.plan_only:
+            self.print_plan_as_json({"budget": cost})
+            return
+        begin(out, self.settings)
+        lessons = self._lessons(self._images())
+        with watched() as progress:
+            generator = learn(
+                *(self.settings, lessons, out / RUN),
+                device=device,
+                progress=progress,
+                shown=self._show if self.job.sheet is not None else None,
+            )
+        self._show(generator)
+        sha256 = generator.save(out / GENERATOR)
+
+        def make(request: Request) -> Made:
+            return Made(generator.make(request.label, request.seed))
+
+        learned = {name: n for each in lessons for name, n in each.pictures.counts().items()}
+        self.write(make, sha256, {"generator": str(out / GENERATOR), "pictures_learned": learned})
+
+    def _lessons(self, pictures: TrainingImages) -> list[Lesson]:
+        from moppet.synthesis.training import plan_lessons
+
+        return plan_lessons(self.settings, pictures, self.plan.names)
+
+    def _stand_ins(self) -> TrainingImages:
+        """Black images, as many of each class: enough to measure what learning costs."""
+        from moppet.synthesis.training_images import TrainingImages
+
+        s = self.settings
+        names = tuple(name for name, count in self.learn_from.items() if count)
+        label = np.repeat(np.arange(len(names)), [self.learn_from[name] for name in names])
+        shape = (len(label), s.size, s.size) + (3,) * (s.colour == "rgb")
+        return TrainingImages(np.zeros(shape, np.uint8), label, names, np.arange(len(label)))
+
+    def _images(self) -> TrainingImages:
+        """The faces to learn from, found as training finds them."""
+        from moppet.datasets.faces import find_manifest_faces
+        from moppet.synthesis.synthetic_folder import RUN
+        from moppet.synthesis.training_images import FEW_IMAGES, cut_images, training_rows
+
+        run = self.job.output / RUN
+        run.mkdir(parents=True, exist_ok=True)
+        rows = training_rows(self.manifest, self.settings)
+        with watched() as progress:
+            faces = find_manifest_faces(
+                self.manifest.select(rows),
+                cache=run / "faces.npz",
+                progress=lambda done, total: progress("looking for faces", done, total),
+            )
+        pictures = cut_images(self.manifest, rows, faces, self.settings)
+        lost = len(rows) - len(pictures)
+        if lost:
+            self.say(f"no face found in {counted(lost, 'picture')}: left out")
+        few = [f"{n} ({c})" for n, c in pictures.counts().items() if c < FEW_IMAGES]
+        if few:
+            self.say(
+                f"few images to learn from: {', '.join(few)}. What is made will resemble them "
+                "closely; look at how near it comes before you pass it on."
+            )
+        return pictures
+
+    def _show(self, generator: Any) -> None:
+        from moppet.synthesis.synthetic_folder import write_sheet
+
+        if self.job.sheet is not None:
+            seeds: dict[str, list[int]] = {}
+            for request in self.plan.requests:
+                seeds.setdefault(request.label, []).append(request.seed)
+            bands = {
+                name: [generator.make(name, seed) for seed in seeds[name][:SHOWN]]
+                for name in generator.names
+                if name in seeds
+            }
+            write_sheet(bands, self.job.sheet)
+
+
+class Painted(Work):
+    """A diffusion model that somebody else trained."""
+
+    def run(self) -> None:
+        settings, device = self.settings, _device(self.job.device)
+        from moppet.synthesis.diffusion import Diffusion
+        from moppet.synthesis.inpainting import Inpaint
+        from moppet.synthesis.synthetic_folder import begin
+        from moppet.synthesis.training_images import Sources
+
+        if self.job.plan_only and not settings.model:
+            self.say("what it costs is measured once a model is named (--model-folder)")
+            self.print_plan_as_json({})
+            return
+        painter = Inpaint if settings.method == "inpaint" else Diffusion
+        sources = Sources(self.manifest, settings)
+        from_faces = settings.method == "inpaint" or settings.start == "image"
+        if from_faces:
+            sources.check(self.plan.requests)
+        make = painter(settings, sources, device)
+        started = time.perf_counter()
+        first = self.plan.requests[0]
+        made = make(first)
+        seconds = time.perf_counter() - started
+        minutes = seconds * len(self.plan) / 60
+        self.say(
+            f"painting on {device}: about {minutes:.1f} minutes ({len(self.plan):,} images of "
+            f"{seconds:.1f} s)"
+        )
+        if self.job.plan_only:
+            self.print_plan_as_json({"budget": {"minutes": round(minutes, 2), "device": device}})
+            return
+        begin(self.job.output, settings)
+
+        def paint(request: Request) -> Made | None:
+            return made if request == first else make(request)
+
+        joined = self.write(paint, make.model, {}, sources.fingerprint() if from_faces else "")
+        if self.job.sheet is not None:
+            from moppet.synthesis.synthetic_folder import write_sheet
+
+            write_sheet(self._shown(joined), self.job.sheet)
+
+    def _shown(self, joined: Manifest) -> dict[str, list[Image]]:
+        """The first made images of each class."""
+        shown: dict[str, list[Image]] = {}
+        labels = joined.column("label")
+        for row in range(len(self.manifest), len(joined)):
+            band = shown.setdefault(str(labels[row]), [])
+            if len(band) < SHOWN:
+                band.append(joined.image(row))
+        return shown
+
+
+def _device(asked: str) -> str:
+    with extra("synthesise", "Synthesis"):
+        from moppet.synthesis.pretrained import find_device
+    return find_device(asked)
+
+
+def run_synthesis(job: Job) -> None:
+    """Make images as asked and say what was made."""
+    from moppet.synthesis.synthetic_folder import PART, RUN, check_output, no_space
+
+    if job.as_json:
+        job = replace(job, console=Console(stderr=True, highlight=False))
+    settings = choose_settings(job)
+    check_output(job.output, job.data, settings.method)
+    if job.sheet is not None and job.sheet.suffix.lower() != ".png":
+        raise UsageError(f"--sheet writes a .png, but {job.sheet.name!r} is not.")
+    manifest = _read(job, settings)
+    check_sources(job.output, manifest)
+    learn_from = _counts(manifest, settings)
+    plan = plan_job(job, settings, learn_from)
+    print_plan(job.console, plan, learn_from)
+    try:
+        with no_space(job.output):
+            work = Learned if settings.method in LEARNED else Painted
+            work(job, settings, manifest, plan, learn_from).run()
+    except KeyboardInterrupt:
+        kept = [d for d in (RUN, PART) if (job.output / d).is_dir()]
+        if kept:
+            print(
+                f"moppet: what was learned and made is kept in {job.output}; the same command "
+                "goes on from there.",
+                file=sys.stderr,
+            )
+        raise
+
+
+def _read(job: Job, settings: Settings) -> Manifest:
+    """Return the manifest, with a split: its own, and what `moppet train` would draw of the rest.
+
+    For once there are made rows, no more split is drawn.
+    """
+    from moppet.commands.train import audit_own, read_own
+    from moppet.datasets.readers import announce_license
+
+    manifest = read_own(job.data, job.kind, job.subject)
+    announce_license(manifest)
+    with extra("synthesise", "Synthesis"):
+        from moppet.train.training_run import lacking_parts, with_split
+    lacking, given = lacking_parts(manifest), {part for part in manifest.column("split") if part}
+    if not lacking or (given and "train" not in given):
+        return manifest
+    manifest = with_split(audit_own(job.console, manifest), settings.seed)
+    count = int((manifest.column("split") == "train").sum())
+    came = "a split" if len(lacking) == 2 else f"rows that {lacking[0]}"
+    job.console.print(
+        f"they came without {came}: {count} train, and only these are learned from; others choose "
+        "and report, in the manifest too",
+        soft_wrap=True,
+    )
+    return manifest
+
+
+def _counts(manifest: Manifest, settings: Settings) -> dict[str, int]:
+    """Return how many images there are to learn from, by class."""
+    from moppet.synthesis.training_images import training_rows
+
+    labels = manifest.labels[training_rows(manifest, settings)]
+    counts = {name: int((labels == i).sum()) for i, name in enumerate(manifest.names)}
+    kept = settings.classes or manifest.names
+    return {name: counts[name] for name in kept}

@@ -1,0 +1,1 @@
+"""Datasets of labeled faces: manifests, splits, duplicates, audits, raters and readers."""

@@ -1,0 +1,137 @@
+"""What coders set right in a timeline, as labeled images to train on."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from moppet.coders.codings import Code
+from moppet.coders.timeline_coding import corrected_lanes
+from moppet.datasets.row_images import read_video_frames
+from moppet.timeline.annotations import Layered
+from moppet.timeline.schema import numbers
+from moppet.values import MoppetError, UsageError
+
+MARGIN: Final = 0.5
+"""Of the box's longer side, around it: the face is found and aligned again before training."""
+FOLDER: Final = "faces"
+
+
+@dataclass(frozen=True, slots=True)
+class Labeled:
+    """One face to cut out: when it is seen, where, what it shows by whom, and who it is."""
+
+    time_s: float
+    box_px: tuple[float, float, float, float]
+    label: str
+    by: str
+    subject: str
+
+
+def labeled_faces(layered: Layered, every_s: float) -> list[Labeled]:
+    """Return the faces of each corrected stretch, one every so many seconds, at least one each.
+
+    A face is taken where the machine saw it within the stretch; a stretch without any gives none.
+    Where two coders corrected the same face, each has its own. Sorted by time.
+    """
+    timeline = layered.timeline
+    table = timeline.table
+    face, time_s = numbers(table, "face_id"), numbers(table, "time_s")
+    boxes = np.stack([numbers(table, f"box_{side}") for side in "xywh"], axis=1)
+    id_of = {timeline.face_name(int(i)): int(i) for i in np.unique(face[~np.isnan(face)])}
+    found = []
+    for lane in corrected_lanes(layered.corrections, layered.people):
+        rows = np.flatnonzero((face == id_of.get(lane.person, -1)) & ~np.isnan(boxes).any(axis=1))
+        subject = f"{timeline.metadata.get('source_name') or 'recording'}: {lane.person}"
+        if lane.person in {person.name for person in layered.people.persons}:
+            subject = lane.person
+        coder = lane.name.removeprefix("corrected by ")
+        for code in lane.codes:
+            for row in _sampled(rows, time_s, code, every_s):
+                x, y, w, h = boxes[row].tolist()
+                found.append(Labeled(time_s[row], (x, y, w, h), code.label, coder, subject))
+    return sorted(found, key=lambda one: (one.time_s, one.subject, one.by))
+
+
+def write_labeled(
+    faces: Sequence[Labeled], recording: Path, folder: Path
+) -> tuple[list[Path], int]:
+    """Write the faces as PNG below folder/faces and a CSV (path,label,subject) for each coder.
+
+    Returns the CSV files and the number of images. Rows that a CSV of an earlier recording has
+    stay, so that several recordings make one set. Raises MediaError if the recording cannot be
+    read, MoppetError if the place cannot be written.
+    """
+    if not faces:
+        raise UsageError(
+            "Nothing was set right in this timeline: correct it in `moppet serve` first."
+        )
+    rows: dict[str, dict[str, tuple[str, str]]] = {}
+    try:
+        (folder / FOLDER).mkdir(parents=True, exist_ok=True)
+        for one, image in _cut(faces, recording):
+            name = f"{FOLDER}/{_word(recording.stem)}_{_word(one.subject)}_{one.time_s:.3f}.png"
+            done, png = cv2.imencode(".png", np.ascontiguousarray(image[:, :, ::-1]))
+            assert done, "OpenCV always has PNG"
+            (folder / name).write_bytes(png.tobytes())
+            rows.setdefault(one.by, {})[name] = (one.label, one.subject)
+        files = [_write_csv(folder / f"{_word(by)}.csv", mine) for by, mine in rows.items()]
+    except OSError as error:
+        raise MoppetError(f"{folder} cannot be written: {error.strerror}.") from None
+    return files, len({name for mine in rows.values() for name in mine})
+
+
+def _sampled(
+    rows: NDArray[np.int64], time_s: NDArray[np.float64], code: Code, every_s: float
+) -> list[int]:
+    """Return the row nearest to the middle of each slot of a stretch, each row once."""
+    inside = rows[(time_s[rows] >= code.start_s) & (time_s[rows] < code.end_s)]
+    if not len(inside):
+        return []
+    slots = max(1, round((code.end_s - code.start_s) / every_s))
+    middles = code.start_s + (np.arange(slots) + 0.5) * (code.end_s - code.start_s) / slots
+    nearest = np.abs(time_s[inside][None] - middles[:, None]).argmin(axis=1)
+    return [int(row) for row in inside[np.unique(nearest)]]
+
+
+def _cut(faces: Sequence[Labeled], recording: Path) -> Iterator[tuple[Labeled, NDArray[Any]]]:
+    times = np.array([one.time_s for one in faces])
+    for one, image in zip(faces, read_video_frames(recording, times), strict=True):
+        if image is not None:
+            yield one, _square(image, one.box_px)
+
+
+def _square(image: NDArray[Any], box_px: Sequence[float]) -> NDArray[Any]:
+    """Return the square around a box with its margin, black where it reaches over the edge."""
+    x, y, w, h = box_px
+    side = max(2, round(max(w, h) * (1 + 2 * MARGIN)))
+    left, top = round(x + w / 2 - side / 2), round(y + h / 2 - side / 2)
+    square = np.zeros((side, side, 3), np.uint8)
+    seen = image[max(0, top) : max(0, top + side), max(0, left) : max(0, left + side)]
+    y0, x0 = max(0, -top), max(0, -left)
+    square[y0 : y0 + seen.shape[0], x0 : x0 + seen.shape[1]] = seen
+    return square
+
+
+def _write_csv(path: Path, rows: dict[str, tuple[str, str]]) -> Path:
+    before: dict[str, tuple[str, str]] = {}
+    if path.is_file():
+        with path.open(newline="", encoding="utf-8") as file:
+            before = {r["path"]: (r["label"], r["subject"]) for r in csv.DictReader(file)}
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["path", "label", "subject"])
+        writer.writerows([name, *said] for name, said in (before | rows).items())
+    return path
+
+
+def _word(text: str) -> str:
+    return re.sub(r"[^\w.-]+", "_", text)[:60]

@@ -1,0 +1,417 @@
+"""The face of each labeled image, found and cropped as in video, with a cache."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import itertools
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from moppet.datasets.hashing import content_hash
+from moppet.datasets.manifest import Manifest
+from moppet.files import read_arrays
+from moppet.infer.alignment import CROP_PX, TEMPLATE_PX, align_face, average_down, similarity
+from moppet.infer.detectors import Detector, detect_any_way_up, load_detector
+from moppet.infer.detectors.mtcnn import THRESHOLDS, Mtcnn
+from moppet.values import Face, FaceError, Floats, Image, MoppetError
+
+_BATCH: Final = 256
+
+
+class _Attempt(NamedTuple):
+    """A frame of `margin` of the crop's side around it, and thresholds to look with.
+
+    A face that fills its image is outside what MTCNN learned; with a margin it is inside.
+    """
+
+    margin: float
+    border: int
+    thresholds: tuple[float, float, float]
+
+
+_LOOSE: Final = (0.4, 0.4, 0.5)
+ATTEMPTS: Final = (
+    _Attempt(0.5, cv2.BORDER_CONSTANT, THRESHOLDS),
+    _Attempt(0.25, cv2.BORDER_REFLECT_101, THRESHOLDS),
+    _Attempt(0.5, cv2.BORDER_CONSTANT, _LOOSE),
+    _Attempt(0.25, cv2.BORDER_REFLECT_101, _LOOSE),
+    _Attempt(1.0, cv2.BORDER_CONSTANT, _LOOSE),
+    _Attempt(1.5, cv2.BORDER_CONSTANT, _LOOSE),
+)
+"""Tried in turn. The loose thresholds are safe here only: a face is known to be there."""
+
+_SIDE: Final = 96
+
+
+def find_crop_landmarks(crops: Sequence[Image]) -> tuple[Floats, NDArray[np.int8]]:
+    """Return each crop's five landmarks and the number of the attempt that found them.
+
+    crops: n square face crops, (side, side) gray or (side, side, 3) RGB, uint8.
+    Returns (n, 5, 2) float32 in pixels of the crop, NaN where none was found, and (n,) int8,
+    the index into ATTEMPTS or -1. Of several faces the largest is taken.
+    """
+    landmarks = np.full((len(crops), 5, 2), np.nan, np.float32)
+    attempt_used = np.full(len(crops), -1, np.int8)
+    for number, attempt in enumerate(ATTEMPTS):
+        detector = Mtcnn(min_face_px=_SIDE * 0.4, thresholds=attempt.thresholds)
+        missing = np.flatnonzero(attempt_used < 0)
+        for start in range(0, len(missing), _BATCH):
+            rows = missing[start : start + _BATCH]
+            for row, faces in zip(
+                rows, detector.detect([_frame(crops[i], attempt) for i in rows]), strict=True
+            ):
+                if faces:
+                    face = max(faces, key=lambda f: float(f.box_px[2:].prod()))
+                    scale = crops[row].shape[0] / _SIDE
+                    landmarks[row] = (face.landmarks_px - attempt.margin * _SIDE) * scale
+                    attempt_used[row] = number
+    return landmarks, attempt_used
+
+
+def whole_crop(crop: Image, size: int = CROP_PX) -> Image:
+    """Return the crop as it is, RGB, at the size of aligned crops."""
+    shrink = crop.shape[0] > size
+    flags = cv2.INTER_AREA if shrink else cv2.INTER_LINEAR
+    return _rgb(np.asarray(cv2.resize(crop, (size, size), interpolation=flags), np.uint8))
+
+
+def aligned_crop(crop: Image, landmarks_px: Floats, size: int = CROP_PX) -> Image:
+    """Return the crop aligned as in video, or whole where the landmarks are NaN."""
+    if np.isnan(landmarks_px).any():
+        return whole_crop(crop, size)
+    return align_face(_rgb(crop), landmarks_px, size)
+
+
+def _rgb(crop: Image) -> Image:
+    return np.repeat(crop[:, :, None], 3, axis=2) if crop.ndim == 2 else crop
+
+
+def _frame(crop: Image, attempt: _Attempt) -> Image:
+    flags = cv2.INTER_AREA if crop.shape[0] > _SIDE else cv2.INTER_CUBIC
+    image = cv2.resize(_rgb(crop), (_SIDE, _SIDE), interpolation=flags)
+    margin = round(attempt.margin * _SIDE)
+    gray = (128, 128, 128)
+    return np.asarray(
+        cv2.copyMakeBorder(image, margin, margin, margin, margin, attempt.border, value=gray),
+        np.uint8,
+    )
+
+
+class Places(NamedTuple):
+    """Where the faces of n images are: landmarks in pixels of the image, NaN for none."""
+
+    landmarks_px: Floats
+    tight: NDArray[np.bool_]
+    attempt: NDArray[np.int8]
+    several: NDArray[np.int64]
+
+
+def put_places(places: Places, rows: NDArray[np.int64], found: Places) -> None:
+    """Put what was found in the place of these rows."""
+    places.landmarks_px[rows] = found.landmarks_px
+    places.tight[rows] = found.tight
+    places.attempt[rows] = found.attempt
+    places.several[rows] = found.several
+
+
+def take_places(places: Places, rows: list[int] | NDArray[np.intp]) -> Places:
+    """Return the places of these rows."""
+    marks, tight, attempt, several = places
+    return Places(marks[rows], tight[rows], attempt[rows], several[rows])
+
+
+def no_places(n: int) -> Places:
+    """Return the places of n images in which nobody has looked."""
+    landmarks = np.full((n, 5, 2), np.nan, np.float32)
+    return Places(landmarks, np.zeros(n, bool), np.full(n, -1, np.int8), np.zeros(n, np.int64))
+
+
+def key_of(image: Image, box_px: Floats) -> str:
+    """Return what tells whether a cache knows this image, whatever its file is called."""
+    return hashlib.sha256(content_hash(image).encode() + box_px.tobytes()).hexdigest()
+
+
+class Known(NamedTuple):
+    """What a cache holds: the row of `places` of each key."""
+
+    rows: dict[str, int]
+    places: Places
+
+
+def read_known(cache: Path | None) -> Known:
+    """Return what a cache holds, nothing where it is not there or damaged."""
+    if cache is not None and cache.is_file():
+        with contextlib.suppress(MoppetError):  # a damaged cache is made anew
+            arrays = read_arrays(cache, ("keys", *Places._fields))
+            rows = {str(key): row for row, key in enumerate(arrays.pop("keys"))}
+            return Known(rows, Places(**arrays))
+    return Known({}, no_places(0))
+
+
+def write_known(cache: Path, keys: NDArray[np.str_], places: Places, known: Known) -> None:
+    """Keep these images' places, and what the cache knew of others.
+
+    The file is replaced only once the new one is whole.
+    """
+    here = set(keys.tolist())
+    others = {key: row for key, row in known.rows.items() if key not in here}
+    every = np.arange(len(keys) + len(others))
+    both = no_places(len(every))
+    put_places(both, every[: len(keys)], places)
+    put_places(both, every[len(keys) :], take_places(known.places, list(others.values())))
+    part = cache.with_name(f".{cache.name}.{os.getpid()}.part.npz")
+    try:
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        np.savez_compressed(part, keys=np.array([*keys, *others], "U64"), **both._asdict())
+        os.replace(part, cache)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+Progress = Callable[[int, int], None]
+
+ROOM: Final = 1.5
+"""Side of a cut in sides of the aligned crop: room for random views to turn and shift in."""
+CUT_PX: Final = round(ROOM * CROP_PX)
+TIGHT_PX: Final = 128
+"""An image no larger than this and nearly square is taken for a face crop."""
+_NEARLY_SQUARE: Final = 1.35
+_IMAGES_AT_ONCE: Final = 512
+_BATCH_BYTES: Final = 100_000_000
+"""Pictures held at once: three of a telephone's, or 512 small crops."""
+
+
+@dataclass(frozen=True)
+class Faces:
+    """n faces cut out of their images.
+
+    cuts: n squares, (side, side) gray or (side, side, 3) RGB uint8, side at most CUT_PX where
+        the face was found in a larger image.
+    landmarks_px: (n, 5, 2) float32 in pixels of the cut; NaN where no face was found and the
+        whole image, its edge repeated to make it square, is the cut.
+    tight: (n,) bool, the cut is the data set's own crop; else it has ROOM around the face.
+    attempt: (n,) int8, 0 where the default search found the face, higher numbers where a looser
+        one did (see `data.crops.ATTEMPTS`), -1 where none did.
+    several: (n,) int, how many faces the image shows; the largest is taken, or the one that
+        best covers the manifest's box.
+    """
+
+    cuts: list[Image]
+    landmarks_px: Floats
+    tight: NDArray[np.bool_]
+    attempt: NDArray[np.int8]
+    several: NDArray[np.int64]
+
+    @property
+    def found(self) -> NDArray[np.bool_]:
+        """(n,) whether a face was found."""
+        return ~np.isnan(self.landmarks_px[:, 0, 0])
+
+    def __len__(self) -> int:
+        return len(self.cuts)
+
+    def aligned(self, rows: Sequence[int] | None = None, size: int = CROP_PX) -> Image:
+        """Return the rows' crops as video would cut them, (m, size, size, 3) RGB uint8.
+
+        Where no face was found the whole image stands for it.
+        """
+        numbers = range(len(self.cuts)) if rows is None else rows
+        crops = [aligned_crop(self.cuts[i], self.landmarks_px[i], size) for i in numbers]
+        return np.stack(crops) if crops else np.empty((0, size, size, 3), np.uint8)
+
+    def select(self, rows: NDArray[np.intp]) -> Faces:
+        """Return the faces of these rows."""
+        cuts = [self.cuts[i] for i in rows]
+        return Faces(
+            cuts,
+            self.landmarks_px[rows],
+            self.tight[rows],
+            self.attempt[rows],
+            self.several[rows],
+        )
+
+
+def find_manifest_faces(
+    manifest: Manifest,
+    *,
+    cache: Path | None = None,
+    detector: str | Detector = "mtcnn",
+    progress: Progress | None = None,
+    unreadable: list[int] | None = None,
+) -> Faces:
+    """Return the face of each image.
+
+    Images that are face crops already are looked at with a margin around them; others are
+    searched like a frame of a video, also turned, and if that finds nobody, like crops.
+    cache: an .npz file that keeps where the faces are (no image), so that the next call with
+        the same images need not search again: new or exchanged images alone are searched.
+        A search that is stopped keeps what it found.
+    progress: called with the number of images done and their total.
+    unreadable: takes the rows whose image cannot be read; the faces are those of the others.
+    Raises MoppetError where an image cannot be read, unless `unreadable` takes its row.
+    """
+    if not len(manifest):
+        raise MoppetError("there are no images to look for faces in.")
+    if isinstance(detector, str):
+        detector = load_detector(detector)
+    boxes = _boxes(manifest)
+    known = read_known(cache)
+    keys = np.empty(len(manifest), "U64")
+    places = no_places(len(manifest))
+    cuts: list[Image] = [np.empty(0, np.uint8)] * len(manifest)
+    landmarks = np.empty((len(manifest), 5, 2), np.float32)
+    done, searched = np.zeros(len(manifest), bool), 0
+    try:
+        for numbers, pictures in _in_batches(manifest, unreadable):
+            keys[numbers] = [key_of(*of) for of in zip(pictures, boxes[numbers], strict=True)]
+            new = np.array([keys[i] not in known.rows for i in numbers], bool)
+            old = numbers[~new]
+            put_places(places, old, take_places(known.places, [known.rows[keys[i]] for i in old]))
+            if new.any():
+                wanted = list(itertools.compress(pictures, new))
+                put_places(places, numbers[new], _find(wanted, boxes[numbers[new]], detector))
+            for i, image in zip(numbers, pictures, strict=True):
+                cuts[i], landmarks[i] = _cut(image, places.landmarks_px[i], bool(places.tight[i]))
+            done[numbers], searched = True, searched + int(new.sum())
+            if progress is not None:
+                progress(int(done.sum()) + len(unreadable or ()), len(manifest))
+    finally:  # also where the search is stopped
+        if cache is not None and searched:
+            rows = np.flatnonzero(done)
+            write_known(cache, keys[rows], take_places(places, rows), known)
+    faces = Faces(cuts, landmarks, places.tight, places.attempt, places.several)
+    return faces if done.all() else faces.select(np.flatnonzero(done))
+
+
+def _in_batches(
+    manifest: Manifest, unreadable: list[int] | None
+) -> Iterator[tuple[NDArray[np.int64], list[Image]]]:
+    """Yield rows with their images, as many at once as fit into _BATCH and _BATCH_BYTES."""
+    rows: list[int] = []
+    images: list[Image] = []
+    held = 0
+    for row, image in manifest.images():
+        if image is None:
+            if unreadable is None:
+                path = manifest.root / str(manifest.column("path")[row])
+                raise MoppetError(
+                    f"{path} cannot be read as an image. `moppet data audit` lists all such."
+                )
+            unreadable.append(row)
+            continue
+        rows.append(row)
+        images.append(image)
+        held += image.nbytes
+        if len(rows) == _IMAGES_AT_ONCE or held >= _BATCH_BYTES:
+            yield np.array(rows, np.int64), images
+            rows, images, held = [], [], 0
+    if rows:
+        yield np.array(rows, np.int64), images
+
+
+def _find(pictures: list[Image], boxes: Floats, detector: Detector) -> Places:
+    places = no_places(len(pictures))
+    landmarks, tight, attempt, several = places
+    tight[:] = [_is_crop(image) for image in pictures]
+    for i in np.flatnonzero(~tight):
+        faces = detect_any_way_up(detector, _rgb_faces(pictures[i]))
+        several[i] = len(faces)
+        if faces:
+            landmarks[i], attempt[i] = _chosen(faces, boxes[i]).landmarks_px, 0
+    left = np.flatnonzero(attempt < 0)
+    if len(left):
+        squares = [_square(pictures[i]) for i in left]
+        inside, attempt[left] = find_crop_landmarks([square for square, _, _ in squares])
+        for i, marks, (_, scale, shift) in zip(left, inside, squares, strict=True):
+            landmarks[i] = (marks - shift) / scale
+        several[left], tight[left] = attempt[left] >= 0, True
+    return places
+
+
+def _cut(image: Image, landmarks_px: Floats, tight: bool) -> tuple[Image, Floats]:
+    if not tight:
+        try:
+            return cut_face(image, landmarks_px)
+        except FaceError:
+            landmarks_px = np.full((5, 2), np.nan, np.float32)
+    square, scale, shift = _square(image)
+    return square, (landmarks_px * scale + shift).astype(np.float32)
+
+
+def cut_face(image: Image, landmarks_px: Floats) -> tuple[Image, Floats]:
+    """Return a square around the face with ROOM to turn in, and the landmarks in it.
+
+    image: (h, w[, 3]) uint8. The square is upright in the image; beyond its edge the last
+    pixels are repeated; larger faces are averaged down to CUT_PX.
+    """
+    to_crop = similarity(landmarks_px, TEMPLATE_PX)
+    inverse = cv2.invertAffineTransform(to_crop)
+    middle = inverse @ np.array([(CROP_PX - 1) / 2, (CROP_PX - 1) / 2, 1])
+    side = CROP_PX * ROOM * float(np.hypot(inverse[0, 0], inverse[1, 0]))
+    size = min(CUT_PX, max(8, round(side)))
+    scale = size / side
+    matrix = np.array([[scale, 0, 0], [0, scale, 0]], np.float64)
+    matrix[:, 2] = (size - 1) / 2 - scale * middle
+    source, shrunk = average_down(image, matrix, int(1 / scale), size)
+    cut = cv2.warpAffine(
+        source, shrunk, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+    landmarks = landmarks_px @ matrix[:, :2].T + matrix[:, 2]
+    return np.asarray(cut, np.uint8), landmarks.astype(np.float32)
+
+
+def _chosen(faces: list[Face], box_px: Floats) -> Face:
+    if np.isnan(box_px).any():
+        return max(faces, key=lambda face: float(face.box_px[2:].prod()))
+    return max(faces, key=lambda face: _overlap(face.box_px, box_px))
+
+
+def _overlap(a: Floats, b: Floats) -> float:
+    low = np.maximum(a[:2], b[:2])
+    high = np.minimum(a[:2] + a[2:], b[:2] + b[2:])
+    shared = float(np.maximum(high - low, 0).prod())
+    return shared / (float(a[2:].prod()) + float(b[2:].prod()) - shared)
+
+
+def _boxes(manifest: Manifest) -> Floats:
+    names = ("box_x", "box_y", "box_w", "box_h")
+    return np.stack([manifest.column(name) for name in names], axis=1).astype(np.float32)
+
+
+def _is_crop(image: Image) -> bool:
+    height, width = image.shape[:2]
+    longest = max(height, width)
+    return bool(longest <= TIGHT_PX and longest <= _NEARLY_SQUARE * min(height, width))
+
+
+def _square(image: Image) -> tuple[Image, float, Floats]:
+    """Return the whole image, its edge repeated on the shorter sides; at most CUT_PX wide.
+
+    Also the scale and the shift (2,) that bring a point of the image into the square.
+    """
+    height, width = image.shape[:2]
+    scale = min(1.0, CUT_PX / max(height, width))
+    if scale < 1:
+        new = (max(1, round(width * scale)), max(1, round(height * scale)))
+        image = np.asarray(cv2.resize(image, new, interpolation=cv2.INTER_AREA), np.uint8)
+        height, width = image.shape[:2]
+    side = max(height, width)
+    top, left = (side - height) // 2, (side - width) // 2
+    square = cv2.copyMakeBorder(
+        image, top, side - height - top, left, side - width - left, cv2.BORDER_REPLICATE
+    )
+    # A pixel's center p of the image lies at (p + 1/2) * scale - 1/2 of the shrunk one.
+    shift = np.array([left, top], np.float32) + np.float32((scale - 1) / 2)
+    return np.asarray(square, np.uint8), scale, shift
+
+
+def _rgb_faces(image: Image) -> Image:
+    return np.repeat(image[:, :, None], 3, axis=2) if image.ndim == 2 else image

@@ -1,0 +1,440 @@
+"""Manifests: one row for each image of a dataset, its columns and its Parquet file."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from moppet.datasets import row_images as pictures
+from moppet.datasets.provenance import check_made_table
+from moppet.values import EXPRESSIONS, Floats, Image, MoppetError
+
+AGE_BANDS: Final = ("infant", "child", "adult", "uncertain")
+BOX: Final = ("box_x", "box_y", "box_w", "box_h")
+VOTES: Final = pa.list_(pa.float32())
+SCHEMA: Final = pa.schema(
+    [
+        ("path", pa.string()),
+        ("array_row", pa.int64()),
+        ("time_s", pa.float64()),
+        *((name, pa.float32()) for name in BOX),
+        ("label", pa.string()),
+        ("votes", VOTES),
+        ("weight", pa.float32()),
+        ("subject", pa.string()),
+        ("age_band", pa.string()),
+        ("source", pa.string()),
+        ("split", pa.string()),
+        ("content_hash", pa.string()),
+        ("perceptual_hash", pa.string()),
+        ("duplicate_group", pa.int64()),
+    ]
+)
+
+
+def order_names(names: Iterable[str]) -> tuple[str, ...]:
+    """Return class names in a manifest's order: EXPRESSIONS' first, others alphabetical after."""
+    given = set(names)
+    return (*(e for e in EXPRESSIONS if e in given), *sorted(given - set(EXPRESSIONS)))
+
+
+def conform(table: Any, names: Sequence[str]) -> Any:
+    """Return the table with every column of SCHEMA in order, extra columns after them.
+
+    A column that is missing is null, a missing weight 1.
+    Raises MoppetError for columns of another type and for rows that break a rule.
+    """
+    twice = sorted({c for c in table.column_names if table.column_names.count(c) > 1})
+    if twice:
+        raise MoppetError(f"A manifest has each column once, but {', '.join(twice)} comes twice.")
+    extra = [name for name in table.column_names if name not in SCHEMA.names]
+    columns = {field.name: _cast(table, field) for field in SCHEMA}
+    columns["weight"] = pc.fill_null(columns["weight"], pa.scalar(1, pa.float32()))
+    columns["source"] = pc.fill_null(columns["source"], "")
+    table = pa.table(columns | {name: table.column(name) for name in extra})
+    _check_names(names)
+    _check_rows(table, names)
+    return table
+
+
+def vote_matrix(column: Any, classes: int) -> NDArray[np.float32]:
+    """Return a votes column as (n, classes) float32, NaN in rows without votes."""
+    matrix = np.full((len(column), classes), np.nan, np.float32)
+    voted = pc.is_valid(column).to_numpy(zero_copy_only=False)
+    flat = pc.list_flatten(column).to_numpy(zero_copy_only=False)
+    matrix[voted] = flat.reshape(-1, classes) if classes else np.zeros((voted.sum(), 0))
+    return matrix
+
+
+def vote_lists(matrix: NDArray[Any]) -> Any:
+    """Return (n, k) votes as a list column; a row with a NaN has none."""
+    matrix = np.asarray(matrix, np.float32)
+    voted = ~np.isnan(matrix).any(axis=1)
+    ends = np.concatenate([[0], np.cumsum(voted * matrix.shape[1])]).astype(np.int32)
+    lists = pa.ListArray.from_arrays(
+        pa.array(ends), pa.array(matrix[voted].ravel()), mask=pa.array(~voted)
+    )
+    return lists.cast(VOTES)
+
+
+def as_column(name: str, values: Any) -> Any:
+    """Return values as the Arrow column of this name; None and NaN are null."""
+    if name == "votes" and getattr(values, "ndim", 1) == 2:
+        return vote_lists(values)
+    kind = SCHEMA.field(name).type if name in SCHEMA.names else None
+    try:
+        if isinstance(values, pa.Array | pa.ChunkedArray):
+            return values
+        if kind is not None and kind != VOTES and isinstance(values, np.ndarray):
+            return pa.array(values, from_pandas=True).cast(kind)
+        return pa.array(values, type=kind, from_pandas=True)
+    except (pa.ArrowException, ValueError, TypeError, OverflowError):
+        raise MoppetError(f"column {name!r} needs values of type {kind or 'one kind'}.") from None
+
+
+def _cast(table: Any, field: Any) -> Any:
+    if field.name not in table.column_names:
+        return pa.chunked_array([pa.nulls(table.num_rows, field.type)])
+    column = table.column(field.name)
+    try:
+        return column.cast(field.type)
+    except (pa.ArrowException, ValueError, TypeError):
+        raise MoppetError(
+            f"A manifest's column {field.name!r} holds {field.type}, but {column.type} came."
+        ) from None
+
+
+def _check_names(names: Sequence[str]) -> None:
+    odd = [name for name in names if not isinstance(name, str) or not name or name != name.strip()]
+    if odd or tuple(names) != order_names(names):
+        raise MoppetError(
+            "A manifest's classes are different words, the seven expressions first in their "
+            f"fixed order and others alphabetical after; {', '.join(map(repr, names))} came."
+        )
+
+
+def _check_rows(table: Any, names: Sequence[str]) -> None:
+    """Raise MoppetError naming the first row that breaks a rule, counted from 0."""
+    for column, known in (("label", names), ("age_band", AGE_BANDS)):
+        value = table[column]
+        strange = pc.and_(
+            pc.is_valid(value), pc.invert(pc.is_in(value, pa.array(known, pa.string())))
+        )
+        _refuse(table, column, strange, f"one of {', '.join(known) or 'no classes at all'}")
+    for column in ("array_row", "duplicate_group"):
+        _refuse(table, column, pc.less(table[column], 0), "a number from 0")
+    for column in ("weight", *BOX, "time_s"):
+        _refuse(table, column, pc.invert(pc.is_finite(table[column])), "a finite number")
+    _refuse(table, "weight", pc.less(table["weight"], 0), "a number from 0")
+    for column in BOX[2:]:
+        _refuse(table, column, pc.less_equal(table[column], 0), "a size above 0")
+    _check_votes(table, len(names))
+
+
+def _check_votes(table: Any, classes: int) -> None:
+    wrong = pc.not_equal(pc.list_value_length(table["votes"]), classes)
+    _refuse(table, "votes", wrong, f"one number for each of {classes} classes")
+    flat = pc.list_flatten(table["votes"])
+    bad = pc.fill_null(pc.or_(pc.less(flat, 0), pc.invert(pc.is_finite(flat))), True)
+    if pc.any(bad).as_py():
+        raise MoppetError("A manifest's votes are numbers from 0, but others came.")
+
+
+def _refuse(table: Any, column: str, wrong: Any, needed: str) -> None:
+    row = pc.index(pc.fill_null(wrong, False), True).as_py()
+    if row >= 0:
+        value = table[column][row].as_py()
+        raise MoppetError(
+            f"A manifest's column {column!r} needs {needed}, but row {row} has {value!r}."
+        )
+
+
+_KEY: Final = b"moppet"
+_PLACE: Final = ("path", "array_row", "time_s")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What is known of each image of a data set.
+
+    names: the k classes: EXPRESSIONS' first in their order, others alphabetical after.
+    table: pyarrow.Table, one row an image; the columns are in docs/guides/datasets.md, others are
+    kept.
+        Columns that are missing are filled with null.
+    root: the folder that relative paths start from.
+    license: one or two plain sentences, the source's license and consent conditions.
+    Raises MoppetError if the table breaks a rule.
+    """
+
+    names: tuple[str, ...]
+    table: Any = field(repr=False)
+    root: Path
+    licence: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "names", tuple(self.names))
+        object.__setattr__(self, "root", Path(self.root))
+        object.__setattr__(self, "table", conform(self.table, self.names))
+        check_made_table(self.table)
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """(n,) index into names, -1 where there is no label."""
+        index = {name: i for i, name in enumerate(self.names)}
+        return np.array([index.get(x, -1) for x in self.column("label")], np.int64)
+
+    @property
+    def soft_labels(self) -> Floats:
+        """(n, k) votes as shares; the label alone where nobody voted, else zeros."""
+        votes = np.nan_to_num(self.column("votes"))
+        labels = self.labels
+        plain = (votes.sum(axis=1) == 0) & (labels >= 0)
+        votes[plain, labels[plain]] = 1
+        total = votes.sum(axis=1, keepdims=True)
+        return np.asarray(votes / np.where(total > 0, total, 1), np.float32)
+
+    @property
+    def weights(self) -> Floats:
+        """(n,) float32, 1 unless the source knows better."""
+        return np.asarray(self.column("weight"), np.float32)
+
+    @property
+    def groups(self) -> NDArray[np.int64]:
+        """(n,) one number for rows that must stay together.
+
+        Rows that share a subject (of one source), a duplicate group or a content hash are one
+        group, and so are rows that are joined through others. Numbers count from 0 by first row.
+        """
+        subject = [
+            None if s is None else (source, s)
+            for source, s in zip(self.column("source"), self.column("subject"), strict=True)
+        ]
+        keys = [subject, self._values("duplicate_group"), self._values("content_hash")]
+        return connect(len(self), keys)
+
+    def column(self, name: str) -> NDArray[Any]:
+        """Return a column as an array.
+
+        Text is an object array with None; numbers are float with NaN for null (whole numbers
+        stay int64 where none is null); votes are (n, k) float32, NaN where nobody voted.
+        """
+        if name not in self.table.column_names:
+            raise MoppetError(
+                f"this manifest has no column {name!r}; its columns are "
+                f"{', '.join(self.table.column_names)}."
+            )
+        column = self.table[name]
+        if name == "votes":
+            return vote_matrix(column, len(self.names))
+        if pa.types.is_dictionary(column.type):  # to_numpy would give nulls another row's value
+            column = column.cast(column.type.value_type)
+        return np.asarray(column.to_numpy())
+
+    def select(self, rows: NDArray[Any] | Sequence[int]) -> Manifest:
+        """Return the manifest of these rows: row numbers in the order given, or a mask (n,)."""
+        chosen = np.asarray(rows)
+        if chosen.dtype == bool:
+            if chosen.shape != (len(self),):
+                raise MoppetError(f"a mask of {len(self)} rows was needed, not {chosen.shape}.")
+            chosen = np.flatnonzero(chosen)
+        table = self.table.take(pa.array(chosen.astype(np.int64)))
+        return Manifest(self.names, table, self.root, self.licence)
+
+    def replace(self, **columns: Any) -> Manifest:
+        """Return the manifest with these columns put in place of, or beside, its own.
+
+        columns: n values each; None and NaN are null. votes: (n, k).
+        """
+        table = self.table
+        for name, values in columns.items():
+            made = as_column(name, values)
+            if len(made) != len(self):
+                raise MoppetError(
+                    f"column {name!r} needs {len(self)} values, one a row; {len(made)} came."
+                )
+            at = table.column_names.index(name) if name in table.column_names else -1
+            table = table.set_column(at, name, made) if at >= 0 else table.append_column(name, made)
+        return Manifest(self.names, table, self.root, self.licence)
+
+    def image(self, row: int) -> Image:
+        """Return a row's whole image: (h, w, 3) RGB or (h, w) gray, uint8, upright.
+
+        Raises MoppetError naming the file if it cannot be read.
+        """
+        one = self.table.slice(range(len(self))[row], 1)
+        path, array_row, time_s = (one[name][0].as_py() for name in _PLACE)
+        if path is None:
+            raise MoppetError(f"row {row} of this manifest names no image.")
+        return pictures.read_image(self.root / path, array_row, time_s)
+
+    def images(self) -> Iterator[tuple[int, Image | None]]:
+        """Yield every row's number and image, None where it cannot be read.
+
+        A video's frames come together, in order of time, so that it is read only once; all other
+        rows come in order. Prefer this to `image` where there are videos.
+        """
+        places = list(zip(*(self._values(name) for name in _PLACE), strict=True))
+        films: dict[str, list[int]] = {}
+        for row, (path, array_row, time_s) in enumerate(places):
+            if path is not None and array_row is None and time_s is not None:
+                films.setdefault(path, []).append(row)
+                continue
+            try:
+                where = self.root / path if path is not None else self.root
+                yield row, pictures.read_image(where, array_row, time_s)
+            except MoppetError:
+                yield row, None
+        for film, rows in films.items():
+            rows.sort(key=lambda row: float(places[row][2]))
+            times_s = np.array([places[row][2] for row in rows])
+            yield from pictures.read_video_rows(self.root / film, rows, times_s)
+
+    def write(self, path: str | PathLike[str]) -> Path:
+        """Write the manifest as Parquet; return the path.
+
+        root is kept relative to the file where the two share a folder. A file that is there is
+        replaced only once the new one is whole. Raises MoppetError if it cannot be written.
+        """
+        target = Path(path)
+        if target.suffix.lower() != ".parquet":
+            raise MoppetError(f"A manifest is written as .parquet, but {target.name!r} is not.")
+        kept = {
+            "kind": "manifest",
+            "names": list(self.names),
+            "licence": self.licence,
+            "root": _relative_root(self.root, target.parent),
+            "moppet_version": importlib.metadata.version("moppet"),
+        }
+        table = self.table.replace_schema_metadata({_KEY: json.dumps(kept).encode()})
+        part = target.with_name(f".{target.name}.{os.getpid()}.part")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            pq.write_table(table, part, compression="zstd")
+            os.replace(part, target)
+        except OSError as error:
+            raise MoppetError(f"Cannot write {target}: {error.strerror or error}.") from None
+        finally:
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
+        return target
+
+    def _values(self, name: str) -> list[Any]:
+        return list(self.table[name].to_pylist())
+
+
+def build_manifest(
+    columns: Mapping[str, Any],
+    *,
+    root: str | PathLike[str],
+    licence: str = "",
+    names: Sequence[str] | None = None,
+) -> Manifest:
+    """Return a manifest of these columns: n values each, None and NaN are null.
+
+    names: the classes in any order, the order of the columns of `votes` (n, k) if there are any;
+        None takes the labels that occur.
+    """
+    table = pa.table({name: as_column(name, values) for name, values in columns.items()})
+    if names is None:
+        if "votes" in columns:
+            raise MoppetError("votes need the names of their classes, but none came.")
+        names = [x for x in set(columns.get("label", ())) if isinstance(x, str)]
+    ordered = order_names(names)
+    if "votes" in columns:
+        matrix = np.asarray(columns["votes"], np.float32).reshape(table.num_rows, -1)
+        if matrix.shape[1] != len(names) or len(ordered) != len(names):
+            raise MoppetError(
+                f"votes need one column for each of {len(ordered)} different classes; "
+                f"{matrix.shape[1]} came."
+            )
+        matrix = matrix[:, [list(names).index(name) for name in ordered]]
+        at = table.column_names.index("votes")
+        table = table.set_column(at, "votes", vote_lists(matrix))
+    return Manifest(ordered, table, Path(root), licence)
+
+
+def read_manifest(path: str | PathLike[str]) -> Manifest:
+    """Return the manifest in a Parquet file; MoppetError, one sentence, if it is none."""
+    place = Path(path)
+    try:
+        with place.open("rb") as file:
+            table = pq.ParquetFile(file).read()
+    except OSError as error:
+        if not isinstance(error, pa.ArrowException) and error.strerror is not None:
+            raise MoppetError(f"Cannot read {place}: {error.strerror}.") from None
+        raise _not_one(place, "it is no whole Parquet file") from None
+    except (pa.ArrowException, ValueError):
+        raise _not_one(place, "it is no whole Parquet file") from None
+    try:
+        kept = json.loads((table.schema.metadata or {})[_KEY])
+        if kept["kind"] != "manifest":
+            raise KeyError
+        names, licence, root = tuple(kept["names"]), str(kept["licence"]), str(kept["root"])
+    except (KeyError, TypeError, ValueError):
+        raise _not_one(place, "it carries no manifest's names, license and root") from None
+    missing = [name for name in SCHEMA.names if name not in table.column_names]
+    if missing:
+        raise _not_one(place, f"it lacks {', '.join(missing)}")
+    try:
+        folder = Path(os.path.normpath(place.parent / root))
+        return Manifest(names, table.replace_schema_metadata(None), folder, licence)
+    except MoppetError as error:
+        raise _not_one(place, str(error).rstrip(".")) from None
+
+
+def connect(
+    n: int, keys: Sequence[Sequence[Any]], pairs: NDArray[np.int64] | None = None
+) -> NDArray[np.int64]:
+    """Return (n,) the group of each row: rows that share a key's value, or are joined by others.
+
+    keys: n hashable values each; None joins with nothing. pairs: (m, 2) rows to join besides.
+    Groups count from 0 by their first row.
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    first: dict[tuple[int, Any], int] = {}
+    links = [
+        (row, first.setdefault((number, value), row))
+        for number, values in enumerate(keys)
+        for row, value in enumerate(values)
+        if value is not None
+    ]
+    ends = np.array(links, np.int64).reshape(-1, 2)
+    if pairs is not None:
+        ends = np.concatenate([ends, pairs])
+    graph = coo_array((np.ones(len(ends), bool), (ends[:, 0], ends[:, 1])), shape=(n, n))
+    found = connected_components(graph, directed=False)[1]
+    _, where, group = np.unique(found, return_index=True, return_inverse=True)
+    return np.asarray(np.argsort(np.argsort(where))[group], np.int64)
+
+
+def _relative_root(root: Path, folder: Path) -> str:
+    """The root as seen from a folder; absolute where they share nothing but the drive."""
+    far, near = root.resolve(), folder.resolve()
+    try:
+        shared = Path(os.path.commonpath([far, near]))
+    except ValueError:
+        return far.as_posix()
+    apart = shared == Path(far.anchor)
+    return (far if apart else Path(os.path.relpath(far, near))).as_posix()
+
+
+def _not_one(path: Path, reason: str) -> MoppetError:
+    return MoppetError(f"{path} is not a manifest, or is damaged: {reason}.")

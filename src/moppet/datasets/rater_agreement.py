@@ -1,0 +1,301 @@
+"""Several raters' labels of the same images: how far they agree, and one manifest of them all."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moppet.datasets.manifest import Manifest, build_manifest, connect, order_names
+from moppet.metrics import Estimate, accuracy, bootstrap, cohen_kappa
+from moppet.values import EXPRESSIONS, MoppetError, UsageError
+
+
+@dataclass(frozen=True)
+class Ratings:
+    """What r raters called n images.
+
+    raters: r names. names: the k classes that occur, in a manifest's order.
+    paths: n images, in the order in which they were first named.
+    given: (n, r) index into names, -1 where a rater did not rate the image.
+    subjects: n, None where no file says who it is.
+    """
+
+    raters: tuple[str, ...]
+    names: tuple[str, ...]
+    paths: tuple[str, ...]
+    given: NDArray[np.int64]
+    subjects: tuple[str | None, ...]
+
+    @property
+    def votes(self) -> NDArray[np.int64]:
+        """(n, k) how many raters chose each class."""
+        return np.asarray((self.given[:, :, None] == np.arange(len(self.names))).sum(axis=1))
+
+    @property
+    def complete(self) -> NDArray[np.intp]:
+        """Rows that every rater rated."""
+        return np.flatnonzero((self.given >= 0).all(axis=1))
+
+    @property
+    def disputed(self) -> NDArray[np.intp]:
+        """Rows on which two raters differ."""
+        return np.flatnonzero((self.votes > 0).sum(axis=1) > 1)
+
+    @property
+    def groups(self) -> NDArray[np.int64]:
+        """(n,) one number for the images of one subject."""
+        return connect(len(self.paths), [self.subjects])
+
+    def called(self, row: int) -> list[str]:
+        """What each rater called an image, "" for nothing."""
+        return ["" if i < 0 else self.names[i] for i in self.given[row]]
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far raters agree, each figure with its 95 % interval and the images it rests on.
+
+    equal, cohen: by pair of raters, the share of equal labels and Cohen's kappa, over the
+        images that both rated. fleiss: over those that all rated.
+    confused: pairs of classes that raters gave to one image, and of how many, most first.
+    """
+
+    equal: Mapping[tuple[str, str], Estimate]
+    cohen: Mapping[tuple[str, str], Estimate]
+    fleiss: Estimate
+    confused: Mapping[tuple[str, str], int]
+
+
+def read_ratings(files: Sequence[Path]) -> Ratings:
+    """Read one CSV a rater (path,label[,subject]); the raters are called by the files' names.
+
+    Labels that stand for one of the seven expressions ("happy") become it, others lower case; an
+    empty label is no rating. Raises UsageError for fewer than two files, MoppetError for odd ones.
+    """
+    if len(files) < 2:
+        raise UsageError(f"agreement needs the files of two raters or more, but {len(files)} came.")
+    read = [_read_rater(file) for file in files]
+    paths = tuple(dict.fromkeys(itertools.chain(*(labels for labels, _ in read))))
+    names = order_names(filter(None, itertools.chain(*(x.values() for x, _ in read))))
+    number = {name: i for i, name in enumerate(names)} | {"": -1}
+    given = [[number[labels.get(path, "")] for labels, _ in read] for path in paths]
+    table = np.array(given, np.int64).reshape(len(paths), len(files))
+    if not ((table >= 0).sum(axis=1) > 1).any():
+        raise MoppetError(
+            f"no image was rated in two of the files {', '.join(map(str, files))}: "
+            "their paths must be written alike."
+        )
+    subjects = _merge_subjects(paths, [subjects for _, subjects in read])
+    return Ratings(_name_raters(files), names, paths, table, subjects)
+
+
+def fleiss_kappa(votes: NDArray[Any]) -> float:
+    """Return how far raters agree beyond chance, 1 wholly, 0 as by chance (Fleiss 1971).
+
+    votes: (n, k) how many raters put each image into each class, equally many for every image
+        and at least two. NaN without images and where only one class was ever chosen.
+    """
+    votes = np.asarray(votes, np.float64)
+    n, raters = len(votes), votes.sum(axis=1)
+    if not n:
+        return float("nan")
+    if raters.min() < 2 or raters.min() != raters.max():
+        raise UsageError(
+            "Fleiss' kappa needs the same number of raters, two or more, for every image, but "
+            f"they are {raters.min():g} to {raters.max():g}."
+        )
+    observed = ((votes * (votes - 1)).sum(axis=1) / (raters * (raters - 1))).mean()
+    expected = ((votes.sum(axis=0) / votes.sum()) ** 2).sum()
+    return float((observed - expected) / (1 - expected)) if expected < 1 else float("nan")
+
+
+def measure_agreement(
+    ratings: Ratings, rng: np.random.Generator, *, draws: int = 1000
+) -> Agreement:
+    """Return how far raters agree; intervals draw subjects, or images where none are named."""
+    k, groups, votes = len(ratings.names), ratings.groups, ratings.votes
+    equal, cohen = {}, {}
+    for a, b in itertools.combinations(range(len(ratings.raters)), 2):
+        rows = np.flatnonzero((ratings.given[:, [a, b]] >= 0).all(axis=1))
+        pair = (ratings.raters[a], ratings.raters[b])
+        both = ratings.given[rows][:, [a, b]]
+
+        def share(drawn: NDArray[np.intp], both: NDArray[np.int64] = both) -> float:
+            return accuracy(both[drawn, 0], both[drawn, 1])
+
+        def kappa(drawn: NDArray[np.intp], both: NDArray[np.int64] = both) -> float:
+            return cohen_kappa(both[drawn, 0], both[drawn, 1], k)
+
+        equal[pair] = bootstrap(share, groups[rows], rng, draws)
+        cohen[pair] = bootstrap(kappa, groups[rows], rng, draws)
+    rows = ratings.complete
+    fleiss = bootstrap(lambda r: fleiss_kappa(votes[rows][r]), groups[rows], rng, draws)
+    return Agreement(equal, cohen, fleiss, _confused(ratings))
+
+
+def read_adjudication(path: Path, ratings: Ratings) -> dict[str, str]:
+    """Return image → class from a CSV (path,label); rows with an empty label decide nothing.
+
+    Raises MoppetError for an image that nobody rated and for a class that is neither one of the
+    raters' nor an expression.
+    """
+    labels, _ = _read_rater(path)
+    decided = {image: label for image, label in labels.items() if label}
+    known, rated = {*ratings.names, *EXPRESSIONS}, set(ratings.paths)
+    for image, label in decided.items():
+        if image not in rated:
+            raise MoppetError(f"{path} decides on {image}, which nobody rated.")
+        if label not in known:
+            raise MoppetError(
+                f"{path} calls {image} {label!r}; the classes are {', '.join(order_names(known))}."
+            )
+    return decided
+
+
+def write_disagreements(path: Path, ratings: Ratings, decided: Mapping[str, str]) -> int:
+    """Write the disputed images that nothing decides as a CSV to fill in; return how many.
+
+    Its columns: path, label (empty: the adjudicator's), subject, then what each rater said.
+    """
+    rows = [r for r in ratings.disputed if ratings.paths[r] not in decided]
+    try:
+        with path.open("w", encoding="utf-8", newline="") as file:
+            table = csv.writer(file)
+            table.writerow(["path", "label", "subject", *(f"said {x}" for x in ratings.raters)])
+            for row in rows:
+                subject = ratings.subjects[row] or ""
+                table.writerow([ratings.paths[row], "", subject, *ratings.called(row)])
+    except OSError as error:
+        raise MoppetError(f"Cannot write {path}: {error.strerror}.") from None
+    return len(rows)
+
+
+def rated_manifest(
+    ratings: Ratings, decided: Mapping[str, str], *, root: Path, licence: str = ""
+) -> Manifest:
+    """Return the manifest of rated images.
+
+    label: the decided class, else the class that most raters chose, null where several lead.
+    votes: one for each rater; none where an image was decided, so that its soft label is the
+        decision too. What each rater said stands in the extra columns `said <rater>`, whether a
+        row was decided in `adjudicated`.
+    """
+    names = order_names([*ratings.names, *decided.values()])
+    at = [names.index(name) for name in ratings.names]
+    votes = np.zeros((len(ratings.paths), len(names)), np.float32)
+    votes[:, at] = ratings.votes
+    most = votes.max(axis=1, keepdims=True, initial=0)
+    leads = (votes == most) & (most > 0)
+    plurality = np.where(leads.sum(axis=1) == 1, leads.argmax(axis=1), -1)
+    ruled = np.array([path in decided for path in ratings.paths], bool)
+    votes[ruled | (most[:, 0] == 0)] = np.nan
+    labels = [
+        decided.get(path) or (names[i] if i >= 0 else None)
+        for path, i in zip(ratings.paths, plurality, strict=True)
+    ]
+    said = {
+        f"said {rater}": [ratings.names[i] if i >= 0 else None for i in ratings.given[:, r]]
+        for r, rater in enumerate(ratings.raters)
+    }
+    return build_manifest(
+        {
+            "path": ratings.paths,
+            "label": labels,
+            "votes": votes,
+            "subject": ratings.subjects,
+            "source": ["ratings"] * len(labels),
+            "adjudicated": ruled,
+            **said,
+        },
+        names=names,
+        root=root,
+        licence=licence,
+    )
+
+
+def _read_rater(path: Path) -> tuple[dict[str, str], dict[str, str]]:
+    """Return image → class, "" for none, and image → subject."""
+    from moppet.datasets.readers.tables import read_table
+    from moppet.vocabulary import class_of
+
+    header, rows = read_table(path, ["path", "label"])
+    at, label_at = header.index("path"), header.index("label")
+    labels: dict[str, str] = {}
+    subjects: dict[str, str] = {}
+    for row in rows:
+        image = os.path.normpath(row[at].strip().replace("\\", "/"))
+        if image in labels:
+            raise MoppetError(f"{path} names {image} twice: keep one of its rows.")
+        labels[image] = class_of(row[label_at])
+        if "subject" in header and row[header.index("subject")].strip():
+            subjects[image] = row[header.index("subject")].strip()
+    return labels, subjects
+
+
+def _merge_subjects(
+    paths: Sequence[str], files: Sequence[Mapping[str, str]]
+) -> tuple[str | None, ...]:
+    merged: list[str | None] = []
+    for path in paths:
+        said = {subjects[path] for subjects in files if path in subjects}
+        if len(said) > 1:
+            raise MoppetError(
+                f"the raters' files name different subjects for {path}: {', '.join(sorted(said))}."
+            )
+        merged.append(next(iter(said), None))
+    return tuple(merged)
+
+
+def _name_raters(files: Sequence[Path]) -> tuple[str, ...]:
+    stems = [file.stem for file in files]
+    return tuple(
+        stem if stems.count(stem) == 1 else f"{stem} {stems[: i + 1].count(stem)}"
+        for i, stem in enumerate(stems)
+    )
+
+
+def _confused(ratings: Ratings) -> dict[tuple[str, str], int]:
+    pairs: Counter[tuple[str, str]] = Counter()
+    for votes in ratings.votes[ratings.disputed]:
+        chosen = [ratings.names[i] for i in np.flatnonzero(votes)]
+        pairs.update(itertools.combinations(chosen, 2))
+    return dict(pairs.most_common())
+
+
+def as_dict(ratings: Ratings, agreement: Agreement, decided: dict[str, str]) -> dict[str, Any]:
+    """Return the agreement as JSON takes it; a figure without a value is null."""
+    return {
+        "raters": list(ratings.raters),
+        "names": list(ratings.names),
+        "n": len(ratings.paths),
+        "subjects": len({s for s in ratings.subjects if s is not None}),
+        "pairs": [
+            {"raters": list(pair), "equal": _plain(equal), "cohen_kappa": _plain(kappa)}
+            for (pair, equal), kappa in zip(
+                agreement.equal.items(), agreement.cohen.values(), strict=True
+            )
+        ],
+        "fleiss_kappa": _plain(agreement.fleiss),
+        "confused": [[*pair, n] for pair, n in agreement.confused.items()],
+        "disagreements": [
+            {
+                "path": ratings.paths[row],
+                "said": dict(zip(ratings.raters, ratings.called(row), strict=True)),
+                "decided": decided.get(ratings.paths[row]),
+            }
+            for row in ratings.disputed
+        ],
+    }
+
+
+def _plain(estimate: Estimate) -> dict[str, Any]:
+    return {k: None if v != v else v for k, v in estimate._asdict().items()}

@@ -1,0 +1,211 @@
+"""AffectNet in the three forms in which it was given out."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from moppet.datasets.manifest import Manifest
+from moppet.datasets.readers.dataset import Columns, Dataset, choose, read_text
+from moppet.datasets.readers.folder_tree import (
+    bears_name,
+    first_files,
+    some_of,
+    subfolders,
+    walk_files,
+)
+from moppet.datasets.readers.tables import number, read_rows
+from moppet.vocabulary import decode, split_of
+
+_CODES: Final = (
+    *("neutral", "happiness", "sadness", "surprise"),
+    *("fear", "disgust", "anger", "contempt"),
+)
+_NONE: Final = (8, 9, 10)  # none, uncertain, no face
+_LISTS: Final = {"training.csv": "train", "validation.csv": "report"}
+_LIST_FOLDERS: Final = ("", "Manually_Annotated_file_lists")
+_IMAGES: Final = ("Manually_Annotated_Images", "Manually_Annotated/Manually_Annotated_Images")
+_BOX: Final = ("face_x", "face_y", "face_width", "face_height")
+_MOOD: Final = ("valence", "arousal")
+_HEADER: Final = ("subDirectory_filePath", *_BOX, "facial_landmarks", "expression", *_MOOD)
+_BOXES: Final = ("box_x", "box_y", "box_w", "box_h")
+
+
+def _lists(path: Path) -> list[Path]:
+    places = [path / folder / name for name in _LISTS for folder in _LIST_FOLDERS]
+    return [place for place in places if place.is_file()]
+
+
+def _annotated(path: Path) -> list[Path]:
+    folders = [path / name for name in ("train_set", "val_set")]
+    return [folder for folder in folders if (folder / "annotations").is_dir()]
+
+
+def _numbered(path: Path) -> list[Path]:
+    """Split folders whose folders are named 0, 1, … 7."""
+    return [
+        folder
+        for folder in subfolders(path)
+        if split_of(folder.name)
+        and (inner := [x.name for x in subfolders(folder)])
+        and all(name in set("01234567") for name in inner)
+    ]
+
+
+def _looks_like(path: Path) -> bool:
+    listed = _lists(path) and any((path / name).is_dir() for name in _IMAGES)
+    numbered = bears_name(path, "affectnet") and _numbered(path)
+    return bool(_annotated(path) or listed or numbered)
+
+
+def _read(
+    dataset: Dataset,
+    root: Path,
+    *,
+    only_expressions: bool = False,
+    keep_unlabeled: bool = False,
+    allow_missing: bool = False,
+) -> Manifest:
+    if _annotated(root):
+        columns, place = _from_arrays(dataset, root), root
+    elif _lists(root):
+        columns, place = _from_lists(dataset, root, allow_missing)
+    elif _numbered(root):
+        columns, place = _from_numbers(dataset, root), root
+    else:
+        raise dataset.expected("train_set/annotations, training.csv or train/0 to train/7", root)
+    if not keep_unlabeled:
+        columns = choose(columns, [label is not None for label in columns["label"]])
+    return dataset.build(place, columns, only_expressions=only_expressions)
+
+
+def _from_arrays(dataset: Dataset, root: Path) -> Columns:
+    columns: Columns = {"path": [], "label": [], "split": []}
+    for folder in _annotated(root):
+        images = dataset.folder(folder, "images")
+        found = list(walk_files(images))
+        if not found:
+            raise dataset.expected("pictures", images)
+        for name in found:
+            note = folder / "annotations" / f"{Path(name).stem}_exp.npy"
+            columns["path"].append(f"{folder.name}/images/{name}")
+            columns["label"].append(_named(dataset, _code(dataset, note), note))
+            columns["split"].append("train" if folder.name == "train_set" else "report")
+    return columns
+
+
+def _code(dataset: Dataset, note: Path) -> str:
+    try:
+        return str(np.load(note, allow_pickle=False).item())
+    except FileNotFoundError:
+        raise dataset.expected(f"{note.name} (one for each image)", note.parent) from None
+    except (OSError, EOFError, ValueError, AttributeError, zipfile.BadZipFile):
+        raise dataset.odd("is no array of one number", note) from None
+
+
+def _named(dataset: Dataset, code: str, where: Path | str) -> str | None:
+    try:
+        return None if float(code) in _NONE else decode(code, _CODES)
+    except ValueError:
+        raise dataset.odd(f"needs an expression from 0 to 10, not {code!r}", where) from None
+
+
+def _from_lists(dataset: Dataset, root: Path, allow_missing: bool) -> tuple[Columns, Path]:
+    images = dataset.folder(root, *_IMAGES)
+    columns: Columns = {}
+    for table in _lists(root):
+        rows = [row for row in read_rows(table, read_text(table)) if row]
+        if rows and rows[0][0].strip() == _HEADER[0]:  # validation.csv came without
+            rows = rows[1:]
+        found = _listed(dataset, rows, table)
+        there = dataset.present(images, found["path"], table, allow_missing)
+        for name, values in choose(found, there).items():
+            columns.setdefault(name, []).extend(values)
+    return columns, images
+
+
+def _listed(dataset: Dataset, rows: list[list[str]], table: Path) -> Columns:
+    columns: dict[str, list[Any]] = {
+        name: [] for name in ("path", "label", "split", *_BOXES, *_MOOD)
+    }
+    for at, row in enumerate(rows):
+        if len(row) != len(_HEADER):
+            raise dataset.odd(
+                f"needs the {len(_HEADER)} columns {', '.join(_HEADER)}; a row has {len(row)}",
+                table,
+            )
+        cells = dict(zip(_HEADER, row, strict=True))
+        columns["path"].append(cells[_HEADER[0]].strip().replace("\\", "/"))
+        columns["label"].append(_named(dataset, cells["expression"], table))
+        columns["split"].append(_LISTS[table.name])
+        box = [_cell(cells, name, table, at) for name in _BOX]
+        known = None not in box and min(x or 0 for x in box[2:]) > 0
+        for name, value in zip(_BOXES, box, strict=True):
+            columns[name].append(value if known else None)
+        for name in _MOOD:
+            value = _cell(cells, name, table, at)
+            columns[name].append(None if value is None or value < -1 else value)
+    return columns
+
+
+def _cell(cells: dict[str, str], name: str, table: Path, row: int) -> float | None:
+    text = cells[name].strip()
+    return None if text.upper() == "NULL" else number(text, table, row, name)
+
+
+def _from_numbers(dataset: Dataset, root: Path) -> Columns:
+    folders = _numbered(root)
+    beside = [f.name for f in subfolders(root) if f not in folders and first_files(f, 1)]
+    if beside:
+        raise dataset.odd(
+            f"has the folders {some_of(beside)}, which are no split with the folders 0 to 7: move "
+            "them away",
+            root,
+        )
+    splits = {folder.name: split_of(folder.name) for folder in folders}
+    if "report" not in splits.values():  # the set's validation rows are what papers report on
+        splits = {name: "report" if s == "choose" else s for name, s in splits.items()}
+    columns: Columns = {"path": [], "label": [], "split": []}
+    for folder in folders:
+        for inner in subfolders(folder):
+            for name in walk_files(inner):
+                columns["path"].append(f"{folder.name}/{inner.name}/{name}")
+                columns["label"].append(decode(inner.name, _CODES))
+                columns["split"].append(splits[folder.name])
+    return columns
+
+
+AFFECTNET = Dataset(
+    name="affectnet",
+    title="AffectNet",
+    layout="""
+        AffectNet/                                 8 labels, March 2021
+          train_set/  images/0.jpg, …  annotations/0_exp.npy, …
+          val_set/    images/0.jpg, …  annotations/0_exp.npy, …
+        or                                         2017
+          training.csv, validation.csv             or in Manually_Annotated_file_lists/
+          Manually_Annotated_Images/  1/….jpg, …   or in Manually_Annotated/
+        or, in a folder of this name, sorted by others
+          train/  0/ … 7/    val/  0/ … 7/         test/ if there
+        0 neutral, 1 happiness, 2 sadness, 3 surprise, 4 fear, 5 disgust, 6 anger, 7 contempt,
+        8 none, 9 uncertain, 10 no face
+    """,
+    basis=(
+        "Public loaders and descriptions of the 2021 folders and of the 2017 lists (whose "
+        "validation.csv had no header), and sorted copies found on the web. Not checked against "
+        "the dataset. The validation rows are marked as test rows: no test rows are published, "
+        "and papers report results on the validation rows. Rows without an expression are left "
+        "out unless keep_unlabelled is set."
+    ),
+    licence=(
+        "For research only, after a license agreement signed by a professor or head of a "
+        "laboratory; students apply through their supervisor "
+        "(http://mohammadmahoor.com/affectnet/). The images come from the web; whether the people "
+        "shown consented is unknown."
+    ),
+    looks_like=_looks_like,
+    reader=_read,
+)

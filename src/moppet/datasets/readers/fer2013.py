@@ -1,0 +1,544 @@
+"""FER2013's images, and FER+'s ten votes for each of them."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import os
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import platformdirs
+from numpy.typing import NDArray
+
+from moppet.datasets.manifest import Manifest
+from moppet.datasets.readers.dataset import Columns, Dataset
+from moppet.datasets.readers.folder_tree import subfolders
+from moppet.datasets.readers.tables import number, read_table
+from moppet.files import read_arrays
+from moppet.media import file_sha256
+from moppet.values import EXPRESSIONS, Floats, Image, MoppetError
+from moppet.vocabulary import class_of, decode, split_of
+
+AGE_BANDS: Final = {0: "infant", 1: "child", 2: "not a child", 3: "uncertain", -1: "not looked at"}
+_KEYS: Final = [
+    "images",
+    "votes",
+    "vote_names",
+    "split",
+    "dup_group",
+    "near_dup_group",
+    "leaks_into_split1",
+    "age_band",
+]
+
+
+@dataclass(frozen=True)
+class FerPlus:
+    """n gray face crops with their raters' votes.
+
+    images: (n, 48, 48) uint8.
+    votes: (n, 7) uint8, the votes for each of EXPRESSIONS, in that order.
+    label: (n,) int8, index into EXPRESSIONS of the unique plurality of all ten vote columns;
+        -1 where it is a tie, contempt, unknown or no face.
+    part: (n,) "train", "choose" (set aside from training for every choice), "report", or "" for
+        training rows that repeat an image of the report rows.
+    group: (n,) int64, equal for duplicates and near duplicates.
+    age_band: (n,) int8, a key of AGE_BANDS.
+    """
+
+    images: Image
+    votes: NDArray[np.uint8]
+    label: NDArray[np.int8]
+    part: NDArray[np.str_]
+    group: NDArray[np.int64]
+    age_band: NDArray[np.int8]
+
+    def rows(self, part: str, *, labelled: bool = False) -> NDArray[np.intp]:
+        """Return the row numbers of a part, only those with a label if `labelled`."""
+        return np.flatnonzero((self.part == part) & ((self.label >= 0) | (not labelled)))
+
+    @property
+    def soft_labels(self) -> Floats:
+        """(n, 7) votes as shares; contempt, unknown and no-face votes are left out."""
+        total = self.votes.sum(axis=1, keepdims=True)
+        return np.asarray(self.votes / np.maximum(total, 1), np.float32)
+
+    @property
+    def weights(self) -> Floats:
+        """(n,) the share of the ten votes that fell on the seven expressions."""
+        return np.asarray(self.votes.sum(axis=1) / 10, np.float32)
+
+
+def read_ferplus(path: Path, *, seed: int = 0) -> FerPlus:
+    """Read FER+ joined to FER2013 from an .npz file.
+
+    The file's split 0 without the rows that leak into split 1 becomes "train" and "choose", a
+    tenth by duplicate group, drawn within each age band; split 1 becomes "report".
+    Raises MoppetError if the file is missing or lacks a key.
+    """
+    if not path.is_file():
+        raise MoppetError(f"FER+ was expected at {path}, but there is no such file.")
+    z = _read_arrays(path)
+    names = z["vote_names"].tolist()
+    group = _merge_groups(z["dup_group"], z["near_dup_group"])
+    part = np.where(z["split"] == 1, "report", np.where(z["leaks_into_split1"], "", "train"))
+    return FerPlus(
+        images=z["images"],
+        votes=z["votes"][:, [names.index(name) for name in EXPRESSIONS]],
+        label=plurality_label(z["votes"], names),
+        part=_set_aside(part, group, z["age_band"], np.random.default_rng(seed)),
+        group=group,
+        age_band=z["age_band"],
+    )
+
+
+def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    z = read_arrays(path, _KEYS)
+    names, n = z["vote_names"].ravel().tolist(), len(np.atleast_1d(z["split"]))
+    unnamed = [name for name in EXPRESSIONS if name not in names]
+    if unnamed:
+        raise MoppetError(f"{path} is not FER+: it has no votes for {', '.join(unnamed)}.")
+    shapes = {key: (n,) for key in _KEYS} | {
+        "images": (n, *z["images"].shape[1:3]),
+        "vote_names": (len(names),),
+        "votes": (n, len(names)),
+    }
+    for key, shape in shapes.items():
+        kinds = "U" if key == "vote_names" else "uib"
+        if z[key].shape != shape or z[key].dtype.kind not in kinds or not n:
+            raise MoppetError(
+                f"{path} is not FER+: {key} should be {shape} of "
+                f"{'words' if kinds == 'U' else 'whole numbers'}, but is {z[key].shape} "
+                f"{z[key].dtype}."
+            )
+    strange = set(z["age_band"].tolist()) - set(AGE_BANDS)
+    if strange:
+        raise MoppetError(
+            f"{path} is not FER+: age_band {min(strange)} is none of "
+            f"{', '.join(map(str, AGE_BANDS))}."
+        )
+    return z
+
+
+def plurality_label(votes: NDArray[np.uint8], names: list[str]) -> NDArray[np.int8]:
+    """Return the index into EXPRESSIONS of each row's winner among all vote columns.
+
+    votes: (n, m) counts over `names`. -1 where two columns tie for the most votes or the winner
+    is none of EXPRESSIONS. Winners are mapped by name, never by position.
+    """
+    most = votes.max(axis=1, keepdims=True)
+    unique = (votes == most).sum(axis=1) == 1
+    lookup = [EXPRESSIONS.index(name) if name in EXPRESSIONS else -1 for name in names]
+    winner = np.array(lookup, np.int8)[votes.argmax(axis=1)]
+    return np.where(unique, winner, -1).astype(np.int8)
+
+
+def _merge_groups(exact: NDArray[np.int32], near: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Join rows that share an exact or a near group (-1: compared with nobody)."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    n = len(exact)
+    _, exact_id = np.unique(exact, return_inverse=True)
+    _, near_id = np.unique(near, return_inverse=True)
+    rows = np.concatenate([np.arange(n), np.flatnonzero(near >= 0)])
+    nodes = np.concatenate([n + exact_id, n + n + near_id[near >= 0]])
+    graph = coo_array((np.ones(len(rows), bool), (rows, nodes)), shape=(3 * n, 3 * n))
+    return np.asarray(connected_components(graph, directed=False)[1][:n], np.int64)
+
+
+def _set_aside(
+    part: NDArray[np.str_],
+    group: NDArray[np.int64],
+    age_band: NDArray[np.int8],
+    rng: np.random.Generator,
+) -> NDArray[np.str_]:
+    part = part.astype("<U6")
+    train = part == "train"
+    # A group is drawn with the age band of its first row, wherever its other rows stand.
+    first_of = dict(zip(group[train][::-1], age_band[train][::-1], strict=True))
+    for band in sorted(AGE_BANDS):
+        members = np.array(sorted(g for g, b in first_of.items() if b == band))
+        if len(members):
+            drawn = rng.choice(members, round(len(members) / 10), replace=False)
+            part[train & np.isin(group, drawn)] = "choose"
+    return part
+
+
+NAMES: Final = ("fer2013.csv", "icml_face_data.csv")
+_CODES: Final = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+
+
+class Unpacked(NamedTuple):
+    """FER2013's rows: the .npz with their images, their labels (expressions) and their usage."""
+
+    path: Path
+    labels: list[str]
+    usages: list[str]
+
+
+def unpack(dataset: Dataset, table: Path, images: str | os.PathLike[str] | None) -> Unpacked:
+    """Return the rows of a FER2013 CSV, its images unpacked into an .npz.
+
+    images: the .npz to write; None names one in the user's cache folder by the CSV's SHA-256,
+        which is read again the next time.
+    Raises MoppetError for a CSV that is not FER2013's, and if the .npz cannot be written.
+    """
+    sha256 = file_sha256(table)
+    kept = Path(platformdirs.user_cache_dir("moppet", appauthor=False)) / "datasets"
+    target = kept / f"fer2013-{sha256[:16]}.npz" if images is None else Path(images)
+    if target.suffix.lower() != ".npz":
+        raise MoppetError(f"FER2013's images are written as .npz, but {target.name!r} is not.")
+    arrays = _read_kept(target, sha256)
+    if arrays is None:
+        arrays = _read_csv(dataset, table) | {"sha256": np.array(sha256)}
+        _write(target, arrays, table)
+    return Unpacked(target, arrays["label"].tolist(), arrays["usage"].tolist())
+
+
+def _read_kept(target: Path, sha256: str) -> dict[str, NDArray[Any]] | None:
+    try:
+        kept = read_arrays(target, ("sha256", "label", "usage", "images"))
+    except MoppetError:
+        return None  # whatever is wrong with it, it is made anew
+    return kept if str(kept["sha256"]) == sha256 else None
+
+
+def _read_csv(dataset: Dataset, table: Path) -> dict[str, NDArray[Any]]:
+    labels: list[str] = []
+    usages: list[str] = []
+    images: list[Image] = []
+    for line, row in enumerate(_table_rows(dataset, table), 2):
+        try:
+            labels.append(decode(row["emotion"], _CODES))
+            pixels = np.array(row["pixels"].split(), np.uint8)
+            images.append(pixels.reshape(-1, round(pixels.size**0.5)))
+        except (ValueError, OverflowError, TypeError, AttributeError):
+            raise dataset.odd(
+                f"needs an emotion from 0 to 6 and a square of pixels from 0 to 255 in row {line}",
+                table,
+            ) from None
+        usages.append((row.get("Usage") or "").strip())
+    shapes = {image.shape for image in images}
+    if len(shapes) != 1 or len(set(*shapes)) != 1:
+        raise dataset.odd("needs square images of one size", table)
+    return {
+        "images": np.stack(images),
+        "label": np.array(labels),
+        "usage": np.array(usages),
+    }
+
+
+def _table_rows(dataset: Dataset, table: Path) -> Iterator[dict[str, str]]:
+    """Yield a CSV's rows one by one: it is too large to hold twice."""
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as file:
+            rows = csv.DictReader(file)
+            rows.fieldnames = [name.strip() for name in rows.fieldnames or []]
+            if not {"emotion", "pixels"} <= set(rows.fieldnames):
+                raise dataset.odd("needs the columns emotion, pixels and Usage", table)
+            yield from rows
+    except UnicodeDecodeError:
+        raise dataset.odd("is no text in UTF-8", table) from None
+    except csv.Error as error:
+        raise dataset.odd(f"cannot be read as a table: {error}", table) from None
+
+
+def _write(target: Path, arrays: dict[str, NDArray[Any]], table: Path) -> None:
+    part = target.with_name(f".{target.name}.{os.getpid()}.part.npz")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(part, **arrays)  # type: ignore[arg-type]
+        os.replace(part, target)
+    except OSError as error:
+        size = arrays["images"].nbytes / 1e6
+        raise MoppetError(
+            f"the images of {table} are unpacked once into {target} ({size:.0f} MB), which "
+            f"cannot be written ({error.strerror}): name another .npz with images=."
+        ) from None
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def find_table(path: Path) -> Path | None:
+    """Return the CSV with FER2013's pixels at a path, a file or a folder; None without one."""
+    places = [path / name for name in NAMES] if path.is_dir() else [path]
+    for place in places:
+        if place.suffix.lower() == ".csv" and place.is_file():
+            with place.open(encoding="utf-8-sig", errors="replace") as file:
+                names = {name.strip() for name in file.readline(200).split(",")}
+            if {"emotion", "pixels"} <= names:
+                return place
+    return None
+
+
+def _looks_like(path: Path) -> bool:
+    with_votes = path.is_dir() and (path / "fer2013new.csv").exists()
+    return not with_votes and find_table(path) is not None
+
+
+def _read(
+    dataset: Dataset, root: Path, *, images: str | os.PathLike[str] | None = None
+) -> Manifest:
+    table = dataset.file(root, *NAMES) if root.is_dir() else root
+    rows = unpack(dataset, table, images)
+    n = len(rows.labels)
+    columns: Columns = {
+        "path": [rows.path.name] * n,
+        "array_row": list(range(n)),
+        "label": rows.labels,
+        "split": [split_of(usage) for usage in rows.usages],
+    }
+    return dataset.build(rows.path.parent, columns)
+
+
+FER2013 = Dataset(
+    name="fer2013",
+    title="FER2013",
+    layout="""
+        fer2013.csv, or a folder with fer2013.csv or icml_face_data.csv:
+          emotion,pixels,Usage
+          0,70 80 82 72 58 …,Training       48 × 48 numbers; 0 angry, 1 disgust, 2 fear, 3 happy,
+                                            4 sad, 5 surprise, 6 neutral
+    """,
+    basis=(
+        "The files of the Kaggle competition as documented by torchvision's loader. The column "
+        "order and the codes are well known; the CSV file itself was not available."
+    ),
+    licence=(
+        "The images of FER2013 come from web searches. They have no license from an owner, and "
+        "nobody shown has consented: use them for training and do not pass them on."
+    ),
+    looks_like=_looks_like,
+    reader=_read,
+)
+
+
+_VOTES: Final = "fer2013new.csv"
+_FOLDERS: Final = {
+    "Training": "FER2013Train",
+    "PublicTest": "FER2013Valid",
+    "PrivateTest": "FER2013Test",
+}
+_ABOVE: Final = ("", "images", "data", "Images")
+_NOT_CLASSES: Final = ("unknown", "nf")
+_RATERS: Final = 10
+_LICENSE: Final = (
+    "The votes of FER+ are under the MIT license (Microsoft). The images of FER2013 come from web "
+    "searches. They have no license from an owner, and nobody shown has consented: use them for "
+    "training and do not pass them on."
+)
+
+
+def _winners(votes: Floats, names: list[str], kept: list[str]) -> list[str | None]:
+    """The class with most of all votes; None for a tie or one that is not kept."""
+    most = votes.max(axis=1, keepdims=True)
+    unique = ((votes == most).sum(axis=1) == 1) & (most[:, 0] > 0)
+    won = [names[i] for i in votes.argmax(axis=1)]
+    return [n if one and n in kept else None for n, one in zip(won, unique.tolist(), strict=True)]
+
+
+def _vote_columns(
+    dataset: Dataset, table: Path, only_expressions: bool
+) -> tuple[Columns, list[str]]:
+    """Return name, usage, label, votes and weight of the rows that are images, and the classes.
+
+    The row's number in FER2013 is `row`. Rows without an image's name show no face.
+    """
+    header, rows = read_table(table, ["usage", "image name", *EXPRESSIONS])
+    voted = [name for name in header if name in (*EXPRESSIONS, "contempt", *_NOT_CLASSES)]
+    name_at, usage_at = header.index("image name"), header.index("usage")
+    faces = [i for i, row in enumerate(rows) if row[name_at].strip()]
+    cells = [
+        [number(rows[i][header.index(name)], table, i, name) or 0 for name in voted] for i in faces
+    ]
+    votes = np.array(cells, np.float32).reshape(len(faces), len(voted))
+    names = [name for name in voted if name in EXPRESSIONS]
+    names += [] if only_expressions or "contempt" not in voted else ["contempt"]
+    shares = votes[:, [voted.index(name) for name in names]]
+    usages = [rows[i][usage_at].strip() for i in faces]
+    odd = sorted(set(usages) - set(_FOLDERS))
+    if odd:
+        raise dataset.odd(f"has the usage {odd[0]!r}: it is one of {', '.join(_FOLDERS)}", table)
+    columns: Columns = {
+        "row": faces,
+        "name": [rows[i][name_at].strip() for i in faces],
+        "usage": usages,
+        "label": _winners(votes, voted, names),
+        "votes": list(shares),
+        "weight": list(shares.sum(axis=1) / _RATERS),
+    }
+    return columns, names
+
+
+def _looks_like_votes(path: Path) -> bool:
+    has_folder = any((path / above / x).is_dir() for above in _ABOVE for x in _FOLDERS.values())
+    return (path / _VOTES).is_file() and (has_folder or find_table(path) is not None)
+
+
+def _read_votes(
+    dataset: Dataset,
+    root: Path,
+    *,
+    only_expressions: bool = True,
+    images: str | os.PathLike[str] | None = None,
+    allow_missing: bool = False,
+) -> Manifest:
+    table = dataset.file(root, _VOTES)
+    columns, names = _vote_columns(dataset, table, only_expressions)
+    source = find_table(root)
+    if source is not None:
+        there, place = _join_csv(dataset, columns, table, source, images)
+    else:
+        there, place = _join_images(dataset, root, columns, table, allow_missing)
+    columns["split"] = [split_of(usage) for usage in columns.pop("usage")]
+    del columns["row"]
+    kept = {
+        key: [value for value, keep in zip(values, there, strict=True) if keep]
+        for key, values in columns.items()
+    }
+    kept["votes"] = np.array(kept["votes"], np.float32).reshape(-1, len(names))  # type: ignore[assignment]
+    return dataset.build(place, kept, names=names)
+
+
+def _join_csv(
+    dataset: Dataset,
+    columns: Columns,
+    table: Path,
+    source: Path,
+    images: str | os.PathLike[str] | None,
+) -> tuple[list[bool], Path]:
+    fer = unpack(dataset, source, images)
+    for row, usage in zip(columns["row"], columns["usage"], strict=True):
+        if row >= len(fer.usages) or fer.usages[row] != usage:
+            raise dataset.odd(
+                f"and {source.name} do not belong together: row {row + 2} is {usage} in the one, "
+                f"{fer.usages[row] if row < len(fer.usages) else 'missing'} in the other",
+                table,
+            )
+    columns["path"] = [fer.path.name] * len(columns["row"])
+    columns["array_row"] = list(columns["row"])
+    columns["fer2013_label"] = [fer.labels[row] for row in columns["row"]]
+    return [True] * len(columns["row"]), fer.path.parent
+
+
+def _join_images(
+    dataset: Dataset, root: Path, columns: Columns, table: Path, allow_missing: bool
+) -> tuple[list[bool], Path]:
+    found = [
+        (root / above) if above else root
+        for above in _ABOVE
+        if any(folder.name in _FOLDERS.values() for folder in subfolders(root / above))
+    ]
+    if not found:
+        wanted = f"{' or '.join(NAMES)}, or the folders {', '.join(_FOLDERS.values())},"
+        raise dataset.expected(wanted, root)
+    prefix = "" if found[0] == root else f"{found[0].name}/"
+    columns["path"] = [
+        f"{prefix}{_FOLDERS[usage]}/{name}"
+        for usage, name in zip(columns["usage"], columns["name"], strict=True)
+    ]
+    return dataset.present(root, columns["path"], table, allow_missing), root
+
+
+FERPLUS = Dataset(
+    name="ferplus",
+    title="FER+",
+    layout="""
+        ferplus/
+          fer2013new.csv              Usage,Image name,neutral,happiness,surprise,sadness,anger,
+                                      disgust,fear,contempt,unknown,NF: ten votes per row
+          fer2013.csv                 FER2013's own CSV (or icml_face_data.csv), same rows; or
+          FER2013Train/  fer0000000.png, …
+          FER2013Valid/  fer0028638.png, …     also below images/ or data/
+          FER2013Test/   fer0032220.png, …
+    """,
+    basis=(
+        "github.com/microsoft/FERPlus (its README, and the answer in issue 5: rows without an "
+        "image name show no face). The votes are the same as in the project's own .npz file, "
+        "which was available; the CSV file was not."
+    ),
+    licence=_LICENSE,
+    looks_like=_looks_like_votes,
+    reader=_read_votes,
+)
+
+_ARRAYS: Final = {"images", "votes", "vote_names", "split", "dup_group", "age_band"}
+_BANDS: Final = {0: "infant", 1: "child", 2: "adult", 3: "uncertain", -1: None}
+
+
+def _archive_of(path: Path) -> Path | None:
+    if not path.is_dir():
+        return path if path.suffix.lower() == ".npz" else None
+    found = [file for file in path.glob("*.npz") if file.name[0] != "."]
+    return found[0] if len(found) == 1 else None
+
+
+def _looks_like_archive(path: Path) -> bool:
+    place = _archive_of(path)
+    if place is None or not zipfile.is_zipfile(place):
+        return False
+    try:
+        with zipfile.ZipFile(place) as archive:
+            return {f"{name}.npy" for name in _ARRAYS} <= set(archive.namelist())
+    except (zipfile.BadZipFile, NotImplementedError):
+        return False
+
+
+def _read_archive(
+    dataset: Dataset, root: Path, *, keep_leaks: bool = False, seed: int = 0
+) -> Manifest:
+    place = _archive_of(root)
+    if place is None:
+        raise dataset.expected("one .npz", root)
+    data = read_ferplus(place, seed=seed)
+    rows = np.arange(len(data.part)) if keep_leaks else np.flatnonzero(data.part != "")
+    labels: NDArray[Any] = np.array([*EXPRESSIONS, None], object)[data.label[rows]]
+    columns: dict[str, Any] = {
+        "path": [place.name] * len(rows),
+        "array_row": rows,
+        "label": labels.tolist(),
+        "votes": data.votes[rows],
+        "weight": data.weights[rows],
+        "age_band": [_BANDS[band] for band in data.age_band[rows].tolist()],
+        "split": [part or "train" for part in data.part[rows].tolist()],
+        "duplicate_group": data.group[rows],
+        **_more(place, rows),
+    }
+    return dataset.build(place.parent, columns, names=EXPRESSIONS)
+
+
+def _more(place: Path, rows: NDArray[np.intp]) -> dict[str, list[Any]]:
+    """What the file says besides, where it does."""
+    found = read_arrays(place, (), ("name", "leaks_into_split1", "fer2013_label", "label_names"))
+    words = [class_of(str(name)) for name in found.pop("label_names", np.empty(0)).ravel()]
+    try:
+        if "fer2013_label" in found:
+            found["fer2013_label"] = np.array(words)[found["fer2013_label"]]
+        return {key: values[rows].tolist() for key, values in found.items()}
+    except IndexError:
+        raise MoppetError(
+            f"{place} is not FER+: {', '.join(found)} do not fit its rows or label_names."
+        ) from None
+
+
+FERPLUS_NPZ = Dataset(
+    name="ferplus-npz",
+    title="FER+ in one .npz",
+    layout="""
+        ferplus_dev.npz, or a folder with one such file:
+          images (n, 48, 48) · votes (n, 10) · vote_names · split (0 training, 1 test)
+          leaks_into_split1 · dup_group · near_dup_group · age_band (0 infant, 1 child,
+          2 not a child, 3 uncertain, -1 not judged)
+    """,
+    basis=("The project's own file, read in full during development: 31,356 rows."),
+    licence=_LICENSE,
+    looks_like=_looks_like_archive,
+    reader=_read_archive,
+)

@@ -1,0 +1,93 @@
+"""RAF-DB, its single-label part of seven basic expressions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from moppet.datasets.manifest import Manifest
+from moppet.datasets.readers.dataset import Columns, Dataset, choose, read_text
+from moppet.vocabulary import age_band
+
+_CODES: Final = ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral")
+_LISTS: Final = ("EmoLabel/list_patition_label.txt", "list_patition_label.txt")
+_IMAGES: Final = ("Image/aligned", "aligned")
+_ATTRIBUTES: Final = ("Annotation/manual", "manual")
+_AGES: Final = ((0, 3), (4, 19), (20, 39), (40, 69), (70, 120))
+_SPLITS: Final = {"train": "train", "test": "report"}
+
+
+def _top(path: Path) -> Path:
+    return path / "basic" if (path / "basic").is_dir() else path
+
+
+def _looks_like(path: Path) -> bool:
+    return any((_top(path) / name).is_file() for name in _LISTS)
+
+
+def _read(dataset: Dataset, root: Path, *, allow_missing: bool = False) -> Manifest:
+    top = _top(root)
+    table = dataset.file(top, *_LISTS)
+    images = dataset.folder(top, *_IMAGES)
+    columns: Columns = {"path": [], "label": [], "split": []}
+    for number, line in enumerate(read_text(table).splitlines(), 1):
+        if not line.strip():
+            continue
+        name, _, code = line.strip().rpartition(" ")
+        split = _SPLITS.get(name.split("_")[0])
+        if split is None or not code.isdecimal() or not 1 <= int(code) <= len(_CODES):
+            raise dataset.odd(
+                f'needs lines like "train_00001.jpg 5", codes 1 to 7, not {line!r} (line {number})',
+                table,
+            )
+        stem, dot, suffix = name.rpartition(".")
+        columns["path"].append(f"{stem}_aligned{dot}{suffix}")
+        columns["label"].append(_CODES[int(code) - 1])
+        columns["split"].append(split)
+    there = dataset.present(images, columns["path"], table, allow_missing)
+    columns["age_band"] = _bands(dataset, top, columns["path"])
+    return dataset.build(images, choose(columns, there))
+
+
+def _bands(dataset: Dataset, top: Path, paths: list[str]) -> list[str | None]:
+    """Age bands from the manual attributes where they are there, else null."""
+    folder = next((top / name for name in _ATTRIBUTES if (top / name).is_dir()), None)
+    if folder is None:
+        return [None] * len(paths)
+    bands: list[str | None] = []
+    for path in paths:
+        file = folder / f"{path.rpartition('_aligned')[0]}_manu_attri.txt"
+        if not file.is_file():
+            bands.append(None)
+            continue
+        last = read_text(file).split()[-1:]
+        if not last or last[0] not in set("01234"):
+            raise dataset.odd("needs an age group from 0 to 4 in its last line", file)
+        bands.append(age_band(*_AGES[int(last[0])]))
+    return bands
+
+
+RAFDB = Dataset(
+    name="raf-db",
+    title="RAF-DB",
+    layout="""
+        basic/                                   or the folder above it
+          EmoLabel/list_patition_label.txt       train_00001.jpg 5: 1 surprise, 2 fear, 3 disgust,
+                                                 4 happiness, 5 sadness, 6 anger, 7 neutral
+          Image/aligned/train_00001_aligned.jpg  test_…: test
+          Annotation/manual/train_00001_manu_attri.txt   if there: the last line is the age group,
+                                                 0: 0-3, 1: 4-19, 2: 20-39, 3: 40-69, 4: 70 and up
+    """,
+    basis=(
+        "Public loaders of the list and of the aligned images, all of which agree. That the last "
+        "line of the attribute files is the age group is known from only one of them. Not checked "
+        "against the dataset."
+    ),
+    licence=(
+        "For non-commercial research only, on request to the authors; do not copy, publish or "
+        "pass on any part of it. The images come from the web and belong to others "
+        "(http://www.whdeng.cn/RAF/model1.html)."
+    ),
+    looks_like=_looks_like,
+    reader=_read,
+)

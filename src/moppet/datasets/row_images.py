@@ -1,0 +1,110 @@
+"""One row's image: from an image file, a row of an .npz, or a frame of a video."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moppet.files import read_arrays
+from moppet.media import read_frames
+from moppet.media.images import load_image
+from moppet.values import Image, MediaError, MoppetError
+
+ARRAY_KEY = "images"
+
+
+def read_image(path: Path, array_row: int | None, time_s: float | None) -> Image:
+    """Return the image at a manifest row's place: (h, w, 3) RGB or (h, w) gray, uint8, upright.
+
+    Raises MoppetError naming the file if it cannot be read.
+    """
+    if array_row is not None:
+        return read_array_row(path, array_row)
+    return read_still(path) if time_s is None else read_video_frame(path, time_s)
+
+
+def read_still(path: Path) -> Image:
+    """Return an image file as RGB, upright by its EXIF; MoppetError naming it if unreadable."""
+    image = load_image(path)
+    if image is None:
+        why = "it is damaged, cut short or no image" if path.is_file() else "there is no such file"
+        raise MoppetError(f"the image {path} cannot be read: {why}.")
+    return image
+
+
+def read_array_row(path: Path, row: int) -> Image:
+    """Return row `row` of the array `images` of an .npz; MoppetError naming the file."""
+    try:
+        stamp = path.stat()
+    except OSError as error:
+        raise MoppetError(f"the images {path} cannot be read: {error.strerror}.") from None
+    images = _images(path, stamp.st_mtime_ns, stamp.st_size)
+    if row >= len(images):
+        raise MoppetError(f"{path} has {len(images)} images, but row {row} was asked for.")
+    return np.asarray(images[row], np.uint8)
+
+
+def read_video_frames(path: Path, times_s: NDArray[np.float64]) -> Iterator[Image | None]:
+    """Yield the frame shown at each of these times, None where it is unreadable.
+
+    times_s: growing. A frame is shown from its own time stamp (to the microsecond) to the next
+    frame's; before the first frame the first is taken. The video is read once, from its start.
+    Raises MediaError if it cannot be read at all.
+    """
+    if not len(times_s):
+        return
+    wanted = iter(times_s + 1e-6)
+    target = next(wanted)
+    with contextlib.closing(read_frames(path)) as frames:
+        shown = next(frames)
+        for coming in frames:
+            while target < coming.time_s:
+                yield shown.image
+                if (following := next(wanted, None)) is None:
+                    return
+                target = following
+            shown = coming
+    yield shown.image
+    for _ in wanted:
+        yield shown.image
+
+
+def read_video_frame(path: Path, time_s: float) -> Image:
+    """Return the frame of a video shown at a time; MoppetError naming the file."""
+    image = next(read_video_frames(path, np.array([time_s])))
+    if image is None:
+        raise MediaError(f"{path} cannot be read at {time_s:.3f} s: the frame is damaged.")
+    return image
+
+
+def read_video_rows(
+    path: Path, rows: Sequence[int], times_s: NDArray[np.float64]
+) -> Iterator[tuple[int, Image | None]]:
+    """Yield a manifest's rows of one video with their images, None where there is none."""
+    given = 0
+    try:
+        for image in read_video_frames(path, times_s):
+            given += 1
+            yield rows[given - 1], image
+    except MoppetError:
+        yield from ((row, None) for row in rows[given:])
+
+
+@lru_cache(maxsize=2)
+def _images(path: Path, stamp: int, size: int) -> NDArray[np.uint8]:
+    """The images of an .npz, kept for the next row; read again when the file has changed."""
+    images = read_arrays(path, [ARRAY_KEY])[ARRAY_KEY]
+    gray = images.ndim == 3
+    shaped = (gray or (images.ndim == 4 and images.shape[3] == 3)) and all(images.shape[1:])
+    if images.dtype != np.uint8 or not shaped:
+        raise MoppetError(
+            f"{path}: {ARRAY_KEY!r} should be (n, h, w) or (n, h, w, 3) uint8, "
+            f"but is {images.shape} {images.dtype}."
+        )
+    images.flags.writeable = False
+    return np.asarray(images)

@@ -1,0 +1,162 @@
+"""Hold-out and folds that keep subjects and copies of an image on one side.
+
+Groups (`Manifest.groups`) are dealt one by one, the largest first and equals in random order, to
+the part that is furthest from its due, counted by label and by label within age band. Then every
+class is brought to every part, as far as it has groups.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moppet.datasets.manifest import Manifest
+from moppet.datasets.provenance import refuse_made, refuse_sifted
+from moppet.values import MoppetError, UsageError
+
+Shares = NDArray[np.float64]
+
+
+def holdout(manifest: Manifest, share: float, rng: np.random.Generator) -> NDArray[np.bool_]:
+    """Return (n,) whether each row is held out: about this share of each class and age band.
+
+    Rows of one group stay together; every class stands on both sides.
+    Raises UsageError for a share outside (0, 1), MoppetError where no such split exists.
+    """
+    if not 0 < share < 1:
+        raise UsageError(f"a share to hold out lies between 0 and 1, but {share} came.")
+    part = _deal(manifest, np.array([1 - share, share]), rng)
+    return np.asarray(part == 1)
+
+
+def kfold(manifest: Manifest, k: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Return (n,) the fold of each row, 0 to k - 1, alike in classes and age bands.
+
+    Rows of one group stay together; a class of k groups or more stands in every fold.
+    Raises UsageError for fewer than two folds, MoppetError where a fold would be empty or a class
+    could only stand in one.
+    """
+    if k < 2:
+        raise UsageError(f"at least 2 folds are needed, but {k} came.")
+    return _deal(manifest, np.full(k, 1 / k), rng)
+
+
+def split_manifest(
+    manifest: Manifest,
+    *,
+    test: float,
+    choose: float,
+    keep_report: bool = False,
+    rng: np.random.Generator,
+) -> Manifest:
+    """Return the manifest with every row's `split`: train, choose or report.
+
+    test: share of all rows that report; choose: share of all rows, set aside from training, that
+        every choice is made on (0: none).
+    keep_report: the rows that report already stay so, `test` is not used, and other rows of
+        their groups get no split at all, for they would leak.
+    """
+    if choose and not 0 < test + choose < 1:
+        raise UsageError(
+            f"the shares that report ({test}) and choose ({choose}) must leave rows to train on."
+        )
+    n, groups = len(manifest), manifest.groups
+    split = np.full(n, "train", object)
+    if keep_report:
+        report = manifest.column("split") == "report"
+        if not report.any():
+            raise MoppetError("this manifest has no rows that report: split it without keeping.")
+        split[np.isin(groups, groups[report])] = None
+    else:
+        report = holdout(manifest, test, rng)
+    split[report] = "report"
+    rest = np.flatnonzero(split == "train")
+    if choose:
+        share = choose * n / len(rest) if len(rest) else 1.0
+        split[rest[holdout(manifest.select(rest), share, rng)]] = "choose"
+    return manifest.replace(split=split)
+
+
+def _deal(manifest: Manifest, shares: Shares, rng: np.random.Generator) -> NDArray[np.int64]:
+    refuse_made(manifest)
+    refuse_sifted(manifest)
+    groups, labels = manifest.groups, manifest.labels
+    counts = _counts(groups, labels, manifest.column("age_band"), len(manifest.names))
+    classes = counts[:, : len(manifest.names)]
+    _refuse_lone_classes(manifest, classes)
+    if len(counts) < len(shares):
+        raise MoppetError(
+            f"{len(shares)} parts need {len(shares)} groups at least, but the {len(groups)} "
+            f"pictures make {len(counts)} (one subject, or copies of one image, are a group)."
+        )
+    part = _greedy(counts, shares, rng)
+    _spread_classes(part, classes, len(shares))
+    empty = np.flatnonzero(np.bincount(part, minlength=len(shares)) == 0)
+    if len(empty):
+        raise MoppetError(
+            f"{len(counts)} groups of images are too few for a part of "
+            f"{shares[empty[0]]:.0%}: it would be empty; ask for a larger part or fewer folds."
+        )
+    return np.asarray(part[groups], np.int64)
+
+
+def _counts(
+    groups: NDArray[np.int64], labels: NDArray[np.int64], bands: NDArray[np.object_], classes: int
+) -> Shares:
+    """Return (groups, strata) rows of each group by label, then by label within age band.
+
+    The last label stands for rows without one.
+    """
+    label = np.where(labels < 0, classes, labels)
+    _, band = np.unique([b or "" for b in bands], return_inverse=True)
+    fine = label * (band.max(initial=0) + 1) + band
+    counts = np.zeros((groups.max(initial=-1) + 1, classes + 1 + fine.max(initial=0) + 1))
+    np.add.at(counts, (groups, label), 1)
+    np.add.at(counts, (groups, classes + 1 + fine), 1)
+    return counts
+
+
+def _refuse_lone_classes(manifest: Manifest, classes: Shares) -> None:
+    for name, column in zip(manifest.names, classes.T, strict=True):
+        if np.count_nonzero(column) == 1:
+            count = int(column.sum())
+            what = "one image" if count == 1 else f"{count} images of one group"
+            raise MoppetError(
+                f"class {name!r} has only {what}, and a split needs it on both sides: add "
+                "pictures of others, or leave the class out."
+            )
+
+
+def _greedy(counts: Shares, shares: Shares, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Return each group's part: where what is due of its rows is furthest from being there."""
+    total = counts.sum(axis=0)
+    per_row = np.divide(1.0, total, out=np.zeros_like(total), where=total > 0)
+    lacking = shares[:, None] * total
+    order = rng.permutation(len(counts))
+    order = order[np.argsort(-counts[order].sum(axis=1), kind="stable")]
+    part = np.empty(len(counts), np.int64)
+    for group in order:
+        rows = np.flatnonzero(counts[group])
+        need = lacking[:, rows] @ (counts[group, rows] * per_row[rows])
+        best = np.flatnonzero(need >= need.max() - 1e-9)
+        part[group] = chosen = best[rng.integers(len(best))] if len(best) > 1 else best[0]
+        lacking[chosen, rows] -= counts[group, rows]
+    return part
+
+
+def _spread_classes(part: NDArray[np.int64], classes: Shares, parts: int) -> None:
+    """Move groups, the smallest first, so that no part lacks a class that another has to spare."""
+    has = (classes > 0).astype(np.int64)
+    size = classes.sum(axis=1)
+    held = np.zeros((parts, has.shape[1]), np.int64)
+    np.add.at(held, part, has)
+    for name in np.argsort(has.sum(axis=0), kind="stable"):
+        for lacking in np.flatnonzero(held[:, name] == 0):
+            # A group may go where its part keeps another of every class that it has.
+            spare = (held[part] - has > 0) | (has == 0)
+            free = np.flatnonzero((has[:, name] > 0) & spare.all(axis=1))
+            if len(free):
+                group = free[np.lexsort((size[free], -held[part[free], name]))[0]]
+                held[part[group]] -= has[group]
+                held[lacking] += has[group]
+                part[group] = lacking

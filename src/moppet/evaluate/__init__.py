@@ -1,0 +1,1 @@
+"""Evaluation of models and synthetic faces: predictions, metrics, comparison, explanation."""

@@ -1,0 +1,233 @@
+"""Grad-CAM: which places of a face speak for a class, by a network's own gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import onnxruntime as ort
+import torch
+from captum.attr import LayerGradCam
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from moppet.infer.alignment import CROP_PX
+from moppet.infer.models import ExpressionModel
+from moppet.train.networks import Network
+from moppet.train.starting_weights import load_model_network
+from moppet.values import Floats, Image, ModelError
+
+Progress = Callable[[int, int], None]
+
+LEAST_SIDE: Final = 6
+"""Maps with fewer places a side cannot tell eyes from mouth."""
+_MEASURED: Final = 12
+_BATCH: Final = 32
+_SAMPLE: Final = 8
+_MUST_AGREE: Final = 0.9
+_SAME: Final = 1e-3
+
+
+@dataclass(frozen=True)
+class GradCam:
+    """What Grad-CAM found, and where it looked.
+
+    maps: (n, CROP_PX, CROP_PX) float32 from 0. layer: the module whose maps were weighed.
+    grid: their rows and columns. mirrored: whether the answers, and so the maps, are averaged
+    with those to the mirror image.
+    """
+
+    maps: Floats
+    layer: str
+    grid: tuple[int, int]
+    mirrored: bool
+
+
+class Reach(NamedTuple):
+    """What each of n rows, or columns, of maps looks at: center and standard deviation, pixels."""
+
+    centre: NDArray[np.float64]
+    spread: NDArray[np.float64]
+
+
+def explain_crops(
+    folder: Path,
+    model: ExpressionModel,
+    crops: Image,
+    classes: NDArray[np.integer[Any]],
+    progress: Progress | None = None,
+) -> GradCam:
+    """Return what in each crop speaks for a class, to the network of a model folder.
+
+    model: the same folder's, as `load_model` reads it. crops: (n, h, w, 3) RGB uint8.
+    classes: (n,) index into model.names.
+    Raises ModelError where the folder holds no network of ours, or another than its ONNX file.
+    """
+    network = load_model_network(folder)
+    path = folder / str(model.card.get("file", "model.onnx"))
+    session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    few = model.preprocessing.apply(crops[:_BATCH])
+    mirrored = _is_mirrored(session, few)
+    _check_same(network, session, few, mirrored, folder)
+    name, layer = find_layer(network, torch.from_numpy(few[:1]))
+    reach = find_reach(network, layer, torch.from_numpy(few[:_SAMPLE]))
+    parts = []
+    for start in range(0, len(crops), _BATCH):
+        inputs = torch.from_numpy(model.preprocessing.apply(crops[start : start + _BATCH]))
+        targets = torch.from_numpy(np.asarray(classes[start : start + _BATCH], np.int64))
+        parts.append(grad_cam(network, layer, inputs, targets, reach, mirrored=mirrored))
+        if progress is not None:
+            progress(min(start + _BATCH, len(crops)), len(crops))
+    maps = np.concatenate(parts) if parts else np.empty((0, CROP_PX, CROP_PX), np.float32)
+    return GradCam(maps, name, (len(reach[0].centre), len(reach[1].centre)), mirrored)
+
+
+def grad_cam(
+    network: Network,
+    layer: nn.Module,
+    inputs: Tensor,
+    classes: Tensor,
+    reach: tuple[Reach, Reach],
+    *,
+    mirrored: bool = False,
+) -> Floats:
+    """Return (n, CROP_PX, CROP_PX) float32 from 0, what speaks for each input's class.
+
+    The layer's maps, weighed by the mean gradient of the class's logit and added up (Selvaraju
+    et al. 2017, equations 1-2, by captum), are spread over what their cells look at.
+    mirrored: the mean with the mirror image's, turned back. Then what speaks against the class
+    is cut off.
+    inputs: (n, c, h, w). classes: (n,). reach: of rows and columns, from `find_reach`.
+    """
+    method = LayerGradCam(lambda x: network(x)[0], layer)
+
+    def spread(x: Tensor) -> NDArray[np.float64]:
+        cells = method.attribute(x, classes).detach()[:, 0].double().numpy()
+        return spread_cells(cells, reach, inputs.shape[-1])
+
+    maps = spread(inputs)
+    if mirrored:
+        maps = (maps + spread(inputs.flip(3))[:, :, ::-1]) / 2
+    return np.asarray(np.maximum(maps, 0), np.float32)
+
+
+def find_layer(network: Network, one: Tensor) -> tuple[str, nn.Module]:
+    """Return the name and module of the last maps with at least LEAST_SIDE places a side.
+
+    That is the network's own choice where its input is large enough; at 96 pixels the last maps
+    of MobileNetV2, ResNet18 and GoogLeNet have 3 x 3 places, and an earlier layer is taken.
+    Of layers of one size the last to answer is a block's end, through which everything passes.
+    """
+    answered: list[tuple[str, nn.Module, int]] = []
+    with torch.no_grad(), _watched(network, lambda name, module, out: answered.append(
+        (name, module, min(out.shape[2:]))
+    )):  # fmt: skip
+        network(one)
+    last = next(i for i, (_, m, _) in enumerate(answered) if m is network.maps_module())
+    for name, module, side in reversed(answered[: last + 1]):
+        if side >= LEAST_SIDE:
+            return name, module
+    return answered[last][:2]
+
+
+@contextmanager
+def _watched(network: nn.Module, see: Callable[[str, nn.Module, Tensor], None]) -> Iterator[None]:
+    """Tell of every module that answers with maps (n, c, h, w), in the order of the answers."""
+
+    def hook(name: str) -> Callable[[nn.Module, Any, Any], None]:
+        def tell(module: nn.Module, _: Any, out: Any) -> None:
+            if isinstance(out, Tensor) and out.ndim == 4:
+                see(name, module, out)
+
+        return tell
+
+    handles = [m.register_forward_hook(hook(name)) for name, m in network.named_modules() if name]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def find_reach(network: Network, layer: nn.Module, sample: Tensor) -> tuple[Reach, Reach]:
+    """Return what the layer's rows and its columns look at, in pixels of the input.
+
+    It is measured, for strides, padding and borders shift it: rows 3 and 5 of 6 of the default
+    model look at 47 and 73 of 96 pixels, where stretching the maps over the face, as is usual,
+    would put them at 55 and 87. The weights are the squared gradients of a row's values, under
+    random signs, by the input; of many rows a dozen is measured.
+    sample: some inputs (n, c, h, w).
+    """
+    x = sample.clone().requires_grad_()
+    seen: list[Tensor] = []
+    handle = layer.register_forward_hook(lambda module, inputs, out: seen.append(out))
+    try:
+        network(x)
+    finally:
+        handle.remove()
+    signs = torch.rand(seen[0].shape, generator=torch.Generator().manual_seed(0)) < 0.5
+    maps = seen[0] * (signs * 2.0 - 1)
+    return _reach(maps, x, axis=2), _reach(maps, x, axis=3)
+
+
+def _reach(maps: Tensor, x: Tensor, axis: int) -> Reach:
+    n, side = maps.shape[axis], x.shape[axis]
+    pixels = np.arange(side)
+    measured: dict[int, tuple[float, float]] = {}
+    for i in np.unique(np.linspace(0, n - 1, _MEASURED).round().astype(int)).tolist():
+        (gradient,) = torch.autograd.grad(maps.select(axis, i).sum(), x, retain_graph=True)
+        weight = gradient.double().pow(2).sum(dim=(0, 1, 5 - axis)).numpy()
+        if weight.sum() > 0:
+            centre = float(weight @ pixels / weight.sum())
+            measured[i] = centre, float(np.sqrt(weight @ (pixels - centre) ** 2 / weight.sum()))
+    if not measured:  # nothing in the sample reaches this layer: its cells share the input evenly
+        measured = {i: ((i + 0.5) * side / n - 0.5, 0.0) for i in (0, n - 1)}
+    known, pairs = list(measured), list(measured.values())
+    centers, spreads = (np.interp(np.arange(n), known, [p[k] for p in pairs]) for k in (0, 1))
+    return Reach(centers, np.maximum(spreads, side / n / 2))
+
+
+def spread_cells(
+    cells: NDArray[np.float64], reach: tuple[Reach, Reach], side: int
+) -> NDArray[np.float64]:
+    """Return (n, CROP_PX, CROP_PX): each of (n, r, c) cells spread as a bell over its reach.
+
+    A cell's whole weight stays in the image. side: of the input, in pixels.
+    """
+    pixels = (np.arange(CROP_PX) + 0.5) * side / CROP_PX - 0.5
+    bells = [np.exp(-(((pixels[:, None] - r.centre) / r.spread) ** 2) / 2) for r in reach]
+    rows, columns = (bell / bell.sum(axis=0) for bell in bells)
+    return np.asarray(rows @ cells @ columns.T, np.float64)
+
+
+def _is_mirrored(session: ort.InferenceSession, inputs: Floats) -> bool:
+    """Whether the model answers to an image and to its mirror image alike."""
+    return bool(
+        np.abs(_logits(session, inputs) - _logits(session, inputs[..., ::-1])).max() < _SAME
+    )
+
+
+def _logits(session: ort.InferenceSession, inputs: Floats) -> Floats:
+    feed = {session.get_inputs()[0].name: np.ascontiguousarray(inputs)}
+    return np.asarray(session.run(["logits"], feed)[0], np.float32)
+
+
+@torch.no_grad()
+def _check_same(
+    network: Network, session: ort.InferenceSession, inputs: Floats, mirrored: bool, folder: Path
+) -> None:
+    """Raise ModelError unless the network nearly always answers as the file that is in use."""
+    x = torch.from_numpy(inputs)
+    logits = network(x)[0]
+    if mirrored:
+        logits = logits + network(x.flip(3))[0]
+    alike = logits.argmax(dim=1).numpy() == _logits(session, inputs).argmax(axis=1)
+    if alike.mean() < _MUST_AGREE:
+        raise ModelError(
+            f"the network of {folder} agrees with its ONNX file on {alike.sum()} of {len(alike)} "
+            "pictures only: they do not belong together. Get the model folder again."
+        )

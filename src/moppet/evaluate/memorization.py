@@ -1,0 +1,170 @@
+"""Made faces that are nearly a training face: a privacy leak, and no new image."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moppet.datasets.hashing import find_near_duplicates
+from moppet.datasets.manifest import connect
+from moppet.evaluate.sample_distances import Values, distances
+from moppet.values import Image
+
+Progress = Callable[[int, int], None]
+ALARM_SHARE: Final = 0.01
+LEAST_REAL: Final = 20
+SAME: Final = 0.01
+MOST_OWN: Final = 2000
+_CHUNK: Final = 512
+
+
+class Memory(NamedTuple):
+    """How near each of m made faces comes to a real one.
+
+    nearest: (m,) number of the real face that is nearest in the embedding, -1 without one.
+    distance: (m,) to it. closeness: (m,) that distance over the one from the real face to its own
+    nearest real neighbor: 0 for a copy, about 1 for one more face of the kind.
+    limit: closeness under which 1 % of the real faces lie to each other; NaN for too few.
+    too_near: (m,) closeness below limit, or below SAME.
+    copy_of: (m,) number of a real face whose image this nearly is, by `data.likeness`, or -1.
+    likeness: (m,) of the two images, NaN without one.
+    own: (q,) closeness of real faces among each other. twins: real faces whose image nearly is
+    that of another group; they were taken for one group.
+    """
+
+    nearest: NDArray[np.intp]
+    distance: Values
+    closeness: Values
+    limit: float
+    too_near: NDArray[np.bool_]
+    copy_of: NDArray[np.intp]
+    likeness: Values
+    own: Values
+    twins: int
+
+    @property
+    def alarm(self) -> NDArray[np.bool_]:
+        """(m,) whether the face must be taken for a training face."""
+        return np.asarray(self.too_near | (self.copy_of >= 0))
+
+
+def find_memorized(
+    made: NDArray[Any],
+    real: NDArray[Any],
+    groups: NDArray[np.integer[Any]],
+    rng: np.random.Generator,
+    *,
+    made_thumbs: Image,
+    real_thumbs: Image,
+    progress: Progress | None = None,
+) -> Memory:
+    """Return which made faces are nearly real ones.
+
+    made, real: (m, d) and (n, d) embeddings, real ones of all the rows that a generator may have
+    seen. groups: (n,) real rows of one group (a subject, copies) are not held against each other.
+    made_thumbs, real_thumbs: `data.likeness.thumbnail` of the aligned faces.
+    rng: draws up to 2,000 real faces for the limit. progress: of the search for copies.
+
+    Closeness is a face's distance to the nearest real face r over r's distance to its own
+    nearest real face of another group. Real faces have one too, each against the others without
+    its own group; the limit is their 1 % quantile (the lowest one of fewer than 100). A generator
+    that draws new faces of the same kind goes below it in 1 % of its faces, for they and the real
+    ones are exchangeable; one that repeats what it has seen, far more often.
+    No limit with fewer than 20 real groups.
+    """
+    n = len(real)
+    own_group = np.r_[groups, np.full(len(made), groups.max(initial=-1) + 1)].astype(np.int64)
+    thumbs = np.concatenate([real_thumbs, made_thumbs])
+    pairs = find_near_duplicates(thumbs, known=own_group, progress=progress)
+    closed = connect(n + len(made), [[*groups.tolist(), *[None] * len(made)]], pairs.rows)[:n]
+    crossing = (pairs.rows < n).sum(axis=1) == 1
+    copy_of, likeness = _copies(pairs.rows[crossing], pairs.likeness[crossing], n, len(made))
+    twins = len(np.unique(pairs.rows[~crossing]))
+    if not real.shape[1]:
+        real, made = np.empty((0, 1)), np.zeros((len(made), 1))
+        closed = closed[:0]
+    nearest, distance = _nearest(made, real, closed, np.full(len(made), -1))
+    own = _own(real, closed, rng)
+    limit = math.nan
+    if len(np.unique(closed)) >= LEAST_REAL and len(own):
+        limit = float(np.quantile(own, ALARM_SHARE, method="lower"))
+    first, _, _ = _scales(real, closed, nearest)
+    closeness = _ratio(distance, first)
+    near = (closeness < limit) | (closeness < SAME)
+    return Memory(nearest, distance, closeness, limit, near, copy_of, likeness, own, twins)
+
+
+def _copies(
+    rows: NDArray[np.int64], likeness: NDArray[Any], n: int, made: int
+) -> tuple[NDArray[np.intp], Values]:
+    """The likeliest real image of each made one, from pairs of one real and one made row."""
+    copy_of, best = np.full(made, -1), np.full(made, math.nan)
+    for (a, b), alike in zip(np.sort(rows, axis=1).tolist(), likeness.tolist(), strict=True):
+        if not alike <= best[b - n]:
+            copy_of[b - n], best[b - n] = a, alike
+    return copy_of, best
+
+
+def _nearest(
+    rows: NDArray[Any],
+    real: NDArray[Any],
+    groups: NDArray[np.integer[Any]],
+    own: NDArray[np.integer[Any]],
+) -> tuple[NDArray[np.intp], Values]:
+    """Each row's nearest real row that is not of its own group, and the distance; -1 and NaN."""
+    nearest, distance = np.full(len(rows), -1), np.full(len(rows), math.nan)
+    for start in range(0, len(rows) if len(real) else 0, _CHUNK):
+        part = slice(start, start + _CHUNK)
+        apart = distances(rows[part], real)
+        apart[groups == own[part, None]] = math.inf
+        best = apart.argmin(axis=1)
+        there = np.isfinite(apart[np.arange(len(best)), best])
+        # Exact, unlike those of `distances`, where rows are nearly the same.
+        exact = np.linalg.norm(rows[part].astype(np.float64) - real[best], axis=1)
+        nearest[part] = np.where(there, best, -1)
+        distance[part] = np.where(there, exact, math.nan)
+    return nearest, distance
+
+
+def _scales(
+    real: NDArray[Any], groups: NDArray[np.integer[Any]], wanted: NDArray[np.intp]
+) -> tuple[Values, NDArray[np.int64], Values]:
+    """Of the wanted real rows (-1: NaN) the distance to the nearest row of another group, that
+    group, and the distance to the nearest row of any third group."""
+    rows, place = np.unique(np.append(wanted, -1), return_inverse=True)
+    rows, place = rows[1:], place[:-1] - 1  # the first is -1
+    nearest, first = _nearest(real[rows], real, groups, groups[rows])
+    second_group = np.where(nearest >= 0, groups[nearest] if len(groups) else -1, -1)
+    third = np.full(len(rows), math.nan)
+    for start in range(0, len(rows), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        apart = distances(real[rows[part]], real)
+        apart[groups == groups[rows[part], None]] = math.inf
+        apart[groups == second_group[part, None]] = math.inf
+        least = apart.min(axis=1)
+        third[part] = np.where(np.isfinite(least), least, math.nan)
+    return (
+        np.append(first, math.nan)[place],  # place -1 is the last: NaN
+        np.append(second_group, -1)[place],
+        np.append(third, math.nan)[place],
+    )
+
+
+def _own(real: NDArray[Any], groups: NDArray[np.integer[Any]], rng: np.random.Generator) -> Values:
+    """The closeness of some real rows to the others, as if each were a made one."""
+    rows = np.sort(rng.permutation(len(real))[:MOST_OWN])
+    nearest, distance = _nearest(real[rows], real, groups, groups[rows])
+    first, group, third = _scales(real, groups, nearest)
+    closeness = _ratio(distance, np.where(group == groups[rows], third, first))
+    return np.asarray(closeness[~np.isnan(closeness)])
+
+
+def _ratio(distance: Values, scale: Values) -> Values:
+    """distance / scale; 0 of 0 is 0, anything else of 0 infinite."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = distance / scale
+    return np.asarray(np.where((distance == 0) & (scale == 0), 0.0, found))

@@ -1,0 +1,166 @@
+"""Two models' readings of the same faces → how they differ."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moppet.evaluate.curves import number_or_none
+from moppet.evaluate.predictions import Readings, share_classes
+from moppet.evaluate.subgroups import Mask, Part, measure_part
+from moppet.metrics import (
+    AucDifference,
+    Difference,
+    McNemar,
+    as_json,
+    delong_test,
+    drawn_figures,
+    mcnemar_test,
+    paired_bootstrap_many,
+    within,
+)
+from moppet.values import MoppetError
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How a first and a second model differ on the same faces and classes.
+
+    names: the classes that both models and the data share; left_out: those of the first that
+        the second lacks. groups: subjects or images, copies counted once.
+    differences: part → figure → first less second, a paired bootstrap over groups.
+    auc: class → DeLong's test; one class where there are two, the other's is the same.
+    Both tests take the faces as independent; what they say of one group only is NaN.
+    """
+
+    names: tuple[str, ...]
+    left_out: tuple[str, ...]
+    n: int
+    groups: int
+    first: Part
+    second: Part
+    differences: dict[str, dict[str, Difference]]
+    mcnemar: McNemar
+    auc: dict[str, AucDifference]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain values, None for what is undefined."""
+        return {
+            "names": list(self.names),
+            "left_out": list(self.left_out),
+            "n": self.n,
+            "groups": self.groups,
+            "first": self.first.as_json(),
+            "second": self.second.as_json(),
+            "differences": {
+                part: {name: as_json(d) for name, d in figures.items()}
+                for part, figures in self.differences.items()
+            },
+            "mcnemar": _plain(self.mcnemar._asdict()),
+            "auc": {name: _plain(d._asdict()) for name, d in self.auc.items()},
+        }
+
+
+def compare_readings(
+    first: Readings,
+    second: Readings,
+    parts: Mapping[str, Mask],
+    *,
+    seed: int = 0,
+    draws: int = 1000,
+) -> Comparison:
+    """Return how two models differ on the faces and classes that both can read.
+
+    first, second: of the same faces, their shared classes under the same names.
+    parts: masks over all faces looked at, compared one by one beside all of them.
+    Raises MoppetError where the models share fewer than two classes of the data.
+    """
+    names = shared_classes(first.names, second.names)
+    left_out = tuple(name for name in first.names if name not in names)
+    first, second = _on_shared(first, names), _on_shared(second, names)
+    tested = names if len(names) > 2 else names[-1:]
+    return Comparison(
+        names,
+        left_out,
+        len(first),
+        len(np.unique(first.groups)),
+        measure_part(first, seed=seed, draws=draws),
+        measure_part(second, seed=seed, draws=draws),
+        _differences(first, second, parts, seed, draws),
+        _mcnemar(first, second),
+        {name: _delong(first, second, names.index(name)) for name in tested},
+    )
+
+
+def shared_classes(first: Sequence[str], second: Sequence[str]) -> tuple[str, ...]:
+    """Return the classes that both have, in the first's order.
+
+    Raises MoppetError where there are fewer than two.
+    """
+    names = tuple(name for name in first if name in second)
+    if len(names) < 2:
+        raise MoppetError(
+            "comparing needs two or more classes that both models and the data share, but they "
+            f"share {', '.join(names) or 'none'}. The first reads {', '.join(first)}; the second "
+            f"{', '.join(second)}."
+        )
+    return names
+
+
+def _differences(
+    first: Readings, second: Readings, parts: Mapping[str, Mask], seed: int, draws: int
+) -> dict[str, dict[str, Difference]]:
+    """All faces, then each part; what only tells of the raters is left out."""
+    of_first, of_second = (
+        drawn_figures(r.probabilities, r.label, r.names, votes=r.votes, abstained=r.abstained)
+        for r in (first, second)
+    )
+    masks = {"all": np.ones(len(first), bool)}
+    masks |= {name: part[first.rows] for name, part in parts.items() if part[first.rows].any()}
+    return {
+        name: {
+            figure: d._replace(n=int(mask.sum()))
+            for figure, d in paired_bootstrap_many(
+                within(of_first, mask),
+                within(of_second, mask),
+                first.groups,
+                np.random.default_rng(seed),
+                draws,
+            ).items()
+            if not figure.startswith("human")
+        }
+        for name, mask in masks.items()
+    }
+
+
+def _on_shared(readings: Readings, names: tuple[str, ...]) -> Readings:
+    return readings if readings.names == names else share_classes(readings, names)
+
+
+def _mcnemar(first: Readings, second: Readings) -> McNemar:
+    found = mcnemar_test(first.right, second.right)
+    return found if _several(first.groups) else found._replace(p=math.nan, p_mid=math.nan)
+
+
+def _delong(first: Readings, second: Readings, number: int) -> AucDifference:
+    positive = first.label == number
+    found = delong_test(first.probabilities[:, number], second.probabilities[:, number], positive)
+    if _several(first.groups[positive]) and _several(first.groups[~positive]):
+        return found
+    return found._replace(low=math.nan, high=math.nan, z=math.nan, p=math.nan)
+
+
+def _several(groups: NDArray[np.int64]) -> bool:
+    return len(np.unique(groups)) > 1
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: number_or_none(value) if isinstance(value, float) else value
+        for key, value in values.items()
+    }

@@ -1,0 +1,233 @@
+"""A model's scores of labeled faces over the classes that model and data share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moppet.datasets.manifest import Manifest
+from moppet.values import Floats, MoppetError
+from moppet.vocabulary import class_of
+
+_FIRST_GROUPS: Final = ("positive", "neutral", "negative")
+_WHOLE: Final = 1e-3
+"""Votes over a weight this near to a whole number are a count of raters."""
+
+
+@dataclass(frozen=True)
+class ClassMatch:
+    """Which classes of a model and of a data set are the same.
+
+    names: the shared classes as the model calls them, in its order.
+    of_model, of_data: (k,) their numbers on either side.
+    lacking: classes of the model that the data lacks; unknown: the other way round.
+    """
+
+    names: tuple[str, ...]
+    of_model: tuple[int, ...]
+    of_data: tuple[int, ...]
+    lacking: tuple[str, ...]
+    unknown: tuple[str, ...]
+
+
+def match_classes(model_names: Sequence[str], data_names: Sequence[str]) -> ClassMatch:
+    """Return which classes are the same by name, "happy" and "happiness" among them.
+
+    A name that both sides have is matched first, then words for one of the seven expressions.
+    Raises MoppetError where fewer than two classes are shared, and where two classes of the data
+    stand for one of the model.
+    """
+    found: dict[int, int] = {}
+    for number, name in enumerate(data_names):
+        match = _same_class(name, model_names)
+        if match is None:
+            continue
+        if match in found:
+            raise MoppetError(
+                f"the data's classes {data_names[found[match]]!r} and {name!r} both stand for the "
+                f"model's {model_names[match]!r}: give both the same name, or rename one."
+            )
+        found[match] = number
+    if len(found) < 2:
+        shared = ", ".join(model_names[i] for i in found)
+        raise MoppetError(
+            "evaluating needs two or more classes that the model and the data share, but they "
+            f"share {shared or 'none'}. The model's: {', '.join(model_names)}; the data's: "
+            f"{', '.join(data_names) or 'none'}."
+        )
+    of_model = tuple(sorted(found))
+    of_data = tuple(found[i] for i in of_model)
+    return ClassMatch(
+        names=tuple(model_names[i] for i in of_model),
+        of_model=of_model,
+        of_data=of_data,
+        lacking=tuple(name for i, name in enumerate(model_names) if i not in found),
+        unknown=tuple(name for i, name in enumerate(data_names) if i not in of_data),
+    )
+
+
+def _same_class(name: str, among: Sequence[str]) -> int | None:
+    if name in among:
+        return list(among).index(name)
+    alike = [i for i, other in enumerate(among) if class_of(other) == class_of(name)]
+    return alike[0] if len(alike) == 1 else None
+
+
+@dataclass(frozen=True)
+class Readings:
+    """What a model said of n labeled faces, over k classes.
+
+    probabilities: (n, k) float32, each row sums to 1. label: (n,) 0..k-1.
+    groups: (n,) rows of one group (a subject, copies of an image) belong together.
+    votes: (n, k) raters' votes, zeros where nobody voted; abstained: (n,) votes for no class of
+        these; both None where the data has no votes that can be counted.
+    rows: (n,) where these faces stand among all that were looked at.
+    """
+
+    names: tuple[str, ...]
+    probabilities: Floats
+    label: NDArray[np.int64]
+    groups: NDArray[np.int64]
+    votes: NDArray[np.float64] | None
+    abstained: NDArray[np.float64] | None
+    rows: NDArray[np.intp]
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    @property
+    def guess(self) -> NDArray[np.int64]:
+        """(n,) the likeliest class."""
+        return np.asarray(self.probabilities.argmax(axis=1), np.int64)
+
+    @property
+    def right(self) -> NDArray[np.bool_]:
+        """(n,) whether the likeliest class is the label."""
+        return np.asarray(self.guess == self.label)
+
+    def votes_on_label(self) -> NDArray[np.float64]:
+        """Return (n,) the share of a face's raters who chose its label, NaN without votes."""
+        share = np.full(len(self), np.nan)
+        if self.votes is not None and self.abstained is not None:
+            total = self.votes.sum(axis=1) + self.abstained
+            on_label = self.votes[np.arange(len(self)), self.label]
+            np.divide(on_label, total, out=share, where=total > 0)
+        return share
+
+    def within(self, part: NDArray[np.bool_]) -> Readings:
+        """Return the readings of some of the faces. part: a mask over all that were looked at."""
+        keep = part[self.rows]
+        return Readings(
+            self.names,
+            self.probabilities[keep],
+            self.label[keep],
+            self.groups[keep],
+            None if self.votes is None else self.votes[keep],
+            None if self.abstained is None else self.abstained[keep],
+            self.rows[keep],
+        )
+
+
+def take_readings(
+    probabilities: Floats, match: ClassMatch, manifest: Manifest, groups: NDArray[np.int64]
+) -> Readings:
+    """Return the readings of a manifest's rows that carry a shared label.
+
+    probabilities: (n, classes of the model), of all n rows; those of classes that the data lacks
+        are left out and the others scaled to sum to 1.
+    """
+    number = {old: new for new, old in enumerate(match.of_data)}
+    label = np.array([number.get(int(old), -1) for old in manifest.labels], np.int64)
+    rows = np.flatnonzero(label >= 0)
+    votes, abstained = _votes(manifest, match.of_data)
+    shared = probabilities[:, match.of_model] if match.lacking else probabilities
+    return Readings(
+        match.names,
+        (_scaled(shared) if match.lacking else shared)[rows],
+        label[rows],
+        groups[rows],
+        None if votes is None else votes[rows],
+        None if abstained is None else abstained[rows],
+        rows,
+    )
+
+
+def share_classes(readings: Readings, names: Sequence[str]) -> Readings:
+    """Return the readings over some of their classes only: other labels and scores left out."""
+    columns = [readings.names.index(name) for name in names]
+    number = {old: new for new, old in enumerate(columns)}
+    label = np.array([number.get(int(old), -1) for old in readings.label], np.int64)
+    return _regrouped(readings, tuple(names), np.eye(len(readings.names))[:, columns], label)
+
+
+def group_readings(readings: Readings, group_of: Mapping[str, str]) -> Readings | None:
+    """Return the readings over groups of classes: probabilities and votes summed per group.
+
+    Classes without a group are left out, with their faces. None where there are fewer than two
+    groups, or each holds but one class.
+    """
+    names = order_groups(group_of.get(name) for name in readings.names)
+    member = [group_of.get(name) for name in readings.names]
+    if len(names) < 2 or all(member.count(name) == 1 for name in names):
+        return None
+    sums = np.array([[group == name for name in names] for group in member], np.float64)
+    number = np.array([names.index(group) if group else -1 for group in member], np.int64)
+    return _regrouped(readings, tuple(names), sums, number[readings.label])
+
+
+def order_groups(groups: Any) -> list[str]:
+    """Return the different groups: positive, neutral, negative, then others as they come."""
+    used = list(dict.fromkeys(group for group in groups if group))
+    first = [group for group in _FIRST_GROUPS if group in used]
+    return first + [group for group in used if group not in first]
+
+
+def _regrouped(
+    readings: Readings, names: tuple[str, ...], sums: NDArray[np.float64], label: NDArray[np.int64]
+) -> Readings:
+    """sums: (k, new classes), 1 where a class counts for a new one; label: (n,), -1 for none."""
+    keep = label >= 0
+    votes, abstained = readings.votes, readings.abstained
+    if votes is not None and abstained is not None:
+        counted = votes @ sums
+        abstained = (abstained + votes.sum(axis=1) - counted.sum(axis=1))[keep]
+        votes = counted[keep]
+    return Readings(
+        names,
+        _scaled(readings.probabilities @ sums)[keep],
+        label[keep],
+        readings.groups[keep],
+        votes,
+        abstained,
+        readings.rows[keep],
+    )
+
+
+def _scaled(shares: NDArray[Any]) -> Floats:
+    """Scale rows to sum to 1; a row of zeros knows nothing: every class alike."""
+    total = shares.sum(axis=1, keepdims=True, dtype=np.float64)
+    even = 1 / shares.shape[1]
+    return np.asarray(np.where(total > 0, shares / np.where(total > 0, total, 1), even), np.float32)
+
+
+def _votes(
+    manifest: Manifest, columns: Sequence[int]
+) -> tuple[NDArray[np.float64] | None, NDArray[np.float64] | None]:
+    """The raters' votes for the classes, and how many voted for none of them.
+
+    A weight is taken for the share of raters who chose one of the data's classes where it makes
+    a whole number of raters, as it does for FER+.
+    """
+    every = np.nan_to_num(manifest.column("votes")).astype(np.float64)
+    if not every.any() or (every != np.floor(every)).any():
+        return None, None
+    total = every.sum(axis=1)
+    weights = manifest.weights.astype(np.float64)
+    raters = total / np.where(weights > 0, weights, 1)
+    cast = np.where(np.abs(raters - np.round(raters)) < _WHOLE, np.round(raters), total)
+    votes = every[:, list(columns)]
+    return votes, np.maximum(cast, total) - votes.sum(axis=1)

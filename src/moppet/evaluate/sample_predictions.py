@@ -1,0 +1,196 @@
+"""What a classifier and a detector make of synthetic faces."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moppet.datasets.faces import find_manifest_faces
+from moppet.datasets.hashing import THUMB_PX, thumbnail
+from moppet.datasets.manifest import Manifest
+from moppet.infer.models import ExpressionModel
+from moppet.metrics import Estimate, as_json, bootstrap_many, confusion
+from moppet.metrics.bootstrap import Weights, drawn_means
+from moppet.values import Floats, Image
+from moppet.vocabulary import class_of
+
+Progress = Callable[[int, int], None]
+_CHUNK: Final = 1024
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What is known of n faces.
+
+    rows: (n,) their numbers in the data. label: (n,) class, None without one; words for one of
+    the seven expressions are called by it. groups: (n,) rows that belong together.
+    embeddings: (n, d) of the model; probabilities: (n, k) of the judge.
+    found: (n,) whether the detector finds a face at its default thresholds; loosely: at any.
+    thumbs: (n, THUMB_PX, THUMB_PX) gray, of the aligned face.
+    """
+
+    rows: NDArray[np.intp]
+    label: NDArray[Any]
+    groups: NDArray[np.int64]
+    embeddings: Floats
+    probabilities: Floats
+    found: NDArray[np.bool_]
+    loosely: NDArray[np.bool_]
+    thumbs: Image
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def classes(self) -> list[str]:
+        """The classes that occur."""
+        return sorted({x for x in self.label if x is not None})
+
+    def of_class(self, name: str | None) -> NDArray[np.intp]:
+        """Return the numbers of the faces of a class, of all where it is None."""
+        return np.arange(len(self)) if name is None else np.flatnonzero(self.label == name)
+
+
+def read_faces(
+    manifest: Manifest,
+    rows: NDArray[np.intp],
+    model: ExpressionModel,
+    judge: ExpressionModel,
+    progress: Progress | None = None,
+) -> Reading:
+    """Return what a model and a judge say of these rows of a manifest, cut as video is cut.
+
+    Where no face is found the whole image stands for it.
+    Raises MoppetError naming an image that cannot be read.
+    """
+    parts = []
+    for start in range(0, len(rows), _CHUNK):
+        part = manifest.select(rows[start : start + _CHUNK])
+
+        def report(done: int, _: int, before: int = start) -> None:
+            if progress is not None:
+                progress(before + done, len(rows))
+
+        faces = find_manifest_faces(part, progress=report)
+        crops = faces.aligned()
+        scores = model.predict(crops)
+        judged = scores if judge is model else judge.predict(crops)
+        thumbs = np.stack([thumbnail(crop) for crop in crops])
+        parts.append((scores.embeddings, judged.probabilities, faces.attempt, thumbs))
+    if not parts:
+        nothing = np.empty((0, THUMB_PX, THUMB_PX), np.uint8)
+        scores = model.predict(np.empty((0, 8, 8, 3), np.uint8))
+        none = np.empty((0, len(judge.names)), np.float32)
+        parts = [(scores.embeddings, none, np.empty(0, np.int8), nothing)]
+    embeddings, probabilities, attempt, thumbs = (
+        np.concatenate(part) for part in zip(*parts, strict=True)
+    )
+    labels = manifest.column("label")[rows]
+    return Reading(
+        rows=rows,
+        label=np.array([None if x is None else class_of(x) for x in labels], object),
+        groups=manifest.groups[rows],
+        embeddings=embeddings,
+        probabilities=probabilities,
+        found=attempt == 0,
+        loosely=attempt >= 0,
+        thumbs=thumbs,
+    )
+
+
+def in_order(names: Sequence[str], classes: Sequence[str]) -> list[str]:
+    """Return the classes in the order of the names, others after by alphabet."""
+    known = [name for name in map(class_of, names) if name in classes]
+    return [*dict.fromkeys(known), *sorted(set(classes) - set(known))]
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How often a judge reads the intended class of n faces whose class it knows.
+
+    names: the judge's classes. overall: over all these faces; macro: mean over the classes.
+    of_class: class → its faces. Real faces have the same figures: what the judge reaches at best.
+    confusion: (k, k), rows by intended class, columns by what the judge read.
+    unknown: class → faces of a class that the judge does not know.
+    """
+
+    names: tuple[str, ...]
+    overall: Estimate
+    macro: Estimate
+    of_class: dict[str, Estimate]
+    confusion: NDArray[np.int64]
+    unknown: dict[str, int]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain values, None for what is undefined."""
+        return {
+            "names": list(self.names),
+            "overall": as_json(self.overall),
+            "macro": as_json(self.macro),
+            "of_class": {name: as_json(e) for name, e in self.of_class.items()},
+            "confusion": self.confusion.tolist(),
+            "unknown": self.unknown,
+        }
+
+
+def measure_agreement(
+    reading: Reading,
+    names: Sequence[str],
+    classes: Sequence[str],
+    rng: np.random.Generator,
+    draws: int = 1000,
+) -> Agreement:
+    """Return how often a judge with these class names reads the label.
+
+    classes: which to give figures of. The judge may read any of its classes, so that one with
+    more classes agrees less often by chance.
+    """
+    number = {class_of(name): i for i, name in enumerate(names)}
+    label = np.array([number.get(x, -1) for x in reading.label], np.int64)
+    guess = reading.probabilities.argmax(axis=1) if len(reading) else np.empty(0, np.int64)
+    known = np.flatnonzero(label >= 0)
+    label, guess = label[known], np.asarray(guess[known], np.int64)
+    right = (label == guess).astype(np.float64)
+    read = {name: number[name] for name in classes if name in number}
+
+    def figures(weight: Weights) -> Mapping[str, NDArray[np.float64]]:
+        of = {name: drawn_means(right, weight * (label == i)) for name, i in read.items()}
+        stacked = np.stack([*of.values()]) if of else np.full((1, len(weight)), math.nan)
+        defined = ~np.isnan(stacked)
+        total = np.where(defined, stacked, 0).sum(axis=0)
+        macro = np.full(len(weight), math.nan)
+        np.divide(total, defined.sum(axis=0), out=macro, where=defined.any(axis=0))
+        return {"": drawn_means(right, weight), " ": macro, **of}
+
+    found = bootstrap_many(figures, reading.groups[known], rng, draws)
+    undefined = Estimate(math.nan, math.nan, math.nan, 0)
+    without = [x for x in reading.label if x is not None and x not in number]
+    return Agreement(
+        tuple(names),
+        found[""],
+        found[" "],
+        {
+            name: found[name]._replace(n=int((label == read[name]).sum()))
+            if name in read
+            else undefined
+            for name in classes
+        },
+        confusion(label, guess, len(names)),
+        {name: without.count(name) for name in sorted(set(without))},
+    )
+
+
+def share(
+    values: NDArray[np.bool_],
+    groups: NDArray[np.int64],
+    rng: np.random.Generator,
+    draws: int = 1000,
+) -> Estimate:
+    """Return the share of rows for which a value is true, with its interval by groups."""
+    numbers = values.astype(np.float64)
+    return bootstrap_many(lambda w: {"": drawn_means(numbers, w)}, groups, rng, draws)[""]

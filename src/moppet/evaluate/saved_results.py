@@ -1,0 +1,272 @@
+"""What is saved about a model: its card, figures, course of training, and an evaluation."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from moppet.evaluate.curves import read_training
+from moppet.infer.models import find_model, read_card
+from moppet.media.sources import file_sha256
+from moppet.values import ModelError, MoppetError, UsageError
+
+Json = Mapping[str, Any]
+ALL: Final = "all"
+PER_CLASS: Final = ("recall", "precision", "f1", "auc")
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Figures of some rows.
+
+    n: rows. overall: figure → estimate. per_class: figure → class → estimate.
+    confusion: rows by true class, columns by reading; None where it was not saved.
+    An estimate has value, low, high and n; None for what is undefined.
+    """
+
+    n: int | None
+    overall: dict[str, Json]
+    per_class: dict[str, dict[str, Json]]
+    confusion: list[list[int]] | None
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Figures on one set of images, met in one way.
+
+    of: the set and the way, in words. again: the same images as those before, met in another
+    way. names: the classes, in the order of the confusion.
+    parts: "all", age bands and the like. by: column of the data → value → figures.
+    gaps: how children differ from others: "of", and "model" and "one_rater" differences.
+    missed_wrong: accuracy with each face that was not found counted as wrong.
+    """
+
+    of: str
+    names: tuple[str, ...]
+    parts: dict[str, Rows]
+    by: dict[str, dict[str, Rows]] = field(default_factory=dict)
+    gaps: list[Json] = field(default_factory=list)
+    missed_wrong: Json | None = None
+    again: bool = False
+
+
+@dataclass(frozen=True)
+class SavedResults:
+    """Everything that is saved about a model.
+
+    bytes: of the network's file. measured: the first is how the model meets faces in use.
+    evaluation: what evaluation.json says of its data and rows. missing: what is not there.
+    """
+
+    card: Json
+    bytes: int
+    figures: Json | None
+    training: Json | None
+    evaluation: Json | None
+    measured: list[Measured]
+    missing: list[str]
+
+
+def read_results(model: str | Path, evaluation: Path | None = None) -> SavedResults:
+    """Return what is saved about a model.
+
+    model: a bundled model's name, or a model folder. evaluation: an evaluation.json of it.
+    Raises UsageError where the evaluation is another model's, ModelError or MoppetError for files
+    that are not what their names say.
+    """
+    folder = find_model(model)
+    card = read_card(folder)
+    network = folder / str(card.get("file", "model.onnx"))
+    if not network.is_file() or file_sha256(network) != card["sha256"]:
+        raise ModelError(
+            f"{network} is not the network that {folder / 'card.toml'} describes: it is missing "
+            "or was exchanged. Get the model folder again."
+        )
+    figures = _read_json(folder / "figures.json")
+    training = read_training(folder)
+    found = None if evaluation is None else _read_evaluation(evaluation, card)
+    measured, missing = [], []
+    if figures is None:
+        missing.append("figures.json, the figures on the rows kept for reporting")
+        measured += _from_scores(card)
+    else:
+        measured += _from_figures(figures, folder / "figures.json")
+    if training is None:
+        missing.append("training.csv, the course of the training")
+    if found is None:
+        missing.append("an evaluation.json of `moppet evaluate`, the figures on other images")
+    else:
+        assert evaluation is not None
+        measured.append(_from_evaluation(found, evaluation))
+    return SavedResults(card, network.stat().st_size, figures, training, found, measured, missing)
+
+
+def _read_json(path: Path) -> Json | None:
+    if not path.exists():
+        return None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise MoppetError(f"{path} cannot be read: {error.strerror}.") from None
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise _not_figures(path)
+    return found
+
+
+def _not_figures(path: Path) -> MoppetError:
+    return MoppetError(
+        f"{path} does not hold figures as moppet writes them: make it again with `moppet "
+        f"{'evaluate' if path.name.startswith('evaluation') else 'train'}`."
+    )
+
+
+def _read_evaluation(path: Path, card: Json) -> Json:
+    place = path / "evaluation.json" if path.is_dir() else path
+    found = _read_json(place)
+    if found is None:
+        raise UsageError(
+            f"--evaluation needs the evaluation.json of a model; {place} is not there."
+        )
+    try:
+        model, sha256 = found["made"]["model"]["name"], found["made"]["model"]["sha256"]
+    except (KeyError, TypeError):
+        raise _not_figures(place) from None
+    if sha256 != card["sha256"]:
+        raise UsageError(
+            f"{place} is about another network ({model}, {str(sha256)[:12]}…) than this card's "
+            f"({card['name']}, {card['sha256'][:12]}…)."
+        )
+    return found
+
+
+def _from_figures(figures: Json, path: Path) -> list[Measured]:
+    """figures.json: aligned and raw → part → figures. Older files hold fewer figures."""
+    ways = {
+        "aligned": "found and aligned as in use",
+        "raw": "the data set's own crops as they are",
+    }
+    try:
+        names = tuple(str(name) for name in figures.get("names", ()))
+        gap = figures.get("gap")
+        missed = figures.get("aligned_missed_wrong", {}).get("accuracy")
+        made: list[Measured] = []
+        for way, words in ways.items():
+            if way in figures:
+                parts = {str(k): _rows(v) for k, v in figures[way].items()}
+                first = not made
+                made.append(
+                    Measured(
+                        words if made else f"the rows kept for reporting, {words}",
+                        names or _names(parts),
+                        _with_raters(parts, figures.get("human", {})),
+                        gaps=[gap] if gap and first else [],
+                        missed_wrong=missed if first else None,
+                        again=not first,
+                    )
+                )
+        return made
+    except (KeyError, TypeError, AttributeError, ValueError):
+        raise _not_figures(path) from None
+
+
+def _from_scores(card: Json) -> list[Measured]:
+    """The figures on a card alone: [scores], with recall_<class> and accuracy_<part>."""
+    scores = {
+        name: {"value": None, "low": None, "high": None, **one}
+        for name, one in card.get("scores", {}).items()
+        if isinstance(one, dict)
+    }
+    scores = {name: one for name, one in scores.items() if _is_estimate(one)}
+    if not scores:
+        return []
+    recalls = {f"recall_{label}": str(label) for label in card["labels"]}
+    parts = {
+        name: name.removeprefix("accuracy_").replace("_", " ")
+        for name in scores
+        if name.startswith("accuracy_")
+    }
+    whole = Rows(
+        scores.get("accuracy", {}).get("n"),
+        {name: one for name, one in scores.items() if name not in {*recalls, *parts}},
+        {"recall": {recalls[name]: one for name, one in scores.items() if name in recalls}},
+        None,
+    )
+    by_part = {
+        part: Rows(scores[name].get("n"), {"accuracy": scores[name]}, {}, None)
+        for name, part in parts.items()
+    }
+    names = tuple(str(label) for label in card["labels"])
+    return [Measured("the scores on its card", names, {ALL: whole, **by_part})]
+
+
+def _from_evaluation(found: Json, path: Path) -> Measured:
+    try:
+        level = found["classes"]
+        data = found["made"]["data"]
+        name = str(data.get("name") or ", ".join(data["sources"]) or "unnamed data")
+        return Measured(
+            f"the evaluation on {name}",
+            tuple(level["names"]),
+            {name: _rows(part) for name, part in level["parts"].items()},
+            {
+                column: {value: _rows(part) for value, part in parts.items()}
+                for column, parts in level["by"].items()
+            },
+            [
+                {
+                    "of": f"accuracy, {gap['of']}",
+                    "model": gap["figures"]["accuracy"],
+                    "one_rater": gap["figures"].get("one_rater"),
+                }
+                for gap in level["gaps"]
+            ],
+            level["missed_wrong"],
+        )
+    except (KeyError, TypeError, AttributeError, ValueError):
+        raise _not_figures(path) from None
+
+
+def _rows(part: Json) -> Rows:
+    """Both forms: figures beside each other, or below "overall" and "per_class"."""
+    flat = {**part, **part.get("overall", {}), **part.get("per_class", {})}
+    return Rows(
+        part.get("n"),
+        {
+            name: value
+            for name, value in flat.items()
+            if _is_estimate(value) and not (name == "one_rater" and value["value"] is None)
+        },
+        {
+            name: {k: v for k, v in flat[name].items() if _is_estimate(v)}
+            for name in PER_CLASS
+            if isinstance(flat.get(name), dict)
+        },
+        part.get("confusion"),
+    )
+
+
+def _is_estimate(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        key in value and isinstance(value[key], int | float | None)
+        for key in ("value", "low", "high")
+    )
+
+
+def _names(parts: Mapping[str, Rows]) -> tuple[str, ...]:
+    """The classes of a file that does not list them: those of its recalls."""
+    for rows in parts.values():
+        for by_class in rows.per_class.values():
+            return tuple(by_class)
+    return ()
+
+
+def _with_raters(parts: dict[str, Rows], human: Json) -> dict[str, Rows]:
+    for name, rows in parts.items():
+        if _is_estimate(human.get(name)) and human[name]["value"] is not None:
+            rows.overall["one_rater"] = human[name]
+    return parts

@@ -1,0 +1,199 @@
+"""Which rows of a manifest report on a model, and what a reader must know of that choice."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moppet.datasets.duplicates import Progress, group_copies, tells_copies
+from moppet.datasets.manifest import Manifest, connect
+from moppet.datasets.provenance import real_rows
+from moppet.datasets.readers.folder_tree import some_of
+from moppet.evaluate.predictions import ClassMatch
+from moppet.values import MoppetError, UsageError
+
+ALL: Final = "all"
+REPORT: Final = "report"
+FEW: Final = 50
+"""With fewer faces a note says how little that is."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The labeled rows that report.
+
+    manifest: those rows. rows: (n,) where they stand in the whole. groups: (n,) of the whole.
+    split: the split they are, or "all". counts: how many rows there were and were left out.
+    notes: sentences that a reader must know.
+    """
+
+    manifest: Manifest
+    rows: NDArray[np.intp]
+    groups: NDArray[np.int64]
+    split: str
+    counts: dict[str, Any]
+    notes: list[str]
+
+
+def choose_rows(manifest: Manifest, split: str | None, match: ClassMatch) -> Chosen:
+    """Return the rows of a split that carry a class of the model.
+
+    split: None takes "report" where there is one, else all; "all" takes all. Made rows report
+        on nothing and are left out.
+    Raises UsageError for a split that is not there, MoppetError where no row is left.
+    """
+    column = manifest.column("split")
+    there = {str(s): int((column == s).sum()) for s in sorted({s for s in column if s})}
+    if split is None:
+        split = REPORT if REPORT in there else ALL
+    inside = _inside(column, split, there) & real_rows(manifest)
+    labels = manifest.labels
+    known = np.isin(labels, match.of_data)
+    unknown = {name: int((inside & (labels == i)).sum()) for i, name in enumerate(manifest.names)}
+    unknown = {name: n for name, n in unknown.items() if name in match.unknown and n}
+    rows = np.flatnonzero(inside & known)
+    counts = {
+        "in_data": len(manifest),
+        "in_split": int(inside.sum()),
+        "without_label": int((inside & (labels < 0)).sum()),
+        "of_unknown_class": unknown,
+        "copies": None,
+        "evaluated": len(rows),
+    }
+    if not len(rows):
+        raise MoppetError(
+            f"no image of {'the data' if split == ALL else f'split {split!r}'} has a label that "
+            f"the model knows: of {counts['in_split']:,} rows {counts['without_label']:,} have no "
+            f"label and {sum(unknown.values()):,} another class."
+        )
+    groups = manifest.groups
+    notes = [
+        *_few_notes(len(rows)),
+        *_drop_notes(counts),
+        *_split_notes(split, there),
+        *_leak_notes(groups, rows, column),
+    ]
+    return Chosen(manifest.select(rows), rows, groups[rows], split, counts, notes)
+
+
+def leave_out_unreadable(chosen: Chosen, lost: list[int]) -> Chosen:
+    """Return the rows without these, whose images cannot be read; a note names them.
+
+    lost: numbers from 0 to n - 1. Raises MoppetError where no row is left.
+    """
+    counts = chosen.counts | {"unreadable": len(lost)}
+    if not lost:
+        return replace(chosen, counts=counts)
+    names = some_of(dict.fromkeys(chosen.manifest.column("path")[sorted(lost)]))
+    kept = np.delete(np.arange(len(chosen.rows)), lost)
+    if not len(kept):
+        raise MoppetError(
+            f"none of the {len(lost):,} images to evaluate can be read ({names}): "
+            "`moppet data audit` lists all such."
+        )
+    said = "1 image" if len(lost) == 1 else f"{len(lost):,} images"
+    before = _few_notes(len(chosen.rows))
+    notes = [
+        *_few_notes(len(kept)),
+        f"{said} cannot be read and {'is' if len(lost) == 1 else 'are'} left out: {names}.",
+        *(note for note in chosen.notes if note not in before),
+    ]
+    rows, groups = chosen.rows[kept], chosen.groups[kept]
+    counts["evaluated"] = len(kept)
+    return Chosen(chosen.manifest.select(kept), rows, groups, chosen.split, counts, notes)
+
+
+def join_copies(chosen: Chosen, whole: Manifest, progress: Progress | None = None) -> Chosen:
+    """Return the rows with copies of an image in one group, found where the data tells of none.
+
+    `copies` of the counts says how many faces are copies, of how many images; None where the
+    whole data set tells it itself.
+    """
+    if tells_copies(whole):
+        return chosen
+    looked = group_copies(chosen.manifest, progress=progress)
+    number = looked.column("duplicate_group")
+    found = {
+        "faces": int((~np.isnan(number)).sum()),
+        "pictures": len(np.unique(number[~np.isnan(number)])),
+    }
+    groups = connect(len(looked), [chosen.groups.tolist(), looked.groups.tolist()])
+    counts = chosen.counts | {"copies": found}
+    return replace(chosen, groups=groups, counts=counts, notes=chosen.notes + _copy_notes(found))
+
+
+def _copy_notes(found: dict[str, int]) -> list[str]:
+    if not found["faces"]:
+        return []
+    return [
+        f"The data does not tell of copies, but {found['faces']:,} of the faces are exact or near "
+        f"copies of one another, from {found['pictures']:,} different images: the intervals draw "
+        "the copies of an image together."
+    ]
+
+
+def _inside(column: NDArray[Any], split: str, there: dict[str, int]) -> NDArray[np.bool_]:
+    if split == ALL:
+        return np.ones(len(column), bool)
+    if split not in there:
+        near = difflib.get_close_matches(split, [*there, ALL], 1)
+        said = ", ".join(f"{name} ({n:,} rows)" for name, n in there.items())
+        raise UsageError(
+            f"the data has no split {split!r}"
+            + (f"; did you mean {near[0]!r}? " if near else ". ")
+            + f"There is {said or 'no split at all'}; 'all' takes every row."
+        )
+    return np.asarray(column == split, bool)
+
+
+def _few_notes(n: int) -> list[str]:
+    if n >= FEW:
+        return []
+    faces = "1 face reports" if n == 1 else f"{n} faces report"
+    return [f"Only {faces}: other faces of this kind can easily give quite other figures."]
+
+
+def _drop_notes(counts: dict[str, Any]) -> list[str]:
+    if not counts["of_unknown_class"]:
+        return []
+    said = ", ".join(f"{name} ({n:,})" for name, n in counts["of_unknown_class"].items())
+    return [
+        f"The model does not know {said}: these rows are left out. It would read every one of "
+        "them as something else."
+    ]
+
+
+def _split_notes(split: str, there: dict[str, int]) -> list[str]:
+    if split == REPORT:
+        return []
+    if not there:
+        return [
+            "The data names no split, so every row is used. If the model learned from any of "
+            "these images, or from others of these people, the figures are too good."
+        ]
+    said = "every row is used" if split == ALL else f"the rows of split {split!r} are used"
+    return [
+        f"Here {said}, not those kept for reporting. Where the model learned from such rows or "
+        "was chosen by them, the figures are too good."
+    ]
+
+
+def _leak_notes(
+    groups: NDArray[np.int64], rows: NDArray[np.intp], column: NDArray[Any]
+) -> list[str]:
+    """Rows whose subject or copy also stands in another split."""
+    elsewhere = np.array([s is not None for s in column], bool)
+    elsewhere[rows] = False
+    own = {column[i] for i in rows}
+    elsewhere &= np.array([s not in own for s in column], bool)
+    n = int(np.isin(groups[rows], groups[elsewhere]).sum())
+    if not n:
+        return []
+    return [
+        f"{n:,} of the rows show a subject or a copy of an image that another split has too: "
+        "`moppet data audit` lists them. Their figures may be too good."
+    ]

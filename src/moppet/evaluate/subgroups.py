@@ -1,0 +1,271 @@
+"""Figures of all faces and of parts of them: ages, columns, found or not; and gaps between."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moppet.datasets.manifest import AGE_BANDS, Manifest
+from moppet.evaluate.predictions import Readings
+from moppet.metrics import (
+    Difference,
+    DrawnFigures,
+    Estimate,
+    Summary,
+    as_json,
+    bootstrap_many,
+    drawn_figures,
+    paired_bootstrap_many,
+    summarize,
+    within,
+)
+from moppet.metrics.bootstrap import drawn_means
+from moppet.values import UsageError
+
+Mask = NDArray[np.bool_]
+CHILDREN: Final = ("infant", "child")
+CHILDREN_KEY: Final = "infant or child"
+NOT_STATED: Final = "not stated"
+MOST_VALUES: Final = 500
+_MOST_NUMBERS: Final = 12
+_GAP_FIGURES: Final = (
+    "accuracy",
+    "balanced_accuracy",
+    "macro_f1",
+    "ece",
+    "model_plurality_agreement",
+    "human_plurality_agreement",
+    "one_rater",
+    "accuracy_less_one_rater",
+)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Figures of some faces.
+
+    groups: how many subjects or images they are, copies counted once.
+    one_rater: how often one rater's vote is the label.
+    commonest: the class with most labels; always guessing it is right for this share.
+    """
+
+    summary: Summary
+    groups: int
+    one_rater: Estimate
+    commonest: str | None
+    commonest_share: Estimate
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain values, None for what is undefined."""
+        found = self.summary.as_json()
+        del found["names"]
+        return found | {
+            "groups": self.groups,
+            "one_rater": as_json(self.one_rater),
+            "commonest": {"name": self.commonest, **as_json(self.commonest_share)},
+        }
+
+
+def measure_part(readings: Readings, *, seed: int = 0, draws: int = 1000) -> Part:
+    """Return every figure of these faces, with 95 % intervals."""
+    summary = summarize(
+        readings.probabilities,
+        readings.label,
+        readings.groups,
+        readings.names,
+        np.random.default_rng(seed),
+        votes=readings.votes,
+        abstained=readings.abstained,
+        draws=draws,
+    )
+    counts = np.bincount(readings.label, minlength=len(readings.names))
+    most = int(counts.argmax()) if len(readings) else -1
+    on_label = readings.votes_on_label()
+    means = bootstrap_many(
+        _means({"rater": on_label, "commonest": (readings.label == most).astype(np.float64)}),
+        readings.groups,
+        np.random.default_rng(seed),
+        draws,
+    )
+    return Part(
+        summary,
+        len(np.unique(readings.groups)),
+        means["rater"]._replace(n=int((~np.isnan(on_label)).sum())),
+        readings.names[most] if most >= 0 else None,
+        means["commonest"],
+    )
+
+
+def share_right(
+    right: Mask, groups: NDArray[np.int64], *, seed: int = 0, draws: int = 1000
+) -> Estimate:
+    """Return the share of rows that are right, with its interval."""
+    figures = _means({"share": right.astype(np.float64)})
+    return bootstrap_many(figures, groups, np.random.default_rng(seed), draws)["share"]
+
+
+def _means(columns: Mapping[str, NDArray[np.float64]]) -> DrawnFigures:
+    return lambda weight: {name: drawn_means(x, weight) for name, x in columns.items()}
+
+
+def age_parts(bands: Iterable[Any]) -> dict[str, Mask]:
+    """Return the masks of the age bands that occur, infants and children pooled among them."""
+    band = np.array([str(b) for b in bands], object)
+    parts = {name: band == name for name in AGE_BANDS if (band == name).any()}
+    if all(name in parts for name in CHILDREN):
+        parts[CHILDREN_KEY] = parts["infant"] | parts["child"]
+    return parts
+
+
+def column_parts(manifest: Manifest, name: str) -> dict[str, Mask]:
+    """Return a mask for each value of a column; numbers with many values by quarters.
+
+    Every row stands in one of them, those without a value in the last.
+    Raises UsageError for a column that is not there, holds lists, or tells every row apart.
+    """
+    if name not in manifest.table.column_names:
+        near = difflib.get_close_matches(name, manifest.table.column_names, 1)
+        hint = f"did you mean {near[0]!r}?" if near else ""
+        raise UsageError(
+            f"--by needs a column of the data, but there is no {name!r}"
+            + (f": {hint}" if hint else f"; there are {', '.join(manifest.table.column_names)}.")
+        )
+    if manifest.table[name].type.num_fields:
+        raise UsageError(f"--by needs a column of words or numbers; {name!r} holds lists.")
+    values = manifest.table[name].to_pylist()
+    missing = np.array([v is None or v != v for v in values], bool)
+    known = [v for v, none in zip(values, missing, strict=True) if not none]
+    different = _in_order(name, set(known))
+    parts = {}
+    if len(different) > _MOST_NUMBERS and isinstance(different[0], int | float):
+        for text, inside in _quarters(np.array(known)).items():
+            parts[text] = np.zeros(len(values), bool)
+            parts[text][~missing] = inside
+    else:
+        for text, value in zip(_texts(different), different, strict=True):
+            parts[text] = np.array([v == value for v in values], bool)
+    if len(parts) > MOST_VALUES:
+        raise UsageError(
+            f"--by {name} would make {len(parts):,} parts of {len(manifest):,} rows; name a "
+            f"column with at most {MOST_VALUES} different values."
+        )
+    if missing.any():
+        parts[NOT_STATED if NOT_STATED not in parts else f"{NOT_STATED} at all"] = missing
+    return parts
+
+
+def _in_order(name: str, values: set[Any]) -> list[Any]:
+    if name == "age_band":
+        return [band for band in AGE_BANDS if band in values]
+    return sorted(values, key=lambda v: (isinstance(v, str), v))
+
+
+def _texts(values: Sequence[Any]) -> list[str]:
+    """Return a text for each of different values, numbers in full where they look alike."""
+    short = [f"{v:g}" if isinstance(v, float) else str(v) for v in values]
+    return short if len(set(short)) == len(values) else [str(v) for v in values]
+
+
+def _quarters(values: NDArray[Any]) -> dict[str, Mask]:
+    """Parts of numbers between their quartiles, which are values that occur, also infinite ones."""
+    places = np.ceil(np.linspace(0, 1, 5) * (len(values) - 1)).astype(np.intp)
+    edges = np.unique(np.sort(values)[places])
+    parts = {}
+    texts = _texts(edges.tolist())
+    for number, ((low, high), (start, end)) in enumerate(
+        zip(pairwise(edges), pairwise(texts), strict=True)
+    ):
+        last = number == len(edges) - 2
+        inside = (values >= low) & ((values <= high) if last else (values < high))
+        parts[f"{start} to {'' if last else 'under '}{end}"] = inside
+    return parts
+
+
+@dataclass(frozen=True)
+class Gap:
+    """How figures on infants and children differ from those on others.
+
+    others: who they are. n_children, n_others: faces on either side.
+    figures: figure → infants and children less the others, of the model; `one_rater` and
+        `human_plurality_agreement` are the human raters' own gaps, and
+        `accuracy_less_one_rater` is how much wider the model's is.
+    """
+
+    others: str
+    n_children: int
+    n_others: int
+    figures: dict[str, Difference]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain values, None for what is undefined."""
+        return {
+            "of": f"{CHILDREN_KEY} less {self.others}",
+            "others": self.others,
+            "n_children": self.n_children,
+            "n_others": self.n_others,
+            "figures": {name: as_json(d) for name, d in self.figures.items()},
+        }
+
+
+def measure_gaps(
+    readings: Readings, bands: Iterable[Any], *, seed: int = 0, draws: int = 1000
+) -> list[Gap]:
+    """Return the gaps between infants and children, pooled, and adults, and all others.
+
+    Others are only those who were looked at: rows without an age band stand on neither side.
+    """
+    band = np.array([str(b) for b in bands], object)[readings.rows]
+    young = np.isin(band, CHILDREN)
+    sides = {"adult": band == "adult", "all others": np.isin(band, AGE_BANDS) & ~young}
+    if (sides["adult"] == sides["all others"]).all():
+        del sides["all others"]
+    figures = _with_raters(readings)
+    return [
+        Gap(
+            others,
+            int(young.sum()),
+            int(old.sum()),
+            {
+                name: d._replace(n=int((young | old).sum()))
+                for name, d in paired_bootstrap_many(
+                    within(figures, young),
+                    within(figures, old),
+                    readings.groups,
+                    np.random.default_rng(seed),
+                    draws,
+                ).items()
+                if name in _GAP_FIGURES and not _is_undefined(d)
+            },
+        )
+        for others, old in sides.items()
+        if young.any() and old.any()
+    ]
+
+
+def _with_raters(readings: Readings) -> DrawnFigures:
+    figures = drawn_figures(
+        readings.probabilities,
+        readings.label,
+        readings.names,
+        votes=readings.votes,
+        abstained=readings.abstained,
+    )
+    on_label = readings.votes_on_label()
+
+    def drawn(weight: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        rater = drawn_means(on_label, weight)
+        found = dict(figures(weight))
+        return found | {"one_rater": rater, "accuracy_less_one_rater": found["accuracy"] - rater}
+
+    return drawn
+
+
+def _is_undefined(difference: Difference) -> bool:
+    return math.isnan(difference.value)

@@ -1,0 +1,122 @@
+"""The guard's log of events, as JSON lines or CSV."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, TextIO
+
+from moppet.guard.state_machine import Event
+from moppet.values import MoppetError, UsageError
+
+LOG_SUFFIXES: Final = (".jsonl", ".csv")
+_COLUMNS: Final = ("at", "event", "time_s", "rule", "face_id", "value", "counted_s")
+
+
+def event_record(event: Event, at: str) -> dict[str, Any]:
+    """Return an event as JSON holds it, numbers to the thousandth. at: time of day, ISO 8601."""
+    why = event.why
+    return {
+        "event": event.kind,
+        "at": at,
+        "time_s": _short(event.time_s),
+        "rule": event.rule,
+        "face_id": event.face_id,
+        "value": _short(event.value),
+        "counted_s": _short(event.counted_s),
+        "why": {
+            "time_s": [_short(time_s) for time_s in why.time_s],
+            "value": [_short(value) for value in why.value],
+            "counts": list(why.counts),
+        },
+    }
+
+
+def _short(number: float | None) -> float | None:
+    return None if number is None else round(number, 3)
+
+
+def csv_rows(records: Iterable[dict[str, Any]]) -> list[list[Any]]:
+    """Return what a CSV of these records holds, the header first; curves stay out of it."""
+    rows = [[record.get(column) for column in _COLUMNS] for record in records]
+    return [list(_COLUMNS), *rows]
+
+
+def write_csv(records: Iterable[dict[str, Any]], path: Path) -> Path:
+    """Write records as a CSV and return its path."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerows(csv_rows(records))
+    return path
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """Return the events in a log of JSON lines, of all its runs.
+
+    Raises MoppetError if it cannot be read or is no such log.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        records = [json.loads(line) for line in lines if line.strip()]
+        return [record for record in records if record["event"] in ("pause", "alert", "resume")]
+    except OSError as error:
+        raise MoppetError(f"{path} cannot be read: {error.strerror}.") from None
+    except (ValueError, TypeError, KeyError):
+        raise MoppetError(f"{path} is no log of a guard: name one that --log wrote.") from None
+
+
+class EventLog:
+    """A log that grows by a line at a time, each on the disk at once; earlier runs stay in it.
+
+    path: its suffix says the format, .jsonl or .csv. JSON lines also keep how each run began
+    (`start`) and ended (`end`), and the curve that led to each event (`why`).
+    Raises UsageError for another suffix, MoppetError where it cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        if path.suffix.lower() not in LOG_SUFFIXES:
+            raise UsageError(f"a log ends in {' or '.join(LOG_SUFFIXES)}, but {path.name} came.")
+        self._path = path
+        self._is_csv = path.suffix.lower() == ".csv"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file: TextIO = path.open("a", newline="", encoding="utf-8")
+            if self._is_csv and path.stat().st_size == 0:
+                self._put_row(list(_COLUMNS))
+        except OSError as error:
+            raise self._failure(error) from None
+
+    def write(self, record: dict[str, Any]) -> None:
+        """Add a record; a CSV takes events only."""
+        try:
+            if not self._is_csv:
+                self._file.write(json.dumps(record, ensure_ascii=False) + "\n")
+            elif "time_s" in record:
+                self._put_row(csv_rows([record])[1])
+            self._file.flush()
+        except OSError as error:
+            raise self._failure(error) from None
+
+    def _put_row(self, row: list[Any]) -> None:
+        csv.writer(self._file, lineterminator="\n").writerow(row)
+        self._file.flush()
+
+    def _failure(self, error: OSError) -> MoppetError:
+        return MoppetError(f"{self._path} cannot be written: {error.strerror}.")
+
+    def close(self) -> None:
+        """End the log; what was written is on the disk already."""
+        self._file.close()
+
+    def __enter__(self) -> EventLog:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

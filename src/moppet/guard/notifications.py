@@ -1,0 +1,272 @@
+"""Notifications of a guard: sound, local commands and webhooks."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from moppet.guard.event_log import EventLog
+from moppet.values import MoppetError, UsageError
+
+COMMAND_S: Final = 10.0
+WEBHOOK_S: Final = 5.0
+_AT_ONCE: Final = 4
+_PLAYERS: Final = (
+    ("paplay",),
+    ("pw-play",),
+    ("afplay",),
+    ("aplay", "-q"),
+    ("ffplay", "-nodisp", "-autoexit", "-loglevel", "quiet"),
+)
+_FIELDS: Final = ("event", "at", "time_s", "rule", "face_id", "value", "counted_s")
+
+
+@dataclass(frozen=True)
+class Channels:
+    """What to do on an event; each may be missing.
+
+    sound: "bell" (the terminal's), "none", or a sound file that an installed player plays.
+    webhook: an http or https address: whoever answers there is told of the alerts.
+    """
+
+    on_alert: str | None = None
+    on_pause: str | None = None
+    on_resume: str | None = None
+    sound: str = "bell"
+    webhook: str | None = None
+
+
+class Alerts:
+    """Tells people of events as the channels say; failures become a line on stderr.
+
+    Raises UsageError for a command, sound or address that cannot work.
+    """
+
+    def __init__(self, channels: Channels) -> None:
+        self._commands: dict[str, list[list[str]]] = {
+            "alert": _split(channels.on_alert, "--on-alert"),
+            "pause": _split(channels.on_pause, "--on-pause"),
+            "resume": _split(channels.on_resume, "--on-resume"),
+        }
+        self._bell = channels.sound == "bell"
+        if channels.sound not in ("bell", "none"):
+            self._commands["alert"].append([*_player(), str(_sound_file(channels.sound))])
+        self._webhook = channels.webhook and _web_address(channels.webhook)
+        self._running: list[tuple[subprocess.Popen[bytes], float, str]] = []
+        self._calls: list[threading.Thread] = []
+
+    @property
+    def webhook_host(self) -> str | None:
+        """Whom the alerts are sent to, outside the guard; None: nobody."""
+        return urlsplit(self._webhook).hostname if self._webhook else None
+
+    def tell(self, record: Mapping[str, Any]) -> None:
+        """Tell of an event, as `event_record` gives it; "stopped" is told like an alert."""
+        kind = "alert" if record["event"] == "stopped" else str(record["event"])
+        shown = {name: record.get(name) for name in _FIELDS}
+        for command in self._commands.get(kind, []):
+            self._start(command, shown)
+        if kind != "alert":
+            return
+        if self._bell and sys.stderr.isatty():
+            print("\a", end="", file=sys.stderr, flush=True)
+        if self._webhook:
+            self._call(self._webhook, shown)
+
+    def _start(self, command: list[str], shown: Mapping[str, Any]) -> None:
+        name = Path(command[0]).name
+        if len(self._running) >= _AT_ONCE:
+            return _warn(f"{name} was not started: {_AT_ONCE} commands are still running")
+        fields = {f"MOPPET_{key.upper()}": _text(value) for key, value in shown.items()}
+        try:
+            process = subprocess.Popen(
+                command,
+                env={**os.environ, **fields},
+                stdin=subprocess.DEVNULL,
+                stdout=2,  # stdout is the guard's own
+                start_new_session=True,
+            )
+        except (OSError, ValueError) as error:
+            return _warn(f"{name} could not be started: {error}")
+        self._running.append((process, time.monotonic() + COMMAND_S, name))
+
+    def tend(self) -> None:
+        """See to the commands that run: end one that takes too long, name one that failed."""
+        still = []
+        for process, until_s, name in self._running:
+            code = process.poll()
+            if code is None and time.monotonic() < until_s:
+                still.append((process, until_s, name))
+            elif code is None:
+                _kill(process)
+                _warn(f"{name} was ended: it ran for more than {COMMAND_S:g} s")
+            elif code:
+                _warn(f"{name} failed with exit code {code}")
+        self._running = still
+
+    def _call(self, address: str, shown: Mapping[str, Any]) -> None:
+        self._calls = [call for call in self._calls if call.is_alive()]
+        if len(self._calls) >= _AT_ONCE:
+            return _warn(f"the webhook was not called: {_AT_ONCE} calls are still waiting")
+        call = threading.Thread(target=_post, args=(address, dict(shown)), daemon=True)
+        call.start()
+        self._calls.append(call)
+
+    def finish(self) -> None:
+        """Give what still runs its time, then end it."""
+        try:
+            while self._running:
+                self.tend()
+                time.sleep(0.02)
+            for call in self._calls:
+                call.join(WEBHOOK_S)
+        finally:
+            for process, _, _ in self._running:
+                _kill(process)
+
+
+def _split(command: str | None, option: str) -> list[list[str]]:
+    """Return the command's words, as a shell would split them, once known to be startable."""
+    if command is None:
+        return []
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise UsageError(f"{option} {command!r} cannot be split into words: {error}.") from None
+    if not words or shutil.which(words[0]) is None:
+        raise UsageError(
+            f"{option} needs a program that can be started, but {words[0] if words else ''!r} is "
+            "none; it runs without a shell: for pipes and variables name sh -c '…'."
+        )
+    return [words]
+
+
+def _player() -> tuple[str, ...]:
+    for player in _PLAYERS:
+        if shutil.which(player[0]):
+            return player
+    names = ", ".join(player[0] for player in _PLAYERS)
+    raise UsageError(f"--sound FILE needs one of {names}; install one, or leave it at bell.")
+
+
+def _sound_file(path: str) -> Path:
+    if not Path(path).is_file():
+        raise UsageError(f"--sound takes bell, none or a sound file, but there is no {path}.")
+    return Path(path).resolve()
+
+
+def _web_address(address: str) -> str:
+    try:
+        parts = urlsplit(address)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        good = False
+    if not good:
+        raise UsageError(f"--webhook takes an address such as https://host/path, not {address!r}.")
+    return address
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """What is told goes to the address that the user named, and to no other."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+def _post(address: str, shown: Mapping[str, Any]) -> None:
+    """Send an event once, with a time-out; a failure is said, never repeated."""
+    host = urlsplit(address).hostname
+    request = urllib.request.Request(
+        address,
+        data=json.dumps(shown).encode(),
+        headers={"Content-Type": "application/json", "User-Agent": "moppet"},
+    )
+    try:
+        with urllib.request.build_opener(_NoRedirect).open(request, timeout=WEBHOOK_S):
+            return
+    except urllib.error.HTTPError as error:
+        _warn(f"the webhook at {host} answered {error.code}")
+    except (OSError, ValueError) as error:
+        _warn(f"the webhook at {host} was not reached: {getattr(error, 'reason', error)}")
+    except Exception as error:  # a thread: what it raises would be a traceback
+        _warn(f"the webhook at {host} failed: {type(error).__name__}")
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """End a command and what it started."""
+    try:
+        if os.name == "posix":
+            os.killpg(process.pid, signal.SIGKILL)
+        else:
+            process.kill()
+    except OSError:
+        pass  # it has ended by itself
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(1)
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def _warn(text: str) -> None:
+    print(f"moppet: {text}; the guard goes on.", file=sys.stderr, flush=True)
+
+
+class Telling:
+    """Alerts, and a log or none. What fails at writing keeps no alert back, and stops no guard."""
+
+    def __init__(self, alerts: Alerts, log: EventLog | None) -> None:
+        self.alerts, self._log = alerts, log
+
+    def begin(self, model: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Note which guard begins to watch; return the record."""
+        about = {"moppet_version": version("moppet"), "model": model, "settings": dict(settings)}
+        return self.note({"event": "start", "at": now(), **about})
+
+    def tell(self, record: dict[str, Any]) -> dict[str, Any]:
+        """Tell people of a record, then note it."""
+        self.alerts.tell(record)
+        return self.note(record)
+
+    def note(self, record: dict[str, Any]) -> dict[str, Any]:
+        """Add a record to the log, and return it; a log that cannot be written is given up."""
+        if self._log is not None:
+            try:
+                self._log.write(record)
+            except MoppetError as error:
+                self._log = None
+                say_aside(f"{error} The guard goes on without its log.")
+        return record
+
+    def close(self) -> None:
+        """Close the log."""
+        if self._log is not None:
+            self._log.close()
+
+
+def now() -> str:
+    """Return the time of day, UTC, as logs have it."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def say_aside(text: str) -> None:
+    """Say something on stderr: stdout is for events."""
+    print(f"moppet: {text}", file=sys.stderr, flush=True)

@@ -1,0 +1,265 @@
+"""MTCNN face detector: P-, R- and O-Net over an image pyramid, on onnxruntime.
+
+Source: Zhang et al. (2016), Joint Face Detection and Alignment Using Multi-task CNNs; weights,
+thresholds and rounding as in the PyPI package ``mtcnn`` 1.0.0, against which it is tested.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+import cv2
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from moppet.infer.alignment import VIEW_WIDTH, face_from_view, upright_view
+from moppet.infer.detectors.mtcnn_weights import load_onnx
+from moppet.values import Face, Floats, Image
+
+_CELL: Final = 12
+_STRIDE: Final = 2
+_PYRAMID_STEP: Final = 0.709
+THRESHOLDS: Final = (0.6, 0.7, 0.8)
+_CHUNK: Final = 256
+_WORKING_FACE_PX: Final = 40.0
+_VIEW_PX: Final = 144
+
+Boxes = NDArray[np.float64]
+"""(m, 6): image number, x1, y1, x2, y2, score."""
+
+
+class Mtcnn:
+    """Finds faces with five landmarks.
+
+    min_face_px: smallest face looked for, in pixels of the given image; None takes a twelfth
+        of the image's shorter side, at least 20: smaller faces carry no readable expression.
+    thresholds: least face score of P-, R- and O-Net.
+    threads: threads of each network.
+    """
+
+    name = "mtcnn"
+
+    def __init__(
+        self,
+        *,
+        min_face_px: float | None = None,
+        thresholds: tuple[float, float, float] = THRESHOLDS,
+        threads: int = 1,
+    ) -> None:
+        self.min_face_px = min_face_px
+        self.thresholds = thresholds
+        self._pnet, self._rnet, self._onet = (
+            make_session(load_onnx(net), threads) for net in ("pnet", "rnet", "onet")
+        )
+
+    def detect(self, images: Sequence[Image]) -> list[list[Face]]:
+        """Return each image's faces, the surest first; boxes may reach over the edge.
+
+        An image whose smallest face sought is large is averaged down first: the networks look
+        at 12 to 48 pixels, and more would only cost time.
+        """
+        factors = [min(1.0, _WORKING_FACE_PX / self._smallest(image)) for image in images]
+        smaller = [_average_down(image, f) for image, f in zip(images, factors, strict=True)]
+        faces = self._landmark(smaller, self._refine(smaller, self._propose(smaller, factors)))
+        return [
+            [_enlarge(face, 1 / factor) for face in found] if factor < 1 else found
+            for found, factor in zip(faces, factors, strict=True)
+        ]
+
+    def _smallest(self, image: Image) -> float:
+        return self.min_face_px or max(20.0, min(image.shape[:2]) / 12)
+
+    def follow(self, image: Image, boxes_px: Floats, roll_deg: Floats) -> list[Face | None]:
+        """Return the face that R- and O-Net see at each expected place, or None where none is.
+
+        boxes_px: (n, 4), x, y, width, height, where each face is expected.
+        roll_deg: (n,) how far each head is expected to be tilted; any angle will do.
+        Far cheaper than `detect`: no pyramid.
+        """
+        views, matrices = [], []
+        for box, roll in zip(boxes_px, roll_deg, strict=True):
+            view, matrix = upright_view(image, box, float(roll), _VIEW_PX)
+            views.append(view)
+            matrices.append(matrix)
+        low, high = _VIEW_PX * (0.5 - 0.5 / VIEW_WIDTH), _VIEW_PX * (0.5 + 0.5 / VIEW_WIDTH)
+        expected = np.array([[i, low, low, high, high, 1.0] for i in range(len(views))])
+        found = self._landmark(views, self._refine(views, expected.reshape(-1, 6)))
+        return [
+            face_from_view(faces[0], matrix) if faces else None
+            for faces, matrix in zip(found, matrices, strict=True)
+        ]
+
+    def _propose(self, images: Sequence[Image], factors: Sequence[float]) -> Boxes:
+        alike: dict[tuple[int, int, float], list[int]] = defaultdict(list)
+        for number, (image, factor) in enumerate(zip(images, factors, strict=True)):
+            floor = _WORKING_FACE_PX if factor < 1 else self._smallest(image)
+            alike[(image.shape[0], image.shape[1], floor)].append(number)
+        proposals = []
+        for (height, width, floor), numbers in alike.items():
+            # In float32: rounding each level to bytes was seen to move landmarks by up to 9 pixels.
+            pictures = [images[i].astype(np.float32) for i in numbers]
+            for scale in _pyramid(min(height, width), floor):
+                size = (int(width * scale), int(height * scale))
+                batch = _normalize(np.stack([_resize(photo, size) for photo in pictures]))
+                box, face = map(np.asarray, self._pnet.run(["box", "face"], {"image": batch}))
+                found = _cells_to_boxes(box, face[:, 1], self.thresholds[0])
+                found[:, 1:5] /= scale
+                found[:, 0] = np.asarray(numbers)[found[:, 0].astype(int)]
+                proposals.append(_suppress(found, 0.5))
+        boxes = np.concatenate(proposals) if proposals else np.empty((0, 6))
+        return _square(_suppress(boxes, 0.7))
+
+    def _refine(self, images: Sequence[Image], boxes: Boxes) -> Boxes:
+        if not len(boxes):
+            return boxes
+        box, face = _run_chunks(self._rnet, ["box", "face"], images, boxes, 24)
+        boxes = _adjust(boxes, box, face[:, 1])
+        return _square(_suppress(boxes[boxes[:, 5] > self.thresholds[1]], 0.7))
+
+    def _landmark(self, images: Sequence[Image], boxes: Boxes) -> list[list[Face]]:
+        faces: list[list[Face]] = [[] for _ in images]
+        if not len(boxes):
+            return faces
+        outputs = ["box", "face", "landmarks"]
+        box, face, points = _run_chunks(self._onet, outputs, images, boxes, 48)
+        size = boxes[:, 3:5] - boxes[:, 1:3] + 1
+        landmarks = points.reshape(-1, 2, 5).transpose(0, 2, 1) * size[:, None]
+        landmarks += boxes[:, None, 1:3] - 1
+        boxes = _adjust(boxes, box, face[:, 1])
+        sure = boxes[:, 5] > self.thresholds[2]
+        boxes, landmarks = boxes[sure], landmarks[sure]
+        for i in _surviving(boxes, 0.7, over="smaller"):
+            number, x1, y1, x2, y2, score = boxes[i]
+            box_px = np.array([x1, y1, x2 - x1, y2 - y1], np.float32)
+            faces[int(number)].append(Face(box_px, landmarks[i].astype(np.float32), float(score)))
+        return faces
+
+
+def make_session(model: bytes, threads: int) -> ort.InferenceSession:
+    """Return an onnxruntime session on the CPU whose threads do not spin while they wait."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def _average_down(image: Image, factor: float) -> Image:
+    if factor >= 1:
+        return image
+    size = (round(image.shape[1] * factor), round(image.shape[0] * factor))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _enlarge(face: Face, factor: float) -> Face:
+    return replace(
+        face,
+        box_px=face.box_px * np.float32(factor),
+        landmarks_px=(face.landmarks_px + np.float32(0.5)) * np.float32(factor) - np.float32(0.5),
+    )
+
+
+def _pyramid(shorter_side: int, min_face_px: float) -> list[float]:
+    scale = _CELL / min_face_px
+    scales = []
+    while shorter_side * scale >= _CELL:
+        scales.append(scale)
+        scale *= _PYRAMID_STEP
+    return scales
+
+
+def _resize(image: Floats, size: tuple[int, int]) -> Floats:
+    enlarge = size[0] > image.shape[1]
+    flags = cv2.INTER_LINEAR if enlarge else cv2.INTER_AREA
+    return np.asarray(cv2.resize(image, size, interpolation=flags), np.float32)
+
+
+def _normalize(images: NDArray[np.uint8] | Floats) -> Floats:
+    channels_first = np.ascontiguousarray(images.transpose(0, 3, 1, 2), np.float32)
+    channels_first -= 127.5
+    channels_first /= 128
+    return channels_first
+
+
+def _cells_to_boxes(box: Floats, face: Floats, threshold: float) -> Boxes:
+    number, row, column = np.nonzero(face > threshold)
+    x1, y1 = column * _STRIDE + 1, row * _STRIDE + 1
+    side = _CELL - 1
+    cells = np.stack([x1, y1, x1 + side, y1 + side], axis=1)
+    corners = cells + box[number, :, row, column] * side
+    return np.column_stack([number, corners, face[number, row, column]])
+
+
+def _run_chunks(
+    net: ort.InferenceSession, outputs: list[str], images: Sequence[Image], boxes: Boxes, side: int
+) -> list[Floats]:
+    parts = []
+    for start in range(0, len(boxes), _CHUNK):
+        chunk = boxes[start : start + _CHUNK]
+        patches = np.stack([_patch(images[int(b[0])], b[1:5], side) for b in chunk])
+        parts.append(net.run(outputs, {"image": _normalize(patches)}))
+    return [np.concatenate(part) for part in zip(*parts, strict=True)]
+
+
+def _patch(image: Image, corners: NDArray[np.float64], side: int) -> Image:
+    """Return the box as a square patch, gray where it reaches over the edge.
+
+    The first and last samples lie on the box's corners, as in tf.image.crop_and_resize.
+    """
+    height, width = image.shape[:2]
+    x1, y1, x2, y2 = corners
+    shrink_x, shrink_y = (width - 1) / width, (height - 1) / height
+    step_x, step_y = (x2 - x1) * shrink_x / (side - 1), (y2 - y1) * shrink_y / (side - 1)
+    matrix = np.array([[step_x, 0, x1 * shrink_x], [0, step_y, y1 * shrink_y]])
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    gray = (127.5, 127.5, 127.5)
+    return np.asarray(
+        cv2.warpAffine(image, matrix, (side, side), flags=flags, borderValue=gray), np.uint8
+    )
+
+
+def _adjust(boxes: Boxes, regression: Floats, scores: Floats) -> Boxes:
+    size = boxes[:, 3:5] - boxes[:, 1:3] + 1
+    corners = boxes[:, 1:5] + regression * np.tile(size, 2)
+    return np.column_stack([boxes[:, 0], corners, scores])
+
+
+def _square(boxes: Boxes) -> Boxes:
+    size = boxes[:, 3:5] - boxes[:, 1:3]
+    side = size.max(axis=1, keepdims=True)
+    corner = boxes[:, 1:3] + size / 2 - side / 2
+    return np.column_stack([boxes[:, 0], corner, corner + side, boxes[:, 5]])
+
+
+def _suppress(boxes: Boxes, overlap: float) -> Boxes:
+    return boxes[_surviving(boxes, overlap, over="union")]
+
+
+def _surviving(boxes: Boxes, overlap: float, over: str) -> list[int]:
+    """Return the boxes that overlap no surer one of their image, the surest first.
+
+    As in the reference, a box that is itself suppressed still suppresses (greedy suppression
+    differs), and of equal scores, common near 1.0, the later box counts as surer.
+    """
+    kept: list[int] = []
+    for number in np.unique(boxes[:, 0]):
+        rows = np.flatnonzero(boxes[:, 0] == number)
+        rows = rows[np.argsort(boxes[rows, 5], kind="stable")[::-1]]
+        rivals = np.triu(_overlaps(boxes[rows, 1:5], over) > overlap, k=1)
+        kept.extend(int(row) for row in rows[~rivals.any(axis=0)])
+    return kept
+
+
+def _overlaps(corners: NDArray[np.float64], over: str) -> NDArray[np.float64]:
+    low = np.maximum(corners[:, None, :2], corners[None, :, :2])
+    high = np.minimum(corners[:, None, 2:], corners[None, :, 2:])
+    shared = np.clip(high - low, 0, None).prod(axis=2)
+    area = (corners[:, 2:] - corners[:, :2]).prod(axis=1)
+    if over == "union":
+        return np.asarray(shared / (area[:, None] + area[None] - shared))
+    return np.asarray(shared / np.minimum(area[:, None], area[None]))

@@ -1,0 +1,244 @@
+"""Reads the faces of successive frames: finds, follows, numbers, crops and classifies them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+
+from moppet.infer.alignment import align_face, head_pose
+from moppet.infer.detectors import Detector, detect_any_way_up
+from moppet.infer.face_quality import crop_quality
+from moppet.infer.models import ExpressionModel
+from moppet.infer.tracking import Track, assign, overlap
+from moppet.timeline import RawRow
+from moppet.values import Face, FaceError, Frame, Image
+
+_SAME_FACE: Final = 0.4
+_TURNED_EVERY_S: Final = 1.0
+
+
+@dataclass(frozen=True)
+class ReaderSettings:
+    """How often to look for faces.
+
+    scan_every_s: whole frames are searched for newcomers at least this often; between searches
+        the faces known are followed.
+    detect_every_frame: search every frame and follow nobody.
+    forget_after_s: a face away for longer comes back under a new number.
+    low_quality_below: a face of less quality makes a `low_quality` row.
+    """
+
+    scan_every_s: float = 0.5
+    detect_every_frame: bool = False
+    forget_after_s: float = 1.0
+    low_quality_below: float = 0.3
+
+
+class FaceReader:
+    """Turns frames into raw timeline rows; keeps the tracks from one call to the next."""
+
+    def __init__(
+        self, detector: Detector, model: ExpressionModel, settings: ReaderSettings
+    ) -> None:
+        self.detector = detector
+        self.model = model
+        self.settings = settings
+        self.tracks: list[Track] = []
+        self.next_id = 0
+        self._last_scan_s = -math.inf
+        self._last_turned_s = -math.inf
+
+    def read(self, frames: Sequence[Frame], *, live: bool = False) -> list[RawRow]:
+        """Return the rows of successive frames, one per frame and face.
+
+        The last frame (and a recording's first) is searched for newcomers, who are then followed
+        back to where they came in; live, with one frame at a time, when a search is due.
+        """
+        seen: list[dict[int, Face]] = [{} for _ in frames]
+        pictures = [i for i, frame in enumerate(frames) if frame.image is not None]
+        for position, i in enumerate(pictures):
+            elapsed = frames[i].time_s - self._last_scan_s
+            due = elapsed >= self.settings.scan_every_s
+            first = self._last_scan_s == -math.inf
+            last = position == len(pictures) - 1
+            self._read_frame(frames, seen, i, due if live else last or first)
+        return self._rows(frames, seen)
+
+    def _read_frame(
+        self, frames: Sequence[Frame], seen: list[dict[int, Face]], i: int, search: bool
+    ) -> None:
+        frame = frames[i]
+        assert frame.image is not None
+        limit = self.settings.forget_after_s
+        self.tracks = [t for t in self.tracks if frame.time_s - t.time_s <= limit]
+        lost = self._follow(frame.image, frame.time_s, seen[i])
+        if search or lost:
+            for face in self._search(frame.image, frame.time_s, seen[i]):
+                track = Track(self.next_id, face, frame.time_s)
+                self.next_id += 1
+                seen[i][track.face_id] = face
+                self._follow_back(frames[:i], seen, track)
+                self.tracks.append(track)
+
+    def _follow(self, image: Image, time_s: float, seen: dict[int, Face]) -> bool:
+        """Follow the tracks into a frame; return whether a whole search is needed now."""
+        if self.settings.detect_every_frame:
+            return True
+        boxes = [track.expect(time_s) for track in self.tracks]
+        expected = np.array(boxes, np.float32).reshape(-1, 4)
+        rolls = np.array([_tilt(track.face) for track in self.tracks], np.float32)
+        found = self.detector.follow(image, expected, rolls)
+        if found is None:
+            return True
+        lost = False
+        newest = max((track.time_s for track in self.tracks), default=time_s)
+        for k in _surest_first(found):
+            face, track = found[k], self.tracks[k]
+            fits = face is not None and overlap(expected[k], face.box_px) > _SAME_FACE / 2
+            taken = face is not None and _is_among(face, seen.values())
+            if face is not None and fits and not taken:
+                face = _with_pose(face)
+                seen[track.face_id] = face
+                track.move(face, time_s)
+            elif track.time_s == newest:
+                # Only a track that was there a moment ago calls for a search: one that stays
+                # away is looked for where it was, and in the regular searches.
+                lost = True
+        return lost
+
+    def _search(self, image: Image, time_s: float, seen: dict[int, Face]) -> list[Face]:
+        """Search a whole frame; give tracks that were lost their face, return the newcomers."""
+        self._last_scan_s = time_s
+        upright = self.detector.detect([image])[0]
+        faces = [_with_pose(face) for face in upright if not _is_among(face, seen.values())]
+        if self._may_lie(faces, seen, time_s):
+            self._last_turned_s = time_s
+            turned = detect_any_way_up(self.detector, image, upright)
+            faces = [_with_pose(face) for face in turned if not _is_among(face, seen.values())]
+        absent = [track for track in self.tracks if track.face_id not in seen]
+        matches = assign([track.expect(time_s) for track in absent], faces)
+        for track, match in zip(absent, matches, strict=True):
+            if match is not None:
+                seen[track.face_id] = faces[match]
+                track.move(faces[match], time_s)
+        matched = set(matches)
+        return [face for k, face in enumerate(faces) if k not in matched]
+
+    def _may_lie(self, faces: Sequence[Face], seen: dict[int, Face], time_s: float) -> bool:
+        """Whether to look for turned heads: for newcomers, and once a second for nobody."""
+        if not faces:
+            return not seen and time_s - self._last_turned_s >= _TURNED_EVERY_S
+        absent = [track for track in self.tracks if track.face_id not in seen]
+        matches = assign([track.expect(time_s) for track in absent], faces)
+        return len(faces) > sum(match is not None for match in matches)
+
+    def _follow_back(
+        self, frames: Sequence[Frame], seen: list[dict[int, Face]], track: Track
+    ) -> None:
+        """Follow a newcomer back through the frames before the one that showed it."""
+        if self.settings.detect_every_frame:
+            return
+        back = replace(track)
+        for i in range(len(frames) - 1, -1, -1):
+            image = frames[i].image
+            if image is None:
+                continue
+            box, roll = back.expect(frames[i].time_s), _tilt(back.face)
+            found = self.detector.follow(image, box[None], np.array([roll], np.float32))
+            face = found[0] if found else None
+            if face is None or overlap(box, face.box_px) < _SAME_FACE / 2:
+                return
+            if _is_among(face, seen[i].values()):
+                return
+            face = _with_pose(face)
+            seen[i][track.face_id] = face
+            back.move(face, frames[i].time_s)
+
+    def _rows(self, frames: Sequence[Frame], seen: list[dict[int, Face]]) -> list[RawRow]:
+        crops: list[Image] = []
+        rows: list[RawRow] = []
+        classified: list[RawRow] = []
+        for frame, faces in zip(frames, seen, strict=True):
+            if not faces or frame.image is None:
+                status = "no_face" if frame.image is not None else frame.status
+                rows.append({"frame": frame.index, "time_s": frame.time_s, "status": status})
+                continue
+            for face_id, face in sorted(faces.items()):
+                try:
+                    crop = align_face(frame.image, face.landmarks_px)
+                except FaceError:
+                    crop = None
+                quality = 0.0 if crop is None else crop_quality(crop, face)
+                low = quality < self.settings.low_quality_below
+                row = _face_row(frame, face_id, face, quality, "low_quality" if low else "ok")
+                rows.append(row)
+                if crop is not None:
+                    crops.append(crop)
+                    classified.append(row)
+        if crops:
+            scores = self.model.predict(np.stack(crops))
+            for row, p in zip(classified, scores.probabilities, strict=True):
+                row["p"] = p
+        return rows
+
+
+def resumed_tracks(rows: Sequence[RawRow], forget_after_s: float) -> list[Track]:
+    """Return the tracks that were alive at the end of an earlier run's rows."""
+    tracks: dict[int, Track] = {}
+    if not rows:
+        return []
+    end_s = rows[-1]["time_s"]
+    for row in reversed(rows):
+        face_id = row.get("face_id")
+        if end_s - row["time_s"] > forget_after_s:
+            break
+        if face_id is not None and face_id not in tracks:
+            box = np.array([row[k] for k in ("box_x", "box_y", "box_w", "box_h")], np.float32)
+            nowhere = np.full((5, 2), np.nan, np.float32)
+            score, roll = row.get("detection_score"), row.get("roll")
+            face = Face(box, nowhere, score or 0.0, roll=math.nan if roll is None else roll)
+            tracks[face_id] = Track(face_id, face, row["time_s"])
+    return [tracks[face_id] for face_id in sorted(tracks)]
+
+
+def _face_row(frame: Frame, face_id: int, face: Face, quality: float, status: str) -> RawRow:
+    x, y, w, h = (float(v) for v in face.box_px)
+    return {
+        "frame": frame.index,
+        "time_s": frame.time_s,
+        "face_id": face_id,
+        "status": status,
+        "box_x": x,
+        "box_y": y,
+        "box_w": w,
+        "box_h": h,
+        "detection_score": face.score,
+        "yaw": face.yaw,
+        "pitch": face.pitch,
+        "roll": face.roll,
+        "quality": quality,
+        "p": None,
+    }
+
+
+def _with_pose(face: Face) -> Face:
+    yaw, pitch, roll = head_pose(face.landmarks_px)
+    return replace(face, yaw=yaw, pitch=pitch, roll=roll)
+
+
+def _tilt(face: Face) -> float:
+    return 0.0 if math.isnan(face.roll) else face.roll
+
+
+def _surest_first(found: Sequence[Face | None]) -> list[int]:
+    """Where two tracks follow into one face, the surer sighting gets it."""
+    scores = [face.score if face is not None else 0.0 for face in found]
+    return sorted(range(len(found)), key=lambda k: -scores[k])
+
+
+def _is_among(face: Face, others: Iterable[Face]) -> bool:
+    return any(overlap(face.box_px, other.box_px) > _SAME_FACE for other in others)

@@ -1,0 +1,93 @@
+"""Tracks: one number a person through a recording, by place and motion alone.
+
+No biometric identity is made or kept: a person who is away for longer than `max_gap_s` comes
+back under a new number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+
+from moppet.values import Face, Floats
+
+_LEAST_OVERLAP: Final = 0.2
+_MOTION_MEMORY_S: Final = 0.15
+_FARTHEST: Final = 1.0
+
+
+@dataclass
+class Track:
+    """One person: where the face was last, and how it moves.
+
+    velocity: (2,) pixels a second of the box's center, a running mean.
+    """
+
+    face_id: int
+    face: Face
+    time_s: float
+    velocity: Floats = field(default_factory=lambda: np.zeros(2, np.float32))
+
+    def expect(self, time_s: float) -> Floats:
+        """Return the box expected at a time, (4,) x, y, width, height.
+
+        The motion is carried on for a quarter of a second at most: heads swing back.
+        """
+        ahead = np.clip(time_s - self.time_s, -0.25, 0.25)
+        box = self.face.box_px.copy()
+        box[:2] += self.velocity * np.float32(ahead)
+        return box
+
+    def move(self, face: Face, time_s: float) -> None:
+        """Take the face found at a time as the track's newest."""
+        elapsed = time_s - self.time_s
+        if elapsed != 0:
+            speed = (_center(face.box_px) - _center(self.face.box_px)) / np.float32(elapsed)
+            keep = np.float32(np.exp(-abs(elapsed) / _MOTION_MEMORY_S))
+            self.velocity = keep * self.velocity + (1 - keep) * speed
+        self.face, self.time_s = face, time_s
+
+
+def assign(expected: Sequence[Floats], faces: Sequence[Face]) -> list[int | None]:
+    """Return, for each expected box, the number of its face, or None.
+
+    Hungarian assignment on overlap, and on distance where boxes of a fast head no longer
+    overlap: at most one box side away and of like size.
+    """
+    if not expected or not faces:
+        return [None] * len(expected)
+    from scipy.optimize import linear_sum_assignment  # a third of a second, not at import
+
+    gain = np.array([[_likeness(box, face.box_px) for face in faces] for box in expected])
+    rows, columns = linear_sum_assignment(gain, maximize=True)
+    found: list[int | None] = [None] * len(expected)
+    for row, column in zip(rows, columns, strict=True):
+        if gain[row, column] > 0:
+            found[row] = int(column)
+    return found
+
+
+def overlap(a: Floats, b: Floats) -> float:
+    """Return the intersection over union of two boxes (x, y, width, height)."""
+    low = np.maximum(a[:2], b[:2])
+    high = np.minimum(a[:2] + a[2:], b[:2] + b[2:])
+    shared = float(np.clip(high - low, 0, None).prod())
+    whole = float(a[2:].prod() + b[2:].prod()) - shared
+    return shared / whole if whole > 0 else 0.0
+
+
+def _likeness(expected: Floats, box: Floats) -> float:
+    shared = overlap(expected, box)
+    if shared >= _LEAST_OVERLAP:
+        return 1.0 + shared
+    side = float(np.sqrt(max(1.0, float(expected[2:].prod()))))
+    size_change = abs(float(np.log(max(1.0, float(box[2:].prod()))) / 2 - np.log(side)))
+    away = float(np.linalg.norm(_center(expected) - _center(box))) / side
+    return max(0.0, _FARTHEST - away) if size_change < 0.4 else 0.0
+
+
+def _center(box: Floats) -> Floats:
+    return np.asarray(box[:2] + box[2:] / 2, np.float32)

@@ -1,0 +1,261 @@
+"""Bootstrap intervals and differences over groups of rows, and exact intervals for rare events."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moppet.values import UsageError
+
+Weights = NDArray[np.float64]
+Groups = NDArray[np.integer[Any]]
+_BLOCK: Final = 4_000_000  # weights held at once, 32 MB
+
+
+class Drawer:
+    """Draws groups of rows with replacement. first_rows: (groups,) a row of each."""
+
+    def __init__(self, groups: Groups, rng: np.random.Generator, draws: int) -> None:
+        _, self.first_rows, self._group_of = np.unique(
+            groups, return_index=True, return_inverse=True
+        )
+        self._rng, self._draws = rng, draws
+
+    def weights(self) -> Iterator[Weights]:
+        """Yield (m, n) blocks: how often each row stands in each of m draws."""
+        groups, rng = len(self.first_rows), self._rng
+        block = max(1, _BLOCK // max(len(self._group_of), 1))
+        for first in range(0, self._draws, block):
+            m = min(block, self._draws - first)
+            drawn = (rng.integers(0, groups, groups) for _ in range(m))
+            times = [np.bincount(each, minlength=groups) for each in drawn]
+            yield np.asarray(times, np.float64)[:, self._group_of]
+
+
+def drawn_sums(weight: Weights, which: NDArray[np.integer[Any]], size: int) -> Weights:
+    """Return (m, size): the weight of the rows of each kind. which: (n,), in 0..size-1."""
+    sums = np.zeros((len(weight), size))
+    if len(which):
+        order = np.argsort(which, kind="stable")
+        kinds = which[order]
+        starts = np.flatnonzero(np.r_[True, kinds[1:] != kinds[:-1]])
+        sums[:, kinds[starts]] = np.add.reduceat(weight[:, order], starts, axis=1)
+    return sums
+
+
+def drawn_means(values: NDArray[np.floating[Any]], weight: Weights) -> Weights:
+    """Return (m,) weighted means of the defined values; NaN where no defined row has weight."""
+    defined = ~np.isnan(values)
+    filled = np.where(defined, values, 0.0).astype(np.float64)
+    return divide(weight @ filled, weight @ defined.astype(np.float64))
+
+
+def mean_defined(values: NDArray[np.floating[Any]]) -> Weights:
+    """Return the mean along the last axis of what is not NaN; NaN where nothing is left."""
+    defined = ~np.isnan(values)
+    return divide(np.where(defined, values, 0.0).sum(axis=-1), defined.sum(axis=-1))
+
+
+def divide(a: NDArray[Any], b: NDArray[Any]) -> Weights:
+    """Return a / b as float64, NaN where b is 0."""
+    out = np.full(np.shape(b), math.nan)
+    return np.asarray(np.divide(a, b, out=out, where=np.asarray(b) > 0))
+
+
+RowFigure = Callable[[NDArray[np.intp]], float]
+"""Row numbers, with repeats → a figure."""
+DrawnFigures = Callable[[Weights], Mapping[str, NDArray[np.float64]]]
+"""Weights (m, n) → by name the figures of the m draws, each (m,)."""
+
+
+class Estimate(NamedTuple):
+    """A figure, its 95 % interval, and the number of rows it rests on."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+class Difference(NamedTuple):
+    """The first figure less the second, its 95 % interval, two-sided p, and the rows."""
+
+    value: float
+    low: float
+    high: float
+    p: float
+    n: int
+
+
+def bootstrap(
+    figure: RowFigure, groups: Groups, rng: np.random.Generator, draws: int = 1000
+) -> Estimate:
+    """Return a figure over all rows with its 95 % percentile interval.
+
+    figure: takes row numbers (with repeats), returns the figure.
+    groups: (n,) rows of one group (a subject, copies of an image) are drawn together.
+    The interval is NaN where fewer than half of the draws are defined, and where the figure rests
+    on one group: there is but one, or the figure is undefined in every draw without it.
+    """
+    return bootstrap_many(from_rows({"figure": figure}), groups, rng, draws)["figure"]
+
+
+def bootstrap_many(
+    figures: DrawnFigures, groups: Groups, rng: np.random.Generator, draws: int = 1000
+) -> dict[str, Estimate]:
+    """Return many figures with intervals from one set of draws; see bootstrap.
+
+    figures: takes weights (m, n), how often each row stands in each of m draws, and returns by
+        name (m,) figures; `drawn_figures` makes one of a model's scores, `from_rows` of any
+        figure of rows.
+    """
+    n = len(groups)
+    whole = figures(np.ones((1, n)))
+    if not n:
+        return {k: Estimate(float(v[0]), math.nan, math.nan, 0) for k, v in whole.items()}
+    drawn = _drawn(figures, groups, rng, draws)
+    return {k: Estimate(float(v[0]), *_interval(drawn[k]), n) for k, v in whole.items()}
+
+
+def paired_bootstrap(
+    first: RowFigure,
+    second: RowFigure,
+    groups: Groups,
+    rng: np.random.Generator,
+    draws: int = 1000,
+) -> Difference:
+    """Return how two figures of the same rows differ; both see the same draws.
+
+    p: two-sided, 2 (1 + the draws on the rarer side of 0) / (1 + draws), at most 1: below 0.05
+        where the interval leaves 0 out, never below 2 / (1 + draws) (Davison & Hinkley 1997,
+        chapter 4, for the 1).
+    Interval and p are NaN where fewer than half of the draws are defined, and where the difference
+    rests on one group (see bootstrap).
+    """
+    return paired_bootstrap_many(
+        from_rows({"figure": first}), from_rows({"figure": second}), groups, rng, draws
+    )["figure"]
+
+
+def paired_bootstrap_many(
+    first: DrawnFigures,
+    second: DrawnFigures,
+    groups: Groups,
+    rng: np.random.Generator,
+    draws: int = 1000,
+) -> dict[str, Difference]:
+    """Return by name the differences of two models' figures from one set of draws.
+
+    Names that only one of the two has are left out.
+    """
+
+    def difference(weight: Weights) -> dict[str, NDArray[np.float64]]:
+        a, b = first(weight), second(weight)
+        return {name: a[name] - b[name] for name in a if name in b}
+
+    n = len(groups)
+    whole = {k: float(v[0]) for k, v in difference(np.ones((1, n))).items()}
+    if not n:
+        return {k: Difference(v, math.nan, math.nan, math.nan, 0) for k, v in whole.items()}
+    drawn = _drawn(difference, groups, rng, draws)
+    return {k: Difference(v, *_interval(drawn[k]), _p(drawn[k]), n) for k, v in whole.items()}
+
+
+def from_rows(figures: Mapping[str, RowFigure]) -> DrawnFigures:
+    """Return figures of row numbers as figures of weights; slower, one call a draw."""
+
+    def drawn(weight: Weights) -> dict[str, NDArray[np.float64]]:
+        numbers = np.arange(weight.shape[1])
+        rows = [np.repeat(numbers, times.astype(np.int64)) for times in weight]
+        return {name: np.array([f(r) for r in rows], np.float64) for name, f in figures.items()}
+
+    return drawn
+
+
+def within(figures: DrawnFigures, part: NDArray[np.bool_]) -> DrawnFigures:
+    """Return the figures of some rows only, so that two parts of the rows can be compared.
+
+    part: (n,) whether a row belongs. The gap between children and the rest is
+    `paired_bootstrap_many(within(f, child), within(f, ~child), groups, rng)`.
+    Their n still counts all rows.
+    """
+    if part.dtype != np.bool_:
+        raise UsageError(f"a part of the rows must be n true or false values, not {part.dtype}.")
+    return lambda weight: figures(weight * part)
+
+
+def _drawn(
+    figures: DrawnFigures, groups: Groups, rng: np.random.Generator, draws: int
+) -> dict[str, NDArray[np.float64]]:
+    """Return the figures of the draws, all NaN for a figure that rests on one group."""
+    drawer = Drawer(groups, rng, draws)
+    blocks = [(figures(w), w[:, drawer.first_rows] > 0) for w in drawer.weights()]
+    there = np.concatenate([there for _, there in blocks])
+    drawn = {name: np.concatenate([f[name] for f, _ in blocks]) for name in blocks[0][0]}
+    return {
+        name: np.full_like(values, math.nan) if _rests_on_one(values, there) else values
+        for name, values in drawn.items()
+    }
+
+
+def _rests_on_one(drawn: NDArray[np.float64], there: NDArray[np.bool_]) -> bool:
+    """Whether every draw that is defined holds the same group. there: (draws, groups).
+
+    Such a group stands for a whole class or part: its draws differ in nothing, and an interval
+    without width would pass for certainty.
+    """
+    defined = ~np.isnan(drawn)
+    if defined.all():
+        return bool(there.shape[1] < 2)
+    return bool(there[defined].all(axis=0).any())
+
+
+def _interval(drawn: NDArray[np.float64]) -> tuple[float, float]:
+    defined = drawn[~np.isnan(drawn)]
+    if len(defined) < len(drawn) / 2:
+        return math.nan, math.nan
+    low, high = np.quantile(defined, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def _p(drawn: NDArray[np.float64]) -> float:
+    defined = drawn[~np.isnan(drawn)]
+    if len(defined) < len(drawn) / 2:
+        return math.nan
+    rarer = min(int((defined <= 0).sum()), int((defined >= 0).sum()))
+    return min(1.0, 2 * (1 + rarer) / (1 + len(defined)))
+
+
+_SIDE: Final = 0.025
+
+
+def event_rate(count: int, time: float) -> Estimate:
+    """Return events per unit of time with the exact 95 % Poisson interval (Garwood 1936).
+
+    NaN where there is no time. n: the events.
+    """
+    from scipy.special import gammaincinv  # not at import: a tenth of a second
+
+    if not time > 0:
+        return Estimate(math.nan, math.nan, math.nan, count)
+    low = float(gammaincinv(count, _SIDE)) if count else 0.0
+    high = float(gammaincinv(count + 1, 1 - _SIDE))
+    return Estimate(count / time, low / time, high / time, count)
+
+
+def exact_share(count: int, total: int) -> Estimate:
+    """Return a share with its exact 95 % binomial interval (Clopper and Pearson 1934).
+
+    NaN of none. n: the total.
+    """
+    from scipy.special import betaincinv  # not at import: a tenth of a second
+
+    if not total:
+        return Estimate(math.nan, math.nan, math.nan, 0)
+    low = float(betaincinv(count, total - count + 1, _SIDE)) if count else 0.0
+    high = float(betaincinv(count + 1, total - count, 1 - _SIDE)) if count < total else 1.0
+    return Estimate(count / total, low, high, total)

@@ -1,0 +1,177 @@
+"""Confusion matrices, and the metrics computed from their counts."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moppet.metrics.bootstrap import Weights, divide, drawn_sums, mean_defined
+from moppet.values import MoppetError, UsageError
+
+Labels = NDArray[np.integer[Any]]
+Counts = NDArray[np.int64] | NDArray[np.float64]
+Values = NDArray[np.float64]
+Scores = NDArray[np.floating[Any]]
+KappaWeights = Literal["none", "linear", "quadratic"]
+
+
+def accuracy(label: Labels, guess: Labels) -> float:
+    """Return the share of rows guessed right; NaN without rows."""
+    _check_lengths(label, guess)
+    return float(np.mean(label == guess)) if len(label) else math.nan
+
+
+def confusion(label: Labels, guess: Labels, classes: int) -> NDArray[np.int64]:
+    """Return counts (classes, classes): rows by true class, columns by guess."""
+    cells = _cells(label, guess, classes)
+    return np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
+
+
+def confusions(label: Labels, guess: Labels, classes: int, weight: Weights) -> Values:
+    """Return the counts of m weighted draws, (m, classes, classes). weight: (m, n)."""
+    sums = drawn_sums(weight, _cells(label, guess, classes), classes * classes)
+    return sums.reshape(-1, classes, classes)
+
+
+def recalls(label: Labels, guess: Labels, classes: int) -> Values:
+    """Return each class's recall, NaN for a class without rows."""
+    return recalls_of(confusion(label, guess, classes))
+
+
+def precisions(label: Labels, guess: Labels, classes: int) -> Values:
+    """Return each class's precision, NaN for a class that was never guessed."""
+    return precisions_of(confusion(label, guess, classes))
+
+
+def f1_scores(label: Labels, guess: Labels, classes: int) -> Values:
+    """Return each class's F1, NaN for a class neither present nor guessed."""
+    return f1_of(confusion(label, guess, classes))
+
+
+def balanced_accuracy(label: Labels, guess: Labels, classes: int) -> float:
+    """Return the mean recall over the classes that are present."""
+    return float(mean_defined(recalls(label, guess, classes)))
+
+
+macro_recall = balanced_accuracy
+
+
+def macro_precision(label: Labels, guess: Labels, classes: int) -> float:
+    """Return the mean precision over the classes that were guessed.
+
+    A class that is never guessed is left out here; its recall and F1 are 0 and tell of it.
+    """
+    return float(mean_defined(precisions(label, guess, classes)))
+
+
+def macro_f1(label: Labels, guess: Labels, classes: int) -> float:
+    """Return the mean F1 over the classes that are present or guessed."""
+    return float(mean_defined(f1_scores(label, guess, classes)))
+
+
+def g_mean(label: Labels, guess: Labels, classes: int) -> float:
+    """Return the geometric mean of the recalls of the classes that are present.
+
+    0 as soon as one present class is never guessed right; NaN without rows
+    (Kubat & Matwin 1997, there for two classes).
+    """
+    return float(g_mean_of(confusion(label, guess, classes)))
+
+
+def cohen_kappa(
+    first: Labels, second: Labels, classes: int, weights: KappaWeights = "none"
+) -> float:
+    """Return how far two raters agree beyond chance: 1 wholly, 0 as by chance, at least -1.
+
+    weights: what a disagreement of i and j costs: "none" 1, "linear" abs(i - j), "quadratic"
+        (i - j)**2; the last two only for ordered classes (Cohen 1960, 1968).
+    NaN without rows and where both use one and the same class only.
+    """
+    return float(kappa_of(confusion(first, second, classes), weights))
+
+
+def accuracy_of(counts: Counts) -> Values:
+    """Return (...) shares of rows guessed right."""
+    return divide(np.trace(counts, axis1=-2, axis2=-1), counts.sum(axis=(-2, -1)))
+
+
+def recalls_of(counts: Counts) -> Values:
+    """Return (..., k) recalls, NaN for a class without rows."""
+    return divide(_diagonal(counts), counts.sum(axis=-1))
+
+
+def precisions_of(counts: Counts) -> Values:
+    """Return (..., k) precisions, NaN for a class that was never guessed."""
+    return divide(_diagonal(counts), counts.sum(axis=-2))
+
+
+def f1_of(counts: Counts) -> Values:
+    """Return (..., k) F1 scores, NaN for a class neither present nor guessed."""
+    return divide(2 * _diagonal(counts), counts.sum(axis=-2) + counts.sum(axis=-1))
+
+
+def g_mean_of(counts: Counts) -> Values:
+    """Return (...) geometric means of the recalls of the classes that are present."""
+    with np.errstate(divide="ignore"):  # a recall of 0 makes the whole mean 0
+        return np.asarray(np.exp(mean_defined(np.log(recalls_of(counts)))))
+
+
+def kappa_of(counts: Counts, weights: KappaWeights = "none") -> Values:
+    """Return (...) Cohen's kappa; see cohen_kappa."""
+    k = counts.shape[-1]
+    apart = np.abs(np.subtract.outer(np.arange(k), np.arange(k))).astype(np.float64)
+    try:
+        cost = {"none": np.sign(apart), "linear": apart, "quadratic": apart**2}[weights]
+    except KeyError:
+        raise UsageError(
+            f"kappa's weights must be 'none', 'linear' or 'quadratic', not {weights!r}."
+        ) from None
+    rows, columns = counts.sum(axis=-1), counts.sum(axis=-2)
+    observed = (cost * counts).sum(axis=(-2, -1)) * counts.sum(axis=(-2, -1))
+    expected = (cost * rows[..., :, None] * columns[..., None, :]).sum(axis=(-2, -1))
+    return np.asarray(1.0 - divide(observed, expected))
+
+
+def check_scores(scores: Scores, label: Labels) -> None:
+    """Raise UsageError or MoppetError unless scores are (n, k), finite, with n labels in 0..k-1."""
+    if scores.ndim != 2 or len(scores) != len(label):
+        raise UsageError(
+            "scores must be a table with one row per label: "
+            f"got the shape {scores.shape} for {len(label)} labels."
+        )
+    bad = int((~np.isfinite(scores)).any(axis=1).sum())
+    if bad:
+        raise MoppetError(
+            f"scores must be finite, but {bad} of {len(scores)} rows hold NaN or infinity: "
+            "look for the images or the training step that made them."
+        )
+    _check_range("label", label, scores.shape[1])
+
+
+def _diagonal(counts: Counts) -> NDArray[Any]:
+    return np.diagonal(counts, axis1=-2, axis2=-1)
+
+
+def _cells(label: Labels, guess: Labels, classes: int) -> NDArray[np.int64]:
+    _check_lengths(label, guess)
+    _check_range("label", label, classes)
+    _check_range("guess", guess, classes)
+    return np.asarray(label, np.int64) * classes + np.asarray(guess, np.int64)
+
+
+def _check_lengths(label: Labels, guess: Labels) -> None:
+    if len(label) != len(guess):
+        raise UsageError(
+            f"needed one guess per label: got {len(label)} labels and {len(guess)} guesses."
+        )
+
+
+def _check_range(what: str, values: Labels, classes: int) -> None:
+    if len(values) and (values.min() < 0 or values.max() >= classes):
+        raise UsageError(
+            f"a {what} must be a class from 0 to {classes - 1}: got {values.min()} to "
+            f"{values.max()}. Leave out rows without a class (-1)."
+        )

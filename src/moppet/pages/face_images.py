@@ -1,0 +1,132 @@
+"""Small face images for pages, made only when asked for."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Final
+
+import cv2
+import numpy as np
+import pyarrow.compute as pc
+
+from moppet.datasets.faces import find_manifest_faces
+from moppet.datasets.manifest import Manifest
+from moppet.media import read_frames
+from moppet.pages.report_tables import Thumbnail
+from moppet.timeline import Episode, Timeline
+from moppet.values import Image
+
+SIDE_PX = 96
+MARGIN = 0.15
+"""Added around the face's box on every side, as a part of its size."""
+
+BLOCKS = 7
+"""A blurred face keeps this many blocks of color across: too few to know anybody by."""
+
+JPEG_QUALITY = 80
+TIME_SLACK_S = 1e-3
+
+
+def choose_episodes(episodes: Sequence[Episode], count: int) -> list[Episode]:
+    """Return up to count episodes of expressions, as many different ones as there are.
+
+    They are taken by turns from each face and expression, the surest first, in order of time.
+    """
+    turns: dict[tuple[int, str], int] = {}
+    ranked: list[tuple[int, int, Episode]] = []
+    for episode in sorted(episodes, key=lambda e: -e.mean_probability):
+        if episode.kind == "expression":
+            key = (episode.face_id, episode.label)
+            turns[key] = turns.get(key, -1) + 1
+            ranked.append((turns[key], len(ranked), episode))
+    chosen = [episode for _, _, episode in sorted(ranked, key=lambda r: r[:2])[:count]]
+    return sorted(chosen, key=lambda e: (e.peak_s, e.face_id))
+
+
+def read_thumbnails(
+    video_path: str | Path, timeline: Timeline, *, blur: bool, count: int = 8
+) -> list[Thumbnail]:
+    """Return up to count small faces at the peaks of episodes, in order of time.
+
+    blur: reduce each face to a few blocks of color, so that nobody can be known by it.
+    Raises MediaError if the recording cannot be read. Reads it up to the last peak.
+    """
+    wanted: dict[int, list[tuple[Episode, list[float]]]] = {}
+    for episode in choose_episodes(timeline.episodes(), count):
+        place = _find_box(timeline, episode)
+        if place is not None:
+            wanted.setdefault(place[0], []).append((episode, place[1]))
+    thumbnails: list[Thumbnail] = []
+    if not wanted:
+        return thumbnails
+    peaks = [episode.peak_s for found in wanted.values() for episode, _ in found]
+    frames = read_frames(video_path, start_s=max(0.0, min(peaks) - 1), end_s=max(peaks) + 1)
+    with closing(frames):
+        for frame in frames:
+            for episode, box in wanted.pop(frame.index, []):
+                if frame.image is not None:
+                    thumbnails.append(_make(frame.image, box, episode, blur))
+            if not wanted:
+                break
+    return thumbnails
+
+
+def _find_box(timeline: Timeline, episode: Episode) -> tuple[int, list[float]] | None:
+    """Return the frame and the box of an episode's peak."""
+    table = timeline.table
+    near = pc.less(pc.abs(pc.subtract(table.column("time_s"), episode.peak_s)), TIME_SLACK_S)
+    rows = table.filter(pc.and_(near, pc.equal(table.column("face_id"), episode.face_id)))
+    if not rows.num_rows:
+        return None
+    row = rows.slice(0, 1).to_pylist()[0]
+    box = [row["box_x"], row["box_y"], row["box_w"], row["box_h"]]
+    return None if any(v is None for v in box) else (int(row["frame"]), box)
+
+
+def _make(image: Image, box: Sequence[float], episode: Episode, blur: bool) -> Thumbnail:
+    face = _crop(image, box)
+    if blur:
+        small = cv2.resize(face, (BLOCKS, BLOCKS), interpolation=cv2.INTER_AREA)
+        large = cv2.resize(small, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_NEAREST)
+        face = np.asarray(cv2.GaussianBlur(large, (0, 0), SIDE_PX / BLOCKS / 2), dtype=np.uint8)
+    done, jpeg = cv2.imencode(
+        ".jpg", np.ascontiguousarray(face[:, :, ::-1]), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
+    )
+    assert done, "OpenCV always has JPEG"
+    uri = "data:image/jpeg;base64," + base64.b64encode(jpeg.tobytes()).decode("ascii")
+    return Thumbnail(episode.face_id, episode.peak_s, episode.label, uri, blur)
+
+
+def _crop(image: Image, box: Sequence[float]) -> Image:
+    """Return the square around a box as SIDE_PX pixels, gray where it reaches over the edge."""
+    x, y, width, height = box
+    side = max(1, round(max(width, height) * (1 + 2 * MARGIN)))
+    left, top = round(x + width / 2 - side / 2), round(y + height / 2 - side / 2)
+    square = np.full((side, side, 3), 128, dtype=np.uint8)
+    seen = image[max(0, top) : max(0, top + side), max(0, left) : max(0, left + side)]
+    y0, x0 = max(0, -top), max(0, -left)
+    square[y0 : y0 + seen.shape[0], x0 : x0 + seen.shape[1]] = seen
+    small = cv2.resize(square, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_AREA)
+    return np.asarray(small, dtype=np.uint8)
+
+
+IMAGE_PX: Final = 96
+_JPEG_QUALITY: Final = 85
+
+
+def face_uris(manifest: Manifest, rows: Sequence[int]) -> dict[int, str]:
+    """Return the rows' faces as the model saw them, as data: URIs of JPEGs, by row."""
+    if not rows:
+        return {}
+    crops = find_manifest_faces(manifest.select(rows)).aligned(size=IMAGE_PX)
+    found = {}
+    for row, crop in zip(rows, crops, strict=True):
+        bgr = np.ascontiguousarray(crop[:, :, ::-1])
+        done, jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+        assert done, "OpenCV always has JPEG"
+        uri = base64.b64encode(jpeg.tobytes()).decode("ascii")
+        found[row] = f"data:image/jpeg;base64,{uri}"
+    return found

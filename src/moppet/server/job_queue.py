@@ -1,0 +1,255 @@
+"""The queue of recordings: kept in SQLite, worked off one after another, alive after a restart."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import create_engine, select, update
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+
+from moppet.infer.pipeline import Settings
+from moppet.server.workspace import Workspace
+from moppet.values import MoppetError, UsageError
+
+Json = dict[str, Any]
+OPEN: Final = ("queued", "running")
+WORKER: Final = (sys.executable, "-m", "moppet.server.worker")
+_SAVE_S: Final = 0.5
+
+
+class _Base(DeclarativeBase):
+    pass
+
+
+class Job(_Base):
+    """One recording that was asked for.
+
+    state: queued, running, done, failed or canceled. frames, total: done and expected.
+    speed: frames a second; left_s: seconds left; both null when unknown.
+    """
+
+    __tablename__ = "jobs"
+    __table_args__ = {"sqlite_autoincrement": True}  # noqa: RUF012  a number is never used twice
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    source: Mapped[str]
+    name: Mapped[str]
+    folder: Mapped[str]
+    settings: Mapped[str]
+    state: Mapped[str] = mapped_column(default="queued")
+    frames: Mapped[int] = mapped_column(default=0)
+    total: Mapped[int | None] = mapped_column(default=None)
+    speed: Mapped[float | None] = mapped_column(default=None)
+    left_s: Mapped[float | None] = mapped_column(default=None)
+    error: Mapped[str | None] = mapped_column(default=None)
+    asked_at: Mapped[str]
+
+    def as_json(self) -> Json:
+        """Return what the page shows of it; no path but the recording's name."""
+        shown = ("id", "name", "state", "frames", "total", "speed", "left_s", "error", "asked_at")
+        return {name: getattr(self, name) for name in shown}
+
+
+class Queue:
+    """Jobs in a workspace, and the process that works on the first of them.
+
+    A job that ran when the server stopped goes on from its journal when it starts again.
+    """
+
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace = workspace
+        self._engine = create_engine(f"sqlite:///{workspace.database}")
+        _Base.metadata.create_all(self._engine)
+        with Session(self._engine) as session, session.begin():
+            session.execute(update(Job).where(Job.state == "running").values(state="queued"))
+        self._wake = threading.Condition()
+        self._stopping = False
+        self._running: tuple[int, subprocess.Popen[str]] | None = None
+        self._thread = threading.Thread(target=self._work, name="moppet queue", daemon=True)
+
+    def start(self) -> None:
+        """Begin to work off what is queued."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop the running job, to be gone on with at the next start."""
+        with self._wake:
+            self._stopping = True
+            self._end_running()
+            self._wake.notify_all()
+        if self._thread.is_alive():
+            self._thread.join(timeout=10)
+        self._engine.dispose()
+
+    def add(self, source: Path, settings: Settings, name: str | None = None) -> Json:
+        """Queue a recording and return its job."""
+        with self._wake, Session(self._engine) as session, session.begin():
+            job = Job(
+                source=str(source),
+                name=name or source.name,
+                folder="",
+                settings=json.dumps(asdict(settings)),
+                asked_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            )
+            session.add(job)
+            session.flush()
+            job.folder = str(self.workspace.result_folder(job.id, job.name))
+            found = job.as_json()
+            self._wake.notify_all()
+        return found
+
+    def jobs(self) -> list[Json]:
+        """Return every job, the newest first."""
+        with Session(self._engine) as session:
+            return [job.as_json() for job in session.scalars(select(Job).order_by(Job.id.desc()))]
+
+    def job(self, number: int) -> Job:
+        """Return a job; UsageError if there is none."""
+        with Session(self._engine) as session:
+            job = session.get(Job, number)
+            if job is None:
+                raise UsageError(f"There is no job {number}.")
+            session.expunge(job)
+            return job
+
+    def cancel(self, number: int) -> Json:
+        """Cancel a job that is queued or running; what is done of it stays."""
+        job = self.job(number)
+        if job.state not in OPEN:
+            raise UsageError(f"Job {number} is {job.state} already.")
+        with self._wake:
+            self._set(number, state="cancelled", left_s=None, speed=None)
+            if self._running and self._running[0] == number:
+                self._end_running()
+        return self.job(number).as_json()
+
+    def again(self, number: int) -> Json:
+        """Queue a failed or canceled job again; it goes on from where it was."""
+        job = self.job(number)
+        if job.state not in ("failed", "cancelled"):
+            raise UsageError(f"Job {number} is {job.state}.")
+        with self._wake:
+            self._set(number, state="queued", error=None)
+            self._wake.notify_all()
+        return self.job(number).as_json()
+
+    def delete(self, number: int) -> Json:
+        """Forget a job that is over: its results go, and its recording if no other job is of it.
+
+        A recording that lies outside the workspace stays. Raises UsageError for a job that is
+        queued or running, MoppetError where something cannot be deleted.
+        """
+        job = self.job(number)
+        if job.state in OPEN:
+            raise UsageError(f"Job {number} is {job.state}: cancel it first.")
+        if self._running and self._running[0] == number:
+            raise UsageError(f"Job {number} is just ending: try again in a moment.")
+        source = Path(job.source)
+        with self._wake, Session(self._engine) as session, session.begin():
+            others = select(Job).where(Job.source == job.source, Job.id != number)
+            shared = session.scalars(others).first() is not None
+            try:
+                if Path(job.folder).is_dir():
+                    shutil.rmtree(job.folder)
+                if source.parent == self.workspace.recordings and not shared:
+                    source.unlink(missing_ok=True)
+            except OSError as error:
+                raise MoppetError(f"{job.name} cannot be deleted: {error.strerror}.") from None
+            session.delete(session.get_one(Job, number))
+        return {"deleted": number}
+
+    def _set(self, number: int, *, only_if: Sequence[str] | None = None, **values: Any) -> None:
+        with Session(self._engine) as session, session.begin():
+            wanted = update(Job).where(Job.id == number).values(**values)
+            session.execute(wanted if only_if is None else wanted.where(Job.state.in_(only_if)))
+
+    def _end_running(self) -> None:
+        if self._running:
+            with suppress(OSError):
+                self._running[1].terminate()
+
+    def _work(self) -> None:
+        while True:
+            with self._wake:
+                while not self._stopping and (job := self._next()) is None:
+                    self._wake.wait()
+                if self._stopping or job is None:
+                    return
+                self._set(job.id, state="running", error=None)
+                process = subprocess.Popen(
+                    WORKER, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+                )
+                self._running = (job.id, process)
+            self._follow(job, process)
+
+    def _next(self) -> Job | None:
+        with Session(self._engine) as session:
+            waiting = select(Job).where(Job.state == "queued").order_by(Job.id)
+            job = session.scalars(waiting.limit(1)).first()
+            if job is not None:
+                session.expunge(job)
+            return job
+
+    def _follow(self, job: Job, process: subprocess.Popen[str]) -> None:
+        """Read a worker's lines until it ends."""
+        assert process.stdin is not None and process.stdout is not None
+        asked = {"source": job.source, "folder": job.folder, "settings": json.loads(job.settings)}
+        ended: Json = {"error": "its process ended; run it again to go on from there."}
+        with suppress(OSError):
+            process.stdin.write(json.dumps(asked))
+            process.stdin.close()
+        began, first, saved = time.monotonic(), None, 0.0
+        for line in process.stdout:
+            told = json.loads(line)
+            if "frames" not in told:
+                ended = told
+                continue
+            first = told["frames"] if first is None else first
+            if time.monotonic() - saved < _SAVE_S:
+                continue
+            saved = time.monotonic()
+            speed = (told["frames"] - first) / max(saved - began, 1e-6)
+            total = told["total"]
+            left = (total - told["frames"]) / speed if total and speed else None
+            self._set(
+                job.id,
+                **told,
+                speed=round(speed, 1) or None,
+                left_s=None if left is None else round(max(left, 0.0), 1),
+            )
+        process.wait()
+        with self._wake:
+            self._running = None
+            done = process.returncode == 0 and "error" not in ended
+            state = "done" if done else "queued" if self._stopping else "failed"
+            error = None if done or self._stopping else ended.get("error")
+            values = {"frames": ended["done"], "total": ended["done"]} if done else {}
+            self._set(job.id, only_if=["running"], state=state, error=error, left_s=None, **values)
+
+
+def settings_of(given: object) -> Settings:
+    """Return the settings that a page asks for; UsageError for what is no setting of it."""
+    known = {"model", "every"}
+    if not isinstance(given, dict):
+        raise UsageError("The settings are a JSON object.")
+    odd = sorted(set(given) - known)
+    if odd:
+        raise UsageError(f"There is no setting {odd[0]!r}; known: {', '.join(sorted(known))}.")
+    every, model = given.get("every", 1), given.get("model", "default")
+    if not isinstance(every, int) or isinstance(every, bool) or not isinstance(model, str):
+        raise UsageError("`every` is a whole number and `model` a name.")
+    try:
+        return Settings(model=model, every=every)
+    except MoppetError as error:
+        raise UsageError(str(error)) from None

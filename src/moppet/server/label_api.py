@@ -1,0 +1,406 @@
+"""The label page's part of the API: rating, agreement, adjudication."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import json
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from fastapi import FastAPI, Request
+from fastapi.responses import Response
+from numpy.typing import NDArray
+from starlette.concurrency import run_in_threadpool
+
+from moppet.datasets.manifest import Manifest, build_manifest
+from moppet.datasets.rater_agreement import (
+    Agreement,
+    Ratings,
+    as_dict,
+    measure_agreement,
+    rated_manifest,
+    read_adjudication,
+    read_ratings,
+)
+from moppet.datasets.readers.tables import read_table
+from moppet.metrics import confusion
+from moppet.server.ratings import NO_FACE, Rater, RatingSet, RatingSets, write_whole
+from moppet.server.responses import json_of
+from moppet.server.workspace import Workspace
+from moppet.values import EXPRESSIONS, MoppetError, UsageError
+
+Json = dict[str, Any]
+LEAST: Final = 3
+"""Pictures of a class that `moppet train` needs."""
+
+
+def progress(of: RatingSet) -> list[Json]:
+    """Return how many images each rater has done, and nothing else of the ratings."""
+    states = [(name, Rater(of, name).state()) for name in of.raters()]
+    return [
+        {"name": name, "done": state["done"], "left": state["total"] - state["done"]}
+        for name, state in states
+    ]
+
+
+def opened(of: RatingSet) -> tuple[str, ...]:
+    """Return the raters whose agreement was opened, () while the rating goes on."""
+    try:
+        return tuple(json.loads((of.place / "opened.json").read_text(encoding="utf-8"))["raters"])
+    except FileNotFoundError:
+        return ()
+    except (OSError, ValueError, KeyError, TypeError):
+        raise MoppetError(f"{of.place / 'opened.json'} is damaged.") from None
+
+
+def check_rating(of: RatingSet) -> None:
+    """Raise UsageError once the agreement was opened: who has seen it is no longer blind."""
+    if opened(of):
+        raise UsageError("The rating of this set has ended: its agreement was opened.")
+
+
+def open_agreement(of: RatingSet) -> None:
+    """End the rating, for good, and open the agreement of those who have finished.
+
+    Raises UsageError unless two have, and have given a class to one image at least.
+    """
+    check_rating(of)
+    told = progress(of)
+    finished = [each["name"] for each in told if not each["left"]]
+    if len(finished) < 2:
+        left = ", ".join(f"{x['name']} has {x['left']} left" for x in told if x["left"])
+        raise UsageError(f"The agreement opens when two raters have finished: {left or 'none has'}")
+    said = [{i for i, r in Rater(of, x).given.items() if r.label} for x in finished]
+    if not any(a & b for a, b in itertools.combinations(said, 2)):
+        raise UsageError("No image has a class from two raters: there is nothing to compare.")
+    write_whole(of.place / "opened.json", json.dumps({"raters": finished}))
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A set whose rating has ended. UsageError where it has not."""
+
+    set: RatingSet
+
+    def __post_init__(self) -> None:
+        if not opened(self.set):
+            raise UsageError("The agreement of this set is not open yet.")
+
+    @cached_property
+    def files(self) -> tuple[Path, ...]:
+        """The CSVs of the raters who had finished."""
+        return tuple(self.set.rater_file(name) for name in opened(self.set))
+
+    @cached_property
+    def ratings(self) -> Ratings:
+        """What they said."""
+        return _measured(self.files, _stamps(self.files))[0]
+
+    @cached_property
+    def no_face(self) -> NDArray[np.bool_]:
+        """(n, r) where a rater saw no face, in the ratings' order."""
+        number = {path: i for i, path in enumerate(self.set.pictures)}
+        rows = [number[path] for path in self.ratings.paths]
+        given = [Rater(self.set, file.stem).given for file in self.files]
+        return np.array([[i in g and g[i].mark == NO_FACE for g in given] for i in rows], bool)
+
+    @cached_property
+    def disputed(self) -> NDArray[np.intp]:
+        """Rows to decide: two classes, or a class that not every rater gave."""
+        rated = self.ratings.votes.sum(axis=1)
+        mixed = np.flatnonzero((rated > 0) & (rated < len(self.files)))
+        return np.union1d(self.ratings.disputed, mixed)
+
+    @property
+    def choices(self) -> list[str]:
+        """The classes that `read_adjudication` takes, and no face."""
+        known = {*self.ratings.names, *EXPRESSIONS}
+        return [*(name for name in self.set.classes if name in known), NO_FACE]
+
+    @property
+    def adjudication(self) -> Path:
+        """The CSV of decisions (path,label,mark), as `--adjudication` takes it."""
+        return self.set.place / "adjudication.csv"
+
+    def decisions(self) -> dict[str, str]:
+        """Return image → the class that was decided, or "no face"."""
+        if not self.adjudication.is_file():
+            return {}
+        header, rows = read_table(self.adjudication, ["path", "label"])
+        cells = [dict(zip(header, row, strict=True)) for row in rows]
+        faceless = {cell["path"]: NO_FACE for cell in cells if cell.get("mark") == NO_FACE}
+        return read_adjudication(self.adjudication, self.ratings) | faceless
+
+    def decide(self, image: object, label: object) -> None:
+        """Keep a decision on a disputed image; a label of None takes it back."""
+        path = self.set.pictures[self.set.check_number(image)]
+        if path not in {self.ratings.paths[row] for row in self.disputed}:
+            raise UsageError("The raters agree on this image: there is nothing to decide.")
+        if label is not None and label not in self.choices:
+            raise UsageError(f"A decision is one of {', '.join(self.choices)}.")
+        decided = {**self.decisions(), path: label}
+        text = io.StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow(["path", "label", "mark"])
+        for each, said in decided.items():
+            if said is not None:
+                table.writerow([each, "", NO_FACE] if said == NO_FACE else [each, said, ""])
+        write_whole(self.adjudication, text.getvalue())
+
+    def as_json(self) -> Json:
+        """Return the figures of `moppet data agreement --json`, with numbers in place of paths.
+
+        tables: for each two raters, how often the first (rows) and the second (columns) said
+        which class, or no face, over the images that neither skipped.
+        """
+        ratings, decided = self.ratings, self.decisions()
+        number = {path: i for i, path in enumerate(self.set.pictures)}
+        figures = as_dict(ratings, _measured(self.files, _stamps(self.files))[1], {})
+        said = np.where(self.no_face, len(ratings.names), ratings.given)
+        names = [*ratings.names, NO_FACE]
+        rows = sorted(self.disputed, key=lambda row: number[ratings.paths[row]])
+        return figures | {
+            "tables": [self._table(said, a, b) for a, b in _pairs(len(ratings.raters))],
+            "table_names": names,
+            "choices": self.choices,
+            "no_face": self.no_face.sum(axis=0).tolist(),
+            "unrated": ((ratings.given < 0) & ~self.no_face).sum(axis=0).tolist(),
+            "disagreements": [
+                {
+                    "picture": number[ratings.paths[row]],
+                    "said": [names[i] if i >= 0 else None for i in said[row]],
+                    "decided": decided.get(ratings.paths[row]),
+                }
+                for row in rows
+            ],
+        }
+
+    def _table(self, said: NDArray[np.int64], a: int, b: int) -> list[list[int]]:
+        both = said[(said[:, [a, b]] >= 0).all(axis=1)]
+        table: list[list[int]] = confusion(
+            both[:, a], both[:, b], len(self.ratings.names) + 1
+        ).tolist()
+        return table
+
+    def manifest(self, *, without_rare: bool = False) -> Manifest:
+        """Return the manifest of the images that show a face.
+
+        An image is in it where a decision gives it a class, or where none was made and more
+        raters gave it a class than saw no face. The column `no_face` counts the latter.
+        without_rare: leave out the classes that fewer than LEAST images have as their label.
+        """
+        decided = self.decisions()
+        classes = {path: name for path, name in decided.items() if name != NO_FACE}
+        whole = rated_manifest(self.ratings, classes, root=self.set.folder)
+        faceless = self.no_face.sum(axis=1)
+        kept = self.ratings.votes.sum(axis=1) > faceless
+        for row, path in enumerate(self.ratings.paths):
+            kept[row] = path in classes or (kept[row] and path not in decided)
+        found = whole.replace(no_face=faceless.astype(np.int64)).select(kept)
+        return _without(found, rare_classes(found)) if without_rare else found
+
+    def write_manifest(self, *, without_rare: bool = False) -> Json:
+        """Write the manifest into the set's folder; return what it holds, and how to train."""
+        made = self.manifest(without_rare=without_rare)
+        path = made.write(self.set.place / "manifest.parquet")
+        counts = label_counts(made)
+        return {
+            "path": str(path),
+            "command": f"moppet train {shlex.quote(str(path))} -o my_model",
+            "pictures": len(made),
+            "labels": counts,
+            "unlabelled": len(made) - sum(counts.values()),
+            "left_out": len(self.set.pictures) - len(made),
+            "rare": list(rare_classes(made)),
+        }
+
+
+def label_counts(manifest: Manifest) -> dict[str, int]:
+    """Return how many images have each class as their label, also 0."""
+    labels = manifest.labels
+    return {name: int((labels == i).sum()) for i, name in enumerate(manifest.names)}
+
+
+def rare_classes(manifest: Manifest) -> tuple[str, ...]:
+    """Return the classes with fewer images than training needs."""
+    return tuple(name for name, count in label_counts(manifest).items() if count < LEAST)
+
+
+def _without(manifest: Manifest, classes: tuple[str, ...]) -> Manifest:
+    """Return the manifest without these classes, the rows labeled so, and the votes for them."""
+    names = [name for name in manifest.names if name not in classes]
+    if len(names) < 2:
+        raise UsageError(f"Fewer than two classes have {LEAST} images: nothing can be trained.")
+    part = manifest.select(~np.isin(manifest.column("label").astype(str), classes))
+    votes = part.column("votes")[:, [manifest.names.index(name) for name in names]]
+    votes[votes.sum(axis=1) == 0] = np.nan
+    columns = {name: part.table[name] for name in part.table.column_names}
+    return build_manifest(columns | {"votes": votes}, names=names, root=part.root)
+
+
+def _pairs(raters: int) -> list[tuple[int, int]]:
+    return list(itertools.combinations(range(raters), 2))
+
+
+def _stamps(files: tuple[Path, ...]) -> tuple[tuple[int, int], ...]:
+    return tuple((told.st_mtime_ns, told.st_size) for told in (file.stat() for file in files))
+
+
+@lru_cache(maxsize=4)
+def _measured(
+    files: tuple[Path, ...], stamps: tuple[tuple[int, int], ...]
+) -> tuple[Ratings, Agreement]:
+    """The ratings and their agreement, measured once as long as no file changes.
+
+    The seed is that of the command line, so that both give the same intervals.
+    """
+    ratings = read_ratings(files)
+    return ratings, measure_agreement(ratings, np.random.default_rng(0))
+
+
+def add_label(site: FastAPI, workspace: Workspace) -> None:
+    """Add the routes below /api/labels."""
+    sets = RatingSets(workspace.root / "labels")
+    _add_sets(site, sets)
+    _add_rating(site, sets)
+    _add_agreement(site, sets)
+
+
+def _add_sets(site: FastAPI, sets: RatingSets) -> None:
+    @site.get("/api/labels")
+    def all_sets() -> list[Json]:
+        return [_told(sets.of(name)) for name in sets.names()]
+
+    @site.post("/api/labels", status_code=201)
+    async def new_set(request: Request) -> Json:
+        """Make a set: {"name", "folder"} and "classes", "subject", "seed" or none of them."""
+        asked = await json_of(request)
+        classes, seed = asked.get("classes", list(EXPRESSIONS)), asked.get("seed", 0)
+        if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+            raise UsageError("The classes are a list of words.")
+        if type(seed) is not int:
+            raise UsageError("The seed is a whole number.")
+        subject = _text(asked, "subject").strip() or None if "subject" in asked else None
+        given = (_text(asked, "name"), _text(asked, "folder"), classes, subject, seed)
+
+        def make() -> Json:
+            with sets.lock:
+                return _told(sets.create(*given))
+
+        return await run_in_threadpool(make)
+
+    @site.get("/api/labels/{name}")
+    def one_set(name: str) -> Json:
+        return _told(sets.of(name))
+
+    @site.get("/api/labels/{name}/pictures/{image}")
+    def image(name: str, image: int) -> Response:
+        """The image as PNG, upright, without name, date or anything else of its file."""
+        return Response(sets.of(name).png(image), media_type="image/png")
+
+
+def _add_rating(site: FastAPI, sets: RatingSets) -> None:
+    async def changed(name: str, change: Callable[[RatingSet], Rater]) -> Json:
+        def act() -> Json:
+            with sets.lock:
+                of = sets.of(name)
+                check_rating(of)
+                return change(of).state()
+
+        return await run_in_threadpool(act)
+
+    @site.post("/api/labels/{name}/raters", status_code=201)
+    async def new_rater(name: str, request: Request) -> Json:
+        """Begin to rate: {"name": the rater's}."""
+        rater = _text(await json_of(request), "name")
+        return await changed(name, lambda of: Rater.begin(of, rater))
+
+    @site.get("/api/labels/{name}/raters/{rater}")
+    def state(name: str, rater: str) -> Json:
+        return Rater(sets.of(name), rater).state()
+
+    @site.post("/api/labels/{name}/raters/{rater}/ratings")
+    async def rate(name: str, rater: str, request: Request) -> Json:
+        """Rate the next image: {"picture": its number} and {"label"} or {"mark"}."""
+        asked = await json_of(request)
+
+        def change(of: RatingSet) -> Rater:
+            person = Rater(of, rater)
+            person.rate(asked.get("picture"), asked.get("label"), asked.get("mark"))
+            return person
+
+        return await changed(name, change)
+
+    @site.post("/api/labels/{name}/raters/{rater}/undo")
+    async def undo(name: str, rater: str) -> Json:
+        def change(of: RatingSet) -> Rater:
+            person = Rater(of, rater)
+            person.undo()
+            return person
+
+        return await changed(name, change)
+
+
+def _add_agreement(site: FastAPI, sets: RatingSets) -> None:
+    @site.post("/api/labels/{name}/open")
+    def end_rating(name: str) -> Json:
+        with sets.lock:
+            open_agreement(sets.of(name))
+        return _told(sets.of(name))
+
+    @site.get("/api/labels/{name}/agreement")
+    def agreement(name: str) -> Json:
+        return Opened(sets.of(name)).as_json()
+
+    @site.post("/api/labels/{name}/decisions")
+    async def decide(name: str, request: Request) -> Json:
+        """Decide on a disputed image: {"picture", "label"}; null takes a decision back."""
+        asked = await json_of(request)
+        if "label" not in asked:
+            raise UsageError("A decision needs a label, or null to take it back.")
+
+        def act() -> Json:
+            with sets.lock:
+                Opened(sets.of(name)).decide(asked.get("picture"), asked["label"])
+            return {"picture": asked["picture"], "decided": asked["label"]}
+
+        return await run_in_threadpool(act)
+
+    @site.post("/api/labels/{name}/manifest")
+    async def manifest(name: str, request: Request) -> Json:
+        """Write manifest.parquet: {} or {"without_rare": true}."""
+        without_rare = (await json_of(request)).get("without_rare") is True
+
+        def act() -> Json:
+            with sets.lock:
+                return Opened(sets.of(name)).write_manifest(without_rare=without_rare)
+
+        return await run_in_threadpool(act)
+
+
+def _told(of: RatingSet) -> Json:
+    """A set as the page shows it: who is how far, and no rating."""
+    raters = progress(of)
+    return {
+        "name": of.name,
+        "folder": str(of.folder),
+        "classes": list(of.classes),
+        "pictures": len(of.pictures),
+        "raters": raters,
+        "finished": sum(not rater["left"] for rater in raters),
+        "opened": list(opened(of)),
+    }
+
+
+def _text(asked: Json, key: str) -> str:
+    value = asked.get(key)
+    if not isinstance(value, str) or not value.strip():
+        raise UsageError(f"The {key} is missing.")
+    return value

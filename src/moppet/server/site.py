@@ -1,0 +1,82 @@
+"""The page and what it asks: uploads, jobs, recordings and their results."""
+
+from __future__ import annotations
+
+import importlib.resources
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from fastapi import FastAPI
+from fastapi.middleware.gzip import GZipMiddleware
+from fastapi.responses import FileResponse
+from fastapi.staticfiles import StaticFiles
+from starlette.concurrency import run_in_threadpool
+
+from moppet.guard.notifications import Channels
+from moppet.infer.models import bundled_models
+from moppet.server.guard_session import add_guards
+from moppet.server.job_queue import Queue
+from moppet.server.label_api import add_label
+from moppet.server.live_api import add_live
+from moppet.server.recordings_api import add_jobs, add_uploads
+from moppet.server.responses import add_errors
+from moppet.server.security import Gate
+from moppet.server.timeline_api import add_exports, add_layers, add_looks
+from moppet.server.workspace import LARGEST_UPLOAD, Workspace
+
+QUIET: Final = Channels(sound="none")
+"""The page makes its sounds itself."""
+STATIC: Final = Path(__file__).with_name("static")
+_PAGES: Final = {
+    "/": "index.html",
+    "/look": "look.html",
+    "/label": "label.html",
+    "/live": "live.html",
+    "/guard": "guard.html",
+}
+
+
+def build_site(
+    workspace: Workspace, queue: Queue, token: str, port: int, channels: Channels = QUIET
+) -> Any:
+    """Return the ASGI application; see `Gate` for who may ask. channels: whom a guard calls."""
+
+    @asynccontextmanager
+    async def life(_: FastAPI) -> AsyncIterator[None]:
+        queue.start()
+        yield
+        await run_in_threadpool(queue.stop)
+
+    site = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=life)
+    add_errors(site)
+    add_uploads(site, workspace)
+    add_jobs(site, workspace, queue)
+    add_looks(site, queue)
+    add_layers(site, queue)
+    add_exports(site, queue)
+    add_label(site, workspace)
+    add_live(site, workspace.guards, channels)
+    add_guards(site, workspace.guards, channels)
+
+    @site.get("/api/models")
+    def models() -> list[str]:
+        return list(bundled_models())
+
+    for address, name in _PAGES.items():
+        site.get(address)(_page(STATIC / name))
+
+    @site.get("/static/plotly.min.js")
+    def plotly() -> FileResponse:
+        """The library's own file, from its wheel."""
+        found = importlib.resources.files("plotly") / "package_data" / "plotly.min.js"
+        return FileResponse(str(found), headers={"cache-control": "private, max-age=86400"})
+
+    site.add_middleware(GZipMiddleware, minimum_size=2000)
+    site.mount("/static", StaticFiles(directory=STATIC))
+    return Gate(site, token, port, LARGEST_UPLOAD)
+
+
+def _page(path: Path) -> Callable[[], FileResponse]:
+    return lambda: FileResponse(path)

@@ -1,0 +1,206 @@
+"""A timeline as the page draws it: curves in as many points as there are pixels, boxes by time.
+
+Of a recording that is still being read, what its journal holds so far.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moppet.coders.timeline_coding import divided
+from moppet.timeline import Timeline, read_unfinished
+from moppet.timeline.annotations import Correction, corrections_path, read_layered
+from moppet.timeline.durations import read_clock, stretches
+from moppet.timeline.people import People, people_path
+from moppet.timeline.summary import who_is
+from moppet.values import UsageError
+
+Json = dict[str, Any]
+TIMELINE: Final = "timeline.parquet"
+JOURNAL: Final = "journal.arrows"
+MOST_POINTS: Final = 4000
+LONGEST_S: Final = 60.0
+"""Of the boxes that are asked for at once."""
+
+
+class Shown:
+    """A timeline held as arrays, so that a stretch of it is found at once."""
+
+    def __init__(
+        self, timeline: Timeline, people: People | None = None, said: Sequence[Correction] = ()
+    ) -> None:
+        self.timeline, self._people, self._said = timeline, people or People(), said
+        table = timeline.table
+        self.time_s = table["time_s"].to_numpy()
+        self.face = np.asarray(table["face_id"].to_numpy(zero_copy_only=False), np.float64)
+        columns = [table[f"s_{name}"].to_numpy(zero_copy_only=False) for name in timeline.names]
+        self.smoothed: NDArray[np.float32] = np.stack(columns, axis=1).astype(np.float32)
+        unsure = table["unsure"].to_pylist()
+        self.unsure = np.array([bool(u) for u in unsure], bool)
+
+    def head(self) -> Json:
+        """Return what the page needs before it draws: classes, faces, episodes, absences."""
+        timeline = self.timeline
+        faces = []
+        for number in np.unique(self.face[~np.isnan(self.face)]).astype(int).tolist():
+            at = self.time_s[self.face == number]
+            name, role = who_is(timeline.metadata, number)
+            faces.append(
+                {
+                    "id": number,
+                    "name": name,
+                    "role": role,
+                    "from_s": float(at[0]),
+                    "to_s": float(at[-1]),
+                    "rows": len(at),
+                }
+            )
+        faces.sort(key=lambda face: (-face["rows"], face["id"]))
+        said = timeline.metadata.get("duration_s")
+        duration = float(said) if isinstance(said, int | float) else math.nan
+        last = float(self.time_s[-1]) if len(self.time_s) else 0.0
+        clock = read_clock(timeline.table, timeline.settings)
+        absent = stretches(clock, "no_face", timeline.settings)
+        return {
+            "name": timeline.metadata.get("source_name"),
+            "names": list(timeline.names),
+            "groups": dict(timeline.group_of),
+            "duration_s": max(last, duration) if math.isfinite(duration) else last,
+            "size_px": [timeline.metadata.get("width"), timeline.metadata.get("height")],
+            "complete": bool(timeline.metadata.get("complete")),
+            "faces": faces,
+            "episodes": [
+                {
+                    "face": one.face_id,
+                    "label": one.label,
+                    "start_s": round(one.start_s, 3),
+                    "end_s": round(one.end_s, 3),
+                    "mean": round(one.mean_probability, 3),
+                }
+                for one in timeline.episodes("expression")
+            ],
+            "faceless": [list(map(_known, one)) for one in absent],
+            "people": self._people.as_json(),
+            "corrections": self._corrections({face["name"]: face["id"] for face in faces}),
+        }
+
+    def _corrections(self, id_of: dict[str, int]) -> list[Json]:
+        """Return what holds, in the order it was made, by the faces as they are named now."""
+        return [
+            {
+                "number": one.number,
+                "face": id_of[name],
+                "start_s": round(code.start_s, 3),
+                "end_s": round(code.end_s, 3),
+                "label": code.label,
+                "by": one.by,
+                "at": one.at,
+            }
+            for one in self._said
+            for name, code in divided(one, self._people)
+            if name in id_of
+        ]
+
+    def curves(self, face: int, start_s: float, end_s: float, points: int) -> Json:
+        """Return a face's smoothed probabilities from start to end in at most so many points.
+
+        Each point is the mean of its rows; null where the face was away for longer than max_gap_s.
+        `unsure`: share of the point's rows.
+        """
+        if not (math.isfinite(start_s) and math.isfinite(end_s)) or start_s >= end_s:
+            raise UsageError("A stretch needs a start before its end.")
+        points = int(np.clip(points, 2, MOST_POINTS))
+        inside = (self.face == face) & (self.time_s >= start_s) & (self.time_s <= end_s)
+        rows = np.flatnonzero(inside & ~np.isnan(self.smoothed[:, 0]))
+        bins = np.arange(len(rows))
+        if len(rows) > points:
+            width = (end_s - start_s) / points
+            bins = np.minimum(((self.time_s[rows] - start_s) / width).astype(np.int64), points - 1)
+        first = np.flatnonzero(np.r_[True, bins[1:] != bins[:-1]]) if len(rows) else bins
+        counts = np.diff(np.r_[first, len(rows)])
+
+        def means(values: NDArray[Any]) -> NDArray[np.float64]:
+            sums = np.add.reduceat(values.astype(np.float64), first, axis=0)
+            return np.asarray(sums / (counts if values.ndim == 1 else counts[:, None]))
+
+        if not len(rows):
+            return {"time_s": [], "s": {name: [] for name in self.timeline.names}, "unsure": []}
+        time_s, smoothed = means(self.time_s[rows]), means(self.smoothed[rows])
+        unsure = means(self.unsure[rows])
+        of_rows = self.time_s[rows]
+        between = of_rows[first[1:]] - of_rows[first[1:] - 1]
+        away = np.flatnonzero(between > self.timeline.settings.max_gap_s) + 1
+        time_s = np.insert(time_s, away, np.nan)
+        smoothed, unsure = np.insert(smoothed, away, np.nan, 0), np.insert(unsure, away, np.nan)
+        return {
+            "time_s": _plain(time_s),
+            "s": {name: _plain(smoothed[:, i]) for i, name in enumerate(self.timeline.names)},
+            "unsure": _plain(unsure),
+        }
+
+    def boxes(self, start_s: float, end_s: float) -> list[Json]:
+        """Return the rows from start to end, at most a minute: each face's box and expression.
+
+        Rows of frames without a face have no box.
+        """
+        end_s = min(end_s, start_s + LONGEST_S)
+        low, high = np.searchsorted(self.time_s, [start_s, np.nextafter(end_s, math.inf)])
+        columns = ["time_s", "face_id", "status", "box_x", "box_y", "box_w", "box_h"]
+        columns += ["expression", "confidence", "unsure"]
+        part = self.timeline.table.select(columns).slice(int(low), int(max(0, high - low)))
+        return [
+            {k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()}
+            for row in part.to_pylist()
+        ]
+
+
+@lru_cache(maxsize=4)
+def _read(path: Path, *changed: int) -> Shown:
+    found = read_layered(path)
+    return Shown(found.timeline, found.people, found.corrections)
+
+
+def shown(folder: Path) -> Shown:
+    """Return a job's timeline with its layers as the page draws it, or what is read of it so far.
+
+    It is read once as long as nothing of it changes. Raises TimelineError where nothing is read.
+    """
+    path = folder / TIMELINE
+    if not path.is_file():
+        return _growing(folder / JOURNAL)
+    return _read(path, *(_changed(p) for p in (path, people_path(path), corrections_path(path))))
+
+
+_unfinished: dict[Path, tuple[float, float, Shown]] = {}
+"""The last look at each growing journal: when, how long it took, and what was seen."""
+
+
+def _growing(journal: Path) -> Shown:
+    """Read a journal so far, spending a fourth of the time on it at most however long it is."""
+    began = time.monotonic()
+    at, took, last = _unfinished.get(journal, (0.0, math.inf, None))
+    if last is None or began - at > 3 * took:
+        _unfinished.clear()  # one recording is read at a time
+        last = Shown(read_unfinished(journal))
+        _unfinished[journal] = (time.monotonic(), time.monotonic() - began, last)
+    return last
+
+
+def _changed(path: Path) -> int:
+    return path.stat().st_mtime_ns if path.is_file() else 0
+
+
+def _known(value: float) -> float | None:
+    return round(value, 3) if math.isfinite(value) else None
+
+
+def _plain(values: NDArray[np.float64]) -> list[float | None]:
+    return [None if math.isnan(v) else round(v, 3) for v in values.tolist()]

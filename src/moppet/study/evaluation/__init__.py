@@ -1,1 +1,0 @@
-"""The parts of an evaluation: rows, readings, figures, curves, comparison, map."""

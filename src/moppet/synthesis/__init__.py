@@ -1,0 +1,1 @@
+"""Synthetic faces: generators trained on a dataset's own faces, and diffusion models."""

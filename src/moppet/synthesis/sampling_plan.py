@@ -1,0 +1,264 @@
+"""What will be made: so many images of each class, spread over who, where and what hides them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moppet.synthesis.settings import LEARNED, Settings, nearest, seed_of
+from moppet.values import UsageError
+from moppet.vocabulary import expression_of
+
+ETHNICITIES: Final = (
+    "American Indian",
+    "Asian",
+    "Black or African American",
+    "Native Hawaiian",
+    "Hispanic or Latino",
+    "White",
+)
+"""Seed 1's list (Vivekananthan 2024)."""
+AGES: Final[Mapping[str, str]] = {
+    "infant": "one-year-old {who} baby",
+    "child": "seven-year-old {who} child",
+    "adult": "thirty-year-old {who} adult",
+}
+BACKGROUNDS: Final[Mapping[str, str]] = {
+    "wall": "in front of a plain wall",
+    "room": "in a living room",
+    "kitchen": "in a kitchen",
+    "garden": "in a garden",
+    "street": "on a street by day",
+    "car": "in a car seat",
+}
+OCCLUSIONS: Final[Mapping[str, str]] = {
+    "none": "",
+    "hair": "hair falling over part of the face",
+    "sunglasses": "wearing sunglasses",
+    "scarf": "wearing a scarf up to the chin",
+    "hat": "wearing a hat pulled down to the eyebrows",
+    "hand": "one hand in front of part of the face",
+    "dummy": "with a dummy (pacifier) in the mouth",
+}
+_LOOKS: Final[Mapping[str, str]] = {
+    "neutral": "a neutral face",
+    "happiness": "a happy smile",
+    "sadness": "a sad face",
+    "surprise": "a surprised face, the eyes wide and the mouth open",
+    "fear": "a frightened face",
+    "disgust": "a disgusted face, the nose wrinkled",
+    "anger": "an angry face, the brows drawn together",
+    "contempt": "a contemptuous face, one mouth corner raised",
+    "crying": "a crying face",
+    "laughing": "a laughing face",
+    "calm": "a calm face",
+    "positive": "a happy smile",
+    "negative": "an unhappy face",
+}
+NEGATIVE_PROMPT: Final = (
+    "nude, naked, undressed, bare skin below the neck, underwear, swimwear, suggestive, sexual, "
+    "violence, blood, injury, weapon, frightening scene, deformed, disfigured, extra faces, "
+    "two people, cropped face, drawing, cartoon, text, watermark, blurry"
+)
+"""What no image may show. Always sent, never changed: these are images of children."""
+_FACTORS: Final = ("age_band", "ethnicity", "background", "occlusion")
+_SETTING: Final = {  # factor → the setting that narrows it, and all its values
+    "age_band": ("ages", tuple(AGES)),
+    "ethnicity": ("ethnicities", ETHNICITIES),
+    "background": ("backgrounds", tuple(BACKGROUNDS)),
+    "occlusion": ("occlusions", tuple(OCCLUSIONS)),
+}
+
+
+@dataclass(frozen=True)
+class Request:
+    """One image to make.
+
+    number: from 1, within its class. seed: what its chance is drawn from.
+    What the method does not choose is None: methods that learn from the data set's own faces are
+    asked for a class alone, and one that changes a face leaves alone who that is.
+    """
+
+    label: str
+    number: int
+    seed: int
+    age_band: str | None = None
+    ethnicity: str | None = None
+    background: str | None = None
+    occlusion: str | None = None
+    prompt: str | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Every image that will be made, class by class."""
+
+    requests: tuple[Request, ...]
+
+    def __len__(self) -> int:
+        return len(self.requests)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The classes, in order."""
+        return tuple(dict.fromkeys(request.label for request in self.requests))
+
+    def counts(self, factor: str = "label") -> dict[str, dict[str, int]]:
+        """Return class → value of a factor → number of images."""
+        found: dict[str, dict[str, int]] = {}
+        for request in self.requests:
+            row = found.setdefault(request.label, {})
+            value = str(getattr(request, factor))
+            row[value] = row.get(value, 0) + 1
+        return found
+
+    @property
+    def factors(self) -> tuple[str, ...]:
+        """What it spreads over besides the class; empty for methods that learn."""
+        return tuple(f for f in _FACTORS if any(getattr(r, f) is not None for r in self.requests))
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the requests as plain values."""
+        return [asdict(request) for request in self.requests]
+
+    def as_csv(self) -> str:
+        """Return the requests as CSV."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, [field.name for field in fields(Request)])
+        writer.writeheader()
+        writer.writerows(self.rows())
+        return text.getvalue()
+
+
+def make_plan(settings: Settings, counts: Mapping[str, int]) -> Plan:
+    """Return a plan of so many images of each class.
+
+    Within a class every age band, ethnicity, background and occlusion comes equally often, give or
+    take one, and so do pairs of them as far as the numbers allow; over all classes too.
+    Raises UsageError for a class that no prompt may speak of, and for values that there are not.
+    """
+    learned = settings.method in LEARNED
+    spread = _Spread(_levels(settings), settings.seed)
+    requests: list[Request] = []
+    for label, count in counts.items():
+        look = "" if learned else look_of(label)
+        for number, values in enumerate(spread.draw(label, count), 1):
+            seed = seed_of(settings.seed, "picture", label, number)
+            prompt = None if learned else prompt_of(look, **values)
+            requests.append(Request(label, number, seed, prompt=prompt, **values))
+    return Plan(tuple(requests))
+
+
+def look_of(label: str) -> str:
+    """Return a class in the words of a prompt; UsageError for one that none may speak of.
+
+    A model is only ever asked for expressions that are known here: a class's own name never
+    comes into a prompt.
+    """
+    known = expression_of(label) or label.strip().casefold()
+    if known not in _LOOKS:
+        raise UsageError(
+            f"the class {label!r} has no words for a prompt, which are these only: "
+            f"{', '.join(_LOOKS)}.{nearest(known, _LOOKS, plain=False)} Rename the class, or use "
+            "gan, vae or cgan, which learn any class."
+        )
+    return _LOOKS[known]
+
+
+def prompt_of(
+    look: str,
+    *,
+    age_band: str | None = None,
+    ethnicity: str | None = None,
+    background: str | None = None,
+    occlusion: str | None = None,
+) -> str:
+    """Return the text that a model gets: one clothed person, head and shoulders, an expression."""
+    who = AGES[age_band].format(who=ethnicity or "").replace("  ", " ") if age_band else "person"
+    parts = [f"a photograph of the face of one {who} with {look}"]
+    parts += [BACKGROUNDS[background]] if background else []
+    parts += [OCCLUSIONS[occlusion]] if occlusion and OCCLUSIONS[occlusion] else []
+    parts += ["head and shoulders, fully clothed, facing the camera, natural light"]
+    return ", ".join(parts)
+
+
+def _chosen_factors(settings: Settings) -> tuple[str, ...]:
+    """What the method is free to choose: one that begins with a face keeps who that is."""
+    if settings.method == "diffusion":
+        return _FACTORS if settings.start == "text" else _FACTORS[2:]
+    if settings.method == "inpaint" and settings.change == "occlusion":
+        return ("occlusion",)
+    return ()
+
+
+def _levels(settings: Settings) -> dict[str, tuple[str, ...]]:
+    """The values of each factor, those of the settings or all (of ages: the children's)."""
+    found = {}
+    for factor, (name, values) in _SETTING.items():
+        asked: tuple[str, ...] = getattr(settings, name)
+        for value in asked:
+            if value not in values:
+                raise UsageError(f"{name} knows no {value!r}.{nearest(value, values)}")
+        found[factor] = asked or (values[:2] if factor == "age_band" else values)
+    if settings.method == "inpaint":  # it paints one
+        found["occlusion"] = tuple(v for v in found["occlusion"] if v != "none")
+        if not found["occlusion"]:
+            raise UsageError("in-painting an occlusion needs another one than 'none'.")
+    return {factor: found[factor] for factor in _chosen_factors(settings)}
+
+
+class _Spread:
+    """Deals combinations out, always one of those whose values are due the most."""
+
+    def __init__(self, levels: Mapping[str, tuple[str, ...]], seed: int) -> None:
+        self.factors, self.seed = tuple(levels), seed
+        every = (
+            dict(zip(levels, values, strict=True)) for values in itertools.product(*levels.values())
+        )
+        self.combos = [combo for combo in every if _sensible(combo)]
+        if not self.combos:
+            raise UsageError("no image fits these ages and occlusions: a dummy is a child's.")
+        several = range(1, len(levels) + 1)
+        self.stages = [self._keys(together) for together in several]
+        self.overall = self._nothing()
+
+    def _keys(self, together: int) -> list[NDArray[np.intp]]:
+        """Each combination's values of so many factors as a number, for every set of factors."""
+        keys = []
+        for chosen in itertools.combinations(self.factors, together):
+            values = ["|".join(combo[factor] for factor in chosen) for combo in self.combos]
+            keys.append(np.unique(values, return_inverse=True)[1])
+        return keys
+
+    def _nothing(self) -> list[list[NDArray[np.int64]]]:
+        return [[np.zeros(key.max() + 1, np.int64) for key in keys] for keys in self.stages]
+
+    def draw(self, label: str, count: int) -> list[dict[str, str]]:
+        """Return the values of so many images of a class."""
+        rng = np.random.default_rng(seed_of(self.seed, "plan", label))
+        own = self._nothing()
+        drawn = []
+        for _ in range(count):
+            left = np.arange(len(self.combos))
+            for keys, *counted in zip(self.stages, own, self.overall, strict=True):
+                for seen in counted:
+                    due = np.sum([s[k[left]] for s, k in zip(seen, keys, strict=True)], axis=0)
+                    left = left[due == due.min()]
+            chosen = int(rng.choice(left))
+            drawn.append(self.combos[chosen])
+            for keys, *counted in zip(self.stages, own, self.overall, strict=True):
+                for seen in counted:
+                    for s, k in zip(seen, keys, strict=True):
+                        s[k[chosen]] += 1
+        return drawn
+
+
+def _sensible(combo: Mapping[str, str]) -> bool:
+    return not (combo.get("age_band") == "adult" and combo.get("occlusion") == "dummy")

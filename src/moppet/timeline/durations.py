@@ -1,0 +1,95 @@
+"""How many seconds each frame of a timeline stands for."""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moppet.timeline.schema import numbers, texts, whole
+from moppet.timeline.settings import TimelineSettings
+from moppet.timeline.smoothing import TIME_TOLERANCE_S
+from moppet.values import Status
+
+_BEST_FIRST: Final[tuple[Status, ...]] = ("ok", "low_quality", "no_face", "unreadable", "skipped")
+
+
+class Stretch(NamedTuple):
+    """A stretch of the recording, in seconds."""
+
+    start_s: float
+    end_s: float
+
+
+class Clock(NamedTuple):
+    """The m frames of a timeline in order of time, and where its n rows belong.
+
+    status: (m,), "ok" if any face is, then "low_quality", else the row's own.
+    seconds: (m,), how long the frame stands for; 0 for a skipped one, NaN if only one was seen.
+    frame_of_row: (n,), the index of each row's frame.
+    """
+
+    time_s: NDArray[np.float64]
+    status: NDArray[np.object_]
+    seconds: NDArray[np.float64]
+    frame_of_row: NDArray[np.int64]
+
+    @property
+    def row_seconds(self) -> NDArray[np.float64]:
+        """(n,), the seconds of each row's frame."""
+        return self.seconds[self.frame_of_row]
+
+
+def read_clock(table: Any, settings: TimelineSettings) -> Clock:
+    """Return the frames of a timeline with their times, statuses and lengths.
+
+    A frame stands for the time until the next one that was looked at (not skipped). Where that
+    is more than max_gap_s away, and for the last frame, it stands for the median step, at most
+    max_gap_s: nobody knows what a hole in the recording holds.
+    """
+    _, first, frame_of_row = np.unique(
+        whole(table, "frame"), return_index=True, return_inverse=True
+    )
+    # A frame with several faces counts once, as the best of them.
+    rank = np.array([_BEST_FIRST.index(value) for value in texts(table, "status")], dtype=np.int64)
+    best = np.full(len(first), len(_BEST_FIRST))
+    np.minimum.at(best, frame_of_row, rank)
+    time_s = numbers(table, "time_s")[first]
+    order = np.argsort(time_s, kind="stable")
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    status = np.array([*_BEST_FIRST, None], dtype=np.object_)[best][order]
+    time_s = time_s[order]
+    return Clock(time_s, status, _seconds(time_s, status, settings), place[frame_of_row])
+
+
+def _seconds(
+    time_s: NDArray[np.float64], status: NDArray[np.object_], settings: TimelineSettings
+) -> NDArray[np.float64]:
+    seconds = np.zeros(len(time_s))
+    seen = np.flatnonzero(np.not_equal(status, "skipped"))
+    if not len(seen):
+        return seconds
+    step = np.diff(time_s[seen])
+    forward = step[step > 0]
+    usual = min(float(np.median(forward)), settings.max_gap_s) if len(forward) else np.nan
+    hole = step > settings.max_gap_s + TIME_TOLERANCE_S
+    seconds[seen] = np.append(np.where(hole, usual, step), usual)
+    return seconds
+
+
+def stretches(clock: Clock, status: Status, settings: TimelineSettings) -> list[Stretch]:
+    """Return where frames of this status follow each other without another kind or a hole."""
+    seen = np.flatnonzero(np.not_equal(clock.status, "skipped"))
+    found: list[Stretch] = []
+    wanted = np.equal(clock.status[seen], status)
+    last = -2
+    for at in np.flatnonzero(wanted):
+        start, end = clock.time_s[seen[at]], clock.time_s[seen[at]] + clock.seconds[seen[at]]
+        joins = at == last + 1 and (
+            start - clock.time_s[seen[last]] <= settings.max_gap_s + TIME_TOLERANCE_S
+        )
+        found.append(Stretch(found.pop().start_s if joins else float(start), float(end)))
+        last = int(at)
+    return found

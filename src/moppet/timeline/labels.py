@@ -1,0 +1,105 @@
+"""From smoothed probabilities to an expression, its confidence and whether it is unsure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moppet.timeline.schema import FACE_FLOATS, FACE_STATUSES, RawRow, check_names
+from moppet.timeline.settings import TimelineSettings
+from moppet.timeline.smoothing import CausalSmoother
+
+
+class Judgment(NamedTuple):
+    """What n faces show: winner (index of the class, -1 = not classified), confidence, unsure."""
+
+    winner: NDArray[np.int64]
+    confidence: NDArray[np.float32]
+    unsure: NDArray[np.bool_]
+
+
+def threshold(value: float) -> float:
+    """Return a threshold as float32 holds it, so that a column's 0.35 is not below 0.35."""
+    return float(np.float32(value))
+
+
+def poor_quality(
+    low_quality: NDArray[np.bool_], quality: NDArray[np.float64], settings: TimelineSettings
+) -> NDArray[np.bool_]:
+    """Return where the image is too poor to start an episode.
+
+    low_quality: (n,), whether the row's status says so. quality: (n,); NaN is not poor.
+    """
+    return low_quality | (quality < threshold(settings.low_quality_below))
+
+
+def judge(
+    smoothed: NDArray[np.float32],
+    low_quality: NDArray[np.bool_],
+    quality: NDArray[np.float64],
+    settings: TimelineSettings,
+) -> Judgment:
+    """Return the largest smoothed probability of each row and whether to doubt it.
+
+    smoothed: (n, k); a row of NaN is a face that was not classified, and unsure.
+    Of equal probabilities the first class wins.
+    """
+    known = ~np.isnan(smoothed).any(axis=1)
+    winner = np.where(known, np.nan_to_num(smoothed).argmax(axis=1), -1)
+    confidence = np.where(known, smoothed[np.arange(len(smoothed)), winner], np.float32(np.nan))
+    unsure = ~known | (confidence < threshold(settings.unsure_below))
+    return Judgment(winner, confidence, unsure | poor_quality(low_quality, quality, settings))
+
+
+def live_rows(
+    rows: Sequence[RawRow],
+    smoother: CausalSmoother,
+    *,
+    names: Sequence[str],
+    group_of: Mapping[str, str],
+    settings: TimelineSettings,
+) -> list[dict[str, Any]]:
+    """Return one frame's rows with every column of the table, None for null, for a live stream.
+
+    The same rules as in a timeline, except that smoothing knows only the past.
+    """
+    return [_live_row(row, smoother, check_names(names), group_of, settings) for row in rows]
+
+
+def _live_row(
+    row: RawRow,
+    smoother: CausalSmoother,
+    names: tuple[str, ...],
+    group_of: Mapping[str, str],
+    settings: TimelineSettings,
+) -> dict[str, Any]:
+    raw: Mapping[str, Any] = row
+    filled: dict[str, Any] = {key: raw.get(key) for key in ("frame", "time_s", "face_id", "status")}
+    filled |= {key: _none_if_nan(raw.get(key)) for key in FACE_FLOATS}
+    filled |= {f"{prefix}_{name}": None for prefix in "ps" for name in names}
+    filled |= {"expression": None, "group": None, "confidence": None, "unsure": None}
+    if row["status"] not in FACE_STATUSES:
+        return filled
+    smoothed = np.full((1, len(names)), np.nan, dtype=np.float32)
+    p = raw.get("p")
+    if p is not None:
+        smoothed[0] = smoother.update(raw["face_id"], row["time_s"], p, filled["quality"])
+        filled |= {f"p_{name}": float(value) for name, value in zip(names, p, strict=True)}
+        filled |= {
+            f"s_{name}": float(value) for name, value in zip(names, smoothed[0], strict=True)
+        }
+    quality = np.array([np.nan if filled["quality"] is None else filled["quality"]])
+    verdict = judge(smoothed, np.array([row["status"] == "low_quality"]), quality, settings)
+    filled["unsure"] = bool(verdict.unsure[0])
+    if p is not None:
+        filled["expression"] = names[int(verdict.winner[0])]
+        filled["group"] = group_of.get(filled["expression"])
+        filled["confidence"] = float(verdict.confidence[0])
+    return filled
+
+
+def _none_if_nan(value: float | None) -> float | None:
+    return None if value is None or np.isnan(value) else float(value)

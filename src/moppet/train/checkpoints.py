@@ -1,0 +1,162 @@
+"""A run's files on disk: checkpoints as safetensors, the log of its epochs as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from moppet.train.recipe import Recipe, chosen_settings
+from moppet.values import MoppetError, UsageError
+
+LOG_FIELDS: Final = (
+    "epoch",
+    "train_loss",
+    "train_accuracy",
+    "choose_loss",
+    "choose_accuracy",
+    "choose_balanced",
+)
+LAST: Final = "last.safetensors"
+BEST: Final = "best.safetensors"
+
+
+def read_log(folder: Path) -> list[dict[str, float]]:
+    """Return the run's epochs so far, one dict each."""
+    path = folder / "log.csv"
+    if not path.is_file():
+        return []
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        return [{key: float(row[key] or "nan") for key in LOG_FIELDS} for row in rows]
+    except (KeyError, TypeError, ValueError):
+        raise MoppetError(f"the log {path} is damaged. Remove {folder} to start anew.") from None
+
+
+def append_log(folder: Path, row: dict[str, float]) -> None:
+    """Add an epoch to the run's log."""
+    _write_log(folder, [*read_log(folder), row])
+
+
+def cut_log(folder: Path, epochs: int) -> None:
+    """Drop the lines of epochs that no checkpoint kept."""
+    rows = read_log(folder)
+    kept = [row for row in rows if row["epoch"] <= epochs]
+    if len(kept) < len(rows):
+        _write_log(folder, kept)
+
+
+def _write_log(folder: Path, rows: list[dict[str, float]]) -> None:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, LOG_FIELDS)
+    writer.writeheader()
+    writer.writerows(row | {"epoch": int(row["epoch"])} for row in rows)
+    with _whole(folder / "log.csv") as fresh:
+        fresh.write_text(text.getvalue(), encoding="utf-8", newline="")
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write tensors; a file that is there is replaced only once the new one is whole."""
+    with _whole(path) as fresh:
+        fresh.touch()  # with the user's own mode: safetensors lets nobody else read its files
+        mode = fresh.stat().st_mode
+        save_file({k: v.contiguous() for k, v in tensors.items()}, fresh, metadata)
+        fresh.chmod(mode)
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[Path]:
+    """Give a place to write to, which takes the file's name only once the file is whole."""
+    fresh = path.with_suffix(".tmp")
+    try:
+        yield fresh
+        fresh.replace(path)
+    except (SafetensorError, OSError) as error:  # what a full disk comes as
+        reason = getattr(error, "strerror", None) or error
+        raise MoppetError(f"{path} cannot be written: {reason}.") from None
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def save_checkpoint(
+    folder: Path,
+    recipe: Recipe,
+    data: str,
+    network: nn.Module,
+    average: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    epoch: int,
+) -> None:
+    """Keep everything that resuming needs in LAST: weights, average, moments.
+
+    data: tells the rows trained on from any others.
+    """
+    tensors = {f"network.{k}": v for k, v in network.state_dict().items()}
+    tensors |= {f"average.{k}": v for k, v in average.state_dict().items()}
+    for number, state in optimizer.state_dict()["state"].items():
+        tensors |= {
+            f"optimizer.{number}.{k}": torch.as_tensor(v) for k, v in state.items() if v is not None
+        }
+    metadata = {"epoch": str(epoch), "recipe": _recipe_text(recipe), "data": data}
+    save_tensors(folder / LAST, tensors, metadata)
+
+
+def read_epoch(folder: Path, recipe: Recipe, data: str) -> int:
+    """Return the number of finished epochs in the run's folder, 0 for a new one.
+
+    Raises UsageError if the checkpoint was made by another recipe or from other rows.
+    """
+    path = folder / LAST
+    if not path.is_file():
+        return 0
+    with _opened(path) as file:
+        metadata = file.metadata() or {}
+    for name, ours in (("recipe", _recipe_text(recipe)), ("data", data)):
+        theirs = metadata.get(name)
+        # Earlier checkpoints know of the data without its cuts, the first 64 digits.
+        if theirs != ours and not (name == "data" and theirs == data[:64]):
+            other = "of another recipe" if name == "recipe" else "on other images or labels"
+            raise UsageError(
+                f"{folder} holds a run {other}. Name another folder with -o, or remove it."
+            )
+    return int(metadata["epoch"])
+
+
+def load_parts(path: Path, *prefixes: str) -> list[dict[str, Tensor]]:
+    """Return the tensors under each prefix ("network.", "average.", "optimizer.")."""
+    with _opened(path):
+        tensors = load_file(path)
+    return [
+        {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+        for prefix in prefixes
+    ]
+
+
+def optimizer_state(fresh: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, Any]:
+    """Return the state dict of an optimizer whose moments were saved as `optimizer.` tensors."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        number, name = key.split(".", 1)
+        state.setdefault(int(number), {})[name] = value
+    return {"state": state, "param_groups": fresh["param_groups"]}
+
+
+def _recipe_text(recipe: Recipe) -> str:
+    return json.dumps(chosen_settings(recipe), sort_keys=True)
+
+
+def _opened(path: Path) -> Any:
+    try:
+        return safe_open(path, "pt")
+    except (SafetensorError, OSError):
+        raise MoppetError(f"the checkpoint {path} is damaged. Remove it to start anew.") from None

@@ -1,0 +1,292 @@
+"""What the training loop learns from and is judged by: a manifest's faces, in parts."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Final
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from moppet.datasets.faces import Faces, find_manifest_faces, whole_crop
+from moppet.datasets.manifest import Manifest
+from moppet.infer.models import Preprocessing
+from moppet.train.augmentation import crop_matrices, random_view
+from moppet.train.recipe import Recipe
+from moppet.values import Floats, Image, MoppetError, UsageError
+
+LEAST_VOTES: Final = 3
+"""Rows with fewer votes on the classes are not trained on; of two raters both are enough."""
+MEAN: Final = 128.0
+SCALE: Final = 128.0
+PARTS: Final = ("train", "choose", "report")
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """A manifest restricted to a recipe's classes and ages, its faces, and its parts.
+
+    soft: (n, k) float32 shares of the votes over `names`; zeros where nobody chose one of them.
+    label: (n,) int64 index into names, -1 for none.
+    part: (n,) "train", "choose" (set aside from training for every choice), "report", or "" for
+        rows that take no part.
+    lessons: (n, k) float32, what training rows learn in place of their own votes or label, and
+        the SHA-256 of the teachers it comes from; None for none (moppet.train.distillation).
+    """
+
+    manifest: Manifest
+    faces: Faces
+    names: tuple[str, ...]
+    soft: Floats
+    label: NDArray[np.int64]
+    part: NDArray[np.str_]
+    lessons: Floats | None = None
+    teachers: tuple[str, ...] = ()
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Tells these images, labels and parts from any others.
+
+        64 hexadecimal digits for what is known of the images, 64 for the cuts themselves.
+        """
+        columns = [self.manifest.column(name).tolist() for name in ("path", "array_row", "votes")]
+        text = repr([self.names, columns, self.label.tolist(), self.part.tolist()])
+        text += repr(self.teachers) if self.teachers else ""
+        cuts = hashlib.sha256()
+        for cut in self.faces.cuts:
+            cuts.update(repr(cut.shape).encode())
+            cuts.update(cut.tobytes())
+        return hashlib.sha256(text.encode()).hexdigest() + cuts.hexdigest()
+
+    def rows(self, part: str, *, labelled: bool = False) -> NDArray[np.intp]:
+        """Return the row numbers of a part, only those with a label if `labelled`."""
+        return np.flatnonzero((self.part == part) & ((self.label >= 0) | (not labelled)))
+
+    def training_rows(self, recipe: Recipe) -> NDArray[np.intp]:
+        """Return the rows to learn from: labeled ones, or those with enough votes."""
+        rows = self.rows("train", labelled=recipe.labels == "hard")
+        if recipe.labels == "hard":
+            return rows
+        cast = np.nan_to_num(self.manifest.column("votes"))
+        least = min(LEAST_VOTES, cast.sum(axis=1).max(initial=0))
+        votes = cast[rows]
+        total = votes[:, _columns(self.manifest, self.names)].sum(axis=1)
+        # Without votes a label counts as one rater who is sure.
+        voted = votes.sum(axis=1) > 0
+        return rows[np.where(voted, total >= least, self.label[rows] >= 0)]
+
+    def targets(self, recipe: Recipe) -> Floats:
+        """Return (n, k) what the recipe learns: shares of the votes, or the label alone."""
+        if recipe.labels == "soft":
+            return self.soft
+        hard = np.zeros_like(self.soft)
+        known = np.flatnonzero(self.label >= 0)
+        hard[known, self.label[known]] = 1
+        return hard
+
+
+def read_training_data(
+    manifest: Manifest, recipe: Recipe, cache: Path | None = None
+) -> TrainingData:
+    """Return what a recipe learns from, its faces found (or read from `cache`).
+
+    The manifest's column `split` must hold train, choose and report.
+    Raises UsageError where the recipe asks for a class or an age band that is not there.
+    """
+    faces = find_manifest_faces(manifest, cache=cache)
+    return select_training_data(manifest, faces, recipe)
+
+
+def select_training_data(manifest: Manifest, faces: Faces, recipe: Recipe) -> TrainingData:
+    """Return the part of a manifest that a recipe asks for; see `read_training_data`."""
+    names = recipe.classes or manifest.names
+    columns = _columns(manifest, names)
+    soft = manifest.soft_labels[:, columns]
+    total = soft.sum(axis=1, keepdims=True)
+    index = {int(c): i for i, c in enumerate(columns)}
+    label = np.array([index.get(int(c), -1) for c in manifest.labels], np.int64)
+    split = manifest.column("split")
+    part = np.array([x if x in PARTS else "" for x in split], "<U6")
+    band = manifest.column("age_band")
+    known = {str(b) for b in band if b is not None}
+    for wanted in (*recipe.only_ages, *recipe.without_ages, *recipe.oversample_ages):
+        if wanted not in known:
+            raise UsageError(
+                f"no image has the age band {wanted!r}; there are: "
+                f"{', '.join(sorted(known)) or 'none'}."
+            )
+    if recipe.only_ages:
+        part[~np.isin(band.astype(str), recipe.only_ages)] = ""
+    if recipe.without_ages:
+        groups = manifest.groups
+        out = np.isin(groups, groups[np.isin(band.astype(str), recipe.without_ages)])
+        part[out & (part != "report")] = ""
+    soft = np.asarray(soft / np.where(total > 0, total, 1), np.float32)
+    return TrainingData(manifest, faces, tuple(names), soft, label, part)
+
+
+def _columns(manifest: Manifest, names: Sequence[str]) -> NDArray[np.int64]:
+    missing = [name for name in names if name not in manifest.names]
+    if missing:
+        raise UsageError(
+            f"there is no class {missing[0]!r}; there are: {', '.join(manifest.names)}."
+        )
+    return np.array([manifest.names.index(name) for name in names], np.int64)
+
+
+def check_parts(data: TrainingData, recipe: Recipe) -> None:
+    """Raise MoppetError where a part has no labeled image, or a class none to train on."""
+    if len(data.names) < 2:
+        raise MoppetError(
+            f"training needs two or more classes, but there is only {', '.join(data.names)}."
+        )
+    for part, purpose in zip(PARTS, ("train on", "choose by", "report on"), strict=True):
+        if not len(data.rows(part, labelled=True)):
+            raise MoppetError(
+                f"there is no labeled image to {purpose}: label some, or split the data set "
+                f"so that some rows are {part!r} (see `moppet data split`)."
+            )
+    targets = data.targets(recipe) if data.lessons is None else data.lessons
+    shown = targets[data.training_rows(recipe)].sum(axis=0) > 0
+    if not shown.all():
+        missing = [name for name, there in zip(data.names, shown, strict=True) if not there]
+        raise MoppetError(
+            f"there is no image to train on of: {', '.join(missing)}. Add some, or name the "
+            "other classes in the recipe's 'classes'."
+        )
+
+
+def preprocessing(recipe: Recipe, detail_px: int = 0) -> Preprocessing:
+    """Return how the recipe's network wants its crops."""
+    return Preprocessing(recipe.size, recipe.colour, detail_px, MEAN, SCALE)
+
+
+def evaluation_crops(data: TrainingData, rows: NDArray[np.intp], *, aligned: bool) -> Image:
+    """Return the rows' crops as `ExpressionModel.predict` takes them, (n, 112, 112, 3).
+
+    aligned: as video would cut them (whole where no face was found), else the whole cut.
+    """
+    if aligned:
+        return data.faces.aligned([int(i) for i in rows])
+    return np.stack([whole_crop(data.faces.cuts[i]) for i in rows])
+
+
+def network_input(crops: Image, recipe: Recipe, detail_px: int = 0) -> Image:
+    """Return RGB crops as (n, channels, size, size) uint8, the way the model card prescribes."""
+    plain = Preprocessing(recipe.size, recipe.colour, detail_px, 0.0, 1.0)
+    parts = [plain.apply(crops[i : i + 256]).astype(np.uint8) for i in range(0, len(crops), 256)]
+    return np.concatenate(parts)
+
+
+def normalize(pictures: Tensor) -> Tensor:
+    """Return (n, channels, h, w) uint8 as float32, (value - 128) / 128, channels last."""
+    x = (pictures.float() - MEAN) / SCALE
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+class RandomViews(Dataset[tuple[Tensor, Tensor, Tensor]]):
+    """A random view of each training row, its target shares, and its weight.
+
+    A row's view depends on the seed, the epoch, the row and how often the epoch has shown it, so
+    that a resumed run sees what an unbroken one would have seen. With families of augmentation the
+    plain aligned crop is given instead, and the batch is augmented whole.
+    Of n rows, number i + n * k is row i for the time k + 1.
+    """
+
+    def __init__(self, data: TrainingData, recipe: Recipe) -> None:
+        self.rows = data.training_rows(recipe)
+        self.soft = data.targets(recipe) if data.lessons is None else data.lessons
+        self.weights = data.manifest.weights
+        self.recipe = recipe
+        self.epoch = 0
+        self.plain: Image | None = None
+        self.cuts: dict[int, Image] = {}
+        if recipe.families:
+            self.plain = network_input(evaluation_crops(data, self.rows, aligned=True), recipe)
+            return
+        gray = recipe.colour == "grey"
+        faces = data.faces
+        for i in self.rows.tolist():
+            self.cuts[i] = as_color(faces.cuts[i], gray)
+        self.matrices = {
+            i: crop_matrices(
+                self.cuts[i].shape[0], faces.landmarks_px[i], recipe.size, tight=faces.tight[i]
+            )
+            for i in self.rows.tolist()
+        }
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
+        time, index = divmod(index, len(self.rows))
+        row = int(self.rows[index])
+        soft, weight = torch.from_numpy(self.soft[row]), torch.tensor(self.weights[row])
+        if self.plain is not None:
+            return torch.from_numpy(self.plain[index]), soft, weight
+        recipe = self.recipe
+        again = (time,) if time else ()
+        rng = np.random.default_rng((recipe.seed, self.epoch, row, *again))
+        image = random_view(
+            self.cuts[row], self.matrices[row], recipe.size, recipe.augmentation, rng
+        )
+        channels_first = image[None] if image.ndim == 2 else image.transpose(2, 0, 1)
+        return torch.from_numpy(np.ascontiguousarray(channels_first)), soft, weight
+
+
+def as_color(cut: Image, gray: bool) -> Image:
+    """Return a gray or RGB image as (h, w) gray, or as (h, w, 3)."""
+    if gray:
+        return cut if cut.ndim == 2 else np.asarray(cv2.cvtColor(cut, cv2.COLOR_RGB2GRAY), np.uint8)
+    return cut if cut.ndim == 3 else np.repeat(cut[:, :, None], 3, axis=2)
+
+
+class EpochSampler(Sampler[int]):
+    """Draws an epoch's rows in an order that depends on the seed and the epoch alone.
+
+    times: (n,) how often an epoch shows each row; None for once.
+    chances: (n,) to draw as many rows by instead, with replacement; None for none.
+    Numbers are those of RandomViews: the same row again comes with another view.
+    """
+
+    def __init__(
+        self,
+        views: RandomViews,
+        *,
+        times: NDArray[np.int64] | None = None,
+        chances: NDArray[np.float64] | None = None,
+    ) -> None:
+        n = len(views)
+        self.views = views
+        self.times = np.ones(n, np.int64) if times is None else times
+        self.chances = None if chances is None else chances * self.times
+
+    def __len__(self) -> int:
+        return int(self.times.sum())
+
+    def __iter__(self) -> Iterator[int]:
+        rng = np.random.default_rng((self.views.recipe.seed, self.views.epoch))
+        rows = np.repeat(np.arange(len(self.times)), self.times)
+        if self.chances is None:
+            rows = rng.permutation(rows)
+        else:
+            rows = rng.choice(len(self.times), len(rows), p=self.chances / self.chances.sum())
+        yield from (rows + len(self.times) * earlier(rows)).tolist()
+
+
+def earlier(rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return (n,) how often each number has stood before it."""
+    order = np.argsort(rows, kind="stable")
+    ordered = rows[order]
+    first = np.searchsorted(ordered, ordered)
+    found = np.empty(len(rows), np.int64)
+    found[order] = np.arange(len(rows)) - first
+    return found

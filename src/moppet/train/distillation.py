@@ -1,0 +1,60 @@
+"""Teachers: finished models whose answers a smaller or later one learns beside the votes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from moppet.infer.models import ExpressionModel, load_model
+from moppet.train.data_module import TrainingData, evaluation_crops
+from moppet.train.measurement import at_temperature_one
+from moppet.train.recipe import Recipe
+from moppet.values import Floats, UsageError
+
+_CHUNK = 512
+
+
+def with_teachers(data: TrainingData, recipe: Recipe, base: Path) -> TrainingData:
+    """Return the data with what its training rows are to learn from the recipe's teachers.
+
+    Each row's target becomes (1 - teacher_share) of its votes' shares and teacher_share of the
+    teachers' mean answer (knowledge distillation, Hinton et al. 2015). Set-aside and report rows
+    keep their votes. base: what the recipe's paths start from.
+    """
+    if not recipe.teachers:
+        return data
+    paths = [base / name if (base / name).exists() else Path(name) for name in recipe.teachers]
+    teachers = [load_model(path, threads=2) for path in paths]
+    rows = data.training_rows(recipe)
+    lessons = data.targets(recipe).copy()
+    share = np.float32(recipe.teacher_share)
+    lessons[rows] = (1 - share) * lessons[rows] + share * answers(data, rows, teachers)
+    hashes = tuple(teacher.sha256 for teacher in teachers)
+    return dataclasses.replace(data, lessons=lessons, teachers=hashes)
+
+
+def answers(data: TrainingData, rows: np.ndarray, teachers: Sequence[ExpressionModel]) -> Floats:
+    """Return the teachers' mean probabilities (n, k) for the rows' faces and their mirror images.
+
+    At temperature 1, as the votes' shares were learned. Raises UsageError where a teacher does
+    not know the data's classes.
+    """
+    total = np.zeros((len(rows), len(data.names)), np.float32)
+    for teacher in teachers:
+        if set(teacher.names) != set(data.names):
+            raise UsageError(
+                f"the teacher {teacher.name} knows {', '.join(teacher.names)}, but the classes to "
+                f"learn are {', '.join(data.names)}."
+            )
+        order = [teacher.names.index(name) for name in data.names]
+        for start in range(0, len(rows), _CHUNK):
+            crops = evaluation_crops(data, rows[start : start + _CHUNK], aligned=True)
+            for view in (crops, np.ascontiguousarray(crops[:, :, ::-1])):
+                found = teacher.predict(view).probabilities
+                total[start : start + len(crops)] += at_temperature_one(
+                    found[:, order], teacher.temperature
+                )
+    return total / np.float32(2 * len(teachers))

@@ -1,0 +1,159 @@
+"""What is trained: the network, its running average, its loss and its rates."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+import lightning
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from moppet.train import losses
+from moppet.train.augmentation import Families
+from moppet.train.checkpoints import optimizer_state
+from moppet.train.data_module import normalize
+from moppet.train.networks import Network
+from moppet.train.recipe import Recipe
+from moppet.values import Floats, MoppetError
+
+
+class Trainee(lightning.LightningModule):
+    """The network, its running average, its loss and its rates."""
+
+    class_weights: Tensor | None
+
+    def __init__(
+        self, network: Network, recipe: Recipe, class_weights: Tensor | None = None
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.average = copy.deepcopy(network).requires_grad_(False)
+        self.recipe = recipe
+        self.register_buffer("class_weights", class_weights, persistent=False)
+        self.epochs_before = 0
+        self.steps_done = 0
+        self.moments: dict[str, Tensor] = {}
+        self.augment = families_of(recipe)
+        if recipe.freeze_base:
+            network.freeze_base()
+
+    @property
+    def epoch(self) -> int:
+        """The number of epochs finished, also before this resumption."""
+        return self.epochs_before + int(self.current_epoch)
+
+    def training_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_index: int) -> Tensor:
+        pictures, soft, weights = batch
+        if self.augment is not None:
+            with torch.autocast(pictures.device.type, enabled=False):
+                pictures = self.augment(pictures, (self.recipe.seed, self.epoch, batch_index))
+        logits, _ = self.network(normalize(pictures))
+        loss = self.loss(logits.float(), soft, weights)
+        if not torch.isfinite(loss):
+            raise MoppetError(
+                f"the loss is not a number at epoch {self.epoch + 1}, batch {batch_index}; the "
+                "last checkpoint is kept. Lower head_rate and base_rate in the recipe."
+            )
+        right = (logits.argmax(dim=1) == soft.argmax(dim=1)).float().mean()
+        self.log("train_loss", loss, on_step=False, on_epoch=True, prog_bar=True, sync_dist=True)
+        self.log("train_accuracy", right, on_step=False, on_epoch=True, sync_dist=True)
+        return loss
+
+    def loss(self, logits: Tensor, soft: Tensor, weights: Tensor) -> Tensor:
+        """Return the recipe's loss of (n, k) logits against (n, k) shares, rows weighted."""
+        recipe = self.recipe
+        return losses.focal_loss(
+            logits,
+            soft,
+            weights,
+            gamma=recipe.focal_gamma if recipe.loss == "focal" else 0.0,
+            class_weights=self.class_weights,
+            smoothing=recipe.label_smoothing,
+        )
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.steps_done += 1
+        # Young averages forget faster, so that the random start does not linger.
+        decay = min(self.recipe.ema_decay, (1 + self.steps_done) / (10 + self.steps_done))
+        with torch.no_grad():
+            average, current = self.average.state_dict(), self.network.state_dict()
+            for name, value in average.items():
+                if value.dtype.is_floating_point:
+                    value.lerp_(current[name], 1 - decay)
+                else:
+                    value.copy_(current[name])
+
+    def configure_optimizers(self) -> Any:
+        recipe = self.recipe
+        groups = [
+            {"params": self.network.base_parameters(), "lr": recipe.base_rate},
+            {"params": self.network.head_parameters(), "lr": recipe.head_rate},
+        ]
+        optimizer = _optimizer(groups, recipe)
+        if self.moments:
+            optimizer.load_state_dict(optimizer_state(optimizer.state_dict(), self.moments))
+            for group, rate in zip(
+                optimizer.param_groups, (recipe.base_rate, recipe.head_rate), strict=True
+            ):
+                group["lr"] = group["initial_lr"] = rate
+        left = int(self.trainer.estimated_stepping_batches)
+        per_epoch = left // max(1, recipe.epochs - self.epochs_before)
+        done = self.steps_done = per_epoch * self.epochs_before
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: rate_factor(recipe, done + step, per_epoch)
+        )
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
+
+
+def _optimizer(groups: list[dict[str, Any]], recipe: Recipe) -> torch.optim.Optimizer:
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(groups, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
+    kind = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
+    return kind(groups, weight_decay=recipe.weight_decay)
+
+
+def families_of(recipe: Recipe) -> Families | None:
+    """Return the recipe's families of augmentation, None for random views."""
+    if not recipe.families:
+        return None
+    return Families(recipe.families, size=recipe.augment_px, share=recipe.augment_share)
+
+
+def rate_factor(recipe: Recipe, step: int, per_epoch: int) -> float:
+    """Return the share of the highest rate at a step of the recipe's schedule.
+
+    per_epoch: steps of an epoch.
+    """
+    if recipe.schedule == "constant":
+        return 1.0
+    if recipe.schedule == "step":
+        return float(recipe.step_factor ** (step // max(1, per_epoch) // recipe.step_epochs))
+    steps = per_epoch * recipe.epochs
+    rise = max(1, round(steps * recipe.warm_up))
+    if step < rise:
+        return (step + 1) / rise
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rise) / max(1, steps - rise))))
+
+
+@torch.no_grad()
+def predict_logits(
+    network: nn.Module, pictures: NDArray[np.uint8], batch: int = 256
+) -> tuple[Floats, Floats]:
+    """Return logits (n, k) and embeddings (n, d) of (n, c, h, w) uint8 images, in float32."""
+    was_training = network.training
+    network.eval()
+    device = next(network.parameters()).device
+    parts = []
+    for start in range(0, len(pictures), batch):
+        x = normalize(torch.from_numpy(pictures[start : start + batch]).to(device))
+        parts.append([part.float().cpu().numpy() for part in network(x)])
+    network.train(was_training)
+    logits, embeddings = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return logits, embeddings

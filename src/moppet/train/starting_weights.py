@@ -1,0 +1,120 @@
+"""What a network starts from: random weights, ImageNet's, a checkpoint, or a finished model."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+
+from moppet.infer.models import find_model, read_card
+from moppet.train.networks import (
+    NETWORKS,
+    MobileNet,
+    Network,
+    build_network,
+    load_checkpoint,
+    load_folded,
+    load_network,
+)
+from moppet.train.networks.weights import read_tensors
+from moppet.train.recipe import Recipe
+from moppet.values import ModelError
+from moppet.vocabulary import expression_of
+
+WEIGHTS: Final = "weights.safetensors"
+_SWITCHES: Final = {"attention": "none", "batch_norm": False, "dropout": 0.0, "head": "hidden"}
+"""The networks' switches, and each one's value for off."""
+
+
+def make_network(recipe: Recipe, classes: int) -> Network:
+    """Return the recipe's network with random weights.
+
+    Raises UsageError for a network that is not there or lacks a switch the recipe sets.
+    """
+    make = NETWORKS.get(recipe.network)
+    known = inspect.signature(make).parameters if make else ()
+    switches = {name: getattr(recipe, name) for name in _SWITCHES}
+    return build_network(
+        recipe.network,
+        classes=classes,
+        channels=1 if recipe.colour == "grey" else 3,
+        input_size=recipe.size,
+        **{k: value for k, value in switches.items() if k in known or value != _SWITCHES[k]},
+    )
+
+
+def start_network(
+    network: Network, names: tuple[str, ...], start: str | Path, sample: Tensor
+) -> list[str]:
+    """Give the network the weights it starts from; return what stays random, in words.
+
+    start: a bundled model's name, a model folder, weights with BatchNorm folded in
+        (.npz), or a checkpoint (.safetensors, .npz, .pth).
+    names: the classes to come; those that a finished model knows, by this name or another of the
+        same expression, keep its last layer's rows. Where the names of the start's own classes are
+        not known, no row is taken.
+    sample: some hundred training images as the network takes them.
+    Raises ModelError where the start is another network's, or its base does not fit.
+    """
+    path = Path(start)
+    if path.suffix == ".npz" and isinstance(network, MobileNet) and "00_w" in read_tensors(path)[0]:
+        load_folded(network, path, sample)
+        return sorted({name.split(".")[0] for name, _ in network.named_parameters()} - {"features"})
+    if path.suffix not in (".npz", ".safetensors", ".pth"):
+        path = _weights_of(find_model(start))
+    labels: list[str] = []
+    if path.name == WEIGHTS and (path.parent / "card.toml").is_file():
+        labels = [str(label) for label in read_card(path.parent)["labels"]]
+    place, last = _last_layer(network)
+    drawn = {key: value.clone() for key, value in last.state_dict().items()}
+    fresh = load_checkpoint(network, path)
+    last.load_state_dict(drawn)
+    known = _take_rows(last, place, names, labels, path)
+    rest = [name for name in fresh if name not in (f"{place}.weight", f"{place}.bias")]
+    return rest + [f"the class {name}" for name in names if name not in known]
+
+
+def _take_rows(
+    last: nn.Linear, place: str, names: tuple[str, ...], labels: list[str], path: Path
+) -> list[str]:
+    """Give the last layer the file's rows of the classes that it knows; return their names."""
+    tensors, _ = read_tensors(path)
+    weight, bias = tensors.get(f"{place}.weight"), tensors.get(f"{place}.bias")
+    if weight is None or bias is None or weight.shape != (len(labels), last.in_features):
+        return []
+    row_of = {meant: row for row, label in enumerate(labels) if (meant := expression_of(label))}
+    row_of |= {label: row for row, label in enumerate(labels)}
+    taken = {name: row_of.get(name, row_of.get(expression_of(name) or "")) for name in names}
+    with torch.no_grad():
+        for number, row in enumerate(taken.values()):
+            if row is not None:
+                last.weight[number] = weight[row]
+                last.bias[number] = bias[row]
+    return [name for name, row in taken.items() if row is not None]
+
+
+def _last_layer(network: Network) -> tuple[str, nn.Linear]:
+    """Return the name and the module of the layer whose rows are the classes."""
+    inside = set(network.head_modules()[-1].modules())
+    found = [(n, m) for n, m in network.named_modules() if m in inside and isinstance(m, nn.Linear)]
+    return found[-1]
+
+
+def _weights_of(folder: Path) -> Path:
+    if not (folder / WEIGHTS).is_file():
+        raise ModelError(
+            f"{folder} holds no {WEIGHTS}: only models that moppet trained can be trained further "
+            "or looked into."
+        )
+    return folder / WEIGHTS
+
+
+def load_model_network(folder: Path) -> Network:
+    """Return a model folder's network in torch, ready for evaluation.
+
+    Raises ModelError where the folder holds no network of ours.
+    """
+    return load_network(_weights_of(folder))

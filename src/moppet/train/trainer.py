@@ -1,0 +1,155 @@
+"""Trains a network by a recipe with Lightning; a stopped run goes on where it stopped."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import lightning
+import numpy as np
+import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.utilities import rank_zero_only
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from moppet.train import losses
+from moppet.train.callbacks import Clock, Judge, Keeper, waited_enough
+from moppet.train.checkpoints import LAST, cut_log, load_parts, read_epoch, read_log
+from moppet.train.data_module import EpochSampler, RandomViews, TrainingData
+from moppet.train.module import Trainee
+from moppet.train.networks import Network
+from moppet.train.recipe import Recipe
+from moppet.values import UsageError
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where a run computes; passed on to Lightning's Trainer.
+
+    accelerator, devices, nodes, strategy: as Lightning's arguments of those names.
+    tensorboard: also write the log for TensorBoard, into the run's folder.
+    quiet: print no line for each epoch; the log has them all the same.
+    """
+
+    accelerator: str = "auto"
+    devices: str = "auto"
+    nodes: int = 1
+    strategy: str = "auto"
+    tensorboard: bool = False
+    quiet: bool = False
+
+
+def train(
+    recipe: Recipe,
+    folder: Path,
+    data: TrainingData,
+    network: Network,
+    machine: Machine | None = None,
+) -> None:
+    """Train the network by the recipe into the folder, going on from its checkpoint if any.
+
+    The folder gets LAST (of the last epoch), BEST (of the epoch with the least loss on the
+    set-aside rows) and log.csv. Raises UsageError where there are too few rows for a batch, or for
+    a machine that Lightning does not know or find.
+    """
+    machine = machine or Machine()
+    folder.mkdir(parents=True, exist_ok=True)
+    views = RandomViews(data, recipe)
+    trainee = Trainee(network, recipe, _class_weights(data, recipe))
+    done = read_epoch(folder, recipe, data.fingerprint)
+    rank_zero_only(cut_log)(folder, done)
+    if done:
+        parts = load_parts(folder / LAST, "network.", "average.", "optimizer.")
+        network.load_state_dict(parts[0])
+        trainee.average.load_state_dict(parts[1])
+        trainee.moments, trainee.epochs_before = parts[2], done
+    if done >= recipe.epochs or waited_enough(read_log(folder), recipe):
+        return
+    views.epoch = done
+    sampler = EpochSampler(
+        views, times=_times(data, views, recipe), chances=_draw_chances(data, views, recipe)
+    )
+    judge = Judge(data, recipe)
+    keeper = Keeper(folder, judge, quiet=machine.quiet, tensorboard=machine.tensorboard)
+    trainer = _trainer(machine, recipe, folder, recipe.epochs - done, [keeper, Clock(views)])
+    rows = len(sampler) // (trainer.num_devices * trainer.num_nodes)
+    if rows < 2:
+        raise UsageError(f"each process needs two or more images to train on, but has {rows}.")
+    batch = min(recipe.batch, rows)
+    loader = DataLoader(views, batch, sampler=sampler, drop_last=True, num_workers=0)
+    if network.channels_last:
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    try:
+        trainer.fit(trainee, loader)
+    except SystemExit:  # what Lightning makes of Ctrl-C
+        raise KeyboardInterrupt from None
+    if not trainer.is_global_zero:
+        raise SystemExit(0)  # one process writes the model; the others have done their part
+
+
+def _trainer(
+    machine: Machine, recipe: Recipe, folder: Path, epochs: int, callbacks: list[Callback]
+) -> lightning.Trainer:
+    """Return Lightning's trainer; UsageError for a machine that it does not know or find."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)  # its advertisements
+    warnings.filterwarnings("ignore", module="lightning")  # about its own libraries
+    devices = machine.devices
+    try:
+        return lightning.Trainer(
+            accelerator=machine.accelerator,
+            devices=int(devices) if devices.isdecimal() else devices,
+            num_nodes=machine.nodes,
+            strategy=machine.strategy,
+            precision=recipe.precision,  # type: ignore[arg-type]
+            gradient_clip_val=recipe.gradient_clip or None,
+            max_epochs=epochs,
+            logger=False,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            enable_progress_bar=sys.stderr.isatty(),
+            callbacks=callbacks,
+            default_root_dir=folder,
+        )
+    except (MisconfigurationException, ImportError, RuntimeError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise UsageError(
+            f"--accelerator {machine.accelerator} --devices {devices} --strategy "
+            f"{machine.strategy} does not go here: {reason}."
+        ) from None
+
+
+def _class_weights(data: TrainingData, recipe: Recipe) -> Tensor | None:
+    if recipe.class_weights == "none":
+        return None
+    rows = data.training_rows(recipe)
+    soft, weights = data.targets(recipe)[rows], data.manifest.weights[rows]
+    return losses.class_weights(
+        torch.from_numpy(soft),
+        torch.from_numpy(weights),
+        weighting=recipe.class_weights,  # type: ignore[arg-type]
+    )
+
+
+def _draw_chances(
+    data: TrainingData, views: RandomViews, recipe: Recipe
+) -> NDArray[np.float64] | None:
+    if recipe.sampling == "plain":
+        return None
+    soft = torch.from_numpy(data.targets(recipe)[views.rows])
+    power = {"root": 0.5, "balanced": 1.0}[recipe.sampling]
+    return np.asarray(losses.sampling_weights(soft, power=power).numpy(), np.float64)
+
+
+def _times(data: TrainingData, views: RandomViews, recipe: Recipe) -> NDArray[np.int64] | None:
+    """Return how often an epoch shows each row, None for once."""
+    if not recipe.oversample_ages:
+        return None
+    band = data.manifest.column("age_band")[views.rows].astype(str)
+    often = np.isin(band, recipe.oversample_ages)
+    return np.where(often, recipe.oversample_times, 1).astype(np.int64)

@@ -1,0 +1,287 @@
+"""A whole training run: train, export, choose on the set-aside rows, measure, write the folder."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import lightning
+import numpy as np
+import torch
+from lightning.pytorch.utilities import rank_zero_only
+from numpy.typing import NDArray
+
+from moppet.datasets.duplicates import leave_out_copies
+from moppet.datasets.manifest import Manifest
+from moppet.datasets.provenance import refuse_sifted
+from moppet.datasets.readers import read_dataset
+from moppet.datasets.splits import holdout
+from moppet.infer.models import find_model, load_model, read_card
+from moppet.metrics import Labels, accuracy
+from moppet.train.callbacks import kept_weights
+from moppet.train.checkpoints import LAST, read_log
+from moppet.train.data_module import (
+    RandomViews,
+    TrainingData,
+    check_parts,
+    evaluation_crops,
+    network_input,
+    normalize,
+    read_training_data,
+)
+from moppet.train.distillation import with_teachers
+from moppet.train.export import Deployed, check_parity, export_float, export_int8, onnx_logits
+from moppet.train.measurement import fit_temperature, measure
+from moppet.train.model_folder import (
+    draw_confusions,
+    draw_course,
+    figures_page,
+    groups_of,
+    write_card,
+)
+from moppet.train.networks import Network, save_network
+from moppet.train.recipe import Recipe, read_recipe
+from moppet.train.starting_weights import WEIGHTS, make_network, start_network
+from moppet.train.trainer import Machine, train
+from moppet.values import Floats, Image, MoppetError
+
+INT8_MAY_LOSE: Final = 0.005
+MIRROR_MUST_GAIN: Final = 0.002
+DETAILS_PX: Final = (0, 64, 48)
+CHOICES_NEED: Final = 200
+"""With fewer set-aside rows, half a point of accuracy is less than one row."""
+PRIOR_SPREAD: Final = 0.5
+_SHARES: Final = {"report": 0.2, "choose": 0.15}
+_SAMPLE: Final = 512
+
+
+@dataclass(frozen=True)
+class _Choices:
+    """What is decided on the set-aside rows."""
+
+    file: Path
+    detail_px: int
+    mirrored: bool
+    temperature: float
+    notes: dict[str, Any]
+
+
+def run_recipe(recipe_path: Path, folder: Path, machine: Machine | None = None) -> Path:
+    """Train by a recipe and return the model folder, `folder`/model.
+
+    The folder also gets figures.md and the images in figures/. A stopped run goes on when the
+    command runs again.
+    """
+    recipe = read_recipe(recipe_path)
+    make_network(recipe, classes=2)  # a wrong name or switch is told before faces are searched
+    base = recipe_path.parent
+    manifest = read_dataset((base / recipe.data).resolve(), recipe.kind or None)
+    folder.mkdir(parents=True, exist_ok=True)
+    manifest = with_split(manifest, recipe.seed)
+    if recipe.leave_out_copies:
+        manifest = leave_out_copies(manifest)
+    data = read_training_data(manifest, recipe, cache=folder / "faces.npz")
+    data = with_teachers(data, recipe, base)
+    start = base / recipe.start if recipe.start and (base / recipe.start).exists() else recipe.start
+    return run_training(recipe, folder, data, start, machine)
+
+
+def run_training(
+    recipe: Recipe,
+    folder: Path,
+    data: TrainingData,
+    start: str | Path = "",
+    machine: Machine | None = None,
+    groups: Mapping[str, str] | None = None,
+) -> Path:
+    """Train on data that is at hand, and return the model folder; see `run_recipe` and `finish`."""
+    check_parts(data, recipe)
+    lightning.seed_everything(recipe.seed, verbose=False)
+    network = make_network(recipe, len(data.names))
+    if str(start) and not (folder / LAST).is_file():
+        fresh = start_network(network, data.names, start, sample_input(data, recipe))
+        if fresh and not (machine and machine.quiet):
+            rank_zero_only(print)(f"starts from {start}; at random: {', '.join(fresh)}", flush=True)
+    train(recipe, folder, data, network, machine)
+    network.load_state_dict(kept_weights(folder, recipe))
+    return finish(recipe, folder, data, network.eval(), groups)
+
+
+def with_split(manifest: Manifest, seed: int) -> Manifest:
+    """Return the manifest with rows to train on, to choose by and to report.
+
+    Parts that the data set has are kept; what it lacks is drawn, by groups. "test" and "val"
+    are other words for report and choose. Where some rows have a part, those without take none:
+    a split that was made leaves rows out that would leak.
+    """
+    split = _known_parts(manifest)
+    rng = np.random.default_rng(seed)
+    for part in lacking_parts(manifest):
+        refuse_sifted(manifest)
+        rows = np.flatnonzero(split == "train")
+        split[rows[holdout(manifest.select(rows), _SHARES[part], rng)]] = part
+    return manifest.replace(split=split)
+
+
+def lacking_parts(manifest: Manifest) -> list[str]:
+    """Return which of "report" and "choose" no row of the manifest has, in this order."""
+    split = _known_parts(manifest)
+    return [part for part in _SHARES if not (split == part).any()]
+
+
+def _known_parts(manifest: Manifest) -> NDArray[np.object_]:
+    """Return each row's part in our words; all train where none is given."""
+    words = {"test": "report", "val": "choose", "valid": "choose", "validation": "choose"}
+    given = manifest.column("split")
+    rest = "train" if all(part is None for part in given) else None
+    return np.array([words.get(s, s) if s else rest for s in given], object)
+
+
+def sample_input(data: TrainingData, recipe: Recipe) -> torch.Tensor:
+    """Return some hundred training images as the network takes them."""
+    views = RandomViews(data, recipe)
+    step = len(views) // _SAMPLE + 1
+    return normalize(torch.stack([views[i][0] for i in range(0, len(views), step)]))
+
+
+def finish(
+    recipe: Recipe,
+    folder: Path,
+    data: TrainingData,
+    network: Network,
+    groups: Mapping[str, str] | None = None,
+) -> Path:
+    """Export a trained network, make its choices, measure it and write its model folder.
+
+    groups: class → group; None to tell by the classes' names.
+    """
+    choices = _choose(recipe, folder, data, network)
+    model_folder = folder / "model"
+    model_folder.mkdir(exist_ok=True)
+    shutil.copyfile(choices.file, model_folder / "model.onnx")
+    save_network(network, model_folder / WEIGHTS)
+    if (folder / "log.csv").is_file():
+        shutil.copyfile(folder / "log.csv", model_folder / "training.csv")
+    rows = {part: len(data.rows(part, labelled=True)) for part in ("train", "choose", "report")}
+    card: dict[str, Any] = {
+        "file": "model.onnx",
+        "names": data.names,
+        "groups": groups_of(data.names) if groups is None else groups,
+        "training_data": data.manifest.licence,
+        "detail_px": choices.detail_px,
+        "mirrored": choices.mirrored,
+        "temperature": choices.temperature,
+        "rows": rows,
+    }
+    # The card must be there before the model can be loaded as users load it.
+    write_card(model_folder, recipe, figures=None, **card)
+    figures = measure(load_model(model_folder, threads=2), data)
+    write_card(model_folder, recipe, figures=figures, **card)
+    log = read_log(folder)
+    page = figures_page(recipe, figures, choices.notes, rows, log)
+    (folder / "figures.md").write_text(page, encoding="utf-8")
+    draw_confusions(figures, folder / "figures")
+    if log:
+        draw_course(log, folder / "figures" / "training.png")
+    return model_folder
+
+
+def _choose(recipe: Recipe, folder: Path, data: TrainingData, network: Network) -> _Choices:
+    rows = data.rows("choose", labelled=True)
+    few = len(rows) < CHOICES_NEED
+    crops = evaluation_crops(data, rows, aligned=True)
+    label = data.label[rows]
+    notes: dict[str, Any] = {}
+    plain, quantized = folder / "float32.onnx", folder / "int8.onnx"
+    export_float(network, plain)
+    if few:
+        detail, mirrored = _choices_of(recipe.start)
+        whole = folder / "float32_mirrored.onnx" if mirrored else plain
+        if mirrored:
+            export_float(network, whole, mirrored=True)
+        notes["set-aside rows"] = f"{len(rows)}: too few to choose anything by but the temperature"
+    else:
+        detail = _choose_detail(recipe, label, crops, plain, notes)
+        whole, mirrored = _choose_mirroring(
+            network, label, network_input(crops, recipe, detail), folder, notes
+        )
+    pictures = network_input(crops, recipe, detail)
+    worst = check_parity(Deployed(network, mirrored=mirrored), whole, pictures[:256])
+    notes["largest difference of logits, torch to ONNX"] = f"{worst:.1e}"
+    file = whole
+    if not few:
+        export_int8(whole, _calibration(data, recipe, detail), quantized)
+        file = _choose_file(label, pictures, whole, quantized, notes)
+    notes["bundled file"] = (
+        f"{'float32' if file == whole else 'int8'}, {file.stat().st_size:,} bytes"
+    )
+    logits, _ = onnx_logits(file, pictures)
+    temperature = fit_temperature(logits, label, spread=PRIOR_SPREAD if few else math.inf)
+    notes["temperature"] = round(temperature, 4)
+    return _Choices(file, detail, mirrored, temperature, notes)
+
+
+def _choose_detail(
+    recipe: Recipe, label: Labels, crops: Image, path: Path, notes: dict[str, Any]
+) -> int:
+    by_detail = {}
+    for detail in DETAILS_PX:
+        logits, _ = onnx_logits(path, network_input(crops, recipe, detail))
+        by_detail[detail] = accuracy(label, logits.argmax(axis=1))
+    chosen = _coarsest_within(by_detail, 0.002)
+    notes["set-aside accuracy by detail_px"] = {k: round(v, 4) for k, v in by_detail.items()}
+    notes["detail_px chosen (the coarsest within 0.2 points of the best)"] = chosen
+    return chosen
+
+
+def _choose_mirroring(
+    network: Network, label: Labels, pictures: Image, folder: Path, notes: dict[str, Any]
+) -> tuple[Path, bool]:
+    plain, mirrored = folder / "float32.onnx", folder / "float32_mirrored.onnx"
+    export_float(network, mirrored, mirrored=True)
+    once, both = (
+        accuracy(label, onnx_logits(path, pictures)[0].argmax(axis=1)) for path in (plain, mirrored)
+    )
+    mirrors = both - once >= MIRROR_MUST_GAIN
+    notes["set-aside accuracy, once and averaged with the mirror image"] = f"{once:.4f}, {both:.4f}"
+    notes["averaged with the mirror image"] = "yes" if mirrors else "no"
+    return (mirrored if mirrors else plain), mirrors
+
+
+def _choose_file(
+    label: Labels, pictures: Image, whole: Path, quantized: Path, notes: dict[str, Any]
+) -> Path:
+    full, small = (
+        accuracy(label, onnx_logits(path, pictures)[0].argmax(axis=1))
+        for path in (whole, quantized)
+    )
+    notes["set-aside accuracy, float32 and int8"] = f"{full:.4f}, {small:.4f}"
+    return quantized if full - small < INT8_MAY_LOSE else whole
+
+
+def _choices_of(start: str) -> tuple[int, bool]:
+    """Return the detail, and whether to mirror, that were chosen for the model started from."""
+    try:
+        card = read_card(find_model(start))
+    except MoppetError:
+        return 0, False
+    return int(card["preprocessing"].get("detail_px", 0)), bool(card.get("mirrored", False))
+
+
+def _coarsest_within(by_detail: dict[int, float], tolerance: float) -> int:
+    """Fine detail of video is unknown to the network, so the coarsest that costs nothing wins."""
+    best = max(by_detail.values())
+    good = [detail for detail, value in by_detail.items() if best - value <= tolerance]
+    return min((d for d in good if d), default=0)
+
+
+def _calibration(data: TrainingData, recipe: Recipe, detail_px: int, count: int = 256) -> Floats:
+    rows = data.rows("train")
+    rows = np.random.default_rng(recipe.seed).choice(rows, min(count, len(rows)), replace=False)
+    crops = evaluation_crops(data, np.sort(rows), aligned=True)
+    pictures = torch.from_numpy(network_input(crops, recipe, detail_px))
+    return np.asarray(normalize(pictures).contiguous().numpy(), np.float32)

@@ -1,0 +1,123 @@
+"""The one dictionary of expression names, split names and age bands, with their synonyms."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from moppet.values import EXPRESSIONS, UsageError
+
+_SYNONYMS: Final = {
+    "neutral": "neutrality",
+    "happiness": "happy happily joy joyful",
+    "sadness": "sad sadly",
+    "surprise": "surprised surprising",
+    "fear": "fearful afraid scared frightened",
+    "disgust": "disgusted",
+    "anger": "angry angrily",
+}
+EXPRESSION_WORDS: Final = {
+    word: name for name in EXPRESSIONS for word in (name, *_SYNONYMS[name].split())
+}
+"""Word in lower case → the expression it stands for. Contempt and others stand for none."""
+
+_SPLITS: Final = {
+    "train": "train training trainset",
+    "choose": "choose val valid validation validate valset dev publictest",
+    "report": "report test testing testset privatetest",
+}
+_SPLIT_WORDS: Final = {word: name for name, words in _SPLITS.items() for word in words.split()}
+
+AgeRange = str | float | Sequence[float] | None
+
+_INFANT_TO, _CHILD_TO, _ADULT_FROM = 4, 13, 18
+
+
+def expression_of(word: str) -> str | None:
+    """Return the expression that a word stands for, None if it is none of the seven."""
+    return EXPRESSION_WORDS.get(word.strip().casefold())
+
+
+def class_of(word: str) -> str:
+    """Return the expression that a word stands for, or else the word itself in lower case."""
+    return expression_of(word) or word.strip().casefold()
+
+
+def decode(number: str | float, codes: Sequence[str]) -> str:
+    """Return what a set's own number for a class stands for; ValueError if it is none of them."""
+    value = float(number)
+    if value not in range(len(codes)):
+        raise ValueError(number)
+    return class_of(codes[int(value)])
+
+
+def expressions_in(text: str, more: Iterable[str] = ()) -> list[str]:
+    """Return the different classes that a file name speaks of, in its order.
+
+    more: words in lower case that are classes too, as they are.
+    """
+    words = (word.casefold() for word in re.findall(r"[^\W\d_]+", text))
+    own = set(more)
+    found = (word if word in own else EXPRESSION_WORDS.get(word) for word in words)
+    return list(dict.fromkeys(name for name in found if name))
+
+
+def rename_classes(given: Iterable[str]) -> dict[str, str]:
+    """Return what each class of a person's own set is called.
+
+    Where every one of them stands for an expression, and no two for the same, they are called by
+    it ("Happy" and "happy" are one class); else every class keeps its name.
+    """
+    names = sorted({name.strip() for name in given})
+    meant = {name: expression_of(name) for name in names}
+    plain = {name.casefold() for name in names}
+    if None in meant.values() or len(set(meant.values())) < len(plain):
+        return {name: name for name in names}
+    return {name: expression for name, expression in meant.items() if expression}
+
+
+def split_of(word: str) -> str | None:
+    """Return "train", "choose" or "report" for what sets call their parts, None for another word.
+
+    Validation rows choose, test rows report. FER2013's public test chooses, its private reports.
+    """
+    return _SPLIT_WORDS.get(re.sub(r"[\W_]", "", word.casefold()))
+
+
+def age_band(youngest: float | None, oldest: float | None = None) -> str | None:
+    """Return the age band of an age in whole or broken years, or of a range of ages.
+
+    "infant" is 0-3, "child" 4-12, "adult" 18 and more. "uncertain" is 13-17, which is neither
+    child nor adult here, and any range that reaches over a border. None for no age.
+    """
+    if youngest is None or youngest < 0:
+        return None
+    oldest = youngest if oldest is None else oldest
+    if oldest < _INFANT_TO:
+        return "infant"
+    if youngest >= _INFANT_TO and oldest < _CHILD_TO:
+        return "child"
+    return "adult" if youngest >= _ADULT_FROM else "uncertain"
+
+
+def age_limits(age_range: AgeRange) -> tuple[float, float]:
+    """Return the first and last year of a range like "0-2", (0, 2) or 2; None takes every age.
+
+    The last year counts in full: "0-2" holds a child of two years and a half.
+    Raises UsageError for anything else.
+    """
+    if age_range is None:
+        return 0.0, float("inf")
+    if isinstance(age_range, str):
+        match = re.fullmatch(r"\s*(\d+)\s*(?:[-–]\s*(\d+)\s*)?", age_range)
+        limits: Sequence[Any] = [float(x) for x in match.groups() if x] if match else []
+    else:
+        limits = [age_range] if isinstance(age_range, int | float) else list(age_range)
+    if (
+        not all(isinstance(x, int | float) for x in limits)
+        or len(limits) not in (1, 2)
+        or not 0 <= limits[0] <= limits[-1]
+    ):
+        raise UsageError(f'age_range needs years like "0-2" or (0, 2), not {age_range!r}.')
+    return float(limits[0]), float(limits[-1])

@@ -1,0 +1,35 @@
+"""The guide to models: its example writes a folder that loads, and its card is complete."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from moppet import load_model
+
+GUIDE = Path(__file__).resolve().parents[1] / "docs" / "guides" / "models.md"
+TEXT = GUIDE.read_text(encoding="utf-8")
+
+
+def test_the_example_writes_a_model_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch")
+    (example,) = re.findall(r"```python\n(from hashlib.*?)```", TEXT, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(example, GUIDE.name, "exec"), {})
+    model = load_model("my_model")
+    assert model.names == ("calm", "crying") and model.group_of == {"crying": "negative"}
+    crops = np.random.default_rng(0).integers(0, 256, (3, 112, 112, 3), np.uint8)
+    probabilities = model.predict(crops).probabilities
+    assert probabilities.shape == (3, 2)
+    assert probabilities.sum(axis=1) == pytest.approx(1)
+
+
+def test_the_card_in_the_guide_has_the_keys_of_a_bundled_card() -> None:
+    (card,) = re.findall(r"```toml\n(.*?)```", TEXT, re.DOTALL)
+    shown, bundled = tomllib.loads(card), load_model().card
+    assert shown["preprocessing"].keys() == bundled["preprocessing"].keys()
+    assert shown.keys() <= bundled.keys()
