@@ -10,12 +10,11 @@ import numpy as np
 from scipy.stats import rankdata
 
 from moppet.metrics import correct_p_values
-from moppet.study.plan import ClassifierPlan, DataSet, NetworkPlan, StudyPlan
+from moppet.study.plan import FIGURES, ClassifierPlan, DataSet, NetworkPlan, StudyPlan
 
 Json = dict[str, Any]
 
 ALPHA: Final = 0.05
-_FIGURES: Final = {"macro_f1": "macro-F1", "g_mean": "G-mean", "auc": "AUC"}
 _ALL: Final = "all"
 _RARE: Final = 20
 _RANKED: Final = 4
@@ -213,11 +212,11 @@ def _means(plan: ClassifierPlan, means: list[Json]) -> list[str]:
     """Return each method's mean over all classifiers and spaces (Wu 2025, Table 4)."""
     pairs = len(plan.spaces) * len(plan.classifiers)
     rarest = min(means[0]["n"], key=lambda name: means[0]["n"][name])
-    best = {figure: max(row[figure] or 0 for row in means) for figure in _FIGURES}
+    best = {figure: max(row[figure] or 0 for row in means) for figure in FIGURES}
     body = [
         [
             row["method"],
-            *(_interval(row, figure, best[figure]) for figure in _FIGURES),
+            *(_interval(row, figure, best[figure]) for figure in FIGURES),
             _decimal(row["f1"][rarest]),
             f"{row['seconds']:.1f}",
         ]
@@ -226,7 +225,7 @@ def _means(plan: ClassifierPlan, means: list[Json]) -> list[str]:
     return [
         f"Means over the {pairs} pairs of classifier and feature space:",
         "",
-        *_table(["method", *_FIGURES.values(), f"F1 of {rarest}", "CPU s"], body),
+        *_table(["method", *FIGURES.values(), f"F1 of {rarest}", "CPU s"], body),
         *_differences(plan, means),
         *_published_gains(plan, means),
         *_training_rows(means),
@@ -266,11 +265,11 @@ def _differences(plan: ClassifierPlan, means: list[Json]) -> list[str]:
     bases = {base: None for base in bases if any(base in row["against"] for row in means)}
     if not bases:
         return []
-    titles = [f"{title} against {base}" for base in bases for title in _FIGURES.values()]
+    titles = [f"{title} against {base}" for base in bases for title in FIGURES.values()]
     body = [
         [
             row["method"],
-            *(_difference(row["against"].get(base, {}).get(f)) for base in bases for f in _FIGURES),
+            *(_difference(row["against"].get(base, {}).get(f)) for base in bases for f in FIGURES),
         ]
         for row in means
         if row["against"]
@@ -287,7 +286,7 @@ def _significant(base: str, means: list[Json]) -> list[str]:
     compared = [row for row in means if base in row["against"]]
     number = f"corrected p below {ALPHA}, {len(compared)} compared"
     lines = [f"**Significant differences from {base}** on average ({number}):", ""]
-    for figure, title in _FIGURES.items():
+    for figure, title in FIGURES.items():
         found = {row["method"]: row["against"][base][figure] for row in compared}
         by = {name: one["difference"] for name, one in found.items() if _is_significant(one)}
         better = "; ".join(name for name, difference in by.items() if difference > 0) or "none"
@@ -307,14 +306,14 @@ def _published_gains(plan: ClassifierPlan, means: list[Json]) -> list[str]:
         for figure, gain in gains.items():
             mine, base = by[method][figure], by[plan.reference][figure]
             here = f"{mine / base - 1:+.1%}" if mine is not None and base else "–"
-            texts.append(f"{_FIGURES[figure]} {gain:+.1%} published, {here} here")
+            texts.append(f"{FIGURES[figure]} {gain:+.1%} published, {here} here")
         lines += [f"{method} against {plan.reference}: {'; '.join(texts)}.", ""]
     return lines
 
 
 def _best_line(rows: list[Json]) -> list[str]:
     best = max(rows, key=lambda row: row["macro_f1"])
-    figures = ", ".join(f"{title} {_interval(best, f)}" for f, title in _FIGURES.items())
+    figures = ", ".join(f"{title} {_interval(best, f)}" for f, title in FIGURES.items())
     name = f"{best['method']}, {best['classifier']}, {best['space']}"
     return [f"The best of {len(rows)} lines, so optimistic: {name}: {figures}.", ""]
 
@@ -338,19 +337,19 @@ def _rare_classes(rows: list[Json]) -> list[str]:
 def _space(space: str, rows: list[Json]) -> list[str]:
     """Return the table of a feature space."""
     names = list(rows[0]["f1"])
-    best = {figure: max(row[figure] or 0 for row in rows) for figure in _FIGURES}
+    best = {figure: max(row[figure] or 0 for row in rows) for figure in FIGURES}
     body = [
         [
             row["method"],
             row["classifier"],
-            *(_interval(row, figure, best[figure]) for figure in _FIGURES),
+            *(_interval(row, figure, best[figure]) for figure in FIGURES),
             _p(row["p_value"]),
             *(_decimal(row["f1"][name], 2) for name in names),
             f"{row['seconds']:.1f}",
         ]
         for row in rows
     ]
-    figures = [*_FIGURES.values(), "p", *(f"F1 {name}" for name in names)]
+    figures = [*FIGURES.values(), "p", *(f"F1 {name}" for name in names)]
     return [f"### {space}", "", *_table(["method", "classifier", *figures, "CPU s"], body)]
 
 

@@ -17,11 +17,12 @@ from moppet.synthesis.settings import Settings, settings_from
 from moppet.train.recipe import Recipe, recipe_from
 from moppet.values import UsageError, name_hint
 
-Figure = Literal["macro_f1", "g_mean", "auc"]
 Share = Annotated[float, Gt(0), Le(1)]
 
 COPIES: Final = "copies"
 """A regime's `synthetic` that adds copies of the real training rows: more steps, no new faces."""
+FIGURES: Final = {"macro_f1": "macro-F1", "g_mean": "G-mean", "auc": "AUC"}
+"""Key of the results of classifiers → the figure's name."""
 SIDE_PX: Final = 48
 """Side of the gray faces that a study of classifiers works on: FER+'s own."""
 
@@ -191,7 +192,9 @@ class NetworkPlan(StudyPlan):
             try:
                 made = self._experiment(title, number)
             except UsageError as error:  # in `common` it would come once for each experiment
-                found.setdefault(str(error), f"tables.{title}, experiment {number + 1}")
+                found.setdefault(
+                    str(error).removeprefix("recipe: "), f"tables.{title}, experiment {number + 1}"
+                )
                 continue
             names.append((title, made.name))
             data.add((made.recipe.data, made.recipe.kind))
@@ -213,7 +216,7 @@ class NetworkPlan(StudyPlan):
         wrong = isinstance(published, bool) or not isinstance(published, float | int | None)
         if wrong or not 0 <= (published or 0) <= 1:
             raise UsageError(f"published must be an accuracy from 0 to 1, got {published!r}.")
-        recipe = recipe_from(given, "the recipe")
+        recipe = recipe_from(given, "recipe")
         return Experiment(title, recipe.name, recipe, published)
 
     @cached_property
@@ -363,7 +366,7 @@ class ClassifierPlan(StudyPlan):
     repeats: Annotated[int, Ge(1)] = 2
     seed: Annotated[int, Ge(0)] = 0
     generator: dict[str, Any] = field(default_factory=dict)
-    published: dict[str, dict[Figure, float]] = field(default_factory=dict)
+    published: dict[str, dict[str, float]] = field(default_factory=dict)
     other_data: bool = False
 
     def problems(self) -> Iterator[str]:
@@ -377,6 +380,10 @@ class ClassifierPlan(StudyPlan):
         for place, name in named:
             if name not in self.methods:
                 yield f"{place}: there is no method {name!r}.{name_hint(name, self.methods)}"
+        for place, gains in self.published.items():
+            for name in gains:
+                if name not in FIGURES:
+                    yield f"published.{place}: there is no figure {name!r}.{name_hint(name, FIGURES)}"
         if len({m.synthesize for m in self.methods.values() if m.synthesize}) > 1:
             yield "all methods of one study must use the same generator in 'synthesize'."
             return

@@ -17,7 +17,7 @@ from moppet.metrics.ranking import macro_auc
 from moppet.metrics.significance import FoldDifference, correct_p_values, corrected_t_test
 from moppet.study.classifier_cells import ClassifierContext, FoldedRows, unpack
 from moppet.study.executors import Json
-from moppet.study.plan import ClassifierPlan, DataSet, Experiment, NetworkPlan, Regime
+from moppet.study.plan import FIGURES, ClassifierPlan, DataSet, Experiment, NetworkPlan, Regime
 
 Values = NDArray[np.float64]
 Labels = NDArray[np.int64]
@@ -29,7 +29,6 @@ Predictions = dict[int, list[Prediction]]
 """By repeat, of one pair of space and classifier or of several."""
 
 DRAWS: Final = 2000
-FIGURES: Final = ("macro_f1", "g_mean", "auc")
 ALL: Final = "all"
 """What stands for classifier and space in a method's mean over all of them."""
 _OUTCOMES: Final = {
