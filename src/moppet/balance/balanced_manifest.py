@@ -41,7 +41,7 @@ class BalancedRows:
     """A manifest whose training rows were balanced.
 
     manifest: every row that came, in its order. A removed training row has no split any more,
-        and its balancer in REMOVED_BY. Rows that choose and report are as they came.
+        and its balancer in REMOVED_BY. Validation and test rows stay as they are.
     rows: (n,) the manifest's rows that were balanced; `balanced` counts rows by their place here.
     balanced: what was kept, made and removed; its counts in the order of the manifest's names.
     space: what it was balanced in. faces: of `rows`. features: (n, d), of `rows`.

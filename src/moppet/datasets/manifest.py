@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from moppet.datasets import row_images as pictures
 from moppet.datasets.provenance import check_made_table
 from moppet.values import EXPRESSIONS, Floats, Image, MoppetError
+from moppet.vocabulary import FORMER_SPLITS
 
 AGE_BANDS: Final = ("infant", "child", "adult", "uncertain")
 BOX: Final = ("box_x", "box_y", "box_w", "box_h")
@@ -64,10 +65,18 @@ def conform(table: Any, names: Sequence[str]) -> Any:
     columns = {field.name: _cast(table, field) for field in SCHEMA}
     columns["weight"] = pc.fill_null(columns["weight"], pa.scalar(1, pa.float32()))
     columns["source"] = pc.fill_null(columns["source"], "")
+    columns["split"] = _current_splits(columns["split"])
     table = pa.table(columns | {name: table.column(name) for name in extra})
     _check_names(names)
     _check_rows(table, names)
     return table
+
+
+def _current_splits(column: Any) -> Any:
+    """Return the column with the split names of earlier versions replaced by today's."""
+    for former, name in FORMER_SPLITS.items():
+        column = pc.if_else(pc.fill_null(pc.equal(column, former), False), name, column)
+    return column
 
 
 def vote_matrix(column: Any, classes: int) -> NDArray[np.float32]:

@@ -40,14 +40,14 @@ class Judge:
     pictures: NDArray[np.uint8] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.rows = self.data.rows("choose", labelled=True)
+        self.rows = self.data.rows("val", labelled=True)
         if len(self.rows):
             crops = evaluation_crops(self.data, self.rows, aligned=True)
             self.pictures = network_input(crops, self.recipe)
 
     def measure(self, network: nn.Module) -> dict[str, float]:
         if not len(self.rows):
-            return dict.fromkeys(("choose_loss", "choose_accuracy", "choose_balanced"), math.nan)
+            return dict.fromkeys(("val_loss", "val_accuracy", "val_balanced"), math.nan)
         logits, _ = predict_logits(network, self.pictures)
         soft = self.data.targets(self.recipe)[self.rows]
         loss = losses.soft_cross_entropy(
@@ -59,9 +59,9 @@ class Judge:
             raise MoppetError("the weights are not a number; the last checkpoint is kept.")
         label, guess = self.data.label[self.rows], logits.argmax(axis=1)
         return {
-            "choose_loss": float(loss),
-            "choose_accuracy": accuracy(label, guess),
-            "choose_balanced": balanced_accuracy(label, guess, len(self.data.names)),
+            "val_loss": float(loss),
+            "val_accuracy": accuracy(label, guess),
+            "val_balanced": balanced_accuracy(label, guess, len(self.data.names)),
         }
 
 
@@ -87,9 +87,9 @@ class Keeper(Callback):
         trainer.should_stop = trainer.strategy.broadcast(stop)
 
     def _keep(self, trainer: Any, trainee: Trainee, epoch: int, row: dict[str, float]) -> None:
-        best = min((r["choose_loss"] for r in read_log(self.folder)), default=math.inf)
+        best = min((r["val_loss"] for r in read_log(self.folder)), default=math.inf)
         append_log(self.folder, row)
-        if not row["choose_loss"] >= best:
+        if not row["val_loss"] >= best:
             save_tensors(self.folder / BEST, _prefixed(trainee.average), {"epoch": str(epoch)})
         save_checkpoint(
             self.folder,
@@ -143,7 +143,7 @@ def waited_enough(log: list[dict[str, float]], recipe: Recipe) -> bool:
     """Return whether the loss has not fallen for as many epochs as the recipe waits."""
     if not recipe.early_stop or not log:
         return False
-    best = min(log, key=lambda row: row["choose_loss"])["epoch"]
+    best = min(log, key=lambda row: row["val_loss"])["epoch"]
     return bool(log[-1]["epoch"] - best >= recipe.early_stop)
 
 
