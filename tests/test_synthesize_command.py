@@ -181,7 +181,7 @@ def test_images_without_a_split_get_the_one_that_training_draws(tmp_path: Path) 
     split = manifest.column("split")
     assert {"train", "val", "test"} == set(split)
     train = int((split == "train").sum()) - 2
-    assert f"came without a split: {train} train" in flat(done.output)
+    assert f"came without a split: {train} rows are for training" in flat(done.output)
 
 
 @pytest.mark.parametrize(("parts", "lacks"), [(("train", "test"), "val"), (("train",), "")])
