@@ -133,7 +133,7 @@ def test_poisoned_validation_and_test_rows_change_nothing_that_is_made(own, meth
             getattr(clean.balanced, name), getattr(spoilt.balanced, name), err_msg=name
         )
     assert clean.balanced.counts == spoilt.balanced.counts
-    np.testing.assert_array_equal(clean.pictures, spoilt.pictures)
+    np.testing.assert_array_equal(clean.images, spoilt.images)
     paths = [f"{i}.png" for i in range(len(clean.balanced.labels))]
     made = [one.whole(own.parent, paths) for one in (clean, spoilt)]
     first, second = (m.select(~real_rows(m)).table for m in made)

@@ -184,9 +184,9 @@ def npz_with(tmp_path: Path, **other) -> Path:
     [
         (
             {"name": np.array([{}] * fixtures.NPZ_ROWS, object)},
-            "no whole .npz file of plain arrays",
+            "not a complete .npz file of plain arrays",
         ),
-        ({"votes": np.array([{}], object)}, "no whole .npz file of plain arrays"),
+        ({"votes": np.array([{}], object)}, "not a complete .npz file of plain arrays"),
         ({"votes": np.zeros((3, 10), np.uint8)}, r"votes should be \(42, 10\) of whole numbers"),
         ({"votes": np.zeros(42, np.uint8)}, r"votes should be \(42, 10\)"),
         ({"images": np.zeros((41, 8, 8), np.uint8)}, r"images should be \(42, 8, 8\)"),

@@ -78,7 +78,7 @@ def print_agreement(
 ) -> None:
     """Print kappas with their intervals, and what the raters differ on."""
     table = Table(title="agreement, with 95 % intervals", title_justify="left")
-    for name in ("raters", "pictures", "equal", "Cohen's kappa"):
+    for name in ("raters", "images", "equal", "Cohen's kappa"):
         table.add_column(name)
     for pair, kappa in agreement.cohen.items():
         equal = _cell(agreement.equal[pair])
@@ -91,7 +91,7 @@ def print_agreement(
         soft_wrap=True,
     )
     known = {s for s in ratings.subjects if s is not None}
-    drawn = f"{len(known)} subjects" if known else "pictures"
+    drawn = f"{len(known)} subjects" if known else "images"
     console.print(f"the intervals come from 1,000 draws of {drawn}")
     disputed = ratings.disputed
     open_ = [row for row in disputed if ratings.paths[row] not in decided]
@@ -158,7 +158,7 @@ def _print_images(console: Console, audit: Audit) -> None:
         if rows is not None:
             some = ", ".join(str(path[r]) for r in rows[:_SHOWN])
             more = f" and {len(rows) - _SHOWN} more" if len(rows) > _SHOWN else ""
-            text = f"pictures that {what}: {len(rows)} of {len(path)}"
+            text = f"images that {what}: {len(rows)} of {len(path)}"
             console.print(text + (f" ({some}{more})" if len(rows) else ""), soft_wrap=True)
 
 
@@ -166,7 +166,7 @@ def _print_copies(console: Console, audit: Audit) -> None:
     from moppet.datasets.audit import vote_entropy
 
     for what, groups in (("exact copies", audit.exact), ("near duplicates", audit.near)):
-        rows = counted(sum(map(len, groups)), "picture")
+        rows = counted(sum(map(len, groups)), "image")
         mirrored = f", {audit.mirrored} joined as mirror images" if groups is audit.near else ""
         console.print(f"{what}: {rows} in {counted(len(groups), 'group')}{mirrored}")
     apart = audit.disagreements

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from moppet.datasets import row_images as pictures
+from moppet.datasets import row_images
 from moppet.datasets.provenance import check_made_table
 from moppet.values import EXPRESSIONS, Floats, Image, MoppetError
 from moppet.vocabulary import FORMER_SPLITS
@@ -290,7 +290,7 @@ class Manifest:
         path, array_row, time_s = (one[name][0].as_py() for name in _PLACE)
         if path is None:
             raise MoppetError(f"row {row} of this manifest names no image.")
-        return pictures.read_image(self.root / path, array_row, time_s)
+        return row_images.read_image(self.root / path, array_row, time_s)
 
     def images(self) -> Iterator[tuple[int, Image | None]]:
         """Yield every row's number and image, None where it cannot be read.
@@ -306,13 +306,13 @@ class Manifest:
                 continue
             try:
                 where = self.root / path if path is not None else self.root
-                yield row, pictures.read_image(where, array_row, time_s)
+                yield row, row_images.read_image(where, array_row, time_s)
             except MoppetError:
                 yield row, None
         for film, rows in films.items():
             rows.sort(key=lambda row: float(places[row][2]))
             times_s = np.array([places[row][2] for row in rows])
-            yield from pictures.read_video_rows(self.root / film, rows, times_s)
+            yield from row_images.read_video_rows(self.root / film, rows, times_s)
 
     def write(self, path: str | PathLike[str]) -> Path:
         """Write the manifest as Parquet; return the path.

@@ -88,7 +88,7 @@ def _from_arrays(dataset: Dataset, root: Path) -> Columns:
         images = dataset.folder(folder, "images")
         found = list(walk_files(images))
         if not found:
-            raise dataset.expected("pictures", images)
+            raise dataset.expected("images", images)
         for name in found:
             note = folder / "annotations" / f"{Path(name).stem}_exp.npy"
             columns["path"].append(f"{folder.name}/images/{name}")
