@@ -167,11 +167,11 @@ def test_removed_rows_lose_their_split_and_say_who_removed_them(faces, cache):
 
 def test_made_images_are_mixtures_of_the_pixels_of_their_parents(faces, cache):
     done = balanced(faces, cache=cache)
-    made, seen = done.balanced, done.space.pictures(done.features).astype(float)
+    made, seen = done.balanced, done.space.images(done.features).astype(float)
     share = made.shares[:, None, None]
     mixed = share * seen[made.parents[:, 0]] + (1 - share) * seen[made.parents[:, 1]]
-    assert done.pictures.shape == (13, 48, 48) and done.pictures.dtype == np.uint8
-    assert np.abs(done.pictures - mixed).max() <= 0.51
+    assert done.images.shape == (13, 48, 48) and done.images.dtype == np.uint8
+    assert np.abs(done.images - mixed).max() <= 0.51
 
 
 def test_made_rows_say_how_they_were_made_and_are_nobodys(faces, cache):
@@ -188,14 +188,14 @@ def test_made_rows_say_how_they_were_made_and_are_nobodys(faces, cache):
     bands = faces.column("age_band")[done.rows[done.balanced.parents]]
     agreed = [a if a == b else None for a, b in bands]
     assert made.column("age_band").tolist() == agreed and None in agreed
-    assert made.column("content_hash").tolist() == [content_hash(p) for p in done.pictures]
+    assert made.column("content_hash").tolist() == [content_hash(p) for p in done.images]
 
 
 def test_a_repeated_row_is_its_own_image_once_more(faces, cache):
     done = balanced(faces, "random_over", cache=cache)
     everything = done.whole(faces.root, [])
     made = everything.select(~real_rows(everything))
-    assert done.pictures is None and len(made) == 13
+    assert done.images is None and len(made) == 13
     for row, parent in enumerate(done.rows[done.balanced.parents[:, 0]]):
         assert made.column("path")[row] == faces.column("path")[parent]
         assert made.column("subject")[row] == faces.column("subject")[parent]
@@ -205,7 +205,7 @@ def test_a_repeated_row_is_its_own_image_once_more(faces, cache):
 def test_what_is_made_in_an_embedding_is_no_row_of_a_manifest(faces, cache, tmp_path):
     space = make_space("embedding", model=str(write_model(tmp_path / "tiny")))
     done = balanced(faces, space=space, cache=cache)
-    assert done.pictures is None and done.balanced.features.shape == (13, 128)
+    assert done.images is None and done.balanced.features.shape == (13, 128)
     assert len(done.whole(faces.root, [])) == len(faces)
     with pytest.raises(UsageError, match="no image"):
         done.made_rows(faces.root, [])
@@ -363,7 +363,7 @@ def test_the_same_seed_writes_the_same_and_json_says_it_all(moppet, own, tmp_pat
 @pytest.mark.parametrize("method", ["smote", "random_over", "random_under"])
 def test_a_sheet_is_drawn_only_when_asked_for(moppet, own, tmp_path, method):
     sheet = tmp_path / "looks" / "sheet.png"
-    done = moppet("balance", own, "-o", tmp_path / "out", "--method", method, "--sheet", sheet)
+    done = moppet("balance", own, "-o", tmp_path / "out", "--method", method, "--show-faces", sheet)
     assert done.code == 0 and f"sheet: {sheet}" in done.out
     drawn = cv2.imread(str(sheet))
     assert drawn.shape[1] > 1000 and drawn.shape[0] > 200 and 5 < drawn.std() < 120
@@ -371,7 +371,7 @@ def test_a_sheet_is_drawn_only_when_asked_for(moppet, own, tmp_path, method):
         p for p in tmp_path.rglob("*.png") if "home" not in p.parts and p.parent.name != "made"
     ]
     assert pages == [sheet]
-    refused = moppet("balance", own, "-o", tmp_path / "o", "--sheet", tmp_path / "sheet.html")
+    refused = moppet("balance", own, "-o", tmp_path / "o", "--show-faces", tmp_path / "sheet.html")
     assert (refused.code, refused.err.count("\n")) == (2, 1) and not (tmp_path / "o").exists()
 
 
@@ -521,7 +521,7 @@ def test_made_images_never_lie_among_the_images_that_they_come_from(moppet, own,
         columns["path"][i] = place.relative_to(tmp_path).as_posix()
     manifest = build_manifest(columns, root=tmp_path).write(tmp_path / "pics.parquet")
     for inside in ("pics/balanced", "pics/surprise/balanced"):
-        for command in (["balance"], ["synthesise", "--method", "vae"]):
+        for command in (["balance"], ["synthesize", "--method", "vae"]):
             done = moppet(*command, manifest, "-o", tmp_path / inside)
             assert done.code == 2 and "lies among the images" in done.err, done.err
     out = tmp_path / "out"
@@ -532,9 +532,9 @@ def test_made_images_never_lie_among_the_images_that_they_come_from(moppet, own,
 
 def test_a_sheet_has_its_own_place_and_does_not_keep_the_table_back(moppet, own, tmp_path):
     out = tmp_path / "out"
-    done = moppet("balance", own, "-o", out, "--sheet", out / "sheet.png")
+    done = moppet("balance", own, "-o", out, "--show-faces", out / "sheet.png")
     assert done.code == 2 and "name another place" in done.err and not out.exists()
-    done = moppet("balance", own, "-o", out, "--method", "smote", "--sheet", own / "sheet.png")
+    done = moppet("balance", own, "-o", out, "--method", "smote", "--show-faces", own / "sheet.png")
     assert done.code == 1 and "manifest:" in done.out
 
 
