@@ -38,7 +38,7 @@ QUIET = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 )
-LOG = "epoch,train_loss,choose_loss,choose_accuracy\n1,0.9,0.8,0.4\n2,0.7,0.5,0.6\n3,0.6,0.6,0.5\n"
+LOG = "epoch,train_loss,val_loss,val_accuracy\n1,0.9,0.8,0.4\n2,0.7,0.5,0.6\n3,0.6,0.6,0.5\n"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -293,8 +293,8 @@ def test_an_output_that_cannot_be_a_folder_is_refused(folder, tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert run(folder / "model", folder / "data.parquet", "-o", tmp_path / "file") == 1
     assert "cannot be made" in capsys.readouterr().err
-    with pytest.raises(MoppetError, match="cannot be written"):
-        write_text(tmp_path / "nowhere" / "x.json", "")
+    with pytest.raises(MoppetError, match="Cannot write"):
+        write_text(tmp_path / "file" / "x.json", "")
 
 
 def opened(page: Path, width: int = 1200) -> subprocess.CompletedProcess[str]:

@@ -181,7 +181,7 @@ def test_synthetic_rows_are_added_to_the_same_real_ones_and_only_to_train(
             data, seconds = context.add_synthetic_rows(cell, real)
             n, ratio = len(real.rows("train")), cell.regime.ratio
             assert len(data.rows("train")) == n * (1 + ratio)
-            for part in ("choose", "report"):
+            for part in ("val", "test"):
                 assert np.array_equal(data.rows(part), real.rows(part))
             drawn[cell.regime.name] = data
             is_made = ~real_rows(data.manifest)
@@ -206,7 +206,7 @@ def test_validation_and_test_rows_change_no_synthetic_row(plan: NetworkPlan) -> 
     cell = next(cell for cell in plan.cells() if cell.regime.name == "few")
     real, rng = context.draw(cell), np.random.default_rng(0)
     others = np.setdiff1d(np.arange(len(real.label)), real.rows("train"))
-    assert len(others) > len(real.rows("report")) > 0
+    assert len(others) > len(real.rows("test")) > 0
     cuts, label = list(real.faces.cuts), real.label.copy()
     for row in others:
         cuts[row] = rng.integers(0, 256, cuts[row].shape, np.uint8)
@@ -355,10 +355,10 @@ def test_every_experiment_of_a_draw_sees_the_same_rows(plan: NetworkPlan) -> Non
     for cell in plan.cells():
         data = context.draw(cell)
         drawn.setdefault(cell.draw, set()).add(data.part.tobytes())
-        counts = [int((data.label[data.part != "report"][:] == i).sum()) for i in (0, 1)]
-        learned = np.isin(data.part, ("train", "choose"))
+        counts = [int((data.label[data.part != "test"][:] == i).sum()) for i in (0, 1)]
+        learned = np.isin(data.part, ("train", "val"))
         assert [int((data.label[learned] == i).sum()) for i in (0, 1)] == [5, 4] != counts
-        assert {"train", "choose", "report"} <= set(data.part)
+        assert {"train", "val", "test"} <= set(data.part)
     assert all(len(parts) == 1 for parts in drawn.values())
     assert drawn[0] != drawn[1]
 
@@ -377,7 +377,7 @@ def test_a_regime_that_asks_for_more_than_there_is_is_refused(plan: NetworkPlan)
     whole = training_data(plan.base / "ferplus.npz", plan.cells()[0].experiment.recipe)
     with pytest.raises(MoppetError, match="asks for 500 images of happiness, but there are"):
         draw_parts(whole, Regime("greedy", counts={"happiness": 500}), np.random.default_rng(0))
-    assert set(data.part) >= {"report"}
+    assert set(data.part) >= {"test"}
 
 
 def cell_line(experiment: str, draw: int, right: np.ndarray, label: np.ndarray) -> dict[str, Any]:

@@ -144,7 +144,7 @@ class ClassifierContext(StudyContext):
             raise MoppetError("no image of the data set has these splits, classes and age bands.")
         manifest, faces = find_study_faces(manifest, plan.work)
         space = Pixels(SIDE_PX)
-        images = space.pictures(space.features(faces.aligned()))
+        images = space.images(space.features(faces.aligned()))
         features = {name: describe(images, name, plan.model) for name in plan.spaces}
         folded = {name: _fold(plan, manifest, data) for name, data in plan.data_sets.items()}
         return cls(plan, images, features, folded)
@@ -262,8 +262,7 @@ class ClassifierContext(StudyContext):
 
 def _used_rows(plan: ClassifierPlan, manifest: Manifest) -> NDArray[np.bool_]:
     split = manifest.column("split")
-    wanted = [*plan.splits, *("choose" for s in plan.splits if s == "val")]  # TEMPORARY
-    used = np.isin(split.astype(str), wanted) if any(split) else np.ones(len(split), bool)
+    used = np.isin(split.astype(str), plan.splits) if any(split) else np.ones(len(split), bool)
     classes = {name for data in plan.data_sets.values() for name in data.classes}
     used &= np.isin(manifest.column("label").astype(str), list(classes))
     bands = {band for data in plan.data_sets.values() for band in data.only_ages}

@@ -28,6 +28,7 @@ from moppet.datasets.manifest import Manifest, build_manifest, read_manifest
 from moppet.datasets.provenance import join_made, made_columns, real_rows
 from moppet.datasets.readers import read_dataset
 from moppet.datasets.splits import holdout
+from moppet.files import write_text
 from moppet.study.context import StudyContext, find_study_faces
 from moppet.study.executors import Json
 from moppet.study.plan import COPIES, NetworkCell, NetworkPlan, Regime
@@ -36,7 +37,7 @@ from moppet.synthesis.generator import FaceGenerator, load_generator
 from moppet.synthesis.inpainting import Inpaint
 from moppet.synthesis.sampling_plan import make_plan
 from moppet.synthesis.settings import LEARNED, Settings
-from moppet.synthesis.synthetic_folder import MANIFEST, write_made, write_text
+from moppet.synthesis.synthetic_folder import MANIFEST, write_made
 from moppet.synthesis.training import learn, plan_lessons
 from moppet.synthesis.training_images import Sources, TrainingImages
 from moppet.train.callbacks import kept_weights
@@ -57,7 +58,6 @@ from moppet.train.trainer import Machine, train
 from moppet.train.training_run import sample_input, with_split
 from moppet.values import Image, MoppetError, UsageError
 
-_TRAIN, _VAL, _TEST = PARTS
 _TRIAL_STEPS: Final = 2
 _ROUNDS: Final = 12
 
@@ -97,7 +97,7 @@ class NetworkContext(StudyContext):
         network.load_state_dict(kept_weights(folder, recipe))
         log = read_log(folder)
         seconds *= len(log) / max(1, len(log) - before)  # of a resumed run: as if it were whole
-        crops = evaluation_crops(data, data.rows(_TEST, labelled=True), aligned=True)
+        crops = evaluation_crops(data, data.rows("test", labelled=True), aligned=True)
         logits, _ = predict_logits(network, network_input(crops, recipe), batch=32)
         parameters, flops = cost(network, recipe.size)
         shutil.rmtree(folder)
@@ -195,7 +195,7 @@ class NetworkContext(StudyContext):
     def truth(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the test rows' labels and groups, in the order of a cell's probabilities."""
         data = self.draw(self.plan.cells()[0])
-        rows = data.rows(_TEST, labelled=True)
+        rows = data.rows("test", labelled=True)
         return data.label[rows], data.manifest.groups[rows]
 
     def draw(self, cell: NetworkCell) -> TrainingData:
@@ -225,7 +225,7 @@ class NetworkContext(StudyContext):
         rows need not train it again (its seconds count for each of them); a stopped one is
         resumed, and a process that needs the same one at the same time waits for it.
         """
-        regime, rows = cell.regime, data.rows(_TRAIN, labelled=True)
+        regime, rows = cell.regime, data.rows("train", labelled=True)
         if not regime.synthetic:
             return data, 0.0
         if regime.synthetic == COPIES:
@@ -250,7 +250,7 @@ def draw_parts(data: TrainingData, regime: Regime, rng: np.random.Generator) -> 
     Only training and validation rows are drawn from; test rows stay as they are.
     Raises UsageError for an unknown class, and MoppetError where a class has too few images.
     """
-    learn = np.isin(data.part, (_TRAIN, _VAL)) & (data.label >= 0)
+    learn = np.isin(data.part, ("train", "val")) & (data.label >= 0)
     if not regime.counts and not regime.val:
         return data.part
     unknown = sorted(set(regime.counts) - set(data.names))
@@ -259,7 +259,7 @@ def draw_parts(data: TrainingData, regime: Regime, rng: np.random.Generator) -> 
             f"regime {regime.name!r} asks for images of {unknown[0]!r}, but the classes are "
             f"{', '.join(data.names)}."
         )
-    part = np.where(data.part == _TEST, _TEST, "").astype("<U6")
+    part = np.where(data.part == "test", "test", "").astype("<U6")
     drawn = []
     for number, name in enumerate(data.names):
         rows = np.flatnonzero(learn & (data.label == number))
@@ -271,9 +271,9 @@ def draw_parts(data: TrainingData, regime: Regime, rng: np.random.Generator) -> 
             )
         drawn.append(rng.choice(rows, wanted, replace=False))
     rows = np.sort(np.concatenate(drawn))
-    part[rows] = _TRAIN
+    part[rows] = "train"
     if regime.val:
-        part[rows[holdout(data.manifest.select(rows), regime.val, rng)]] = _VAL
+        part[rows[holdout(data.manifest.select(rows), regime.val, rng)]] = "val"
     return part
 
 
@@ -372,7 +372,7 @@ def _add_painted(
     work: Path,
 ) -> tuple[TrainingData, float]:
     """Add faces of a pretrained diffusion model, which starts from these rows' faces or a text."""
-    real = data.manifest.select(rows).replace(split=[_TRAIN] * len(rows))
+    real = data.manifest.select(rows).replace(split=["train"] * len(rows))
     sources = Sources(real, settings)
 
     def make(folder: Path) -> None:
@@ -397,7 +397,7 @@ def _rows_of(
         "path": [f"made/{generator}/{number}.png" for number in range(n)],
         "label": labels,
         "source": ["made"] * n,
-        "split": [_TRAIN] * n,
+        "split": ["train"] * n,
         "weight": [1.0] * n,
         "content_hash": [content_hash(image) for image in images],
     }
@@ -424,7 +424,7 @@ def _joined(data: TrainingData, added: Manifest, faces: Faces) -> TrainingData:
         faces=joined,
         soft=np.concatenate([data.soft, soft]),
         label=np.concatenate([data.label, np.array(labels, np.int64)]),
-        part=np.concatenate([data.part, np.full(len(added), _TRAIN)]),
+        part=np.concatenate([data.part, np.full(len(added), "train")]),
     )
 
 

@@ -380,10 +380,11 @@ class ClassifierPlan(StudyPlan):
         for place, name in named:
             if name not in self.methods:
                 yield f"{place}: there is no method {name!r}.{name_hint(name, self.methods)}"
-        for place, gains in self.published.items():
+        for method, gains in self.published.items():
             for name in gains:
                 if name not in FIGURES:
-                    yield f"published.{place}: there is no figure {name!r}.{name_hint(name, FIGURES)}"
+                    hint = name_hint(name, FIGURES)
+                    yield f"published.{method}: there is no figure {name!r}.{hint}"
         if len({m.synthesize for m in self.methods.values() if m.synthesize}) > 1:
             yield "all methods of one study must use the same generator in 'synthesize'."
             return
