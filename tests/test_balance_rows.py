@@ -72,7 +72,7 @@ def home(tmp_path_factory) -> Path:
         "subject": [f"child {number}" for number in range(len(labels))],
         "age_band": ["infant" if number % 2 else "child" for number in range(len(labels))],
     }
-    build_manifest(columns, root=home / "faces", licence="None.").write(home / "faces.parquet")
+    build_manifest(columns, root=home / "faces", license="None.").write(home / "faces.parquet")
     return home
 
 

@@ -285,8 +285,8 @@ def _oversample(task: _Task) -> tuple[Oversampled, list[str]]:
             )
         elif came[c] != count:
             notes.append(
-                f"{task.label(c)} was oversampled to {came[c]} rows, not {count}: {task.name} rounds "
-                "how many each row gives."
+                f"{task.label(c)} was oversampled to {came[c]} rows, not {count}: {task.name} "
+                "rounds how many each row gives."
             )
     return new, notes
 

@@ -294,7 +294,7 @@ def _raise_cannot_oversample(
     coded: Doubles,
     labels: Ints,
 ) -> None:
-    """Raise CannotOversample for the first class that the sampler fails on; its own error names none."""
+    """Raise CannotOversample for the first class that fails; imblearn's error names none."""
     for label, count in strategy.items():
         try:
             _resample(make(near, k, {label: count}), coded, labels)

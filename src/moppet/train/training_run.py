@@ -171,7 +171,7 @@ def finish(
         "file": "model.onnx",
         "names": data.names,
         "groups": groups_of(data.names) if groups is None else groups,
-        "training_data": data.manifest.licence,
+        "training_data": data.manifest.license,
         "detail_px": choices.detail_px,
         "mirrored": choices.mirrored,
         "temperature": choices.temperature,

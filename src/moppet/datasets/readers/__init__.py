@@ -45,20 +45,20 @@ def announce_license(what: Dataset | Manifest) -> bool:
     are said each time. A manifest without conditions has nothing to say.
     """
     if isinstance(what, Dataset):
-        title, licence = what.title, what.licence
+        title, license = what.title, what.license
     else:
-        title, licence = _title(what), what.licence
-    if not licence:
+        title, license = _title(what), what.license
+    if not license:
         return False
     said = Path(platformdirs.user_cache_dir("moppet", appauthor=False)) / "licences"
-    marker = said / hashlib.sha256(licence.encode()).hexdigest()[:16]
+    marker = said / hashlib.sha256(license.encode()).hexdigest()[:16]
     with contextlib.suppress(OSError):
         if marker.exists():
             return False
-    print(f"{title}: {licence}", file=sys.stderr)
+    print(f"{title}: {license}", file=sys.stderr)
     with contextlib.suppress(OSError):
         said.mkdir(parents=True, exist_ok=True)
-        marker.write_text(f"{title}: {licence}\n", encoding="utf-8")
+        marker.write_text(f"{title}: {license}\n", encoding="utf-8")
     return True
 
 
