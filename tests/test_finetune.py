@@ -93,7 +93,7 @@ def test_the_model_carries_the_folders_own_names_and_the_groups_asked_for(
     scores = model.predict(np.zeros((2, 112, 112, 3), np.uint8))
     assert scores.names == model.names
     assert dict(scores.group_of) == {"laughing": "positive"}
-    assert model.card["licence"].startswith("not stated")
+    assert model.card["licence"].startswith("not specified")
 
 
 def test_one_child_stands_on_one_side_of_the_split(fitted: Comparison) -> None:
@@ -257,7 +257,7 @@ def test_a_disk_that_takes_no_more_ends_in_one_sentence_and_the_run_goes_on(tmp_
         [*asked[:2], limited + asked[2], *asked[3:]], capture_output=True, text=True, timeout=240
     )
     assert full.returncode == 1
-    assert re.search(r"^moppet: .*best\.safetensors cannot be written: .+\.$", full.stderr, re.M)
+    assert re.search(r"^moppet: Cannot write .*best\.safetensors: .+\.$", full.stderr, re.M)
     assert "Traceback" not in full.stderr
     assert not list(tmp_path.rglob("*.safetensors")) and not list(tmp_path.rglob("*.tmp"))
     done = subprocess.run(asked, capture_output=True, text=True, timeout=240)
