@@ -9,8 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from moppet.pages.timeline_charts import NO_VALUE
-from moppet.pages.wording import number
+from moppet.pages.wording import NO_VALUE, number
 from moppet.values import MoppetError
 
 
