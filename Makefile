@@ -56,7 +56,7 @@ check: $(VENV)/.dev
 	$(PYTHON) tools/audit_dependencies.py
 
 docs: $(VENV)/.dev
-	$(VENV)/bin/mkdocs build --strict
+	MOPPET_RUN_NOTEBOOKS=1 NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
 
 wheels: $(VENV)/.dev
 	MOPPET_WHEELS=all $(PYTHON) -m pytest -rs tests/test_wheel.py

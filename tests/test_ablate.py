@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from synthesize_sample import whole_faces as faces_as_they_are
 
 from ferplus_sample import training_data, write_ferplus
 from moppet.datasets.hashing import content_hash
@@ -24,6 +23,7 @@ from moppet.study.results import sum_up
 from moppet.train.data_module import EpochSampler, RandomViews
 from moppet.train.recipe import Recipe
 from moppet.values import MoppetError, UsageError
+from synthesize_sample import whole_faces as faces_as_they_are
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 TEXT = """

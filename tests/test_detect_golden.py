@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from golden_images import MIN_FACE_PX, golden_images
 
+from golden_images import MIN_FACE_PX, golden_images
 from moppet.infer.detectors.mtcnn import Mtcnn
 from moppet.infer.tracking import overlap
 from moppet.values import Face

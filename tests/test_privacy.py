@@ -92,7 +92,6 @@ class Traced:
             "HOME": folder / "home",
             "XDG_CACHE_HOME": folder / "cache",
             "TMPDIR": folder / "tmp",
-            "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
             "PYTHONDONTWRITEBYTECODE": 1,
             "OMP_NUM_THREADS": 1,
         }

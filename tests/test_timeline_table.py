@@ -266,4 +266,4 @@ def test_without_pandas_the_error_says_how_to_get_it():
         "except ImportError as error: print(error)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "pip install pandas" in done.stdout
+    assert f"Install it with: {sys.executable} -m pip install pandas" in done.stdout

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import resource
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
 
+from moppet.synthesis.generator import save_tensors as save_generated
 from moppet.train.checkpoints import (
     LAST,
     LOG_FIELDS,
@@ -109,3 +111,18 @@ def test_a_checkpoint_from_before_the_cuts_were_told_is_gone_on_with(tmp_path: P
     assert read_epoch(tmp_path, RECIPE, "a" * 64 + "b" * 64) == 4
     with pytest.raises(UsageError, match="on other images or labels"):
         read_epoch(tmp_path, RECIPE, "b" * 128)
+
+
+@pytest.mark.parametrize("save", [save_tensors, save_generated], ids=["training", "synthesis"])
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600)])
+def test_weights_have_the_mode_of_any_new_file(
+    tmp_path: Path, save: Callable[..., None], umask: int, mode: int
+) -> None:
+    before = os.umask(umask)
+    try:
+        for _ in range(2):  # also where there is one already
+            save(tmp_path / "weights.safetensors", {"a": torch.zeros(2)}, {"b": "c"})
+    finally:
+        os.umask(before)
+    assert (tmp_path / "weights.safetensors").stat().st_mode & 0o777 == mode
+    assert len(list(tmp_path.iterdir())) == 1

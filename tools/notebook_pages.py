@@ -9,14 +9,15 @@ from __future__ import annotations
 import json
 import os
 import re
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
+from reader_folder import prepare
+
 MIME_TYPES = ("text/html", "image/svg+xml", "image/png", "text/plain")  # the first there is shown
-CONTROL = re.compile(r"\x1b\[[0-9;]*m|\r")  # colors of a terminal
+PLAIN = "import os; os.environ['TERM'] = 'dumb'; os.environ.pop('FORCE_COLOR', None)"
+"""What a kernel runs first, so that commands print neither colors nor moving bars."""
 
 
 def notebook_page(notebook: dict[str, Any], file_name: str) -> str:
@@ -30,7 +31,7 @@ def notebook_page(notebook: dict[str, Any], file_name: str) -> str:
             parts.append(f"```python\n{source}\n```")
             printed = "".join(_text(o["text"]) for o in cell["outputs"] if "text" in o)
             if printed:
-                parts.append(f"```text\n{CONTROL.sub('', printed).rstrip()}\n```")
+                parts.append(f"```text\n{printed.replace(chr(13), '').rstrip()}\n```")
             parts += [_output(output["data"]) for output in cell["outputs"] if "data" in output]
     parts.insert(1, f"[Download this notebook]({file_name}){{ .md-button }}")
     return "\n\n".join(parts) + "\n"
@@ -55,21 +56,25 @@ def _text(source: str | list[str]) -> str:
 def execute(path: Path) -> dict[str, Any]:
     """Return the notebook with the outputs of a run.
 
-    It runs in a folder of its own that has the repository's examples and rendered faces, with this
-    Python's `moppet`.
+    It runs in a folder of its own, see `reader_folder.prepare`.
     """
     import nbformat
     from nbclient import NotebookClient
 
     notebook = nbformat.read(path, as_version=4)
     with tempfile.TemporaryDirectory() as folder:
-        for name in ("examples", "benchmarks"):
-            Path(folder, name).symlink_to(ROOT / name)
-        bin_first = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        resources = {"metadata": {"path": folder}}
-        client = NotebookClient(notebook, timeout=600, kernel_name="python3", resources=resources)
-        environment = {"PATH": bin_first, "IPYTHONDIR": f"{folder}/.ipython", "MOPPET_PLAIN": "1"}
-        client.execute(env={**os.environ, **environment})
+        environment = prepare(Path(folder)) | {"IPYTHONDIR": f"{folder}/.ipython"}
+        startup = Path(folder, ".ipython", "profile_default", "startup")
+        startup.mkdir(parents=True)
+        (startup / "plain.py").write_text(PLAIN, encoding="utf-8")
+        client = NotebookClient(
+            notebook,
+            kernel_name="python3",
+            timeout=600,
+            resources={"metadata": {"path": folder}},
+            extra_arguments=["--log-level=40"],  # it warns of TCP, which stays on this machine
+        )
+        client.execute(env=environment)
     return dict(notebook)
 
 

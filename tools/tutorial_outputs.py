@@ -1,17 +1,16 @@
-"""Run the commands of the tutorials and write what they print into the pages.
+"""Run the commands of the tutorials and write their output into the pages.
 
     python tools/tutorial_outputs.py                            # both tutorials, about five minutes
     python tools/tutorial_outputs.py recording.md               # one of them
 
 In a page, a block of the language `console` holds commands (lines that start with "$ ") and their
 output; a block with title="NAME" is a file, written before the commands that follow it. Everything
-runs in an empty folder that has the repository's examples and rendered faces. An image that the
-page shows from the folder named like itself is taken from there.
+runs in a folder of its own, see `reader_folder.prepare`. An image that the page shows from the
+folder with its own name (recording/ for recording.md) is copied from there.
 """
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -20,7 +19,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from reader_folder import ROOT, prepare
+
 TUTORIALS = ROOT / "docs" / "tutorials"
 BLOCK = re.compile(r"^```(?P<head>[^\n]*)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(r"^\$ (?:.*\\\n)*.*$", re.MULTILINE)
@@ -29,28 +29,27 @@ TIME_TAKEN = re.compile(r"(?<= frames in )\d+(\.\d+)? s$", re.MULTILINE)  # diff
 
 def refreshed(page: Path, folder: Path) -> str:
     """Return the page's text with the outputs of a run in `folder`."""
-    for name in ("examples", "benchmarks"):
-        (folder / name).symlink_to(ROOT / name)
-    return BLOCK.sub(lambda block: _block(block, folder), page.read_text(encoding="utf-8"))
+    environment = prepare(folder)
+    text = page.read_text(encoding="utf-8")
+    return BLOCK.sub(lambda block: _block(block, folder, environment), text)
 
 
-def _block(block: re.Match[str], folder: Path) -> str:
+def _block(block: re.Match[str], folder: Path, environment: dict[str, str]) -> str:
     title = re.search(r'title="([^"]+)"', block["head"])
     if title:
         (folder / title[1]).write_text(block["body"], encoding="utf-8")
     if block["head"] != "console":
         return block[0]
     commands = COMMAND.findall(block["body"])
-    shown = [f"{command}\n{_output(command[2:], folder)}" for command in commands]
+    shown = [f"{command}\n{_output(command[2:], folder, environment)}" for command in commands]
     return f"```console\n{''.join(shown)}```"
 
 
-def _output(command: str, folder: Path) -> str:
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+def _output(command: str, folder: Path, environment: dict[str, str]) -> str:
     run = subprocess.run(
         ["bash", "-e", "-c", command],
         cwd=folder,
-        env={**os.environ, "PATH": path, "COLUMNS": "100"},
+        env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -1,12 +1,351 @@
-"""Settings from TOML files, checked key by key."""
+"""The one validator of settings: recipes, plans, rules, cards and everything else in TOML.
+
+Settings are frozen dataclasses whose annotations give the type and the range of every key:
+
+    @dataclass(frozen=True)
+    class Recipe:
+        RENAMED: ClassVar = {"colour": "color"}  # old key → new key
+        RENAMED_WORDS: ClassVar = {"color": {"grey": "gray"}}  # key → old word → new word
+
+        name: str
+        epochs: Annotated[int, Ge(1)] = 20
+        dropout: Annotated[float, Interval(ge=0, lt=1)] = 0.2
+        color: Literal["gray", "rgb"] = "gray"
+        classes: tuple[str, ...] = ()
+        augmentation: Augmentation = Augmentation()
+
+        def problems(self) -> Iterator[str]:  # optional: what several keys must fulfill together
+            if len(set(self.classes)) < len(self.classes):
+                yield f"classes must differ, got {list(self.classes)}."
+
+    recipe = read_settings(Recipe, Path("recipe.toml"), "recipe")
+    recipe = check_settings(Recipe, {"name": "mine", "epochs": 5}, source="recipe.toml")
+
+Ranges are those of `annotated_types`: Ge, Gt, Le, Lt, Interval, MultipleOf, MinLen, MaxLen. A
+whole number counts as a number; a text is no number, and true is no 1. Every mistake is reported
+at once, in one UsageError. pydantic does the checking, and is imported when the first is checked.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+import json
 import tomllib
+import types
+from collections.abc import Mapping
+from contextvars import ContextVar
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import (
+    Annotated,
+    Any,
+    Final,
+    Literal,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
-from moppet.values import UsageError
+from moppet.values import UsageError, name_hint, nearest_name
+
+T = TypeVar("T")
+
+_MOST_BYTES: Final = 1_000_000
+_MOST_LEVELS: Final = 12
+_MOST_LINES: Final = 11
+_MOST_SHOWN: Final = 60
+_CHECKING: Final[ContextVar[bool]] = ContextVar("_CHECKING", default=False)
+_ADAPTERS: Final[dict[Any, Any]] = {}
+_KINDS: Final[dict[Any, tuple[str, str]]] = {
+    str: ("a text", "texts"),
+    int: ("a whole number", "whole numbers"),
+    float: ("a number", "numbers"),
+    bool: ("true or false", "true or false"),
+    Path: ("a path", "paths"),
+}
+_TABLES: Final = ("a table", "tables")
+
+
+def read_toml(path: Path, what: str) -> dict[str, Any]:
+    """Return a TOML file's table; UsageError, in one sentence, where there is none.
+
+    what: the file in words, such as "recipe".
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(_MOST_BYTES + 1)
+        if len(content) > _MOST_BYTES:
+            raise UsageError(f"the {what} {path} is larger than {_MOST_BYTES:,} bytes.")
+        table = tomllib.loads(content.decode("utf-8"))
+    except OSError as error:
+        raise UsageError(f"the {what} {path} cannot be read: {error.strerror}.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"the {what} {path} is not valid TOML: {error}.") from None
+    except RecursionError:
+        table = None
+    if table is None or _levels(table) > _MOST_LEVELS:
+        raise UsageError(f"the {what} {path} nests tables or lists more than {_MOST_LEVELS} deep.")
+    return table
+
+
+def read_settings(kind: type[T], path: Path, what: str) -> T:
+    """Return the settings in a TOML file; see `read_toml` and `check_settings`."""
+    return check_settings(kind, read_toml(path, what), source=str(path))
+
+
+def check_settings(kind: type[T], values: Any, source: str = "") -> T:
+    """Return a dataclass of settings made from a table, with old keys renamed.
+
+    source: where the table comes from, such as a file's name, for the message.
+    Raises UsageError that lists every wrong key, what it needs, what came, and the nearest name.
+    """
+    import pydantic
+
+    if not isinstance(values, Mapping):
+        raise UsageError(_message([f"expected a table, got {_shown(values)}."], source))
+    problems: list[str] = []
+    table = _renamed(kind, values, problems, "")
+    token = _CHECKING.set(True)
+    try:
+        # As JSON, strictness takes lists for tuples and tables for dataclasses, and no more.
+        made: T = _adapter(kind).validate_json(json.dumps([table], default=str))[0]
+    except pydantic.ValidationError as error:
+        raise UsageError(_message(problems + _sentences(kind, error), source)) from None
+    except (TypeError, ValueError):  # no table: a key that is no text, a table within itself
+        raise UsageError(_message(["expected a plain table."], source)) from None
+    finally:
+        _CHECKING.reset(token)
+    problems += _problems(made, "")
+    if problems:
+        raise UsageError(_message(problems, source))
+    return made
+
+
+def check_fields(settings: Any) -> None:
+    """Check settings that were made in Python: for `__post_init__`. Whole numbers become floats.
+
+    Raises UsageError as `check_settings` does.
+    """
+    fields = dataclasses.fields(settings)
+    if _CHECKING.get() or all(getattr(settings, f.name) is f.default for f in fields):
+        return
+    import pydantic
+
+    token = _CHECKING.set(True)
+    try:
+        made = _adapter(type(settings)).validate_python([settings])[0]
+    except pydantic.ValidationError as error:
+        raise UsageError(_message(_sentences(type(settings), error), "")) from None
+    finally:
+        _CHECKING.reset(token)
+    for field in fields:
+        object.__setattr__(settings, field.name, getattr(made, field.name))
+    if problems := _problems(settings, ""):
+        raise UsageError(_message(problems, ""))
+
+
+def old_names(settings: Any) -> dict[str, Any]:
+    """Return settings as nested plain values under the keys and words that they had before.
+
+    What was hashed or saved under those names keeps its hash.
+    """
+    kind = type(settings)
+    found: dict[str, Any] = {}
+    keys = {new: old for old, new in _mapping(kind, "RENAMED").items()}
+    words = _mapping(kind, "RENAMED_WORDS")
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        if dataclasses.is_dataclass(value):
+            value = old_names(value)
+        elif field.name in words:
+            back = {new: old for old, new in words[field.name].items()}
+            value = _reworded(value, back)
+        found[keys.get(field.name, field.name)] = value
+    return found
+
+
+def _adapter(kind: Any) -> Any:
+    import pydantic
+
+    if kind not in _ADAPTERS:  # a list hands the configuration on to the dataclass
+        _ADAPTERS[kind] = pydantic.TypeAdapter(
+            list[kind],
+            config=pydantic.ConfigDict(
+                strict=True, extra="forbid", allow_inf_nan=False, revalidate_instances="always"
+            ),
+        )
+    return _ADAPTERS[kind]
+
+
+def _mapping(kind: Any, name: str) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = getattr(kind, name, {})
+    return found
+
+
+def _hints(kind: Any) -> dict[str, Any]:
+    fields = {field.name for field in dataclasses.fields(kind)}
+    hints = get_type_hints(kind, include_extras=True)
+    return {name: hint for name, hint in hints.items() if name in fields}
+
+
+def _bare(hint: Any) -> Any:
+    """A type without the ranges that annotate it."""
+    return get_args(hint)[0] if get_origin(hint) is Annotated else hint
+
+
+def _inner(hint: Any, key: str | int) -> Any:
+    """The type of a key of a table or an item of a list of this type."""
+    hint = _bare(hint)
+    if dataclasses.is_dataclass(hint):
+        return _hints(hint).get(str(key), Any)
+    if get_origin(hint) in (Union, types.UnionType):
+        plain = [one for one in get_args(hint) if one is not type(None)]
+        return _inner(plain[0], key) if len(plain) == 1 else Any
+    arguments = get_args(hint)
+    if get_origin(hint) is dict:
+        return arguments[1]
+    return arguments[0] if get_origin(hint) in (tuple, list) else Any
+
+
+def _renamed(hint: Any, value: Any, problems: list[str], place: str) -> Any:
+    hint = _bare(hint)
+    if isinstance(value, Mapping):
+        made: dict[Any, Any] = {}
+        known, words = _mapping(hint, "RENAMED"), _mapping(hint, "RENAMED_WORDS")
+        for key, given in value.items():
+            name = known.get(key, key)
+            if name != key and name in value:
+                problems.append(f"give {place}{name} or its old name {key}, not both.")
+            given = _reworded(given, words.get(name, {}))
+            made[name] = _renamed(_inner(hint, name), given, problems, f"{place}{name}.")
+        return made
+    if isinstance(value, list | tuple):
+        return [_renamed(_inner(hint, i), one, problems, place) for i, one in enumerate(value)]
+    return value
+
+
+def _reworded(value: Any, words: Mapping[str, str]) -> Any:
+    if isinstance(value, str):
+        return words.get(value, value)
+    if isinstance(value, list | tuple):
+        return type(value)(_reworded(one, words) for one in value)
+    return value
+
+
+def _problems(settings: Any, place: str) -> list[str]:
+    found: list[str] = []
+    if isinstance(settings, Mapping):
+        for key, value in settings.items():
+            found += _problems(value, f"{place}{key}.")
+    elif dataclasses.is_dataclass(settings):
+        if hasattr(settings, "problems"):
+            found += [
+                f"{place.rstrip('.')}: {one}" if place else one for one in settings.problems()
+            ]
+        for field in dataclasses.fields(settings):
+            found += _problems(getattr(settings, field.name), f"{place}{field.name}.")
+    elif isinstance(settings, tuple):
+        for one in settings:
+            found += _problems(one, place)
+    return found
+
+
+def _sentences(kind: type[Any], error: Any) -> list[str]:
+    found: dict[tuple[str | int, ...], str] = {}
+    for one in error.errors(include_url=False, include_context=False):
+        hint, path = kind, []
+        for key in one["loc"][1:]:
+            inner = _inner(hint, key)
+            if inner is Any and one["type"] not in ("missing", "unexpected_keyword_argument"):
+                break  # what follows names a branch of a union
+            hint = inner
+            path.append(key)
+        found.setdefault(tuple(path), _sentence(kind, one, hint, path))
+    within = {path[:end] for path in found for end in range(len(path))}
+    return [text for path, text in found.items() if path not in within]
+
+
+def _place(path: list[str | int]) -> str:
+    *rest, last = path
+    return (
+        f"item {last + 1} of {_place(rest)}" if isinstance(last, int) else ".".join(map(str, path))
+    )
+
+
+def _sentence(kind: type[Any], one: Mapping[str, Any], hint: Any, path: list[str | int]) -> str:
+    place = _place(path)
+    if one["type"] in ("missing", "unexpected_keyword_argument"):
+        if one["type"] == "missing":
+            return f"the key {place!r} is needed."
+        owner = functools.reduce(_inner, path[:-1], kind)
+        return f"unknown key {place!r}.{name_hint(path[-1], _hints(_bare(owner)))}"
+    choices = get_args(_bare(hint)) if get_origin(_bare(hint)) is Literal else ()
+    near = nearest_name(one["input"], choices) if isinstance(one["input"], str) else None
+    more = f" Did you mean {near!r}?" if near else ""
+    return f"{place} must be {expected(hint)}, got {_shown(one['input'])}.{more}"
+
+
+def expected(hint: Any) -> str:
+    """Return in words what a type and its range ask for, as in "a whole number of at least 1"."""
+    bare, limits = _bare(hint), _limits(hint)
+    origin, arguments = get_origin(bare), get_args(bare)
+    if origin is Literal:
+        return " or ".join(_shown(choice) for choice in arguments)
+    if origin in (Union, types.UnionType):
+        return " or ".join(expected(one) for one in arguments if one is not type(None))
+    if origin in (tuple, list):
+        item = _bare(arguments[0])
+        many = expected(item) if get_origin(item) is Literal else _KINDS.get(item, _TABLES)[1]
+        least = f"at least {limits['min_length']} " if limits.get("min_length") else ""
+        most = f"at most {limits['max_length']} " if limits.get("max_length") else ""
+        return f"a list of {least}{'and ' if least and most else ''}{most}{many}"
+    if origin is dict and arguments[1] is not Any:
+        return f"a table whose values are {_KINDS.get(_bare(arguments[1]), _TABLES)[1]}"
+    base = _KINDS.get(origin or bare, _TABLES)[0]
+    if "multiple_of" in limits:
+        base = f"a multiple of {limits['multiple_of']}"
+    if limits.get("min_length"):
+        return f"{base} that is not empty"
+    if "ge" in limits and "le" in limits:
+        return f"{base} from {limits['ge']} to {limits['le']}"
+    told = {"ge": "of at least", "gt": "above", "le": "of at most", "lt": "below"}
+    ranges = " and ".join(f"{word} {limits[key]}" for key, word in told.items() if key in limits)
+    return f"{base} {ranges}" if ranges else base
+
+
+def _limits(hint: Any) -> dict[str, Any]:
+    names = ("ge", "gt", "le", "lt", "multiple_of", "min_length", "max_length")
+    return {
+        name: getattr(one, name)
+        for one in (get_args(hint)[1:] if get_origin(hint) is Annotated else ())
+        for name in names
+        if getattr(one, name, None) is not None
+    }
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, Mapping):
+        return "a table"
+    text = repr(value)
+    return text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN - 1]}…"
+
+
+def _message(problems: list[str], source: str) -> str:
+    if len(problems) == 1:
+        return f"{source}: {problems[0]}" if source else problems[0]
+    listed = problems if len(problems) <= _MOST_LINES else problems[: _MOST_LINES - 1]
+    more = [f"and {len(problems) - len(listed)} more"] * (len(listed) < len(problems))
+    head = f"{source} has {len(problems)} mistakes:" if source else f"{len(problems)} mistakes:"
+    return "\n  ".join([head, *listed, *more])
+
+
+def _levels(value: Any) -> int:
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return 1 + max(map(_levels, items), default=0) if isinstance(value, dict | list) else 0
 
 
 def checked_value(kind: Any, value: Any, where: str) -> Any:
@@ -37,16 +376,3 @@ def checked_table(kind: type[Any], table: Any, where: str) -> dict[str, Any]:
         key: checked_value(types[key], value, f"{where}: {key}") if key in types else value
         for key, value in checked_value(dict, table, where).items()
     }
-
-
-def read_toml(path: Path, what: str) -> dict[str, Any]:
-    """Return a TOML file's table; UsageError, in one sentence, where there is none.
-
-    what: the file in words, such as "recipe".
-    """
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"the {what} {path} cannot be read: {error.strerror}.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"the {what} {path} is not valid TOML: {error}.") from None

@@ -1,16 +1,95 @@
-"""Files: arrays from .npz, folders and files for results."""
+"""Files: written whole or not at all, hashed, and read as plain arrays."""
 
 from __future__ import annotations
 
+import errno
+import hashlib
+import itertools
+import os
+import stat
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from moppet.values import MoppetError
+
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+_LOCKED: Final = (errno.EACCES, errno.EPERM, errno.EROFS)
+_NUMBERS: Final = itertools.count()
+
+
+@contextmanager
+def replacing(
+    path: Path,
+    error: type[MoppetError] = MoppetError,
+    failures: Sequence[type[Exception]] = (),
+) -> Iterator[Path]:
+    """Give a path to write to; the file that is there is replaced once the new one is whole.
+
+    The path lies in the same folder, which is made, and ends in the same suffix. A new file has
+    the mode that the user's umask gives, a replaced one keeps its own. A pipe or a device is
+    written to directly.
+    failures: what the writer raises, besides OSError, where it cannot write.
+    Raises `error`, in one sentence, where that fails; then the old file is as it was.
+    """
+    caught: tuple[type[Exception], ...] = (OSError, *failures)
+    try:
+        target = path.resolve() if path.is_symlink() else path
+        if target.exists() and not target.is_file():
+            yield target
+            return
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = target.with_name(
+            f".{target.stem}.{os.getpid()}-{next(_NUMBERS)}.part{target.suffix}"
+        )
+        try:
+            part.touch()
+            mode = stat.S_IMODE((target if target.exists() else part).stat().st_mode)
+            yield part
+            part.chmod(mode)  # some libraries let nobody else read what they write
+            with part.open("rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(part, target)
+        finally:
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
+    except caught as reason:
+        raise error(f"Cannot write {path}: {_reason(reason, path)}") from None
+
+
+def _reason(reason: Exception, path: Path) -> str:
+    code = getattr(reason, "errno", None)
+    if code in _FULL:
+        return "the disk is full. Make room and run the command again."
+    text = getattr(reason, "strerror", None) or " ".join(str(reason).split()).rstrip(".")
+    if code in _LOCKED:
+        return f"{text}. Choose another folder, or change the rights of {path.parent}."
+    return f"{text or type(reason).__name__}."
+
+
+def write_bytes(path: Path, data: bytes, error: type[MoppetError] = MoppetError) -> Path:
+    """Write a file, whole or not at all, and return its path; see `replacing`."""
+    with replacing(path, error) as part:
+        part.write_bytes(data)
+    return path
+
+
+def write_text(path: Path, text: str, error: type[MoppetError] = MoppetError) -> Path:
+    """Write a text in UTF-8, whole or not at all, and return its path; see `replacing`."""
+    return write_bytes(path, text.encode("utf-8"), error)
+
+
+def file_sha256(path: Path, error: type[MoppetError] = MoppetError) -> str:
+    """Return the SHA-256 of a file in hexadecimal; raise `error` where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as reason:
+        raise error(f"{path} cannot be read ({reason.strerror}): check its name.") from None
 
 
 def read_arrays(
@@ -30,7 +109,7 @@ def read_arrays(
     except Exception as error:  # numpy, zipfile and zlib each have their own for a damaged file
         reason = error.strerror if isinstance(error, OSError) and error.strerror else None
         raise MoppetError(
-            f"{path} cannot be read: {reason or 'it is no whole .npz file of plain arrays'}."
+            f"{path} cannot be read: {reason or 'it is not a complete .npz file of plain arrays'}."
         ) from None
     raise MoppetError(f"{path} lacks the arrays {', '.join(lacking)}.")
 
@@ -49,12 +128,3 @@ def result_folder(folder: Path) -> Iterator[None]:
         if fresh and not any(folder.iterdir()):
             folder.rmdir()
         raise
-
-
-def write_text(path: Path, text: str) -> Path:
-    """Write a result and return where; MoppetError, in one sentence, where that fails."""
-    try:
-        path.write_text(text, encoding="utf-8", newline="\n")
-    except OSError as error:
-        raise MoppetError(f"{path} cannot be written: {error.strerror or error}.") from None
-    return path

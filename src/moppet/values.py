@@ -1,9 +1,10 @@
-"""Types shared by every room: expressions, groups, frames, faces, scores and errors."""
+"""Types that every room shares: expressions, frames, faces, scores, and errors with hints."""
 
 from __future__ import annotations
 
+import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
@@ -65,6 +66,28 @@ class ModelError(MoppetError):
 
 class TimelineError(MoppetError):
     """A timeline file that cannot be read or is not one."""
+
+
+_MOST_NAMES: Final = 20
+
+
+def nearest_name(name: object, known: Iterable[str]) -> str | None:
+    """Return the known name that is spelled most like this one, None if none is near."""
+    words = {word.casefold(): word for word in reversed(list(known))}
+    near = difflib.get_close_matches(str(name).strip().casefold(), words, 1)
+    return words[near[0]] if near else None
+
+
+def name_hint(name: object, known: Iterable[str]) -> str:
+    """Return what to append to "unknown name": " Did you mean 'epochs'?", or the known names.
+
+    Empty where nothing is near and there are too many names to list.
+    """
+    known = list(known)
+    near = nearest_name(name, known)
+    if near is not None:
+        return f" Did you mean {near!r}?"
+    return f" Known: {', '.join(known)}." if 0 < len(known) <= _MOST_NAMES else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from markdown_it.token import Token
 from markupsafe import Markup
 
 from moppet.evaluate.saved_results import ALL, Measured, Rows, SavedResults, read_results
+from moppet.files import write_text
 from moppet.pages.document import escape_markdown, render_document, render_markdown
 from moppet.pages.tables import Card, confusion_shade
 from moppet.pages.wording import (
@@ -29,7 +30,6 @@ from moppet.pages.wording import (
     p_equals,
     with_interval,
 )
-from moppet.values import MoppetError
 
 FEW: Final = 30
 """Fewer faces than this are too few for a reliable figure."""
@@ -87,13 +87,7 @@ def write_model_card(model: str, output: Path, evaluation: Path | None = None) -
     results = read_results(model, evaluation)
     markdown = as_markdown(results)
     texts = {"model_card.md": markdown, "model_card.html": build_page(results, markdown)}
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        for name, text in texts.items():
-            (output / name).write_text(text, encoding="utf-8", newline="\n")
-    except OSError as error:
-        raise MoppetError(f"{output} cannot be written: {error.strerror or error}.") from None
-    return [output / name for name in texts]
+    return [write_text(output / name, text) for name, text in texts.items()]
 
 
 def as_markdown(results: SavedResults) -> str:

@@ -7,7 +7,6 @@ import hashlib
 import re
 from functools import cache
 from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -16,7 +15,6 @@ from markupsafe import Markup
 from moppet import palette
 from moppet.pages import wording
 from moppet.timeline.time_axis import format_time
-from moppet.values import MoppetError
 
 
 def render_document(
@@ -62,18 +60,6 @@ def escape_markdown(text: str) -> str:
         else re.sub(r"([\\`*\[\]<>|#]|(?<!\w)_|_(?!\w))", r"\\\1", part)
         for number, part in enumerate(parts)
     )
-
-
-def write_document(path: Path, text: str) -> Path:
-    """Write a page and return its path. Raises MoppetError if the file cannot be written."""
-    try:
-        path.write_text(text, encoding="utf-8", newline="\n")
-    except OSError as error:
-        raise MoppetError(
-            f"{path.name} cannot be written to {path}: {error.strerror or error}. "
-            "Choose a folder that exists and that you can write to."
-        ) from error
-    return path
 
 
 @cache

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from moppet.files import write_text
 from moppet.pages import evaluation_charts as charts
-from moppet.pages.document import render_document, write_document
+from moppet.pages.document import render_document
 from moppet.pages.tables import (
     Card,
     Cell,
@@ -51,7 +52,7 @@ def write_page(
     pictures: row → an image of the face as a data: URI, for the mistakes; None for none.
     Raises MoppetError if the file cannot be written.
     """
-    return write_document(path, build_page(evaluation, pictures))
+    return write_text(path, build_page(evaluation, pictures))
 
 
 def build_page(evaluation: Json, pictures: Mapping[int, str] | None = None) -> str:

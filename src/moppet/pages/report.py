@@ -11,8 +11,9 @@ from typing import Any, Final
 
 import numpy as np
 
+from moppet.files import write_text
 from moppet.pages import timeline_charts as charts
-from moppet.pages.document import render_document, write_document
+from moppet.pages.document import render_document
 from moppet.pages.face_images import Thumbnail, read_thumbnails
 from moppet.pages.tables import Card, Cell, Table, class_cell, color_class
 from moppet.pages.wording import NO_VALUE, counted, format_length, format_share
@@ -55,7 +56,7 @@ def write_report(
     `read_thumbnails`; without them the page holds no image of a face.
     Raises MoppetError if the file cannot be written.
     """
-    return write_document(Path(path), build_page(timeline, list(thumbnails or [])))
+    return write_text(Path(path), build_page(timeline, list(thumbnails or [])))
 
 
 @dataclass(frozen=True)

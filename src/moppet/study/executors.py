@@ -132,7 +132,6 @@ def run_on_ray(make: Make, cells: Iterable[Any], cores: int) -> Iterator[Json]:
 def _join(ray: Any) -> None:
     """Join the cluster that is there, or begin one of this machine."""
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing leaves the machine
     try:
         ray.init(address="auto", **quiet)
     except ConnectionError:
@@ -141,6 +140,10 @@ def _join(ray: Any) -> None:
         # Ray takes 127.0.0.1 for an address that others can reach, unless it may be no cluster.
         constants: Any = import_module("ray._private.ray_constants")
         constants.ENABLE_RAY_CLUSTER = False
+        # Even with its reports disabled, Ray's dashboard process asks the network for the cloud it
+        # is in: it is not started.
+        services: Any = import_module("ray._private.services")
+        services.start_api_server = lambda *_, **__: (None, None)
         ray.init(address="local", include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
 
 
