@@ -176,7 +176,8 @@ def test_other_classes_and_groups_come_from_the_timeline(tmp_path):
     assert "distress 100 % of the time with a face" in text
     assert "negative \N{EN DASH} the model has no class here" in text
     none = text_of(written(make_timeline(rows, names=("a", "b", "c"), group_of={}), tmp_path))
-    assert "does not assign its classes to groups" in none and "positive" not in none.split("Notes")[0]
+    assert "does not assign its classes to groups" in none
+    assert "positive" not in none.split("Notes")[0]
 
 
 def test_how_it_was_made_names_everything(page):
@@ -216,5 +217,6 @@ def test_images_of_faces_appear_only_when_they_are_passed(tmp_path, page):
 
 
 def test_a_place_that_cannot_be_written_gives_one_sentence(tmp_path):
-    with pytest.raises(MoppetError, match="cannot be written to"):
-        write_report(two_people(), tmp_path / "missing" / "r.html")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(MoppetError, match=r"Cannot write .*r\.html: File exists"):
+        write_report(two_people(), tmp_path / "file" / "r.html")

@@ -386,7 +386,7 @@ def markdown_html(text: str) -> Markup:
     tokens = parser.parse(text)
     for i, token in enumerate(tokens):
         if token.attrs.pop("style", "") == "text-align:right":  # the page's policy allows no style
-            token.attrSet("class", "n")
+            token.attrs.setdefault("class", "n")
         if token.type == "table_open":
             matrix = tokens[i + 4].content == "label"
             token.attrSet("class", "confusion" if matrix else "figures")

@@ -38,8 +38,8 @@ _CARDS: Final = ("accuracy", "balanced_accuracy", "macro_f1", "ece")
 _PER_CLASS: Final = ("recall", "precision", "f1", "auc")
 _BY_PART: Final = ("accuracy", "balanced_accuracy", "macro_f1")
 _RATERS: Final = {
-    "model_plurality_agreement": "model with the raters",
-    "human_plurality_agreement": "a rater with the others",
+    "model_plurality_agreement": "model vs. majority",
+    "human_plurality_agreement": "rater vs. majority",
 }
 
 
@@ -117,7 +117,7 @@ def _cards(evaluation: Json) -> Iterator[Card]:
     ceiling = whole["overall"].get("human_plurality_agreement")
     if ceiling is not None and ceiling["value"] is not None:
         model = number(whole["overall"]["model_plurality_agreement"]["value"])
-        title = "agreement of a rater with the others' choice"
+        title = FIGURES["human_plurality_agreement"]
         yield _card(title, ceiling, note=f"the model: {model}")
     for gap in evaluation["classes"]["gaps"][:1]:
         rater = gap["figures"].get("one_rater")
