@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from importlib import resources
 
 from moppet import palette
 from moppet.pages.report import write_report
@@ -34,3 +35,13 @@ def test_other_classes_get_different_colors_while_there_are_enough():
     css = [palette.expression_class(name, names) for name in names]
     assert len(set(css)) == len(names) and css[1] == "e-happiness"
     assert palette.group_class(None, ["good"]) == "g-none"
+
+
+def test_the_local_page_has_the_same_palette():
+    """If this fails: write palette.variables() to server/static/palette.css."""
+    static = resources.files("moppet.server").joinpath("static")
+    assert static.joinpath("palette.css").read_text(encoding="utf-8") == palette.variables()
+    pages = [page for page in static.iterdir() if page.name.endswith(".html")]
+    assert pages
+    for page in pages:
+        assert "/static/palette.css" in page.read_text(encoding="utf-8"), page.name

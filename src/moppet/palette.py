@@ -73,22 +73,36 @@ def _slot(name: str, names: Sequence[str], hues: Mapping[str, str]) -> str:
     return str([other for other in names if other not in hues].index(name) % len(SPARE_HUES))
 
 
-def stylesheet() -> str:
-    """Return the palette as CSS: a variable for each hue, expression and group, and classes.
+def variables() -> str:
+    """Return the palette as CSS variables: one for each hue, expression and group.
 
-    An element of class e-happiness, say, has its color as `--c` and as its fill.
+    `--e-happiness` is the color of happiness, `--e-0` that of the first class without its own.
+    static/palette.css of the local page is this text.
     """
-    slots = {f"e-{name}": hue for name, hue in EXPRESSION_HUES.items()}
-    slots |= {f"g-{name}": hue for name, hue in GROUP_HUES.items()}
-    spare = dict(enumerate(SPARE_HUES))
-    slots |= {f"{kind}-{number}": hue for kind in "eg" for number, hue in spare.items()}
-    classes = "\n".join(f".{slot}{{--c:var(--{hue})}}" for slot, hue in slots.items())
+    slots = ";".join(f"--{slot}:var(--{hue})" for slot, hue in _slots().items())
     return (
-        f":root{{{_variables(LIGHT)}}}\n"
-        f"@media screen and (prefers-color-scheme:dark){{:root{{{_variables(DARK)}}}}}\n"
-        f'{classes}\n[class*="g-"],[class*="e-"]{{fill:var(--c)}}\n'
+        f":root{{{_list(LIGHT)}}}\n"
+        f"@media screen and (prefers-color-scheme:dark){{:root{{{_list(DARK)}}}}}\n"
+        f":root{{{slots}}}\n"
     )
 
 
-def _variables(hues: Mapping[str, str]) -> str:
+def stylesheet() -> str:
+    """Return the variables, and a class for each expression and group: its color is the fill."""
+    classes = "\n".join(f".{slot}{{--c:var(--{hue})}}" for slot, hue in _slots().items())
+    return f'{variables()}{classes}\n[class*="g-"],[class*="e-"]{{fill:var(--c)}}\n'
+
+
+def _slots() -> dict[str, str]:
+    """Class or group → hue, those without their own by number."""
+    spare = {str(number): hue for number, hue in enumerate(SPARE_HUES)}
+    kinds = {"e": EXPRESSION_HUES, "g": GROUP_HUES}
+    return {
+        f"{kind}-{name}": hue
+        for kind, hues in kinds.items()
+        for name, hue in {**hues, **spare}.items()
+    }
+
+
+def _list(hues: Mapping[str, str]) -> str:
     return ";".join(f"--{name}:{color}" for name, color in hues.items())

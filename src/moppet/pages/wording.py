@@ -43,7 +43,7 @@ MEANINGS: Final[Mapping[str, str]] = {
     "model_rater_agreement": "agreement with one rater drawn at random",
     "human_rater_agreement": "agreement of two raters drawn at random",
     "model_plurality_agreement": "agreement with the most common vote of all raters but one",
-    "human_plurality_agreement": "human ceiling: agreement of a rater with the most common vote of the others",
+    "human_plurality_agreement": "human ceiling: agreement of one rater with the most common vote",
     "one_rater": "share of the votes that agree with the label",
     "vote_divergence": "Kullback-Leibler divergence in nats; 0 is best",
     "vote_distance": "share of the votes that would have to change; 0 is best",
