@@ -150,7 +150,7 @@ def _about(report: Report) -> list[str]:
     if analyzed and report.duration_s and analyzed < 0.98 * report.duration_s:
         facts.append(f"{format_length(analyzed)} of it analyzed")
     dates = (metadata.get(key) for key in ("analysed_at", "created_at", "date"))
-    return facts + [f"analyzed {date}" for date in dates if date][:1]
+    return facts + [f"analyzed {str(date)[:10]}" for date in dates if date][:1]
 
 
 def _empty_note(report: Report) -> str:
