@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from moppet import palette
 from moppet.pages import wording
-from moppet.timeline.time_axis import format_time
+from moppet.timeline.time_axis import format_length, format_time
 
 
 def render_document(
@@ -75,7 +75,7 @@ def _environment() -> Environment:
         "capitalized": wording.capitalize,
         "count": wording.count,
         "interval": wording.interval,
-        "duration": wording.format_length,
+        "duration": format_length,
         "md": escape_markdown,
         "number": wording.number,
         "share": wording.format_share,

@@ -16,11 +16,11 @@ from moppet.pages import timeline_charts as charts
 from moppet.pages.document import render_document
 from moppet.pages.face_images import Thumbnail, read_thumbnails
 from moppet.pages.tables import Card, Cell, Table, class_cell, color_class
-from moppet.pages.wording import NO_VALUE, counted, format_length, format_share
+from moppet.pages.wording import NO_VALUE, counted, format_share
 from moppet.palette import GROUP_HUES
 from moppet.timeline import Episode, Timeline
 from moppet.timeline.downsample import UNREADABLE, Columns, Drawing, Lane, build_drawing
-from moppet.timeline.time_axis import TICK_STEPS_S, format_time
+from moppet.timeline.time_axis import TICK_STEPS_S, format_length, format_time
 
 __all__ = ["Thumbnail", "read_thumbnails", "write_report"]
 
@@ -184,7 +184,7 @@ def _cards(report: Report) -> list[Card]:
     cards.append(Card("no face", format_length(without), (of_all,)))
     unsure = _ratio(everyone["time_unsure_s"], everyone["time_s"])
     length = format_length(everyone["time_unsure_s"])
-    of_faces = "of the time with a face" if unsure is None else f"{length} of the time with a face"
+    of_faces = "of the time with a face" if unsure is None else f"{length} with a face"
     return [*cards, Card("unsure", format_share(unsure), (of_faces,))]
 
 

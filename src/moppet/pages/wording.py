@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, Final
 
-from moppet.timeline.time_axis import NO_VALUE, format_time
+from moppet.timeline.time_axis import NO_VALUE
 
 Json = Mapping[str, Any]
 MINUS: Final = "\N{MINUS SIGN}"
@@ -129,11 +129,6 @@ def format_share(share: float | None) -> str:
     else:
         text = f"{percent:.0f}"
     return f"{text}\N{NO-BREAK SPACE}%"
-
-
-def format_length(seconds: float | None) -> str:
-    """Return a length of time, to a tenth of a second below a minute; a dash if undefined."""
-    return format_time(seconds, 1.0 if seconds is not None and seconds >= 60 else 0.1)
 
 
 def capitalize(text: str) -> str:

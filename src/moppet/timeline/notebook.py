@@ -14,8 +14,8 @@ from moppet.palette import EXPRESSION_COLORS, SPARE_COLORS
 from moppet.timeline.downsample import FaceCurves, Overview, Piece, build_overview
 from moppet.timeline.durations import Stretch
 from moppet.timeline.settings import TimelineSettings
-from moppet.timeline.summary import length_text, who_is
-from moppet.timeline.time_axis import format_time, time_ticks
+from moppet.timeline.summary import who_is
+from moppet.timeline.time_axis import format_length, format_time, time_ticks
 
 REST: Final = "#a9a9a2"
 MOST_COLORS: Final = 12
@@ -62,7 +62,7 @@ def _title(n_rows: int, n_faces: int, found: Overview | None, metadata: Mapping[
     name, model = metadata.get("source_name"), metadata.get("model_name")
     parts = [
         _clip(name) if name else "Timeline",
-        length_text(length) if length else "",
+        format_length(length) if length else "",
         f"model {_clip(model)}" if model else "",
         _count(n_rows, "row", "rows"),
         _count(n_faces, "face", "faces"),

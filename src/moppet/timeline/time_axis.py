@@ -33,6 +33,11 @@ def format_time(seconds: float | None, step_s: float = 1.0) -> str:
     return f"{sign}{clock}:{whole % 60:02d}{tail}"
 
 
+def format_length(seconds: float | None) -> str:
+    """Return a length of time, to a tenth of a second below a minute; a dash if undefined."""
+    return format_time(seconds, 1.0 if seconds is not None and seconds >= 60 else 0.1)
+
+
 def tick_step(span_s: float, most: int = 8) -> float:
     """Return the smallest round step that gives at most `most` ticks."""
     return next((step for step in TICK_STEPS_S if span_s / step <= most), 7 * 86400.0)
