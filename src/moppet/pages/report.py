@@ -17,10 +17,10 @@ from moppet.pages.document import render_document
 from moppet.pages.face_images import Thumbnail, read_thumbnails
 from moppet.pages.tables import Card, Cell, Table, class_cell, color_class
 from moppet.pages.wording import NO_VALUE, counted, format_share
-from moppet.palette import GROUP_HUES
 from moppet.timeline import Episode, Timeline
 from moppet.timeline.downsample import UNREADABLE, Columns, Drawing, Lane, build_drawing
 from moppet.timeline.time_axis import TICK_STEPS_S, format_length, format_time
+from moppet.vocabulary import GROUP_NAMES, order_groups
 
 __all__ = ["Thumbnail", "read_thumbnails", "write_report"]
 
@@ -72,7 +72,7 @@ class Report:
     @classmethod
     def of(cls, timeline: Timeline) -> Report:
         """Return what the sections need, computed once."""
-        groups = order_groups(timeline.group_of)
+        groups = order_groups(timeline.group_of.values())
         drawing = build_drawing(timeline, groups)
         return cls(timeline, timeline.summary(), timeline.episodes(), groups, drawing)
 
@@ -103,13 +103,6 @@ class Report:
         nested = metadata.get("settings")
         found = metadata.get(name)
         return nested.get(name) if found is None and isinstance(nested, Mapping) else found
-
-
-def order_groups(group_of: Mapping[str, str]) -> list[str]:
-    """Return the groups in use: positive, neutral, negative, then others as they come."""
-    used = list(dict.fromkeys(group_of.values()))
-    first = [group for group in GROUP_HUES if group in used]
-    return first + [group for group in used if group not in GROUP_HUES]
 
 
 def build_page(timeline: Timeline, thumbnails: Sequence[Thumbnail]) -> str:
@@ -169,8 +162,8 @@ def _empty_note(report: Report) -> str:
 def _cards(report: Report) -> list[Card]:
     """Shares of the groups, the time without a face and the unsure time."""
     summary, everyone = report.summary, report.everyone
-    usual = any(group in GROUP_HUES for group in report.groups)
-    groups = dict.fromkeys([*(GROUP_HUES if usual else ()), *report.groups])
+    usual = any(group in GROUP_NAMES for group in report.groups)
+    groups = dict.fromkeys([*(GROUP_NAMES if usual else ()), *report.groups])
     cards = []
     for group in groups:
         css = color_class(group, report.groups, grouped=True)
