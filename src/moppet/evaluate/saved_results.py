@@ -90,7 +90,7 @@ def read_results(model: str | Path, evaluation: Path | None = None) -> SavedResu
     found = None if evaluation is None else _read_evaluation(evaluation, card)
     measured, missing = [], []
     if figures is None:
-        missing.append("figures.json, the figures on test rows")
+        missing.append("figures.json, the figures on the test rows")
         measured += _from_scores(card)
     else:
         measured += _from_figures(figures, folder / "figures.json")

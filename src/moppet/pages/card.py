@@ -30,6 +30,7 @@ from moppet.pages.wording import (
     p_equals,
     with_interval,
 )
+from moppet.vocabulary import current_key
 
 FEW: Final = 30
 """Fewer faces than this are too few for a reliable figure."""
@@ -74,8 +75,6 @@ _EXPECTED: Final = {
     "contact": "a contact",
 }
 _SPLITS: Final = {"train": "Training", "val": "Validation", "test": "Test"}
-_OLD_NAMES: Final = {"licence": "license", "choose": "val", "report": "test"}
-"""Keys of cards and logs that earlier versions wrote."""
 
 
 def write_model_card(model: str, output: Path, evaluation: Path | None = None) -> list[Path]:
@@ -92,7 +91,7 @@ def write_model_card(model: str, output: Path, evaluation: Path | None = None) -
 
 def as_markdown(results: SavedResults) -> str:
     """Return the card as one Markdown document."""
-    card = {_OLD_NAMES.get(key, key): value for key, value in results.card.items()}
+    card = _renamed(results.card)
     measured, history = results.measured, results.training
     text = render_markdown(
         "model_card",
@@ -119,7 +118,10 @@ def as_markdown(results: SavedResults) -> str:
 
 
 def _renamed(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {_OLD_NAMES.get(key, key): value for key, value in values.items()}
+    """Return values under today's keys: cards of earlier versions have others."""
+    return {
+        "license" if key == "licence" else current_key(key): value for key, value in values.items()
+    }
 
 
 def _details(card: Json, n_bytes: int) -> list[tuple[str, str]]:
@@ -208,7 +210,7 @@ def _evaluation(evaluation: Json | None) -> Json | None:
         "Data": str(data.get("name") or "unspecified"),
         "Sources": ", ".join(data.get("sources", ())) or "unspecified",
         "License and consent": str(data.get("license") or "unspecified"),
-        "Split": str(made.get("split", "unspecified")),
+        "Split": current_key(str(made.get("split", "unspecified"))),
         "Labeled faces": rows.get("evaluated"),
         "Faces found": rows.get("faces_found"),
         "Evaluated": made.get("made_at"),
@@ -225,8 +227,8 @@ def _known(values: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _history(training: Json) -> str:
-    columns = {name.replace("choose_", "val_"): v for name, v in training["columns"].items()}
-    epochs, best = columns["epoch"], training["best_epoch"]
+    columns, best = training["columns"], training["best_epoch"]
+    epochs = columns["epoch"]
     marked = {"first": 0, "last": len(epochs) - 1}
     if best is not None:
         marked["lowest validation loss"] = epochs.index(best)

@@ -33,6 +33,7 @@ from moppet.pages.wording import (
     number,
     p_value,
 )
+from moppet.vocabulary import current_key
 
 _CARDS: Final = ("accuracy", "balanced_accuracy", "macro_f1", "ece")
 _PER_CLASS: Final = ("recall", "precision", "f1", "auc")
@@ -103,7 +104,7 @@ def _about(evaluation: Json) -> list[str]:
 
 
 def _split(split: str) -> str:
-    return "all rows" if split == "all" else f"split {split}"
+    return "all rows" if split == "all" else f"split {current_key(split)}"
 
 
 def _cards(evaluation: Json) -> Iterator[Card]:

@@ -10,6 +10,7 @@ from markupsafe import Markup, escape
 
 from moppet.pages.tables import Table, color_class, figure_cell
 from moppet.pages.wording import Json, count, counted, levels, number
+from moppet.vocabulary import current_key
 
 ROC_PX, BINS_PX, COUNTS_PX = 138, 290, 84
 WHISKER_PX, WHISKER_HEIGHT_PX = 150, 16
@@ -131,8 +132,7 @@ def training_history(training: Json | None) -> Json | None:
     """Return the charts and the table of loss and accuracy by epoch; None if they are unknown."""
     if training is None:
         return None
-    # Logs of earlier versions call the validation rows `choose`.
-    columns = {name.replace("choose_", "val_"): v for name, v in training["columns"].items()}
+    columns = {current_key(name): values for name, values in training["columns"].items()}
     best = training["best_epoch"]
     charts = []
     for title, ending in (("Loss", True), ("Accuracy", False)):

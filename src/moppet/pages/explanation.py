@@ -17,6 +17,7 @@ from moppet.pages.document import render_document
 from moppet.pages.tables import Card, Cell, Table, facts_of
 from moppet.pages.wording import Json, count, counted, format_share
 from moppet.values import Floats, Image, MoppetError
+from moppet.vocabulary import current_key
 
 ZOOM: Final = 3
 _GAP_PX: Final = 6
@@ -188,7 +189,7 @@ def _facts(explanation: Json) -> Json:
         "Model": explanation["model"]["name"],
         "SHA-256 of the model": explanation["model"]["sha256"],
         "Data": explanation["data"]["path"],
-        "Rows": "all rows" if split == "all" else split,
+        "Rows": "all rows" if split == "all" else f"split {current_key(split)}",
         "Explained class": _EXPLAINED.get(explanation["of"], explanation["of"]),
         "Method": method["name"],
         "Layer": method.get("layer"),
