@@ -355,7 +355,9 @@ def build_over_time(report: Report) -> str:
         "</button>"
         for key, sign, label in _BUTTONS
     )
-    explained = "The ribbon shows the group of the likeliest expression; below it, one strip for "
+    explained = (
+        "The ribbon shows the group with the largest summed probability; below it, one strip for "
+    )
     explained += "each expression runs from 0 to 100\N{NO-BREAK SPACE}%."
     if columns.thinned:
         explained += " So many frames are thinned for the drawing only: the line is the mean, the "
