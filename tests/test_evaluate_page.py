@@ -38,7 +38,7 @@ QUIET = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 )
-LOG = "epoch,train_loss,choose_loss,choose_accuracy\n1,0.9,0.8,0.4\n2,0.7,0.5,0.6\n3,0.6,0.6,0.5\n"
+LOG = "epoch,train_loss,val_loss,val_accuracy\n1,0.9,0.8,0.4\n2,0.7,0.5,0.6\n3,0.6,0.6,0.5\n"
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -161,7 +161,7 @@ def test_numbers_of_faces_and_the_confusion_are_those_saved(tmp_path: Path) -> N
     folder = write_folder(tmp_path / "model", figures(Numbers()))
     markdown, _ = texts(folder, tmp_path / "card")
     parts = sections(markdown)
-    assert "- **Labeled faces kept for reporting**: 250" in parts["Evaluation data"]
+    assert "- **Labeled test faces**: 250" in parts["Evaluation data"]
     assert "- **A face was found in**: 241" in parts["Evaluation data"]
     assert "infant (28)" in parts["Factors"]
     confusion = list(tables(parts["Quantitative analyses"]))[-1]
@@ -173,7 +173,7 @@ def test_numbers_of_faces_and_the_confusion_are_those_saved(tmp_path: Path) -> N
 def test_the_course_of_the_training_is_read_from_its_log(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "model")
     (folder / "training.csv").write_text(
-        "epoch,train_loss,choose_loss,choose_accuracy\n1,1.5,1.25,0.5\n2,1.125,0.75,0.625\n"
+        "epoch,train_loss,val_loss,val_accuracy\n1,1.5,1.25,0.5\n2,1.125,0.75,0.625\n"
         "3,0.875,0.8125,\n",
         encoding="utf-8",
     )

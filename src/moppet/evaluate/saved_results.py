@@ -90,7 +90,7 @@ def read_results(model: str | Path, evaluation: Path | None = None) -> SavedResu
     found = None if evaluation is None else _read_evaluation(evaluation, card)
     measured, missing = [], []
     if figures is None:
-        missing.append("figures.json, the figures on the rows kept for reporting")
+        missing.append("figures.json, the figures on the test rows")
         measured += _from_scores(card)
     else:
         measured += _from_figures(figures, folder / "figures.json")
@@ -161,7 +161,7 @@ def _from_figures(figures: Json, path: Path) -> list[Measured]:
                 first = not made
                 made.append(
                     Measured(
-                        words if made else f"the rows kept for reporting, {words}",
+                        words if made else f"the test rows, {words}",
                         names or _names(parts),
                         _with_raters(parts, figures.get("human", {})),
                         gaps=[gap] if gap and first else [],

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from moppet.evaluate.saved_results import ALL, Measured, Rows, SavedResults
 from moppet.pages.wording import FIGURES, MEANINGS, count, number, with_interval
+from moppet.vocabulary import current_key
 
 Estimate = Mapping[str, Any]
 """value, low, high and n; None for what is undefined."""
@@ -258,9 +259,9 @@ _SHOWN: Final = {
 _COLUMNS: Final = {
     "train_loss": "loss, training",
     "train_accuracy": "accuracy, training",
-    "choose_loss": "loss, set aside",
-    "choose_accuracy": "accuracy, set aside",
-    "choose_balanced": "balanced accuracy, set aside",
+    "val_loss": "loss, set aside",
+    "val_accuracy": "accuracy, set aside",
+    "val_balanced": "balanced accuracy, set aside",
 }
 _ASKED: Final = {
     "network": "the kind of network",
@@ -370,10 +371,10 @@ def _evaluation_data(results: SavedResults) -> list[Block]:
     blocks: list[Block] = []
     figures, evaluation = results.figures, results.evaluation
     if figures is None:
-        blocks.append(Text("No figures on rows kept for reporting are saved.", missing=True))
+        blocks.append(Text("No figures on test rows are saved.", missing=True))
     else:
         facts = _known(
-            ("Labelled faces kept for reporting", figures.get("rows")),
+            ("Labeled test faces", figures.get("rows")),
             ("A face was found in", figures.get("faces_found")),
             (
                 "… at the detector's default thresholds",
@@ -400,7 +401,7 @@ def _evaluation_data(results: SavedResults) -> list[Block]:
                     ("Data", str(data.get("name") or "not stated")),
                     ("Sources", ", ".join(data.get("sources", ())) or "not stated"),
                     ("Licence and consent", str(data.get("licence") or "not stated")),
-                    ("Rows", str(made.get("split", "not stated"))),
+                    ("Rows", current_key(str(made.get("split", "not stated")))),
                     *_known(("Labelled faces", rows.get("evaluated"))),
                     *_known(("A face was found in", rows.get("faces_found"))),
                     *_known(("Evaluated", made.get("made_at"))),
@@ -427,9 +428,12 @@ def _training_data(results: SavedResults) -> list[Block]:
         blocks.append(Text(str(card["training_data"])))
     else:
         blocks.append(Text("card.toml does not say what the model learned from.", missing=True))
-    parts = {"train": "Learned from", "choose": "Chose by", "report": "Kept for reporting"}
+    parts = {"train": "Learned from", "val": "Validated on", "test": "Tested on"}
     facts = [
-        (parts.get(key, key), f"{count(n)} labeled faces" if isinstance(n, int) else str(n))
+        (
+            parts.get(current_key(key), key),
+            f"{count(n)} labeled faces" if isinstance(n, int) else str(n),
+        )
         for key, n in card.get("rows", {}).items()
     ]
     if facts:

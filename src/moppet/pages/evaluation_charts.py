@@ -13,10 +13,10 @@ ROC_PX = 138
 BINS_PX, COUNTS_PX = 290, 84
 _LINES = (
     ("train_loss", "g-neutral", "training"),
-    ("choose_loss", "g-positive", "set aside"),
+    ("val_loss", "g-positive", "set aside"),
     ("train_accuracy", "g-neutral", "training"),
-    ("choose_accuracy", "g-positive", "set aside"),
-    ("choose_balanced", "e-disgust", "set aside, balanced"),
+    ("val_accuracy", "g-positive", "set aside"),
+    ("val_balanced", "e-disgust", "set aside, balanced"),
 )
 
 

@@ -31,7 +31,7 @@ _LEAST_ROWS: Final = 2
 class Comparison:
     """A fine-tuned model beside two that learned nothing from these faces.
 
-    adapted, unadapted, majority: every figure on the report rows; unadapted is None where the
+    adapted, unadapted, majority: every figure on the test rows; unadapted is None where the
         model it started from lacks one of the classes.
     gain: adapted less unadapted, paired on the same rows.
     """
@@ -91,8 +91,8 @@ def check_classes(manifest: Manifest) -> None:
     if few:
         said = ", ".join(f"{name} ({n})" for name, n in few.items())
         raise MoppetError(
-            f"a class needs at least {_LEAST_ROWS + 1} images, one each to train, to choose by "
-            f"and to report on; too few: {said}. Add some, or leave the class out."
+            f"a class needs at least {_LEAST_ROWS + 1} images, one each for training, "
+            f"validation and test; too few: {said}. Add some, or leave the class out."
         )
 
 
@@ -151,7 +151,7 @@ def finetune(
 
 def _parts(data: TrainingData) -> str:
     lines = []
-    for part, verb in (("train", "train on"), ("choose", "choose by"), ("report", "report on")):
+    for part, verb in (("train", "train on"), ("val", "validate on"), ("test", "test on")):
         label = data.label[data.rows(part, labelled=True)]
         counts = ", ".join(f"{name} {(label == i).sum()}" for i, name in enumerate(data.names))
         lines.append(f"{verb}: {len(label)} ({counts})")
@@ -160,7 +160,7 @@ def _parts(data: TrainingData) -> str:
 
 def compare(folder: Path, data: TrainingData, model: str) -> Comparison:
     """Return the model in the folder beside the majority guess and the model it started from."""
-    rows = data.rows("report", labelled=True)
+    rows = data.rows("test", labelled=True)
     crops = evaluation_crops(data, rows, aligned=True)
     adapted = load_model(folder, threads=2).predict(crops).probabilities
     before = _restricted(load_model(model, threads=2), data.names, crops)
