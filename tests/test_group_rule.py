@@ -13,8 +13,8 @@ import pytest
 from moppet.coders.time_units import machine_track, make_units
 from moppet.datasets.manifest import build_manifest
 from moppet.evaluate.predictions import group_readings, match_classes, take_readings
-from moppet.pages.timeline_lanes import build_drawing
 from moppet.timeline import read_timeline
+from moppet.timeline.downsample import build_drawing
 from moppet.timeline.labels import live_rows
 from moppet.timeline.settings import TimelineSettings
 from moppet.timeline.smoothing import CausalSmoother
