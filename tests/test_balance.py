@@ -24,7 +24,7 @@ from moppet.infer import load_model
 from moppet.values import ModelError, UsageError
 
 GROWS = [name for name, b in BALANCERS.items() if b.targets == "up"]
-MIXES = [name for name, b in BALANCERS.items() if b.makes_mixtures]
+MIXES = [name for name, b in BALANCERS.items() if b.interpolates]
 DIRECT = {
     "random_over": lambda s: RandomOverSampler(random_state=s),
     "random_under": lambda s: RandomUnderSampler(random_state=s),
@@ -80,7 +80,7 @@ def test_what_comes_back_has_the_stated_shapes_and_types(method):
     assert done.kept.dtype == done.removed.dtype == np.int64
     assert done.labels.dtype == labels.dtype and set(done.labels) <= set(labels)
     assert done.method == method and isinstance(done.seed, int)
-    if BALANCERS[method].grow is None:
+    if BALANCERS[method].oversample is None:
         assert m == 0
 
 
@@ -93,7 +93,7 @@ def test_a_made_row_lies_between_its_two_parents_of_its_class(method):
     np.testing.assert_allclose(done.features, share * first + (1 - share) * second, atol=1e-5)
     assert (labels[done.parents] == done.labels[:, None]).all()
     assert ((done.shares >= 0.5) & (done.shares <= 1)).all()
-    if not BALANCERS[method].makes_mixtures:
+    if not BALANCERS[method].interpolates:
         assert (done.parents[:, 0] == done.parents[:, 1]).all() and (done.shares == 1).all()
 
 
@@ -149,7 +149,7 @@ def test_labels_may_be_numbers(method):
 # ------------------------------------------------------------------------------------- targets
 
 
-@pytest.mark.parametrize("method", [name for name in GROWS if BALANCERS[name].sift is None])
+@pytest.mark.parametrize("method", [name for name in GROWS if BALANCERS[name].clean is None])
 def test_equal_brings_every_class_to_the_largest(method):
     after = {one.name: one.after for one in run(method).counts}
     slack = 12 if method == "adasyn" else 0  # it rounds what each row gives
@@ -417,8 +417,8 @@ def test_pixels_are_in_0_to_1_and_come_back_as_the_image():
     features = space.features(crops)
     assert features.shape == (4, 2304) and features.dtype == np.float32
     assert features.min() >= 0 and features.max() <= 1
-    np.testing.assert_array_equal(space.pictures(features), crops[..., 0])
-    assert space.pictures(np.array([[-1.0] * 2304, [2.0] * 2304])).tolist()[1][0][0] == 255
+    np.testing.assert_array_equal(space.images(features), crops[..., 0])
+    assert space.images(np.array([[-1.0] * 2304, [2.0] * 2304])).tolist()[1][0][0] == 255
     assert space.features(crops[:0]).shape == (0, 2304)
     small = Pixels(16).features(np.full((1, 112, 112, 3), 51, np.uint8))
     np.testing.assert_allclose(small, 0.2, atol=1e-6)
@@ -429,7 +429,7 @@ def test_an_embedding_is_the_models_and_gives_no_image(tiny_model):
     space = make_space("embedding", model=str(tiny_model))
     features = space.features(crops)
     np.testing.assert_array_equal(features, load_model(tiny_model).predict(crops).embeddings)
-    assert features.shape == (3, 128) and space.pictures(features) is None
+    assert features.shape == (3, 128) and space.images(features) is None
     assert space.model is not None and space.model.startswith("tiny (")
 
 

@@ -76,7 +76,7 @@ def test_the_list_of_disagreements_and_the_image_show_the_same_time(moppet, tmp_
     marks = [r for r in svg.iter(f"{SVG}rect") if r.get("fill") == "#b3261e"]
     assert len(marks) == len(rows)
     words = [t.text for t in svg.iter(f"{SVG}text")]
-    assert {"coder", "machine", "happiness", "sadness", "white: no value"} <= set(words)
+    assert {"coder", "machine", "happiness", "sadness", "white: no code"} <= set(words)
     right = max(
         float(r.get("x")) + float(r.get("width")) for r in svg.iter(f"{SVG}rect") if r.get("x")
     )
@@ -165,7 +165,7 @@ MISTAKES = {
     "a wrong count": (["{elan}", "--count", "all"], "unsure, no face", 2),
     "a wrong uncoded": (["{elan}", "--uncoded", "bored"], "rest", 2),
     "a wrong offset": (["{elan}", "--offset", "nan"], "--offset", 2),
-    "no time": (["{elan}", "--from", "500"], "no whole unit", 2),
+    "no time": (["{elan}", "--start", "500"], "no whole unit", 2),
 }
 
 

@@ -116,6 +116,7 @@ def test_the_installed_package_is_the_one_that_ran(base: Installed, tmp_path: Pa
     data = base.packages / "moppet"
     assert (data / "models" / "default" / "model.onnx").is_file()
     assert (data / "pages" / "static" / "report.css").is_file()
+    assert (data / "pages" / "templates" / "report.html.j2").is_file()
     assert (data / "py.typed").is_file()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.metadata
 import json
 import os
@@ -18,9 +17,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from moppet.datasets import row_images as pictures
+from moppet.datasets import row_images
 from moppet.datasets.provenance import check_made_table
+from moppet.files import replacing
 from moppet.values import EXPRESSIONS, Floats, Image, MoppetError
+from moppet.vocabulary import FORMER_SPLITS
 
 AGE_BANDS: Final = ("infant", "child", "adult", "uncertain")
 BOX: Final = ("box_x", "box_y", "box_w", "box_h")
@@ -64,10 +65,18 @@ def conform(table: Any, names: Sequence[str]) -> Any:
     columns = {field.name: _cast(table, field) for field in SCHEMA}
     columns["weight"] = pc.fill_null(columns["weight"], pa.scalar(1, pa.float32()))
     columns["source"] = pc.fill_null(columns["source"], "")
+    columns["split"] = _current_splits(columns["split"])
     table = pa.table(columns | {name: table.column(name) for name in extra})
     _check_names(names)
     _check_rows(table, names)
     return table
+
+
+def _current_splits(column: Any) -> Any:
+    """Return the column with the split names of earlier versions replaced by today's."""
+    for former, name in FORMER_SPLITS.items():
+        column = pc.if_else(pc.fill_null(pc.equal(column, former), False), name, column)
+    return column
 
 
 def vote_matrix(column: Any, classes: int) -> NDArray[np.float32]:
@@ -182,7 +191,7 @@ class Manifest:
     names: tuple[str, ...]
     table: Any = field(repr=False)
     root: Path
-    licence: str = ""
+    license: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "names", tuple(self.names))
@@ -254,7 +263,7 @@ class Manifest:
                 raise MoppetError(f"a mask of {len(self)} rows was needed, not {chosen.shape}.")
             chosen = np.flatnonzero(chosen)
         table = self.table.take(pa.array(chosen.astype(np.int64)))
-        return Manifest(self.names, table, self.root, self.licence)
+        return Manifest(self.names, table, self.root, self.license)
 
     def replace(self, **columns: Any) -> Manifest:
         """Return the manifest with these columns put in place of, or beside, its own.
@@ -270,7 +279,7 @@ class Manifest:
                 )
             at = table.column_names.index(name) if name in table.column_names else -1
             table = table.set_column(at, name, made) if at >= 0 else table.append_column(name, made)
-        return Manifest(self.names, table, self.root, self.licence)
+        return Manifest(self.names, table, self.root, self.license)
 
     def image(self, row: int) -> Image:
         """Return a row's whole image: (h, w, 3) RGB or (h, w) gray, uint8, upright.
@@ -281,7 +290,7 @@ class Manifest:
         path, array_row, time_s = (one[name][0].as_py() for name in _PLACE)
         if path is None:
             raise MoppetError(f"row {row} of this manifest names no image.")
-        return pictures.read_image(self.root / path, array_row, time_s)
+        return row_images.read_image(self.root / path, array_row, time_s)
 
     def images(self) -> Iterator[tuple[int, Image | None]]:
         """Yield every row's number and image, None where it cannot be read.
@@ -297,13 +306,13 @@ class Manifest:
                 continue
             try:
                 where = self.root / path if path is not None else self.root
-                yield row, pictures.read_image(where, array_row, time_s)
+                yield row, row_images.read_image(where, array_row, time_s)
             except MoppetError:
                 yield row, None
         for film, rows in films.items():
             rows.sort(key=lambda row: float(places[row][2]))
             times_s = np.array([places[row][2] for row in rows])
-            yield from pictures.read_video_rows(self.root / film, rows, times_s)
+            yield from row_images.read_video_rows(self.root / film, rows, times_s)
 
     def write(self, path: str | PathLike[str]) -> Path:
         """Write the manifest as Parquet; return the path.
@@ -317,21 +326,13 @@ class Manifest:
         kept = {
             "kind": "manifest",
             "names": list(self.names),
-            "licence": self.licence,
+            "license": self.license,
             "root": _relative_root(self.root, target.parent),
             "moppet_version": importlib.metadata.version("moppet"),
         }
         table = self.table.replace_schema_metadata({_KEY: json.dumps(kept).encode()})
-        part = target.with_name(f".{target.name}.{os.getpid()}.part")
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(target) as part:
             pq.write_table(table, part, compression="zstd")
-            os.replace(part, target)
-        except OSError as error:
-            raise MoppetError(f"Cannot write {target}: {error.strerror or error}.") from None
-        finally:
-            with contextlib.suppress(OSError):
-                part.unlink(missing_ok=True)
         return target
 
     def _values(self, name: str) -> list[Any]:
@@ -342,7 +343,7 @@ def build_manifest(
     columns: Mapping[str, Any],
     *,
     root: str | PathLike[str],
-    licence: str = "",
+    license: str = "",
     names: Sequence[str] | None = None,
 ) -> Manifest:
     """Return a manifest of these columns: n values each, None and NaN are null.
@@ -366,7 +367,7 @@ def build_manifest(
         matrix = matrix[:, [list(names).index(name) for name in ordered]]
         at = table.column_names.index("votes")
         table = table.set_column(at, "votes", vote_lists(matrix))
-    return Manifest(ordered, table, Path(root), licence)
+    return Manifest(ordered, table, Path(root), license)
 
 
 def read_manifest(path: str | PathLike[str]) -> Manifest:
@@ -385,7 +386,8 @@ def read_manifest(path: str | PathLike[str]) -> Manifest:
         kept = json.loads((table.schema.metadata or {})[_KEY])
         if kept["kind"] != "manifest":
             raise KeyError
-        names, licence, root = tuple(kept["names"]), str(kept["licence"]), str(kept["root"])
+        names, root = tuple(kept["names"]), str(kept["root"])
+        license = str(kept["license"] if "license" in kept else kept["licence"])  # former key
     except (KeyError, TypeError, ValueError):
         raise _not_one(place, "it carries no manifest's names, license and root") from None
     missing = [name for name in SCHEMA.names if name not in table.column_names]
@@ -393,7 +395,7 @@ def read_manifest(path: str | PathLike[str]) -> Manifest:
         raise _not_one(place, f"it lacks {', '.join(missing)}")
     try:
         folder = Path(os.path.normpath(place.parent / root))
-        return Manifest(names, table.replace_schema_metadata(None), folder, licence)
+        return Manifest(names, table.replace_schema_metadata(None), folder, license)
     except MoppetError as error:
         raise _not_one(place, str(error).rstrip(".")) from None
 

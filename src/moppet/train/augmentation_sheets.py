@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from moppet.datasets.faces import Faces
+from moppet.files import replacing
 from moppet.train.augmentation import FAMILIES, Families, augment, crop_matrices, random_view
 from moppet.train.data_module import as_color
 from moppet.train.recipe import Recipe
@@ -27,7 +28,7 @@ def views_sheet(faces: Faces, recipe: Recipe, path: Path) -> None:
 
     Raises MoppetError if the file cannot be written.
     """
-    gray = recipe.colour == "grey"
+    gray = recipe.channels == 1
     crops = faces.aligned(size=recipe.size)
     rows = []
     for i, crop in enumerate(crops):
@@ -47,21 +48,17 @@ def views_sheet(faces: Faces, recipe: Recipe, path: Path) -> None:
         ]
         rows.append(np.hstack([_framed(view) for view in (as_color(crop, gray), *views)]))
     sheet = np.vstack(rows)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        written = cv2.imwrite(str(path), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
-    except (OSError, cv2.error):
-        written = False
-    if not written:
-        raise MoppetError(f"the image cannot be written to {path}: name a .png file.")
+    with replacing(path, failures=[cv2.error]) as part:
+        if not cv2.imwrite(str(part), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR)):
+            raise MoppetError(f"Cannot write {path}: name a .png file in a folder of your own.")
 
 
 def _framed(view: Image) -> Image:
-    colour = as_color(view, gray=False)
+    color = as_color(view, gray=False)
     gap = _GAP_PX // 2
     white = (255, 255, 255)
     return np.asarray(
-        cv2.copyMakeBorder(colour, gap, gap, gap, gap, cv2.BORDER_CONSTANT, value=white), np.uint8
+        cv2.copyMakeBorder(color, gap, gap, gap, gap, cv2.BORDER_CONSTANT, value=white), np.uint8
     )
 
 
@@ -155,9 +152,9 @@ def _drawn(crops: Tensor, families: Families, seed: int) -> list[tuple[str, Tens
 def _crops(pictures: Sequence[Image], side: int) -> Tensor:
     resized = []
     for image in pictures[:_COLUMNS]:
-        colour = cv2.cvtColor(image, cv2.COLOR_GRAY2RGB) if image.ndim == 2 else image
-        flags = cv2.INTER_AREA if min(colour.shape[:2]) > side else cv2.INTER_LINEAR
-        resized.append(cv2.resize(colour, (side, side), interpolation=flags))
+        color = cv2.cvtColor(image, cv2.COLOR_GRAY2RGB) if image.ndim == 2 else image
+        flags = cv2.INTER_AREA if min(color.shape[:2]) > side else cv2.INTER_LINEAR
+        resized.append(cv2.resize(color, (side, side), interpolation=flags))
     return torch.from_numpy(np.stack(resized)).permute(0, 3, 1, 2).float() / 255
 
 
@@ -178,8 +175,5 @@ def _write(bands: list[tuple[str, list[tuple[str, Tensor]]]], path: Path) -> Non
             cell.axis("off")
             cell.imshow(view.permute(1, 2, 0).numpy(), vmin=0, vmax=1)
             cell.set_title(label, fontsize=7, pad=2)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=150)
-    except (OSError, ValueError) as error:
-        raise UsageError(f"the augmentation sheet cannot be written to {path}: {error}.") from None
+    with replacing(path, UsageError, [ValueError]) as part:
+        figure.savefig(part, dpi=150)

@@ -5,29 +5,35 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import torch
+from lightning.fabric.loggers.logger import rank_zero_experiment
+from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from moppet.files import replacing, write_text
 from moppet.train.recipe import Recipe, chosen_settings
 from moppet.values import MoppetError, UsageError
+from moppet.vocabulary import current_key
 
 LOG_FIELDS: Final = (
     "epoch",
     "train_loss",
     "train_accuracy",
-    "choose_loss",
-    "choose_accuracy",
-    "choose_balanced",
+    "val_loss",
+    "val_accuracy",
+    "val_balanced",
 )
 LAST: Final = "last.safetensors"
 BEST: Final = "best.safetensors"
+LOSS: Final = "val_loss"
+"""The column that decides which epoch is the best."""
 
 
 def read_log(folder: Path) -> list[dict[str, float]]:
@@ -37,7 +43,7 @@ def read_log(folder: Path) -> list[dict[str, float]]:
         return []
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
+            rows = [{current_key(k): v for k, v in row.items()} for row in csv.DictReader(file)]
         return [{key: float(row[key] or "nan") for key in LOG_FIELDS} for row in rows]
     except (KeyError, TypeError, ValueError):
         raise MoppetError(f"the log {path} is damaged. Remove {folder} to start anew.") from None
@@ -61,31 +67,38 @@ def _write_log(folder: Path, rows: list[dict[str, float]]) -> None:
     writer = csv.DictWriter(text, LOG_FIELDS)
     writer.writeheader()
     writer.writerows(row | {"epoch": int(row["epoch"])} for row in rows)
-    with _whole(folder / "log.csv") as fresh:
-        fresh.write_text(text.getvalue(), encoding="utf-8", newline="")
+    write_text(folder / "log.csv", text.getvalue())
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write tensors; a file that is there is replaced only once the new one is whole."""
-    with _whole(path) as fresh:
-        fresh.touch()  # with the user's own mode: safetensors lets nobody else read its files
-        mode = fresh.stat().st_mode
-        save_file({k: v.contiguous() for k, v in tensors.items()}, fresh, metadata)
-        fresh.chmod(mode)
+    """Write tensors; a file that is there is replaced only once the new one is complete."""
+    with replacing(path, failures=[SafetensorError]) as part:
+        save_file({k: v.contiguous() for k, v in tensors.items()}, part, metadata)
 
 
-@contextmanager
-def _whole(path: Path) -> Iterator[Path]:
-    """Give a place to write to, which takes the file's name only once the file is whole."""
-    fresh = path.with_suffix(".tmp")
-    try:
-        yield fresh
-        fresh.replace(path)
-    except (SafetensorError, OSError) as error:  # what a full disk comes as
-        reason = getattr(error, "strerror", None) or error
-        raise MoppetError(f"{path} cannot be written: {reason}.") from None
-    finally:
-        fresh.unlink(missing_ok=True)
+class RunLog(CSVLogger):
+    """Lightning's CSV log as `folder`/log.csv, which a resumed run continues."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, name="", version="", flush_logs_every_n_steps=1)
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:
+        """What writes the epochs to the file."""
+        if self._experiment is None:
+            self._experiment = _LogWriter(self.save_dir)
+        return self._experiment
+
+
+class _LogWriter(ExperimentWriter):
+    def _check_log_dir_exists(self) -> None:
+        """Lightning would remove the log of the epochs before a resumption."""
+
+    def save(self) -> None:
+        for row in self.metrics:
+            append_log(Path(self.log_dir), {name: row[name] for name in LOG_FIELDS})
+        self.metrics = []
 
 
 def save_checkpoint(
@@ -93,7 +106,7 @@ def save_checkpoint(
     recipe: Recipe,
     data: str,
     network: nn.Module,
-    average: nn.Module,
+    average: Mapping[str, Tensor],
     optimizer: torch.optim.Optimizer,
     epoch: int,
 ) -> None:
@@ -102,7 +115,7 @@ def save_checkpoint(
     data: tells the rows trained on from any others.
     """
     tensors = {f"network.{k}": v for k, v in network.state_dict().items()}
-    tensors |= {f"average.{k}": v for k, v in average.state_dict().items()}
+    tensors |= {f"average.{k}": v for k, v in average.items()}
     for number, state in optimizer.state_dict()["state"].items():
         tensors |= {
             f"optimizer.{number}.{k}": torch.as_tensor(v) for k, v in state.items() if v is not None

@@ -26,7 +26,7 @@ _KINDS: Final[dict[str, tuple[Any, str]]] = {
     "str | None": (str | None, "a text"),
     "str | os.PathLike[str] | None": (str | os.PathLike | None, "a file's name"),
 }
-IMAGES: Final = "pictures (.png, .jpg, .jpeg, .bmp, .webp, .tif, .tiff)"
+IMAGES: Final = "images (.png, .jpg, .jpeg, .bmp, .webp, .tif, .tiff)"
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Dataset:
     title: str
     layout: str
     basis: str
-    licence: str
+    license: str
     looks_like: Callable[[Path], bool]
     reader: Callable[..., Manifest]
 
@@ -153,7 +153,7 @@ class Dataset:
             raise MoppetError(f"{self.title}: no row of {root} is left that was asked for.")
         _check_text(columns["path"])
         source = {"source": [self.name] * len(columns["path"])}
-        return build_manifest(source | columns, root=root, licence=self.licence, names=names)
+        return build_manifest(source | columns, root=root, license=self.license, names=names)
 
 
 def choose(columns: Columns, keep: Sequence[bool]) -> Columns:

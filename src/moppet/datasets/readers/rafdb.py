@@ -14,7 +14,7 @@ _LISTS: Final = ("EmoLabel/list_patition_label.txt", "list_patition_label.txt")
 _IMAGES: Final = ("Image/aligned", "aligned")
 _ATTRIBUTES: Final = ("Annotation/manual", "manual")
 _AGES: Final = ((0, 3), (4, 19), (20, 39), (40, 69), (70, 120))
-_SPLITS: Final = {"train": "train", "test": "report"}
+_SPLITS: Final = {"train": "train", "test": "test"}
 
 
 def _top(path: Path) -> Path:
@@ -83,7 +83,7 @@ RAFDB = Dataset(
         "line of the attribute files is the age group is known from only one of them. Not checked "
         "against the dataset."
     ),
-    licence=(
+    license=(
         "For non-commercial research only, on request to the authors; do not copy, publish or "
         "pass on any part of it. The images come from the web and belong to others "
         "(http://www.whdeng.cn/RAF/model1.html)."
