@@ -17,6 +17,7 @@ import re
 import shutil
 import tomllib
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -197,19 +198,19 @@ INFANTS_SEED = 3473
 """One of the seeds by which the folds of the stand-in rows are as long as those of the cells."""
 
 
-def studies(work: Path) -> dict[str, Any]:
-    """The finished studies' committed cells, summed up by rows that stand in for FER+'s.
+def happy_sad_study(work: Path) -> Any:
+    """The ablation's committed cells, summed up by its recipe of 0.1.0; see `_study`."""
+    return _study(work, OLD / "recipes" / "child-happy-sad.toml", write_children)
 
-    The cells hold what each network read, not what was true: that is FER+'s own and not ours to
-    commit. So other truths stand in, made here, and the figures are not those of docs/studies/:
-    but a change of how cells are matched, counted, drawn or compared would change them as well.
-    `study_of_real_rows` is the whole thing, where the data is at hand.
-    """
-    return {
-        "child-happy-sad": _study(work, OLD / "recipes" / "child-happy-sad.toml", write_children),
-        "child-synthesis": _study(work, ROOT / "recipes" / "child-synthesis.toml", write_children),
-        "infant-hybrid": _study(work, OLD / "recipes" / "infant-hybrid.toml", write_infants),
-    }
+
+def synthesis_study(work: Path) -> Any:
+    """The committed cells of the study of synthetic faces, summed up by the recipe of today."""
+    return _study(work, ROOT / "recipes" / "child-synthesis.toml", write_children)
+
+
+def infant_study(work: Path) -> Any:
+    """The committed cells of two of the infants' data sets, summed up by the recipe of 0.1.0."""
+    return _study(work, OLD / "recipes" / "infant-hybrid.toml", write_infants)
 
 
 def study_of_real_rows(work: Path, name: str, data: Path) -> Path:
@@ -221,16 +222,31 @@ def study_of_real_rows(work: Path, name: str, data: Path) -> Path:
 
 
 def _study(work: Path, recipe: Path, write_rows: Callable[[Path], None]) -> Any:
-    home = work / recipe.stem
-    (home / DEV_SET).parent.mkdir(parents=True)
-    write_rows(home / DEV_SET)
-    output = _sum_up(home, recipe)
-    page = (output / f"{recipe.stem}.md").read_text(encoding="utf-8")
-    lines = [line for line in page.splitlines() if line.startswith("|")]
+    """A finished study's committed cells, summed up by rows that stand in for FER+'s.
+
+    The cells hold what each network read, not what was true: that is FER+'s own and not ours to
+    commit. So other truths stand in, made here, and the figures are not those of docs/studies/:
+    but a change of how cells are matched, counted, drawn or compared would change them as well.
+    `study_of_real_rows` is the whole thing, where the data is at hand.
+    """
+    (work / DEV_SET).parent.mkdir(parents=True)
+    write_rows(work / DEV_SET)
+    output = _sum_up(work, recipe)
     return {
         "rows": plain(read_rows(output / f"{recipe.stem}.json")),
-        "page": [found for line in lines if (found := numbers_in(line))],
+        "page": page_numbers(output / f"{recipe.stem}.md"),
     }
+
+
+def page_numbers(page: Path) -> list[list[str]]:
+    """The numbers in each row of a Markdown page's tables, but for their heads."""
+    lines = page.read_text(encoding="utf-8").splitlines()
+    bodies = [
+        line
+        for line, after in pairwise([*lines, ""])
+        if line.startswith("|") and not line.startswith("|-") and not after.startswith("|-")
+    ]
+    return [found for line in bodies if (found := numbers_in(line))]
 
 
 def read_rows(path: Path) -> Any:
@@ -384,7 +400,9 @@ def _old(work: Path) -> Path:
 OUTPUTS: dict[str, Callable[[Path], Any]] = {
     "example": example,
     "evaluation": evaluation,
-    "studies": studies,
+    "happy_sad_study": happy_sad_study,
+    "synthesis_study": synthesis_study,
+    "infant_study": infant_study,
     "old_timelines": old_timelines,
     "old_manifests": old_manifests,
     "old_run": old_run,

@@ -361,7 +361,7 @@ def test_the_same_seed_writes_the_same_and_json_says_it_all(moppet, own, tmp_pat
 @pytest.mark.parametrize("method", ["smote", "random_over", "random_under"])
 def test_a_sheet_is_drawn_only_when_asked_for(moppet, own, tmp_path, method):
     sheet = tmp_path / "looks" / "sheet.png"
-    done = moppet("balance", own, "-o", tmp_path / "out", "--method", method, "--sheet", sheet)
+    done = moppet("balance", own, "-o", tmp_path / "out", "--method", method, "--show-faces", sheet)
     assert done.code == 0 and f"sheet: {sheet}" in done.out
     drawn = cv2.imread(str(sheet))
     assert drawn.shape[1] > 1000 and drawn.shape[0] > 200 and 5 < drawn.std() < 120
@@ -369,7 +369,7 @@ def test_a_sheet_is_drawn_only_when_asked_for(moppet, own, tmp_path, method):
         p for p in tmp_path.rglob("*.png") if "home" not in p.parts and p.parent.name != "made"
     ]
     assert pages == [sheet]
-    refused = moppet("balance", own, "-o", tmp_path / "o", "--sheet", tmp_path / "sheet.html")
+    refused = moppet("balance", own, "-o", tmp_path / "o", "--show-faces", tmp_path / "sheet.html")
     assert (refused.code, refused.err.count("\n")) == (2, 1) and not (tmp_path / "o").exists()
 
 
@@ -519,7 +519,7 @@ def test_made_images_never_lie_among_the_images_that_they_come_from(moppet, own,
         columns["path"][i] = place.relative_to(tmp_path).as_posix()
     manifest = build_manifest(columns, root=tmp_path).write(tmp_path / "pics.parquet")
     for inside in ("pics/balanced", "pics/surprise/balanced"):
-        for command in (["balance"], ["synthesise", "--method", "vae"]):
+        for command in (["balance"], ["synthesize", "--method", "vae"]):
             done = moppet(*command, manifest, "-o", tmp_path / inside)
             assert done.code == 2 and "lies among the images" in done.err, done.err
     out = tmp_path / "out"
@@ -530,9 +530,9 @@ def test_made_images_never_lie_among_the_images_that_they_come_from(moppet, own,
 
 def test_a_sheet_has_its_own_place_and_does_not_keep_the_table_back(moppet, own, tmp_path):
     out = tmp_path / "out"
-    done = moppet("balance", own, "-o", out, "--sheet", out / "sheet.png")
+    done = moppet("balance", own, "-o", out, "--show-faces", out / "sheet.png")
     assert done.code == 2 and "name another place" in done.err and not out.exists()
-    done = moppet("balance", own, "-o", out, "--method", "smote", "--sheet", own / "sheet.png")
+    done = moppet("balance", own, "-o", out, "--method", "smote", "--show-faces", own / "sheet.png")
     assert done.code == 1 and "manifest:" in done.out
 
 

@@ -266,7 +266,7 @@ def test_report_writes_a_page_beside_the_timeline_or_where_it_is_told(
     plain = page.read_text(encoding="utf-8")
     assert "data:image" not in plain
     other = tmp_path / "other.html"
-    done = moppet("report", timeline, "-o", other, "--thumbnails", clip, "--blur")
+    done = moppet("report", timeline, "-o", other, "--show-faces", clip, "--blur")
     assert (done.code, done.out) == (0, f"{other}\n")
     assert "data:image" in other.read_text(encoding="utf-8")
 

@@ -12,10 +12,9 @@ import numpy as np
 import pytest
 
 import model_folder
-from moppet.commands import analyze as analyze_module
 from moppet.commands.analyze import Job, analyze_all
 from moppet.infer.face_reader import FaceReader
-from moppet.infer.pipeline import Settings
+from moppet.infer.pipeline import Analysis, Settings
 from moppet.media import file_sha256
 from moppet.timeline import Timeline, read_timeline
 from rendered import read_stills, write_video
@@ -31,7 +30,7 @@ def show(position):
     if len(chunks) == 2:
         print("waiting", flush=True)
         time.sleep(600)
-analyze._shown = lambda job, recording: contextlib.nullcontext(show)
+analyze._progress = lambda job, recording: contextlib.nullcontext(show)
 cli.main()
 """
 
@@ -213,7 +212,7 @@ def refuse_to_analyze(monkeypatch: pytest.MonkeyPatch) -> None:
     def never(*_: Any, **__: Any) -> None:
         raise AssertionError("a finished recording was analyzed again")
 
-    monkeypatch.setattr(analyze_module.Analysis, "run", never)
+    monkeypatch.setattr(Analysis, "run", never)
 
 
 @pytest.mark.parametrize("formats", [("parquet",), ("csv",), ("json", "csv")])

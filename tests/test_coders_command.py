@@ -165,7 +165,7 @@ MISTAKES = {
     "a wrong count": (["{elan}", "--count", "all"], "unsure, no face", 2),
     "a wrong uncoded": (["{elan}", "--uncoded", "bored"], "rest", 2),
     "a wrong offset": (["{elan}", "--offset", "nan"], "--offset", 2),
-    "no time": (["{elan}", "--from", "500"], "no whole unit", 2),
+    "no time": (["{elan}", "--start", "500"], "no whole unit", 2),
 }
 
 

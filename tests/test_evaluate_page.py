@@ -185,7 +185,7 @@ def test_no_image_without_being_asked(page):
 
 def test_images_when_asked_one_for_each_mistake(folder, written, found):
     output = folder / "sheet"
-    assert run(folder / "model", folder / "data.parquet", "-o", output, "--pictures") == 0
+    assert run(folder / "model", folder / "data.parquet", "-o", output, "--show-faces") == 0
     page = (output / "evaluation.html").read_text(encoding="utf-8")
     images = re.findall(r'<img src="data:image/jpeg;base64,[^"]+"', page)
     assert len(images) == len(set(images)) == len(found["mistakes"]) > 20

@@ -228,7 +228,7 @@ def written(folder):
     """What one run of the command has written."""
     output = folder / "out"
     arguments = (folder / "made.parquet", folder / "real.parquet", "-o", output)
-    assert run(*arguments, "--model", folder / "model", "--pictures") == 0
+    assert run(*arguments, "--model", folder / "model", "--show-faces") == 0
     return output
 
 

@@ -17,7 +17,6 @@ from typer.testing import CliRunner, Result
 
 from moppet.commands import main as cli
 from moppet.commands.console import extra
-from moppet.commands.synthesize import read_choices
 from moppet.commands.synthesize_run import read_targets
 from moppet.datasets.hashing import content_hash
 from moppet.datasets.manifest import Manifest, read_manifest
@@ -62,7 +61,7 @@ def _faces_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def run(*arguments: Any, fails: bool = False) -> Result:
     """Run the command as `moppet` does, its errors included."""
-    done = CliRunner().invoke(cli.app, ["synthesise", *map(str, arguments)])
+    done = CliRunner().invoke(cli.app, ["synthesize", *map(str, arguments)])
     if not fails and done.exception is not None and not isinstance(done.exception, SystemExit):
         raise done.exception
     assert fails or done.exit_code == 0, done.output
@@ -217,7 +216,7 @@ def test_a_sheet_is_written_only_where_it_is_asked_for(folder: Path, tmp_path: P
     run(folder, "-o", out, "--method", "cgan", "--per-class", 2, *TINY)
     pictures = {p.relative_to(out).parts[0] for p in out.rglob("*.png")}
     assert pictures == {"pictures"}
-    run(folder, "-o", out, "--method", "cgan", "--per-class", 2, *TINY, "--sheet", sheet)
+    run(folder, "-o", out, "--method", "cgan", "--per-class", 2, *TINY, "--show-faces", sheet)
     assert cv2.imread(str(sheet)) is not None
 
 
@@ -242,7 +241,7 @@ def test_a_stopped_run_says_where_it_goes_on_and_does(
     out = tmp_path / "made"
     with monkeypatch.context() as patch:
         patch.setattr(Learner, "follow", follow)
-        done = CliRunner().invoke(cli.app, ["synthesise", *map(str, command), "-o", str(out)])
+        done = CliRunner().invoke(cli.app, ["synthesize", *map(str, command), "-o", str(out)])
     assert done.exit_code != 0 and "goes on from there" in flat(done.output)
     assert not (out / "manifest.parquet").exists() and not (out / "pictures").exists()
     resumed = run(*command, "-o", out)
@@ -395,7 +394,7 @@ def test_another_run_s_folder_is_refused(folder: Path, tmp_path: Path) -> None:
         (["--method", "cgan", "--size", "50"], "size must be a multiple of 16"),
         (["--method", "cgan", "--steps", "2", "--epochs", "2"], "not both"),
         (["--method", "cgan", "--device", "tpu"], "--device is auto, cpu or cuda"),
-        (["--method", "cgan", "--sheet", "sheet.jpg"], "--sheet writes a .png"),
+        (["--method", "cgan", "--show-faces", "sheet.jpg"], "--show-faces writes a .png"),
         (["--method", "diffusion", "--set", "guidance=1"], "guidance must be above 1, got 1:"),
         (["--method", "inpaint", "--set", "guidance=0.5"], "guidance must be above 1, got 0.5:"),
         (["--method", "diffusion"], "give its folder in the setting model"),
@@ -449,13 +448,6 @@ def test_targets_even_out_what_can_be_learned() -> None:
         read_targets(["a"], {"a": 3}, None, ())
 
 
-def test_settings_on_the_command_line_are_numbers_lists_or_words() -> None:
-    pairs = ["rate=1e-3", "mirror=false", 'augment=["colour"]', "start=image", "model=a=b"]
-    assert read_choices(pairs) == {
-        "rate": 1e-3, "mirror": False, "augment": ["colour"], "start": "image", "model": "a=b",
-    }  # fmt: skip
-
-
 def test_few_images_are_warned_of(folder: Path, tmp_path: Path) -> None:
     done = run(folder, "-o", tmp_path / "made", "--method", "cgan", "--per-class", 1, *TINY)
     assert "few images to learn from: happiness (7), sadness (4)" in flat(done.output)
@@ -463,5 +455,5 @@ def test_few_images_are_warned_of(folder: Path, tmp_path: Path) -> None:
 
 def test_a_missing_library_is_named_with_what_to_install() -> None:
     wanted = r"needs torch.*pip install 'moppet\[synthesize\]'"
-    with pytest.raises(MoppetError, match=wanted), extra("synthesise", "Synthesis"):
+    with pytest.raises(MoppetError, match=wanted), extra("synthesize", "Synthesis"):
         raise ModuleNotFoundError("no", name="torch")

@@ -190,7 +190,7 @@ def test_the_command_paints_nothing_where_a_class_has_no_face(
     monkeypatch.setattr(Diffusion, "__call__", lambda *_: pytest.fail("it was begun"))
     done = CliRunner().invoke(
         cli.app,
-        ["synthesise", str(data), "-o", str(out), "--method", "diffusion", "--size", str(SIZE),
+        ["synthesize", str(data), "-o", str(out), "--method", "diffusion", "--size", str(SIZE),
          "--model-folder", str(folders["text"]), "--per-class", "2", "--device", "cpu",
          "--set", "start=image"],
     )  # fmt: skip
@@ -316,9 +316,9 @@ def test_the_command_writes_how_every_image_was_made(
     sets = [part for option in options if not option.endswith("=") for part in ("--set", option)]
     done = CliRunner().invoke(
         cli.app,
-        ["synthesise", str(data), "-o", str(out), "--method", method, "--size", str(SIZE),
+        ["synthesize", str(data), "-o", str(out), "--method", method, "--size", str(SIZE),
          "--model-folder", settings.model, "--per-class", "2", "--device", "cpu", *sets,
-         "--sheet", str(tmp_path / "sheet.png")],
+         "--show-faces", str(tmp_path / "sheet.png")],
     )  # fmt: skip
     assert done.exit_code == 0, done.output
     joined = read_manifest(out / "manifest.parquet")

@@ -23,9 +23,9 @@ from safetensors.torch import load_file
 
 from ferplus_sample import REPORT_ROWS, TRAIN_ROWS, training_data, write_ferplus
 from moppet.infer.models import load_model
-from moppet.train import callbacks as keeper
+from moppet.train import callbacks
 from moppet.train import measurement as figures_module
-from moppet.train import module as trainee
+from moppet.train import module as modules
 from moppet.train import trainer as loop
 from moppet.train import training_run as run
 from moppet.train.callbacks import kept_weights
@@ -90,7 +90,7 @@ class Stop(Exception):
 def first_stop(ferplus: TrainingData, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that ended in the middle of its second epoch."""
     folder = tmp_path_factory.mktemp("runs") / "stopped"
-    real = trainee.Trainee.training_step
+    real = modules.TrainingModule.training_step
 
     def step(self: Any, batch: Any, batch_index: int) -> Any:
         if self.steps_done == 4:
@@ -98,7 +98,7 @@ def first_stop(ferplus: TrainingData, tmp_path_factory: pytest.TempPathFactory) 
         return real(self, batch, batch_index)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trainee.Trainee, "training_step", step)
+        patch.setattr(modules.TrainingModule, "training_step", step)
         with pytest.raises(Stop):
             fit(folder, ferplus)
     return folder
@@ -143,18 +143,18 @@ def test_a_stopped_run_goes_on_from_its_last_whole_epoch(
     assert epochs_of(stopped) == [1]
     assert kept_epoch(stopped) == 1
     begun: list[tuple[int, list[float], int]] = []
-    real = trainee.Trainee.training_step
+    real = modules.TrainingModule.training_step
 
     def step(self: Any, batch: Any, batch_index: int) -> Any:
         rates = [group["lr"] for group in self.trainer.optimizers[0].param_groups]
         begun.append((self.steps_done, rates, self.trainer.train_dataloader.dataset.epoch))
         return real(self, batch, batch_index)
 
-    monkeypatch.setattr(trainee.Trainee, "training_step", step)
+    monkeypatch.setattr(modules.TrainingModule, "training_step", step)
     fit(stopped, ferplus)
     assert [done for done, _, _ in begun] == [3, 4, 5]
     for done, rates, _ in begun:
-        factor = trainee.rate_factor(RECIPE, done, 3)
+        factor = modules.rate_factor(RECIPE, done, 3)
         assert rates == pytest.approx([RECIPE.base_rate * factor, RECIPE.head_rate * factor])
     assert {epoch for _, _, epoch in begun} == {1}
     assert epochs_of(stopped) == epochs_of(unbroken)
@@ -171,7 +171,7 @@ def test_a_resumed_run_ends_bit_for_bit_as_an_unbroken_one(
 ) -> None:
     recipe = replace(RECIPE, network="childcnn", dropout=0.5, epochs=3, keep="best")
     fit(tmp_path / "straight", ferplus, recipe)
-    real = trainee.Trainee.training_step
+    real = modules.TrainingModule.training_step
 
     def step(self: Any, batch: Any, batch_index: int) -> Any:
         if self.epoch == 1 and batch_index == 1:
@@ -179,7 +179,7 @@ def test_a_resumed_run_ends_bit_for_bit_as_an_unbroken_one(
         return real(self, batch, batch_index)
 
     with monkeypatch.context() as patch:
-        patch.setattr(trainee.Trainee, "training_step", step)
+        patch.setattr(modules.TrainingModule, "training_step", step)
         with pytest.raises(Stop):
             fit(tmp_path / "broken", ferplus, recipe)
     fit(tmp_path / "broken", ferplus, recipe)
@@ -192,6 +192,40 @@ def test_a_resumed_run_ends_bit_for_bit_as_an_unbroken_one(
     assert (tmp_path / "straight" / "log.csv").read_text() == (
         tmp_path / "broken" / "log.csv"
     ).read_text()
+
+
+def test_training_stops_after_so_many_epochs_without_a_better_one_even_if_resumed(
+    ferplus: TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = replace(
+        RECIPE, network="childcnn", epochs=12, early_stop=2, head_rate=0.05, schedule="constant"
+    )
+    fit(tmp_path / "straight", ferplus, recipe)
+    losses = [row["choose_loss"] for row in read_log(tmp_path / "straight")]
+    best = losses.index(min(losses)) + 1
+    assert len(losses) == best + 2 < 12
+    real = modules.TrainingModule.training_step
+
+    def step(self: Any, batch: Any, batch_index: int) -> Any:
+        if self.epoch == best + 1:  # one epoch without a better one is over
+            raise Stop
+        return real(self, batch, batch_index)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(modules.TrainingModule, "training_step", step)
+        with pytest.raises(Stop):
+            fit(tmp_path / "broken", ferplus, recipe)
+    for _ in range(2):  # the second time there is nothing to do
+        fit(tmp_path / "broken", ferplus, recipe)
+        assert [row["choose_loss"] for row in read_log(tmp_path / "broken")] == losses
+
+
+def test_the_log_is_also_written_for_tensorboard(ferplus: TrainingData, tmp_path: Path) -> None:
+    machine = loop.Machine(accelerator="cpu", tensorboard=True)
+    recipe = replace(RECIPE, network="childcnn", epochs=1)
+    loop.train(recipe, tmp_path, ferplus, make_network(recipe, 7), machine)
+    (events,) = (tmp_path / "tensorboard").glob("events.*")
+    assert all(name.encode() in events.read_bytes() for name in read_log(tmp_path)[0])
 
 
 def test_the_first_epoch_of_a_stopped_run_is_that_of_an_unbroken_one(
@@ -210,7 +244,7 @@ def test_a_stop_between_the_log_and_the_checkpoint_logs_no_epoch_twice(
 
     recipe = replace(RECIPE, epochs=1)
     with monkeypatch.context() as patch:
-        patch.setattr(keeper, "save_checkpoint", killed)
+        patch.setattr(callbacks, "save_checkpoint", killed)
         with pytest.raises(Stop):
             fit(folder, ferplus, recipe)
     fit(folder, ferplus, recipe)
@@ -231,7 +265,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoint(
     stopped: Path, ferplus: TrainingData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = (stopped / "last.safetensors").read_bytes()
-    real = trainee.Trainee.loss
+    real = modules.TrainingModule.loss
     calls = 0
 
     def poisoned(self: Any, *tensors: torch.Tensor) -> torch.Tensor:
@@ -239,7 +273,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoint(
         calls += 1
         return real(self, *tensors) * (NOT_A_NUMBER if calls == 2 else 1.0)
 
-    monkeypatch.setattr(trainee.Trainee, "loss", poisoned)
+    monkeypatch.setattr(modules.TrainingModule, "loss", poisoned)
     with pytest.raises(MoppetError, match=r"epoch 2, batch 1\b") as caught:
         fit(stopped, ferplus)
     assert "head_rate" in str(caught.value)
@@ -251,15 +285,15 @@ def test_weights_that_are_no_numbers_are_never_kept(
     stopped: Path, ferplus: TrainingData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = (stopped / "last.safetensors").read_bytes()
-    real = trainee.Trainee.on_train_batch_end
+    real = callbacks.MovingAverage.on_train_batch_end
 
-    def broken(self: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        if self.steps_done == 5:  # the last step's gradient was infinite
+    def broken(self: Any, trainer: Any, module: Any, *rest: Any) -> None:
+        if module.steps_done == 6:  # the last step's gradient was infinite
             with torch.no_grad():
-                self.network.classifier.bias.fill_(NOT_A_NUMBER)
-        real(self, outputs, batch, batch_idx)
+                module.network.classifier.bias.fill_(NOT_A_NUMBER)
+        real(self, trainer, module, *rest)
 
-    monkeypatch.setattr(trainee.Trainee, "on_train_batch_end", broken)
+    monkeypatch.setattr(callbacks.MovingAverage, "on_train_batch_end", broken)
     with pytest.raises(MoppetError, match="not a number"):
         fit(stopped, ferplus)
     assert (stopped / "last.safetensors").read_bytes() == before
@@ -291,7 +325,7 @@ def test_ctrl_c_reaches_the_command_line_as_such(
     def interrupted(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(trainee.Trainee, "training_step", interrupted)
+    monkeypatch.setattr(modules.TrainingModule, "training_step", interrupted)
     handler = signal.getsignal(signal.SIGINT)
     try:
         with pytest.raises(KeyboardInterrupt):
@@ -310,7 +344,7 @@ def test_a_batch_is_never_larger_than_the_training_rows(
         seen.append(len(batch[0]))
         raise Stop
 
-    monkeypatch.setattr(trainee.Trainee, "training_step", step)
+    monkeypatch.setattr(modules.TrainingModule, "training_step", step)
     with pytest.raises(Stop):
         fit(tmp_path / "run", ferplus, replace(RECIPE, batch=6400))
     assert seen == [len(ferplus.training_rows(RECIPE))]
@@ -321,7 +355,7 @@ def test_a_batch_is_never_larger_than_the_rows_of_a_process(
 ) -> None:
     sizes: list[int] = []
 
-    def fitted(self: Any, trainee: Any, loader: Any) -> None:
+    def fitted(self: Any, module: Any, loader: Any) -> None:
         sizes.append(loader.batch_size)
         raise Stop
 
@@ -582,8 +616,8 @@ def test_the_network_comes_back_from_the_model_folder(
     finished: Path, ferplus: TrainingData
 ) -> None:
     pictures = network_input(report_crops(ferplus)[0], RECIPE)
-    expected, _ = trainee.predict_logits(averaged(finished), pictures)
-    got, _ = trainee.predict_logits(load_model_network(finished / "model"), pictures)
+    expected, _ = modules.predict_logits(averaged(finished), pictures)
+    got, _ = modules.predict_logits(load_model_network(finished / "model"), pictures)
     assert got == pytest.approx(expected, abs=0.02)  # its filters are kept in half precision
     assert got.argmax(axis=1).tolist() == expected.argmax(axis=1).tolist()
 

@@ -1,7 +1,7 @@
 """Keep moppet's outputs of today as `tests/golden/*.json.gz`, which the golden test holds fast.
 
     python tools/freeze_golden_outputs.py            all of them
-    python tools/freeze_golden_outputs.py studies    one
+    python tools/freeze_golden_outputs.py example    one
 
 Only for a change of results that is meant; what changed stands in the changelog. The files in
 `tests/golden/old/` are not made anew: they are what moppet 0.1.0 wrote.

@@ -1,12 +1,16 @@
 """moppet reads facial expressions of infants, children and adults on your own machine."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
 from moppet import privacy
+from moppet.values import EXPRESSIONS, GROUPS, MoppetError
 
 privacy.disable_telemetry()  # before anything imports onnxruntime, which reads its switch then
 
-from moppet.infer import analyze, find_faces, load_model, stream  # noqa: E402
-from moppet.timeline import Timeline, TimelineSettings, read_timeline  # noqa: E402
-from moppet.values import EXPRESSIONS, GROUPS, MoppetError  # noqa: E402
+if TYPE_CHECKING:
+    from moppet.infer import analyze, find_faces, load_model, stream
+    from moppet.timeline import Timeline, TimelineSettings, read_timeline
 
 __version__ = "0.1.0"
 
@@ -23,3 +27,19 @@ __all__ = [
     "read_timeline",
     "stream",
 ]
+
+_HOMES: Final = {
+    **dict.fromkeys(("analyze", "find_faces", "load_model", "stream"), "moppet.infer"),
+    **dict.fromkeys(("Timeline", "TimelineSettings", "read_timeline"), "moppet.timeline"),
+}
+"""Public name → where it is imported from when it is used, so that the command line starts fast."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'moppet' has no attribute {name!r}")
+    return globals().setdefault(name, getattr(import_module(_HOMES[name]), name))
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -5,31 +5,92 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    SpinnerColumn,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
+import typer
+
+from moppet.commands.console import watched
+from moppet.commands.options import (
+    EndOption,
+    JsonOption,
+    ModelOption,
+    StartOption,
+    complete_detector,
+    format_option,
+    output_option,
+    read_list,
 )
-
-from moppet.infer.pipeline import Analysis, Settings
-from moppet.infer.pipeline import Progress as Position
-from moppet.media import expand_sources, file_sha256
-from moppet.pages.report import write_report
-from moppet.timeline import Timeline, read_timeline, summary_lines
 from moppet.values import MoppetError, TimelineError, UsageError
 
+if TYPE_CHECKING:
+    from moppet.infer.pipeline import Progress, Settings
+    from moppet.timeline import Timeline
+
 FORMATS: Final = ("parquet", "csv", "json")
-_QUIET_EVERY_S: Final = 30.0
+SMOOTH_S: Final = 0.25
+"""The default of TimelineSettings, here so that the command line starts without it."""
+
+
+def analyze(
+    paths: Annotated[
+        list[str], typer.Argument(help="Videos, images, folders, or patterns in quotes.")
+    ],
+    output: Annotated[Path, output_option("Folder for the results.")] = Path("moppet_results"),
+    formats: Annotated[str, format_option(FORMATS)] = "parquet",
+    every: Annotated[int, typer.Option(help="Analyze every Nth frame.", min=1)] = 1,
+    detector: Annotated[
+        str, typer.Option(help="Face detector: mtcnn or yunet.", autocompletion=complete_detector)
+    ] = "mtcnn",
+    detector_model: Annotated[
+        Path | None, typer.Option(help="Model file of the detector; yunet needs one.")
+    ] = None,
+    model: ModelOption = "default",
+    start: StartOption = None,
+    end: EndOption = None,
+    smooth: Annotated[
+        float, typer.Option(help="Smoothing over time, in seconds; 0 turns it off.", min=0)
+    ] = SMOOTH_S,
+    min_face: Annotated[
+        float | None, typer.Option(help="Smallest face to look for, in pixels.")
+    ] = None,
+    detect_every_frame: Annotated[
+        bool, typer.Option("--detect-every-frame", help="Search every frame for faces (slow).")
+    ] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Resume an analysis that was stopped.")
+    ] = False,
+    no_report: Annotated[bool, typer.Option("--no-report", help="Write no report.html.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Analyze faces in videos and images, one folder each.
+
+    A folder of results holds the timeline and a report, which opens in any browser. With --json,
+    a summary of each recording is printed as one line.
+    """
+    wanted = tuple(read_list(formats, FORMATS, "--format"))
+    from moppet.infer.models import find_model
+
+    find_model(model)
+    from moppet.infer.pipeline import Settings
+    from moppet.timeline import TimelineSettings
+
+    settings = Settings(
+        model=model,
+        detector=detector,
+        detector_model=None if detector_model is None else str(detector_model),
+        every=every,
+        start_s=start,
+        end_s=end,
+        detect_every_frame=detect_every_frame,
+        min_face_px=min_face,
+        timeline=TimelineSettings(smooth_s=smooth),
+    )
+    job = Job(paths, output, settings, wanted, resume, not no_report, as_json)
+    raise typer.Exit(analyze_all(job))
 
 
 @dataclass(frozen=True)
@@ -46,14 +107,18 @@ class Job:
 
 
 def analyze_all(job: Job) -> int:
-    """Analyse every recording of a job; return the exit code.
+    """Analyze every recording of a job; return the exit code.
 
-    A recording that fails is named and the others go on; then the code is 1. Ctrl-C leaves the
-    timeline so far and the means to resume; then it is 130.
+    If a recording fails, its error is printed, the others are analyzed, and the code is 1. Ctrl-C
+    writes the timeline so far and keeps what --resume needs; the code is 130.
     """
+    from moppet.media import expand_sources
+
     recordings = expand_sources(job.sources)
-    if any(str(r).startswith("camera:") for r in recordings):
-        raise UsageError("analyze reads files; a camera never ends. See `moppet.stream`.")
+    if cameras := [r for r in recordings if r.startswith("camera:")]:
+        raise UsageError(
+            f"analyze reads files, got {cameras[0]}. Use moppet watch, or moppet.stream in Python."
+        )
     folders = _result_folders(recordings, job.folder)
     failed = 0
     for recording, folder in zip(recordings, folders, strict=True):
@@ -71,7 +136,7 @@ def analyze_all(job: Job) -> int:
 
 
 def _result_folders(recordings: Sequence[str], folder: Path) -> list[Path]:
-    """One folder a recording, by its name; its ending too where two would meet."""
+    """Return a folder for each recording, named after it; with its suffix if two would be one."""
     stems = [Path(recording).stem or Path(recording).name for recording in recordings]
     found: list[Path] = []
     for recording, stem in zip(recordings, stems, strict=True):
@@ -83,12 +148,15 @@ def _result_folders(recordings: Sequence[str], folder: Path) -> list[Path]:
 
 
 def _analyze_one(job: Job, recording: str, folder: Path) -> bool:
-    """Analyse one recording into its folder; return False if the user stopped it."""
+    """Analyze one recording into its folder; return False if the user stopped it."""
+    from moppet.infer.pipeline import Analysis
+
     started = time.monotonic()
     folder_existed = folder.is_dir()
     journal = folder / "journal.arrows"
     if job.resume and not journal.is_file() and _is_finished(job, recording, folder):
-        _say(job, f"{recording}: finished already, see {folder}")
+        done = f"{recording} is already analyzed, in {folder}"
+        print(done, file=sys.stderr if job.as_json else sys.stdout)
         return True
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -100,13 +168,13 @@ def _analyze_one(job: Job, recording: str, folder: Path) -> bool:
             folder.rmdir()
         raise
     try:
-        with _shown(job, recording) as show:
+        with _progress(job, recording) as show:
             timeline = analysis.run(show)
     except KeyboardInterrupt:
         _write(job, analysis.timeline(), folder)
         print(
-            f"moppet: stopped; what is done is in {folder}. Go on with the same command and "
-            "--resume.",
+            f"moppet: stopped. The results so far are in {folder}. To continue, add --resume to "
+            "the same command.",
             file=sys.stderr,
         )
         return False
@@ -117,17 +185,20 @@ def _analyze_one(job: Job, recording: str, folder: Path) -> bool:
 
 
 def _is_finished(job: Job, recording: str, folder: Path) -> bool:
-    """Whether the folder holds the whole timeline that this job would make."""
+    """Return whether the folder holds the whole timeline that this job would write."""
+    from moppet.media import file_sha256
+    from moppet.timeline import read_timeline
+
     source_sha256 = file_sha256(recording)
+    wanted = job.settings.to_dict()
     for kind in job.formats:
         try:
-            made = read_timeline(folder / f"timeline.{kind}").metadata
+            found = read_timeline(folder / f"timeline.{kind}").metadata
         except TimelineError:
             return False
-        wanted = job.settings.to_dict()
-        if not made.get("complete") or made.get("source_sha256") != source_sha256:
+        if not found.get("complete") or found.get("source_sha256") != source_sha256:
             return False
-        if any(made["settings"].get(k) != wanted[k] for k in wanted):
+        if any(found["settings"].get(k) != wanted[k] for k in wanted):
             return False
     return True
 
@@ -135,6 +206,8 @@ def _is_finished(job: Job, recording: str, folder: Path) -> bool:
 def _write(job: Job, timeline: Timeline, folder: Path) -> list[Path]:
     written = [timeline.write(folder / f"timeline.{kind}") for kind in job.formats]
     if job.report:
+        from moppet.pages.report import write_report
+
         written.append(write_report(timeline, folder / "report.html"))
     return written
 
@@ -142,84 +215,33 @@ def _write(job: Job, timeline: Timeline, folder: Path) -> list[Path]:
 def _print_result(
     job: Job, recording: str, timeline: Timeline, written: Sequence[Path], seconds: float
 ) -> None:
+    from moppet.timeline import summary_lines
+
     summary = timeline.summary()
     if job.as_json:
         files = [str(path) for path in written]
-        line = {"source": recording, "files": files, "summary": summary}
-        print(json.dumps(line, ensure_ascii=False), flush=True)
+        result = {"source": recording, "files": files, "summary": summary}
+        print(json.dumps(result, ensure_ascii=False), flush=True)
         return
-    frames = timeline.metadata["frame_count"]
-    console = Console(soft_wrap=True, highlight=False)
-    console.print(f"{recording}: {frames} frames in {seconds:.1f} s", markup=False)
-    for text in summary_lines(summary):
-        console.print(f"  {text}", markup=False)
-    for path in written:
-        console.print(f"  {path}", markup=False)
+    print(f"{recording}: {timeline.metadata['frame_count']} frames in {seconds:.1f} s")
+    for line in (*summary_lines(summary), *written):
+        print(f"  {line}")
+    sys.stdout.flush()
 
 
-def _say(job: Job, text: str) -> None:
-    print(text, file=sys.stderr if job.as_json else sys.stdout)
+def _progress(job: Job, recording: str) -> AbstractContextManager[Any]:
+    """Return what shows the progress of one recording: `show(position)`, or None for nothing."""
+    if job.as_json and not sys.stderr.isatty():
+        return nullcontext(None)
+    return _frames_watched(Path(recording).name)
 
 
-class _Bar:
-    """A progress bar with frames a second and time left."""
+@contextmanager
+def _frames_watched(name: str) -> Iterator[Callable[[Progress], None]]:
+    with watched("frames") as show:
 
-    def __init__(self, name: str) -> None:
-        self._progress = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.fields[speed]}"),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-            transient=True,
-        )
-        self._task: TaskID = self._progress.add_task(name, total=None, speed="")
-        self._started = time.monotonic()
-        self._first: int | None = None
+        def at(position: Progress) -> None:
+            total = position.total
+            show(name, position.frames, None if total is None else max(total, position.frames))
 
-    def __enter__(self) -> Any:
-        self._progress.start()
-        return self.show
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-    def show(self, position: Position) -> None:
-        if self._first is None:
-            self._first, self._started = position.frames, time.monotonic()
-        elapsed = max(1e-6, time.monotonic() - self._started)
-        speed = (position.frames - self._first) / elapsed
-        self._progress.update(
-            self._task,
-            completed=position.frames,
-            total=None if position.total is None else max(position.total, position.frames),
-            speed=f"{speed:.0f} frames/s" if speed else "",
-        )
-
-
-class _Lines:
-    """For pipes: a line every half minute."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._next = time.monotonic() + _QUIET_EVERY_S
-
-    def __enter__(self) -> Any:
-        return self.show
-
-    def __exit__(self, *_: object) -> None:
-        return None
-
-    def show(self, position: Position) -> None:
-        if time.monotonic() >= self._next:
-            self._next += _QUIET_EVERY_S
-            total = "" if position.total is None else f" of about {position.total}"
-            print(f"{self._name}: frame {position.frames}{total}", file=sys.stderr, flush=True)
-
-
-def _shown(job: Job, recording: str) -> AbstractContextManager[Any]:
-    name = Path(recording).name
-    if sys.stderr.isatty():
-        return _Bar(name)
-    return nullcontext(None) if job.as_json else _Lines(name)
+        yield at

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Final
 import numpy as np
 import typer
 
-from moppet.commands.dataset_source import Source, read_options, watched
+from moppet.commands.console import watched
+from moppet.commands.dataset_source import Source
+from moppet.commands.options import ShowFacesFile, read_pairs
 from moppet.values import MoppetError, UsageError
 
 if TYPE_CHECKING:
@@ -131,9 +133,13 @@ def _check_sheet(job: BalanceJob) -> None:
     if job.sheet is None:
         return
     if job.sheet.suffix.lower() not in SUFFIXES:
-        raise UsageError(f"--sheet takes a file of {', '.join(SUFFIXES)}, got {job.sheet.name!r}.")
+        raise UsageError(
+            f"--show-faces takes a file of {', '.join(SUFFIXES)}, got {job.sheet.name!r}."
+        )
     if job.sheet.resolve().is_relative_to(job.output.resolve()):
-        raise UsageError(f"--sheet lies in {job.output}, which is for the set: name another place.")
+        raise UsageError(
+            f"--show-faces lies in {job.output}, which is for the set: name another place."
+        )
 
 
 def balance(
@@ -155,7 +161,7 @@ def balance(
         list[str] | None,
         typer.Option(help="class=count or class=2x, again for others; or for all: equal, 2x."),
     ] = None,
-    neighbours: Annotated[int, typer.Option(help="Neighbours that SMOTE mixes with.", min=1)] = 5,
+    neighbors: Annotated[int, typer.Option(help="Neighbors that SMOTE mixes with.", min=1)] = 5,
     enn: Annotated[
         str, typer.Option(help="ENN keeps a row if 'all' or the 'majority' near it are like it.")
     ] = "all",
@@ -172,23 +178,20 @@ def balance(
     all_train: Annotated[
         bool, typer.Option("--all-train", help="No split: every image is there to train on.")
     ] = False,
-    sheet: Annotated[
-        Path | None,
-        typer.Option(help="Draw some of what was made and removed (.png); it shows faces."),
-    ] = None,
+    show_faces: ShowFacesFile = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Balance the classes of training images; rows that choose or report are never looked at."""
     run_balance(
         BalanceJob(
-            *(Source(path, kind, read_options(option or [])), output, method, space, model),
+            *(Source(path, kind, read_pairs(option, "--option")), output, method, space, model),
             targets=tuple(target or ()),
-            neighbours=neighbours,
+            neighbours=neighbors,
             enn_keeps=enn,
             seed=seed,
             keep_wiped=keep_wiped,
             all_train=all_train,
-            sheet=sheet,
+            sheet=show_faces,
             as_json=as_json,
         )
     )

@@ -19,6 +19,7 @@ from rich.table import Table
 from moppet.coders import SKIP, Level, Pair, Vocabulary, map_text, one_word
 from moppet.commands.compare_run import COUNTABLE, Coder, Job, Result
 from moppet.commands.compare_run import compare as compare_files
+from moppet.commands.options import EndOption, StartOption
 from moppet.metrics import Estimate
 from moppet.values import MoppetError, UsageError
 
@@ -275,8 +276,8 @@ def compare(
         str | None,
         typer.Option(help=f"Count, not leave out, with commas: {', '.join(COUNTABLE)}."),
     ] = None,
-    start: Annotated[float | None, typer.Option("--from", help="Compare from this second.")] = None,
-    end: Annotated[float | None, typer.Option("--to", help="Compare up to this second.")] = None,
+    start: StartOption = None,
+    end: EndOption = None,
     seed: Annotated[int, typer.Option(help="Of the intervals.", min=0)] = 0,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print agreement.json, not tables.")

@@ -185,7 +185,7 @@ def _check(job: Job) -> None:
         raise UsageError(f"--tolerance must be 0 seconds or more, got {job.tolerance_s}.")
     numbers = (job.from_s, job.to_s, *(coder.offset_s for coder in job.coders))
     if not all(number is None or math.isfinite(number) for number in numbers):
-        raise UsageError("--from, --to and --offset take seconds, not infinity or nan.")
+        raise UsageError("--start, --end and --offset take seconds, not infinity or nan.")
     if job.level is not None and job.level not in LEVELS:
         raise UsageError(f"--level is {' or '.join(LEVELS)}, got {job.level!r}.")
     strange = [word for word in job.count if word not in COUNTABLE]

@@ -1,24 +1,40 @@
-"""What commands share on the terminal: tables, and install hints for missing extras."""
+"""What commands print on the terminal: progress, tables, and what to install for an extra."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
+from rich.text import Text
 
-from moppet.pages.timeline_charts import NO_VALUE
-from moppet.pages.wording import number
 from moppet.values import MoppetError
+
+_QUIET_EVERY_S: Final = 30.0
+
+Show = Callable[[str, int, int | None], None]
+"""Shows progress: what is done, how many of it, and of how many; None if that is not known."""
 
 
 @contextmanager
 def extra(name: str, what: str) -> Iterator[None]:
-    """Turn the import of a library that only an extra brings into what to install.
+    """Turn a failed import of an optional library into an error that says what to install.
 
-    name: of the extra. what: the one that needs it, to begin the sentence with.
+    name: of the extra that brings the library. what: needs it; the error begins with it.
     """
     try:
         yield
@@ -26,6 +42,61 @@ def extra(name: str, what: str) -> Iterator[None]:
         raise MoppetError(
             f"{what} needs {error.name}. Install it with: pip install 'moppet[{name}]'"
         ) from None
+
+
+@contextmanager
+def watched(unit: str = "") -> Iterator[Show]:
+    """Return a function that shows progress: bars on a terminal, elsewhere a line every 30 s.
+
+    unit: what is counted, such as "frames", to show the speed; nothing if empty.
+    """
+    if not sys.stderr.isatty():
+        yield _Lines()
+        return
+    columns = (
+        *(TextColumn("{task.description}"), BarColumn(), TaskProgressColumn()),
+        *([_Speed(unit)] if unit else []),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def show(what: str, done: int, total: int | None) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=total)
+            bars.update(tasks[what], completed=done, total=total)
+
+        yield show
+
+
+class _Speed(ProgressColumn):
+    """How many units a second are done."""
+
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self._unit = unit
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:.0f} {self._unit}/s")
+
+
+class _Lines:
+    """Progress without a terminal."""
+
+    def __init__(self) -> None:
+        self._printed = time.monotonic()
+
+    def __call__(self, what: str, done: int, total: int | None) -> None:
+        if time.monotonic() - self._printed >= _QUIET_EVERY_S:
+            self._printed = time.monotonic()
+            of = "" if total is None else f" of {total}"
+            print(f"moppet: {what} {done}{of}", file=sys.stderr, flush=True)
+
+
+def counted(number: int, noun: str) -> str:
+    """Return "1 group", "2 groups"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def wide_console(least: int) -> Console:
@@ -49,6 +120,9 @@ def figure_table(title: str, heads: Sequence[str]) -> Table:
 
 def figure_cell(figure: Mapping[str, Any]) -> str:
     """Return a figure and, fainter, its interval: a dash if undefined, none without width."""
+    from moppet.pages.timeline_charts import NO_VALUE
+    from moppet.pages.wording import number
+
     value = number(figure["value"])
     if figure["value"] is not None and figure["low"] is None:
         return f"{value} [dim]{NO_VALUE}[/]"

@@ -14,7 +14,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from moppet.commands.dataset_source import Source, count_table, counted, read_options, watched
+from moppet.commands.console import counted, watched
+from moppet.commands.dataset_source import Source, count_table
+from moppet.commands.options import read_pairs
 from moppet.values import UsageError
 
 if TYPE_CHECKING:
@@ -320,7 +322,7 @@ def _usable(manifest: Manifest) -> Any:
 data = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["--help", "-h"]},
     help="Know images before they are used: audit them, split them, compare their raters.",
 )
 
@@ -353,7 +355,7 @@ def audit(
     """Find copies, leaks, damaged images and doubtful labels; exit 1 if a split leaks."""
     pass
 
-    source = Source(path, kind, read_options(option or []))
+    source = Source(path, kind, read_pairs(option, "--option"))
     raise typer.Exit(run_audit(source, output=output, faces=faces, as_json=as_json))
 
 
@@ -382,7 +384,7 @@ def split(
     """Split images by class and age band; a subject's and an image's copies stay together."""
     pass
 
-    source = Source(path, kind, read_options(option or []))
+    source = Source(path, kind, read_pairs(option, "--option"))
     run_split(SplitJob(source, output, test, choose, folds, keep_report, seed, as_json))
 
 

@@ -1,26 +1,16 @@
-"""What the data commands share: where images are, progress, a table of counts."""
+"""What the data commands share: where images are, and a table of counts."""
 
 from __future__ import annotations
 
-import json
-import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from rich.progress import Progress, TaskID
 from rich.table import Table
-
-from moppet.values import UsageError
 
 if TYPE_CHECKING:
     from moppet.datasets.manifest import Manifest
-
-
-_QUIET_EVERY_S: Final = 30.0
 
 
 @dataclass(frozen=True)
@@ -38,56 +28,6 @@ class Source:
         manifest = read_dataset(self.path, self.kind, **self.options)
         announce_license(manifest)
         return manifest
-
-
-def read_options(pairs: Sequence[str]) -> dict[str, Any]:
-    """Return a reader's options from "name=value"; true and false, and numbers, are meant so."""
-    options: dict[str, Any] = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not name or not equals:
-            raise UsageError(f"--option takes name=value, got {pair!r}.")
-        try:
-            options[name.strip()] = json.loads(value)
-        except ValueError:
-            options[name.strip()] = value
-    return options
-
-
-@contextmanager
-def watched() -> Iterator[Callable[[str, int, int], None]]:
-    """Give a function that shows progress: bars on a terminal, a line now and then elsewhere."""
-    if not sys.stderr.isatty():
-        yield _Quiet()
-        return
-    from rich.console import Console
-
-    with Progress(console=Console(stderr=True), transient=True) as bars:
-        tasks: dict[str, TaskID] = {}
-
-        def show(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = bars.add_task(what, total=total)
-            bars.update(tasks[what], completed=done)
-
-        yield show
-
-
-class _Quiet:
-    """Progress where nobody watches: a line for what has lasted long."""
-
-    def __init__(self) -> None:
-        self.said = time.monotonic()
-
-    def __call__(self, what: str, done: int, total: int) -> None:
-        if time.monotonic() - self.said >= _QUIET_EVERY_S:
-            self.said = time.monotonic()
-            print(f"moppet: {what} {done} of {total}", file=sys.stderr)
-
-
-def counted(number: int, noun: str) -> str:
-    """Return "1 group", "2 groups"."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def count_table(what: str, counts: Mapping[str, Mapping[str, int]], column: str = "split") -> Table:

@@ -63,7 +63,7 @@ class Job:
         words += [
             word for name, value in options if value is not None for word in (name, str(value))
         ]
-        return shlex.join([*words, *(["--pictures"] if self.pictures else [])])
+        return shlex.join([*words, *(["--show-faces"] if self.pictures else [])])
 
 
 def evaluate_model(job: Job) -> Path:

@@ -20,7 +20,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from moppet.commands.dataset_source import Source, watched
+from moppet.commands.console import watched
+from moppet.commands.dataset_source import Source
 from moppet.datasets.duplicates import group_copies, tells_copies
 from moppet.datasets.faces import Faces, find_manifest_faces
 from moppet.datasets.manifest import Manifest, build_manifest, connect

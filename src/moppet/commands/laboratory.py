@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from moppet.commands.console import extra
+from moppet.commands.options import ShowFaces
 
 
 def train(
@@ -88,9 +89,7 @@ def evaluate(
         Path | None,
         typer.Option(help="Keep where the faces are in this .npz, for the next time."),
     ] = None,
-    pictures: Annotated[
-        bool, typer.Option("--pictures", help="Show the faces of the worst mistakes in the page.")
-    ] = False,
+    show_faces: ShowFaces = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print evaluation.json, not tables.")
     ] = False,
@@ -103,7 +102,7 @@ def evaluate(
             *(model, data, output, kind, split, by or ()),
             against=against,
             cache=cache,
-            pictures=pictures,
+            pictures=show_faces,
             as_json=as_json,
         )
     )

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from moppet.commands.options import ShowFaces
+
 
 def quality(
     made: Annotated[
@@ -29,9 +31,7 @@ def quality(
     judge: Annotated[
         str | None, typer.Option(help="Model that reads what was made; default: the same.")
     ] = None,
-    pictures: Annotated[
-        bool, typer.Option("--pictures", help="Show made faces, and real ones nearly repeated.")
-    ] = False,
+    show_faces: ShowFaces = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print quality.json, not tables.")
     ] = False,
@@ -39,4 +39,4 @@ def quality(
     """Say whether made faces are any good, and which are nearly a real one: figures and a page."""
     from moppet.commands.quality_run import Job, judge_made
 
-    judge_made(Job(made, real, output, model, judge, pictures, as_json))
+    judge_made(Job(made, real, output, model, judge, show_faces, as_json))

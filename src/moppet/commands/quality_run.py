@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from rich.markup import escape
 from rich.table import Table
 
-from moppet.commands.console import figure_cell, figure_table, wide_console
-from moppet.commands.dataset_source import watched
+from moppet.commands.console import figure_cell, figure_table, watched, wide_console
 from moppet.commands.explain import read_images
 from moppet.datasets.manifest import Manifest, read_manifest
 from moppet.datasets.provenance import made_columns, real_rows
@@ -116,7 +115,7 @@ class Job:
         words += [] if self.output is None else ["-o", str(self.output)]
         words += ["--model", self.model]
         words += [] if self.judge is None else ["--judge", self.judge]
-        return shlex.join([*words, *(["--pictures"] if self.pictures else [])])
+        return shlex.join([*words, *(["--show-faces"] if self.pictures else [])])
 
 
 def judge_made(job: Job) -> Path:

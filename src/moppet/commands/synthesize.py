@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from moppet.commands.options import ShowFacesFile, read_pairs
 from moppet.synthesis.settings import METHODS
 from moppet.values import UsageError
 
 
-def read_choices(pairs: list[str]) -> dict[str, Any]:
-    """Return settings from "name=value"; numbers, true, false and ["lists"] are meant so."""
-    chosen: dict[str, Any] = {}
-    for pair in pairs:
-        name, equals, value = (part.strip() for part in pair.partition("="))
-        if not name or not equals:
-            raise UsageError(f"--set takes name=value, got {pair!r}.")
-        try:
-            chosen[name] = json.loads(value)
-        except ValueError:
-            chosen[name] = value
-    return chosen
-
-
-def synthesise(
+def synthesize(
     data: Annotated[
         Path, typer.Argument(help="Labelled images: a data set, or a manifest (.parquet).")
     ],
@@ -46,16 +32,13 @@ def synthesise(
     steps: Annotated[int | None, typer.Option(help="Batches to learn from.", min=1)] = None,
     epochs: Annotated[int | None, typer.Option(help="Or: times to see every image.", min=1)] = None,
     size: Annotated[int | None, typer.Option(help="Side of the images in pixels.")] = None,
-    colour: Annotated[str | None, typer.Option(help="grey or rgb.")] = None,
+    color: Annotated[str | None, typer.Option(help="gray or rgb.")] = None,
     seed: Annotated[int | None, typer.Option(help="The same seed makes the same.", min=0)] = None,
     classes: Annotated[str | None, typer.Option(help="Only these classes, with commas.")] = None,
     ages: Annotated[
         str | None, typer.Option(help="Learn from these age bands only: infant,child.")
     ] = None,
-    sheet: Annotated[
-        Path | None,
-        typer.Option(help="Also show some in this .png, while learning, too. It shows faces."),
-    ] = None,
+    show_faces: ShowFacesFile = None,
     model_folder: Annotated[
         Path | None, typer.Option(help="diffusion, inpaint: the folder of Stable Diffusion.")
     ] = None,
@@ -76,7 +59,7 @@ def synthesise(
     """Make more faces of each class, from training rows alone; run it again to go on if stopped."""
     from moppet.commands.synthesize_run import Job, run_synthesis
 
-    chosen = read_choices(choose or [])
+    chosen = read_pairs(choose, "--set")
     if steps is not None and epochs is not None:
         raise UsageError("give --steps or --epochs, not both.")
     given: dict[str, Any] = {
@@ -84,7 +67,7 @@ def synthesise(
         "steps": steps,
         "epochs": epochs if epochs is not None else (0 if steps is not None else None),
         "size": size,
-        "colour": colour,
+        "colour": "grey" if color == "gray" else color,
         "seed": seed,
         "classes": _list(classes),
         "only_ages": _list(ages),
@@ -97,7 +80,7 @@ def synthesise(
             per_class=per_class,
             targets=target or (),
             plan_only=plan_only,
-            sheet=sheet,
+            sheet=show_faces,
             device=device,
             as_json=as_json,
         )

@@ -15,8 +15,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from moppet.commands.console import extra
-from moppet.commands.dataset_source import counted, watched
+from moppet.commands.console import counted, extra, watched
 from moppet.datasets.manifest import Manifest
 from moppet.datasets.provenance import check_sources
 from moppet.synthesis.sampling_plan import Plan, make_plan
@@ -350,7 +349,7 @@ class Painted(Work):
 
 
 def _device(asked: str) -> str:
-    with extra("synthesise", "Synthesis"):
+    with extra("synthesize", "Synthesis"):
         from moppet.synthesis.pretrained import find_device
     return find_device(asked)
 
@@ -364,7 +363,7 @@ def run_synthesis(job: Job) -> None:
     settings = choose_settings(job)
     check_output(job.output, job.data, settings.method)
     if job.sheet is not None and job.sheet.suffix.lower() != ".png":
-        raise UsageError(f"--sheet writes a .png, but {job.sheet.name!r} is not.")
+        raise UsageError(f"--show-faces writes a .png, but {job.sheet.name!r} is not.")
     manifest = _read(job, settings)
     check_sources(job.output, manifest)
     learn_from = _counts(manifest, settings)
@@ -395,7 +394,7 @@ def _read(job: Job, settings: Settings) -> Manifest:
 
     manifest = read_own(job.data, job.kind, job.subject)
     announce_license(manifest)
-    with extra("synthesise", "Synthesis"):
+    with extra("synthesize", "Synthesis"):
         from moppet.train.training_run import lacking_parts, with_split
     lacking, given = lacking_parts(manifest), {part for part in manifest.column("split") if part}
     if not lacking or (given and "train" not in given):

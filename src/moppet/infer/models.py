@@ -9,14 +9,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import cv2
 import numpy as np
-import onnxruntime as ort
 
-from moppet.infer.detectors.mtcnn import make_session
 from moppet.values import Floats, Image, ModelError, Scores, UsageError
+
+if TYPE_CHECKING:
+    import onnxruntime as ort
 
 _CHUNK: Final = 64
 
@@ -234,6 +235,8 @@ def load_model(name_or_folder: str | Path = "default", *, threads: int = 1) -> E
         >>> model.group_of["fear"]
         'negative'
     """
+    from moppet.infer.detectors.mtcnn import make_session
+
     folder = find_model(name_or_folder)
     card = read_card(folder)
     path = folder / str(card.get("file", "model.onnx"))

@@ -290,7 +290,7 @@ def build_mistakes(evaluation: Json, pictures: Mapping[int, str] | None) -> str:
         "where the data has votes, see how many of the raters chose it."
     )
     if pictures is None:
-        about += " <code>--pictures</code> shows the faces too."
+        about += " <code>--show-faces</code> shows the faces too."
     sheet = "" if pictures is None else _sheet(mistakes, pictures)
     body = f'<p class="about">{about}</p>{sheet}{_mistakes_table(mistakes)}'
     return section("mistakes", "Worst mistakes", body)

@@ -228,7 +228,7 @@ def build_memory(
         body += _pairs(alarms, made, real)
     elif alarms:
         body += (
-            '<p class="none"><code>--pictures</code> shows these faces beside the real ones.</p>'
+            '<p class="none"><code>--show-faces</code> shows these faces beside the real ones.</p>'
         )
     return section("memory", "Nearly a real face?", body + (_table(alarms) if alarms else ""))
 
@@ -531,7 +531,7 @@ def _matrix(names: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
 def _sheets(quality: Json, sheet: Sheet | None) -> str:
     if sheet is None:
         body = (
-            '<p class="none">This page shows no face. <code>--pictures</code> shows some made '
+            '<p class="none">This page shows no face. <code>--show-faces</code> shows some made '
             "ones of each class, and beside the nearest alarms the real ones.</p>"
         )
         return section("sheets", "Sheets", body)

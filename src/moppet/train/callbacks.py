@@ -1,16 +1,16 @@
-"""After each epoch: the set-aside rows are judged, and what a run needs to go on is kept."""
+"""What happens after each step and epoch: averaging, validation, log, checkpoints, seeds."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, EarlyStopping, WeightAveraging
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -19,36 +19,79 @@ from moppet.train import losses
 from moppet.train.checkpoints import (
     BEST,
     LAST,
-    append_log,
+    LOSS,
     load_parts,
     read_log,
     save_checkpoint,
     save_tensors,
 )
 from moppet.train.data_module import RandomViews, TrainingData, evaluation_crops, network_input
-from moppet.train.module import Trainee, predict_logits
+from moppet.train.module import TrainingModule, predict_logits
+from moppet.train.networks import Network
 from moppet.train.recipe import Recipe
 from moppet.values import MoppetError
 
 
+class MovingAverage(WeightAveraging):
+    """Lightning's weight averaging as an exponential moving average of all weights.
+
+    After step s the decay is min(decay, (1 + s) / (10 + s)): a young average forgets faster, so
+    that the random start has no lasting influence. Integers, such as BatchNorm's counters, are
+    copied. At the end of training the network has the averaged weights.
+    resumed: the averaged weights of the checkpoint from which a run resumes.
+    """
+
+    def __init__(self, decay: float, resumed: Mapping[str, Tensor] | None = None) -> None:
+        def update(average: list[Tensor], current: list[Tensor], step: Tensor) -> None:
+            if average[0].is_floating_point():
+                s = int(step)
+                torch._foreach_lerp_(average, current, 1 - min(decay, (1 + s) / (10 + s)))
+            else:
+                torch._foreach_copy_(average, current)
+
+        super().__init__(multi_avg_fn=torch.no_grad()(update))
+        self.resumed = resumed
+
+    @property
+    def network(self) -> Network:
+        """The network with the averaged weights."""
+        assert self._average_model is not None
+        module: Any = self._average_model.module
+        return cast(Network, module.network)
+
+    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        super().setup(trainer, pl_module, stage)
+        # The exported layout, whose sums may differ in the last bit from those of channels_last.
+        self.network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+        if self.resumed:
+            self.network.load_state_dict(self.resumed)
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        assert self._average_model is not None
+        self._average_model.to(pl_module.device)
+        # PyTorch would replace the average by the weights of the first step if this were 0.
+        self._average_model.n_averaged.fill_(1 + pl_module.steps_done)
+
+
 @dataclass
-class Judge:
-    """Measures a network on the set-aside rows."""
+class Validator:
+    """Measures a network on the validation rows."""
 
     data: TrainingData
     recipe: Recipe
-    pictures: NDArray[np.uint8] = field(init=False)
+    images: NDArray[np.uint8] = field(init=False)
 
     def __post_init__(self) -> None:
         self.rows = self.data.rows("choose", labelled=True)
         if len(self.rows):
             crops = evaluation_crops(self.data, self.rows, aligned=True)
-            self.pictures = network_input(crops, self.recipe)
+            self.images = network_input(crops, self.recipe)
 
     def measure(self, network: nn.Module) -> dict[str, float]:
+        """Return loss, accuracy and balanced accuracy; NaN without validation rows."""
         if not len(self.rows):
             return dict.fromkeys(("choose_loss", "choose_accuracy", "choose_balanced"), math.nan)
-        logits, _ = predict_logits(network, self.pictures)
+        logits, _ = predict_logits(network, self.images)
         soft = self.data.targets(self.recipe)[self.rows]
         loss = losses.soft_cross_entropy(
             torch.from_numpy(logits),
@@ -65,65 +108,51 @@ class Judge:
         }
 
 
-class Keeper(Callback):
-    """After each epoch: measure the averaged weights on the set-aside rows, log, keep."""
+class EpochCheckpoint(Callback):
+    """After each epoch: validates the averaged weights, logs, and saves what resuming needs."""
 
-    def __init__(self, folder: Path, judge: Judge, *, quiet: bool, tensorboard: bool) -> None:
-        self.folder, self.judge, self.quiet = folder, judge, quiet
-        self.writer: Any = None
-        if tensorboard:
-            self.writer = _summary_writer(folder / "tensorboard")
+    def __init__(
+        self, folder: Path, validator: Validator, average: MovingAverage, *, quiet: bool
+    ) -> None:
+        self.folder, self.validator, self.average, self.quiet = folder, validator, average, quiet
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         epoch = pl_module.epoch + 1
-        stop = False
         row: dict[str, float] = {"epoch": epoch}
-        for name in ("train_loss", "train_accuracy"):  # of all processes, which all must ask
+        for name in ("train_loss", "train_accuracy"):  # reading them is a joint step of all ranks
             row[name] = float(trainer.callback_metrics[name])
         if trainer.is_global_zero:
-            row |= self.judge.measure(pl_module.average)
-            self._keep(trainer, pl_module, epoch, row)
-            stop = waited_enough(read_log(self.folder), pl_module.recipe)
-        trainer.should_stop = trainer.strategy.broadcast(stop)
+            row |= self.validator.measure(self.average.network)
+            self._save(trainer, pl_module, epoch, row)
+        row = trainer.strategy.broadcast(row)
+        pl_module.log(LOSS, row[LOSS], logger=False, batch_size=1)  # for EarlyStopping
 
-    def _keep(self, trainer: Any, trainee: Trainee, epoch: int, row: dict[str, float]) -> None:
-        best = min((r["choose_loss"] for r in read_log(self.folder)), default=math.inf)
-        append_log(self.folder, row)
-        if not row["choose_loss"] >= best:
-            save_tensors(self.folder / BEST, _prefixed(trainee.average), {"epoch": str(epoch)})
+    def _save(
+        self, trainer: Any, module: TrainingModule, epoch: int, row: dict[str, float]
+    ) -> None:
+        best = min((r[LOSS] for r in read_log(self.folder)), default=math.inf)
+        for logger in trainer.loggers:
+            logger.log_metrics(row, epoch)
+            logger.save()
+        average = self.average.network.state_dict()
+        if not row[LOSS] >= best:
+            tensors = {f"average.{name}": value for name, value in average.items()}
+            save_tensors(self.folder / BEST, tensors, {"epoch": str(epoch)})
         save_checkpoint(
             self.folder,
-            trainee.recipe,
-            self.judge.data.fingerprint,
-            trainee.network,
-            trainee.average,
+            module.recipe,
+            self.validator.data.fingerprint,
+            module.network,
+            average,
             trainer.optimizers[0],
             epoch,
         )
-        if self.writer is not None:
-            for name, value in row.items():
-                self.writer.add_scalar(name, value, epoch)
-            self.writer.flush()
         if not self.quiet:
             print(", ".join(f"{key} {value:.4g}" for key, value in row.items()), flush=True)
 
 
-def _prefixed(network: nn.Module) -> dict[str, Tensor]:
-    return {f"average.{k}": v for k, v in network.state_dict().items()}
-
-
-def _summary_writer(folder: Path) -> Any:
-    try:
-        from tensorboardX import SummaryWriter
-    except ModuleNotFoundError:
-        raise MoppetError(
-            "--tensorboard needs tensorboardX. Install it with: pip install tensorboardX"
-        ) from None
-    return SummaryWriter(str(folder))
-
-
-class Clock(Callback):
-    """Tells the views which epoch it is, before they are drawn, and dropout what to drop."""
+class EpochSeeder(Callback):
+    """Gives the views the number of the epoch, and dropout a seed of its own for each epoch."""
 
     def __init__(self, views: RandomViews) -> None:
         self.views = views
@@ -131,7 +160,7 @@ class Clock(Callback):
     def on_train_batch_start(
         self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int
     ) -> None:
-        if batch_idx == 0:  # after the loader, which draws a number too, has begun
+        if batch_idx == 0:  # only now: starting the loader draws a number too
             seed = (pl_module.recipe.seed, pl_module.epoch, trainer.global_rank)
             torch.manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
 
@@ -139,15 +168,19 @@ class Clock(Callback):
         self.views.epoch = pl_module.epoch + 1
 
 
-def waited_enough(log: list[dict[str, float]], recipe: Recipe) -> bool:
-    """Return whether the loss has not fallen for as many epochs as the recipe waits."""
-    if not recipe.early_stop or not log:
-        return False
-    best = min(log, key=lambda row: row["choose_loss"])["epoch"]
-    return bool(log[-1]["epoch"] - best >= recipe.early_stop)
+def early_stopping(recipe: Recipe, log: Sequence[Mapping[str, float]]) -> EarlyStopping:
+    """Return Lightning's early stopping in the state that it had after the logged epochs."""
+    stopping = EarlyStopping(
+        LOSS, patience=recipe.early_stop, check_finite=False, check_on_train_epoch_end=True
+    )
+    if log:
+        best = min(log, key=lambda row: row[LOSS])
+        stopping.best_score = torch.tensor(best[LOSS])
+        stopping.wait_count = int(log[-1]["epoch"] - best["epoch"])
+    return stopping
 
 
 def kept_weights(folder: Path, recipe: Recipe) -> Mapping[str, Tensor]:
-    """Return the weights that the recipe keeps: of the last epoch or of the best."""
+    """Return the weights that the recipe keeps: those of the last or of the best epoch."""
     name = BEST if recipe.keep == "best" and (folder / BEST).is_file() else LAST
     return load_parts(folder / name, "average.")[0]

@@ -5,12 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import torch
+from lightning.fabric.loggers.logger import rank_zero_experiment
+from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -28,6 +31,8 @@ LOG_FIELDS: Final = (
 )
 LAST: Final = "last.safetensors"
 BEST: Final = "best.safetensors"
+LOSS: Final = "choose_loss"
+"""The column that decides which epoch is the best."""
 
 
 def read_log(folder: Path) -> list[dict[str, float]]:
@@ -74,6 +79,31 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str
         fresh.chmod(mode)
 
 
+class RunLog(CSVLogger):
+    """Lightning's CSV log as `folder`/log.csv, which a resumed run continues."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, name="", version="", flush_logs_every_n_steps=1)
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:
+        """What writes the epochs to the file."""
+        if self._experiment is None:
+            self._experiment = _LogWriter(self.save_dir)
+        return self._experiment
+
+
+class _LogWriter(ExperimentWriter):
+    def _check_log_dir_exists(self) -> None:
+        """Lightning would remove the log of the epochs before a resumption."""
+
+    def save(self) -> None:
+        for row in self.metrics:
+            append_log(Path(self.log_dir), {name: row[name] for name in LOG_FIELDS})
+        self.metrics = []
+
+
 @contextmanager
 def _whole(path: Path) -> Iterator[Path]:
     """Give a place to write to, which takes the file's name only once the file is whole."""
@@ -93,7 +123,7 @@ def save_checkpoint(
     recipe: Recipe,
     data: str,
     network: nn.Module,
-    average: nn.Module,
+    average: Mapping[str, Tensor],
     optimizer: torch.optim.Optimizer,
     epoch: int,
 ) -> None:
@@ -102,7 +132,7 @@ def save_checkpoint(
     data: tells the rows trained on from any others.
     """
     tensors = {f"network.{k}": v for k, v in network.state_dict().items()}
-    tensors |= {f"average.{k}": v for k, v in average.state_dict().items()}
+    tensors |= {f"average.{k}": v for k, v in average.items()}
     for number, state in optimizer.state_dict()["state"].items():
         tensors |= {
             f"optimizer.{number}.{k}": torch.as_tensor(v) for k, v in state.items() if v is not None

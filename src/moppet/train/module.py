@@ -1,8 +1,7 @@
-"""What is trained: the network, its running average, its loss and its rates."""
+"""Lightning's module of a training run: the network, its loss, optimizer and learning rates."""
 
 from __future__ import annotations
 
-import copy
 import math
 from typing import Any
 
@@ -21,8 +20,11 @@ from moppet.train.recipe import Recipe
 from moppet.values import Floats, MoppetError
 
 
-class Trainee(lightning.LightningModule):
-    """The network, its running average, its loss and its rates."""
+class TrainingModule(lightning.LightningModule):
+    """A network with its recipe's loss, optimizer and learning rates.
+
+    epochs_before, moments: of the checkpoint from which a run resumes; 0 and empty for a new run.
+    """
 
     class_weights: Tensor | None
 
@@ -31,11 +33,10 @@ class Trainee(lightning.LightningModule):
     ) -> None:
         super().__init__()
         self.network = network
-        self.average = copy.deepcopy(network).requires_grad_(False)
         self.recipe = recipe
         self.register_buffer("class_weights", class_weights, persistent=False)
         self.epochs_before = 0
-        self.steps_done = 0
+        self.steps_before = 0
         self.moments: dict[str, Tensor] = {}
         self.augment = families_of(recipe)
         if recipe.freeze_base:
@@ -43,15 +44,20 @@ class Trainee(lightning.LightningModule):
 
     @property
     def epoch(self) -> int:
-        """The number of epochs finished, also before this resumption."""
+        """The number of finished epochs, including those before the run was resumed."""
         return self.epochs_before + int(self.current_epoch)
 
+    @property
+    def steps_done(self) -> int:
+        """The number of finished optimizer steps, including those before the run was resumed."""
+        return self.steps_before + int(self.global_step)
+
     def training_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_index: int) -> Tensor:
-        pictures, soft, weights = batch
+        images, soft, weights = batch
         if self.augment is not None:
-            with torch.autocast(pictures.device.type, enabled=False):
-                pictures = self.augment(pictures, (self.recipe.seed, self.epoch, batch_index))
-        logits, _ = self.network(normalize(pictures))
+            with torch.autocast(images.device.type, enabled=False):
+                images = self.augment(images, (self.recipe.seed, self.epoch, batch_index))
+        logits, _ = self.network(normalize(images))
         loss = self.loss(logits.float(), soft, weights)
         if not torch.isfinite(loss):
             raise MoppetError(
@@ -59,8 +65,9 @@ class Trainee(lightning.LightningModule):
                 "last checkpoint is kept. Lower head_rate and base_rate in the recipe."
             )
         right = (logits.argmax(dim=1) == soft.argmax(dim=1)).float().mean()
-        self.log("train_loss", loss, on_step=False, on_epoch=True, prog_bar=True, sync_dist=True)
-        self.log("train_accuracy", right, on_step=False, on_epoch=True, sync_dist=True)
+        how: dict[str, Any] = {"on_step": False, "on_epoch": True, "sync_dist": True}
+        self.log("train_loss", loss, prog_bar=True, logger=False, **how)
+        self.log("train_accuracy", right, logger=False, **how)
         return loss
 
     def loss(self, logits: Tensor, soft: Tensor, weights: Tensor) -> Tensor:
@@ -74,18 +81,6 @@ class Trainee(lightning.LightningModule):
             class_weights=self.class_weights,
             smoothing=recipe.label_smoothing,
         )
-
-    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        self.steps_done += 1
-        # Young averages forget faster, so that the random start does not linger.
-        decay = min(self.recipe.ema_decay, (1 + self.steps_done) / (10 + self.steps_done))
-        with torch.no_grad():
-            average, current = self.average.state_dict(), self.network.state_dict()
-            for name, value in average.items():
-                if value.dtype.is_floating_point:
-                    value.lerp_(current[name], 1 - decay)
-                else:
-                    value.copy_(current[name])
 
     def configure_optimizers(self) -> Any:
         recipe = self.recipe
@@ -102,7 +97,7 @@ class Trainee(lightning.LightningModule):
                 group["lr"] = group["initial_lr"] = rate
         left = int(self.trainer.estimated_stepping_batches)
         per_epoch = left // max(1, recipe.epochs - self.epochs_before)
-        done = self.steps_done = per_epoch * self.epochs_before
+        done = self.steps_before = per_epoch * self.epochs_before
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: rate_factor(recipe, done + step, per_epoch)
         )
@@ -144,15 +139,15 @@ def rate_factor(recipe: Recipe, step: int, per_epoch: int) -> float:
 
 @torch.no_grad()
 def predict_logits(
-    network: nn.Module, pictures: NDArray[np.uint8], batch: int = 256
+    network: nn.Module, images: NDArray[np.uint8], batch: int = 256
 ) -> tuple[Floats, Floats]:
     """Return logits (n, k) and embeddings (n, d) of (n, c, h, w) uint8 images, in float32."""
     was_training = network.training
     network.eval()
     device = next(network.parameters()).device
     parts = []
-    for start in range(0, len(pictures), batch):
-        x = normalize(torch.from_numpy(pictures[start : start + batch]).to(device))
+    for start in range(0, len(images), batch):
+        x = normalize(torch.from_numpy(images[start : start + batch]).to(device))
         parts.append([part.float().cpu().numpy() for part in network(x)])
     network.train(was_training)
     logits, embeddings = (np.concatenate(part) for part in zip(*parts, strict=True))

@@ -13,19 +13,26 @@ import numpy as np
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from moppet.train import losses
-from moppet.train.callbacks import Clock, Judge, Keeper, waited_enough
-from moppet.train.checkpoints import LAST, cut_log, load_parts, read_epoch, read_log
+from moppet.train.callbacks import (
+    EpochCheckpoint,
+    EpochSeeder,
+    MovingAverage,
+    Validator,
+    early_stopping,
+)
+from moppet.train.checkpoints import LAST, RunLog, cut_log, load_parts, read_epoch, read_log
 from moppet.train.data_module import EpochSampler, RandomViews, TrainingData
-from moppet.train.module import Trainee
+from moppet.train.module import TrainingModule
 from moppet.train.networks import Network
 from moppet.train.recipe import Recipe
-from moppet.values import UsageError
+from moppet.values import MoppetError, UsageError
 
 
 @dataclass(frozen=True)
@@ -61,23 +68,26 @@ def train(
     machine = machine or Machine()
     folder.mkdir(parents=True, exist_ok=True)
     views = RandomViews(data, recipe)
-    trainee = Trainee(network, recipe, _class_weights(data, recipe))
+    module = TrainingModule(network, recipe, _class_weights(data, recipe))
     done = read_epoch(folder, recipe, data.fingerprint)
     rank_zero_only(cut_log)(folder, done)
+    averaged: dict[str, Tensor] = {}
     if done:
-        parts = load_parts(folder / LAST, "network.", "average.", "optimizer.")
-        network.load_state_dict(parts[0])
-        trainee.average.load_state_dict(parts[1])
-        trainee.moments, trainee.epochs_before = parts[2], done
-    if done >= recipe.epochs or waited_enough(read_log(folder), recipe):
+        weights, averaged, module.moments = load_parts(
+            folder / LAST, "network.", "average.", "optimizer."
+        )
+        network.load_state_dict(weights)
+        module.epochs_before = views.epoch = done
+    stopping = early_stopping(recipe, read_log(folder)) if recipe.early_stop else None
+    if done >= recipe.epochs or (stopping and stopping.wait_count >= stopping.patience):
         return
-    views.epoch = done
     sampler = EpochSampler(
         views, times=_times(data, views, recipe), chances=_draw_chances(data, views, recipe)
     )
-    judge = Judge(data, recipe)
-    keeper = Keeper(folder, judge, quiet=machine.quiet, tensorboard=machine.tensorboard)
-    trainer = _trainer(machine, recipe, folder, recipe.epochs - done, [keeper, Clock(views)])
+    average = MovingAverage(recipe.ema_decay, averaged)
+    checkpoint = EpochCheckpoint(folder, Validator(data, recipe), average, quiet=machine.quiet)
+    callbacks = [average, checkpoint, EpochSeeder(views), *([stopping] if stopping else [])]
+    trainer = _trainer(machine, recipe, folder, recipe.epochs - done, callbacks)
     rows = len(sampler) // (trainer.num_devices * trainer.num_nodes)
     if rows < 2:
         raise UsageError(f"each process needs two or more images to train on, but has {rows}.")
@@ -86,7 +96,7 @@ def train(
     if network.channels_last:
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     try:
-        trainer.fit(trainee, loader)
+        trainer.fit(module, loader)
     except SystemExit:  # what Lightning makes of Ctrl-C
         raise KeyboardInterrupt from None
     if not trainer.is_global_zero:
@@ -109,7 +119,7 @@ def _trainer(
             precision=recipe.precision,  # type: ignore[arg-type]
             gradient_clip_val=recipe.gradient_clip or None,
             max_epochs=epochs,
-            logger=False,
+            logger=_loggers(machine, folder),
             enable_checkpointing=False,
             enable_model_summary=False,
             enable_progress_bar=sys.stderr.isatty(),
@@ -122,6 +132,18 @@ def _trainer(
             f"--accelerator {machine.accelerator} --devices {devices} --strategy "
             f"{machine.strategy} does not go here: {reason}."
         ) from None
+
+
+def _loggers(machine: Machine, folder: Path) -> list[Logger]:
+    loggers: list[Logger] = [RunLog(folder)]
+    if machine.tensorboard:
+        try:
+            loggers.append(TensorBoardLogger(folder, name="tensorboard", version=""))
+        except ModuleNotFoundError:
+            raise MoppetError(
+                "--tensorboard needs tensorboardX. Install it with: pip install tensorboardX"
+            ) from None
+    return loggers
 
 
 def _class_weights(data: TrainingData, recipe: Recipe) -> Tensor | None:

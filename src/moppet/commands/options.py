@@ -1,0 +1,208 @@
+"""Options that commands share, each with one name and one help text, and their old spellings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Final
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from moppet.values import UsageError
+
+VERBS: Final = {"analyse": "analyze", "synthesise": "synthesize", "ablate": "study"}
+"""Other names of commands; both spellings of a word may stay, "ablate" goes with release 0.3."""
+
+
+def renamed(options: Mapping[str, str]) -> type[TyperCommand]:
+    """Return a command class that still reads options by their old names.
+
+    options: old name → new name, such as "--from" → "--start". Old names are not listed by --help
+        or the shell; whoever uses one is told the new name on stderr.
+    """
+
+    class Renamed(Command):
+        old_options = options
+
+    return Renamed
+
+
+class Command(TyperCommand):
+    """A command that knows its options' old names, and suggests one option for a mistyped one."""
+
+    old_options: ClassVar[Mapping[str, str]] = {}
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, self._current(ctx, args))
+        except Exception as error:  # click keeps its NoSuchOption to itself
+            if near := getattr(error, "possibilities", None):
+                vars(error)["possibilities"] = None
+                vars(error)["message"] = f"{vars(error)['message']}. Did you mean {near[0]}?"
+            raise
+
+    def _current(self, ctx: Any, args: Sequence[str]) -> list[str]:
+        """Return the arguments with the present names of options."""
+        current: list[str] = []
+        for place, argument in enumerate(args):
+            if argument == "--":
+                return [*current, *args[place:]]
+            old, equals, value = argument.partition("=")
+            new = self.old_options.get(old)
+            current.append(argument if new is None else f"{new}{equals}{value}")
+            if new is not None and not ctx.resilient_parsing:
+                typer.echo(f"moppet: {old} is now {new}.", err=True)
+        return current
+
+
+class Verbs(TyperGroup):
+    """The commands, listed under the headings of their `rich_help_panel`; VERBS are read, too."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name = VERBS.get(args[0], args[0]) if args else ""
+        if args and name == "study" != args[0] and not ctx.resilient_parsing:
+            typer.echo(f"moppet: {args[0]} is now {name}.", err=True)
+        return super().resolve_command(ctx, [name, *args[1:]] if args else args)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        panels: dict[str, list[tuple[str, str]]] = {}
+        for name, command in self.commands.items():
+            if not command.hidden:
+                panel = getattr(command, "rich_help_panel", None) or "Commands"
+                text = command.get_short_help_str(formatter.width)
+                panels.setdefault(str(panel), []).append((name, text))
+        width = max(len(name) for rows in panels.values() for name, _ in rows)
+        for panel, rows in panels.items():
+            with formatter.section(panel):
+                formatter.write_dl([(name.ljust(width), text) for name, text in rows])
+
+
+# ---------------------------------------------------------------------------- values of options
+
+
+def read_pairs(pairs: Iterable[str] | None, option: str) -> dict[str, Any]:
+    """Return name → value from "name=value". Values are read as JSON where they are JSON.
+
+    So numbers, true, false and ["lists"] are meant as such, and any other text is text.
+    option: the one that they come from, for the error.
+    Raises UsageError for a pair that lacks a name or the "=".
+    """
+    found: dict[str, Any] = {}
+    for pair in pairs or ():
+        name, equals, value = (part.strip() for part in pair.partition("="))
+        if not name or not equals:
+            raise UsageError(f"{option} takes name=value, got {pair!r}.")
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            found[name] = value
+    return found
+
+
+def read_list(text: str | None, known: Sequence[str] = (), option: str = "") -> list[str]:
+    """Return the parts of a text with commas, each once, in their order.
+
+    known: what they may be, in lower case; anything goes if empty. option: where the text is from.
+    Raises UsageError for a part that is not known, or if parts are needed and there is none.
+    """
+    parts = list(dict.fromkeys(part.strip() for part in (text or "").split(",") if part.strip()))
+    if known:
+        parts = list(dict.fromkeys(part.lower() for part in parts))
+        if not parts or not set(parts) <= set(known):
+            raise UsageError(f"{option} takes any of {', '.join(known)}, got {text!r}.")
+    return parts
+
+
+# ------------------------------------------------------------------------------ shell completion
+
+
+def one_of(*names: str) -> Callable[[str], list[str]]:
+    """Return what completes an option that takes one of these names."""
+    return lambda incomplete: [name for name in names if name.startswith(incomplete)]
+
+
+def any_of(*names: str) -> Callable[[str], list[str]]:
+    """Return what completes an option that takes several of these names, with commas."""
+
+    def complete(incomplete: str) -> list[str]:
+        before, comma, last = incomplete.rpartition(",")
+        given = before.split(",")
+        left = [name for name in names if name not in given and name.startswith(last)]
+        return [f"{before}{comma}{name}" for name in left]
+
+    return complete
+
+
+def complete_model(incomplete: str) -> list[str]:
+    """Return the bundled models whose names begin so."""
+    from moppet.infer.models import bundled_models
+
+    return one_of(*bundled_models())(incomplete)
+
+
+def complete_detector(incomplete: str) -> list[str]:
+    """Return the face detectors whose names begin so."""
+    from moppet.infer.detectors import DETECTORS
+
+    return one_of(*DETECTORS)(incomplete)
+
+
+# --------------------------------------------------------------------------------- shared options
+
+
+def output_option(help_text: str) -> Any:
+    """Return `-o/--output`, where results are written. Only the help text is the command's own."""
+    return typer.Option("-o", "--output", help=help_text)
+
+
+def format_option(names: Sequence[str]) -> Any:
+    """Return `--format`, which takes several of these names."""
+    text = f"Any of {', '.join(names)}, separated by commas."
+    return typer.Option("--format", help=text, autocompletion=any_of(*names))
+
+
+MODEL_HELP: Final = "Name of a bundled model, or a model folder."
+ModelArgument = Annotated[str, typer.Argument(help=MODEL_HELP, autocompletion=complete_model)]
+ModelOption = Annotated[
+    str, typer.Option("--model", help=MODEL_HELP, autocompletion=complete_model)
+]
+StartOption = Annotated[
+    float | None, typer.Option("--start", help="Start at this time, in seconds.", min=0)
+]
+EndOption = Annotated[
+    float | None, typer.Option("--end", help="End at this time, in seconds.", min=0)
+]
+PeopleOption = Annotated[
+    Path | None,
+    typer.Option("--people", help="Names of the faces; default: the timeline's .people.json."),
+]
+KindOption = Annotated[
+    str | None, typer.Option("--kind", help="Kind of data set; default: detected from its layout.")
+]
+ReaderOption = Annotated[
+    list[str] | None,
+    typer.Option("--option", help="Option of the data set's reader, name=value; repeatable."),
+]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", help="Any other setting, name=value; repeatable.")
+]
+SubjectOption = Annotated[
+    str | None,
+    typer.Option(
+        "--subject", help="Regular expression whose (group) in a file's path is the person."
+    ),
+]
+JobsOption = Annotated[int, typer.Option("-j", "--jobs", help="Parallel processes.", min=1)]
+SeedOption = Annotated[
+    int, typer.Option("--seed", help="Random seed; the same seed gives the same result.", min=0)
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+ShowFaces = Annotated[
+    bool, typer.Option("--show-faces", help="Show images of faces in the result.")
+]
+ShowFacesFile = Annotated[
+    Path | None,
+    typer.Option("--show-faces", help="Also write example images to this file. It shows faces."),
+]
