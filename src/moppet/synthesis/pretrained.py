@@ -10,11 +10,10 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Final
 
 import platformdirs
 import torch
-from annotated_types import MinLen
 
 from moppet.config import read_settings
 from moppet.files import file_sha256
@@ -36,7 +35,7 @@ class Pin:
 
     repo: str
     revision: str
-    files: Annotated[dict[str, str], MinLen(1)]
+    files: dict[str, str]
 
     def problems(self) -> Iterator[str]:
         if not _HUB.fullmatch(self.repo):
@@ -46,6 +45,8 @@ class Pin:
                 "revision must be the 40 hex digits of a commit, because the files of a branch "
                 f"can change; got {self.revision!r}."
             )
+        if not self.files:
+            yield "[files] must list at least one file."
         for name, digest in self.files.items():
             if Path(name).suffix.lower() in _PICKLES:
                 yield f"{name} cannot be used: only safetensors weights are loaded."

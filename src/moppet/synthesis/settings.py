@@ -184,6 +184,15 @@ def settings_from(table: Mapping[str, Any], source: str) -> SynthesisSettings:
     return check_settings(SynthesisSettings, table, source)
 
 
+def override_settings(
+    settings: SynthesisSettings | None, changes: Mapping[str, Any], source: str
+) -> SynthesisSettings:
+    """Return settings with changes, given under their present or old names, checked."""
+    table = {} if settings is None else dataclasses.asdict(settings)
+    table |= {SynthesisSettings.RENAMED.get(key, key): value for key, value in changes.items()}
+    return settings_from(table, source)
+
+
 def settings_text(settings: SynthesisSettings) -> str:
     """Return every setting as TOML."""
     return _text(dataclasses.asdict(settings))
