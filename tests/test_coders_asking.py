@@ -26,7 +26,7 @@ from report_samples import make_row, make_timeline
 WORDS = Vocabulary(EXPRESSIONS, GROUPS, {})
 NAMES = [*EXPRESSIONS, "positive", "negative", SKIP]
 TURNS = ("neutral", "happiness", "sadness")
-COMMAND = "import sys; from moppet.commands import cli; sys.argv[0] = 'moppet'; cli.main()"
+COMMAND = "import sys; from moppet.commands import main as cli; sys.argv[0] = 'moppet'; cli.main()"
 
 
 def write_clip(folder):
@@ -133,7 +133,7 @@ def test_on_a_terminal_every_unknown_code_is_asked_for_once_and_the_option_repea
     }
     assert made["pairs"][0]["units"]["kappa"]["value"] == 1.0
     again = terminal(*options, *option)
-    assert again.ends() == 0 and "cannot place" not in again.seen
+    assert again.ends() == 0 and "does not know" not in again.seen
     assert json.loads((tmp_path / "r" / "agreement.json").read_text("utf-8")) == made
 
 
@@ -151,7 +151,7 @@ def test_stopping_ends_with_one_sentence_and_writes_nothing(terminal, tmp_path, 
         asked.type(key)
     assert asked.ends() == 1
     (line,) = [line for line in asked.seen.splitlines() if line.startswith("moppet: ")]
-    assert "1 of 2 codes not placed" in line and "--map" in line
+    assert "1 of 2 codes unanswered" in line and "--map" in line
     assert "Traceback" not in asked.seen and not (tmp_path / "r").exists()
 
 
@@ -224,7 +224,7 @@ def test_the_answers_ending_says_how_many_are_missing():
     def ends(_):
         raise EOFError
 
-    with pytest.raises(MoppetError, match=r"2 of 2 codes not placed") as caught:
+    with pytest.raises(MoppetError, match=r"2 of 2 codes unanswered") as caught:
         ask_meanings(Counter({"a": 1, "b": 1}), WORDS, None, ends)
     assert caught.value.exit_code == 1
 

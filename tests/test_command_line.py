@@ -50,7 +50,6 @@ def loaded_by(*arguments: str) -> tuple[Ended, list[str]]:
     return done, done.stderr.rsplit("LOADED", 1)[1].split()
 
 
-@pytest.mark.xfail(reason="other commands still load too much at the start")
 @pytest.mark.parametrize(
     ("arguments", "printed"),
     [

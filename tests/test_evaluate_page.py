@@ -293,8 +293,8 @@ def test_an_output_that_cannot_be_a_folder_is_refused(folder, tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert run(folder / "model", folder / "data.parquet", "-o", tmp_path / "file") == 1
     assert "cannot be made" in capsys.readouterr().err
-    with pytest.raises(MoppetError, match="cannot be written"):
-        write_text(tmp_path / "nowhere" / "x.json", "")
+    with pytest.raises(MoppetError, match="Cannot write"):
+        write_text(tmp_path / "file" / "x.json", "")
 
 
 def opened(page: Path, width: int = 1200) -> subprocess.CompletedProcess[str]:

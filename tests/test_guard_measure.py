@@ -88,8 +88,8 @@ def test_watch_says_what_it_found_of_a_coder_s_file(tmp_path: Path) -> None:
     coding = Coding((Lane("affect", tuple(sorted(codes)), "child"),), "child.mp4", 19.667)
     (elan,) = write_program(coding, tmp_path, "codes", "elan")
     code, said = run(EXAMPLE, "--rule", RULE, "--against", elan, "--sound", "none")
-    assert code == 0 and "coded distress: 2, found 1, missed 0.50" in said, said
-    assert "10.0-11.0 s: missed" in said and "false alarms: 0 in" in said
+    assert code == 0 and "Coded distress: 2, found 1, missed 0.50" in said, said
+    assert "10.0-11.0 s: missed" in said and "False alarms: 0 in" in said
 
 
 def test_corrections_count_too_and_the_json_says_the_same(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def sad(monkeypatch: pytest.MonkeyPatch) -> None:
             is_sad = 10 <= i < 30 or 150 <= i < 180
             yield [row(i / 10, 0.9 if is_sad else 0.0)]
 
-    monkeypatch.setattr(watch_module, "stream", stream)
+    monkeypatch.setattr("moppet.infer.pipeline.stream", stream)
 
 
 def test_a_video_of_nobody_pauses_by_its_own_rule(moppet: Run, blank: Path) -> None:
@@ -65,7 +65,7 @@ def test_a_video_of_nobody_pauses_by_its_own_rule(moppet: Run, blank: Path) -> N
     lines = done.out.splitlines()
     assert lines[1] == "  no face for 1 s -> pause"
     assert " ".join(lines[2].split()) == "1.0 s pause no face for 1 s -> pause"
-    assert "not there for 1.9 s" in lines[3] and lines[4] == "pauses: 1 (0.9 s), alerts: 0"
+    assert "missing 1.9 s" in lines[3] and lines[4] == "Pauses: 1 (0.9 s), alerts: 0"
 
 
 def test_json_lines_tell_begin_events_and_end(moppet: Run, blank: Path, sad: None) -> None:
@@ -159,7 +159,7 @@ def test_a_camera_that_breaks_off_calls_for_help(
         yield [row(0.1, 0.0)]
         raise MediaError("camera 0 gives no more images: check its plug.")
 
-    monkeypatch.setattr(watch_module, "stream", stream)
+    monkeypatch.setattr("moppet.infer.pipeline.stream", stream)
     out = tmp_path / "out"
     done = moppet("watch", blank, "--on-alert", f"sh -c 'echo $MOPPET_EVENT > {out}'", "--json")
     assert done.code == 1 and out.read_text() == "stopped\n"
@@ -169,14 +169,15 @@ def test_a_camera_that_breaks_off_calls_for_help(
 
 def test_ctrl_c_ends_it_with_a_summary(blank: Path) -> None:
     code = (
-        "import sys, time; from moppet.commands import cli, watch\n"
-        "real = watch.stream\n"
+        "import sys, time; from moppet.commands import main as cli\n"
+        "from moppet.infer import pipeline\n"
+        "real = pipeline.stream\n"
         "def stream(*a, **k):\n"
         "    for rows in real(*a, **k):\n"
         "        yield rows\n"
         "        if rows[0]['frame'] == 9: print('waiting', file=sys.stderr, flush=True); "
         "time.sleep(600)\n"
-        "watch.stream = stream; cli.main()"
+        "pipeline.stream = stream; cli.main()"
     )
     with subprocess.Popen(
         [sys.executable, "-c", code, "watch", str(blank)],
@@ -190,7 +191,7 @@ def test_ctrl_c_ends_it_with_a_summary(blank: Path) -> None:
         finally:
             process.kill()
     assert process.returncode == 0 and err == ""
-    assert "watched 0.9 s" in out and "alerts: 0" in out
+    assert "Watched 0.9 s" in out and "alerts: 0" in out
 
 
 def test_real_time_keeps_the_video_s_own_pace(
@@ -207,9 +208,9 @@ def test_frames_far_apart_are_said_to_be_unwatched(
     moppet: Run, blank: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     frames = [[row(1.5 * i, 0.9)] for i in range(20)]
-    monkeypatch.setattr(watch_module, "stream", lambda *_, **__: iter(frames))
+    monkeypatch.setattr("moppet.infer.pipeline.stream", lambda *_, **__: iter(frames))
     done = moppet("watch", blank, "--json")
-    assert done.err.count("that time is not watched") == 1
+    assert done.err.count("this time is not watched") == 1
     assert records(done)[-1]["unwatched_s"] == 28.5
 
 

@@ -59,7 +59,7 @@ def test_fer2013_may_be_unpacked_elsewhere(tmp_path, cache):
     with pytest.raises(MoppetError, match=r"written as \.npz"):
         read_dataset(table, images=tmp_path / "fer.zip")
     (cache / "datasets").write_text("no folder")
-    with pytest.raises(MoppetError, match=r"cannot be written .*: name another \.npz with images="):
+    with pytest.raises(MoppetError, match=r"Cannot write .*: name another \.npz with images="):
         read_dataset(table)
 
 
@@ -184,9 +184,9 @@ def npz_with(tmp_path: Path, **other) -> Path:
     [
         (
             {"name": np.array([{}] * fixtures.NPZ_ROWS, object)},
-            "no whole .npz file of plain arrays",
+            "not a complete .npz file of plain arrays",
         ),
-        ({"votes": np.array([{}], object)}, "no whole .npz file of plain arrays"),
+        ({"votes": np.array([{}], object)}, "not a complete .npz file of plain arrays"),
         ({"votes": np.zeros((3, 10), np.uint8)}, r"votes should be \(42, 10\) of whole numbers"),
         ({"votes": np.zeros(42, np.uint8)}, r"votes should be \(42, 10\)"),
         ({"images": np.zeros((41, 8, 8), np.uint8)}, r"images should be \(42, 8, 8\)"),

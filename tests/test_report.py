@@ -216,5 +216,6 @@ def test_images_of_faces_appear_only_when_they_are_passed(tmp_path, page):
 
 
 def test_a_place_that_cannot_be_written_gives_one_sentence(tmp_path):
-    with pytest.raises(MoppetError, match="cannot be written to"):
+    (tmp_path / "missing").write_text("a file")
+    with pytest.raises(MoppetError, match="Cannot write"):
         write_report(two_people(), tmp_path / "missing" / "r.html")

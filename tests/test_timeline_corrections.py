@@ -9,7 +9,7 @@ import pytest
 
 from moppet.coders import coding_of, corrected_lanes, read_coding, write_program
 from moppet.coders.codings import Code
-from moppet.commands.compare_run import Coder, Job, compare
+from moppet.coders.comparison import Coder, Job, compare_files
 from moppet.timeline.annotations import (
     Correction,
     add_correction,
@@ -124,9 +124,7 @@ def test_the_agreement_counts_corrections_as_a_coder_s_codes(tmp_path: Path) -> 
     shown = str(table.expression.iloc[0])
     said = corrections_path(path)
     add_correction(said, face_id=0, start_s=start, end_s=start + 0.1, label=shown, by="AB", at=AT)
-    found = compare(
-        Job(path, [Coder(said, "face 0 corrected")], tmp_path / "out", face="0", count=["unsure"])
-    )
+    found = compare_files(Job(path, [Coder(said, "face 0 corrected")], face="0", count=["unsure"]))
     (pair,) = found.as_json()["pairs"]
     agreement = pair["units"]["agreement"]
     assert (agreement["n"], agreement["value"]) == (1, 1.0)

@@ -26,6 +26,7 @@ from moppet.datasets.faces import Faces, find_manifest_faces
 from moppet.datasets.hashing import content_hash
 from moppet.datasets.manifest import Manifest, build_manifest
 from moppet.datasets.provenance import REMOVED_BY, join_made, made_columns, real_rows
+from moppet.files import replacing, write_text
 from moppet.values import Floats, Image, MoppetError, UsageError
 
 Progress = Callable[[str, int, int], None]
@@ -267,7 +268,7 @@ CACHE: Final = "faces.npz"
 _PART: Final = ".part"
 _OURS: Final = (MANIFEST, MADE, SUMMARY, EMBEDDING, CACHE)
 _HALF_WRITTEN: Final = re.compile(
-    rf"\.({'|'.join(map(re.escape, _OURS))})\.\d+{re.escape(_PART)}(\.npz)?"
+    rf"\.({'|'.join(Path(name).stem for name in _OURS)})(\.\w+)?\.\d+(-\d+)?\.part(\.\w+)?"
 )
 
 
@@ -311,14 +312,15 @@ def write_balanced(result: BalancedRows, folder: Path) -> Path:
     with _named(folder):
         target.unlink(missing_ok=True)
         text = json.dumps(summary(result), indent=1, ensure_ascii=False) + "\n"
-        _write_whole(folder / SUMMARY, lambda part: part.write_text(text, encoding="utf-8"))
+        write_text(folder / SUMMARY, text)
         (folder / EMBEDDING).unlink(missing_ok=True)
         _remove(folder / MADE)
         paths: list[str] = []
         if result.pictures is not None and len(result.pictures):
             paths = _write_images(result.pictures, folder)
         if result.space.name == "embedding":
-            _write_whole(folder / EMBEDDING, lambda part: _write_embedding(result, part))
+            with replacing(folder / EMBEDDING) as part:
+                _write_embedding(result, part)
     return result.whole(folder, paths).write(target)
 
 
@@ -365,15 +367,6 @@ def _write_embedding(result: BalancedRows, path: Path) -> None:
                 [np.full((len(kept), 2), -1, np.int64), result.rows[made.parents]]
             ),
         )
-
-
-def _write_whole(target: Path, write: Callable[[Path], Any]) -> None:
-    part = target.with_name(f".{target.name}.{os.getpid()}{_PART}")
-    try:
-        write(part)
-        os.replace(part, target)
-    finally:
-        _remove(part)
 
 
 def _remove(path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 import cv2
 import numpy as np
 
-from moppet.values import Image, MoppetError
+from moppet.files import replacing
+from moppet.values import Image
 
 if TYPE_CHECKING:
     from moppet.balance.balanced_manifest import BalancedRows
@@ -154,14 +154,6 @@ def _save(page: _Page, path: Path) -> Path:
     axes.set_axis_off()
     for x, y, text, style in page.words:
         axes.text(x, y, text, **({"va": "top"} | style))
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
-            canvas_of.print_png(file)
-        os.replace(part, path)
-    except OSError as error:
-        raise MoppetError(f"Cannot write {path}: {error.strerror or error}.") from None
-    finally:
-        part.unlink(missing_ok=True)
+    with replacing(path) as part:
+        canvas_of.print_png(part)
     return path

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import re
 import shlex
@@ -10,56 +12,198 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import isnan
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from moppet.coders import SKIP, Level, Pair, Vocabulary, map_text, one_word
-from moppet.commands.compare_run import COUNTABLE, Coder, Job, Result
-from moppet.commands.compare_run import compare as compare_files
-from moppet.commands.options import EndOption, StartOption
-from moppet.metrics import Estimate
+from moppet.commands.options import (
+    EndOption,
+    JsonOption,
+    SeedOption,
+    StartOption,
+    any_of,
+    one_of,
+    output_option,
+    read_list,
+)
+from moppet.files import result_folder, write_text
 from moppet.values import MoppetError, UsageError
 
-NO_VALUE = "\N{EN DASH}"
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from moppet.coders import Comparison, Level, Pair, Vocabulary
+    from moppet.coders.comparison import Result
+    from moppet.metrics import Estimate
+
+COUNTABLE: Final = ("unsure", "no face")
+LEVELS: Final = ("expression", "group")
+SKIP: Final = "skip"
+LEAVE_OUT: Final = "leave out"
+NO_VALUE: Final = "\N{EN DASH}"
+WIDTH: Final = 78
 
 
-def print_result(result: Result, console: Console) -> None:
+def compare(
+    timeline: Annotated[Path, typer.Argument(help="A timeline (.parquet, .csv or .json).")],
+    codes: Annotated[
+        Path,
+        typer.Argument(help="A coder's file: .eaf, .boris, .tsv, .csv, .opf or .TextGrid."),
+    ],
+    codes2: Annotated[
+        Path | None, typer.Argument(help="A second coder's file; may be the same file.")
+    ] = None,
+    output: Annotated[Path, output_option("Folder for the results.")] = Path("moppet_comparison"),
+    face: Annotated[
+        str | None,
+        typer.Option(help="Faces of the coded person: a number, name or role, or several: 0,2."),
+    ] = None,
+    tier: Annotated[
+        str | None, typer.Option(help="Name of the tier, column or BORIS subject to compare.")
+    ] = None,
+    tier2: Annotated[
+        str | None, typer.Option(help="The same for the second coder; default: like --tier.")
+    ] = None,
+    observation: Annotated[
+        str | None, typer.Option(help="Observation to use, if a BORIS file has several.")
+    ] = None,
+    words: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--map",
+            metavar="CODE=NAME,...",
+            help="Meaning of codes: an expression, a group, or skip; repeatable.",
+        ),
+    ] = None,
+    level: Annotated[
+        str | None,
+        typer.Option(
+            help="What to compare: expression or group; default: as the codes require.",
+            autocompletion=one_of(*LEVELS),
+        ),
+    ] = None,
+    offset: Annotated[float, typer.Option(help="Seconds to add to the times of the codes.")] = 0.0,
+    offset2: Annotated[
+        float | None, typer.Option(help="The same for the second coder; default: like --offset.")
+    ] = None,
+    unit: Annotated[float, typer.Option(help="Length of a time unit, in seconds.")] = 0.1,
+    tolerance: Annotated[float, typer.Option(help="Seconds by which two raters may differ.")] = 0.5,
+    uncoded: Annotated[
+        str, typer.Option(help="Value of time without a code: skip, rest, or an expression.")
+    ] = SKIP,
+    count: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Time to count instead of leaving it out: {', '.join(COUNTABLE)}.",
+            autocompletion=any_of(*COUNTABLE),
+        ),
+    ] = None,
+    start: StartOption = None,
+    end: EndOption = None,
+    seed: SeedOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure how well a timeline agrees with human coders.
+
+    Reads the files of ELAN, BORIS, Datavyu and Praat. Prints the agreement and writes
+    agreement.json, disagreements.csv and lanes.svg. In a terminal, you are asked for the meaning
+    of codes that moppet does not know.
+    """
+    if codes2 is not None and codes2 == codes and tier2 in (None, tier):
+        raise UsageError("Both coders are in one file. Give a --tier and a different --tier2.")
+    from moppet.coders.comparison import Coder, Job, compare_files
+
+    coders = [Coder(codes, tier, observation, offset)]
+    if codes2 is not None:
+        shift = offset if offset2 is None else offset2
+        coders.append(Coder(codes2, tier if tier2 is None else tier2, observation, shift))
+    job = Job(
+        timeline=timeline,
+        coders=coders,
+        face=face,
+        words=words or (),
+        level=level,
+        unit_s=unit,
+        tolerance_s=tolerance,
+        uncoded=uncoded,
+        count=tuple(read_list(count)),
+        start_s=start,
+        end_s=end,
+        seed=seed,
+    )
+    result = compare_files(job, ask_meanings if can_ask() and not as_json else None)
+    written = _write(result, output)
+    if as_json:
+        typer.echo(json.dumps(result.as_json(), ensure_ascii=False, allow_nan=False))
+        return
+    from rich.console import Console
+
+    print_result(result, written, Console(soft_wrap=True, highlight=False, markup=False))
+
+
+# --------------------------------------------------------------------------------- the results
+
+
+def _write(result: Result, folder: Path) -> list[Path]:
+    from moppet.pages.agreement_lanes import draw_lanes
+
+    content = json.dumps(result.as_json(), ensure_ascii=False, allow_nan=False, indent=1) + "\n"
+    with result_folder(folder):
+        return [
+            write_text(folder / "agreement.json", content),
+            write_text(folder / "disagreements.csv", _disagreements(result.comparison)),
+            write_text(folder / "lanes.svg", draw_lanes(result.comparison)),
+        ]
+
+
+def _disagreements(comparison: Comparison) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    columns = [track.name.replace(" ", "_") for track in comparison.tracks]
+    writer.writerow(["start_s", "end_s", "duration_s", *columns])
+    for stretch, values in comparison.disagreements():
+        times = (stretch.start_s, stretch.end_s, stretch.end_s - stretch.start_s)
+        writer.writerow([*(f"{time:.3f}" for time in times), *values])
+    return text.getvalue()
+
+
+def print_result(result: Result, written: Sequence[Path], console: Console) -> None:
     """Print what was compared, what was left out, the figures of every pair, and the files."""
     about = result.about
-    unit_s = about["unit_s"]
-    words = ", ".join(f"{label} = {name}" for label, name in about["words"].items())
+    codes = ", ".join(f"{label} = {name}" for label, name in about["words"].items())
     console.print(
         f"{about['recording'] or about['timeline']}: {about['level']}s of "
-        f"{', '.join(about['people'])} in units of {unit_s} s; codes: {words}"
+        f"{', '.join(about['people'])}, in units of {about['unit_s']} s"
     )
+    console.print(f"Codes: {codes}")
     for note in result.notes:
         console.print(f"Note: {note}")
     for name, reasons in result.comparison.left_out_s().items():
         if reasons:
             parts = ", ".join(f"{seconds:.1f} s {reason}" for reason, seconds in reasons.items())
-            console.print(f"without a value, {name}: {parts}")
+            console.print(f"Not compared, {name}: {parts}")
     for pair in result.comparison.pairs:
         console.print()
         console.print(_table(pair, about))
     count = len(result.comparison.disagreements())
-    console.print(f"\n{count} stretches of disagreement")
-    for path in result.written:
+    console.print(f"\n{count} disagreement{'' if count == 1 else 's'}")
+    for path in written:
         console.print(f"  {path}")
 
 
 def _table(pair: Pair, about: Mapping[str, Any]) -> Table:
-    where = " wherever both coded" if pair.where == "both coded" else ""
+    from rich.table import Table
+
+    where = ", wherever both coded" if pair.where == "both coded" else ""
     table = Table(
-        title=f"{pair.second} against {pair.first}{where}: {pair.seconds:.1f} s compared",
+        title=f"{pair.second} and {pair.first}{where}: {pair.seconds:.1f} s compared",
         title_justify="left",
         box=None,
         pad_edge=False,
     )
     table.add_column("")
-    for column in ("value", "95 % interval", "rests on"):
+    for column in ("value", "95 % interval", "n"):
         table.add_column(column, justify="right")
     for name, estimate, basis in _rows(pair, about):
         table.add_row(name, _number(estimate.value), _interval(estimate), basis)
@@ -76,11 +220,11 @@ def _table(pair: Pair, about: Mapping[str, Any]) -> Table:
 
 def _rows(pair: Pair, about: Mapping[str, Any]) -> Iterator[tuple[str, Estimate, str]]:
     units, events = pair.units, pair.events
-    blocks = f"{pair.blocks} stretches"
+    blocks = f"{pair.blocks} segments"
     yield "Cohen's kappa", units.overall["kappa"], blocks
-    yield "agreement by unit", units.overall["agreement"], blocks
+    yield "agreement", units.overall["agreement"], blocks
     tolerance = f"{about['tolerance_s']} s"
-    yield f"… within {tolerance}", units.overall["agreement_within_tolerance"], blocks
+    yield f"agreement within {tolerance}", units.overall["agreement_within_tolerance"], blocks
     for name, estimate in units.recall.items():
         yield f"recall {name}", estimate, f"{estimate.n * about['unit_s']:.1f} s"
     yield f"events of {pair.first} found", events.found, f"{events.found.n} events"
@@ -99,12 +243,11 @@ def _interval(estimate: Estimate) -> str:
     return f"{estimate.low:.3f} to {estimate.high:.3f}"
 
 
-LEAVE_OUT: Final = "leave out"
-WIDTH: Final = 78
+# ---------------------------------------------------------------------- questions about codes
 
 
 def can_ask() -> bool:
-    """Return whether somebody sits at the terminal: it reads the keys and shows what is written."""
+    """Return whether input and output are a terminal, so that somebody can answer."""
     return sys.stdin.isatty() and sys.stdout.isatty()
 
 
@@ -114,12 +257,14 @@ def ask_meanings(
     level: Level | None,
     read: Callable[[str], str] = input,
 ) -> dict[str, str]:
-    """Return what each unknown label stands for (word → class, group or SKIP), as answered.
+    """Return what each unknown code means (code → class, group or SKIP), as answered.
 
-    unknown: label → how often it was coded. level: the one that is compared, if that is settled;
-        only answers that fit it are offered.
-    Raises MoppetError if the answers end (Ctrl-C, Ctrl-D) before the questions.
+    unknown: code → how often it occurs. level: what is compared, if that is known; only answers
+        that fit it are offered.
+    Raises MoppetError if the input ends (Ctrl-C, Ctrl-D) before the questions do.
     """
+    from moppet.coders import one_word
+
     names = _answers(vocabulary, level)
     spelled: dict[str, str] = {}
     times: Counter[str] = Counter()
@@ -128,11 +273,13 @@ def ask_meanings(
         spelled.setdefault(one_word(label), label)
     several = len(times) > 1
     typer.echo(
-        f"moppet cannot place {'these codes' if several else 'this code'}. "
-        f"What does {'each' if several else 'it'} stand for?"
+        f"moppet does not know {'these codes' if several else 'this code'}. "
+        f"What does {'each of them' if several else 'it'} mean?"
     )
     typer.echo(_listed(names, vocabulary))
-    typer.echo("A name, enough of it, or its number; an empty answer leaves the time out.")
+    typer.echo(
+        "Enter a name, its first letters or its number. Enter nothing to leave out the code."
+    )
     given: dict[str, str] = {}
     try:
         for word, count in times.most_common():
@@ -141,10 +288,10 @@ def ask_meanings(
     except (EOFError, KeyboardInterrupt):
         typer.echo()
         raise MoppetError(
-            f"Stopped with {len(times) - len(given)} of {len(times)} codes not placed; nothing is "
-            "written. Run it again, or say what they mean with --map."
+            f"Stopped with {len(times) - len(given)} of {len(times)} codes unanswered; nothing was "
+            "written. Run the command again, or give the meaning of the codes with --map."
         ) from None
-    typer.echo(f"For the same without questions, add: {map_option(given)}\n")
+    typer.echo(f"To skip these questions next time, add: {map_option(given)}\n")
     return given
 
 
@@ -181,9 +328,9 @@ def _ask(question: str, names: Sequence[str], read: Callable[[str], str]) -> str
             typer.echo(f"  = {LEAVE_OUT if found[0] == SKIP else found[0]}")
             return found[0]
         if found:
-            typer.echo(f"  That may be {' or '.join(found)}; type more of it.")
+            typer.echo(f"  That could be {' or '.join(found)}. Enter more letters.")
         else:
-            typer.echo(f"  That is none of them; type a name or a number from 1 to {len(names)}.")
+            typer.echo(f"  That is none of them. Enter a name or a number from 1 to {len(names)}.")
 
 
 def matching(answer: str, names: Sequence[str]) -> list[str]:
@@ -201,18 +348,20 @@ def matching(answer: str, names: Sequence[str]) -> list[str]:
         lambda name: word in name,
     )
     for test in tests:
-        found = list(dict.fromkeys(name for said, name in spoken if test(said)))
+        found = list(dict.fromkeys(name for spelling, name in spoken if test(spelling)))
         if found:
             return found
     return []
 
 
 def map_option(given: Mapping[str, str]) -> str:
-    """Return the option --map that gives labels these meanings, to be pasted into a shell."""
+    """Return the option --map that gives codes these meanings, to be pasted into a shell."""
+    from moppet.coders import map_text
+
     text = map_text(given)
     if not text.isprintable():  # a file's control characters must not reach the terminal
         return f"--map $'{''.join(map(_escaped, text))}'"
-    # Double quotes are read alike by most shells; what they would change needs single ones.
+    # Most shells read double quotes alike; characters that they would change need single quotes.
     quoted = shlex.quote(text) if re.search(r'["$`\\!%]', text) else f'"{text}"'
     return f"--map {quoted}"
 
@@ -223,91 +372,3 @@ def _escaped(character: str) -> str:
         return character
     code = ord(character)
     return f"\\x{code:02x}" if code < 128 else f"\\U{code:08x}"
-
-
-_FILES = "ELAN .eaf, BORIS .boris/.tsv/.csv, Datavyu .opf, Praat .TextGrid"
-
-
-def compare(
-    machine: Annotated[Path, typer.Argument(help="A timeline (.parquet, .csv or .json).")],
-    human: Annotated[Path, typer.Argument(help=f"A person's codes: {_FILES}.")],
-    human2: Annotated[
-        Path | None, typer.Argument(help="A second person's codes; may be the same file.")
-    ] = None,
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the results.")] = Path(
-        "moppet_comparison"
-    ),
-    face: Annotated[
-        str | None, typer.Option(help="The coded person's faces in the timeline, e.g. 0 or 0,2.")
-    ] = None,
-    tier: Annotated[
-        str | None, typer.Option(help="The tier, column or subject of the codes, by its name.")
-    ] = None,
-    tier2: Annotated[
-        str | None, typer.Option(help="That of the second person; default: as the first.")
-    ] = None,
-    observation: Annotated[
-        str | None, typer.Option(help="The observation in BORIS files that hold several.")
-    ] = None,
-    words: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--map", help='What codes mean: "cry=negative,smile=happiness,away=skip"; repeatable.'
-        ),
-    ] = None,
-    level: Annotated[
-        str | None, typer.Option(help="expression or group; default: by what the codes mean.")
-    ] = None,
-    offset: Annotated[
-        float, typer.Option(help="Seconds to add to the codes' times to get the recording's.")
-    ] = 0.0,
-    offset2: Annotated[
-        float | None, typer.Option(help="That of the second person; default: as the first.")
-    ] = None,
-    unit: Annotated[float, typer.Option(help="Length of a time unit in seconds.")] = 0.1,
-    tolerance: Annotated[
-        float, typer.Option(help="Seconds by which two may differ and yet agree.")
-    ] = 0.5,
-    uncoded: Annotated[
-        str,
-        typer.Option(help="Time without a code: skip, rest (anything not coded), or a name."),
-    ] = "skip",
-    count: Annotated[
-        str | None,
-        typer.Option(help=f"Count, not leave out, with commas: {', '.join(COUNTABLE)}."),
-    ] = None,
-    start: StartOption = None,
-    end: EndOption = None,
-    seed: Annotated[int, typer.Option(help="Of the intervals.", min=0)] = 0,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print agreement.json, not tables.")
-    ] = False,
-) -> None:
-    """Say how far a timeline agrees with people's codes, and where it does not."""
-    coders = [Coder(human, tier, observation, offset)]
-    if human2 is not None:
-        if human2 == human and tier2 in (None, tier):
-            raise UsageError("Both people's codes are in one file; name their --tier and --tier2.")
-        shift = offset if offset2 is None else offset2
-        coders.append(Coder(human2, tier if tier2 is None else tier2, observation, shift))
-    job = Job(
-        timeline=machine,
-        coders=coders,
-        output=output,
-        face=face,
-        words=words or (),
-        level=level,
-        unit_s=unit,
-        tolerance_s=tolerance,
-        uncoded=uncoded,
-        count=tuple(part.strip() for part in (count or "").split(",") if part.strip()),
-        from_s=start,
-        to_s=end,
-        seed=seed,
-    )
-    asking = ask_meanings if can_ask() and not as_json else None
-    result = compare_files(job, asking)
-    if as_json:
-        typer.echo(json.dumps(result.as_json(), ensure_ascii=False, allow_nan=False))
-    else:
-        print_result(result, Console(soft_wrap=True, highlight=False, markup=False))

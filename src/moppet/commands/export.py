@@ -1,4 +1,4 @@
-"""`moppet export`: timelines as files of the coders' programs, or as a table of summaries."""
+"""`moppet export`: timelines as files of coding programs, or a table of summaries."""
 
 from __future__ import annotations
 
@@ -7,43 +7,43 @@ from typing import Annotated, Final
 
 import typer
 
-from moppet.coders.programs import PROGRAMS, write_programs
-from moppet.files import result_folder, write_text
-from moppet.timeline.annotations import read_layered
-from moppet.timeline.summary import summary_csv
+from moppet.commands.options import PeopleOption, format_option, output_option, read_list
 from moppet.values import UsageError
 
 SUMMARY: Final = "summary"
-_FORMATS: Final = (*PROGRAMS, SUMMARY)
+FORMATS: Final = ("elan", "boris", "datavyu", "textgrid", SUMMARY)
+"""The programs of `moppet.coders.PROGRAMS`, here so that the command line starts without it."""
 
 
 def export(
     timelines: Annotated[list[Path], typer.Argument(help="Timelines (.parquet, .csv or .json).")],
     output: Annotated[
-        Path | None,
-        typer.Option("-o", "--output", help="Folder for the files; default: the timeline's."),
+        Path | None, output_option("Folder for the files; default: the timeline's.")
     ] = None,
-    formats: Annotated[
-        str, typer.Option("--format", help=f"Any of {', '.join(_FORMATS)}, with commas.")
-    ] = "elan",
+    formats: Annotated[str, format_option(FORMATS)] = "elan",
     probabilities: Annotated[
         float,
-        typer.Option(help="Write mean probabilities every so many seconds; 0 for none.", min=0),
+        typer.Option(help="Interval of the mean probabilities, in seconds; 0: none.", min=0),
     ] = 1.0,
-    people: Annotated[
-        Path | None,
-        typer.Option(help="Who is who; default: the .people.json beside the timeline, if any."),
-    ] = None,
+    people: PeopleOption = None,
 ) -> None:
-    """Write timelines for ELAN, BORIS, Datavyu or Praat, or a summary.csv of them all."""
-    wanted = list(dict.fromkeys(part.strip().lower() for part in formats.split(",")))
-    unknown = [part for part in wanted if part not in _FORMATS]
-    if unknown:
-        raise UsageError(f"--format takes any of {', '.join(_FORMATS)}, got {formats!r}.")
+    """Export timelines to ELAN, BORIS, Datavyu, Praat or CSV.
+
+    The format summary writes one summary.csv for all timelines.
+    """
+    wanted = read_list(formats, FORMATS, "--format")
     if 0 < probabilities < 0.01:
-        raise UsageError(f"--probabilities is 0 or 0.01 seconds or more, got {probabilities}.")
+        raise UsageError(f"--probabilities takes 0, or at least 0.01 seconds, got {probabilities}.")
     if people is not None and len(timelines) > 1:
-        raise UsageError("--people is for one timeline; those beside several are found by name.")
+        raise UsageError(
+            f"--people is for one timeline, got {len(timelines)}. Name files beside the timelines "
+            "are found without it."
+        )
+    from moppet.coders.programs import write_programs
+    from moppet.files import result_folder, write_text
+    from moppet.timeline.annotations import read_layered
+    from moppet.timeline.summary import summary_csv
+
     read = [read_layered(path, people) for path in timelines]
     programs = [name for name in wanted if name != SUMMARY]
     for path, layered in zip(timelines, read, strict=True):

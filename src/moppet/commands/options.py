@@ -178,6 +178,18 @@ PeopleOption = Annotated[
     Path | None,
     typer.Option("--people", help="Names of the faces; default: the timeline's .people.json."),
 ]
+AlertOption = Annotated[
+    str | None, typer.Option("--on-alert", help="Program to start on an alert.")
+]
+PauseOption = Annotated[str | None, typer.Option("--on-pause", help="Program to start on a pause.")]
+ResumeOption = Annotated[
+    str | None,
+    typer.Option("--on-resume", help="Program to start when the child is calm after a pause."),
+]
+WebhookOption = Annotated[
+    str | None,
+    typer.Option("--webhook", help="Send alerts to this address. They LEAVE this machine."),
+]
 KindOption = Annotated[
     str | None, typer.Option("--kind", help="Kind of data set; default: detected from its layout.")
 ]

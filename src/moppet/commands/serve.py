@@ -1,4 +1,4 @@
-"""`moppet serve`: the page, on this machine alone."""
+"""`moppet serve`: the local page."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ import webbrowser
 from pathlib import Path
 from typing import Annotated, Final
 
-import platformdirs
 import typer
 
 from moppet.commands.console import extra
-from moppet.guard.notifications import Alerts, Channels
+from moppet.commands.options import AlertOption, PauseOption, ResumeOption, WebhookOption
 from moppet.values import MoppetError
 
 HOST: Final = "127.0.0.1"
@@ -21,35 +20,35 @@ PORT: Final = 8640
 
 def serve(
     port: Annotated[
-        int | None, typer.Option(help=f"Default: {PORT}, or a free one.", min=1, max=65535)
+        int | None, typer.Option(help=f"Port; default: {PORT}, or a free one.", min=1, max=65535)
     ] = None,
     no_browser: Annotated[
-        bool, typer.Option("--no-browser", help="Print the address, and open nothing.")
+        bool, typer.Option("--no-browser", help="Print the address, but open no browser.")
     ] = False,
     workspace: Annotated[
-        Path | None, typer.Option(help="Folder of its recordings and results.")
+        Path | None, typer.Option(help="Folder for recordings and results.")
     ] = None,
-    on_alert: Annotated[
-        str | None, typer.Option(help="Program to start when the page's guard alerts.")
-    ] = None,
-    on_pause: Annotated[str | None, typer.Option(help="Program to start when it pauses.")] = None,
-    on_resume: Annotated[
-        str | None, typer.Option(help="Program to start when the video goes on.")
-    ] = None,
-    webhook: Annotated[
-        str | None, typer.Option(help="Tell this address of alerts: they LEAVE this machine.")
-    ] = None,
+    on_alert: AlertOption = None,
+    on_pause: PauseOption = None,
+    on_resume: ResumeOption = None,
+    webhook: WebhookOption = None,
 ) -> None:
-    """Open the page: drop recordings, watch them being read, look at what was found."""
+    """Open the local page, to analyze and review recordings.
+
+    Only this machine can open the page. It is also where you correct expressions, label faces and
+    use a camera. Ctrl-C ends it.
+    """
     with extra("app", "The page"):
+        import platformdirs
         import uvicorn
 
+        from moppet.guard.notifications import Alerts, Channels
         from moppet.server.job_queue import Queue
         from moppet.server.live_api import LARGEST_MESSAGE
         from moppet.server.site import build_site
         from moppet.server.workspace import Workspace
     channels = Channels(on_alert, on_pause, on_resume, sound="none", webhook=webhook)
-    told = Alerts(channels).webhook_host  # also refuses what cannot work
+    host = Alerts(channels).webhook_host  # an error if a program or address cannot work
     place = Workspace(
         workspace or Path(platformdirs.user_data_dir("moppet", appauthor=False)) / "workspace"
     )
@@ -58,9 +57,9 @@ def serve(
     token = secrets.token_urlsafe(24)
     address = f"http://{HOST}:{number}/?token={token}"
     typer.echo(address)
-    typer.echo(f"recordings and results: {place.root}  (Ctrl-C ends)")
-    if told:
-        typer.echo(f"alerts leave this machine, to {told}: numbers and rules, no image")
+    typer.echo(f"Recordings and results are in {place.root}. Press Ctrl-C to end.")
+    if host:
+        typer.echo(f"Alerts are sent to {host}: numbers and rules, no images.")
     site = build_site(place, Queue(place), token, number, channels)
     config = uvicorn.Config(
         site,
@@ -77,14 +76,14 @@ def serve(
 
 
 def _listen(port: int | None) -> socket.socket:
-    """Return a socket of this machine alone; MoppetError where the port that was named is taken."""
+    """Return a socket that only this machine can reach; MoppetError if the port is taken."""
     for wanted in (PORT, 0) if port is None else (port,):
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((HOST, wanted))
-            listener.listen()  # who opens the address at once waits, and is not refused
+            listener.listen()  # a browser that connects at once waits instead of being refused
             return listener
         except OSError:
             listener.close()
-    raise MoppetError(f"Port {port} is taken: name another with --port, or leave it out.")
+    raise MoppetError(f"Port {port} is taken. Choose another --port, or leave the option out.")

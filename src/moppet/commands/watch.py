@@ -9,32 +9,119 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from moppet.coders import Vocabulary, check_known, read_coding
-from moppet.coders.selection import choose_lane
-from moppet.guard import (
-    CHILD,
-    Event,
-    EventLog,
-    Found,
-    Guard,
-    GuardSettings,
-    event_record,
-    find_events,
-    parse_rules,
-    read_settings,
+from moppet.commands.options import (
+    AlertOption,
+    JsonOption,
+    ModelOption,
+    PauseOption,
+    ResumeOption,
+    WebhookOption,
+    one_of,
 )
-from moppet.guard.notifications import Alerts, Channels, Telling, now, say_aside
-from moppet.infer.models import load_model
-from moppet.infer.pipeline import stream
-from moppet.media import probe
-from moppet.metrics import Estimate
 from moppet.values import UsageError
 
+if TYPE_CHECKING:
+    from moppet.guard import Event, Found, Guard, GuardSettings
+    from moppet.guard.notifications import Telling
+    from moppet.infer.models import ExpressionModel
+    from moppet.metrics import Estimate
+
 DISTRESS: Final = "negative"
+_UNWATCHED_S: Final = 10.0
+
+
+def watch(
+    source: Annotated[str, typer.Argument(help="A camera (camera:0), or a video.")],
+    rule: Annotated[
+        list[str] | None,
+        typer.Option(help='A rule: "negative >= 60 % for 4 s -> pause"; repeatable.'),
+    ] = None,
+    rules: Annotated[
+        Path | None, typer.Option(help="TOML file with rules, cooldown_s, calm_s and child.")
+    ] = None,
+    on_alert: AlertOption = None,
+    on_pause: PauseOption = None,
+    on_resume: ResumeOption = None,
+    sound: Annotated[
+        str, typer.Option(help="Sound of an alert: bell, none, or a sound file.")
+    ] = "bell",
+    webhook: WebhookOption = None,
+    log: Annotated[
+        Path | None, typer.Option(help="Append events to this file (.jsonl or .csv).")
+    ] = None,
+    child: Annotated[
+        str | None,
+        typer.Option(
+            help="Which face is the child's: largest (default) or longest.",
+            autocompletion=one_of("largest", "longest"),
+        ),
+    ] = None,
+    model: ModelOption = "default",
+    real_time: Annotated[
+        bool, typer.Option("--real-time", help="Read a video at its own pace.")
+    ] = False,
+    against: Annotated[
+        Path | None,
+        typer.Option(help="A coder's file of this video: report what the guard missed."),
+    ] = None,
+    tier: Annotated[
+        str | None, typer.Option(help="Name of the tier, column or BORIS subject to compare.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Watch a child's face, and pause or alert by rules.
+
+    Without rules, moppet pauses after 4 s of distress or 30 s without a face, and alerts if the
+    distress returns. Ctrl-C ends with a summary. This is not a medical device.
+    """
+    from moppet.infer.models import find_model
+
+    find_model(model)
+    settings = _settings(rule, rules, child)
+    from moppet.guard import EventLog
+    from moppet.guard.notifications import Alerts, Channels, Telling
+    from moppet.infer.models import load_model
+    from moppet.media import probe
+
+    _check_source(source, probe(source).kind, real_time, against)
+    read = load_model(model)
+    distress = None
+    if against is not None:
+        distress = coded_distress(against, tier, read.names, read.group_of, Path(source).name)
+    channels = Channels(on_alert, on_pause, on_resume, sound, webhook)
+    with ExitStack() as stack:
+        _Watch(
+            source=source,
+            model=model,
+            read=read,
+            distress=distress,
+            settings=settings,
+            telling=Telling(Alerts(channels), stack.enter_context(EventLog(log)) if log else None),
+            real_time=real_time,
+            as_json=as_json,
+        ).run()
+
+
+def _settings(rule: Sequence[str] | None, rules: Path | None, child: str | None) -> GuardSettings:
+    from moppet.guard import GuardSettings, parse_rules, read_settings
+
+    settings = GuardSettings() if rules is None else read_settings(rules)
+    if rule:
+        settings = replace(settings, rules=parse_rules(rule, source="--rule"))
+    return settings if child is None else replace(settings, child=child)
+
+
+def _check_source(source: str, kind: str, real_time: bool, against: Path | None) -> None:
+    if kind == "images":
+        raise UsageError(f"watch takes a camera or a video, but {source} holds images.")
+    if kind == "camera" and real_time:
+        raise UsageError("--real-time is for videos: a camera has its own pace.")
+    if kind == "camera" and against is not None:
+        raise UsageError("--against needs a video that was coded, got a camera.")
 
 
 def coded_distress(
@@ -44,11 +131,14 @@ def coded_distress(
     group_of: Mapping[str, str],
     recording: str,
 ) -> list[tuple[float, float]]:
-    """Return start and end of each code of distress, in seconds: those that mean "negative".
+    """Return start and end of each code that means distress ("negative"), in seconds.
 
-    path: a coder's file, as `moppet compare` takes it, or corrections. tier: which part of it.
-    Raises UsageError for a tier or label that is unknown, TimelineError for a file that is none.
+    path: a file that `moppet compare` can read. tier: the part of it to use.
+    Raises UsageError for an unknown tier or code, TimelineError for a file that cannot be read.
     """
+    from moppet.coders import Vocabulary, check_known, read_coding
+    from moppet.coders.selection import choose_lane
+
     vocabulary = Vocabulary(names, group_of, {})
     lane = choose_lane(
         *(read_coding(path), path, vocabulary),
@@ -65,24 +155,24 @@ def coded_distress(
 
 
 def found_lines(found: Found) -> Iterator[str]:
-    """Yield what a guard found in words, with 95 % intervals."""
+    """Yield what a guard found and missed as lines of text, with 95 % intervals."""
     n = len(found.distress)
-    yield f"coded distress: {n}, found {len(found.delays_s)}, missed {_text(found.missed, '.2f')}"
+    yield f"Coded distress: {n}, found {len(found.delays_s)}, missed {_text(found.missed, '.2f')}"
     for one in found.distress:
         when = f"  {one.start_s:.1f}-{one.end_s:.1f} s"
         late = "missed" if math.isnan(one.delay_s) else f"found after {one.delay_s:.1f} s"
         yield f"{when}: {late}"
     if found.delays_s:
-        yield f"median delay {found.median_delay_s:.1f} s, longest {max(found.delays_s):.1f} s"
+        yield f"Median delay {found.median_delay_s:.1f} s, longest {max(found.delays_s):.1f} s"
     rate = _text(found.false_alarms_per_hour, ".1f")
     yield (
-        f"false alarms: {len(found.false_alarms_s)} in {found.calm_s / 60:.1f} min without "
-        f"distress, {rate} an hour"
+        f"False alarms: {len(found.false_alarms_s)} in {found.calm_s / 60:.1f} min without "
+        f"distress, {rate} per hour"
     )
 
 
 def found_record(found: Found) -> dict[str, Any]:
-    """Return the same as JSON holds it, None for what is undefined."""
+    """Return the same as plain values, None for what is undefined."""
     return {
         "event": "measured",
         "distress": [
@@ -111,83 +201,13 @@ def _known(value: float) -> float | None:
     return None if math.isnan(value) else value
 
 
-_UNWATCHED_S: Final = 10.0
-
-
-def watch(
-    source: Annotated[str, typer.Argument(help="camera:0, or a video.")],
-    rule: Annotated[
-        list[str] | None,
-        typer.Option(help='Such as "negative >= 60 % for 4 s -> pause"; again for more.'),
-    ] = None,
-    rules: Annotated[
-        Path | None, typer.Option(help="TOML with rules, cooldown_s, calm_s, child.")
-    ] = None,
-    on_alert: Annotated[str | None, typer.Option(help="Program to start on an alert.")] = None,
-    on_pause: Annotated[str | None, typer.Option(help="Program to start on a pause.")] = None,
-    on_resume: Annotated[
-        str | None, typer.Option(help="Program to start when the child is calm again.")
-    ] = None,
-    sound: Annotated[
-        str, typer.Option(help="On an alert: bell, none, or a sound file to play.")
-    ] = "bell",
-    webhook: Annotated[
-        str | None, typer.Option(help="Tell this address of alerts: they LEAVE this machine.")
-    ] = None,
-    log: Annotated[Path | None, typer.Option(help="Add events to this .jsonl or .csv.")] = None,
-    child: Annotated[
-        str | None, typer.Option(help=f"The child's face: {' or '.join(CHILD)}.")
-    ] = None,
-    model: Annotated[str, typer.Option(help="A bundled model, or a model folder.")] = "default",
-    real_time: Annotated[
-        bool, typer.Option("--real-time", help="Read a video at its own pace.")
-    ] = False,
-    against: Annotated[
-        Path | None,
-        typer.Option(help="A coder's file of this video: say what the guard found and missed."),
-    ] = None,
-    tier: Annotated[
-        str | None, typer.Option(help="The tier, column or subject of that file, by its name.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON lines.")] = False,
-) -> None:
-    """Watch a child's face: pause, alert and note by rules in plain words; Ctrl-C ends it."""
-    settings = GuardSettings() if rules is None else read_settings(rules)
-    if rule:
-        settings = replace(settings, rules=parse_rules(rule, source="--rule"))
-    if child is not None:
-        settings = replace(settings, child=child)
-    kind = probe(source).kind
-    if kind == "images":
-        raise UsageError(f"watch takes a camera or a video, but {source} holds images.")
-    if kind == "camera" and real_time:
-        raise UsageError("--real-time is for videos: a camera has its own pace.")
-    if kind == "camera" and against is not None:
-        raise UsageError("--against is for videos: nobody has coded what a camera will see.")
-    read = load_model(model)
-    distress = None
-    if against is not None:
-        distress = coded_distress(against, tier, read.names, read.group_of, Path(source).name)
-    channels = Channels(on_alert, on_pause, on_resume, sound, webhook)
-    with ExitStack() as stack:
-        job = _Watch(
-            source=source,
-            model=model,
-            distress=distress,
-            settings=settings,
-            telling=Telling(Alerts(channels), stack.enter_context(EventLog(log)) if log else None),
-            real_time=real_time,
-            as_json=as_json,
-        )
-        job.run()
-
-
 @dataclass
 class _Watch:
-    """One run of the guard."""
+    """One run of the guard. read: the loaded model, whose name or folder is `model`."""
 
     source: str
     model: str
+    read: ExpressionModel
     distress: list[tuple[float, float]] | None
     settings: GuardSettings
     telling: Telling
@@ -197,14 +217,16 @@ class _Watch:
 
     def run(self) -> None:
         """Watch until the source ends or the user stops it."""
-        model = load_model(self.model)
-        guard = Guard(self.settings, model.names, model.group_of)
-        self._begin(model.name)
+        from moppet.guard import Guard
+        from moppet.guard.notifications import now
+
+        guard = Guard(self.settings, self.read.names, self.read.group_of)
+        self._begin(self.read.name)
         try:
             self._follow(guard)
         except KeyboardInterrupt:
-            pass  # the way to end it
-        except Exception:  # whatever it was: somebody must know that nobody watches any more
+            pass  # that is how the guard is ended
+        except Exception:  # of any kind: people must know that the guard has stopped
             self._tell({"event": "stopped", "at": now()})
             raise
         finally:
@@ -214,6 +236,10 @@ class _Watch:
                 self.telling.alerts.finish()
 
     def _follow(self, guard: Guard) -> None:
+        from moppet.guard import event_record
+        from moppet.guard.notifications import now, say_aside
+        from moppet.infer.pipeline import stream
+
         started_s, warned = time.monotonic(), False
         for rows in stream(self.source, model=self.model):
             if self.real_time:
@@ -228,14 +254,16 @@ class _Watch:
                     guard.resume(event.time_s)
             if guard.summary.unwatched_s > _UNWATCHED_S and not warned:
                 warned = True
-                say_aside("frames come more than a second apart: that time is not watched.")
+                say_aside("frames are more than a second apart: this time is not watched.")
 
     def _begin(self, model: str) -> None:
+        from moppet.guard.notifications import say_aside
+
         if host := self.telling.alerts.webhook_host:
-            say_aside(f"alerts leave this machine, to {host}: numbers and rules, no image.")
+            say_aside(f"alerts are sent to {host}: numbers and rules, no images.")
         self._print(self.telling.begin(model, self.settings.to_dict()))
         if not self.as_json:
-            typer.echo(f"watching {self.source}; Ctrl-C ends it")
+            typer.echo(f"Watching {self.source}. Press Ctrl-C to end.")
             for rule in self.settings.rules:
                 typer.echo(f"  {rule}")
 
@@ -250,16 +278,19 @@ class _Watch:
             typer.echo(json.dumps(record, ensure_ascii=False))
 
     def _end(self, guard: Guard) -> None:
+        from moppet.guard import find_events
+        from moppet.guard.notifications import now
+
         summary = guard.summary
         self._print(self.telling.note({"event": "end", "at": now(), **asdict(summary)}))
         if not self.as_json:
             typer.echo(
-                f"watched {summary.watched_s:.1f} s: the child's face was there and sure for "
-                f"{summary.sure_s:.1f} s, unsure for {summary.unsure_s:.1f} s, not there for "
-                f"{summary.absent_s:.1f} s; not watched {summary.unwatched_s:.1f} s"
+                f"Watched {summary.watched_s:.1f} s: child's face clear {summary.sure_s:.1f} s, "
+                f"unsure {summary.unsure_s:.1f} s, missing {summary.absent_s:.1f} s. "
+                f"Not watched: {summary.unwatched_s:.1f} s"
             )
             typer.echo(
-                f"pauses: {summary.events['pause']} ({summary.paused_s:.1f} s), "
+                f"Pauses: {summary.events['pause']} ({summary.paused_s:.1f} s), "
                 f"alerts: {summary.events['alert']}"
             )
         if self.distress is not None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 
 from moppet.datasets.hashing import content_hash
 from moppet.datasets.manifest import Manifest
-from moppet.files import read_arrays
+from moppet.files import read_arrays, replacing
 from moppet.infer.alignment import CROP_PX, TEMPLATE_PX, align_face, average_down, similarity
 from moppet.infer.detectors import Detector, detect_any_way_up, load_detector
 from moppet.infer.detectors.mtcnn import THRESHOLDS, Mtcnn
@@ -167,13 +166,8 @@ def write_known(cache: Path, keys: NDArray[np.str_], places: Places, known: Know
     both = no_places(len(every))
     put_places(both, every[: len(keys)], places)
     put_places(both, every[len(keys) :], take_places(known.places, list(others.values())))
-    part = cache.with_name(f".{cache.name}.{os.getpid()}.part.npz")
-    try:
-        cache.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(cache) as part:
         np.savez_compressed(part, keys=np.array([*keys, *others], "U64"), **both._asdict())
-        os.replace(part, cache)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 Progress = Callable[[int, int], None]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.metadata
 import json
 import os
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 
 from moppet.datasets import row_images as pictures
 from moppet.datasets.provenance import check_made_table
+from moppet.files import replacing
 from moppet.values import EXPRESSIONS, Floats, Image, MoppetError
 
 AGE_BANDS: Final = ("infant", "child", "adult", "uncertain")
@@ -322,16 +322,8 @@ class Manifest:
             "moppet_version": importlib.metadata.version("moppet"),
         }
         table = self.table.replace_schema_metadata({_KEY: json.dumps(kept).encode()})
-        part = target.with_name(f".{target.name}.{os.getpid()}.part")
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(target) as part:
             pq.write_table(table, part, compression="zstd")
-            os.replace(part, target)
-        except OSError as error:
-            raise MoppetError(f"Cannot write {target}: {error.strerror or error}.") from None
-        finally:
-            with contextlib.suppress(OSError):
-                part.unlink(missing_ok=True)
         return target
 
     def _values(self, name: str) -> list[Any]:

@@ -9,6 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from moppet.evaluate.saved_results import ALL, SavedResults, read_results
+from moppet.files import write_text
 from moppet.pages.card_sections import (
     ABOUT,
     Block,
@@ -26,7 +27,6 @@ from moppet.pages.frame import build_document
 from moppet.pages.report_tables import build_table, format_share
 from moppet.pages.report_tables import section as landmark
 from moppet.pages.wording import THIN, cell, count, interval, number, with_interval
-from moppet.values import MoppetError
 
 
 def as_markdown(title: str, sections: Sequence[Section]) -> str:
@@ -207,10 +207,4 @@ def write_model_card(model: str, output: Path, evaluation: Path | None = None) -
         "model_card.md": as_markdown(str(results.card["name"]), sections),
         "model_card.html": build_page(results, sections),
     }
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        for name, text in texts.items():
-            (output / name).write_text(text, encoding="utf-8", newline="\n")
-    except OSError as error:
-        raise MoppetError(f"{output} cannot be written: {error.strerror or error}.") from None
-    return [output / name for name in texts]
+    return [write_text(output / name, text) for name, text in texts.items()]

@@ -10,6 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from moppet.files import write_text
 from moppet.pages.evaluation_charts import (
     build_map,
     build_matrices,
@@ -31,7 +32,6 @@ from moppet.pages.wording import (
     number,
     with_interval,
 )
-from moppet.values import MoppetError
 
 __all__ = ["write_page"]
 
@@ -360,8 +360,4 @@ def write_page(
     images: row → an image of the face as a data: URI, for the worst mistakes; None for none.
     Raises MoppetError if the file cannot be written.
     """
-    try:
-        path.write_text(build_page(evaluation, pictures), encoding="utf-8", newline="\n")
-    except OSError as error:
-        raise MoppetError(f"{path} cannot be written: {error.strerror or error}.") from None
-    return path
+    return write_text(path, build_page(evaluation, pictures))

@@ -12,6 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from moppet.files import write_text
 from moppet.pages import report_tables as tables
 from moppet.pages import timeline_charts as charts
 from moppet.pages.face_images import read_thumbnails
@@ -27,7 +28,7 @@ from moppet.pages.report_tables import (
 from moppet.pages.timeline_charts import NO_VALUE, format_time
 from moppet.pages.timeline_lanes import pack_values
 from moppet.timeline import Timeline, TimelineSettings
-from moppet.values import MoppetError
+from moppet.vocabulary import GROUP_NAMES
 
 __all__ = ["Thumbnail", "read_thumbnails", "write_report"]
 
@@ -106,7 +107,7 @@ def build_key_figures(report: Report) -> str:
 
 def _groups_shown(report: Report) -> list[str]:
     """The groups of the model, and the usual three with them if it has any of those."""
-    usual = charts.GROUP_SLOTS
+    usual = GROUP_NAMES
     if not any(group in usual for group in report.groups):
         return list(report.groups)
     return [*usual, *(group for group in report.groups if group not in usual)]
@@ -356,13 +357,4 @@ def write_report(
     `read_thumbnails`; without them the page holds no image of a face.
     Raises MoppetError if the file cannot be written.
     """
-    path = Path(path)
-    page = build_page(timeline, list(thumbnails or []))
-    try:
-        path.write_text(page, encoding="utf-8", newline="\n")
-    except OSError as error:
-        raise MoppetError(
-            f"The report cannot be written to {path}: {error.strerror or error}. "
-            "Name a file in a folder that exists and that you may write to."
-        ) from error
-    return path
+    return write_text(Path(path), build_page(timeline, list(thumbnails or [])))

@@ -12,7 +12,6 @@ import numpy as np
 
 from moppet.pages import timeline_charts as charts
 from moppet.pages.timeline_charts import (
-    GROUP_SLOTS,
     NO_VALUE,
     TICK_STEPS_S,
     expression_class,
@@ -29,6 +28,7 @@ from moppet.pages.timeline_lanes import (
     build_drawing,
 )
 from moppet.timeline import Episode, Timeline
+from moppet.vocabulary import order_groups
 
 
 @dataclass(frozen=True)
@@ -79,16 +79,9 @@ class Report:
 
 def collect(timeline: Timeline) -> Report:
     """Return what the sections need, computed once."""
-    groups = order_groups(timeline.group_of)
+    groups = order_groups(timeline.group_of.values())
     drawing = build_drawing(timeline, groups)
     return Report(timeline, timeline.summary(), timeline.episodes(), groups, drawing)
-
-
-def order_groups(group_of: Mapping[str, str]) -> list[str]:
-    """Return the groups in use: positive, neutral, negative, then others as they come."""
-    used = list(dict.fromkeys(group_of.values()))
-    first = [group for group in GROUP_SLOTS if group in used]
-    return first + [group for group in used if group not in GROUP_SLOTS]
 
 
 def section(name: str, title: str, body: str) -> str:

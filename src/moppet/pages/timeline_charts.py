@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moppet.pages.timeline_lanes import FACE, UNREADABLE, Columns, Drawing, Lane, Numbers, Whole
+from moppet.vocabulary import GROUP_NAMES
 
 RIBBON_PX = 30
 STRIPS_FROM_PX = 48
@@ -28,7 +29,6 @@ TICK_STEPS_S = (
     *(3600.0 * h for h in (1, 2, 3, 6, 12, 24)),
 )
 EXPRESSION_SLOTS = ("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger")
-GROUP_SLOTS = ("positive", "neutral", "negative")
 SPARE_SLOTS = 5
 
 
@@ -47,9 +47,9 @@ def group_class(name: str | None, groups: Sequence[str]) -> str:
     """CSS class of a group's color."""
     if name is None:
         return "g-none"
-    if name in GROUP_SLOTS:
+    if name in GROUP_NAMES:
         return f"g-{name}"
-    others = [other for other in groups if other not in GROUP_SLOTS]
+    others = [other for other in groups if other not in GROUP_NAMES]
     return f"g-{others.index(name) % SPARE_SLOTS}"
 
 

@@ -218,13 +218,12 @@ def _read_image(path: Path, line: Json) -> SyntheticImage | None:
 
 
 def _write_png(path: Path, image: Image) -> None:
-    path.parent.mkdir(exist_ok=True)
     done, data = cv2.imencode(
         ".png", image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     )
     if not done:
         raise MoppetError(f"{path} cannot be written as an image.")
-    path.write_bytes(data.tobytes())
+    write_bytes(path, data.tobytes())
 
 
 def _manifest(

@@ -19,8 +19,8 @@ from moppet.train.data_module import TrainingData, evaluation_crops, select_trai
 from moppet.train.recipe import Recipe, check_recipe
 from moppet.train.trainer import Machine
 from moppet.train.training_run import run_training, with_split
-from moppet.values import GROUPS, Floats, MoppetError, UsageError
-from moppet.vocabulary import expression_of
+from moppet.values import Floats, MoppetError, UsageError
+from moppet.vocabulary import expression_of, groups_of
 
 EPOCHS: Final = 20
 QUICK_EPOCHS: Final = 4
@@ -104,8 +104,7 @@ def check_groups(names: tuple[str, ...], asked: Mapping[str, str]) -> dict[str, 
     unknown = [name for name in asked if name not in names]
     if unknown:
         raise UsageError(f"--groups names the class {unknown[0]!r}; there are: {', '.join(names)}.")
-    guessed = {name: GROUPS[e] for name in names if (e := expression_of(name))}
-    return guessed | dict(asked)
+    return groups_of(names) | dict(asked)
 
 
 def finetune(

@@ -11,10 +11,9 @@ from typing import Any, Final
 
 import numpy as np
 
+from moppet.files import replacing, write_text
 from moppet.train.data_module import MEAN, SCALE
 from moppet.train.recipe import Recipe
-from moppet.values import GROUPS
-from moppet.vocabulary import expression_of
 
 _CURVES: Final = {
     "Loss": {"train_loss": "training, random views", "choose_loss": "set aside"},
@@ -55,8 +54,8 @@ def _draw_confusion(names: list[str], confusion: list[list[int]], path: Path) ->
         text = f"{counts[i, j]}\n{100 * shares[i, j]:.0f} %" if counts[i, j] else "0"
         axes.text(j, i, text, ha="center", va="center", color=colour, fontsize=8)
     figure.colorbar(shown, ax=axes, label="share of the true class", shrink=0.8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
+    with replacing(path) as part:
+        figure.savefig(part, dpi=110)
     plt.close(figure)
 
 
@@ -83,8 +82,8 @@ def draw_course(log: Sequence[Mapping[str, float]], path: Path) -> None:
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="y", alpha=0.3)
         axes.legend(frameon=False, fontsize=8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
+    with replacing(path) as part:
+        figure.savefig(part, dpi=110)
     plt.close(figure)
 
 
@@ -95,12 +94,6 @@ def _pyplot() -> Any:
     from matplotlib import pyplot
 
     return pyplot
-
-
-def groups_of(names: Sequence[str]) -> dict[str, str]:
-    """Return the group of each class whose name stands for one of the seven expressions."""
-    meant = {name: expression_of(name) for name in names}
-    return {name: GROUPS[expression] for name, expression in meant.items() if expression}
 
 
 def write_card(
@@ -148,8 +141,8 @@ def write_card(
     if figures is not None:
         lines += _score_lines(figures)
         text = json.dumps(figures, indent=1, allow_nan=False)
-        (folder / "figures.json").write_text(text + "\n", encoding="utf-8")
-    (folder / "card.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        write_text(folder / "figures.json", text + "\n")
+    write_text(folder / "card.toml", "\n".join(lines) + "\n")
 
 
 def _score_lines(figures: dict[str, Any]) -> list[str]:

@@ -20,6 +20,7 @@ from moppet.datasets.manifest import Manifest
 from moppet.datasets.provenance import refuse_sifted
 from moppet.datasets.readers import read_dataset
 from moppet.datasets.splits import holdout
+from moppet.files import write_text
 from moppet.infer.models import find_model, load_model, read_card
 from moppet.metrics import Labels, accuracy
 from moppet.train.callbacks import kept_weights
@@ -40,7 +41,6 @@ from moppet.train.model_folder import (
     draw_confusions,
     draw_course,
     figures_page,
-    groups_of,
     write_card,
 )
 from moppet.train.networks import Network, save_network
@@ -48,6 +48,7 @@ from moppet.train.recipe import Recipe, read_recipe
 from moppet.train.starting_weights import WEIGHTS, make_network, start_network
 from moppet.train.trainer import Machine, train
 from moppet.values import Floats, Image, MoppetError
+from moppet.vocabulary import groups_of
 
 INT8_MAY_LOSE: Final = 0.005
 MIRROR_MUST_GAIN: Final = 0.002
@@ -183,7 +184,7 @@ def finish(
     write_card(model_folder, recipe, figures=figures, **card)
     log = read_log(folder)
     page = figures_page(recipe, figures, choices.notes, rows, log)
-    (folder / "figures.md").write_text(page, encoding="utf-8")
+    write_text(folder / "figures.md", page)
     draw_confusions(figures, folder / "figures")
     if log:
         draw_course(log, folder / "figures" / "training.png")

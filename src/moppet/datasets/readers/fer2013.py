@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import os
 import zipfile
@@ -19,7 +18,7 @@ from moppet.datasets.manifest import Manifest
 from moppet.datasets.readers.dataset import Columns, Dataset
 from moppet.datasets.readers.folder_tree import subfolders
 from moppet.datasets.readers.tables import number, read_table
-from moppet.files import read_arrays
+from moppet.files import read_arrays, replacing
 from moppet.media import file_sha256
 from moppet.values import EXPRESSIONS, Floats, Image, MoppetError
 from moppet.vocabulary import class_of, decode, split_of
@@ -250,20 +249,15 @@ def _table_rows(dataset: Dataset, table: Path) -> Iterator[dict[str, str]]:
 
 
 def _write(target: Path, arrays: dict[str, NDArray[Any]], table: Path) -> None:
-    part = target.with_name(f".{target.name}.{os.getpid()}.part.npz")
+    size = arrays["images"].nbytes / 1e6
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(part, **arrays)  # type: ignore[arg-type]
-        os.replace(part, target)
-    except OSError as error:
-        size = arrays["images"].nbytes / 1e6
+        with replacing(target) as part:
+            np.savez(part, **arrays)  # type: ignore[arg-type]
+    except MoppetError as error:
         raise MoppetError(
-            f"the images of {table} are unpacked once into {target} ({size:.0f} MB), which "
-            f"cannot be written ({error.strerror}): name another .npz with images=."
+            f"{error} The images of {table} are unpacked once into that file ({size:.0f} MB): "
+            "name another .npz with images=."
         ) from None
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
 
 
 def find_table(path: Path) -> Path | None:

@@ -1,10 +1,7 @@
-"""One comparison from files to files."""
+"""A comparison of a timeline with the files of one or two coders."""
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -14,27 +11,20 @@ from typing import Any, Final
 
 import numpy as np
 
-from moppet.coders import (
-    FEW_BLOCKS,
+from moppet.coders.agreement import FEW_BLOCKS, Comparison, compare_tracks
+from moppet.coders.code_map import (
     LEVELS,
     SKIP,
-    Comparison,
-    Lane,
     Level,
     Vocabulary,
     check_known,
-    compare_tracks,
-    human_track,
-    machine_track,
-    make_units,
-    read_coding,
     read_map,
-    shifted,
     unknown_labels,
 )
+from moppet.coders.codings import Lane, shifted
+from moppet.coders.programs import read_coding
 from moppet.coders.selection import choose_faces, choose_lane
-from moppet.files import result_folder, write_text
-from moppet.pages.agreement_lanes import draw_lanes
+from moppet.coders.time_units import human_track, machine_track, make_units
 from moppet.timeline import Timeline
 from moppet.timeline.annotations import read_layered
 from moppet.values import UsageError
@@ -44,13 +34,13 @@ NO_FACE: Final = "no face"
 COUNTABLE: Final = ("unsure", NO_FACE)
 
 Ask = Callable[[Counter[str], Vocabulary, Level | None], Mapping[str, str]]
-"""Unknown labels with how often they come, the names there are, the level if it is settled → word →
-what it stands for."""
+"""Asks what unknown codes mean: code → how often it occurs, the names to choose from, and the level
+if it is known → code → name."""
 
 
 @dataclass(frozen=True)
 class Coder:
-    """One coder's file, which part of it, and what to add to its times to get the recording's."""
+    """A coder's file: which part of it, and the seconds to add to its times to get the video's."""
 
     path: Path
     tier: str | None = None
@@ -60,11 +50,10 @@ class Coder:
 
 @dataclass(frozen=True)
 class Job:
-    """What `moppet compare` was asked for; the fields are its options."""
+    """What to compare and how. The fields are the options of `moppet compare`."""
 
     timeline: Path
     coders: Sequence[Coder]
-    output: Path
     face: str | None = None
     words: Sequence[str] = ()
     level: str | None = None
@@ -72,19 +61,18 @@ class Job:
     tolerance_s: float = 0.5
     uncoded: str = SKIP
     count: Sequence[str] = ()
-    from_s: float | None = None
-    to_s: float | None = None
+    start_s: float | None = None
+    end_s: float | None = None
     seed: int = 0
 
 
 @dataclass(frozen=True)
 class Result:
-    """A comparison, what it was made of, and the files it wrote."""
+    """A comparison, what was compared, and notes on what to be careful about."""
 
     comparison: Comparison
     about: dict[str, Any]
     notes: list[str]
-    written: list[Path]
 
     def as_json(self) -> dict[str, Any]:
         """Return plain values, None for what is undefined."""
@@ -97,10 +85,12 @@ class Result:
         }
 
 
-def compare(job: Job, ask: Ask | None = None) -> Result:
-    """Compare and write agreement.json, disagreements.csv and lanes.svg into the folder.
+def compare_files(job: Job, ask: Ask | None = None) -> Result:
+    """Return how well a timeline and the coders' files agree.
 
-    ask: tells what unknown labels mean; without it they are refused.
+    ask: what to call for codes that are not known; without it, they are an error.
+    Raises UsageError for an option that does not fit the files, TimelineError for a file that
+    cannot be read.
     """
     _check(job)
     timeline = read_layered(job.timeline).timeline
@@ -108,7 +98,7 @@ def compare(job: Job, ask: Ask | None = None) -> Result:
     vocabulary = replace(plain, given=read_map(job.words, plain))
     lanes, notes = _read_lanes(job, vocabulary, timeline.metadata.get("source_name"))
     faces = choose_faces(timeline, job.face)
-    vocabulary = _place(job, vocabulary, lanes, ask)
+    vocabulary = _name_codes(job, vocabulary, lanes, ask)
     level = _level(job, vocabulary, lanes)
     comparison = _compare(job, timeline, vocabulary, level, lanes, faces)
     about = {
@@ -122,7 +112,7 @@ def compare(job: Job, ask: Ask | None = None) -> Result:
             for coder, lane in zip(job.coders, lanes, strict=True)
         ],
         "level": level,
-        "words": _words_used(vocabulary, level, lanes),
+        "words": _codes_used(vocabulary, level, lanes),
         "unit_s": job.unit_s,
         "tolerance_s": job.tolerance_s,
         "uncoded": job.uncoded,
@@ -131,20 +121,13 @@ def compare(job: Job, ask: Ask | None = None) -> Result:
         "to_s": comparison.units.from_s + comparison.units.n * job.unit_s,
         "seed": job.seed,
     }
-    result = Result(comparison, about, [*notes, *_notes(comparison)], [])
-    with result_folder(job.output):
-        written = [
-            write_text(job.output / "agreement.json", _dump(result.as_json())),
-            write_text(job.output / "disagreements.csv", _disagreements(comparison)),
-            write_text(job.output / "lanes.svg", draw_lanes(comparison)),
-        ]
-    return replace(result, written=written)
+    return Result(comparison, about, [*notes, *_notes(comparison)])
 
 
 def _read_lanes(
     job: Job, vocabulary: Vocabulary, recording: str | None
 ) -> tuple[list[Lane], list[str]]:
-    """Return each coder's lane, on the recording's clock, and a note on files of another one."""
+    """Return each coder's lane in the time of the recording, and a note for files of another."""
     lanes, notes = [], []
     for coder in job.coders:
         coding = shifted(read_coding(coder.path), coder.offset_s)
@@ -162,10 +145,12 @@ def _read_lanes(
     return lanes, notes
 
 
-def _place(job: Job, vocabulary: Vocabulary, lanes: Sequence[Lane], ask: Ask | None) -> Vocabulary:
-    """Return the vocabulary that knows every label, after asking; UsageError if none can be asked.
+def _name_codes(
+    job: Job, vocabulary: Vocabulary, lanes: Sequence[Lane], ask: Ask | None
+) -> Vocabulary:
+    """Return the vocabulary with every code named, by asking if possible, else UsageError.
 
-    The questions come after all that can be checked without the answers.
+    Call it last: nobody should answer questions before an error that was there all along.
     """
     labels = [code.label for lane in lanes for code in lane.codes]
     if ask is not None and (unknown := unknown_labels(labels, vocabulary)):
@@ -183,11 +168,11 @@ def _check(job: Job) -> None:
         raise UsageError(f"--unit must be between 0.001 and 60 seconds, got {job.unit_s}.")
     if not (math.isfinite(job.tolerance_s) and job.tolerance_s >= 0):
         raise UsageError(f"--tolerance must be 0 seconds or more, got {job.tolerance_s}.")
-    numbers = (job.from_s, job.to_s, *(coder.offset_s for coder in job.coders))
+    numbers = (job.start_s, job.end_s, *(coder.offset_s for coder in job.coders))
     if not all(number is None or math.isfinite(number) for number in numbers):
         raise UsageError("--start, --end and --offset take seconds, not infinity or nan.")
     if job.level is not None and job.level not in LEVELS:
-        raise UsageError(f"--level is {' or '.join(LEVELS)}, got {job.level!r}.")
+        raise UsageError(f"--level takes {' or '.join(LEVELS)}, got {job.level!r}.")
     strange = [word for word in job.count if word not in COUNTABLE]
     if strange:
         raise UsageError(f"--count takes any of {', '.join(COUNTABLE)}, got {strange[0]!r}.")
@@ -215,11 +200,11 @@ def _compare(
         names = [*labels, REST]
     elif job.uncoded not in (SKIP, *names):
         raise UsageError(
-            f"--uncoded is {SKIP}, {REST} or one of {', '.join(names)}, got {job.uncoded!r}."
+            f"--uncoded takes {SKIP}, {REST} or one of {', '.join(names)}, got {job.uncoded!r}."
         )
     if NO_FACE in job.count:
         names = [*names, NO_FACE]
-    units = make_units(timeline, job.unit_s, job.from_s, job.to_s)
+    units = make_units(timeline, job.unit_s, job.start_s, job.end_s)
     uncoded = None if job.uncoded == SKIP else job.uncoded
     humans = [
         human_track(
@@ -247,7 +232,7 @@ def _coder_names(coders: Sequence[Coder]) -> list[str]:
     return ["coder"] if len(coders) == 1 else [f"coder {i}" for i in range(1, len(coders) + 1)]
 
 
-def _words_used(vocabulary: Vocabulary, level: Level, lanes: Sequence[Lane]) -> Mapping[str, str]:
+def _codes_used(vocabulary: Vocabulary, level: Level, lanes: Sequence[Lane]) -> Mapping[str, str]:
     labels = dict.fromkeys(label for lane in lanes for label in lane.labels)
     return {label: vocabulary.at(level, label) or SKIP for label in labels}
 
@@ -257,28 +242,12 @@ def _notes(comparison: Comparison) -> list[str]:
     first = comparison.pairs[0]
     if not comparison.everyone.any():
         notes.append(
-            "No time is judged by all: are the times on the recording's clock (--offset), and is "
-            "it the right face and tier?"
+            "There is no time in which all raters have a value. Check the times of the codes "
+            "(--offset), the face (--face) and the tier (--tier)."
         )
     elif first.blocks < FEW_BLOCKS:
-        notes.append(
-            f"Only {first.blocks} stretches of code are compared: too few for good intervals."
-        )
+        were = "segment was" if first.blocks == 1 else "segments were"
+        notes.append(f"Only {first.blocks} coded {were} compared: too few for good intervals.")
     points = [t.name for t in comparison.tracks if t.events and all(e.is_point for e in t.events)]
-    notes += [f"{name} holds points only: they count as events, not as time." for name in points]
+    notes += [f"{name} has only points: they count as events, not as time." for name in points]
     return notes
-
-
-def _dump(content: Mapping[str, Any]) -> str:
-    return json.dumps(content, ensure_ascii=False, allow_nan=False, indent=1) + "\n"
-
-
-def _disagreements(comparison: Comparison) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    columns = [track.name.replace(" ", "_") for track in comparison.tracks]
-    writer.writerow(["start_s", "end_s", "duration_s", *columns])
-    for stretch, said in comparison.disagreements():
-        times = (stretch.start_s, stretch.end_s, stretch.end_s - stretch.start_s)
-        writer.writerow([*(f"{time:.3f}" for time in times), *said])
-    return text.getvalue()
