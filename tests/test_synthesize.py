@@ -470,9 +470,9 @@ def test_rows_without_a_split_a_label_or_the_age_asked_for_are_left_out(tmp_path
         training_rows(changed, replace(TINY, only_ages=("child",)))
     with pytest.raises(UsageError, match="the data has no class 'anger'"):
         training_rows(changed, replace(TINY, classes=("anger",)))
-    report = changed.replace(split=["report"] * len(manifest))
+    only_test = changed.replace(split=["test"] * len(manifest))
     with pytest.raises(MoppetError, match="no image to train on"):
-        training_rows(report, TINY)
+        training_rows(only_test, TINY)
 
 
 def test_images_without_a_face_are_left_out_unless_asked_for(

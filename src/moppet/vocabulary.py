@@ -45,9 +45,11 @@ for _name, _words in _CODES.items():
 
 _SPLITS: Final = {
     "train": "train training trainset",
-    "choose": "choose val valid validation validate valset dev publictest",
-    "report": "report test testing testset privatetest",
+    "val": "val valid validation validate valset dev publictest choose",
+    "test": "test testing testset privatetest report",
 }
+FORMER_SPLITS: Final = {"choose": "val", "report": "test"}
+"""Names that earlier versions wrote for splits → today's names. Both are read."""
 _SPLIT_WORDS: Final = {word: name for name, words in _SPLITS.items() for word in words.split()}
 
 AgeRange = str | float | Sequence[float] | None
@@ -120,11 +122,24 @@ def rename_classes(given: Iterable[str]) -> dict[str, str]:
 
 
 def split_of(word: str) -> str | None:
-    """Return "train", "choose" or "report" for what sets call their parts, None for another word.
+    """Return "train", "val" or "test" for the word that a data set uses, None for other words.
 
-    Validation rows choose, test rows report. FER2013's public test chooses, its private reports.
+    FER2013's public test is a validation set; its private test is the test set.
     """
     return _SPLIT_WORDS.get(re.sub(r"[\W_]", "", word.casefold()))
+
+
+def current_key(key: str) -> str:
+    """Return today's name of a split or of a column named after one; other names stay.
+
+    "choose" is "val", "report" is "test", and "choose_loss" is "val_loss".
+    """
+    return FORMER_SPLITS.get(key) or re.sub("^choose_", "val_", key)
+
+
+def former_split(name: str) -> str:
+    """Return what earlier versions called a split: hashes of saved runs were made with it."""
+    return {new: old for old, new in FORMER_SPLITS.items()}.get(name, name)
 
 
 def age_band(youngest: float | None, oldest: float | None = None) -> str | None:

@@ -53,7 +53,7 @@ def draw_sheet(result: BalancedRows, path: Path, rng: np.random.Generator) -> Pa
     """
     page = _Page()
     made = result.balanced
-    title = f"{made.method} in {'the embedding' if result.pictures is None else 'pixels'}"
+    title = f"{made.method} in {'the embedding' if result.images is None else 'pixels'}"
     if result.made_are_copies or not len(made.labels):
         title = made.method
     page.write(_MARGIN_PX, page.y, title, fontsize=15, weight="bold")
@@ -97,7 +97,7 @@ def _draw_triples(page: _Page, result: BalancedRows, rows: Sequence[int]) -> Non
     for number, row in enumerate(rows):
         x = _MARGIN_PX + number * (3 * (TILE_PX + _GAP_PX) + _APART_PX)
         tiles: list[Image | None] = list(_faces(result, made.parents[row]))
-        tiles.append(None if result.pictures is None else result.pictures[row])
+        tiles.append(None if result.images is None else result.images[row])
         share = float(made.shares[row])
         captions = [f"{share:.0%}", f"{1 - share:.0%}", "made"]
         for place, (tile, caption) in enumerate(zip(tiles, captions, strict=True)):
@@ -113,9 +113,9 @@ def _draw_triples(page: _Page, result: BalancedRows, rows: Sequence[int]) -> Non
     page.y = y + TILE_PX + _CAPTION_PX + 8
 
 
-def _draw_tiles(page: _Page, pictures: Sequence[Image]) -> None:
+def _draw_tiles(page: _Page, images: Sequence[Image]) -> None:
     y = page.y + 20
-    for number, image in enumerate(pictures):
+    for number, image in enumerate(images):
         page.tiles.append((_MARGIN_PX + number * (TILE_PX + _GAP_PX), y, _sized(image)))
     page.y = y + TILE_PX + 14
 
@@ -123,7 +123,7 @@ def _draw_tiles(page: _Page, pictures: Sequence[Image]) -> None:
 def _faces(result: BalancedRows, rows: Sequence[int] | np.ndarray[Any, Any]) -> list[Image]:
     """The faces as the space sees them, where that is an image; else as the model sees them."""
     chosen = np.asarray(rows)
-    if (seen := result.space.pictures(result.features[chosen])) is not None:
+    if (seen := result.space.images(result.features[chosen])) is not None:
         return list(seen)
     return list(result.faces.aligned(chosen.tolist()))
 

@@ -34,13 +34,14 @@ from moppet.evaluate.saliency import (
     region_areas,
     region_shares,
 )
-from moppet.evaluate.selection import ALL, REPORT
+from moppet.evaluate.selection import ALL, TEST
 from moppet.files import write_bytes, write_text
 from moppet.infer.alignment import CROP_PX, TEMPLATE_PX
 from moppet.infer.models import ExpressionModel, find_model, load_model
 from moppet.media.images import images_of
 from moppet.pages.explanation import as_png, brightest, build_page, draw_mean, draw_overlay
 from moppet.values import Floats, Image, ModelError, MoppetError, UsageError
+from moppet.vocabulary import current_key
 
 Json = Mapping[str, Any]
 
@@ -111,10 +112,11 @@ def read_images(path: Path, kind: str | None) -> Manifest:
 
 
 def find_split(manifest: Manifest, wanted: str | None) -> str:
-    """Return the split to take: the one wanted, else "report" where there is one, else "all"."""
+    """Return the split to take: the one wanted, else "test" where there is one, else "all"."""
     there = sorted({s for s in manifest.column("split") if s})
     if wanted is None:
-        return REPORT if REPORT in there else ALL
+        return TEST if TEST in there else ALL
+    wanted = wanted if wanted in there else current_key(wanted)
     if wanted not in (*there, ALL):
         raise UsageError(
             f"the data has no split {wanted!r}; there is {', '.join(there) or 'no split at all'}, "

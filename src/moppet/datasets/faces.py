@@ -264,15 +264,15 @@ def find_manifest_faces(
     landmarks = np.empty((len(manifest), 5, 2), np.float32)
     done, searched = np.zeros(len(manifest), bool), 0
     try:
-        for numbers, pictures in _in_batches(manifest, unreadable):
-            keys[numbers] = [key_of(*of) for of in zip(pictures, boxes[numbers], strict=True)]
+        for numbers, images in _in_batches(manifest, unreadable):
+            keys[numbers] = [key_of(*of) for of in zip(images, boxes[numbers], strict=True)]
             new = np.array([keys[i] not in known.rows for i in numbers], bool)
             old = numbers[~new]
             put_places(places, old, take_places(known.places, [known.rows[keys[i]] for i in old]))
             if new.any():
-                wanted = list(itertools.compress(pictures, new))
+                wanted = list(itertools.compress(images, new))
                 put_places(places, numbers[new], _find(wanted, boxes[numbers[new]], detector))
-            for i, image in zip(numbers, pictures, strict=True):
+            for i, image in zip(numbers, images, strict=True):
                 cuts[i], landmarks[i] = _cut(image, places.landmarks_px[i], bool(places.tight[i]))
             done[numbers], searched = True, searched + int(new.sum())
             if progress is not None:
@@ -311,18 +311,18 @@ def _in_batches(
         yield np.array(rows, np.int64), images
 
 
-def _find(pictures: list[Image], boxes: Floats, detector: Detector) -> Places:
-    places = no_places(len(pictures))
+def _find(images: list[Image], boxes: Floats, detector: Detector) -> Places:
+    places = no_places(len(images))
     landmarks, tight, attempt, several = places
-    tight[:] = [_is_crop(image) for image in pictures]
+    tight[:] = [_is_crop(image) for image in images]
     for i in np.flatnonzero(~tight):
-        faces = detect_any_way_up(detector, _rgb_faces(pictures[i]))
+        faces = detect_any_way_up(detector, _rgb_faces(images[i]))
         several[i] = len(faces)
         if faces:
             landmarks[i], attempt[i] = _chosen(faces, boxes[i]).landmarks_px, 0
     left = np.flatnonzero(attempt < 0)
     if len(left):
-        squares = [_square(pictures[i]) for i in left]
+        squares = [_square(images[i]) for i in left]
         inside, attempt[left] = find_crop_landmarks([square for square, _, _ in squares])
         for i, marks, (_, scale, shift) in zip(left, inside, squares, strict=True):
             landmarks[i] = (marks - shift) / scale

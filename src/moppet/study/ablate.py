@@ -179,7 +179,7 @@ def budget(bench: Bench, todo: list[Cell]) -> str:
 
 
 def truth(bench: Bench, plan: Plan) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the report rows' labels and groups, in the order of every cell's probabilities."""
+    """Return the test rows' labels and groups, in the order of every cell's probabilities."""
     data = bench.draw(plan.cells()[0])
-    rows = data.rows("report", labelled=True)
+    rows = data.rows("test", labelled=True)
     return data.label[rows], data.manifest.groups[rows]

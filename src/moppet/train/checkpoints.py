@@ -20,18 +20,19 @@ from torch import Tensor, nn
 from moppet.files import replacing, write_text
 from moppet.train.recipe import Recipe, chosen_settings
 from moppet.values import MoppetError, UsageError
+from moppet.vocabulary import current_key
 
 LOG_FIELDS: Final = (
     "epoch",
     "train_loss",
     "train_accuracy",
-    "choose_loss",
-    "choose_accuracy",
-    "choose_balanced",
+    "val_loss",
+    "val_accuracy",
+    "val_balanced",
 )
 LAST: Final = "last.safetensors"
 BEST: Final = "best.safetensors"
-LOSS: Final = "choose_loss"
+LOSS: Final = "val_loss"
 """The column that decides which epoch is the best."""
 
 
@@ -42,7 +43,7 @@ def read_log(folder: Path) -> list[dict[str, float]]:
         return []
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
+            rows = [{current_key(k): v for k, v in row.items()} for row in csv.DictReader(file)]
         return [{key: float(row[key] or "nan") for key in LOG_FIELDS} for row in rows]
     except (KeyError, TypeError, ValueError):
         raise MoppetError(f"the log {path} is damaged. Remove {folder} to start anew.") from None
@@ -70,8 +71,8 @@ def _write_log(folder: Path, rows: list[dict[str, float]]) -> None:
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write tensors; a file that is there is replaced only once the new one is whole."""
-    with replacing(path, failures=[SafetensorError]) as part:  # what a full disk comes as
+    """Write tensors; a file that is there is replaced only once the new one is complete."""
+    with replacing(path, failures=[SafetensorError]) as part:
         save_file({k: v.contiguous() for k, v in tensors.items()}, part, metadata)
 
 

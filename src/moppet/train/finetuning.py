@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from moppet.config import check_settings
 from moppet.datasets.faces import Faces, find_manifest_faces
 from moppet.datasets.manifest import Manifest
 from moppet.infer.models import ExpressionModel, load_model
 from moppet.metrics import Difference, Summary, drawn_figures, paired_bootstrap_many, summarize
-from moppet.train.augmentation import Augmentation
 from moppet.train.data_module import TrainingData, evaluation_crops, select_training_data
-from moppet.train.recipe import Recipe, check_recipe
+from moppet.train.recipe import Recipe
 from moppet.train.trainer import Machine
 from moppet.train.training_run import run_training, with_split
 from moppet.values import Floats, MoppetError, UsageError
@@ -31,7 +31,7 @@ _LEAST_ROWS: Final = 2
 class Comparison:
     """A fine-tuned model beside two that learned nothing from these faces.
 
-    adapted, unadapted, majority: every figure on the report rows; unadapted is None where the
+    adapted, unadapted, majority: every figure on the test rows; unadapted is None where the
         model it started from lacks one of the classes.
     gain: adapted less unadapted, paired on the same rows.
     """
@@ -59,7 +59,7 @@ def finetune_recipe(
         start=model,
         network=str(started.card.get("network", "mobilenet_v2")),
         size=wants.size,
-        colour=wants.colour,
+        color="rgb" if wants.colour == "rgb" else "gray",
         seed=seed,
         epochs=epochs or (QUICK_EPOCHS if quick else EPOCHS),
         batch=int(np.clip(rows // 8, 2, 64)),
@@ -69,12 +69,10 @@ def finetune_recipe(
         sampling="balanced",
         keep="best",
         precision="32-true",
-        augmentation=Augmentation(),
-        licence="not stated: it is its maker's to say",
+        license="not specified",
         limits="Fitted to the faces of one data set; on others its figures need not hold.",
     )
-    check_recipe(recipe, "moppet train")
-    return recipe
+    return check_settings(Recipe, asdict(recipe), "moppet train")
 
 
 def check_classes(manifest: Manifest) -> None:
@@ -91,8 +89,8 @@ def check_classes(manifest: Manifest) -> None:
     if few:
         said = ", ".join(f"{name} ({n})" for name, n in few.items())
         raise MoppetError(
-            f"a class needs at least {_LEAST_ROWS + 1} images, one each to train, to choose by "
-            f"and to report on; too few: {said}. Add some, or leave the class out."
+            f"a class needs at least {_LEAST_ROWS + 1} images, one each for training, "
+            f"validation and test; too few: {said}. Add some, or leave the class out."
         )
 
 
@@ -151,7 +149,7 @@ def finetune(
 
 def _parts(data: TrainingData) -> str:
     lines = []
-    for part, verb in (("train", "train on"), ("choose", "choose by"), ("report", "report on")):
+    for part, verb in (("train", "train on"), ("val", "validate on"), ("test", "test on")):
         label = data.label[data.rows(part, labelled=True)]
         counts = ", ".join(f"{name} {(label == i).sum()}" for i, name in enumerate(data.names))
         lines.append(f"{verb}: {len(label)} ({counts})")
@@ -160,7 +158,7 @@ def _parts(data: TrainingData) -> str:
 
 def compare(folder: Path, data: TrainingData, model: str) -> Comparison:
     """Return the model in the folder beside the majority guess and the model it started from."""
-    rows = data.rows("report", labelled=True)
+    rows = data.rows("test", labelled=True)
     crops = evaluation_crops(data, rows, aligned=True)
     adapted = load_model(folder, threads=2).predict(crops).probabilities
     before = _restricted(load_model(model, threads=2), data.names, crops)

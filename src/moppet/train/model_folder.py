@@ -16,14 +16,14 @@ from moppet.train.data_module import MEAN, SCALE
 from moppet.train.recipe import Recipe
 
 _CURVES: Final = {
-    "Loss": {"train_loss": "training, random views", "choose_loss": "set aside"},
+    "Loss": {"train_loss": "training, random views", "val_loss": "set aside"},
     "Accuracy": {
         "train_accuracy": "training, random views",
-        "choose_accuracy": "set aside",
-        "choose_balanced": "set aside, balanced",
+        "val_accuracy": "set aside",
+        "val_balanced": "set aside, balanced",
     },
 }
-_COLORS: Final = {"train": "#8a8f98", "choose": "#1f6fb4", "balanced": "#d9822b"}
+_COLORS: Final = {"train": "#8a8f98", "val": "#1f6fb4", "balanced": "#d9822b"}
 
 
 def draw_confusions(figures: dict[str, Any], folder: Path) -> None:
@@ -50,9 +50,9 @@ def _draw_confusion(names: list[str], confusion: list[list[int]], path: Path) ->
     axes.set_ylabel("label")
     axes.set_title(f"Report rows, aligned as in video (n = {counts.sum()})", fontsize=10)
     for i, j in np.ndindex(*counts.shape):
-        colour = "white" if shares[i, j] > 0.55 else "black"
+        color = "white" if shares[i, j] > 0.55 else "black"
         text = f"{counts[i, j]}\n{100 * shares[i, j]:.0f} %" if counts[i, j] else "0"
-        axes.text(j, i, text, ha="center", va="center", color=colour, fontsize=8)
+        axes.text(j, i, text, ha="center", va="center", color=color, fontsize=8)
     figure.colorbar(shown, ax=axes, label="share of the true class", shrink=0.8)
     with replacing(path) as part:
         figure.savefig(part, dpi=110)
@@ -72,9 +72,9 @@ def draw_course(log: Sequence[Mapping[str, float]], path: Path) -> None:
             values = [row[name] for row in log]
             if all(math.isnan(value) for value in values):
                 continue
-            colour = _COLORS["balanced" if "balanced" in name else name.split("_")[0]]
+            color = _COLORS["balanced" if "balanced" in name else name.split("_")[0]]
             dot = "o" if len(epochs) == 1 else None
-            axes.plot(epochs, values, color=colour, label=label, linewidth=1.8, marker=dot)
+            axes.plot(epochs, values, color=color, label=label, linewidth=1.8, marker=dot)
         axes.set_title(title, fontsize=10)
         axes.set_xlabel("epoch")
         axes.set_xlim(0, epochs[-1] + 1)
@@ -117,7 +117,7 @@ def write_card(
         f"name = {_text(recipe.name)}",
         f"file = {_text(file)}",
         f"sha256 = {_text(hashlib.sha256(network).hexdigest())}",
-        f"licence = {_text(recipe.licence)}",
+        f"licence = {_text(recipe.license)}",
         f"network = {_text(recipe.network)}",
         f"labels = {json.dumps(list(names), ensure_ascii=False)}",
         f"temperature = {temperature:.4f}",
@@ -127,7 +127,7 @@ def write_card(
         "",
         "[preprocessing]",
         f"size = {recipe.size}",
-        f"colour = {_text(recipe.colour)}",
+        f"colour = {_text('grey' if recipe.channels == 1 else 'rgb')}",
         f"detail_px = {detail_px}",
         f"mean = {MEAN}",
         f"scale = {SCALE}",
@@ -179,8 +179,8 @@ def figures_page(
         f"# The model `{recipe.name}`",
         "",
         "Made by `moppet train`, not by hand. Training rows "
-        f"{rows['train']}, set aside for choices {rows['choose']} (temperature, int8 or not,",
-        f"detail), reported on {rows['report']}, which neither trained nor chose anything.",
+        f"{rows['train']}, set aside for choices {rows['val']} (temperature, int8 or not,",
+        f"detail), reported on {rows['test']}, which neither trained nor chose anything.",
         "Intervals: 95 %, bootstrap over groups (one subject's images, copies of an image),",
         "1,000 draws; of shares of 0 or 1 exact binomial. Definitions: [metrics](metrics.md).",
         "",
@@ -297,16 +297,16 @@ def _course_lines(log: Sequence[Mapping[str, float]]) -> list[str]:
         return []
     last = log[-1]
     lines = ["## The training", ""]
-    judged = [row for row in log if not math.isnan(row["choose_loss"])]
+    judged = [row for row in log if not math.isnan(row["val_loss"])]
     if judged:
-        best = min(judged, key=lambda row: row["choose_loss"])
+        best = min(judged, key=lambda row: row["val_loss"])
         lines += [
             f"{len(log)} epochs; the set-aside rows' loss was lowest after epoch "
-            f"{best['epoch']:.0f}: {best['choose_loss']:.4f}, accuracy "
-            f"{best['choose_accuracy']:.4f}. After the last epoch: loss "
+            f"{best['epoch']:.0f}: {best['val_loss']:.4f}, accuracy "
+            f"{best['val_accuracy']:.4f}. After the last epoch: loss "
             f"{last['train_loss']:.4f} on random views of the training rows, "
-            f"{last['choose_loss']:.4f} on the set-aside ones; accuracy "
-            f"{last['train_accuracy']:.4f} and {last['choose_accuracy']:.4f}.",
+            f"{last['val_loss']:.4f} on the set-aside ones; accuracy "
+            f"{last['train_accuracy']:.4f} and {last['val_accuracy']:.4f}.",
             "",
         ]
     return [*lines, "![Loss and accuracy by epoch](figures/training.png)", ""]

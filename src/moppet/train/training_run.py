@@ -1,4 +1,4 @@
-"""A whole training run: train, export, choose on the set-aside rows, measure, write the folder."""
+"""A whole training run: train, export, select settings on validation rows, measure, write."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ from moppet.train.model_folder import (
     write_card,
 )
 from moppet.train.networks import Network, save_network
-from moppet.train.recipe import Recipe, read_recipe
+from moppet.train.recipe import Recipe, data_of, read_recipe
 from moppet.train.starting_weights import WEIGHTS, make_network, start_network
 from moppet.train.trainer import Machine, train
 from moppet.values import Floats, Image, MoppetError
-from moppet.vocabulary import groups_of
+from moppet.vocabulary import groups_of, split_of
 
 INT8_MAY_LOSE: Final = 0.005
 MIRROR_MUST_GAIN: Final = 0.002
@@ -56,7 +56,7 @@ DETAILS_PX: Final = (0, 64, 48)
 CHOICES_NEED: Final = 200
 """With fewer set-aside rows, half a point of accuracy is less than one row."""
 PRIOR_SPREAD: Final = 0.5
-_SHARES: Final = {"report": 0.2, "choose": 0.15}
+_SHARES: Final = {"test": 0.2, "val": 0.15}
 _SAMPLE: Final = 512
 
 
@@ -71,24 +71,29 @@ class _Choices:
     notes: dict[str, Any]
 
 
-def run_recipe(recipe_path: Path, folder: Path, machine: Machine | None = None) -> Path:
+def run_recipe(
+    recipe_path: Path, folder: Path, machine: Machine | None = None, data: Path | None = None
+) -> Path:
     """Train by a recipe and return the model folder, `folder`/model.
+
+    data: used instead of the recipe's own.
 
     The folder also gets figures.md and the images in figures/. A stopped run goes on when the
     command runs again.
     """
     recipe = read_recipe(recipe_path)
+    place = data_of(recipe, recipe_path.parent, data)
     make_network(recipe, classes=2)  # a wrong name or switch is told before faces are searched
     base = recipe_path.parent
-    manifest = read_dataset((base / recipe.data).resolve(), recipe.kind or None)
+    manifest = read_dataset(place, recipe.kind or None)
     folder.mkdir(parents=True, exist_ok=True)
     manifest = with_split(manifest, recipe.seed)
     if recipe.leave_out_copies:
         manifest = leave_out_copies(manifest)
-    data = read_training_data(manifest, recipe, cache=folder / "faces.npz")
-    data = with_teachers(data, recipe, base)
+    rows = read_training_data(manifest, recipe, cache=folder / "faces.npz")
+    rows = with_teachers(rows, recipe, base)
     start = base / recipe.start if recipe.start and (base / recipe.start).exists() else recipe.start
-    return run_training(recipe, folder, data, start, machine)
+    return run_training(recipe, folder, rows, start, machine)
 
 
 def run_training(
@@ -113,11 +118,11 @@ def run_training(
 
 
 def with_split(manifest: Manifest, seed: int) -> Manifest:
-    """Return the manifest with rows to train on, to choose by and to report.
+    """Return the manifest with rows for training, validation and test.
 
-    Parts that the data set has are kept; what it lacks is drawn, by groups. "test" and "val"
-    are other words for report and choose. Where some rows have a part, those without take none:
-    a split that was made leaves rows out that would leak.
+    Splits that the data set has are kept; what it lacks is drawn, by groups. Other words for the
+    splits, such as "validation", are understood. Where some rows have a split, those without keep
+    none: a split that was made leaves rows out that would leak.
     """
     split = _known_parts(manifest)
     rng = np.random.default_rng(seed)
@@ -129,17 +134,16 @@ def with_split(manifest: Manifest, seed: int) -> Manifest:
 
 
 def lacking_parts(manifest: Manifest) -> list[str]:
-    """Return which of "report" and "choose" no row of the manifest has, in this order."""
+    """Return which of "test" and "val" no row of the manifest has, in this order."""
     split = _known_parts(manifest)
     return [part for part in _SHARES if not (split == part).any()]
 
 
 def _known_parts(manifest: Manifest) -> NDArray[np.object_]:
     """Return each row's part in our words; all train where none is given."""
-    words = {"test": "report", "val": "choose", "valid": "choose", "validation": "choose"}
     given = manifest.column("split")
     rest = "train" if all(part is None for part in given) else None
-    return np.array([words.get(s, s) if s else rest for s in given], object)
+    return np.array([split_of(s) or s if s else rest for s in given], object)
 
 
 def sample_input(data: TrainingData, recipe: Recipe) -> torch.Tensor:
@@ -167,7 +171,7 @@ def finish(
     save_network(network, model_folder / WEIGHTS)
     if (folder / "log.csv").is_file():
         shutil.copyfile(folder / "log.csv", model_folder / "training.csv")
-    rows = {part: len(data.rows(part, labelled=True)) for part in ("train", "choose", "report")}
+    rows = {part: len(data.rows(part, labelled=True)) for part in ("train", "val", "test")}
     card: dict[str, Any] = {
         "file": "model.onnx",
         "names": data.names,
@@ -192,7 +196,7 @@ def finish(
 
 
 def _choose(recipe: Recipe, folder: Path, data: TrainingData, network: Network) -> _Choices:
-    rows = data.rows("choose", labelled=True)
+    rows = data.rows("val", labelled=True)
     few = len(rows) < CHOICES_NEED
     crops = evaluation_crops(data, rows, aligned=True)
     label = data.label[rows]

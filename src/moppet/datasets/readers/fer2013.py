@@ -44,8 +44,8 @@ class FerPlus:
     votes: (n, 7) uint8, the votes for each of EXPRESSIONS, in that order.
     label: (n,) int8, index into EXPRESSIONS of the unique plurality of all ten vote columns;
         -1 where it is a tie, contempt, unknown or no face.
-    part: (n,) "train", "choose" (set aside from training for every choice), "report", or "" for
-        training rows that repeat an image of the report rows.
+    part: (n,) "train", "val" (validation rows), "test", or "" for
+        training rows that repeat an image of the test rows.
     group: (n,) int64, equal for duplicates and near duplicates.
     age_band: (n,) int8, a key of AGE_BANDS.
     """
@@ -76,8 +76,8 @@ class FerPlus:
 def read_ferplus(path: Path, *, seed: int = 0) -> FerPlus:
     """Read FER+ joined to FER2013 from an .npz file.
 
-    The file's split 0 without the rows that leak into split 1 becomes "train" and "choose", a
-    tenth by duplicate group, drawn within each age band; split 1 becomes "report".
+    The file's split 0 without the rows that leak into split 1 becomes "train" and "val", a
+    tenth by duplicate group, drawn within each age band; split 1 becomes "test".
     Raises MoppetError if the file is missing or lacks a key.
     """
     if not path.is_file():
@@ -85,7 +85,7 @@ def read_ferplus(path: Path, *, seed: int = 0) -> FerPlus:
     z = _read_arrays(path)
     names = z["vote_names"].tolist()
     group = _merge_groups(z["dup_group"], z["near_dup_group"])
-    part = np.where(z["split"] == 1, "report", np.where(z["leaks_into_split1"], "", "train"))
+    part = np.where(z["split"] == 1, "test", np.where(z["leaks_into_split1"], "", "train"))
     return FerPlus(
         images=z["images"],
         votes=z["votes"][:, [names.index(name) for name in EXPRESSIONS]],
@@ -165,7 +165,7 @@ def _set_aside(
         members = np.array(sorted(g for g, b in first_of.items() if b == band))
         if len(members):
             drawn = rng.choice(members, round(len(members) / 10), replace=False)
-            part[train & np.isin(group, drawn)] = "choose"
+            part[train & np.isin(group, drawn)] = "val"
     return part
 
 
