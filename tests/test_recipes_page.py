@@ -20,11 +20,10 @@ from moppet.study.plan import (
     Table,
     read_plan,
 )
-from moppet.synthesis.settings import Settings, settings_from
+from moppet.synthesis.settings import SynthesisSettings, settings_from
 from moppet.timeline import TimelineSettings
-from moppet.train.augmentation import Augmentation
 from moppet.train.networks import NETWORKS
-from moppet.train.recipe import Recipe, recipe_from
+from moppet.train.recipe import Augmentation, Recipe, recipe_from
 from moppet.values import UsageError
 
 PAGE = Path(__file__).parents[1] / "docs" / "reference" / "recipes.md"
@@ -104,7 +103,7 @@ def same(documented: Any, value: Any) -> bool:
         ("[tables.NAME]", Table, set()),
         ("[data_sets.NAME]", DataSet, {"name"}),
         ("[methods.NAME]", Method, {"name"}),
-        ("Synthesis settings", Settings, set()),
+        ("Synthesis settings", SynthesisSettings, set()),
         ("Guard settings", GuardSettings, set()),
         ("Timeline settings", TimelineSettings, set()),
     ],

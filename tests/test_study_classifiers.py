@@ -279,7 +279,7 @@ def test_a_generator_fills_each_class_up_to_the_largest_that_came(
     rows = np.flatnonzero(label >= 0)
     rows = np.setdiff1d(rows, np.flatnonzero(label == 1)[:5])  # 9, 4, 9
     method = replace(context.plan.methods["both"], balance="")
-    made = replace(context.plan.synthesis, steps=60, decay=0.5)
+    made = replace(context.plan.synthesis, steps=60, ema_decay=0.5)
     ready = prepare(method, context.images, label, rows, data.classes, made, tmp_path / "run", 0)
     assert np.array_equal(ready.rows, rows)
     assert ready.label.tolist() == [1] * 5 and ready.images.shape == (5, 48, 48)
@@ -442,7 +442,7 @@ def test_figures_are_those_of_the_readings_and_p_tells_better_from_equal(
         (
             'synthesize = "cgan"',
             'synthesize = "diffusion"',
-            "synthesize must be .* got 'diffusion'",
+            "no trained generator 'diffusion'",
         ),
         ('reference = "original"', 'reference = "none"', "reference: there is no method 'none'"),
         ("folds = 2", "folds = 1", "folds must be a whole number of at least 2, got 1"),

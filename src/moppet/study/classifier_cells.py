@@ -33,8 +33,8 @@ from moppet.study.executors import Json
 from moppet.study.f1_adaboost import F1AdaBoostClassifier
 from moppet.study.features import describe_crops
 from moppet.study.plan import SIDE_PX, ClassifierCell, ClassifierPlan, DataSet, Method
-from moppet.synthesis.settings import Settings
-from moppet.synthesis.training import learn, measure_budget, plan_lessons
+from moppet.synthesis.settings import SynthesisSettings
+from moppet.synthesis.training import measure_budget, plan_tasks, train_generator
 from moppet.synthesis.training_images import LEAST_IMAGES, TrainingImages
 from moppet.values import Floats, Image, MoppetError
 
@@ -145,7 +145,8 @@ class ClassifierContext(StudyContext):
         manifest, faces = find_study_faces(manifest, plan.work)
         space = Pixels(SIDE_PX)
         images = space.images(space.features(faces.aligned()))
-        features = {name: describe(images, name, plan.model) for name in plan.spaces}
+        spaces: tuple[str, ...] = plan.spaces
+        features = {name: describe(images, name, plan.model) for name in spaces}
         folded = {name: _fold(plan, manifest, data) for name, data in plan.data_sets.items()}
         return cls(plan, images, features, folded)
 
@@ -231,8 +232,8 @@ class ClassifierContext(StudyContext):
             data = synthesized[0].data
             images = TrainingImages(self.images[rows], self.label(data)[rows], data.classes, rows)
             enough = [n for n, count in images.counts().items() if count >= LEAST_IMAGES]
-            lessons = plan_lessons(self.plan.synthesis, images, enough)
-            minutes = measure_budget(self.plan.synthesis, lessons).minutes * len(synthesized)
+            tasks = plan_tasks(self.plan.synthesis, images, enough)
+            minutes = measure_budget(self.plan.synthesis, tasks).minutes * len(synthesized)
             parts.append(f"about {minutes:.0f} minutes in one process to train generators")
         first = next(iter(self.plan.methods))
         minutes_before = [
@@ -326,7 +327,7 @@ def prepare(
     label: Labels,
     rows: Labels,
     names: Sequence[str],
-    generator: Settings | None,
+    generator: SynthesisSettings | None,
     folder: Path,
     seed: int,
 ) -> PreparedRows:
@@ -341,7 +342,7 @@ def prepare(
         ready = _balanced(ready, balance_rows(method, x, label[rows], names, seed))
     if method.synthesize and generator is not None:
         most = int(np.bincount(label[rows]).max())
-        settings = replace(generator, seed=seed, learn_from_made=True)
+        settings = replace(generator, seed=seed, learn_from_synthetic=True)
         ready = _synthesized(ready, images, label, names, most, settings, folder)
     return ready
 
@@ -368,7 +369,7 @@ def balance_rows(
 def _balanced(ready: PreparedRows, done: Balanced) -> PreparedRows:
     """Repeated rows are the rows that they repeat; interpolated ones are images."""
     kept = ready.rows[done.kept]
-    if not BALANCERS[done.method].makes_mixtures:
+    if not BALANCERS[done.method].interpolates:
         rows = np.concatenate([kept, ready.rows[done.parents[:, 0]]])
         return replace(ready, rows=rows, notes=done.notes)
     levels = np.rint(np.clip(done.features, 0, 1) * 255).astype(np.uint8)
@@ -381,7 +382,7 @@ def _synthesized(
     label: Labels,
     names: Sequence[str],
     most: int,
-    settings: Settings,
+    settings: SynthesisSettings,
     folder: Path,
 ) -> PreparedRows:
     """Bring each class to `most` rows by a generator that is trained on the prepared rows."""
@@ -394,13 +395,13 @@ def _synthesized(
     if not asked:
         return replace(ready, notes=notes)
     training = TrainingImages(shown, classes, tuple(names), np.arange(len(shown)))
-    generator = learn(settings, plan_lessons(settings, training, asked), folder)
+    generator = train_generator(settings, plan_tasks(settings, training, asked), folder)
     shutil.rmtree(folder, ignore_errors=True)
     added, of_class = [ready.images], [ready.label]
     for name in asked:
         number = names.index(name)
         wanted = most - int(counts[number])
-        added.append(np.stack([generator.make(name, settings.seed + i) for i in range(wanted)]))
+        added.append(np.stack([generator.generate(name, settings.seed + i) for i in range(wanted)]))
         of_class.append(np.full(wanted, number, np.int64))
     return PreparedRows(ready.rows, np.concatenate(added), np.concatenate(of_class), notes)
 

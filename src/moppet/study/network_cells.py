@@ -9,7 +9,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +22,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 from scipy.special import softmax
 
+from moppet.config import old_names
 from moppet.datasets.faces import Faces, find_manifest_faces
 from moppet.datasets.hashing import content_hash
 from moppet.datasets.manifest import Manifest, build_manifest, read_manifest
@@ -32,14 +33,13 @@ from moppet.files import write_text
 from moppet.study.context import StudyContext, find_study_faces
 from moppet.study.executors import Json
 from moppet.study.plan import COPIES, NetworkCell, NetworkPlan, Regime
-from moppet.synthesis.diffusion import Diffusion
-from moppet.synthesis.generator import FaceGenerator, load_generator
-from moppet.synthesis.inpainting import Inpaint
+from moppet.synthesis.generators import GENERATORS
 from moppet.synthesis.sampling_plan import make_plan
-from moppet.synthesis.settings import LEARNED, Settings
-from moppet.synthesis.synthetic_folder import MANIFEST, write_made
-from moppet.synthesis.training import learn, plan_lessons
-from moppet.synthesis.training_images import Sources, TrainingImages
+from moppet.synthesis.settings import SynthesisSettings
+from moppet.synthesis.synthetic_folder import MANIFEST, write_synthetic
+from moppet.synthesis.trained_generators import FaceGenerator, load_generator
+from moppet.synthesis.training import plan_tasks, train_generator
+from moppet.synthesis.training_images import StartingFaces, TrainingImages
 from moppet.train.callbacks import kept_weights
 from moppet.train.checkpoints import read_log
 from moppet.train.data_module import (
@@ -235,7 +235,7 @@ class NetworkContext(StudyContext):
             name: round(regime.ratio * int((data.label[rows] == i).sum()))
             for i, name in enumerate(data.names)
         }
-        if settings.method in LEARNED:
+        if settings.trained:
             return _add_generated(data, rows, regime.synthetic, wanted, settings, self.plan.work)
         places: dict[str, Any] = {
             key: str(self.plan.base / name) for key, name in _models_of(settings).items()
@@ -304,24 +304,28 @@ def ms_per_face(recipes: Mapping[Any, Recipe], classes: int) -> dict[Any, float]
 # -------------------------------------------------------------------------- synthetic rows
 
 
-def _models_of(settings: Settings) -> dict[str, str]:
+def _models_of(settings: SynthesisSettings) -> dict[str, str]:
     """Return the settings that name a pretrained model; none for a generator that is trained."""
-    if settings.method in LEARNED:
+    if not settings.prompted:
         return {}
     keys = ["model", *["detector_model", "segmenter_model"] * (settings.method == "inpaint")]
     return {key: getattr(settings, key) for key in keys}
 
 
-def _missing_model(settings: Settings, base: Path) -> str | None:
+def _missing_model(settings: SynthesisSettings, base: Path) -> str | None:
     places = [base / name for name in _models_of(settings).values()]
     return next((os.path.normpath(place) for place in places if not place.exists()), None)
 
 
 def _cached(
-    work: Path, name: str, settings: Settings, about: Sequence[Any], make: Callable[[Path], Any]
+    work: Path,
+    name: str,
+    settings: SynthesisSettings,
+    about: Sequence[Any],
+    make: Callable[[Path], Any],
 ) -> tuple[Path, float]:
-    """Return the folder that `make` filled for these settings, and the CPU seconds it took once."""
-    text = json.dumps([asdict(settings), *about], sort_keys=True)
+    """Return the folder that `make` filled for these settings, and the CPU seconds it took."""
+    text = json.dumps([old_names(settings), *about], sort_keys=True)
     folder = work / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
     seconds = folder / "seconds.json"
     work.mkdir(parents=True, exist_ok=True)
@@ -338,7 +342,7 @@ def _add_generated(
     rows: NDArray[np.intp],
     name: str,
     wanted: dict[str, int],
-    settings: Settings,
+    settings: SynthesisSettings,
     work: Path,
 ) -> tuple[TrainingData, float]:
     """Add faces of a generator that is trained on these training rows."""
@@ -347,14 +351,14 @@ def _add_generated(
     images = TrainingImages(np.stack(gray), data.label[rows], data.names, rows)
 
     def make(folder: Path) -> None:
-        trained = learn(settings, plan_lessons(settings, images, images.names), folder)
+        trained = train_generator(settings, plan_tasks(settings, images, images.names), folder)
         trained.save(folder / "generator.safetensors")
 
     folder, before = _cached(work, name, settings, [images.fingerprint], make)
     started = time.process_time()
     generator: FaceGenerator = load_generator(folder / "generator.safetensors")
     faces = [
-        generator.make(label, settings.seed + number)
+        generator.generate(label, settings.seed + number)
         for label, count in wanted.items()
         for number in range(count)
     ]
@@ -368,17 +372,17 @@ def _add_painted(
     rows: NDArray[np.intp],
     name: str,
     wanted: dict[str, int],
-    settings: Settings,
+    settings: SynthesisSettings,
     work: Path,
 ) -> tuple[TrainingData, float]:
     """Add faces of a pretrained diffusion model, which starts from these rows' faces or a text."""
     real = data.manifest.select(rows).replace(split=["train"] * len(rows))
-    sources = Sources(real, settings)
+    sources = StartingFaces(real, settings)
 
     def make(folder: Path) -> None:
-        painter = (Inpaint if settings.method == "inpaint" else Diffusion)(settings, sources)
+        painter = GENERATORS[settings.method].load()(settings, sources)
         plan = make_plan(settings, wanted)
-        write_made(folder, plan, painter, real, settings, model=painter.model)
+        write_synthetic(folder, plan, painter, real, settings, model=painter.model)
 
     folder, seconds = _cached(work, name, settings, [wanted, sources.fingerprint()], make)
     joined = read_manifest(folder / MANIFEST)

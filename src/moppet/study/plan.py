@@ -13,7 +13,8 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 from annotated_types import Ge, Gt, Interval, Le, MaxLen, MinLen
 
 from moppet.config import check_settings, old_names, read_toml
-from moppet.synthesis.settings import Settings, settings_from
+from moppet.synthesis.generators import GENERATORS
+from moppet.synthesis.settings import SynthesisSettings, settings_from
 from moppet.train.recipe import Recipe, recipe_from
 from moppet.values import UsageError, name_hint
 
@@ -225,7 +226,7 @@ class NetworkPlan(StudyPlan):
         return tuple(self._experiment(title, number) for title, number, _ in self._lines())
 
     @cached_property
-    def synthesis(self) -> dict[str, Settings]:
+    def synthesis(self) -> dict[str, SynthesisSettings]:
         """The generators' settings by name."""
         return {name: settings_from(given, name) for name, given in self.generators.items()}
 
@@ -298,13 +299,17 @@ class Method:
     balance: str = ""
     enn: Literal["all", "majority"] = "all"
     space: Literal["pixels", "own"] = "pixels"
-    synthesize: Literal["", "gan", "vae", "cgan"] = ""
+    synthesize: str = ""
     weights: bool = False
 
     def problems(self) -> Iterator[str]:
         """Yield a balancer that does not exist, and a generator that would get no images."""
         if self.space == "own" and self.synthesize:
             yield "a generator is trained on images; with 'synthesize', space must be 'pixels'."
+        trained = [name for name, one in GENERATORS.items() if one.trained]
+        if self.synthesize and self.synthesize not in trained:
+            hint = name_hint(self.synthesize, trained)
+            yield f"there is no trained generator {self.synthesize!r}.{hint}"
         if self.balance:
             from moppet.balance import BALANCERS  # scikit-learn takes seconds to import
 
@@ -397,7 +402,7 @@ class ClassifierPlan(StudyPlan):
             yield f"generator: the faces of this study are gray and {SIDE_PX} pixels wide."
 
     @cached_property
-    def synthesis(self) -> Settings | None:
+    def synthesis(self) -> SynthesisSettings | None:
         """The generator's settings; None where no method uses one."""
         used = [m.synthesize for m in self.methods.values() if m.synthesize]
         return settings_from({"method": used[0], **self.generator}, "generator") if used else None

@@ -101,7 +101,8 @@ def _network_row(
     epochs = sum(cell["epochs"] for cell in cells.values())
     seconds = [cell["seconds"] for cell in cells.values()]
     synthesis = [
-        cell.get("synthesis_seconds", cell.get("made_seconds", 0.0)) for cell in cells.values()
+        float(cell.get("synthesis_seconds") or cell.get("made_seconds") or 0)
+        for cell in cells.values()
     ]
     return {
         "experiment": experiment,
@@ -174,7 +175,7 @@ def summarize_classifiers(context: ClassifierContext, cells: Mapping[Any, Json])
     `p_corrected` for the number of methods that are compared (Holm 1979).
     """
     plan = context.plan
-    pairs = [(space, classifier) for space in plan.spaces for classifier in plan.classifiers]
+    pairs: list[Pair] = [(s, c) for s in plan.spaces for c in plan.classifiers]
     rows: list[Json] = []
     for data in plan.data_sets.values():
         whole = _whole_repeats(plan, data, cells)
