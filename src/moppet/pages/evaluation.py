@@ -24,15 +24,16 @@ from moppet.pages.tables import (
 from moppet.pages.wording import (
     FIGURES,
     MEANINGS,
-    NO_VALUE,
     Json,
     count,
     counted,
     interval,
     levels,
+    license_of,
     number,
     p_value,
 )
+from moppet.timeline.time_axis import NO_VALUE
 from moppet.vocabulary import current_key
 
 _CARDS: Final = ("accuracy", "balanced_accuracy", "macro_f1", "ece")
@@ -364,7 +365,7 @@ def _facts(evaluation: Json) -> Json:
         "Classes of the model": ", ".join(model["labels"]),
         "Groups": ", ".join(f"{name}: {group}" for name, group in groups.items()),
         "Temperature of the probabilities": f"{model['temperature']:g}",
-        "License of the model": model["licence"],
+        "License of the model": license_of(model),
         "Training data": model["training_data"],
         "Limits stated in the model card": model["limits"],
         "Second model": second.get("name"),
@@ -372,7 +373,7 @@ def _facts(evaluation: Json) -> Json:
         "Data": data_name(evaluation),
         "Sources": ", ".join(data["sources"]),
         "Classes of the data": ", ".join(data["classes"]),
-        "License of the data, and consent": data["licence"] or "unspecified",
+        "License of the data, and consent": license_of(data) or "unspecified",
         "Rows": _rows(evaluation["rows"], made["split"]),
         "Intervals": made["intervals"],
         "Evaluated": made.get("made_at"),

@@ -16,10 +16,10 @@ from moppet.pages import timeline_charts as charts
 from moppet.pages.document import render_document
 from moppet.pages.face_images import Thumbnail, read_thumbnails
 from moppet.pages.tables import Card, Cell, Table, class_cell, color_class
-from moppet.pages.wording import NO_VALUE, counted, format_share
+from moppet.pages.wording import counted, format_share
 from moppet.timeline import Episode, Timeline
 from moppet.timeline.downsample import UNREADABLE, Columns, Drawing, Lane, build_drawing
-from moppet.timeline.time_axis import TICK_STEPS_S, format_length, format_time
+from moppet.timeline.time_axis import NO_VALUE, TICK_STEPS_S, format_length, format_time
 from moppet.vocabulary import GROUP_NAMES, order_groups
 
 __all__ = ["Thumbnail", "read_thumbnails", "write_report"]

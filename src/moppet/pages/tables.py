@@ -10,7 +10,6 @@ from markupsafe import Markup
 
 from moppet.pages.document import render_macro
 from moppet.pages.wording import (
-    NO_VALUE,
     Json,
     count,
     format_share,
@@ -18,6 +17,7 @@ from moppet.pages.wording import (
     number,
 )
 from moppet.palette import expression_class, group_class
+from moppet.timeline.time_axis import NO_VALUE
 
 DEPTHS: Final = 20
 """Steps of color in a confusion matrix, from faint to full."""
