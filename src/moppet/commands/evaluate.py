@@ -93,7 +93,7 @@ def evaluate_model(job: Job) -> Path:
     sheet = face_uris(manifest, [one["row"] for one in found["mistakes"]]) if job.pictures else None
     text = json.dumps(found, ensure_ascii=False, allow_nan=False)
     written = write_text(folder / "evaluation.json", text + "\n")
-    page = write_page(found, folder / "evaluation.html", pictures=sheet)
+    page = write_page(found, folder / "evaluation.html", images=sheet)
     if job.as_json:
         print(text, flush=True)
     else:

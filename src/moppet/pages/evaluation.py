@@ -46,18 +46,18 @@ _RATERS: Final = {
 
 
 def write_page(
-    evaluation: Mapping[str, Any], path: Path, *, pictures: Mapping[int, str] | None = None
+    evaluation: Mapping[str, Any], path: Path, *, images: Mapping[int, str] | None = None
 ) -> Path:
     """Write an evaluation as one HTML file that needs no network, and return its path.
 
     evaluation: the content of evaluation.json; the page holds nothing that is not in it.
-    pictures: row → an image of the face as a data: URI, for the mistakes; None for none.
+    images: row → an image of the face as a data: URI, for the mistakes; None for none.
     Raises MoppetError if the file cannot be written.
     """
-    return write_text(path, build_page(evaluation, pictures))
+    return write_text(path, build_page(evaluation, images))
 
 
-def build_page(evaluation: Json, pictures: Mapping[int, str] | None = None) -> str:
+def build_page(evaluation: Json, images: Mapping[int, str] | None = None) -> str:
     """Return the whole document."""
     heading = f"{evaluation['made']['model']['name']} on {data_name(evaluation)}"
     shown = levels(evaluation)
@@ -66,8 +66,8 @@ def build_page(evaluation: Json, pictures: Mapping[int, str] | None = None) -> s
         f"{heading} · moppet evaluation",
         css=("evaluation.css",),
         script=True,
-        images=bool(pictures),
-        uris=pictures,
+        images=bool(images),
+        uris=images,
         found=evaluation,
         heading=heading,
         about=_about(evaluation),
