@@ -44,7 +44,7 @@ from moppet.train.model_folder import (
     write_card,
 )
 from moppet.train.networks import Network, save_network
-from moppet.train.recipe import Recipe, read_recipe
+from moppet.train.recipe import Recipe, data_of, read_recipe
 from moppet.train.starting_weights import WEIGHTS, make_network, start_network
 from moppet.train.trainer import Machine, train
 from moppet.values import Floats, Image, MoppetError
@@ -71,24 +71,29 @@ class _Choices:
     notes: dict[str, Any]
 
 
-def run_recipe(recipe_path: Path, folder: Path, machine: Machine | None = None) -> Path:
+def run_recipe(
+    recipe_path: Path, folder: Path, machine: Machine | None = None, data: Path | None = None
+) -> Path:
     """Train by a recipe and return the model folder, `folder`/model.
+
+    data: used instead of the recipe's own.
 
     The folder also gets figures.md and the images in figures/. A stopped run goes on when the
     command runs again.
     """
     recipe = read_recipe(recipe_path)
+    place = data_of(recipe, recipe_path.parent, data)
     make_network(recipe, classes=2)  # a wrong name or switch is told before faces are searched
     base = recipe_path.parent
-    manifest = read_dataset((base / recipe.data).resolve(), recipe.kind or None)
+    manifest = read_dataset(place, recipe.kind or None)
     folder.mkdir(parents=True, exist_ok=True)
     manifest = with_split(manifest, recipe.seed)
     if recipe.leave_out_copies:
         manifest = leave_out_copies(manifest)
-    data = read_training_data(manifest, recipe, cache=folder / "faces.npz")
-    data = with_teachers(data, recipe, base)
+    rows = read_training_data(manifest, recipe, cache=folder / "faces.npz")
+    rows = with_teachers(rows, recipe, base)
     start = base / recipe.start if recipe.start and (base / recipe.start).exists() else recipe.start
-    return run_training(recipe, folder, data, start, machine)
+    return run_training(recipe, folder, rows, start, machine)
 
 
 def run_training(
