@@ -13,6 +13,7 @@ from moppet.pages.document import render_document
 from moppet.pages.tables import (
     Card,
     Cell,
+    Row,
     Table,
     class_cell,
     confusion_table,
@@ -157,7 +158,7 @@ def _overall(part: Json, name: str) -> Any:
 
 def _class_table(level: Json, grouped: bool) -> Table:
     names, per_class = level["names"], level["parts"]["all"]["per_class"]
-    rows = [
+    rows: list[Row] = [
         [
             class_cell(name, names, grouped=grouped),
             count(per_class["recall"][name]["n"]),
@@ -201,7 +202,7 @@ def _part_table(parts: Mapping[str, Json], caption: str, level: Json) -> Table:
     known = [x for x in [*lowest, whole["low"], whole["value"]] if x is not None]
     start = math.floor(10 * min(known)) / 10 if known else 0.0
     raters = [name for name in _RATERS if name in level["parts"]["all"]["overall"]]
-    rows = [
+    rows: list[Row] = [
         [
             name,
             count_cell(part["n"]),
@@ -256,7 +257,7 @@ def left_out(against: Json, first: str, second: str) -> list[str]:
 
 def _differences(against: Json, first: str, second: str) -> Table:
     differences = against["differences"]["all"]
-    rows = [
+    rows: list[Row] = [
         [
             title,
             figure_cell(against["first"]["overall"][name]),
@@ -277,7 +278,7 @@ def _difference(figure: Json) -> tuple[Cell, str]:
 def _class_differences(against: Json) -> Table:
     names, differences = against["names"], against["differences"]["all"]
     recalls = against["first"]["per_class"]["recall"]
-    rows = [
+    rows: list[Row] = [
         [
             class_cell(name, names),
             count(recalls[name]["n"]),
@@ -291,7 +292,7 @@ def _class_differences(against: Json) -> Table:
 
 
 def _areas(against: Json, first: str, second: str) -> Table:
-    rows = [
+    rows: list[Row] = [
         [
             class_cell(name, against["names"]),
             number(test["first"]),

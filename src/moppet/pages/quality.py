@@ -9,7 +9,7 @@ from typing import Final
 from markupsafe import Markup, escape
 
 from moppet.pages.document import render_document
-from moppet.pages.tables import Card, Cell, Table, confusion_table, facts_of, figure_cell
+from moppet.pages.tables import Card, Cell, Row, Table, confusion_table, facts_of, figure_cell
 from moppet.pages.wording import (
     Json,
     count,
@@ -124,7 +124,7 @@ def _cards(quality: Json) -> list[Card]:
 
 
 def _figures(whole: Json) -> Table:
-    rows = [
+    rows: list[Row] = [
         [
             title,
             figure_cell(whole["figures"][name]),
@@ -240,7 +240,7 @@ def _alarms(alarms: Sequence[Json]) -> Table:
 
 def _classes(quality: Json) -> Table:
     shown = [name for name in FIGURES if name != "frechet_distance"]
-    rows: list[list[str | Cell]] = []
+    rows: list[Row] = []
     for name, part in quality["of_class"].items():
         if part is None:
             rows.append([name, *[NO_VALUE] * (2 + len(shown))])

@@ -37,6 +37,9 @@ class Cell(NamedTuple):
     left: bool = False
 
 
+Row = Sequence[str | Cell]
+
+
 @dataclass(frozen=True)
 class Table:
     """A table in a box that scrolls when it is too wide; it renders itself in a template.
@@ -47,7 +50,7 @@ class Table:
 
     caption: str
     head: Sequence[str]
-    rows: Iterable[Sequence[str | Cell]]
+    rows: Iterable[Row]
     css: str = ""
     words: int = 1
 
@@ -96,7 +99,7 @@ def color_class(name: str, names: Sequence[str], *, grouped: bool) -> str:
 
 def confusion_table(caption: str, names: Sequence[str], counts: Sequence[Sequence[int]]) -> Table:
     """Return a confusion matrix with its sums: rows by label, columns by prediction."""
-    rows: list[list[str | Cell]] = []
+    rows: list[Row] = []
     for i, (name, row) in enumerate(zip(names, counts, strict=True)):
         total = sum(row)
         cells = [_confusion_cell(n, total, correct=i == j) for j, n in enumerate(row)]
