@@ -307,7 +307,7 @@ def test_erasing_takes_one_rectangle_of_a_fifth_of_the_images() -> None:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"names": ("colour",)}, "'colour'; there are: appearance, geometry, occlusion"),
+        ({"names": ("colour",)}, "no augmentation 'colour'. Known: random_views, geometry,"),
         ({"blur_p": 1.2}, "blur_p must be between 0 and 1, got 1.2"),
         ({"rotation_deg": -1.0}, "rotation_deg must be between 0 and 180"),
         ({"blur_least": 4}, "blur_least must be odd"),
