@@ -431,10 +431,13 @@ def _occlusion(x: Tensor, families: Families, rng: torch.Generator) -> Tensor:
 def _random_views(x: Tensor, families: Families, rng: torch.Generator) -> Tensor:
     """Random views of whole crops. (Training draws them image by image, with the landmarks.)"""
     numbers = np.random.default_rng(int(torch.randint(2**62, (1,), generator=rng)))
-    pixels = (x.detach().cpu() * 255).round().byte().permute(0, 2, 3, 1).numpy()
-    whole = crop_matrices(x.shape[2], np.full((5, 2), np.nan, np.float32), x.shape[2])
-    views = [random_view(one, whole, x.shape[2], Augmentation(), numbers) for one in pixels]
-    return (torch.from_numpy(np.stack(views)).permute(0, 3, 1, 2).float() / 255).to(x)
+    height, width = x.shape[2:]
+    square = _resized(x, height, height) if width != height else x
+    pixels = (square.detach().cpu() * 255).round().byte().permute(0, 2, 3, 1).numpy()
+    whole = crop_matrices(height, np.full((5, 2), np.nan, np.float32), height)
+    views = [random_view(one, whole, height, Augmentation(), numbers) for one in pixels]
+    changed = (torch.from_numpy(np.stack(views)).permute(0, 3, 1, 2).float() / 255).to(x)
+    return _resized(changed, height, width) if width != height else changed
 
 
 AugmentBatch = Callable[[Tensor, Families, torch.Generator], Tensor]
