@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from moppet.commands.console import counted, extra, watched
+from moppet.commands.dataset_source import Source
 from moppet.datasets.manifest import Manifest
 from moppet.datasets.provenance import check_sources
 from moppet.synthesis.sampling_plan import Plan, make_plan
@@ -43,12 +44,10 @@ class Job:
     chosen: settings by name, over those of the file. targets: "class=N" each.
     """
 
-    data: Path
+    data: Source
     output: Path
     chosen: Mapping[str, Any]
     settings_file: Path | None = None
-    kind: str | None = None
-    subject: str | None = None
     per_class: int | None = None
     targets: Sequence[str] = ()
     plan_only: bool = False
@@ -59,7 +58,7 @@ class Job:
 
 
 def choose_settings(job: Job) -> Settings:
-    """Return the settings of the file, if any, with those that were chosen put over them."""
+    """Return the settings of the file, if any, overridden by those chosen on the command line."""
     table: dict[str, Any] = {}
     where = "moppet synthesize"
     if job.settings_file is not None:
@@ -78,10 +77,10 @@ _PROMPTS: Final = 3
 def read_targets(
     names: Sequence[str], counts: Mapping[str, int], per_class: int | None, targets: Sequence[str]
 ) -> dict[str, int]:
-    """Return how many images to make of each class.
+    """Return how many images to generate for each class.
 
-    Without a word of how many, as many as bring every class to the largest one's number.
-    Raises UsageError for what cannot be read, and where nothing is left to make.
+    By default, as many as bring every class to the size of the largest one.
+    Raises UsageError for what cannot be read, and if there is nothing to generate.
     """
     wanted = dict.fromkeys(names, per_class) if per_class is not None else {}
     for text in targets:
@@ -97,8 +96,8 @@ def read_targets(
     found = {name: wanted[name] for name in names if wanted.get(name)}
     if not found:
         raise UsageError(
-            "every class has the same number of images, so there is nothing to even out: say how "
-            "many to make with --per-class N or --target class=N."
+            "every class has the same number of images, so there is nothing to even out: choose "
+            "how many to generate with --per-class N or --target class=N."
         )
     return {name: int(count or 0) for name, count in found.items()}
 
@@ -109,8 +108,8 @@ def plan_job(job: Job, settings: Settings, counts: Mapping[str, int]) -> Plan:
 
 
 def print_plan(console: Console, plan: Plan, learn_from: Mapping[str, int]) -> None:
-    table = Table(title="what will be made", title_justify="left", min_width=17)
-    for name in ("class", "to learn from", "to make", "together"):
+    table = Table(title="synthetic faces to generate", title_justify="left", min_width=17)
+    for name in ("class", "training images", "synthetic", "total"):
         table.add_column(name, justify="left" if name == "class" else "right")
     made = {name: sum(values.values()) for name, values in plan.counts().items()}
     for name, there in learn_from.items():
@@ -134,7 +133,7 @@ def print_plan(console: Console, plan: Plan, learn_from: Mapping[str, int]) -> N
 
 
 SHOWN: Final = 24
-"""Pictures of each class on a sheet."""
+"""Images of each class on a sheet."""
 
 
 @dataclass(frozen=True)
@@ -148,13 +147,14 @@ class Work:
     learn_from: Mapping[str, int]
 
     def run(self) -> None:
-        raise NotImplementedError
+        """Generate, write and print everything."""
+        raise AssertionError("each kind of generator runs in its own way")
 
     def say(self, text: str) -> None:
         self.job.console.print(text, soft_wrap=True)
 
     def write(self, make: Make, model: str, more: Mapping[str, Any], sources: str = "") -> Manifest:
-        """Make the plan's images, write them, say where they are and return all rows."""
+        """Generate and write the plan's images, print where they are and return all rows."""
         from moppet.synthesis.synthetic_folder import IMAGES, MANIFEST, write_made
 
         out = self.job.output
@@ -181,13 +181,13 @@ class Work:
             return joined
         lost = len(self.plan) - sum(made.values())
         if lost:
-            self.say(f"left out by the safety checker: {lost}")
+            self.say(f"removed by the safety checker: {lost}")
         counts = ", ".join(f"{name} {count}" for name, count in made.items())
-        self.say(f"made: {counts}, in {out / IMAGES}")
+        self.say(f"synthetic faces: {counts}, in {out / IMAGES}")
         self.say(
-            f"manifest: {out / MANIFEST} (the data's rows and the made ones, which train only)"
+            f"manifest: {out / MANIFEST} (the real rows, and the synthetic ones for training only)"
         )
-        self.say(f"are they any good, and new faces? moppet quality {shlex.quote(str(out))}")
+        self.say(f"to check their quality: moppet quality {shlex.quote(str(out))}")
         return joined
 
     def print_plan_as_json(self, more: Mapping[str, Any]) -> None:
@@ -202,8 +202,8 @@ class Work:
             print(json.dumps(found, indent=1))
 
 
-class Learned(Work):
-    """A method that learns from the data set's own faces."""
+class TrainedGenerator(Work):
+    """A generator trained on the dataset's own faces."""
 
     def run(self) -> None:
         out, device = self.job.output, _device(self.job.device)
@@ -214,8 +214,8 @@ class Learned(Work):
         done = steps_kept(planned, out / RUN)
         budget = measure_budget(self.settings, planned, device, done)
         cost = {"steps": budget.steps, "minutes": round(budget.minutes, 2), "device": device}
-        gone = f"{done:,} steps are done; " if done else ""
-        self.say(f"learning on {device}: {gone}{budget}")
+        gone = f"{done:,} steps are done already; " if done else ""
+        self.say(f"training on {device}: {gone}{budget}")
         if self.job.plan_only:
             self.print_plan_as_json({"budget": cost})
             return
@@ -270,12 +270,12 @@ class Learned(Work):
         pictures = cut_images(self.manifest, rows, faces, self.settings)
         lost = len(rows) - len(pictures)
         if lost:
-            self.say(f"no face found in {counted(lost, 'picture')}: left out")
+            self.say(f"no face found in {counted(lost, 'image')}, which are left out")
         few = [f"{n} ({c})" for n, c in pictures.counts().items() if c < FEW_IMAGES]
         if few:
             self.say(
-                f"few images to learn from: {', '.join(few)}. What is made will resemble them "
-                "closely; look at how near it comes before you pass it on."
+                f"few training images: {', '.join(few)}. Synthetic faces will resemble them "
+                "closely; check for copies with `moppet quality` before you share any."
             )
         return pictures
 
@@ -294,8 +294,8 @@ class Learned(Work):
             write_sheet(bands, self.job.sheet)
 
 
-class Painted(Work):
-    """A diffusion model that somebody else trained."""
+class PretrainedGenerator(Work):
+    """A pretrained diffusion model."""
 
     def run(self) -> None:
         settings, device = self.settings, _device(self.job.device)
@@ -305,7 +305,7 @@ class Painted(Work):
         from moppet.synthesis.training_images import Sources
 
         if self.job.plan_only and not settings.model:
-            self.say("what it costs is measured once a model is named (--model-folder)")
+            self.say("the cost can be measured once a model is given (--model-folder)")
             self.print_plan_as_json({})
             return
         painter = Inpaint if settings.method == "inpaint" else Diffusion
@@ -320,8 +320,8 @@ class Painted(Work):
         seconds = time.perf_counter() - started
         minutes = seconds * len(self.plan) / 60
         self.say(
-            f"painting on {device}: about {minutes:.1f} minutes ({len(self.plan):,} images of "
-            f"{seconds:.1f} s)"
+            f"generating on {device}: about {minutes:.1f} minutes ({len(self.plan):,} images, "
+            f"{seconds:.1f} s each)"
         )
         if self.job.plan_only:
             self.print_plan_as_json({"budget": {"minutes": round(minutes, 2), "device": device}})
@@ -355,15 +355,15 @@ def _device(asked: str) -> str:
 
 
 def run_synthesis(job: Job) -> None:
-    """Make images as asked and say what was made."""
+    """Generate images as asked and print what was written."""
     from moppet.synthesis.synthetic_folder import PART, RUN, check_output, no_space
 
     if job.as_json:
         job = replace(job, console=Console(stderr=True, highlight=False))
     settings = choose_settings(job)
-    check_output(job.output, job.data, settings.method)
+    check_output(job.output, job.data.path, settings.method)
     if job.sheet is not None and job.sheet.suffix.lower() != ".png":
-        raise UsageError(f"--show-faces writes a .png, but {job.sheet.name!r} is not.")
+        raise UsageError(f"--show-faces takes a .png file, got {job.sheet.name!r}.")
     manifest = _read(job, settings)
     check_sources(job.output, manifest)
     learn_from = _counts(manifest, settings)
@@ -371,29 +371,24 @@ def run_synthesis(job: Job) -> None:
     print_plan(job.console, plan, learn_from)
     try:
         with no_space(job.output):
-            work = Learned if settings.method in LEARNED else Painted
+            work = TrainedGenerator if settings.method in LEARNED else PretrainedGenerator
             work(job, settings, manifest, plan, learn_from).run()
     except KeyboardInterrupt:
         kept = [d for d in (RUN, PART) if (job.output / d).is_dir()]
         if kept:
             print(
-                f"moppet: what was learned and made is kept in {job.output}; the same command "
-                "goes on from there.",
+                f"moppet: the work so far is kept in {job.output}. "
+                "Rerun the same command to resume.",
                 file=sys.stderr,
             )
         raise
 
 
 def _read(job: Job, settings: Settings) -> Manifest:
-    """Return the manifest, with a split: its own, and what `moppet train` would draw of the rest.
+    """Return the manifest with a split: its own, or the one that `moppet train` would draw."""
+    from moppet.commands.train import audit_own
 
-    For once there are made rows, no more split is drawn.
-    """
-    from moppet.commands.train import audit_own, read_own
-    from moppet.datasets.readers import announce_license
-
-    manifest = read_own(job.data, job.kind, job.subject)
-    announce_license(manifest)
+    manifest = job.data.read(as_given=True)
     with extra("synthesize", "Synthesis"):
         from moppet.train.training_run import lacking_parts, with_split
     lacking, given = lacking_parts(manifest), {part for part in manifest.column("split") if part}
@@ -401,10 +396,10 @@ def _read(job: Job, settings: Settings) -> Manifest:
         return manifest
     manifest = with_split(audit_own(job.console, manifest), settings.seed)
     count = int((manifest.column("split") == "train").sum())
-    came = "a split" if len(lacking) == 2 else f"rows that {lacking[0]}"
+    came = "a split" if len(lacking) == 2 else f"{lacking[0]} rows"
     job.console.print(
-        f"they came without {came}: {count} train, and only these are learned from; others choose "
-        "and report, in the manifest too",
+        f"the images have no {came}: {count} are drawn for training, and only these are learned "
+        "from; the manifest marks the others for validation and test",
         soft_wrap=True,
     )
     return manifest

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, get_type_hints
@@ -139,9 +140,18 @@ _NOT_NEGATIVE: Final = (
 )  # fmt: skip
 
 
-def read_recipe(path: Path) -> Recipe:
-    """Read a recipe; raise UsageError on an unknown key (naming the nearest) or a wrong type."""
+def read_recipe(path: Path, changes: Mapping[str, Any] | None = None) -> Recipe:
+    """Read a recipe; raise UsageError on an unknown key (naming the nearest) or a wrong type.
+
+    changes: keys to set over those of the file; "augmentation.noise" for a key of a table.
+    """
     table = read_toml(path, "recipe")
+    for name, value in (changes or {}).items():
+        *tables, key = name.split(".")
+        place = table
+        for inner in tables:
+            place = place.setdefault(inner, {})
+        place[key] = value
     return recipe_from(table, str(path))
 
 

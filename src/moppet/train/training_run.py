@@ -70,13 +70,18 @@ class _Choices:
     notes: dict[str, Any]
 
 
-def run_recipe(recipe_path: Path, folder: Path, machine: Machine | None = None) -> Path:
+def run_recipe(
+    recipe_path: Path,
+    folder: Path,
+    machine: Machine | None = None,
+    changes: Mapping[str, Any] | None = None,
+) -> Path:
     """Train by a recipe and return the model folder, `folder`/model.
 
     The folder also gets figures.md and the images in figures/. A stopped run goes on when the
     command runs again.
     """
-    recipe = read_recipe(recipe_path)
+    recipe = read_recipe(recipe_path, changes)
     make_network(recipe, classes=2)  # a wrong name or switch is told before faces are searched
     base = recipe_path.parent
     manifest = read_dataset((base / recipe.data).resolve(), recipe.kind or None)
