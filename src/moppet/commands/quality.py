@@ -36,9 +36,10 @@ def print_quality(found: Json, written: Sequence[Path]) -> None:
     """Print the figures as tables, and where the rest is."""
     console = wide_console(_LEAST_WIDTH)
     made, rows = found["made"], found["rows"]
-    title = f"{made['name']} beside {made['real_name']}"
+    title = f"{made['name']} compared with {made['real_name']}"
     console.print(
-        escape(f"{title}: {rows['made']:,} made faces, {rows['real']:,} real ones"), soft_wrap=True
+        escape(f"{title}: {rows['made']:,} synthetic faces, {rows['real']:,} real ones"),
+        soft_wrap=True,
     )
     for note in found["notes"]:
         console.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True)
@@ -46,7 +47,8 @@ def print_quality(found: Json, written: Sequence[Path]) -> None:
     console.print(_shares(found))
     alarms = len(found["memorised"])
     console.print(
-        f"nearly a real face: {alarms:,} of {rows['made']:,}; {rows['kept']:,} kept", soft_wrap=True
+        f"near copies of a real face: {alarms:,} of {rows['made']:,}; {rows['kept']:,} kept",
+        soft_wrap=True,
     )
     for path in written:
         console.print(escape(str(path)), soft_wrap=True)
@@ -56,7 +58,7 @@ def _distances(found: Json) -> Table:
     from moppet.pages.quality import FIGURES
     from moppet.pages.wording import number
 
-    title = "made against real (FID and KID on moppet's embedding)"
+    title = "synthetic against real (FID and KID on moppet's embedding)"
     table = figure_table(title, list(FIGURES.values()))
     parts = {"all": found["all"], **found["of_class"]}
     for name, part in parts.items():
@@ -70,12 +72,12 @@ def _distances(found: Json) -> Table:
             f"[dim]{number(part['among_real'][f]['value'])}[/]" if f in shown else ""
             for f in FIGURES
         )
-        table.add_row("[dim]  among real[/]", *among)
+        table.add_row("[dim]  real against real[/]", *among)
     return table
 
 
 def _shares(found: Json) -> Table:
-    table = figure_table("shares", ["n", "face found", "real", "read as meant", "real"])
+    table = figure_table("shares", ["n", "face found", "real", "label confirmed", "real"])
     mine, real = found["agreement"], found["real_agreement"]
     for name in ("all", *found["classes"]):
         read = [x["overall"] if name == "all" else x["of_class"][name] for x in (mine, real)]
@@ -92,7 +94,7 @@ def _shares(found: Json) -> Table:
 SHOWN: Final = 14
 MOST_PAIRS: Final = 28
 UNKNOWN: Final = "unknown"
-"""Stands in `made_by` of images that do not say what made them."""
+"""The generator of synthetic images that do not name one."""
 _MANIFEST: Final = "manifest.parquet"
 
 
@@ -100,7 +102,7 @@ _MANIFEST: Final = "manifest.parquet"
 class Job:
     """What `moppet quality` was asked for. See its help for the options.
 
-    real: None for the real rows of the made ones' manifest.
+    real: None for the real rows in the manifest of the synthetic ones.
     """
 
     synthetic: Path
@@ -124,7 +126,7 @@ class Job:
 
 
 def measure(job: Job) -> Path:
-    """Write the figures, the page and the manifest without alarms; return their folder."""
+    """Write figures, page and the manifest without near copies; return their folder."""
     from moppet.datasets.provenance import real_rows
     from moppet.evaluate.sample_quality import measure_quality
     from moppet.pages.quality import build_page
@@ -133,8 +135,8 @@ def measure(job: Job) -> Path:
     real = made if job.real is None else _read(job.real)
     if job.real is None and (real_rows(made).all() or not real_rows(made).any()):
         raise UsageError(
-            f"{job.synthetic} does not hold the real images that these were made from: name them too, "
-            "as in moppet quality made/ my_faces/."
+            f"{job.synthetic} does not contain the real images behind these synthetic ones: name "
+            "them too, as in moppet quality synthetic/ my_faces/."
         )
     safe_name = re.sub(r"[^\w.-]+", "_", job.synthetic.resolve().stem).strip("_.")
     folder = job.output or Path(f"quality_{safe_name or 'made'}")
@@ -170,7 +172,7 @@ def measure(job: Job) -> Path:
 
 
 def _read(path: Path) -> Manifest:
-    """The manifest beside what `moppet synthesize` made, else a data set or plain images."""
+    """Return the manifest that `moppet synthesize` wrote, else a dataset or plain images."""
     from moppet.commands.explain import read_images
     from moppet.datasets.manifest import read_manifest
 
@@ -180,7 +182,7 @@ def _read(path: Path) -> Manifest:
 
 
 def _marked(made: Manifest, quality: Quality) -> Manifest:
-    """The made manifest, in which no made row passes for a real one."""
+    """Return the synthetic manifest with every synthetic row marked as such."""
     from moppet.datasets.provenance import made_columns
 
     if quality.rows["marked"]:
@@ -190,7 +192,7 @@ def _marked(made: Manifest, quality: Quality) -> Manifest:
 
 
 def _sheet(quality: Quality, made: Manifest, real: Manifest) -> Sheet:
-    """Some made faces of each class, drawn alike every time, and the nearest pairs."""
+    """Return some synthetic faces of each class, the same every time, and the closest pairs."""
     from moppet.pages.face_images import face_uris
     from moppet.pages.quality import Sheet
 
