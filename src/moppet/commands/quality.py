@@ -23,7 +23,7 @@ from moppet.commands.options import JsonOption, ShowFaces, complete_model, outpu
 
 if TYPE_CHECKING:
     from moppet.datasets.manifest import Manifest
-    from moppet.evaluate.sample_quality import DRAWS, Quality
+    from moppet.evaluate.sample_quality import Quality
     from moppet.pages.quality import Sheet
     from moppet.pages.wording import Json
 from moppet.files import result_folder, write_text
@@ -112,7 +112,7 @@ class Job:
     classifier: str | None = None
     show_faces: bool = False
     as_json: bool = False
-    draws: int = DRAWS
+    draws: int | None = None
 
     @property
     def command(self) -> str:
@@ -128,7 +128,7 @@ class Job:
 def measure(job: Job) -> Path:
     """Write figures, page and the manifest without near copies; return their folder."""
     from moppet.datasets.provenance import real_rows
-    from moppet.evaluate.sample_quality import measure_quality
+    from moppet.evaluate.sample_quality import DRAWS, measure_quality
     from moppet.pages.quality import build_page
 
     made = _read(job.synthetic)
@@ -142,7 +142,11 @@ def measure(job: Job) -> Path:
     folder = job.output or Path(f"quality_{safe_name or 'made'}")
     with result_folder(folder), watched() as show:
         quality = measure_quality(
-            made, real, model=job.model, judge=job.classifier, progress=show, draws=job.draws
+            *(made, real),
+            model=job.model,
+            judge=job.classifier,
+            progress=show,
+            draws=job.draws or DRAWS,
         )
         found = quality.as_json()
         found["made"] |= {
