@@ -179,7 +179,7 @@ def print_evaluation(found: dict[str, Any], written: Sequence[Path]) -> None:
 def _copies(found: dict[str, int] | None) -> str:
     if found is None:
         return ""
-    return f"; {found['faces']:,} found to be copies, of {found['pictures']:,} images"
+    return f"; {found['faces']:,} found to be duplicates of {found['pictures']:,} images"
 
 
 def _parts_table(parts: dict[str, Any], kind: str, title: str | None = None) -> Table:
@@ -203,7 +203,7 @@ def _classes_table(level: dict[str, Any], kind: str) -> Table:
 
 
 def _lines(found: dict[str, Any]) -> Iterator[str]:
-    from moppet.pages.evaluation_sections import left_out
+    from moppet.pages.evaluation import left_out
     from moppet.pages.wording import FIGURES, p_value, with_interval
 
     level = found["classes"]
