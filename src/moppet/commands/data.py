@@ -190,8 +190,8 @@ def _print_copies(console: Console, audit: Audit) -> None:
     votes = vote_entropy(audit.manifest)
     if votes["n"]:
         console.print(
-            f"votes: {counted(votes['n'], 'image')}, mean entropy {votes['mean_entropy_bits']:.2f} bits, "
-            f"{votes['no_majority']:,} without a majority"
+            f"votes: {counted(votes['n'], 'image')}, mean entropy "
+            f"{votes['mean_entropy_bits']:.2f} bits, {votes['no_majority']:,} without a majority"
         )
 
 
