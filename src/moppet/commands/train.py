@@ -28,11 +28,11 @@ from moppet.commands.options import (
     output_option,
     read_pairs,
 )
-from moppet.datasets.manifest import Manifest
 from moppet.values import MoppetError, UsageError
 
 if TYPE_CHECKING:
     from moppet.datasets.faces import Faces
+    from moppet.datasets.manifest import Manifest
     from moppet.train.finetuning import Comparison
     from moppet.train.trainer import Machine
 
