@@ -21,7 +21,7 @@ from moppet.commands.options import (
     read_list,
     read_pairs,
 )
-from moppet.synthesis.settings import METHODS
+from moppet.synthesis.generators import GENERATORS
 from moppet.values import UsageError
 
 
@@ -32,8 +32,8 @@ def synthesize(
         str | None,
         typer.Option(
             "--method",
-            help=f"One of {', '.join(METHODS)}; or set in --settings.",
-            autocompletion=one_of(*METHODS),
+            help=f"One of {', '.join(GENERATORS)}; or set in --settings.",
+            autocompletion=one_of(*GENERATORS),
         ),
     ] = None,
     per_class: Annotated[
@@ -105,7 +105,7 @@ def synthesize(
         "steps": steps,
         "epochs": epochs if epochs is not None else (0 if steps is not None else None),
         "size": size,
-        "colour": "grey" if color == "gray" else color,
+        "color": color,
         "seed": seed,
         "classes": None if classes is None else read_list(classes),
         "only_ages": None if ages is None else read_list(ages),

@@ -168,7 +168,9 @@ def audit_own(console: Console, manifest: Manifest) -> Manifest:
     return audit.manifest.select(np.flatnonzero(audit.readable & labelled))
 
 
-def show_views(asked: OwnImages, output: Path, changes: Mapping[str, Any]) -> Path:
+def show_views(
+    asked: OwnImages, output: Path, data: Path | None, changes: Mapping[str, Any]
+) -> Path:
     """Write an image that shows augmented faces, and return its path.
 
     One row for each augmentation family of a recipe, or one row of random views for each face.
@@ -177,12 +179,12 @@ def show_views(asked: OwnImages, output: Path, changes: Mapping[str, Any]) -> Pa
     from moppet.datasets.readers import read_dataset
     from moppet.train.augmentation_sheets import augmentation_sheet, views_sheet
     from moppet.train.module import families_of
-    from moppet.train.recipe import Recipe, read_recipe
+    from moppet.train.recipe import Recipe, data_of, read_recipe
 
     path = asked.data.path
     if path.suffix == ".toml":
         recipe = read_recipe(path, changes)
-        manifest = read_dataset((path.parent / recipe.data).resolve(), recipe.kind or None)
+        manifest = read_dataset(data_of(recipe, path.parent, data), recipe.kind or None)
     else:
         recipe = Recipe("own", str(path), seed=asked.seed)
         manifest = asked.data.read(as_given=True)
@@ -298,7 +300,6 @@ def train(
         *(output, model, epochs, quick, seed, groups),
     )
     changes = read_pairs(settings, "--set")
-    changes |= {} if data is None else {"data": str(data.resolve())}
     given = [
         name
         for name in context.params
@@ -314,8 +315,8 @@ def train(
         from moppet.train.training_run import run_recipe
     machine = Machine(accelerator, devices, nodes, strategy, tensorboard)
     if show_augmentation is not None:
-        typer.echo(f"written: {show_views(own, show_augmentation, changes)}")
+        typer.echo(f"written: {show_views(own, show_augmentation, data, changes)}")
     elif what.suffix == ".toml":
-        typer.echo(f"model folder: {run_recipe(what, output, machine, changes)}")
+        typer.echo(f"model folder: {run_recipe(what, output, machine, data, changes)}")
     else:
         train_own(own, machine)
