@@ -107,9 +107,9 @@ def watch(
 
 
 def _settings(rule: Sequence[str] | None, rules: Path | None, child: str | None) -> GuardSettings:
-    from moppet.guard import GuardSettings, parse_rules, read_settings
+    from moppet.guard import GuardSettings, parse_rules, read_guard
 
-    settings = GuardSettings() if rules is None else read_settings(rules)
+    settings = GuardSettings() if rules is None else read_guard(rules)
     if rule:
         settings = replace(settings, rules=parse_rules(rule, source="--rule"))
     return settings if child is None else replace(settings, child=child)
