@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from moppet.datasets.duplicates import leave_out_copies
 from moppet.datasets.manifest import Manifest
-from moppet.datasets.provenance import refuse_sifted
+from moppet.datasets.provenance import refuse_cleaned
 from moppet.datasets.readers import read_dataset
 from moppet.datasets.splits import holdout
 from moppet.files import write_text
@@ -127,7 +127,7 @@ def with_split(manifest: Manifest, seed: int) -> Manifest:
     split = _known_parts(manifest)
     rng = np.random.default_rng(seed)
     for part in lacking_parts(manifest):
-        refuse_sifted(manifest)
+        refuse_cleaned(manifest)
         rows = np.flatnonzero(split == "train")
         split[rows[holdout(manifest.select(rows), _SHARES[part], rng)]] = part
     return manifest.replace(split=split)
@@ -176,7 +176,7 @@ def finish(
         "file": "model.onnx",
         "names": data.names,
         "groups": groups_of(data.names) if groups is None else groups,
-        "training_data": data.manifest.licence,
+        "training_data": data.manifest.license,
         "detail_px": choices.detail_px,
         "mirrored": choices.mirrored,
         "temperature": choices.temperature,
