@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from moppet.plugins import load_plugins
 from moppet.train.networks.alexnet import AlexNet
 from moppet.train.networks.base import Network
 from moppet.train.networks.childcnn import ChildCnn
@@ -40,13 +41,20 @@ def build_network(name: str, classes: int, **settings: Any) -> Network:
         (childcnn).
     Raises UsageError on a name or setting that there is not.
     """
-    if name not in NETWORKS:
-        raise UsageError(f"there is no network {name!r}.{name_hint(name, list(NETWORKS))}")
-    known = [key for key in inspect.signature(NETWORKS[name]).parameters if key != "classes"]
+    make = find_network(name)
+    known = [key for key in inspect.signature(make).parameters if key != "classes"]
     for key in settings:
         if key not in known:
             raise UsageError(f"{name} has no setting {key!r}.{name_hint(key, known)}")
-    return NETWORKS[name](classes, **settings)
+    return make(classes, **settings)
+
+
+def find_network(name: str) -> Callable[..., Network]:
+    """Return what makes a network, plugins included; UsageError for an unknown name."""
+    load_plugins("moppet.networks", NETWORKS, Callable)  # type: ignore[arg-type]
+    if name not in NETWORKS:
+        raise UsageError(f"there is no network {name!r}.{name_hint(name, NETWORKS)}")
+    return NETWORKS[name]
 
 
 def load_network(path: Path) -> Network:
