@@ -33,7 +33,7 @@ from moppet.files import write_text
 from moppet.study.context import StudyContext, find_study_faces
 from moppet.study.executors import Json
 from moppet.study.plan import COPIES, NetworkCell, NetworkPlan, Regime
-from moppet.synthesis.generators import GENERATORS
+from moppet.synthesis.generators import find_generator
 from moppet.synthesis.sampling_plan import make_plan
 from moppet.synthesis.settings import SynthesisSettings
 from moppet.synthesis.synthetic_folder import MANIFEST, write_synthetic
@@ -380,7 +380,7 @@ def _add_painted(
     sources = StartingFaces(real, settings)
 
     def make(folder: Path) -> None:
-        painter = GENERATORS[settings.method].load()(settings, sources)
+        painter = find_generator(settings.method).load()(settings, sources)
         plan = make_plan(settings, wanted)
         write_synthetic(folder, plan, painter, real, settings, model=painter.model)
 
