@@ -240,23 +240,23 @@ def make_b3fd(root: Path) -> Path:
 FIXTURES = {
     "folder": Fixture(
         make_folder, "*", "folders with images", ["happiness", "happiness", "sadness"],
-        ("happiness", "sadness"), splits=["report", "train", "train"],
+        ("happiness", "sadness"), splits=["test", "train", "train"],
     ),
     "csv": Fixture(
         make_csv, "", "nothing is there", ["happiness", None, "anger"],
         ("happiness", "anger"), ["k1", "k2", "k1"], ["infant", None, "uncertain"],
-        ["train", "choose", "odd"],
+        ["train", "val", "odd"],
         {"age": [3.5, None, 15.0], "side": ["left", None, "right"]},
     ),
     "fer2013": Fixture(
         lambda root: fer2013_csv(root / "fer2013.csv"), "", "nothing is there",
         ["anger", "happiness", "sadness", "neutral"],
         ("neutral", "happiness", "sadness", "anger"),
-        splits=["train", "train", "choose", "report"], more={"array_row": [0, 1, 2, 3]},
+        splits=["train", "train", "val", "test"], more={"array_row": [0, 1, 2, 3]},
     ),
     "ferplus": Fixture(
         make_ferplus, "fer2013.csv", "FER2013Train", [None, "sadness", None], SEVEN,
-        splits=["train", "choose", "report"],
+        splits=["train", "val", "test"],
         more={
             "array_row": [0, 2, 3],
             "fer2013_label": ["anger", "sadness", "neutral"],
@@ -274,12 +274,12 @@ FIXTURES = {
     "affectnet": Fixture(
         make_affectnet, "train_set/annotations/1_exp.npy", "1_exp.npy",
         ["happiness", "contempt", "fear"], ("happiness", "fear", "contempt"),
-        splits=["train", "train", "report"],
+        splits=["train", "train", "test"],
     ),
     "raf-db": Fixture(
         make_rafdb, "basic/Image/aligned/train_00002_aligned.jpg", "train_00002_aligned.jpg",
         ["sadness", "surprise", "neutral"], ("neutral", "sadness", "surprise"),
-        bands=["infant", "uncertain", "adult"], splits=["train", "train", "report"],
+        bands=["infant", "uncertain", "adult"], splits=["train", "train", "test"],
     ),
     "ck+": Fixture(
         make_ckplus, "Emotion", "Emotion_labels", ["neutral", "disgust", "neutral", "contempt"],
@@ -322,7 +322,7 @@ FIXTURES = {
         ("happiness", "surprise", "fear", "disgust", "curiosity", "excitement", "frustration",
          "uncertainty"),
         ["KIMCHI", "KIMCHI", "DON'T_PANIC", "KIMCHI"], ["uncertain"] * 4,
-        ["train", "train", "train", "report"], {"valence": [5.3, 5.3, 2.0, 4.0]},
+        ["train", "train", "train", "test"], {"valence": [5.3, 5.3, 2.0, 4.0]},
     ),
     "city-infant": Fixture(
         make_city, "*", "positive, negative and neutral", ["neutral", "negative", "positive"],

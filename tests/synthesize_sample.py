@@ -55,10 +55,10 @@ def write_folder(
 def sample(
     folder: Path, counts: Mapping[str, int] = COUNTS, seed: int = 0
 ) -> tuple[Manifest, Faces]:
-    """A manifest whose rows train, choose and report in turn, as many of each; and its faces."""
+    """A manifest whose rows are train, val and test in turn, as many of each; and its faces."""
     write_folder(folder, counts, parts=("train", "val", "test"), seed=seed)
     paths = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*.png"))
-    parts = {"train": "train", "val": "choose", "test": "report"}
+    parts = {"train": "train", "val": "val", "test": "test"}
     manifest = build_manifest(
         {
             "path": paths,

@@ -51,7 +51,7 @@ dropout = 0.0
 [regimes.scarce]
 draws = 2
 counts = { happiness = 5, surprise = 4 }
-choose = 0.3
+val = 0.3
 
 [tables.ablation]
 [[tables.ablation.experiments]]
@@ -141,21 +141,21 @@ MADE = (
 [regimes.copies]
 draws = 2
 counts = { happiness = 5, surprise = 4 }
-choose = 0.3
+val = 0.3
 made = "copies"
 ratio = 2
 
 [regimes.few]
 draws = 2
 counts = { happiness = 5, surprise = 4 }
-choose = 0.3
+val = 0.3
 made = "faces"
 ratio = 1
 
 [regimes.many]
 draws = 2
 counts = { happiness = 5, surprise = 4 }
-choose = 0.3
+val = 0.3
 made = "faces"
 ratio = 3
 
@@ -179,7 +179,7 @@ def test_made_faces_stand_beside_the_same_real_ones_and_only_to_train(plan: Plan
             data, seconds = bench.with_made(cell, real)
             n, ratio = len(real.rows("train")), cell.regime.ratio
             assert len(data.rows("train")) == n * (1 + ratio)
-            for part in ("choose", "report"):
+            for part in ("val", "test"):
                 assert np.array_equal(data.rows(part), real.rows(part))
             drawn[cell.regime.name] = data
             is_made = ~real_rows(data.manifest)
@@ -195,7 +195,7 @@ def test_made_faces_stand_beside_the_same_real_ones_and_only_to_train(plan: Plan
     assert few.fingerprint != many.fingerprint != drawn["copies"].fingerprint
 
 
-def test_poisoned_rows_that_choose_and_report_change_nothing_that_is_made(plan: Plan) -> None:
+def test_poisoned_validation_and_test_rows_change_nothing_that_is_made(plan: Plan) -> None:
     """Their images and labels are exchanged: what is made stays, bit by bit."""
     path = plan.base / "study.toml"
     path.write_text(MADE, encoding="utf-8")
@@ -204,7 +204,7 @@ def test_poisoned_rows_that_choose_and_report_change_nothing_that_is_made(plan: 
     cell = next(cell for cell in plan.cells() if cell.regime.name == "few")
     real, rng = bench.draw(cell), np.random.default_rng(0)
     others = np.setdiff1d(np.arange(len(real.label)), real.rows("train"))
-    assert len(others) > len(real.rows("report")) > 0
+    assert len(others) > len(real.rows("test")) > 0
     cuts, label = list(real.faces.cuts), real.label.copy()
     for row in others:
         cuts[row] = rng.integers(0, 256, cuts[row].shape, np.uint8)
@@ -310,7 +310,7 @@ def test_every_draw_has_an_order_and_views_of_its_own(plan: Plan) -> None:
         ('method = "cgan"', 'method = "cgans"', "cgan"),
         ("ratio = 2", "ratio = 2.5", "copies need a whole ratio"),
         ("draws = 2", 'draws = "2"', "draws: expected int"),
-        ("choose = 0.3", 'choose = "a"', "choose: expected float"),
+        ("val = 0.3", 'val = "a"', "val: expected float"),
         ("counts = { happiness = 5, surprise = 4 }", "counts = 5", "counts: expected a table"),
         ("surprise = 4", 'surprise = "4"', "surprise: expected int"),
         ("[generators.faces]", "[generators]\nmore = 3\n[generators.faces]", "expected a table"),
@@ -345,10 +345,10 @@ def test_every_experiment_of_a_draw_sees_the_same_rows(plan: Plan) -> None:
     for cell in plan.cells():
         data = bench.draw(cell)
         drawn.setdefault(cell.draw, set()).add(data.part.tobytes())
-        counts = [int((data.label[data.part != "report"][:] == i).sum()) for i in (0, 1)]
-        learned = np.isin(data.part, ("train", "choose"))
+        counts = [int((data.label[data.part != "test"][:] == i).sum()) for i in (0, 1)]
+        learned = np.isin(data.part, ("train", "val"))
         assert [int((data.label[learned] == i).sum()) for i in (0, 1)] == [5, 4] != counts
-        assert {"train", "choose", "report"} <= set(data.part)
+        assert {"train", "val", "test"} <= set(data.part)
     assert all(len(parts) == 1 for parts in drawn.values())
     assert drawn[0] != drawn[1]
 
@@ -367,7 +367,7 @@ def test_a_regime_that_asks_for_more_than_there_is_is_refused(plan: Plan) -> Non
     whole = training_data(plan.base / "ferplus.npz", plan.cells()[0].experiment.recipe)
     with pytest.raises(MoppetError, match="asks for 500 images of happiness, but there are"):
         draw_part(whole, Regime("greedy", counts={"happiness": 500}), np.random.default_rng(0))
-    assert set(data.part) >= {"report"}
+    assert set(data.part) >= {"test"}
 
 
 def made_cell(experiment: str, draw: int, right: np.ndarray, label: np.ndarray) -> dict[str, Any]:

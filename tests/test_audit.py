@@ -59,9 +59,9 @@ def leaks(m: Manifest, *split: str | None) -> set[tuple[str, tuple[int, ...]]]:
 
 
 def test_rows_whose_copy_reports_or_chooses_are_not_learned_from(eight):
-    split = ["train", "choose", "report", "train", "train", "choose", "train", None]
+    split = ["train", "val", "test", "train", "train", "val", "train", None]
     kept = leave_out_copies(eight.replace(split=split)).column("split").tolist()
-    assert kept == [None, None, "report", None, None, "choose", "train", None]
+    assert kept == [None, None, "test", None, None, "val", "train", None]
 
 
 def test_copies_are_exact_near_or_mirrored_and_have_one_number(eight):
@@ -118,23 +118,23 @@ def looked(eight) -> Manifest:
 
 
 def test_copies_and_children_on_one_side_do_not_leak(looked):
-    assert leaks(looked, *["train"] * 4, "report", "report", "train", "report") == set()
+    assert leaks(looked, *["train"] * 4, "test", "test", "train", "test") == set()
     assert leaks(looked, *[None] * 8) == set()
 
 
 def test_an_exact_copy_a_near_one_and_a_child_on_two_sides_leak(looked):
-    split = ["train", "report", "train", "train", "train", "choose", "train", None]
+    split = ["train", "test", "train", "train", "train", "val", "train", None]
     assert leaks(looked, *split) == {("exact copies", (0, 1, 2, 3)), ("subject", (4, 5))}
-    split = ["train", "train", "report", "train", "train", "train", "train", "report"]
+    split = ["train", "train", "test", "train", "train", "train", "train", "test"]
     assert leaks(looked, *split) == {("near duplicates", (0, 1, 2, 3))}
 
 
 def test_a_row_without_a_side_leaks_nothing_by_itself_but_may_tie_two_sides(looked):
-    split = [None, "train", None, "train", "train", None, "report", "report"]
+    split = [None, "train", None, "train", "train", None, "test", "test"]
     assert leaks(looked, *split) == set()
     # 4 is ann, like 5; 5 has no side, and is a copy of 7 on the other side.
     tied = looked.replace(duplicate_group=[None] * 5 + [9, None, 9])
-    split = ["train"] * 5 + [None, "train", "report"]
+    split = ["train"] * 5 + [None, "train", "test"]
     assert leaks(tied.replace(content_hash=[None] * 8), *split) == {("chain", (4, 5, 7))}
 
 
@@ -147,7 +147,7 @@ def test_folds_leak_as_splits_do(looked):
 
 def test_hashes_tell_of_exact_copies_where_nobody_searched(eight):
     hashes = ["x", "y", "x", None, None, None, None, None]
-    m = eight.replace(content_hash=hashes, split=["train", "train", "report"] + ["train"] * 5)
+    m = eight.replace(content_hash=hashes, split=["train", "train", "test"] + ["train"] * 5)
     assert [(leak.kind, leak.rows.tolist()) for leak in find_leaks(m)] == [("exact copies", [0, 2])]
 
 
@@ -155,11 +155,11 @@ def test_hashes_tell_of_exact_copies_where_nobody_searched(eight):
 
 
 def test_classes_are_counted_by_split_in_their_order(eight):
-    audit = audit_manifest(eight.replace(split=["train"] * 5 + ["report"] * 2 + [None]))
+    audit = audit_manifest(eight.replace(split=["train"] * 5 + ["test"] * 2 + [None]))
     assert audit.counts("label") == {
-        "fear": {"report": 1, "train": 3, "–": 0},
-        "anger": {"report": 1, "train": 2, "–": 0},
-        "–": {"report": 0, "train": 0, "–": 1},
+        "fear": {"test": 1, "train": 3, "–": 0},
+        "anger": {"test": 1, "train": 2, "–": 0},
+        "–": {"test": 0, "train": 0, "–": 1},
     }
     assert list(audit.counts("label")) == ["fear", "anger", "–"]
 
@@ -229,7 +229,7 @@ def test_faces_are_looked_for_in_readable_images_only_when_asked(eight, monkeypa
 
 @pytest.fixture
 def leaking(eight, tmp_path) -> Path:
-    split = ["train", "report", "train", "train", "train", "choose", "train", "report"]
+    split = ["train", "test", "train", "train", "train", "val", "train", "test"]
     return eight.replace(split=split).write(tmp_path / "leaking.parquet")
 
 
@@ -241,10 +241,10 @@ def test_a_leak_ends_the_audit_with_1_and_says_what_leaks(moppet, leaking, tmp_p
             "LEAKS",
             "exact copies",
             "subject",
-            "choose | train",
+            "train | val",
             "that cannot be read: 1 of 8 (6.png)",
         ),
-        *("moppet data split", "(row 1, report)"),
+        *("moppet data split", "(row 1, test)"),
     ):
         assert said in done.out, said
     audited = read_manifest(tmp_path / "audited.parquet")
@@ -290,7 +290,7 @@ def test_a_split_keeps_copies_together_and_is_the_same_for_the_same_seed(moppet,
     assert split[path.index("sad/99.png")] is None
     assert split[path.index("sad/0.png")] == split[path.index("happy/1.png")]
     assert sorted(np.unique([s for s in split if s], return_counts=True)[1]) == [2, 6, 12]
-    np.testing.assert_array_equal(np.isnan(fold), np.isin(split, ("report", None)))
+    np.testing.assert_array_equal(np.isnan(fold), np.isin(split, ("test", None)))
     assert set(fold[~np.isnan(fold)]) == {0, 1, 2} and find_leaks(m) == ()
     again = tmp_path / "again.parquet"
     moppet("data", "split", folder, "-o", again, "--folds", "3", "--test", "0.3", "--seed", 4)
@@ -300,7 +300,7 @@ def test_a_split_keeps_copies_together_and_is_the_same_for_the_same_seed(moppet,
 
 def test_folds_alone_leave_the_split_as_it_is(moppet, eight, tmp_path):
     subjects = [None] * 8
-    split = ["train"] * 4 + ["report", "train", "train", None]
+    split = ["train"] * 4 + ["test", "train", "train", None]
     m = eight.replace(split=split, subject=subjects, label=[*["fear"] * 4, *["anger"] * 4])
     m = m.replace(label=["fear"] * 4 + [None, "anger", "anger", "anger"])
     source = m.write(tmp_path / "source.parquet")
@@ -317,10 +317,10 @@ def test_folds_alone_leave_the_split_as_it_is(moppet, eight, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (["--test", "1.5", "--choose", "0"], 2, "between 0 and 1"),
-        (["--test", "0.7", "--choose", "0.4"], 2, "must leave rows to train on"),
-        (["--keep-report", "--test", "0.2"], 2, "takes no --test"),
-        (["--keep-report"], 1, "no rows that report"),
+        (["--test", "1.5", "--val", "0"], 2, "between 0 and 1"),
+        (["--test", "0.7", "--val", "0.4"], 2, "must leave rows to train on"),
+        (["--keep-test", "--test", "0.2"], 2, "takes no --test"),
+        (["--keep-test"], 1, "no test rows to keep"),
         (["--folds", "1"], 2, "at least 2 folds"),
         (["--folds", "50"], 1, "50 parts need 50 groups"),
         (["--option", "subject_pattern"], 2, "--option takes name=value"),

@@ -75,6 +75,6 @@ def test_a_sheet_without_images_or_a_place_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="at least one image"):
         augmentation_sheet([], tmp_path / "sheet.png")
     (tmp_path / "file").write_text("")
-    with pytest.raises(UsageError, match="cannot be written"):
+    with pytest.raises(UsageError, match="Cannot write"):
         image = np.zeros((8, 8, 3), np.uint8)
         augmentation_sheet([image], tmp_path / "file" / "sheet.png", side=16)

@@ -417,8 +417,8 @@ def test_pixels_are_in_0_to_1_and_come_back_as_the_image():
     features = space.features(crops)
     assert features.shape == (4, 2304) and features.dtype == np.float32
     assert features.min() >= 0 and features.max() <= 1
-    np.testing.assert_array_equal(space.pictures(features), crops[..., 0])
-    assert space.pictures(np.array([[-1.0] * 2304, [2.0] * 2304])).tolist()[1][0][0] == 255
+    np.testing.assert_array_equal(space.images(features), crops[..., 0])
+    assert space.images(np.array([[-1.0] * 2304, [2.0] * 2304])).tolist()[1][0][0] == 255
     assert space.features(crops[:0]).shape == (0, 2304)
     small = Pixels(16).features(np.full((1, 112, 112, 3), 51, np.uint8))
     np.testing.assert_allclose(small, 0.2, atol=1e-6)
@@ -429,7 +429,7 @@ def test_an_embedding_is_the_models_and_gives_no_image(tiny_model):
     space = make_space("embedding", model=str(tiny_model))
     features = space.features(crops)
     np.testing.assert_array_equal(features, load_model(tiny_model).predict(crops).embeddings)
-    assert features.shape == (3, 128) and space.pictures(features) is None
+    assert features.shape == (3, 128) and space.images(features) is None
     assert space.model is not None and space.model.startswith("tiny (")
 
 

@@ -33,9 +33,10 @@ from moppet.evaluate.predictions import match_classes
 from moppet.evaluate.selection import choose_rows
 from moppet.train.training_run import with_split
 from moppet.values import MoppetError, UsageError
+from moppet.vocabulary import current_key
 
 TRAIN = {"neutral": 4, "happiness": 12, "surprise": 7}
-PARTS = ("choose", "report")
+PARTS = ("val", "test")
 
 
 def crops(n: int, rng: np.random.Generator) -> list[np.ndarray]:
@@ -56,12 +57,12 @@ def crops(n: int, rng: np.random.Generator) -> list[np.ndarray]:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory) -> Path:
-    """A folder of images with their manifest: 23 to train on, 2 to choose by, 2 to report."""
+    """A folder of images with their manifest: 23 to train on, 2 to validate, 2 to test."""
     home = tmp_path_factory.mktemp("home")
     (home / "faces").mkdir()
     labels = [name for name, n in TRAIN.items() for _ in range(n)]
     labels += ["happiness", "neutral"] * 2 + [None]
-    split = ["train"] * sum(TRAIN.values()) + ["choose"] * 2 + ["report"] * 2 + ["train"]
+    split = ["train"] * sum(TRAIN.values()) + ["val"] * 2 + ["test"] * 2 + ["train"]
     for number, crop in enumerate(crops(len(labels), np.random.default_rng(0))):
         cv2.imwrite(str(home / "faces" / f"{number:02d}.png"), crop)
     columns = {
@@ -124,7 +125,7 @@ def test_a_manifest_of_no_rows_has_no_made_row_in_the_wrong_place() -> None:
 
 
 @pytest.mark.parametrize("method", ["smote_tomek", "random_over"])
-def test_poisoned_rows_that_choose_and_report_change_nothing_that_is_made(own, method):
+def test_poisoned_validation_and_test_rows_change_nothing_that_is_made(own, method):
     clean = balanced(read_manifest(own), method, keep_wiped=True)
     spoilt = balanced(poison(own), method, keep_wiped=True)
     for name in ("kept", "removed", "features", "labels", "parents", "shares"):
@@ -132,7 +133,7 @@ def test_poisoned_rows_that_choose_and_report_change_nothing_that_is_made(own, m
             getattr(clean.balanced, name), getattr(spoilt.balanced, name), err_msg=name
         )
     assert clean.balanced.counts == spoilt.balanced.counts
-    np.testing.assert_array_equal(clean.pictures, spoilt.pictures)
+    np.testing.assert_array_equal(clean.images, spoilt.images)
     paths = [f"{i}.png" for i in range(len(clean.balanced.labels))]
     made = [one.whole(own.parent, paths) for one in (clean, spoilt)]
     first, second = (m.select(~real_rows(m)).table for m in made)
@@ -166,11 +167,11 @@ def test_removed_rows_lose_their_split_and_say_who_removed_them(faces, cache):
 
 def test_made_images_are_mixtures_of_the_pixels_of_their_parents(faces, cache):
     done = balanced(faces, cache=cache)
-    made, seen = done.balanced, done.space.pictures(done.features).astype(float)
+    made, seen = done.balanced, done.space.images(done.features).astype(float)
     share = made.shares[:, None, None]
     mixed = share * seen[made.parents[:, 0]] + (1 - share) * seen[made.parents[:, 1]]
-    assert done.pictures.shape == (13, 48, 48) and done.pictures.dtype == np.uint8
-    assert np.abs(done.pictures - mixed).max() <= 0.51
+    assert done.images.shape == (13, 48, 48) and done.images.dtype == np.uint8
+    assert np.abs(done.images - mixed).max() <= 0.51
 
 
 def test_made_rows_say_how_they_were_made_and_are_nobodys(faces, cache):
@@ -187,14 +188,14 @@ def test_made_rows_say_how_they_were_made_and_are_nobodys(faces, cache):
     bands = faces.column("age_band")[done.rows[done.balanced.parents]]
     agreed = [a if a == b else None for a, b in bands]
     assert made.column("age_band").tolist() == agreed and None in agreed
-    assert made.column("content_hash").tolist() == [content_hash(p) for p in done.pictures]
+    assert made.column("content_hash").tolist() == [content_hash(p) for p in done.images]
 
 
 def test_a_repeated_row_is_its_own_image_once_more(faces, cache):
     done = balanced(faces, "random_over", cache=cache)
     everything = done.whole(faces.root, [])
     made = everything.select(~real_rows(everything))
-    assert done.pictures is None and len(made) == 13
+    assert done.images is None and len(made) == 13
     for row, parent in enumerate(done.rows[done.balanced.parents[:, 0]]):
         assert made.column("path")[row] == faces.column("path")[parent]
         assert made.column("subject")[row] == faces.column("subject")[parent]
@@ -204,7 +205,7 @@ def test_a_repeated_row_is_its_own_image_once_more(faces, cache):
 def test_what_is_made_in_an_embedding_is_no_row_of_a_manifest(faces, cache, tmp_path):
     space = make_space("embedding", model=str(write_model(tmp_path / "tiny")))
     done = balanced(faces, space=space, cache=cache)
-    assert done.pictures is None and done.balanced.features.shape == (13, 128)
+    assert done.images is None and done.balanced.features.shape == (13, 128)
     assert len(done.whole(faces.root, [])) == len(faces)
     with pytest.raises(UsageError, match="no image"):
         done.made_rows(faces.root, [])
@@ -227,7 +228,7 @@ def test_without_a_split_nothing_is_balanced_unless_all_of_it_is_to_train_on(fac
     done = balanced(whole.select(np.arange(23)), all_train=True)
     assert set(done.whole(faces.root, ["x.png"] * 13).column("split")) == {"train"}
     with pytest.raises(MoppetError, match="of 28 rows 0 are of split 'train'"):
-        balanced(faces.replace(split=["report"] * len(faces)))
+        balanced(faces.replace(split=["test"] * len(faces)))
 
 
 def test_images_that_cannot_be_used_lose_their_split_and_are_named(own):
@@ -250,18 +251,19 @@ def test_images_that_cannot_be_used_lose_their_split_and_are_named(own):
 
 
 def with_made(split: str | None = "train") -> Manifest:
-    columns = {"path": ["a.png", "b.png"], "label": ["fear"] * 2, "split": ["report", split]}
+    columns = {"path": ["a.png", "b.png"], "label": ["fear"] * 2, "split": ["test", split]}
     said = made_columns(1, made_by="gan", made_seed=3, made_prompt="a face")
     both = {k: [None, v[0].as_py()] for k, v in said.items()}
     return build_manifest(columns | both, root=".")
 
 
-@pytest.mark.parametrize("split", ["choose", "report", "test", "val"])
+@pytest.mark.parametrize("split", ["val", "test", "choose", "report"])
 def test_no_manifest_has_a_made_row_outside_its_training_rows(split, tmp_path):
     made = with_made()
     check_made(made)
-    with pytest.raises(UsageError, match=f"row 1, made by 'gan', has the split {split!r}"):
-        made.replace(split=["report", split])
+    named = current_key(split)
+    with pytest.raises(UsageError, match=f"row 1, made by 'gan', has the split {named!r}"):
+        made.replace(split=["test", split])
     with pytest.raises(UsageError, match="only ever trained on, but 1 stand elsewhere"):
         at = made.table.column_names.index("split")
         check_made_table(made.table.set_column(at, "split", [["train", split]]))
@@ -279,7 +281,7 @@ def test_no_manifest_has_a_made_row_outside_its_training_rows(split, tmp_path):
     [
         lambda m, rng: holdout(m, 0.5, rng),
         lambda m, rng: kfold(m, 2, rng),
-        lambda m, rng: split_manifest(m, test=0.4, choose=0.1, rng=rng),
+        lambda m, rng: split_manifest(m, test=0.4, val=0.1, rng=rng),
     ],
 )
 def test_no_split_is_drawn_through_made_rows(split):

@@ -313,7 +313,7 @@ def test_the_level_is_that_of_the_codes():
 def test_unknown_words_and_targets_are_refused_with_what_would_do():
     with pytest.raises(UsageError, match=r"'bored' \(2 times\), 'x' \(1 times\).*--map"):
         check_known(["bored", "x", "bored", "smile"], WORDS, "h.eaf")
-    with pytest.raises(UsageError, match="did you mean 'happiness'"):
+    with pytest.raises(UsageError, match="Did you mean 'happiness'"):
         read_map(["smile=hapiness"], WORDS)
     with pytest.raises(UsageError, match='takes "code=name"'):
         read_map(["smile"], WORDS)

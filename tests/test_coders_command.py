@@ -76,7 +76,7 @@ def test_the_list_of_disagreements_and_the_image_show_the_same_time(moppet, tmp_
     marks = [r for r in svg.iter(f"{SVG}rect") if r.get("fill") == "#b3261e"]
     assert len(marks) == len(rows)
     words = [t.text for t in svg.iter(f"{SVG}text")]
-    assert {"coder", "machine", "happiness", "sadness", "white: no value"} <= set(words)
+    assert {"coder", "machine", "happiness", "sadness", "white: no code"} <= set(words)
     right = max(
         float(r.get("x")) + float(r.get("width")) for r in svg.iter(f"{SVG}rect") if r.get("x")
     )

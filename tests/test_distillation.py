@@ -58,12 +58,12 @@ def test_a_training_rows_target_is_its_votes_mixed_with_the_teachers_answer_to_b
     assert np.allclose(views[3][1], wanted[3], atol=1e-4)
 
 
-def test_rows_that_choose_or_report_keep_their_votes(
+def test_validation_and_test_rows_keep_their_votes(
     plain: TrainingData, taught: TrainingData
 ) -> None:
     assert taught.lessons is not None
     others = np.setdiff1d(np.arange(len(plain.label)), plain.training_rows(RECIPE))
-    assert (plain.part[others] == "choose").any()
+    assert (plain.part[others] == "val").any()
     assert np.array_equal(taught.lessons[others], plain.soft[others])
     assert np.array_equal(taught.targets(RECIPE), plain.soft)
 

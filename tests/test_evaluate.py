@@ -292,9 +292,9 @@ def test_classes_that_do_not_fit_are_refused(model, data, said):
 
 
 def test_the_report_rows_are_taken_where_there_are_some(folder, manifest):
-    split = np.array(["train"] * 70 + ["report"] * 60 + [None] * 10, object)
+    split = np.array(["train"] * 70 + ["test"] * 60 + [None] * 10, object)
     found = evaluate(folder / "model", manifest.replace(split=split), draws=2).as_json()
-    assert found["made"]["split"] == "report"
+    assert found["made"]["split"] == "test"
     assert (found["rows"]["in_split"], found["rows"]["evaluated"]) == (60, 60)
     assert all(70 <= one["row"] < 130 for one in found["mistakes"])
     assert found["notes"] == []
@@ -310,14 +310,14 @@ def test_the_report_rows_are_taken_where_there_are_some(folder, manifest):
 )
 def test_rows_that_may_have_been_learned_from_are_said(folder, manifest, split, rows, said):
     if split:
-        manifest = manifest.replace(split=["train"] * 70 + ["report"] * 70)
+        manifest = manifest.replace(split=["train"] * 70 + ["test"] * 70)
     found = evaluate(folder / "model", manifest, split=split, draws=2).as_json()
     assert found["rows"]["evaluated"] == rows
     assert any(said in note and "too good" in note for note in found["notes"])
 
 
 def test_copies_in_another_split_are_said(folder, manifest):
-    split = ["train"] * 5 + ["report"] * (N - 5)  # the last ten are copies of the first ten
+    split = ["train"] * 5 + ["test"] * (N - 5)  # the last ten are copies of the first ten
     found = evaluate(folder / "model", manifest.replace(split=split), draws=2).as_json()
     assert any(note.startswith("5 of the rows show a subject or a copy") for note in found["notes"])
 
@@ -353,9 +353,9 @@ def test_few_faces_are_said_to_be_few(folder, manifest):
 
 
 def test_a_split_that_is_not_there_is_refused_with_the_nearest(folder, manifest):
-    manifest = manifest.replace(split=["train"] * 70 + ["report"] * 70)
-    with pytest.raises(UsageError, match=r"no split 'reports'; did you mean 'report'.*70 rows"):
-        evaluate(folder / "model", manifest, split="reports")
+    manifest = manifest.replace(split=["train"] * 70 + ["test"] * 70)
+    with pytest.raises(UsageError, match=r"no split 'tests'; did you mean 'test'.*70 rows"):
+        evaluate(folder / "model", manifest, split="tests")
 
 
 def test_rows_without_a_known_label_are_refused(folder, manifest):
@@ -620,11 +620,11 @@ def test_no_image_that_can_be_read_is_an_error(folder, few, tmp_path, monkeypatc
 
 def test_the_epochs_of_a_training_are_read(tmp_path):
     assert read_training(tmp_path) is None
-    text = "epoch,train_loss,choose_loss\n1,0.9,0.8\n2,0.7,0.5\n3,0.6,nan\n4,,0.6\n"
+    text = "epoch,train_loss,val_loss\n1,0.9,0.8\n2,0.7,0.5\n3,0.6,nan\n4,,0.6\n"
     (tmp_path / "training.csv").write_text(text, encoding="utf-8")
     training = read_training(tmp_path)
     assert training["best_epoch"] == 2
-    assert training["columns"]["choose_loss"] == [0.8, 0.5, None, 0.6]
+    assert training["columns"]["val_loss"] == [0.8, 0.5, None, 0.6]
     assert training["columns"]["train_loss"][3] is None
 
 

@@ -38,7 +38,7 @@ QUIET = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 )
-LOG = "epoch,train_loss,choose_loss,choose_accuracy\n1,0.9,0.8,0.4\n2,0.7,0.5,0.6\n3,0.6,0.6,0.5\n"
+LOG = "epoch,train_loss,val_loss,val_accuracy\n1,0.9,0.8,0.4\n2,0.7,0.5,0.6\n3,0.6,0.6,0.5\n"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -149,12 +149,12 @@ def test_the_map_draws_every_point_twice(page, found):
 
 def test_parts_columns_and_the_second_model_are_there(page, found):
     text = text_of(page)
-    for name in ("infant or child", "no face found", "red", "blue", "Against other"):
+    for name in ("infant or child", "no face found", "red", "blue", "Compared with other"):
         assert name in text
     mcnemar = found["against"]["mcnemar"]
-    assert f"is right in {mcnemar['only_first']}, other alone in {mcnemar['only_second']}" in text
+    assert f"is correct in {mcnemar['only_first']}, only other in {mcnemar['only_second']}" in text
     assert "does not know neutral, surprise, disgust, anger" in text
-    assert "The loss on the rows set aside was lowest after epoch 2." in text
+    assert "The validation loss was lowest after epoch 2." in text
 
 
 def test_it_says_how_it_was_made(page, found, folder):
@@ -201,7 +201,7 @@ def test_what_is_not_there_is_said_and_no_number_is_made_up(tmp_path, found):
     figures["g_mean"] = dict.fromkeys(figures["g_mean"])
     page = write_page(bare, tmp_path / "page.html").read_text(encoding="utf-8")
     text = text_of(page)
-    assert "holds no training.csv" in text and "There is no map" in text
+    assert "has no training.csv" in text and "There is no map" in text
     assert "None" not in text and "nan" not in text.lower().replace("finance", "")
     assert page.count('<table class="confusion">') == 1
 
@@ -244,7 +244,7 @@ def test_the_terminal_shows_the_same_figures(folder, capsys, found, monkeypatch)
     assert "note: The data names no split" in out
     left_out = found["against"]["faces_left_out"]
     assert left_out > 0 and found["against"]["n"] + left_out == N
-    assert f"the comparison leaves these {left_out} faces out" in out
+    assert f"the comparison leaves out {left_out} faces with these labels" in out
 
 
 def test_what_is_left_out_of_the_second_model_is_said(tmp_path, found, capsys):
@@ -262,7 +262,7 @@ def test_copies_that_were_found_are_counted_on_the_page_and_the_terminal(tmp_pat
     page = write_page(copied, tmp_path / "page.html").read_text(encoding="utf-8")
     print_evaluation(copied, [])
     for text in (text_of(page), capsys.readouterr().out):
-        assert "7 found to be copies, of 3 images" in " ".join(text.split())
+        assert "7 found to be duplicates of 3 images" in " ".join(text.split())
     assert found["rows"]["copies"] is None
     print_evaluation(found, [])
     assert "copies" not in capsys.readouterr().out
@@ -293,8 +293,8 @@ def test_an_output_that_cannot_be_a_folder_is_refused(folder, tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert run(folder / "model", folder / "data.parquet", "-o", tmp_path / "file") == 1
     assert "cannot be made" in capsys.readouterr().err
-    with pytest.raises(MoppetError, match="cannot be written"):
-        write_text(tmp_path / "nowhere" / "x.json", "")
+    with pytest.raises(MoppetError, match="Cannot write"):
+        write_text(tmp_path / "file" / "x.json", "")
 
 
 def opened(page: Path, width: int = 1200) -> subprocess.CompletedProcess[str]:

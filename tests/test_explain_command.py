@@ -108,7 +108,7 @@ def test_grad_cam_refuses_a_folder_without_a_network_of_ours(
     [
         (("--method", "gradcam"), "--method is one of grad-cam, occlusion, got 'gradcam'"),
         (("--of", "joy"), "--of is predicted, label or a class of the model (neutral, happiness"),
-        (("--split", "report"), "the data has no split 'report'; there is no split at all"),
+        (("--split", "test"), "the data has no split 'test'; there is no split at all"),
     ],
 )
 def test_wrong_options_are_refused_in_one_sentence(

@@ -104,10 +104,10 @@ def test_every_row_is_in_the_part_that_the_file_says(tmp_path):
     leaks[[1, 5, 9]] = True
     content = arrays(leaks_into_split1=leaks)
     data = read_ferplus(save(tmp_path, **content))
-    assert ((data.part == "report") == (content["split"] == 1)).all()
+    assert ((data.part == "test") == (content["split"] == 1)).all()
     assert np.flatnonzero(data.part == "").tolist() == [1, 5, 9]
-    assert set(data.part) == {"train", "choose", "report", ""}
-    for name in ("train", "choose", "report"):
+    assert set(data.part) == {"train", "val", "test", ""}
+    for name in ("train", "val", "test"):
         assert (data.part[data.rows(name)] == name).all()
         labelled = (data.part == name) & (data.label >= 0)
         assert data.rows(name, labelled=True).tolist() == np.flatnonzero(labelled).tolist()
@@ -127,7 +127,7 @@ def test_setting_aside_never_splits_a_group(tmp_path, seed):
         for value in np.unique(content[key][content[key] >= 0]):
             rows = content[key] == value
             assert len(set(data.part[rows])) == 1 and len(set(data.group[rows])) == 1
-    assert {"train", "choose"} == set(data.part)
+    assert {"train", "val"} == set(data.part)
 
 
 def test_rows_that_share_a_image_through_another_are_one_group(tmp_path):
@@ -140,7 +140,7 @@ def test_rows_that_share_a_image_through_another_are_one_group(tmp_path):
 def test_a_tenth_of_each_age_band_is_set_aside(tmp_path):
     band = np.repeat([-1, 0, 1, 2, 3], 80).astype(np.int8)
     data = read_ferplus(save(tmp_path, **arrays(split=np.zeros(400, np.int8), age_band=band)))
-    assert [(data.part[band == b] == "choose").sum() for b in (-1, 0, 1, 2, 3)] == [8] * 5
+    assert [(data.part[band == b] == "val").sum() for b in (-1, 0, 1, 2, 3)] == [8] * 5
 
 
 def test_a_group_is_drawn_with_the_age_band_of_its_first_row(tmp_path):
@@ -151,8 +151,8 @@ def test_a_group_is_drawn_with_the_age_band_of_its_first_row(tmp_path):
     path = save(tmp_path, **arrays(120, dup_group=group, age_band=band, split=none))
     for seed in range(8):
         part = read_ferplus(path, seed=seed).part
-        assert (part[:20:2] == "choose").sum() == 1, seed
-        assert (part[20:] == "choose").sum() == 10, seed
+        assert (part[:20:2] == "val").sum() == 1, seed
+        assert (part[20:] == "val").sum() == 10, seed
 
 
 def test_one_seed_sets_the_same_rows_aside_and_another_others(tmp_path):
@@ -163,7 +163,7 @@ def test_one_seed_sets_the_same_rows_aside_and_another_others(tmp_path):
 
 def test_what_leaks_does_not_change_what_is_set_aside_of_the_report(tmp_path):
     data = read_ferplus(save(tmp_path, **arrays(leaks_into_split1=np.ones(400, bool))))
-    assert set(data.part) == {"report", ""} and (data.part == "report").sum() == 100
+    assert set(data.part) == {"test", ""} and (data.part == "test").sum() == 100
 
 
 # --------------------------------------------------------------------------- files that are wrong

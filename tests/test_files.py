@@ -42,7 +42,7 @@ def test_the_part_keeps_the_suffix_that_writers_go_by(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("reason", "text"),
     [
-        (OSError(errno.ENOSPC, "No space left on device"), "the disk is full. Make room"),
+        (OSError(errno.ENOSPC, "No space left on device"), "the disk is full: make room"),
         (OSError(errno.EROFS, "Read-only file system"), "Read-only file system. Choose another"),
         (OSError("odd"), "odd."),
         (KeyError("no key"), "'no key'."),

@@ -103,13 +103,13 @@ def test_one_child_stands_on_one_side_of_the_split(fitted: Comparison) -> None:
         sides.setdefault(subject, set()).add(part)
     assert len(sides) == 8
     assert all(len(parts) == 1 for parts in sides.values())
-    assert set.union(*sides.values()) == {"train", "choose", "report"}
+    assert set.union(*sides.values()) == {"train", "val", "test"}
 
 
 def test_figures_stand_beside_the_majority_guess_on_rows_never_learned_from(
     fitted: Comparison,
 ) -> None:
-    label = fitted.data.label[fitted.data.rows("report")]
+    label = fitted.data.label[fitted.data.rows("test")]
     learned = fitted.data.label[fitted.data.rows("train")]
     commonest = np.bincount(learned).argmax()
     assert fitted.majority.overall["accuracy"].value == pytest.approx(np.mean(label == commonest))
@@ -137,7 +137,7 @@ def test_the_model_it_started_from_is_measured_where_it_knows_the_classes(
         faces=whole_faces(manifest),
         say=lambda text: None,
     )
-    rows = found.data.rows("report", labelled=True)
+    rows = found.data.rows("test", labelled=True)
     whole = load_model("default").predict(found.data.faces.aligned([int(i) for i in rows]))
     chosen = whole.probabilities[:, [whole.names.index(n) for n in ("happiness", "surprise")]]
     assert found.unadapted is not None
@@ -169,8 +169,8 @@ def test_rows_that_a_split_left_out_are_never_trained_on(tmp_path: Path) -> None
     given = ["test", None, "train", "train"] * 4
     made = with_split(manifest.replace(split=given), seed=0).column("split").tolist()
     assert [part is None for part in made] == [part is None for part in given]
-    assert [part == "report" for part in made] == [part == "test" for part in given]
-    assert {"train", "choose", "report"} <= set(made)
+    assert [part == "test" for part in made] == [part == "test" for part in given]
+    assert {"train", "val", "test"} <= set(made)
     assert None not in with_split(manifest, seed=0).column("split").tolist()
 
 
@@ -199,11 +199,11 @@ def test_the_command_says_what_it_found_and_resumes(tmp_path: Path) -> None:
     assert "29 images: happy 14, sad 15" in said
     assert re.search(r"left out, unreadable: 1 \(first: sad/broken\.png\)", said)
     assert re.search(r"no face found in \d+ of 28 images", said)
-    assert re.search(r"report on: \d+ \(happy \d+, sad \d+\)", said)
+    assert re.search(r"test on: \d+ \(happy \d+, sad \d+\)", said)
     assert "epoch 1" in said and "majority guess" in said and "before fitting" in said
     assert "it is not known who" not in said
     kept = read_manifest(tmp_path / "model" / "manifest.parquet")
-    assert set(kept.column("split")) == {"train", "choose", "report"}
+    assert set(kept.column("split")) == {"train", "val", "test"}
     assert "face_found" in kept.table.column_names
     again = CliRunner().invoke(cli.app, asked, catch_exceptions=False)
     assert again.exit_code == 0 and "epoch 1" not in again.output
@@ -257,9 +257,9 @@ def test_a_disk_that_takes_no_more_ends_in_one_sentence_and_the_run_goes_on(tmp_
         [*asked[:2], limited + asked[2], *asked[3:]], capture_output=True, text=True, timeout=240
     )
     assert full.returncode == 1
-    assert re.search(r"^moppet: .*best\.safetensors cannot be written: .+\.$", full.stderr, re.M)
+    assert re.search(r"^moppet: Cannot write .*best\.safetensors: .+\.$", full.stderr, re.M)
     assert "Traceback" not in full.stderr
-    assert not list(tmp_path.rglob("*.safetensors")) and not list(tmp_path.rglob("*.tmp"))
+    assert not list(tmp_path.rglob("*.safetensors")) and not list(tmp_path.rglob("*.part*"))
     done = subprocess.run(asked, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0 and done.stdout.count("epoch 1,") == 1, done.stderr[-2000:]
 

@@ -115,7 +115,8 @@ def test_the_installed_package_is_the_one_that_ran(base: Installed, tmp_path: Pa
     assert sys.prefix not in str(place)
     data = base.packages / "moppet"
     assert (data / "models" / "default" / "model.onnx").is_file()
-    assert (data / "app" / "report" / "report.css").is_file()
+    assert (data / "pages" / "static" / "report.css").is_file()
+    assert (data / "pages" / "templates" / "report.html.j2").is_file()
     assert (data / "py.typed").is_file()
 
 

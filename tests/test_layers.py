@@ -19,6 +19,7 @@ RANKS = {
     "config": 0,
     "files": 0,
     "privacy": 0,
+    "palette": 0,
     "media": 1,
     "metrics": 1,
     "timeline": 2,

@@ -115,8 +115,8 @@ def test_rows_are_chosen_by_number_or_mask_with_everything_that_they_carry():
 
 def test_replaced_columns_are_new_and_the_others_stay():
     m = four()
-    new = m.replace(split=np.array(["train", None, "report", None], object), extra=[1, 2, 3, None])
-    assert new.column("split").tolist() == ["train", None, "report", None]
+    new = m.replace(split=np.array(["train", None, "test", None], object), extra=[1, 2, 3, None])
+    assert new.column("split").tolist() == ["train", None, "test", None]
     assert np.isnan(new.column("extra")[3]) and m.column("split").tolist() == [None] * 4
     assert new.replace(extra=["w"] * 4).column("extra").tolist() == ["w"] * 4
     np.testing.assert_array_equal(new.column("votes"), m.column("votes"))

@@ -161,29 +161,29 @@ def test_numbers_of_faces_and_the_confusion_are_those_saved(tmp_path: Path) -> N
     folder = write_folder(tmp_path / "model", figures(Numbers()))
     markdown, _ = texts(folder, tmp_path / "card")
     parts = sections(markdown)
-    assert "- **Labeled faces kept for reporting**: 250" in parts["Evaluation data"]
-    assert "- **A face was found in**: 241" in parts["Evaluation data"]
+    assert "- **Labeled faces**: 250" in parts["Evaluation data"]
+    assert "- **Faces found**: 241" in parts["Evaluation data"]
     assert "infant (28)" in parts["Factors"]
     confusion = list(tables(parts["Quantitative analyses"]))[-1]
     assert [row[1:] for row in confusion[2:]] == [["125", "0"], ["62", "62"]]
     few = parts["Caveats and recommendations"]
-    assert "too few to say how well they are read: infant (28)" in few
+    assert "too few for reliable figures: infant (28)" in few
 
 
 def test_the_course_of_the_training_is_read_from_its_log(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "model")
     (folder / "training.csv").write_text(
-        "epoch,train_loss,choose_loss,choose_accuracy\n1,1.5,1.25,0.5\n2,1.125,0.75,0.625\n"
+        "epoch,train_loss,val_loss,val_accuracy\n1,1.5,1.25,0.5\n2,1.125,0.75,0.625\n"
         "3,0.875,0.8125,\n",
         encoding="utf-8",
     )
     markdown, _ = texts(folder, tmp_path / "card")
     (course,) = tables(sections(markdown)["Training data"])
-    assert course[0] == ["", "epoch", "loss, training", "loss, set aside", "accuracy, set aside"]
+    assert course[0] == ["", "epoch", "loss, training", "loss, validation", "accuracy, validation"]
     assert course[2:] == [
         ["first", "1", "1.500", "1.250", "0.500"],
         ["last", "3", "0.875", "0.812", "–"],
-        ["least loss on rows set aside", "2", "1.125", "0.750", "0.625"],
+        ["lowest validation loss", "2", "1.125", "0.750", "0.625"],
     ]
 
 
@@ -193,12 +193,12 @@ def test_the_course_of_the_training_is_read_from_its_log(tmp_path: Path) -> None
 def test_what_is_not_saved_is_said_to_be_missing(tmp_path: Path) -> None:
     markdown, page = texts(write_folder(tmp_path / "model"), tmp_path / "card")
     parts = sections(markdown)
-    assert "card.toml does not say: the kind of network, the license, who made it" in markdown
-    assert "card.toml does not say what the model learned from." in parts["Training data"]
-    assert "The course of its training is not saved." in parts["Training data"]
-    assert "Nothing is saved about any of them." in parts["Factors"]
+    assert "card.toml does not state: the kind of network, the license, the author" in markdown
+    assert "card.toml does not state the training data." in parts["Training data"]
+    assert "The training history is not saved." in parts["Training data"]
+    assert "No figures are saved by any of them." in parts["Factors"]
     assert "No figures are saved" in parts["Quantitative analyses"]
-    assert "card.toml names no limits." in parts["Caveats and recommendations"]
+    assert "card.toml states no limits." in parts["Caveats and recommendations"]
     for file in ("figures.json", "training.csv", "evaluation.json"):
         assert file in parts["Caveats and recommendations"]
     assert numbers_in(parts["Quantitative analyses"] + page) == set()

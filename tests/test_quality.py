@@ -133,7 +133,7 @@ def test_the_result_is_plain_values_and_undefined_ones_are_null(quality):
 
 def test_only_training_rows_are_compared_and_made_ones_never_count_as_real(folder, _no_search):
     real, made = (read_manifest(folder / f"{x}.parquet") for x in ("real", "made"))
-    splits = np.where(np.arange(sample.REAL) < 60, "train", "report")
+    splits = np.where(np.arange(sample.REAL) < 60, "train", "test")
     joined = join_made(real.replace(split=splits), made)
     found = measure_quality(joined, joined, model=folder / "model", draws=2)
     assert found.rows["made"] == sample.MADE and found.rows["real"] == 60
@@ -274,7 +274,7 @@ def test_the_kept_manifest_is_without_the_alarms(written, folder):
 def test_made_faces_that_do_not_say_so_are_marked_before_they_are_kept(folder, tmp_path):
     made = read_manifest(folder / "made.parquet")
     plain = made.replace(**{name: [None] * len(made) for name in MADE_SCHEMA.names})
-    plain = plain.replace(split=["report"] * len(made))
+    plain = plain.replace(split=["test"] * len(made))
     assert real_rows(plain).all()
     plain.write(folder / "plain.parquet")
     arguments = (folder / "plain.parquet", folder / "real.parquet", "-o", tmp_path / "out")

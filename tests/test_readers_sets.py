@@ -47,7 +47,7 @@ def test_fer2013_is_unpacked_once(tmp_path, monkeypatch, cache):
     kept.write_bytes(b"damaged")
     assert read_dataset(table).table.equals(first.table) and len(calls) == 1
     table.write_text(table.read_text().replace("Training", "PublicTest"))
-    assert column(read_dataset(table), "split")[0] == "choose" and len(calls) == 2
+    assert column(read_dataset(table), "split")[0] == "val" and len(calls) == 2
     assert not list((cache / "datasets").glob("*.part*"))
 
 
@@ -59,7 +59,7 @@ def test_fer2013_may_be_unpacked_elsewhere(tmp_path, cache):
     with pytest.raises(MoppetError, match=r"written as \.npz"):
         read_dataset(table, images=tmp_path / "fer.zip")
     (cache / "datasets").write_text("no folder")
-    with pytest.raises(MoppetError, match=r"cannot be written .*: name another \.npz with images="):
+    with pytest.raises(MoppetError, match=r"Cannot write .*: name another \.npz with images="):
         read_dataset(table)
 
 
@@ -114,7 +114,7 @@ def test_ferplus_joins_images_in_folders_as_it_joins_the_csv(tmp_path):
     shutil.rmtree(root / "images" / "FER2013Test")
     with pytest.raises(MoppetError, match="1 of the 3 images"):
         read_dataset(root)
-    assert column(read_dataset(root, allow_missing=True), "split") == ["train", "choose"]
+    assert column(read_dataset(root, allow_missing=True), "split") == ["train", "val"]
 
 
 def test_contempt_is_a_class_of_ferplus_when_asked_for(tmp_path):
@@ -184,9 +184,9 @@ def npz_with(tmp_path: Path, **other) -> Path:
     [
         (
             {"name": np.array([{}] * fixtures.NPZ_ROWS, object)},
-            "no whole .npz file of plain arrays",
+            "not a complete .npz file of plain arrays",
         ),
-        ({"votes": np.array([{}], object)}, "no whole .npz file of plain arrays"),
+        ({"votes": np.array([{}], object)}, "not a complete .npz file of plain arrays"),
         ({"votes": np.zeros((3, 10), np.uint8)}, r"votes should be \(42, 10\) of whole numbers"),
         ({"votes": np.zeros(42, np.uint8)}, r"votes should be \(42, 10\)"),
         ({"images": np.zeros((41, 8, 8), np.uint8)}, r"images should be \(42, 8, 8\)"),
@@ -256,7 +256,7 @@ def test_affectnets_lists_are_read_with_and_without_a_header(tmp_path):
     manifest = read_dataset(root)
     assert column(manifest, "path") == ["1/a.jpg", "2/c.png"]
     assert column(manifest, "label") == ["anger", "contempt"]
-    assert column(manifest, "split") == ["train", "report"]
+    assert column(manifest, "split") == ["train", "test"]
     assert [column(manifest, f"box_{side}")[0] for side in "xywh"] == [10, 20, 30, 40]
     assert column(manifest, "valence") == [-0.5, 0.5]
     whole = read_dataset(root, keep_unlabeled=True)
@@ -294,10 +294,10 @@ def test_affectnet_sorted_into_numbers_needs_its_name_to_be_found(tmp_path):
     names = ("train/0/1.jpg", "train/6/2.jpg", "val/7/3.jpg")
     found = read_dataset(pictures(tmp_path / "AffectNet-8", *names))
     assert column(found, "label") == ["neutral", "anger", "contempt"]
-    assert column(found, "split") == ["train", "train", "report"]
+    assert column(found, "split") == ["train", "train", "test"]
     pictures(tmp_path / "AffectNet-8", "test/1/4.jpg")
     assert column(read_dataset(tmp_path / "AffectNet-8"), "split") == [
-        "report", "train", "train", "choose",
+        "test", "train", "train", "val",
     ]  # fmt: skip
     other = pictures(tmp_path / "mine", *names)
     assert read_dataset(other).names == ("0", "6", "7")

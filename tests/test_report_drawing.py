@@ -131,7 +131,7 @@ def test_short_tracks_are_folded(tmp_path):
     assert [re.search("<h3>(.*?)<", lane)[1] for lane in lanes(before)] == [
         f"Face {i}" for i in range(6)
     ]
-    assert len(lanes(fold)) == 18 and "6 still shorter tracks" in fold
+    assert len(lanes(fold)) == 18 and "6 even shorter tracks" in fold
 
 
 def test_a_crowd_for_an_hour_stays_small(tmp_path):
@@ -153,9 +153,12 @@ def contrast(a: str, b: str) -> float:
 
 
 def test_text_and_curves_stand_out_in_light_and_dark(page):
-    blocks = re.findall(r":root\{([^}]*)\}", page)[:2]
-    light = dict(re.findall(r"--([\w-]+):(#\w+)", blocks[0]))
-    dark = {**light, **dict(re.findall(r"--([\w-]+):(#\w+)", blocks[1]))}
+    style = re.search(r"<style>(.*?)@media print", page, flags=re.S)[1]
+    of_dark = r"@media screen and \(prefers-color-scheme:dark\)\{:root\{([^}]*)\}\}"
+    of_light = re.findall(r":root\{([^}]*)\}", re.sub(of_dark, "", style))
+    light = dict(re.findall(r"--([\w-]+):(#\w+)", "".join(of_light)))
+    dark = light | dict(re.findall(r"--([\w-]+):(#\w+)", "".join(re.findall(of_dark, style))))
+    assert {"bg", "blue"} <= light.keys() and light["bg"] != dark["bg"] != dark["blue"]
     for colors in (light, dark):
         for ink in ("ink", "soft"):
             for ground in ("bg", "card", "ground"):

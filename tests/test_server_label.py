@@ -23,10 +23,11 @@ from moppet.commands import main as cli
 from moppet.commands.train import audit_own, read_own
 from moppet.datasets.manifest import read_manifest
 from moppet.datasets.rater_agreement import read_ratings
+from moppet.files import write_text
 from moppet.server import ratings as rating_sets
 from moppet.server.job_queue import Queue
 from moppet.server.label_api import Opened
-from moppet.server.ratings import Rater, RatingSet, RatingSets, write_whole
+from moppet.server.ratings import Rater, RatingSet, RatingSets
 from moppet.server.site import build_site
 from moppet.server.workspace import Workspace
 from moppet.values import EXPRESSIONS, MoppetError
@@ -373,7 +374,9 @@ def test_a_kill_while_writing_leaves_the_ratings_before_it(tmp_path: Path, faces
     program = """
 import os, signal, sys
 from pathlib import Path
+from moppet.files import write_text
 from moppet.server.ratings import Rater
+from moppet.files import write_text
 from moppet.server.ratings import RatingSets
 def kill(*_, **__):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -394,16 +397,16 @@ rater.rate(rater.queue[0], "anger")
 def test_a_file_that_was_changed_by_hand_is_taken_or_said(tmp_path: Path, faces: Path) -> None:
     of = RatingSets(tmp_path / "labels").create("visit", str(faces))
     rows = f"path,label\n{of.pictures[0]},Happy\n{of.pictures[1]},\n"
-    write_whole(of.rater_file("ann"), rows)
+    write_text(of.rater_file("ann"), rows)
     rater = Rater(of, "ann")
     assert {i: r.label for i, r in rater.given.items()} == {0: "happiness"}
-    write_whole(of.rater_file("ann"), "path,label\nother.png,happy\n")
+    write_text(of.rater_file("ann"), "path,label\nother.png,happy\n")
     with pytest.raises(MoppetError, match="not in the set"):
         Rater(of, "ann")
-    write_whole(of.rater_file("ann"), f"path,label\n{of.pictures[0]},zeal\n")
+    write_text(of.rater_file("ann"), f"path,label\n{of.pictures[0]},zeal\n")
     with pytest.raises(MoppetError, match="no class here"):
         Rater(of, "ann")
-    write_whole(of.place / "set.json", "{}")
+    write_text(of.place / "set.json", "{}")
     with pytest.raises(MoppetError, match="is damaged"):
         RatingSets(tmp_path / "labels").of("visit")
 
@@ -597,8 +600,8 @@ def test_leaving_a_class_out_keeps_the_votes_for_the_others(tmp_path: Path, face
     said["ben"][0] = said["ben"][1] = "fear"
     for name, words in said.items():
         lines = [f"{path},{word}" for path, word in zip(of.pictures, words, strict=True)]
-        write_whole(of.rater_file(name), "\n".join(["path,label", *lines]) + "\n")
-    write_whole(of.place / "opened.json", json.dumps({"raters": ["ann", "ben"]}))
+        write_text(of.rater_file(name), "\n".join(["path,label", *lines]) + "\n")
+    write_text(of.place / "opened.json", json.dumps({"raters": ["ann", "ben"]}))
     manifest = Opened(of).manifest(without_rare=True)
     assert manifest.names == ("happiness", "sadness") and len(manifest) == 8
     votes = dict(zip(manifest.column("path"), manifest.column("votes").tolist(), strict=True))

@@ -140,33 +140,33 @@ def test_another_seed_gives_another_split():
 # ------------------------------------------------------------------------------- a whole split
 
 
-def test_a_split_has_its_shares_and_says_train_choose_or_report():
+def test_a_split_has_its_shares_and_says_train_val_or_test():
     m = manifest(["happiness", "sadness"] * 200, copies=[i // 2 for i in range(400)])
-    split = split_manifest(m, test=0.2, choose=0.1, rng=rng()).column("split")
+    split = split_manifest(m, test=0.2, val=0.1, rng=rng()).column("split")
     counts = {name: int((split == name).sum()) for name in set(split)}
-    assert counts == {"train": 280, "choose": 40, "report": 80}
+    assert counts == {"train": 280, "val": 40, "test": 80}
     assert (split[::2] == split[1::2]).all()
-    again = split_manifest(m, test=0.2, choose=0.1, rng=rng()).column("split")
+    again = split_manifest(m, test=0.2, val=0.1, rng=rng()).column("split")
     assert (split == again).all()
-    only = split_manifest(m, test=0.2, choose=0, rng=rng()).column("split")
-    assert set(only) == {"train", "report"}
+    only = split_manifest(m, test=0.2, val=0, rng=rng()).column("split")
+    assert set(only) == {"train", "test"}
 
 
 def test_a_kept_report_stays_and_what_shares_its_groups_gets_no_split():
     labels = ["happiness", "sadness"] * 50
     subjects = [str(i // 4) for i in range(100)]
-    source = ["report" if i % 20 == 0 else None for i in range(100)]
+    source = ["test" if i % 20 == 0 else None for i in range(100)]
     m = manifest(labels, subjects, split=source)
-    split = split_manifest(m, test=0.5, choose=0.2, keep_report=True, rng=rng()).column("split")
+    split = split_manifest(m, test=0.5, val=0.2, keep_test=True, rng=rng()).column("split")
     reporting = {subjects[i] for i in range(0, 100, 20)}
     for i in range(100):
         if i % 20 == 0:
-            assert split[i] == "report"
+            assert split[i] == "test"
         elif subjects[i] in reporting:
             assert split[i] is None
         else:
-            assert split[i] in ("train", "choose")
-    assert (split == "choose").sum() == 20
+            assert split[i] in ("train", "val")
+    assert (split == "val").sum() == 20
 
 
 # ------------------------------------------------------------------------------- what is refused
@@ -198,6 +198,6 @@ def test_an_empty_fold_is_refused():
 def test_shares_that_leave_nothing_to_train_on_are_refused():
     m = manifest(["happiness", "sadness"] * 20)
     with pytest.raises(UsageError, match="must leave rows to train on"):
-        split_manifest(m, test=0.6, choose=0.5, rng=rng())
-    with pytest.raises(MoppetError, match="no rows that report"):
-        split_manifest(m, test=0.2, choose=0, keep_report=True, rng=rng())
+        split_manifest(m, test=0.6, val=0.5, rng=rng())
+    with pytest.raises(MoppetError, match="no test rows to keep"):
+        split_manifest(m, test=0.2, val=0, keep_test=True, rng=rng())

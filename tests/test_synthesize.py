@@ -406,7 +406,7 @@ def test_sheets_are_shown_at_every_checkpoint(
 # ------------------------------------------------------------------ only real rows that train
 
 
-def test_rows_that_choose_or_report_change_nothing_that_is_made(
+def test_validation_and_test_rows_change_nothing_that_is_made(
     method: str, unbroken: Callable[[str], tuple[FaceGenerator, Path]], tmp_path: Path
 ) -> None:
     """Other pixels, other labels, damaged files: the weights are the same, bit for bit."""
@@ -452,7 +452,7 @@ def test_rows_without_a_split_a_label_or_the_age_asked_for_are_left_out(tmp_path
         training_rows(changed, replace(TINY, only_ages=("child",)))
     with pytest.raises(UsageError, match="there is no class 'anger'"):
         training_rows(changed, replace(TINY, classes=("anger",)))
-    report = changed.replace(split=["report"] * len(manifest))
+    report = changed.replace(split=["test"] * len(manifest))
     with pytest.raises(MoppetError, match="nothing to learn from"):
         training_rows(report, TINY)
 

@@ -120,7 +120,7 @@ def test_images_are_made_and_join_the_data_s_own_rows(
     assert "learning on cpu: about" in flat(done.output)
     assert read_settings(out / "settings.toml").method == method
     real = manifest.select(real_rows(manifest))
-    assert sorted(real.column("split")) == ["choose"] * 11 + ["report"] * 11 + ["train"] * 11
+    assert sorted(real.column("split")) == ["test"] * 11 + ["train"] * 11 + ["val"] * 11
 
 
 def test_without_a_word_of_how_many_the_classes_are_evened_out(
@@ -178,12 +178,12 @@ def test_images_without_a_split_get_the_one_that_training_draws(tmp_path: Path) 
     done = run(folder, "-o", out, "--method", "cgan", "--per-class", 1, *TINY)
     manifest = read_manifest(out / "manifest.parquet")
     split = manifest.column("split")
-    assert {"train", "choose", "report"} == set(split)
+    assert {"train", "val", "test"} == set(split)
     train = int((split == "train").sum()) - 2
-    assert f"came without a split: {train} train" in flat(done.output)
+    assert f"came without a split: {train} rows are for training" in flat(done.output)
 
 
-@pytest.mark.parametrize(("parts", "lacks"), [(("train", "test"), "choose"), (("train",), "")])
+@pytest.mark.parametrize(("parts", "lacks"), [(("train", "test"), "val"), (("train",), "")])
 def test_what_is_made_can_be_trained_on_whatever_parts_the_data_came_with(
     parts: tuple[str, ...], lacks: str, tmp_path: Path
 ) -> None:
@@ -197,9 +197,9 @@ def test_what_is_made_can_be_trained_on_whatever_parts_the_data_came_with(
     out = tmp_path / "made"
     done = run(folder, "-o", out, "--method", "cgan", "--per-class", 1, *TINY)
     manifest = read_manifest(out / "manifest.parquet")
-    assert {"train", "choose", "report"} == set(manifest.column("split"))
+    assert {"train", "val", "test"} == set(manifest.column("split"))
     assert with_split(manifest, 0).column("split").tolist() == manifest.column("split").tolist()
-    assert f"came without rows that {lacks}" in flat(done.output) or not lacks
+    assert f"came without {lacks} rows" in flat(done.output) or not lacks
 
 
 def test_made_images_are_not_read_as_a_folder_of_real_ones(folder: Path, tmp_path: Path) -> None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 import time
 import xml.etree.ElementTree as ET
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-import moppet.pages.report
+from moppet.palette import EXPRESSION_COLORS as COLORS
 from moppet.timeline import TimelineSettings, notebook
-from moppet.timeline.notebook import COLORS, LEFT_PX, RIGHT_PX, WIDTH_PX, clock_text
+from moppet.timeline.notebook import LEFT_PX, RIGHT_PX, WIDTH_PX
+from moppet.timeline.time_axis import format_time
 from moppet.values import EXPRESSIONS
 from report_samples import drift, long_recording, make_row, make_timeline, two_people
 
@@ -100,14 +100,6 @@ def test_the_legend_names_the_classes_beside_their_colors():
         if "background:#" in (span.get("style") or "")
     ]
     assert shown == [(COLORS[name], name) for name in EXPRESSIONS]
-
-
-def test_the_colors_are_those_of_the_report():
-    css = (Path(moppet.pages.report.__file__).parent / "report.css").read_text(encoding="utf-8")
-    light = css[: css.index("@media")]
-    for name, colour in COLORS.items():
-        slot = re.search(rf"\.e-{name}\b[^{{]*\{{--c:var\((--\w+)\)\}}", css)
-        assert re.search(rf"{slot[1]}:(#\w+)", light)[1] == colour
 
 
 def test_curves_break_where_the_face_is_away_for_longer_than_max_gap_s():
@@ -301,7 +293,7 @@ def test_what_cannot_be_drawn_leaves_the_text_form(monkeypatch):
     [(0, 1, "0 s"), (59, 1, "59 s"), (65, 5, "1:05"), (3723, 1, "1:02:03"), (0.25, 0.05, "0.25 s")],
 )
 def test_moments_read_as_seconds_or_minutes(seconds, step_s, text):
-    assert clock_text(seconds, step_s) == text
+    assert format_time(seconds, step_s) == text
 
 
 def test_a_recording_may_start_late():

@@ -199,7 +199,7 @@ def test_lines_say_the_figures_and_a_dash_for_none(worked):
     assert "with a face 1.2 s, without 0.2 s, unsure 0.1 s" in text
     (joy,) = [line for line in text.splitlines() if line.strip().startswith("joy")]
     assert joy.split()[1:5] == ["42", "%", "1", "episode,"]
-    (never,) = [line for line in text.splitlines() if line.strip().startswith("never:")]
+    (never,) = [line for line in text.splitlines() if line.strip().startswith("not observed:")]
     assert "rage" in never and "joy" not in never
     assert "all faces" not in text
     part = build([row(0, 0, J, 0), row(0, 0, N, 1), row(1, 3700, J, 0)], complete=False).summary()

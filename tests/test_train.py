@@ -567,7 +567,7 @@ def test_classes_and_ages_restrict_what_is_trained_on(tmp_path: Path) -> None:
     two = dataclasses.replace(TINY, classes=("sadness", "happiness"), only_ages=("infant",))
     data = training_data(path, two)
     assert data.names == ("sadness", "happiness")
-    for part in ("train", "choose", "report"):
+    for part in ("train", "val", "test"):
         rows = data.rows(part)
         assert set(bands[rows]) <= {"infant"}
         for row in data.rows(part, labelled=True):
@@ -587,10 +587,10 @@ def test_ages_left_out_are_left_out_with_every_copy_but_still_reported(tmp_path:
     recipe = dataclasses.replace(TINY, without_ages=("infant", "child"))
     data = training_data(path, recipe)
     bands = data.manifest.column("age_band")
-    learned = np.concatenate([data.rows("train"), data.rows("choose")])
+    learned = np.concatenate([data.rows("train"), data.rows("val")])
     assert len(learned) and set(bands[learned]) == {"adult"}
     assert adult not in data.manifest.column("array_row")[learned]
-    assert {"infant", "child", "adult"} == set(bands[data.rows("report")])
+    assert {"infant", "child", "adult"} == set(bands[data.rows("test")])
 
 
 @pytest.mark.parametrize(

@@ -132,7 +132,7 @@ def test_a_run_logs_each_epoch_and_keeps_the_last_and_the_best(unbroken: Path) -
     assert best.keys() == averages.keys()
     steps = {int(v) for k, v in last.items() if k.startswith("optimizer.") and k.endswith(".step")}
     assert steps == {6}
-    better = min(log, key=lambda row: row["choose_loss"])["epoch"] == 2
+    better = min(log, key=lambda row: row["val_loss"])["epoch"] == 2
     same = all(torch.equal(best[name], v) for name, v in averages.items())
     assert same == better
 
@@ -201,7 +201,7 @@ def test_training_stops_after_so_many_epochs_without_a_better_one_even_if_resume
         RECIPE, network="childcnn", epochs=12, early_stop=2, head_rate=0.05, schedule="constant"
     )
     fit(tmp_path / "straight", ferplus, recipe)
-    losses = [row["choose_loss"] for row in read_log(tmp_path / "straight")]
+    losses = [row["val_loss"] for row in read_log(tmp_path / "straight")]
     best = losses.index(min(losses)) + 1
     assert len(losses) == best + 2 < 12
     real = modules.TrainingModule.training_step
@@ -217,7 +217,7 @@ def test_training_stops_after_so_many_epochs_without_a_better_one_even_if_resume
             fit(tmp_path / "broken", ferplus, recipe)
     for _ in range(2):  # the second time there is nothing to do
         fit(tmp_path / "broken", ferplus, recipe)
-        assert [row["choose_loss"] for row in read_log(tmp_path / "broken")] == losses
+        assert [row["val_loss"] for row in read_log(tmp_path / "broken")] == losses
 
 
 def test_the_log_is_also_written_for_tensorboard(ferplus: TrainingData, tmp_path: Path) -> None:
@@ -443,7 +443,7 @@ def finished(unbroken: Path, ferplus: TrainingData) -> Path:
 
 
 def report_crops(data: TrainingData, *, aligned: bool = True) -> tuple[Any, Any]:
-    rows = data.rows("report", labelled=True)
+    rows = data.rows("test", labelled=True)
     return evaluation_crops(data, rows, aligned=aligned), data.label[rows]
 
 
@@ -492,9 +492,9 @@ def test_the_card_says_what_the_run_made(finished: Path, ferplus: TrainingData) 
     assert card["preprocessing"]["size"] == 32 and card["preprocessing"]["colour"] == "grey"
     assert card["preprocessing"]["detail_px"] in run.DETAILS_PX
     assert card["rows"] == {
-        part: len(ferplus.rows(part, labelled=True)) for part in ("train", "choose", "report")
+        part: len(ferplus.rows(part, labelled=True)) for part in ("train", "val", "test")
     }
-    assert card["rows"]["report"] == REPORT_ROWS
+    assert card["rows"]["test"] == REPORT_ROWS
     assert "no license" in card["training_data"] and card["limits"]
     shown = {"accuracy", "balanced_accuracy", "macro_f1", "ece", "recall_fear", "accuracy_infant"}
     assert shown <= card["scores"].keys()
@@ -585,11 +585,11 @@ def test_the_page_and_the_confusion_matrix_are_written(finished: Path) -> None:
 
 def test_the_page_tells_the_course_of_the_training(finished: Path) -> None:
     log = read_log(finished)
-    best = min(log, key=lambda row: row["choose_loss"])
+    best = min(log, key=lambda row: row["val_loss"])
     page = (finished / "figures.md").read_text(encoding="utf-8")
     said = re.search(r"(\d+) epochs; .+ after epoch (\d+): ([\d.]+), accuracy ([\d.]+)\.", page)
     assert said is not None
-    expected = (len(log), best["epoch"], best["choose_loss"], best["choose_accuracy"])
+    expected = (len(log), best["epoch"], best["val_loss"], best["val_accuracy"])
     assert [float(x) for x in said.groups()] == pytest.approx(expected, abs=5e-5)
 
 
@@ -606,7 +606,7 @@ def test_what_was_never_measured_is_not_drawn(
         return real(self, *values, **style)
 
     monkeypatch.setattr(Axes, "plot", plot)
-    row = dict.fromkeys(("choose_loss", "choose_accuracy", "choose_balanced"), NOT_A_NUMBER)
+    row = dict.fromkeys(("val_loss", "val_accuracy", "val_balanced"), NOT_A_NUMBER)
     draw_course([row | {"epoch": 1, "train_loss": 1.0, "train_accuracy": 0.5}], tmp_path / "x.png")
     assert drawn == ["training, random views"] * 2
     assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
@@ -664,11 +664,11 @@ def test_a_run_says_once_what_of_its_start_stays_random(
     assert capsys.readouterr().out == ""
 
 
-@pytest.mark.parametrize("part", ["train", "choose", "report"])
+@pytest.mark.parametrize("part", ["train", "val", "test"])
 def test_a_part_without_images_is_told_before_training(
     ferplus: TrainingData, tmp_path: Path, part: str
 ) -> None:
-    other = "report" if part == "train" else "train"
+    other = "test" if part == "train" else "train"
     moved = np.where(ferplus.part == part, other, ferplus.part)
     with pytest.raises(MoppetError, match=f"there is no labeled image to .* are '{part}'"):
         run.run_training(RECIPE, tmp_path, replace(ferplus, part=moved))

@@ -86,7 +86,7 @@ def row(path: Path, default: Recipe) -> str:
     with path.with_suffix(".csv").open(newline="", encoding="utf-8") as file:
         last = list(csv.DictReader(file))[-1]
     cells = [path.stem, differences(recipe, default), last["epoch"]]
-    figures = ("choose_accuracy", "choose_balanced", "choose_loss")
+    figures = ("val_accuracy", "val_balanced", "val_loss")
     cells += [f"{float(last[key]):.4f}" for key in figures]
     return f"| {' | '.join(cells)} |"
 

@@ -76,12 +76,12 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def beside_the_paper(run: Path, evaluation: dict[str, Any]) -> str:
     """Return the paper's figures and ours."""
     log = read_log(run)
-    kept = min(log, key=lambda row: row["choose_loss"])
+    kept = min(log, key=lambda row: row["val_loss"])
     seven, three = evaluation["classes"]["parts"]["all"], evaluation["groups"]["parts"]["all"]
     recall, grouped = seven["per_class"]["recall"], three["per_class"]["recall"]
     ours = [
         f"{kept['train_accuracy']:.3f}, random views, epoch {kept['epoch']:.0f} of {len(log)}",
-        f"{kept['choose_accuracy']:.3f}, the same epoch, which is kept",
+        f"{kept['val_accuracy']:.3f}, the same epoch, which is kept",
         said(seven["overall"]["accuracy"]),
         said(recall["neutral"]),
         said(recall["disgust"]),

@@ -63,8 +63,8 @@ def replacing(
 
 def _reason(reason: Exception, path: Path) -> str:
     code = getattr(reason, "errno", None)
-    if code in _FULL:
-        return "the disk is full. Make room and run the command again."
+    if code in _FULL or os.strerror(errno.ENOSPC) in str(reason):
+        return "the disk is full: make room and run the command again."
     text = getattr(reason, "strerror", None) or " ".join(str(reason).split()).rstrip(".")
     if code in _LOCKED:
         return f"{text}. Choose another folder, or change the rights of {path.parent}."

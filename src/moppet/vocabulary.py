@@ -1,4 +1,4 @@
-"""The one dictionary of expression names, split names and age bands, with their synonyms."""
+"""The one dictionary: expressions, groups, coders' codes, splits and age bands, with synonyms."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from moppet.values import EXPRESSIONS, UsageError
+from moppet.values import EXPRESSIONS, GROUPS, UsageError
 
 _SYNONYMS: Final = {
     "neutral": "neutrality",
@@ -22,11 +22,34 @@ EXPRESSION_WORDS: Final = {
 }
 """Word in lower case → the expression it stands for. Contempt and others stand for none."""
 
+GROUP_NAMES: Final = ("positive", "neutral", "negative")
+"""The groups of GROUPS in the order of tables and charts."""
+
+SKIP: Final = "skip"
+"""What codes stand for that say nothing about a face: their time is left out."""
+
+_CODES: Final = {
+    "neutral": "calm",
+    "happiness": "smile smiles smiling laugh laughs laughing laughter",
+    "positive": "pos smile smiles smiling laugh laughs laughing laughter",
+    "negative": "neg cry cries crying cry/fuss fuss fusses fussing fussy distress distressed whine",
+    SKIP: "skip uncodable uncodeable unscorable obscured occluded missing na n/a "
+    "out_of_view out_of_frame not_visible no_face unsure away",
+}
+"""Codes for behavior and for lost time. They are no names of expressions: a folder of "smile" may
+hold another class than one of "happy", and the word may stand for either of two things."""
+_MEANINGS: Final[dict[str, list[str]]] = {word: [name] for word, name in EXPRESSION_WORDS.items()}
+for _name, _words in _CODES.items():
+    for _word in _words.split():
+        _MEANINGS.setdefault(_word.replace("_", " "), []).append(_name)
+
 _SPLITS: Final = {
     "train": "train training trainset",
-    "choose": "choose val valid validation validate valset dev publictest",
-    "report": "report test testing testset privatetest",
+    "val": "val valid validation validate valset dev publictest choose",
+    "test": "test testing testset privatetest report",
 }
+FORMER_SPLITS: Final = {"choose": "val", "report": "test"}
+"""Names that earlier versions wrote for splits → today's names. Both are read."""
 _SPLIT_WORDS: Final = {word: name for name, words in _SPLITS.items() for word in words.split()}
 
 AgeRange = str | float | Sequence[float] | None
@@ -37,6 +60,27 @@ _INFANT_TO, _CHILD_TO, _ADULT_FROM = 4, 13, 18
 def expression_of(word: str) -> str | None:
     """Return the expression that a word stands for, None if it is none of the seven."""
     return EXPRESSION_WORDS.get(word.strip().casefold())
+
+
+def meanings_of(code: str) -> tuple[str, ...]:
+    """Return what a coder's code may stand for, the likeliest first: expressions, groups, SKIP.
+
+    It knows the words of `expression_of`, and codes for behavior beside them. Case, underscores
+    and repeated spaces make no difference.
+    """
+    return tuple(_MEANINGS.get(" ".join(code.casefold().replace("_", " ").split()), ()))
+
+
+def groups_of(names: Iterable[str]) -> dict[str, str]:
+    """Return the group of each class whose name stands for one of the seven expressions."""
+    return {name: GROUPS[meant] for name in names if (meant := expression_of(name))}
+
+
+def order_groups(groups: Iterable[str | None]) -> list[str]:
+    """Return the different groups: positive, neutral, negative, then others as they come."""
+    used = list(dict.fromkeys(group for group in groups if group))
+    first = [group for group in GROUP_NAMES if group in used]
+    return first + [group for group in used if group not in GROUP_NAMES]
 
 
 def class_of(word: str) -> str:
@@ -78,11 +122,24 @@ def rename_classes(given: Iterable[str]) -> dict[str, str]:
 
 
 def split_of(word: str) -> str | None:
-    """Return "train", "choose" or "report" for what sets call their parts, None for another word.
+    """Return "train", "val" or "test" for the word that a data set uses, None for other words.
 
-    Validation rows choose, test rows report. FER2013's public test chooses, its private reports.
+    FER2013's public test is a validation set; its private test is the test set.
     """
     return _SPLIT_WORDS.get(re.sub(r"[\W_]", "", word.casefold()))
+
+
+def current_key(key: str) -> str:
+    """Return today's name of a split or of a column named after one; other names stay.
+
+    "choose" is "val", "report" is "test", and "choose_loss" is "val_loss".
+    """
+    return FORMER_SPLITS.get(key) or re.sub("^choose_", "val_", key)
+
+
+def former_split(name: str) -> str:
+    """Return what earlier versions called a split: hashes of saved runs were made with it."""
+    return {new: old for old, new in FORMER_SPLITS.items()}.get(name, name)
 
 
 def age_band(youngest: float | None, oldest: float | None = None) -> str | None:

@@ -26,6 +26,7 @@ from moppet.datasets.faces import Faces, find_manifest_faces
 from moppet.datasets.hashing import content_hash
 from moppet.datasets.manifest import Manifest, build_manifest
 from moppet.datasets.provenance import REMOVED_BY, join_made, made_columns, real_rows
+from moppet.files import replacing, write_text
 from moppet.values import Floats, Image, MoppetError, UsageError
 
 Progress = Callable[[str, int, int], None]
@@ -41,7 +42,7 @@ class BalancedRows:
     """A manifest whose training rows were balanced.
 
     manifest: every row that came, in its order. A removed training row has no split any more,
-        and its balancer in REMOVED_BY. Rows that choose and report are as they came.
+        and its balancer in REMOVED_BY. Validation and test rows stay as they are.
     rows: (n,) the manifest's rows that were balanced; `balanced` counts rows by their place here.
     balanced: what was kept, made and removed; its counts in the order of the manifest's names.
     space: what it was balanced in. faces: of `rows`. features: (n, d), of `rows`.
@@ -55,7 +56,7 @@ class BalancedRows:
     space: Space
     faces: Faces
     features: Floats
-    pictures: Image | None
+    images: Image | None
 
     @property
     def made_are_copies(self) -> bool:
@@ -79,7 +80,7 @@ class BalancedRows:
         )
         if self.made_are_copies:
             return self.manifest.select(parents[:, 0]).replace(**said)
-        if self.pictures is None:
+        if self.images is None:
             raise UsageError("what was made in an embedding is no image, so no manifest has it.")
         if len(paths) != len(parents):
             raise UsageError(f"{len(parents)} made images need a path each; {len(paths)} came.")
@@ -90,13 +91,13 @@ class BalancedRows:
             "age_band": [a if a == b else None for a, b in bands],
             "source": ["made"] * len(parents),
             "split": ["train"] * len(parents),
-            "content_hash": [content_hash(image) for image in self.pictures],
+            "content_hash": [content_hash(image) for image in self.images],
         }
         return build_manifest(columns | said, names=self.manifest.names, root=root)
 
     def whole(self, root: Path, paths: Sequence[str]) -> Manifest:
         """Return all rows that came and the made ones after them, as far as they are images."""
-        if not len(self.balanced.labels) or (self.pictures is None and not self.made_are_copies):
+        if not len(self.balanced.labels) or (self.images is None and not self.made_are_copies):
             return self.manifest
         return join_made(self.manifest, self.made_rows(root, paths))
 
@@ -152,8 +153,8 @@ def balance_manifest(
     counts = {one.name: one for one in balanced.counts}
     ordered = tuple(counts.get(name, ClassCount(name, 0, 0, 0, 0)) for name in manifest.names)
     mixed = BALANCERS[balanced.method].makes_mixtures
-    pictures = space.pictures(balanced.features) if mixed else None
-    if mixed and pictures is None and len(balanced.labels):
+    images = space.images(balanced.features) if mixed else None
+    if mixed and images is None and len(balanced.labels):
         notes.append("what was made is no image, but points of the embedding.")
     if space.model is not None and not space.model.startswith(f"{HONEST_MODEL} "):
         notes.append(
@@ -167,7 +168,7 @@ def balance_manifest(
         space=space,
         faces=faces,
         features=features,
-        pictures=pictures,
+        images=images,
     )
 
 
@@ -267,7 +268,7 @@ CACHE: Final = "faces.npz"
 _PART: Final = ".part"
 _OURS: Final = (MANIFEST, MADE, SUMMARY, EMBEDDING, CACHE)
 _HALF_WRITTEN: Final = re.compile(
-    rf"\.({'|'.join(map(re.escape, _OURS))})\.\d+{re.escape(_PART)}(\.npz)?"
+    rf"\.({'|'.join(Path(name).stem for name in _OURS)})(\.\w+)?\.\d+(-\d+)?\.part(\.\w+)?"
 )
 
 
@@ -311,14 +312,15 @@ def write_balanced(result: BalancedRows, folder: Path) -> Path:
     with _named(folder):
         target.unlink(missing_ok=True)
         text = json.dumps(summary(result), indent=1, ensure_ascii=False) + "\n"
-        _write_whole(folder / SUMMARY, lambda part: part.write_text(text, encoding="utf-8"))
+        write_text(folder / SUMMARY, text)
         (folder / EMBEDDING).unlink(missing_ok=True)
         _remove(folder / MADE)
         paths: list[str] = []
-        if result.pictures is not None and len(result.pictures):
-            paths = _write_images(result.pictures, folder)
+        if result.images is not None and len(result.images):
+            paths = _write_images(result.images, folder)
         if result.space.name == "embedding":
-            _write_whole(folder / EMBEDDING, lambda part: _write_embedding(result, part))
+            with replacing(folder / EMBEDDING) as part:
+                _write_embedding(result, part)
     return result.whole(folder, paths).write(target)
 
 
@@ -337,13 +339,13 @@ def summary(result: BalancedRows) -> dict[str, Any]:
     }
 
 
-def _write_images(pictures: Image, folder: Path) -> list[str]:
+def _write_images(images: Image, folder: Path) -> list[str]:
     """Write the made images, all or none, and return their paths in the folder."""
-    names = [f"{number:06d}.png" for number in range(1, len(pictures) + 1)]
+    names = [f"{number:06d}.png" for number in range(1, len(images) + 1)]
     part = folder / f".{MADE}.{os.getpid()}{_PART}"
     try:
         part.mkdir()
-        for name, image in zip(names, pictures, strict=True):
+        for name, image in zip(names, images, strict=True):
             (part / name).write_bytes(cv2.imencode(".png", image)[1].tobytes())
         os.replace(part, folder / MADE)
     finally:
@@ -365,15 +367,6 @@ def _write_embedding(result: BalancedRows, path: Path) -> None:
                 [np.full((len(kept), 2), -1, np.int64), result.rows[made.parents]]
             ),
         )
-
-
-def _write_whole(target: Path, write: Callable[[Path], Any]) -> None:
-    part = target.with_name(f".{target.name}.{os.getpid()}{_PART}")
-    try:
-        write(part)
-        os.replace(part, target)
-    finally:
-        _remove(part)
 
 
 def _remove(path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 import cv2
 import numpy as np
 
-from moppet.values import Image, MoppetError
+from moppet.files import replacing
+from moppet.values import Image
 
 if TYPE_CHECKING:
     from moppet.balance.balanced_manifest import BalancedRows
@@ -53,7 +53,7 @@ def draw_sheet(result: BalancedRows, path: Path, rng: np.random.Generator) -> Pa
     """
     page = _Page()
     made = result.balanced
-    title = f"{made.method} in {'the embedding' if result.pictures is None else 'pixels'}"
+    title = f"{made.method} in {'the embedding' if result.images is None else 'pixels'}"
     if result.made_are_copies or not len(made.labels):
         title = made.method
     page.write(_MARGIN_PX, page.y, title, fontsize=15, weight="bold")
@@ -97,7 +97,7 @@ def _draw_triples(page: _Page, result: BalancedRows, rows: Sequence[int]) -> Non
     for number, row in enumerate(rows):
         x = _MARGIN_PX + number * (3 * (TILE_PX + _GAP_PX) + _APART_PX)
         tiles: list[Image | None] = list(_faces(result, made.parents[row]))
-        tiles.append(None if result.pictures is None else result.pictures[row])
+        tiles.append(None if result.images is None else result.images[row])
         share = float(made.shares[row])
         captions = [f"{share:.0%}", f"{1 - share:.0%}", "made"]
         for place, (tile, caption) in enumerate(zip(tiles, captions, strict=True)):
@@ -113,9 +113,9 @@ def _draw_triples(page: _Page, result: BalancedRows, rows: Sequence[int]) -> Non
     page.y = y + TILE_PX + _CAPTION_PX + 8
 
 
-def _draw_tiles(page: _Page, pictures: Sequence[Image]) -> None:
+def _draw_tiles(page: _Page, images: Sequence[Image]) -> None:
     y = page.y + 20
-    for number, image in enumerate(pictures):
+    for number, image in enumerate(images):
         page.tiles.append((_MARGIN_PX + number * (TILE_PX + _GAP_PX), y, _sized(image)))
     page.y = y + TILE_PX + 14
 
@@ -123,7 +123,7 @@ def _draw_tiles(page: _Page, pictures: Sequence[Image]) -> None:
 def _faces(result: BalancedRows, rows: Sequence[int] | np.ndarray[Any, Any]) -> list[Image]:
     """The faces as the space sees them, where that is an image; else as the model sees them."""
     chosen = np.asarray(rows)
-    if (seen := result.space.pictures(result.features[chosen])) is not None:
+    if (seen := result.space.images(result.features[chosen])) is not None:
         return list(seen)
     return list(result.faces.aligned(chosen.tolist()))
 
@@ -154,14 +154,6 @@ def _save(page: _Page, path: Path) -> Path:
     axes.set_axis_off()
     for x, y, text, style in page.words:
         axes.text(x, y, text, **({"va": "top"} | style))
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
-            canvas_of.print_png(file)
-        os.replace(part, path)
-    except OSError as error:
-        raise MoppetError(f"Cannot write {path}: {error.strerror or error}.") from None
-    finally:
-        part.unlink(missing_ok=True)
+    with replacing(path) as part:
+        canvas_of.print_png(part)
     return path

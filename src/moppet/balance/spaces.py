@@ -41,7 +41,7 @@ class Space(Protocol):
     def features(self, crops: Image) -> Floats:
         """Return (n, d) float32 of (n, h, h, 3) RGB uint8 aligned face crops."""
 
-    def pictures(self, features: Floats) -> Image | None:
+    def images(self, features: Floats) -> Image | None:
         """Return (n, side, side) gray uint8 images of features, None where none come back."""
 
 
@@ -71,7 +71,7 @@ class Pixels:
         flat = np.stack(small).reshape(len(crops), -1) if small else np.empty((0, self.side**2))
         return np.asarray(flat, np.float32) / np.float32(255)
 
-    def pictures(self, features: Floats) -> Image:
+    def images(self, features: Floats) -> Image:
         """Return (n, side, side) uint8; values outside [0, 1] are cut off."""
         levels = np.rint(np.clip(features, 0, 1) * 255).astype(np.uint8)
         return levels.reshape(-1, self.side, self.side)
@@ -110,7 +110,7 @@ class Embedding:
             )
         return found
 
-    def pictures(self, features: Floats) -> None:
+    def images(self, features: Floats) -> None:
         """Return None: no image comes back from an embedding."""
 
 

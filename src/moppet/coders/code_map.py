@@ -6,33 +6,13 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Final, Literal
 
-from moppet.values import UsageError
+from moppet.values import UsageError, name_hint
+from moppet.vocabulary import SKIP, meanings_of
 
 Level = Literal["expression", "group"]
 LEVELS: Final[tuple[Level, ...]] = ("expression", "group")
-SKIP: Final = "skip"
-"""The target of codes that say nothing of a face: their time is left out."""
-
-_COMMON: Final[Mapping[str, str]] = {
-    "neutral": "neutrality calm",
-    "happiness": "happy joy joyful smile smiles smiling laugh laughs laughing laughter",
-    "sadness": "sad",
-    "surprise": "surprised",
-    "fear": "fearful afraid scared",
-    "disgust": "disgusted",
-    "anger": "angry",
-    "positive": "pos smile smiles smiling laugh laughs laughing laughter",
-    "negative": "neg cry cries crying cry/fuss fuss fusses fussing fussy distress distressed whine",
-    SKIP: "skip uncodable uncodeable unscorable obscured occluded missing na n/a "
-    "out_of_view out_of_frame not_visible no_face unsure away",
-}
-_WORDS: Final[dict[str, list[str]]] = {}
-for _target, _words in _COMMON.items():
-    for _word in _words.split():
-        _WORDS.setdefault(_word.replace("_", " "), []).append(_target)
 
 
 @dataclass(frozen=True)
@@ -63,9 +43,8 @@ class Vocabulary:
         known = {name.casefold(): name for name in (*self.groups, *self.classes)}
         if word in known:
             return known[word]
-        word = word.replace("_", " ")
         names = (SKIP, *self.classes, *self.groups)
-        return next((target for target in _WORDS.get(word, ()) if target in names), None)
+        return next((target for target in meanings_of(word) if target in names), None)
 
     def level_of(self, labels: Iterable[str]) -> Level:
         """Return "group" if any label stands for a group that is no class, else "expression"."""
@@ -115,9 +94,8 @@ def read_map(texts: Sequence[str], vocabulary: Vocabulary) -> dict[str, str]:
         if not equals or not label.strip():
             raise UsageError(f'--map takes "code=name" with commas between, got {pair.strip()!r}.')
         if name is None:
-            near = get_close_matches(target.strip().casefold(), known, n=1)
-            hint = f"did you mean {known[near[0]]!r}?" if near else f"known are {_list(known)}."
-            raise UsageError(f"--map cannot place {label.strip()!r} in {target.strip()!r}; {hint}")
+            hint = name_hint(target, known.values())
+            raise UsageError(f"--map cannot place {label.strip()!r} in {target.strip()!r}.{hint}")
         given[one_word(label)] = name
     return given
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import xml.etree.ElementTree as ET
 import zipfile
 import zlib
@@ -23,6 +22,7 @@ from moppet.coders.datavyu import read_datavyu, write_datavyu
 from moppet.coders.elan import read_elan, write_elan
 from moppet.coders.praat import read_textgrid, write_textgrid
 from moppet.coders.timeline_coding import coding_of, corrected_lanes, read_corrections_coding
+from moppet.files import replacing
 from moppet.timeline.annotations import CORRECTIONS_SUFFIX, Layered
 from moppet.values import TimelineError
 
@@ -71,14 +71,8 @@ def write_program(coding: Coding, folder: Path, stem: str, program: str) -> list
     written = []
     for ending, writer in PROGRAMS[program].items():
         path = folder / f"{stem}{ending}"
-        part = folder / f".{os.getpid()}.{path.name}"
-        try:
+        with replacing(path, TimelineError) as part:
             writer(coding, part)
-            os.replace(part, path)
-        except OSError as error:
-            raise TimelineError(f"Cannot write {path}: {error.strerror or error}.") from None
-        finally:
-            part.unlink(missing_ok=True)
         written.append(path)
     return written
 

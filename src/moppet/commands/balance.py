@@ -181,7 +181,7 @@ def balance(
     show_faces: ShowFacesFile = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Balance the classes of training images; rows that choose or report are never looked at."""
+    """Balance the classes of the training images; other rows stay."""
     run_balance(
         BalanceJob(
             *(Source(path, kind, read_pairs(option, "--option")), output, method, space, model),

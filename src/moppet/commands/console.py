@@ -120,8 +120,8 @@ def figure_table(title: str, heads: Sequence[str]) -> Table:
 
 def figure_cell(figure: Mapping[str, Any]) -> str:
     """Return a figure and, fainter, its interval: a dash if undefined, none without width."""
-    from moppet.pages.timeline_charts import NO_VALUE
     from moppet.pages.wording import number
+    from moppet.timeline.time_axis import NO_VALUE
 
     value = number(figure["value"])
     if figure["value"] is not None and figure["low"] is None:

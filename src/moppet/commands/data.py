@@ -80,7 +80,7 @@ def print_agreement(
 ) -> None:
     """Print kappas with their intervals, and what the raters differ on."""
     table = Table(title="agreement, with 95 % intervals", title_justify="left")
-    for name in ("raters", "pictures", "equal", "Cohen's kappa"):
+    for name in ("raters", "images", "equal", "Cohen's kappa"):
         table.add_column(name)
     for pair, kappa in agreement.cohen.items():
         equal = _cell(agreement.equal[pair])
@@ -93,7 +93,7 @@ def print_agreement(
         soft_wrap=True,
     )
     known = {s for s in ratings.subjects if s is not None}
-    drawn = f"{len(known)} subjects" if known else "pictures"
+    drawn = f"{len(known)} subjects" if known else "images"
     console.print(f"the intervals come from 1,000 draws of {drawn}")
     disputed = ratings.disputed
     open_ = [row for row in disputed if ratings.paths[row] not in decided]
@@ -160,7 +160,7 @@ def _print_images(console: Console, audit: Audit) -> None:
         if rows is not None:
             some = ", ".join(str(path[r]) for r in rows[:_SHOWN])
             more = f" and {len(rows) - _SHOWN} more" if len(rows) > _SHOWN else ""
-            text = f"pictures that {what}: {len(rows)} of {len(path)}"
+            text = f"images that {what}: {len(rows)} of {len(path)}"
             console.print(text + (f" ({some}{more})" if len(rows) else ""), soft_wrap=True)
 
 
@@ -168,7 +168,7 @@ def _print_copies(console: Console, audit: Audit) -> None:
     from moppet.datasets.audit import vote_entropy
 
     for what, groups in (("exact copies", audit.exact), ("near duplicates", audit.near)):
-        rows = counted(sum(map(len, groups)), "picture")
+        rows = counted(sum(map(len, groups)), "image")
         mirrored = f", {audit.mirrored} joined as mirror images" if groups is audit.near else ""
         console.print(f"{what}: {rows} in {counted(len(groups), 'group')}{mirrored}")
     apart = audit.disagreements
@@ -217,23 +217,22 @@ def _sort_leaks(audit: Audit) -> dict[tuple[str, str, tuple[str, ...]], list[Any
 class SplitJob:
     """What `moppet data split` was asked for.
 
-    test, choose: None where nothing was said: 0.2 and 0.1, or no hold-out at all if only folds
-        were asked for.
+    test, val: None takes 0.2 and 0.1, or no hold-out at all if only folds were asked for.
     """
 
     source: Source
     output: Path
     test: float | None = None
-    choose: float | None = None
+    val: float | None = None
     folds: int | None = None
-    keep_report: bool = False
+    keep_test: bool = False
     seed: int = 0
     as_json: bool = False
 
     @property
     def holds_out(self) -> bool:
         """Whether a new split is made, not only folds."""
-        asked = self.test is not None or self.choose is not None or self.keep_report
+        asked = self.test is not None or self.val is not None or self.keep_test
         return asked or self.folds is None
 
 
@@ -241,8 +240,8 @@ def run_split(job: SplitJob) -> None:
     """Split images, their copies found first, and write the manifest."""
     from moppet.datasets.audit import count_rows
 
-    if job.keep_report and job.test is not None:
-        raise UsageError("--keep-report keeps the rows that report: it takes no --test.")
+    if job.keep_test and job.test is not None:
+        raise UsageError("--keep-test keeps the test rows of the data set: it takes no --test.")
     manifest = _with_copies(job.source.read())
     if job.holds_out:
         manifest = _hold_out(job, manifest)
@@ -276,14 +275,14 @@ def _hold_out(job: SplitJob, manifest: Manifest) -> Manifest:
     made = split_manifest(
         manifest.select(rows),
         test=0.2 if job.test is None else job.test,
-        choose=0.1 if job.choose is None else job.choose,
-        keep_report=job.keep_report,
+        val=0.1 if job.val is None else job.val,
+        keep_test=job.keep_test,
         rng=np.random.default_rng(job.seed),
     )
-    if manifest.table["split"].null_count < len(manifest) and not job.keep_report:
+    if manifest.table["split"].null_count < len(manifest) and not job.keep_test:
         print(
-            "moppet: the split that came with the images is replaced; --keep-report keeps its "
-            "rows that report.",
+            "moppet: the split that came with the images is replaced; --keep-test keeps its "
+            "test rows.",
             file=sys.stderr,
         )
     split = np.full(len(manifest), None, object)
@@ -292,11 +291,11 @@ def _hold_out(job: SplitJob, manifest: Manifest) -> Manifest:
 
 
 def _add_folds(job: SplitJob, manifest: Manifest, folds: int) -> Manifest:
-    """Number the folds of the rows that neither report nor belong to rows that do."""
+    """Number the folds of the rows that share no group with a test row."""
     from moppet.datasets.splits import kfold
 
     groups = manifest.groups
-    apart = np.isin(groups, groups[manifest.column("split") == "report"])
+    apart = np.isin(groups, groups[manifest.column("split") == "test"])
     rows = _usable(manifest)
     rows = rows[~apart[rows]]
     fold: list[Any] = [None] * len(manifest)
@@ -366,18 +365,20 @@ def split(
     kind: _Kind = None,
     option: _Options = None,
     test: Annotated[
-        float | None, typer.Option(help="Share of images that report; default 0.2.")
+        float | None, typer.Option(help="Share of images for the test set (default: 0.2).")
     ] = None,
-    choose: Annotated[
+    val: Annotated[
         float | None,
-        typer.Option(help="Share set aside from training for every choice; default 0.1, 0: none."),
+        typer.Option(help="Share for the validation set (default: 0.1; 0: none)."),
     ] = None,
     folds: Annotated[
-        int | None, typer.Option(help="Number folds of the rows that do not report.")
+        int | None, typer.Option(help="Number this many folds of the other rows.")
     ] = None,
-    keep_report: Annotated[
-        bool, typer.Option("--keep-report", help="Keep the rows that report as the set has them.")
+    keep_test: Annotated[
+        bool, typer.Option("--keep-test", help="Keep the test rows that the data set has.")
     ] = False,
+    choose: Annotated[float | None, typer.Option("--choose", hidden=True)] = None,
+    keep_report: Annotated[bool, typer.Option("--keep-report", hidden=True)] = False,
     seed: _Seed = 0,
     as_json: _Json = False,
 ) -> None:
@@ -385,7 +386,9 @@ def split(
     pass
 
     source = Source(path, kind, read_pairs(option, "--option"))
-    run_split(SplitJob(source, output, test, choose, folds, keep_report, seed, as_json))
+    val = choose if val is None else val
+    keep_test = keep_test or keep_report
+    run_split(SplitJob(source, output, test, val, folds, keep_test, seed, as_json))
 
 
 @data.command(epilog="Example: moppet data agreement ann.csv ben.csv --disagreements decide.csv")

@@ -32,7 +32,7 @@ class Source:
 
 def count_table(what: str, counts: Mapping[str, Mapping[str, int]], column: str = "split") -> Table:
     """Return counts, by value and by side of a split, as a table."""
-    title = f"pictures by {what} and {column}"
+    title = f"images by {what} and {column}"
     table = Table(title=title, title_justify="left", min_width=len(title))
     table.add_column(what)
     sides = list(next(iter(counts.values()), {}))

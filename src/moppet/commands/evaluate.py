@@ -26,8 +26,7 @@ from moppet.datasets.readers import announce_license, read_dataset
 from moppet.evaluate.evaluation import evaluate
 from moppet.files import result_folder, write_text
 from moppet.infer.models import find_model, read_card
-from moppet.pages.evaluation import write_page
-from moppet.pages.evaluation_sections import left_out
+from moppet.pages.evaluation import left_out, write_page
 from moppet.pages.face_images import face_uris
 from moppet.pages.wording import FIGURES, p_value, with_interval
 from moppet.values import UsageError
@@ -163,7 +162,7 @@ def print_evaluation(found: dict[str, Any], written: Sequence[Path]) -> None:
 def _copies(found: dict[str, int] | None) -> str:
     if found is None:
         return ""
-    return f"; {found['faces']:,} found to be copies, of {found['pictures']:,} images"
+    return f"; {found['faces']:,} found to be duplicates of {found['pictures']:,} images"
 
 
 def _parts_table(parts: dict[str, Any], kind: str, title: str | None = None) -> Table:

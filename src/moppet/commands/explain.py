@@ -34,12 +34,14 @@ from moppet.evaluate.saliency import (
     region_areas,
     region_shares,
 )
-from moppet.evaluate.selection import ALL, REPORT
+from moppet.evaluate.selection import ALL, TEST
+from moppet.files import write_bytes, write_text
 from moppet.infer.alignment import CROP_PX, TEMPLATE_PX
 from moppet.infer.models import ExpressionModel, find_model, load_model
 from moppet.media.images import images_of
 from moppet.pages.explanation import as_png, brightest, build_page, draw_mean, draw_overlay
 from moppet.values import Floats, Image, ModelError, MoppetError, UsageError
+from moppet.vocabulary import current_key
 
 Json = Mapping[str, Any]
 
@@ -110,10 +112,11 @@ def read_images(path: Path, kind: str | None) -> Manifest:
 
 
 def find_split(manifest: Manifest, wanted: str | None) -> str:
-    """Return the split to take: the one wanted, else "report" where there is one, else "all"."""
+    """Return the split to take: the one wanted, else "test" where there is one, else "all"."""
     there = sorted({s for s in manifest.column("split") if s})
     if wanted is None:
-        return REPORT if REPORT in there else ALL
+        return TEST if TEST in there else ALL
+    wanted = wanted if wanted in there else current_key(wanted)
     if wanted not in (*there, ALL):
         raise UsageError(
             f"the data has no split {wanted!r}; there is {', '.join(there) or 'no split at all'}, "
@@ -235,9 +238,9 @@ def explain_model(job: Job) -> Path:
         if not job.mean_only:
             _write_overlays(folder, explained, model, result, show)
         text = json.dumps(result, ensure_ascii=False, indent=1, allow_nan=False)
-        (folder / "explanation.json").write_text(text + "\n", encoding="utf-8")
+        write_text(folder / "explanation.json", text + "\n")
         page = build_page(result, {one["map"]: folder / one["map"] for one in result["parts"]})
-        (folder / "explanation.html").write_text(page, encoding="utf-8", newline="\n")
+        write_text(folder / "explanation.html", page)
     print_explanation(result, job.output)
     return job.output
 
@@ -333,13 +336,12 @@ def _result(
 
 
 def _write_means(folder: Path, parts: list[Part], result: _JsonDict) -> None:
-    (folder / "mean").mkdir()
     most = brightest([part.mean for part in parts])
     taken: set[str] = set()
     for part in parts:
         words = [word for word in (part.class_name, part.age_band) if word]
         name = _file_name("_".join(words) or "all", taken)
-        (folder / "mean" / name).write_bytes(as_png(draw_mean(part.mean, most)))
+        write_bytes(folder / "mean" / name, as_png(draw_mean(part.mean, most)))
         result["parts"].append(part.as_json() | {"map": f"mean/{name}"})
     result["brightest"] = most
 
@@ -358,7 +360,7 @@ def _write_overlays(
         of = model.names[explained.classes[i]]
         file = _file_name(f"{row:06d}_{Path(str(columns['path'][i])).stem}_{of}", taken)
         overlay = draw_overlay(explained.crops[i], explained.maps[i])
-        (folder / "pictures" / file).write_bytes(as_png(overlay))
+        write_bytes(folder / "pictures" / file, as_png(overlay))
         result["pictures"].append(
             {
                 "row": row,

@@ -401,10 +401,10 @@ def _read(job: Job, settings: Settings) -> Manifest:
         return manifest
     manifest = with_split(audit_own(job.console, manifest), settings.seed)
     count = int((manifest.column("split") == "train").sum())
-    came = "a split" if len(lacking) == 2 else f"rows that {lacking[0]}"
+    came = "a split" if len(lacking) == 2 else f"{lacking[0]} rows"
     job.console.print(
-        f"they came without {came}: {count} train, and only these are learned from; others choose "
-        "and report, in the manifest too",
+        f"they came without {came}: {count} rows are for training, and only these are learned "
+        "from; the others are val and test rows, in the manifest too",
         soft_wrap=True,
     )
     return manifest

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,9 +17,10 @@ from numpy.typing import NDArray
 from moppet.coders.codings import Code
 from moppet.coders.timeline_coding import corrected_lanes
 from moppet.datasets.row_images import read_video_frames
+from moppet.files import write_bytes, write_text
 from moppet.timeline.annotations import Layered
 from moppet.timeline.schema import numbers
-from moppet.values import MoppetError, UsageError
+from moppet.values import UsageError
 
 MARGIN: Final = 0.5
 """Of the box's longer side, around it: the face is found and aligned again before training."""
@@ -75,17 +77,13 @@ def write_labeled(
             "Nothing was set right in this timeline: correct it in `moppet serve` first."
         )
     rows: dict[str, dict[str, tuple[str, str]]] = {}
-    try:
-        (folder / FOLDER).mkdir(parents=True, exist_ok=True)
-        for one, image in _cut(faces, recording):
-            name = f"{FOLDER}/{_word(recording.stem)}_{_word(one.subject)}_{one.time_s:.3f}.png"
-            done, png = cv2.imencode(".png", np.ascontiguousarray(image[:, :, ::-1]))
-            assert done, "OpenCV always has PNG"
-            (folder / name).write_bytes(png.tobytes())
-            rows.setdefault(one.by, {})[name] = (one.label, one.subject)
-        files = [_write_csv(folder / f"{_word(by)}.csv", mine) for by, mine in rows.items()]
-    except OSError as error:
-        raise MoppetError(f"{folder} cannot be written: {error.strerror}.") from None
+    for one, image in _cut(faces, recording):
+        name = f"{FOLDER}/{_word(recording.stem)}_{_word(one.subject)}_{one.time_s:.3f}.png"
+        done, png = cv2.imencode(".png", np.ascontiguousarray(image[:, :, ::-1]))
+        assert done, "OpenCV always has PNG"
+        write_bytes(folder / name, png.tobytes())
+        rows.setdefault(one.by, {})[name] = (one.label, one.subject)
+    files = [_write_csv(folder / f"{_word(by)}.csv", mine) for by, mine in rows.items()]
     return files, len({name for mine in rows.values() for name in mine})
 
 
@@ -126,11 +124,11 @@ def _write_csv(path: Path, rows: dict[str, tuple[str, str]]) -> Path:
     if path.is_file():
         with path.open(newline="", encoding="utf-8") as file:
             before = {r["path"]: (r["label"], r["subject"]) for r in csv.DictReader(file)}
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["path", "label", "subject"])
-        writer.writerows([name, *said] for name, said in (before | rows).items())
-    return path
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["path", "label", "subject"])
+    writer.writerows([name, *said] for name, said in (before | rows).items())
+    return write_text(path, text.getvalue())
 
 
 def _word(text: str) -> str:

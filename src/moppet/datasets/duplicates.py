@@ -80,16 +80,15 @@ def tells_copies(manifest: Manifest) -> bool:
 
 
 def leave_out_copies(manifest: Manifest, *, progress: Progress | None = None) -> Manifest:
-    """Return the manifest with no copies across its parts train, choose and report.
+    """Return the manifest with no copies across train, val and test.
 
-    A row loses its split where a copy of its image, exact or near, stands in a part that must
-    not have been learned from: rows that report stay, rows that choose yield to them, and rows
-    to train on yield to both.
+    A row loses its split if an exact or near copy of its image is in a split that training must
+    not have seen. Test rows stay; validation rows lose their split to them, training rows to both.
     """
     looked = find_copies(manifest, progress=progress).manifest
     groups = looked.groups
     split = looked.column("split").copy()
-    for part, yields in (("report", ("choose", "train")), ("choose", ("train",))):
+    for part, yields in (("test", ("val", "train")), ("val", ("train",))):
         there = np.isin(groups, groups[split == part])
         split[there & np.isin(split.astype(str), yields)] = None
     return looked.replace(split=split)

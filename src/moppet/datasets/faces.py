@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 
 from moppet.datasets.hashing import content_hash
 from moppet.datasets.manifest import Manifest
-from moppet.files import read_arrays
+from moppet.files import read_arrays, replacing
 from moppet.infer.alignment import CROP_PX, TEMPLATE_PX, align_face, average_down, similarity
 from moppet.infer.detectors import Detector, detect_any_way_up, load_detector
 from moppet.infer.detectors.mtcnn import THRESHOLDS, Mtcnn
@@ -167,13 +166,8 @@ def write_known(cache: Path, keys: NDArray[np.str_], places: Places, known: Know
     both = no_places(len(every))
     put_places(both, every[: len(keys)], places)
     put_places(both, every[len(keys) :], take_places(known.places, list(others.values())))
-    part = cache.with_name(f".{cache.name}.{os.getpid()}.part.npz")
-    try:
-        cache.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(cache) as part:
         np.savez_compressed(part, keys=np.array([*keys, *others], "U64"), **both._asdict())
-        os.replace(part, cache)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 Progress = Callable[[int, int], None]
@@ -270,15 +264,15 @@ def find_manifest_faces(
     landmarks = np.empty((len(manifest), 5, 2), np.float32)
     done, searched = np.zeros(len(manifest), bool), 0
     try:
-        for numbers, pictures in _in_batches(manifest, unreadable):
-            keys[numbers] = [key_of(*of) for of in zip(pictures, boxes[numbers], strict=True)]
+        for numbers, images in _in_batches(manifest, unreadable):
+            keys[numbers] = [key_of(*of) for of in zip(images, boxes[numbers], strict=True)]
             new = np.array([keys[i] not in known.rows for i in numbers], bool)
             old = numbers[~new]
             put_places(places, old, take_places(known.places, [known.rows[keys[i]] for i in old]))
             if new.any():
-                wanted = list(itertools.compress(pictures, new))
+                wanted = list(itertools.compress(images, new))
                 put_places(places, numbers[new], _find(wanted, boxes[numbers[new]], detector))
-            for i, image in zip(numbers, pictures, strict=True):
+            for i, image in zip(numbers, images, strict=True):
                 cuts[i], landmarks[i] = _cut(image, places.landmarks_px[i], bool(places.tight[i]))
             done[numbers], searched = True, searched + int(new.sum())
             if progress is not None:
@@ -317,18 +311,18 @@ def _in_batches(
         yield np.array(rows, np.int64), images
 
 
-def _find(pictures: list[Image], boxes: Floats, detector: Detector) -> Places:
-    places = no_places(len(pictures))
+def _find(images: list[Image], boxes: Floats, detector: Detector) -> Places:
+    places = no_places(len(images))
     landmarks, tight, attempt, several = places
-    tight[:] = [_is_crop(image) for image in pictures]
+    tight[:] = [_is_crop(image) for image in images]
     for i in np.flatnonzero(~tight):
-        faces = detect_any_way_up(detector, _rgb_faces(pictures[i]))
+        faces = detect_any_way_up(detector, _rgb_faces(images[i]))
         several[i] = len(faces)
         if faces:
             landmarks[i], attempt[i] = _chosen(faces, boxes[i]).landmarks_px, 0
     left = np.flatnonzero(attempt < 0)
     if len(left):
-        squares = [_square(pictures[i]) for i in left]
+        squares = [_square(images[i]) for i in left]
         inside, attempt[left] = find_crop_landmarks([square for square, _, _ in squares])
         for i, marks, (_, scale, shift) in zip(left, inside, squares, strict=True):
             landmarks[i] = (marks - shift) / scale

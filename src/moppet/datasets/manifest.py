@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.metadata
 import json
 import os
@@ -18,9 +17,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from moppet.datasets import row_images as pictures
+from moppet.datasets import row_images
 from moppet.datasets.provenance import check_made_table
+from moppet.files import replacing
 from moppet.values import EXPRESSIONS, Floats, Image, MoppetError
+from moppet.vocabulary import FORMER_SPLITS
 
 AGE_BANDS: Final = ("infant", "child", "adult", "uncertain")
 BOX: Final = ("box_x", "box_y", "box_w", "box_h")
@@ -64,10 +65,18 @@ def conform(table: Any, names: Sequence[str]) -> Any:
     columns = {field.name: _cast(table, field) for field in SCHEMA}
     columns["weight"] = pc.fill_null(columns["weight"], pa.scalar(1, pa.float32()))
     columns["source"] = pc.fill_null(columns["source"], "")
+    columns["split"] = _current_splits(columns["split"])
     table = pa.table(columns | {name: table.column(name) for name in extra})
     _check_names(names)
     _check_rows(table, names)
     return table
+
+
+def _current_splits(column: Any) -> Any:
+    """Return the column with the split names of earlier versions replaced by today's."""
+    for former, name in FORMER_SPLITS.items():
+        column = pc.if_else(pc.fill_null(pc.equal(column, former), False), name, column)
+    return column
 
 
 def vote_matrix(column: Any, classes: int) -> NDArray[np.float32]:
@@ -281,7 +290,7 @@ class Manifest:
         path, array_row, time_s = (one[name][0].as_py() for name in _PLACE)
         if path is None:
             raise MoppetError(f"row {row} of this manifest names no image.")
-        return pictures.read_image(self.root / path, array_row, time_s)
+        return row_images.read_image(self.root / path, array_row, time_s)
 
     def images(self) -> Iterator[tuple[int, Image | None]]:
         """Yield every row's number and image, None where it cannot be read.
@@ -297,13 +306,13 @@ class Manifest:
                 continue
             try:
                 where = self.root / path if path is not None else self.root
-                yield row, pictures.read_image(where, array_row, time_s)
+                yield row, row_images.read_image(where, array_row, time_s)
             except MoppetError:
                 yield row, None
         for film, rows in films.items():
             rows.sort(key=lambda row: float(places[row][2]))
             times_s = np.array([places[row][2] for row in rows])
-            yield from pictures.read_video_rows(self.root / film, rows, times_s)
+            yield from row_images.read_video_rows(self.root / film, rows, times_s)
 
     def write(self, path: str | PathLike[str]) -> Path:
         """Write the manifest as Parquet; return the path.
@@ -322,16 +331,8 @@ class Manifest:
             "moppet_version": importlib.metadata.version("moppet"),
         }
         table = self.table.replace_schema_metadata({_KEY: json.dumps(kept).encode()})
-        part = target.with_name(f".{target.name}.{os.getpid()}.part")
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(target) as part:
             pq.write_table(table, part, compression="zstd")
-            os.replace(part, target)
-        except OSError as error:
-            raise MoppetError(f"Cannot write {target}: {error.strerror or error}.") from None
-        finally:
-            with contextlib.suppress(OSError):
-                part.unlink(missing_ok=True)
         return target
 
     def _values(self, name: str) -> list[Any]:

@@ -115,8 +115,8 @@ def refuse_sifted(manifest: Manifest) -> None:
         if taken:
             raise UsageError(
                 f"{taken} of these {len(manifest)} rows were taken out by balancing, and a split "
-                "would bring them back, or choose and report by what is left: split the images "
-                "first, with rows that choose and report, then balance their training rows."
+                "would bring them back, or validate and test on what is left: split the images "
+                "into train, val and test first, then balance the training rows."
             )
 
 
@@ -163,7 +163,7 @@ def join_made(manifest: Manifest, made: Manifest) -> Manifest:
     made: a manifest with the columns of `made_columns`, every row made. Its images may lie
         below another root: the root of both is then the folder that both share.
     Raises UsageError for a real row among them, for a class that the manifest does not have, and
-    for made rows that are said to choose or report.
+    for made rows in a validation or test split.
     """
     if real_rows(made).any():
         raise UsageError("rows to join as made need made_by in each of them, but some have none.")

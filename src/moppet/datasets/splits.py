@@ -45,35 +45,35 @@ def split_manifest(
     manifest: Manifest,
     *,
     test: float,
-    choose: float,
-    keep_report: bool = False,
+    val: float,
+    keep_test: bool = False,
     rng: np.random.Generator,
 ) -> Manifest:
-    """Return the manifest with every row's `split`: train, choose or report.
+    """Return the manifest with every row's `split`: train, val or test.
 
-    test: share of all rows that report; choose: share of all rows, set aside from training, that
-        every choice is made on (0: none).
-    keep_report: the rows that report already stay so, `test` is not used, and other rows of
-        their groups get no split at all, for they would leak.
+    test: share of all rows for the test set. val: share of all rows for the validation set, on
+        which the epoch, temperature and other settings are selected (0: none).
+    keep_test: keep the test rows of the manifest and do not use `test`. Other rows of their
+        groups get no split at all, because they would leak.
     """
-    if choose and not 0 < test + choose < 1:
+    if val and not 0 < test + val < 1:
         raise UsageError(
-            f"the shares that report ({test}) and choose ({choose}) must leave rows to train on."
+            f"the shares for test ({test}) and val ({val}) must leave rows to train on."
         )
     n, groups = len(manifest), manifest.groups
     split = np.full(n, "train", object)
-    if keep_report:
-        report = manifest.column("split") == "report"
-        if not report.any():
-            raise MoppetError("this manifest has no rows that report: split it without keeping.")
-        split[np.isin(groups, groups[report])] = None
+    if keep_test:
+        tested = manifest.column("split") == "test"
+        if not tested.any():
+            raise MoppetError("this manifest has no test rows to keep: split it without keep_test.")
+        split[np.isin(groups, groups[tested])] = None
     else:
-        report = holdout(manifest, test, rng)
-    split[report] = "report"
+        tested = holdout(manifest, test, rng)
+    split[tested] = "test"
     rest = np.flatnonzero(split == "train")
-    if choose:
-        share = choose * n / len(rest) if len(rest) else 1.0
-        split[rest[holdout(manifest.select(rest), share, rng)]] = "choose"
+    if val:
+        share = val * n / len(rest) if len(rest) else 1.0
+        split[rest[holdout(manifest.select(rest), share, rng)]] = "val"
     return manifest.replace(split=split)
 
 
@@ -87,7 +87,7 @@ def _deal(manifest: Manifest, shares: Shares, rng: np.random.Generator) -> NDArr
     if len(counts) < len(shares):
         raise MoppetError(
             f"{len(shares)} parts need {len(shares)} groups at least, but the {len(groups)} "
-            f"pictures make {len(counts)} (one subject, or copies of one image, are a group)."
+            f"images make {len(counts)} (one subject, or copies of one image, are a group)."
         )
     part = _greedy(counts, shares, rng)
     _spread_classes(part, classes, len(shares))
@@ -123,7 +123,7 @@ def _refuse_lone_classes(manifest: Manifest, classes: Shares) -> None:
             what = "one image" if count == 1 else f"{count} images of one group"
             raise MoppetError(
                 f"class {name!r} has only {what}, and a split needs it on both sides: add "
-                "pictures of others, or leave the class out."
+                "images of others, or leave the class out."
             )
 
 

@@ -15,6 +15,7 @@ from moppet.evaluate.predictions import Readings
 from moppet.metrics import Estimate, Reliability, as_json, bootstrap_many, reliability, roc_curve
 from moppet.metrics.bootstrap import Weights, divide, drawn_sums
 from moppet.values import ModelError
+from moppet.vocabulary import current_key
 
 BINS: Final = 15
 _ROC_STEPS: Final = 120
@@ -95,7 +96,8 @@ def read_training(folder: Path) -> dict[str, Any] | None:
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
         columns = {
-            name: [number_or_none(float(row[name] or "nan")) for row in rows] for name in rows[0]
+            current_key(name): [number_or_none(float(row[name] or "nan")) for row in rows]
+            for name in rows[0]
         }
         epochs = columns["epoch"]
     except (OSError, csv.Error, UnicodeDecodeError, ValueError, TypeError, KeyError, IndexError):
@@ -103,7 +105,7 @@ def read_training(folder: Path) -> dict[str, Any] | None:
             f"{path} is no table of a training's epochs (epoch,train_loss,…): take it away, or "
             "get the model folder again."
         ) from None
-    losses = columns.get("choose_loss", [None] * len(epochs))
+    losses = columns.get("val_loss", [None] * len(epochs))
     known = [(x, epoch) for x, epoch in zip(losses, epochs, strict=True) if x is not None]
     return {"columns": columns, "best_epoch": min(known)[1] if known else None}
 

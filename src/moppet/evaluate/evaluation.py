@@ -204,7 +204,7 @@ def evaluate(
     """Return how a model reads the labeled faces of a manifest, with 95 % intervals.
 
     model, against: a bundled model's name, or a model folder.
-    split: the rows to use; None takes "report" where the manifest has it, else all; "all" all.
+    split: the rows to use; None takes "test" where the manifest has it, else all; "all" all.
     by: columns whose values part the rows. cache: see `find_manifest_faces`.
     progress: called with what is being done, how many images are done, and their total.
     Images that cannot be read are left out, and a note names them.

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from moppet.datasets.manifest import Manifest
 from moppet.values import Floats, MoppetError
-from moppet.vocabulary import class_of
+from moppet.vocabulary import class_of, order_groups
 
-_FIRST_GROUPS: Final = ("positive", "neutral", "negative")
 _WHOLE: Final = 1e-3
 """Votes over a weight this near to a whole number are a count of raters."""
 
@@ -177,13 +176,6 @@ def group_readings(readings: Readings, group_of: Mapping[str, str]) -> Readings 
     sums = np.array([[group == name for name in names] for group in member], np.float64)
     number = np.array([names.index(group) if group else -1 for group in member], np.int64)
     return _regrouped(readings, tuple(names), sums, number[readings.label])
-
-
-def order_groups(groups: Any) -> list[str]:
-    """Return the different groups: positive, neutral, negative, then others as they come."""
-    used = list(dict.fromkeys(group for group in groups if group))
-    first = [group for group in _FIRST_GROUPS if group in used]
-    return first + [group for group in used if group not in first]
 
 
 def _regrouped(

@@ -90,12 +90,12 @@ def read_results(model: str | Path, evaluation: Path | None = None) -> SavedResu
     found = None if evaluation is None else _read_evaluation(evaluation, card)
     measured, missing = [], []
     if figures is None:
-        missing.append("figures.json, the figures on the rows kept for reporting")
+        missing.append("figures.json, the figures on the test rows")
         measured += _from_scores(card)
     else:
         measured += _from_figures(figures, folder / "figures.json")
     if training is None:
-        missing.append("training.csv, the course of the training")
+        missing.append("training.csv, the training history")
     if found is None:
         missing.append("an evaluation.json of `moppet evaluate`, the figures on other images")
     else:
@@ -147,8 +147,8 @@ def _read_evaluation(path: Path, card: Json) -> Json:
 def _from_figures(figures: Json, path: Path) -> list[Measured]:
     """figures.json: aligned and raw → part → figures. Older files hold fewer figures."""
     ways = {
-        "aligned": "found and aligned as in use",
-        "raw": "the data set's own crops as they are",
+        "aligned": "detected and aligned as in use",
+        "raw": "the data set's own crops, unchanged",
     }
     try:
         names = tuple(str(name) for name in figures.get("names", ()))
@@ -161,7 +161,7 @@ def _from_figures(figures: Json, path: Path) -> list[Measured]:
                 first = not made
                 made.append(
                     Measured(
-                        words if made else f"the rows kept for reporting, {words}",
+                        words if made else f"the test rows, {words}",
                         names or _names(parts),
                         _with_raters(parts, figures.get("human", {})),
                         gaps=[gap] if gap and first else [],

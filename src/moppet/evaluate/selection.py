@@ -15,16 +15,17 @@ from moppet.datasets.provenance import real_rows
 from moppet.datasets.readers.folder_tree import some_of
 from moppet.evaluate.predictions import ClassMatch
 from moppet.values import MoppetError, UsageError
+from moppet.vocabulary import current_key
 
 ALL: Final = "all"
-REPORT: Final = "report"
+TEST: Final = "test"
 FEW: Final = 50
 """With fewer faces a note says how little that is."""
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """The labeled rows that report.
+    """The labeled rows of an evaluation.
 
     manifest: those rows. rows: (n,) where they stand in the whole. groups: (n,) of the whole.
     split: the split they are, or "all". counts: how many rows there were and were left out.
@@ -42,14 +43,15 @@ class Chosen:
 def choose_rows(manifest: Manifest, split: str | None, match: ClassMatch) -> Chosen:
     """Return the rows of a split that carry a class of the model.
 
-    split: None takes "report" where there is one, else all; "all" takes all. Made rows report
+    split: None takes "test" where there is one, else all; "all" takes all. Made rows report
         on nothing and are left out.
     Raises UsageError for a split that is not there, MoppetError where no row is left.
     """
     column = manifest.column("split")
     there = {str(s): int((column == s).sum()) for s in sorted({s for s in column if s})}
     if split is None:
-        split = REPORT if REPORT in there else ALL
+        split = TEST if TEST in there else ALL
+    split = split if split in there else current_key(split)
     inside = _inside(column, split, there) & real_rows(manifest)
     labels = manifest.labels
     known = np.isin(labels, match.of_data)
@@ -168,7 +170,7 @@ def _drop_notes(counts: dict[str, Any]) -> list[str]:
 
 
 def _split_notes(split: str, there: dict[str, int]) -> list[str]:
-    if split == REPORT:
+    if split == TEST:
         return []
     if not there:
         return [
@@ -177,7 +179,7 @@ def _split_notes(split: str, there: dict[str, int]) -> list[str]:
         ]
     said = "every row is used" if split == ALL else f"the rows of split {split!r} are used"
     return [
-        f"Here {said}, not those kept for reporting. Where the model learned from such rows or "
+        f"Here {said}, not the test rows. Where the model learned from such rows or "
         "was chosen by them, the figures are too good."
     ]
 

@@ -1,4 +1,4 @@
-"""The raters' lanes one above the other, as one SVG."""
+"""The codes of all raters over time, one lane each, as one SVG."""
 
 from __future__ import annotations
 
@@ -11,28 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moppet.coders import Comparison
-from moppet.pages.timeline_charts import format_time, tick_step
+from moppet.palette import EXPRESSION_COLORS, GROUP_COLORS, SPARE_COLORS
+from moppet.timeline.time_axis import format_time, tick_step
 
 WIDTH_PX, LEFT_PX, RIGHT_PX = 1000, 84, 28
 LANE_PX, GAP_PX, DIFFER_PX, AXIS_PX, ROW_GAP_PX = 24, 4, 10, 18, 22
 MOST_ROWS: Final = 12
 ROW_STEPS_S: Final = (60.0, 120.0, 300.0, 600.0, 900.0, 1800.0, 3600.0)
 """A row of the image is the shortest of these that needs at most MOST_ROWS rows."""
-COLORS: Final = {
-    "positive": "#0072b2",
-    "happiness": "#0072b2",
-    "neutral": "#868d94",
-    "negative": "#d67a0c",
-    "sadness": "#b98000",
-    "surprise": "#3598d4",
-    "fear": "#c76f9f",
-    "disgust": "#009e73",
-    "anger": "#d55e00",
+_COLORS: Final = {
+    **GROUP_COLORS,
+    **EXPRESSION_COLORS,
     "rest": "#c9c9c2",
     "no face": "#4a4f55",
 }
-"""Those of the report, so that one expression looks the same everywhere."""
-_SPARE: Final = ("#7a5195", "#2a7f86", "#7f7f1a", "#b3446c", "#8c6239")
 _INK, _SOFT, _RULE, _DIFFER = "#1d2125", "#59616a", "#e2e2dc", "#b3261e"
 Values = NDArray[np.int64]
 
@@ -40,7 +32,7 @@ Values = NDArray[np.int64]
 def draw_lanes(comparison: Comparison) -> str:
     """Return the image: a lane for every rater, where they differ, a legend below.
 
-    White is time without a value; the differences are marked only where all have one.
+    White is time without a code. Differences are marked only where all raters have one.
     """
     colors = _colors(comparison.names)
     units = comparison.units
@@ -63,7 +55,7 @@ def draw_lanes(comparison: Comparison) -> str:
     shown = np.unique(np.concatenate(values))
     used = [(comparison.names[i], colors[i]) for i in shown[shown >= 0].tolist()]
     legend, bottom = _legend(used, top)
-    title = "What each rater says over time, one lane each, and where they differ."
+    title = "The codes of each rater over time, one lane each, and where they differ."
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH_PX} {bottom}" '
         f'width="{WIDTH_PX}" height="{bottom}" role="img" font-size="12" '
@@ -82,9 +74,9 @@ def _row_length(whole_s: float) -> float:
 
 def _colors(names: Sequence[str]) -> list[str]:
     """Return the color of every name: its own, or one of a cycle."""
-    others = [name for name in names if name not in COLORS]
-    spare = {name: _SPARE[number % len(_SPARE)] for number, name in enumerate(others)}
-    return [COLORS.get(name) or spare[name] for name in names]
+    others = [name for name in names if name not in _COLORS]
+    spare = {name: SPARE_COLORS[number % len(SPARE_COLORS)] for number, name in enumerate(others)}
+    return [_COLORS.get(name) or spare[name] for name in names]
 
 
 class _Row:
@@ -110,13 +102,11 @@ class _Row:
             if value[first] >= 0:
                 yield self.box(first, last, top, LANE_PX, colors[value[first]])
 
-    def box(self, first: int, last: int, top: int, height: int, colour: str) -> str:
+    def box(self, first: int, last: int, top: int, height: int, color: str) -> str:
         """Return a box over the units first to last."""
         x = self.x(first * self.unit_s)
         width = max(self.x(last * self.unit_s) - x, 0.5)
-        return (
-            f'<rect x="{x:.1f}" y="{top}" width="{width:.1f}" height="{height}" fill="{colour}"/>'
-        )
+        return f'<rect x="{x:.1f}" y="{top}" width="{width:.1f}" height="{height}" fill="{color}"/>'
 
     def marks(self, differ: NDArray[np.bool_], top: int) -> Iterator[str]:
         """Yield a thin box wherever the raters differ."""
@@ -145,17 +135,17 @@ def _runs(value: NDArray[Any]) -> list[tuple[int, int]]:
 def _legend(names: Sequence[tuple[str, str]], top: int) -> tuple[list[str], int]:
     """Return the legend and where it ends."""
     parts, x = [], float(LEFT_PX)
-    for name, colour in names:
+    for name, color in names:
         width = 26 + 7 * len(name)
         if x + width > WIDTH_PX - RIGHT_PX:
             x, top = float(LEFT_PX), top + 20
-        parts.append(f'<rect x="{x}" y="{top - 10}" width="11" height="11" fill="{colour}"/>')
+        parts.append(f'<rect x="{x}" y="{top - 10}" width="11" height="11" fill="{color}"/>')
         parts.append(_text(x + 16, top, name, "start", _INK))
         x += width
-    parts.append(_text(x, top, "white: no value", "start", _SOFT))
+    parts.append(_text(x, top, "white: no code", "start", _SOFT))
     return parts, top + 14
 
 
-def _text(x: float, y: float, text: str, anchor: str, colour: str) -> str:
+def _text(x: float, y: float, text: str, anchor: str, color: str) -> str:
     place = f'x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"'
-    return f'<text {place} fill="{colour}">{escape(text)}</text>'
+    return f'<text {place} fill="{color}">{escape(text)}</text>'

@@ -1,198 +1,80 @@
-"""A model card in Markdown and HTML."""
+"""A model card in Markdown and HTML (Mitchell et al. 2019)."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from html import escape
-from importlib.resources import files
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any, Final
 
-from moppet.evaluate.saved_results import ALL, SavedResults, read_results
-from moppet.pages.card_sections import (
-    ABOUT,
-    Block,
-    Confusion,
-    Estimate,
-    Facts,
-    Figures,
-    Heading,
-    Items,
-    Section,
-    build_sections,
-    title_of,
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+from markupsafe import Markup
+
+from moppet.evaluate.saved_results import ALL, Measured, Rows, SavedResults, read_results
+from moppet.files import write_text
+from moppet.pages.document import escape_markdown, render_document, render_markdown
+from moppet.pages.tables import Card, confusion_shade
+from moppet.pages.wording import (
+    FIGURES,
+    MEANINGS,
+    NO_VALUE,
+    Json,
+    capitalize,
+    count,
+    counted,
+    format_share,
+    interval,
+    number,
+    p_equals,
+    with_interval,
 )
-from moppet.pages.frame import build_document
-from moppet.pages.report_tables import build_table, format_share
-from moppet.pages.report_tables import section as landmark
-from moppet.pages.wording import THIN, cell, count, interval, number, with_interval
-from moppet.values import MoppetError
+from moppet.vocabulary import current_key
 
+FEW: Final = 30
+"""Fewer faces than this are too few for a reliable figure."""
 
-def as_markdown(title: str, sections: Sequence[Section]) -> str:
-    """Return the card as one Markdown document."""
-    lines = [f"# Model card: {_text(title)}", "", _text(ABOUT), ""]
-    for section in sections:
-        lines += [f"## {section.title}", ""]
-        for block in section.blocks:
-            lines += [*_block(block), ""]
-    return "\n".join(lines)
-
-
-def _block(block: Block) -> list[str]:
-    match block:
-        case Heading(text):
-            return [f"### {_text(text)}"]
-        case Facts(items):
-            return [f"- **{_text(name)}**: {_text(text)}" for name, text in items]
-        case Items(items):
-            return [f"- {_text(item)}" for item in items]
-        case Figures():
-            return _table(block)
-        case Confusion(caption, names, counts):
-            head = ["label", *names]
-            rows = [[name, *map(count, row)] for name, row in zip(names, counts, strict=True)]
-            return [f"{_text(caption)}:", "", *_rows(head, rows, words=1)]
-        case _:
-            text = _text(block.text)
-            return [f"*{text}*" if block.missing else text]
-
-
-def _table(block: Figures) -> list[str]:
-    rows = [[_cell(cell, block.counted) for cell in row] for row in block.rows]
-    return [f"{_text(block.caption)}:", "", *_rows(block.head, rows, block.words)]
-
-
-def _rows(head: Sequence[str], rows: Sequence[Sequence[str]], words: int) -> list[str]:
-    ruler = ["---" if i < words else "---:" for i in range(len(head))]
-    lines = [[_text(cell) for cell in head], ruler, *([_text(c) for c in row] for row in rows)]
-    return [f"| {' | '.join(line)} |" for line in lines]
-
-
-def _cell(cell: str | Estimate, counted: bool) -> str:
-    if isinstance(cell, str):
-        return cell
-    n = cell.get("n") if counted else None
-    return with_interval(cell) + (f", n = {count(n)}" if n else "")
-
-
-def _text(text: str) -> str:
-    """Return text that Markdown and the HTML in it take as it is; code in backticks stays code."""
-    plain = text.replace(THIN, ",").replace("\n", " ")
-    parts = re.split(r"(`[^`]*`)", plain)
-    return "".join(
-        part.replace("|", "\\|")
-        if number % 2
-        else re.sub(r"([\\`*\[\]<>|#]|(?<!\w)_|_(?!\w))", r"\\\1", part)
-        for number, part in enumerate(parts)
-    )
-
-
-_CSS = """
-main p,main ul{max-width:46rem}
-main ul{list-style:disc;padding-left:1.2rem}
-main li{margin-bottom:.4rem}
-section>*+*{margin-top:1rem}
-.facts dd{white-space:pre-line}
-.told td:last-child{min-width:22rem}
-"""
-_CARDS = ("accuracy", "balanced_accuracy", "macro_f1", "ece")
-_STEPS = 20
-
-
-def build_page(results: SavedResults, sections: Sequence[Section]) -> str:
-    """Return the whole page; it fetches nothing and runs nothing."""
-    name = str(results.card["name"])
-    classes = ", ".join(str(label) for label in results.card["labels"])
-    header = (
-        '<header><p class="kicker">moppet · model card</p>'
-        f"<h1>{escape(name)}</h1><p>{escape(classes)}</p>"
-        f'<p class="limits">{ABOUT}</p></header>'
-    )
-    body = "".join(
-        landmark(one.name, one.title, "".join(_block_html(block) for block in one.blocks))
-        for one in sections
-    )
-    css = files("moppet.pages").joinpath("static", "evaluation.css").read_text(encoding="utf-8")
-    document = f"{header}<main>{_headline(results)}{body}</main>"
-    return build_document(f"{name} · moppet model card", document, css=css.strip() + _CSS)
-
-
-def _headline(results: SavedResults) -> str:
-    if not results.measured or ALL not in results.measured[0].parts:
-        return '<p class="warn">No figures of this model are saved.</p>'
-    first = results.measured[0]
-    overall = first.parts[ALL].overall
-    cards = "".join(
-        f"<div><dt>{title_of(key)}</dt><dd><strong>{number(overall[key]['value'])}</strong>"
-        f"<span>{interval(overall[key])}</span></dd></div>"
-        for key in _CARDS
-        if key in overall
-    )
-    n = first.parts[ALL].n
-    about = f"{count(n)} faces: {first.of}." if n is not None else f"{first.of}."
-    body = f'<p class="about">{escape(about)}</p><dl class="cards">{cards}</dl>'
-    return landmark("figures", "Key figures", body)
-
-
-def _block_html(block: Block) -> str:
-    match block:
-        case Heading(text):
-            return f"<h3>{escape(text)}</h3>"
-        case Facts(items):
-            facts = "".join(
-                f"<div><dt>{escape(name)}</dt><dd>{escape(text)}</dd></div>" for name, text in items
-            )
-            return f'<dl class="facts">{facts}</dl>'
-        case Items(items):
-            return f"<ul>{''.join(f'<li>{_text_html(item)}</li>' for item in items)}</ul>"
-        case Figures():
-            return _table_html(block)
-        case Confusion():
-            return _matrix(block)
-        case _:
-            css = ' class="none"' if block.missing else ""
-            return f"<p{css}>{_text_html(block.text)}</p>"
-
-
-def _table_html(block: Figures) -> str:
-    rows = [[_cell_html(one, block.counted) for one in row] for row in block.rows]
-    css = "figures told" if block.words == len(block.head) else "figures"
-    return build_table(block.caption, block.head, rows, css=css, words=block.words)
-
-
-def _cell_html(one: str | Estimate, counted: bool) -> str:
-    if isinstance(one, str):
-        return escape(one)
-    n = one.get("n") if counted else None
-    more = f"<small>n = {count(n)}</small>" if n else ""
-    return cell(one).removesuffix("</td>") + f"{more}</td>"
-
-
-def _matrix(block: Confusion) -> str:
-    rows = []
-    for i, (name, counts) in enumerate(zip(block.names, block.counts, strict=True)):
-        total = sum(counts)
-        rows.append(
-            [
-                f'<th scope="row">{escape(name)}</th>',
-                *(_share(n, total, right=i == j) for j, n in enumerate(counts)),
-            ]
-        )
-    return build_table(block.caption, ["", *block.names], rows, css="confusion")
-
-
-def _share(n: int, total: int, *, right: bool) -> str:
-    if not n:
-        return f'<td class="n zero">{"0" if total else "–"}</td>'
-    depth = max(1, round(_STEPS * n / total))
-    kind = "hit" if right else "miss"
-    return f'<td class="n {kind} d{depth}">{count(n)}<small>{format_share(n / total)}</small></td>'
-
-
-def _text_html(text: str) -> str:
-    """Return text as HTML; what stands in backticks as code."""
-    return re.sub(r"`([^`]*)`", r"<code>\1</code>", escape(text)).replace(" %", "&nbsp;%")
+TITLES: Final = {
+    **FIGURES,
+    "ece_before_scaling": "calibration error before temperature scaling",
+    "commonest": "always answering the most common class",
+}
+EXPLAINED: Final = {
+    **MEANINGS,
+    "ece_before_scaling": "the same at temperature 1",
+    "commonest": "accuracy without looking at any face",
+}
+PER_CLASS: Final = {
+    "recall": "share of the faces of a class that are predicted as it",
+    "precision": "share of the faces predicted as a class that belong to it",
+    "f1": "harmonic mean of recall and precision",
+    "auc": "area under the ROC curve, the class against the others",
+}
+CLASS_TITLES: Final = {"recall": "recall", "precision": "precision", "f1": "F1", "auc": "AUC"}
+NOTHING: Final[Json] = {"value": None, "low": None, "high": None}
+_OF_PARTS: Final = ("accuracy", "balanced_accuracy", "macro_f1", "ece", "one_rater")
+_CARDS: Final = ("accuracy", "balanced_accuracy", "macro_f1", "ece")
+_SHOWN: Final = {
+    *("name", "file", "sha256", "labels", "groups", "temperature", "training_data", "limits"),
+    *("preprocessing", "rows", "scores"),
+}
+_COLUMNS: Final = {
+    "train_loss": "loss, training",
+    "train_accuracy": "accuracy, training",
+    "val_loss": "loss, validation",
+    "val_accuracy": "accuracy, validation",
+    "val_balanced": "balanced accuracy, validation",
+}
+_EXPECTED: Final = {
+    "network": "the kind of network",
+    "license": "the license",
+    "author": "the author",
+    "date": "the date",
+    "version": "its version",
+    "contact": "a contact",
+}
+_SPLITS: Final = {"train": "Training", "val": "Validation", "test": "Test"}
 
 
 def write_model_card(model: str, output: Path, evaluation: Path | None = None) -> list[Path]:
@@ -202,15 +84,334 @@ def write_model_card(model: str, output: Path, evaluation: Path | None = None) -
     the folder that holds it.
     """
     results = read_results(model, evaluation)
-    sections = build_sections(results)
-    texts = {
-        "model_card.md": as_markdown(str(results.card["name"]), sections),
-        "model_card.html": build_page(results, sections),
+    markdown = as_markdown(results)
+    texts = {"model_card.md": markdown, "model_card.html": build_page(results, markdown)}
+    return [write_text(output / name, text) for name, text in texts.items()]
+
+
+def as_markdown(results: SavedResults) -> str:
+    """Return the card as one Markdown document."""
+    card = _renamed(results.card)
+    measured, history = results.measured, results.training
+    text = render_markdown(
+        "model_card",
+        name=str(card["name"]),
+        details=_details(card, results.bytes),
+        absent=[words for key, words in _EXPECTED.items() if key not in card],
+        factors=list(_factors(measured)),
+        metrics=_metrics(measured),
+        saved=results.figures is not None,
+        saved_rows=_saved_rows(results.figures or {}),
+        evaluation=_evaluation(results.evaluation),
+        training_data=card.get("training_data"),
+        splits=[
+            (_SPLITS.get(name, name), counted(n, "labeled face") if isinstance(n, int) else str(n))
+            for name, n in _renamed(card.get("rows", {})).items()
+        ],
+        history=None if history is None else _history(history),
+        analyses=[_analyses(one, measured) for one in measured if not one.again],
+        limits=card.get("limits"),
+        caveats=[*_few(measured), *_missed(measured)],
+        missing=results.missing,
+    )
+    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+
+
+def _renamed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values under today's keys: cards of earlier versions have others."""
+    return {
+        "license" if key == "licence" else current_key(key): value for key, value in values.items()
     }
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        for name, text in texts.items():
-            (output / name).write_text(text, encoding="utf-8", newline="\n")
-    except OSError as error:
-        raise MoppetError(f"{output} cannot be written: {error.strerror or error}.") from None
-    return [output / name for name in texts]
+
+
+def _details(card: Json, n_bytes: int) -> list[tuple[str, str]]:
+    facts = [("Name", str(card["name"]))]
+    facts += [(capitalize(key), str(card[key])) for key in _EXPECTED if key in card]
+    facts += [
+        (capitalize(key.replace("_", " ")), _plain(value))
+        for key, value in card.items()
+        if key not in _SHOWN | _EXPECTED.keys() and isinstance(value, str | int | float)
+    ]
+    facts.append(("Classes", ", ".join(str(label) for label in card["labels"])))
+    if groups := card.get("groups", {}):
+        facts.append(("Groups", ", ".join(f"{name}: {group}" for name, group in groups.items())))
+    return [
+        *facts,
+        ("Input", _input(card["preprocessing"])),
+        ("Temperature", f"{card['temperature']:g}" if "temperature" in card else "none"),
+        ("File", f"{card.get('file', 'model.onnx')}, {counted(n_bytes, 'byte')}"),
+        ("SHA-256", str(card["sha256"])),
+        ("Card written by", f"moppet {version('moppet')}, from saved results only"),
+    ]
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)
+
+
+def _input(preprocessing: Json) -> str:
+    size = preprocessing.get("size")
+    color = str(preprocessing.get("color", preprocessing.get("colour"))).replace("grey", "gray")
+    text = f"aligned face, {size} × {size} pixels, {color}"
+    detail = preprocessing.get("detail_px")
+    return f"{text}, averaged down to {detail} pixels first" if detail else text
+
+
+def _factors(measured: Sequence[Measured]) -> Iterator[str]:
+    for one in measured:
+        if one.again:
+            continue
+        ages = {name: rows for name, rows in one.parts.items() if name != ALL}
+        found = {f"subgroup of {one.of}": ages} if ages else {}
+        found |= {f"{column}, in {one.of}": parts for column, parts in one.by.items()}
+        for name, parts in found.items():
+            ns = ", ".join(
+                value if rows.n is None else f"{value} ({count(rows.n)})"
+                for value, rows in parts.items()
+            )
+            yield escape_markdown(f"By {name}: {ns}.")
+
+
+def _metrics(measured: Sequence[Measured]) -> str:
+    parts = [rows for one in measured for rows in one.parts.values()]
+    overall = {name for rows in parts for name in rows.overall}
+    per_class = {name for rows in parts for name in rows.per_class}
+    rows = [[title, EXPLAINED[name]] for name, title in TITLES.items() if name in overall]
+    rows += [[title_of(name), NO_VALUE] for name in sorted(overall - TITLES.keys())]
+    rows += [[CLASS_TITLES[name], text] for name, text in PER_CLASS.items() if name in per_class]
+    return _table(["figure", "meaning"], rows, words=2) if rows else ""
+
+
+def title_of(figure: str) -> str:
+    """Return the name of a figure, also of one that is not known here."""
+    return TITLES.get(figure, figure.replace("_", " "))
+
+
+def _saved_rows(figures: Json) -> list[tuple[str, str]]:
+    return _known(
+        {
+            "Labeled faces": figures.get("rows"),
+            "Faces found": figures.get("faces_found"),
+            "Faces found at the detector's default thresholds": figures.get(
+                "faces_found_at_default_thresholds"
+            ),
+        }
+    )
+
+
+def _evaluation(evaluation: Json | None) -> Json | None:
+    if evaluation is None:
+        return None
+    made, rows = evaluation["made"], evaluation.get("rows", {})
+    data = _renamed(made["data"])
+    stated = {
+        "Data": str(data.get("name") or "unspecified"),
+        "Sources": ", ".join(data.get("sources", ())) or "unspecified",
+        "License and consent": str(data.get("license") or "unspecified"),
+        "Split": current_key(str(made.get("split", "unspecified"))),
+        "Labeled faces": rows.get("evaluated"),
+        "Faces found": rows.get("faces_found"),
+        "Evaluated": made.get("made_at"),
+    }
+    return {"facts": _known(stated), "notes": list(evaluation.get("notes", ()))}
+
+
+def _known(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return [
+        (name, count(value) if isinstance(value, int) else str(value))
+        for name, value in values.items()
+        if value is not None
+    ]
+
+
+def _history(training: Json) -> str:
+    columns, best = training["columns"], training["best_epoch"]
+    epochs = columns["epoch"]
+    marked = {"first": 0, "last": len(epochs) - 1}
+    if best is not None:
+        marked["lowest validation loss"] = epochs.index(best)
+    shown = [
+        name for name in columns if name != "epoch" and any(v is not None for v in columns[name])
+    ]
+    rows = [
+        [which, f"{epochs[i]:g}", *(number(columns[name][i]) for name in shown)]
+        for which, i in marked.items()
+    ]
+    return _table(["", "epoch", *(_COLUMNS.get(n, n.replace("_", " ")) for n in shown)], rows)
+
+
+def _analyses(one: Measured, measured: Sequence[Measured]) -> Json:
+    """Return the tables of one set of images, the first with the other ways of aligning them."""
+    ways = [one, *(other for other in measured if other.again)] if one is measured[0] else [one]
+    tables = [("All faces", _overall(ways))]
+    parts = {"By subgroup": one.parts, **{f"By {name}": parts for name, parts in one.by.items()}}
+    tables += [(caption, _parts(rows)) for caption, rows in parts.items() if len(rows) > 1]
+    whole = one.parts.get(ALL, Rows(None, {}, {}, None))
+    if any(name in whole.per_class for name in CLASS_TITLES):
+        tables.append(("Each class", _classes(one.names, whole)))
+    recalls = {
+        name: rows.per_class["recall"]
+        for name, rows in one.parts.items()
+        if name != ALL and "recall" in rows.per_class
+    }
+    if recalls:
+        tables.append(("Recall of each class in each subgroup", _recalls(one.names, recalls)))
+    if whole.confusion and len(whole.confusion) == len(one.names):
+        counts = zip(one.names, whole.confusion, strict=True)
+        matrix = _table(["label", *one.names], [[name, *map(count, row)] for name, row in counts])
+        tables.append(("Labels (rows) and predictions (columns)", matrix))
+    return {"title": capitalize(one.of), "tables": tables, "gaps": [_gap(gap) for gap in one.gaps]}
+
+
+def _overall(ways: Sequence[Measured]) -> str:
+    figures = [one.parts.get(ALL, Rows(None, {}, {}, None)) for one in ways]
+    found = {name for rows in figures for name in rows.overall}
+    names = [name for name in TITLES if name in found] + sorted(found - set(TITLES))
+    rows = [
+        [title_of(name), *(with_interval(one.overall.get(name, NOTHING)) for one in figures)]
+        for name in names
+    ]
+    heads = [one.of if one.again else "value" for one in ways]
+    return _table(["figure", *heads], [["n", *(count(one.n) for one in figures)], *rows])
+
+
+def _parts(parts: Mapping[str, Rows]) -> str:
+    shown = [name for name in _OF_PARTS if any(name in rows.overall for rows in parts.values())]
+    rows = [
+        [name, count(one.n), *(with_interval(one.overall.get(figure, NOTHING)) for figure in shown)]
+        for name, one in parts.items()
+    ]
+    return _table(["faces", "n", *map(title_of, shown)], rows)
+
+
+def _classes(names: Sequence[str], whole: Rows) -> str:
+    shown = [name for name in CLASS_TITLES if name in whole.per_class]
+    recalls = whole.per_class.get("recall", {})
+    rows = [
+        [
+            name,
+            count(recalls.get(name, {}).get("n")),
+            *(with_interval(whole.per_class[figure].get(name, NOTHING)) for figure in shown),
+        ]
+        for name in names
+    ]
+    return _table(["class", "n", *(CLASS_TITLES[name] for name in shown)], rows)
+
+
+def _recalls(names: Sequence[str], recalls: Mapping[str, Mapping[str, Json]]) -> str:
+    def text(figure: Json) -> str:
+        n = figure.get("n")
+        return with_interval(figure) + (f", n = {count(n)}" if n else "")
+
+    rows = [[name, *(text(of.get(name, NOTHING)) for of in recalls.values())] for name in names]
+    return _table(["class", *recalls], rows)
+
+
+def _gap(gap: Json) -> str:
+    text = f"Gap ({gap['of']}): the model {with_interval(gap['model'], signed=True)}"
+    if gap["model"].get("p") is not None:
+        text += f", p {p_equals(gap['model']['p'])}"
+    rater = gap.get("one_rater")
+    if rater and rater["value"] is not None:
+        text += f"; one human rater {with_interval(rater, signed=True)}"
+    return text + "."
+
+
+def _few(measured: Sequence[Measured]) -> Iterator[str]:
+    """Yield which classes and subgroups have too few faces for their figures to mean much."""
+    for one in measured:
+        recalls = one.parts[ALL].per_class.get("recall", {}) if ALL in one.parts else {}
+        sizes = [*((name, rows.n) for name, rows in one.parts.items())]
+        sizes += [(name, recall.get("n")) for name, recall in recalls.items()]
+        few = [f"{name} ({count(n)})" for name, n in sizes if n is not None and n < FEW]
+        if few and not one.again:
+            yield (
+                f"Fewer than {FEW} faces, too few for reliable figures: {', '.join(few)}, "
+                f"in {one.of}."
+            )
+
+
+def _missed(measured: Sequence[Measured]) -> Iterator[str]:
+    for one in measured:
+        if one.missed_wrong is not None:
+            yield (
+                f"If every face that was not found counts as wrong, the accuracy in {one.of} is "
+                f"{with_interval(one.missed_wrong)}."
+            )
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], words: int = 1) -> str:
+    """Return a Markdown table; the first `words` columns are set left."""
+    ruler = ["---" if i < words else "---:" for i in range(len(head))]
+    lines = [map(escape_markdown, head), ruler, *(map(escape_markdown, row) for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def build_page(results: SavedResults, markdown: str) -> str:
+    """Return the card's HTML page: key figures, then what the Markdown holds."""
+    name = str(results.card["name"])
+    intro, *sections = re.split(r"^## (.+)$", markdown, flags=re.MULTILINE)
+    first = results.measured[0] if results.measured else None
+    whole = first.parts.get(ALL) if first else None
+    about = "" if first is None or whole is None else first.of
+    if whole is not None and whole.n is not None:
+        about = f"{counted(whole.n, 'face')}: {about}"
+    return render_document(
+        "card",
+        f"{name} · moppet model card",
+        css=("evaluation.css", "card.css"),
+        name=name,
+        classes=", ".join(str(label) for label in results.card["labels"]),
+        intro=intro.strip().splitlines()[-1],
+        about=about,
+        cards=[] if whole is None else _cards(whole.overall),
+        sections=[
+            (title.lower().replace(" ", "-"), title, markdown_html(text))
+            for title, text in zip(sections[::2], sections[1::2], strict=True)
+        ],
+    )
+
+
+def _cards(overall: Mapping[str, Json]) -> list[Card]:
+    return [
+        Card(title_of(key), number(overall[key]["value"]), (interval(overall[key]),))
+        for key in _CARDS
+        if key in overall
+    ]
+
+
+def markdown_html(text: str) -> Markup:
+    """Return Markdown as HTML: no HTML of its own, tables in boxes that scroll."""
+    parser = MarkdownIt("commonmark", {"html": False}).enable("table")
+    tokens = parser.parse(text)
+    for i, token in enumerate(tokens):
+        if token.attrs.pop("style", "") == "text-align:right":  # the page's policy allows no style
+            token.attrs.setdefault("class", "n")
+        if token.type == "table_open":
+            matrix = tokens[i + 4].content == "label"
+            token.attrSet("class", "confusion" if matrix else "figures")
+            if matrix:
+                _shade(tokens[i:])
+    html = parser.renderer.render(tokens, parser.options, {})
+    box = '<div class="scroll" tabindex="0" role="region" aria-label="Table"><table'
+    return Markup(html.replace("<table", box).replace("</table>", "</table></div>"))
+
+
+def _shade(tokens: Sequence[Token]) -> None:
+    """Color the cells of a confusion matrix by their share of the row, and add that share."""
+    end = next(i for i, token in enumerate(tokens) if token.type == "table_close")
+    rows: list[list[tuple[Token, Token]]] = []
+    for i, token in enumerate(tokens[:end]):
+        if token.type == "tr_open":
+            rows.append([])
+        elif token.type == "td_open":
+            rows[-1].append((token, tokens[i + 1]))
+    for i, (_, *cells) in enumerate(rows[1:]):
+        counts = [int(re.sub(r"\D", "", text.content)) for _, text in cells]
+        for j, ((cell, text), n) in enumerate(zip(cells, counts, strict=True)):
+            cell.attrSet("class", "n " + confusion_shade(n, sum(counts), correct=i == j))
+            if n:
+                text.children = [*(text.children or []), Token("html_inline", "", 0)]
+                text.children[-1].content = f"<small>{format_share(n / sum(counts))}</small>"

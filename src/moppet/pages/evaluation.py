@@ -2,239 +2,387 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-from collections.abc import Iterator, Mapping
-from html import escape
-from importlib.resources import files
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from moppet.pages.evaluation_charts import (
-    build_map,
-    build_matrices,
-    build_reliability,
-    build_roc,
-    build_training,
+from moppet.files import write_text
+from moppet.pages import evaluation_charts as charts
+from moppet.pages.document import render_document
+from moppet.pages.tables import (
+    Card,
+    Cell,
+    Table,
+    class_cell,
+    confusion_table,
+    count_cell,
+    facts_of,
+    figure_cell,
+    share_cell,
 )
-from moppet.pages.evaluation_sections import build_against, build_mistakes, build_parts
-from moppet.pages.report_tables import build_table, section
 from moppet.pages.wording import (
     FIGURES,
     MEANINGS,
+    NO_VALUE,
     Json,
-    cell,
     count,
+    counted,
     interval,
-    key,
     levels,
     number,
-    with_interval,
+    p_value,
 )
-from moppet.values import MoppetError
+from moppet.vocabulary import current_key
 
-__all__ = ["write_page"]
+_CARDS: Final = ("accuracy", "balanced_accuracy", "macro_f1", "ece")
+_PER_CLASS: Final = ("recall", "precision", "f1", "auc")
+_BY_PART: Final = ("accuracy", "balanced_accuracy", "macro_f1")
+_RATERS: Final = {
+    "model_plurality_agreement": "model vs. majority",
+    "human_plurality_agreement": "rater vs. majority",
+}
 
 
-LIMITS = (
-    "These figures say how often the model reads the label that people gave to a face. They hold "
-    "for faces like these; an expression is not a feeling, and a label is not the truth of one."
-)
-_CARDS = ("accuracy", "balanced_accuracy", "macro_f1", "ece")
+def write_page(
+    evaluation: Mapping[str, Any], path: Path, *, pictures: Mapping[int, str] | None = None
+) -> Path:
+    """Write an evaluation as one HTML file that needs no network, and return its path.
+
+    evaluation: the content of evaluation.json; the page holds nothing that is not in it.
+    pictures: row → an image of the face as a data: URI, for the mistakes; None for none.
+    Raises MoppetError if the file cannot be written.
+    """
+    return write_text(path, build_page(evaluation, pictures))
 
 
-def title_of(evaluation: Json) -> str:
-    """Return the model's name and the data's."""
-    made = evaluation["made"]
-    return f"{made['model']['name']} on {data_name(evaluation)}"
+def build_page(evaluation: Json, pictures: Mapping[int, str] | None = None) -> str:
+    """Return the whole document."""
+    heading = f"{evaluation['made']['model']['name']} on {data_name(evaluation)}"
+    shown = levels(evaluation)
+    return render_document(
+        "evaluation",
+        f"{heading} · moppet evaluation",
+        css=("evaluation.css",),
+        script=True,
+        images=bool(pictures),
+        uris=pictures,
+        found=evaluation,
+        heading=heading,
+        about=_about(evaluation),
+        cards=list(_cards(evaluation)),
+        overall=_overall_table(shown),
+        class_tables=[_class_table(level, grouped) for _, level, grouped in shown],
+        against=_against(evaluation),
+        parts=[(title, list(_parts(level, grouped))) for title, level, grouped in shown],
+        matrices=[(title, _matrix(level)) for title, level, _ in shown],
+        roc=[(title, charts.roc_panels(level, grouped)) for title, level, grouped in shown],
+        reliability=[(title, *charts.reliability(level)) for title, level, _ in shown],
+        maps=charts.embedding_maps(evaluation),
+        training=charts.training_history(evaluation["training"]),
+        mistakes=_mistakes(evaluation["mistakes"]),
+        facts=facts_of(_facts(evaluation)),
+    )
 
 
 def data_name(evaluation: Json) -> str:
-    """Return what the data is called: its file or folder, else its sources."""
+    """Return the name of the data: its file or folder, or else its sources."""
     data = evaluation["made"]["data"]
     return str(data.get("name") or ", ".join(data["sources"]) or "unnamed data")
 
 
-def build_header(evaluation: Json) -> str:
-    """Return the title, the rows in a line, the limits, and the notes."""
+def _about(evaluation: Json) -> list[str]:
     made, rows = evaluation["made"], evaluation["rows"]
-    which = "every row" if made["split"] == "all" else f"split {made['split']}"
+    unlabeled = rows["without_label"]
+    more = f" ({count(unlabeled)} more without a label)" if unlabeled else ""
     facts = [
-        f"{count(rows['evaluated'])} labeled faces",
-        which + _left_out(rows),
+        counted(rows["evaluated"], "labeled face"),
+        _split(made["split"]) + more,
         f"{len(evaluation['classes']['names'])} classes",
     ]
-    if made.get("made_at"):
-        facts.append(f"evaluated {made['made_at'][:10]}")
-    about = " · ".join(f'<span class="fact">{escape(fact)}</span>' for fact in facts)
-    notes = "".join(f'<p class="warn">{escape(note)}</p>' for note in evaluation["notes"])
-    return (
-        '<header><p class="kicker">moppet · how a model reads labeled faces</p>'
-        f"<h1>{escape(title_of(evaluation))}</h1><p>{about}</p>"
-        f'<p class="limits">{LIMITS}</p>{notes}</header>'
-    )
+    return [*facts, f"evaluated {made['made_at'][:10]}"] if made.get("made_at") else facts
 
 
-def _left_out(rows: Json) -> str:
-    n = rows["without_label"]
-    return f" ({count(n)} more have no label)" if n else ""
+def _split(split: str) -> str:
+    return "all rows" if split == "all" else f"split {current_key(split)}"
 
 
-def build_figures(evaluation: Json) -> str:
-    """Return the headline cards, all figures as a table, and those of each class."""
+def _cards(evaluation: Json) -> Iterator[Card]:
     whole = evaluation["classes"]["parts"]["all"]
-    cards = [_card(FIGURES[name], whole["overall"][name]) for name in _CARDS]
-    cards += [*_group_card(evaluation), *_rater_card(whole), *_gap_card(evaluation)]
-    cards.append(_found_card(evaluation))
-    tables = [_overall_table(evaluation)]
-    tables += [_class_table(level, grouped) for _, level, grouped in levels(evaluation)]
-    body = f'<dl class="cards">{"".join(cards)}</dl>{_baseline(whole)}{"".join(tables)}'
-    return section("figures", "Key figures", body)
-
-
-def _card(title: str, figure: Json, *, signed: bool = False, note: str | None = None) -> str:
-    limits = interval(figure, signed=signed)
-    said = f"n = {count(figure['n'])}" if note is None else note
-    return (
-        f"<div><dt>{escape(title)}</dt><dd><strong>{number(figure['value'], signed=signed)}"
-        f"</strong><span>{limits}</span><span>{escape(said)}</span></dd></div>"
-    )
-
-
-def _group_card(evaluation: Json) -> list[str]:
-    if evaluation["groups"] is None:
-        return []
-    groups = evaluation["groups"]
-    title = f"accuracy, {len(groups['names'])} groups"
-    return [_card(title, groups["parts"]["all"]["overall"]["accuracy"])]
-
-
-def _rater_card(whole: Json) -> list[str]:
+    for name in _CARDS:
+        yield _card(FIGURES[name], whole["overall"][name])
+    if evaluation["groups"] is not None:
+        groups = evaluation["groups"]
+        title = f"accuracy, {len(groups['names'])} groups"
+        yield _card(title, groups["parts"]["all"]["overall"]["accuracy"])
     ceiling = whole["overall"].get("human_plurality_agreement")
-    if ceiling is None or ceiling["value"] is None:
-        return []
-    model = number(whole["overall"]["model_plurality_agreement"]["value"])
-    return [_card("a rater and the others' choice", ceiling, note=f"the model: {model}")]
+    if ceiling is not None and ceiling["value"] is not None:
+        model = number(whole["overall"]["model_plurality_agreement"]["value"])
+        title = FIGURES["human_plurality_agreement"]
+        yield _card(title, ceiling, note=f"the model: {model}")
+    for gap in evaluation["classes"]["gaps"][:1]:
+        rater = gap["figures"].get("one_rater")
+        note = f"n = {count(gap['n_children'])} and {count(gap['n_others'])}"
+        note += f"; one rater: {number(rater['value'], signed=True)}" if rater else ""
+        others = "adults" if gap["others"] == "adult" else gap["others"]
+        title = f"accuracy, children minus {others}"
+        yield _card(title, gap["figures"]["accuracy"], signed=True, note=note)
+    rows, missed = evaluation["rows"], evaluation["classes"]["missed_wrong"]["value"]
+    note = f"of {counted(rows['evaluated'], 'image')}; accuracy if every missed face counts "
+    yield Card("faces found", count(rows["faces_found"]), (f"{note}as wrong: {number(missed)}",))
 
 
-def _gap_card(evaluation: Json) -> list[str]:
-    gaps = evaluation["classes"]["gaps"]
-    if not gaps:
-        return []
-    figures = gaps[0]["figures"]
-    rater = figures.get("one_rater")
-    note = f"n = {count(gaps[0]['n_children'])} and {count(gaps[0]['n_others'])}"
-    if rater is not None:
-        note += f"; one rater: {number(rater['value'], signed=True)}"
-    title = f"accuracy, children less {gaps[0]['others']}s"
-    if gaps[0]["others"] != "adult":
-        title = f"accuracy, children less {gaps[0]['others']}"
-    return [_card(title, figures["accuracy"], signed=True, note=note)]
+def _card(title: str, figure: Json, *, signed: bool = False, note: str | None = None) -> Card:
+    note = f"n = {count(figure['n'])}" if note is None else note
+    value = number(figure["value"], signed=signed)
+    return Card(title, value, (interval(figure, signed=signed), note))
 
 
-def _found_card(evaluation: Json) -> str:
-    rows = evaluation["rows"]
-    missed = number(evaluation["classes"]["missed_wrong"]["value"])
-    return (
-        f"<div><dt>faces found</dt><dd><strong>{count(rows['faces_found'])}</strong>"
-        f"<span>of {count(rows['evaluated'])} images; accuracy with each missed face counted "
-        f"as wrong: {missed}</span></dd></div>"
-    )
-
-
-def _baseline(whole: Json) -> str:
-    common = whole["commonest"]
-    if common["name"] is None:
-        return ""
-    copies = ""
-    if whole["groups"] < whole["n"]:
-        copies = (
-            f" The {count(whole['n'])} faces are {count(whole['groups'])} subjects or different "
-            "pictures; the intervals count copies and one subject's images together."
-        )
-    return (
-        f'<p class="about below">Always answering “{escape(common["name"])}” would be right in '
-        f"{with_interval(common)} of the faces.{copies}</p>"
-    )
-
-
-def _overall_table(evaluation: Json) -> str:
-    shown = levels(evaluation)
+def _overall_table(shown: Sequence[tuple[str, Json, bool]]) -> Table:
     rows = []
     for name in FIGURES:
-        found = [_figure(level["parts"]["all"], name) for _, level, _ in shown]
-        if found[0] is None:
-            continue
-        cells = [cell(f) if f is not None else "–" for f in found]
-        rows.append([escape(FIGURES[name]), *cells, f"<td>{escape(MEANINGS[name])}</td>"])
-    head = ["figure", *(title.lower() for title, _, _ in shown), "what it is"]
-    return build_table("All faces, with 95 % intervals", head, rows, css="figures told")
+        found = [_overall(level["parts"]["all"], name) for _, level, _ in shown]
+        if found[0] is not None:
+            cells = [figure_cell(one) if one is not None else NO_VALUE for one in found]
+            rows.append([FIGURES[name], *cells, Cell(MEANINGS[name], left=True)])
+    head = ["figure", *(title for title, _, _ in shown), "meaning"]
+    return Table("All faces, with 95 % intervals", head, rows, css="figures wide")
 
 
-def _figure(part: Json, name: str) -> Any:
+def _overall(part: Json, name: str) -> Any:
     found = part["one_rater"] if name == "one_rater" else part["overall"].get(name)
     return None if found is None or found["value"] is None else found
 
 
-def _class_table(level: Json, grouped: bool) -> str:
+def _class_table(level: Json, grouped: bool) -> Table:
     names, per_class = level["names"], level["parts"]["all"]["per_class"]
     rows = [
         [
-            key(name, names, grouped=grouped),
+            class_cell(name, names, grouped=grouped),
             count(per_class["recall"][name]["n"]),
-            *(cell(per_class[figure][name]) for figure in ("recall", "precision", "f1", "auc")),
+            *(figure_cell(per_class[figure][name]) for figure in _PER_CLASS),
         ]
         for name in names
     ]
     kind = "group" if grouped else "class"
     head = [kind, "n", "recall", "precision", "F1", "AUC"]
-    return build_table(f"Each {kind}, with 95 % intervals", head, rows, css="figures")
+    return Table(f"Each {kind}, with 95 % intervals", head, rows, css="figures")
 
 
-def build_made(evaluation: Json) -> str:
-    """Return the command, and from what everything was made."""
-    items = "".join(
-        f"<div><dt>{escape(title)}</dt><dd>{escape(text)}</dd></div>"
-        for title, text in _facts(evaluation)
-        if text
-    )
-    command = evaluation["made"].get("command")
-    again = (
-        f'<p>To make this again:</p><pre tabindex="0"><code>{escape(command)}</code></pre>'
-        if command
-        else ""
-    )
-    return section("made", "How it was made", f'{again}<dl class="facts">{items}</dl>')
+def _matrix(level: Json) -> Table:
+    caption = "Rows: label. Columns: prediction."
+    return confusion_table(caption, level["names"], level["parts"]["all"]["confusion"])
 
 
-def _facts(evaluation: Json) -> Iterator[tuple[str, str]]:
-    made, rows = evaluation["made"], evaluation["rows"]
+def _parts(level: Json, grouped: bool) -> Iterator[Table]:
+    """Yield the figures of the subgroups, and the recall of each class in them."""
+    kind = "groups" if grouped else "classes"
+    yield _part_table(level["parts"], f"By age, and by whether a face was found: {kind}", level)
+    ages = {k: part for k, part in level["parts"].items() if not k.endswith("face found")}
+    if len(ages) > 1:
+        recalls = [part["per_class"]["recall"] for part in ages.values()]
+        rows = [
+            [name, *(figure_cell(of[name], f"n = {count(of[name]['n'])}") for of in recalls)]
+            for name in level["names"]
+        ]
+        yield Table("Recall by age, with n", ["recall", *ages], rows, css="figures")
+    for column, parts in level["by"].items():
+        yield _part_table(parts, f"By {column}: {kind}", level)
+
+
+def _part_table(parts: Mapping[str, Json], caption: str, level: Json) -> Table:
+    def accuracy(part: Json) -> Json:
+        found: Json = part["overall"]["accuracy"]
+        return found
+
+    whole = accuracy(level["parts"]["all"])
+    lowest = [accuracy(part)["low"] for part in parts.values()]
+    known = [x for x in [*lowest, whole["low"], whole["value"]] if x is not None]
+    start = math.floor(10 * min(known)) / 10 if known else 0.0
+    raters = [name for name in _RATERS if name in level["parts"]["all"]["overall"]]
+    rows = [
+        [
+            name,
+            count_cell(part["n"]),
+            Cell(charts.draw_whisker(accuracy(part), whole["value"], start), left=True),
+            *(figure_cell(part["overall"][figure]) for figure in (*_CARDS, *raters)),
+        ]
+        for name, part in parts.items()
+    ]
+    head = ["subgroup", "n", f"accuracy, {start:.1f} to 1", *(FIGURES[name] for name in _CARDS)]
+    head += [_RATERS[name] for name in raters]
+    tall = " tall" if len(rows) > 20 else ""
+    return Table(caption, head, rows, css=f"figures sortable{tall}")
+
+
+def _against(evaluation: Json) -> Json | None:
+    """Return the comparison with a second model, None if there was none."""
+    against = evaluation["against"]
+    if against is None:
+        return None
+    first, second = evaluation["made"]["model"]["name"], against["model"]["name"]
+    if first == second:
+        first, second = f"{first} (first)", f"{second} (second)"
+    return {
+        "first": first,
+        "second": second,
+        "left_out": left_out(against, first, second),
+        "tables": [
+            _differences(against, first, second),
+            _class_differences(against),
+            _areas(against, first, second),
+            *_part_differences(against, first, second),
+        ],
+    }
+
+
+def left_out(against: Json, first: str, second: str) -> list[str]:
+    """Return sentences about the faces and probabilities that a comparison leaves out."""
+    said = []
+    if against["left_out"]:
+        faces = counted(against["faces_left_out"], "face")
+        said.append(
+            f"{second} does not know {', '.join(against['left_out'])}: the comparison leaves out "
+            f"{faces} with these labels, and {first}'s probabilities of these classes."
+        )
+    if against["second_left_out"]:
+        said.append(
+            f"{second}'s probabilities of {', '.join(against['second_left_out'])} are left out, "
+            f"because {first} or the data does not know these classes."
+        )
+    return said
+
+
+def _differences(against: Json, first: str, second: str) -> Table:
+    differences = against["differences"]["all"]
+    rows = [
+        [
+            title,
+            figure_cell(against["first"]["overall"][name]),
+            figure_cell(against["second"]["overall"][name]),
+            *_difference(differences[name]),
+        ]
+        for name, title in FIGURES.items()
+        if differences.get(name, {}).get("value") is not None
+    ]
+    head = ["figure", first, second, "difference", "p"]
+    return Table("All faces; paired bootstrap", head, rows, css="figures")
+
+
+def _difference(figure: Json) -> tuple[Cell, str]:
+    return figure_cell(figure, signed=True), p_value(figure["p"])
+
+
+def _class_differences(against: Json) -> Table:
+    names, differences = against["names"], against["differences"]["all"]
+    recalls = against["first"]["per_class"]["recall"]
+    rows = [
+        [
+            class_cell(name, names),
+            count(recalls[name]["n"]),
+            *_difference(differences[f"recall/{name}"]),
+            *_difference(differences[f"f1/{name}"]),
+        ]
+        for name in names
+    ]
+    head = ["class", "n", "difference in recall", "p", "difference in F1", "p"]
+    return Table("Each class; paired bootstrap", head, rows, css="figures")
+
+
+def _areas(against: Json, first: str, second: str) -> Table:
+    rows = [
+        [
+            class_cell(name, against["names"]),
+            number(test["first"]),
+            number(test["second"]),
+            *_difference(test),
+        ]
+        for name, test in against["auc"].items()
+    ]
+    caption = "Each class against the others: area under the ROC curve; DeLong's test"
+    return Table(caption, ["class", first, second, "difference", "p"], rows, css="figures")
+
+
+def _part_differences(against: Json, first: str, second: str) -> Iterator[Table]:
+    parts = {k: v for k, v in against["differences"].items() if k != "all"}
+    if not parts:
+        return
+    rows = [
+        [
+            name,
+            count(figures["accuracy"]["n"]),
+            *(figure_cell(figures[figure], signed=True) for figure in _BY_PART),
+        ]
+        for name, figures in parts.items()
+    ]
+    head = ["subgroup", "n", *(FIGURES[name] for name in _BY_PART)]
+    caption = f"{first} minus {second}, by age; paired bootstrap"
+    yield Table(caption, head, rows, css="figures")
+
+
+def _mistakes(mistakes: Sequence[Json]) -> Table:
+    voted = any(one["votes_on_label"] is not None for one in mistakes)
+    aged = any(one["age_band"] is not None for one in mistakes)
+    rows = [
+        [
+            Cell(str(one["row"]), sort=str(one["row"])),
+            Cell(_place(one), css="path"),
+            one["label"],
+            one["read_as"],
+            *([one["age_band"] or NO_VALUE] if aged else []),
+            "yes" if one["face_found"] else "no",
+            share_cell(one["confidence"]),
+            share_cell(one["p_label"]),
+            *([share_cell(one["votes_on_label"])] if voted else []),
+        ]
+        for one in mistakes
+    ]
+    head = [
+        *("row", "image", "label", "prediction"),
+        *(["age band"] if aged else []),
+        *("face found", "confidence", "probability of the label"),
+        *(["votes for the label"] if voted else []),
+    ]
+    return Table("Mistakes", head, rows, css="sortable tall", words=6 if aged else 5)
+
+
+def _place(one: Json) -> str:
+    place = str(one["path"])
+    if one["array_row"] is not None:
+        return f"{place} [{one['array_row']}]"
+    return f"{place} at {one['time_s']:.2f} s" if one["time_s"] is not None else place
+
+
+def _facts(evaluation: Json) -> Json:
+    made, against = evaluation["made"], evaluation["against"]
     model, data = made["model"], made["data"]
-    yield "Model", model["name"]
-    yield "Model's SHA-256", model["sha256"]
-    yield "Model's classes", ", ".join(model["labels"])
+    second = {} if against is None else against["model"]
     groups = evaluation["group_of"]
-    yield "Groups", ", ".join(f"{name}: {group}" for name, group in groups.items())
-    yield "Temperature of its probabilities", f"{model['temperature']:g}"
-    yield "Model's license", model["licence"] or ""
-    yield "Learned from", model["training_data"] or ""
-    yield "Limits, by its card", model["limits"] or ""
-    if evaluation["against"] is not None:
-        yield "Second model", evaluation["against"]["model"]["name"]
-        yield "Second model's SHA-256", evaluation["against"]["model"]["sha256"]
-    yield "Data", data_name(evaluation)
-    yield "Sources", ", ".join(data["sources"])
-    yield "Data's classes", ", ".join(data["classes"])
-    yield "Data's license and consent", data["licence"] or "not stated"
-    yield "Rows", _rows(rows, made["split"])
-    yield "Intervals", made["intervals"]
-    yield "Evaluated", made.get("made_at") or ""
-    yield "Versions", ", ".join(f"{name} {version}" for name, version in made["versions"].items())
+    return {
+        "Model": model["name"],
+        "SHA-256 of the model": model["sha256"],
+        "Classes of the model": ", ".join(model["labels"]),
+        "Groups": ", ".join(f"{name}: {group}" for name, group in groups.items()),
+        "Temperature of the probabilities": f"{model['temperature']:g}",
+        "License of the model": model["licence"],
+        "Training data": model["training_data"],
+        "Limits stated in the model card": model["limits"],
+        "Second model": second.get("name"),
+        "SHA-256 of the second model": second.get("sha256"),
+        "Data": data_name(evaluation),
+        "Sources": ", ".join(data["sources"]),
+        "Classes of the data": ", ".join(data["classes"]),
+        "License of the data, and consent": data["licence"] or "unspecified",
+        "Rows": _rows(evaluation["rows"], made["split"]),
+        "Intervals": made["intervals"],
+        "Evaluated": made.get("made_at"),
+        "Versions": ", ".join(f"{name} {version}" for name, version in made["versions"].items()),
+    }
 
 
 def _rows(rows: Json, split: str) -> str:
-    which = "every row" if split == "all" else f"split {split}"
-    text = f"{count(rows['in_data'])} in the data, {count(rows['in_split'])} of them used ({which})"
+    text = f"{count(rows['in_data'])} in the data, {count(rows['in_split'])} of them used "
+    text += f"({_split(split)})"
     if rows["without_label"]:
         text += f", {count(rows['without_label'])} without a label"
     unknown = sum(rows["of_unknown_class"].values())
@@ -243,125 +391,10 @@ def _rows(rows: Json, split: str) -> str:
     if rows.get("unreadable"):
         text += f", {count(rows['unreadable'])} whose image cannot be read"
     if rows["copies"] is not None:
-        faces, pictures = count(rows["copies"]["faces"]), count(rows["copies"]["pictures"])
-        text += f", {faces} found to be copies, of {pictures} images"
+        faces, images = count(rows["copies"]["faces"]), counted(rows["copies"]["pictures"], "image")
+        text += f", {faces} found to be duplicates of {images}"
     found, default = rows["faces_found"], rows["faces_found_at_default_thresholds"]
     return (
         f"{text}; {count(rows['evaluated'])} evaluated, a face found in {count(found)}, in "
         f"{count(default)} at the detector's default thresholds"
     )
-
-
-_NOTES = (
-    (
-        "Pictures",
-        "are cut as a video's frames are: the face is found, turned upright and cropped. Where no "
-        "face is found the whole image stands for it; “no face found” shows those alone.",
-    ),
-    (
-        "Intervals",
-        "hold 95 % of the figures of bootstrap draws; one subject's images and the copies of a "
-        "picture are drawn together. They say how the figure would vary with other faces of this "
-        "kind, not what another kind of faces would give.",
-    ),
-    (
-        "A dash",
-        "stands where a figure is not defined (the recall of a class without faces, say); it is "
-        "never 0. It stands for interval and p where the figure rests on one subject or image.",
-    ),
-    (
-        "Means over classes",
-        "leave out a class whose figure is not defined: a part without any “fear” is judged on "
-        "the other classes.",
-    ),
-    (
-        "Small numbers",
-        "are shown like large ones: look at n and at the interval before you compare. Where few "
-        "faces are all read alike the draws know no other outcome: accuracy, recall and precision "
-        "then have exact binomial limits, and “no spread” stands for the interval of any other "
-        "figure, which is no certainty. The calibration error of few faces comes "
-        "out too high, and that of the draws higher still, so that it can lie below its interval.",
-    ),
-    (
-        "Every number",
-        "of this page stands in evaluation.json beside it.",
-    ),
-)
-
-
-def build_notes(evaluation: Json) -> str:
-    """Return what the words and figures mean."""
-    notes = list(_NOTES)
-    if evaluation["groups"] is not None:
-        notes.insert(
-            1,
-            (
-                "Groups",
-                "are those of the model's card; a group's probability is the sum of its classes'.",
-            ),
-        )
-    body = "".join(
-        f"<p><strong>{term}</strong> {text.replace(' %', '&nbsp;%')}</p>" for term, text in notes
-    )
-    return section("notes", "Notes on the figures", f'<div class="notes">{body}</div>')
-
-
-def build_page(evaluation: Mapping[str, Any], pictures: Mapping[int, str] | None = None) -> str:
-    """Return the whole document; it fetches nothing, and its policy forbids it to."""
-    style = _asset("report.css") + "\n" + _asset("evaluation.css")
-    script = _asset("report.js")
-    sections = (
-        build_figures(evaluation),
-        build_against(evaluation),
-        build_parts(evaluation),
-        build_matrices(evaluation),
-        build_roc(evaluation),
-        build_reliability(evaluation),
-        build_map(evaluation),
-        build_training(evaluation),
-        build_mistakes(evaluation, pictures),
-        build_made(evaluation),
-        build_notes(evaluation),
-    )
-    policy = (
-        f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; "
-        f"img-src {'data:' if pictures else chr(39) + 'none' + chr(39)}; base-uri 'none'; "
-        "form-action 'none'"
-    )
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<meta name="color-scheme" content="light dark">'
-        '<meta name="referrer" content="no-referrer">'
-        f"<title>{escape(title_of(evaluation))} · moppet evaluation</title>"
-        f"<style>{style}</style></head>\n"
-        f"<body>{build_header(evaluation)}\n<main>{''.join(sections)}</main>\n"
-        f'<script type="application/json" id="data">{{}}</script>\n'
-        f"<script>{script}</script></body></html>\n"
-    )
-
-
-def _asset(name: str) -> str:
-    return files("moppet.pages").joinpath("static", name).read_text(encoding="utf-8").strip()
-
-
-def _hash(text: str) -> str:
-    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
-    return f"'sha256-{digest}'"
-
-
-def write_page(
-    evaluation: Mapping[str, Any], path: Path, *, pictures: Mapping[int, str] | None = None
-) -> Path:
-    """Write an evaluation as one HTML file that needs no network, and return its path.
-
-    evaluation: the content of evaluation.json; the page says nothing that is not in it.
-    images: row → an image of the face as a data: URI, for the worst mistakes; None for none.
-    Raises MoppetError if the file cannot be written.
-    """
-    try:
-        path.write_text(build_page(evaluation, pictures), encoding="utf-8", newline="\n")
-    except OSError as error:
-        raise MoppetError(f"{path} cannot be written: {error.strerror or error}.") from None
-    return path

@@ -1,43 +1,38 @@
-"""Charts of an evaluation: ROC, reliability, epochs, embedding map, confusion matrices."""
+"""Charts of an evaluation: ROC, reliability, epochs, embedding map, intervals."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from html import escape
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
-from moppet.pages.report_tables import build_table, format_share, section, swatch
-from moppet.pages.wording import Json, cell, colour, count, interval, legend, levels, number
+from markupsafe import Markup, escape
 
-ROC_PX = 138
-BINS_PX, COUNTS_PX = 290, 84
-_LINES = (
+from moppet.pages.tables import Table, color_class, figure_cell
+from moppet.pages.wording import Json, count, counted, levels, number
+from moppet.vocabulary import current_key
+
+ROC_PX, BINS_PX, COUNTS_PX = 138, 290, 84
+WHISKER_PX, WHISKER_HEIGHT_PX = 150, 16
+MAP_LAYERS: Final = 6
+"""Points are drawn in so many turns, so that no class lies wholly on top of another."""
+_LINES: Final = (
     ("train_loss", "g-neutral", "training"),
-    ("choose_loss", "g-positive", "set aside"),
+    ("val_loss", "g-positive", "validation"),
     ("train_accuracy", "g-neutral", "training"),
-    ("choose_accuracy", "g-positive", "set aside"),
-    ("choose_balanced", "e-disgust", "set aside, balanced"),
+    ("val_accuracy", "g-positive", "validation"),
+    ("val_balanced", "e-disgust", "validation, balanced"),
 )
 
 
-def build_roc(evaluation: Json) -> str:
-    """Return a small ROC curve for each class and group, the others faint behind it."""
-    about = (
-        "Up: share of the class's faces that are found; across: share of the other faces taken "
-        "for it; both from 0 to 1. The dot is where the model's own decision lies, the faint "
-        "lines are the other classes."
-    )
-    body = f'<p class="about">{about}</p>'
-    for title, level, grouped in levels(evaluation):
-        panels = "".join(_roc_panel(name, level, grouped=grouped) for name in level["names"])
-        body += f'<h3>{title}</h3><div class="rocs">{panels}</div>'
-    return section("roc", "Telling one class from the others", body)
+def roc_panels(level: Json, grouped: bool) -> list[Json]:
+    """Return a small ROC curve for each class or group, the others faint behind it."""
+    return [_roc_panel(name, level, grouped=grouped) for name in level["names"]]
 
 
-def _roc_panel(name: str, level: Json, *, grouped: bool) -> str:
-    whole = level["parts"]["all"]
-    area = whole["per_class"]["auc"][name]
-    css = colour(name, level["names"], grouped=grouped)
+def _roc_panel(name: str, level: Json, *, grouped: bool) -> Json:
+    area = level["parts"]["all"]["per_class"]["auc"][name]
+    css = color_class(name, level["names"], grouped=grouped)
     lines = [
         f'<path class="ghost" d="{_roc_path(points)}"/>'
         for other, points in level["roc"].items()
@@ -47,17 +42,14 @@ def _roc_panel(name: str, level: Json, *, grouped: bool) -> str:
     if points:
         lines.append(f'<path class="line {css}" d="{_roc_path(points)}"/>')
         lines.append(_decision(name, level, css))
-    limits = interval(area)
-    small = f"<small>{limits}</small>" if limits else ""
     half = ROC_PX / 2
     grid = f'<path class="mesh" d="M{half} 0v{ROC_PX}M0 {half}h{ROC_PX}M0 {ROC_PX}L{ROC_PX} 0"/>'
     label = f"ROC curve of {name}: area {number(area['value'])}"
-    return (
-        f'<figure><svg class="roc" viewBox="0 0 {ROC_PX} {ROC_PX}" role="img" '
-        f'aria-label="{escape(label)}">{grid}{"".join(lines)}</svg><figcaption>'
-        f"<strong>{swatch(css)}{escape(name)}</strong><span>AUC {number(area['value'])}</span>"
-        f"{small}<small>n = {count(area['n'])}</small></figcaption></figure>"
+    chart = Markup(
+        f'<svg class="roc" viewBox="0 0 {ROC_PX} {ROC_PX}" role="img" '
+        f'aria-label="{escape(label)}">{grid}{"".join(lines)}</svg>'
     )
+    return {"name": name, "css": css, "area": area, "chart": chart}
 
 
 def _roc_path(points: Sequence[Sequence[float]]) -> str:
@@ -75,23 +67,14 @@ def _decision(name: str, level: Json, css: str) -> str:
     return f'<circle class="{css}" cx="{x * ROC_PX:.1f}" cy="{(1 - y) * ROC_PX:.1f}" r="4.5"/>'
 
 
-def build_reliability(evaluation: Json) -> str:
-    """Return the diagram and the table of confidence against accuracy."""
-    about = (
-        "Faces by the model's confidence, in 15 equal bins: on the diagonal the model is right as "
-        "often as it says, below it the model is too sure. The bars are 95 % intervals; the "
-        "columns below say how many faces a bin holds."
-    )
-    body = f'<p class="about">{about}</p>'
-    for title, level, _ in levels(evaluation):
-        bins = level["reliability"]
-        error = level["parts"]["all"]["overall"]["ece"]
-        heading = f"<h3>{title}: calibration error {number(error['value'])}</h3>"
-        body += f'{heading}<div class="pair bins">{_bins_chart(bins)}{_bins_table(bins)}</div>'
-    return section("reliability", "Confidence and accuracy", body)
+def reliability(level: Json) -> tuple[float | None, Markup, Table]:
+    """Return the calibration error, and the chart and table of accuracy by confidence."""
+    bins = level["reliability"]
+    error: float | None = level["parts"]["all"]["overall"]["ece"]["value"]
+    return error, _bins_chart(bins), _bins_table(bins)
 
 
-def _bins_chart(bins: Sequence[Json]) -> str:
+def _bins_chart(bins: Sequence[Json]) -> Markup:
     side, wide = BINS_PX, BINS_PX / len(bins)
     parts = [f'<path class="mesh" d="M0 {side}L{side} 0"/>']
     for tick in (0, 0.5, 1):
@@ -121,66 +104,57 @@ def _bins_chart(bins: Sequence[Json]) -> str:
         )
         at = f"{left + wide / 2 + 3.5:.1f} {foot - tall - 4:.1f}"
         parts.append(f'<text class="tiny" transform="translate({at}) rotate(-90)">{n}</text>')
-    label = "Accuracy by confidence, with the faces in each bin; the same values stand in the table"
-    return (
+    label = "Accuracy by confidence, with the faces in each bin; the same values are in the table"
+    return Markup(
         f'<svg class="reliability" width="{side + 40}" height="{top + COUNTS_PX + 2}" role="img" '
         f'aria-label="{label}"><g transform="translate(30 8)">{"".join(parts)}</g></svg>'
     )
 
 
-def _bins_table(bins: Sequence[Json]) -> str:
+def _bins_table(bins: Sequence[Json]) -> Table:
     rows = [
         [
             f"{one['low']:.2f} to {one['high']:.2f}",
             count(one["accuracy"]["n"]),
             number(one["confidence"]),
-            cell(one["accuracy"]),
+            figure_cell(one["accuracy"]),
         ]
         for one in bins
         if one["accuracy"]["n"]
     ]
     empty = len(bins) - len(rows)
-    caption = "Bins of confidence" + (f"; {empty} empty ones are left out" if empty else "")
+    caption = "Bins of confidence" + (f"; {counted(empty, 'empty bin')} left out" if empty else "")
     head = ["confidence", "n", "mean", "accuracy"]
-    return build_table(caption, head, rows, css="figures close")
+    return Table(caption, head, rows, css="figures close")
 
 
-def build_training(evaluation: Json) -> str:
-    """Return loss and accuracy by epoch, or that the model folder does not tell."""
-    training = evaluation["training"]
+def training_history(training: Json | None) -> Json | None:
+    """Return the charts and the table of loss and accuracy by epoch; None if they are unknown."""
     if training is None:
-        return section(
-            "training",
-            "Training",
-            '<p class="none">The model folder holds no training.csv, so the course of its '
-            "training is not known.</p>",
-        )
-    columns = training["columns"]
+        return None
+    columns = {current_key(name): values for name, values in training["columns"].items()}
     best = training["best_epoch"]
-    about = "Training rows are seen in random views, so that their loss can be the higher one."
-    if best is not None:
-        about = f"The loss on the rows set aside was lowest after epoch {best:g}. {about}"
-    body = f'<p class="about">{about}</p><div class="pair">'
-    for title, ending in (("Loss", "_loss"), ("Accuracy", "")):
+    charts = []
+    for title, ending in (("Loss", True), ("Accuracy", False)):
         lines = [
             line
             for line in _LINES
-            if line[0] in columns
-            and line[0].endswith("_loss") == (ending == "_loss")
-            and any(x is not None for x in columns[line[0]])
+            if line[0].endswith("_loss") == ending
+            and any(x is not None for x in columns.get(line[0], ()))
         ]
         if lines:
-            body += _epochs_chart(title, columns, lines, best)
-    body += "</div>" + _epochs_table(columns)
-    return section("training", "Training", body)
+            ends = columns["epoch"][0], columns["epoch"][-1]
+            items = [(css, text) for _, css, text in lines]
+            charts.append((title, _epochs_chart(title, columns, lines, best), *ends, items))
+    return {"best": best, "charts": charts, "table": _epochs_table(columns)}
 
 
 def _epochs_chart(
     title: str, columns: Json, lines: Sequence[tuple[str, str, str]], best: float | None
-) -> str:
+) -> Markup:
     epochs = columns["epoch"]
     values = [x for name, _, _ in lines for x in columns[name] if x is not None]
-    low, high, step = _tidy(min(values), max(values))
+    low, high, step = _scale(min(values), max(values))
     first, last = epochs[0], epochs[-1]
     paths = []
     if best is not None and last > first:
@@ -203,20 +177,17 @@ def _epochs_chart(
         f"{t:.4g}</text>"
         for t in ticks
     )
-    items = [(css, text) for _, css, text in lines]
-    label = f"{title} by epoch; the same values stand in the table below"
-    return (
-        f'<figure class="lane epochs"><figcaption><h3>{title}</h3></figcaption>'
+    label = f"{title} by epoch; the same values are in the table below"
+    return Markup(
         f'<div class="chart"><svg class="axis scale" width="100%" height="200" '
         f'aria-hidden="true">{scale}</svg><svg class="plot" width="100%" height="200" '
         f'viewBox="0 0 1000 1000" preserveAspectRatio="none" role="img" aria-label="{label}">'
-        f'{rules}{"".join(paths)}</svg></div><p class="ends"><span>epoch {first:g}</span>'
-        f"<span>{last:g}</span></p>{legend(items)}</figure>"
+        f"{rules}{''.join(paths)}</svg></div>"
     )
 
 
-def _tidy(low: float, high: float) -> tuple[float, float, float]:
-    """Ends and step of a scale with about four tidy steps."""
+def _scale(low: float, high: float) -> tuple[float, float, float]:
+    """Return the ends and the step of a scale of about four round steps."""
     span = max(high - low, 1e-6)
     power = 10 ** math.floor(math.log10(span / 3))
     step = next(m * power for m in (1, 2, 5, 10) if span / (m * power) <= 5)
@@ -224,65 +195,52 @@ def _tidy(low: float, high: float) -> tuple[float, float, float]:
     return start, end if end > start else start + step, step
 
 
-def _epochs_table(columns: Json) -> str:
+def _epochs_table(columns: Mapping[str, Sequence[Any]]) -> Table:
     names = [name for name in columns if name != "epoch"]
     rows = [
         [f"{epoch:g}", *(number(columns[name][i]) for name in names)]
         for i, epoch in enumerate(columns["epoch"])
     ]
     head = ["epoch", *(name.replace("_", " ") for name in names)]
-    table = build_table("Every epoch", head, rows, css="tall")
-    return f"<details><summary>Every epoch as a table</summary>{table}</details>"
+    return Table("All epochs", head, rows, css="tall")
 
 
-LAYERS = 6
-"""Points are drawn in so many turns, so that no class lies wholly on top of another."""
-
-
-def build_map(evaluation: Json) -> str:
-    """Return the maps, or nothing but the note at the top where there is none."""
+def embedding_maps(evaluation: Json) -> list[tuple[str, Markup, list[tuple[str, str]]]]:
+    """Return title, chart and legend of each map, none if there is no map."""
     drawn = evaluation["map"]
     if drawn is None:
-        why = "There is no map; the notes at the top of the page say why."
-        return section("map", "Embedding map", f'<p class="none">{why}</p>')
-    about = (
-        f"{count(drawn['n'])} of the faces, near to each other where the network finds them "
-        f"alike, colored by their label: {drawn['method']}. Directions, distances across the "
-        "map and the sizes of islands mean nothing."
-    )
-    figures = []
-    for title, level, grouped in levels(evaluation):
-        values = drawn["group" if grouped else "label"]
-        figures.append(_figure(title, drawn, values, level["names"], grouped=grouped))
-    body = f'<p class="about">{escape(about)}</p><div class="pair">{"".join(figures)}</div>'
-    return section("map", "Embedding map", body)
+        return []
+    return [
+        (title, *_embedding_map(drawn, drawn["group" if grouped else "label"], level, grouped))
+        for title, level, grouped in levels(evaluation)
+    ]
 
 
-def _figure(
-    title: str, drawn: Json, values: Sequence[str | None], names: Sequence[str], *, grouped: bool
-) -> str:
+def _embedding_map(
+    drawn: Json, values: Sequence[str | None], level: Json, grouped: bool
+) -> tuple[Markup, list[tuple[str, str]]]:
+    names = level["names"]
     of = {name: [i for i, v in enumerate(values) if v == name] for name in [*names, None]}
+    css_of = {name: color_class(name, names, grouped=grouped) for name in names}
+    css_of[None] = "g-none"
     paths = []
-    for layer in range(LAYERS):
+    for layer in range(MAP_LAYERS):
         for name, rows in of.items():
-            css = "g-none" if name is None else colour(name, names, grouped=grouped)
             d = "".join(
                 f"M{1000 * drawn['x'][i]:.0f} {1000 * (1 - drawn['y'][i]):.0f}h0"
-                for i in rows[layer::LAYERS]
+                for i in rows[layer::MAP_LAYERS]
             )
             if d:
-                paths.append(f'<path class="points {css}" d="{d}"/>')
-    items = [
-        (colour(name, names, grouped=grouped), f"{name} ({count(len(of[name]))})") for name in names
-    ]
+                paths.append(f'<path class="points {css_of[name]}" d="{d}"/>')
+    items = [(css_of[name], f"{name} ({count(len(of[name]))})") for name in names]
     if of[None]:
         items.append(("g-none", f"in no group ({count(len(of[None]))})"))
     label = f"Map of the embeddings, colored by label: {', '.join(text for _, text in items)}"
-    return (
-        f'<figure class="lane"><figcaption><h3>{title}</h3></figcaption>'
+    chart = Markup(
         f'<svg class="map" width="100%" viewBox="{_view_box(drawn)}" role="img" '
-        f'aria-label="{escape(label)}">{"".join(paths)}</svg>{legend(items)}</figure>'
+        f'aria-label="{escape(label)}">{"".join(paths)}</svg>'
     )
+    return chart, items
 
 
 def _view_box(drawn: Json) -> str:
@@ -292,52 +250,24 @@ def _view_box(drawn: Json) -> str:
     return f"{left:.0f} {top:.0f} {right - left:.0f} {foot - top:.0f}"
 
 
-STEPS = 20
+def draw_whisker(figure: Json, whole: float | None, start: float) -> Markup:
+    """Return a figure as a dot and its interval as a line, on an axis from start to 1.
 
+    whole: the figure of all faces, marked by a thin line.
+    """
 
-def build_matrices(evaluation: Json) -> str:
-    """Return the matrix of the classes, and that of the groups."""
-    tables = "".join(
-        f"<figure><h3>{title}</h3>{_matrix(level['names'], level['parts']['all']['confusion'])}"
-        "</figure>"
-        for title, level, _ in levels(evaluation)
-    )
-    about = (
-        "One row for each label, one column for what the model read: how many faces, and their "
-        "share of the row. Right readings are blue, mistakes orange; the stronger the color, the "
-        "more of the row."
-    )
-    body = f'<p class="about">{about}</p><div class="pair matrices">{tables}</div>'
-    return section("confusion", "What is taken for what", body)
+    def x(value: float) -> str:
+        return f"{(value - start) / max(1 - start, 1e-9) * (WHISKER_PX - 8) + 4:.1f}"
 
-
-def _matrix(names: list[str], counts: list[list[int]]) -> str:
-    head = "".join(f'<th scope="col"><span>{escape(name)}</span></th>' for name in names)
-    body = []
-    for i, name in enumerate(names):
-        total = sum(counts[i])
-        cells = "".join(_cell(n, total, i == j) for j, n in enumerate(counts[i]))
-        body.append(
-            f'<tr><th scope="row">{escape(name)}</th>{cells}<td class="n sum">{count(total)}</td>'
-            "</tr>"
-        )
-    read = [sum(row[j] for row in counts) for j in range(len(names))]
-    sums = "".join(f'<td class="n sum">{count(n)}</td>' for n in read)
-    caption = "Rows: label. Columns: read by the model."
-    return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{caption}">'
-        f'<table class="confusion"><caption>{caption}</caption><thead><tr><td></td>{head}'
-        f'<th scope="col"><span>n</span></th></tr></thead><tbody>{"".join(body)}'
-        f'<tr><th scope="row">read</th>{sums}<td class="n sum">{count(sum(read))}</td></tr>'
-        "</tbody></table></div>"
-    )
-
-
-def _cell(n: int, total: int, right: bool) -> str:
-    if not total:
-        return '<td class="n zero">–</td>'
-    if not n:
-        return '<td class="n zero">0</td>'
-    depth = max(1, round(STEPS * n / total))
-    kind = "hit" if right else "miss"
-    return f'<td class="n {kind} d{depth}">{count(n)}<small>{format_share(n / total)}</small></td>'
+    middle = WHISKER_HEIGHT_PX // 2
+    parts = []
+    if whole is not None:
+        ends = f'x1="{x(whole)}" x2="{x(whole)}" y2="{WHISKER_HEIGHT_PX}"'
+        parts.append(f'<line class="whole" {ends}/>')
+    if figure["low"] is not None:
+        ends = f'x1="{x(figure["low"])}" x2="{x(figure["high"])}"'
+        parts.append(f'<line class="reach" {ends} y1="{middle}" y2="{middle}"/>')
+    if figure["value"] is not None:
+        parts.append(f'<circle class="dot" cx="{x(figure["value"])}" cy="{middle}" r="3.5"/>')
+    size = f'width="{WHISKER_PX}" height="{WHISKER_HEIGHT_PX}"'
+    return Markup(f'<svg class="whisker" {size} aria-hidden="true">{"".join(parts)}</svg>')

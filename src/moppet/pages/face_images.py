@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 import cv2
 import numpy as np
@@ -15,7 +15,6 @@ import pyarrow.compute as pc
 from moppet.datasets.faces import find_manifest_faces
 from moppet.datasets.manifest import Manifest
 from moppet.media import read_frames
-from moppet.pages.report_tables import Thumbnail
 from moppet.timeline import Episode, Timeline
 from moppet.values import Image
 
@@ -24,16 +23,26 @@ MARGIN = 0.15
 """Added around the face's box on every side, as a part of its size."""
 
 BLOCKS = 7
-"""A blurred face keeps this many blocks of color across: too few to know anybody by."""
+"""A blurred face keeps this many blocks of color across: too few to recognize anybody."""
 
-JPEG_QUALITY = 80
 TIME_SLACK_S = 1e-3
+
+
+@dataclass(frozen=True)
+class Thumbnail:
+    """A small image of a face. data_uri: a JPEG as data:image/jpeg;base64,…"""
+
+    face_id: int
+    time_s: float
+    label: str
+    data_uri: str
+    blurred: bool
 
 
 def choose_episodes(episodes: Sequence[Episode], count: int) -> list[Episode]:
     """Return up to count episodes of expressions, as many different ones as there are.
 
-    They are taken by turns from each face and expression, the surest first, in order of time.
+    Each face and expression contributes in turn, the most certain first; in order of time.
     """
     turns: dict[tuple[int, str], int] = {}
     ranked: list[tuple[int, int, Episode]] = []
@@ -51,7 +60,7 @@ def read_thumbnails(
 ) -> list[Thumbnail]:
     """Return up to count small faces at the peaks of episodes, in order of time.
 
-    blur: reduce each face to a few blocks of color, so that nobody can be known by it.
+    blur: reduce each face to a few blocks of color, so that nobody can be recognized.
     Raises MediaError if the recording cannot be read. Reads it up to the last peak.
     """
     wanted: dict[int, list[tuple[Episode, list[float]]]] = {}
@@ -92,12 +101,15 @@ def _make(image: Image, box: Sequence[float], episode: Episode, blur: bool) -> T
         small = cv2.resize(face, (BLOCKS, BLOCKS), interpolation=cv2.INTER_AREA)
         large = cv2.resize(small, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_NEAREST)
         face = np.asarray(cv2.GaussianBlur(large, (0, 0), SIDE_PX / BLOCKS / 2), dtype=np.uint8)
-    done, jpeg = cv2.imencode(
-        ".jpg", np.ascontiguousarray(face[:, :, ::-1]), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
-    )
+    return Thumbnail(episode.face_id, episode.peak_s, episode.label, _jpeg(face, 80), blur)
+
+
+def _jpeg(image: Image, quality: int) -> str:
+    """Return an RGB image as a data: URI of a JPEG."""
+    bgr = np.ascontiguousarray(image[:, :, ::-1])
+    done, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
     assert done, "OpenCV always has JPEG"
-    uri = "data:image/jpeg;base64," + base64.b64encode(jpeg.tobytes()).decode("ascii")
-    return Thumbnail(episode.face_id, episode.peak_s, episode.label, uri, blur)
+    return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode("ascii")
 
 
 def _crop(image: Image, box: Sequence[float]) -> Image:
@@ -113,20 +125,9 @@ def _crop(image: Image, box: Sequence[float]) -> Image:
     return np.asarray(small, dtype=np.uint8)
 
 
-IMAGE_PX: Final = 96
-_JPEG_QUALITY: Final = 85
-
-
 def face_uris(manifest: Manifest, rows: Sequence[int]) -> dict[int, str]:
     """Return the rows' faces as the model saw them, as data: URIs of JPEGs, by row."""
     if not rows:
         return {}
-    crops = find_manifest_faces(manifest.select(rows)).aligned(size=IMAGE_PX)
-    found = {}
-    for row, crop in zip(rows, crops, strict=True):
-        bgr = np.ascontiguousarray(crop[:, :, ::-1])
-        done, jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
-        assert done, "OpenCV always has JPEG"
-        uri = base64.b64encode(jpeg.tobytes()).decode("ascii")
-        found[row] = f"data:image/jpeg;base64,{uri}"
-    return found
+    crops = find_manifest_faces(manifest.select(rows)).aligned(size=SIDE_PX)
+    return {row: _jpeg(crop, 85) for row, crop in zip(rows, crops, strict=True)}

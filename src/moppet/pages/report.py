@@ -2,128 +2,148 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import math
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from html import escape
-from importlib.resources import files
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from moppet.pages import report_tables as tables
+import numpy as np
+
+from moppet.files import write_text
 from moppet.pages import timeline_charts as charts
-from moppet.pages.face_images import read_thumbnails
-from moppet.pages.report_tables import (
-    Report,
-    Thumbnail,
-    build_episodes,
-    build_over_time,
-    build_summaries,
-    collect,
-    section,
-)
-from moppet.pages.timeline_charts import NO_VALUE, format_time
-from moppet.pages.timeline_lanes import pack_values
-from moppet.timeline import Timeline, TimelineSettings
-from moppet.values import MoppetError
+from moppet.pages.document import render_document
+from moppet.pages.face_images import Thumbnail, read_thumbnails
+from moppet.pages.tables import Card, Cell, Table, class_cell, color_class
+from moppet.pages.wording import NO_VALUE, counted, format_share
+from moppet.timeline import Episode, Timeline
+from moppet.timeline.downsample import UNREADABLE, Columns, Drawing, Lane, build_drawing
+from moppet.timeline.time_axis import TICK_STEPS_S, format_length, format_time
+from moppet.vocabulary import GROUP_NAMES, order_groups
 
 __all__ = ["Thumbnail", "read_thumbnails", "write_report"]
 
+LANES_SHOWN: Final = 6
+LANES_FOLDED: Final = 24
+"""The longest tracks are open, the next ones folded, the rest are in the tables only."""
+MAX_EPISODES: Final = 600
+MAX_VALUE_ROWS: Final = 60
+KINDS: Final = ("expression", "group")
+TITLES: Final[Mapping[str, str]] = {
+    "source_name": "Recording",
+    "source_sha256": "SHA-256 of the recording",
+    "moppet_version": "moppet version",
+    "model_name": "Model",
+    "model_sha256": "SHA-256 of the model",
+    "detector": "Face detector",
+    "duration_s": "Duration, seconds",
+    "frame_count": "Frames",
+    "complete": "Analyzed to the end",
+    "width": "Width, pixels",
+    "height": "Height, pixels",
+    "names": "Classes",
+}
+OPTIONS: Final = (("every", "--every"), ("start_s", "--start"), ("end_s", "--end"))
 
-LIMITS = (
-    "This report describes what a face showed, as a model read it: an expression is not a feeling, "
-    "the reading can be wrong, most of all where it is marked unsure, and it is no diagnosis."
-)
+
+def write_report(
+    timeline: Timeline, path: str | Path, *, thumbnails: Sequence[Thumbnail] | None = None
+) -> Path:
+    """Write the timeline as one HTML file that needs no network, and return its path.
+
+    Only the charts of a long timeline are downsampled, never its figures. thumbnails: from
+    `read_thumbnails`; without them the page holds no image of a face.
+    Raises MoppetError if the file cannot be written.
+    """
+    return write_text(Path(path), build_page(timeline, list(thumbnails or [])))
 
 
-def build_header(report: Report) -> str:
-    """Return the title, what was analyzed when, and the limits of it."""
-    metadata = report.timeline.metadata
-    facts = [tables.format_length(report.duration_s)]
+@dataclass(frozen=True)
+class Report:
+    """What every section needs. groups: positive, neutral, negative first, then others."""
+
+    timeline: Timeline
+    summary: Mapping[str, Any]
+    episodes: Sequence[Episode]
+    groups: Sequence[str]
+    drawing: Drawing
+
+    @classmethod
+    def of(cls, timeline: Timeline) -> Report:
+        """Return what the sections need, computed once."""
+        groups = order_groups(timeline.group_of.values())
+        drawing = build_drawing(timeline, groups)
+        return cls(timeline, timeline.summary(), timeline.episodes(), groups, drawing)
+
+    @property
+    def name(self) -> str:
+        """Name of the recording."""
+        return str(self.timeline.metadata.get("source_name") or "Unnamed recording")
+
+    @property
+    def everyone(self) -> Mapping[str, Any]:
+        """The summary of all faces together."""
+        face: Mapping[str, Any] = self.summary["faces"]["all"]
+        return face
+
+    @property
+    def duration_s(self) -> float | None:
+        """Length of the recording, or else of what was analyzed."""
+        known: float | None = self.summary["duration_s"]
+        return self.summary["analysed_s"] if known is None else known
+
+    def labels(self, kind: str) -> Sequence[str]:
+        """Return all expressions, or all groups."""
+        return self.groups if kind == "group" else self.timeline.names
+
+    def setting(self, name: str) -> Any:
+        """A value of the metadata or of the settings in it; None if neither has it."""
+        metadata = self.timeline.metadata
+        nested = metadata.get("settings")
+        found = metadata.get(name)
+        return nested.get(name) if found is None and isinstance(nested, Mapping) else found
+
+
+def build_page(timeline: Timeline, thumbnails: Sequence[Thumbnail]) -> str:
+    """Return the whole document."""
+    report = Report.of(timeline)
+    columns = report.drawing.columns
+    return render_document(
+        "report",
+        f"{report.name} · moppet report",
+        script=True,
+        data=charts.pack_values(report.drawing, timeline.names),
+        images=bool(thumbnails),
+        report=report,
+        settings=timeline.settings,
+        about=_about(report),
+        stopped_s=None if columns is None else columns.span_s[1],
+        empty=_empty_note(report),
+        cards=_cards(report),
+        bar=charts.draw_shares(report.everyone["groups"], report.groups),
+        thumbnails=thumbnails,
+        **_over_time(report),
+        episodes=[(kind, *_episodes(report, kind)) for kind in KINDS],
+        summaries=list(_summaries(report)),
+        command=build_command(report),
+        facts=list(_facts(timeline.metadata)),
+        members=_members(timeline),
+    )
+
+
+def _about(report: Report) -> list[str]:
+    """What was analyzed, and when."""
+    metadata, summary = report.timeline.metadata, report.summary
+    facts = [format_length(report.duration_s)]
     if metadata.get("width") and metadata.get("height"):
         facts.append(f"{metadata['width']} \N{MULTIPLICATION SIGN} {metadata['height']} px")
-    facts.append(_count(report.summary["frames"]["total"]))
-    analyzed = report.summary["analysed_s"]
+    facts.append(counted(summary["frames"]["total"], "frame"))
+    analyzed = summary["analysed_s"]
     if analyzed and report.duration_s and analyzed < 0.98 * report.duration_s:
-        facts.append(f"{tables.format_length(analyzed)} of it analyzed")
-    for key in ("analysed_at", "created_at", "date"):
-        if metadata.get(key):
-            facts.append(f"analysed {metadata[key]}")
-            break
-    about = " · ".join(escape(fact) for fact in facts)
-    partial = ""
-    if report.summary["complete"] is False:
-        partial = (
-            '<p class="warn">This timeline is partial: the analysis stopped at '
-            f"{tables.format_length(_end_s(report))}. Go on with <code>moppet analyze --resume"
-            "</code>.</p>"
-        )
-    return (
-        f'<header><p class="kicker">moppet · facial expressions over time</p>'
-        f"<h1>{escape(report.name)}</h1><p>{about}</p>"
-        f'<p class="limits">{LIMITS}</p>{partial}</header>'
-    )
-
-
-def _end_s(report: Report) -> float | None:
-    columns = report.drawing.columns
-    return None if columns is None else columns.span_s[1]
-
-
-def _figure(title: str, value: str, note: str, css: str = "") -> str:
-    mark = tables.swatch(css) if css else ""
-    return (
-        f"<div><dt>{mark}{escape(title)}</dt><dd><strong>{value}</strong>"
-        f"<span>{escape(note)}</span></dd></div>"
-    )
-
-
-def _share_of(part: float | None, whole: float | None) -> float | None:
-    return None if part is None or not whole else part / whole
-
-
-def build_key_figures(report: Report) -> str:
-    """Return shares of the groups, the time without a face and the unsure time."""
-    figures, everyone = report.summary, report.everyone
-    cards = [_group_card(report, group) for group in _groups_shown(report)]
-    analyzed, without = figures["analysed_s"], figures["time_without_face_s"]
-    share = tables.format_share(_share_of(without, analyzed))
-    of_all = "a single image has no length" if analyzed is None else f"{share} of the recording"
-    cards.append(_figure("no face", tables.format_length(without), of_all))
-    unsure = _share_of(everyone["time_unsure_s"], everyone["time_s"])
-    length = tables.format_length(everyone["time_unsure_s"])
-    of_faces = "of the time with a face" if unsure is None else f"{length} of face time"
-    cards.append(_figure("unsure", tables.format_share(unsure), of_faces))
-    body = f'{_empty_note(report)}<dl class="cards">{"".join(cards)}</dl>{_bar(report)}'
-    if figures["frames"]["unreadable"]:
-        lost = tables.format_length(figures["time_unreadable_s"])
-        count = _count(figures["frames"]["unreadable"])
-        body += f'<p class="warn">{count} ({lost}) could not be read.</p>'
-    return section("figures", "Key figures", body)
-
-
-def _groups_shown(report: Report) -> list[str]:
-    """The groups of the model, and the usual three with them if it has any of those."""
-    usual = charts.GROUP_SLOTS
-    if not any(group in usual for group in report.groups):
-        return list(report.groups)
-    return [*usual, *(group for group in report.groups if group not in usual)]
-
-
-def _group_card(report: Report, group: str) -> str:
-    figures = report.everyone["groups"].get(group)
-    css = charts.group_class(group, report.groups)
-    if figures is None:
-        return _figure(group, charts.NO_VALUE, "the model has no class here", css)
-    share = tables.format_share(figures["share"])
-    return _figure(group, share, "of the time with a face", css)
-
-
-def _count(frames: int) -> str:
-    text = f"{frames:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
-    return f"{text} frame{'' if frames == 1 else 's'}"
+        facts.append(f"{format_length(analyzed)} of it analyzed")
+    dates = (metadata.get(key) for key in ("analysed_at", "created_at", "date"))
+    return facts + [f"analyzed {str(date)[:10]}" for date in dates if date][:1]
 
 
 def _empty_note(report: Report) -> str:
@@ -131,70 +151,198 @@ def _empty_note(report: Report) -> str:
     if report.drawing.lanes:
         return ""
     if not frames["total"]:
-        text = "This timeline has no frames: nothing was analyzed."
-    elif frames["unreadable"] and frames["unreadable"] + frames["skipped"] == frames["total"]:
-        text = "None of the frames could be read, so nothing is known about faces in them."
-    elif frames["skipped"] == frames["total"]:
-        text = "Every frame was skipped: nothing was analyzed."
+        return "This timeline has no frames: nothing was analyzed."
+    if frames["unreadable"] and frames["unreadable"] + frames["skipped"] == frames["total"]:
+        return "None of the frames could be read, so nothing is known about faces in them."
+    if frames["skipped"] == frames["total"]:
+        return "Every frame was skipped: nothing was analyzed."
+    return "No face was found in this recording."
+
+
+def _cards(report: Report) -> list[Card]:
+    """Shares of the groups, the time without a face and the unsure time."""
+    summary, everyone = report.summary, report.everyone
+    usual = any(group in GROUP_NAMES for group in report.groups)
+    groups = dict.fromkeys([*(GROUP_NAMES if usual else ()), *report.groups])
+    cards = []
+    for group in groups:
+        css = color_class(group, report.groups, grouped=True)
+        figures = everyone["groups"].get(group)
+        note = "the model has no class here" if figures is None else "of the time with a face"
+        share = format_share(None if figures is None else figures["share"])
+        cards.append(Card(group, share, (note,), css))
+    analyzed, without = summary["analysed_s"], summary["time_without_face_s"]
+    share = format_share(_ratio(without, analyzed))
+    of_all = "a single image has no length" if analyzed is None else f"{share} of the recording"
+    cards.append(Card("no face", format_length(without), (of_all,)))
+    unsure = _ratio(everyone["time_unsure_s"], everyone["time_s"])
+    length = format_length(everyone["time_unsure_s"])
+    of_faces = "of the time with a face" if unsure is None else f"{length} with a face"
+    return [*cards, Card("unsure", format_share(unsure), (of_faces,))]
+
+
+def _ratio(part: float | None, whole: float | None) -> float | None:
+    return None if part is None or not whole else part / whole
+
+
+def _over_time(report: Report) -> dict[str, Any]:
+    drawing, columns = report.drawing, report.drawing.columns
+    if columns is None:
+        return {}
+    axis = charts.Axis(columns)
+    lanes = drawing.lanes
+    shown, folded = lanes[:LANES_SHOWN], lanes[LANES_SHOWN:LANES_FOLDED]
+    return {
+        "axis": charts.draw_axis(axis),
+        "recording": charts.draw_recording(axis, columns),
+        "unreadable": bool((columns.state == UNREADABLE).any()),
+        "in_no_group": any((lane.group < 0).any() for lane in lanes),
+        "lanes": [_lane(report, axis, columns, lane) for lane in _by_number(shown)],
+        "folded": [_lane(report, axis, columns, lane) for lane in _by_number(folded)],
+        "n_more": len(lanes[LANES_FOLDED:]),
+    }
+
+
+def _by_number(lanes: Sequence[Lane]) -> list[Lane]:
+    return sorted(lanes, key=lambda lane: lane.face_id)
+
+
+def _lane(report: Report, axis: charts.Axis, columns: Columns, lane: Lane) -> dict[str, Any]:
+    names, figures = report.timeline.names, report.summary["faces"][str(lane.face_id)]["groups"]
+    shares = [f"{group} {format_share(figures[group]['share'])}" for group in report.groups]
+    peaks = [peak[np.isfinite(peak)] for peak in lane.peak.T]
+    return {
+        "face_id": lane.face_id,
+        "name": lane.name,
+        "title": lane.title,
+        "about": [f"{format_time(lane.start_s)} to {format_time(lane.end_s)}", *shares],
+        "names": [(color_class(name, names, grouped=False), name) for name in names],
+        "peaks": [format_share(float(peak.max()) if len(peak) else None) for peak in peaks],
+        "chart": charts.draw_lane(axis, columns, lane, names, report.groups),
+        "table": values_table(columns, lane, names),
+    }
+
+
+def values_table(columns: Columns, lane: Lane, names: Sequence[str]) -> Table:
+    """Return the curves of one face as a table of means over round steps of time."""
+    times = columns.middle_s[lane.at]
+    span = float(times[-1] - times[0])
+    step = next((s for s in TICK_STEPS_S if span / s <= MAX_VALUE_ROWS - 2), 86400.0)
+    if every := len(times) <= MAX_VALUE_ROWS:
+        steps, caption = np.arange(len(times)), "Every frame"
     else:
-        text = "No face was found in this recording."
-    return f'<p class="warn">{text}</p>'
+        steps = np.floor(times / step + 1e-9).astype(np.int64)
+        caption = f"Means of {format_time(step, step)} each"
+    rows = []
+    for place in np.unique(steps):
+        mine = np.flatnonzero(steps == place)
+        known = np.isfinite(lane.mean[mine])
+        sums = np.where(known, lane.mean[mine], 0).sum(axis=0)
+        means = [s / n if n else math.nan for s, n in zip(sums, known.sum(axis=0), strict=True)]
+        best = names[int(np.argmax(means))] if known.any() else NO_VALUE
+        at = (float(times[mine[0]]), 0.01) if every else (float(place) * step, step)
+        notes = ["unsure"] if 2 * lane.unsure[mine].sum() >= len(mine) else []
+        if 2 * lane.low_quality[mine].sum() >= len(mine):
+            notes.append("low quality")
+        shares = [format_share(float(mean)) for mean in means]
+        rows.append([format_time(*at), best, ", ".join(notes) or NO_VALUE, *shares])
+    title = f"{caption}, {lane.name}: smoothed probability of each expression"
+    return Table(title, ["from", "highest", "notes", *names], rows, words=3)
 
 
-def _bar(report: Report) -> str:
-    x, parts, spoken = 0.0, [], []
-    for group in report.groups:
-        share = report.everyone["groups"][group]["share"]
-        if share is None or not math.isfinite(share) or share <= 0:
-            continue
-        css = charts.group_class(group, report.groups)
-        parts.append(f'<rect class="{css}" x="{x:.2f}%" width="{100 * share:.2f}%" height="10"/>')
-        spoken.append(f"{escape(group)} {tables.format_share(share)}")
-        x += 100 * share
-    if not parts:
-        return ""
-    return (
-        f'<svg class="bar" width="100%" height="10" role="img" aria-label="Time with a face: '
-        f'{", ".join(spoken)}">{"".join(parts)}</svg>'
+def _episodes(report: Report, kind: str) -> tuple[Table | None, int]:
+    """Return the episodes of one kind, earliest first, and how many more there are."""
+    chosen = sorted(
+        (e for e in report.episodes if e.kind == kind),
+        key=lambda e: (e.start_s, e.face_id, e.label),
     )
+    if not chosen:
+        return None, 0
+    names = {e.face_id: report.timeline.face_name(e.face_id) for e in chosen}
+    rows = [
+        [
+            class_cell(episode.label, report.labels(kind), grouped=kind == "group"),
+            names[episode.face_id].removeprefix("face "),
+            _sorted_cell(episode.start_s, format_time(episode.start_s, 0.1)),
+            _sorted_cell(episode.end_s, format_time(episode.end_s, 0.1)),
+            _sorted_cell(episode.duration_s, format_length(episode.duration_s)),
+            _sorted_cell(episode.mean_probability, format_share(episode.mean_probability)),
+        ]
+        for episode in chosen[:MAX_EPISODES]
+    ]
+    n_more = max(0, len(chosen) - MAX_EPISODES)
+    caption = f"Episodes of one {kind}: {len(chosen)}"
+    caption += f", the first {MAX_EPISODES} shown" if n_more else ""
+    head = [kind, "face", "start", "end", "length", "mean probability"]
+    return Table(caption, head, rows, css="sortable tall", words=2), n_more
 
 
-def build_moments(thumbnails: Sequence[Thumbnail], timeline: Timeline) -> str:
-    """Return the images, nothing if there are none."""
-    if not thumbnails:
-        return ""
-    figures = []
-    for thumb in thumbnails:
-        when = charts.format_time(thumb.time_s, 0.1)
-        text = f"{escape(thumb.label)} at {when}, {escape(timeline.face_name(thumb.face_id))}"
-        how = "Blurred face" if thumb.blurred else "Face"
-        figures.append(
-            f'<figure><img src="{escape(thumb.data_uri)}" width="96" height="96" '
-            f'alt="{how}: {text}"><figcaption>{text}</figcaption></figure>'
-        )
-    body = f'<div class="moments">{"".join(figures)}</div>'
-    return section("moments", "Moments", body)
+def _sorted_cell(value: float, text: str) -> Cell:
+    return Cell(text, sort=f"{value:.4g}")
 
 
-TITLES: Mapping[str, str] = {
-    "source_name": "Recording",
-    "source_sha256": "Recording's SHA-256",
-    "moppet_version": "moppet",
-    "model_name": "Model",
-    "model_sha256": "Model's SHA-256",
-    "detector": "Face detector",
-    "duration_s": "Duration, seconds",
-    "frame_count": "Frames",
-    "complete": "Analysed to the end",
-    "width": "Width, pixels",
-    "height": "Height, pixels",
-    "names": "Classes",
-}
-OPTIONS = (("every", "--every"), ("start_s", "--start"), ("end_s", "--end"))
+def _summaries(report: Report) -> Iterator[tuple[str, list[tuple[str, Table, Table | None]]]]:
+    """Yield whose tables follow, and the tables: everyone's first, then those of each face."""
+    lanes = report.drawing.lanes
+    yield (
+        lanes[0].name if len(lanes) == 1 else "all faces",
+        _face_tables(report, report.everyone, lanes[0].name if len(lanes) == 1 else "all faces"),
+    )
+    for lane in _by_number(lanes[:LANES_SHOWN]) if len(lanes) > 1 else []:
+        face = report.summary["faces"][str(lane.face_id)]
+        yield lane.name, _face_tables(report, face, lane.name)
+
+
+def _face_tables(
+    report: Report, face: Mapping[str, Any], who: str
+) -> list[tuple[str, Table, Table | None]]:
+    """face: one entry of `summary()["faces"]`. Return the shares and transitions of each kind."""
+    return [
+        (kind, _shares(report, face, who, kind), _transitions(report, face, who, kind))
+        for kind in KINDS
+        if report.labels(kind)
+    ]
+
+
+def _shares(report: Report, face: Mapping[str, Any], who: str, kind: str) -> Table:
+    table: Mapping[str, Mapping[str, Any]] = face[f"{kind}s"]
+    names = list(table) if kind == "group" else report.timeline.names
+    rows = [
+        [
+            class_cell(label, names, grouped=kind == "group"),
+            format_share(figures["share"]),
+            format_share(figures["share_sure"]),
+            format_length(figures["time_s"]),
+            str(figures["episodes"]),
+            format_length(figures["mean_s"]),
+            format_length(figures["longest_s"]),
+        ]
+        for label, figures in table.items()
+    ]
+    head = [kind, "share", "share, sure only", "time", "episodes", "mean length", "longest"]
+    return Table(f"Each {kind}, {who}", head, rows)
+
+
+def _transitions(report: Report, face: Mapping[str, Any], who: str, kind: str) -> Table | None:
+    """Return how often an episode of one label was followed by one of another."""
+    counts: Mapping[str, Mapping[str, int]] = face["transitions"][kind]
+    if not any(n for row in counts.values() for n in row.values()):
+        return None
+    labels = report.labels(kind)
+    rows = [
+        [start, *(_transition(counts.get(start, {}).get(end, 0)) for end in labels)]
+        for start in labels
+    ]
+    caption = f"From one {kind} (row) to the next (column), {who}"
+    return Table(caption, ["from ↓ to →", *labels], rows, css="matrix")
+
+
+def _transition(n: int) -> Cell:
+    return Cell(str(n), css="" if n else "zero")
 
 
 def build_command(report: Report) -> str:
-    """Return the command that makes the timeline again, as far as its metadata tells."""
+    """Return the command that repeats the analysis, as far as the metadata holds it."""
     stated = report.setting("command")
     if stated:
         return stated if isinstance(stated, str) else shlex.join(str(word) for word in stated)
@@ -211,8 +359,13 @@ def build_command(report: Report) -> str:
     return shlex.join(words)
 
 
+def _facts(metadata: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield a title and a text for every value of the metadata, the best known first."""
+    known = {key: metadata[key] for key in TITLES if key in metadata}
+    return _flat({**known, **metadata})
+
+
 def _flat(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
-    """Yield a title and a text for every value, those of a dictionary with its name before."""
     for key, value in values.items():
         title = f"{before}{key}" if before else TITLES.get(key, key.replace("_", " "))
         if key == "groups" and isinstance(value, Mapping):
@@ -227,142 +380,8 @@ def _flat(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, st
             yield title, NO_VALUE if value is None else str(value)
 
 
-def build_made(report: Report) -> str:
-    """Return all metadata, and the command to repeat the analysis."""
-    metadata = report.timeline.metadata
-    known = {key: metadata[key] for key in TITLES if key in metadata}
-    facts = {**known, **metadata}
-    items = "".join(
-        f"<div><dt>{escape(title)}</dt><dd>{escape(text)}</dd></div>"
-        for title, text in _flat(facts)
-    )
-    body = (
-        f'<p>To make the timeline again:</p><pre tabindex="0"><code>{escape(build_command(report))}'
-        f'</code></pre><dl class="facts">{items}</dl>'
-    )
-    return section("made", "How it was made", body)
-
-
-def _tight(text: str) -> str:
-    return escape(text).replace(" %", "&nbsp;%")
-
-
-def _terms(rules: TimelineSettings) -> list[tuple[str, str]]:
-    smooth = (
-        f"smoothed in time by a Gaussian of {rules.smooth_s:g} s, never across a gap longer than "
-        f"{rules.max_gap_s:g} s"
-        if rules.smooth_s
-        else "not smoothed"
-    )
-    return [
-        ("Probabilities", f"are calibrated, add up to 100 % and are {smooth}."),
-        ("The expression", "of a frame is the one with the largest smoothed probability."),
-        (
-            "Unsure",
-            f"is a frame where that probability is below {100 * rules.unsure_below:g} % or the "
-            f"face's quality below {rules.low_quality_below:g}. Unsure frames count in all shares; "
-            "the column “sure only” leaves them out.",
-        ),
-        (
-            "Low quality",
-            "marks faces that are small, blurred or turned away. Their readings stand, "
-            "but trust them less.",
-        ),
-        (
-            "An episode",
-            f"starts at {100 * rules.enter:g} %, ends below {100 * rules.leave:g} % and lasts at "
-            f"least {format_time(rules.min_episode_s, 0.1)}.",
-        ),
-        (
-            "Shares",
-            "are parts of the time with a face, all faces added up. Where something is not "
-            "defined there is a dash, never 0.",
-        ),
-        (
-            "Gaps",
-            "are hatched: there the face does not show, and no curve is drawn across. Faces are "
-            "followed from frame to frame, not recognized: a child who comes back after a while "
-            "can get a new number.",
-        ),
-    ]
-
-
-def build_notes(report: Report) -> str:
-    """Return what the words and figures mean, with the settings of this timeline."""
-    notes = _terms(report.timeline.settings)
+def _members(timeline: Timeline) -> str:
     groups: dict[str, list[str]] = {}
-    for name in report.timeline.names:
-        groups.setdefault(report.timeline.group_of.get(name, "in no group"), []).append(name)
-    members = "; ".join(f"{group}: {', '.join(names)}" for group, names in groups.items())
-    notes.append(("Groups", f"here are {members}."))
-    body = "".join(f"<p><strong>{term}</strong> {_tight(text)}</p>" for term, text in notes)
-    return section("notes", "Notes on the method", f'<div class="notes">{body}</div>')
-
-
-PATTERNS = (
-    '<svg class="patterns" width="0" height="0" aria-hidden="true"><defs>'
-    '<pattern id="hatch" width="7" height="7" patternUnits="userSpaceOnUse" '
-    'patternTransform="rotate(45)"><line class="hatch-line" y2="7"/></pattern></defs></svg>'
-)
-
-
-def build_page(timeline: Timeline, thumbnails: Sequence[Thumbnail]) -> str:
-    """Return the whole document; it fetches nothing, and its policy forbids it to."""
-    report = collect(timeline)
-    style, script = _asset("report.css"), _asset("report.js")
-    sections = (
-        build_key_figures(report),
-        build_moments(thumbnails, timeline),
-        build_over_time(report),
-        build_episodes(report),
-        build_summaries(report),
-        build_made(report),
-        build_notes(report),
-    )
-    pictures = "data:" if thumbnails else "'none'"
-    policy = (
-        f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; "
-        f"img-src {pictures}; base-uri 'none'; form-action 'none'"
-    )
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<meta name="color-scheme" content="light dark">'
-        '<meta name="referrer" content="no-referrer">'
-        f"<title>{escape(report.name)} · moppet report</title><style>{style}</style></head>\n"
-        f"<body>{PATTERNS}{build_header(report)}\n<main>{''.join(sections)}</main>\n"
-        f'<script type="application/json" id="data">'
-        f"{pack_values(report.drawing, timeline.names)}</script>\n"
-        f"<script>{script}</script></body></html>\n"
-    )
-
-
-def _asset(name: str) -> str:
-    return files("moppet.pages").joinpath("static", name).read_text(encoding="utf-8").strip()
-
-
-def _hash(text: str) -> str:
-    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
-    return f"'sha256-{digest}'"
-
-
-def write_report(
-    timeline: Timeline, path: str | Path, *, thumbnails: Sequence[Thumbnail] | None = None
-) -> Path:
-    """Write the timeline as one HTML file that needs no network, and return its path.
-
-    Only the drawing of a long timeline is thinned, never its figures. thumbnails: from
-    `read_thumbnails`; without them the page holds no image of a face.
-    Raises MoppetError if the file cannot be written.
-    """
-    path = Path(path)
-    page = build_page(timeline, list(thumbnails or []))
-    try:
-        path.write_text(page, encoding="utf-8", newline="\n")
-    except OSError as error:
-        raise MoppetError(
-            f"The report cannot be written to {path}: {error.strerror or error}. "
-            "Name a file in a folder that exists and that you may write to."
-        ) from error
-    return path
+    for name in timeline.names:
+        groups.setdefault(timeline.group_of.get(name, "in no group"), []).append(name)
+    return "; ".join(f"{group}: {', '.join(names)}" for group, names in groups.items())

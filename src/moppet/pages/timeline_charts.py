@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
-from html import escape
+import base64
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
+from typing import Any, Final
 
 import numpy as np
+from markupsafe import Markup, escape
 from numpy.typing import NDArray
 
-from moppet.pages.timeline_lanes import FACE, UNREADABLE, Columns, Drawing, Lane, Numbers, Whole
+from moppet.pages.wording import format_share
+from moppet.palette import expression_class, group_class
+from moppet.timeline.downsample import (
+    FACE,
+    UNREADABLE,
+    Columns,
+    Drawing,
+    Lane,
+    Numbers,
+    Whole,
+)
+from moppet.timeline.time_axis import format_time, time_ticks
 
 RIBBON_PX = 30
 STRIPS_FROM_PX = 48
@@ -21,58 +34,6 @@ CURVE_PX = 32
 UNITS_PER_PX = 10
 WIDTH = 24_000
 """Whole-number units across, so that paths stay short; the browser stretches them."""
-
-TICK_STEPS_S = (
-    *(m * 10.0**e for e in (-3, -2, -1) for m in (1, 2, 5)),
-    *(1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0),
-    *(3600.0 * h for h in (1, 2, 3, 6, 12, 24)),
-)
-EXPRESSION_SLOTS = ("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger")
-GROUP_SLOTS = ("positive", "neutral", "negative")
-SPARE_SLOTS = 5
-
-
-NO_VALUE = "\N{EN DASH}"
-
-
-def expression_class(name: str, names: Sequence[str]) -> str:
-    """CSS class of an expression's color: its own for the seven, else one of a cycle."""
-    if name in EXPRESSION_SLOTS:
-        return f"e-{name}"
-    others = [other for other in names if other not in EXPRESSION_SLOTS]
-    return f"e-{others.index(name) % SPARE_SLOTS}"
-
-
-def group_class(name: str | None, groups: Sequence[str]) -> str:
-    """CSS class of a group's color."""
-    if name is None:
-        return "g-none"
-    if name in GROUP_SLOTS:
-        return f"g-{name}"
-    others = [other for other in groups if other not in GROUP_SLOTS]
-    return f"g-{others.index(name) % SPARE_SLOTS}"
-
-
-def format_time(seconds: float | None, step_s: float = 1.0) -> str:
-    """Return seconds as 4.2 s, 1:05 or 1:02:03, as fine as step_s asks for; a dash if undefined."""
-    if seconds is None or not math.isfinite(seconds):
-        return NO_VALUE
-    digits = 0 if step_s >= 1 else min(3, math.ceil(-math.log10(step_s) - 1e-9))
-    scale = 10**digits
-    total = round(abs(seconds) * scale)
-    sign = "\N{MINUS SIGN}" if seconds < 0 and total else ""
-    whole, part = divmod(total, scale)
-    tail = f".{part:0{digits}d}" if digits else ""
-    if whole < 60:
-        return f"{sign}{whole}{tail} s"
-    hours, minutes = divmod(whole // 60, 60)
-    clock = f"{hours}:{minutes:02d}" if hours else f"{minutes}"
-    return f"{sign}{clock}:{whole % 60:02d}{tail}"
-
-
-def tick_step(span_s: float, most: int = 8) -> float:
-    """The smallest tidy step that gives at most `most` ticks."""
-    return next((step for step in TICK_STEPS_S if span_s / step <= most), 7 * 86400.0)
 
 
 class Axis:
@@ -90,15 +51,11 @@ class Axis:
 
     def ticks(self) -> Iterator[tuple[float, str]]:
         """Yield the place in percent and the text of every tick."""
-        if self.is_moment:  # a single image lasts no time: the chart's width means nothing
+        if self.is_moment:  # a single image has no length: the chart's width means nothing
             yield 0.0, format_time(self.start_s, 0.01)
             return
-        step = tick_step(self.span_s)
-        first = math.ceil(self.start_s / step - 1e-9)
-        last = math.floor(self.end_s / step + 1e-9)
-        for i in range(first, last + 1):
-            place = 100 * (i * step - self.start_s) / self.span_s
-            yield place, format_time(i * step, step)
+        for time_s, text in time_ticks(self.start_s, self.end_s):
+            yield 100 * (time_s - self.start_s) / self.span_s, text
 
 
 def _stretches(mask: NDArray[np.bool_]) -> list[tuple[int, int]]:
@@ -183,22 +140,22 @@ def _ribbon(painter: _LanePainter, groups: Sequence[str]) -> list[str]:
     return paths
 
 
-def _strips(painter: _LanePainter, names: Sequence[str], thinned: bool) -> list[str]:
+def _strips(painter: _LanePainter, names: Sequence[str], downsampled: bool) -> list[str]:
     lane = painter.lane
     paths = []
     for k, name in enumerate(names):
         css = expression_class(name, names)
         top = STRIPS_FROM_PX + k * STRIP_PX
         paths.append(_path(f"area {css}", painter.curve(lane.peak[:, k], top, filled=True)))
-        if thinned:
+        if downsampled:
             paths.append(_path(f"line {css}", painter.curve(lane.mean[:, k], top, filled=False)))
     return paths
 
 
-def _frame(height_px: int, back: str, paths: str, axis: Axis, label: str, css: str = "") -> str:
+def _frame(height_px: int, back: str, paths: str, axis: Axis, label: str, css: str = "") -> Markup:
     """Return a chart: hatched ground, stretched paths, grid lines, room for the crosshair."""
     grid = "".join(f'<line x1="{p:.3f}%" x2="{p:.3f}%" y2="100%"/>' for p, _ in axis.ticks())
-    return (
+    return Markup(
         f'<svg class="plot {css}" width="100%" height="{height_px}" role="img" '
         f'aria-label="{escape(label)}">{back}'
         f'<svg class="zoomed" width="100%" height="{height_px}" preserveAspectRatio="none" '
@@ -207,21 +164,21 @@ def _frame(height_px: int, back: str, paths: str, axis: Axis, label: str, css: s
     )
 
 
-def draw_axis(axis: Axis) -> str:
+def draw_axis(axis: Axis) -> Markup:
     """Return the line of times below a chart."""
     texts = []
     for place, text in axis.ticks():
         anchor = "start" if place < 3 else "end" if place > 97 else "middle"
         texts.append(f'<text x="{place:.3f}%" y="15" text-anchor="{anchor}">{text}</text>')
-    return f'<svg class="axis" width="100%" height="20" aria-hidden="true">{"".join(texts)}</svg>'
+    return Markup(
+        f'<svg class="axis" width="100%" height="20" aria-hidden="true">{"".join(texts)}</svg>'
+    )
 
 
 def draw_lane(
-    axis: Axis, drawing: Drawing, lane: Lane, names: Sequence[str], groups: Sequence[str]
-) -> str:
+    axis: Axis, columns: Columns, lane: Lane, names: Sequence[str], groups: Sequence[str]
+) -> Markup:
     """Return the chart of one face."""
-    assert drawing.columns is not None
-    columns = drawing.columns
     painter = _LanePainter(axis, columns, lane)
     height = lane_height_px(len(names))
     everywhere = np.ones(len(lane.at), dtype=np.bool_)
@@ -230,19 +187,19 @@ def draw_lane(
         _path("paper", painter.boxes(everywhere, 0, height)),
         _path("murky", painter.boxes(lane.low_quality, top, tall)),
         *_ribbon(painter, groups),
-        *_strips(painter, names, columns.thinned),
+        *_strips(painter, names, columns.downsampled),
     ]
     back = (
         f'<rect class="hatch" width="100%" height="{RIBBON_PX}"/>'
         f'<rect class="hatch" y="{top}" width="100%" height="{tall}"/>'
     )
-    thinned = "thinned" if columns.thinned else ""
+    css = "downsampled" if columns.downsampled else ""
     label = (
         f"{lane.title}: groups and the probability of each expression over time, from "
-        f"{format_time(lane.start_s)} to {format_time(lane.end_s)}. The same values stand in "
+        f"{format_time(lane.start_s)} to {format_time(lane.end_s)}. The same values are in "
         "the table below."
     )
-    return _frame(height, back, "".join(paths) + _rules(len(names)), axis, label, thinned)
+    return _frame(height, back, "".join(paths) + _rules(len(names)), axis, label, css)
 
 
 def _rules(n_names: int) -> str:
@@ -251,8 +208,8 @@ def _rules(n_names: int) -> str:
     return _path("rule", "".join(f"M0 {y * UNITS_PER_PX}h{WIDTH}" for y in bases))
 
 
-def draw_recording(axis: Axis, columns: Columns) -> str:
-    """Return the strip that says where any face shows and where images could not be read."""
+def draw_recording(axis: Axis, columns: Columns) -> Markup:
+    """Return the strip that marks where any face is visible and what could not be read."""
     left, right = axis.units(columns.left_s), axis.units(columns.right_s)
     paths = []
     for css, state in (("seen", FACE), ("broken", UNREADABLE)):
@@ -262,5 +219,79 @@ def draw_recording(axis: Axis, columns: Columns) -> str:
             parts.append(f"M{left[a]} 0h{w}v140h-{w}z")
         paths.append(_path(css, "".join(parts)))
     back = '<rect class="hatch" width="100%" height="14"/>'
-    label = "The recording: where any face shows, and where images could not be read."
+    label = "The recording: where any face is visible, and where frames could not be read."
     return _frame(14, back, "".join(paths), axis, label)
+
+
+def draw_shares(figures: Mapping[str, Any], groups: Sequence[str]) -> Markup:
+    """Return the bar of the groups' shares, nothing if no share is defined.
+
+    figures: group → its figures in the summary.
+    """
+    x, parts, spoken = 0.0, [], []
+    for group in groups:
+        share = figures[group]["share"]
+        if share is None or not share > 0:
+            continue
+        css = group_class(group, groups)
+        parts.append(f'<rect class="{css}" x="{x:.2f}%" width="{100 * share:.2f}%" height="10"/>')
+        spoken.append(f"{escape(group)} {format_share(share)}")
+        x += 100 * share
+    if not parts:
+        return Markup()
+    return Markup(
+        f'<svg class="bar" width="100%" height="10" role="img" aria-label="Time with a face: '
+        f'{", ".join(spoken)}">{"".join(parts)}</svg>'
+    )
+
+
+NOTHING: Final = 255
+
+
+def _packed(values: NDArray[Any]) -> str:
+    return base64.b64encode(values.astype(np.uint8).tobytes()).decode("ascii")
+
+
+def _pack_lane(lane: Lane, downsampled: bool) -> dict[str, Any]:
+    first, n = int(lane.at[0]), int(lane.at[-1] - lane.at[0]) + 1
+    place = lane.at - first
+
+    def spread(values: NDArray[Any], default: int) -> str:
+        whole = np.full((n, *values.shape[1:]), default, dtype=np.int64)
+        whole[place] = values
+        return _packed(whole)
+
+    def halves(curves: NDArray[np.float64]) -> NDArray[np.float64]:
+        known = np.isfinite(curves)
+        return np.where(known, np.rint(np.clip(np.where(known, curves, 0), 0, 1) * 200), NOTHING)
+
+    best = np.where(lane.expression < 0, NOTHING, lane.expression)
+    packed = {
+        "first": first,
+        "flags": spread(1 + 2 * lane.unsure + 4 * lane.low_quality, 0),
+        "best": spread(best, NOTHING),
+        "mean": spread(halves(lane.mean), NOTHING),
+    }
+    return {**packed, "peak": spread(halves(lane.peak), NOTHING)} if downsampled else packed
+
+
+def pack_values(drawing: Drawing, names: Sequence[str]) -> str:
+    """Return the lanes' values as JSON that is safe inside a script element.
+
+    steps: milliseconds from one column to the next. Each lane from its column `first` on:
+    probabilities as bytes of half a percent, 255 where there is none; flags: 1 visible, 2 unsure,
+    4 low quality.
+    """
+    columns = drawing.columns
+    if columns is None:
+        return "{}"
+    downsampled = columns.downsampled
+    ms = np.rint(columns.middle_s * 1000).astype(np.int64)
+    data = {
+        "span": columns.span_s,
+        "steps": np.diff(ms, prepend=0).tolist(),
+        "names": list(names),
+        "lanes": {str(lane.face_id): _pack_lane(lane, downsampled) for lane in drawing.lanes},
+    }
+    text = json.dumps(data, separators=(",", ":"), ensure_ascii=True)
+    return text.replace("<", "\\u003c")

@@ -1,13 +1,12 @@
-"""Numbers and intervals as pages print them, and the names of metrics."""
+"""Numbers, intervals and shares as pages print them, and the names of metrics."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from html import escape
+import math
+from collections.abc import Mapping
 from typing import Any, Final
 
-from moppet.pages.report_tables import swatch
-from moppet.pages.timeline_charts import NO_VALUE, expression_class, group_class
+from moppet.timeline.time_axis import NO_VALUE
 
 Json = Mapping[str, Any]
 MINUS: Final = "\N{MINUS SIGN}"
@@ -22,37 +21,37 @@ FIGURES: Final[Mapping[str, str]] = {
     "kappa": "Cohen's kappa",
     "ece": "calibration error",
     "brier": "Brier score",
-    "model_rater_agreement": "model agrees with a rater",
-    "human_rater_agreement": "a rater agrees with another",
-    "model_plurality_agreement": "model agrees with the raters' choice",
-    "human_plurality_agreement": "a rater agrees with the others' choice",
-    "one_rater": "a rater's vote is the label",
+    "model_rater_agreement": "model vs. one rater",
+    "human_rater_agreement": "rater vs. rater",
+    "model_plurality_agreement": "model vs. majority vote",
+    "human_plurality_agreement": "rater vs. majority vote",
+    "one_rater": "votes for the label",
     "vote_divergence": "divergence from the votes",
     "vote_distance": "distance from the votes",
 }
-"""Figure → what people call it, in the order of the tables."""
+"""Figure → its name on pages, in the order of the tables."""
 MEANINGS: Final[Mapping[str, str]] = {
-    "accuracy": "share of faces whose likeliest class is the label",
+    "accuracy": "share of faces whose most likely class is the label",
     "balanced_accuracy": "mean recall of the classes",
-    "macro_precision": "mean precision of the classes that were read at all",
+    "macro_precision": "mean precision of the classes that were predicted at least once",
     "macro_f1": "mean F1 of the classes",
-    "g_mean": "geometric mean of the recalls: 0 as soon as one class is never read",
+    "g_mean": "geometric mean of the recalls; 0 if any class is never predicted correctly",
     "macro_auc": "mean area under the ROC curves, each class against the others",
-    "kappa": "agreement beyond chance: 0 as by chance, 1 whole",
-    "ece": "how far confidence and accuracy lie apart, 15 bins: 0 is best",
-    "brier": "squared distance of the probabilities from the truth, 0 to 2: 0 is best",
-    "model_rater_agreement": "with one rater drawn at random",
-    "human_rater_agreement": "two raters drawn at random",
-    "model_plurality_agreement": "with the commonest vote of all raters but one",
-    "human_plurality_agreement": "the human ceiling: with the commonest vote of the others",
-    "one_rater": "share of the votes that are for the label",
-    "vote_divergence": "Kullback-Leibler, in nats: 0 is best",
-    "vote_distance": "share of the votes that would have to move: 0 is best",
+    "kappa": "0 = chance agreement, 1 = perfect agreement",
+    "ece": "mean difference between confidence and accuracy in 15 bins; 0 is best",
+    "brier": "squared distance between the probabilities and the label, 0 to 2; 0 is best",
+    "model_rater_agreement": "agreement with one rater drawn at random",
+    "human_rater_agreement": "agreement of two raters drawn at random",
+    "model_plurality_agreement": "agreement with the most common vote of all raters but one",
+    "human_plurality_agreement": "human ceiling: agreement of one rater with the most common vote",
+    "one_rater": "share of the votes that agree with the label",
+    "vote_divergence": "Kullback-Leibler divergence in nats; 0 is best",
+    "vote_distance": "share of the votes that would have to change; 0 is best",
 }
 
 
 def number(value: float | None, *, signed: bool = False) -> str:
-    """Return a figure with three decimals, a dash if undefined. The text needs no escape."""
+    """Return a figure with three decimals, a dash if undefined."""
     if value is None:
         return NO_VALUE
     text = f"{abs(value):.3f}"
@@ -64,7 +63,7 @@ def number(value: float | None, *, signed: bool = False) -> str:
 def interval(figure: Json, *, signed: bool = False) -> str:
     """Return a figure's interval as "0.823 to 0.849", nothing if undefined.
 
-    An interval without width says "no spread": all draws were alike, which is no certainty.
+    An interval without width reads "no spread": all draws were equal, which proves nothing.
     """
     if figure["low"] is None:
         return ""
@@ -80,53 +79,67 @@ def with_interval(figure: Json, *, signed: bool = False) -> str:
     return f"{value} ({limits})" if limits else value
 
 
-def cell(figure: Json, *, signed: bool = False) -> str:
-    """Return a table's cell: the figure, its interval below, a dash for one that is undefined."""
-    limits = interval(figure, signed=signed) or NO_VALUE
-    value = figure["value"]
-    small = "" if value is None else f"<small>{limits}</small>"
-    sort = "-9" if value is None else f"{value:.6g}"
-    return f'<td class=n data-v="{sort}">{number(value, signed=signed)}{small}</td>'
+def share_interval(figure: Json) -> str:
+    """Return the interval of a share as "4.2 % to 7 %", nothing if undefined."""
+    if figure["low"] is None or figure["low"] == figure["high"]:
+        return interval(figure)
+    return f"{format_share(figure['low'])} to {format_share(figure['high'])}"
+
+
+def share_with_interval(figure: Json) -> str:
+    """Return a share and its interval for a sentence."""
+    limits = share_interval(figure)
+    return format_share(figure["value"]) + (f" ({limits})" if limits else "")
 
 
 def p_value(p: float | None) -> str:
-    """Return p as people write it."""
+    """Return a p-value with three decimals, "under 0.001" below that."""
     if p is None:
         return NO_VALUE
     return "under 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def count(n: int) -> str:
-    """Return a number of things with thousands set apart."""
-    return f"{n:,}".replace(",", THIN)
+def p_equals(p: float | None) -> str:
+    """Return a p-value for a sentence after the letter p: "= 0.012" or "under 0.001"."""
+    text = p_value(p)
+    return text if text.startswith("under") else f"= {text}"
 
 
-def count_cell(n: int) -> str:
-    """Return a table's cell with a number of things."""
-    return f'<td class=n data-v="{n}">{count(n)}</td>'
+def count(n: int | None) -> str:
+    """Return a number with its thousands set apart, a dash if undefined."""
+    return NO_VALUE if n is None else f"{n:,}".replace(",", THIN)
 
 
-def colour(name: str, names: Sequence[str], *, grouped: bool) -> str:
-    """CSS class of the color of a class, or of a group."""
-    return group_class(name, names) if grouped else expression_class(name, names)
+def counted(n: int, one: str, several: str = "") -> str:
+    """Return a number and its noun: "1 frame", "12 frames"."""
+    return f"{count(n)} {one if n == 1 else several or one + 's'}"
 
 
-def key(name: str, names: Sequence[str], *, grouped: bool) -> str:
-    """Return a table's heading cell with the color of its class."""
-    css = colour(name, names, grouped=grouped)
-    return f'<th scope="row" class="key {css}">{escape(name)}</th>'
+def format_share(share: float | None) -> str:
+    """Return a share as 4.2 % or 42 %, a dash if undefined; 0 % and 100 % are never rounded to."""
+    if share is None or not math.isfinite(share):
+        return NO_VALUE
+    percent = 100 * share
+    if 0 < percent < 0.1:
+        text = "under 0.1"
+    elif 0 < percent < 9.95:
+        text = f"{percent:.1f}"
+    elif 99.5 <= percent < 100:
+        text = "over 99"
+    else:
+        text = f"{percent:.0f}"
+    return f"{text}\N{NO-BREAK SPACE}%"
 
 
-def legend(items: Sequence[tuple[str, str]]) -> str:
-    """Return a legend. items: CSS class of the color, and text."""
-    parts = "".join(f"<li>{swatch(css)}{escape(text)}</li>" for css, text in items)
-    return f'<ul class="legend" aria-label="Legend">{parts}</ul>'
+def capitalize(text: str) -> str:
+    """Return text with its first letter as a capital and all others as they are."""
+    return text[:1].upper() + text[1:]
 
 
 def levels(evaluation: Json) -> list[tuple[str, Json, bool]]:
     """Return the classes, and the groups if there are any: title, figures, whether groups."""
-    found = [(f"The {len(evaluation['classes']['names'])} classes", evaluation["classes"], False)]
+    found = [(f"{len(evaluation['classes']['names'])} classes", evaluation["classes"], False)]
     if evaluation["groups"] is not None:
         names = evaluation["groups"]["names"]
-        found.append((f"The {len(names)} groups", evaluation["groups"], True))
+        found.append((f"{len(names)} groups", evaluation["groups"], True))
     return found

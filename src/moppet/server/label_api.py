@@ -30,8 +30,9 @@ from moppet.datasets.rater_agreement import (
     read_ratings,
 )
 from moppet.datasets.readers.tables import read_table
+from moppet.files import write_text
 from moppet.metrics import confusion
-from moppet.server.ratings import NO_FACE, Rater, RatingSet, RatingSets, write_whole
+from moppet.server.ratings import NO_FACE, Rater, RatingSet, RatingSets
 from moppet.server.responses import json_of
 from moppet.server.workspace import Workspace
 from moppet.values import EXPRESSIONS, MoppetError, UsageError
@@ -80,7 +81,7 @@ def open_agreement(of: RatingSet) -> None:
     said = [{i for i, r in Rater(of, x).given.items() if r.label} for x in finished]
     if not any(a & b for a, b in itertools.combinations(said, 2)):
         raise UsageError("No image has a class from two raters: there is nothing to compare.")
-    write_whole(of.place / "opened.json", json.dumps({"raters": finished}))
+    write_text(of.place / "opened.json", json.dumps({"raters": finished}))
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,7 @@ class Opened:
         for each, said in decided.items():
             if said is not None:
                 table.writerow([each, "", NO_FACE] if said == NO_FACE else [each, said, ""])
-        write_whole(self.adjudication, text.getvalue())
+        write_text(self.adjudication, text.getvalue())
 
     def as_json(self) -> Json:
         """Return the figures of `moppet data agreement --json`, with numbers in place of paths.

@@ -19,6 +19,7 @@ import cv2
 
 from moppet.datasets.readers.dataset import subject_finder
 from moppet.datasets.readers.tables import read_table
+from moppet.files import write_text
 from moppet.media import IMAGE_SUFFIXES
 from moppet.media.images import load_image
 from moppet.values import EXPRESSIONS, MediaError, MoppetError, UsageError
@@ -151,7 +152,7 @@ class RatingSets:
             "subject_pattern": subject_pattern,
             "seed": seed,
         }
-        write_whole(place / "set.json", json.dumps(kept, ensure_ascii=False, indent=0))
+        write_text(place / "set.json", json.dumps(kept, ensure_ascii=False, indent=0))
         return made
 
 
@@ -164,20 +165,6 @@ def plain_name(name: str, of: str) -> str:
             "or digit at either end."
         )
     return given
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file so that a kill or a power cut leaves the old one or the new one whole."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("w", encoding="utf-8", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except OSError as error:
-        raise MoppetError(f"Cannot write {path}: {error.strerror}.") from None
 
 
 def _key(seed: int, rater: str, path: str) -> bytes:
@@ -274,7 +261,7 @@ class Rater:
         file = of.rater_file(name)
         if file.stem.casefold() in map(str.casefold, of.raters()):
             raise UsageError(f"{file.stem} rates already: choose that name, or give another.")
-        write_whole(file, "path,label,mark,seen\n")
+        write_text(file, "path,label,mark,seen\n")
         return Rater(of, file.stem)
 
     @property
@@ -368,4 +355,4 @@ class Rater:
                 path = self.set.pictures[photo]
                 who = [subject(path) or ""] if more else []
                 table.writerow([path, *self.given[photo], *who])
-        write_whole(self.file, text.getvalue())
+        write_text(self.file, text.getvalue())

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from moppet.coders.timeline_coding import divided
 from moppet.timeline import Timeline, read_unfinished
 from moppet.timeline.annotations import Correction, corrections_path, read_layered
+from moppet.timeline.downsample import Bins
 from moppet.timeline.durations import read_clock, stretches
 from moppet.timeline.people import People, people_path
 from moppet.timeline.summary import who_is
@@ -120,23 +121,16 @@ class Shown:
         points = int(np.clip(points, 2, MOST_POINTS))
         inside = (self.face == face) & (self.time_s >= start_s) & (self.time_s <= end_s)
         rows = np.flatnonzero(inside & ~np.isnan(self.smoothed[:, 0]))
-        bins = np.arange(len(rows))
+        bin_of_row = np.arange(len(rows))
         if len(rows) > points:
             width = (end_s - start_s) / points
-            bins = np.minimum(((self.time_s[rows] - start_s) / width).astype(np.int64), points - 1)
-        first = np.flatnonzero(np.r_[True, bins[1:] != bins[:-1]]) if len(rows) else bins
-        counts = np.diff(np.r_[first, len(rows)])
-
-        def means(values: NDArray[Any]) -> NDArray[np.float64]:
-            sums = np.add.reduceat(values.astype(np.float64), first, axis=0)
-            return np.asarray(sums / (counts if values.ndim == 1 else counts[:, None]))
-
-        if not len(rows):
-            return {"time_s": [], "s": {name: [] for name in self.timeline.names}, "unsure": []}
-        time_s, smoothed = means(self.time_s[rows]), means(self.smoothed[rows])
-        unsure = means(self.unsure[rows])
+            place = ((self.time_s[rows] - start_s) / width).astype(np.int64)
+            bin_of_row = np.minimum(place, points - 1)
+        bins = Bins.of(bin_of_row)
+        time_s, smoothed = bins.means(self.time_s[rows]), bins.means(self.smoothed[rows])
+        unsure = bins.means(self.unsure[rows])
         of_rows = self.time_s[rows]
-        between = of_rows[first[1:]] - of_rows[first[1:] - 1]
+        between = of_rows[bins.first[1:]] - of_rows[bins.first[1:] - 1]
         away = np.flatnonzero(between > self.timeline.settings.max_gap_s) + 1
         time_s = np.insert(time_s, away, np.nan)
         smoothed, unsure = np.insert(smoothed, away, np.nan, 0), np.insert(unsure, away, np.nan)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from moppet.datasets.duplicates import group_copies
 from moppet.datasets.faces import find_manifest_faces
 from moppet.datasets.readers import read_dataset
+from moppet.files import write_text
 from moppet.study.cells import (
     Bench,
     Executor,
@@ -76,9 +77,9 @@ def run_study(
     summary = plan.output / f"{plan.name}.json"
     _add_speeds(plan, rows, summary)
     text = json.dumps(rows, indent=1, allow_nan=False)
-    summary.write_text(text + "\n", encoding="utf-8")
+    write_text(summary, text + "\n")
     page = study_page(plan, rows, len(cells))
-    (plan.output / f"{plan.name}.md").write_text(page, encoding="utf-8")
+    write_text(plan.output / f"{plan.name}.md", page)
     return rows
 
 
@@ -178,7 +179,7 @@ def budget(bench: Bench, todo: list[Cell]) -> str:
 
 
 def truth(bench: Bench, plan: Plan) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the report rows' labels and groups, in the order of every cell's probabilities."""
+    """Return the test rows' labels and groups, in the order of every cell's probabilities."""
     data = bench.draw(plan.cells()[0])
-    rows = data.rows("report", labelled=True)
+    rows = data.rows("test", labelled=True)
     return data.label[rows], data.manifest.groups[rows]

@@ -74,7 +74,7 @@ class Bench:
     generators: Mapping[str, Settings] = field(default_factory=dict)
 
     def make(self, cell: Cell) -> Json:
-        """Train a cell, measure it on the report rows, and return its line."""
+        """Train a cell, measure it on the test rows, and return its line."""
         data, made_seconds = self.with_made(cell, self.draw(cell))
         recipe = cell.recipe
         told = (*cell.key, recipe_hash(cell, self.generators))
@@ -88,7 +88,7 @@ class Bench:
         network.load_state_dict(kept_weights(folder, recipe))
         log = read_log(folder)
         seconds *= len(log) / max(1, len(log) - before)  # a run that went on: as if it were whole
-        rows = data.rows("report", labelled=True)
+        rows = data.rows("test", labelled=True)
         pictures = network_input(evaluation_crops(data, rows, aligned=True), recipe)
         logits, _ = predict_logits(network, pictures, batch=32)
         z = np.exp(logits - logits.max(axis=1, keepdims=True))
@@ -100,7 +100,7 @@ class Bench:
             "recipe": recipe_hash(cell, self.generators),
             "network": recipe.network,
             "names": list(data.names),
-            "rows": {part: _counts(data, part) for part in ("train", "choose", "report")},
+            "rows": {part: _counts(data, part) for part in ("train", "val", "test")},
             "parameters": parameters,
             "flops": flops,
             "epochs": len(log),
@@ -142,11 +142,11 @@ class Bench:
 def draw_part(data: TrainingData, regime: Regime, rng: np.random.Generator) -> NDArray[np.str_]:
     """Return each row's part in a regime: so many images of each class, some set aside.
 
-    Only rows that train or choose are drawn from; those that report stay as they are.
+    Only training and validation rows are drawn from; test rows stay as they are.
     Raises MoppetError where a class has too few.
     """
-    learn = np.isin(data.part, ("train", "choose")) & (data.label >= 0)
-    if not regime.counts and not regime.choose:
+    learn = np.isin(data.part, ("train", "val")) & (data.label >= 0)
+    if not regime.counts and not regime.val:
         return data.part
     odd = sorted(set(regime.counts) - set(data.names))
     if odd:
@@ -154,7 +154,7 @@ def draw_part(data: TrainingData, regime: Regime, rng: np.random.Generator) -> N
             f"regime {regime.name!r} asks for images of {odd[0]!r}, but there are "
             f"{', '.join(data.names)}."
         )
-    part = np.where(data.part == "report", "report", "").astype("<U6")
+    part = np.where(data.part == "test", "test", "").astype("<U6")
     drawn = []
     for number, name in enumerate(data.names):
         rows = np.flatnonzero(learn & (data.label == number))
@@ -167,8 +167,8 @@ def draw_part(data: TrainingData, regime: Regime, rng: np.random.Generator) -> N
         drawn.append(rng.choice(rows, wanted, replace=False))
     rows = np.sort(np.concatenate(drawn))
     part[rows] = "train"
-    if regime.choose:
-        part[rows[holdout(data.manifest.select(rows), regime.choose, rng)]] = "choose"
+    if regime.val:
+        part[rows[holdout(data.manifest.select(rows), regime.val, rng)]] = "val"
     return part
 
 
@@ -201,6 +201,7 @@ def recipe_hash(cell: Cell, generators: Mapping[str, Settings]) -> str:
     ratio = cell.regime.ratio
     # 3 and 3.0 are one ratio.
     regime = asdict(cell.regime) | {"draws": 0, "ratio": int(ratio) if ratio % 1 == 0 else ratio}
+    regime["choose"] = regime.pop("val")  # the name that the hashes of saved cells were made with
     told: list[Any] = [recipe, regime]
     if not cell.regime.made:
         del regime["made"], regime["ratio"]

@@ -26,7 +26,7 @@ def study_page(plan: Plan, rows: list[Json], cells: int) -> str:
         "",
         f"Made by `moppet {word}`, not by hand, from {cells} of {len(plan.cells())} cells. Every",
         "network reports on the same rows, which neither trained nor chose anything. Accuracy is",
-        "the mean over a regime's draws. Interval: 95 %, bootstrap over the report rows' groups",
+        "the mean over a regime's draws. Interval: 95 %, bootstrap over the test rows' groups",
         "and the draws together. p: paired with the table's first line, two-sided, not corrected",
         "for the number of lines; the sentences below the tables correct it (Holm 1979).",
         *(["Published: the accuracy that the publication has for it, on data of its own."] * told),

@@ -11,6 +11,7 @@ from moppet.study.synthetic_faces import COPIES
 from moppet.synthesis.settings import Settings, settings_from
 from moppet.train.recipe import Recipe, recipe_from
 from moppet.values import UsageError
+from moppet.vocabulary import current_key
 
 
 @dataclass(frozen=True)
@@ -20,8 +21,8 @@ class Regime:
     counts: class → how many images of it are drawn; empty for all.
     draws: how often it is done again, each time with another draw of rows (where counts are
         given), another start and another order.
-    choose: share of the drawn rows that is held out to choose the epoch by; 0 keeps the rows
-        that the data set sets aside for it.
+    val: share of the drawn rows that becomes the validation set; 0 keeps the validation rows of
+        the data set.
     made: what stands beside the training rows, `ratio` rows for each of them: faces of one of the
         plan's generators, or "copies" of the rows; "" for nothing.
     """
@@ -29,7 +30,7 @@ class Regime:
     name: str
     draws: int = 3
     counts: dict[str, int] = field(default_factory=dict)
-    choose: float = 0.0
+    val: float = 0.0
     made: str = ""
     ratio: float = 0.0
 
@@ -156,7 +157,9 @@ def _published(value: Any, place: str) -> float | None:
 
 
 def _regime(name: str, given: Any, path: Path, known: set[str]) -> Regime:
-    given = checked_table(Regime, given, f"{path}: regime {name!r}")
+    place = f"{path}: regime {name!r}"
+    given = {current_key(key): value for key, value in checked_value(dict, given, place).items()}
+    given = checked_table(Regime, given, place)
     odd = sorted(set(given) - {f.name for f in fields(Regime) if f.name != "name"})
     if odd:
         raise UsageError(f"{path}: regime {name!r}: unknown key {odd[0]!r}.")
@@ -168,9 +171,9 @@ def _regime(name: str, given: Any, path: Path, known: set[str]) -> Regime:
             f"{path}: regime {name!r} needs both made and a ratio above 0, or neither."
         )
     regime = Regime(name, **given)
-    if regime.draws < 1 or not 0 <= regime.choose < 1 or any(n < 1 for n in regime.counts.values()):
+    if regime.draws < 1 or not 0 <= regime.val < 1 or any(n < 1 for n in regime.counts.values()):
         raise UsageError(
-            f"{path}: regime {name!r} needs draws and counts of 1 or more, and a share choose "
+            f"{path}: regime {name!r} needs draws and counts of 1 or more, and a share 'val' "
             "below 1."
         )
     if regime.made == COPIES and regime.ratio != int(regime.ratio):

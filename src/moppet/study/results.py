@@ -22,8 +22,8 @@ def sum_up(
 ) -> list[Json]:
     """Return a row for each experiment and regime of which a cell is finished.
 
-    label, groups: (n,) of the report rows. The interval and the p-value come from draws of both
-    the report rows' groups and the regime's draws, with replacement; p compares with the first
+    label, groups: (n,) of the test rows. The interval and the p-value come from draws of both
+    the test rows' groups and the regime's draws, with replacement; p compares with the first
     experiment of the table, or with the plan's first regime, on the draws that both have.
     """
     rows = []

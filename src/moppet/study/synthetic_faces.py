@@ -20,12 +20,13 @@ from moppet.datasets.faces import Faces, find_manifest_faces
 from moppet.datasets.hashing import content_hash
 from moppet.datasets.manifest import Manifest, build_manifest, read_manifest
 from moppet.datasets.provenance import join_made, made_columns, real_rows
+from moppet.files import write_text
 from moppet.synthesis.diffusion import Diffusion
 from moppet.synthesis.generator import FaceGenerator, load_generator
 from moppet.synthesis.inpainting import Inpaint
 from moppet.synthesis.sampling_plan import make_plan
 from moppet.synthesis.settings import LEARNED, Settings
-from moppet.synthesis.synthetic_folder import MANIFEST, write_made, write_text
+from moppet.synthesis.synthetic_folder import MANIFEST, write_made
 from moppet.synthesis.training import learn, plan_lessons
 from moppet.synthesis.training_images import Sources, TrainingImages
 from moppet.train.data_module import TrainingData

@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from moppet.files import replacing
 from moppet.synthesis.learner import Learner, as_image, chance
 from moppet.synthesis.networks import Generator
 from moppet.synthesis.settings import Settings, chosen_settings, settings_from
@@ -29,20 +30,8 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str
     """
     # One entry: several come out in another order each time.
     kept = {_KEY: json.dumps(metadata, sort_keys=True)}
-    fresh = path.with_name(f".{path.name}.tmp")
-    try:
-        fresh.touch()  # with the user's own mode: safetensors lets nobody else read its files
-        mode = fresh.stat().st_mode
-        save_file({k: v.contiguous() for k, v in tensors.items()}, fresh, kept)
-        fresh.chmod(mode)
-        fresh.replace(path)
-    except SafetensorError as error:  # what a full disk comes as
-        raise MoppetError(
-            f"{path} cannot be written: {error}. What was there before is kept; make room and run "
-            "the command again."
-        ) from None
-    finally:
-        fresh.unlink(missing_ok=True)
+    with replacing(path, failures=[SafetensorError]) as part:  # what a full disk comes as
+        save_file({k: v.contiguous() for k, v in tensors.items()}, part, kept)
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

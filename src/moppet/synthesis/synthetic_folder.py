@@ -19,6 +19,7 @@ from moppet.config import read_toml
 from moppet.datasets.hashing import content_hash
 from moppet.datasets.manifest import Manifest, build_manifest
 from moppet.datasets.provenance import join_made, made_columns
+from moppet.files import write_bytes, write_text
 from moppet.synthesis.sampling_plan import Plan, Request
 from moppet.synthesis.settings import METHODS, Settings, settings_text
 from moppet.synthesis.training_images import file_word
@@ -173,16 +174,6 @@ def no_space(folder: Path) -> Iterator[None]:
         ) from None
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a file that is there whole or not at all."""
-    fresh = path.with_name(f".{path.name}.tmp")
-    try:
-        fresh.write_text(text, encoding="utf-8")
-        fresh.replace(path)
-    finally:
-        fresh.unlink(missing_ok=True)
-
-
 def _make_all(
     part: Path, plan: Plan, make: Make, told: str, progress: Progress | None
 ) -> Iterator[tuple[Request, Made, str]]:
@@ -234,13 +225,12 @@ def _read_made(path: Path, line: Json) -> Made | None:
 
 
 def _write_png(path: Path, image: Image) -> None:
-    path.parent.mkdir(exist_ok=True)
     done, data = cv2.imencode(
         ".png", image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     )
     if not done:
         raise MoppetError(f"{path} cannot be written as an image.")
-    path.write_bytes(data.tobytes())
+    write_bytes(path, data.tobytes())
 
 
 def _manifest(
@@ -292,11 +282,7 @@ def write_sheet(bands: Mapping[str, Sequence[Image]], path: Path, *, side: int =
     side = side or max(96, *(band[0].shape[0] for band in bands.values() if len(band)))
     rows = [part for title, band in bands.items() for part in _band(title, band, side)]
     _, data = cv2.imencode(".png", cv2.cvtColor(np.concatenate(rows), cv2.COLOR_RGB2BGR))
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data.tobytes())
-    except OSError as error:
-        raise UsageError(f"the sheet cannot be written to {path}: {error.strerror}.") from None
+    write_bytes(path, data.tobytes(), UsageError)
 
 
 def _band(title: str, band: Sequence[Image], side: int) -> list[Image]:

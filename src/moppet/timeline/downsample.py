@@ -1,11 +1,18 @@
-"""A timeline reduced to as many points as a small chart can show."""
+"""Timelines reduced to as many points as a chart can show.
+
+`Bins` puts rows that are close in time together. `build_overview` uses it for the small chart of a
+notebook, `build_drawing` for the lanes of a report, and the local page for the curves on screen.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from moppet.timeline.durations import Clock, Stretch, read_clock
@@ -13,14 +20,75 @@ from moppet.timeline.schema import class_columns, flags, numbers, present
 from moppet.timeline.settings import TimelineSettings
 from moppet.timeline.smoothing import TIME_TOLERANCE_S, segment_ids
 
-MOST_FACES: Final = 6
-MOST_POINTS: Final = 600
-MOST_VALUES: Final = 15_000
-"""Points of all faces and classes together: six faces of seven classes get 357 points each."""
+if TYPE_CHECKING:
+    from moppet.timeline.table import Timeline
 
 Numbers = NDArray[np.float64]
 Whole = NDArray[np.int64]
 Flags = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Bins:
+    """Consecutive rows put together. first, last: (m,) the first and last row of each bin."""
+
+    first: Whole
+    last: Whole
+
+    @classmethod
+    def of(cls, bin_of_row: Whole) -> Bins:
+        """Return the bins of rows; neighbors of one number are together. bin_of_row: (n,)."""
+        n = len(bin_of_row)
+        change = np.flatnonzero(np.diff(bin_of_row)) + 1
+        start = np.zeros(min(n, 1), np.int64)
+        return cls(np.append(start, change), np.append(change, n)[: len(change) + len(start)] - 1)
+
+    @property
+    def counts(self) -> Whole:
+        """(m,) the number of rows in each bin."""
+        return self.last - self.first + 1
+
+    def sums(self, values: NDArray[Any]) -> Numbers:
+        """Return (m, …) the sums of values (n, …)."""
+        if not len(self.first):
+            return np.zeros((0, *values.shape[1:]))
+        return np.asarray(np.add.reduceat(values, self.first, axis=0, dtype=np.float64))
+
+    def means(self, values: NDArray[Any]) -> Numbers:
+        """Return (m, …) the means of values (n, …) without the NaN; NaN where all are."""
+        known = ~np.isnan(values)
+        n_known = self.sums(known)
+        sums = self.sums(np.where(known, values, 0).astype(np.float64))
+        return np.where(n_known > 0, sums / np.maximum(n_known, 1), np.nan)
+
+    def peaks(self, values: Numbers) -> Numbers:
+        """Return (m, …) the largest of the values (n, …), NaN where there is none."""
+        return np.asarray(np.fmax.reduceat(values, self.first, axis=0))
+
+    def mostly(self, on: Flags) -> Flags:
+        """Return (m,) whether at least half of a bin's rows are `on`."""
+        return np.asarray(2 * self.sums(on) >= self.counts)
+
+    def some(self, on: Flags) -> Flags:
+        """Return (m,) whether any of a bin's rows is `on`."""
+        return self.sums(on) > 0
+
+    def commonest(self, codes: Whole, n_codes: int) -> Whole:
+        """Return (m,) the commonest code of 0 to n_codes - 1, -1 where there is none."""
+        counts = np.stack([self.sums(codes == code) for code in range(n_codes)])
+        return np.where(counts.max(axis=0) > 0, counts.argmax(axis=0), -1)
+
+
+def equal_bins(time_s: Numbers, start_s: float, end_s: float, n: int) -> Whole:
+    """Return the bin of each time when start to end is cut into n bins of equal length."""
+    share = (time_s - start_s) / (end_s - start_s)
+    return np.clip(share * n, 0, n - 1).astype(np.int64)
+
+
+MOST_FACES: Final = 6
+MOST_POINTS: Final = 600
+MOST_VALUES: Final = 15_000
+"""Points of all faces and classes together: six faces of seven classes get 357 points each."""
 
 
 class Piece(NamedTuple):
@@ -30,7 +98,7 @@ class Piece(NamedTuple):
     values: Numbers
 
 
-class Lane(NamedTuple):
+class FaceCurves(NamedTuple):
     """One face: its curves in pieces, and where at least half of its rows are unsure."""
 
     face_id: int
@@ -41,25 +109,25 @@ class Lane(NamedTuple):
     unsure: list[Stretch]
 
 
-class Thinned(NamedTuple):
-    """What is drawn, from start_s to end_s.
+class Overview(NamedTuple):
+    """A small chart of a timeline from start_s to end_s.
 
     timed: false where time has no length, as in a single image; it is then drawn as one second.
-    lanes: the faces with most rows, longest first; n_faces: how many there are in all.
+    faces: those with most rows, longest first; n_faces: how many there are in all.
     no_face, unreadable: where that is true of at least half of the frames.
     """
 
     start_s: float
     end_s: float
     timed: bool
-    lanes: list[Lane]
+    faces: list[FaceCurves]
     n_faces: int
     no_face: list[Stretch]
     unreadable: list[Stretch]
 
 
-def thin(table: Any, names: Sequence[str], settings: TimelineSettings) -> Thinned | None:
-    """Return a timeline in at most MOST_POINTS points a curve; None if no frame was looked at.
+def build_overview(table: Any, names: Sequence[str], settings: TimelineSettings) -> Overview | None:
+    """Return a timeline in at most MOST_POINTS points a curve; None if no frame was analyzed.
 
     A point is the mean of its rows. A curve breaks where the face was away for longer than
     max_gap_s, unless the whole absence lies within one point.
@@ -69,39 +137,34 @@ def thin(table: Any, names: Sequence[str], settings: TimelineSettings) -> Thinne
     if not len(seen):
         return None
     seconds = np.nan_to_num(clock.seconds)
-    start_s, end_s = _span(clock, seconds, seen)
+    start_s = float(clock.time_s[seen[0]])
+    end_s = float((clock.time_s[seen] + seconds[seen]).max())
     if not (timed := end_s > start_s):
         seconds, end_s = np.ones_like(seconds), start_s + 1
     face = numbers(table, "face_id")
     ids, counts = np.unique(face[~np.isnan(face)], return_counts=True)
     longest = ids[np.lexsort((ids, -counts))][:MOST_FACES]
     share = MOST_VALUES // max(1, len(longest) * len(names))
-    cell = _cells(clock, start_s, end_s, max(2, min(MOST_POINTS, share)))
+    cell = _overview_cells(clock, start_s, end_s, max(2, min(MOST_POINTS, share)))
     frames = _Frames(clock.time_s, seconds, cell, settings.max_gap_s)
     smoothed, unsure = class_columns(table, "s_", names), flags(table, "unsure")
     classified = present(table, "expression")
-    lanes = []
+    faces = []
     for number in longest:
         rows = np.flatnonzero(face == number)
         rows = rows[np.argsort(clock.frame_of_row[rows], kind="stable")]
         mine = smoothed[rows], unsure[rows], classified[rows]
-        lanes.append(frames.lane(int(number), clock.frame_of_row[rows], *mine))
+        faces.append(frames.face(int(number), clock.frame_of_row[rows], *mine))
     absent = frames.stretches(seen, np.equal(clock.status[seen], "no_face"))
     unreadable = frames.stretches(seen, np.equal(clock.status[seen], "unreadable"))
-    return Thinned(start_s, end_s, timed, lanes, len(ids), absent, unreadable)
+    return Overview(start_s, end_s, timed, faces, len(ids), absent, unreadable)
 
 
-def _span(clock: Clock, seconds: Numbers, seen: Whole) -> tuple[float, float]:
-    ends = clock.time_s[seen] + seconds[seen]
-    return float(clock.time_s[seen[0]]), float(ends.max())
-
-
-def _cells(clock: Clock, start_s: float, end_s: float, points: int) -> Whole:
+def _overview_cells(clock: Clock, start_s: float, end_s: float, points: int) -> Whole:
     """Return (m,) the cell of each frame: its own if there are few, else one of equal length."""
     if len(clock.time_s) <= points:
         return np.arange(len(clock.time_s))
-    share = (clock.time_s - start_s) / (end_s - start_s)
-    return np.clip(share * points, 0, points - 1).astype(np.int64)
+    return equal_bins(clock.time_s, start_s, end_s, points)
 
 
 class _Frames(NamedTuple):
@@ -112,17 +175,17 @@ class _Frames(NamedTuple):
     cell: Whole
     max_gap_s: float
 
-    def lane(
+    def face(
         self,
         face_id: int,
         frames: Whole,
         smoothed: NDArray[np.float32],
         unsure: Flags,
         classified: Flags,
-    ) -> Lane:
+    ) -> FaceCurves:
         """Return one face whose rows lie in these frames."""
         first, last = frames[0], frames[-1]
-        return Lane(
+        return FaceCurves(
             face_id,
             len(frames),
             float(self.time_s[first]),
@@ -135,9 +198,9 @@ class _Frames(NamedTuple):
         """Return the curves of one face whose classified rows (n, k) lie in these frames."""
         if not len(frames):
             return []
-        first, last = self._ends(frames)
-        counts = (last - first + 1)[:, None]
-        mean = np.add.reduceat(values.astype(np.float64), first, axis=0) / counts
+        bins = Bins.of(self.cell[frames])
+        first, last = bins.first, bins.last
+        mean = bins.means(values)
         time_s = self.time_s[frames]
         middle = (time_s[first] + time_s[last]) / 2
         end_s = time_s + self.seconds[frames]
@@ -153,13 +216,12 @@ class _Frames(NamedTuple):
 
     def stretches(self, frames: Whole, on: Flags) -> list[Stretch]:
         """Return where at least half of these frames, cell by cell, are `on`."""
-        first, last = self._ends(frames)
-        share = np.add.reduceat(on, first, dtype=np.float64) / (last - first + 1)
-        start_s = self.time_s[frames[first]]
-        end_s = self.time_s[frames[last]] + self.seconds[frames[last]]
+        bins = Bins.of(self.cell[frames])
+        start_s = self.time_s[frames[bins.first]]
+        end_s = self.time_s[frames[bins.last]] + self.seconds[frames[bins.last]]
         found: list[Stretch] = []
         before = -2
-        for at in np.flatnonzero(share >= 0.5).tolist():
+        for at in np.flatnonzero(bins.mostly(on)).tolist():
             joins = at == before + 1 and (
                 start_s[at] - end_s[before] <= self.max_gap_s + TIME_TOLERANCE_S
             )
@@ -167,7 +229,196 @@ class _Frames(NamedTuple):
             before = at
         return found
 
-    def _ends(self, frames: Whole) -> tuple[Whole, Whole]:
-        """Return where the frames of one cell begin and end."""
-        change = np.flatnonzero(np.diff(self.cell[frames])) + 1
-        return np.append(0, change), np.append(change, len(frames)) - 1
+
+MAX_COLUMNS: Final = 6000
+MAX_LANE_COLUMNS: Final = 9000
+"""Of all lanes together: about 100 bytes of HTML each, so an hour stays below 1.5 MB."""
+
+MIN_COLUMNS: Final = 200
+FACE, NO_FACE, UNREADABLE = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The shared time axis: n cells that hold at least one frame.
+
+    left_s, right_s, middle_s: (n,) seconds. Neighboring cells touch unless the recording jumps.
+    joined: (n,) whether a cell follows the one before it without a jump in time.
+    state: (n,) FACE if any face shows in the cell, else NO_FACE or UNREADABLE.
+    downsampled: whether a cell can hold more than one frame.
+    """
+
+    left_s: Numbers
+    right_s: Numbers
+    middle_s: Numbers
+    joined: Flags
+    state: Whole
+    downsampled: bool
+
+    @property
+    def span_s(self) -> tuple[float, float]:
+        """Where the axis starts and ends."""
+        return float(self.left_s[0]), float(self.right_s[-1])
+
+
+@dataclass(frozen=True)
+class Lane:
+    """One face in the columns where it shows. name: "face 0", or the person's.
+
+    at: (m,) columns, ascending. peak, mean: (m, k), NaN where there is no value.
+    expression, group: (m,) the commonest in the column, an index, -1 for none.
+    unsure, low_quality: (m,) true of at least half of the frames in the column.
+    """
+
+    face_id: int
+    name: str
+    at: Whole
+    peak: Numbers
+    mean: Numbers
+    expression: Whole
+    group: Whole
+    unsure: Flags
+    low_quality: Flags
+    n_frames: int
+    start_s: float
+    end_s: float
+
+    @property
+    def title(self) -> str:
+        """Name of the lane as a heading: "Face 0", or the person's."""
+        return self.name[:1].upper() + self.name[1:]
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """All lanes, longest first; columns is None if no frame has a time."""
+
+    columns: Columns | None
+    lanes: list[Lane]
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """The rows that were analyzed (not skipped, with a time), sorted by time."""
+
+    time_s: Numbers
+    face_id: Whole
+    has_face: Flags
+    unreadable: Flags
+    low_quality: Flags
+    unsure: Flags
+    expression: Whole
+    group: Whole
+    curves: Numbers
+
+    @property
+    def n_face_rows(self) -> int:
+        return int(self.has_face.sum())
+
+
+def _floats(table: pa.Table, name: str) -> Numbers:
+    return np.asarray(table.column(name).cast(pa.float64()).to_numpy(), dtype=np.float64)
+
+
+def _codes(table: pa.Table, name: str, words: Sequence[str]) -> Whole:
+    """Index of each row's word in words, -1 for null or any other word."""
+    column = table.column(name)
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    found = pc.index_in(column, value_set=pa.array(list(words), type=column.type))
+    return np.asarray(pc.fill_null(found, -1).to_numpy(), dtype=np.int64)
+
+
+def _read_rows(timeline: Timeline, groups: Sequence[str]) -> _Rows:
+    table = timeline.table
+    time_s = _floats(table, "time_s")
+    status = _codes(table, "status", ("ok", "low_quality", "no_face", "unreadable", "skipped"))
+    keep = np.flatnonzero(np.isfinite(time_s) & (status != 4))
+    keep = keep[np.argsort(time_s[keep], kind="stable")]
+    ids = pc.fill_null(table.column("face_id"), -1).to_numpy()
+    unsure = pc.fill_null(table.column("unsure"), False).to_numpy()
+    curves = [_floats(table, f"s_{name}") for name in timeline.names]
+    status = status[keep]
+    return _Rows(
+        time_s=time_s[keep],
+        face_id=np.asarray(ids, dtype=np.int64)[keep],
+        has_face=(status == 0) | (status == 1),
+        unreadable=status == 3,
+        low_quality=status == 1,
+        unsure=np.asarray(unsure, dtype=np.bool_)[keep],
+        expression=_codes(table, "expression", timeline.names)[keep],
+        group=_codes(table, "group", groups)[keep],
+        curves=np.stack(curves, axis=1)[keep],
+    )
+
+
+def _cells(rows: _Rows) -> tuple[Whole, bool]:
+    """Return the column of each row, and whether columns hold several frames."""
+    times, frame = np.unique(rows.time_s, return_inverse=True)
+    few = len(times) <= MAX_COLUMNS and rows.n_face_rows <= MAX_LANE_COLUMNS
+    if few or len(times) < 2 * MIN_COLUMNS:
+        return np.asarray(frame, dtype=np.int64), False
+    n = min(MAX_COLUMNS, len(times) // 2)
+    while True:
+        bins = equal_bins(rows.time_s, times[0], times[-1], n)
+        pairs = rows.face_id[rows.has_face] * n + bins[rows.has_face]
+        if n <= MIN_COLUMNS or len(np.unique(pairs)) <= MAX_LANE_COLUMNS:
+            break
+        n = max(MIN_COLUMNS, int(n * 0.8))
+    return np.unique(bins, return_inverse=True)[1].astype(np.int64), True
+
+
+def _build_columns(rows: _Rows, cell: Whole, downsampled: bool, max_gap_s: float) -> Columns:
+    bins = Bins.of(cell)
+    first, last = rows.time_s[bins.first], rows.time_s[bins.last]
+    steps = np.diff(np.unique(rows.time_s))
+    step = float(np.median(steps)) if len(steps) else 1.0
+    joined = np.r_[False, first[1:] - last[:-1] <= max(max_gap_s, 4 * step)]
+    middle = np.r_[0.0, (first[1:] + last[:-1]) / 2]
+    left = np.where(joined, middle, first - step / 2)
+    left[0] = first[0]  # the axis starts with the first frame, not before it
+    right = np.r_[np.where(joined[1:], left[1:], last[:-1] + step / 2), last[-1] + step]
+    state = np.full(len(first), NO_FACE, dtype=np.int64)
+    state[bins.some(rows.unreadable)] = UNREADABLE
+    state[bins.some(rows.has_face)] = FACE
+    return Columns(left, right, (first + last) / 2, joined, state, downsampled)
+
+
+def _build_lane(
+    rows: _Rows, mine: Whole, cell: Whole, n_groups: int, name_of: Callable[[int], str]
+) -> Lane:
+    """mine: indices of one face's rows, in order of time."""
+    bins = Bins.of(cell[mine])
+    curves = rows.curves[mine]
+    return Lane(
+        face_id=int(rows.face_id[mine[0]]),
+        name=name_of(int(rows.face_id[mine[0]])),
+        at=cell[mine][bins.first],
+        peak=bins.peaks(curves),
+        mean=bins.means(curves),
+        expression=bins.commonest(rows.expression[mine], curves.shape[1]),
+        group=bins.commonest(rows.group[mine], max(n_groups, 1)),
+        unsure=bins.mostly(rows.unsure[mine]),
+        low_quality=bins.mostly(rows.low_quality[mine]),
+        n_frames=len(mine),
+        start_s=float(rows.time_s[mine[0]]),
+        end_s=float(rows.time_s[mine[-1]]),
+    )
+
+
+def build_drawing(timeline: Timeline, groups: Sequence[str]) -> Drawing:
+    """Return the columns and lanes of a timeline.
+
+    groups: the words of the column `group` in the order that Lane.group counts them.
+    """
+    rows = _read_rows(timeline, groups)
+    if not len(rows.time_s):
+        return Drawing(None, [])
+    cell, downsampled = _cells(rows)
+    columns = _build_columns(rows, cell, downsampled, timeline.settings.max_gap_s)
+    order = np.flatnonzero(rows.has_face)
+    order = order[np.argsort(rows.face_id[order], kind="stable")]
+    changes = np.flatnonzero(np.diff(rows.face_id[order])) + 1
+    parts = np.split(order, changes) if len(order) else []
+    lanes = [_build_lane(rows, part, cell, len(groups), timeline.face_name) for part in parts]
+    return Drawing(columns, sorted(lanes, key=lambda lane: (-lane.n_frames, lane.face_id)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -14,6 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
+from moppet.files import replacing, write_bytes
 from moppet.timeline.schema import names_in, table_schema
 from moppet.values import TimelineError, UsageError
 
@@ -32,10 +32,7 @@ def write_table(path: Path, table: Any, metadata: Mapping[str, Any]) -> Path:
         raise UsageError(
             f"A timeline is written as {', '.join(_WRITERS)}, but {path.name!r} ends otherwise."
         )
-    try:
-        writer(path, table, dict(metadata))
-    except OSError as error:
-        raise TimelineError(f"Cannot write {path}: {error.strerror or error}.") from error
+    writer(path, table, dict(metadata))
     return path
 
 
@@ -72,25 +69,10 @@ def _not_one(path: Path, error: Exception) -> TimelineError:
     return TimelineError(f"{path} is not a timeline, or is damaged: {reason}.")
 
 
-def _replace(path: Path, content: Callable[[Path], None]) -> None:
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        content(part)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _write_bytes(path: Path, data: bytes) -> None:
-    def content(part: Path) -> None:
-        part.write_bytes(data)
-
-    _replace(path, content)
-
-
 def _write_parquet(path: Path, table: Any, metadata: dict[str, Any]) -> None:
     table = table.replace_schema_metadata({METADATA_KEY: _dump(metadata)})
-    _replace(path, lambda part: pq.write_table(table, part, compression="zstd"))
+    with replacing(path, TimelineError) as part:
+        pq.write_table(table, part, compression="zstd")
 
 
 def _read_parquet(path: Path) -> tuple[Any, dict[str, Any] | None]:
@@ -103,8 +85,8 @@ def _read_parquet(path: Path) -> tuple[Any, dict[str, Any] | None]:
 def _write_csv(path: Path, table: Any, metadata: dict[str, Any]) -> None:
     buffer = io.BytesIO()
     pa_csv.write_csv(table, buffer)
-    _write_bytes(sidecar_path(path), _dump(metadata, indent=1))
-    _write_bytes(path, buffer.getvalue())
+    write_bytes(sidecar_path(path), _dump(metadata, indent=1), TimelineError)
+    write_bytes(path, buffer.getvalue(), TimelineError)
 
 
 def _read_csv(path: Path) -> tuple[Any, dict[str, Any] | None]:
@@ -131,7 +113,7 @@ def _csv_header(path: Path) -> list[str]:
 
 def _write_json(path: Path, table: Any, metadata: dict[str, Any]) -> None:
     columns = {field.name: _short(table.column(field.name), field) for field in table.schema}
-    _write_bytes(path, _dump({"moppet": metadata, "columns": columns}))
+    write_bytes(path, _dump({"moppet": metadata, "columns": columns}), TimelineError)
 
 
 def _read_json(path: Path) -> tuple[Any, dict[str, Any] | None]:

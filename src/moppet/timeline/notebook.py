@@ -10,23 +10,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from moppet.timeline.downsample import Lane, Piece, Thinned, thin
+from moppet.palette import EXPRESSION_COLORS, SPARE_COLORS
+from moppet.timeline.downsample import FaceCurves, Overview, Piece, build_overview
 from moppet.timeline.durations import Stretch
 from moppet.timeline.settings import TimelineSettings
-from moppet.timeline.summary import length_text, who_is
+from moppet.timeline.summary import who_is
+from moppet.timeline.time_axis import format_length, format_time, time_ticks
 
-COLORS: Final[Mapping[str, str]] = {
-    "neutral": "#868d94",
-    "happiness": "#0072b2",
-    "sadness": "#b98000",
-    "surprise": "#3598d4",
-    "fear": "#c76f9f",
-    "disgust": "#009e73",
-    "anger": "#d55e00",
-}
-"""Those of the report: after Okabe and Ito, and seen on white and on black alike."""
-
-SPARE: Final = ("#7a5195", "#2a7f86", "#7f7f1a", "#b3446c", "#8c6239")
 REST: Final = "#a9a9a2"
 MOST_COLORS: Final = 12
 LONGEST_NAME: Final = 80
@@ -39,12 +29,6 @@ LANE_PX, DOUBT_PX, STEP_PX, STATUS_PX = 44, 4, 62, 20
 FINE: Final = 10
 """Curves are drawn in whole tenths of a pixel, which keeps them short."""
 
-STEPS_S: Final = (
-    *(m * 10.0**e for e in (-3, -2, -1) for m in (1, 2, 5)),
-    *(1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0),
-    *(3600.0 * h for h in (1, 2, 3, 6, 12, 24)),
-)
-
 
 def timeline_html(
     table: Any, names: Sequence[str], settings: TimelineSettings, metadata: Mapping[str, Any]
@@ -55,14 +39,14 @@ def timeline_html(
     below it where the face is unsure, and one lane of the frames that show nobody or cannot be
     read. No background and no color of text: both are the notebook's. At most 200 kB.
     """
-    found = thin(table, names, settings)
+    found = build_overview(table, names, settings)
     n_faces = found.n_faces if found else 0
     title = _title(table.num_rows, n_faces, found, metadata)
     head = f'<div style="overflow-wrap:anywhere;margin:0 0 .4em">{escape(title)}</div>'
     if found is None:
         return f"<div>{head}</div>"
-    shown, colors = _shown(names, found.lanes)
-    hidden = n_faces - len(found.lanes)
+    shown, colors = _shown(names, found.faces)
+    hidden = n_faces - len(found.faces)
     more = f"and {_count(hidden, 'more face', 'more faces')}" if hidden else ""
     return (
         f'<div>{head}<div style="overflow-x:auto">{_chart(found, shown, colors, title, metadata)}'
@@ -70,7 +54,7 @@ def timeline_html(
     )
 
 
-def _title(n_rows: int, n_faces: int, found: Thinned | None, metadata: Mapping[str, Any]) -> str:
+def _title(n_rows: int, n_faces: int, found: Overview | None, metadata: Mapping[str, Any]) -> str:
     said = metadata.get("duration_s")
     length = found.end_s - found.start_s if found and found.timed else None
     if isinstance(said, int | float) and math.isfinite(said):
@@ -78,7 +62,7 @@ def _title(n_rows: int, n_faces: int, found: Thinned | None, metadata: Mapping[s
     name, model = metadata.get("source_name"), metadata.get("model_name")
     parts = [
         _clip(name) if name else "Timeline",
-        length_text(length) if length else "",
+        format_length(length) if length else "",
         f"model {_clip(model)}" if model else "",
         _count(n_rows, "row", "rows"),
         _count(n_faces, "face", "faces"),
@@ -98,7 +82,7 @@ def _clip(value: Any) -> str:
     return text if len(text) <= LONGEST_NAME else f"{text[: LONGEST_NAME - 1]}…"
 
 
-def _shown(names: Sequence[str], lanes: Sequence[Lane]) -> tuple[list[int], list[str]]:
+def _shown(names: Sequence[str], lanes: Sequence[FaceCurves]) -> tuple[list[int], list[str]]:
     """Return which classes have a curve of their own, in their order, and all colors.
 
     Of more than MOST_COLORS the largest have; the rest are one, the last color.
@@ -108,15 +92,15 @@ def _shown(names: Sequence[str], lanes: Sequence[Lane]) -> tuple[list[int], list
         pieces = [piece.values for lane in lanes for piece in lane.pieces]
         weight = np.sum([p.sum(axis=0) for p in pieces] or [np.zeros(len(names))], axis=0)
         chosen = sorted(np.argsort(-weight, kind="stable")[: MOST_COLORS - 1].tolist())
-    free = [*SPARE, *(c for name, c in COLORS.items() if name not in names)]
-    own = [name for i, name in enumerate(names) if i in chosen and name not in COLORS]
+    free = [*SPARE_COLORS, *(c for name, c in EXPRESSION_COLORS.items() if name not in names)]
+    own = [name for i, name in enumerate(names) if i in chosen and name not in EXPRESSION_COLORS]
     spare = {name: free[i % len(free)] for i, name in enumerate(own)}
-    colors = [COLORS.get(names[i]) or spare[names[i]] for i in chosen]
+    colors = [EXPRESSION_COLORS.get(names[i]) or spare[names[i]] for i in chosen]
     return chosen, [*colors, *([REST] if len(chosen) < len(names) else [])]
 
 
 def _chart(
-    found: Thinned,
+    found: Overview,
     shown: list[int],
     colors: list[str],
     title: str,
@@ -125,7 +109,7 @@ def _chart(
     axis = _Axis(found.start_s, found.end_s, found.timed)
     parts = []
     top = TOP_PX
-    for lane in found.lanes:
+    for lane in found.faces:
         parts.append(_lane(lane, who_is(metadata, lane.face_id)[0], axis, shown, colors, top))
         top += STEP_PX
     if found.no_face or found.unreadable:
@@ -142,13 +126,15 @@ def _chart(
     )
 
 
-def _lane(lane: Lane, name: str, axis: _Axis, shown: list[int], colors: list[str], top: int) -> str:
+def _lane(
+    lane: FaceCurves, name: str, axis: _Axis, shown: list[int], colors: list[str], top: int
+) -> str:
     """Return one face: stacked areas, each painted over the one that reaches higher."""
     name = name[:1].upper() + name[1:]
     short = name if len(name) <= LANE_NAME else f"{name[: LANE_NAME - 1]}…"
     label = f"{name}: {_count(lane.n_rows, 'row', 'rows')}"
     if axis.timed:
-        label += f", {clock_text(lane.start_s)} to {clock_text(lane.end_s)}"
+        label += f", {format_time(lane.start_s)} to {format_time(lane.end_s)}"
     stacks = [_stack(piece, shown, len(colors)) for piece in lane.pieces]
     areas = []
     for i in reversed(range(len(colors))):
@@ -194,7 +180,7 @@ def _area(x: NDArray[np.int64], y: NDArray[np.int64]) -> str:
     return f"M{x[0]} {floor}V{y[0]}l{line}V{floor}Z"
 
 
-def _status(found: Thinned, axis: _Axis, top: int) -> str:
+def _status(found: Overview, axis: _Axis, top: int) -> str:
     return (
         f"<g><title>Frames without a face, and unreadable ones</title>"
         f'<text x="{LEFT_PX - 8}" y="{top + 10}" text-anchor="end">no face</text>'
@@ -232,13 +218,9 @@ class _Axis:
         """Return the grid and its times; none without time."""
         if not self.timed:
             return ""
-        step = next((one for one in STEPS_S if self.span_s / one <= 8), 7 * 86400.0)
-        first = math.ceil(self.start_s / step - 1e-9)
-        last = math.floor((self.start_s + self.span_s) / step + 1e-9)
         parts = []
-        for at in range(first, min(last, first + 20) + 1):
-            x = LEFT_PX + self.width * (at * step - self.start_s) / self.span_s
-            text = clock_text(at * step, step)
+        for time_s, text in time_ticks(self.start_s, self.start_s + self.span_s):
+            x = LEFT_PX + self.width * (time_s - self.start_s) / self.span_s
             parts.append(
                 f'<path d="M{x:.1f} {TOP_PX}V{bottom + 4}" stroke="currentColor" '
                 f'stroke-opacity=".18"/>'
@@ -247,35 +229,21 @@ class _Axis:
         return "".join(parts)
 
 
-def clock_text(seconds: float, step_s: float = 1.0) -> str:
-    """Return a moment as 4 s, 1:05 or 1:02:03, as fine as step_s asks for."""
-    digits = 0 if step_s >= 1 else min(3, math.ceil(-math.log10(step_s) - 1e-9))
-    scale = 10**digits
-    whole, part = divmod(round(abs(seconds) * scale), scale)
-    sign = "\N{MINUS SIGN}" if seconds < 0 and (whole or part) else ""
-    tail = f".{part:0{digits}d}" if digits else ""
-    if whole < 60:
-        return f"{sign}{whole}{tail} s"
-    hours, minutes = divmod(whole // 60, 60)
-    start = f"{hours}:{minutes:02d}" if hours else f"{minutes}"
-    return f"{sign}{start}:{whole % 60:02d}{tail}"
-
-
 def _legend(
-    found: Thinned, names: Sequence[str], shown: list[int], colors: list[str], more: str
+    found: Overview, names: Sequence[str], shown: list[int], colors: list[str], more: str
 ) -> str:
     words = [_clip(names[i]) for i in shown]
     if len(colors) > len(shown):
         words.append(_count(len(names) - len(shown), "other", "others"))
     keys = [
         f'<span style="display:inline-block;width:.8em;height:.8em;margin-right:.35em;'
-        f'border-radius:2px;vertical-align:-.05em;background:{colour}"></span>{escape(word)}'
-        for word, colour in zip(words, colors, strict=True)
+        f'border-radius:2px;vertical-align:-.05em;background:{color}"></span>{escape(word)}'
+        for word, color in zip(words, colors, strict=True)
     ]
-    if not found.lanes:
+    if not found.faces:
         keys = []
     marks = (
-        ("unsure", ".55", any(lane.unsure for lane in found.lanes)),
+        ("unsure", ".55", any(lane.unsure for lane in found.faces)),
         ("no face", ".3", bool(found.no_face)),
         ("unreadable", ".85", bool(found.unreadable)),
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -14,6 +13,7 @@ from typing import Any, Final, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from moppet.files import write_text
 from moppet.timeline.schema import RawColumns, numbers, table_columns
 from moppet.timeline.table import Timeline, timeline_of
 from moppet.values import TimelineError, UsageError
@@ -87,16 +87,8 @@ class People:
 
         Raises TimelineError if the place cannot be written.
         """
-        part = path.with_name(f".{os.getpid()}.{path.name}")
-        try:
-            text = json.dumps(self.as_json(), ensure_ascii=False, allow_nan=False, indent=1)
-            part.write_text(text + "\n", encoding="utf-8")
-            os.replace(part, path)
-        except OSError as error:
-            raise TimelineError(f"Cannot write {path}: {error.strerror}.") from None
-        finally:
-            part.unlink(missing_ok=True)
-        return path
+        text = json.dumps(self.as_json(), ensure_ascii=False, allow_nan=False, indent=1)
+        return write_text(path, text + "\n", TimelineError)
 
 
 def people_of(given: object) -> People:

@@ -16,10 +16,10 @@ from moppet.timeline.durations import Clock, read_clock, stretches
 from moppet.timeline.episodes import KINDS, Episode, Kind, face_tracks, find_episodes
 from moppet.timeline.schema import flags, numbers, present, texts
 from moppet.timeline.settings import TimelineSettings
+from moppet.timeline.time_axis import NO_VALUE, format_length
 from moppet.values import STATUSES, Status
 
 UNNAMED: Final = "unnamed"
-_NO_VALUE: Final = "\N{EN DASH}"
 
 
 class _Facts(NamedTuple):
@@ -239,11 +239,11 @@ def summary_lines(summary: Mapping[str, Any]) -> list[str]:
         f"{frames[status]} {status.replace('_', ' ')}" for status in STATUSES if frames[status]
     )
     lines = [
-        f"{summary['source'] or 'timeline'}: {length_text(summary['analysed_s'])} analyzed, "
+        f"{summary['source'] or 'timeline'}: {format_length(summary['analysed_s'])} analyzed, "
         f"{frames['total']} frames ({kinds or 'none'})",
-        f"with a face {length_text(summary['time_with_face_s'])}, "
-        f"without {length_text(summary['time_without_face_s'])}, "
-        f"unsure {length_text(summary['time_unsure_s'])}",
+        f"with a face {format_length(summary['time_with_face_s'])}, "
+        f"without {format_length(summary['time_without_face_s'])}, "
+        f"unsure {format_length(summary['time_unsure_s'])}",
     ]
     if summary["complete"] is False:
         lines.append("The analysis was interrupted: this is a part of the recording.")
@@ -257,33 +257,24 @@ def summary_lines(summary: Mapping[str, Any]) -> list[str]:
 
 
 def _face_lines(title: str, face: Mapping[str, Any]) -> list[str]:
-    lines = [f"{title}: {length_text(face['time_s'])}, unsure {length_text(face['time_unsure_s'])}"]
+    unsure = format_length(face["time_unsure_s"])
+    lines = [f"{title}: {format_length(face['time_s'])}, unsure {unsure}"]
     labels = {**{f"[{k}]": v for k, v in face["groups"].items()}, **face["expressions"]}
     unseen = [label for label, figures in labels.items() if figures["share"] == 0]
     labels = {label: figures for label, figures in labels.items() if label not in unseen}
     width = max(map(len, labels), default=0)
     for label, figures in labels.items():
         share = figures["share"]
-        percent = _NO_VALUE if share is None else f"{100 * share:.0f} %"
+        percent = NO_VALUE if share is None else f"{100 * share:.0f} %"
         noun = "episode" if figures["episodes"] == 1 else "episodes"
+        mean, longest = format_length(figures["mean_s"]), format_length(figures["longest_s"])
         lines.append(
             f"  {label:<{width}}  {percent:>5}  {figures['episodes']:>3} {noun}, "
-            f"mean {length_text(figures['mean_s'])}, longest {length_text(figures['longest_s'])}"
+            f"mean {mean}, longest {longest}"
         )
     if unseen:
-        lines.append(f"  never: {', '.join(unseen)}")
+        lines.append(f"  not observed: {', '.join(unseen)}")
     return lines
-
-
-def length_text(seconds: float | None) -> str:
-    """Return a length of time as 4.2 s, 1:05 or 1:02:03; a dash if it has no value."""
-    if seconds is None:
-        return _NO_VALUE
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 _TIMES: Final = ("time_s", "time_sure_s", "time_unsure_s")

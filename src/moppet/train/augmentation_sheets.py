@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from moppet.datasets.faces import Faces
+from moppet.files import replacing
 from moppet.train.augmentation import FAMILIES, Families, augment, crop_matrices, random_view
 from moppet.train.data_module import as_color
 from moppet.train.recipe import Recipe
@@ -47,13 +48,9 @@ def views_sheet(faces: Faces, recipe: Recipe, path: Path) -> None:
         ]
         rows.append(np.hstack([_framed(view) for view in (as_color(crop, gray), *views)]))
     sheet = np.vstack(rows)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        written = cv2.imwrite(str(path), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
-    except (OSError, cv2.error):
-        written = False
-    if not written:
-        raise MoppetError(f"the image cannot be written to {path}: name a .png file.")
+    with replacing(path, failures=[cv2.error]) as part:
+        if not cv2.imwrite(str(part), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR)):
+            raise MoppetError(f"Cannot write {path}: name a .png file in a folder of your own.")
 
 
 def _framed(view: Image) -> Image:
@@ -178,8 +175,5 @@ def _write(bands: list[tuple[str, list[tuple[str, Tensor]]]], path: Path) -> Non
             cell.axis("off")
             cell.imshow(view.permute(1, 2, 0).numpy(), vmin=0, vmax=1)
             cell.set_title(label, fontsize=7, pad=2)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=150)
-    except (OSError, ValueError) as error:
-        raise UsageError(f"the augmentation sheet cannot be written to {path}: {error}.") from None
+    with replacing(path, UsageError, [ValueError]) as part:
+        figure.savefig(part, dpi=150)

@@ -82,7 +82,7 @@ class Validator:
     images: NDArray[np.uint8] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.rows = self.data.rows("choose", labelled=True)
+        self.rows = self.data.rows("val", labelled=True)
         if len(self.rows):
             crops = evaluation_crops(self.data, self.rows, aligned=True)
             self.images = network_input(crops, self.recipe)
@@ -90,7 +90,7 @@ class Validator:
     def measure(self, network: nn.Module) -> dict[str, float]:
         """Return loss, accuracy and balanced accuracy; NaN without validation rows."""
         if not len(self.rows):
-            return dict.fromkeys(("choose_loss", "choose_accuracy", "choose_balanced"), math.nan)
+            return dict.fromkeys(("val_loss", "val_accuracy", "val_balanced"), math.nan)
         logits, _ = predict_logits(network, self.images)
         soft = self.data.targets(self.recipe)[self.rows]
         loss = losses.soft_cross_entropy(
@@ -102,9 +102,9 @@ class Validator:
             raise MoppetError("the weights are not a number; the last checkpoint is kept.")
         label, guess = self.data.label[self.rows], logits.argmax(axis=1)
         return {
-            "choose_loss": float(loss),
-            "choose_accuracy": accuracy(label, guess),
-            "choose_balanced": balanced_accuracy(label, guess, len(self.data.names)),
+            "val_loss": float(loss),
+            "val_accuracy": accuracy(label, guess),
+            "val_balanced": balanced_accuracy(label, guess, len(self.data.names)),
         }
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,20 +17,22 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from moppet.files import replacing, write_text
 from moppet.train.recipe import Recipe, chosen_settings
 from moppet.values import MoppetError, UsageError
+from moppet.vocabulary import current_key
 
 LOG_FIELDS: Final = (
     "epoch",
     "train_loss",
     "train_accuracy",
-    "choose_loss",
-    "choose_accuracy",
-    "choose_balanced",
+    "val_loss",
+    "val_accuracy",
+    "val_balanced",
 )
 LAST: Final = "last.safetensors"
 BEST: Final = "best.safetensors"
-LOSS: Final = "choose_loss"
+LOSS: Final = "val_loss"
 """The column that decides which epoch is the best."""
 
 
@@ -42,7 +43,7 @@ def read_log(folder: Path) -> list[dict[str, float]]:
         return []
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
+            rows = [{current_key(k): v for k, v in row.items()} for row in csv.DictReader(file)]
         return [{key: float(row[key] or "nan") for key in LOG_FIELDS} for row in rows]
     except (KeyError, TypeError, ValueError):
         raise MoppetError(f"the log {path} is damaged. Remove {folder} to start anew.") from None
@@ -66,17 +67,13 @@ def _write_log(folder: Path, rows: list[dict[str, float]]) -> None:
     writer = csv.DictWriter(text, LOG_FIELDS)
     writer.writeheader()
     writer.writerows(row | {"epoch": int(row["epoch"])} for row in rows)
-    with _whole(folder / "log.csv") as fresh:
-        fresh.write_text(text.getvalue(), encoding="utf-8", newline="")
+    write_text(folder / "log.csv", text.getvalue())
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
     """Write tensors; a file that is there is replaced only once the new one is whole."""
-    with _whole(path) as fresh:
-        fresh.touch()  # with the user's own mode: safetensors lets nobody else read its files
-        mode = fresh.stat().st_mode
-        save_file({k: v.contiguous() for k, v in tensors.items()}, fresh, metadata)
-        fresh.chmod(mode)
+    with replacing(path, failures=[SafetensorError]) as part:  # what a full disk comes as
+        save_file({k: v.contiguous() for k, v in tensors.items()}, part, metadata)
 
 
 class RunLog(CSVLogger):
@@ -102,20 +99,6 @@ class _LogWriter(ExperimentWriter):
         for row in self.metrics:
             append_log(Path(self.log_dir), {name: row[name] for name in LOG_FIELDS})
         self.metrics = []
-
-
-@contextmanager
-def _whole(path: Path) -> Iterator[Path]:
-    """Give a place to write to, which takes the file's name only once the file is whole."""
-    fresh = path.with_suffix(".tmp")
-    try:
-        yield fresh
-        fresh.replace(path)
-    except (SafetensorError, OSError) as error:  # what a full disk comes as
-        reason = getattr(error, "strerror", None) or error
-        raise MoppetError(f"{path} cannot be written: {reason}.") from None
-    finally:
-        fresh.unlink(missing_ok=True)
 
 
 def save_checkpoint(

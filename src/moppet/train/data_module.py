@@ -22,12 +22,13 @@ from moppet.infer.models import Preprocessing
 from moppet.train.augmentation import crop_matrices, random_view
 from moppet.train.recipe import Recipe
 from moppet.values import Floats, Image, MoppetError, UsageError
+from moppet.vocabulary import former_split
 
 LEAST_VOTES: Final = 3
 """Rows with fewer votes on the classes are not trained on; of two raters both are enough."""
 MEAN: Final = 128.0
 SCALE: Final = 128.0
-PARTS: Final = ("train", "choose", "report")
+PARTS: Final = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class TrainingData:
 
     soft: (n, k) float32 shares of the votes over `names`; zeros where nobody chose one of them.
     label: (n,) int64 index into names, -1 for none.
-    part: (n,) "train", "choose" (set aside from training for every choice), "report", or "" for
+    part: (n,) "train", "val" (validation rows), "test", or "" for
         rows that take no part.
     lessons: (n, k) float32, what training rows learn in place of their own votes or label, and
         the SHA-256 of the teachers it comes from; None for none (moppet.train.distillation).
@@ -58,7 +59,8 @@ class TrainingData:
         64 hexadecimal digits for what is known of the images, 64 for the cuts themselves.
         """
         columns = [self.manifest.column(name).tolist() for name in ("path", "array_row", "votes")]
-        text = repr([self.names, columns, self.label.tolist(), self.part.tolist()])
+        parts = [former_split(part) for part in self.part.tolist()]  # as in earlier checkpoints
+        text = repr([self.names, columns, self.label.tolist(), parts])
         text += repr(self.teachers) if self.teachers else ""
         cuts = hashlib.sha256()
         for cut in self.faces.cuts:
@@ -98,7 +100,7 @@ def read_training_data(
 ) -> TrainingData:
     """Return what a recipe learns from, its faces found (or read from `cache`).
 
-    The manifest's column `split` must hold train, choose and report.
+    The manifest's column `split` must hold train, val and test.
     Raises UsageError where the recipe asks for a class or an age band that is not there.
     """
     faces = find_manifest_faces(manifest, cache=cache)
@@ -128,7 +130,7 @@ def select_training_data(manifest: Manifest, faces: Faces, recipe: Recipe) -> Tr
     if recipe.without_ages:
         groups = manifest.groups
         out = np.isin(groups, groups[np.isin(band.astype(str), recipe.without_ages)])
-        part[out & (part != "report")] = ""
+        part[out & (part != "test")] = ""
     soft = np.asarray(soft / np.where(total > 0, total, 1), np.float32)
     return TrainingData(manifest, faces, tuple(names), soft, label, part)
 
@@ -148,7 +150,7 @@ def check_parts(data: TrainingData, recipe: Recipe) -> None:
         raise MoppetError(
             f"training needs two or more classes, but there is only {', '.join(data.names)}."
         )
-    for part, purpose in zip(PARTS, ("train on", "choose by", "report on"), strict=True):
+    for part, purpose in zip(PARTS, ("train on", "validate on", "test on"), strict=True):
         if not len(data.rows(part, labelled=True)):
             raise MoppetError(
                 f"there is no labeled image to {purpose}: label some, or split the data set "

@@ -21,7 +21,7 @@ def with_teachers(data: TrainingData, recipe: Recipe, base: Path) -> TrainingDat
     """Return the data with what its training rows are to learn from the recipe's teachers.
 
     Each row's target becomes (1 - teacher_share) of its votes' shares and teacher_share of the
-    teachers' mean answer (knowledge distillation, Hinton et al. 2015). Set-aside and report rows
+    teachers' mean answer (knowledge distillation, Hinton et al. 2015). Validation and test rows
     keep their votes. base: what the recipe's paths start from.
     """
     if not recipe.teachers:

@@ -19,8 +19,8 @@ from moppet.train.data_module import TrainingData, evaluation_crops, select_trai
 from moppet.train.recipe import Recipe, check_recipe
 from moppet.train.trainer import Machine
 from moppet.train.training_run import run_training, with_split
-from moppet.values import GROUPS, Floats, MoppetError, UsageError
-from moppet.vocabulary import expression_of
+from moppet.values import Floats, MoppetError, UsageError
+from moppet.vocabulary import expression_of, groups_of
 
 EPOCHS: Final = 20
 QUICK_EPOCHS: Final = 4
@@ -31,7 +31,7 @@ _LEAST_ROWS: Final = 2
 class Comparison:
     """A fine-tuned model beside two that learned nothing from these faces.
 
-    adapted, unadapted, majority: every figure on the report rows; unadapted is None where the
+    adapted, unadapted, majority: every figure on the test rows; unadapted is None where the
         model it started from lacks one of the classes.
     gain: adapted less unadapted, paired on the same rows.
     """
@@ -91,8 +91,8 @@ def check_classes(manifest: Manifest) -> None:
     if few:
         said = ", ".join(f"{name} ({n})" for name, n in few.items())
         raise MoppetError(
-            f"a class needs at least {_LEAST_ROWS + 1} images, one each to train, to choose by "
-            f"and to report on; too few: {said}. Add some, or leave the class out."
+            f"a class needs at least {_LEAST_ROWS + 1} images, one each for training, "
+            f"validation and test; too few: {said}. Add some, or leave the class out."
         )
 
 
@@ -104,8 +104,7 @@ def check_groups(names: tuple[str, ...], asked: Mapping[str, str]) -> dict[str, 
     unknown = [name for name in asked if name not in names]
     if unknown:
         raise UsageError(f"--groups names the class {unknown[0]!r}; there are: {', '.join(names)}.")
-    guessed = {name: GROUPS[e] for name in names if (e := expression_of(name))}
-    return guessed | dict(asked)
+    return groups_of(names) | dict(asked)
 
 
 def finetune(
@@ -152,7 +151,7 @@ def finetune(
 
 def _parts(data: TrainingData) -> str:
     lines = []
-    for part, verb in (("train", "train on"), ("choose", "choose by"), ("report", "report on")):
+    for part, verb in (("train", "train on"), ("val", "validate on"), ("test", "test on")):
         label = data.label[data.rows(part, labelled=True)]
         counts = ", ".join(f"{name} {(label == i).sum()}" for i, name in enumerate(data.names))
         lines.append(f"{verb}: {len(label)} ({counts})")
@@ -161,7 +160,7 @@ def _parts(data: TrainingData) -> str:
 
 def compare(folder: Path, data: TrainingData, model: str) -> Comparison:
     """Return the model in the folder beside the majority guess and the model it started from."""
-    rows = data.rows("report", labelled=True)
+    rows = data.rows("test", labelled=True)
     crops = evaluation_crops(data, rows, aligned=True)
     adapted = load_model(folder, threads=2).predict(crops).probabilities
     before = _restricted(load_model(model, threads=2), data.names, crops)

@@ -53,7 +53,7 @@ def fit_temperature(
 
 
 def measure(model: ExpressionModel, data: TrainingData) -> Json:
-    """Return the model's figures on the report rows, as plain values.
+    """Return the model's figures on the test rows, as plain values.
 
     Two ways to meet an image: found and aligned as in video, the whole image where no face
     is found ("aligned"); and, where every image is a face crop, the crop as it is ("raw").
@@ -61,7 +61,7 @@ def measure(model: ExpressionModel, data: TrainingData) -> Json:
     bootstrap over groups (a subject's images, copies of an image).
     model: its classes are those of the data, in the same order.
     """
-    rows = data.rows("report", labelled=True)
+    rows = data.rows("test", labelled=True)
     label, groups = data.label[rows], data.manifest.groups[rows]
     attempt = data.faces.attempt[rows]
     figures: Json = {

@@ -11,20 +11,19 @@ from typing import Any, Final
 
 import numpy as np
 
+from moppet.files import replacing, write_text
 from moppet.train.data_module import MEAN, SCALE
 from moppet.train.recipe import Recipe
-from moppet.values import GROUPS
-from moppet.vocabulary import expression_of
 
 _CURVES: Final = {
-    "Loss": {"train_loss": "training, random views", "choose_loss": "set aside"},
+    "Loss": {"train_loss": "training, random views", "val_loss": "set aside"},
     "Accuracy": {
         "train_accuracy": "training, random views",
-        "choose_accuracy": "set aside",
-        "choose_balanced": "set aside, balanced",
+        "val_accuracy": "set aside",
+        "val_balanced": "set aside, balanced",
     },
 }
-_COLORS: Final = {"train": "#8a8f98", "choose": "#1f6fb4", "balanced": "#d9822b"}
+_COLORS: Final = {"train": "#8a8f98", "val": "#1f6fb4", "balanced": "#d9822b"}
 
 
 def draw_confusions(figures: dict[str, Any], folder: Path) -> None:
@@ -55,8 +54,8 @@ def _draw_confusion(names: list[str], confusion: list[list[int]], path: Path) ->
         text = f"{counts[i, j]}\n{100 * shares[i, j]:.0f} %" if counts[i, j] else "0"
         axes.text(j, i, text, ha="center", va="center", color=colour, fontsize=8)
     figure.colorbar(shown, ax=axes, label="share of the true class", shrink=0.8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
+    with replacing(path) as part:
+        figure.savefig(part, dpi=110)
     plt.close(figure)
 
 
@@ -83,8 +82,8 @@ def draw_course(log: Sequence[Mapping[str, float]], path: Path) -> None:
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="y", alpha=0.3)
         axes.legend(frameon=False, fontsize=8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
+    with replacing(path) as part:
+        figure.savefig(part, dpi=110)
     plt.close(figure)
 
 
@@ -95,12 +94,6 @@ def _pyplot() -> Any:
     from matplotlib import pyplot
 
     return pyplot
-
-
-def groups_of(names: Sequence[str]) -> dict[str, str]:
-    """Return the group of each class whose name stands for one of the seven expressions."""
-    meant = {name: expression_of(name) for name in names}
-    return {name: GROUPS[expression] for name, expression in meant.items() if expression}
 
 
 def write_card(
@@ -148,8 +141,8 @@ def write_card(
     if figures is not None:
         lines += _score_lines(figures)
         text = json.dumps(figures, indent=1, allow_nan=False)
-        (folder / "figures.json").write_text(text + "\n", encoding="utf-8")
-    (folder / "card.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        write_text(folder / "figures.json", text + "\n")
+    write_text(folder / "card.toml", "\n".join(lines) + "\n")
 
 
 def _score_lines(figures: dict[str, Any]) -> list[str]:
@@ -186,8 +179,8 @@ def figures_page(
         f"# The model `{recipe.name}`",
         "",
         "Made by `moppet train`, not by hand. Training rows "
-        f"{rows['train']}, set aside for choices {rows['choose']} (temperature, int8 or not,",
-        f"detail), reported on {rows['report']}, which neither trained nor chose anything.",
+        f"{rows['train']}, set aside for choices {rows['val']} (temperature, int8 or not,",
+        f"detail), reported on {rows['test']}, which neither trained nor chose anything.",
         "Intervals: 95 %, bootstrap over groups (one subject's images, copies of an image),",
         "1,000 draws; of shares of 0 or 1 exact binomial. Definitions: [metrics](metrics.md).",
         "",
@@ -304,16 +297,16 @@ def _course_lines(log: Sequence[Mapping[str, float]]) -> list[str]:
         return []
     last = log[-1]
     lines = ["## The training", ""]
-    judged = [row for row in log if not math.isnan(row["choose_loss"])]
+    judged = [row for row in log if not math.isnan(row["val_loss"])]
     if judged:
-        best = min(judged, key=lambda row: row["choose_loss"])
+        best = min(judged, key=lambda row: row["val_loss"])
         lines += [
             f"{len(log)} epochs; the set-aside rows' loss was lowest after epoch "
-            f"{best['epoch']:.0f}: {best['choose_loss']:.4f}, accuracy "
-            f"{best['choose_accuracy']:.4f}. After the last epoch: loss "
+            f"{best['epoch']:.0f}: {best['val_loss']:.4f}, accuracy "
+            f"{best['val_accuracy']:.4f}. After the last epoch: loss "
             f"{last['train_loss']:.4f} on random views of the training rows, "
-            f"{last['choose_loss']:.4f} on the set-aside ones; accuracy "
-            f"{last['train_accuracy']:.4f} and {last['choose_accuracy']:.4f}.",
+            f"{last['val_loss']:.4f} on the set-aside ones; accuracy "
+            f"{last['train_accuracy']:.4f} and {last['val_accuracy']:.4f}.",
             "",
         ]
     return [*lines, "![Loss and accuracy by epoch](figures/training.png)", ""]

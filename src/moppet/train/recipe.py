@@ -21,7 +21,7 @@ class Recipe:
     data: any data set that `moppet.datasets.readers` reads, relative to the recipe's folder.
     kind: its kind, "" to tell by its layout.
     classes: keep only images of these classes; empty for all.
-    leave_out_copies: search the images for copies, and learn from none of which a copy chooses
+    leave_out_copies: search the images for copies, and learn from none of which a copy validates
         or reports.
     only_ages, without_ages: keep only these age bands; or leave these out of training and of
         the set-aside rows, with every copy of their images.

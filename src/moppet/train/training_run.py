@@ -1,4 +1,4 @@
-"""A whole training run: train, export, choose on the set-aside rows, measure, write the folder."""
+"""A whole training run: train, export, select settings on validation rows, measure, write."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from moppet.datasets.manifest import Manifest
 from moppet.datasets.provenance import refuse_sifted
 from moppet.datasets.readers import read_dataset
 from moppet.datasets.splits import holdout
+from moppet.files import write_text
 from moppet.infer.models import find_model, load_model, read_card
 from moppet.metrics import Labels, accuracy
 from moppet.train.callbacks import kept_weights
@@ -40,7 +41,6 @@ from moppet.train.model_folder import (
     draw_confusions,
     draw_course,
     figures_page,
-    groups_of,
     write_card,
 )
 from moppet.train.networks import Network, save_network
@@ -48,6 +48,7 @@ from moppet.train.recipe import Recipe, read_recipe
 from moppet.train.starting_weights import WEIGHTS, make_network, start_network
 from moppet.train.trainer import Machine, train
 from moppet.values import Floats, Image, MoppetError
+from moppet.vocabulary import groups_of, split_of
 
 INT8_MAY_LOSE: Final = 0.005
 MIRROR_MUST_GAIN: Final = 0.002
@@ -55,7 +56,7 @@ DETAILS_PX: Final = (0, 64, 48)
 CHOICES_NEED: Final = 200
 """With fewer set-aside rows, half a point of accuracy is less than one row."""
 PRIOR_SPREAD: Final = 0.5
-_SHARES: Final = {"report": 0.2, "choose": 0.15}
+_SHARES: Final = {"test": 0.2, "val": 0.15}
 _SAMPLE: Final = 512
 
 
@@ -112,11 +113,11 @@ def run_training(
 
 
 def with_split(manifest: Manifest, seed: int) -> Manifest:
-    """Return the manifest with rows to train on, to choose by and to report.
+    """Return the manifest with rows for training, validation and test.
 
-    Parts that the data set has are kept; what it lacks is drawn, by groups. "test" and "val"
-    are other words for report and choose. Where some rows have a part, those without take none:
-    a split that was made leaves rows out that would leak.
+    Splits that the data set has are kept; what it lacks is drawn, by groups. Other words for the
+    splits, such as "validation", are understood. Where some rows have a split, those without keep
+    none: a split that was made leaves rows out that would leak.
     """
     split = _known_parts(manifest)
     rng = np.random.default_rng(seed)
@@ -128,17 +129,16 @@ def with_split(manifest: Manifest, seed: int) -> Manifest:
 
 
 def lacking_parts(manifest: Manifest) -> list[str]:
-    """Return which of "report" and "choose" no row of the manifest has, in this order."""
+    """Return which of "test" and "val" no row of the manifest has, in this order."""
     split = _known_parts(manifest)
     return [part for part in _SHARES if not (split == part).any()]
 
 
 def _known_parts(manifest: Manifest) -> NDArray[np.object_]:
     """Return each row's part in our words; all train where none is given."""
-    words = {"test": "report", "val": "choose", "valid": "choose", "validation": "choose"}
     given = manifest.column("split")
     rest = "train" if all(part is None for part in given) else None
-    return np.array([words.get(s, s) if s else rest for s in given], object)
+    return np.array([split_of(s) or s if s else rest for s in given], object)
 
 
 def sample_input(data: TrainingData, recipe: Recipe) -> torch.Tensor:
@@ -166,7 +166,7 @@ def finish(
     save_network(network, model_folder / WEIGHTS)
     if (folder / "log.csv").is_file():
         shutil.copyfile(folder / "log.csv", model_folder / "training.csv")
-    rows = {part: len(data.rows(part, labelled=True)) for part in ("train", "choose", "report")}
+    rows = {part: len(data.rows(part, labelled=True)) for part in ("train", "val", "test")}
     card: dict[str, Any] = {
         "file": "model.onnx",
         "names": data.names,
@@ -183,7 +183,7 @@ def finish(
     write_card(model_folder, recipe, figures=figures, **card)
     log = read_log(folder)
     page = figures_page(recipe, figures, choices.notes, rows, log)
-    (folder / "figures.md").write_text(page, encoding="utf-8")
+    write_text(folder / "figures.md", page)
     draw_confusions(figures, folder / "figures")
     if log:
         draw_course(log, folder / "figures" / "training.png")
@@ -191,7 +191,7 @@ def finish(
 
 
 def _choose(recipe: Recipe, folder: Path, data: TrainingData, network: Network) -> _Choices:
-    rows = data.rows("choose", labelled=True)
+    rows = data.rows("val", labelled=True)
     few = len(rows) < CHOICES_NEED
     crops = evaluation_crops(data, rows, aligned=True)
     label = data.label[rows]

@@ -108,7 +108,7 @@ def find_dataset(path: str | os.PathLike[str], kind: str | None = None) -> Datas
         return DATASETS[kind]
     place = Path(path)
     if not place.exists():
-        raise MoppetError(f"pictures were expected at {place}, but nothing is there.")
+        raise MoppetError(f"images were expected at {place}, but nothing is there.")
     found = [dataset for dataset in DATASETS.values() if dataset.recognizes(place)]
     if len(found) == 1:
         return found[0]

@@ -25,7 +25,7 @@ _CODES: Final = (
     *("fear", "disgust", "anger", "contempt"),
 )
 _NONE: Final = (8, 9, 10)  # none, uncertain, no face
-_LISTS: Final = {"training.csv": "train", "validation.csv": "report"}
+_LISTS: Final = {"training.csv": "train", "validation.csv": "test"}
 _LIST_FOLDERS: Final = ("", "Manually_Annotated_file_lists")
 _IMAGES: Final = ("Manually_Annotated_Images", "Manually_Annotated/Manually_Annotated_Images")
 _BOX: Final = ("face_x", "face_y", "face_width", "face_height")
@@ -88,12 +88,12 @@ def _from_arrays(dataset: Dataset, root: Path) -> Columns:
         images = dataset.folder(folder, "images")
         found = list(walk_files(images))
         if not found:
-            raise dataset.expected("pictures", images)
+            raise dataset.expected("images", images)
         for name in found:
             note = folder / "annotations" / f"{Path(name).stem}_exp.npy"
             columns["path"].append(f"{folder.name}/images/{name}")
             columns["label"].append(_named(dataset, _code(dataset, note), note))
-            columns["split"].append("train" if folder.name == "train_set" else "report")
+            columns["split"].append("train" if folder.name == "train_set" else "test")
     return columns
 
 
@@ -166,8 +166,8 @@ def _from_numbers(dataset: Dataset, root: Path) -> Columns:
             root,
         )
     splits = {folder.name: split_of(folder.name) for folder in folders}
-    if "report" not in splits.values():  # the set's validation rows are what papers report on
-        splits = {name: "report" if s == "choose" else s for name, s in splits.items()}
+    if "test" not in splits.values():  # the set's validation rows are what papers report on
+        splits = {name: "test" if s == "val" else s for name, s in splits.items()}
     columns: Columns = {"path": [], "label": [], "split": []}
     for folder in folders:
         for inner in subfolders(folder):

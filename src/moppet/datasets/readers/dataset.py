@@ -26,7 +26,7 @@ _KINDS: Final[dict[str, tuple[Any, str]]] = {
     "str | None": (str | None, "a text"),
     "str | os.PathLike[str] | None": (str | os.PathLike | None, "a file's name"),
 }
-IMAGES: Final = "pictures (.png, .jpg, .jpeg, .bmp, .webp, .tif, .tiff)"
+IMAGES: Final = "images (.png, .jpg, .jpeg, .bmp, .webp, .tif, .tiff)"
 
 
 @dataclass(frozen=True)

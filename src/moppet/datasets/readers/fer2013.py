@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import os
 import zipfile
@@ -19,7 +18,7 @@ from moppet.datasets.manifest import Manifest
 from moppet.datasets.readers.dataset import Columns, Dataset
 from moppet.datasets.readers.folder_tree import subfolders
 from moppet.datasets.readers.tables import number, read_table
-from moppet.files import read_arrays
+from moppet.files import read_arrays, replacing
 from moppet.media import file_sha256
 from moppet.values import EXPRESSIONS, Floats, Image, MoppetError
 from moppet.vocabulary import class_of, decode, split_of
@@ -45,8 +44,8 @@ class FerPlus:
     votes: (n, 7) uint8, the votes for each of EXPRESSIONS, in that order.
     label: (n,) int8, index into EXPRESSIONS of the unique plurality of all ten vote columns;
         -1 where it is a tie, contempt, unknown or no face.
-    part: (n,) "train", "choose" (set aside from training for every choice), "report", or "" for
-        training rows that repeat an image of the report rows.
+    part: (n,) "train", "val" (validation rows), "test", or "" for
+        training rows that repeat an image of the test rows.
     group: (n,) int64, equal for duplicates and near duplicates.
     age_band: (n,) int8, a key of AGE_BANDS.
     """
@@ -77,8 +76,8 @@ class FerPlus:
 def read_ferplus(path: Path, *, seed: int = 0) -> FerPlus:
     """Read FER+ joined to FER2013 from an .npz file.
 
-    The file's split 0 without the rows that leak into split 1 becomes "train" and "choose", a
-    tenth by duplicate group, drawn within each age band; split 1 becomes "report".
+    The file's split 0 without the rows that leak into split 1 becomes "train" and "val", a
+    tenth by duplicate group, drawn within each age band; split 1 becomes "test".
     Raises MoppetError if the file is missing or lacks a key.
     """
     if not path.is_file():
@@ -86,7 +85,7 @@ def read_ferplus(path: Path, *, seed: int = 0) -> FerPlus:
     z = _read_arrays(path)
     names = z["vote_names"].tolist()
     group = _merge_groups(z["dup_group"], z["near_dup_group"])
-    part = np.where(z["split"] == 1, "report", np.where(z["leaks_into_split1"], "", "train"))
+    part = np.where(z["split"] == 1, "test", np.where(z["leaks_into_split1"], "", "train"))
     return FerPlus(
         images=z["images"],
         votes=z["votes"][:, [names.index(name) for name in EXPRESSIONS]],
@@ -166,7 +165,7 @@ def _set_aside(
         members = np.array(sorted(g for g, b in first_of.items() if b == band))
         if len(members):
             drawn = rng.choice(members, round(len(members) / 10), replace=False)
-            part[train & np.isin(group, drawn)] = "choose"
+            part[train & np.isin(group, drawn)] = "val"
     return part
 
 
@@ -250,20 +249,15 @@ def _table_rows(dataset: Dataset, table: Path) -> Iterator[dict[str, str]]:
 
 
 def _write(target: Path, arrays: dict[str, NDArray[Any]], table: Path) -> None:
-    part = target.with_name(f".{target.name}.{os.getpid()}.part.npz")
+    size = arrays["images"].nbytes / 1e6
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(part, **arrays)  # type: ignore[arg-type]
-        os.replace(part, target)
-    except OSError as error:
-        size = arrays["images"].nbytes / 1e6
+        with replacing(target) as part:
+            np.savez(part, **arrays)  # type: ignore[arg-type]
+    except MoppetError as error:
         raise MoppetError(
-            f"the images of {table} are unpacked once into {target} ({size:.0f} MB), which "
-            f"cannot be written ({error.strerror}): name another .npz with images=."
+            f"{error} The images of {table} are unpacked once into that file ({size:.0f} MB): "
+            "name another .npz with images=."
         ) from None
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
 
 
 def find_table(path: Path) -> Path | None:

@@ -14,7 +14,7 @@ _LISTS: Final = ("EmoLabel/list_patition_label.txt", "list_patition_label.txt")
 _IMAGES: Final = ("Image/aligned", "aligned")
 _ATTRIBUTES: Final = ("Annotation/manual", "manual")
 _AGES: Final = ((0, 3), (4, 19), (20, 39), (40, 69), (70, 120))
-_SPLITS: Final = {"train": "train", "test": "report"}
+_SPLITS: Final = {"train": "train", "test": "test"}
 
 
 def _top(path: Path) -> Path:

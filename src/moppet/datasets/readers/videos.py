@@ -193,8 +193,8 @@ _REACT_CLASSES: Final = (
 )
 _REACT_PARTS: Final = {
     "Train": ("train_labels.text", "Train_names.txt", "train"),
-    "Validation": ("val_labels.text", "Val_names.txt", "choose"),
-    "Test": ("test_labels.text", "Test_names.txt", "report"),
+    "Validation": ("val_labels.text", "Val_names.txt", "val"),
+    "Test": ("test_labels.text", "Test_names.txt", "test"),
 }
 
 

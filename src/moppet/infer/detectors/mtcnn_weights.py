@@ -12,7 +12,6 @@ import contextlib
 import hashlib
 import importlib.metadata
 import io
-import os
 import pickle
 import struct
 from pathlib import Path
@@ -22,7 +21,8 @@ import numpy as np
 import platformdirs
 from numpy.typing import NDArray
 
-from moppet.values import ModelError
+from moppet.files import write_bytes, write_text
+from moppet.values import ModelError, MoppetError
 
 WEIGHTS_SHA256: Final = {
     "pnet": "ea6b0c3e685ebee3165326ad6484acc95f2ef78f1c94fbf40a55704fa989f7b5",
@@ -246,10 +246,7 @@ def load_onnx(net: str) -> bytes:
     except OSError:
         pass
     model = build_onnx(net)
-    with contextlib.suppress(OSError):  # a cache that cannot be written costs time, nothing else
-        folder.mkdir(parents=True, exist_ok=True)
-        for path, content in ((cached, model), (seal, hashlib.sha256(model).hexdigest().encode())):
-            fresh = path.with_name(f"{path.name}.{os.getpid()}")
-            fresh.write_bytes(content)
-            fresh.replace(path)
+    with contextlib.suppress(MoppetError):  # without a cache it only takes longer
+        write_bytes(cached, model)
+        write_text(seal, hashlib.sha256(model).hexdigest())
     return model

@@ -99,10 +99,10 @@
     stage.values.dataset.title = "here";
     const items = all("li", stage.values);
     for (let i = 0; i < k; i++) items[i].textContent = flags ? percent(lane.meanBytes[at * k + i]) : "–";
-    let text = when + " · this face does not show";
+    let text = when + " · this face is not visible";
     if (flags) {
       const best = lane.bestBytes[at];
-      text = when + " · " + (best === 255 ? "not read" : data.names[best] + " " + percent(lane.meanBytes[at * k + best]));
+      text = when + " · " + (best === 255 ? "no value" : data.names[best] + " " + percent(lane.meanBytes[at * k + best]));
       if (lane.peakBytes && best !== 255) text += ", up to " + percent(lane.peakBytes[at * k + best]);
       if (flags & 2) text += " · unsure";
       if (flags & 4) text += " · low quality";

@@ -1,24 +1,30 @@
-// How each expression is drawn: Okabe and Ito's colours, which colour-blind readers tell apart; dashes besides.
-const LOOKS = {
-  neutral: ["#8a8f96", "solid"], happiness: ["#e69f00", "solid"], sadness: ["#0072b2", "solid"],
-  surprise: ["#56b4e9", "dash"], fear: ["#cc79a7", "dash"], disgust: ["#009e73", "dot"],
-  anger: ["#d55e00", "dot"],
-};
-const SPARE = ["#7a5195", "#7f7f1a", "#2a7f86", "#b3446c", "#8c6239"];
+// How each expression is drawn: its color from palette.css, and a dash for readers who see no color.
+const DASH_OF = { surprise: "dash", fear: "dash", disgust: "dot", anger: "dot" };
+const colors = new Map();
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => colors.clear());
 
-// names: all classes of the model, so that those without a colour of their own get different ones.
+function colorOf(name) {
+  if (!colors.has(name)) {
+    colors.set(name, getComputedStyle(document.documentElement).getPropertyValue(`--e-${name}`).trim());
+  }
+  return colors.get(name);
+}
+
+// names: all classes of the model, so that those without a color of their own get different ones.
 export function lookOf(name, names) {
-  return LOOKS[name] ?? [SPARE[Math.max(0, names.indexOf(name)) % SPARE.length], "solid"];
+  if (colorOf(name)) return [colorOf(name), DASH_OF[name] ?? "solid"];
+  const others = names.filter((other) => !colorOf(other));
+  return [colorOf(Math.max(0, others.indexOf(name)) % 5), "solid"];
 }
 
 export const DASHES = { solid: [], dash: [7, 4], dot: [2, 3] };
 
 export function legendOf(names) {
   return names.map((name) => {
-    const [colour, dash] = lookOf(name, names);
+    const [color, dash] = lookOf(name, names);
     const item = document.createElement("li");
     const line = document.createElement("span");
-    line.style.borderTop = `3px ${{ solid: "solid", dash: "dashed", dot: "dotted" }[dash]} ${colour}`;
+    line.style.borderTop = `3px ${{ solid: "solid", dash: "dashed", dot: "dotted" }[dash]} ${color}`;
     item.append(line, name);
     return item;
   });

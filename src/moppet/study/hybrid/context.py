@@ -163,7 +163,7 @@ def make_hybrid_bench(plan: HybridPlan) -> HybridBench:
     plan.work.mkdir(parents=True, exist_ok=True)
     faces = find_manifest_faces(manifest, cache=plan.work / "faces.npz")
     space = Pixels(SIDE_PX)
-    pictures = space.pictures(space.features(faces.aligned()))
+    pictures = space.images(space.features(faces.aligned()))
     model = _model(plan.model)
     features = {name: describe(pictures, name, model) for name in plan.spaces}
     tables = {data.name: _table(plan, manifest, data) for data in plan.data_sets}

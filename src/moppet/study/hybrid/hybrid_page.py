@@ -17,7 +17,7 @@ ALPHA: Final = 0.05
 
 def hybrid_page(plan: HybridPlan, rows: Sequence[Json], cells: int) -> str:
     """Return the page: a summary and a table for each data set."""
-    apart = "and its report rows are never opened" if "report" not in plan.parts else "all of them"
+    apart = "and its test rows are never opened" if "test" not in plan.parts else "all of them"
     lines = [
         f"# {plan.title}",
         "",

@@ -18,6 +18,7 @@ from moppet.study.hybrid.classifiers import CLASSIFIERS
 from moppet.synthesis.settings import Settings, settings_from
 from moppet.synthesis.training import SYNTHESIZERS
 from moppet.values import UsageError
+from moppet.vocabulary import current_key, former_split
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,14 @@ class HybridPlan:
         """Tells what a cell does from whatever else a cell of this name once did."""
         made = asdict(self.generator) if self.generator and cell.method.synthesise else {}
         told = [
-            (self.parts, self.model, self.spaces, self.classifiers, self.folds, self.seed),
+            (
+                [former_split(part) for part in self.parts],
+                self.model,
+                self.spaces,
+                self.classifiers,
+                self.folds,
+                self.seed,
+            ),
             asdict(cell.data) | {"name": "", "methods": ()},
             asdict(cell.method) | {"name": ""},
             made,
@@ -129,7 +137,7 @@ class HybridCell:
 _NEEDED: Final = ("name", "title", "output", "work", "data", "data_sets", "methods", "reference")
 _DEFAULTS: Final[dict[str, Any]] = {
     "kind": "",
-    "parts": ["train", "choose"],
+    "parts": ["train", "val"],
     "model": "adults",
     "spaces": ["hog", "embedding", "pixels"],
     "classifiers": list(CLASSIFIERS),
@@ -181,7 +189,7 @@ def read_hybrid_plan(path: Path) -> HybridPlan:
         title=str(given["title"]),
         data=(path.parent / given["data"]).resolve(),
         kind=str(given["kind"]),
-        parts=given["parts"],
+        parts=tuple(current_key(part) for part in given["parts"]),
         model=str(given["model"]),
         spaces=given["spaces"],
         classifiers=given["classifiers"],

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+from moppet.files import write_text
 from moppet.study.cells import Executor, cells_by_key, run_here, until, write_cell
 from moppet.study.hybrid.context import HybridBench, Json, make_hybrid_bench
 from moppet.study.hybrid.hybrid_page import hybrid_page
@@ -53,9 +54,9 @@ def run_hybrid(
     if not rows:
         raise MoppetError("no method is finished in all folds yet: there is nothing to sum up.")
     text = json.dumps(rows, indent=1, allow_nan=False)
-    (plan.output / f"{plan.name}.json").write_text(text + "\n", encoding="utf-8")
+    write_text(plan.output / f"{plan.name}.json", text + "\n")
     page = hybrid_page(plan, rows, len(done))
-    (plan.output / f"{plan.name}.md").write_text(page, encoding="utf-8")
+    write_text(plan.output / f"{plan.name}.md", page)
     return rows
 
 
