@@ -53,7 +53,7 @@ def make_manifest(folder: Path, model: Path, *, names: dict[str, str] | None = N
         "room": ["blue" if i % 3 else "red" for i in range(n)],
         **more,
     }
-    return build_manifest(columns, root=folder, names=called, licence="Made up: nobody's faces.")
+    return build_manifest(columns, root=folder, names=called, license="Made up: nobody's faces.")
 
 
 def two_class_model(folder: Path, labels: list[str], **more: Any) -> Path:

@@ -26,7 +26,7 @@ def write_real(folder: Path, **more: Any) -> Manifest:
         "split": ["train"] * REAL,
         **more,
     }
-    return build_manifest(columns, root=folder, names=CLASSES, licence="Made up: nobody's faces.")
+    return build_manifest(columns, root=folder, names=CLASSES, license="Made up: nobody's faces.")
 
 
 def write_made(folder: Path, real: Path, **more: Any) -> Manifest:

@@ -153,11 +153,11 @@ def test_labels_of_one_meaning_are_one_class_and_missing_ones_no_vote(three):
 
 
 def test_the_manifest_has_the_plurality_the_votes_and_what_each_rater_said(three, tmp_path):
-    m = rated_manifest(read_ratings(three), {}, root=tmp_path, licence="Ours.")
+    m = rated_manifest(read_ratings(three), {}, root=tmp_path, license="Ours.")
     assert m.column("label").tolist() == ["happiness", None, "fear", "anger", "zeal", None]
     third = dict(zip(m.names, m.soft_labels[2].tolist(), strict=True))
     assert third["fear"] == pytest.approx(2 / 3) and third["sadness"] == pytest.approx(1 / 3)
-    assert np.isnan(m.column("votes")[5]).all() and m.licence == "Ours."
+    assert np.isnan(m.column("votes")[5]).all() and m.license == "Ours."
     assert m.column("said cem").tolist() == ["happiness", "fear", "sadness", None, None, None]
 
 

@@ -24,7 +24,7 @@ from moppet.infer import load_model
 from moppet.values import ModelError, UsageError
 
 GROWS = [name for name, b in BALANCERS.items() if b.targets == "up"]
-MIXES = [name for name, b in BALANCERS.items() if b.makes_mixtures]
+MIXES = [name for name, b in BALANCERS.items() if b.interpolates]
 DIRECT = {
     "random_over": lambda s: RandomOverSampler(random_state=s),
     "random_under": lambda s: RandomUnderSampler(random_state=s),
@@ -80,7 +80,7 @@ def test_what_comes_back_has_the_stated_shapes_and_types(method):
     assert done.kept.dtype == done.removed.dtype == np.int64
     assert done.labels.dtype == labels.dtype and set(done.labels) <= set(labels)
     assert done.method == method and isinstance(done.seed, int)
-    if BALANCERS[method].grow is None:
+    if BALANCERS[method].oversample is None:
         assert m == 0
 
 
@@ -93,7 +93,7 @@ def test_a_made_row_lies_between_its_two_parents_of_its_class(method):
     np.testing.assert_allclose(done.features, share * first + (1 - share) * second, atol=1e-5)
     assert (labels[done.parents] == done.labels[:, None]).all()
     assert ((done.shares >= 0.5) & (done.shares <= 1)).all()
-    if not BALANCERS[method].makes_mixtures:
+    if not BALANCERS[method].interpolates:
         assert (done.parents[:, 0] == done.parents[:, 1]).all() and (done.shares == 1).all()
 
 
@@ -149,7 +149,7 @@ def test_labels_may_be_numbers(method):
 # ------------------------------------------------------------------------------------- targets
 
 
-@pytest.mark.parametrize("method", [name for name in GROWS if BALANCERS[name].sift is None])
+@pytest.mark.parametrize("method", [name for name in GROWS if BALANCERS[name].clean is None])
 def test_equal_brings_every_class_to_the_largest(method):
     after = {one.name: one.after for one in run(method).counts}
     slack = 12 if method == "adasyn" else 0  # it rounds what each row gives

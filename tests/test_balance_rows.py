@@ -72,7 +72,7 @@ def home(tmp_path_factory) -> Path:
         "subject": [f"child {number}" for number in range(len(labels))],
         "age_band": ["infant" if number % 2 else "child" for number in range(len(labels))],
     }
-    build_manifest(columns, root=home / "faces", licence="None.").write(home / "faces.parquet")
+    build_manifest(columns, root=home / "faces", license="None.").write(home / "faces.parquet")
     return home
 
 
@@ -548,13 +548,13 @@ def test_what_a_balancer_left_is_not_split_again(moppet, own, tmp_path, method):
         *("--method", method, "--keep-wiped"),
     )
     assert done.code == 0, done.err
-    sifted = read_manifest(out / "manifest.parquet")
-    sifted = sifted.select(np.flatnonzero(real_rows(sifted)))
-    assert any(sifted.column(REMOVED_BY))
+    cleaned = read_manifest(out / "manifest.parquet")
+    cleaned = cleaned.select(np.flatnonzero(real_rows(cleaned)))
+    assert any(cleaned.column(REMOVED_BY))
     for split in (
-        lambda: holdout(sifted, 0.3, np.random.default_rng(0)),
-        lambda: kfold(sifted, 2, np.random.default_rng(0)),
-        lambda: with_split(sifted, 0),
+        lambda: holdout(cleaned, 0.3, np.random.default_rng(0)),
+        lambda: kfold(cleaned, 2, np.random.default_rng(0)),
+        lambda: with_split(cleaned, 0),
     ):
         with pytest.raises(UsageError, match="taken out by balancing"):
             split()

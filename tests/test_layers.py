@@ -18,6 +18,7 @@ RANKS = {
     "vocabulary": 0,
     "config": 0,
     "files": 0,
+    "plugins": 0,
     "privacy": 0,
     "palette": 0,
     "media": 1,

@@ -177,7 +177,7 @@ def test_what_is_written_is_read_back(tmp_path):
     m = Manifest(m.names, m.table, tmp_path / "pictures", "CC BY 4.0. Parents agreed.")
     again = read_manifest(m.write(tmp_path / "sub" / "m.parquet"))
     assert again == m and again.root == tmp_path / "pictures"
-    assert again.licence == "CC BY 4.0. Parents agreed." and again.table.equals(m.table)
+    assert again.license == "CC BY 4.0. Parents agreed." and again.table.equals(m.table)
 
 
 def test_the_root_moves_with_the_file(tmp_path):

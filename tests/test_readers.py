@@ -66,7 +66,7 @@ def test_a_set_is_read_with_its_labels_by_name(name, made):
     for column, expected in fixture.more.items():
         assert values(manifest, column) == expected, column
     assert set(values(manifest, "source")) == {name}
-    assert manifest.licence == DATASETS[name].licence
+    assert manifest.license == DATASETS[name].license
 
 
 @every_set
@@ -149,7 +149,7 @@ def test_a_manifest_comes_back_from_its_file(name, made, tmp_path):
     path = manifest.write(tmp_path / "set.parquet")
     again = read_dataset(path)
     assert again.table.equals(manifest.table) and again.names == manifest.names
-    assert again.licence == manifest.licence
+    assert again.license == manifest.license
     np.testing.assert_array_equal(again.image(0), read_manifest(path).image(0))
 
 
@@ -176,7 +176,7 @@ def test_only_expressions_leaves_the_seven(name, made):
 @every_set
 def test_every_set_says_its_conditions_and_what_is_known_of_its_layout(name):
     dataset = DATASETS[name]
-    assert dataset.licence.endswith(".") and len(dataset.licence) < 450
+    assert dataset.license.endswith(".") and len(dataset.license) < 450
     assert dataset.basis.endswith(".") and dataset.layout.strip()
     if name not in ("folder", "csv", "ferplus-npz"):
         assert any(w in dataset.basis.lower() for w in ("not checked", "was not", "could not"))
@@ -222,7 +222,7 @@ def test_conditions_are_said_once_and_again_when_they_change(made, capsys):
     cafe = DATASETS["cafe"]
     assert announce_license(cafe) and not announce_license(cafe)
     said = capsys.readouterr()
-    assert said.out == "" and said.err == f"CAFE: {cafe.licence}\n"
+    assert said.out == "" and said.err == f"CAFE: {cafe.license}\n"
     manifest = read_dataset(made["cafe"])
     assert not announce_license(manifest)
     assert announce_license(Manifest(manifest.names, manifest.table, manifest.root, "Ask Ann."))

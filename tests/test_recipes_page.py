@@ -15,9 +15,8 @@ from moppet.study.hybrid.hybrid_plan import DataSet, HybridPlan, Method, read_hy
 from moppet.study.plan import Plan, Regime, read_plan
 from moppet.synthesis.settings import Settings, settings_from
 from moppet.timeline import TimelineSettings
-from moppet.train.augmentation import Augmentation
 from moppet.train.networks import NETWORKS
-from moppet.train.recipe import Recipe, recipe_from
+from moppet.train.recipe import Augmentation, Recipe, recipe_from
 from moppet.values import UsageError
 
 PAGE = Path(__file__).parents[1] / "docs" / "reference" / "recipes.md"

@@ -24,12 +24,12 @@ from ferplus_sample import (
 )
 from moppet.datasets.faces import aligned_crop
 from moppet.train import trainer as loop
-from moppet.train.augmentation import Augmentation, crop_matrices, random_view, view
+from moppet.train.augmentation import crop_matrices, random_view, view
 from moppet.train.data_module import EpochSampler, RandomViews, earlier, network_input
 from moppet.train.measurement import fit_temperature
 from moppet.train.module import rate_factor
 from moppet.train.networks import MobileNetV2, build_network, load_folded
-from moppet.train.recipe import Recipe, chosen_settings, read_recipe, recipe_dict
+from moppet.train.recipe import Augmentation, Recipe, chosen_settings, data_of, read_recipe
 from moppet.train.starting_weights import start_network
 from moppet.values import EXPRESSIONS, ModelError, UsageError
 
@@ -64,7 +64,7 @@ def test_a_recipe_is_read_with_its_defaults(tmp_path: Path) -> None:
 
 def test_the_shipped_recipe_is_valid_and_says_how_a_recipe_is_kept() -> None:
     recipe = read_recipe(REPO / "recipes" / "default.toml")
-    kept = recipe_dict(recipe)
+    kept = dataclasses.asdict(recipe)
     augmentation = Augmentation(**kept.pop("augmentation"))
     assert Recipe(**kept, augmentation=augmentation) == recipe
 
@@ -80,28 +80,34 @@ def test_a_recipe_is_told_from_others_by_what_differs_from_the_defaults() -> Non
     ("text", "said"),
     [
         (BARE + "epoch = 3\n", "unknown key 'epoch'. Did you mean 'epochs'?"),
-        (BARE + "[augmentation]\nrotation = 3\n", "'rotation'. Did you mean 'rotation_deg'?"),
-        (BARE + "xyzzy = 3\n", "unknown key 'xyzzy'. Known: name, data,"),
-        (BARE + 'epochs = "3"\n', "epochs: expected int, got '3'"),
-        (BARE + "epochs = 3.0\n", "epochs: expected int, got 3.0"),
-        (BARE + "epochs = true\n", "epochs: expected int, got True"),
-        (BARE + "head_rate = true\n", "head_rate: expected float, got True"),
-        (BARE + "augmentation = 3\n", "augmentation: expected a table, got 3"),
-        ('name = "tiny"\n', "the key 'data' is needed"),
+        (
+            BARE + "[augmentation]\nrotation = 3\n",
+            "augmentation.rotation'. Did you mean 'rotation_d",
+        ),
+        (BARE + "xyzzy = 3\n", "unknown key 'xyzzy'."),
+        (BARE + 'epochs = "3"\n', "epochs must be a whole number of at least 1, got '3'"),
+        (BARE + "epochs = 3.0\n", "epochs must be a whole number of at least 1, got 3.0"),
+        (BARE + "epochs = true\n", "epochs must be a whole number of at least 1, got true"),
+        (BARE + "head_rate = true\n", "head_rate must be a number of at least 0, got true"),
+        (BARE + "augmentation = 3\n", "augmentation must be a table, got 3"),
+        ('data = "faces"\n', "the key 'name' is needed"),
         ("name = tiny\n", "is not valid TOML"),
-        (BARE + "epochs = 0\n", "epochs must be at least 1, got 0"),
-        (BARE + "batch = 1\n", "batch must be at least 2, got 1"),
-        (BARE + "size = 8\n", "size must be at least 32, got 8"),
-        (BARE + "base_rate = -1.0\n", "base_rate must not be negative, got -1.0"),
+        (BARE + "epochs = 0\n", "epochs must be a whole number of at least 1, got 0"),
+        (BARE + "batch = 1\n", "batch must be a whole number of at least 2, got 1"),
+        (BARE + "size = 8\n", "size must be a whole number of at least 32, got 8"),
+        (BARE + "base_rate = -1.0\n", "base_rate must be a number of at least 0, got -1.0"),
         (BARE + 'precision = "fp8"\n', "precision must be"),
         (BARE + "seed = -1\n", "seed must"),
         (BARE + "dropout = 1.5\n", "dropout must"),
         (BARE + "ema_decay = 1.5\n", "ema_decay must"),
         (BARE + "head_rate = nan\n", "head_rate must"),
-        (BARE + "seed = 4294967296\n", "seed must be at most 4294967295, got 4294967296"),
-        (BARE + "[augmentation]\nflip = 1.5\n", "flip must be between 0 and 1, got 1.5"),
-        (BARE + "[augmentation]\nscale = inf\n", "scale must be between 0 and 2, got inf"),
-        (BARE + "[augmentation]\nblur = nan\n", "blur must be between 0 and 1, got nan"),
+        (
+            BARE + "seed = 4294967296\n",
+            "seed must be a whole number from 0 to 4294967295, got 42",
+        ),
+        (BARE + "[augmentation]\nflip = 1.5\n", "flip must be a number from 0 to 1, got 1.5"),
+        (BARE + "[augmentation]\nscale = inf\n", "scale must be a number from 0 to 2, got inf"),
+        (BARE + "[augmentation]\nblur = nan\n", "blur must be a number from 0 to 1, got nan"),
         (BARE + 'classes = ["fear"]\n', "classes must be two or more different names"),
         (BARE + 'classes = ["a", "b", "a"]\n', "classes must be two or more different names"),
     ],
@@ -115,6 +121,34 @@ def test_a_wrong_recipe_is_refused_in_one_sentence_that_names_it(
     assert said in str(caught.value)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_all_mistakes_of_a_recipe_are_reported_at_once(tmp_path: Path) -> None:
+    text = BARE + 'epoch = 3\nsize = 8\ncolor = "grau"\n[augmentation]\nflip = 2\n'
+    with pytest.raises(UsageError) as caught:
+        read_recipe(write_recipe(tmp_path, text))
+    assert "has 4 mistakes" in str(caught.value)
+    for said in ("'epochs'?", "size must be", "color must be 'gray' or 'rgb'", "augmentation.flip"):
+        assert said in str(caught.value)
+
+
+def test_the_keys_of_earlier_versions_are_read_and_identify_the_same_recipe(tmp_path: Path) -> None:
+    old = BARE + 'colour = "rgb"\nlicence = "CC0"\n'
+    new = BARE + 'color = "rgb"\nlicense = "CC0"\n'
+    recipes = [read_recipe(write_recipe(tmp_path, text)) for text in (old, new)]
+    assert recipes[0] == recipes[1] == Recipe("tiny", "ferplus.npz", color="rgb", license="CC0")
+    kept = {"name": "tiny", "data": "ferplus.npz", "colour": "rgb", "licence": "CC0"}
+    assert chosen_settings(recipes[0]) == kept
+    assert read_recipe(write_recipe(tmp_path, BARE + 'colour = "grey"\n')).color == "gray"
+
+
+def test_a_recipes_data_may_be_given_beside_it(tmp_path: Path) -> None:
+    recipe = Recipe("tiny", "faces")
+    assert data_of(recipe, tmp_path) == (tmp_path / "faces").resolve()
+    assert data_of(Recipe("tiny"), tmp_path, tmp_path / "mine") == (tmp_path / "mine").resolve()
+    assert data_of(recipe, tmp_path, tmp_path / "mine") == (tmp_path / "mine").resolve()
+    with pytest.raises(UsageError, match=r"'tiny' does not name its data.*--data FOLDER"):
+        data_of(Recipe("tiny"), tmp_path)
 
 
 def test_a_recipe_that_is_missing_or_not_text_is_refused(tmp_path: Path) -> None:
@@ -550,9 +584,9 @@ def test_hard_labels_are_the_winner_alone(tmp_path: Path) -> None:
 def test_color_views_have_three_channels_and_the_gray_ones_values(tmp_path: Path) -> None:
     path = write_ferplus(tmp_path / "ferplus.npz")
     recipe = dataclasses.replace(TINY, augmentation=STILL)
-    colour = dataclasses.replace(recipe, colour="rgb")
+    color = dataclasses.replace(recipe, color="rgb")
     gray_view = RandomViews(training_data(path, recipe), recipe)[3][0]
-    color_view = RandomViews(training_data(path, colour), colour)[3][0]
+    color_view = RandomViews(training_data(path, color), color)[3][0]
     assert color_view.shape == (3, 32, 32)
     assert all(torch.equal(channel, gray_view[0]) for channel in color_view)
 

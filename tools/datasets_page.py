@@ -95,7 +95,7 @@ def section(dataset: Dataset) -> str:
     layout = textwrap.dedent(dataset.layout).strip()
     return (
         f"\n## {dataset.title}\n\n`{dataset.name}`\n\n```text\n{layout}\n```\n\n"
-        f"**Basis of this layout.** {dataset.basis}\n\n**License and consent.** {dataset.licence}\n"
+        f"**Basis of this layout.** {dataset.basis}\n\n**License and consent.** {dataset.license}\n"
     )
 
 

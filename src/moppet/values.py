@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
@@ -152,5 +152,22 @@ class Scores:
 
     @property
     def groups(self) -> list[str | None]:
-        """The group of each face's likeliest class, None where it has none."""
-        return [self.group_of.get(name) for name in self.expressions]
+        """The group of each face with the largest sum, None where classes without one have it."""
+        labels, sums = group_probabilities(self.probabilities, self.names, self.group_of)
+        return [labels[i] for i in sums.argmax(axis=1)]
+
+
+def group_probabilities(
+    probabilities: Floats, names: Sequence[str], group_of: Mapping[str, str]
+) -> tuple[list[str | None], Floats]:
+    """Return the groups and their probabilities, (n, groups): each the sum over its classes.
+
+    probabilities: (n, k), of the k classes `names`. Groups come in the order of their first class.
+    Classes without a group compete together as None. The largest sum is everywhere the group of a
+    face; of equal ones the first wins.
+    """
+    group_of_class = [group_of.get(name) for name in names]
+    groups = list(dict.fromkeys(group_of_class))
+    member = np.array([[of == one for one in groups] for of in group_of_class], np.float64)
+    sums = probabilities.astype(np.float64) @ member.reshape(len(names), len(groups))
+    return groups, np.asarray(sums, np.float32)

@@ -61,7 +61,7 @@ class BalancedRows:
     @property
     def made_are_copies(self) -> bool:
         """Whether the made rows are rows that came, once more."""
-        return not BALANCERS[self.balanced.method].makes_mixtures
+        return not BALANCERS[self.balanced.method].interpolates
 
     def made_rows(self, root: Path, paths: Sequence[str]) -> Manifest:
         """Return the made rows as a manifest of their images.
@@ -152,7 +152,7 @@ def balance_manifest(
     notes += [f"class {name!r} has no image to train on." for name in empty]
     counts = {one.name: one for one in balanced.counts}
     ordered = tuple(counts.get(name, ClassCount(name, 0, 0, 0, 0)) for name in manifest.names)
-    mixed = BALANCERS[balanced.method].makes_mixtures
+    mixed = BALANCERS[balanced.method].interpolates
     images = space.images(balanced.features) if mixed else None
     if mixed and images is None and len(balanced.labels):
         notes.append("what was made is no image, but points of the embedding.")

@@ -1,11 +1,10 @@
 """The balancers: which of imbalanced-learn's samplers each one runs, in which order.
 
-A balancer may first grow classes (make rows) and then sift (take rows away); SMOTE-ENN does both.
+A balancer may oversample (add rows), then clean (remove rows); SMOTE-ENN does both.
 """
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -13,19 +12,20 @@ from typing import Final
 from moppet.balance.samplers import (
     Counts,
     Doubles,
-    Grown,
     Ints,
     Neighbors,
-    grow_adasyn,
-    grow_borderline,
-    grow_copies,
-    grow_smote,
-    sift_enn,
-    sift_random,
-    sift_tomek,
+    Oversampled,
+    clean_enn,
+    clean_tomek,
+    oversample_adasyn,
+    oversample_borderline,
+    oversample_random,
+    oversample_smote,
+    undersample_random,
 )
 from moppet.balance.targets import Direction
-from moppet.values import UsageError
+from moppet.plugins import load_plugins
+from moppet.values import UsageError, nearest_name
 
 
 @dataclass(frozen=True)
@@ -33,21 +33,23 @@ class Balancer:
     """One way to balance.
 
     title, summary: for people. source: the paper.
-    targets: whether a target is a count to grow to ("up"), to shrink to ("down"), or none is
-        taken, because the neighbors decide.
-    grow: (features, labels, wanted, seed, neighbors) → Grown.
-    sift: (features, labels, wanted, seed, neighbors) → the rows to keep; wanted is empty where
-        no target is taken.
-    makes_mixtures: whether made rows lie between two real ones; else they are copies.
+    targets: "up" if a target is a count to oversample to, "down" if it is one to undersample to,
+        None if the neighbors decide and no target is taken.
+    oversample: (features, labels, wanted, seed, neighbors) → Oversampled, the new rows.
+    clean: (features, labels, wanted, seed, neighbors) → (k,) the numbers of the rows to keep.
+    interpolates: whether new rows lie between two real ones; else they are copies.
+
+    features: (n, d) float64. labels: (n,) int64 numbers of classes. wanted: class number → count,
+    empty where no target is taken. seed: all chance must come from it.
     """
 
     title: str
     summary: str
     source: str
     targets: Direction | None
-    grow: Callable[[Doubles, Ints, Counts, int, Neighbors], Grown] | None = None
-    sift: Callable[[Doubles, Ints, Counts, int, Neighbors], Ints] | None = None
-    makes_mixtures: bool = False
+    oversample: Callable[[Doubles, Ints, Counts, int, Neighbors], Oversampled] | None = None
+    clean: Callable[[Doubles, Ints, Counts, int, Neighbors], Ints] | None = None
+    interpolates: bool = False
 
 
 _CHAWLA: Final = "Chawla et al. 2002, SMOTE: synthetic minority over-sampling technique"
@@ -62,22 +64,22 @@ BALANCERS: Final[dict[str, Balancer]] = {
         "repeats rows of small classes",
         _BATISTA,
         "up",
-        grow=grow_copies,
+        oversample=oversample_random,
     ),
     "random_under": Balancer(
         "random under-sampling",
         "leaves rows of large classes out",
         _BATISTA,
         "down",
-        sift=sift_random,
+        clean=undersample_random,
     ),
     "smote": Balancer(
         "SMOTE",
         "makes rows between a row and a neighbor of its class",
         _CHAWLA,
         "up",
-        grow=grow_smote,
-        makes_mixtures=True,
+        oversample=oversample_smote,
+        interpolates=True,
     ),
     "borderline_smote": Balancer(
         "Borderline-SMOTE",
@@ -85,23 +87,23 @@ BALANCERS: Final[dict[str, Balancer]] = {
         "Han, Wang and Mao 2005, Borderline-SMOTE: a new over-sampling method in imbalanced data "
         "sets learning (the first of its two kinds)",
         "up",
-        grow=grow_borderline,
-        makes_mixtures=True,
+        oversample=oversample_borderline,
+        interpolates=True,
     ),
     "adasyn": Balancer(
         "ADASYN",
         "SMOTE, more from rows with more neighbors of other classes",
         "He et al. 2008, ADASYN: adaptive synthetic sampling approach for imbalanced learning",
         "up",
-        grow=grow_adasyn,
-        makes_mixtures=True,
+        oversample=oversample_adasyn,
+        interpolates=True,
     ),
     "enn": Balancer(
         "Edited Nearest Neighbors",
         "leaves rows out whose neighbors are of other classes, but none of the smallest class",
         "Wilson 1972, Asymptotic properties of nearest neighbor rules using edited data",
         None,
-        sift=sift_enn("auto"),
+        clean=clean_enn("auto"),
     ),
     "tomek": Balancer(
         "Tomek links",
@@ -109,28 +111,28 @@ BALANCERS: Final[dict[str, Balancer]] = {
         "of the smallest class",
         "Tomek 1976, Two modifications of CNN",
         None,
-        sift=sift_tomek("auto"),
+        clean=clean_tomek("auto"),
     ),
     "smote_enn": Balancer(
         "SMOTE-ENN",
         "SMOTE, then Edited Nearest Neighbors on all classes",
         _BATISTA,
         "up",
-        grow=grow_smote,
-        sift=sift_enn("all"),
-        makes_mixtures=True,
+        oversample=oversample_smote,
+        clean=clean_enn("all"),
+        interpolates=True,
     ),
     "smote_tomek": Balancer(
         "SMOTE-Tomek",
         "SMOTE, then both rows of every Tomek link left out",
         _BATISTA,
         "up",
-        grow=grow_smote,
-        sift=sift_tomek("all"),
-        makes_mixtures=True,
+        oversample=oversample_smote,
+        clean=clean_tomek("all"),
+        interpolates=True,
     ),
 }
-"""Name → balancer, all through imbalanced-learn."""
+"""Name → balancer; put your own into it, or install a package that does (see `load_plugins`)."""
 
 
 def find_method(name: str) -> str:
@@ -138,9 +140,10 @@ def find_method(name: str) -> str:
 
     Raises UsageError with the nearest name if there is none.
     """
+    load_plugins("moppet.balancers", BALANCERS, Balancer)
     wanted = name.strip().casefold().replace("-", "_").replace(" ", "_")
     if wanted in BALANCERS:
         return wanted
-    near = difflib.get_close_matches(wanted, BALANCERS, 1)
-    hint = f"did you mean {near[0]!r}?" if near else f"it is one of {', '.join(BALANCERS)}."
+    near = nearest_name(wanted, BALANCERS)
+    hint = f"did you mean {near!r}?" if near else f"it is one of {', '.join(BALANCERS)}."
     raise UsageError(f"there is no balancer {name!r}: {hint}")

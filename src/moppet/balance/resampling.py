@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from moppet.balance.methods import BALANCERS, Balancer, find_method
 from moppet.balance.samplers import (
+    CannotOversample,
     Counts,
     Doubles,
-    Grown,
     Ints,
     Neighbors,
-    Stuck,
+    Oversampled,
     require_imblearn,
 )
 from moppet.balance.targets import EQUAL, Targets, resolve_targets
@@ -136,15 +136,15 @@ def balance(
         choice for enn and tomek, where the neighbors decide.
     keep_wiped: keep the rows that came of a class of which the method would leave none.
     Raises UsageError for an unknown method, targets that it cannot reach, a class of one row
-    that should grow by mixing, and, without keep_wiped, a class that would be wiped out.
+    too small to interpolate in, and, without keep_wiped, a class that would be wiped out.
     Sources of the methods: `BALANCERS[method].source`.
     """
     require_imblearn()
     task = _Task.of(method, features, labels, targets, neighbours or Neighbors(), rng)
-    grown, grown_notes = _grow(task)
-    keep, sifted_notes = _sift(task, grown, keep_wiped)
+    new, oversampling_notes = _oversample(task)
+    keep, cleaning_notes = _clean(task, new, keep_wiped)
     there, stays = keep[: len(task.y)], keep[len(task.y) :]
-    made = grown.select(stays)
+    made = new.select(stays)
     return Balanced(
         method=task.name,
         seed=task.seed,
@@ -155,7 +155,7 @@ def balance(
         parents=made.parents,
         shares=made.shares.astype(np.float32),
         counts=tuple(_count(task, there, made.labels)),
-        notes=(*grown_notes, *sifted_notes),
+        notes=(*oversampling_notes, *cleaning_notes),
     )
 
 
@@ -234,7 +234,7 @@ def _wanted(name: str, targets: Targets | None, labels: NDArray[Any], y: Ints) -
     counts = {label: int((y == i).sum()) for label, i in number.items()}
     found = resolve_targets(targets or EQUAL, counts, balancer.targets, name)
     for label, count in found.items():
-        if balancer.makes_mixtures and counts[label] < 2:
+        if balancer.interpolates and counts[label] < 2:
             raise UsageError(
                 f"class {label!r} has 1 row to train on, and {name} makes new rows between two: "
                 f"add rows, name targets without this class ({count} came for it), or use "
@@ -258,25 +258,25 @@ def _refuse_too_many(wanted: Counts, y: Ints, width: int) -> None:
         )
 
 
-def _grow(task: _Task) -> tuple[Grown, list[str]]:
-    """Return the made rows, and sentences on classes that could not be grown as asked."""
-    grow, wanted, counts = task.balancer.grow, task.wanted, task.counts
-    if grow is None or not wanted:
-        return Grown(task.x[:0], task.y[:0], np.empty((0, 2), np.int64), np.empty(0)), []
+def _oversample(task: _Task) -> tuple[Oversampled, list[str]]:
+    """Return the made rows, and sentences on classes that miss their targets."""
+    oversample, wanted, counts = task.balancer.oversample, task.wanted, task.counts
+    if oversample is None or not wanted:
+        return Oversampled(task.x[:0], task.y[:0], np.empty((0, 2), np.int64), np.empty(0)), []
     try:
-        grown = grow(task.x, task.y, wanted, task.seed, task.neighbours)
-    except Stuck as stuck:
-        raise UsageError(_stuck(task, stuck)) from None
+        new = oversample(task.x, task.y, wanted, task.seed, task.neighbours)
+    except CannotOversample as reason:
+        raise UsageError(_explain(task, reason)) from None
     notes = []
     k = task.neighbours.smote
-    if task.balancer.makes_mixtures:
+    if task.balancer.interpolates:
         notes += [
             f"{task.label(c)} has {counts[c]} rows, too few for {k} neighbors of its own: "
             f"{counts[c] - 1} taken."
             for c in wanted
             if counts[c] <= k
         ]
-    came = np.bincount(grown.labels, minlength=len(counts)) + counts
+    came = np.bincount(new.labels, minlength=len(counts)) + counts
     for c, count in wanted.items():
         if came[c] == counts[c]:
             notes.append(
@@ -285,48 +285,48 @@ def _grow(task: _Task) -> tuple[Grown, list[str]]:
             )
         elif came[c] != count:
             notes.append(
-                f"{task.label(c)} was grown to {came[c]} rows, not {count}: {task.name} rounds "
-                "how many each row gives."
+                f"{task.label(c)} was oversampled to {came[c]} rows, not {count}: {task.name} "
+                "rounds how many each row gives."
             )
-    return grown, notes
+    return new, notes
 
 
-def _stuck(task: _Task, stuck: Stuck) -> str:
-    label, count = task.label(stuck.label), int(task.counts[stuck.label])
-    if stuck.apart:
+def _explain(task: _Task, reason: CannotOversample) -> str:
+    label, count = task.label(reason.label), int(task.counts[reason.label])
+    if reason.apart:
         return (
             f"{task.name} makes rows of {label} where other classes are near, but near none of "
             f"its {count} rows is one: use 'smote', or name targets without this class."
         )
     return (
-        f"{task.name} shares {task.wanted[stuck.label] - count} new rows of {label} among its "
+        f"{task.name} shares {task.wanted[reason.label] - count} new rows of {label} among its "
         f"{count} rows and rounds each share to none: ask for more, or use 'smote'."
     )
 
 
-def _sift(task: _Task, grown: Grown, keep_wiped: bool) -> tuple[NDArray[np.bool_], list[str]]:
+def _clean(task: _Task, new: Oversampled, keep_wiped: bool) -> tuple[NDArray[np.bool_], list[str]]:
     """Return (n + m,) which rows stay, those that came before those that were made, and notes.
 
     Raises UsageError for a class of which no row would stay, unless keep_wiped.
     """
-    every = np.concatenate([task.y, grown.labels])
+    every = np.concatenate([task.y, new.labels])
     keep = np.ones(len(every), bool)
-    sift = task.balancer.sift
-    if sift is None or (task.balancer.targets == "down" and not task.wanted):
+    clean = task.balancer.clean
+    if clean is None or (task.balancer.targets == "down" and not task.wanted):
         return keep, []
-    x = np.concatenate([task.x, grown.features])
-    stays = sift(x, every, task.wanted, task.seed, task.neighbours)
+    x = np.concatenate([task.x, new.features])
+    stays = clean(x, every, task.wanted, task.seed, task.neighbours)
     keep[:] = False
     keep[stays] = True
     notes = []
     there, of_made = keep[: len(task.y)], keep[len(task.y) :]
     if not of_made.all():
         notes.append(
-            f"{int((~of_made).sum())} of the {len(of_made)} rows that were made were taken away "
-            "again by their neighbors."
+            f"{int((~of_made).sum())} of the {len(of_made)} new rows were removed by "
+            "nearest-neighbor cleaning."
         )
     for c in range(len(task.labels)):
-        mine, made = task.y == c, grown.labels == c
+        mine, made = task.y == c, new.labels == c
         if there[mine].any():
             continue
         n, label = int(mine.sum()), task.label(c)

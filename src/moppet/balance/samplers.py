@@ -102,7 +102,7 @@ class Neighbors:
             raise UsageError(f"ENN keeps by 'all' or 'majority', but {self.enn_keeps!r} came.")
 
 
-class Grown(NamedTuple):
+class Oversampled(NamedTuple):
     """m made rows: features (m, d), labels (m,), parents (m, 2), the first parent's share (m,)."""
 
     features: Doubles
@@ -110,14 +110,16 @@ class Grown(NamedTuple):
     parents: Ints
     shares: Doubles
 
-    def select(self, rows: NDArray[np.bool_]) -> Grown:
+    def select(self, rows: NDArray[np.bool_]) -> Oversampled:
         """Return the made rows of this mask (m,)."""
-        return Grown(self.features[rows], self.labels[rows], self.parents[rows], self.shares[rows])
+        return Oversampled(
+            self.features[rows], self.labels[rows], self.parents[rows], self.shares[rows]
+        )
 
 
-def grow_copies(
+def oversample_random(
     features: Doubles, labels: Ints, wanted: Counts, seed: int, neighbours: Neighbors
-) -> Grown:
+) -> Oversampled:
     """Return rows drawn with replacement."""
     from imblearn.over_sampling import RandomOverSampler
 
@@ -125,24 +127,24 @@ def grow_copies(
     _resample(sampler, np.zeros((len(labels), 1)), labels)
     drawn = np.asarray(sampler.sample_indices_[len(labels) :], np.int64)
     parents = np.stack([drawn, drawn], axis=1)
-    return Grown(features[drawn], labels[drawn], parents, np.ones(len(drawn)))
+    return Oversampled(features[drawn], labels[drawn], parents, np.ones(len(drawn)))
 
 
-def grow_smote(
+def oversample_smote(
     features: Doubles, labels: Ints, wanted: Counts, seed: int, neighbours: Neighbors
-) -> Grown:
+) -> Oversampled:
     """Return rows between a row and one of its neighbors of the same class."""
     from imblearn.over_sampling import SMOTE
 
     def sampler(near: Callable[[int], Any], k: int, strategy: dict[int, int]) -> Any:
         return SMOTE(sampling_strategy=strategy, random_state=seed, k_neighbors=near(k))
 
-    return _grow_mixtures(sampler, features, labels, wanted, neighbours.smote)
+    return _interpolate(sampler, features, labels, wanted, neighbours.smote)
 
 
-def grow_borderline(
+def oversample_borderline(
     features: Doubles, labels: Ints, wanted: Counts, seed: int, neighbours: Neighbors
-) -> Grown:
+) -> Oversampled:
     """As SMOTE, only from rows at the border (Han et al.'s first kind)."""
     from imblearn.over_sampling import BorderlineSMOTE
 
@@ -156,22 +158,22 @@ def grow_borderline(
             m_neighbors=near(border),
         )
 
-    return _grow_mixtures(sampler, features, labels, wanted, neighbours.smote)
+    return _interpolate(sampler, features, labels, wanted, neighbours.smote)
 
 
-def grow_adasyn(
+def oversample_adasyn(
     features: Doubles, labels: Ints, wanted: Counts, seed: int, neighbours: Neighbors
-) -> Grown:
+) -> Oversampled:
     """As SMOTE, more from rows with more neighbors of other classes; counts come out near."""
     from imblearn.over_sampling import ADASYN
 
     def sampler(near: Callable[[int], Any], k: int, strategy: dict[int, int]) -> Any:
         return ADASYN(sampling_strategy=strategy, random_state=seed, n_neighbors=near(k))
 
-    return _grow_mixtures(sampler, features, labels, wanted, neighbours.smote)
+    return _interpolate(sampler, features, labels, wanted, neighbours.smote)
 
 
-def sift_random(
+def undersample_random(
     features: Doubles, labels: Ints, wanted: Counts, seed: int, neighbours: Neighbors
 ) -> Ints:
     """Keep so many rows of each class, drawn without replacement."""
@@ -182,14 +184,14 @@ def sift_random(
     return np.sort(np.asarray(sampler.sample_indices_, np.int64))
 
 
-def sift_enn(classes: str) -> Callable[[Doubles, Ints, Counts, int, Neighbors], Ints]:
-    """Return a sift that keeps rows whose neighbors are of their class.
+def clean_enn(classes: str) -> Callable[[Doubles, Ints, Counts, int, Neighbors], Ints]:
+    """Return a clean that keeps rows whose neighbors are of their class.
 
     classes: imbalanced-learn's word for the classes that are looked at: "all", or "auto" for all
         but the smallest.
     """
 
-    def sift(
+    def clean(
         features: Doubles, labels: Ints, wanted: Counts, seed: int, neighbours: Neighbors
     ) -> Ints:
         from imblearn.under_sampling import EditedNearestNeighbours
@@ -201,7 +203,7 @@ def sift_enn(classes: str) -> Callable[[Doubles, Ints, Counts, int, Neighbors], 
         _resample(sampler, features, labels)
         return np.sort(np.asarray(sampler.sample_indices_, np.int64))
 
-    return sift
+    return clean
 
 
 def _keep_by_majority(features: Doubles, labels: Ints, near: int, spare: bool) -> Ints:
@@ -222,10 +224,10 @@ def _keep_by_majority(features: Doubles, labels: Ints, near: int, spare: bool) -
     return np.flatnonzero(keep)
 
 
-def sift_tomek(classes: str) -> Callable[[Doubles, Ints, Counts, int, Neighbors], Ints]:
-    """Return a sift that breaks Tomek links; classes as in `sift_enn`."""
+def clean_tomek(classes: str) -> Callable[[Doubles, Ints, Counts, int, Neighbors], Ints]:
+    """Return a clean that breaks Tomek links; classes as in `clean_enn`."""
 
-    def sift(
+    def clean(
         features: Doubles, labels: Ints, wanted: Counts, seed: int, neighbours: Neighbors
     ) -> Ints:
         from imblearn.under_sampling import TomekLinks
@@ -234,16 +236,16 @@ def sift_tomek(classes: str) -> Callable[[Doubles, Ints, Counts, int, Neighbors]
         _resample(sampler, features, labels)
         return np.sort(np.asarray(sampler.sample_indices_, np.int64))
 
-    return sift
+    return clean
 
 
-def _grow_mixtures(
+def _interpolate(
     make: Callable[[Callable[[int], Any], int, dict[int, int]], Any],
     features: Doubles,
     labels: Ints,
     wanted: Counts,
     k: int,
-) -> Grown:
+) -> Oversampled:
     """Run a sampler once for all classes, and apart for those too small for k neighbors.
 
     make: (neighbor search by its k, k, class → count) → the sampler.
@@ -261,18 +263,18 @@ def _grow_mixtures(
     for fits in sorted({min(k, int(counts[c]) - 1) for c in wanted}, reverse=True):
         strategy = {c: w for c, w in wanted.items() if min(k, int(counts[c]) - 1) == fits}
         try:
-            grown, of = _resample(make(near, fits, strategy), coded, labels)
+            resampled, of = _resample(make(near, fits, strategy), coded, labels)
         except (RuntimeError, ValueError):
-            _name_the_stuck(make, near, fits, strategy, coded, labels)
+            _raise_cannot_oversample(make, near, fits, strategy, coded, labels)
             raise
-        parts.append((grown[n:], of[n:]))
+        parts.append((resampled[n:], of[n:]))
     made = np.concatenate([part for part, _ in parts])
     parents, shares = read_codes(made[:, width:])
     of = np.concatenate([part for _, part in parts]).astype(np.int64)
-    return Grown(made[:, :width], of, parents, shares)
+    return Oversampled(made[:, :width], of, parents, shares)
 
 
-class Stuck(Exception):
+class CannotOversample(Exception):
     """A class of which a sampler can make nothing.
 
     label: its number. apart: because no other class is near; else the counts round to none.
@@ -284,7 +286,7 @@ class Stuck(Exception):
         self.apart = apart
 
 
-def _name_the_stuck(
+def _raise_cannot_oversample(
     make: Callable[[Callable[[int], Any], int, dict[int, int]], Any],
     near: Callable[[int], Any],
     k: int,
@@ -292,12 +294,12 @@ def _name_the_stuck(
     coded: Doubles,
     labels: Ints,
 ) -> None:
-    """Raise Stuck for the first class that the sampler fails on; its own error names none."""
+    """Raise CannotOversample for the first class that fails; imblearn's error names none."""
     for label, count in strategy.items():
         try:
             _resample(make(near, k, {label: count}), coded, labels)
         except (RuntimeError, ValueError) as error:
-            raise Stuck(label, isinstance(error, RuntimeError)) from None
+            raise CannotOversample(label, isinstance(error, RuntimeError)) from None
 
 
 def _resample(sampler: Any, features: Doubles, labels: Ints) -> tuple[Doubles, Ints]:

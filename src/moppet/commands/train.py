@@ -167,11 +167,11 @@ def show_views(asked: OwnImages, path: Path) -> Path:
     from moppet.datasets.readers import read_dataset
     from moppet.train.augmentation_sheets import augmentation_sheet, views_sheet
     from moppet.train.module import families_of
-    from moppet.train.recipe import Recipe, read_recipe
+    from moppet.train.recipe import Recipe, data_of, read_recipe
 
     if asked.data.suffix == ".toml":
         recipe = read_recipe(asked.data)
-        place = (asked.data.parent / recipe.data).resolve()
+        place = data_of(recipe, asked.data.parent)
         manifest = read_dataset(place, recipe.kind or None)
     else:
         recipe = Recipe("own", str(asked.data), seed=asked.seed)

@@ -72,7 +72,7 @@ class Audit:
         return {
             "n": len(self.manifest),
             "names": list(self.manifest.names),
-            "licence": self.manifest.licence,
+            "license": self.manifest.license,
             "leaks": [leak._asdict() | {"rows": self._places(leak.rows)} for leak in self.leaks],
             "class_counts": self.counts("label"),
             "age_band_counts": self.counts("age_band"),

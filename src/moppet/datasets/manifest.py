@@ -191,7 +191,7 @@ class Manifest:
     names: tuple[str, ...]
     table: Any = field(repr=False)
     root: Path
-    licence: str = ""
+    license: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "names", tuple(self.names))
@@ -263,7 +263,7 @@ class Manifest:
                 raise MoppetError(f"a mask of {len(self)} rows was needed, not {chosen.shape}.")
             chosen = np.flatnonzero(chosen)
         table = self.table.take(pa.array(chosen.astype(np.int64)))
-        return Manifest(self.names, table, self.root, self.licence)
+        return Manifest(self.names, table, self.root, self.license)
 
     def replace(self, **columns: Any) -> Manifest:
         """Return the manifest with these columns put in place of, or beside, its own.
@@ -279,7 +279,7 @@ class Manifest:
                 )
             at = table.column_names.index(name) if name in table.column_names else -1
             table = table.set_column(at, name, made) if at >= 0 else table.append_column(name, made)
-        return Manifest(self.names, table, self.root, self.licence)
+        return Manifest(self.names, table, self.root, self.license)
 
     def image(self, row: int) -> Image:
         """Return a row's whole image: (h, w, 3) RGB or (h, w) gray, uint8, upright.
@@ -326,7 +326,7 @@ class Manifest:
         kept = {
             "kind": "manifest",
             "names": list(self.names),
-            "licence": self.licence,
+            "license": self.license,
             "root": _relative_root(self.root, target.parent),
             "moppet_version": importlib.metadata.version("moppet"),
         }
@@ -343,7 +343,7 @@ def build_manifest(
     columns: Mapping[str, Any],
     *,
     root: str | PathLike[str],
-    licence: str = "",
+    license: str = "",
     names: Sequence[str] | None = None,
 ) -> Manifest:
     """Return a manifest of these columns: n values each, None and NaN are null.
@@ -367,7 +367,7 @@ def build_manifest(
         matrix = matrix[:, [list(names).index(name) for name in ordered]]
         at = table.column_names.index("votes")
         table = table.set_column(at, "votes", vote_lists(matrix))
-    return Manifest(ordered, table, Path(root), licence)
+    return Manifest(ordered, table, Path(root), license)
 
 
 def read_manifest(path: str | PathLike[str]) -> Manifest:
@@ -386,7 +386,8 @@ def read_manifest(path: str | PathLike[str]) -> Manifest:
         kept = json.loads((table.schema.metadata or {})[_KEY])
         if kept["kind"] != "manifest":
             raise KeyError
-        names, licence, root = tuple(kept["names"]), str(kept["licence"]), str(kept["root"])
+        names, root = tuple(kept["names"]), str(kept["root"])
+        license = str(kept["license"] if "license" in kept else kept["licence"])  # former key
     except (KeyError, TypeError, ValueError):
         raise _not_one(place, "it carries no manifest's names, license and root") from None
     missing = [name for name in SCHEMA.names if name not in table.column_names]
@@ -394,7 +395,7 @@ def read_manifest(path: str | PathLike[str]) -> Manifest:
         raise _not_one(place, f"it lacks {', '.join(missing)}")
     try:
         folder = Path(os.path.normpath(place.parent / root))
-        return Manifest(names, table.replace_schema_metadata(None), folder, licence)
+        return Manifest(names, table.replace_schema_metadata(None), folder, license)
     except MoppetError as error:
         raise _not_one(place, str(error).rstrip(".")) from None
 

@@ -108,7 +108,7 @@ def refuse_made(manifest: Manifest, what: str = "split") -> None:
         )
 
 
-def refuse_sifted(manifest: Manifest) -> None:
+def refuse_cleaned(manifest: Manifest) -> None:
     """Raise UsageError if a balancer took rows out: a split of what it left is too easy to read."""
     if REMOVED_BY in manifest.table.column_names:
         taken = len(manifest) - manifest.table[REMOVED_BY].null_count

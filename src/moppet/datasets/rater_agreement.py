@@ -180,7 +180,7 @@ def write_disagreements(path: Path, ratings: Ratings, decided: Mapping[str, str]
 
 
 def rated_manifest(
-    ratings: Ratings, decided: Mapping[str, str], *, root: Path, licence: str = ""
+    ratings: Ratings, decided: Mapping[str, str], *, root: Path, license: str = ""
 ) -> Manifest:
     """Return the manifest of rated images.
 
@@ -218,7 +218,7 @@ def rated_manifest(
         },
         names=names,
         root=root,
-        licence=licence,
+        license=license,
     )
 
 

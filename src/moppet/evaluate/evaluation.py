@@ -163,7 +163,7 @@ def made_from(
         "data": {
             "sources": sorted({s for s in manifest.column("source") if s}),
             "classes": list(manifest.names),
-            "licence": manifest.licence or None,
+            "licence": manifest.license or None,
         },
         "split": chosen.split,
         "by": list(by),

@@ -92,7 +92,7 @@ def made_from(
     return {
         "made_by": sorted({x for x in by if x is not None}),
         "sources": sorted({s for s in real.column("source") if s}),
-        "licence": real.licence or None,
+        "licence": real.license or None,
         "model": _facts(model),
         "judge": _facts(judge),
         "space": {

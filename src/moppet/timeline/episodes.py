@@ -14,6 +14,7 @@ from moppet.timeline.labels import poor_quality, threshold
 from moppet.timeline.schema import class_columns, numbers, present, texts
 from moppet.timeline.settings import TimelineSettings
 from moppet.timeline.smoothing import TIME_TOLERANCE_S, segment_ids
+from moppet.values import group_probabilities
 
 Kind = Literal["expression", "group"]
 KINDS: Final[tuple[Kind, ...]] = ("expression", "group")
@@ -62,21 +63,6 @@ def face_tracks(table: Any, settings: TimelineSettings) -> list[FaceTrack]:
     return tracks
 
 
-def label_probabilities(
-    smoothed: NDArray[np.float32], names: Sequence[str], group_of: Mapping[str, str], kind: Kind
-) -> tuple[list[str | None], NDArray[np.float32]]:
-    """Return the labels of this kind and their smoothed probabilities, (n, labels).
-
-    A group's is the sum over its classes. Classes without a group compete together as None.
-    """
-    if kind == "expression":
-        return list(names), smoothed
-    label_of = [group_of.get(name) for name in names]
-    labels = list(dict.fromkeys(label_of))
-    member = np.array([[of == label for label in labels] for of in label_of], dtype=np.float64)
-    return labels, (smoothed.astype(np.float64) @ member).astype(np.float32)
-
-
 def find_episodes(
     table: Any,
     names: Sequence[str],
@@ -99,7 +85,10 @@ def find_episodes(
     found = []
     for track in face_tracks(table, settings):
         for one in KINDS if kind is None else (kind,):
-            labels, q = label_probabilities(smoothed[track.rows], names, group_of, one)
+            labels: list[str | None] = [*names]
+            q = smoothed[track.rows]
+            if one == "group":
+                labels, q = group_probabilities(q, names, group_of)
             for label, first, last in _runs(q, ~poor[track.rows], track.segment, settings):
                 name = labels[label]
                 if name is not None:

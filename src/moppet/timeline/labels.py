@@ -11,12 +11,18 @@ from numpy.typing import NDArray
 from moppet.timeline.schema import FACE_FLOATS, FACE_STATUSES, RawRow, check_names
 from moppet.timeline.settings import TimelineSettings
 from moppet.timeline.smoothing import CausalSmoother
+from moppet.values import group_probabilities
 
 
 class Judgment(NamedTuple):
-    """What n faces show: winner (index of the class, -1 = not classified), confidence, unsure."""
+    """What n faces show.
 
-    winner: NDArray[np.int64]
+    expression, group: (n,) names, None where not classified; a group also where classes without
+    one have the largest sum. confidence: (n,) the expression's probability. unsure: (n,).
+    """
+
+    expression: NDArray[np.object_]
+    group: NDArray[np.object_]
     confidence: NDArray[np.float32]
     unsure: NDArray[np.bool_]
 
@@ -41,17 +47,27 @@ def judge(
     low_quality: NDArray[np.bool_],
     quality: NDArray[np.float64],
     settings: TimelineSettings,
+    *,
+    names: Sequence[str],
+    group_of: Mapping[str, str],
 ) -> Judgment:
-    """Return the largest smoothed probability of each row and whether to doubt it.
+    """Return the class and the group with the largest smoothed probability, and doubts about them.
 
     smoothed: (n, k); a row of NaN is a face that was not classified, and unsure.
-    Of equal probabilities the first class wins.
+    Of equal probabilities the first class wins, and of equal sums the first group.
     """
     known = ~np.isnan(smoothed).any(axis=1)
-    winner = np.where(known, np.nan_to_num(smoothed).argmax(axis=1), -1)
+    plain = np.nan_to_num(smoothed)
+    winner = np.where(known, plain.argmax(axis=1), -1)
+    groups, sums = group_probabilities(plain, names, group_of)
     confidence = np.where(known, smoothed[np.arange(len(smoothed)), winner], np.float32(np.nan))
     unsure = ~known | (confidence < threshold(settings.unsure_below))
-    return Judgment(winner, confidence, unsure | poor_quality(low_quality, quality, settings))
+    return Judgment(
+        np.array([*names, None], dtype=np.object_)[winner],
+        np.array([*groups, None], dtype=np.object_)[np.where(known, sums.argmax(axis=1), -1)],
+        confidence,
+        unsure | poor_quality(low_quality, quality, settings),
+    )
 
 
 def live_rows(
@@ -92,11 +108,12 @@ def _live_row(
             f"s_{name}": float(value) for name, value in zip(names, smoothed[0], strict=True)
         }
     quality = np.array([np.nan if filled["quality"] is None else filled["quality"]])
-    verdict = judge(smoothed, np.array([row["status"] == "low_quality"]), quality, settings)
+    low = np.array([row["status"] == "low_quality"])
+    verdict = judge(smoothed, low, quality, settings, names=names, group_of=group_of)
     filled["unsure"] = bool(verdict.unsure[0])
     if p is not None:
-        filled["expression"] = names[int(verdict.winner[0])]
-        filled["group"] = group_of.get(filled["expression"])
+        filled["expression"] = verdict.expression[0]
+        filled["group"] = verdict.group[0]
         filled["confidence"] = float(verdict.confidence[0])
     return filled
 

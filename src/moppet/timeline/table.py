@@ -23,6 +23,7 @@ from moppet.timeline.schema import (
     check_names,
     conform,
     names_in,
+    numbers,
     plain,
     raw_columns,
     texts,
@@ -215,15 +216,14 @@ def timeline_of(
     smoothed = _smooth(columns, p, settings)
     has_face = ~np.isnan(columns["face_id"])
     low = np.equal(columns["status"], "low_quality")
-    verdict = judge(smoothed, low, columns["quality"], settings)
-    label = np.array([*names, None], dtype=np.object_)
-    group = np.array([*(group_of.get(name) for name in names), None], dtype=np.object_)
+    quality = columns["quality"]
+    verdict = judge(smoothed, low, quality, settings, names=names, group_of=group_of)
     arrays = {name: pa.array(column, from_pandas=True) for name, column in columns.items()}
     arrays |= {f"p_{name}": pa.array(p[:, i]) for i, name in enumerate(names)}
     arrays |= {f"s_{name}": pa.array(smoothed[:, i]) for i, name in enumerate(names)}
     arrays |= {
-        "expression": pa.array(label[verdict.winner], pa.string()),
-        "group": pa.array(group[verdict.winner], pa.string()),
+        "expression": pa.array(verdict.expression, pa.string()),
+        "group": pa.array(verdict.group, pa.string()),
         "confidence": pa.array(verdict.confidence),
         "unsure": pa.array(verdict.unsure, mask=~has_face),
     }
@@ -289,9 +289,12 @@ def read_timeline(path: str | PathLike[str]) -> Timeline:
 
 
 def _groups_in(table: Any, names: Sequence[str]) -> dict[str, str]:
+    """The group of each class by its surest row: above 0.5, it has the largest sum for certain."""
     groups = {name: GROUPS[name] for name in names if name in GROUPS}
-    seen = dict(zip(texts(table, "expression"), texts(table, "group"), strict=True))
-    for name, group in seen.items():
+    order = np.argsort(np.nan_to_num(numbers(table, "confidence")), kind="stable")
+    expression = np.array(texts(table, "expression"), np.object_)[order]
+    group_of_row = np.array(texts(table, "group"), np.object_)[order]
+    for name, group in dict(zip(expression, group_of_row, strict=True)).items():
         if group is None:
             groups.pop(name, None)
         elif name is not None:

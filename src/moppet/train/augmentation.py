@@ -14,26 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from moppet.infer.alignment import CROP_PX, TEMPLATE_PX, similarity
+from moppet.train.recipe import Augmentation
 from moppet.values import Floats, Image, UsageError
-
-
-@dataclass(frozen=True)
-class Augmentation:
-    """Ranges of the random views; probabilities in [0, 1]."""
-
-    rotation_deg: float = 15.0
-    scale: float = 0.15
-    shift: float = 0.07
-    shear: float = 0.08
-    flip: float = 0.5
-    contrast: float = 0.4
-    brightness: float = 0.15
-    gamma: float = 0.35
-    shadow: float = 0.2
-    blur: float = 0.2
-    low_resolution: float = 0.2
-    noise: float = 0.15
-    erase: float = 0.3
 
 
 def crop_matrices(

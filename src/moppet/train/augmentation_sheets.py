@@ -28,7 +28,7 @@ def views_sheet(faces: Faces, recipe: Recipe, path: Path) -> None:
 
     Raises MoppetError if the file cannot be written.
     """
-    gray = recipe.colour == "grey"
+    gray = recipe.channels == 1
     crops = faces.aligned(size=recipe.size)
     rows = []
     for i, crop in enumerate(crops):
@@ -54,11 +54,11 @@ def views_sheet(faces: Faces, recipe: Recipe, path: Path) -> None:
 
 
 def _framed(view: Image) -> Image:
-    colour = as_color(view, gray=False)
+    color = as_color(view, gray=False)
     gap = _GAP_PX // 2
     white = (255, 255, 255)
     return np.asarray(
-        cv2.copyMakeBorder(colour, gap, gap, gap, gap, cv2.BORDER_CONSTANT, value=white), np.uint8
+        cv2.copyMakeBorder(color, gap, gap, gap, gap, cv2.BORDER_CONSTANT, value=white), np.uint8
     )
 
 
@@ -152,9 +152,9 @@ def _drawn(crops: Tensor, families: Families, seed: int) -> list[tuple[str, Tens
 def _crops(pictures: Sequence[Image], side: int) -> Tensor:
     resized = []
     for image in pictures[:_COLUMNS]:
-        colour = cv2.cvtColor(image, cv2.COLOR_GRAY2RGB) if image.ndim == 2 else image
-        flags = cv2.INTER_AREA if min(colour.shape[:2]) > side else cv2.INTER_LINEAR
-        resized.append(cv2.resize(colour, (side, side), interpolation=flags))
+        color = cv2.cvtColor(image, cv2.COLOR_GRAY2RGB) if image.ndim == 2 else image
+        flags = cv2.INTER_AREA if min(color.shape[:2]) > side else cv2.INTER_LINEAR
+        resized.append(cv2.resize(color, (side, side), interpolation=flags))
     return torch.from_numpy(np.stack(resized)).permute(0, 3, 1, 2).float() / 255
 
 

@@ -71,8 +71,8 @@ def _write_log(folder: Path, rows: list[dict[str, float]]) -> None:
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write tensors; a file that is there is replaced only once the new one is whole."""
-    with replacing(path, failures=[SafetensorError]) as part:  # what a full disk comes as
+    """Write tensors; a file that is there is replaced only once the new one is complete."""
+    with replacing(path, failures=[SafetensorError]) as part:
         save_file({k: v.contiguous() for k, v in tensors.items()}, part, metadata)
 
 

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from moppet.config import check_settings
 from moppet.datasets.faces import Faces, find_manifest_faces
 from moppet.datasets.manifest import Manifest
 from moppet.infer.models import ExpressionModel, load_model
 from moppet.metrics import Difference, Summary, drawn_figures, paired_bootstrap_many, summarize
-from moppet.train.augmentation import Augmentation
 from moppet.train.data_module import TrainingData, evaluation_crops, select_training_data
-from moppet.train.recipe import Recipe, check_recipe
+from moppet.train.recipe import Recipe
 from moppet.train.trainer import Machine
 from moppet.train.training_run import run_training, with_split
 from moppet.values import Floats, MoppetError, UsageError
@@ -59,7 +59,7 @@ def finetune_recipe(
         start=model,
         network=str(started.card.get("network", "mobilenet_v2")),
         size=wants.size,
-        colour=wants.colour,
+        color="rgb" if wants.colour == "rgb" else "gray",
         seed=seed,
         epochs=epochs or (QUICK_EPOCHS if quick else EPOCHS),
         batch=int(np.clip(rows // 8, 2, 64)),
@@ -69,12 +69,10 @@ def finetune_recipe(
         sampling="balanced",
         keep="best",
         precision="32-true",
-        augmentation=Augmentation(),
-        licence="not stated: it is its maker's to say",
+        license="not specified",
         limits="Fitted to the faces of one data set; on others its figures need not hold.",
     )
-    check_recipe(recipe, "moppet train")
-    return recipe
+    return check_settings(Recipe, asdict(recipe), "moppet train")
 
 
 def check_classes(manifest: Manifest) -> None:

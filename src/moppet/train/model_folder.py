@@ -50,9 +50,9 @@ def _draw_confusion(names: list[str], confusion: list[list[int]], path: Path) ->
     axes.set_ylabel("label")
     axes.set_title(f"Report rows, aligned as in video (n = {counts.sum()})", fontsize=10)
     for i, j in np.ndindex(*counts.shape):
-        colour = "white" if shares[i, j] > 0.55 else "black"
+        color = "white" if shares[i, j] > 0.55 else "black"
         text = f"{counts[i, j]}\n{100 * shares[i, j]:.0f} %" if counts[i, j] else "0"
-        axes.text(j, i, text, ha="center", va="center", color=colour, fontsize=8)
+        axes.text(j, i, text, ha="center", va="center", color=color, fontsize=8)
     figure.colorbar(shown, ax=axes, label="share of the true class", shrink=0.8)
     with replacing(path) as part:
         figure.savefig(part, dpi=110)
@@ -72,9 +72,9 @@ def draw_course(log: Sequence[Mapping[str, float]], path: Path) -> None:
             values = [row[name] for row in log]
             if all(math.isnan(value) for value in values):
                 continue
-            colour = _COLORS["balanced" if "balanced" in name else name.split("_")[0]]
+            color = _COLORS["balanced" if "balanced" in name else name.split("_")[0]]
             dot = "o" if len(epochs) == 1 else None
-            axes.plot(epochs, values, color=colour, label=label, linewidth=1.8, marker=dot)
+            axes.plot(epochs, values, color=color, label=label, linewidth=1.8, marker=dot)
         axes.set_title(title, fontsize=10)
         axes.set_xlabel("epoch")
         axes.set_xlim(0, epochs[-1] + 1)
@@ -117,7 +117,7 @@ def write_card(
         f"name = {_text(recipe.name)}",
         f"file = {_text(file)}",
         f"sha256 = {_text(hashlib.sha256(network).hexdigest())}",
-        f"licence = {_text(recipe.licence)}",
+        f"licence = {_text(recipe.license)}",
         f"network = {_text(recipe.network)}",
         f"labels = {json.dumps(list(names), ensure_ascii=False)}",
         f"temperature = {temperature:.4f}",
@@ -127,7 +127,7 @@ def write_card(
         "",
         "[preprocessing]",
         f"size = {recipe.size}",
-        f"colour = {_text(recipe.colour)}",
+        f"colour = {_text('grey' if recipe.channels == 1 else 'rgb')}",
         f"detail_px = {detail_px}",
         f"mean = {MEAN}",
         f"scale = {SCALE}",

@@ -40,7 +40,7 @@ def make_network(recipe: Recipe, classes: int) -> Network:
     return build_network(
         recipe.network,
         classes=classes,
-        channels=1 if recipe.colour == "grey" else 3,
+        channels=recipe.channels,
         input_size=recipe.size,
         **{k: value for k, value in switches.items() if k in known or value != _SWITCHES[k]},
     )

@@ -116,7 +116,7 @@ def _trainer(
             devices=int(devices) if devices.isdecimal() else devices,
             num_nodes=machine.nodes,
             strategy=machine.strategy,
-            precision=recipe.precision,  # type: ignore[arg-type]
+            precision=recipe.precision,
             gradient_clip_val=recipe.gradient_clip or None,
             max_epochs=epochs,
             logger=_loggers(machine, folder),
@@ -154,7 +154,7 @@ def _class_weights(data: TrainingData, recipe: Recipe) -> Tensor | None:
     return losses.class_weights(
         torch.from_numpy(soft),
         torch.from_numpy(weights),
-        weighting=recipe.class_weights,  # type: ignore[arg-type]
+        weighting=recipe.class_weights,
     )
 
 

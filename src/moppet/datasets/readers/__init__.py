@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import hashlib
 import os
 import sys
@@ -25,15 +24,14 @@ from moppet.datasets.readers.folders import BABYEXP, CITY_INFANT, FOLDER
 from moppet.datasets.readers.rafdb import RAFDB
 from moppet.datasets.readers.tables import CSV
 from moppet.datasets.readers.videos import CHILD_EFES, EMOREACT, LIRIS_CSE
-from moppet.values import MoppetError, UsageError
+from moppet.plugins import load_plugins
+from moppet.values import MoppetError, UsageError, nearest_name
 
-__all__ = ["DATASETS", "Dataset", "announce_licence", "find_dataset", "read_dataset"]
+__all__ = ["DATASETS", "Dataset", "announce_license", "find_dataset", "read_dataset"]
 
 
 def _title(manifest: Manifest) -> str:
-    """The titles of a manifest's sets, their own words for sets that are not known here."""
-    pass
-
+    """The titles of a manifest's sets, or the names of sets that are not registered."""
     sources = [source for source in manifest.table["source"].unique().to_pylist() if source]
     titles = [DATASETS[name].title if name in DATASETS else name for name in sources]
     return ", ".join(titles) or "These images"
@@ -47,52 +45,55 @@ def announce_license(what: Dataset | Manifest) -> bool:
     are said each time. A manifest without conditions has nothing to say.
     """
     if isinstance(what, Dataset):
-        title, licence = what.title, what.licence
+        title, license = what.title, what.license
     else:
-        title, licence = _title(what), what.licence
-    if not licence:
+        title, license = _title(what), what.license
+    if not license:
         return False
     said = Path(platformdirs.user_cache_dir("moppet", appauthor=False)) / "licences"
-    marker = said / hashlib.sha256(licence.encode()).hexdigest()[:16]
+    marker = said / hashlib.sha256(license.encode()).hexdigest()[:16]
     with contextlib.suppress(OSError):
         if marker.exists():
             return False
-    print(f"{title}: {licence}", file=sys.stderr)
+    print(f"{title}: {license}", file=sys.stderr)
     with contextlib.suppress(OSError):
         said.mkdir(parents=True, exist_ok=True)
-        marker.write_text(f"{title}: {licence}\n", encoding="utf-8")
+        marker.write_text(f"{title}: {license}\n", encoding="utf-8")
     return True
 
 
-_KNOWN: Final = (
+_PUBLISHED: Final = (
     *(FER2013, FERPLUS, FERPLUS_NPZ, AFFECTNET, RAFDB, CKPLUS),
     *(CAFE, CHILD_EFES, NIMH_CHEFS, DARTMOUTH, LIRIS_CSE, EMOREACT),
     *(CITY_INFANT, BABYEXP, TROMSO, UTKFACE, B3FD),
 )
 
 
-def _when_nothing_else(dataset: Dataset) -> Dataset:
-    """Many known sets are tables or folders too: one's own is what no other layout fits."""
+def _if_no_other_fits(dataset: Dataset, *own: str) -> Dataset:
+    """Return a layout for one's own images, which many published sets have too.
+
+    own: names of layouts for one's own images that do not take precedence over this one.
+    """
 
     def looks_like(path: Path) -> bool:
-        return dataset.looks_like(path) and not any(known.recognizes(path) for known in _KNOWN)
+        others = (other for name, other in DATASETS.items() if name not in own)
+        return dataset.looks_like(path) and not any(other.recognizes(path) for other in others)
 
     return replace(dataset, looks_like=looks_like)
 
 
-def _unlisted(dataset: Dataset, table: Dataset) -> Dataset:
-    def looks_like(path: Path) -> bool:
-        return dataset.looks_like(path) and not table.recognizes(path)
-
-    return replace(dataset, looks_like=looks_like)
-
-
-_TABLE: Final = _when_nothing_else(CSV)
 DATASETS: Final[dict[str, Dataset]] = {
     dataset.name: dataset
-    for dataset in (_unlisted(_when_nothing_else(FOLDER), _TABLE), _TABLE, *_KNOWN)
+    for dataset in (
+        _if_no_other_fits(FOLDER, "folder"),
+        _if_no_other_fits(CSV, "folder", "csv"),
+        *_PUBLISHED,
+    )
 }
-"""Name → set. The first two are layouts for one's own images."""
+"""Name → data set; put your own into it, or install a package that does (see `load_plugins`).
+
+The first two are layouts for one's own images.
+"""
 
 
 def find_dataset(path: str | os.PathLike[str], kind: str | None = None) -> Dataset:
@@ -100,10 +101,11 @@ def find_dataset(path: str | os.PathLike[str], kind: str | None = None) -> Datas
 
     Raises UsageError for an unknown kind, MoppetError if nothing is there or no layout fits.
     """
+    load_plugins("moppet.datasets", DATASETS, Dataset)
     if kind is not None:
         if kind not in DATASETS:
-            near = difflib.get_close_matches(kind.casefold(), DATASETS, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"it is one of {', '.join(DATASETS)}."
+            near = nearest_name(kind, DATASETS)
+            hint = f"did you mean {near!r}?" if near else f"it is one of {', '.join(DATASETS)}."
             raise UsageError(f"there is no kind of data set {kind!r}: {hint}")
         return DATASETS[kind]
     place = Path(path)

@@ -200,7 +200,7 @@ AFFECTNET = Dataset(
         "and papers report results on the validation rows. Rows without an expression are left "
         "out unless keep_unlabelled is set."
     ),
-    licence=(
+    license=(
         "For research only, after a license agreement signed by a professor or head of a "
         "laboratory; students apply through their supervisor "
         "(http://mohammadmahoor.com/affectnet/). The images come from the web; whether the people "

@@ -74,7 +74,7 @@ UTKFACE = Dataset(
         "ones that public code renames. Not checked against the dataset. It has no expressions "
         "and no subjects; age_range, for example 0-2 for infants, selects rows."
     ),
-    licence=(
+    license=(
         "For non-commercial research only. The images come from the web and their copyright "
         "belongs to others (https://susanqq.github.io/UTKFace/). Whether the people shown "
         "consented is unknown."
@@ -143,7 +143,7 @@ B3FD = Dataset(
         "from the file name if this still has the form used by IMDb, Wikipedia or CACD; otherwise "
         "it is unknown. age_range, for example 0-2 for infants, selects rows."
     ),
-    licence=(
+    license=(
         "For academic research only. The images come from IMDB-WIKI and CACD, and their copyright "
         "belongs to the original owners (https://github.com/kbesenic/B3FD). Whether the people "
         "shown consented is unknown."

@@ -117,7 +117,7 @@ CAFE = Dataset(
         "age band is uncertain). Give ages, a CSV file with subject and age made from the "
         "dataset's own spreadsheet."
     ),
-    licence=(
+    license=(
         "For researchers authorized by Databrary (https://databrary.org/volume/30). The "
         "photographs are copyrighted and may not be published, not even in journals or books. "
         "They show children."
@@ -171,7 +171,7 @@ NIMH_CHEFS = Dataset(
         "dataset. The children are 10 to 17 years old: the age band is uncertain unless ages "
         "gives a CSV file with subject and age."
     ),
-    licence=(
+    license=(
         "Provided to researchers by Duke University. Its web page lists the image sets but not "
         "the terms; ask for them "
         "(https://psychiatry.duke.edu/research/research-programs-areas/assessment-interve"
@@ -226,7 +226,7 @@ DARTMOUTH = Dataset(
         'assumption, not checked against the dataset. "Content" and "pleased" remain classes of '
         "their own."
     ),
-    licence=(
+    license=(
         "Free for research, by email from its authors, who state what else is allowed "
         "(https://doi.org/10.1371/journal.pone.0079131). It shows children."
     ),
@@ -283,7 +283,7 @@ TROMSO = Dataset(
         "repository (the first code is this label in all of them), and the paper (Maack et al. "
         "2017, doi 10.3389/fpsyg.2017.00409). Not checked against the images."
     ),
-    licence=(
+    license=(
         "Free for academics who ask the authors (https://uit.no/project/norbaby/database). The "
         "part of each file name after the age (JTP, NONE, …), kept in the column permission, may "
         "state what the parents agreed to: ask the owners before you show an image. It shows "

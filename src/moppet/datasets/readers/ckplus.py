@@ -99,7 +99,7 @@ CKPLUS = Dataset(
         "The dataset's own ReadMe (phase 1, revised September 2010), quoted on public pages, and "
         "public loaders. Not checked against the dataset."
     ),
-    licence=(
+    license=(
         "For research by those who have signed the user agreement. The images must not be passed "
         "on, and only images of participants who agreed to it may be published; ask the owners "
         "(http://www.jeffcohn.net/Resources/)."

@@ -45,7 +45,7 @@ class Dataset:
     title: str
     layout: str
     basis: str
-    licence: str
+    license: str
     looks_like: Callable[[Path], bool]
     reader: Callable[..., Manifest]
 
@@ -153,7 +153,7 @@ class Dataset:
             raise MoppetError(f"{self.title}: no row of {root} is left that was asked for.")
         _check_text(columns["path"])
         source = {"source": [self.name] * len(columns["path"])}
-        return build_manifest(source | columns, root=root, licence=self.licence, names=names)
+        return build_manifest(source | columns, root=root, license=self.license, names=names)
 
 
 def choose(columns: Columns, keep: Sequence[bool]) -> Columns:

@@ -305,7 +305,7 @@ FER2013 = Dataset(
         "The files of the Kaggle competition as documented by torchvision's loader. The column "
         "order and the codes are well known; the CSV file itself was not available."
     ),
-    licence=(
+    license=(
         "The images of FER2013 come from web searches. They have no license from an owner, and "
         "nobody shown has consented: use them for training and do not pass them on."
     ),
@@ -458,7 +458,7 @@ FERPLUS = Dataset(
         "image name show no face). The votes are the same as in the project's own .npz file, "
         "which was available; the CSV file was not."
     ),
-    licence=_LICENSE,
+    license=_LICENSE,
     looks_like=_looks_like_votes,
     reader=_read_votes,
 )
@@ -532,7 +532,7 @@ FERPLUS_NPZ = Dataset(
           2 not a child, 3 uncertain, -1 not judged)
     """,
     basis=("The project's own file, read in full during development: 31,356 rows."),
-    licence=_LICENSE,
+    license=_LICENSE,
     looks_like=_looks_like_archive,
     reader=_read_archive,
 )

@@ -131,7 +131,7 @@ FOLDER = Dataset(
           test/   happy/ …  sad/ …       test: test, testing
     """,
     basis=("moppet's own convention, the same as that of torchvision's ImageFolder."),
-    licence=(
+    license=(
         "These are your own images. Use only images whose owners allow it and, for children, "
         "whose parents have agreed to this use; moppet cannot check this."
     ),
@@ -176,7 +176,7 @@ BABYEXP = Dataset(
         "public: this layout is an assumption, not checked against the dataset. The subjects are "
         "unknown; give subject_pattern if your file names contain them."
     ),
-    licence=(
+    license=(
         "Its license and consent conditions are not published: ask the authors before you use it "
         "(https://doi.org/10.1155/2020/8855885). It shows babies."
     ),
@@ -227,7 +227,7 @@ CITY_INFANT = Dataset(
         "unknown. If your file names contain the infant, give subject_pattern; otherwise images "
         "of one infant may be in both parts of a split."
     ),
-    licence=(
+    license=(
         "Sent by email to researchers who ask its authors at City, University of London "
         "(https://doi.org/10.3758/s13428-017-0859-9). The photographs were provided by parents. "
         "Ask the authors what is allowed."

@@ -83,7 +83,7 @@ RAFDB = Dataset(
         "line of the attribute files is the age group is known from only one of them. Not checked "
         "against the dataset."
     ),
-    licence=(
+    license=(
         "For non-commercial research only, on request to the authors; do not copy, publish or "
         "pass on any part of it. The images come from the web and belong to others "
         "(http://www.whdeng.cn/RAF/model1.html)."

@@ -174,7 +174,7 @@ CSV = Dataset(
           paths start from the table's folder; columns separated by commas, semicolons or tabs
     """,
     basis=("moppet's own convention."),
-    licence=(
+    license=(
         "These are your own images. Use only images whose owners allow it and, for children, "
         "whose parents have agreed to this use; moppet cannot check this."
     ),

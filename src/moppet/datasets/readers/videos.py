@@ -129,7 +129,7 @@ LIRIS_CSE = Dataset(
         "years. Not checked against the dataset. The label applies to the whole clip; single "
         "frames may show a calm face."
     ),
-    licence=(
+    license=(
         "Provided to researchers on request to the authors, who state what is allowed "
         "(https://childrenfacialexpression.projet.liris.cnrs.fr/). It shows children."
     ),
@@ -179,7 +179,7 @@ CHILD_EFES = Dataset(
         "10.3389/fpsyg.2021.666245) describes 124 children of 4 to 6 years, with contempt as an "
         "eighth class. Not checked against the dataset."
     ),
-    licence=(
+    license=(
         "Provided to researchers on request to the authors, who state what is allowed "
         "(https://doi.org/10.3389/fpsyg.2021.666245). It shows children."
     ),
@@ -291,7 +291,7 @@ EMOREACT = Dataset(
         "digit), which keeps the clips of one episode together, but a child may occur in several "
         "episodes. Ages 4 to 14: the age band is uncertain."
     ),
-    licence=(
+    license=(
         "For research by academic or industrial users who have signed its end-user agreement "
         "(https://github.com/bnojavan/EmoReact). The clips come from YouTube and show children."
     ),

@@ -98,7 +98,7 @@ def balanced_rows(
 def _picked(ready: Prepared, done: Balanced) -> Prepared:
     """Copies stand for the rows that they repeat, mixtures are images."""
     kept = ready.rows[done.kept]
-    if not BALANCERS[done.method].makes_mixtures:
+    if not BALANCERS[done.method].interpolates:
         return replace(
             ready, rows=np.concatenate([kept, ready.rows[done.parents[:, 0]]]), notes=done.notes
         )

@@ -1,0 +1,148 @@
+"""Plugins: every example of docs/reference/plugins.md works, and a broken plugin harms nothing."""
+
+from __future__ import annotations
+
+import re
+import sys
+import tomllib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from moppet import plugins
+from moppet.balance import BALANCERS, Balancer, balance
+from moppet.balance.methods import find_method
+from moppet.datasets.readers import DATASETS, Dataset, find_dataset, read_dataset
+from moppet.values import UsageError
+
+PAGE = Path(__file__).parents[1] / "docs" / "reference" / "plugins.md"
+BLOCK = re.compile(r"```(python|toml) title=\S+\n(.*?)```", re.S)
+
+
+def examples() -> dict[str, tuple[str, str, str]]:
+    """Group of entry points → its example's module, its entry's name, and the object's place."""
+    found = {}
+    blocks = BLOCK.findall(PAGE.read_text(encoding="utf-8"))
+    for (_, module), (_, project) in zip(blocks[::2], blocks[1::2], strict=True):
+        for group, points in tomllib.loads(project)["project"]["entry-points"].items():
+            ((name, place),) = points.items()
+            found[group] = (module, name, place)
+    return found
+
+
+EXAMPLES = examples()
+REGISTRIES: dict[str, tuple[dict[str, Any], Callable[[str], Any]]] = {
+    "moppet.datasets": (DATASETS, lambda name: find_dataset(".", name)),
+    "moppet.balancers": (BALANCERS, find_method),
+}
+"""Group → its registry, and what looks a name up in it (and loads the plugins before)."""
+
+
+@pytest.fixture
+def install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[str, str, str, str], None]]:
+    """Give a function that installs a package with one module and one entry point."""
+    saved = {group: dict(registry) for group, (registry, _) in REGISTRIES.items()}
+    loaded = set(plugins._LOADED)
+
+    def install(group: str, module: str, name: str, place: str) -> None:
+        site = tmp_path / "site"
+        info = site / "lab_faces-1.0.dist-info"
+        info.mkdir(parents=True, exist_ok=True)
+        (site / f"{place.partition(':')[0]}.py").write_text(module, encoding="utf-8")
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: lab-faces\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[{group}]\n{name} = {place}\n", encoding="utf-8")
+        monkeypatch.syspath_prepend(str(site))
+        plugins._LOADED.discard(group)
+
+    yield install
+    sys.modules.pop("my_plugin", None)
+    plugins._LOADED.clear()
+    plugins._LOADED.update(loaded)
+    for group, (registry, _) in REGISTRIES.items():
+        registry.clear()
+        registry.update(saved[group])
+
+
+@pytest.mark.parametrize("group", REGISTRIES)
+def test_the_example_of_each_registry_is_found_by_its_name(group, install, recwarn):
+    module, name, place = EXAMPLES[group]
+    install(group, module, name, place)
+    registry, look_up = REGISTRIES[group]
+    assert name not in registry
+    look_up(name)
+    assert name in registry and not recwarn.list
+
+
+@pytest.mark.parametrize("group", REGISTRIES)
+def test_the_example_of_each_registry_can_be_put_into_it_in_python(group, install):
+    module, name, _ = EXAMPLES[group]
+    registry, look_up = REGISTRIES[group]
+    install("moppet.nothing", "", "x", "my_plugin:x")  # for its clearing up
+    exec(compile(module, "my_plugin.py", "exec"), {"__name__": "__main__"})
+    look_up(name)
+    assert name in registry
+
+
+@pytest.mark.parametrize("group", REGISTRIES)
+@pytest.mark.parametrize(
+    ("module", "said"),
+    [
+        ("import moppet_nowhere", "ModuleNotFoundError: No module named 'moppet_nowhere'"),
+        ("1 / 0", "ZeroDivisionError: division by zero"),
+        ("thing = 3", "my_plugin:thing is a int, but a (Dataset|Balancer) is needed"),
+        ("other = 3", "AttributeError: module 'my_plugin' has no attribute 'thing'"),
+    ],
+)
+def test_a_broken_plugin_is_one_sentence_and_nothing_else_breaks(group, module, said, install):
+    registry, look_up = REGISTRIES[group]
+    before = dict(registry)
+    install(group, module, "mine", "my_plugin:thing")
+    with pytest.warns(plugins.PluginWarning) as caught:
+        look_up(next(iter(before)))
+    assert registry == before
+    pattern = rf"the plugin 'mine' of the package lab-faces 1.0 \({group}\) is not used: {said}"
+    assert re.fullmatch(rf"{pattern}\. Update or uninstall the package\.", str(caught[0].message))
+    with pytest.raises(UsageError, match="mine"):
+        look_up("mine")
+
+
+@pytest.mark.parametrize("group", REGISTRIES)
+def test_a_name_that_exists_is_never_replaced(group, install):
+    registry, look_up = REGISTRIES[group]
+    name = next(iter(registry))
+    before = registry[name]
+    install(group, EXAMPLES[group][0], name, EXAMPLES[group][2])
+    with pytest.warns(plugins.PluginWarning, match=f"the name '{name}' is taken"):
+        look_up(name)
+    assert registry[name] is before
+
+
+def test_a_dataset_from_a_package_is_recognized_and_read(install, tmp_path):
+    install("moppet.datasets", *EXAMPLES["moppet.datasets"])
+    root = tmp_path / "recordings"
+    root.mkdir()
+    for name in ("a.png", "b.png"):
+        cv2.imwrite(str(root / name), np.zeros((8, 8), np.uint8))
+    (root / "faces.tsv").write_text("a.png\thappiness\tkim\tA\nb.png\tfear\tlou\tB\n")
+    manifest = read_dataset(root)
+    assert isinstance(DATASETS["lab-faces"], Dataset)
+    assert manifest.column("label").tolist() == ["happiness", "fear"]
+    assert manifest.column("subject").tolist() == ["kim", "lou"]
+    assert manifest.license == DATASETS["lab-faces"].license
+    assert len(read_dataset(root, "lab-faces", session="B")) == 1
+
+
+def test_a_balancer_from_a_package_balances(install):
+    install("moppet.balancers", *EXAMPLES["moppet.balancers"])
+    x = np.array([[0.0], [1.0], [5.0], [0.0], [0.1], [9.0], [-0.1]])
+    labels = np.array(["fear"] * 3 + ["anger"] * 4)
+    done = balance(x, labels, method="typical", rng=np.random.default_rng(0))
+    assert isinstance(BALANCERS["typical"], Balancer)
+    assert [one.after for one in done.counts] == [3, 3]
+    assert 5 not in done.kept
