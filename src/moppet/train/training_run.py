@@ -72,16 +72,19 @@ class _Choices:
 
 
 def run_recipe(
-    recipe_path: Path, folder: Path, machine: Machine | None = None, data: Path | None = None
+    recipe_path: Path,
+    folder: Path,
+    machine: Machine | None = None,
+    data: Path | None = None,
+    changes: Mapping[str, Any] | None = None,
 ) -> Path:
     """Train by a recipe and return the model folder, `folder`/model.
 
-    data: used instead of the recipe's own.
-
-    The folder also gets figures.md and the images in figures/. A stopped run goes on when the
-    command runs again.
+    data: used instead of the recipe's own. changes: keys to set over those of the recipe.
+    The folder also gets figures.md and the images in figures/. A stopped run resumes when the
+    same command is run again.
     """
-    recipe = read_recipe(recipe_path)
+    recipe = read_recipe(recipe_path, changes)
     place = data_of(recipe, recipe_path.parent, data)
     make_network(recipe, classes=2)  # a wrong name or switch is told before faces are searched
     base = recipe_path.parent
