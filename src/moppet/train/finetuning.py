@@ -59,7 +59,7 @@ def finetune_recipe(
         start=model,
         network=str(started.card.get("network", "mobilenet_v2")),
         size=wants.size,
-        color="rgb" if wants.colour == "rgb" else "gray",
+        color=wants.color,
         seed=seed,
         epochs=epochs or (QUICK_EPOCHS if quick else EPOCHS),
         batch=int(np.clip(rows // 8, 2, 64)),
