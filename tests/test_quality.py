@@ -20,7 +20,7 @@ import model_folder
 import quality_sample as sample
 from evaluation_sample import faces_without_search
 from moppet.commands import main as cli
-from moppet.commands import quality_run as command
+from moppet.commands import quality as command
 from moppet.datasets.manifest import build_manifest, read_manifest
 from moppet.datasets.provenance import MADE_SCHEMA, join_made, real_rows
 from moppet.datasets.splits import holdout
@@ -85,7 +85,7 @@ def test_images_that_nearly_repeat_real_ones_are_named_and_not_kept(quality):
     assert all(one["copy"] for one in quality.memorised)
     assert quality.alarms.value == pytest.approx(4 / 45)
     assert quality.rows["kept"] == 41
-    assert "4 of 45 made faces are nearly a real face" in quality.notes[0]
+    assert "4 of 45 synthetic faces are close copies of real" in quality.notes[0]
 
 
 def test_each_class_is_held_against_its_own_real_faces(quality):
