@@ -145,7 +145,8 @@ def check_fields(settings: Any) -> None:
     Raises UsageError as `check_settings` does.
     """
     fields = dataclasses.fields(settings)
-    if _CHECKING.get() or all(getattr(settings, f.name) is f.default for f in fields):
+    given = [(getattr(settings, field.name), field.default) for field in fields]
+    if _CHECKING.get() or all(type(a) is type(b) and a == b for a, b in given):
         return
     import pydantic
 

@@ -19,7 +19,7 @@ from moppet.commands.console import counted, extra, watched
 from moppet.commands.dataset_source import Source
 from moppet.datasets.manifest import Manifest
 from moppet.datasets.provenance import check_sources
-from moppet.synthesis.generators import GENERATORS, SyntheticImage
+from moppet.synthesis.generators import GENERATORS, ImageGenerator, SyntheticImage, find_generator
 from moppet.synthesis.sampling_plan import SamplingPlan, make_plan
 from moppet.synthesis.settings import SynthesisSettings, override_settings, read_settings
 from moppet.values import Image, UsageError, name_hint
@@ -301,7 +301,8 @@ class ReadyRun(SynthesisRun):
         sources = StartingFaces(self.manifest, settings)
         if settings.starts_from_faces:
             sources.check(self.plan.requests)
-        generator = GENERATORS[settings.method].load()(settings, sources, device)
+        kind = find_generator(settings.method).load()
+        generator: ImageGenerator = kind(settings, sources, device)
         started = time.perf_counter()
         first = self.plan.requests[0]
         image = generator(first)
