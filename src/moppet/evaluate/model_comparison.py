@@ -1,4 +1,4 @@
-"""Two models' readings of the same faces → how they differ."""
+"""Two models' predictions of the same faces → how they differ."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from moppet.evaluate.curves import number_or_none
-from moppet.evaluate.predictions import Readings, share_classes
-from moppet.evaluate.subgroups import Mask, Part, measure_part
+from moppet.evaluate.chart_data import number_or_none
+from moppet.evaluate.predictions import Predictions, share_classes
+from moppet.evaluate.subgroups import Mask, Subgroup, measure_subgroup
 from moppet.metrics import (
     AucDifference,
     Difference,
@@ -42,8 +42,8 @@ class Comparison:
     left_out: tuple[str, ...]
     n: int
     groups: int
-    first: Part
-    second: Part
+    first: Subgroup
+    second: Subgroup
     differences: dict[str, dict[str, Difference]]
     mcnemar: McNemar
     auc: dict[str, AucDifference]
@@ -66,9 +66,9 @@ class Comparison:
         }
 
 
-def compare_readings(
-    first: Readings,
-    second: Readings,
+def compare_predictions(
+    first: Predictions,
+    second: Predictions,
     parts: Mapping[str, Mask],
     *,
     seed: int = 0,
@@ -89,8 +89,8 @@ def compare_readings(
         left_out,
         len(first),
         len(np.unique(first.groups)),
-        measure_part(first, seed=seed, draws=draws),
-        measure_part(second, seed=seed, draws=draws),
+        measure_subgroup(first, seed=seed, draws=draws),
+        measure_subgroup(second, seed=seed, draws=draws),
         _differences(first, second, parts, seed, draws),
         _mcnemar(first, second),
         {name: _delong(first, second, names.index(name)) for name in tested},
@@ -113,7 +113,7 @@ def shared_classes(first: Sequence[str], second: Sequence[str]) -> tuple[str, ..
 
 
 def _differences(
-    first: Readings, second: Readings, parts: Mapping[str, Mask], seed: int, draws: int
+    first: Predictions, second: Predictions, parts: Mapping[str, Mask], seed: int, draws: int
 ) -> dict[str, dict[str, Difference]]:
     """All faces, then each part; what only tells of the raters is left out."""
     of_first, of_second = (
@@ -138,16 +138,16 @@ def _differences(
     }
 
 
-def _on_shared(readings: Readings, names: tuple[str, ...]) -> Readings:
-    return readings if readings.names == names else share_classes(readings, names)
+def _on_shared(predictions: Predictions, names: tuple[str, ...]) -> Predictions:
+    return predictions if predictions.names == names else share_classes(predictions, names)
 
 
-def _mcnemar(first: Readings, second: Readings) -> McNemar:
-    found = mcnemar_test(first.right, second.right)
+def _mcnemar(first: Predictions, second: Predictions) -> McNemar:
+    found = mcnemar_test(first.correct, second.correct)
     return found if _several(first.groups) else found._replace(p=math.nan, p_mid=math.nan)
 
 
-def _delong(first: Readings, second: Readings, number: int) -> AucDifference:
+def _delong(first: Predictions, second: Predictions, number: int) -> AucDifference:
     positive = first.label == number
     found = delong_test(first.probabilities[:, number], second.probabilities[:, number], positive)
     if _several(first.groups[positive]) and _several(first.groups[~positive]):

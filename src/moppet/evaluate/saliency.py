@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from moppet.evaluate.subgroups import age_parts
+from moppet.evaluate.subgroups import age_subgroups
 from moppet.infer.alignment import CROP_PX, TEMPLATE_PX
 from moppet.infer.models import ExpressionModel
 from moppet.metrics import Estimate, as_json, bootstrap_many
@@ -77,7 +77,7 @@ def region_shares(maps: Floats) -> dict[str, NDArray[np.float64]]:
 
 
 @dataclass(frozen=True)
-class Part:
+class SaliencySummary:
     """The saliency of some faces.
 
     class_name, age_band: which; None for all. n: faces. undefined: those of them in which nothing
@@ -104,7 +104,7 @@ class Part:
         }
 
 
-def measure_parts(
+def measure_saliency(
     maps: Floats,
     classes: Sequence[str],
     names: Sequence[str],
@@ -113,7 +113,7 @@ def measure_parts(
     *,
     seed: int = 0,
     draws: int = 1000,
-) -> list[Part]:
+) -> list[SaliencySummary]:
     """Return the saliency of all faces, of each class, each age band, and each class in each band.
 
     maps: (n, CROP_PX, CROP_PX) of aligned crops. classes: (n,) the class that was explained, of
@@ -124,7 +124,9 @@ def measure_parts(
     named = np.array(classes, object)
     everyone: dict[str | None, NDArray[np.bool_]] = {None: np.ones(len(maps), bool)}
     by_class = everyone | {name: named == name for name in names}
-    by_band = everyone | {band: rows for band, rows in age_parts(bands).items() if not rows.all()}
+    by_band = everyone | {
+        band: rows for band, rows in age_subgroups(bands).items() if not rows.all()
+    }
     if len(set(classes)) == 1:
         by_class = everyone
     return [
@@ -142,7 +144,7 @@ def _measure(
     band: str | None,
     seed: int,
     draws: int,
-) -> Part:
+) -> SaliencySummary:
     columns = region_shares(maps)
     known = ~np.isnan(columns[REGIONS[0]])
     shares = bootstrap_many(
@@ -154,7 +156,7 @@ def _measure(
     mean = np.full((CROP_PX, CROP_PX), np.nan)
     if known.any():
         mean = as_shares(maps[known]).mean(axis=0) * CROP_PX**2
-    return Part(
+    return SaliencySummary(
         name,
         band,
         len(maps),

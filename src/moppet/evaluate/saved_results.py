@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from moppet.evaluate.curves import read_training
+from moppet.evaluate.chart_data import read_training
 from moppet.infer.models import find_model, read_card
 from moppet.media.sources import file_sha256
 from moppet.values import ModelError, MoppetError, UsageError
@@ -19,7 +19,7 @@ PER_CLASS: Final = ("recall", "precision", "f1", "auc")
 
 
 @dataclass(frozen=True)
-class Rows:
+class Figures:
     """Figures of some rows.
 
     n: rows. overall: figure → estimate. per_class: figure → class → estimate.
@@ -34,7 +34,7 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class Measured:
+class ResultSet:
     """Figures on one set of images, met in one way.
 
     of: the set and the way, in words. again: the same images as those before, met in another
@@ -46,8 +46,8 @@ class Measured:
 
     of: str
     names: tuple[str, ...]
-    parts: dict[str, Rows]
-    by: dict[str, dict[str, Rows]] = field(default_factory=dict)
+    parts: dict[str, Figures]
+    by: dict[str, dict[str, Figures]] = field(default_factory=dict)
     gaps: list[Json] = field(default_factory=list)
     missed_wrong: Json | None = None
     again: bool = False
@@ -66,7 +66,7 @@ class SavedResults:
     figures: Json | None
     training: Json | None
     evaluation: Json | None
-    measured: list[Measured]
+    measured: list[ResultSet]
     missing: list[str]
 
 
@@ -144,7 +144,7 @@ def _read_evaluation(path: Path, card: Json) -> Json:
     return found
 
 
-def _from_figures(figures: Json, path: Path) -> list[Measured]:
+def _from_figures(figures: Json, path: Path) -> list[ResultSet]:
     """figures.json: aligned and raw → part → figures. Older files hold fewer figures."""
     ways = {
         "aligned": "detected and aligned as in use",
@@ -154,13 +154,13 @@ def _from_figures(figures: Json, path: Path) -> list[Measured]:
         names = tuple(str(name) for name in figures.get("names", ()))
         gap = figures.get("gap")
         missed = figures.get("aligned_missed_wrong", {}).get("accuracy")
-        made: list[Measured] = []
+        made: list[ResultSet] = []
         for way, words in ways.items():
             if way in figures:
                 parts = {str(k): _rows(v) for k, v in figures[way].items()}
                 first = not made
                 made.append(
-                    Measured(
+                    ResultSet(
                         words if made else f"the test rows, {words}",
                         names or _names(parts),
                         _with_raters(parts, figures.get("human", {})),
@@ -174,7 +174,7 @@ def _from_figures(figures: Json, path: Path) -> list[Measured]:
         raise _not_figures(path) from None
 
 
-def _from_scores(card: Json) -> list[Measured]:
+def _from_scores(card: Json) -> list[ResultSet]:
     """The figures on a card alone: [scores], with recall_<class> and accuracy_<part>."""
     scores = {
         name: {"value": None, "low": None, "high": None, **one}
@@ -190,26 +190,26 @@ def _from_scores(card: Json) -> list[Measured]:
         for name in scores
         if name.startswith("accuracy_")
     }
-    whole = Rows(
+    whole = Figures(
         scores.get("accuracy", {}).get("n"),
         {name: one for name, one in scores.items() if name not in {*recalls, *parts}},
         {"recall": {recalls[name]: one for name, one in scores.items() if name in recalls}},
         None,
     )
     by_part = {
-        part: Rows(scores[name].get("n"), {"accuracy": scores[name]}, {}, None)
+        part: Figures(scores[name].get("n"), {"accuracy": scores[name]}, {}, None)
         for name, part in parts.items()
     }
     names = tuple(str(label) for label in card["labels"])
-    return [Measured("the scores on its card", names, {ALL: whole, **by_part})]
+    return [ResultSet("the scores on its card", names, {ALL: whole, **by_part})]
 
 
-def _from_evaluation(found: Json, path: Path) -> Measured:
+def _from_evaluation(found: Json, path: Path) -> ResultSet:
     try:
         level = found["classes"]
         data = found["made"]["data"]
         name = str(data.get("name") or ", ".join(data["sources"]) or "unnamed data")
-        return Measured(
+        return ResultSet(
             f"the evaluation on {name}",
             tuple(level["names"]),
             {name: _rows(part) for name, part in level["parts"].items()},
@@ -231,10 +231,10 @@ def _from_evaluation(found: Json, path: Path) -> Measured:
         raise _not_figures(path) from None
 
 
-def _rows(part: Json) -> Rows:
+def _rows(part: Json) -> Figures:
     """Both forms: figures beside each other, or below "overall" and "per_class"."""
     flat = {**part, **part.get("overall", {}), **part.get("per_class", {})}
-    return Rows(
+    return Figures(
         part.get("n"),
         {
             name: value
@@ -257,7 +257,7 @@ def _is_estimate(value: Any) -> bool:
     )
 
 
-def _names(parts: Mapping[str, Rows]) -> tuple[str, ...]:
+def _names(parts: Mapping[str, Figures]) -> tuple[str, ...]:
     """The classes of a file that does not list them: those of its recalls."""
     for rows in parts.values():
         for by_class in rows.per_class.values():
@@ -265,7 +265,7 @@ def _names(parts: Mapping[str, Rows]) -> tuple[str, ...]:
     return ()
 
 
-def _with_raters(parts: dict[str, Rows], human: Json) -> dict[str, Rows]:
+def _with_raters(parts: dict[str, Figures], human: Json) -> dict[str, Figures]:
     for name, rows in parts.items():
         if _is_estimate(human.get(name)) and human[name]["value"] is not None:
             rows.overall["one_rater"] = human[name]

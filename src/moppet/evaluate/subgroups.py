@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moppet.datasets.manifest import AGE_BANDS, Manifest
-from moppet.evaluate.predictions import Readings
+from moppet.evaluate.predictions import Predictions
 from moppet.metrics import (
     Difference,
     DrawnFigures,
@@ -47,7 +47,7 @@ _GAP_FIGURES: Final = (
 
 
 @dataclass(frozen=True)
-class Part:
+class Subgroup:
     """Figures of some faces.
 
     groups: how many subjects or images they are, copies counted once.
@@ -72,37 +72,37 @@ class Part:
         }
 
 
-def measure_part(readings: Readings, *, seed: int = 0, draws: int = 1000) -> Part:
+def measure_subgroup(predictions: Predictions, *, seed: int = 0, draws: int = 1000) -> Subgroup:
     """Return every figure of these faces, with 95 % intervals."""
     summary = summarize(
-        readings.probabilities,
-        readings.label,
-        readings.groups,
-        readings.names,
+        predictions.probabilities,
+        predictions.label,
+        predictions.groups,
+        predictions.names,
         np.random.default_rng(seed),
-        votes=readings.votes,
-        abstained=readings.abstained,
+        votes=predictions.votes,
+        abstained=predictions.abstained,
         draws=draws,
     )
-    counts = np.bincount(readings.label, minlength=len(readings.names))
-    most = int(counts.argmax()) if len(readings) else -1
-    on_label = readings.votes_on_label()
+    counts = np.bincount(predictions.label, minlength=len(predictions.names))
+    most = int(counts.argmax()) if len(predictions) else -1
+    on_label = predictions.votes_on_label()
     means = bootstrap_many(
-        _means({"rater": on_label, "commonest": (readings.label == most).astype(np.float64)}),
-        readings.groups,
+        _means({"rater": on_label, "commonest": (predictions.label == most).astype(np.float64)}),
+        predictions.groups,
         np.random.default_rng(seed),
         draws,
     )
-    return Part(
+    return Subgroup(
         summary,
-        len(np.unique(readings.groups)),
+        len(np.unique(predictions.groups)),
         means["rater"]._replace(n=int((~np.isnan(on_label)).sum())),
-        readings.names[most] if most >= 0 else None,
+        predictions.names[most] if most >= 0 else None,
         means["commonest"],
     )
 
 
-def share_right(
+def accuracy_of(
     right: Mask, groups: NDArray[np.int64], *, seed: int = 0, draws: int = 1000
 ) -> Estimate:
     """Return the share of rows that are right, with its interval."""
@@ -114,7 +114,7 @@ def _means(columns: Mapping[str, NDArray[np.float64]]) -> DrawnFigures:
     return lambda weight: {name: drawn_means(x, weight) for name, x in columns.items()}
 
 
-def age_parts(bands: Iterable[Any]) -> dict[str, Mask]:
+def age_subgroups(bands: Iterable[Any]) -> dict[str, Mask]:
     """Return the masks of the age bands that occur, infants and children pooled among them."""
     band = np.array([str(b) for b in bands], object)
     parts = {name: band == name for name in AGE_BANDS if (band == name).any()}
@@ -123,7 +123,7 @@ def age_parts(bands: Iterable[Any]) -> dict[str, Mask]:
     return parts
 
 
-def column_parts(manifest: Manifest, name: str) -> dict[str, Mask]:
+def column_subgroups(manifest: Manifest, name: str) -> dict[str, Mask]:
     """Return a mask for each value of a column; numbers with many values by quarters.
 
     Every row stands in one of them, those without a value in the last.
@@ -212,18 +212,18 @@ class Gap:
 
 
 def measure_gaps(
-    readings: Readings, bands: Iterable[Any], *, seed: int = 0, draws: int = 1000
+    predictions: Predictions, bands: Iterable[Any], *, seed: int = 0, draws: int = 1000
 ) -> list[Gap]:
     """Return the gaps between infants and children, pooled, and adults, and all others.
 
     Others are only those who were looked at: rows without an age band stand on neither side.
     """
-    band = np.array([str(b) for b in bands], object)[readings.rows]
+    band = np.array([str(b) for b in bands], object)[predictions.rows]
     young = np.isin(band, CHILDREN)
     sides = {"adult": band == "adult", "all others": np.isin(band, AGE_BANDS) & ~young}
     if (sides["adult"] == sides["all others"]).all():
         del sides["all others"]
-    figures = _with_raters(readings)
+    figures = _with_raters(predictions)
     return [
         Gap(
             others,
@@ -234,7 +234,7 @@ def measure_gaps(
                 for name, d in paired_bootstrap_many(
                     within(figures, young),
                     within(figures, old),
-                    readings.groups,
+                    predictions.groups,
                     np.random.default_rng(seed),
                     draws,
                 ).items()
@@ -246,15 +246,15 @@ def measure_gaps(
     ]
 
 
-def _with_raters(readings: Readings) -> DrawnFigures:
+def _with_raters(predictions: Predictions) -> DrawnFigures:
     figures = drawn_figures(
-        readings.probabilities,
-        readings.label,
-        readings.names,
-        votes=readings.votes,
-        abstained=readings.abstained,
+        predictions.probabilities,
+        predictions.label,
+        predictions.names,
+        votes=predictions.votes,
+        abstained=predictions.abstained,
     )
-    on_label = readings.votes_on_label()
+    on_label = predictions.votes_on_label()
 
     def drawn(weight: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
         rater = drawn_means(on_label, weight)
