@@ -163,8 +163,8 @@ def measure_receptive_fields(
 
     It is measured, because strides, padding and borders shift it: rows 3 and 5 of 6 of the
     default model look at 47 and 73 of 96 pixels, where stretching the maps over the face, as is
-    usual, would put them at 55 and 87. The weights are the squared gradients of a row's values, under
-    random signs, by the input; of many rows a dozen is measured.
+    usual, would put them at 55 and 87. The weights are the squared gradients of a row's values,
+    with random signs, by the input; of many rows a dozen is measured.
     sample: some inputs (n, c, h, w).
     """
     x = sample.clone().requires_grad_()

@@ -25,9 +25,10 @@ class Overlap(NamedTuple):
     precision: share of the synthetic rows in a ball of a real one, 0 to 1: do they look real?
     recall: share of the real rows in a ball of a synthetic one, 0 to 1: is every kind of face made?
     (Kynkäänniemi et al. 2019, k = 3.)
-    density: how many balls of real rows a synthetic one lies in, on average, over k: about 1 alike, more
-    where synthetic rows crowd where real ones do; no upper limit. coverage: share of the balls
-    of real rows that hold a synthetic one, 0 to 1; steadier than recall. (Naeem et al. 2020, k = 5.)
+    density: mean number of real rows' balls that contain a synthetic row, over k: about 1 if both
+    are alike, more if synthetic rows crowd where real ones do; no upper limit.
+    coverage: share of real rows' balls that contain a synthetic row, 0 to 1; more stable than
+    recall. (Naeem et al. 2020, k = 5.)
     """
 
     precision: float

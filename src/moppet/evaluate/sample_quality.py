@@ -37,7 +37,7 @@ def select_rows(
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], dict[str, Any]]:
     """Return the rows of both manifests to compare, and how many there were.
 
-    Synthetic rows are those with `made_by`, all where no row has it; real ones those of split "train"
+    Made rows are those with `made_by`, all where no row has it; real ones those of split "train"
     without it, all real ones where there is no such split. Raises MoppetError where none is left.
     """
     marked = ~real_rows(made)
@@ -59,7 +59,7 @@ def select_rows(
         "real_subjects": any(s is not None for s in real.column("subject")[inside]),
     }
     if not rows["made"]:
-        raise MoppetError("there is no synthetic image to judge: the first argument holds no rows.")
+        raise MoppetError("there is no made image to judge: the first argument holds no rows.")
     if not rows["real"]:
         raise MoppetError(
             f"there is no real image to compare with: of {len(real):,} rows of the second "
@@ -138,7 +138,7 @@ def _memory_notes(memory: Memorization) -> Iterator[str]:
     n, alarms = len(memory.alarm), int(memory.alarm.sum())
     if alarms:
         yield (
-            f"{alarms:,} of {n:,} synthetic faces are nearly a real face of the training set. Showing "
+            f"{alarms:,} of {n:,} made faces are nearly a real face of the training set. Showing "
             "one may show a real person; they are left out of kept.parquet."
         )
     if math.isnan(memory.limit):
@@ -151,17 +151,17 @@ def _memory_notes(memory: Memorization) -> Iterator[str]:
 def _row_notes(rows: Mapping[str, Any]) -> Iterator[str]:
     if not rows["marked"]:
         yield (
-            "The synthetic images do not say what made them (no made_by): every one of them is taken "
+            "The made images do not say what made them (no made_by): every one of them is taken "
             "for made."
         )
     if rows["without_label"]:
         yield (
-            f"{rows['without_label']:,} synthetic faces have no class. All faces are compared as they "
+            f"{rows['without_label']:,} made faces have no class. All faces are compared as they "
             "are, so that another mix of classes counts as a difference."
         )
     if rows["of_one_face"]:
         yield (
-            f"{rows['of_one_face']:,} synthetic images are one real face each, changed: whoever knows "
+            f"{rows['of_one_face']:,} made images are one real face each, changed: whoever knows "
             "the child may know it again, whether or not an alarm rings. Treat them as images of "
             "the children that they were made of."
         )
@@ -183,7 +183,7 @@ def _row_notes(rows: Mapping[str, Any]) -> Iterator[str]:
 def _class_notes(of_class: Mapping[str, Comparison | None]) -> Iterator[str]:
     without = [name for name, one in of_class.items() if one is None]
     if without:
-        yield f"There is no real face of {', '.join(without)} to compare the synthetic ones with."
+        yield f"There is no real face of {', '.join(without)} to compare the made ones with."
     few = [
         f"{name} ({one.n_made} made, {one.n_real} real)"
         for name, one in of_class.items()
@@ -205,7 +205,7 @@ def _size_notes(everything: Comparison) -> Iterator[str]:
 def _judge_notes(agreement: Agreement) -> Iterator[str]:
     if agreement.unknown:
         said = ", ".join(f"{name} ({n:,})" for name, n in agreement.unknown.items())
-        yield f"The judge does not know {said}: these synthetic faces are left out of the agreement."
+        yield f"The judge does not know {said}: these made faces are left out of the agreement."
 
 
 Progress = Callable[[str, int, int], None]
@@ -234,14 +234,14 @@ class Detected(NamedTuple):
 
 @dataclass(frozen=True)
 class Quality:
-    """What there is to say of synthetic faces; docs/guides/quality.md describes every key of its JSON.
+    """What there is to say of made faces; docs/guides/quality.md describes every key of its JSON.
 
     made: from what the figures were made. rows: how many rows there were, and which were used.
-    notes: sentences that a reader must know. classes: of the synthetic faces, in order.
-    everything: all synthetic faces against as many real ones of each class. of_class: class → its made
+    notes: sentences that a reader must know. classes: of the made faces, in order.
+    everything: all made faces against as many real ones of each class. of_class: class → its made
     faces against all its real ones; None where there is no real face of it.
     detected, real_detected: does the detector find a face?
-    agreement, real_agreement: the judge's. memory: how near each synthetic face comes to a real one.
+    agreement, real_agreement: the judge's. memory: how near each made face comes to a real one.
     memorized: one entry for each face with an alarm, the nearest first.
     keep: (rows of the made manifest,) False where a face has an alarm.
     """
@@ -295,12 +295,12 @@ def measure_quality(
     seed: int = SEED,
     draws: int = DRAWS,
 ) -> Quality:
-    """Return how good synthetic faces are beside the real ones that they were made to resemble.
+    """Return how good made faces are beside the real ones that they were made to resemble.
 
     made: its rows with `made_by`; all of them where it has no such column.
-    real: the rows that a generator learned from: split "train" where there is one, never synthetic ones.
+    real: the rows that a generator learned from: split "train" where there is one, never made ones.
     model: gives the embedding that distances are measured in. judge: reads what was made; None
-        takes the same model. Neither should have learned from the synthetic faces.
+        takes the same model. Neither should have learned from the made faces.
     progress: called with what is done, how many, and of how many.
     Raises MoppetError where there is nothing to compare, ModelError for a model without embedding.
     """
@@ -311,14 +311,14 @@ def measure_quality(
     made_rows, real_chosen, rows = select_rows(made, real)
     show = progress or (lambda what, done, total: None)
     of_made = predict_faces(
-        made, made_rows, first, second, lambda done, n: show("synthetic faces", done, n)
+        made, made_rows, first, second, lambda done, n: show("made faces", done, n)
     )
     of_real = predict_faces(
         real, real_chosen, first, second, lambda done, n: show("real faces", done, n)
     )
     if not of_made.embeddings.shape[1]:
         raise ModelError(
-            f"the network of {first.name} gives no embedding, and synthetic faces are compared with "
+            f"the network of {first.name} gives no embedding, and made faces are compared with "
             "real ones in it: take another --model."
         )
     memory = find_memorized(
@@ -392,7 +392,7 @@ def _matched(
     made: SampleFaces, real: SampleFaces, rng: np.random.Generator
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """As many made as real faces of each class, so that only their looks are compared; all faces
-    where a synthetic one has no class, or no class is shared."""
+    where a made one has no class, or no class is shared."""
     pairs = [(made.of_class(name), real.of_class(name)) for name in made.classes]
     pairs = [(a, b) for a, b in pairs if len(a) and len(b)]
     if not pairs or any(x is None for x in made.label):
