@@ -1,4 +1,4 @@
-"""A model and labeled faces in, an `Evaluation` of its predictions out."""
+"""Evaluation of a model on labeled faces."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ from moppet.values import Floats, MoppetError, UsageError
 
 @dataclass(frozen=True)
 class Level:
-    """Every figure over one set of classes: the model's, or the groups they fall into.
+    """Every metric over one set of classes: the model's classes, or their groups.
 
     parts: "all", then faces found and not found, and age bands. by: column → value → figures.
-    missed_wrong: accuracy with every face that was not found counted as wrong.
+    missed_wrong: accuracy if every face that was not found counts as wrong.
     roc: class → points. bins: the reliability diagram.
     """
 
@@ -82,12 +82,12 @@ class Level:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How a model reads a dataset's faces; docs/guides/evaluation.md has every key of its JSON.
+    """Results of a model on a dataset; docs/guides/evaluation.md lists every key of its JSON.
 
-    made: from what it was made. rows: how many rows there were, were left out and why.
-    notes: sentences that a reader must know. classes, groups: the figures; no groups where the
-    model names none. map: of the embeddings, or the reason why there is none. mistakes: the most
-    confident ones first. against: the comparison with a second model, and who that is.
+    made: the model, the data and the versions. rows: how many rows there are, and how many were
+    left out. notes: warnings, as sentences. classes, groups: the metrics; no groups if the model
+    has none. map: of the embeddings, if there is one. mistakes: the most confident ones first.
+    against: the comparison with a second model.
     """
 
     made: dict[str, Any]
@@ -192,7 +192,7 @@ SEED: Final = 0
 DRAWS: Final = 1000
 MOST_MISTAKES: Final = 60
 _CHUNK: Final = 4096
-"""Pictures whose faces are held at once: some 350 MB of cuts at most."""
+"""Images processed at once: their faces need at most about 350 MB."""
 
 
 def evaluate(
@@ -207,15 +207,15 @@ def evaluate(
     seed: int = SEED,
     draws: int = DRAWS,
 ) -> Evaluation:
-    """Return how a model reads the labeled faces of a manifest, with 95 % intervals.
+    """Return the metrics of a model on the labeled faces of a manifest, with 95 % intervals.
 
     model, against: a bundled model's name, or a model folder.
     split: the rows to use; None takes "test" where the manifest has it, else all; "all" all.
-    by: columns whose values part the rows. cache: see `find_manifest_faces`.
+    by: columns that define subgroups. cache: see `find_manifest_faces`.
     progress: called with what is being done, how many images are done, and their total.
     Images that cannot be read are left out, and a note names them.
-    Raises UsageError for a split or column that is not there, MoppetError where model and data
-    share too few classes, no row has a label or no image can be read.
+    Raises UsageError for an unknown split or column, MoppetError if model and data share too few
+    classes, no row has a label, or no image can be read.
     """
     folder = find_model(model)
     first, training = load_model(folder), read_training(folder)
@@ -263,7 +263,7 @@ def _subgroups_by(selection: Selection, by: Sequence[str]) -> dict[str, dict[str
 
 
 class _Second(NamedTuple):
-    """The model to compare with; its classes by the names that the first model has for them."""
+    """The model to compare with, and its classes under the first model's names."""
 
     model: ExpressionModel
     match: ClassMatch
@@ -321,7 +321,7 @@ def _predict(
     progress: Progress | None,
     lost: list[int],
 ) -> _ModelOutputs:
-    """Read every image of a manifest, some thousand at a time; lost: takes unreadable rows."""
+    """Run the models on every image of a manifest, in chunks; lost: gets unreadable rows."""
     n = len(manifest)
     probabilities: list[list[Floats]] = [[] for _ in models]
     embeddings, attempts = [], []
@@ -355,7 +355,7 @@ def _predict(
 
 
 class _Subgroups(NamedTuple):
-    """Masks over all faces looked at, and what intervals are drawn with."""
+    """Masks over all faces, and the seed and number of bootstrap draws."""
 
     found: Mask
     ages: dict[str, Mask]
@@ -397,7 +397,7 @@ def _map(
     group_of: dict[str, str],
     rng: np.random.Generator,
 ) -> tuple[dict[str, Any] | None, list[str]]:
-    """The map as plain values, or none and the reason why."""
+    """The map as plain values, or None and the reason as a note."""
     try:
         drawn: EmbeddingMap = map_embeddings(embeddings[predictions.rows], rng)
     except MoppetError as error:
@@ -409,7 +409,7 @@ def _map(
 def _mistakes(
     predictions: Predictions, selection: Selection, attempt: NDArray[np.int8]
 ) -> list[dict[str, Any]]:
-    """The mistakes with the highest probability of a wrong class, first."""
+    """The mistakes, those with the highest probability of a wrong class first."""
     p, guess = predictions.probabilities, predictions.predicted
     wrong = np.flatnonzero(~predictions.correct)
     order = wrong[np.argsort(-p[wrong, guess[wrong]], kind="stable")][:MOST_MISTAKES]

@@ -101,7 +101,7 @@ def find_memorized(
 def _copies(
     rows: NDArray[np.int64], likeness: NDArray[Any], n: int, made: int
 ) -> tuple[NDArray[np.intp], Values]:
-    """The most similar real image of each synthetic one, from pairs of a real and a synthetic row."""
+    """The most similar real image of each synthetic one, from pairs of both kinds of rows."""
     copy_of, best = np.full(made, -1), np.full(made, math.nan)
     for (a, b), alike in zip(np.sort(rows, axis=1).tolist(), likeness.tolist(), strict=True):
         if not alike <= best[b - n]:

@@ -1,4 +1,4 @@
-"""Two models' predictions of the same faces → how they differ."""
+"""Comparison of two models on the same faces."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class Comparison:
 
     names: the classes that both models and the data share; left_out: those of the first that
         the second lacks. groups: subjects or images, copies counted once.
-    differences: part → figure → first less second, a paired bootstrap over groups.
-    auc: class → DeLong's test; one class where there are two, the other's is the same.
-    Both tests take the faces as independent; what they say of one group only is NaN.
+    differences: subgroup → metric → first minus second, by a paired bootstrap over groups.
+    auc: class → DeLong's test; with two classes only the second, as both are the same.
+    Both tests treat faces as independent; with a single group, their results are NaN.
     """
 
     names: tuple[str, ...]
@@ -74,11 +74,11 @@ def compare_predictions(
     seed: int = 0,
     draws: int = 1000,
 ) -> Comparison:
-    """Return how two models differ on the faces and classes that both can read.
+    """Return how two models differ on the faces and classes that both share.
 
     first, second: of the same faces, their shared classes under the same names.
-    parts: masks over all faces looked at, compared one by one beside all of them.
-    Raises MoppetError where the models share fewer than two classes of the data.
+    parts: masks over all faces, compared in addition to all of them together.
+    Raises MoppetError if the models share fewer than two classes of the data.
     """
     names = shared_classes(first.names, second.names)
     left_out = tuple(name for name in first.names if name not in names)
@@ -100,14 +100,14 @@ def compare_predictions(
 def shared_classes(first: Sequence[str], second: Sequence[str]) -> tuple[str, ...]:
     """Return the classes that both have, in the first's order.
 
-    Raises MoppetError where there are fewer than two.
+    Raises MoppetError if there are fewer than two.
     """
     names = tuple(name for name in first if name in second)
     if len(names) < 2:
         raise MoppetError(
-            "comparing needs two or more classes that both models and the data share, but they "
-            f"share {', '.join(names) or 'none'}. The first reads {', '.join(first)}; the second "
-            f"{', '.join(second)}."
+            "comparing needs at least two classes that both models and the data share, but they "
+            f"share {', '.join(names) or 'none'}. The first model has {', '.join(first)}; the "
+            f"second has {', '.join(second)}."
         )
     return names
 
@@ -115,7 +115,7 @@ def shared_classes(first: Sequence[str], second: Sequence[str]) -> tuple[str, ..
 def _differences(
     first: Predictions, second: Predictions, parts: Mapping[str, Mask], seed: int, draws: int
 ) -> dict[str, dict[str, Difference]]:
-    """All faces, then each part; what only tells of the raters is left out."""
+    """All faces, then each subgroup, without the metrics of the raters alone."""
     of_first, of_second = (
         drawn_figures(r.probabilities, r.label, r.names, votes=r.votes, abstained=r.abstained)
         for r in (first, second)

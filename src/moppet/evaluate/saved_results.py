@@ -1,4 +1,4 @@
-"""What is saved about a model: its card, figures, course of training, and an evaluation."""
+"""Saved results of a model: its card, metrics, training curves, and an evaluation."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Figures:
     """Figures of some rows.
 
     n: rows. overall: figure → estimate. per_class: figure → class → estimate.
-    confusion: rows by true class, columns by reading; None where it was not saved.
+    confusion: rows by true class, columns by prediction; None if it was not saved.
     An estimate has value, low, high and n; None for what is undefined.
     """
 
@@ -35,13 +35,13 @@ class Figures:
 
 @dataclass(frozen=True)
 class ResultSet:
-    """Figures on one set of images, met in one way.
+    """Metrics on one set of images, prepared in one way.
 
-    of: the set and the way, in words. again: the same images as those before, met in another
-    way. names: the classes, in the order of the confusion.
+    of: the set and the preparation, in words. again: the same images as before, prepared in
+    another way. names: the classes, in the order of the confusion.
     parts: "all", age bands and the like. by: column of the data → value → figures.
     gaps: how children differ from others: "of", and "model" and "one_rater" differences.
-    missed_wrong: accuracy with each face that was not found counted as wrong.
+    missed_wrong: accuracy if every face that was not found counts as wrong.
     """
 
     of: str
@@ -57,8 +57,8 @@ class ResultSet:
 class SavedResults:
     """Everything that is saved about a model.
 
-    bytes: of the network's file. measured: the first is how the model meets faces in use.
-    evaluation: what evaluation.json says of its data and rows. missing: what is not there.
+    bytes: of the network's file. measured: the first set has faces prepared as in use.
+    evaluation: the content of evaluation.json. missing: files that do not exist.
     """
 
     card: Json
@@ -74,8 +74,8 @@ def read_results(model: str | Path, evaluation: Path | None = None) -> SavedResu
     """Return what is saved about a model.
 
     model: a bundled model's name, or a model folder. evaluation: an evaluation.json of it.
-    Raises UsageError where the evaluation is another model's, ModelError or MoppetError for files
-    that are not what their names say.
+    Raises UsageError if the evaluation is of another model, ModelError or MoppetError for damaged
+    files.
     """
     folder = find_model(model)
     card = read_card(folder)
@@ -83,7 +83,7 @@ def read_results(model: str | Path, evaluation: Path | None = None) -> SavedResu
     if not network.is_file() or file_sha256(network) != card["sha256"]:
         raise ModelError(
             f"{network} is not the network that {folder / 'card.toml'} describes: it is missing "
-            "or was exchanged. Get the model folder again."
+            "or was replaced. Get the model folder again."
         )
     figures = _read_json(folder / "figures.json")
     training = read_training(folder)
@@ -120,7 +120,7 @@ def _read_json(path: Path) -> Json | None:
 
 def _not_figures(path: Path) -> MoppetError:
     return MoppetError(
-        f"{path} does not hold figures as moppet writes them: make it again with `moppet "
+        f"{path} does not contain results of moppet: create it again with `moppet "
         f"{'evaluate' if path.name.startswith('evaluation') else 'train'}`."
     )
 

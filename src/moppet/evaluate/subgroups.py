@@ -1,4 +1,4 @@
-"""Figures of all faces and of parts of them: ages, columns, found or not; and gaps between."""
+"""Metrics of all faces and of subgroups (ages, columns, found or not), and gaps between them."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ _GAP_FIGURES: Final = (
 
 @dataclass(frozen=True)
 class Subgroup:
-    """Figures of some faces.
+    """Metrics of some faces.
 
-    groups: how many subjects or images they are, copies counted once.
-    one_rater: how often one rater's vote is the label.
-    commonest: the class with most labels; always guessing it is right for this share.
+    groups: number of subjects or images; copies count once.
+    one_rater: how often the vote of one rater is the label.
+    commonest: the most frequent class, and its share: the accuracy of always predicting it.
     """
 
     summary: Summary
@@ -73,7 +73,7 @@ class Subgroup:
 
 
 def measure_subgroup(predictions: Predictions, *, seed: int = 0, draws: int = 1000) -> Subgroup:
-    """Return every figure of these faces, with 95 % intervals."""
+    """Return every metric of these faces, with 95 % intervals."""
     summary = summarize(
         predictions.probabilities,
         predictions.label,
@@ -105,7 +105,7 @@ def measure_subgroup(predictions: Predictions, *, seed: int = 0, draws: int = 10
 def accuracy_of(
     right: Mask, groups: NDArray[np.int64], *, seed: int = 0, draws: int = 1000
 ) -> Estimate:
-    """Return the share of rows that are right, with its interval."""
+    """Return the share of rows that are correct, with its interval."""
     figures = _means({"share": right.astype(np.float64)})
     return bootstrap_many(figures, groups, np.random.default_rng(seed), draws)["share"]
 
@@ -115,7 +115,7 @@ def _means(columns: Mapping[str, NDArray[np.float64]]) -> DrawnFigures:
 
 
 def age_subgroups(bands: Iterable[Any]) -> dict[str, Mask]:
-    """Return the masks of the age bands that occur, infants and children pooled among them."""
+    """Return a mask for each age band that occurs, and for infants and children together."""
     band = np.array([str(b) for b in bands], object)
     parts = {name: band == name for name in AGE_BANDS if (band == name).any()}
     if all(name in parts for name in CHILDREN):
@@ -124,10 +124,10 @@ def age_subgroups(bands: Iterable[Any]) -> dict[str, Mask]:
 
 
 def column_subgroups(manifest: Manifest, name: str) -> dict[str, Mask]:
-    """Return a mask for each value of a column; numbers with many values by quarters.
+    """Return a mask for each value of a column; for numbers with many values, for each quarter.
 
-    Every row stands in one of them, those without a value in the last.
-    Raises UsageError for a column that is not there, holds lists, or tells every row apart.
+    Every row is in one of them, rows without a value in the last.
+    Raises UsageError for a column that does not exist, contains lists, or has too many values.
     """
     if name not in manifest.table.column_names:
         raise UsageError(
@@ -171,7 +171,7 @@ def _texts(values: Sequence[Any]) -> list[str]:
 
 
 def _quarters(values: NDArray[Any]) -> dict[str, Mask]:
-    """Parts of numbers between their quartiles, which are values that occur, also infinite ones."""
+    """Masks between the quartiles, which are values that occur, including infinite ones."""
     places = np.ceil(np.linspace(0, 1, 5) * (len(values) - 1)).astype(np.intp)
     edges = np.unique(np.sort(values)[places])
     parts = {}
@@ -187,10 +187,10 @@ def _quarters(values: NDArray[Any]) -> dict[str, Mask]:
 
 @dataclass(frozen=True)
 class Gap:
-    """How figures on infants and children differ from those on others.
+    """How metrics on infants and children differ from those on others.
 
     others: who they are. n_children, n_others: faces on either side.
-    figures: figure → infants and children less the others, of the model; `one_rater` and
+    figures: metric → infants and children minus the others, of the model; `one_rater` and
         `human_plurality_agreement` are the human raters' own gaps, and
         `accuracy_less_one_rater` is how much wider the model's is.
     """
@@ -216,7 +216,7 @@ def measure_gaps(
 ) -> list[Gap]:
     """Return the gaps between infants and children, pooled, and adults, and all others.
 
-    Others are only those who were looked at: rows without an age band stand on neither side.
+    Rows without an age band are on neither side.
     """
     band = np.array([str(b) for b in bands], object)[predictions.rows]
     young = np.isin(band, CHILDREN)
