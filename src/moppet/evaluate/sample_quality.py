@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from moppet.datasets.manifest import Manifest
 from moppet.datasets.provenance import MADE_FROM, real_rows
+from moppet.evaluate.chart_data import number_or_none
 from moppet.evaluate.memorization import LEAST_REAL, Memorization, find_memorized
 from moppet.evaluate.sample_distances import Comparison, Sample, Space, compare_samples, fit_space
 from moppet.evaluate.sample_predictions import (
@@ -276,7 +277,7 @@ class Quality:
             "real_agreement": self.real_agreement.as_json(),
             "memory": {
                 "alarms": as_json(self.alarms),
-                "limit": _plain(self.memory.limit),
+                "limit": number_or_none(self.memory.limit),
                 "real_twins": self.memory.twins,
                 "real_compared": len(self.memory.own),
                 "histogram": _histogram(self.memory),
@@ -434,8 +435,8 @@ def _memorized(
                 "real_label": of_real.label[twin],
                 "too_near": bool(memory.too_near[i]),
                 "copy": bool(memory.copy_of[i] >= 0),
-                "closeness": _plain(memory.closeness[i]),
-                "likeness": _plain(memory.likeness[i]),
+                "closeness": number_or_none(memory.closeness[i]),
+                "likeness": number_or_none(memory.likeness[i]),
             }
         )
     return found
@@ -454,7 +455,3 @@ def _histogram(memory: Memorization) -> dict[str, list[float]]:
         "made": shares(memory.closeness),
         "real": shares(memory.own),
     }
-
-
-def _plain(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
