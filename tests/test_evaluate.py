@@ -284,7 +284,7 @@ def test_rows_of_classes_that_the_model_lacks_are_left_out_counted_and_said(tmp_
     [
         (("a", "b"), ("c", "d"), "they share none. The model's: a, b; the data's: c, d"),
         (("a", "b"), ("b", "d"), "they share b"),
-        (("happiness", "b"), ("happy", "joy", "b"), "'happy' and 'joy' both stand for"),
+        (("happiness", "b"), ("happy", "joy", "b"), "'happy' and 'joy' both mean"),
     ],
 )
 def test_classes_that_do_not_fit_are_refused(model, data, said):
