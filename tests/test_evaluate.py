@@ -637,7 +637,7 @@ def test_the_epochs_of_a_training_are_read(tmp_path):
 @pytest.mark.parametrize("text", ["", "epoch,x\n", "a,b\n1,2\n", "epoch,x\n1,red\n"])
 def test_a_training_table_that_is_none_is_refused(tmp_path, text):
     (tmp_path / "training.csv").write_text(text, encoding="utf-8")
-    with pytest.raises(ModelError, match="no table of a training's epochs"):
+    with pytest.raises(ModelError, match="not a table of training epochs"):
         read_training(tmp_path)
 
 
