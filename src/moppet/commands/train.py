@@ -269,7 +269,7 @@ def train(
     ] = False,
     groups: Annotated[
         str | None,
-        typer.Option("--groups", help='"class=group,…"; default: by the names of the classes.'),
+        typer.Option("--groups", help='"class=group,..."; default: by the names of the classes.'),
     ] = None,
     seed: SeedOption = 0,
     accelerator: Annotated[
