@@ -180,7 +180,7 @@ def test_a_network_that_is_not_that_of_the_onnx_file_is_refused(
     other = Looker().eval()
     nn.init.constant_(other.look.weight, -1.0)
     monkeypatch.setattr(explain, "load_model_network", lambda folder: other)
-    with pytest.raises(ModelError, match="agrees with its ONNX file on 0 of 3"):
+    with pytest.raises(ModelError, match="and its ONNX file agree on only 0 of 3"):
         explain_crops(folder, load_model(folder), bright_crops(), np.zeros(3, np.int64))
 
 
