@@ -111,7 +111,7 @@ def test_figures_of_real_faces_beside_themselves_are_good(folder, _no_search):
     figures = {name: e.value for name, e in found.everything.figures.items()}
     assert figures["js_divergence"] < 0.15
     assert figures["precision"] > 0.5 and figures["coverage"] > 0.8
-    assert any("do not say what made them" in note for note in found.notes)
+    assert any("do not name their generator" in note for note in found.notes)
 
 
 def test_images_of_one_real_face_each_are_said_to_be_that(folder, _no_search):
@@ -119,7 +119,7 @@ def test_images_of_one_real_face_each_are_said_to_be_that(folder, _no_search):
     sources = [["a"] if i < 7 else ["a", "b"] if i < 9 else None for i in range(sample.MADE)]
     found = measure_quality(made.replace(made_from=sources), real, model=folder / "model", draws=2)
     assert found.rows["of_one_face"] == 7
-    assert any(note.startswith("7 made images are one real face each") for note in found.notes)
+    assert any(note.startswith("7 synthetic images are altered from one") for note in found.notes)
 
 
 def test_the_result_is_plain_values_and_undefined_ones_are_null(quality):
@@ -300,7 +300,7 @@ def test_the_real_faces_are_those_of_the_same_manifest_unless_others_are_named(
     )
     capsys.readouterr()
     assert run(folder / "made.parquet", *arguments) == 2
-    assert "does not hold the real images" in capsys.readouterr().err
+    assert "does not contain the real images" in capsys.readouterr().err
 
 
 def test_where_no_made_face_may_stay_no_manifest_is_written(folder, tmp_path):
@@ -323,7 +323,7 @@ def test_the_terminal_says_the_figures_and_where_the_rest_is(folder, tmp_path, c
     arguments = (folder / "made.parquet", folder / "real.parquet", "-o", tmp_path / "out")
     assert run(*arguments, "--model", folder / "model") == 0
     said = capsys.readouterr().out
-    assert "nearly a real face: 4 of 45; 41 kept" in said
+    assert "near copies of a real face: 4 of 45; 41 kept" in said
     assert number(found["all"]["figures"]["coverage"]["value"]) in said
     assert "kept.parquet" in said.replace("\n", "")
 
