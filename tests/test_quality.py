@@ -25,7 +25,7 @@ from moppet.datasets.manifest import build_manifest, read_manifest
 from moppet.datasets.provenance import MADE_SCHEMA, join_made, real_rows
 from moppet.datasets.splits import holdout
 from moppet.evaluate import sample_predictions as module
-from moppet.evaluate.sample_predictions import Reading, measure_agreement, read_faces
+from moppet.evaluate.sample_predictions import SampleFaces, measure_agreement, predict_faces
 from moppet.evaluate.sample_quality import measure_quality
 from moppet.infer.models import load_model
 from moppet.pages import face_images as face_images
@@ -181,7 +181,7 @@ def test_agreement_is_the_recall_of_scikit_learn():
     probabilities = rng.dirichlet(np.ones(3), 80).astype(np.float32)
     yes = np.ones(80, bool)
     nothing = np.empty((80, 0), np.float32)
-    faces = Reading(
+    faces = SampleFaces(
         *(np.arange(80), label.astype(object), np.arange(80), nothing, probabilities),
         *(yes, yes, np.zeros((80, 1, 1), np.uint8)),
     )
@@ -217,7 +217,7 @@ def test_the_detector_itself_finds_rendered_faces_and_none_in_a_plain_image(tmp_
         root=tmp_path,
     )
     model = load_model(tiny_model)
-    found = read_faces(manifest, np.arange(3), model, model)
+    found = predict_faces(manifest, np.arange(3), model, model)
     assert found.loosely.tolist() == [True, True, False]
     assert found.label.tolist() == ["happiness"] * 3
     assert found.embeddings.shape == (3, 128) and found.thumbs.shape == (3, 48, 48)
