@@ -19,7 +19,7 @@ from rich.table import Table
 from moppet.commands.console import figure_cell, figure_table, watched, wide_console
 from moppet.commands.explain import read_images
 from moppet.datasets.manifest import Manifest, read_manifest
-from moppet.datasets.provenance import made_columns, real_rows
+from moppet.datasets.provenance import real_rows, synthetic_columns
 from moppet.evaluate.sample_quality import DRAWS, Quality, measure_quality
 from moppet.files import result_folder, write_text
 from moppet.pages.face_images import face_uris
@@ -87,7 +87,7 @@ def _shares(found: Json) -> Table:
 SHOWN: Final = 14
 MOST_PAIRS: Final = 28
 UNKNOWN: Final = "unknown"
-"""Stands in `made_by` of images that do not say what made them."""
+"""Stands in `generator` of images that do not say what made them."""
 _MANIFEST: Final = "manifest.parquet"
 
 
@@ -172,7 +172,7 @@ def _marked(made: Manifest, quality: Quality) -> Manifest:
     if quality.rows["marked"]:
         return made
     n = len(made)
-    return made.replace(split=["train"] * n, **made_columns(n, made_by=UNKNOWN))
+    return made.replace(split=["train"] * n, **synthetic_columns(n, generator=UNKNOWN))
 
 
 def _sheet(quality: Quality, made: Manifest, real: Manifest) -> Sheet:
@@ -194,4 +194,4 @@ def _sheet(quality: Quality, made: Manifest, real: Manifest) -> Sheet:
 def _made_rows(quality: Quality, made: Manifest) -> NDArray[np.int64]:
     if not quality.rows["marked"]:
         return np.arange(len(made))
-    return np.flatnonzero([x is not None for x in made.column("made_by")])
+    return np.flatnonzero([x is not None for x in made.column("generator")])

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from moppet.datasets.faces import Faces, find_manifest_faces
 from moppet.datasets.hashing import content_hash
 from moppet.datasets.manifest import Manifest, build_manifest, read_manifest
-from moppet.datasets.provenance import join_made, made_columns, real_rows
+from moppet.datasets.provenance import join_synthetic, real_rows, synthetic_columns
 from moppet.files import write_text
 from moppet.synthesis.diffusion import Diffusion
 from moppet.synthesis.generator import FaceGenerator, load_generator
@@ -160,7 +160,7 @@ def _rows_of(
         "weight": [1.0] * n,
         "content_hash": [content_hash(image) for image in pictures],
     }
-    said = made_columns(n, made_by=made, made_seed=seed)
+    said = synthetic_columns(n, generator=made, synthetic_seed=seed)
     own = build_manifest(columns | said, root=data.manifest.root, names=data.manifest.names)
     none = np.zeros(n, np.int64)
     marks = np.full((n, 5, 2), np.nan, np.float32)
@@ -179,7 +179,7 @@ def _joined(data: TrainingData, own: Manifest, of: Faces) -> TrainingData:
     )
     return replace(
         data,
-        manifest=join_made(data.manifest, own),
+        manifest=join_synthetic(data.manifest, own),
         faces=joined,
         soft=np.concatenate([data.soft, np.eye(len(data.names), dtype=np.float32)[numbers]]),
         label=np.concatenate([data.label, numbers]),

@@ -18,7 +18,7 @@ import numpy as np
 from moppet.config import read_toml
 from moppet.datasets.hashing import content_hash
 from moppet.datasets.manifest import Manifest, build_manifest
-from moppet.datasets.provenance import join_made, made_columns
+from moppet.datasets.provenance import join_synthetic, synthetic_columns
 from moppet.files import write_bytes, write_text
 from moppet.synthesis.sampling_plan import Plan, Request
 from moppet.synthesis.settings import METHODS, Settings, settings_text
@@ -130,7 +130,7 @@ def write_made(
         if not rows:
             shutil.rmtree(part)
             raise MoppetError("the safety checker kept none of the images: nothing is made.")
-        joined = join_made(manifest, _manifest(folder, rows, settings, model))
+        joined = join_synthetic(manifest, _manifest(folder, rows, settings, model))
         _exchange(folder, plan, settings, joined)
     return joined
 
@@ -245,19 +245,19 @@ def _manifest(
         "source": [f"made by {settings.method}"] * len(rows),
         "split": ["train"] * len(rows),
         "content_hash": [content_hash(made.image) for _, made, _ in rows],
-        **made_columns(
+        **synthetic_columns(
             len(rows),
-            made_by=settings.method,
-            made_seed=[request.seed for request in requests],
-            made_from=[list(made.sources) or None for _, made, _ in rows],
-            made_prompt=[request.prompt for request in requests],
+            generator=settings.method,
+            synthetic_seed=[request.seed for request in requests],
+            synthetic_from=[list(made.sources) or None for _, made, _ in rows],
+            synthetic_prompt=[request.prompt for request in requests],
         ),
     }
     more = {
-        "made_model": [model or None] * len(rows),
-        "made_ethnicity": [request.ethnicity for request in requests],
-        "made_background": [request.background for request in requests],
-        "made_occlusion": [request.occlusion for request in requests],
+        "synthetic_model": [model or None] * len(rows),
+        "synthetic_ethnicity": [request.ethnicity for request in requests],
+        "synthetic_background": [request.background for request in requests],
+        "synthetic_occlusion": [request.occlusion for request in requests],
     }
     columns |= {k: v for k, v in more.items() if any(value is not None for value in v)}
     return build_manifest(columns, root=folder)
