@@ -428,7 +428,7 @@ def test_the_page_says_what_was_published_and_what_is_seen(plan: Plan) -> None:
     rows = [
         line_of("plain", 0.60, None, 0.80),
         line_of("a", 0.75, 0.001, 0.79),
-        line_of("b", 0.65, 0.030, 0.89),  # as one of four 0.06: not beyond chance
+        line_of("b", 0.65, 0.030, 0.89),  # as one of four 0.06: not beyond random_source
         line_of("c", 0.45, 0.004, 0.42),
         line_of("d", 0.64, 0.600, 0.85),
     ]
@@ -437,8 +437,8 @@ def test_the_page_says_what_was_published_and_what_is_seen(plan: Plan) -> None:
     (said,) = (line for line in page.splitlines() if line.startswith("Best:"))
     for sentence in (
         "Best: a, 0.750.",
-        "Better than plain beyond chance (corrected p below 0.05, 4 compared): a.",
-        "Worse than plain beyond chance (corrected p below 0.05, 4 compared): c.",
+        "Better than plain beyond random_source (corrected p below 0.05, 4 compared): a.",
+        "Worse than plain beyond random_source (corrected p below 0.05, 4 compared): c.",
         "Published as the best of these: b, 0.89; here it has 0.650 (0.600-0.700).",
         "Of 5 published accuracies 3 lie above the interval seen here, 0 below.",
         "Spearman's rho +0.40, n = 5.",

@@ -287,9 +287,7 @@ def test_no_manifest_has_a_made_row_outside_its_training_rows(split, tmp_path):
     ],
 )
 def test_no_split_is_drawn_through_made_rows(split):
-    with pytest.raises(
-        UsageError, match=r"1 of these 2 rows are synthetic, .* split the real images"
-    ):
+    with pytest.raises(UsageError, match=r"1 of these 2 rows are synthetic, .* the real images"):
         split(with_made(), np.random.default_rng(0))
 
 
@@ -587,7 +585,11 @@ def test_help_names_every_method(moppet):
 
 def test_the_column_names_of_earlier_versions_are_read():
     columns = {"path": ["a.png", "b.png"], "label": ["fear"] * 2, "split": ["report", "train"]}
-    former = {"made_by": [None, "gan"], "made_seed": [None, 3], "made_model": [None, "m"]}
+    former = {
+        "generator": [None, "gan"],
+        "synthetic_seed": [None, 3],
+        "synthetic_model": [None, "m"],
+    }
     m = build_manifest(columns | former, root=".")
     assert m.column("split").tolist() == ["test", "train"]
     assert m.column("generator").tolist() == [None, "gan"]

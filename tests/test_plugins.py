@@ -12,11 +12,16 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from moppet import plugins
 from moppet.balance import BALANCERS, Balancer, balance
 from moppet.balance.methods import find_method
 from moppet.datasets.readers import DATASETS, Dataset, find_dataset, read_dataset
+from moppet.train.augmentation import AUGMENTATIONS, Families, augment, find_augmentation
+from moppet.train.networks import NETWORKS, find_network, load_network, save_network
+from moppet.train.recipe import Recipe
+from moppet.train.starting_weights import make_network
 from moppet.values import UsageError
 
 PAGE = Path(__file__).parents[1] / "docs" / "reference" / "plugins.md"
@@ -38,6 +43,8 @@ EXAMPLES = examples()
 REGISTRIES: dict[str, tuple[dict[str, Any], Callable[[str], Any]]] = {
     "moppet.datasets": (DATASETS, lambda name: find_dataset(".", name)),
     "moppet.balancers": (BALANCERS, find_method),
+    "moppet.networks": (NETWORKS, find_network),
+    "moppet.augmentations": (AUGMENTATIONS, find_augmentation),
 }
 """Group → its registry, and what looks a name up in it (and loads the plugins before)."""
 
@@ -95,7 +102,7 @@ def test_the_example_of_each_registry_can_be_put_into_it_in_python(group, instal
     [
         ("import moppet_nowhere", "ModuleNotFoundError: No module named 'moppet_nowhere'"),
         ("1 / 0", "ZeroDivisionError: division by zero"),
-        ("thing = 3", "my_plugin:thing is a int, but a (Dataset|Balancer) is needed"),
+        ("thing = 3", "my_plugin:thing is a int, but a (Dataset|Balancer|Callable) is needed"),
         ("other = 3", "AttributeError: module 'my_plugin' has no attribute 'thing'"),
     ],
 )
@@ -146,3 +153,32 @@ def test_a_balancer_from_a_package_balances(install):
     assert isinstance(BALANCERS["typical"], Balancer)
     assert [one.after for one in done.counts] == [3, 3]
     assert 5 not in done.kept
+
+
+def test_a_network_from_a_package_is_built_by_a_recipe_and_comes_back_from_its_file(
+    install, tmp_path
+):
+    install("moppet.networks", *EXAMPLES["moppet.networks"])
+    recipe = Recipe("mine", network="tinynet", size=32, dropout=0.25)
+    network = make_network(recipe, 4).eval()
+    assert network.settings["dropout"] == 0.25
+    with pytest.raises(UsageError, match="tinynet has no setting 'attention'"):
+        make_network(Recipe("mine", network="tinynet", attention="se"), 4)
+    save_network(network, tmp_path / "weights.safetensors")
+    again = load_network(tmp_path / "weights.safetensors")
+    image = torch.rand(3, 1, 32, 32)
+    with torch.no_grad():
+        (logits, embedding), (same, _) = network(image), again(image)
+    assert logits.shape == (3, 4) and embedding.shape == (3, 32)
+    assert torch.allclose(logits, same, atol=1e-3)  # matrices are kept in half precision
+
+
+def test_an_augmentation_from_a_package_changes_images_and_nothing_else(install):
+    install("moppet.augmentations", *EXAMPLES["moppet.augmentations"])
+    images = torch.full((40, 3, 16, 24), 0.5)
+    changed = augment(images, Families(("rain",)), 7)
+    assert changed.shape == images.shape and (images == 0.5).all()
+    assert torch.equal(changed, augment(images, Families(("rain",)), 7))
+    assert not torch.equal(changed, augment(images, Families(("rain",)), 8))
+    dry = (changed == images).flatten(1).all(dim=1)
+    assert 5 < int(dry.sum()) < 35 and changed.max() == pytest.approx(0.8)

@@ -13,7 +13,7 @@ import pytest
 from moppet.guard.rules import GuardSettings, read_settings
 from moppet.study.hybrid.hybrid_plan import DataSet, HybridPlan, Method, read_hybrid_plan
 from moppet.study.plan import Plan, Regime, read_plan
-from moppet.synthesis.settings import Settings, settings_from
+from moppet.synthesis.settings import SynthesisSettings, settings_from
 from moppet.timeline import TimelineSettings
 from moppet.train.networks import NETWORKS
 from moppet.train.recipe import Augmentation, Recipe, recipe_from
@@ -95,7 +95,7 @@ def same(documented: Any, value: Any) -> bool:
         ("[regimes.NAME]", Regime, {"name"}),
         ("[data_sets.NAME]", DataSet, {"name"}),
         ("[methods.NAME]", Method, {"name"}),
-        ("Synthesis settings", Settings, set()),
+        ("Synthesis settings", SynthesisSettings, set()),
         ("Guard settings", GuardSettings, set()),
         ("Timeline settings", TimelineSettings, set()),
     ],

@@ -22,12 +22,11 @@ from moppet.datasets.hashing import content_hash
 from moppet.datasets.manifest import Manifest, read_manifest
 from moppet.datasets.provenance import real_rows
 from moppet.datasets.readers import read_dataset
-from moppet.synthesis import generator as checkpoint
 from moppet.synthesis import synthetic_folder as made
-from moppet.synthesis.generator import load_generator
-from moppet.synthesis.learner import Learner
+from moppet.synthesis import trained_generators as checkpoint
 from moppet.synthesis.sampling_plan import make_plan
 from moppet.synthesis.settings import read_settings, settings_from
+from moppet.synthesis.trained_generators import TrainedGenerator, load_generator
 from moppet.train.training_run import with_split
 from moppet.values import MoppetError, UsageError
 from synthesize_sample import whole_faces, write_folder
@@ -114,9 +113,9 @@ def test_images_are_made_and_join_the_data_s_own_rows(
     for number, row in enumerate(rows, len(manifest) - 3):
         image = manifest.image(number)
         assert content_hash(image) == row["content_hash"]
-        again = generator.make(row["label"], row["synthetic_seed"])
+        again = generator.generate(row["label"], row["synthetic_seed"])
         assert np.array_equal(image[:, :, 0], again)
-        assert cv2.imread(str(out / "pictures/sadness/00001.png"), -1).shape == (16, 16)
+        assert cv2.imread(str(out / "images/sadness/00001.png"), -1).shape == (16, 16)
     assert "learning on cpu: about" in flat(done.output)
     assert read_settings(out / "settings.toml").method == method
     real = manifest.select(real_rows(manifest))
@@ -129,8 +128,8 @@ def test_without_a_word_of_how_many_the_classes_are_evened_out(
     out = tmp_path / "made"
     done = run(folder, "-o", out, "--method", "cgan", *TINY, "--json")
     found = json.loads(done.stdout)
-    assert found["made"] == {"sadness": 3} and found["learned_from"] == COUNTS
-    assert found["pictures_learned"] == COUNTS
+    assert found["generated"] == {"sadness": 3} and found["trained_on"] == COUNTS
+    assert found["images_used"] == COUNTS
     assert Path(found["manifest"]).is_file()
 
 
@@ -206,7 +205,7 @@ def test_made_images_are_not_read_as_a_folder_of_real_ones(folder: Path, tmp_pat
     out = tmp_path / "made"
     done = run(folder, "-o", out, "--method", "vae", "--per-class", 1, *TINY)
     assert f"moppet quality {out}" in flat(done.output)
-    for place in (out, out / "pictures", out / "pictures" / "happiness"):
+    for place in (out, out / "images", out / "images" / "happiness"):
         with pytest.raises(UsageError, match=r"synthetic images, .* read .*made/manifest\.parquet"):
             read_dataset(place, "folder")
 
@@ -214,8 +213,8 @@ def test_made_images_are_not_read_as_a_folder_of_real_ones(folder: Path, tmp_pat
 def test_a_sheet_is_written_only_where_it_is_asked_for(folder: Path, tmp_path: Path) -> None:
     out, sheet = tmp_path / "made", tmp_path / "sheet.png"
     run(folder, "-o", out, "--method", "cgan", "--per-class", 2, *TINY)
-    pictures = {p.relative_to(out).parts[0] for p in out.rglob("*.png")}
-    assert pictures == {"pictures"}
+    folders = {p.relative_to(out).parts[0] for p in out.rglob("*.png")}
+    assert folders == {"images"}
     run(folder, "-o", out, "--method", "cgan", "--per-class", 2, *TINY, "--show-faces", sheet)
     assert cv2.imread(str(sheet)) is not None
 
@@ -228,10 +227,10 @@ def test_a_stopped_run_says_where_it_goes_on_and_does(
 ) -> None:
     command = (folder, "--method", "cgan", "--per-class", 2, *TINY, "--steps", 4)
     run(*command, "-o", tmp_path / "whole")
-    real = Learner.follow
+    real = TrainedGenerator.update_average
     steps: list[int] = []
 
-    def follow(self: Learner, done: int) -> None:
+    def follow(self: TrainedGenerator, done: int) -> None:
         # The budget's steps come first, on networks that are thrown away.
         steps.append(done)
         if steps.count(3) == 2:
@@ -240,17 +239,17 @@ def test_a_stopped_run_says_where_it_goes_on_and_does(
 
     out = tmp_path / "made"
     with monkeypatch.context() as patch:
-        patch.setattr(Learner, "follow", follow)
+        patch.setattr(TrainedGenerator, "update_average", follow)
         done = CliRunner().invoke(cli.app, ["synthesize", *map(str, command), "-o", str(out)])
     assert done.exit_code != 0 and "goes on from there" in flat(done.output)
-    assert not (out / "manifest.parquet").exists() and not (out / "pictures").exists()
+    assert not (out / "manifest.parquet").exists() and not (out / "images").exists()
     resumed = run(*command, "-o", out)
     assert "2 steps are done" in flat(resumed.output)
     one, two = contents(tmp_path / "whole"), contents(out)
     assert all(one[name] == two[name] for name in one if name.endswith((".png", ".safetensors")))
 
 
-@pytest.mark.parametrize("place", ["picture", "checkpoint", "manifest"])
+@pytest.mark.parametrize("place", ["image", "checkpoint", "manifest"])
 def test_a_full_disk_is_said_in_one_sentence_and_loses_nothing(
     place: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -266,7 +265,7 @@ def test_a_full_disk_is_said_in_one_sentence_and_loses_nothing(
         raise checkpoint.SafetensorError("Error while serializing: No space left on device")
 
     with monkeypatch.context() as patch:
-        if place == "picture":
+        if place == "image":
             patch.setattr(made, "_write_png", full)
             error = refused(*command, "--per-class", 2, code=1)
         elif place == "manifest":
@@ -275,7 +274,7 @@ def test_a_full_disk_is_said_in_one_sentence_and_loses_nothing(
         else:
             patch.setattr(checkpoint, "save_file", full_too)
             error = refused(*command, "--per-class", 2, "--steps", 3, code=1)
-    assert "make room" in error
+    assert ("No space left" if place == "checkpoint" else "Make room") in error
     after = {k: v for k, v in contents(out).items() if not k.startswith(made.PART)}
     kept = {k: v for k, v in after.items() if k.startswith(("run/", "generator"))}
     assert kept == {k: v for k, v in before.items() if k.startswith(("run/", "generator"))}
@@ -285,14 +284,14 @@ def test_a_full_disk_is_said_in_one_sentence_and_loses_nothing(
     assert len(made_rows(read_manifest(out / "manifest.parquet"))) == 4
 
 
-def test_a_folder_with_other_things_is_left_alone(folder: Path, tmp_path: Path) -> None:
+def test_a_folder_with_other_files_is_left_alone(folder: Path, tmp_path: Path) -> None:
     other = tmp_path / "thesis"
     (other / "pictures").mkdir(parents=True)
     (other / "pictures" / "mine.png").write_bytes(b"mine")
-    assert "holds other things" in refused(folder, "-o", other, "--method", "gan", *TINY)
+    assert "contains other files" in refused(folder, "-o", other, "--method", "gan", *TINY)
     assert (other / "pictures" / "mine.png").read_bytes() == b"mine"
     inside = refused(folder, "-o", folder / "made", "--method", "gan", *TINY)
-    assert "lies within the images" in inside
+    assert "is inside the dataset" in inside
     file = tmp_path / "file"
     file.write_text("x")
     assert "is a file" in refused(folder, "-o", file, "--method", "gan", *TINY)
@@ -302,9 +301,9 @@ def make_by_hand(folder: Path, out: Path, count: int = 1, make: Any = None) -> M
     """What the method cgan leaves in a folder, without learning."""
     settings = settings_from({"method": "cgan", "size": 16}, "test")
     plan = make_plan(settings, {"sadness": count})
-    image = made.Made(np.zeros((16, 16), np.uint8))
+    image = made.SyntheticImage(np.zeros((16, 16), np.uint8))
     make = make or (lambda _: image)
-    return made.write_made(out, plan, make, read_dataset(folder), settings)
+    return made.write_synthetic(out, plan, make, read_dataset(folder), settings)
 
 
 def test_a_disk_that_is_full_at_the_end_costs_no_image(
@@ -320,7 +319,7 @@ def test_a_disk_that_is_full_at_the_end_costs_no_image(
     for place in ("write_text", "Manifest.write"):
         with monkeypatch.context() as patch:
             patch.setattr(f"moppet.synthesis.synthetic_folder.{place}", full)
-            with pytest.raises(MoppetError, match="make room"):
+            with pytest.raises(MoppetError, match="Make room"):
                 make_by_hand(folder, out, 2)
         after = contents(out)
         assert {k: v for k, v in after.items() if not k.startswith(made.PART)} == before
@@ -336,16 +335,18 @@ def test_another_method_s_folder_is_refused(method: str, folder: Path, tmp_path:
     make_by_hand(folder, out)
     before = contents(out)
     said = refused(folder, "-o", out, "--method", method, "--per-class", 1)
-    assert "holds what 'cgan' made" in said and f"for {method!r}" in said
+    assert "contains images generated by 'cgan'" in said and f"for {method!r}" in said
     assert contents(out) == before
 
 
 def test_a_run_that_has_just_begun_belongs_to_its_method(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "made"
-    made.begin(out, settings_from({"method": "cgan", "size": 16}, "test"))
-    assert "holds what 'cgan' made" in refused(folder, "-o", out, "--method", "diffusion")
+    made.start_folder(out, settings_from({"method": "cgan", "size": 16}, "test"))
+    assert "contains images generated by 'cgan'" in refused(
+        folder, "-o", out, "--method", "diffusion"
+    )
     text = (out / "settings.toml").read_text()
-    made.begin(out, settings_from({"method": "cgan", "size": 32}, "test"))
+    made.start_folder(out, settings_from({"method": "cgan", "size": 32}, "test"))
     assert (out / "settings.toml").read_text() == text
 
 
@@ -354,7 +355,7 @@ def test_a_folder_of_another_command_is_left_alone(name: str, folder: Path, tmp_
     out = tmp_path / "made"
     (out / name).parent.mkdir(parents=True)
     (out / name).write_text("epochs = 3\n")
-    assert "holds other things" in refused(folder, "-o", out, "--method", "cgan", *TINY)
+    assert "contains other files" in refused(folder, "-o", out, "--method", "cgan", *TINY)
 
 
 def test_the_data_s_own_folder_is_refused(folder: Path, tmp_path: Path) -> None:
@@ -362,9 +363,9 @@ def test_the_data_s_own_folder_is_refused(folder: Path, tmp_path: Path) -> None:
     elsewhere = make_by_hand(folder, out).write(tmp_path / "all.parquet")
     before = contents(out)
     for data, said in (
-        (out / "manifest.parquet", "lies within"),
-        (out / "pictures", "lies within"),
-        (elsewhere, "holds images that are made from"),
+        (out / "manifest.parquet", "is inside"),
+        (out / "images", "is inside"),
+        (elsewhere, "holds source images"),
     ):
         assert said in refused(data, "-o", out, "--method", "cgan", "--per-class", 1, *TINY)
     assert contents(out) == before
@@ -387,13 +388,13 @@ def test_another_run_s_folder_is_refused(folder: Path, tmp_path: Path) -> None:
         (["--method", "cgan", "--target", "sadnes=3"], "Did you mean 'sadness'?"),
         (["--method", "cgan", "--target", "sadness"], "--target takes class=N"),
         (["--method", "cgan", "--target", "sadness=0"], "--target takes class=N"),
-        (["--method", "cgan", "--classes", "anger"], "there is no class 'anger'"),
+        (["--method", "cgan", "--classes", "anger"], "the data has no class 'anger'"),
         (["--method", "cgan", "--ages", "infant"], "no image has the age band 'infant'"),
         (["--method", "cgan", "--set", "stepz=3"], "Did you mean 'steps'?"),
         (["--method", "cgan", "--set", "steps"], "--set takes name=value"),
         (["--method", "cgan", "--size", "50"], "size must be a multiple of 16"),
         (["--method", "cgan", "--steps", "2", "--epochs", "2"], "not both"),
-        (["--method", "cgan", "--device", "tpu"], "--device is auto, cpu or cuda"),
+        (["--method", "cgan", "--device", "tpu"], "--device must be auto, cpu or cuda"),
         (["--method", "cgan", "--show-faces", "sheet.jpg"], "--show-faces writes a .png"),
         (["--method", "diffusion", "--set", "guidance=1"], "guidance must be above 1, got 1:"),
         (["--method", "inpaint", "--set", "guidance=0.5"], "guidance must be above 1, got 0.5:"),
@@ -422,7 +423,7 @@ def test_data_that_cannot_be_learned_from_is_said_in_one_sentence(tmp_path: Path
     assert "1 × 1" in refused(one, *command, "--per-class", 1, code=1)
     assert "nothing is there" in refused(tmp_path / "none", *command, code=1)
     test_only = write_folder(tmp_path / "only", {"happiness": 3, "sadness": 2}, parts=("test",))
-    assert "nothing to learn from" in refused(test_only, *command, code=1)
+    assert "no image to train on" in refused(test_only, *command, code=1)
 
 
 def test_no_face_is_found_in_a_image_that_is_no_image(
@@ -457,3 +458,30 @@ def test_a_missing_library_is_named_with_what_to_install() -> None:
     wanted = r"needs torch.*pip install 'moppet\[synthesize\]'"
     with pytest.raises(MoppetError, match=wanted), extra("synthesize", "Synthesis"):
         raise ModuleNotFoundError("no", name="torch")
+
+
+def test_an_interrupted_run_of_version_0_1_is_resumed(folder: Path, tmp_path: Path) -> None:
+    """Its images were in folders with other names, and its finished ones are replaced."""
+    out = tmp_path / "made"
+    make_by_hand(folder, out)
+    (out / "images").rename(out / "pictures")
+
+    def stop(request: Any) -> Any:
+        if request.number == 2:
+            raise KeyboardInterrupt
+        return made.SyntheticImage(np.zeros((16, 16), np.uint8))
+
+    with pytest.raises(KeyboardInterrupt):
+        make_by_hand(folder, out, 2, stop)
+    (out / made.PART).rename(out / ".pictures.part")
+    asked: list[int] = []
+
+    def count(request: Any) -> Any:
+        asked.append(request.number)
+        return made.SyntheticImage(np.zeros((16, 16), np.uint8))
+
+    make_by_hand(folder, out, 2, count)
+    assert asked == [2]
+    assert {p.name for p in out.iterdir()} == {
+        "images", "manifest.parquet", "plan.csv", "settings.toml",
+    }  # fmt: skip

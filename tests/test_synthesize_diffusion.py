@@ -16,18 +16,24 @@ import torch
 from typer.testing import CliRunner
 
 from moppet.commands import main as cli
+from moppet.config import old_names, read_settings
 from moppet.datasets.hashing import content_hash
 from moppet.datasets.manifest import Manifest, read_manifest
 from moppet.datasets.provenance import real_rows
-from moppet.synthesis import inpainting as inpaint
+from moppet.synthesis import diffusion
 from moppet.synthesis import pretrained as models
-from moppet.synthesis.diffusion import Diffusion, load_pipeline
-from moppet.synthesis.inpainting import Finder, Inpaint
-from moppet.synthesis.pretrained import Pin, announce, check_files, find_model, license_of, read_pin
-from moppet.synthesis.sampling_plan import NEGATIVE_PROMPT, OCCLUSIONS, Request, make_plan
-from moppet.synthesis.settings import Settings, settings_from
-from moppet.synthesis.synthetic_folder import PART, Made, check_output, write_made
-from moppet.synthesis.training_images import Sources
+from moppet.synthesis.diffusion import Diffusion, Inpainting, PartSegmenter, load_pipeline
+from moppet.synthesis.pretrained import (
+    Pin,
+    check_files,
+    find_model,
+    license_of,
+    print_conditions,
+)
+from moppet.synthesis.sampling_plan import NEGATIVE_PROMPT, OCCLUSIONS, ImageRequest, make_plan
+from moppet.synthesis.settings import SynthesisSettings, settings_from
+from moppet.synthesis.synthetic_folder import PART, SyntheticImage, check_output, write_synthetic
+from moppet.synthesis.training_images import StartingFaces
 from moppet.values import ModelError, MoppetError, UsageError
 from synthesize_sample import sample, whole_faces
 
@@ -71,17 +77,21 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
     return found.replace(age_band=["infant"] * len(found))
 
 
-def settings_of(folders: dict[str, Path], method: str = "diffusion", **more: Any) -> Settings:
+def settings_of(
+    folders: dict[str, Path], method: str = "diffusion", **more: Any
+) -> SynthesisSettings:
     own = {"model": str(folders["inpaint" if method == "inpaint" else "text"])}
     if method == "inpaint":
         own |= {name: str(folders[name.split("_")[0]]) for name in
                 ("detector_model", "segmenter_model")}  # fmt: skip
-        own |= {"sure": 0.0}  # type: ignore[dict-item]
+        own |= {"detector_threshold": 0.0}  # type: ignore[dict-item]
     table = {"method": method, "size": SIZE, "model_steps": 3, **own, **more}
     return settings_from(table, "test")
 
 
-def request_of(settings: Settings, label: str = "sadness", number: int = 1) -> Request:
+def request_of(
+    settings: SynthesisSettings, label: str = "sadness", number: int = 1
+) -> ImageRequest:
     return make_plan(settings, {label: number}).requests[-1]
 
 
@@ -89,17 +99,17 @@ def request_of(settings: Settings, label: str = "sadness", number: int = 1) -> R
 
 
 @pytest.mark.parametrize("start", ["text", "image"])
-@pytest.mark.parametrize("colour", ["rgb", "grey"])
+@pytest.mark.parametrize("color", ["rgb", "gray"])
 def test_stable_diffusion_makes_what_its_seed_decides(
-    start: str, colour: str, folders: dict[str, Path], manifest: Manifest
+    start: str, color: str, folders: dict[str, Path], manifest: Manifest
 ) -> None:
-    settings = settings_of(folders, start=start, colour=colour)
-    make = Diffusion(settings, Sources(manifest, settings))
+    settings = settings_of(folders, start=start, color=color)
+    make = Diffusion(settings, StartingFaces(manifest, settings))
     first, again = make(request_of(settings)), make(request_of(settings))
     other = make(request_of(settings, number=2))
     assert first is not None and again is not None and other is not None
     assert first.image.dtype == np.uint8
-    assert first.image.shape == ((SIZE, SIZE, 3) if colour == "rgb" else (SIZE, SIZE))
+    assert first.image.shape == ((SIZE, SIZE, 3) if color == "rgb" else (SIZE, SIZE))
     assert np.array_equal(first.image, again.image)
     assert not np.array_equal(first.image, other.image)
     assert len(first.sources) == (start == "image")
@@ -110,7 +120,7 @@ def test_every_call_sends_the_plan_s_prompt_and_the_fixed_negative_prompt(
     folders: dict[str, Path], manifest: Manifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = settings_of(folders)
-    make = Diffusion(settings, Sources(manifest, settings))
+    make = Diffusion(settings, StartingFaces(manifest, settings))
     sent: list[dict[str, Any]] = []
     real = type(make.pipeline).__call__
 
@@ -130,7 +140,7 @@ def test_an_image_to_image_image_comes_from_a_training_face_of_its_class(
     folders: dict[str, Path], manifest: Manifest
 ) -> None:
     settings = settings_of(folders, start="image", strength=0.4)
-    make = Diffusion(settings, Sources(manifest, settings))
+    make = Diffusion(settings, StartingFaces(manifest, settings))
     there = {
         content_hash(manifest.image(row))
         for row in np.flatnonzero(
@@ -163,19 +173,19 @@ def test_a_image_without_a_face_is_not_begun_with(
     plan = make_plan(settings, {"happiness": 2, "sadness": 2})
     hashes = [content_hash(manifest.image(row)) for row in range(len(manifest))]
     first = plan.requests[-1]
-    rows = Sources(manifest, settings).candidates(first).tolist()
-    drawn = {hashes.index(Sources(manifest, settings).draw(first).sha256)}
+    rows = StartingFaces(manifest, settings).candidates(first).tolist()
+    drawn = {hashes.index(StartingFaces(manifest, settings).draw(first).sha256)}
     monkeypatch.setattr(place, faceless(drawn, hashes))
-    sources = Sources(manifest, settings)
+    sources = StartingFaces(manifest, settings)
     sources.check(plan.requests)
     others = {hashes.index(sources.draw(first, attempt).sha256) for attempt in range(9)}
-    assert others == {hashes.index(Sources(manifest, settings).draw(first, a).sha256)
+    assert others == {hashes.index(StartingFaces(manifest, settings).draw(first, a).sha256)
                       for a in range(9)} and not others & drawn  # fmt: skip
     monkeypatch.setattr(place, faceless(set(rows), hashes))
     with pytest.raises(MoppetError, match=rf"no face was found in any of the {len(rows)} training"):
-        Sources(manifest, settings).check(plan.requests)
+        StartingFaces(manifest, settings).check(plan.requests)
     kept = settings_of(folders, method, start="image", only_found=False)
-    Sources(manifest, kept).check(plan.requests)
+    StartingFaces(manifest, kept).check(plan.requests)
 
 
 def test_the_command_paints_nothing_where_a_class_has_no_face(
@@ -202,15 +212,15 @@ def test_the_safety_checker_stays_on_and_what_it_refuses_is_not_kept(
     folders: dict[str, Path], manifest: Manifest, tmp_path: Path
 ) -> None:
     settings = settings_of(folders, model=str(folders["strict"]))
-    make = Diffusion(settings, Sources(manifest, settings))
+    make = Diffusion(settings, StartingFaces(manifest, settings))
     assert make(request_of(settings)) is None
     plan = make_plan(settings, {"sadness": 2})
-    with pytest.raises(MoppetError, match="safety checker kept none"):
-        write_made(tmp_path / "made", plan, make, manifest, settings)
+    with pytest.raises(MoppetError, match="safety checker rejected every image"):
+        write_synthetic(tmp_path / "made", plan, make, manifest, settings)
     assert not list((tmp_path / "made").glob("*"))
     turns = iter([True, False])
-    lenient = Diffusion(settings_of(folders), Sources(manifest, settings))
-    joined = write_made(
+    lenient = Diffusion(settings_of(folders), StartingFaces(manifest, settings))
+    joined = write_synthetic(
         tmp_path, plan, lambda r: lenient(r) if next(turns) else None, manifest, settings
     )
     assert len(joined) == len(manifest) + 1
@@ -222,13 +232,13 @@ def test_license_and_conditions_are_said_at_the_first_use(
     load_pipeline("StableDiffusionPipeline", folders["none"], "cpu")
     said = capsys.readouterr().err
     assert tiny_models.LICENSE in said and "has no safety checker" in said
-    assert "for teaching recognizers of expressions and for nothing else" in said
+    assert "may only be used to train expression recognition" in said
     load_pipeline("StableDiffusionPipeline", folders["none"], "cpu")
     assert capsys.readouterr().err == ""
     load_pipeline("StableDiffusionPipeline", folders["text"], "cpu")
     assert "has no safety checker" not in capsys.readouterr().err
     assert license_of(folders["detector"]).startswith("its folder names no license")
-    assert not announce(folders["text"], "Stable Diffusion", checked=True)
+    assert not print_conditions(folders["text"], "Stable Diffusion", checked=True)
 
 
 # ---------------------------------------------------------------------------------- in-painting
@@ -238,21 +248,21 @@ def test_in_painting_keeps_every_pixel_outside_the_part_that_was_outlined(
     folders: dict[str, Path], manifest: Manifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = settings_of(folders, "inpaint")
-    sources = Sources(manifest, settings)
-    make = Inpaint(settings, sources)
+    sources = StartingFaces(manifest, settings)
+    make = Inpainting(settings, sources)
     parts: list[Any] = []
-    real = Finder.part
+    real = PartSegmenter.find_part
 
-    def part(self: Finder, image: Any, words: str) -> Any:
+    def part(self: PartSegmenter, image: Any, words: str) -> Any:
         parts.append((image, real(self, image, words), words))
         return parts[-1][1]
 
-    monkeypatch.setattr(Finder, "part", part)
+    monkeypatch.setattr(PartSegmenter, "find_part", part)
     asked = request_of(settings)
     made, again = make(asked), make(asked)
     assert made is not None and again is not None
     image, outlined, words = next(p for p in parts if p[1] is not None)
-    assert 0 < outlined.mean() < 0.9 and words == inpaint.EXPRESSIVE
+    assert 0 < outlined.mean() < 0.9 and words == diffusion.EXPRESSIVE_PARTS
     assert np.array_equal(made.image[~outlined], image[~outlined])
     assert not np.array_equal(made.image[outlined], image[outlined])
     assert np.array_equal(made.image, again.image)
@@ -264,39 +274,43 @@ def test_an_expression_is_changed_on_faces_of_other_classes_and_hidden_on_its_ow
 ) -> None:
     label = manifest.column("label")
     changed = settings_of(folders, "inpaint")
-    rows = Sources(manifest, changed).candidates(request_of(changed))
+    rows = StartingFaces(manifest, changed).candidates(request_of(changed))
     assert set(label[rows]) == {"happiness"}
     hidden = settings_of(folders, "inpaint", change="occlusion", occlusions=["dummy"])
     request = request_of(hidden)
     assert request.occlusion == "dummy" and request.prompt is not None
     assert OCCLUSIONS["dummy"] in request.prompt
-    rows = Sources(manifest, hidden).candidates(request)
+    rows = StartingFaces(manifest, hidden).candidates(request)
     assert set(label[rows]) == {"sadness"}
     assert set(manifest.column("split")[rows]) == {"train"}
     grown = manifest.replace(age_band=["adult"] * len(manifest))
-    with pytest.raises(MoppetError, match="no training face can become 'sadness' with a dummy"):
-        Sources(grown, hidden).draw(request)
-    assert set(inpaint.PLACES) == set(OCCLUSIONS) - {"none"}
+    with pytest.raises(
+        MoppetError, match="no training face to start from for 'sadness' with a dummy"
+    ):
+        StartingFaces(grown, hidden).draw(request)
+    assert set(diffusion.OCCLUDED_PARTS) == set(OCCLUSIONS) - {"none"}
 
 
 def test_a_part_that_is_not_found_is_looked_for_in_other_faces_and_then_said(
     folders: dict[str, Path], manifest: Manifest
 ) -> None:
-    settings = settings_of(folders, "inpaint", sure=1.0)
-    make = Inpaint(settings, Sources(manifest, settings))
-    drawn = [make.sources.draw(request_of(settings), i).sha256 for i in range(inpaint.ATTEMPTS)]
+    settings = settings_of(folders, "inpaint", detector_threshold=1.0)
+    make = Inpainting(settings, StartingFaces(manifest, settings))
+    drawn = [make.sources.draw(request_of(settings), i).sha256 for i in range(diffusion.ATTEMPTS)]
     assert len(set(drawn)) > 1
-    with pytest.raises(MoppetError, match=r"found nothing .* in any of 5 .* set sure lower than 1"):
+    with pytest.raises(
+        MoppetError, match=r"found nothing .* in 5 .*Set detector_threshold below 1"
+    ):
         make(request_of(settings))
 
 
 def test_boxes_and_outlines_lie_within_the_image(folders: dict[str, Path]) -> None:
-    finder = Finder(settings_of(folders, "inpaint"))
+    finder = PartSegmenter(settings_of(folders, "inpaint"))
     image = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3), np.uint8)
-    boxes = finder.boxes(image, inpaint.EXPRESSIVE)
+    boxes = finder.find_boxes(image, diffusion.EXPRESSIVE_PARTS)
     assert boxes.shape[1] == 4 and len(boxes) and boxes.min() >= 0 and boxes.max() <= SIZE
     box = np.array([[3.0, 5.0, 20.0, 28.0]], np.float32)
-    outlined = finder.outline(image, box)
+    outlined = finder.segment(image, box)
     assert outlined.shape == (SIZE, SIZE) and outlined.any()
     outlined[5:28, 3:20] = False
     assert not outlined.any()
@@ -311,7 +325,7 @@ def test_the_command_writes_how_every_image_was_made(
 ) -> None:
     data, out = manifest.write(tmp_path / "faces.parquet"), tmp_path / "made"
     settings = settings_of(folders, method)
-    options = [f"{name}={getattr(settings, name)}" for name in
+    options = [f"{name}={old_names(settings)[name]}" for name in
                ("detector_model", "segmenter_model", "model_steps", "sure")]  # fmt: skip
     sets = [part for option in options if not option.endswith("=") for part in ("--set", option)]
     done = CliRunner().invoke(
@@ -328,13 +342,13 @@ def test_the_command_writes_how_every_image_was_made(
     assert {row["generator"] for row in rows} == {method}
     assert all("photograph" in row["synthetic_prompt"] and row["synthetic_seed"] for row in rows)
     assert all((row["synthetic_from"] is not None) == (method == "inpaint") for row in rows)
-    told = models.told_apart(Path(settings.model))
+    told = models.model_fingerprint(Path(settings.model))
     assert all(told in row["synthetic_model"] for row in rows)
     if method == "diffusion":
         assert all(row["age_band"] and row["synthetic_ethnicity"] for row in rows)
     assert joined.image(len(joined) - 1).shape == (SIZE, SIZE, 3)
     assert (tmp_path / "sheet.png").is_file() and (out / "plan.csv").is_file()
-    assert "painting on cpu: about" in " ".join(done.output.split())
+    assert "generating on cpu: about" in " ".join(done.output.split())
 
 
 # ------------------------------------------------------------------------------ model folders
@@ -347,9 +361,9 @@ def test_a_folder_that_is_no_model_is_said_in_one_sentence(
         find_model("", "a folder of Stable Diffusion", "model")
     with pytest.raises(UsageError, match="a hub model must be pinned"):
         find_model("owner/name", "Stable Diffusion", "model")
-    with pytest.raises(ModelError, match="no such folder"):
+    with pytest.raises(ModelError, match="does not exist"):
         find_model(str(tmp_path / "none" / "deep"), "Stable Diffusion", "model")
-    with pytest.raises(ModelError, match=r"it has no model_index\.json"):
+    with pytest.raises(ModelError, match=r"model_index\.json is missing"):
         load_pipeline("StableDiffusionPipeline", tmp_path, "cpu")
     broken = shutil.copytree(folders["text"], tmp_path / "broken")
     (broken / "unet" / "config.json").unlink()
@@ -361,7 +375,7 @@ def test_weights_that_could_run_code_are_refused(folders: dict[str, Path], tmp_p
     folder = shutil.copytree(folders["text"], tmp_path / "pickled")
     for path in folder.rglob("*.safetensors"):
         path.rename(path.with_suffix(".bin"))
-    with pytest.raises(ModelError, match="other kinds can run code"):
+    with pytest.raises(ModelError, match="other formats can execute code"):
         load_pipeline("StableDiffusionPipeline", folder, "cpu")
     one = shutil.copytree(folders["text"], tmp_path / "partly")
     path = next((one / "unet").glob("*.safetensors"))
@@ -395,13 +409,13 @@ def test_a_pinned_model_is_fetched_by_revision_and_every_file_is_checked(
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     found = find_model(str(pin), "SAM", "segmenter_model")
     assert found.is_relative_to(tmp_path / "cache")
-    assert models.told_apart(found).split()[1] == models.told_apart(source).split()[1]
+    assert models.model_fingerprint(found).split()[1] == models.model_fingerprint(source).split()[1]
     assert find_model(str(pin), "SAM", "segmenter_model") == found
     assert asked == [("owner/name", "a" * 40, sorted(files))]  # once: it is there now
     (found / "config.json").write_text("{}")
     assert find_model(str(pin), "SAM", "segmenter_model") == found and len(asked) == 2
     pin.write_text(pin_text(files | {"config.json": "0" * 64}))
-    with pytest.raises(ModelError, match=r"config\.json of owner/name is not the file"):
+    with pytest.raises(ModelError, match=r"config\.json of owner/name is not the pinned file"):
         find_model(str(pin), "SAM", "segmenter_model")
     with pytest.raises(ModelError, match=r"has no file more\.json"):
         check_files(source, Pin("owner/name", "a" * 40, {"more.json": "0" * 64}))
@@ -410,7 +424,7 @@ def test_a_pinned_model_is_fetched_by_revision_and_every_file_is_checked(
         raise OSError("no connection\nat all")
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", offline)
-    with pytest.raises(ModelError, match=r"cannot be fetched from the hub: no connection$"):
+    with pytest.raises(ModelError, match=r"cannot be downloaded: no connection$"):
         find_model(str(pin), "SAM", "segmenter_model")
 
 
@@ -418,25 +432,25 @@ def test_a_pinned_model_is_fetched_by_revision_and_every_file_is_checked(
     ("text", "said"),
     [
         ("repo = ", "not valid TOML"),
-        ('repo = "owner/name"\n', r"needs repo, revision and \[files\]"),
-        (pin_text({"a.json": "0" * 64}, revision="main"), "a branch's name may mean other files"),
+        ('repo = "owner/name"\n', r"(?s)2 mistakes.*'revision' is needed.*'files' is needed"),
+        (pin_text({"a.json": "0" * 64}, revision="main"), "revision must be the 40 hex digits"),
         (pin_text({"a.json": "0" * 64}, repo="name"), "owner/name"),
         (pin_text({"unet.bin": "0" * 64}), "only safetensors weights are loaded"),
-        (pin_text({"a.json": "123"}), r"needs the SHA-256 of a\.json"),
-        (pin_text({}), r"needs repo, revision and \[files\]"),
+        (pin_text({"a.json": "123"}), r"the SHA-256 of a\.json must have 64 hex digits"),
+        (pin_text({}), r"\[files\] must list at least one file"),
     ],
 )
 def test_a_pin_that_does_not_pin_is_refused(text: str, said: str, tmp_path: Path) -> None:
     path = tmp_path / "pin.toml"
     path.write_text(text)
     with pytest.raises(UsageError, match=said):
-        read_pin(path)
+        read_settings(Pin, path, "pin")
     with pytest.raises(UsageError, match="cannot be read"):
-        read_pin(tmp_path / "none.toml")
+        read_settings(Pin, tmp_path / "none.toml", "pin")
 
 
 def test_missing_libraries_are_named_with_what_to_install() -> None:
-    error = models.needs(ModuleNotFoundError("x", name="diffusers"))
+    error = models.missing_library(ModuleNotFoundError("x", name="diffusers"))
     assert str(error) == (
         "This method needs diffusers. Install it with: pip install 'moppet[synthesize]'"
     )
@@ -447,10 +461,10 @@ def test_images_that_a_stopped_run_had_made_are_not_made_again(
 ) -> None:
     settings = settings_of(folders, start="image")
     plan = make_plan(settings, {"sadness": 2, "happiness": 2})
-    real = Diffusion(settings, Sources(manifest, settings))
+    real = Diffusion(settings, StartingFaces(manifest, settings))
     asked: list[Any] = []
 
-    def make(request: Any, *, stop: int = 99) -> Made | None:
+    def make(request: Any, *, stop: int = 99) -> SyntheticImage | None:
         if len(asked) == stop:
             raise KeyboardInterrupt
         asked.append(request)
@@ -458,22 +472,22 @@ def test_images_that_a_stopped_run_had_made_are_not_made_again(
 
     out = tmp_path / "made"
     with pytest.raises(KeyboardInterrupt):
-        write_made(out, plan, partial(make, stop=3), manifest, settings, model="one")
+        write_synthetic(out, plan, partial(make, stop=3), manifest, settings, model="one")
     check_output(out, tmp_path / "elsewhere", "diffusion")
     with (out / PART / "done.jsonl").open("a", encoding="utf-8") as log:
         log.write('{"name": "happ')  # killed within a line
-    joined = write_made(out, plan, make, manifest, settings, model="one")
+    joined = write_synthetic(out, plan, make, manifest, settings, model="one")
     assert asked == list(plan.requests)
     assert not list(out.rglob("done.jsonl")) and not (out / PART).exists()
-    whole = write_made(tmp_path / "whole", plan, make, manifest, settings, model="one")
+    whole = write_synthetic(tmp_path / "whole", plan, make, manifest, settings, model="one")
     for name in ("content_hash", "synthetic_prompt", "age_band", "label"):
         assert joined.column(name).tolist() == whole.column(name).tolist()
     assert len(joined) == len(manifest) + 3
     asked.clear()
     with pytest.raises(KeyboardInterrupt):
-        write_made(out, plan, partial(make, stop=2), manifest, settings, model="one")
+        write_synthetic(out, plan, partial(make, stop=2), manifest, settings, model="one")
     asked.clear()
-    write_made(out, plan, make, manifest, settings, model="another")
+    write_synthetic(out, plan, make, manifest, settings, model="another")
     assert asked == list(plan.requests)
 
 
@@ -484,22 +498,25 @@ def test_images_of_other_sources_are_made_anew(
     plan = make_plan(settings, {"sadness": 2})
     out, asked = tmp_path / "made", 0
 
-    def make(request: Any, *, stop: int = 99) -> Made:
+    def make(request: Any, *, stop: int = 99) -> SyntheticImage:
         nonlocal asked
         if asked == stop:
             raise KeyboardInterrupt
         asked += 1
-        return Made(np.zeros((SIZE, SIZE), np.uint8))
+        return SyntheticImage(np.zeros((SIZE, SIZE), np.uint8))
 
     first = int(np.flatnonzero(manifest.column("split") == "train")[0])
     fewer = manifest.select(np.delete(np.arange(len(manifest)), first))
-    whole, less = (Sources(each, settings).fingerprint() for each in (manifest, fewer))
+    whole, less = (StartingFaces(each, settings).fingerprint() for each in (manifest, fewer))
     assert whole != less
-    assert whole == Sources(manifest.select(np.arange(len(manifest))[::-1]), settings).fingerprint()
+    assert (
+        whole
+        == StartingFaces(manifest.select(np.arange(len(manifest))[::-1]), settings).fingerprint()
+    )
     with pytest.raises(KeyboardInterrupt):
-        write_made(out, plan, partial(make, stop=1), manifest, settings, sources=whole)
+        write_synthetic(out, plan, partial(make, stop=1), manifest, settings, sources=whole)
     asked = 0
-    write_made(out, plan, make, fewer, settings, sources=less)
+    write_synthetic(out, plan, make, fewer, settings, sources=less)
     assert asked == 2
 
 
@@ -510,22 +527,22 @@ def test_a_kill_while_images_take_their_place_costs_none(
     plan = make_plan(settings, {"sadness": 2})
     out, asked, plain = tmp_path / "made", [], Path.replace
 
-    def make(request: Any) -> Made:
+    def make(request: Any) -> SyntheticImage:
         asked.append(request)
-        return Made(np.zeros((SIZE, SIZE), np.uint8))
+        return SyntheticImage(np.zeros((SIZE, SIZE), np.uint8))
 
     def killed(path: Path, target: Path) -> Path:
         done = plain(path, target)
-        if target.name == "pictures":
+        if target.name == "images":
             raise KeyboardInterrupt
         return done
 
     monkeypatch.setattr(Path, "replace", killed)
     with pytest.raises(KeyboardInterrupt):
-        write_made(out, plan, make, manifest, settings)
+        write_synthetic(out, plan, make, manifest, settings)
     monkeypatch.setattr(Path, "replace", plain)
     assert not (out / "manifest.parquet").exists()
-    write_made(out, plan, make, manifest, settings)
+    write_synthetic(out, plan, make, manifest, settings)
     assert len(asked) == 2 and len(read_manifest(out / "manifest.parquet")) == len(manifest) + 2
     assert not list(out.rglob("done.jsonl")) and not (out / PART).exists()
 
@@ -533,13 +550,13 @@ def test_a_kill_while_images_take_their_place_costs_none(
 def test_what_a_pipeline_cannot_do_is_said_in_one_sentence(
     folders: dict[str, Path], manifest: Manifest
 ) -> None:
-    with pytest.raises(UsageError, match="no step at all"):
+    with pytest.raises(UsageError, match="less than one step"):
         settings_of(folders, start="image", model_steps=1)
-    with pytest.raises(UsageError, match="no step at all"):
+    with pytest.raises(UsageError, match="less than one step"):
         settings_of(folders, "inpaint", strength=0.3)
     settings = settings_of(folders, start="image", model_steps=2, strength=0.5)
-    diffusion = Diffusion(settings, Sources(manifest, settings))
+    diffusion = Diffusion(settings, StartingFaces(manifest, settings))
     assert diffusion(request_of(settings)) is not None
     diffusion.pipeline.unet.config.addition_embed_type = "text_time"  # as SDXL has it
-    with pytest.raises(ModelError, match="fails while it paints: "):
+    with pytest.raises(ModelError, match="cannot generate: "):
         diffusion(request_of(settings))

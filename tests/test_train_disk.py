@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from moppet.synthesis.generator import save_tensors as save_generated
+from moppet.synthesis.trained_generators import save_tensors as save_generated
 from moppet.train.checkpoints import (
     LAST,
     LOG_FIELDS,

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from moppet.commands.options import ShowFacesFile, read_pairs
-from moppet.synthesis.settings import METHODS
+from moppet.synthesis.generators import GENERATORS
 from moppet.values import UsageError
 
 
@@ -18,7 +18,7 @@ def synthesize(
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="A new folder for what is made.")],
     method: Annotated[
-        str | None, typer.Option(help=f"One of {', '.join(METHODS)}; or in --settings.")
+        str | None, typer.Option(help=f"One of {', '.join(GENERATORS)}; or in --settings.")
     ] = None,
     per_class: Annotated[
         int | None, typer.Option(help="Make so many of each class; default: even them out.", min=1)
@@ -67,7 +67,7 @@ def synthesize(
         "steps": steps,
         "epochs": epochs if epochs is not None else (0 if steps is not None else None),
         "size": size,
-        "colour": "grey" if color == "gray" else color,
+        "color": color,
         "seed": seed,
         "classes": _list(classes),
         "only_ages": _list(ages),

@@ -7,7 +7,7 @@ import shlex
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,21 +18,15 @@ from rich.table import Table
 from moppet.commands.console import counted, extra, watched
 from moppet.datasets.manifest import Manifest
 from moppet.datasets.provenance import check_sources
-from moppet.synthesis.sampling_plan import Plan, make_plan
-from moppet.synthesis.settings import (
-    LEARNED,
-    METHODS,
-    Settings,
-    nearest,
-    read_settings,
-    settings_from,
-)
-from moppet.values import Image, UsageError
+from moppet.synthesis.generators import GENERATORS, SyntheticImage
+from moppet.synthesis.sampling_plan import SamplingPlan, make_plan
+from moppet.synthesis.settings import SynthesisSettings, override_settings, read_settings
+from moppet.values import Image, UsageError, name_hint
 
 if TYPE_CHECKING:
-    from moppet.synthesis.sampling_plan import Request
-    from moppet.synthesis.synthetic_folder import Made, Make
-    from moppet.synthesis.training import Lesson
+    from moppet.synthesis.sampling_plan import ImageRequest
+    from moppet.synthesis.synthetic_folder import Generate
+    from moppet.synthesis.training import TrainingTask
     from moppet.synthesis.training_images import TrainingImages
 
 
@@ -58,18 +52,15 @@ class Job:
     console: Console = field(default_factory=lambda: Console(highlight=False))
 
 
-def choose_settings(job: Job) -> Settings:
-    """Return the settings of the file, if any, with those that were chosen put over them."""
-    table: dict[str, Any] = {}
-    where = "moppet synthesize"
+def choose_settings(job: Job) -> SynthesisSettings:
+    """Return the settings of the file, if any, with those of the command line."""
     if job.settings_file is not None:
-        where = str(job.settings_file)
-        given = asdict(read_settings(job.settings_file))
-        table = {k: list(v) if isinstance(v, tuple) else v for k, v in given.items()}
-    table |= job.chosen
-    if "method" not in table:
-        raise UsageError(f"--method is needed: one of {', '.join(METHODS)}.")
-    return settings_from(table, where)
+        return override_settings(
+            read_settings(job.settings_file), job.chosen, str(job.settings_file)
+        )
+    if "method" not in job.chosen:
+        raise UsageError(f"--method is needed: one of {', '.join(GENERATORS)}.")
+    return override_settings(None, job.chosen, "moppet synthesize")
 
 
 _PROMPTS: Final = 3
@@ -89,7 +80,7 @@ def read_targets(
         if not equals or not number.isdecimal() or int(number) < 1:
             raise UsageError(f"--target takes class=N, such as sadness=200, got {text!r}.")
         if name not in names:
-            raise UsageError(f"--target names the class {name!r}.{nearest(name, names)}")
+            raise UsageError(f"--target names the class {name!r}.{name_hint(name, names)}")
         wanted[name] = int(number)
     if not wanted:
         most = max(counts.values(), default=0)
@@ -103,12 +94,12 @@ def read_targets(
     return {name: int(count or 0) for name, count in found.items()}
 
 
-def plan_job(job: Job, settings: Settings, counts: Mapping[str, int]) -> Plan:
+def plan_job(job: Job, settings: SynthesisSettings, counts: Mapping[str, int]) -> SamplingPlan:
     names = [name for name in counts if counts[name] or job.targets] or list(counts)
     return make_plan(settings, read_targets(names, counts, job.per_class, job.targets))
 
 
-def print_plan(console: Console, plan: Plan, learn_from: Mapping[str, int]) -> None:
+def print_plan(console: Console, plan: SamplingPlan, learn_from: Mapping[str, int]) -> None:
     table = Table(title="what will be made", title_justify="left", min_width=17)
     for name in ("class", "to learn from", "to make", "together"):
         table.add_column(name, justify="left" if name == "class" else "right")
@@ -134,17 +125,17 @@ def print_plan(console: Console, plan: Plan, learn_from: Mapping[str, int]) -> N
 
 
 SHOWN: Final = 24
-"""Pictures of each class on a sheet."""
+"""Images of each class on a sheet."""
 
 
 @dataclass(frozen=True)
-class Work:
+class SynthesisRun:
     """A run of the command after its plan."""
 
     job: Job
-    settings: Settings
+    settings: SynthesisSettings
     manifest: Manifest
-    plan: Plan
+    plan: SamplingPlan
     learn_from: Mapping[str, int]
 
     def run(self) -> None:
@@ -153,14 +144,16 @@ class Work:
     def say(self, text: str) -> None:
         self.job.console.print(text, soft_wrap=True)
 
-    def write(self, make: Make, model: str, more: Mapping[str, Any], sources: str = "") -> Manifest:
+    def write(
+        self, generate: Generate, model: str, more: Mapping[str, Any], sources: str = ""
+    ) -> Manifest:
         """Make the plan's images, write them, say where they are and return all rows."""
-        from moppet.synthesis.synthetic_folder import IMAGES, MANIFEST, write_made
+        from moppet.synthesis.synthetic_folder import IMAGES, MANIFEST, write_synthetic
 
         out = self.job.output
         with watched() as progress:
-            joined = write_made(
-                *(out, self.plan, make, self.manifest, self.settings),
+            joined = write_synthetic(
+                *(out, self.plan, generate, self.manifest, self.settings),
                 model=model,
                 sources=sources,
                 progress=progress,
@@ -170,11 +163,11 @@ class Work:
         if self.job.as_json:
             found = {
                 "manifest": str(out / MANIFEST),
-                "pictures": str(out / IMAGES),
+                "images": str(out / IMAGES),
                 "method": self.settings.method,
                 "model": model,
-                "learned_from": dict(self.learn_from),
-                "made": made,
+                "trained_on": dict(self.learn_from),
+                "generated": made,
                 **more,
             }
             print(json.dumps(found, indent=1))
@@ -194,7 +187,7 @@ class Work:
         if self.job.as_json:
             found = {
                 "method": self.settings.method,
-                "learn_from": dict(self.learn_from),
+                "train_on": dict(self.learn_from),
                 "counts": {k: sum(v.values()) for k, v in self.plan.counts().items()},
                 "plan": self.plan.rows(),
                 **more,
@@ -202,16 +195,16 @@ class Work:
             print(json.dumps(found, indent=1))
 
 
-class Learned(Work):
-    """A method that learns from the data set's own faces."""
+class TrainedRun(SynthesisRun):
+    """A run with a generator that is trained on the dataset's own faces."""
 
     def run(self) -> None:
         out, device = self.job.output, _device(self.job.device)
-        from moppet.synthesis.synthetic_folder import GENERATOR, RUN, Made, begin
-        from moppet.synthesis.training import learn, measure_budget, steps_kept
+        from moppet.synthesis.synthetic_folder import GENERATOR, RUN, start_folder
+        from moppet.synthesis.training import count_done, measure_budget, train_generator
 
-        planned = self._lessons(self._stand_ins())
-        done = steps_kept(planned, out / RUN)
+        planned = self._tasks(self._placeholders())
+        done = count_done(planned, out / RUN)
         budget = measure_budget(self.settings, planned, device, done)
         cost = {"steps": budget.steps, "minutes": round(budget.minutes, 2), "device": device}
         gone = f"{done:,} steps are done; " if done else ""
@@ -219,37 +212,37 @@ class Learned(Work):
         if self.job.plan_only:
             self.print_plan_as_json({"budget": cost})
             return
-        begin(out, self.settings)
-        lessons = self._lessons(self._images())
+        start_folder(out, self.settings)
+        tasks = self._tasks(self._images())
         with watched() as progress:
-            generator = learn(
-                *(self.settings, lessons, out / RUN),
+            generator = train_generator(
+                *(self.settings, tasks, out / RUN),
                 device=device,
                 progress=progress,
-                shown=self._show if self.job.sheet is not None else None,
+                preview=self._show if self.job.sheet is not None else None,
             )
         self._show(generator)
         sha256 = generator.save(out / GENERATOR)
 
-        def make(request: Request) -> Made:
-            return Made(generator.make(request.label, request.seed))
+        def generate(request: ImageRequest) -> SyntheticImage:
+            return SyntheticImage(generator.generate(request.label, request.seed))
 
-        learned = {name: n for each in lessons for name, n in each.pictures.counts().items()}
-        self.write(make, sha256, {"generator": str(out / GENERATOR), "pictures_learned": learned})
+        counts = {name: n for task in tasks for name, n in task.images.counts().items()}
+        self.write(generate, sha256, {"generator": str(out / GENERATOR), "images_used": counts})
 
-    def _lessons(self, pictures: TrainingImages) -> list[Lesson]:
-        from moppet.synthesis.training import plan_lessons
+    def _tasks(self, images: TrainingImages) -> list[TrainingTask]:
+        from moppet.synthesis.training import plan_tasks
 
-        return plan_lessons(self.settings, pictures, self.plan.names)
+        return plan_tasks(self.settings, images, self.plan.names)
 
-    def _stand_ins(self) -> TrainingImages:
-        """Black images, as many of each class: enough to measure what learning costs."""
+    def _placeholders(self) -> TrainingImages:
+        """Black images in the same numbers, to measure what training costs."""
         from moppet.synthesis.training_images import TrainingImages
 
         s = self.settings
         names = tuple(name for name, count in self.learn_from.items() if count)
         label = np.repeat(np.arange(len(names)), [self.learn_from[name] for name in names])
-        shape = (len(label), s.size, s.size) + (3,) * (s.colour == "rgb")
+        shape = (len(label), s.size, s.size) + (3,) * (s.color == "rgb")
         return TrainingImages(np.zeros(shape, np.uint8), label, names, np.arange(len(label)))
 
     def _images(self) -> TrainingImages:
@@ -270,7 +263,7 @@ class Learned(Work):
         pictures = cut_images(self.manifest, rows, faces, self.settings)
         lost = len(rows) - len(pictures)
         if lost:
-            self.say(f"no face found in {counted(lost, 'picture')}: left out")
+            self.say(f"no face found in {counted(lost, 'image')}: left out")
         few = [f"{n} ({c})" for n, c in pictures.counts().items() if c < FEW_IMAGES]
         if few:
             self.say(
@@ -287,51 +280,49 @@ class Learned(Work):
             for request in self.plan.requests:
                 seeds.setdefault(request.label, []).append(request.seed)
             bands = {
-                name: [generator.make(name, seed) for seed in seeds[name][:SHOWN]]
+                name: [generator.generate(name, seed) for seed in seeds[name][:SHOWN]]
                 for name in generator.names
                 if name in seeds
             }
             write_sheet(bands, self.job.sheet)
 
 
-class Painted(Work):
-    """A diffusion model that somebody else trained."""
+class ReadyRun(SynthesisRun):
+    """A run with a generator that is not trained here, such as a diffusion model."""
 
     def run(self) -> None:
         settings, device = self.settings, _device(self.job.device)
-        from moppet.synthesis.diffusion import Diffusion
-        from moppet.synthesis.inpainting import Inpaint
-        from moppet.synthesis.synthetic_folder import begin
-        from moppet.synthesis.training_images import Sources
+        from moppet.synthesis.synthetic_folder import start_folder
+        from moppet.synthesis.training_images import StartingFaces
 
-        if self.job.plan_only and not settings.model:
+        if self.job.plan_only and settings.prompted and not settings.model:
             self.say("what it costs is measured once a model is named (--model-folder)")
             self.print_plan_as_json({})
             return
-        painter = Inpaint if settings.method == "inpaint" else Diffusion
-        sources = Sources(self.manifest, settings)
-        from_faces = settings.method == "inpaint" or settings.start == "image"
-        if from_faces:
+        sources = StartingFaces(self.manifest, settings)
+        if settings.starts_from_faces:
             sources.check(self.plan.requests)
-        make = painter(settings, sources, device)
+        generator = GENERATORS[settings.method].load()(settings, sources, device)
         started = time.perf_counter()
         first = self.plan.requests[0]
-        made = make(first)
+        image = generator(first)
         seconds = time.perf_counter() - started
         minutes = seconds * len(self.plan) / 60
         self.say(
-            f"painting on {device}: about {minutes:.1f} minutes ({len(self.plan):,} images of "
+            f"generating on {device}: about {minutes:.1f} minutes ({len(self.plan):,} images of "
             f"{seconds:.1f} s)"
         )
         if self.job.plan_only:
             self.print_plan_as_json({"budget": {"minutes": round(minutes, 2), "device": device}})
             return
-        begin(self.job.output, settings)
+        start_folder(self.job.output, settings)
 
-        def paint(request: Request) -> Made | None:
-            return made if request == first else make(request)
+        def generate(request: ImageRequest) -> SyntheticImage | None:
+            return image if request == first else generator(request)
 
-        joined = self.write(paint, make.model, {}, sources.fingerprint() if from_faces else "")
+        text_only = settings.prompted and not settings.starts_from_faces
+        used = "" if text_only else sources.fingerprint()
+        joined = self.write(generate, generator.model, {}, used)
         if self.job.sheet is not None:
             from moppet.synthesis.synthetic_folder import write_sheet
 
@@ -356,7 +347,7 @@ def _device(asked: str) -> str:
 
 def run_synthesis(job: Job) -> None:
     """Make images as asked and say what was made."""
-    from moppet.synthesis.synthetic_folder import PART, RUN, check_output, no_space
+    from moppet.synthesis.synthetic_folder import PART, RUN, check_output, full_disk_as_error
 
     if job.as_json:
         job = replace(job, console=Console(stderr=True, highlight=False))
@@ -370,9 +361,9 @@ def run_synthesis(job: Job) -> None:
     plan = plan_job(job, settings, learn_from)
     print_plan(job.console, plan, learn_from)
     try:
-        with no_space(job.output):
-            work = Learned if settings.method in LEARNED else Painted
-            work(job, settings, manifest, plan, learn_from).run()
+        with full_disk_as_error(job.output):
+            kind = TrainedRun if settings.trained else ReadyRun
+            kind(job, settings, manifest, plan, learn_from).run()
     except KeyboardInterrupt:
         kept = [d for d in (RUN, PART) if (job.output / d).is_dir()]
         if kept:
@@ -384,7 +375,7 @@ def run_synthesis(job: Job) -> None:
         raise
 
 
-def _read(job: Job, settings: Settings) -> Manifest:
+def _read(job: Job, settings: SynthesisSettings) -> Manifest:
     """Return the manifest, with a split: its own, and what `moppet train` would draw of the rest.
 
     For once there are made rows, no more split is drawn.
@@ -410,7 +401,7 @@ def _read(job: Job, settings: Settings) -> Manifest:
     return manifest
 
 
-def _counts(manifest: Manifest, settings: Settings) -> dict[str, int]:
+def _counts(manifest: Manifest, settings: SynthesisSettings) -> dict[str, int]:
     """Return how many images there are to learn from, by class."""
     from moppet.synthesis.training_images import training_rows
 

@@ -17,12 +17,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from moppet.config import old_names
 from moppet.datasets.faces import Faces
 from moppet.datasets.manifest import Manifest
 from moppet.datasets.splits import holdout
 from moppet.study.plan import Cell, Regime
 from moppet.study.synthetic_faces import located, with_made
-from moppet.synthesis.settings import Settings
+from moppet.synthesis.settings import SynthesisSettings
 from moppet.train.callbacks import kept_weights
 from moppet.train.checkpoints import read_log
 from moppet.train.data_module import (
@@ -71,7 +72,7 @@ class Bench:
     faces: Faces
     base: Path
     work: Path
-    generators: Mapping[str, Settings] = field(default_factory=dict)
+    generators: Mapping[str, SynthesisSettings] = field(default_factory=dict)
 
     def make(self, cell: Cell) -> Json:
         """Train a cell, measure it on the test rows, and return its line."""
@@ -195,7 +196,7 @@ def ms_per_face(recipes: Mapping[Any, Recipe], classes: int) -> dict[Any, float]
     return least
 
 
-def recipe_hash(cell: Cell, generators: Mapping[str, Settings]) -> str:
+def recipe_hash(cell: Cell, generators: Mapping[str, SynthesisSettings]) -> str:
     """Tells the cell's recipe and regime from any others, whatever they are called."""
     recipe = chosen_settings(cell.experiment.recipe) | {"name": ""}
     ratio = cell.regime.ratio
@@ -206,7 +207,7 @@ def recipe_hash(cell: Cell, generators: Mapping[str, Settings]) -> str:
     if not cell.regime.made:
         del regime["made"], regime["ratio"]
     elif cell.regime.made in generators:
-        told.append(asdict(generators[cell.regime.made]))
+        told.append(old_names(generators[cell.regime.made]))
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 
 

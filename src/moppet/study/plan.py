@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from moppet.config import checked_table, checked_value, read_toml
 from moppet.study.synthetic_faces import COPIES
-from moppet.synthesis.settings import Settings, settings_from
+from moppet.synthesis.settings import SynthesisSettings, settings_from
 from moppet.train.recipe import Recipe, recipe_from
 from moppet.values import UsageError
 from moppet.vocabulary import current_key
@@ -69,7 +69,7 @@ class Plan:
     base: Path
     regimes: tuple[Regime, ...]
     experiments: tuple[Experiment, ...]
-    generators: dict[str, Settings] = field(default_factory=dict)
+    generators: dict[str, SynthesisSettings] = field(default_factory=dict)
     compare: str = "experiments"
     notes: str = ""
 

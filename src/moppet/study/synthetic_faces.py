@@ -7,7 +7,7 @@ import json
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,19 +16,19 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
+from moppet.config import old_names
 from moppet.datasets.faces import Faces, find_manifest_faces
 from moppet.datasets.hashing import content_hash
 from moppet.datasets.manifest import Manifest, build_manifest, read_manifest
 from moppet.datasets.provenance import join_synthetic, real_rows, synthetic_columns
 from moppet.files import write_text
-from moppet.synthesis.diffusion import Diffusion
-from moppet.synthesis.generator import FaceGenerator, load_generator
-from moppet.synthesis.inpainting import Inpaint
+from moppet.synthesis.generators import GENERATORS
 from moppet.synthesis.sampling_plan import make_plan
-from moppet.synthesis.settings import LEARNED, Settings
-from moppet.synthesis.synthetic_folder import MANIFEST, write_made
-from moppet.synthesis.training import learn, plan_lessons
-from moppet.synthesis.training_images import Sources, TrainingImages
+from moppet.synthesis.settings import SynthesisSettings
+from moppet.synthesis.synthetic_folder import MANIFEST, write_synthetic
+from moppet.synthesis.trained_generators import FaceGenerator, load_generator
+from moppet.synthesis.training import plan_tasks, train_generator
+from moppet.synthesis.training_images import StartingFaces, TrainingImages
 from moppet.train.data_module import TrainingData
 from moppet.values import Image, MoppetError
 
@@ -37,7 +37,11 @@ COPIES: Final = "copies"
 
 
 def with_made(
-    data: TrainingData, made: str, ratio: float, settings: Mapping[str, Settings], work: Path
+    data: TrainingData,
+    made: str,
+    ratio: float,
+    settings: Mapping[str, SynthesisSettings],
+    work: Path,
 ) -> tuple[TrainingData, float]:
     """Return the data with made training rows after its own, and the CPU seconds they took.
 
@@ -51,7 +55,7 @@ def with_made(
     if made == COPIES:
         again = np.tile(rows, int(ratio))
         return _repeated(data, again), 0.0
-    if settings[made].method not in LEARNED:
+    if not settings[made].trained:
         return _with_painted(data, rows, made, ratio, settings[made], work)
     started = time.process_time()
     size = settings[made].size
@@ -63,7 +67,7 @@ def with_made(
     maker, before = _generator(settings[made], of, work, made)
     wanted = {name: round(ratio * count) for name, count in of.counts().items()}
     pictures = [
-        maker.make(name, settings[made].seed + number)
+        maker.generate(name, settings[made].seed + number)
         for name, count in wanted.items()
         for number in range(count)
     ]
@@ -72,21 +76,21 @@ def with_made(
     return _joined(data, own, faces), before + time.process_time() - started
 
 
-def located(settings: Settings, base: Path) -> Settings:
+def located(settings: SynthesisSettings, base: Path) -> SynthesisSettings:
     """Return the settings with the places of finished models, which start from the recipe's."""
     places: dict[str, Any] = {k: str(base / name) for k, name in _models(settings).items()}
     return replace(settings, **places)
 
 
-def lacks_model(settings: Settings, base: Path) -> str | None:
+def lacks_model(settings: SynthesisSettings, base: Path) -> str | None:
     """Return the place of a finished model that is not there; None where nothing is lacking."""
     places = [base / name for name in _models(settings).values()]
     return next((os.path.normpath(place) for place in places if not place.exists()), None)
 
 
-def _models(settings: Settings) -> dict[str, str]:
+def _models(settings: SynthesisSettings) -> dict[str, str]:
     """The settings that name a finished model, and what they name; none of one that learns."""
-    if settings.method in LEARNED:
+    if not settings.prompted:
         return {}
     keys = ["model", *["detector_model", "segmenter_model"] * (settings.method == "inpaint")]
     return {key: getattr(settings, key) for key in keys}
@@ -97,7 +101,7 @@ def _with_painted(
     rows: NDArray[np.intp],
     made: str,
     ratio: float,
-    settings: Settings,
+    settings: SynthesisSettings,
     work: Path,
 ) -> tuple[TrainingData, float]:
     """As `with_made`, by a finished model, from these training rows' faces or from text.
@@ -105,20 +109,20 @@ def _with_painted(
     What is painted stays in its folder, and a stopped painting goes on.
     """
     of = data.manifest.select(rows).replace(split=["train"] * len(rows))
-    sources = Sources(of, settings)
+    sources = StartingFaces(of, settings)
     wanted = {
         n: round(ratio * int((data.label[rows] == i).sum())) for i, n in enumerate(data.names)
     }
-    told = json.dumps([asdict(settings), wanted, sources.fingerprint()], sort_keys=True)
+    told = json.dumps([old_names(settings), wanted, sources.fingerprint()], sort_keys=True)
     folder = work / f"{made}-{hashlib.sha256(told.encode()).hexdigest()[:12]}"
     said = folder / "seconds.json"
     work.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock")):
         if not said.is_file():  # written last
             started = time.process_time()
-            make = (Inpaint if settings.method == "inpaint" else Diffusion)(settings, sources)
+            make = GENERATORS[settings.method].load()(settings, sources)
             plan = make_plan(settings, wanted)
-            write_made(folder, plan, make, of, settings, model=make.model)
+            write_synthetic(folder, plan, make, of, settings, model=make.model)
             write_text(said, json.dumps(time.process_time() - started))
         joined = read_manifest(folder / MANIFEST)
     own = joined.select(np.flatnonzero(~real_rows(joined)))
@@ -127,10 +131,10 @@ def _with_painted(
 
 
 def _generator(
-    settings: Settings, of: TrainingImages, work: Path, name: str
+    settings: SynthesisSettings, of: TrainingImages, work: Path, name: str
 ) -> tuple[FaceGenerator, float]:
     """Return the generator of these images, and the seconds that it once took if it was there."""
-    told = json.dumps([asdict(settings), of.fingerprint], sort_keys=True)
+    told = json.dumps([old_names(settings), of.fingerprint], sort_keys=True)
     folder = work / f"{name}-{hashlib.sha256(told.encode()).hexdigest()[:12]}"
     kept, said = folder / "generator.safetensors", folder / "seconds.json"
     work.mkdir(parents=True, exist_ok=True)
@@ -138,7 +142,7 @@ def _generator(
         if said.is_file():  # written last
             return load_generator(kept), float(json.loads(said.read_text(encoding="utf-8")))
         started = time.process_time()
-        maker = learn(settings, plan_lessons(settings, of, of.names), folder)
+        maker = train_generator(settings, plan_tasks(settings, of, of.names), folder)
         seconds = time.process_time() - started
         maker.save(kept)
         write_text(said, json.dumps(seconds))

@@ -1,1 +1,1 @@
-"""Synthetic faces: generators trained on a dataset's own faces, and diffusion models."""
+"""Synthetic faces: generators, their training, and folders of generated images."""

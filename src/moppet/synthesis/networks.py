@@ -16,7 +16,7 @@ _MOST_TIMES: Final = 8
 
 
 def halvings(size: int) -> int:
-    """Return how often an image's side is halved on the way to its smallest map."""
+    """Return how often the side of an image is halved to reach the smallest feature map."""
     times = 0
     while size > _SMALLEST and size % 2 == 0:
         size, times = size // 2, times + 1
@@ -24,12 +24,12 @@ def halvings(size: int) -> int:
 
 
 def channels_at(width: int, size: int) -> list[int]:
-    """Return the channels of the maps from the full size to the smallest."""
+    """Return the channels of the feature maps, from the full size to the smallest."""
     return [min(width * 2**i, width * _MOST_TIMES) for i in range(halvings(size) + 1)]
 
 
 class ClassNorm(nn.Module):
-    """BatchNorm whose scale and shift belong to the class (de Vries 2017; Miyato 2018)."""
+    """BatchNorm with a scale and shift per class (de Vries 2017; Miyato 2018)."""
 
     def __init__(self, channels: int, classes: int) -> None:
         super().__init__()
@@ -49,8 +49,8 @@ class Generator(nn.Module):
     """Latent (n, latent) and labels (n,) → images (n, channels, size, size) in [-1, 1].
 
     Transposed convolutions, BatchNorm and ReLU, tanh at the end (DCGAN, Radford 2016).
-    classes: with more than one, the class comes in beside the latent (Mirza 2014) and the norms
-        belong to it.
+    classes: with more than one, the class is an additional input (Mirza 2014), and normalization
+        is class-conditional.
     """
 
     def __init__(self, size: int, channels: int, width: int, latent: int, classes: int = 1) -> None:
@@ -78,7 +78,7 @@ class Generator(nn.Module):
 
 
 def down_path(size: int, channels: int, width: int, *, norm: bool) -> nn.Sequential:
-    """Return strided convolutions from the image to its smallest map, with leaky ReLU.
+    """Return strided convolutions with leaky ReLU, from the image to the smallest feature map.
 
     norm: BatchNorm after all but the first (Radford 2016).
     """
@@ -91,7 +91,7 @@ def down_path(size: int, channels: int, width: int, *, norm: bool) -> nn.Sequent
 
 
 class Discriminator(nn.Module):
-    """Pictures → (n,) logits of being real (Radford 2016)."""
+    """Images → (n,) logits of being real (Radford 2016)."""
 
     def __init__(self, size: int, channels: int, width: int) -> None:
         super().__init__()
@@ -100,18 +100,18 @@ class Discriminator(nn.Module):
         self.score = nn.Linear(channels_at(width, size)[-1] * side**2, 1)
         start_small(self)
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        score: Tensor = self.score(self.path(pictures).flatten(1))
+    def forward(self, images: Tensor) -> Tensor:
+        score: Tensor = self.score(self.path(images).flatten(1))
         return score[:, 0]
 
 
 class ProjectionDiscriminator(nn.Module):
-    """Pictures and labels → (n,) scores: ψ(φ(x)) + ⟨class, φ(x)⟩ (Miyato & Koyama 2018); and
+    """Images and labels → (n,) scores: ψ(φ(x)) + ⟨class, φ(x)⟩ (Miyato & Koyama 2018); and
     (n, classes) logits of the class (Odena 2017).
 
-    Every layer is divided by its spectral norm (Miyato et al. 2018), so that what it says cannot
-    jump however little it has seen. φ ends in a dense layer over all places where the paper sums
-    them: faces are aligned, and without it nothing would see more than half of one at once.
+    Every layer is divided by its spectral norm (Miyato et al. 2018), which stabilizes training on
+    few images. φ ends in a dense layer over all positions, where the paper sums them: faces are
+    aligned, and without this layer no unit would see more than half of a face.
     """
 
     def __init__(self, size: int, channels: int, width: int, classes: int) -> None:
@@ -125,22 +125,22 @@ class ProjectionDiscriminator(nn.Module):
             if isinstance(module, nn.Conv2d | nn.Linear | nn.Embedding):
                 nn.init.orthogonal_(module.weight)
                 spectral_norm(module)
-        self.of_which = nn.Linear(features, classes)  # free: it says what, not whether it is real
+        self.of_which = nn.Linear(features, classes)  # not normalized: it classifies
 
-    def features(self, pictures: Tensor) -> Tensor:
+    def features(self, images: Tensor) -> Tensor:
         """Return φ, (n, features)."""
-        dense: Tensor = self.dense(self.path(pictures).flatten(1))
+        dense: Tensor = self.dense(self.path(images).flatten(1))
         return leaky_relu(dense, 0.2)
 
-    def forward(self, pictures: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
-        features = self.features(pictures)
+    def forward(self, images: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.features(images)
         of_class: Tensor = (self.of_class(label) * features).sum(dim=1)
         plain: Tensor = self.score(features)[:, 0]
         return of_class + plain, self.of_which(features)
 
 
 class Encoder(nn.Module):
-    """Pictures → mean and logarithm of the variance of the latent, (n, latent) each."""
+    """Images → mean and logarithm of the variance of the latent, (n, latent) each."""
 
     def __init__(self, size: int, channels: int, width: int, latent: int) -> None:
         super().__init__()
@@ -149,8 +149,8 @@ class Encoder(nn.Module):
         self.out = nn.Linear(channels_at(width, size)[-1] * side**2, 2 * latent)
         start_small(self)
 
-    def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        mean, log_variance = self.out(self.path(pictures).flatten(1)).chunk(2, dim=1)
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        mean, log_variance = self.out(self.path(images).flatten(1)).chunk(2, dim=1)
         return mean, log_variance.clamp(-10, 10)
 
 
@@ -167,34 +167,34 @@ _SHIFT: Final = 1 / 8
 _CUT: Final = 1 / 2
 
 
-def augment(pictures: Tensor, names: Sequence[str], rng: torch.Generator) -> Tensor:
-    """Return (n, c, h, w) images in [-1, 1], each changed by its own draws.
+def augment(images: Tensor, names: Sequence[str], rng: torch.Generator) -> Tensor:
+    """Return (n, c, h, w) images in [-1, 1], each changed by its own random numbers.
 
-    names: keys of AUGMENTATIONS. rng: on the CPU, whatever the images are on.
+    names: keys of AUGMENTATIONS. rng: on the CPU, even if the images are not.
     """
     for name in names:
-        pictures = AUGMENTATIONS[name](pictures, rng)
-    return pictures
+        images = AUGMENTATIONS[name](images, rng)
+    return images
 
 
-def mirror(pictures: Tensor, rng: torch.Generator) -> Tensor:
-    """Return the images, each with a chance of one half as its mirror image."""
-    turned = _draws(pictures, rng) < 0.5
-    return torch.where(turned, pictures.flip(3), pictures)
+def mirror(images: Tensor, rng: torch.Generator) -> Tensor:
+    """Return the images, each mirrored with a probability of one half."""
+    mirrored = _random(images, rng) < 0.5
+    return torch.where(mirrored, images.flip(3), images)
 
 
-def _draws(pictures: Tensor, rng: torch.Generator) -> Tensor:
-    """One number from [0, 1) for each image, (n, 1, 1, 1)."""
-    return torch.rand((len(pictures), 1, 1, 1), generator=rng).to(pictures.device)
+def _random(images: Tensor, rng: torch.Generator) -> Tensor:
+    """One number in [0, 1) per image, (n, 1, 1, 1)."""
+    return torch.rand((len(images), 1, 1, 1), generator=rng).to(images.device)
 
 
 def _color(x: Tensor, rng: torch.Generator) -> Tensor:
-    """Brightness by ±0.5, saturation up to twice, contrast from half to one and a half."""
-    x = x + (_draws(x, rng) - 0.5)
+    """Change brightness by up to 0.5, saturation by 0 to 2, contrast by 0.5 to 1.5."""
+    x = x + (_random(x, rng) - 0.5)
     gray = x.mean(dim=1, keepdim=True)
-    x = (x - gray) * (2 * _draws(x, rng)) + gray
+    x = (x - gray) * (2 * _random(x, rng)) + gray
     middle = x.mean(dim=(1, 2, 3), keepdim=True)
-    return (x - middle) * (_draws(x, rng) + 0.5) + middle
+    return (x - middle) * (_random(x, rng) + 0.5) + middle
 
 
 def _translation(x: Tensor, rng: torch.Generator) -> Tensor:
@@ -211,7 +211,7 @@ def _translation(x: Tensor, rng: torch.Generator) -> Tensor:
 
 
 def _cutout(x: Tensor, rng: torch.Generator) -> Tensor:
-    """Blacken a square of half the side, which may reach over the edge."""
+    """Black out a square of half the side, which may extend beyond the edge."""
     n, _, height, width = x.shape
     tall, wide = round(height * _CUT), round(width * _CUT)
     top = torch.randint(0, height + (1 - tall % 2), (n, 1, 1), generator=rng) - tall // 2
@@ -222,7 +222,7 @@ def _cutout(x: Tensor, rng: torch.Generator) -> Tensor:
 
 
 AUGMENTATIONS: Final[dict[str, Callable[[Tensor, torch.Generator], Tensor]]] = {
-    "colour": _color,
+    "color": _color,
     "translation": _translation,
     "cutout": _cutout,
 }

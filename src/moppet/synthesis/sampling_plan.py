@@ -1,4 +1,4 @@
-"""What will be made: so many images of each class, spread over who, where and what hides them."""
+"""The plan of a run: how many images per class, and their ages, backgrounds and occlusions."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from moppet.synthesis.settings import LEARNED, Settings, nearest, seed_of
-from moppet.values import UsageError
+from moppet.synthesis.settings import SynthesisSettings, seed_of
+from moppet.values import UsageError, name_hint
 from moppet.vocabulary import expression_of
 
 ETHNICITIES: Final = (
@@ -24,7 +24,7 @@ ETHNICITIES: Final = (
     "Hispanic or Latino",
     "White",
 )
-"""Seed 1's list (Vivekananthan 2024)."""
+"""The list of Vivekananthan 2024."""
 AGES: Final[Mapping[str, str]] = {
     "infant": "one-year-old {who} baby",
     "child": "seven-year-old {who} child",
@@ -67,9 +67,9 @@ NEGATIVE_PROMPT: Final = (
     "violence, blood, injury, weapon, frightening scene, deformed, disfigured, extra faces, "
     "two people, cropped face, drawing, cartoon, text, watermark, blurry"
 )
-"""What no image may show. Always sent, never changed: these are images of children."""
+"""What no image may show. It is always sent and cannot be changed: these are children."""
 _FACTORS: Final = ("age_band", "ethnicity", "background", "occlusion")
-_SETTING: Final = {  # factor → the setting that narrows it, and all its values
+_SETTING: Final = {  # factor → the setting that restricts it, and all its values
     "age_band": ("ages", tuple(AGES)),
     "ethnicity": ("ethnicities", ETHNICITIES),
     "background": ("backgrounds", tuple(BACKGROUNDS)),
@@ -78,12 +78,12 @@ _SETTING: Final = {  # factor → the setting that narrows it, and all its value
 
 
 @dataclass(frozen=True)
-class Request:
-    """One image to make.
+class ImageRequest:
+    """One image to generate.
 
-    number: from 1, within its class. seed: what its chance is drawn from.
-    What the method does not choose is None: methods that learn from the data set's own faces are
-    asked for a class alone, and one that changes a face leaves alone who that is.
+    number: from 1, within its class. seed: of its randomness.
+    What the method cannot choose is None: a trained generator gets only the class, and a method
+    that starts from a face does not change the person.
     """
 
     label: str
@@ -97,10 +97,10 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """Every image that will be made, class by class."""
+class SamplingPlan:
+    """Every image to generate, class by class."""
 
-    requests: tuple[Request, ...]
+    requests: tuple[ImageRequest, ...]
 
     def __len__(self) -> int:
         return len(self.requests)
@@ -121,7 +121,7 @@ class Plan:
 
     @property
     def factors(self) -> tuple[str, ...]:
-        """What it spreads over besides the class; empty for methods that learn."""
+        """What varies besides the class; empty for trained generators."""
         return tuple(f for f in _FACTORS if any(getattr(r, f) is not None for r in self.requests))
 
     def rows(self) -> list[dict[str, Any]]:
@@ -131,43 +131,40 @@ class Plan:
     def as_csv(self) -> str:
         """Return the requests as CSV."""
         text = io.StringIO()
-        writer = csv.DictWriter(text, [field.name for field in fields(Request)])
+        writer = csv.DictWriter(text, [field.name for field in fields(ImageRequest)])
         writer.writeheader()
         writer.writerows(self.rows())
         return text.getvalue()
 
 
-def make_plan(settings: Settings, counts: Mapping[str, int]) -> Plan:
-    """Return a plan of so many images of each class.
+def make_plan(settings: SynthesisSettings, counts: Mapping[str, int]) -> SamplingPlan:
+    """Return a plan with this many images of each class.
 
-    Within a class every age band, ethnicity, background and occlusion comes equally often, give or
-    take one, and so do pairs of them as far as the numbers allow; over all classes too.
-    Raises UsageError for a class that no prompt may speak of, and for values that there are not.
+    Within a class and over all classes, every age band, ethnicity, background and occlusion
+    occurs equally often, give or take one, and so do pairs of them as far as possible.
+    Raises UsageError for a class without a prompt, and for unknown values.
     """
-    learned = settings.method in LEARNED
-    spread = _Spread(_levels(settings), settings.seed)
-    requests: list[Request] = []
+    balanced = _BalancedDesign(_levels(settings), settings.seed)
+    requests: list[ImageRequest] = []
     for label, count in counts.items():
-        look = "" if learned else look_of(label)
-        for number, values in enumerate(spread.draw(label, count), 1):
+        look = look_of(label) if settings.prompted else ""
+        for number, values in enumerate(balanced.draw(label, count), 1):
             seed = seed_of(settings.seed, "picture", label, number)
-            prompt = None if learned else prompt_of(look, **values)
-            requests.append(Request(label, number, seed, prompt=prompt, **values))
-    return Plan(tuple(requests))
+            prompt = prompt_of(look, **values) if settings.prompted else None
+            requests.append(ImageRequest(label, number, seed, prompt=prompt, **values))
+    return SamplingPlan(tuple(requests))
 
 
 def look_of(label: str) -> str:
-    """Return a class in the words of a prompt; UsageError for one that none may speak of.
+    """Return the words of a prompt for a class; UsageError for an unknown expression.
 
-    A model is only ever asked for expressions that are known here: a class's own name never
-    comes into a prompt.
+    Only the expressions known here are sent to a model, never the name of a class itself.
     """
     known = expression_of(label) or label.strip().casefold()
     if known not in _LOOKS:
         raise UsageError(
-            f"the class {label!r} has no words for a prompt, which are these only: "
-            f"{', '.join(_LOOKS)}.{nearest(known, _LOOKS, plain=False)} Rename the class, or use "
-            "gan, vae or cgan, which learn any class."
+            f"there is no prompt for the class {label!r}.{name_hint(known, _LOOKS)} Rename the "
+            "class, or use gan, vae or cgan, which can be trained on any class."
         )
     return _LOOKS[known]
 
@@ -180,7 +177,7 @@ def prompt_of(
     background: str | None = None,
     occlusion: str | None = None,
 ) -> str:
-    """Return the text that a model gets: one clothed person, head and shoulders, an expression."""
+    """Return the prompt: one clothed person, head and shoulders, with an expression."""
     who = AGES[age_band].format(who=ethnicity or "").replace("  ", " ") if age_band else "person"
     parts = [f"a photograph of the face of one {who} with {look}"]
     parts += [BACKGROUNDS[background]] if background else []
@@ -189,8 +186,8 @@ def prompt_of(
     return ", ".join(parts)
 
 
-def _chosen_factors(settings: Settings) -> tuple[str, ...]:
-    """What the method is free to choose: one that begins with a face keeps who that is."""
+def _chosen_factors(settings: SynthesisSettings) -> tuple[str, ...]:
+    """What the method can choose: one that starts from a face does not change the person."""
     if settings.method == "diffusion":
         return _FACTORS if settings.start == "text" else _FACTORS[2:]
     if settings.method == "inpaint" and settings.change == "occlusion":
@@ -198,59 +195,59 @@ def _chosen_factors(settings: Settings) -> tuple[str, ...]:
     return ()
 
 
-def _levels(settings: Settings) -> dict[str, tuple[str, ...]]:
-    """The values of each factor, those of the settings or all (of ages: the children's)."""
+def _levels(settings: SynthesisSettings) -> dict[str, tuple[str, ...]]:
+    """The values of each factor: those of the settings, or all (for ages: children only)."""
     found = {}
     for factor, (name, values) in _SETTING.items():
         asked: tuple[str, ...] = getattr(settings, name)
         for value in asked:
             if value not in values:
-                raise UsageError(f"{name} knows no {value!r}.{nearest(value, values)}")
+                raise UsageError(f"{name}: unknown value {value!r}.{name_hint(value, values)}")
         found[factor] = asked or (values[:2] if factor == "age_band" else values)
-    if settings.method == "inpaint":  # it paints one
+    if settings.method == "inpaint":  # it always paints one
         found["occlusion"] = tuple(v for v in found["occlusion"] if v != "none")
         if not found["occlusion"]:
-            raise UsageError("in-painting an occlusion needs another one than 'none'.")
+            raise UsageError("inpainting an occlusion needs one other than 'none'.")
     return {factor: found[factor] for factor in _chosen_factors(settings)}
 
 
-class _Spread:
-    """Deals combinations out, always one of those whose values are due the most."""
+class _BalancedDesign:
+    """Draws combinations, always one of those whose values have been used least."""
 
     def __init__(self, levels: Mapping[str, tuple[str, ...]], seed: int) -> None:
         self.factors, self.seed = tuple(levels), seed
         every = (
             dict(zip(levels, values, strict=True)) for values in itertools.product(*levels.values())
         )
-        self.combos = [combo for combo in every if _sensible(combo)]
+        self.combos = [combo for combo in every if _is_plausible(combo)]
         if not self.combos:
-            raise UsageError("no image fits these ages and occlusions: a dummy is a child's.")
+            raise UsageError("only children have a dummy: choose other ages or occlusions.")
         several = range(1, len(levels) + 1)
         self.stages = [self._keys(together) for together in several]
-        self.overall = self._nothing()
+        self.overall = self._no_counts()
 
     def _keys(self, together: int) -> list[NDArray[np.intp]]:
-        """Each combination's values of so many factors as a number, for every set of factors."""
+        """A number per combination of values, for every set of this many factors."""
         keys = []
         for chosen in itertools.combinations(self.factors, together):
             values = ["|".join(combo[factor] for factor in chosen) for combo in self.combos]
             keys.append(np.unique(values, return_inverse=True)[1])
         return keys
 
-    def _nothing(self) -> list[list[NDArray[np.int64]]]:
+    def _no_counts(self) -> list[list[NDArray[np.int64]]]:
         return [[np.zeros(key.max() + 1, np.int64) for key in keys] for keys in self.stages]
 
     def draw(self, label: str, count: int) -> list[dict[str, str]]:
-        """Return the values of so many images of a class."""
+        """Return the values of this many images of a class."""
         rng = np.random.default_rng(seed_of(self.seed, "plan", label))
-        own = self._nothing()
+        own = self._no_counts()
         drawn = []
         for _ in range(count):
             left = np.arange(len(self.combos))
             for keys, *counted in zip(self.stages, own, self.overall, strict=True):
                 for seen in counted:
-                    due = np.sum([s[k[left]] for s, k in zip(seen, keys, strict=True)], axis=0)
-                    left = left[due == due.min()]
+                    used = np.sum([s[k[left]] for s, k in zip(seen, keys, strict=True)], axis=0)
+                    left = left[used == used.min()]
             chosen = int(rng.choice(left))
             drawn.append(self.combos[chosen])
             for keys, *counted in zip(self.stages, own, self.overall, strict=True):
@@ -260,5 +257,5 @@ class _Spread:
         return drawn
 
 
-def _sensible(combo: Mapping[str, str]) -> bool:
+def _is_plausible(combo: Mapping[str, str]) -> bool:
     return not (combo.get("age_band") == "adult" and combo.get("occlusion") == "dummy")

@@ -1,245 +1,219 @@
-"""Settings of a generator: read from TOML, checked, saved beside the result."""
+"""Settings of a generator: read from TOML, checked, and saved with the images."""
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import hashlib
 import json
 import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, get_type_hints
+from typing import Annotated, Any, ClassVar, Final, Literal
 
-from moppet.config import checked_value, read_toml
-from moppet.values import UsageError
+from annotated_types import Ge, Gt, Interval
 
+from moppet.config import check_settings, old_names, read_toml
+from moppet.synthesis.generators import GENERATORS
+from moppet.values import name_hint
+
+SIZES: Final = range(16, 257, 16)
+MODEL_SIZES: Final = range(32, 1025, 8)
+_PROMPTED: Final[Mapping[str, Any]] = {"size": 512, "color": "rgb"}
+"""Defaults of the diffusion models: the images that Stable Diffusion was trained on."""
 _SEEDS: Final = 2**48
 
 
 def seed_of(*parts: int | str) -> int:
-    """Return a seed that depends on all the parts and on nothing else; it fits a JSON number."""
+    """Return a seed that depends only on the parts; it fits a JSON number."""
     digest = hashlib.sha256(repr(parts).encode()).digest()
     return int.from_bytes(digest[:8], "big") % _SEEDS
 
 
-METHODS: Final = ("gan", "vae", "cgan", "diffusion", "inpaint")
-LEARNED: Final = ("gan", "vae", "cgan")
-"""Methods that learn from the data set's own faces; the others bring a finished model."""
-
-
 @dataclass(frozen=True)
-class Settings:
-    """How images are made. Whoever has these, the images and the seed can make them again.
+class SynthesisSettings:
+    """How images are generated; the same settings, images and seed give the same result.
 
-    method: a name in SYNTHESIZERS.
-    classes, only_ages: learn from these classes and age bands only; empty for all.
-    only_found: leave out images in which no face was found.
-    seed: of the weights, the order of the images and what is made.
+    method: a name in GENERATORS.
+    classes, only_ages: train on these classes and age bands only; empty for all.
+    only_found: leave out images in which no face is found.
+    seed: of the weights, the order of the images and the generated images.
 
-    size, color: side of the made images in pixels; "grey" or "rgb" (from TOML the defaults are
-        512 and "rgb" where a diffusion model makes them).
-    steps: batches that each network learns from; epochs: passes over its images instead, 0 for
-        `steps`. gan and vae learn one network a class, cgan one for all.
-    batch: images of a step. latent: numbers that an image is made from.
-    width: channels at full size; they double with every halving, up to eight times.
-    rate: learning rate of Adam; of the discriminator where there is one, whose opponent's is
-        `generator_rate`.
-    augment: differentiable augmentation, all or some of "colour", "translation", "cutout".
-    mirror: also learn from the mirror images.
-    class_weight: what a cgan pays for an image that does not show its class.
-    sampling: "balanced" (a cgan sees every class equally often) or "plain".
-    decay: of the running average of the weights, which is what makes the images.
-    kl_weight: what a vae's latent pays for each nat (1 is Kingma 2014).
-    learn_from_made: also learn from made training rows, as seed 3's GAN does from SMOTE's.
+    size, color: width and height of the images in pixels, and "gray" or "rgb". In TOML, the
+        defaults of diffusion and inpaint are 512 and "rgb".
+    steps: batches that each network is trained on. epochs: passes over the images instead; 0 uses
+        `steps`. gan and vae train one network per class, cgan one for all classes.
+    batch: batch size. latent: dimension of the latent vector.
+    width: channels at full resolution; they double with each halving, up to eight times.
+    rate: learning rate of Adam; with a GAN, of the discriminator. generator_rate: of a GAN's
+        generator.
+    augment: differentiable augmentation: any of "color", "translation", "cutout".
+    mirror: also train on mirrored images.
+    class_weight: weight of cgan's auxiliary class loss.
+    sampling: "balanced" (cgan draws every class equally often) or "plain" (as in the data).
+    ema_decay: of the moving average of the weights, which generates the images.
+    kl_weight: weight of vae's Kullback-Leibler term (1 in Kingma 2014).
+    learn_from_synthetic: also train on synthetic training rows.
     precision: "bf16-mixed" or "32-true".
-    checkpoint_steps: a stopped run goes on from the last multiple of it.
+    checkpoint_steps: steps between checkpoints.
 
-    model, detector_model, segmenter_model: folder or pinned name of Stable Diffusion, and for
-        in-painting of Grounding DINO and of SAM (moppet.synthesis.pretrained).
-    start: what diffusion starts from, "text" or "image" (a training face of the class).
-    change: what in-painting changes of a training face, "expression" or "occlusion".
-    strength: how far "image" and in-painting may leave the face, in (0, 1]. guidance: weight of
-        the prompt, above 1. model_steps: of the denoising. sure: how sure Grounding DINO must be,
-        [0, 1].
-    ages, ethnicities, backgrounds, occlusions: what a plan spreads over (sampling_plan);
-        empty for its own.
+    model, detector_model, segmenter_model: folder or pinned name of Stable Diffusion and, for
+        inpainting, of Grounding DINO and SAM (moppet.synthesis.pretrained).
+    start: what diffusion starts from: "text", or "image" (a training face of the class).
+    change: what inpainting changes in a training face: "expression" or "occlusion".
+    strength: how far an image may differ from the face that it starts from.
+    guidance: weight of the prompt. model_steps: denoising steps.
+    detector_threshold: confidence that Grounding DINO needs.
+    ages, ethnicities, backgrounds, occlusions: values that the plan uses
+        (moppet.synthesis.sampling_plan); empty for its defaults.
     """
+
+    RENAMED: ClassVar = {
+        "colour": "color",
+        "decay": "ema_decay",
+        "learn_from_made": "learn_from_synthetic",
+        "sure": "detector_threshold",
+    }
+    RENAMED_WORDS: ClassVar = {"color": {"grey": "gray"}, "augment": {"colour": "color"}}
 
     method: str
     classes: tuple[str, ...] = ()
     only_ages: tuple[str, ...] = ()
     only_found: bool = True
-    seed: int = 0
+    seed: Annotated[int, Ge(0)] = 0
     size: int = 48
-    colour: str = "grey"
-    steps: int = 3000
-    epochs: int = 0
-    batch: int = 32
-    latent: int = 64
-    width: int = 32
-    rate: float = 4e-4
-    generator_rate: float = 2e-4
-    augment: tuple[str, ...] = ("colour", "translation", "cutout")
+    color: Literal["gray", "rgb"] = "gray"
+    steps: Annotated[int, Ge(1)] = 3000
+    epochs: Annotated[int, Ge(0)] = 0
+    batch: Annotated[int, Ge(2)] = 32
+    latent: Annotated[int, Ge(1)] = 64
+    width: Annotated[int, Ge(4)] = 32
+    rate: Annotated[float, Gt(0)] = 4e-4
+    generator_rate: Annotated[float, Gt(0)] = 2e-4
+    augment: tuple[Literal["color", "translation", "cutout"], ...] = (
+        "color",
+        "translation",
+        "cutout",
+    )
     mirror: bool = True
-    class_weight: float = 0.5
-    sampling: str = "balanced"
-    decay: float = 0.995
-    kl_weight: float = 1.0
-    learn_from_made: bool = False
-    precision: str = "bf16-mixed"
-    checkpoint_steps: int = 100
+    class_weight: Annotated[float, Ge(0)] = 0.5
+    sampling: Literal["balanced", "plain"] = "balanced"
+    ema_decay: Annotated[float, Interval(ge=0, lt=1)] = 0.995
+    kl_weight: Annotated[float, Ge(0)] = 1.0
+    learn_from_synthetic: bool = False
+    precision: Literal["bf16-mixed", "32-true"] = "bf16-mixed"
+    checkpoint_steps: Annotated[int, Ge(1)] = 100
     model: str = ""
     detector_model: str = ""
     segmenter_model: str = ""
-    start: str = "text"
-    change: str = "expression"
-    strength: float = 0.8
-    guidance: float = 7.5
-    model_steps: int = 30
-    sure: float = 0.25
+    start: Literal["text", "image"] = "text"
+    change: Literal["expression", "occlusion"] = "expression"
+    strength: Annotated[float, Interval(gt=0, le=1)] = 0.8
+    guidance: Annotated[float, Ge(0)] = 7.5
+    model_steps: Annotated[int, Ge(1)] = 30
+    detector_threshold: Annotated[float, Interval(ge=0, le=1)] = 0.25
     ages: tuple[str, ...] = ()
     ethnicities: tuple[str, ...] = ()
     backgrounds: tuple[str, ...] = ()
     occlusions: tuple[str, ...] = ()
 
+    def problems(self) -> Iterator[str]:
+        """Yield what is wrong with the keys taken together."""
+        if self.method not in GENERATORS:
+            yield f"there is no method {self.method!r}.{name_hint(self.method, GENERATORS)}"
+            return
+        sizes = SIZES if self.trained else MODEL_SIZES
+        if self.size not in sizes:
+            yield (
+                f"size must be a multiple of {sizes.step} from {sizes[0]} to {sizes[-1]}, got "
+                f"{self.size}."
+            )
+        if self.prompted and self.guidance <= 1:
+            yield (
+                f"guidance must be above 1, got {self.guidance:g}: otherwise the negative prompt, "
+                "which is always sent, has no effect."
+            )
+        if self.starts_from_faces and self.model_steps * self.strength < 1:
+            yield (
+                f"strength {self.strength:g} of {self.model_steps} model_steps is less than one "
+                "step. Increase one of them."
+            )
+
+    @property
+    def trained(self) -> bool:
+        """Whether the generator is trained on the dataset's own faces."""
+        return GENERATORS[self.method].trained
+
+    @property
+    def prompted(self) -> bool:
+        """Whether each image has a text prompt."""
+        return GENERATORS[self.method].prompted
+
+    @property
+    def starts_from_faces(self) -> bool:
+        """Whether a diffusion model starts every image from a training face."""
+        return self.prompted and (self.method == "inpaint" or self.start == "image")
+
     @property
     def channels(self) -> int:
         """1 for gray, 3 for RGB."""
-        return 1 if self.colour == "grey" else 3
+        return 1 if self.color == "gray" else 3
 
-    def steps_for(self, pictures: int) -> int:
-        """Return how many batches a network that has so many images learns from."""
+    def steps_for(self, images: int) -> int:
+        """Return how many batches a network with this many images is trained on."""
         if not self.epochs:
             return self.steps
-        return self.epochs * math.ceil(pictures / self.batch_of(pictures))
+        return self.epochs * math.ceil(images / self.batch_of(images))
 
-    def batch_of(self, pictures: int) -> int:
-        """Return the images of a step: at most twice as many as there are."""
-        return max(2, min(self.batch, 2 * pictures))
-
-
-_WORDS: Final = {
-    "method": METHODS,
-    "colour": ("grey", "rgb"),
-    "sampling": ("balanced", "plain"),
-    "precision": ("bf16-mixed", "32-true"),
-    "start": ("text", "image"),
-    "change": ("expression", "occlusion"),
-}
-_LISTED: Final = {"augment": ("colour", "translation", "cutout")}
-_LEAST: Final = {
-    "seed": 0, "steps": 1, "epochs": 0, "batch": 2, "latent": 1, "width": 4,
-    "checkpoint_steps": 1, "model_steps": 1,
-}  # fmt: skip
-_ABOVE_ZERO: Final = ("rate", "generator_rate", "strength")
-_NOT_NEGATIVE: Final = ("kl_weight", "class_weight", "guidance", "sure")
-_PAINTED: Final[dict[str, Any]] = {"size": 512, "colour": "rgb"}
-"""Defaults that differ where a diffusion model paints: what Stable Diffusion learned from."""
-SIZES: Final = range(16, 257, 16)
-MODEL_SIZES: Final = range(32, 1025, 8)
+    def batch_of(self, images: int) -> int:
+        """Return the batch size: at most twice the number of images."""
+        return max(2, min(self.batch, 2 * images))
 
 
-def read_settings(path: Path) -> Settings:
-    """Read settings; raise UsageError on an unknown key (naming the nearest) or a wrong type."""
-    table = read_toml(path, "settings file")
-    return settings_from(table, str(path))
+def read_settings(path: Path) -> SynthesisSettings:
+    """Read settings; raise UsageError that lists every wrong key."""
+    return settings_from(read_toml(path, "settings file"), str(path))
 
 
-def settings_from(table: dict[str, Any], where: str) -> Settings:
-    """Return the settings of a TOML table; see `read_settings`. where: named in errors."""
-    types = get_type_hints(Settings)
-    values: dict[str, Any] = {}
-    for key, value in table.items():
-        if key not in types:
-            raise UsageError(f"{where}: unknown key {key!r}.{nearest(key, types)}")
-        values[key] = checked_value(types[key], value, f"{where}: {key}")
-    if "method" not in values:
-        raise UsageError(f"{where}: the key 'method' is needed.")
-    own = _PAINTED if values["method"] not in LEARNED else {}
-    settings = Settings(**(own | values))
-    check_settings(settings, where)
-    return settings
+def settings_from(table: Mapping[str, Any], source: str) -> SynthesisSettings:
+    """Return the settings of a TOML table; see `read_settings`. source: named in errors."""
+    if getattr(GENERATORS.get(str(table.get("method"))), "prompted", False):
+        old = {new: old for old, new in SynthesisSettings.RENAMED.items()}
+        own = {k: v for k, v in _PROMPTED.items() if not {k, old.get(k, k)} & table.keys()}
+        table = own | dict(table)
+    return check_settings(SynthesisSettings, table, source)
 
 
-def settings_text(settings: Settings) -> str:
+def override_settings(
+    settings: SynthesisSettings | None, changes: Mapping[str, Any], source: str
+) -> SynthesisSettings:
+    """Return settings with changes, given under their present or old names, checked."""
+    table = {} if settings is None else dataclasses.asdict(settings)
+    table |= {SynthesisSettings.RENAMED.get(key, key): value for key, value in changes.items()}
+    return settings_from(table, source)
+
+
+def settings_text(settings: SynthesisSettings) -> str:
     """Return every setting as TOML."""
-    lines = [f"{k} = {_toml(v)}" for k, v in dataclasses.asdict(settings).items()]
-    return "\n".join(lines) + "\n"
+    return _text(dataclasses.asdict(settings))
 
 
-def chosen_settings(settings: Settings) -> dict[str, Any]:
-    """Return the method and the settings that differ from their defaults.
+def settings_key(settings: SynthesisSettings) -> str:
+    """Return a text that distinguishes these settings from others, the same in every version."""
+    return _text(old_names(settings))
 
-    They tell runs apart, and still do once later versions know more settings.
+
+def changed_settings(settings: SynthesisSettings) -> dict[str, Any]:
+    """Return the method and the settings that differ from their defaults, under their old names.
+
+    They identify a training run, also for later versions that have more settings.
     """
-    plain = Settings(settings.method)
-    return {
-        key: value
-        for key, value in dataclasses.asdict(settings).items()
-        if key == "method" or value != getattr(plain, key)
-    }
+    plain = old_names(SynthesisSettings(settings.method))
+    return {k: v for k, v in old_names(settings).items() if k == "method" or v != plain[k]}
 
 
-def check_settings(settings: Settings, where: str) -> None:
-    """Raise UsageError, naming the place, where a value is outside its range."""
-    for name, words in _WORDS.items():
-        value = getattr(settings, name)
-        if value not in words:
-            known = ", ".join(f'"{word}"' for word in words)
-            raise UsageError(
-                f"{where}: {name} must be one of {known}, got {value!r}."
-                f"{nearest(str(value), words, plain=False)}"
-            )
-    for name, words in _LISTED.items():
-        for value in getattr(settings, name):
-            if value not in words:
-                raise UsageError(f"{where}: {name} knows no {value!r}.{nearest(value, words)}")
-    for name, least in _LEAST.items():
-        value = getattr(settings, name)
-        if value < least:
-            raise UsageError(f"{where}: {name} must be at least {least}, got {value}.")
-    for name in (*_ABOVE_ZERO, *_NOT_NEGATIVE):
-        value = getattr(settings, name)
-        if not 0 <= value < math.inf or (value == 0 and name in _ABOVE_ZERO):
-            raise UsageError(f"{where}: {name} must be a number above 0, got {value}.")
-    if not 0 <= settings.decay < 1:
-        raise UsageError(f"{where}: decay must be at least 0 and below 1, got {settings.decay}.")
-    if settings.method not in LEARNED and settings.guidance <= 1:
-        raise UsageError(
-            f"{where}: guidance must be above 1, got {settings.guidance:g}: with less the negative "
-            "prompt, which is always sent, has no effect."
-        )
-    if settings.strength > 1:
-        raise UsageError(f"{where}: strength must be at most 1, got {settings.strength}.")
-    from_face = settings.method == "inpaint" or settings.start == "image"
-    if (
-        settings.method not in LEARNED
-        and from_face
-        and settings.model_steps * settings.strength < 1
-    ):
-        raise UsageError(
-            f"{where}: strength {settings.strength:g} of {settings.model_steps} model_steps is no "
-            "step at all: raise one of them."
-        )
-    _check_size(settings, where)
-
-
-def _check_size(settings: Settings, where: str) -> None:
-    sizes = SIZES if settings.method in LEARNED else MODEL_SIZES
-    if settings.size not in sizes:
-        raise UsageError(
-            f"{where}: size must be a multiple of {sizes.step} from {sizes[0]} to {sizes[-1]}, "
-            f"got {settings.size}."
-        )
-
-
-def nearest(name: str, known: Any, *, plain: bool = True) -> str:
-    """Return " Did you mean …?" with the nearest of the known names, or all of them if `plain`."""
-    near = difflib.get_close_matches(name, list(known), 1)
-    if near:
-        return f" Did you mean {near[0]!r}?"
-    return f" Known: {', '.join(known)}." if plain else ""
+def _text(values: Mapping[str, Any]) -> str:
+    return "".join(f"{key} = {_toml(value)}\n" for key, value in values.items())
 
 
 def _toml(value: Any) -> str:
@@ -247,5 +221,5 @@ def _toml(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, tuple):
         return f"[{', '.join(_toml(item) for item in value)}]"
-    # JSON's text is TOML's, but for a character that TOML wants escaped and JSON does not.
+    # JSON strings are TOML strings, except that TOML wants one more character escaped.
     return json.dumps(value).replace("\x7f", "\\u007f") if isinstance(value, str) else repr(value)

@@ -1,255 +1,227 @@
-"""Training of generators; a stopped run resumes to the very same result."""
+"""Training of generators: tasks, cost, checkpoints. A resumed run gives exactly the same result."""
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from moppet.synthesis.gan import Cgan, Gan
-from moppet.synthesis.generator import FaceGenerator, load_state, read_done, save_state
-from moppet.synthesis.learner import Learner, chance, in_range
-from moppet.synthesis.settings import Settings, seed_of
-from moppet.synthesis.training_images import TrainingImages, check_classes, file_word
-from moppet.synthesis.vae import Vae
-from moppet.values import UsageError
-
-
-@dataclass(frozen=True)
-class Synthesizer:
-    """A way to make faces.
-
-    title: in words. learner: the class that learns from the data set's faces; None for a method
-    that brings a finished model.
-    """
-
-    name: str
-    title: str
-    learner: type[Learner] | None = None
-
-
-SYNTHESIZERS: Final[dict[str, Synthesizer]] = {
-    each.name: each
-    for each in (
-        Synthesizer("gan", "DCGAN, a network a class", Gan),
-        Synthesizer("vae", "convolutional VAE, a network a class", Vae),
-        Synthesizer("cgan", "conditional GAN, one network for all classes", Cgan),
-        Synthesizer("diffusion", "Stable Diffusion, from text or from a training face"),
-        Synthesizer("inpaint", "Grounding DINO, SAM and Stable Diffusion change part of a face"),
-    )
-}
-"""Name → method."""
-
+from moppet.synthesis.generators import GENERATORS
+from moppet.synthesis.settings import SynthesisSettings, changed_settings, seed_of
+from moppet.synthesis.trained_generators import (
+    FaceGenerator,
+    TrainedGenerator,
+    load_tensors,
+    random_source,
+    save_tensors,
+    to_tensor,
+)
+from moppet.synthesis.training_images import TrainingImages, check_classes, safe_name
+from moppet.values import MoppetError, UsageError
 
 Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how much of it is, and of how much."""
+"""Called with what is being done, how much of it is done, and the total."""
 _TIMED_STEPS: Final = 3
+_OLD_NAMES: Final = {"maker": "generator", "judge": "discriminator"}
+"""Name in checkpoints of version 0.1 → name now."""
 
 
 @dataclass(frozen=True)
-class Lesson:
-    """One network's part of a run.
+class TrainingTask:
+    """The training of one network.
 
-    names: its classes. batch, steps: of this network. file: of its checkpoint.
+    names: its classes. batch, steps: of this network. file: name of its checkpoint.
     """
 
     names: tuple[str, ...]
-    pictures: TrainingImages
+    images: TrainingImages
     batch: int
     steps: int
     file: str
 
 
-def plan_lessons(
-    settings: Settings, pictures: TrainingImages, asked: Sequence[str]
-) -> list[Lesson]:
-    """Return what each network of a run learns: one for all classes, or one for each asked for.
+def plan_tasks(
+    settings: SynthesisSettings, images: TrainingImages, names: Sequence[str]
+) -> list[TrainingTask]:
+    """Return the networks to train: one for all classes, or one for each of the names.
 
-    A network for all classes also learns those that were not asked for, where there are enough
-    images. Raises MoppetError where a class that was asked for has too few.
+    A network for all classes is also trained on other classes that have enough images.
+    Raises MoppetError if one of the names has too few images.
     """
-    check_classes(pictures, asked)
-    learner = SYNTHESIZERS[settings.method].learner
-    assert learner is not None
-    enough = tuple(n for n, count in pictures.counts().items() if count > 1)
-    parts = [(name,) for name in asked] if learner.one_per_class else [enough]
-    lessons = []
-    for names in parts:
-        own = pictures.only(names)
+    check_classes(images, names)
+    one_per_class = GENERATORS[settings.method].load().one_per_class
+    enough = tuple(n for n, count in images.counts().items() if count > 1)
+    tasks = []
+    for classes in [(name,) for name in names] if one_per_class else [enough]:
+        own = images.only(classes)
         batch, steps = settings.batch_of(len(own)), settings.steps_for(len(own))
-        kind = file_word(names[0]) if learner.one_per_class else "all"
-        lessons.append(Lesson(names, own, batch, steps, f"{settings.method}-{kind}.safetensors"))
-    return lessons
+        part = safe_name(classes[0]) if one_per_class else "all"
+        file = f"{settings.method}-{part}.safetensors"
+        tasks.append(TrainingTask(classes, own, batch, steps, file))
+    return tasks
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What a run will cost. steps: left to do. seconds_a_step: measured here, on a few."""
+    """What a run will cost. steps: remaining. seconds_a_step: measured on this machine."""
 
     steps: int
     seconds_a_step: float
 
     @property
     def minutes(self) -> float:
-        """Minutes of learning that are left."""
+        """Remaining minutes of training."""
         return self.steps * self.seconds_a_step / 60
 
     def __str__(self) -> str:
-        spent = f"{self.minutes:.0f} minutes"
+        duration = f"{self.minutes:.0f} minutes"
         if self.minutes < 1.5:
-            spent = f"{math.ceil(self.minutes * 60)} seconds"
-        return f"about {spent} ({self.steps:,} steps of {self.seconds_a_step:.2f} s)"
+            duration = f"{math.ceil(self.minutes * 60)} seconds"
+        return f"about {duration} ({self.steps:,} steps of {self.seconds_a_step:.2f} s)"
 
 
 def measure_budget(
-    settings: Settings, lessons: Sequence[Lesson], device: str = "cpu", done: int = 0
+    settings: SynthesisSettings, tasks: Sequence[TrainingTask], device: str = "cpu", done: int = 0
 ) -> Budget:
-    """Do a few steps on networks that are thrown away, and return what all of them will take.
+    """Do a few steps with networks that are then discarded, and return what all steps will take.
 
-    done: steps that a stopped run did before.
+    done: steps of an interrupted run.
     """
     seconds = 0.0
-    steps = sum(lesson.steps for lesson in lessons)
-    if steps > done and lessons:
-        runner = _Runner(settings, lessons[0], device)
-        runner.do(0)  # the first makes its memory and costs more
+    steps = sum(task.steps for task in tasks)
+    if steps > done and tasks:
+        run = _TaskRun(settings, tasks[0], device)
+        run.step(0)  # the first step allocates memory and takes longer
         taken = []
         for step in range(1, 1 + _TIMED_STEPS):
             started = time.perf_counter()
-            runner.do(step)
+            run.step(step)
             taken.append(time.perf_counter() - started)
-        seconds = min(taken)  # what else runs only adds
+        seconds = min(taken)  # other programs can only make it slower
     return Budget(max(0, steps - done), seconds)
 
 
-def learn(
-    settings: Settings,
-    lessons: Sequence[Lesson],
+def train_generator(
+    settings: SynthesisSettings,
+    tasks: Sequence[TrainingTask],
     folder: Path,
     *,
     device: str = "cpu",
     progress: Progress | None = None,
-    shown: Callable[[FaceGenerator], None] | None = None,
+    preview: Callable[[FaceGenerator], None] | None = None,
 ) -> FaceGenerator:
-    """Learn to make the lessons' classes, going on from the folder's checkpoints if any.
+    """Train the networks, starting from the folder's checkpoints if there are any.
 
-    shown: called with what the running average makes by then, at every checkpoint.
-    Raises UsageError if the folder holds a run of other settings or images.
+    preview: called with the generator at every checkpoint.
+    Raises UsageError if the folder contains a run with other settings or images.
     """
     folder.mkdir(parents=True, exist_ok=True)
     finished: dict[str, tuple[torch.nn.Module, int]] = {}
-    for lesson in lessons:
-        runner = _Runner(settings, lesson, device)
-        for _ in runner.run(folder / lesson.file, progress):
-            if shown is not None:
-                shown(FaceGenerator(settings, finished | runner.made()))
-        finished |= runner.made()
+    for task in tasks:
+        run = _TaskRun(settings, task, device)
+        for _ in run.run(folder / task.file, progress):
+            if preview is not None:
+                preview(FaceGenerator(settings, finished | run.parts()))
+        finished |= run.parts()
     return FaceGenerator(settings, finished)
 
 
-def steps_kept(lessons: Sequence[Lesson], folder: Path) -> int:
-    """Return how many steps of these lessons a stopped run did, as its checkpoints say."""
-    found = 0
-    for lesson in lessons:
-        found += min(read_done(folder / lesson.file), lesson.steps)
-    return found
+def count_done(tasks: Sequence[TrainingTask], folder: Path) -> int:
+    """Return how many steps of these tasks the checkpoints in the folder have done."""
+    return sum(min(read_done(folder / task.file), task.steps) for task in tasks)
 
 
-def _load(file: Path, learner: Learner, lesson: Lesson) -> int:
-    done = load_state(file, learner, lesson.pictures.fingerprint)
-    if done > lesson.steps:
-        raise UsageError(
-            f"{file.parent} holds a run of {done:,} steps, and {lesson.steps:,} were asked for. "
-            "Ask for as many or more, or name another folder with -o."
-        )
-    return done
-
-
-def build_learner(settings: Settings, classes: int, name: str, device: str = "cpu") -> Learner:
-    """Return a method's networks with the random weights of the settings' seed and the name."""
-    make = SYNTHESIZERS[settings.method].learner
-    assert make is not None
+def build_generator(
+    settings: SynthesisSettings, classes: int, name: str, device: str = "cpu"
+) -> TrainedGenerator:
+    """Return a method's networks with random weights that depend on the seed and the name."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of(settings.seed, "weights", name))
-        learner = make(settings, classes)
-    learner.to(device)
-    return learner.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+        built: TrainedGenerator = GENERATORS[settings.method].load()(settings, classes)
+    built.to(device)
+    return built.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
 @dataclass
-class _Runner:
-    """One network as it learns its lesson."""
+class _TaskRun:
+    """One network in training."""
 
-    settings: Settings
-    lesson: Lesson
+    settings: SynthesisSettings
+    task: TrainingTask
     device: str
-    learner: Learner = field(init=False)
+    networks: TrainedGenerator = field(init=False)
 
     def __post_init__(self) -> None:
-        lesson = self.lesson
-        self.learner = build_learner(self.settings, len(lesson.names), lesson.file, self.device)
-        self.learner.train()
-        self.learner.average.eval()
-        self.pictures = in_range(lesson.pictures.pictures)
-        self.label = torch.from_numpy(lesson.pictures.label)
+        task = self.task
+        self.networks = build_generator(self.settings, len(task.names), task.file, self.device)
+        self.networks.train()
+        self.networks.average.eval()
+        self.images = to_tensor(task.images.images)
+        self.label = torch.from_numpy(task.images.label)
 
     def run(self, file: Path, progress: Progress | None) -> Iterator[int]:
-        """Do the steps that are left; yield the number done at each checkpoint."""
-        lesson = self.lesson
-        fingerprint = lesson.pictures.fingerprint
-        done = _load(file, self.learner, lesson)
-        what = f"learning {lesson.names[0] if len(lesson.names) == 1 else 'all classes'}"
-        while done < lesson.steps:
-            self.do(done)
+        """Do the remaining steps; yield the number of steps done at each checkpoint."""
+        task, fingerprint = self.task, self.task.images.fingerprint
+        done = load_state(file, self.networks, fingerprint)
+        if done > task.steps:
+            raise UsageError(
+                f"{file.parent} contains a run of {done:,} steps, but only {task.steps:,} were "
+                f"requested. Request at least {done:,}, or choose another folder with -o."
+            )
+        what = f"training {task.names[0] if len(task.names) == 1 else 'all classes'}"
+        while done < task.steps:
+            self.step(done)
             done += 1
             if progress is not None:
-                progress(what, done, lesson.steps)
-            if done % self.settings.checkpoint_steps == 0 or done == lesson.steps:
-                save_state(file, self.learner, fingerprint, done)
+                progress(what, done, task.steps)
+            if done % self.settings.checkpoint_steps == 0 or done == task.steps:
+                save_state(file, self.networks, fingerprint, done)
                 yield done
 
-    def do(self, step: int) -> dict[str, float]:
-        """Do a step; its images and its chance depend on the seed and its number alone."""
-        settings, lesson = self.settings, self.lesson
-        rows = draw_batch(lesson, settings, step)
-        rng = chance(settings.seed, lesson.file, step)
-        losses = self.learner.step(
-            self.pictures[rows].to(self.device), self.label[rows].to(self.device), rng
+    def step(self, number: int) -> dict[str, float]:
+        """Do one step; its images and randomness depend only on the seed and its number."""
+        settings, task = self.settings, self.task
+        rows = draw_batch(task, settings, number)
+        rng = random_source(settings.seed, task.file, number)
+        losses = self.networks.step(
+            self.images[rows].to(self.device), self.label[rows].to(self.device), rng
         )
-        self.learner.follow(step + 1)
+        self.networks.update_average(number + 1)
         return losses
 
-    def made(self) -> dict[str, tuple[torch.nn.Module, int]]:
-        """Return class → the running average and the class's number in it."""
-        return {n: (self.learner.average, i) for i, n in enumerate(self.lesson.names)}
+    def parts(self) -> dict[str, tuple[torch.nn.Module, int]]:
+        """Return class → the network with averaged weights, and the class's number in it."""
+        return {name: (self.networks.average, i) for i, name in enumerate(self.task.names)}
 
 
-def draw_batch(lesson: Lesson, settings: Settings, step: int) -> NDArray[np.intp]:
+def draw_batch(task: TrainingTask, settings: SynthesisSettings, step: int) -> NDArray[np.intp]:
     """Return the rows of a step's batch.
 
-    They come from shuffled passes over the images, of each class in turn where sampling is
-    balanced, so that every image of a class is seen equally often.
+    They come from shuffled passes over the images; with balanced sampling, over the images of
+    each class in turn. Every image of a class is therefore used equally often.
     """
-    label = lesson.pictures.label
-    first = step * lesson.batch
-    numbers = np.arange(first, first + lesson.batch)
-    if settings.sampling == "plain" or len(lesson.names) == 1:
-        return _from_passes(np.arange(len(label)), numbers, (settings.seed, lesson.file))
-    classes = len(lesson.names)
-    rows = np.empty(lesson.batch, np.intp)
+    label = task.images.label
+    first = step * task.batch
+    numbers = np.arange(first, first + task.batch)
+    if settings.sampling == "plain" or len(task.names) == 1:
+        return _from_passes(np.arange(len(label)), numbers, (settings.seed, task.file))
+    classes = len(task.names)
+    rows = np.empty(task.batch, np.intp)
     for number in range(classes):
         own = numbers % classes == number
         rows[own] = _from_passes(
             np.flatnonzero(label == number),
             numbers[own] // classes,
-            (settings.seed, lesson.file, number),
+            (settings.seed, task.file, number),
         )
     return rows
 
@@ -257,7 +229,7 @@ def draw_batch(lesson: Lesson, settings: Settings, step: int) -> NDArray[np.intp
 def _from_passes(
     rows: NDArray[np.intp], numbers: NDArray[np.int64], parts: tuple[int | str, ...]
 ) -> NDArray[np.intp]:
-    """Return the rows at these places of an endless row of shuffled passes."""
+    """Return the rows at these positions of an endless sequence of shuffled passes."""
     passes, places = numbers // len(rows), numbers % len(rows)
     drawn = np.empty(len(numbers), np.intp)
     for number in np.unique(passes):
@@ -265,3 +237,70 @@ def _from_passes(
         at = passes == number
         drawn[at] = rng.permutation(rows)[places[at]]
     return drawn
+
+
+def save_state(path: Path, networks: TrainedGenerator, fingerprint: str, done: int) -> None:
+    """Save everything that resuming needs: networks, moving average, optimizer states."""
+    tensors = {f"networks.{k}": v for k, v in networks.state_dict().items()}
+    for name, optimizer in networks.optimizers.items():
+        for number, state in optimizer.state_dict()["state"].items():
+            for key, value in state.items():
+                tensors[f"optimizer.{name}.{number}.{key}"] = torch.as_tensor(value)
+    metadata = {"done": str(done), "settings": _run_key(networks), "data": fingerprint}
+    save_tensors(path, tensors, metadata)
+
+
+def read_done(path: Path) -> int:
+    """Return how many steps a checkpoint has done, 0 if there is none."""
+    return int(load_tensors(path)[1].get("done", 0)) if path.is_file() else 0
+
+
+def load_state(path: Path, networks: TrainedGenerator, fingerprint: str) -> int:
+    """Restore a checkpoint; return the steps done, 0 if there is none.
+
+    Raises UsageError if the checkpoint has other settings or images.
+    """
+    if not path.is_file():
+        return 0
+    saved, metadata = load_tensors(path)
+    for name, ours, other in (
+        ("settings", _run_key(networks), "with other settings"),
+        ("data", fingerprint, "on other images or labels"),
+    ):
+        if metadata.get(name) != ours:
+            raise UsageError(
+                f"{path.parent} contains a run {other}. Choose another folder with -o, or remove "
+                "this one."
+            )
+    tensors = {
+        ".".join(_OLD_NAMES.get(part, part) for part in key.split(".")): value
+        for key, value in saved.items()
+    }
+    try:
+        networks.load_state_dict(
+            {k.removeprefix("networks."): v for k, v in tensors.items() if k.startswith("networks")}
+        )
+        for name, optimizer in networks.optimizers.items():
+            optimizer.load_state_dict(_optimizer_state(optimizer, tensors, f"optimizer.{name}."))
+    except (RuntimeError, KeyError, ValueError):
+        raise MoppetError(f"{path} is damaged. Remove it to start over.") from None
+    return int(metadata.get("done", 0))
+
+
+def _optimizer_state(
+    optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], prefix: str
+) -> dict[str, Any]:
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        if key.startswith(prefix):
+            number, name = key.removeprefix(prefix).split(".", 1)
+            state.setdefault(int(number), {})[name] = value
+    return {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}
+
+
+def _run_key(networks: TrainedGenerator) -> str:
+    """The settings that training depends on; not its length, nor how often it is saved."""
+    kept = changed_settings(networks.settings)
+    for name in ("steps", "epochs", "checkpoint_steps"):
+        kept.pop(name, None)
+    return json.dumps([kept, networks.classes], sort_keys=True)

@@ -1,4 +1,4 @@
-"""The real training faces that generators learn from or start with."""
+"""The real training faces that generators are trained on or start from."""
 
 from __future__ import annotations
 
@@ -16,42 +16,42 @@ from moppet.datasets.faces import Faces, find_manifest_faces
 from moppet.datasets.hashing import content_hash
 from moppet.datasets.manifest import Manifest
 from moppet.datasets.provenance import real_rows
-from moppet.synthesis.sampling_plan import Request
-from moppet.synthesis.settings import Settings, seed_of
-from moppet.values import Image, MoppetError, UsageError
+from moppet.synthesis.sampling_plan import ImageRequest
+from moppet.synthesis.settings import SynthesisSettings, seed_of
+from moppet.values import Image, MoppetError, UsageError, name_hint
 
 LEAST_IMAGES: Final = 2
-"""A class with fewer cannot be learned."""
+"""A generator cannot be trained on fewer images of a class."""
 FEW_IMAGES: Final = 20
-"""A class with fewer is made as near copies of what was there."""
+"""With fewer images of a class, the generated images are near copies of them."""
 LEAST_PX: Final = 8
 
 
 @dataclass(frozen=True)
 class TrainingImages:
-    """n faces to learn from.
+    """n faces to train on.
 
     images: (n, size, size) gray or (n, size, size, 3) RGB, uint8.
     label: (n,) int64 index into names. rows: (n,) their rows in the manifest.
     """
 
-    pictures: Image
+    images: Image
     label: NDArray[np.int64]
     names: tuple[str, ...]
     rows: NDArray[np.intp]
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.images)
 
     @property
     def fingerprint(self) -> str:
-        """Tells these images and labels from any others."""
+        """Distinguishes these images and labels from any others."""
         digest = hashlib.sha256(repr([self.names, self.label.tolist()]).encode())
-        digest.update(np.ascontiguousarray(self.pictures).tobytes())
+        digest.update(np.ascontiguousarray(self.images).tobytes())
         return digest.hexdigest()
 
     def counts(self) -> dict[str, int]:
-        """Return how many there are of each class."""
+        """Return the number of images of each class."""
         return {name: int((self.label == i).sum()) for i, name in enumerate(self.names)}
 
     def only(self, names: Sequence[str]) -> TrainingImages:
@@ -61,58 +61,55 @@ class TrainingImages:
         label = np.array([old.index(int(i)) for i in self.label[kept]], np.int64)
         return replace(
             self,
-            pictures=self.pictures[kept],
+            images=self.images[kept],
             label=label,
             names=tuple(names),
             rows=self.rows[kept],
         )
 
 
-def training_rows(manifest: Manifest, settings: Settings) -> NDArray[np.intp]:
-    """Return the rows to learn from: real, labeled, of split "train", of the settings' choice.
+def training_rows(manifest: Manifest, settings: SynthesisSettings) -> NDArray[np.intp]:
+    """Return the rows to train on: real, labeled, in the split "train", selected by the settings.
 
-    Raises UsageError where the settings name a class or an age band that is not there,
-    MoppetError where no row is left.
+    Raises UsageError if the settings name an unknown class or age band, MoppetError if no row is
+    left.
     """
     for name in settings.classes:
         if name not in manifest.names:
-            raise UsageError(
-                f"there is no class {name!r}; there are: {', '.join(manifest.names) or 'none'}."
-            )
+            hint = name_hint(name, manifest.names)
+            raise UsageError(f"the data has no class {name!r}.{hint}")
     bands = manifest.column("age_band")
     known = {str(band) for band in bands if band is not None}
     for band in settings.only_ages:
         if band not in known:
-            raise UsageError(
-                f"no image has the age band {band!r}; there are: "
-                f"{', '.join(sorted(known)) or 'none'}."
-            )
-    chosen = (manifest.column("split") == "train") & (manifest.labels >= 0)
-    if not settings.learn_from_made:
-        chosen &= real_rows(manifest)
+            hint = name_hint(band, sorted(known))
+            raise UsageError(f"no image has the age band {band!r}.{hint}")
+    selected = (manifest.column("split") == "train") & (manifest.labels >= 0)
+    if not settings.learn_from_synthetic:
+        selected &= real_rows(manifest)
     if settings.classes:
-        chosen &= np.isin(manifest.column("label").astype(str), settings.classes)
+        selected &= np.isin(manifest.column("label").astype(str), settings.classes)
     if settings.only_ages:
-        chosen &= np.isin(bands.astype(str), settings.only_ages)
-    rows = np.flatnonzero(chosen)
+        selected &= np.isin(bands.astype(str), settings.only_ages)
+    rows = np.flatnonzero(selected)
     if not len(rows):
         raise MoppetError(
-            "there is nothing to learn from: no real, labeled image of the split 'train' is of "
-            "the classes and age bands that were asked for."
+            "there is no image to train on: no real, labeled image in the split 'train' has the "
+            "requested classes and age bands."
         )
     return rows
 
 
 def cut_images(
-    manifest: Manifest, rows: NDArray[np.intp], faces: Faces, settings: Settings
+    manifest: Manifest, rows: NDArray[np.intp], faces: Faces, settings: SynthesisSettings
 ) -> TrainingImages:
-    """Return the faces of these rows at the settings' size and in their color.
+    """Return the faces of these rows in the size and color of the settings.
 
-    faces: of these rows alone, in this order.
-    Raises MoppetError for an image of a few pixels, and where no face was found in any.
+    faces: of these rows, in this order.
+    Raises MoppetError for an image of a few pixels, and if no face was found in any image.
     """
     if len(faces) != len(rows):
-        raise ValueError(f"{len(rows)} rows need as many faces, but {len(faces)} came.")
+        raise ValueError(f"faces must match the {len(rows)} rows, got {len(faces)}.")
     kept = np.flatnonzero(faces.found) if settings.only_found else np.arange(len(rows))
     small = [int(i) for i in kept if min(faces.cuts[i].shape[:2]) < LEAST_PX]
     if small:
@@ -120,16 +117,16 @@ def cut_images(
         name = manifest.column("path")[rows[small[0]]]
         more = f" (and {len(small) - 1} more)" if len(small) > 1 else ""
         raise MoppetError(
-            f"the image {name}{more} is too small to learn a face from: it needs {LEAST_PX} "
-            f"pixels a side and has {width} × {height}; leave it out."
+            f"the image {name}{more} is too small: it has {width} × {height} pixels, and training "
+            f"needs at least {LEAST_PX} × {LEAST_PX}. Remove it from the data."
         )
     if not len(kept):
         raise MoppetError(
-            f"no face was found in any of the {len(rows)} images. Set only_found = false to "
-            "learn from them whole."
+            f"no face was found in any of the {len(rows)} images. Set only_found = false to use "
+            "the whole images."
         )
     crops = faces.aligned([int(i) for i in kept], settings.size)
-    if settings.colour == "grey":
+    if settings.color == "gray":
         crops = np.stack([np.asarray(cv2.cvtColor(c, cv2.COLOR_RGB2GRAY), np.uint8) for c in crops])
     labels = manifest.labels[rows[kept]]
     names = tuple(name for i, name in enumerate(manifest.names) if (labels == i).any())
@@ -138,20 +135,20 @@ def cut_images(
     return TrainingImages(crops, label, names, rows[kept])
 
 
-def check_classes(pictures: TrainingImages, asked: Sequence[str]) -> None:
-    """Raise MoppetError where a class that was asked for has too few images to learn from."""
-    counts = pictures.counts()
-    for name in asked:
+def check_classes(images: TrainingImages, names: Sequence[str]) -> None:
+    """Raise MoppetError if one of these classes has too few images to train on."""
+    counts = images.counts()
+    for name in names:
         if (count := counts.get(name, 0)) < LEAST_IMAGES:
-            said = "no image" if not count else "only one image"
+            found = "no image" if not count else "only one image"
             raise MoppetError(
-                f"class {name!r} has {said} to learn from in the split 'train', and needs "
-                f"{LEAST_IMAGES} at least: add some, or do not ask for this class."
+                f"class {name!r} has {found} to train on in the split 'train', but at least "
+                f"{LEAST_IMAGES} are needed. Add images, or leave out this class."
             )
 
 
-def file_word(label: str) -> str:
-    """Return a class's name as a file or a folder may be called; different for different names."""
+def safe_name(label: str) -> str:
+    """Return a class's name as a valid file name; different names stay different."""
     word = re.sub(r"[^\w-]+", "_", label)
     if word == label and len(word) <= 40:
         return word
@@ -162,7 +159,7 @@ _CHILDREN: Final = ("infant", "child")
 
 
 @dataclass(frozen=True)
-class Source:
+class StartingFace:
     """A training face. image: (size, size, 3) RGB uint8. sha256: its image's content hash."""
 
     image: Image
@@ -170,10 +167,10 @@ class Source:
     age_band: str | None
 
 
-class Sources:
-    """The real training faces of a manifest, drawn from by each request's own seed."""
+class StartingFaces:
+    """The real training faces of a manifest, from which each request draws with its own seed."""
 
-    def __init__(self, manifest: Manifest, settings: Settings) -> None:
+    def __init__(self, manifest: Manifest, settings: SynthesisSettings) -> None:
         self.manifest, self.settings = manifest, settings
         self.rows = training_rows(manifest, settings)
         self.labels = manifest.column("label")
@@ -181,30 +178,30 @@ class Sources:
         self._faceless: set[int] = set()
 
     def fingerprint(self) -> str:
-        """Tells the training images from any others, whatever order they came in."""
+        """Distinguishes the training images from any others, regardless of their order."""
         found = sorted(content_hash(self.manifest.image(int(row))) for row in self.rows)
         return hashlib.sha256("\n".join(found).encode()).hexdigest()
 
-    def check(self, requests: Iterable[Request]) -> None:
-        """Raise MoppetError unless every kind of request has a face to begin with."""
+    def check(self, requests: Iterable[ImageRequest]) -> None:
+        """Raise MoppetError unless every kind of request has a face to start from."""
         kinds = {(r.label, r.occlusion == "dummy"): r for r in reversed(list(requests))}
         for request in kinds.values():
             self.draw(request)
 
-    def draw(self, request: Request, attempt: int = 0) -> Source:
-        """Return a face for a request; another for another attempt.
+    def draw(self, request: ImageRequest, attempt: int = 0) -> StartingFace:
+        """Return a face for a request, a different one for each attempt.
 
-        It has the class that is asked for, or any other where in-painting changes the expression;
-        a dummy goes to an infant or a child, as far as ages are known.
-        Images without a face are passed over, unless the settings keep them (`only_found`).
-        Raises MoppetError where there is none.
+        It has the requested class, or another one if inpainting changes the expression. Only
+        infants, children and people of unknown age get a dummy.
+        Images without a face are skipped, unless the settings keep them (`only_found`).
+        Raises MoppetError if there is no such face.
         """
         rows = self.candidates(request)
         if not len(rows):
             raise MoppetError(
-                f"no training face can become {request.label!r}"
-                f"{' with a dummy' if request.occlusion == 'dummy' else ''}: none is left of "
-                "the classes and ages that were asked for."
+                f"there is no training face to start from for {request.label!r}"
+                f"{' with a dummy' if request.occlusion == 'dummy' else ''} among the selected "
+                "classes and ages."
             )
         rng = np.random.default_rng(seed_of(request.seed, "source", attempt))
         count = len(rows)
@@ -217,13 +214,13 @@ class Sources:
                 self._faceless.add(row)
             rows = rows[rows != row]
         raise MoppetError(
-            f"no face was found in any of the {count:,} training images that could become "
-            f"{request.label!r}: look at them with `moppet data audit --faces`, or take the whole "
-            "pictures with only_found=false."
+            f"no face was found in any of the {count:,} training images to start from for "
+            f"{request.label!r}. Check them with `moppet data audit --faces`, or use the whole "
+            "images with only_found=false."
         )
 
-    def candidates(self, request: Request) -> NDArray[np.intp]:
-        """Return the manifest's rows that a request may begin with."""
+    def candidates(self, request: ImageRequest) -> NDArray[np.intp]:
+        """Return the manifest's rows that a request can start from."""
         s = self.settings
         own = self.labels[self.rows] == request.label
         rows = self.rows[~own if s.method == "inpaint" and s.change == "expression" else own]
@@ -231,18 +228,18 @@ class Sources:
             rows = rows[[band in (*_CHILDREN, None) for band in self.bands[rows]]]
         return np.asarray(rows, np.intp)
 
-    def read(self, row: int) -> Source | None:
-        """Return a row's face with room around it, as large as the images to make.
+    def read(self, row: int) -> StartingFace | None:
+        """Return a row's face with a margin, in the size of the images to generate.
 
-        None where no face is found and the settings leave such images out.
+        None if no face is found and the settings leave such images out.
         """
         photo = self.manifest.image(row)
         faces = find_manifest_faces(self.manifest.select([row]))
         if self.settings.only_found and not faces.found[0]:
             return None
         cut = faces.cuts[0]
-        colour = np.repeat(cut[:, :, None], 3, axis=2) if cut.ndim == 2 else cut
+        color = np.repeat(cut[:, :, None], 3, axis=2) if cut.ndim == 2 else cut
         side = self.settings.size
-        flags = cv2.INTER_AREA if colour.shape[0] > side else cv2.INTER_CUBIC
-        image = np.asarray(cv2.resize(colour, (side, side), interpolation=flags), np.uint8)
-        return Source(image, content_hash(photo), self.bands[row])
+        flags = cv2.INTER_AREA if color.shape[0] > side else cv2.INTER_CUBIC
+        image = np.asarray(cv2.resize(color, (side, side), interpolation=flags), np.uint8)
+        return StartingFace(image, content_hash(photo), self.bands[row])

@@ -1,9 +1,10 @@
-"""Augmentation: random views of a face crop, and the three families of Vivekananthan 2024."""
+"""Augmentation: random views of a face crop, the families of Vivekananthan 2024, and plugins."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import zlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,8 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from moppet.infer.alignment import CROP_PX, TEMPLATE_PX, similarity
-from moppet.train.recipe import Augmentation
-from moppet.values import Floats, Image, UsageError
+from moppet.plugins import load_plugins
+from moppet.train.recipe import RANDOM_VIEWS, Augmentation
+from moppet.values import Floats, Image, UsageError, name_hint
 
 
 def crop_matrices(
@@ -138,19 +140,21 @@ def _erase(photo: Image, rng: np.random.Generator) -> Image:
 
 _LUMA: Final = (0.299, 0.587, 0.114)
 _YIQ: Final = ((0.299, 0.587, 0.114), (0.596, -0.274, -0.322), (0.211, -0.523, 0.312))
+_SEED_OF: Final = {"geometry": 0, "appearance": 1, "occlusion": 2}
 _FOCAL: Final = 2.0  # distance of the camera that turns see, in sides of the image
 
 
 FAMILIES: Final = ("appearance", "geometry", "occlusion")
+"""Those of AUGMENTATIONS that are Vivekananthan's."""
 
 
 @dataclass(frozen=True)
 class Families:
-    """Which families are on, and how strong; called with a batch, its random views.
+    """Which augmentations of whole batches are on, and their strengths.
 
-    names: those of FAMILIES that are on.
-    size: side in pixels to augment at, the result enlarged to the images' own; 0 for their own.
-    share: of the images that are changed, drawn anew each time; the others stay as they are.
+    names: keys of AUGMENTATIONS.
+    size: width in pixels to augment at; the result is enlarged again. 0 for the images' own.
+    share: proportion of the images that are changed, drawn anew each time.
     Appearance: brightness, contrast, saturation: factors from 1 - x to 1 + x; hue: turns of up to
     x of the color circle; blur_p: chance of a Gaussian blur of an odd kernel between
     blur_least and blur_most pixels; jpeg_p: chance of JPEG of jpeg_quality; shadow_p: chance that
@@ -198,11 +202,7 @@ class Families:
 
     def __post_init__(self) -> None:
         for name in self.names:
-            if name not in FAMILIES:
-                raise UsageError(
-                    f"there is no family of augmentation {name!r}; there are: "
-                    f"{', '.join(FAMILIES)}."
-                )
+            find_augmentation(name)
         for name, most in _MOST.items():
             if not 0 <= getattr(self, name) <= most:
                 raise UsageError(f"{name} must be between 0 and {most}, got {getattr(self, name)}.")
@@ -215,9 +215,9 @@ class Families:
             if not 0 < getattr(self, least) <= getattr(self, largest):
                 raise UsageError(f"{least} must be above 0 and not above {largest}.")
 
-    def __call__(self, pictures: Tensor, rng: torch.Generator | int | Sequence[int]) -> Tensor:
-        """Return `augment` of the images with these families."""
-        return augment(pictures, self, rng)
+    def __call__(self, images: Tensor, rng: torch.Generator | int | Sequence[int]) -> Tensor:
+        """Return `augment` of the images with these settings."""
+        return augment(images, self, rng)
 
 
 _MOST: Final[dict[str, float]] = {
@@ -230,42 +230,51 @@ _MOST: Final[dict[str, float]] = {
 
 
 def augment(
-    pictures: Tensor, families: Families, rng: torch.Generator | int | Sequence[int]
+    images: Tensor, families: Families, rng: torch.Generator | int | Sequence[int]
 ) -> Tensor:
-    """Return a random view of each image, of the same shape and type.
+    """Return the images changed at random, of the same shape and type.
 
     images: (n, 3, h, w) RGB or (n, 1, h, w) gray, float in [0, 1] or uint8.
-    rng: a CPU generator, or a seed of one number or several; the same gives the same views. A
-        family's draws do not depend on which others are on.
+    rng: a CPU generator, or a seed of one or several numbers; the same gives the same result. The
+        draws of an augmentation do not depend on which others are on.
     """
-    seeds = np.random.SeedSequence(_entropy(rng)).generate_state(4, np.uint64).tolist()
+    entropy = _entropy(rng)
+    seeds = np.random.SeedSequence(entropy).generate_state(4, np.uint64).tolist()
     if families.share < 1:
-        rows = _rows(len(pictures), families.share, torch.Generator().manual_seed(seeds[3]))
-        changed = pictures.clone()
-        changed[rows] = _changed(pictures[rows], families, seeds[:3])
+        rows = _rows(len(images), families.share, torch.Generator().manual_seed(seeds[3]))
+        changed = images.clone()
+        changed[rows] = _changed(images[rows], families, entropy)
         return changed
-    return _changed(pictures, families, seeds[:3])
+    return _changed(images, families, entropy)
 
 
-def _changed(pictures: Tensor, families: Families, seeds: Sequence[int]) -> Tensor:
-    height, width = pictures.shape[2:]
-    x = pictures if pictures.is_floating_point() else pictures.float() / 255
+def _changed(images: Tensor, families: Families, entropy: int | Sequence[int]) -> Tensor:
+    height, width = images.shape[2:]
+    x = images if images.is_floating_point() else images.float() / 255
     x = x.expand(-1, 3, -1, -1)
     shrinks = 0 < families.size < max(height, width)
     if shrinks:
         shrink = families.size / max(height, width)
         x = _resized(x, max(1, round(height * shrink)), max(1, round(width * shrink)))
-    steps = {"geometry": _geometry, "appearance": _appearance, "occlusion": _occlusion}
-    for seed, (name, step) in zip(seeds, steps.items(), strict=True):
+    for name, change in AUGMENTATIONS.items():
         if name in families.names and len(x):
-            x = step(x, families, torch.Generator().manual_seed(seed))
+            x = change(x, families, torch.Generator().manual_seed(_seed(name, entropy)))
     if shrinks:
         x = _resized(x, height, width)
-    if pictures.shape[1] == 1:
+    if images.shape[1] == 1:
         x = x.mean(dim=1, keepdim=True)
-    if not pictures.is_floating_point():
-        x = (x * 255).round().to(pictures.dtype)
+    if not images.is_floating_point():
+        x = (x * 255).round().to(images.dtype)
     return x.contiguous()
+
+
+def _seed(name: str, entropy: int | Sequence[int]) -> int:
+    """Return an augmentation's own seed, whichever others are on."""
+    if name in _SEED_OF:
+        return int(np.random.SeedSequence(entropy).generate_state(4, np.uint64)[_SEED_OF[name]])
+    numbers = [entropy] if isinstance(entropy, int) else list(entropy)
+    of_name = np.random.SeedSequence([*numbers, zlib.crc32(name.encode())])
+    return int(of_name.generate_state(1, np.uint64)[0])
 
 
 def _entropy(rng: torch.Generator | int | Sequence[int]) -> int | Sequence[int]:
@@ -417,3 +426,35 @@ def _occlusion(x: Tensor, families: Families, rng: torch.Generator) -> Tensor:
     noisy = x[rows].masked_fill(draw < families.noise_amount / 2, 0)
     x[rows] = noisy.masked_fill(draw > 1 - families.noise_amount / 2, 1)
     return x
+
+
+def _random_views(x: Tensor, families: Families, rng: torch.Generator) -> Tensor:
+    """Random views of whole crops. (Training draws them image by image, with the landmarks.)"""
+    numbers = np.random.default_rng(int(torch.randint(2**62, (1,), generator=rng)))
+    height, width = x.shape[2:]
+    square = _resized(x, height, height) if width != height else x
+    pixels = (square.detach().cpu() * 255).round().byte().permute(0, 2, 3, 1).numpy()
+    whole = crop_matrices(height, np.full((5, 2), np.nan, np.float32), height)
+    views = [random_view(one, whole, height, Augmentation(), numbers) for one in pixels]
+    changed = (torch.from_numpy(np.stack(views)).permute(0, 3, 1, 2).float() / 255).to(x)
+    return _resized(changed, height, width) if width != height else changed
+
+
+AugmentBatch = Callable[[Tensor, Families, torch.Generator], Tensor]
+"""Returns the images changed: (n, 3, h, w) RGB float in [0, 1]; draws from the generator alone."""
+
+AUGMENTATIONS: Final[dict[str, AugmentBatch]] = {
+    RANDOM_VIEWS: _random_views,
+    "geometry": _geometry,
+    "appearance": _appearance,
+    "occlusion": _occlusion,
+}
+"""Name → function, in the order in which they are applied."""
+
+
+def find_augmentation(name: str) -> AugmentBatch:
+    """Return an augmentation by its name, plugins included; UsageError for an unknown name."""
+    load_plugins("moppet.augmentations", AUGMENTATIONS, Callable)  # type: ignore[arg-type]
+    if name not in AUGMENTATIONS:
+        raise UsageError(f"there is no augmentation {name!r}.{name_hint(name, AUGMENTATIONS)}")
+    return AUGMENTATIONS[name]

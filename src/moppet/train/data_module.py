@@ -215,7 +215,7 @@ class RandomViews(Dataset[tuple[Tensor, Tensor, Tensor]]):
         self.epoch = 0
         self.plain: Image | None = None
         self.cuts: dict[int, Image] = {}
-        if recipe.families:
+        if not recipe.random_views:
             self.plain = network_input(evaluation_crops(data, self.rows, aligned=True), recipe)
             return
         gray = recipe.channels == 1

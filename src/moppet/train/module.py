@@ -115,10 +115,10 @@ def _optimizer(groups: list[dict[str, Any]], recipe: Recipe) -> torch.optim.Opti
 
 
 def families_of(recipe: Recipe) -> Families | None:
-    """Return the recipe's families of augmentation, None for random views."""
-    if not recipe.families:
+    """Return the recipe's augmentation of whole batches, None for random views alone."""
+    if not recipe.batch_augmentations:
         return None
-    return Families(recipe.families, size=recipe.augment_px, share=recipe.augment_share)
+    return Families(recipe.batch_augmentations, size=recipe.augment_px, share=recipe.augment_share)
 
 
 def rate_factor(recipe: Recipe, step: int, per_epoch: int) -> float:

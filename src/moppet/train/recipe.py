@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 from annotated_types import Ge, Interval
 
 from moppet.config import check_settings, old_names, read_settings
 from moppet.values import UsageError
 
+RANDOM_VIEWS: Final = "random_views"
 Share = Annotated[float, Interval(ge=0, le=1)]
 BelowOne = Annotated[float, Interval(ge=0, lt=1)]
 NotNegative = Annotated[float, Ge(0)]
@@ -82,8 +83,8 @@ class Recipe:
         the weights themselves.
     keep: the weights of the "last" epoch, or of the "best" (lowest validation loss).
     early_stop: stop after this many epochs without improvement; 0 for never.
-    families: names in AUGMENTATIONS that change whole batches; empty for random views alone, with
-        the ranges of `augmentation`.
+    families: names in AUGMENTATIONS; empty for "random_views" alone, whose ranges are those of
+        `augmentation`.
     augment_px: width in pixels at which the families work; the result is enlarged to `size`. 0
         for `size` itself.
     augment_share: proportion of the images that the families change.
@@ -147,6 +148,16 @@ class Recipe:
     def channels(self) -> int:
         """1 for gray images, 3 for color."""
         return 1 if self.color == "gray" else 3
+
+    @property
+    def batch_augmentations(self) -> tuple[str, ...]:
+        """The augmentations that change whole batches."""
+        return tuple(name for name in self.families if name != RANDOM_VIEWS)
+
+    @property
+    def random_views(self) -> bool:
+        """Whether random views are drawn: if nothing else is named, or if they are."""
+        return not self.families or RANDOM_VIEWS in self.families
 
     def problems(self) -> Iterator[str]:
         """Yield what is wrong with keys that depend on each other or on names elsewhere."""

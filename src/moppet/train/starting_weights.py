@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from moppet.infer.models import find_model, read_card
 from moppet.train.networks import (
-    NETWORKS,
     MobileNet,
     Network,
     build_network,
+    find_network,
     load_checkpoint,
     load_folded,
     load_network,
@@ -34,8 +34,7 @@ def make_network(recipe: Recipe, classes: int) -> Network:
 
     Raises UsageError for a network that is not there or lacks a switch the recipe sets.
     """
-    make = NETWORKS.get(recipe.network)
-    known = inspect.signature(make).parameters if make else ()
+    known = inspect.signature(find_network(recipe.network)).parameters
     switches = {name: getattr(recipe, name) for name in _SWITCHES}
     return build_network(
         recipe.network,

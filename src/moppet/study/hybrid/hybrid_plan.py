@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any, Final, get_type_hints
 
 from moppet.balance import BALANCERS
-from moppet.config import checked_table, checked_value, read_toml
+from moppet.config import checked_table, checked_value, old_names, read_toml
 from moppet.study.features import SPACES
 from moppet.study.hybrid.classifiers import CLASSIFIERS
-from moppet.synthesis.settings import Settings, settings_from
-from moppet.synthesis.training import SYNTHESIZERS
+from moppet.synthesis.generators import GENERATORS
+from moppet.synthesis.settings import SynthesisSettings, settings_from
 from moppet.values import UsageError
 from moppet.vocabulary import current_key, former_split
 
@@ -45,7 +45,7 @@ class Method:
     balance: a key of BALANCERS, or "" for none. enn: which of their neighbors must agree ("all"
         or "majority"). space: "pixels" (what is made is an image, described in the classifier's
         space afterwards) or "own" (balanced in the classifier's own space).
-    synthesize: a key of SYNTHESIZERS that learns, or "" for none; it learns from what balancing
+    synthesize: a trained generator of GENERATORS, or "" for none; it learns from what balancing
         left, and brings each class to the count of the largest one that came.
     weights: every class weighs the same.
     """
@@ -82,7 +82,7 @@ class HybridPlan:
     repeats: int
     seed: int
     reference: str
-    generator: Settings | None
+    generator: SynthesisSettings | None
     data_sets: tuple[DataSet, ...]
     methods: tuple[Method, ...]
     output: Path
@@ -102,7 +102,7 @@ class HybridPlan:
 
     def hash_of(self, cell: HybridCell) -> str:
         """Tells what a cell does from whatever else a cell of this name once did."""
-        made = asdict(self.generator) if self.generator and cell.method.synthesise else {}
+        made = old_names(self.generator) if self.generator and cell.method.synthesise else {}
         told = [
             (
                 [former_split(part) for part in self.parts],
@@ -220,7 +220,9 @@ def _made(
         raise UsageError(f"{where}: the key 'classes' is needed.") from None
 
 
-def _generator(table: dict[str, Any], methods: Sequence[Method], where: str) -> Settings | None:
+def _generator(
+    table: dict[str, Any], methods: Sequence[Method], where: str
+) -> SynthesisSettings | None:
     makers = {method.synthesise for method in methods if method.synthesise}
     if len(makers) > 1:
         raise UsageError(f"{where}: the methods of one study make images in one way.")
@@ -238,7 +240,7 @@ def _check_known(table: dict[str, Any], known: Sequence[str], where: str) -> Non
 
 
 def _check(plan: HybridPlan, where: str) -> None:
-    learned = [name for name, one in SYNTHESIZERS.items() if one.learner is not None]
+    learned = [name for name, one in GENERATORS.items() if one.trained]
     names = [method.name for method in plan.methods]
     words: list[tuple[str, str, Sequence[str]]] = [
         *(("space", space, list(SPACES)) for space in plan.spaces),
@@ -259,10 +261,10 @@ def _check(plan: HybridPlan, where: str) -> None:
         if word not in known:
             raise UsageError(f"{where}: there is no {what} {word!r}; known: {', '.join(known)}.")
     made = plan.generator
-    if made is not None and (made.size, made.colour) != (SIDE_PX, "grey"):
+    if made is not None and (made.size, made.color) != (SIDE_PX, "gray"):
         raise UsageError(
             f"{where}: generator: a hybrid study's faces are gray and of {SIDE_PX} pixels, not "
-            f"{made.colour} and of {made.size}."
+            f"{made.color} and of {made.size}."
         )
     if any(m.space == "own" and m.synthesise for m in plan.methods):
         raise UsageError(f"{where}: a generator learns from images: balance in pixels before it.")

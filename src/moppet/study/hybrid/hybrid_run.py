@@ -13,7 +13,7 @@ from moppet.study.hybrid.context import HybridBench, Json, make_hybrid_bench
 from moppet.study.hybrid.hybrid_page import hybrid_page
 from moppet.study.hybrid.hybrid_plan import HybridCell, HybridPlan
 from moppet.study.hybrid.hybrid_results import sum_up
-from moppet.synthesis.training import measure_budget, plan_lessons
+from moppet.synthesis.training import measure_budget, plan_tasks
 from moppet.synthesis.training_images import LEAST_IMAGES, TrainingImages
 from moppet.values import MoppetError
 
@@ -85,7 +85,7 @@ def budget(bench: HybridBench, todo: list[HybridCell], done: dict[Key, Json]) ->
         names = first.data.classes
         of = TrainingImages(bench.pictures[rows], label, names, rows)
         enough = [n for n, count in of.counts().items() if count >= LEAST_IMAGES]
-        lessons = plan_lessons(bench.plan.generator, of, enough)
+        lessons = plan_tasks(bench.plan.generator, of, enough)
         learning = measure_budget(bench.plan.generator, lessons).minutes * len(makers)
     learned = f"about {learning:.0f} minutes of one process to learn to make faces"
     told = [learned] if makers else []

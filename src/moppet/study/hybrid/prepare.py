@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from moppet.balance import BALANCERS, Balanced, Neighbors, balance
 from moppet.study.hybrid.hybrid_plan import SIDE_PX, DataSet, Method
-from moppet.synthesis.settings import Settings
-from moppet.synthesis.training import learn, plan_lessons
+from moppet.synthesis.settings import SynthesisSettings
+from moppet.synthesis.training import plan_tasks, train_generator
 from moppet.synthesis.training_images import LEAST_IMAGES, TrainingImages
 from moppet.values import Floats, Image
 
@@ -56,7 +56,7 @@ def prepare(
     label: NDArray[np.int64],
     rows: NDArray[np.int64],
     names: Sequence[str],
-    generator: Settings | None,
+    generator: SynthesisSettings | None,
     folder: Path,
     seed: int,
 ) -> Prepared:
@@ -71,7 +71,7 @@ def prepare(
         ready = _picked(ready, balanced_rows(method, x, label[rows], names, seed))
     if method.synthesise and generator is not None:
         most = int(np.bincount(label[rows]).max())
-        settings = replace(generator, seed=seed, learn_from_made=True)
+        settings = replace(generator, seed=seed, learn_from_synthetic=True)
         ready = _synthesized(ready, pictures, label, names, most, settings, folder)
     return ready
 
@@ -113,7 +113,7 @@ def _synthesized(
     label: NDArray[np.int64],
     names: Sequence[str],
     most: int,
-    settings: Settings,
+    settings: SynthesisSettings,
     folder: Path,
 ) -> Prepared:
     """Each class brought to `most` by a generator that learned from what is ready."""
@@ -126,13 +126,13 @@ def _synthesized(
     if not asked:
         return replace(ready, notes=(*ready.notes, *notes))
     of = TrainingImages(shown, classes, tuple(names), np.arange(len(shown)))
-    maker = learn(settings, plan_lessons(settings, of, asked), folder)
+    generator = train_generator(settings, plan_tasks(settings, of, asked), folder)
     shutil.rmtree(folder, ignore_errors=True)
     made, of_class = [ready.pictures], [ready.label]
     for name in asked:
         number = names.index(name)
         wanted = most - int(counts[number])
-        made.append(np.stack([maker.make(name, settings.seed + i) for i in range(wanted)]))
+        made.append(np.stack([generator.generate(name, settings.seed + i) for i in range(wanted)]))
         of_class.append(np.full(wanted, number, np.int64))
     return Prepared(
         ready.rows, np.concatenate(made), np.concatenate(of_class), (*ready.notes, *notes)

@@ -11,7 +11,14 @@ from moppet.train.networks.mobilenet import (
     MobileNetV1,
     MobileNetV2,
 )
-from moppet.train.networks.registry import NETWORKS, Cost, build_network, cost, load_network
+from moppet.train.networks.registry import (
+    NETWORKS,
+    Cost,
+    build_network,
+    cost,
+    find_network,
+    load_network,
+)
 from moppet.train.networks.resnet import ResNet18
 from moppet.train.networks.weights import load_checkpoint, load_folded, save_network
 
@@ -31,6 +38,7 @@ __all__ = [
     "ResNet18",
     "build_network",
     "cost",
+    "find_network",
     "load_checkpoint",
     "load_folded",
     "load_network",

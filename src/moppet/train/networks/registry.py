@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import json
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from typing import Any, Final, NamedTuple
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from moppet.plugins import load_plugins
 from moppet.train.networks.alexnet import AlexNet
 from moppet.train.networks.base import Network
 from moppet.train.networks.childcnn import ChildCnn
@@ -20,7 +20,7 @@ from moppet.train.networks.googlenet import GoogLeNet
 from moppet.train.networks.mobilenet import MobileNetV1, MobileNetV2
 from moppet.train.networks.resnet import ResNet18
 from moppet.train.networks.weights import read_tensors
-from moppet.values import ModelError, UsageError
+from moppet.values import ModelError, UsageError, name_hint
 
 NETWORKS: Final[dict[str, Callable[..., Network]]] = {
     "childcnn": ChildCnn,
@@ -41,13 +41,20 @@ def build_network(name: str, classes: int, **settings: Any) -> Network:
         (childcnn).
     Raises UsageError on a name or setting that there is not.
     """
-    if name not in NETWORKS:
-        raise UsageError(f"there is no network {name!r}.{_nearest(name, list(NETWORKS))}")
-    known = [key for key in inspect.signature(NETWORKS[name]).parameters if key != "classes"]
+    make = find_network(name)
+    known = [key for key in inspect.signature(make).parameters if key != "classes"]
     for key in settings:
         if key not in known:
-            raise UsageError(f"{name} has no setting {key!r}.{_nearest(key, known)}")
-    return NETWORKS[name](classes, **settings)
+            raise UsageError(f"{name} has no setting {key!r}.{name_hint(key, known)}")
+    return make(classes, **settings)
+
+
+def find_network(name: str) -> Callable[..., Network]:
+    """Return what makes a network, plugins included; UsageError for an unknown name."""
+    load_plugins("moppet.networks", NETWORKS, Callable)  # type: ignore[arg-type]
+    if name not in NETWORKS:
+        raise UsageError(f"there is no network {name!r}.{name_hint(name, NETWORKS)}")
+    return NETWORKS[name]
 
 
 def load_network(path: Path) -> Network:
@@ -66,11 +73,6 @@ def load_network(path: Path) -> Network:
             "Give the weights.safetensors of a model folder."
         ) from None
     return network.eval()
-
-
-def _nearest(name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name, known, 1)
-    return f" Did you mean {near[0]!r}?" if near else f" Known: {', '.join(known)}."
 
 
 class Cost(NamedTuple):
