@@ -28,9 +28,7 @@ REMOVED_BY: Final = "removed_by"
 _MARKS: Final = (("plan.csv", "settings.toml"), ("balance.json",))
 """Files that a folder of `moppet synthesize` and one of `moppet balance` has."""
 _DETAILS: Final = ("seed", "from", "prompt", "model", "ethnicity", "background", "occlusion")
-_FORMER_COLUMNS: Final = {"generator": GENERATOR} | {
-    f"made_{x}": f"synthetic_{x}" for x in _DETAILS
-}
+_FORMER_COLUMNS: Final = {"made_by": GENERATOR} | {f"made_{x}": f"synthetic_{x}" for x in _DETAILS}
 """Column names of earlier versions → today's. Both are read."""
 SYNTHETIC_SCHEMA: Final = pa.schema(
     [
