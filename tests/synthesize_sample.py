@@ -11,7 +11,12 @@ import numpy as np
 
 import rendered
 from moppet.datasets.faces import Faces
+from moppet.datasets.hashing import content_hash
 from moppet.datasets.manifest import Manifest, build_manifest
+from moppet.synthesis.generators import SyntheticImage, find_generator
+from moppet.synthesis.sampling_plan import make_plan
+from moppet.synthesis.settings import SynthesisSettings
+from moppet.synthesis.training_images import StartingFaces, training_rows
 from moppet.values import Image
 
 COUNTS = {"happiness": 9, "sadness": 5}
@@ -78,3 +83,21 @@ def whole_faces(manifest: Manifest) -> Faces:
     marks = np.stack([np.array(points, np.float32) * cut.shape[0] for cut in cuts])
     some = np.zeros(n, np.int8)
     return Faces(cuts, marks, np.ones(n, bool), some, np.ones(n, np.int64))
+
+
+def check_contract(settings: SynthesisSettings, manifest: Manifest) -> list[SyntheticImage]:
+    """Assert what holds for every generator that is ready to use; return two images of it."""
+    generator = find_generator(settings.method).load()(settings, StartingFaces(manifest, settings))
+    assert generator.model and isinstance(generator.model, str)
+    requests = make_plan(settings, {"sadness": 2}).requests
+    assert len({request.seed for request in requests}) == 2
+    images = [generator(request) for request in requests]
+    again = [generator(request) for request in requests[::-1]][::-1]
+    shape = (settings.size, settings.size) + (3,) * (settings.color == "rgb")
+    real = {content_hash(manifest.image(int(row))) for row in training_rows(manifest, settings)}
+    for one, other in zip(images, again, strict=True):
+        assert one.image.dtype == np.uint8 and one.image.shape == shape
+        assert np.array_equal(one.image, other.image) and one.sources == other.sources
+        assert set(one.sources) <= real
+    assert not np.array_equal(images[0].image, images[1].image)
+    return images

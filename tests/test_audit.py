@@ -268,7 +268,7 @@ def test_without_a_leak_the_audit_ends_with_0(moppet, eight, tmp_path):
     assert "no split leaks" in moppet("data", "audit", eight.write(tmp_path / "m.parquet")).out
     unsplit = eight.replace(split=[None] * 8).write(tmp_path / "n.parquet")
     done = moppet("data", "audit", unsplit)
-    assert done.code == 0 and "not split yet" in done.out
+    assert done.code == 0 and "no split yet" in done.out
 
 
 def many(folder: Path) -> Path:
@@ -283,7 +283,7 @@ def test_a_split_keeps_copies_together_and_is_the_same_for_the_same_seed(moppet,
     folder, out = many(tmp_path / "faces"), tmp_path / "m.parquet"
     done = moppet("data", "split", folder, "-o", out, "--folds", "3", "--test", "0.3", "--seed", 4)
     assert done.code == 0 and "fold 2" in done.out and str(out) in done.out
-    assert "cannot be read and get no split: 1" in done.err
+    assert "left without a split because unreadable: 1" in done.err
     m = read_manifest(out)
     split, fold = m.column("split"), m.column("fold")
     path = m.column("path").tolist()
@@ -319,7 +319,7 @@ def test_folds_alone_leave_the_split_as_it_is(moppet, eight, tmp_path):
     [
         (["--test", "1.5", "--val", "0"], 2, "between 0 and 1"),
         (["--test", "0.7", "--val", "0.4"], 2, "must leave rows to train on"),
-        (["--keep-test", "--test", "0.2"], 2, "takes no --test"),
+        (["--keep-test", "--test", "0.2"], 2, "leave out --test"),
         (["--keep-test"], 1, "no test rows to keep"),
         (["--folds", "1"], 2, "at least 2 folds"),
         (["--folds", "50"], 1, "50 parts need 50 groups"),

@@ -585,11 +585,7 @@ def test_help_names_every_method(moppet):
 
 def test_the_column_names_of_earlier_versions_are_read():
     columns = {"path": ["a.png", "b.png"], "label": ["fear"] * 2, "split": ["report", "train"]}
-    former = {
-        "generator": [None, "gan"],
-        "synthetic_seed": [None, 3],
-        "synthetic_model": [None, "m"],
-    }
+    former = {"made_by": [None, "gan"], "made_seed": [None, 3], "made_model": [None, "m"]}
     m = build_manifest(columns | former, root=".")
     assert m.column("split").tolist() == ["test", "train"]
     assert m.column("generator").tolist() == [None, "gan"]

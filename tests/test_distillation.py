@@ -83,5 +83,5 @@ def test_a_run_is_not_gone_on_with_by_other_teachers(
 
 def test_a_teacher_of_other_classes_is_refused(plain: TrainingData, tmp_path: Path) -> None:
     write_model(tmp_path / "other", linear_network(classes=2), labels=("happy", "sad"), groups={})
-    with pytest.raises(UsageError, match="knows happy, sad, but the classes to learn are"):
+    with pytest.raises(UsageError, match="has the classes happy, sad, but the data has neutral"):
         with_teachers(plain, replace(RECIPE, teachers=("other",)), tmp_path)

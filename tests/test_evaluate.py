@@ -366,7 +366,7 @@ def test_rows_without_a_known_label_are_refused(folder, manifest):
 @pytest.mark.parametrize(
     ("column", "said"),
     [
-        ("rooms", "did you mean 'room'"),
+        ("rooms", "Did you mean 'room'"),
         ("xyz", "there are path"),
         ("votes", "holds lists"),
     ],

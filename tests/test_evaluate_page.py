@@ -272,7 +272,7 @@ def test_copies_that_were_found_are_counted_on_the_page_and_the_terminal(tmp_pat
     ("arguments", "code", "said"),
     [
         (("--split", "reprot"), 2, "no split 'reprot'"),
-        (("--by", "romo"), 2, "did you mean 'room'"),
+        (("--by", "romo"), 2, "Did you mean 'room'"),
         (("--against", "nobody"), 1, "there is no model 'nobody'"),
         (("--cache", "faces.txt"), 2, "needs the name of an .npz file"),
         (("--kind", "ferplusss"), 2, "did you mean 'ferplus'"),

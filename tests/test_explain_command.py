@@ -106,8 +106,11 @@ def test_grad_cam_refuses_a_folder_without_a_network_of_ours(
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--method", "gradcam"), "--method is one of grad-cam, occlusion, got 'gradcam'"),
-        (("--of", "joy"), "--of is predicted, label or a class of the model (neutral, happiness"),
+        (("--method", "gradcam"), "--method takes one of grad-cam, occlusion, got 'gradcam'"),
+        (
+            ("--of", "joy"),
+            "--of takes predicted, label or a class of the model (neutral, happiness",
+        ),
         (("--split", "test"), "the data has no split 'test'; there is no split at all"),
     ],
 )

@@ -128,7 +128,7 @@ def test_a_model_without_embedding_is_refused(tmp_path, crops):
 @pytest.mark.parametrize(
     ("crops", "space", "says"),
     [
-        (np.zeros((1, 8, 8, 3), np.uint8), "hogg", "did you mean 'hog'"),
+        (np.zeros((1, 8, 8, 3), np.uint8), "hogg", "Did you mean 'hog'"),
         (np.zeros((1, 8, 8, 3), np.uint8), "zebra", "pixels, hog, lbp, embedding"),
         (np.zeros((8, 8, 3), np.uint8), "hog", r"got \(8, 8, 3\)"),
         (np.zeros((1, 8, 8, 3), np.float32), "pixels", "uint8"),

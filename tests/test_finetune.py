@@ -197,11 +197,11 @@ def test_the_command_says_what_it_found_and_resumes(tmp_path: Path) -> None:
     assert result.exit_code == 0
     said = result.output
     assert "29 images: happy 14, sad 15" in said
-    assert re.search(r"left out, unreadable: 1 \(first: sad/broken\.png\)", said)
+    assert re.search(r"left out because unreadable: 1 \(first: sad/broken\.png\)", said)
     assert re.search(r"no face found in \d+ of 28 images", said)
     assert re.search(r"test on: \d+ \(happy \d+, sad \d+\)", said)
-    assert "epoch 1" in said and "majority guess" in said and "before fitting" in said
-    assert "it is not known who" not in said
+    assert "epoch 1" in said and "majority class" in said and "before training" in said
+    assert "it is unknown who" not in said
     kept = read_manifest(tmp_path / "model" / "manifest.parquet")
     assert set(kept.column("split")) == {"train", "val", "test"}
     assert "face_found" in kept.table.column_names
@@ -216,7 +216,7 @@ def test_the_command_says_what_it_found_and_resumes(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_what_is_for_own_images_is_refused_beside_a_recipe(tmp_path: Path, option: str) -> None:
     asked = ["train", str(tmp_path / "none.toml"), "-o", str(tmp_path / "run")]
-    with pytest.raises(UsageError, match=f"{option.split()[0]} is for your own images"):
+    with pytest.raises(UsageError, match=f"{option.split()[0]} is for training on your own images"):
         CliRunner().invoke(cli.app, [*asked, *option.split()], catch_exceptions=False)
     with pytest.raises(UsageError, match=r"recipe .* cannot be read"):
         CliRunner().invoke(cli.app, [*asked, "--devices", "2"], catch_exceptions=False)
@@ -239,7 +239,7 @@ def test_a_model_cut_short_is_refused_before_it_is_trained_further(tmp_path: Pat
 def test_a_split_that_leaks_is_refused(tmp_path: Path) -> None:
     for part in ("train", "test"):
         write_faces(tmp_path / "faces" / part, {"happy": 4, "sad": 4})
-    said = r"leaks: \d+ times, copies or one child stand on several sides"
+    said = r"leaks: \d+ times, duplicates or one person are in several parts"
     with pytest.raises(MoppetError, match=said):
         CliRunner().invoke(
             cli.app,
@@ -279,5 +279,5 @@ def test_two_processes_train_one_model(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert "GLOBAL_RANK: 1, MEMBER: 2/2" in done.stderr + done.stdout
-    assert done.stdout.count("epoch 1,") == done.stdout.count("majority guess") == 1
+    assert done.stdout.count("epoch 1,") == done.stdout.count("majority class") == 1
     assert load_model(tmp_path / "model").names == ("happy", "sad")

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from moppet.guard import DEFAULT_RULES, parse_rules, read_settings
+from moppet.guard import DEFAULT_RULES, parse_rules, read_guard
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "guides" / "guard.md"
@@ -27,6 +27,6 @@ def test_its_rules_are_rules(tmp_path: Path) -> None:
     (toml,) = re.findall(r"```toml\n(.*?)```", TEXT, re.DOTALL)
     path = tmp_path / "guard.toml"
     path.write_text(toml, encoding="utf-8")
-    assert [str(rule) for rule in read_settings(path).rules] == list(DEFAULT_RULES[:2])
+    assert [str(rule) for rule in read_guard(path).rules] == list(DEFAULT_RULES[:2])
     quoted = re.findall(r"--rule '([^']+)'", TEXT)
     assert quoted and [str(parse_rules([text])[0]) for text in quoted] == quoted

@@ -218,9 +218,9 @@ def test_frames_far_apart_are_said_to_be_unwatched(
     ("options", "code", "says"),
     [
         (["--rule", "negative > 60 % for 4 s -> pause"], 2, "rule 1 of --rule"),
-        (["--rule", "negativ >= 60 % for 4 s -> pause"], 2, 'is "negative" meant?'),
+        (["--rule", "negativ >= 60 % for 4 s -> pause"], 2, "Did you mean 'negative'?"),
         (["--rules", "nothing.toml"], 2, "nothing.toml cannot be read"),
-        (["--child", "tallest"], 2, "largest, longest"),
+        (["--child", "tallest"], 2, "'largest' or 'longest'"),
         (["--log", "guard.txt"], 2, ".jsonl or .csv"),
         (["--log", "/proc/nothing/guard.csv"], 1, "cannot be written"),
         (["--on-alert", "there-is-no-such-program"], 2, "--on-alert"),

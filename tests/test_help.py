@@ -43,7 +43,7 @@ def test_every_command_is_listed_once_under_a_heading(moppet: Run) -> None:
     assert len(names) >= 16
     for name in names:
         assert sum(line.startswith(f"  {name} ") for line in listed.splitlines()) == 1
-    for heading in ("Recordings:", "Models:", "Data sets:"):
+    for heading in ("Recordings:", "Models:", "Datasets:"):
         assert heading in listed
     assert not [old for old in VERBS if f"  {old} " in listed]
 

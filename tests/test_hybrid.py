@@ -430,7 +430,7 @@ def test_figures_are_those_of_the_readings_and_p_tells_better_from_equal(plan: H
         ("[published.both]", "[published.bothe]", "no published method 'bothe'"),
         ("auc = 0.056", "aug = 0.056", "no published figure 'aug'"),
         ("auc = 0.056", 'auc = "5 %"', "needs figures as shares"),
-        ("folds = 2", "fold = 2", "did you mean 'folds'"),
+        ("folds = 2", "fold = 2", "Did you mean 'folds'"),
         ("share = 0.2", "share = 2.0", "a share above 0"),
         ('classes = ["happiness", "surprise", "sadness"]', "", "'classes' is needed"),
         ('space = "own"', 'space = "own"\nsynthesise = "cgan"', "learns from images"),

@@ -38,14 +38,14 @@ def test_a_card_that_is_no_toml_is_refused(tiny_model, content):
 
 @pytest.mark.parametrize("key", ["name", "labels", "sha256"])
 def test_a_card_without_a_needed_key_is_refused_by_the_key(tmp_path, key):
-    with pytest.raises(ModelError, match=f"needs '{key}'"):
+    with pytest.raises(ModelError, match=f"the key '{key}' is needed"):
         load_model(write_model(tmp_path / "m", **{key: None}))
 
 
 def test_a_card_without_preprocessing_is_refused(tiny_model):
     card = tiny_model / "card.toml"
     card.write_text(card.read_text().partition("[preprocessing]")[0])
-    with pytest.raises(ModelError, match="needs 'preprocessing'"):
+    with pytest.raises(ModelError, match="the key 'preprocessing' is needed"):
         load_model(tiny_model)
 
 
@@ -88,7 +88,7 @@ def test_groups_that_are_no_table_are_refused(tiny_model, groups):
 
 @pytest.mark.parametrize("labels", [[], ["joy"], ["joy", "joy"]])
 def test_labels_must_be_two_or_more_different_ones(tmp_path, labels):
-    with pytest.raises(ModelError, match="two or more different labels"):
+    with pytest.raises(ModelError, match=r"at least 2 texts|two or more different"):
         load_model(write_model(tmp_path / "m", labels=labels))
 
 
@@ -228,7 +228,7 @@ def test_what_are_no_rgb_crops_is_refused_by_what_it_is(tiny_model, crops, text)
 def test_gray_input_is_the_luma_of_the_crop():
     crop = np.zeros((1, 8, 8, 3), np.uint8)
     crop[0, :, :4], crop[0, :, 4:] = (200, 100, 50), (255, 255, 255)
-    ready = Preprocessing(8, "grey", 0, 127.5, 64).apply(crop)
+    ready = Preprocessing(8, "gray", 127.5, 64, 0).apply(crop)
     luma = round(0.299 * 200 + 0.587 * 100 + 0.114 * 50)
     assert ready.shape == (1, 1, 8, 8) and ready.dtype == np.float32
     np.testing.assert_allclose(ready[0, 0, :, :4], (luma - 127.5) / 64)
@@ -238,31 +238,31 @@ def test_gray_input_is_the_luma_of_the_crop():
 def test_rgb_input_keeps_the_channels_in_order():
     crop = np.empty((1, 8, 8, 3), np.uint8)
     crop[:] = (10, 20, 30)
-    ready = Preprocessing(8, "rgb", 0, 5, 2).apply(crop)
+    ready = Preprocessing(8, "rgb", 5, 2, 0).apply(crop)
     assert ready.shape == (1, 3, 8, 8) and ready.flags.c_contiguous
     np.testing.assert_allclose(ready[0, :, 3, 3], [2.5, 7.5, 12.5])
 
 
 def test_a_larger_crop_is_averaged_to_the_input():
     crop = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3), np.uint8)
-    ready = Preprocessing(16, "rgb", 0, 0, 1).apply(crop)[0].transpose(1, 2, 0)
+    ready = Preprocessing(16, "rgb", 0, 1, 0).apply(crop)[0].transpose(1, 2, 0)
     blocks = crop[0].reshape(16, 4, 16, 4, 3).mean(axis=(1, 3))
     np.testing.assert_allclose(ready, blocks, atol=0.51)
 
 
 def test_detail_is_averaged_away_before_the_crop_is_enlarged():
     crop = np.random.default_rng(0).integers(0, 256, (1, 96, 96, 3), np.uint8)
-    ready = Preprocessing(64, "grey", 24, 0, 1).apply(crop)[0, 0]
+    ready = Preprocessing(64, "gray", 0, 1, 24).apply(crop)[0, 0]
     gray = cv2.cvtColor(crop[0], cv2.COLOR_RGB2GRAY).reshape(24, 4, 24, 4).mean(axis=(1, 3))
     expected = cv2.resize(gray.round().astype(np.uint8), (64, 64), interpolation=cv2.INTER_LINEAR)
     np.testing.assert_allclose(ready, expected, atol=1.01)
-    sharp = Preprocessing(64, "grey", 0, 0, 1).apply(crop)[0, 0]
+    sharp = Preprocessing(64, "gray", 0, 1, 0).apply(crop)[0, 0]
     assert ready.std() < 0.7 * sharp.std()
 
 
 def test_a_crop_smaller_than_the_detail_is_left_alone():
     crop = np.random.default_rng(0).integers(0, 256, (1, 20, 20, 3), np.uint8)
     np.testing.assert_array_equal(
-        Preprocessing(32, "grey", 24, 0, 1).apply(crop),
-        Preprocessing(32, "grey", 0, 0, 1).apply(crop),
+        Preprocessing(32, "gray", 0, 1, 24).apply(crop),
+        Preprocessing(32, "gray", 0, 1, 0).apply(crop),
     )

@@ -13,16 +13,23 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
+import rendered
 from moppet import plugins
 from moppet.balance import BALANCERS, Balancer, balance
 from moppet.balance.methods import find_method
+from moppet.commands import main as cli
 from moppet.datasets.readers import DATASETS, Dataset, find_dataset, read_dataset
+from moppet.infer.detectors import DETECTORS, find_faces, load_detector
+from moppet.synthesis.generators import GENERATORS, find_generator
+from moppet.synthesis.settings import settings_from
 from moppet.train.augmentation import AUGMENTATIONS, Families, augment, find_augmentation
 from moppet.train.networks import NETWORKS, find_network, load_network, save_network
 from moppet.train.recipe import Recipe
 from moppet.train.starting_weights import make_network
 from moppet.values import UsageError
+from synthesize_sample import check_contract, sample, whole_faces
 
 PAGE = Path(__file__).parents[1] / "docs" / "reference" / "plugins.md"
 BLOCK = re.compile(r"```(python|toml) title=\S+\n(.*?)```", re.S)
@@ -43,6 +50,8 @@ EXAMPLES = examples()
 REGISTRIES: dict[str, tuple[dict[str, Any], Callable[[str], Any]]] = {
     "moppet.datasets": (DATASETS, lambda name: find_dataset(".", name)),
     "moppet.balancers": (BALANCERS, find_method),
+    "moppet.generators": (GENERATORS, find_generator),
+    "moppet.detectors": (DETECTORS, load_detector),
     "moppet.networks": (NETWORKS, find_network),
     "moppet.augmentations": (AUGMENTATIONS, find_augmentation),
 }
@@ -102,7 +111,10 @@ def test_the_example_of_each_registry_can_be_put_into_it_in_python(group, instal
     [
         ("import moppet_nowhere", "ModuleNotFoundError: No module named 'moppet_nowhere'"),
         ("1 / 0", "ZeroDivisionError: division by zero"),
-        ("thing = 3", "my_plugin:thing is a int, but a (Dataset|Balancer|Callable) is needed"),
+        (
+            "thing = 3",
+            "my_plugin:thing is a int, but a (Dataset|Balancer|GeneratorMethod|Callable) is needed",
+        ),
         ("other = 3", "AttributeError: module 'my_plugin' has no attribute 'thing'"),
     ],
 )
@@ -153,6 +165,39 @@ def test_a_balancer_from_a_package_balances(install):
     assert isinstance(BALANCERS["typical"], Balancer)
     assert [one.after for one in done.counts] == [3, 3]
     assert 5 not in done.kept
+
+
+@pytest.mark.parametrize("color", ["gray", "rgb"])
+def test_a_generator_from_a_package_keeps_the_contract(color, install, tmp_path, monkeypatch):
+    install("moppet.generators", *EXAMPLES["moppet.generators"])
+    monkeypatch.setattr(
+        "moppet.synthesis.training_images.find_manifest_faces",
+        lambda manifest, **_: whole_faces(manifest),
+    )
+    manifest, _ = sample(tmp_path / "faces", {"happiness": 4, "sadness": 6})
+    settings = settings_from({"method": "blend", "color": color}, "test")
+    assert not settings.trained and not settings.prompted
+    images = check_contract(settings, manifest)
+    assert all(len(image.sources) == 2 for image in images)
+
+
+def test_a_generator_from_a_package_works_in_the_command(install, tmp_path, monkeypatch):
+    install("moppet.generators", *EXAMPLES["moppet.generators"])
+    monkeypatch.setattr(
+        "moppet.synthesis.training_images.find_manifest_faces",
+        lambda manifest, **_: whole_faces(manifest),
+    )
+    sample(tmp_path / "faces", {"happiness": 4, "sadness": 6})
+    command = ["synthesize", str(tmp_path / "faces"), "-o", str(tmp_path / "out")]
+    done = CliRunner().invoke(cli.app, [*command, "--method", "blend", "--device", "cpu"])
+    assert done.exit_code == 0, done.output
+    assert len(list((tmp_path / "out" / "images" / "happiness").glob("*.png"))) == 2
+
+
+def test_a_detector_from_a_package_finds_faces(install):
+    install("moppet.detectors", *EXAMPLES["moppet.detectors"])
+    image = next(iter(rendered.read_stills().values())).image
+    assert len(find_faces(image, detector="largest-face")) == 1
 
 
 def test_a_network_from_a_package_is_built_by_a_recipe_and_comes_back_from_its_file(

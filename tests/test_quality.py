@@ -20,7 +20,7 @@ import model_folder
 import quality_sample as sample
 from evaluation_sample import faces_without_search
 from moppet.commands import main as cli
-from moppet.commands import quality_run as command
+from moppet.commands import quality as command
 from moppet.datasets.manifest import build_manifest, read_manifest
 from moppet.datasets.provenance import SYNTHETIC_SCHEMA, join_synthetic, real_rows
 from moppet.datasets.splits import holdout

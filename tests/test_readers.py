@@ -129,7 +129,7 @@ def test_an_unknown_option_is_refused_with_the_nearest_one(name, made):
     with pytest.raises(UsageError, match="has no option 'nothing_like_it'"):
         DATASETS[name].read(made[name], nothing_like_it=1)
     for option in DATASETS[name].options:
-        with pytest.raises(UsageError, match=f"did you mean '{option}'"):
+        with pytest.raises(UsageError, match=f"Did you mean '{option}'"):
             DATASETS[name].read(made[name], **{f"{option}x": 1})
 
 

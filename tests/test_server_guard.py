@@ -145,11 +145,14 @@ def test_an_unwatched_child_is_told_once_when_images_stay_away(
 @pytest.mark.parametrize(
     ("wish", "said"),
     [
-        ({"do": "guard", "rules": "joyy >= 60 % for 1 s -> pause"}, 'is "joy" meant?'),
+        ({"do": "guard", "rules": "joyy >= 60 % for 1 s -> pause"}, "Did you mean 'joy'?"),
         ({"do": "guard", "rules": "pause"}, "rule 1"),
         ({"do": "guard", "rules": ""}, "at least one rule"),
         ({"do": "guard", "rules": 3}, "rules as a text"),
-        ({"do": "guard", "rules": RULE, "child": "loudest"}, "child must be one of"),
+        (
+            {"do": "guard", "rules": RULE, "child": "loudest"},
+            "must be 'largest' or 'longest'",
+        ),
         ({"do": "guard", "rules": RULE, "child": 3}, "child as a word"),
         ({"do": "guard", "rules": RULE, "goes_on": 1}, "true or false"),
         ({"do": "guard"}, "rules as a text"),

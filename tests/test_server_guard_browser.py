@@ -152,7 +152,7 @@ def test_the_guard_pauses_the_film_of_a_crying_child_within_six_seconds_and_says
     film = "document.querySelector('#show')"
     expect(guard.locator("#rules-said")).to_have_text("3 rules, understood.")
     guard.fill("#rules", "negativ >= 60 % for 4 s -> pause")
-    expect(guard.locator("#rules-said")).to_contain_text('is "negative" meant?')
+    expect(guard.locator("#rules-said")).to_contain_text("Did you mean 'negative'?")
     guard.fill("#rules", RULE)
     expect(guard.locator("#rules-said")).to_have_text("1 rule, understood.")
     expect(guard.locator("#command")).to_contain_text("The program sh")

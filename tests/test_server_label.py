@@ -20,7 +20,8 @@ from typer.testing import CliRunner
 
 from label_folder import draw_images
 from moppet.commands import main as cli
-from moppet.commands.train import audit_own, read_own
+from moppet.commands.dataset_source import Source
+from moppet.commands.train import audit_own
 from moppet.datasets.manifest import read_manifest
 from moppet.datasets.rater_agreement import read_ratings
 from moppet.files import write_text
@@ -546,7 +547,7 @@ def test_training_takes_the_manifest_and_no_image_without_a_face(
     assert written["command"] == f"moppet train {written['path']} -o my_model"
     assert written["rare"] == ["surprise"]
 
-    manifest = audit_own(Console(quiet=True), read_own(Path(written["path"]), None, None))
+    manifest = audit_own(Console(quiet=True), Source(Path(written["path"])).read(as_given=True))
     expected = {path: name for path, name in truth.items() if path != "sadness/child2_5.png"}
     found = zip(manifest.column("path"), manifest.column("label"), strict=True)
     assert dict(found) == expected

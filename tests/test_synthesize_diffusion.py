@@ -35,7 +35,7 @@ from moppet.synthesis.settings import SynthesisSettings, settings_from
 from moppet.synthesis.synthetic_folder import PART, SyntheticImage, check_output, write_synthetic
 from moppet.synthesis.training_images import StartingFaces
 from moppet.values import ModelError, MoppetError, UsageError
-from synthesize_sample import sample, whole_faces
+from synthesize_sample import check_contract, sample, whole_faces
 
 pytest.importorskip("diffusers")
 import tiny_models
@@ -103,15 +103,7 @@ def request_of(
 def test_stable_diffusion_makes_what_its_seed_decides(
     start: str, color: str, folders: dict[str, Path], manifest: Manifest
 ) -> None:
-    settings = settings_of(folders, start=start, color=color)
-    make = Diffusion(settings, StartingFaces(manifest, settings))
-    first, again = make(request_of(settings)), make(request_of(settings))
-    other = make(request_of(settings, number=2))
-    assert first is not None and again is not None and other is not None
-    assert first.image.dtype == np.uint8
-    assert first.image.shape == ((SIZE, SIZE, 3) if color == "rgb" else (SIZE, SIZE))
-    assert np.array_equal(first.image, again.image)
-    assert not np.array_equal(first.image, other.image)
+    first, _ = check_contract(settings_of(folders, start=start, color=color), manifest)
     assert len(first.sources) == (start == "image")
     assert first.age_band == ("infant" if start == "image" else None)
 
@@ -242,6 +234,12 @@ def test_license_and_conditions_are_said_at_the_first_use(
 
 
 # ---------------------------------------------------------------------------------- in-painting
+
+
+def test_in_painting_keeps_the_contract_of_generators(
+    folders: dict[str, Path], manifest: Manifest
+) -> None:
+    check_contract(settings_of(folders, "inpaint"), manifest)
 
 
 def test_in_painting_keeps_every_pixel_outside_the_part_that_was_outlined(

@@ -101,7 +101,7 @@ def test_a_damaged_log_is_told_in_one_sentence(tmp_path: Path, text: str) -> Non
 def test_a_checkpoint_cut_short_is_told_in_one_sentence(run: Path, share: float) -> None:
     whole = (run / LAST).read_bytes()
     (run / LAST).write_bytes(whole[: int(len(whole) * share)])
-    with pytest.raises(MoppetError, match=r"is damaged\. Remove it to start anew"):
+    with pytest.raises(MoppetError, match=r"is damaged\. Remove it to start again"):
         read_epoch(run, RECIPE, "b" * 128)
 
 

@@ -567,13 +567,13 @@ def test_the_groups_figures_are_those_of_the_summed_probabilities(
     np.add.at(confusion, (truth, guess), 1)
     assert grouped["all"]["confusion"] == confusion.tolist()
     page = (finished / "figures.md").read_text(encoding="utf-8")
-    assert "Grouped to positive, neutral, negative" in page
+    assert "Grouped into positive, neutral, negative" in page
     assert (finished / "figures" / "confusion_groups.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_page_and_the_confusion_matrix_are_written(finished: Path) -> None:
     page = (finished / "figures.md").read_text(encoding="utf-8")
-    assert "# The model `tiny`" in page
+    assert "# Model `tiny`" in page
     assert "| all | 21 |" in page
     fear = next(line for line in page.splitlines() if line.startswith("| fear |"))
     assert "n = 3" in fear
@@ -659,7 +659,7 @@ def test_a_run_says_once_what_of_its_start_stays_random(
     monkeypatch.setattr(run, "kept_weights", lambda *_: make_network(recipe, 2).state_dict())
     monkeypatch.setattr(run, "finish", lambda *_: tmp_path)
     run.run_training(recipe, tmp_path, data, "default")
-    assert capsys.readouterr().out == "starts from default; at random: the class boredom\n"
+    assert capsys.readouterr().out == "starts from default; random: the class boredom\n"
     run.run_training(recipe, tmp_path, data, "default")  # goes on from its checkpoint
     assert capsys.readouterr().out == ""
 

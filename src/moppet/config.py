@@ -90,9 +90,25 @@ def read_toml(path: Path, what: str) -> dict[str, Any]:
     return table
 
 
-def read_settings(kind: type[T], path: Path, what: str) -> T:
-    """Return the settings in a TOML file; see `read_toml` and `check_settings`."""
-    return check_settings(kind, read_toml(path, what), source=str(path))
+def read_settings(
+    kind: type[T], path: Path, what: str, changes: Mapping[str, Any] | None = None
+) -> T:
+    """Return the settings in a TOML file; see `read_toml`, `change_keys` and `check_settings`."""
+    table = change_keys(read_toml(path, what), changes or {})
+    return check_settings(kind, table, source=str(path))
+
+
+def change_keys(table: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a table with some keys set anew; "augmentation.noise" is a key within a table."""
+    for name, value in changes.items():
+        *tables, key = name.split(".")
+        place = table
+        for inner in tables:
+            place = place.setdefault(inner, {})
+            if not isinstance(place, dict):
+                raise UsageError(f"--set {name}: {inner!r} is not a table.")
+        place[key] = value
+    return table
 
 
 def check_settings(kind: type[T], values: Any, source: str = "") -> T:
@@ -129,7 +145,8 @@ def check_fields(settings: Any) -> None:
     Raises UsageError as `check_settings` does.
     """
     fields = dataclasses.fields(settings)
-    if _CHECKING.get() or all(getattr(settings, f.name) is f.default for f in fields):
+    given = [(getattr(settings, field.name), field.default) for field in fields]
+    if _CHECKING.get() or all(type(a) is type(b) and a == b for a, b in given):
         return
     import pydantic
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping
 from typing import Final, Literal
 
-from moppet.values import UsageError
+from moppet.values import UsageError, nearest_name
 
 Direction = Literal["up", "down"]
 Targets = str | Mapping[str, int | str]
@@ -122,8 +121,8 @@ def _check_direction(name: str, target: int, count: int, direction: Direction, m
 
 
 def _no_such_class(name: str, counts: Mapping[str, int]) -> str:
-    near = difflib.get_close_matches(str(name), list(map(str, counts)), 1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
+    near = nearest_name(name, map(str, counts))
+    hint = f" Did you mean {near!r}?" if near else ""
     there = ", ".join(f"{known} {n}" for known, n in counts.items())
     return f"class {name!r} has no row to train on; there is {there}.{hint}"
 

@@ -3,7 +3,6 @@
 from moppet.coders.agreement import FEW_BLOCKS, Comparison, Pair, compare_tracks
 from moppet.coders.code_map import (
     LEVELS,
-    SKIP,
     Level,
     Vocabulary,
     check_known,
@@ -16,6 +15,7 @@ from moppet.coders.codings import Code, Coding, Lane, shifted
 from moppet.coders.programs import PROGRAMS, read_coding, write_program
 from moppet.coders.time_units import REASONS, Track, Units, human_track, machine_track, make_units
 from moppet.coders.timeline_coding import coding_of, corrected_lanes
+from moppet.vocabulary import SKIP
 
 __all__ = [
     "FEW_BLOCKS",

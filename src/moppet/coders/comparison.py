@@ -14,7 +14,6 @@ import numpy as np
 from moppet.coders.agreement import FEW_BLOCKS, Comparison, compare_tracks
 from moppet.coders.code_map import (
     LEVELS,
-    SKIP,
     Level,
     Vocabulary,
     check_known,
@@ -28,6 +27,7 @@ from moppet.coders.time_units import human_track, machine_track, make_units
 from moppet.timeline import Timeline
 from moppet.timeline.annotations import read_layered
 from moppet.values import UsageError
+from moppet.vocabulary import SKIP
 
 REST: Final = "rest"
 NO_FACE: Final = "no face"

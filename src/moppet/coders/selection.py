@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from moppet.coders.code_map import SKIP, Vocabulary
+from moppet.coders.code_map import Vocabulary
 from moppet.coders.codings import Coding, Lane, in_order
 from moppet.timeline import Timeline
 from moppet.values import TimelineError, UsageError
+from moppet.vocabulary import SKIP
 
 
 def choose_faces(timeline: Timeline, wanted: str | None) -> list[int]:

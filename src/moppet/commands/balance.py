@@ -1,4 +1,4 @@
-"""`moppet balance`: the training rows of a data set, balanced, as a manifest and made images."""
+"""`moppet balance`: a dataset with balanced training rows, as a manifest and images."""
 
 from __future__ import annotations
 
@@ -15,7 +15,18 @@ import typer
 
 from moppet.commands.console import watched
 from moppet.commands.dataset_source import Source
-from moppet.commands.options import ShowFacesFile, read_pairs
+from moppet.commands.options import (
+    JsonOption,
+    KindOption,
+    ReaderOption,
+    SeedOption,
+    ShowFacesFile,
+    SubjectOption,
+    complete_model,
+    one_of,
+    output_option,
+    read_pairs,
+)
 from moppet.values import MoppetError, UsageError
 
 if TYPE_CHECKING:
@@ -52,7 +63,7 @@ class BalanceJob:
 
 
 def run_balance(job: BalanceJob) -> BalancedRows:
-    """Balance a data set's training rows, write what came of it, and print the class table."""
+    """Balance a dataset's training rows, write the result and print the class table."""
     from moppet.balance import Neighbors, balance_manifest, class_table, read_targets
     from moppet.balance.balanced_manifest import CACHE, open_folder, summary, write_balanced
     from moppet.balance.methods import find_method
@@ -66,7 +77,7 @@ def run_balance(job: BalanceJob) -> BalancedRows:
     manifest = job.source.read()
     check_sources(job.output, manifest)
     folder = open_folder(job.output, job.source.path)
-    with _said_when_stopped(folder), watched() as progress:
+    with _report_when_stopped(folder), watched() as progress:
         result = balance_manifest(
             manifest,
             method=job.method,
@@ -92,13 +103,13 @@ def run_balance(job: BalanceJob) -> BalancedRows:
 
         draw_sheet(result, job.sheet, np.random.default_rng(job.seed))
         if not job.as_json:
-            print(f"sheet: {job.sheet}")
+            print(f"example images: {job.sheet}")
     return result
 
 
 @contextlib.contextmanager
-def _said_when_stopped(folder: Path) -> Iterator[None]:
-    """Say what a stop leaves behind; after an error leave no empty folder."""
+def _report_when_stopped(folder: Path) -> Iterator[None]:
+    """Print what an interruption leaves behind; after an error leave no empty folder."""
     from moppet.balance.balanced_manifest import MANIFEST
 
     try:
@@ -110,9 +121,9 @@ def _said_when_stopped(folder: Path) -> Iterator[None]:
     except KeyboardInterrupt:
         earlier = (folder / MANIFEST).exists()
         print(
-            "moppet: stopped before all was written: "
-            f"{folder} holds {'what an earlier run wrote' if earlier else 'no manifest'}. "
-            "Run it again; faces that were found are not searched again.",
+            "moppet: stopped before everything was written: "
+            f"{folder} holds {'the result of an earlier run' if earlier else 'no manifest'}. "
+            "Rerun the same command; faces already found are reused.",
             file=sys.stderr,
         )
         raise typer.Exit(130) from None
@@ -123,7 +134,7 @@ def _space(job: BalanceJob) -> Space:
     from moppet.balance.spaces import HONEST_MODEL
 
     if job.model is not None and job.space != "embedding":
-        raise UsageError("--model is for the embedding: it goes with --space embedding.")
+        raise UsageError("--model chooses the embedding: use it with --space embedding.")
     return make_space(job.space, model=job.model or HONEST_MODEL)
 
 
@@ -138,53 +149,71 @@ def _check_sheet(job: BalanceJob) -> None:
         )
     if job.sheet.resolve().is_relative_to(job.output.resolve()):
         raise UsageError(
-            f"--show-faces lies in {job.output}, which is for the set: name another place."
+            f"--show-faces points into {job.output}, the output folder: choose another place."
         )
 
 
 def balance(
-    path: Annotated[
-        Path, typer.Argument(help="A data set with a split, or a manifest (.parquet).")
-    ],
-    output: Annotated[
-        Path, typer.Option("-o", "--output", help="A new folder for what is written.")
-    ],
-    method: Annotated[str, typer.Option(help=f"One of {', '.join(METHODS)}.")] = "smote_enn",
-    space: Annotated[str, typer.Option(help="Where neighbors are: pixels or embedding.")] = (
-        "pixels"
-    ),
+    data: Annotated[Path, typer.Argument(help="A dataset with a split, or a manifest (.parquet).")],
+    output: Annotated[Path, output_option("A new output folder.")],
+    method: Annotated[
+        str,
+        typer.Option(
+            "--method", help=f"One of {', '.join(METHODS)}.", autocompletion=one_of(*METHODS)
+        ),
+    ] = "smote_enn",
+    space: Annotated[
+        str,
+        typer.Option(
+            "--space",
+            help="Space of the nearest neighbors: pixels or embedding.",
+            autocompletion=one_of("pixels", "embedding"),
+        ),
+    ] = "pixels",
     model: Annotated[
         str | None,
-        typer.Option(help="The embedding's model; default: adults, which saw no child's label."),
+        typer.Option(
+            "--model",
+            help="Model of the embedding; default: adults, trained without children.",
+            autocompletion=complete_model,
+        ),
     ] = None,
     target: Annotated[
         list[str] | None,
-        typer.Option(help="class=count or class=2x, again for others; or for all: equal, 2x."),
+        typer.Option(
+            "--target", help="class=count or class=2x, repeatable; or equal or 2x for all classes."
+        ),
     ] = None,
-    neighbors: Annotated[int, typer.Option(help="Neighbors that SMOTE mixes with.", min=1)] = 5,
+    neighbors: Annotated[
+        int, typer.Option("--neighbors", help="Number of neighbors of SMOTE.", min=1)
+    ] = 5,
     enn: Annotated[
-        str, typer.Option(help="ENN keeps a row if 'all' or the 'majority' near it are like it.")
+        str,
+        typer.Option(
+            "--enn",
+            help="ENN keeps a row if all or the majority of its neighbors have its class.",
+            autocompletion=one_of("all", "majority"),
+        ),
     ] = "all",
-    kind: Annotated[str | None, typer.Option(help="Kind of data set; default: by layout.")] = None,
-    option: Annotated[
-        list[str] | None,
-        typer.Option("--option", help="name=value for the set's reader; may come several times."),
-    ] = None,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same result.", min=0)] = 0,
+    kind: KindOption = None,
+    option: ReaderOption = None,
+    subject: SubjectOption = None,
+    seed: SeedOption = 0,
     keep_wiped: Annotated[
         bool,
-        typer.Option("--keep-wiped", help="Keep the images of a class that would be left empty."),
+        typer.Option("--keep-wiped", help="Keep a class whose images would all be removed."),
     ] = False,
     all_train: Annotated[
-        bool, typer.Option("--all-train", help="No split: every image is there to train on.")
+        bool, typer.Option("--all-train", help="Use every image for training, without a split.")
     ] = False,
     show_faces: ShowFacesFile = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """Balance the classes of the training images; other rows stay."""
+    """Balance the classes of the training images."""
     run_balance(
         BalanceJob(
-            *(Source(path, kind, read_pairs(option, "--option")), output, method, space, model),
+            Source(data, kind, read_pairs(option, "--option"), subject),
+            *(output, method, space, model),
             targets=tuple(target or ()),
             neighbours=neighbors,
             enn_keeps=enn,

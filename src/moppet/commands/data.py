@@ -16,7 +16,18 @@ from rich.table import Table
 
 from moppet.commands.console import counted, watched
 from moppet.commands.dataset_source import Source, count_table
-from moppet.commands.options import read_pairs
+from moppet.commands.options import (
+    DataArgument,
+    JsonOption,
+    KindOption,
+    ReaderOption,
+    SeedOption,
+    SubjectOption,
+    Verbs,
+    output_option,
+    read_pairs,
+    renamed,
+)
 from moppet.values import UsageError
 
 if TYPE_CHECKING:
@@ -46,7 +57,7 @@ class AgreementJob:
 
 
 def run_agreement(job: AgreementJob) -> None:
-    """Measure raters' agreement, print it, and write what was asked for."""
+    """Measure and print the raters' agreement, and write the files asked for."""
     from moppet.datasets.rater_agreement import (
         as_dict,
         measure_agreement,
@@ -62,7 +73,7 @@ def run_agreement(job: AgreementJob) -> None:
     notes = []
     if job.disagreements is not None:
         count = write_disagreements(job.disagreements, ratings, decided)
-        notes.append(f"to decide: {job.disagreements} ({count} images)")
+        notes.append(f"to settle: {job.disagreements} ({counted(count, 'image')})")
     if job.output is not None:
         root = job.files[0].parent if job.root is None else job.root
         manifest = rated_manifest(ratings, decided, root=root)
@@ -78,7 +89,7 @@ def run_agreement(job: AgreementJob) -> None:
 def print_agreement(
     console: Console, ratings: Ratings, agreement: Agreement, decided: dict[str, str]
 ) -> None:
-    """Print kappas with their intervals, and what the raters differ on."""
+    """Print kappas with their intervals, and the images that raters disagree on."""
     table = Table(title="agreement, with 95 % intervals", title_justify="left")
     for name in ("raters", "images", "equal", "Cohen's kappa"):
         table.add_column(name)
@@ -88,28 +99,28 @@ def print_agreement(
     console.print(table)
     fleiss = agreement.fleiss
     console.print(
-        f"Fleiss' kappa of all {len(ratings.raters)}, over the {fleiss.n} images that all "
-        f"rated: {_cell(fleiss)}",
+        f"Fleiss' kappa of all {len(ratings.raters)} raters, over the {fleiss.n} images that all "
+        f"of them rated: {_cell(fleiss)}",
         soft_wrap=True,
     )
     known = {s for s in ratings.subjects if s is not None}
     drawn = f"{len(known)} subjects" if known else "images"
-    console.print(f"the intervals come from 1,000 draws of {drawn}")
+    console.print(f"intervals: bootstrap with 1,000 samples of {drawn}")
     disputed = ratings.disputed
     open_ = [row for row in disputed if ratings.paths[row] not in decided]
     console.print(
-        f"{len(disputed)} of {len(ratings.paths)} images are disputed, {len(open_)} of them "
-        f"undecided; {len(decided)} are decided by adjudication",
+        f"raters disagree on {len(disputed)} of {len(ratings.paths)} images, {len(open_)} of them "
+        f"unsettled; {len(decided)} are settled by adjudication",
         soft_wrap=True,
     )
     for pair, n in list(agreement.confused.items())[:5]:
         console.print(f"  {' or '.join(pair)}: {n}")
     for row in open_[:_SHOWN]:
-        said = ", ".join(
+        labels = ", ".join(
             f"{rater} {name or '–'}"
             for rater, name in zip(ratings.raters, ratings.called(row), strict=True)
         )
-        console.print(f"{ratings.paths[row]}: {said}", soft_wrap=True)
+        console.print(f"{ratings.paths[row]}: {labels}", soft_wrap=True)
     if len(open_) > _SHOWN:
         console.print(f"and {len(open_) - _SHOWN} more: --disagreements FILE.csv lists them all")
 
@@ -142,7 +153,7 @@ def run_audit(
 
 
 def print_audit(console: Console, audit: Audit) -> None:
-    """Print an audit as tables and sentences, the worst last."""
+    """Print an audit as tables and sentences, the most serious last."""
     console.print(count_table("class", audit.counts("label")))
     if len(bands := audit.counts("age_band")) > 1:
         console.print(count_table("age band", bands))
@@ -155,7 +166,7 @@ def _print_images(console: Console, audit: Audit) -> None:
     path = audit.manifest.column("path")
     for what, rows in (
         ("cannot be read", audit.unreadable),
-        ("show no face that was found", audit.faceless),
+        ("have no detected face", audit.faceless),
     ):
         if rows is not None:
             some = ", ".join(str(path[r]) for r in rows[:_SHOWN])
@@ -167,30 +178,30 @@ def _print_images(console: Console, audit: Audit) -> None:
 def _print_copies(console: Console, audit: Audit) -> None:
     from moppet.datasets.audit import vote_entropy
 
-    for what, groups in (("exact copies", audit.exact), ("near duplicates", audit.near)):
+    for what, groups in (("exact duplicates", audit.exact), ("near duplicates", audit.near)):
         rows = counted(sum(map(len, groups)), "image")
-        mirrored = f", {audit.mirrored} joined as mirror images" if groups is audit.near else ""
+        mirrored = f", {audit.mirrored} of them mirrored" if groups is audit.near else ""
         console.print(f"{what}: {rows} in {counted(len(groups), 'group')}{mirrored}")
     apart = audit.disagreements
     exactly = sum(d.exact for d in apart)
     console.print(
-        f"copies with different labels: {counted(len(apart), 'group')}, {exactly} of exact copies"
+        f"duplicates with different labels: {counted(len(apart), 'group')}, {exactly} exact"
     )
     votes = vote_entropy(audit.manifest)
     if votes["n"]:
         console.print(
-            f"votes: {counted(votes['n'], 'picture')}, {votes['mean_entropy_bits']:.2f} bits of "
-            f"entropy on average, {votes['no_majority']:,} without a majority"
+            f"votes: {counted(votes['n'], 'image')}, mean entropy "
+            f"{votes['mean_entropy_bits']:.2f} bits, {votes['no_majority']:,} without a majority"
         )
 
 
 def _print_leaks(console: Console, audit: Audit) -> None:
     if not audit.leaks:
         split = audit.manifest.table["split"].null_count < len(audit.manifest)
-        console.print("no split leaks" if split else "the images are not split yet")
+        console.print("no split leaks" if split else "the images have no split yet")
         return
-    table = Table(title="LEAKS: these stand on two sides of a split", title_justify="left")
-    for name in ("column", "what", "groups", "rows", "sides"):
+    table = Table(title="LEAKS: in two parts of a split", title_justify="left")
+    for name in ("column", "what", "groups", "rows", "parts"):
         table.add_column(name)
     for (column, kind, sides), found in _sort_leaks(audit).items():
         rows = str(sum(map(len, found)))
@@ -201,7 +212,7 @@ def _print_leaks(console: Console, audit: Audit) -> None:
         side = audit.manifest.table[leak.column].to_pylist()
         rows = ", ".join(f"{path[r]} (row {r}, {side[r]})" for r in leak.rows[:4])
         console.print(f"{leak.kind}: {rows}", soft_wrap=True)
-    console.print("Leave one side's rows out, or make a new split: moppet data split")
+    console.print("Remove the rows of one part, or make a new split: moppet data split")
 
 
 def _sort_leaks(audit: Audit) -> dict[tuple[str, str, tuple[str, ...]], list[Any]]:
@@ -237,11 +248,11 @@ class SplitJob:
 
 
 def run_split(job: SplitJob) -> None:
-    """Split images, their copies found first, and write the manifest."""
+    """Find duplicates, split the images, and write the manifest."""
     from moppet.datasets.audit import count_rows
 
     if job.keep_test and job.test is not None:
-        raise UsageError("--keep-test keeps the test rows of the data set: it takes no --test.")
+        raise UsageError("--keep-test keeps the test rows of the dataset: leave out --test.")
     manifest = _with_copies(job.source.read())
     if job.holds_out:
         manifest = _hold_out(job, manifest)
@@ -259,7 +270,7 @@ def run_split(job: SplitJob) -> None:
 
 
 def _with_copies(manifest: Manifest) -> Manifest:
-    """Return the manifest with its copies known; a manifest that was looked at is taken so."""
+    """Return the manifest with duplicates marked, unless they have been found before."""
     from moppet.datasets.duplicates import find_copies
 
     if manifest.table["content_hash"].null_count < len(manifest):
@@ -281,8 +292,7 @@ def _hold_out(job: SplitJob, manifest: Manifest) -> Manifest:
     )
     if manifest.table["split"].null_count < len(manifest) and not job.keep_test:
         print(
-            "moppet: the split that came with the images is replaced; --keep-test keeps its "
-            "test rows.",
+            "moppet: the dataset's own split is replaced; --keep-test keeps its test rows.",
             file=sys.stderr,
         )
     split = np.full(len(manifest), None, object)
@@ -306,130 +316,128 @@ def _add_folds(job: SplitJob, manifest: Manifest, folds: int) -> Manifest:
 
 
 def _usable(manifest: Manifest) -> Any:
-    """The rows whose image can be read, as far as anybody looked."""
+    """Return the rows whose image can be read, as far as it was checked."""
     if "readable" not in manifest.table.column_names:
         return np.arange(len(manifest))
     readable = np.array([r is not False for r in manifest.table["readable"].to_pylist()], bool)
     if not readable.all():
         print(
-            f"moppet: images that cannot be read and get no split: {int((~readable).sum())}",
+            f"moppet: left without a split because unreadable: {int((~readable).sum())}",
             file=sys.stderr,
         )
     return np.flatnonzero(readable)
 
 
 data = typer.Typer(
+    cls=Verbs,
     no_args_is_help=True,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["--help", "-h"]},
-    help="Know images before they are used: audit them, split them, compare their raters.",
+    help="Inspect and split datasets, and compare raters.",
 )
 
-_Where = Annotated[
-    Path, typer.Argument(help="A data set, folders named by class, a CSV, or a manifest.")
-]
-_Kind = Annotated[str | None, typer.Option(help="Kind of data set; default: by its layout.")]
-_Options = Annotated[
-    list[str] | None,
-    typer.Option("--option", help="name=value for the set's reader; may come several times."),
-]
-_Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-_Seed = Annotated[int, typer.Option(help="The same seed gives the same result.", min=0)]
 
-
-@data.command(epilog="Example: moppet data audit my_faces/ -o my_faces.parquet")
+@data.command(cls=renamed({}), epilog="Example: moppet data audit my_faces/ -o my_faces.parquet")
 def audit(
-    path: _Where,
-    kind: _Kind = None,
-    option: _Options = None,
+    data: DataArgument,
+    kind: KindOption = None,
+    option: ReaderOption = None,
+    subject: SubjectOption = None,
     output: Annotated[
-        Path | None,
-        typer.Option("-o", "--output", help="Write the manifest, copies marked (.parquet)."),
+        Path | None, output_option("Write the manifest with duplicates marked (.parquet).")
     ] = None,
     faces: Annotated[
-        bool, typer.Option("--faces", help="Look for a face in every image, too (slow).")
+        bool, typer.Option("--faces", help="Also look for a face in every image (slow).")
     ] = False,
-    as_json: _Json = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """Find copies, leaks, damaged images and doubtful labels; exit 1 if a split leaks."""
-    pass
+    """Find duplicates, leaks, damage, doubtful labels.
 
-    source = Source(path, kind, read_pairs(option, "--option"))
+    The exit code is 1 if a split leaks: if duplicates or one person are in two of its parts.
+    """
+    source = Source(data, kind, read_pairs(option, "--option"), subject)
     raise typer.Exit(run_audit(source, output=output, faces=faces, as_json=as_json))
 
 
-@data.command(epilog="Example: moppet data split my_faces/ -o my_faces.parquet --folds 5")
+@data.command(
+    cls=renamed({"--choose": "--val", "--keep-report": "--keep-test"}),
+    epilog="Example: moppet data split my_faces/ -o my_faces.parquet --folds 5",
+)
 def split(
-    path: _Where,
-    output: Annotated[Path, typer.Option("-o", "--output", help="The manifest (.parquet).")],
-    kind: _Kind = None,
-    option: _Options = None,
+    data: DataArgument,
+    output: Annotated[Path, output_option("The manifest to write (.parquet).")],
+    kind: KindOption = None,
+    option: ReaderOption = None,
+    subject: SubjectOption = None,
     test: Annotated[
-        float | None, typer.Option(help="Share of images for the test set (default: 0.2).")
+        float | None, typer.Option("--test", help="Share of test rows; default: 0.2.")
     ] = None,
     val: Annotated[
         float | None,
-        typer.Option(help="Share for the validation set (default: 0.1; 0: none)."),
+        typer.Option("--val", help="Share of validation rows; default: 0.1; 0 for none."),
     ] = None,
     folds: Annotated[
-        int | None, typer.Option(help="Number this many folds of the other rows.")
+        int | None,
+        typer.Option("--folds", help="Number of cross-validation folds outside the test rows."),
     ] = None,
     keep_test: Annotated[
-        bool, typer.Option("--keep-test", help="Keep the test rows that the data set has.")
+        bool, typer.Option("--keep-test", help="Keep the test rows that the dataset comes with.")
     ] = False,
-    choose: Annotated[float | None, typer.Option("--choose", hidden=True)] = None,
-    keep_report: Annotated[bool, typer.Option("--keep-report", hidden=True)] = False,
-    seed: _Seed = 0,
-    as_json: _Json = False,
+    seed: SeedOption = 0,
+    as_json: JsonOption = False,
 ) -> None:
-    """Split images by class and age band; a subject's and an image's copies stay together."""
-    pass
+    """Split images into train, val and test rows.
 
-    source = Source(path, kind, read_pairs(option, "--option"))
-    val = choose if val is None else val
-    keep_test = keep_test or keep_report
+    Classes and age bands are spread evenly. The images of one person, and duplicates of one
+    image, stay in one part.
+    """
+    source = Source(data, kind, read_pairs(option, "--option"), subject)
     run_split(SplitJob(source, output, test, val, folds, keep_test, seed, as_json))
 
 
-@data.command(epilog="Example: moppet data agreement ann.csv ben.csv --disagreements decide.csv")
+@data.command(
+    cls=renamed({}),
+    epilog="Example: moppet data agreement ann.csv ben.csv --disagreements decide.csv",
+)
 def agreement(
-    files: Annotated[list[Path], typer.Argument(help="A CSV for each rater: path,label.")],
+    files: Annotated[list[Path], typer.Argument(help="A CSV file (path,label) for each rater.")],
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Write the manifest (.parquet).")
+        Path | None, output_option("Write the manifest of all ratings (.parquet).")
     ] = None,
     adjudication: Annotated[
-        Path | None, typer.Option(help="A CSV (path,label) that decides disputed images.")
+        Path | None,
+        typer.Option("--adjudication", help="A CSV file (path,label) that settles disagreements."),
     ] = None,
     disagreements: Annotated[
-        Path | None, typer.Option(help="Write the undecided images as a CSV to fill in.")
+        Path | None,
+        typer.Option("--disagreements", help="Write unsettled images to this CSV, to fill in."),
     ] = None,
     root: Annotated[
         Path | None,
-        typer.Option(help="Where the images' paths start; default: the first file's folder."),
+        typer.Option("--root", help="Folder of the image paths; default: the first file's."),
     ] = None,
-    seed: _Seed = 0,
-    as_json: _Json = False,
+    seed: SeedOption = 0,
+    as_json: JsonOption = False,
 ) -> None:
-    """Say how far raters agree (Cohen's and Fleiss' kappa), and make one manifest of them all."""
-    pass
-
+    """Measure how well raters agree on image labels."""
     run_agreement(
         AgreementJob(tuple(files), output, adjudication, disagreements, root, seed, as_json)
     )
 
 
-@data.command(epilog="Example: moppet data corrected timeline.parquet visit1.mp4 -o corrected")
+@data.command(
+    cls=renamed({}),
+    epilog="Example: moppet data corrected timeline.parquet visit1.mp4 -o corrected",
+)
 def corrected(
-    timeline: Annotated[Path, typer.Argument(help="A timeline that was set right in the page.")],
-    recording: Annotated[Path, typer.Argument(help="The recording that it is of.")],
-    output: Annotated[
-        Path, typer.Option("-o", "--output", help="Folder for the faces and a CSV for each coder.")
-    ],
+    timeline: Annotated[Path, typer.Argument(help="A timeline with corrections made in the page.")],
+    recording: Annotated[Path, typer.Argument(help="The recording of that timeline.")],
+    output: Annotated[Path, output_option("Folder for the faces, and a CSV file for each coder.")],
     every: Annotated[
-        float, typer.Option(help="Seconds between two faces of one stretch.", min=0.04)
+        float, typer.Option("--every", help="Seconds between two faces of a segment.", min=0.04)
     ] = 1.0,
 ) -> None:
-    """Cut out the faces that coders set right, with their labels, to train on or to compare."""
+    """Cut out corrected faces as labeled images."""
     from moppet.datasets.corrected_faces import labeled_faces, write_labeled
     from moppet.media import file_sha256
     from moppet.timeline.annotations import read_layered
@@ -437,9 +445,9 @@ def corrected(
     layered = read_layered(timeline)
     wanted = layered.timeline.metadata.get("source_sha256")
     if not recording.is_file():
-        raise UsageError(f"The recording is a file, but {recording} is not there.")
+        raise UsageError(f"{recording} does not exist: name the recording of the timeline.")
     if wanted and file_sha256(recording) != wanted:
-        raise UsageError(f"{timeline} is of another recording than {recording}.")
+        raise UsageError(f"{timeline} belongs to another recording, not to {recording}.")
     files, count = write_labeled(labeled_faces(layered, every), recording, output)
     typer.echo(f"{count} faces in {output}")
     for file in files:

@@ -12,23 +12,34 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
+import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from moppet.commands.console import figure_cell, figure_table, wide_console
-from moppet.datasets.duplicates import Progress as Report
-from moppet.datasets.manifest import Manifest
-from moppet.datasets.readers import announce_license, read_dataset
-from moppet.evaluate.evaluation import evaluate
+from moppet.commands.dataset_source import Source
+from moppet.commands.options import (
+    DataArgument,
+    JsonOption,
+    KindOption,
+    ModelArgument,
+    ReaderOption,
+    ShowFaces,
+    SplitOption,
+    SubjectOption,
+    complete_model,
+    output_option,
+    read_pairs,
+)
+
+if TYPE_CHECKING:
+    from moppet.datasets.duplicates import Progress as Report
+    from moppet.datasets.manifest import Manifest
 from moppet.files import result_folder, write_text
-from moppet.infer.models import find_model, read_card
-from moppet.pages.evaluation import left_out, write_page
-from moppet.pages.face_images import face_uris
-from moppet.pages.wording import FIGURES, p_value, with_interval
 from moppet.values import UsageError
 
 _COLUMNS: Final = ("accuracy", "balanced_accuracy", "macro_f1", "ece")
@@ -42,36 +53,40 @@ class Job:
     """What `moppet evaluate` was asked for. See its help for the options."""
 
     model: str
-    data: Path
+    data: Source
     output: Path | None = None
-    kind: str | None = None
     split: str | None = None
     by: Sequence[str] = ()
     against: str | None = None
     cache: Path | None = None
-    pictures: bool = False
+    show_faces: bool = False
     as_json: bool = False
 
     @property
     def command(self) -> str:
         """The command line that asks for the same."""
-        words = ["moppet", "evaluate", self.model, str(self.data)]
-        options = [("-o", self.output), ("--kind", self.kind), ("--split", self.split)]
+        words = ["moppet", "evaluate", self.model, str(self.data.path)]
+        options = [("-o", self.output), ("--split", self.split)]
         options += [("--by", column) for column in self.by]
         options += [("--against", self.against), ("--cache", self.cache)]
         words += [
             word for name, value in options if value is not None for word in (name, str(value))
         ]
-        return shlex.join([*words, *(["--show-faces"] if self.pictures else [])])
+        words += self.data.words
+        return shlex.join([*words, *(["--show-faces"] if self.show_faces else [])])
 
 
 def evaluate_model(job: Job) -> Path:
     """Write evaluation.json and evaluation.html, print the figures, return their folder."""
+    from moppet.evaluate.evaluation import evaluate
+    from moppet.infer.models import find_model, read_card
+    from moppet.pages.evaluation import write_page
+    from moppet.pages.face_images import face_uris
+
     if job.cache is not None and job.cache.suffix != ".npz":
         raise UsageError(f"--cache needs the name of an .npz file, got {job.cache}.")
     name = str(read_card(find_model(job.model))["name"])
-    manifest = read_dataset(job.data, job.kind)
-    announce_license(manifest)
+    manifest = job.data.read()
     safe_name = re.sub(r"[^\w.-]+", "_", name).strip("_.")
     folder = job.output or Path(f"evaluation_{safe_name}")
     with result_folder(folder), _shown(job) as progress:
@@ -85,12 +100,14 @@ def evaluate_model(job: Job) -> Path:
             progress=progress,
         )
     found = evaluation.as_json()
-    found["made"]["data"] |= {"name": job.data.name, "path": str(job.data)}
+    found["made"]["data"] |= {"name": job.data.path.name, "path": str(job.data.path)}
     found["made"] |= {
         "command": job.command,
         "made_at": datetime.now().astimezone().isoformat(timespec="seconds"),
     }
-    sheet = face_uris(manifest, [one["row"] for one in found["mistakes"]]) if job.pictures else None
+    sheet = (
+        face_uris(manifest, [one["row"] for one in found["mistakes"]]) if job.show_faces else None
+    )
     text = json.dumps(found, ensure_ascii=False, allow_nan=False)
     written = write_text(folder / "evaluation.json", text + "\n")
     page = write_page(found, folder / "evaluation.html", pictures=sheet)
@@ -166,6 +183,8 @@ def _copies(found: dict[str, int] | None) -> str:
 
 
 def _parts_table(parts: dict[str, Any], kind: str, title: str | None = None) -> Table:
+    from moppet.pages.wording import FIGURES
+
     heads = ["n", *(FIGURES[name] for name in _COLUMNS)]
     table = figure_table(title or ("all classes" if kind == "class" else "groups"), heads)
     for name, part in parts.items():
@@ -184,6 +203,9 @@ def _classes_table(level: dict[str, Any], kind: str) -> Table:
 
 
 def _lines(found: dict[str, Any]) -> Iterator[str]:
+    from moppet.pages.evaluation import left_out
+    from moppet.pages.wording import FIGURES, p_value, with_interval
+
     level = found["classes"]
     yield f"accuracy with each missed face counted as wrong: {with_interval(level['missed_wrong'])}"
     for gap in level["gaps"]:
@@ -207,3 +229,36 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
         f"  right alone: {mcnemar['only_first']} against {mcnemar['only_second']}, McNemar's p "
         f"{p_value(mcnemar['p'])}"
     )
+
+
+def evaluate(
+    model: ModelArgument,
+    data: DataArgument,
+    output: Annotated[
+        Path | None, output_option("Output folder; default: evaluation_ and the model's name.")
+    ] = None,
+    kind: KindOption = None,
+    option: ReaderOption = None,
+    subject: SubjectOption = None,
+    split: SplitOption = None,
+    by: Annotated[
+        list[str] | None,
+        typer.Option("--by", help="Also report by these columns, separated by commas."),
+    ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            "--against",
+            help="Compare with this model on the same faces.",
+            autocompletion=complete_model,
+        ),
+    ] = None,
+    cache: Annotated[
+        Path | None, typer.Option("--cache", help="Keep the positions of faces in this .npz file.")
+    ] = None,
+    show_faces: ShowFaces = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure a model on labeled faces."""
+    source = Source(data, kind, read_pairs(option, "--option"), subject)
+    evaluate_model(Job(model, source, output, split, by or (), against, cache, show_faces, as_json))

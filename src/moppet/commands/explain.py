@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import numpy as np
+import typer
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.markup import escape
@@ -22,24 +23,24 @@ from rich.table import Table
 
 from moppet.commands.console import watched
 from moppet.commands.dataset_source import Source
-from moppet.datasets.duplicates import group_copies, tells_copies
-from moppet.datasets.faces import Faces, find_manifest_faces
-from moppet.datasets.manifest import Manifest, build_manifest, connect
-from moppet.evaluate.saliency import (
-    PATCH_PX,
-    STRIDE_PX,
-    Part,
-    measure_parts,
-    occlusion_maps,
-    region_areas,
-    region_shares,
+from moppet.commands.options import (
+    KindOption,
+    ModelArgument,
+    ReaderOption,
+    SeedOption,
+    SplitOption,
+    SubjectOption,
+    one_of,
+    output_option,
+    read_pairs,
 )
-from moppet.evaluate.selection import ALL, TEST
+
+if TYPE_CHECKING:
+    from moppet.datasets.faces import Faces
+    from moppet.datasets.manifest import Manifest
+    from moppet.evaluate.saliency import Part
+    from moppet.infer.models import ExpressionModel
 from moppet.files import write_bytes, write_text
-from moppet.infer.alignment import CROP_PX, TEMPLATE_PX
-from moppet.infer.models import ExpressionModel, find_model, load_model
-from moppet.media.images import images_of
-from moppet.pages.explanation import as_png, brightest, build_page, draw_mean, draw_overlay
 from moppet.values import Floats, Image, ModelError, MoppetError, UsageError
 from moppet.vocabulary import current_key
 
@@ -95,24 +96,30 @@ def _cell(share: Json) -> str:
     return f"{share['value']:.2f} [dim]{share['low']:.2f}-{share['high']:.2f}[/]"
 
 
-def read_images(path: Path, kind: str | None) -> Manifest:
-    """Return a data set's manifest, or that of an image or a plain folder of images."""
-    plain = kind is None and path.is_dir() and not any(p.is_dir() for p in path.iterdir())
+def read_images(source: Source) -> Manifest:
+    """Return the manifest of a dataset, an image, or a plain folder of images."""
+    from moppet.datasets.manifest import build_manifest
+    from moppet.media.images import images_of
+
+    path = source.path
+    plain = source.kind is None and path.is_dir() and not any(p.is_dir() for p in path.iterdir())
     if plain or (path.is_file() and path.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp")):
         try:
-            pictures = images_of(path) or []
+            images = images_of(path) or []
         except MoppetError:
-            pictures = []
-        if pictures:
+            images = []
+        if images:
             root = path if path.is_dir() else path.parent
-            names = [image.name for image in pictures]
+            names = [image.name for image in images]
             columns = {"path": names, "source": ["pictures"] * len(names)}
             return build_manifest(columns, root=root, names=())
-    return Source(path, kind).read()
+    return source.read()
 
 
 def find_split(manifest: Manifest, wanted: str | None) -> str:
     """Return the split to take: the one wanted, else "test" where there is one, else "all"."""
+    from moppet.evaluate.selection import ALL, TEST
+
     there = sorted({s for s in manifest.column("split") if s})
     if wanted is None:
         return TEST if TEST in there else ALL
@@ -139,6 +146,8 @@ def draw_rows(
     data: their path, for errors. labeled: only rows whose label is one of these.
     Raises MoppetError where none is left.
     """
+    from moppet.evaluate.selection import ALL
+
     inside = np.ones(len(manifest), bool) if split == ALL else manifest.column("split") == split
     of = ""
     if labelled is not None:
@@ -166,9 +175,8 @@ class Job:
     """What `moppet explain` was asked for. See its help for the options."""
 
     model: str
-    data: Path
+    data: Source
     output: Path
-    kind: str | None = None
     method: str = METHODS[0]
     of: str = PREDICTED
     split: str | None = None
@@ -179,9 +187,8 @@ class Job:
     @property
     def command(self) -> str:
         """The command line that asks for the same."""
-        words = ["moppet", "explain", self.model, str(self.data), "-o", str(self.output)]
-        words += [] if self.kind is None else ["--kind", self.kind]
-        words += ["--method", self.method, "--of", self.of]
+        words = ["moppet", "explain", self.model, str(self.data.path), "-o", str(self.output)]
+        words += [*self.data.words, "--method", self.method, "--of", self.of]
         words += [] if self.split is None else ["--split", self.split]
         words += ["--limit", str(self.limit), "--seed", str(self.seed)]
         return shlex.join([*words, *(["--mean-only"] if self.mean_only else [])])
@@ -202,21 +209,25 @@ class _Explained:
 
 
 def explain_model(job: Job) -> Path:
-    """Write the explanation of a model's readings into a new folder, say what is in it."""
+    """Write the explanation of a model's predictions into a new folder; return the folder."""
+    from moppet.evaluate.saliency import measure_parts
+    from moppet.infer.models import load_model
+    from moppet.pages.explanation import build_page
+
     if job.method not in METHODS:
-        raise UsageError(f"--method is one of {', '.join(METHODS)}, got {job.method!r}.")
+        raise UsageError(f"--method takes one of {', '.join(METHODS)}, got {job.method!r}.")
     model = load_model(job.model)
     if job.of not in (PREDICTED, LABEL, *model.names):
         raise UsageError(
-            f"--of is {PREDICTED}, {LABEL} or a class of the model "
+            f"--of takes {PREDICTED}, {LABEL} or a class of the model "
             f"({', '.join(model.names)}), got {job.of!r}."
         )
     grad_cam = _grad_cam() if job.method == "grad-cam" else None
-    whole = read_images(job.data, job.kind)
+    whole = read_images(job.data)
     split = find_split(whole, job.split)
     rows = draw_rows(
         whole,
-        job.data,
+        job.data.path,
         split=split,
         labelled=model.names if job.of == LABEL else None,
         limit=job.limit,
@@ -247,6 +258,9 @@ def explain_model(job: Job) -> Path:
 
 def _groups(whole: Manifest, rows: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the rows' groups; copies are searched for where the data does not tell of them."""
+    from moppet.datasets.duplicates import group_copies, tells_copies
+    from moppet.datasets.manifest import connect
+
     groups = whole.groups[rows]
     if tells_copies(whole):
         return groups
@@ -273,6 +287,10 @@ def _explain(
     grad_cam: Callable[..., Any] | None,
     show: Show,
 ) -> _Explained:
+    from moppet.datasets.faces import find_manifest_faces
+    from moppet.evaluate.saliency import PATCH_PX, STRIDE_PX, occlusion_maps
+    from moppet.infer.models import find_model
+
     manifest = whole.select(rows)
     faces = find_manifest_faces(manifest, progress=lambda n, of: show("faces", n, of))
     crops = faces.aligned()
@@ -309,14 +327,17 @@ def _result(
     job: Job, model: ExpressionModel, whole: Manifest, split: str, explained: _Explained
 ) -> _JsonDict:
     """What explanation.json says before the parts and the images."""
+    from moppet.evaluate.saliency import region_areas
+    from moppet.infer.alignment import CROP_PX, TEMPLATE_PX
+
     return {
         "command": job.command,
         "made_at": datetime.now().astimezone().isoformat(timespec="seconds"),
         "moppet_version": version("moppet"),
         "model": {"name": model.name, "sha256": model.sha256, "classes": list(model.names)},
         "data": {
-            "name": job.data.name,
-            "path": str(job.data),
+            "name": job.data.path.name,
+            "path": str(job.data.path),
             "pictures": len(whole),
             "split": split,
             "explained": len(explained.rows),
@@ -336,6 +357,8 @@ def _result(
 
 
 def _write_means(folder: Path, parts: list[Part], result: _JsonDict) -> None:
+    from moppet.pages.explanation import as_png, brightest, draw_mean
+
     most = brightest([part.mean for part in parts])
     taken: set[str] = set()
     for part in parts:
@@ -349,6 +372,9 @@ def _write_means(folder: Path, parts: list[Part], result: _JsonDict) -> None:
 def _write_overlays(
     folder: Path, explained: _Explained, model: ExpressionModel, result: _JsonDict, show: Show
 ) -> None:
+    from moppet.evaluate.saliency import region_shares
+    from moppet.pages.explanation import as_png, draw_overlay
+
     (folder / "pictures").mkdir()
     shares = region_shares(explained.maps)
     columns = {name: explained.manifest.column(name) for name in ("path", "label", "age_band")}
@@ -404,3 +430,37 @@ def _new_folder(folder: Path) -> Iterator[Path]:
     finally:
         if fresh and folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
+
+
+def explain(
+    model: ModelArgument,
+    data: Annotated[
+        Path, typer.Argument(help="An image, a folder of images, a dataset, or a manifest.")
+    ],
+    output: Annotated[Path, output_option("A new output folder.")] = Path("moppet_explanation"),
+    kind: KindOption = None,
+    option: ReaderOption = None,
+    subject: SubjectOption = None,
+    method: Annotated[
+        str,
+        typer.Option(
+            "--method",
+            help="grad-cam (models from `moppet train`) or occlusion (any model, slower).",
+            autocompletion=one_of("grad-cam", "occlusion"),
+        ),
+    ] = "grad-cam",
+    of: Annotated[
+        str, typer.Option("--of", help="Explain the predicted class, the label, or this class.")
+    ] = "predicted",
+    split: SplitOption = None,
+    limit: Annotated[
+        int, typer.Option("--limit", help="Explain a random sample this large; 0 for all.", min=0)
+    ] = 200,
+    mean_only: Annotated[
+        bool, typer.Option("--mean-only", help="Write no image that shows a face.")
+    ] = False,
+    seed: SeedOption = 0,
+) -> None:
+    """Show which parts of the face a model uses."""
+    source = Source(data, kind, read_pairs(option, "--option"), subject)
+    explain_model(Job(model, source, output, method, of, split, limit, mean_only, seed))

@@ -11,10 +11,12 @@ import typer
 import moppet
 from moppet.commands.analyze import analyze
 from moppet.commands.balance import balance
+from moppet.commands.card import card
 from moppet.commands.compare import compare
 from moppet.commands.data import data
+from moppet.commands.evaluate import evaluate
+from moppet.commands.explain import explain
 from moppet.commands.export import export
-from moppet.commands.laboratory import card, evaluate, explain, train
 from moppet.commands.models import models
 from moppet.commands.options import Verbs, renamed
 from moppet.commands.quality import quality
@@ -22,6 +24,7 @@ from moppet.commands.report import report
 from moppet.commands.serve import serve
 from moppet.commands.study import study
 from moppet.commands.synthesize import synthesize
+from moppet.commands.train import train
 from moppet.commands.watch import watch
 from moppet.values import MoppetError
 
@@ -88,18 +91,18 @@ _add(
 _add("Models", explain, "explain default my_faces/ --method occlusion -o explanation")
 _add("Models", study, "study recipes/infant-hybrid.toml --jobs 2")
 
-app.add_typer(data, name="data", rich_help_panel="Data sets")
+app.add_typer(data, name="data", rich_help_panel="Datasets")
 _add(
-    *("Data sets", balance, "balance faces.parquet -o balanced --method smote"),
+    *("Datasets", balance, "balance faces.parquet -o balanced --method smote"),
     {"--sheet": "--show-faces", "--neighbours": "--neighbors"},
 )
 _add(
-    *("Data sets", synthesize, "synthesize my_faces/ -o synthetic --method cgan"),
+    *("Datasets", synthesize, "synthesize my_faces/ -o synthetic --method cgan"),
     {"--sheet": "--show-faces", "--colour": "--color"},
 )
 _add(
-    *("Data sets", quality, "quality synthetic/ -o quality --show-faces"),
-    {"--pictures": "--show-faces"},
+    *("Datasets", quality, "quality synthetic/ -o quality --show-faces"),
+    {"--pictures": "--show-faces", "--judge": "--classifier"},
 )
 
 

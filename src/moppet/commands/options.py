@@ -163,6 +163,17 @@ def format_option(names: Sequence[str]) -> Any:
     return typer.Option("--format", help=text, autocompletion=any_of(*names))
 
 
+DataArgument = Annotated[
+    Path, typer.Argument(help="Labeled images: a dataset, or a manifest (.parquet).")
+]
+SplitOption = Annotated[
+    str | None,
+    typer.Option(
+        "--split",
+        help="Rows to use: train, val, test or all; default: test if there is one, else all.",
+        autocompletion=one_of("train", "val", "test", "all"),
+    ),
+]
 MODEL_HELP: Final = "Name of a bundled model, or a model folder."
 ModelArgument = Annotated[str, typer.Argument(help=MODEL_HELP, autocompletion=complete_model)]
 ModelOption = Annotated[
@@ -191,11 +202,11 @@ WebhookOption = Annotated[
     typer.Option("--webhook", help="Send alerts to this address. They LEAVE this machine."),
 ]
 KindOption = Annotated[
-    str | None, typer.Option("--kind", help="Kind of data set; default: detected from its layout.")
+    str | None, typer.Option("--kind", help="Kind of dataset; default: detected from its layout.")
 ]
 ReaderOption = Annotated[
     list[str] | None,
-    typer.Option("--option", help="Option of the data set's reader, name=value; repeatable."),
+    typer.Option("--option", help="Option of the dataset's reader, name=value; repeatable."),
 ]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", help="Any other setting, name=value; repeatable.")

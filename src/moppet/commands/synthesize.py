@@ -1,4 +1,4 @@
-"""`moppet synthesize`: more faces of the classes that have too few, and a manifest with them."""
+"""`moppet synthesize`: synthetic faces for the rarer classes, and a manifest with them."""
 
 from __future__ import annotations
 
@@ -7,59 +7,97 @@ from typing import Annotated, Any
 
 import typer
 
-from moppet.commands.options import ShowFacesFile, read_pairs
+from moppet.commands.dataset_source import Source
+from moppet.commands.options import (
+    DataArgument,
+    JsonOption,
+    KindOption,
+    ReaderOption,
+    SetOption,
+    ShowFacesFile,
+    SubjectOption,
+    one_of,
+    output_option,
+    read_list,
+    read_pairs,
+)
 from moppet.synthesis.generators import GENERATORS
 from moppet.values import UsageError
 
 
 def synthesize(
-    data: Annotated[
-        Path, typer.Argument(help="Labelled images: a data set, or a manifest (.parquet).")
-    ],
-    output: Annotated[Path, typer.Option("-o", "--output", help="A new folder for what is made.")],
+    data: DataArgument,
+    output: Annotated[Path, output_option("A new output folder.")],
     method: Annotated[
-        str | None, typer.Option(help=f"One of {', '.join(GENERATORS)}; or in --settings.")
+        str | None,
+        typer.Option(
+            "--method",
+            help=f"One of {', '.join(GENERATORS)}; or set in --settings.",
+            autocompletion=one_of(*GENERATORS),
+        ),
     ] = None,
     per_class: Annotated[
-        int | None, typer.Option(help="Make so many of each class; default: even them out.", min=1)
+        int | None,
+        typer.Option(
+            "--per-class", help="New images for each class; default: even out the classes.", min=1
+        ),
     ] = None,
     target: Annotated[
-        list[str] | None, typer.Option(help="Make so many of one class: class=N; may come again.")
+        list[str] | None,
+        typer.Option("--target", help="New images for one class, class=count; repeatable."),
     ] = None,
     plan_only: Annotated[
-        bool, typer.Option("--plan-only", help="Only say what would be made, and what it costs.")
+        bool, typer.Option("--plan-only", help="Only print the plan and its cost.")
     ] = False,
-    steps: Annotated[int | None, typer.Option(help="Batches to learn from.", min=1)] = None,
-    epochs: Annotated[int | None, typer.Option(help="Or: times to see every image.", min=1)] = None,
-    size: Annotated[int | None, typer.Option(help="Side of the images in pixels.")] = None,
-    color: Annotated[str | None, typer.Option(help="gray or rgb.")] = None,
-    seed: Annotated[int | None, typer.Option(help="The same seed makes the same.", min=0)] = None,
-    classes: Annotated[str | None, typer.Option(help="Only these classes, with commas.")] = None,
+    steps: Annotated[
+        int | None, typer.Option("--steps", help="Training steps of the generator.", min=1)
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option("--epochs", help="Epochs of the generator, not steps.", min=1)
+    ] = None,
+    size: Annotated[
+        int | None, typer.Option("--size", help="Side of the images, in pixels.")
+    ] = None,
+    color: Annotated[
+        str | None,
+        typer.Option("--color", help="gray or rgb.", autocompletion=one_of("gray", "rgb")),
+    ] = None,
+    classes: Annotated[
+        str | None, typer.Option("--classes", help="Only these classes, separated by commas.")
+    ] = None,
     ages: Annotated[
-        str | None, typer.Option(help="Learn from these age bands only: infant,child.")
+        str | None,
+        typer.Option("--ages", help="Learn from these age bands only, such as infant,child."),
     ] = None,
     show_faces: ShowFacesFile = None,
     model_folder: Annotated[
-        Path | None, typer.Option(help="diffusion, inpaint: the folder of Stable Diffusion.")
+        Path | None,
+        typer.Option("--model-folder", help="Stable Diffusion folder for diffusion and inpaint."),
     ] = None,
     settings: Annotated[
-        Path | None, typer.Option(help="Settings (TOML), such as an earlier run's settings.toml.")
+        Path | None,
+        typer.Option("--settings", help="Settings (TOML), such as settings.toml of another run."),
     ] = None,
-    choose: Annotated[
-        list[str] | None, typer.Option("--set", help="Any setting: name=value; may come again.")
+    changes: SetOption = None,
+    kind: KindOption = None,
+    option: ReaderOption = None,
+    subject: SubjectOption = None,
+    seed: Annotated[
+        int | None,
+        typer.Option("--seed", help="Random seed; the same seed gives the same result.", min=0),
     ] = None,
-    kind: Annotated[str | None, typer.Option(help="Kind of data set; default: by layout.")] = None,
-    subject: Annotated[
-        str | None,
-        typer.Option(help="Regular expression whose (group) in a file's path names the child."),
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    device: Annotated[
+        str,
+        typer.Option(
+            "--device", help="auto, cpu or cuda.", autocompletion=one_of("auto", "cpu", "cuda")
+        ),
+    ] = "auto",
+    as_json: JsonOption = False,
 ) -> None:
-    """Make more faces of each class, from training rows alone; run it again to go on if stopped."""
+    """Generate synthetic faces for the rarer classes."""
     from moppet.commands.synthesize_run import Job, run_synthesis
 
-    chosen = read_pairs(choose, "--set")
+    chosen = read_pairs(changes, "--set")
     if steps is not None and epochs is not None:
         raise UsageError("give --steps or --epochs, not both.")
     given: dict[str, Any] = {
@@ -69,14 +107,15 @@ def synthesize(
         "size": size,
         "color": color,
         "seed": seed,
-        "classes": _list(classes),
-        "only_ages": _list(ages),
+        "classes": None if classes is None else read_list(classes),
+        "only_ages": None if ages is None else read_list(ages),
         "model": None if model_folder is None else str(model_folder),
     }
     chosen |= {name: value for name, value in given.items() if value is not None}
     run_synthesis(
         Job(
-            *(data, output, chosen, settings, kind, subject),
+            Source(data, kind, read_pairs(option, "--option"), subject),
+            *(output, chosen, settings),
             per_class=per_class,
             targets=target or (),
             plan_only=plan_only,
@@ -85,7 +124,3 @@ def synthesize(
             as_json=as_json,
         )
     )
-
-
-def _list(text: str | None) -> list[str] | None:
-    return None if text is None else [part.strip() for part in text.split(",") if part.strip()]

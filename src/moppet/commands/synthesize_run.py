@@ -16,9 +16,10 @@ from rich.console import Console
 from rich.table import Table
 
 from moppet.commands.console import counted, extra, watched
+from moppet.commands.dataset_source import Source
 from moppet.datasets.manifest import Manifest
 from moppet.datasets.provenance import check_sources
-from moppet.synthesis.generators import GENERATORS, SyntheticImage
+from moppet.synthesis.generators import GENERATORS, ImageGenerator, SyntheticImage, find_generator
 from moppet.synthesis.sampling_plan import SamplingPlan, make_plan
 from moppet.synthesis.settings import SynthesisSettings, override_settings, read_settings
 from moppet.values import Image, UsageError, name_hint
@@ -37,12 +38,10 @@ class Job:
     chosen: settings by name, over those of the file. targets: "class=N" each.
     """
 
-    data: Path
+    data: Source
     output: Path
     chosen: Mapping[str, Any]
     settings_file: Path | None = None
-    kind: str | None = None
-    subject: str | None = None
     per_class: int | None = None
     targets: Sequence[str] = ()
     plan_only: bool = False
@@ -69,10 +68,10 @@ _PROMPTS: Final = 3
 def read_targets(
     names: Sequence[str], counts: Mapping[str, int], per_class: int | None, targets: Sequence[str]
 ) -> dict[str, int]:
-    """Return how many images to make of each class.
+    """Return how many images to generate for each class.
 
-    Without a word of how many, as many as bring every class to the largest one's number.
-    Raises UsageError for what cannot be read, and where nothing is left to make.
+    By default, as many as bring every class to the size of the largest one.
+    Raises UsageError for what cannot be read, and if there is nothing to generate.
     """
     wanted = dict.fromkeys(names, per_class) if per_class is not None else {}
     for text in targets:
@@ -88,8 +87,8 @@ def read_targets(
     found = {name: wanted[name] for name in names if wanted.get(name)}
     if not found:
         raise UsageError(
-            "every class has the same number of images, so there is nothing to even out: say how "
-            "many to make with --per-class N or --target class=N."
+            "every class has the same number of images, so there is nothing to even out: choose "
+            "how many to generate with --per-class N or --target class=N."
         )
     return {name: int(count or 0) for name, count in found.items()}
 
@@ -100,8 +99,8 @@ def plan_job(job: Job, settings: SynthesisSettings, counts: Mapping[str, int]) -
 
 
 def print_plan(console: Console, plan: SamplingPlan, learn_from: Mapping[str, int]) -> None:
-    table = Table(title="what will be made", title_justify="left", min_width=17)
-    for name in ("class", "to learn from", "to make", "together"):
+    table = Table(title="synthetic faces to generate", title_justify="left", min_width=17)
+    for name in ("class", "training images", "synthetic", "total"):
         table.add_column(name, justify="left" if name == "class" else "right")
     made = {name: sum(values.values()) for name, values in plan.counts().items()}
     for name, there in learn_from.items():
@@ -147,7 +146,7 @@ class SynthesisRun:
     def write(
         self, generate: Generate, model: str, more: Mapping[str, Any], sources: str = ""
     ) -> Manifest:
-        """Make the plan's images, write them, say where they are and return all rows."""
+        """Generate and write the plan's images, print where they are and return all rows."""
         from moppet.synthesis.synthetic_folder import IMAGES, MANIFEST, write_synthetic
 
         out = self.job.output
@@ -174,13 +173,13 @@ class SynthesisRun:
             return joined
         lost = len(self.plan) - sum(made.values())
         if lost:
-            self.say(f"left out by the safety checker: {lost}")
+            self.say(f"removed by the safety checker: {lost}")
         counts = ", ".join(f"{name} {count}" for name, count in made.items())
-        self.say(f"made: {counts}, in {out / IMAGES}")
+        self.say(f"synthetic faces: {counts}, in {out / IMAGES}")
         self.say(
-            f"manifest: {out / MANIFEST} (the data's rows and the made ones, which train only)"
+            f"manifest: {out / MANIFEST} (the real rows, and the synthetic ones for training only)"
         )
-        self.say(f"are they any good, and new faces? moppet quality {shlex.quote(str(out))}")
+        self.say(f"to check their quality: moppet quality {shlex.quote(str(out))}")
         return joined
 
     def print_plan_as_json(self, more: Mapping[str, Any]) -> None:
@@ -207,8 +206,8 @@ class TrainedRun(SynthesisRun):
         done = count_done(planned, out / RUN)
         budget = measure_budget(self.settings, planned, device, done)
         cost = {"steps": budget.steps, "minutes": round(budget.minutes, 2), "device": device}
-        gone = f"{done:,} steps are done; " if done else ""
-        self.say(f"learning on {device}: {gone}{budget}")
+        gone = f"{done:,} steps are done already; " if done else ""
+        self.say(f"training on {device}: {gone}{budget}")
         if self.job.plan_only:
             self.print_plan_as_json({"budget": cost})
             return
@@ -263,12 +262,12 @@ class TrainedRun(SynthesisRun):
         pictures = cut_images(self.manifest, rows, faces, self.settings)
         lost = len(rows) - len(pictures)
         if lost:
-            self.say(f"no face found in {counted(lost, 'image')}: left out")
+            self.say(f"no face found in {counted(lost, 'image')}, which are left out")
         few = [f"{n} ({c})" for n, c in pictures.counts().items() if c < FEW_IMAGES]
         if few:
             self.say(
-                f"few images to learn from: {', '.join(few)}. What is made will resemble them "
-                "closely; look at how near it comes before you pass it on."
+                f"few training images: {', '.join(few)}. Synthetic faces will resemble them "
+                "closely; check for copies with `moppet quality` before you share any."
             )
         return pictures
 
@@ -296,21 +295,22 @@ class ReadyRun(SynthesisRun):
         from moppet.synthesis.training_images import StartingFaces
 
         if self.job.plan_only and settings.prompted and not settings.model:
-            self.say("what it costs is measured once a model is named (--model-folder)")
+            self.say("the cost can be measured once a model is given (--model-folder)")
             self.print_plan_as_json({})
             return
         sources = StartingFaces(self.manifest, settings)
         if settings.starts_from_faces:
             sources.check(self.plan.requests)
-        generator = GENERATORS[settings.method].load()(settings, sources, device)
+        kind = find_generator(settings.method).load()
+        generator: ImageGenerator = kind(settings, sources, device)
         started = time.perf_counter()
         first = self.plan.requests[0]
         image = generator(first)
         seconds = time.perf_counter() - started
         minutes = seconds * len(self.plan) / 60
         self.say(
-            f"generating on {device}: about {minutes:.1f} minutes ({len(self.plan):,} images of "
-            f"{seconds:.1f} s)"
+            f"generating on {device}: about {minutes:.1f} minutes ({len(self.plan):,} images, "
+            f"{seconds:.1f} s each)"
         )
         if self.job.plan_only:
             self.print_plan_as_json({"budget": {"minutes": round(minutes, 2), "device": device}})
@@ -346,15 +346,15 @@ def _device(asked: str) -> str:
 
 
 def run_synthesis(job: Job) -> None:
-    """Make images as asked and say what was made."""
+    """Generate images as asked and print what was written."""
     from moppet.synthesis.synthetic_folder import PART, RUN, check_output, full_disk_as_error
 
     if job.as_json:
         job = replace(job, console=Console(stderr=True, highlight=False))
     settings = choose_settings(job)
-    check_output(job.output, job.data, settings.method)
+    check_output(job.output, job.data.path, settings.method)
     if job.sheet is not None and job.sheet.suffix.lower() != ".png":
-        raise UsageError(f"--show-faces writes a .png, but {job.sheet.name!r} is not.")
+        raise UsageError(f"--show-faces takes a .png file, got {job.sheet.name!r}.")
     manifest = _read(job, settings)
     check_sources(job.output, manifest)
     learn_from = _counts(manifest, settings)
@@ -368,23 +368,18 @@ def run_synthesis(job: Job) -> None:
         kept = [d for d in (RUN, PART) if (job.output / d).is_dir()]
         if kept:
             print(
-                f"moppet: what was learned and made is kept in {job.output}; the same command "
-                "goes on from there.",
+                f"moppet: the work so far is kept in {job.output}. "
+                "Rerun the same command to resume.",
                 file=sys.stderr,
             )
         raise
 
 
 def _read(job: Job, settings: SynthesisSettings) -> Manifest:
-    """Return the manifest, with a split: its own, and what `moppet train` would draw of the rest.
+    """Return the manifest with a split: its own, or the one that `moppet train` would draw."""
+    from moppet.commands.train import audit_own
 
-    For once there are made rows, no more split is drawn.
-    """
-    from moppet.commands.train import audit_own, read_own
-    from moppet.datasets.readers import announce_license
-
-    manifest = read_own(job.data, job.kind, job.subject)
-    announce_license(manifest)
+    manifest = job.data.read(as_given=True)
     with extra("synthesize", "Synthesis"):
         from moppet.train.training_run import lacking_parts, with_split
     lacking, given = lacking_parts(manifest), {part for part in manifest.column("split") if part}
@@ -394,8 +389,8 @@ def _read(job: Job, settings: SynthesisSettings) -> Manifest:
     count = int((manifest.column("split") == "train").sum())
     came = "a split" if len(lacking) == 2 else f"{lacking[0]} rows"
     job.console.print(
-        f"they came without {came}: {count} rows are for training, and only these are learned "
-        "from; the others are val and test rows, in the manifest too",
+        f"the images have no {came}: {count} are drawn for training, and only these are learned "
+        "from; the manifest marks the others for validation and test",
         soft_wrap=True,
     )
     return manifest

@@ -1,25 +1,38 @@
-"""`moppet train`: by a recipe, or from somebody's own images."""
+"""`moppet train`: from a recipe, or on a user's own images."""
 
 from __future__ import annotations
 
 import math
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import numpy as np
+import typer
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from moppet.datasets.manifest import Manifest
+from moppet.commands.console import counted, extra
+from moppet.commands.dataset_source import Source
+from moppet.commands.options import (
+    KindOption,
+    ModelOption,
+    ReaderOption,
+    SeedOption,
+    SetOption,
+    SubjectOption,
+    output_option,
+    read_pairs,
+)
 from moppet.values import MoppetError, UsageError
 
 if TYPE_CHECKING:
     from moppet.datasets.faces import Faces
+    from moppet.datasets.manifest import Manifest
     from moppet.train.finetuning import Comparison
     from moppet.train.trainer import Machine
 
@@ -45,44 +58,57 @@ def read_groups(text: str | None) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class OwnImages:
-    """What `moppet train` was asked to do with somebody's own images."""
+    """What `moppet train` was asked to do with a user's own images."""
 
-    data: Path
+    data: Source
     output: Path
-    kind: str | None = None
     model: str = "default"
     epochs: int | None = None
     quick: bool = False
     seed: int = 0
     groups: str | None = None
-    subject: str | None = None
 
 
-OWN_OPTIONS: Final = ("kind", "model", "epochs", "quick", "seed", "groups", "subject")
+_OWN_ONLY: Final = (*("kind", "option", "subject", "model", "epochs", "quick", "seed", "groups"),)
+_RECIPE_ONLY: Final = ("data", "settings")
 
 
 def refuse_beside_recipe(given: Sequence[str]) -> None:
-    """Raise UsageError where an option was given that a recipe says itself; given: their names."""
-    meant = [name for name in OWN_OPTIONS if name in given]
-    if meant:
+    """Raise UsageError if an option was given that belongs into a recipe. given: parameters."""
+    wrong = [name for name in _OWN_ONLY if name in given]
+    if wrong:
         raise UsageError(
-            f"--{meant[0]} is for your own images; a recipe says it itself: write it there."
+            f"--{wrong[0]} is for training on your own images. With a recipe, set it in the "
+            "recipe, or with --set name=value."
         )
 
 
-def train_own(asked: OwnImages, machine: Machine) -> None:
-    """Fit a model to somebody's own images and say how good it is."""
-    from moppet.datasets.readers import announce_license
-    from moppet.train.finetuning import finetune
+def refuse_without_recipe(given: Sequence[str]) -> None:
+    """Raise UsageError if an option was given that only a recipe takes. given: parameters."""
+    wrong = [name for name in _RECIPE_ONLY if name in given]
+    if wrong:
+        option = {"settings": "set"}.get(wrong[0], wrong[0])
+        raise UsageError(f"--{option} is for a recipe (.toml): name one instead of images.")
+
+
+def check_own(asked: OwnImages) -> None:
+    """Raise UsageError for what cannot be, before anything slow is imported or read."""
+    from moppet.infer.models import find_model
 
     if asked.quick and asked.epochs is not None:
-        raise UsageError("--quick is a number of epochs by itself: give it or --epochs, not both.")
-    # Of several processes of one run, the first speaks.
+        raise UsageError("--quick sets the number of epochs: give --quick or --epochs, not both.")
+    read_groups(asked.groups)
+    find_model(asked.model)
+
+
+def train_own(asked: OwnImages, machine: Machine) -> None:
+    """Fine-tune a model on a user's own images and print how good it is."""
+    from moppet.train.finetuning import finetune
+
+    # With several processes, only the first one prints.
     console = Console(highlight=False, quiet=os.environ.get("LOCAL_RANK", "0") != "0")
     groups = read_groups(asked.groups)
-    manifest = read_own(asked.data, asked.kind, asked.subject)
-    announce_license(manifest)
-    manifest = audit_own(console, manifest)
+    manifest = audit_own(console, asked.data.read(as_given=True))
     faces = find_own_faces(manifest, asked.output)
     lost = int((~faces.found).sum())
     if lost:
@@ -106,26 +132,8 @@ def train_own(asked: OwnImages, machine: Machine) -> None:
     console.print(f"model folder: {asked.output}", soft_wrap=True)
 
 
-def read_own(data: Path, kind: str | None, subject: str | None) -> Manifest:
-    """Return the manifest of a user's images, their classes named as the user names them."""
-    from moppet.datasets.manifest import read_manifest
-    from moppet.datasets.readers import find_dataset
-
-    if kind is None and data.suffix.lower() == ".parquet":
-        if subject:
-            raise UsageError("--subject reads file names; a manifest has its own column for it.")
-        return read_manifest(data)
-    dataset = find_dataset(data, kind)
-    options: dict[str, Any] = {}
-    if "as_given" in dataset.options:
-        options["as_given"] = True
-    if subject:
-        options["subject_pattern"] = subject
-    return dataset.read(data, **options)
-
-
 def audit_own(console: Console, manifest: Manifest) -> Manifest:
-    """Return the readable, labeled images with their copies known; say what was found.
+    """Return the readable, labeled images with their duplicates marked; print what was found.
 
     Raises MoppetError where the split that came with the images leaks.
     """
@@ -136,32 +144,36 @@ def audit_own(console: Console, manifest: Manifest) -> Manifest:
     console.print(f"{len(manifest)} images: {counts}", soft_wrap=True)
     if audit.leaks:
         raise MoppetError(
-            f"the split that came with these images leaks: {len(audit.leaks)} times, copies "
-            "or one child stand on several sides. See `moppet data audit`, and split anew with "
+            f"the split of these images leaks: {len(audit.leaks)} times, duplicates or one person "
+            "are in several parts. See `moppet data audit`, and make a new split with "
             "`moppet data split`."
         )
     if len(audit.unreadable):
         first = manifest.column("path")[audit.unreadable[0]]
-        console.print(f"left out, unreadable: {len(audit.unreadable)} (first: {first})")
+        console.print(f"left out because unreadable: {len(audit.unreadable)} (first: {first})")
     copies = sum(map(len, (*audit.exact, *audit.near)))
     if copies:
-        console.print(f"{copies} images have copies, which stay on one side of the split")
+        console.print(f"{copies} images have duplicates, which stay in one part of the split")
     if audit.disagreements:
-        console.print(f"{len(audit.disagreements)} groups of copies carry different labels")
+        console.print(
+            f"{counted(len(audit.disagreements), 'group')} of duplicates with different labels"
+        )
     if all(subject is None for subject in manifest.column("subject")):
         console.print(
-            "it is not known who is in which image: images of one child may stand on both "
-            "sides of the split, and the figures be too high (see --subject)",
+            "it is unknown who is in which image: images of one child may be in several parts of "
+            "the split, so the figures may be too high (see --subject)",
             soft_wrap=True,
         )
     labelled = audit.manifest.labels >= 0
     return audit.manifest.select(np.flatnonzero(audit.readable & labelled))
 
 
-def show_views(asked: OwnImages, path: Path) -> Path:
-    """Write an image of what augmentation makes of some of the faces, and return its path.
+def show_views(
+    asked: OwnImages, output: Path, data: Path | None, changes: Mapping[str, Any]
+) -> Path:
+    """Write an image that shows augmented faces, and return its path.
 
-    By family of the recipe's augmentation; for random views, a row of them beside each face.
+    One row for each augmentation family of a recipe, or one row of random views for each face.
     """
     from moppet.datasets.faces import find_manifest_faces
     from moppet.datasets.readers import read_dataset
@@ -169,22 +181,22 @@ def show_views(asked: OwnImages, path: Path) -> Path:
     from moppet.train.module import families_of
     from moppet.train.recipe import Recipe, data_of, read_recipe
 
-    if asked.data.suffix == ".toml":
-        recipe = read_recipe(asked.data)
-        place = data_of(recipe, asked.data.parent)
-        manifest = read_dataset(place, recipe.kind or None)
+    path = asked.data.path
+    if path.suffix == ".toml":
+        recipe = read_recipe(path, changes)
+        manifest = read_dataset(data_of(recipe, path.parent, data), recipe.kind or None)
     else:
-        recipe = Recipe("own", str(asked.data), seed=asked.seed)
-        manifest = read_own(asked.data, asked.kind, asked.subject)
+        recipe = Recipe("own", str(path), seed=asked.seed)
+        manifest = asked.data.read(as_given=True)
     labelled = np.flatnonzero(manifest.labels >= 0)
     rng = np.random.default_rng(recipe.seed)
     shown = rng.choice(labelled, min(SHOWN, len(labelled)), replace=False)
     faces = find_manifest_faces(manifest.select(shown))
     if recipe.families:
-        augmentation_sheet(list(faces.aligned()), path, families_of(recipe))
+        augmentation_sheet(list(faces.aligned()), output, families_of(recipe))
     else:
-        views_sheet(faces, recipe, path)
-    return path
+        views_sheet(faces, recipe, output)
+    return output
 
 
 def find_own_faces(manifest: Manifest, output: Path) -> Faces:
@@ -203,10 +215,10 @@ def find_own_faces(manifest: Manifest, output: Path) -> Faces:
 
 
 def print_comparison(console: Console, comparison: Comparison) -> None:
-    """Print the figures of the new model beside those of two that learned nothing new."""
-    console.print(f"\non {comparison.adapted.n} faces that the model did not see (95 % intervals):")
+    """Print the figures of the new model beside the majority class and the model before."""
+    console.print(f"\non {comparison.adapted.n} faces not used for training (95 % intervals):")
     table = Table(box=None, pad_edge=False)
-    for title in ("", "majority guess", "before fitting", "fitted"):
+    for title in ("", "majority class", "before training", "after training"):
         table.add_column(title, no_wrap=True)
     columns = (comparison.majority, comparison.unadapted, comparison.adapted)
     for key, title in _FIGURES.items():
@@ -214,9 +226,9 @@ def print_comparison(console: Console, comparison: Comparison) -> None:
     console.print(table)
     if comparison.gain:
         gains = (f"{t} {_cell(comparison.gain[k], '+')}" for k, t in _FIGURES.items())
-        console.print("gained by fitting: " + "; ".join(gains), soft_wrap=True)
+        console.print("gain: " + "; ".join(gains), soft_wrap=True)
     else:
-        console.print("the model it started from does not know all of these classes")
+        console.print("the model before training does not know all of these classes")
     recalls = comparison.adapted.per_class["recall"]
     console.print(
         "recall: " + "; ".join(f"{name} {_cell(e)}, n = {e.n}" for name, e in recalls.items()),
@@ -231,6 +243,80 @@ def _cell(estimate: Any, sign: str = "") -> str:
     text = f"{estimate.value:{sign}.2f}"
     if math.isnan(estimate.low):
         return text
-    if estimate.low == estimate.high:  # all draws were alike, which is no certainty
+    if estimate.low == estimate.high:  # all bootstrap samples were alike: not a certainty
         return f"{text} (no spread)"
     return f"{text} ({estimate.low:{sign}.2f} to {estimate.high:{sign}.2f})"
+
+
+def train(
+    context: typer.Context,
+    what: Annotated[
+        Path,
+        typer.Argument(help="A recipe (.toml), or labeled images such as one folder per class."),
+    ],
+    output: Annotated[Path, output_option("Folder for the model and its training run.")],
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Dataset for a recipe, instead of its own.")
+    ] = None,
+    settings: SetOption = None,
+    kind: KindOption = None,
+    option: ReaderOption = None,
+    subject: SubjectOption = None,
+    model: ModelOption = "default",
+    epochs: Annotated[int | None, typer.Option("--epochs", help="Number of epochs.", min=1)] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Train for a few epochs only, as a trial.")
+    ] = False,
+    groups: Annotated[
+        str | None,
+        typer.Option("--groups", help='"class=group,…"; default: by the names of the classes.'),
+    ] = None,
+    seed: SeedOption = 0,
+    accelerator: Annotated[
+        str, typer.Option("--accelerator", help="Lightning accelerator: cpu, gpu or auto.")
+    ] = "auto",
+    devices: Annotated[
+        str, typer.Option("--devices", help="Number of devices for Lightning, or auto.")
+    ] = "auto",
+    nodes: Annotated[
+        int, typer.Option("--nodes", help="Number of machines for Lightning.", min=1)
+    ] = 1,
+    strategy: Annotated[
+        str, typer.Option("--strategy", help="Lightning strategy: ddp, fsdp, auto, …")
+    ] = "auto",
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Also write a TensorBoard log.")
+    ] = False,
+    show_augmentation: Annotated[
+        Path | None,
+        typer.Option(
+            "--show-augmentation", help="Only write an image of augmented faces to this file."
+        ),
+    ] = None,
+) -> None:
+    """Train a model from a recipe or your own faces."""
+    own = OwnImages(
+        Source(what, kind, read_pairs(option, "--option"), subject),
+        *(output, model, epochs, quick, seed, groups),
+    )
+    changes = read_pairs(settings, "--set")
+    given = [
+        name
+        for name in context.params
+        if (source := context.get_parameter_source(name)) and source.name == "COMMANDLINE"
+    ]
+    if what.suffix == ".toml":
+        refuse_beside_recipe(given)
+    else:
+        refuse_without_recipe(given)
+        check_own(own)
+    with extra("train", "Training"):
+        from moppet.train.trainer import Machine
+        from moppet.train.training_run import run_recipe
+    machine = Machine(accelerator, devices, nodes, strategy, tensorboard)
+    if show_augmentation is not None:
+        typer.echo(f"written: {show_views(own, show_augmentation, data, changes)}")
+    elif what.suffix == ".toml":
+        typer.echo(f"model folder: {run_recipe(what, output, machine, data, changes)}")
+    else:
+        train_own(own, machine)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, cast
 
 import typer
 
@@ -107,12 +107,12 @@ def watch(
 
 
 def _settings(rule: Sequence[str] | None, rules: Path | None, child: str | None) -> GuardSettings:
-    from moppet.guard import GuardSettings, parse_rules, read_settings
+    from moppet.guard import GuardSettings, parse_rules, read_guard
 
-    settings = GuardSettings() if rules is None else read_settings(rules)
+    settings = GuardSettings() if rules is None else read_guard(rules)
     if rule:
         settings = replace(settings, rules=parse_rules(rule, source="--rule"))
-    return settings if child is None else replace(settings, child=child)
+    return settings if child is None else replace(settings, child=cast(Any, child))
 
 
 def _check_source(source: str, kind: str, real_time: bool, against: Path | None) -> None:

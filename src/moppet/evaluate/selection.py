@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -14,7 +13,7 @@ from moppet.datasets.manifest import Manifest, connect
 from moppet.datasets.provenance import real_rows
 from moppet.datasets.readers.folder_tree import some_of
 from moppet.evaluate.predictions import ClassMatch
-from moppet.values import MoppetError, UsageError
+from moppet.values import MoppetError, UsageError, nearest_name
 from moppet.vocabulary import current_key
 
 ALL: Final = "all"
@@ -142,11 +141,11 @@ def _inside(column: NDArray[Any], split: str, there: dict[str, int]) -> NDArray[
     if split == ALL:
         return np.ones(len(column), bool)
     if split not in there:
-        near = difflib.get_close_matches(split, [*there, ALL], 1)
+        near = nearest_name(split, [*there, ALL])
         said = ", ".join(f"{name} ({n:,} rows)" for name, n in there.items())
         raise UsageError(
             f"the data has no split {split!r}"
-            + (f"; did you mean {near[0]!r}? " if near else ". ")
+            + (f"; did you mean {near!r}? " if near else ". ")
             + f"There is {said or 'no split at all'}; 'all' takes every row."
         )
     return np.asarray(column == split, bool)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ from moppet.metrics import (
     within,
 )
 from moppet.metrics.bootstrap import drawn_means
-from moppet.values import UsageError
+from moppet.values import UsageError, name_hint
 
 Mask = NDArray[np.bool_]
 CHILDREN: Final = ("infant", "child")
@@ -131,11 +130,9 @@ def column_parts(manifest: Manifest, name: str) -> dict[str, Mask]:
     Raises UsageError for a column that is not there, holds lists, or tells every row apart.
     """
     if name not in manifest.table.column_names:
-        near = difflib.get_close_matches(name, manifest.table.column_names, 1)
-        hint = f"did you mean {near[0]!r}?" if near else ""
         raise UsageError(
-            f"--by needs a column of the data, but there is no {name!r}"
-            + (f": {hint}" if hint else f"; there are {', '.join(manifest.table.column_names)}.")
+            f"--by needs a column of the data, but there is no {name!r}."
+            f"{name_hint(name, manifest.table.column_names)}"
         )
     if manifest.table[name].type.num_fields:
         raise UsageError(f"--by needs a column of words or numbers; {name!r} holds lists.")

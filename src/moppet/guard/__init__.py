@@ -2,7 +2,7 @@
 
 from moppet.guard.detection import Distress, Found, find_events
 from moppet.guard.event_log import EventLog, event_record, read_log, write_csv
-from moppet.guard.rules import CHILD, DEFAULT_RULES, GuardSettings, Rule, parse_rules, read_settings
+from moppet.guard.rules import CHILD, DEFAULT_RULES, GuardSettings, Rule, parse_rules, read_guard
 from moppet.guard.state_machine import Event, Guard, GuardSummary
 
 __all__ = [
@@ -19,7 +19,7 @@ __all__ = [
     "event_record",
     "find_events",
     "parse_rules",
+    "read_guard",
     "read_log",
-    "read_settings",
     "write_csv",
 ]

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from difflib import get_close_matches
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from moppet.values import UsageError
+from annotated_types import Ge
+
+from moppet.config import check_fields, read_settings
+from moppet.values import UsageError, name_hint
 
 Action = Literal["pause", "alert"]
 ACTIONS: Final[tuple[Action, ...]] = ("pause", "alert")
@@ -124,10 +124,9 @@ def members_of(shows: Shows, names: Sequence[str], group_of: Mapping[str, str]) 
             members |= {i for i, one in enumerate(names) if group_of.get(one) == group}
         else:
             known = [*names, *sorted(set(group_of.values()) - set(names))]
-            near = get_close_matches(group, known, n=1)
-            hint = f'is "{near[0]}" meant?' if near else f"it has {', '.join(known)}."
             raise UsageError(
-                f'rule "{shows} …": the model has no expression or group "{group}"; {hint}'
+                f'rule "{shows} …": the model has no expression or group "{group}".'
+                f"{name_hint(group, known)}"
             )
     return tuple(sorted(members))
 
@@ -191,7 +190,9 @@ def _plain(number: float) -> str:
     return f"{number:.10g}"
 
 
-CHILD: Final = ("largest", "longest")
+Child = Literal["largest", "longest"]
+CHILD: Final[tuple[Child, ...]] = ("largest", "longest")
+Seconds = Annotated[float, Ge(0)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,18 +207,12 @@ class GuardSettings:
     """
 
     rules: tuple[Rule, ...] = field(default_factory=lambda: parse_rules(DEFAULT_RULES))
-    cooldown_s: float = 10.0
-    calm_s: float = 5.0
-    child: str = "largest"
+    cooldown_s: Seconds = 10.0
+    calm_s: Seconds = 5.0
+    child: Child = "largest"
 
     def __post_init__(self) -> None:
-        for name in ("cooldown_s", "calm_s"):
-            value = getattr(self, name)
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            if not number or not math.isfinite(value) or value < 0:
-                raise UsageError(f"{name} must be a number of seconds from 0 up, not {value!r}.")
-        if self.child not in CHILD:
-            raise UsageError(f"child must be one of {', '.join(CHILD)}, not {self.child!r}.")
+        check_fields(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as plain values, the rules as texts."""
@@ -229,24 +224,21 @@ class GuardSettings:
         }
 
 
-def read_settings(path: Path) -> GuardSettings:
+@dataclass(frozen=True)
+class _GuardFile:
+    """GuardSettings as a file has them, the rules as texts."""
+
+    rules: tuple[str, ...] = DEFAULT_RULES
+    cooldown_s: Seconds = 10.0
+    calm_s: Seconds = 5.0
+    child: Child = "largest"
+
+
+def read_guard(path: Path) -> GuardSettings:
     """Return the settings in a TOML file with any of `rules`, `cooldown_s`, `calm_s`, `child`.
 
-    Raises UsageError, in one sentence, for a file that cannot be read or says something else.
+    Raises UsageError that names every mistake for a file that cannot be read or is wrong.
     """
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}.") from None
-    except ValueError as error:  # neither UTF-8 nor TOML
-        raise UsageError(f"{path} is no TOML file: {error}.") from None
-    known = [one.name for one in fields(GuardSettings)]
-    for name in values:
-        if name not in known:
-            near = get_close_matches(name, known, n=1)
-            hint = f"is {near[0]!r} meant?" if near else f"known are {', '.join(known)}."
-            raise UsageError(f"{path} names {name!r}, which a guard does not have; {hint}")
-    rules = values.pop("rules", list(DEFAULT_RULES))
-    if not isinstance(rules, list) or not all(isinstance(rule, str) for rule in rules):
-        raise UsageError(f'{path}: rules must be a list of texts, as in rules = ["…", "…"].')
-    return GuardSettings(parse_rules(rules, source=path.name), **values)
+    given = read_settings(_GuardFile, path, "guard's settings file")
+    rules = parse_rules(given.rules, source=path.name)
+    return GuardSettings(rules, given.cooldown_s, given.calm_s, given.child)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import math
-import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal
 
 import cv2
 import numpy as np
+from annotated_types import Ge, Gt, MinLen
 
+from moppet.config import check_settings, read_toml
 from moppet.values import Floats, Image, ModelError, Scores, UsageError
 
 if TYPE_CHECKING:
@@ -27,29 +27,37 @@ class Preprocessing:
     """How a model wants its crops.
 
     size: side of its square input in pixels.
-    color: "grey" (one channel) or "rgb" (three).
+    color: "gray" (one channel) or "rgb" (three).
     detail_px: crops are first averaged down to this side, so that the network meets no finer
         detail than it learned from; 0 for none.
     mean, scale: the input is (value - mean) / scale, values from 0 to 255.
     """
 
-    size: int
-    colour: str
-    detail_px: int
+    RENAMED: ClassVar = {"colour": "color"}
+    RENAMED_WORDS: ClassVar = {"color": {"grey": "gray"}}
+
+    size: Annotated[int, Ge(8)]
+    color: Literal["gray", "rgb"]
     mean: float
     scale: float
+    detail_px: Annotated[int, Ge(0)] = 0
+
+    def problems(self) -> Iterator[str]:
+        """Yield why no pixel could be divided by the scale."""
+        if self.scale == 0:
+            yield "scale must not be 0."
 
     def apply(self, crops: Image) -> Floats:
         """Return (n, channels, size, size) float32 for (n, h, w, 3) RGB uint8 crops."""
         prepared = np.stack([self._prepare(crop) for crop in crops])
-        if self.colour == "grey":
+        if self.color == "gray":
             channels_first = prepared[:, None]
         else:
             channels_first = prepared.transpose(0, 3, 1, 2)
         return np.ascontiguousarray((channels_first - np.float32(self.mean)) / self.scale)
 
     def _prepare(self, crop: Image) -> Floats:
-        if self.colour == "grey":
+        if self.color == "gray":
             crop = np.asarray(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), np.uint8)
         if self.detail_px and min(crop.shape[:2]) > self.detail_px:
             crop = _resize(crop, self.detail_px)
@@ -166,7 +174,24 @@ def softmax(logits: Floats) -> Floats:
 
 
 BUNDLED: Final = Path(str(files("moppet"))) / "models"
-_SHAPES: Final = {"grey": 1, "rgb": 3}
+_SHAPES: Final = {"gray": 1, "rgb": 3}
+
+
+@dataclass(frozen=True)
+class _Card:
+    """What inference needs of a card, which holds more for its readers."""
+
+    name: str
+    labels: Annotated[tuple[str, ...], MinLen(2)]
+    sha256: str
+    preprocessing: Preprocessing
+    groups: dict[str, str] = field(default_factory=dict)
+    temperature: Annotated[float, Gt(0)] = 1.0
+    file: str = "model.onnx"
+
+    def problems(self) -> Iterator[str]:
+        if len(set(self.labels)) < len(self.labels):
+            yield "labels must be two or more different names."
 
 
 def bundled_models() -> dict[str, Path]:
@@ -194,26 +219,23 @@ def find_model(name_or_folder: str | Path = "default") -> Path:
 
 
 def read_card(folder: Path) -> dict[str, Any]:
-    """Return a model folder's card, checked for the keys that inference needs."""
+    """Return a model folder's card, checked for the keys that inference needs.
+
+    Raises ModelError that names every wrong key.
+    """
+    table, _ = _read_card(folder)
+    return table
+
+
+def _read_card(folder: Path) -> tuple[dict[str, Any], _Card]:
     path = folder / "card.toml"
+    needed = {one.name for one in fields(_Card)}
     try:
-        card = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ModelError(f"the model card {path} cannot be read: {error.strerror}.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ModelError(f"the model card {path} is not valid TOML: {error}.") from None
-    for key, kind in (("name", str), ("labels", list), ("sha256", str), ("preprocessing", dict)):
-        if not isinstance(card.get(key), kind):
-            raise ModelError(f"the model card {path} needs {key!r} ({kind.__name__}).")
-    if not isinstance(card.get("groups", {}), dict):
-        raise ModelError(f"the model card {path} needs [groups] as a table, class = group.")
-    temperature = card.get("temperature", 1.0)
-    number = isinstance(temperature, int | float) and not isinstance(temperature, bool)
-    if not number or not 0 < temperature < math.inf:
-        raise ModelError(f"the model card {path} needs a temperature above 0, got {temperature}.")
-    if len(card["labels"]) < 2 or len(set(map(str, card["labels"]))) != len(card["labels"]):
-        raise ModelError(f"the model card {path} needs two or more different labels.")
-    return card
+        table = read_toml(path, "model card")
+        wanted = {key: value for key, value in table.items() if key in needed}
+        return table, check_settings(_Card, wanted, source=f"the model card {path}")
+    except UsageError as error:
+        raise ModelError(str(error)) from None
 
 
 def load_model(name_or_folder: str | Path = "default", *, threads: int = 1) -> ExpressionModel:
@@ -238,16 +260,16 @@ def load_model(name_or_folder: str | Path = "default", *, threads: int = 1) -> E
     from moppet.infer.detectors.mtcnn import make_session
 
     folder = find_model(name_or_folder)
-    card = read_card(folder)
-    path = folder / str(card.get("file", "model.onnx"))
+    table, card = _read_card(folder)
+    path = folder / card.file
     try:
         content = path.read_bytes()
     except OSError as error:
         raise ModelError(f"the network {path} cannot be read: {error.strerror}.") from None
     sha256 = hashlib.sha256(content).hexdigest()
-    if sha256 != card["sha256"]:
+    if sha256 != card.sha256:
         raise ModelError(
-            f"{path} has SHA-256 {sha256[:12]}… where its card says {card['sha256'][:12]}…: "
+            f"{path} has SHA-256 {sha256[:12]}… where its card says {card.sha256[:12]}…: "
             "it is damaged or was exchanged. Get the model folder again."
         )
     try:
@@ -255,48 +277,20 @@ def load_model(name_or_folder: str | Path = "default", *, threads: int = 1) -> E
     except Exception as error:  # onnxruntime's errors share no public base class
         reason = str(error).splitlines()[0][:200]
         raise ModelError(f"{path} cannot be run by onnxruntime: {reason}.") from None
-    preprocessing = _preprocessing(card, folder)
-    _check(session, card, preprocessing, path)
+    _check(session, card, path)
     return ExpressionModel(
         session,
-        names=tuple(str(label) for label in card["labels"]),
-        group_of={str(k): str(v) for k, v in card.get("groups", {}).items()},
-        preprocessing=preprocessing,
-        temperature=float(card.get("temperature", 1.0)),
-        card=card,
+        names=card.labels,
+        group_of=card.groups,
+        preprocessing=card.preprocessing,
+        temperature=card.temperature,
+        card=table,
         sha256=sha256,
     )
 
 
-def _preprocessing(card: dict[str, Any], folder: Path) -> Preprocessing:
-    table = card["preprocessing"]
-    try:
-        made = Preprocessing(
-            size=int(table["size"]),
-            colour=str(table["colour"]),
-            detail_px=int(table.get("detail_px", 0)),
-            mean=float(table["mean"]),
-            scale=float(table["scale"]),
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise ModelError(
-            f"{folder / 'card.toml'}: [preprocessing] needs size, color, mean and scale; {error}."
-        ) from None
-    if made.colour not in _SHAPES or made.size < 8 or made.scale == 0:
-        raise ModelError(
-            f"{folder / 'card.toml'}: [preprocessing] needs color gray or rgb, size of at least "
-            f"8 and a scale other than 0, got {table}."
-        )
-    return made
-
-
-def _check(
-    session: ort.InferenceSession,
-    card: dict[str, Any],
-    preprocessing: Preprocessing,
-    path: Path,
-) -> None:
-    channels, size = _SHAPES[preprocessing.colour], preprocessing.size
+def _check(session: ort.InferenceSession, card: _Card, path: Path) -> None:
+    channels, size = _SHAPES[card.preprocessing.color], card.preprocessing.size
     shape = session.get_inputs()[0].shape
     expected = [channels, size, size]
     if len(shape) != 4 or any(
@@ -307,5 +301,5 @@ def _check(
     if "logits" not in outputs:
         raise ModelError(f"{path} has outputs {', '.join(outputs)}; 'logits' is needed.")
     width = outputs["logits"][-1]
-    if isinstance(width, int) and width != len(card["labels"]):
-        raise ModelError(f"{path} has {width} classes, but its card names {len(card['labels'])}.")
+    if isinstance(width, int) and width != len(card.labels):
+        raise ModelError(f"{path} has {width} classes, but its card names {len(card.labels)}.")

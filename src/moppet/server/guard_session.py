@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from fastapi import FastAPI, Request
 from fastapi.responses import FileResponse, Response
@@ -29,6 +29,7 @@ from moppet.guard import (
 )
 from moppet.guard.event_log import csv_rows
 from moppet.guard.notifications import Alerts, Channels, Telling, now
+from moppet.guard.rules import Child
 from moppet.infer.models import find_model, read_card
 from moppet.infer.pipeline import LiveReader
 from moppet.server.responses import json_of, there
@@ -59,7 +60,7 @@ def asked_of(told: Json) -> Asked:
     child = told.get("child", CHILD[0])
     if not isinstance(child, str):
         raise UsageError("A guard needs the child as a word.")
-    return Asked(GuardSettings(parse_rules([rules]), child=child), goes_on)
+    return Asked(GuardSettings(parse_rules([rules]), child=cast(Child, child)), goes_on)
 
 
 class Guarding:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable
 from functools import lru_cache
@@ -14,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moppet.infer.models import ExpressionModel, load_model
-from moppet.values import Floats, Image, ModelError, UsageError
+from moppet.values import Floats, Image, ModelError, UsageError, name_hint
 
 Space = Callable[..., Floats]
 
@@ -102,9 +101,7 @@ def describe_crops(
     Raises UsageError for an unknown space and for what are no crops.
     """
     if space not in SPACES:
-        near = difflib.get_close_matches(str(space), SPACES, 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"it is one of {', '.join(SPACES)}."
-        raise UsageError(f"there is no space {space!r}: {hint}")
+        raise UsageError(f"there is no space {space!r}.{name_hint(space, SPACES)}")
     if not isinstance(crops, np.ndarray) or crops.ndim != 4 or crops.shape[3] != 3:
         shape = getattr(crops, "shape", type(crops).__name__)
         raise UsageError(f"features need RGB crops (n, height, width, 3), got {shape}.")

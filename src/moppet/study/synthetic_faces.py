@@ -22,7 +22,7 @@ from moppet.datasets.hashing import content_hash
 from moppet.datasets.manifest import Manifest, build_manifest, read_manifest
 from moppet.datasets.provenance import join_synthetic, real_rows, synthetic_columns
 from moppet.files import write_text
-from moppet.synthesis.generators import GENERATORS
+from moppet.synthesis.generators import find_generator
 from moppet.synthesis.sampling_plan import make_plan
 from moppet.synthesis.settings import SynthesisSettings
 from moppet.synthesis.synthetic_folder import MANIFEST, write_synthetic
@@ -120,7 +120,7 @@ def _with_painted(
     with FileLock(folder.with_suffix(".lock")):
         if not said.is_file():  # written last
             started = time.process_time()
-            make = GENERATORS[settings.method].load()(settings, sources)
+            make = find_generator(settings.method).load()(settings, sources)
             plan = make_plan(settings, wanted)
             write_synthetic(folder, plan, make, of, settings, model=make.model)
             write_text(said, json.dumps(time.process_time() - started))

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from moppet.values import Image
+from moppet.plugins import load_plugins
+from moppet.values import Image, UsageError, name_hint
 
 if TYPE_CHECKING:
     from moppet.synthesis.sampling_plan import ImageRequest
@@ -33,7 +34,7 @@ class SyntheticImage:
 class ImageGenerator(Protocol):
     """A generator that is ready to use.
 
-    model: identifies the weights; stored with every image.
+    model: identifies the weights or the program; stored with every image.
     """
 
     model: str
@@ -88,4 +89,12 @@ GENERATORS: Final[dict[str, GeneratorMethod]] = {
         prompted=True,
     ),
 }
-"""Name → method."""
+"""Name → method; others add to it in Python or with entry points of the group moppet.generators."""
+
+
+def find_generator(name: str) -> GeneratorMethod:
+    """Return a method by name, also of a plugin; UsageError if there is none."""
+    load_plugins("moppet.generators", GENERATORS, GeneratorMethod)
+    if name not in GENERATORS:
+        raise UsageError(f"there is no method {name!r}.{name_hint(name, GENERATORS)}")
+    return GENERATORS[name]

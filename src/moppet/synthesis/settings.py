@@ -14,8 +14,8 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 from annotated_types import Ge, Gt, Interval
 
 from moppet.config import check_settings, old_names, read_toml
-from moppet.synthesis.generators import GENERATORS
-from moppet.values import name_hint
+from moppet.synthesis.generators import GENERATORS, find_generator
+from moppet.values import UsageError
 
 SIZES: Final = range(16, 257, 16)
 MODEL_SIZES: Final = range(32, 1025, 8)
@@ -119,8 +119,10 @@ class SynthesisSettings:
 
     def problems(self) -> Iterator[str]:
         """Yield what is wrong with the keys taken together."""
-        if self.method not in GENERATORS:
-            yield f"there is no method {self.method!r}.{name_hint(self.method, GENERATORS)}"
+        try:
+            find_generator(self.method)
+        except UsageError as error:
+            yield str(error)
             return
         sizes = SIZES if self.trained else MODEL_SIZES
         if self.size not in sizes:
@@ -142,12 +144,12 @@ class SynthesisSettings:
     @property
     def trained(self) -> bool:
         """Whether the generator is trained on the dataset's own faces."""
-        return GENERATORS[self.method].trained
+        return find_generator(self.method).trained
 
     @property
     def prompted(self) -> bool:
         """Whether each image has a text prompt."""
-        return GENERATORS[self.method].prompted
+        return find_generator(self.method).prompted
 
     @property
     def starts_from_faces(self) -> bool:
@@ -177,7 +179,8 @@ def read_settings(path: Path) -> SynthesisSettings:
 
 def settings_from(table: Mapping[str, Any], source: str) -> SynthesisSettings:
     """Return the settings of a TOML table; see `read_settings`. source: named in errors."""
-    if getattr(GENERATORS.get(str(table.get("method"))), "prompted", False):
+    method = GENERATORS.get(str(table.get("method")))
+    if method is not None and method.prompted:
         old = {new: old for old, new in SynthesisSettings.RENAMED.items()}
         own = {k: v for k, v in _PROMPTED.items() if not {k, old.get(k, k)} & table.keys()}
         table = own | dict(table)

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from moppet.synthesis.generators import GENERATORS
+from moppet.synthesis.generators import find_generator
 from moppet.synthesis.settings import SynthesisSettings, changed_settings, seed_of
 from moppet.synthesis.trained_generators import (
     FaceGenerator,
@@ -58,7 +58,7 @@ def plan_tasks(
     Raises MoppetError if one of the names has too few images.
     """
     check_classes(images, names)
-    one_per_class = GENERATORS[settings.method].load().one_per_class
+    one_per_class = find_generator(settings.method).load().one_per_class
     enough = tuple(n for n, count in images.counts().items() if count > 1)
     tasks = []
     for classes in [(name,) for name in names] if one_per_class else [enough]:
@@ -146,7 +146,7 @@ def build_generator(
     """Return a method's networks with random weights that depend on the seed and the name."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of(settings.seed, "weights", name))
-        built: TrainedGenerator = GENERATORS[settings.method].load()(settings, classes)
+        built: TrainedGenerator = find_generator(settings.method).load()(settings, classes)
     built.to(device)
     return built.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 

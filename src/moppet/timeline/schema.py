@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import PurePath
 from typing import Any, Final, Required, TypedDict
 
@@ -13,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from moppet.values import STATUSES, TimelineError
+from moppet.values import STATUSES, TimelineError, nearest_name
 
 FACE_FLOATS: Final = (
     "box_x",
@@ -92,8 +91,8 @@ def conform(table: Any, names: Sequence[str], where: str = "the table") -> Any:
 def _column(table: Any, field: Any, wanted: Sequence[str], where: str) -> Any:
     if field.name not in table.column_names:
         spare = [name for name in table.column_names if name not in wanted]
-        near = get_close_matches(field.name, spare, n=1)
-        hint = f"is {near[0]!r} meant?" if near else "is it a timeline?"
+        near = nearest_name(field.name, spare)
+        hint = f"is {near!r} meant?" if near else "is it a timeline?"
         raise TimelineError(
             f"A timeline needs the column {field.name!r}, but {where} has none; {hint}"
         )

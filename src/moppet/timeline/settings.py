@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from difflib import get_close_matches
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any
 
-from moppet.values import UsageError
+from annotated_types import Ge, Interval
+
+from moppet.config import check_fields, check_settings
+
+Seconds = Annotated[float, Ge(0)]
+Share = Annotated[float, Interval(ge=0, le=1)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,26 +42,21 @@ class TimelineSettings:
         0.5
     """
 
-    smooth_s: float = 0.25
-    max_gap_s: float = 1.0
-    unsure_below: float = 0.5
-    low_quality_below: float = 0.3
-    min_episode_s: float = 0.4
-    enter: float = 0.5
-    leave: float = 0.35
+    smooth_s: Seconds = 0.25
+    max_gap_s: Seconds = 1.0
+    unsure_below: Share = 0.5
+    low_quality_below: Share = 0.3
+    min_episode_s: Seconds = 0.4
+    enter: Share = 0.5
+    leave: Share = 0.35
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                raise UsageError(f"{field.name} must be a number, but is {value!r}.")
-            seconds = field.name.endswith("_s")
-            if not (math.isfinite(value) and value >= 0 and (seconds or value <= 1)):
-                span = "0 seconds or more" if seconds else "between 0 and 1"
-                raise UsageError(f"{field.name} must be {span}, but is {value}.")
-            object.__setattr__(self, field.name, float(value))
+        check_fields(self)
+
+    def problems(self) -> Iterator[str]:
+        """Yield what is wrong with several settings together."""
         if self.leave > self.enter:
-            raise UsageError(
+            yield (
                 f"leave must not be above enter ({self.enter}), but is {self.leave}: "
                 "an episode would end where it starts."
             )
@@ -85,10 +83,4 @@ class TimelineSettings:
             >>> moppet.TimelineSettings.from_dict({"smooth_s": 0}).smooth_s
             0.0
         """
-        known = [field.name for field in fields(cls)]
-        for name in values:
-            if name not in known:
-                near = get_close_matches(str(name), known, n=1)
-                hint = f" Did you mean {near[0]!r}?" if near else f" Known are {', '.join(known)}."
-                raise UsageError(f"There is no timeline setting {name!r}.{hint}")
-        return cls(**values)
+        return check_settings(cls, values)

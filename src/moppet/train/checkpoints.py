@@ -1,4 +1,4 @@
-"""A run's files on disk: checkpoints as safetensors, the log of its epochs as CSV."""
+"""The files of a run: checkpoints as safetensors, the log of its epochs as CSV."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def read_log(folder: Path) -> list[dict[str, float]]:
             rows = [{current_key(k): v for k, v in row.items()} for row in csv.DictReader(file)]
         return [{key: float(row[key] or "nan") for key in LOG_FIELDS} for row in rows]
     except (KeyError, TypeError, ValueError):
-        raise MoppetError(f"the log {path} is damaged. Remove {folder} to start anew.") from None
+        raise MoppetError(f"the log {path} is damaged. Remove {folder} to start again.") from None
 
 
 def append_log(folder: Path, row: dict[str, float]) -> None:
@@ -55,7 +55,7 @@ def append_log(folder: Path, row: dict[str, float]) -> None:
 
 
 def cut_log(folder: Path, epochs: int) -> None:
-    """Drop the lines of epochs that no checkpoint kept."""
+    """Remove the rows of epochs after the checkpoint's."""
     rows = read_log(folder)
     kept = [row for row in rows if row["epoch"] <= epochs]
     if len(kept) < len(rows):
@@ -110,9 +110,9 @@ def save_checkpoint(
     optimizer: torch.optim.Optimizer,
     epoch: int,
 ) -> None:
-    """Keep everything that resuming needs in LAST: weights, average, moments.
+    """Save everything that resuming needs in LAST: weights, their average, optimizer moments.
 
-    data: tells the rows trained on from any others.
+    data: fingerprint of the training data.
     """
     tensors = {f"network.{k}": v for k, v in network.state_dict().items()}
     tensors |= {f"average.{k}": v for k, v in average.items()}
@@ -127,7 +127,7 @@ def save_checkpoint(
 def read_epoch(folder: Path, recipe: Recipe, data: str) -> int:
     """Return the number of finished epochs in the run's folder, 0 for a new one.
 
-    Raises UsageError if the checkpoint was made by another recipe or from other rows.
+    Raises UsageError if the checkpoint is of another recipe or other data.
     """
     path = folder / LAST
     if not path.is_file():
@@ -136,7 +136,7 @@ def read_epoch(folder: Path, recipe: Recipe, data: str) -> int:
         metadata = file.metadata() or {}
     for name, ours in (("recipe", _recipe_text(recipe)), ("data", data)):
         theirs = metadata.get(name)
-        # Earlier checkpoints know of the data without its cuts, the first 64 digits.
+        # Earlier checkpoints hold the first 64 digits: the data without its crops.
         if theirs != ours and not (name == "data" and theirs == data[:64]):
             other = "of another recipe" if name == "recipe" else "on other images or labels"
             raise UsageError(
@@ -172,4 +172,4 @@ def _opened(path: Path) -> Any:
     try:
         return safe_open(path, "pt")
     except (SafetensorError, OSError):
-        raise MoppetError(f"the checkpoint {path} is damaged. Remove it to start anew.") from None
+        raise MoppetError(f"the checkpoint {path} is damaged. Remove it to start again.") from None

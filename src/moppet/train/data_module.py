@@ -168,11 +168,7 @@ def check_parts(data: TrainingData, recipe: Recipe) -> None:
 
 def preprocessing(recipe: Recipe, detail_px: int = 0) -> Preprocessing:
     """Return how the recipe's network wants its crops."""
-    return Preprocessing(recipe.size, _card_color(recipe), detail_px, MEAN, SCALE)
-
-
-def _card_color(recipe: Recipe) -> str:
-    return "grey" if recipe.channels == 1 else "rgb"
+    return Preprocessing(recipe.size, recipe.color, MEAN, SCALE, detail_px)
 
 
 def evaluation_crops(data: TrainingData, rows: NDArray[np.intp], *, aligned: bool) -> Image:
@@ -187,7 +183,7 @@ def evaluation_crops(data: TrainingData, rows: NDArray[np.intp], *, aligned: boo
 
 def network_input(crops: Image, recipe: Recipe, detail_px: int = 0) -> Image:
     """Return RGB crops as (n, channels, size, size) uint8, the way the model card prescribes."""
-    plain = Preprocessing(recipe.size, _card_color(recipe), detail_px, 0.0, 1.0)
+    plain = Preprocessing(recipe.size, recipe.color, 0.0, 1.0, detail_px)
     parts = [plain.apply(crops[i : i + 256]).astype(np.uint8) for i in range(0, len(crops), 256)]
     return np.concatenate(parts)
 

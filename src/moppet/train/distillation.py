@@ -1,4 +1,4 @@
-"""Teachers: finished models whose answers a smaller or later one learns beside the votes."""
+"""Knowledge distillation: a model also learns the predictions of finished models, its teachers."""
 
 from __future__ import annotations
 
@@ -18,36 +18,39 @@ _CHUNK = 512
 
 
 def with_teachers(data: TrainingData, recipe: Recipe, base: Path) -> TrainingData:
-    """Return the data with what its training rows are to learn from the recipe's teachers.
+    """Return the data with targets that mix in the predictions of the recipe's teachers.
 
-    Each row's target becomes (1 - teacher_share) of its votes' shares and teacher_share of the
-    teachers' mean answer (knowledge distillation, Hinton et al. 2015). Validation and test rows
-    keep their votes. base: what the recipe's paths start from.
+    The target of each training row becomes (1 - teacher_share) times its own target plus
+    teacher_share times the teachers' mean prediction (knowledge distillation, Hinton et al.
+    2015). Validation and test rows keep their votes.
+    base: the folder that the recipe's paths are relative to.
     """
     if not recipe.teachers:
         return data
     paths = [base / name if (base / name).exists() else Path(name) for name in recipe.teachers]
     teachers = [load_model(path, threads=2) for path in paths]
     rows = data.training_rows(recipe)
-    lessons = data.targets(recipe).copy()
+    mixed = data.targets(recipe).copy()
     share = np.float32(recipe.teacher_share)
-    lessons[rows] = (1 - share) * lessons[rows] + share * answers(data, rows, teachers)
+    mixed[rows] = (1 - share) * mixed[rows] + share * mean_predictions(data, rows, teachers)
     hashes = tuple(teacher.sha256 for teacher in teachers)
-    return dataclasses.replace(data, lessons=lessons, teachers=hashes)
+    return dataclasses.replace(data, lessons=mixed, teachers=hashes)
 
 
-def answers(data: TrainingData, rows: np.ndarray, teachers: Sequence[ExpressionModel]) -> Floats:
+def mean_predictions(
+    data: TrainingData, rows: np.ndarray, teachers: Sequence[ExpressionModel]
+) -> Floats:
     """Return the teachers' mean probabilities (n, k) for the rows' faces and their mirror images.
 
-    At temperature 1, as the votes' shares were learned. Raises UsageError where a teacher does
+    At temperature 1. Raises UsageError where a teacher does
     not know the data's classes.
     """
     total = np.zeros((len(rows), len(data.names)), np.float32)
     for teacher in teachers:
         if set(teacher.names) != set(data.names):
             raise UsageError(
-                f"the teacher {teacher.name} knows {', '.join(teacher.names)}, but the classes to "
-                f"learn are {', '.join(data.names)}."
+                f"the teacher {teacher.name} has the classes {', '.join(teacher.names)}, but "
+                f"the data has {', '.join(data.names)}."
             )
         order = [teacher.names.index(name) for name in data.names]
         for start in range(0, len(rows), _CHUNK):

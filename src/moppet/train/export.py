@@ -1,4 +1,4 @@
-"""A trained network as ONNX, in float32 and int8, with proof that they agree."""
+"""Export of a trained network to ONNX, in float32 and int8, and a check that both agree."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _FLOAT_CONVOLUTIONS: Final = 3
 
 
 class Deployed(nn.Module):
-    """The network as it is used: mirrored averages its answers to a face and its mirror image."""
+    """The network as it is used; mirrored: averaged over a face and its mirror image."""
 
     def __init__(self, network: Network, *, mirrored: bool = False) -> None:
         super().__init__()
@@ -95,7 +95,7 @@ def export_int8(float_path: Path, calibration: Floats, path: Path) -> None:
         quant_pre_process(str(float_path), str(prepared))
         nodes = onnx.load(str(prepared)).graph.node
         convolutions = [node.name for node in nodes if node.op_type == "Conv"]
-        # The calibrator prints what it does.
+        # The calibrator prints its progress.
         with contextlib.redirect_stdout(io.StringIO()):
             quantize_static(
                 str(prepared),
@@ -113,28 +113,28 @@ def export_int8(float_path: Path, calibration: Floats, path: Path) -> None:
             )
 
 
-def onnx_logits(path: Path, pictures: NDArray[np.uint8], threads: int = 2) -> tuple[Floats, Floats]:
+def onnx_logits(path: Path, images: NDArray[np.uint8], threads: int = 2) -> tuple[Floats, Floats]:
     """Return an ONNX model's logits and embeddings of (n, c, h, w) uint8 images."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     parts: list[list[Any]] = []
-    for start in range(0, len(pictures), 128):
-        batch = normalize(torch.from_numpy(pictures[start : start + 128])).contiguous().numpy()
+    for start in range(0, len(images), 128):
+        batch = normalize(torch.from_numpy(images[start : start + 128])).contiguous().numpy()
         parts.append(session.run(OUTPUTS, {"image": batch}))
     logits, embeddings = (np.concatenate(part) for part in zip(*parts, strict=True))
     return logits, embeddings
 
 
 def check_parity(
-    network: nn.Module, path: Path, pictures: NDArray[np.uint8], tolerance: float = 1e-3
+    network: nn.Module, path: Path, images: NDArray[np.uint8], tolerance: float = 1e-3
 ) -> float:
     """Return the largest difference of logits between torch and ONNX.
 
-    Raises ModelError if it exceeds the tolerance: the file then is not the network.
+    Raises ModelError if it exceeds the tolerance.
     """
-    expected, _ = predict_logits(network, pictures)
-    got, _ = onnx_logits(path, pictures)
+    expected, _ = predict_logits(network, images)
+    got, _ = onnx_logits(path, images)
     worst = float(np.abs(expected - got).max())
     if not worst <= tolerance:
         raise ModelError(f"{path} differs from its network by {worst:.2g} in the logits.")

@@ -1,4 +1,4 @@
-"""Somebody's own labeled faces → a model of theirs, with honest figures beside it."""
+"""Fine-tuning a model on one's own labeled faces, compared with the model before and a baseline."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _LEAST_ROWS: Final = 2
 
 @dataclass(frozen=True)
 class Comparison:
-    """A fine-tuned model beside two that learned nothing from these faces.
+    """A fine-tuned model and two baselines: the model before, and the majority class.
 
     adapted, unadapted, majority: every figure on the test rows; unadapted is None where the
-        model it started from lacks one of the classes.
-    gain: adapted less unadapted, paired on the same rows.
+        starting model lacks one of the classes.
+    gain: adapted minus unadapted, paired on the same rows.
     """
 
     model_folder: Path
@@ -47,9 +47,9 @@ class Comparison:
 def finetune_recipe(
     name: str, data: str, *, model: str, epochs: int | None, quick: bool, seed: int, rows: int
 ) -> Recipe:
-    """Return the recipe by which a model is fitted to a few hundred to some thousand faces.
+    """Return the recipe for fine-tuning on a few hundred to some thousand faces.
 
-    rows: how many there are to train on; a batch is at most an eighth of them.
+    rows: number of training rows; a batch is at most an eighth of them.
     """
     started = load_model(model)
     wants = started.preprocessing
@@ -59,7 +59,7 @@ def finetune_recipe(
         start=model,
         network=str(started.card.get("network", "mobilenet_v2")),
         size=wants.size,
-        color="rgb" if wants.colour == "rgb" else "gray",
+        color=wants.color,
         seed=seed,
         epochs=epochs or (QUICK_EPOCHS if quick else EPOCHS),
         batch=int(np.clip(rows // 8, 2, 64)),
@@ -70,20 +70,20 @@ def finetune_recipe(
         keep="best",
         precision="32-true",
         license="not specified",
-        limits="Fitted to the faces of one data set; on others its figures need not hold.",
+        limits="Fitted to the faces of one data set; the figures may not hold for others.",
     )
     return check_settings(Recipe, asdict(recipe), "moppet train")
 
 
 def check_classes(manifest: Manifest) -> None:
-    """Raise MoppetError unless there are two classes or more with enough images each."""
+    """Raise MoppetError unless there are at least two classes with enough images each."""
     labels = manifest.labels
     counts = {name: int((labels == i).sum()) for i, name in enumerate(manifest.names)}
     present = {name: n for name, n in counts.items() if n}
     if len(present) < 2:
         raise MoppetError(
             f"training needs two or more classes, but only {', '.join(present) or 'none'} has "
-            "pictures. Put the images of each class into a folder named after it."
+            "images. Put the images of each class into a folder named after it."
         )
     few = {name: n for name, n in counts.items() if n <= _LEAST_ROWS}
     if few:
@@ -95,9 +95,9 @@ def check_classes(manifest: Manifest) -> None:
 
 
 def check_groups(names: tuple[str, ...], asked: Mapping[str, str]) -> dict[str, str]:
-    """Return class → group: what was asked for, or what the class's name stands for.
+    """Return class → group: as asked for, or that of the expression that the class is named after.
 
-    Raises UsageError where something is asked of a class that is not there.
+    Raises UsageError for an unknown class.
     """
     unknown = [name for name in asked if name not in names]
     if unknown:
@@ -118,9 +118,9 @@ def finetune(
     faces: Faces | None = None,
     say: Callable[[str], None] = print,
 ) -> Comparison:
-    """Fit a model to a manifest's faces and measure it on faces that it did not see.
+    """Fit a model to a manifest's faces and measure it on the test faces.
 
-    folder: becomes the model folder; what a stopped run needs to go on lies in `folder`/run.
+    folder: becomes the model folder; `folder`/run holds what resuming needs.
     """
     check_classes(manifest)
     run = folder / "run"
@@ -157,7 +157,7 @@ def _parts(data: TrainingData) -> str:
 
 
 def compare(folder: Path, data: TrainingData, model: str) -> Comparison:
-    """Return the model in the folder beside the majority guess and the model it started from."""
+    """Return the figures of the model in the folder, the starting model and the majority class."""
     rows = data.rows("test", labelled=True)
     crops = evaluation_crops(data, rows, aligned=True)
     adapted = load_model(folder, threads=2).predict(crops).probabilities
@@ -194,7 +194,7 @@ def _summary(probabilities: Floats, data: TrainingData, rows: NDArray[np.intp]) 
 
 
 def _restricted(model: ExpressionModel, names: tuple[str, ...], crops: Any) -> Floats | None:
-    """The model's probabilities over these classes alone; None if it lacks one of them."""
+    """Return the model's probabilities over these classes alone; None if it lacks one of them."""
     known = {name: i for i, name in enumerate(model.names)}
     known |= {e: i for i, name in enumerate(model.names) if (e := expression_of(name))}
     columns = [known.get(name, known.get(expression_of(name) or "")) for name in names]

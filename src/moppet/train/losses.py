@@ -1,8 +1,8 @@
-"""What training minimizes, for labels that may be shares of votes, and weights against imbalance.
+"""Losses for targets that may be proportions of votes, and weights against class imbalance.
 
-soft: (n, k), the share of each class, rows summing to 1; one-hot where the label is certain.
-weights: (n,), how much each row counts; all the same if left out.
-class_weights: (k,), how much each class counts; all the same if left out.
+soft: (n, k), target proportion of each class, rows summing to 1; one-hot for a single label.
+weights: (n,), weight of each row; equal if left out.
+class_weights: (k,), weight of each class; equal if left out.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ def focal_loss(
 ) -> Tensor:
     """Return the weighted mean focal loss of (n, k) logits against shares.
 
-    A class's part of the cross-entropy counts by (1 - p) to the power `gamma`, so that rows
-    that are already read well count less (Lin et al. 2017, equation 5, with softmax for sigmoid
-    and `class_weights` for alpha). gamma: 0 gives the cross-entropy.
+    A class's part of the cross-entropy is weighted by (1 - p) to the power `gamma`, so that rows
+    that are already classified well count less (Lin et al. 2017, equation 5, with softmax for
+    sigmoid and `class_weights` for alpha). gamma: 0 gives the cross-entropy.
     The mean is over rows by their weight and, as PyTorch's for hard labels, by the weight of
     their classes. NaN if nothing has weight.
     """
@@ -80,7 +80,7 @@ def class_weights(
     weighting: Weighting = "inverse",
     beta: float = 0.999,
 ) -> Tensor:
-    """Return (k,) weights that lift rare classes, from the training rows' shares.
+    """Return (k,) weights that increase with the rarity of a class in the training rows.
 
     weighting: "inverse", n / (k · count), as scikit-learn's "balanced"; "effective",
         (1 - beta) / (1 - beta^count), summing to the number of classes (Cui et al. 2019);
@@ -93,24 +93,24 @@ def class_weights(
     if not 0 <= beta < 1:
         raise UsageError(f"beta must be at least 0 and below 1, got {beta}.")
     counts = _counts(soft, weights)
-    there = counts > 0
+    present = counts > 0
     if weighting == "none":
         return torch.ones_like(counts).float()
     if weighting == "inverse":
-        lifted = counts.sum() / (there.sum() * counts)
+        lifted = counts.sum() / (present.sum() * counts)
     else:
         lifted = (1 - beta) / (1 - beta**counts)
-        lifted = lifted * there.sum() / lifted[there].sum()
-    return torch.where(there, lifted, 0).float()
+        lifted = lifted * present.sum() / lifted[present].sum()
+    return torch.where(present, lifted, 0).float()
 
 
 def sampling_weights(soft: Tensor, weights: Tensor | None = None, *, power: float = 1.0) -> Tensor:
-    """Return (n,) chances, summing to 1, with which rows are drawn so that classes are more even.
+    """Return (n,) sampling probabilities, summing to 1, that make the classes more balanced.
 
-    A row's chance is the sum of its shares over their classes' counts to the given power, times
-    its weight. With a power of 1 classes are even, in expectation for hard labels, nearly so for
-    shares; with 1/2 they come as often as the roots of their counts tell (Mahajan et al. 2018);
-    with 0 as often as they are. Rows without a label are never drawn.
+    A row's probability is the sum of its proportions, each over its class's count to the given
+    power, times its weight. A power of 1 balances hard labels in expectation, and proportions
+    nearly; with 1/2 classes come in proportion to the roots of their counts (Mahajan et al.
+    2018); with 0 as in the data. Rows without a label are never drawn.
     """
     counts = _counts(soft, weights)
     lifted = torch.where(counts > 0, counts**-power, 0)

@@ -1,4 +1,4 @@
-"""What a finished model is worth: figures on rows that neither trained nor chose it."""
+"""The figures of a finished model on the test rows."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ CHILDREN_KEY: Final = "infant or child"
 def fit_temperature(
     logits: Floats, label: NDArray[np.integer[Any]], *, spread: float = math.inf
 ) -> float:
-    """Return the temperature with the least negative log-likelihood (Guo et al. 2017).
+    """Return the temperature with the lowest negative log-likelihood (Guo et al. 2017).
 
-    spread: of a normal prior for the logarithm around 0. A few rows that are all read right ask
-        for a temperature of nearly 0, which no more rows would; infinite for no prior.
+    spread: standard deviation of a normal prior on its logarithm, around 0; infinite for none.
+        Without a prior, a few rows that are all correct give a temperature of nearly 0.
     """
     rows = np.arange(len(label))
     pull = 0.0 if math.isinf(spread) else 0.5 / (spread**2 * max(1, len(label)))
@@ -55,9 +55,9 @@ def fit_temperature(
 def measure(model: ExpressionModel, data: TrainingData) -> Json:
     """Return the model's figures on the test rows, as plain values.
 
-    Two ways to meet an image: found and aligned as in video, the whole image where no face
+    Two views of an image: found and aligned as in video, the whole image where no face
     is found ("aligned"); and, where every image is a face crop, the crop as it is ("raw").
-    Beside them the accuracy with every missed face counted as wrong. Intervals: 95 %,
+    Also the accuracy with every missed face counted as wrong. Intervals: 95 %,
     bootstrap over groups (a subject's images, copies of an image).
     model: its classes are those of the data, in the same order.
     """
@@ -123,9 +123,9 @@ def _children(band: NDArray[Any]) -> NDArray[np.bool_]:
 def part_figures(
     data: TrainingData, rows: NDArray[np.intp], probabilities: Floats, temperature: float
 ) -> Json:
-    """Return every figure of some rows as plain values; see `moppet.metrics.summarise`.
+    """Return every figure of some rows as plain values; see `moppet.metrics.summarize`.
 
-    temperature: that the probabilities were calibrated with, to say what it changed.
+    temperature: of the probabilities, to also give the calibration error without it.
     """
     votes, abstained = _votes(data, rows)
     label, groups = data.label[rows], data.manifest.groups[rows]
@@ -212,7 +212,7 @@ def _share_on_label(data: TrainingData, rows: NDArray[np.intp]) -> NDArray[np.fl
 
 
 def _gap(data: TrainingData, rows: NDArray[np.intp], probabilities: Floats) -> Json | None:
-    """Accuracy on infants and children less that on adults, of the model and of one rater."""
+    """Accuracy on infants and children minus that on adults, of the model and of one rater."""
     band = data.manifest.column("age_band")[rows].astype(str)
     young, old = _children(band), band == "adult"
     if not young.any() or not old.any():

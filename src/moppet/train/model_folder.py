@@ -16,18 +16,18 @@ from moppet.train.data_module import MEAN, SCALE
 from moppet.train.recipe import Recipe
 
 _CURVES: Final = {
-    "Loss": {"train_loss": "training, random views", "val_loss": "set aside"},
+    "Loss": {"train_loss": "training, random views", "val_loss": "validation"},
     "Accuracy": {
         "train_accuracy": "training, random views",
-        "val_accuracy": "set aside",
-        "val_balanced": "set aside, balanced",
+        "val_accuracy": "validation",
+        "val_balanced": "validation, balanced",
     },
 }
 _COLORS: Final = {"train": "#8a8f98", "val": "#1f6fb4", "balanced": "#d9822b"}
 
 
 def draw_confusions(figures: dict[str, Any], folder: Path) -> None:
-    """Draw the aligned rows' confusion matrices, of the classes and of the groups if there are."""
+    """Draw the aligned rows' confusion matrices, of the classes and of any groups."""
     names, found = figures["names"], figures["aligned"]["all"]
     _draw_confusion(names, found["confusion"], folder / "confusion.png")
     if "grouped" in figures:
@@ -46,9 +46,9 @@ def _draw_confusion(names: list[str], confusion: list[list[int]], path: Path) ->
     shown = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     axes.set_xticks(range(len(names)), names, rotation=35, ha="right")
     axes.set_yticks(range(len(names)), names)
-    axes.set_xlabel("read by the model")
+    axes.set_xlabel("prediction")
     axes.set_ylabel("label")
-    axes.set_title(f"Report rows, aligned as in video (n = {counts.sum()})", fontsize=10)
+    axes.set_title(f"Test rows, aligned as in video (n = {counts.sum()})", fontsize=10)
     for i, j in np.ndindex(*counts.shape):
         color = "white" if shares[i, j] > 0.55 else "black"
         text = f"{counts[i, j]}\n{100 * shares[i, j]:.0f} %" if counts[i, j] else "0"
@@ -60,9 +60,9 @@ def _draw_confusion(names: list[str], confusion: list[list[int]], path: Path) ->
 
 
 def draw_course(log: Sequence[Mapping[str, float]], path: Path) -> None:
-    """Draw loss and accuracy by epoch; what was never measured is left out.
+    """Draw loss and accuracy by epoch, as far as they were measured.
 
-    log: the epochs, as `checkpoint.read_log` gives them.
+    log: the epochs, from `read_log`.
     """
     plt = _pyplot()
     figure, places = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
@@ -149,7 +149,7 @@ def _score_lines(figures: dict[str, Any]) -> list[str]:
     whole = figures["aligned"]["all"]
     lines = [
         "",
-        "# Report rows, found and aligned as in video: value, 95 % interval, n.",
+        "# Test rows, found and aligned as in video: value, 95 % interval, n.",
         "[scores]",
     ]
     for name in ("accuracy", "balanced_accuracy", "macro_f1", "ece"):
@@ -172,32 +172,34 @@ def figures_page(
 ) -> str:
     """Return the figures as a Markdown page.
 
-    log: the epochs, as `checkpoint.read_log` gives them.
+    log: the epochs, from `read_log`.
     """
     n = figures["rows"]
     lines = [
-        f"# The model `{recipe.name}`",
+        f"# Model `{recipe.name}`",
         "",
-        "Made by `moppet train`, not by hand. Training rows "
-        f"{rows['train']}, set aside for choices {rows['val']} (temperature, int8 or not,",
-        f"detail), reported on {rows['test']}, which neither trained nor chose anything.",
-        "Intervals: 95 %, bootstrap over groups (one subject's images, copies of an image),",
-        "1,000 draws; of shares of 0 or 1 exact binomial. Definitions: [metrics](metrics.md).",
+        "This section was written by `moppet train`. The model was trained on "
+        f"{rows['train']} rows.",
+        f"{rows['val']} validation rows were used for choices (temperature, int8 or float32,",
+        f"`detail_px`). All figures are computed on {rows['test']} test rows, which were used",
+        "neither for training nor for any choice. Intervals are 95 % bootstrap intervals from",
+        "1,000 draws of groups (the images of one subject, the copies of one image); for shares",
+        "of 0 or 1 they are exact binomial intervals. [Metrics](metrics.md) defines each figure.",
         "",
-        "*aligned*: found by MTCNN and aligned as in video, the whole image where no face is",
-        "found. *raw*: the data set's crop as it is.",
+        "*aligned*: the face is found by MTCNN and aligned as in video; if no face is found, the",
+        "whole image is used. *raw*: the crop of the data set as it is. *One rater*: how often a",
+        "single rater voted for the label.",
         "",
         *_age_table(figures),
-        "",
-        '"One rater": how often one of the raters votes for the label.',
         *_gap_lines(figures),
         "",
         f"A face was found in {figures['faces_found']} of {n} images "
         f"({figures['faces_found_at_default_thresholds']} at the detector's default thresholds). "
-        "With every missed face counted as wrong the accuracy is "
+        "If every image without a face",
+        "found counts as an error, accuracy is "
         f"{_cell(figures['aligned_missed_wrong']['accuracy'])}.",
         "",
-        "Recall of each class, with n:",
+        "Recall of each class, with the number of rows n:",
         "",
         *_recall_table(figures),
         "",
@@ -207,7 +209,7 @@ def figures_page(
         "",
         *_group_lines(figures),
         *_course_lines(log),
-        "## The file",
+        "## Model file",
         "",
         *(f"- {key}: {value}" for key, value in export.items()),
         "",
@@ -217,7 +219,7 @@ def figures_page(
 
 def _age_table(figures: dict[str, Any]) -> list[str]:
     views = [view for view in ("raw", "aligned") if view in figures]
-    head = ["rows", "n", *views, "balanced (aligned)", "macro-F1 (aligned)", "one rater"]
+    head = ["rows", "n", *views, "balanced accuracy (aligned)", "macro-F1 (aligned)", "one rater"]
     lines = _table_head(head)
     for name, aligned in figures["aligned"].items():
         cells = [name, str(aligned["n"])]
@@ -233,7 +235,8 @@ def _gap_lines(figures: dict[str, Any]) -> list[str]:
         return []
     return [
         "",
-        f"Gap ({gap['of']}): the model {_cell(gap['model'])}, one rater {_cell(gap['one_rater'])}.",
+        f"Gap ({gap['of'].replace(' less ', ' minus ')}): model {_cell(gap['model'])}, "
+        f"one rater {_cell(gap['one_rater'])}.",
     ]
 
 
@@ -262,7 +265,7 @@ _OVERALL: Final = {
     "kappa": "Cohen's kappa",
     "brier": "Brier score",
     "ece_before_scaling": "calibration error before temperature scaling",
-    "ece": "calibration error after",
+    "ece": "calibration error after temperature scaling",
 }
 
 
@@ -280,8 +283,13 @@ def _group_lines(figures: dict[str, Any]) -> list[str]:
         return []
     grouped = figures["grouped"]
     names = grouped["names"]
-    head = ["rows", "n", "accuracy", "balanced", "macro-F1", *(f"recall, {name}" for name in names)]
-    lines = [f"Grouped to {', '.join(names)} (aligned; each the sum of its classes):", ""]
+    head = ["rows", "n", "accuracy", "balanced accuracy", "macro-F1"]
+    head += [f"recall, {name}" for name in names]
+    lines = [
+        f"Grouped into {', '.join(names)} (aligned; the probability of a group is the sum of its "
+        "classes):",
+        "",
+    ]
     lines += _table_head(head)
     for part, found in grouped.items():
         if part == "names":
@@ -289,23 +297,23 @@ def _group_lines(figures: dict[str, Any]) -> list[str]:
         cells = [_cell(found[key]) for key in ("accuracy", "balanced_accuracy", "macro_f1")]
         cells += [_cell(found["recall"][name]) for name in names]
         lines.append(_row([part, str(found["n"]), *cells]))
-    return [*lines, "", "![Confusion of groups](figures/confusion_groups.png)", ""]
+    return [*lines, "", "![Confusion matrix of the groups](figures/confusion_groups.png)", ""]
 
 
 def _course_lines(log: Sequence[Mapping[str, float]]) -> list[str]:
     if not log:
         return []
     last = log[-1]
-    lines = ["## The training", ""]
-    judged = [row for row in log if not math.isnan(row["val_loss"])]
-    if judged:
-        best = min(judged, key=lambda row: row["val_loss"])
+    lines = ["## Training", ""]
+    measured = [row for row in log if not math.isnan(row["val_loss"])]
+    if measured:
+        best = min(measured, key=lambda row: row["val_loss"])
         lines += [
-            f"{len(log)} epochs; the set-aside rows' loss was lowest after epoch "
+            f"{len(log)} epochs; the validation loss was lowest after epoch "
             f"{best['epoch']:.0f}: {best['val_loss']:.4f}, accuracy "
             f"{best['val_accuracy']:.4f}. After the last epoch: loss "
             f"{last['train_loss']:.4f} on random views of the training rows, "
-            f"{last['val_loss']:.4f} on the set-aside ones; accuracy "
+            f"{last['val_loss']:.4f} on the validation rows; accuracy "
             f"{last['train_accuracy']:.4f} and {last['val_accuracy']:.4f}.",
             "",
         ]
@@ -339,6 +347,6 @@ def _cell(estimate: dict[str, Any]) -> str:
     text = f"{estimate['value']:.3f}"
     if estimate["low"] is None:
         return text
-    if estimate["low"] == estimate["high"]:  # all draws were alike, which is no certainty
+    if estimate["low"] == estimate["high"]:  # all draws were alike, which is no proof
         return f"{text} (no spread)"
     return f"{text} ({estimate['low']:.3f}-{estimate['high']:.3f})"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal
@@ -167,9 +167,12 @@ class Recipe:
             yield "give only_ages or without_ages, not both."
 
 
-def read_recipe(path: Path) -> Recipe:
-    """Return the recipe in a TOML file; UsageError lists every wrong key and value."""
-    return read_settings(Recipe, path, "recipe")
+def read_recipe(path: Path, changes: Mapping[str, Any] | None = None) -> Recipe:
+    """Return the recipe in a TOML file; UsageError lists every wrong key and value.
+
+    changes: keys to set over those of the file; "augmentation.noise" for a key of a table.
+    """
+    return read_settings(Recipe, path, "recipe", changes)
 
 
 def recipe_from(table: dict[str, Any], where: str) -> Recipe:

@@ -1,4 +1,4 @@
-"""Trains a network by a recipe with Lightning; a stopped run goes on where it stopped."""
+"""Training by a recipe with Lightning; an interrupted run is resumed after its last epoch."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ from moppet.values import MoppetError, UsageError
 
 @dataclass(frozen=True)
 class Machine:
-    """Where a run computes; passed on to Lightning's Trainer.
+    """The hardware of a run, passed on to Lightning's Trainer.
 
     accelerator, devices, nodes, strategy: as Lightning's arguments of those names.
     tensorboard: also write the log for TensorBoard, into the run's folder.
-    quiet: print no line for each epoch; the log has them all the same.
+    quiet: print nothing after each epoch; the log is written all the same.
     """
 
     accelerator: str = "auto"
@@ -59,11 +59,11 @@ def train(
     network: Network,
     machine: Machine | None = None,
 ) -> None:
-    """Train the network by the recipe into the folder, going on from its checkpoint if any.
+    """Train the network by the recipe into the folder, resuming from its checkpoint if any.
 
-    The folder gets LAST (of the last epoch), BEST (of the epoch with the least loss on the
-    set-aside rows) and log.csv. Raises UsageError where there are too few rows for a batch, or for
-    a machine that Lightning does not know or find.
+    The folder gets LAST (of the last epoch), BEST (of the epoch with the lowest
+    validation loss) and log.csv. Raises UsageError for too few rows, or for
+    hardware that Lightning does not know or find.
     """
     machine = machine or Machine()
     folder.mkdir(parents=True, exist_ok=True)
@@ -100,13 +100,13 @@ def train(
     except SystemExit:  # what Lightning makes of Ctrl-C
         raise KeyboardInterrupt from None
     if not trainer.is_global_zero:
-        raise SystemExit(0)  # one process writes the model; the others have done their part
+        raise SystemExit(0)  # only one process exports the model
 
 
 def _trainer(
     machine: Machine, recipe: Recipe, folder: Path, epochs: int, callbacks: list[Callback]
 ) -> lightning.Trainer:
-    """Return Lightning's trainer; UsageError for a machine that it does not know or find."""
+    """Return Lightning's trainer; UsageError for hardware that it does not know or find."""
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)  # its advertisements
     warnings.filterwarnings("ignore", module="lightning")  # about its own libraries
     devices = machine.devices
@@ -130,7 +130,7 @@ def _trainer(
         reason = " ".join(str(error).split()).rstrip(".")
         raise UsageError(
             f"--accelerator {machine.accelerator} --devices {devices} --strategy "
-            f"{machine.strategy} does not go here: {reason}."
+            f"{machine.strategy} cannot be used here: {reason}."
         ) from None
 
 

@@ -1,4 +1,4 @@
-"""A whole training run: train, export, select settings on validation rows, measure, write."""
+"""A whole training run: train, export, choose on the validation rows, measure, write."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ INT8_MAY_LOSE: Final = 0.005
 MIRROR_MUST_GAIN: Final = 0.002
 DETAILS_PX: Final = (0, 64, 48)
 CHOICES_NEED: Final = 200
-"""With fewer set-aside rows, half a point of accuracy is less than one row."""
+"""With fewer validation rows, half a percentage point of accuracy is less than one row."""
 PRIOR_SPREAD: Final = 0.5
 _SHARES: Final = {"test": 0.2, "val": 0.15}
 _SAMPLE: Final = 512
@@ -62,7 +62,7 @@ _SAMPLE: Final = 512
 
 @dataclass(frozen=True)
 class _Choices:
-    """What is decided on the set-aside rows."""
+    """What is chosen on the validation rows."""
 
     file: Path
     detail_px: int
@@ -72,18 +72,21 @@ class _Choices:
 
 
 def run_recipe(
-    recipe_path: Path, folder: Path, machine: Machine | None = None, data: Path | None = None
+    recipe_path: Path,
+    folder: Path,
+    machine: Machine | None = None,
+    data: Path | None = None,
+    changes: Mapping[str, Any] | None = None,
 ) -> Path:
     """Train by a recipe and return the model folder, `folder`/model.
 
-    data: used instead of the recipe's own.
-
-    The folder also gets figures.md and the images in figures/. A stopped run goes on when the
-    command runs again.
+    data: used instead of the recipe's own. changes: keys to set over those of the recipe.
+    The folder also gets figures.md and the images in figures/. A stopped run resumes when the
+    same command is run again.
     """
-    recipe = read_recipe(recipe_path)
+    recipe = read_recipe(recipe_path, changes)
     place = data_of(recipe, recipe_path.parent, data)
-    make_network(recipe, classes=2)  # a wrong name or switch is told before faces are searched
+    make_network(recipe, classes=2)  # fails on a wrong name or setting before faces are searched
     base = recipe_path.parent
     manifest = read_dataset(place, recipe.kind or None)
     folder.mkdir(parents=True, exist_ok=True)
@@ -104,14 +107,14 @@ def run_training(
     machine: Machine | None = None,
     groups: Mapping[str, str] | None = None,
 ) -> Path:
-    """Train on data that is at hand, and return the model folder; see `run_recipe` and `finish`."""
+    """Train on data in memory and return the model folder; see `run_recipe` and `finish`."""
     check_parts(data, recipe)
     lightning.seed_everything(recipe.seed, verbose=False)
     network = make_network(recipe, len(data.names))
     if str(start) and not (folder / LAST).is_file():
         fresh = start_network(network, data.names, start, sample_input(data, recipe))
         if fresh and not (machine and machine.quiet):
-            rank_zero_only(print)(f"starts from {start}; at random: {', '.join(fresh)}", flush=True)
+            rank_zero_only(print)(f"starts from {start}; random: {', '.join(fresh)}", flush=True)
     train(recipe, folder, data, network, machine)
     network.load_state_dict(kept_weights(folder, recipe))
     return finish(recipe, folder, data, network.eval(), groups)
@@ -147,7 +150,7 @@ def _known_parts(manifest: Manifest) -> NDArray[np.object_]:
 
 
 def sample_input(data: TrainingData, recipe: Recipe) -> torch.Tensor:
-    """Return some hundred training images as the network takes them."""
+    """Return some hundred training images, (n, channels, size, size), as network input."""
     views = RandomViews(data, recipe)
     step = len(views) // _SAMPLE + 1
     return normalize(torch.stack([views[i][0] for i in range(0, len(views), step)]))
@@ -160,9 +163,9 @@ def finish(
     network: Network,
     groups: Mapping[str, str] | None = None,
 ) -> Path:
-    """Export a trained network, make its choices, measure it and write its model folder.
+    """Export a trained network, choose its settings, measure it and write its model folder.
 
-    groups: class → group; None to tell by the classes' names.
+    groups: class → group; None to derive them from the classes' names.
     """
     choices = _choose(recipe, folder, data, network)
     model_folder = folder / "model"
@@ -208,23 +211,23 @@ def _choose(recipe: Recipe, folder: Path, data: TrainingData, network: Network) 
         whole = folder / "float32_mirrored.onnx" if mirrored else plain
         if mirrored:
             export_float(network, whole, mirrored=True)
-        notes["set-aside rows"] = f"{len(rows)}: too few to choose anything by but the temperature"
+        notes["validation rows"] = f"{len(rows)}: only the temperature was chosen on so few rows"
     else:
         detail = _choose_detail(recipe, label, crops, plain, notes)
         whole, mirrored = _choose_mirroring(
             network, label, network_input(crops, recipe, detail), folder, notes
         )
-    pictures = network_input(crops, recipe, detail)
-    worst = check_parity(Deployed(network, mirrored=mirrored), whole, pictures[:256])
-    notes["largest difference of logits, torch to ONNX"] = f"{worst:.1e}"
+    images = network_input(crops, recipe, detail)
+    worst = check_parity(Deployed(network, mirrored=mirrored), whole, images[:256])
+    notes["largest difference between the logits of PyTorch and ONNX"] = f"{worst:.1e}"
     file = whole
     if not few:
         export_int8(whole, _calibration(data, recipe, detail), quantized)
-        file = _choose_file(label, pictures, whole, quantized, notes)
+        file = _choose_file(label, images, whole, quantized, notes)
     notes["bundled file"] = (
         f"{'float32' if file == whole else 'int8'}, {file.stat().st_size:,} bytes"
     )
-    logits, _ = onnx_logits(file, pictures)
+    logits, _ = onnx_logits(file, images)
     temperature = fit_temperature(logits, label, spread=PRIOR_SPREAD if few else math.inf)
     notes["temperature"] = round(temperature, 4)
     return _Choices(file, detail, mirrored, temperature, notes)
@@ -237,39 +240,40 @@ def _choose_detail(
     for detail in DETAILS_PX:
         logits, _ = onnx_logits(path, network_input(crops, recipe, detail))
         by_detail[detail] = accuracy(label, logits.argmax(axis=1))
-    chosen = _coarsest_within(by_detail, 0.002)
-    notes["set-aside accuracy by detail_px"] = {k: round(v, 4) for k, v in by_detail.items()}
-    notes["detail_px chosen (the coarsest within 0.2 points of the best)"] = chosen
+    chosen = _smallest_within(by_detail, 0.002)
+    notes["validation accuracy by `detail_px`"] = {k: round(v, 4) for k, v in by_detail.items()}
+    notes["`detail_px` chosen (the smallest within 0.2 percentage points of the best)"] = chosen
     return chosen
 
 
 def _choose_mirroring(
-    network: Network, label: Labels, pictures: Image, folder: Path, notes: dict[str, Any]
+    network: Network, label: Labels, images: Image, folder: Path, notes: dict[str, Any]
 ) -> tuple[Path, bool]:
     plain, mirrored = folder / "float32.onnx", folder / "float32_mirrored.onnx"
     export_float(network, mirrored, mirrored=True)
     once, both = (
-        accuracy(label, onnx_logits(path, pictures)[0].argmax(axis=1)) for path in (plain, mirrored)
+        accuracy(label, onnx_logits(path, images)[0].argmax(axis=1)) for path in (plain, mirrored)
     )
     mirrors = both - once >= MIRROR_MUST_GAIN
-    notes["set-aside accuracy, once and averaged with the mirror image"] = f"{once:.4f}, {both:.4f}"
+    notes["validation accuracy, image alone and averaged with its mirror image"] = (
+        f"{once:.4f}, {both:.4f}"
+    )
     notes["averaged with the mirror image"] = "yes" if mirrors else "no"
     return (mirrored if mirrors else plain), mirrors
 
 
 def _choose_file(
-    label: Labels, pictures: Image, whole: Path, quantized: Path, notes: dict[str, Any]
+    label: Labels, images: Image, whole: Path, quantized: Path, notes: dict[str, Any]
 ) -> Path:
     full, small = (
-        accuracy(label, onnx_logits(path, pictures)[0].argmax(axis=1))
-        for path in (whole, quantized)
+        accuracy(label, onnx_logits(path, images)[0].argmax(axis=1)) for path in (whole, quantized)
     )
-    notes["set-aside accuracy, float32 and int8"] = f"{full:.4f}, {small:.4f}"
+    notes["validation accuracy, float32 and int8"] = f"{full:.4f}, {small:.4f}"
     return quantized if full - small < INT8_MAY_LOSE else whole
 
 
 def _choices_of(start: str) -> tuple[int, bool]:
-    """Return the detail, and whether to mirror, that were chosen for the model started from."""
+    """Return the `detail_px` and the mirroring of the model from which training started."""
     try:
         card = read_card(find_model(start))
     except MoppetError:
@@ -277,8 +281,8 @@ def _choices_of(start: str) -> tuple[int, bool]:
     return int(card["preprocessing"].get("detail_px", 0)), bool(card.get("mirrored", False))
 
 
-def _coarsest_within(by_detail: dict[int, float], tolerance: float) -> int:
-    """Fine detail of video is unknown to the network, so the coarsest that costs nothing wins."""
+def _smallest_within(by_detail: dict[int, float], tolerance: float) -> int:
+    """Return the smallest detail that costs no accuracy: the network never saw finer detail."""
     best = max(by_detail.values())
     good = [detail for detail, value in by_detail.items() if best - value <= tolerance]
     return min((d for d in good if d), default=0)
@@ -288,5 +292,5 @@ def _calibration(data: TrainingData, recipe: Recipe, detail_px: int, count: int 
     rows = data.rows("train")
     rows = np.random.default_rng(recipe.seed).choice(rows, min(count, len(rows)), replace=False)
     crops = evaluation_crops(data, np.sort(rows), aligned=True)
-    pictures = torch.from_numpy(network_input(crops, recipe, detail_px))
-    return np.asarray(normalize(pictures).contiguous().numpy(), np.float32)
+    images = torch.from_numpy(network_input(crops, recipe, detail_px))
+    return np.asarray(normalize(images).contiguous().numpy(), np.float32)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import os
 import re
@@ -14,7 +13,7 @@ from typing import Any, Final
 
 from moppet.datasets.manifest import Manifest, build_manifest
 from moppet.datasets.readers.folder_tree import describe, some_of
-from moppet.values import EXPRESSIONS, MoppetError, UsageError
+from moppet.values import EXPRESSIONS, MoppetError, UsageError, name_hint
 
 Columns = dict[str, list[Any]]
 
@@ -71,9 +70,8 @@ class Dataset:
         """
         for option in options:
             if option not in self.options:
-                near = difflib.get_close_matches(option, self.options, 1)
-                known = f"; did you mean {near[0]!r}?" if near else f": {', '.join(self.options)}."
-                raise UsageError(f"{self.title} has no option {option!r}{known}")
+                hint = name_hint(option, self.options)
+                raise UsageError(f"{self.title} has no option {option!r}.{hint}")
             self._check_option(option, options[option])
         root = Path(path)
         if not root.exists():

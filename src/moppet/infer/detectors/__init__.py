@@ -13,7 +13,8 @@ from moppet.infer.alignment import head_pose, turn_back
 from moppet.infer.detectors.mtcnn import Mtcnn
 from moppet.infer.detectors.yunet import YuNet
 from moppet.infer.face_quality import face_quality
-from moppet.values import Face, Floats, Image, UsageError
+from moppet.plugins import load_plugins
+from moppet.values import Face, Floats, Image, UsageError, name_hint
 
 
 class Detector(Protocol):
@@ -45,8 +46,9 @@ def load_detector(
     min_face_px: smallest face looked for, for detectors that search over sizes.
     Raises UsageError for an unknown name.
     """
+    load_plugins("moppet.detectors", DETECTORS, Callable)
     if name not in DETECTORS:
-        raise UsageError(f"there is no detector {name!r}; there are: {', '.join(DETECTORS)}.")
+        raise UsageError(f"there is no detector {name!r}.{name_hint(name, DETECTORS)}")
     return DETECTORS[name](model_path, min_face_px)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import tomllib
@@ -17,7 +16,7 @@ from moppet.study.features import SPACES
 from moppet.study.hybrid.classifiers import CLASSIFIERS
 from moppet.synthesis.generators import GENERATORS
 from moppet.synthesis.settings import SynthesisSettings, settings_from
-from moppet.values import UsageError
+from moppet.values import UsageError, name_hint
 from moppet.vocabulary import current_key, former_split
 
 
@@ -234,9 +233,7 @@ def _generator(
 def _check_known(table: dict[str, Any], known: Sequence[str], where: str) -> None:
     for key in table:
         if key not in known:
-            near = difflib.get_close_matches(key, known, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}."
-            raise UsageError(f"{where}: unknown key {key!r}; {hint}")
+            raise UsageError(f"{where}: unknown key {key!r}.{name_hint(key, known)}")
 
 
 def _check(plan: HybridPlan, where: str) -> None:
