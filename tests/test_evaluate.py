@@ -240,7 +240,7 @@ def test_a_class_without_a_group_is_left_out_of_the_groups_and_said(tmp_path, ma
     found = evaluate(model, manifest, draws=2).as_json()
     angry = int((manifest.column("label") == "anger").sum())
     assert found["groups"]["parts"]["all"]["n"] == N - angry
-    assert any(f"{angry} faces have a class that is in no group" in x for x in found["notes"])
+    assert any(f"{angry} faces have a class without a group" in x for x in found["notes"])
 
 
 def test_words_for_an_expression_match_it(folder):
@@ -304,8 +304,8 @@ def test_the_report_rows_are_taken_where_there_are_some(folder, manifest):
     ("split", "rows", "said"),
     [
         (None, N, "names no split"),
-        ("train", 70, "the rows of split 'train' are used"),
-        ("all", N, "every row is used"),
+        ("train", 70, "Split 'train' is used"),
+        ("all", N, "All rows are used"),
     ],
 )
 def test_rows_that_may_have_been_learned_from_are_said(folder, manifest, split, rows, said):
@@ -319,7 +319,9 @@ def test_rows_that_may_have_been_learned_from_are_said(folder, manifest, split, 
 def test_copies_in_another_split_are_said(folder, manifest):
     split = ["train"] * 5 + ["test"] * (N - 5)  # the last ten are copies of the first ten
     found = evaluate(folder / "model", manifest.replace(split=split), draws=2).as_json()
-    assert any(note.startswith("5 of the rows show a subject or a copy") for note in found["notes"])
+    assert any(
+        note.startswith("5 of the rows show a subject, or a duplicate") for note in found["notes"]
+    )
 
 
 def test_copies_that_the_data_does_not_tell_of_are_found_and_drawn_together(
@@ -341,15 +343,15 @@ def test_copies_that_the_data_does_not_tell_of_are_found_and_drawn_together(
     assert known["rows"]["copies"] is None
     assert found["classes"] == known["classes"]
     assert found["classes"]["parts"]["all"]["groups"] == N - 30
-    assert any("50 of the faces are exact or near copies" in note for note in found["notes"])
-    assert not any("copies" in note for note in known["notes"])
+    assert any("50 of the faces are exact or near duplicates" in note for note in found["notes"])
+    assert not any("duplicates" in note for note in known["notes"])
     searched = find_copies(manifest.replace(duplicate_group=[None] * N)).manifest
     assert evaluate(folder / "model", searched, draws=2).as_json()["rows"]["copies"] is None
 
 
 def test_few_faces_are_said_to_be_few(folder, manifest):
     found = evaluate(folder / "model", manifest.select(np.arange(7)), draws=2).as_json()
-    assert found["notes"][0].startswith("Only 7 faces report")
+    assert found["notes"][0].startswith("Only 7 faces were evaluated")
 
 
 def test_a_split_that_is_not_there_is_refused_with_the_nearest(folder, manifest):
@@ -386,10 +388,13 @@ def test_every_row_stands_in_one_part_of_a_column(manifest):
     numbers = np.r_[np.linspace(0, 1, N - 4), [np.nan] * 4]
     table = manifest.replace(size=numbers, room=["red"] * 100 + [None] * 40)
     parts = column_parts(table, "size")
-    assert list(parts)[-1] == "not stated" and parts["not stated"].sum() == 4
+    assert list(parts)[-1] == "unspecified" and parts["unspecified"].sum() == 4
     assert [int(mask.sum()) for mask in parts.values()] == [34, 34, 34, 34, 4]
     rooms = column_parts(table, "room")
-    assert {name: int(mask.sum()) for name, mask in rooms.items()} == {"red": 100, "not stated": 40}
+    assert {name: int(mask.sum()) for name, mask in rooms.items()} == {
+        "red": 100,
+        "unspecified": 40,
+    }
     for masks in (parts, rooms):
         assert (np.sum(list(masks.values()), axis=0) == 1).all()
 
@@ -397,14 +402,14 @@ def test_every_row_stands_in_one_part_of_a_column(manifest):
 @pytest.mark.parametrize(
     ("values", "sizes"),
     [
-        (["1", "01", "1.0", None], {"01": 1, "1": 1, "1.0": 1, "not stated": 1}),
-        ([1.0, 1.0000001, 2.0, math.nan], {"1.0": 1, "1.0000001": 1, "2.0": 1, "not stated": 1}),
+        (["1", "01", "1.0", None], {"01": 1, "1": 1, "1.0": 1, "unspecified": 1}),
+        ([1.0, 1.0000001, 2.0, math.nan], {"1.0": 1, "1.0000001": 1, "2.0": 1, "unspecified": 1}),
         (
             [1234567.0, 1234568.0, 3, None],
-            {"3.0": 1, "1234567.0": 1, "1234568.0": 1, "not stated": 1},
+            {"3.0": 1, "1234567.0": 1, "1234568.0": 1, "unspecified": 1},
         ),
-        ([2, 1, None, 1], {"1": 2, "2": 1, "not stated": 1}),
-        (["a", "not stated", None], {"a": 1, "not stated": 1, "not stated at all": 1}),
+        ([2, 1, None, 1], {"1": 2, "2": 1, "unspecified": 1}),
+        (["a", "unspecified", None], {"a": 1, "unspecified": 1, "unspecified at all": 1}),
         (np.linspace(1, 1.0000001, 40), None),
         (np.r_[-np.inf, np.arange(30.0), np.inf, np.nan], None),
         ([2**60 + i for i in range(20)], None),
@@ -604,7 +609,7 @@ def test_damaged_images_are_left_out_and_named(folder, few, tmp_path, monkeypatc
     found = evaluate(folder / "model", manifest, by=["age"], draws=2).as_json()
     assert (found["rows"]["evaluated"], found["rows"]["unreadable"]) == (2, 2)
     assert "2 images cannot be read and are left out: 1.png, 2.png." in found["notes"]
-    assert any(note.startswith("Only 2 faces report") for note in found["notes"])
+    assert any(note.startswith("Only 2 faces were evaluated") for note in found["notes"])
     whole = evaluate(folder / "model", manifest.select([0, 3]), by=["age"], draws=2).as_json()
     assert found["classes"] == whole["classes"]
     assert {one["row"] for one in found["mistakes"]} <= {0, 3}

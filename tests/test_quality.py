@@ -85,7 +85,7 @@ def test_images_that_nearly_repeat_real_ones_are_named_and_not_kept(quality):
     assert all(one["copy"] for one in quality.memorised)
     assert quality.alarms.value == pytest.approx(4 / 45)
     assert quality.rows["kept"] == 41
-    assert "4 of 45 made faces are nearly a real face" in quality.notes[0]
+    assert "4 of 45 synthetic faces are close copies of real" in quality.notes[0]
 
 
 def test_each_class_is_held_against_its_own_real_faces(quality):

@@ -110,7 +110,7 @@ def evaluate_model(job: Job) -> Path:
     )
     text = json.dumps(found, ensure_ascii=False, allow_nan=False)
     written = write_text(folder / "evaluation.json", text + "\n")
-    page = write_page(found, folder / "evaluation.html", pictures=sheet)
+    page = write_page(found, folder / "evaluation.html", images=sheet)
     if job.as_json:
         print(text, flush=True)
     else:

@@ -121,20 +121,21 @@ def class_notes(match: ClassMatch, model: ExpressionModel) -> list[str]:
     return [
         f"The data does not know {', '.join(renamed)}: the model's probability of "
         f"{'it' if len(renamed) == 1 else 'them'} is left out and the others are scaled to sum "
-        f"to 1, so {model.name} is judged as if it could not answer so."
+        f"to 1, so {model.name} is evaluated as if it did not have "
+        f"{'this class' if len(renamed) == 1 else 'these classes'}."
     ]
 
 
 def group_notes(readings: Readings, grouped: Readings | None) -> list[str]:
     if grouped is None:
         return [
-            "There are no figures by group: for the shared classes the model's card has fewer than "
-            "two groups, or one class in each."
+            "There are no figures by group: the shared classes belong to fewer than two groups of "
+            "the model card, or each group has only one of them."
         ]
     without = len(readings) - len(grouped)
     if not without:
         return []
-    return [f"{without:,} faces have a class that is in no group: the groups leave them out."]
+    return [f"{without:,} faces have a class without a group: figures by group leave them out."]
 
 
 def model_facts(model: ExpressionModel) -> dict[str, Any]:

@@ -138,43 +138,43 @@ def _memory_notes(memory: Memory) -> Iterator[str]:
     n, alarms = len(memory.alarm), int(memory.alarm.sum())
     if alarms:
         yield (
-            f"{alarms:,} of {n:,} made faces are nearly a real face of the training set. Showing "
+            f"{alarms:,} of {n:,} synthetic faces are close copies of real training faces. Showing "
             "one may show a real person; they are left out of kept.parquet."
         )
     if math.isnan(memory.limit):
         yield (
-            f"With fewer than {LEAST_REAL} real people or images no distance tells a repeated "
-            "face from a new one: only copies of whole images raise the alarm."
+            f"With fewer than {LEAST_REAL} real people or images, distances cannot separate copied "
+            "faces from new ones: only copies of whole images raise an alarm."
         )
 
 
 def _row_notes(rows: Mapping[str, Any]) -> Iterator[str]:
     if not rows["marked"]:
         yield (
-            "The made images do not say what made them (no generator): every one of them is taken "
-            "for made."
+            "The synthetic images do not name their generator (no column generator): all of them are "
+            "treated as synthetic."
         )
     if rows["without_label"]:
         yield (
-            f"{rows['without_label']:,} made faces have no class. All faces are compared as they "
-            "are, so that another mix of classes counts as a difference."
+            f"{rows['without_label']:,} synthetic faces have no class. All faces are compared as "
+            "they are, so a different mix of classes counts as a difference."
         )
     if rows["of_one_face"]:
         yield (
-            f"{rows['of_one_face']:,} made images are one real face each, changed: whoever knows "
-            "the child may know it again, whether or not an alarm rings. Treat them as images of "
-            "the children that they were made of."
+            f"{rows['of_one_face']:,} synthetic images are altered from one real face each: people "
+            "who know the child may recognize it, with or without an alarm. Treat these images "
+            "like the originals."
         )
     if not rows["real_subjects"]:
         yield (
-            "The real images do not say whom they show. Where several show one person, the alarm "
-            "for faces too near may miss most of what it would find: give --subject to `moppet "
-            "synthesise`, whose manifest then says it."
+            "The real images do not identify their subjects. If several show the same person, the "
+            "distance alarm can miss most copies. Use --subject with `moppet synthesize` to store "
+            "the subjects in its manifest."
         )
     if rows["real_split"] == "all":
         yield (
-            "The real images name no training split, so all are used. Name those that the "
-            "generator learned from: only with them does the alarm see every face it may repeat."
+            "The real images name no training split, so all are used. Give the images that the "
+            "generator was trained on: the alarm can only find copies of images it is given."
             if not rows["real_has_splits"]
             else "None of the real images is in split train, so all are used."
         )
@@ -183,29 +183,29 @@ def _row_notes(rows: Mapping[str, Any]) -> Iterator[str]:
 def _class_notes(of_class: Mapping[str, Comparison | None]) -> Iterator[str]:
     without = [name for name, one in of_class.items() if one is None]
     if without:
-        yield f"There is no real face of {', '.join(without)} to compare the made ones with."
+        yield f"There is no real face of {', '.join(without)} to compare the synthetic ones with."
     few = [
-        f"{name} ({one.n_made} made, {one.n_real} real)"
+        f"{name} ({one.n_made} synthetic, {one.n_real} real)"
         for name, one in of_class.items()
         if one is not None and min(one.n_made, one.n_real) < FEW
     ]
     if few:
-        yield f"Few faces, so that the figures of the class are rough: {', '.join(few)}."
+        yield f"Few faces, so the figures of these classes are rough: {', '.join(few)}."
 
 
 def _size_notes(everything: Comparison) -> Iterator[str]:
     n = min(everything.n_made, everything.n_real)
     if n <= 256:
         yield (
-            f"The Fréchet distance of so few faces ({n}) comes out too high; the kernel distance "
-            "has no such error."
+            f"The Fréchet distance is overestimated for so few faces ({n}); the kernel distance "
+            "is not."
         )
 
 
 def _judge_notes(agreement: Agreement) -> Iterator[str]:
     if agreement.unknown:
         said = ", ".join(f"{name} ({n:,})" for name, n in agreement.unknown.items())
-        yield f"The judge does not know {said}: these made faces are left out of the agreement."
+        yield f"The judge does not know {said}: these faces are left out of the agreement."
 
 
 Progress = Callable[[str, int, int], None]

@@ -131,9 +131,9 @@ def _copy_notes(found: dict[str, int]) -> list[str]:
     if not found["faces"]:
         return []
     return [
-        f"The data does not tell of copies, but {found['faces']:,} of the faces are exact or near "
-        f"copies of one another, from {found['pictures']:,} different images: the intervals draw "
-        "the copies of an image together."
+        f"The data does not list duplicates, but {found['faces']:,} of the faces are exact or near "
+        f"duplicates of one another, from {found['pictures']:,} different images. The intervals "
+        "draw the duplicates of an image together."
     ]
 
 
@@ -154,8 +154,8 @@ def _inside(column: NDArray[Any], split: str, there: dict[str, int]) -> NDArray[
 def _few_notes(n: int) -> list[str]:
     if n >= FEW:
         return []
-    faces = "1 face reports" if n == 1 else f"{n} faces report"
-    return [f"Only {faces}: other faces of this kind can easily give quite other figures."]
+    faces = "1 face was" if n == 1 else f"{n} faces were"
+    return [f"Only {faces} evaluated: other faces of this kind can easily give other figures."]
 
 
 def _drop_notes(counts: dict[str, Any]) -> list[str]:
@@ -163,8 +163,8 @@ def _drop_notes(counts: dict[str, Any]) -> list[str]:
         return []
     said = ", ".join(f"{name} ({n:,})" for name, n in counts["of_unknown_class"].items())
     return [
-        f"The model does not know {said}: these rows are left out. It would read every one of "
-        "them as something else."
+        f"The model does not know {said}: these rows are left out. It would predict another class "
+        "for each of them."
     ]
 
 
@@ -173,13 +173,13 @@ def _split_notes(split: str, there: dict[str, int]) -> list[str]:
         return []
     if not there:
         return [
-            "The data names no split, so every row is used. If the model learned from any of "
-            "these images, or from others of these people, the figures are too good."
+            "The data names no split, so all rows are used. If the model was trained on any of "
+            "these images, or on other images of these people, the figures are too good."
         ]
-    said = "every row is used" if split == ALL else f"the rows of split {split!r} are used"
+    used = "All rows are used, not only" if split == ALL else f"Split {split!r} is used, not"
     return [
-        f"Here {said}, not the test rows. Where the model learned from such rows or "
-        "was chosen by them, the figures are too good."
+        f"{used} the test rows. If the model was trained or selected on such rows, the figures "
+        "are too good."
     ]
 
 
@@ -195,6 +195,6 @@ def _leak_notes(
     if not n:
         return []
     return [
-        f"{n:,} of the rows show a subject or a copy of an image that another split has too: "
-        "`moppet data audit` lists them. Their figures may be too good."
+        f"{n:,} of the rows show a subject, or a duplicate of an image, that is also in another "
+        "split, so the figures may be too good. `moppet data audit` lists these rows."
     ]

@@ -31,7 +31,7 @@ from moppet.values import UsageError, name_hint
 Mask = NDArray[np.bool_]
 CHILDREN: Final = ("infant", "child")
 CHILDREN_KEY: Final = "infant or child"
-NOT_STATED: Final = "not stated"
+NOT_STATED: Final = "unspecified"
 MOST_VALUES: Final = 500
 _MOST_NUMBERS: Final = 12
 _GAP_FIGURES: Final = (

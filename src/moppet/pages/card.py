@@ -19,7 +19,6 @@ from moppet.pages.tables import Card, confusion_shade
 from moppet.pages.wording import (
     FIGURES,
     MEANINGS,
-    NO_VALUE,
     Json,
     capitalize,
     count,
@@ -30,6 +29,7 @@ from moppet.pages.wording import (
     p_equals,
     with_interval,
 )
+from moppet.timeline.time_axis import NO_VALUE
 from moppet.vocabulary import current_key
 
 FEW: Final = 30

@@ -13,6 +13,7 @@ from moppet.pages.document import render_document
 from moppet.pages.tables import (
     Card,
     Cell,
+    Row,
     Table,
     class_cell,
     confusion_table,
@@ -24,15 +25,16 @@ from moppet.pages.tables import (
 from moppet.pages.wording import (
     FIGURES,
     MEANINGS,
-    NO_VALUE,
     Json,
     count,
     counted,
     interval,
     levels,
+    license_of,
     number,
     p_value,
 )
+from moppet.timeline.time_axis import NO_VALUE
 from moppet.vocabulary import current_key
 
 _CARDS: Final = ("accuracy", "balanced_accuracy", "macro_f1", "ece")
@@ -45,18 +47,18 @@ _RATERS: Final = {
 
 
 def write_page(
-    evaluation: Mapping[str, Any], path: Path, *, pictures: Mapping[int, str] | None = None
+    evaluation: Mapping[str, Any], path: Path, *, images: Mapping[int, str] | None = None
 ) -> Path:
     """Write an evaluation as one HTML file that needs no network, and return its path.
 
     evaluation: the content of evaluation.json; the page holds nothing that is not in it.
-    pictures: row → an image of the face as a data: URI, for the mistakes; None for none.
+    images: row → an image of the face as a data: URI, for the mistakes; None for none.
     Raises MoppetError if the file cannot be written.
     """
-    return write_text(path, build_page(evaluation, pictures))
+    return write_text(path, build_page(evaluation, images))
 
 
-def build_page(evaluation: Json, pictures: Mapping[int, str] | None = None) -> str:
+def build_page(evaluation: Json, images: Mapping[int, str] | None = None) -> str:
     """Return the whole document."""
     heading = f"{evaluation['made']['model']['name']} on {data_name(evaluation)}"
     shown = levels(evaluation)
@@ -65,8 +67,8 @@ def build_page(evaluation: Json, pictures: Mapping[int, str] | None = None) -> s
         f"{heading} · moppet evaluation",
         css=("evaluation.css",),
         script=True,
-        images=bool(pictures),
-        uris=pictures,
+        images=bool(images),
+        uris=images,
         found=evaluation,
         heading=heading,
         about=_about(evaluation),
@@ -156,7 +158,7 @@ def _overall(part: Json, name: str) -> Any:
 
 def _class_table(level: Json, grouped: bool) -> Table:
     names, per_class = level["names"], level["parts"]["all"]["per_class"]
-    rows = [
+    rows: list[Row] = [
         [
             class_cell(name, names, grouped=grouped),
             count(per_class["recall"][name]["n"]),
@@ -200,7 +202,7 @@ def _part_table(parts: Mapping[str, Json], caption: str, level: Json) -> Table:
     known = [x for x in [*lowest, whole["low"], whole["value"]] if x is not None]
     start = math.floor(10 * min(known)) / 10 if known else 0.0
     raters = [name for name in _RATERS if name in level["parts"]["all"]["overall"]]
-    rows = [
+    rows: list[Row] = [
         [
             name,
             count_cell(part["n"]),
@@ -255,7 +257,7 @@ def left_out(against: Json, first: str, second: str) -> list[str]:
 
 def _differences(against: Json, first: str, second: str) -> Table:
     differences = against["differences"]["all"]
-    rows = [
+    rows: list[Row] = [
         [
             title,
             figure_cell(against["first"]["overall"][name]),
@@ -276,7 +278,7 @@ def _difference(figure: Json) -> tuple[Cell, str]:
 def _class_differences(against: Json) -> Table:
     names, differences = against["names"], against["differences"]["all"]
     recalls = against["first"]["per_class"]["recall"]
-    rows = [
+    rows: list[Row] = [
         [
             class_cell(name, names),
             count(recalls[name]["n"]),
@@ -290,7 +292,7 @@ def _class_differences(against: Json) -> Table:
 
 
 def _areas(against: Json, first: str, second: str) -> Table:
-    rows = [
+    rows: list[Row] = [
         [
             class_cell(name, against["names"]),
             number(test["first"]),
@@ -364,7 +366,7 @@ def _facts(evaluation: Json) -> Json:
         "Classes of the model": ", ".join(model["labels"]),
         "Groups": ", ".join(f"{name}: {group}" for name, group in groups.items()),
         "Temperature of the probabilities": f"{model['temperature']:g}",
-        "License of the model": model["licence"],
+        "License of the model": license_of(model),
         "Training data": model["training_data"],
         "Limits stated in the model card": model["limits"],
         "Second model": second.get("name"),
@@ -372,7 +374,7 @@ def _facts(evaluation: Json) -> Json:
         "Data": data_name(evaluation),
         "Sources": ", ".join(data["sources"]),
         "Classes of the data": ", ".join(data["classes"]),
-        "License of the data, and consent": data["licence"] or "unspecified",
+        "License of the data, and consent": license_of(data) or "unspecified",
         "Rows": _rows(evaluation["rows"], made["split"]),
         "Intervals": made["intervals"],
         "Evaluated": made.get("made_at"),

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from markupsafe import Markup, escape
 
-from moppet.pages.tables import Table, color_class, figure_cell
+from moppet.pages.tables import Row, Table, color_class, figure_cell
 from moppet.pages.wording import Json, count, counted, levels, number
 from moppet.vocabulary import current_key
 
@@ -112,7 +112,7 @@ def _bins_chart(bins: Sequence[Json]) -> Markup:
 
 
 def _bins_table(bins: Sequence[Json]) -> Table:
-    rows = [
+    rows: list[Row] = [
         [
             f"{one['low']:.2f} to {one['high']:.2f}",
             count(one["accuracy"]["n"]),

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from moppet.evaluate.saliency import FACE_CENTER_PX, FACE_HALF_PX, region_boxes
 from moppet.infer.alignment import CROP_PX, TEMPLATE_PX
 from moppet.pages.document import render_document
-from moppet.pages.tables import Card, Cell, Table, facts_of
+from moppet.pages.tables import Card, Cell, Row, Table, facts_of
 from moppet.pages.wording import Json, count, counted, format_share
 from moppet.values import Floats, Image, MoppetError
 from moppet.vocabulary import current_key
@@ -170,9 +170,7 @@ def _range(share: Json) -> str:
 
 def _shares(explanation: Json) -> Table:
     areas = explanation["template"]["areas"]
-    rows: list[list[str | Cell]] = [
-        ["if spread evenly", "", *(format_share(area) for area in areas.values())]
-    ]
+    rows: list[Row] = [["if spread evenly", "", *(format_share(area) for area in areas.values())]]
     for part in explanation["parts"]:
         cells = [
             Cell(format_share(share["value"]), tuple(filter(None, [_range(share)])))

@@ -9,17 +9,18 @@ from typing import Final
 from markupsafe import Markup, escape
 
 from moppet.pages.document import render_document
-from moppet.pages.tables import Card, Cell, Table, confusion_table, facts_of, figure_cell
+from moppet.pages.tables import Card, Cell, Row, Table, confusion_table, facts_of, figure_cell
 from moppet.pages.wording import (
-    NO_VALUE,
     Json,
     count,
     counted,
     format_share,
     interval,
+    license_of,
     number,
     share_interval,
 )
+from moppet.timeline.time_axis import NO_VALUE
 
 FIGURES: Final[Mapping[str, str]] = {
     "js_divergence": "JS divergence",
@@ -123,7 +124,7 @@ def _cards(quality: Json) -> list[Card]:
 
 
 def _figures(whole: Json) -> Table:
-    rows = [
+    rows: list[Row] = [
         [
             title,
             figure_cell(whole["figures"][name]),
@@ -239,7 +240,7 @@ def _alarms(alarms: Sequence[Json]) -> Table:
 
 def _classes(quality: Json) -> Table:
     shown = [name for name in FIGURES if name != "frechet_distance"]
-    rows: list[list[str | Cell]] = []
+    rows: list[Row] = []
     for name, part in quality["of_class"].items():
         if part is None:
             rows.append([name, *[NO_VALUE] * (2 + len(shown))])
@@ -293,7 +294,7 @@ def _facts(quality: Json) -> Json:
         "Real faces": f"{count(rows['real'])} of {count(rows['in_real'])} rows"
         + (" (split train)" if rows["real_split"] == "train" else ""),
         "Sources of the real images": ", ".join(made["sources"]),
-        "License of the real images, and consent": made["licence"] or "unspecified",
+        "License of the real images, and consent": license_of(made) or "unspecified",
         "Model of the embedding": model["name"],
         "SHA-256 of the model": model["sha256"],
         "Training data of the model": model["training_data"],

@@ -15,11 +15,11 @@ from moppet.files import write_text
 from moppet.pages import timeline_charts as charts
 from moppet.pages.document import render_document
 from moppet.pages.face_images import Thumbnail, read_thumbnails
-from moppet.pages.tables import Card, Cell, Table, class_cell, color_class
-from moppet.pages.wording import NO_VALUE, counted, format_share
+from moppet.pages.tables import Card, Cell, Row, Table, class_cell, color_class
+from moppet.pages.wording import counted, format_share
 from moppet.timeline import Episode, Timeline
 from moppet.timeline.downsample import UNREADABLE, Columns, Drawing, Lane, build_drawing
-from moppet.timeline.time_axis import TICK_STEPS_S, format_length, format_time
+from moppet.timeline.time_axis import NO_VALUE, TICK_STEPS_S, format_length, format_time
 from moppet.vocabulary import GROUP_NAMES, order_groups
 
 __all__ = ["Thumbnail", "read_thumbnails", "write_report"]
@@ -259,7 +259,7 @@ def _episodes(report: Report, kind: str) -> tuple[Table | None, int]:
     if not chosen:
         return None, 0
     names = {e.face_id: report.timeline.face_name(e.face_id) for e in chosen}
-    rows = [
+    rows: list[Row] = [
         [
             class_cell(episode.label, report.labels(kind), grouped=kind == "group"),
             names[episode.face_id].removeprefix("face "),
@@ -307,7 +307,7 @@ def _face_tables(
 def _shares(report: Report, face: Mapping[str, Any], who: str, kind: str) -> Table:
     table: Mapping[str, Mapping[str, Any]] = face[f"{kind}s"]
     names = list(table) if kind == "group" else report.timeline.names
-    rows = [
+    rows: list[Row] = [
         [
             class_cell(label, names, grouped=kind == "group"),
             format_share(figures["share"]),
@@ -329,7 +329,7 @@ def _transitions(report: Report, face: Mapping[str, Any], who: str, kind: str) -
     if not any(n for row in counts.values() for n in row.values()):
         return None
     labels = report.labels(kind)
-    rows = [
+    rows: list[Row] = [
         [start, *(_transition(counts.get(start, {}).get(end, 0)) for end in labels)]
         for start in labels
     ]

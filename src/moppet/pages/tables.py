@@ -10,7 +10,6 @@ from markupsafe import Markup
 
 from moppet.pages.document import render_macro
 from moppet.pages.wording import (
-    NO_VALUE,
     Json,
     count,
     format_share,
@@ -18,6 +17,7 @@ from moppet.pages.wording import (
     number,
 )
 from moppet.palette import expression_class, group_class
+from moppet.timeline.time_axis import NO_VALUE
 
 DEPTHS: Final = 20
 """Steps of color in a confusion matrix, from faint to full."""
@@ -37,6 +37,9 @@ class Cell(NamedTuple):
     left: bool = False
 
 
+Row = Sequence[str | Cell]
+
+
 @dataclass(frozen=True)
 class Table:
     """A table in a box that scrolls when it is too wide; it renders itself in a template.
@@ -47,7 +50,7 @@ class Table:
 
     caption: str
     head: Sequence[str]
-    rows: Iterable[Sequence[str | Cell]]
+    rows: Iterable[Row]
     css: str = ""
     words: int = 1
 
@@ -96,7 +99,7 @@ def color_class(name: str, names: Sequence[str], *, grouped: bool) -> str:
 
 def confusion_table(caption: str, names: Sequence[str], counts: Sequence[Sequence[int]]) -> Table:
     """Return a confusion matrix with its sums: rows by label, columns by prediction."""
-    rows: list[list[str | Cell]] = []
+    rows: list[Row] = []
     for i, (name, row) in enumerate(zip(names, counts, strict=True)):
         total = sum(row)
         cells = [_confusion_cell(n, total, correct=i == j) for j, n in enumerate(row)]

@@ -136,6 +136,12 @@ def capitalize(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
+def license_of(values: Json) -> str | None:
+    """Return the license that a model or data set states; files of earlier versions say licence."""
+    stated: str | None = values.get("license", values.get("licence"))
+    return stated
+
+
 def levels(evaluation: Json) -> list[tuple[str, Json, bool]]:
     """Return the classes, and the groups if there are any: title, figures, whether groups."""
     found = [(f"{len(evaluation['classes']['names'])} classes", evaluation["classes"], False)]

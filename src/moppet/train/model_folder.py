@@ -12,18 +12,19 @@ from typing import Any, Final
 import numpy as np
 
 from moppet.files import replacing, write_text
+from moppet.palette import LIGHT
 from moppet.train.data_module import MEAN, SCALE
 from moppet.train.recipe import Recipe
 
 _CURVES: Final = {
-    "Loss": {"train_loss": "training, random views", "val_loss": "validation"},
+    "Loss": {"train_loss": "training, augmented", "val_loss": "validation"},
     "Accuracy": {
-        "train_accuracy": "training, random views",
+        "train_accuracy": "training, augmented",
         "val_accuracy": "validation",
         "val_balanced": "validation, balanced",
     },
 }
-_COLORS: Final = {"train": "#8a8f98", "val": "#1f6fb4", "balanced": "#d9822b"}
+_COLORS: Final = {"train": LIGHT["gray"], "val": LIGHT["blue"], "balanced": LIGHT["green"]}
 
 
 def draw_confusions(figures: dict[str, Any], folder: Path) -> None:
