@@ -151,8 +151,8 @@ def _memory_notes(memory: Memory) -> Iterator[str]:
 def _row_notes(rows: Mapping[str, Any]) -> Iterator[str]:
     if not rows["marked"]:
         yield (
-            "The synthetic images do not name their generator (no column generator): all of them are "
-            "treated as synthetic."
+            "The synthetic images do not name their generator (no column generator): all of them "
+            "are treated as synthetic."
         )
     if rows["without_label"]:
         yield (
