@@ -23,7 +23,7 @@ class Watch:
             seen.setdefault(name, [os.environ.get(v) for v in %r])
 sys.meta_path.insert(0, Watch())
 importlib.import_module(%r)
-if len(sys.argv) > 1: importlib.import_module(sys.argv[1])
+for name in sys.argv[1:]: importlib.import_module(name)
 print(json.dumps(seen))
 """
 SWITCHES = ("ORT_DISABLE_TELEMETRY", "RAY_USAGE_STATS_ENABLED", "HF_HUB_DISABLE_TELEMETRY")
@@ -46,7 +46,7 @@ def run(code: str, *arguments: str, **environment: str) -> str:
     "module", ["moppet", "moppet.__main__", "moppet.values", "moppet.infer", "moppet.media"]
 )
 def test_the_switches_are_set_before_the_libraries_are_loaded(module: str) -> None:
-    seen = json.loads(run(WATCH % (SWITCHES, module), "huggingface_hub"))
+    seen = json.loads(run(WATCH % (SWITCHES, module), "onnxruntime", "huggingface_hub"))
     assert seen == {"onnxruntime": ["1", "0", "1"], "huggingface_hub": ["1", "0", "1"]}
 
 
