@@ -14,7 +14,7 @@ import pytest
 import model_folder
 from command_line import Done, Run
 from moppet.infer.models import bundled_models
-from moppet.media import file_sha256
+from moppet.media import recording_sha256
 from moppet.timeline import read_timeline
 from moppet.values import EXPRESSIONS
 from rendered import read_stills, write_video
@@ -74,7 +74,7 @@ def test_analyze_writes_the_timeline_in_every_format_and_a_report_and_says_so(
     )
     assert parquet == csv == text
     assert parquet.metadata["complete"] is True
-    assert parquet.metadata["source_sha256"] == file_sha256(clip)
+    assert parquet.metadata["source_sha256"] == recording_sha256(clip)
     frames = parquet.table.column("frame").to_pylist()
     status = parquet.table.column("status").to_pylist()
     assert frames == list(range(N_FRAMES))
@@ -142,7 +142,7 @@ def test_recordings_of_one_name_keep_apart(
     files = [Path(line["files"][0]) for line in lines]
     assert len(set(files)) == 3
     for path, source in zip(files, sources, strict=True):
-        assert read_timeline(path).metadata["source_sha256"] == file_sha256(source)
+        assert read_timeline(path).metadata["source_sha256"] == recording_sha256(source)
 
 
 def test_json_is_one_line_a_recording_and_nothing_else(

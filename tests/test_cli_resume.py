@@ -15,7 +15,7 @@ import model_folder
 from moppet.commands.analyze import Job, analyze_all
 from moppet.infer.face_reader import FaceReader
 from moppet.infer.pipeline import Analysis, Settings
-from moppet.media import file_sha256
+from moppet.media import recording_sha256
 from moppet.timeline import Timeline, read_timeline
 from rendered import read_stills, write_video
 
@@ -247,4 +247,4 @@ def test_resume_never_takes_another_recordings_result_for_its_own(
     settings = Settings(model=str(model), end_s=0.1)
     assert analyze_all(Job([str(other)], tmp_path, settings, report=False)) == 0
     code = analyze_all(Job([str(clip)], tmp_path, settings, resume=True, report=False))
-    assert code != 0 or result(tmp_path).metadata["source_sha256"] == file_sha256(clip)
+    assert code != 0 or result(tmp_path).metadata["source_sha256"] == recording_sha256(clip)

@@ -369,7 +369,7 @@ def test_rows_without_a_known_label_are_refused(folder, manifest):
     ("column", "said"),
     [
         ("rooms", "Did you mean 'room'"),
-        ("xyz", "there are path"),
+        ("xyz", "Known: path"),
         ("votes", "holds lists"),
     ],
 )

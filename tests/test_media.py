@@ -24,7 +24,7 @@ from av.stream import Disposition
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moppet.media import StrictClock, expand_sources, file_sha256, probe, read_frames
+from moppet.media import StrictClock, expand_sources, probe, read_frames, recording_sha256
 from moppet.values import Frame, MediaError, UsageError
 
 CLIPS = Path(__file__).resolve().parents[2] / "shared" / "data" / "clips"
@@ -764,14 +764,14 @@ def test_a_source_that_stands_for_nothing_is_refused(
 
 def test_hashes_are_those_of_the_content(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"one")
-    assert file_sha256(tmp_path / "a.png") == hashlib.sha256(b"one").hexdigest()
-    whole = file_sha256(tmp_path)
+    assert recording_sha256(tmp_path / "a.png") == hashlib.sha256(b"one").hexdigest()
+    whole = recording_sha256(tmp_path)
     (tmp_path / "a.png").write_bytes(b"two")
-    changed = file_sha256(tmp_path)
+    changed = recording_sha256(tmp_path)
     (tmp_path / "a.png").rename(tmp_path / "b.png")
-    assert len({whole, changed, file_sha256(tmp_path)}) == 3
+    assert len({whole, changed, recording_sha256(tmp_path)}) == 3
     with pytest.raises(MediaError, match="cannot be read"):
-        file_sha256(tmp_path / "none.mp4")
+        recording_sha256(tmp_path / "none.mp4")
 
 
 def test_probe_tells_what_the_file_says(tmp_path: Path) -> None:

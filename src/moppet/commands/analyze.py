@@ -186,10 +186,10 @@ def _analyze_one(job: Job, recording: str, folder: Path) -> bool:
 
 def _is_finished(job: Job, recording: str, folder: Path) -> bool:
     """Return whether the folder holds the whole timeline that this job would write."""
-    from moppet.media import file_sha256
+    from moppet.media import recording_sha256
     from moppet.timeline import read_timeline
 
-    source_sha256 = file_sha256(recording)
+    source_sha256 = recording_sha256(recording)
     wanted = job.settings.to_dict()
     for kind in job.formats:
         try:

@@ -439,14 +439,14 @@ def corrected(
 ) -> None:
     """Cut out corrected faces as labeled images."""
     from moppet.datasets.corrected_faces import labeled_faces, write_labeled
-    from moppet.media import file_sha256
+    from moppet.media import recording_sha256
     from moppet.timeline.annotations import read_layered
 
     layered = read_layered(timeline)
     wanted = layered.timeline.metadata.get("source_sha256")
     if not recording.is_file():
         raise UsageError(f"{recording} does not exist: name the recording of the timeline.")
-    if wanted and file_sha256(recording) != wanted:
+    if wanted and recording_sha256(recording) != wanted:
         raise UsageError(f"{timeline} belongs to another recording, not to {recording}.")
     files, count = write_labeled(labeled_faces(layered, every), recording, output)
     typer.echo(f"{count} faces in {output}")

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from moppet.evaluate.curves import read_training
+from moppet.files import file_sha256
 from moppet.infer.models import find_model, read_card
-from moppet.media.sources import file_sha256
 from moppet.values import ModelError, MoppetError, UsageError
 
 Json = Mapping[str, Any]

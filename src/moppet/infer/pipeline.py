@@ -14,7 +14,7 @@ from typing import Any, Final
 from moppet.infer.detectors import load_detector
 from moppet.infer.face_reader import FaceReader, ReaderSettings, resumed_tracks
 from moppet.infer.models import load_model
-from moppet.media import MediaInfo, file_sha256, probe, read_frames
+from moppet.media import MediaInfo, probe, read_frames, recording_sha256
 from moppet.timeline import (
     CausalSmoother,
     Journal,
@@ -170,7 +170,7 @@ class Analysis:
             settings.detector, model_path=detector_model, min_face_px=settings.min_face_px
         )
         live = self.info.kind == "camera"
-        self._sha256 = None if live else file_sha256(source)
+        self._sha256 = None if live else recording_sha256(source)
         self._rows: list[RawRow] = []
         self._complete = False
         self._journal_path = journal

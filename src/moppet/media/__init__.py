@@ -26,7 +26,7 @@ from moppet.media.camera import camera_number, camera_shots, probe_camera
 from moppet.media.clock import StrictClock
 from moppet.media.images import images_of, load_image
 from moppet.media.recording import MediaInfo, Shots
-from moppet.media.sources import IMAGE_SUFFIXES, VIDEO_SUFFIXES, expand_sources, file_sha256
+from moppet.media.sources import IMAGE_SUFFIXES, VIDEO_SUFFIXES, expand_sources, recording_sha256
 from moppet.media.video import probe_video, video_shots
 from moppet.values import Frame, MediaError, UsageError
 
@@ -36,9 +36,9 @@ __all__ = [
     "MediaInfo",
     "StrictClock",
     "expand_sources",
-    "file_sha256",
     "probe",
     "read_frames",
+    "recording_sha256",
 ]
 
 

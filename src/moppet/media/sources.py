@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from moppet.files import file_sha256
 from moppet.media.camera import camera_number
 from moppet.values import MediaError, UsageError
 
@@ -57,20 +58,20 @@ def _recordings(source: str) -> list[Path]:
     return [f for f in files if f.suffix.lower() in VIDEO_SUFFIXES | IMAGE_SUFFIXES] + folders
 
 
-def file_sha256(path: str | Path) -> str:
+def recording_sha256(path: str | Path) -> str:
     """Return the SHA-256 of a file, or of the names and contents of a folder's images.
 
     Raises MediaError if it cannot be read.
     """
     path = Path(path)
+    if not path.is_dir():
+        return file_sha256(path, MediaError)
     try:
-        if not path.is_dir():
-            with path.open("rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()
-        lines = (f"{file_sha256(p)}  {p.name}\n" for p in inside(path, IMAGE_SUFFIXES))
-        return hashlib.sha256("".join(lines).encode()).hexdigest()
+        images = inside(path, IMAGE_SUFFIXES)
     except OSError as error:
         raise MediaError(f"{path} cannot be read ({error.strerror}): check its name.") from error
+    lines = (f"{file_sha256(image, MediaError)}  {image.name}\n" for image in images)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def inside(folder: Path, suffixes: frozenset[str]) -> list[Path]:

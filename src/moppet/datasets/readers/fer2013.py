@@ -18,8 +18,7 @@ from moppet.datasets.manifest import Manifest
 from moppet.datasets.readers.dataset import Columns, Dataset
 from moppet.datasets.readers.folder_tree import subfolders
 from moppet.datasets.readers.tables import number, read_table
-from moppet.files import read_arrays, replacing
-from moppet.media import file_sha256
+from moppet.files import file_sha256, read_arrays, replacing
 from moppet.values import EXPRESSIONS, Floats, Image, MoppetError
 from moppet.vocabulary import class_of, decode, split_of
 
