@@ -15,6 +15,7 @@ from typing import Any
 import typer
 
 from moppet.commands.main import app
+from moppet.commands.options import help_record
 
 PAGE = "reference/commands.md"
 HEAD = """# Commands
@@ -24,11 +25,6 @@ This page is generated from the command line. `moppet COMMAND --help` (or `-h`) 
 Every command exits with 0 if it succeeded, 1 if something went wrong, and 2 if an argument, option
 or recipe is not valid.
 """
-RANGES = (
-    (r"x>=(.+)", r"at least \1"),
-    (r"x<=(.+)", r"at most \1"),
-    (r"(.+)<=x<=(.+)", r"\1 to \2"),
-)
 
 
 def commands_page() -> str:
@@ -69,7 +65,7 @@ def _section(name: str, command: Any, context: Any) -> str:
             for parameter in command.get_params(context)
             if parameter.param_type_name == kind
             and parameter.name != "help"
-            and (record := parameter.get_help_record(context)) is not None
+            and (record := help_record(parameter, context)) is not None
         ]
         if records:
             lines += [f"| {head} | Meaning | Default |", "|---|---|---|"]
@@ -78,8 +74,10 @@ def _section(name: str, command: Any, context: Any) -> str:
 
 
 def _row(names: str, text: str) -> str:
-    """Return a table's line of a parameter: "text  [default: 1; x>=0]" has both in brackets."""
-    notes_at_end = r"(.*?)\s*\[([^\[\]]*(?:default: |required|[<>])[^\[\]]*)\]"
+    """Return a table's line of a parameter. "text  [default: 1; at least 0]" is split in three."""
+    notes_at_end = (
+        r"(.*?)\s*\[([^\[\]]*(?:default: |required|at least |at most |\d to \d)[^\[\]]*)\]"
+    )
     found = re.fullmatch(notes_at_end, text, re.DOTALL)
     meaning, notes = (found[1], found[2].split("; ")) if found else (text, [])
     default = ""
@@ -89,10 +87,8 @@ def _row(names: str, text: str) -> str:
         elif note == "required":
             default = "required"
         else:
-            for pattern, words in RANGES:
-                note = re.sub(f"^{pattern}$", words, note)
             meaning = f"{meaning} ({note})"
-    return f"| `{names.replace(' range>', '>')}` | {_cell(meaning)} | {_cell(default)} |"
+    return f"| `{names}` | {_cell(meaning)} | {_cell(default)} |"
 
 
 def _example(epilog: str) -> str:

@@ -95,7 +95,7 @@ def read_map(texts: Sequence[str], vocabulary: Vocabulary) -> dict[str, str]:
             raise UsageError(f'--map takes "code=name" with commas between, got {pair.strip()!r}.')
         if name is None:
             hint = name_hint(target, known.values())
-            raise UsageError(f"--map cannot place {label.strip()!r} in {target.strip()!r}.{hint}")
+            raise UsageError(f"--map: {label.strip()!r} cannot mean {target.strip()!r}.{hint}")
         given[one_word(label)] = name
     return given
 
@@ -118,9 +118,9 @@ def check_known(labels: Sequence[str], vocabulary: Vocabulary, where: str) -> No
         seen = ", ".join(f"{label!r} ({times} times)" for label, times in most)
         more = f" and {len(unknown) - len(most)} more" if len(unknown) > len(most) else ""
         raise UsageError(
-            f"{where} has codes that moppet cannot place: {seen}{more}. Say what they mean with "
-            f'--map "{most[0][0]}=NAME", where NAME is one of {_list(vocabulary.classes)} '
-            f"or a group ({_list(vocabulary.groups)}), or {SKIP} to leave their time out."
+            f"{where} has codes that moppet does not know: {seen}{more}. Give their meaning with "
+            f'--map "{most[0][0]}=NAME", where NAME is one of {_list(vocabulary.classes)}, '
+            f"a group ({_list(vocabulary.groups)}), or {SKIP} to leave out their time."
         )
 
 

@@ -51,7 +51,7 @@ def watched(unit: str = "") -> Iterator[Show]:
     unit: what is counted, such as "frames", to show the speed; nothing if empty.
     """
     if not sys.stderr.isatty():
-        yield _Lines()
+        yield _Lines(unit)
         return
     columns = (
         *(TextColumn("{task.description}"), BarColumn(), TaskProgressColumn()),
@@ -84,14 +84,16 @@ class _Speed(ProgressColumn):
 class _Lines:
     """Progress without a terminal."""
 
-    def __init__(self) -> None:
+    def __init__(self, unit: str) -> None:
+        self._unit = unit
         self._printed = time.monotonic()
 
     def __call__(self, what: str, done: int, total: int | None) -> None:
         if time.monotonic() - self._printed >= _QUIET_EVERY_S:
             self._printed = time.monotonic()
             of = "" if total is None else f" of {total}"
-            print(f"moppet: {what} {done}{of}", file=sys.stderr, flush=True)
+            text = f"moppet: {what}: {done}{of} {self._unit}"
+            print(text.rstrip(), file=sys.stderr, flush=True)
 
 
 def counted(number: int, noun: str) -> str:

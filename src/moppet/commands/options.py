@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final
@@ -43,6 +44,14 @@ class Command(TyperCommand):
                 vars(error)["message"] = f"{vars(error)['message']}. Did you mean {near[0]}?"
             raise
 
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        for kind in ("argument", "option"):
+            parameters = [p for p in self.get_params(ctx) if p.param_type_name == kind]
+            records = [record for p in parameters if (record := help_record(p, ctx)) is not None]
+            if records:
+                with formatter.section(f"{kind.capitalize()}s"):
+                    formatter.write_dl(records)
+
     def _current(self, ctx: Any, args: Sequence[str]) -> list[str]:
         """Return the arguments with the present names of options."""
         current: list[str] = []
@@ -55,6 +64,29 @@ class Command(TyperCommand):
             if new is not None and not ctx.resilient_parsing:
                 typer.echo(f"moppet: {old} is now {new}.", err=True)
         return current
+
+
+def help_record(parameter: Any, ctx: Any) -> tuple[str, str] | None:
+    """Return a parameter's names and help text, None if it is hidden. Typer's own says
+    "<list[str]>" for what may be repeated, and "<int range>" and "x>=0" for limits.
+    """
+    record = parameter.get_help_record(ctx)
+    if record is None:
+        return None
+    names = re.sub(
+        r"<(list\[)?(\w+)\]?( range)?>", lambda found: f"<{found[2].lower()}>", record[0]
+    )
+    text = record[1]
+    for pattern, words in _LIMITS.items():
+        text = re.sub(pattern, words, text)
+    return names, text
+
+
+_LIMITS: Final = {
+    r"(\S+)<=x<=([^\s\]]+)\]$": r"\1 to \2]",
+    r"x>=([^\s\]]+)\]$": r"at least \1]",
+    r"x<=([^\s\]]+)\]$": r"at most \1]",
+}
 
 
 class Verbs(TyperGroup):
