@@ -9,7 +9,7 @@ import numpy as np
 
 from evaluation_sample import write_images
 from moppet.datasets.manifest import Manifest, build_manifest
-from moppet.datasets.provenance import made_columns
+from moppet.datasets.provenance import synthetic_columns
 
 CLASSES = ("happiness", "sadness", "fear")
 REAL, MADE, COPIES = 90, 45, 4
@@ -40,7 +40,7 @@ def write_made(folder: Path, real: Path, **more: Any) -> Manifest:
         "array_row": np.arange(MADE),
         "label": np.repeat(CLASSES, 15),
         "source": ["moppet"] * MADE,
-        **made_columns(MADE, made_by="cgan", made_seed=7),
+        **synthetic_columns(MADE, generator="cgan", synthetic_seed=7),
         **more,
     }
     return build_manifest(columns, root=folder, names=CLASSES)

@@ -202,7 +202,7 @@ def test_adasyn_says_when_its_counts_are_only_near():
         ("smote", "0.5x", "needs a multiple of 1x or more, but '0.5x' came"),
         ("random_under", "2x", "more than 0x and at most 1x, but '2x' came"),
         ("smote", "all", "targets are 'equal', a multiple .* 'all' came"),
-        ("smote", {"fear": 10**12}, "1,000,000,000,000|999,999,999,988 made rows, which need"),
+        ("smote", {"fear": 10**12}, "1,000,000,000,000|999,999,999,988 new rows, which need"),
         *((name, "equal", f"{name} takes no target") for name in ("enn", "tomek")),
     ],
 )

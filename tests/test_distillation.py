@@ -51,9 +51,9 @@ def test_a_training_rows_target_is_its_votes_mixed_with_the_teachers_answer_to_b
         answers += torch.from_numpy(logits).softmax(dim=1).numpy() / 2
     order = [teacher.names.index(name) for name in plain.names]
     wanted = 0.75 * plain.soft[rows] + 0.25 * answers[:, order]
-    assert taught.lessons is not None
-    assert np.allclose(taught.lessons[rows], wanted, atol=1e-4)
-    assert np.abs(taught.lessons[rows] - plain.soft[rows]).max() > 0.05
+    assert taught.mixed is not None
+    assert np.allclose(taught.mixed[rows], wanted, atol=1e-4)
+    assert np.abs(taught.mixed[rows] - plain.soft[rows]).max() > 0.05
     views = RandomViews(taught, RECIPE)
     assert np.allclose(views[3][1], wanted[3], atol=1e-4)
 
@@ -61,10 +61,10 @@ def test_a_training_rows_target_is_its_votes_mixed_with_the_teachers_answer_to_b
 def test_validation_and_test_rows_keep_their_votes(
     plain: TrainingData, taught: TrainingData
 ) -> None:
-    assert taught.lessons is not None
+    assert taught.mixed is not None
     others = np.setdiff1d(np.arange(len(plain.label)), plain.training_rows(RECIPE))
     assert (plain.part[others] == "val").any()
-    assert np.array_equal(taught.lessons[others], plain.soft[others])
+    assert np.array_equal(taught.mixed[others], plain.soft[others])
     assert np.array_equal(taught.targets(RECIPE), plain.soft)
 
 

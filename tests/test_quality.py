@@ -22,7 +22,7 @@ from evaluation_sample import faces_without_search
 from moppet.commands import main as cli
 from moppet.commands import quality as command
 from moppet.datasets.manifest import build_manifest, read_manifest
-from moppet.datasets.provenance import MADE_SCHEMA, join_made, real_rows
+from moppet.datasets.provenance import SYNTHETIC_SCHEMA, join_synthetic, real_rows
 from moppet.datasets.splits import holdout
 from moppet.evaluate import sample_predictions as module
 from moppet.evaluate.sample_predictions import SampleFaces, measure_agreement, predict_faces
@@ -117,7 +117,9 @@ def test_figures_of_real_faces_beside_themselves_are_good(folder, _no_search):
 def test_images_of_one_real_face_each_are_said_to_be_that(folder, _no_search):
     real, made = (read_manifest(folder / f"{x}.parquet") for x in ("real", "made"))
     sources = [["a"] if i < 7 else ["a", "b"] if i < 9 else None for i in range(sample.MADE)]
-    found = measure_quality(made.replace(made_from=sources), real, model=folder / "model", draws=2)
+    found = measure_quality(
+        made.replace(synthetic_from=sources), real, model=folder / "model", draws=2
+    )
     assert found.rows["of_one_face"] == 7
     assert any(note.startswith("7 synthetic images are altered from one") for note in found.notes)
 
@@ -134,7 +136,7 @@ def test_the_result_is_plain_values_and_undefined_ones_are_null(quality):
 def test_only_training_rows_are_compared_and_made_ones_never_count_as_real(folder, _no_search):
     real, made = (read_manifest(folder / f"{x}.parquet") for x in ("real", "made"))
     splits = np.where(np.arange(sample.REAL) < 60, "train", "test")
-    joined = join_made(real.replace(split=splits), made)
+    joined = join_synthetic(real.replace(split=splits), made)
     found = measure_quality(joined, joined, model=folder / "model", draws=2)
     assert found.rows["made"] == sample.MADE and found.rows["real"] == 60
     assert len(found.keep) == len(joined)
@@ -273,7 +275,7 @@ def test_the_kept_manifest_is_without_the_alarms(written, folder):
 
 def test_made_faces_that_do_not_say_so_are_marked_before_they_are_kept(folder, tmp_path):
     made = read_manifest(folder / "made.parquet")
-    plain = made.replace(**{name: [None] * len(made) for name in MADE_SCHEMA.names})
+    plain = made.replace(**{name: [None] * len(made) for name in SYNTHETIC_SCHEMA.names})
     plain = plain.replace(split=["test"] * len(made))
     assert real_rows(plain).all()
     plain.write(folder / "plain.parquet")
@@ -281,7 +283,7 @@ def test_made_faces_that_do_not_say_so_are_marked_before_they_are_kept(folder, t
     assert run(*arguments, "--model", folder / "model") == 0
     kept = read_manifest(tmp_path / "out" / "kept.parquet")
     assert not real_rows(kept).any() and set(kept.column("split")) == {"train"}
-    with pytest.raises(UsageError, match="are made"):
+    with pytest.raises(UsageError, match="are synthetic"):
         holdout(kept, 0.3, np.random.default_rng(0))
 
 
@@ -289,7 +291,7 @@ def test_the_real_faces_are_those_of_the_same_manifest_unless_others_are_named(
     folder, tmp_path, capsys, _no_search
 ):
     made, real = (read_manifest(folder / f"{x}.parquet") for x in ("made", "real"))
-    join_made(real, made).write(tmp_path / "manifest.parquet")
+    join_synthetic(real, made).write(tmp_path / "manifest.parquet")
     arguments = ("-o", tmp_path / "out", "--model", folder / "model")
     assert run(tmp_path, *arguments) == 0
     found = json.loads((tmp_path / "out" / "quality.json").read_text(encoding="utf-8"))
@@ -331,7 +333,7 @@ def test_the_terminal_says_the_figures_and_where_the_rest_is(folder, tmp_path, c
 def test_a_folder_that_synthesize_made_is_read_by_its_manifest(folder, tmp_path, _no_search):
     made, real = (read_manifest(folder / f"{x}.parquet") for x in ("made", "real"))
     (tmp_path / "run").mkdir()
-    join_made(real, made).write(tmp_path / "run" / "manifest.parquet")
+    join_synthetic(real, made).write(tmp_path / "run" / "manifest.parquet")
     read = command._read(tmp_path / "run")
     assert len(read) == sample.REAL + sample.MADE
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from moppet.guard.rules import GuardSettings, read_settings
+from moppet.guard.rules import GuardSettings, read_guard
 from moppet.study.plan import (
     ClassifierPlan,
     DataSet,
@@ -260,7 +260,7 @@ def give(key: Key, value: Any, folder: Path) -> Any:
             return TimelineSettings.from_dict(own)
         case "Guard settings":
             path = write(folder, own)
-            return read_settings(path)
+            return read_guard(path)
         case "[regimes.NAME]":
             made = {"generators": {"gan": {"method": "gan"}}}
             return read_study(folder, STUDY | made | {"regimes": {"all": own}})

@@ -255,7 +255,7 @@ def test_a_finished_model_paints_where_it_is_there_and_is_left_out_where_not(
     n = len(real.rows("train"))
     assert made.sum() == n and set(data.part[made]) == {"train"} and seconds > 0
     hashes = {content_hash(real.manifest.image(int(row))) for row in real.rows("train")}
-    assert all(set(each) <= hashes for each in data.manifest.column("made_from")[made])
+    assert all(set(each) <= hashes for each in data.manifest.column("synthetic_from")[made])
     again, kept = context.add_synthetic_rows(cell, real)  # it is painted once
     assert kept == seconds
     assert np.array_equal(again.faces.cuts[-1], data.faces.cuts[-1])

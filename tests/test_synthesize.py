@@ -445,9 +445,9 @@ def test_validation_and_test_rows_change_nothing(
 def test_made_rows_are_learned_from_only_where_that_is_asked(tmp_path: Path) -> None:
     manifest, _ = sample(tmp_path)
     train = np.flatnonzero(manifest.column("split") == "train")
-    made_by = [None] * len(manifest)
-    made_by[train[0]] = "smote"
-    mixed = manifest.replace(made_by=made_by)
+    generator = [None] * len(manifest)
+    generator[train[0]] = "smote"
+    mixed = manifest.replace(generator=generator)
     assert training_rows(mixed, TINY).tolist() == train[1:].tolist()
     with_made = replace(TINY, learn_from_synthetic=True)
     assert training_rows(mixed, with_made).tolist() == train.tolist()

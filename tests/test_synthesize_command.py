@@ -106,14 +106,14 @@ def test_images_are_made_and_join_the_data_s_own_rows(
     assert len(manifest) == 3 * 11 + 3 and manifest.names == ("happiness", "sadness")
     assert [row["label"] for row in rows] == ["sadness"] * 3
     assert {row["split"] for row in rows} == {"train"}
-    assert {row["made_by"] for row in rows} == {method}
-    assert len({row["made_seed"] for row in rows}) == 3
-    assert {row["made_from"] for row in rows} == {None}
+    assert {row["generator"] for row in rows} == {method}
+    assert len({row["synthetic_seed"] for row in rows}) == 3
+    assert {row["synthetic_from"] for row in rows} == {None}
     generator = load_generator(out / "generator.safetensors")
     for number, row in enumerate(rows, len(manifest) - 3):
         image = manifest.image(number)
         assert content_hash(image) == row["content_hash"]
-        again = generator.generate(row["label"], row["made_seed"])
+        again = generator.generate(row["label"], row["synthetic_seed"])
         assert np.array_equal(image[:, :, 0], again)
         assert cv2.imread(str(out / "images/sadness/00001.png"), -1).shape == (16, 16)
     assert "learning on cpu: about" in flat(done.output)
@@ -206,7 +206,7 @@ def test_made_images_are_not_read_as_a_folder_of_real_ones(folder: Path, tmp_pat
     done = run(folder, "-o", out, "--method", "vae", "--per-class", 1, *TINY)
     assert f"moppet quality {out}" in flat(done.output)
     for place in (out, out / "images", out / "images" / "happiness"):
-        with pytest.raises(UsageError, match=r"made images, .* name .*made/manifest\.parquet"):
+        with pytest.raises(UsageError, match=r"synthetic images, .* read .*made/manifest\.parquet"):
             read_dataset(place, "folder")
 
 
@@ -365,7 +365,7 @@ def test_the_data_s_own_folder_is_refused(folder: Path, tmp_path: Path) -> None:
     for data, said in (
         (out / "manifest.parquet", "is inside"),
         (out / "images", "is inside"),
-        (elsewhere, "holds images that are made from"),
+        (elsewhere, "holds source images"),
     ):
         assert said in refused(data, "-o", out, "--method", "cgan", "--per-class", 1, *TINY)
     assert contents(out) == before

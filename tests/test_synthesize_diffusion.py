@@ -337,13 +337,13 @@ def test_the_command_writes_how_every_image_was_made(
     rows = joined.select(~real_rows(joined)).table.to_pylist()
     assert [row["label"] for row in rows] == ["happiness"] * 2 + ["sadness"] * 2
     assert {row["split"] for row in rows} == {"train"}
-    assert {row["made_by"] for row in rows} == {method}
-    assert all("photograph" in row["made_prompt"] and row["made_seed"] for row in rows)
-    assert all((row["made_from"] is not None) == (method == "inpaint") for row in rows)
+    assert {row["generator"] for row in rows} == {method}
+    assert all("photograph" in row["synthetic_prompt"] and row["synthetic_seed"] for row in rows)
+    assert all((row["synthetic_from"] is not None) == (method == "inpaint") for row in rows)
     told = models.model_fingerprint(Path(settings.model))
-    assert all(told in row["made_model"] for row in rows)
+    assert all(told in row["synthetic_model"] for row in rows)
     if method == "diffusion":
-        assert all(row["age_band"] and row["made_ethnicity"] for row in rows)
+        assert all(row["age_band"] and row["synthetic_ethnicity"] for row in rows)
     assert joined.image(len(joined) - 1).shape == (SIZE, SIZE, 3)
     assert (tmp_path / "sheet.png").is_file() and (out / "plan.csv").is_file()
     assert "generating on cpu: about" in " ".join(done.output.split())
@@ -478,7 +478,7 @@ def test_images_that_a_stopped_run_had_made_are_not_made_again(
     assert asked == list(plan.requests)
     assert not list(out.rglob("done.jsonl")) and not (out / PART).exists()
     whole = write_synthetic(tmp_path / "whole", plan, make, manifest, settings, model="one")
-    for name in ("content_hash", "made_prompt", "age_band", "label"):
+    for name in ("content_hash", "synthetic_prompt", "age_band", "label"):
         assert joined.column(name).tolist() == whole.column(name).tolist()
     assert len(joined) == len(manifest) + 3
     asked.clear()

@@ -608,7 +608,7 @@ def test_what_was_never_measured_is_not_drawn(
     monkeypatch.setattr(Axes, "plot", plot)
     row = dict.fromkeys(("val_loss", "val_accuracy", "val_balanced"), NOT_A_NUMBER)
     draw_course([row | {"epoch": 1, "train_loss": 1.0, "train_accuracy": 0.5}], tmp_path / "x.png")
-    assert drawn == ["training, random views"] * 2
+    assert drawn == ["training, augmented"] * 2
     assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
 
 

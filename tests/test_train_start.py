@@ -34,6 +34,7 @@ def write_start(folder: Path, labels: tuple[str, ...], **settings: object) -> Ne
     folder.mkdir()
     save_network(made, folder / "weights.safetensors")
     card = f'name = "other"\nlabels = {json.dumps(labels)}\nsha256 = "0"\n[preprocessing]\n'
+    card += 'size = 32\ncolor = "rgb"\nmean = 128.0\nscale = 128.0\n'
     (folder / "card.toml").write_text(card, encoding="utf-8")
     return made
 

@@ -25,7 +25,7 @@ from moppet.balance.targets import Targets
 from moppet.datasets.faces import Faces, find_manifest_faces
 from moppet.datasets.hashing import content_hash
 from moppet.datasets.manifest import Manifest, build_manifest
-from moppet.datasets.provenance import REMOVED_BY, join_made, made_columns, real_rows
+from moppet.datasets.provenance import REMOVED_BY, join_synthetic, real_rows, synthetic_columns
 from moppet.files import replacing, write_text
 from moppet.values import Floats, Image, MoppetError, UsageError
 
@@ -46,7 +46,7 @@ class BalancedRows:
     rows: (n,) the manifest's rows that were balanced; `balanced` counts rows by their place here.
     balanced: what was kept, made and removed; its counts in the order of the manifest's names.
     space: what it was balanced in. faces: of `rows`. features: (n, d), of `rows`.
-    images: (m, side, side) gray uint8, the made rows; None where they are copies of rows, or
+    images: (m, side, side) gray uint8, the new rows; None where they are copies of rows, or
         points that no image comes back from.
     """
 
@@ -59,12 +59,12 @@ class BalancedRows:
     images: Image | None
 
     @property
-    def made_are_copies(self) -> bool:
-        """Whether the made rows are rows that came, once more."""
+    def new_are_copies(self) -> bool:
+        """Whether the new rows are rows that came, once more."""
         return not BALANCERS[self.balanced.method].interpolates
 
-    def made_rows(self, root: Path, paths: Sequence[str]) -> Manifest:
-        """Return the made rows as a manifest of their images.
+    def new_rows(self, root: Path, paths: Sequence[str]) -> Manifest:
+        """Return the new rows as a manifest of their images.
 
         paths: of the m images, below root; none are needed for copies, which have their own.
         Subject and votes of a mixture are nobody's; its age band is that of both parents, if one.
@@ -72,18 +72,18 @@ class BalancedRows:
         """
         made, parents = self.balanced, self.rows[self.balanced.parents]
         hashes = self.manifest.column("content_hash")
-        said = made_columns(
+        said = synthetic_columns(
             len(parents),
-            made_by=made.method,
-            made_seed=made.seed,
-            made_from=[list(dict.fromkeys(hashes[pair])) for pair in parents],
+            generator=made.method,
+            synthetic_seed=made.seed,
+            synthetic_from=[list(dict.fromkeys(hashes[pair])) for pair in parents],
         )
-        if self.made_are_copies:
+        if self.new_are_copies:
             return self.manifest.select(parents[:, 0]).replace(**said)
         if self.images is None:
             raise UsageError("what was made in an embedding is no image, so no manifest has it.")
         if len(paths) != len(parents):
-            raise UsageError(f"{len(parents)} made images need a path each; {len(paths)} came.")
+            raise UsageError(f"{len(parents)} new images need a path each; {len(paths)} came.")
         bands = self.manifest.column("age_band")[parents]
         columns = {
             "path": list(paths),
@@ -97,9 +97,9 @@ class BalancedRows:
 
     def whole(self, root: Path, paths: Sequence[str]) -> Manifest:
         """Return all rows that came and the made ones after them, as far as they are images."""
-        if not len(self.balanced.labels) or (self.images is None and not self.made_are_copies):
+        if not len(self.balanced.labels) or (self.images is None and not self.new_are_copies):
             return self.manifest
-        return join_made(self.manifest, self.made_rows(root, paths))
+        return join_synthetic(self.manifest, self.new_rows(root, paths))
 
 
 def balance_manifest(
@@ -340,7 +340,7 @@ def summary(result: BalancedRows) -> dict[str, Any]:
 
 
 def _write_images(images: Image, folder: Path) -> list[str]:
-    """Write the made images, all or none, and return their paths in the folder."""
+    """Write the new images, all or none, and return their paths in the folder."""
     names = [f"{number:06d}.png" for number in range(1, len(images) + 1)]
     part = folder / f".{MADE}.{os.getpid()}{_PART}"
     try:

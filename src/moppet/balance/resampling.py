@@ -88,7 +88,7 @@ def _share(part: int, whole: int) -> str:
 
 _SEEDS: Final = 2**31 - 1
 _COPIES_AT_ONCE: Final = 4
-"""How often the made rows stand in memory while they are made."""
+"""How often the new rows stand in memory while they are made."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class Balanced:
 
     method: key of BALANCERS. seed: what imbalanced-learn's chance was drawn from.
     kept, removed: the numbers of the rows that came, each in order; together all n.
-    features: (m, d) float32, the made rows; labels: (m,) their classes, as they came.
+    features: (m, d) float32, the new rows; labels: (m,) their classes, as they came.
     parents: (m, 2) int64 numbers of the two rows that a made row lies between, the nearer one
         first; the same number twice for a copy. A parent may be among the removed.
     shares: (m,) float32, 0.5 to 1, how much of it is the first parent's:
@@ -253,13 +253,13 @@ def _refuse_too_many(wanted: Counts, y: Ints, width: int) -> None:
         return
     if needed > memory:
         raise UsageError(
-            f"these targets ask for {made:,} made rows, which need {needed / 2**30:,.0f} GiB of "
+            f"these targets ask for {made:,} new rows, which need {needed / 2**30:,.0f} GiB of "
             f"memory, but this machine has {memory / 2**30:,.0f}: ask for fewer."
         )
 
 
 def _oversample(task: _Task) -> tuple[Oversampled, list[str]]:
-    """Return the made rows, and sentences on classes that miss their targets."""
+    """Return the new rows, and sentences on classes that miss their targets."""
     oversample, wanted, counts = task.balancer.oversample, task.wanted, task.counts
     if oversample is None or not wanted:
         return Oversampled(task.x[:0], task.y[:0], np.empty((0, 2), np.int64), np.empty(0)), []

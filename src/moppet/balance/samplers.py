@@ -103,7 +103,7 @@ class Neighbors:
 
 
 class Oversampled(NamedTuple):
-    """m made rows: features (m, d), labels (m,), parents (m, 2), the first parent's share (m,)."""
+    """m new rows: features (m, d), labels (m,), parents (m, 2), the first parent's share (m,)."""
 
     features: Doubles
     labels: Ints
@@ -111,7 +111,7 @@ class Oversampled(NamedTuple):
     shares: Doubles
 
     def select(self, rows: NDArray[np.bool_]) -> Oversampled:
-        """Return the made rows of this mask (m,)."""
+        """Return the new rows of this mask (m,)."""
         return Oversampled(
             self.features[rows], self.labels[rows], self.parents[rows], self.shares[rows]
         )

@@ -54,7 +54,7 @@ def draw_sheet(result: BalancedRows, path: Path, rng: np.random.Generator) -> Pa
     page = _Page()
     made = result.balanced
     title = f"{made.method} in {'the embedding' if result.images is None else 'pixels'}"
-    if result.made_are_copies or not len(made.labels):
+    if result.new_are_copies or not len(made.labels):
         title = made.method
     page.write(_MARGIN_PX, page.y, title, fontsize=15, weight="bold")
     said = f"{len(made.labels):,} made, {len(made.removed):,} removed; some of each are shown."
@@ -76,8 +76,8 @@ def _draw_class(
     page.y += 36
     new = np.flatnonzero(made.labels == one.name)
     if len(new):
-        few = _some(new, _SINGLES if result.made_are_copies else _TRIPLES, rng)
-        if result.made_are_copies:
+        few = _some(new, _SINGLES if result.new_are_copies else _TRIPLES, rng)
+        if result.new_are_copies:
             page.write(_MARGIN_PX, page.y, f"repeated, {len(few)} of {one.made:,}", color=_PALE)
             _draw_tiles(page, _faces(result, made.parents[few, 0]))
         else:

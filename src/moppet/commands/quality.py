@@ -187,12 +187,12 @@ def _read(path: Path) -> Manifest:
 
 def _marked(made: Manifest, quality: Quality) -> Manifest:
     """Return the synthetic manifest with every synthetic row marked as such."""
-    from moppet.datasets.provenance import made_columns
+    from moppet.datasets.provenance import synthetic_columns
 
     if quality.rows["marked"]:
         return made
     n = len(made)
-    return made.replace(split=["train"] * n, **made_columns(n, made_by=UNKNOWN))
+    return made.replace(split=["train"] * n, **synthetic_columns(n, generator=UNKNOWN))
 
 
 def _sheet(quality: Quality, made: Manifest, real: Manifest) -> Sheet:
@@ -217,7 +217,7 @@ def _sheet(quality: Quality, made: Manifest, real: Manifest) -> Sheet:
 def _made_rows(quality: Quality, made: Manifest) -> NDArray[np.int64]:
     if not quality.rows["marked"]:
         return np.arange(len(made))
-    return np.flatnonzero([x is not None for x in made.column("made_by")])
+    return np.flatnonzero([x is not None for x in made.column("generator")])
 
 
 def quality(

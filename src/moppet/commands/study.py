@@ -1,4 +1,4 @@
-"""`moppet study` (alias `ablate`): many cells, each run once."""
+"""`moppet study` (alias `ablate`): many trainings or classifiers, each run once."""
 
 from __future__ import annotations
 
@@ -8,58 +8,73 @@ from typing import Annotated
 import typer
 
 from moppet.commands.console import extra
-from moppet.commands.options import JobsOption, one_of, output_option
+from moppet.commands.options import JobsOption, SetOption, one_of, output_option, read_pairs
 from moppet.values import UsageError
 
 
 def study(
-    recipe: Annotated[
-        Path | None, typer.Argument(help="Study recipe (TOML).", show_default=False)
-    ] = None,
-    data: Annotated[
-        Path | None, typer.Option("--data", help="Data to use in place of the recipe's.")
-    ] = None,
-    output: Annotated[Path | None, output_option("Folder for results, or file for --init.")] = None,
+    recipe: Annotated[Path | None, typer.Argument(help="A study recipe (.toml).")] = None,
     init: Annotated[
-        Path | None, typer.Option("--init", help="Write a starter recipe for these images.")
+        Path | None,
+        typer.Option("--init", help="Write a starter recipe for this folder of labeled images."),
     ] = None,
     kind: Annotated[
         str,
         typer.Option(
-            help="With --init: classifiers or networks.",
+            "--kind",
+            help="With --init: a study of classifiers or of networks.",
             autocompletion=one_of("classifiers", "networks"),
         ),
     ] = "classifiers",
+    output: Annotated[
+        Path | None,
+        output_option("Folder of the results; with --init, the recipe to write (study.toml)."),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Dataset for the study, instead of the recipe's.")
+    ] = None,
+    changes: SetOption = None,
     minutes: Annotated[
-        float | None, typer.Option(help="Start no new cell after this time.", min=0)
+        float | None,
+        typer.Option("--minutes", help="Start no further cell after this many minutes.", min=0),
     ] = None,
     only: Annotated[
-        str | None, typer.Option(help="Run only cells with this text in their names.")
+        str | None, typer.Option("--only", help="Run only cells with this text in their names.")
     ] = None,
-    page_only: Annotated[
-        bool, typer.Option("--page-only", help="Run nothing; write the page again.")
-    ] = False,
     jobs: JobsOption = 1,
     engine: Annotated[
         str,
-        typer.Option(help="local, or ray for a cluster.", autocompletion=one_of("local", "ray")),
+        typer.Option(
+            "--engine",
+            help="Where cells run: local, or ray for a Ray cluster (moppet[dist]).",
+            autocompletion=one_of("local", "ray"),
+        ),
     ] = "local",
+    page_only: Annotated[
+        bool, typer.Option("--page-only", help="Only rewrite the page from finished results.")
+    ] = False,
 ) -> None:
-    """Compare methods in many runs; finished ones are kept."""
+    """Run a study of many trainings, each once.
+
+    Finished cells are kept: rerun the same command to resume.
+    """
     if init is not None:
+        if recipe is not None:
+            raise UsageError("--init writes a new recipe: leave out the recipe to run.")
         from moppet.study.starter_recipe import write_starter_recipe
 
         path = write_starter_recipe(init, output or Path("study.toml"), kind)
-        typer.echo(f"written: {path}. Run it with: moppet study {path}")
+        typer.echo(f"written: {path}. Edit it, then run: moppet study {path}")
         return
     if recipe is None:
-        raise UsageError("give a study recipe, or --init FOLDER to write one for your images.")
+        raise UsageError("name a recipe (.toml), or write one with --init FOLDER.")
     with extra("train", "Training"):
         from moppet.study.engine import run_recipe
     page = run_recipe(
         recipe,
         data=data,
         output=output,
+        changes=read_pairs(changes, "--set"),
         engine=engine,
         jobs=jobs,
         minutes=minutes,

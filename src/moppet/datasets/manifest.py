@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from moppet.datasets import row_images
-from moppet.datasets.provenance import check_made_table
+from moppet.datasets.provenance import check_synthetic_table, current_columns
 from moppet.files import replacing
 from moppet.values import EXPRESSIONS, Floats, Image, MoppetError
 from moppet.vocabulary import FORMER_SPLITS
@@ -58,6 +58,7 @@ def conform(table: Any, names: Sequence[str]) -> Any:
     A column that is missing is null, a missing weight 1.
     Raises MoppetError for columns of another type and for rows that break a rule.
     """
+    table = current_columns(table)
     twice = sorted({c for c in table.column_names if table.column_names.count(c) > 1})
     if twice:
         raise MoppetError(f"A manifest has each column once, but {', '.join(twice)} comes twice.")
@@ -197,7 +198,7 @@ class Manifest:
         object.__setattr__(self, "names", tuple(self.names))
         object.__setattr__(self, "root", Path(self.root))
         object.__setattr__(self, "table", conform(self.table, self.names))
-        check_made_table(self.table)
+        check_synthetic_table(self.table)
 
     def __len__(self) -> int:
         return int(self.table.num_rows)

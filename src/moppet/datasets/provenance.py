@@ -19,71 +19,79 @@ if TYPE_CHECKING:
     from moppet.datasets.manifest import Manifest
 
 
-MADE_BY: Final = "made_by"
-MADE_SEED: Final = "made_seed"
-MADE_FROM: Final = "made_from"
-MADE_PROMPT: Final = "made_prompt"
+GENERATOR: Final = "generator"
+SYNTHETIC_SEED: Final = "synthetic_seed"
+SYNTHETIC_FROM: Final = "synthetic_from"
+SYNTHETIC_PROMPT: Final = "synthetic_prompt"
 REMOVED_BY: Final = "removed_by"
 """Column: the balancer that took the row out of the training rows; null for every other row."""
 _MARKS: Final = (("plan.csv", "settings.toml"), ("balance.json",))
 """Files that a folder of `moppet synthesize` and one of `moppet balance` has."""
-MADE_SCHEMA: Final = pa.schema(
+_DETAILS: Final = ("seed", "from", "prompt", "model", "ethnicity", "background", "occlusion")
+_FORMER_COLUMNS: Final = {"made_by": GENERATOR} | {f"made_{x}": f"synthetic_{x}" for x in _DETAILS}
+"""Column names of earlier versions → today's. Both are read."""
+SYNTHETIC_SCHEMA: Final = pa.schema(
     [
-        (MADE_BY, pa.string()),
-        (MADE_SEED, pa.int64()),
-        (MADE_FROM, pa.list_(pa.string())),
-        (MADE_PROMPT, pa.string()),
+        (GENERATOR, pa.string()),
+        (SYNTHETIC_SEED, pa.int64()),
+        (SYNTHETIC_FROM, pa.list_(pa.string())),
+        (SYNTHETIC_PROMPT, pa.string()),
     ]
 )
-"""made_by: the balancer's or generator's name, null for a real image.
-made_seed: the number that its chance was drawn from.
-made_from: `content_hash` of the images that it was made from; null where it is from no
+"""generator: name of the balancer or generator, null for a real image.
+synthetic_seed: seed of the random numbers.
+synthetic_from: `content_hash` of the images that it was generated from; null if it comes from no
     image in particular (a generator that learned from all).
-made_prompt: the text that it was made from, null for none."""
+synthetic_prompt: the text that it was generated from, null for none."""
 
 
-def made_columns(
+def current_columns(table: Any) -> Any:
+    """Return a manifest's table with the column names of earlier versions replaced by today's."""
+    return table.rename_columns([_FORMER_COLUMNS.get(name, name) for name in table.column_names])
+
+
+def synthetic_columns(
     n: int,
     *,
-    made_by: str | Sequence[str],
-    made_seed: int | Sequence[int] | None = None,
-    made_from: Sequence[Sequence[str] | None] | None = None,
-    made_prompt: str | Sequence[str | None] | None = None,
+    generator: str | Sequence[str],
+    synthetic_seed: int | Sequence[int] | None = None,
+    synthetic_from: Sequence[Sequence[str] | None] | None = None,
+    synthetic_prompt: str | Sequence[str | None] | None = None,
 ) -> dict[str, Any]:
-    """Return the columns that say how n rows were made, for `build_manifest` or `replace`.
+    """Return the columns that describe n synthetic rows, for `build_manifest` or `replace`.
 
-    One text or number stands for all rows; see MADE_SCHEMA for their meaning.
+    One text or number stands for all rows; see SYNTHETIC_SCHEMA for their meaning.
     """
 
     def column(name: str, value: Any) -> Any:
         values = [value] * n if value is None or isinstance(value, str | int) else list(value)
         if len(values) != n:
             raise UsageError(f"{name} needs {n} values, one a row; {len(values)} came.")
-        return pa.array(values, MADE_SCHEMA.field(name).type)
+        return pa.array(values, SYNTHETIC_SCHEMA.field(name).type)
 
-    if n and (not made_by or not all(made_by)):
-        raise UsageError("made rows need the name of what made them.")
+    if n and (not generator or not all(generator)):
+        raise UsageError("synthetic rows need the name of their generator.")
     return {
-        MADE_BY: column(MADE_BY, made_by),
-        MADE_SEED: column(MADE_SEED, made_seed),
-        MADE_FROM: column(MADE_FROM, made_from),
-        MADE_PROMPT: column(MADE_PROMPT, made_prompt),
+        GENERATOR: column(GENERATOR, generator),
+        SYNTHETIC_SEED: column(SYNTHETIC_SEED, synthetic_seed),
+        SYNTHETIC_FROM: column(SYNTHETIC_FROM, synthetic_from),
+        SYNTHETIC_PROMPT: column(SYNTHETIC_PROMPT, synthetic_prompt),
     }
 
 
 def real_rows(manifest: Manifest) -> NDArray[np.bool_]:
-    """Return (n,) whether each row is a real image; all are where the manifest says nothing."""
+    """Return (n,) whether each row is a real image; all are in a manifest without a generator."""
     return _real(manifest.table)
 
 
-def check_made(manifest: Manifest) -> None:
-    """Raise UsageError if a made row stands anywhere but in the training rows."""
-    check_made_table(manifest.table)
+def check_synthetic(manifest: Manifest) -> None:
+    """Raise UsageError if a synthetic row is anywhere but in the training rows."""
+    check_synthetic_table(manifest.table)
 
 
-def check_made_table(table: Any) -> None:
-    """As `check_made`, of a manifest's table. Every Manifest calls it when it is built."""
-    if MADE_BY not in table.column_names:
+def check_synthetic_table(table: Any) -> None:
+    """As `check_synthetic`, of a manifest's table. Every Manifest calls it when it is built."""
+    if GENERATOR not in table.column_names:
         return
     split = table["split"].to_numpy()
     wrong = np.flatnonzero(
@@ -92,36 +100,37 @@ def check_made_table(table: Any) -> None:
     if len(wrong):
         row = int(wrong[0])
         raise UsageError(
-            f"made images are only ever trained on, but {len(wrong)} stand elsewhere: row {row}, "
-            f"made by {table[MADE_BY][row].as_py()!r}, has the split {split[row]!r}."
+            f"synthetic images are only used for training, but {len(wrong)} are in another split: "
+            f"row {row}, generated by {table[GENERATOR][row].as_py()!r}, has the split "
+            f"{split[row]!r}."
         )
 
 
-def refuse_made(manifest: Manifest, what: str = "split") -> None:
-    """Raise UsageError if there is a made row at all. what: verb of what cannot be done."""
-    made = int((~real_rows(manifest)).sum())
-    if made:
+def refuse_synthetic(manifest: Manifest, what: str = "split") -> None:
+    """Raise UsageError if there is any synthetic row. what: verb of what cannot be done."""
+    synthetic = int((~real_rows(manifest)).sum())
+    if synthetic:
         raise UsageError(
-            f"{made} of these {len(manifest)} rows are made, and what they were made from could "
-            f"fall on the other side: {what} the real images first, then balance or synthesize "
-            "their training rows."
+            f"{synthetic} of these {len(manifest)} rows are synthetic, and their source images "
+            f"could fall on the other side: {what} the real images first, then balance or "
+            "synthesize their training rows."
         )
 
 
 def refuse_cleaned(manifest: Manifest) -> None:
-    """Raise UsageError if a balancer took rows out: a split of what it left is too easy to read."""
+    """Raise UsageError if a balancer removed rows: a split of the rest would be too easy."""
     if REMOVED_BY in manifest.table.column_names:
         taken = len(manifest) - manifest.table[REMOVED_BY].null_count
         if taken:
             raise UsageError(
-                f"{taken} of these {len(manifest)} rows were taken out by balancing, and a split "
+                f"{taken} of these {len(manifest)} rows were removed by balancing, and a split "
                 "would bring them back, or validate and test on what is left: split the images "
                 "into train, val and test first, then balance the training rows."
             )
 
 
 def check_sources(folder: Path, manifest: Manifest) -> None:
-    """Raise UsageError where what is written to a folder would mix with the manifest's images.
+    """Raise UsageError if files written to a folder would mix with the manifest's images.
 
     The folder may not hold them, lie in a folder of theirs, nor stand beside several, such as
     those of classes, among which it would be read as one more.
@@ -132,7 +141,7 @@ def check_sources(folder: Path, manifest: Manifest) -> None:
     for path in there:
         if path.is_relative_to(out):
             raise UsageError(
-                f"{folder} holds images that are made from, such as {path}, and they would be "
+                f"{folder} holds source images, such as {path}, and they would be "
                 "replaced: name a new folder with -o."
             )
     beside = [home for home in homes if home.parent == out.parent]
@@ -144,45 +153,47 @@ def check_sources(folder: Path, manifest: Manifest) -> None:
         )
 
 
-def refuse_made_folder(folder: Path) -> None:
-    """Raise UsageError for a folder of made images, read as if somebody had taken them.
+def refuse_synthetic_folder(folder: Path) -> None:
+    """Raise UsageError for a folder of synthetic images that is read as if they were real.
 
     So are those of `moppet synthesize` and `moppet balance`, and what lies in them.
     """
     for home in (folder, folder.parent, folder.parent.parent):
         if any(all((home / name).is_file() for name in marks) for marks in _MARKS):
             raise UsageError(
-                f"{folder} holds made images, which read as a folder would pass for real ones: "
-                f"name {home / 'manifest.parquet'}, which says of each how it was made."
+                f"{folder} holds synthetic images, which would pass for real ones if read as a "
+                f"folder: read {home / 'manifest.parquet'} instead, which describes each of them."
             )
 
 
-def join_made(manifest: Manifest, made: Manifest) -> Manifest:
-    """Return the manifest with made rows after its own, all of them in split "train".
+def join_synthetic(manifest: Manifest, synthetic: Manifest) -> Manifest:
+    """Return the manifest with synthetic rows after its own, all of them in split "train".
 
-    made: a manifest with the columns of `made_columns`, every row made. Its images may lie
-        below another root: the root of both is then the folder that both share.
+    synthetic: a manifest with the columns of `synthetic_columns`. If its images are below another
+        root, the root of the result is the folder that both share.
     Raises UsageError for a real row among them, for a class that the manifest does not have, and
-    for made rows in a validation or test split.
+    for synthetic rows in a validation or test split.
     """
-    if real_rows(made).any():
-        raise UsageError("rows to join as made need made_by in each of them, but some have none.")
-    check_made(made)
-    strange = [name for name in made.names if name not in manifest.names]
+    if real_rows(synthetic).any():
+        raise UsageError(
+            "synthetic rows to join need a generator in each of them, but some have none."
+        )
+    check_synthetic(synthetic)
+    strange = [name for name in synthetic.names if name not in manifest.names]
     if strange:
         raise UsageError(
-            f"made rows have the classes {', '.join(strange)}, but these images have only "
+            f"synthetic rows have the classes {', '.join(strange)}, but these images have only "
             f"{', '.join(manifest.names)}."
         )
-    if made.names != manifest.names and made.table["votes"].null_count < len(made):
-        raise UsageError("votes on made rows need the classes of the manifest that they join.")
-    root = _shared_root(manifest.root.resolve(), made.root.resolve())
-    tables = [_rooted(manifest, root), _rooted(made, root)]
+    if synthetic.names != manifest.names and synthetic.table["votes"].null_count < len(synthetic):
+        raise UsageError("votes on synthetic rows need the classes of the manifest that they join.")
+    root = _shared_root(manifest.root.resolve(), synthetic.root.resolve())
+    tables = [_rooted(manifest, root), _rooted(synthetic, root)]
     at = tables[1].column_names.index("split")
-    trains = pa.array(["train"] * len(made), pa.string())
+    trains = pa.array(["train"] * len(synthetic), pa.string())
     tables[1] = tables[1].set_column(at, "split", trains)
     for i, table in enumerate(tables):
-        for field in MADE_SCHEMA:
+        for field in SYNTHETIC_SCHEMA:
             if field.name not in table.column_names:
                 table = table.append_column(field, pa.nulls(len(table), field.type))
         tables[i] = table
@@ -190,9 +201,9 @@ def join_made(manifest: Manifest, made: Manifest) -> Manifest:
 
 
 def _real(table: Any) -> NDArray[np.bool_]:
-    if MADE_BY not in table.column_names:
+    if GENERATOR not in table.column_names:
         return np.ones(table.num_rows, bool)
-    return np.asarray(pc.is_null(table[MADE_BY]).to_numpy(), bool)
+    return np.asarray(pc.is_null(table[GENERATOR]).to_numpy(), bool)
 
 
 def _shared_root(one: Path, other: Path) -> Path:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moppet.datasets.manifest import Manifest
-from moppet.datasets.provenance import refuse_cleaned, refuse_made
+from moppet.datasets.provenance import refuse_cleaned, refuse_synthetic
 from moppet.values import MoppetError, UsageError
 
 Shares = NDArray[np.float64]
@@ -78,7 +78,7 @@ def split_manifest(
 
 
 def _deal(manifest: Manifest, shares: Shares, rng: np.random.Generator) -> NDArray[np.int64]:
-    refuse_made(manifest)
+    refuse_synthetic(manifest)
     refuse_cleaned(manifest)
     groups, labels = manifest.groups, manifest.labels
     counts = _counts(groups, labels, manifest.column("age_band"), len(manifest.names))

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moppet.datasets.manifest import Manifest
-from moppet.datasets.provenance import MADE_FROM, real_rows
+from moppet.datasets.provenance import SYNTHETIC_FROM, real_rows
 from moppet.evaluate.chart_data import number_or_none
 from moppet.evaluate.memorization import LEAST_REAL, Memorization, find_memorized
 from moppet.evaluate.sample_distances import Comparison, Sample, Space, compare_samples, fit_space
@@ -38,7 +38,7 @@ def select_rows(
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], dict[str, Any]]:
     """Return the rows of both manifests to compare, and how many there were.
 
-    Made rows are those with `made_by`, all where no row has it; real ones those of split "train"
+    Made rows are those with `generator`, all where no row has it; real ones those of split "train"
     without it, all real ones where there is no such split. Raises MoppetError where none is left.
     """
     marked = ~real_rows(made)
@@ -73,9 +73,9 @@ def select_rows(
 
 def _of_one_face(made: Manifest) -> NDArray[np.bool_]:
     """(n,) whether a row says that it was made of one image."""
-    if MADE_FROM not in made.table.column_names:
+    if SYNTHETIC_FROM not in made.table.column_names:
         return np.zeros(len(made), bool)
-    return np.array([s is not None and len(s) == 1 for s in made.column(MADE_FROM)], bool)
+    return np.array([s is not None and len(s) == 1 for s in made.column(SYNTHETIC_FROM)], bool)
 
 
 def made_from(
@@ -88,8 +88,8 @@ def made_from(
     draws: int,
 ) -> dict[str, Any]:
     """Return what the figures rest on, as plain values."""
-    marked = "made_by" in made.table.column_names
-    by: list[str | None] = made.column("made_by").tolist() if marked else []
+    marked = "generator" in made.table.column_names
+    by: list[str | None] = made.column("generator").tolist() if marked else []
     return {
         "made_by": sorted({x for x in by if x is not None}),
         "sources": sorted({s for s in real.column("source") if s}),
@@ -152,8 +152,8 @@ def _memory_notes(memory: Memorization) -> Iterator[str]:
 def _row_notes(rows: Mapping[str, Any]) -> Iterator[str]:
     if not rows["marked"]:
         yield (
-            "The synthetic images do not name their generator (no made_by): all of them are "
-            "treated as synthetic."
+            "The synthetic images do not name their generator (no column generator): all of them "
+            "are treated as synthetic."
         )
     if rows["without_label"]:
         yield (
@@ -298,7 +298,7 @@ def measure_quality(
 ) -> Quality:
     """Return how good made faces are beside the real ones that they were made to resemble.
 
-    made: its rows with `made_by`; all of them where it has no such column.
+    made: its rows with `generator`; all of them where it has no such column.
     real: the rows that a generator learned from: split "train" where there is one, never made ones.
     model: gives the embedding that distances are measured in. judge: reads what was made; None
         takes the same model. Neither should have learned from the made faces.

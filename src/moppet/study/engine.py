@@ -6,7 +6,7 @@ import itertools
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,6 +27,7 @@ def run_recipe(
     *,
     data: Path | None = None,
     output: Path | None = None,
+    changes: Mapping[str, Any] | None = None,
     engine: str = "local",
     jobs: int = 1,
     minutes: float | None = None,
@@ -36,12 +37,12 @@ def run_recipe(
 ) -> Path:
     """Run a study's recipe (TOML), and return its page.
 
-    data, output: a data set and a folder in place of the recipe's.
+    data, output: a dataset and a folder in place of the recipe's. changes: see `read_plan`.
     engine, jobs: see `choose_executor`. minutes, only: see `run_study`.
     page_only: run nothing and read no image; write the page from the results that are there.
     Raises UsageError that lists every mistake in the recipe, before any image is read.
     """
-    plan = read_plan(recipe, data=data, output=output)
+    plan = read_plan(recipe, data=data, output=output, changes=changes)
     executor = choose_executor(engine, jobs)
     if page_only:
         return write_page(plan, read_results(plan))

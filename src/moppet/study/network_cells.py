@@ -26,7 +26,7 @@ from moppet.config import old_names
 from moppet.datasets.faces import Faces, find_manifest_faces
 from moppet.datasets.hashing import content_hash
 from moppet.datasets.manifest import Manifest, build_manifest, read_manifest
-from moppet.datasets.provenance import join_made, made_columns, real_rows
+from moppet.datasets.provenance import join_synthetic, real_rows, synthetic_columns
 from moppet.datasets.readers import read_dataset
 from moppet.datasets.splits import holdout
 from moppet.files import write_text
@@ -405,7 +405,7 @@ def _rows_of(
         "weight": [1.0] * n,
         "content_hash": [content_hash(image) for image in images],
     }
-    columns |= made_columns(n, made_by=generator, made_seed=seed)
+    columns |= synthetic_columns(n, generator=generator, synthetic_seed=seed)
     added = build_manifest(columns, root=data.manifest.root, names=data.manifest.names)
     none = np.zeros(n, np.int64)
     landmarks = np.full((n, 5, 2), np.nan, np.float32)
@@ -424,7 +424,7 @@ def _joined(data: TrainingData, added: Manifest, faces: Faces) -> TrainingData:
     soft = np.eye(len(data.names), dtype=np.float32)[labels]
     return replace(
         data,
-        manifest=join_made(data.manifest, added),
+        manifest=join_synthetic(data.manifest, added),
         faces=joined,
         soft=np.concatenate([data.soft, soft]),
         label=np.concatenate([data.label, np.array(labels, np.int64)]),

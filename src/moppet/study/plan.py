@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 
 from annotated_types import Ge, Gt, Interval, Le, MaxLen, MinLen
 
-from moppet.config import check_settings, old_names, read_toml
+from moppet.config import change_keys, check_settings, old_names, read_toml
 from moppet.synthesis.generators import GENERATORS
 from moppet.synthesis.settings import SynthesisSettings, settings_from
 from moppet.train.recipe import Recipe, recipe_from
@@ -434,14 +434,19 @@ class ClassifierPlan(StudyPlan):
 
 
 def read_plan(
-    path: Path, *, data: Path | None = None, output: Path | None = None
+    path: Path,
+    *,
+    data: Path | None = None,
+    output: Path | None = None,
+    changes: Mapping[str, Any] | None = None,
 ) -> NetworkPlan | ClassifierPlan:
     """Return the plan in a TOML file: of classifiers if it has [methods], else of networks.
 
-    data, output: a data set and a folder in place of the recipe's.
+    data, output: a dataset and a folder in place of the recipe's. changes: keys to set over those
+        of the file; "generator.steps" for a key of a table.
     Raises UsageError that lists every mistake in the file.
     """
-    table = read_toml(path, "study")
+    table = change_keys(read_toml(path, "study"), changes or {})
     for name in ("base", "other_data"):
         if name in table:
             raise UsageError(f"{path}: unknown key {name!r}.")

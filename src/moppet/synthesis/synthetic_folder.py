@@ -17,7 +17,7 @@ import numpy as np
 from moppet.config import read_toml
 from moppet.datasets.hashing import content_hash
 from moppet.datasets.manifest import Manifest, build_manifest
-from moppet.datasets.provenance import join_made, made_columns
+from moppet.datasets.provenance import join_synthetic, synthetic_columns
 from moppet.files import write_bytes, write_text
 from moppet.synthesis.generators import GENERATORS, SyntheticImage
 from moppet.synthesis.sampling_plan import ImageRequest, SamplingPlan
@@ -115,7 +115,7 @@ def write_synthetic(
         if not rows:
             shutil.rmtree(part)
             raise MoppetError("the safety checker rejected every image, so nothing was written.")
-        joined = join_made(manifest, _manifest(folder, rows, settings, model))
+        joined = join_synthetic(manifest, _manifest(folder, rows, settings, model))
         _replace(folder, plan, settings, joined)
     return joined
 
@@ -241,19 +241,19 @@ def _manifest(
         "source": [f"made by {settings.method}"] * len(rows),
         "split": ["train"] * len(rows),
         "content_hash": [content_hash(image.image) for _, image, _ in rows],
-        **made_columns(
+        **synthetic_columns(
             len(rows),
-            made_by=settings.method,
-            made_seed=[request.seed for request in requests],
-            made_from=[list(image.sources) or None for _, image, _ in rows],
-            made_prompt=[request.prompt for request in requests],
+            generator=settings.method,
+            synthetic_seed=[request.seed for request in requests],
+            synthetic_from=[list(image.sources) or None for _, image, _ in rows],
+            synthetic_prompt=[request.prompt for request in requests],
         ),
     }
     more = {
-        "made_model": [model or None] * len(rows),
-        "made_ethnicity": [request.ethnicity for request in requests],
-        "made_background": [request.background for request in requests],
-        "made_occlusion": [request.occlusion for request in requests],
+        "synthetic_model": [model or None] * len(rows),
+        "synthetic_ethnicity": [request.ethnicity for request in requests],
+        "synthetic_background": [request.background for request in requests],
+        "synthetic_occlusion": [request.occlusion for request in requests],
     }
     columns |= {k: v for k, v in more.items() if any(value is not None for value in v)}
     return build_manifest(columns, root=folder)

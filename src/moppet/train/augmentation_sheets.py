@@ -1,4 +1,4 @@
-"""Sheets of images that show what augmentation does."""
+"""Sheets of images that show the effect of augmentation."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _GAP_PX: Final = 6
 
 
 def views_sheet(faces: Faces, recipe: Recipe, path: Path) -> None:
-    """Write a row for each face: the crop as video cuts it, then VIEWS random views of it.
+    """Write a row for each face: the crop as in video, then VIEWS random views of it.
 
     Raises MoppetError if the file cannot be written.
     """
@@ -74,24 +74,24 @@ _STILL: Final = {  # every strength at nothing
 
 
 def augmentation_sheet(
-    pictures: Sequence[Image],
+    images: Sequence[Image],
     path: Path,
     families: Families | None = None,
     *,
     side: int = 224,
     seed: int = 0,
 ) -> None:
-    """Write a .png: the images, then by family each change alone and all drawn together.
+    """Write a .png: the images, then each change of a family alone and all together.
 
     images: face crops, (h, w, 3) RGB or (h, w) gray uint8, brought to `side` pixels. They are
         recognizable in the file: ask before writing other people's faces.
     A change alone is the strongest of some random draws, its chance set to 1.
     Raises UsageError without an image or if the file cannot be written.
     """
-    if not len(pictures):
+    if not len(images):
         raise UsageError("the augmentation sheet needs at least one image, got none.")
     families = families or Families()
-    crops = _crops(pictures, side)
+    crops = _crops(images, side)
     bands = [("the images", [("", crop) for crop in crops])]
     for name in FAMILIES:
         alone = [
@@ -106,7 +106,7 @@ def augmentation_sheet(
 
 
 def changes(families: Families, name: str) -> Iterator[tuple[str, Families]]:
-    """Yield a family's changes, each with its label and settings under which it comes alone."""
+    """Yield a family's changes, each with its label and the settings that apply it alone."""
     f = families
     scales = {"scale_least": f.scale_least, "scale_most": f.scale_most}
     kernels = f"{f.blur_least}-{f.blur_most}"
@@ -149,9 +149,9 @@ def _drawn(crops: Tensor, families: Families, seed: int) -> list[tuple[str, Tens
     return [("", view) for view in augment(shown, families, seed)]
 
 
-def _crops(pictures: Sequence[Image], side: int) -> Tensor:
+def _crops(images: Sequence[Image], side: int) -> Tensor:
     resized = []
-    for image in pictures[:_COLUMNS]:
+    for image in images[:_COLUMNS]:
         color = cv2.cvtColor(image, cv2.COLOR_GRAY2RGB) if image.ndim == 2 else image
         flags = cv2.INTER_AREA if min(color.shape[:2]) > side else cv2.INTER_LINEAR
         resized.append(cv2.resize(color, (side, side), interpolation=flags))

@@ -1,4 +1,4 @@
-"""What the training loop learns from and is judged by: a manifest's faces, in parts."""
+"""The data of a training run: a manifest's faces, their targets, splits and random views."""
 
 from __future__ import annotations
 
@@ -33,14 +33,13 @@ PARTS: Final = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class TrainingData:
-    """A manifest restricted to a recipe's classes and ages, its faces, and its parts.
+    """A manifest restricted to a recipe's classes and ages, with its faces and split.
 
-    soft: (n, k) float32 shares of the votes over `names`; zeros where nobody chose one of them.
+    soft: (n, k) float32, proportions of the votes for `names`; zeros without such votes.
     label: (n,) int64 index into names, -1 for none.
-    part: (n,) "train", "val" (validation rows), "test", or "" for
-        rows that take no part.
-    lessons: (n, k) float32, what training rows learn in place of their own votes or label, and
-        the SHA-256 of the teachers it comes from; None for none (moppet.train.distillation).
+    part: (n,) "train", "val", "test", or "" for rows that are not used.
+    mixed: (n, k) float32, distillation targets of the training rows in place of their own; None
+        without distillation. teachers: SHA-256 of the models that they come from.
     """
 
     manifest: Manifest
@@ -49,14 +48,14 @@ class TrainingData:
     soft: Floats
     label: NDArray[np.int64]
     part: NDArray[np.str_]
-    lessons: Floats | None = None
+    mixed: Floats | None = None
     teachers: tuple[str, ...] = ()
 
     @cached_property
     def fingerprint(self) -> str:
-        """Tells these images, labels and parts from any others.
+        """Identifies these images, labels and splits.
 
-        64 hexadecimal digits for what is known of the images, 64 for the cuts themselves.
+        64 hexadecimal digits for the columns and labels, 64 for the crops.
         """
         columns = [self.manifest.column(name).tolist() for name in ("path", "array_row", "votes")]
         parts = [former_split(part) for part in self.part.tolist()]  # as in earlier checkpoints
@@ -69,11 +68,11 @@ class TrainingData:
         return hashlib.sha256(text.encode()).hexdigest() + cuts.hexdigest()
 
     def rows(self, part: str, *, labelled: bool = False) -> NDArray[np.intp]:
-        """Return the row numbers of a part, only those with a label if `labelled`."""
+        """Return the row numbers of a split, only those with a label if `labelled`."""
         return np.flatnonzero((self.part == part) & ((self.label >= 0) | (not labelled)))
 
     def training_rows(self, recipe: Recipe) -> NDArray[np.intp]:
-        """Return the rows to learn from: labeled ones, or those with enough votes."""
+        """Return the training rows: labeled ones, or those with enough votes."""
         rows = self.rows("train", labelled=recipe.labels == "hard")
         if recipe.labels == "hard":
             return rows
@@ -81,12 +80,12 @@ class TrainingData:
         least = min(LEAST_VOTES, cast.sum(axis=1).max(initial=0))
         votes = cast[rows]
         total = votes[:, _columns(self.manifest, self.names)].sum(axis=1)
-        # Without votes a label counts as one rater who is sure.
+        # Without votes a label counts as one rater's.
         voted = votes.sum(axis=1) > 0
         return rows[np.where(voted, total >= least, self.label[rows] >= 0)]
 
     def targets(self, recipe: Recipe) -> Floats:
-        """Return (n, k) what the recipe learns: shares of the votes, or the label alone."""
+        """Return (n, k), the targets: proportions of the votes, or the label alone."""
         if recipe.labels == "soft":
             return self.soft
         hard = np.zeros_like(self.soft)
@@ -98,10 +97,10 @@ class TrainingData:
 def read_training_data(
     manifest: Manifest, recipe: Recipe, cache: Path | None = None
 ) -> TrainingData:
-    """Return what a recipe learns from, its faces found (or read from `cache`).
+    """Return the data of a recipe, its faces found (or read from `cache`).
 
     The manifest's column `split` must hold train, val and test.
-    Raises UsageError where the recipe asks for a class or an age band that is not there.
+    Raises UsageError if the recipe names an unknown class or age band.
     """
     faces = find_manifest_faces(manifest, cache=cache)
     return select_training_data(manifest, faces, recipe)
@@ -145,7 +144,7 @@ def _columns(manifest: Manifest, names: Sequence[str]) -> NDArray[np.int64]:
 
 
 def check_parts(data: TrainingData, recipe: Recipe) -> None:
-    """Raise MoppetError where a part has no labeled image, or a class none to train on."""
+    """Raise MoppetError if a split has no labeled image, or a class no training image."""
     if len(data.names) < 2:
         raise MoppetError(
             f"training needs two or more classes, but there is only {', '.join(data.names)}."
@@ -156,7 +155,7 @@ def check_parts(data: TrainingData, recipe: Recipe) -> None:
                 f"there is no labeled image to {purpose}: label some, or split the data set "
                 f"so that some rows are {part!r} (see `moppet data split`)."
             )
-    targets = data.targets(recipe) if data.lessons is None else data.lessons
+    targets = data.targets(recipe) if data.mixed is None else data.mixed
     shown = targets[data.training_rows(recipe)].sum(axis=0) > 0
     if not shown.all():
         missing = [name for name, there in zip(data.names, shown, strict=True) if not there]
@@ -167,14 +166,14 @@ def check_parts(data: TrainingData, recipe: Recipe) -> None:
 
 
 def preprocessing(recipe: Recipe, detail_px: int = 0) -> Preprocessing:
-    """Return how the recipe's network wants its crops."""
+    """Return how crops are prepared for the recipe's network."""
     return Preprocessing(recipe.size, recipe.color, MEAN, SCALE, detail_px)
 
 
 def evaluation_crops(data: TrainingData, rows: NDArray[np.intp], *, aligned: bool) -> Image:
     """Return the rows' crops as `ExpressionModel.predict` takes them, (n, 112, 112, 3).
 
-    aligned: as video would cut them (whole where no face was found), else the whole cut.
+    aligned: as in video (whole if no face was found); else the whole crop.
     """
     if aligned:
         return data.faces.aligned([int(i) for i in rows])
@@ -182,30 +181,29 @@ def evaluation_crops(data: TrainingData, rows: NDArray[np.intp], *, aligned: boo
 
 
 def network_input(crops: Image, recipe: Recipe, detail_px: int = 0) -> Image:
-    """Return RGB crops as (n, channels, size, size) uint8, the way the model card prescribes."""
+    """Return RGB crops as (n, channels, size, size) uint8, prepared as in the model card."""
     plain = Preprocessing(recipe.size, recipe.color, 0.0, 1.0, detail_px)
     parts = [plain.apply(crops[i : i + 256]).astype(np.uint8) for i in range(0, len(crops), 256)]
     return np.concatenate(parts)
 
 
-def normalize(pictures: Tensor) -> Tensor:
+def normalize(images: Tensor) -> Tensor:
     """Return (n, channels, h, w) uint8 as float32, (value - 128) / 128, channels last."""
-    x = (pictures.float() - MEAN) / SCALE
+    x = (images.float() - MEAN) / SCALE
     return x.contiguous(memory_format=torch.channels_last)
 
 
 class RandomViews(Dataset[tuple[Tensor, Tensor, Tensor]]):
-    """A random view of each training row, its target shares, and its weight.
+    """A random view of each training row, its target, and its weight.
 
     A row's view depends on the seed, the epoch, the row and how often the epoch has shown it, so
-    that a resumed run sees what an unbroken one would have seen. With families of augmentation the
-    plain aligned crop is given instead, and the batch is augmented whole.
-    Of n rows, number i + n * k is row i for the time k + 1.
+    that a resumed run sees the same views. Without random views the plain aligned crop is given,
+    and whole batches are augmented. Of n rows, index i + n * k is row i for the time k + 1.
     """
 
     def __init__(self, data: TrainingData, recipe: Recipe) -> None:
         self.rows = data.training_rows(recipe)
-        self.soft = data.targets(recipe) if data.lessons is None else data.lessons
+        self.soft = data.targets(recipe) if data.mixed is None else data.mixed
         self.weights = data.manifest.weights
         self.recipe = recipe
         self.epoch = 0
@@ -252,11 +250,11 @@ def as_color(cut: Image, gray: bool) -> Image:
 
 
 class EpochSampler(Sampler[int]):
-    """Draws an epoch's rows in an order that depends on the seed and the epoch alone.
+    """Draws an epoch's rows in an order that depends only on the seed and the epoch.
 
-    times: (n,) how often an epoch shows each row; None for once.
-    chances: (n,) to draw as many rows by instead, with replacement; None for none.
-    Numbers are those of RandomViews: the same row again comes with another view.
+    times: (n,) number of views of each row in an epoch; None for one each.
+    chances: (n,) sampling probabilities, to draw with replacement; None for a permutation.
+    Indices are those of RandomViews: a repeated row comes in another view.
     """
 
     def __init__(
@@ -285,7 +283,7 @@ class EpochSampler(Sampler[int]):
 
 
 def earlier(rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return (n,) how often each number has stood before it."""
+    """Return (n,) how often each number occurs before its place."""
     order = np.argsort(rows, kind="stable")
     ordered = rows[order]
     first = np.searchsorted(ordered, ordered)

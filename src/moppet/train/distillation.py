@@ -34,7 +34,7 @@ def with_teachers(data: TrainingData, recipe: Recipe, base: Path) -> TrainingDat
     share = np.float32(recipe.teacher_share)
     mixed[rows] = (1 - share) * mixed[rows] + share * mean_predictions(data, rows, teachers)
     hashes = tuple(teacher.sha256 for teacher in teachers)
-    return dataclasses.replace(data, lessons=mixed, teachers=hashes)
+    return dataclasses.replace(data, mixed=mixed, teachers=hashes)
 
 
 def mean_predictions(

@@ -1,4 +1,4 @@
-"""What a network starts from: random weights, ImageNet's, a checkpoint, or a finished model."""
+"""Starting weights: random, from ImageNet, from a checkpoint, or from a finished model."""
 
 from __future__ import annotations
 
@@ -25,38 +25,37 @@ from moppet.values import ModelError
 from moppet.vocabulary import expression_of
 
 WEIGHTS: Final = "weights.safetensors"
-_SWITCHES: Final = {"attention": "none", "batch_norm": False, "dropout": 0.0, "head": "hidden"}
-"""The networks' switches, and each one's value for off."""
+_SETTINGS: Final = {"attention": "none", "batch_norm": False, "dropout": 0.0, "head": "hidden"}
+"""The networks' optional settings, and the value of each that turns it off."""
 
 
 def make_network(recipe: Recipe, classes: int) -> Network:
     """Return the recipe's network with random weights.
 
-    Raises UsageError for a network that is not there or lacks a switch the recipe sets.
+    Raises UsageError for an unknown network, or one that lacks a setting of the recipe.
     """
     known = inspect.signature(find_network(recipe.network)).parameters
-    switches = {name: getattr(recipe, name) for name in _SWITCHES}
+    settings = {name: getattr(recipe, name) for name in _SETTINGS}
     return build_network(
         recipe.network,
         classes=classes,
         channels=recipe.channels,
         input_size=recipe.size,
-        **{k: value for k, value in switches.items() if k in known or value != _SWITCHES[k]},
+        **{k: value for k, value in settings.items() if k in known or value != _SETTINGS[k]},
     )
 
 
 def start_network(
     network: Network, names: tuple[str, ...], start: str | Path, sample: Tensor
 ) -> list[str]:
-    """Give the network the weights it starts from; return what stays random, in words.
+    """Load the network's starting weights; return what stays random, in words.
 
     start: a bundled model's name, a model folder, weights with BatchNorm folded in
         (.npz), or a checkpoint (.safetensors, .npz, .pth).
-    names: the classes to come; those that a finished model knows, by this name or another of the
-        same expression, keep its last layer's rows. Where the names of the start's own classes are
-        not known, no row is taken.
-    sample: some hundred training images as the network takes them.
-    Raises ModelError where the start is another network's, or its base does not fit.
+    names: the new classes; those that a finished model has, by this name or another of the same
+        expression, take its last layer's rows. Without the names of its classes none are taken.
+    sample: some hundred training images, (n, channels, size, size).
+    Raises ModelError if the weights are of another network or their base does not fit.
     """
     path = Path(start)
     if path.suffix == ".npz" and isinstance(network, MobileNet) and "00_w" in read_tensors(path)[0]:
@@ -79,7 +78,7 @@ def start_network(
 def _take_rows(
     last: nn.Linear, place: str, names: tuple[str, ...], labels: list[str], path: Path
 ) -> list[str]:
-    """Give the last layer the file's rows of the classes that it knows; return their names."""
+    """Copy the file's rows of known classes into the last layer; return their names."""
     tensors, _ = read_tensors(path)
     weight, bias = tensors.get(f"{place}.weight"), tensors.get(f"{place}.bias")
     if weight is None or bias is None or weight.shape != (len(labels), last.in_features):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from moppet.datasets.manifest import Manifest
-from moppet.datasets.provenance import refuse_made_folder
+from moppet.datasets.provenance import refuse_synthetic_folder
 from moppet.datasets.readers.dataset import IMAGES, Columns, Dataset, subject_finder
 from moppet.datasets.readers.folder_tree import (
     OTHER_IMAGES,
@@ -109,7 +109,7 @@ def _read_classes(
     as_given: bool = False,
     only_expressions: bool = False,
 ) -> Manifest:
-    refuse_made_folder(root.resolve())
+    refuse_synthetic_folder(root.resolve())
     columns = class_columns(dataset, root, subject_finder(subject_pattern))
     if not as_given:
         renamed = rename_classes(columns["label"])

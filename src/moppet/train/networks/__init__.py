@@ -1,4 +1,4 @@
-"""The networks that can be trained, each answering with logits and an embedding."""
+"""The networks that can be trained; each returns logits and an embedding."""
 
 from moppet.train.networks.alexnet import AlexNet
 from moppet.train.networks.base import EMBEDDING_SIZE, Network

@@ -25,7 +25,7 @@ _WIDTH: Final = 4096
 class AlexNet(Network):
     """Five convolutions and two dense layers of 4,096, then the head.
 
-    head: "hidden" puts seed 2's head where the last published layer stood. The two wide dense
+    head: "hidden" puts the hidden head where the last published layer stood. The two wide dense
     layers are the base in either case, as a pretrained network brings them along.
     """
 

@@ -1,4 +1,4 @@
-"""What every network offers, and the classifier head of seed 2."""
+"""The base class of all networks, and the hidden classifier head."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Network(nn.Module):
 
     name: its key in NETWORKS. settings: what `build_network` needs to make it again.
     channels: 3 for RGB, 1 for gray. input_size: side in pixels of the images it is meant for.
-    channels_last: whether it trains faster with its weights laid out so.
+    channels_last: whether it trains faster in this memory layout.
     forward: (n, channels, input_size, input_size) float, (value - 128) / 128, → logits
         (n, classes) and embedding (n, d), the input of the last layer.
     """
@@ -44,11 +44,11 @@ class Network(nn.Module):
         self.frozen = False
 
     def head_modules(self) -> list[nn.Module]:
-        """Return what is new for the classes at hand; everything else is the base."""
+        """Return the modules of the head, new for the classes at hand; all others are the base."""
         raise NotImplementedError
 
     def maps_module(self) -> nn.Module:
-        """Return the module whose output (n, c, h, w) is the last that has places (Grad-CAM)."""
+        """Return the module with the last spatial output, (n, c, h, w), for Grad-CAM."""
         raise NotImplementedError
 
     def head_parameters(self) -> list[nn.Parameter]:
@@ -61,9 +61,9 @@ class Network(nn.Module):
         return [p for p in self.parameters() if id(p) not in head]
 
     def freeze_base(self, frozen: bool = True) -> None:
-        """Keep the base as it is: no gradient, and in training its layers behave as in use.
+        """Freeze the base: no gradient, and its layers stay in evaluation mode during training.
 
-        A frozen base's BatchNorm keeps its running figures and its dropout is off.
+        Its BatchNorm keeps its running statistics and its dropout is off.
         """
         self.frozen = frozen
         for parameter in self.base_parameters():
@@ -81,7 +81,7 @@ class Network(nn.Module):
 
 
 def hidden_head(width: int, dropout: float) -> nn.Sequential:
-    """Return seed 2's layers between the base's `width` features and the scores."""
+    """Return the layers between the base's `width` features and the last layer."""
     return nn.Sequential(
         nn.Dropout(dropout),
         nn.Linear(width, EMBEDDING_SIZE),
@@ -91,7 +91,7 @@ def hidden_head(width: int, dropout: float) -> nn.Sequential:
 
 
 def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    """Raise UsageError if a setting has a value that it cannot have."""
+    """Raise UsageError for a value that is not among the choices."""
     if value not in choices:
         raise UsageError(f"{name} must be one of {', '.join(choices)}, got {value!r}.")
 
@@ -110,5 +110,5 @@ def start_from_he(network: nn.Module) -> None:
 
 
 def pooled_average(x: Tensor) -> Tensor:
-    """Return the mean over the places of (n, c, h, w) maps, (n, c)."""
+    """Return the spatial mean of (n, c, h, w) maps, (n, c)."""
     return x.mean(dim=(2, 3))

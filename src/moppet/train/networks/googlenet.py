@@ -83,7 +83,7 @@ class AuxiliaryHead(nn.Module):
 
 
 class GoogLeNet(Network):
-    """GoogLeNet with seed 2's head, or with the published one (1024 → classes).
+    """GoogLeNet with the hidden head, or with the published one (1024 → classes).
 
     auxiliary: with the two classifiers half way, which belong to the head. Training takes their
     scores from `forward_auxiliary` and adds their losses at 0.3 (Szegedy et al. 2015, section 5);

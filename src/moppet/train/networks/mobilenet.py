@@ -106,7 +106,7 @@ class InvertedResidual(nn.Module):
 class MobileNet(Network):
     """What the MobileNets share: convolutions, the mean over the places, a head.
 
-    head: "hidden" for seed 2's 128 units, "original" for the published classifier, whose input is
+    head: "hidden" for 128 units, "original" for the published classifier, whose input is
         the embedding.
     """
 

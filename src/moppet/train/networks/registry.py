@@ -1,4 +1,4 @@
-"""The networks by name, and what each costs to store and run."""
+"""The networks by name, and their size and cost."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def build_network(name: str, classes: int, **settings: Any) -> Network:
     settings: channels (3 or 1), input_size, dropout, and the network's own: `head` ("hidden" or
         "original"; all but childcnn), `auxiliary` (googlenet), `attention` and `batch_norm`
         (childcnn).
-    Raises UsageError on a name or setting that there is not.
+    Raises UsageError for an unknown name or setting.
     """
     make = find_network(name)
     known = [key for key in inspect.signature(make).parameters if key != "classes"]

@@ -38,7 +38,7 @@ class BasicBlock(nn.Module):
 
 
 class ResNet18(Network):
-    """ResNet18 with seed 2's head, or with the published one (512 → classes)."""
+    """ResNet18 with the hidden head, or with the published one (512 → classes)."""
 
     name = "resnet18"
 
