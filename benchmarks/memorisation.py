@@ -22,7 +22,7 @@ from moppet.datasets.faces import find_manifest_faces
 from moppet.datasets.hashing import find_near_duplicates, thumbnail
 from moppet.datasets.manifest import connect
 from moppet.datasets.readers import read_dataset
-from moppet.evaluate.memorization import Memory, find_memorized
+from moppet.evaluate.memorization import Memorization, find_memorized
 from moppet.infer.models import load_model
 from moppet.values import Image
 
@@ -67,7 +67,7 @@ CHANGES: dict[str, Callable[[Image], Image]] = {
 }
 
 
-def shares(memory: Memory) -> dict[str, float]:
+def shares(memory: Memorization) -> dict[str, float]:
     found = {
         "too_near": memory.too_near.mean(),
         "copy": (memory.copy_of >= 0).mean(),
@@ -94,7 +94,7 @@ def main() -> None:
     crops = find_manifest_faces(part).aligned()
     model = load_model(arguments.model)
 
-    def memorised(made: Image, real: Image, groups: Any) -> Memory:
+    def memorised(made: Image, real: Image, groups: Any) -> Memorization:
         made = np.ascontiguousarray(made)
         return find_memorized(
             *(model.predict(made).embeddings, model.predict(real).embeddings, groups),

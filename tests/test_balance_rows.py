@@ -30,7 +30,7 @@ from moppet.datasets.provenance import (
 )
 from moppet.datasets.splits import holdout, kfold, split_manifest
 from moppet.evaluate.predictions import match_classes
-from moppet.evaluate.selection import choose_rows
+from moppet.evaluate.selection import select_rows
 from moppet.train.training_run import with_split
 from moppet.values import MoppetError, UsageError
 from moppet.vocabulary import current_key
@@ -295,7 +295,7 @@ def test_a_made_row_reports_on_nothing_even_where_all_rows_do():
     made = with_made(None).replace(split=[None, None], label=[None, None])
     made = replace(made, names=("happiness", "fear")).replace(label=["happiness", "fear"])
     match = match_classes(made.names, made.names)
-    assert choose_rows(made, "all", match).rows.tolist() == [0]
+    assert select_rows(made, "all", match).rows.tolist() == [0]
 
 
 def test_made_rows_join_from_another_folder_and_only_as_training_rows(tmp_path):

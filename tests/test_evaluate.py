@@ -27,11 +27,10 @@ from moppet.datasets.duplicates import find_copies
 from moppet.datasets.faces import find_manifest_faces, whole_crop
 from moppet.datasets.manifest import Manifest, build_manifest
 from moppet.evaluate import evaluation as module
-from moppet.evaluate.curves import read_training
-from moppet.evaluate.embedding_map import EmbeddingMap, map_embeddings
+from moppet.evaluate.chart_data import EmbeddingMap, map_embeddings, read_training
 from moppet.evaluate.evaluation import evaluate
-from moppet.evaluate.predictions import group_readings, match_classes, take_readings
-from moppet.evaluate.subgroups import column_parts
+from moppet.evaluate.predictions import group_predictions, match_classes, take_predictions
+from moppet.evaluate.subgroups import column_subgroups
 from moppet.infer.models import load_model
 from moppet.values import EXPRESSIONS, GROUPS, ModelError, MoppetError, UsageError
 
@@ -214,19 +213,21 @@ def test_votes_for_groups_are_sums_and_others_abstain():
     model = ("happiness", "surprise", "neutral", "odd")
     p = np.array([[0.4, 0.2, 0.3, 0.1], [0.1, 0.1, 0.2, 0.6]], np.float32)
     match = match_classes(model, manifest.names)
-    readings = take_readings(p, match, manifest, manifest.groups)
+    predictions = take_predictions(p, match, manifest, manifest.groups)
     assert match.names == ("happiness", "neutral", "odd") and match.lacking == ("surprise",)
     expected = p[:, [0, 2, 3]] / p[:, [0, 2, 3]].sum(axis=1, keepdims=True)
-    assert readings.probabilities == pytest.approx(expected)
-    assert readings.votes.tolist() == [[2, 3, 1], [1, 0, 4]]
-    assert readings.abstained.tolist() == [4, 0]  # six of ten raters chose a class
-    grouped = group_readings(readings, {"happiness": "good", "neutral": "good", "odd": "other"})
+    assert predictions.probabilities == pytest.approx(expected)
+    assert predictions.votes.tolist() == [[2, 3, 1], [1, 0, 4]]
+    assert predictions.abstained.tolist() == [4, 0]  # six of ten raters chose a class
+    grouped = group_predictions(
+        predictions, {"happiness": "good", "neutral": "good", "odd": "other"}
+    )
     assert grouped.names == ("good", "other") and len(grouped) == 2
     assert grouped.votes.tolist() == [[5, 1], [1, 4]]
-    alone = group_readings(readings, {"happiness": "good", "neutral": "calm"})
+    alone = group_predictions(predictions, {"happiness": "good", "neutral": "calm"})
     assert alone is None  # each group holds one class: nothing new
-    partly = group_readings(
-        take_readings(
+    partly = group_predictions(
+        take_predictions(
             p, match_classes(model, ("happiness", "neutral", "odd")), manifest, np.arange(2)
         ),
         {"happiness": "a", "neutral": "a", "odd": "b"},
@@ -283,7 +284,7 @@ def test_rows_of_classes_that_the_model_lacks_are_left_out_counted_and_said(tmp_
     [
         (("a", "b"), ("c", "d"), "they share none. The model's: a, b; the data's: c, d"),
         (("a", "b"), ("b", "d"), "they share b"),
-        (("happiness", "b"), ("happy", "joy", "b"), "'happy' and 'joy' both stand for"),
+        (("happiness", "b"), ("happy", "joy", "b"), "'happy' and 'joy' both mean"),
     ],
 )
 def test_classes_that_do_not_fit_are_refused(model, data, said):
@@ -375,22 +376,22 @@ def test_rows_without_a_known_label_are_refused(folder, manifest):
 )
 def test_a_column_that_cannot_part_the_rows_is_refused(manifest, column, said):
     with pytest.raises(UsageError, match=said):
-        column_parts(manifest, column)
+        column_subgroups(manifest, column)
 
 
 def test_a_column_that_tells_every_row_apart_is_refused(manifest):
     many = build_manifest({"path": [str(i) for i in range(501)]}, root=Path("."))
     with pytest.raises(UsageError, match="501 parts of 501 rows"):
-        column_parts(many, "path")
+        column_subgroups(many, "path")
 
 
 def test_every_row_stands_in_one_part_of_a_column(manifest):
     numbers = np.r_[np.linspace(0, 1, N - 4), [np.nan] * 4]
     table = manifest.replace(size=numbers, room=["red"] * 100 + [None] * 40)
-    parts = column_parts(table, "size")
+    parts = column_subgroups(table, "size")
     assert list(parts)[-1] == "unspecified" and parts["unspecified"].sum() == 4
     assert [int(mask.sum()) for mask in parts.values()] == [34, 34, 34, 34, 4]
-    rooms = column_parts(table, "room")
+    rooms = column_subgroups(table, "room")
     assert {name: int(mask.sum()) for name, mask in rooms.items()} == {
         "red": 100,
         "unspecified": 40,
@@ -419,7 +420,7 @@ def test_every_row_stands_in_one_part_of_a_column(manifest):
 )
 def test_no_row_is_lost_where_values_look_alike(values, sizes):
     table = build_manifest({"path": ["x"] * len(values), "it": values}, root=".", names=())
-    parts = column_parts(table, "it")
+    parts = column_subgroups(table, "it")
     assert (np.sum(list(parts.values()), axis=0) == 1).all()
     if sizes is not None:
         assert {name: int(mask.sum()) for name, mask in parts.items()} == sizes
@@ -636,7 +637,7 @@ def test_the_epochs_of_a_training_are_read(tmp_path):
 @pytest.mark.parametrize("text", ["", "epoch,x\n", "a,b\n1,2\n", "epoch,x\n1,red\n"])
 def test_a_training_table_that_is_none_is_refused(tmp_path, text):
     (tmp_path / "training.csv").write_text(text, encoding="utf-8")
-    with pytest.raises(ModelError, match="no table of a training's epochs"):
+    with pytest.raises(ModelError, match="not a table of training epochs"):
         read_training(tmp_path)
 
 

@@ -13,12 +13,12 @@ import model_folder
 from moppet.evaluate import grad_cam as explain
 from moppet.evaluate.grad_cam import (
     LEAST_SIDE,
-    Reach,
+    ReceptiveFields,
     explain_crops,
     find_layer,
-    find_reach,
     grad_cam,
-    spread_cells,
+    measure_receptive_fields,
+    upsample_cells,
 )
 from moppet.evaluate.saliency import occlusion_maps, region_shares
 from moppet.infer.alignment import CROP_PX
@@ -110,8 +110,8 @@ def test_nothing_speaks_for_the_class_that_the_mouth_speaks_against(tmp_path: Pa
     assert (occlusion_maps(model, crops, other, patch_px=16, stride_px=8) <= 1e-6).all()
     layer = network.maps_module()
     inputs = torch.from_numpy(model.preprocessing.apply(crops))
-    reach = find_reach(network, layer, inputs)
-    maps = grad_cam(network, layer, inputs, torch.ones(3, dtype=torch.int64), reach)
+    fields = measure_receptive_fields(network, layer, inputs)
+    maps = grad_cam(network, layer, inputs, torch.ones(3, dtype=torch.int64), fields)
     assert (maps == 0).all()
     assert np.isnan(region_shares(maps)["mouth"]).all()
 
@@ -145,13 +145,13 @@ def test_grad_cam_is_the_hand_computed_one_on_a_linear_head(mirrored: bool) -> N
     torch.manual_seed(3)
     network = Linear().eval()
     inputs, classes = torch.randn(4, 1, 32, 32), torch.tensor([0, 1, 2, 1])
-    reach = find_reach(network, network.maps, inputs)
-    made = grad_cam(network, network.maps, inputs, classes, reach, mirrored=mirrored)
+    fields = measure_receptive_fields(network, network.maps, inputs)
+    made = grad_cam(network, network.maps, inputs, classes, fields, mirrored=mirrored)
 
     def by_hand(x: Tensor) -> np.ndarray:
         maps = network.maps(x).detach().double().numpy()
         weight = network.classifier.weight.detach().double().numpy()[classes.numpy()] / 64
-        return spread_cells(np.einsum("nc,ncij->nij", weight, maps), reach, 32)
+        return upsample_cells(np.einsum("nc,ncij->nij", weight, maps), fields, 32)
 
     expected = by_hand(inputs)
     if mirrored:
@@ -180,7 +180,7 @@ def test_a_network_that_is_not_that_of_the_onnx_file_is_refused(
     other = Looker().eval()
     nn.init.constant_(other.look.weight, -1.0)
     monkeypatch.setattr(explain, "load_model_network", lambda folder: other)
-    with pytest.raises(ModelError, match="agrees with its ONNX file on 0 of 3"):
+    with pytest.raises(ModelError, match="and its ONNX file agree on only 0 of 3"):
         explain_crops(folder, load_model(folder), bright_crops(), np.zeros(3, np.int64))
 
 
@@ -190,9 +190,9 @@ def test_every_network_is_explained_by_maps_that_can_tell_eyes_from_mouth(name: 
     network = build_network(name, 3, input_size=96).eval()
     x = torch.randn(2, 3, 96, 96)
     _, layer = find_layer(network, x[:1])
-    reach = find_reach(network, layer, x)
-    assert min(len(axis.centre) for axis in reach) >= LEAST_SIDE
-    maps = grad_cam(network, layer, x, torch.tensor([0, 2]), reach)
+    fields = measure_receptive_fields(network, layer, x)
+    assert min(len(axis.center) for axis in fields) >= LEAST_SIDE
+    maps = grad_cam(network, layer, x, torch.tensor([0, 2]), fields)
     assert maps.shape == (2, CROP_PX, CROP_PX)
     assert np.isfinite(maps).all() and (maps >= 0).all()
 
@@ -219,26 +219,26 @@ class Strided(Network):
 
 def test_what_a_cell_looks_at_is_measured_not_assumed() -> None:
     network = Strided()
-    rows, columns = find_reach(network, network.maps, torch.randn(8, 1, 64, 64))
+    rows, columns = measure_receptive_fields(network, network.maps, torch.randn(8, 1, 64, 64))
     # Stretching 32 cells over 64 pixels would put cell i at 2i + 0.5. The first cell has lost a
     # pixel to the border, and its neighbors are interpolated from it.
-    for reach in (rows, columns):
-        assert reach.centre[3:] == pytest.approx(2 * np.arange(3, 32), abs=0.2)
-        assert (reach.spread >= 1).all()
+    for fields in (rows, columns):
+        assert fields.center[3:] == pytest.approx(2 * np.arange(3, 32), abs=0.2)
+        assert (fields.spread >= 1).all()
 
 
 def test_spread_cells_keep_their_weight_and_lie_where_they_look() -> None:
     rng = np.random.default_rng(1)
     cells = rng.normal(size=(2, 3, 4))
-    reach = (
-        Reach(np.array([10.0, 40.0, 80.0]), np.array([5.0, 8.0, 5.0])),
-        Reach(np.array([15.0, 30.0, 60.0, 90.0]), np.array([6.0, 4.0, 6.0, 9.0])),
+    fields = (
+        ReceptiveFields(np.array([10.0, 40.0, 80.0]), np.array([5.0, 8.0, 5.0])),
+        ReceptiveFields(np.array([15.0, 30.0, 60.0, 90.0]), np.array([6.0, 4.0, 6.0, 9.0])),
     )
-    made = spread_cells(cells, reach, 96)
+    made = upsample_cells(cells, fields, 96)
     assert made.sum(axis=(1, 2)) == pytest.approx(cells.sum(axis=(1, 2)))
     one = np.zeros((1, 3, 4))
     one[0, 1, 2] = 1
-    peak = np.unravel_index(spread_cells(one, reach, 96)[0].argmax(), (CROP_PX, CROP_PX))
+    peak = np.unravel_index(upsample_cells(one, fields, 96)[0].argmax(), (CROP_PX, CROP_PX))
     # Pixel center p of 96 lies at (p + 1/2) * 112 / 96 - 1/2 of the crop.
     assert peak == (round(40.5 * CROP_PX / 96 - 0.5), round(60.5 * CROP_PX / 96 - 0.5))
 

@@ -12,7 +12,7 @@ import pytest
 
 from moppet.coders.time_units import machine_track, make_units
 from moppet.datasets.manifest import build_manifest
-from moppet.evaluate.predictions import group_readings, match_classes, take_readings
+from moppet.evaluate.predictions import group_predictions, match_classes, take_predictions
 from moppet.timeline import read_timeline
 from moppet.timeline.downsample import build_drawing
 from moppet.timeline.labels import live_rows
@@ -73,11 +73,11 @@ def test_an_evaluation_follows_it(tmp_path: Path) -> None:
     columns = {"path": ["a.png", "b.png"], "label": ["anger", "happiness"], "split": ["test"] * 2}
     manifest = build_manifest(columns, root=tmp_path, names=EXPRESSIONS)
     match = match_classes(EXPRESSIONS, manifest.names)
-    readings = take_readings(np.stack([P, P]), match, manifest, np.arange(2))
-    grouped = group_readings(readings, GROUPS)
+    predictions = take_predictions(np.stack([P, P]), match, manifest, np.arange(2))
+    grouped = group_predictions(predictions, GROUPS)
     assert grouped is not None
-    assert [grouped.names[i] for i in grouped.guess] == ["negative", "negative"]
-    assert [readings.names[i] for i in readings.guess] == ["happiness", "happiness"]
+    assert [grouped.names[i] for i in grouped.predicted] == ["negative", "negative"]
+    assert [predictions.names[i] for i in predictions.predicted] == ["happiness", "happiness"]
 
 
 def test_classes_without_a_group_are_summed_too_and_give_none() -> None:

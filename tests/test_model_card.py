@@ -302,7 +302,7 @@ def test_an_evaluation_of_another_network_is_refused(
 def test_figures_that_are_none_are_refused(tmp_path: Path, text: str) -> None:
     folder = write_folder(tmp_path / "model")
     (folder / "figures.json").write_text(text, encoding="utf-8")
-    with pytest.raises(MoppetError, match=r"figures\.json does not hold figures"):
+    with pytest.raises(MoppetError, match=r"figures\.json does not contain results"):
         read_results(folder)
 
 

@@ -25,7 +25,7 @@ from moppet.datasets.manifest import build_manifest, read_manifest
 from moppet.datasets.provenance import SYNTHETIC_SCHEMA, join_synthetic, real_rows
 from moppet.datasets.splits import holdout
 from moppet.evaluate import sample_predictions as module
-from moppet.evaluate.sample_predictions import Reading, measure_agreement, read_faces
+from moppet.evaluate.sample_predictions import SampleFaces, measure_agreement, predict_faces
 from moppet.evaluate.sample_quality import measure_quality
 from moppet.infer.models import load_model
 from moppet.pages import face_images as face_images
@@ -111,7 +111,7 @@ def test_figures_of_real_faces_beside_themselves_are_good(folder, _no_search):
     figures = {name: e.value for name, e in found.everything.figures.items()}
     assert figures["js_divergence"] < 0.15
     assert figures["precision"] > 0.5 and figures["coverage"] > 0.8
-    assert any("do not say what made them" in note for note in found.notes)
+    assert any("do not name their generator" in note for note in found.notes)
 
 
 def test_images_of_one_real_face_each_are_said_to_be_that(folder, _no_search):
@@ -121,7 +121,7 @@ def test_images_of_one_real_face_each_are_said_to_be_that(folder, _no_search):
         made.replace(synthetic_from=sources), real, model=folder / "model", draws=2
     )
     assert found.rows["of_one_face"] == 7
-    assert any(note.startswith("7 made images are one real face each") for note in found.notes)
+    assert any(note.startswith("7 synthetic images are altered from one") for note in found.notes)
 
 
 def test_the_result_is_plain_values_and_undefined_ones_are_null(quality):
@@ -183,7 +183,7 @@ def test_agreement_is_the_recall_of_scikit_learn():
     probabilities = rng.dirichlet(np.ones(3), 80).astype(np.float32)
     yes = np.ones(80, bool)
     nothing = np.empty((80, 0), np.float32)
-    faces = Reading(
+    faces = SampleFaces(
         *(np.arange(80), label.astype(object), np.arange(80), nothing, probabilities),
         *(yes, yes, np.zeros((80, 1, 1), np.uint8)),
     )
@@ -219,7 +219,7 @@ def test_the_detector_itself_finds_rendered_faces_and_none_in_a_plain_image(tmp_
         root=tmp_path,
     )
     model = load_model(tiny_model)
-    found = read_faces(manifest, np.arange(3), model, model)
+    found = predict_faces(manifest, np.arange(3), model, model)
     assert found.loosely.tolist() == [True, True, False]
     assert found.label.tolist() == ["happiness"] * 3
     assert found.embeddings.shape == (3, 128) and found.thumbs.shape == (3, 48, 48)
@@ -302,7 +302,7 @@ def test_the_real_faces_are_those_of_the_same_manifest_unless_others_are_named(
     )
     capsys.readouterr()
     assert run(folder / "made.parquet", *arguments) == 2
-    assert "does not hold the real images" in capsys.readouterr().err
+    assert "does not contain the real images" in capsys.readouterr().err
 
 
 def test_where_no_made_face_may_stay_no_manifest_is_written(folder, tmp_path):
@@ -325,7 +325,7 @@ def test_the_terminal_says_the_figures_and_where_the_rest_is(folder, tmp_path, c
     arguments = (folder / "made.parquet", folder / "real.parquet", "-o", tmp_path / "out")
     assert run(*arguments, "--model", folder / "model") == 0
     said = capsys.readouterr().out
-    assert "nearly a real face: 4 of 45; 41 kept" in said
+    assert "near copies of a real face: 4 of 45; 41 kept" in said
     assert number(found["all"]["figures"]["coverage"]["value"]) in said
     assert "kept.parquet" in said.replace("\n", "")
 

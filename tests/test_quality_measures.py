@@ -13,9 +13,9 @@ from moppet.evaluate.memorization import find_memorized
 from moppet.evaluate.sample_distances import (
     cubic_kernel,
     distances,
-    estimate_by_halves,
     fit_space,
     frechet_distance,
+    half_sample_intervals,
     js_divergence,
     kernel_distance,
     overlap,
@@ -195,7 +195,7 @@ def test_half_samples_give_the_interval_that_theory_gives_a_mean():
     def figures(i, j):
         return {"gap": float(made[i].mean() - real[j].mean())}
 
-    found = estimate_by_halves(figures, np.arange(300), np.arange(500), rng, 400)["gap"]
+    found = half_sample_intervals(figures, np.arange(300), np.arange(500), rng, 400)["gap"]
     half = 1.96 * math.sqrt(made.var() / 300 + real.var() / 500)
     assert found.value == made.mean() - real.mean()
     assert (found.high - found.low) / 2 == pytest.approx(half, rel=0.15)
@@ -203,13 +203,13 @@ def test_half_samples_give_the_interval_that_theory_gives_a_mean():
     # Ten copies of each row are no more knowledge than one.
     copies, others = np.repeat(np.arange(30), 10), np.repeat(np.arange(50), 10)
     made, real = np.repeat(made[:30], 10), np.repeat(real[:50], 10)
-    found = estimate_by_halves(figures, copies, others, rng, 400)["gap"]
+    found = half_sample_intervals(figures, copies, others, rng, 400)["gap"]
     half = 1.96 * math.sqrt(made.var() / 30 + real.var() / 50)
     assert (found.high - found.low) / 2 == pytest.approx(half, rel=0.2)
 
 
 def test_few_groups_have_no_interval():
-    found = estimate_by_halves(
+    found = half_sample_intervals(
         lambda i, j: {"n": float(len(i) + len(j))},
         *(np.zeros(40, int), np.arange(40), np.random.default_rng(0), 20),
     )["n"]

@@ -8,7 +8,7 @@ import pytest
 from moppet.evaluate.saliency import (
     REGIONS,
     as_shares,
-    measure_parts,
+    measure_saliency,
     region_areas,
     region_boxes,
     region_masks,
@@ -51,7 +51,7 @@ def spots(*names: str) -> np.ndarray:
 def test_parts_are_means_over_faces_in_the_models_order_of_classes() -> None:
     maps = spots("mouth", "mouth", "eyes", "eyes", "background")
     maps[2] *= 50  # a face whose values are larger counts no more than another
-    parts = measure_parts(
+    parts = measure_saliency(
         maps,
         ["sad", "sad", "happy", "happy", "sad"],
         ("happy", "sad", "calm"),
@@ -75,9 +75,9 @@ def test_parts_are_means_over_faces_in_the_models_order_of_classes() -> None:
 def test_faces_of_one_subject_are_one_draw_and_give_no_interval() -> None:
     maps = spots("mouth", "eyes", "mouth", "eyes")
     classes, names, bands = ["a"] * 4, ("a", "b"), [None] * 4
-    (whole,) = measure_parts(maps, classes, names, bands, np.array([0, 0, 1, 1]))
+    (whole,) = measure_saliency(maps, classes, names, bands, np.array([0, 0, 1, 1]))
     assert (whole.shares["mouth"].low, whole.shares["mouth"].high) == pytest.approx((0.5, 0.5))
-    (alone,) = measure_parts(maps, classes, names, bands, np.zeros(4, np.int64))
+    (alone,) = measure_saliency(maps, classes, names, bands, np.zeros(4, np.int64))
     share = alone.as_json()["shares"]["mouth"]
     assert share.pop("value") == pytest.approx(0.5)
     assert share == {"low": None, "high": None, "n": 4}
@@ -87,8 +87,8 @@ def test_faces_in_which_nothing_speaks_for_the_class_are_counted_and_left_out() 
     maps = spots("mouth", "eyes", "eyes")
     maps[1] = -1
     names = ("a", "b")
-    (part,) = measure_parts(maps, ["a"] * 3, names, [None] * 3, np.arange(3))
+    (part,) = measure_saliency(maps, ["a"] * 3, names, [None] * 3, np.arange(3))
     assert (part.n, part.undefined, part.shares["mouth"].n) == (3, 1, 2)
     assert part.shares["mouth"].value == pytest.approx(0.5)
-    (nobody,) = measure_parts(maps[:0], [], names, [], np.arange(0))
+    (nobody,) = measure_saliency(maps[:0], [], names, [], np.arange(0))
     assert nobody.as_json()["shares"]["eyes"]["value"] is None

@@ -38,7 +38,7 @@ from moppet.commands.options import (
 if TYPE_CHECKING:
     from moppet.datasets.faces import Faces
     from moppet.datasets.manifest import Manifest
-    from moppet.evaluate.saliency import Part
+    from moppet.evaluate.saliency import SaliencySummary
     from moppet.infer.models import ExpressionModel
 from moppet.files import write_bytes, write_text
 from moppet.values import Floats, Image, ModelError, MoppetError, UsageError
@@ -210,7 +210,7 @@ class _Explained:
 
 def explain_model(job: Job) -> Path:
     """Write the explanation of a model's predictions into a new folder; return the folder."""
-    from moppet.evaluate.saliency import measure_parts
+    from moppet.evaluate.saliency import measure_saliency
     from moppet.infer.models import load_model
     from moppet.pages.explanation import build_page
 
@@ -236,7 +236,7 @@ def explain_model(job: Job) -> Path:
     with _new_folder(job.output) as folder, watched() as show:
         explained = _explain(job, model, whole, rows, grad_cam, show)
         found = explained.faces.found
-        parts = measure_parts(
+        parts = measure_saliency(
             explained.maps[found],
             [model.names[k] for k in explained.classes[found]],
             model.names,
@@ -356,7 +356,7 @@ def _result(
     }
 
 
-def _write_means(folder: Path, parts: list[Part], result: _JsonDict) -> None:
+def _write_means(folder: Path, parts: list[SaliencySummary], result: _JsonDict) -> None:
     from moppet.pages.explanation import as_png, brightest, draw_mean
 
     most = brightest([part.mean for part in parts])

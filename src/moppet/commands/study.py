@@ -1,4 +1,4 @@
-"""`moppet ablate` and `moppet study`: many cells, each run once."""
+"""`moppet study` (alias `ablate`): many trainings or classifiers, each run once."""
 
 from __future__ import annotations
 
@@ -8,52 +8,78 @@ from typing import Annotated
 import typer
 
 from moppet.commands.console import extra
-
-_Minutes = Annotated[float | None, typer.Option(help="Begin no further cell after so long.", min=0)]
-_Jobs = Annotated[
-    int,
-    typer.Option(help="Cells at once; with --engine ray, cores that a cell takes.", min=1),
-]
-_Engine = Annotated[str, typer.Option(help="local, or ray: a Ray cluster (moppet[dist]).")]
-
-
-def ablate(
-    study: Annotated[Path, typer.Argument(help="A study of trainings (TOML).")],
-    minutes: _Minutes = None,
-    only: Annotated[
-        str | None, typer.Option(help="Run only cells whose table, experiment or regime says this.")
-    ] = None,
-    jobs: _Jobs = 1,
-    engine: _Engine = "local",
-) -> None:
-    """Run a study of many trainings; finished ones are kept and never run again."""
-    with extra("train", "Training"):
-        from moppet.study.ablate import run_study
-        from moppet.study.executors import choose_engine
-        from moppet.study.plan import read_plan
-    plan = read_plan(study)
-    executor = choose_engine(engine, jobs)
-    run_study(plan, executor=executor, minutes=minutes, only=only, say=typer.echo)
-    typer.echo(f"written: {plan.output / plan.name}.md and .json")
+from moppet.commands.options import JobsOption, SetOption, one_of, output_option, read_pairs
+from moppet.values import UsageError
 
 
 def study(
-    study: Annotated[Path, typer.Argument(help="A study (TOML).")],
-    minutes: _Minutes = None,
-    only: Annotated[
-        str | None, typer.Option(help="Run only cells whose data set or method says this.")
+    recipe: Annotated[Path | None, typer.Argument(help="A study recipe (.toml).")] = None,
+    init: Annotated[
+        Path | None,
+        typer.Option("--init", help="Write a starter recipe for this folder of labeled images."),
     ] = None,
-    jobs: _Jobs = 1,
-    engine: _Engine = "local",
+    kind: Annotated[
+        str,
+        typer.Option(
+            "--kind",
+            help="With --init: a study of classifiers or of networks.",
+            autocompletion=one_of("classifiers", "networks"),
+        ),
+    ] = "classifiers",
+    output: Annotated[
+        Path | None,
+        output_option("Folder of the results; with --init, the recipe to write (study.toml)."),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Dataset for the study, instead of the recipe's.")
+    ] = None,
+    changes: SetOption = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option("--minutes", help="Start no further cell after this many minutes.", min=0),
+    ] = None,
+    only: Annotated[
+        str | None, typer.Option("--only", help="Run only cells with this text in their names.")
+    ] = None,
+    jobs: JobsOption = 1,
+    engine: Annotated[
+        str,
+        typer.Option(
+            "--engine",
+            help="Where cells run: local, or ray for a Ray cluster (moppet[dist]).",
+            autocompletion=one_of("local", "ray"),
+        ),
+    ] = "local",
+    page_only: Annotated[
+        bool, typer.Option("--page-only", help="Only rewrite the page from finished results.")
+    ] = False,
 ) -> None:
-    """Find out what balancing and made faces are worth; finished cells are never run again."""
+    """Run a study of many trainings, each once.
+
+    Finished cells are kept: rerun the same command to resume.
+    """
+    if init is not None:
+        if recipe is not None:
+            raise UsageError("--init writes a new recipe: leave out the recipe to run.")
+        from moppet.study.starter_recipe import write_starter_recipe
+
+        path = write_starter_recipe(init, output or Path("study.toml"), kind)
+        typer.echo(f"written: {path}. Edit it, then run: moppet study {path}")
+        return
+    if recipe is None:
+        raise UsageError("name a recipe (.toml), or write one with --init FOLDER.")
     with extra("train", "Training"):
-        from moppet.study.executors import choose_engine
-        from moppet.study.hybrid.hybrid_plan import is_hybrid, read_hybrid_plan
-        from moppet.study.hybrid.hybrid_run import run_hybrid
-    if not is_hybrid(study):
-        return ablate(study, minutes, only, jobs, engine)
-    plan = read_hybrid_plan(study)
-    executor = choose_engine(engine, jobs)
-    run_hybrid(plan, executor=executor, minutes=minutes, only=only, say=typer.echo)
-    typer.echo(f"written: {plan.output / plan.name}.md and .json")
+        from moppet.study.engine import run_recipe
+    page = run_recipe(
+        recipe,
+        data=data,
+        output=output,
+        changes=read_pairs(changes, "--set"),
+        engine=engine,
+        jobs=jobs,
+        minutes=minutes,
+        only=only,
+        page_only=page_only,
+        report=typer.echo,
+    )
+    typer.echo(f"written: {page.with_suffix('')}.md and .json")

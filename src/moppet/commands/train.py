@@ -269,7 +269,7 @@ def train(
     ] = False,
     groups: Annotated[
         str | None,
-        typer.Option("--groups", help='"class=group,…"; default: by the names of the classes.'),
+        typer.Option("--groups", help='"class=group,..."; default: by the names of the classes.'),
     ] = None,
     seed: SeedOption = 0,
     accelerator: Annotated[
@@ -282,7 +282,7 @@ def train(
         int, typer.Option("--nodes", help="Number of machines for Lightning.", min=1)
     ] = 1,
     strategy: Annotated[
-        str, typer.Option("--strategy", help="Lightning strategy: ddp, fsdp, auto, …")
+        str, typer.Option("--strategy", help="Lightning strategy: ddp, fsdp or auto.")
     ] = "auto",
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Also write a TensorBoard log.")

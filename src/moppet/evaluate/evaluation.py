@@ -1,4 +1,4 @@
-"""A model and labeled faces in, an `Evaluation` of its predictions out."""
+"""Evaluation of a model on labeled faces."""
 
 from __future__ import annotations
 
@@ -15,26 +15,32 @@ from numpy.typing import NDArray
 from moppet.datasets.duplicates import Progress
 from moppet.datasets.faces import find_manifest_faces
 from moppet.datasets.manifest import Manifest
-from moppet.evaluate.curves import Bins, read_training, reliability_bins, roc_points
-from moppet.evaluate.embedding_map import EmbeddingMap, map_embeddings
-from moppet.evaluate.model_comparison import compare_readings, shared_classes
+from moppet.evaluate.chart_data import (
+    Bins,
+    EmbeddingMap,
+    map_embeddings,
+    read_training,
+    reliability_bins,
+    roc_points,
+)
+from moppet.evaluate.model_comparison import compare_predictions, shared_classes
 from moppet.evaluate.predictions import (
     ClassMatch,
-    Readings,
-    group_readings,
+    Predictions,
+    group_predictions,
     match_classes,
-    take_readings,
+    take_predictions,
 )
-from moppet.evaluate.selection import Chosen, choose_rows, join_copies, leave_out_unreadable
+from moppet.evaluate.selection import Selection, drop_unreadable, group_duplicates, select_rows
 from moppet.evaluate.subgroups import (
     Gap,
     Mask,
-    Part,
-    age_parts,
-    column_parts,
+    Subgroup,
+    accuracy_of,
+    age_subgroups,
+    column_subgroups,
     measure_gaps,
-    measure_part,
-    share_right,
+    measure_subgroup,
 )
 from moppet.infer.models import ExpressionModel, find_model, load_model
 from moppet.metrics import Estimate, as_json
@@ -43,16 +49,16 @@ from moppet.values import Floats, MoppetError, UsageError
 
 @dataclass(frozen=True)
 class Level:
-    """Every figure over one set of classes: the model's, or the groups they fall into.
+    """Every metric over one set of classes: the model's classes, or their groups.
 
     parts: "all", then faces found and not found, and age bands. by: column → value → figures.
-    missed_wrong: accuracy with every face that was not found counted as wrong.
+    missed_wrong: accuracy if every face that was not found counts as wrong.
     roc: class → points. bins: the reliability diagram.
     """
 
     names: tuple[str, ...]
-    parts: dict[str, Part]
-    by: dict[str, dict[str, Part]]
+    parts: dict[str, Subgroup]
+    by: dict[str, dict[str, Subgroup]]
     missed_wrong: Estimate
     gaps: list[Gap]
     roc: dict[str, list[list[float]] | None]
@@ -76,12 +82,12 @@ class Level:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How a model reads a dataset's faces; docs/guides/evaluation.md has every key of its JSON.
+    """Results of a model on a dataset; docs/guides/evaluation.md lists every key of its JSON.
 
-    made: from what it was made. rows: how many rows there were, were left out and why.
-    notes: sentences that a reader must know. classes, groups: the figures; no groups where the
-    model names none. map: of the embeddings, or the reason why there is none. mistakes: the most
-    confident ones first. against: the comparison with a second model, and who that is.
+    made: the model, the data and the versions. rows: how many rows there are, and how many were
+    left out. notes: warnings, as sentences. classes, groups: the metrics; no groups if the model
+    has none. map: of the embeddings, if there is one. mistakes: the most confident ones first.
+    against: the comparison with a second model.
     """
 
     made: dict[str, Any]
@@ -126,13 +132,13 @@ def class_notes(match: ClassMatch, model: ExpressionModel) -> list[str]:
     ]
 
 
-def group_notes(readings: Readings, grouped: Readings | None) -> list[str]:
+def group_notes(predictions: Predictions, grouped: Predictions | None) -> list[str]:
     if grouped is None:
         return [
             "There are no figures by group: the shared classes belong to fewer than two groups of "
             "the model card, or each group has only one of them."
         ]
-    without = len(readings) - len(grouped)
+    without = len(predictions) - len(grouped)
     if not without:
         return []
     return [f"{without:,} faces have a class without a group: figures by group leave them out."]
@@ -145,7 +151,7 @@ def model_facts(model: ExpressionModel) -> dict[str, Any]:
 def made_from(
     model: ExpressionModel,
     manifest: Manifest,
-    chosen: Chosen,
+    selection: Selection,
     by: Sequence[str],
     seed: int,
     draws: int,
@@ -166,7 +172,7 @@ def made_from(
             "classes": list(manifest.names),
             "licence": manifest.license or None,
         },
-        "split": chosen.split,
+        "split": selection.split,
         "by": list(by),
         "intervals": f"95 %, bootstrap over groups, {draws:,} draws, seed {seed}",
         "versions": {"python": platform.python_version(), **_versions()},
@@ -187,7 +193,7 @@ SEED: Final = 0
 DRAWS: Final = 1000
 MOST_MISTAKES: Final = 60
 _CHUNK: Final = 4096
-"""Pictures whose faces are held at once: some 350 MB of cuts at most."""
+"""Images processed at once: their faces need at most about 350 MB."""
 
 
 def evaluate(
@@ -202,54 +208,63 @@ def evaluate(
     seed: int = SEED,
     draws: int = DRAWS,
 ) -> Evaluation:
-    """Return how a model reads the labeled faces of a manifest, with 95 % intervals.
+    """Return the metrics of a model on the labeled faces of a manifest, with 95 % intervals.
 
     model, against: a bundled model's name, or a model folder.
     split: the rows to use; None takes "test" where the manifest has it, else all; "all" all.
-    by: columns whose values part the rows. cache: see `find_manifest_faces`.
+    by: columns that define subgroups. cache: see `find_manifest_faces`.
     progress: called with what is being done, how many images are done, and their total.
     Images that cannot be read are left out, and a note names them.
-    Raises UsageError for a split or column that is not there, MoppetError where model and data
-    share too few classes, no row has a label or no image can be read.
+    Raises UsageError for an unknown split or column, MoppetError if model and data share too few
+    classes, no row has a label, or no image can be read.
     """
     folder = find_model(model)
     first, training = load_model(folder), read_training(folder)
     match = match_classes(first.names, manifest.names)
     second = None if against is None else _second(against, first, match, manifest)
-    chosen = choose_rows(manifest, split, match)
-    _parts_by(chosen, by)  # a column that is not there is refused before the long reading
+    selection = select_rows(manifest, split, match)
+    _subgroups_by(selection, by)  # a column that is not there is refused before the long outputs
     models = [first] if second is None else [first, second.model]
     lost: list[int] = []
-    reading = _read(chosen.manifest, models, cache, progress, lost)
-    chosen = join_copies(leave_out_unreadable(chosen, lost), manifest, progress)
-    bands = chosen.manifest.column("age_band")
-    readings = take_readings(reading.probabilities[0], match, chosen.manifest, chosen.groups)
-    group_of = {name: first.group_of[name] for name in match.names if name in first.group_of}
-    grouped = group_readings(readings, group_of)
-    sides = _Sides(
-        reading.attempt >= 0, age_parts(bands), _parts_by(chosen, by), bands, seed, draws
+    outputs = _predict(selection.manifest, models, cache, progress, lost)
+    selection = group_duplicates(drop_unreadable(selection, lost), manifest, progress)
+    bands = selection.manifest.column("age_band")
+    predictions = take_predictions(
+        outputs.probabilities[0], match, selection.manifest, selection.groups
     )
-    drawn, why = _map(reading.embeddings, readings, group_of, np.random.default_rng(seed))
+    group_of = {name: first.group_of[name] for name in match.names if name in first.group_of}
+    grouped = group_predictions(predictions, group_of)
+    subgroups = _Subgroups(
+        outputs.attempt >= 0, age_subgroups(bands), _subgroups_by(selection, by), bands, seed, draws
+    )
+    drawn, why = _map(outputs.embeddings, predictions, group_of, np.random.default_rng(seed))
     return Evaluation(
-        made=made_from(first, manifest, chosen, by, seed, draws),
-        rows=chosen.counts | _found(reading.attempt),
-        notes=[*class_notes(match, first), *chosen.notes, *group_notes(readings, grouped), *why],
-        classes=_level(readings, sides),
-        groups=None if grouped is None else _level(grouped, sides),
+        made=made_from(first, manifest, selection, by, seed, draws),
+        rows=selection.counts | _found(outputs.attempt),
+        notes=[
+            *class_notes(match, first),
+            *selection.notes,
+            *group_notes(predictions, grouped),
+            *why,
+        ],
+        classes=_level(predictions, subgroups),
+        groups=None if grouped is None else _level(grouped, subgroups),
         group_of=group_of,
         training=training,
         map=drawn,
-        mistakes=_mistakes(readings, chosen, reading.attempt),
-        against=None if second is None else _compared(readings, second, reading, chosen, sides),
+        mistakes=_mistakes(predictions, selection, outputs.attempt),
+        against=None
+        if second is None
+        else _compared(predictions, second, outputs, selection, subgroups),
     )
 
 
-def _parts_by(chosen: Chosen, by: Sequence[str]) -> dict[str, dict[str, Mask]]:
-    return {column: column_parts(chosen.manifest, column) for column in by}
+def _subgroups_by(selection: Selection, by: Sequence[str]) -> dict[str, dict[str, Mask]]:
+    return {column: column_subgroups(selection.manifest, column) for column in by}
 
 
 class _Second(NamedTuple):
-    """The model to compare with; its classes by the names that the first model has for them."""
+    """The model to compare with, and its classes under the first model's names."""
 
     model: ExpressionModel
     match: ClassMatch
@@ -272,19 +287,27 @@ def _second(
 
 
 def _compared(
-    readings: Readings, second: _Second, reading: _Reading, chosen: Chosen, sides: _Sides
+    predictions: Predictions,
+    second: _Second,
+    outputs: _ModelOutputs,
+    selection: Selection,
+    subgroups: _Subgroups,
 ) -> dict[str, Any]:
-    theirs = take_readings(reading.probabilities[1], second.match, chosen.manifest, chosen.groups)
-    comparison = compare_readings(readings, theirs, sides.ages, seed=sides.seed, draws=sides.draws)
+    theirs = take_predictions(
+        outputs.probabilities[1], second.match, selection.manifest, selection.groups
+    )
+    comparison = compare_predictions(
+        predictions, theirs, subgroups.ages, seed=subgroups.seed, draws=subgroups.draws
+    )
     called = dict(zip(second.match.of_model, second.match.names, strict=True))
     theirs_only = [
         x for i, x in enumerate(second.model.names) if called.get(i) not in comparison.names
     ]
-    left_out = {"second_left_out": theirs_only, "faces_left_out": len(readings) - comparison.n}
+    left_out = {"second_left_out": theirs_only, "faces_left_out": len(predictions) - comparison.n}
     return model_facts(second.model) | comparison.as_json() | left_out
 
 
-class _Reading(NamedTuple):
+class _ModelOutputs(NamedTuple):
     """probabilities: one (n, classes) a model. embeddings: (n, d) of the first model."""
 
     probabilities: list[Floats]
@@ -292,14 +315,14 @@ class _Reading(NamedTuple):
     attempt: NDArray[np.int8]
 
 
-def _read(
+def _predict(
     manifest: Manifest,
     models: Sequence[ExpressionModel],
     cache: Path | None,
     progress: Progress | None,
     lost: list[int],
-) -> _Reading:
-    """Read every image of a manifest, some thousand at a time; lost: takes unreadable rows."""
+) -> _ModelOutputs:
+    """Run the models on every image of a manifest, in chunks; lost: gets unreadable rows."""
     n = len(manifest)
     probabilities: list[list[Floats]] = [[] for _ in models]
     embeddings, attempts = [], []
@@ -324,16 +347,16 @@ def _read(
                 embeddings.append(scores.embeddings)
         attempts.append(faces.attempt)
     if not attempts:
-        return _Reading([], np.empty((0, 0), np.float32), np.empty(0, np.int8))
-    return _Reading(
+        return _ModelOutputs([], np.empty((0, 0), np.float32), np.empty(0, np.int8))
+    return _ModelOutputs(
         [np.concatenate(parts) for parts in probabilities],
         np.concatenate(embeddings),
         np.concatenate(attempts),
     )
 
 
-class _Sides(NamedTuple):
-    """Masks over all faces looked at, and what intervals are drawn with."""
+class _Subgroups(NamedTuple):
+    """Masks over all faces, and the seed and number of bootstrap draws."""
 
     found: Mask
     ages: dict[str, Mask]
@@ -343,63 +366,67 @@ class _Sides(NamedTuple):
     draws: int
 
 
-def _level(readings: Readings, sides: _Sides) -> Level:
-    def measure(part: Mask) -> Part:
-        return measure_part(readings.within(part), seed=sides.seed, draws=sides.draws)
+def _level(predictions: Predictions, subgroups: _Subgroups) -> Level:
+    def measure(part: Mask) -> Subgroup:
+        return measure_subgroup(
+            predictions.within(part), seed=subgroups.seed, draws=subgroups.draws
+        )
 
-    looked_at = {"all": np.ones(len(sides.found), bool)}
-    if not sides.found.all():
-        looked_at |= {"face found": sides.found, "no face found": ~sides.found}
-    right = readings.right & sides.found[readings.rows]
+    looked_at = {"all": np.ones(len(subgroups.found), bool)}
+    if not subgroups.found.all():
+        looked_at |= {"face found": subgroups.found, "no face found": ~subgroups.found}
+    right = predictions.correct & subgroups.found[predictions.rows]
     return Level(
-        names=readings.names,
-        parts={name: measure(mask) for name, mask in (looked_at | sides.ages).items()},
+        names=predictions.names,
+        parts={name: measure(mask) for name, mask in (looked_at | subgroups.ages).items()},
         by={
             column: {value: measure(mask) for value, mask in parts.items()}
-            for column, parts in sides.by.items()
+            for column, parts in subgroups.by.items()
         },
-        missed_wrong=share_right(right, readings.groups, seed=sides.seed, draws=sides.draws),
-        gaps=measure_gaps(readings, sides.bands, seed=sides.seed, draws=sides.draws),
-        roc=roc_points(readings),
-        bins=reliability_bins(readings, seed=sides.seed, draws=sides.draws),
+        missed_wrong=accuracy_of(
+            right, predictions.groups, seed=subgroups.seed, draws=subgroups.draws
+        ),
+        gaps=measure_gaps(predictions, subgroups.bands, seed=subgroups.seed, draws=subgroups.draws),
+        roc=roc_points(predictions),
+        bins=reliability_bins(predictions, seed=subgroups.seed, draws=subgroups.draws),
     )
 
 
 def _map(
     embeddings: Floats,
-    readings: Readings,
+    predictions: Predictions,
     group_of: dict[str, str],
     rng: np.random.Generator,
 ) -> tuple[dict[str, Any] | None, list[str]]:
-    """The map as plain values, or none and the reason why."""
+    """The map as plain values, or None and the reason as a note."""
     try:
-        drawn: EmbeddingMap = map_embeddings(embeddings[readings.rows], rng)
+        drawn: EmbeddingMap = map_embeddings(embeddings[predictions.rows], rng)
     except MoppetError as error:
         return None, [str(error)]
-    label = [readings.names[i] for i in readings.label]
+    label = [predictions.names[i] for i in predictions.label]
     return drawn.as_json(label, [group_of.get(name) for name in label]), []
 
 
 def _mistakes(
-    readings: Readings, chosen: Chosen, attempt: NDArray[np.int8]
+    predictions: Predictions, selection: Selection, attempt: NDArray[np.int8]
 ) -> list[dict[str, Any]]:
-    """The mistakes with the highest probability of a wrong class, first."""
-    p, guess = readings.probabilities, readings.guess
-    wrong = np.flatnonzero(~readings.right)
+    """The mistakes, those with the highest probability of a wrong class first."""
+    p, guess = predictions.probabilities, predictions.predicted
+    wrong = np.flatnonzero(~predictions.correct)
     order = wrong[np.argsort(-p[wrong, guess[wrong]], kind="stable")][:MOST_MISTAKES]
-    columns = chosen.manifest.table.select(["path", "array_row", "time_s", "age_band"])
-    plain = columns.take(readings.rows[order]).to_pylist()
-    on_label = readings.votes_on_label()
+    columns = selection.manifest.table.select(["path", "array_row", "time_s", "age_band"])
+    plain = columns.take(predictions.rows[order]).to_pylist()
+    on_label = predictions.votes_on_label()
     return [
         {
-            "row": int(chosen.rows[readings.rows[i]]),
+            "row": int(selection.rows[predictions.rows[i]]),
             **facts,
-            "label": readings.names[readings.label[i]],
-            "read_as": readings.names[guess[i]],
+            "label": predictions.names[predictions.label[i]],
+            "read_as": predictions.names[guess[i]],
             "confidence": float(p[i, guess[i]]),
-            "p_label": float(p[i, readings.label[i]]),
+            "p_label": float(p[i, predictions.label[i]]),
             "votes_on_label": None if np.isnan(on_label[i]) else float(on_label[i]),
-            "face_found": bool(attempt[readings.rows[i]] >= 0),
+            "face_found": bool(attempt[predictions.rows[i]] >= 0),
         }
         for i, facts in zip(order.tolist(), plain, strict=True)
     ]

@@ -1,4 +1,4 @@
-"""Grad-CAM: which places of a face speak for a class, by a network's own gradients."""
+"""Grad-CAM: which parts of a face support a class, from the network's own gradients."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ _SAME: Final = 1e-3
 
 @dataclass(frozen=True)
 class GradCam:
-    """What Grad-CAM found, and where it looked.
+    """Saliency maps of Grad-CAM, and the layer that they come from.
 
-    maps: (n, CROP_PX, CROP_PX) float32 from 0. layer: the module whose maps were weighed.
-    grid: their rows and columns. mirrored: whether the answers, and so the maps, are averaged
-    with those to the mirror image.
+    maps: (n, CROP_PX, CROP_PX) float32 from 0. layer: the module whose maps were weighted.
+    grid: their rows and columns. mirrored: whether the predictions, and so the maps,
+    are averaged with those of the mirror image.
     """
 
     maps: Floats
@@ -47,10 +47,10 @@ class GradCam:
     mirrored: bool
 
 
-class Reach(NamedTuple):
-    """What each of n rows, or columns, of maps looks at: center and standard deviation, pixels."""
+class ReceptiveFields(NamedTuple):
+    """Where each of n rows, or columns, of maps looks: center and standard deviation in pixels."""
 
-    centre: NDArray[np.float64]
+    center: NDArray[np.float64]
     spread: NDArray[np.float64]
 
 
@@ -61,11 +61,11 @@ def explain_crops(
     classes: NDArray[np.integer[Any]],
     progress: Progress | None = None,
 ) -> GradCam:
-    """Return what in each crop speaks for a class, to the network of a model folder.
+    """Return which parts of each crop support a class, for the network of a model folder.
 
     model: the same folder's, as `load_model` reads it. crops: (n, h, w, 3) RGB uint8.
     classes: (n,) index into model.names.
-    Raises ModelError where the folder holds no network of ours, or another than its ONNX file.
+    Raises ModelError if the folder has no trained network, or one that differs from its ONNX file.
     """
     network = load_model_network(folder)
     path = folder / str(model.card.get("file", "model.onnx"))
@@ -74,16 +74,16 @@ def explain_crops(
     mirrored = _is_mirrored(session, few)
     _check_same(network, session, few, mirrored, folder)
     name, layer = find_layer(network, torch.from_numpy(few[:1]))
-    reach = find_reach(network, layer, torch.from_numpy(few[:_SAMPLE]))
+    fields = measure_receptive_fields(network, layer, torch.from_numpy(few[:_SAMPLE]))
     parts = []
     for start in range(0, len(crops), _BATCH):
         inputs = torch.from_numpy(model.preprocessing.apply(crops[start : start + _BATCH]))
         targets = torch.from_numpy(np.asarray(classes[start : start + _BATCH], np.int64))
-        parts.append(grad_cam(network, layer, inputs, targets, reach, mirrored=mirrored))
+        parts.append(grad_cam(network, layer, inputs, targets, fields, mirrored=mirrored))
         if progress is not None:
             progress(min(start + _BATCH, len(crops)), len(crops))
     maps = np.concatenate(parts) if parts else np.empty((0, CROP_PX, CROP_PX), np.float32)
-    return GradCam(maps, name, (len(reach[0].centre), len(reach[1].centre)), mirrored)
+    return GradCam(maps, name, (len(fields[0].center), len(fields[1].center)), mirrored)
 
 
 def grad_cam(
@@ -91,23 +91,24 @@ def grad_cam(
     layer: nn.Module,
     inputs: Tensor,
     classes: Tensor,
-    reach: tuple[Reach, Reach],
+    fields: tuple[ReceptiveFields, ReceptiveFields],
     *,
     mirrored: bool = False,
 ) -> Floats:
-    """Return (n, CROP_PX, CROP_PX) float32 from 0, what speaks for each input's class.
+    """Return (n, CROP_PX, CROP_PX) float32 from 0: which parts support each input's class.
 
     The layer's maps, weighed by the mean gradient of the class's logit and added up (Selvaraju
     et al. 2017, equations 1-2, by captum), are spread over what their cells look at.
-    mirrored: the mean with the mirror image's, turned back. Then what speaks against the class
-    is cut off.
-    inputs: (n, c, h, w). classes: (n,). reach: of rows and columns, from `find_reach`.
+    mirrored: take the mean with the mirrored map of the mirror image. Negative values are then
+    set to 0.
+    inputs: (n, c, h, w). classes: (n,).
+    fields: of rows and columns, from `measure_receptive_fields`.
     """
     method = LayerGradCam(lambda x: network(x)[0], layer)
 
     def spread(x: Tensor) -> NDArray[np.float64]:
         cells = method.attribute(x, classes).detach()[:, 0].double().numpy()
-        return spread_cells(cells, reach, inputs.shape[-1])
+        return upsample_cells(cells, fields, inputs.shape[-1])
 
     maps = spread(inputs)
     if mirrored:
@@ -123,7 +124,7 @@ def find_layer(network: Network, one: Tensor) -> tuple[str, nn.Module]:
     Of layers of one size the last to answer is a block's end, through which everything passes.
     """
     answered: list[tuple[str, nn.Module, int]] = []
-    with torch.no_grad(), _watched(network, lambda name, module, out: answered.append(
+    with torch.no_grad(), _recorded_outputs(network, lambda name, module, out: answered.append(
         (name, module, min(out.shape[2:]))
     )):  # fmt: skip
         network(one)
@@ -135,8 +136,10 @@ def find_layer(network: Network, one: Tensor) -> tuple[str, nn.Module]:
 
 
 @contextmanager
-def _watched(network: nn.Module, see: Callable[[str, nn.Module, Tensor], None]) -> Iterator[None]:
-    """Tell of every module that answers with maps (n, c, h, w), in the order of the answers."""
+def _recorded_outputs(
+    network: nn.Module, see: Callable[[str, nn.Module, Tensor], None]
+) -> Iterator[None]:
+    """Call `see` for every module that returns maps (n, c, h, w), in the order of computation."""
 
     def hook(name: str) -> Callable[[nn.Module, Any, Any], None]:
         def tell(module: nn.Module, _: Any, out: Any) -> None:
@@ -153,13 +156,15 @@ def _watched(network: nn.Module, see: Callable[[str, nn.Module, Tensor], None]) 
             handle.remove()
 
 
-def find_reach(network: Network, layer: nn.Module, sample: Tensor) -> tuple[Reach, Reach]:
-    """Return what the layer's rows and its columns look at, in pixels of the input.
+def measure_receptive_fields(
+    network: Network, layer: nn.Module, sample: Tensor
+) -> tuple[ReceptiveFields, ReceptiveFields]:
+    """Return where the layer's rows and columns look, in pixels of the input.
 
-    It is measured, for strides, padding and borders shift it: rows 3 and 5 of 6 of the default
-    model look at 47 and 73 of 96 pixels, where stretching the maps over the face, as is usual,
-    would put them at 55 and 87. The weights are the squared gradients of a row's values, under
-    random signs, by the input; of many rows a dozen is measured.
+    It is measured, because strides, padding and borders shift it: rows 3 and 5 of 6 of the
+    default model look at 47 and 73 of 96 pixels, where stretching the maps over the face, as is
+    usual, would put them at 55 and 87. The weights are the squared gradients of a row's values,
+    with random signs, by the input; of many rows a dozen is measured.
     sample: some inputs (n, c, h, w).
     """
     x = sample.clone().requires_grad_()
@@ -171,10 +176,10 @@ def find_reach(network: Network, layer: nn.Module, sample: Tensor) -> tuple[Reac
         handle.remove()
     signs = torch.rand(seen[0].shape, generator=torch.Generator().manual_seed(0)) < 0.5
     maps = seen[0] * (signs * 2.0 - 1)
-    return _reach(maps, x, axis=2), _reach(maps, x, axis=3)
+    return _measure_axis(maps, x, axis=2), _measure_axis(maps, x, axis=3)
 
 
-def _reach(maps: Tensor, x: Tensor, axis: int) -> Reach:
+def _measure_axis(maps: Tensor, x: Tensor, axis: int) -> ReceptiveFields:
     n, side = maps.shape[axis], x.shape[axis]
     pixels = np.arange(side)
     measured: dict[int, tuple[float, float]] = {}
@@ -182,30 +187,30 @@ def _reach(maps: Tensor, x: Tensor, axis: int) -> Reach:
         (gradient,) = torch.autograd.grad(maps.select(axis, i).sum(), x, retain_graph=True)
         weight = gradient.double().pow(2).sum(dim=(0, 1, 5 - axis)).numpy()
         if weight.sum() > 0:
-            centre = float(weight @ pixels / weight.sum())
-            measured[i] = centre, float(np.sqrt(weight @ (pixels - centre) ** 2 / weight.sum()))
+            center = float(weight @ pixels / weight.sum())
+            measured[i] = center, float(np.sqrt(weight @ (pixels - center) ** 2 / weight.sum()))
     if not measured:  # nothing in the sample reaches this layer: its cells share the input evenly
         measured = {i: ((i + 0.5) * side / n - 0.5, 0.0) for i in (0, n - 1)}
     known, pairs = list(measured), list(measured.values())
     centers, spreads = (np.interp(np.arange(n), known, [p[k] for p in pairs]) for k in (0, 1))
-    return Reach(centers, np.maximum(spreads, side / n / 2))
+    return ReceptiveFields(centers, np.maximum(spreads, side / n / 2))
 
 
-def spread_cells(
-    cells: NDArray[np.float64], reach: tuple[Reach, Reach], side: int
+def upsample_cells(
+    cells: NDArray[np.float64], fields: tuple[ReceptiveFields, ReceptiveFields], side: int
 ) -> NDArray[np.float64]:
-    """Return (n, CROP_PX, CROP_PX): each of (n, r, c) cells spread as a bell over its reach.
+    """Return (n, CROP_PX, CROP_PX): (n, r, c) cells, each spread as a bell over its field.
 
     A cell's whole weight stays in the image. side: of the input, in pixels.
     """
     pixels = (np.arange(CROP_PX) + 0.5) * side / CROP_PX - 0.5
-    bells = [np.exp(-(((pixels[:, None] - r.centre) / r.spread) ** 2) / 2) for r in reach]
+    bells = [np.exp(-(((pixels[:, None] - r.center) / r.spread) ** 2) / 2) for r in fields]
     rows, columns = (bell / bell.sum(axis=0) for bell in bells)
     return np.asarray(rows @ cells @ columns.T, np.float64)
 
 
 def _is_mirrored(session: ort.InferenceSession, inputs: Floats) -> bool:
-    """Whether the model answers to an image and to its mirror image alike."""
+    """Whether the model predicts the same for an image and its mirror image."""
     return bool(
         np.abs(_logits(session, inputs) - _logits(session, inputs[..., ::-1])).max() < _SAME
     )
@@ -220,7 +225,7 @@ def _logits(session: ort.InferenceSession, inputs: Floats) -> Floats:
 def _check_same(
     network: Network, session: ort.InferenceSession, inputs: Floats, mirrored: bool, folder: Path
 ) -> None:
-    """Raise ModelError unless the network nearly always answers as the file that is in use."""
+    """Raise ModelError unless the network and the ONNX file nearly always agree."""
     x = torch.from_numpy(inputs)
     logits = network(x)[0]
     if mirrored:
@@ -228,6 +233,6 @@ def _check_same(
     alike = logits.argmax(dim=1).numpy() == _logits(session, inputs).argmax(axis=1)
     if alike.mean() < _MUST_AGREE:
         raise ModelError(
-            f"the network of {folder} agrees with its ONNX file on {alike.sum()} of {len(alike)} "
-            "pictures only: they do not belong together. Get the model folder again."
+            f"the network of {folder} and its ONNX file agree on only {alike.sum()} of "
+            f"{len(alike)} images, so they do not belong together. Get the model folder again."
         )

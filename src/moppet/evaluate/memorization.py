@@ -1,4 +1,4 @@
-"""Made faces that are nearly a training face: a privacy leak, and no new image."""
+"""Synthetic faces that nearly equal a training face: a privacy leak, and nothing new."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ MOST_OWN: Final = 2000
 _CHUNK: Final = 512
 
 
-class Memory(NamedTuple):
-    """How near each of m made faces comes to a real one.
+class Memorization(NamedTuple):
+    """How near each of m synthetic faces comes to a real one.
 
     nearest: (m,) number of the real face that is nearest in the embedding, -1 without one.
     distance: (m,) to it. closeness: (m,) that distance over the one from the real face to its own
@@ -48,7 +48,7 @@ class Memory(NamedTuple):
 
     @property
     def alarm(self) -> NDArray[np.bool_]:
-        """(m,) whether the face must be taken for a training face."""
+        """(m,) whether the face nearly equals a training face."""
         return np.asarray(self.too_near | (self.copy_of >= 0))
 
 
@@ -61,8 +61,8 @@ def find_memorized(
     made_thumbs: Image,
     real_thumbs: Image,
     progress: Progress | None = None,
-) -> Memory:
-    """Return which made faces are nearly real ones.
+) -> Memorization:
+    """Return which synthetic faces nearly equal real ones.
 
     made, real: (m, d) and (n, d) embeddings, real ones of all the rows that a generator may have
     seen. groups: (n,) real rows of one group (a subject, copies) are not held against each other.
@@ -95,13 +95,13 @@ def find_memorized(
     first, _, _ = _scales(real, closed, nearest)
     closeness = _ratio(distance, first)
     near = (closeness < limit) | (closeness < SAME)
-    return Memory(nearest, distance, closeness, limit, near, copy_of, likeness, own, twins)
+    return Memorization(nearest, distance, closeness, limit, near, copy_of, likeness, own, twins)
 
 
 def _copies(
     rows: NDArray[np.int64], likeness: NDArray[Any], n: int, made: int
 ) -> tuple[NDArray[np.intp], Values]:
-    """The likeliest real image of each made one, from pairs of one real and one made row."""
+    """The most similar real image of each synthetic one, from pairs of both kinds of rows."""
     copy_of, best = np.full(made, -1), np.full(made, math.nan)
     for (a, b), alike in zip(np.sort(rows, axis=1).tolist(), likeness.tolist(), strict=True):
         if not alike <= best[b - n]:
@@ -155,7 +155,7 @@ def _scales(
 
 
 def _own(real: NDArray[Any], groups: NDArray[np.integer[Any]], rng: np.random.Generator) -> Values:
-    """The closeness of some real rows to the others, as if each were a made one."""
+    """The closeness of some real rows to the others, as if each were a synthetic one."""
     rows = np.sort(rng.permutation(len(real))[:MOST_OWN])
     nearest, distance = _nearest(real[rows], real, groups, groups[rows])
     first, group, third = _scales(real, groups, nearest)

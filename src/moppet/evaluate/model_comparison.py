@@ -1,4 +1,4 @@
-"""Two models' readings of the same faces → how they differ."""
+"""Comparison of two models on the same faces."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from moppet.evaluate.curves import number_or_none
-from moppet.evaluate.predictions import Readings, share_classes
-from moppet.evaluate.subgroups import Mask, Part, measure_part
+from moppet.evaluate.chart_data import number_or_none
+from moppet.evaluate.predictions import Predictions, share_classes
+from moppet.evaluate.subgroups import Mask, Subgroup, measure_subgroup
 from moppet.metrics import (
     AucDifference,
     Difference,
@@ -33,17 +33,17 @@ class Comparison:
 
     names: the classes that both models and the data share; left_out: those of the first that
         the second lacks. groups: subjects or images, copies counted once.
-    differences: part → figure → first less second, a paired bootstrap over groups.
-    auc: class → DeLong's test; one class where there are two, the other's is the same.
-    Both tests take the faces as independent; what they say of one group only is NaN.
+    differences: subgroup → metric → first minus second, by a paired bootstrap over groups.
+    auc: class → DeLong's test; with two classes only the second, as both are the same.
+    Both tests treat faces as independent; with a single group, their results are NaN.
     """
 
     names: tuple[str, ...]
     left_out: tuple[str, ...]
     n: int
     groups: int
-    first: Part
-    second: Part
+    first: Subgroup
+    second: Subgroup
     differences: dict[str, dict[str, Difference]]
     mcnemar: McNemar
     auc: dict[str, AucDifference]
@@ -66,19 +66,19 @@ class Comparison:
         }
 
 
-def compare_readings(
-    first: Readings,
-    second: Readings,
+def compare_predictions(
+    first: Predictions,
+    second: Predictions,
     parts: Mapping[str, Mask],
     *,
     seed: int = 0,
     draws: int = 1000,
 ) -> Comparison:
-    """Return how two models differ on the faces and classes that both can read.
+    """Return how two models differ on the faces and classes that both share.
 
     first, second: of the same faces, their shared classes under the same names.
-    parts: masks over all faces looked at, compared one by one beside all of them.
-    Raises MoppetError where the models share fewer than two classes of the data.
+    parts: masks over all faces, compared in addition to all of them together.
+    Raises MoppetError if the models share fewer than two classes of the data.
     """
     names = shared_classes(first.names, second.names)
     left_out = tuple(name for name in first.names if name not in names)
@@ -89,8 +89,8 @@ def compare_readings(
         left_out,
         len(first),
         len(np.unique(first.groups)),
-        measure_part(first, seed=seed, draws=draws),
-        measure_part(second, seed=seed, draws=draws),
+        measure_subgroup(first, seed=seed, draws=draws),
+        measure_subgroup(second, seed=seed, draws=draws),
         _differences(first, second, parts, seed, draws),
         _mcnemar(first, second),
         {name: _delong(first, second, names.index(name)) for name in tested},
@@ -100,22 +100,22 @@ def compare_readings(
 def shared_classes(first: Sequence[str], second: Sequence[str]) -> tuple[str, ...]:
     """Return the classes that both have, in the first's order.
 
-    Raises MoppetError where there are fewer than two.
+    Raises MoppetError if there are fewer than two.
     """
     names = tuple(name for name in first if name in second)
     if len(names) < 2:
         raise MoppetError(
-            "comparing needs two or more classes that both models and the data share, but they "
-            f"share {', '.join(names) or 'none'}. The first reads {', '.join(first)}; the second "
-            f"{', '.join(second)}."
+            "comparing needs at least two classes that both models and the data share, but they "
+            f"share {', '.join(names) or 'none'}. The first model has {', '.join(first)}; the "
+            f"second has {', '.join(second)}."
         )
     return names
 
 
 def _differences(
-    first: Readings, second: Readings, parts: Mapping[str, Mask], seed: int, draws: int
+    first: Predictions, second: Predictions, parts: Mapping[str, Mask], seed: int, draws: int
 ) -> dict[str, dict[str, Difference]]:
-    """All faces, then each part; what only tells of the raters is left out."""
+    """All faces, then each subgroup, without the metrics of the raters alone."""
     of_first, of_second = (
         drawn_figures(r.probabilities, r.label, r.names, votes=r.votes, abstained=r.abstained)
         for r in (first, second)
@@ -138,16 +138,16 @@ def _differences(
     }
 
 
-def _on_shared(readings: Readings, names: tuple[str, ...]) -> Readings:
-    return readings if readings.names == names else share_classes(readings, names)
+def _on_shared(predictions: Predictions, names: tuple[str, ...]) -> Predictions:
+    return predictions if predictions.names == names else share_classes(predictions, names)
 
 
-def _mcnemar(first: Readings, second: Readings) -> McNemar:
-    found = mcnemar_test(first.right, second.right)
+def _mcnemar(first: Predictions, second: Predictions) -> McNemar:
+    found = mcnemar_test(first.correct, second.correct)
     return found if _several(first.groups) else found._replace(p=math.nan, p_mid=math.nan)
 
 
-def _delong(first: Readings, second: Readings, number: int) -> AucDifference:
+def _delong(first: Predictions, second: Predictions, number: int) -> AucDifference:
     positive = first.label == number
     found = delong_test(first.probabilities[:, number], second.probabilities[:, number], positive)
     if _several(first.groups[positive]) and _several(first.groups[~positive]):

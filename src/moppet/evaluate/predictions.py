@@ -19,7 +19,7 @@ _WHOLE: Final = 1e-3
 
 @dataclass(frozen=True)
 class ClassMatch:
-    """Which classes of a model and of a data set are the same.
+    """Which classes of a model and of a dataset are the same.
 
     names: the shared classes as the model calls them, in its order.
     of_model, of_data: (k,) their numbers on either side.
@@ -34,7 +34,7 @@ class ClassMatch:
 
 
 def match_classes(model_names: Sequence[str], data_names: Sequence[str]) -> ClassMatch:
-    """Return which classes are the same by name, "happy" and "happiness" among them.
+    """Return which classes are the same, such as "happy" and "happiness".
 
     A name that both sides have is matched first, then words for one of the seven expressions.
     Raises MoppetError where fewer than two classes are shared, and where two classes of the data
@@ -47,7 +47,7 @@ def match_classes(model_names: Sequence[str], data_names: Sequence[str]) -> Clas
             continue
         if match in found:
             raise MoppetError(
-                f"the data's classes {data_names[found[match]]!r} and {name!r} both stand for the "
+                f"the data's classes {data_names[found[match]]!r} and {name!r} both mean the "
                 f"model's {model_names[match]!r}: give both the same name, or rename one."
             )
         found[match] = number
@@ -77,14 +77,14 @@ def _same_class(name: str, among: Sequence[str]) -> int | None:
 
 
 @dataclass(frozen=True)
-class Readings:
-    """What a model said of n labeled faces, over k classes.
+class Predictions:
+    """A model's predictions for n labeled faces, over k classes.
 
     probabilities: (n, k) float32, each row sums to 1. label: (n,) 0..k-1.
     groups: (n,) rows of one group (a subject, copies of an image) belong together.
     votes: (n, k) raters' votes, zeros where nobody voted; abstained: (n,) votes for no class of
         these; both None where the data has no votes that can be counted.
-    rows: (n,) where these faces stand among all that were looked at.
+    rows: (n,) positions of these faces among all faces.
     """
 
     names: tuple[str, ...]
@@ -99,14 +99,14 @@ class Readings:
         return len(self.label)
 
     @property
-    def guess(self) -> NDArray[np.int64]:
-        """(n,) the likeliest class."""
+    def predicted(self) -> NDArray[np.int64]:
+        """(n,) the most likely class."""
         return np.asarray(self.probabilities.argmax(axis=1), np.int64)
 
     @property
-    def right(self) -> NDArray[np.bool_]:
-        """(n,) whether the likeliest class is the label."""
-        return np.asarray(self.guess == self.label)
+    def correct(self) -> NDArray[np.bool_]:
+        """(n,) whether the most likely class is the label."""
+        return np.asarray(self.predicted == self.label)
 
     def votes_on_label(self) -> NDArray[np.float64]:
         """Return (n,) the share of a face's raters who chose its label, NaN without votes."""
@@ -117,10 +117,10 @@ class Readings:
             np.divide(on_label, total, out=share, where=total > 0)
         return share
 
-    def within(self, part: NDArray[np.bool_]) -> Readings:
-        """Return the readings of some of the faces. part: a mask over all that were looked at."""
+    def within(self, part: NDArray[np.bool_]) -> Predictions:
+        """Return the predictions of some of the faces. part: a mask over all faces."""
         keep = part[self.rows]
-        return Readings(
+        return Predictions(
             self.names,
             self.probabilities[keep],
             self.label[keep],
@@ -131,10 +131,10 @@ class Readings:
         )
 
 
-def take_readings(
+def take_predictions(
     probabilities: Floats, match: ClassMatch, manifest: Manifest, groups: NDArray[np.int64]
-) -> Readings:
-    """Return the readings of a manifest's rows that carry a shared label.
+) -> Predictions:
+    """Return the predictions of a manifest's rows that carry a shared label.
 
     probabilities: (n, classes of the model), of all n rows; those of classes that the data lacks
         are left out and the others scaled to sum to 1.
@@ -144,7 +144,7 @@ def take_readings(
     rows = np.flatnonzero(label >= 0)
     votes, abstained = _votes(manifest, match.of_data)
     shared = probabilities[:, match.of_model] if match.lacking else probabilities
-    return Readings(
+    return Predictions(
         match.names,
         (_scaled(shared) if match.lacking else shared)[rows],
         label[rows],
@@ -155,52 +155,55 @@ def take_readings(
     )
 
 
-def share_classes(readings: Readings, names: Sequence[str]) -> Readings:
-    """Return the readings over some of their classes only: other labels and scores left out."""
-    columns = [readings.names.index(name) for name in names]
+def share_classes(predictions: Predictions, names: Sequence[str]) -> Predictions:
+    """Return the predictions over some of their classes only: other labels and scores left out."""
+    columns = [predictions.names.index(name) for name in names]
     number = {old: new for new, old in enumerate(columns)}
-    label = np.array([number.get(int(old), -1) for old in readings.label], np.int64)
-    return _regrouped(readings, tuple(names), np.eye(len(readings.names))[:, columns], label)
+    label = np.array([number.get(int(old), -1) for old in predictions.label], np.int64)
+    return _regrouped(predictions, tuple(names), np.eye(len(predictions.names))[:, columns], label)
 
 
-def group_readings(readings: Readings, group_of: Mapping[str, str]) -> Readings | None:
-    """Return the readings over groups of classes: probabilities and votes summed per group.
+def group_predictions(predictions: Predictions, group_of: Mapping[str, str]) -> Predictions | None:
+    """Return the predictions over groups of classes: probabilities and votes summed per group.
 
     Classes without a group are left out, with their faces. None where there are fewer than two
     groups, or each holds but one class.
     """
-    names = order_groups(group_of.get(name) for name in readings.names)
-    member = [group_of.get(name) for name in readings.names]
+    names = order_groups(group_of.get(name) for name in predictions.names)
+    member = [group_of.get(name) for name in predictions.names]
     if len(names) < 2 or all(member.count(name) == 1 for name in names):
         return None
     sums = np.array([[group == name for name in names] for group in member], np.float64)
     number = np.array([names.index(group) if group else -1 for group in member], np.int64)
-    return _regrouped(readings, tuple(names), sums, number[readings.label])
+    return _regrouped(predictions, tuple(names), sums, number[predictions.label])
 
 
 def _regrouped(
-    readings: Readings, names: tuple[str, ...], sums: NDArray[np.float64], label: NDArray[np.int64]
-) -> Readings:
+    predictions: Predictions,
+    names: tuple[str, ...],
+    sums: NDArray[np.float64],
+    label: NDArray[np.int64],
+) -> Predictions:
     """sums: (k, new classes), 1 where a class counts for a new one; label: (n,), -1 for none."""
     keep = label >= 0
-    votes, abstained = readings.votes, readings.abstained
+    votes, abstained = predictions.votes, predictions.abstained
     if votes is not None and abstained is not None:
         counted = votes @ sums
         abstained = (abstained + votes.sum(axis=1) - counted.sum(axis=1))[keep]
         votes = counted[keep]
-    return Readings(
+    return Predictions(
         names,
-        _scaled(readings.probabilities @ sums)[keep],
+        _scaled(predictions.probabilities @ sums)[keep],
         label[keep],
-        readings.groups[keep],
+        predictions.groups[keep],
         votes,
         abstained,
-        readings.rows[keep],
+        predictions.rows[keep],
     )
 
 
 def _scaled(shares: NDArray[Any]) -> Floats:
-    """Scale rows to sum to 1; a row of zeros knows nothing: every class alike."""
+    """Scale rows to sum to 1; in a row of zeros, all classes are equally likely."""
     total = shares.sum(axis=1, keepdims=True, dtype=np.float64)
     even = 1 / shares.shape[1]
     return np.asarray(np.where(total > 0, shares / np.where(total > 0, total, 1), even), np.float32)

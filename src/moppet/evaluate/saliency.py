@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from moppet.evaluate.subgroups import age_parts
+from moppet.evaluate.subgroups import age_subgroups
 from moppet.infer.alignment import CROP_PX, TEMPLATE_PX
 from moppet.infer.models import ExpressionModel
 from moppet.metrics import Estimate, as_json, bootstrap_many
@@ -56,14 +56,14 @@ def region_masks() -> dict[str, NDArray[np.bool_]]:
 
 
 def region_areas() -> dict[str, float]:
-    """Return each region's share of the crop: what saliency spread evenly would give it."""
+    """Return each region's share of the crop, which uniform saliency would give it."""
     return {name: float(mask.mean()) for name, mask in region_masks().items()}
 
 
 def as_shares(maps: Floats) -> NDArray[np.float64]:
-    """Return (n, h, w) maps of what speaks for a class, each summing to 1.
+    """Return (n, h, w) maps of the support for a class, each summing to 1.
 
-    What speaks against it is cut off. A map without anything above 0 is NaN.
+    Negative values count as 0. A map without anything above 0 is NaN.
     """
     positive = np.maximum(maps.astype(np.float64), 0)
     total = positive.sum(axis=(1, 2), keepdims=True)
@@ -71,17 +71,17 @@ def as_shares(maps: Floats) -> NDArray[np.float64]:
 
 
 def region_shares(maps: Floats) -> dict[str, NDArray[np.float64]]:
-    """Return region → (n,) share of each aligned crop's saliency; NaN where there is none."""
+    """Return region → (n,) share of each aligned crop's saliency; NaN if there is none."""
     shares = as_shares(maps)
     return {name: shares[:, mask].sum(axis=1) for name, mask in region_masks().items()}
 
 
 @dataclass(frozen=True)
-class Part:
+class SaliencySummary:
     """The saliency of some faces.
 
-    class_name, age_band: which; None for all. n: faces. undefined: those of them in which nothing
-    speaks for the class, and which the figures leave out.
+    class_name, age_band: which; None for all. n: faces. undefined: those of them without
+    any support for the class, which are left out of the metrics.
     shares: region → mean share. mean: (CROP_PX, CROP_PX), each face counting alike; 1 is what
     saliency spread evenly over the crop would have, NaN where no face is left.
     """
@@ -104,7 +104,7 @@ class Part:
         }
 
 
-def measure_parts(
+def measure_saliency(
     maps: Floats,
     classes: Sequence[str],
     names: Sequence[str],
@@ -113,7 +113,7 @@ def measure_parts(
     *,
     seed: int = 0,
     draws: int = 1000,
-) -> list[Part]:
+) -> list[SaliencySummary]:
     """Return the saliency of all faces, of each class, each age band, and each class in each band.
 
     maps: (n, CROP_PX, CROP_PX) of aligned crops. classes: (n,) the class that was explained, of
@@ -124,7 +124,9 @@ def measure_parts(
     named = np.array(classes, object)
     everyone: dict[str | None, NDArray[np.bool_]] = {None: np.ones(len(maps), bool)}
     by_class = everyone | {name: named == name for name in names}
-    by_band = everyone | {band: rows for band, rows in age_parts(bands).items() if not rows.all()}
+    by_band = everyone | {
+        band: rows for band, rows in age_subgroups(bands).items() if not rows.all()
+    }
     if len(set(classes)) == 1:
         by_class = everyone
     return [
@@ -142,7 +144,7 @@ def _measure(
     band: str | None,
     seed: int,
     draws: int,
-) -> Part:
+) -> SaliencySummary:
     columns = region_shares(maps)
     known = ~np.isnan(columns[REGIONS[0]])
     shares = bootstrap_many(
@@ -154,7 +156,7 @@ def _measure(
     mean = np.full((CROP_PX, CROP_PX), np.nan)
     if known.any():
         mean = as_shares(maps[known]).mean(axis=0) * CROP_PX**2
-    return Part(
+    return SaliencySummary(
         name,
         band,
         len(maps),
@@ -181,12 +183,12 @@ def occlusion_maps(
     stride_px: int = STRIDE_PX,
     progress: Progress | None = None,
 ) -> Floats:
-    """Return (n, h, w) float32 the saliency of each pixel for the class asked for.
+    """Return (n, h, w) float32 the saliency of each pixel for the given class.
 
     A gray square moves over the crop, also partly out of it, so that every pixel is covered
     equally often. A pixel's saliency is the mean, over the squares that cover it, of the
-    probability that the class loses: positive where the model needs the pixel, negative where it
-    misleads the model. Source: Zeiler & Fergus 2014, section 4.2; the mean is ours.
+    drop in the probability of the class: positive if the pixel supports the class, negative if it
+    speaks against it. Source: Zeiler & Fergus 2014, section 4.2; the mean is ours.
     crops: (n, h, w, 3) RGB uint8. classes: (n,) index into model.names.
     progress: called with the number of crops done and their total.
     """

@@ -20,14 +20,15 @@ DENSITY_NEIGHBORS: Final = 5
 
 
 class Overlap(NamedTuple):
-    """Figures of made rows against real ones, each with the balls of k nearest neighbors.
+    """Figures of synthetic rows against real ones, each with the balls of k nearest neighbors.
 
-    precision: share of the made rows in a ball of a real one, 0 to 1: do they look real?
-    recall: share of the real rows in a ball of a made one, 0 to 1: is every kind of face made?
+    precision: share of the synthetic rows in a ball of a real one, 0 to 1: do they look real?
+    recall: share of the real rows in a ball of a synthetic one, 0 to 1: is every kind of face made?
     (Kynkäänniemi et al. 2019, k = 3.)
-    density: how many balls of real rows a made one lies in, on average, over k: about 1 alike, more
-    where made rows crowd where real ones do; no upper limit. coverage: share of the balls
-    of real rows that hold a made one, 0 to 1; steadier than recall. (Naeem et al. 2020, k = 5.)
+    density: mean number of real rows' balls that contain a synthetic row, over k: about 1 if both
+    are alike, more if synthetic rows crowd where real ones do; no upper limit.
+    coverage: share of real rows' balls that contain a synthetic row, 0 to 1; more stable than
+    recall. (Naeem et al. 2020, k = 5.)
     """
 
     precision: float
@@ -72,9 +73,9 @@ def overlap(
     return Overlap(precision, recall, density, coverage)
 
 
-def _reach(within: Values, neighbours: int) -> Values:
+def _reach(within: Values, neighbors: int) -> Values:
     """Each row's distance to its k-th neighbor; the row itself is the nearest."""
-    return np.asarray(np.partition(within, neighbours, axis=1)[:, neighbours])
+    return np.asarray(np.partition(within, neighbors, axis=1)[:, neighbors])
 
 
 def frechet_distance(first: NDArray[Any], second: NDArray[Any]) -> float:
@@ -158,7 +159,7 @@ def js_divergence(
     second: Values,
     rng: np.random.Generator,
     *,
-    neighbours: int = NEIGHBORS,
+    neighbors: int = NEIGHBORS,
     clip: bool = True,
 ) -> float:
     """Return the Jensen-Shannon divergence of two samples in bits: 0 alike, 1 wholly apart.
@@ -175,10 +176,10 @@ def js_divergence(
     NaN where a sample has no more than k rows.
     """
     n = min(len(first), len(second))
-    if n <= neighbours or not first.shape[1]:
+    if n <= neighbors or not first.shape[1]:
         return math.nan
     draws = 1 if len(first) == len(second) else _EVEN_DRAWS
-    found = [_even(_some(first, n, rng), _some(second, n, rng), neighbours) for _ in range(draws)]
+    found = [_even(_some(first, n, rng), _some(second, n, rng), neighbors) for _ in range(draws)]
     return float(np.clip(np.mean(found), 0, 1)) if clip else float(np.mean(found))
 
 
@@ -186,17 +187,17 @@ def _some(rows: Values, n: int, rng: np.random.Generator) -> Values:
     return rows if len(rows) == n else rows[rng.choice(len(rows), n, replace=False)]
 
 
-def _even(first: Values, second: Values, neighbours: int) -> float:
+def _even(first: Values, second: Values, neighbors: int) -> float:
     """The information in bits, of two samples with as many rows; below 0 by chance."""
     n = len(first)
     trees: tuple[Any, Any] = cKDTree(first), cKDTree(second)
     within: list[Values] = []
     for own, rows, other in ((trees[0], first, trees[1]), (trees[1], second, trees[0])):
-        reach = np.nextafter(own.query(rows, neighbours + 1)[0][:, -1], 0)
+        reach = np.nextafter(own.query(rows, neighbors + 1)[0][:, -1], 0)
         inside = own.query_ball_point(rows, reach, return_length=True)
         across = other.query_ball_point(rows, reach, return_length=True)
-        within.append(digamma(np.maximum(inside + across, neighbours)))
-    nats = digamma(2 * n) + digamma(neighbours) - digamma(n) - np.concatenate(within).mean()
+        within.append(digamma(np.maximum(inside + across, neighbors)))
+    nats = digamma(2 * n) + digamma(neighbors) - digamma(n) - np.concatenate(within).mean()
     return float(nats / math.log(2))
 
 
@@ -214,7 +215,7 @@ LIMITS: Final = {
 _LEAST_GROUPS: Final = 8
 
 
-def estimate_by_halves(
+def half_sample_intervals(
     figures: Figures,
     made_groups: NDArray[np.integer[Any]],
     real_groups: NDArray[np.integer[Any]],
@@ -228,11 +229,11 @@ def estimate_by_halves(
     halves scatters around their mean as that of the whole does around its own, for n/2 of n rows
     leave 2/n - 1/n = 1/n (McCarthy 1969; Politis & Romano 1994): that scatter's 2.5 and 97.5 %
     points, put around the figure of the whole, are the interval. How the figure itself shifts with
-    fewer rows drops out. n: made rows. No interval with fewer than 8 groups in either sample.
+    fewer rows drops out. n: synthetic rows. No interval with fewer than 8 groups in either sample.
     """
     m, n = len(made_groups), len(real_groups)
     whole = figures(np.arange(m), np.arange(n))
-    made, real = _Halves(made_groups), _Halves(real_groups)
+    made, real = _HalfSampler(made_groups), _HalfSampler(real_groups)
     if min(made.groups, real.groups) < _LEAST_GROUPS or draws < 2:
         return {
             name: Estimate(limited(name, value), math.nan, math.nan, m)
@@ -247,7 +248,7 @@ def estimate_by_halves(
     }
 
 
-class _Halves:
+class _HalfSampler:
     def __init__(self, groups: NDArray[np.integer[Any]]) -> None:
         _, self._of_row = np.unique(groups, return_inverse=True)
         self.groups = int(self._of_row.max(initial=-1)) + 1
@@ -284,18 +285,18 @@ FIGURES: Final = (
     "coverage",
 )
 MOST: Final = 2000
-"""Rows of a sample that are compared at most; more are drawn from."""
+"""Most rows of a sample that are compared; of larger samples, a random subset."""
 _SPLITS: Final = 10
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Made faces against real ones, and the real ones among themselves.
+    """Synthetic faces compared with real ones, and real ones with each other.
 
     n_made, n_real: faces compared. figures: name in FIGURES → estimate.
     among_real: the same between two random halves of these real faces, the mean of ten splits and
-    their range; its n is that of a half. So near is near enough: made faces that do as well are,
-    to this model, of the same kind.
+    their range; its n is that of a half. Synthetic faces that reach
+    these values cannot be told from real ones by this model.
     """
 
     n_made: int
@@ -337,7 +338,7 @@ def compare_samples(
     *,
     frechet: bool = True,
 ) -> Comparison:
-    """Return every figure of made faces against real ones.
+    """Return every figure of synthetic faces against real ones.
 
     space: of the Jensen-Shannon divergence, fitted on real rows. draws: for the intervals.
     frechet: whether to compute the Fréchet distance, which few faces make too high; else NaN.
@@ -346,13 +347,13 @@ def compare_samples(
     made, real = made.some(rng), real.some(rng)
     seed = int(rng.integers(2**31))
     table = _Table(made.embeddings, real.embeddings, space, seed, frechet)
-    figures = estimate_by_halves(table.figures, made.groups, real.groups, rng, draws)
+    figures = half_sample_intervals(table.figures, made.groups, real.groups, rng, draws)
     within = _Table(real.embeddings, real.embeddings, space, seed, frechet)
     return Comparison(len(made.groups), len(real.groups), figures, _among(within, real.groups, rng))
 
 
 class _Table:
-    """Distances and kernels of all pairs, so that the figures of some rows are soon had."""
+    """Distances and kernels of all pairs, from which the figures of any rows are quick."""
 
     def __init__(
         self, made: NDArray[Any], real: NDArray[Any], space: Space, seed: int, frechet: bool

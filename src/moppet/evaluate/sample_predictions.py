@@ -24,7 +24,7 @@ _CHUNK: Final = 1024
 
 
 @dataclass(frozen=True)
-class Reading:
+class SampleFaces:
     """What is known of n faces.
 
     rows: (n,) their numbers in the data. label: (n,) class, None without one; words for one of
@@ -56,13 +56,13 @@ class Reading:
         return np.arange(len(self)) if name is None else np.flatnonzero(self.label == name)
 
 
-def read_faces(
+def predict_faces(
     manifest: Manifest,
     rows: NDArray[np.intp],
     model: ExpressionModel,
     judge: ExpressionModel,
     progress: Progress | None = None,
-) -> Reading:
+) -> SampleFaces:
     """Return what a model and a judge say of these rows of a manifest, cut as video is cut.
 
     Where no face is found the whole image stands for it.
@@ -91,7 +91,7 @@ def read_faces(
         np.concatenate(part) for part in zip(*parts, strict=True)
     )
     labels = manifest.column("label")[rows]
-    return Reading(
+    return SampleFaces(
         rows=rows,
         label=np.array([None if x is None else class_of(x) for x in labels], object),
         groups=manifest.groups[rows],
@@ -139,7 +139,7 @@ class Agreement:
 
 
 def measure_agreement(
-    reading: Reading,
+    reading: SampleFaces,
     names: Sequence[str],
     classes: Sequence[str],
     rng: np.random.Generator,

@@ -14,14 +14,15 @@ from numpy.typing import NDArray
 
 from moppet.datasets.manifest import Manifest
 from moppet.datasets.provenance import SYNTHETIC_FROM, real_rows
-from moppet.evaluate.memorization import LEAST_REAL, Memory, find_memorized
+from moppet.evaluate.chart_data import number_or_none
+from moppet.evaluate.memorization import LEAST_REAL, Memorization, find_memorized
 from moppet.evaluate.sample_distances import Comparison, Sample, Space, compare_samples, fit_space
 from moppet.evaluate.sample_predictions import (
     Agreement,
-    Reading,
+    SampleFaces,
     in_order,
     measure_agreement,
-    read_faces,
+    predict_faces,
     share,
 )
 from moppet.infer.models import ExpressionModel, load_model
@@ -32,7 +33,7 @@ TRAIN: Final = "train"
 ALL: Final = "all"
 
 
-def choose_rows(
+def select_rows(
     made: Manifest, real: Manifest
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], dict[str, Any]]:
     """Return the rows of both manifests to compare, and how many there were.
@@ -121,7 +122,7 @@ def quality_notes(
     rows: Mapping[str, Any],
     of_class: Mapping[str, Comparison | None],
     everything: Comparison,
-    memory: Memory,
+    memory: Memorization,
     agreement: Agreement,
 ) -> list[str]:
     """Return the notes, the gravest first."""
@@ -134,7 +135,7 @@ def quality_notes(
     ]
 
 
-def _memory_notes(memory: Memory) -> Iterator[str]:
+def _memory_notes(memory: Memorization) -> Iterator[str]:
     n, alarms = len(memory.alarm), int(memory.alarm.sum())
     if alarms:
         yield (
@@ -256,7 +257,7 @@ class Quality:
     real_detected: Detected
     agreement: Agreement
     real_agreement: Agreement
-    memory: Memory
+    memory: Memorization
     alarms: Estimate
     memorised: list[dict[str, Any]]
     keep: NDArray[np.bool_]
@@ -276,7 +277,7 @@ class Quality:
             "real_agreement": self.real_agreement.as_json(),
             "memory": {
                 "alarms": as_json(self.alarms),
-                "limit": _plain(self.memory.limit),
+                "limit": number_or_none(self.memory.limit),
                 "real_twins": self.memory.twins,
                 "real_compared": len(self.memory.own),
                 "histogram": _histogram(self.memory),
@@ -308,12 +309,12 @@ def measure_quality(
     second = first
     if judge is not None:
         second = judge if isinstance(judge, ExpressionModel) else load_model(judge)
-    made_rows, real_chosen, rows = choose_rows(made, real)
+    made_rows, real_chosen, rows = select_rows(made, real)
     show = progress or (lambda what, done, total: None)
-    of_made = read_faces(
+    of_made = predict_faces(
         made, made_rows, first, second, lambda done, n: show("made faces", done, n)
     )
-    of_real = read_faces(
+    of_real = predict_faces(
         real, real_chosen, first, second, lambda done, n: show("real faces", done, n)
     )
     if not of_made.embeddings.shape[1]:
@@ -357,15 +358,15 @@ def measure_quality(
 
 
 def _compare(
-    made: Reading,
-    real: Reading,
+    made: SampleFaces,
+    real: SampleFaces,
     classes: list[str],
     space: Space,
     seed: int,
     draws: int,
     show: Progress,
 ) -> tuple[Comparison, dict[str, Comparison | None]]:
-    def sample(reading: Reading, rows: NDArray[np.intp]) -> Sample:
+    def sample(reading: SampleFaces, rows: NDArray[np.intp]) -> Sample:
         return Sample(reading.embeddings[rows], reading.groups[rows])
 
     rng = np.random.default_rng(seed)
@@ -389,7 +390,7 @@ def _compare(
 
 
 def _matched(
-    made: Reading, real: Reading, rng: np.random.Generator
+    made: SampleFaces, real: SampleFaces, rng: np.random.Generator
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """As many made as real faces of each class, so that only their looks are compared; all faces
     where a made one has no class, or no class is shared."""
@@ -402,7 +403,7 @@ def _matched(
     return first, second
 
 
-def _detected(reading: Reading, classes: list[str], rng: np.random.Generator) -> Detected:
+def _detected(reading: SampleFaces, classes: list[str], rng: np.random.Generator) -> Detected:
     of_class = {}
     for name in classes:
         rows = reading.of_class(name)
@@ -415,7 +416,7 @@ def _detected(reading: Reading, classes: list[str], rng: np.random.Generator) ->
 
 
 def _memorized(
-    memory: Memory, of_made: Reading, of_real: Reading, made: Manifest, real: Manifest
+    memory: Memorization, of_made: SampleFaces, of_real: SampleFaces, made: Manifest, real: Manifest
 ) -> list[dict[str, Any]]:
     alarms = np.flatnonzero(memory.alarm)
     order = alarms[np.argsort(memory.closeness[alarms], kind="stable")]
@@ -434,14 +435,14 @@ def _memorized(
                 "real_label": of_real.label[twin],
                 "too_near": bool(memory.too_near[i]),
                 "copy": bool(memory.copy_of[i] >= 0),
-                "closeness": _plain(memory.closeness[i]),
-                "likeness": _plain(memory.likeness[i]),
+                "closeness": number_or_none(memory.closeness[i]),
+                "likeness": number_or_none(memory.likeness[i]),
             }
         )
     return found
 
 
-def _histogram(memory: Memory) -> dict[str, list[float]]:
+def _histogram(memory: Memorization) -> dict[str, list[float]]:
     edges = np.linspace(0, 2, BINS + 1)
 
     def shares(values: NDArray[np.float64]) -> list[float]:
@@ -454,7 +455,3 @@ def _histogram(memory: Memory) -> dict[str, list[float]]:
         "made": shares(memory.closeness),
         "real": shares(memory.own),
     }
-
-
-def _plain(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None

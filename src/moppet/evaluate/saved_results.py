@@ -1,4 +1,4 @@
-"""What is saved about a model: its card, figures, course of training, and an evaluation."""
+"""Saved results of a model: its card, metrics, training curves, and an evaluation."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from moppet.evaluate.curves import read_training
+from moppet.evaluate.chart_data import read_training
 from moppet.files import file_sha256
 from moppet.infer.models import find_model, read_card
 from moppet.values import ModelError, MoppetError, UsageError
@@ -19,11 +19,11 @@ PER_CLASS: Final = ("recall", "precision", "f1", "auc")
 
 
 @dataclass(frozen=True)
-class Rows:
+class Figures:
     """Figures of some rows.
 
     n: rows. overall: figure → estimate. per_class: figure → class → estimate.
-    confusion: rows by true class, columns by reading; None where it was not saved.
+    confusion: rows by true class, columns by prediction; None if it was not saved.
     An estimate has value, low, high and n; None for what is undefined.
     """
 
@@ -34,20 +34,20 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class Measured:
-    """Figures on one set of images, met in one way.
+class ResultSet:
+    """Metrics on one set of images, prepared in one way.
 
-    of: the set and the way, in words. again: the same images as those before, met in another
-    way. names: the classes, in the order of the confusion.
+    of: the set and the preparation, in words. again: the same images as before, prepared in
+    another way. names: the classes, in the order of the confusion.
     parts: "all", age bands and the like. by: column of the data → value → figures.
     gaps: how children differ from others: "of", and "model" and "one_rater" differences.
-    missed_wrong: accuracy with each face that was not found counted as wrong.
+    missed_wrong: accuracy if every face that was not found counts as wrong.
     """
 
     of: str
     names: tuple[str, ...]
-    parts: dict[str, Rows]
-    by: dict[str, dict[str, Rows]] = field(default_factory=dict)
+    parts: dict[str, Figures]
+    by: dict[str, dict[str, Figures]] = field(default_factory=dict)
     gaps: list[Json] = field(default_factory=list)
     missed_wrong: Json | None = None
     again: bool = False
@@ -57,8 +57,8 @@ class Measured:
 class SavedResults:
     """Everything that is saved about a model.
 
-    bytes: of the network's file. measured: the first is how the model meets faces in use.
-    evaluation: what evaluation.json says of its data and rows. missing: what is not there.
+    bytes: of the network's file. measured: the first set has faces prepared as in use.
+    evaluation: the content of evaluation.json. missing: files that do not exist.
     """
 
     card: Json
@@ -66,7 +66,7 @@ class SavedResults:
     figures: Json | None
     training: Json | None
     evaluation: Json | None
-    measured: list[Measured]
+    measured: list[ResultSet]
     missing: list[str]
 
 
@@ -74,8 +74,8 @@ def read_results(model: str | Path, evaluation: Path | None = None) -> SavedResu
     """Return what is saved about a model.
 
     model: a bundled model's name, or a model folder. evaluation: an evaluation.json of it.
-    Raises UsageError where the evaluation is another model's, ModelError or MoppetError for files
-    that are not what their names say.
+    Raises UsageError if the evaluation is of another model, ModelError or MoppetError for damaged
+    files.
     """
     folder = find_model(model)
     card = read_card(folder)
@@ -83,7 +83,7 @@ def read_results(model: str | Path, evaluation: Path | None = None) -> SavedResu
     if not network.is_file() or file_sha256(network) != card["sha256"]:
         raise ModelError(
             f"{network} is not the network that {folder / 'card.toml'} describes: it is missing "
-            "or was exchanged. Get the model folder again."
+            "or was replaced. Get the model folder again."
         )
     figures = _read_json(folder / "figures.json")
     training = read_training(folder)
@@ -120,7 +120,7 @@ def _read_json(path: Path) -> Json | None:
 
 def _not_figures(path: Path) -> MoppetError:
     return MoppetError(
-        f"{path} does not hold figures as moppet writes them: make it again with `moppet "
+        f"{path} does not contain results of moppet: create it again with `moppet "
         f"{'evaluate' if path.name.startswith('evaluation') else 'train'}`."
     )
 
@@ -144,7 +144,7 @@ def _read_evaluation(path: Path, card: Json) -> Json:
     return found
 
 
-def _from_figures(figures: Json, path: Path) -> list[Measured]:
+def _from_figures(figures: Json, path: Path) -> list[ResultSet]:
     """figures.json: aligned and raw → part → figures. Older files hold fewer figures."""
     ways = {
         "aligned": "detected and aligned as in use",
@@ -154,13 +154,13 @@ def _from_figures(figures: Json, path: Path) -> list[Measured]:
         names = tuple(str(name) for name in figures.get("names", ()))
         gap = figures.get("gap")
         missed = figures.get("aligned_missed_wrong", {}).get("accuracy")
-        made: list[Measured] = []
+        made: list[ResultSet] = []
         for way, words in ways.items():
             if way in figures:
                 parts = {str(k): _rows(v) for k, v in figures[way].items()}
                 first = not made
                 made.append(
-                    Measured(
+                    ResultSet(
                         words if made else f"the test rows, {words}",
                         names or _names(parts),
                         _with_raters(parts, figures.get("human", {})),
@@ -174,7 +174,7 @@ def _from_figures(figures: Json, path: Path) -> list[Measured]:
         raise _not_figures(path) from None
 
 
-def _from_scores(card: Json) -> list[Measured]:
+def _from_scores(card: Json) -> list[ResultSet]:
     """The figures on a card alone: [scores], with recall_<class> and accuracy_<part>."""
     scores = {
         name: {"value": None, "low": None, "high": None, **one}
@@ -190,26 +190,26 @@ def _from_scores(card: Json) -> list[Measured]:
         for name in scores
         if name.startswith("accuracy_")
     }
-    whole = Rows(
+    whole = Figures(
         scores.get("accuracy", {}).get("n"),
         {name: one for name, one in scores.items() if name not in {*recalls, *parts}},
         {"recall": {recalls[name]: one for name, one in scores.items() if name in recalls}},
         None,
     )
     by_part = {
-        part: Rows(scores[name].get("n"), {"accuracy": scores[name]}, {}, None)
+        part: Figures(scores[name].get("n"), {"accuracy": scores[name]}, {}, None)
         for name, part in parts.items()
     }
     names = tuple(str(label) for label in card["labels"])
-    return [Measured("the scores on its card", names, {ALL: whole, **by_part})]
+    return [ResultSet("the scores on its card", names, {ALL: whole, **by_part})]
 
 
-def _from_evaluation(found: Json, path: Path) -> Measured:
+def _from_evaluation(found: Json, path: Path) -> ResultSet:
     try:
         level = found["classes"]
         data = found["made"]["data"]
         name = str(data.get("name") or ", ".join(data["sources"]) or "unnamed data")
-        return Measured(
+        return ResultSet(
             f"the evaluation on {name}",
             tuple(level["names"]),
             {name: _rows(part) for name, part in level["parts"].items()},
@@ -231,10 +231,10 @@ def _from_evaluation(found: Json, path: Path) -> Measured:
         raise _not_figures(path) from None
 
 
-def _rows(part: Json) -> Rows:
+def _rows(part: Json) -> Figures:
     """Both forms: figures beside each other, or below "overall" and "per_class"."""
     flat = {**part, **part.get("overall", {}), **part.get("per_class", {})}
-    return Rows(
+    return Figures(
         part.get("n"),
         {
             name: value
@@ -257,7 +257,7 @@ def _is_estimate(value: Any) -> bool:
     )
 
 
-def _names(parts: Mapping[str, Rows]) -> tuple[str, ...]:
+def _names(parts: Mapping[str, Figures]) -> tuple[str, ...]:
     """The classes of a file that does not list them: those of its recalls."""
     for rows in parts.values():
         for by_class in rows.per_class.values():
@@ -265,7 +265,7 @@ def _names(parts: Mapping[str, Rows]) -> tuple[str, ...]:
     return ()
 
 
-def _with_raters(parts: dict[str, Rows], human: Json) -> dict[str, Rows]:
+def _with_raters(parts: dict[str, Figures], human: Json) -> dict[str, Figures]:
     for name, rows in parts.items():
         if _is_estimate(human.get(name)) and human[name]["value"] is not None:
             rows.overall["one_rater"] = human[name]

@@ -1,4 +1,4 @@
-"""Which rows of a manifest report on a model, and what a reader must know of that choice."""
+"""Which rows of a manifest a model is evaluated on, and notes on this selection."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ FEW: Final = 50
 
 
 @dataclass(frozen=True)
-class Chosen:
+class Selection:
     """The labeled rows of an evaluation.
 
     manifest: those rows. rows: (n,) where they stand in the whole. groups: (n,) of the whole.
-    split: the split they are, or "all". counts: how many rows there were and were left out.
-    notes: sentences that a reader must know.
+    split: their split, or "all". counts: how many rows there are, and how many were left out.
+    notes: warnings, as sentences.
     """
 
     manifest: Manifest
@@ -39,7 +39,7 @@ class Chosen:
     notes: list[str]
 
 
-def choose_rows(manifest: Manifest, split: str | None, match: ClassMatch) -> Chosen:
+def select_rows(manifest: Manifest, split: str | None, match: ClassMatch) -> Selection:
     """Return the rows of a split that carry a class of the model.
 
     split: None takes "test" where there is one, else all; "all" takes all. Made rows report
@@ -78,53 +78,57 @@ def choose_rows(manifest: Manifest, split: str | None, match: ClassMatch) -> Cho
         *_split_notes(split, there),
         *_leak_notes(groups, rows, column),
     ]
-    return Chosen(manifest.select(rows), rows, groups[rows], split, counts, notes)
+    return Selection(manifest.select(rows), rows, groups[rows], split, counts, notes)
 
 
-def leave_out_unreadable(chosen: Chosen, lost: list[int]) -> Chosen:
-    """Return the rows without these, whose images cannot be read; a note names them.
+def drop_unreadable(selection: Selection, lost: list[int]) -> Selection:
+    """Return the rows without those whose images cannot be read; a note names them.
 
     lost: numbers from 0 to n - 1. Raises MoppetError where no row is left.
     """
-    counts = chosen.counts | {"unreadable": len(lost)}
+    counts = selection.counts | {"unreadable": len(lost)}
     if not lost:
-        return replace(chosen, counts=counts)
-    names = some_of(dict.fromkeys(chosen.manifest.column("path")[sorted(lost)]))
-    kept = np.delete(np.arange(len(chosen.rows)), lost)
+        return replace(selection, counts=counts)
+    names = some_of(dict.fromkeys(selection.manifest.column("path")[sorted(lost)]))
+    kept = np.delete(np.arange(len(selection.rows)), lost)
     if not len(kept):
         raise MoppetError(
             f"none of the {len(lost):,} images to evaluate can be read ({names}): "
             "`moppet data audit` lists all such."
         )
     said = "1 image" if len(lost) == 1 else f"{len(lost):,} images"
-    before = _few_notes(len(chosen.rows))
+    before = _few_notes(len(selection.rows))
     notes = [
         *_few_notes(len(kept)),
         f"{said} cannot be read and {'is' if len(lost) == 1 else 'are'} left out: {names}.",
-        *(note for note in chosen.notes if note not in before),
+        *(note for note in selection.notes if note not in before),
     ]
-    rows, groups = chosen.rows[kept], chosen.groups[kept]
+    rows, groups = selection.rows[kept], selection.groups[kept]
     counts["evaluated"] = len(kept)
-    return Chosen(chosen.manifest.select(kept), rows, groups, chosen.split, counts, notes)
+    return Selection(selection.manifest.select(kept), rows, groups, selection.split, counts, notes)
 
 
-def join_copies(chosen: Chosen, whole: Manifest, progress: Progress | None = None) -> Chosen:
-    """Return the rows with copies of an image in one group, found where the data tells of none.
+def group_duplicates(
+    selection: Selection, whole: Manifest, progress: Progress | None = None
+) -> Selection:
+    """Return the rows with copies of an image in one group, if the data does not mark copies.
 
-    `copies` of the counts says how many faces are copies, of how many images; None where the
-    whole data set tells it itself.
+    In the counts, `copies` is how many faces are copies, of how many images; None if the data
+    marks copies itself.
     """
     if tells_copies(whole):
-        return chosen
-    looked = group_copies(chosen.manifest, progress=progress)
+        return selection
+    looked = group_copies(selection.manifest, progress=progress)
     number = looked.column("duplicate_group")
     found = {
         "faces": int((~np.isnan(number)).sum()),
         "pictures": len(np.unique(number[~np.isnan(number)])),
     }
-    groups = connect(len(looked), [chosen.groups.tolist(), looked.groups.tolist()])
-    counts = chosen.counts | {"copies": found}
-    return replace(chosen, groups=groups, counts=counts, notes=chosen.notes + _copy_notes(found))
+    groups = connect(len(looked), [selection.groups.tolist(), looked.groups.tolist()])
+    counts = selection.counts | {"copies": found}
+    return replace(
+        selection, groups=groups, counts=counts, notes=selection.notes + _copy_notes(found)
+    )
 
 
 def _copy_notes(found: dict[str, int]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Figures of all faces and of parts of them: ages, columns, found or not; and gaps between."""
+"""Metrics of all faces and of subgroups (ages, columns, found or not), and gaps between them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moppet.datasets.manifest import AGE_BANDS, Manifest
-from moppet.evaluate.predictions import Readings
+from moppet.evaluate.predictions import Predictions
 from moppet.metrics import (
     Difference,
     DrawnFigures,
@@ -47,12 +47,12 @@ _GAP_FIGURES: Final = (
 
 
 @dataclass(frozen=True)
-class Part:
-    """Figures of some faces.
+class Subgroup:
+    """Metrics of some faces.
 
-    groups: how many subjects or images they are, copies counted once.
-    one_rater: how often one rater's vote is the label.
-    commonest: the class with most labels; always guessing it is right for this share.
+    groups: number of subjects or images; copies count once.
+    one_rater: how often the vote of one rater is the label.
+    commonest: the most frequent class, and its share: the accuracy of always predicting it.
     """
 
     summary: Summary
@@ -72,40 +72,40 @@ class Part:
         }
 
 
-def measure_part(readings: Readings, *, seed: int = 0, draws: int = 1000) -> Part:
-    """Return every figure of these faces, with 95 % intervals."""
+def measure_subgroup(predictions: Predictions, *, seed: int = 0, draws: int = 1000) -> Subgroup:
+    """Return every metric of these faces, with 95 % intervals."""
     summary = summarize(
-        readings.probabilities,
-        readings.label,
-        readings.groups,
-        readings.names,
+        predictions.probabilities,
+        predictions.label,
+        predictions.groups,
+        predictions.names,
         np.random.default_rng(seed),
-        votes=readings.votes,
-        abstained=readings.abstained,
+        votes=predictions.votes,
+        abstained=predictions.abstained,
         draws=draws,
     )
-    counts = np.bincount(readings.label, minlength=len(readings.names))
-    most = int(counts.argmax()) if len(readings) else -1
-    on_label = readings.votes_on_label()
+    counts = np.bincount(predictions.label, minlength=len(predictions.names))
+    most = int(counts.argmax()) if len(predictions) else -1
+    on_label = predictions.votes_on_label()
     means = bootstrap_many(
-        _means({"rater": on_label, "commonest": (readings.label == most).astype(np.float64)}),
-        readings.groups,
+        _means({"rater": on_label, "commonest": (predictions.label == most).astype(np.float64)}),
+        predictions.groups,
         np.random.default_rng(seed),
         draws,
     )
-    return Part(
+    return Subgroup(
         summary,
-        len(np.unique(readings.groups)),
+        len(np.unique(predictions.groups)),
         means["rater"]._replace(n=int((~np.isnan(on_label)).sum())),
-        readings.names[most] if most >= 0 else None,
+        predictions.names[most] if most >= 0 else None,
         means["commonest"],
     )
 
 
-def share_right(
+def accuracy_of(
     right: Mask, groups: NDArray[np.int64], *, seed: int = 0, draws: int = 1000
 ) -> Estimate:
-    """Return the share of rows that are right, with its interval."""
+    """Return the share of rows that are correct, with its interval."""
     figures = _means({"share": right.astype(np.float64)})
     return bootstrap_many(figures, groups, np.random.default_rng(seed), draws)["share"]
 
@@ -114,8 +114,8 @@ def _means(columns: Mapping[str, NDArray[np.float64]]) -> DrawnFigures:
     return lambda weight: {name: drawn_means(x, weight) for name, x in columns.items()}
 
 
-def age_parts(bands: Iterable[Any]) -> dict[str, Mask]:
-    """Return the masks of the age bands that occur, infants and children pooled among them."""
+def age_subgroups(bands: Iterable[Any]) -> dict[str, Mask]:
+    """Return a mask for each age band that occurs, and for infants and children together."""
     band = np.array([str(b) for b in bands], object)
     parts = {name: band == name for name in AGE_BANDS if (band == name).any()}
     if all(name in parts for name in CHILDREN):
@@ -123,11 +123,11 @@ def age_parts(bands: Iterable[Any]) -> dict[str, Mask]:
     return parts
 
 
-def column_parts(manifest: Manifest, name: str) -> dict[str, Mask]:
-    """Return a mask for each value of a column; numbers with many values by quarters.
+def column_subgroups(manifest: Manifest, name: str) -> dict[str, Mask]:
+    """Return a mask for each value of a column; for numbers with many values, for each quarter.
 
-    Every row stands in one of them, those without a value in the last.
-    Raises UsageError for a column that is not there, holds lists, or tells every row apart.
+    Every row is in one of them, rows without a value in the last.
+    Raises UsageError for a column that does not exist, contains lists, or has too many values.
     """
     if name not in manifest.table.column_names:
         raise UsageError(
@@ -171,7 +171,7 @@ def _texts(values: Sequence[Any]) -> list[str]:
 
 
 def _quarters(values: NDArray[Any]) -> dict[str, Mask]:
-    """Parts of numbers between their quartiles, which are values that occur, also infinite ones."""
+    """Masks between the quartiles, which are values that occur, including infinite ones."""
     places = np.ceil(np.linspace(0, 1, 5) * (len(values) - 1)).astype(np.intp)
     edges = np.unique(np.sort(values)[places])
     parts = {}
@@ -187,10 +187,10 @@ def _quarters(values: NDArray[Any]) -> dict[str, Mask]:
 
 @dataclass(frozen=True)
 class Gap:
-    """How figures on infants and children differ from those on others.
+    """How metrics on infants and children differ from those on others.
 
     others: who they are. n_children, n_others: faces on either side.
-    figures: figure → infants and children less the others, of the model; `one_rater` and
+    figures: metric → infants and children minus the others, of the model; `one_rater` and
         `human_plurality_agreement` are the human raters' own gaps, and
         `accuracy_less_one_rater` is how much wider the model's is.
     """
@@ -212,18 +212,18 @@ class Gap:
 
 
 def measure_gaps(
-    readings: Readings, bands: Iterable[Any], *, seed: int = 0, draws: int = 1000
+    predictions: Predictions, bands: Iterable[Any], *, seed: int = 0, draws: int = 1000
 ) -> list[Gap]:
     """Return the gaps between infants and children, pooled, and adults, and all others.
 
-    Others are only those who were looked at: rows without an age band stand on neither side.
+    Rows without an age band are on neither side.
     """
-    band = np.array([str(b) for b in bands], object)[readings.rows]
+    band = np.array([str(b) for b in bands], object)[predictions.rows]
     young = np.isin(band, CHILDREN)
     sides = {"adult": band == "adult", "all others": np.isin(band, AGE_BANDS) & ~young}
     if (sides["adult"] == sides["all others"]).all():
         del sides["all others"]
-    figures = _with_raters(readings)
+    figures = _with_raters(predictions)
     return [
         Gap(
             others,
@@ -234,7 +234,7 @@ def measure_gaps(
                 for name, d in paired_bootstrap_many(
                     within(figures, young),
                     within(figures, old),
-                    readings.groups,
+                    predictions.groups,
                     np.random.default_rng(seed),
                     draws,
                 ).items()
@@ -246,15 +246,15 @@ def measure_gaps(
     ]
 
 
-def _with_raters(readings: Readings) -> DrawnFigures:
+def _with_raters(predictions: Predictions) -> DrawnFigures:
     figures = drawn_figures(
-        readings.probabilities,
-        readings.label,
-        readings.names,
-        votes=readings.votes,
-        abstained=readings.abstained,
+        predictions.probabilities,
+        predictions.label,
+        predictions.names,
+        votes=predictions.votes,
+        abstained=predictions.abstained,
     )
-    on_label = readings.votes_on_label()
+    on_label = predictions.votes_on_label()
 
     def drawn(weight: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
         rater = drawn_means(on_label, weight)

@@ -12,7 +12,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from markupsafe import Markup
 
-from moppet.evaluate.saved_results import ALL, Measured, Rows, SavedResults, read_results
+from moppet.evaluate.saved_results import ALL, Figures, ResultSet, SavedResults, read_results
 from moppet.files import write_text
 from moppet.pages.document import escape_markdown, render_document, render_markdown
 from moppet.pages.tables import Card, confusion_shade
@@ -159,7 +159,7 @@ def _input(preprocessing: Json) -> str:
     return f"{text}, averaged down to {detail} pixels first" if detail else text
 
 
-def _factors(measured: Sequence[Measured]) -> Iterator[str]:
+def _factors(measured: Sequence[ResultSet]) -> Iterator[str]:
     for one in measured:
         if one.again:
             continue
@@ -174,7 +174,7 @@ def _factors(measured: Sequence[Measured]) -> Iterator[str]:
             yield escape_markdown(f"By {name}: {ns}.")
 
 
-def _metrics(measured: Sequence[Measured]) -> str:
+def _metrics(measured: Sequence[ResultSet]) -> str:
     parts = [rows for one in measured for rows in one.parts.values()]
     overall = {name for rows in parts for name in rows.overall}
     per_class = {name for rows in parts for name in rows.per_class}
@@ -242,13 +242,13 @@ def _history(training: Json) -> str:
     return _table(["", "epoch", *(_COLUMNS.get(n, n.replace("_", " ")) for n in shown)], rows)
 
 
-def _analyses(one: Measured, measured: Sequence[Measured]) -> Json:
+def _analyses(one: ResultSet, measured: Sequence[ResultSet]) -> Json:
     """Return the tables of one set of images, the first with the other ways of aligning them."""
     ways = [one, *(other for other in measured if other.again)] if one is measured[0] else [one]
     tables = [("All faces", _overall(ways))]
     parts = {"By subgroup": one.parts, **{f"By {name}": parts for name, parts in one.by.items()}}
     tables += [(caption, _parts(rows)) for caption, rows in parts.items() if len(rows) > 1]
-    whole = one.parts.get(ALL, Rows(None, {}, {}, None))
+    whole = one.parts.get(ALL, Figures(None, {}, {}, None))
     if any(name in whole.per_class for name in CLASS_TITLES):
         tables.append(("Each class", _classes(one.names, whole)))
     recalls = {
@@ -265,8 +265,8 @@ def _analyses(one: Measured, measured: Sequence[Measured]) -> Json:
     return {"title": capitalize(one.of), "tables": tables, "gaps": [_gap(gap) for gap in one.gaps]}
 
 
-def _overall(ways: Sequence[Measured]) -> str:
-    figures = [one.parts.get(ALL, Rows(None, {}, {}, None)) for one in ways]
+def _overall(ways: Sequence[ResultSet]) -> str:
+    figures = [one.parts.get(ALL, Figures(None, {}, {}, None)) for one in ways]
     found = {name for rows in figures for name in rows.overall}
     names = [name for name in TITLES if name in found] + sorted(found - set(TITLES))
     rows = [
@@ -277,7 +277,7 @@ def _overall(ways: Sequence[Measured]) -> str:
     return _table(["figure", *heads], [["n", *(count(one.n) for one in figures)], *rows])
 
 
-def _parts(parts: Mapping[str, Rows]) -> str:
+def _parts(parts: Mapping[str, Figures]) -> str:
     shown = [name for name in _OF_PARTS if any(name in rows.overall for rows in parts.values())]
     rows = [
         [name, count(one.n), *(with_interval(one.overall.get(figure, NOTHING)) for figure in shown)]
@@ -286,7 +286,7 @@ def _parts(parts: Mapping[str, Rows]) -> str:
     return _table(["faces", "n", *map(title_of, shown)], rows)
 
 
-def _classes(names: Sequence[str], whole: Rows) -> str:
+def _classes(names: Sequence[str], whole: Figures) -> str:
     shown = [name for name in CLASS_TITLES if name in whole.per_class]
     recalls = whole.per_class.get("recall", {})
     rows = [
@@ -319,7 +319,7 @@ def _gap(gap: Json) -> str:
     return text + "."
 
 
-def _few(measured: Sequence[Measured]) -> Iterator[str]:
+def _few(measured: Sequence[ResultSet]) -> Iterator[str]:
     """Yield which classes and subgroups have too few faces for their figures to mean much."""
     for one in measured:
         recalls = one.parts[ALL].per_class.get("recall", {}) if ALL in one.parts else {}
@@ -333,7 +333,7 @@ def _few(measured: Sequence[Measured]) -> Iterator[str]:
             )
 
 
-def _missed(measured: Sequence[Measured]) -> Iterator[str]:
+def _missed(measured: Sequence[ResultSet]) -> Iterator[str]:
     for one in measured:
         if one.missed_wrong is not None:
             yield (

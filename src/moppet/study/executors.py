@@ -1,4 +1,4 @@
-"""Where a study's cells run: here, in local processes, or on a Ray cluster."""
+"""Where a study's cells run: in this process, in several, or on a Ray cluster."""
 
 from __future__ import annotations
 
@@ -13,41 +13,57 @@ from importlib import import_module
 from multiprocessing import get_context
 from typing import Any, Final
 
-from moppet.study.cells import Executor, Json, run_alone, run_here
-from moppet.values import MoppetError, UsageError
+from moppet.values import MoppetError, UsageError, name_hint
+
+Json = dict[str, Any]
+RunCell = Callable[[Any], Json]
+Executor = Callable[[RunCell, Iterable[Any]], Iterator[Json]]
+"""Runs a function over cells, in any order, and yields what it returns."""
 
 ENGINES: Final = ("local", "ray")
-Make = Callable[[Any], Json]
-_alone: Make | None = None
-"""In a process: makes a cell with the threads that are the process's share."""
+_run_alone: RunCell | None = None
+"""In a worker process: runs a cell with the process's share of the cores."""
 
 
-def choose_engine(engine: str = "local", jobs: int = 1) -> Executor:
+def choose_executor(engine: str = "local", jobs: int = 1) -> Executor:
     """Return what runs a study's cells.
 
-    engine: "local" or "ray". jobs: processes at once, each with an even share of the cores; with
-        Ray, cores that a cell takes of the cluster (`ray start`, or a fresh one on this machine).
-    Raises UsageError for another engine, MoppetError where Ray is not installed.
+    engine: "local" or "ray". jobs: parallel processes, each with an equal share of the cores; with
+        Ray, the cores for one cell on the cluster (`ray start`, or a new one on this machine).
+    Raises UsageError for another engine, and MoppetError where Ray is not installed.
     """
     if engine not in ENGINES:
-        raise UsageError(f"an engine is one of {', '.join(ENGINES)}, but {engine!r} came.")
+        raise UsageError(f"there is no engine {engine!r}.{name_hint(engine, ENGINES)}")
     if engine == "ray":
-        return lambda make, cells: run_on_ray(make, cells, jobs)
+        return lambda run, cells: run_on_ray(run, cells, jobs)
     if jobs == 1:
         return run_here
-    return lambda make, cells: run_in_processes(make, cells, jobs)
+    return lambda run, cells: run_in_processes(run, cells, jobs)
 
 
-def run_in_processes(make: Make, cells: Iterable[Any], jobs: int) -> Iterator[Json]:
-    """Yield cells' lines as they are finished. A cell is taken up only when a process is free.
+def run_here(run: RunCell, cells: Iterable[Any]) -> Iterator[Json]:
+    """Run one cell after another in this process."""
+    return map(run, cells)
 
-    Raises MoppetError if a process dies, and what a cell raises, once those at work beside it are
-    finished: no further one is begun then, and none is lost.
+
+def run_alone(run: RunCell, cell: Any, threads: int) -> Json:
+    """Run one cell in a process of its own, with this number of threads."""
+    import torch
+
+    torch.set_num_threads(threads)
+    return run(cell)
+
+
+def run_in_processes(run: RunCell, cells: Iterable[Any], jobs: int) -> Iterator[Json]:
+    """Yield the cells' lines as they finish. A cell is taken only when a process is free.
+
+    When a cell raises, no other is started; the exception is raised once those that are running
+    have finished and been yielded. Raises MoppetError if a process dies.
     """
     threads = max(1, (os.cpu_count() or 1) // jobs)
     context = get_context("spawn")
     pool = ProcessPoolExecutor(
-        jobs, mp_context=context, initializer=_begin, initargs=(make, threads)
+        jobs, mp_context=context, initializer=_start, initargs=(run, threads)
     )
     try:
         with pool:
@@ -64,50 +80,50 @@ def run_in_processes(make: Make, cells: Iterable[Any], jobs: int) -> Iterator[Js
                 raise failed
     except BrokenProcessPool:
         raise MoppetError(
-            "a process of the study ended before its cell was done, perhaps for want of memory: "
-            "run the same command again, with fewer --jobs; what is finished is kept."
+            "a process of the study ended before its cell was finished, perhaps because memory ran "
+            "out. Rerun the same command with fewer --jobs; finished cells are kept."
         ) from None
 
 
-def _begin(make: Make, threads: int) -> None:
-    """Prepare a process: what makes a cell comes to it once, and Ctrl-C ends it without a word."""
-    global _alone
-    _alone = partial(run_alone, make, threads=threads)
+def _start(run: RunCell, threads: int) -> None:
+    """Prepare a worker process: the context is sent once, and Ctrl-C ends it without a message."""
+    global _run_alone
+    _run_alone = partial(run_alone, run, threads=threads)
     signal.signal(signal.SIGINT, lambda *_: os._exit(130))
 
 
 def _run(cell: Any) -> Json:
-    assert _alone is not None
-    return _alone(cell)
+    assert _run_alone is not None
+    return _run_alone(cell)
 
 
-def run_on_ray(make: Make, cells: Iterable[Any], cores: int) -> Iterator[Json]:
-    """Yield cells' lines as a Ray cluster finishes them; as many run at once as it has room for.
+def run_on_ray(run: RunCell, cells: Iterable[Any], cores: int) -> Iterator[Json]:
+    """Yield the cells' lines as a Ray cluster finishes them, as many at once as it has room for.
 
-    What a cell raises, or a worker that dies, is raised once those at work beside it are finished;
-    none is lost. Raises MoppetError at once where no node has so many cores.
-    The cluster is that of RAY_ADDRESS or of `ray start` on this machine; else one is begun here,
-    which listens on 127.0.0.1 alone and ends with the study. Its nodes need moppet installed, and
-    whatever the recipe's paths name at the same place.
+    When a cell raises or a worker dies, the error is raised once the running cells have finished
+    and been yielded. Raises MoppetError at once where no node has this many cores.
+    The cluster is that of RAY_ADDRESS, or of `ray start` on this machine, or a new one that
+    listens on 127.0.0.1 only and ends with the study. Its nodes need moppet installed, and
+    the recipe's files at the same paths.
     """
     try:
         ray: Any = import_module("ray")
     except ImportError:
         raise MoppetError(
-            "Ray is not installed: pip install 'moppet[dist]', or use --engine local."
+            "Ray is not installed. Run pip install 'moppet[dist]', or use --engine local."
         ) from None
-    begun_here = not ray.is_initialized()
-    if begun_here:
+    started_here = not ray.is_initialized()
+    if started_here:
         _join(ray)
     try:
-        whole = ray.put(make)
+        whole = ray.put(run)
         task = ray.remote(num_cpus=cores, max_retries=0)(run_alone)
         nodes = [int(n["Resources"].get("CPU", 0)) for n in ray.nodes() if n["Alive"]]
         room = sum(count // cores for count in nodes)
         if not room:
             raise MoppetError(
-                f"a cell of {cores} cores has no room on this cluster, whose largest node has "
-                f"{max(nodes, default=0)}: ask for fewer --jobs."
+                f"a cell needs {cores} cores, but the largest node of this Ray cluster has "
+                f"{max(nodes, default=0)}. Use fewer --jobs."
             )
         left = iter(cells)
         running = [task.remote(whole, cell, cores) for cell in itertools.islice(left, room)]
@@ -125,19 +141,19 @@ def run_on_ray(make: Make, cells: Iterable[Any], cores: int) -> Iterator[Json]:
         if failed:
             raise _cause_of(failed) from None
     finally:
-        if begun_here:
+        if started_here:
             ray.shutdown()
 
 
 def _join(ray: Any) -> None:
-    """Join the cluster that is there, or begin one of this machine."""
+    """Join the cluster that is running, or start one on this machine."""
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
     try:
         ray.init(address="auto", **quiet)
     except ConnectionError:
         if place := os.environ.get("RAY_ADDRESS"):
             raise MoppetError(f"no Ray cluster answers at RAY_ADDRESS={place}.") from None
-        # Ray takes 127.0.0.1 for an address that others can reach, unless it may be no cluster.
+        # Unless told that it is no cluster, Ray replaces 127.0.0.1 by an address others can reach.
         constants: Any = import_module("ray._private.ray_constants")
         constants.ENABLE_RAY_CLUSTER = False
         # Even with its reports disabled, Ray's dashboard process asks the network for the cloud it
@@ -148,11 +164,11 @@ def _join(ray: Any) -> None:
 
 
 def _cause_of(error: Any) -> Exception:
-    """A cell's own sentence, if it ended with one; what it raised; or that its worker died."""
+    """Return the cell's own error; or, where its worker died, an error that says so."""
     cause = getattr(error, "cause", None)
     if cause is not None:
         return cause if isinstance(cause, MoppetError) else error
     return MoppetError(
-        f"a worker of the Ray cluster ended before its cell was done ({type(error).__name__}), "
-        "perhaps for want of memory: run the same command again; what is finished is kept."
+        f"a worker of the Ray cluster ended before its cell was finished ({type(error).__name__}), "
+        "perhaps because memory ran out. Rerun the same command; finished cells are kept."
     )

@@ -1,92 +1,134 @@
-"""A study's plan: which experiments run on which rows how often. TOML in, checked."""
+"""A study's recipe, read from TOML and checked, and the cells that the study consists of."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, ClassVar, Final, Literal
 
-from moppet.config import checked_table, checked_value, read_toml
-from moppet.study.synthetic_faces import COPIES
+from annotated_types import Ge, Gt, Interval, Le, MaxLen, MinLen
+
+from moppet.config import change_keys, check_settings, old_names, read_toml
+from moppet.synthesis.generators import GENERATORS
 from moppet.synthesis.settings import SynthesisSettings, settings_from
 from moppet.train.recipe import Recipe, recipe_from
-from moppet.values import UsageError
-from moppet.vocabulary import current_key
+from moppet.values import UsageError, name_hint
+
+Share = Annotated[float, Gt(0), Le(1)]
+
+COPIES: Final = "copies"
+"""A regime's `synthetic` that adds copies of the real training rows: more steps, no new faces."""
+FIGURES: Final = {"macro_f1": "macro-F1", "g_mean": "G-mean", "auc": "AUC"}
+"""Key of the results of classifiers → the figure's name."""
+SIDE_PX: Final = 48
+"""Side of the gray faces that a study of classifiers works on: FER+'s own."""
 
 
 @dataclass(frozen=True)
-class Regime:
-    """Which rows are learned from.
-
-    counts: class → how many images of it are drawn; empty for all.
-    draws: how often it is done again, each time with another draw of rows (where counts are
-        given), another start and another order.
-    val: share of the drawn rows that becomes the validation set; 0 keeps the validation rows of
-        the data set.
-    made: what stands beside the training rows, `ratio` rows for each of them: faces of one of the
-        plan's generators, or "copies" of the rows; "" for nothing.
-    """
-
-    name: str
-    draws: int = 3
-    counts: dict[str, int] = field(default_factory=dict)
-    val: float = 0.0
-    made: str = ""
-    ratio: float = 0.0
-
-
-@dataclass(frozen=True)
-class Experiment:
-    """One line of the table: a recipe, and the regimes that it runs in.
-
-    table: experiments of one table are compared with the first of it.
-    published: the accuracy that a publication gives for it, on data of its own; None for none.
-    """
-
-    name: str
-    table: str
-    recipe: Recipe
-    regimes: tuple[str, ...]
-    published: float | None = None
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A whole study.
+class StudyPlan:
+    """What every study has.
 
     name, title: of the files that it writes, and of its page.
-    output: the folder that they go to. work: the folder of what is under way.
-    base: the folder that the recipes' paths start from.
-    generators: how faces are made, by the name that regimes call it.
-    compare: "experiments" (each with the first of its table, within a regime) or "regimes" (each
-        with the first one, within an experiment).
+    output: the folder of the results. work: the folder of unfinished runs and caches.
+    base: the recipe's folder, which relative paths start from; not a key of the recipe.
     """
 
-    name: str
+    KEY: ClassVar[tuple[str, ...]]
+    """The names of a cell's key in the ledger."""
+    REPETITION: ClassVar[tuple[str, ...]]
+    """Those that tell apart the cells of one hash."""
+
+    name: Annotated[str, MinLen(1)]
     title: str
     output: Path
     work: Path
     base: Path
-    regimes: tuple[Regime, ...]
-    experiments: tuple[Experiment, ...]
-    generators: dict[str, SynthesisSettings] = field(default_factory=dict)
-    compare: str = "experiments"
-    notes: str = ""
 
-    def cells(self) -> list[Cell]:
-        """Return everything that is to be run, in order."""
-        return [
-            Cell(experiment, regime, draw)
-            for regime in self.regimes
-            for experiment in self.experiments
-            if regime.name in experiment.regimes
-            for draw in range(regime.draws)
-        ]
+    def problems(self) -> Iterator[str]:
+        """Yield what is wrong in the name, which is a part of file names."""
+        if Path(self.name).name != self.name:
+            yield f"name must be usable as a file name, got {self.name!r}."
+
+    @property
+    def ledger(self) -> Path:
+        """The file of the finished cells, one a line."""
+        return self.output / f"{self.name}.cells.jsonl"
+
+    def cells(self) -> list[Any]:
+        """Return every cell of the study, in the order in which they run."""
+        raise NotImplementedError
+
+    def hash_of(self, cell: Any) -> str:
+        """Return 16 hexadecimal digits that stand for all settings that a cell depends on."""
+        raise NotImplementedError
+
+
+# --------------------------------------------------------------------- studies of networks
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One training and its measurement."""
+class Regime:
+    """Which rows a network is trained on.
+
+    counts: class → number of images drawn from it; empty for all.
+    draws: repetitions, each with other rows (where counts are given), other initial weights and
+        another order.
+    val: share of the drawn rows that becomes the validation set; 0 keeps the validation rows of
+        the data set.
+    synthetic: rows added to the training rows, `ratio` of them for each: faces of one of the
+        plan's generators, or "copies" of the real rows; "" for none.
+    """
+
+    RENAMED: ClassVar = {"choose": "val", "made": "synthetic"}
+
+    name: str
+    draws: Annotated[int, Ge(1)] = 3
+    counts: dict[str, Annotated[int, Ge(1)]] = field(default_factory=dict)
+    val: Annotated[float, Interval(ge=0, lt=1)] = 0.0
+    synthetic: str = ""
+    ratio: Annotated[float, Ge(0)] = 0.0
+
+    def problems(self) -> Iterator[str]:
+        """Yield what `synthetic` and `ratio` must fulfill together."""
+        if bool(self.synthetic) != (self.ratio > 0):
+            yield "give both 'synthetic' and a ratio above 0, or neither."
+        if self.synthetic == COPIES and self.ratio % 1:
+            yield f"copies need a whole ratio, got {self.ratio}."
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of experiments, which are compared with the first of them.
+
+    experiments: keys of a training recipe, and `published`. common: keys of all of them.
+    regimes: the regimes that they run in; empty for all.
+    """
+
+    experiments: Annotated[tuple[dict[str, Any], ...], MinLen(1)]
+    common: dict[str, Any] = field(default_factory=dict)
+    regimes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One line of a table: a training recipe.
+
+    published: the accuracy in a publication, on data of its own; None for none.
+    """
+
+    table: str
+    name: str
+    recipe: Recipe
+    published: float | None = None
+
+
+@dataclass(frozen=True)
+class NetworkCell:
+    """One training run and its evaluation on the test rows."""
 
     experiment: Experiment
     regime: Regime
@@ -99,107 +141,376 @@ class Cell:
 
     @property
     def recipe(self) -> Recipe:
-        """The experiment's recipe with the draw's own start, order and views."""
+        """The experiment's recipe with a seed of the draw's own."""
         recipe = self.experiment.recipe
         return replace(recipe, seed=recipe.seed + self.draw)
 
 
-_KEYS: Final = {"name", "title", "output", "work", "common", "regimes", "tables"}
-_OPTIONAL: Final = {"generators", "compare", "notes"}
+@dataclass(frozen=True)
+class NetworkPlan(StudyPlan):
+    """A study that trains networks: every experiment in every regime, several times.
+
+    common: keys of all training recipes. generators: name → settings of synthetic faces.
+    compare: "experiments" (each with the first of its table, within a regime) or "regimes" (each
+        with the first one, within an experiment).
+    notes: paragraphs for the page.
+    """
+
+    KEY = ("table", "experiment", "regime", "draw")
+    REPETITION = ("draw",)
+
+    common: dict[str, Any]
+    regimes: dict[str, Regime]
+    tables: dict[str, Table]
+    generators: dict[str, dict[str, Any]] = field(default_factory=dict)
+    compare: Literal["experiments", "regimes"] = "experiments"
+    notes: str = ""
+
+    def problems(self) -> Iterator[str]:
+        """Yield what is wrong in the generators, regimes, tables and training recipes."""
+        yield from super().problems()
+        yield from _name_problems("regimes", self.regimes)
+        for name, given in self.generators.items():
+            try:
+                settings_from(given, f"generators.{name}")
+            except UsageError as error:
+                yield str(error)
+        known = (COPIES, *self.generators)
+        for name, regime in self.regimes.items():
+            if regime.synthetic and regime.synthetic not in known:
+                hint = name_hint(regime.synthetic, known)
+                yield f"regimes.{name}: there is no generator {regime.synthetic!r}.{hint}"
+        for title, table in self.tables.items():
+            for name in set(table.regimes) - set(self.regimes):
+                yield f"tables.{title}: no regime {name!r}.{name_hint(name, self.regimes)}"
+        yield from self._recipe_problems()
+
+    def _recipe_problems(self) -> Iterator[str]:
+        found: dict[str, str] = {}
+        names = []
+        data = set()
+        for title, number, _ in self._lines():
+            try:
+                made = self._experiment(title, number)
+            except UsageError as error:  # in `common` it would come once for each experiment
+                found.setdefault(
+                    str(error).removeprefix("recipe: "), f"tables.{title}, experiment {number + 1}"
+                )
+                continue
+            names.append((title, made.name))
+            data.add((made.recipe.data, made.recipe.kind))
+        yield from (f"{place}: {text}" for text, place in found.items())
+        for title, name in sorted({one for one in names if names.count(one) > 1}):
+            yield f"tables.{title}: two experiments have the name {name!r}."
+        if len(data) > 1:
+            yield "the experiments of a study use one data set; give 'data' once, in [common]."
+
+    def _lines(self) -> Iterator[tuple[str, int, dict[str, Any]]]:
+        for title, table in self.tables.items():
+            for number, line in enumerate(table.experiments):
+                yield title, number, {**self.common, **table.common, **line}
+
+    def _experiment(self, title: str, number: int) -> Experiment:
+        table = self.tables[title]
+        given = {**self.common, **table.common, **table.experiments[number]}
+        published = given.pop("published", None)
+        wrong = isinstance(published, bool) or not isinstance(published, float | int | None)
+        if wrong or not 0 <= (published or 0) <= 1:
+            raise UsageError(f"published must be an accuracy from 0 to 1, got {published!r}.")
+        recipe = recipe_from(given, "recipe")
+        return Experiment(title, recipe.name, recipe, published)
+
+    @cached_property
+    def experiments(self) -> tuple[Experiment, ...]:
+        """Every table's experiments, in order."""
+        return tuple(self._experiment(title, number) for title, number, _ in self._lines())
+
+    @cached_property
+    def synthesis(self) -> dict[str, SynthesisSettings]:
+        """The generators' settings by name."""
+        return {name: settings_from(given, name) for name, given in self.generators.items()}
+
+    def cells(self) -> list[NetworkCell]:
+        """Return every cell of the study: all experiments of a regime, then the next regime."""
+        return [
+            NetworkCell(experiment, regime, draw)
+            for regime in self.regimes.values()
+            for experiment in self.experiments
+            if regime.name in (self.tables[experiment.table].regimes or self.regimes)
+            for draw in range(regime.draws)
+        ]
+
+    def hash_of(self, cell: NetworkCell) -> str:
+        """Return the hash of a cell's training recipe and regime, without the draw."""
+        plain = old_names(Recipe("-", "-"))
+        recipe = _differing(old_names(cell.experiment.recipe), plain) | {"name": ""}
+        ratio = cell.regime.ratio
+        # 3 and 3.0 are one ratio.
+        regime = old_names(cell.regime) | {"draws": 0, "ratio": ratio if ratio % 1 else int(ratio)}
+        settings: list[Any] = [recipe, regime]
+        if not cell.regime.synthetic:
+            del regime["made"], regime["ratio"]
+        elif cell.regime.synthetic in self.generators:
+            settings.append(old_names(self.synthesis[cell.regime.synthetic]))
+        return _hash(settings)
 
 
-def read_plan(path: Path) -> Plan:
-    """Read a study's plan; raise UsageError, naming the place, for what is wrong in it."""
-    table = read_toml(path, "study")
-    odd = sorted(set(table) - _KEYS - _OPTIONAL)
-    missing = sorted(_KEYS - set(table))
-    if odd or missing:
-        said = f"unknown key {odd[0]!r}" if odd else f"the key {missing[0]!r} is needed"
-        raise UsageError(f"{path}: {said}. A study holds {', '.join(sorted(_KEYS))}.")
-    for name in ("common", "regimes", "tables", "generators"):
-        checked_value(dict, table.get(name, {}), f"{path}: {name}")
-    generators = {}
-    for name, given in table.get("generators", {}).items():
-        place = f"{path}: generator {name!r}"
-        generators[name] = settings_from(checked_value(dict, given, place), place)
-    known = {"", COPIES, *generators}
-    regimes = tuple(_regime(name, given, path, known) for name, given in table["regimes"].items())
-    experiments: list[Experiment] = []
-    for title, given in table["tables"].items():
-        experiments += _experiments(title, given, table, regimes, path)
-    names = [(e.table, e.name) for e in experiments]
-    if len(set(names)) < len(names):
-        raise UsageError(f"{path}: two experiments of one table have one name.")
-    return Plan(
-        str(table["name"]),
-        str(table["title"]),
-        (path.parent / table["output"]).resolve(),
-        (path.parent / table["work"]).resolve(),
-        path.parent,
-        regimes,
-        tuple(experiments),
-        generators,
-        _compared(table.get("compare", "experiments"), path),
-        str(table.get("notes", "")).strip(),
+# ------------------------------------------------------------------ studies of classifiers
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """Which rows the classifiers are trained and tested on.
+
+    classes: their names. only_ages: keep only these age bands; empty for all.
+    share: of each class's training rows that is used, never fewer than `least`; 1 for all.
+    methods: those to compare here; empty for all.
+    """
+
+    name: str
+    classes: Annotated[tuple[str, ...], MinLen(2), MaxLen(10)]
+    only_ages: tuple[str, ...] = ()
+    share: Share = 1.0
+    least: Annotated[int, Ge(2)] = 5
+    methods: tuple[str, ...] = ()
+
+    def problems(self) -> Iterator[str]:
+        """Yield a class that is named twice."""
+        if len(set(self.classes)) < len(self.classes):
+            yield f"classes must differ, got {list(self.classes)}."
+
+
+@dataclass(frozen=True)
+class Method:
+    """What is done with a fold's training rows: balancing first, then synthesis.
+
+    balance: a key of BALANCERS, or "" for none. enn: how many of a row's neighbors must be of
+        its class for edited nearest neighbors to keep it.
+    space: "pixels" (balanced as images, whose features are computed afterwards) or "own"
+        (balanced in the classifier's own feature space).
+    synthesize: a generator that is trained on what balancing left, and that brings each class to
+        the count of the largest class before balancing; "" for none.
+    weights: weight all classes equally.
+    """
+
+    RENAMED: ClassVar = {"synthesise": "synthesize"}
+
+    name: str
+    balance: str = ""
+    enn: Literal["all", "majority"] = "all"
+    space: Literal["pixels", "own"] = "pixels"
+    synthesize: str = ""
+    weights: bool = False
+
+    def problems(self) -> Iterator[str]:
+        """Yield a balancer that does not exist, and a generator that would get no images."""
+        if self.space == "own" and self.synthesize:
+            yield "a generator is trained on images; with 'synthesize', space must be 'pixels'."
+        trained = [name for name, one in GENERATORS.items() if one.trained]
+        if self.synthesize and self.synthesize not in trained:
+            hint = name_hint(self.synthesize, trained)
+            yield f"there is no trained generator {self.synthesize!r}.{hint}"
+        if self.balance:
+            from moppet.balance import BALANCERS  # scikit-learn takes seconds to import
+
+            if self.balance not in BALANCERS:
+                hint = name_hint(self.balance, BALANCERS)
+                yield f"there is no balancing method {self.balance!r}.{hint}"
+
+
+@dataclass(frozen=True)
+class ClassifierCell:
+    """One fold of a data set, prepared by one method, for every classifier and feature space."""
+
+    data: DataSet
+    method: Method
+    repeat: int
+    fold: int
+
+    @property
+    def key(self) -> tuple[str, str, int, int]:
+        """What tells the cell from every other of its study."""
+        return (self.data.name, self.method.name, self.repeat, self.fold)
+
+
+@dataclass(frozen=True)
+class ClassifierPlan(StudyPlan):
+    """A study that compares ways of balancing and synthesis by cross-validated classifiers.
+
+    data, kind: the data set, and its kind ("" to recognize it).
+    reference: the method that every other is compared with.
+    splits: those of the data set whose rows are used.
+    model: of the embedding; it must not have been trained on these faces.
+    folds, repeats: of the grouped cross-validation.
+    generator: settings of the generator that the methods' `synthesize` names.
+    published: method → figure → relative gain over the reference in a publication.
+    other_data: the data set was given in place of the recipe's; not a key of the recipe.
+    """
+
+    KEY = ("data", "method", "repeat", "fold")
+    REPETITION = ("repeat", "fold")
+    RENAMED: ClassVar = {"parts": "splits"}
+    RENAMED_WORDS: ClassVar = {"splits": {"choose": "val", "report": "test"}}
+
+    data: Path
+    reference: str
+    data_sets: dict[str, DataSet]
+    methods: dict[str, Method]
+    kind: str = ""
+    splits: tuple[Literal["train", "val", "test"], ...] = ("train", "val")
+    model: str = "adults"
+    spaces: Annotated[tuple[Literal["pixels", "hog", "lbp", "embedding"], ...], MinLen(1)] = (
+        "hog",
+        "embedding",
+        "pixels",
     )
+    classifiers: Annotated[
+        tuple[Literal["cart", "samme", "f1_adaboost", "logistic"], ...], MinLen(1)
+    ] = ("cart", "samme", "f1_adaboost", "logistic")
+    folds: Annotated[int, Ge(2)] = 5
+    repeats: Annotated[int, Ge(1)] = 2
+    seed: Annotated[int, Ge(0)] = 0
+    generator: dict[str, Any] = field(default_factory=dict)
+    published: dict[str, dict[str, float]] = field(default_factory=dict)
+    other_data: bool = False
+
+    def problems(self) -> Iterator[str]:
+        """Yield names of methods that do not exist, and what is wrong in the generator."""
+        yield from super().problems()
+        yield from _name_problems("data_sets", self.data_sets)
+        yield from _name_problems("methods", self.methods)
+        named = [("reference", self.reference), *(("published", name) for name in self.published)]
+        for data in self.data_sets.values():
+            named += [(f"data_sets.{data.name}", name) for name in data.methods]
+        for place, name in named:
+            if name not in self.methods:
+                yield f"{place}: there is no method {name!r}.{name_hint(name, self.methods)}"
+        for method, gains in self.published.items():
+            for name in gains:
+                if name not in FIGURES:
+                    hint = name_hint(name, FIGURES)
+                    yield f"published.{method}: there is no figure {name!r}.{hint}"
+        if len({m.synthesize for m in self.methods.values() if m.synthesize}) > 1:
+            yield "all methods of one study must use the same generator in 'synthesize'."
+            return
+        try:
+            settings = self.synthesis
+        except UsageError as error:
+            yield str(error)
+            return
+        if settings is not None and (settings.size, settings.channels) != (SIDE_PX, 1):
+            yield f"generator: the faces of this study are gray and {SIDE_PX} pixels wide."
+
+    @cached_property
+    def synthesis(self) -> SynthesisSettings | None:
+        """The generator's settings; None where no method uses one."""
+        used = [m.synthesize for m in self.methods.values() if m.synthesize]
+        return settings_from({"method": used[0], **self.generator}, "generator") if used else None
+
+    def cells(self) -> list[ClassifierCell]:
+        """Return every cell of the study; the first repeat of all comes first."""
+        return [
+            ClassifierCell(data, method, repeat, fold)
+            for repeat in range(self.repeats)
+            for data in self.data_sets.values()
+            for method in self.methods.values()
+            if not data.methods or method.name in data.methods
+            for fold in range(self.folds)
+        ]
+
+    def hash_of(self, cell: ClassifierCell) -> str:
+        """Return the hash of all settings that a cell depends on, without repeat and fold."""
+        old = old_names(self)
+        settings: list[Any] = [
+            [old[key] for key in ("parts", "model", "spaces", "classifiers", "folds", "seed")],
+            old_names(cell.data) | {"name": "", "methods": ()},
+            old_names(cell.method) | {"name": ""},
+            old_names(self.synthesis) if self.synthesis and cell.method.synthesize else {},
+        ]
+        return _hash([*settings, str(self.data)] if self.other_data else settings)
 
 
-def _compared(word: Any, path: Path) -> str:
-    if word not in ("experiments", "regimes"):
-        raise UsageError(f'{path}: compare is "experiments" or "regimes", but {word!r} came.')
-    return str(word)
+# ------------------------------------------------------------------------------- reading
 
 
-def _published(value: Any, place: str) -> float | None:
-    if value is not None and not (isinstance(value, float) and 0 <= value <= 1):
-        raise UsageError(f"{place}: published is an accuracy from 0.0 to 1.0, but {value!r} came.")
-    return value
-
-
-def _regime(name: str, given: Any, path: Path, known: set[str]) -> Regime:
-    place = f"{path}: regime {name!r}"
-    given = {current_key(key): value for key, value in checked_value(dict, given, place).items()}
-    given = checked_table(Regime, given, place)
-    odd = sorted(set(given) - {f.name for f in fields(Regime) if f.name != "name"})
-    if odd:
-        raise UsageError(f"{path}: regime {name!r}: unknown key {odd[0]!r}.")
-    made = given.get("made", "")
-    if made not in known:
-        raise UsageError(f"{path}: regime {name!r}: there is no generator {made!r}.")
-    if bool(made) != (given.get("ratio", 0) > 0):
-        raise UsageError(
-            f"{path}: regime {name!r} needs both made and a ratio above 0, or neither."
-        )
-    regime = Regime(name, **given)
-    if regime.draws < 1 or not 0 <= regime.val < 1 or any(n < 1 for n in regime.counts.values()):
-        raise UsageError(
-            f"{path}: regime {name!r} needs draws and counts of 1 or more, and a share 'val' "
-            "below 1."
-        )
-    if regime.made == COPIES and regime.ratio != int(regime.ratio):
-        raise UsageError(f"{path}: regime {name!r}: copies need a whole ratio, not {regime.ratio}.")
-    return regime
-
-
-def _experiments(
-    title: str,
-    given: dict[str, Any],
-    table: dict[str, Any],
-    regimes: tuple[Regime, ...],
+def read_plan(
     path: Path,
-) -> list[Experiment]:
-    known = tuple(regime.name for regime in regimes)
-    wanted = tuple(given.get("regimes", known))
-    if not set(wanted) <= set(known):
-        raise UsageError(f"{path}: table {title!r} asks for a regime that is not there.")
-    made = []
-    for line in given.get("experiments", []):
-        settings = {**table["common"], **given.get("common", {}), **line}
-        name = str(settings.get("name", ""))
-        place = f"{path}: {title}: {name or 'an experiment'}"
-        published = _published(settings.pop("published", None), place)
-        recipe = recipe_from(settings, place)
-        made.append(Experiment(name, title, recipe, wanted, published))
-    if not made:
-        raise UsageError(f"{path}: table {title!r} has no [[experiments]].")
-    return made
+    *,
+    data: Path | None = None,
+    output: Path | None = None,
+    changes: Mapping[str, Any] | None = None,
+) -> NetworkPlan | ClassifierPlan:
+    """Return the plan in a TOML file: of classifiers if it has [methods], else of networks.
+
+    data, output: a dataset and a folder in place of the recipe's. changes: keys to set over those
+        of the file; "generator.steps" for a key of a table.
+    Raises UsageError that lists every mistake in the file.
+    """
+    table = change_keys(read_toml(path, "study"), changes or {})
+    for name in ("base", "other_data"):
+        if name in table:
+            raise UsageError(f"{path}: unknown key {name!r}.")
+    base = path.parent
+    table["base"] = str(base)
+    kind: type[NetworkPlan | ClassifierPlan] = NetworkPlan
+    if "methods" in table or "data_sets" in table:
+        kind = ClassifierPlan
+        _prepare_data_sets(table)
+    if data is not None:
+        _replace_data(table, data.resolve(), kind)
+    if output is not None:
+        table["output"] = str(output.resolve())
+    for key in ("output", "work", "data"):
+        if isinstance(table.get(key), str):
+            table[key] = str((base / table[key]).resolve())
+    for key in ("regimes", "data_sets", "methods"):
+        if isinstance(table.get(key), dict):
+            table[key] = {name: _named(name, one) for name, one in table[key].items()}
+    return check_settings(kind, table, source=str(path))
+
+
+def _prepare_data_sets(table: dict[str, Any]) -> None:
+    """Give every data set the keys of [data_sets.common]."""
+    sets = table.get("data_sets")
+    if isinstance(sets, dict) and isinstance(sets.get("common"), dict):
+        common = sets.pop("common")
+        for name, one in sets.items():
+            sets[name] = {**common, **one} if isinstance(one, dict) else one
+
+
+def _replace_data(table: dict[str, Any], data: Path, kind: type[StudyPlan]) -> None:
+    if kind is ClassifierPlan:
+        table |= {"data": str(data), "kind": "", "other_data": True}
+        return
+    tables = table.get("tables")
+    places = [one for one in (tables.values() if isinstance(tables, dict) else ()) if one]
+    for one in places:
+        for settings in (one.get("common"), *one.get("experiments", ())):
+            if isinstance(settings, dict):
+                settings.pop("data", None)
+                settings.pop("kind", None)
+    if isinstance(table.setdefault("common", {}), dict):
+        table["common"] |= {"data": str(data), "kind": ""}
+
+
+def _named(name: str, one: Any) -> Any:
+    return {"name": name, **one} if isinstance(one, dict) else one
+
+
+def _name_problems(place: str, tables: Mapping[str, Any]) -> Iterator[str]:
+    for name, one in tables.items():
+        if one.name != name:
+            yield f"unknown key '{place}.{name}.name'; the name is that of the table."
+
+
+def _differing(given: Mapping[str, Any], plain: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that differ from the defaults, so that later settings change no hash."""
+    return {
+        key: _differing(value, plain[key]) if isinstance(value, dict) else value
+        for key, value in given.items()
+        if value != plain[key]
+    }
+
+
+def _hash(settings: Any) -> str:
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]

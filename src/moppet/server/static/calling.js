@@ -35,9 +35,9 @@ export function notify(text) {
 
 export function notificationsSay() {
   const words = {
-    granted: "A notification of your browser.",
-    denied: "No notification: your browser was told not to show any for this page.",
-    default: "A notification, once you allow it.",
+    granted: "A browser notification.",
+    denied: "No notification: your browser blocks notifications for this page.",
+    default: "A browser notification, once you allow it.",
   };
-  return words[globalThis.Notification?.permission] ?? "No notification: this browser has none.";
+  return words[globalThis.Notification?.permission] ?? "No notification: this browser does not support them.";
 }

@@ -1,5 +1,5 @@
-// The camera, and the way its pictures go to moppet and come back as rows. Frames are dropped rather
-// than sent late: the next picture goes out only while fewer than two are unanswered.
+// The camera, and the way its images go to moppet and come back as rows. Frames are dropped rather
+// than sent late: the next image goes out only while fewer than two are unanswered.
 const MOST_PX = 640;
 const EVERY_MS = 100;
 const UNANSWERED = 2;
@@ -7,10 +7,10 @@ const AGAIN_MS = 2000;
 const SILENT_MS = 3000;
 
 const REASONS = {
-  NotAllowedError: "The browser may not use the camera. Allow it beside the page's address, then try again.",
-  NotFoundError: "No camera was found. Plug one in, then try again.",
-  OverconstrainedError: "That camera is gone. Choose another, then try again.",
-  NotReadableError: "Another program holds the camera. Close it there, then try again.",
+  NotAllowedError: "The browser is not allowed to use the camera. Allow it next to the address of this page, then try again.",
+  NotFoundError: "No camera was found. Connect one, then try again.",
+  OverconstrainedError: "That camera is no longer available. Choose another, then try again.",
+  NotReadableError: "Another program is using the camera. Close it there, then try again.",
 };
 
 export async function cameras() {
@@ -33,7 +33,7 @@ export async function listCameras(select, stream) {
 }
 
 async function openCamera(deviceId) {
-  if (!navigator.mediaDevices) throw new Error("This browser gives its camera to no page of this address.");
+  if (!navigator.mediaDevices) throw new Error("This browser does not allow camera access for this address.");
   const video = { width: { ideal: MOST_PX }, height: { ideal: 480 } };
   if (deviceId) video.deviceId = { exact: deviceId };
   try {
@@ -65,7 +65,7 @@ export class Camera extends EventTarget {
     this.stream = await openCamera(deviceId);
     const [track] = this.stream.getVideoTracks();
     track.addEventListener("ended", () => this.lose("the camera is gone"));
-    track.addEventListener("mute", () => this.lose("the camera gives no picture"));
+    track.addEventListener("mute", () => this.lose("the camera gives no image"));
     this.video.srcObject = this.stream;
     await this.video.play();
     this.begun = this.freshAt = performance.now();
@@ -106,7 +106,7 @@ export class Camera extends EventTarget {
     socket.addEventListener("close", (event) => {
       if (socket !== this.socket) return;
       this.ready = false;
-      this.lose(this.said ?? (event.reason || "moppet does not answer; is it still running in its terminal?"));
+      this.lose(this.said ?? (event.reason || "moppet does not answer. Is it still running in its terminal?"));
       this.later = setTimeout(() => this.connect(), AGAIN_MS);
     });
   }
@@ -132,7 +132,7 @@ export class Camera extends EventTarget {
     if (this.ready) this.socket.send(JSON.stringify(what));
   }
 
-  // Whether the camera still gives new pictures: a frozen one would look calm for ever.
+  // Whether the camera still gives new images: a frozen one would look calm for ever.
   isFresh() {
     const shown = this.video.getVideoPlaybackQuality?.().totalVideoFrames ?? 0;
     if (shown !== this.shown || !shown) this.freshAt = performance.now(); // 0: a browser that does not count
@@ -145,7 +145,7 @@ export class Camera extends EventTarget {
     if (this.unanswered && performance.now() - this.answeredAt > SILENT_MS) this.lose("moppet does not answer");
     if (!this.ready || document.hidden || video.readyState < 2 || !video.videoWidth) return;
     if (this.stream.getVideoTracks()[0].muted) return;
-    if (!this.isFresh()) return this.lose("the camera gives no new picture");
+    if (!this.isFresh()) return this.lose("the camera gives no new image");
     if (this.unanswered >= UNANSWERED) {
       this.dropped += 1;
       return;

@@ -33,7 +33,7 @@ export function legendOf(names) {
 // "happiness, 92 %", "sadness, unsure" or "no face": what a row of a timeline says.
 export function wordsOf(row) {
   if (row.face_id === null) return row.status.replace("_", " ");
-  if (row.expression === null) return `face ${row.face_id}: too poor to read`;
+  if (row.expression === null) return `face ${row.face_id}: image quality too low`;
   const sure = row.unsure ? "unsure" : `${Math.round(row.confidence * 100)} %`;
   return `face ${row.face_id}: ${row.expression}, ${sure}`;
 }

@@ -1,4 +1,4 @@
-// Boxes and expressions over the camera's picture, which is mirrored as people know themselves.
+// Boxes and expressions over the camera image, which is mirrored as people know themselves.
 import { lookOf } from "./expressions.js";
 
 export function drawFaces(canvas, answer, names) {
@@ -13,7 +13,7 @@ export function drawFaces(canvas, answer, names) {
 
 function drawFace(pen, row, width, names) {
   const left = width - row.box_x - row.box_w;
-  const word = row.expression ?? "poor picture";
+  const word = row.expression ?? "image quality too low";
   pen.strokeStyle = lookOf(word, names)[0];
   pen.lineWidth = Math.max(2, width / 250);
   pen.setLineDash(row.unsure ? [8, 6] : []);

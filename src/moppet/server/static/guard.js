@@ -55,7 +55,7 @@ async function checkRules() {
   try {
     const found = await ask("POST", "/api/guard/check", { rules: $("#rules").value });
     if (mine !== checks) return; // a later one is on its way
-    said.textContent = `${found.rules.length} ${found.rules.length === 1 ? "rule" : "rules"}, understood.`;
+    said.textContent = `${found.rules.length} ${found.rules.length === 1 ? "rule" : "rules"} understood.`;
     rulesHold = true;
   } catch (error) {
     if (mine !== checks) return;
@@ -91,9 +91,9 @@ function turnOff() {
 function tellCalls(about) {
   const command = about.commands.alert;
   $("#command").textContent = command
-    ? `The program ${command}, named with --on-alert.` : "No program of this machine: start moppet serve with --on-alert PROGRAM.";
+    ? `The program ${command}, set with --on-alert.` : "No program is started. To start one, run moppet serve with --on-alert PROGRAM.";
   $("#webhook").textContent = about.webhook
-    ? `${about.webhook}: alerts leave this machine, as numbers and rules.` : "Nobody outside this machine: that takes moppet serve --webhook ADDRESS.";
+    ? `${about.webhook}: alerts leave this machine, as numbers and rules.` : "Nothing is sent outside this machine. To send alerts, run moppet serve with --webhook ADDRESS.";
   $("#notes").textContent = notificationsSay();
   $("#allow").hidden = globalThis.Notification?.permission !== "default";
 }
@@ -114,7 +114,7 @@ async function begin() {
 }
 
 function unwatched(why) {
-  stage.rest("unwatched", `Grown-ups: the child is not watched, for ${why.replace(/[.?]$/, "")}.`);
+  stage.rest("unwatched", `Adults: the child is not being watched: ${why.replace(/[.?]$/, "")}.`);
   stage.say("not watched");
   addToLog({ event: "stopped", at: new Date().toISOString(), reason: why });
   chime(4);
@@ -125,12 +125,12 @@ function act(event) {
   if (event.event !== "resume" || event.by !== "hand") addToLog(event);
   const percent = event.value === null || event.value === undefined ? "" : ` (${Math.round(event.value * 100)} %)`;
   if (event.event === "pause") {
-    stage.rest("rule", `Grown-ups: ${plain(event.rule)}${percent}`);
+    stage.rest("rule", `Adults: ${plain(event.rule)}${percent}`);
     chime(1);
   } else if (event.event === "alert") {
     chime(3);
     notify(`Please look after the child: ${plain(event.rule)}${percent}`);
-  } else if (event.event === "calm") stage.rest("rule", "Grown-ups: the child looks calm again. Hold to go on.");
+  } else if (event.event === "calm") stage.rest("rule", "Adults: the child looks calm again. Hold to resume.");
   else if (event.event === "resume" && event.by !== "hand") stage.goOn("rule");
   else addToLog(event);
 }
@@ -153,8 +153,8 @@ camera.addEventListener("rows", ({ detail }) => {
     $("#now").textContent = detail.rows.map(wordsOf).join(" · ");
     return;
   }
-  if (!detail.guarding) return stage.rest("unwatched", "Grown-ups: moppet could not begin to watch again: end, and start anew.");
-  stage.say(detail.rows.some((row) => row.face_id !== null) ? "watching" : "watching: no face");
+  if (!detail.guarding) return stage.rest("unwatched", "Adults: moppet could not watch again. End the session and start a new one.");
+  stage.say(detail.rows.some((row) => row.face_id !== null) ? "watching" : "watching, no face");
   detail.events.forEach(act);
 });
 camera.addEventListener("answer", ({ detail }) => {
@@ -172,11 +172,11 @@ camera.addEventListener("lost", ({ detail }) => {
   wipe($("#boxes"));
   $("#now").textContent = "";
   if (guards) unwatched(detail);
-  else say(`Nothing is read: ${detail}${/[.?]$/.test(detail) ? "" : "."}`, true);
+  else say(`Nothing is being read: ${detail}${/[.?]$/.test(detail) ? "" : "."}`, true);
   ready();
 });
 camera.addEventListener("found", () => {
-  if (guards) stage.rest("unwatched", "Grown-ups: the child was not watched for a while. Hold to go on.");
+  if (guards) stage.rest("unwatched", "Adults: the child was not watched for a while. Hold to resume.");
   else say("");
   ready();
 });
@@ -186,8 +186,8 @@ stage.addEventListener("goon", () => {
   camera.ask({ do: "go_on" });
   stage.goOn();
 });
-stage.addEventListener("end", () => finish("The guard has ended."));
-stage.addEventListener("over", () => finish("The film is over, and the guard has ended."));
+stage.addEventListener("end", () => finish("The guard has stopped."));
+stage.addEventListener("over", () => finish("The video is over, and the guard has stopped."));
 addEventListener("beforeunload", (event) => guards && event.preventDefault());
 
 $("#film").addEventListener("change", (event) => chooseFilm(event.target.files[0]));

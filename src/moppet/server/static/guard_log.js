@@ -29,7 +29,7 @@ export function addToLog(record) {
     summary.setAttribute("aria-label", `why: ${kind.textContent} at ${time.textContent}`);
     const key = document.createElement("p");
     key.className = "quiet";
-    key.textContent = "What the rule adds up in the child's face; dashed its level; the orange foot is time that counted.";
+    key.textContent = "The value of the rule for the child's face; dashed line: its threshold; orange base: time that counted.";
     why.append(summary, curve, key);
     item.append(why);
   }
@@ -38,7 +38,7 @@ export function addToLog(record) {
 
 export function summarise(summary) {
   const s = (seconds) => `${seconds.toFixed(0)} s`;
-  $("#summary").textContent = `Watched ${s(summary.watched_s)}: the child's face was there and sure for ${s(summary.sure_s)}, `
+  $("#summary").textContent = `Watched for ${s(summary.watched_s)}: the child's face was visible and read with confidence for ${s(summary.sure_s)}, `
     + `unsure for ${s(summary.unsure_s)}, not there for ${s(summary.absent_s)}; not watched ${s(summary.unwatched_s)}. `
     + `Pauses: ${summary.events.pause} (${s(summary.paused_s)}), alerts: ${summary.events.alert}.`;
 }

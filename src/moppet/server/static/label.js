@@ -45,19 +45,19 @@ async function start() {
 
 function opening(set) {
   if (set.opened.length) {
-    const link = make("a", { href: address({ agreement: 1 }), className: "button" }, "To the agreement");
+    const link = make("a", { href: address({ agreement: 1 }), className: "button" }, "Show agreement");
     $("#opening").replaceChildren(`The rating has ended; compared are ${set.opened.join(", ")}. `, link);
     return;
   }
   const left = set.raters.filter((rater) => rater.left);
-  const waits = left.map((rater) => `${rater.name} has ${counted(rater.left, "picture")} left`).join(", ");
+  const waits = left.map((rater) => `${rater.name} has ${counted(rater.left, "image")} left`).join(", ");
   if (set.finished < 2) {
-    $("#opening").textContent = `It opens when two raters have finished. ${waits ? `${waits}. ` : ""}`
-      + (set.raters.length < 2 ? "Another rater is needed." : "");
+    $("#opening").textContent = `Available when two raters have finished. ${waits ? `${waits}. ` : ""}`
+      + (set.raters.length < 2 ? "One more rater is needed." : "");
     return;
   }
   const lost = left.length ? ` ${waits}: what they said so far is left out, so let them finish first.` : "";
-  $("#opening").textContent = `${set.finished} raters have finished.${lost} Opening ends the rating for good: `
+  $("#opening").textContent = `${set.finished} raters have finished.${lost} Showing the agreement ends rating for good: `
     + "whoever has seen the agreement is no longer blind.";
   $("#open-row").hidden = false;
   $("#open").addEventListener("click", async () => {
@@ -74,14 +74,14 @@ function opening(set) {
 function show(set) {
   const ended = set.opened.length > 0;
   $("#set-title").textContent = set.name;
-  $("#set-what").textContent = `${counted(set.pictures, "picture")} of ${set.folder}: ${set.classes.join(", ")}`;
+  $("#set-what").textContent = `${counted(set.pictures, "image")} of ${set.folder}: ${set.classes.join(", ")}`;
   $("#raters").replaceChildren(...set.raters.map((rater) => {
     const line = make("li", {}, make("span", { className: "name" }, rater.name));
     line.append(make("span", { className: "quiet" }, rater.left
       ? `${rater.done.toLocaleString("en")} of ${set.pictures.toLocaleString("en")}` : "finished"));
     const bar = make("progress", { max: set.pictures, value: rater.done, "aria-label": `progress of ${rater.name}` });
     if (!ended) {
-      const text = rater.left ? "Go on" : "Correct";
+      const text = rater.left ? "Continue" : "Correct";
       line.append(make("a", { className: "button", href: address({ rater: rater.name }), "aria-label": `${text} as ${rater.name}` }, text));
     }
     line.append(bar);
@@ -103,7 +103,7 @@ function show(set) {
 
 try {
   if (name === null) {
-    $("#where").textContent = "Two people say what faces show, each blind to the other.";
+    $("#where").textContent = "Two or more people label faces, blind to each other.";
     await start();
     $("#start").hidden = false;
   } else {

@@ -21,9 +21,9 @@ function figures(found) {
   const lines = found.pairs.map((pair) => row(`${pair.raters.join(" – ")}, Cohen`, String(pair.equal.n), figure(pair.equal), figure(pair.cohen_kappa)));
   lines.push(row("all, Fleiss", String(found.fleiss_kappa.n), "", figure(found.fleiss_kappa)));
   $("#figures").tBodies[0].replaceChildren(...lines);
-  const drawn = found.subjects ? counted(found.subjects, "child").replace("childs", "children") : "pictures";
+  const drawn = found.subjects ? counted(found.subjects, "child").replace("childs", "children") : "images";
   const aside = found.raters.map((rater, i) => `${rater} saw no face in ${found.no_face[i]} and left out ${found.unrated[i]}`);
-  $("#rests").textContent = `n: pictures that these raters gave a class. In brackets: 95 % intervals, from draws of ${drawn}. Kappa is 1 for full agreement, 0 for what `
+  $("#rests").textContent = `n: images to which these raters gave a class. In brackets: 95 % confidence intervals, from bootstrap samples of ${drawn}. Kappa: 1 = perfect agreement, 0 = `
     + `chance gives. Pictures without a class are no part of these figures: ${aside.join("; ")}.`;
 }
 
@@ -43,7 +43,7 @@ function crossed(found, number) {
     });
     return line;
   });
-  const title = `What ${first} (rows) and ${second} (columns) said of the same pictures`;
+  const title = `Labels of ${first} (rows) and ${second} (columns) for the same images`;
   const table = make("table", { className: "crossed" }, make("thead", {}, head), make("tbody", {}, ...lines));
   const box = make("div", { className: "scroll", tabIndex: 0, role: "region", "aria-label": title }, table);
   return make("div", {}, make("p", {}, title), box);
@@ -55,14 +55,14 @@ function card(api, found, one, number, changed, say) {
   const far = found.choices.filter((word) => !near.includes(word));
   const title = `Disagreement ${number + 1}`;
   const buttons = near.map((word) => make("button", { type: "button" }, word));
-  const select = make("select", { "aria-label": `Another decision on disagreement ${number + 1}` },
-    make("option", { value: "" }, "another …"), ...far.map((word) => make("option", { value: word }, word)));
+  const select = make("select", { "aria-label": `Other label for disagreement ${number + 1}` },
+    make("option", { value: "" }, "other label …"), ...far.map((word) => make("option", { value: word }, word)));
   const state = make("p", { className: "quiet", role: "status" });
   const paint = () => {
     for (const button of buttons) button.setAttribute("aria-pressed", String(button.textContent === one.decided));
     select.value = far.includes(one.decided) ? one.decided : "";
     select.classList.toggle("chosen", select.value !== "");
-    state.textContent = one.decided === null ? "undecided" : `decided: ${one.decided}`;
+    state.textContent = one.decided === null ? "unsettled" : `settled: ${one.decided}`;
   };
   const decide = async (label) => {
     try {
@@ -80,7 +80,7 @@ function card(api, found, one, number, changed, say) {
   select.addEventListener("change", () => decide(select.value || null));
   paint();
   const image = make("img", { loading: "lazy", src: `${api}/pictures/${one.picture}`, alt: title });
-  const group = make("div", { className: "deciding", role: "group", "aria-label": `Decide on disagreement ${number + 1}` }, ...buttons, select);
+  const group = make("div", { className: "deciding", role: "group", "aria-label": `Settle disagreement ${number + 1}` }, ...buttons, select);
   return make("li", {}, image, make("ul", { className: "said" }, ...said), group, state);
 }
 
@@ -92,15 +92,15 @@ function written(found, write) {
     copy.textContent = "Copied";
   });
   const lines = [
-    make("p", {}, `${counted(found.pictures, "picture")}: ${labels}${found.unlabelled ? `, no label yet ${found.unlabelled}` : ""}. Left out, with no face or no class: ${found.left_out}.`),
-    make("p", {}, "Train a model on it with"),
+    make("p", {}, `${counted(found.pictures, "image")}: ${labels}${found.unlabelled ? `, no label yet ${found.unlabelled}` : ""}. Left out, with no face or no class: ${found.left_out}.`),
+    make("p", {}, "Train a model on it with:"),
     make("div", { className: "command" }, make("code", {}, found.command), copy),
   ];
   if (found.rare.length) {
     const without = make("button", { type: "button" }, "Write it without them");
     without.addEventListener("click", () => write({ without_rare: true }));
     lines.splice(1, 0, make("p", { className: "error" },
-      `moppet train needs three pictures of each class; too few: ${found.rare.join(", ")}. Decide more pictures, or leave these classes out. `, without));
+      `moppet train needs three images of each class. Too few: ${found.rare.join(", ")}. Settle more images, or leave these classes out. `, without));
   }
   $("#written").replaceChildren(...lines);
 }
@@ -116,7 +116,7 @@ export async function agree(api, set, say) {
   function changed() {
     const open = all.filter((one) => one.decided === null).length;
     $("#disputed-what").textContent = all.length
-      ? `${counted(all.length, "picture")} of ${set.pictures.toLocaleString("en")}, ${open || "none"} undecided. Look at each, and click what it shows; click again to take it back.`
+      ? `${counted(all.length, "image")} of ${set.pictures.toLocaleString("en")}, ${open || "none"} unsettled. Click the right label for each; click again to undo.`
       : "There are none.";
   }
   function list() {

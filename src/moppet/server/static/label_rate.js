@@ -17,7 +17,7 @@ export async function rate(api, rater, set, say, home) {
   let coming = { number: null };
 
   function fetched(number) {
-    const image = make("img", { alt: "the face to rate", decoding: "async", draggable: false });
+    const image = make("img", { alt: "face to rate", decoding: "async", draggable: false });
     const loaded = new Promise((resolve) => {
       image.addEventListener("load", () => resolve(true));
       image.addEventListener("error", () => resolve(false));
@@ -34,17 +34,17 @@ export async function rate(api, rater, set, say, home) {
     $("#all-done").hidden = !over;
     $("#undo").disabled = $("#undo-last").disabled = !state.undo;
     if (over) {
-      $("#all-done-title").textContent = `All ${state.total.toLocaleString("en")} pictures are done`;
+      $("#all-done-title").textContent = `All ${state.total.toLocaleString("en")} images are done`;
       $("#all-done-title").focus();
       return;
     }
     const number = state.picture;
     const current = coming.number === number ? coming : fetched(number);
     $("#far").textContent = `${state.done.toLocaleString("en")} of ${state.total.toLocaleString("en")}`
-      + (state.later ? ` · ${state.later} skipped, ${state.again ? "now here again" : "to come again at the end"}` : "");
+      + (state.later ? ` · ${state.later} skipped, ${state.again ? "shown again now" : "shown again at the end"}` : "");
     $("#bar").max = state.total;
     $("#bar").value = state.done;
-    $("#last").textContent = said.length ? `The one before: ${said.at(-1)}` : "";
+    $("#last").textContent = said.length ? `Previous: ${said.at(-1)}` : "";
     $("#stage").replaceChildren(current.image);
     broken = !(await current.loaded);
     if (state !== next) return;
@@ -52,7 +52,7 @@ export async function rate(api, rater, set, say, home) {
     current.image.hidden = broken;
     for (const button of $("#classes").children) button.disabled = broken;
     $("#no-face").disabled = broken;
-    $("#skip span").textContent = broken ? "pass" : state.again ? "leave out" : "skip";
+    $("#skip span").textContent = broken ? "skip" : state.again ? "leave out" : "skip";
     wait(false);
     if (state.next !== null) coming = fetched(state.next);
   }
@@ -70,7 +70,7 @@ export async function rate(api, rater, set, say, home) {
       try {
         await show(await ask("GET", mine)); // as another window may have left it
       } catch {
-        say(new Error("moppet does not answer; is it still running in its terminal? The same key tries again."));
+        say(new Error("moppet does not answer. Is it still running in its terminal? Press the same key to try again."));
         wait(false);
       }
     }

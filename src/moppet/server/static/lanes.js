@@ -39,7 +39,7 @@ function nobody(head, range) {
   lane.className = "lane";
   const name = document.createElement("span");
   name.className = "quiet";
-  name.textContent = "nobody seen";
+  name.textContent = "no face";
   const drawing = document.createElementNS(SVG, "svg");
   drawing.setAttribute("height", "8");
   drawing.setAttribute("aria-hidden", "true");

@@ -61,8 +61,8 @@ export function startLayers(page) {
       const line = document.createElement("tr");
       const back = document.createElement("button");
       back.type = "button";
-      back.textContent = "Take back";
-      back.setAttribute("aria-label", `take back ${one.label} from ${clock(one.start_s)}`);
+      back.textContent = "Remove";
+      back.setAttribute("aria-label", `remove ${one.label} from ${clock(one.start_s)}`);
       back.addEventListener("click", (event) => {
         event.stopPropagation();
         change("POST", `corrections/${one.number}/back`, { by: $("#coder").value || one.by });
@@ -96,7 +96,7 @@ export function startLayers(page) {
     const picture = document.createElement("button");
     picture.type = "button";
     picture.className = "plain";
-    picture.textContent = "Picture of the curves";
+    picture.textContent = "Image of the chart";
     picture.addEventListener("click", () => page.picture());
     $("#exports").replaceChildren(report, ...links, picture);
   }

@@ -51,7 +51,7 @@ async function draw() {
 function lanes() {
   const more = drawLanes($("#lanes"), head, range, chosen(), choose, go);
   $("#more-lanes").hidden = more === 0;
-  $("#more-lanes").textContent = `and ${more} faces that were seen for less time: choose them above`;
+  $("#more-lanes").textContent = `and ${more} faces seen for less time: choose them above`;
 }
 
 function choose(face) {
@@ -243,7 +243,7 @@ function show(found) {
 async function follow() {
   try {
     show(await get(`${api}/look`));
-    if (!head.faces.length) say(head.complete ? "No face was found in this recording." : "No face so far …");
+    if (!head.faces.length) say(head.complete ? "No face was detected in this recording." : "No face so far …");
     else if (!plot.dataset.heard) {
       plot.dataset.heard = "yes";
       say("");
@@ -253,7 +253,7 @@ async function follow() {
     if (head.complete || !["queued", "running"].includes(head.state)) return;
   } catch (error) {
     if (!(await waits())) return say(error.message, true);
-    say("Nothing is read yet …");
+    say("Nothing has been analyzed yet …");
   }
   setTimeout(follow, GROWS_MS);
 }

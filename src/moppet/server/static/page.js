@@ -17,7 +17,7 @@ const settings = () => ({
 
 async function take(files) {
   for (const file of files) {
-    say(`Taking ${file.name} …`);
+    say(`Uploading ${file.name} …`);
     try {
       const { recording } = await ask("PUT", `/api/uploads/${encodeURIComponent(file.name)}`, file);
       await ask("POST", "/api/jobs", { recording, settings: settings() });
@@ -71,7 +71,7 @@ function state(job) {
     if (job.left_s !== null) parts.push(`${duration(job.left_s)} left`);
     return parts.join(" · ");
   }
-  if (job.state === "done") return `${job.frames.toLocaleString("en")} frames read`;
+  if (job.state === "done") return `${job.frames.toLocaleString("en")} frames analyzed`;
   return job.state;
 }
 
@@ -111,9 +111,9 @@ function line(job) {
     await show();
   };
   if (OPEN.includes(job.state)) acts.append(button("Cancel", change("cancel"), job.name));
-  if (["failed", "cancelled"].includes(job.state)) acts.append(button("Go on", change("again"), job.name));
+  if (["failed", "cancelled"].includes(job.state)) acts.append(button("Resume", change("again"), job.name));
   if (job.state === "done" || (job.state === "running" && job.frames)) {
-    acts.append(link("Look", `/look?job=${job.id}`, job.name));
+    acts.append(link("Review", `/look?job=${job.id}`, job.name));
   }
   if (job.state === "done") {
     acts.append(link("Report", `/api/jobs/${job.id}/results/report.html`, job.name));
@@ -138,10 +138,10 @@ function line(job) {
 }
 
 async function remove(job) {
-  if (!confirm(`Delete ${job.name}: its results, and the recording if it was dropped here?`)) return;
+  if (!confirm(`Delete ${job.name} with its results, and the recording if it was uploaded here?`)) return;
   try {
     await ask("DELETE", `/api/jobs/${job.id}`);
-    say(`${job.name} is deleted.`);
+    say(`${job.name} was deleted.`);
   } catch (error) {
     say(error.message, true);
   }
@@ -178,7 +178,7 @@ async function follow() {
     const jobs = await show();
     if (jobs.some((job) => OPEN.includes(job.state))) wait = 500;
   } catch {
-    say("moppet does not answer; is it still running in its terminal?", true);
+    say("moppet does not answer. Is it still running in its terminal?", true);
   }
   setTimeout(follow, wait);
 }

@@ -60,7 +60,7 @@ export class Stage extends EventTarget {
       this.film.pause();
       if (!was) $("#go-on").focus({ preventScroll: true });
     } else {
-      this.film.play().catch(() => this.rest("unwatched", "The browser did not let the film play: hold to go on."));
+      this.film.play().catch(() => this.rest("unwatched", "The browser blocked playback: hold to resume."));
     }
   }
 }

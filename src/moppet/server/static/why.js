@@ -45,6 +45,6 @@ export const plain = (rule) => rule.replaceAll(">=", "â‰¥").replaceAll("->", "â†
 
 export function words(record) {
   const counted = record.counted_s === null || record.counted_s === undefined ? "" : `; counted ${record.counted_s.toFixed(1)} s`;
-  const value = record.value === null || record.value === undefined ? "" : `; ${Math.round(100 * record.value)} % in that moment`;
+  const value = record.value === null || record.value === undefined ? "" : `; ${Math.round(100 * record.value)} % at that moment`;
   return `${plain(record.rule ?? record.reason ?? "")}${counted}${value}`;
 }

@@ -1,4 +1,4 @@
-"""The points of curves that a page draws: ROC, reliability, and the epochs of a training."""
+"""What the charts of an evaluation show: ROC, reliability, training epochs, embedding map."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from moppet.evaluate.predictions import Readings
+from moppet.evaluate.predictions import Predictions
 from moppet.metrics import Estimate, Reliability, as_json, bootstrap_many, reliability, roc_curve
 from moppet.metrics.bootstrap import Weights, divide, drawn_sums
-from moppet.values import ModelError
+from moppet.values import Floats, ModelError, MoppetError
 from moppet.vocabulary import current_key
 
 BINS: Final = 15
@@ -44,35 +44,35 @@ class Bins:
         ]
 
 
-def reliability_bins(readings: Readings, *, seed: int = 0, draws: int = 1000) -> Bins:
+def reliability_bins(predictions: Predictions, *, seed: int = 0, draws: int = 1000) -> Bins:
     """Return accuracy by confidence in 15 equal bins, each with its interval and rows."""
-    points = reliability(readings.probabilities, readings.label, BINS)
-    confidence = readings.probabilities.max(axis=1)
+    points = reliability(predictions.probabilities, predictions.label, BINS)
+    confidence = predictions.probabilities.max(axis=1)
     which = np.minimum((confidence * BINS).astype(np.intp), BINS - 1)
-    right = readings.right.astype(np.float64)
+    right = predictions.correct.astype(np.float64)
 
     def drawn(weight: Weights) -> dict[str, NDArray[np.float64]]:
         shares = divide(drawn_sums(weight * right, which, BINS), drawn_sums(weight, which, BINS))
         return {str(number): shares[:, number] for number in range(BINS)}
 
-    found = bootstrap_many(drawn, readings.groups, np.random.default_rng(seed), draws)
+    found = bootstrap_many(drawn, predictions.groups, np.random.default_rng(seed), draws)
     accuracy = [found[str(i)]._replace(n=int(points.rows[i])) for i in range(BINS)]
     return Bins(points, accuracy)
 
 
-def roc_points(readings: Readings) -> dict[str, list[list[float]] | None]:
+def roc_points(predictions: Predictions) -> dict[str, list[list[float]] | None]:
     """Return each class's ROC against the others as [false, true positive rate] points.
 
     Thinned: no point of the whole curve is farther than 1/120 from a line between two of these.
     None for a class that no face or every face has.
     """
     points: dict[str, list[list[float]] | None] = {}
-    for number, name in enumerate(readings.names):
-        positive = readings.label == number
+    for number, name in enumerate(predictions.names):
+        positive = predictions.label == number
         if not positive.any() or positive.all():
             points[name] = None
             continue
-        curve = roc_curve(readings.probabilities[:, number], positive)
+        curve = roc_curve(predictions.probabilities[:, number], positive)
         x, y = curve.false_positive_rate, curve.true_positive_rate
         step = np.floor((x + y) * _ROC_STEPS + 1e-9)
         keep = np.r_[True, step[1:] != step[:-1]] | np.r_[step[1:] != step[:-1], True]
@@ -102,8 +102,8 @@ def read_training(folder: Path) -> dict[str, Any] | None:
         epochs = columns["epoch"]
     except (OSError, csv.Error, UnicodeDecodeError, ValueError, TypeError, KeyError, IndexError):
         raise ModelError(
-            f"{path} is no table of a training's epochs (epoch,train_loss,…): take it away, or "
-            "get the model folder again."
+            f"{path} is not a table of training epochs (epoch,train_loss,…). Remove it, or get the "
+            "model folder again."
         ) from None
     losses = columns.get("val_loss", [None] * len(epochs))
     known = [(x, epoch) for x, epoch in zip(losses, epochs, strict=True) if x is not None]
@@ -113,3 +113,72 @@ def read_training(folder: Path) -> dict[str, Any] | None:
 def number_or_none(value: float) -> float | None:
     """Return a finite number, None for any other."""
     return float(value) if math.isfinite(value) else None
+
+
+MOST_POINTS: Final = 2000
+_LEAST_POINTS: Final = 10
+_COMPONENTS: Final = 50
+_PERPLEXITY: Final = 30.0
+
+
+@dataclass(frozen=True)
+class EmbeddingMap:
+    """Where up to 2,000 faces lie on the map.
+
+    rows: (m,) which faces. points: (m, 2) in [0, 1], without a unit: only nearness tells.
+    method: how it was made.
+    """
+
+    rows: NDArray[np.intp]
+    points: NDArray[np.float64]
+    method: str
+
+    def as_json(self, label: list[str], group: list[str | None]) -> dict[str, Any]:
+        """Return plain values. label, group: of all faces."""
+        rows = self.rows.tolist()
+        return {
+            "method": self.method,
+            "n": len(rows),
+            "x": [round(float(x), 4) for x in self.points[:, 0]],
+            "y": [round(float(y), 4) for y in self.points[:, 1]],
+            "label": [label[i] for i in rows],
+            "group": [group[i] for i in rows],
+        }
+
+
+def map_embeddings(embeddings: Floats, rng: np.random.Generator) -> EmbeddingMap:
+    """Return a t-SNE map (van der Maaten & Hinton 2008), started from the principal components.
+
+    embeddings: (n, d), of which at most 2,000 rows are drawn by rng.
+    Raises MoppetError where there is nothing to map or scikit-learn is missing.
+    """
+    if not embeddings.shape[1]:
+        raise MoppetError("The model's network gives no embedding, so there is no map of it.")
+    n = len(embeddings)
+    if n < _LEAST_POINTS:
+        raise MoppetError(f"A map needs {_LEAST_POINTS} faces or more; there are {n}.")
+    try:
+        from sklearn.decomposition import PCA
+        from sklearn.manifold import TSNE
+    except ModuleNotFoundError:
+        raise MoppetError(
+            "The embedding map needs scikit-learn. Install it with: pip install 'moppet[train]'"
+        ) from None
+    drawn = np.sort(rng.permutation(n)[:MOST_POINTS])
+    seed = int(rng.integers(2**31))
+    table = embeddings[drawn].astype(np.float64)
+    kept = min(_COMPONENTS, *table.shape)
+    if table.std() == 0:
+        raise MoppetError("The model gives every face the same embedding, so there is no map.")
+    reduced = PCA(kept, svd_solver="full").fit_transform(table)
+    perplexity = min(_PERPLEXITY, (len(drawn) - 1) / 3)
+    tsne = TSNE(2, perplexity=perplexity, init="pca", random_state=seed, n_jobs=1)
+    points = np.asarray(tsne.fit_transform(reduced), np.float64)
+    low, high = points.min(axis=0), points.max(axis=0)
+    span = max(float((high - low).max()), 1e-12)  # one scale, so that the map keeps its shape
+    middle = (low + high) / 2
+    method = (
+        f"t-SNE (perplexity {perplexity:g}) of {kept} principal components of "
+        f"{table.shape[1]} numbers a face"
+    )
+    return EmbeddingMap(drawn, 0.5 + (points - middle) / span, method)

@@ -1,0 +1,157 @@
+"""Runs a study: every cell once, its line kept in a ledger; then the results and their page."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from moppet.files import write_text
+from moppet.study.context import StudyContext
+from moppet.study.executors import Executor, Json, choose_executor, run_here
+from moppet.study.page import study_page
+from moppet.study.plan import ClassifierPlan, NetworkPlan, StudyPlan, read_plan
+from moppet.values import MoppetError
+
+Report = Callable[[str], None]
+_RENAMED: Final = {"made_seconds": "synthesis_seconds", "went": "outcomes"}
+"""Old key of the results → new key."""
+
+
+def run_recipe(
+    recipe: Path,
+    *,
+    data: Path | None = None,
+    output: Path | None = None,
+    changes: Mapping[str, Any] | None = None,
+    engine: str = "local",
+    jobs: int = 1,
+    minutes: float | None = None,
+    only: str | None = None,
+    page_only: bool = False,
+    report: Report = print,
+) -> Path:
+    """Run a study's recipe (TOML), and return its page.
+
+    data, output: a dataset and a folder in place of the recipe's. changes: see `read_plan`.
+    engine, jobs: see `choose_executor`. minutes, only: see `run_study`.
+    page_only: run nothing and read no image; write the page from the results that are there.
+    Raises UsageError that lists every mistake in the recipe, before any image is read.
+    """
+    plan = read_plan(recipe, data=data, output=output, changes=changes)
+    executor = choose_executor(engine, jobs)
+    if page_only:
+        return write_page(plan, read_results(plan))
+    run_study(plan, executor=executor, minutes=minutes, only=only, report=report)
+    return plan.output / f"{plan.name}.md"
+
+
+def run_study(
+    plan: StudyPlan,
+    *,
+    executor: Executor = run_here,
+    minutes: float | None = None,
+    only: str | None = None,
+    report: Report = print,
+) -> list[Json]:
+    """Run the cells that are not finished, and write the study's ledger, results and page.
+
+    minutes: start no cell after this time. only: run only cells with this text in one of their
+    names. Everything that is finished is summarized, whatever runs now.
+    Returns the rows of the results.
+    """
+    context = open_context(plan)
+    cells, finished = plan.cells(), finished_cells(plan)
+    todo = [cell for cell in cells if cell.key not in finished]
+    todo = [c for c in todo if only is None or any(only in str(part) for part in c.key)]
+    todo = context.runnable(todo, report)
+    alike = {_identity(plan, cell): cell for cell in reversed(todo)}
+    todo = list(alike.values())[::-1]
+    report(f"{len(finished)} of {len(cells)} cells are finished; {len(todo)} to run")
+    if todo:
+        estimate = context.estimate(todo, finished)
+        report(f"{estimate}. If it is stopped, rerun the same command to resume")
+    for number, line in enumerate(executor(context.run, _until(minutes, todo)), 1):
+        append_line(plan.ledger, line)
+        report(f"{number}/{len(todo)} {context.progress(line)}")
+    rows = context.summarize(finished_cells(plan))
+    if not rows:
+        raise MoppetError("too few cells are finished to summarize. Rerun the command to resume.")
+    text = json.dumps(rows, indent=1, allow_nan=False)
+    write_text(plan.output / f"{plan.name}.json", text + "\n")
+    write_page(plan, rows)
+    return rows
+
+
+def open_context(plan: StudyPlan) -> StudyContext:
+    """Read the images of a study; their faces are cached for the next time."""
+    if isinstance(plan, ClassifierPlan):
+        from moppet.study.classifier_cells import ClassifierContext
+
+        return ClassifierContext.open(plan)
+    from moppet.study.network_cells import NetworkContext
+
+    assert isinstance(plan, NetworkPlan)
+    return NetworkContext.open(plan)
+
+
+def finished_cells(plan: StudyPlan) -> dict[Any, Json]:
+    """Return the lines of the plan's finished cells by the cells' keys.
+
+    A line counts for every cell of the same settings, whatever it is called, and no longer once
+    the settings have changed. A broken line is left out.
+    """
+    lines: dict[Any, Json] = {}
+    if plan.ledger.is_file():
+        for text in plan.ledger.read_text(encoding="utf-8").splitlines():
+            try:
+                line = json.loads(text)
+                lines[line["recipe"], *(line[name] for name in plan.REPETITION)] = line
+            except (ValueError, KeyError, TypeError):
+                continue
+    found = ((cell, lines.get(_identity(plan, cell))) for cell in plan.cells())
+    return {
+        cell.key: {**line, **dict(zip(plan.KEY, cell.key, strict=True))}
+        for cell, line in found
+        if line
+    }
+
+
+def _identity(plan: StudyPlan, cell: Any) -> tuple[Any, ...]:
+    named = dict(zip(plan.KEY, cell.key, strict=True))
+    return (plan.hash_of(cell), *(named[name] for name in plan.REPETITION))
+
+
+def append_line(path: Path, line: Json) -> None:
+    """Add a finished cell's line to the ledger; a broken last line stays one of its own."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    broken = path.is_file() and path.read_bytes()[-1:] not in (b"", b"\n")
+    with path.open("a", encoding="utf-8") as file:
+        file.write(("\n" if broken else "") + json.dumps(line, separators=(",", ":")) + "\n")
+
+
+def _until(minutes: float | None, cells: list[Any]) -> itertools.takewhile[Any]:
+    end = math.inf if minutes is None else time.monotonic() + 60 * minutes
+    return itertools.takewhile(lambda _: time.monotonic() < end, cells)
+
+
+def read_results(plan: StudyPlan) -> list[Json]:
+    """Return the rows of the study's results; MoppetError where there are none."""
+    path = plan.output / f"{plan.name}.json"
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        rows = None
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise MoppetError(f"there are no results of the study at {path}. Run the study first.")
+    return [{_RENAMED.get(key, key): value for key, value in row.items()} for row in rows]
+
+
+def write_page(plan: StudyPlan, rows: list[Json]) -> Path:
+    """Write the study's page from its results and the number of finished cells alone."""
+    page = study_page(plan, rows, len(finished_cells(plan)))
+    return write_text(plan.output / f"{plan.name}.md", page)

@@ -1,0 +1,101 @@
+"""Studies from a recipe alone: one's own folder, a starter recipe, and pages without images."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from ferplus_sample import draw_face
+from moppet.datasets.faces import Faces
+from moppet.datasets.manifest import Manifest
+from moppet.study import context as study_context
+from moppet.study.engine import finished_cells, run_recipe
+from moppet.study.plan import read_plan
+from moppet.study.starter_recipe import write_starter_recipe
+from moppet.values import MoppetError, UsageError
+from synthesize_sample import whole_faces
+
+ROOT = Path(__file__).parents[1]
+COMMITTED = ["child-happy-sad", "child-synthesis", "infant-hybrid"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    def find_faces(manifest: Manifest, **_: Any) -> Faces:
+        return whole_faces(manifest)
+
+    monkeypatch.setattr(study_context, "find_manifest_faces", find_faces)
+    rng = np.random.default_rng(0)
+    for name in ("happiness", "sadness"):
+        (tmp_path / "faces" / name).mkdir(parents=True)
+        for number in range(12):
+            path = tmp_path / "faces" / name / f"{number}.png"
+            blocks = rng.integers(0, 256, (6, 6), np.uint8)  # drawn faces would be duplicates
+            face = cv2.addWeighted(
+                draw_face(name, rng), 0.5, cv2.resize(blocks, (48, 48), interpolation=0), 0.5, 0
+            )
+            assert cv2.imwrite(str(path), face)
+    return tmp_path / "faces"
+
+
+@pytest.mark.parametrize("kind", ["classifiers", "networks"])
+def test_a_starter_recipe_explains_every_key_and_runs(folder: Path, kind: str) -> None:
+    recipe = write_starter_recipe(folder, folder.parent / "mine.toml", kind)
+    for line in recipe.read_text(encoding="utf-8").splitlines():
+        key = line.partition(" = ")[0]
+        plain = ("title", "name", "data", "classes", "seed", "dropout", "synthesize")
+        assert " = " not in line or "#" in line or key in plain, line
+    page = run_recipe(recipe, report=lambda _: None)
+    plan = read_plan(recipe)
+    assert len(finished_cells(plan)) == len(plan.cells()) > 1
+    assert f"from {len(plan.cells())} of {len(plan.cells())} cells" in page.read_text("utf-8")
+
+
+def test_a_starter_recipe_needs_two_classes_and_replaces_nothing(folder: Path) -> None:
+    recipe = write_starter_recipe(folder, folder.parent / "mine.toml")
+    with pytest.raises(UsageError, match="exists already"):
+        write_starter_recipe(folder, recipe)
+    shutil.rmtree(folder / "sadness")
+    with pytest.raises(MoppetError, match=r"two classes with at least 6 images each.*happiness 12"):
+        write_starter_recipe(folder, folder.parent / "other.toml")
+
+
+@pytest.mark.parametrize("name", COMMITTED)
+def test_other_data_and_another_folder_replace_those_of_a_recipe(name: str, tmp_path: Path) -> None:
+    """Cells of the recipe's own data do not count for other data."""
+    recipe = ROOT / "recipes" / f"{name}.toml"
+    own, other = read_plan(recipe), read_plan(recipe, data=tmp_path, output=tmp_path)
+    assert other.output == tmp_path and finished_cells(own)
+    assert not {own.hash_of(c) for c in own.cells()} & {other.hash_of(c) for c in other.cells()}
+
+
+@pytest.mark.parametrize("name", ["child-happy-sad", "infant-hybrid"])
+def test_a_recipe_of_old_keys_has_the_cells_of_todays(name: str) -> None:
+    old = read_plan(ROOT / "tests" / "golden" / "old" / "recipes" / f"{name}.toml")
+    new = read_plan(ROOT / "recipes" / f"{name}.toml")
+    assert {old.hash_of(c) for c in old.cells()} <= {new.hash_of(c) for c in new.cells()}
+
+
+@pytest.mark.parametrize("name", COMMITTED)
+def test_a_committed_page_is_what_the_command_writes_without_any_data(
+    name: str, tmp_path: Path
+) -> None:
+    for path in (ROOT / "docs" / "studies").glob(f"{name}.*"):
+        shutil.copy(path, tmp_path)
+    before = (tmp_path / f"{name}.md").read_bytes()
+    page = run_recipe(ROOT / "recipes" / f"{name}.toml", output=tmp_path, page_only=True)
+    assert page.read_bytes() == before
+
+
+def test_every_mistake_of_a_recipe_is_reported_at_once(tmp_path: Path) -> None:
+    text = (ROOT / "recipes" / "infant-hybrid.toml").read_text(encoding="utf-8")
+    text = text.replace("folds = 5", "folds = 1").replace("repeats =", "repeat =")
+    (tmp_path / "wrong.toml").write_text(text, encoding="utf-8")
+    with pytest.raises(UsageError) as raised:
+        read_plan(tmp_path / "wrong.toml")
+    assert "2 mistakes" in str(raised.value) and "Did you mean 'repeats'" in str(raised.value)
