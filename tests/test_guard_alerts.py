@@ -89,7 +89,7 @@ def test_a_failing_command_is_named_and_nothing_else_happens(
     alerts.finish()
     out, err = capfd.readouterr()
     assert out == "" and "said" in err  # stdout belongs to the guard
-    assert "failed with exit code 3; the guard goes on." in err
+    assert "failed with exit code 3; the guard continues." in err
 
 
 def test_a_hanging_command_holds_nothing_up_and_is_ended_with_its_children(
@@ -213,7 +213,7 @@ def test_a_webhook_that_refuses_is_asked_once_and_never_sent_elsewhere(
     alerts.finish()
     assert len(listener.seen) == 1
     err = capfd.readouterr().err
-    assert err == f"moppet: the webhook at 127.0.0.1 answered {status}; the guard goes on.\n"
+    assert err == f"moppet: the webhook at 127.0.0.1 answered {status}; the guard continues.\n"
     assert "secret" not in err
 
 

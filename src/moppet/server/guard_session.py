@@ -28,7 +28,7 @@ from moppet.guard import (
     read_log,
 )
 from moppet.guard.event_log import csv_rows
-from moppet.guard.notifications import Alerts, Channels, Telling, now
+from moppet.guard.notifications import Alerts, Channels, Notifier, now
 from moppet.guard.rules import Child
 from moppet.infer.models import find_model, read_card
 from moppet.infer.pipeline import LiveReader
@@ -75,7 +75,7 @@ class Guarding:
         self._guard = Guard(asked.settings, reader.names, reader.group_of, reader.settings)
         path = _new_log(folder)
         self.name = path.stem
-        self._telling = Telling(alerts, EventLog(path))
+        self._telling = Notifier(alerts, EventLog(path))
         self._model = reader.model_name
         self._time_s = 0.0
         self._watches = False
