@@ -104,7 +104,7 @@ def test_a_hanging_command_holds_nothing_up_and_is_ended_with_its_children(
     assert time.monotonic() - started < 1
     alerts.finish()
     assert 1.5 < time.monotonic() - started < 10
-    assert "sh was ended: it ran for more than 2 s" in capfd.readouterr().err
+    assert "sh was stopped: it ran for more than 2 s" in capfd.readouterr().err
     assert not any(is_alive(int(pid)) for pid in pids.read_text().split())
 
 
