@@ -100,7 +100,7 @@ def watch(
             read=read,
             distress=distress,
             settings=settings,
-            telling=Notifier(Alerts(channels), stack.enter_context(EventLog(log)) if log else None),
+            notifier=Notifier(Alerts(channels), stack.enter_context(EventLog(log)) if log else None),
             real_time=real_time,
             as_json=as_json,
         ).run()
@@ -210,7 +210,7 @@ class _Watch:
     read: ExpressionModel
     distress: list[tuple[float, float]] | None
     settings: GuardSettings
-    telling: Notifier
+    notifier: Notifier
     real_time: bool
     as_json: bool
     fired_s: list[float] = field(default_factory=list)
@@ -233,7 +233,7 @@ class _Watch:
             try:
                 self._end(guard)
             finally:
-                self.telling.alerts.finish()
+                self.notifier.alerts.finish()
 
     def _follow(self, guard: Guard) -> None:
         from moppet.guard import event_record
@@ -245,7 +245,7 @@ class _Watch:
             if self.real_time:
                 passed_s = time.monotonic() - started_s
                 time.sleep(max(0.0, rows[0]["time_s"] - passed_s))
-            self.telling.alerts.tend()
+            self.notifier.alerts.tend()
             for event in guard.observe(rows):
                 if event.kind != "resume":
                     self.fired_s.append(event.time_s)
@@ -259,16 +259,16 @@ class _Watch:
     def _begin(self, model: str) -> None:
         from moppet.guard.notifications import print_note
 
-        if host := self.telling.alerts.webhook_host:
+        if host := self.notifier.alerts.webhook_host:
             print_note(f"alerts are sent to {host}: numbers and rules, no images.")
-        self._print(self.telling.begin(model, self.settings.to_dict()))
+        self._print(self.notifier.log_start(model, self.settings.to_dict()))
         if not self.as_json:
             typer.echo(f"Watching {self.source}. Press Ctrl-C to end.")
             for rule in self.settings.rules:
                 typer.echo(f"  {rule}")
 
     def _tell(self, record: dict[str, Any], event: Event | None = None) -> None:
-        self._print(self.telling.tell(record))
+        self._print(self.notifier.send(record))
         if event is not None and not self.as_json:
             value = "" if event.value is None else f" ({event.value:.0%})"
             typer.echo(f"{event.time_s:9.1f} s  {event.kind:6}  {event.rule}{value}")
@@ -282,7 +282,7 @@ class _Watch:
         from moppet.guard.notifications import now
 
         summary = guard.summary
-        self._print(self.telling.note({"event": "end", "at": now(), **asdict(summary)}))
+        self._print(self.notifier.log({"event": "end", "at": now(), **asdict(summary)}))
         if not self.as_json:
             typer.echo(
                 f"Watched {summary.watched_s:.1f} s: child's face clear {summary.sure_s:.1f} s, "
@@ -297,7 +297,7 @@ class _Watch:
             self._measure(match_events(self.fired_s, self.distress, summary.watched_s))
 
     def _measure(self, found: DetectionResult) -> None:
-        self._print(self.telling.note(found_record(found)))
+        self._print(self.notifier.log(found_record(found)))
         if not self.as_json:
             for line in found_lines(found):
                 typer.echo(line)

@@ -77,7 +77,7 @@ class Alerts:
         """The host that receives the alerts; None without a webhook."""
         return urlsplit(self._webhook).hostname if self._webhook else None
 
-    def tell(self, record: Mapping[str, Any]) -> None:
+    def send(self, record: Mapping[str, Any]) -> None:
         """Send an event record (see `event_record`); "stopped" is treated as an alert."""
         kind = "alert" if record["event"] == "stopped" else str(record["event"])
         shown = {name: record.get(name) for name in _FIELDS}
@@ -236,17 +236,17 @@ class Notifier:
     def __init__(self, alerts: Alerts, log: EventLog | None) -> None:
         self.alerts, self._log = alerts, log
 
-    def begin(self, model: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    def log_start(self, model: str, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Record the start of a run and return the record."""
         about = {"moppet_version": version("moppet"), "model": model, "settings": dict(settings)}
-        return self.note({"event": "start", "at": now(), **about})
+        return self.log({"event": "start", "at": now(), **about})
 
-    def tell(self, record: dict[str, Any]) -> dict[str, Any]:
+    def send(self, record: dict[str, Any]) -> dict[str, Any]:
         """Send a record as a notification, then log it."""
-        self.alerts.tell(record)
-        return self.note(record)
+        self.alerts.send(record)
+        return self.log(record)
 
-    def note(self, record: dict[str, Any]) -> dict[str, Any]:
+    def log(self, record: dict[str, Any]) -> dict[str, Any]:
         """Log a record and return it. If the log cannot be written, logging stops."""
         if self._log is not None:
             try:
