@@ -100,7 +100,9 @@ def watch(
             read=read,
             distress=distress,
             settings=settings,
-            notifier=Notifier(Alerts(channels), stack.enter_context(EventLog(log)) if log else None),
+            notifier=Notifier(
+                Alerts(channels), stack.enter_context(EventLog(log)) if log else None
+            ),
             real_time=real_time,
             as_json=as_json,
         ).run()

@@ -210,7 +210,6 @@ def _post(address: str, shown: Mapping[str, Any]) -> None:
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    """Kill a command and its child processes."""
     try:
         if os.name == "posix":
             os.killpg(process.pid, signal.SIGKILL)

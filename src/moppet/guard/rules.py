@@ -219,12 +219,8 @@ class GuardSettings:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as JSON values, the rules as texts."""
-        return {
-            "rules": [str(rule) for rule in self.rules],
-            "cooldown_s": self.cooldown_s,
-            "calm_s": self.calm_s,
-            "child": self.child,
-        }
+        texts = {"rules": [str(rule) for rule in self.rules]}
+        return texts | {name: getattr(self, name) for name in ("cooldown_s", "calm_s", "child")}
 
 
 @dataclass(frozen=True)

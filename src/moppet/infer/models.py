@@ -155,13 +155,9 @@ class ExpressionModel:
         )
 
     def _run(self, crops: Image) -> tuple[Floats, Floats]:
-        outputs = dict(
-            zip(
-                self._outputs,
-                self._session.run(self._outputs, {self._input: self.preprocessing.apply(crops)}),
-                strict=True,
-            )
-        )
+        inputs = {self._input: self.preprocessing.apply(crops)}
+        arrays = self._session.run(self._outputs, inputs)
+        outputs = dict(zip(self._outputs, arrays, strict=True))
         logits = np.asarray(outputs["logits"], np.float32)
         none = np.empty((len(crops), 0), np.float32)
         return logits, np.asarray(outputs.get("embedding", none), np.float32)

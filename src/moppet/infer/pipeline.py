@@ -214,7 +214,9 @@ class Analysis:
                     self._journal.append(rows)
                 self._rows += rows
                 if progress is not None:
-                    progress(self._progress(chunk[-1]))
+                    total, last = self.info.frame_count, chunk[-1]
+                    length_s = self.info.duration_s
+                    progress(Progress(last.index + 1, total, last.time_s, length_s))
         finally:
             frames.close()
             if self._journal is not None:
@@ -238,9 +240,6 @@ class Analysis:
             settings=self.settings.timeline,
             metadata=self._metadata(),
         )
-
-    def _progress(self, last: Frame) -> Progress:
-        return Progress(last.index + 1, self.info.frame_count, last.time_s, self.info.duration_s)
 
     def _about(self) -> dict[str, Any]:
         """Return the metadata that is known before a frame is read."""

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from moppet.timeline.durations import Clock, Stretch, read_clock
+from moppet.timeline.durations import Stretch, read_clock
 from moppet.timeline.schema import class_columns, flags, numbers, present
 from moppet.timeline.settings import TimelineSettings
 from moppet.timeline.smoothing import TIME_TOLERANCE_S, segment_ids
@@ -145,7 +145,10 @@ def build_overview(table: Any, names: Sequence[str], settings: TimelineSettings)
     ids, counts = np.unique(face[~np.isnan(face)], return_counts=True)
     longest = ids[np.lexsort((ids, -counts))][:MOST_FACES]
     share = MOST_VALUES // max(1, len(longest) * len(names))
-    cell = _overview_cells(clock, start_s, end_s, max(2, min(MOST_POINTS, share)))
+    points = max(2, min(MOST_POINTS, share))
+    cell = np.arange(len(clock.time_s))  # one per frame if there are few, else of equal length
+    if len(cell) > points:
+        cell = equal_bins(clock.time_s, start_s, end_s, points)
     frames = _Frames(clock.time_s, seconds, cell, settings.max_gap_s)
     smoothed, unsure = class_columns(table, "s_", names), flags(table, "unsure")
     classified = present(table, "expression")
@@ -158,13 +161,6 @@ def build_overview(table: Any, names: Sequence[str], settings: TimelineSettings)
     absent = frames.stretches(seen, np.equal(clock.status[seen], "no_face"))
     unreadable = frames.stretches(seen, np.equal(clock.status[seen], "unreadable"))
     return Overview(start_s, end_s, timed, faces, len(ids), absent, unreadable)
-
-
-def _overview_cells(clock: Clock, start_s: float, end_s: float, points: int) -> Whole:
-    """Return (m,) the cell of each frame: one per frame if there are few, else of equal length."""
-    if len(clock.time_s) <= points:
-        return np.arange(len(clock.time_s))
-    return equal_bins(clock.time_s, start_s, end_s, points)
 
 
 class _Frames(NamedTuple):
@@ -311,14 +307,6 @@ class _Rows:
     group: Whole
     curves: Numbers
 
-    @property
-    def n_face_rows(self) -> int:
-        return int(self.has_face.sum())
-
-
-def _floats(table: pa.Table, name: str) -> Numbers:
-    return np.asarray(table.column(name).cast(pa.float64()).to_numpy(), dtype=np.float64)
-
 
 def _codes(table: pa.Table, name: str, words: Sequence[str]) -> Whole:
     """Return the index of each row's word in words, -1 for null or another word."""
@@ -331,13 +319,13 @@ def _codes(table: pa.Table, name: str, words: Sequence[str]) -> Whole:
 
 def _read_rows(timeline: Timeline, groups: Sequence[str]) -> _Rows:
     table = timeline.table
-    time_s = _floats(table, "time_s")
+    time_s = numbers(table, "time_s")
     status = _codes(table, "status", ("ok", "low_quality", "no_face", "unreadable", "skipped"))
     keep = np.flatnonzero(np.isfinite(time_s) & (status != 4))
     keep = keep[np.argsort(time_s[keep], kind="stable")]
     ids = pc.fill_null(table.column("face_id"), -1).to_numpy()
     unsure = pc.fill_null(table.column("unsure"), False).to_numpy()
-    curves = [_floats(table, f"s_{name}") for name in timeline.names]
+    curves = [numbers(table, f"s_{name}") for name in timeline.names]
     status = status[keep]
     return _Rows(
         time_s=time_s[keep],
@@ -355,7 +343,7 @@ def _read_rows(timeline: Timeline, groups: Sequence[str]) -> _Rows:
 def _cells(rows: _Rows) -> tuple[Whole, bool]:
     """Return the column of each row, and whether columns contain several frames."""
     times, frame = np.unique(rows.time_s, return_inverse=True)
-    few = len(times) <= MAX_COLUMNS and rows.n_face_rows <= MAX_LANE_COLUMNS
+    few = len(times) <= MAX_COLUMNS and rows.has_face.sum() <= MAX_LANE_COLUMNS
     if few or len(times) < 2 * MIN_COLUMNS:
         return np.asarray(frame, dtype=np.int64), False
     n = min(MAX_COLUMNS, len(times) // 2)

@@ -90,7 +90,11 @@ def _write_csv(path: Path, table: Any, metadata: dict[str, Any]) -> None:
 def _read_csv(path: Path) -> tuple[Any, dict[str, Any] | None]:
     sidecar = sidecar_path(path)
     metadata = _load(sidecar.read_bytes()) if sidecar.is_file() else None
-    names = names_in(_csv_header(path)) if metadata is None else metadata["names"]
+    if metadata is None:
+        with pa_csv.open_csv(path) as reader:
+            names = names_in(reader.schema.names)
+    else:
+        names = metadata["names"]
     types = {field.name: field.type for field in table_schema(names)}
     convert = pa_csv.ConvertOptions(
         column_types=types,
@@ -102,11 +106,6 @@ def _read_csv(path: Path) -> tuple[Any, dict[str, Any] | None]:
     )
     table = pa_csv.read_csv(path, convert_options=convert)
     return table, metadata
-
-
-def _csv_header(path: Path) -> list[str]:
-    with pa_csv.open_csv(path) as reader:
-        return list(reader.schema.names)
 
 
 def _write_json(path: Path, table: Any, metadata: dict[str, Any]) -> None:

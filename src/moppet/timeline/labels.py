@@ -103,10 +103,9 @@ def _live_row(
     p = raw.get("p")
     if p is not None:
         smoothed[0] = smoother.update(raw["face_id"], row["time_s"], p, filled["quality"])
-        filled |= {f"p_{name}": float(value) for name, value in zip(names, p, strict=True)}
-        filled |= {
-            f"s_{name}": float(value) for name, value in zip(names, smoothed[0], strict=True)
-        }
+        for prefix, values in (("p", p), ("s", smoothed[0])):
+            pairs = zip(names, values, strict=True)
+            filled |= {f"{prefix}_{name}": float(value) for name, value in pairs}
     quality = np.array([np.nan if filled["quality"] is None else filled["quality"]])
     low = np.array([row["status"] == "low_quality"])
     labels = assign_labels(smoothed, low, quality, settings, names=names, group_of=group_of)

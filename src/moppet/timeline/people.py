@@ -186,7 +186,6 @@ def _check(person: Person) -> None:
 
 
 def _check_places(timeline: Timeline, people: People, owner: NDArray[np.int64]) -> None:
-    """Raise UsageError if a person appears twice in a frame."""
     frame, time_s = numbers(timeline.table, "frame"), numbers(timeline.table, "time_s")
     face = numbers(timeline.table, "face_id")
     claimed = np.flatnonzero(owner >= 0)

@@ -14,17 +14,8 @@ from numpy.typing import NDArray
 
 from moppet.values import STATUSES, TimelineError, nearest_name
 
-FACE_FLOATS: Final = (
-    "box_x",
-    "box_y",
-    "box_w",
-    "box_h",
-    "detection_score",
-    "yaw",
-    "pitch",
-    "roll",
-    "quality",
-)
+_BOX: Final = ("box_x", "box_y", "box_w", "box_h")
+FACE_FLOATS: Final = (*_BOX, "detection_score", "yaw", "pitch", "roll", "quality")
 FACE_STATUSES: Final = ("ok", "low_quality")
 SUM_TOLERANCE: Final = 0.02
 """Tolerance for sums of probabilities; a table rounded to three digits passes."""

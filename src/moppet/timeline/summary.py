@@ -62,7 +62,8 @@ def summarize(
         "complete": metadata.get("complete"),
         "duration_s": metadata.get("duration_s"),
         "analysed_s": analyzed_s,
-        "frames": _frames(clock),
+        "frames": {"total": len(clock.status)}
+        | {status: int(np.equal(clock.status, status).sum()) for status in STATUSES},
         "time_with_face_s": _seconds(clock.seconds[with_face], analyzed_s),
         "time_without_face_s": _time_in(clock, "no_face", analyzed_s),
         "time_unreadable_s": _time_in(clock, "unreadable", analyzed_s),
@@ -88,13 +89,6 @@ def name_and_role(metadata: Mapping[str, Any], face_id: int) -> tuple[str, str |
     """Return a face's name and role; "face <id>" and None if it has no name."""
     person = (metadata.get("people") or {}).get(str(face_id))
     return (person["name"], person["role"]) if person else (f"face {face_id}", None)
-
-
-def _frames(clock: Clock) -> dict[str, int]:
-    frames = {"total": len(clock.status)}
-    for status in STATUSES:
-        frames[status] = int(np.equal(clock.status, status).sum())
-    return frames
 
 
 def _stretches(
@@ -149,7 +143,6 @@ def _figures(
     labels: Mapping[Kind, Sequence[str]],
     analyzed_s: float | None,
 ) -> dict[str, Any]:
-    """Return the figures of these faces taken together."""
     here = np.isin(facts.face, faces)
     classified = here & facts.labelled["expression"]
     ungrouped = classified & ~facts.labelled["group"]

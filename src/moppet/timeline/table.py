@@ -129,7 +129,7 @@ class Timeline:
     def episodes(self, kind: Kind | None = None) -> list[Episode]:
         """Return the episodes, sorted by face, kind and start.
 
-        An episode is a stretch of time in which a face shows one expression, or one group of
+        An episode is an interval in which a face shows one expression, or one group of
         expressions.
 
         Args:
