@@ -27,7 +27,7 @@ from moppet.values import MoppetError, UsageError
 
 COMMAND_S: Final = 10.0
 WEBHOOK_S: Final = 5.0
-_AT_ONCE: Final = 4
+_MAX_RUNNING: Final = 4
 _PLAYERS: Final = (
     ("paplay",),
     ("pw-play",),
@@ -92,8 +92,8 @@ class Alerts:
 
     def _start(self, command: list[str], shown: Mapping[str, Any]) -> None:
         name = Path(command[0]).name
-        if len(self._running) >= _AT_ONCE:
-            return _warn(f"{name} was not started: {_AT_ONCE} commands are still running")
+        if len(self._running) >= _MAX_RUNNING:
+            return _warn(f"{name} was not started: {_MAX_RUNNING} commands are still running")
         fields = {f"MOPPET_{key.upper()}": _text(value) for key, value in shown.items()}
         try:
             process = subprocess.Popen(
@@ -123,8 +123,8 @@ class Alerts:
 
     def _call(self, address: str, shown: Mapping[str, Any]) -> None:
         self._calls = [call for call in self._calls if call.is_alive()]
-        if len(self._calls) >= _AT_ONCE:
-            return _warn(f"the webhook was not called: {_AT_ONCE} calls are still waiting")
+        if len(self._calls) >= _MAX_RUNNING:
+            return _warn(f"the webhook was not called: {_MAX_RUNNING} calls are still waiting")
         call = threading.Thread(target=_post, args=(address, dict(shown)), daemon=True)
         call.start()
         self._calls.append(call)

@@ -21,12 +21,12 @@ from collections.abc import Generator
 from functools import partial
 from pathlib import Path
 
-from moppet.media.camera import camera_number, camera_shots, probe_camera
+from moppet.media.camera import camera_frames, camera_number, probe_camera
 from moppet.media.clock import StrictClock
 from moppet.media.images import images_of, load_image
-from moppet.media.recording import MediaInfo, Shots
+from moppet.media.recording import FrameSource, MediaInfo
 from moppet.media.sources import IMAGE_SUFFIXES, VIDEO_SUFFIXES, expand_sources, recording_sha256
-from moppet.media.video import probe_video, video_shots
+from moppet.media.video import probe_video, video_frames
 from moppet.values import Frame, MediaError, UsageError
 
 __all__ = [
@@ -92,16 +92,16 @@ def _window(
     source: str | Path, every: int, first_s: float, last_s: float, threads: int | None
 ) -> Generator[Frame, None, None]:
     readable = False
-    with contextlib.closing(_shots(source, threads)) as shots:
-        for index, (time_s, develop) in enumerate(shots):
+    with contextlib.closing(_frames(source, threads)) as source_frames:
+        for index, (time_s, decode) in enumerate(source_frames):
             if time_s >= last_s:
                 return
             skip = time_s < first_s or index % every > 0
-            image = None if skip or develop is None else develop()
-            readable = readable or image is not None or (skip and develop is not None)
+            image = None if skip or decode is None else decode()
+            readable = readable or image is not None or (skip and decode is not None)
             if time_s < first_s:
                 continue
-            if skip and develop is not None:
+            if skip and decode is not None:
                 yield Frame(index, time_s, None, "skipped")
             else:
                 yield Frame(index, time_s, image, "unreadable" if image is None else "ok")
@@ -109,12 +109,12 @@ def _window(
         raise MediaError(f"{source} contains no image that can be decoded: it is damaged.")
 
 
-def _shots(source: str | Path, threads: int | None) -> Shots:
+def _frames(source: str | Path, threads: int | None) -> FrameSource:
     number = camera_number(source)
     if number is not None:
-        return camera_shots(number)
+        return camera_frames(number)
     path = Path(source)
     images = images_of(path)
     if images is None:
-        return video_shots(path, threads)
+        return video_frames(path, threads)
     return ((float(i), partial(load_image, p)) for i, p in enumerate(images))

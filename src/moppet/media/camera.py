@@ -14,11 +14,11 @@ from typing import Any, Final, cast
 import cv2
 
 from moppet.media.clock import StrictClock
-from moppet.media.recording import MediaInfo, Shots
+from moppet.media.recording import FrameSource, MediaInfo
 from moppet.values import Image, MediaError, UsageError
 
 _CAMERA: Final = re.compile(r"camera:(.*)")
-_FAILED_SHOTS: Final = (
+_MAX_FAILED: Final = (
     30  # consecutive failures (about a second) before a camera counts as disconnected
 )
 _LOGGING: Final[Any] = cv2 if hasattr(cv2, "getLogLevel") else cv2.utils.logging  # from 4.13 on
@@ -50,11 +50,11 @@ def _camera(number: int) -> Iterator[Any]:
         camera.release()
 
 
-def camera_shots(number: int) -> Shots:
+def camera_frames(number: int) -> FrameSource:
     clock, failures = StrictClock(math.nan), 0
     first_s: float | None = None
     with _camera(number) as camera:
-        while failures < _FAILED_SHOTS:
+        while failures < _MAX_FAILED:
             good, image = camera.read()
             now_s = time.monotonic()
             first_s = now_s if first_s is None else first_s

@@ -10,7 +10,7 @@ from typing import Literal
 from moppet.values import Image
 
 # The time of each frame and a function that decodes its image (None if unreadable).
-Shots = Generator[tuple[float, Callable[[], Image | None] | None], None, None]
+FrameSource = Generator[tuple[float, Callable[[], Image | None] | None], None, None]
 
 
 @dataclass(frozen=True, slots=True)

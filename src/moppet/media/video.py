@@ -20,15 +20,15 @@ from av.sidedata.sidedata import Type as SideData
 from av.video.reformatter import Colorspace, VideoReformatter
 
 from moppet.media.clock import StrictClock
-from moppet.media.recording import MediaInfo, Shots
+from moppet.media.recording import FrameSource, MediaInfo
 from moppet.values import Image, MediaError
 
-_OWED: Final = 256  # packets a decoder may delay: far more than reordering and threads need
+_MAX_PENDING: Final = 256  # packets a decoder may delay: far more than reordering and threads need
 
 Row = tuple[int | None, Any]  # stamp in the stream's time base, decoded frame or None
 
 
-class Ledger:
+class PacketTracker:
     """Tracks packets whose image is pending, so that every dropped frame is noticed."""
 
     def __init__(self, stream: Any) -> None:
@@ -37,13 +37,13 @@ class Ledger:
         # AVI stores no presentation times: images take the packets' times in order.
         self._in_order = stream.container.format.name == "avi" and self._codec.reorder_depth > 0
         self._serial = 0
-        self._owed: list[tuple[int, int]] = []  # (pts, serial), sorted
+        self._pending: list[tuple[int, int]] = []  # (pts, serial), sorted
         self._unstamped: deque[int | None] = deque()  # dts
         self._broken: set[int] = set()  # serials
-        self._given_up: set[int] = set()  # pts
+        self._dropped: set[int] = set()  # pts
         self._fields = False
 
-    def enter(self, packet: Any) -> None:
+    def add(self, packet: Any) -> None:
         """Record a packet before it is decoded."""
         self._serial += 1
         if packet.is_corrupt:
@@ -53,48 +53,48 @@ class Ledger:
                 self.unsure = True
                 self._unstamped.append(packet.dts)
             else:
-                insort(self._owed, (packet.pts, self._serial))
+                insort(self._pending, (packet.pts, self._serial))
 
-    def refuse(self) -> list[Row]:
+    def reject(self) -> list[Row]:
         """Record that the decoder rejected the newest packet; return the rows now due."""
         self._broken.add(self._serial)
         return [(self._unstamped.popleft(), None)] if self._unstamped else self._overdue()
 
-    def settle(self, frame: Any) -> list[Row]:
+    def match(self, frame: Any) -> list[Row]:
         """Return the rows due after a decoded frame: frames lost before it, and the frame."""
         self._fields = self._fields or frame.interlaced_frame
         if frame.pts is None or self._in_order:
             stamp = self._unstamped.popleft() if self._unstamped else frame.dts
             return [(stamp, None if frame.is_corrupt else frame)]
-        at = bisect_left(self._owed, (frame.pts, 0))
-        entry = self._owed[at] if at < len(self._owed) else None
+        at = bisect_left(self._pending, (frame.pts, 0))
+        entry = self._pending[at] if at < len(self._pending) else None
         if entry is None or entry[0] != frame.pts:  # a packet's second image, or a late one
-            late = frame.is_corrupt or frame.pts in self._given_up
+            late = frame.is_corrupt or frame.pts in self._dropped
             return [] if late else [(frame.pts, frame)]
         if frame.is_corrupt or entry[1] in self._broken:
             # It may be out of order: its row waits for the next good one.
             self._broken.add(entry[1])
             return self._overdue()
         # Without reordering, a frame gives no information about later packets.
-        gone = [e for e in self._owed[:at] if self._codec.reorder_depth or e[1] < entry[1]]
-        del self._owed[at]
-        return [*self._give_up(gone), (frame.pts, frame)]
+        gone = [e for e in self._pending[:at] if self._codec.reorder_depth or e[1] < entry[1]]
+        del self._pending[at]
+        return [*self._drop(gone), (frame.pts, frame)]
 
-    def close(self) -> list[Row]:
+    def finish(self) -> list[Row]:
         """Return the rows still due at the end."""
-        return [*self._give_up(self._owed), *((dts, None) for dts in self._unstamped)]
+        return [*self._drop(self._pending), *((dts, None) for dts in self._unstamped)]
 
     def _overdue(self) -> list[Row]:
-        return self._give_up(self._owed[: max(0, len(self._owed) - _OWED)])
+        return self._drop(self._pending[: max(0, len(self._pending) - _MAX_PENDING)])
 
-    def _give_up(self, entries: list[tuple[int, int]]) -> list[Row]:
+    def _drop(self, entries: list[tuple[int, int]]) -> list[Row]:
         if not entries:
             return []
-        self._owed = [entry for entry in self._owed if entry not in entries]
+        self._pending = [entry for entry in self._pending if entry not in entries]
         # In interlaced material two packets may be the two fields of one image.
         lost = [(pts, s) for pts, s in entries if not self._fields or s in self._broken]
         self.unsure = self.unsure or any(s not in self._broken for _, s in lost)
-        self._given_up.update(pts for pts, _ in lost)
+        self._dropped.update(pts for pts, _ in lost)
         return [(pts, None) for pts, _ in lost]
 
     def _should_have_image(self, packet: Any) -> bool:
@@ -107,7 +107,7 @@ class Ledger:
         )  # a repeated image takes 7 bytes
 
 
-_FAILED_READS: Final = 1000  # consecutive failures before a file counts as ended
+_MAX_FAILED_READS: Final = 1000  # consecutive failures before a file counts as ended
 _UNSPECIFIED_COLORS: Final = 2  # AVCOL_SPC_UNSPECIFIED
 # Old cameras write metadata in any encoding. PyAV 19 reads them all without this option.
 _OPENING: Final[dict[str, Any]] = (
@@ -119,7 +119,7 @@ class _ThreadsDisagree(Exception):
     """A decoder with frame threads lost a frame; only decoding without threads shows which."""
 
 
-def video_shots(path: Path, threads: int | None) -> Shots:
+def video_frames(path: Path, threads: int | None) -> FrameSource:
     reformatter = VideoReformatter()
     clock: StrictClock | None = None
     origin: Fraction | None = None
@@ -135,8 +135,8 @@ def video_shots(path: Path, threads: int | None) -> Shots:
             if frame is None:
                 yield clock.tick(stamp_s), None
             else:
-                develop = partial(_develop, reformatter, frame, _pixel_ratio(stream))
-                yield clock.tick(stamp_s, float((frame.duration or 0) * stream.time_base)), develop
+                decode = partial(_to_rgb, reformatter, frame, _pixel_ratio(stream))
+                yield clock.tick(stamp_s, float((frame.duration or 0) * stream.time_base)), decode
 
 
 def _video_rows(path: Path, threads: int | None) -> Generator[tuple[Row, Any], None, None]:
@@ -159,22 +159,22 @@ def _video_rows(path: Path, threads: int | None) -> Generator[tuple[Row, Any], N
 
 def _decode(container: Any, stream: Any, threaded: bool) -> Iterator[Row]:
     codec = stream.codec_context
-    ledger = Ledger(stream)
+    tracker = PacketTracker(stream)
     for packet in _packets(container, stream):
         if packet == "missing":
             yield None, None
             continue
         if packet is not None:
-            ledger.enter(packet)
+            tracker.add(packet)
         try:
-            rows = [row for frame in codec.decode(packet) for row in ledger.settle(frame)]
+            rows = [row for frame in codec.decode(packet) for row in tracker.match(frame)]
         except av.error.FFmpegError as error:
             if threaded:
                 raise _ThreadsDisagree from error
-            rows = ledger.refuse()
+            rows = tracker.reject()
         if packet is None:
-            rows += ledger.close()
-        if threaded and ledger.unsure:
+            rows += tracker.finish()
+        if threaded and tracker.unsure:
             raise _ThreadsDisagree
         yield from rows
 
@@ -182,7 +182,7 @@ def _decode(container: Any, stream: Any, threaded: bool) -> Iterator[Row]:
 def _packets(container: Any, stream: Any) -> Iterator[Any]:
     """Yield packets, "missing" for a run of unreadable packets, and None at the end."""
     failures = 0
-    while failures < _FAILED_READS:
+    while failures < _MAX_FAILED_READS:
         try:
             for packet in container.demux(stream):
                 if packet.size:  # an empty packet would end the decoder
@@ -196,7 +196,7 @@ def _packets(container: Any, stream: Any) -> Iterator[Any]:
     yield None
 
 
-def _develop(reformatter: VideoReformatter, frame: Any, pixel_ratio: float) -> Image | None:
+def _to_rgb(reformatter: VideoReformatter, frame: Any, pixel_ratio: float) -> Image | None:
     # Players treat untagged HD video as BT.709; swscale by default as BT.601.
     hd = frame.colorspace == _UNSPECIFIED_COLORS and frame.height >= 720
     colors = Colorspace.ITU709 if hd else None

@@ -15,7 +15,7 @@ from moppet.timeline.table import Timeline, read_timeline
 from moppet.values import TimelineError, UsageError
 
 CORRECTIONS_SUFFIX: Final = ".corrections.jsonl"
-_LONGEST_NAME: Final = 60
+_MAX_NAME: Final = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +42,8 @@ class Correction:
                 f"{self.start_s} to {self.end_s}."
             )
         for word, what in ((self.by, "coder's name"), (self.label, "label")):
-            if not word.strip() or len(word) > _LONGEST_NAME or not word.isprintable():
-                raise UsageError(f"A {what} must have 1 to {_LONGEST_NAME} printable characters.")
+            if not word.strip() or len(word) > _MAX_NAME or not word.isprintable():
+                raise UsageError(f"A {what} must have 1 to {_MAX_NAME} printable characters.")
 
 
 def corrections_path(timeline: Path) -> Path:

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from moppet.timeline.durations import Stretch, read_clock
+from moppet.timeline.durations import Interval, read_clock
 from moppet.timeline.schema import class_columns, flags, numbers, present
 from moppet.timeline.settings import TimelineSettings
 from moppet.timeline.smoothing import TIME_TOLERANCE_S, segment_ids
@@ -85,9 +85,9 @@ def equal_bins(time_s: Numbers, start_s: float, end_s: float, n: int) -> Whole:
     return np.clip(share * n, 0, n - 1).astype(np.int64)
 
 
-MOST_FACES: Final = 6
-MOST_POINTS: Final = 600
-MOST_VALUES: Final = 15_000
+MAX_FACES: Final = 6
+MAX_POINTS: Final = 600
+MAX_VALUES: Final = 15_000
 """Points of all faces and classes together: six faces of seven classes get 357 points each."""
 
 
@@ -106,7 +106,7 @@ class FaceCurves(NamedTuple):
     start_s: float
     end_s: float
     pieces: list[Piece]
-    unsure: list[Stretch]
+    unsure: list[Interval]
 
 
 class Overview(NamedTuple):
@@ -122,12 +122,12 @@ class Overview(NamedTuple):
     timed: bool
     faces: list[FaceCurves]
     n_faces: int
-    no_face: list[Stretch]
-    unreadable: list[Stretch]
+    no_face: list[Interval]
+    unreadable: list[Interval]
 
 
 def build_overview(table: Any, names: Sequence[str], settings: TimelineSettings) -> Overview | None:
-    """Return a timeline with at most MOST_POINTS per curve; None if no frame was analyzed.
+    """Return a timeline with at most MAX_POINTS per curve; None if no frame was analyzed.
 
     A point is the mean of its rows. A curve is interrupted if the face is absent for more than
     max_gap_s, unless the absence is within one point.
@@ -143,9 +143,9 @@ def build_overview(table: Any, names: Sequence[str], settings: TimelineSettings)
         seconds, end_s = np.ones_like(seconds), start_s + 1
     face = numbers(table, "face_id")
     ids, counts = np.unique(face[~np.isnan(face)], return_counts=True)
-    longest = ids[np.lexsort((ids, -counts))][:MOST_FACES]
-    share = MOST_VALUES // max(1, len(longest) * len(names))
-    points = max(2, min(MOST_POINTS, share))
+    longest = ids[np.lexsort((ids, -counts))][:MAX_FACES]
+    share = MAX_VALUES // max(1, len(longest) * len(names))
+    points = max(2, min(MAX_POINTS, share))
     cell = np.arange(len(clock.time_s))  # one per frame if there are few, else of equal length
     if len(cell) > points:
         cell = equal_bins(clock.time_s, start_s, end_s, points)
@@ -210,18 +210,18 @@ class _Frames(NamedTuple):
             found.append(Piece(at, mean[np.concatenate(([a], part, [b]))]))
         return found
 
-    def stretches(self, frames: Whole, on: Flags) -> list[Stretch]:
+    def stretches(self, frames: Whole, on: Flags) -> list[Interval]:
         """Return the intervals of cells in which at least half of these frames are `on`."""
         bins = Bins.of(self.cell[frames])
         start_s = self.time_s[frames[bins.first]]
         end_s = self.time_s[frames[bins.last]] + self.seconds[frames[bins.last]]
-        found: list[Stretch] = []
+        found: list[Interval] = []
         before = -2
         for at in np.flatnonzero(bins.mostly(on)).tolist():
             joins = at == before + 1 and (
                 start_s[at] - end_s[before] <= self.max_gap_s + TIME_TOLERANCE_S
             )
-            found.append(Stretch(found.pop().start_s if joins else float(start_s[at]), end_s[at]))
+            found.append(Interval(found.pop().start_s if joins else float(start_s[at]), end_s[at]))
             before = at
         return found
 

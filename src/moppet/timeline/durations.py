@@ -15,7 +15,7 @@ from moppet.values import Status
 _BEST_FIRST: Final[tuple[Status, ...]] = ("ok", "low_quality", "no_face", "unreadable", "skipped")
 
 
-class Stretch(NamedTuple):
+class Interval(NamedTuple):
     """An interval of the recording, in seconds."""
 
     start_s: float
@@ -78,10 +78,10 @@ def _seconds(
     return seconds
 
 
-def stretches(clock: Clock, status: Status, settings: TimelineSettings) -> list[Stretch]:
+def stretches(clock: Clock, status: Status, settings: TimelineSettings) -> list[Interval]:
     """Return the intervals of consecutive frames with this status, without gaps."""
     seen = np.flatnonzero(np.not_equal(clock.status, "skipped"))
-    found: list[Stretch] = []
+    found: list[Interval] = []
     wanted = np.equal(clock.status[seen], status)
     last = -2
     for at in np.flatnonzero(wanted):
@@ -89,6 +89,6 @@ def stretches(clock: Clock, status: Status, settings: TimelineSettings) -> list[
         joins = at == last + 1 and (
             start - clock.time_s[seen[last]] <= settings.max_gap_s + TIME_TOLERANCE_S
         )
-        found.append(Stretch(found.pop().start_s if joins else float(start), float(end)))
+        found.append(Interval(found.pop().start_s if joins else float(start), float(end)))
         last = int(at)
     return found

@@ -12,19 +12,19 @@ from numpy.typing import NDArray
 
 from moppet.palette import EXPRESSION_COLORS, SPARE_COLORS
 from moppet.timeline.downsample import FaceCurves, Overview, Piece, build_overview
-from moppet.timeline.durations import Stretch
+from moppet.timeline.durations import Interval
 from moppet.timeline.settings import TimelineSettings
 from moppet.timeline.summary import name_and_role
 from moppet.timeline.time_axis import format_length, format_time, time_ticks
 
 REST: Final = "#a9a9a2"
-MOST_COLORS: Final = 12
-LONGEST_NAME: Final = 80
+MAX_COLORS: Final = 12
+MAX_NAME: Final = 80
 
 WIDTH_PX, LEFT_PX, RIGHT_PX, TOP_PX = 960, 66, 28, 4
 LANE_NAME = 9
 """Length of the name beside a lane; the full name is its tooltip."""
-NARROWEST_PX: Final = 640
+MIN_WIDTH_PX: Final = 640
 LANE_PX, DOUBT_PX, STEP_PX, STATUS_PX = 44, 4, 62, 20
 FINE: Final = 10
 """Curves are drawn in whole tenths of a pixel, which keeps them short."""
@@ -77,21 +77,21 @@ def _count(n: int, one: str, several: str) -> str:
 
 def _clip(value: Any) -> str:
     """Return a text of limited length without characters that XML forbids."""
-    text = str(value)[: LONGEST_NAME + 1]
+    text = str(value)[: MAX_NAME + 1]
     text = "".join(c if c.isprintable() else " " for c in text)
-    return text if len(text) <= LONGEST_NAME else f"{text[: LONGEST_NAME - 1]}…"
+    return text if len(text) <= MAX_NAME else f"{text[: MAX_NAME - 1]}…"
 
 
 def _shown(names: Sequence[str], lanes: Sequence[FaceCurves]) -> tuple[list[int], list[str]]:
     """Return the indices of the classes that get their own curve, and all colors.
 
-    With more than MOST_COLORS classes, only the largest do; the last color is that of the others.
+    With more than MAX_COLORS classes, only the largest do; the last color is that of the others.
     """
     chosen = list(range(len(names)))
-    if len(names) > MOST_COLORS:
+    if len(names) > MAX_COLORS:
         pieces = [piece.values for lane in lanes for piece in lane.pieces]
         weight = np.sum([p.sum(axis=0) for p in pieces] or [np.zeros(len(names))], axis=0)
-        chosen = sorted(np.argsort(-weight, kind="stable")[: MOST_COLORS - 1].tolist())
+        chosen = sorted(np.argsort(-weight, kind="stable")[: MAX_COLORS - 1].tolist())
     free = [*SPARE_COLORS, *(c for name, c in EXPRESSION_COLORS.items() if name not in names)]
     own = [name for i, name in enumerate(names) if i in chosen and name not in EXPRESSION_COLORS]
     spare = {name: free[i % len(free)] for i, name in enumerate(own)}
@@ -122,7 +122,7 @@ def _chart(
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH_PX} {height}" '
         f'role="img" aria-label="{escape(title)}" fill="currentColor" font-size="12" '
         f'font-family="system-ui,sans-serif" style="display:block;width:100%;'
-        f'min-width:{NARROWEST_PX}px;max-width:{WIDTH_PX}px;height:auto">'
+        f'min-width:{MIN_WIDTH_PX}px;max-width:{WIDTH_PX}px;height:auto">'
         f"{''.join(parts)}{axis.ticks(bottom)}</svg>"
     )
 
@@ -190,7 +190,7 @@ def _status(found: Overview, axis: _Axis, top: int) -> str:
     )
 
 
-def _bars(stretches: Sequence[Stretch], axis: _Axis, top: int, height: int, opacity: str) -> str:
+def _bars(stretches: Sequence[Interval], axis: _Axis, top: int, height: int, opacity: str) -> str:
     """Return one path with a bar for each interval, at least one pixel wide."""
     if not stretches:
         return ""

@@ -20,8 +20,8 @@ from moppet.values import TimelineError, UsageError
 
 ROLES: Final = ("child", "caregiver", "other")
 PEOPLE_SUFFIX: Final = ".people.json"
-MOST_PEOPLE: Final = 500
-_LONGEST_NAME: Final = 60
+MAX_PEOPLE: Final = 500
+_MAX_NAME: Final = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +58,8 @@ class People:
     persons: tuple[Person, ...] = ()
 
     def __post_init__(self) -> None:
-        if len(self.persons) > MOST_PEOPLE:
-            raise UsageError(f"A recording can have at most {MOST_PEOPLE} people.")
+        if len(self.persons) > MAX_PEOPLE:
+            raise UsageError(f"A recording can have at most {MAX_PEOPLE} people.")
         names = [person.name for person in self.persons]
         for person in self.persons:
             _check(person)
@@ -173,8 +173,8 @@ def _piece(given: Mapping[str, Any]) -> Piece:
 
 
 def _check(person: Person) -> None:
-    if not person.name or len(person.name) > _LONGEST_NAME or not person.name.isprintable():
-        raise UsageError(f"A name must have 1 to {_LONGEST_NAME} printable characters.")
+    if not person.name or len(person.name) > _MAX_NAME or not person.name.isprintable():
+        raise UsageError(f"A name must have 1 to {_MAX_NAME} printable characters.")
     if person.role is not None and person.role not in ROLES:
         raise UsageError(f"A role must be one of {', '.join(ROLES)}, got {person.role!r}.")
     if not person.pieces:
