@@ -495,7 +495,7 @@ def test_a_file_one_may_not_read_is_told(
         monkeypatch.setattr(Path, "open", refuse)
     else:
         monkeypatch.setattr(av, "open", refuse)
-    with pytest.raises(MediaError, match="cannot be read: permission denied"):
+    with pytest.raises(MediaError, match="permission denied"):
         probe(path)
 
 

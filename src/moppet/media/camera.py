@@ -18,9 +18,7 @@ from moppet.media.recording import FrameSource, MediaInfo
 from moppet.values import Image, MediaError, UsageError
 
 _CAMERA: Final = re.compile(r"camera:(.*)")
-_MAX_FAILED: Final = (
-    30  # consecutive failures (about a second) before a camera counts as disconnected
-)
+_MAX_FAILED: Final = 30  # consecutive failures (about a second) before reading stops
 _LOGGING: Final[Any] = cv2 if hasattr(cv2, "getLogLevel") else cv2.utils.logging  # from 4.13 on
 
 

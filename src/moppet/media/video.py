@@ -102,9 +102,8 @@ class PacketTracker:
             return False
         if self._codec.name == "vp8":  # a hidden reference image clears this bit
             return bool(memoryview(packet)[0] & 0x10)
-        return bool(
-            self._codec.name != "mpeg4" or packet.size > 16
-        )  # a repeated image takes 7 bytes
+        # A packet that repeats the previous image has 7 bytes.
+        return bool(self._codec.name != "mpeg4" or packet.size > 16)
 
 
 _MAX_FAILED_READS: Final = 1000  # consecutive failures before a file counts as ended
@@ -257,7 +256,7 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
 
 def unreadable_reason(path: Path, error: Exception | None = None) -> str:
     if isinstance(error, PermissionError):
-        return f"{path} cannot be read: permission denied."
+        return f"{path} cannot be read (permission denied): ask its owner for access."
     with contextlib.suppress(OSError, ValueError), path.open("rb") as file:
         if file.read(8)[4:] == b"ftyp":
             return f"{path} is truncated or damaged (its index, moov, is missing): copy it again."
