@@ -24,7 +24,7 @@ import numpy as np
 
 import moppet
 from guard_recordings import DISTRESS, Scene, children, plan_recording, write_recording
-from moppet.guard import DEFAULT_RULES, Guard, GuardSettings, find_events, parse_rules
+from moppet.guard import DEFAULT_RULES, Guard, GuardSettings, match_events, parse_rules
 from moppet.metrics import Estimate, event_rate, exact_share
 
 HERE = Path(__file__).resolve().parent
@@ -53,7 +53,7 @@ def watch(path: Path, scenes: list[Scene]) -> dict[str, Any]:
             if scene.start_s <= rows[0]["time_s"] < scene.end_s:
                 _count(seen[scene.face], rows[0], model.group_of)
     spans = [(scene.start_s, scene.end_s) for scene in distress]
-    found = find_events(fired, spans, guard.summary.watched_s)
+    found = match_events(fired, spans, guard.summary.watched_s)
     return {
         "watched_s": round(guard.summary.watched_s, 2),
         "unsure_s": round(guard.summary.unsure_s, 2),

@@ -76,7 +76,7 @@ class Command:
 def test_a_pickle_that_calls_something_is_refused_and_not_run(run, tmp_path):
     trace = tmp_path / "trace"
     data = pickle.dumps([Command(run, f"__import__('os').system('touch {trace}')")])
-    with pytest.raises(pickle.UnpicklingError, match="not admitted"):
+    with pytest.raises(pickle.UnpicklingError, match="not allowed"):
         unpickle_arrays(data)
     assert not trace.exists()
 
@@ -103,7 +103,7 @@ def test_a_file_with_another_hash_is_refused_before_it_is_read(monkeypatch, tmp_
     fake = tmp_path / "pnet.lz4"
     fake.write_bytes(pickle.dumps([Command(os.system, f"touch {tmp_path / 'trace'}")]))
     monkeypatch.setattr(mtcnn_weights, "_weights_path", lambda net: fake)
-    with pytest.raises(ModelError, match=r"SHA-256 .* was expected.*pip install"):
+    with pytest.raises(ModelError, match=r"SHA-256 .* expected .*pip install"):
         read_weights("pnet")
     assert not (tmp_path / "trace").exists()
 

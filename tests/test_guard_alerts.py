@@ -52,7 +52,7 @@ def test_a_command_gets_the_event_in_its_environment_and_no_shell(tmp_path: Path
         f"{{k: v for k, v in os.environ.items() if k[:7] == 'MOPPET_'}}], open({str(out)!r}, 'w'))"
     )
     alerts = Alerts(Channels(on_alert=python(code) + " '$HOME; rm x' two"))
-    alerts.tell(RECORD)
+    alerts.send(RECORD)
     alerts.finish()
     words, fields = json.loads(out.read_text())
     assert words == ["$HOME; rm x", "two"]
@@ -75,7 +75,7 @@ def test_each_kind_of_event_starts_its_own_command(tmp_path: Path) -> None:
 
     alerts = Alerts(Channels(command("alert"), command("pause"), command("resume")))
     for event in ("pause", "resume", "stopped"):
-        alerts.tell({**RECORD, "event": event})
+        alerts.send({**RECORD, "event": event})
     alerts.finish()
     told = {path.name: path.read_text() for path in tmp_path.iterdir()}
     assert told == {"alert": "stopped", "pause": "pause", "resume": "resume"}
@@ -85,11 +85,11 @@ def test_a_failing_command_is_named_and_nothing_else_happens(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     alerts = Alerts(Channels(on_alert=python("print('said'); raise SystemExit(3)")))
-    alerts.tell(RECORD)
+    alerts.send(RECORD)
     alerts.finish()
     out, err = capfd.readouterr()
     assert out == "" and "said" in err  # stdout belongs to the guard
-    assert "failed with exit code 3; the guard goes on." in err
+    assert "failed with exit code 3; the guard continues." in err
 
 
 def test_a_hanging_command_holds_nothing_up_and_is_ended_with_its_children(
@@ -99,12 +99,12 @@ def test_a_hanging_command_holds_nothing_up_and_is_ended_with_its_children(
     pids = tmp_path / "pids"
     alerts = Alerts(Channels(on_alert=f"sh -c 'sleep 600 & echo $$ $! > {pids}; wait'"))
     started = time.monotonic()
-    alerts.tell(RECORD)
+    alerts.send(RECORD)
     alerts.tend()
     assert time.monotonic() - started < 1
     alerts.finish()
     assert 1.5 < time.monotonic() - started < 10
-    assert "sh was ended: it ran for more than 2 s" in capfd.readouterr().err
+    assert "sh was stopped: it ran for more than 2 s" in capfd.readouterr().err
     assert not any(is_alive(int(pid)) for pid in pids.read_text().split())
 
 
@@ -115,7 +115,7 @@ def test_a_storm_of_events_does_not_become_a_storm_of_commands(
     command = python(f"import time; open({str(log)!r}, 'a').write('x'); time.sleep(1.5)")
     alerts = Alerts(Channels(on_alert=command))
     for _ in range(20):
-        alerts.tell(RECORD)
+        alerts.send(RECORD)
     alerts.finish()
     assert log.read_text() == "xxxx"
     assert capfd.readouterr().err.count("was not started") == 16
@@ -153,8 +153,8 @@ def test_a_sound_file_is_played_by_what_is_installed_or_refused(
     (bin / "aplay").write_text(f"#!/bin/sh\necho $@ > {played}\n")
     (bin / "aplay").chmod(0o755)
     alerts = Alerts(Channels(sound=str(sound)))
-    alerts.tell({**RECORD, "event": "pause"})
-    alerts.tell(RECORD)
+    alerts.send({**RECORD, "event": "pause"})
+    alerts.send(RECORD)
     alerts.finish()
     assert played.read_text() == f"-q {sound}\n"
 
@@ -195,8 +195,8 @@ def listener(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[_Listener]]:
 def test_a_webhook_is_told_of_alerts_in_numbers(listener: Any) -> None:
     alerts = Alerts(Channels(webhook=listener.address))
     assert alerts.webhook_host == "127.0.0.1"
-    alerts.tell({**RECORD, "event": "pause"})
-    alerts.tell(RECORD)
+    alerts.send({**RECORD, "event": "pause"})
+    alerts.send(RECORD)
     alerts.finish()
     assert listener.seen == [
         ("/hook?key=secret", {key: value for key, value in RECORD.items() if key != "why"})
@@ -209,11 +209,11 @@ def test_a_webhook_that_refuses_is_asked_once_and_never_sent_elsewhere(
 ) -> None:
     listener.status = status
     alerts = Alerts(Channels(webhook=listener.address))
-    alerts.tell(RECORD)
+    alerts.send(RECORD)
     alerts.finish()
     assert len(listener.seen) == 1
     err = capfd.readouterr().err
-    assert err == f"moppet: the webhook at 127.0.0.1 answered {status}; the guard goes on.\n"
+    assert err == f"moppet: the webhook at 127.0.0.1 answered {status}; the guard continues.\n"
     assert "secret" not in err
 
 
@@ -225,7 +225,7 @@ def test_a_slow_webhook_holds_nothing_up(
     alerts = Alerts(Channels(webhook=listener.address))
     started = time.monotonic()
     for _ in range(10):
-        alerts.tell(RECORD)
+        alerts.send(RECORD)
     assert time.monotonic() - started < 0.5
     alerts.finish()
     assert time.monotonic() - started < 5
@@ -241,5 +241,5 @@ def test_nobody_is_told_without_a_channel(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(threading.Thread, "start", refuse)
     alerts = Alerts(Channels())
     assert alerts.webhook_host is None
-    alerts.tell(RECORD)
+    alerts.send(RECORD)
     alerts.finish()

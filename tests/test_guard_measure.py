@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from moppet.coders import Code, Coding, Lane, write_program
 from moppet.commands import main as cli
-from moppet.guard import find_events
+from moppet.guard import match_events
 from moppet.metrics import event_rate, exact_share
 from moppet.timeline.annotations import add_correction
 
@@ -51,13 +51,13 @@ def test_a_share_s_interval_is_scipy_s(count: int, total: int) -> None:
 
 
 def test_events_find_the_distress_that_they_fall_into() -> None:
-    found = find_events([3.0, 9.5, 20.9, 40.0], [(1, 5), (20, 20), (5, 8), (60, 61)], 100)
+    found = match_events([3.0, 9.5, 20.9, 40.0], [(1, 5), (20, 20), (5, 8), (60, 61)], 100)
     assert [(d.start_s, d.end_s) for d in found.distress] == [(1, 8), (20, 20), (60, 61)]
     assert found.distress[0].delay_s == 2.0 and found.delays_s == [2.0, pytest.approx(0.9)]
     assert math.isnan(found.distress[2].delay_s)
     assert found.false_alarms_s == (9.5, 40.0)
     assert found.calm_s == 100 - 8 and found.missed.value == pytest.approx(1 / 3)
-    nothing = find_events([], [], 0.0)
+    nothing = match_events([], [], 0.0)
     assert math.isnan(nothing.missed.value) and math.isnan(nothing.median_delay_s)
     assert math.isnan(nothing.false_alarms_per_hour.value)
 
@@ -69,7 +69,7 @@ def test_events_find_the_distress_that_they_fall_into() -> None:
 def test_every_event_is_one_or_the_other(
     events: list[float], spans: list[tuple[float, float]]
 ) -> None:
-    found = find_events(events, [(a, a + length) for a, length in spans], 100)
+    found = match_events(events, [(a, a + length) for a, length in spans], 100)
     ends = [one.end_s for one in found.distress]
     assert ends == sorted(ends) and found.calm_s >= 0
     inside = {t for t in events for d in found.distress if d.start_s <= t <= d.end_s + 1}

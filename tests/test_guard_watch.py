@@ -268,7 +268,7 @@ def test_a_file_that_is_no_log_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "guard.jsonl"
     for text in ("shopping list", "[1]", '{"a": 1}', "3"):
         path.write_text(text)
-        with pytest.raises(MoppetError, match="no log of a guard"):
+        with pytest.raises(MoppetError, match="not a guard log"):
             read_log(path)
     with pytest.raises(MoppetError, match="cannot be read"):
         read_log(tmp_path / "missing.jsonl")

@@ -95,7 +95,7 @@ def test_labels_must_be_two_or_more_different_ones(tmp_path, labels):
 def test_a_network_that_is_not_the_cards_is_refused(tiny_model):
     network = tiny_model / "model.onnx"
     network.write_bytes(network.read_bytes()[:-1] + b"x")
-    with pytest.raises(ModelError, match=r"SHA-256 .* damaged or was exchanged"):
+    with pytest.raises(ModelError, match=r"SHA-256 .* damaged or was replaced"):
         load_model(tiny_model)
 
 

@@ -240,7 +240,7 @@ def test_only_logs_are_given_out_and_a_damaged_one_is_named(
     (listed,) = client.get("/api/guard/logs", headers=BEARER).json()
     assert "is damaged" in listed["error"]
     damaged = client.get("/api/guard/logs/20260101T000000.000000Z.csv", headers=BEARER)
-    assert damaged.status_code == 400 and "no log of a guard" in damaged.json()["error"]
+    assert damaged.status_code == 400 and "not a guard log" in damaged.json()["error"]
     for name in ("notes.jsonl", "..%2fqueue.sqlite", "20260101T000000.000000Z.sqlite",
                  "20270101T000000.000000Z.jsonl"):  # fmt: skip
         assert client.get(f"/api/guard/logs/{name}", headers=BEARER).status_code == 404

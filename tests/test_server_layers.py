@@ -86,7 +86,7 @@ def test_faces_are_named_joined_split_and_undone(recording: Recording) -> None:
 @pytest.mark.parametrize(
     ("edit", "body", "said"),
     [
-        ("join", {"face": 0, "into": 2}, "both are seen at 4.00 s"),
+        ("join", {"face": 0, "into": 2}, "both appear at 4.00 s"),
         ("join", {"face": 0}, "`into` is the number of a face"),
         ("name", {"face": 0, "name": "x" * 61}, "1 to 60"),
         ("name", {"face": 0, "name": "Mia", "role": "king"}, "child, caregiver, other"),

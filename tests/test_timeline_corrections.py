@@ -57,11 +57,11 @@ def test_a_line_that_a_kill_has_torn_is_left_out_and_written_over(tmp_path: Path
 @pytest.mark.parametrize(
     ("start", "end", "label", "by", "said"),
     [
-        (2.0, 2.0, "fear", "AB", "ends after that"),
-        (-1.0, 2.0, "fear", "AB", "starts at 0 s or later"),
-        (0.0, float("inf"), "fear", "AB", "ends after that"),
-        (0.0, 1.0, " ", "AB", "label has 1 to 60"),
-        (0.0, 1.0, "fear", "A\nB", "coder's name has 1 to 60"),
+        (2.0, 2.0, "fear", "AB", "end after its start"),
+        (-1.0, 2.0, "fear", "AB", "start at 0 s or later"),
+        (0.0, float("inf"), "fear", "AB", "end after its start"),
+        (0.0, 1.0, " ", "AB", "label must have 1 to 60"),
+        (0.0, 1.0, "fear", "A\nB", "coder's name must have 1 to 60"),
     ],
 )
 def test_a_correction_that_is_none_is_refused_and_nothing_is_written(

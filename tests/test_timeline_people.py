@@ -105,10 +105,10 @@ def test_a_split_face_is_two_people_and_is_not_smoothed_across_the_split() -> No
 @pytest.mark.parametrize(
     ("persons", "said"),
     [
-        ([Person("Mia", None, (Piece(0), Piece(2)))], "both are seen at 4.00 s"),
-        ([MIA, Person("Ann", None, (Piece(1, 9, 10),))], "is Mia already, not Ann"),
-        ([Person("Mia", None, (Piece(7),))], "face 7 is not seen then"),
-        ([Person("Mia", None, (Piece(0, 15),))], "face 0 is not seen then"),
+        ([Person("Mia", None, (Piece(0), Piece(2)))], "both appear at 4.00 s"),
+        ([MIA, Person("Ann", None, (Piece(1, 9, 10),))], "is already Mia, not Ann"),
+        ([Person("Mia", None, (Piece(7),))], "face 7 does not appear"),
+        ([Person("Mia", None, (Piece(0, 15),))], "face 0 does not appear"),
     ],
 )
 def test_people_that_cannot_be_are_refused(persons: list[Person], said: str) -> None:
@@ -125,7 +125,7 @@ def test_people_that_cannot_be_are_refused(persons: list[Person], said: str) -> 
         ([Person("Mia", "king", (Piece(0),))], "child, caregiver, other"),
         ([Person("Mia", None, ())], "has no face"),
         ([Person("Mia", None, (Piece(0, 5, 5),))], "before its end"),
-        ([Person("Mia", None, (Piece(0, float("nan")),))], "begins at 0 s or later"),
+        ([Person("Mia", None, (Piece(0, float("nan")),))], "must start at 0 s or later"),
     ],
 )
 def test_a_layer_that_is_none_is_refused(persons: list[Person], said: str) -> None:
@@ -191,12 +191,12 @@ def test_what_nobody_claims_of_a_face_can_be_named_too() -> None:
 @pytest.mark.parametrize(
     ("edit", "said"),
     [
-        (lambda: join_faces(TWO, People(), 0, 2), "both are seen at 4.00 s"),
-        (lambda: join_faces(TWO, People(), 0, 0), "itself already"),
+        (lambda: join_faces(TWO, People(), 0, 2), "both appear at 4.00 s"),
+        (lambda: join_faces(TWO, People(), 0, 0), "with itself"),
         (lambda: join_faces(TWO, People(), 9, 0), "no face 9"),
         (lambda: split_face(TWO, People(), 0, 7.0), "only before 7.00 s"),
         (lambda: split_face(TWO, People(), 1, 7.0), "only after 7.00 s"),
-        (lambda: forget_face(TWO, People(), 0), "nothing to take back"),
+        (lambda: forget_face(TWO, People(), 0), "has no name"),
         (lambda: name_face(TWO, People(), 0, " ", None), "1 to 60"),
         (lambda: name_face(TWO, People((ANN,)), 0, "Ann", None), "Two people are called"),
     ],

@@ -144,8 +144,8 @@ def test_each_face_is_smoothed_by_itself():
         ([face(3, 0, [math.nan, 1])], "frame 3 must be"),
         ([face(3, 0, [1.0])], "Frame 3 has 1 probabilities, but there are 2 classes"),
         ([face(3, 0, [1, 0], None)], "Frame 3 .* without a face_id"),
-        ([empty(3, 0) | {"box_x": 1}], "Frame 3 .* says there is no face"),
-        ([empty(3, 0) | {"p": [1, 0]}], "Frame 3 .* says there is no face"),
+        ([empty(3, 0) | {"box_x": 1}], "Frame 3 .* has no face but contains face values"),
+        ([empty(3, 0) | {"p": [1, 0]}], "Frame 3 .* has no face but contains face values"),
         ([empty(3, 0, "lost")], "'lost'"),
         ([empty(3, 0), empty(3, 0)], "Frame 3 .* twice"),
         ([empty(3, 0), face(3, 0, [1, 0])], "Frame 3 .* twice"),
@@ -230,7 +230,7 @@ def test_a_missing_column_is_named_with_its_nearest():
 def test_tables_that_contradict_themselves_are_refused():
     table = build(face(0, 0, [0.25, 0.75])).table
     for name, value, text in [
-        ("expression", "anger", "'anger', which is none of its classes"),
+        ("expression", "anger", "'anger', which is not one of its classes"),
         ("expression", None, "only some of"),
         ("confidence", None, "only some of"),
         ("unsure", None, "without 'unsure'"),
@@ -249,7 +249,7 @@ def test_pandas_gets_nan_for_numbers_and_na_for_ids():
     frame = build(face(0, 0, [0.25, 0.75], 3), empty(1, 0.04)).to_pandas()
     assert frame["face_id"].tolist()[0] == 3 and str(frame["face_id"].dtype) == "Int32"
     assert math.isnan(frame["box_x"][1]) and str(frame["box_x"].dtype) == "float32"
-    assert len(frame[frame["unsure"]]) == 0, "a column of truth values can choose rows"
+    assert len(frame[frame["unsure"]]) == 0, "a boolean column can select rows"
 
 
 def test_without_pandas_the_error_says_how_to_get_it():

@@ -9,7 +9,7 @@ import pytest
 
 from model_folder import write_model
 from moppet.infer import load_model
-from moppet.infer.face_reader import FaceReader, ReaderSettings, resumed_tracks
+from moppet.infer.face_reader import FaceReader, ReaderSettings, tracks_at_end
 from moppet.infer.tracking import Track, assign, overlap
 from scripted import (
     FPS,
@@ -237,7 +237,7 @@ def test_rows_of_an_earlier_run_give_the_numbers_back(model):
     for stop in (10, 20, 30):
         rows, _ = read(model, script, frames[:stop])
         reader = FaceReader(ScriptedDetector(script), model, ReaderSettings())
-        reader.tracks = resumed_tracks(rows, 1.0)
+        reader.tracks = tracks_at_end(rows, 1.0)
         reader.next_id = 1 + max(row.get("face_id", -1) for row in rows)
         for start in range(stop, 60, 10):
             rows += reader.read(frames[start : start + 10])
@@ -250,8 +250,8 @@ def test_only_tracks_alive_at_the_end_are_resumed(model):
         return {"anna": (150, 120) if t < 0.3 else None, "ben": (450, 120)}
 
     rows, _ = read(model, script, [make_frame(i) for i in range(40)])
-    (ben,) = resumed_tracks(rows, 1.0)
+    (ben,) = tracks_at_end(rows, 1.0)
     assert ben.face_id == 1 and ben.time_s == 39 / FPS
     assert overlap(ben.face.box_px, make_face(450, 120).box_px) == pytest.approx(1)
-    assert [t.face_id for t in resumed_tracks(rows, 2.0)] == [0, 1]
-    assert resumed_tracks([], 1.0) == []
+    assert [t.face_id for t in tracks_at_end(rows, 2.0)] == [0, 1]
+    assert tracks_at_end([], 1.0) == []

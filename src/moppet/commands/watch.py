@@ -25,8 +25,8 @@ from moppet.commands.options import (
 from moppet.values import UsageError
 
 if TYPE_CHECKING:
-    from moppet.guard import Event, Found, Guard, GuardSettings
-    from moppet.guard.notifications import Telling
+    from moppet.guard import DetectionResult, Event, Guard, GuardSettings
+    from moppet.guard.notifications import Notifier
     from moppet.infer.models import ExpressionModel
     from moppet.metrics import Estimate
 
@@ -83,7 +83,7 @@ def watch(
     find_model(model)
     settings = _settings(rule, rules, child)
     from moppet.guard import EventLog
-    from moppet.guard.notifications import Alerts, Channels, Telling
+    from moppet.guard.notifications import Alerts, Channels, Notifier
     from moppet.infer.models import load_model
     from moppet.media import probe
 
@@ -100,7 +100,9 @@ def watch(
             read=read,
             distress=distress,
             settings=settings,
-            telling=Telling(Alerts(channels), stack.enter_context(EventLog(log)) if log else None),
+            notifier=Notifier(
+                Alerts(channels), stack.enter_context(EventLog(log)) if log else None
+            ),
             real_time=real_time,
             as_json=as_json,
         ).run()
@@ -154,7 +156,7 @@ def coded_distress(
     ]
 
 
-def found_lines(found: Found) -> Iterator[str]:
+def found_lines(found: DetectionResult) -> Iterator[str]:
     """Yield what a guard found and missed as lines of text, with 95 % intervals."""
     n = len(found.distress)
     yield f"Coded distress: {n}, found {len(found.delays_s)}, missed {_text(found.missed, '.2f')}"
@@ -171,7 +173,7 @@ def found_lines(found: Found) -> Iterator[str]:
     )
 
 
-def found_record(found: Found) -> dict[str, Any]:
+def found_record(found: DetectionResult) -> dict[str, Any]:
     """Return the same as plain values, None for what is undefined."""
     return {
         "event": "measured",
@@ -210,7 +212,7 @@ class _Watch:
     read: ExpressionModel
     distress: list[tuple[float, float]] | None
     settings: GuardSettings
-    telling: Telling
+    notifier: Notifier
     real_time: bool
     as_json: bool
     fired_s: list[float] = field(default_factory=list)
@@ -233,11 +235,11 @@ class _Watch:
             try:
                 self._end(guard)
             finally:
-                self.telling.alerts.finish()
+                self.notifier.alerts.finish()
 
     def _follow(self, guard: Guard) -> None:
         from moppet.guard import event_record
-        from moppet.guard.notifications import now, say_aside
+        from moppet.guard.notifications import now, print_note
         from moppet.infer.pipeline import stream
 
         started_s, warned = time.monotonic(), False
@@ -245,7 +247,7 @@ class _Watch:
             if self.real_time:
                 passed_s = time.monotonic() - started_s
                 time.sleep(max(0.0, rows[0]["time_s"] - passed_s))
-            self.telling.alerts.tend()
+            self.notifier.alerts.tend()
             for event in guard.observe(rows):
                 if event.kind != "resume":
                     self.fired_s.append(event.time_s)
@@ -254,21 +256,21 @@ class _Watch:
                     guard.resume(event.time_s)
             if guard.summary.unwatched_s > _UNWATCHED_S and not warned:
                 warned = True
-                say_aside("frames are more than a second apart: this time is not watched.")
+                print_note("frames are more than a second apart: this time is not watched.")
 
     def _begin(self, model: str) -> None:
-        from moppet.guard.notifications import say_aside
+        from moppet.guard.notifications import print_note
 
-        if host := self.telling.alerts.webhook_host:
-            say_aside(f"alerts are sent to {host}: numbers and rules, no images.")
-        self._print(self.telling.begin(model, self.settings.to_dict()))
+        if host := self.notifier.alerts.webhook_host:
+            print_note(f"alerts are sent to {host}: numbers and rules, no images.")
+        self._print(self.notifier.log_start(model, self.settings.to_dict()))
         if not self.as_json:
             typer.echo(f"Watching {self.source}. Press Ctrl-C to end.")
             for rule in self.settings.rules:
                 typer.echo(f"  {rule}")
 
     def _tell(self, record: dict[str, Any], event: Event | None = None) -> None:
-        self._print(self.telling.tell(record))
+        self._print(self.notifier.send(record))
         if event is not None and not self.as_json:
             value = "" if event.value is None else f" ({event.value:.0%})"
             typer.echo(f"{event.time_s:9.1f} s  {event.kind:6}  {event.rule}{value}")
@@ -278,11 +280,11 @@ class _Watch:
             typer.echo(json.dumps(record, ensure_ascii=False))
 
     def _end(self, guard: Guard) -> None:
-        from moppet.guard import find_events
+        from moppet.guard import match_events
         from moppet.guard.notifications import now
 
         summary = guard.summary
-        self._print(self.telling.note({"event": "end", "at": now(), **asdict(summary)}))
+        self._print(self.notifier.log({"event": "end", "at": now(), **asdict(summary)}))
         if not self.as_json:
             typer.echo(
                 f"Watched {summary.watched_s:.1f} s: child's face clear {summary.sure_s:.1f} s, "
@@ -294,10 +296,10 @@ class _Watch:
                 f"alerts: {summary.events['alert']}"
             )
         if self.distress is not None:
-            self._measure(find_events(self.fired_s, self.distress, summary.watched_s))
+            self._measure(match_events(self.fired_s, self.distress, summary.watched_s))
 
-    def _measure(self, found: Found) -> None:
-        self._print(self.telling.note(found_record(found)))
+    def _measure(self, found: DetectionResult) -> None:
+        self._print(self.notifier.log(found_record(found)))
         if not self.as_json:
             for line in found_lines(found):
                 typer.echo(line)

@@ -1,4 +1,4 @@
-"""What a guard detected and missed of coded distress: misses, false alarms, delay."""
+"""Compare a guard's events with coded distress: misses, false alarms and delays."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Final, NamedTuple
 from moppet.metrics import Estimate, event_rate, exact_share
 
 LATE_S: Final = 1.0
-"""So long after its end an event still belongs to a distress."""
+"""An event up to this many seconds after the end of a distress still belongs to it."""
 
 
 class Distress(NamedTuple):
-    """A stretch in which the child was in distress, in seconds of the recording.
+    """An interval in which the child was in distress, in seconds of the recording.
 
-    delay_s: from its begin to the guard's first event in it; NaN where the guard missed it.
+    delay_s: from its start to the guard's first event in it; NaN if the guard missed it.
     """
 
     start_s: float
@@ -26,8 +26,8 @@ class Distress(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Found:
-    """A guard's events beside the truth. calm_s: watched time outside of distress."""
+class DetectionResult:
+    """A guard's events compared with coded distress. calm_s: watched time without distress."""
 
     distress: tuple[Distress, ...]
     false_alarms_s: tuple[float, ...]
@@ -39,7 +39,7 @@ class Found:
 
     @property
     def delays_s(self) -> list[float]:
-        """The delays of what was found, in order of time."""
+        """The delays of all detected intervals, in order of time."""
         return [one.delay_s for one in self.distress if not math.isnan(one.delay_s)]
 
     @property
@@ -48,18 +48,18 @@ class Found:
 
     @property
     def median_delay_s(self) -> float:
-        """NaN where nothing was found."""
+        """NaN if nothing was detected."""
         return statistics.median(self.delays_s) if self.delays_s else math.nan
 
 
-def find_events(
+def match_events(
     events_s: Sequence[float], distress: Sequence[tuple[float, float]], watched_s: float
-) -> Found:
-    """Return what a guard's events found.
+) -> DetectionResult:
+    """Match a guard's events with the intervals of distress.
 
-    events_s: when it paused or alerted. distress: start and end of each, in seconds, by time and
-    apart; touching ones are one. watched_s: time that the guard watched.
-    An event in a distress, or up to LATE_S after it, finds it; any other is a false alarm.
+    events_s: times at which the guard paused or alerted. distress: start and end of each interval
+    in seconds; intervals that touch or overlap are merged. watched_s: seconds the guard watched.
+    An event within an interval, or up to LATE_S after it, detects it. All others are false alarms.
     """
     joined: list[tuple[float, float]] = []
     for start_s, end_s in sorted(distress):
@@ -73,4 +73,4 @@ def find_events(
         delay_s = inside[0] - start_s if inside else math.nan
         found.append(Distress(start_s, end_s, delay_s))
     calm_s = max(0.0, watched_s - sum(end_s - start_s for start_s, end_s in joined))
-    return Found(tuple(found), tuple(t for t in sorted(set(events_s) - during)), calm_s)
+    return DetectionResult(tuple(found), tuple(t for t in sorted(set(events_s) - during)), calm_s)

@@ -6,7 +6,6 @@ import csv
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final, TextIO
 
 from moppet.guard.state_machine import Event
@@ -17,7 +16,7 @@ _COLUMNS: Final = ("at", "event", "time_s", "rule", "face_id", "value", "counted
 
 
 def event_record(event: Event, at: str) -> dict[str, Any]:
-    """Return an event as JSON holds it, numbers to the thousandth. at: time of day, ISO 8601."""
+    """Return an event as a JSON record, numbers rounded to 0.001. at: time of day, ISO 8601."""
     why = event.why
     return {
         "event": event.kind,
@@ -40,7 +39,7 @@ def _short(number: float | None) -> float | None:
 
 
 def csv_rows(records: Iterable[dict[str, Any]]) -> list[list[Any]]:
-    """Return what a CSV of these records holds, the header first; curves stay out of it."""
+    """Return the rows of a CSV file, starting with the header; curves are left out."""
     rows = [[record.get(column) for column in _COLUMNS] for record in records]
     return [list(_COLUMNS), *rows]
 
@@ -53,9 +52,9 @@ def write_csv(records: Iterable[dict[str, Any]], path: Path) -> Path:
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """Return the events in a log of JSON lines, of all its runs.
+    """Return the events of all runs in a JSON lines log.
 
-    Raises MoppetError if it cannot be read or is no such log.
+    Raises MoppetError if the file cannot be read or is not a guard log.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -64,20 +63,22 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     except OSError as error:
         raise MoppetError(f"{path} cannot be read: {error.strerror}.") from None
     except (ValueError, TypeError, KeyError):
-        raise MoppetError(f"{path} is no log of a guard: name one that --log wrote.") from None
+        raise MoppetError(f"{path} is not a guard log: choose a file written by --log.") from None
 
 
 class EventLog:
-    """A log that grows by a line at a time, each on the disk at once; earlier runs stay in it.
+    """A log that appends one line per record and flushes it to disk; earlier runs are kept.
 
-    path: its suffix says the format, .jsonl or .csv. JSON lines also keep how each run began
-    (`start`) and ended (`end`), and the curve that led to each event (`why`).
-    Raises UsageError for another suffix, MoppetError where it cannot be written.
+    path: the suffix selects the format, .jsonl or .csv. A .jsonl log also records the start and
+    end of each run (`start`, `end`) and the curve that led to each event (`why`).
+    Raises UsageError for another suffix, MoppetError if the file cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
         if path.suffix.lower() not in LOG_SUFFIXES:
-            raise UsageError(f"a log ends in {' or '.join(LOG_SUFFIXES)}, but {path.name} came.")
+            raise UsageError(
+                f"a log file must end in {' or '.join(LOG_SUFFIXES)}, got {path.name}."
+            )
         self._path = path
         self._is_csv = path.suffix.lower() == ".csv"
         try:
@@ -89,7 +90,7 @@ class EventLog:
             raise self._failure(error) from None
 
     def write(self, record: dict[str, Any]) -> None:
-        """Add a record; a CSV takes events only."""
+        """Append a record. A CSV log keeps events only."""
         try:
             if not self._is_csv:
                 self._file.write(json.dumps(record, ensure_ascii=False) + "\n")
@@ -107,16 +108,11 @@ class EventLog:
         return MoppetError(f"{self._path} cannot be written: {error.strerror}.")
 
     def close(self) -> None:
-        """End the log; what was written is on the disk already."""
+        """Close the file."""
         self._file.close()
 
     def __enter__(self) -> EventLog:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()

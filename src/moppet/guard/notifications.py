@@ -27,7 +27,7 @@ from moppet.values import MoppetError, UsageError
 
 COMMAND_S: Final = 10.0
 WEBHOOK_S: Final = 5.0
-_AT_ONCE: Final = 4
+_MAX_RUNNING: Final = 4
 _PLAYERS: Final = (
     ("paplay",),
     ("pw-play",),
@@ -40,10 +40,10 @@ _FIELDS: Final = ("event", "at", "time_s", "rule", "face_id", "value", "counted_
 
 @dataclass(frozen=True)
 class Channels:
-    """What to do on an event; each may be missing.
+    """What to do on an event.
 
-    sound: "bell" (the terminal's), "none", or a sound file that an installed player plays.
-    webhook: an http or https address: whoever answers there is told of the alerts.
+    on_alert, on_pause, on_resume: commands to run. sound: "bell" (the terminal bell), "none", or
+    a sound file for an installed player. webhook: http or https address that receives the alerts.
     """
 
     on_alert: str | None = None
@@ -54,9 +54,9 @@ class Channels:
 
 
 class Alerts:
-    """Tells people of events as the channels say; failures become a line on stderr.
+    """Sends notifications of events; failures are printed to stderr.
 
-    Raises UsageError for a command, sound or address that cannot work.
+    Raises UsageError for a command, sound or address that cannot be used.
     """
 
     def __init__(self, channels: Channels) -> None:
@@ -74,11 +74,11 @@ class Alerts:
 
     @property
     def webhook_host(self) -> str | None:
-        """Whom the alerts are sent to, outside the guard; None: nobody."""
+        """The host that receives the alerts; None without a webhook."""
         return urlsplit(self._webhook).hostname if self._webhook else None
 
-    def tell(self, record: Mapping[str, Any]) -> None:
-        """Tell of an event, as `event_record` gives it; "stopped" is told like an alert."""
+    def send(self, record: Mapping[str, Any]) -> None:
+        """Send an event record (see `event_record`); "stopped" is treated as an alert."""
         kind = "alert" if record["event"] == "stopped" else str(record["event"])
         shown = {name: record.get(name) for name in _FIELDS}
         for command in self._commands.get(kind, []):
@@ -92,8 +92,8 @@ class Alerts:
 
     def _start(self, command: list[str], shown: Mapping[str, Any]) -> None:
         name = Path(command[0]).name
-        if len(self._running) >= _AT_ONCE:
-            return _warn(f"{name} was not started: {_AT_ONCE} commands are still running")
+        if len(self._running) >= _MAX_RUNNING:
+            return _warn(f"{name} was not started: {_MAX_RUNNING} commands are still running")
         fields = {f"MOPPET_{key.upper()}": _text(value) for key, value in shown.items()}
         try:
             process = subprocess.Popen(
@@ -108,7 +108,7 @@ class Alerts:
         self._running.append((process, time.monotonic() + COMMAND_S, name))
 
     def tend(self) -> None:
-        """See to the commands that run: end one that takes too long, name one that failed."""
+        """Check the running commands: stop slow ones and report failed ones."""
         still = []
         for process, until_s, name in self._running:
             code = process.poll()
@@ -116,21 +116,21 @@ class Alerts:
                 still.append((process, until_s, name))
             elif code is None:
                 _kill(process)
-                _warn(f"{name} was ended: it ran for more than {COMMAND_S:g} s")
+                _warn(f"{name} was stopped: it ran for more than {COMMAND_S:g} s")
             elif code:
                 _warn(f"{name} failed with exit code {code}")
         self._running = still
 
     def _call(self, address: str, shown: Mapping[str, Any]) -> None:
         self._calls = [call for call in self._calls if call.is_alive()]
-        if len(self._calls) >= _AT_ONCE:
-            return _warn(f"the webhook was not called: {_AT_ONCE} calls are still waiting")
+        if len(self._calls) >= _MAX_RUNNING:
+            return _warn(f"the webhook was not called: {_MAX_RUNNING} calls are still waiting")
         call = threading.Thread(target=_post, args=(address, dict(shown)), daemon=True)
         call.start()
         self._calls.append(call)
 
     def finish(self) -> None:
-        """Give what still runs its time, then end it."""
+        """Wait for running commands and webhook calls, then stop them."""
         try:
             while self._running:
                 self.tend()
@@ -143,7 +143,7 @@ class Alerts:
 
 
 def _split(command: str | None, option: str) -> list[list[str]]:
-    """Return the command's words, as a shell would split them, once known to be startable."""
+    """Return a command split into words as by a shell, after checking that it can be started."""
     if command is None:
         return []
     try:
@@ -152,8 +152,8 @@ def _split(command: str | None, option: str) -> list[list[str]]:
         raise UsageError(f"{option} {command!r} cannot be split into words: {error}.") from None
     if not words or shutil.which(words[0]) is None:
         raise UsageError(
-            f"{option} needs a program that can be started, but {words[0] if words else ''!r} is "
-            "none; it runs without a shell: for pipes and variables name sh -c '…'."
+            f"{option} needs an executable program, got {words[0] if words else ''!r}. The command "
+            "runs without a shell; for pipes and variables use sh -c '…'."
         )
     return [words]
 
@@ -163,7 +163,7 @@ def _player() -> tuple[str, ...]:
         if shutil.which(player[0]):
             return player
     names = ", ".join(player[0] for player in _PLAYERS)
-    raise UsageError(f"--sound FILE needs one of {names}; install one, or leave it at bell.")
+    raise UsageError(f"--sound FILE needs one of {names}; install one, or use --sound bell.")
 
 
 def _sound_file(path: str) -> Path:
@@ -184,14 +184,14 @@ def _web_address(address: str) -> str:
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """What is told goes to the address that the user named, and to no other."""
+    """Refuses redirects: alerts are sent only to the address that the user entered."""
 
     def redirect_request(self, *_: Any) -> None:
         return None
 
 
 def _post(address: str, shown: Mapping[str, Any]) -> None:
-    """Send an event once, with a time-out; a failure is said, never repeated."""
+    """Send an event once, with a timeout. Failures are reported, not retried."""
     host = urlsplit(address).hostname
     request = urllib.request.Request(
         address,
@@ -205,19 +205,18 @@ def _post(address: str, shown: Mapping[str, Any]) -> None:
         _warn(f"the webhook at {host} answered {error.code}")
     except (OSError, ValueError) as error:
         _warn(f"the webhook at {host} was not reached: {getattr(error, 'reason', error)}")
-    except Exception as error:  # a thread: what it raises would be a traceback
+    except Exception as error:  # an error in a thread would print a traceback
         _warn(f"the webhook at {host} failed: {type(error).__name__}")
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    """End a command and what it started."""
     try:
         if os.name == "posix":
             os.killpg(process.pid, signal.SIGKILL)
         else:
             process.kill()
     except OSError:
-        pass  # it has ended by itself
+        pass  # it has already ended
     with suppress(subprocess.TimeoutExpired):
         process.wait(1)
 
@@ -227,46 +226,45 @@ def _text(value: Any) -> str:
 
 
 def _warn(text: str) -> None:
-    print(f"moppet: {text}; the guard goes on.", file=sys.stderr, flush=True)
+    print(f"moppet: {text}; the guard continues.", file=sys.stderr, flush=True)
 
 
-class Telling:
-    """Alerts, and a log or none. What fails at writing keeps no alert back, and stops no guard."""
+class Notifier:
+    """Sends notifications and writes them to an optional log. Log errors do not stop the guard."""
 
     def __init__(self, alerts: Alerts, log: EventLog | None) -> None:
         self.alerts, self._log = alerts, log
 
-    def begin(self, model: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """Note which guard begins to watch; return the record."""
+    def log_start(self, model: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Record the start of a run and return the record."""
         about = {"moppet_version": version("moppet"), "model": model, "settings": dict(settings)}
-        return self.note({"event": "start", "at": now(), **about})
+        return self.log({"event": "start", "at": now(), **about})
 
-    def tell(self, record: dict[str, Any]) -> dict[str, Any]:
-        """Tell people of a record, then note it."""
-        self.alerts.tell(record)
-        return self.note(record)
+    def send(self, record: dict[str, Any]) -> dict[str, Any]:
+        """Send a record as a notification, then log it."""
+        self.alerts.send(record)
+        return self.log(record)
 
-    def note(self, record: dict[str, Any]) -> dict[str, Any]:
-        """Add a record to the log, and return it; a log that cannot be written is given up."""
+    def log(self, record: dict[str, Any]) -> dict[str, Any]:
+        """Log a record and return it. If the log cannot be written, logging stops."""
         if self._log is not None:
             try:
                 self._log.write(record)
             except MoppetError as error:
                 self._log = None
-                say_aside(f"{error} The guard goes on without its log.")
+                print_note(f"{error} The guard continues without its log.")
         return record
 
     def close(self) -> None:
-        """Close the log."""
         if self._log is not None:
             self._log.close()
 
 
 def now() -> str:
-    """Return the time of day, UTC, as logs have it."""
+    """Return the time of day in UTC, ISO 8601, in milliseconds."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
-def say_aside(text: str) -> None:
-    """Say something on stderr: stdout is for events."""
+def print_note(text: str) -> None:
+    """Print a note to stderr; stdout is reserved for events."""
     print(f"moppet: {text}", file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""The guard's rules in plain words, and its settings."""
+"""The guard's rules, written as short sentences, and its settings."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _SHARE: Final = re.compile(rf"({_NUMBER}) ?%")
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A length of time as it was written: a number and its unit, "s", "min" or "h"."""
+    """A duration as written: a number and its unit, "s", "min" or "h"."""
 
     number: float
     unit: str
@@ -45,7 +45,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Shows:
-    """The smoothed probabilities of the names together are at least `percent`, for `span`."""
+    """The smoothed probabilities of `names` sum to at least `percent` for the time `span`."""
 
     names: tuple[str, ...]
     percent: float
@@ -57,7 +57,7 @@ class Shows:
 
 @dataclass(frozen=True, slots=True)
 class NoFace:
-    """No face is seen, for `span`."""
+    """No face is detected for the time `span`."""
 
     span: Span
 
@@ -77,7 +77,7 @@ class Again:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """When something holds, do this."""
+    """A condition and the actions to take when it holds."""
 
     when: Shows | NoFace | Again
     actions: tuple[Action, ...]
@@ -87,10 +87,10 @@ class Rule:
 
 
 def parse_rules(texts: Sequence[str], source: str = "") -> tuple[Rule, ...]:
-    """Return the rules in these texts, each of which may hold several.
+    """Return the rules in these texts; a text may contain several, separated by ; or newlines.
 
-    source: where they come from, for the message.
-    Raises UsageError, in one sentence that names the rule and the words in it, for a wrong one.
+    source: name of the file they come from, for error messages.
+    Raises UsageError that quotes the invalid rule and the words that are wrong.
     """
     lines = [line for text in texts for line in re.split(r"[;\n]", text) if line.strip()]
     if not lines:
@@ -101,19 +101,21 @@ def parse_rules(texts: Sequence[str], source: str = "") -> tuple[Rule, ...]:
         try:
             rule = _rule(words)
             if isinstance(rule.when, Again) and (not rules or isinstance(rules[-1].when, Again)):
-                raise ValueError('"again" must stand right below the rule that it repeats')
+                raise ValueError('"again" must directly follow the rule that it repeats')
         except ValueError as error:
             place = f"rule {number}{source and f' of {source}'}"
-            raise UsageError(f'{place}, "{words}": {error}; a rule reads "{EXAMPLE}".') from None
+            raise UsageError(
+                f'{place}, "{words}": {error}; an example of a rule is "{EXAMPLE}".'
+            ) from None
         rules.append(rule)
     return tuple(rules)
 
 
 def members_of(shows: Shows, names: Sequence[str], group_of: Mapping[str, str]) -> tuple[int, ...]:
-    """Return which of a model's classes a condition adds up, as indices into `names`.
+    """Return the indices into `names` of the classes whose probabilities a condition sums.
 
-    A name is an expression, or else a group; "group neutral" is always the group. A class that
-    is named twice counts once. Raises UsageError for a name that the model does not have.
+    A name is an expression or a group; "group neutral" always means the group. Each class counts
+    once. Raises UsageError for a name that the model does not have.
     """
     members: set[int] = set()
     for name in shows.names:
@@ -132,10 +134,9 @@ def members_of(shows: Shows, names: Sequence[str], group_of: Mapping[str, str]) 
 
 
 def _rule(words: str) -> Rule:
-    """Return one rule; ValueError says which words are wrong."""
     sides = re.split(r"->|→", words)
     if len(sides) != 2:
-        raise ValueError('there must be one "->" between what is seen and what is done')
+        raise ValueError('exactly one "->" must separate the condition from the actions')
     return Rule(_condition(sides[0].strip()), _actions(sides[1].strip()))
 
 
@@ -146,7 +147,9 @@ def _condition(words: str) -> Shows | NoFace | Again:
         return Again(_time(_after("within", words.removeprefix("again").strip())))
     left, sign, right = words.replace("≥", ">=").partition(">=")
     if not sign:
-        raise ValueError(f'"{words}" needs ">=" and a share, "no face for" or "again within"')
+        raise ValueError(
+            f'"{words}" must contain ">=" and a percentage, "no face for" or "again within"'
+        )
     names = tuple(name.strip() for name in left.split("+"))
     if not all(names):
         raise ValueError('the name of an expression or a group is missing before ">="')
@@ -159,14 +162,14 @@ def _condition(words: str) -> Shows | NoFace | Again:
 def _after(word: str, words: str) -> str:
     first, _, rest = words.partition(" ")
     if first != word:
-        raise ValueError(f'"{word}" must stand where "{first}" does')
+        raise ValueError(f'"{word}" is expected instead of "{first}"')
     return rest
 
 
 def _percent(words: str) -> float:
     match = _SHARE.fullmatch(words)
     if not match or not 0 < float(match[1]) <= 100:
-        raise ValueError(f'"{words}" is no share from above 0 % to 100 %')
+        raise ValueError(f'"{words}" is not a percentage above 0 % and up to 100 %')
     return float(match[1])
 
 
@@ -174,7 +177,7 @@ def _time(words: str) -> Span:
     match = _TIME.fullmatch(words)
     span = Span(float(match[1]), match[2]) if match else None
     if span is None or not 0 < span.seconds <= _LONGEST_S:
-        raise ValueError(f'"{words}" is no time such as "4 s", "2 min" or "1 h" (24 h at most)')
+        raise ValueError(f'"{words}" is not a time such as "4 s", "2 min" or "1 h" (at most 24 h)')
     return span
 
 
@@ -182,7 +185,7 @@ def _actions(words: str) -> tuple[Action, ...]:
     named = words.split(" and ")
     wrong = [name for name in named if name not in ACTIONS]
     if wrong:
-        raise ValueError(f'"{wrong[0]}" is none of the actions pause, alert, pause and alert')
+        raise ValueError(f'"{wrong[0]}" is not an action; use pause, alert, or pause and alert')
     return tuple(action for action in ACTIONS if action in named)
 
 
@@ -197,12 +200,12 @@ Seconds = Annotated[float, Ge(0)]
 
 @dataclass(frozen=True, slots=True)
 class GuardSettings:
-    """What a guard watches for; kept at the head of its log.
+    """The settings of a guard; written at the start of its log.
 
-    rules: in their order; an "again" belongs to the rule above it.
-    cooldown_s: after a rule has held, it counts nothing for so long.
-    calm_s: a pause may end when the child was seen calm for so long.
-    child: whose face is read where several are seen: the "largest", or the one seen "longest".
+    rules: in order; an "again" rule belongs to the rule before it.
+    cooldown_s: seconds for which a rule counts no time after it has fired.
+    calm_s: seconds of calm after which a pause may end.
+    child: which face to read if there are several: the "largest", or the one seen "longest".
     Raises UsageError for a value out of range.
     """
 
@@ -215,18 +218,14 @@ class GuardSettings:
         check_fields(self)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the settings as plain values, the rules as texts."""
-        return {
-            "rules": [str(rule) for rule in self.rules],
-            "cooldown_s": self.cooldown_s,
-            "calm_s": self.calm_s,
-            "child": self.child,
-        }
+        """Return the settings as JSON values, the rules as texts."""
+        texts = {"rules": [str(rule) for rule in self.rules]}
+        return texts | {name: getattr(self, name) for name in ("cooldown_s", "calm_s", "child")}
 
 
 @dataclass(frozen=True)
 class _GuardFile:
-    """GuardSettings as a file has them, the rules as texts."""
+    """GuardSettings as stored in a file, with the rules as texts."""
 
     rules: tuple[str, ...] = DEFAULT_RULES
     cooldown_s: Seconds = 10.0
@@ -235,9 +234,9 @@ class _GuardFile:
 
 
 def read_guard(path: Path) -> GuardSettings:
-    """Return the settings in a TOML file with any of `rules`, `cooldown_s`, `calm_s`, `child`.
+    """Read settings from a TOML file; its keys are `rules`, `cooldown_s`, `calm_s` and `child`.
 
-    Raises UsageError that names every mistake for a file that cannot be read or is wrong.
+    Raises UsageError that lists every mistake if the file is invalid or cannot be read.
     """
     given = read_settings(_GuardFile, path, "guard's settings file")
     rules = parse_rules(given.rules, source=path.name)

@@ -1,4 +1,4 @@
-"""Which of the faces in a frame is the child's."""
+"""Choose the child's face among the faces of a frame."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _LARGER: Final = 1.5
 _TAKES_OVER_S: Final = 2.0
 
 
-class ChildFinder:
-    """Keeps to one face until it was away for more than max_gap_s.
+class TargetFace:
+    """Keeps one face as the target until it has been absent for more than max_gap_s.
 
-    child = "largest": the largest face of the frame is taken; later, a face takes over whose box
-    was the largest, half as large again as the child's, for two seconds on end.
-    child = "longest": the face is taken that was seen longest so far.
-    A face that was chosen by hand is kept as long as it is there.
+    child = "largest": the target is the largest face of the frame. Another face replaces it once
+    that face's box has been the largest, and at least 1.5 times as large, for two seconds.
+    child = "longest": the target is the face that has been seen for the longest time so far.
+    A face chosen by hand is kept for as long as it is present.
     """
 
     def __init__(self, child: str, max_gap_s: float) -> None:
@@ -35,12 +35,12 @@ class ChildFinder:
         self._last_s = math.nan
 
     def choose(self, face_id: int) -> None:
-        """Take this face for the child's from now on, as long as it is there."""
+        """Make this face the target for as long as it is present."""
         self._face_id, self._seen_at_s, self._is_chosen = face_id, self._last_s, True
 
     def find(self, time_s: float, faces: Sequence[Row]) -> Row | None:
-        """Return the child's row among one frame's faces, None if it is not there."""
-        self._note(time_s, faces)
+        """Return the target's row among one frame's faces; None if it is absent."""
+        self._add_time_seen(time_s, faces)
         for face in faces:
             if face["face_id"] == self._face_id:
                 return self._take(time_s, self._larger(time_s, face, faces) or face)
@@ -54,7 +54,7 @@ class ChildFinder:
         return face
 
     def _larger(self, time_s: float, child: Row, faces: Sequence[Row]) -> Row | None:
-        """Return the face that takes over now, if one does."""
+        """Return the face that replaces the target now; None if there is none."""
         largest = max(faces, key=_area)
         if self._is_chosen or not self._by_size or _area(largest) < _LARGER * _area(child):
             self._rival = None
@@ -64,8 +64,7 @@ class ChildFinder:
         since_s = time_s - self._rival[1]
         return largest if since_s >= _TAKES_OVER_S - TIME_TOLERANCE_S else None
 
-    def _note(self, time_s: float, faces: Sequence[Row]) -> None:
-        """Add up how long each face has been seen."""
+    def _add_time_seen(self, time_s: float, faces: Sequence[Row]) -> None:
         if time_s - self._last_s <= self._max_gap_s:
             for face_id in self._here:
                 self._seen_s[face_id] = self._seen_s.get(face_id, 0.0) + time_s - self._last_s

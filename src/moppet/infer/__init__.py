@@ -1,4 +1,4 @@
-"""Faces and expressions of images and recordings, on onnxruntime, loaded when it is used."""
+"""Detect faces and classify expressions with onnxruntime. Modules are imported on first use."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final

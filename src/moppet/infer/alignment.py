@@ -17,7 +17,7 @@ CROP_PX: Final = 112
 TEMPLATE_PX: Final = np.array(
     [[34.8, 42.6], [76.6, 42.6], [55.7, 66.5], [38.1, 86.7], [73.3, 86.7]], np.float32
 )
-"""Where the five landmarks come to lie in the crop (eyes, nose tip, mouth corners).
+"""Positions of the five landmarks in the crop (eyes, nose tip, mouth corners).
 
 Median of MTCNN's landmarks over the training faces of FER+, scaled from 48 to 112 pixels and
 made symmetric.
@@ -30,8 +30,8 @@ def align_face(image: Image, landmarks_px: Floats, size: int = CROP_PX) -> Image
     image: (height, width, 3) RGB uint8.
     landmarks_px: (5, 2), x before y, in the order of `Face.landmarks_px`.
     size: side of the square in pixels.
-    What lies beyond the image's edge repeats its last pixels. Large faces are averaged down
-    rather than sampled, so that fine texture does not turn into noise.
+    Pixels beyond the edge of the image repeat its border. Large faces are averaged down rather
+    than sampled, to avoid aliasing.
     Raises FaceError if the landmarks coincide or are not finite.
     """
     matrix = similarity(landmarks_px, TEMPLATE_PX * (size / CROP_PX))
@@ -57,7 +57,7 @@ def similarity(source: Floats, target: Floats) -> NDArray[np.float64]:
     a0, b0 = a.mean(), b.mean()
     spread = float((np.abs(a - a0) ** 2).sum())
     if not np.isfinite(spread) or spread < 1e-6:
-        raise FaceError("a face needs five landmarks apart from each other; these coincide.")
+        raise FaceError("a face needs five distinct landmarks; these coincide.")
     turn = (np.conj(a - a0) @ (b - b0)) / spread
     if abs(turn) < 1e-9:
         raise FaceError("these landmarks do not describe a face: no similarity fits them.")
@@ -68,9 +68,9 @@ def similarity(source: Floats, target: Floats) -> NDArray[np.float64]:
 def average_down(
     image: Image, matrix: NDArray[np.float64], factor: int, size: int
 ) -> tuple[Image, NDArray[np.float64]]:
-    """Shrink by a whole factor the part of the image that the matrix brings into the square.
+    """Shrink the part of the image that the matrix maps into the square by an integer factor.
 
-    Returns the part and the matrix from it to the square; both unchanged for a factor below 2.
+    Returns the part and its matrix to the square; image and matrix are unchanged if factor < 2.
     """
     if factor < 2:
         return image, matrix
@@ -85,18 +85,18 @@ def average_down(
         return image, matrix
     part = image[y1 : y1 + rows * factor, x1 : x1 + columns * factor]
     part = np.asarray(cv2.resize(part, (columns, rows), interpolation=cv2.INTER_AREA), np.uint8)
-    # A pixel center p of the small part lies at p * factor + (factor - 1) / 2 + corner.
-    centre = np.array([x1, y1]) + (factor - 1) / 2
-    moved = matrix[:, :2] @ centre + matrix[:, 2]
+    # A pixel center p of the small part is at p * factor + (factor - 1) / 2 + corner.
+    center = np.array([x1, y1]) + (factor - 1) / 2
+    moved = matrix[:, :2] @ center + matrix[:, 2]
     return part, np.column_stack([matrix[:, :2] * factor, moved])
 
 
 _EYE_TO_EYE: Final = float(TEMPLATE_PX[1, 0] - TEMPLATE_PX[0, 0])
 _DEPTH: Final = np.array([0.0, 0.0, -0.42, -0.10, -0.10]) * _EYE_TO_EYE
-"""Nose tip and mouth corners stand out before the eyes, in distances between the eyes."""
+"""Depth of the landmarks in front of the eyes, as a multiple of the distance between the eyes."""
 
 HEAD_POINTS: Final = np.column_stack([TEMPLATE_PX - TEMPLATE_PX.mean(axis=0), _DEPTH])
-"""(5, 3) a head seen from the front: x to the viewer's right, y down, z away from the viewer."""
+"""(5, 3) landmarks of a frontal head: x to the viewer's right, y down, z away from the viewer."""
 
 _SOLVE: Final = np.linalg.pinv(np.column_stack([HEAD_POINTS, np.ones(5)]))
 
@@ -107,8 +107,8 @@ def head_pose(landmarks_px: Floats) -> tuple[float, float, float]:
     NaN if the points coincide or are not finite.
 
     The head is fitted under weak perspective: least squares for the affine camera, then the
-    nearest rotation. From five points this is good to about ten degrees; the face's own
-    proportions show as pitch.
+    nearest rotation. With five points, errors are about ten degrees; pitch also depends on the
+    proportions of the face.
     """
     if not np.isfinite(landmarks_px).all():
         return math.nan, math.nan, math.nan
@@ -128,25 +128,25 @@ def head_pose(landmarks_px: Floats) -> tuple[float, float, float]:
 
 
 VIEW_WIDTH: Final = 1.8
-"""Side of a view in sides of the face's box: room for the head to have moved."""
+"""Side of a view as a multiple of the face box, so that a moving head stays inside."""
 
 
 def upright_view(
     image: Image, box_px: Floats, roll_deg: float, size: int
 ) -> tuple[Image, NDArray[np.float64]]:
-    """Return a square view of the box's surroundings in which the head stands upright.
+    """Return a square view around the box in which the head is upright.
 
     box_px: (4,) x, y, width, height. roll_deg: the head's tilt, as in `Face.roll`.
-    size: side of the view in pixels; the box's longer side is size / VIEW_WIDTH of it.
-    Returns the view, (size, size, 3), and the (2, 3) matrix from image to view. Beyond the
-    image's edge the view is gray.
+    size: side of the view in pixels; the longer side of the box takes size / VIEW_WIDTH pixels.
+    Returns the view, (size, size, 3), and the (2, 3) matrix from image to view. The view is gray
+    beyond the edge of the image.
     """
     side = max(float(box_px[2]), float(box_px[3]), 1.0)
-    centre = np.asarray(box_px[:2], np.float64) + np.asarray(box_px[2:], np.float64) / 2
+    center = np.asarray(box_px[:2], np.float64) + np.asarray(box_px[2:], np.float64) / 2
     scale = size / (side * VIEW_WIDTH)
     angle = np.radians(-roll_deg)
     turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    matrix = np.column_stack([turn, size / 2 - turn @ centre])
+    matrix = np.column_stack([turn, size / 2 - turn @ center])
     source, shrunk = average_down(image, matrix, int(1 / scale), size)
     gray = (127.5, 127.5, 127.5)
     view = cv2.warpAffine(source, shrunk, (size, size), flags=cv2.INTER_LINEAR, borderValue=gray)
@@ -154,25 +154,25 @@ def upright_view(
 
 
 def face_from_view(face: Face, matrix: NDArray[np.float64]) -> Face:
-    """Return a face found in a view in the coordinates of the image.
+    """Return a face detected in a view, in the coordinates of the image.
 
     matrix: (2, 3), image → view, a similarity. The box keeps its size and stays upright.
     """
     inverse = cv2.invertAffineTransform(matrix)
     size = face.box_px[2:] * np.float32(np.hypot(inverse[0, 0], inverse[1, 0]))
-    centre = inverse[:, :2] @ (face.box_px[:2] + face.box_px[2:] / 2) + inverse[:, 2]
+    center = inverse[:, :2] @ (face.box_px[:2] + face.box_px[2:] / 2) + inverse[:, 2]
     landmarks = face.landmarks_px @ inverse[:, :2].T + inverse[:, 2]
     return replace(
         face,
-        box_px=np.concatenate([centre - size / 2, size]).astype(np.float32),
+        box_px=np.concatenate([center - size / 2, size]).astype(np.float32),
         landmarks_px=landmarks.astype(np.float32),
     )
 
 
 def turn_back(face: Face, quarter_turns: int, height: int, width: int) -> Face:
-    """Return a face found in np.rot90(image, quarter_turns) in the image's own coordinates.
+    """Return a face detected in np.rot90(image, quarter_turns), in coordinates of the image.
 
-    height, width: of the image before it was turned.
+    height, width: size of the image before rotation.
     """
     matrix = {
         1: np.array([[0.0, 1.0, 0.0], [-1.0, 0.0, width - 1.0]]),

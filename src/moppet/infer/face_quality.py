@@ -1,4 +1,4 @@
-"""How far a face can be trusted to be readable, in [0, 1]."""
+"""Quality of a face image, in [0, 1]: how reliably its expression can be read."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _BLURRED: Final = 0.005
 def face_quality(image: Image, face: Face) -> float:
     """Return the product of four factors, each in [0, 1]: size, pose, detection score, sharpness.
 
-    image: the image in which `face` (with its pose) was found.
+    image: the image in which `face` (with its pose) was detected.
     """
     try:
         crop = align_face(image, face.landmarks_px)
@@ -33,7 +33,7 @@ def face_quality(image: Image, face: Face) -> float:
 
 
 def crop_quality(crop: Image, face: Face) -> float:
-    """Return the quality of a face whose aligned crop is at hand; see `face_quality`."""
+    """Return the quality of a face from its aligned crop; see `face_quality`."""
     side = float(np.sqrt(max(0.0, float(face.box_px[2] * face.box_px[3]))))
     size = _ramp(side, _UNREADABLE_PX, _READABLE_PX)
     score = _ramp(face.score, _LEAST_SCORE, _SURE_SCORE)
@@ -42,19 +42,19 @@ def crop_quality(crop: Image, face: Face) -> float:
 
 
 def pose_factor(yaw: float, pitch: float) -> float:
-    """Return 1 up to 25 degrees off the front, falling to 0 at 70; 0 where pose is unknown."""
+    """Return 1 up to 25 degrees from frontal, falling to 0 at 70; 0 if the pose is unknown."""
     if math.isnan(yaw) or math.isnan(pitch):
         return 0.0
-    # Pitch reads a face's own proportions too, so a little of it counts for nothing.
+    # Pitch also depends on the proportions of the face, so its first 10 degrees are ignored.
     off = math.hypot(yaw, max(0.0, abs(pitch) - 10.0))
     return 1.0 - _ramp(off, 25.0, 70.0)
 
 
 def sharpness(crop: Image) -> float:
-    """Return the share of the crop's contrast that lies in its finest detail.
+    """Return the fraction of the crop's contrast in its finest detail; 0 for a uniform crop.
 
-    Mean square of the Laplacian over the variance, at 48 pixels, where the expression models
-    look; free of the image's brightness and contrast. NaN-free: 0 for a flat crop.
+    Mean square of the Laplacian divided by the variance, at 48 pixels, the input size of the
+    expression models. It does not depend on brightness or contrast.
     """
     small: Floats = cv2.resize(
         cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY),

@@ -1,4 +1,4 @@
-"""Reads the faces of successive frames: finds, follows, numbers, crops and classifies them."""
+"""Detect, track, crop and classify the faces of successive frames."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _TURNED_EVERY_S: Final = 1.0
 
 @dataclass(frozen=True)
 class ReaderSettings:
-    """How often to look for faces.
+    """How often to search for faces.
 
-    scan_every_s: whole frames are searched for newcomers at least this often; between searches
-        the faces known are followed.
-    detect_every_frame: search every frame and follow nobody.
-    forget_after_s: a face away for longer comes back under a new number.
-    low_quality_below: a face of less quality makes a `low_quality` row.
+    scan_every_s: whole frames are searched for new faces at least this often; in between, known
+        faces are tracked.
+    detect_every_frame: search every frame without tracking.
+    forget_after_s: a face that was absent for longer gets a new face_id.
+    low_quality_below: rows of faces with a lower quality have the status `low_quality`.
     """
 
     scan_every_s: float = 0.5
@@ -39,7 +39,7 @@ class ReaderSettings:
 
 
 class FaceReader:
-    """Turns frames into raw timeline rows; keeps the tracks from one call to the next."""
+    """Converts frames into raw timeline rows; keeps its tracks between calls."""
 
     def __init__(
         self, detector: Detector, model: ExpressionModel, settings: ReaderSettings
@@ -55,16 +55,17 @@ class FaceReader:
     def read(self, frames: Sequence[Frame], *, live: bool = False) -> list[RawRow]:
         """Return the rows of successive frames, one per frame and face.
 
-        The last frame (and a recording's first) is searched for newcomers, who are then followed
-        back to where they came in; live, with one frame at a time, when a search is due.
+        The last frame (and the first of a recording) is searched for new faces, which are then
+        tracked backward to where they appear. With live=True, pass one frame at a time; it is
+        searched when a search is due.
         """
         seen: list[dict[int, Face]] = [{} for _ in frames]
-        pictures = [i for i, frame in enumerate(frames) if frame.image is not None]
-        for position, i in enumerate(pictures):
+        images = [i for i, frame in enumerate(frames) if frame.image is not None]
+        for position, i in enumerate(images):
             elapsed = frames[i].time_s - self._last_scan_s
             due = elapsed >= self.settings.scan_every_s
             first = self._last_scan_s == -math.inf
-            last = position == len(pictures) - 1
+            last = position == len(images) - 1
             self._read_frame(frames, seen, i, due if live else last or first)
         return self._rows(frames, seen)
 
@@ -85,7 +86,7 @@ class FaceReader:
                 self.tracks.append(track)
 
     def _follow(self, image: Image, time_s: float, seen: dict[int, Face]) -> bool:
-        """Follow the tracks into a frame; return whether a whole search is needed now."""
+        """Track the known faces into a frame; return whether the whole frame must be searched."""
         if self.settings.detect_every_frame:
             return True
         boxes = [track.expect(time_s) for track in self.tracks]
@@ -96,7 +97,7 @@ class FaceReader:
             return True
         lost = False
         newest = max((track.time_s for track in self.tracks), default=time_s)
-        for k in _surest_first(found):
+        for k in _by_score(found):
             face, track = found[k], self.tracks[k]
             fits = face is not None and overlap(expected[k], face.box_px) > _SAME_FACE / 2
             taken = face is not None and _is_among(face, seen.values())
@@ -105,17 +106,17 @@ class FaceReader:
                 seen[track.face_id] = face
                 track.move(face, time_s)
             elif track.time_s == newest:
-                # Only a track that was there a moment ago calls for a search: one that stays
-                # away is looked for where it was, and in the regular searches.
+                # Only a face seen in the previous frame triggers a search. A face that stays absent
+                # is looked for at its last place, and in the regular searches.
                 lost = True
         return lost
 
     def _search(self, image: Image, time_s: float, seen: dict[int, Face]) -> list[Face]:
-        """Search a whole frame; give tracks that were lost their face, return the newcomers."""
+        """Search a whole frame, reassign lost tracks, and return the new faces."""
         self._last_scan_s = time_s
         upright = self.detector.detect([image])[0]
         faces = [_with_pose(face) for face in upright if not _is_among(face, seen.values())]
-        if self._may_lie(faces, seen, time_s):
+        if self._needs_rotations(faces, seen, time_s):
             self._last_turned_s = time_s
             turned = detect_any_way_up(self.detector, image, upright)
             faces = [_with_pose(face) for face in turned if not _is_among(face, seen.values())]
@@ -128,8 +129,8 @@ class FaceReader:
         matched = set(matches)
         return [face for k, face in enumerate(faces) if k not in matched]
 
-    def _may_lie(self, faces: Sequence[Face], seen: dict[int, Face], time_s: float) -> bool:
-        """Whether to look for turned heads: for newcomers, and once a second for nobody."""
+    def _needs_rotations(self, faces: Sequence[Face], seen: dict[int, Face], time_s: float) -> bool:
+        """Whether to search for rotated heads: with new faces, or each second without a face."""
         if not faces:
             return not seen and time_s - self._last_turned_s >= _TURNED_EVERY_S
         absent = [track for track in self.tracks if track.face_id not in seen]
@@ -139,7 +140,7 @@ class FaceReader:
     def _follow_back(
         self, frames: Sequence[Frame], seen: list[dict[int, Face]], track: Track
     ) -> None:
-        """Follow a newcomer back through the frames before the one that showed it."""
+        """Track a new face backward through the frames before it was detected."""
         if self.settings.detect_every_frame:
             return
         back = replace(track)
@@ -186,8 +187,8 @@ class FaceReader:
         return rows
 
 
-def resumed_tracks(rows: Sequence[RawRow], forget_after_s: float) -> list[Track]:
-    """Return the tracks that were alive at the end of an earlier run's rows."""
+def tracks_at_end(rows: Sequence[RawRow], forget_after_s: float) -> list[Track]:
+    """Return the tracks that are active at the end of these rows, to resume an analysis."""
     tracks: dict[int, Track] = {}
     if not rows:
         return []
@@ -198,9 +199,9 @@ def resumed_tracks(rows: Sequence[RawRow], forget_after_s: float) -> list[Track]
             break
         if face_id is not None and face_id not in tracks:
             box = np.array([row[k] for k in ("box_x", "box_y", "box_w", "box_h")], np.float32)
-            nowhere = np.full((5, 2), np.nan, np.float32)
+            no_landmarks = np.full((5, 2), np.nan, np.float32)
             score, roll = row.get("detection_score"), row.get("roll")
-            face = Face(box, nowhere, score or 0.0, roll=math.nan if roll is None else roll)
+            face = Face(box, no_landmarks, score or 0.0, roll=math.nan if roll is None else roll)
             tracks[face_id] = Track(face_id, face, row["time_s"])
     return [tracks[face_id] for face_id in sorted(tracks)]
 
@@ -234,8 +235,8 @@ def _tilt(face: Face) -> float:
     return 0.0 if math.isnan(face.roll) else face.roll
 
 
-def _surest_first(found: Sequence[Face | None]) -> list[int]:
-    """Where two tracks follow into one face, the surer sighting gets it."""
+def _by_score(found: Sequence[Face | None]) -> list[int]:
+    """Return the indices by descending score: a face found by two tracks goes to the better."""
     scores = [face.score if face is not None else 0.0 for face in found]
     return sorted(range(len(found)), key=lambda k: -scores[k])
 

@@ -1,4 +1,4 @@
-"""Expression models: face crops in, calibrated scores out; and the model folders they live in."""
+"""Expression models: load a model folder and predict calibrated scores from face crops."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _CHUNK: Final = 64
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How a model wants its crops.
+    """How crops are prepared for a model.
 
     size: side of its square input in pixels.
     color: "gray" (one channel) or "rgb" (three).
-    detail_px: crops are first averaged down to this side, so that the network meets no finer
-        detail than it learned from; 0 for none.
+    detail_px: crops are first averaged down to this side, so that they contain no finer detail
+        than the training images; 0 for none.
     mean, scale: the input is (value - mean) / scale, values from 0 to 255.
     """
 
@@ -43,7 +43,7 @@ class Preprocessing:
     detail_px: Annotated[int, Ge(0)] = 0
 
     def problems(self) -> Iterator[str]:
-        """Yield why no pixel could be divided by the scale."""
+        """Yield what is wrong with these values."""
         if self.scale == 0:
             yield "scale must not be 0."
 
@@ -107,7 +107,7 @@ class ExpressionModel:
 
     @property
     def name(self) -> str:
-        """The model's name by its card."""
+        """The model's name, from its card."""
         return str(self.card["name"])
 
     def predict(self, crops: Image) -> Scores:
@@ -155,13 +155,9 @@ class ExpressionModel:
         )
 
     def _run(self, crops: Image) -> tuple[Floats, Floats]:
-        outputs = dict(
-            zip(
-                self._outputs,
-                self._session.run(self._outputs, {self._input: self.preprocessing.apply(crops)}),
-                strict=True,
-            )
-        )
+        inputs = {self._input: self.preprocessing.apply(crops)}
+        arrays = self._session.run(self._outputs, inputs)
+        outputs = dict(zip(self._outputs, arrays, strict=True))
         logits = np.asarray(outputs["logits"], np.float32)
         none = np.empty((len(crops), 0), np.float32)
         return logits, np.asarray(outputs.get("embedding", none), np.float32)
@@ -179,7 +175,7 @@ _SHAPES: Final = {"gray": 1, "rgb": 3}
 
 @dataclass(frozen=True)
 class _Card:
-    """What inference needs of a card, which holds more for its readers."""
+    """The keys of a card that inference needs."""
 
     name: str
     labels: Annotated[tuple[str, ...], MinLen(2)]
@@ -195,14 +191,14 @@ class _Card:
 
 
 def bundled_models() -> dict[str, Path]:
-    """Return the models that come with moppet, name → folder."""
+    """Return the models included in moppet, name → folder."""
     return {card.parent.name: card.parent for card in sorted(BUNDLED.glob("*/card.toml"))}
 
 
 def find_model(name_or_folder: str | Path = "default") -> Path:
-    """Return the folder of a bundled model's name, or of a path that holds a card.
+    """Return the folder of a bundled model, or a folder given by its path.
 
-    Raises ModelError where neither is there, naming what is.
+    Raises ModelError if there is no such model; the message lists the bundled ones.
     """
     bundled = bundled_models()
     if str(name_or_folder) in bundled:
@@ -211,17 +207,17 @@ def find_model(name_or_folder: str | Path = "default") -> Path:
     if (folder / "card.toml").is_file():
         return folder
     if folder.is_dir():
-        raise ModelError(f"{folder} is no model folder: it lacks card.toml.")
+        raise ModelError(f"{folder} is not a model folder: it lacks card.toml.")
     raise ModelError(
-        f"there is no model {str(name_or_folder)!r}: name a model folder, or one of "
+        f"there is no model {str(name_or_folder)!r}: use a model folder, or one of "
         f"{', '.join(bundled) or 'none bundled'}."
     )
 
 
 def read_card(folder: Path) -> dict[str, Any]:
-    """Return a model folder's card, checked for the keys that inference needs.
+    """Return the card of a model folder, after checking the keys that inference needs.
 
-    Raises ModelError that names every wrong key.
+    Raises ModelError that lists every invalid key.
     """
     table, _ = _read_card(folder)
     return table
@@ -269,8 +265,8 @@ def load_model(name_or_folder: str | Path = "default", *, threads: int = 1) -> E
     sha256 = hashlib.sha256(content).hexdigest()
     if sha256 != card.sha256:
         raise ModelError(
-            f"{path} has SHA-256 {sha256[:12]}… where its card says {card.sha256[:12]}…: "
-            "it is damaged or was exchanged. Get the model folder again."
+            f"{path} has SHA-256 {sha256[:12]}… but its card gives {card.sha256[:12]}…: "
+            "it is damaged or was replaced. Download the model folder again."
         )
     try:
         session = make_session(content, threads)
@@ -296,7 +292,7 @@ def _check(session: ort.InferenceSession, card: _Card, path: Path) -> None:
     if len(shape) != 4 or any(
         isinstance(got, int) and got != want for got, want in zip(shape[1:], expected, strict=True)
     ):
-        raise ModelError(f"{path} takes input {shape}, but its card says (n, {expected}).")
+        raise ModelError(f"{path} takes input {shape}, but its card requires (n, {expected}).")
     outputs = {output.name: output.shape for output in session.get_outputs()}
     if "logits" not in outputs:
         raise ModelError(f"{path} has outputs {', '.join(outputs)}; 'logits' is needed.")

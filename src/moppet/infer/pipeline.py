@@ -1,4 +1,4 @@
-"""From a recording to a timeline: `analyze` for files, `stream` for apps."""
+"""Analyze recordings: `analyze` returns a timeline, `stream` yields the rows of each frame."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from moppet.infer.detectors import load_detector
-from moppet.infer.face_reader import FaceReader, ReaderSettings, resumed_tracks
+from moppet.infer.face_reader import FaceReader, ReaderSettings, tracks_at_end
 from moppet.infer.models import load_model
 from moppet.media import MediaInfo, probe, read_frames, recording_sha256
 from moppet.timeline import (
@@ -29,9 +29,9 @@ from moppet.values import Frame, UsageError
 
 
 class LiveReader:
-    """Reads one frame after another; `moppet.stream` is this over a recording's frames.
+    """Analyzes frames one at a time, as `moppet.stream` does for a recording.
 
-    Arguments as of `moppet.stream`. Raises ModelError or UsageError where one cannot be used.
+    See `moppet.stream` for the arguments. Raises ModelError or UsageError if one is invalid.
     """
 
     def __init__(
@@ -73,9 +73,9 @@ class LiveReader:
         return self._reader.model.group_of
 
     def read(self, frame: Frame) -> list[dict[str, Any]]:
-        """Return the rows of the next frame, one for each face, or one without.
+        """Return the rows of the next frame: one per face, or a single row without a face.
 
-        Smoothing looks back only. Frames come in order of time.
+        Smoothing uses past frames only. Pass frames in order of time.
         """
         raw = self._reader.read([frame], live=True)
         return live_rows(
@@ -94,14 +94,14 @@ _CHUNK_BYTES: Final = 160_000_000
 
 @dataclass(frozen=True)
 class Settings:
-    """What an analysis does; kept in the timeline's metadata.
+    """The settings of an analysis, stored in the timeline's metadata.
 
     model: a bundled model's name or a model folder. detector: a name in DETECTORS;
-    detector_model: its model file, where it needs one.
-    every: only frames whose number is a multiple of it are analyzed.
-    start_s, end_s: only this part of the recording; None for its ends.
-    detect_every_frame: search every frame instead of following faces between searches.
-    min_face_px: smallest face looked for; None lets the detector choose.
+    detector_model: its model file, if it needs one.
+    every: analyze only every n-th frame.
+    start_s, end_s: part of the recording to analyze; None for its start or end.
+    detect_every_frame: search every frame instead of tracking faces between searches.
+    min_face_px: smallest face to look for, in pixels; None lets the detector choose.
     timeline: smoothing, thresholds and episodes.
     """
 
@@ -127,15 +127,15 @@ class Settings:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the settings as plain values."""
+        """Return the settings as JSON values."""
         return dataclasses.asdict(self)
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far an analysis is.
+    """The progress of an analysis.
 
-    frames: rows of the recording that are done; total: how many are expected, None if unknown.
+    frames: number of frames done; total: expected number, None if unknown.
     time_s: position in the recording; duration_s: its length, NaN if unknown.
     """
 
@@ -146,11 +146,11 @@ class Progress:
 
 
 class Analysis:
-    """One recording's analysis, which may be stopped and gone on with.
+    """The analysis of one recording, which can be interrupted and resumed.
 
-    journal: where rows are kept as they come; None keeps them in memory alone.
-    resume: go on from the journal if it is there; it must be of the same source and settings.
-    Raises MediaError, ModelError or UsageError if source, model or settings cannot be used.
+    journal: file to which rows are written during the analysis; None keeps them in memory.
+    resume: continue from the journal if it exists; source, model and settings must be the same.
+    Raises MediaError, ModelError or UsageError if source, model or settings are invalid.
     """
 
     def __init__(
@@ -190,9 +190,9 @@ class Analysis:
             self._rows = read_journal(path)
 
     def run(self, progress: Callable[[Progress], None] | None = None) -> Timeline:
-        """Analyse what is left of the recording and return the whole timeline.
+        """Analyze the rest of the recording and return the whole timeline.
 
-        After an interrupt it may be called again and goes on.
+        After an interruption, call it again to continue.
         """
         settings = self.settings
         if self._journal is None and self._journal_path is not None:
@@ -200,7 +200,7 @@ class Analysis:
         reader = FaceReader(self._detector, self.model, _reader_settings(settings, self.info))
         start_s = settings.start_s
         if self._rows:
-            reader.tracks = resumed_tracks(self._rows, settings.timeline.max_gap_s)
+            reader.tracks = tracks_at_end(self._rows, settings.timeline.max_gap_s)
             ids = [row["face_id"] for row in self._rows if row.get("face_id") is not None]
             reader.next_id = 1 + max((i for i in ids if i is not None), default=-1)
             start_s = math.nextafter(self._rows[-1]["time_s"], math.inf)
@@ -214,7 +214,9 @@ class Analysis:
                     self._journal.append(rows)
                 self._rows += rows
                 if progress is not None:
-                    progress(self._progress(chunk[-1]))
+                    total, last = self.info.frame_count, chunk[-1]
+                    length_s = self.info.duration_s
+                    progress(Progress(last.index + 1, total, last.time_s, length_s))
         finally:
             frames.close()
             if self._journal is not None:
@@ -222,7 +224,7 @@ class Analysis:
                 self._journal = None
         if not self._rows:
             raise UsageError(
-                f"{self.info.name} has no frame from {settings.start_s or 0:g} s on"
+                f"{self.info.name} has no frame from {settings.start_s or 0:g} s"
                 f"{'' if settings.end_s is None else f' to {settings.end_s:g} s'}: it lasts "
                 f"{self.info.duration_s:.1f} s."
             )
@@ -230,7 +232,7 @@ class Analysis:
         return self.timeline()
 
     def timeline(self) -> Timeline:
-        """Return the timeline of the rows so far; complete or not is in its metadata."""
+        """Return the timeline of the rows so far; its metadata records whether it is complete."""
         return build_timeline(
             self._rows,
             names=self.model.names,
@@ -239,11 +241,8 @@ class Analysis:
             metadata=self._metadata(),
         )
 
-    def _progress(self, last: Frame) -> Progress:
-        return Progress(last.index + 1, self.info.frame_count, last.time_s, self.info.duration_s)
-
     def _about(self) -> dict[str, Any]:
-        """What is known of the recording and the model before a frame is read."""
+        """Return the metadata that is known before a frame is read."""
         info = self.info
         return {
             "moppet_version": importlib.metadata.version("moppet"),
@@ -285,12 +284,12 @@ def analyze(
     Args:
         path: a video, an image, or a folder of images.
         model: the name of a bundled model, or a model folder.
-        detector: how faces are found: "mtcnn", or another installed detector.
+        detector: face detector: "mtcnn", or another installed detector.
         every: analyze only every n-th frame.
-        progress: called from time to time with how far the analysis is.
+        progress: called regularly with the progress of the analysis.
         start_s: start of the part to analyze, in seconds; None for the beginning.
         end_s: end of the part to analyze, in seconds; None for the end.
-        detect_every_frame: search every frame instead of following faces between searches.
+        detect_every_frame: search every frame instead of tracking faces between searches.
         detector_model: the detector's model file, if it needs one.
         min_face_px: smallest face to look for, in pixels (at least 12); None lets the detector
             choose.
@@ -339,7 +338,7 @@ def stream(
     Args:
         path_or_camera: a video, or a camera such as "camera:0".
         model: the name of a bundled model, or a model folder.
-        detector: how faces are found: "mtcnn", or another installed detector.
+        detector: face detector: "mtcnn", or another installed detector.
         every: analyze only every n-th frame; the others have the status "skipped".
         detector_model: the detector's model file, if it needs one.
         min_face_px: smallest face to look for, in pixels (at least 12); None lets the detector
@@ -380,7 +379,7 @@ def stream(
 
 
 def _reader_settings(settings: Settings, info: MediaInfo) -> ReaderSettings:
-    # Images of a folder need not follow one another: nobody is followed from one to the next.
+    # The images of a folder may be unrelated, so faces are not tracked between them.
     return ReaderSettings(
         detect_every_frame=settings.detect_every_frame or info.kind == "images",
         forget_after_s=settings.timeline.max_gap_s,
@@ -389,7 +388,7 @@ def _reader_settings(settings: Settings, info: MediaInfo) -> ReaderSettings:
 
 
 def _chunks(frames: Iterator[Frame]) -> Iterator[list[Frame]]:
-    """Yield frames by the half second, fewer where they are large."""
+    """Yield frames in chunks of half a second, or less if the images are large."""
     chunk: list[Frame] = []
     size = 0
     for frame in frames:

@@ -1,7 +1,7 @@
-"""Tracks: one number a person through a recording, by place and motion alone.
+"""Tracking: one face_id per person and recording, from position and motion alone.
 
-No biometric identity is made or kept: a person who is away for longer than `max_gap_s` comes
-back under a new number.
+No biometric identity is computed or stored: a person who is absent for longer than `max_gap_s`
+gets a new face_id.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ _FARTHEST: Final = 1.0
 
 @dataclass
 class Track:
-    """One person: where the face was last, and how it moves.
+    """One person: the last position and the motion of the face.
 
-    velocity: (2,) pixels a second of the box's center, a running mean.
+    velocity: (2,) running mean of the box center's speed, pixels per second.
     """
 
     face_id: int
@@ -32,9 +32,9 @@ class Track:
     velocity: Floats = field(default_factory=lambda: np.zeros(2, np.float32))
 
     def expect(self, time_s: float) -> Floats:
-        """Return the box expected at a time, (4,) x, y, width, height.
+        """Return the expected box at a time, (4,) x, y, width, height.
 
-        The motion is carried on for a quarter of a second at most: heads swing back.
+        Motion is extrapolated for at most a quarter of a second, because heads swing back.
         """
         ahead = np.clip(time_s - self.time_s, -0.25, 0.25)
         box = self.face.box_px.copy()
@@ -42,7 +42,7 @@ class Track:
         return box
 
     def move(self, face: Face, time_s: float) -> None:
-        """Take the face found at a time as the track's newest."""
+        """Update the track with the face detected at a time."""
         elapsed = time_s - self.time_s
         if elapsed != 0:
             speed = (_center(face.box_px) - _center(self.face.box_px)) / np.float32(elapsed)
@@ -52,16 +52,16 @@ class Track:
 
 
 def assign(expected: Sequence[Floats], faces: Sequence[Face]) -> list[int | None]:
-    """Return, for each expected box, the number of its face, or None.
+    """Return for each expected box the index of its face, or None.
 
-    Hungarian assignment on overlap, and on distance where boxes of a fast head no longer
-    overlap: at most one box side away and of like size.
+    Hungarian assignment by overlap. Boxes of a fast head that no longer overlap are matched by
+    distance, if they are at most one box side apart and of similar size.
     """
     if not expected or not faces:
         return [None] * len(expected)
-    from scipy.optimize import linear_sum_assignment  # a third of a second, not at import
+    from scipy.optimize import linear_sum_assignment  # slow to import
 
-    gain = np.array([[_likeness(box, face.box_px) for face in faces] for box in expected])
+    gain = np.array([[_similarity(box, face.box_px) for face in faces] for box in expected])
     rows, columns = linear_sum_assignment(gain, maximize=True)
     found: list[int | None] = [None] * len(expected)
     for row, column in zip(rows, columns, strict=True):
@@ -79,7 +79,7 @@ def overlap(a: Floats, b: Floats) -> float:
     return shared / whole if whole > 0 else 0.0
 
 
-def _likeness(expected: Floats, box: Floats) -> float:
+def _similarity(expected: Floats, box: Floats) -> float:
     shared = overlap(expected, box)
     if shared >= _LEAST_OVERLAP:
         return 1.0 + shared

@@ -1,17 +1,16 @@
-"""Any video, image, folder of images or camera → `Frame`s with true time stamps.
+"""Read videos, images, folders of images and cameras as `Frame`s with exact time stamps.
 
-Time. 0 is the start of the container, as in a player: a video that begins half a second after
-its sound begins at 0.5. A frame's `time_s` is its presentation stamp times the time base, minus
-that start; it grows strictly (see `StrictClock`). A folder of images has no clock: image i
-stands at i seconds. A camera counts from its first image.
+Time. 0 is the start of the container, as in a player: a video stream that begins half a second
+after the sound begins at 0.5. The `time_s` of a frame is its presentation time relative to that
+start; it increases strictly (see `StrictClock`). In a folder of images, image i is at i seconds.
+A camera counts from its first image.
 
-Rows. Every packet that promises an image gives one frame, in order of presentation: the image,
-or `unreadable` when the decoder refuses, drops or flags it. A run of packets that the file no
-longer holds (it was cut short) gives one `unreadable` frame. What a decoder conceals counts as a
-image, as it does in a player.
+Frames. Every packet that should contain an image yields one frame, in presentation order: the
+image, or `unreadable` if the decoder rejects, drops or flags it. A run of packets missing from
+the file yields one `unreadable` frame. Images that the decoder repairs count as images.
 
-Images are 8-bit RGB, upright (rotated and mirrored as the file asks), with square pixels; alpha
-is dropped.
+Images are 8-bit RGB, upright (rotated and mirrored according to the file), with square pixels and
+without alpha.
 """
 
 from __future__ import annotations
@@ -22,12 +21,12 @@ from collections.abc import Generator
 from functools import partial
 from pathlib import Path
 
-from moppet.media.camera import camera_number, camera_shots, probe_camera
+from moppet.media.camera import camera_frames, camera_number, probe_camera
 from moppet.media.clock import StrictClock
 from moppet.media.images import images_of, load_image
-from moppet.media.recording import MediaInfo, Shots
+from moppet.media.recording import FrameSource, MediaInfo
 from moppet.media.sources import IMAGE_SUFFIXES, VIDEO_SUFFIXES, expand_sources, recording_sha256
-from moppet.media.video import probe_video, video_shots
+from moppet.media.video import probe_video, video_frames
 from moppet.values import Frame, MediaError, UsageError
 
 __all__ = [
@@ -43,9 +42,9 @@ __all__ = [
 
 
 def probe(source: str | Path) -> MediaInfo:
-    """Return what is known of a recording after its first readable image.
+    """Return the properties of a recording, read up to its first readable image.
 
-    Raises MediaError if nothing in it can be read.
+    Raises MediaError if no image can be read.
     """
     number = camera_number(source)
     if number is not None:
@@ -53,11 +52,11 @@ def probe(source: str | Path) -> MediaInfo:
     path = Path(source)
     with contextlib.closing(read_frames(path)) as frames:
         height, width = next(frame.image.shape[:2] for frame in frames if frame.image is not None)
-    pictures = images_of(path)
-    if pictures is None:
+    images = images_of(path)
+    if images is None:
         return probe_video(path, width, height)
-    codec = pictures[0].suffix.lower().lstrip(".")
-    count = len(pictures)
+    codec = images[0].suffix.lower().lstrip(".")
+    count = len(images)
     rate, span_s = (1.0, float(count)) if path.is_dir() else (math.nan, math.nan)
     return MediaInfo(path, path.name, "images", width, height, span_s, count, codec, rate)
 
@@ -70,13 +69,13 @@ def read_frames(
     end_s: float | None = None,
     threads: int | None = None,
 ) -> Generator[Frame, None, None]:
-    """Yield a recording's frames in order of presentation; closing it frees everything.
+    """Yield a recording's frames in presentation order; close the generator to free the decoder.
 
-    every: frames whose index is no multiple of it come as `skipped`, without an image.
-    start_s, end_s: only frames with start_s ≤ time_s < end_s come; their index still counts
-        from the start of the recording.
-    threads: CPU threads to decode with; None leaves it to FFmpeg.
-    Raises UsageError for a wrong argument; MediaError, on the way, if there is nothing to read.
+    every: frames whose index is not a multiple of it are `skipped` and have no image.
+    start_s, end_s: yield only frames with start_s ≤ time_s < end_s; the index still counts from
+        the start of the recording.
+    threads: number of CPU threads for decoding; None lets FFmpeg choose.
+    Raises UsageError for an invalid argument; MediaError, while reading, if no image is readable.
     """
     if every < 1:
         raise UsageError(f"every must be at least 1, not {every}.")
@@ -85,7 +84,7 @@ def read_frames(
     first_s = -math.inf if start_s is None else start_s
     last_s = math.inf if end_s is None else end_s
     if not first_s < last_s:
-        raise UsageError(f"the end ({last_s} s) must lie after the start ({first_s} s).")
+        raise UsageError(f"the end ({last_s} s) must be after the start ({first_s} s).")
     return _window(source, every, first_s, last_s, threads)
 
 
@@ -93,29 +92,29 @@ def _window(
     source: str | Path, every: int, first_s: float, last_s: float, threads: int | None
 ) -> Generator[Frame, None, None]:
     readable = False
-    with contextlib.closing(_shots(source, threads)) as shots:
-        for index, (time_s, develop) in enumerate(shots):
+    with contextlib.closing(_frames(source, threads)) as source_frames:
+        for index, (time_s, decode) in enumerate(source_frames):
             if time_s >= last_s:
                 return
             skip = time_s < first_s or index % every > 0
-            image = None if skip or develop is None else develop()
-            readable = readable or image is not None or (skip and develop is not None)
+            image = None if skip or decode is None else decode()
+            readable = readable or image is not None or (skip and decode is not None)
             if time_s < first_s:
                 continue
-            if skip and develop is not None:
+            if skip and decode is not None:
                 yield Frame(index, time_s, None, "skipped")
             else:
                 yield Frame(index, time_s, image, "unreadable" if image is None else "ok")
     if not readable:
-        raise MediaError(f"{source} holds no image that can be decoded: it is damaged.")
+        raise MediaError(f"{source} contains no image that can be decoded: it is damaged.")
 
 
-def _shots(source: str | Path, threads: int | None) -> Shots:
+def _frames(source: str | Path, threads: int | None) -> FrameSource:
     number = camera_number(source)
     if number is not None:
-        return camera_shots(number)
+        return camera_frames(number)
     path = Path(source)
-    pictures = images_of(path)
-    if pictures is None:
-        return video_shots(path, threads)
-    return ((float(i), partial(load_image, p)) for i, p in enumerate(pictures))
+    images = images_of(path)
+    if images is None:
+        return video_frames(path, threads)
+    return ((float(i), partial(load_image, p)) for i, p in enumerate(images))

@@ -1,4 +1,4 @@
-"""A camera → shots."""
+"""Read images from a camera."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from typing import Any, Final, cast
 import cv2
 
 from moppet.media.clock import StrictClock
-from moppet.media.recording import MediaInfo, Shots
+from moppet.media.recording import FrameSource, MediaInfo
 from moppet.values import Image, MediaError, UsageError
 
 _CAMERA: Final = re.compile(r"camera:(.*)")
-_FAILED_SHOTS: Final = 30  # in a row, about a second, before a camera counts as gone
+_MAX_FAILED: Final = 30  # consecutive failures (about a second) before reading stops
 _LOGGING: Final[Any] = cv2 if hasattr(cv2, "getLogLevel") else cv2.utils.logging  # from 4.13 on
 
 
 def camera_number(source: str | Path) -> int | None:
     match = _CAMERA.fullmatch(str(source))
     if match and not re.fullmatch("[0-9]+", match[1]):
-        raise UsageError(f"a camera is named camera:0, camera:1 and so on, not {source}.")
+        raise UsageError(f"a camera is named camera:0, camera:1 and so on, got {source}.")
     return int(match[1]) if match else None
 
 
 @contextlib.contextmanager
 def _camera(number: int) -> Iterator[Any]:
     level = _LOGGING.getLogLevel()
-    _LOGGING.setLogLevel(0)  # OpenCV would tell in its own words that there is none
+    _LOGGING.setLogLevel(0)  # silence the warning of OpenCV if there is no camera
     try:
         camera = cv2.VideoCapture(number)
     finally:
@@ -40,26 +40,26 @@ def _camera(number: int) -> Iterator[Any]:
     try:
         if not camera.isOpened():
             raise MediaError(
-                f"there is no camera {number}, or another program holds it: "
-                "plug it in, close the other program, or name another."
+                f"there is no camera {number}, or another program is using it: "
+                "connect it, close the other program, or choose another camera."
             )
         yield camera
     finally:
         camera.release()
 
 
-def camera_shots(number: int) -> Shots:
+def camera_frames(number: int) -> FrameSource:
     clock, failures = StrictClock(math.nan), 0
     first_s: float | None = None
     with _camera(number) as camera:
-        while failures < _FAILED_SHOTS:
+        while failures < _MAX_FAILED:
             good, image = camera.read()
             now_s = time.monotonic()
             first_s = now_s if first_s is None else first_s
             failures = 0 if good else failures + 1
             rgb = partial(cv2.cvtColor, image, cv2.COLOR_BGR2RGB) if good else None
             yield clock.tick(now_s - first_s), cast("Callable[[], Image] | None", rgb)
-    raise MediaError(f"camera {number} gives no more images: check its plug.")
+    raise MediaError(f"camera {number} gives no more images: check its cable.")
 
 
 def probe_camera(number: int) -> MediaInfo:

@@ -1,4 +1,4 @@
-"""Time stamps as files have them → times that grow strictly."""
+"""Convert the time stamps in files into strictly increasing times."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import math
 
 
 class StrictClock:
-    """Turns stamps as files have them into times that grow strictly.
+    """Converts the time stamps of a file into strictly increasing times.
 
-    A stamp later than the time before it is kept as it is. A missing stamp comes one frame
-    duration after the time before; one that does not advance half a duration, so that the next
-    good stamp stays as it is. A stamp that falls back by more than a second begins a joined
-    recording: it comes one duration after, and those behind it keep their distance to it.
+    A stamp later than the previous time is kept. A missing stamp is placed one frame duration
+    after the previous time. A stamp that does not advance is placed half a duration later, so that
+    the next valid stamp can be kept. A stamp more than a second before the previous time starts an
+    appended recording: it is placed one duration later, and later stamps are shifted with it.
     """
 
     def __init__(self, step_s: float) -> None:
@@ -20,7 +20,7 @@ class StrictClock:
         self._shift_s = 0.0
 
     def tick(self, stamp_s: float | None, duration_s: float = math.nan) -> float:
-        """Return the time of the next frame from its stamp (None: missing) and its duration."""
+        """Return the next frame's time in seconds. stamp_s: None if missing."""
         if stamp_s is None or not math.isfinite(stamp_s):
             time_s = 0.0 if self._last_s == -math.inf else self._last_s + self._step_s
         elif stamp_s > self._last_s:

@@ -1,4 +1,4 @@
-"""Images and folders of images: which files they are, and reading them upright."""
+"""Find images and folders of images, and read images upright."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from typing import cast
 import cv2
 import numpy as np
 
-from moppet.media.sources import IMAGE_SUFFIXES, inside
-from moppet.media.video import why_not
+from moppet.media.sources import IMAGE_SUFFIXES, media_files
+from moppet.media.video import unreadable_reason
 from moppet.values import Image, MediaError
 
 _ORIENTATION_TAG = 0x0112
 
 
 def is_webp(data: bytes) -> bool:
-    """Whether a file's bytes are those of a WebP image."""
+    """Whether the bytes are those of a WebP file."""
     return data[:4] == b"RIFF" and data[8:12] == b"WEBP"
 
 
 def webp_orientation(data: bytes) -> int:
-    """Return how a WebP image lies, 1 to 8 as EXIF counts; 1, upright, where it does not say."""
+    """Return the EXIF orientation of a WebP image, 1 to 8; 1 (upright) if unspecified."""
     at = 12
     while at + 8 <= len(data):
         size = int.from_bytes(data[at + 4 : at + 8], "little")
@@ -34,7 +34,7 @@ def webp_orientation(data: bytes) -> int:
 
 
 def turn_upright(image: Image, orientation: int) -> Image:
-    """Return an image that lies as EXIF counts (1 to 8) upright."""
+    """Return an image with this EXIF orientation (1 to 8) turned upright."""
     if orientation >= 5:
         image = np.swapaxes(image, 0, 1)
     if orientation in (3, 4, 7, 8):
@@ -45,7 +45,7 @@ def turn_upright(image: Image, orientation: int) -> Image:
 
 
 def _orientation(tiff: bytes) -> int:
-    """Read the tag of a TIFF header's first directory (TIFF 6.0, section 2)."""
+    """Read the orientation tag in a TIFF header's first directory (TIFF 6.0, section 2)."""
     order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
     try:
         start = struct.unpack_from(f"{order or '<'}I", tiff, 4)[0]
@@ -54,42 +54,42 @@ def _orientation(tiff: bytes) -> int:
             tag, _, _, value = struct.unpack_from(f"{order}HHIH", tiff, entry)
             if tag == _ORIENTATION_TAG:
                 return int(value) if 1 <= value <= 8 else 1
-    except struct.error:  # cut short
+    except struct.error:  # truncated
         pass
     return 1
 
 
 def images_of(path: Path) -> list[Path] | None:
-    """Return the images that a path stands for, None for a video; MediaError for nothing."""
+    """Return the images at a path, None for a video; MediaError if there are none."""
     try:
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):
-            if pictures := inside(path, IMAGE_SUFFIXES):
-                return pictures
+            if images := media_files(path, IMAGE_SUFFIXES):
+                return images
             raise MediaError(
-                f"the folder {path} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))}): "
-                "name a video file, or a folder with images."
+                f"the folder {path} contains no images ({', '.join(sorted(IMAGE_SUFFIXES))}): "
+                "choose a video file, or a folder with images."
             )
         with path.open("rb"):
             pass
     except FileNotFoundError as error:
         raise MediaError(f"there is no file or folder {path}: check its name.") from error
     except (OSError, ValueError) as error:
-        raise MediaError(why_not(path, error)) from error
+        raise MediaError(unreadable_reason(path, error)) from error
     if stat.S_ISREG(status.st_mode) and status.st_size == 0:
         raise MediaError(f"{path} is empty (0 bytes): copy it again.")
     return [path] if path.suffix.lower() in IMAGE_SUFFIXES else None
 
 
 def load_image(path: Path) -> Image | None:
-    """Return a still image, upright by its EXIF; None if it is damaged or cut short."""
+    """Return an image, turned upright by its EXIF tag; None if it is damaged or truncated."""
     try:
         data = path.read_bytes()
         webp = is_webp(data)
         flags = cv2.IMREAD_COLOR | (cv2.IMREAD_IGNORE_ORIENTATION if webp else 0)
-        # Not imread: it fills up a JPEG that is cut short in gray.
+        # Not imread, which fills the missing part of a truncated JPEG with gray.
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    except (OSError, ValueError, cv2.error):  # ValueError: a name that no file can have
+    except (OSError, ValueError, cv2.error):  # ValueError: invalid file name
         return None
     if image is None or image.dtype != np.uint8:
         return None

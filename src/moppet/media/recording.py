@@ -1,4 +1,4 @@
-"""What every kind of recording gives: facts about itself, and shots."""
+"""Types shared by all kinds of recordings."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Literal
 
 from moppet.values import Image
 
-# A time and what makes the image of it, if somebody wants it; None: known to be unreadable.
-Shots = Generator[tuple[float, Callable[[], Image | None] | None], None, None]
+# The time of each frame and a function that decodes its image (None if unreadable).
+FrameSource = Generator[tuple[float, Callable[[], Image | None] | None], None, None]
 
 
 @dataclass(frozen=True, slots=True)
 class MediaInfo:
-    """What a recording says of itself.
+    """The properties of a recording.
 
-    width, height: pixels, upright, as `read_frames` gives them.
+    width, height: size in pixels of the upright images that `read_frames` yields.
     duration_s, fps: NaN if unknown; fps is the average, for information only.
-    frame_count: an estimate where the container keeps no count; None if unknown.
+    frame_count: estimated if the container does not store it; None if unknown.
     """
 
     path: Path | None

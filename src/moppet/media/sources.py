@@ -1,4 +1,4 @@
-"""Files, folders, patterns and cameras as they are named → recordings, and their hashes."""
+"""Find the recordings that files, folders, patterns and cameras refer to, and hash them."""
 
 from __future__ import annotations
 
@@ -23,12 +23,11 @@ VIDEO_SUFFIXES: Final = frozenset(_VIDEOS.split())
 
 
 def expand_sources(sources: Sequence[str]) -> list[str]:
-    """Return the recordings that files, folders, glob patterns and camera:N stand for, each once.
+    """Return the recordings for files, folders, glob patterns and camera:N, each once.
 
-    A folder with videos stands for its videos, in natural order and without its subfolders; a
-    folder with images only is one recording. A pattern finds media by their suffix; a file that
-    is named outright is taken whatever its suffix.
-    Raises UsageError for a source that stands for nothing.
+    A folder with videos gives its videos in natural order, without subfolders; a folder with only
+    images is one recording. A pattern matches media files by suffix; a file given by name may have
+    any suffix. Raises UsageError for a source without a recording.
     """
     found: dict[Path | str, str] = {}
     for source in sources:
@@ -38,7 +37,7 @@ def expand_sources(sources: Sequence[str]) -> list[str]:
         matches = _recordings(source)
         if not matches:
             raise UsageError(
-                f"nothing to read at {source}: name a video, an image, a folder of them, "
+                f"nothing to read at {source}: give a video, an image, a folder of them, "
                 "a pattern in quotes or camera:0."
             )
         for match in matches:
@@ -49,7 +48,7 @@ def expand_sources(sources: Sequence[str]) -> list[str]:
 def _recordings(source: str) -> list[Path]:
     path = Path(source)
     if path.is_dir():
-        return inside(path, VIDEO_SUFFIXES) or [path] * bool(inside(path, IMAGE_SUFFIXES))
+        return media_files(path, VIDEO_SUFFIXES) or [path] * bool(media_files(path, IMAGE_SUFFIXES))
     if path.exists():
         return [path]
     matches = sorted(map(Path, glob.glob(source, recursive=True)), key=_natural)
@@ -67,20 +66,20 @@ def recording_sha256(path: str | Path) -> str:
     if not path.is_dir():
         return file_sha256(path, MediaError)
     try:
-        images = inside(path, IMAGE_SUFFIXES)
+        images = media_files(path, IMAGE_SUFFIXES)
     except OSError as error:
         raise MediaError(f"{path} cannot be read ({error.strerror}): check its name.") from error
     lines = (f"{file_sha256(image, MediaError)}  {image.name}\n" for image in images)
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def inside(folder: Path, suffixes: frozenset[str]) -> list[Path]:
-    # Names that begin with a dot are leftovers of other systems ("._clip.mp4").
+def media_files(folder: Path, suffixes: frozenset[str]) -> list[Path]:
+    # Names that begin with a dot are hidden files of other systems ("._clip.mp4").
     found = (f for f in folder.iterdir() if f.suffix.lower() in suffixes and f.name[0] != ".")
     return sorted((f for f in found if f.is_file()), key=_natural)
 
 
 def _natural(path: Path) -> tuple[list[tuple[int, str]], str]:
-    """Sort key in which 2.png comes before 10.png."""
+    """Sort key that places 2.png before 10.png."""
     parts = re.findall(r"([0-9]+)|([^0-9]+)", str(path))
     return [(int(digits or -1), text.casefold()) for digits, text in parts], str(path)

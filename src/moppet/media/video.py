@@ -1,4 +1,4 @@
-"""Video files: packets, decoding, colors, rotation, and an account of every lost frame."""
+"""Read video files: packets, decoding, colors, rotation, and a record of every lost frame."""
 
 from __future__ import annotations
 
@@ -20,104 +20,105 @@ from av.sidedata.sidedata import Type as SideData
 from av.video.reformatter import Colorspace, VideoReformatter
 
 from moppet.media.clock import StrictClock
-from moppet.media.recording import MediaInfo, Shots
+from moppet.media.recording import FrameSource, MediaInfo
 from moppet.values import Image, MediaError
 
-_OWED: Final = 256  # packets a decoder may hold back: far more than reordering and threads do
+_MAX_PENDING: Final = 256  # packets a decoder may delay: far more than reordering and threads need
 
 Row = tuple[int | None, Any]  # stamp in the stream's time base, decoded frame or None
 
 
-class Ledger:
-    """The packets that still owe an image, so that nothing a decoder drops goes unseen."""
+class PacketTracker:
+    """Tracks packets whose image is pending, so that every dropped frame is noticed."""
 
     def __init__(self, stream: Any) -> None:
-        self.unsure = False  # something vanished in silence, or would not be seen to
+        self.unsure = False  # a frame was dropped silently, or could be
         self._codec = stream.codec_context
-        # AVI stores no presentation times: the images take the packets' times in turn.
-        self._in_turn = stream.container.format.name == "avi" and self._codec.reorder_depth > 0
+        # AVI stores no presentation times: images take the packets' times in order.
+        self._in_order = stream.container.format.name == "avi" and self._codec.reorder_depth > 0
         self._serial = 0
-        self._owed: list[tuple[int, int]] = []  # (pts, serial), sorted
+        self._pending: list[tuple[int, int]] = []  # (pts, serial), sorted
         self._unstamped: deque[int | None] = deque()  # dts
         self._broken: set[int] = set()  # serials
-        self._given_up: set[int] = set()  # pts
+        self._dropped: set[int] = set()  # pts
         self._fields = False
 
-    def enter(self, packet: Any) -> None:
-        """Note a packet before it is decoded."""
+    def add(self, packet: Any) -> None:
+        """Record a packet before it is decoded."""
         self._serial += 1
         if packet.is_corrupt:
             self._broken.add(self._serial)
-        if self._promises_image(packet):
-            if packet.pts is None or self._in_turn:
+        if self._should_have_image(packet):
+            if packet.pts is None or self._in_order:
                 self.unsure = True
                 self._unstamped.append(packet.dts)
             else:
-                insort(self._owed, (packet.pts, self._serial))
+                insort(self._pending, (packet.pts, self._serial))
 
-    def refuse(self) -> list[Row]:
-        """Note that the decoder refused the newest packet; return the rows now due."""
+    def reject(self) -> list[Row]:
+        """Record that the decoder rejected the newest packet; return the rows now due."""
         self._broken.add(self._serial)
         return [(self._unstamped.popleft(), None)] if self._unstamped else self._overdue()
 
-    def settle(self, frame: Any) -> list[Row]:
-        """Return the rows that a decoded frame makes due: what it shows to be lost, and itself."""
+    def match(self, frame: Any) -> list[Row]:
+        """Return the rows due after a decoded frame: frames lost before it, and the frame."""
         self._fields = self._fields or frame.interlaced_frame
-        if frame.pts is None or self._in_turn:
+        if frame.pts is None or self._in_order:
             stamp = self._unstamped.popleft() if self._unstamped else frame.dts
             return [(stamp, None if frame.is_corrupt else frame)]
-        at = bisect_left(self._owed, (frame.pts, 0))
-        entry = self._owed[at] if at < len(self._owed) else None
+        at = bisect_left(self._pending, (frame.pts, 0))
+        entry = self._pending[at] if at < len(self._pending) else None
         if entry is None or entry[0] != frame.pts:  # a packet's second image, or a late one
-            late = frame.is_corrupt or frame.pts in self._given_up
+            late = frame.is_corrupt or frame.pts in self._dropped
             return [] if late else [(frame.pts, frame)]
         if frame.is_corrupt or entry[1] in self._broken:
-            # It may have come out of turn: its row waits for the next good one.
+            # It may be out of order: its row waits for the next good one.
             self._broken.add(entry[1])
             return self._overdue()
-        # Without reordering, a frame says nothing of packets sent after its own.
-        gone = [e for e in self._owed[:at] if self._codec.reorder_depth or e[1] < entry[1]]
-        del self._owed[at]
-        return [*self._give_up(gone), (frame.pts, frame)]
+        # Without reordering, a frame gives no information about later packets.
+        gone = [e for e in self._pending[:at] if self._codec.reorder_depth or e[1] < entry[1]]
+        del self._pending[at]
+        return [*self._drop(gone), (frame.pts, frame)]
 
-    def close(self) -> list[Row]:
+    def finish(self) -> list[Row]:
         """Return the rows still due at the end."""
-        return [*self._give_up(self._owed), *((dts, None) for dts in self._unstamped)]
+        return [*self._drop(self._pending), *((dts, None) for dts in self._unstamped)]
 
     def _overdue(self) -> list[Row]:
-        return self._give_up(self._owed[: max(0, len(self._owed) - _OWED)])
+        return self._drop(self._pending[: max(0, len(self._pending) - _MAX_PENDING)])
 
-    def _give_up(self, entries: list[tuple[int, int]]) -> list[Row]:
+    def _drop(self, entries: list[tuple[int, int]]) -> list[Row]:
         if not entries:
             return []
-        self._owed = [entry for entry in self._owed if entry not in entries]
+        self._pending = [entry for entry in self._pending if entry not in entries]
         # In interlaced material two packets may be the two fields of one image.
         lost = [(pts, s) for pts, s in entries if not self._fields or s in self._broken]
         self.unsure = self.unsure or any(s not in self._broken for _, s in lost)
-        self._given_up.update(pts for pts, _ in lost)
+        self._dropped.update(pts for pts, _ in lost)
         return [(pts, None) for pts, _ in lost]
 
-    def _promises_image(self, packet: Any) -> bool:
-        if packet.is_discard:  # before the start that the edit list sets: decoded, never shown
+    def _should_have_image(self, packet: Any) -> bool:
+        if packet.is_discard:  # before the start in the edit list: decoded but not shown
             return False
         if self._codec.name == "vp8":  # a hidden reference image clears this bit
             return bool(memoryview(packet)[0] & 0x10)
-        return bool(self._codec.name != "mpeg4" or packet.size > 16)  # "as before" takes 7 bytes
+        # A packet that repeats the previous image has 7 bytes.
+        return bool(self._codec.name != "mpeg4" or packet.size > 16)
 
 
-_FAILED_READS: Final = 1000  # in a row, before a file counts as ended
+_MAX_FAILED_READS: Final = 1000  # consecutive failures before a file counts as ended
 _UNSPECIFIED_COLORS: Final = 2  # AVCOL_SPC_UNSPECIFIED
-# Old cameras write their metadata in any encoding. PyAV 19 reads them all, and has no option.
+# Old cameras write metadata in any encoding. PyAV 19 reads them all without this option.
 _OPENING: Final[dict[str, Any]] = (
     {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "replace"}
 )
 
 
 class _ThreadsDisagree(Exception):
-    """A decoder with frame threads lost something; which, only decoding in sequence tells."""
+    """A decoder with frame threads lost a frame; only decoding without threads shows which."""
 
 
-def video_shots(path: Path, threads: int | None) -> Shots:
+def video_frames(path: Path, threads: int | None) -> FrameSource:
     reformatter = VideoReformatter()
     clock: StrictClock | None = None
     origin: Fraction | None = None
@@ -133,19 +134,19 @@ def video_shots(path: Path, threads: int | None) -> Shots:
             if frame is None:
                 yield clock.tick(stamp_s), None
             else:
-                develop = partial(_develop, reformatter, frame, _pixel_ratio(stream))
-                yield clock.tick(stamp_s, float((frame.duration or 0) * stream.time_base)), develop
+                decode = partial(_to_rgb, reformatter, frame, _pixel_ratio(stream))
+                yield clock.tick(stamp_s, float((frame.duration or 0) * stream.time_base)), decode
 
 
 def _video_rows(path: Path, threads: int | None) -> Generator[tuple[Row, Any], None, None]:
-    """Yield rows and their stream: with frame threads until something is lost, then without."""
+    """Yield rows and their stream: with frame threads until a frame is lost, then without."""
     done = 0
     for threaded in [False] if threads == 1 else [True, False]:
         with _opened(path) as (container, stream):
             codec = stream.codec_context
             codec.thread_type = "AUTO" if threaded else "SLICE"
             codec.thread_count = (threads or 0) if threaded else 1
-            codec.flags |= Flags.output_corrupt  # else they vanish in silence
+            codec.flags |= Flags.output_corrupt  # otherwise they are dropped silently
             try:
                 for row in itertools.islice(_decode(container, stream, threaded), done, None):
                     yield row, stream
@@ -157,33 +158,33 @@ def _video_rows(path: Path, threads: int | None) -> Generator[tuple[Row, Any], N
 
 def _decode(container: Any, stream: Any, threaded: bool) -> Iterator[Row]:
     codec = stream.codec_context
-    ledger = Ledger(stream)
+    tracker = PacketTracker(stream)
     for packet in _packets(container, stream):
         if packet == "missing":
             yield None, None
             continue
         if packet is not None:
-            ledger.enter(packet)
+            tracker.add(packet)
         try:
-            rows = [row for frame in codec.decode(packet) for row in ledger.settle(frame)]
+            rows = [row for frame in codec.decode(packet) for row in tracker.match(frame)]
         except av.error.FFmpegError as error:
             if threaded:
                 raise _ThreadsDisagree from error
-            rows = ledger.refuse()
+            rows = tracker.reject()
         if packet is None:
-            rows += ledger.close()
-        if threaded and ledger.unsure:
+            rows += tracker.finish()
+        if threaded and tracker.unsure:
             raise _ThreadsDisagree
         yield from rows
 
 
 def _packets(container: Any, stream: Any) -> Iterator[Any]:
-    """Yield packets, "missing" for a run that the file cannot deliver, None at the end."""
+    """Yield packets, "missing" for a run of unreadable packets, and None at the end."""
     failures = 0
-    while failures < _FAILED_READS:
+    while failures < _MAX_FAILED_READS:
         try:
             for packet in container.demux(stream):
-                if packet.size:  # an empty one says "nothing new" and would end the decoder
+                if packet.size:  # an empty packet would end the decoder
                     failures = 0
                     yield packet
             break
@@ -194,8 +195,8 @@ def _packets(container: Any, stream: Any) -> Iterator[Any]:
     yield None
 
 
-def _develop(reformatter: VideoReformatter, frame: Any, pixel_ratio: float) -> Image | None:
-    # Players take untagged HD for BT.709; swscale alone would take it for BT.601.
+def _to_rgb(reformatter: VideoReformatter, frame: Any, pixel_ratio: float) -> Image | None:
+    # Players treat untagged HD video as BT.709; swscale by default as BT.601.
     hd = frame.colorspace == _UNSPECIFIED_COLORS and frame.height >= 720
     colors = Colorspace.ITU709 if hd else None
     width = round(frame.width * pixel_ratio)
@@ -216,7 +217,7 @@ def _upright(image: Image, display_matrix: bytes) -> Image:
 
 
 def _pixel_ratio(stream: Any) -> float:
-    """Return a pixel's width over its height; 1 where the file says nothing sensible."""
+    """Return the width of a pixel divided by its height; 1 if the file has no valid ratio."""
     ratio = float(stream.sample_aspect_ratio or 1)
     return ratio if 0.25 <= ratio <= 4 and abs(ratio - 1) > 0.02 else 1.0
 
@@ -232,36 +233,34 @@ def _start(stream: Any) -> Fraction | None:
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
-    """Give a video's container and its video stream, or a MediaError that says why not."""
+    """Open a video and yield its container and video stream; MediaError if that fails."""
     try:
-        # "file:" so that no name is taken for a network address or a pattern.
+        # "file:" prevents names from being read as network addresses or patterns.
         container = av.open(f"file:{path}", **_OPENING)
     except (av.error.FFmpegError, OSError) as error:
-        raise MediaError(why_not(path, error)) from error
+        raise MediaError(unreadable_reason(path, error)) from error
     with container:
         covers = [s for s in container.streams.video if s.disposition & s.disposition.attached_pic]
         videos = [s for s in container.streams.video if s not in covers]
         if not videos and container.streams.audio:
             takes = container.format.long_name
-            raise MediaError(f"{path} holds only sound ({takes}): name a file with a video.")
-        if not videos or container.format.name == "tty":  # which takes any .txt for an image
-            raise MediaError(why_not(path))
+            raise MediaError(f"{path} contains only sound ({takes}): choose a video file.")
+        if not videos or container.format.name == "tty":  # which reads any .txt as an image
+            raise MediaError(unreadable_reason(path))
         best = container.streams.best("video")
         stream = best if best in videos else videos[0]
         if stream.codec_context is None:
-            raise MediaError(
-                f"{path} is coded in a way that this FFmpeg does not know: convert it."
-            )
+            raise MediaError(f"{path} uses a codec that this FFmpeg does not support: convert it.")
         yield container, stream
 
 
-def why_not(path: Path, error: Exception | None = None) -> str:
+def unreadable_reason(path: Path, error: Exception | None = None) -> str:
     if isinstance(error, PermissionError):
-        return f"{path} may not be read: ask its owner for the permission."
+        return f"{path} cannot be read (permission denied): ask its owner for access."
     with contextlib.suppress(OSError, ValueError), path.open("rb") as file:
         if file.read(8)[4:] == b"ftyp":
-            return f"{path} is cut short or damaged (its index, moov, is missing): copy it again."
-    return f"{path} is no video that can be read: it is damaged, or another kind of file."
+            return f"{path} is truncated or damaged (its index, moov, is missing): copy it again."
+    return f"{path} is not a readable video: it is damaged, or another kind of file."
 
 
 def probe_video(path: Path, width: int, height: int) -> MediaInfo:

@@ -28,7 +28,7 @@ from moppet.guard import (
     read_log,
 )
 from moppet.guard.event_log import csv_rows
-from moppet.guard.notifications import Alerts, Channels, Telling, now
+from moppet.guard.notifications import Alerts, Channels, Notifier, now
 from moppet.guard.rules import Child
 from moppet.infer.models import find_model, read_card
 from moppet.infer.pipeline import LiveReader
@@ -75,7 +75,7 @@ class Guarding:
         self._guard = Guard(asked.settings, reader.names, reader.group_of, reader.settings)
         path = _new_log(folder)
         self.name = path.stem
-        self._telling = Telling(alerts, EventLog(path))
+        self._notifier = Notifier(alerts, EventLog(path))
         self._model = reader.model_name
         self._time_s = 0.0
         self._watches = False
@@ -89,7 +89,7 @@ class Guarding:
         """Take in a frame's rows; return the records of what is to be done."""
         if not self._watches:
             self._begin()
-        self._telling.alerts.tend()
+        self._notifier.alerts.tend()
         self._time_s = float(rows[0]["time_s"])
         told = []
         for event in self._guard.observe(rows):
@@ -98,7 +98,7 @@ class Guarding:
                 self._guard.resume(event.time_s)
             elif event.kind == "resume":
                 record["event"] = "calm"  # a person must go on
-            told.append(self._telling.tell(record))
+            told.append(self._notifier.send(record))
         return told
 
     def go_on(self) -> Json | None:
@@ -108,25 +108,25 @@ class Guarding:
         if rule is None:
             return None
         record = {"event": "resume", "at": now(), "time_s": round(self._time_s, 3), "rule": rule}
-        return self._telling.tell({**record, "by": "hand"})
+        return self._notifier.send({**record, "by": "hand"})
 
     def stop(self, reason: str) -> None:
         """Say, once, that nobody watches any more; the next frame begins anew."""
         if self._watches:
             self._watches = False
-            self._telling.tell({"event": "stopped", "at": now(), "reason": reason})
+            self._notifier.send({"event": "stopped", "at": now(), "reason": reason})
 
     def end(self) -> Json:
         """Close the log; return the summary."""
         summary = asdict(self._guard.summary)
-        self._telling.note({"event": "end", "at": now(), **summary})
-        self._telling.close()
+        self._notifier.log({"event": "end", "at": now(), **summary})
+        self._notifier.close()
         return summary
 
     def _begin(self) -> None:
         self._watches = True
         settings = {**self._asked.settings.to_dict(), "goes_on": self._asked.goes_on}
-        self._telling.begin(self._model, settings)
+        self._notifier.log_start(self._model, settings)
 
 
 def _new_log(folder: Path) -> Path:

@@ -21,7 +21,7 @@ from moppet.timeline.annotations import Correction, corrections_path, read_layer
 from moppet.timeline.downsample import Bins
 from moppet.timeline.durations import read_clock, stretches
 from moppet.timeline.people import People, people_path
-from moppet.timeline.summary import who_is
+from moppet.timeline.summary import name_and_role
 from moppet.values import UsageError
 
 Json = dict[str, Any]
@@ -53,7 +53,7 @@ class Shown:
         faces = []
         for number in np.unique(self.face[~np.isnan(self.face)]).astype(int).tolist():
             at = self.time_s[self.face == number]
-            name, role = who_is(timeline.metadata, number)
+            name, role = name_and_role(timeline.metadata, number)
             faces.append(
                 {
                     "id": number,

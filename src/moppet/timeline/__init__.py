@@ -1,4 +1,4 @@
-"""Timelines: smoothing, episodes, summary; Parquet, CSV and JSON; the journal of an analysis."""
+"""Timelines: smoothing, episodes, summaries, file formats, and the journal of an analysis."""
 
 from moppet.timeline.episodes import Episode
 from moppet.timeline.journal import Journal, read_journal, read_journal_header, read_unfinished

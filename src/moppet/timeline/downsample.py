@@ -1,7 +1,7 @@
-"""Timelines reduced to as many points as a chart can show.
+"""Downsample timelines for charts.
 
-`Bins` puts rows that are close in time together. `build_overview` uses it for the small chart of a
-notebook, `build_drawing` for the lanes of a report, and the local page for the curves on screen.
+`Bins` groups rows that are close in time. `build_overview` returns the small chart for notebooks,
+`build_drawing` the lanes of a report; the local page uses `Bins` for its curves.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from moppet.timeline.durations import Clock, Stretch, read_clock
+from moppet.timeline.durations import Interval, read_clock
 from moppet.timeline.schema import class_columns, flags, numbers, present
 from moppet.timeline.settings import TimelineSettings
 from moppet.timeline.smoothing import TIME_TOLERANCE_S, segment_ids
@@ -30,14 +30,14 @@ Flags = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Bins:
-    """Consecutive rows put together. first, last: (m,) the first and last row of each bin."""
+    """Groups of consecutive rows. first, last: (m,) the first and last row of each bin."""
 
     first: Whole
     last: Whole
 
     @classmethod
     def of(cls, bin_of_row: Whole) -> Bins:
-        """Return the bins of rows; neighbors of one number are together. bin_of_row: (n,)."""
+        """Return the bins of rows; neighbors with equal numbers share a bin. bin_of_row: (n,)."""
         n = len(bin_of_row)
         change = np.flatnonzero(np.diff(bin_of_row)) + 1
         start = np.zeros(min(n, 1), np.int64)
@@ -55,14 +55,14 @@ class Bins:
         return np.asarray(np.add.reduceat(values, self.first, axis=0, dtype=np.float64))
 
     def means(self, values: NDArray[Any]) -> Numbers:
-        """Return (m, …) the means of values (n, …) without the NaN; NaN where all are."""
+        """Return (m, …) the means of values (n, …), ignoring NaN; NaN if all are NaN."""
         known = ~np.isnan(values)
         n_known = self.sums(known)
         sums = self.sums(np.where(known, values, 0).astype(np.float64))
         return np.where(n_known > 0, sums / np.maximum(n_known, 1), np.nan)
 
     def peaks(self, values: Numbers) -> Numbers:
-        """Return (m, …) the largest of the values (n, …), NaN where there is none."""
+        """Return (m, …) the maxima of values (n, …), ignoring NaN; NaN if all are NaN."""
         return np.asarray(np.fmax.reduceat(values, self.first, axis=0))
 
     def mostly(self, on: Flags) -> Flags:
@@ -73,48 +73,48 @@ class Bins:
         """Return (m,) whether any of a bin's rows is `on`."""
         return self.sums(on) > 0
 
-    def commonest(self, codes: Whole, n_codes: int) -> Whole:
-        """Return (m,) the commonest code of 0 to n_codes - 1, -1 where there is none."""
+    def most_common(self, codes: Whole, n_codes: int) -> Whole:
+        """Return (m,) the most frequent code of 0 to n_codes - 1; -1 if there is none."""
         counts = np.stack([self.sums(codes == code) for code in range(n_codes)])
         return np.where(counts.max(axis=0) > 0, counts.argmax(axis=0), -1)
 
 
 def equal_bins(time_s: Numbers, start_s: float, end_s: float, n: int) -> Whole:
-    """Return the bin of each time when start to end is cut into n bins of equal length."""
+    """Return the bin of each time when start to end is divided into n equal bins."""
     share = (time_s - start_s) / (end_s - start_s)
     return np.clip(share * n, 0, n - 1).astype(np.int64)
 
 
-MOST_FACES: Final = 6
-MOST_POINTS: Final = 600
-MOST_VALUES: Final = 15_000
+MAX_FACES: Final = 6
+MAX_POINTS: Final = 600
+MAX_VALUES: Final = 15_000
 """Points of all faces and classes together: six faces of seven classes get 357 points each."""
 
 
 class Piece(NamedTuple):
-    """A stretch of a face's curves without a gap: time_s (m,) and the values there, (m, k)."""
+    """A part of a face's curves without a gap: time_s (m,) and values (m, k)."""
 
     time_s: Numbers
     values: Numbers
 
 
 class FaceCurves(NamedTuple):
-    """One face: its curves in pieces, and where at least half of its rows are unsure."""
+    """One face: its curves in pieces, and the intervals in which it is mostly unsure."""
 
     face_id: int
     n_rows: int
     start_s: float
     end_s: float
     pieces: list[Piece]
-    unsure: list[Stretch]
+    unsure: list[Interval]
 
 
 class Overview(NamedTuple):
     """A small chart of a timeline from start_s to end_s.
 
-    timed: false where time has no length, as in a single image; it is then drawn as one second.
-    faces: those with most rows, longest first; n_faces: how many there are in all.
-    no_face, unreadable: where that is true of at least half of the frames.
+    timed: False if the recording has no duration (a single image); it is drawn as one second.
+    faces: those with the most rows, longest first; n_faces: number of all faces.
+    no_face, unreadable: intervals in which at least half of the frames have this status.
     """
 
     start_s: float
@@ -122,15 +122,15 @@ class Overview(NamedTuple):
     timed: bool
     faces: list[FaceCurves]
     n_faces: int
-    no_face: list[Stretch]
-    unreadable: list[Stretch]
+    no_face: list[Interval]
+    unreadable: list[Interval]
 
 
 def build_overview(table: Any, names: Sequence[str], settings: TimelineSettings) -> Overview | None:
-    """Return a timeline in at most MOST_POINTS points a curve; None if no frame was analyzed.
+    """Return a timeline with at most MAX_POINTS per curve; None if no frame was analyzed.
 
-    A point is the mean of its rows. A curve breaks where the face was away for longer than
-    max_gap_s, unless the whole absence lies within one point.
+    A point is the mean of its rows. A curve is interrupted if the face is absent for more than
+    max_gap_s, unless the absence is within one point.
     """
     clock = read_clock(table, settings)
     seen = np.flatnonzero(np.not_equal(clock.status, "skipped"))
@@ -143,9 +143,12 @@ def build_overview(table: Any, names: Sequence[str], settings: TimelineSettings)
         seconds, end_s = np.ones_like(seconds), start_s + 1
     face = numbers(table, "face_id")
     ids, counts = np.unique(face[~np.isnan(face)], return_counts=True)
-    longest = ids[np.lexsort((ids, -counts))][:MOST_FACES]
-    share = MOST_VALUES // max(1, len(longest) * len(names))
-    cell = _overview_cells(clock, start_s, end_s, max(2, min(MOST_POINTS, share)))
+    longest = ids[np.lexsort((ids, -counts))][:MAX_FACES]
+    share = MAX_VALUES // max(1, len(longest) * len(names))
+    points = max(2, min(MAX_POINTS, share))
+    cell = np.arange(len(clock.time_s))  # one per frame if there are few, else of equal length
+    if len(cell) > points:
+        cell = equal_bins(clock.time_s, start_s, end_s, points)
     frames = _Frames(clock.time_s, seconds, cell, settings.max_gap_s)
     smoothed, unsure = class_columns(table, "s_", names), flags(table, "unsure")
     classified = present(table, "expression")
@@ -160,15 +163,8 @@ def build_overview(table: Any, names: Sequence[str], settings: TimelineSettings)
     return Overview(start_s, end_s, timed, faces, len(ids), absent, unreadable)
 
 
-def _overview_cells(clock: Clock, start_s: float, end_s: float, points: int) -> Whole:
-    """Return (m,) the cell of each frame: its own if there are few, else one of equal length."""
-    if len(clock.time_s) <= points:
-        return np.arange(len(clock.time_s))
-    return equal_bins(clock.time_s, start_s, end_s, points)
-
-
 class _Frames(NamedTuple):
-    """When each frame is, how long it lasts, its cell; the methods take frames in order of time."""
+    """Time, duration and cell of each frame; the methods take frames in order of time."""
 
     time_s: Numbers
     seconds: Numbers
@@ -183,7 +179,7 @@ class _Frames(NamedTuple):
         unsure: Flags,
         classified: Flags,
     ) -> FaceCurves:
-        """Return one face whose rows lie in these frames."""
+        """Return the curves of a face whose rows are in these frames."""
         first, last = frames[0], frames[-1]
         return FaceCurves(
             face_id,
@@ -195,7 +191,7 @@ class _Frames(NamedTuple):
         )
 
     def pieces(self, frames: Whole, values: NDArray[np.float32]) -> list[Piece]:
-        """Return the curves of one face whose classified rows (n, k) lie in these frames."""
+        """Return the pieces of a face whose classified rows (n, k) are in these frames."""
         if not len(frames):
             return []
         bins = Bins.of(self.cell[frames])
@@ -209,30 +205,30 @@ class _Frames(NamedTuple):
         found = []
         for part in np.split(np.arange(len(first)), breaks):
             a, b = part[0], part[-1]
-            # A piece reaches from its first frame to the end of its last, or a lone frame is lost.
+            # A piece ends with its last frame, so that a single frame stays visible.
             at = np.concatenate(([time_s[first[a]]], middle[part], [end_s[last[b]]]))
             found.append(Piece(at, mean[np.concatenate(([a], part, [b]))]))
         return found
 
-    def stretches(self, frames: Whole, on: Flags) -> list[Stretch]:
-        """Return where at least half of these frames, cell by cell, are `on`."""
+    def stretches(self, frames: Whole, on: Flags) -> list[Interval]:
+        """Return the intervals of cells in which at least half of these frames are `on`."""
         bins = Bins.of(self.cell[frames])
         start_s = self.time_s[frames[bins.first]]
         end_s = self.time_s[frames[bins.last]] + self.seconds[frames[bins.last]]
-        found: list[Stretch] = []
+        found: list[Interval] = []
         before = -2
         for at in np.flatnonzero(bins.mostly(on)).tolist():
             joins = at == before + 1 and (
                 start_s[at] - end_s[before] <= self.max_gap_s + TIME_TOLERANCE_S
             )
-            found.append(Stretch(found.pop().start_s if joins else float(start_s[at]), end_s[at]))
+            found.append(Interval(found.pop().start_s if joins else float(start_s[at]), end_s[at]))
             before = at
         return found
 
 
 MAX_COLUMNS: Final = 6000
 MAX_LANE_COLUMNS: Final = 9000
-"""Of all lanes together: about 100 bytes of HTML each, so an hour stays below 1.5 MB."""
+"""For all lanes together: about 100 bytes of HTML each, so an hour stays below 1.5 MB."""
 
 MIN_COLUMNS: Final = 200
 FACE, NO_FACE, UNREADABLE = 0, 1, 2
@@ -240,12 +236,12 @@ FACE, NO_FACE, UNREADABLE = 0, 1, 2
 
 @dataclass(frozen=True)
 class Columns:
-    """The shared time axis: n cells that hold at least one frame.
+    """The shared time axis: n cells with at least one frame each.
 
     left_s, right_s, middle_s: (n,) seconds. Neighboring cells touch unless the recording jumps.
-    joined: (n,) whether a cell follows the one before it without a jump in time.
-    state: (n,) FACE if any face shows in the cell, else NO_FACE or UNREADABLE.
-    downsampled: whether a cell can hold more than one frame.
+    joined: (n,) whether a cell follows the previous one without a jump in time.
+    state: (n,) FACE if the cell contains a face, else NO_FACE or UNREADABLE.
+    downsampled: whether a cell can contain several frames.
     """
 
     left_s: Numbers
@@ -257,17 +253,17 @@ class Columns:
 
     @property
     def span_s(self) -> tuple[float, float]:
-        """Where the axis starts and ends."""
+        """Start and end of the axis."""
         return float(self.left_s[0]), float(self.right_s[-1])
 
 
 @dataclass(frozen=True)
 class Lane:
-    """One face in the columns where it shows. name: "face 0", or the person's.
+    """One face in the columns where it is present. name: "face 0", or the person's name.
 
-    at: (m,) columns, ascending. peak, mean: (m, k), NaN where there is no value.
-    expression, group: (m,) the commonest in the column, an index, -1 for none.
-    unsure, low_quality: (m,) true of at least half of the frames in the column.
+    at: (m,) columns, ascending. peak, mean: (m, k), NaN if there is no value.
+    expression, group: (m,) index of the most frequent one in the column, -1 for none.
+    unsure, low_quality: (m,) whether at least half of the frames in the column are.
     """
 
     face_id: int
@@ -285,7 +281,7 @@ class Lane:
 
     @property
     def title(self) -> str:
-        """Name of the lane as a heading: "Face 0", or the person's."""
+        """The name as a heading: "Face 0", or the person's name."""
         return self.name[:1].upper() + self.name[1:]
 
 
@@ -299,7 +295,7 @@ class Drawing:
 
 @dataclass(frozen=True)
 class _Rows:
-    """The rows that were analyzed (not skipped, with a time), sorted by time."""
+    """The analyzed rows (not skipped, with a time), sorted by time."""
 
     time_s: Numbers
     face_id: Whole
@@ -311,17 +307,9 @@ class _Rows:
     group: Whole
     curves: Numbers
 
-    @property
-    def n_face_rows(self) -> int:
-        return int(self.has_face.sum())
-
-
-def _floats(table: pa.Table, name: str) -> Numbers:
-    return np.asarray(table.column(name).cast(pa.float64()).to_numpy(), dtype=np.float64)
-
 
 def _codes(table: pa.Table, name: str, words: Sequence[str]) -> Whole:
-    """Index of each row's word in words, -1 for null or any other word."""
+    """Return the index of each row's word in words, -1 for null or another word."""
     column = table.column(name)
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
@@ -331,13 +319,13 @@ def _codes(table: pa.Table, name: str, words: Sequence[str]) -> Whole:
 
 def _read_rows(timeline: Timeline, groups: Sequence[str]) -> _Rows:
     table = timeline.table
-    time_s = _floats(table, "time_s")
+    time_s = numbers(table, "time_s")
     status = _codes(table, "status", ("ok", "low_quality", "no_face", "unreadable", "skipped"))
     keep = np.flatnonzero(np.isfinite(time_s) & (status != 4))
     keep = keep[np.argsort(time_s[keep], kind="stable")]
     ids = pc.fill_null(table.column("face_id"), -1).to_numpy()
     unsure = pc.fill_null(table.column("unsure"), False).to_numpy()
-    curves = [_floats(table, f"s_{name}") for name in timeline.names]
+    curves = [numbers(table, f"s_{name}") for name in timeline.names]
     status = status[keep]
     return _Rows(
         time_s=time_s[keep],
@@ -353,9 +341,9 @@ def _read_rows(timeline: Timeline, groups: Sequence[str]) -> _Rows:
 
 
 def _cells(rows: _Rows) -> tuple[Whole, bool]:
-    """Return the column of each row, and whether columns hold several frames."""
+    """Return the column of each row, and whether columns contain several frames."""
     times, frame = np.unique(rows.time_s, return_inverse=True)
-    few = len(times) <= MAX_COLUMNS and rows.n_face_rows <= MAX_LANE_COLUMNS
+    few = len(times) <= MAX_COLUMNS and rows.has_face.sum() <= MAX_LANE_COLUMNS
     if few or len(times) < 2 * MIN_COLUMNS:
         return np.asarray(frame, dtype=np.int64), False
     n = min(MAX_COLUMNS, len(times) // 2)
@@ -387,7 +375,7 @@ def _build_columns(rows: _Rows, cell: Whole, downsampled: bool, max_gap_s: float
 def _build_lane(
     rows: _Rows, mine: Whole, cell: Whole, n_groups: int, name_of: Callable[[int], str]
 ) -> Lane:
-    """mine: indices of one face's rows, in order of time."""
+    """Return the lane of one face. mine: indices of its rows, in order of time."""
     bins = Bins.of(cell[mine])
     curves = rows.curves[mine]
     return Lane(
@@ -396,8 +384,8 @@ def _build_lane(
         at=cell[mine][bins.first],
         peak=bins.peaks(curves),
         mean=bins.means(curves),
-        expression=bins.commonest(rows.expression[mine], curves.shape[1]),
-        group=bins.commonest(rows.group[mine], max(n_groups, 1)),
+        expression=bins.most_common(rows.expression[mine], curves.shape[1]),
+        group=bins.most_common(rows.group[mine], max(n_groups, 1)),
         unsure=bins.mostly(rows.unsure[mine]),
         low_quality=bins.mostly(rows.low_quality[mine]),
         n_frames=len(mine),
@@ -409,7 +397,7 @@ def _build_lane(
 def build_drawing(timeline: Timeline, groups: Sequence[str]) -> Drawing:
     """Return the columns and lanes of a timeline.
 
-    groups: the words of the column `group` in the order that Lane.group counts them.
+    groups: the values of the column `group`, in the order that Lane.group refers to.
     """
     rows = _read_rows(timeline, groups)
     if not len(rows.time_s):

@@ -1,4 +1,4 @@
-"""How many seconds each frame of a timeline stands for."""
+"""The duration in seconds of each frame of a timeline."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from moppet.values import Status
 _BEST_FIRST: Final[tuple[Status, ...]] = ("ok", "low_quality", "no_face", "unreadable", "skipped")
 
 
-class Stretch(NamedTuple):
-    """A stretch of the recording, in seconds."""
+class Interval(NamedTuple):
+    """An interval of the recording, in seconds."""
 
     start_s: float
     end_s: float
 
 
 class Clock(NamedTuple):
-    """The m frames of a timeline in order of time, and where its n rows belong.
+    """The m frames of a timeline in order of time, and the frame of each of its n rows.
 
-    status: (m,), "ok" if any face is, then "low_quality", else the row's own.
-    seconds: (m,), how long the frame stands for; 0 for a skipped one, NaN if only one was seen.
-    frame_of_row: (n,), the index of each row's frame.
+    status: (m,) "ok" if any face is ok, else "low_quality" if any is, else the status of the row.
+    seconds: (m,) duration of the frame; 0 if skipped, NaN if only one frame was analyzed.
+    frame_of_row: (n,) index of each row's frame.
     """
 
     time_s: NDArray[np.float64]
@@ -37,21 +37,20 @@ class Clock(NamedTuple):
 
     @property
     def row_seconds(self) -> NDArray[np.float64]:
-        """(n,), the seconds of each row's frame."""
+        """(n,) duration of each row's frame, in seconds."""
         return self.seconds[self.frame_of_row]
 
 
 def read_clock(table: Any, settings: TimelineSettings) -> Clock:
-    """Return the frames of a timeline with their times, statuses and lengths.
+    """Return the frames of a timeline with their times, statuses and durations.
 
-    A frame stands for the time until the next one that was looked at (not skipped). Where that
-    is more than max_gap_s away, and for the last frame, it stands for the median step, at most
-    max_gap_s: nobody knows what a hole in the recording holds.
+    A frame lasts until the next analyzed (not skipped) frame. If that is more than max_gap_s
+    later, and for the last frame, the duration is the median step, at most max_gap_s.
     """
     _, first, frame_of_row = np.unique(
         whole(table, "frame"), return_index=True, return_inverse=True
     )
-    # A frame with several faces counts once, as the best of them.
+    # A frame with several faces counts once, with the best status.
     rank = np.array([_BEST_FIRST.index(value) for value in texts(table, "status")], dtype=np.int64)
     best = np.full(len(first), len(_BEST_FIRST))
     np.minimum.at(best, frame_of_row, rank)
@@ -74,15 +73,15 @@ def _seconds(
     step = np.diff(time_s[seen])
     forward = step[step > 0]
     usual = min(float(np.median(forward)), settings.max_gap_s) if len(forward) else np.nan
-    hole = step > settings.max_gap_s + TIME_TOLERANCE_S
-    seconds[seen] = np.append(np.where(hole, usual, step), usual)
+    gap = step > settings.max_gap_s + TIME_TOLERANCE_S
+    seconds[seen] = np.append(np.where(gap, usual, step), usual)
     return seconds
 
 
-def stretches(clock: Clock, status: Status, settings: TimelineSettings) -> list[Stretch]:
-    """Return where frames of this status follow each other without another kind or a hole."""
+def stretches(clock: Clock, status: Status, settings: TimelineSettings) -> list[Interval]:
+    """Return the intervals of consecutive frames with this status, without gaps."""
     seen = np.flatnonzero(np.not_equal(clock.status, "skipped"))
-    found: list[Stretch] = []
+    found: list[Interval] = []
     wanted = np.equal(clock.status[seen], status)
     last = -2
     for at in np.flatnonzero(wanted):
@@ -90,6 +89,6 @@ def stretches(clock: Clock, status: Status, settings: TimelineSettings) -> list[
         joins = at == last + 1 and (
             start - clock.time_s[seen[last]] <= settings.max_gap_s + TIME_TOLERANCE_S
         )
-        found.append(Stretch(found.pop().start_s if joins else float(start), float(end)))
+        found.append(Interval(found.pop().start_s if joins else float(start), float(end)))
         last = int(at)
     return found

@@ -1,4 +1,4 @@
-"""Episodes: stretches in which a face keeps one expression or group."""
+"""Episodes: intervals in which a face keeps one expression or group."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ KINDS: Final[tuple[Kind, ...]] = ("expression", "group")
 
 @dataclass(frozen=True, slots=True)
 class Episode:
-    """A stretch of time in which one face shows one expression, or one group.
+    """An interval in which one face shows one expression, or one group.
 
-    start_s, end_s, peak_s: seconds of the recording; the end is that of the last frame shown.
-    mean_probability: mean smoothed probability of the label over the episode's rows.
-    peak_s: time of the highest smoothed probability, the first if there are several.
-    n_frames: the face's rows in the episode.
+    start_s, end_s, peak_s: seconds of the recording; end_s is the end of the last frame.
+    mean_probability: mean smoothed probability of the label over the rows of the episode.
+    peak_s: time of the highest smoothed probability; the first one if there are several.
+    n_frames: number of rows of the face in the episode.
     """
 
     face_id: int
@@ -42,7 +42,7 @@ class Episode:
 
 
 class FaceTrack(NamedTuple):
-    """One face's classified rows in order of time; rows: their places in the table."""
+    """One face's classified rows in order of time. rows: their indices in the table."""
 
     face_id: int
     rows: NDArray[np.int64]
@@ -51,7 +51,7 @@ class FaceTrack(NamedTuple):
 
 
 def face_tracks(table: Any, settings: TimelineSettings) -> list[FaceTrack]:
-    """Return every face's classified rows, by face_id; a new segment begins after each gap."""
+    """Return the classified rows of each face, by face_id; each gap starts a new segment."""
     face, time_s = numbers(table, "face_id"), numbers(table, "time_s")
     classified = present(table, "expression")
     tracks = []
@@ -70,12 +70,12 @@ def find_episodes(
     settings: TimelineSettings,
     kind: Kind | None = None,
 ) -> list[Episode]:
-    """Return the episodes of a timeline by face, kind and start; kind None = both kinds.
+    """Return the episodes of a timeline, sorted by face, kind and start. kind: None for both.
 
-    An episode of a label starts in a row of good quality where the label has the largest smoothed
-    probability and at least `enter`. It ends where its probability falls below `leave`, where
-    another label starts, and at a gap of more than max_gap_s in the face's rows. Episodes of less
-    than min_episode_s are dropped. Those of one face and kind never overlap.
+    An episode starts at a row of good quality where its label has the largest smoothed probability
+    and that is at least `enter`. It ends when the probability falls below `leave`, when another
+    label starts, or at a gap of more than max_gap_s. Episodes shorter than min_episode_s are
+    dropped. Episodes of one face and kind do not overlap.
     """
     clock = read_clock(table, settings)
     seconds = clock.row_seconds
@@ -105,7 +105,7 @@ def _runs(
     segment: NDArray[np.int64],
     settings: TimelineSettings,
 ) -> Iterator[tuple[int, int, int]]:
-    """Yield label, first and last row of every stretch that hysteresis keeps together."""
+    """Yield label, first row and last row of each episode found by hysteresis."""
     winner = q.argmax(axis=1)
     starts = good & (q[np.arange(len(q)), winner] >= threshold(settings.enter))
     starter = np.where(starts, winner, -1).tolist()

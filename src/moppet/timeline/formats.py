@@ -1,4 +1,4 @@
-"""Timeline files: Parquet, CSV with a .meta.json beside it, and JSON."""
+"""Timeline files: Parquet, CSV with a .meta.json file, and JSON."""
 
 from __future__ import annotations
 
@@ -22,24 +22,22 @@ _NULLS: Final = ["", "NA", "NaN", "nan", "null"]
 
 
 def write_table(path: Path, table: Any, metadata: Mapping[str, Any]) -> Path:
-    """Write a conforming table in the format of the path's ending; return the path.
+    """Write a valid table in the format given by the path's suffix; return the path.
 
-    Each file takes the place of an older one only when it is whole. Raises UsageError for an
-    unknown ending, TimelineError if the place cannot be written.
+    An existing file is replaced only after the new one is complete. Raises UsageError for an
+    unknown suffix, TimelineError if the file cannot be written.
     """
     writer = _WRITERS.get(path.suffix.lower())
     if writer is None:
-        raise UsageError(
-            f"A timeline is written as {', '.join(_WRITERS)}, but {path.name!r} ends otherwise."
-        )
+        raise UsageError(f"A timeline file must end in {', '.join(_WRITERS)}, got {path.name!r}.")
     writer(path, table, dict(metadata))
     return path
 
 
 def read_table(path: Path) -> tuple[Any, dict[str, Any] | None]:
-    """Return the table in a file, as it stands there, and its metadata, None if it has none.
+    """Return the unchecked table in a file and its metadata, None if it has none.
 
-    Raises TimelineError if there is no such file or it cannot be read.
+    Raises TimelineError if the file does not exist or cannot be read.
     """
     reader = _READERS.get(path.suffix.lower())
     try:
@@ -48,23 +46,23 @@ def read_table(path: Path) -> tuple[Any, dict[str, Any] | None]:
             raise TimelineError(f"A timeline is a file, but {path} is {what}.")
         if reader is None:
             raise TimelineError(
-                f"A timeline ends in {', '.join(_READERS)}, but {path.name!r} does not."
+                f"A timeline file must end in {', '.join(_READERS)}, got {path.name!r}."
             )
         return reader(path)
     except OSError as error:
         if isinstance(error, pa.ArrowException) or error.strerror is None:
-            raise _not_one(path, error) from error
+            raise _invalid(path, error) from error
         raise TimelineError(f"Cannot read {path}: {error.strerror}.") from error
     except (pa.ArrowException, ValueError, KeyError, TypeError, OverflowError) as error:
-        raise _not_one(path, error) from error
+        raise _invalid(path, error) from error
 
 
 def sidecar_path(path: Path) -> Path:
-    """Return where the metadata of a CSV lies."""
+    """Return the path of a CSV file's metadata."""
     return path.with_suffix(".meta.json")
 
 
-def _not_one(path: Path, error: Exception) -> TimelineError:
+def _invalid(path: Path, error: Exception) -> TimelineError:
     reason = " ".join(str(error).split()).rstrip(".")
     return TimelineError(f"{path} is not a timeline, or is damaged: {reason}.")
 
@@ -92,7 +90,11 @@ def _write_csv(path: Path, table: Any, metadata: dict[str, Any]) -> None:
 def _read_csv(path: Path) -> tuple[Any, dict[str, Any] | None]:
     sidecar = sidecar_path(path)
     metadata = _load(sidecar.read_bytes()) if sidecar.is_file() else None
-    names = names_in(_csv_header(path)) if metadata is None else metadata["names"]
+    if metadata is None:
+        with pa_csv.open_csv(path) as reader:
+            names = names_in(reader.schema.names)
+    else:
+        names = metadata["names"]
     types = {field.name: field.type for field in table_schema(names)}
     convert = pa_csv.ConvertOptions(
         column_types=types,
@@ -104,11 +106,6 @@ def _read_csv(path: Path) -> tuple[Any, dict[str, Any] | None]:
     )
     table = pa_csv.read_csv(path, convert_options=convert)
     return table, metadata
-
-
-def _csv_header(path: Path) -> list[str]:
-    with pa_csv.open_csv(path) as reader:
-        return list(reader.schema.names)
 
 
 def _write_json(path: Path, table: Any, metadata: dict[str, Any]) -> None:
@@ -131,7 +128,7 @@ def _read_json(path: Path) -> tuple[Any, dict[str, Any] | None]:
 
 
 def _short(column: Any, field: Any) -> list[Any]:
-    """Return a column's values such that JSON needs the fewest digits that restore them."""
+    """Return a column's values with the fewest digits that restore them exactly."""
     if field.type != pa.float32():
         return list(column.to_pylist())
     exact = column.cast(pa.float64())
@@ -151,7 +148,7 @@ def _dump(content: Mapping[str, Any], indent: int | None = None) -> bytes:
 def _load(data: bytes) -> dict[str, Any]:
     content = json.loads(data.decode("utf-8-sig"))
     if not isinstance(content, dict):
-        raise ValueError("a JSON object was needed")
+        raise ValueError("a JSON object is needed")
     return content
 
 

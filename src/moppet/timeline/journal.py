@@ -1,4 +1,4 @@
-"""The journal of an analysis: rows on disk as they come, readable after a kill."""
+"""The journal of an analysis: rows written to disk during the run, readable after a crash."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,16 +31,16 @@ class _Content(NamedTuple):
     names: tuple[str, ...]
     about: dict[str, Any]
     batches: list[Any]
-    whole_bytes: int
+    complete_bytes: int
 
 
 class Journal:
-    """An Arrow IPC stream that grows by whole batches and needs no closing to be read.
+    """An Arrow IPC stream that grows by complete batches and can be read at any time.
 
-    path: a file that is there is replaced, or continued with resume=True.
-    header: what makes two analyses the same (source, model, settings), as JSON keeps it.
-    about: what else its timeline's metadata says, and the "groups" of the names.
-    With resume=True a torn last batch is cut off; TimelineError if the names or the header differ.
+    path: an existing file is replaced, or continued with resume=True.
+    header: JSON values that must be equal to resume (source, model, settings).
+    about: further metadata of the timeline, and the "groups" of the names.
+    resume: an incomplete last batch is removed. TimelineError if names or header differ.
     Use it as a context manager.
     """
 
@@ -57,8 +56,8 @@ class Journal:
         self.path = Path(path)
         self._names = check_names(names)
         content = {"names": list(self._names), "header": plain(header or {})}
-        told = content | {"about": plain(about or {})}
-        raw = json.dumps(told, ensure_ascii=False).encode("utf-8")
+        metadata = content | {"about": plain(about or {})}
+        raw = json.dumps(metadata, ensure_ascii=False).encode("utf-8")
         self._schema = _schema(self._names, raw)
         keep = _matching_bytes(self.path, content) if resume else 0
         try:
@@ -71,10 +70,10 @@ class Journal:
             self._put(self._schema.serialize())
 
     def append(self, rows: Sequence[RawRow]) -> None:
-        """Put these rows on disk as one batch: after a kill all of them are there, or none.
+        """Write these rows as one batch: after a crash, either all of them are stored or none.
 
-        Rows of one frame belong in one batch. A batch costs some kilobytes, so append a few
-        hundred rows at a time. Raises TimelineError for a row that fits no timeline.
+        Keep the rows of a frame in one batch. A batch takes some kilobytes, so append a few
+        hundred rows at a time. Raises TimelineError for an invalid row.
         """
         if rows:
             self._put(_batch(rows, self._names, self._schema).serialize())
@@ -87,25 +86,20 @@ class Journal:
             raise TimelineError(f"Cannot write {self.path}: {error.strerror}.") from error
 
     def close(self) -> None:
-        """Close the file; it can be read before as well."""
+        """Close the file."""
         self._file.close()
 
     def __enter__(self) -> Journal:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
 def read_journal(path: str | PathLike[str]) -> list[RawRow]:
-    """Return the rows of every whole batch, in the order they came; a torn tail is left out.
+    """Return the rows of all complete batches in order; an incomplete last batch is ignored.
 
-    A field that was null is None. Raises TimelineError if the file is no journal.
+    Null fields are None. Raises TimelineError if the file is not a journal.
     """
     content = _read(Path(path))
     rows: list[RawRow] = []
@@ -115,18 +109,18 @@ def read_journal(path: str | PathLike[str]) -> list[RawRow]:
 
 
 def read_journal_header(path: str | PathLike[str]) -> dict[str, Any]:
-    """Return the header that the journal was started with; TimelineError if it is none."""
+    """Return the header of a journal; TimelineError if the file is not a journal."""
     return _read(Path(path)).header
 
 
 def read_unfinished(path: str | PathLike[str]) -> Timeline:
-    """Return the timeline of a journal's rows so far; its metadata says that it is not complete.
+    """Return the timeline of a journal's rows so far, with `complete` False in its metadata.
 
-    Raises TimelineError if the file is no journal of `moppet analyze`, or holds no row yet.
+    Raises TimelineError if the file is not a journal of `moppet analyze`, or has no rows yet.
     """
     content = _read(Path(path))
     if not content.batches:
-        raise TimelineError(f"{path} holds no frame yet.")
+        raise TimelineError(f"{path} contains no frames yet.")
     table = pa.Table.from_batches(content.batches).combine_chunks()
     try:
         settings = TimelineSettings.from_dict(content.header["settings"]["timeline"])
@@ -135,7 +129,7 @@ def read_unfinished(path: str | PathLike[str]) -> Timeline:
         raise TimelineError(f"{path} is not the journal of an analysis ({error}).") from None
     p = np.full((table.num_rows, len(content.names)), np.nan, dtype=np.float32)
     column = table.column("p").combine_chunks()
-    flat = np.asarray(column.flatten(), dtype=np.float32)  # what is null is left out
+    flat = np.asarray(column.flatten(), dtype=np.float32)  # without nulls
     p[present(table, "p")] = flat.reshape(-1, len(content.names))
     return timeline_of(
         bare_columns(table) | {"p": p},
@@ -190,25 +184,25 @@ def _read(path: Path) -> _Content:
     if not schema.equals(_schema(names, b"")):
         raise TimelineError(f"{path} is a journal of another version of moppet.")
     batches: list[Any] = []
-    whole_bytes = source.tell()
+    complete_bytes = source.tell()
     while True:
         try:
             batch = pa.ipc.read_record_batch(pa.ipc.read_message(source), schema)
             batch.validate(full=True)
         except (pa.ArrowException, EOFError, OSError):
-            return _Content(header, names, about, batches, whole_bytes)
+            return _Content(header, names, about, batches, complete_bytes)
         batches.append(batch)
-        whole_bytes = source.tell()
+        complete_bytes = source.tell()
 
 
 def _matching_bytes(path: Path, wanted: Mapping[str, Any]) -> int:
     content = _read(path)
     there = {"names": list(content.names), "header": content.header}
     if there == wanted:
-        return content.whole_bytes
+        return content.complete_bytes
     keys = {*content.header, *wanted["header"]}
     odd = sorted(k for k in keys if content.header.get(k) != wanted["header"].get(k)) or ["names"]
     raise TimelineError(
-        f"{path} was begun with another {', '.join(odd)}, so it cannot go on. "
-        "Use the same settings and source, or start afresh."
+        f"{path} cannot be resumed: it was started with another {', '.join(odd)}. "
+        "Use the same settings and source, or start a new analysis."
     )

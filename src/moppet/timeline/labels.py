@@ -1,4 +1,4 @@
-"""From smoothed probabilities to an expression, its confidence and whether it is unsure."""
+"""Derive expression, group, confidence and the unsure flag from smoothed probabilities."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from moppet.timeline.smoothing import CausalSmoother
 from moppet.values import group_probabilities
 
 
-class Judgment(NamedTuple):
-    """What n faces show.
+class Labels(NamedTuple):
+    """The labels of n faces.
 
-    expression, group: (n,) names, None where not classified; a group also where classes without
-    one have the largest sum. confidence: (n,) the expression's probability. unsure: (n,).
+    expression, group: (n,) names, None if not classified; group is also None if the classes without
+    a group have the largest sum. confidence: (n,) probability of the expression. unsure: (n,).
     """
 
     expression: NDArray[np.object_]
@@ -28,21 +28,21 @@ class Judgment(NamedTuple):
 
 
 def threshold(value: float) -> float:
-    """Return a threshold as float32 holds it, so that a column's 0.35 is not below 0.35."""
+    """Return a threshold rounded to float32, so that 0.35 in a column is not below 0.35."""
     return float(np.float32(value))
 
 
 def poor_quality(
     low_quality: NDArray[np.bool_], quality: NDArray[np.float64], settings: TimelineSettings
 ) -> NDArray[np.bool_]:
-    """Return where the image is too poor to start an episode.
+    """Return which rows have too low a quality to start an episode.
 
-    low_quality: (n,), whether the row's status says so. quality: (n,); NaN is not poor.
+    low_quality: (n,), whether the status is "low_quality". quality: (n,); NaN counts as good.
     """
     return low_quality | (quality < threshold(settings.low_quality_below))
 
 
-def judge(
+def assign_labels(
     smoothed: NDArray[np.float32],
     low_quality: NDArray[np.bool_],
     quality: NDArray[np.float64],
@@ -50,11 +50,11 @@ def judge(
     *,
     names: Sequence[str],
     group_of: Mapping[str, str],
-) -> Judgment:
-    """Return the class and the group with the largest smoothed probability, and doubts about them.
+) -> Labels:
+    """Return the class and the group with the largest smoothed probability, and whether unsure.
 
-    smoothed: (n, k); a row of NaN is a face that was not classified, and unsure.
-    Of equal probabilities the first class wins, and of equal sums the first group.
+    smoothed: (n, k); a row of NaN is a face that was not classified, which is unsure.
+    Ties go to the first class and the first group.
     """
     known = ~np.isnan(smoothed).any(axis=1)
     plain = np.nan_to_num(smoothed)
@@ -62,7 +62,7 @@ def judge(
     groups, sums = group_probabilities(plain, names, group_of)
     confidence = np.where(known, smoothed[np.arange(len(smoothed)), winner], np.float32(np.nan))
     unsure = ~known | (confidence < threshold(settings.unsure_below))
-    return Judgment(
+    return Labels(
         np.array([*names, None], dtype=np.object_)[winner],
         np.array([*groups, None], dtype=np.object_)[np.where(known, sums.argmax(axis=1), -1)],
         confidence,
@@ -78,9 +78,9 @@ def live_rows(
     group_of: Mapping[str, str],
     settings: TimelineSettings,
 ) -> list[dict[str, Any]]:
-    """Return one frame's rows with every column of the table, None for null, for a live stream.
+    """Return one frame's rows with all columns of the table, None for null, for a live stream.
 
-    The same rules as in a timeline, except that smoothing knows only the past.
+    The rules are those of a timeline, but smoothing uses only the past.
     """
     return [_live_row(row, smoother, check_names(names), group_of, settings) for row in rows]
 
@@ -103,18 +103,17 @@ def _live_row(
     p = raw.get("p")
     if p is not None:
         smoothed[0] = smoother.update(raw["face_id"], row["time_s"], p, filled["quality"])
-        filled |= {f"p_{name}": float(value) for name, value in zip(names, p, strict=True)}
-        filled |= {
-            f"s_{name}": float(value) for name, value in zip(names, smoothed[0], strict=True)
-        }
+        for prefix, values in (("p", p), ("s", smoothed[0])):
+            pairs = zip(names, values, strict=True)
+            filled |= {f"{prefix}_{name}": float(value) for name, value in pairs}
     quality = np.array([np.nan if filled["quality"] is None else filled["quality"]])
     low = np.array([row["status"] == "low_quality"])
-    verdict = judge(smoothed, low, quality, settings, names=names, group_of=group_of)
-    filled["unsure"] = bool(verdict.unsure[0])
+    labels = assign_labels(smoothed, low, quality, settings, names=names, group_of=group_of)
+    filled["unsure"] = bool(labels.unsure[0])
     if p is not None:
-        filled["expression"] = verdict.expression[0]
-        filled["group"] = verdict.group[0]
-        filled["confidence"] = float(verdict.confidence[0])
+        filled["expression"] = labels.expression[0]
+        filled["group"] = labels.group[0]
+        filled["confidence"] = float(labels.confidence[0])
     return filled
 
 

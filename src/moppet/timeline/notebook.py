@@ -1,4 +1,4 @@
-"""A timeline as a notebook shows it: one line of text and a small chart, without any script."""
+"""The HTML of a timeline in a notebook: one line of text and a small chart, without scripts."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from numpy.typing import NDArray
 
 from moppet.palette import EXPRESSION_COLORS, SPARE_COLORS
 from moppet.timeline.downsample import FaceCurves, Overview, Piece, build_overview
-from moppet.timeline.durations import Stretch
+from moppet.timeline.durations import Interval
 from moppet.timeline.settings import TimelineSettings
-from moppet.timeline.summary import who_is
+from moppet.timeline.summary import name_and_role
 from moppet.timeline.time_axis import format_length, format_time, time_ticks
 
 REST: Final = "#a9a9a2"
-MOST_COLORS: Final = 12
-LONGEST_NAME: Final = 80
+MAX_COLORS: Final = 12
+MAX_NAME: Final = 80
 
 WIDTH_PX, LEFT_PX, RIGHT_PX, TOP_PX = 960, 66, 28, 4
 LANE_NAME = 9
-"""Letters beside a lane; the whole name is its title."""
-NARROWEST_PX: Final = 640
+"""Length of the name beside a lane; the full name is its tooltip."""
+MIN_WIDTH_PX: Final = 640
 LANE_PX, DOUBT_PX, STEP_PX, STATUS_PX = 44, 4, 62, 20
 FINE: Final = 10
 """Curves are drawn in whole tenths of a pixel, which keeps them short."""
@@ -33,11 +33,11 @@ FINE: Final = 10
 def timeline_html(
     table: Any, names: Sequence[str], settings: TimelineSettings, metadata: Mapping[str, Any]
 ) -> str:
-    """Return a timeline as HTML that is also XML: what it is, its chart and the chart's legend.
+    """Return a timeline as well-formed XHTML: a title, a chart and its legend; at most 200 kB.
 
-    A lane for each face (the longest six) with the smoothed probabilities stacked to 1, a bar
-    below it where the face is unsure, and one lane of the frames that show nobody or cannot be
-    read. No background and no color of text: both are the notebook's. At most 200 kB.
+    Each face (up to six) has a lane with its smoothed probabilities stacked to 1, and a bar below
+    it where it is unsure. One more lane marks frames without a face and unreadable frames.
+    Background and text color are those of the notebook.
     """
     found = build_overview(table, names, settings)
     n_faces = found.n_faces if found else 0
@@ -55,10 +55,10 @@ def timeline_html(
 
 
 def _title(n_rows: int, n_faces: int, found: Overview | None, metadata: Mapping[str, Any]) -> str:
-    said = metadata.get("duration_s")
+    duration_s = metadata.get("duration_s")
     length = found.end_s - found.start_s if found and found.timed else None
-    if isinstance(said, int | float) and math.isfinite(said):
-        length = float(said)
+    if isinstance(duration_s, int | float) and math.isfinite(duration_s):
+        length = float(duration_s)
     name, model = metadata.get("source_name"), metadata.get("model_name")
     parts = [
         _clip(name) if name else "Timeline",
@@ -76,22 +76,22 @@ def _count(n: int, one: str, several: str) -> str:
 
 
 def _clip(value: Any) -> str:
-    """Return text of bounded length without what XML cannot hold."""
-    text = str(value)[: LONGEST_NAME + 1]
+    """Return a text of limited length without characters that XML forbids."""
+    text = str(value)[: MAX_NAME + 1]
     text = "".join(c if c.isprintable() else " " for c in text)
-    return text if len(text) <= LONGEST_NAME else f"{text[: LONGEST_NAME - 1]}…"
+    return text if len(text) <= MAX_NAME else f"{text[: MAX_NAME - 1]}…"
 
 
 def _shown(names: Sequence[str], lanes: Sequence[FaceCurves]) -> tuple[list[int], list[str]]:
-    """Return which classes have a curve of their own, in their order, and all colors.
+    """Return the indices of the classes that get their own curve, and all colors.
 
-    Of more than MOST_COLORS the largest have; the rest are one, the last color.
+    With more than MAX_COLORS classes, only the largest do; the last color is that of the others.
     """
     chosen = list(range(len(names)))
-    if len(names) > MOST_COLORS:
+    if len(names) > MAX_COLORS:
         pieces = [piece.values for lane in lanes for piece in lane.pieces]
         weight = np.sum([p.sum(axis=0) for p in pieces] or [np.zeros(len(names))], axis=0)
-        chosen = sorted(np.argsort(-weight, kind="stable")[: MOST_COLORS - 1].tolist())
+        chosen = sorted(np.argsort(-weight, kind="stable")[: MAX_COLORS - 1].tolist())
     free = [*SPARE_COLORS, *(c for name, c in EXPRESSION_COLORS.items() if name not in names)]
     own = [name for i, name in enumerate(names) if i in chosen and name not in EXPRESSION_COLORS]
     spare = {name: free[i % len(free)] for i, name in enumerate(own)}
@@ -110,7 +110,8 @@ def _chart(
     parts = []
     top = TOP_PX
     for lane in found.faces:
-        parts.append(_lane(lane, who_is(metadata, lane.face_id)[0], axis, shown, colors, top))
+        name, _ = name_and_role(metadata, lane.face_id)
+        parts.append(_lane(lane, name, axis, shown, colors, top))
         top += STEP_PX
     if found.no_face or found.unreadable:
         parts.append(_status(found, axis, top))
@@ -121,7 +122,7 @@ def _chart(
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH_PX} {height}" '
         f'role="img" aria-label="{escape(title)}" fill="currentColor" font-size="12" '
         f'font-family="system-ui,sans-serif" style="display:block;width:100%;'
-        f'min-width:{NARROWEST_PX}px;max-width:{WIDTH_PX}px;height:auto">'
+        f'min-width:{MIN_WIDTH_PX}px;max-width:{WIDTH_PX}px;height:auto">'
         f"{''.join(parts)}{axis.ticks(bottom)}</svg>"
     )
 
@@ -129,7 +130,7 @@ def _chart(
 def _lane(
     lane: FaceCurves, name: str, axis: _Axis, shown: list[int], colors: list[str], top: int
 ) -> str:
-    """Return one face: stacked areas, each painted over the one that reaches higher."""
+    """Return the lane of one face: stacked areas, each drawn over the higher one."""
     name = name[:1].upper() + name[1:]
     short = name if len(name) <= LANE_NAME else f"{name[: LANE_NAME - 1]}…"
     label = f"{name}: {_count(lane.n_rows, 'row', 'rows')}"
@@ -139,7 +140,7 @@ def _lane(
     areas = []
     for i in reversed(range(len(colors))):
         if i and all(bool((stack[:, i] == stack[:, i - 1]).all()) for stack in stacks):
-            continue  # no height of its own; painted, its color would fringe the next
+            continue  # it has no height; its color would show at the edge of the next area
         path = "".join(
             _area(axis.fine(piece.time_s), stack[:, i])
             for piece, stack in zip(lane.pieces, stacks, strict=True)
@@ -157,7 +158,7 @@ def _lane(
 
 
 def _stack(piece: Piece, shown: list[int], n_colors: int) -> NDArray[np.int64]:
-    """Return (m, n_colors) how far below the lane's top each area begins, in fine units."""
+    """Return (m, n_colors) the distance of each area from the lane's top, in fine units."""
     sums = np.cumsum(piece.values[:, shown], axis=1)
     if n_colors > len(shown):
         sums = np.column_stack((sums, piece.values.sum(axis=1)))
@@ -166,12 +167,12 @@ def _stack(piece: Piece, shown: list[int], n_colors: int) -> NDArray[np.int64]:
 
 
 def _area(x: NDArray[np.int64], y: NDArray[np.int64]) -> str:
-    """Return the path of the area below a curve; empty if it has no height."""
+    """Return the path of the area below a curve; empty if the area is empty."""
     floor = LANE_PX * FINE
     if bool((y == floor).all()):
         return ""
     x = x.copy()
-    x[-1] = max(x[-1], x[0] + FINE)  # a piece of a single frame is a pixel wide
+    x[-1] = max(x[-1], x[0] + FINE)  # a piece with a single frame is one pixel wide
     level = np.zeros(len(y), dtype=bool)
     level[1:-1] = (y[1:-1] == y[:-2]) & (y[1:-1] == y[2:])
     x, y = x[~level], y[~level]
@@ -189,8 +190,8 @@ def _status(found: Overview, axis: _Axis, top: int) -> str:
     )
 
 
-def _bars(stretches: Sequence[Stretch], axis: _Axis, top: int, height: int, opacity: str) -> str:
-    """Return one path of a bar for every stretch, each at least a pixel wide."""
+def _bars(stretches: Sequence[Interval], axis: _Axis, top: int, height: int, opacity: str) -> str:
+    """Return one path with a bar for each interval, at least one pixel wide."""
     if not stretches:
         return ""
     left = axis.fine(np.array([one.start_s for one in stretches])) / FINE
@@ -202,7 +203,7 @@ def _bars(stretches: Sequence[Stretch], axis: _Axis, top: int, height: int, opac
 
 
 class _Axis:
-    """Seconds to fine units across; timed: whether they mean anything."""
+    """Converts seconds to horizontal fine units. timed: whether the recording has a duration."""
 
     width = WIDTH_PX - LEFT_PX - RIGHT_PX
 
@@ -210,12 +211,11 @@ class _Axis:
         self.start_s, self.span_s, self.timed = start_s, end_s - start_s, timed
 
     def fine(self, time_s: NDArray[np.float64]) -> NDArray[np.int64]:
-        """Return where times lie, in fine units."""
         share = np.clip((time_s - self.start_s) / self.span_s, 0, 1)
         return np.rint(FINE * (LEFT_PX + self.width * share)).astype(np.int64)
 
     def ticks(self, bottom: int) -> str:
-        """Return the grid and its times; none without time."""
+        """Return the grid lines and their times; empty if not timed."""
         if not self.timed:
             return ""
         parts = []
@@ -250,8 +250,8 @@ def _legend(
     keys += [
         f'<span style="display:inline-block;width:.8em;height:.35em;margin-right:.35em;'
         f'vertical-align:.2em;background:currentColor;opacity:{opacity}"></span>{word}'
-        for word, opacity, there in marks
-        if there
+        for word, opacity, used in marks
+        if used
     ]
     items = [f'<span style="margin-right:1.1em;display:inline-block">{key}</span>' for key in keys]
     if more:

@@ -1,4 +1,4 @@
-"""People: a layer beside a timeline that names, joins and splits its faces."""
+"""People: an annotation layer that names, joins and splits the faces of a timeline."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ from moppet.values import TimelineError, UsageError
 
 ROLES: Final = ("child", "caregiver", "other")
 PEOPLE_SUFFIX: Final = ".people.json"
-MOST_PEOPLE: Final = 500
-_LONGEST_NAME: Final = 60
+MAX_PEOPLE: Final = 500
+_MAX_NAME: Final = 60
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A face of the timeline from from_s until before to_s, in seconds; None is to its end."""
+    """A face of the timeline for from_s ≤ time < to_s, in seconds; to_s None: until its end."""
 
     face_id: int
     from_s: float = 0.0
     to_s: float | None = None
 
     def holds(self, face: NDArray[np.float64], time_s: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Return which rows are its own. face, time_s: (n,) columns of the timeline."""
+        """Return which rows belong to it. face, time_s: (n,) columns of the timeline."""
         until = math.inf if self.to_s is None else self.to_s
         return np.asarray((face == self.face_id) & (time_s >= self.from_s) & (time_s < until))
 
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Somebody who is seen in these pieces. role: one of ROLES, None if it is not said."""
+    """A person who appears in these pieces. role: one of ROLES, or None if unspecified."""
 
     name: str
     role: str | None
@@ -49,25 +49,25 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class People:
-    """Everybody who was named, in the order in which they were.
+    """All named persons, in the order in which they were named.
 
-    Raises UsageError for a name that is empty or twice there, an unknown role, a person without
-    a piece, or a piece that ends before it begins.
+    Raises UsageError for an empty or duplicate name, an unknown role, a person without pieces, or
+    a piece that ends before it starts.
     """
 
     persons: tuple[Person, ...] = ()
 
     def __post_init__(self) -> None:
-        if len(self.persons) > MOST_PEOPLE:
-            raise UsageError(f"At most {MOST_PEOPLE} people have a place in one recording.")
+        if len(self.persons) > MAX_PEOPLE:
+            raise UsageError(f"A recording can have at most {MAX_PEOPLE} people.")
         names = [person.name for person in self.persons]
         for person in self.persons:
             _check(person)
             if names.count(person.name) > 1:
-                raise UsageError(f"Two people are called {person.name!r}: give each a name.")
+                raise UsageError(f"Two people are called {person.name!r}: use different names.")
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as plain values, as `people_of` takes them."""
+        """Return JSON values that `people_of` reads."""
         return {
             "persons": [
                 {
@@ -83,16 +83,16 @@ class People:
         }
 
     def write(self, path: Path) -> Path:
-        """Write the layer and return its path; a file that is there is replaced when it is whole.
+        """Write the layer and return its path; an existing file is replaced atomically.
 
-        Raises TimelineError if the place cannot be written.
+        Raises TimelineError if the file cannot be written.
         """
         text = json.dumps(self.as_json(), ensure_ascii=False, allow_nan=False, indent=1)
         return write_text(path, text + "\n", TimelineError)
 
 
 def people_of(given: object) -> People:
-    """Return the people in plain values, as JSON holds them; UsageError where they are none."""
+    """Return the people described by JSON values; UsageError if they are invalid."""
     try:
         persons = cast(Mapping[str, Any], given)["persons"]
         return People(tuple(_person(one) for one in persons))
@@ -104,27 +104,26 @@ def people_of(given: object) -> People:
 
 
 def read_people(path: Path) -> People:
-    """Return the people in a file; TimelineError if it cannot be read or holds none."""
+    """Read a file of people; TimelineError if it is invalid or cannot be read."""
     try:
         return people_of(json.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise TimelineError(f"Cannot read {path}: {error.strerror}.") from None
     except (ValueError, UsageError) as error:
-        raise TimelineError(f"{path} says nothing of people that can be used: {error}") from None
+        raise TimelineError(f"{path} is not a valid file of people: {error}") from None
 
 
 def people_path(timeline: Path) -> Path:
-    """Return where the people of a timeline file are kept: beside it, by its name."""
+    """Return the path of a timeline's people, beside the timeline file."""
     return timeline.with_name(timeline.stem + PEOPLE_SUFFIX)
 
 
 def name_people(timeline: Timeline, people: People) -> Timeline:
-    """Return the timeline with a face for each person, smoothed and judged anew.
+    """Return the timeline with one face per person, smoothed and labeled again.
 
-    A person's face_id is that of its earliest piece where no other has it, else a new one; faces,
-    and parts of them, that nobody claims stay as they are. `Timeline.face_name` and the summary's
-    roles say who is who.
-    Raises UsageError for a face that is not there, and for one person in two places at once.
+    A person gets the face_id of its earliest piece if it is free, else a new one. Unassigned faces
+    and parts of faces do not change. `Timeline.face_name` returns the names of the people.
+    Raises UsageError for a face that does not exist, or a person in two places at once.
     """
     if not people.persons:
         return timeline
@@ -134,10 +133,10 @@ def name_people(timeline: Timeline, people: People) -> Timeline:
         for piece in person.pieces:
             mine = piece.holds(face, time_s)
             if not mine.any():
-                raise UsageError(f"{person.name}: face {piece.face_id} is not seen then.")
+                raise UsageError(f"{person.name}: face {piece.face_id} does not appear then.")
             if (owner[mine] >= 0).any():
                 other = people.persons[int(owner[mine].max())].name
-                raise UsageError(f"Face {piece.face_id} is {other} already, not {person.name}.")
+                raise UsageError(f"Face {piece.face_id} is already {other}, not {person.name}.")
             owner[mine] = number
     _check_places(timeline, people, owner)
     ids = _ids(people, face, owner)
@@ -145,7 +144,7 @@ def name_people(timeline: Timeline, people: People) -> Timeline:
     renamed = np.where(owner >= 0, np.array([*ids, -1])[owner], face)
     order = np.lexsort((np.nan_to_num(renamed, nan=-1), columns["frame"]))
     columns = cast(RawColumns, {k: v[order] for k, v in (columns | {"face_id": renamed}).items()})
-    said = {
+    named = {
         str(i): {"name": p.name, "role": p.role, "faces": sorted({q.face_id for q in p.pieces})}
         for i, p in zip(ids, people.persons, strict=True)
     }
@@ -154,7 +153,7 @@ def name_people(timeline: Timeline, people: People) -> Timeline:
         names=timeline.names,
         group_of=timeline.group_of,
         settings=timeline.settings,
-        metadata={**timeline.metadata, "people": said},
+        metadata={**timeline.metadata, "people": named},
     )
 
 
@@ -174,34 +173,33 @@ def _piece(given: Mapping[str, Any]) -> Piece:
 
 
 def _check(person: Person) -> None:
-    if not person.name or len(person.name) > _LONGEST_NAME or not person.name.isprintable():
-        raise UsageError(f"A name has 1 to {_LONGEST_NAME} printable characters.")
+    if not person.name or len(person.name) > _MAX_NAME or not person.name.isprintable():
+        raise UsageError(f"A name must have 1 to {_MAX_NAME} printable characters.")
     if person.role is not None and person.role not in ROLES:
-        raise UsageError(f"A role is one of {', '.join(ROLES)}, got {person.role!r}.")
+        raise UsageError(f"A role must be one of {', '.join(ROLES)}, got {person.role!r}.")
     if not person.pieces:
-        raise UsageError(f"{person.name} has no face: give one, or leave the name out.")
+        raise UsageError(f"{person.name} has no face: add one, or remove the name.")
     for piece in person.pieces:
         until = math.inf if piece.to_s is None else piece.to_s
         if not (0 <= piece.from_s < until and math.isfinite(piece.from_s)):
-            raise UsageError(f"{person.name}: a piece begins at 0 s or later, and before its end.")
+            raise UsageError(f"{person.name}: a piece must start at 0 s or later, before its end.")
 
 
 def _check_places(timeline: Timeline, people: People, owner: NDArray[np.int64]) -> None:
-    """Raise UsageError if a frame shows one person twice."""
     frame, time_s = numbers(timeline.table, "frame"), numbers(timeline.table, "time_s")
     face = numbers(timeline.table, "face_id")
     claimed = np.flatnonzero(owner >= 0)
     order = claimed[np.lexsort((owner[claimed], frame[claimed]))]
-    for before, after in pairwise(order[_beside_twin(frame[order], owner[order])]):
+    for before, after in pairwise(order[_repeated(frame[order], owner[order])]):
         if frame[before] == frame[after] and owner[before] == owner[after]:
             name = people.persons[int(owner[before])].name
             raise UsageError(
-                f"{name} cannot be face {int(face[before])} and face {int(face[after])}: both are "
-                f"seen at {time_s[before]:.2f} s. Split one of them there first."
+                f"{name} cannot be face {int(face[before])} and face {int(face[after])}: both "
+                f"appear at {time_s[before]:.2f} s. Split one of them there first."
             )
 
 
-def _beside_twin(frame: NDArray[np.float64], owner: NDArray[np.int64]) -> NDArray[np.bool_]:
+def _repeated(frame: NDArray[np.float64], owner: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Return which of the sorted rows have the same frame and owner as a neighbor."""
     same = (np.diff(frame) == 0) & (np.diff(owner) == 0)
     return np.asarray(np.r_[same, False] | np.r_[False, same])
@@ -225,18 +223,18 @@ Span = tuple[int, float, float]
 
 
 def name_face(timeline: Timeline, people: People, face: int, name: str, role: str | None) -> People:
-    """Call a face by this name and role."""
+    """Return the people after giving a face this name and role."""
     claims = _Claims(timeline, people)
     return claims.with_person(face, Person(" ".join(name.split()), role, claims.pieces(face)))
 
 
 def join_faces(timeline: Timeline, people: People, face: int, into: int) -> People:
-    """Say that a face is the same person as another, whose name and role stay.
+    """Return the people after joining a face with another, whose name and role are kept.
 
-    Raises UsageError if both are seen at once.
+    Raises UsageError if both appear at the same time.
     """
     if face == into:
-        raise UsageError("A face is itself already: name another one.")
+        raise UsageError("A face cannot be joined with itself: choose another one.")
     claims = _Claims(timeline, people)
     pieces = (*claims.pieces(into), *claims.pieces(face))
     joined = Person(claims.name(into), claims.role(into), _in_order(pieces))
@@ -247,14 +245,14 @@ def join_faces(timeline: Timeline, people: People, face: int, into: int) -> Peop
 
 
 def split_face(timeline: Timeline, people: People, face: int, at_s: float) -> People:
-    """Make two of a face: before at_s it stays who it is, from then on it is somebody new."""
+    """Return the people after splitting a face: from at_s on, it is a new person."""
     claims = _Claims(timeline, people)
     before = claims.seen(_clipped(claims.pieces(face), 0.0, at_s))
     after = claims.seen(_clipped(claims.pieces(face), at_s, math.inf))
     if not before or not after:
         raise UsageError(
-            f"{claims.name(face)} is seen only {'after' if after else 'before'} {at_s:.2f} s: "
-            "there is nothing to split there."
+            f"{claims.name(face)} appears only {'after' if after else 'before'} {at_s:.2f} s: "
+            "there is nothing to split."
         )
     name = claims.name(face)
     stays = claims.with_person(face, Person(name, claims.role(face), before)).persons
@@ -264,10 +262,10 @@ def split_face(timeline: Timeline, people: People, face: int, at_s: float) -> Pe
 
 
 def forget_face(timeline: Timeline, people: People, face: int) -> People:
-    """Take a person's name away: its pieces are the machine's faces again."""
+    """Return the people without this person; its pieces are unnamed faces again."""
     claims = _Claims(timeline, people)
     if face not in claims.index:
-        raise UsageError(f"Nobody named {claims.name(face)}: there is nothing to take back.")
+        raise UsageError(f"{claims.name(face)} has no name that could be removed.")
     mine = people.persons[claims.index[face]]
     return People(tuple(person for person in people.persons if person is not mine))
 
@@ -275,9 +273,9 @@ def forget_face(timeline: Timeline, people: People, face: int) -> People:
 def machine_spans(
     timeline: Timeline, people: People, face: int, start_s: float, end_s: float
 ) -> list[Span]:
-    """Return which of the machine's faces a face is from start_s to end_s, and when each.
+    """Return the original faces that make up a face between start_s and end_s.
 
-    Each: the machine's face_id, start and end in seconds. Empty where the face is not seen.
+    Each: original face_id, start and end in seconds. Empty if the face does not appear.
     """
     claims = _Claims(timeline, people)
     pieces = claims.seen(_clipped(claims.pieces(face), start_s, end_s))
@@ -285,21 +283,19 @@ def machine_spans(
 
 
 class _Claims:
-    """Whom the faces of the named timeline stand for, in pieces of the machine's faces."""
+    """Maps the faces of the named timeline to persons and pieces of the original faces."""
 
     def __init__(self, timeline: Timeline, people: People) -> None:
         self._people, self._named = people, name_people(timeline, people)
-        said = self._named.metadata.get("people") or {}
-        self.index = {int(face): place for place, face in enumerate(said)}
-        self._face, self._time_s = (
-            numbers(timeline.table, "face_id"),
-            numbers(timeline.table, "time_s"),
-        )
-        there = numbers(self._named.table, "face_id")
-        self._there = {int(face) for face in there[~(there != there)]}
+        named = self._named.metadata.get("people") or {}
+        self.index = {int(face): place for place, face in enumerate(named)}
+        self._face = numbers(timeline.table, "face_id")
+        self._time_s = numbers(timeline.table, "time_s")
+        ids = numbers(self._named.table, "face_id")
+        self._existing = set(ids[~np.isnan(ids)].astype(int).tolist())
 
     def _person(self, face: int) -> Person | None:
-        if face not in self._there:
+        if face not in self._existing:
             raise UsageError(f"There is no face {face} in this recording.")
         return self._people.persons[self.index[face]] if face in self.index else None
 
@@ -312,7 +308,7 @@ class _Claims:
         return person.role if person else None
 
     def pieces(self, face: int) -> tuple[Piece, ...]:
-        """A person's pieces, or what nobody claims of the machine's face."""
+        """Return a person's pieces, or the unassigned parts of an original face."""
         person = self._person(face)
         if person:
             return person.pieces
@@ -320,25 +316,22 @@ class _Claims:
         for other in self._people.persons:
             for claimed in (p for p in other.pieces if p.face_id == face):
                 until = math.inf if claimed.to_s is None else claimed.to_s
-                left = [
-                    *_clipped(left, 0.0, claimed.from_s),
-                    *_clipped(left, until, math.inf),
-                ]
+                left = [*_clipped(left, 0.0, claimed.from_s), *_clipped(left, until, math.inf)]
         return self.seen(_in_order(left))
 
     def seen(self, pieces: Iterable[Piece]) -> tuple[Piece, ...]:
-        """Those pieces in which the face is seen at all."""
+        """Return the pieces in which the face appears."""
         return tuple(p for p in pieces if p.holds(self._face, self._time_s).any())
 
     def with_person(self, face: int, person: Person) -> People:
-        """The people with this one in the face's place, or at the end if nobody had it."""
+        """Return the people with this person in place of the face's, or added at the end."""
         persons = list(self._people.persons)
         place = self.index.get(face, len(persons))
         return People((*persons[:place], person, *persons[place + 1 :]))
 
 
 def _clipped(pieces: Sequence[Piece], start_s: float, end_s: float) -> list[Piece]:
-    """Return what of the pieces lies from start_s until end_s."""
+    """Return the parts of the pieces between start_s and end_s."""
     found = []
     for piece in pieces:
         until = math.inf if piece.to_s is None else piece.to_s

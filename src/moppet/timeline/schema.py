@@ -1,4 +1,4 @@
-"""The columns of a timeline, the rows an analysis yields, and the checks on both."""
+"""The columns of a timeline, the raw rows of an analysis, and checks for both."""
 
 from __future__ import annotations
 
@@ -14,24 +14,15 @@ from numpy.typing import NDArray
 
 from moppet.values import STATUSES, TimelineError, nearest_name
 
-FACE_FLOATS: Final = (
-    "box_x",
-    "box_y",
-    "box_w",
-    "box_h",
-    "detection_score",
-    "yaw",
-    "pitch",
-    "roll",
-    "quality",
-)
+_BOX: Final = ("box_x", "box_y", "box_w", "box_h")
+FACE_FLOATS: Final = (*_BOX, "detection_score", "yaw", "pitch", "roll", "quality")
 FACE_STATUSES: Final = ("ok", "low_quality")
 SUM_TOLERANCE: Final = 0.02
-"""How far a row of probabilities may sum from 1: a table rounded to three digits still passes."""
+"""Tolerance for sums of probabilities; a table rounded to three digits passes."""
 
 
 def table_schema(names: Sequence[str]) -> Any:
-    """Return the Arrow schema of a timeline with these classes, columns in their fixed order."""
+    """Return the Arrow schema of a timeline with these classes."""
     return pa.schema(
         [
             pa.field("frame", pa.int64()),
@@ -50,27 +41,27 @@ def table_schema(names: Sequence[str]) -> Any:
 
 
 def check_names(names: Sequence[str]) -> tuple[str, ...]:
-    """Return the class names as a tuple; TimelineError if they cannot name columns."""
+    """Return the class names as a tuple; TimelineError if they are not valid column names."""
     for name in names:
         if not isinstance(name, str) or not name or not name.isprintable():
             raise TimelineError(
-                f"A class needs a name of printable characters to head a column, but got {name!r}."
+                f"The name of a class must consist of printable characters, got {name!r}."
             )
     if not names or len(set(names)) != len(names):
-        raise TimelineError(f"A timeline needs at least one class, each once, got {list(names)}.")
+        raise TimelineError(f"A timeline needs one or more different classes, got {list(names)}.")
     return tuple(names)
 
 
 def names_in(columns: Iterable[str]) -> tuple[str, ...]:
-    """Return the classes that the p_ columns name, in their order."""
+    """Return the classes in the names of the p_ columns, in order."""
     return tuple(column[2:] for column in columns if column.startswith("p_") and column[2:])
 
 
 def conform(table: Any, names: Sequence[str], where: str = "the table") -> Any:
-    """Return `table` in the fixed columns, order and types, sorted by frame and face.
+    """Return `table` with the columns and types of the schema, sorted by frame and face.
 
-    Further columns are left out and NaN becomes null. Raises TimelineError if a column is
-    missing (with the nearest that is there), has a wrong type or holds an impossible value.
+    Other columns are dropped and NaN becomes null. Raises TimelineError if a column is missing
+    (with the most similar existing name), has a wrong type or contains an invalid value.
     """
     schema = table_schema(names)
     table = pa.table(
@@ -92,7 +83,7 @@ def _column(table: Any, field: Any, wanted: Sequence[str], where: str) -> Any:
     if field.name not in table.column_names:
         spare = [name for name in table.column_names if name not in wanted]
         near = nearest_name(field.name, spare)
-        hint = f"is {near!r} meant?" if near else "is it a timeline?"
+        hint = f"did you mean {near!r}?" if near else "is it a timeline?"
         raise TimelineError(
             f"A timeline needs the column {field.name!r}, but {where} has none; {hint}"
         )
@@ -113,7 +104,7 @@ def _column(table: Any, field: Any, wanted: Sequence[str], where: str) -> Any:
     if pa.types.is_floating(field.type):
         column = pc.if_else(pc.is_nan(column), pa.scalar(None, field.type), column)
         if pc.any(pc.is_inf(column)).as_py():
-            raise TimelineError(f"The column {field.name!r} of {where} holds an infinite number.")
+            raise TimelineError(f"The column {field.name!r} of {where} contains infinite numbers.")
     return column
 
 
@@ -129,7 +120,7 @@ def _fits(have: Any, want: Any) -> bool:
         )
     if kinds.is_boolean(want) or kinds.is_boolean(have):
         return bool(kinds.is_boolean(want) and kinds.is_boolean(have))
-    # pandas turns whole numbers with gaps into floats; a cast that would lose a fraction fails.
+    # pandas stores integers with missing values as floats; a cast that loses a fraction fails.
     return bool(kinds.is_integer(have) or kinds.is_floating(have))
 
 
@@ -141,7 +132,7 @@ def _check_rows(table: Any, where: str) -> None:
     unknown = sorted({str(value) for value in set(status)} - set(STATUSES))
     if unknown:
         raise TimelineError(
-            f"A row's status is one of {', '.join(STATUSES)}, but {where} has {unknown[0]!r}."
+            f"The status must be one of {', '.join(STATUSES)}, but {where} has {unknown[0]!r}."
         )
     is_face = np.isin(status, FACE_STATUSES)
     has_id = ~np.isnan(numbers(table, "face_id"))
@@ -150,7 +141,7 @@ def _check_rows(table: Any, where: str) -> None:
     filled = has_id.copy()
     for name in (*fields, "expression", "group", "unsure"):
         filled |= present(table, name)
-    _refuse(~is_face & filled, frame, where, "says there is no face, yet has face values")
+    _refuse(~is_face & filled, frame, where, "has no face but contains face values")
     same = np.equal(frame[1:], frame[:-1])
     twice = same & ~(is_face[1:] & is_face[:-1] & (np.diff(numbers(table, "face_id")) > 0))
     _refuse(_from_second(twice), frame, where, "has a face, or no face, twice")
@@ -175,7 +166,7 @@ def _check_probabilities(table: Any, names: Sequence[str], where: str) -> None:
     stray = sorted(set(texts(table, "expression")) - {None, *names})
     if stray:
         raise TimelineError(
-            f"The column 'expression' of {where} has {stray[0]!r}, which is none of its classes "
+            f"The column 'expression' of {where} has {stray[0]!r}, which is not one of its classes "
             f"({', '.join(names)})."
         )
     named = present(table, "expression")
@@ -191,7 +182,7 @@ def _refuse(bad: Any, frame: NDArray[np.int64], where: str, what: str) -> None:
 
 
 def _from_second(bad: Any) -> NDArray[np.bool_]:
-    """Return what was found by comparing rows with the one before, for all rows."""
+    """Return flags for all rows from comparisons of each row with the previous one."""
     return np.concatenate((np.zeros(1, dtype=bool), np.asarray(bad, dtype=bool)))
 
 
@@ -201,35 +192,35 @@ def present(table: Any, name: str) -> NDArray[np.bool_]:
 
 
 def whole(table: Any, name: str, where: str = "the table") -> NDArray[np.int64]:
-    """Return a column of whole numbers; TimelineError if one is missing."""
+    """Return a column of integers; TimelineError if a value is missing."""
     if table.column(name).null_count:
         raise TimelineError(f"The column {name!r} of {where} must have a value in every row.")
     return np.asarray(table.column(name).to_numpy(), dtype=np.int64)
 
 
 def numbers(table: Any, name: str) -> NDArray[np.float64]:
-    """Return a column of numbers, NaN where it is null."""
+    """Return a column of numbers, NaN for null."""
     return np.asarray(table.column(name).to_numpy(), dtype=np.float64)
 
 
 def texts(table: Any, name: str) -> NDArray[np.object_]:
-    """Return a column of strings, None where it is null."""
+    """Return a column of strings, None for null."""
     return np.asarray(table.column(name).to_numpy(), dtype=np.object_)
 
 
 def flags(table: Any, name: str) -> NDArray[np.bool_]:
-    """Return a column of truth values, False where it is null."""
+    """Return a column of booleans, False for null."""
     return np.asarray(table.column(name).fill_null(False).to_numpy(), dtype=np.bool_)
 
 
 def class_columns(table: Any, prefix: str, names: Sequence[str]) -> NDArray[np.float32]:
-    """Return the (n, k) columns p_<name> or s_<name>, NaN where they are null."""
+    """Return the (n, k) columns p_<name> or s_<name>, NaN for null."""
     columns = [table.column(prefix + name).to_numpy() for name in names]
     return np.column_stack(columns).astype(np.float32, copy=False)
 
 
 def plain(value: Any) -> Any:
-    """Return metadata as JSON keeps it: NaN is None, a path is text, a tuple a list."""
+    """Return metadata as JSON values: NaN becomes None, paths become text, tuples become lists."""
     if isinstance(value, np.generic):
         value = value.item()
     if value is None or isinstance(value, str | bool | int):
@@ -243,7 +234,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, Iterable):
         return [plain(item) for item in value]
     raise TimelineError(
-        f"Metadata holds text, numbers, truth values, lists and dictionaries, but got {value!r}."
+        f"Metadata may contain text, numbers, booleans, lists and dictionaries, got {value!r}."
     )
 
 
@@ -254,9 +245,9 @@ _KNOWN: Final = (*_NEEDED, "face_id", *FACE_FLOATS, "p")
 class RawRow(TypedDict, total=False):
     """One face in one frame, or one frame without a face, before smoothing.
 
-    A number that is missing, None or NaN is null in the table. A row of status "ok" or
-    "low_quality" is a face and needs a face_id; any other row has no face and no face fields.
-    p: (k,), the class probabilities in the order of the names; None if the face was not classified.
+    Missing numbers, None and NaN are null in the table. A row with status "ok" or "low_quality" is
+    a face and needs a face_id; other rows have no face fields.
+    p: (k,), class probabilities in the order of the names; None if the face was not classified.
     """
 
     frame: Required[int]
@@ -280,12 +271,12 @@ RawColumns = dict[str, NDArray[Any]]
 
 
 def table_columns(table: Any, names: Sequence[str]) -> RawColumns:
-    """Return the columns that a timeline's table was made from."""
+    """Return the raw columns of a timeline's table."""
     return bare_columns(table) | {"p": class_columns(table, "p_", names)}
 
 
 def bare_columns(table: Any) -> RawColumns:
-    """Return all of them but "p"."""
+    """Return the raw columns without "p"."""
     floats = {name: numbers(table, name).astype(np.float32) for name in FACE_FLOATS}
     return {
         "frame": whole(table, "frame"),
@@ -297,9 +288,9 @@ def bare_columns(table: Any) -> RawColumns:
 
 
 def raw_columns(rows: Sequence[RawRow], names: Sequence[str]) -> RawColumns:
-    """Return raw rows as columns in their order, NaN for missing; "p" is (n, k) float32.
+    """Return raw rows as columns, NaN for missing values; "p" is (n, k) float32.
 
-    Raises TimelineError for an unknown or missing field and for probabilities that are none.
+    Raises TimelineError for an unknown or missing field, or invalid probabilities.
     """
     p = np.full((len(rows), len(names)), np.nan, dtype=np.float32)
     for i, row in enumerate(rows):
@@ -311,7 +302,7 @@ def raw_columns(rows: Sequence[RawRow], names: Sequence[str]) -> RawColumns:
         values = row.get("p")
         if values is not None:
             p[i] = _probabilities(values, names, row["frame"])
-    # Through float32, as the table holds them: the same answers after a round trip.
+    # Rounded to float32 as in the table, so that results do not change after a round trip.
     floats = {name: np.array(_floats(rows, name), dtype=np.float32) for name in FACE_FLOATS}
     return {
         "frame": np.array([row["frame"] for row in rows], dtype=np.int64),

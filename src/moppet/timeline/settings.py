@@ -1,4 +1,4 @@
-"""How a timeline is smoothed, judged and cut into episodes."""
+"""The settings for smoothing, labeling and episodes of a timeline."""
 
 from __future__ import annotations
 
@@ -16,14 +16,13 @@ Share = Annotated[float, Interval(ge=0, le=1)]
 
 @dataclass(frozen=True, slots=True)
 class TimelineSettings:
-    """The rules of a timeline. They are stored in its metadata, so that it can be reproduced.
+    """The settings of a timeline, stored in its metadata so that it can be reproduced.
 
     Attributes:
         smooth_s: standard deviation of the Gaussian that smooths over time, in seconds; 0 turns
             smoothing off.
-        max_gap_s: after an absence longer than this, in seconds, a face starts anew: nothing is
-            smoothed across the gap, and episodes end. It should be larger than the step between
-            analyzed frames.
+        max_gap_s: after an absence longer than this, in seconds, smoothing restarts and episodes
+            end. It should be larger than the step between analyzed frames.
         unsure_below: a row is unsure if its largest smoothed probability is below this (0 to 1).
         low_quality_below: a row is unsure and starts no episode if the face's quality is below
             this (0 to 1).
@@ -68,7 +67,7 @@ class TimelineSettings:
             )
 
     def to_dict(self) -> dict[str, float]:
-        """Return the settings by name, as they are kept in a timeline's metadata.
+        """Return the settings by name, as in a timeline's metadata.
 
         Examples:
             >>> import moppet

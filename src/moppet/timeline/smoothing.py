@@ -1,4 +1,4 @@
-"""Probabilities smoothed in time, by time stamps and never across a gap."""
+"""Smooth probabilities over time, using time stamps and not across gaps."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from numpy.typing import ArrayLike, NDArray
 from moppet.timeline.settings import TimelineSettings
 
 REACH: Final = 3.0
-"""The Gaussian is cut at this many standard deviations."""
+"""The Gaussian is truncated at this many standard deviations."""
 TIME_TOLERANCE_S: Final = 1e-6
-"""Time stamps come from sums of floats: durations are compared to the microsecond."""
+"""Time stamps are sums of floats, so durations are compared to the microsecond."""
 FADED: Final = 1e-12
-"""A past whose weight has faded below this counts as none in a live stream."""
+"""In a live stream, past rows are ignored once their total weight is below this."""
 
 
 def segment_ids(time_s: NDArray[np.float64], max_gap_s: float) -> NDArray[np.int64]:
-    """Return for each of one face's rows the number of its stretch without a gap.
+    """Return the number of the gap-free segment of each row of a face.
 
     time_s: (n,), not decreasing.
     """
@@ -34,14 +34,14 @@ def smooth_face(
     quality: NDArray[np.float64],
     settings: TimelineSettings,
 ) -> NDArray[np.float32]:
-    """Return the probabilities of one face smoothed by a Gaussian in time.
+    """Return the probabilities of one face, smoothed by a Gaussian over time.
 
         s_i = sum_j w_j p_j / sum_j w_j,   w_j = quality_j exp(-(t_j - t_i)^2 / (2 smooth_s^2))
 
-    over the rows j within 3 smooth_s of i and not separated from it by a gap of more than
-    max_gap_s. A quality that is NaN weighs 1; where all weights are 0, s_i = p_i.
+    over the rows j within 3 smooth_s of i that are not separated from it by a gap of more than
+    max_gap_s. A NaN quality has weight 1; if all weights are 0, s_i = p_i.
     time_s: (n,), not decreasing. p: (n, k). quality: (n,) in [0, 1].
-    The work grows with the number of pairs of rows in reach, not with n squared.
+    The cost grows with the number of pairs of rows within reach, not with n squared.
     """
     sigma = settings.smooth_s
     if sigma == 0 or len(time_s) < 2:
@@ -64,12 +64,12 @@ def smooth_face(
 def _pairs(
     time_s: NDArray[np.float64], segment: NDArray[np.int64], reach_s: float
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]]:
-    """Yield every pair of rows in reach once: earlier rows, later rows, seconds between.
+    """Yield each pair of rows within reach once: earlier rows, later rows, seconds between them.
 
-    One yield holds the pairs that are the same number of rows apart, so no row comes twice in it.
+    Each yield contains the pairs that are a fixed number of rows apart, so rows are unique.
     """
     near, offset = np.arange(len(time_s)), 0
-    # Rows are in order of time, so a row without a partner `offset` rows on has none further on.
+    # Rows are sorted by time: a row without a partner at `offset` has none at larger offsets.
     while len(near):
         offset += 1
         near = near[near + offset < len(time_s)]
@@ -81,15 +81,15 @@ def _pairs(
 
 
 class CausalSmoother:
-    """Smooths a live stream: each answer knows only the past.
+    """Smooths a live stream, using only past rows.
 
-    It is the one-sided sister of `smooth_face`,
+    It is the one-sided counterpart of `smooth_face`,
 
         s_i = sum_j<=i w_j p_j / sum_j<=i w_j,   w_j = quality_j exp(-(t_i - t_j) / tau)
 
-    with the time constant tau = smooth_s. Both kernels then have the standard deviation smooth_s,
-    so they calm equally over time; this one lags by up to tau. It starts afresh when a face was
-    away for longer than max_gap_s or time ran backwards.
+    with the time constant tau = smooth_s. Both kernels have the standard deviation smooth_s;
+    this one lags by up to tau. Smoothing restarts if a face was absent for more than max_gap_s or
+    time runs backward.
     """
 
     def __init__(self, settings: TimelineSettings | None = None) -> None:
@@ -101,7 +101,7 @@ class CausalSmoother:
     ) -> NDArray[np.float32]:
         """Return the smoothed (k,) probabilities of this face at time_s.
 
-        quality: [0, 1]; None or NaN weighs 1. With no weight at all the answer is p.
+        quality: [0, 1]; None or NaN has weight 1. If the total weight is 0, p is returned.
         """
         now: NDArray[np.float64] = np.asarray(p, dtype=np.float64)
         tau = self._settings.smooth_s

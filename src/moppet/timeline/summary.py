@@ -23,7 +23,7 @@ UNNAMED: Final = "unnamed"
 
 
 class _Facts(NamedTuple):
-    """The columns a summary needs, one entry a row; seconds are those of the row's frame."""
+    """The columns that a summary needs, one entry per row; seconds are those of the row's frame."""
 
     face: NDArray[np.float64]
     time_s: NDArray[np.float64]
@@ -42,9 +42,9 @@ def summarize(
     settings: TimelineSettings,
     metadata: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Return the figures of a timeline as JSON keeps them; None where one has no value.
+    """Return the summary of a timeline as JSON values; None if a value is undefined.
 
-    Its fields and rules are in docs/reference/timeline.md, section "Summary".
+    docs/reference/timeline.md, section "Summary", describes its fields.
     """
     clock = read_clock(table, settings)
     facts = _gather(table, names, group_of, settings, clock)
@@ -52,25 +52,26 @@ def summarize(
         "expression": list(names),
         "group": list(dict.fromkeys(group_of[name] for name in names if name in group_of)),
     }
-    there = [int(i) for i in np.unique(facts.face[~np.isnan(facts.face)])]
-    people = {i: who_is(metadata, i) for i in there}
+    face_ids = [int(i) for i in np.unique(facts.face[~np.isnan(facts.face)])]
+    people = {i: name_and_role(metadata, i) for i in face_ids}
     analyzed_s = _seconds(clock.seconds)
     with_face = np.isin(clock.status, ("ok", "low_quality"))
-    surely = np.isin(np.arange(len(clock.seconds)), clock.frame_of_row[facts.sure])
+    reliable = np.isin(np.arange(len(clock.seconds)), clock.frame_of_row[facts.sure])
     return {
         "source": metadata.get("source_name"),
         "complete": metadata.get("complete"),
         "duration_s": metadata.get("duration_s"),
         "analysed_s": analyzed_s,
-        "frames": _frames(clock),
+        "frames": {"total": len(clock.status)}
+        | {status: int(np.equal(clock.status, status).sum()) for status in STATUSES},
         "time_with_face_s": _seconds(clock.seconds[with_face], analyzed_s),
         "time_without_face_s": _time_in(clock, "no_face", analyzed_s),
         "time_unreadable_s": _time_in(clock, "unreadable", analyzed_s),
-        "time_unsure_s": _seconds(clock.seconds[with_face & ~surely], analyzed_s),
+        "time_unsure_s": _seconds(clock.seconds[with_face & ~reliable], analyzed_s),
         "faceless": _stretches(clock, "no_face", settings),
         "unreadable": _stretches(clock, "unreadable", settings),
         "faces": {
-            "all": {"face_id": None, **_figures(facts, there, labels, analyzed_s)},
+            "all": {"face_id": None, **_figures(facts, face_ids, labels, analyzed_s)},
             **{
                 str(i): {
                     "face_id": i,
@@ -84,17 +85,10 @@ def summarize(
     }
 
 
-def who_is(metadata: Mapping[str, Any], face_id: int) -> tuple[str, str | None]:
-    """Return a face's name and role: "face <id>" and None if nobody said who it is."""
-    said = (metadata.get("people") or {}).get(str(face_id))
-    return (said["name"], said["role"]) if said else (f"face {face_id}", None)
-
-
-def _frames(clock: Clock) -> dict[str, int]:
-    frames = {"total": len(clock.status)}
-    for status in STATUSES:
-        frames[status] = int(np.equal(clock.status, status).sum())
-    return frames
+def name_and_role(metadata: Mapping[str, Any], face_id: int) -> tuple[str, str | None]:
+    """Return a face's name and role; "face <id>" and None if it has no name."""
+    person = (metadata.get("people") or {}).get(str(face_id))
+    return (person["name"], person["role"]) if person else (f"face {face_id}", None)
 
 
 def _stretches(
@@ -134,7 +128,7 @@ def _roles(
     labels: Mapping[Kind, Sequence[str]],
     analyzed_s: float | None,
 ) -> dict[str, dict[str, Any]]:
-    """Return what the people of each role show together; faces without a role are UNNAMED."""
+    """Return the figures of each role; faces without a role are UNNAMED."""
     found = {}
     for role in sorted({role or UNNAMED for _, role in people.values()}):
         faces = [i for i, (_, one) in people.items() if (one or UNNAMED) == role]
@@ -149,7 +143,6 @@ def _figures(
     labels: Mapping[Kind, Sequence[str]],
     analyzed_s: float | None,
 ) -> dict[str, Any]:
-    """Return what these faces show, together."""
     here = np.isin(facts.face, faces)
     classified = here & facts.labelled["expression"]
     ungrouped = classified & ~facts.labelled["group"]
@@ -202,7 +195,7 @@ def _episodes(facts: _Facts, faces: Sequence[int], kind: Kind) -> Iterable[Episo
 def _transitions(
     facts: _Facts, faces: Sequence[int], kind: Kind, labels: Sequence[str]
 ) -> dict[str, dict[str, int]]:
-    """Count from → to between consecutive episodes of a face that was not lost in between."""
+    """Count transitions between consecutive episodes of a face without a gap between them."""
     counts = {start: dict.fromkeys(labels, 0) for start in labels}
     for before, after in pairwise(_episodes(facts, faces, kind)):
         if before.face_id == after.face_id:
@@ -217,7 +210,7 @@ def _time_in(clock: Clock, status: str, analyzed_s: float | None) -> float | Non
 
 
 def _seconds(seconds: NDArray[np.float64], analyzed_s: float | None = 0.0) -> float | None:
-    """Return the sum; None if time has no measure here, as in a single image."""
+    """Return the sum; None if durations are undefined, as for a single image."""
     return None if analyzed_s is None else _number(math.fsum(seconds))
 
 
@@ -233,7 +226,7 @@ def _number(value: float) -> float | None:
 
 
 def summary_lines(summary: Mapping[str, Any]) -> list[str]:
-    """Return a summary as short lines of plain text; a dash where a figure has no value."""
+    """Return a summary as short lines of text; a dash for undefined values."""
     frames, total = summary["frames"], summary["faces"]
     kinds = ", ".join(
         f"{frames[status]} {status.replace('_', ' ')}" for status in STATUSES if frames[status]
@@ -246,9 +239,9 @@ def summary_lines(summary: Mapping[str, Any]) -> list[str]:
         f"unsure {format_length(summary['time_unsure_s'])}",
     ]
     if summary["complete"] is False:
-        lines.append("The analysis was interrupted: this is a part of the recording.")
+        lines.append("The analysis was interrupted: only part of the recording is included.")
     for key, face in total.items():
-        # With one face "all" would say everything twice.
+        # With a single face, "all" would repeat its lines.
         if key != "all" or len(total) > 2:
             title = "all faces" if key == "all" else str(face.get("name") or f"face {key}")
             role = face.get("role")
@@ -282,11 +275,11 @@ _FIGURES: Final = ("share", "share_sure", "episodes", "mean_s", "longest_s")
 
 
 def summary_rows(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return a row for each role in a recording, one row for all faces if nobody was named.
+    """Return a row for each role in a recording, or one row for all faces without names.
 
-    Columns: recording, role, people, analyzed_s, the role's seconds, then for each group
-    ("group positive share", …) and expression ("happiness share", …) its figures; see
-    docs/reference/timeline.md, section "Summary". None where one has no value.
+    Columns: recording, role, people, analysed_s, the seconds of the role, then the figures of each
+    group ("group positive share", …) and expression ("happiness share", …); see
+    docs/reference/timeline.md, section "Summary". None for undefined values.
     """
     roles = summary.get("roles") or {UNNAMED: {**summary["faces"]["all"], "people": []}}
     return [
@@ -304,9 +297,9 @@ def summary_rows(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def summary_csv(summaries: Iterable[Mapping[str, Any]]) -> str:
-    """Return the rows of these recordings as CSV; empty where a figure has no value.
+    """Return the rows of these recordings as CSV; undefined values are empty.
 
-    Recordings that were read by models of different classes have the columns of all.
+    If the recordings were analyzed by different models, the columns of all are included.
     """
     rows = [row for summary in summaries for row in summary_rows(summary)]
     columns = list(dict.fromkeys(name for row in rows for name in row))
@@ -329,5 +322,5 @@ def _table_figures(labels: Mapping[str, Mapping[str, Any]], prefix: str) -> dict
 
 
 def _guarded(value: Any) -> Any:
-    """Text that a spreadsheet would take for a formula is set in quotes."""
+    """Return text that a spreadsheet would read as a formula with a leading quote."""
     return f"'{value}" if isinstance(value, str) and value[:1] in tuple("=+-@\t") else value

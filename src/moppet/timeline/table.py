@@ -1,4 +1,4 @@
-"""Timeline: what every face shows in every frame, and the ways to make, keep and read one."""
+"""The class Timeline, and functions to build and read timelines."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from moppet.timeline import formats
 from moppet.timeline.episodes import Episode, Kind, find_episodes
-from moppet.timeline.labels import judge
+from moppet.timeline.labels import assign_labels
 from moppet.timeline.notebook import timeline_html
 from moppet.timeline.schema import (
     RawColumns,
@@ -30,7 +30,7 @@ from moppet.timeline.schema import (
 )
 from moppet.timeline.settings import TimelineSettings
 from moppet.timeline.smoothing import smooth_face
-from moppet.timeline.summary import summarize, who_is
+from moppet.timeline.summary import name_and_role, summarize
 from moppet.values import GROUPS, TimelineError, UsageError
 
 
@@ -46,10 +46,10 @@ class Timeline:
         names: the model's classes, in the order of the columns.
         group_of: class → group; a class that is missing belongs to no group.
         settings: how it was smoothed and how its episodes are found.
-        metadata: where it comes from, as plain values; names, groups and settings are filled in.
+        metadata: its origin, as JSON values; names, groups and settings are filled in.
 
     Raises:
-        TimelineError: the table is not that of a timeline.
+        TimelineError: the table is not a timeline.
 
     Examples:
         >>> import moppet
@@ -72,7 +72,7 @@ class Timeline:
         for group in groups.values():
             if not isinstance(group, str) or not group or not group.isprintable():
                 raise TimelineError(
-                    f"A group needs a name of printable characters, but got {group!r}."
+                    f"The name of a group must consist of printable characters, got {group!r}."
                 )
         kept = plain(self.metadata)
         given = kept.get("settings")
@@ -88,10 +88,10 @@ class Timeline:
         object.__setattr__(self, "table", table)
 
     def _repr_html_(self) -> str | None:
-        """Return what a notebook shows: a line of text and a small chart; None if that fails."""
+        """Return the HTML for notebooks: a line of text and a small chart; None if that fails."""
         try:
             return timeline_html(self.table, self.names, self.settings, self.metadata)
-        except Exception:  # an image must not cost the user the cell; the text form remains
+        except Exception:  # the notebook then shows the text form
             return None
 
     def to_pandas(self) -> Any:
@@ -124,12 +124,12 @@ class Timeline:
             >>> moppet.analyze("examples/child.mp4", end_s=1).face_name(0)
             'face 0'
         """
-        return who_is(self.metadata, face_id)[0]
+        return name_and_role(self.metadata, face_id)[0]
 
     def episodes(self, kind: Kind | None = None) -> list[Episode]:
         """Return the episodes, sorted by face, kind and start.
 
-        An episode is a stretch of time in which a face shows one expression, or one group of
+        An episode is an interval in which a face shows one expression, or one group of
         expressions.
 
         Args:
@@ -145,9 +145,9 @@ class Timeline:
         return find_episodes(self.table, self.names, self.group_of, self.settings, kind)
 
     def summary(self) -> dict[str, Any]:
-        """Return shares of time, episodes, transitions and absences as plain values.
+        """Return shares of time, episodes, transitions and absences as JSON values.
 
-        Values that are undefined are None. The page "Timeline" describes each of them.
+        Undefined values are None. The page "Timeline" describes all of them.
 
         Examples:
             >>> import moppet
@@ -163,11 +163,11 @@ class Timeline:
         An existing file is replaced only after the new one has been written completely.
 
         Args:
-            path: its ending chooses the format: .parquet, .json, or .csv, which gets a
+            path: its suffix selects the format: .parquet, .json, or .csv, which gets a
                 .meta.json file beside it.
 
         Raises:
-            UsageError: the path has another ending.
+            UsageError: the path has another suffix.
             TimelineError: the file cannot be written.
 
         Examples:
@@ -189,8 +189,8 @@ def build_timeline(
 ) -> Timeline:
     """Return the timeline of these rows: smoothed, with expression, group, confidence and unsure.
 
-    rows: in any order; every frame has at least one.
-    Raises TimelineError for a row that fits no timeline.
+    rows: in any order, at least one per frame.
+    Raises TimelineError for an invalid row.
     """
     classes = check_names(names)
     return timeline_of(
@@ -217,15 +217,15 @@ def timeline_of(
     has_face = ~np.isnan(columns["face_id"])
     low = np.equal(columns["status"], "low_quality")
     quality = columns["quality"]
-    verdict = judge(smoothed, low, quality, settings, names=names, group_of=group_of)
+    labels = assign_labels(smoothed, low, quality, settings, names=names, group_of=group_of)
     arrays = {name: pa.array(column, from_pandas=True) for name, column in columns.items()}
     arrays |= {f"p_{name}": pa.array(p[:, i]) for i, name in enumerate(names)}
     arrays |= {f"s_{name}": pa.array(smoothed[:, i]) for i, name in enumerate(names)}
     arrays |= {
-        "expression": pa.array(verdict.expression, pa.string()),
-        "group": pa.array(verdict.group, pa.string()),
-        "confidence": pa.array(verdict.confidence),
-        "unsure": pa.array(verdict.unsure, mask=~has_face),
+        "expression": pa.array(labels.expression, pa.string()),
+        "group": pa.array(labels.group, pa.string()),
+        "confidence": pa.array(labels.confidence),
+        "unsure": pa.array(labels.unsure, mask=~has_face),
     }
     return Timeline(pa.table(arrays), names, group_of, settings, metadata)
 
@@ -267,7 +267,7 @@ def read_timeline(path: str | PathLike[str]) -> Timeline:
     if metadata is None:
         names = names_in(table.column_names)
         if not names:
-            raise TimelineError(f"{place} is no timeline: it has no column p_<class>.")
+            raise TimelineError(f"{place} is not a timeline: it has no column p_<class>.")
         table = conform(table, names, str(place))
         return Timeline(table, names, _groups_in(table, names))
     try:
@@ -276,20 +276,20 @@ def read_timeline(path: str | PathLike[str]) -> Timeline:
         groups = dict(metadata["groups"])
     except (KeyError, TypeError, ValueError, UsageError) as error:
         raise TimelineError(
-            f"The metadata of {place} is not that of a timeline ({error}); "
+            f"The metadata of {place} does not describe a timeline ({error}); "
             "was it written by another version of moppet?"
         ) from error
     for name in names_in(table.column_names):
         if name not in names and f"s_{name}" in table.column_names:
             raise TimelineError(
                 f"{place} has columns for the class {name!r}, but its metadata names "
-                f"{', '.join(names)}; is the metadata that of another file?"
+                f"{', '.join(names)}; does the metadata belong to another file?"
             )
     return Timeline(conform(table, names, str(place)), names, groups, settings, metadata)
 
 
 def _groups_in(table: Any, names: Sequence[str]) -> dict[str, str]:
-    """The group of each class by its surest row: above 0.5, it has the largest sum for certain."""
+    """Return the group of each class, from its row with the highest confidence."""
     groups = {name: GROUPS[name] for name in names if name in GROUPS}
     order = np.argsort(np.nan_to_num(numbers(table, "confidence")), kind="stable")
     expression = np.array(texts(table, "expression"), np.object_)[order]

@@ -1,4 +1,4 @@
-"""Times as text, and the ticks of a time axis."""
+"""Format times and compute the ticks of a time axis."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 NO_VALUE: Final = "\N{EN DASH}"
-"""What stands for a value that is not defined; 0 never does."""
+"""Text for undefined values, which are never shown as 0."""
 
 TICK_STEPS_S: Final = (
     *(m * 10.0**e for e in (-3, -2, -1) for m in (1, 2, 5)),
@@ -34,7 +34,7 @@ def format_time(seconds: float | None, step_s: float = 1.0) -> str:
 
 
 def format_length(seconds: float | None) -> str:
-    """Return a length of time, to a tenth of a second below a minute; a dash if undefined."""
+    """Return a duration, with tenths of a second below a minute; a dash if undefined."""
     return format_time(seconds, 1.0 if seconds is not None and seconds >= 60 else 0.1)
 
 

@@ -18,16 +18,16 @@ from moppet.values import Face, Floats, Image, UsageError, name_hint
 
 
 class Detector(Protocol):
-    """What every detector can do; the contract tests run over all of DETECTORS."""
+    """The interface of a face detector."""
 
     name: str
 
     def detect(self, images: Sequence[Image]) -> list[list[Face]]:
-        """Return each image's upright faces, the surest first."""
+        """Return the upright faces of each image, highest score first."""
         ...
 
     def follow(self, image: Image, boxes_px: Floats, roll_deg: Floats) -> list[Face | None] | None:
-        """Return the face at each of n ≥ 0 expected places; None if the detector cannot follow."""
+        """Return the face at each of n ≥ 0 expected boxes; None if tracking is not supported."""
         ...
 
 
@@ -42,8 +42,8 @@ def load_detector(
 ) -> Detector:
     """Return a detector by name.
 
-    model_path: the model file, for detectors whose model moppet does not carry.
-    min_face_px: smallest face looked for, for detectors that search over sizes.
+    model_path: the model file, for detectors whose model is not included in moppet.
+    min_face_px: smallest face to look for, for detectors with an image pyramid.
     Raises UsageError for an unknown name.
     """
     load_plugins("moppet.detectors", DETECTORS, Callable)
@@ -55,13 +55,13 @@ def load_detector(
 def detect_any_way_up(
     detector: Detector, image: Image, upright: Sequence[Face] | None = None
 ) -> list[Face]:
-    """Return the faces seen in the image as it is and turned by 90, 180 and 270 degrees.
+    """Return the faces in the image as given and rotated by 90, 180 and 270 degrees.
 
-    Infants lie down. A detector often sees a wrong, upright face in a lying head, so all four
-    turns are searched, every sighting is looked at again with its head set upright, and of the
-    sightings of one head the surest is kept.
-    upright: the faces of the image as it is, if they are known already.
-    Coordinates are those of the image as given; confirmed faces come first, the surest first.
+    Infants often lie down. A detector may find a wrong, upright face in a lying head, so all four
+    rotations are searched, each detection is checked again with its head turned upright, and only
+    the best detection of each head is kept.
+    upright: the faces of the image as given, if they are already known.
+    Coordinates are those of the image as given. Confirmed faces come first, highest score first.
     """
     height, width = image.shape[:2]
     faces = list(detector.detect([image])[0] if upright is None else upright)
@@ -70,19 +70,18 @@ def detect_any_way_up(
         turned = np.ascontiguousarray(np.rot90(image, quarter_turns))
         found = detector.detect([turned])[0]
         faces += [turn_back(face, quarter_turns, height, width) for face in found]
-    seconds = _look_again(detector, image, faces)
+    seconds = _confirm(detector, image, faces)
     confirmed = sorted((f for f in seconds if f is not None), key=lambda face: -face.score)
-    # An upright sighting that does not stand a second look yields to any that does, a turned one
-    # does not count.
-    doubtful = [f for f, s in zip(faces[:count_upright], seconds, strict=False) if s is None]
+    # An unconfirmed detection is dropped if it is rotated, and ranks last if it is upright.
+    unconfirmed = [f for f, s in zip(faces[:count_upright], seconds, strict=False) if s is None]
     kept: list[Face] = []
-    for face in confirmed + doubtful:
+    for face in confirmed + unconfirmed:
         if not any(_is_same_head(face, other) for other in kept):
             kept.append(face)
     return kept
 
 
-def _look_again(detector: Detector, image: Image, faces: list[Face]) -> Sequence[Face | None]:
+def _confirm(detector: Detector, image: Image, faces: list[Face]) -> Sequence[Face | None]:
     boxes = np.array([face.box_px for face in faces], np.float32).reshape(-1, 4)
     rolls = np.nan_to_num([head_pose(face.landmarks_px)[2] for face in faces]).astype(np.float32)
     again = detector.follow(image, boxes, rolls)
@@ -90,7 +89,7 @@ def _look_again(detector: Detector, image: Image, faces: list[Face]) -> Sequence
 
 
 def _is_same_head(a: Face, b: Face) -> bool:
-    """Whether one box's middle lies in the other: turned sightings of a head overlap loosely."""
+    """Whether the center of one box is inside the other; rotated detections may overlap little."""
     small, large = sorted((a.box_px, b.box_px), key=lambda box: float(box[2:].prod()))
     middle = small[:2] + small[2:] / 2
     return bool(((large[:2] < middle) & (middle < large[:2] + large[2:])).all())

@@ -33,12 +33,12 @@ Boxes = NDArray[np.float64]
 
 
 class Mtcnn:
-    """Finds faces with five landmarks.
+    """Detects faces with five landmarks.
 
-    min_face_px: smallest face looked for, in pixels of the given image; None takes a twelfth
-        of the image's shorter side, at least 20: smaller faces carry no readable expression.
-    thresholds: least face score of P-, R- and O-Net.
-    threads: threads of each network.
+    min_face_px: smallest face to look for, in pixels of the given image; None uses a twelfth of
+        the shorter side, at least 20, because smaller faces show no readable expression.
+    thresholds: lowest face score of P-, R- and O-Net.
+    threads: number of threads of each network.
     """
 
     name = "mtcnn"
@@ -57,10 +57,10 @@ class Mtcnn:
         )
 
     def detect(self, images: Sequence[Image]) -> list[list[Face]]:
-        """Return each image's faces, the surest first; boxes may reach over the edge.
+        """Return the faces of each image, highest score first; boxes may exceed the image.
 
-        An image whose smallest face sought is large is averaged down first: the networks look
-        at 12 to 48 pixels, and more would only cost time.
+        An image is first averaged down if the smallest face to look for is large, which saves time:
+        the networks use only 12 to 48 pixels.
         """
         factors = [min(1.0, _WORKING_FACE_PX / self._smallest(image)) for image in images]
         smaller = [_average_down(image, f) for image, f in zip(images, factors, strict=True)]
@@ -74,11 +74,11 @@ class Mtcnn:
         return self.min_face_px or max(20.0, min(image.shape[:2]) / 12)
 
     def follow(self, image: Image, boxes_px: Floats, roll_deg: Floats) -> list[Face | None]:
-        """Return the face that R- and O-Net see at each expected place, or None where none is.
+        """Return the face that R- and O-Net find in each expected box, or None.
 
-        boxes_px: (n, 4), x, y, width, height, where each face is expected.
-        roll_deg: (n,) how far each head is expected to be tilted; any angle will do.
-        Far cheaper than `detect`: no pyramid.
+        boxes_px: (n, 4), x, y, width, height of each expected face.
+        roll_deg: (n,) expected tilt of each head; any angle.
+        Much faster than `detect`, because it needs no pyramid.
         """
         views, matrices = [], []
         for box, roll in zip(boxes_px, roll_deg, strict=True):
@@ -100,11 +100,11 @@ class Mtcnn:
             alike[(image.shape[0], image.shape[1], floor)].append(number)
         proposals = []
         for (height, width, floor), numbers in alike.items():
-            # In float32: rounding each level to bytes was seen to move landmarks by up to 9 pixels.
-            pictures = [images[i].astype(np.float32) for i in numbers]
+            # In float32: rounding each level to bytes can move landmarks by up to 9 pixels.
+            batch_images = [images[i].astype(np.float32) for i in numbers]
             for scale in _pyramid(min(height, width), floor):
                 size = (int(width * scale), int(height * scale))
-                batch = _normalize(np.stack([_resize(photo, size) for photo in pictures]))
+                batch = _normalize(np.stack([_resize(photo, size) for photo in batch_images]))
                 box, face = map(np.asarray, self._pnet.run(["box", "face"], {"image": batch}))
                 found = _cells_to_boxes(box, face[:, 1], self.thresholds[0])
                 found[:, 1:5] /= scale
@@ -140,7 +140,7 @@ class Mtcnn:
 
 
 def make_session(model: bytes, threads: int) -> ort.InferenceSession:
-    """Return an onnxruntime session on the CPU whose threads do not spin while they wait."""
+    """Return an onnxruntime session on the CPU whose threads do not spin while idle."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -241,10 +241,10 @@ def _suppress(boxes: Boxes, overlap: float) -> Boxes:
 
 
 def _surviving(boxes: Boxes, overlap: float, over: str) -> list[int]:
-    """Return the boxes that overlap no surer one of their image, the surest first.
+    """Return the boxes that overlap no box of higher score in their image, best first.
 
-    As in the reference, a box that is itself suppressed still suppresses (greedy suppression
-    differs), and of equal scores, common near 1.0, the later box counts as surer.
+    As in the reference, a suppressed box still suppresses others (unlike greedy suppression). Of
+    equal scores, which are common near 1.0, the later box wins.
     """
     kept: list[int] = []
     for number in np.unique(boxes[:, 0]):

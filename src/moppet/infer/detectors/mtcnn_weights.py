@@ -1,9 +1,8 @@
-"""MTCNN's three networks as ONNX models, from the weights that the PyPI wheel ``mtcnn`` carries.
+"""Build MTCNN's three networks as ONNX models from the weights in the PyPI wheel ``mtcnn``.
 
-The wheel is a dependency for its weight files alone; it is never imported, since that would
-need TensorFlow. Each file is a list of float32 arrays dumped by joblib. This is the one place
-in the house that reads a pickle: the bytes must first match a pinned SHA-256, and the
-unpickler then admits joblib's array wrapper and NumPy's arrays and nothing else.
+Only the weight files of the wheel are used; importing it would require TensorFlow. Each file is a
+list of float32 arrays dumped by joblib. This is the only place that reads a pickle: the bytes must
+match a pinned SHA-256, and the unpickler accepts only joblib's array wrapper and NumPy arrays.
 """
 
 from __future__ import annotations
@@ -30,11 +29,11 @@ WEIGHTS_SHA256: Final = {
     "onet": "94f6ea2f4cf985275ee958cdd762d17b6009348a4fb9d8c6be39ba73ffd22ca3",
 }
 
-_REINSTALL = "Install it again with: pip install --force-reinstall --no-deps mtcnn==1.0.0"
+_REINSTALL = "Reinstall them with: pip install --force-reinstall --no-deps mtcnn==1.0.0"
 
 
 class _Wrapper:
-    """Stands in for joblib's NumpyArrayWrapper: the header of an array whose bytes follow."""
+    """Replaces joblib's NumpyArrayWrapper: the header of an array whose bytes follow."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
@@ -43,14 +42,14 @@ class _Wrapper:
 
 
 class _WeightsUnpickler(pickle._Unpickler):
-    """Unpickler of a list of joblib-wrapped arrays; any other global is refused.
+    """Unpickles a list of joblib-wrapped arrays; any other global is rejected.
 
-    It derives from the pure-Python unpickler because an array's raw bytes lie inside the
-    pickle stream, right after its wrapper's BUILD opcode, and are read there.
+    It derives from the pure-Python unpickler because the raw bytes of an array are inside the
+    pickle stream, directly after its wrapper's BUILD opcode.
     """
 
     dispatch: ClassVar = dict(pickle._Unpickler.dispatch)
-    admitted: ClassVar = {
+    allowed: ClassVar = {
         ("joblib.numpy_pickle", "NumpyArrayWrapper"): _Wrapper,
         ("numpy", "ndarray"): np.ndarray,
         ("numpy", "dtype"): np.dtype,
@@ -62,9 +61,9 @@ class _WeightsUnpickler(pickle._Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         try:
-            return self.admitted[(module, name)]
+            return self.allowed[(module, name)]
         except KeyError:
-            raise pickle.UnpicklingError(f"{module}.{name} is not admitted") from None
+            raise pickle.UnpicklingError(f"{module}.{name} is not allowed") from None
 
     def load_build(self) -> None:
         super().load_build()  # type: ignore[misc]
@@ -74,7 +73,7 @@ class _WeightsUnpickler(pickle._Unpickler):
 
     def _read_array(self, wrapper: _Wrapper) -> NDArray[Any]:
         if wrapper.dtype.hasobject:
-            raise pickle.UnpicklingError("an array of objects is not admitted")
+            raise pickle.UnpicklingError("an array of objects is not allowed")
         if getattr(wrapper, "numpy_array_alignment_bytes", None) is not None:
             self.stream.read(self.stream.read(1)[0])
         count = int(np.prod(wrapper.shape))
@@ -100,7 +99,7 @@ def read_weights(net: str) -> list[NDArray[np.float32]]:
     """Return a network's arrays in Keras' order: kernel (h, w, in, out), bias, PReLU slope, …
 
     net: "pnet", "rnet" or "onet".
-    Raises ModelError if the wheel is missing or its file is not the pinned one.
+    Raises ModelError if the wheel is missing or its file has another hash.
     """
     import lz4.frame
 
@@ -108,8 +107,8 @@ def read_weights(net: str) -> list[NDArray[np.float32]]:
     found = hashlib.sha256(data).hexdigest()
     if found != WEIGHTS_SHA256[net]:
         raise ModelError(
-            f"MTCNN's weights {net}.lz4 have SHA-256 {found[:12]}… where "
-            f"{WEIGHTS_SHA256[net][:12]}… was expected. {_REINSTALL}"
+            f"MTCNN's weights {net}.lz4 have SHA-256 {found[:12]}…, "
+            f"expected {WEIGHTS_SHA256[net][:12]}…. {_REINSTALL}"
         )
     return unpickle_arrays(lz4.frame.decompress(data))
 
@@ -126,7 +125,7 @@ def _weights_path(net: str) -> Path:
 
 
 class _Graph:
-    """Collects the nodes of one of MTCNN's networks, taking its arrays in order."""
+    """Collects the nodes of a network; consumes its arrays in order."""
 
     def __init__(self, arrays: list[NDArray[np.float32]]) -> None:
         self.arrays = iter(arrays)
@@ -162,13 +161,13 @@ class _Graph:
         return self.node("PRelu", [x, self.constant(slope[:, None, None] if spatial else slope)])
 
     def pool(self, x: str, size: int, same: bool) -> str:
-        # Keras' "same" pads at the far edge only, which is ONNX's ceil mode.
+        # Keras' "same" pads at the far edge only, as ONNX's ceil mode does.
         return self.node(
             "MaxPool", [x], kernel_shape=[size, size], strides=[2, 2], ceil_mode=int(same)
         )
 
     def flatten(self, x: str) -> str:
-        # The networks were trained in MATLAB's order: width before height, channels last.
+        # The weights are in MATLAB's order: width before height, channels last.
         return self.node("Flatten", [self.node("Transpose", [x], perm=[0, 3, 2, 1])])
 
 
@@ -177,7 +176,7 @@ def build_onnx(net: str) -> bytes:
 
     Input "image": (n, 3, h, w) float32, RGB, (value - 127.5) / 128; h = w = 24 for "rnet", 48
     for "onet". Outputs "box" (box regression), "landmarks" (onet only: five x, then five y) and
-    "face" (probability pair, not face and face).
+    "face" (the probabilities of "not a face" and "face").
     Source: Zhang et al. (2016), Joint Face Detection and Alignment Using Multi-task CNNs.
     """
     from onnx import TensorProto, helper
@@ -235,7 +234,7 @@ def _onet(g: _Graph) -> dict[str, int]:
 
 
 def load_onnx(net: str) -> bytes:
-    """Return the network as serialized ONNX, built once and kept in the user's cache folder."""
+    """Return the network as serialized ONNX; it is cached in the user's cache folder."""
     folder = Path(platformdirs.user_cache_dir("moppet", appauthor=False)) / "mtcnn"
     cached = folder / f"{net}-{WEIGHTS_SHA256[net][:16]}.onnx"
     seal = cached.with_suffix(".sha256")

@@ -1,4 +1,4 @@
-"""YuNet face detector through OpenCV, with a model file that the user names."""
+"""YuNet face detector, run by OpenCV from a model file that the user provides."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _LEAST_PX: Final = 64
 
 
 class YuNet:
-    """Finds faces with five landmarks (Wu et al. 2023, YuNet: a tiny millisecond-level detector).
+    """Detects faces with five landmarks (Wu et al. 2023, YuNet: a tiny millisecond-level detector).
 
-    model_path: YuNet's ONNX file; the project does not ship it.
-    score_threshold: least score of a face.
+    model_path: YuNet's ONNX file, which is not included in moppet.
+    score_threshold: lowest score of a face.
     """
 
     name = "yunet"
@@ -26,7 +26,7 @@ class YuNet:
     def __init__(self, model_path: Path | None, *, score_threshold: float = 0.7) -> None:
         if model_path is None:
             raise UsageError(
-                "the detector 'yunet' needs its model file: name it with --detector-model FILE "
+                "the detector 'yunet' needs its model file: give it with --detector-model FILE "
                 "(YuNet's ONNX from OpenCV's model zoo or libfacedetection)."
             )
         if not model_path.is_file():
@@ -37,11 +37,11 @@ class YuNet:
             raise ModelError(f"{model_path} is not a YuNet model that OpenCV can read.") from None
 
     def detect(self, images: Sequence[Image]) -> list[list[Face]]:
-        """Return each image's faces, the surest first."""
+        """Return the faces of each image, highest score first."""
         return [self._detect_one(image) for image in images]
 
     def follow(self, image: Image, boxes_px: Floats, roll_deg: Floats) -> list[Face | None] | None:
-        """Return None: YuNet is quick enough to look at every whole frame."""
+        """Return None: YuNet is fast enough to search every whole frame."""
         return None
 
     def _detect_one(self, image: Image) -> list[Face]:
@@ -49,7 +49,7 @@ class YuNet:
         shrink = min(1.0, 640 / max(height, width))
         size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
         small = cv2.resize(image, size, interpolation=cv2.INTER_AREA) if shrink < 1 else image
-        # On sides below twice its widest stride OpenCV reads memory that nobody wrote: pad them.
+        # OpenCV reads uninitialized memory for sides below twice its widest stride: pad them.
         more = [max(0, _LEAST_PX - side) for side in size]
         small = cv2.copyMakeBorder(small, 0, more[1], 0, more[0], cv2.BORDER_REPLICATE)
         self._net.setInputSize((small.shape[1], small.shape[0]))
@@ -60,6 +60,6 @@ class YuNet:
         faces = []
         for row in np.asarray(rows, np.float32):
             box = row[:4] * np.tile(scale, 2)
-            # YuNet's first point is the person's right eye: the viewer's left.
+            # YuNet's first point is the person's right eye, on the viewer's left.
             faces.append(Face(box, row[4:14].reshape(5, 2) * scale, float(row[14])))
         return sorted(faces, key=lambda face: -face.score)
