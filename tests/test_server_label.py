@@ -27,7 +27,7 @@ from moppet.datasets.rater_agreement import read_ratings
 from moppet.files import write_text
 from moppet.server import ratings as rating_sets
 from moppet.server.job_queue import Queue
-from moppet.server.label_api import Opened
+from moppet.server.label_api import ClosedSet
 from moppet.server.ratings import Rater, RatingSet, RatingSets
 from moppet.server.site import build_site
 from moppet.server.workspace import Workspace
@@ -123,13 +123,13 @@ def test_own_classes_are_called_as_agreement_calls_them(client: TestClient, face
         ({"name": "a" * 41}, "A set's name is"),
         ({"name": " "}, "The name is missing"),
         ({"name": 3}, "The name is missing"),
-        ({"folder": "faces"}, "the whole path"),
+        ({"folder": "faces"}, "the full path"),
         ({"folder": "/nowhere"}, "There is no folder"),
         ({"folder": "/a\0b"}, "There is no folder"),
         ({"folder": "/etc/passwd"}, "There is no folder"),
         ({"folder": None}, "The folder is missing"),
         ({"classes": ["happy"]}, "2 to 20 classes, but 1"),
-        ({"classes": ["happy", "joy"]}, "'happiness' is there twice"),
+        ({"classes": ["happy", "joy"]}, "'happiness' occurs twice"),
         ({"classes": ["sad", "no face"]}, "cannot be a class"),
         ({"classes": ["sad", "a\nb"]}, "cannot be a class"),
         ({"classes": "sad, happy"}, "a list of words"),
@@ -151,7 +151,7 @@ def test_folders_without_or_with_too_many_images_are_refused(
 ) -> None:
     (tmp_path / "empty").mkdir()
     asked = {"name": "visit", "folder": str(tmp_path / "empty")}
-    assert "holds no images" in post(client, "", asked, status=400)["error"]
+    assert "contains no images" in post(client, "", asked, status=400)["error"]
     monkeypatch.setattr(rating_sets, "MOST_IMAGES", 7)
     asked["folder"] = str(faces)
     assert "at most 7 images" in post(client, "", asked, status=400)["error"]
@@ -176,7 +176,7 @@ def test_names_that_are_taken_are_refused_whatever_their_case(
     asked = {"name": "VISIT", "folder": str(faces)}
     assert "already" in post(client, "", asked, status=400)["error"]
     post(client, "/visit/raters", {"name": "Ann"})
-    assert "rates already" in post(client, "/visit/raters", {"name": "ann"}, 400)["error"]
+    assert "a rater ann already" in post(client, "/visit/raters", {"name": "ann"}, 400)["error"]
     for name in ("../../ann", "a/b", "", "ann\n.", "."):
         assert "error" in post(client, "/visit/raters", {"name": name}, 400)
     for path in ("/nobody", "/%2e%2e", "/visit/raters/ben", "/visit/raters/%2e%2e%2fset"):
@@ -405,7 +405,7 @@ def test_a_file_that_was_changed_by_hand_is_taken_or_said(tmp_path: Path, faces:
     with pytest.raises(MoppetError, match="not in the set"):
         Rater(of, "ann")
     write_text(of.rater_file("ann"), f"path,label\n{of.pictures[0]},zeal\n")
-    with pytest.raises(MoppetError, match="no class here"):
+    with pytest.raises(MoppetError, match="not a class of the set"):
         Rater(of, "ann")
     write_text(of.place / "set.json", "{}")
     with pytest.raises(MoppetError, match="is damaged"):
@@ -507,7 +507,7 @@ def test_decisions_are_kept_and_taken_back_and_the_command_line_reads_them(
     for asked, said in (
         ({"picture": number["happiness/child1_2.png"], "label": "fear"}, "nothing to decide"),
         ({"picture": mouth, "label": "zeal"}, "A decision is one of"),
-        ({"picture": 99, "label": "fear"}, "not this one"),
+        ({"picture": 99, "label": "fear"}, "none of this number"),
         ({"picture": mouth}, "needs a label"),
     ):
         assert said in post(client, "/visit/decisions", asked, 400)["error"]
@@ -520,13 +520,13 @@ def test_decisions_are_kept_and_taken_back_and_the_command_line_reads_them(
         face: "no face",
     }
     files = [str(of.rater_file(name)) for name in ("ann", "ben")]
-    command = ["data", "agreement", *files, "--adjudication", str(Opened(of).adjudication)]
+    command = ["data", "agreement", *files, "--adjudication", str(ClosedSet(of).adjudication)]
     told = CliRunner().invoke(
         cli.app, [*command, "--root", str(faces), "-o", str(tmp_path / "m.parquet"), "--json"]
     )
     assert [x["decided"] for x in json.loads(told.stdout)["disagreements"]] == ["neutral"]
     post(client, "/visit/decisions", {"picture": mouth, "label": None})
-    assert Opened(of).decisions() == {of.pictures[face]: "no face"}
+    assert ClosedSet(of).decisions() == {of.pictures[face]: "no face"}
 
 
 def test_training_takes_the_manifest_and_no_image_without_a_face(
@@ -603,7 +603,7 @@ def test_leaving_a_class_out_keeps_the_votes_for_the_others(tmp_path: Path, face
         lines = [f"{path},{word}" for path, word in zip(of.pictures, words, strict=True)]
         write_text(of.rater_file(name), "\n".join(["path,label", *lines]) + "\n")
     write_text(of.place / "opened.json", json.dumps({"raters": ["ann", "ben"]}))
-    manifest = Opened(of).manifest(without_rare=True)
+    manifest = ClosedSet(of).manifest(without_rare=True)
     assert manifest.names == ("happiness", "sadness") and len(manifest) == 8
     votes = dict(zip(manifest.column("path"), manifest.column("votes").tolist(), strict=True))
     assert [votes[path] for path in of.pictures[:3]] == [[1, 0], [0, 1], [2, 0]]

@@ -84,7 +84,7 @@ def test_two_raters_a_decision_and_a_manifest(address: str, tmp_path: Path) -> N
         page.fill("#folder", "faces")
         page.fill("#set-name", "visit 1")
         page.keyboard.press("Enter")
-        expect(page.locator("#said")).to_contain_text("the whole path")
+        expect(page.locator("#said")).to_contain_text("the full path")
         page.fill("#folder", str(faces))
         page.get_by_role("button", name="Create the set").click()
         expect(page.locator("#set-what")).to_contain_text("8 images")
@@ -154,7 +154,7 @@ def rate_as_ben(page: Any, person: Person) -> None:
     """With the mouse where it is a class; calls one smile a surprise."""
     page.fill("#rater", "ann")
     page.keyboard.press("Enter")
-    person.expect(page.locator("#said")).to_contain_text("ann rates already")
+    person.expect(page.locator("#said")).to_contain_text("a rater ann already")
     page.fill("#rater", "ben")
     page.keyboard.press("Enter")
     person.expect(page.locator("#far")).to_have_text("0 of 8")
