@@ -90,8 +90,8 @@ def test_faces_are_named_joined_split_and_undone(recording: Recording) -> None:
         ("join", {"face": 0}, "`into` must be the number of a face"),
         ("name", {"face": 0, "name": "x" * 61}, "1 to 60"),
         ("name", {"face": 0, "name": "Mia", "role": "king"}, "child, caregiver, other"),
-        ("name", {"face": True, "name": "Mia"}, "`face` is the number"),
-        ("split", {"face": 0, "at_s": "now"}, "`at_s` is a time"),
+        ("name", {"face": True, "name": "Mia"}, "`face` must be the number"),
+        ("split", {"face": 0, "at_s": "now"}, "`at_s` must be a time"),
         ("split", {"face": 0, "at_s": 19}, "nothing to split"),
         ("forget", {"face": 5}, "no face 5"),
     ],
@@ -132,10 +132,10 @@ def test_a_correction_lies_beside_the_machine_s_word_and_moves_with_its_face(
     ("changed", "said"),
     [
         ({"label": "boredom"}, "one of neutral"),
-        ({"by": ""}, "who corrects"),
+        ({"by": ""}, "your name or initials"),
         ({"end_s": 1.0}, "must start before it ends"),
         ({"start_s": 18, "end_s": 19}, "not visible from 18.00"),
-        ({"end_s": None}, "`end_s` is a time"),
+        ({"end_s": None}, "`end_s` must be a time"),
         ({"face": 9}, "no face 9"),
     ],
 )

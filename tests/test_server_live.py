@@ -44,7 +44,7 @@ def crying(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ({}, "a bearer"),
         ({"cookie": f"{COOKIE}={TOKEN}"}, "a bearer"),
-        ({"cookie": f"{COOKIE}={TOKEN}", "origin": "http://evil.example"}, "Another page"),
+        ({"cookie": f"{COOKIE}={TOKEN}", "origin": "http://evil.example"}, "from other pages"),
         ({"cookie": f"{COOKIE}=wrong", "origin": HERE}, "Open the address"),
         ({"authorization": "Bearer wrong"}, "a bearer"),
         ({**BEARER, "host": "evil.example:8640"}, "only under the name of this machine"),

@@ -1,4 +1,4 @@
-// The guard's page: what the child watches, whose face is read, by which rules, and whom to call.
+// The guard page: the video, the target face, the rules, and the notifications.
 import { ask } from "./ask.js";
 import { chime, notificationsSay, notify, wake } from "./calling.js";
 import { Camera, listCameras } from "./camera.js";
@@ -18,7 +18,7 @@ function say(text, bad = false) {
   $("#said").classList.toggle("bad", bad);
 }
 
-// ------------------------------------------------------------------------------- getting ready
+// ------------------------------------------------------------------------------- preparation
 
 function ready() {
   const missing = [];
@@ -54,7 +54,7 @@ async function checkRules() {
   const said = $("#rules-said");
   try {
     const found = await ask("POST", "/api/guard/check", { rules: $("#rules").value });
-    if (mine !== checks) return; // a later one is on its way
+    if (mine !== checks) return; // a newer request was sent
     said.textContent = `${found.rules.length} ${found.rules.length === 1 ? "rule" : "rules"} understood.`;
     rulesHold = true;
   } catch (error) {
@@ -98,7 +98,7 @@ function tellCalls(about) {
   $("#allow").hidden = globalThis.Notification?.permission !== "default";
 }
 
-// ----------------------------------------------------------------------------------- on guard
+// ----------------------------------------------------------------------------------- running
 
 const guardAsked = () => ({
   do: "guard", rules: $("#rules").value, child: $("#child").value, goes_on: $("#goes-on").checked,
@@ -144,7 +144,7 @@ function finish(text) {
 
 camera.addEventListener("ready", ({ detail }) => {
   names = detail.names;
-  if (guards) camera.ask(asked); // moppet came back: it watches again, the film waits for a person
+  if (guards) camera.ask(asked); // after a reconnect the guard watches again; a person must resume the video
   ready();
 });
 camera.addEventListener("rows", ({ detail }) => {

@@ -1,4 +1,4 @@
-// The events of a session with the curve that led to each, and the sessions of before.
+// The events of a session, each with its curve, and the list of earlier sessions.
 import { ask } from "./ask.js";
 import { drawWhy, words } from "./why.js";
 

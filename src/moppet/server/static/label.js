@@ -1,4 +1,4 @@
-// Rating sets: make one, choose who rates, and open the agreement when two have finished.
+// Rating sets: create one, select a rater, and open the agreement when two raters have finished.
 import { ask } from "./ask.js";
 import { make } from "./make.js";
 import { agree } from "./label_agree.js";

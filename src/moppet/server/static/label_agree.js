@@ -1,4 +1,4 @@
-// What raters agree on, what they do not, a decision on each, and the manifest.
+// The agreement of the raters, decisions on disputed images, and the manifest.
 import { ask } from "./ask.js";
 import { make } from "./make.js";
 

@@ -1,4 +1,4 @@
-// The camera's faces, as they come: boxes, words, and the curve of the last minute.
+// The live camera: boxes, text, and the curve of the last minute.
 import { Camera, listCameras } from "./camera.js";
 import { Curve } from "./curve.js";
 import { legendOf, wordsOf } from "./expressions.js";
