@@ -49,7 +49,7 @@ class Person:
     def image(self) -> str:
         """The path of the image in sight."""
         source = self.page.locator("#stage img").get_attribute("src")
-        path = self.sets.of("visit 1").pictures[int(source.rsplit("/", 1)[1])]
+        path = self.sets.of("visit 1").images[int(source.rsplit("/", 1)[1])]
         folder, file = path.split("/")
         for word in (file, file.split("_")[0], f"{folder}/"):
             assert word not in self.page.content() and word not in self.page.url

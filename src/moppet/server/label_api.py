@@ -109,7 +109,7 @@ class ClosedSet:
     @cached_property
     def no_face(self) -> NDArray[np.bool_]:
         """(n, r) where a rater saw no face, in the order of the ratings."""
-        number = {path: i for i, path in enumerate(self.set.pictures)}
+        number = {path: i for i, path in enumerate(self.set.images)}
         rows = [number[path] for path in self.ratings.paths]
         given = [Rater(self.set, file.stem).given for file in self.files]
         return np.array([[i in g and g[i].mark == NO_FACE for g in given] for i in rows], bool)
@@ -143,7 +143,7 @@ class ClosedSet:
 
     def decide(self, image: object, label: object) -> None:
         """Save a decision on a disputed image; a label of None removes it."""
-        path = self.set.pictures[self.set.check_number(image)]
+        path = self.set.images[self.set.check_number(image)]
         if path not in {self.ratings.paths[row] for row in self.disputed}:
             raise UsageError("The raters agree on this image: there is nothing to decide.")
         if label is not None and label not in self.choices:
@@ -164,7 +164,7 @@ class ClosedSet:
         (columns) answers, including no face, over the images that neither skipped.
         """
         ratings, decided = self.ratings, self.decisions()
-        number = {path: i for i, path in enumerate(self.set.pictures)}
+        number = {path: i for i, path in enumerate(self.set.images)}
         figures = as_dict(ratings, _measure(self.files, _stamps(self.files))[1], {})
         answers = np.where(self.no_face, len(ratings.names), ratings.given)
         names = [*ratings.names, NO_FACE]
@@ -220,7 +220,7 @@ class ClosedSet:
             "pictures": len(manifest),
             "labels": counts,
             "unlabelled": len(manifest) - sum(counts.values()),
-            "left_out": len(self.set.pictures) - len(manifest),
+            "left_out": len(self.set.images) - len(manifest),
             "rare": list(rare_classes(manifest)),
         }
 
@@ -310,20 +310,17 @@ def _add_sets(site: FastAPI, sets: RatingSets) -> None:
 
 
 def _add_rating(site: FastAPI, sets: RatingSets) -> None:
-    async def changed(name: str, change: Callable[[RatingSet], Rater]) -> Json:
-        def act() -> Json:
-            with sets.lock:
-                of = sets.of(name)
-                check_rating(of)
-                return change(of).state()
-
-        return await run_in_threadpool(act)
+    def change(name: str, action: Callable[[RatingSet], Rater]) -> Json:
+        with sets.lock:
+            of = sets.of(name)
+            check_rating(of)
+            return action(of).state()
 
     @site.post("/api/labels/{name}/raters", status_code=201)
     async def new_rater(name: str, request: Request) -> Json:
         """Add a rater: {"name"}."""
         rater = _text(await json_of(request), "name")
-        return await changed(name, lambda of: Rater.begin(of, rater))
+        return await run_in_threadpool(change, name, lambda of: Rater.begin(of, rater))
 
     @site.get("/api/labels/{name}/raters/{rater}")
     def state(name: str, rater: str) -> Json:
@@ -333,22 +330,12 @@ def _add_rating(site: FastAPI, sets: RatingSets) -> None:
     async def rate(name: str, rater: str, request: Request) -> Json:
         """Rate the next image: {"picture": number} with "label" or "mark"."""
         body = await json_of(request)
-
-        def change(of: RatingSet) -> Rater:
-            person = Rater(of, rater)
-            person.rate(body.get("picture"), body.get("label"), body.get("mark"))
-            return person
-
-        return await changed(name, change)
+        given = (body.get("picture"), body.get("label"), body.get("mark"))
+        return await run_in_threadpool(change, name, lambda of: Rater(of, rater).rate(*given))
 
     @site.post("/api/labels/{name}/raters/{rater}/undo")
-    async def undo(name: str, rater: str) -> Json:
-        def change(of: RatingSet) -> Rater:
-            person = Rater(of, rater)
-            person.undo()
-            return person
-
-        return await changed(name, change)
+    def undo(name: str, rater: str) -> Json:
+        return change(name, lambda of: Rater(of, rater).undo())
 
 
 def _add_agreement(site: FastAPI, sets: RatingSets) -> None:
@@ -395,7 +382,7 @@ def _set_json(of: RatingSet) -> Json:
         "name": of.name,
         "folder": str(of.folder),
         "classes": list(of.classes),
-        "pictures": len(of.pictures),
+        "pictures": len(of.images),
         "raters": raters,
         "finished": sum(not rater["left"] for rater in raters),
         "opened": list(opened_raters(of)),

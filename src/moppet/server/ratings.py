@@ -38,7 +38,7 @@ class RatingSet:
     """The images to rate, and where the files are.
 
     place: the set's folder in the workspace. folder: folder of the images. classes: in the order
-        of the buttons. pictures: paths below the folder, with "/", in random order, so that the
+        of the buttons. images: paths below the folder, with "/", in random order, so that the
         numbers that identify images on the page reveal nothing about their sub-folders.
     subject_pattern: finds the subject in a path (`subject_finder`); None for no subjects.
     """
@@ -46,7 +46,7 @@ class RatingSet:
     place: Path
     folder: Path
     classes: tuple[str, ...]
-    pictures: tuple[str, ...]
+    images: tuple[str, ...]
     subject_pattern: str | None = None
     seed: int = 0
 
@@ -65,25 +65,25 @@ class RatingSet:
 
     def order_of(self, rater: str) -> list[int]:
         """Return all image numbers in a rater's own random order, the same every time."""
-        keys = [_key(self.seed, rater, path) for path in self.pictures]
+        keys = [_key(self.seed, rater, path) for path in self.images]
         return sorted(range(len(keys)), key=keys.__getitem__)
 
     def check_number(self, photo: object) -> int:
         """Return an image's number; UsageError if the set has no such image."""
-        if type(photo) is not int or not 0 <= photo < len(self.pictures):
-            raise UsageError(f"The set has {len(self.pictures)} images, but none of this number.")
+        if type(photo) is not int or not 0 <= photo < len(self.images):
+            raise UsageError(f"The set has {len(self.images)} images, but none of this number.")
         return photo
 
     def readable(self, photo: int) -> bool:
         """Return whether an image can be read."""
-        return load_image(self.folder / self.pictures[photo]) is not None
+        return load_image(self.folder / self.images[photo]) is not None
 
     def png(self, photo: int) -> bytes:
         """Return an image as an upright PNG with sides of at most SHOWN_PX, without metadata.
 
         Raises MediaError, without the file's name, if it cannot be read.
         """
-        image = load_image(self.folder / self.pictures[self.check_number(photo)])
+        image = load_image(self.folder / self.images[self.check_number(photo)])
         if image is None:
             raise MediaError("This image cannot be read: the file is damaged or missing.")
         scaled = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
@@ -143,12 +143,12 @@ class RatingSets:
         subject_finder(subject_pattern)
         source = _folder(folder)
         named = _check_classes(classes)
-        pictures = sorted(_images(source), key=lambda path: _key(seed, "", path))
-        created = RatingSet(place, source, named, tuple(pictures), subject_pattern, seed)
+        images = sorted(_images(source), key=lambda path: _key(seed, "", path))
+        created = RatingSet(place, source, named, tuple(images), subject_pattern, seed)
         stored = {
             "folder": str(source),
             "classes": named,
-            "pictures": pictures,
+            "pictures": images,
             "subject_pattern": subject_pattern,
             "seed": seed,
         }
@@ -292,8 +292,8 @@ class Rater:
             "undo": bool(self.given),
         }
 
-    def rate(self, photo: object, label: object = None, mark: object = None) -> None:
-        """Save the rating of the next image.
+    def rate(self, photo: object, label: object = None, mark: object = None) -> Rater:
+        """Save the rating of the next image; return the rater.
 
         label: a class; or mark: "no face", "skip" or "unreadable". Raises UsageError for anything
         else, for another image, and for "unreadable" if the image can be read.
@@ -319,8 +319,9 @@ class Rater:
             )
         self.given[queue[0]] = rating._replace(seen=2 if again else 1)
         self._write()
+        return self
 
-    def undo(self) -> None:
+    def undo(self) -> Rater:
         """Remove the last rating, so that its image is next; UsageError if there is none."""
         rated = [i for i in self.order if i in self.given]
         second = [i for i in rated if self.given[i].seen > 1]
@@ -331,10 +332,11 @@ class Rater:
         else:
             raise UsageError("There is nothing to undo.")
         self._write()
+        return self
 
     def _read(self) -> dict[int, Rating]:
         header, rows = read_table(self.file, ["path", "label"])
-        number = {path: i for i, path in enumerate(self.set.pictures)}
+        number = {path: i for i, path in enumerate(self.set.images)}
         given = {}
         for row in rows:
             cells = dict(zip(header, row, strict=True))
@@ -358,7 +360,7 @@ class Rater:
         table.writerow(["path", "label", "mark", "seen", *more])
         for photo in self.order:
             if photo in self.given:
-                path = self.set.pictures[photo]
+                path = self.set.images[photo]
                 who = [subject(path) or ""] if more else []
                 table.writerow([path, *self.given[photo], *who])
         write_text(self.file, text.getvalue())

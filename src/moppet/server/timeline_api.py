@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -92,10 +93,8 @@ def save_correction(timeline: Path, body: Json) -> None:
     body: also "face" (number in the named timeline), "label" (a class of the model), "by" (coder).
     Raises UsageError, and saves nothing, if the correction is invalid.
     """
-    face, label, by = _face_number(body, "face"), body.get("label"), body.get("by")
+    face, label, by = _face_number(body, "face"), body.get("label"), _coder(body)
     start_s, end_s = _seconds(body, "start_s"), _seconds(body, "end_s")
-    if not isinstance(by, str) or not by.strip():
-        raise UsageError("A correction needs your name or initials (`by`).")
     with _LOCK:
         machine = read_timeline(timeline)
         if label not in machine.names:
@@ -137,6 +136,13 @@ def _seconds(body: Json, name: str) -> float:
     return float(value)
 
 
+def _coder(body: Json) -> str:
+    by = body.get("by")
+    if not isinstance(by, str) or not by.strip():
+        raise UsageError("A correction needs your name or initials (`by`).")
+    return by
+
+
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
@@ -175,37 +181,31 @@ def add_edits(site: FastAPI, queue: Queue) -> None:
             raise UsageError("Wait until the analysis is finished: the faces may still change.")
         return path
 
-    def head(path: Path) -> Json:
-        return view_of(path.parent).head()
+    async def change(number: int, request: Request, edit: Callable[[Path, Json], object]) -> Json:
+        path, body = timeline(number), await json_of(request)
+        await run_in_threadpool(edit, path, body)
+        return await run_in_threadpool(lambda: view_of(path.parent).head())
 
     @site.put("/api/jobs/{number}/people")
     async def set_people(number: int, request: Request) -> Json:
-        path, body = timeline(number), await json_of(request)
-        await run_in_threadpool(save_people, path, body)
-        return await run_in_threadpool(head, path)
+        return await change(number, request, save_people)
 
     @site.post("/api/jobs/{number}/people/{edit}")
     async def edit_people(number: int, edit: str, request: Request) -> Json:
         if edit not in EDITS:
             raise HTTPException(404)
-        path, body = timeline(number), await json_of(request)
-        await run_in_threadpool(save_people_edit, path, edit, body)
-        return await run_in_threadpool(head, path)
+        return await change(number, request, lambda path, body: save_people_edit(path, edit, body))
 
     @site.post("/api/jobs/{number}/corrections", status_code=201)
     async def correct(number: int, request: Request) -> Json:
-        path, body = timeline(number), await json_of(request)
-        await run_in_threadpool(save_correction, path, body)
-        return await run_in_threadpool(head, path)
+        return await change(number, request, save_correction)
 
     @site.post("/api/jobs/{number}/corrections/{correction}/back")
-    async def take_back(number: int, correction: int, request: Request) -> Json:
-        path, body = timeline(number), await json_of(request)
-        by = body.get("by")
-        if not isinstance(by, str) or not by.strip():
-            raise UsageError("Undoing a correction needs your name or initials (`by`).")
-        await run_in_threadpool(remove_correction, path, correction, by)
-        return await run_in_threadpool(head, path)
+    async def undo_correction(number: int, correction: int, request: Request) -> Json:
+        def undo(path: Path, body: Json) -> None:
+            remove_correction(path, correction, _coder(body))
+
+        return await change(number, request, undo)
 
 
 def add_exports(site: FastAPI, queue: Queue) -> None:
