@@ -24,7 +24,7 @@ function ready() {
   const missing = [];
   if (!filmPlays) missing.push("a video");
   if (!camera.on || !camera.ready || camera.isLost) missing.push("the camera");
-  if (!rulesHold) missing.push("rules that can be followed");
+  if (!rulesHold) missing.push("valid rules");
   $("#start").disabled = missing.length > 0;
   $("#missing").textContent = missing.length ? `Still needed: ${missing.join(", ")}.` : "";
   $("#turn").textContent = camera.on ? "Switch the camera off" : "Switch the camera on";
@@ -172,7 +172,7 @@ camera.addEventListener("lost", ({ detail }) => {
   wipe($("#boxes"));
   $("#now").textContent = "";
   if (guards) unwatched(detail);
-  else say(`Nothing is being read: ${detail}${/[.?]$/.test(detail) ? "" : "."}`, true);
+  else say(`The camera is not being read: ${detail}${/[.?]$/.test(detail) ? "" : "."}`, true);
   ready();
 });
 camera.addEventListener("found", () => {

@@ -65,7 +65,7 @@ camera.addEventListener("rows", ({ detail }) => {
 camera.addEventListener("lost", ({ detail }) => {
   wipe($("#boxes"));
   $("#now").textContent = "";
-  say(detail.endsWith(".") || detail.endsWith("?") ? detail : `Nothing is being read: ${detail}.`, true);
+  say(detail.endsWith(".") || detail.endsWith("?") ? detail : `The camera is not being read: ${detail}.`, true);
 });
 camera.addEventListener("found", () => say(""));
 
