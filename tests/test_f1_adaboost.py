@@ -13,7 +13,7 @@ from sklearn.metrics import f1_score
 from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils.estimator_checks import check_estimator
 
-from moppet.study.f1_adaboost import F1AdaBoostClassifier, _grown
+from moppet.study.f1_adaboost import F1AdaBoostClassifier, _updated_weights
 
 
 def lopsided(classes: int = 4, n: int = 240, seed: int = 0):
@@ -191,11 +191,11 @@ def test_no_setting_makes_the_weights_overflow(more):
 
 
 def test_a_vote_that_overflows_moves_all_weight_to_the_mistakes_and_none_to_nothing():
-    weight = _grown(np.full(4, 0.25), np.array([0.0, 5000.0, 0.0, 5000.0]))
+    weight = _updated_weights(np.full(4, 0.25), np.array([0.0, 5000.0, 0.0, 5000.0]))
     np.testing.assert_allclose(weight, [np.finfo(float).eps, 0.5, np.finfo(float).eps, 0.5])
     small = np.array([0.0, 1.3, 0.0, 0.2])
     plain = 0.25 * np.exp(small)
-    np.testing.assert_allclose(_grown(np.full(4, 0.25), small), plain / plain.sum())
+    np.testing.assert_allclose(_updated_weights(np.full(4, 0.25), small), plain / plain.sum())
 
 
 @pytest.mark.parametrize("weigh_by", ["f1", "accuracy"])

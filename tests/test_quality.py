@@ -165,9 +165,9 @@ def test_a_single_made_face_is_no_error(folder, _no_search):
 
 def test_what_cannot_be_compared_is_said(folder, tmp_path, _no_search):
     made, real = (read_manifest(folder / f"{x}.parquet") for x in ("made", "real"))
-    with pytest.raises(MoppetError, match="every one is made"):
+    with pytest.raises(MoppetError, match="are synthetic"):
         measure_quality(made, made, model=folder / "model")
-    with pytest.raises(MoppetError, match="no made image"):
+    with pytest.raises(MoppetError, match="no synthetic image"):
         nothing = build_manifest({"path": []}, root=folder)
         measure_quality(nothing, real, model=folder / "model")
     network = model_folder.linear_network(embedding=False)
@@ -342,7 +342,7 @@ def test_a_folder_that_synthesize_made_is_read_by_its_manifest(folder, tmp_path,
     ("made", "real", "more", "code", "says"),
     [
         ("nothing", "real.parquet", (), 1, "nothing is there"),
-        ("made.parquet", "made.parquet", (), 1, "every one is made"),
+        ("made.parquet", "made.parquet", (), 1, "are synthetic"),
         ("made.parquet", "real.parquet", ("--model", "zebra"), 1, "no model 'zebra'"),
         ("made.parquet", "real.parquet", ("--judge", "zebra"), 1, "no model 'zebra'"),
     ],

@@ -222,11 +222,11 @@ def thumbs(n: int, seed: int) -> np.ndarray:
     return tones.repeat(THUMB_PX // 8, axis=1).repeat(THUMB_PX // 8, axis=2).astype(np.uint8)
 
 
-def memorised(made, real, groups=None, *, made_thumbs=None, real_thumbs=None):
+def memorised(made, real, groups=None, *, synthetic_thumbs=None, real_thumbs=None):
     groups = np.arange(len(real)) if groups is None else groups
     return find_memorized(
         *(made, real, groups, np.random.default_rng(0)),
-        made_thumbs=thumbs(len(made), 1) if made_thumbs is None else made_thumbs,
+        synthetic_thumbs=thumbs(len(made), 1) if synthetic_thumbs is None else synthetic_thumbs,
         real_thumbs=thumbs(len(real), 2) if real_thumbs is None else real_thumbs,
     )
 
@@ -288,7 +288,7 @@ def test_a_copy_of_the_image_is_found_whatever_the_embedding_says():
     found = memorised(
         rng.normal(90, 1, (2, 3)),
         rng.normal(0, 1, (12, 3)),
-        made_thumbs=copies,
+        synthetic_thumbs=copies,
         real_thumbs=pictures,
     )
     assert found.copy_of.tolist() == [7, -1]

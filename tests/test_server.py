@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from moppet.commands import main as cli
 from moppet.infer.pipeline import Settings
 from moppet.server import job_queue as queue
-from moppet.server import security as gate
+from moppet.server import security
 from moppet.server.job_queue import Queue, settings_of
 from moppet.server.security import COOKIE
 from moppet.server.site import build_site
@@ -132,7 +132,7 @@ def test_a_body_is_bounded_whatever_it_claims(
 ) -> None:
     claims = {**BEARER, "content-length": str(10 * 10**9)}
     assert client.put("/api/uploads/a.mp4", headers=claims, content=b"x").status_code == 413
-    large = b"x" * (gate.LARGEST_JSON + 1)
+    large = b"x" * (security.LARGEST_JSON + 1)
     assert client.post("/api/jobs", headers=BEARER, content=large).status_code == 413
 
     def pieces() -> Iterator[bytes]:  # without a length
@@ -201,10 +201,10 @@ def test_files_that_are_not_what_their_name_says_are_not_kept(
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        ({}, "Name an upload"),
+        ({}, "needs an upload"),
         ({"recording": "../queue.sqlite"}, "no such upload"),
         ({"recording": "nobody.mp4"}, "no such upload"),
-        ({"path": "clip.mp4"}, "the whole path"),
+        ({"path": "clip.mp4"}, "the full path"),
         ({"path": "/nowhere/clip.mp4"}, "There is no file"),
         ({"path": "/etc/passwd"}, "cannot be read as a video"),
         ({"path": str(EXAMPLE), "settings": {"evry": 2}}, "no setting 'evry'"),
@@ -227,7 +227,7 @@ def test_a_full_disk_refuses_an_upload_and_keeps_nothing(
     usage = shutil._ntuple_diskusage(10**12, 10**12 - 10**6, 10**6)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     answer = client.put("/api/uploads/a.mp4", headers=BEARER, content=EXAMPLE.read_bytes())
-    assert answer.status_code == 400 and "no room" in answer.json()["error"]
+    assert answer.status_code == 400 and "too little space" in answer.json()["error"]
     assert list(workspace.recordings.iterdir()) == []
 
 

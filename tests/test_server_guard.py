@@ -148,17 +148,17 @@ def test_an_unwatched_child_is_told_once_when_images_stay_away(
         ({"do": "guard", "rules": "joyy >= 60 % for 1 s -> pause"}, "Did you mean 'joy'?"),
         ({"do": "guard", "rules": "pause"}, "rule 1"),
         ({"do": "guard", "rules": ""}, "at least one rule"),
-        ({"do": "guard", "rules": 3}, "rules as a text"),
+        ({"do": "guard", "rules": 3}, "needs `rules` as text"),
         (
             {"do": "guard", "rules": RULE, "child": "loudest"},
             "must be 'largest' or 'longest'",
         ),
-        ({"do": "guard", "rules": RULE, "child": 3}, "child as a word"),
+        ({"do": "guard", "rules": RULE, "child": 3}, "needs `child` as text"),
         ({"do": "guard", "rules": RULE, "goes_on": 1}, "true or false"),
-        ({"do": "guard"}, "rules as a text"),
-        ({"do": "go_on"}, "No guard watches"),
-        ({"do": "end"}, "No guard watches"),
-        ({}, "No guard watches"),
+        ({"do": "guard"}, "needs `rules` as text"),
+        ({"do": "go_on"}, "No guard is running"),
+        ({"do": "end"}, "No guard is running"),
+        ({}, "No guard is running"),
     ],
 )
 def test_a_wish_that_cannot_be_is_refused_and_may_be_mended(
@@ -170,8 +170,8 @@ def test_a_wish_that_cannot_be_is_refused_and_may_be_mended(
         assert refused["kind"] == "refused" and said in refused["error"]
         assert not workspace.guards.exists()
         assert ask(socket, "guard", rules=RULE)["kind"] == "guarding"
-        assert ask(socket, "guard", rules=RULE)["error"] == "The guard watches already."
-        assert "cannot 'dance'" in ask(socket, "dance")["error"]
+        assert ask(socket, "guard", rules=RULE)["error"] == "The guard is running already."
+        assert "no guard command 'dance'" in ask(socket, "dance")["error"]
         show(socket, 0, 0.3)
         ask(socket, "end")
 

@@ -27,7 +27,7 @@ from moppet.datasets.rater_agreement import read_ratings
 from moppet.files import write_text
 from moppet.server import ratings as rating_sets
 from moppet.server.job_queue import Queue
-from moppet.server.label_api import Opened
+from moppet.server.label_api import ClosedSet
 from moppet.server.ratings import Rater, RatingSet, RatingSets
 from moppet.server.site import build_site
 from moppet.server.workspace import Workspace
@@ -71,7 +71,7 @@ def rate(client: TestClient, rater: str, said: dict[str, str], of: RatingSet) ->
     """Rate all that is left: path → a class, or else a mark; others are happiness."""
     state = client.get(f"/api/labels/visit/raters/{rater}").json()
     while state["picture"] is not None:
-        word = said.get(of.pictures[state["picture"]], "happiness")
+        word = said.get(of.images[state["picture"]], "happiness")
         key = "label" if word in of.classes else "mark"
         body = {"picture": state["picture"], key: word}
         state = post(client, f"/visit/raters/{rater}/ratings", body)
@@ -80,7 +80,7 @@ def rate(client: TestClient, rater: str, said: dict[str, str], of: RatingSet) ->
 def both(client: TestClient, faces: Path, **more: Any) -> tuple[RatingSet, dict[str, str]]:
     """Two raters who are done: ann is right, ben errs once and sees one face less."""
     of = made(client, faces, **more)
-    truth = {path: path.split("/")[0] for path in of.pictures}
+    truth = {path: path.split("/")[0] for path in of.images}
     for name in ("ann", "ben"):
         post(client, "/visit/raters", {"name": name})
     rate(client, "ann", {**truth, "sadness/child2_5.png": "no face"}, of)
@@ -104,7 +104,7 @@ def test_a_set_lists_the_images_of_a_folder_and_its_sub_folders(
     assert told["raters"] == [] and told["opened"] == []
     of = RatingSets(faces.parent / "work" / "labels").of("visit")
     drawn = [f"{('happiness', 'sadness')[i % 2]}/child{i // 2}_{i}.png" for i in range(8)]
-    assert sorted(of.pictures) == sorted(drawn) != list(of.pictures)
+    assert sorted(of.images) == sorted(drawn) != list(of.images)
     assert client.get("/api/labels").json() == [told]
 
 
@@ -123,17 +123,17 @@ def test_own_classes_are_called_as_agreement_calls_them(client: TestClient, face
         ({"name": "a" * 41}, "A set's name is"),
         ({"name": " "}, "The name is missing"),
         ({"name": 3}, "The name is missing"),
-        ({"folder": "faces"}, "the whole path"),
+        ({"folder": "faces"}, "the full path"),
         ({"folder": "/nowhere"}, "There is no folder"),
         ({"folder": "/a\0b"}, "There is no folder"),
         ({"folder": "/etc/passwd"}, "There is no folder"),
         ({"folder": None}, "The folder is missing"),
-        ({"classes": ["happy"]}, "2 to 20 classes, but 1"),
-        ({"classes": ["happy", "joy"]}, "'happiness' is there twice"),
+        ({"classes": ["happy"]}, "2 to 20 classes, got 1"),
+        ({"classes": ["happy", "joy"]}, "'happiness' occurs twice"),
         ({"classes": ["sad", "no face"]}, "cannot be a class"),
         ({"classes": ["sad", "a\nb"]}, "cannot be a class"),
         ({"classes": "sad, happy"}, "a list of words"),
-        ({"classes": [f"class {i}" for i in range(21)]}, "but 21 came"),
+        ({"classes": [f"class {i}" for i in range(21)]}, "got 21"),
         ({"subject": "(child"}, "no regular expression"),
         ({"seed": "0"}, "whole number"),
     ],
@@ -151,7 +151,7 @@ def test_folders_without_or_with_too_many_images_are_refused(
 ) -> None:
     (tmp_path / "empty").mkdir()
     asked = {"name": "visit", "folder": str(tmp_path / "empty")}
-    assert "holds no images" in post(client, "", asked, status=400)["error"]
+    assert "contains no images" in post(client, "", asked, status=400)["error"]
     monkeypatch.setattr(rating_sets, "MOST_IMAGES", 7)
     asked["folder"] = str(faces)
     assert "at most 7 images" in post(client, "", asked, status=400)["error"]
@@ -176,7 +176,7 @@ def test_names_that_are_taken_are_refused_whatever_their_case(
     asked = {"name": "VISIT", "folder": str(faces)}
     assert "already" in post(client, "", asked, status=400)["error"]
     post(client, "/visit/raters", {"name": "Ann"})
-    assert "rates already" in post(client, "/visit/raters", {"name": "ann"}, 400)["error"]
+    assert "a rater ann already" in post(client, "/visit/raters", {"name": "ann"}, 400)["error"]
     for name in ("../../ann", "a/b", "", "ann\n.", "."):
         assert "error" in post(client, "/visit/raters", {"name": name}, 400)
     for path in ("/nobody", "/%2e%2e", "/visit/raters/ben", "/visit/raters/%2e%2e%2fset"):
@@ -190,7 +190,7 @@ def test_a_image_comes_by_its_number_alone_and_without_its_name(
     client: TestClient, faces: Path
 ) -> None:
     of = made(client, faces)
-    for number, path in enumerate(of.pictures):
+    for number, path in enumerate(of.images):
         answer = client.get(f"/api/labels/visit/pictures/{number}")
         assert answer.headers["content-type"] == "image/png"
         told = json.dumps(dict(answer.headers))
@@ -211,7 +211,7 @@ def test_large_images_come_smaller_and_damaged_ones_name_no_file(
     (folder / "anger_bad.png").write_bytes(b"no image")
     of = made(client, folder)
     shape = {}
-    for number, path in enumerate(of.pictures):
+    for number, path in enumerate(of.images):
         answer = client.get(f"/api/labels/visit/pictures/{number}")
         if path == "anger_bad.png":
             assert answer.status_code == 400 and "anger" not in answer.text
@@ -229,7 +229,7 @@ def test_nothing_that_is_told_during_the_rating_holds_a_rating_or_a_path(
     for name in ("ann", "ben"):
         post(client, "/visit/raters", {"name": name})
     told = []
-    rate(client, "ann", dict.fromkeys(of.pictures, "zeal"), of)
+    rate(client, "ann", dict.fromkeys(of.images, "zeal"), of)
     for path in ("", "/visit", "/visit/raters/ann", "/visit/raters/ben"):
         found = client.get(f"/api/labels{path}").json()
         for one in found if isinstance(found, list) else [found]:
@@ -253,7 +253,7 @@ def test_each_rater_has_an_order_of_their_own_that_sub_folders_do_not_show(
     for first, second in (("ann", "ben"), ("ben", "cem"), ("ann", "cem")):
         assert abs(np.corrcoef(np.argsort(orders[first]), np.argsort(orders[second]))[0, 1]) < 0.5
     for order in (range(40), *orders.values()):
-        happy = [of.pictures[i].startswith("happiness") for i in order]
+        happy = [of.images[i].startswith("happiness") for i in order]
         changes = np.count_nonzero(np.diff(np.array(happy, int)))
         assert 10 < changes < 30  # about half, as by chance; 1 if folder by folder
 
@@ -277,7 +277,7 @@ def test_skipped_images_come_again_and_a_second_skip_leaves_them_out(
     state = post(client, "/visit/raters/ann/ratings", {"picture": order[4], "label": "fear"})
     assert state["picture"] is None and state["done"] == 8
     rows = list(csv.DictReader(of.rater_file("ann").open(encoding="utf-8")))
-    assert [row["path"] for row in rows] == [of.pictures[i] for i in order]
+    assert [row["path"] for row in rows] == [of.images[i] for i in order]
     assert [(row["label"], row["mark"]) for row in rows][1] == ("", "skipped")
     assert [row["label"] for row in rows if row["label"] != "anger"] == ["", "fear"]
 
@@ -344,7 +344,7 @@ def test_a_key_pressed_in_two_windows_rates_one_image(client: TestClient, faces:
 def test_a_damaged_image_is_passed_and_marked(client: TestClient, faces: Path) -> None:
     of = made(client, faces)
     state = post(client, "/visit/raters", {"name": "ann"})
-    (faces / of.pictures[state["picture"]]).write_bytes(b"damaged")
+    (faces / of.images[state["picture"]]).write_bytes(b"damaged")
     asked = {"picture": state["picture"], "mark": "unreadable"}
     assert post(client, "/visit/raters/ann/ratings", asked)["done"] == 1
     assert [r.mark for r in Rater(of, "ann").given.values()] == ["unreadable"]
@@ -397,15 +397,15 @@ rater.rate(rater.queue[0], "anger")
 
 def test_a_file_that_was_changed_by_hand_is_taken_or_said(tmp_path: Path, faces: Path) -> None:
     of = RatingSets(tmp_path / "labels").create("visit", str(faces))
-    rows = f"path,label\n{of.pictures[0]},Happy\n{of.pictures[1]},\n"
+    rows = f"path,label\n{of.images[0]},Happy\n{of.images[1]},\n"
     write_text(of.rater_file("ann"), rows)
     rater = Rater(of, "ann")
     assert {i: r.label for i, r in rater.given.items()} == {0: "happiness"}
     write_text(of.rater_file("ann"), "path,label\nother.png,happy\n")
     with pytest.raises(MoppetError, match="not in the set"):
         Rater(of, "ann")
-    write_text(of.rater_file("ann"), f"path,label\n{of.pictures[0]},zeal\n")
-    with pytest.raises(MoppetError, match="no class here"):
+    write_text(of.rater_file("ann"), f"path,label\n{of.images[0]},zeal\n")
+    with pytest.raises(MoppetError, match="not a class of the set"):
         Rater(of, "ann")
     write_text(of.place / "set.json", "{}")
     with pytest.raises(MoppetError, match="is damaged"):
@@ -425,7 +425,7 @@ def test_the_agreement_opens_when_two_have_finished_and_ends_the_rating(
     rate(client, "ann", {}, of)
     said = post(client, "/visit/open", status=400)["error"]
     assert "ben has 8 left" in said and "ann" not in said
-    rate(client, "ben", {of.pictures[0]: "anger"}, of)
+    rate(client, "ben", {of.images[0]: "anger"}, of)
     image = client.get("/api/labels/visit/raters/cem").json()["picture"]
     post(client, "/visit/raters/cem/ratings", {"picture": image, "label": "fear"})
     assert post(client, "/visit/open")["opened"] == ["ann", "ben"]
@@ -443,7 +443,7 @@ def test_raters_who_share_no_class_open_nothing(client: TestClient, faces: Path)
     of = made(client, faces)
     for name, word in (("ann", "fear"), ("ben", "no face")):
         post(client, "/visit/raters", {"name": name})
-        rate(client, name, dict.fromkeys(of.pictures, word), of)
+        rate(client, name, dict.fromkeys(of.images, word), of)
     assert "nothing to compare" in post(client, "/visit/open", status=400)["error"]
     assert client.get("/api/labels/visit").json()["opened"] == []
 
@@ -472,7 +472,7 @@ def test_disagreements_stand_side_by_side_also_those_about_a_face(
     of, _ = both(client, faces)
     post(client, "/visit/open")
     found = client.get("/api/labels/visit/agreement").json()
-    said = {of.pictures[one["picture"]]: one["said"] for one in found["disagreements"]}
+    said = {of.images[one["picture"]]: one["said"] for one in found["disagreements"]}
     assert said == {
         "happiness/child0_0.png": ["happiness", "surprise"],
         "sadness/child1_3.png": ["sadness", "no face"],
@@ -485,7 +485,7 @@ def test_disagreements_stand_side_by_side_also_those_about_a_face(
 
 def test_a_image_that_one_rater_skipped_can_be_decided(client: TestClient, faces: Path) -> None:
     of = made(client, faces)
-    skipped, damaged = of.pictures[0], of.pictures[1]
+    skipped, damaged = of.images[0], of.images[1]
     for name, marks in (("ann", {skipped: "skip"}), ("ben", {})):
         post(client, "/visit/raters", {"name": name})
         rate(client, name, {damaged: "skip", **marks}, of)
@@ -502,12 +502,12 @@ def test_decisions_are_kept_and_taken_back_and_the_command_line_reads_them(
 ) -> None:
     of, _ = both(client, faces)
     post(client, "/visit/open")
-    number = {path: i for i, path in enumerate(of.pictures)}
+    number = {path: i for i, path in enumerate(of.images)}
     mouth, face = number["happiness/child0_0.png"], number["sadness/child1_3.png"]
     for asked, said in (
         ({"picture": number["happiness/child1_2.png"], "label": "fear"}, "nothing to decide"),
         ({"picture": mouth, "label": "zeal"}, "A decision is one of"),
-        ({"picture": 99, "label": "fear"}, "not this one"),
+        ({"picture": 99, "label": "fear"}, "none of this number"),
         ({"picture": mouth}, "needs a label"),
     ):
         assert said in post(client, "/visit/decisions", asked, 400)["error"]
@@ -520,13 +520,13 @@ def test_decisions_are_kept_and_taken_back_and_the_command_line_reads_them(
         face: "no face",
     }
     files = [str(of.rater_file(name)) for name in ("ann", "ben")]
-    command = ["data", "agreement", *files, "--adjudication", str(Opened(of).adjudication)]
+    command = ["data", "agreement", *files, "--adjudication", str(ClosedSet(of).adjudication)]
     told = CliRunner().invoke(
         cli.app, [*command, "--root", str(faces), "-o", str(tmp_path / "m.parquet"), "--json"]
     )
     assert [x["decided"] for x in json.loads(told.stdout)["disagreements"]] == ["neutral"]
     post(client, "/visit/decisions", {"picture": mouth, "label": None})
-    assert Opened(of).decisions() == {of.pictures[face]: "no face"}
+    assert ClosedSet(of).decisions() == {of.images[face]: "no face"}
 
 
 def test_training_takes_the_manifest_and_no_image_without_a_face(
@@ -534,12 +534,12 @@ def test_training_takes_the_manifest_and_no_image_without_a_face(
 ) -> None:
     of, truth = both(client, draw_images(tmp_path / "faces"))
     post(client, "/visit/open")
-    mouth = of.pictures.index("happiness/child0_0.png")
+    mouth = of.images.index("happiness/child0_0.png")
     written = post(client, "/visit/manifest", {})
     # "no face" of both, and "no face" against one class, undecided
     assert written["left_out"] == 2 and written["pictures"] == 6 and written["unlabelled"] == 1
     post(client, "/visit/decisions", {"picture": mouth, "label": "happiness"})
-    face = of.pictures.index("sadness/child1_3.png")
+    face = of.images.index("sadness/child1_3.png")
     post(client, "/visit/decisions", {"picture": face, "label": "sadness"})
     written = post(client, "/visit/manifest", {})
     assert written["labels"] == {"happiness": 4, "sadness": 3, "surprise": 0}
@@ -567,7 +567,7 @@ def test_what_training_refuses_is_told_before_and_can_be_left_out(
     finetune = pytest.importorskip("moppet.train.finetuning")
     of, _ = both(client, faces)
     post(client, "/visit/open")
-    mouth = of.pictures.index("happiness/child0_0.png")
+    mouth = of.images.index("happiness/child0_0.png")
     post(client, "/visit/decisions", {"picture": mouth, "label": "surprise"})
     written = post(client, "/visit/manifest", {})
     assert written["rare"] == ["sadness", "surprise"]  # two images, one image
@@ -575,7 +575,7 @@ def test_what_training_refuses_is_told_before_and_can_be_left_out(
         finetune.check_classes(read_manifest(written["path"]))
     refused = post(client, "/visit/manifest", {"without_rare": True}, 400)
     assert "Fewer than two classes" in refused["error"]
-    face = of.pictures.index("sadness/child1_3.png")
+    face = of.images.index("sadness/child1_3.png")
     post(client, "/visit/decisions", {"picture": face, "label": "sadness"})
     written = post(client, "/visit/manifest", {"without_rare": True})
     assert written["labels"] == {"happiness": 3, "sadness": 3} and written["rare"] == []
@@ -600,21 +600,21 @@ def test_leaving_a_class_out_keeps_the_votes_for_the_others(tmp_path: Path, face
     said = {"ann": ["happiness", "sadness"] * 4, "ben": ["happiness", "sadness"] * 4}
     said["ben"][0] = said["ben"][1] = "fear"
     for name, words in said.items():
-        lines = [f"{path},{word}" for path, word in zip(of.pictures, words, strict=True)]
+        lines = [f"{path},{word}" for path, word in zip(of.images, words, strict=True)]
         write_text(of.rater_file(name), "\n".join(["path,label", *lines]) + "\n")
     write_text(of.place / "opened.json", json.dumps({"raters": ["ann", "ben"]}))
-    manifest = Opened(of).manifest(without_rare=True)
+    manifest = ClosedSet(of).manifest(without_rare=True)
     assert manifest.names == ("happiness", "sadness") and len(manifest) == 8
     votes = dict(zip(manifest.column("path"), manifest.column("votes").tolist(), strict=True))
-    assert [votes[path] for path in of.pictures[:3]] == [[1, 0], [0, 1], [2, 0]]
+    assert [votes[path] for path in of.images[:3]] == [[1, 0], [0, 1], [2, 0]]
     labels = dict(zip(manifest.column("path"), manifest.column("label"), strict=True))
-    assert [labels[path] for path in of.pictures[:3]] == [None, None, "happiness"]
+    assert [labels[path] for path in of.images[:3]] == [None, None, "happiness"]
     assert manifest.root == faces.resolve()
 
 
 def test_read_ratings_takes_the_raters_files_as_they_are(client: TestClient, faces: Path) -> None:
     of, _ = both(client, faces, subject=r"(child\d+)")
     ratings = read_ratings([of.rater_file("ann"), of.rater_file("ben")])
-    assert ratings.raters == ("ann", "ben") and set(ratings.paths) == set(of.pictures)
+    assert ratings.raters == ("ann", "ben") and set(ratings.paths) == set(of.images)
     assert set(ratings.subjects) == {f"child{i}" for i in range(4)}
     assert int((ratings.given < 0).sum()) == 3  # "no face" is no rating, and never a class

@@ -49,7 +49,7 @@ class Person:
     def image(self) -> str:
         """The path of the image in sight."""
         source = self.page.locator("#stage img").get_attribute("src")
-        path = self.sets.of("visit 1").pictures[int(source.rsplit("/", 1)[1])]
+        path = self.sets.of("visit 1").images[int(source.rsplit("/", 1)[1])]
         folder, file = path.split("/")
         for word in (file, file.split("_")[0], f"{folder}/"):
             assert word not in self.page.content() and word not in self.page.url
@@ -84,7 +84,7 @@ def test_two_raters_a_decision_and_a_manifest(address: str, tmp_path: Path) -> N
         page.fill("#folder", "faces")
         page.fill("#set-name", "visit 1")
         page.keyboard.press("Enter")
-        expect(page.locator("#said")).to_contain_text("the whole path")
+        expect(page.locator("#said")).to_contain_text("the full path")
         page.fill("#folder", str(faces))
         page.get_by_role("button", name="Create the set").click()
         expect(page.locator("#set-what")).to_contain_text("8 images")
@@ -154,7 +154,7 @@ def rate_as_ben(page: Any, person: Person) -> None:
     """With the mouse where it is a class; calls one smile a surprise."""
     page.fill("#rater", "ann")
     page.keyboard.press("Enter")
-    person.expect(page.locator("#said")).to_contain_text("ann rates already")
+    person.expect(page.locator("#said")).to_contain_text("a rater ann already")
     page.fill("#rater", "ben")
     page.keyboard.press("Enter")
     person.expect(page.locator("#far")).to_have_text("0 of 8")

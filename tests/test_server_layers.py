@@ -15,7 +15,7 @@ from starlette.testclient import TestClient
 
 from moppet.coders import read_coding
 from moppet.infer.pipeline import Analysis, Settings
-from moppet.server import timeline_view as shown
+from moppet.server import timeline_view
 from moppet.server.job_queue import Queue
 from moppet.server.site import build_site
 from moppet.server.workspace import Workspace
@@ -87,11 +87,11 @@ def test_faces_are_named_joined_split_and_undone(recording: Recording) -> None:
     ("edit", "body", "said"),
     [
         ("join", {"face": 0, "into": 2}, "both appear at 4.00 s"),
-        ("join", {"face": 0}, "`into` is the number of a face"),
+        ("join", {"face": 0}, "`into` must be the number of a face"),
         ("name", {"face": 0, "name": "x" * 61}, "1 to 60"),
         ("name", {"face": 0, "name": "Mia", "role": "king"}, "child, caregiver, other"),
-        ("name", {"face": True, "name": "Mia"}, "`face` is the number"),
-        ("split", {"face": 0, "at_s": "now"}, "`at_s` is a time"),
+        ("name", {"face": True, "name": "Mia"}, "`face` must be the number"),
+        ("split", {"face": 0, "at_s": "now"}, "`at_s` must be a time"),
         ("split", {"face": 0, "at_s": 19}, "nothing to split"),
         ("forget", {"face": 5}, "no face 5"),
     ],
@@ -131,11 +131,11 @@ def test_a_correction_lies_beside_the_machine_s_word_and_moves_with_its_face(
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"label": "boredom"}, "set to one of neutral"),
-        ({"by": ""}, "who corrects"),
-        ({"end_s": 1.0}, "a start before its end"),
-        ({"start_s": 18, "end_s": 19}, "not seen from 18.00"),
-        ({"end_s": None}, "`end_s` is a time"),
+        ({"label": "boredom"}, "one of neutral"),
+        ({"by": ""}, "your name or initials"),
+        ({"end_s": 1.0}, "must start before it ends"),
+        ({"start_s": 18, "end_s": 19}, "not visible from 18.00"),
+        ({"end_s": None}, "`end_s` must be a time"),
         ({"face": 9}, "no face 9"),
     ],
 )
@@ -220,9 +220,11 @@ def test_what_is_read_so_far_can_be_looked_at(
     recording.path.unlink()
     recording.queue._set(recording.number, state="failed")
     answer = recording.ask("GET", "look")
-    assert recording.status == 400 and "Nothing of this recording is read yet" in answer["error"]
+    assert (
+        recording.status == 400 and "No frame of this recording is analyzed yet" in answer["error"]
+    )
     journal = half(TWO, recording.folder)
-    monkeypatch.setattr(shown, "_unfinished", {})
+    monkeypatch.setattr(timeline_view, "_unfinished", {})
     head = recording.ask("GET", "look")
     assert head["complete"] is False and head["state"] == "failed"
     assert head["name"] == "child.mp4" and head["size_px"] == [480, 360]

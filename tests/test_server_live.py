@@ -44,10 +44,10 @@ def crying(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ({}, "a bearer"),
         ({"cookie": f"{COOKIE}={TOKEN}"}, "a bearer"),
-        ({"cookie": f"{COOKIE}={TOKEN}", "origin": "http://evil.example"}, "Another page"),
+        ({"cookie": f"{COOKIE}={TOKEN}", "origin": "http://evil.example"}, "from other pages"),
         ({"cookie": f"{COOKIE}=wrong", "origin": HERE}, "Open the address"),
         ({"authorization": "Bearer wrong"}, "a bearer"),
-        ({**BEARER, "host": "evil.example:8640"}, "own name only"),
+        ({**BEARER, "host": "evil.example:8640"}, "only under the name of this machine"),
     ],
 )
 def test_a_camera_is_taken_from_this_page_alone(
@@ -136,7 +136,7 @@ def test_odd_bytes_get_a_sentence_and_the_server_lives(client: TestClient, name:
 
 def test_a_bomb_is_refused_before_it_is_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("it was unpacked"))
-    with pytest.raises(MediaError, match="1920 pixels a side"):
+    with pytest.raises(MediaError, match="1 to 1920 pixels"):
         read_message(ODD["a bomb"])
 
 
@@ -144,7 +144,7 @@ def test_a_bomb_is_refused_before_it_is_unpacked(monkeypatch: pytest.MonkeyPatch
 def test_text_that_is_no_wish_ends_the_socket(client: TestClient, text: str) -> None:
     with camera(client) as socket:
         socket.send_text(text)
-        assert socket.receive_json()["error"] == "An image was needed, or a JSON object."
+        assert socket.receive_json()["error"] == "The message must be an image or a JSON object."
         with pytest.raises(WebSocketDisconnect):
             socket.receive_json()
 
@@ -173,6 +173,9 @@ def test_a_reader_that_breaks_is_said_without_internals(
     # The server's own trace goes to the terminal; it reaches the test's client only sometimes.
     with contextlib.suppress(ZeroDivisionError), camera(client) as socket:
         socket.send_bytes(message(0))
-        assert socket.receive_json()["error"] == "Something broke; the terminal says what."
+        assert (
+            socket.receive_json()["error"]
+            == "An internal error occurred. The terminal shows the details."
+        )
         with pytest.raises(WebSocketDisconnect):
             socket.receive_json()

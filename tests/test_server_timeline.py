@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from browsing import wait_until
-from moppet.server.timeline_view import Shown
+from moppet.server.timeline_view import TimelineView
 from moppet.timeline import RawRow, Timeline, build_timeline
 from moppet.values import EXPRESSIONS, GROUPS, UsageError
 
@@ -41,21 +41,21 @@ def timeline(n: int = 3000, away: tuple[int, int] = (1000, 1200)) -> Timeline:
 
 
 @pytest.fixture(scope="module")
-def shown() -> Shown:
-    return Shown(timeline())
+def view() -> TimelineView:
+    return TimelineView(timeline())
 
 
-def test_the_head_names_what_is_there(shown: Shown) -> None:
-    head = shown.head()
+def test_the_head_names_what_is_there(view: TimelineView) -> None:
+    head = view.head()
     assert head["names"] == list(EXPRESSIONS) and head["duration_s"] == 120.0
     assert [(face["id"], face["rows"]) for face in head["faces"]] == [(0, 2800), (4, 10)]
     assert head["faces"][0]["from_s"] == 0 and head["faces"][0]["to_s"] == 2999 / 25
-    assert len(head["episodes"]) == len(shown.timeline.episodes("expression"))
+    assert len(head["episodes"]) == len(view.timeline.episodes("expression"))
 
 
-def test_few_rows_are_drawn_as_they_are(shown: Shown) -> None:
-    found = shown.curves(0, 2.0, 4.0, 1000)
-    table = shown.timeline.table.to_pandas()
+def test_few_rows_are_drawn_as_they_are(view: TimelineView) -> None:
+    found = view.curves(0, 2.0, 4.0, 1000)
+    table = view.timeline.table.to_pandas()
     part = table[(table.face_id == 0) & table.time_s.between(2, 4)]
     assert np.allclose(found["time_s"], part.time_s, atol=1e-3)
     for name in EXPRESSIONS:
@@ -63,31 +63,31 @@ def test_few_rows_are_drawn_as_they_are(shown: Shown) -> None:
     assert np.allclose(found["unsure"], part.unsure.astype(float))
 
 
-def test_many_rows_become_means_that_break_where_the_face_was_away(shown: Shown) -> None:
-    found = shown.curves(0, 0.0, 120.0, 60)
+def test_many_rows_become_means_that_break_where_the_face_was_away(view: TimelineView) -> None:
+    found = view.curves(0, 0.0, 120.0, 60)
     gaps = [i for i, t in enumerate(found["time_s"]) if t is None]
     assert len(gaps) == 1 and len(found["time_s"]) <= 61
     before, after = found["time_s"][gaps[0] - 1], found["time_s"][gaps[0] + 1]
     assert before < 40 < 48 <= after
     means = np.array([[v for v in found["s"][name] if v is not None] for name in EXPRESSIONS])
     assert np.allclose(means.sum(axis=0), 1, atol=0.01)
-    whole = shown.smoothed[shown.face == 0].mean(axis=0)
+    whole = view.smoothed[view.face == 0].mean(axis=0)
     assert np.allclose(means.mean(axis=1), whole, atol=0.02)
-    assert shown.curves(9, 0, 120, 50)["time_s"] == []
-    assert len(shown.curves(0, 0, 120, 10**9)["time_s"]) <= 4001
+    assert view.curves(9, 0, 120, 50)["time_s"] == []
+    assert len(view.curves(0, 0, 120, 10**9)["time_s"]) <= 4001
     for start, end in ((3, 3), (5, 1), (float("nan"), 1)):
-        with pytest.raises(UsageError, match="a start before its end"):
-            shown.curves(0, start, end, 50)
+        with pytest.raises(UsageError, match="start must be before the end"):
+            view.curves(0, start, end, 50)
 
 
-def test_boxes_are_the_rows_of_a_stretch_and_of_a_minute_at_most(shown: Shown) -> None:
-    rows = shown.boxes(0.0, 0.2)
+def test_boxes_are_the_rows_of_a_stretch_and_of_a_minute_at_most(view: TimelineView) -> None:
+    rows = view.boxes(0.0, 0.2)
     assert [row["face_id"] for row in rows] == [0, 4] * 6
     assert rows[0]["box_w"] == 30 and rows[0]["expression"] in EXPRESSIONS
-    away = shown.boxes(41.0, 41.1)
+    away = view.boxes(41.0, 41.1)
     assert [row["status"] for row in away] == ["no_face"] * 3 and away[0]["box_x"] is None
-    assert shown.boxes(0.0, 1e9)[-1]["time_s"] == 60.0
-    assert shown.boxes(500.0, 501.0) == []
+    assert view.boxes(0.0, 1e9)[-1]["time_s"] == 60.0
+    assert view.boxes(500.0, 501.0) == []
 
 
 # ------------------------------------------------------------------------------- a browser
@@ -134,7 +134,7 @@ def test_from_a_dropped_file_to_one_cursor_over_video_and_curves(address: str) -
         expect(line).to_contain_text("236 frames analyzed")
         page.fill("#path", "nowhere.mp4")
         page.keyboard.press("Enter")
-        expect(page.locator("#said")).to_contain_text("the whole path")
+        expect(page.locator("#said")).to_contain_text("the full path")
 
         page.goto(page.url.rstrip("/") + str(line.get_by_role("link").first.get_attribute("href")))
         expect(page.locator("#episodes tbody tr")).to_have_count(4)

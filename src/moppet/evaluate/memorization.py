@@ -1,4 +1,4 @@
-"""Synthetic faces that nearly equal a training face: a privacy leak, and nothing new."""
+"""Find synthetic faces that are near copies of training faces, which is a privacy leak."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ _CHUNK: Final = 512
 
 
 class Memorization(NamedTuple):
-    """How near each of m synthetic faces comes to a real one.
+    """How close each of m synthetic faces is to a real one.
 
-    nearest: (m,) number of the real face that is nearest in the embedding, -1 without one.
-    distance: (m,) to it. closeness: (m,) that distance over the one from the real face to its own
-    nearest real neighbor: 0 for a copy, about 1 for one more face of the kind.
-    limit: closeness under which 1 % of the real faces lie to each other; NaN for too few.
+    nearest: (m,) number of the nearest real face in the embedding, -1 if there is none.
+    distance: (m,) to that face. closeness: (m,) this distance, divided by the distance from the
+    real face to its own nearest real neighbor: 0 for a copy, about 1 for a new face.
+    limit: the 1 % quantile of the real faces' closeness; NaN for too few faces.
     too_near: (m,) closeness below limit, or below SAME.
-    copy_of: (m,) number of a real face whose image this nearly is, by `data.likeness`, or -1.
-    likeness: (m,) of the two images, NaN without one.
-    own: (q,) closeness of real faces among each other. twins: real faces whose image nearly is
-    that of another group; they were taken for one group.
+    copy_of: (m,) number of the real face with nearly the same image (`datasets.hashing`), or -1.
+    likeness: (m,) of the two images, NaN if there is none.
+    own: (q,) closeness of real faces to other real faces. twins: number of real faces with nearly
+    the same image as a face of another group; their groups are merged.
     """
 
     nearest: NDArray[np.intp]
@@ -53,41 +53,43 @@ class Memorization(NamedTuple):
 
 
 def find_memorized(
-    made: NDArray[Any],
+    synthetic: NDArray[Any],
     real: NDArray[Any],
     groups: NDArray[np.integer[Any]],
     rng: np.random.Generator,
     *,
-    made_thumbs: Image,
+    synthetic_thumbs: Image,
     real_thumbs: Image,
     progress: Progress | None = None,
 ) -> Memorization:
-    """Return which synthetic faces nearly equal real ones.
+    """Return which synthetic faces are near copies of real ones.
 
-    made, real: (m, d) and (n, d) embeddings, real ones of all the rows that a generator may have
-    seen. groups: (n,) real rows of one group (a subject, copies) are not held against each other.
-    made_thumbs, real_thumbs: `data.likeness.thumbnail` of the aligned faces.
+    synthetic, real: (m, d) and (n, d) embeddings; real ones of all rows that the generator may have
+    seen. groups: (n,) real rows of one group (a subject, copies) are not compared with each other.
+    synthetic_thumbs, real_thumbs: `datasets.hashing.thumbnail` of the aligned faces.
     rng: draws up to 2,000 real faces for the limit. progress: of the search for copies.
 
-    Closeness is a face's distance to the nearest real face r over r's distance to its own
-    nearest real face of another group. Real faces have one too, each against the others without
-    its own group; the limit is their 1 % quantile (the lowest one of fewer than 100). A generator
-    that draws new faces of the same kind goes below it in 1 % of its faces, for they and the real
-    ones are exchangeable; one that repeats what it has seen, far more often.
-    No limit with fewer than 20 real groups.
+    Closeness is a face's distance to the nearest real face r, divided by r's distance to its own
+    nearest real face of another group. It is also computed for each real face against the real
+    faces of other groups; the limit is the 1 % quantile of these values (the lowest one if there
+    are fewer than 100). If a generator draws new faces from the same distribution, synthetic and
+    real faces are exchangeable, and 1 % of its faces are below the limit. If it repeats training
+    faces, far more are. There is no limit with fewer than 20 real groups.
     """
     n = len(real)
-    own_group = np.r_[groups, np.full(len(made), groups.max(initial=-1) + 1)].astype(np.int64)
-    thumbs = np.concatenate([real_thumbs, made_thumbs])
+    own_group = np.r_[groups, np.full(len(synthetic), groups.max(initial=-1) + 1)].astype(np.int64)
+    thumbs = np.concatenate([real_thumbs, synthetic_thumbs])
     pairs = find_near_duplicates(thumbs, known=own_group, progress=progress)
-    closed = connect(n + len(made), [[*groups.tolist(), *[None] * len(made)]], pairs.rows)[:n]
+    closed = connect(
+        n + len(synthetic), [[*groups.tolist(), *[None] * len(synthetic)]], pairs.rows
+    )[:n]
     crossing = (pairs.rows < n).sum(axis=1) == 1
-    copy_of, likeness = _copies(pairs.rows[crossing], pairs.likeness[crossing], n, len(made))
+    copy_of, likeness = _copies(pairs.rows[crossing], pairs.likeness[crossing], n, len(synthetic))
     twins = len(np.unique(pairs.rows[~crossing]))
     if not real.shape[1]:
-        real, made = np.empty((0, 1)), np.zeros((len(made), 1))
+        real, synthetic = np.empty((0, 1)), np.zeros((len(synthetic), 1))
         closed = closed[:0]
-    nearest, distance = _nearest(made, real, closed, np.full(len(made), -1))
+    nearest, distance = _nearest(synthetic, real, closed, np.full(len(synthetic), -1))
     own = _own(real, closed, rng)
     limit = math.nan
     if len(np.unique(closed)) >= LEAST_REAL and len(own):
@@ -99,10 +101,10 @@ def find_memorized(
 
 
 def _copies(
-    rows: NDArray[np.int64], likeness: NDArray[Any], n: int, made: int
+    rows: NDArray[np.int64], likeness: NDArray[Any], n: int, synthetic: int
 ) -> tuple[NDArray[np.intp], Values]:
-    """The most similar real image of each synthetic one, from pairs of both kinds of rows."""
-    copy_of, best = np.full(made, -1), np.full(made, math.nan)
+    """Return the most similar real image of each synthetic one, from mixed pairs of rows."""
+    copy_of, best = np.full(synthetic, -1), np.full(synthetic, math.nan)
     for (a, b), alike in zip(np.sort(rows, axis=1).tolist(), likeness.tolist(), strict=True):
         if not alike <= best[b - n]:
             copy_of[b - n], best[b - n] = a, alike
@@ -115,26 +117,26 @@ def _nearest(
     groups: NDArray[np.integer[Any]],
     own: NDArray[np.integer[Any]],
 ) -> tuple[NDArray[np.intp], Values]:
-    """Each row's nearest real row that is not of its own group, and the distance; -1 and NaN."""
+    """Return each row's nearest real row of another group and the distance; -1, NaN if none."""
     nearest, distance = np.full(len(rows), -1), np.full(len(rows), math.nan)
     for start in range(0, len(rows) if len(real) else 0, _CHUNK):
         part = slice(start, start + _CHUNK)
         apart = distances(rows[part], real)
         apart[groups == own[part, None]] = math.inf
         best = apart.argmin(axis=1)
-        there = np.isfinite(apart[np.arange(len(best)), best])
-        # Exact, unlike those of `distances`, where rows are nearly the same.
+        found = np.isfinite(apart[np.arange(len(best)), best])
+        # `distances` is inexact for nearly equal rows.
         exact = np.linalg.norm(rows[part].astype(np.float64) - real[best], axis=1)
-        nearest[part] = np.where(there, best, -1)
-        distance[part] = np.where(there, exact, math.nan)
+        nearest[part] = np.where(found, best, -1)
+        distance[part] = np.where(found, exact, math.nan)
     return nearest, distance
 
 
 def _scales(
     real: NDArray[Any], groups: NDArray[np.integer[Any]], wanted: NDArray[np.intp]
 ) -> tuple[Values, NDArray[np.int64], Values]:
-    """Of the wanted real rows (-1: NaN) the distance to the nearest row of another group, that
-    group, and the distance to the nearest row of any third group."""
+    """Return three values for each of the wanted real rows (-1: NaN): the distance to the nearest
+    row of another group, that group, and the distance to the nearest row of any third group."""
     rows, place = np.unique(np.append(wanted, -1), return_inverse=True)
     rows, place = rows[1:], place[:-1] - 1  # the first is -1
     nearest, first = _nearest(real[rows], real, groups, groups[rows])
@@ -155,7 +157,7 @@ def _scales(
 
 
 def _own(real: NDArray[Any], groups: NDArray[np.integer[Any]], rng: np.random.Generator) -> Values:
-    """The closeness of some real rows to the others, as if each were a synthetic one."""
+    """Return the closeness of a sample of real rows to the other real rows."""
     rows = np.sort(rng.permutation(len(real))[:MOST_OWN])
     nearest, distance = _nearest(real[rows], real, groups, groups[rows])
     first, group, third = _scales(real, groups, nearest)
@@ -164,7 +166,7 @@ def _own(real: NDArray[Any], groups: NDArray[np.integer[Any]], rng: np.random.Ge
 
 
 def _ratio(distance: Values, scale: Values) -> Values:
-    """distance / scale; 0 of 0 is 0, anything else of 0 infinite."""
+    """Return distance / scale, with 0 / 0 = 0 and x / 0 = infinity."""
     with np.errstate(divide="ignore", invalid="ignore"):
         found = distance / scale
     return np.asarray(np.where((distance == 0) & (scale == 0), 0.0, found))

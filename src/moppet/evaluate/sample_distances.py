@@ -20,15 +20,15 @@ DENSITY_NEIGHBORS: Final = 5
 
 
 class Overlap(NamedTuple):
-    """Figures of synthetic rows against real ones, each with the balls of k nearest neighbors.
+    """Overlap of synthetic and real rows. Each row has a ball that reaches its k-th neighbor.
 
-    precision: share of the synthetic rows in a ball of a real one, 0 to 1: do they look real?
-    recall: share of the real rows in a ball of a synthetic one, 0 to 1: is every kind of face made?
+    precision: share of synthetic rows inside a real row's ball, 0 to 1 (realism).
+    recall: share of real rows inside a synthetic row's ball, 0 to 1 (variety).
     (Kynkäänniemi et al. 2019, k = 3.)
-    density: mean number of real rows' balls that contain a synthetic row, over k: about 1 if both
-    are alike, more if synthetic rows crowd where real ones do; no upper limit.
-    coverage: share of real rows' balls that contain a synthetic row, 0 to 1; more stable than
-    recall. (Naeem et al. 2020, k = 5.)
+    density: mean number of real balls that contain a synthetic row, divided by k: about 1 for
+    equal distributions, more if synthetic rows cluster in dense regions; no upper limit.
+    coverage: share of real balls that contain a synthetic row, 0 to 1; more stable than recall.
+    (Naeem et al. 2020, k = 5.)
     """
 
     precision: float
@@ -41,13 +41,13 @@ def distances(first: NDArray[Any], second: NDArray[Any]) -> Values:
     """Return (n, m) Euclidean distances of (n, d) and (m, d)."""
     a, b = first.astype(np.float64), second.astype(np.float64)
     middle = b.mean(axis=0) if len(b) else 0.0
-    a, b = a - middle, b - middle  # near 0 fewer digits cancel
+    a, b = a - middle, b - middle  # centering avoids cancellation
     squared = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2 * (a @ b.T)
     return np.asarray(np.sqrt(np.maximum(squared, 0)))
 
 
 def overlap(
-    made: Values,
+    synthetic: Values,
     across: Values,
     real: Values,
     *,
@@ -56,15 +56,15 @@ def overlap(
 ) -> Overlap:
     """Return precision, recall, density and coverage.
 
-    made: (m, m), across: (m, n), real: (n, n): `distances` within and between the samples.
-    A figure is NaN where a sample that has balls has no more than k rows, or the other none.
+    synthetic: (m, m), across: (m, n), real: (n, n): `distances` within and between the samples.
+    A value is NaN if a sample with balls has at most k rows, or if the other sample is empty.
     """
     m, n = across.shape
     precision = recall = density = coverage = math.nan
     if m and n > precision_neighbors:
         precision = float((across <= _reach(real, precision_neighbors)).any(axis=1).mean())
     if n and m > precision_neighbors:
-        reach = _reach(made, precision_neighbors)
+        reach = _reach(synthetic, precision_neighbors)
         recall = float((across <= reach[:, None]).any(axis=0).mean())
     if m and n > density_neighbors:
         inside = across <= _reach(real, density_neighbors)
@@ -74,17 +74,17 @@ def overlap(
 
 
 def _reach(within: Values, neighbors: int) -> Values:
-    """Each row's distance to its k-th neighbor; the row itself is the nearest."""
+    """Return each row's distance to its k-th neighbor, not counting the row itself."""
     return np.asarray(np.partition(within, neighbors, axis=1)[:, neighbors])
 
 
 def frechet_distance(first: NDArray[Any], second: NDArray[Any]) -> float:
     """Return the squared Fréchet distance of the normal densities fitted to two samples (FID).
 
-    first, second: (n, d) and (m, d). The distance of the means, squared, and
-    tr(C₁ + C₂ - 2 (C₁ C₂)^½) (Heusel et al. 2017, eq. 6); C with n - 1 below. 0 alike, no upper
-    limit. Too large for few rows, the more so the fewer: compare only figures of as many rows.
-    NaN where a sample has fewer than two rows.
+    first, second: (n, d) and (m, d). The squared distance of the means plus
+    tr(C₁ + C₂ - 2 (C₁ C₂)^½) (Heusel et al. 2017, eq. 6), with covariances C divided by n - 1.
+    0 for equal distributions, no upper limit. Small samples are biased upward: compare only
+    values from equally many rows. NaN if a sample has fewer than two rows.
     """
     if min(len(first), len(second)) < 2 or not first.shape[1]:
         return math.nan
@@ -107,8 +107,8 @@ def kernel_distance(first: Values, across: Values, second: Values) -> float:
     """Return the unbiased squared maximum mean discrepancy (KID; Bińkowski et al. 2018, eq. 4).
 
     first: (n, n), across: (n, m), second: (m, m): `cubic_kernel` within and between the samples.
-    0 on average for two samples of one density, below 0 by chance; no upper limit.
-    NaN where a sample has fewer than two rows.
+    0 on average for samples of the same distribution, and by chance below 0; no upper limit.
+    NaN if a sample has fewer than two rows.
     """
     n, m = across.shape
     if min(n, m) < 2:
@@ -120,15 +120,15 @@ def kernel_distance(first: Values, across: Values, second: Values) -> float:
 
 NEIGHBORS: Final = 3
 COMPONENTS: Final = 5
-_EVEN_DRAWS: Final = 10
+_SUBSET_DRAWS: Final = 10
 
 
 @dataclass(frozen=True)
 class Space:
-    """The first principal components of some rows, each scaled to a variance of 1.
+    """The first principal components of subsample rows, each scaled to a variance of 1.
 
     mean: (d,). axes: (d, c), already divided by the components' standard deviations.
-    explained: the share of the rows' variance that the components hold, NaN without variance.
+    explained: share of the rows' variance that the components explain, NaN without variance.
     """
 
     mean: Values
@@ -143,7 +143,7 @@ class Space:
 def fit_space(rows: NDArray[Any], components: int = COMPONENTS) -> Space:
     """Return the space of the rows' principal components. rows: (n, d), the real training rows.
 
-    Components without variance are left out, so that there may be fewer, or none.
+    Components without variance are left out, so there may be fewer, or none.
     """
     mean = rows.mean(axis=0, dtype=np.float64) if len(rows) else np.zeros(rows.shape[1])
     _, values, axes = np.linalg.svd(rows - mean, full_matrices=False)
@@ -162,33 +162,35 @@ def js_divergence(
     neighbors: int = NEIGHBORS,
     clip: bool = True,
 ) -> float:
-    """Return the Jensen-Shannon divergence of two samples in bits: 0 alike, 1 wholly apart.
+    """Return the Jensen-Shannon divergence of two samples in bits: 0 equal, 1 disjoint.
 
-    first, second: (n, d) and (m, d) rows drawn from two densities, d small.
-    rng: draws rows of the larger sample, ten times, so that both have as many.
-    clip: False leaves estimates as they are, below 0 or above 1 by chance.
+    first, second: (n, d) and (m, d) rows of two distributions, d small.
+    rng: draws ten subsets of the larger sample, each as large as the smaller one.
+    clip: False keeps estimates that are below 0 or above 1 by chance.
 
-    The divergence is the information that a row, drawn from one or the other by the toss of a
-    coin, gives of which it was (Lin 1991). It is estimated from each row's distance to its k-th
+    The divergence is the mutual information between a row and the sample it was drawn from, if
+    both are equally likely (Lin 1991). It is estimated from each row's distance to its k-th
     neighbor in its own sample and the number of rows of both within it (Ross 2014, after Kraskov
-    et al. 2004): ψ(2n) + ψ(k) - ψ(n) - mean ψ(rows within). No bins, and
-    no bias where the densities are even over such distances.
-    NaN where a sample has no more than k rows.
+    et al. 2004): ψ(2n) + ψ(k) - ψ(n) - mean ψ(rows within). There are no bins, and no bias where
+    the densities are constant over such distances. NaN if a sample has at most k rows.
     """
     n = min(len(first), len(second))
     if n <= neighbors or not first.shape[1]:
         return math.nan
-    draws = 1 if len(first) == len(second) else _EVEN_DRAWS
-    found = [_even(_some(first, n, rng), _some(second, n, rng), neighbors) for _ in range(draws)]
+    draws = 1 if len(first) == len(second) else _SUBSET_DRAWS
+    found = [
+        _equal_size_divergence(_subset(first, n, rng), _subset(second, n, rng), neighbors)
+        for _ in range(draws)
+    ]
     return float(np.clip(np.mean(found), 0, 1)) if clip else float(np.mean(found))
 
 
-def _some(rows: Values, n: int, rng: np.random.Generator) -> Values:
+def _subset(rows: Values, n: int, rng: np.random.Generator) -> Values:
     return rows if len(rows) == n else rows[rng.choice(len(rows), n, replace=False)]
 
 
-def _even(first: Values, second: Values, neighbors: int) -> float:
-    """The information in bits, of two samples with as many rows; below 0 by chance."""
+def _equal_size_divergence(first: Values, second: Values, neighbors: int) -> float:
+    """Return the divergence in bits of two samples of equal size; by chance below 0."""
     n = len(first)
     trees: tuple[Any, Any] = cKDTree(first), cKDTree(second)
     within: list[Values] = []
@@ -203,7 +205,7 @@ def _even(first: Values, second: Values, neighbors: int) -> float:
 
 Rows = NDArray[np.intp]
 Figures = Callable[[Rows, Rows], Mapping[str, float]]
-"""Row numbers of the made and of the real sample → figures by name."""
+"""Row numbers of the synthetic and of the real sample → figures by name."""
 LIMITS: Final = {
     "js_divergence": (0.0, 1.0),
     "frechet_distance": (0.0, math.inf),
@@ -217,32 +219,33 @@ _LEAST_GROUPS: Final = 8
 
 def half_sample_intervals(
     figures: Figures,
-    made_groups: NDArray[np.integer[Any]],
+    synthetic_groups: NDArray[np.integer[Any]],
     real_groups: NDArray[np.integer[Any]],
     rng: np.random.Generator,
     draws: int,
 ) -> dict[str, Estimate]:
     """Return figures of two samples with 95 % intervals by random half samples.
 
-    made_groups: (m,), real_groups: (n,): rows of one group (a subject, copies) go together.
-    Half of the groups of both samples are drawn without repeats, `draws` times. A figure of
-    halves scatters around their mean as that of the whole does around its own, for n/2 of n rows
-    leave 2/n - 1/n = 1/n (McCarthy 1969; Politis & Romano 1994): that scatter's 2.5 and 97.5 %
-    points, put around the figure of the whole, are the interval. How the figure itself shifts with
-    fewer rows drops out. n: synthetic rows. No interval with fewer than 8 groups in either sample.
+    synthetic_groups: (m,), real_groups: (n,): rows of one group (a subject, copies) stay together.
+    Half of the groups of both samples are drawn without replacement, `draws` times. The figure of
+    a half varies around the mean of the halves as much as the figure of the whole varies around
+    its expectation: both variances are proportional to 2/n - 1/n = 1/n (McCarthy 1969;
+    Politis & Romano 1994). The interval is the whole's figure plus the 2.5 and 97.5 % quantiles
+    of these deviations, so a bias from fewer rows cancels. The estimate's n is the number of
+    synthetic rows. No interval with fewer than 8 groups in either sample.
     """
-    m, n = len(made_groups), len(real_groups)
+    m, n = len(synthetic_groups), len(real_groups)
     whole = figures(np.arange(m), np.arange(n))
-    made, real = _HalfSampler(made_groups), _HalfSampler(real_groups)
-    if min(made.groups, real.groups) < _LEAST_GROUPS or draws < 2:
+    synthetic, real = _HalfSampler(synthetic_groups), _HalfSampler(real_groups)
+    if min(synthetic.groups, real.groups) < _LEAST_GROUPS or draws < 2:
         return {
-            name: Estimate(limited(name, value), math.nan, math.nan, m)
+            name: Estimate(clipped(name, value), math.nan, math.nan, m)
             for name, value in whole.items()
         }
-    drawn = [figures(made.draw(rng), real.draw(rng)) for _ in range(draws)]
+    drawn = [figures(synthetic.draw(rng), real.draw(rng)) for _ in range(draws)]
     return {
         name: Estimate(
-            limited(name, value), *_interval(name, value, np.array([d[name] for d in drawn])), m
+            clipped(name, value), *_interval(name, value, np.array([d[name] for d in drawn])), m
         )
         for name, value in whole.items()
     }
@@ -254,7 +257,7 @@ class _HalfSampler:
         self.groups = int(self._of_row.max(initial=-1)) + 1
 
     def draw(self, rng: np.random.Generator) -> Rows:
-        """Rows of half of the groups; of an odd number one more in every other draw."""
+        """Return the rows of half of the groups, rounded up or down at random."""
         half = (self.groups + int(rng.integers(2))) // 2
         chosen = np.zeros(self.groups, bool)
         chosen[rng.choice(self.groups, half, replace=False)] = True
@@ -266,11 +269,11 @@ def _interval(name: str, value: float, drawn: NDArray[np.float64]) -> tuple[floa
     if math.isnan(value) or len(defined) < len(drawn) / 2:
         return math.nan, math.nan
     low, high = value + np.quantile(defined - defined.mean(), [0.025, 0.975])
-    return limited(name, float(low)), limited(name, float(high))
+    return clipped(name, float(low)), clipped(name, float(high))
 
 
-def limited(name: str, value: float) -> float:
-    """Return a figure's value within what the figure can be; NaN stays."""
+def clipped(name: str, value: float) -> float:
+    """Return a value clipped to the range of its figure in LIMITS; NaN stays."""
     least, most = LIMITS.get(name, (-math.inf, math.inf))
     return float(np.clip(value, least, most))
 
@@ -294,9 +297,9 @@ class Comparison:
     """Synthetic faces compared with real ones, and real ones with each other.
 
     n_made, n_real: faces compared. figures: name in FIGURES → estimate.
-    among_real: the same between two random halves of these real faces, the mean of ten splits and
-    their range; its n is that of a half. Synthetic faces that reach
-    these values cannot be told from real ones by this model.
+    among_real: the same between two random halves of the real faces: mean and range of ten splits;
+    n is the size of a half. This model cannot distinguish synthetic faces with these values from
+    real ones.
     """
 
     n_made: int
@@ -316,13 +319,13 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Sample:
-    """(n, d) embeddings and (n,) numbers of the groups that belong together."""
+    """(n, d) embeddings and (n,) group numbers; rows of one group belong together."""
 
     embeddings: NDArray[Any]
     groups: NDArray[np.integer[Any]]
 
-    def some(self, rng: np.random.Generator, most: int = MOST) -> Sample:
-        """Return all rows, or as many as may be compared."""
+    def subsample(self, rng: np.random.Generator, most: int = MOST) -> Sample:
+        """Return the sample, or a random subset of `most` rows."""
         if len(self.groups) <= most:
             return self
         rows = np.sort(rng.permutation(len(self.groups))[:most])
@@ -330,7 +333,7 @@ class Sample:
 
 
 def compare_samples(
-    made: Sample,
+    synthetic: Sample,
     real: Sample,
     space: Space,
     rng: np.random.Generator,
@@ -340,36 +343,40 @@ def compare_samples(
 ) -> Comparison:
     """Return every figure of synthetic faces against real ones.
 
-    space: of the Jensen-Shannon divergence, fitted on real rows. draws: for the intervals.
-    frechet: whether to compute the Fréchet distance, which few faces make too high; else NaN.
-    Of more than 2,000 faces of either kind so many are drawn by rng.
+    space: for the Jensen-Shannon divergence, fitted to real rows. draws: for the intervals.
+    frechet: whether to compute the Fréchet distance (biased for few faces); otherwise NaN.
+    rng: also draws 2,000 faces from a larger sample.
     """
-    made, real = made.some(rng), real.some(rng)
+    synthetic, real = synthetic.subsample(rng), real.subsample(rng)
     seed = int(rng.integers(2**31))
-    table = _Table(made.embeddings, real.embeddings, space, seed, frechet)
-    figures = half_sample_intervals(table.figures, made.groups, real.groups, rng, draws)
-    within = _Table(real.embeddings, real.embeddings, space, seed, frechet)
-    return Comparison(len(made.groups), len(real.groups), figures, _among(within, real.groups, rng))
+    table = _PairTable(synthetic.embeddings, real.embeddings, space, seed, frechet)
+    figures = half_sample_intervals(table.figures, synthetic.groups, real.groups, rng, draws)
+    within = _PairTable(real.embeddings, real.embeddings, space, seed, frechet)
+    return Comparison(
+        len(synthetic.groups), len(real.groups), figures, _among(within, real.groups, rng)
+    )
 
 
-class _Table:
-    """Distances and kernels of all pairs, from which the figures of any rows are quick."""
+class _PairTable:
+    """Distances and kernels of all pairs, for fast figures of any subset of rows."""
 
     def __init__(
-        self, made: NDArray[Any], real: NDArray[Any], space: Space, seed: int, frechet: bool
+        self, synthetic: NDArray[Any], real: NDArray[Any], space: Space, seed: int, frechet: bool
     ) -> None:
-        self._samples = made, real
-        self._reduced = space.apply(made), space.apply(real)
-        pairs = ((made, made), (made, real), (real, real))
+        self._samples = synthetic, real
+        self._reduced = space.apply(synthetic), space.apply(real)
+        pairs = ((synthetic, synthetic), (synthetic, real), (real, real))
         self._distances = [distances(a, b) for a, b in pairs]
         self._kernels = [cubic_kernel(a, b) for a, b in pairs]
         self._seed, self._frechet = seed, frechet
 
-    def figures(self, made: Rows, real: Rows) -> Mapping[str, float]:
+    def figures(self, synthetic: Rows, real: Rows) -> Mapping[str, float]:
         """Return the figures of these rows of both samples."""
-        a, b = (reduced[rows] for reduced, rows in zip(self._reduced, (made, real), strict=True))
-        first, second = (x[rows] for x, rows in zip(self._samples, (made, real), strict=True))
-        places = (np.ix_(made, made), np.ix_(made, real), np.ix_(real, real))
+        a, b = (
+            reduced[rows] for reduced, rows in zip(self._reduced, (synthetic, real), strict=True)
+        )
+        first, second = (x[rows] for x, rows in zip(self._samples, (synthetic, real), strict=True))
+        places = (np.ix_(synthetic, synthetic), np.ix_(synthetic, real), np.ix_(real, real))
         kernels = (k[place] for k, place in zip(self._kernels, places, strict=True))
         apart = (d[place] for d, place in zip(self._distances, places, strict=True))
         return {
@@ -381,7 +388,7 @@ class _Table:
 
 
 def _among(
-    table: _Table, groups: NDArray[np.integer[Any]], rng: np.random.Generator
+    table: _PairTable, groups: NDArray[np.integer[Any]], rng: np.random.Generator
 ) -> dict[str, Estimate]:
     of_row = np.unique(groups, return_inverse=True)[1]
     count = int(of_row.max(initial=-1)) + 1
@@ -399,5 +406,5 @@ def _range(name: str, values: NDArray[np.float64], n: int) -> Estimate:
     values = values[~np.isnan(values)]
     if len(values) < _SPLITS / 2:
         return Estimate(math.nan, math.nan, math.nan, n)
-    low, mean, high = (limited(name, float(x)) for x in (values.min(), values.mean(), values.max()))
+    low, mean, high = (clipped(name, float(x)) for x in (values.min(), values.mean(), values.max()))
     return Estimate(mean, low, high, n)

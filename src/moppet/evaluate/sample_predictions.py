@@ -1,4 +1,4 @@
-"""What a classifier and a detector make of synthetic faces."""
+"""Predictions of a classifier and a detector for synthetic and real faces."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _CHUNK: Final = 1024
 
 @dataclass(frozen=True)
 class SampleFaces:
-    """What is known of n faces.
+    """Predictions and labels of n faces.
 
-    rows: (n,) their numbers in the data. label: (n,) class, None without one; words for one of
-    the seven expressions are called by it. groups: (n,) rows that belong together.
+    rows: (n,) row numbers in the manifest. label: (n,) class, None if unlabeled; synonyms of the
+    seven expressions are replaced by their names. groups: (n,) numbers; equal ones belong together.
     embeddings: (n, d) of the model; probabilities: (n, k) of the judge.
-    found: (n,) whether the detector finds a face at its default thresholds; loosely: at any.
+    found: (n,) whether the detector finds a face at its default thresholds; loosely: at lower ones.
     thumbs: (n, THUMB_PX, THUMB_PX) gray, of the aligned face.
     """
 
@@ -48,11 +48,11 @@ class SampleFaces:
 
     @property
     def classes(self) -> list[str]:
-        """The classes that occur."""
+        """The classes in the data, sorted."""
         return sorted({x for x in self.label if x is not None})
 
     def of_class(self, name: str | None) -> NDArray[np.intp]:
-        """Return the numbers of the faces of a class, of all where it is None."""
+        """Return the indices of the faces of a class; of all faces for None."""
         return np.arange(len(self)) if name is None else np.flatnonzero(self.label == name)
 
 
@@ -63,10 +63,10 @@ def predict_faces(
     judge: ExpressionModel,
     progress: Progress | None = None,
 ) -> SampleFaces:
-    """Return what a model and a judge say of these rows of a manifest, cut as video is cut.
+    """Return predictions of a model and a judge for rows of a manifest, with crops as for video.
 
-    Where no face is found the whole image stands for it.
-    Raises MoppetError naming an image that cannot be read.
+    If no face is found, the whole image is used.
+    Raises MoppetError with the name of an image that cannot be read.
     """
     parts = []
     for start in range(0, len(rows), _CHUNK):
@@ -79,9 +79,9 @@ def predict_faces(
         faces = find_manifest_faces(part, progress=report)
         crops = faces.aligned()
         scores = model.predict(crops)
-        judged = scores if judge is model else judge.predict(crops)
+        judge_scores = scores if judge is model else judge.predict(crops)
         thumbs = np.stack([thumbnail(crop) for crop in crops])
-        parts.append((scores.embeddings, judged.probabilities, faces.attempt, thumbs))
+        parts.append((scores.embeddings, judge_scores.probabilities, faces.attempt, thumbs))
     if not parts:
         nothing = np.empty((0, THUMB_PX, THUMB_PX), np.uint8)
         scores = model.predict(np.empty((0, 8, 8, 3), np.uint8))
@@ -104,19 +104,19 @@ def predict_faces(
 
 
 def in_order(names: Sequence[str], classes: Sequence[str]) -> list[str]:
-    """Return the classes in the order of the names, others after by alphabet."""
+    """Return the classes in the order of the names, followed by others in alphabetical order."""
     known = [name for name in map(class_of, names) if name in classes]
     return [*dict.fromkeys(known), *sorted(set(classes) - set(known))]
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How often a judge reads the intended class of n faces whose class it knows.
+    """How often a judge reads the intended class, over all faces whose class it knows.
 
-    names: the judge's classes. overall: over all these faces; macro: mean over the classes.
-    of_class: class → its faces. Real faces have the same figures: what the judge reaches at best.
-    confusion: (k, k), rows by intended class, columns by what the judge read.
-    unknown: class → faces of a class that the judge does not know.
+    names: the judge's classes. overall: share of all these faces; macro: mean over the classes.
+    of_class: class → share of its faces. The same values for real faces are the best to expect.
+    confusion: (k, k), rows by intended class, columns by predicted class.
+    unknown: class → number of faces, for classes that the judge does not know.
     """
 
     names: tuple[str, ...]
@@ -145,10 +145,10 @@ def measure_agreement(
     rng: np.random.Generator,
     draws: int = 1000,
 ) -> Agreement:
-    """Return how often a judge with these class names reads the label.
+    """Return how often a judge with these class names predicts the label.
 
-    classes: which to give figures of. The judge may read any of its classes, so that one with
-    more classes agrees less often by chance.
+    classes: classes to report. The judge may predict any of its own classes, so a judge with more
+    classes agrees less often by chance.
     """
     number = {class_of(name): i for i, name in enumerate(names)}
     label = np.array([number.get(x, -1) for x in reading.label], np.int64)
@@ -191,6 +191,6 @@ def share(
     rng: np.random.Generator,
     draws: int = 1000,
 ) -> Estimate:
-    """Return the share of rows for which a value is true, with its interval by groups."""
+    """Return the share of true values, with an interval from a bootstrap by groups."""
     numbers = values.astype(np.float64)
     return bootstrap_many(lambda w: {"": drawn_means(numbers, w)}, groups, rng, draws)[""]

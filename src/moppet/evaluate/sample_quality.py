@@ -1,4 +1,4 @@
-"""Quality of synthetic faces: how close to real ones, and whether too close."""
+"""Quality of synthetic faces: how similar to real ones, and whether any is a near copy."""
 
 from __future__ import annotations
 
@@ -34,25 +34,26 @@ ALL: Final = "all"
 
 
 def select_rows(
-    made: Manifest, real: Manifest
+    synthetic: Manifest, real: Manifest
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], dict[str, Any]]:
-    """Return the rows of both manifests to compare, and how many there were.
+    """Return the rows of both manifests to compare, and counts of rows.
 
-    Made rows are those with `generator`, all where no row has it; real ones those of split "train"
-    without it, all real ones where there is no such split. Raises MoppetError where none is left.
+    Synthetic rows are those with a `generator`, or all if no row has one. Real rows are those
+    without a `generator` in split "train", or in all splits if none is in "train".
+    Raises MoppetError if there is no row of either kind.
     """
-    marked = ~real_rows(made)
-    chosen = marked if marked.any() else np.ones(len(made), bool)
+    marked = ~real_rows(synthetic)
+    chosen = marked if marked.any() else np.ones(len(synthetic), bool)
     photographed = real_rows(real)
     split = real.column("split")
     trained = np.array([s == TRAIN for s in split], bool)
     inside = photographed & trained if (photographed & trained).any() else photographed
     rows = {
-        "in_made": len(made),
+        "in_made": len(synthetic),
         "made": int(chosen.sum()),
         "marked": bool(marked.any()),
-        "without_label": int((chosen & (made.labels < 0)).sum()),
-        "of_one_face": int((chosen & _of_one_face(made)).sum()),
+        "without_label": int((chosen & (synthetic.labels < 0)).sum()),
+        "of_one_face": int((chosen & _of_one_face(synthetic)).sum()),
         "in_real": len(real),
         "real": int(inside.sum()),
         "real_split": TRAIN if (photographed & trained).any() else ALL,
@@ -60,26 +61,28 @@ def select_rows(
         "real_subjects": any(s is not None for s in real.column("subject")[inside]),
     }
     if not rows["made"]:
-        raise MoppetError("there is no made image to judge: the first argument holds no rows.")
+        raise MoppetError("there is no synthetic image to measure: the first argument has no rows.")
     if not rows["real"]:
         raise MoppetError(
-            f"there is no real image to compare with: of {len(real):,} rows of the second "
-            "argument every one is made."
-            if len(real)
-            else "there is no real image to compare with: the second argument holds no rows."
+            "there is no real image to compare with: "
+            + (
+                f"all {len(real):,} rows of the second argument are synthetic."
+                if len(real)
+                else "the second argument has no rows."
+            )
         )
     return np.flatnonzero(chosen), np.flatnonzero(inside), rows
 
 
-def _of_one_face(made: Manifest) -> NDArray[np.bool_]:
-    """(n,) whether a row says that it was made of one image."""
-    if SYNTHETIC_FROM not in made.table.column_names:
-        return np.zeros(len(made), bool)
-    return np.array([s is not None and len(s) == 1 for s in made.column(SYNTHETIC_FROM)], bool)
+def _of_one_face(synthetic: Manifest) -> NDArray[np.bool_]:
+    """(n,) whether the row was generated from a single image."""
+    if SYNTHETIC_FROM not in synthetic.table.column_names:
+        return np.zeros(len(synthetic), bool)
+    return np.array([s is not None and len(s) == 1 for s in synthetic.column(SYNTHETIC_FROM)], bool)
 
 
 def made_from(
-    made: Manifest,
+    synthetic: Manifest,
     real: Manifest,
     model: ExpressionModel,
     judge: ExpressionModel,
@@ -87,9 +90,9 @@ def made_from(
     seed: int,
     draws: int,
 ) -> dict[str, Any]:
-    """Return what the figures rest on, as plain values."""
-    marked = "generator" in made.table.column_names
-    by: list[str | None] = made.column("generator").tolist() if marked else []
+    """Return data, models and settings behind the figures, as plain values."""
+    marked = "generator" in synthetic.table.column_names
+    by: list[str | None] = synthetic.column("generator").tolist() if marked else []
     return {
         "made_by": sorted({x for x in by if x is not None}),
         "sources": sorted({s for s in real.column("source") if s}),
@@ -125,7 +128,7 @@ def quality_notes(
     memory: Memorization,
     agreement: Agreement,
 ) -> list[str]:
-    """Return the notes, the gravest first."""
+    """Return notes for the reader, the most serious first."""
     return [
         *_memory_notes(memory),
         *_row_notes(rows),
@@ -205,20 +208,20 @@ def _size_notes(everything: Comparison) -> Iterator[str]:
 
 def _judge_notes(agreement: Agreement) -> Iterator[str]:
     if agreement.unknown:
-        said = ", ".join(f"{name} ({n:,})" for name, n in agreement.unknown.items())
-        yield f"The judge does not know {said}: these faces are left out of the agreement."
+        unknown = ", ".join(f"{name} ({n:,})" for name, n in agreement.unknown.items())
+        yield f"The judge does not know {unknown}: these faces are left out of the agreement."
 
 
 Progress = Callable[[str, int, int], None]
 SEED: Final = 0
 DRAWS: Final = 100
 BINS: Final = 24
-"""Of the histogram of closeness, from 0 to 2; the last one holds what is above."""
+"""Bins of the histogram of closeness, from 0 to 2; the last one includes higher values."""
 
 
 class Detected(NamedTuple):
-    """Share of images in which the detector finds a face: of all at its default thresholds and
-    at looser ones, and by class at the default ones."""
+    """Share of images in which the detector finds a face: of all images at its default thresholds
+    and at lower ones (`loosely`), and by class at the default thresholds."""
 
     all: Estimate
     loosely: Estimate
@@ -235,16 +238,17 @@ class Detected(NamedTuple):
 
 @dataclass(frozen=True)
 class Quality:
-    """What there is to say of made faces; docs/guides/quality.md describes every key of its JSON.
+    """Quality of synthetic faces; docs/guides/quality.md describes every key of its JSON.
 
-    made: from what the figures were made. rows: how many rows there were, and which were used.
-    notes: sentences that a reader must know. classes: of the made faces, in order.
-    everything: all made faces against as many real ones of each class. of_class: class → its made
-    faces against all its real ones; None where there is no real face of it.
-    detected, real_detected: does the detector find a face?
-    agreement, real_agreement: the judge's. memory: how near each made face comes to a real one.
-    memorized: one entry for each face with an alarm, the nearest first.
-    keep: (rows of the made manifest,) False where a face has an alarm.
+    made: data, models and settings behind the figures. rows: counts of rows, and which were used.
+    notes: sentences for the reader. classes: of the synthetic faces, in order.
+    everything: all synthetic faces against equally many real ones of each class. of_class: class →
+    its synthetic faces against all its real ones; None if the class has no real face.
+    detected, real_detected: how often the detector finds a face.
+    agreement, real_agreement: how often the judge reads the intended class.
+    memory: how close each synthetic face is to a real one.
+    memorised: one entry for each face with an alarm, the closest first.
+    keep: (rows of the synthetic manifest,) False where a face has an alarm.
     """
 
     made: dict[str, Any]
@@ -287,7 +291,7 @@ class Quality:
 
 
 def measure_quality(
-    made: Manifest,
+    synthetic: Manifest,
     real: Manifest,
     *,
     model: str | Path | ExpressionModel = "default",
@@ -296,51 +300,51 @@ def measure_quality(
     seed: int = SEED,
     draws: int = DRAWS,
 ) -> Quality:
-    """Return how good made faces are beside the real ones that they were made to resemble.
+    """Return the quality of synthetic faces compared with real ones.
 
-    made: its rows with `generator`; all of them where it has no such column.
-    real: the rows that a generator learned from: split "train" where there is one, never made ones.
-    model: gives the embedding that distances are measured in. judge: reads what was made; None
-        takes the same model. Neither should have learned from the made faces.
-    progress: called with what is done, how many, and of how many.
-    Raises MoppetError where there is nothing to compare, ModelError for a model without embedding.
+    synthetic: manifest of synthetic faces, see `select_rows`. real: manifest of the real faces
+        that the generator was trained on.
+    model: its embedding is used for distances. judge: model that reads the expressions of the
+        synthetic faces; None uses `model`. Neither should be trained on the synthetic faces.
+    progress: called with the current step, the number done and the total.
+    Raises MoppetError if there is nothing to compare, ModelError for a model without embedding.
     """
     first = model if isinstance(model, ExpressionModel) else load_model(model)
     second = first
     if judge is not None:
         second = judge if isinstance(judge, ExpressionModel) else load_model(judge)
-    made_rows, real_chosen, rows = select_rows(made, real)
+    synthetic_rows, real_chosen, rows = select_rows(synthetic, real)
     show = progress or (lambda what, done, total: None)
-    of_made = predict_faces(
-        made, made_rows, first, second, lambda done, n: show("made faces", done, n)
+    of_synthetic = predict_faces(
+        synthetic, synthetic_rows, first, second, lambda done, n: show("synthetic faces", done, n)
     )
     of_real = predict_faces(
         real, real_chosen, first, second, lambda done, n: show("real faces", done, n)
     )
-    if not of_made.embeddings.shape[1]:
+    if not of_synthetic.embeddings.shape[1]:
         raise ModelError(
-            f"the network of {first.name} gives no embedding, and made faces are compared with "
-            "real ones in it: take another --model."
+            f"the network of {first.name} gives no embedding, which is needed to compare faces: "
+            "choose another --model."
         )
     memory = find_memorized(
-        *(of_made.embeddings, of_real.embeddings, of_real.groups),
+        *(of_synthetic.embeddings, of_real.embeddings, of_real.groups),
         np.random.default_rng(seed),
-        made_thumbs=of_made.thumbs,
+        synthetic_thumbs=of_synthetic.thumbs,
         real_thumbs=of_real.thumbs,
         progress=lambda done, n: show("copies", done, n),
     )
-    classes = in_order(made.names, of_made.classes)
+    classes = in_order(synthetic.names, of_synthetic.classes)
     space = fit_space(of_real.embeddings)
-    everything, of_class = _compare(of_made, of_real, classes, space, seed, draws, show)
-    keep = np.ones(len(made), bool)
-    keep[of_made.rows[memory.alarm]] = False
+    everything, of_class = _compare(of_synthetic, of_real, classes, space, seed, draws, show)
+    keep = np.ones(len(synthetic), bool)
+    keep[of_synthetic.rows[memory.alarm]] = False
     rng = np.random.default_rng(seed)
-    rows |= {"kept": int(len(of_made) - memory.alarm.sum())}
-    agreements = [measure_agreement(x, second.names, classes, rng) for x in (of_made, of_real)]
-    detected, real_detected = (_detected(x, classes, rng) for x in (of_made, of_real))
+    rows |= {"kept": int(len(of_synthetic) - memory.alarm.sum())}
+    agreements = [measure_agreement(x, second.names, classes, rng) for x in (of_synthetic, of_real)]
+    detected, real_detected = (_detected(x, classes, rng) for x in (of_synthetic, of_real))
     notes = quality_notes(rows, of_class, everything, memory, agreements[0])
     return Quality(
-        made=made_from(made, real, first, second, space, seed, draws),
+        made=made_from(synthetic, real, first, second, space, seed, draws),
         rows=rows,
         notes=notes,
         classes=classes,
@@ -351,14 +355,14 @@ def measure_quality(
         agreement=agreements[0],
         real_agreement=agreements[1],
         memory=memory,
-        alarms=share(memory.alarm, of_made.groups, rng),
-        memorised=_memorized(memory, of_made, of_real, made, real),
+        alarms=share(memory.alarm, of_synthetic.groups, rng),
+        memorised=_memorized(memory, of_synthetic, of_real, synthetic, real),
         keep=keep,
     )
 
 
 def _compare(
-    made: SampleFaces,
+    synthetic: SampleFaces,
     real: SampleFaces,
     classes: list[str],
     space: Space,
@@ -370,16 +374,18 @@ def _compare(
         return Sample(reading.embeddings[rows], reading.groups[rows])
 
     rng = np.random.default_rng(seed)
-    matched = _matched(made, real, rng)
-    whole = compare_samples(sample(made, matched[0]), sample(real, matched[1]), space, rng, draws)
+    matched = _matched(synthetic, real, rng)
+    whole = compare_samples(
+        sample(synthetic, matched[0]), sample(real, matched[1]), space, rng, draws
+    )
     of_class: dict[str, Comparison | None] = {}
     for done, name in enumerate(classes, 1):
         show("figures", done, len(classes))
-        rows, others = made.of_class(name), real.of_class(name)
+        rows, others = synthetic.of_class(name), real.of_class(name)
         of_class[name] = None
         if len(others):
             of_class[name] = compare_samples(
-                sample(made, rows),
+                sample(synthetic, rows),
                 sample(real, others),
                 space,
                 np.random.default_rng(seed),
@@ -390,14 +396,14 @@ def _compare(
 
 
 def _matched(
-    made: SampleFaces, real: SampleFaces, rng: np.random.Generator
+    synthetic: SampleFaces, real: SampleFaces, rng: np.random.Generator
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """As many made as real faces of each class, so that only their looks are compared; all faces
-    where a made one has no class, or no class is shared."""
-    pairs = [(made.of_class(name), real.of_class(name)) for name in made.classes]
+    """Return equally many synthetic and real faces of each class, so that class shares do not
+    matter; all faces if a synthetic face has no class, or if no class is shared."""
+    pairs = [(synthetic.of_class(name), real.of_class(name)) for name in synthetic.classes]
     pairs = [(a, b) for a, b in pairs if len(a) and len(b)]
-    if not pairs or any(x is None for x in made.label):
-        return made.of_class(None), real.of_class(None)
+    if not pairs or any(x is None for x in synthetic.label):
+        return synthetic.of_class(None), real.of_class(None)
     drawn = [[rng.permutation(x)[: min(map(len, pair))] for x in pair] for pair in pairs]
     first, second = (np.sort(np.concatenate(part)) for part in zip(*drawn, strict=True))
     return first, second
@@ -416,20 +422,24 @@ def _detected(reading: SampleFaces, classes: list[str], rng: np.random.Generator
 
 
 def _memorized(
-    memory: Memorization, of_made: SampleFaces, of_real: SampleFaces, made: Manifest, real: Manifest
+    memory: Memorization,
+    of_synthetic: SampleFaces,
+    of_real: SampleFaces,
+    synthetic: Manifest,
+    real: Manifest,
 ) -> list[dict[str, Any]]:
     alarms = np.flatnonzero(memory.alarm)
     order = alarms[np.argsort(memory.closeness[alarms], kind="stable")]
     found = []
     for i in order.tolist():
-        # A copy is shown beside what it copies, which need not be the nearest in the embedding.
+        # The copied image need not be the nearest one in the embedding.
         twin = int(memory.copy_of[i]) if memory.copy_of[i] >= 0 else int(memory.nearest[i])
-        row, real_row = int(of_made.rows[i]), int(of_real.rows[twin])
+        row, real_row = int(of_synthetic.rows[i]), int(of_real.rows[twin])
         found.append(
             {
                 "row": row,
-                "path": made.table["path"][row].as_py(),
-                "label": of_made.label[i],
+                "path": synthetic.table["path"][row].as_py(),
+                "label": of_synthetic.label[i],
                 "real_row": real_row,
                 "real_path": real.table["path"][real_row].as_py(),
                 "real_label": of_real.label[twin],

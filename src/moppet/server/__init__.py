@@ -1,5 +1,5 @@
-"""`moppet serve`: a page on this machine alone, its queue of recordings and their results.
+"""`moppet serve`: local pages, a queue of recordings and their results.
 
-`gate` decides who may ask, `workspace` where files may lie, `queue` runs recordings one after
-another in a process of their own, `site` answers.
+`security` checks every request, `workspace` holds the files, `job_queue` analyzes recordings one
+after another in a separate process, and `site` builds the application.
 """

@@ -1,4 +1,4 @@
-"""The files that the page hands out of a recording, with the layers that people laid over it."""
+"""Files that the page exports: timelines, tables and reports, with names and corrections."""
 
 from __future__ import annotations
 
@@ -21,46 +21,46 @@ EXPORTS: Final = (*_TABLES, *PROGRAMS, "summary", "corrections")
 _PROBABILITIES_S: Final = 1.0
 
 
-class Exported(NamedTuple):
-    """A file to take away."""
+class ExportedFile(NamedTuple):
+    """An export_timeline file."""
 
     name: str
     content: bytes
 
 
-def exported(timeline: Path, kind: str) -> Exported:
-    """Return a timeline as one of EXPORTS, several files of a program as a zip.
+def export_timeline(timeline: Path, kind: str) -> ExportedFile:
+    """Return a timeline in one of the formats in EXPORTS; several files come as one zip.
 
-    Raises TimelineError if a program cannot hold the codes.
+    Raises TimelineError if the format cannot hold the codes.
     """
     layered = read_layered(timeline)
     stem = Path(str(layered.timeline.metadata.get("source_name") or timeline.stem)).stem
     if kind == "summary":
         text = summary_csv([layered.timeline.summary()])
-        return Exported(f"{stem} summary.csv", text.encode("utf-8"))
+        return ExportedFile(f"{stem} summary.csv", text.encode("utf-8"))
     if kind == "corrections":
         path = corrections_path(timeline)
         content = path.read_bytes() if path.is_file() else b""
-        return Exported(f"{stem}.corrections.jsonl", content)
+        return ExportedFile(f"{stem}.corrections.jsonl", content)
     with TemporaryDirectory() as name:
         folder = Path(name)
         if kind in _TABLES:
             path = layered.timeline.write(folder / f"{stem}.{kind}")
-            return Exported(path.name, path.read_bytes())
+            return ExportedFile(path.name, path.read_bytes())
         files = write_programs(layered, folder, stem, [kind], _PROBABILITIES_S)
         if len(files) == 1:
-            return Exported(files[0].name, files[0].read_bytes())
-        return Exported(f"{stem} {kind}.zip", _zipped(files))
+            return ExportedFile(files[0].name, files[0].read_bytes())
+        return ExportedFile(f"{stem} {kind}.zip", _zip(files))
 
 
-def summary_of(timelines: Sequence[Path]) -> Exported:
-    """Return the summary table of these recordings."""
+def export_summary(timelines: Sequence[Path]) -> ExportedFile:
+    """Return one summary table of several recordings."""
     text = summary_csv(read_layered(path).timeline.summary() for path in timelines)
-    return Exported("summary.csv", text.encode("utf-8"))
+    return ExportedFile("summary.csv", text.encode("utf-8"))
 
 
-def fresh_report(timeline: Path) -> Path:
-    """Return the report beside a timeline, written anew if people were named since."""
+def current_report(timeline: Path) -> Path:
+    """Return the report next to a timeline; rewrite it if people were named since."""
     report, people = timeline.with_name("report.html"), people_path(timeline)
     named_at = people.stat().st_mtime_ns if people.is_file() else 0
     if not report.is_file() or report.stat().st_mtime_ns < named_at:
@@ -68,7 +68,7 @@ def fresh_report(timeline: Path) -> Path:
     return report
 
 
-def _zipped(files: Sequence[Path]) -> bytes:
+def _zip(files: Sequence[Path]) -> bytes:
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
         for file in files:

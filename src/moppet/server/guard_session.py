@@ -1,4 +1,4 @@
-"""A guard started from the page: its session, events, log and notifications."""
+"""A guard session started from the page: its events, log and notifications."""
 
 from __future__ import annotations
 
@@ -32,77 +32,80 @@ from moppet.guard.notifications import Alerts, Channels, Notifier, now
 from moppet.guard.rules import Child
 from moppet.infer.models import find_model, read_card
 from moppet.infer.pipeline import LiveReader
-from moppet.server.responses import json_of, there
+from moppet.server.responses import existing_file, json_of
 from moppet.values import UsageError
 
 Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What the page asks a guard to do.
+class SessionOptions:
+    """The settings of a guard session.
 
-    goes_on: whether the video goes on by itself once the child was seen calm again.
+    goes_on: whether the video resumes by itself once the child is calm again.
     """
 
     settings: GuardSettings
     goes_on: bool = True
 
 
-def asked_of(told: Json) -> Asked:
-    """Return what a page's form says; UsageError, in one sentence, where it cannot be.
+def read_options(form: Json) -> SessionOptions:
+    """Return the options in a page's form; UsageError if they are invalid.
 
-    told: "rules" (text, a rule a line or ";" between), "child", "goes_on"; the last two may lack.
+    form: "rules" (text, one rule per line or separated by ";"); optional: "child", "goes_on".
     """
-    rules, goes_on = told.get("rules"), told.get("goes_on", True)
+    rules, goes_on = form.get("rules"), form.get("goes_on", True)
     if not isinstance(rules, str) or not isinstance(goes_on, bool):
-        raise UsageError("A guard needs rules as a text, and goes_on as true or false.")
-    child = told.get("child", CHILD[0])
+        raise UsageError("A guard needs `rules` as text, and `goes_on` as true or false.")
+    child = form.get("child", CHILD[0])
     if not isinstance(child, str):
-        raise UsageError("A guard needs the child as a word.")
-    return Asked(GuardSettings(parse_rules([rules]), child=cast(Child, child)), goes_on)
+        raise UsageError("A guard needs `child` as text.")
+    return SessionOptions(GuardSettings(parse_rules([rules]), child=cast(Child, child)), goes_on)
 
 
-class Guarding:
-    """One run of a guard: begins with the object, ends with `end`. Alerts go before the log.
+class GuardSession:
+    """One guard session, from its creation until `end`. Alerts are sent before the log is written.
 
-    name: of its log. folder: where its log is written, named by the time of its begin.
-    Raises UsageError for rules that the model cannot follow, MoppetError where the log cannot be.
+    name: name of the log. folder: where the log is written; its name is the start time.
+    Raises UsageError for rules that the model does not support, MoppetError if the log cannot be
+    written.
     """
 
-    def __init__(self, asked: Asked, reader: LiveReader, folder: Path, alerts: Alerts) -> None:
-        self._asked = asked
-        self._guard = Guard(asked.settings, reader.names, reader.group_of, reader.settings)
+    def __init__(
+        self, options: SessionOptions, reader: LiveReader, folder: Path, alerts: Alerts
+    ) -> None:
+        self._options = options
+        self._guard = Guard(options.settings, reader.names, reader.group_of, reader.settings)
         path = _new_log(folder)
         self.name = path.stem
         self._notifier = Notifier(alerts, EventLog(path))
         self._model = reader.model_name
         self._time_s = 0.0
-        self._watches = False
+        self._watching = False
         self._begin()
 
     @property
     def rules(self) -> list[str]:
-        return [str(rule) for rule in self._asked.settings.rules]
+        return [str(rule) for rule in self._options.settings.rules]
 
     def observe(self, rows: Sequence[Json]) -> list[Json]:
-        """Take in a frame's rows; return the records of what is to be done."""
-        if not self._watches:
+        """Process the rows of a frame; return the records of its events."""
+        if not self._watching:
             self._begin()
         self._notifier.alerts.tend()
         self._time_s = float(rows[0]["time_s"])
-        told = []
+        records = []
         for event in self._guard.observe(rows):
             record = event_record(event, now())
-            if event.kind == "resume" and self._asked.goes_on:
+            if event.kind == "resume" and self._options.goes_on:
                 self._guard.resume(event.time_s)
             elif event.kind == "resume":
-                record["event"] = "calm"  # a person must go on
-            told.append(self._notifier.send(record))
-        return told
+                record["event"] = "calm"  # a person must resume the video
+            records.append(self._notifier.send(record))
+        return records
 
-    def go_on(self) -> Json | None:
-        """Say that a person let the video go on; return the record, None if no rule had paused."""
+    def resume(self) -> Json | None:
+        """Record that a person resumed the video; return the record, None if no rule had paused."""
         rule = self._guard.paused_by
         self._guard.resume(self._time_s)
         if rule is None:
@@ -111,26 +114,26 @@ class Guarding:
         return self._notifier.send({**record, "by": "hand"})
 
     def stop(self, reason: str) -> None:
-        """Say, once, that nobody watches any more; the next frame begins anew."""
-        if self._watches:
-            self._watches = False
+        """Record, once, that the guard stopped watching; the next frame starts it again."""
+        if self._watching:
+            self._watching = False
             self._notifier.send({"event": "stopped", "at": now(), "reason": reason})
 
     def end(self) -> Json:
-        """Close the log; return the summary."""
+        """Close the log and return the summary."""
         summary = asdict(self._guard.summary)
         self._notifier.log({"event": "end", "at": now(), **summary})
         self._notifier.close()
         return summary
 
     def _begin(self) -> None:
-        self._watches = True
-        settings = {**self._asked.settings.to_dict(), "goes_on": self._asked.goes_on}
+        self._watching = True
+        settings = {**self._options.settings.to_dict(), "goes_on": self._options.goes_on}
         self._notifier.log_start(self._model, settings)
 
 
 def _new_log(folder: Path) -> Path:
-    """Return the path of a log that is not there yet."""
+    """Return the path of a new log."""
     while (path := folder / f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}.jsonl").exists():
         pass
     return path
@@ -141,11 +144,11 @@ _LISTED: Final = 50
 
 
 def add_guards(site: FastAPI, folder: Path, channels: Channels) -> None:
-    """Answer /api/guard…; folder: of the guards' logs."""
+    """Add the routes below /api/guard. folder: of the session logs."""
 
     @site.get("/api/guard")
     def about() -> dict[str, Any]:
-        """The default rules, and whom the command line named."""
+        """Return the default rules, and the commands and webhook of the command line."""
         commands = {name: getattr(channels, f"on_{name}") for name in ("alert", "pause", "resume")}
         return {
             "rules": list(DEFAULT_RULES),
@@ -158,23 +161,23 @@ def add_guards(site: FastAPI, folder: Path, channels: Channels) -> None:
 
     @site.post("/api/guard/check")
     async def check(request: Request) -> dict[str, Any]:
-        """Say how rules are understood; 400 and the sentence for one that cannot be."""
-        settings = asked_of(await json_of(request)).settings
+        """Return the rules as they are understood; 400 with one sentence for an invalid rule."""
+        settings = read_options(await json_of(request)).settings
         card = read_card(find_model())
         Guard(settings, [str(name) for name in card["labels"]], card.get("groups", {}))
         return {"rules": [str(rule) for rule in settings.rules]}
 
     @site.get("/api/guard/logs")
     def logs() -> list[dict[str, Any]]:
-        """The latest sessions, the newest first."""
+        """Return the latest sessions, newest first."""
         paths = sorted((p for p in folder.glob("*.jsonl") if _LOG.fullmatch(p.stem)), reverse=True)
-        return [_told(path) for path in paths[:_LISTED]]
+        return [_log_summary(path) for path in paths[:_LISTED]]
 
     @site.get("/api/guard/logs/{name}.{kind}")
     def log(name: str, kind: str) -> Response:
         if not _LOG.fullmatch(name) or kind not in ("jsonl", "csv"):
             raise HTTPException(404)
-        path = there(folder / f"{name}.jsonl")
+        path = existing_file(folder / f"{name}.jsonl")
         if kind == "jsonl":
             return FileResponse(path, media_type="application/jsonl", filename=path.name)
         text = io.StringIO()
@@ -183,8 +186,8 @@ def add_guards(site: FastAPI, folder: Path, channels: Channels) -> None:
         return Response(text.getvalue(), media_type="text/csv; charset=utf-8", headers=headers)
 
 
-def _told(path: Path) -> dict[str, Any]:
-    """Return a log's name, when it began and how often what happened."""
+def _log_summary(path: Path) -> dict[str, Any]:
+    """Return a log's name, start time and number of events."""
     counts = dict.fromkeys(("pause", "alert", "stopped"), 0)
     at = None
     try:

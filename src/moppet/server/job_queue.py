@@ -1,4 +1,4 @@
-"""The queue of recordings: kept in SQLite, worked off one after another, alive after a restart."""
+"""The queue of recordings: stored in SQLite, processed one by one, resumed after a restart."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ class _Base(DeclarativeBase):
 
 
 class Job(_Base):
-    """One recording that was asked for.
+    """One recording to analyze.
 
-    state: queued, running, done, failed or canceled. frames, total: done and expected.
-    speed: frames a second; left_s: seconds left; both null when unknown.
+    state: "queued", "running", "done", "failed" or "cancelled". frames, total: done and expected.
+    speed: frames per second; left_s: seconds left; both null while unknown.
     """
 
     __tablename__ = "jobs"
-    __table_args__ = {"sqlite_autoincrement": True}  # noqa: RUF012  a number is never used twice
+    __table_args__ = {"sqlite_autoincrement": True}  # noqa: RUF012  numbers are never reused
 
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
     source: Mapped[str]
@@ -56,15 +56,15 @@ class Job(_Base):
     asked_at: Mapped[str]
 
     def as_json(self) -> Json:
-        """Return what the page shows of it; no path but the recording's name."""
-        shown = ("id", "name", "state", "frames", "total", "speed", "left_s", "error", "asked_at")
-        return {name: getattr(self, name) for name in shown}
+        """Return the fields that the page shows; the recording's name is the only path in it."""
+        fields = ("id", "name", "state", "frames", "total", "speed", "left_s", "error", "asked_at")
+        return {name: getattr(self, name) for name in fields}
 
 
 class Queue:
-    """Jobs in a workspace, and the process that works on the first of them.
+    """The jobs of a workspace, and the process that runs the oldest queued one.
 
-    A job that ran when the server stopped goes on from its journal when it starts again.
+    A job that was running when the server stopped resumes from its journal at the next start.
     """
 
     def __init__(self, workspace: Workspace) -> None:
@@ -79,11 +79,11 @@ class Queue:
         self._thread = threading.Thread(target=self._work, name="moppet queue", daemon=True)
 
     def start(self) -> None:
-        """Begin to work off what is queued."""
+        """Start to process queued jobs."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop the running job, to be gone on with at the next start."""
+        """Stop the running job; it resumes at the next start."""
         with self._wake:
             self._stopping = True
             self._end_running()
@@ -110,7 +110,7 @@ class Queue:
         return found
 
     def jobs(self) -> list[Json]:
-        """Return every job, the newest first."""
+        """Return every job, newest first."""
         with Session(self._engine) as session:
             return [job.as_json() for job in session.scalars(select(Job).order_by(Job.id.desc()))]
 
@@ -124,7 +124,7 @@ class Queue:
             return job
 
     def cancel(self, number: int) -> Json:
-        """Cancel a job that is queued or running; what is done of it stays."""
+        """Cancel a queued or running job; finished frames are kept."""
         job = self.job(number)
         if job.state not in OPEN:
             raise UsageError(f"Job {number} is {job.state} already.")
@@ -135,20 +135,22 @@ class Queue:
         return self.job(number).as_json()
 
     def again(self, number: int) -> Json:
-        """Queue a failed or canceled job again; it goes on from where it was."""
+        """Queue a failed or canceled job again; it resumes where it stopped."""
         job = self.job(number)
         if job.state not in ("failed", "cancelled"):
-            raise UsageError(f"Job {number} is {job.state}.")
+            raise UsageError(
+                f"Job {number} is {job.state}: only a failed or canceled job can run again."
+            )
         with self._wake:
             self._set(number, state="queued", error=None)
             self._wake.notify_all()
         return self.job(number).as_json()
 
     def delete(self, number: int) -> Json:
-        """Forget a job that is over: its results go, and its recording if no other job is of it.
+        """Delete a finished job, its results, and its recording unless another job uses it.
 
-        A recording that lies outside the workspace stays. Raises UsageError for a job that is
-        queued or running, MoppetError where something cannot be deleted.
+        A recording outside the workspace is kept. Raises UsageError for a job that is queued or
+        running, MoppetError if a file cannot be deleted.
         """
         job = self.job(number)
         if job.state in OPEN:
@@ -202,29 +204,29 @@ class Queue:
             return job
 
     def _follow(self, job: Job, process: subprocess.Popen[str]) -> None:
-        """Read a worker's lines until it ends."""
+        """Store the progress that a worker reports, until it ends."""
         assert process.stdin is not None and process.stdout is not None
-        asked = {"source": job.source, "folder": job.folder, "settings": json.loads(job.settings)}
-        ended: Json = {"error": "its process ended; run it again to go on from there."}
+        task = {"source": job.source, "folder": job.folder, "settings": json.loads(job.settings)}
+        ended: Json = {"error": "its process ended unexpectedly; run it again to resume."}
         with suppress(OSError):
-            process.stdin.write(json.dumps(asked))
+            process.stdin.write(json.dumps(task))
             process.stdin.close()
         began, first, saved = time.monotonic(), None, 0.0
         for line in process.stdout:
-            told = json.loads(line)
-            if "frames" not in told:
-                ended = told
+            report = json.loads(line)
+            if "frames" not in report:
+                ended = report
                 continue
-            first = told["frames"] if first is None else first
+            first = report["frames"] if first is None else first
             if time.monotonic() - saved < _SAVE_S:
                 continue
             saved = time.monotonic()
-            speed = (told["frames"] - first) / max(saved - began, 1e-6)
-            total = told["total"]
-            left = (total - told["frames"]) / speed if total and speed else None
+            speed = (report["frames"] - first) / max(saved - began, 1e-6)
+            total = report["total"]
+            left = (total - report["frames"]) / speed if total and speed else None
             self._set(
                 job.id,
-                **told,
+                **report,
                 speed=round(speed, 1) or None,
                 left_s=None if left is None else round(max(left, 0.0), 1),
             )
@@ -239,16 +241,16 @@ class Queue:
 
 
 def settings_of(given: object) -> Settings:
-    """Return the settings that a page asks for; UsageError for what is no setting of it."""
+    """Return the settings in a request; UsageError for unknown or invalid ones."""
     known = {"model", "every"}
     if not isinstance(given, dict):
-        raise UsageError("The settings are a JSON object.")
-    odd = sorted(set(given) - known)
-    if odd:
-        raise UsageError(f"There is no setting {odd[0]!r}; known: {', '.join(sorted(known))}.")
+        raise UsageError("The settings must be a JSON object.")
+    unknown = sorted(set(given) - known)
+    if unknown:
+        raise UsageError(f"There is no setting {unknown[0]!r}; known: {', '.join(sorted(known))}.")
     every, model = given.get("every", 1), given.get("model", "default")
     if not isinstance(every, int) or isinstance(every, bool) or not isinstance(model, str):
-        raise UsageError("`every` is a whole number and `model` a name.")
+        raise UsageError("`every` must be a whole number and `model` a name.")
     try:
         return Settings(model=model, every=every)
     except MoppetError as error:

@@ -1,4 +1,4 @@
-"""The label page's part of the API: rating, agreement, adjudication."""
+"""Routes of the label page: rating, agreement and adjudication."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ from moppet.values import EXPRESSIONS, MoppetError, UsageError
 
 Json = dict[str, Any]
 LEAST: Final = 3
-"""Pictures of a class that `moppet train` needs."""
+"""Images of a class that `moppet train` needs."""
 
 
 def progress(of: RatingSet) -> list[Json]:
-    """Return how many images each rater has done, and nothing else of the ratings."""
+    """Return how many images each rater has rated, without the ratings."""
     states = [(name, Rater(of, name).state()) for name in of.raters()]
     return [
         {"name": name, "done": state["done"], "left": state["total"] - state["done"]}
@@ -51,8 +51,8 @@ def progress(of: RatingSet) -> list[Json]:
     ]
 
 
-def opened(of: RatingSet) -> tuple[str, ...]:
-    """Return the raters whose agreement was opened, () while the rating goes on."""
+def opened_raters(of: RatingSet) -> tuple[str, ...]:
+    """Return the raters whose agreement was opened; () while the rating is in progress."""
     try:
         return tuple(json.loads((of.place / "opened.json").read_text(encoding="utf-8"))["raters"])
     except FileNotFoundError:
@@ -62,76 +62,78 @@ def opened(of: RatingSet) -> tuple[str, ...]:
 
 
 def check_rating(of: RatingSet) -> None:
-    """Raise UsageError once the agreement was opened: who has seen it is no longer blind."""
-    if opened(of):
+    """Raise UsageError once the agreement was opened: after that, raters are no longer blind."""
+    if opened_raters(of):
         raise UsageError("The rating of this set has ended: its agreement was opened.")
 
 
 def open_agreement(of: RatingSet) -> None:
-    """End the rating, for good, and open the agreement of those who have finished.
+    """End the rating permanently, and open the agreement of the raters who have finished.
 
-    Raises UsageError unless two have, and have given a class to one image at least.
+    Raises UsageError unless two raters have finished and both gave a class to at least one image.
     """
     check_rating(of)
-    told = progress(of)
-    finished = [each["name"] for each in told if not each["left"]]
+    states = progress(of)
+    finished = [each["name"] for each in states if not each["left"]]
     if len(finished) < 2:
-        left = ", ".join(f"{x['name']} has {x['left']} left" for x in told if x["left"])
-        raise UsageError(f"The agreement opens when two raters have finished: {left or 'none has'}")
-    said = [{i for i, r in Rater(of, x).given.items() if r.label} for x in finished]
-    if not any(a & b for a, b in itertools.combinations(said, 2)):
+        left = ", ".join(f"{x['name']} has {x['left']} left" for x in states if x["left"])
+        raise UsageError(
+            f"The agreement opens when two raters have finished: {left or 'no rater has started'}."
+        )
+    labeled = [{i for i, r in Rater(of, x).given.items() if r.label} for x in finished]
+    if not any(a & b for a, b in itertools.combinations(labeled, 2)):
         raise UsageError("No image has a class from two raters: there is nothing to compare.")
     write_text(of.place / "opened.json", json.dumps({"raters": finished}))
 
 
 @dataclass(frozen=True)
-class Opened:
-    """A set whose rating has ended. UsageError where it has not."""
+class ClosedSet:
+    """The results of a set whose rating has ended. Raises UsageError while it is in progress."""
 
     set: RatingSet
 
     def __post_init__(self) -> None:
-        if not opened(self.set):
+        if not opened_raters(self.set):
             raise UsageError("The agreement of this set is not open yet.")
 
     @cached_property
     def files(self) -> tuple[Path, ...]:
-        """The CSVs of the raters who had finished."""
-        return tuple(self.set.rater_file(name) for name in opened(self.set))
+        """The CSV files of the raters who had finished."""
+        return tuple(self.set.rater_file(name) for name in opened_raters(self.set))
 
     @cached_property
     def ratings(self) -> Ratings:
-        """What they said."""
-        return _measured(self.files, _stamps(self.files))[0]
+        """The ratings of these raters."""
+        return _measure(self.files, _stamps(self.files))[0]
 
     @cached_property
     def no_face(self) -> NDArray[np.bool_]:
-        """(n, r) where a rater saw no face, in the ratings' order."""
-        number = {path: i for i, path in enumerate(self.set.pictures)}
+        """(n, r) where a rater saw no face, in the order of the ratings."""
+        number = {path: i for i, path in enumerate(self.set.images)}
         rows = [number[path] for path in self.ratings.paths]
         given = [Rater(self.set, file.stem).given for file in self.files]
         return np.array([[i in g and g[i].mark == NO_FACE for g in given] for i in rows], bool)
 
     @cached_property
     def disputed(self) -> NDArray[np.intp]:
-        """Rows to decide: two classes, or a class that not every rater gave."""
+        """Rows to decide: different classes, or a class that not every rater gave."""
         rated = self.ratings.votes.sum(axis=1)
         mixed = np.flatnonzero((rated > 0) & (rated < len(self.files)))
         return np.union1d(self.ratings.disputed, mixed)
 
     @property
     def choices(self) -> list[str]:
-        """The classes that `read_adjudication` takes, and no face."""
+        """The classes that `read_adjudication` accepts, and "no face"."""
         known = {*self.ratings.names, *EXPRESSIONS}
         return [*(name for name in self.set.classes if name in known), NO_FACE]
 
     @property
     def adjudication(self) -> Path:
-        """The CSV of decisions (path,label,mark), as `--adjudication` takes it."""
+        """The CSV of decisions (path,label,mark), in the format of `--adjudication`."""
         return self.set.place / "adjudication.csv"
 
     def decisions(self) -> dict[str, str]:
-        """Return image → the class that was decided, or "no face"."""
+        """Return image → the decided class, or "no face"."""
         if not self.adjudication.is_file():
             return {}
         header, rows = read_table(self.adjudication, ["path", "label"])
@@ -140,8 +142,8 @@ class Opened:
         return read_adjudication(self.adjudication, self.ratings) | faceless
 
     def decide(self, image: object, label: object) -> None:
-        """Keep a decision on a disputed image; a label of None takes it back."""
-        path = self.set.pictures[self.set.check_number(image)]
+        """Save a decision on a disputed image; a label of None removes it."""
+        path = self.set.images[self.set.check_number(image)]
         if path not in {self.ratings.paths[row] for row in self.disputed}:
             raise UsageError("The raters agree on this image: there is nothing to decide.")
         if label is not None and label not in self.choices:
@@ -150,25 +152,25 @@ class Opened:
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")
         table.writerow(["path", "label", "mark"])
-        for each, said in decided.items():
-            if said is not None:
-                table.writerow([each, "", NO_FACE] if said == NO_FACE else [each, said, ""])
+        for each, choice in decided.items():
+            if choice is not None:
+                table.writerow([each, "", NO_FACE] if choice == NO_FACE else [each, choice, ""])
         write_text(self.adjudication, text.getvalue())
 
     def as_json(self) -> Json:
-        """Return the figures of `moppet data agreement --json`, with numbers in place of paths.
+        """Return the figures of `moppet data agreement --json`, with image numbers for paths.
 
-        tables: for each two raters, how often the first (rows) and the second (columns) said
-        which class, or no face, over the images that neither skipped.
+        tables: for each pair of raters, a table of the first one's (rows) and the second one's
+        (columns) answers, including no face, over the images that neither skipped.
         """
         ratings, decided = self.ratings, self.decisions()
-        number = {path: i for i, path in enumerate(self.set.pictures)}
-        figures = as_dict(ratings, _measured(self.files, _stamps(self.files))[1], {})
-        said = np.where(self.no_face, len(ratings.names), ratings.given)
+        number = {path: i for i, path in enumerate(self.set.images)}
+        figures = as_dict(ratings, _measure(self.files, _stamps(self.files))[1], {})
+        answers = np.where(self.no_face, len(ratings.names), ratings.given)
         names = [*ratings.names, NO_FACE]
         rows = sorted(self.disputed, key=lambda row: number[ratings.paths[row]])
         return figures | {
-            "tables": [self._table(said, a, b) for a, b in _pairs(len(ratings.raters))],
+            "tables": [self._table(answers, a, b) for a, b in _pairs(len(ratings.raters))],
             "table_names": names,
             "choices": self.choices,
             "no_face": self.no_face.sum(axis=0).tolist(),
@@ -176,15 +178,15 @@ class Opened:
             "disagreements": [
                 {
                     "picture": number[ratings.paths[row]],
-                    "said": [names[i] if i >= 0 else None for i in said[row]],
+                    "said": [names[i] if i >= 0 else None for i in answers[row]],
                     "decided": decided.get(ratings.paths[row]),
                 }
                 for row in rows
             ],
         }
 
-    def _table(self, said: NDArray[np.int64], a: int, b: int) -> list[list[int]]:
-        both = said[(said[:, [a, b]] >= 0).all(axis=1)]
+    def _table(self, answers: NDArray[np.int64], a: int, b: int) -> list[list[int]]:
+        both = answers[(answers[:, [a, b]] >= 0).all(axis=1)]
         table: list[list[int]] = confusion(
             both[:, a], both[:, b], len(self.ratings.names) + 1
         ).tolist()
@@ -193,9 +195,9 @@ class Opened:
     def manifest(self, *, without_rare: bool = False) -> Manifest:
         """Return the manifest of the images that show a face.
 
-        An image is in it where a decision gives it a class, or where none was made and more
+        It contains an image if a decision gives it a class, or if there is no decision and more
         raters gave it a class than saw no face. The column `no_face` counts the latter.
-        without_rare: leave out the classes that fewer than LEAST images have as their label.
+        without_rare: leave out the classes of fewer than LEAST images.
         """
         decided = self.decisions()
         classes = {path: name for path, name in decided.items() if name != NO_FACE}
@@ -208,23 +210,23 @@ class Opened:
         return _without(found, rare_classes(found)) if without_rare else found
 
     def write_manifest(self, *, without_rare: bool = False) -> Json:
-        """Write the manifest into the set's folder; return what it holds, and how to train."""
-        made = self.manifest(without_rare=without_rare)
-        path = made.write(self.set.place / "manifest.parquet")
-        counts = label_counts(made)
+        """Write the manifest into the set's folder; return its counts and a command to train."""
+        manifest = self.manifest(without_rare=without_rare)
+        path = manifest.write(self.set.place / "manifest.parquet")
+        counts = label_counts(manifest)
         return {
             "path": str(path),
             "command": f"moppet train {shlex.quote(str(path))} -o my_model",
-            "pictures": len(made),
+            "pictures": len(manifest),
             "labels": counts,
-            "unlabelled": len(made) - sum(counts.values()),
-            "left_out": len(self.set.pictures) - len(made),
-            "rare": list(rare_classes(made)),
+            "unlabelled": len(manifest) - sum(counts.values()),
+            "left_out": len(self.set.images) - len(manifest),
+            "rare": list(rare_classes(manifest)),
         }
 
 
 def label_counts(manifest: Manifest) -> dict[str, int]:
-    """Return how many images have each class as their label, also 0."""
+    """Return the number of images of each class, including 0."""
     labels = manifest.labels
     return {name: int((labels == i).sum()) for i, name in enumerate(manifest.names)}
 
@@ -235,7 +237,7 @@ def rare_classes(manifest: Manifest) -> tuple[str, ...]:
 
 
 def _without(manifest: Manifest, classes: tuple[str, ...]) -> Manifest:
-    """Return the manifest without these classes, the rows labeled so, and the votes for them."""
+    """Return the manifest without these classes, their rows and the votes for them."""
     names = [name for name in manifest.names if name not in classes]
     if len(names) < 2:
         raise UsageError(f"Fewer than two classes have {LEAST} images: nothing can be trained.")
@@ -251,16 +253,16 @@ def _pairs(raters: int) -> list[tuple[int, int]]:
 
 
 def _stamps(files: tuple[Path, ...]) -> tuple[tuple[int, int], ...]:
-    return tuple((told.st_mtime_ns, told.st_size) for told in (file.stat() for file in files))
+    return tuple((stat.st_mtime_ns, stat.st_size) for stat in (file.stat() for file in files))
 
 
 @lru_cache(maxsize=4)
-def _measured(
+def _measure(
     files: tuple[Path, ...], stamps: tuple[tuple[int, int], ...]
 ) -> tuple[Ratings, Agreement]:
-    """The ratings and their agreement, measured once as long as no file changes.
+    """Return the ratings and their agreement, measured again only if a file changes.
 
-    The seed is that of the command line, so that both give the same intervals.
+    The seed is the same as in the command line, so both give the same intervals.
     """
     ratings = read_ratings(files)
     return ratings, measure_agreement(ratings, np.random.default_rng(0))
@@ -277,51 +279,48 @@ def add_label(site: FastAPI, workspace: Workspace) -> None:
 def _add_sets(site: FastAPI, sets: RatingSets) -> None:
     @site.get("/api/labels")
     def all_sets() -> list[Json]:
-        return [_told(sets.of(name)) for name in sets.names()]
+        return [_set_json(sets.of(name)) for name in sets.names()]
 
     @site.post("/api/labels", status_code=201)
     async def new_set(request: Request) -> Json:
-        """Make a set: {"name", "folder"} and "classes", "subject", "seed" or none of them."""
-        asked = await json_of(request)
-        classes, seed = asked.get("classes", list(EXPRESSIONS)), asked.get("seed", 0)
+        """Create a set: {"name", "folder"}; optional: "classes", "subject", "seed"."""
+        body = await json_of(request)
+        classes, seed = body.get("classes", list(EXPRESSIONS)), body.get("seed", 0)
         if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
-            raise UsageError("The classes are a list of words.")
+            raise UsageError("`classes` must be a list of words.")
         if type(seed) is not int:
-            raise UsageError("The seed is a whole number.")
-        subject = _text(asked, "subject").strip() or None if "subject" in asked else None
-        given = (_text(asked, "name"), _text(asked, "folder"), classes, subject, seed)
+            raise UsageError("`seed` must be a whole number.")
+        subject = _text(body, "subject").strip() or None if "subject" in body else None
+        given = (_text(body, "name"), _text(body, "folder"), classes, subject, seed)
 
-        def make() -> Json:
+        def create() -> Json:
             with sets.lock:
-                return _told(sets.create(*given))
+                return _set_json(sets.create(*given))
 
-        return await run_in_threadpool(make)
+        return await run_in_threadpool(create)
 
     @site.get("/api/labels/{name}")
     def one_set(name: str) -> Json:
-        return _told(sets.of(name))
+        return _set_json(sets.of(name))
 
     @site.get("/api/labels/{name}/pictures/{image}")
     def image(name: str, image: int) -> Response:
-        """The image as PNG, upright, without name, date or anything else of its file."""
+        """Return the image as an upright PNG, without its name, date or other metadata."""
         return Response(sets.of(name).png(image), media_type="image/png")
 
 
 def _add_rating(site: FastAPI, sets: RatingSets) -> None:
-    async def changed(name: str, change: Callable[[RatingSet], Rater]) -> Json:
-        def act() -> Json:
-            with sets.lock:
-                of = sets.of(name)
-                check_rating(of)
-                return change(of).state()
-
-        return await run_in_threadpool(act)
+    def change(name: str, action: Callable[[RatingSet], Rater]) -> Json:
+        with sets.lock:
+            of = sets.of(name)
+            check_rating(of)
+            return action(of).state()
 
     @site.post("/api/labels/{name}/raters", status_code=201)
     async def new_rater(name: str, request: Request) -> Json:
-        """Begin to rate: {"name": the rater's}."""
+        """Add a rater: {"name"}."""
         rater = _text(await json_of(request), "name")
-        return await changed(name, lambda of: Rater.begin(of, rater))
+        return await run_in_threadpool(change, name, lambda of: Rater.begin(of, rater))
 
     @site.get("/api/labels/{name}/raters/{rater}")
     def state(name: str, rater: str) -> Json:
@@ -329,24 +328,14 @@ def _add_rating(site: FastAPI, sets: RatingSets) -> None:
 
     @site.post("/api/labels/{name}/raters/{rater}/ratings")
     async def rate(name: str, rater: str, request: Request) -> Json:
-        """Rate the next image: {"picture": its number} and {"label"} or {"mark"}."""
-        asked = await json_of(request)
-
-        def change(of: RatingSet) -> Rater:
-            person = Rater(of, rater)
-            person.rate(asked.get("picture"), asked.get("label"), asked.get("mark"))
-            return person
-
-        return await changed(name, change)
+        """Rate the next image: {"picture": number} with "label" or "mark"."""
+        body = await json_of(request)
+        given = (body.get("picture"), body.get("label"), body.get("mark"))
+        return await run_in_threadpool(change, name, lambda of: Rater(of, rater).rate(*given))
 
     @site.post("/api/labels/{name}/raters/{rater}/undo")
-    async def undo(name: str, rater: str) -> Json:
-        def change(of: RatingSet) -> Rater:
-            person = Rater(of, rater)
-            person.undo()
-            return person
-
-        return await changed(name, change)
+    def undo(name: str, rater: str) -> Json:
+        return change(name, lambda of: Rater(of, rater).undo())
 
 
 def _add_agreement(site: FastAPI, sets: RatingSets) -> None:
@@ -354,23 +343,23 @@ def _add_agreement(site: FastAPI, sets: RatingSets) -> None:
     def end_rating(name: str) -> Json:
         with sets.lock:
             open_agreement(sets.of(name))
-        return _told(sets.of(name))
+        return _set_json(sets.of(name))
 
     @site.get("/api/labels/{name}/agreement")
     def agreement(name: str) -> Json:
-        return Opened(sets.of(name)).as_json()
+        return ClosedSet(sets.of(name)).as_json()
 
     @site.post("/api/labels/{name}/decisions")
     async def decide(name: str, request: Request) -> Json:
-        """Decide on a disputed image: {"picture", "label"}; null takes a decision back."""
-        asked = await json_of(request)
-        if "label" not in asked:
-            raise UsageError("A decision needs a label, or null to take it back.")
+        """Decide on a disputed image: {"picture", "label"}; a null label removes the decision."""
+        body = await json_of(request)
+        if "label" not in body:
+            raise UsageError("A decision needs a label, or null to remove it.")
 
         def act() -> Json:
             with sets.lock:
-                Opened(sets.of(name)).decide(asked.get("picture"), asked["label"])
-            return {"picture": asked["picture"], "decided": asked["label"]}
+                ClosedSet(sets.of(name)).decide(body.get("picture"), body["label"])
+            return {"picture": body["picture"], "decided": body["label"]}
 
         return await run_in_threadpool(act)
 
@@ -381,27 +370,27 @@ def _add_agreement(site: FastAPI, sets: RatingSets) -> None:
 
         def act() -> Json:
             with sets.lock:
-                return Opened(sets.of(name)).write_manifest(without_rare=without_rare)
+                return ClosedSet(sets.of(name)).write_manifest(without_rare=without_rare)
 
         return await run_in_threadpool(act)
 
 
-def _told(of: RatingSet) -> Json:
-    """A set as the page shows it: who is how far, and no rating."""
+def _set_json(of: RatingSet) -> Json:
+    """Return the fields of a set that the page shows: progress, but no ratings."""
     raters = progress(of)
     return {
         "name": of.name,
         "folder": str(of.folder),
         "classes": list(of.classes),
-        "pictures": len(of.pictures),
+        "pictures": len(of.images),
         "raters": raters,
         "finished": sum(not rater["left"] for rater in raters),
-        "opened": list(opened(of)),
+        "opened": list(opened_raters(of)),
     }
 
 
-def _text(asked: Json, key: str) -> str:
-    value = asked.get(key)
+def _text(body: Json, key: str) -> str:
+    value = body.get(key)
     if not isinstance(value, str) or not value.strip():
         raise UsageError(f"The {key} is missing.")
     return value

@@ -1,4 +1,4 @@
-"""The live camera's part of the API: frames in over a WebSocket, rows out, none kept."""
+"""Routes of the live camera: frames come in over a WebSocket, rows go out, nothing is stored."""
 
 from __future__ import annotations
 
@@ -19,35 +19,36 @@ from starlette.websockets import WebSocketDisconnect
 from moppet.guard.notifications import Alerts, Channels
 from moppet.infer.pipeline import LiveReader
 from moppet.media.clock import StrictClock
-from moppet.server.guard_session import Guarding, asked_of
+from moppet.server.guard_session import GuardSession, read_options
+from moppet.server.responses import INTERNAL_ERROR
 from moppet.values import Frame, Image, MediaError, MoppetError, UsageError
 
 LARGEST_MESSAGE: Final = 2_000_000
-"""Bytes of one image and its time."""
+"""Bytes of one message: an image and its time."""
 LARGEST_PX: Final = 1920
-"""Longest side; checked before the image is unpacked, so that a small file cannot fill memory."""
+"""Longest side; checked before decoding, so that a small file cannot fill the memory."""
 _TIME: Final = struct.Struct("<d")
 _SIZES: Final = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
-"""Markers of a JPEG behind which its size stands (ITU T.81, table B.1)."""
+"""JPEG markers that are followed by the image size (ITU T.81, table B.1)."""
 
 
 def read_message(message: bytes) -> tuple[float, Image]:
     """Return the seconds and the image (height, width, 3), RGB, uint8, of a message.
 
-    message: a little-endian float64, seconds on the sender's clock, and a JPEG behind it.
-    Raises MediaError, in one sentence, for anything else.
+    message: a little-endian float64 (seconds on the sender's clock) followed by a JPEG.
+    Raises MediaError for anything else.
     """
     if len(message) > LARGEST_MESSAGE:
-        raise MediaError(f"An image may have {LARGEST_MESSAGE:,} bytes at most.")
+        raise MediaError(f"An image may have at most {LARGEST_MESSAGE:,} bytes.")
     data = message[_TIME.size :]
     if not data.startswith(b"\xff\xd8"):
-        raise MediaError("A time (8 bytes) and a JPEG image were needed.")
+        raise MediaError("The message needs a time (8 bytes) followed by a JPEG image.")
     (time_s,) = _TIME.unpack_from(message)
     if not math.isfinite(time_s) or not 0 <= time_s < 1e9:
-        raise MediaError("The image's time must be seconds from 0 up.")
+        raise MediaError("The image's time must be in seconds, 0 or more.")
     width, height = _size_px(data)
     if min(width, height) < 1 or max(width, height) > LARGEST_PX:
-        raise MediaError(f"An image needs a size, of {LARGEST_PX} pixels a side at most.")
+        raise MediaError(f"An image needs sides of 1 to {LARGEST_PX} pixels.")
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error:
@@ -58,7 +59,7 @@ def read_message(message: bytes) -> tuple[float, Image]:
 
 
 def _size_px(data: bytes) -> tuple[int, int]:
-    """Return a JPEG's width and height as its header has them; (0, 0) if it has none."""
+    """Return width and height from a JPEG's header; (0, 0) if the header has none."""
     at = 2
     while at + 9 <= len(data) and data[at] == 0xFF:
         marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
@@ -72,16 +73,16 @@ def _size_px(data: bytes) -> tuple[int, int]:
 
 
 QUIET_S: Final = 5.0
-"""A guard that got no image for so long says that nobody watches any more."""
+"""After so long without an image, a guard reports that it stopped watching."""
 _WAIT_S: Final = 1.0
-"""A page that was opened anew waits so long for its old self to be gone."""
-_BUSY, _ODD, _BROKEN = 1013, 1007, 1011
-_LARGEST_ASKED: Final = 20_000
+"""A reloaded page waits so long for its earlier connection to close."""
+_BUSY, _INVALID, _FAILED = 1013, 1007, 1011
+_LARGEST_COMMAND: Final = 20_000
 Json = dict[str, Any]
 
 
 def add_live(site: FastAPI, folder: Path, channels: Channels) -> None:
-    """Answer /api/live: one camera at a time. folder: of the guards' logs."""
+    """Add /api/live, for one camera at a time. folder: of the guard session logs."""
     taken = asyncio.Lock()
 
     @site.websocket("/api/live")
@@ -98,11 +99,11 @@ def add_live(site: FastAPI, folder: Path, channels: Channels) -> None:
             session.reader = await run_in_threadpool(LiveReader)
             await session.run()
         except MoppetError as error:
-            await _close(socket, _ODD, str(error))
+            await _close(socket, _INVALID, str(error))
         except WebSocketDisconnect:
             pass
         except Exception:
-            await _close(socket, _BROKEN, "Something broke; the terminal says what.")
+            await _close(socket, _FAILED, INTERNAL_ERROR)
             raise
         finally:
             taken.release()
@@ -119,31 +120,32 @@ class _Session:
         self._alerts = Alerts(channels)
         self._clock = StrictClock(math.nan)
         self._frames = 0
-        self._guarding: Guarding | None = None
+        self._guard: GuardSession | None = None
 
     async def run(self) -> None:
-        """Answer message after message; MoppetError for one that cannot be."""
+        """Answer messages until the page disconnects; MoppetError for an invalid one."""
         groups = dict(self.reader.group_of)
-        await self._say({"kind": "ready", "names": list(self.reader.names), "groups": groups})
+        await self._send({"kind": "ready", "names": list(self.reader.names), "groups": groups})
         while True:
             try:
-                async with asyncio.timeout(QUIET_S if self._guarding else None):
+                async with asyncio.timeout(QUIET_S if self._guard else None):
                     message = await self._socket.receive()
             except TimeoutError:
-                await run_in_threadpool(self._fall_silent)
+                await run_in_threadpool(self._report_silence)
                 continue
             if message["type"] == "websocket.disconnect":
                 return
             if (data := message.get("bytes")) is not None:
-                await self._say(await run_in_threadpool(self._read, data))
+                await self._send(await run_in_threadpool(self._read_frame, data))
             else:
-                await self._say(await run_in_threadpool(self._do, message.get("text") or ""))
+                text = message.get("text") or ""
+                await self._send(await run_in_threadpool(self._run_command, text))
 
-    async def _say(self, answer: Json) -> None:
+    async def _send(self, answer: Json) -> None:
         await self._socket.send_text(json.dumps(answer, ensure_ascii=False))
 
-    def _read(self, message: bytes) -> Json:
-        """Return the rows of an image, and what the guard makes of them; the image is gone."""
+    def _read_frame(self, message: bytes) -> Json:
+        """Return the rows of an image and the guard's events; the image is not stored."""
         begun_s = time.perf_counter()
         stamp_s, image = read_message(message)
         time_s = self._clock.tick(stamp_s)
@@ -154,58 +156,58 @@ class _Session:
             "sent_s": stamp_s,
             "size_px": [image.shape[1], image.shape[0]],
             "rows": rows,
-            "guarding": self._guarding is not None,
-            "events": self._guarding.observe(rows) if self._guarding else [],
+            "guarding": self._guard is not None,
+            "events": self._guard.observe(rows) if self._guard else [],
         }
         return {**answer, "took_ms": round(1000 * (time.perf_counter() - begun_s), 1)}
 
-    def _do(self, text: str) -> Json:
-        """Do what the page asks: {"do": "guard", …}, "go_on" or "end"."""
+    def _run_command(self, text: str) -> Json:
+        """Run a command of the page: {"do": "guard", …}, {"do": "go_on"} or {"do": "end"}."""
         try:
-            told = json.loads(text) if len(text) <= _LARGEST_ASKED else None
+            command = json.loads(text) if len(text) <= _LARGEST_COMMAND else None
         except ValueError:
-            told = None
-        if not isinstance(told, dict):
-            raise MediaError("An image was needed, or a JSON object.")
+            command = None
+        if not isinstance(command, dict):
+            raise MediaError("The message must be an image or a JSON object.")
         try:
-            return self._done(told)
-        except MoppetError as error:  # such as a rule: the page may ask again
+            return self._dispatch(command)
+        except MoppetError as error:  # such as an invalid rule: the page may try again
             return {"kind": "refused", "error": str(error)}
 
-    def _done(self, told: Json) -> Json:
-        what, guarding = told.get("do"), self._guarding
+    def _dispatch(self, command: Json) -> Json:
+        what, session = command.get("do"), self._guard
         if what == "guard":
-            if guarding is not None:
-                raise UsageError("The guard watches already.")
-            self._guarding = Guarding(asked_of(told), self.reader, self._folder, self._alerts)
-            return {
-                "kind": "guarding", "log": self._guarding.name, "rules": self._guarding.rules
-            }  # fmt: skip
-        if guarding is None:
-            raise UsageError(f"No guard watches that could {what!r}.")
+            if session is not None:
+                raise UsageError("The guard is running already.")
+            options = read_options(command)
+            session = GuardSession(options, self.reader, self._folder, self._alerts)
+            self._guard = session
+            return {"kind": "guarding", "log": session.name, "rules": session.rules}
+        if session is None:
+            raise UsageError(f"No guard is running: start one before the command {what!r}.")
         if what == "go_on":
-            record = guarding.go_on()
+            record = session.resume()
             return {"kind": "gone_on", "events": [] if record is None else [record]}
         if what == "end":
-            self._guarding = None
-            return {"kind": "ended", "summary": guarding.end()}
-        raise UsageError(f"A guard cannot {what!r}: it can guard, go_on and end.")
+            self._guard = None
+            return {"kind": "ended", "summary": session.end()}
+        raise UsageError(f"There is no guard command {what!r}: use guard, go_on or end.")
 
-    def _fall_silent(self) -> None:
+    def _report_silence(self) -> None:
         self._alerts.tend()
-        if self._guarding is not None:
-            self._guarding.stop(f"no image came for {QUIET_S:g} s")
+        if self._guard is not None:
+            self._guard.stop(f"no image came for {QUIET_S:g} s")
 
     def finish(self) -> None:
-        """End what is under way; a guard that nobody ended says that nobody watches any more."""
-        if self._guarding is not None:
-            self._guarding.stop("the page was closed, or its connection broke")
-            self._guarding.end()
+        """End the session; a guard that is still running records that it stopped watching."""
+        if self._guard is not None:
+            self._guard.stop("the page was closed, or its connection broke")
+            self._guard.end()
         self._alerts.finish()
 
 
 async def _close(socket: WebSocket, code: int, reason: str) -> None:
-    """Close with a reason that the protocol has room for; a socket that is gone is let go."""
+    """Close with a reason, cut to the protocol's limit; ignore a socket that is closed already."""
     short = reason.encode()[:120].decode(errors="ignore")
     try:
         await socket.send_text(json.dumps({"kind": "failed", "error": reason}))

@@ -1,4 +1,4 @@
-"""Rating sets: images that several people label, each blind to the others."""
+"""Rating sets: images that several people label independently."""
 
 from __future__ import annotations
 
@@ -29,100 +29,100 @@ NO_FACE: Final = "no face"
 MOST_IMAGES: Final = 20_000
 MOST_CLASSES: Final = 20
 SHOWN_PX: Final = 1600
-"""The longer side of an image as the page gets it, at most."""
+"""Longest side of an image on the page, in pixels."""
 _PLAIN: Final = re.compile(r"\w([\w .-]{0,38}\w)?")
 
 
 @dataclass(frozen=True)
 class RatingSet:
-    """What is rated, and where its files are.
+    """The images to rate, and where the files are.
 
-    place: its folder in the workspace. folder: where the images are. classes: in the order of
-        the buttons. images: paths below the folder, with "/", in an order that tells nothing of
-        their sub-folders: an image is known to the page by its number here, and by that alone.
-    subject_pattern: finds in a path who it is (`subject_finder`), None where nothing does.
+    place: the set's folder in the workspace. folder: folder of the images. classes: in the order
+        of the buttons. images: paths below the folder, with "/", in random order, so that the
+        numbers that identify images on the page reveal nothing about their sub-folders.
+    subject_pattern: finds the subject in a path (`subject_finder`); None for no subjects.
     """
 
     place: Path
     folder: Path
     classes: tuple[str, ...]
-    pictures: tuple[str, ...]
+    images: tuple[str, ...]
     subject_pattern: str | None = None
     seed: int = 0
 
     @property
     def name(self) -> str:
-        """What it is called."""
+        """The name of the set."""
         return self.place.name
 
     def rater_file(self, rater: str) -> Path:
-        """Return where a rater's CSV is, or is to be; UsageError for a name that is not plain."""
+        """Return the path of a rater's CSV, which may not exist; UsageError for an invalid name."""
         return self.place / "raters" / f"{plain_name(rater, 'rater')}.csv"
 
     def raters(self) -> list[str]:
-        """Return who has begun."""
+        """Return the names of the raters who have started."""
         return sorted(file.stem for file in (self.place / "raters").glob("[!.]*.csv"))
 
     def order_of(self, rater: str) -> list[int]:
-        """Return the numbers of all images in a rater's own order, the same every time."""
-        keys = [_key(self.seed, rater, path) for path in self.pictures]
+        """Return all image numbers in a rater's own random order, the same every time."""
+        keys = [_key(self.seed, rater, path) for path in self.images]
         return sorted(range(len(keys)), key=keys.__getitem__)
 
     def check_number(self, photo: object) -> int:
-        """Return an image's number; UsageError where the set has no such image."""
-        if type(photo) is not int or not 0 <= photo < len(self.pictures):
-            raise UsageError(f"The set has {len(self.pictures)} images, but not this one.")
+        """Return an image's number; UsageError if the set has no such image."""
+        if type(photo) is not int or not 0 <= photo < len(self.images):
+            raise UsageError(f"The set has {len(self.images)} images, but none of this number.")
         return photo
 
     def readable(self, photo: int) -> bool:
-        """Return whether an image can be read now."""
-        return load_image(self.folder / self.pictures[photo]) is not None
+        """Return whether an image can be read."""
+        return load_image(self.folder / self.images[photo]) is not None
 
     def png(self, photo: int) -> bytes:
-        """Return an image as PNG, upright, its longer side at most SHOWN_PX, without its name.
+        """Return an image as an upright PNG with sides of at most SHOWN_PX, without metadata.
 
-        Raises MediaError, which names no file, where it cannot be read.
+        Raises MediaError, without the file's name, if it cannot be read.
         """
-        image = load_image(self.folder / self.pictures[self.check_number(photo)])
+        image = load_image(self.folder / self.images[self.check_number(photo)])
         if image is None:
-            raise MediaError("This image cannot be read: it is damaged, or not in its folder.")
-        shown = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+            raise MediaError("This image cannot be read: the file is damaged or missing.")
+        scaled = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
         high, wide = image.shape[:2]
         shrink = SHOWN_PX / max(high, wide)
         if shrink < 1:
             size = (max(1, round(wide * shrink)), max(1, round(high * shrink)))
-            shown = cv2.resize(shown, size, interpolation=cv2.INTER_AREA)
-        return cv2.imencode(".png", shown, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
+            scaled = cv2.resize(scaled, size, interpolation=cv2.INTER_AREA)
+        return cv2.imencode(".png", scaled, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
 
 
 class RatingSets:
-    """The rating sets of a workspace; `lock` is held while something is written."""
+    """The rating sets of a workspace; hold `lock` while writing."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.lock = threading.Lock()
 
     def names(self) -> list[str]:
-        """Return the sets that are there."""
+        """Return the names of the existing sets."""
         return sorted(file.parent.name for file in self.root.glob("*/set.json"))
 
     def of(self, name: str) -> RatingSet:
-        """Return a set; UsageError where there is none of this name, MoppetError where damaged."""
+        """Return a set; UsageError if there is none of this name, MoppetError if it is damaged."""
         if name not in self.names():
             raise UsageError(f"There is no set {name!r}.")
         file = self.root / name / "set.json"
         try:
-            kept = json.loads(file.read_text(encoding="utf-8"))
+            stored = json.loads(file.read_text(encoding="utf-8"))
             return RatingSet(
                 file.parent,
-                Path(kept["folder"]),
-                tuple(kept["classes"]),
-                tuple(kept["pictures"]),
-                kept["subject_pattern"],
-                int(kept["seed"]),
+                Path(stored["folder"]),
+                tuple(stored["classes"]),
+                tuple(stored["pictures"]),
+                stored["subject_pattern"],
+                int(stored["seed"]),
             )
         except (OSError, ValueError, KeyError, TypeError):
-            raise MoppetError(f"{file} is damaged: take it from a backup.") from None
+            raise MoppetError(f"{file} is damaged: restore it from a backup.") from None
 
     def create(
         self,
@@ -132,10 +132,10 @@ class RatingSets:
         subject_pattern: str | None = None,
         seed: int = 0,
     ) -> RatingSet:
-        """Return a new set of all images in a folder and its sub-folders.
+        """Create and return a set of all images in a folder and its sub-folders.
 
-        Raises UsageError for a name that is taken or not plain, a path that is no folder, no
-        images or more than MOST_IMAGES, and classes that are no two different words.
+        Raises UsageError for an invalid name or one in use, a missing folder, no images or more
+        than MOST_IMAGES, and fewer than two different classes.
         """
         place = self.root / plain_name(name, "set")
         if place.name.casefold() in map(str.casefold, self.names()):
@@ -143,21 +143,21 @@ class RatingSets:
         subject_finder(subject_pattern)
         source = _folder(folder)
         named = _check_classes(classes)
-        pictures = sorted(_images(source), key=lambda path: _key(seed, "", path))
-        made = RatingSet(place, source, named, tuple(pictures), subject_pattern, seed)
-        kept = {
+        images = sorted(_images(source), key=lambda path: _key(seed, "", path))
+        created = RatingSet(place, source, named, tuple(images), subject_pattern, seed)
+        stored = {
             "folder": str(source),
             "classes": named,
-            "pictures": pictures,
+            "pictures": images,
             "subject_pattern": subject_pattern,
             "seed": seed,
         }
-        write_text(place / "set.json", json.dumps(kept, ensure_ascii=False, indent=0))
-        return made
+        write_text(place / "set.json", json.dumps(stored, ensure_ascii=False, indent=0))
+        return created
 
 
 def plain_name(name: str, of: str) -> str:
-    """Return a name that can be a file's everywhere; UsageError for another. of: "set", "rater"."""
+    """Return a name that is a valid file name on every system; UsageError if it is not."""
     given = unicodedata.normalize("NFC", name.strip())
     if not _PLAIN.fullmatch(given):
         raise UsageError(
@@ -168,7 +168,7 @@ def plain_name(name: str, of: str) -> str:
 
 
 def _key(seed: int, rater: str, path: str) -> bytes:
-    """What images are sorted by: chance, but the same on every machine and in every version."""
+    """Return a random sort key that is the same on every machine and in every version."""
     return hashlib.sha256(f"{seed}/{rater}/{path}".encode()).digest()
 
 
@@ -176,7 +176,7 @@ def _folder(text: str) -> Path:
     try:
         place = Path(text.strip()).expanduser()
         if not place.is_absolute():
-            raise UsageError("Give the whole path of the folder, from / on.")
+            raise UsageError("Enter the full path of the folder, starting with /.")
         if place.is_dir():
             return place.resolve()
     except (OSError, RuntimeError, ValueError):
@@ -185,21 +185,21 @@ def _folder(text: str) -> Path:
 
 
 def _check_classes(classes: Iterable[str]) -> tuple[str, ...]:
-    """Return the classes as the raters' files will have them: "Happy" is happiness."""
+    """Return the classes under their standard names: "Happy" becomes "happiness"."""
     named = [class_of(unicodedata.normalize("NFC", name)) for name in classes]
     twice = sorted({name for name in named if named.count(name) > 1})
     if twice:
-        raise UsageError(f"The class {twice[0]!r} is there twice.")
+        raise UsageError(f"The class {twice[0]!r} occurs twice.")
     if not 2 <= len(named) <= MOST_CLASSES:
-        raise UsageError(f"A set has 2 to {MOST_CLASSES} classes, but {len(named)} came.")
+        raise UsageError(f"A set has 2 to {MOST_CLASSES} classes, got {len(named)}.")
     for name in named:
         if not name or len(name) > 40 or not name.isprintable() or name == NO_FACE:
-            raise UsageError(f"{name!r} cannot be a class: give a word, of at most 40 letters.")
+            raise UsageError(f"{name!r} cannot be a class: enter a word of at most 40 letters.")
     return tuple(named)
 
 
 def _images(folder: Path) -> list[str]:
-    """Return the images below a folder, hidden ones left out."""
+    """Return the images below a folder, without hidden files."""
 
     def refuse(error: OSError) -> None:
         raise UsageError(f"The folder {error.filename} cannot be read: {error.strerror}.")
@@ -213,12 +213,14 @@ def _images(folder: Path) -> list[str]:
         if len(found) > MOST_IMAGES:
             raise UsageError(f"A set has at most {MOST_IMAGES:,} images: choose a sub-folder.")
     if not found:
-        raise UsageError(f"{folder} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))}).")
+        raise UsageError(f"{folder} contains no images ({', '.join(sorted(IMAGE_SUFFIXES))}).")
     for path in found:
-        # A table of paths must give them back as they are: see `read_ratings`.
+        # Paths must survive writing to a CSV and reading it with `read_ratings`.
         text = path.encode(errors="replace").decode()
         if text != path or path != path.strip() or set(path) & set("\\\r\n"):
-            raise UsageError(f"The file name {text!r} cannot stand in a table: rename the file.")
+            raise UsageError(
+                f"The file name {text!r} cannot be written to a table: rename the file."
+            )
     return found
 
 
@@ -229,9 +231,9 @@ _MARKS: Final = (NO_FACE, LATER, SKIPPED, UNREADABLE)
 
 
 class Rating(NamedTuple):
-    """What a rater said of an image: a class, or else a mark that says why there is none.
+    """A rater's answer for an image: a class, or a mark with the reason why there is none.
 
-    seen: how often the image had come by then, 1 or 2.
+    seen: how often the image had been shown by then, 1 or 2.
     """
 
     label: str
@@ -240,11 +242,11 @@ class Rating(NamedTuple):
 
 
 class Rater:
-    """One person's ratings, read from and kept in a CSV (path,label,mark,seen[,subject]).
+    """One person's ratings, stored in a CSV (path,label,mark,seen[,subject]).
 
-    Every image comes once, in the rater's own order; those that were skipped come once more at
-    the end. An empty label is no rating to `read_ratings`; `mark` says what it is: "no face",
-    "skipped" (twice), "unreadable", or "later" (skipped once, still to come).
+    Every image is shown once, in the rater's own order; skipped ones are shown once more at the
+    end. `read_ratings` ignores rows with an empty label; their `mark` is the reason: "no face",
+    "skipped" (twice), "unreadable", or "later" (skipped once, to be shown again).
     """
 
     def __init__(self, of: RatingSet, name: str) -> None:
@@ -257,24 +259,26 @@ class Rater:
 
     @staticmethod
     def begin(of: RatingSet, name: str) -> Rater:
-        """Return a new rater; UsageError where the name is taken or not plain."""
+        """Add and return a rater; UsageError if the name is in use or invalid."""
         file = of.rater_file(name)
         if file.stem.casefold() in map(str.casefold, of.raters()):
-            raise UsageError(f"{file.stem} rates already: choose that name, or give another.")
+            raise UsageError(
+                f"There is a rater {file.stem} already: select this name, or enter another."
+            )
         write_text(file, "path,label,mark,seen\n")
         return Rater(of, file.stem)
 
     @property
     def queue(self) -> list[int]:
-        """The images that are still to come, the next one first."""
+        """The images still to rate, the next one first."""
         fresh = [i for i in self.order if i not in self.given]
         return fresh + [i for i in self.order if i in self.given and self.given[i].mark == LATER]
 
     def state(self) -> dict[str, Any]:
-        """Return how far the rater is, without a word of what was said.
+        """Return the rater's progress, without the ratings.
 
-        image, next: numbers of the image to rate and of the one after it, or null.
-        again: the image was skipped before. later: how many were.
+        picture, next: numbers of the image to rate and of the one after it, or null.
+        again: the image was skipped before. later: number of skipped images.
         """
         queue = self.queue
         return {
@@ -288,36 +292,37 @@ class Rater:
             "undo": bool(self.given),
         }
 
-    def rate(self, photo: object, label: object = None, mark: object = None) -> None:
-        """Keep what the rater says of the image that is next.
+    def rate(self, photo: object, label: object = None, mark: object = None) -> Rater:
+        """Save the rating of the next image; return the rater.
 
         label: a class; or mark: "no face", "skip" or "unreadable". Raises UsageError for anything
-        else, for another image, and for a readable one that is called unreadable.
+        else, for another image, and for "unreadable" if the image can be read.
         """
         queue = self.queue
         if not queue or self.set.check_number(photo) != queue[0]:
             raise UsageError("Another image is next: was this one rated in another window?")
         again = queue[0] in self.given
         if label is not None and mark is None and label in self.set.classes:
-            said = Rating(str(label))
+            rating = Rating(str(label))
         elif label is None and mark == NO_FACE:
-            said = Rating("", NO_FACE)
+            rating = Rating("", NO_FACE)
         elif label is None and mark == "skip":
-            said = Rating("", SKIPPED if again else LATER)
+            rating = Rating("", SKIPPED if again else LATER)
         elif label is None and mark == UNREADABLE:
             if self.set.readable(queue[0]):
-                raise UsageError("This image can be read after all: look at it again.")
-            said = Rating("", UNREADABLE)
+                raise UsageError("This image can be read after all: please rate it.")
+            rating = Rating("", UNREADABLE)
         else:
             raise UsageError(
                 f"A rating is one of {', '.join(self.set.classes)} (label), or one of "
                 f"{NO_FACE}, skip, {UNREADABLE} (mark)."
             )
-        self.given[queue[0]] = said._replace(seen=2 if again else 1)
+        self.given[queue[0]] = rating._replace(seen=2 if again else 1)
         self._write()
+        return self
 
-    def undo(self) -> None:
-        """Take the last rating back, so that its image is next; UsageError if there is none."""
+    def undo(self) -> Rater:
+        """Remove the last rating, so that its image is next; UsageError if there is none."""
         rated = [i for i in self.order if i in self.given]
         second = [i for i in rated if self.given[i].seen > 1]
         if second:
@@ -327,18 +332,21 @@ class Rater:
         else:
             raise UsageError("There is nothing to undo.")
         self._write()
+        return self
 
     def _read(self) -> dict[int, Rating]:
         header, rows = read_table(self.file, ["path", "label"])
-        number = {path: i for i, path in enumerate(self.set.pictures)}
+        number = {path: i for i, path in enumerate(self.set.images)}
         given = {}
         for row in rows:
             cells = dict(zip(header, row, strict=True))
             label, mark = class_of(cells["label"]), cells.get("mark", "")
             if cells["path"] not in number:
-                raise MoppetError(f"{self.file} names {cells['path']}, which is not in the set.")
+                raise MoppetError(f"{self.file} lists {cells['path']}, which is not in the set.")
             if label and label not in self.set.classes:
-                raise MoppetError(f"{self.file} has the label {label!r}, which is no class here.")
+                raise MoppetError(
+                    f"{self.file} has the label {label!r}, which is not a class of the set."
+                )
             if label or mark in _MARKS:
                 seen = 2 if cells.get("seen") == "2" else 1
                 given[number[cells["path"]]] = Rating(label, "" if label else mark, seen)
@@ -352,7 +360,7 @@ class Rater:
         table.writerow(["path", "label", "mark", "seen", *more])
         for photo in self.order:
             if photo in self.given:
-                path = self.set.pictures[photo]
+                path = self.set.images[photo]
                 who = [subject(path) or ""] if more else []
                 table.writerow([path, *self.given[photo], *who])
         write_text(self.file, text.getvalue())

@@ -1,9 +1,9 @@
-"""What every part of the page's server asks and says: JSON in, one sentence where it fails."""
+"""Shared by all routes: read JSON bodies, find files, and answer errors with one sentence."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -13,54 +13,53 @@ from starlette.requests import ClientDisconnect
 
 from moppet.values import MoppetError, UsageError
 
+INTERNAL_ERROR: Final = "An internal error occurred. The terminal shows the details."
+
 
 async def json_of(request: Request) -> dict[str, Any]:
-    """Return the JSON object that a request brings; UsageError if it brings none."""
+    """Return the JSON object in a request's body; UsageError if there is none."""
     try:
-        asked = await request.json()
+        body = await request.json()
     except ValueError:
-        raise UsageError("JSON was needed.") from None
-    if not isinstance(asked, dict):
-        raise UsageError("A JSON object was needed.")
-    return asked
+        raise UsageError("The request needs a body in JSON.") from None
+    if not isinstance(body, dict):
+        raise UsageError(f"The request needs a JSON object, got a {type(body).__name__}.")
+    return body
 
 
-def there(path: Path) -> Path:
-    """Return a file that is there, or answer 404."""
+def existing_file(path: Path) -> Path:
+    """Return a file's path; answer 404 if the file does not exist."""
     if not path.is_file():
         raise HTTPException(404)
     return path
 
 
 def add_errors(site: FastAPI) -> None:
-    """Answer every failure with {"error": sentence}, and never with internals."""
-    site.exception_handler(MoppetError)(_said)
-    site.exception_handler(HTTPException)(_http_said)
-    site.exception_handler(RequestValidationError)(_odd)
-    site.exception_handler(ClientDisconnect)(_cut_off)
-    site.exception_handler(Exception)(_broken)
+    """Answer every failure with {"error": sentence}, never with internals."""
+    site.exception_handler(MoppetError)(_usage_error)
+    site.exception_handler(HTTPException)(_http_error)
+    site.exception_handler(RequestValidationError)(_invalid_value)
+    site.exception_handler(ClientDisconnect)(_upload_cut_off)
+    site.exception_handler(Exception)(_internal_error)
 
 
-async def _said(_: Request, error: Exception) -> JSONResponse:
-    """A user's mistake: its own sentence."""
+async def _usage_error(_: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"error": str(error)}, status_code=400)
 
 
-async def _http_said(_: Request, error: Exception) -> JSONResponse:
+async def _http_error(_: Request, error: Exception) -> JSONResponse:
     status = getattr(error, "status_code", 404)
-    return JSONResponse({"error": "There is nothing here."}, status_code=status)
+    return JSONResponse({"error": "There is no such page or file."}, status_code=status)
 
 
-async def _odd(_: Request, error: Exception) -> JSONResponse:
-    """A number that is none."""
-    return JSONResponse({"error": "The address holds a value that cannot be."}, status_code=400)
+async def _invalid_value(_: Request, error: Exception) -> JSONResponse:
+    return JSONResponse({"error": "The address contains an invalid value."}, status_code=400)
 
 
-async def _cut_off(_: Request, error: Exception) -> JSONResponse:
-    """An upload that ended early, or that `Gate` cut because it was larger than it said."""
+async def _upload_cut_off(_: Request, error: Exception) -> JSONResponse:
+    """Answer an upload that ended early, or that was larger than its header claimed."""
     return JSONResponse({"error": "The upload was cut off, or is too large."}, status_code=413)
 
 
-async def _broken(_: Request, error: Exception) -> JSONResponse:
-    """What should not happen, without internals; the terminal has the trace."""
-    return JSONResponse({"error": "Something broke; the terminal says what."}, status_code=500)
+async def _internal_error(_: Request, error: Exception) -> JSONResponse:
+    return JSONResponse({"error": INTERNAL_ERROR}, status_code=500)

@@ -1,4 +1,4 @@
-"""Who may ask: this machine's own page, opened with its token. Everybody else is refused."""
+"""Access control: only pages on this machine that were opened with the token are answered."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 COOKIE: Final = "moppet"
 LARGEST_JSON: Final = 1_000_000
-"""Bytes of a request that is no upload."""
+"""Bytes of a request that is not an upload."""
 _PLOTLY_STYLE: Final = "'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU='"
-"""Of the empty style element that plotly makes and fills rule by rule."""
+"""Hash of the empty style element that plotly creates and then fills."""
 POLICY: Final = (
     f"default-src 'none'; script-src 'self'; style-src 'self' {_PLOTLY_STYLE}; "
     "img-src 'self' data: blob:; "
@@ -35,15 +35,15 @@ _HEADERS: Final = {
 }
 
 
-class Gate:
-    """Stands before the app; see the module. Also bounds requests and sends the safe headers.
+class SecurityMiddleware:
+    """ASGI middleware that checks requests, limits their size and adds security headers.
 
-    token: what the opened address carries, and the cookie after it. port: the page's own.
+    token: part of the printed address, and later of the cookie. port: the server's port.
     largest_upload: bytes of a request below /api/upload.
 
-    Refused: another Host than this machine's (a name that was rebound to it), another Origin, a
-    change that names no Origin and bears no token of its own, a request without the token, a body
-    that is too large, whatever it claims to be.
+    It refuses: a Host other than this machine (DNS rebinding); a foreign Origin; a change without
+    an Origin and without the token as a bearer; a request without the token; a body that is
+    larger than allowed or than its header claims.
     """
 
     def __init__(self, app: App, token: str, port: int, largest_upload: int) -> None:
@@ -64,68 +64,70 @@ class Gate:
         elif status:
             await _refuse(scope, receive, send, status, reason)
         else:
-            await self._pass(scope, receive, send)
+            await self._forward(scope, receive, send)
 
     def _refusal(self, scope: Scope, headers: dict[str, str]) -> tuple[int, str]:
-        """Return a status and why, (0, "") for whom may pass, 303 for whom opens the page."""
+        """Return a status and the reason; (0, "") if allowed, 303 for the first opening."""
         if headers.get("host", "") not in self.hosts:
-            return 403, "This page answers to this machine's own name only."
+            return 403, "This server answers only under the name of this machine (localhost)."
         origin = headers.get("origin")
         if origin is not None and origin not in self.origins:
-            return 403, "Another page must not ask this one."
+            return 403, "Requests from other pages are refused."
         bearer = headers.get("authorization", "").removeprefix("Bearer ")
         changes = scope["type"] == "websocket" or scope["method"] not in ("GET", "HEAD")
-        if changes and origin is None and not self._known(bearer):
-            return 403, "A change needs its page's Origin, or the token as a bearer."
-        if self._known(bearer) or self._known(_cookie_of(headers.get("cookie", ""))):
+        if changes and origin is None and not self._is_token(bearer):
+            return 403, "A change needs the Origin of this page, or the token as a bearer."
+        if self._is_token(bearer) or self._is_token(_cookie_of(headers.get("cookie", ""))):
             return self._too_large(scope, headers)
-        asked = parse_qs(scope["query_string"].decode("latin-1"))
-        if not changes and scope["path"] == "/" and self._known(asked.pop("token", [""])[0]):
-            more = urlencode(asked, doseq=True)
-            return 303, f"/?{more}" if more else "/"
-        return 401, "Open the address that `moppet serve` printed: it carries the token."
+        query = parse_qs(scope["query_string"].decode("latin-1"))
+        if not changes and scope["path"] == "/" and self._is_token(query.pop("token", [""])[0]):
+            rest = urlencode(query, doseq=True)
+            return 303, f"/?{rest}" if rest else "/"
+        return 401, "Open the address that `moppet serve` printed: it contains the token."
 
     def _too_large(self, scope: Scope, headers: dict[str, str]) -> tuple[int, str]:
         claimed = headers.get("content-length", "0")
         if not claimed.isdecimal() or int(claimed) > self._largest(scope):
-            return 413, f"At most {self._largest(scope):,} bytes are taken here."
+            return 413, f"A request here may have at most {self._largest(scope):,} bytes."
         return 0, ""
 
     def _largest(self, scope: Scope) -> int:
         return self.largest_upload if scope["path"].startswith("/api/upload") else LARGEST_JSON
 
-    def _known(self, word: str) -> bool:
+    def _is_token(self, word: str) -> bool:
         return hmac.compare_digest(word.encode(), self.token.encode())
 
     def _cookie(self) -> str:
         return f"{COOKIE}={self.token}; Path=/; HttpOnly; SameSite=Strict"
 
-    async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _forward(self, scope: Scope, receive: Receive, send: Send) -> None:
         left = self._largest(scope)
 
-        async def bounded() -> MutableMapping[str, Any]:
+        async def limited_receive() -> MutableMapping[str, Any]:
             nonlocal left
             message = await receive()
             left -= len(message.get("body", b"")) if message["type"] == "http.request" else 0
-            if left < 0:  # more than was claimed
+            if left < 0:  # more than the header claimed
                 return {"type": "http.disconnect"}
             return message
 
-        async def safe(message: MutableMapping[str, Any]) -> None:
+        async def send_with_headers(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
-                given = {k.lower() for k, _ in message["headers"]}
+                present = {k.lower() for k, _ in message["headers"]}
                 message["headers"] = [
                     *message["headers"],
                     *(
                         (k.encode(), v.encode())
                         for k, v in _HEADERS.items()
-                        if k.encode() not in given
+                        if k.encode() not in present
                     ),
                 ]
             await send(message)
 
         http = scope["type"] == "http"
-        await self.app(scope, bounded if http else receive, safe if http else send)
+        await self.app(
+            scope, limited_receive if http else receive, send_with_headers if http else send
+        )
 
 
 def _cookie_of(header: str) -> str:

@@ -1,4 +1,4 @@
-"""The page and what it asks: uploads, jobs, recordings and their results."""
+"""The application: all routes, pages and static files."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from moppet.server.label_api import add_label
 from moppet.server.live_api import add_live
 from moppet.server.recordings_api import add_jobs, add_uploads
 from moppet.server.responses import add_errors
-from moppet.server.security import Gate
-from moppet.server.timeline_api import add_exports, add_layers, add_looks
+from moppet.server.security import SecurityMiddleware
+from moppet.server.timeline_api import add_edits, add_exports, add_review
 from moppet.server.workspace import LARGEST_UPLOAD, Workspace
 
 QUIET: Final = Channels(sound="none")
-"""The page makes its sounds itself."""
+"""The page itself plays the sounds."""
 STATIC: Final = Path(__file__).with_name("static")
 _PAGES: Final = {
     "/": "index.html",
@@ -41,20 +41,20 @@ _PAGES: Final = {
 def build_site(
     workspace: Workspace, queue: Queue, token: str, port: int, channels: Channels = QUIET
 ) -> Any:
-    """Return the ASGI application; see `Gate` for who may ask. channels: whom a guard calls."""
+    """Return the ASGI application, behind `SecurityMiddleware`. channels: for a guard's alerts."""
 
     @asynccontextmanager
-    async def life(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         queue.start()
         yield
         await run_in_threadpool(queue.stop)
 
-    site = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=life)
+    site = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     add_errors(site)
     add_uploads(site, workspace)
     add_jobs(site, workspace, queue)
-    add_looks(site, queue)
-    add_layers(site, queue)
+    add_review(site, queue)
+    add_edits(site, queue)
     add_exports(site, queue)
     add_label(site, workspace)
     add_live(site, workspace.guards, channels)
@@ -69,13 +69,13 @@ def build_site(
 
     @site.get("/static/plotly.min.js")
     def plotly() -> FileResponse:
-        """The library's own file, from its wheel."""
+        """Return the script that comes with the installed plotly package."""
         found = importlib.resources.files("plotly") / "package_data" / "plotly.min.js"
         return FileResponse(str(found), headers={"cache-control": "private, max-age=86400"})
 
     site.add_middleware(GZipMiddleware, minimum_size=2000)
     site.mount("/static", StaticFiles(directory=STATIC))
-    return Gate(site, token, port, LARGEST_UPLOAD)
+    return SecurityMiddleware(site, token, port, LARGEST_UPLOAD)
 
 
 def _page(path: Path) -> Callable[[], FileResponse]:

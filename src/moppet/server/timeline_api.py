@@ -1,10 +1,11 @@
-"""The timeline's part of the API: curves, people, corrections, downloads."""
+"""Routes of a timeline: curves, people, corrections and exports."""
 
 from __future__ import annotations
 
 import math
 import re
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -14,10 +15,10 @@ from fastapi.responses import Response
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
-from moppet.server.downloads import EXPORTS, Exported, exported, summary_of
+from moppet.server.downloads import EXPORTS, ExportedFile, export_summary, export_timeline
 from moppet.server.job_queue import Queue
-from moppet.server.responses import json_of, there
-from moppet.server.timeline_view import TIMELINE, Shown, shown
+from moppet.server.responses import existing_file, json_of
+from moppet.server.timeline_view import TIMELINE, TimelineView, view_of
 from moppet.timeline import Timeline, read_timeline
 from moppet.timeline.annotations import add_correction, corrections_path, take_back
 from moppet.timeline.people import (
@@ -38,31 +39,31 @@ from moppet.values import TimelineError, UsageError
 Json = dict[str, Any]
 EDITS: Final = ("name", "join", "split", "forget")
 _LOCK: Final = threading.Lock()
-"""Two tabs may change one recording at once: each change reads, edits and writes in one go."""
+"""Two tabs may edit one recording at once, so each edit holds the lock from reading to writing."""
 
 
 def people_beside(timeline: Path) -> People:
-    """Return who is who in a timeline file; nobody if nobody said."""
+    """Return the people named in a timeline file; empty if nobody is named."""
     path = people_path(timeline)
     return read_people(path) if path.is_file() else People()
 
 
-def save_people_edit(timeline: Path, edit: str, asked: Json) -> People:
-    """Make one of EDITS to a timeline's people, save and return them.
+def save_people_edit(timeline: Path, edit: str, body: Json) -> People:
+    """Apply one of EDITS to a timeline's people; save and return them.
 
-    asked: "face", a face of the named timeline, and "name" and "role", "into", or "at_s".
-    Raises UsageError, and saves nothing, where it cannot be.
+    body: "face" (number in the named timeline), and "name" and "role", "into", or "at_s".
+    Raises UsageError, and saves nothing, if the edit is not possible.
     """
     with _LOCK:
         machine, before = read_timeline(timeline), people_beside(timeline)
-        people = _edited(machine, before, edit, asked)
+        people = _apply_edit(machine, before, edit, body)
         name_people(machine, people)
         people.write(people_path(timeline))
         return people
 
 
 def save_people(timeline: Path, given: object) -> People:
-    """Replace a timeline's people, as an undo does; UsageError where they cannot be."""
+    """Replace a timeline's people, for an undo; UsageError if they do not fit the timeline."""
     people = people_of(given)
     with _LOCK:
         name_people(read_timeline(timeline), people)
@@ -70,39 +71,39 @@ def save_people(timeline: Path, given: object) -> People:
     return people
 
 
-def _edited(machine: Timeline, before: People, edit: str, asked: Json) -> People:
-    face = _whole(asked, "face")
+def _apply_edit(machine: Timeline, before: People, edit: str, body: Json) -> People:
+    face = _face_number(body, "face")
     if edit == "name":
-        name, role = asked.get("name"), asked.get("role") or None
+        name, role = body.get("name"), body.get("role") or None
         if not isinstance(name, str) or role not in (None, *ROLES):
-            raise UsageError(f"A face is given a name, and a role of {', '.join(ROLES)} or none.")
+            raise UsageError(
+                f"A face needs a name, and one of the roles {', '.join(ROLES)} or none."
+            )
         return name_face(machine, before, face, name, role)
     if edit == "join":
-        return join_faces(machine, before, face, _whole(asked, "into"))
+        return join_faces(machine, before, face, _face_number(body, "into"))
     if edit == "split":
-        return split_face(machine, before, face, _seconds(asked, "at_s"))
+        return split_face(machine, before, face, _seconds(body, "at_s"))
     return forget_face(machine, before, face)
 
 
-def save_correction(timeline: Path, asked: Json) -> None:
-    """Keep what a coder says a face truly shows from "start_s" to "end_s".
+def save_correction(timeline: Path, body: Json) -> None:
+    """Save a coder's correction of a face's expression from "start_s" to "end_s".
 
-    asked: "face" of the named timeline, "label" of the model's classes, "by".
-    Raises UsageError where it cannot be; nothing is kept then.
+    body: also "face" (number in the named timeline), "label" (a class of the model), "by" (coder).
+    Raises UsageError, and saves nothing, if the correction is invalid.
     """
-    face, label, by = _whole(asked, "face"), asked.get("label"), asked.get("by")
-    start_s, end_s = _seconds(asked, "start_s"), _seconds(asked, "end_s")
-    if not isinstance(by, str) or not by.strip():
-        raise UsageError("Say who corrects: a name or initials.")
+    face, label, by = _face_number(body, "face"), body.get("label"), _coder(body)
+    start_s, end_s = _seconds(body, "start_s"), _seconds(body, "end_s")
     with _LOCK:
         machine = read_timeline(timeline)
         if label not in machine.names:
-            raise UsageError(f"A face is set to one of {', '.join(machine.names)}, got {label!r}.")
+            raise UsageError(f"A label is one of {', '.join(machine.names)}, got {label!r}.")
         if not start_s < end_s:
-            raise UsageError("A correction needs a start before its end.")
+            raise UsageError("A correction must start before it ends.")
         spans = machine_spans(machine, people_beside(timeline), face, start_s, end_s)
         if not spans:
-            raise UsageError(f"The face is not seen from {start_s:.2f} to {end_s:.2f} s.")
+            raise UsageError(f"The face is not visible from {start_s:.2f} to {end_s:.2f} s.")
         for face_id, from_s, to_s in spans:
             add_correction(
                 corrections_path(timeline),
@@ -116,114 +117,117 @@ def save_correction(timeline: Path, asked: Json) -> None:
 
 
 def remove_correction(timeline: Path, number: int, by: str) -> None:
-    """Take a correction back; UsageError if it does not hold."""
+    """Undo a correction; UsageError if there is none with this number."""
     with _LOCK:
         take_back(corrections_path(timeline), number, by=by, at=_now())
 
 
-def _whole(asked: Json, name: str) -> int:
-    value = asked.get(name)
+def _face_number(body: Json, name: str) -> int:
+    value = body.get(name)
     if not isinstance(value, int) or isinstance(value, bool):
-        raise UsageError(f"`{name}` is the number of a face.")
+        raise UsageError(f"`{name}` must be the number of a face, got {value!r}.")
     return value
 
 
-def _seconds(asked: Json, name: str) -> float:
-    value = asked.get(name)
+def _seconds(body: Json, name: str) -> float:
+    value = body.get(name)
     if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
-        raise UsageError(f"`{name}` is a time in seconds.")
+        raise UsageError(f"`{name}` must be a time in seconds, got {value!r}.")
     return float(value)
+
+
+def _coder(body: Json) -> str:
+    by = body.get("by")
+    if not isinstance(by, str) or not by.strip():
+        raise UsageError("A correction needs your name or initials (`by`).")
+    return by
 
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def add_looks(site: FastAPI, queue: Queue) -> None:
-    """Add what draws a recording: its head, curves and boxes, of what is read of it so far."""
+def add_review(site: FastAPI, queue: Queue) -> None:
+    """Add the routes for drawing: header, curves and boxes, of all frames analyzed so far."""
 
-    def of(number: int) -> Shown:
+    def view(number: int) -> TimelineView:
         folder = Path(queue.job(number).folder)
         try:
-            return shown(folder)
+            return view_of(folder)
         except TimelineError:
             if (folder / TIMELINE).is_file():
                 raise
-            raise UsageError("Nothing of this recording is read yet.") from None
+            raise UsageError("No frame of this recording is analyzed yet.") from None
 
     @site.get("/api/jobs/{number}/look")
     def look(number: int) -> Json:
-        return of(number).head() | {"state": queue.job(number).state}
+        return view(number).head() | {"state": queue.job(number).state}
 
     @site.get("/api/jobs/{number}/curves")
     def curves(number: int, face: int, start_s: float, end_s: float, points: int = 1000) -> Json:
-        return of(number).curves(face, start_s, end_s, points)
+        return view(number).curves(face, start_s, end_s, points)
 
     @site.get("/api/jobs/{number}/boxes")
     def boxes(number: int, start_s: float, end_s: float) -> list[Json]:
-        return of(number).boxes(start_s, end_s)
+        return view(number).boxes(start_s, end_s)
 
 
-def add_layers(site: FastAPI, queue: Queue) -> None:
-    """Add who is who and what is set right; each change answers with the head afterwards."""
+def add_edits(site: FastAPI, queue: Queue) -> None:
+    """Add the edits of people and corrections; each one answers with the updated header."""
 
     def timeline(number: int) -> Path:
         path = Path(queue.job(number).folder) / TIMELINE
         if not path.is_file():
-            raise UsageError("Wait until the recording is read: its faces may still change.")
+            raise UsageError("Wait until the analysis is finished: the faces may still change.")
         return path
 
-    def head(path: Path) -> Json:
-        return shown(path.parent).head()
+    async def change(number: int, request: Request, edit: Callable[[Path, Json], object]) -> Json:
+        path, body = timeline(number), await json_of(request)
+        await run_in_threadpool(edit, path, body)
+        return await run_in_threadpool(lambda: view_of(path.parent).head())
 
     @site.put("/api/jobs/{number}/people")
     async def set_people(number: int, request: Request) -> Json:
-        path, asked = timeline(number), await json_of(request)
-        await run_in_threadpool(save_people, path, asked)
-        return await run_in_threadpool(head, path)
+        return await change(number, request, save_people)
 
     @site.post("/api/jobs/{number}/people/{edit}")
     async def edit_people(number: int, edit: str, request: Request) -> Json:
         if edit not in EDITS:
             raise HTTPException(404)
-        path, asked = timeline(number), await json_of(request)
-        await run_in_threadpool(save_people_edit, path, edit, asked)
-        return await run_in_threadpool(head, path)
+        return await change(number, request, lambda path, body: save_people_edit(path, edit, body))
 
     @site.post("/api/jobs/{number}/corrections", status_code=201)
     async def correct(number: int, request: Request) -> Json:
-        path, asked = timeline(number), await json_of(request)
-        await run_in_threadpool(save_correction, path, asked)
-        return await run_in_threadpool(head, path)
+        return await change(number, request, save_correction)
 
     @site.post("/api/jobs/{number}/corrections/{correction}/back")
-    async def take_back(number: int, correction: int, request: Request) -> Json:
-        path, asked = timeline(number), await json_of(request)
-        by = asked.get("by")
-        if not isinstance(by, str) or not by.strip():
-            raise UsageError("Say who takes it back: a name or initials.")
-        await run_in_threadpool(remove_correction, path, correction, by)
-        return await run_in_threadpool(head, path)
+    async def undo_correction(number: int, correction: int, request: Request) -> Json:
+        def undo(path: Path, body: Json) -> None:
+            remove_correction(path, correction, _coder(body))
+
+        return await change(number, request, undo)
 
 
 def add_exports(site: FastAPI, queue: Queue) -> None:
-    """Add the files to take away: of one recording, and a summary of all."""
+    """Add the exports: files of one recording, and a summary of all."""
 
     @site.get("/api/jobs/{number}/export/{kind}")
     def export(number: int, kind: str) -> Response:
         if kind not in EXPORTS:
             raise HTTPException(404)
-        return _attached(exported(there(Path(queue.job(number).folder) / TIMELINE), kind))
+        return _attachment(
+            export_timeline(existing_file(Path(queue.job(number).folder) / TIMELINE), kind)
+        )
 
     @site.get("/api/summary.csv")
     def summary() -> Response:
-        """A row for each finished recording and role, the oldest first."""
+        """Return one row for each finished recording and role, oldest first."""
         done = [queue.job(job["id"]) for job in queue.jobs() if job["state"] == "done"]
         paths = [Path(job.folder) / TIMELINE for job in reversed(done)]
-        return _attached(summary_of([path for path in paths if path.is_file()]))
+        return _attachment(export_summary([path for path in paths if path.is_file()]))
 
 
-def _attached(file: Exported) -> Response:
-    safe = re.sub(r"[^\w. ()-]", "_", file.name, flags=re.ASCII)  # it stands in a header
+def _attachment(file: ExportedFile) -> Response:
+    safe = re.sub(r"[^\w. ()-]", "_", file.name, flags=re.ASCII)  # for a header
     disposition = f'attachment; filename="{safe}"'
     return Response(file.content, headers={"content-disposition": disposition})

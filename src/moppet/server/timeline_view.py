@@ -1,6 +1,6 @@
-"""A timeline as the page draws it: curves in as many points as there are pixels, boxes by time.
+"""A timeline as the page draws it: downsampled curves, and boxes by time.
 
-Of a recording that is still being read, what its journal holds so far.
+While a recording is being analyzed, the view contains the frames in its journal so far.
 """
 
 from __future__ import annotations
@@ -29,16 +29,20 @@ TIMELINE: Final = "timeline.parquet"
 JOURNAL: Final = "journal.arrows"
 MOST_POINTS: Final = 4000
 LONGEST_S: Final = 60.0
-"""Of the boxes that are asked for at once."""
+"""The longest stretch of boxes in one request."""
 
 
-class Shown:
-    """A timeline held as arrays, so that a stretch of it is found at once."""
+class TimelineView:
+    """A timeline as arrays, for quick access to any stretch."""
 
     def __init__(
-        self, timeline: Timeline, people: People | None = None, said: Sequence[Correction] = ()
+        self,
+        timeline: Timeline,
+        people: People | None = None,
+        corrections: Sequence[Correction] = (),
     ) -> None:
-        self.timeline, self._people, self._said = timeline, people or People(), said
+        self.timeline, self._people = timeline, people or People()
+        self._valid = corrections
         table = timeline.table
         self.time_s = table["time_s"].to_numpy()
         self.face = np.asarray(table["face_id"].to_numpy(zero_copy_only=False), np.float64)
@@ -48,7 +52,7 @@ class Shown:
         self.unsure = np.array([bool(u) for u in unsure], bool)
 
     def head(self) -> Json:
-        """Return what the page needs before it draws: classes, faces, episodes, absences."""
+        """Return the classes, faces, episodes, corrections and absences of the recording."""
         timeline = self.timeline
         faces = []
         for number in np.unique(self.face[~np.isnan(self.face)]).astype(int).tolist():
@@ -65,8 +69,8 @@ class Shown:
                 }
             )
         faces.sort(key=lambda face: (-face["rows"], face["id"]))
-        said = timeline.metadata.get("duration_s")
-        duration = float(said) if isinstance(said, int | float) else math.nan
+        length = timeline.metadata.get("duration_s")
+        duration = float(length) if isinstance(length, int | float) else math.nan
         last = float(self.time_s[-1]) if len(self.time_s) else 0.0
         clock = read_clock(timeline.table, timeline.settings)
         absent = stretches(clock, "no_face", timeline.settings)
@@ -88,13 +92,13 @@ class Shown:
                 }
                 for one in timeline.episodes("expression")
             ],
-            "faceless": [list(map(_known, one)) for one in absent],
+            "faceless": [list(map(_seconds, one)) for one in absent],
             "people": self._people.as_json(),
             "corrections": self._corrections({face["name"]: face["id"] for face in faces}),
         }
 
     def _corrections(self, id_of: dict[str, int]) -> list[Json]:
-        """Return what holds, in the order it was made, by the faces as they are named now."""
+        """Return the valid corrections in order of creation, with the current face numbers."""
         return [
             {
                 "number": one.number,
@@ -105,19 +109,19 @@ class Shown:
                 "by": one.by,
                 "at": one.at,
             }
-            for one in self._said
+            for one in self._valid
             for name, code in divided(one, self._people)
             if name in id_of
         ]
 
     def curves(self, face: int, start_s: float, end_s: float, points: int) -> Json:
-        """Return a face's smoothed probabilities from start to end in at most so many points.
+        """Return a face's smoothed probabilities from start to end, in at most `points` points.
 
-        Each point is the mean of its rows; null where the face was away for longer than max_gap_s.
-        `unsure`: share of the point's rows.
+        Each point is the mean of its rows; null where the face is missing for over max_gap_s.
+        `unsure`: share of unsure rows in the point.
         """
         if not (math.isfinite(start_s) and math.isfinite(end_s)) or start_s >= end_s:
-            raise UsageError("A stretch needs a start before its end.")
+            raise UsageError("The start must be before the end.")
         points = int(np.clip(points, 2, MOST_POINTS))
         inside = (self.face == face) & (self.time_s >= start_s) & (self.time_s <= end_s)
         rows = np.flatnonzero(inside & ~np.isnan(self.smoothed[:, 0]))
@@ -135,9 +139,9 @@ class Shown:
         time_s = np.insert(time_s, away, np.nan)
         smoothed, unsure = np.insert(smoothed, away, np.nan, 0), np.insert(unsure, away, np.nan)
         return {
-            "time_s": _plain(time_s),
-            "s": {name: _plain(smoothed[:, i]) for i, name in enumerate(self.timeline.names)},
-            "unsure": _plain(unsure),
+            "time_s": _rounded(time_s),
+            "s": {name: _rounded(smoothed[:, i]) for i, name in enumerate(self.timeline.names)},
+            "unsure": _rounded(unsure),
         }
 
     def boxes(self, start_s: float, end_s: float) -> list[Json]:
@@ -157,44 +161,46 @@ class Shown:
 
 
 @lru_cache(maxsize=4)
-def _read(path: Path, *changed: int) -> Shown:
+def _read(path: Path, *changed: int) -> TimelineView:
     found = read_layered(path)
-    return Shown(found.timeline, found.people, found.corrections)
+    return TimelineView(found.timeline, found.people, found.corrections)
 
 
-def shown(folder: Path) -> Shown:
-    """Return a job's timeline with its layers as the page draws it, or what is read of it so far.
+def view_of(folder: Path) -> TimelineView:
+    """Return the view of a job's timeline with its names and corrections, also of a partial one.
 
-    It is read once as long as nothing of it changes. Raises TimelineError where nothing is read.
+    The files are read again only if they change. Raises TimelineError if no frame is analyzed.
     """
     path = folder / TIMELINE
     if not path.is_file():
-        return _growing(folder / JOURNAL)
-    return _read(path, *(_changed(p) for p in (path, people_path(path), corrections_path(path))))
+        return _unfinished_view(folder / JOURNAL)
+    return _read(
+        path, *(_modified_ns(p) for p in (path, people_path(path), corrections_path(path)))
+    )
 
 
-_unfinished: dict[Path, tuple[float, float, Shown]] = {}
-"""The last look at each growing journal: when, how long it took, and what was seen."""
+_unfinished: dict[Path, tuple[float, float, TimelineView]] = {}
+"""The last view of each growing journal: time of reading, seconds it took, and the view."""
 
 
-def _growing(journal: Path) -> Shown:
-    """Read a journal so far, spending a fourth of the time on it at most however long it is."""
+def _unfinished_view(journal: Path) -> TimelineView:
+    """Return the view of a growing journal; reading takes at most a fourth of the time."""
     began = time.monotonic()
     at, took, last = _unfinished.get(journal, (0.0, math.inf, None))
     if last is None or began - at > 3 * took:
-        _unfinished.clear()  # one recording is read at a time
-        last = Shown(read_unfinished(journal))
+        _unfinished.clear()  # one recording is analyzed at a time
+        last = TimelineView(read_unfinished(journal))
         _unfinished[journal] = (time.monotonic(), time.monotonic() - began, last)
     return last
 
 
-def _changed(path: Path) -> int:
+def _modified_ns(path: Path) -> int:
     return path.stat().st_mtime_ns if path.is_file() else 0
 
 
-def _known(value: float) -> float | None:
+def _seconds(value: float) -> float | None:
     return round(value, 3) if math.isfinite(value) else None
 
 
-def _plain(values: NDArray[np.float64]) -> list[float | None]:
+def _rounded(values: NDArray[np.float64]) -> list[float | None]:
     return [None if math.isnan(v) else round(v, 3) for v in values.tolist()]

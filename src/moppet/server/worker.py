@@ -1,4 +1,4 @@
-"""A job's own process: a recording in on stdin, its progress and its end as lines on stdout."""
+"""The process of one job: it reads the task on stdin and reports progress as lines on stdout."""
 
 from __future__ import annotations
 
@@ -14,52 +14,52 @@ from moppet.pages.report import write_report
 from moppet.timeline import TimelineSettings
 from moppet.values import MoppetError
 
-_TELL_S = 0.2
+_REPORT_S = 0.2
 
 
-def work(asked: dict[str, Any]) -> dict[str, Any]:
-    """Analyse a recording into its folder, going on from its journal; return what to say of it."""
-    told = asked["settings"]
-    settings = Settings(**{**told, "timeline": TimelineSettings(**told["timeline"])})
-    folder = Path(asked["folder"])
+def work(task: dict[str, Any]) -> dict[str, Any]:
+    """Analyze a recording into its folder, resuming from its journal; return the final report."""
+    given = task["settings"]
+    settings = Settings(**{**given, "timeline": TimelineSettings(**given["timeline"])})
+    folder = Path(task["folder"])
     folder.mkdir(parents=True, exist_ok=True)
     journal = folder / "journal.arrows"
-    analysis = Analysis(asked["source"], settings, journal=journal, resume=journal.is_file())
-    timeline = analysis.run(_Teller())
+    analysis = Analysis(task["source"], settings, journal=journal, resume=journal.is_file())
+    timeline = analysis.run(_ProgressReporter())
     timeline.write(folder / "timeline.parquet")
     write_report(timeline, folder / "report.html")
     journal.unlink(missing_ok=True)
     return {"done": timeline.metadata["frame_count"]}
 
 
-class _Teller:
-    """Says how far it is, a few times a second."""
+class _ProgressReporter:
+    """Report the progress a few times a second."""
 
     def __init__(self) -> None:
         self._next = 0.0
 
     def __call__(self, position: Progress) -> None:
         if time.monotonic() >= self._next:
-            self._next = time.monotonic() + _TELL_S
+            self._next = time.monotonic() + _REPORT_S
             total = None if position.total is None else max(position.total, position.frames)
-            say({"frames": position.frames, "total": total})
+            write_line({"frames": position.frames, "total": total})
 
 
-def say(line: dict[str, Any]) -> None:
-    """Write a line of JSON."""
+def write_line(line: dict[str, Any]) -> None:
+    """Write a line of JSON to stdout."""
     print(json.dumps(line), flush=True)
 
 
 def main() -> None:
-    """Work on what stdin asks for. Ends with 0 and a line {"done": frames}, or {"error": text}."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server's Ctrl-C: it ends its worker itself
+    """Run the task on stdin; exit with 0 and {"done": frames}, or with 1 and {"error": text}."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Ctrl-C the server ends its worker
     try:
-        say(work(json.loads(sys.stdin.read())))
+        write_line(work(json.loads(sys.stdin.read())))
     except MoppetError as error:
-        say({"error": str(error)})
+        write_line({"error": str(error)})
         sys.exit(1)
     except OSError as error:
-        say({"error": f"{error.strerror or error}."})
+        write_line({"error": f"{error.strerror or error}."})
         sys.exit(1)
 
 

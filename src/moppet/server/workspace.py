@@ -1,4 +1,4 @@
-"""Where the page's files lie, and what may come into them."""
+"""The folder of the server's files, and checks of new recordings."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from moppet.values import MediaError, MoppetError, UsageError
 
 LARGEST_UPLOAD: Final = 8 * 2**30
 _ROOM: Final = 2**29
-"""Bytes of the disk that an upload leaves free."""
+"""Bytes of the disk that stay free after an upload."""
 
 
 class Workspace:
-    """A folder of the page's own: recordings/, results/ and the queue's file."""
+    """The server's folder: recordings/, results/, guard/, labels/ and the queue's database."""
 
     def __init__(self, root: Path) -> None:
         self.root = root.expanduser().resolve()
@@ -30,28 +30,28 @@ class Workspace:
 
     @property
     def database(self) -> Path:
-        """The queue's file."""
+        """The queue's SQLite file."""
         return self.root / "queue.sqlite"
 
     @property
     def guards(self) -> Path:
-        """The folder of the guards' logs; the first guard makes it."""
+        """The folder of the guard logs; the first guard creates it."""
         return self.root / "guard"
 
     def new_recording(self, name: str, size: int | None) -> Path:
-        """Return where an upload of this name is to be written; no file is there yet.
+        """Return an unused path for an upload of this name and size in bytes.
 
-        Raises UsageError for a name that is no plain file's, or not of a video or image, and
-        MoppetError where the disk has no room for it.
+        Raises UsageError for a name that is not a plain file name of a video or image, and
+        MoppetError if the disk has too little space.
         """
         if not name or len(name) > 200 or name != Path(name).name or not name.isprintable():
             raise UsageError("A recording needs a plain file name, without folders.")
         safe = re.sub(r"[^\w. ()+-]", "_", name).strip(". ")
         if Path(safe).suffix.lower() not in VIDEO_SUFFIXES | IMAGE_SUFFIXES:
-            raise UsageError(f"{name} is neither a video nor an image by its name.")
+            raise UsageError(f"{name} has no file ending of a video or image.")
         free = shutil.disk_usage(self.recordings).free
         if size is not None and size > free - _ROOM:
-            raise MoppetError(f"The disk has no room for {size:,} bytes.")
+            raise MoppetError(f"The disk has too little space for {size:,} bytes.")
         place = self.recordings / safe
         number = 1
         while place.exists() or place.with_name(place.name + ".part").exists():
@@ -60,13 +60,13 @@ class Workspace:
         return place
 
     def recording(self, path: str) -> Path:
-        """Return a local recording that the user names by its path, whichever folder it lies in.
+        """Return a local recording given by its absolute path, in any folder.
 
-        Raises UsageError where it is no file, MediaError where it is no recording.
+        Raises UsageError if there is no such file, MediaError if it is not a video or image.
         """
         place = Path(path).expanduser()
         if not place.is_absolute():
-            raise UsageError("Give the whole path of the recording, from / on.")
+            raise UsageError("Enter the full path of the recording, starting with /.")
         if not place.is_file():
             raise UsageError(f"There is no file {place}.")
         check_recording(place)
@@ -79,7 +79,7 @@ class Workspace:
 
 
 def check_recording(path: Path) -> None:
-    """Raise MediaError unless a file holds what its name promises."""
+    """Raise MediaError unless a file is a readable video or image."""
     try:
         found = probe(path)
     except MoppetError:

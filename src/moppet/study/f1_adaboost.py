@@ -1,4 +1,4 @@
-"""AdaBoost over CART whose trees are weighed by F1 instead of error: `F1AdaBoostClassifier`."""
+"""AdaBoost with CART trees that are weighted by F1 instead of error: `F1AdaBoostClassifier`."""
 
 from __future__ import annotations
 
@@ -25,43 +25,42 @@ WEIGH_BY: Final = ("f1", "accuracy")
 _LEAST_LOSS: Final = 1e-6
 _LEAST_WEIGHT: Final = float(np.finfo(np.float64).eps)
 _LEAST_EDGE: Final = 1e-9
-"""Log odds above chance below this are rounding: 1/3 of even weights is rarely 1/3 exactly."""
+"""Log odds above chance below this are rounding errors (1/3 is not exact)."""
 _MOST_GROWTH: Final = 600.0
-"""The logarithm of the largest weight that is exponentiated; exp overflows at 709."""
+"""Largest logarithm of a weight; exp overflows at 709."""
 
 
 class F1AdaBoostClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """AdaBoost over CART for few, lopsided rows: trees weighed by F1, rare rows weighed up faster.
+    """AdaBoost for small imbalanced data: trees weighted by F1, with a boost for rare classes.
 
-    After Wu (2025), who puts F1 in the place of the error and says no more; the formulas are ours
-    and docs/reference/f1-adaboost.md gives the reasons. K classes, n rows with weights w that sum
-    to 1, at first
-    even or in proportion to sample_weight. In round t a tree h is grown on the weighted rows, and
+    Based on Wu (2025), who replaces the error by F1 without further details; the formulas are this
+    project's, and docs/reference/f1-adaboost.md explains them. There are K classes, and n rows with
+    weights w that sum to 1, initially uniform or proportional to sample_weight. In each round a
+    tree h is fitted to the weighted rows, and
 
-        F = macro-F1 of h on the weighted rows      F1_k = 2 right_k / (true_k + guessed_k)
+        F = macro-F1 of h on the weighted rows      F1_k = 2 right_k / (true_k + predicted_k)
         vote = learning_rate · (log(F / (1 - F)) + log(K - 1))
-        w_i ← w_i · exp(vote · c_k), each row i of class k that h gets wrong; then sum 1 again
+        w_i ← w_i · exp(vote · c_k), for each wrong row i of class k; then normalized
         c_k = 1 + rarity · (1 - n_k / n_max)        n_k: the class's share of sample_weight
 
-    The class with the largest sum of votes of the trees that name it is read.
+    The prediction is the class with the largest sum of votes.
 
-    - **Chance.** A guess that does not look at the row reaches a macro-F1 of at most 1/K, whatever
-      the classes' shares p (the sum of 2 p q / (p + q) over the classes is largest where the
-      guesses' shares q are p). A vote is above 0 just where F is above 1/K. A tree at or below
-      that, F = 0 among them, is thrown away and boosting stops, as in SAMME. If it is the first
-      one, it is grown once more with all classes weighing the same; if that is no better, it is
-      kept, alone, with a warning.
-    - **F = 1.** No row is wrong, so no weight would change: boosting stops, and the tree counts as
-      if F were 1 - 10⁻⁶, for its vote would be infinite.
-    - **SAMME.** With weigh_by="accuracy" and rarity=0 this is SAMME (Zhu et al. 2009), tree by
-      tree that of scikit-learn's AdaBoostClassifier, but for a perfect tree, whose vote is 1
-      there, and a first tree at chance, which is an error there.
+    - **Chance.** A random guess reaches a macro-F1 of at most 1/K, whatever the classes' shares p
+      (the sum of 2 p q / (p + q) over the classes is largest if the guesses' shares q equal p).
+      A vote is positive if and only if F is above 1/K. Any other tree is discarded and boosting
+      stops, as in SAMME. If it is the first tree, it is fitted again with equal class weights; if
+      that does not help, it is kept as the only tree, with a warning.
+    - **F = 1.** No row is wrong, so no weight would change: boosting stops. The vote would be
+      infinite, so it is computed for F = 1 - 10⁻⁶.
+    - **SAMME.** With weigh_by="accuracy" and rarity=0 this is SAMME (Zhu et al. 2009), with the
+      same trees as scikit-learn's AdaBoostClassifier, except for a perfect tree (vote 1 there) and
+      a first tree at chance level (an error there).
 
-    n_estimators: trees at most. max_depth: of each tree; None takes the smallest depth whose
-    leaves can name every class twice, a stump being unable to name three. max_features: features
-    that a split looks at, as in scikit-learn's trees. rarity: 0.25 puts a rare class's mistake up
-    by a quarter more in log weight each round; from 1 on it soon holds all weight. Without effect
-    where all classes are as common. random_state: of ties between splits, and of max_features.
+    n_estimators: maximum number of trees. max_depth: of each tree; None uses the smallest depth
+    with at least two leaves per class, because a stump cannot separate three. max_features: as in
+    scikit-learn's trees. rarity: 0.25 raises the log weight of a wrong row of a very rare class by
+    25 % more per round; from 1, rare classes soon get all the weight. No effect for equally common
+    classes. random_state: for ties between splits, and for max_features.
 
     After fit: `estimators_`, their votes `estimator_weights_` and F `estimator_scores_`,
     `classes_`, `class_costs_` (c), `feature_importances_`.
@@ -87,9 +86,9 @@ class F1AdaBoostClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         self.random_state = random_state
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> F1AdaBoostClassifier:
-        """Grow the trees. X: (n, d) finite numbers; y: (n,) classes; rows of weight 0 do not count.
+        """Fit the trees. X: (n, d) finite numbers; y: (n,) classes; rows of weight 0 are ignored.
 
-        Raises ValueError for arguments and rows that cannot be.
+        Raises ValueError for invalid arguments or rows.
         """
         self._check_arguments()
         X, y = validate_data(self, X, y, dtype=np.float32)
@@ -112,46 +111,50 @@ class F1AdaBoostClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     def _check_arguments(self) -> None:
         whole = isinstance(self.n_estimators, Integral) and self.n_estimators >= 1
         if not whole:
-            raise ValueError(f"n_estimators is a whole number from 1, got {self.n_estimators!r}.")
+            raise ValueError(
+                f"n_estimators must be a whole number from 1, got {self.n_estimators!r}."
+            )
         for name, lowest in (("learning_rate", math.ulp(0.0)), ("rarity", 0.0)):
             value = getattr(self, name)
             if not isinstance(value, Real) or not lowest <= float(value) < math.inf:
                 least = "above 0" if lowest else "from 0"
-                raise ValueError(f"{name} is a number {least}, got {value!r}.")
+                raise ValueError(f"{name} must be a number {least}, got {value!r}.")
         if self.weigh_by not in WEIGH_BY:
-            raise ValueError(f"weigh_by is one of {', '.join(WEIGH_BY)}, got {self.weigh_by!r}.")
+            raise ValueError(
+                f"weigh_by must be one of {', '.join(WEIGH_BY)}, got {self.weigh_by!r}."
+            )
 
     def _boost(self, X: NDArray[np.float32], label: NDArray[np.intp], weight: Values) -> None:
         rng = check_random_state(self.random_state)
         self.estimators_: list[Any] = []
         votes: list[float] = []
         scores: list[float] = []
-        evened = False
+        reweighted = False
         while len(votes) < self.n_estimators:
             tree = self._new_tree(rng).fit(X, label, sample_weight=weight)
             guess = tree.predict(X)
             wrong = guess != label
             loss = self._loss(label, guess, weight)
             vote = self._vote(loss)
-            blind = vote <= 0 and bool(wrong.any())
-            if blind and votes:
+            at_chance = vote <= 0 and bool(wrong.any())
+            if at_chance and votes:
                 break
-            if blind and not evened:
-                evened = True
+            if at_chance and not reweighted:
+                reweighted = True
                 weight = weight / np.bincount(label, weight)[label] / self.n_classes_
                 continue
-            if blind:
+            if at_chance:
                 warnings.warn(
                     f"the first tree is no better than chance ({self.weigh_by} {1 - loss:.3f} over "
-                    f"{self.n_classes_} classes): it is kept, alone.",
+                    f"{self.n_classes_} classes): it is kept as the only tree.",
                     stacklevel=3,
                 )
             self.estimators_.append(tree)
-            votes.append(1.0 if blind else vote)
+            votes.append(1.0 if at_chance else vote)
             scores.append(1 - loss)
-            if blind or not wrong.any():
+            if at_chance or not wrong.any():
                 break
-            weight = _grown(weight, vote * self.class_costs_[label] * wrong)
+            weight = _updated_weights(weight, vote * self.class_costs_[label] * wrong)
         self.estimator_weights_ = np.array(votes)
         self.estimator_scores_ = np.array(scores)
 
@@ -164,14 +167,14 @@ class F1AdaBoostClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         )
 
     def _loss(self, label: NDArray[np.intp], guess: NDArray[np.intp], weight: Values) -> float:
-        """Return 1 - F; with weigh_by="accuracy" the weight of the wrong rows."""
+        """Return 1 - F, or the weight of the wrong rows with weigh_by="accuracy"."""
         if self.weigh_by == "accuracy":
             return float(np.average(guess != label, weights=weight))
         counts = confusions(label, guess, self.n_classes_, weight[None])[0]
         return 1 - float(mean_defined(f1_of(counts)))
 
     def _vote(self, loss: float) -> float:
-        """Return a tree's vote, 0 at chance; 1 for a single class, of which every tree is right."""
+        """Return a tree's vote: 0 at chance level, 1 if there is only one class."""
         if self.n_classes_ == 1:
             return 1.0
         if loss >= 1:
@@ -182,41 +185,41 @@ class F1AdaBoostClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
 
     @property
     def feature_importances_(self) -> Values:
-        """(d,) the trees' impurity-based importances, weighed as the trees are."""
+        """(d,) impurity-based importances, averaged with the weights of the trees."""
         check_is_fitted(self)
         of_trees = np.array([tree.feature_importances_ for tree in self.estimators_])
         return np.asarray(np.average(of_trees, axis=0, weights=self.estimator_weights_))
 
     def predict(self, X: Any) -> NDArray[Any]:
-        """Return (n,) the classes read."""
+        """Return (n,) predicted classes."""
         best = self._votes(X).argmax(axis=1)
         return np.asarray(self.classes_[best])
 
     def decision_function(self, X: Any) -> Values:
-        """Return (n, K) shares of the votes; of two classes (n,) the second's less the first's."""
+        """Return (n, K) shares of the votes; for two classes (n,), the second minus the first."""
         votes = self._votes(X)
         return votes[:, 1] - votes[:, 0] if self.n_classes_ == 2 else votes
 
     def predict_proba(self, X: Any) -> Values:
-        """Return (n, K) probabilities, not calibrated: the softmax of Zhu et al. 2009, eq. 15."""
+        """Return (n, K) uncalibrated probabilities: the softmax of Zhu et al. 2009, eq. 15."""
         votes, classes = self._votes(X), self.n_classes_
         if classes == 1:
             return votes
         return np.asarray(softmax((classes * votes - 1) / (classes - 1) ** 2, axis=1))
 
     def staged_predict(self, X: Any) -> Iterator[NDArray[Any]]:
-        """Yield the classes read by 1, 2, … trees: to choose n_estimators on rows set aside."""
+        """Yield the classes predicted by 1, 2, … trees, to choose n_estimators on held-out rows."""
         for votes in self._staged_votes(X):
             yield self.classes_[votes.argmax(axis=1)]
 
     def _votes(self, X: Any) -> Values:
         last = np.empty(0)
-        for last in self._staged_votes(X):  # noqa: B007 - one stage at a time is held
+        for last in self._staged_votes(X):  # noqa: B007 - keeps one stage in memory
             pass
         return last
 
     def _staged_votes(self, X: Any) -> Iterator[Values]:
-        """Yield (n, K) each class's share of the votes of 1, 2, … trees."""
+        """Yield (n, K), each class's share of the votes of 1, 2, … trees."""
         check_is_fitted(self)
         X = validate_data(self, X, dtype=np.float32, reset=False)
         rows = np.arange(len(X))
@@ -226,10 +229,10 @@ class F1AdaBoostClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             yield votes / votes.sum(axis=1, keepdims=True)
 
 
-def _grown(weight: Values, growth: Values) -> Values:
-    """Return weights times exp(growth), of sum 1 again; none falls to 0.
+def _updated_weights(weight: Values, growth: Values) -> Values:
+    """Return weights times exp(growth), normalized to a sum of 1; no weight becomes 0.
 
-    growth: (n,) from 0. However large it is, nothing overflows: all is divided by the largest.
+    growth: (n,) from 0. Large values do not overflow, because the largest exponent is limited.
     """
     log_weight = np.log(weight) + np.minimum(growth, np.finfo(np.float64).max / 2)
     log_weight -= max(0.0, float(log_weight.max()) - _MOST_GROWTH)

@@ -1,4 +1,4 @@
-"""Face crops → the numbers that classifiers without a network learn from: `SPACES`."""
+"""Features of face crops for classifiers without a network: see `SPACES`."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ LBP_LABELS: Final = 59
 _NEIGHBORS: Final = 8
 _CHUNK: Final = 128
 _EQUAL: Final = 1e-3
-"""Grey levels by which a neighbor between pixels may fall short by rounding alone."""
+"""Tolerance in gray levels for the rounding of interpolated neighbors."""
 _HOG: Final = cv2.HOGDescriptor(
     (HOG_PX, HOG_PX), (16, 16), (8, 8), (8, 8), 9, 1, -1.0, 0, 0.2, False, 64, False
 )
 
 
 def pixel_features(crops: Image) -> Floats:
-    """Return (n, 1024): gray levels 0 to 1 of the crop averaged down to 32 pixels, row by row."""
+    """Return (n, 1024): gray levels 0 to 1 of the crop at 32 pixels, row by row."""
     return np.asarray(_gray(crops, PIXELS_PX).reshape(-1, PIXELS_PX**2) / 255, np.float32)
 
 
 def hog_features(crops: Image) -> Floats:
     """Return (n, 1764): histograms of oriented gradients (Dalal & Triggs 2005) at 64 pixels.
 
-    OpenCV's: 9 unsigned directions, cells of 8 pixels, blocks of 2 × 2 cells, each block scaled to
-    length 1, clipped at 0.2, scaled again. Brightness and contrast do not matter.
+    As in OpenCV: 9 unsigned directions, cells of 8 pixels, blocks of 2 × 2 cells, each block scaled
+    to length 1, clipped at 0.2 and scaled again. Brightness and contrast have no effect.
     """
     found = [np.asarray(_HOG.compute(gray), np.float32).ravel() for gray in _gray(crops, HOG_PX)]
     return np.stack(found) if found else np.empty((0, _HOG.getDescriptorSize()), np.float32)
@@ -50,10 +50,10 @@ def hog_features(crops: Image) -> Floats:
 def lbp_features(crops: Image) -> Floats:
     """Return (n, 2891): histograms of uniform local binary patterns in 7 × 7 cells.
 
-    Ahonen et al. 2006, as Shan et al. 2009 use it for expressions: 8 neighbors on a circle of 2
-    pixels (bilinear between pixels), the 58 patterns with at most two changes around the circle
-    in the order of their codes and one label for the others; each cell's 59 shares sum to 1.
-    The crop is brought to 112 pixels, so that a 48-pixel image is looked at in its own pixels.
+    Ahonen et al. 2006, as used for expressions by Shan et al. 2009: 8 neighbors on a circle with a
+    radius of 2 pixels (bilinear interpolation), one label for each of the 58 patterns with at most
+    two changes around the circle, in the order of their codes, and one for all others; each cell's
+    59 shares sum to 1. The crop is resized to 112 pixels.
     """
     labels = _uniform_labels()
     side = LBP_PX // LBP_CELLS
@@ -70,16 +70,16 @@ def lbp_features(crops: Image) -> Floats:
 
 
 def embedding_features(crops: Image, model: str | Path | ExpressionModel = "default") -> Floats:
-    """Return (n, d) the embedding of a model: 128 numbers of ours.
+    """Return (n, d), the embedding of a model; d is 128 for the bundled models.
 
-    model: a bundled model's name, a model folder, or a model that is loaded already. What a model
-    has learned from is in its embedding: for an honest figure it must not have seen these faces.
+    model: a bundled model's name, a model folder, or a loaded model. It must not be trained on
+    these faces, or results on them are too optimistic.
     Raises ModelError if its network gives no embedding.
     """
     read = model if isinstance(model, ExpressionModel) else load_model(model)
     found = read.predict(crops).embeddings
     if not found.shape[1]:
-        raise ModelError(f"the network of {read.name} gives no embedding; take another model.")
+        raise ModelError(f"the network of {read.name} gives no embedding; choose another model.")
     return found
 
 
@@ -90,15 +90,15 @@ SPACES: Final[dict[str, Space]] = {
     "embedding": embedding_features,
 }
 """Name → function from crops (n, h, w, 3) RGB uint8, any h and w, to (n, d) float32. Only
-"embedding" takes a model; none of them learns from the rows that it is given."""
+"embedding" takes a model. No function is fitted to its input."""
 
 
 def describe_crops(
     crops: Image, space: str, *, model: str | Path | ExpressionModel = "default"
 ) -> Floats:
-    """Return the crops in one of SPACES. model: for "embedding" only.
+    """Return the features of crops in one of SPACES. model: for "embedding" only.
 
-    Raises UsageError for an unknown space and for what are no crops.
+    Raises UsageError for an unknown space and for invalid crops.
     """
     if space not in SPACES:
         raise UsageError(f"there is no space {space!r}.{name_hint(space, SPACES)}")
@@ -111,11 +111,11 @@ def describe_crops(
 
 
 def pattern_codes(gray: Image) -> NDArray[np.uint8]:
-    """Return each pixel's local binary pattern, (n, h, w) like the gray images.
+    """Return each pixel's local binary pattern, (n, h, w) for gray images of the same shape.
 
-    Bit p is 1 where the neighbor at (-2 sin, 2 cos) of 2πp/8, rows before columns, is at least as
-    bright as the pixel (Ojala et al. 2002; the bits of scikit-image's "default"). Beyond the
-    edge the last pixels are repeated.
+    Bit p is 1 if the neighbor at row -2 sin(2πp/8), column 2 cos(2πp/8) is at least as bright as
+    the pixel (Ojala et al. 2002; the bits of scikit-image's "default"). Edge pixels are repeated
+    outside the image.
     """
     n, height, width = gray.shape
     edge = math.ceil(LBP_RADIUS) + 1
@@ -142,7 +142,7 @@ def pattern_codes(gray: Image) -> NDArray[np.uint8]:
 
 @lru_cache(maxsize=1)
 def _uniform_labels() -> NDArray[np.int64]:
-    """(256,) the label of each code: 0 to 57 for uniform ones in their order, 58 for the rest."""
+    """Return (256,) labels of all codes: 0 to 57 for uniform codes in order, 58 for all others."""
     codes = np.arange(2**_NEIGHBORS)
     bits = codes[:, None] >> np.arange(_NEIGHBORS) & 1
     uniform = (bits != np.roll(bits, 1, axis=1)).sum(axis=1) <= 2
@@ -150,7 +150,7 @@ def _uniform_labels() -> NDArray[np.int64]:
 
 
 def _gray(crops: Image, side: int) -> Image:
-    """(n, side, side) uint8."""
+    """Return (n, side, side) uint8 gray images."""
     gray = np.empty((len(crops), side, side), np.uint8)
     for i, crop in enumerate(crops):
         one: Any = cv2.cvtColor(np.ascontiguousarray(crop), cv2.COLOR_RGB2GRAY)

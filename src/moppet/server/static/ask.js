@@ -1,4 +1,4 @@
-// Ask the server: JSON or a file goes there, JSON comes back; an Error with its sentence where it fails.
+// Send JSON or a file to the server and return its JSON; throw an Error with the server's message on failure.
 export async function ask(method, path, body) {
   const options = { method };
   if (body instanceof Blob) options.body = body;

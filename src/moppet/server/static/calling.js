@@ -1,13 +1,13 @@
-// How the page calls a caregiver: a gentle sound, and a notification if the browser was allowed one.
+// Call a caregiver: a gentle sound, and a notification if the browser has permission.
 let audio;
 
-// Browsers let a page sound only after a click: call this in one.
+// Browsers allow sound only after a click: call this in a click handler.
 export function wake() {
   audio ??= new AudioContext();
   return audio.resume();
 }
 
-// Two soft notes, a third apart, `times` times.
+// Play two soft notes, a third apart, `times` times.
 export function chime(times = 1) {
   if (!audio) return;
   for (let i = 0; i < 2 * times; i += 1) {
@@ -29,7 +29,7 @@ export function notify(text) {
   try {
     new Notification("moppet", { body: text, tag: "moppet", renotify: true });
   } catch {
-    // Some browsers let only their own programs notify: the sound is there all the same.
+    // Some browsers refuse notifications of pages: the sound plays anyway.
   }
 }
 

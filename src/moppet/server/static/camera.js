@@ -1,5 +1,5 @@
-// The camera, and the way its images go to moppet and come back as rows. Frames are dropped rather
-// than sent late: the next image goes out only while fewer than two are unanswered.
+// The camera: sends images to moppet and receives rows. Frames are dropped rather than sent late:
+// an image is sent only while fewer than two are unanswered.
 const MOST_PX = 640;
 const EVERY_MS = 100;
 const UNANSWERED = 2;
@@ -18,7 +18,7 @@ export async function cameras() {
   return found.filter((one) => one.kind === "videoinput" && one.deviceId);
 }
 
-// Fill a list of cameras, once the browser tells their names, and show it where there is a choice.
+// Fill the list of cameras once the browser reveals their names; show it if there are several.
 export async function listCameras(select, stream) {
   const found = await cameras();
   const now = stream.getVideoTracks()[0].getSettings().deviceId;
@@ -43,7 +43,7 @@ async function openCamera(deviceId) {
   }
 }
 
-// Tells by events: "ready", "rows", "answer" (all others), "lost" (why nobody watches), "found".
+// Events: "ready", "rows", "answer" (all other messages), "lost" (with a reason), "found".
 export class Camera extends EventTarget {
   constructor(video) {
     super();
@@ -132,10 +132,10 @@ export class Camera extends EventTarget {
     if (this.ready) this.socket.send(JSON.stringify(what));
   }
 
-  // Whether the camera still gives new images: a frozen one would look calm for ever.
+  // Whether the camera still delivers new images: the rows of a frozen image would stay calm forever.
   isFresh() {
     const shown = this.video.getVideoPlaybackQuality?.().totalVideoFrames ?? 0;
-    if (shown !== this.shown || !shown) this.freshAt = performance.now(); // 0: a browser that does not count
+    if (shown !== this.shown || !shown) this.freshAt = performance.now(); // 0: the browser does not count frames
     this.shown = shown;
     return performance.now() - this.freshAt < SILENT_MS;
   }

@@ -1,4 +1,4 @@
-// The curve of the last minute, drawn anew with every frame.
+// The curve of the last minute, redrawn with every frame.
 import { DASHES, lookOf } from "./expressions.js";
 
 const SPAN_S = 60;
@@ -18,7 +18,7 @@ export class Curve {
     this.draw();
   }
 
-  // row: of a timeline; another face, or none, breaks the lines.
+  // row: of a timeline; a different face, or no face, breaks the lines.
   add(row) {
     this.points.push(row);
     while (row.time_s - this.points[0].time_s > SPAN_S) this.points.shift();

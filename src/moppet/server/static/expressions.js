@@ -1,4 +1,4 @@
-// How each expression is drawn: its color from palette.css, and a dash for readers who see no color.
+// The style of each expression: a color from palette.css, and a dash pattern for color-blind readers.
 const DASH_OF = { surprise: "dash", fear: "dash", disgust: "dot", anger: "dot" };
 const colors = new Map();
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => colors.clear());
@@ -10,7 +10,7 @@ function colorOf(name) {
   return colors.get(name);
 }
 
-// names: all classes of the model, so that those without a color of their own get different ones.
+// names: all classes of the model; classes without a fixed color get different ones.
 export function lookOf(name, names) {
   if (colorOf(name)) return [colorOf(name), DASH_OF[name] ?? "solid"];
   const others = names.filter((other) => !colorOf(other));
@@ -30,7 +30,7 @@ export function legendOf(names) {
   });
 }
 
-// "happiness, 92 %", "sadness, unsure" or "no face": what a row of a timeline says.
+// Describe a row of a timeline: "happiness, 92 %", "sadness, unsure" or "no face".
 export function wordsOf(row) {
   if (row.face_id === null) return row.status.replace("_", " ");
   if (row.expression === null) return `face ${row.face_id}: image quality too low`;

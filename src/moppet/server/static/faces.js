@@ -1,4 +1,4 @@
-// Boxes and expressions over the camera image, which is mirrored as people know themselves.
+// Boxes and expressions over the camera image, which is shown mirrored.
 import { lookOf } from "./expressions.js";
 
 export function drawFaces(canvas, answer, names) {
@@ -33,7 +33,7 @@ export function wipe(canvas) {
   canvas.getContext("2d").clearRect(0, 0, canvas.width, canvas.height);
 }
 
-// The face that the curve and the words are about: the largest.
+// The face shown in the curve and the text: the largest.
 export function largest(rows) {
   const faces = rows.filter((row) => row.face_id !== null);
   return faces.reduce((a, b) => (b.box_w * b.box_h > a.box_w * a.box_h ? b : a), faces[0]) ?? rows[0];

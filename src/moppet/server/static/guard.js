@@ -1,4 +1,4 @@
-// The guard's page: what the child watches, whose face is read, by which rules, and whom to call.
+// The guard page: the video, the target face, the rules, and the notifications.
 import { ask } from "./ask.js";
 import { chime, notificationsSay, notify, wake } from "./calling.js";
 import { Camera, listCameras } from "./camera.js";
@@ -18,13 +18,13 @@ function say(text, bad = false) {
   $("#said").classList.toggle("bad", bad);
 }
 
-// ------------------------------------------------------------------------------- getting ready
+// ------------------------------------------------------------------------------- preparation
 
 function ready() {
   const missing = [];
   if (!filmPlays) missing.push("a video");
   if (!camera.on || !camera.ready || camera.isLost) missing.push("the camera");
-  if (!rulesHold) missing.push("rules that can be followed");
+  if (!rulesHold) missing.push("valid rules");
   $("#start").disabled = missing.length > 0;
   $("#missing").textContent = missing.length ? `Still needed: ${missing.join(", ")}.` : "";
   $("#turn").textContent = camera.on ? "Switch the camera off" : "Switch the camera on";
@@ -54,7 +54,7 @@ async function checkRules() {
   const said = $("#rules-said");
   try {
     const found = await ask("POST", "/api/guard/check", { rules: $("#rules").value });
-    if (mine !== checks) return; // a later one is on its way
+    if (mine !== checks) return; // a newer request was sent
     said.textContent = `${found.rules.length} ${found.rules.length === 1 ? "rule" : "rules"} understood.`;
     rulesHold = true;
   } catch (error) {
@@ -98,7 +98,7 @@ function tellCalls(about) {
   $("#allow").hidden = globalThis.Notification?.permission !== "default";
 }
 
-// ----------------------------------------------------------------------------------- on guard
+// ----------------------------------------------------------------------------------- running
 
 const guardAsked = () => ({
   do: "guard", rules: $("#rules").value, child: $("#child").value, goes_on: $("#goes-on").checked,
@@ -144,7 +144,7 @@ function finish(text) {
 
 camera.addEventListener("ready", ({ detail }) => {
   names = detail.names;
-  if (guards) camera.ask(asked); // moppet came back: it watches again, the film waits for a person
+  if (guards) camera.ask(asked); // after a reconnect the guard watches again; a person must resume the video
   ready();
 });
 camera.addEventListener("rows", ({ detail }) => {
@@ -172,7 +172,7 @@ camera.addEventListener("lost", ({ detail }) => {
   wipe($("#boxes"));
   $("#now").textContent = "";
   if (guards) unwatched(detail);
-  else say(`Nothing is being read: ${detail}${/[.?]$/.test(detail) ? "" : "."}`, true);
+  else say(`The camera is not being read: ${detail}${/[.?]$/.test(detail) ? "" : "."}`, true);
   ready();
 });
 camera.addEventListener("found", () => {

@@ -1,4 +1,4 @@
-// The events of a session with the curve that led to each, and the sessions of before.
+// The events of a session, each with its curve, and the list of earlier sessions.
 import { ask } from "./ask.js";
 import { drawWhy, words } from "./why.js";
 
@@ -39,7 +39,7 @@ export function addToLog(record) {
 export function summarise(summary) {
   const s = (seconds) => `${seconds.toFixed(0)} s`;
   $("#summary").textContent = `Watched for ${s(summary.watched_s)}: the child's face was visible and read with confidence for ${s(summary.sure_s)}, `
-    + `unsure for ${s(summary.unsure_s)}, not there for ${s(summary.absent_s)}; not watched ${s(summary.unwatched_s)}. `
+    + `unsure for ${s(summary.unsure_s)}, not visible for ${s(summary.absent_s)}; not watched ${s(summary.unwatched_s)}. `
     + `Pauses: ${summary.events.pause} (${s(summary.paused_s)}), alerts: ${summary.events.alert}.`;
 }
 

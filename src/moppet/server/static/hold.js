@@ -1,5 +1,5 @@
-// A button that must be held, so that a child does not press it by chance. Mouse, touch, Space and Enter
-// hold; a screen reader's click, which nobody can hold, counts at once.
+// A button that must be held, so that a child does not press it by accident. Mouse, touch, Space and
+// Enter can hold it; a click from a screen reader, which cannot be held, acts at once.
 const HOLD_MS = 1000;
 
 export function whenHeld(button, act) {
@@ -35,7 +35,7 @@ export function whenHeld(button, act) {
     stop();
   });
   button.addEventListener("click", (event) => {
-    if (event.detail === 0) act(); // keys make no click here, see above
+    if (event.detail === 0) act(); // keys do not cause clicks here
   });
   button.addEventListener("contextmenu", (event) => event.preventDefault());
 }

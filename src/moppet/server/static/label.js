@@ -1,4 +1,4 @@
-// Rating sets: make one, choose who rates, and open the agreement when two have finished.
+// Rating sets: create one, select a rater, and open the agreement when two raters have finished.
 import { ask } from "./ask.js";
 import { make } from "./make.js";
 import { agree } from "./label_agree.js";
@@ -46,7 +46,7 @@ async function start() {
 function opening(set) {
   if (set.opened.length) {
     const link = make("a", { href: address({ agreement: 1 }), className: "button" }, "Show agreement");
-    $("#opening").replaceChildren(`The rating has ended; compared are ${set.opened.join(", ")}. `, link);
+    $("#opening").replaceChildren(`The rating has ended. Compared raters: ${set.opened.join(", ")}. `, link);
     return;
   }
   const left = set.raters.filter((rater) => rater.left);
@@ -56,12 +56,12 @@ function opening(set) {
       + (set.raters.length < 2 ? "One more rater is needed." : "");
     return;
   }
-  const lost = left.length ? ` ${waits}: what they said so far is left out, so let them finish first.` : "";
-  $("#opening").textContent = `${set.finished} raters have finished.${lost} Showing the agreement ends rating for good: `
-    + "whoever has seen the agreement is no longer blind.";
+  const lost = left.length ? ` ${waits}: their ratings would be left out, so let them finish first.` : "";
+  $("#opening").textContent = `${set.finished} raters have finished.${lost} Showing the agreement ends the rating permanently, `
+    + "because raters who have seen it are no longer blind.";
   $("#open-row").hidden = false;
   $("#open").addEventListener("click", async () => {
-    if (!confirm("End the rating of this set for good?")) return;
+    if (!confirm("End the rating of this set permanently?")) return;
     try {
       await ask("POST", `${api}/open`);
       location.assign(address({ agreement: 1 }));
@@ -103,7 +103,7 @@ function show(set) {
 
 try {
   if (name === null) {
-    $("#where").textContent = "Two or more people label faces, blind to each other.";
+    $("#where").textContent = "Two or more people label faces independently.";
     await start();
     $("#start").hidden = false;
   } else {

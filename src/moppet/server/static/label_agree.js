@@ -1,4 +1,4 @@
-// What raters agree on, what they do not, a decision on each, and the manifest.
+// The agreement of the raters, decisions on disputed images, and the manifest.
 import { ask } from "./ask.js";
 import { make } from "./make.js";
 
@@ -24,7 +24,7 @@ function figures(found) {
   const drawn = found.subjects ? counted(found.subjects, "child").replace("childs", "children") : "images";
   const aside = found.raters.map((rater, i) => `${rater} saw no face in ${found.no_face[i]} and left out ${found.unrated[i]}`);
   $("#rests").textContent = `n: images to which these raters gave a class. In brackets: 95 % confidence intervals, from bootstrap samples of ${drawn}. Kappa: 1 = perfect agreement, 0 = `
-    + `chance gives. Pictures without a class are no part of these figures: ${aside.join("; ")}.`;
+    + `chance agreement. Images without a class are not included in these figures: ${aside.join("; ")}.`;
 }
 
 function crossed(found, number) {

@@ -1,4 +1,4 @@
-// One rater, one picture at a time: keys, undo, skip; the next picture is fetched while this one is looked at.
+// Rating by one rater, one image at a time, with keys, undo and skip; the next image is prefetched.
 import { ask } from "./ask.js";
 import { make } from "./make.js";
 
@@ -6,9 +6,9 @@ const $ = (selector) => document.querySelector(selector);
 
 export async function rate(api, rater, set, say, home) {
   const mine = `${api}/raters/${encodeURIComponent(rater)}`;
-  const said = []; // of this window only: the server tells nobody what was said
+  const said = []; // only of this window: the server does not return ratings
   let state;
-  let ready = false; // the picture is in sight: no key counts before
+  let ready = false; // whether the image is visible: keys are ignored before
   const wait = (busy) => {
     ready = !busy;
     $("#shown").setAttribute("aria-busy", String(busy));
@@ -68,7 +68,7 @@ export async function rate(api, rater, set, say, home) {
       say(error);
       coming = { number: null };
       try {
-        await show(await ask("GET", mine)); // as another window may have left it
+        await show(await ask("GET", mine)); // another window may have changed it
       } catch {
         say(new Error("moppet does not answer. Is it still running in its terminal? Press the same key to try again."));
         wait(false);

@@ -1,4 +1,4 @@
-// A lane for each face under the curves: when it was seen, its episodes, and what was set right.
+// A lane for each face below the curves: when it is visible, its episodes and its corrections.
 import { lookOf } from "./expressions.js";
 
 const SVG = "http://www.w3.org/2000/svg";
@@ -49,7 +49,7 @@ function nobody(head, range) {
   return lane;
 }
 
-// Draw the lanes into a box. selected: a face's id. choose(id), go(seconds): called on a click.
+// Draw the lanes into an element. selected: a face's id. choose(id), go(seconds): called on a click.
 export function drawLanes(box, head, range, selected, choose, go) {
   const shown = head.faces.slice(0, MOST);
   box.replaceChildren(...shown.map((face) => {

@@ -1,4 +1,4 @@
-// What people lay over a timeline: who is who, what is set right; and the files to take away.
+// Edits of a timeline (people and corrections) and exports.
 import { ask } from "./ask.js";
 import { clock } from "./expressions.js";
 
@@ -10,7 +10,7 @@ const FILES = {
 
 // page: {api, head, face(), time(), frame_s(), show(head), say(text, bad)}
 export function startLayers(page) {
-  const before = []; // people as they were, for undo
+  const before = []; // earlier states of the people, for undo
 
   async function change(method, path, body, undoable = false) {
     const was = page.head.people;
@@ -101,7 +101,7 @@ export function startLayers(page) {
     $("#exports").replaceChildren(report, ...links, picture);
   }
 
-  // Fill the forms for the face that is chosen.
+  // Fill the forms for the selected face.
   function fill() {
     const { faces, names, complete } = page.head;
     const here = faces.find((face) => face.id === page.face());

@@ -1,4 +1,4 @@
-// The camera's faces, as they come: boxes, words, and the curve of the last minute.
+// The live camera: boxes, text, and the curve of the last minute.
 import { Camera, listCameras } from "./camera.js";
 import { Curve } from "./curve.js";
 import { legendOf, wordsOf } from "./expressions.js";
@@ -65,7 +65,7 @@ camera.addEventListener("rows", ({ detail }) => {
 camera.addEventListener("lost", ({ detail }) => {
   wipe($("#boxes"));
   $("#now").textContent = "";
-  say(detail.endsWith(".") || detail.endsWith("?") ? detail : `Nothing is being read: ${detail}.`, true);
+  say(detail.endsWith(".") || detail.endsWith("?") ? detail : `The camera is not being read: ${detail}.`, true);
 });
 camera.addEventListener("found", () => say(""));
 

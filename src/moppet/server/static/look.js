@@ -1,4 +1,4 @@
-// One cursor for the video, its curves and its lanes; what people lay over them is in layers.js.
+// One cursor for the video, its curves and its lanes; edits are in layers.js.
 import { ask } from "./ask.js";
 import { drawLanes } from "./lanes.js";
 import { startLayers } from "./layers.js";
@@ -27,7 +27,7 @@ async function draw() {
   const [start, end] = range;
   lanes();
   const found = await get(`${api}/curves?face=${chosen()}&start_s=${start}&end_s=${end}&points=1200`);
-  if (mine !== asked) return; // a later one is on its way
+  if (mine !== asked) return; // a newer request was sent
   const traces = head.names.map((name) => ({
     x: found.time_s, y: found.s[name], name, mode: "lines", connectgaps: false,
     line: { color: look(name)[0], dash: look(name)[1], width: 2 },
@@ -151,7 +151,7 @@ function tick() {
 }
 
 function turn() {
-  if (video.paused) video.play().catch(() => {}); // a pause may come before it began
+  if (video.paused) video.play().catch(() => {}); // a pause may interrupt the start
   else video.pause();
 }
 
@@ -205,8 +205,8 @@ function listen() {
   new ResizeObserver(cursor).observe(plot);
   document.addEventListener("keydown", (event) => {
     const [tag, kind] = [event.target.tagName, event.target.type];
-    if (tag === "SELECT" || (tag === "INPUT" && kind !== "checkbox")) return; // one writes there
-    if (["INPUT", "BUTTON", "A"].includes(tag) && event.key === " ") return; // it presses them
+    if (tag === "SELECT" || (tag === "INPUT" && kind !== "checkbox")) return; // text input
+    if (["INPUT", "BUTTON", "A"].includes(tag) && event.key === " ") return; // Space presses them
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const keys = {
       " ": turn,
@@ -220,7 +220,7 @@ function listen() {
   });
 }
 
-// Take in what the server says of the recording now, the first time or again.
+// Show the server's current header of the recording, at the start or after a change.
 function show(found) {
   const face = head ? chosen() : null;
   const whole = !head || (range[0] === 0 && range[1] === head.duration_s);
@@ -233,7 +233,7 @@ function show(found) {
   $("#face").replaceChildren(...head.faces.map((one) =>
     new Option(`${one.name} (${one.from_s.toFixed(1)}–${one.to_s.toFixed(1)} s)`, one.id)));
   $("#face").value = head.faces.some((one) => one.id === face) ? face : head.faces[0].id;
-  rowsTo = -1; // the boxes have new names
+  rowsTo = -1; // reload the boxes for new names
   legend();
   listEpisodes();
   layers.fill();

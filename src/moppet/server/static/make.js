@@ -1,4 +1,4 @@
-// Make an element: its properties, "aria-…" and "data-…" attributes, and what it holds.
+// Create an element with properties, "aria-…" and "data-…" attributes, and children.
 export function make(tag, properties = {}, ...children) {
   const made = document.createElement(tag);
   for (const [name, value] of Object.entries(properties)) {

@@ -1,4 +1,4 @@
-// The page: what is dropped goes up, what is asked is queued, what is found is shown.
+// The start page: upload recordings, queue them, and list the results.
 import { ask } from "./ask.js";
 
 const said = document.querySelector("#said");

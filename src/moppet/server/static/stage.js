@@ -1,18 +1,18 @@
-// What the child sees: the film, and a calm screen while it rests. It plays only while nothing holds it.
+// The screen for the child: the video, or a calm image while paused. It plays only if no reason to pause is active.
 import { whenHeld } from "./hold.js";
 
 const $ = (selector) => document.querySelector(selector);
 
-// Tells by events: "goon" and "end" (somebody held the button), "over" (the film ended).
+// Events: "goon" and "end" (a button was held), "over" (the video ended).
 export class Stage extends EventTarget {
   constructor() {
     super();
     this.film = $("#show");
-    this.holds = new Map(); // why the film rests: "rule" or "unwatched" → words for the caregiver
+    this.holds = new Map(); // reasons to pause: "rule" or "unwatched" → text for the caregiver
     whenHeld($("#go-on"), () => this.dispatchEvent(new Event("goon")));
     whenHeld($("#end"), () => this.dispatchEvent(new Event("end")));
     this.film.addEventListener("ended", () => this.dispatchEvent(new Event("over")));
-    // A key of the keyboard or the headset must not start what the guard has stopped.
+    // A key of the keyboard or headset must not resume what the guard has paused.
     this.film.addEventListener("play", () => this.holds.size && this.film.pause());
   }
 
@@ -22,10 +22,10 @@ export class Stage extends EventTarget {
     this.film.currentTime = 0;
     $("#screen").hidden = false;
     $("#page").inert = true;
-    document.documentElement.requestFullscreen?.().catch(() => {}); // it fills the window then
-    navigator.wakeLock?.request("screen").catch(() => {}); // a dark screen is a hidden page
+    document.documentElement.requestFullscreen?.().catch(() => {}); // fallback: the video fills the window
+    navigator.wakeLock?.request("screen").catch(() => {}); // a dark screen hides the page
     this.follow();
-    $("#screen").focus({ preventScroll: true }); // not a button: keys that a child presses do nothing
+    $("#screen").focus({ preventScroll: true }); // not a button, so that keys have no effect
   }
 
   close() {
@@ -44,7 +44,7 @@ export class Stage extends EventTarget {
     this.follow();
   }
 
-  // Let go of one reason; of all where none is named.
+  // Remove one reason to pause, or all if none is given.
   goOn(reason) {
     if (reason) this.holds.delete(reason);
     else this.holds.clear();

@@ -1,4 +1,4 @@
-// The curve that led to an event, as a picture: what the rule added up, its level, and what counted.
+// Draw the curve before an event: the rule's value, its threshold, and the frames that count.
 const [WIDTH, HEIGHT, LEFT, BOTTOM] = [520, 150, 44, 22];
 
 function make(kind, about, text) {
@@ -10,7 +10,7 @@ function make(kind, about, text) {
 
 const levelOf = (rule) => Number(/>= ([\d.]+) %/.exec(rule)?.[1] ?? NaN) / 100;
 
-// record: of a guard's log. Returns an SVG, or null for an event without a curve.
+// record: from a guard's log. Returns an SVG, or null for an event without a curve.
 export function drawWhy(record) {
   const why = record.why;
   if (!why?.time_s.length) return null;
