@@ -366,7 +366,7 @@ def test_the_same_seed_writes_the_same_and_json_says_it_all(moppet, own, tmp_pat
 def test_a_sheet_is_drawn_only_when_asked_for(moppet, own, tmp_path, method):
     sheet = tmp_path / "looks" / "sheet.png"
     done = moppet("balance", own, "-o", tmp_path / "out", "--method", method, "--show-faces", sheet)
-    assert done.code == 0 and f"sheet: {sheet}" in done.out
+    assert done.code == 0 and f"example images: {sheet}" in done.out
     drawn = cv2.imread(str(sheet))
     assert drawn.shape[1] > 1000 and drawn.shape[0] > 200 and 5 < drawn.std() < 120
     pages = [
@@ -505,7 +505,7 @@ def test_a_full_disk_or_a_stop_leaves_nothing_that_looks_whole(
         "moppet.balance.balanced_manifest.find_manifest_faces", lambda *a, **k: stop()
     )
     done = moppet("balance", own, "-o", out, "--method", "smote", "--seed", "1")
-    assert done.code == 130 and "holds what an earlier run wrote" in done.err
+    assert done.code == 130 and "holds the result of an earlier run" in done.err
     assert (out / "manifest.parquet").is_file()
 
 
@@ -539,7 +539,7 @@ def test_made_images_never_lie_among_the_images_that_they_come_from(moppet, own,
 def test_a_sheet_has_its_own_place_and_does_not_keep_the_table_back(moppet, own, tmp_path):
     out = tmp_path / "out"
     done = moppet("balance", own, "-o", out, "--show-faces", out / "sheet.png")
-    assert done.code == 2 and "name another place" in done.err and not out.exists()
+    assert done.code == 2 and "choose another place" in done.err and not out.exists()
     done = moppet("balance", own, "-o", out, "--method", "smote", "--show-faces", own / "sheet.png")
     assert done.code == 1 and "manifest:" in done.out
 

@@ -13,12 +13,12 @@ class PluginWarning(UserWarning):
     """A plugin cannot be used; its message is one sentence that names the package."""
 
 
-def load_plugins(group: str, registry: dict[str, Any], kind: type[Any] = object) -> None:
+def load_plugins(group: str, registry: dict[str, Any], kind: Any = object) -> None:
     """Add every entry point of a group to a registry, the first time that it is called.
 
     group: of entry points, such as "moppet.datasets". The name of an entry point becomes the key
         and its object the value. Names that the registry has already are refused.
-    kind: what a value must be an instance of.
+    kind: the class or abstract class (Callable) that a value must be an instance of.
     A plugin that cannot be used is left out with a PluginWarning. Call this before a name is
     looked up, not while moppet's modules are imported: plugins import those modules.
     """
@@ -36,7 +36,7 @@ def load_plugins(group: str, registry: dict[str, Any], kind: type[Any] = object)
             )
 
 
-def _add(point: Any, registry: dict[str, Any], kind: type[Any]) -> str:
+def _add(point: Any, registry: dict[str, Any], kind: Any) -> str:
     """Add one entry point; return why it cannot be used, "" if it can."""
     if point.name in registry:
         return f"the name {point.name!r} is taken"

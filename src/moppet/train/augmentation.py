@@ -454,7 +454,7 @@ AUGMENTATIONS: Final[dict[str, AugmentBatch]] = {
 
 def find_augmentation(name: str) -> AugmentBatch:
     """Return an augmentation by its name, plugins included; UsageError for an unknown name."""
-    load_plugins("moppet.augmentations", AUGMENTATIONS, Callable)  # type: ignore[arg-type]
+    load_plugins("moppet.augmentations", AUGMENTATIONS, Callable)
     if name not in AUGMENTATIONS:
         raise UsageError(f"there is no augmentation {name!r}.{name_hint(name, AUGMENTATIONS)}")
     return AUGMENTATIONS[name]

@@ -46,7 +46,7 @@ def load_detector(
     min_face_px: smallest face looked for, for detectors that search over sizes.
     Raises UsageError for an unknown name.
     """
-    load_plugins("moppet.detectors", DETECTORS, Callable)  # type: ignore[arg-type]
+    load_plugins("moppet.detectors", DETECTORS, Callable)
     if name not in DETECTORS:
         raise UsageError(f"there is no detector {name!r}.{name_hint(name, DETECTORS)}")
     return DETECTORS[name](model_path, min_face_px)

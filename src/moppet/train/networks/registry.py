@@ -51,7 +51,7 @@ def build_network(name: str, classes: int, **settings: Any) -> Network:
 
 def find_network(name: str) -> Callable[..., Network]:
     """Return what makes a network, plugins included; UsageError for an unknown name."""
-    load_plugins("moppet.networks", NETWORKS, Callable)  # type: ignore[arg-type]
+    load_plugins("moppet.networks", NETWORKS, Callable)
     if name not in NETWORKS:
         raise UsageError(f"there is no network {name!r}.{name_hint(name, NETWORKS)}")
     return NETWORKS[name]
