@@ -19,19 +19,19 @@ from moppet.values import TimelineError
 MAX_BYTES: Final = 256_000_000
 """A project that unpacks to more is refused."""
 UNNAMED: Final = "behavior"
-"""The lane of behaviors without a category."""
+"""Name of the lane for behaviors without a category."""
 _PLAYERS: Final = [str(number) for number in range(1, 9)]
 
 
 class Behavior(NamedTuple):
-    """What BORIS calls a label of a lane, and whether it is coded by points only."""
+    """The BORIS behavior code of a lane's label, and whether it has point events only."""
 
     code: str
     is_point: bool
 
 
 class Event(NamedTuple):
-    """A code as BORIS keeps it: times in seconds with three digits."""
+    """A code as BORIS stores it: times in seconds with three digits."""
 
     subject: str
     behaviour: Behavior
@@ -42,9 +42,9 @@ class Event(NamedTuple):
 
 
 def boris_events(coding: Coding) -> list[Event]:
-    """Return the codes of every lane that has a main part; the other parts become comments.
+    """Return the codes of every main lane; lanes of other parts become comments.
 
-    Raises TimelineError where a label overlaps itself: BORIS could not tell which stop is whose.
+    Raises TimelineError where a label overlaps itself, because BORIS pairs starts with stops.
     """
     main = [lane for lane in coding.lanes if not lane.part]
     behaviors = _behaviors(main)
@@ -60,7 +60,7 @@ def boris_events(coding: Coding) -> list[Event]:
 
 
 def _behaviors(lanes: Iterable[Lane]) -> dict[tuple[str, str], Behavior]:
-    """Name every label of a category; one that several categories use says which it is."""
+    """Return (category, label) → behavior. A label of several categories gets its category added."""
     points: dict[tuple[str, str], bool] = {}
     for lane in lanes:
         for code in lane.codes:
@@ -248,7 +248,7 @@ def _read_observation(
 
 
 def plain_label(code: str, category: str) -> str:
-    """Return a behavior without the category that write_boris put behind it."""
+    """Return a behavior without the category that write_boris appended."""
     return code.removesuffix(f" ({category})")
 
 
@@ -256,7 +256,7 @@ def never_stops(code: str, subject: str, time_s: float) -> TimelineError:
     """Return the error for a state without a stop."""
     whose = f" of {subject}" if subject else ""
     return TimelineError(
-        f"{code!r}{whose} starts at {time_s:.3f} s and never stops: give it its stop in BORIS."
+        f"{code!r}{whose} starts at {time_s:.3f} s and never stops: add the stop event in BORIS."
     )
 
 
@@ -277,13 +277,13 @@ AGGREGATED: Final = (
     *("Comment start", "Comment stop"),
 )
 _ABOVE: Final = ("Observation id", "Time offset (s)")
-"""What BORIS 7 says once, in lines of their own above the table."""
+"""Values that BORIS 7 writes once, on separate lines above the table."""
 _MEDIA: Final = ("Media file name", "Media file path", "Media file")
 _NOBODY: Final = "No focal subject"
 
 
 def write_boris_tabular(coding: Coding, path: Path) -> None:
-    """Write a row for every point, and two for every state: START and STOP."""
+    """Write one row for every point event and two (START and STOP) for every state event."""
     rows, about = [], _about(coding)
     for event in boris_events(coding):
         row = about | _of_event(event)
@@ -298,7 +298,7 @@ def write_boris_tabular(coding: Coding, path: Path) -> None:
 
 
 def write_boris_aggregated(coding: Coding, path: Path) -> None:
-    """Write a row for every code, with its start, stop and duration."""
+    """Write one row for every code, with its start, stop and duration."""
     events = boris_events(coding)
     coded_s: dict[str, float] = defaultdict(float)
     for event in events:
@@ -320,7 +320,7 @@ def write_boris_aggregated(coding: Coding, path: Path) -> None:
 
 
 def _about(coding: Coding) -> dict[str, str]:
-    """Return the columns that say the same in every row."""
+    """Return the columns that are equal in every row."""
     name, length = coding.recording, f"{coding.end_s:.3f}"
     fps = f"{coding.fps:.3f}" if coding.fps else "NA"
     return {
@@ -359,8 +359,8 @@ def _write(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]
 def read_boris_table(path: Path) -> Coding:
     """Return a lane for every observation, subject and category, in seconds of the recording.
 
-    An observation with a state that never stops is a fault of the coding; if it is the only one,
-    it is raised as TimelineError. ValueError for no table of BORIS.
+    An observation with a state that never stops is listed in `Coding.faults`; if it is the only
+    one, it raises TimelineError. Raises ValueError if the file is not a BORIS table.
     """
     rows = _rows(path)
     codes: dict[tuple[str, str, str], list[Code]] = defaultdict(list)
@@ -387,7 +387,7 @@ def read_boris_table(path: Path) -> Coding:
         elif kind == "STOP" and key in open_since:
             lane.append(Code(open_since.pop(key), time_s, label))
         else:
-            raise ValueError(f"{code!r} at {time_s} s is {kind or 'nothing'} without a START")
+            raise ValueError(f"{code!r} at {time_s} s has {kind or 'no type'} without a START")
     faults = {
         observation: str(never_stops(code, subject, time_s))
         for (observation, subject, code, *_), time_s in reversed(open_since.items())
@@ -416,7 +416,7 @@ def _rows(path: Path) -> list[dict[str, str]]:
             above = csv.reader(lines[:number], delimiter=delimiter)
             about = {row[0]: row[1] for row in above if len(row) > 1 and row[0] in _ABOVE}
             return [about | {k: v or "" for k, v in row.items() if k} for row in reader]
-    raise ValueError("it has no line with the columns Behavior and Time, or Start (s) and Stop (s)")
+    raise ValueError("no line has the columns Behavior and Time, or Start (s) and Stop (s)")
 
 
 def _seconds(row: Mapping[str, str], column: str) -> float:
