@@ -277,5 +277,5 @@ def test_what_a_program_cannot_hold_is_refused_and_leaves_no_file(tmp_path, prog
 
 def test_two_lanes_of_one_name_are_refused(tmp_path):
     lane = Lane("x", (Code(0, 1, "a"),))
-    with pytest.raises(TimelineError, match="two are called 'x'"):
+    with pytest.raises(TimelineError, match="two are named 'x'"):
         write_program(Coding((lane, lane)), tmp_path, "c", "elan")

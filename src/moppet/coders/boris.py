@@ -60,7 +60,7 @@ def boris_events(coding: Coding) -> list[Event]:
 
 
 def _behaviors(lanes: Iterable[Lane]) -> dict[tuple[str, str], Behavior]:
-    """Return (category, label) → behavior. A label of several categories gets its category added."""
+    """Return (category, label) → behavior; a label of several categories names its category."""
     points: dict[tuple[str, str], bool] = {}
     for lane in lanes:
         for code in lane.codes:
@@ -182,8 +182,8 @@ def _observation(coding: Coding, name: str, rows: list[list[Any]]) -> dict[str, 
 def read_boris(path: Path) -> Coding:
     """Return a lane for every observation, subject and category, in seconds of the recording.
 
-    An observation that cannot be read, as a state in it never stops, is a fault of the coding;
-    if it is the only one, it is raised as TimelineError. ValueError or KeyError for no project.
+    An observation with a state that never stops is listed in `Coding.faults`; if it is the only
+    one, it raises TimelineError. Raises ValueError or KeyError if the file is not a project.
     """
     if path.name.endswith(".gz"):
         with gzip.open(path) as file:

@@ -134,7 +134,7 @@ def read_corrections_coding(path: Path) -> Coding:
 
 
 def divided(one: Correction, people: People) -> Iterator[tuple[str, Code]]:
-    """Yield the name and code of each part of a correction: one face track may be several people."""
+    """Yield the name and code of each part of a correction; a face track may be several people."""
     rest = [Code(one.start_s, one.end_s, one.label)]
     for person in people.persons:
         for piece in person.pieces:
