@@ -208,7 +208,7 @@ def test_an_odd_rater_s_file_is_refused_with_its_name(tmp_path, change, said):
 
 
 def test_one_rater_agrees_with_nobody(three):
-    with pytest.raises(UsageError, match="two raters or more, but 1 came"):
+    with pytest.raises(UsageError, match="at least two raters, not 1"):
         read_ratings(three[:1])
 
 

@@ -346,6 +346,6 @@ def test_a_reader_s_options_reach_it(moppet, tmp_path):
 
 def test_a_missing_place_is_named(moppet, tmp_path):
     done = moppet("data", "audit", tmp_path / "nowhere")
-    assert done.code == 1 and "nowhere" in done.err and "nothing is there" in done.err
+    assert done.code == 1 and "nowhere" in done.err and "does not exist" in done.err
     with pytest.raises(MoppetError):
         read_manifest(tmp_path / "nowhere")

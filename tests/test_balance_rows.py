@@ -317,7 +317,7 @@ def test_made_rows_join_from_another_folder_and_only_as_training_rows(tmp_path):
     other = build_manifest({"path": ["a.png"], "label": ["anger"]} | said, root=tmp_path)
     with pytest.raises(UsageError, match="the classes anger, but these images have only fear"):
         join_synthetic(real, other)
-    with pytest.raises(UsageError, match="synthetic_seed needs 2 values, one a row; 1 came"):
+    with pytest.raises(UsageError, match="synthetic_seed needs 2 values, one for each row, not 1"):
         synthetic_columns(2, generator="vae", synthetic_seed=[1])
     with pytest.raises(UsageError, match="the name of their generator"):
         synthetic_columns(1, generator="")
@@ -395,7 +395,7 @@ def test_the_embedding_names_its_model_and_its_default_is_the_adults(moppet, own
     ("words", "code", "said"),
     [
         (["--method", "smoth"], 2, "did you mean 'smote'"),
-        (["--target", "feer=3"], 2, "class 'feer' has no row to train on"),
+        (["--target", "feer=3"], 2, "class 'feer' has no training row"),
         (["--target", "fear"], 2, "--target takes class=count"),
         (["--method", "enn", "--target", "equal"], 2, "enn takes no target"),
         (["--space", "hog"], 2, "one of pixels, embedding"),
@@ -438,7 +438,7 @@ def test_a_folder_with_other_things_or_with_the_data_is_left_alone(moppet, own, 
         assert "holds source images" in moppet("balance", own, "-o", folder).err
     (own.parent / "faces" / "labels.csv").write_text("path,label\n00.png,fear\n", "utf-8")
     done = moppet("balance", own.parent / "faces", "-o", own.parent / "faces" / "x")
-    assert done.code == 2 and "lies among the images" in done.err
+    assert done.code == 2 and "is among the images" in done.err
     assert (tmp_path / "mine" / "thesis.txt").read_text(encoding="utf-8") == "three years"
 
 
@@ -525,7 +525,7 @@ def test_made_images_never_lie_among_the_images_that_they_come_from(moppet, own,
     for inside in ("pics/balanced", "pics/surprise/balanced"):
         for command in (["balance"], ["synthesize", "--method", "vae"]):
             done = moppet(*command, manifest, "-o", tmp_path / inside)
-            assert done.code == 2 and "lies among the images" in done.err, done.err
+            assert done.code == 2 and "is among the images" in done.err, done.err
     out = tmp_path / "out"
     assert moppet("balance", manifest, "-o", out, "--method", "smote").code == 0
     again = moppet("balance", out / "manifest.parquet", "-o", tmp_path / "out" / "made")

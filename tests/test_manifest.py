@@ -122,7 +122,7 @@ def test_replaced_columns_are_new_and_the_others_stay():
     np.testing.assert_array_equal(new.column("votes"), m.column("votes"))
     votes = np.array([[1, 2, 3], [np.nan] * 3, [0, 0, 1], [4, 4, 4]], np.float32)
     np.testing.assert_array_equal(m.replace(votes=votes).column("votes"), votes)
-    with pytest.raises(MoppetError, match="'extra' needs 4 values, one a row; 2 came"):
+    with pytest.raises(MoppetError, match="'extra' needs 4 values, one for each row, not 2"):
         m.replace(extra=[1, 2])
 
 
@@ -150,8 +150,8 @@ def test_whole_numbers_without_a_null_stay_whole():
         ({"box_w": [4, 0, 4, 4]}, "'box_w' needs a size above 0, but row 1 has 0"),
         ({"time_s": ["soon"] * 4}, "'time_s' needs values of type double"),
         ({"subject": [7, 8, 9, 10]}, "'subject' needs values of type string"),
-        ({"votes": np.array([[1, -1, 0]] * 4)}, "votes are numbers from 0"),
-        ({"votes": np.ones((4, 2))}, "one column for each of 3 different classes; 2 came"),
+        ({"votes": np.array([[1, -1, 0]] * 4)}, "votes must be numbers of 0 or more"),
+        ({"votes": np.ones((4, 2))}, "one column for each of 3 classes, not 2"),
     ],
 )
 def test_a_row_that_breaks_a_rule_is_refused_in_one_sentence(columns, said):
@@ -215,8 +215,8 @@ def odd_files(folder: Path) -> dict[str, tuple[Path, str]]:
     return {
         "missing": (folder / "none.parquet", "No such file"),
         "folder": (folder, "directory"),
-        "text": (text, "no whole Parquet"),
-        "cut": (cut, "no whole Parquet"),
+        "text": (text, "not a complete Parquet"),
+        "cut": (cut, "not a complete Parquet"),
         "timeline": (timeline, "no manifest's names"),
         "plain": (write("plain.parquet", table, None), "no manifest's names"),
         "lacking": (write("lacking.parquet", table.drop(["votes"])), "lacks votes"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -146,7 +147,7 @@ def test_weights_draw_as_many_groups_as_there_are_whole(groups, seed):
 
 def test_blocks_of_draws_are_the_draws(monkeypatch):
     whole = np.concatenate(list(Drawer(np.arange(10), _rng(), 25).weights()))
-    monkeypatch.setattr("moppet.metrics.bootstrap._BLOCK", 40)
+    monkeypatch.setattr(sys.modules["moppet.metrics.bootstrap"], "_BLOCK", 40)
     blocks = list(Drawer(np.arange(10), _rng(), 25).weights())
     assert [len(b) for b in blocks] == [4, 4, 4, 4, 4, 4, 1]
     np.testing.assert_array_equal(np.concatenate(blocks), whole)

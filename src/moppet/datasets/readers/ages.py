@@ -1,4 +1,4 @@
-"""Sets that know the age and not the expression: UTKFace and B3FD."""
+"""Datasets with ages but no expressions: UTKFace and B3FD."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from moppet.datasets.readers.folder_tree import first_files, some_of, walk_files
 from moppet.vocabulary import AgeRange, age_band, age_limits
 
 _ENOUGH: Final = 20
-# Four files of the set lack their sex or their race, one has a space before its suffix and one no
-# dot; all have an age and a date.
+# Four file names lack sex or race, one has a space before its suffix and one has no dot; all have
+# an age and a date.
 _UTK: Final = re.compile(r"(\d{1,3})_(?:(\d?)_)?(?:(\d)_)?(\d{14,17})\s*(?:jpg)?\..+")
 _UTK_SEXES: Final = {"0": "male", "1": "female"}
 _UTK_RACES: Final = {"0": "white", "1": "black", "2": "asian", "3": "indian", "4": "other"}
 
 
 def _of_age(columns: Columns, age_range: AgeRange) -> Columns:
-    """The rows with an age in the range, whose last year counts in full; with their bands."""
+    """Return the rows with an age in the range (including the last year), with age bands."""
     first, last = age_limits(age_range)
     columns["age_band"] = [age_band(age) for age in columns["age"]]
     return choose(columns, [first <= age < last + 1 for age in columns["age"]])

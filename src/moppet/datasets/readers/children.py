@@ -1,4 +1,4 @@
-"""Photographs of children whose file names tell who shows what."""
+"""Photos of children with the subject and the expression in the file name."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _ENOUGH: Final = 20
 
 
 def named_like(path: Path, pattern: re.Pattern[str]) -> bool:
-    """Whether the first images below a folder are all named by a pattern."""
+    """Return whether the first images below a folder all match a pattern."""
     found = first_files(path, _ENOUGH)
     return bool(found) and all(pattern.fullmatch(os.path.basename(name)) for name in found)
 
@@ -37,11 +37,11 @@ def named_columns(
     example: str,
     ages: str | os.PathLike[str] | None = None,
 ) -> Columns:
-    """Return the columns that the images' relative paths tell of.
+    """Return the columns that the images' relative paths contain.
 
-    facts_of: relative path → column → value, None for a name that says nothing.
-    ages: a CSV with subject and age, for sets whose names do not tell the age; a subject's age
-        replaces the set's own age band.
+    facts_of: relative path → column → value, None for a name that does not match.
+    ages: a CSV with subject and age, for datasets without ages in the file names; a subject's age
+        replaces the dataset's age band.
     Raises MoppetError if there are no images, or some are not named like the example.
     """
     known = read_ages(ages)
