@@ -204,7 +204,9 @@ def test_a_path_without_a_known_layout_says_what_is_there(tmp_path):
         read_dataset(tmp_path)
     for number in range(9):
         (tmp_path / f"{number}.txt").touch()
-    with pytest.raises(MoppetError, match=r"it contains 0\.txt, .*, 5\.txt and 3 more.*labels\.csv"):
+    with pytest.raises(
+        MoppetError, match=r"it contains 0\.txt, .*, 5\.txt and 3 more.*labels\.csv"
+    ):
         read_dataset(tmp_path)
     with pytest.raises(MoppetError, match="it is a file"):
         read_dataset(tmp_path / "3.txt")

@@ -156,7 +156,9 @@ def test_a_folder_without_images_is_refused(tmp_path):
 
 def test_images_outside_a_class_are_named(tmp_path):
     pictures(tmp_path, "happy/1.png", "sad/2.png", "overview.png")
-    with pytest.raises(MoppetError, match=r"outside of the class folders \(overview\.png\): move each"):
+    with pytest.raises(
+        MoppetError, match=r"outside of the class folders \(overview\.png\): move each"
+    ):
         read_dataset(tmp_path)
     pictures(tmp_path / "split", "train/happy/1.png", "val/2.png")
     with pytest.raises(MoppetError, match=r"val/2\.png"):
@@ -173,7 +175,9 @@ def test_one_folder_of_another_name_makes_splits_classes(tmp_path):
 def test_a_folder_beside_the_splits_is_refused_by_name(tmp_path, beside):
     pictures(tmp_path, "train/happy/1.png", "test/happy/2.png")
     photo(tmp_path / "3.png").rename(text(tmp_path / beside, ""))
-    with pytest.raises(MoppetError, match=rf"{beside.split('/')[0]} next to the splits test, train"):
+    with pytest.raises(
+        MoppetError, match=rf"{beside.split('/')[0]} next to the splits test, train"
+    ):
         read_dataset(tmp_path)
 
 
@@ -188,7 +192,9 @@ def test_a_folder_beside_the_splits_is_refused_by_name(tmp_path, beside):
 def test_a_class_whose_images_are_of_another_kind_is_not_lost(tmp_path, names, lost):
     for name in names:
         photo(tmp_path / "x.png").rename(text(tmp_path / name, ""))
-    with pytest.raises(MoppetError, match=rf"unsupported image formats only \({lost}\): save .* \.jpg"):
+    with pytest.raises(
+        MoppetError, match=rf"unsupported image formats only \({lost}\): save .* \.jpg"
+    ):
         read_dataset(tmp_path)
 
 

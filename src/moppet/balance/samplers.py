@@ -95,9 +95,7 @@ class Neighbors:
     def __post_init__(self) -> None:
         for name in ("smote", "border", "enn"):
             if getattr(self, name) < 1:
-                raise UsageError(
-                    f"{name} must be at least 1 neighbor, not {getattr(self, name)}."
-                )
+                raise UsageError(f"{name} must be at least 1 neighbor, not {getattr(self, name)}.")
         if self.enn_keeps not in ("all", "majority"):
             raise UsageError(f"enn_keeps must be 'all' or 'majority', not {self.enn_keeps!r}.")
 

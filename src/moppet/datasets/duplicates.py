@@ -94,9 +94,7 @@ def leave_out_copies(manifest: Manifest, *, progress: Progress | None = None) ->
     return searched.replace(split=split)
 
 
-def _read_thumbnails(
-    manifest: Manifest, progress: Progress | None
-) -> tuple[list[str | None], Any]:
+def _read_thumbnails(manifest: Manifest, progress: Progress | None) -> tuple[list[str | None], Any]:
     contents: list[str | None] = [None] * len(manifest)
     thumbs = np.zeros((len(manifest), THUMB_PX, THUMB_PX), np.uint8)
     for done, (row, image) in enumerate(manifest.images(), 1):

@@ -81,9 +81,7 @@ def corrected_t_test(
     from scipy.special import stdtr, stdtrit  # not at import: a tenth of a second
 
     if not (n_train > 0 and n_test > 0):
-        raise UsageError(
-            f"n_train and n_test must be above 0: got {n_train} and {n_test}."
-        )
+        raise UsageError(f"n_train and n_test must be above 0: got {n_train} and {n_test}.")
     j, nan = len(differences), math.nan
     value = float(np.mean(differences)) if j else nan
     # Differences of equal figures vary by rounding only, which is no variance.
