@@ -332,7 +332,7 @@ def test_enn_may_wipe_out_a_class_but_never_the_smallest():
 
 def test_majority_keeps_what_all_would_remove():
     everyone = run("enn")
-    most = run("enn", neighbours=Neighbors(enn_keeps="majority"))
+    most = run("enn", neighbors=Neighbors(enn_keeps="majority"))
     assert set(everyone.kept) < set(most.kept)
 
 
@@ -340,7 +340,7 @@ def test_the_majority_is_that_of_the_neighbors_whatever_the_classes_are_called()
     features, labels = clouds({"anger": 40, "fear": 30, "sadness": 12}, apart=0.5)
     renamed = np.array([{"anger": "x", "fear": "m", "sadness": "a"}[name] for name in labels])
     rule = Neighbors(enn_keeps="majority")
-    one, other = (run("enn", (features, of), neighbours=rule) for of in (labels, renamed))
+    one, other = (run("enn", (features, of), neighbors=rule) for of in (labels, renamed))
     assert one.kept.tolist() == other.kept.tolist() and len(one.removed) > 5
     near = cdist(features, features) + np.diag(np.full(len(labels), np.inf))
     for row, label in enumerate(labels):

@@ -110,7 +110,7 @@ def balance_manifest(
     space: Space,
     rng: np.random.Generator,
     targets: Targets | None = None,
-    neighbours: Neighbors | None = None,
+    neighbors: Neighbors | None = None,
     keep_wiped: bool = False,
     all_train: bool = False,
     cache: Path | None = None,
@@ -146,7 +146,7 @@ def balance_manifest(
         method=method,
         rng=rng,
         targets=targets,
-        neighbours=neighbours,
+        neighbors=neighbors,
         keep_wiped=keep_wiped,
     )
     empty = [name for name in manifest.names if name not in labels]

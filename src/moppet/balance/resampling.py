@@ -123,7 +123,7 @@ def balance(
     method: str,
     rng: np.random.Generator,
     targets: Targets | None = None,
-    neighbours: Neighbors | None = None,
+    neighbors: Neighbors | None = None,
     keep_wiped: bool = False,
 ) -> Balanced:
     """Return balanced training rows; pass training rows only.
@@ -138,7 +138,7 @@ def balance(
     interpolate, and, without keep_wiped, a class that would be removed entirely.
     """
     require_imblearn()
-    task = _Task.of(method, features, labels, targets, neighbours or Neighbors(), rng)
+    task = _Task.of(method, features, labels, targets, neighbors or Neighbors(), rng)
     new, oversampling_notes = _oversample(task)
     keep, cleaning_notes = _clean(task, new, keep_wiped)
     kept = keep[: len(task.y)]
@@ -171,7 +171,7 @@ class _Task:
     labels: NDArray[Any]
     wanted: Counts
     seed: int
-    neighbours: Neighbors
+    neighbors: Neighbors
 
     @classmethod
     def of(
@@ -180,7 +180,7 @@ class _Task:
         features: NDArray[Any],
         labels: Sequence[Any] | NDArray[Any],
         targets: Targets | None,
-        neighbours: Neighbors,
+        neighbors: Neighbors,
         rng: np.random.Generator,
     ) -> _Task:
         name = find_method(method)
@@ -188,7 +188,7 @@ class _Task:
         wanted = _wanted(name, targets, classes, y)
         _refuse_too_many(wanted, y, x.shape[1])
         seed = int(rng.integers(_SEEDS))
-        return cls(name, BALANCERS[name], x, y, classes, wanted, seed, neighbours)
+        return cls(name, BALANCERS[name], x, y, classes, wanted, seed, neighbors)
 
     @property
     def counts(self) -> Ints:
@@ -260,11 +260,11 @@ def _oversample(task: _Task) -> tuple[Oversampled, list[str]]:
     if oversample is None or not wanted:
         return Oversampled(task.x[:0], task.y[:0], np.empty((0, 2), np.int64), np.empty(0)), []
     try:
-        new = oversample(task.x, task.y, wanted, task.seed, task.neighbours)
+        new = oversample(task.x, task.y, wanted, task.seed, task.neighbors)
     except CannotOversample as reason:
         raise UsageError(_explain(task, reason)) from None
     notes = []
-    k = task.neighbours.smote
+    k = task.neighbors.smote
     if task.balancer.interpolates:
         notes += [
             f"{task.label(c)} has {counts[c]} rows, too few for {k} neighbors of the same class: "
@@ -311,7 +311,7 @@ def _clean(task: _Task, new: Oversampled, keep_wiped: bool) -> tuple[NDArray[np.
     if clean is None or (task.balancer.targets == "down" and not task.wanted):
         return keep, []
     x = np.concatenate([task.x, new.features])
-    kept_rows = clean(x, every, task.wanted, task.seed, task.neighbours)
+    kept_rows = clean(x, every, task.wanted, task.seed, task.neighbors)
     keep[:] = False
     keep[kept_rows] = True
     notes = []

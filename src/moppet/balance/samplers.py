@@ -116,7 +116,7 @@ class Oversampled(NamedTuple):
 
 
 def oversample_random(
-    features: Doubles, labels: Ints, wanted: Counts, seed: int, neighbours: Neighbors
+    features: Doubles, labels: Ints, wanted: Counts, seed: int, neighbors: Neighbors
 ) -> Oversampled:
     """Return rows drawn with replacement."""
     from imblearn.over_sampling import RandomOverSampler
@@ -129,7 +129,7 @@ def oversample_random(
 
 
 def oversample_smote(
-    features: Doubles, labels: Ints, wanted: Counts, seed: int, neighbours: Neighbors
+    features: Doubles, labels: Ints, wanted: Counts, seed: int, neighbors: Neighbors
 ) -> Oversampled:
     """Return rows between a row and one of its neighbors of the same class."""
     from imblearn.over_sampling import SMOTE
@@ -137,16 +137,16 @@ def oversample_smote(
     def sampler(near: Callable[[int], Any], k: int, strategy: dict[int, int]) -> Any:
         return SMOTE(sampling_strategy=strategy, random_state=seed, k_neighbors=near(k))
 
-    return _interpolate(sampler, features, labels, wanted, neighbours.smote)
+    return _interpolate(sampler, features, labels, wanted, neighbors.smote)
 
 
 def oversample_borderline(
-    features: Doubles, labels: Ints, wanted: Counts, seed: int, neighbours: Neighbors
+    features: Doubles, labels: Ints, wanted: Counts, seed: int, neighbors: Neighbors
 ) -> Oversampled:
     """Return new rows as in SMOTE, but only from rows at the border (Han et al., borderline-1)."""
     from imblearn.over_sampling import BorderlineSMOTE
 
-    border = min(neighbours.border, len(labels) - 1)
+    border = min(neighbors.border, len(labels) - 1)
 
     def sampler(near: Callable[[int], Any], k: int, strategy: dict[int, int]) -> Any:
         return BorderlineSMOTE(
@@ -156,11 +156,11 @@ def oversample_borderline(
             m_neighbors=near(border),
         )
 
-    return _interpolate(sampler, features, labels, wanted, neighbours.smote)
+    return _interpolate(sampler, features, labels, wanted, neighbors.smote)
 
 
 def oversample_adasyn(
-    features: Doubles, labels: Ints, wanted: Counts, seed: int, neighbours: Neighbors
+    features: Doubles, labels: Ints, wanted: Counts, seed: int, neighbors: Neighbors
 ) -> Oversampled:
     """Return new rows as in SMOTE, but more where neighbors are of other classes.
 
@@ -171,11 +171,11 @@ def oversample_adasyn(
     def sampler(near: Callable[[int], Any], k: int, strategy: dict[int, int]) -> Any:
         return ADASYN(sampling_strategy=strategy, random_state=seed, n_neighbors=near(k))
 
-    return _interpolate(sampler, features, labels, wanted, neighbours.smote)
+    return _interpolate(sampler, features, labels, wanted, neighbors.smote)
 
 
 def undersample_random(
-    features: Doubles, labels: Ints, wanted: Counts, seed: int, neighbours: Neighbors
+    features: Doubles, labels: Ints, wanted: Counts, seed: int, neighbors: Neighbors
 ) -> Ints:
     """Return the rows to keep, drawn without replacement."""
     from imblearn.under_sampling import RandomUnderSampler
@@ -192,12 +192,12 @@ def clean_enn(classes: str) -> Callable[[Doubles, Ints, Counts, int, Neighbors],
     """
 
     def clean(
-        features: Doubles, labels: Ints, wanted: Counts, seed: int, neighbours: Neighbors
+        features: Doubles, labels: Ints, wanted: Counts, seed: int, neighbors: Neighbors
     ) -> Ints:
         from imblearn.under_sampling import EditedNearestNeighbours
 
-        near = min(neighbours.enn, len(labels) - 1)
-        if neighbours.enn_keeps == "majority":
+        near = min(neighbors.enn, len(labels) - 1)
+        if neighbors.enn_keeps == "majority":
             return _keep_by_majority(features, labels, near, spare=classes == "auto")
         sampler = EditedNearestNeighbours(sampling_strategy=classes, n_neighbors=near)
         _resample(sampler, features, labels)
@@ -226,7 +226,7 @@ def clean_tomek(classes: str) -> Callable[[Doubles, Ints, Counts, int, Neighbors
     """Return a cleaning function that removes Tomek links; classes as in `clean_enn`."""
 
     def clean(
-        features: Doubles, labels: Ints, wanted: Counts, seed: int, neighbours: Neighbors
+        features: Doubles, labels: Ints, wanted: Counts, seed: int, neighbors: Neighbors
     ) -> Ints:
         from imblearn.under_sampling import TomekLinks
 

@@ -34,7 +34,7 @@ class Event(NamedTuple):
     """A code as BORIS stores it: times in seconds with three digits."""
 
     subject: str
-    behaviour: Behavior
+    behavior: Behavior
     category: str
     start_s: float
     stop_s: float
@@ -53,8 +53,8 @@ def boris_events(coding: Coding) -> list[Event]:
         comments = _comments(lane, coding.lanes)
         for code, comment in zip(lane.codes, comments, strict=True):
             start_s, stop_s = (milliseconds(time) / 1000 for time in code[:2])
-            behaviour = behaviors[lane.name, code.label]
-            events.append(Event(lane.person, behaviour, lane.name, start_s, stop_s, comment))
+            behavior = behaviors[lane.name, code.label]
+            events.append(Event(lane.person, behavior, lane.name, start_s, stop_s, comment))
     _check_pairs(events)
     return sorted(events, key=lambda event: event.start_s)
 
@@ -88,7 +88,7 @@ def _comments(lane: Lane, lanes: Iterable[Lane]) -> list[str]:
 def _check_pairs(events: Iterable[Event]) -> None:
     of_one: dict[tuple[str, str], list[Event]] = defaultdict(list)
     for event in events:
-        of_one[event.subject, event.behaviour.code].append(event)
+        of_one[event.subject, event.behavior.code].append(event)
     for (_, code), same in of_one.items():
         for before, after in pairwise(sorted(same, key=lambda event: event[3:5])):
             if after.start_s < before.stop_s:
@@ -104,10 +104,10 @@ def write_boris(coding: Coding, path: Path) -> None:
     name = coding.recording
     rows = []
     for event in events:
-        first = [event.start_s, event.subject, event.behaviour.code, "", event.comment]
+        first = [event.start_s, event.subject, event.behavior.code, "", event.comment]
         rows.append(first)
-        if not event.behaviour.is_point:
-            rows.append([event.stop_s, event.subject, event.behaviour.code, "", ""])
+        if not event.behavior.is_point:
+            rows.append([event.stop_s, event.subject, event.behavior.code, "", ""])
     project = {
         "time_format": "hh:mm:ss",
         "project_date": coding.made_at.removesuffix("Z"),
@@ -136,12 +136,12 @@ def _subjects(coding: Coding) -> dict[str, Any]:
 
 
 def _ethogram(events: Iterable[Event]) -> dict[str, Any]:
-    used = dict.fromkeys((event.behaviour, event.category) for event in events)
+    used = dict.fromkeys((event.behavior, event.category) for event in events)
     return {
         str(number): {
-            "type": "Point event" if behaviour.is_point else "State event",
+            "type": "Point event" if behavior.is_point else "State event",
             "key": "",
-            "code": behaviour.code,
+            "code": behavior.code,
             "description": "",
             "color": "",
             "category": category,
@@ -149,7 +149,7 @@ def _ethogram(events: Iterable[Event]) -> dict[str, Any]:
             "excluded": "",
             "coding map": "",
         }
-        for number, (behaviour, category) in enumerate(used)
+        for number, (behavior, category) in enumerate(used)
     }
 
 
@@ -287,7 +287,7 @@ def write_boris_tabular(coding: Coding, path: Path) -> None:
     rows, about = [], _about(coding)
     for event in boris_events(coding):
         row = about | _of_event(event)
-        if event.behaviour.is_point:
+        if event.behavior.is_point:
             marks = [("POINT", event.start_s, event.comment)]
         else:
             marks = [("START", event.start_s, event.comment), ("STOP", event.stop_s, "")]
@@ -309,10 +309,10 @@ def write_boris_aggregated(coding: Coding, path: Path) -> None:
         more = {
             "Observation type": "Media file",
             "Observation duration by subject by observation": f"{coded_s[event.subject]:.3f}",
-            "Behavior type": "POINT" if event.behaviour.is_point else "STATE",
+            "Behavior type": "POINT" if event.behavior.is_point else "STATE",
             "Start (s)": f"{event.start_s:.3f}",
             "Stop (s)": f"{event.stop_s:.3f}",
-            "Duration (s)": "NA" if event.behaviour.is_point else length,
+            "Duration (s)": "NA" if event.behavior.is_point else length,
             "Comment start": event.comment,
         }
         rows.append(about | _of_event(event) | more)
@@ -342,7 +342,7 @@ def _about(coding: Coding) -> dict[str, str]:
 def _of_event(event: Event) -> dict[str, str]:
     return {
         "Subject": event.subject or _NOBODY,
-        "Behavior": event.behaviour.code,
+        "Behavior": event.behavior.code,
         "Behavioral category": event.category,
     }
 

@@ -309,7 +309,7 @@ def _find(images: list[Image], boxes: Floats, detector: Detector) -> Places:
     landmarks, tight, attempt, several = places
     tight[:] = [_is_crop(image) for image in images]
     for i in np.flatnonzero(~tight):
-        faces = detect_any_way_up(detector, _rgb_faces(images[i]))
+        faces = detect_any_way_up(detector, _rgb(images[i]))
         several[i] = len(faces)
         if faces:
             landmarks[i], attempt[i] = _chosen(faces, boxes[i]).landmarks_px, 0
@@ -398,7 +398,3 @@ def _square(image: Image) -> tuple[Image, float, Floats]:
     # A pixel center p of the image is at (p + 1/2) * scale - 1/2 of the resized one.
     shift = np.array([left, top], np.float32) + np.float32((scale - 1) / 2)
     return np.asarray(square, np.uint8), scale, shift
-
-
-def _rgb_faces(image: Image) -> Image:
-    return np.repeat(image[:, :, None], 3, axis=2) if image.ndim == 2 else image

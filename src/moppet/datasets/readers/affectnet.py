@@ -198,7 +198,7 @@ AFFECTNET = Dataset(
         "validation.csv had no header), and sorted copies found on the web. Not checked against "
         "the dataset. The validation rows are marked as test rows: no test rows are published, "
         "and papers report results on the validation rows. Rows without an expression are left "
-        "out unless keep_unlabelled is set."
+        "out unless keep_unlabeled is set."
     ),
     license=(
         "For research only, after a license agreement signed by a professor or head of a "

@@ -9,10 +9,9 @@ from typing import Final
 
 from moppet.datasets.manifest import Manifest
 from moppet.datasets.readers.dataset import IMAGES, Columns, Dataset, choose, read_text
-from moppet.datasets.readers.folder_tree import first_files, some_of, walk_files
+from moppet.datasets.readers.folder_tree import named_like, some_of, walk_files
 from moppet.vocabulary import AgeRange, age_band, age_limits
 
-_ENOUGH: Final = 20
 # Four file names lack sex or race, one has a space before its suffix and one has no dot; all have
 # an age and a date.
 _UTK: Final = re.compile(r"(\d{1,3})_(?:(\d?)_)?(?:(\d)_)?(\d{14,17})\s*(?:jpg)?\..+")
@@ -25,11 +24,6 @@ def _of_age(columns: Columns, age_range: AgeRange) -> Columns:
     first, last = age_limits(age_range)
     columns["age_band"] = [age_band(age) for age in columns["age"]]
     return choose(columns, [first <= age < last + 1 for age in columns["age"]])
-
-
-def _looks_like_utk(path: Path) -> bool:
-    found = first_files(path, _ENOUGH)
-    return bool(found) and all(_UTK.fullmatch(os.path.basename(name)) for name in found)
 
 
 def _read_utk(dataset: Dataset, root: Path, *, age_range: AgeRange = None) -> Manifest:
@@ -79,7 +73,7 @@ UTKFACE = Dataset(
         "belongs to others (https://susanqq.github.io/UTKFace/). Whether the people shown "
         "consented is unknown."
     ),
-    looks_like=_looks_like_utk,
+    looks_like=lambda path: named_like(path, _UTK),
     reader=_read_utk,
 )
 

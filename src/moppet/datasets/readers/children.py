@@ -13,21 +13,15 @@ from moppet.datasets.readers.dataset import IMAGES, Columns, Dataset
 from moppet.datasets.readers.folder_tree import (
     bears_name,
     first_files,
+    named_like,
     some_of,
-    tell_unread,
     walk_files,
+    warn_unsupported,
 )
 from moppet.datasets.readers.tables import read_ages
 from moppet.vocabulary import EXPRESSION_WORDS, age_band, expression_of, expressions_in
 
 Facts = dict[str, Any]
-_ENOUGH: Final = 20
-
-
-def named_like(path: Path, pattern: re.Pattern[str]) -> bool:
-    """Return whether the first images below a folder all match a pattern."""
-    found = first_files(path, _ENOUGH)
-    return bool(found) and all(pattern.fullmatch(os.path.basename(name)) for name in found)
 
 
 def named_columns(
@@ -59,7 +53,7 @@ def named_columns(
             facts.setdefault("age", None)
         for name, value in {"path": path, **facts}.items():
             columns.setdefault(name, []).append(value)
-    tell_unread(root)
+    warn_unsupported(root)
     if strange:
         raise dataset.odd(
             f"holds {len(strange):,} images that are not named like {example} "

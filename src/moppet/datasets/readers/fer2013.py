@@ -14,15 +14,15 @@ import numpy as np
 import platformdirs
 from numpy.typing import NDArray
 
-from moppet.datasets.manifest import Manifest
-from moppet.datasets.readers.dataset import Columns, Dataset
+from moppet.datasets.manifest import Manifest, connect
+from moppet.datasets.readers.dataset import Columns, Dataset, choose
 from moppet.datasets.readers.folder_tree import subfolders
 from moppet.datasets.readers.tables import number, read_table
 from moppet.files import file_sha256, read_arrays, replacing
 from moppet.values import EXPRESSIONS, Floats, Image, MoppetError
 from moppet.vocabulary import class_of, decode, split_of
 
-AGE_BANDS: Final = {0: "infant", 1: "child", 2: "not a child", 3: "uncertain", -1: "not looked at"}
+AGE_BANDS: Final = {0: "infant", 1: "child", 2: "not a child", 3: "uncertain", -1: "not judged"}
 _KEYS: Final = [
     "images",
     "votes",
@@ -82,7 +82,8 @@ def read_ferplus(path: Path, *, seed: int = 0) -> FerPlus:
         raise MoppetError(f"FER+ was expected at {path}, but there is no such file.")
     z = _read_arrays(path)
     names = z["vote_names"].tolist()
-    group = _merge_groups(z["dup_group"], z["near_dup_group"])
+    near = [g if g >= 0 else None for g in z["near_dup_group"].tolist()]
+    group = connect(len(near), [z["dup_group"].tolist(), near])
     part = np.where(z["split"] == 1, "test", np.where(z["leaks_into_split1"], "", "train"))
     return FerPlus(
         images=z["images"],
@@ -132,20 +133,6 @@ def plurality_label(votes: NDArray[np.uint8], names: list[str]) -> NDArray[np.in
     lookup = [EXPRESSIONS.index(name) if name in EXPRESSIONS else -1 for name in names]
     winner = np.array(lookup, np.int8)[votes.argmax(axis=1)]
     return np.where(unique, winner, -1).astype(np.int8)
-
-
-def _merge_groups(exact: NDArray[np.int32], near: NDArray[np.int32]) -> NDArray[np.int64]:
-    """Join rows that share an exact or a near group (-1: no near group)."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    n = len(exact)
-    _, exact_id = np.unique(exact, return_inverse=True)
-    _, near_id = np.unique(near, return_inverse=True)
-    rows = np.concatenate([np.arange(n), np.flatnonzero(near >= 0)])
-    nodes = np.concatenate([n + exact_id, n + n + near_id[near >= 0]])
-    graph = coo_array((np.ones(len(rows), bool), (rows, nodes)), shape=(3 * n, 3 * n))
-    return np.asarray(connected_components(graph, directed=False)[1][:n], np.int64)
 
 
 def _draw_val(
@@ -390,10 +377,7 @@ def _read_votes(
         there, place = _join_images(dataset, root, columns, table, allow_missing)
     columns["split"] = [split_of(usage) for usage in columns.pop("usage")]
     del columns["row"]
-    kept = {
-        key: [value for value, keep in zip(values, there, strict=True) if keep]
-        for key, values in columns.items()
-    }
+    kept = choose(columns, there)
     kept["votes"] = np.array(kept["votes"], np.float32).reshape(-1, len(names))  # type: ignore[assignment]
     return dataset.build(place, kept, names=names)
 

@@ -18,6 +18,7 @@ _CAMERAS: Final = ".dng .cr2 .cr3 .nef .arw .raf .orf .rw2"
 OTHER_IMAGES: Final = frozenset(f"{_PHONES} {_CAMERAS}".split())
 """Suffixes of unsupported image formats of phones and cameras."""
 _SHOWN: Final = 6
+_SAMPLE: Final = 20
 _LEFTOVERS: Final = ("__macosx", "@eadir")  # of archives and network drives
 
 
@@ -70,7 +71,15 @@ def first_files(root: Path, count: int, suffixes: Collection[str] = IMAGE_SUFFIX
     return list(itertools.islice(walk_files(root, suffixes), count))
 
 
-def tell_unread(root: Path) -> None:
+def named_like(
+    root: Path, pattern: re.Pattern[str], suffixes: Collection[str] = IMAGE_SUFFIXES
+) -> bool:
+    """Return whether the first files below a folder all match a pattern."""
+    found = first_files(root, _SAMPLE, suffixes)
+    return bool(found) and all(pattern.fullmatch(os.path.basename(name)) for name in found)
+
+
+def warn_unsupported(root: Path) -> None:
     """Print the number of images below a folder in unsupported formats on stderr."""
     found = list(walk_files(root, OTHER_IMAGES))
     if found:

@@ -16,8 +16,8 @@ from moppet.datasets.readers.folder_tree import (
     first_files,
     some_of,
     subfolders,
-    tell_unread,
     walk_files,
+    warn_unsupported,
 )
 from moppet.media import IMAGE_SUFFIXES
 from moppet.vocabulary import age_band, class_of, rename_classes, split_of
@@ -58,7 +58,7 @@ def class_columns(
             "folder of its class, or away",
             root,
         )
-    tell_unread(root)
+    warn_unsupported(root)
     return columns
 
 
@@ -203,7 +203,7 @@ def _read_city(dataset: Dataset, root: Path, *, subject_pattern: str | None = No
         columns["path"].append(path)
         columns["label"].append(named[0])
         columns["subject"].append(find_subject(path))
-    tell_unread(root)
+    warn_unsupported(root)
     if not columns["path"]:
         raise dataset.expected(f"positive, negative and neutral {IMAGES}", root)
     columns["age_band"] = [age_band(0, 1)] * len(columns["path"])

@@ -16,6 +16,7 @@ from moppet.datasets.readers.dataset import Columns, Dataset, read_text, subject
 from moppet.datasets.readers.folder_tree import (
     bears_name,
     first_files,
+    named_like,
     some_of,
     subfolders,
     walk_files,
@@ -44,7 +45,6 @@ def frame_times(video: Path, every_s: float) -> list[float]:
 
 
 _MEDIA: Final = IMAGE_SUFFIXES | VIDEO_SUFFIXES
-_ENOUGH: Final = 20
 
 
 def _add_frames(
@@ -143,11 +143,6 @@ _EFES: Final = re.compile(
 )
 
 
-def _looks_like_efes(path: Path) -> bool:
-    found = first_files(path, _ENOUGH, _MEDIA)
-    return bool(found) and all(_EFES.fullmatch(os.path.basename(name)) for name in found)
-
-
 def _efes_facts(path: str) -> dict[str, Any] | None:
     match = _EFES.fullmatch(os.path.basename(path))
     if not match:
@@ -183,7 +178,7 @@ CHILD_EFES = Dataset(
         "Provided to researchers on request to the authors, who state what is allowed "
         "(https://doi.org/10.3389/fpsyg.2021.666245). It shows children."
     ),
-    looks_like=_looks_like_efes,
+    looks_like=lambda path: named_like(path, _EFES, _MEDIA),
     reader=_read_efes,
 )
 
