@@ -213,7 +213,7 @@ def test_one_rater_agrees_with_nobody(three):
 
 
 @pytest.mark.parametrize(
-    ("rows", "said"), [({"q": "sad"}, "q, which nobody rated"), ({"b": "sadd"}, "b 'sadd'")]
+    ("rows", "said"), [({"q": "sad"}, "q, which nobody rated"), ({"b": "sadd"}, "b as 'sadd'")]
 )
 def test_a_decision_on_nothing_or_for_no_class_is_refused(three, tmp_path, rows, said):
     with pytest.raises(MoppetError, match=said):
@@ -259,4 +259,4 @@ def test_the_command_s_json_has_every_figure_and_disagreement(three, monkeypatch
     assert [d["path"] for d in content["disagreements"]] == ["b", "c"]
     assert content["disagreements"][0]["said"]["ben"] == "anger"
     lone, said, err = run(monkeypatch, capsys, three[0])
-    assert lone == 2 and "two raters or more" in err
+    assert lone == 2 and "at least two raters" in err

@@ -322,7 +322,7 @@ def test_folds_alone_leave_the_split_as_it_is(moppet, eight, tmp_path):
         (["--keep-test", "--test", "0.2"], 2, "leave out --test"),
         (["--keep-test"], 1, "no test rows to keep"),
         (["--folds", "1"], 2, "at least 2 folds"),
-        (["--folds", "50"], 1, "50 parts need 50 groups"),
+        (["--folds", "50"], 1, "50 parts need at least 50 groups"),
         (["--option", "subject_pattern"], 2, "--option takes name=value"),
         (["--option", "colour=red"], 2, "no option 'colour'"),
     ],

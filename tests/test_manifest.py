@@ -163,7 +163,7 @@ def test_a_row_that_breaks_a_rule_is_refused_in_one_sentence(columns, said):
 def test_class_names_in_another_order_or_odd_are_refused():
     table = four().table
     for names in [("zeal", "anger", "happiness"), ("happiness", "anger", "zeal "), ("a", "a")]:
-        with pytest.raises(MoppetError, match="classes are different words"):
+        with pytest.raises(MoppetError, match="classes are unique words"):
             Manifest(names, table, Path("."))
 
 
@@ -217,8 +217,8 @@ def odd_files(folder: Path) -> dict[str, tuple[Path, str]]:
         "folder": (folder, "directory"),
         "text": (text, "not a complete Parquet"),
         "cut": (cut, "not a complete Parquet"),
-        "timeline": (timeline, "no manifest's names"),
-        "plain": (write("plain.parquet", table, None), "no manifest's names"),
+        "timeline": (timeline, "no names, license and root"),
+        "plain": (write("plain.parquet", table, None), "no names, license and root"),
         "lacking": (write("lacking.parquet", table.drop(["votes"])), "lacks votes"),
         "typed": (write("typed.parquet", table.set_column(2, "time_s", [["1 s"] * 4])), "'time_s'"),
         "foreign": (write("names.parquet", table, {b"moppet": other}), "row 0 has 'happiness'"),
@@ -238,7 +238,7 @@ def test_an_odd_file_is_refused_in_one_sentence_with_its_name(tmp_path, case):
 
 
 def test_only_parquet_is_written_and_a_bad_place_is_named(tmp_path):
-    with pytest.raises(MoppetError, match=r"written as \.parquet, but 'm\.csv'"):
+    with pytest.raises(MoppetError, match=r"ends in \.parquet, not 'm\.csv'"):
         four().write(tmp_path / "m.csv")
     (tmp_path / "file").write_text("")
     with pytest.raises(MoppetError, match="Cannot write"):

@@ -213,7 +213,7 @@ def test_a_path_without_a_known_layout_says_what_is_there(tmp_path):
 
 
 def test_a_manifest_takes_no_options(tmp_path):
-    with pytest.raises(UsageError, match="takes no keep_leaks"):
+    with pytest.raises(UsageError, match="has no option keep_leaks"):
         read_dataset(tmp_path / "set.parquet", keep_leaks=True)
 
 

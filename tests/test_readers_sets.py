@@ -59,7 +59,7 @@ def test_fer2013_may_be_unpacked_elsewhere(tmp_path, cache):
     with pytest.raises(MoppetError, match=r"written as \.npz"):
         read_dataset(table, images=tmp_path / "fer.zip")
     (cache / "datasets").write_text("no folder")
-    with pytest.raises(MoppetError, match=r"Cannot write .*: name another \.npz with images="):
+    with pytest.raises(MoppetError, match=r"Cannot write .*: choose another \.npz with images="):
         read_dataset(table)
 
 

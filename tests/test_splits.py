@@ -191,7 +191,7 @@ def test_an_empty_fold_is_refused():
         kfold(manifest(["happiness", "sadness"] * 2), 5, rng())
     with pytest.raises(UsageError, match="at least 2 folds"):
         kfold(manifest(["happiness", "sadness"] * 2), 1, rng())
-    with pytest.raises(MoppetError, match=r"part of 1%: it would be empty"):
+    with pytest.raises(MoppetError, match=r"part of 1%, which would be empty"):
         holdout(manifest([None] * 10), 0.01, rng())
 
 
