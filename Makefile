@@ -32,7 +32,7 @@ demo: $(VENV)/.base
 	$(VENV)/bin/moppet analyze examples/child.mp4 -o demo
 
 test: $(VENV)/.dev browser tracer
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 # The page is tested in a real browser; Debian's is taken where this user may install it.
 browser:

@@ -74,7 +74,10 @@ def test_the_faces_are_cut_out_and_can_be_trained_on(analyzed: Path, tmp_path: P
 def test_another_recording_is_refused(analyzed: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.png"
     cv2.imwrite(str(other), np.zeros((32, 32, 3), np.uint8))
-    for recording, words in ((other, "of another recording"), (tmp_path / "no.mp4", "not there")):
+    for recording, words in (
+        (other, "to another recording"),
+        (tmp_path / "no.mp4", "does not exist"),
+    ):
         code, said = run(analyzed, recording, "-o", tmp_path / "out")
         assert code != 0 and words in said
     assert not (tmp_path / "out").exists()

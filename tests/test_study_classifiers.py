@@ -638,7 +638,7 @@ def test_cells_run_on_two_nodes_of_a_ray_cluster(monkeypatch: pytest.MonkeyPatch
 
         with pytest.raises(MoppetError, match="a worker of the Ray cluster ended"):
             list(choose_executor("ray")(end_there, [6]))
-        with pytest.raises(MoppetError, match="whose largest node has 1"):
+        with pytest.raises(MoppetError, match="the largest node of this Ray cluster has 1"):
             list(choose_executor("ray", 2)(where, [7]))
     finally:
         ray.shutdown()

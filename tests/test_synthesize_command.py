@@ -116,7 +116,7 @@ def test_images_are_made_and_join_the_data_s_own_rows(
         again = generator.generate(row["label"], row["synthetic_seed"])
         assert np.array_equal(image[:, :, 0], again)
         assert cv2.imread(str(out / "images/sadness/00001.png"), -1).shape == (16, 16)
-    assert "learning on cpu: about" in flat(done.output)
+    assert "training on cpu: about" in flat(done.output)
     assert read_settings(out / "settings.toml").method == method
     real = manifest.select(real_rows(manifest))
     assert sorted(real.column("split")) == ["test"] * 11 + ["train"] * 11 + ["val"] * 11
@@ -161,7 +161,7 @@ def test_a_plan_alone_writes_nothing_and_says_what_it_costs(folder: Path, tmp_pa
     out = tmp_path / "made"
     done = run(folder, "-o", out, "--method", "gan", "--per-class", 5, "--plan-only", *TINY)
     text = flat(done.output)
-    assert "what will be made" in text and "learning on cpu: about" in text
+    assert "synthetic faces to generate" in text and "training on cpu: about" in text
     assert not out.exists()
     plan = json.loads(
         run(folder, "-o", out, "--method", "diffusion", "--plan-only", "--json").stdout
@@ -179,7 +179,7 @@ def test_images_without_a_split_get_the_one_that_training_draws(tmp_path: Path) 
     split = manifest.column("split")
     assert {"train", "val", "test"} == set(split)
     train = int((split == "train").sum()) - 2
-    assert f"came without a split: {train} rows are for training" in flat(done.output)
+    assert f"the images have no split: {train} are drawn for training" in flat(done.output)
 
 
 @pytest.mark.parametrize(("parts", "lacks"), [(("train", "test"), "val"), (("train",), "")])
@@ -198,7 +198,7 @@ def test_what_is_made_can_be_trained_on_whatever_parts_the_data_came_with(
     manifest = read_manifest(out / "manifest.parquet")
     assert {"train", "val", "test"} == set(manifest.column("split"))
     assert with_split(manifest, 0).column("split").tolist() == manifest.column("split").tolist()
-    assert f"came without {lacks} rows" in flat(done.output) or not lacks
+    assert f"the images have no {lacks} rows" in flat(done.output) or not lacks
 
 
 def test_made_images_are_not_read_as_a_folder_of_real_ones(folder: Path, tmp_path: Path) -> None:
@@ -241,10 +241,10 @@ def test_a_stopped_run_says_where_it_goes_on_and_does(
     with monkeypatch.context() as patch:
         patch.setattr(TrainedGenerator, "update_average", follow)
         done = CliRunner().invoke(cli.app, ["synthesize", *map(str, command), "-o", str(out)])
-    assert done.exit_code != 0 and "goes on from there" in flat(done.output)
+    assert done.exit_code != 0 and "Rerun the same command to resume" in flat(done.output)
     assert not (out / "manifest.parquet").exists() and not (out / "images").exists()
     resumed = run(*command, "-o", out)
-    assert "2 steps are done" in flat(resumed.output)
+    assert "2 steps are done already" in flat(resumed.output)
     one, two = contents(tmp_path / "whole"), contents(out)
     assert all(one[name] == two[name] for name in one if name.endswith((".png", ".safetensors")))
 
@@ -274,7 +274,7 @@ def test_a_full_disk_is_said_in_one_sentence_and_loses_nothing(
         else:
             patch.setattr(checkpoint, "save_file", full_too)
             error = refused(*command, "--per-class", 2, "--steps", 3, code=1)
-    assert ("No space left" if place == "checkpoint" else "Make room") in error
+    assert ("make room" if place == "checkpoint" else "Make room") in error
     after = {k: v for k, v in contents(out).items() if not k.startswith(made.PART)}
     kept = {k: v for k, v in after.items() if k.startswith(("run/", "generator"))}
     assert kept == {k: v for k, v in before.items() if k.startswith(("run/", "generator"))}
@@ -395,7 +395,7 @@ def test_another_run_s_folder_is_refused(folder: Path, tmp_path: Path) -> None:
         (["--method", "cgan", "--size", "50"], "size must be a multiple of 16"),
         (["--method", "cgan", "--steps", "2", "--epochs", "2"], "not both"),
         (["--method", "cgan", "--device", "tpu"], "--device must be auto, cpu or cuda"),
-        (["--method", "cgan", "--show-faces", "sheet.jpg"], "--show-faces writes a .png"),
+        (["--method", "cgan", "--show-faces", "sheet.jpg"], "--show-faces takes a .png file"),
         (["--method", "diffusion", "--set", "guidance=1"], "guidance must be above 1, got 1:"),
         (["--method", "inpaint", "--set", "guidance=0.5"], "guidance must be above 1, got 0.5:"),
         (["--method", "diffusion"], "give its folder in the setting model"),
@@ -451,7 +451,7 @@ def test_targets_even_out_what_can_be_learned() -> None:
 
 def test_few_images_are_warned_of(folder: Path, tmp_path: Path) -> None:
     done = run(folder, "-o", tmp_path / "made", "--method", "cgan", "--per-class", 1, *TINY)
-    assert "few images to learn from: happiness (7), sadness (4)" in flat(done.output)
+    assert "few training images: happiness (7), sadness (4)" in flat(done.output)
 
 
 def test_a_missing_library_is_named_with_what_to_install() -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from moppet.train.recipe import Recipe, chosen_settings, read_recipe
+from moppet.vocabulary import current_key
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ROOT / "docs" / "models"
@@ -84,7 +85,7 @@ def row(path: Path, default: Recipe) -> str:
     """Return the row of an experiment."""
     recipe = read_recipe(path)
     with path.with_suffix(".csv").open(newline="", encoding="utf-8") as file:
-        last = list(csv.DictReader(file))[-1]
+        last = {current_key(k): v for k, v in list(csv.DictReader(file))[-1].items()}
     cells = [path.stem, differences(recipe, default), last["epoch"]]
     figures = ("val_accuracy", "val_balanced", "val_loss")
     cells += [f"{float(last[key]):.4f}" for key in figures]

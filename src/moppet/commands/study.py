@@ -18,11 +18,11 @@ def study(
         Path | None,
         typer.Option("--init", help="Write a starter recipe for this folder of labeled images."),
     ] = None,
-    kind: Annotated[
+    compare: Annotated[
         str,
         typer.Option(
-            "--kind",
-            help="With --init: a study of classifiers or of networks.",
+            "--compare",
+            help="With --init: compare classifiers or networks.",
             autocompletion=one_of("classifiers", "networks"),
         ),
     ] = "classifiers",
@@ -63,7 +63,7 @@ def study(
             raise UsageError("--init writes a new recipe: leave out the recipe to run.")
         from moppet.study.starter_recipe import write_starter_recipe
 
-        path = write_starter_recipe(init, output or Path("study.toml"), kind)
+        path = write_starter_recipe(init, output or Path("study.toml"), compare)
         typer.echo(f"written: {path}. Edit it, then run: moppet study {path}")
         return
     if recipe is None:

@@ -387,7 +387,7 @@ def _read(job: Job, settings: SynthesisSettings) -> Manifest:
         return manifest
     manifest = with_split(audit_own(job.console, manifest), settings.seed)
     count = int((manifest.column("split") == "train").sum())
-    came = "a split" if len(lacking) == 2 else f"{lacking[0]} rows"
+    came = "split" if len(lacking) == 2 else f"{lacking[0]} rows"
     job.console.print(
         f"the images have no {came}: {count} are drawn for training, and only these are learned "
         "from; the manifest marks the others for validation and test",

@@ -54,7 +54,13 @@ class TimelineSettings:
         check_fields(self)
 
     def problems(self) -> Iterator[str]:
-        """Yield what is wrong with several settings together."""
+        """Yield what is wrong with several settings together, a sentence each.
+
+        Examples:
+            >>> import moppet
+            >>> list(moppet.TimelineSettings().problems())
+            []
+        """
         if self.leave > self.enter:
             yield (
                 f"leave must not be above enter ({self.enter}), but is {self.leave}: "
