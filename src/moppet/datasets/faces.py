@@ -121,7 +121,7 @@ def put_places(places: Places, rows: NDArray[np.int64], found: Places) -> None:
 
 def take_places(places: Places, rows: list[int] | NDArray[np.intp]) -> Places:
     """Return the places of these rows."""
-    return Places(*(column[rows] for column in places))
+    return Places._make(column[rows] for column in places)
 
 
 def no_places(n: int) -> Places:
