@@ -243,13 +243,13 @@ FIXTURES = {
         ("happiness", "sadness"), splits=["test", "train", "train"],
     ),
     "csv": Fixture(
-        make_csv, "", "nothing is there", ["happiness", None, "anger"],
+        make_csv, "", "does not exist", ["happiness", None, "anger"],
         ("happiness", "anger"), ["k1", "k2", "k1"], ["infant", None, "uncertain"],
         ["train", "val", "odd"],
         {"age": [3.5, None, 15.0], "side": ["left", None, "right"]},
     ),
     "fer2013": Fixture(
-        lambda root: fer2013_csv(root / "fer2013.csv"), "", "nothing is there",
+        lambda root: fer2013_csv(root / "fer2013.csv"), "", "does not exist",
         ["anger", "happiness", "sadness", "neutral"],
         ("neutral", "happiness", "sadness", "anger"),
         splits=["train", "train", "val", "test"], more={"array_row": [0, 1, 2, 3]},
@@ -264,7 +264,7 @@ FIXTURES = {
         },
     ),
     "ferplus-npz": Fixture(
-        make_ferplus_npz, "", "nothing is there",
+        make_ferplus_npz, "", "does not exist",
         [SEVEN[i % 7] for i in range(NPZ_ROWS) if i not in NPZ_LEAKS], SEVEN,
         bands=[
             (None, "infant", "child", "adult", "uncertain")[i % 5]

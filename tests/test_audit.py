@@ -322,7 +322,7 @@ def test_folds_alone_leave_the_split_as_it_is(moppet, eight, tmp_path):
         (["--keep-test", "--test", "0.2"], 2, "leave out --test"),
         (["--keep-test"], 1, "no test rows to keep"),
         (["--folds", "1"], 2, "at least 2 folds"),
-        (["--folds", "50"], 1, "50 parts need 50 groups"),
+        (["--folds", "50"], 1, "50 parts need at least 50 groups"),
         (["--option", "subject_pattern"], 2, "--option takes name=value"),
         (["--option", "colour=red"], 2, "no option 'colour'"),
     ],
@@ -346,6 +346,6 @@ def test_a_reader_s_options_reach_it(moppet, tmp_path):
 
 def test_a_missing_place_is_named(moppet, tmp_path):
     done = moppet("data", "audit", tmp_path / "nowhere")
-    assert done.code == 1 and "nowhere" in done.err and "nothing is there" in done.err
+    assert done.code == 1 and "nowhere" in done.err and "does not exist" in done.err
     with pytest.raises(MoppetError):
         read_manifest(tmp_path / "nowhere")

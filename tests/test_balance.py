@@ -190,19 +190,19 @@ def test_adasyn_says_when_its_counts_are_only_near():
 @pytest.mark.parametrize(
     ("method", "targets", "said"),
     [
-        ("smote", {"sadness": 10}, "cannot bring class 'sadness' to 10: it already has 25. Ask"),
-        ("random_under", {"fear": 13}, "cannot bring class 'fear' to 13: it has only 12. Ask for"),
-        ("random_under", {"fear": 0}, "to 0: at least 1 of its 12 must stay"),
-        ("smote", {"feer": 20}, "'feer' has no row to train on; there is .* mean 'fear'"),
+        ("smote", {"sadness": 10}, "cannot bring class 'sadness' to 10: it already has 25. Use"),
+        ("random_under", {"fear": 13}, "cannot bring class 'fear' to 13: it has only 12. Use"),
+        ("random_under", {"fear": 0}, "to 0: at least 1 of its 12 rows must stay"),
+        ("smote", {"feer": 20}, "'feer' has no training row; the classes are .* mean 'fear'"),
         (
             "smote",
             {"fear": "many"},
-            "a count such as 300 or a multiple such as '2x', up to .*, but 'many'",
+            "a count such as 300 or a multiple such as '2x', up to .*, not 'many'",
         ),
-        ("smote", "0.5x", "needs a multiple of 1x or more, but '0.5x' came"),
-        ("random_under", "2x", "more than 0x and at most 1x, but '2x' came"),
-        ("smote", "all", "targets are 'equal', a multiple .* 'all' came"),
-        ("smote", {"fear": 10**12}, "1,000,000,000,000|999,999,999,988 new rows, which need"),
+        ("smote", "0.5x", "needs a multiple of 1x or more, not '0.5x'"),
+        ("random_under", "2x", "more than 0x and at most 1x, not '2x'"),
+        ("smote", "all", "targets are 'equal', a multiple .* not 'all'"),
+        ("smote", {"fear": 10**12}, "1,000,000,000,000|999,999,999,988 new rows and .* GiB"),
         *((name, "equal", f"{name} takes no target") for name in ("enn", "tomek")),
     ],
 )
@@ -235,7 +235,7 @@ def test_targets_are_read_from_words():
     assert read_targets(["fear=30", "a=b=1.5x"]) == {"fear": 30, "a=b": "1.5x"}
     for words, said in (
         (["fear"], "got 'fear'"),
-        (["fear=3", "equal"], "2 came with 'equal'"),
+        (["fear=3", "equal"], "2 values with 'equal'"),
         (["fear=3", "fear=4"], "twice"),
     ):
         with pytest.raises(UsageError, match=said):
@@ -249,7 +249,10 @@ def test_targets_are_read_from_words():
 def test_a_class_too_small_for_k_neighbors_takes_fewer_and_says_so(method):
     data = clouds({"happiness": 40, "sadness": 20, "fear": 4}, apart=0.5)
     done = run(method, data, keep_wiped=True)
-    assert "class 'fear' has 4 rows, too few for 5 neighbors of its own: 3 taken." in done.notes
+    assert (
+        "class 'fear' has 4 rows, too few for 5 neighbors of the same class: 3 are used."
+        in done.notes
+    )
     assert not any("'sadness' has 20 rows, too few" in note for note in done.notes)
 
 
@@ -268,7 +271,9 @@ def test_a_small_class_changes_nothing_that_is_made_of_the_others():
 def test_a_class_of_one_row_is_refused_by_name_where_it_should_grow(method):
     features, labels = FACES
     data = np.concatenate([features, features[:1]]), [*labels, "anger"]
-    with pytest.raises(UsageError, match=f"class 'anger' has 1 row .* {method} makes new rows"):
+    with pytest.raises(
+        UsageError, match=f"class 'anger' has 1 training row, and {method} interpolates"
+    ):
         run(method, data)
     done = run(method, data, targets={"fear": 30}, keep_wiped=True)
     assert next(one for one in done.counts if one.name == "anger").after == 1
@@ -290,13 +295,13 @@ def mixed_up(lost: int = 8):
 
 def test_a_class_that_would_be_wiped_out_is_refused_or_its_rows_are_kept_on_request():
     data, stay = mixed_up(), {"fear": 8}
-    with pytest.raises(UsageError, match=r"would wipe out class 'fear': of the 8 rows that came"):
+    with pytest.raises(UsageError, match=r"would remove all 8 rows.* of class 'fear'"):
         run("smote_enn", data, targets=stay)
     done = run("smote_enn", data, targets=stay, keep_wiped=True)
     fear = next(one for one in done.counts if one.name == "fear")
     assert (fear.before, fear.removed, fear.after) == (8, 0, 8)
     assert any(
-        "none of the 8 rows of class 'fear' that came: they are kept" in n for n in done.notes
+        "none of the 8 original rows of class 'fear': keep_wiped keeps" in n for n in done.notes
     )
 
 
@@ -307,7 +312,7 @@ def test_it_is_said_when_only_made_rows_of_a_class_are_left():
     done = run("smote_enn", data, targets={"fear": 60})
     fear = next(one for one in done.counts if one.name == "fear")
     assert fear.removed == 8 and fear.made > 0
-    assert any("keeps none of the 8 rows of class 'fear' that came, only" in n for n in done.notes)
+    assert any("keeps none of the 8 original rows of class 'fear', only" in n for n in done.notes)
     kept = run("smote_enn", data, targets={"fear": 60}, keep_wiped=True)
     assert next(one for one in kept.counts if one.name == "fear").removed == 0
     np.testing.assert_array_equal(kept.features, done.features)
@@ -317,7 +322,7 @@ def test_enn_may_wipe_out_a_class_but_never_the_smallest():
     features, labels = mixed_up()
     far = np.random.default_rng(0).normal(-500, 1, (5, 2))
     data = np.concatenate([features, far]), [*labels, *["anger"] * 5]
-    with pytest.raises(UsageError, match="enn would wipe out class 'fear'"):
+    with pytest.raises(UsageError, match="enn would remove all 8 rows of class 'fear'"):
         run("enn", data)
     after = {one.name: one.after for one in run("enn", data, keep_wiped=True).counts}
     assert (after["anger"], after["fear"]) == (5, 8)
@@ -327,7 +332,7 @@ def test_enn_may_wipe_out_a_class_but_never_the_smallest():
 
 def test_majority_keeps_what_all_would_remove():
     everyone = run("enn")
-    most = run("enn", neighbours=Neighbors(enn_keeps="majority"))
+    most = run("enn", neighbors=Neighbors(enn_keeps="majority"))
     assert set(everyone.kept) < set(most.kept)
 
 
@@ -335,7 +340,7 @@ def test_the_majority_is_that_of_the_neighbors_whatever_the_classes_are_called()
     features, labels = clouds({"anger": 40, "fear": 30, "sadness": 12}, apart=0.5)
     renamed = np.array([{"anger": "x", "fear": "m", "sadness": "a"}[name] for name in labels])
     rule = Neighbors(enn_keeps="majority")
-    one, other = (run("enn", (features, of), neighbours=rule) for of in (labels, renamed))
+    one, other = (run("enn", (features, of), neighbors=rule) for of in (labels, renamed))
     assert one.kept.tolist() == other.kept.tolist() and len(one.removed) > 5
     near = cdist(features, features) + np.diag(np.full(len(labels), np.inf))
     for row, label in enumerate(labels):
@@ -347,12 +352,14 @@ def test_the_majority_is_that_of_the_neighbors_whatever_the_classes_are_called()
 def test_adasyn_names_the_class_that_stands_apart():
     features, labels = FACES
     data = np.concatenate([features, np.random.default_rng(0).normal(900, 1, (9, 6))])
-    with pytest.raises(UsageError, match="adasyn makes rows of class 'anger' where other classes"):
+    with pytest.raises(UsageError, match="adasyn adds rows of class 'anger' near other classes"):
         run("adasyn", (data, [*labels, *["anger"] * 9]))
 
 
 def test_adasyn_says_when_its_shares_round_to_none():
-    with pytest.raises(UsageError, match="shares 1 new rows of class 'sadness' among its 25 rows"):
+    with pytest.raises(
+        UsageError, match="distributes 1 new rows of class 'sadness' over its 25 rows"
+    ):
         run("adasyn", targets={"sadness": 26})
 
 
@@ -360,14 +367,14 @@ def test_borderline_smote_says_when_no_row_lies_at_the_border():
     data = clouds({"happiness": 30, "sadness": 12}, apart=200)
     done = run("borderline_smote", data)
     assert not len(done.labels)
-    assert "no row of class 'sadness' lies at the border to others" in done.notes[0]
+    assert "no row of class 'sadness' is at the border to other classes" in done.notes[0]
 
 
 def test_what_no_method_can_balance_is_refused():
     features, labels = FACES
     for data, said in (
-        ((features[:3], ["a"] * 3), "two classes to train on, but only class 'a' came"),
-        ((features[:0], []), "two classes to train on, but no row at all came"),
+        ((features[:3], ["a"] * 3), "training rows of two classes, but got only class 'a'"),
+        ((features[:0], []), "training rows of two classes, but got no rows"),
         ((features, labels[:-1]), r"features \(n, d\) and n labels"),
         ((np.where(np.arange(6) == 2, np.nan, features), labels), "finite features, but row 0"),
     ):
@@ -375,7 +382,7 @@ def test_what_no_method_can_balance_is_refused():
             run("smote", data)
     with pytest.raises(UsageError, match="no balancer 'smoth': did you mean 'smote'"):
         run("smoth")
-    with pytest.raises(UsageError, match="at least 1 neighbor, but 0 came"):
+    with pytest.raises(UsageError, match="at least 1 neighbor, not 0"):
         Neighbors(smote=0)
     assert run("SMOTE-ENN").method == "smote_enn"
 
@@ -439,7 +446,7 @@ def test_a_model_without_an_embedding_and_an_unknown_space_are_refused(tmp_path)
     folder = write_model(tmp_path / "bare", linear_network(embedding=False, classes=7))
     with pytest.raises((UsageError, ModelError), match="embedding"):
         Embedding(load_model(folder)).features(np.zeros((1, 112, 112, 3), np.uint8))
-    with pytest.raises(UsageError, match="one of pixels, embedding, but 'hog' came"):
+    with pytest.raises(UsageError, match="one of pixels, embedding, not 'hog'"):
         make_space("hog")
     with pytest.raises(UsageError, match="8 pixels or more, got 4"):
         make_space("pixels", side=4)

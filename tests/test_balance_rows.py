@@ -209,7 +209,7 @@ def test_what_is_made_in_an_embedding_is_no_row_of_a_manifest(faces, cache, tmp_
     done = balanced(faces, space=space, cache=cache)
     assert done.images is None and done.balanced.features.shape == (13, 128)
     assert len(done.whole(faces.root, [])) == len(faces)
-    with pytest.raises(UsageError, match="no image"):
+    with pytest.raises(UsageError, match="have no images"):
         done.new_rows(faces.root, [])
     written = write_balanced(done, open_folder(tmp_path / "out", tmp_path / "faces.parquet"))
     with np.load(written.parent / "embedding.npz", allow_pickle=False) as kept:
@@ -223,13 +223,13 @@ def test_what_is_made_in_an_embedding_is_no_row_of_a_manifest(faces, cache, tmp_
 
 def test_without_a_split_nothing_is_balanced_unless_all_of_it_is_to_train_on(faces, cache):
     whole = faces.replace(split=[None] * len(faces))
-    with pytest.raises(MoppetError, match="not split yet, and balancing may only see those"):
+    with pytest.raises(MoppetError, match="not split yet, and only training images"):
         balanced(whole)
-    with pytest.raises(UsageError, match="have a split of their own"):
+    with pytest.raises(UsageError, match="already have a split"):
         balanced(faces, all_train=True)
     done = balanced(whole.select(np.arange(23)), all_train=True)
     assert set(done.whole(faces.root, ["x.png"] * 13).column("split")) == {"train"}
-    with pytest.raises(MoppetError, match="of 28 rows 0 are of split 'train'"):
+    with pytest.raises(MoppetError, match="0 of 28 rows have the split 'train'"):
         balanced(faces.replace(split=["test"] * len(faces)))
 
 
@@ -317,7 +317,7 @@ def test_made_rows_join_from_another_folder_and_only_as_training_rows(tmp_path):
     other = build_manifest({"path": ["a.png"], "label": ["anger"]} | said, root=tmp_path)
     with pytest.raises(UsageError, match="the classes anger, but these images have only fear"):
         join_synthetic(real, other)
-    with pytest.raises(UsageError, match="synthetic_seed needs 2 values, one a row; 1 came"):
+    with pytest.raises(UsageError, match="synthetic_seed needs 2 values, one for each row, not 1"):
         synthetic_columns(2, generator="vae", synthetic_seed=[1])
     with pytest.raises(UsageError, match="the name of their generator"):
         synthetic_columns(1, generator="")
@@ -395,12 +395,12 @@ def test_the_embedding_names_its_model_and_its_default_is_the_adults(moppet, own
     ("words", "code", "said"),
     [
         (["--method", "smoth"], 2, "did you mean 'smote'"),
-        (["--target", "feer=3"], 2, "class 'feer' has no row to train on"),
+        (["--target", "feer=3"], 2, "class 'feer' has no training row"),
         (["--target", "fear"], 2, "--target takes class=count"),
         (["--method", "enn", "--target", "equal"], 2, "enn takes no target"),
         (["--space", "hog"], 2, "one of pixels, embedding"),
         (["--enn", "some"], 2, "'all' or 'majority'"),
-        (["--all-train"], 2, "have a split of their own"),
+        (["--all-train"], 2, "already have a split"),
         (["--option", "x=1"], 2, "takes no x"),
         (["--target", f"surprise={'9' * 400}"], 2, "up to 1,000,000,000,000"),
         (["--target", f"surprise={'9' * 400}x"], 2, "up to 1,000,000,000,000"),
@@ -427,18 +427,18 @@ def test_a_folder_with_other_things_or_with_the_data_is_left_alone(moppet, own, 
     (tmp_path / "mine" / "thesis.txt").write_text("three years", encoding="utf-8")
     (tmp_path / "mine" / ".video.mp4.part").write_bytes(b"half a video")
     done = moppet("balance", own, "-o", tmp_path / "mine")
-    assert done.code == 2 and "holds other things (.video.mp4.part, thesis.txt)" in done.err
+    assert done.code == 2 and "has other files (.video.mp4.part, thesis.txt)" in done.err
     assert (tmp_path / "mine" / ".video.mp4.part").is_file()
     shutil.copytree(own.parent / "faces", tmp_path / "other" / "made")
     shutil.copy(own, tmp_path / "other" / "manifest.parquet")
     done = moppet("balance", own, "-o", tmp_path / "other")
-    assert done.code == 2 and "holds other things (made, manifest.parquet)" in done.err
+    assert done.code == 2 and "has other files (made, manifest.parquet)" in done.err
     assert len(list((tmp_path / "other" / "made").iterdir())) == len(read_manifest(own))
     for folder in (own.parent, own.parent.parent):
         assert "holds source images" in moppet("balance", own, "-o", folder).err
     (own.parent / "faces" / "labels.csv").write_text("path,label\n00.png,fear\n", "utf-8")
     done = moppet("balance", own.parent / "faces", "-o", own.parent / "faces" / "x")
-    assert done.code == 2 and "lies among the images" in done.err
+    assert done.code == 2 and "is among the images" in done.err
     assert (tmp_path / "mine" / "thesis.txt").read_text(encoding="utf-8") == "three years"
 
 
@@ -451,7 +451,7 @@ def test_a_folder_of_images_without_a_split_says_what_to_do(moppet, tmp_path):
     unsplit = moppet("balance", tmp_path / "faces", "-o", tmp_path / "out")
     assert unsplit.code == 1 and "moppet data split" in unsplit.err
     tiny = moppet("balance", tmp_path / "faces", "-o", tmp_path / "out", "--all-train")
-    assert tiny.code == 1 and "none of the 3 images to train on can be used" in tiny.err
+    assert tiny.code == 1 and "none of the 3 training images can be used" in tiny.err
     for path in (tmp_path / "faces").rglob("*.png"):
         path.write_bytes(b"no image")
     broken = moppet("balance", tmp_path / "faces", "-o", tmp_path / "out", "--all-train")
@@ -466,7 +466,7 @@ def test_a_class_of_one_image_is_named(moppet, own, tmp_path):
     columns["label"][0] = "fear"
     place = build_manifest(columns, root=manifest.root).write(tmp_path / "one.parquet")
     done = moppet("balance", place, "-o", tmp_path / "out")
-    assert done.code == 2 and "class 'fear' has 1 row to train on" in done.err
+    assert done.code == 2 and "class 'fear' has 1 training row" in done.err
     done = moppet("balance", place, "-o", tmp_path / "out", "--method", "random_over")
     assert done.code == 0 and "fear" in done.out
 
@@ -525,7 +525,7 @@ def test_made_images_never_lie_among_the_images_that_they_come_from(moppet, own,
     for inside in ("pics/balanced", "pics/surprise/balanced"):
         for command in (["balance"], ["synthesize", "--method", "vae"]):
             done = moppet(*command, manifest, "-o", tmp_path / inside)
-            assert done.code == 2 and "lies among the images" in done.err, done.err
+            assert done.code == 2 and "is among the images" in done.err, done.err
     out = tmp_path / "out"
     assert moppet("balance", manifest, "-o", out, "--method", "smote").code == 0
     again = moppet("balance", out / "manifest.parquet", "-o", tmp_path / "out" / "made")
@@ -574,7 +574,7 @@ def test_a_balanced_set_is_not_split_again(moppet, own, tmp_path):
     again = moppet(
         "balance", out / "manifest.parquet", "-o", tmp_path / "more", "--method", "tomek"
     )
-    assert again.code == 0 and "13 of the 36 rows to balance are made ones" in again.out
+    assert again.code == 0 and "13 of the 36 rows to balance are synthetic" in again.out
 
 
 def test_help_names_every_method(moppet):

@@ -306,7 +306,7 @@ def test_the_level_is_that_of_the_codes():
     assert WORDS.level_of(["smile", "sad"]) == "expression"
     assert WORDS.level_of(["smile", "cry"]) == "group"
     assert WORDS.at("group", "smile") == "positive"
-    with pytest.raises(UsageError, match="'cry' stands for the group 'negative'"):
+    with pytest.raises(UsageError, match="'cry' means the group 'negative'"):
         WORDS.at("expression", "cry")
 
 

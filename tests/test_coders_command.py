@@ -157,7 +157,7 @@ MISTAKES = {
     "unknown words": (["{two}", "--tier", "notes"], "window open=NAME", 2),
     "no such face": (["{elan}", "--face", "7"], "no face 7", 2),
     "face of letters": (["{elan}", "--face", "child"], "no face child", 2),
-    "no such file": (["nowhere.eaf"], "not there", 1),
+    "no such file": (["nowhere.eaf"], "does not exist", 1),
     "a wrong level": (["{elan}", "--level", "mood"], "expression or group", 2),
     "a wrong unit": (["{elan}", "--unit", "0"], "--unit", 2),
     "a wrong tolerance": (["{elan}", "--tolerance", "-1"], "--tolerance", 2),

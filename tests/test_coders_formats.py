@@ -265,7 +265,7 @@ def test_elan_has_no_points_so_they_last_a_millisecond(tmp_path):
         ("textgrid", [(0, 2, "a"), (1, 3, "b")], "Praat allows no overlapping"),
         ("textgrid", [(0, 2, "a"), (3, 3, "b")], "intervals or points"),
         ("boris", [(0, 2, "a"), (1, 3, "a")], "twice at once"),
-        ("elan", [(-1, 2, "a")], "from 0 seconds on"),
+        ("elan", [(-1, 2, "a")], "start at 0 seconds"),
     ],
 )
 def test_what_a_program_cannot_hold_is_refused_and_leaves_no_file(tmp_path, program, codes, says):
@@ -277,5 +277,5 @@ def test_what_a_program_cannot_hold_is_refused_and_leaves_no_file(tmp_path, prog
 
 def test_two_lanes_of_one_name_are_refused(tmp_path):
     lane = Lane("x", (Code(0, 1, "a"),))
-    with pytest.raises(TimelineError, match="two are called 'x'"):
+    with pytest.raises(TimelineError, match="two are named 'x'"):
         write_program(Coding((lane, lane)), tmp_path, "c", "elan")

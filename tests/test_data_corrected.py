@@ -87,4 +87,4 @@ def test_a_timeline_that_nobody_set_right_is_said(analyzed: Path, tmp_path: Path
     bare = tmp_path / "bare.parquet"
     bare.write_bytes(analyzed.read_bytes())
     code, said = run(bare, EXAMPLE, "-o", tmp_path / "out")
-    assert code != 0 and "Nothing was set right" in said and not (tmp_path / "out").exists()
+    assert code != 0 and "has no corrections" in said and not (tmp_path / "out").exists()

@@ -122,7 +122,7 @@ def test_replaced_columns_are_new_and_the_others_stay():
     np.testing.assert_array_equal(new.column("votes"), m.column("votes"))
     votes = np.array([[1, 2, 3], [np.nan] * 3, [0, 0, 1], [4, 4, 4]], np.float32)
     np.testing.assert_array_equal(m.replace(votes=votes).column("votes"), votes)
-    with pytest.raises(MoppetError, match="'extra' needs 4 values, one a row; 2 came"):
+    with pytest.raises(MoppetError, match="'extra' needs 4 values, one for each row, not 2"):
         m.replace(extra=[1, 2])
 
 
@@ -150,8 +150,8 @@ def test_whole_numbers_without_a_null_stay_whole():
         ({"box_w": [4, 0, 4, 4]}, "'box_w' needs a size above 0, but row 1 has 0"),
         ({"time_s": ["soon"] * 4}, "'time_s' needs values of type double"),
         ({"subject": [7, 8, 9, 10]}, "'subject' needs values of type string"),
-        ({"votes": np.array([[1, -1, 0]] * 4)}, "votes are numbers from 0"),
-        ({"votes": np.ones((4, 2))}, "one column for each of 3 different classes; 2 came"),
+        ({"votes": np.array([[1, -1, 0]] * 4)}, "votes must be numbers of 0 or more"),
+        ({"votes": np.ones((4, 2))}, "one column for each of 3 classes, not 2"),
     ],
 )
 def test_a_row_that_breaks_a_rule_is_refused_in_one_sentence(columns, said):
@@ -163,7 +163,7 @@ def test_a_row_that_breaks_a_rule_is_refused_in_one_sentence(columns, said):
 def test_class_names_in_another_order_or_odd_are_refused():
     table = four().table
     for names in [("zeal", "anger", "happiness"), ("happiness", "anger", "zeal "), ("a", "a")]:
-        with pytest.raises(MoppetError, match="classes are different words"):
+        with pytest.raises(MoppetError, match="classes are unique words"):
             Manifest(names, table, Path("."))
 
 
@@ -215,10 +215,10 @@ def odd_files(folder: Path) -> dict[str, tuple[Path, str]]:
     return {
         "missing": (folder / "none.parquet", "No such file"),
         "folder": (folder, "directory"),
-        "text": (text, "no whole Parquet"),
-        "cut": (cut, "no whole Parquet"),
-        "timeline": (timeline, "no manifest's names"),
-        "plain": (write("plain.parquet", table, None), "no manifest's names"),
+        "text": (text, "not a complete Parquet"),
+        "cut": (cut, "not a complete Parquet"),
+        "timeline": (timeline, "no names, license and root"),
+        "plain": (write("plain.parquet", table, None), "no names, license and root"),
         "lacking": (write("lacking.parquet", table.drop(["votes"])), "lacks votes"),
         "typed": (write("typed.parquet", table.set_column(2, "time_s", [["1 s"] * 4])), "'time_s'"),
         "foreign": (write("names.parquet", table, {b"moppet": other}), "row 0 has 'happiness'"),
@@ -238,7 +238,7 @@ def test_an_odd_file_is_refused_in_one_sentence_with_its_name(tmp_path, case):
 
 
 def test_only_parquet_is_written_and_a_bad_place_is_named(tmp_path):
-    with pytest.raises(MoppetError, match=r"written as \.parquet, but 'm\.csv'"):
+    with pytest.raises(MoppetError, match=r"ends in \.parquet, not 'm\.csv'"):
         four().write(tmp_path / "m.csv")
     (tmp_path / "file").write_text("")
     with pytest.raises(MoppetError, match="Cannot write"):

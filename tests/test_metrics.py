@@ -202,7 +202,7 @@ def test_a_label_that_is_no_class_is_refused():
         accuracy(np.array([0, 1]), np.array([0]))
     with pytest.raises(UsageError, match=r"shape \(2, 3\) for 3 labels"):
         calibration_error(np.eye(3)[:2], np.array([0, 1, 2]))
-    with pytest.raises(MoppetError, match="1 of 2 rows hold NaN"):
+    with pytest.raises(MoppetError, match="1 of 2 rows contain NaN"):
         brier_score(np.array([[0.5, 0.5], [math.nan, 1]]), np.array([0, 1]))
     with pytest.raises(UsageError, match="'cubic'"):
         cohen_kappa(np.array([0]), np.array([1]), 2, "cubic")

@@ -148,7 +148,7 @@ def test_the_distance_is_the_share_of_votes_that_must_move():
 
 
 def test_votes_of_another_kind_are_refused():
-    with pytest.raises(UsageError, match="whole votes"):
+    with pytest.raises(UsageError, match="whole numbers"):
         rater_agreements(np.array([[0.5, 0.5]]))
     with pytest.raises(UsageError, match="negative"):
         vote_distances(np.ones((1, 2)), np.array([[-1, 2]]))

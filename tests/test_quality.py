@@ -341,7 +341,7 @@ def test_a_folder_that_synthesize_made_is_read_by_its_manifest(folder, tmp_path,
 @pytest.mark.parametrize(
     ("made", "real", "more", "code", "says"),
     [
-        ("nothing", "real.parquet", (), 1, "nothing is there"),
+        ("nothing", "real.parquet", (), 1, "does not exist"),
         ("made.parquet", "made.parquet", (), 1, "are synthetic"),
         ("made.parquet", "real.parquet", ("--model", "zebra"), 1, "no model 'zebra'"),
         ("made.parquet", "real.parquet", ("--judge", "zebra"), 1, "no model 'zebra'"),

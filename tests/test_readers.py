@@ -109,7 +109,7 @@ def test_an_empty_folder_is_refused_in_one_sentence_and_recognized_by_nobody(nam
     assert not DATASETS[name].recognizes(empty)
     with pytest.raises(MoppetError, match="nothing in here"):
         DATASETS[name].read(empty)
-    with pytest.raises(MoppetError, match="nothing is there"):
+    with pytest.raises(MoppetError, match="does not exist"):
         DATASETS[name].read(tmp_path / "nowhere")
     assert not DATASETS[name].recognizes(tmp_path / "nowhere")
 
@@ -198,20 +198,22 @@ def test_an_unknown_kind_is_refused_with_the_nearest_one(tmp_path):
 
 
 def test_a_path_without_a_known_layout_says_what_is_there(tmp_path):
-    with pytest.raises(MoppetError, match="nothing is there"):
+    with pytest.raises(MoppetError, match="does not exist"):
         read_dataset(tmp_path / "nowhere")
-    with pytest.raises(MoppetError, match=r"no layout that is known here \(it is empty\)"):
+    with pytest.raises(MoppetError, match=r"no known layout \(it is empty\)"):
         read_dataset(tmp_path)
     for number in range(9):
         (tmp_path / f"{number}.txt").touch()
-    with pytest.raises(MoppetError, match=r"it holds 0\.txt, .*, 5\.txt and 3 more.*labels\.csv"):
+    with pytest.raises(
+        MoppetError, match=r"it contains 0\.txt, .*, 5\.txt and 3 more.*labels\.csv"
+    ):
         read_dataset(tmp_path)
-    with pytest.raises(MoppetError, match="that is a file"):
+    with pytest.raises(MoppetError, match="it is a file"):
         read_dataset(tmp_path / "3.txt")
 
 
 def test_a_manifest_takes_no_options(tmp_path):
-    with pytest.raises(UsageError, match="takes no keep_leaks"):
+    with pytest.raises(UsageError, match="has no option keep_leaks"):
         read_dataset(tmp_path / "set.parquet", keep_leaks=True)
 
 

@@ -134,7 +134,7 @@ def test_own_classes_are_called_as_agreement_calls_them(client: TestClient, face
         ({"classes": ["sad", "a\nb"]}, "cannot be a class"),
         ({"classes": "sad, happy"}, "a list of words"),
         ({"classes": [f"class {i}" for i in range(21)]}, "got 21"),
-        ({"subject": "(child"}, "no regular expression"),
+        ({"subject": "(child"}, "not a valid regular expression"),
         ({"seed": "0"}, "whole number"),
     ],
 )

@@ -187,11 +187,11 @@ def test_a_class_with_one_image_or_one_child_is_refused_by_name(split):
 
 
 def test_an_empty_fold_is_refused():
-    with pytest.raises(MoppetError, match="5 parts need 5 groups at least, but the 4 images"):
+    with pytest.raises(MoppetError, match="5 parts need at least 5 groups, but the 4 images"):
         kfold(manifest(["happiness", "sadness"] * 2), 5, rng())
     with pytest.raises(UsageError, match="at least 2 folds"):
         kfold(manifest(["happiness", "sadness"] * 2), 1, rng())
-    with pytest.raises(MoppetError, match=r"part of 1%: it would be empty"):
+    with pytest.raises(MoppetError, match=r"part of 1%, which would be empty"):
         holdout(manifest([None] * 10), 0.01, rng())
 
 

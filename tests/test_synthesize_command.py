@@ -421,7 +421,7 @@ def test_data_that_cannot_be_learned_from_is_said_in_one_sentence(tmp_path: Path
     assert "the same number" in refused(one, *command)
     cv2.imwrite(str(one / "train" / "happiness" / "000.png"), np.zeros((1, 1, 3), np.uint8))
     assert "1 × 1" in refused(one, *command, "--per-class", 1, code=1)
-    assert "nothing is there" in refused(tmp_path / "none", *command, code=1)
+    assert "does not exist" in refused(tmp_path / "none", *command, code=1)
     test_only = write_folder(tmp_path / "only", {"happiness": 3, "sadness": 2}, parts=("test",))
     assert "no image to train on" in refused(test_only, *command, code=1)
 

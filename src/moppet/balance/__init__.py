@@ -1,7 +1,7 @@
-"""Balancing: more of the rare classes, less of the common or doubtful, of training rows only.
+"""Balancing of training rows: oversampling, undersampling and cleaning.
 
-`balance` works on features and labels, `balance_manifest` on a manifest's training rows in a
-space of `make_space`. Whoever gives `balance` other rows than those of the training fold leaks.
+`balance` takes features and labels; give it rows of the training fold only, or the validation and
+test rows leak. `balance_manifest` takes a manifest, in a space of `make_space`.
 """
 
 from moppet.balance.balanced_manifest import BalancedRows, balance_manifest

@@ -30,10 +30,10 @@ from moppet.files import replacing, write_text
 from moppet.values import Floats, Image, MoppetError, UsageError
 
 Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how many of it are, and of how many."""
+"""Called with the name of the step, the number done, and the total."""
 
 LEAST_PX: Final = 8
-"""An image smaller than this on a side shows no face."""
+"""Smaller images (on either side) are not used."""
 _BATCH: Final = 256
 
 
@@ -41,13 +41,14 @@ _BATCH: Final = 256
 class BalancedRows:
     """A manifest whose training rows were balanced.
 
-    manifest: every row that came, in its order. A removed training row has no split any more,
-        and its balancer in REMOVED_BY. Validation and test rows stay as they are.
-    rows: (n,) the manifest's rows that were balanced; `balanced` counts rows by their place here.
-    balanced: what was kept, made and removed; its counts in the order of the manifest's names.
-    space: what it was balanced in. faces: of `rows`. features: (n, d), of `rows`.
-    images: (m, side, side) gray uint8, the new rows; None where they are copies of rows, or
-        points that no image comes back from.
+    manifest: every input row, in the same order. A removed training row loses its split, and
+        REMOVED_BY names its balancer. Validation and test rows are unchanged.
+    rows: (n,) numbers of the manifest's rows that were balanced; row numbers in `balanced` are
+        indices into it.
+    balanced: the rows kept, added and removed; its counts in the order of the manifest's names.
+    space: the feature space. faces, features (n, d): of `rows`.
+    images: (m, side, side) gray uint8, the new rows; None if they repeat real rows, or are points
+        of an embedding.
     """
 
     manifest: Manifest
@@ -60,43 +61,43 @@ class BalancedRows:
 
     @property
     def new_are_copies(self) -> bool:
-        """Whether the new rows are rows that came, once more."""
+        """Whether the new rows repeat real rows."""
         return not BALANCERS[self.balanced.method].interpolates
 
     def new_rows(self, root: Path, paths: Sequence[str]) -> Manifest:
         """Return the new rows as a manifest of their images.
 
-        paths: of the m images, below root; none are needed for copies, which have their own.
-        Subject and votes of a mixture are nobody's; its age band is that of both parents, if one.
-        Raises UsageError where nothing can be seen of what was made.
+        paths: of the m images, below root; unused for repeated rows, which keep their own.
+        A mixture has no subject and no votes; it has an age band if both parents have the same.
+        Raises UsageError if the new rows have no images.
         """
-        made, parents = self.balanced, self.rows[self.balanced.parents]
+        new, parents = self.balanced, self.rows[self.balanced.parents]
         hashes = self.manifest.column("content_hash")
-        said = synthetic_columns(
+        provenance = synthetic_columns(
             len(parents),
-            generator=made.method,
-            synthetic_seed=made.seed,
+            generator=new.method,
+            synthetic_seed=new.seed,
             synthetic_from=[list(dict.fromkeys(hashes[pair])) for pair in parents],
         )
         if self.new_are_copies:
-            return self.manifest.select(parents[:, 0]).replace(**said)
+            return self.manifest.select(parents[:, 0]).replace(**provenance)
         if self.images is None:
-            raise UsageError("what was made in an embedding is no image, so no manifest has it.")
+            raise UsageError("rows added in an embedding have no images, so no manifest has them.")
         if len(paths) != len(parents):
-            raise UsageError(f"{len(parents)} new images need a path each; {len(paths)} came.")
+            raise UsageError(f"{len(parents)} new images need a path each, but got {len(paths)}.")
         bands = self.manifest.column("age_band")[parents]
         columns = {
             "path": list(paths),
-            "label": made.labels.tolist(),
+            "label": new.labels.tolist(),
             "age_band": [a if a == b else None for a, b in bands],
             "source": ["made"] * len(parents),
             "split": ["train"] * len(parents),
             "content_hash": [content_hash(image) for image in self.images],
         }
-        return build_manifest(columns | said, names=self.manifest.names, root=root)
+        return build_manifest(columns | provenance, names=self.manifest.names, root=root)
 
     def whole(self, root: Path, paths: Sequence[str]) -> Manifest:
-        """Return all rows that came and the made ones after them, as far as they are images."""
+        """Return all input rows and then the new rows, if these have images."""
         if not len(self.balanced.labels) or (self.images is None and not self.new_are_copies):
             return self.manifest
         return join_synthetic(self.manifest, self.new_rows(root, paths))
@@ -109,7 +110,7 @@ def balance_manifest(
     space: Space,
     rng: np.random.Generator,
     targets: Targets | None = None,
-    neighbours: Neighbors | None = None,
+    neighbors: Neighbors | None = None,
     keep_wiped: bool = False,
     all_train: bool = False,
     cache: Path | None = None,
@@ -117,17 +118,17 @@ def balance_manifest(
 ) -> BalancedRows:
     """Return the manifest with its labeled training rows balanced.
 
-    Only rows of split "train" are opened, counted or mixed; all others pass through untouched.
-    Training rows without a label stay as they are; those whose image cannot be read, or is
-    smaller than LEAST_PX, lose their split, and a note says so.
-    all_train: the manifest has no split, and all of its rows are there to train on.
-    cache: an .npz that keeps where the faces are. Other arguments: see `balance`.
-    Raises MoppetError where there is no split or nothing to train on; see also `balance`.
+    Only rows of split "train" are read and balanced; all others stay unchanged. Training rows
+    without a label stay unchanged too. Those with an unreadable image, or one smaller than
+    LEAST_PX, lose their split, with a note.
+    all_train: the manifest has no split, and all of its rows are training rows.
+    cache: an .npz file for the face positions. Other arguments: see `balance`.
+    Raises MoppetError if there is no split or no training row; see also `balance`.
     """
     require_imblearn()
     manifest = _all_training(manifest) if all_train else manifest
     rows = _training_rows(manifest)
-    manifest, rows, notes = _look(manifest, rows, progress)
+    manifest, rows, notes = _check_images(manifest, rows, progress)
     part = manifest.select(rows)
     faces = find_manifest_faces(
         part,
@@ -136,7 +137,7 @@ def balance_manifest(
     )
     if not faces.found.all():
         lost = int((~faces.found).sum())
-        notes.append(f"no face was found in {lost} of {len(faces)} images: they are used whole.")
+        notes.append(f"no face found in {lost} of {len(faces)} images: the whole images are used.")
     features = _features(space, faces, progress)
     labels = part.column("label").astype(str)
     balanced = balance(
@@ -145,21 +146,21 @@ def balance_manifest(
         method=method,
         rng=rng,
         targets=targets,
-        neighbours=neighbours,
+        neighbors=neighbors,
         keep_wiped=keep_wiped,
     )
     empty = [name for name in manifest.names if name not in labels]
-    notes += [f"class {name!r} has no image to train on." for name in empty]
+    notes += [f"class {name!r} has no training image." for name in empty]
     counts = {one.name: one for one in balanced.counts}
     ordered = tuple(counts.get(name, ClassCount(name, 0, 0, 0, 0)) for name in manifest.names)
     mixed = BALANCERS[balanced.method].interpolates
     images = space.images(balanced.features) if mixed else None
     if mixed and images is None and len(balanced.labels):
-        notes.append("what was made is no image, but points of the embedding.")
+        notes.append("the new rows are points of the embedding and have no images.")
     if space.model is not None and not space.model.startswith(f"{HONEST_MODEL} "):
         notes.append(
-            f"if {space.model} learned from labels of these images, their neighbors know the "
-            f"answer, and figures come out too high; {HONEST_MODEL} saw no child's."
+            f"if {space.model} was trained on labels of these images, its embedding depends on "
+            f"them and figures are too high; {HONEST_MODEL} was trained without children."
         )
     return BalancedRows(
         manifest=_without(manifest, rows[balanced.removed], balanced.method),
@@ -174,9 +175,7 @@ def balance_manifest(
 
 def _all_training(manifest: Manifest) -> Manifest:
     if manifest.table["split"].null_count < len(manifest):
-        raise UsageError(
-            "these images have a split of their own, so not all of them are there to train on."
-        )
+        raise UsageError("these images already have a split, so not all are training images.")
     return manifest.replace(split=["train"] * len(manifest))
 
 
@@ -184,24 +183,24 @@ def _training_rows(manifest: Manifest) -> NDArray[np.int64]:
     split = manifest.column("split")
     if not any(split):
         raise MoppetError(
-            "these images are not split yet, and balancing may only see those to train on: "
-            "split them first (moppet data split), or say that all of them are there to train on "
+            "these images are not split yet, and only training images may be balanced: split "
+            "them first (moppet data split), or declare that all of them are training images "
             "(--all-train, all_train=True)."
         )
     rows = np.flatnonzero((split == "train") & (manifest.labels >= 0))
     if not len(rows):
         trains = int((split == "train").sum())
         raise MoppetError(
-            f"no row is there to train on: of {len(manifest)} rows {trains} are of split 'train', "
-            "and none of these has a label."
+            f"there is no row to train on: {trains} of {len(manifest)} rows have the split "
+            "'train', and none of these has a label."
         )
     return rows
 
 
-def _look(
+def _check_images(
     manifest: Manifest, rows: NDArray[np.int64], progress: Progress | None
 ) -> tuple[Manifest, NDArray[np.int64], list[str]]:
-    """Open the training images: their hashes, and which of them can be used."""
+    """Read the training images; return the manifest with hashes, the usable rows, and notes."""
     part = manifest.select(rows)
     hashes: list[str | None] = [None] * len(part)
     small = np.zeros(len(part), bool)
@@ -220,16 +219,16 @@ def _look(
         if wrong.any():
             first = part.column("path")[wrong][0]
             notes.append(
-                f"{wrong.sum()} images to train on {what} and lose their split (first: {first})."
+                f"{wrong.sum()} training images {what} and lose their split (first: {first})."
             )
     usable = ~unreadable & ~small
     if not usable.any():
-        raise MoppetError(f"none of the {len(part)} images to train on can be used: {notes[0]}")
+        raise MoppetError(f"none of the {len(part)} training images can be used: {notes[0]}")
     unlabeled = int(((manifest.column("split") == "train") & (manifest.labels < 0)).sum())
     if unlabeled:
-        notes.append(f"{unlabeled} training rows have no label: they stay as they are.")
-    if made := int((~real_rows(part)).sum()):
-        notes.append(f"{made} of the {len(part)} rows to balance are made ones themselves.")
+        notes.append(f"{unlabeled} training rows have no label and stay unchanged.")
+    if synthetic := int((~real_rows(part)).sum()):
+        notes.append(f"{synthetic} of the {len(part)} rows to balance are synthetic.")
     known = manifest.column("content_hash").copy()
     known[rows] = hashes
     split = manifest.column("split").copy()
@@ -248,16 +247,16 @@ def _features(space: Space, faces: Faces, progress: Progress | None) -> Floats:
 
 
 def _without(manifest: Manifest, removed: NDArray[np.int64], method: str) -> Manifest:
-    """Return the manifest with these rows out of its training rows, marked by who removed them."""
+    """Return the manifest with these rows without a split and with the method in REMOVED_BY."""
     if not len(removed):
         return manifest
     split = manifest.column("split").copy()
     split[removed] = None
-    there = REMOVED_BY in manifest.table.column_names
-    before: Any = manifest.column(REMOVED_BY) if there else np.full(len(manifest), None, object)
-    marked = before.copy()
-    marked[removed] = method
-    return manifest.replace(split=split, **{REMOVED_BY: marked})
+    removed_by: Any = np.full(len(manifest), None, object)
+    if REMOVED_BY in manifest.table.column_names:
+        removed_by = manifest.column(REMOVED_BY).copy()
+    removed_by[removed] = method
+    return manifest.replace(split=split, **{REMOVED_BY: removed_by})
 
 
 MANIFEST: Final = "manifest.parquet"
@@ -273,16 +272,17 @@ _HALF_WRITTEN: Final = re.compile(
 
 
 def open_folder(folder: Path, data: Path) -> Path:
-    """Return the folder, made if it is not there; what a stopped run left half-written is removed.
+    """Create the output folder if needed, remove incomplete files of a stopped run, and return it.
 
-    data: what is balanced; neither may lie in the other.
-    Raises UsageError for a folder that holds anything but an earlier balancing, which its
-    balance.json tells of, and MoppetError for one that cannot be written.
+    data: the input; neither may be inside the other.
+    Raises UsageError for a folder with files other than those of an earlier run (recognized by
+    its balance.json), MoppetError for one that is not writable.
     """
-    here, there = folder.resolve(), data.resolve()
-    if there.is_relative_to(here) or (data.is_dir() and here.is_relative_to(there)):
-        inside = f"{data} lies in {folder}" if there.is_relative_to(here) else "-o lies in the data"
-        raise UsageError(f"{inside}, where what is made would mix with it: name another folder.")
+    here, source = folder.resolve(), data.resolve()
+    around = source.is_relative_to(here)
+    if around or (data.is_dir() and here.is_relative_to(source)):
+        inside = f"{data} is inside {folder}" if around else "-o is inside the data"
+        raise UsageError(f"{inside}, so input and output would mix: name another folder.")
     with _named(folder):
         folder.mkdir(parents=True, exist_ok=True)
         names = sorted(path.name for path in folder.iterdir())
@@ -291,22 +291,22 @@ def open_folder(folder: Path, data: Path) -> Path:
         others = [name for name in names if name not in (*ours, *left)]
         if others:
             some = ", ".join(others[:3]) + (", …" if len(others) > 3 else "")
-            raise UsageError(f"{folder} holds other things ({some}): name a new folder with -o.")
+            raise UsageError(f"{folder} has other files ({some}): name a new folder with -o.")
         for name in left:
             _remove(folder / name)
     return folder
 
 
 def write_balanced(result: BalancedRows, folder: Path) -> Path:
-    """Write a balanced set into a folder, and return its manifest's path.
+    """Write a balanced dataset into a folder, and return its manifest's path.
 
-    The manifest is written last and taken away first: while it is there, all of it is whole.
-    balance.json is written first: it tells whose the folder is.
-    made/000001.png, …: what was made in the pixel space, gray, in the order of its rows.
-    embedding.npz: in an embedding, the training rows that were kept and then those that were
-        made: `features` (r, d) float32, `label` (r,), `row` (r,) of the manifest or -1 for made,
-        `parents` (r, 2) rows of the manifest, -1 for kept ones.
-    Raises MoppetError if it cannot be written; then there is no manifest.
+    The manifest is deleted first and written last, so that its presence means that all files are
+    complete. balance.json is written before the other files; it marks the folder as ours.
+    made/000001.png, …: the new gray images of the pixel space, in row order.
+    embedding.npz: for an embedding, the kept training rows and then the new ones: `features`
+        (r, d) float32, `label` (r,), `row` (r,) of the manifest or -1 for new rows, `parents`
+        (r, 2) rows of the manifest, -1 for kept rows.
+    Raises MoppetError if a file cannot be written; then there is no manifest.
     """
     target = folder / MANIFEST
     with _named(folder):
@@ -325,22 +325,22 @@ def write_balanced(result: BalancedRows, folder: Path) -> Path:
 
 
 def summary(result: BalancedRows) -> dict[str, Any]:
-    """Return how a set was balanced, and what came of it, as JSON takes it."""
-    made = result.balanced
+    """Return the settings and results of balancing as JSON values."""
+    balanced = result.balanced
     return {
-        "method": made.method,
+        "method": balanced.method,
         "space": result.space.name,
         "model": result.space.model,
-        "seed": made.seed,
+        "seed": balanced.seed,
         "features": int(result.features.shape[1]),
-        "class_counts": [one._asdict() for one in made.counts],
-        "notes": list(made.notes),
+        "class_counts": [one._asdict() for one in balanced.counts],
+        "notes": list(balanced.notes),
         "moppet_version": importlib.metadata.version("moppet"),
     }
 
 
 def _write_images(images: Image, folder: Path) -> list[str]:
-    """Write the new images, all or none, and return their paths in the folder."""
+    """Write all new images or none, and return their paths in the folder."""
     names = [f"{number:06d}.png" for number in range(1, len(images) + 1)]
     part = folder / f".{MADE}.{os.getpid()}{_PART}"
     try:
@@ -354,17 +354,17 @@ def _write_images(images: Image, folder: Path) -> list[str]:
 
 
 def _write_embedding(result: BalancedRows, path: Path) -> None:
-    made, labels = result.balanced, result.manifest.column("label")
-    kept = result.rows[made.kept]
-    none = np.full(len(made.labels), -1, np.int64)
+    new, labels = result.balanced, result.manifest.column("label")
+    kept = result.rows[new.kept]
+    none = np.full(len(new.labels), -1, np.int64)
     with path.open("wb") as file:
         np.savez(
             file,
-            features=np.concatenate([result.features[made.kept], made.features]),
-            label=np.concatenate([labels[kept].astype(str), made.labels.astype(str)]),
+            features=np.concatenate([result.features[new.kept], new.features]),
+            label=np.concatenate([labels[kept].astype(str), new.labels.astype(str)]),
             row=np.concatenate([kept, none]),
             parents=np.concatenate(
-                [np.full((len(kept), 2), -1, np.int64), result.rows[made.parents]]
+                [np.full((len(kept), 2), -1, np.int64), result.rows[new.parents]]
             ),
         )
 
@@ -379,7 +379,7 @@ def _remove(path: Path) -> None:
 
 @contextlib.contextmanager
 def _named(folder: Path) -> Iterator[None]:
-    """Turn what the disk refuses into one sentence that names the file."""
+    """Turn an OSError into a MoppetError that names the file."""
     try:
         yield
     except OSError as error:

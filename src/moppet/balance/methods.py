@@ -1,6 +1,6 @@
-"""The balancers: which of imbalanced-learn's samplers each one runs, in which order.
+"""The registry of balancers, each a combination of imbalanced-learn's samplers.
 
-A balancer may oversample (add rows), then clean (remove rows); SMOTE-ENN does both.
+A balancer oversamples (adds rows), cleans (removes rows), or both in this order, as SMOTE-ENN.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ from moppet.values import UsageError, nearest_name
 
 @dataclass(frozen=True)
 class Balancer:
-    """One way to balance.
+    """A balancing method.
 
-    title, summary: for people. source: the paper.
-    targets: "up" if a target is a count to oversample to, "down" if it is one to undersample to,
-        None if the neighbors decide and no target is taken.
+    title, summary: for display. source: the paper.
+    targets: "up" if targets are counts to oversample to, "down" if counts to undersample to, None
+        if the neighbors decide and there are no targets.
     oversample: (features, labels, wanted, seed, neighbors) → Oversampled, the new rows.
     clean: (features, labels, wanted, seed, neighbors) → (k,) the numbers of the rows to keep.
-    interpolates: whether new rows lie between two real ones; else they are copies.
+    interpolates: whether new rows are mixtures of two real ones; otherwise they repeat real rows.
 
-    features: (n, d) float64. labels: (n,) int64 numbers of classes. wanted: class number → count,
-    empty where no target is taken. seed: all chance must come from it.
+    features: (n, d) float64. labels: (n,) int64 class numbers. wanted: class number → count, empty
+    without targets. seed: the only source of randomness.
     """
 
     title: str
@@ -68,14 +68,14 @@ BALANCERS: Final[dict[str, Balancer]] = {
     ),
     "random_under": Balancer(
         "random under-sampling",
-        "leaves rows of large classes out",
+        "leaves out rows of large classes",
         _BATISTA,
         "down",
         clean=undersample_random,
     ),
     "smote": Balancer(
         "SMOTE",
-        "makes rows between a row and a neighbor of its class",
+        "interpolates between a row and a neighbor of its class",
         _CHAWLA,
         "up",
         oversample=oversample_smote,
@@ -83,7 +83,7 @@ BALANCERS: Final[dict[str, Balancer]] = {
     ),
     "borderline_smote": Balancer(
         "Borderline-SMOTE",
-        "SMOTE from rows that other classes surround, but not wholly",
+        "SMOTE, only from rows at the border to other classes",
         "Han, Wang and Mao 2005, Borderline-SMOTE: a new over-sampling method in imbalanced data "
         "sets learning (the first of its two kinds)",
         "up",
@@ -100,15 +100,15 @@ BALANCERS: Final[dict[str, Balancer]] = {
     ),
     "enn": Balancer(
         "Edited Nearest Neighbors",
-        "leaves rows out whose neighbors are of other classes, but none of the smallest class",
+        "leaves out rows whose neighbors are of other classes; keeps the smallest class",
         "Wilson 1972, Asymptotic properties of nearest neighbor rules using edited data",
         None,
         clean=clean_enn("auto"),
     ),
     "tomek": Balancer(
         "Tomek links",
-        "leaves a row out whose nearest is of another class and has it for its nearest, but none "
-        "of the smallest class",
+        "leaves out rows that are mutual nearest neighbors with a row of another class; keeps the "
+        "smallest class",
         "Tomek 1976, Two modifications of CNN",
         None,
         clean=clean_tomek("auto"),
@@ -124,7 +124,7 @@ BALANCERS: Final[dict[str, Balancer]] = {
     ),
     "smote_tomek": Balancer(
         "SMOTE-Tomek",
-        "SMOTE, then both rows of every Tomek link left out",
+        "SMOTE, then leaves out both rows of every Tomek link",
         _BATISTA,
         "up",
         oversample=oversample_smote,
@@ -132,13 +132,13 @@ BALANCERS: Final[dict[str, Balancer]] = {
         interpolates=True,
     ),
 }
-"""Name → balancer; put your own into it, or install a package that does (see `load_plugins`)."""
+"""Name → balancer; add your own, or install a package that does (see `load_plugins`)."""
 
 
 def find_method(name: str) -> str:
-    """Return the key of BALANCERS that a name stands for ("SMOTE-ENN" is smote_enn).
+    """Return the key of BALANCERS for a name ("SMOTE-ENN" is smote_enn).
 
-    Raises UsageError with the nearest name if there is none.
+    Raises UsageError with the nearest name if it is unknown.
     """
     load_plugins("moppet.balancers", BALANCERS, Balancer)
     wanted = name.strip().casefold().replace("-", "_").replace(" ", "_")

@@ -1,4 +1,4 @@
-"""Training rows in, balanced training rows out, with class counts before and after."""
+"""Balances training rows, and counts the classes before and after."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _HEADS: Final = ("class", "before", "share", "removed", "made", "after", "share"
 
 
 class ClassCount(NamedTuple):
-    """Rows of one class: before = kept + removed, after = kept + made."""
+    """Rows of one class: before = kept + removed, after = kept + made (new rows)."""
 
     name: str
     before: int
@@ -37,9 +37,9 @@ class ClassCount(NamedTuple):
 
 
 def class_table(counts: Sequence[ClassCount]) -> str:
-    """Return rows by class before and after, with their shares, as lines of text.
+    """Return a text table of rows and shares by class before and after.
 
-    Below: how many times the largest class is the smallest one of those that have rows.
+    The last line is the ratio of the largest class to the smallest one with rows.
     """
     total = ClassCount(
         "all",
@@ -60,14 +60,14 @@ def class_table(counts: Sequence[ClassCount]) -> str:
     rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
     before = imbalance([one.before for one in counts])
     after = imbalance([one.after for one in counts])
-    said = f"largest to smallest class: {before:.1f} before, {after:.1f} after"
-    return "\n".join([text[0], rule, *text[1:-1], rule, text[-1], said])
+    ratio = f"largest to smallest class: {before:.1f} before, {after:.1f} after"
+    return "\n".join([text[0], rule, *text[1:-1], rule, text[-1], ratio])
 
 
 def imbalance(counts: Sequence[int]) -> float:
-    """Return how many times the largest class is the smallest, of those with rows; NaN of none."""
-    there = [n for n in counts if n]
-    return max(there) / min(there) if there else float("nan")
+    """Return the ratio of the largest to the smallest class with rows; NaN without rows."""
+    some = [n for n in counts if n]
+    return max(some) / min(some) if some else float("nan")
 
 
 def _cells(one: ClassCount, total: ClassCount) -> tuple[str, ...]:
@@ -88,21 +88,20 @@ def _share(part: int, whole: int) -> str:
 
 _SEEDS: Final = 2**31 - 1
 _COPIES_AT_ONCE: Final = 4
-"""How often the new rows stand in memory while they are made."""
+"""Number of copies of the new rows held in memory during oversampling."""
 
 
 @dataclass(frozen=True)
 class Balanced:
     """n training rows of d features, balanced.
 
-    method: key of BALANCERS. seed: what imbalanced-learn's chance was drawn from.
-    kept, removed: the numbers of the rows that came, each in order; together all n.
-    features: (m, d) float32, the new rows; labels: (m,) their classes, as they came.
-    parents: (m, 2) int64 numbers of the two rows that a made row lies between, the nearer one
-        first; the same number twice for a copy. A parent may be among the removed.
-    shares: (m,) float32, 0.5 to 1, how much of it is the first parent's:
-        made = share * first + (1 - share) * second.
-    counts: one a class. notes: sentences on what did not go as asked.
+    method: key of BALANCERS. seed: of imbalanced-learn's random numbers.
+    kept, removed: numbers of the input rows, sorted; together all n.
+    features: (m, d) float32, the new rows; labels: (m,) their classes.
+    parents: (m, 2) int64 numbers of the two rows that a new row is a mixture of, the nearer one
+        first; the same number twice for a repeated row. A parent may be among the removed rows.
+    shares: (m,) float32, 0.5 to 1: new = share * first + (1 - share) * second.
+    counts: one for each class. notes: sentences on deviations from the request.
     """
 
     method: str
@@ -124,46 +123,45 @@ def balance(
     method: str,
     rng: np.random.Generator,
     targets: Targets | None = None,
-    neighbours: Neighbors | None = None,
+    neighbors: Neighbors | None = None,
     keep_wiped: bool = False,
 ) -> Balanced:
-    """Return training rows balanced; give it the training rows and no others.
+    """Return balanced training rows; pass training rows only.
 
-    features: (n, d) finite numbers; a row's neighbors are the nearest by Euclid's distance.
-    labels: (n,) names of the classes, of two or more.
-    method: a key of BALANCERS.
-    targets: how many rows each class should come to (`Targets`); None is "equal", and the only
-        choice for enn and tomek, where the neighbors decide.
-    keep_wiped: keep the rows that came of a class of which the method would leave none.
-    Raises UsageError for an unknown method, targets that it cannot reach, a class of one row
-    too small to interpolate in, and, without keep_wiped, a class that would be wiped out.
-    Sources of the methods: `BALANCERS[method].source`.
+    features: (n, d) finite numbers; neighbors are the nearest rows by Euclidean distance.
+    labels: (n,) class names, at least two classes.
+    method: a key of BALANCERS; see `BALANCERS[method].source` for its paper.
+    targets: the number of rows for each class (`Targets`); None means "equal". Must be None for
+        enn and tomek, where the neighbors decide.
+    keep_wiped: keep the input rows of a class of which the method would keep none.
+    Raises UsageError for an unknown method, unreachable targets, a class with a single row to
+    interpolate, and, without keep_wiped, a class that would be removed entirely.
     """
     require_imblearn()
-    task = _Task.of(method, features, labels, targets, neighbours or Neighbors(), rng)
+    task = _Task.of(method, features, labels, targets, neighbors or Neighbors(), rng)
     new, oversampling_notes = _oversample(task)
     keep, cleaning_notes = _clean(task, new, keep_wiped)
-    there, stays = keep[: len(task.y)], keep[len(task.y) :]
-    made = new.select(stays)
+    kept = keep[: len(task.y)]
+    new = new.select(keep[len(task.y) :])
     return Balanced(
         method=task.name,
         seed=task.seed,
-        kept=np.flatnonzero(there),
-        removed=np.flatnonzero(~there),
-        features=made.features.astype(np.float32),
-        labels=task.labels[made.labels],
-        parents=made.parents,
-        shares=made.shares.astype(np.float32),
-        counts=tuple(_count(task, there, made.labels)),
+        kept=np.flatnonzero(kept),
+        removed=np.flatnonzero(~kept),
+        features=new.features.astype(np.float32),
+        labels=task.labels[new.labels],
+        parents=new.parents,
+        shares=new.shares.astype(np.float32),
+        counts=tuple(_count(task, kept, new.labels)),
         notes=(*oversampling_notes, *cleaning_notes),
     )
 
 
 @dataclass(frozen=True)
 class _Task:
-    """What is asked, checked: labels are the classes, y (n,) each row's index into them.
+    """The checked request. labels: the classes; y: (n,) each row's index into them.
 
-    wanted: class → count, only of classes that change; empty where neighbors decide.
+    wanted: class → count, only for classes that change; empty if the neighbors decide.
     """
 
     name: str
@@ -173,7 +171,7 @@ class _Task:
     labels: NDArray[Any]
     wanted: Counts
     seed: int
-    neighbours: Neighbors
+    neighbors: Neighbors
 
     @classmethod
     def of(
@@ -182,7 +180,7 @@ class _Task:
         features: NDArray[Any],
         labels: Sequence[Any] | NDArray[Any],
         targets: Targets | None,
-        neighbours: Neighbors,
+        neighbors: Neighbors,
         rng: np.random.Generator,
     ) -> _Task:
         name = find_method(method)
@@ -190,7 +188,7 @@ class _Task:
         wanted = _wanted(name, targets, classes, y)
         _refuse_too_many(wanted, y, x.shape[1])
         seed = int(rng.integers(_SEEDS))
-        return cls(name, BALANCERS[name], x, y, classes, wanted, seed, neighbours)
+        return cls(name, BALANCERS[name], x, y, classes, wanted, seed, neighbors)
 
     @property
     def counts(self) -> Ints:
@@ -198,7 +196,7 @@ class _Task:
         return np.bincount(self.y, minlength=len(self.labels))
 
     def label(self, number: int) -> str:
-        """A class as a sentence names it."""
+        """The name of a class for messages."""
         return f"class {self.labels[number].item()!r}"
 
 
@@ -209,15 +207,15 @@ def _checked(
     given = np.asarray(labels)
     if x.ndim != 2 or given.shape != x.shape[:1]:
         raise UsageError(
-            f"balancing needs features (n, d) and n labels, but {x.shape} and {given.shape} came."
+            f"balancing needs features (n, d) and n labels, but got {x.shape} and {given.shape}."
         )
     if not np.isfinite(x).all():
         row = int(np.flatnonzero(~np.isfinite(x).all(axis=1))[0])
-        raise UsageError(f"balancing needs finite features, but row {row} has others.")
+        raise UsageError(f"balancing needs finite features, but row {row} has NaN or infinity.")
     names, y = np.unique(given, return_inverse=True)
     if len(names) < 2:
-        there = f"only class {names[0].item()!r}" if len(names) else "no row at all"
-        raise UsageError(f"balancing needs rows of two classes to train on, but {there} came.")
+        got = f"only class {names[0].item()!r}" if len(names) else "no rows"
+        raise UsageError(f"balancing needs training rows of two classes, but got {got}.")
     return x, names, y.astype(np.int64)
 
 
@@ -226,8 +224,7 @@ def _wanted(name: str, targets: Targets | None, labels: NDArray[Any], y: Ints) -
     if balancer.targets is None:
         if targets is not None:
             raise UsageError(
-                f"{name} takes no target: it removes what its neighbors speak against, as many "
-                "rows as that may be."
+                f"{name} takes no target: the neighbors of each row decide whether it is removed."
             )
         return {}
     number = {label: i for i, label in enumerate(labels.tolist())}
@@ -236,57 +233,56 @@ def _wanted(name: str, targets: Targets | None, labels: NDArray[Any], y: Ints) -
     for label, count in found.items():
         if balancer.interpolates and counts[label] < 2:
             raise UsageError(
-                f"class {label!r} has 1 row to train on, and {name} makes new rows between two: "
-                f"add rows, name targets without this class ({count} came for it), or use "
-                "'random_over'."
+                f"class {label!r} has 1 training row, and {name} interpolates between two: add "
+                f"rows, name targets without this class (it has {count}), or use 'random_over'."
             )
     return {number[label]: count for label, count in found.items()}
 
 
 def _refuse_too_many(wanted: Counts, y: Ints, width: int) -> None:
     counts = np.bincount(y)
-    made = sum(max(0, count - int(counts[c])) for c, count in wanted.items())
-    needed = made * width * 8 * _COPIES_AT_ONCE
+    added = sum(max(0, count - int(counts[c])) for c, count in wanted.items())
+    needed = added * width * 8 * _COPIES_AT_ONCE
     try:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
         return
     if needed > memory:
         raise UsageError(
-            f"these targets ask for {made:,} new rows, which need {needed / 2**30:,.0f} GiB of "
-            f"memory, but this machine has {memory / 2**30:,.0f}: ask for fewer."
+            f"these targets need {added:,} new rows and {needed / 2**30:,.0f} GiB of memory, but "
+            f"this machine has {memory / 2**30:,.0f} GiB: use lower targets."
         )
 
 
 def _oversample(task: _Task) -> tuple[Oversampled, list[str]]:
-    """Return the new rows, and sentences on classes that miss their targets."""
+    """Return the new rows, and notes on classes that miss their targets."""
     oversample, wanted, counts = task.balancer.oversample, task.wanted, task.counts
     if oversample is None or not wanted:
         return Oversampled(task.x[:0], task.y[:0], np.empty((0, 2), np.int64), np.empty(0)), []
     try:
-        new = oversample(task.x, task.y, wanted, task.seed, task.neighbours)
+        new = oversample(task.x, task.y, wanted, task.seed, task.neighbors)
     except CannotOversample as reason:
         raise UsageError(_explain(task, reason)) from None
     notes = []
-    k = task.neighbours.smote
+    k = task.neighbors.smote
     if task.balancer.interpolates:
         notes += [
-            f"{task.label(c)} has {counts[c]} rows, too few for {k} neighbors of its own: "
-            f"{counts[c] - 1} taken."
+            f"{task.label(c)} has {counts[c]} rows, too few for {k} neighbors of the same class: "
+            f"{counts[c] - 1} are used."
             for c in wanted
             if counts[c] <= k
         ]
-    came = np.bincount(new.labels, minlength=len(counts)) + counts
+    totals = np.bincount(new.labels, minlength=len(counts)) + counts
     for c, count in wanted.items():
-        if came[c] == counts[c]:
+        if totals[c] == counts[c]:
             notes.append(
-                f"no row of {task.label(c)} lies at the border to others, so {task.name} made "
-                f"none of it: it has {counts[c]}, not {count}."
+                f"no row of {task.label(c)} is at the border to other classes, so {task.name} "
+                f"added none: it has {counts[c]} rows, not {count}."
             )
-        elif came[c] != count:
+        elif totals[c] != count:
             notes.append(
-                f"{task.label(c)} was oversampled to {came[c]} rows, not {count}: {task.name} "
-                "rounds how many each row gives."
+                f"{task.label(c)} was oversampled to {totals[c]} rows, not {count}: {task.name} "
+                "rounds the number of new rows for each row."
             )
     return new, notes
 
@@ -295,19 +291,19 @@ def _explain(task: _Task, reason: CannotOversample) -> str:
     label, count = task.label(reason.label), int(task.counts[reason.label])
     if reason.apart:
         return (
-            f"{task.name} makes rows of {label} where other classes are near, but near none of "
-            f"its {count} rows is one: use 'smote', or name targets without this class."
+            f"{task.name} adds rows of {label} near other classes, but none of its {count} rows "
+            "is near one: use 'smote', or name targets without this class."
         )
     return (
-        f"{task.name} shares {task.wanted[reason.label] - count} new rows of {label} among its "
-        f"{count} rows and rounds each share to none: ask for more, or use 'smote'."
+        f"{task.name} distributes {task.wanted[reason.label] - count} new rows of {label} over "
+        f"its {count} rows and rounds each share down to 0: use a higher target, or 'smote'."
     )
 
 
 def _clean(task: _Task, new: Oversampled, keep_wiped: bool) -> tuple[NDArray[np.bool_], list[str]]:
-    """Return (n + m,) which rows stay, those that came before those that were made, and notes.
+    """Return a mask (n + m,) of the input and then the new rows to keep, and notes.
 
-    Raises UsageError for a class of which no row would stay, unless keep_wiped.
+    Raises UsageError for a class of which no row would be kept, unless keep_wiped.
     """
     every = np.concatenate([task.y, new.labels])
     keep = np.ones(len(every), bool)
@@ -315,44 +311,44 @@ def _clean(task: _Task, new: Oversampled, keep_wiped: bool) -> tuple[NDArray[np.
     if clean is None or (task.balancer.targets == "down" and not task.wanted):
         return keep, []
     x = np.concatenate([task.x, new.features])
-    stays = clean(x, every, task.wanted, task.seed, task.neighbours)
+    kept_rows = clean(x, every, task.wanted, task.seed, task.neighbors)
     keep[:] = False
-    keep[stays] = True
+    keep[kept_rows] = True
     notes = []
-    there, of_made = keep[: len(task.y)], keep[len(task.y) :]
-    if not of_made.all():
+    kept, kept_new = keep[: len(task.y)], keep[len(task.y) :]
+    if not kept_new.all():
         notes.append(
-            f"{int((~of_made).sum())} of the {len(of_made)} new rows were removed by "
+            f"{int((~kept_new).sum())} of the {len(kept_new)} new rows were removed by "
             "nearest-neighbor cleaning."
         )
     for c in range(len(task.labels)):
-        mine, made = task.y == c, new.labels == c
-        if there[mine].any():
+        mine, added = task.y == c, new.labels == c
+        if kept[mine].any():
             continue
         n, label = int(mine.sum()), task.label(c)
         if keep_wiped:
-            there[mine] = True
+            kept[mine] = True
             notes.append(
-                f"{task.name} would keep none of the {n} rows of {label} that came: they are "
-                "kept, as asked."
+                f"{task.name} would keep none of the {n} original rows of {label}: keep_wiped "
+                "keeps them."
             )
-        elif of_made[made].any():
+        elif kept_new[added].any():
             notes.append(
-                f"{task.name} keeps none of the {n} rows of {label} that came, only "
-                f"{int(of_made[made].sum())} of {int(made.sum())} made ones; keep_wiped keeps "
-                "what came."
+                f"{task.name} keeps none of the {n} original rows of {label}, only "
+                f"{int(kept_new[added].sum())} of {int(added.sum())} new ones; use keep_wiped to "
+                "keep the original rows."
             )
         else:
-            also = f", nor of the {int(made.sum())} made" if made.any() else ""
+            also = f" and all {int(added.sum())} new rows" if added.any() else ""
             raise UsageError(
-                f"{task.name} would wipe out {label}: of the {n} rows that came none stays"
-                f"{also}, for they lie among other classes. Keep what came (keep_wiped, "
-                "--keep-wiped), let ENN keep by majority, or balance in another space."
+                f"{task.name} would remove all {n} rows{also} of {label}, because their neighbors "
+                "are of other classes. Keep the original rows (keep_wiped, --keep-wiped), let ENN "
+                "keep by majority, or balance in another space."
             )
     return keep, notes
 
 
-def _count(task: _Task, there: NDArray[np.bool_], made: Ints) -> Iterator[ClassCount]:
+def _count(task: _Task, kept: NDArray[np.bool_], added: Ints) -> Iterator[ClassCount]:
     for c, label in enumerate(task.labels.tolist()):
-        before, kept, new = (int((part == c).sum()) for part in (task.y, task.y[there], made))
-        yield ClassCount(str(label), before, before - kept, new, kept + new)
+        before, rest, new = (int((part == c).sum()) for part in (task.y, task.y[kept], added))
+        yield ClassCount(str(label), before, before - rest, new, rest + new)

@@ -1,4 +1,4 @@
-"""imbalanced-learn's samplers, each reporting which rows it kept, copied or mixed."""
+"""imbalanced-learn's samplers, extended to return which rows were kept, repeated or mixed."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _EXACT: Final = 1e-9
 
 
 class NearestByFirst(NearestNeighbors):  # type: ignore[misc]
-    """Finds neighbors by the first so many columns only."""
+    """Nearest neighbors by the first `columns` columns only."""
 
     def __init__(self, columns: int = 1, n_neighbors: int = 5, n_jobs: int | None = None) -> None:
         super().__init__(n_neighbors=n_neighbors, n_jobs=n_jobs)
         self.columns = columns
 
     def fit(self, x: Doubles, y: Any = None) -> NearestByFirst:
-        """Take the rows to find."""
+        """Store the rows to search in."""
         super().fit(x[:, : self.columns])
         return self
 
@@ -44,17 +44,17 @@ class NearestByFirst(NearestNeighbors):  # type: ignore[misc]
 
 
 def row_codes(n: int) -> Doubles:
-    """Return (n, b) the numbers 0 to n - 1 in bits, the lowest first."""
+    """Return (n, b) the numbers 0 to n - 1 as bits, the lowest first."""
     bits = max(1, (n - 1).bit_length())
     return (np.arange(n)[:, None] >> np.arange(bits) & 1).astype(np.float64)
 
 
 def read_codes(codes: Doubles) -> tuple[Ints, Doubles]:
-    """Return which two numbers each mixture of codes came from.
+    """Return the two row numbers of which each mixture of codes consists.
 
     codes: (m, b) mixtures s a + (1 - s) b of two rows of `row_codes`.
     Returns (m, 2) int64, the number with the larger share first, and (m,) that share, 0.5 to 1;
-    the same number twice where nothing was mixed.
+    the same number twice for a single row.
     """
     between = (codes > _EXACT) & (codes < 1 - _EXACT)
     mixed = between.any(axis=1)
@@ -76,15 +76,15 @@ Counts = Mapping[int, int]
 
 @dataclass(frozen=True)
 class Neighbors:
-    """How many neighbors each step looks at; fewer are taken, and said, where there are fewer.
+    """The number of neighbors of each step; small classes use fewer, with a note.
 
-    smote: of the same class, to go toward, in SMOTE, Borderline-SMOTE and ADASYN (which also
-        asks so many of any class how hard a row is).
-    border: of any class, to tell which rows lie at the border, in Borderline-SMOTE.
-    enn: of any class, to vote on a row, in ENN.
-    enn_keeps: a row stays where "all" of its neighbors are of its class (imbalanced-learn's own
-        choice, which removes more), or where its class has the "majority": no other one is more
-        frequent among them (Wilson 1972, who says nothing of ties).
+    smote: neighbors of the same class to mix with, in SMOTE, Borderline-SMOTE and ADASYN (which
+        uses as many of any class to weight the rows).
+    border: neighbors of any class that decide which rows are at the border, in Borderline-SMOTE.
+    enn: neighbors of any class that vote on a row, in ENN.
+    enn_keeps: keep a row if "all" of its neighbors are of its class (imbalanced-learn's default,
+        which removes more), or if its class has the "majority": no other class is more frequent
+        among them (Wilson 1972; ties are kept).
     """
 
     smote: int = 5
@@ -95,11 +95,9 @@ class Neighbors:
     def __post_init__(self) -> None:
         for name in ("smote", "border", "enn"):
             if getattr(self, name) < 1:
-                raise UsageError(
-                    f"{name} needs at least 1 neighbor, but {getattr(self, name)} came."
-                )
+                raise UsageError(f"{name} must be at least 1 neighbor, not {getattr(self, name)}.")
         if self.enn_keeps not in ("all", "majority"):
-            raise UsageError(f"ENN keeps by 'all' or 'majority', but {self.enn_keeps!r} came.")
+            raise UsageError(f"enn_keeps must be 'all' or 'majority', not {self.enn_keeps!r}.")
 
 
 class Oversampled(NamedTuple):
@@ -118,7 +116,7 @@ class Oversampled(NamedTuple):
 
 
 def oversample_random(
-    features: Doubles, labels: Ints, wanted: Counts, seed: int, neighbours: Neighbors
+    features: Doubles, labels: Ints, wanted: Counts, seed: int, neighbors: Neighbors
 ) -> Oversampled:
     """Return rows drawn with replacement."""
     from imblearn.over_sampling import RandomOverSampler
@@ -131,7 +129,7 @@ def oversample_random(
 
 
 def oversample_smote(
-    features: Doubles, labels: Ints, wanted: Counts, seed: int, neighbours: Neighbors
+    features: Doubles, labels: Ints, wanted: Counts, seed: int, neighbors: Neighbors
 ) -> Oversampled:
     """Return rows between a row and one of its neighbors of the same class."""
     from imblearn.over_sampling import SMOTE
@@ -139,16 +137,16 @@ def oversample_smote(
     def sampler(near: Callable[[int], Any], k: int, strategy: dict[int, int]) -> Any:
         return SMOTE(sampling_strategy=strategy, random_state=seed, k_neighbors=near(k))
 
-    return _interpolate(sampler, features, labels, wanted, neighbours.smote)
+    return _interpolate(sampler, features, labels, wanted, neighbors.smote)
 
 
 def oversample_borderline(
-    features: Doubles, labels: Ints, wanted: Counts, seed: int, neighbours: Neighbors
+    features: Doubles, labels: Ints, wanted: Counts, seed: int, neighbors: Neighbors
 ) -> Oversampled:
-    """As SMOTE, only from rows at the border (Han et al.'s first kind)."""
+    """Return new rows as in SMOTE, but only from rows at the border (Han et al., borderline-1)."""
     from imblearn.over_sampling import BorderlineSMOTE
 
-    border = min(neighbours.border, len(labels) - 1)
+    border = min(neighbors.border, len(labels) - 1)
 
     def sampler(near: Callable[[int], Any], k: int, strategy: dict[int, int]) -> Any:
         return BorderlineSMOTE(
@@ -158,25 +156,28 @@ def oversample_borderline(
             m_neighbors=near(border),
         )
 
-    return _interpolate(sampler, features, labels, wanted, neighbours.smote)
+    return _interpolate(sampler, features, labels, wanted, neighbors.smote)
 
 
 def oversample_adasyn(
-    features: Doubles, labels: Ints, wanted: Counts, seed: int, neighbours: Neighbors
+    features: Doubles, labels: Ints, wanted: Counts, seed: int, neighbors: Neighbors
 ) -> Oversampled:
-    """As SMOTE, more from rows with more neighbors of other classes; counts come out near."""
+    """Return new rows as in SMOTE, but more where neighbors are of other classes.
+
+    Counts approximate the targets.
+    """
     from imblearn.over_sampling import ADASYN
 
     def sampler(near: Callable[[int], Any], k: int, strategy: dict[int, int]) -> Any:
         return ADASYN(sampling_strategy=strategy, random_state=seed, n_neighbors=near(k))
 
-    return _interpolate(sampler, features, labels, wanted, neighbours.smote)
+    return _interpolate(sampler, features, labels, wanted, neighbors.smote)
 
 
 def undersample_random(
-    features: Doubles, labels: Ints, wanted: Counts, seed: int, neighbours: Neighbors
+    features: Doubles, labels: Ints, wanted: Counts, seed: int, neighbors: Neighbors
 ) -> Ints:
-    """Keep so many rows of each class, drawn without replacement."""
+    """Return the rows to keep, drawn without replacement."""
     from imblearn.under_sampling import RandomUnderSampler
 
     sampler = RandomUnderSampler(sampling_strategy=dict(wanted), random_state=seed)
@@ -185,19 +186,18 @@ def undersample_random(
 
 
 def clean_enn(classes: str) -> Callable[[Doubles, Ints, Counts, int, Neighbors], Ints]:
-    """Return a clean that keeps rows whose neighbors are of their class.
+    """Return a cleaning function that keeps rows whose neighbors are of the same class.
 
-    classes: imbalanced-learn's word for the classes that are looked at: "all", or "auto" for all
-        but the smallest.
+    classes: the classes to clean: "all", or "auto" for all but the smallest.
     """
 
     def clean(
-        features: Doubles, labels: Ints, wanted: Counts, seed: int, neighbours: Neighbors
+        features: Doubles, labels: Ints, wanted: Counts, seed: int, neighbors: Neighbors
     ) -> Ints:
         from imblearn.under_sampling import EditedNearestNeighbours
 
-        near = min(neighbours.enn, len(labels) - 1)
-        if neighbours.enn_keeps == "majority":
+        near = min(neighbors.enn, len(labels) - 1)
+        if neighbors.enn_keeps == "majority":
             return _keep_by_majority(features, labels, near, spare=classes == "auto")
         sampler = EditedNearestNeighbours(sampling_strategy=classes, n_neighbors=near)
         _resample(sampler, features, labels)
@@ -207,13 +207,11 @@ def clean_enn(classes: str) -> Callable[[Doubles, Ints, Counts, int, Neighbors],
 
 
 def _keep_by_majority(features: Doubles, labels: Ints, near: int, spare: bool) -> Ints:
-    """Return the rows of whose `near` neighbors no other class has more than their own.
+    """Return the rows whose class is the most frequent among `near` neighbors; ties are kept.
 
-    imbalanced-learn's "mode" gives a tie to the class of the smallest number, so that what is kept
-    would hang on the classes' names. spare: every row of the smallest class is kept.
+    imbalanced-learn's "mode" resolves ties by class number, so the result would depend on class
+    names. spare: keep every row of the smallest class.
     """
-    from sklearn.neighbors import NearestNeighbors
-
     found = NearestNeighbors(n_neighbors=near).fit(features).kneighbors(return_distance=False)
     counts = np.bincount(labels)
     votes = (labels[found][:, :, None] == np.arange(len(counts))).sum(axis=1)
@@ -225,10 +223,10 @@ def _keep_by_majority(features: Doubles, labels: Ints, near: int, spare: bool) -
 
 
 def clean_tomek(classes: str) -> Callable[[Doubles, Ints, Counts, int, Neighbors], Ints]:
-    """Return a clean that breaks Tomek links; classes as in `clean_enn`."""
+    """Return a cleaning function that removes Tomek links; classes as in `clean_enn`."""
 
     def clean(
-        features: Doubles, labels: Ints, wanted: Counts, seed: int, neighbours: Neighbors
+        features: Doubles, labels: Ints, wanted: Counts, seed: int, neighbors: Neighbors
     ) -> Ints:
         from imblearn.under_sampling import TomekLinks
 
@@ -246,12 +244,10 @@ def _interpolate(
     wanted: Counts,
     k: int,
 ) -> Oversampled:
-    """Run a sampler once for all classes, and apart for those too small for k neighbors.
+    """Run a sampler once for all classes, and separately for those too small for k neighbors.
 
-    make: (neighbor search by its k, k, class → count) → the sampler.
+    make: (function of k that returns a neighbor search, k, class → count) → the sampler.
     """
-    pass
-
     n, width = features.shape
     coded = np.hstack([features, row_codes(n)])
 
@@ -268,16 +264,16 @@ def _interpolate(
             _raise_cannot_oversample(make, near, fits, strategy, coded, labels)
             raise
         parts.append((resampled[n:], of[n:]))
-    made = np.concatenate([part for part, _ in parts])
-    parents, shares = read_codes(made[:, width:])
+    new = np.concatenate([part for part, _ in parts])
+    parents, shares = read_codes(new[:, width:])
     of = np.concatenate([part for _, part in parts]).astype(np.int64)
-    return Oversampled(made[:, :width], of, parents, shares)
+    return Oversampled(new[:, :width], of, parents, shares)
 
 
 class CannotOversample(Exception):
-    """A class of which a sampler can make nothing.
+    """A sampler can add no rows of a class.
 
-    label: its number. apart: because no other class is near; else the counts round to none.
+    label: its number. apart: True if no other class is near, else the counts round to 0.
     """
 
     def __init__(self, label: int, apart: bool) -> None:
@@ -304,14 +300,14 @@ def _raise_cannot_oversample(
 
 def _resample(sampler: Any, features: Doubles, labels: Ints) -> tuple[Doubles, Ints]:
     with warnings.catch_warnings():
-        # "… larger than the majority class": targets may ask for it.
+        # "… larger than the majority class": targets may request this.
         warnings.simplefilter("ignore", UserWarning)
         features, labels = sampler.fit_resample(features, labels)
     return np.asarray(features, np.float64), np.asarray(labels, np.int64)
 
 
 def require_imblearn() -> None:
-    """Raise MoppetError that says what to install, where imbalanced-learn is not there."""
+    """Raise MoppetError if imbalanced-learn is not installed."""
     if importlib.util.find_spec("imblearn") is None:
         raise MoppetError(
             "Balancing needs imbalanced-learn. Install it with: pip install 'moppet[train]'"

@@ -1,4 +1,4 @@
-"""An image of some of what balancing made, beside its parents, and of what it removed."""
+"""An image with samples of the rows that balancing added, with their parents, and removed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _PALE: Final = "#5b6675"
 
 @dataclass
 class _Page:
-    """Tiles and words by their place in pixels, from the top left."""
+    """Tiles and texts at positions in pixels from the top left."""
 
     tiles: list[tuple[int, int, Image]] = field(default_factory=list)
     words: list[tuple[float, float, str, dict[str, Any]]] = field(default_factory=list)
@@ -45,22 +45,22 @@ class _Page:
 
 
 def draw_sheet(result: BalancedRows, path: Path, rng: np.random.Generator) -> Path:
-    """Write a .png of some made and some removed images of each class; it shows faces.
+    """Write a .png of some added and some removed images of each class; it shows faces.
 
-    Made ones that are mixtures stand to the right of their two parents, the nearer one first,
-    with the share of each. rng: draws which ones are shown.
+    Mixtures are to the right of their two parents, the nearer one first, with the share of each.
+    rng: selects the samples.
     Raises MoppetError if the file cannot be written.
     """
     page = _Page()
-    made = result.balanced
-    title = f"{made.method} in {'the embedding' if result.images is None else 'pixels'}"
-    if result.new_are_copies or not len(made.labels):
-        title = made.method
+    new = result.balanced
+    title = f"{new.method} in {'the embedding' if result.images is None else 'pixels'}"
+    if result.new_are_copies or not len(new.labels):
+        title = new.method
     page.write(_MARGIN_PX, page.y, title, fontsize=15, weight="bold")
-    said = f"{len(made.labels):,} made, {len(made.removed):,} removed; some of each are shown."
-    page.write(_MARGIN_PX, page.y + 28, said, color=_PALE)
+    totals = f"{len(new.labels):,} added, {len(new.removed):,} removed; samples of each."
+    page.write(_MARGIN_PX, page.y + 28, totals, color=_PALE)
     page.y += 28 + _HEADING_PX // 2
-    for one in made.counts:
+    for one in new.counts:
         if one.made or one.removed:
             _draw_class(page, result, one, rng)
     return _save(page, path)
@@ -81,7 +81,7 @@ def _draw_class(
             page.write(_MARGIN_PX, page.y, f"repeated, {len(few)} of {one.made:,}", color=_PALE)
             _draw_tiles(page, _faces(result, made.parents[few, 0]))
         else:
-            words = f"made, {len(few)} of {one.made:,}: nearer parent, other parent, mixture"
+            words = f"added, {len(few)} of {one.made:,}: nearer parent, other parent, mixture"
             page.write(_MARGIN_PX, page.y, words, color=_PALE)
             _draw_triples(page, result, few)
     gone = made.removed[result.manifest.column("label")[result.rows[made.removed]] == one.name]
@@ -99,7 +99,7 @@ def _draw_triples(page: _Page, result: BalancedRows, rows: Sequence[int]) -> Non
         tiles: list[Image | None] = list(_faces(result, made.parents[row]))
         tiles.append(None if result.images is None else result.images[row])
         share = float(made.shares[row])
-        captions = [f"{share:.0%}", f"{1 - share:.0%}", "made"]
+        captions = [f"{share:.0%}", f"{1 - share:.0%}", "mixture"]
         for place, (tile, caption) in enumerate(zip(tiles, captions, strict=True)):
             left = x + place * (TILE_PX + _GAP_PX)
             middle = left + TILE_PX / 2
@@ -108,7 +108,7 @@ def _draw_triples(page: _Page, result: BalancedRows, rows: Sequence[int]) -> Non
                 words = "a point,\nno image"
                 page.write(middle, y + TILE_PX / 2, words, color=_PALE, ha="center", va="center")
             page.tiles.append((left, y, _sized(tile)))
-            bold = {"weight": "bold"} if caption == "made" else {"color": _PALE}
+            bold = {"weight": "bold"} if caption == "mixture" else {"color": _PALE}
             page.write(middle, y + TILE_PX + 4, caption, ha="center", fontsize=9, **bold)
     page.y = y + TILE_PX + _CAPTION_PX + 8
 
@@ -121,7 +121,7 @@ def _draw_tiles(page: _Page, images: Sequence[Image]) -> None:
 
 
 def _faces(result: BalancedRows, rows: Sequence[int] | np.ndarray[Any, Any]) -> list[Image]:
-    """The faces as the space sees them, where that is an image; else as the model sees them."""
+    """Return the faces as images of the space, or else as aligned crops."""
     chosen = np.asarray(rows)
     if (seen := result.space.images(result.features[chosen])) is not None:
         return list(seen)

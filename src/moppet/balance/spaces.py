@@ -1,13 +1,13 @@
-"""Where neighbors are sought and rows are mixed: the pixels of a face, or a model's embedding.
+"""The feature spaces for neighbors and mixtures: the pixels of a face, or a model's embedding.
 
-- `pixels`: mixtures are images again, two faces laid over one another. Neighbors are faces lit,
-  turned and cropped alike, which need not show the same expression.
-- `embedding`: neighbors are faces that a model holds for alike, so that cleaning by neighbors
-  (ENN, Tomek) means more; a mixture is a point, and no image comes back from it.
+- `pixels`: mixtures are images, two faces overlaid. Neighbors are faces with similar light, pose
+  and crop, not necessarily with the same expression.
+- `embedding`: neighbors are faces that are similar to a model, which suits cleaning by neighbors
+  (ENN, Tomek). A mixture is a point without an image.
 
-The model of an embedding has learned from labels. If it saw the labels of the very images that
-are balanced, its neighbors know the answer, and a study of them would look better than it is: on
-children's images only `adults`, the model that saw no child's label, is an honest choice.
+A model that was trained on the labels of the images to balance has them in its embedding, so a
+study with it gives figures that are too high. For children's images use only `adults`, a model
+trained without children.
 """
 
 from __future__ import annotations
@@ -28,26 +28,26 @@ HONEST_MODEL: Final = "adults"
 
 
 class Space(Protocol):
-    """Turns face crops into features, and back where it can."""
+    """Converts face crops to features, and back if possible."""
 
     @property
     def name(self) -> str:
-        """A word of SPACES."""
+        """A name of SPACES."""
 
     @property
     def model(self) -> str | None:
-        """The name and hash of the model that the features come from, if from one."""
+        """The name and hash of the model that computes the features, or None."""
 
     def features(self, crops: Image) -> Floats:
         """Return (n, d) float32 of (n, h, h, 3) RGB uint8 aligned face crops."""
 
     def images(self, features: Floats) -> Image | None:
-        """Return (n, side, side) gray uint8 images of features, None where none come back."""
+        """Return (n, side, side) gray uint8 images of features, or None if the space has none."""
 
 
 @dataclass(frozen=True)
 class Pixels:
-    """The gray face, averaged down to side x side pixels, each in [0, 1], row by row."""
+    """The gray face at side x side pixels, each in [0, 1], row by row."""
 
     side: int = SIDE_PX
 
@@ -57,7 +57,7 @@ class Pixels:
 
     @property
     def name(self) -> str:
-        """Its word in SPACES."""
+        """The name in SPACES."""
         return "pixels"
 
     @property
@@ -86,13 +86,13 @@ class Pixels:
 
 @dataclass(frozen=True)
 class Embedding:
-    """A model's embedding, 128 numbers a face for models of moppet, as they come."""
+    """A model's embedding: 128 numbers for each face with moppet's models, not normalized."""
 
     of: ExpressionModel
 
     @property
     def name(self) -> str:
-        """Its word in SPACES."""
+        """The name in SPACES."""
         return "embedding"
 
     @property
@@ -105,23 +105,23 @@ class Embedding:
         found = self.of.predict(crops).embeddings
         if not found.shape[1]:
             raise UsageError(
-                f"model {self.of.name!r} gives no embedding: name one trained by moppet, or "
+                f"model {self.of.name!r} has no embedding: use one trained with moppet, or "
                 "balance in the pixel space."
             )
         return found
 
     def images(self, features: Floats) -> None:
-        """Return None: no image comes back from an embedding."""
+        """Return None: an embedding cannot be converted to images."""
 
 
 def make_space(name: str = "pixels", *, model: str = HONEST_MODEL, side: int = SIDE_PX) -> Space:
     """Return a space by its name.
 
     model: of the embedding, a bundled model's name or a model folder. side: of the pixel space.
-    Raises UsageError for another name, ModelError for a model that is not there.
+    Raises UsageError for an unknown name, ModelError for a model that does not exist.
     """
     if name == "pixels":
         return Pixels(side)
     if name == "embedding":
         return Embedding(load_model(model))
-    raise UsageError(f"a space is one of {', '.join(SPACES)}, but {name!r} came.")
+    raise UsageError(f"a space is one of {', '.join(SPACES)}, not {name!r}.")

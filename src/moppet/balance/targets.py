@@ -1,4 +1,4 @@
-"""How many rows each class should come to: a count, a multiple, or as many as another class."""
+"""The number of rows that each class should have: a count, a multiple, or equal counts."""
 
 from __future__ import annotations
 
@@ -10,25 +10,24 @@ from moppet.values import UsageError, nearest_name
 
 Direction = Literal["up", "down"]
 Targets = str | Mapping[str, int | str]
-"""For all classes "equal" or a multiple ("2x"), or class → count or multiple of its own."""
+"""For all classes "equal" or a multiple ("2x"), or class → count or multiple of its rows."""
 
 EQUAL: Final = "equal"
 MOST: Final = 10**12
-"""A larger count or multiple is a slip."""
+"""Larger counts or multiples are refused as typing errors."""
 _MULTIPLE: Final = re.compile(r"\s*(\d+(?:\.\d+)?|\.\d+)\s*[x×]\s*")
 
 
 def resolve_targets(
     targets: Targets, counts: Mapping[str, int], direction: Direction, method: str
 ) -> dict[str, int]:
-    """Return class → the count to bring it to, only of classes that change.
+    """Return class → target count, only for classes that change.
 
-    targets: "equal" brings every class to the largest one's count (up) or the smallest one's
-        (down); "2x" doubles every class, but never past the largest, and "0.5x" halves it, but
-        never below the smallest. A mapping names its classes, and others stay as they are; its
-        multiples are not bounded by other classes.
-    counts: class → how many rows there are now, at least one.
-    Raises UsageError naming the class, what was asked for and what is there.
+    targets: "equal" is the count of the largest class (up) or of the smallest (down); "2x" doubles
+        every class up to the largest one's count, "0.5x" halves it down to the smallest one's.
+        With a mapping, other classes stay unchanged and multiples are not limited.
+    counts: class → current rows, at least 1.
+    Raises UsageError with the class, its target and its current rows.
     """
     if isinstance(targets, str):
         wanted = _for_all(targets, counts, direction)
@@ -44,9 +43,9 @@ def resolve_targets(
 
 
 def read_targets(texts: list[str]) -> Targets | None:
-    """Return targets from what a command line gives: "equal", "2x", "fear=300", "fear=2x".
+    """Return targets from command-line values: "equal", "2x", "fear=300", "fear=2x".
 
-    None for an empty list. Raises UsageError for anything else, or for a mixture of both forms.
+    None for an empty list. Raises UsageError for other values, or if both forms are mixed.
     """
     alone = [text.strip() for text in texts if "=" not in text]
     if not alone:
@@ -57,8 +56,8 @@ def read_targets(texts: list[str]) -> Targets | None:
         return named or None
     if len(texts) > 1:
         raise UsageError(
-            f"--target takes one word for all classes, or class=count for some; {len(texts)} came "
-            f"with {alone[0]!r} among them."
+            f"--target takes one value for all classes, or class=count for some, but got "
+            f"{len(texts)} values with {alone[0]!r} among them."
         )
     if alone[0].casefold() != EQUAL and multiple(alone[0]) is None:
         raise UsageError(f"--target takes class=count, {EQUAL!r} or a multiple, got {alone[0]!r}.")
@@ -66,7 +65,7 @@ def read_targets(texts: list[str]) -> Targets | None:
 
 
 def multiple(text: str) -> float | None:
-    """Return 2.0 for "2x", None for what is no multiple."""
+    """Return 2.0 for "2x", None if it is not a multiple."""
     found = _MULTIPLE.fullmatch(text)
     return float(found[1]) if found and float(found[1]) <= MOST else None
 
@@ -78,12 +77,12 @@ def _for_all(targets: str, counts: Mapping[str, int], direction: Direction) -> d
     times = multiple(targets)
     if times is None:
         raise UsageError(
-            f"targets are {EQUAL!r}, a multiple such as '2x', or a count for each class; "
-            f"{targets!r} came."
+            f"targets are {EQUAL!r}, a multiple such as '2x', or a count for each class, not "
+            f"{targets!r}."
         )
     if (times < 1) if direction == "up" else not 0 < times <= 1:
         needed = "1x or more" if direction == "up" else "more than 0x and at most 1x"
-        raise UsageError(f"this method needs a multiple of {needed}, but {targets!r} came.")
+        raise UsageError(f"this method needs a multiple of {needed}, not {targets!r}.")
     if direction == "up":
         return {name: max(n, min(round(times * n), most)) for name, n in counts.items()}
     return {name: min(n, max(round(times * n), least)) for name, n in counts.items()}
@@ -98,33 +97,33 @@ def _one_target(name: str, target: int | str, count: int) -> int:
         return int(target)
     raise UsageError(
         f"the target of class {name!r} is a count such as 300 or a multiple such as '2x', up to "
-        f"{MOST:,}, but {str(target)[:20]!r} came."
+        f"{MOST:,}, not {str(target)[:20]!r}."
     )
 
 
 def _check_direction(name: str, target: int, count: int, direction: Direction, method: str) -> None:
     if direction == "up" and target < count:
         raise UsageError(
-            f"{method} cannot bring class {name!r} to {target}: it already has {count}. Ask for "
-            f"at least {count}, or use 'random_under'."
+            f"{method} cannot bring class {name!r} to {target}: it already has {count}. Use at "
+            f"least {count}, or the method 'random_under'."
         )
     if direction == "down" and target > count:
         raise UsageError(
-            f"{method} cannot bring class {name!r} to {target}: it has only {count}. Ask for at "
-            f"most {count}, or use 'random_over' or 'smote'."
+            f"{method} cannot bring class {name!r} to {target}: it has only {count}. Use at most "
+            f"{count}, or the method 'random_over' or 'smote'."
         )
     if target < 1:
         raise UsageError(
-            f"{method} cannot bring class {name!r} to {target}: at least 1 of its {count} must "
-            "stay. Leave its rows out of the data instead."
+            f"{method} cannot bring class {name!r} to {target}: at least 1 of its {count} rows "
+            "must stay. Leave its rows out of the data instead."
         )
 
 
 def _no_such_class(name: str, counts: Mapping[str, int]) -> str:
     near = nearest_name(name, map(str, counts))
     hint = f" Did you mean {near!r}?" if near else ""
-    there = ", ".join(f"{known} {n}" for known, n in counts.items())
-    return f"class {name!r} has no row to train on; there is {there}.{hint}"
+    known = ", ".join(f"{label} ({n})" for label, n in counts.items())
+    return f"class {name!r} has no training row; the classes are {known}.{hint}"
 
 
 def _number_or_text(text: str) -> int | str:

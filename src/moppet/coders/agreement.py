@@ -1,4 +1,4 @@
-"""Agreement of a timeline and its coders: kappa by time unit, and matched events."""
+"""Agreement between a timeline and its coders: kappa by time unit, and matched events."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from moppet.metrics.classification import (
 from moppet.timeline.smoothing import TIME_TOLERANCE_S
 
 MIN_DRAWN: Final = 5
-"""With fewer blocks or events to draw from, a figure has no interval: it would say nothing."""
+"""With fewer blocks or events to draw from, a figure has no interval."""
 
 
 @dataclass(frozen=True)
 class EventAgreement:
-    """How two raters' events fit.
+    """Agreement between the events of two raters.
 
-    found: share of the first rater's events that the second saw. confirmed: share of the second's
-        that the first saw. onset_s: median of second less first onset, over the pairs.
-    quartiles_s: of that error. within: share of pairs whose onsets differ by the tolerance at most.
-    by_label: label → events of the first, of the second, pairs.
-    left_out: events of either in time that is not compared.
+    found: share of the first rater's events that the second also coded. confirmed: the reverse.
+    onset_s: median onset error (second minus first) over the pairs; quartiles_s: its quartiles.
+    within: share of pairs whose onsets differ by at most the tolerance.
+    by_label: label → events of the first rater, events of the second, pairs.
+    left_out: events of both raters in time that is not compared.
     """
 
     found: Estimate
@@ -48,7 +48,7 @@ class EventAgreement:
     left_out: int
 
     def as_json(self) -> dict[str, Any]:
-        """Return plain values, None for what is undefined."""
+        """Return plain values; undefined figures are None."""
         quartiles = [None if math.isnan(value) else value for value in self.quartiles_s]
         by_label = {
             label: dict(zip(("first", "second", "pairs"), counts, strict=True))
@@ -68,9 +68,9 @@ class EventAgreement:
 def pair_events(
     first: Sequence[Code], second: Sequence[Code], tolerance_s: float
 ) -> list[tuple[int, int]]:
-    """Return pairs of one label that overlap or lie no more than tolerance_s apart.
+    """Return one-to-one pairs of equal label that overlap or are at most tolerance_s apart.
 
-    One to one; the largest overlap first, of equal ones the nearest onsets.
+    Pairs with the largest overlap are matched first; ties are broken by the nearest onsets.
     """
     pairs: list[tuple[int, int]] = []
     for label in {event.label for event in first} & {event.label for event in second}:
@@ -101,10 +101,10 @@ def compare_events(
     tolerance_s: float,
     rng: np.random.Generator,
 ) -> EventAgreement:
-    """Return how the events of these labels agree; an event is drawn as one in every interval.
+    """Return the agreement of the events with these labels; intervals resample whole events.
 
-    usable: (n,) the units that are compared; an event with less than half of its units there is
-        left out.
+    usable: (n,) the units that are compared. An event with less than half of its units among
+        them is left out.
     """
     of_first = [event for event in first.events if event.label in labels]
     of_second = [event for event in second.events if event.label in labels]
@@ -153,9 +153,9 @@ def _drawn(
 
 
 def drawn_from(estimate: Estimate, block: NDArray[np.integer[Any]]) -> Estimate:
-    """Return the estimate with its rows counted, without an interval if their blocks are too few.
+    """Return the estimate with its row count; without an interval if there are too few blocks.
 
-    block: (n,) the block of every row that it rests on.
+    block: (n,) the block of every row that the estimate uses.
     """
     if len(np.unique(block)) < MIN_DRAWN:
         estimate = estimate._replace(low=math.nan, high=math.nan)
@@ -171,13 +171,13 @@ def _median(values: NDArray[Any]) -> float:
 
 
 BLOCK_S: Final = 10.0
-"""Longer stretches of one code are cut: what a face shows now says little of 10 s ago."""
+"""Longer segments of one code are cut: moments 10 s apart are nearly independent."""
 FEW_BLOCKS: Final = 20
-"""Below so many blocks percentile intervals are too narrow; below MIN_DRAWN there is none."""
+"""With fewer blocks, percentile intervals are too narrow; below MIN_DRAWN there is none."""
 
 
 class UnitAgreement(NamedTuple):
-    """Figures over the time units: overall by name, recall and precision by label."""
+    """Figures over the time units: `overall` by figure, recall and precision by label."""
 
     overall: dict[str, Estimate]
     recall: dict[str, Estimate]
@@ -187,7 +187,7 @@ class UnitAgreement(NamedTuple):
 
 @dataclass(frozen=True)
 class Pair:
-    """Two raters; the first is taken as the truth in recall and precision."""
+    """The agreement of two raters; recall and precision take the first as the truth."""
 
     first: str
     second: str
@@ -198,7 +198,7 @@ class Pair:
     events: EventAgreement
 
     def as_json(self, names: Sequence[str]) -> dict[str, Any]:
-        """Return plain values, None for what is undefined."""
+        """Return plain values; undefined figures are None."""
         return {
             "first": self.first,
             "second": self.second,
@@ -218,9 +218,9 @@ class Pair:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Every pair of raters on the time that all of them judged.
+    """Every pair of raters, compared on the time that all of them judged.
 
-    tracks: the coders, then the machine. everyone: (n,) whether a unit has a value of all.
+    tracks: the coders, then the machine. everyone: (n,) whether all raters have a value there.
     """
 
     names: tuple[str, ...]
@@ -230,7 +230,7 @@ class Comparison:
     pairs: tuple[Pair, ...]
 
     def left_out_s(self) -> dict[str, dict[str, float]]:
-        """Return for every rater the seconds without a value, by the reason."""
+        """Return the seconds without a value, by rater and reason."""
         return {
             track.name: {
                 word: round(float((track.value == reason).sum()) * self.units.unit_s, 6)
@@ -241,7 +241,7 @@ class Comparison:
         }
 
     def disagreements(self) -> list[tuple[Code, list[str]]]:
-        """Return the stretches where not all agree, each with what every rater says."""
+        """Return the segments where the raters disagree, each with every rater's label."""
         values = np.stack([track.value for track in self.tracks])
         differ = self.everyone & (values != values[0]).any(axis=0)
         changes = np.flatnonzero((values[:, 1:] != values[:, :-1]).any(axis=0)) + 1
@@ -249,13 +249,13 @@ class Comparison:
         for first, last in _runs(differ, changes):
             start_s = self.units.from_s + first * self.units.unit_s
             end_s = self.units.from_s + last * self.units.unit_s
-            said = [self.names[index] for index in values[:, first].tolist()]
-            found.append((Code(start_s, end_s, ""), said))
+            labels = [self.names[index] for index in values[:, first].tolist()]
+            found.append((Code(start_s, end_s, ""), labels))
         return found
 
 
 def _runs(mask: NDArray[np.bool_], changes: NDArray[Any]) -> list[tuple[int, int]]:
-    """Return first and one past the last unit of every run of true, cut at the changes."""
+    """Return (first, last + 1) of every run of True, cut at the changes."""
     edges = np.flatnonzero(np.diff(mask)) + 1
     bounds = np.unique(np.r_[0, edges, changes, len(mask)]).tolist()
     return [(a, b) for a, b in pairwise(bounds) if mask[a]]
@@ -271,10 +271,10 @@ def compare_tracks(
     tolerance_s: float,
     rng: np.random.Generator,
 ) -> Comparison:
-    """Return the figures of every pair on the units that all raters judged.
+    """Return the figures of every pair of raters on the units that all raters judged.
 
-    Two coders are also compared wherever both coded, whatever the machine saw there.
-    labels: whose events are compared.
+    Two coders are also compared wherever both coded, with or without the machine.
+    labels: the labels whose events are compared.
     """
     tracks = (*coders, machine)
     everyone = np.logical_and.reduce([track.value >= 0 for track in tracks])
@@ -305,10 +305,7 @@ def compare_tracks(
 
 
 def make_blocks(value: Values, unit_s: float) -> Values:
-    """Return (n,) the block of every unit: a stretch of one code, cut after BLOCK_S.
-
-    Blocks are drawn whole.
-    """
+    """Return (n,) the bootstrap block of every unit: a segment of one code, cut after BLOCK_S."""
     at = np.arange(len(value))
     starts = np.r_[True, value[1:] != value[:-1]]
     since = at - np.maximum.accumulate(np.where(starts, at, 0))
@@ -326,7 +323,7 @@ def compare_units(
     reach: int,
     rng: np.random.Generator,
 ) -> UnitAgreement:
-    """Return agreement, agreement within reach units, kappa, and figures of every label."""
+    """Return agreement, agreement within `reach` units, kappa, and the figures of every label."""
     label, guess, k = first[where], second[where], len(names)
     near = (_nearby(first, second, reach, k) + _nearby(second, first, reach, k))[where] / 2
 
@@ -361,7 +358,7 @@ def _by_label(
     value: Values,
     block: Values,
 ) -> dict[str, Estimate]:
-    """Return a figure of every label that has rows, with their number."""
+    """Return a figure for every label that has rows, with the number of rows."""
     return {
         name: drawn_from(estimates[f"{figure}/{name}"], block[value == index])
         for index, name in enumerate(names)
@@ -370,7 +367,7 @@ def _by_label(
 
 
 def _nearby(value: Values, other: Values, reach: int, k: int) -> NDArray[np.float64]:
-    """Return (n,) 1 where the other rater says the same within reach units, else 0."""
+    """Return (n,) 1 where the other rater has the same value within `reach` units, else 0."""
     n = len(value)
     at = np.arange(n)
     low, high = np.maximum(at - reach, 0), np.minimum(at + reach + 1, n)

@@ -19,22 +19,22 @@ from moppet.values import TimelineError
 MAX_BYTES: Final = 256_000_000
 """A project that unpacks to more is refused."""
 UNNAMED: Final = "behavior"
-"""The lane of behaviors without a category."""
+"""Name of the lane for behaviors without a category."""
 _PLAYERS: Final = [str(number) for number in range(1, 9)]
 
 
 class Behavior(NamedTuple):
-    """What BORIS calls a label of a lane, and whether it is coded by points only."""
+    """The BORIS behavior code of a lane's label, and whether it has point events only."""
 
     code: str
     is_point: bool
 
 
 class Event(NamedTuple):
-    """A code as BORIS keeps it: times in seconds with three digits."""
+    """A code as BORIS stores it: times in seconds with three digits."""
 
     subject: str
-    behaviour: Behavior
+    behavior: Behavior
     category: str
     start_s: float
     stop_s: float
@@ -42,9 +42,9 @@ class Event(NamedTuple):
 
 
 def boris_events(coding: Coding) -> list[Event]:
-    """Return the codes of every lane that has a main part; the other parts become comments.
+    """Return the codes of every main lane; lanes of other parts become comments.
 
-    Raises TimelineError where a label overlaps itself: BORIS could not tell which stop is whose.
+    Raises TimelineError where a label overlaps itself, because BORIS pairs starts with stops.
     """
     main = [lane for lane in coding.lanes if not lane.part]
     behaviors = _behaviors(main)
@@ -53,14 +53,14 @@ def boris_events(coding: Coding) -> list[Event]:
         comments = _comments(lane, coding.lanes)
         for code, comment in zip(lane.codes, comments, strict=True):
             start_s, stop_s = (milliseconds(time) / 1000 for time in code[:2])
-            behaviour = behaviors[lane.name, code.label]
-            events.append(Event(lane.person, behaviour, lane.name, start_s, stop_s, comment))
+            behavior = behaviors[lane.name, code.label]
+            events.append(Event(lane.person, behavior, lane.name, start_s, stop_s, comment))
     _check_pairs(events)
     return sorted(events, key=lambda event: event.start_s)
 
 
 def _behaviors(lanes: Iterable[Lane]) -> dict[tuple[str, str], Behavior]:
-    """Name every label of a category; one that several categories use says which it is."""
+    """Return (category, label) → behavior; a label of several categories names its category."""
     points: dict[tuple[str, str], bool] = {}
     for lane in lanes:
         for code in lane.codes:
@@ -88,7 +88,7 @@ def _comments(lane: Lane, lanes: Iterable[Lane]) -> list[str]:
 def _check_pairs(events: Iterable[Event]) -> None:
     of_one: dict[tuple[str, str], list[Event]] = defaultdict(list)
     for event in events:
-        of_one[event.subject, event.behaviour.code].append(event)
+        of_one[event.subject, event.behavior.code].append(event)
     for (_, code), same in of_one.items():
         for before, after in pairwise(sorted(same, key=lambda event: event[3:5])):
             if after.start_s < before.stop_s:
@@ -104,10 +104,10 @@ def write_boris(coding: Coding, path: Path) -> None:
     name = coding.recording
     rows = []
     for event in events:
-        first = [event.start_s, event.subject, event.behaviour.code, "", event.comment]
+        first = [event.start_s, event.subject, event.behavior.code, "", event.comment]
         rows.append(first)
-        if not event.behaviour.is_point:
-            rows.append([event.stop_s, event.subject, event.behaviour.code, "", ""])
+        if not event.behavior.is_point:
+            rows.append([event.stop_s, event.subject, event.behavior.code, "", ""])
     project = {
         "time_format": "hh:mm:ss",
         "project_date": coding.made_at.removesuffix("Z"),
@@ -136,12 +136,12 @@ def _subjects(coding: Coding) -> dict[str, Any]:
 
 
 def _ethogram(events: Iterable[Event]) -> dict[str, Any]:
-    used = dict.fromkeys((event.behaviour, event.category) for event in events)
+    used = dict.fromkeys((event.behavior, event.category) for event in events)
     return {
         str(number): {
-            "type": "Point event" if behaviour.is_point else "State event",
+            "type": "Point event" if behavior.is_point else "State event",
             "key": "",
-            "code": behaviour.code,
+            "code": behavior.code,
             "description": "",
             "color": "",
             "category": category,
@@ -149,7 +149,7 @@ def _ethogram(events: Iterable[Event]) -> dict[str, Any]:
             "excluded": "",
             "coding map": "",
         }
-        for number, (behaviour, category) in enumerate(used)
+        for number, (behavior, category) in enumerate(used)
     }
 
 
@@ -182,8 +182,8 @@ def _observation(coding: Coding, name: str, rows: list[list[Any]]) -> dict[str, 
 def read_boris(path: Path) -> Coding:
     """Return a lane for every observation, subject and category, in seconds of the recording.
 
-    An observation that cannot be read, as a state in it never stops, is a fault of the coding;
-    if it is the only one, it is raised as TimelineError. ValueError or KeyError for no project.
+    An observation with a state that never stops is listed in `Coding.faults`; if it is the only
+    one, it raises TimelineError. Raises ValueError or KeyError if the file is not a project.
     """
     if path.name.endswith(".gz"):
         with gzip.open(path) as file:
@@ -248,7 +248,7 @@ def _read_observation(
 
 
 def plain_label(code: str, category: str) -> str:
-    """Return a behavior without the category that write_boris put behind it."""
+    """Return a behavior without the category that write_boris appended."""
     return code.removesuffix(f" ({category})")
 
 
@@ -256,7 +256,7 @@ def never_stops(code: str, subject: str, time_s: float) -> TimelineError:
     """Return the error for a state without a stop."""
     whose = f" of {subject}" if subject else ""
     return TimelineError(
-        f"{code!r}{whose} starts at {time_s:.3f} s and never stops: give it its stop in BORIS."
+        f"{code!r}{whose} starts at {time_s:.3f} s and never stops: add the stop event in BORIS."
     )
 
 
@@ -277,17 +277,17 @@ AGGREGATED: Final = (
     *("Comment start", "Comment stop"),
 )
 _ABOVE: Final = ("Observation id", "Time offset (s)")
-"""What BORIS 7 says once, in lines of their own above the table."""
+"""Values that BORIS 7 writes once, on separate lines above the table."""
 _MEDIA: Final = ("Media file name", "Media file path", "Media file")
 _NOBODY: Final = "No focal subject"
 
 
 def write_boris_tabular(coding: Coding, path: Path) -> None:
-    """Write a row for every point, and two for every state: START and STOP."""
+    """Write one row for every point event and two (START and STOP) for every state event."""
     rows, about = [], _about(coding)
     for event in boris_events(coding):
         row = about | _of_event(event)
-        if event.behaviour.is_point:
+        if event.behavior.is_point:
             marks = [("POINT", event.start_s, event.comment)]
         else:
             marks = [("START", event.start_s, event.comment), ("STOP", event.stop_s, "")]
@@ -298,7 +298,7 @@ def write_boris_tabular(coding: Coding, path: Path) -> None:
 
 
 def write_boris_aggregated(coding: Coding, path: Path) -> None:
-    """Write a row for every code, with its start, stop and duration."""
+    """Write one row for every code, with its start, stop and duration."""
     events = boris_events(coding)
     coded_s: dict[str, float] = defaultdict(float)
     for event in events:
@@ -309,10 +309,10 @@ def write_boris_aggregated(coding: Coding, path: Path) -> None:
         more = {
             "Observation type": "Media file",
             "Observation duration by subject by observation": f"{coded_s[event.subject]:.3f}",
-            "Behavior type": "POINT" if event.behaviour.is_point else "STATE",
+            "Behavior type": "POINT" if event.behavior.is_point else "STATE",
             "Start (s)": f"{event.start_s:.3f}",
             "Stop (s)": f"{event.stop_s:.3f}",
-            "Duration (s)": "NA" if event.behaviour.is_point else length,
+            "Duration (s)": "NA" if event.behavior.is_point else length,
             "Comment start": event.comment,
         }
         rows.append(about | _of_event(event) | more)
@@ -320,7 +320,7 @@ def write_boris_aggregated(coding: Coding, path: Path) -> None:
 
 
 def _about(coding: Coding) -> dict[str, str]:
-    """Return the columns that say the same in every row."""
+    """Return the columns that are equal in every row."""
     name, length = coding.recording, f"{coding.end_s:.3f}"
     fps = f"{coding.fps:.3f}" if coding.fps else "NA"
     return {
@@ -342,7 +342,7 @@ def _about(coding: Coding) -> dict[str, str]:
 def _of_event(event: Event) -> dict[str, str]:
     return {
         "Subject": event.subject or _NOBODY,
-        "Behavior": event.behaviour.code,
+        "Behavior": event.behavior.code,
         "Behavioral category": event.category,
     }
 
@@ -359,8 +359,8 @@ def _write(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]
 def read_boris_table(path: Path) -> Coding:
     """Return a lane for every observation, subject and category, in seconds of the recording.
 
-    An observation with a state that never stops is a fault of the coding; if it is the only one,
-    it is raised as TimelineError. ValueError for no table of BORIS.
+    An observation with a state that never stops is listed in `Coding.faults`; if it is the only
+    one, it raises TimelineError. Raises ValueError if the file is not a BORIS table.
     """
     rows = _rows(path)
     codes: dict[tuple[str, str, str], list[Code]] = defaultdict(list)
@@ -387,7 +387,7 @@ def read_boris_table(path: Path) -> Coding:
         elif kind == "STOP" and key in open_since:
             lane.append(Code(open_since.pop(key), time_s, label))
         else:
-            raise ValueError(f"{code!r} at {time_s} s is {kind or 'nothing'} without a START")
+            raise ValueError(f"{code!r} at {time_s} s has {kind or 'no type'} without a START")
     faults = {
         observation: str(never_stops(code, subject, time_s))
         for (observation, subject, code, *_), time_s in reversed(open_since.items())
@@ -416,7 +416,7 @@ def _rows(path: Path) -> list[dict[str, str]]:
             above = csv.reader(lines[:number], delimiter=delimiter)
             about = {row[0]: row[1] for row in above if len(row) > 1 and row[0] in _ABOVE}
             return [about | {k: v or "" for k, v in row.items() if k} for row in reader]
-    raise ValueError("it has no line with the columns Behavior and Time, or Start (s) and Stop (s)")
+    raise ValueError("no line has the columns Behavior and Time, or Start (s) and Stop (s)")
 
 
 def _seconds(row: Mapping[str, str], column: str) -> float:

@@ -1,4 +1,4 @@
-"""Codings: lanes of labeled stretches of time, as coders write them."""
+"""Codings: lanes of labeled time segments, as coders write them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from moppet.values import TimelineError
 
 
 class Code(NamedTuple):
-    """A label from start_s to end_s, in seconds of the recording; a point where they are equal."""
+    """A label from start_s to end_s, in seconds of the recording; a point if they are equal."""
 
     start_s: float
     end_s: float
@@ -20,18 +20,18 @@ class Code(NamedTuple):
 
     @property
     def is_point(self) -> bool:
-        """Whether it has no length."""
+        """Whether the code has no length."""
         return self.end_s <= self.start_s
 
 
 @dataclass(frozen=True)
 class Lane:
-    """What one coder noted of one thing: a tier, a column, the behaviors of a subject.
+    """One series of codes: a tier, a column, or the behaviors of a subject.
 
-    name: what was coded. codes: by start.
-    person: whom it is about, "" if the file does not say.
-    part: which of several values of the same stretches, "" for the only or the main one.
-    observation: to which observation of a BORIS file it belongs.
+    name: what was coded. codes: sorted by start.
+    person: who was coded; "" if unspecified.
+    part: name of an additional value of the same segments; "" for the only or main value.
+    observation: the observation of a BORIS file that the lane belongs to.
     """
 
     name: str
@@ -42,12 +42,12 @@ class Lane:
 
     @property
     def title(self) -> str:
-        """Person, name and part in one; what a tier or column is called."""
+        """The name of the tier or column: person, name and part."""
         return " ".join(word for word in (self.person, self.name, self.part) if word)
 
     @property
     def labels(self) -> list[str]:
-        """The different labels, in the order in which they come."""
+        """The distinct labels, in order of first use."""
         return list(dict.fromkeys(code.label for code in self.codes))
 
 
@@ -56,8 +56,8 @@ class Coding:
     """The lanes of one file.
 
     source_name: the recording's file name, without a folder. duration_s, fps: of the recording.
-    made_at: ISO 8601, when it was written; moppet's readers leave it out.
-    faults: observation of a BORIS file that cannot be read → why; it has no lanes.
+    made_at: time of writing, ISO 8601; not set by moppet's readers.
+    faults: observation of a BORIS file that cannot be read → reason; it has no lanes.
     """
 
     lanes: tuple[Lane, ...]
@@ -69,23 +69,23 @@ class Coding:
 
     @property
     def recording(self) -> str:
-        """The recording's name, a word for it if the file does not say."""
+        """The recording's name, or "recording" if unspecified."""
         return self.source_name or "recording"
 
     @property
     def end_s(self) -> float:
-        """The recording's length, or where the last code ends if that is later or all we know."""
+        """The recording's length, or the end of the last code if that is later."""
         ends = [code.end_s for lane in self.lanes for code in lane.codes]
         return max([self.duration_s or 0.0, *ends])
 
 
 def in_order(codes: Iterable[Code]) -> tuple[Code, ...]:
-    """Return codes by start, then end; of equal ones, in the order they came."""
+    """Return codes sorted by start, then end; the sort is stable."""
     return tuple(sorted(codes, key=lambda code: code[:2]))
 
 
 def shifted(coding: Coding, seconds: float) -> Coding:
-    """Return the coding with every time moved by so many seconds."""
+    """Return the coding with every time shifted by `seconds`."""
     lanes = []
     for lane in coding.lanes:
         moved = (Code(c.start_s + seconds, c.end_s + seconds, c.label) for c in lane.codes)
@@ -94,23 +94,23 @@ def shifted(coding: Coding, seconds: float) -> Coding:
 
 
 def milliseconds(seconds: float) -> int:
-    """Return the nearest whole millisecond; TimelineError where there is none, or before 0."""
+    """Return the nearest whole millisecond. Raises TimelineError if negative or not finite."""
     if not math.isfinite(seconds) or seconds < -0.0005:
         raise TimelineError(
-            f"Coders' files hold times from 0 seconds on, but a code starts or ends at {seconds}."
+            f"Times in coders' files start at 0 seconds, but a code starts or ends at {seconds}."
         )
     return max(0, round(seconds * 1000))
 
 
 def check_titles(titles: Sequence[str], what: str) -> None:
-    """Raise TimelineError if two lanes would have one name. what: e.g. "tiers of an .eaf"."""
+    """Raise TimelineError if two lanes have the same name. what: e.g. "tiers of an .eaf"."""
     twice = sorted({title for title in titles if titles.count(title) > 1})
     if twice:
-        raise TimelineError(f"The {what} need different names, but two are called {twice[0]!r}.")
+        raise TimelineError(f"The {what} need different names, but two are named {twice[0]!r}.")
 
 
 def check_apart(lane: Lane, program: str) -> None:
-    """Raise TimelineError if codes of a lane overlap, which this program's tiers cannot hold."""
+    """Raise TimelineError if codes of a lane overlap, because this program's tiers cannot."""
     for before, after in pairwise(lane.codes):
         if milliseconds(after.start_s) < milliseconds(before.end_s):
             raise TimelineError(

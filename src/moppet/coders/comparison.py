@@ -34,13 +34,13 @@ NO_FACE: Final = "no face"
 COUNTABLE: Final = ("unsure", NO_FACE)
 
 Ask = Callable[[Counter[str], Vocabulary, Level | None], Mapping[str, str]]
-"""Asks what unknown codes mean: code → how often it occurs, the names to choose from, and the level
-if it is known → code → name."""
+"""Callback that asks for the meaning of unknown codes: (code → count, the names to choose from, the
+level if known) → code → name."""
 
 
 @dataclass(frozen=True)
 class Coder:
-    """A coder's file: which part of it, and the seconds to add to its times to get the video's."""
+    """A coder's file: the part to read, and the seconds to add to get times of the video."""
 
     path: Path
     tier: str | None = None
@@ -50,7 +50,7 @@ class Coder:
 
 @dataclass(frozen=True)
 class Job:
-    """What to compare and how. The fields are the options of `moppet compare`."""
+    """The files and settings of a comparison. The fields are the options of `moppet compare`."""
 
     timeline: Path
     coders: Sequence[Coder]
@@ -68,14 +68,14 @@ class Job:
 
 @dataclass(frozen=True)
 class Result:
-    """A comparison, what was compared, and notes on what to be careful about."""
+    """A comparison, its settings, and cautions for the reader."""
 
     comparison: Comparison
     about: dict[str, Any]
     notes: list[str]
 
     def as_json(self) -> dict[str, Any]:
-        """Return plain values, None for what is undefined."""
+        """Return plain values; undefined figures are None."""
         found = self.comparison
         return {
             "made": self.about,
@@ -86,11 +86,11 @@ class Result:
 
 
 def compare_files(job: Job, ask: Ask | None = None) -> Result:
-    """Return how well a timeline and the coders' files agree.
+    """Return the agreement between a timeline and the coders' files.
 
-    ask: what to call for codes that are not known; without it, they are an error.
-    Raises UsageError for an option that does not fit the files, TimelineError for a file that
-    cannot be read.
+    ask: called for unknown codes; without it, unknown codes are an error.
+    Raises UsageError for an option that does not fit the files, TimelineError for an unreadable
+    file.
     """
     _check(job)
     timeline = read_layered(job.timeline).timeline
@@ -127,7 +127,7 @@ def compare_files(job: Job, ask: Ask | None = None) -> Result:
 def _read_lanes(
     job: Job, vocabulary: Vocabulary, recording: str | None
 ) -> tuple[list[Lane], list[str]]:
-    """Return each coder's lane in the time of the recording, and a note for files of another."""
+    """Return each coder's lane in recording time, and notes on files of another recording."""
     lanes, notes = [], []
     for coder in job.coders:
         coding = shifted(read_coding(coder.path), coder.offset_s)
@@ -148,9 +148,9 @@ def _read_lanes(
 def _name_codes(
     job: Job, vocabulary: Vocabulary, lanes: Sequence[Lane], ask: Ask | None
 ) -> Vocabulary:
-    """Return the vocabulary with every code named, by asking if possible, else UsageError.
+    """Return the vocabulary with all unknown codes mapped by asking; UsageError without `ask`.
 
-    Call it last: nobody should answer questions before an error that was there all along.
+    Called last, so that other errors are raised before the user answers questions.
     """
     labels = [code.label for lane in lanes for code in lane.codes]
     if ask is not None and (unknown := unknown_labels(labels, vocabulary)):
@@ -170,12 +170,12 @@ def _check(job: Job) -> None:
         raise UsageError(f"--tolerance must be 0 seconds or more, got {job.tolerance_s}.")
     numbers = (job.start_s, job.end_s, *(coder.offset_s for coder in job.coders))
     if not all(number is None or math.isfinite(number) for number in numbers):
-        raise UsageError("--start, --end and --offset take seconds, not infinity or nan.")
+        raise UsageError("--start, --end and --offset must be finite numbers of seconds.")
     if job.level is not None and job.level not in LEVELS:
-        raise UsageError(f"--level takes {' or '.join(LEVELS)}, got {job.level!r}.")
-    strange = [word for word in job.count if word not in COUNTABLE]
-    if strange:
-        raise UsageError(f"--count takes any of {', '.join(COUNTABLE)}, got {strange[0]!r}.")
+        raise UsageError(f"--level must be {' or '.join(LEVELS)}, got {job.level!r}.")
+    unknown = [word for word in job.count if word not in COUNTABLE]
+    if unknown:
+        raise UsageError(f"--count takes {', '.join(COUNTABLE)}, got {unknown[0]!r}.")
 
 
 def _level(job: Job, vocabulary: Vocabulary, lanes: Sequence[Lane]) -> Level:
@@ -200,7 +200,7 @@ def _compare(
         names = [*labels, REST]
     elif job.uncoded not in (SKIP, *names):
         raise UsageError(
-            f"--uncoded takes {SKIP}, {REST} or one of {', '.join(names)}, got {job.uncoded!r}."
+            f"--uncoded must be {SKIP}, {REST} or one of {', '.join(names)}, got {job.uncoded!r}."
         )
     if NO_FACE in job.count:
         names = [*names, NO_FACE]
@@ -228,7 +228,7 @@ def _compare(
 
 
 def _coder_names(coders: Sequence[Coder]) -> list[str]:
-    """Return what the coders are called: "coder", or "coder 1" and "coder 2"."""
+    """Return "coder", or "coder 1" and "coder 2"."""
     return ["coder"] if len(coders) == 1 else [f"coder {i}" for i in range(1, len(coders) + 1)]
 
 
@@ -242,12 +242,12 @@ def _notes(comparison: Comparison) -> list[str]:
     first = comparison.pairs[0]
     if not comparison.everyone.any():
         notes.append(
-            "There is no time in which all raters have a value. Check the times of the codes "
+            "At no time do all raters have a value. Check the times of the codes "
             "(--offset), the face (--face) and the tier (--tier)."
         )
     elif first.blocks < FEW_BLOCKS:
         were = "segment was" if first.blocks == 1 else "segments were"
         notes.append(f"Only {first.blocks} coded {were} compared: too few for good intervals.")
     points = [t.name for t in comparison.tracks if t.events and all(e.is_point for e in t.events)]
-    notes += [f"{name} has only points: they count as events, not as time." for name in points]
+    notes += [f"{name} has point codes only: they count as events, not as time." for name in points]
     return notes

@@ -1,8 +1,8 @@
 """Datavyu's spreadsheets (.opf): a zip with the text file `db` and the YAML file `project`.
 
 `db` begins with #4; a column is a line "name (MATRIX,true,)-code|NOMINAL,…", and each of its cells
-a line "onset,offset,(value,…)" with times as HH:MM:SS:mmm. A backslash makes the next character
-an ordinary one, also the end of a line. What is read and how follows Datavyu's own reader.
+a line "onset,offset,(value,…)" with times as HH:MM:SS:mmm. A backslash escapes the next character,
+including a line end. Parsing follows Datavyu's own reader.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from typing import Final
 from moppet.coders.codings import Code, Coding, Lane, check_titles, in_order, milliseconds
 
 MAX_BYTES: Final = 64_000_000
-"""A spreadsheet that unpacks to more is refused: an hour coded by frame needs a tenth of it."""
+"""Larger unpacked spreadsheets are refused: an hour coded by frame needs a tenth of this."""
 _ZIP_TIME: Final = (1980, 1, 1, 0, 0, 0)
 _HEADER: Final = re.compile(r"(?P<name>.*?)\s*\((?P<kind>\w+)(?P<rest>.*)", re.DOTALL)
 _CELL: Final = re.compile(r"\d\d+:")
 _INSIDE: Final = re.compile(r"(.*[/\\])?db", re.DOTALL)
 """Old files lie in a folder of the zip; on Windows its name ends in a backslash."""
 _QUERIES: Final = "###QueryVar###"
-"""A column of MacSHAPA's that Datavyu leaves out, too."""
+"""A MacSHAPA column that Datavyu leaves out as well."""
 _TIME: Final = re.compile(r"(\d+):(\d\d):(\d\d):(\d{3})")
 
 
 def write_datavyu(coding: Coding, path: Path) -> None:
-    """Write a column for every lane; lanes of one name and the same times share it, a code each.
+    """Write a column for every lane; lanes with equal name and times are codes of one column.
 
-    Names keep letters, digits and underscores, which is what Datavyu allows. The recording is
-    opened by hand in Datavyu: its file names folders, and ours does not.
+    Datavyu allows only letters, digits and underscores in names. The file holds no path to the
+    recording, so open the recording in Datavyu by hand.
     """
     columns = [list(parts) for _, parts in groupby(coding.lanes, _column_key)]
     names = [_plain(f"{parts[0].person} {parts[0].name}") for parts in columns]
@@ -74,14 +74,14 @@ def _escaped(label: str) -> str:
 def read_datavyu(path: Path) -> Coding:
     """Return every code of every column as a lane; empty values are left out.
 
-    A column's only code is a lane of the column's name; of several, each is a part of it.
+    The only code of a column becomes a lane with the column's name; several codes become parts.
     A cell whose offset is before its onset is a point.
-    Raises ValueError or BadZipFile for what is no .opf.
+    Raises ValueError or BadZipFile if the file is not an .opf.
     """
     with zipfile.ZipFile(path) as archive:
         inside = [name for name in archive.namelist() if _INSIDE.fullmatch(name)]
         if not inside:
-            raise ValueError("it holds no spreadsheet (db)")
+            raise ValueError("it contains no spreadsheet (db)")
         with archive.open(inside[0]) as file:
             data = file.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
@@ -111,7 +111,7 @@ def _read_columns(text: str) -> Iterator[Lane]:
 
 
 def _logical_lines(text: str) -> Iterator[str]:
-    """Yield lines; one that ends in an escaped line end goes on in the next."""
+    """Yield lines; an escaped line end continues the line."""
     held = ""
     for line in text.replace("\r\n", "\n").split("\n"):
         held += line
@@ -127,7 +127,7 @@ def _logical_lines(text: str) -> Iterator[str]:
 def _column(line: str) -> tuple[str, str, list[str]]:
     match = _HEADER.fullmatch(line)
     if match is None:
-        raise ValueError(f"a column was needed where {line[:40]!r} stands")
+        raise ValueError(f"expected a column, found {line[:40]!r}")
     kind = match["kind"].upper()
     parts = [""]
     if kind == "MATRIX":
@@ -147,18 +147,18 @@ def _cell(line: str, kind: str) -> tuple[float, float, list[str]]:
 def _seconds(text: str) -> float:
     match = _TIME.fullmatch(text.strip())
     if match is None:
-        raise ValueError(f"a time like 00:00:01:500 was needed where {text!r} stands")
+        raise ValueError(f"expected a time like 00:00:01:500, found {text!r}")
     hours, minutes, seconds, rest = map(int, match.groups())
     return (((hours * 60 + minutes) * 60 + seconds) * 1000 + rest) / 1000
 
 
 def _raw_split(text: str, at: str) -> list[str]:
-    """Split where `at` stands without a backslash before it; keep the backslashes."""
+    """Split at each unescaped `at`; keep the backslashes."""
     return [m[0] for m in re.finditer(rf"(?:\\.|[^\\{re.escape(at)}])+", text, re.DOTALL)] or [""]
 
 
 def _split(text: str, at: str) -> list[str]:
-    """Split where `at` stands without a backslash before it, and take the backslashes away."""
+    """Split at each unescaped `at` and remove the backslashes."""
     parts = [""]
     characters = iter(text)
     for character in characters:

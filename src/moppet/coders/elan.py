@@ -1,6 +1,6 @@
-"""ELAN's annotation files (.eaf, format 3.0; older ones are read). Times in milliseconds.
+"""ELAN's annotation files (.eaf): writes format 3.0, reads older ones too. Times in milliseconds.
 
-What the elements mean: EAF Annotation Format 3.0, Max Planck Institute for Psycholinguistics.
+Source: EAF Annotation Format 3.0, Max Planck Institute for Psycholinguistics.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ _UNIT_MS: Final = {
     "NTSC-frames": 1001 / 30,
 }
 _NO_XML: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""What no XML file can hold, even escaped."""
+"""Characters that XML cannot contain, even escaped."""
 
 _Span = tuple[float, float]
 
 
 def write_elan(coding: Coding, path: Path) -> None:
-    """Write a tier for every lane; ELAN finds the recording beside the file.
+    """Write a tier for every lane; ELAN finds the recording next to the file.
 
     ELAN has no points: a code without length lasts one millisecond. Characters that XML cannot
-    hold are replaced.
-    Raises TimelineError for overlapping codes in a lane, or two lanes of one name.
+    contain are replaced.
+    Raises TimelineError for overlapping codes in a lane, or two lanes with the same name.
     """
     check_titles([lane.title for lane in coding.lanes], "tiers of an .eaf")
     root = ET.Element("ANNOTATION_DOCUMENT")
@@ -102,9 +102,9 @@ def _add_header(root: ET.Element, source_name: str | None, annotations: int) -> 
 
 
 def _add_slots(order: ET.Element, times_ms: Sequence[int]) -> list[str]:
-    """Add a slot for every time, in order of time; return the names in the order given.
+    """Add a slot for every time, sorted by time; return the slot names in the order given.
 
-    No two annotations share one: in ELAN, moving the edge of one would move the other.
+    Annotations share no slots: in ELAN, moving the edge of one would also move the other.
     """
     names = [""] * len(times_ms)
     for number, at in enumerate(sorted(range(len(times_ms)), key=times_ms.__getitem__), 1):
@@ -128,12 +128,12 @@ def _add_annotation(tier: ET.Element, name: str, start: str, end: str, label: st
 def read_elan(path: Path) -> Coding:
     """Return every tier as a lane, in seconds of the first recording; empty values are left out.
 
-    Annotations without times of their own take their part of the annotation they belong to.
-    Raises ValueError, KeyError or ParseError for what is no .eaf.
+    Annotations without their own times get an equal share of their parent annotation.
+    Raises ValueError, KeyError or ParseError if the file is not an .eaf.
     """
     root = ET.parse(path).getroot()
     if root.tag != "ANNOTATION_DOCUMENT":
-        raise ValueError("it holds no ANNOTATION_DOCUMENT")
+        raise ValueError("it contains no ANNOTATION_DOCUMENT")
     header = root.find("HEADER")
     units = "milliseconds" if header is None else header.get("TIME_UNITS", "milliseconds")
     media = None if header is None else header.find("MEDIA_DESCRIPTOR")
@@ -179,7 +179,7 @@ def _spans(root: ET.Element, unit_ms: float) -> dict[str, _Span]:
             parent = annotation.attrib["ANNOTATION_REF"]
             children.setdefault(parent, []).append(annotation.attrib["ANNOTATION_ID"])
         waiting |= {f"{tier.get('TIER_ID')}\0{key}": names for key, names in children.items()}
-    # A parent may itself hang on another: go round until nothing new is found.
+    # A parent may itself depend on another: repeat until nothing new is found.
     while ready := {key: n for key, n in waiting.items() if key.partition("\0")[2] in spans}:
         for key, names in ready.items():
             start, end = spans[key.partition("\0")[2]]
@@ -191,7 +191,7 @@ def _spans(root: ET.Element, unit_ms: float) -> dict[str, _Span]:
 
 
 def _aligned(tier: ET.Element, slots: Mapping[str, float | None]) -> dict[str, _Span]:
-    """Return the annotations that name time slots; slots without a time are spread evenly."""
+    """Return the annotations with time slots; slots without a time are spread evenly."""
     found: dict[str, _Span] = {}
     chain: list[str] = []
     start_s = 0.0
@@ -205,7 +205,7 @@ def _aligned(tier: ET.Element, slots: Mapping[str, float | None]) -> dict[str, _
             step = (last - start_s) / len(chain)
             for number, name in enumerate(chain):
                 found[name] = (start_s + number * step, start_s + (number + 1) * step)
-            # One annotation has the slots' own times, to the last bit.
+            # A single annotation keeps the exact times of its slots.
             if len(chain) == 1:
                 found[chain[0]] = (start_s, last)
             chain, start_s = [], last

@@ -1,6 +1,6 @@
-"""Praat's TextGrid files: written in the long text form, read in the long and the short.
+"""Praat's TextGrid files: writes the long text format, reads the long and the short one.
 
-Source: the page "TextGrid file formats" of Praat's manual. Times are seconds, as exact as floats.
+Source: the page "TextGrid file formats" of Praat's manual. Times are in seconds.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from moppet.coders.codings import Code, Coding, Lane, check_apart, check_titles,
 from moppet.values import TimelineError
 
 _HEADER: Final = 'File type = "ooTextFile"\nObject class = "TextGrid"\n\n'
-# Only strings, flags and free-standing numbers count; everything else is for human readers.
+# Only strings, flags and free-standing numbers are data; other text is ignored.
 _TOKEN: Final = re.compile(
     r'"(?P<text>(?:[^"]|"")*)"|(?P<flag><\w+>)|![^\n]*|'
     r"(?<!\S)(?P<number>[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)(?!\S)"
@@ -22,13 +22,13 @@ _TOKEN: Final = re.compile(
 
 
 def write_textgrid(coding: Coding, path: Path) -> None:
-    """Write an interval tier for every lane, a point tier for one that holds only points.
+    """Write an interval tier for every lane, or a point tier if the lane has only points.
 
-    Uncoded time is an interval with an empty text, as Praat wants it.
-    Raises TimelineError for overlapping codes, or points among intervals, in one lane.
+    Uncoded time becomes intervals with an empty text, as Praat requires.
+    Raises TimelineError for a lane with overlapping codes, or with both points and intervals.
     """
     check_titles([lane.title for lane in coding.lanes], "tiers of a TextGrid")
-    end_s = coding.end_s or 1.0  # Praat opens no TextGrid without length
+    end_s = coding.end_s or 1.0  # Praat cannot open a TextGrid without length
     lines = [f"xmin = 0\nxmax = {end_s!r}\ntiers? <exists>\nsize = {len(coding.lanes)}\nitem []:"]
     for number, lane in enumerate(coding.lanes, 1):
         lines.append(f"    item [{number}]:")
@@ -58,13 +58,13 @@ def _tier(lane: Lane, end_s: float) -> Iterator[str]:
 
 
 def _tiled(lane: Lane, end_s: float) -> Iterator[Code]:
-    """Yield the codes and, between them, empty ones; together they fill the recording."""
+    """Yield the codes, with empty ones filling the gaps of the recording."""
     check_apart(lane, "Praat")
     at_s = 0.0
     for code in lane.codes:
         if code.is_point:
             raise TimelineError(
-                f"A TextGrid's tier holds intervals or points, but {lane.title!r} holds both."
+                f"A TextGrid tier has either intervals or points, but {lane.title!r} has both."
             )
         start_s = max(code.start_s, at_s)
         if start_s > at_s:
@@ -82,12 +82,12 @@ def _quoted(text: str) -> str:
 def read_textgrid(path: Path) -> Coding:
     """Return every tier as a lane; intervals without a text are left out.
 
-    Raises ValueError for what is no TextGrid in text form.
+    Raises ValueError if the file is not a TextGrid in text format.
     """
     tokens = _tokens(_decoded(path.read_bytes()))
     try:
         if next(tokens) not in ("ooTextFile", "ooTextFile short") or next(tokens) != "TextGrid":
-            raise ValueError("it is no TextGrid")
+            raise ValueError("it is not a TextGrid")
         _, end_s = _number(tokens), _number(tokens)
         exists = next(tokens) == "<exists>"
         size = int(_number(tokens)) if exists else 0
@@ -121,14 +121,14 @@ def _tokens(text: str) -> Iterator[str | float]:
 def _number(tokens: Iterator[str | float]) -> float:
     value = next(tokens)
     if not isinstance(value, float):
-        raise ValueError(f"a number was needed where {value!r} stands")
+        raise ValueError(f"expected a number, found {value!r}")
     return value
 
 
 def _read_tier(tokens: Iterator[str | float]) -> Lane:
     kind, name = next(tokens), next(tokens)
     if kind not in ("IntervalTier", "TextTier"):
-        raise ValueError(f"a tier was needed where {kind!r} stands")
+        raise ValueError(f"expected a tier, found {kind!r}")
     _number(tokens), _number(tokens)
     codes = []
     for _ in range(int(_number(tokens))):

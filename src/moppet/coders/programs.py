@@ -1,4 +1,4 @@
-"""Reading and writing a coder's file by the program its name belongs to."""
+"""Reads and writes coders' files; the file name selects the program."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ PROGRAMS: Final[dict[str, dict[str, Writer]]] = {
     "datavyu": {".opf": write_datavyu},
     "textgrid": {".TextGrid": write_textgrid},
 }
-"""Program → the endings of its files, and what writes them."""
+"""Program → file ending → writer."""
 
 _READERS: Final[dict[str, Callable[[Path], Coding]]] = {
     ".eaf": read_elan,
@@ -64,9 +64,9 @@ _BROKEN: Final = (
 
 
 def write_program(coding: Coding, folder: Path, stem: str, program: str) -> list[Path]:
-    """Write a program's files and return where; each replaces an older one only when whole.
+    """Write a program's files and return their paths; each is replaced only when complete.
 
-    Raises TimelineError if the program cannot hold the codes or the place cannot be written.
+    Raises TimelineError if the program cannot represent the codes or the folder is not writable.
     """
     written = []
     for ending, writer in PROGRAMS[program].items():
@@ -78,20 +78,20 @@ def write_program(coding: Coding, folder: Path, stem: str, program: str) -> list
 
 
 def read_coding(path: Path) -> Coding:
-    """Return what a coder wrote in ELAN, BORIS, Datavyu or Praat, by the file's ending.
+    """Return the coding in a file of ELAN, BORIS, Datavyu or Praat, by the file's ending.
 
-    Raises TimelineError if there is no such file, or it is not one of these.
+    Raises TimelineError if there is no such file, or it has another format.
     """
     ending = next((e for e in _READERS if path.name.lower().endswith(e)), None)
     if not path.is_file():
         raise TimelineError(
-            f"Codes are read from a file, but {path} is "
-            f"{'a folder' if path.is_dir() else 'not there'}."
+            f"Codes are read from a file, but {path} "
+            f"{'is a folder' if path.is_dir() else 'does not exist'}."
         )
     if ending is None:
         raise TimelineError(
-            f"Codes are read from {', '.join(_READERS)}, but {path.name!r} ends otherwise; "
-            "export a table of BORIS as TSV or CSV."
+            f"Codes are read from {', '.join(_READERS)}, but {path.name!r} has another ending: "
+            "export BORIS tables as TSV or CSV."
         )
     try:
         return _READERS[ending](path)
@@ -109,15 +109,15 @@ def _not_one(path: Path, error: Exception) -> TimelineError:
     reason = " ".join(str(error).split()).rstrip(".")
     if isinstance(error, KeyError):
         reason = f"it lacks {reason}"
-    return TimelineError(f"{path} holds no codes that moppet can read: {reason}.")
+    return TimelineError(f"{path} contains no codes that moppet can read: {reason}.")
 
 
 def write_programs(
     layered: Layered, folder: Path, stem: str, programs: Sequence[str], probabilities_s: float
 ) -> list[Path]:
-    """Write a timeline and its layers for these coders' programs; return where.
+    """Write a timeline and its corrections for these coders' programs; return the paths.
 
-    Raises TimelineError if a program cannot hold the codes or the place cannot be written.
+    Raises TimelineError if a program cannot represent the codes or the folder is not writable.
     """
     coding = coding_of(
         layered.timeline,

@@ -1,4 +1,4 @@
-"""Which lane of a coder's file and which faces of a timeline are compared."""
+"""Selects the lane of a coder's file and the faces of a timeline to compare."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from moppet.vocabulary import SKIP
 
 
 def choose_faces(timeline: Timeline, wanted: str | None) -> list[int]:
-    """Return the tracks of the person: those named ("0,2", "Mia", "child"), or the only one.
+    """Return the face tracks of one person: those named ("0,2", "Mia", "child"), or the only one.
 
-    Raises UsageError if there are several and none is named, or a named one is not there.
+    Raises UsageError if there are several and none is named, or if a named one does not exist.
     """
     faces = {
         face["face_id"]: face
         for face in timeline.summary()["faces"].values()
         if face["face_id"] is not None
     }
-    there = ", ".join(
+    known = ", ".join(
         f"{face.get('name') or number} ({face['time_s'] or 0:.1f} s)"
         for number, face in faces.items()
     )
     if not faces:
-        raise UsageError("The timeline shows no face, so there is nobody to compare.")
+        raise UsageError("The timeline has no face, so there is nothing to compare.")
     if wanted is None:
         if len(faces) == 1:
             return list(faces)
         raise UsageError(
-            f"The timeline shows the faces {there}; say with --face which are the person that was "
-            "coded, e.g. --face 0, or --face 0,2 if one person was lost and found again."
+            f"The timeline has the faces {known}: use --face to select the person that was "
+            "coded, e.g. --face 0, or --face 0,2 if one person has several face tracks."
         )
     chosen: list[int] = []
     for part in (part.strip() for part in wanted.split(",")):
@@ -43,7 +43,7 @@ def choose_faces(timeline: Timeline, wanted: str | None) -> list[int]:
             if part.casefold() in (str(number), str(face.get("name")).casefold(), face.get("role"))
         ]
         if not found:
-            raise UsageError(f"The timeline has no face {part}; it shows {there}.")
+            raise UsageError(f"The timeline has no face {part}; it has {known}.")
         chosen += [number for number in found if number not in chosen]
     return chosen
 
@@ -57,31 +57,30 @@ def choose_lane(
     observation: str | None,
     recording: str | None,
 ) -> Lane:
-    """Return the lane that a coder's file is compared by.
+    """Return the lane of a coder's file that is compared.
 
-    tier: a tier or column, or a BORIS subject, by its name or a part of it that fits only one;
-        without it, the only one that holds a code which can be placed.
-    observation: of a BORIS file with several; without it, the one named like the recording.
-    Raises UsageError that names what there is.
+    tier: a tier, column or BORIS subject, by its name or a unique part of it; None selects the
+        only one with a known code.
+    observation: of a BORIS file with several; None selects the one named like the recording.
+    Raises UsageError with the available names if the choice is not unique.
     """
     lanes = [lane for lane in coding.lanes if lane.codes]
     if not lanes:
-        raise UsageError(f"{path} holds no codes.")
+        raise UsageError(f"{path} contains no codes.")
     lanes = _of_observation(lanes, coding.faults, path, observation, recording)
     subjects = _by_subject(lanes)
     if tier is not None:
         return _named(lanes, subjects, path, tier)
-    says_nothing = (None, SKIP)
     fit = [
         lane
         for lane in subjects
-        if any(vocabulary.target_of(label) not in says_nothing for label in lane.labels)
+        if any(vocabulary.target_of(label) not in (None, SKIP) for label in lane.labels)
     ]
     candidates = fit or subjects
     if len(candidates) > 1:
         raise UsageError(
-            f"{path} has several tiers ({_titles(candidates)}); say with --tier which one holds "
-            "the codes to compare."
+            f"{path} has several tiers ({_titles(candidates)}): use --tier to select the one to "
+            "compare."
         )
     return candidates[0]
 
@@ -103,14 +102,14 @@ def _of_observation(
     found = [lane for lane in lanes if lane.observation.casefold() == wanted.casefold()]
     if not found:
         raise UsageError(
-            f"{path} has the observations {', '.join(map(repr, names))}; say with --observation "
-            f"which one is this recording{'' if observation is None else f', not {observation!r}'}."
+            f"{path} has the observations {', '.join(map(repr, names))}: use --observation to "
+            f"select this recording{'' if observation is None else f', not {observation!r}'}."
         )
     return found
 
 
 def _by_subject(lanes: Sequence[Lane]) -> list[Lane]:
-    """Return lanes, those of one BORIS subject joined: its categories are one coding."""
+    """Return the lanes, joining all categories of a BORIS subject into one."""
     joined: dict[tuple[str, str], Lane] = {}
     for lane in lanes:
         key = (lane.observation, lane.person) if lane.observation else ("", lane.title)

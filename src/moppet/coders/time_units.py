@@ -1,4 +1,4 @@
-"""What each rater coded in every time unit, and the events they coded."""
+"""The value of each rater in every time unit, and the rater's events."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ REASONS: Final = {
     NO_FACE: "no face",
     NOT_READ: "not read",
 }
-"""Why a unit has no value, as people read it."""
+"""Code of a unit without a value → its reason in words."""
 Values = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Units:
-    """n stretches of equal length; a rater's value is what holds in the middle of one."""
+    """n segments of equal length; a rater's value is the one at the middle of the unit."""
 
     from_s: float
     unit_s: float
@@ -46,13 +46,13 @@ class Units:
 
     def covered(self, code: Code) -> slice:
         """Return the units whose middle a code covers."""
-        # A middle on the edge itself must not hang on the last bit of a sum of floats.
+        # The tolerance makes middles on an edge independent of float rounding.
         edges = np.array(code[:2]) - TIME_TOLERANCE_S
         first, last = np.searchsorted(self.middle_s, edges, "left").tolist()
         return slice(first, last)
 
     def touched(self, code: Code) -> slice:
-        """Return the units that a code covers, else the one it starts in, else none."""
+        """Return the units that a code covers; if there are none, the one it starts in."""
         covered = self.covered(code)
         at = math.floor((code.start_s - self.from_s) / self.unit_s + TIME_TOLERANCE_S)
         if covered.start == covered.stop and 0 <= at < self.n:
@@ -62,7 +62,7 @@ class Units:
 
 @dataclass(frozen=True)
 class Track:
-    """One rater: name; value (n,), an index of the names compared or a reason below 0; events."""
+    """One rater: name; value (n,), an index into the names or a key of REASONS; events."""
 
     name: str
     value: Values
@@ -72,7 +72,7 @@ class Track:
 def make_units(
     timeline: Timeline, unit_s: float, from_s: float | None, to_s: float | None
 ) -> Units:
-    """Return the units from the first frame to the end of the last, or of a part of that.
+    """Return the units from the first frame to the end of the last, limited to from_s and to_s.
 
     Raises UsageError if no unit fits.
     """
@@ -98,11 +98,11 @@ def machine_track(
     rename: Callable[[str], str],
     count: Sequence[str] = (),
 ) -> Track:
-    """Return what the timeline says of one person.
+    """Return the timeline's values and events for one person.
 
-    faces: the person's tracks; where two show at once the first named counts.
-    rename: what a class or group is called among the names.
-    count: "unsure" takes the label of unsure rows, "no face" makes that a value of its own;
+    faces: the person's face tracks; where two overlap, the first in the list counts.
+    rename: class or group → its entry in `names`.
+    count: "unsure" uses the labels of unsure rows, "no face" makes missing faces a value;
         otherwise such units have no value.
     """
     table = timeline.table
@@ -159,11 +159,11 @@ def human_track(
     rename: Callable[[str], str | None],
     uncoded: str | None = None,
 ) -> Track:
-    """Return what a coder says: units under codes of one name have it, others a reason.
+    """Return a coder's values and events; units without one clear code have a key of REASONS.
 
-    rename: what a label is called among the names; None leaves its time out.
-    uncoded: what time without a code is called; None gives it no value.
-    Points have no length: they are events, and the value of no unit.
+    rename: label → its entry in `names`; None leaves its time out.
+    uncoded: the name for time without a code; None gives it no value.
+    Points have no length: they count as events only.
     """
     value = np.full(units.n, UNCODED, np.int64)
     events = []
@@ -182,10 +182,7 @@ def human_track(
 
 
 def merged(events: Iterable[Code], gap_s: float) -> tuple[Code, ...]:
-    """Return events in order, those of one label joined where no more than gap_s parts them.
-
-    Points stay as they are.
-    """
+    """Return sorted events; events of one label at most gap_s apart are joined, except points."""
     last: dict[str, int] = {}
     found: list[Code] = []
     for event in sorted(events):

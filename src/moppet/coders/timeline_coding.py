@@ -1,4 +1,4 @@
-"""A timeline, and the corrections made to it, as lanes for the coders' programs."""
+"""A timeline and its corrections as lanes for the coders' programs."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def coding_of(
     made_at: str = "",
     corrected: Sequence[Lane] = (),
 ) -> Coding:
-    """Return a timeline as lanes of each face, by its name, and a lane "no face".
+    """Return a timeline as lanes: several for each face, and one named "no face".
 
-    expression, group: its episodes; the part "probability" is their mean probability.
-    unsure: where its rows are unsure. probabilities: the mean smoothed probability of each class,
-        a part each, in slots of probabilities_s seconds; none if that is 0.
-    corrected: what people set right, from `corrected_lanes`; they come last.
+    expression, group: the face's episodes; the part "probability" is their mean probability.
+    unsure: the time with unsure rows. probabilities: the mean smoothed probability of each class
+        in slots of probabilities_s seconds, one part for each class; none if that is 0.
+    corrected: lanes of people's corrections from `corrected_lanes`; they come last.
     """
     clock = read_clock(timeline.table, timeline.settings)
     face = numbers(timeline.table, "face_id")
@@ -56,15 +56,15 @@ def coding_of(
     duration_s, frames = about.get("duration_s"), about.get("frame_count")
     coding = Coding(
         (*lanes, *corrected),
-        source_name=_sayable(about.get("source_name")),
+        source_name=_as_unicode(about.get("source_name")),
         duration_s=duration_s,
         fps=frames / duration_s if frames and duration_s else None,
     )
     return replace(coding, made_at=made_at) if made_at else coding
 
 
-def _sayable(name: str | None) -> str | None:
-    """Return a file name with ? for what is no Unicode, as in names from other systems."""
+def _as_unicode(name: str | None) -> str | None:
+    """Return a file name with ? in place of invalid Unicode, as in names from other systems."""
     return name and name.encode("utf-8", "replace").decode("utf-8")
 
 
@@ -113,28 +113,28 @@ CORRECTED: Final = "corrected by"
 def corrected_lanes(corrections: Sequence[Correction], people: People | None = None) -> list[Lane]:
     """Return a lane "corrected by <coder>" for each person and coder.
 
-    Where two of one coder overlap, the later one holds. people: who the faces are; without it, and
-    where nobody claims a face, the person is "face <id>".
+    Where two corrections of one coder overlap, the later one counts. people: the names of the
+    faces; a face without a name is "face <id>".
     """
-    said: dict[tuple[str, str], list[Code]] = {}
+    found: dict[tuple[str, str], list[Code]] = {}
     for one in corrections:
         for person, code in divided(one, people or People()):
-            lane = said.setdefault((person, one.by), [])
+            lane = found.setdefault((person, one.by), [])
             kept = [part for old in lane for part in _outside(old, code.start_s, code.end_s)]
             lane[:] = [*kept, code]
     return [
         Lane(f"{CORRECTED} {by}", tuple(sorted(codes)), person)
-        for (person, by), codes in sorted(said.items())
+        for (person, by), codes in sorted(found.items())
     ]
 
 
 def read_corrections_coding(path: Path) -> Coding:
-    """Return a file of corrections as lanes; see `corrected_lanes`."""
+    """Return a corrections file as lanes; see `corrected_lanes`."""
     return Coding(tuple(corrected_lanes(read_corrections(path))))
 
 
 def divided(one: Correction, people: People) -> Iterator[tuple[str, Code]]:
-    """Yield the name and the code of each part of a correction: a face may be several people."""
+    """Yield the name and code of each part of a correction; a face track may be several people."""
     rest = [Code(one.start_s, one.end_s, one.label)]
     for person in people.persons:
         for piece in person.pieces:
@@ -148,7 +148,7 @@ def divided(one: Correction, people: People) -> Iterator[tuple[str, Code]]:
 
 
 def _outside(code: Code, start_s: float, end_s: float) -> Iterable[Code]:
-    """Return what is left of a code before start_s and after end_s."""
+    """Return the parts of a code before start_s and after end_s."""
     before = code._replace(end_s=min(code.end_s, start_s))
     after = code._replace(start_s=max(code.start_s, end_s))
     return [part for part in (before, after) if part.start_s < part.end_s]

@@ -84,7 +84,7 @@ def run_balance(job: BalanceJob) -> BalancedRows:
             space=space,
             rng=np.random.default_rng(job.seed),
             targets=targets,
-            neighbours=neighbours,
+            neighbors=neighbours,
             keep_wiped=job.keep_wiped,
             all_train=job.all_train,
             cache=folder / CACHE,

@@ -1,4 +1,4 @@
-"""Audit: what is wrong with a set of images before anything is learned from it."""
+"""Audit: problems of a dataset that should be corrected before training."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from moppet.datasets.manifest import Manifest
 
 Rows = NDArray[np.int64]
 SPLITS: Final = ("split", "fold")
-"""Columns that no group of rows may stand on two sides of."""
+"""Columns with sides (parts); all rows of a group must be on one side."""
 
 
 class Leak(NamedTuple):
-    """Rows that belong together and stand on two or more sides of a split.
+    """Rows that belong together but are on two or more sides of a split.
 
-    kind: what ties them; "chain" is a subject tied to another by a copy that has no split itself.
+    kind: the relation; "chain" is two subjects related through a duplicate without a split.
     column: the split's column.
     """
 
@@ -30,7 +30,7 @@ class Leak(NamedTuple):
 
 
 class Disagreement(NamedTuple):
-    """Copies of one image with different labels."""
+    """Duplicates of one image with different labels."""
 
     rows: Rows
     labels: tuple[str, ...]
@@ -39,14 +39,14 @@ class Disagreement(NamedTuple):
 
 @dataclass(frozen=True)
 class Audit:
-    """What an audit saw.
+    """The findings of an audit.
 
-    manifest: with hashes, duplicate groups and the extra columns `readable` and, where faces were
-        looked for, `face_found`.
+    manifest: with hashes, duplicate groups and the extra columns `readable` and, if faces were
+        searched for, `face_found`.
     readable: (n,) whether the image could be read.
-    faceless: rows in whose image no face was found; None if nobody looked.
-    exact, near: groups of rows with equal pixels, and of copies that are not all equal.
-    mirrored: how many near duplicates were joined as mirror images.
+    faceless: rows without a detected face; None if faces were not searched for.
+    exact, near: groups of rows with equal pixels, and of duplicates that are not all equal.
+    mirrored: number of pairs of near duplicates that are mirror images.
     """
 
     manifest: Manifest
@@ -60,15 +60,15 @@ class Audit:
 
     @property
     def unreadable(self) -> Rows:
-        """Rows whose image could not be read."""
+        """Numbers of the rows with an unreadable image."""
         return np.flatnonzero(~self.readable)
 
     def counts(self, column: str, by: str = "split") -> dict[str, dict[str, int]]:
-        """Return rows by value of a column and of another; "–" stands for null."""
+        """Return the counts of `count_rows`."""
         return count_rows(self.manifest, column, by)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the audit as JSON takes it, rows with their paths."""
+        """Return the audit as JSON values, rows with their paths."""
         return {
             "n": len(self.manifest),
             "names": list(self.manifest.names),
@@ -98,35 +98,34 @@ class Audit:
 def audit_manifest(
     manifest: Manifest, *, faces: bool = False, progress: Progress | None = None
 ) -> Audit:
-    """Look at every image of a manifest and return what is wrong with it.
+    """Read every image of a manifest and return the problems found.
 
-    faces: also look for a face in each readable image (slow).
+    faces: also search for a face in each readable image (slow).
     """
     copies = find_copies(manifest, progress=progress)
-    looked, faceless = copies.manifest, None
+    audited, faceless = copies.manifest, None
     if faces:
         found = _find_faces(copies, progress)
         faceless = np.flatnonzero([f is False for f in found])
-        looked = looked.replace(face_found=found)
-    content = looked.column("content_hash")
-    duplicate = looked.table["duplicate_group"].to_pylist()
-    groups = gather(duplicate)
+        audited = audited.replace(face_found=found)
+    content = audited.column("content_hash")
+    groups = gather(audited.table["duplicate_group"].to_pylist())
     return Audit(
-        manifest=looked,
+        manifest=audited,
         readable=copies.readable,
         faceless=faceless,
         exact=gather(content),
         near=tuple(rows for rows in groups if len(set(content[rows])) > 1),
         mirrored=int(copies.near.mirrored.sum()),
-        leaks=find_leaks(looked),
-        disagreements=_disagreements(looked, groups),
+        leaks=find_leaks(audited),
+        disagreements=_disagreements(audited, groups),
     )
 
 
 def find_leaks(manifest: Manifest) -> tuple[Leak, ...]:
-    """Return what stands on two sides of `split` or of `fold`; rows without a side do not count.
+    """Return the leaks between the sides of `split` and `fold`; rows without a side do not count.
 
-    The manifest says what belongs together: find its copies first.
+    The manifest must have its duplicate groups (`find_copies`).
     """
     subject = [
         None if s is None else (source, s)
@@ -137,25 +136,25 @@ def find_leaks(manifest: Manifest) -> tuple[Leak, ...]:
     leaks = []
     for column in (c for c in SPLITS if c in manifest.table.column_names):
         sides = manifest.table[column].to_pylist()
-        told: set[int] = set()
-        for rows in _astride(copies, sides):
-            exact = any(True for _ in _astride(content[rows], [sides[i] for i in rows]))
+        reported: set[int] = set()
+        for rows in _across_sides(copies, sides):
+            exact = any(True for _ in _across_sides(content[rows], [sides[i] for i in rows]))
             leaks.append(Leak("exact copies" if exact else "near duplicates", column, rows))
-            told.update(rows.tolist())
-        # A manifest whose copies nobody has searched may still know its images' hashes.
+            reported.update(rows.tolist())
+        # A manifest without duplicate groups may still have content hashes.
         for kind, keys in (("exact copies", content), ("subject", subject)):
-            for rows in _astride(keys, sides):
-                if kind == "subject" or not told.issuperset(rows.tolist()):
+            for rows in _across_sides(keys, sides):
+                if kind == "subject" or not reported.issuperset(rows.tolist()):
                     leaks.append(Leak(kind, column, rows))  # type: ignore[arg-type]
-                    told.update(rows.tolist())
+                    reported.update(rows.tolist())
         for rows in gather(manifest.groups.tolist()):
-            if len({sides[r] for r in rows} - {None}) > 1 and told.isdisjoint(rows.tolist()):
+            if len({sides[r] for r in rows} - {None}) > 1 and reported.isdisjoint(rows.tolist()):
                 leaks.append(Leak("chain", column, rows))
     return tuple(leaks)
 
 
 def gather(keys: Iterable[Hashable]) -> tuple[Rows, ...]:
-    """Return the rows of each key that two rows or more share; None is no key."""
+    """Return the rows of each key that occurs at least twice; None is not a key."""
     members: dict[Hashable, list[int]] = {}
     for row, key in enumerate(keys):
         if key is not None:
@@ -164,9 +163,9 @@ def gather(keys: Iterable[Hashable]) -> tuple[Rows, ...]:
 
 
 def count_rows(manifest: Manifest, column: str, by: str) -> dict[str, dict[str, int]]:
-    """Return rows by value of a column and of another; "–" stands for null.
+    """Return value of `column` → value of `by` → number of rows; "–" means null.
 
-    Classes come in their order, also those without a row.
+    Classes are in the manifest's order and include those without rows.
     """
     values = manifest.table[column].to_pylist()
     sides = manifest.table[by].to_pylist()
@@ -181,9 +180,9 @@ def count_rows(manifest: Manifest, column: str, by: str) -> dict[str, dict[str, 
 
 
 def vote_entropy(manifest: Manifest) -> dict[str, Any]:
-    """Return how much the raters of an image disagree, in bits: 0 where all chose one class.
+    """Return the entropy of raters' votes, in bits: 0 if all raters chose one class.
 
-    The means are None where nobody voted.
+    Means are None without votes.
     """
     votes = manifest.column("votes").astype(float)
     total = np.nan_to_num(votes).sum(axis=1)
@@ -202,8 +201,8 @@ def vote_entropy(manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def _astride(keys: Iterable[Hashable], sides: Sequence[Any]) -> Iterable[Rows]:
-    """Yield the rows of each key that stand on several sides, without rows that have no side."""
+def _across_sides(keys: Iterable[Hashable], sides: Sequence[Any]) -> Iterable[Rows]:
+    """Yield the rows of each key that occurs on several sides, without rows that have no side."""
     for rows in gather(keys):
         placed = np.array([r for r in rows if sides[r] is not None], np.int64)
         if len({sides[r] for r in placed}) > 1:
@@ -214,16 +213,16 @@ def _disagreements(manifest: Manifest, groups: Sequence[Rows]) -> tuple[Disagree
     label, content = manifest.column("label"), manifest.column("content_hash")
     found = []
     for rows in groups:
-        labelled = rows[[label[r] is not None for r in rows]]
-        names = tuple(n for n in manifest.names if n in set(label[labelled]))
+        labeled = rows[[label[r] is not None for r in rows]]
+        names = tuple(n for n in manifest.names if n in set(label[labeled]))
         if len(names) > 1:
-            exact = any(len(set(label[labelled[s]])) > 1 for s in gather(content[labelled]))
-            found.append(Disagreement(labelled, names, exact))
+            exact = any(len(set(label[labeled[s]])) > 1 for s in gather(content[labeled]))
+            found.append(Disagreement(labeled, names, exact))
     return tuple(found)
 
 
 def _find_faces(copies: Copies, progress: Progress | None) -> list[bool | None]:
-    """Whether each image shows a face; None where it could not be read."""
+    """Return whether each image shows a face; None for unreadable images."""
     from moppet.datasets.faces import find_manifest_faces
 
     rows = np.flatnonzero(copies.readable)
@@ -233,8 +232,8 @@ def _find_faces(copies: Copies, progress: Progress | None) -> list[bool | None]:
             copies.manifest.select(rows),
             progress=None if progress is None else lambda d, t: progress("faces", d, t),
         )
-        for row, there in zip(rows, faces.found, strict=True):
-            found[row] = bool(there)
+        for row, face_found in zip(rows, faces.found, strict=True):
+            found[row] = bool(face_found)
     return found
 
 

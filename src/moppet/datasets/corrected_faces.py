@@ -1,4 +1,4 @@
-"""What coders set right in a timeline, as labeled images to train on."""
+"""Corrections of a timeline as labeled training images."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from moppet.timeline.schema import numbers
 from moppet.values import UsageError
 
 MARGIN: Final = 0.5
-"""Of the box's longer side, around it: the face is found and aligned again before training."""
+"""Margin around the box, in its longer side: the face is detected and aligned before training."""
 FOLDER: Final = "faces"
 
 
 @dataclass(frozen=True, slots=True)
 class Labeled:
-    """One face to cut out: when it is seen, where, what it shows by whom, and who it is."""
+    """A face to crop: its time and box, its label, the coder (`by`) and the person (`subject`)."""
 
     time_s: float
     box_px: tuple[float, float, float, float]
@@ -39,10 +39,10 @@ class Labeled:
 
 
 def labeled_faces(layered: Layered, every_s: float) -> list[Labeled]:
-    """Return the faces of each corrected stretch, one every so many seconds, at least one each.
+    """Return faces of each corrected segment, one every `every_s` seconds and at least one.
 
-    A face is taken where the machine saw it within the stretch; a stretch without any gives none.
-    Where two coders corrected the same face, each has its own. Sorted by time.
+    Only frames with the detected face are used; a segment without any gives none. If two coders
+    corrected the same face, each has their own rows. Sorted by time.
     """
     timeline = layered.timeline
     table = timeline.table
@@ -68,14 +68,12 @@ def write_labeled(
 ) -> tuple[list[Path], int]:
     """Write the faces as PNG below folder/faces and a CSV (path,label,subject) for each coder.
 
-    Returns the CSV files and the number of images. Rows that a CSV of an earlier recording has
-    stay, so that several recordings make one set. Raises MediaError if the recording cannot be
-    read, MoppetError if the place cannot be written.
+    Returns the CSV files and the number of images. An existing CSV keeps its rows, so several
+    recordings can be collected in one folder. Raises MediaError if the recording cannot be read,
+    MoppetError if the folder is not writable.
     """
     if not faces:
-        raise UsageError(
-            "Nothing was set right in this timeline: correct it in `moppet serve` first."
-        )
+        raise UsageError("This timeline has no corrections: correct it in `moppet serve` first.")
     rows: dict[str, dict[str, tuple[str, str]]] = {}
     for one, image in _cut(faces, recording):
         name = f"{FOLDER}/{_word(recording.stem)}_{_word(one.subject)}_{one.time_s:.3f}.png"
@@ -90,7 +88,7 @@ def write_labeled(
 def _sampled(
     rows: NDArray[np.int64], time_s: NDArray[np.float64], code: Code, every_s: float
 ) -> list[int]:
-    """Return the row nearest to the middle of each slot of a stretch, each row once."""
+    """Return the row nearest to the middle of each slot of a segment, each row once."""
     inside = rows[(time_s[rows] >= code.start_s) & (time_s[rows] < code.end_s)]
     if not len(inside):
         return []
@@ -108,7 +106,7 @@ def _cut(faces: Sequence[Labeled], recording: Path) -> Iterator[tuple[Labeled, N
 
 
 def _square(image: NDArray[Any], box_px: Sequence[float]) -> NDArray[Any]:
-    """Return the square around a box with its margin, black where it reaches over the edge."""
+    """Return the square around a box with its margin, black outside of the image."""
     x, y, w, h = box_px
     side = max(2, round(max(w, h) * (1 + 2 * MARGIN)))
     left, top = round(x + w / 2 - side / 2), round(y + h / 2 - side / 2)
@@ -127,7 +125,7 @@ def _write_csv(path: Path, rows: dict[str, tuple[str, str]]) -> Path:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["path", "label", "subject"])
-    writer.writerows([name, *said] for name, said in (before | rows).items())
+    writer.writerows([name, *facts] for name, facts in (before | rows).items())
     return write_text(path, text.getvalue())
 
 

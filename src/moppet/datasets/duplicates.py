@@ -1,4 +1,4 @@
-"""Which rows of a manifest show the same image, exactly or nearly."""
+"""Finds exact duplicates and near duplicates among the images of a manifest."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from moppet.datasets.hashing import (
 from moppet.datasets.manifest import Manifest, connect
 
 Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how many of it are, and of how many."""
+"""Called with the name of the step, the number done, and the total."""
 
 
 @dataclass(frozen=True)
 class Copies:
-    """A manifest whose images were looked at, and which of them are copies.
+    """A manifest with its duplicate images.
 
-    manifest: with `content_hash`, `perceptual_hash`, `duplicate_group` (null where an image has
-        no copy) and the extra column `readable`.
+    manifest: with `content_hash`, `perceptual_hash`, `duplicate_group` (null for an image without
+        duplicates) and the extra column `readable`.
     readable: (n,) whether the row's image could be read.
-    near: pairs of rows with different pixels that join near duplicates, as the search found them.
+    near: pairs of near duplicates with different pixels.
     """
 
     manifest: Manifest
@@ -39,62 +39,62 @@ class Copies:
 
 
 def find_copies(manifest: Manifest, *, progress: Progress | None = None) -> Copies:
-    """Look at every image and return which are copies of one another.
+    """Read every image and return the duplicates.
 
-    Copies that the manifest knows of already (`duplicate_group`) stay together. Frames of one
-    video are not compared with each other: they resemble one another by nature.
+    Existing duplicate groups of the manifest are kept. Frames of one video are not compared with
+    each other, because they are always similar.
     """
-    contents, thumbs = _look(manifest, progress)
+    contents, thumbs = _read_thumbnails(manifest, progress)
     readable = np.array([c is not None for c in contents], bool)
     _, firsts = np.unique([c or "" for c in contents], return_index=True)
     firsts = np.sort(firsts[readable[firsts]])
     near = find_near_duplicates(
         thumbs[firsts],
-        known=_films(manifest)[firsts],
+        known=_video_groups(manifest)[firsts],
         progress=None if progress is None else lambda d, t: progress("comparing", d, t),
     )
     near = near._replace(rows=firsts[near.rows])
-    looked = manifest.replace(
+    hashed = manifest.replace(
         content_hash=contents,
         perceptual_hash=[
             perceptual_hash(t) if ok else None for t, ok in zip(thumbs, readable, strict=True)
         ],
-        duplicate_group=_join(manifest, contents, near),
+        duplicate_group=_duplicate_groups(manifest, contents, near),
         readable=readable,
     )
-    return Copies(looked, readable, near)
+    return Copies(hashed, readable, near)
 
 
 def group_copies(manifest: Manifest, *, progress: Progress | None = None) -> Manifest:
-    """Return the manifest with its copies known, so that its `groups` hold them together.
+    """Return the manifest with duplicate groups, so that `groups` keeps duplicates together.
 
-    A manifest that tells its copies is returned as it is; else its images are looked at.
+    Images are read only if the manifest was not searched for duplicates before.
     """
     return manifest if tells_copies(manifest) else find_copies(manifest, progress=progress).manifest
 
 
 def tells_copies(manifest: Manifest) -> bool:
-    """Return whether a manifest has duplicate groups, or its images were searched for copies."""
+    """Return whether a manifest has duplicate groups, or was searched for duplicates."""
     known = ("duplicate_group", "perceptual_hash")
     return any(manifest.table[name].null_count < len(manifest) for name in known)
 
 
 def leave_out_copies(manifest: Manifest, *, progress: Progress | None = None) -> Manifest:
-    """Return the manifest with no copies across train, val and test.
+    """Return the manifest without duplicates across train, val and test.
 
-    A row loses its split if an exact or near copy of its image is in a split that training must
-    not have seen. Test rows stay; validation rows lose their split to them, training rows to both.
+    Validation rows lose their split if a duplicate or near duplicate is a test row; training rows
+    lose it if one is a validation or test row. Test rows stay.
     """
-    looked = find_copies(manifest, progress=progress).manifest
-    groups = looked.groups
-    split = looked.column("split").copy()
+    searched = find_copies(manifest, progress=progress).manifest
+    groups = searched.groups
+    split = searched.column("split").copy()
     for part, yields in (("test", ("val", "train")), ("val", ("train",))):
-        there = np.isin(groups, groups[split == part])
-        split[there & np.isin(split.astype(str), yields)] = None
-    return looked.replace(split=split)
+        duplicated = np.isin(groups, groups[split == part])
+        split[duplicated & np.isin(split.astype(str), yields)] = None
+    return searched.replace(split=split)
 
 
-def _look(manifest: Manifest, progress: Progress | None) -> tuple[list[str | None], Any]:
+def _read_thumbnails(manifest: Manifest, progress: Progress | None) -> tuple[list[str | None], Any]:
     contents: list[str | None] = [None] * len(manifest)
     thumbs = np.zeros((len(manifest), THUMB_PX, THUMB_PX), np.uint8)
     for done, (row, image) in enumerate(manifest.images(), 1):
@@ -106,15 +106,17 @@ def _look(manifest: Manifest, progress: Progress | None) -> tuple[list[str | Non
     return contents, thumbs
 
 
-def _films(manifest: Manifest) -> NDArray[np.int64]:
-    """(n,) one number for the frames of one video, another for every other row."""
+def _video_groups(manifest: Manifest) -> NDArray[np.int64]:
+    """Return (n,) the same number for all frames of one video, a unique one for other rows."""
     filmed = ~np.isnan(manifest.column("time_s").astype(float))
     paths = manifest.column("path")
     return connect(len(manifest), [[p if f else None for p, f in zip(paths, filmed, strict=True)]])
 
 
-def _join(manifest: Manifest, contents: list[str | None], near: NearDuplicates) -> list[int | None]:
-    """The number of each row's copies, counted from 0; None for an image without a copy."""
+def _duplicate_groups(
+    manifest: Manifest, contents: list[str | None], near: NearDuplicates
+) -> list[int | None]:
+    """Return each row's duplicate group, numbered from 0; None for an image without duplicates."""
     n = len(manifest)
     links: list[list[Any]] = [contents, manifest.table["duplicate_group"].to_pylist()]
     joined = connect(n, links, near.rows)

@@ -1,4 +1,4 @@
-"""The face of each labeled image, found and cropped as in video, with a cache."""
+"""Finds and crops the face of each labeled image in the same way as in video, with a cache."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _BATCH: Final = 256
 
 
 class _Attempt(NamedTuple):
-    """A frame of `margin` of the crop's side around it, and thresholds to look with.
+    """Settings of a detection: a margin around the crop (in its side), and MTCNN's thresholds.
 
-    A face that fills its image is outside what MTCNN learned; with a margin it is inside.
+    MTCNN was not trained on faces that fill the image, so crops need a margin.
     """
 
     margin: float
@@ -45,17 +45,17 @@ ATTEMPTS: Final = (
     _Attempt(1.0, cv2.BORDER_CONSTANT, _LOOSE),
     _Attempt(1.5, cv2.BORDER_CONSTANT, _LOOSE),
 )
-"""Tried in turn. The loose thresholds are safe here only: a face is known to be there."""
+"""Tried in turn. Loose thresholds are safe here because each crop is known to show a face."""
 
 _SIDE: Final = 96
 
 
 def find_crop_landmarks(crops: Sequence[Image]) -> tuple[Floats, NDArray[np.int8]]:
-    """Return each crop's five landmarks and the number of the attempt that found them.
+    """Return each crop's five landmarks and the index of the successful attempt.
 
     crops: n square face crops, (side, side) gray or (side, side, 3) RGB, uint8.
-    Returns (n, 5, 2) float32 in pixels of the crop, NaN where none was found, and (n,) int8,
-    the index into ATTEMPTS or -1. Of several faces the largest is taken.
+    Returns (n, 5, 2) float32 in pixels of the crop, NaN if not found, and (n,) int8, the index
+    into ATTEMPTS or -1. Of several faces the largest is used.
     """
     landmarks = np.full((len(crops), 5, 2), np.nan, np.float32)
     attempt_used = np.full(len(crops), -1, np.int8)
@@ -76,14 +76,14 @@ def find_crop_landmarks(crops: Sequence[Image]) -> tuple[Floats, NDArray[np.int8
 
 
 def whole_crop(crop: Image, size: int = CROP_PX) -> Image:
-    """Return the crop as it is, RGB, at the size of aligned crops."""
+    """Return the crop without alignment, RGB, at the size of aligned crops."""
     shrink = crop.shape[0] > size
     flags = cv2.INTER_AREA if shrink else cv2.INTER_LINEAR
     return _rgb(np.asarray(cv2.resize(crop, (size, size), interpolation=flags), np.uint8))
 
 
 def aligned_crop(crop: Image, landmarks_px: Floats, size: int = CROP_PX) -> Image:
-    """Return the crop aligned as in video, or whole where the landmarks are NaN."""
+    """Return the crop aligned as in video, or unaligned if the landmarks are NaN."""
     if np.isnan(landmarks_px).any():
         return whole_crop(crop, size)
     return align_face(_rgb(crop), landmarks_px, size)
@@ -105,7 +105,7 @@ def _frame(crop: Image, attempt: _Attempt) -> Image:
 
 
 class Places(NamedTuple):
-    """Where the faces of n images are: landmarks in pixels of the image, NaN for none."""
+    """The face positions of n images: landmarks in pixels of the image, NaN if no face."""
 
     landmarks_px: Floats
     tight: NDArray[np.bool_]
@@ -114,41 +114,38 @@ class Places(NamedTuple):
 
 
 def put_places(places: Places, rows: NDArray[np.int64], found: Places) -> None:
-    """Put what was found in the place of these rows."""
-    places.landmarks_px[rows] = found.landmarks_px
-    places.tight[rows] = found.tight
-    places.attempt[rows] = found.attempt
-    places.several[rows] = found.several
+    """Replace the places of these rows."""
+    for column, values in zip(places, found, strict=True):
+        column[rows] = values
 
 
 def take_places(places: Places, rows: list[int] | NDArray[np.intp]) -> Places:
     """Return the places of these rows."""
-    marks, tight, attempt, several = places
-    return Places(marks[rows], tight[rows], attempt[rows], several[rows])
+    return Places._make(column[rows] for column in places)
 
 
 def no_places(n: int) -> Places:
-    """Return the places of n images in which nobody has looked."""
+    """Return the empty places of n images."""
     landmarks = np.full((n, 5, 2), np.nan, np.float32)
     return Places(landmarks, np.zeros(n, bool), np.full(n, -1, np.int8), np.zeros(n, np.int64))
 
 
 def key_of(image: Image, box_px: Floats) -> str:
-    """Return what tells whether a cache knows this image, whatever its file is called."""
+    """Return the cache key of an image, from its pixels and box."""
     return hashlib.sha256(content_hash(image).encode() + box_px.tobytes()).hexdigest()
 
 
 class Known(NamedTuple):
-    """What a cache holds: the row of `places` of each key."""
+    """The contents of a cache: key → row of `places`."""
 
     rows: dict[str, int]
     places: Places
 
 
 def read_known(cache: Path | None) -> Known:
-    """Return what a cache holds, nothing where it is not there or damaged."""
+    """Return the contents of a cache; empty if it does not exist or is damaged."""
     if cache is not None and cache.is_file():
-        with contextlib.suppress(MoppetError):  # a damaged cache is made anew
+        with contextlib.suppress(MoppetError):  # a damaged cache is rebuilt
             arrays = read_arrays(cache, ("keys", *Places._fields))
             rows = {str(key): row for row, key in enumerate(arrays.pop("keys"))}
             return Known(rows, Places(**arrays))
@@ -156,10 +153,7 @@ def read_known(cache: Path | None) -> Known:
 
 
 def write_known(cache: Path, keys: NDArray[np.str_], places: Places, known: Known) -> None:
-    """Keep these images' places, and what the cache knew of others.
-
-    The file is replaced only once the new one is whole.
-    """
+    """Write these images' places and the cache's entries of other images, replacing the file."""
     here = set(keys.tolist())
     others = {key: row for key, row in known.rows.items() if key not in here}
     every = np.arange(len(keys) + len(others))
@@ -173,29 +167,29 @@ def write_known(cache: Path, keys: NDArray[np.str_], places: Places, known: Know
 Progress = Callable[[int, int], None]
 
 ROOM: Final = 1.5
-"""Side of a cut in sides of the aligned crop: room for random views to turn and shift in."""
+"""Side of a cut in sides of the aligned crop: room for random rotations and shifts."""
 CUT_PX: Final = round(ROOM * CROP_PX)
 TIGHT_PX: Final = 128
-"""An image no larger than this and nearly square is taken for a face crop."""
+"""An image up to this size that is nearly square counts as a face crop."""
 _NEARLY_SQUARE: Final = 1.35
 _IMAGES_AT_ONCE: Final = 512
 _BATCH_BYTES: Final = 100_000_000
-"""Pictures held at once: three of a telephone's, or 512 small crops."""
+"""Size of a batch of images: three phone photos, or 512 small crops."""
 
 
 @dataclass(frozen=True)
 class Faces:
     """n faces cut out of their images.
 
-    cuts: n squares, (side, side) gray or (side, side, 3) RGB uint8, side at most CUT_PX where
-        the face was found in a larger image.
-    landmarks_px: (n, 5, 2) float32 in pixels of the cut; NaN where no face was found and the
-        whole image, its edge repeated to make it square, is the cut.
-    tight: (n,) bool, the cut is the data set's own crop; else it has ROOM around the face.
-    attempt: (n,) int8, 0 where the default search found the face, higher numbers where a looser
-        one did (see `data.crops.ATTEMPTS`), -1 where none did.
-    several: (n,) int, how many faces the image shows; the largest is taken, or the one that
-        best covers the manifest's box.
+    cuts: n squares, (side, side) gray or (side, side, 3) RGB uint8, side at most CUT_PX if the
+        face was found in a larger image.
+    landmarks_px: (n, 5, 2) float32 in pixels of the cut; NaN if no face was found. The cut is then
+        the whole image, made square by repeating its edge.
+    tight: (n,) bool, the cut is the dataset's own crop; otherwise it has ROOM around the face.
+    attempt: (n,) int8, 0 if the default detection found the face, higher for a looser attempt
+        (see ATTEMPTS), -1 if none did.
+    several: (n,) int, number of faces in the image; the largest is used, or the one that best
+        matches the manifest's box.
     """
 
     cuts: list[Image]
@@ -213,9 +207,9 @@ class Faces:
         return len(self.cuts)
 
     def aligned(self, rows: Sequence[int] | None = None, size: int = CROP_PX) -> Image:
-        """Return the rows' crops as video would cut them, (m, size, size, 3) RGB uint8.
+        """Return the rows' crops, aligned as in video, (m, size, size, 3) RGB uint8.
 
-        Where no face was found the whole image stands for it.
+        If no face was found, the crop is the whole image.
         """
         numbers = range(len(self.cuts)) if rows is None else rows
         crops = [aligned_crop(self.cuts[i], self.landmarks_px[i], size) for i in numbers]
@@ -243,17 +237,16 @@ def find_manifest_faces(
 ) -> Faces:
     """Return the face of each image.
 
-    Images that are face crops already are looked at with a margin around them; others are
-    searched like a frame of a video, also turned, and if that finds nobody, like crops.
-    cache: an .npz file that keeps where the faces are (no image), so that the next call with
-        the same images need not search again: new or exchanged images alone are searched.
-        A search that is stopped keeps what it found.
+    Images that are already face crops are searched with a margin around them; others are searched
+    like video frames, including rotated views, and then like crops.
+    cache: an .npz file with the face positions (no images); images in it are not searched again.
+        If the search is stopped, the cache has the faces found so far.
     progress: called with the number of images done and their total.
-    unreadable: takes the rows whose image cannot be read; the faces are those of the others.
-    Raises MoppetError where an image cannot be read, unless `unreadable` takes its row.
+    unreadable: list that receives the rows with an unreadable image; they are left out.
+    Raises MoppetError for an unreadable image if `unreadable` is None.
     """
     if not len(manifest):
-        raise MoppetError("there are no images to look for faces in.")
+        raise MoppetError("there are no images to search for faces.")
     if isinstance(detector, str):
         detector = load_detector(detector)
     boxes = _boxes(manifest)
@@ -277,7 +270,7 @@ def find_manifest_faces(
             done[numbers], searched = True, searched + int(new.sum())
             if progress is not None:
                 progress(int(done.sum()) + len(unreadable or ()), len(manifest))
-    finally:  # also where the search is stopped
+    finally:  # also if the search is stopped
         if cache is not None and searched:
             rows = np.flatnonzero(done)
             write_known(cache, keys[rows], take_places(places, rows), known)
@@ -288,7 +281,7 @@ def find_manifest_faces(
 def _in_batches(
     manifest: Manifest, unreadable: list[int] | None
 ) -> Iterator[tuple[NDArray[np.int64], list[Image]]]:
-    """Yield rows with their images, as many at once as fit into _BATCH and _BATCH_BYTES."""
+    """Yield batches of rows with their images, limited by _IMAGES_AT_ONCE and _BATCH_BYTES."""
     rows: list[int] = []
     images: list[Image] = []
     held = 0
@@ -297,7 +290,7 @@ def _in_batches(
             if unreadable is None:
                 path = manifest.root / str(manifest.column("path")[row])
                 raise MoppetError(
-                    f"{path} cannot be read as an image. `moppet data audit` lists all such."
+                    f"{path} cannot be read as an image. `moppet data audit` lists all of these."
                 )
             unreadable.append(row)
             continue
@@ -316,7 +309,7 @@ def _find(images: list[Image], boxes: Floats, detector: Detector) -> Places:
     landmarks, tight, attempt, several = places
     tight[:] = [_is_crop(image) for image in images]
     for i in np.flatnonzero(~tight):
-        faces = detect_any_way_up(detector, _rgb_faces(images[i]))
+        faces = detect_any_way_up(detector, _rgb(images[i]))
         several[i] = len(faces)
         if faces:
             landmarks[i], attempt[i] = _chosen(faces, boxes[i]).landmarks_px, 0
@@ -341,10 +334,10 @@ def _cut(image: Image, landmarks_px: Floats, tight: bool) -> tuple[Image, Floats
 
 
 def cut_face(image: Image, landmarks_px: Floats) -> tuple[Image, Floats]:
-    """Return a square around the face with ROOM to turn in, and the landmarks in it.
+    """Return an upright square around the face with a margin (ROOM), and the landmarks in it.
 
-    image: (h, w[, 3]) uint8. The square is upright in the image; beyond its edge the last
-    pixels are repeated; larger faces are averaged down to CUT_PX.
+    image: (h, w[, 3]) uint8. Edge pixels are repeated outside of the image; larger faces are
+    averaged down to CUT_PX.
     """
     to_crop = similarity(landmarks_px, TEMPLATE_PX)
     inverse = cv2.invertAffineTransform(to_crop)
@@ -387,9 +380,9 @@ def _is_crop(image: Image) -> bool:
 
 
 def _square(image: Image) -> tuple[Image, float, Floats]:
-    """Return the whole image, its edge repeated on the shorter sides; at most CUT_PX wide.
+    """Return the whole image as a square of at most CUT_PX, by repeating its edge.
 
-    Also the scale and the shift (2,) that bring a point of the image into the square.
+    Also returns the scale and the shift (2,) that map points of the image to the square.
     """
     height, width = image.shape[:2]
     scale = min(1.0, CUT_PX / max(height, width))
@@ -402,10 +395,6 @@ def _square(image: Image) -> tuple[Image, float, Floats]:
     square = cv2.copyMakeBorder(
         image, top, side - height - top, left, side - width - left, cv2.BORDER_REPLICATE
     )
-    # A pixel's center p of the image lies at (p + 1/2) * scale - 1/2 of the shrunk one.
+    # A pixel center p of the image is at (p + 1/2) * scale - 1/2 of the resized one.
     shift = np.array([left, top], np.float32) + np.float32((scale - 1) / 2)
     return np.asarray(square, np.uint8), scale, shift
-
-
-def _rgb_faces(image: Image) -> Image:
-    return np.repeat(image[:, :, None], 3, axis=2) if image.ndim == 2 else image

@@ -1,4 +1,4 @@
-"""Content hashes and perceptual hashes of images, and near-duplicates by them."""
+"""Content hashes and perceptual hashes of images, and the search for near duplicates."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ MAX_HAMMING: Final = 12
 MIN_CORRELATION: Final = 0.65
 MIN_LIKENESS: Final = 0.92
 SCALES: Final = {1.0: (0.93, 1.0, 1.08), 0.92: (0.86, 0.93, 1.0), 0.85: (0.8, 0.86, 0.93)}
-"""Central part of the second image that was hashed → sizes of the first to look for it in."""
+"""Hashed central part of the second image → sizes of the first image to search for it."""
 THUMB_PX: Final = 48
 _HASH_PX: Final = 32
 _MIDDLE_PX: Final = 22
 _LEAST_CONTRAST: Final = 3.0
-"""Standard deviation in gray levels; a flatter thumbnail resembles everything and nothing."""
+"""Standard deviation in gray levels; flatter thumbnails cannot be compared."""
 _BLOCK: Final = 256
 _CHUNK: Final = 4096
 
@@ -30,10 +30,10 @@ Progress = Callable[[int, int], None]
 
 
 class NearDuplicates(NamedTuple):
-    """Pairs that join near duplicates into groups; not every pair of a group is listed.
+    """Pairs that connect near duplicates to groups; not every pair of a group is listed.
 
-    rows: (m, 2) row numbers. mirrored: (m,) whether one is the other's mirror image.
-    likeness: (m,) correlation of step 3.
+    rows: (m, 2) row numbers. mirrored: (m,) whether the images are mirrored.
+    likeness: (m,) their correlation (`_likeness`).
     """
 
     rows: NDArray[np.int64]
@@ -42,7 +42,7 @@ class NearDuplicates(NamedTuple):
 
 
 def content_hash(image: Image) -> str:
-    """Return the SHA-256 of an image's size and pixels; gray and gray stored as RGB are equal."""
+    """Return the SHA-256 of an image's size and pixels; equal for gray and gray stored as RGB."""
     if image.ndim == 3 and (image == image[:, :, :1]).all():
         image = image[:, :, 0]
     shape = "x".join(map(str, image.shape))
@@ -50,7 +50,7 @@ def content_hash(image: Image) -> str:
 
 
 def thumbnail(image: Image) -> Image:
-    """Return an image as (THUMB_PX, THUMB_PX) gray, squeezed to a square."""
+    """Return an image as (THUMB_PX, THUMB_PX) gray, resized to a square."""
     gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if image.ndim == 3 else image
     return _shrink(np.asarray(gray, np.uint8), THUMB_PX)
 
@@ -63,7 +63,7 @@ def perceptual_hash(thumb: Image) -> str:
 def hash_bits(thumbs: Image, *, zoom: float = 1.0, mirrored: bool = False) -> NDArray[np.bool_]:
     """Return (n, 64) bits of the perceptual hash of thumbnails (n, THUMB_PX, THUMB_PX).
 
-    zoom: the central part of the image that is hashed. mirrored: of its mirror image.
+    zoom: the central part of the image to hash. mirrored: hash the mirror image.
     """
     basis = _dct_basis()
     low = np.empty((len(thumbs), 8, 8), np.float32)
@@ -84,8 +84,8 @@ def find_near_duplicates(
 ) -> NearDuplicates:
     """Return pairs of near duplicates among thumbnails (n, THUMB_PX, THUMB_PX).
 
-    known: (n,) rows with an equal number are not compared (they belong together anyway).
-    Time grows with n²: about half a minute for 30,000 images on one core.
+    known: (n,) rows with equal numbers are not compared.
+    Time is O(n²): about half a minute for 30,000 images on one core.
     """
     found: list[tuple[int, int, bool, float]] = []
     parent = list(range(len(thumbs)))
@@ -111,10 +111,10 @@ def find_near_duplicates(
     )
 
 
-class _Seen(NamedTuple):
-    """How thumbnails look in one of the ways they are compared in.
+class _View(NamedTuple):
+    """Thumbnails at one zoom, mirrored or not, prepared for comparison.
 
-    signs: (n, 64) ±1. small: (n, _HASH_PX, _HASH_PX). mean, spread: (n,) of small.
+    signs: (n, 64) hash bits as ±1. small: (n, _HASH_PX, _HASH_PX). mean, spread: (n,) of small.
     """
 
     mirrored: bool
@@ -131,34 +131,34 @@ _Pair = tuple[int, int, bool, float]
 def _candidates(
     thumbs: Image, known: NDArray[np.integer[Any]] | None
 ) -> Iterator[tuple[int, list[_Pair]]]:
-    """Yield how many rows are done and the pairs that passed steps 1 and 2, likeliest first."""
+    """Yield the number of rows done and the candidate pairs by hash and correlation, best first."""
     rows = np.flatnonzero(thumbs.std(axis=(1, 2)) >= _LEAST_CONTRAST)
     group = rows if known is None else np.asarray(known)[rows]
-    plain = [_see(thumbs[rows], zoom) for zoom in SCALES]
-    ways = [*plain, *(_mirror(thumbs[rows], seen) for seen in plain)]
+    plain = [_view(thumbs[rows], zoom) for zoom in SCALES]
+    views = [*plain, *(_mirror(thumbs[rows], view) for view in plain)]
     for start in range(0, len(rows), _BLOCK):
         best: dict[tuple[int, int, bool], tuple[int, float]] = {}
-        for way in ways:
-            i, j, differ = _alike(plain[0], way, start, group)
+        for view in views:
+            i, j, differ = _similar(plain[0], view, start, group)
             for a, b, d in zip(rows[i].tolist(), rows[j].tolist(), differ.tolist(), strict=True):
-                key = (a, b, way.mirrored)
-                best[key] = min((d, way.zoom), best.get(key, (64, way.zoom)))
+                key = (a, b, view.mirrored)
+                best[key] = min((d, view.zoom), best.get(key, (64, view.zoom)))
         order = sorted(best, key=lambda key: (best[key], key))
         done = rows[min(start + _BLOCK, len(rows)) - 1] + 1
         yield int(done), [(*key, best[key][1]) for key in order]
     yield len(thumbs), []
 
 
-def _see(thumbs: Image, zoom: float) -> _Seen:
+def _view(thumbs: Image, zoom: float) -> _View:
     small = _small(thumbs, zoom)
     mean = small.mean(axis=(1, 2), dtype=np.float32)
     spread = np.array([image.std() for image in small], np.float32)
-    return _Seen(False, zoom, _signs(thumbs, zoom, False), small, mean, spread)
+    return _View(False, zoom, _signs(thumbs, zoom, False), small, mean, spread)
 
 
-def _mirror(thumbs: Image, seen: _Seen) -> _Seen:
-    signs = _signs(thumbs, seen.zoom, True)
-    return seen._replace(mirrored=True, signs=signs, small=seen.small[:, :, ::-1])
+def _mirror(thumbs: Image, view: _View) -> _View:
+    signs = _signs(thumbs, view.zoom, True)
+    return view._replace(mirrored=True, signs=signs, small=view.small[:, :, ::-1])
 
 
 def _signs(thumbs: Image, zoom: float, mirrored: bool) -> Floats:
@@ -166,11 +166,11 @@ def _signs(thumbs: Image, zoom: float, mirrored: bool) -> Floats:
     return np.where(bits, np.float32(1), np.float32(-1))
 
 
-def _alike(
-    whole: _Seen, other: _Seen, start: int, group: NDArray[np.integer[Any]]
+def _similar(
+    whole: _View, other: _View, start: int, group: NDArray[np.integer[Any]]
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
-    """Return the pairs of a block of rows with all rows that pass steps 1 and 2; bits apart."""
-    # Two wholes differ by as much either way round; the parts are compared both ways.
+    """Return the similar pairs of a block of rows with all rows, and their differing bits."""
+    # Whole images are compared once; a part is compared with each whole in both directions.
     after = start if other.zoom == 1 else 0
     product = whole.signs[start : start + _BLOCK] @ other.signs[after:].T
     i, j = np.nonzero(product >= 64 - 2 * MAX_HAMMING)
@@ -182,7 +182,7 @@ def _alike(
     return i[keep], j[keep], bits[keep]
 
 
-def _correlate(first: _Seen, second: _Seen, i: NDArray[np.intp], j: NDArray[np.intp]) -> Floats:
+def _correlate(first: _View, second: _View, i: NDArray[np.intp], j: NDArray[np.intp]) -> Floats:
     """Return Pearson's correlation of the small images of each pair."""
     found = np.empty(len(i), np.float32)
     for start in range(0, len(i), _CHUNK):
@@ -195,7 +195,7 @@ def _correlate(first: _Seen, second: _Seen, i: NDArray[np.intp], j: NDArray[np.i
 
 
 def _likeness(views: list[Floats], other: Image) -> float:
-    """Return the best correlation of the middle of one image with any place in the other."""
+    """Return the best correlation of the middle of one image with any position in the other."""
     edge = (_HASH_PX - _MIDDLE_PX) // 2
     part = slice(edge, edge + _MIDDLE_PX)
     middle = _detail(other, _HASH_PX)[part, part]
@@ -207,7 +207,7 @@ def _views(thumb: Image, zoom: float) -> list[Floats]:
 
 
 def _detail(thumb: Image, side: int) -> Floats:
-    """Return a thumbnail at a size without its finest and its coarsest detail."""
+    """Return a resized thumbnail without its finest and coarsest detail."""
     small = _shrink(np.ascontiguousarray(thumb), side).astype(np.float32)
     fine = cv2.GaussianBlur(small, (0, 0), 0.8)
     return np.asarray(fine - cv2.GaussianBlur(small, (0, 0), 4), np.float32)
@@ -230,7 +230,7 @@ def _shrink(gray: Image, side: int) -> Image:
 
 @lru_cache(maxsize=1)
 def _dct_basis() -> Floats:
-    """The eight lowest frequencies of OpenCV's DCT: (8, _HASH_PX)."""
+    """Return the eight lowest frequencies of OpenCV's DCT, (8, _HASH_PX)."""
     unit = np.eye(_HASH_PX, dtype=np.float32)
     columns = [cv2.dct(np.ascontiguousarray(unit[:, i : i + 1])) for i in range(_HASH_PX)]
     return np.asarray(np.concatenate(columns, axis=1)[:8], np.float32)

@@ -1,4 +1,4 @@
-"""Manifests: one row for each image of a dataset, its columns and its Parquet file."""
+"""Manifests: a table with one row for each image of a dataset, stored as Parquet."""
 
 from __future__ import annotations
 
@@ -47,21 +47,21 @@ SCHEMA: Final = pa.schema(
 
 
 def order_names(names: Iterable[str]) -> tuple[str, ...]:
-    """Return class names in a manifest's order: EXPRESSIONS' first, others alphabetical after."""
+    """Return class names in a manifest's order: EXPRESSIONS first, then others alphabetically."""
     given = set(names)
     return (*(e for e in EXPRESSIONS if e in given), *sorted(given - set(EXPRESSIONS)))
 
 
 def conform(table: Any, names: Sequence[str]) -> Any:
-    """Return the table with every column of SCHEMA in order, extra columns after them.
+    """Return the table with all columns of SCHEMA in order, then the extra columns.
 
-    A column that is missing is null, a missing weight 1.
+    Missing columns are null, missing weights 1.
     Raises MoppetError for columns of another type and for rows that break a rule.
     """
     table = current_columns(table)
     twice = sorted({c for c in table.column_names if table.column_names.count(c) > 1})
     if twice:
-        raise MoppetError(f"A manifest has each column once, but {', '.join(twice)} comes twice.")
+        raise MoppetError(f"Column names must be unique, but {', '.join(twice)} occurs twice.")
     extra = [name for name in table.column_names if name not in SCHEMA.names]
     columns = {field.name: _cast(table, field) for field in SCHEMA}
     columns["weight"] = pc.fill_null(columns["weight"], pa.scalar(1, pa.float32()))
@@ -123,7 +123,7 @@ def _cast(table: Any, field: Any) -> Any:
         return column.cast(field.type)
     except (pa.ArrowException, ValueError, TypeError):
         raise MoppetError(
-            f"A manifest's column {field.name!r} holds {field.type}, but {column.type} came."
+            f"A manifest's column {field.name!r} needs {field.type}, but has {column.type}."
         ) from None
 
 
@@ -131,13 +131,13 @@ def _check_names(names: Sequence[str]) -> None:
     odd = [name for name in names if not isinstance(name, str) or not name or name != name.strip()]
     if odd or tuple(names) != order_names(names):
         raise MoppetError(
-            "A manifest's classes are different words, the seven expressions first in their "
-            f"fixed order and others alphabetical after; {', '.join(map(repr, names))} came."
+            "A manifest's classes are unique words, the seven expressions first in their fixed "
+            f"order, then others alphabetically, not {', '.join(map(repr, names))}."
         )
 
 
 def _check_rows(table: Any, names: Sequence[str]) -> None:
-    """Raise MoppetError naming the first row that breaks a rule, counted from 0."""
+    """Raise MoppetError for the first row that breaks a rule, counted from 0."""
     for column, known in (("label", names), ("age_band", AGE_BANDS)):
         value = table[column]
         strange = pc.and_(
@@ -160,7 +160,7 @@ def _check_votes(table: Any, classes: int) -> None:
     flat = pc.list_flatten(table["votes"])
     bad = pc.fill_null(pc.or_(pc.less(flat, 0), pc.invert(pc.is_finite(flat))), True)
     if pc.any(bad).as_py():
-        raise MoppetError("A manifest's votes are numbers from 0, but others came.")
+        raise MoppetError("A manifest's votes must be numbers of 0 or more.")
 
 
 def _refuse(table: Any, column: str, wrong: Any, needed: str) -> None:
@@ -178,14 +178,13 @@ _PLACE: Final = ("path", "array_row", "time_s")
 
 @dataclass(frozen=True)
 class Manifest:
-    """What is known of each image of a data set.
+    """A table of the images of a dataset.
 
-    names: the k classes: EXPRESSIONS' first in their order, others alphabetical after.
-    table: pyarrow.Table, one row an image; the columns are in docs/guides/datasets.md, others are
-    kept.
-        Columns that are missing are filled with null.
-    root: the folder that relative paths start from.
-    license: one or two plain sentences, the source's license and consent conditions.
+    names: the k classes: EXPRESSIONS first in their order, then others alphabetically.
+    table: pyarrow.Table, one row for each image, with the columns of docs/guides/datasets.md and
+        any others. Missing columns are filled with null.
+    root: the folder of relative paths.
+    license: the source's license and consent conditions, in one or two sentences.
     Raises MoppetError if the table breaks a rule.
     """
 
@@ -205,13 +204,13 @@ class Manifest:
 
     @property
     def labels(self) -> NDArray[np.int64]:
-        """(n,) index into names, -1 where there is no label."""
+        """(n,) index into names, -1 without a label."""
         index = {name: i for i, name in enumerate(self.names)}
         return np.array([index.get(x, -1) for x in self.column("label")], np.int64)
 
     @property
     def soft_labels(self) -> Floats:
-        """(n, k) votes as shares; the label alone where nobody voted, else zeros."""
+        """(n, k) votes as shares; without votes, 1 for the label; without both, zeros."""
         votes = np.nan_to_num(self.column("votes"))
         labels = self.labels
         plain = (votes.sum(axis=1) == 0) & (labels >= 0)
@@ -221,15 +220,15 @@ class Manifest:
 
     @property
     def weights(self) -> Floats:
-        """(n,) float32, 1 unless the source knows better."""
+        """(n,) float32; 1 unless the source has weights."""
         return np.asarray(self.column("weight"), np.float32)
 
     @property
     def groups(self) -> NDArray[np.int64]:
-        """(n,) one number for rows that must stay together.
+        """(n,) the group of each row; rows of one group must stay on one side of a split.
 
-        Rows that share a subject (of one source), a duplicate group or a content hash are one
-        group, and so are rows that are joined through others. Numbers count from 0 by first row.
+        Rows with the same subject (of one source), duplicate group or content hash are in one
+        group, directly or through other rows. Groups are numbered from 0 by their first row.
         """
         subject = [
             None if s is None else (source, s)
@@ -241,8 +240,8 @@ class Manifest:
     def column(self, name: str) -> NDArray[Any]:
         """Return a column as an array.
 
-        Text is an object array with None; numbers are float with NaN for null (whole numbers
-        stay int64 where none is null); votes are (n, k) float32, NaN where nobody voted.
+        Text is an object array with None; numbers are float with NaN for null (whole numbers are
+        int64 without nulls); votes are (n, k) float32, NaN without votes.
         """
         if name not in self.table.column_names:
             raise MoppetError(
@@ -267,63 +266,62 @@ class Manifest:
         return Manifest(self.names, table, self.root, self.license)
 
     def replace(self, **columns: Any) -> Manifest:
-        """Return the manifest with these columns put in place of, or beside, its own.
+        """Return the manifest with these columns replaced or added.
 
         columns: n values each; None and NaN are null. votes: (n, k).
         """
         table = self.table
         for name, values in columns.items():
-            made = as_column(name, values)
-            if len(made) != len(self):
+            new = as_column(name, values)
+            if len(new) != len(self):
                 raise MoppetError(
-                    f"column {name!r} needs {len(self)} values, one a row; {len(made)} came."
+                    f"column {name!r} needs {len(self)} values, one for each row, not {len(new)}."
                 )
             at = table.column_names.index(name) if name in table.column_names else -1
-            table = table.set_column(at, name, made) if at >= 0 else table.append_column(name, made)
+            table = table.set_column(at, name, new) if at >= 0 else table.append_column(name, new)
         return Manifest(self.names, table, self.root, self.license)
 
     def image(self, row: int) -> Image:
         """Return a row's whole image: (h, w, 3) RGB or (h, w) gray, uint8, upright.
 
-        Raises MoppetError naming the file if it cannot be read.
+        Raises MoppetError if it cannot be read.
         """
         one = self.table.slice(range(len(self))[row], 1)
         path, array_row, time_s = (one[name][0].as_py() for name in _PLACE)
         if path is None:
-            raise MoppetError(f"row {row} of this manifest names no image.")
+            raise MoppetError(f"row {row} of this manifest has no path.")
         return row_images.read_image(self.root / path, array_row, time_s)
 
     def images(self) -> Iterator[tuple[int, Image | None]]:
-        """Yield every row's number and image, None where it cannot be read.
+        """Yield every row's number and image, None if it is unreadable.
 
-        A video's frames come together, in order of time, so that it is read only once; all other
-        rows come in order. Prefer this to `image` where there are videos.
+        Each video is read once and its frames come last, sorted by time; other rows keep their
+        order. For videos this is much faster than `image`.
         """
         places = list(zip(*(self._values(name) for name in _PLACE), strict=True))
-        films: dict[str, list[int]] = {}
+        videos: dict[str, list[int]] = {}
         for row, (path, array_row, time_s) in enumerate(places):
             if path is not None and array_row is None and time_s is not None:
-                films.setdefault(path, []).append(row)
+                videos.setdefault(path, []).append(row)
                 continue
             try:
                 where = self.root / path if path is not None else self.root
                 yield row, row_images.read_image(where, array_row, time_s)
             except MoppetError:
                 yield row, None
-        for film, rows in films.items():
+        for video, rows in videos.items():
             rows.sort(key=lambda row: float(places[row][2]))
             times_s = np.array([places[row][2] for row in rows])
-            yield from row_images.read_video_rows(self.root / film, rows, times_s)
+            yield from row_images.read_video_rows(self.root / video, rows, times_s)
 
     def write(self, path: str | PathLike[str]) -> Path:
-        """Write the manifest as Parquet; return the path.
+        """Write the manifest as Parquet, replacing the file only when complete; return the path.
 
-        root is kept relative to the file where the two share a folder. A file that is there is
-        replaced only once the new one is whole. Raises MoppetError if it cannot be written.
+        root is stored relative to the file if possible. Raises MoppetError if it cannot be written.
         """
         target = Path(path)
         if target.suffix.lower() != ".parquet":
-            raise MoppetError(f"A manifest is written as .parquet, but {target.name!r} is not.")
+            raise MoppetError(f"A manifest's file name ends in .parquet, not {target.name!r}.")
         kept = {
             "kind": "manifest",
             "names": list(self.names),
@@ -349,21 +347,19 @@ def build_manifest(
 ) -> Manifest:
     """Return a manifest of these columns: n values each, None and NaN are null.
 
-    names: the classes in any order, the order of the columns of `votes` (n, k) if there are any;
-        None takes the labels that occur.
+    names: the classes, in the order of the columns of `votes` (n, k); None uses the labels.
     """
     table = pa.table({name: as_column(name, values) for name, values in columns.items()})
     if names is None:
         if "votes" in columns:
-            raise MoppetError("votes need the names of their classes, but none came.")
+            raise MoppetError("votes need the names of their classes.")
         names = [x for x in set(columns.get("label", ())) if isinstance(x, str)]
     ordered = order_names(names)
     if "votes" in columns:
         matrix = np.asarray(columns["votes"], np.float32).reshape(table.num_rows, -1)
         if matrix.shape[1] != len(names) or len(ordered) != len(names):
             raise MoppetError(
-                f"votes need one column for each of {len(ordered)} different classes; "
-                f"{matrix.shape[1]} came."
+                f"votes need one column for each of {len(ordered)} classes, not {matrix.shape[1]}."
             )
         matrix = matrix[:, [list(names).index(name) for name in ordered]]
         at = table.column_names.index("votes")
@@ -372,7 +368,7 @@ def build_manifest(
 
 
 def read_manifest(path: str | PathLike[str]) -> Manifest:
-    """Return the manifest in a Parquet file; MoppetError, one sentence, if it is none."""
+    """Return the manifest in a Parquet file; MoppetError if it is not one."""
     place = Path(path)
     try:
         with place.open("rb") as file:
@@ -380,9 +376,9 @@ def read_manifest(path: str | PathLike[str]) -> Manifest:
     except OSError as error:
         if not isinstance(error, pa.ArrowException) and error.strerror is not None:
             raise MoppetError(f"Cannot read {place}: {error.strerror}.") from None
-        raise _not_one(place, "it is no whole Parquet file") from None
+        raise _not_one(place, "it is not a complete Parquet file") from None
     except (pa.ArrowException, ValueError):
-        raise _not_one(place, "it is no whole Parquet file") from None
+        raise _not_one(place, "it is not a complete Parquet file") from None
     try:
         kept = json.loads((table.schema.metadata or {})[_KEY])
         if kept["kind"] != "manifest":
@@ -390,7 +386,7 @@ def read_manifest(path: str | PathLike[str]) -> Manifest:
         names, root = tuple(kept["names"]), str(kept["root"])
         license = str(kept["license"] if "license" in kept else kept["licence"])  # former key
     except (KeyError, TypeError, ValueError):
-        raise _not_one(place, "it carries no manifest's names, license and root") from None
+        raise _not_one(place, "its metadata has no names, license and root") from None
     missing = [name for name in SCHEMA.names if name not in table.column_names]
     if missing:
         raise _not_one(place, f"it lacks {', '.join(missing)}")
@@ -404,10 +400,10 @@ def read_manifest(path: str | PathLike[str]) -> Manifest:
 def connect(
     n: int, keys: Sequence[Sequence[Any]], pairs: NDArray[np.int64] | None = None
 ) -> NDArray[np.int64]:
-    """Return (n,) the group of each row: rows that share a key's value, or are joined by others.
+    """Return (n,) the group of each row: rows with an equal key are connected, also indirectly.
 
-    keys: n hashable values each; None joins with nothing. pairs: (m, 2) rows to join besides.
-    Groups count from 0 by their first row.
+    keys: n hashable values each; None connects nothing. pairs: (m, 2) further rows to connect.
+    Groups are numbered from 0 by their first row.
     """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
@@ -429,7 +425,7 @@ def connect(
 
 
 def _relative_root(root: Path, folder: Path) -> str:
-    """The root as seen from a folder; absolute where they share nothing but the drive."""
+    """Return the root relative to a folder; absolute if they share only the drive."""
     far, near = root.resolve(), folder.resolve()
     try:
         shared = Path(os.path.commonpath([far, near]))

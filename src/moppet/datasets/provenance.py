@@ -1,4 +1,4 @@
-"""Synthetic rows: which rows of a manifest are not photographs, and where they came from."""
+"""Provenance of synthetic rows: their generator, seed and sources, and checks for leaks."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ SYNTHETIC_SEED: Final = "synthetic_seed"
 SYNTHETIC_FROM: Final = "synthetic_from"
 SYNTHETIC_PROMPT: Final = "synthetic_prompt"
 REMOVED_BY: Final = "removed_by"
-"""Column: the balancer that took the row out of the training rows; null for every other row."""
+"""Column: the balancer that removed the row from the training rows; null for other rows."""
 _MARKS: Final = (("plan.csv", "settings.toml"), ("balance.json",))
-"""Files that a folder of `moppet synthesize` and one of `moppet balance` has."""
+"""Files that identify an output folder of `moppet synthesize` or `moppet balance`."""
 _DETAILS: Final = ("seed", "from", "prompt", "model", "ethnicity", "background", "occlusion")
 _FORMER_COLUMNS: Final = {"made_by": GENERATOR} | {f"made_{x}": f"synthetic_{x}" for x in _DETAILS}
-"""Column names of earlier versions → today's. Both are read."""
+"""Column names of earlier versions → current ones. Both are read."""
 SYNTHETIC_SCHEMA: Final = pa.schema(
     [
         (GENERATOR, pa.string()),
@@ -40,13 +40,13 @@ SYNTHETIC_SCHEMA: Final = pa.schema(
 )
 """generator: name of the balancer or generator, null for a real image.
 synthetic_seed: seed of the random numbers.
-synthetic_from: `content_hash` of the images that it was generated from; null if it comes from no
-    image in particular (a generator that learned from all).
-synthetic_prompt: the text that it was generated from, null for none."""
+synthetic_from: `content_hash` of the source images; null if there is no specific one (a generator
+    trained on all images).
+synthetic_prompt: the text prompt, or null."""
 
 
 def current_columns(table: Any) -> Any:
-    """Return a manifest's table with the column names of earlier versions replaced by today's."""
+    """Return a manifest's table with current names for the columns of earlier versions."""
     return table.rename_columns([_FORMER_COLUMNS.get(name, name) for name in table.column_names])
 
 
@@ -60,13 +60,13 @@ def synthetic_columns(
 ) -> dict[str, Any]:
     """Return the columns that describe n synthetic rows, for `build_manifest` or `replace`.
 
-    One text or number stands for all rows; see SYNTHETIC_SCHEMA for their meaning.
+    A single text or number applies to all rows; see SYNTHETIC_SCHEMA for the meanings.
     """
 
     def column(name: str, value: Any) -> Any:
         values = [value] * n if value is None or isinstance(value, str | int) else list(value)
         if len(values) != n:
-            raise UsageError(f"{name} needs {n} values, one a row; {len(values)} came.")
+            raise UsageError(f"{name} needs {n} values, one for each row, not {len(values)}.")
         return pa.array(values, SYNTHETIC_SCHEMA.field(name).type)
 
     if n and (not generator or not all(generator)):
@@ -80,17 +80,17 @@ def synthetic_columns(
 
 
 def real_rows(manifest: Manifest) -> NDArray[np.bool_]:
-    """Return (n,) whether each row is a real image; all are in a manifest without a generator."""
+    """Return (n,) whether each row is a real image; True without a `generator` column."""
     return _real(manifest.table)
 
 
 def check_synthetic(manifest: Manifest) -> None:
-    """Raise UsageError if a synthetic row is anywhere but in the training rows."""
+    """Raise UsageError if a synthetic row is in another split than train."""
     check_synthetic_table(manifest.table)
 
 
 def check_synthetic_table(table: Any) -> None:
-    """As `check_synthetic`, of a manifest's table. Every Manifest calls it when it is built."""
+    """As `check_synthetic`, for a manifest's table. Called for every new Manifest."""
     if GENERATOR not in table.column_names:
         return
     split = table["split"].to_numpy()
@@ -107,7 +107,7 @@ def check_synthetic_table(table: Any) -> None:
 
 
 def refuse_synthetic(manifest: Manifest, what: str = "split") -> None:
-    """Raise UsageError if there is any synthetic row. what: verb of what cannot be done."""
+    """Raise UsageError if there is any synthetic row. what: verb of the refused action."""
     synthetic = int((~real_rows(manifest)).sum())
     if synthetic:
         raise UsageError(
@@ -120,25 +120,25 @@ def refuse_synthetic(manifest: Manifest, what: str = "split") -> None:
 def refuse_cleaned(manifest: Manifest) -> None:
     """Raise UsageError if a balancer removed rows: a split of the rest would be too easy."""
     if REMOVED_BY in manifest.table.column_names:
-        taken = len(manifest) - manifest.table[REMOVED_BY].null_count
-        if taken:
+        removed = len(manifest) - manifest.table[REMOVED_BY].null_count
+        if removed:
             raise UsageError(
-                f"{taken} of these {len(manifest)} rows were removed by balancing, and a split "
-                "would bring them back, or validate and test on what is left: split the images "
-                "into train, val and test first, then balance the training rows."
+                f"{removed} of these {len(manifest)} rows were removed by balancing, and a new "
+                "split would use them again: split the images into train, val and test first, "
+                "then balance the training rows."
             )
 
 
 def check_sources(folder: Path, manifest: Manifest) -> None:
     """Raise UsageError if files written to a folder would mix with the manifest's images.
 
-    The folder may not hold them, lie in a folder of theirs, nor stand beside several, such as
-    those of classes, among which it would be read as one more.
+    The folder must not contain images, be inside a folder of images, or be next to several folders
+    of images, where it would be read as one more class.
     """
     root, out = manifest.root.resolve(), folder.resolve()
-    there = [Path(os.path.normpath(root / path)) for path in manifest.column("path") if path]
-    homes = sorted({path.parent for path in there})
-    for path in there:
+    images = [Path(os.path.normpath(root / path)) for path in manifest.column("path") if path]
+    homes = sorted({path.parent for path in images})
+    for path in images:
         if path.is_relative_to(out):
             raise UsageError(
                 f"{folder} holds source images, such as {path}, and they would be "
@@ -148,36 +148,34 @@ def check_sources(folder: Path, manifest: Manifest) -> None:
     inside = [home for home in homes if out.is_relative_to(home)]
     if inside or len(beside) > 1:
         raise UsageError(
-            f"{folder} lies among the images of {(inside or [out.parent])[0]}, and would be read "
-            "as one of their classes: name a folder elsewhere with -o."
+            f"{folder} is among the images of {(inside or [out.parent])[0]}, and would be read as "
+            "one of their classes: name a folder elsewhere with -o."
         )
 
 
 def refuse_synthetic_folder(folder: Path) -> None:
-    """Raise UsageError for a folder of synthetic images that is read as if they were real.
+    """Raise UsageError for an output folder of `moppet synthesize` or `moppet balance`.
 
-    So are those of `moppet synthesize` and `moppet balance`, and what lies in them.
+    Its images, also those in subfolders, would be read as real ones.
     """
     for home in (folder, folder.parent, folder.parent.parent):
         if any(all((home / name).is_file() for name in marks) for marks in _MARKS):
             raise UsageError(
-                f"{folder} holds synthetic images, which would pass for real ones if read as a "
+                f"{folder} holds synthetic images, which would count as real ones if read as a "
                 f"folder: read {home / 'manifest.parquet'} instead, which describes each of them."
             )
 
 
 def join_synthetic(manifest: Manifest, synthetic: Manifest) -> Manifest:
-    """Return the manifest with synthetic rows after its own, all of them in split "train".
+    """Return the manifest with synthetic rows appended, all in split "train".
 
-    synthetic: a manifest with the columns of `synthetic_columns`. If its images are below another
-        root, the root of the result is the folder that both share.
-    Raises UsageError for a real row among them, for a class that the manifest does not have, and
-    for synthetic rows in a validation or test split.
+    synthetic: a manifest with the columns of `synthetic_columns`. If the roots differ, the root of
+        the result is their common folder.
+    Raises UsageError for real rows or unknown classes in `synthetic`, and for validation or test
+    rows.
     """
     if real_rows(synthetic).any():
-        raise UsageError(
-            "synthetic rows to join need a generator in each of them, but some have none."
-        )
+        raise UsageError("each synthetic row needs a generator, but some have none.")
     check_synthetic(synthetic)
     strange = [name for name in synthetic.names if name not in manifest.names]
     if strange:
@@ -207,7 +205,7 @@ def _real(table: Any) -> NDArray[np.bool_]:
 
 
 def _shared_root(one: Path, other: Path) -> Path:
-    """The folder that both share; the first where they stand on different drives."""
+    """Return the common folder; the first one if they are on different drives."""
     try:
         return Path(os.path.commonpath([one, other]))
     except ValueError:
@@ -215,7 +213,7 @@ def _shared_root(one: Path, other: Path) -> Path:
 
 
 def _rooted(manifest: Manifest, root: Path) -> Any:
-    """The manifest's table with its paths as seen from a folder above its root."""
+    """Return the manifest's table with its paths relative to a folder above its root."""
     here = manifest.root.resolve()
     if here == root:
         return manifest.table

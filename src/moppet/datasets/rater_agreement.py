@@ -1,4 +1,4 @@
-"""Several raters' labels of the same images: how far they agree, and one manifest of them all."""
+"""Labels of several raters for the same images: their agreement, and the combined manifest."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from moppet.values import EXPRESSIONS, MoppetError, UsageError
 
 @dataclass(frozen=True)
 class Ratings:
-    """What r raters called n images.
+    """The labels of r raters for n images.
 
-    raters: r names. names: the k classes that occur, in a manifest's order.
-    paths: n images, in the order in which they were first named.
-    given: (n, r) index into names, -1 where a rater did not rate the image.
-    subjects: n, None where no file says who it is.
+    raters: r names. names: the k classes used, in a manifest's order.
+    paths: n images, in order of first appearance.
+    given: (n, r) index into names, -1 if a rater did not rate the image.
+    subjects: n, None if unspecified.
     """
 
     raters: tuple[str, ...]
@@ -37,7 +37,7 @@ class Ratings:
 
     @property
     def votes(self) -> NDArray[np.int64]:
-        """(n, k) how many raters chose each class."""
+        """(n, k) the number of raters who chose each class."""
         return np.asarray((self.given[:, :, None] == np.arange(len(self.names))).sum(axis=1))
 
     @property
@@ -47,7 +47,7 @@ class Ratings:
 
     @property
     def disputed(self) -> NDArray[np.intp]:
-        """Rows on which two raters differ."""
+        """Rows on which raters disagree."""
         return np.flatnonzero((self.votes > 0).sum(axis=1) > 1)
 
     @property
@@ -56,17 +56,17 @@ class Ratings:
         return connect(len(self.paths), [self.subjects])
 
     def called(self, row: int) -> list[str]:
-        """What each rater called an image, "" for nothing."""
+        """Return each rater's label of an image, "" without one."""
         return ["" if i < 0 else self.names[i] for i in self.given[row]]
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far raters agree, each figure with its 95 % interval and the images it rests on.
+    """The raters' agreement; each figure has a 95 % interval and its number of images.
 
-    equal, cohen: by pair of raters, the share of equal labels and Cohen's kappa, over the
-        images that both rated. fleiss: over those that all rated.
-    confused: pairs of classes that raters gave to one image, and of how many, most first.
+    equal, cohen: pair of raters → share of equal labels and Cohen's kappa, over the images that
+        both rated. fleiss: Fleiss' kappa over the images that all rated.
+    confused: pair of classes given to one image → number of images, most frequent first.
     """
 
     equal: Mapping[tuple[str, str], Estimate]
@@ -76,13 +76,14 @@ class Agreement:
 
 
 def read_ratings(files: Sequence[Path]) -> Ratings:
-    """Read one CSV a rater (path,label[,subject]); the raters are called by the files' names.
+    """Read one CSV (path,label[,subject]) for each rater; file names become rater names.
 
-    Labels that stand for one of the seven expressions ("happy") become it, others lower case; an
-    empty label is no rating. Raises UsageError for fewer than two files, MoppetError for odd ones.
+    Synonyms of the seven expressions ("happy") are replaced, other labels become lower case; an
+    empty label is no rating. Raises UsageError for fewer than two files, MoppetError for files
+    that do not fit.
     """
     if len(files) < 2:
-        raise UsageError(f"agreement needs the files of two raters or more, but {len(files)} came.")
+        raise UsageError(f"agreement needs the files of at least two raters, not {len(files)}.")
     read = [_read_rater(file) for file in files]
     paths = tuple(dict.fromkeys(itertools.chain(*(labels for labels, _ in read))))
     names = order_names(filter(None, itertools.chain(*(x.values() for x, _ in read))))
@@ -92,17 +93,17 @@ def read_ratings(files: Sequence[Path]) -> Ratings:
     if not ((table >= 0).sum(axis=1) > 1).any():
         raise MoppetError(
             f"no image was rated in two of the files {', '.join(map(str, files))}: "
-            "their paths must be written alike."
+            "the paths in the files must be equal."
         )
     subjects = _merge_subjects(paths, [subjects for _, subjects in read])
     return Ratings(_name_raters(files), names, paths, table, subjects)
 
 
 def fleiss_kappa(votes: NDArray[Any]) -> float:
-    """Return how far raters agree beyond chance, 1 wholly, 0 as by chance (Fleiss 1971).
+    """Return Fleiss' kappa: 1 = perfect agreement, 0 = chance agreement (Fleiss 1971).
 
-    votes: (n, k) how many raters put each image into each class, equally many for every image
-        and at least two. NaN without images and where only one class was ever chosen.
+    votes: (n, k) the number of raters for each class; every image needs the same number of raters,
+        at least two. NaN without images, or if only one class was chosen.
     """
     votes = np.asarray(votes, np.float64)
     n, raters = len(votes), votes.sum(axis=1)
@@ -111,7 +112,7 @@ def fleiss_kappa(votes: NDArray[Any]) -> float:
     if raters.min() < 2 or raters.min() != raters.max():
         raise UsageError(
             "Fleiss' kappa needs the same number of raters, two or more, for every image, but "
-            f"they are {raters.min():g} to {raters.max():g}."
+            f"there are {raters.min():g} to {raters.max():g}."
         )
     observed = ((votes * (votes - 1)).sum(axis=1) / (raters * (raters - 1))).mean()
     expected = ((votes.sum(axis=0) / votes.sum()) ** 2).sum()
@@ -121,7 +122,7 @@ def fleiss_kappa(votes: NDArray[Any]) -> float:
 def measure_agreement(
     ratings: Ratings, rng: np.random.Generator, *, draws: int = 1000
 ) -> Agreement:
-    """Return how far raters agree; intervals draw subjects, or images where none are named."""
+    """Return the raters' agreement; intervals resample subjects, or images without a subject."""
     k, groups, votes = len(ratings.names), ratings.groups, ratings.votes
     equal, cohen = {}, {}
     for a, b in itertools.combinations(range(len(ratings.raters)), 2):
@@ -143,10 +144,10 @@ def measure_agreement(
 
 
 def read_adjudication(path: Path, ratings: Ratings) -> dict[str, str]:
-    """Return image → class from a CSV (path,label); rows with an empty label decide nothing.
+    """Return image → class from a CSV (path,label); rows with an empty label are ignored.
 
-    Raises MoppetError for an image that nobody rated and for a class that is neither one of the
-    raters' nor an expression.
+    Raises MoppetError for an image that nobody rated, or a class that no rater used and that is
+    not an expression.
     """
     labels, _ = _read_rater(path)
     decided = {image: label for image, label in labels.items() if label}
@@ -156,15 +157,16 @@ def read_adjudication(path: Path, ratings: Ratings) -> dict[str, str]:
             raise MoppetError(f"{path} decides on {image}, which nobody rated.")
         if label not in known:
             raise MoppetError(
-                f"{path} calls {image} {label!r}; the classes are {', '.join(order_names(known))}."
+                f"{path} labels {image} as {label!r}, but the classes are "
+                f"{', '.join(order_names(known))}."
             )
     return decided
 
 
 def write_disagreements(path: Path, ratings: Ratings, decided: Mapping[str, str]) -> int:
-    """Write the disputed images that nothing decides as a CSV to fill in; return how many.
+    """Write the undecided disputed images as a CSV for the adjudicator; return their number.
 
-    Its columns: path, label (empty: the adjudicator's), subject, then what each rater said.
+    Its columns: path, label (empty, to be filled in), subject, then each rater's label.
     """
     rows = [r for r in ratings.disputed if ratings.paths[r] not in decided]
     try:
@@ -184,10 +186,9 @@ def rated_manifest(
 ) -> Manifest:
     """Return the manifest of rated images.
 
-    label: the decided class, else the class that most raters chose, null where several lead.
-    votes: one for each rater; none where an image was decided, so that its soft label is the
-        decision too. What each rater said stands in the extra columns `said <rater>`, whether a
-        row was decided in `adjudicated`.
+    label: the decided class, else the class that most raters chose; null for ties.
+    votes: one for each rater; none for decided images, so that the soft label is the decision.
+    Extra columns: each rater's label in `said <rater>`, and `adjudicated` for decided rows.
     """
     names = order_names([*ratings.names, *decided.values()])
     at = [names.index(name) for name in ratings.names]
@@ -246,12 +247,12 @@ def _merge_subjects(
 ) -> tuple[str | None, ...]:
     merged: list[str | None] = []
     for path in paths:
-        said = {subjects[path] for subjects in files if path in subjects}
-        if len(said) > 1:
+        given = {subjects[path] for subjects in files if path in subjects}
+        if len(given) > 1:
             raise MoppetError(
-                f"the raters' files name different subjects for {path}: {', '.join(sorted(said))}."
+                f"the raters' files name different subjects for {path}: {', '.join(sorted(given))}."
             )
-        merged.append(next(iter(said), None))
+        merged.append(next(iter(given), None))
     return tuple(merged)
 
 
@@ -272,7 +273,7 @@ def _confused(ratings: Ratings) -> dict[tuple[str, str], int]:
 
 
 def as_dict(ratings: Ratings, agreement: Agreement, decided: dict[str, str]) -> dict[str, Any]:
-    """Return the agreement as JSON takes it; a figure without a value is null."""
+    """Return the agreement as JSON values; undefined figures are null."""
     return {
         "raters": list(ratings.raters),
         "names": list(ratings.names),

@@ -1,4 +1,4 @@
-"""One row's image: from an image file, a row of an .npz, or a frame of a video."""
+"""Reads a row's image from an image file, a row of an .npz, or a frame of a video."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ ARRAY_KEY = "images"
 
 
 def read_image(path: Path, array_row: int | None, time_s: float | None) -> Image:
-    """Return the image at a manifest row's place: (h, w, 3) RGB or (h, w) gray, uint8, upright.
+    """Return a manifest row's image: (h, w, 3) RGB or (h, w) gray, uint8, upright.
 
-    Raises MoppetError naming the file if it cannot be read.
+    Raises MoppetError if it cannot be read.
     """
     if array_row is not None:
         return read_array_row(path, array_row)
@@ -29,31 +29,31 @@ def read_image(path: Path, array_row: int | None, time_s: float | None) -> Image
 
 
 def read_still(path: Path) -> Image:
-    """Return an image file as RGB, upright by its EXIF; MoppetError naming it if unreadable."""
+    """Return an image file as RGB, upright by its EXIF; MoppetError if it is unreadable."""
     image = load_image(path)
     if image is None:
-        why = "it is damaged, cut short or no image" if path.is_file() else "there is no such file"
+        why = "it is damaged or not an image" if path.is_file() else "there is no such file"
         raise MoppetError(f"the image {path} cannot be read: {why}.")
     return image
 
 
 def read_array_row(path: Path, row: int) -> Image:
-    """Return row `row` of the array `images` of an .npz; MoppetError naming the file."""
+    """Return row `row` of the array `images` of an .npz; MoppetError if it is unreadable."""
     try:
         stamp = path.stat()
     except OSError as error:
         raise MoppetError(f"the images {path} cannot be read: {error.strerror}.") from None
     images = _images(path, stamp.st_mtime_ns, stamp.st_size)
     if row >= len(images):
-        raise MoppetError(f"{path} has {len(images)} images, but row {row} was asked for.")
+        raise MoppetError(f"{path} has {len(images)} images, but row {row} was requested.")
     return np.asarray(images[row], np.uint8)
 
 
 def read_video_frames(path: Path, times_s: NDArray[np.float64]) -> Iterator[Image | None]:
-    """Yield the frame shown at each of these times, None where it is unreadable.
+    """Yield the frame shown at each of these times, None if it is unreadable.
 
-    times_s: growing. A frame is shown from its own time stamp (to the microsecond) to the next
-    frame's; before the first frame the first is taken. The video is read once, from its start.
+    times_s: sorted. A frame is shown from its timestamp (to the microsecond) to the next frame's;
+    times before the first frame get the first. The video is read once, from its start.
     Raises MediaError if it cannot be read at all.
     """
     if not len(times_s):
@@ -75,7 +75,7 @@ def read_video_frames(path: Path, times_s: NDArray[np.float64]) -> Iterator[Imag
 
 
 def read_video_frame(path: Path, time_s: float) -> Image:
-    """Return the frame of a video shown at a time; MoppetError naming the file."""
+    """Return the frame of a video shown at a time; MoppetError if it is unreadable."""
     image = next(read_video_frames(path, np.array([time_s])))
     if image is None:
         raise MediaError(f"{path} cannot be read at {time_s:.3f} s: the frame is damaged.")
@@ -85,7 +85,7 @@ def read_video_frame(path: Path, time_s: float) -> Image:
 def read_video_rows(
     path: Path, rows: Sequence[int], times_s: NDArray[np.float64]
 ) -> Iterator[tuple[int, Image | None]]:
-    """Yield a manifest's rows of one video with their images, None where there is none."""
+    """Yield a manifest's rows of one video with their images, None if unreadable."""
     given = 0
     try:
         for image in read_video_frames(path, times_s):
@@ -97,7 +97,7 @@ def read_video_rows(
 
 @lru_cache(maxsize=2)
 def _images(path: Path, stamp: int, size: int) -> NDArray[np.uint8]:
-    """The images of an .npz, kept for the next row; read again when the file has changed."""
+    """Return the images of an .npz; cached until the file changes."""
     images = read_arrays(path, [ARRAY_KEY])[ARRAY_KEY]
     gray = images.ndim == 3
     shaped = (gray or (images.ndim == 4 and images.shape[3] == 3)) and all(images.shape[1:])

@@ -1,8 +1,8 @@
-"""Hold-out and folds that keep subjects and copies of an image on one side.
+"""Hold-out and folds that keep subjects and duplicate images on one side.
 
-Groups (`Manifest.groups`) are dealt one by one, the largest first and equals in random order, to
-the part that is furthest from its due, counted by label and by label within age band. Then every
-class is brought to every part, as far as it has groups.
+Groups (`Manifest.groups`) are assigned one by one, the largest first and ties in random order, to
+the part that lacks most of its rows, counted by label and by label within age band. Then groups
+are moved so that every part has every class, if there are enough groups.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ Shares = NDArray[np.float64]
 def holdout(manifest: Manifest, share: float, rng: np.random.Generator) -> NDArray[np.bool_]:
     """Return (n,) whether each row is held out: about this share of each class and age band.
 
-    Rows of one group stay together; every class stands on both sides.
-    Raises UsageError for a share outside (0, 1), MoppetError where no such split exists.
+    Rows of one group stay together; every class is on both sides.
+    Raises UsageError for a share outside (0, 1), MoppetError if no such split exists.
     """
     if not 0 < share < 1:
-        raise UsageError(f"a share to hold out lies between 0 and 1, but {share} came.")
-    part = _deal(manifest, np.array([1 - share, share]), rng)
+        raise UsageError(f"the share to hold out must be between 0 and 1, not {share}.")
+    part = _assign(manifest, np.array([1 - share, share]), rng)
     return np.asarray(part == 1)
 
 
 def kfold(manifest: Manifest, k: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Return (n,) the fold of each row, 0 to k - 1, alike in classes and age bands.
+    """Return (n,) the fold of each row, 0 to k - 1, with similar classes and age bands.
 
-    Rows of one group stay together; a class of k groups or more stands in every fold.
-    Raises UsageError for fewer than two folds, MoppetError where a fold would be empty or a class
-    could only stand in one.
+    Rows of one group stay together; a class of at least k groups is in every fold.
+    Raises UsageError for fewer than two folds, MoppetError if a fold would be empty or a class
+    would be in one fold only.
     """
     if k < 2:
-        raise UsageError(f"at least 2 folds are needed, but {k} came.")
-    return _deal(manifest, np.full(k, 1 / k), rng)
+        raise UsageError(f"at least 2 folds are needed, not {k}.")
+    return _assign(manifest, np.full(k, 1 / k), rng)
 
 
 def split_manifest(
@@ -53,8 +53,8 @@ def split_manifest(
 
     test: share of all rows for the test set. val: share of all rows for the validation set, on
         which the epoch, temperature and other settings are selected (0: none).
-    keep_test: keep the test rows of the manifest and do not use `test`. Other rows of their
-        groups get no split at all, because they would leak.
+    keep_test: keep the manifest's test rows and ignore `test`. Other rows of their groups get no
+        split, because they would leak.
     """
     if val and not 0 < test + val < 1:
         raise UsageError(
@@ -77,7 +77,7 @@ def split_manifest(
     return manifest.replace(split=split)
 
 
-def _deal(manifest: Manifest, shares: Shares, rng: np.random.Generator) -> NDArray[np.int64]:
+def _assign(manifest: Manifest, shares: Shares, rng: np.random.Generator) -> NDArray[np.int64]:
     refuse_synthetic(manifest)
     refuse_cleaned(manifest)
     groups, labels = manifest.groups, manifest.labels
@@ -86,8 +86,8 @@ def _deal(manifest: Manifest, shares: Shares, rng: np.random.Generator) -> NDArr
     _refuse_lone_classes(manifest, classes)
     if len(counts) < len(shares):
         raise MoppetError(
-            f"{len(shares)} parts need {len(shares)} groups at least, but the {len(groups)} "
-            f"images make {len(counts)} (one subject, or copies of one image, are a group)."
+            f"{len(shares)} parts need at least {len(shares)} groups, but the {len(groups)} "
+            f"images make {len(counts)} (one subject, or duplicates of one image, are a group)."
         )
     part = _greedy(counts, shares, rng)
     _spread_classes(part, classes, len(shares))
@@ -95,7 +95,7 @@ def _deal(manifest: Manifest, shares: Shares, rng: np.random.Generator) -> NDArr
     if len(empty):
         raise MoppetError(
             f"{len(counts)} groups of images are too few for a part of "
-            f"{shares[empty[0]]:.0%}: it would be empty; ask for a larger part or fewer folds."
+            f"{shares[empty[0]]:.0%}, which would be empty: use a larger part or fewer folds."
         )
     return np.asarray(part[groups], np.int64)
 
@@ -105,7 +105,7 @@ def _counts(
 ) -> Shares:
     """Return (groups, strata) rows of each group by label, then by label within age band.
 
-    The last label stands for rows without one.
+    The last label counts rows without one.
     """
     label = np.where(labels < 0, classes, labels)
     _, band = np.unique([b or "" for b in bands], return_inverse=True)
@@ -122,13 +122,13 @@ def _refuse_lone_classes(manifest: Manifest, classes: Shares) -> None:
             count = int(column.sum())
             what = "one image" if count == 1 else f"{count} images of one group"
             raise MoppetError(
-                f"class {name!r} has only {what}, and a split needs it on both sides: add "
-                "images of others, or leave the class out."
+                f"class {name!r} has only {what}, and a split needs it on both sides: add more "
+                "images, or leave the class out."
             )
 
 
 def _greedy(counts: Shares, shares: Shares, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Return each group's part: where what is due of its rows is furthest from being there."""
+    """Return each group's part: the one that lacks most of the group's labels."""
     total = counts.sum(axis=0)
     per_row = np.divide(1.0, total, out=np.zeros_like(total), where=total > 0)
     lacking = shares[:, None] * total
@@ -145,14 +145,14 @@ def _greedy(counts: Shares, shares: Shares, rng: np.random.Generator) -> NDArray
 
 
 def _spread_classes(part: NDArray[np.int64], classes: Shares, parts: int) -> None:
-    """Move groups, the smallest first, so that no part lacks a class that another has to spare."""
+    """Move groups, the smallest first, to parts that lack a class of which others have several."""
     has = (classes > 0).astype(np.int64)
     size = classes.sum(axis=1)
     held = np.zeros((parts, has.shape[1]), np.int64)
     np.add.at(held, part, has)
     for name in np.argsort(has.sum(axis=0), kind="stable"):
         for lacking in np.flatnonzero(held[:, name] == 0):
-            # A group may go where its part keeps another of every class that it has.
+            # A group may move if its part keeps another group of each of its classes.
             spare = (held[part] - has > 0) | (has == 0)
             free = np.flatnonzero((has[:, name] > 0) & spare.all(axis=1))
             if len(free):

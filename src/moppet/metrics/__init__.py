@@ -1,6 +1,6 @@
-"""Labels and scores → figures with intervals. Undefined is NaN, never 0.
+"""Computes figures with intervals from labels and scores. Undefined figures are NaN, never 0.
 
-docs/reference/metrics.md defines every figure, with its range, its undefined cases and its source.
+docs/reference/metrics.md defines every figure, with its range, undefined cases and source.
 """
 
 from moppet.metrics.bootstrap import (

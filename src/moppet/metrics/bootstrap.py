@@ -17,7 +17,7 @@ _BLOCK: Final = 4_000_000  # weights held at once, 32 MB
 
 
 class Drawer:
-    """Draws groups of rows with replacement. first_rows: (groups,) a row of each."""
+    """Draws groups of rows with replacement. first_rows: (groups,) the first row of each group."""
 
     def __init__(self, groups: Groups, rng: np.random.Generator, draws: int) -> None:
         _, self.first_rows, self._group_of = np.unique(
@@ -26,7 +26,7 @@ class Drawer:
         self._rng, self._draws = rng, draws
 
     def weights(self) -> Iterator[Weights]:
-        """Yield (m, n) blocks: how often each row stands in each of m draws."""
+        """Yield (m, n) blocks: how often each row occurs in each of m draws."""
         groups, rng = len(self.first_rows), self._rng
         block = max(1, _BLOCK // max(len(self._group_of), 1))
         for first in range(0, self._draws, block):
@@ -37,7 +37,7 @@ class Drawer:
 
 
 def drawn_sums(weight: Weights, which: NDArray[np.integer[Any]], size: int) -> Weights:
-    """Return (m, size): the weight of the rows of each kind. which: (n,), in 0..size-1."""
+    """Return (m, size): the total weight of the rows of each kind. which: (n,), in 0..size-1."""
     sums = np.zeros((len(weight), size))
     if len(which):
         order = np.argsort(which, kind="stable")
@@ -55,7 +55,7 @@ def drawn_means(values: NDArray[np.floating[Any]], weight: Weights) -> Weights:
 
 
 def mean_defined(values: NDArray[np.floating[Any]]) -> Weights:
-    """Return the mean along the last axis of what is not NaN; NaN where nothing is left."""
+    """Return the mean of the defined values along the last axis; NaN where there are none."""
     defined = ~np.isnan(values)
     return divide(np.where(defined, values, 0.0).sum(axis=-1), defined.sum(axis=-1))
 
@@ -67,13 +67,13 @@ def divide(a: NDArray[Any], b: NDArray[Any]) -> Weights:
 
 
 RowFigure = Callable[[NDArray[np.intp]], float]
-"""Row numbers, with repeats → a figure."""
+"""Row numbers, possibly repeated → a figure."""
 DrawnFigures = Callable[[Weights], Mapping[str, NDArray[np.float64]]]
-"""Weights (m, n) → by name the figures of the m draws, each (m,)."""
+"""Weights (m, n) → name → the figures (m,) of the m draws."""
 
 
 class Estimate(NamedTuple):
-    """A figure, its 95 % interval, and the number of rows it rests on."""
+    """A figure, its 95 % interval, and the number of rows it is computed from."""
 
     value: float
     low: float
@@ -82,7 +82,7 @@ class Estimate(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """The first figure less the second, its 95 % interval, two-sided p, and the rows."""
+    """First figure minus second, its 95 % interval, two-sided p, and the number of rows."""
 
     value: float
     low: float
@@ -96,10 +96,9 @@ def bootstrap(
 ) -> Estimate:
     """Return a figure over all rows with its 95 % percentile interval.
 
-    figure: takes row numbers (with repeats), returns the figure.
-    groups: (n,) rows of one group (a subject, copies of an image) are drawn together.
-    The interval is NaN where fewer than half of the draws are defined, and where the figure rests
-    on one group: there is but one, or the figure is undefined in every draw without it.
+    groups: (n,) rows of one group (a subject, duplicates of an image) are drawn together.
+    The interval is NaN if fewer than half of the draws are defined, or if the figure depends on
+    one group: there is only one, or the figure is undefined in every draw without it.
     """
     return bootstrap_many(from_rows({"figure": figure}), groups, rng, draws)["figure"]
 
@@ -109,9 +108,9 @@ def bootstrap_many(
 ) -> dict[str, Estimate]:
     """Return many figures with intervals from one set of draws; see bootstrap.
 
-    figures: takes weights (m, n), how often each row stands in each of m draws, and returns by
-        name (m,) figures; `drawn_figures` makes one of a model's scores, `from_rows` of any
-        figure of rows.
+    figures: takes weights (m, n), how often each row occurs in each of m draws, and returns name
+        → figures (m,). `drawn_figures` returns such a function for a model's scores, `from_rows`
+        for any figure of rows.
     """
     n = len(groups)
     whole = figures(np.ones((1, n)))
@@ -128,13 +127,13 @@ def paired_bootstrap(
     rng: np.random.Generator,
     draws: int = 1000,
 ) -> Difference:
-    """Return how two figures of the same rows differ; both see the same draws.
+    """Return the difference of two figures of the same rows; both use the same draws.
 
     p: two-sided, 2 (1 + the draws on the rarer side of 0) / (1 + draws), at most 1: below 0.05
-        where the interval leaves 0 out, never below 2 / (1 + draws) (Davison & Hinkley 1997,
-        chapter 4, for the 1).
-    Interval and p are NaN where fewer than half of the draws are defined, and where the difference
-    rests on one group (see bootstrap).
+        if the interval excludes 0, never below 2 / (1 + draws) (Davison & Hinkley 1997, chapter
+        4, for the 1).
+    Interval and p are NaN if fewer than half of the draws are defined, or if the difference
+    depends on one group (see bootstrap).
     """
     return paired_bootstrap_many(
         from_rows({"figure": first}), from_rows({"figure": second}), groups, rng, draws
@@ -148,9 +147,9 @@ def paired_bootstrap_many(
     rng: np.random.Generator,
     draws: int = 1000,
 ) -> dict[str, Difference]:
-    """Return by name the differences of two models' figures from one set of draws.
+    """Return name → difference of two models' figures, from one set of draws.
 
-    Names that only one of the two has are left out.
+    Names that only one of the two returns are left out.
     """
 
     def difference(weight: Weights) -> dict[str, NDArray[np.float64]]:
@@ -166,7 +165,7 @@ def paired_bootstrap_many(
 
 
 def from_rows(figures: Mapping[str, RowFigure]) -> DrawnFigures:
-    """Return figures of row numbers as figures of weights; slower, one call a draw."""
+    """Return figures of row numbers as figures of weights; slower: one call for each draw."""
 
     def drawn(weight: Weights) -> dict[str, NDArray[np.float64]]:
         numbers = np.arange(weight.shape[1])
@@ -177,41 +176,41 @@ def from_rows(figures: Mapping[str, RowFigure]) -> DrawnFigures:
 
 
 def within(figures: DrawnFigures, part: NDArray[np.bool_]) -> DrawnFigures:
-    """Return the figures of some rows only, so that two parts of the rows can be compared.
+    """Return the figures of some rows only, to compare two subgroups.
 
-    part: (n,) whether a row belongs. The gap between children and the rest is
+    part: (n,) bool, the rows to use. The gap between children and the rest is
     `paired_bootstrap_many(within(f, child), within(f, ~child), groups, rng)`.
-    Their n still counts all rows.
+    The n of the result still counts all rows.
     """
     if part.dtype != np.bool_:
-        raise UsageError(f"a part of the rows must be n true or false values, not {part.dtype}.")
+        raise UsageError(f"part must be a mask of n true or false values, not {part.dtype}.")
     return lambda weight: figures(weight * part)
 
 
 def _drawn(
     figures: DrawnFigures, groups: Groups, rng: np.random.Generator, draws: int
 ) -> dict[str, NDArray[np.float64]]:
-    """Return the figures of the draws, all NaN for a figure that rests on one group."""
+    """Return the figures of the draws, all NaN for a figure that depends on one group."""
     drawer = Drawer(groups, rng, draws)
     blocks = [(figures(w), w[:, drawer.first_rows] > 0) for w in drawer.weights()]
-    there = np.concatenate([there for _, there in blocks])
+    included = np.concatenate([included for _, included in blocks])
     drawn = {name: np.concatenate([f[name] for f, _ in blocks]) for name in blocks[0][0]}
     return {
-        name: np.full_like(values, math.nan) if _rests_on_one(values, there) else values
+        name: np.full_like(values, math.nan) if _needs_one_group(values, included) else values
         for name, values in drawn.items()
     }
 
 
-def _rests_on_one(drawn: NDArray[np.float64], there: NDArray[np.bool_]) -> bool:
-    """Whether every draw that is defined holds the same group. there: (draws, groups).
+def _needs_one_group(drawn: NDArray[np.float64], included: NDArray[np.bool_]) -> bool:
+    """Return whether all defined draws include the same group. included: (draws, groups).
 
-    Such a group stands for a whole class or part: its draws differ in nothing, and an interval
-    without width would pass for certainty.
+    Such a group is a whole class or subgroup: its draws are all alike, so their interval would
+    be too narrow.
     """
     defined = ~np.isnan(drawn)
     if defined.all():
-        return bool(there.shape[1] < 2)
-    return bool(there[defined].all(axis=0).any())
+        return bool(included.shape[1] < 2)
+    return bool(included[defined].all(axis=0).any())
 
 
 def _interval(drawn: NDArray[np.float64]) -> tuple[float, float]:
@@ -236,7 +235,7 @@ _SIDE: Final = 0.025
 def event_rate(count: int, time: float) -> Estimate:
     """Return events per unit of time with the exact 95 % Poisson interval (Garwood 1936).
 
-    NaN where there is no time. n: the events.
+    NaN if the time is 0. n: the number of events.
     """
     from scipy.special import gammaincinv  # not at import: a tenth of a second
 
@@ -250,7 +249,7 @@ def event_rate(count: int, time: float) -> Estimate:
 def exact_share(count: int, total: int) -> Estimate:
     """Return a share with its exact 95 % binomial interval (Clopper and Pearson 1934).
 
-    NaN of none. n: the total.
+    NaN if the total is 0. n: the total.
     """
     from scipy.special import betaincinv  # not at import: a tenth of a second
 

@@ -1,4 +1,4 @@
-"""Probabilities and labels → how far the probabilities can be believed."""
+"""Calibration: how well predicted probabilities match the observed frequencies."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from moppet.metrics.classification import Labels, Scores, Values, check_scores
 
 
 class Reliability(NamedTuple):
-    """Rows by confidence, in equal bins: the points of a reliability diagram, each (bins,).
+    """The points of a reliability diagram: rows in equal-width bins of confidence, each (bins,).
 
-    low, high: the bin's edges; rows: how many it holds; confidence, accuracy: their means, NaN
-    where the bin is empty.
+    low, high: edges; rows: count; confidence, accuracy: means, NaN if the bin is empty.
     """
 
     low: Values
@@ -27,9 +26,9 @@ class Reliability(NamedTuple):
 
 
 def calibration_error(probabilities: Scores, label: Labels, bins: int = 15) -> float:
-    """Return the expected calibration error of the likeliest class (Guo et al. 2017).
+    """Return the expected calibration error of the most probable class (Guo et al. 2017).
 
-    probabilities: (n, k), rows sum to 1. Equal-width bins of confidence, weighted by their rows.
+    probabilities: (n, k), rows sum to 1. Uses equal-width bins of confidence, weighted by rows.
     """
     weight = np.ones((1, len(label)))
     return float(calibration_errors(probabilities, label, weight, bins)[0])
@@ -40,7 +39,7 @@ def calibration_errors(
 ) -> Values:
     """Return the expected calibration errors of m draws, (m,). weight: (m, n)."""
     confidence, right, which = _by_confidence(probabilities, label, bins)
-    # A bin's share times its gap is the sum of its rows' gaps over all rows.
+    # A bin's share times its gap equals the sum of its rows' gaps divided by the number of rows.
     excess = drawn_sums(weight * (right - confidence), which, bins)
     return divide(np.abs(excess).sum(axis=1), weight.sum(axis=1))
 
@@ -62,15 +61,15 @@ def reliability(probabilities: Scores, label: Labels, bins: int = 15) -> Reliabi
 def brier_score(probabilities: Scores, label: Labels) -> float:
     """Return the mean squared distance to the truth, 0 (perfect) to 2; NaN without rows.
 
-    Over rows, the mean of the sum over all k classes of (probability - truth)**2 (Brier 1950).
-    For two classes this is twice the score that looks at one class only.
+    The mean over rows of the sum over all k classes of (probability - truth)**2 (Brier 1950).
+    For two classes this is twice the score that uses one class only.
     """
     values = row_briers(probabilities, label)
     return float(values.mean()) if len(values) else math.nan
 
 
 def row_briers(probabilities: Scores, label: Labels) -> Values:
-    """Return each row's part of the Brier score, (n,)."""
+    """Return (n,) the Brier score of each row."""
     check_scores(probabilities, label)
     truth = np.eye(probabilities.shape[1])[label]
     return np.asarray(((probabilities - truth) ** 2).sum(axis=1))
@@ -79,7 +78,7 @@ def row_briers(probabilities: Scores, label: Labels) -> Values:
 def _by_confidence(
     probabilities: Scores, label: Labels, bins: int
 ) -> tuple[Values, Values, NDArray[np.intp]]:
-    """Return each row's confidence, whether it is right (0 or 1), and its bin."""
+    """Return each row's confidence, correctness (0 or 1) and bin."""
     check_scores(probabilities, label)
     confidence = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == label

@@ -19,13 +19,13 @@ KappaWeights = Literal["none", "linear", "quadratic"]
 
 
 def accuracy(label: Labels, guess: Labels) -> float:
-    """Return the share of rows guessed right; NaN without rows."""
+    """Return the share of correct rows; NaN without rows."""
     _check_lengths(label, guess)
     return float(np.mean(label == guess)) if len(label) else math.nan
 
 
 def confusion(label: Labels, guess: Labels, classes: int) -> NDArray[np.int64]:
-    """Return counts (classes, classes): rows by true class, columns by guess."""
+    """Return counts (classes, classes): one row for each true class, one column for each guess."""
     cells = _cells(label, guess, classes)
     return np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
 
@@ -62,7 +62,7 @@ macro_recall = balanced_accuracy
 def macro_precision(label: Labels, guess: Labels, classes: int) -> float:
     """Return the mean precision over the classes that were guessed.
 
-    A class that is never guessed is left out here; its recall and F1 are 0 and tell of it.
+    A class that is never guessed is left out here; its recall and F1 are 0.
     """
     return float(mean_defined(precisions(label, guess, classes)))
 
@@ -75,8 +75,7 @@ def macro_f1(label: Labels, guess: Labels, classes: int) -> float:
 def g_mean(label: Labels, guess: Labels, classes: int) -> float:
     """Return the geometric mean of the recalls of the classes that are present.
 
-    0 as soon as one present class is never guessed right; NaN without rows
-    (Kubat & Matwin 1997, there for two classes).
+    0 if any present class has recall 0; NaN without rows (Kubat & Matwin 1997, for two classes).
     """
     return float(g_mean_of(confusion(label, guess, classes)))
 
@@ -84,17 +83,17 @@ def g_mean(label: Labels, guess: Labels, classes: int) -> float:
 def cohen_kappa(
     first: Labels, second: Labels, classes: int, weights: KappaWeights = "none"
 ) -> float:
-    """Return how far two raters agree beyond chance: 1 wholly, 0 as by chance, at least -1.
+    """Return Cohen's kappa of two raters: 1 = perfect agreement, 0 = chance agreement; min -1.
 
-    weights: what a disagreement of i and j costs: "none" 1, "linear" abs(i - j), "quadratic"
-        (i - j)**2; the last two only for ordered classes (Cohen 1960, 1968).
-    NaN without rows and where both use one and the same class only.
+    weights: cost of a disagreement between i and j: "none" 1, "linear" abs(i - j), "quadratic"
+        (i - j)**2; the last two for ordered classes only (Cohen 1960, 1968).
+    NaN without rows, and if both raters use only one and the same class.
     """
     return float(kappa_of(confusion(first, second, classes), weights))
 
 
 def accuracy_of(counts: Counts) -> Values:
-    """Return (...) shares of rows guessed right."""
+    """Return (...) shares of correct rows."""
     return divide(np.trace(counts, axis1=-2, axis2=-1), counts.sum(axis=(-2, -1)))
 
 
@@ -127,7 +126,7 @@ def kappa_of(counts: Counts, weights: KappaWeights = "none") -> Values:
         cost = {"none": np.sign(apart), "linear": apart, "quadratic": apart**2}[weights]
     except KeyError:
         raise UsageError(
-            f"kappa's weights must be 'none', 'linear' or 'quadratic', not {weights!r}."
+            f"weights must be 'none', 'linear' or 'quadratic', not {weights!r}."
         ) from None
     rows, columns = counts.sum(axis=-1), counts.sum(axis=-2)
     observed = (cost * counts).sum(axis=(-2, -1)) * counts.sum(axis=(-2, -1))
@@ -136,7 +135,10 @@ def kappa_of(counts: Counts, weights: KappaWeights = "none") -> Values:
 
 
 def check_scores(scores: Scores, label: Labels) -> None:
-    """Raise UsageError or MoppetError unless scores are (n, k), finite, with n labels in 0..k-1."""
+    """Check that scores are (n, k) and finite, with n labels in 0..k-1.
+
+    Raises UsageError for shapes and labels, MoppetError for values that are not finite.
+    """
     if scores.ndim != 2 or len(scores) != len(label):
         raise UsageError(
             "scores must be a table with one row per label: "
@@ -145,8 +147,8 @@ def check_scores(scores: Scores, label: Labels) -> None:
     bad = int((~np.isfinite(scores)).any(axis=1).sum())
     if bad:
         raise MoppetError(
-            f"scores must be finite, but {bad} of {len(scores)} rows hold NaN or infinity: "
-            "look for the images or the training step that made them."
+            f"scores must be finite, but {bad} of {len(scores)} rows contain NaN or infinity: "
+            "check the images and the training run that produced them."
         )
     _check_range("label", label, scores.shape[1])
 

@@ -16,7 +16,7 @@ from moppet.values import UsageError
 class RocCurve(NamedTuple):
     """The points of a receiver operating characteristic, from (0, 0) to (1, 1).
 
-    Rows with at least `threshold` count as found; its first value is infinity.
+    Rows with a score of at least `threshold` are predicted positive; its first value is infinity.
     """
 
     false_positive_rate: Values
@@ -25,9 +25,10 @@ class RocCurve(NamedTuple):
 
 
 def auc(score: Scores, positive: NDArray[np.bool_]) -> float:
-    """Return the chance that a positive row scores higher than a negative one, ties counting half.
+    """Return the area under the ROC curve.
 
-    score, positive: (n,). The Mann-Whitney statistic over all pairs (Hanley & McNeil 1982);
+    It is the chance that a positive row has a higher score than a negative one, ties counting
+    half: the Mann-Whitney statistic (Hanley & McNeil 1982). score, positive: (n,).
     NaN without positive or without negative rows.
     """
     check_positive(score, positive)
@@ -35,10 +36,7 @@ def auc(score: Scores, positive: NDArray[np.bool_]) -> float:
 
 
 def aucs(probabilities: Scores, label: Labels) -> Values:
-    """Return each class's area under the curve against all others, (k,).
-
-    NaN for a class that no row or every row has.
-    """
+    """Return (k,) the one-vs-rest area of each class; NaN for a class of no rows or of all."""
     return drawn_aucs(probabilities, label, np.ones((1, len(label)))).reshape(-1)
 
 
@@ -57,9 +55,9 @@ def drawn_aucs(probabilities: Scores, label: Labels, weight: Weights) -> Values:
 
 
 def roc_curve(score: Scores, positive: NDArray[np.bool_]) -> RocCurve:
-    """Return the curve's points, one per distinct score (Fawcett 2006).
+    """Return the curve's points, one for each distinct score (Fawcett 2006).
 
-    Rates are NaN where there is no row of their kind.
+    Rates are NaN without positive, or without negative, rows.
     """
     check_positive(score, positive)
     order = np.argsort(-score, kind="stable")
@@ -75,14 +73,14 @@ def roc_curve(score: Scores, positive: NDArray[np.bool_]) -> RocCurve:
 
 
 def check_positive(score: Scores, positive: NDArray[np.bool_]) -> None:
-    """Raise UsageError unless there is one finite score for each true or false value."""
+    """Raise UsageError unless there is one finite score for each bool."""
     if positive.dtype != np.bool_ or score.shape != positive.shape or score.ndim != 1:
         raise UsageError(
             "needed one true or false value per score: got scores of the shape "
             f"{score.shape} and {positive.dtype} values of the shape {positive.shape}."
         )
     if not np.isfinite(score).all():
-        raise UsageError("scores must be finite to be ranked, but there are NaN or infinity.")
+        raise UsageError("scores must be finite to be ranked, but some are NaN or infinity.")
 
 
 def _drawn_auc(score: Scores, positive: NDArray[np.bool_], weight: Weights) -> Values:
@@ -90,7 +88,7 @@ def _drawn_auc(score: Scores, positive: NDArray[np.bool_], weight: Weights) -> V
     order = order[np.argsort(score[order], kind="stable")]
     below = np.zeros((len(weight), len(order) + 1))
     np.cumsum(weight[:, order], axis=1, out=below[:, 1:])
-    # Each positive row beats the negatives with a smaller score and half of those with its own.
+    # Each positive row wins against negatives with a lower score, and half against equal scores.
     first = np.searchsorted(score[order], score[positive], side="left")
     last = np.searchsorted(score[order], score[positive], side="right")
     mine = weight[:, positive]
@@ -102,7 +100,7 @@ _Z95: Final = 1.959963984540054
 
 
 class AucDifference(NamedTuple):
-    """Two areas, the first less the second with its 95 % interval, z, and two-sided p."""
+    """Two areas, the first minus the second with its 95 % interval, z, and two-sided p."""
 
     first: float
     second: float
@@ -115,13 +113,13 @@ class AucDifference(NamedTuple):
 
 
 def delong_test(first: Scores, second: Scores, positive: NDArray[np.bool_]) -> AucDifference:
-    """Return how two correlated areas under the curve differ.
+    """Return the difference of two correlated areas under the curve.
 
     first, second: (n,) the models' scores of the same rows; positive: (n,).
-    DeLong, DeLong & Clarke-Pearson 1988, by midranks in n log n (Sun & Xu 2014). Rows are taken
-    as independent: where subjects or copies repeat, use the paired bootstrap.
-    Interval, z and p are NaN with fewer than two positive or negative rows, and where the
-    difference has no variance (both scores order the rows alike, say).
+    DeLong, DeLong & Clarke-Pearson 1988, computed by midranks in n log n (Sun & Xu 2014). Assumes
+    independent rows: if subjects or duplicate images repeat, use the paired bootstrap.
+    Interval, z and p are NaN with fewer than two positive or negative rows, and if the difference
+    has no variance (for example, if both scores rank the rows equally).
     """
     check_positive(first, positive)
     check_positive(second, positive)
@@ -134,7 +132,7 @@ def delong_test(first: Scores, second: Scores, positive: NDArray[np.bool_]) -> A
     value = area_a - area_b
     by_positive, by_negative = wins_a - wins_b, losses_a - losses_b
     if min(len(by_positive), len(by_negative)) < 2 or (
-        # Placements come in steps of half a row: what is closer differs by rounding only.
+        # Placements are multiples of half a row: smaller differences are rounding errors.
         max(np.ptp(by_positive), np.ptp(by_negative)) < 1e-9
     ):
         return AucDifference(area_a, area_b, value, nan, nan, nan, nan, n)
@@ -148,8 +146,8 @@ def delong_test(first: Scores, second: Scores, positive: NDArray[np.bool_]) -> A
 
 
 def _placements(score: Scores, positive: NDArray[np.bool_]) -> tuple[Values, Values]:
-    """Return for each positive the share of negatives below it, for each negative of positives
-    above it, ties counting half. Both means are the area."""
+    """Return each positive's share of negatives below it and each negative's share of positives
+    above it, ties counting half. The mean of either is the area."""
     ranks = _midranks(score)
     positives, negatives = int(positive.sum()), int((~positive).sum())
     below = ranks[positive] - _midranks(score[positive])
@@ -158,6 +156,6 @@ def _placements(score: Scores, positive: NDArray[np.bool_]) -> tuple[Values, Val
 
 
 def _midranks(score: Scores) -> Values:
-    """Return ranks from 1, equal scores sharing their mean rank."""
+    """Return ranks from 1; equal scores have their mean rank."""
     _, which, count = np.unique(score, return_inverse=True, return_counts=True)
     return np.asarray((np.cumsum(count) - (count - 1) / 2)[which])

@@ -1,7 +1,7 @@
-"""Votes of several raters → how far a model, and a rater, agree with them.
+"""Agreement of a model, and of a human rater, with the votes of several raters.
 
-Everything is returned row by row, (n,), NaN where a row has too few votes: the mean over any rows
-is the figure. What a rater reaches is computed by leaving each rater out once, exactly.
+Every function returns (n,) values, NaN for rows with too few votes; the figure is their mean.
+Human agreement is computed exactly, by leaving out each rater once.
 """
 
 from __future__ import annotations
@@ -23,9 +23,8 @@ _LEAST: Final = float(np.finfo(np.float32).eps)  # a float32 softmax can give 0
 def vote_divergences(probabilities: Scores, votes: Votes) -> Values:
     """Return the Kullback-Leibler divergence of each row's votes from the model, in nats.
 
-    0 where the probabilities are the votes' shares; the cross-entropy less the votes' own
-    entropy. Probabilities below 1.2e-7 (float32's epsilon) count as that, so it is at most 15.9.
-    NaN for a row without votes.
+    0 where the probabilities equal the shares of the votes. Probabilities below 1.2e-7 (float32's
+    epsilon) are raised to that, so the maximum is 15.9. NaN for a row without votes.
     """
     share = _shares(probabilities, votes)
     floored = np.maximum(probabilities.astype(np.float64), _LEAST)
@@ -34,19 +33,18 @@ def vote_divergences(probabilities: Scores, votes: Votes) -> Values:
 
 
 def vote_distances(probabilities: Scores, votes: Votes) -> Values:
-    """Return the share of each row's votes that must move to become the model's, 0 to 1.
+    """Return the total variation distance between each row's votes and the model, 0 to 1.
 
-    Half the summed absolute differences (total variation). NaN for a row without votes.
+    Half the summed absolute differences. NaN for a row without votes.
     """
     return np.asarray(np.abs(_shares(probabilities, votes) - probabilities).sum(axis=1) / 2)
 
 
 def rater_agreements(votes: Votes, abstained: Votes | None = None) -> Values:
-    """Return how often two raters of a row, drawn at random, agree.
+    """Return the chance that two raters of a row, drawn at random, agree (Fleiss 1971, P_i).
 
-    votes: (n, k) whole numbers, a row of zeros where nobody voted; abstained: (n,) raters who
-    chose none of the k classes and so agree with nobody. NaN for a row with fewer than two
-    raters. (Fleiss 1971, P_i.)
+    votes: (n, k) whole numbers. abstained: (n,) raters who chose none of the k classes; they agree
+    with nobody. NaN for a row with fewer than two raters.
     """
     votes, abstained = _counted(votes, abstained)
     raters = votes.sum(axis=1) + abstained
@@ -54,9 +52,9 @@ def rater_agreements(votes: Votes, abstained: Votes | None = None) -> Values:
 
 
 def guess_agreements(guess: Labels, votes: Votes, abstained: Votes | None = None) -> Values:
-    """Return how often a guess agrees with one rater drawn at random: compare rater_agreements.
+    """Return the chance that a guess agrees with one rater drawn at random.
 
-    NaN for a row with fewer than two raters, so that both have the same rows.
+    NaN for a row with fewer than two raters, as in rater_agreements.
     """
     votes, abstained = _counted(votes, abstained)
     raters = votes.sum(axis=1) + abstained
@@ -66,9 +64,9 @@ def guess_agreements(guess: Labels, votes: Votes, abstained: Votes | None = None
 def rater_plurality_agreements(votes: Votes, abstained: Votes | None = None) -> Values:
     """Return how often a rater agrees with the plurality of the others: the human ceiling.
 
-    Each rater is left out once. Of t classes that lead among the others with equal votes each
-    is taken with chance 1 / t. A rater who abstained agrees with nobody, nor does one whose
-    fellows all abstained. NaN for a row with fewer than two raters.
+    Each rater is left out once. If t classes are tied among the others, each counts 1 / t. A rater
+    who abstained, or whose fellow raters all abstained, agrees with nobody. NaN for a row with
+    fewer than two raters.
     """
     votes, abstained = _counted(votes, abstained)
     agreed = np.zeros(len(votes))
@@ -83,7 +81,7 @@ def guess_plurality_agreements(
 ) -> Values:
     """Return how often a guess agrees with the plurality of all raters but one.
 
-    The model measured as rater_plurality_agreements measures a rater: against the same votes.
+    Comparable to rater_plurality_agreements, because it uses the same votes.
     """
     votes, abstained = _counted(votes, abstained)
     agreed = np.zeros(len(votes))
@@ -95,13 +93,13 @@ def guess_plurality_agreements(
 def _left_out(
     votes: NDArray[np.int64], abstained: NDArray[np.int64]
 ) -> Iterator[tuple[int | None, NDArray[np.int64], Values]]:
-    """Yield for each vote that can be left out: its class, how many gave it, (n, k) pluralities.
+    """Yield for each vote left out: its class, its number of raters, the others' pluralities.
 
-    A plurality is the chance of each class to be named as the others' choice.
+    pluralities: (n, k) the chance of each class to be the others' choice.
     """
     for number in range(votes.shape[1]):
         others = votes.copy()
-        others[:, number] -= 1  # -1 where nobody gave this vote: its weight is 0 then
+        others[:, number] -= 1  # -1 where nobody gave this vote; the weight is then 0
         yield number, votes[:, number], _plurality(others)
     yield None, abstained, _plurality(votes)
 
@@ -135,7 +133,7 @@ def _shares(probabilities: Scores, votes: Votes) -> Values:
             f"{votes.shape} and {probabilities.shape}."
         )
     if len(votes) and not votes.min() >= 0:
-        raise UsageError("votes must be numbers from 0, but some are negative or NaN.")
+        raise UsageError("votes must be 0 or more, but some are negative or NaN.")
     return divide(votes, np.broadcast_to(votes.sum(axis=1, keepdims=True), votes.shape))
 
 
@@ -148,6 +146,6 @@ def _counted(votes: Votes, abstained: Votes | None) -> tuple[NDArray[np.int64], 
         )
     both = np.column_stack([votes, abstained])
     if both.size and not ((both >= 0) & (both == np.floor(both))).all():
-        raise UsageError("a rater can only be left out of whole votes from 0, not of shares.")
+        raise UsageError("votes must be whole numbers of 0 or more, not shares.")
     counted = both.astype(np.int64)
     return counted[:, :-1], counted[:, -1]

@@ -1,4 +1,4 @@
-"""Tests of whether two models differ on the same rows or folds."""
+"""Significance tests for two models on the same rows or folds."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _ROUNDING: Final = 1e-12
 
 
 class McNemar(NamedTuple):
-    """Rows that only the first or only the second model has right, and two-sided p.
+    """Numbers of rows that only the first or only the second model classifies correctly, and p.
 
-    p: the exact binomial test; p_mid: its mid-p version, less cautious and still seldom above
-    its level (Fagerland, Lydersen & Laake 2013).
+    p: the exact binomial test, two-sided; p_mid: its mid-p version, less conservative but rarely
+    above its nominal level (Fagerland, Lydersen & Laake 2013).
     """
 
     only_first: int
@@ -27,7 +27,7 @@ class McNemar(NamedTuple):
 
 
 class FoldDifference(NamedTuple):
-    """The mean difference over folds, its 95 % interval, t, two-sided p, and the folds."""
+    """Mean difference over folds, its 95 % interval, t, two-sided p, and the number of folds."""
 
     value: float
     low: float
@@ -38,18 +38,17 @@ class FoldDifference(NamedTuple):
 
 
 def mcnemar_test(first_right: NDArray[np.bool_], second_right: NDArray[np.bool_]) -> McNemar:
-    """Return whether two models err equally often, from the rows where only one is right.
+    """Test whether two models have equal error rates, from the rows where only one is right.
 
-    first_right, second_right: (n,). Rows are taken as independent: where subjects or copies
-    repeat, use the paired bootstrap. p is 1 where both are right on the same rows, NaN without
-    rows.
+    first_right, second_right: (n,). Assumes independent rows: if subjects or duplicate images
+    repeat, use the paired bootstrap. p is 1 if both are right on the same rows, NaN without rows.
     """
     from scipy.special import bdtr  # not at import: a tenth of a second
 
     for right in (first_right, second_right):
         if right.dtype != np.bool_ or right.shape != first_right.shape:
             raise UsageError(
-                "needed for each row whether the first and the second model is right: got "
+                "needed two (n,) arrays of whether the models are right in each row: got "
                 f"{first_right.dtype} values of the shape {first_right.shape} and "
                 f"{second_right.dtype} values of the shape {second_right.shape}."
             )
@@ -70,23 +69,22 @@ def mcnemar_test(first_right: NDArray[np.bool_], second_right: NDArray[np.bool_]
 def corrected_t_test(
     differences: NDArray[np.floating[Any]], n_train: float, n_test: float
 ) -> FoldDifference:
-    """Return whether two models differ over repeated folds or random splits.
+    """Test whether two models differ over repeated folds or random splits.
 
-    differences: (j,) the first model's figure less the second's, one per fold or repetition.
-    n_train, n_test: rows of a training and a test part; the mean where they vary.
-    The variance grows by 1 / j + n_test / n_train in place of 1 / j, because training parts
-    overlap (Nadeau & Bengio 2003); t with j - 1 degrees of freedom. All NaN if a difference is;
-    interval, t and p NaN for fewer than two folds and where all differences are equal.
+    differences: (j,) first model's figure minus the second's, one for each fold or repetition.
+    n_train, n_test: rows of a training and a test part; their means if they vary.
+    Corrected resampled t-test (Nadeau & Bengio 2003): the variance factor is 1 / j + n_test /
+    n_train in place of 1 / j, because training parts overlap; t has j - 1 degrees of freedom.
+    All NaN if a difference is NaN; interval, t and p are NaN for fewer than two folds or if all
+    differences are equal.
     """
     from scipy.special import stdtr, stdtrit  # not at import: a tenth of a second
 
     if not (n_train > 0 and n_test > 0):
-        raise UsageError(
-            f"needed the rows that train and test, both above 0: got {n_train} and {n_test}."
-        )
+        raise UsageError(f"n_train and n_test must be above 0: got {n_train} and {n_test}.")
     j, nan = len(differences), math.nan
     value = float(np.mean(differences)) if j else nan
-    # Equal figures subtracted differ by rounding, which must not pass for a variance of nearly 0.
+    # Differences of equal figures vary by rounding only, which is no variance.
     if j < 2 or math.isnan(value) or np.ptp(differences) < _ROUNDING:
         return FoldDifference(value, nan, nan, nan, nan, j)
     error = math.sqrt((1 / j + n_test / n_train) * float(np.var(differences, ddof=1)))
@@ -97,10 +95,10 @@ def corrected_t_test(
 
 
 def correct_p_values(p_values: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-    """Return p-values that allow for how many there are (Holm 1979), in the order given.
+    """Return p-values corrected for multiple tests (Holm 1979), in the order given.
 
-    p_values: (n,) in [0, 1]. The chance that any of those below a level is there by luck is at
-    most the level, however they depend on one another. A NaN stays NaN and is not counted.
+    p_values: (n,) in [0, 1]. Controls the family-wise error rate under any dependence. A NaN
+    stays NaN and is not counted.
     """
     given = np.asarray(p_values, np.float64)
     known = np.flatnonzero(~np.isnan(given))

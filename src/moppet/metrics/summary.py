@@ -1,4 +1,4 @@
-"""A model's scores of labeled rows → every figure, with intervals from one set of draws."""
+"""Computes every figure of a model's scores, with intervals from one set of draws."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Summary:
     """Every figure of n rows.
 
     overall: figure → estimate. per_class: figure → class → estimate.
-    confusion: (k, k) rows by true class, columns by guess, both in the order of names.
+    confusion: (k, k), one row for each true class, one column for each guess, ordered as names.
     """
 
     names: tuple[str, ...]
@@ -64,7 +64,7 @@ class Summary:
     confusion: NDArray[np.int64]
 
     def as_json(self) -> dict[str, Any]:
-        """Return plain values, None for what is undefined."""
+        """Return plain values; undefined figures are None."""
         return {
             "names": list(self.names),
             "n": self.n,
@@ -78,7 +78,7 @@ class Summary:
 
 
 def as_json(estimate: Estimate | Difference) -> dict[str, float | int | None]:
-    """Return a figure with its interval as plain values, None for what is undefined."""
+    """Return a figure with its interval as plain values; undefined values are None."""
     return {
         key: None if isinstance(value, float) and not math.isfinite(value) else value
         for key, value in estimate._asdict().items()
@@ -98,11 +98,11 @@ def summarize(
 ) -> Summary:
     """Return every figure with its 95 % interval; see drawn_figures for names and votes.
 
-    groups: (n,) rows of one group (a subject, copies of an image) are drawn together.
-    Accuracy, recall and precision of 0 or 1, which all draws repeat, get the exact binomial limits
-    of as many groups (Clopper and Pearson 1934).
-    An estimate's n: rows of the class for recall and AUC, rows guessed to be it for precision,
-    either for F1, rows with votes (two for agreements) for what compares with votes, else all.
+    groups: (n,) rows of one group (a subject, duplicates of an image) are drawn together.
+    Accuracy, recall and precision of exactly 0 or 1 are equal in all draws; they get the exact
+    binomial limits for the number of groups (Clopper and Pearson 1934).
+    An estimate's n: rows of the class for recall and AUC, rows predicted as the class for
+    precision, either for F1, rows with enough votes for figures of votes, else all rows.
     """
     if len(groups) != len(label):
         raise UsageError(f"needed one group per label: got {len(groups)} and {len(label)}.")
@@ -135,7 +135,7 @@ def summarize(
 def _rows_of_shares(
     label: Labels, guess: Labels, names: Sequence[str]
 ) -> dict[str, NDArray[np.bool_]]:
-    """Return the rows that accuracy, and each class's recall and precision, are shares of."""
+    """Return the rows in the denominators of accuracy and of each class's recall and precision."""
     rows = {"accuracy": np.ones(len(label), np.bool_)}
     for number, name in enumerate(names):
         rows |= {f"recall/{name}": label == number, f"precision/{name}": guess == number}
@@ -145,10 +145,10 @@ def _rows_of_shares(
 def _exact_limits(
     estimates: dict[str, Estimate], rows: dict[str, NDArray[np.bool_]], groups: Groups
 ) -> dict[str, Estimate]:
-    """Return the shares of 0 or 1 with the exact binomial limits of their groups.
+    """Return the shares of 0 or 1 with exact binomial limits over groups.
 
-    All draws of such a share are alike, and an interval without width would pass for certainty.
-    Every group is then right as a whole or wrong as a whole, so groups are independent trials.
+    All draws of such a share are equal, so its bootstrap interval would have no width. Each group
+    is then entirely right or entirely wrong, so groups are independent trials.
     """
     exact = {}
     for name, among in rows.items():
@@ -169,10 +169,10 @@ def drawn_figures(
 ) -> DrawnFigures:
     """Return a function from weights (m, n) to every figure of the m draws.
 
-    For bootstrap_many, and for paired_bootstrap_many between two models or parts of the rows.
+    It is for bootstrap_many, and for paired_bootstrap_many between two models or subgroups.
     probabilities: (n, k); label: (n,) in 0..k-1; names: the k classes.
-    votes: (n, k) raters' votes; abstained: (n,) votes for none of the classes.
-    Figures of one class are named "recall/<class>", likewise precision, f1 and auc.
+    votes: (n, k) raters' votes; abstained: (n,) raters who chose none of the classes.
+    Figures of one class are named "recall/<class>", "precision/…", "f1/…" and "auc/…".
     """
     check_scores(probabilities, label)
     k = probabilities.shape[1]

@@ -359,7 +359,7 @@ def balance_rows(
         np.asarray(names)[label],
         method=method.balance,
         rng=np.random.default_rng(seed),
-        neighbours=Neighbors(enn_keeps=method.enn),
+        neighbors=Neighbors(enn_keeps=method.enn),
         keep_wiped=True,
     )
     numbers = np.array([names.index(str(name)) for name in done.labels], np.int64)

@@ -1,4 +1,4 @@
-"""Readers of dataset layouts: a folder or table in, a `Manifest` out."""
+"""Readers of dataset layouts: each reads a folder or table into a `Manifest`."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ __all__ = ["DATASETS", "Dataset", "announce_license", "find_dataset", "read_data
 
 
 def _title(manifest: Manifest) -> str:
-    """The titles of a manifest's sets, or the names of sets that are not registered."""
+    """Return the titles of a manifest's datasets, or the names of unregistered ones."""
     sources = [source for source in manifest.table["source"].unique().to_pylist() if source]
     titles = [DATASETS[name].title if name in DATASETS else name for name in sources]
     return ", ".join(titles) or "These images"
 
 
 def announce_license(what: Dataset | Manifest) -> bool:
-    """Print a set's license and consent conditions on stderr, the first time that it is used.
+    """Print a dataset's license and consent conditions on stderr when it is first used.
 
-    Returns whether it was printed. What was said is remembered in the user's cache folder by its
-    words, so that changed conditions are said again; where that folder cannot be written, they
-    are said each time. A manifest without conditions has nothing to say.
+    Returns whether it was printed. Printed texts are stored in the user's cache folder by hash, so
+    changed conditions are printed again; if that folder is not writable, they are printed each
+    time. Nothing is printed for a manifest without conditions.
     """
     if isinstance(what, Dataset):
         title, license = what.title, what.license
@@ -50,14 +50,14 @@ def announce_license(what: Dataset | Manifest) -> bool:
         title, license = _title(what), what.license
     if not license:
         return False
-    said = Path(platformdirs.user_cache_dir("moppet", appauthor=False)) / "licences"
-    marker = said / hashlib.sha256(license.encode()).hexdigest()[:16]
+    printed = Path(platformdirs.user_cache_dir("moppet", appauthor=False)) / "licences"
+    marker = printed / hashlib.sha256(license.encode()).hexdigest()[:16]
     with contextlib.suppress(OSError):
         if marker.exists():
             return False
     print(f"{title}: {license}", file=sys.stderr)
     with contextlib.suppress(OSError):
-        said.mkdir(parents=True, exist_ok=True)
+        printed.mkdir(parents=True, exist_ok=True)
         marker.write_text(f"{title}: {license}\n", encoding="utf-8")
     return True
 
@@ -70,9 +70,9 @@ _PUBLISHED: Final = (
 
 
 def _if_no_other_fits(dataset: Dataset, *own: str) -> Dataset:
-    """Return a layout for one's own images, which many published sets have too.
+    """Return a dataset that is recognized only if no published dataset has the layout.
 
-    own: names of layouts for one's own images that do not take precedence over this one.
+    own: names of the layouts for your own images that do not take precedence over this one.
     """
 
     def looks_like(path: Path) -> bool:
@@ -90,36 +90,36 @@ DATASETS: Final[dict[str, Dataset]] = {
         *_PUBLISHED,
     )
 }
-"""Name → data set; put your own into it, or install a package that does (see `load_plugins`).
+"""Name → dataset; add your own, or install a package that does (see `load_plugins`).
 
-The first two are layouts for one's own images.
+The first two are layouts for your own images.
 """
 
 
 def find_dataset(path: str | os.PathLike[str], kind: str | None = None) -> Dataset:
-    """Return the set that lies at a path: the one named, or the one whose layout it has.
+    """Return the dataset at a path: the one named by `kind`, or the one with its layout.
 
-    Raises UsageError for an unknown kind, MoppetError if nothing is there or no layout fits.
+    Raises UsageError for an unknown kind, MoppetError if the path does not exist or no layout fits.
     """
     load_plugins("moppet.datasets", DATASETS, Dataset)
     if kind is not None:
         if kind not in DATASETS:
             near = nearest_name(kind, DATASETS)
             hint = f"did you mean {near!r}?" if near else f"it is one of {', '.join(DATASETS)}."
-            raise UsageError(f"there is no kind of data set {kind!r}: {hint}")
+            raise UsageError(f"there is no kind of dataset {kind!r}: {hint}")
         return DATASETS[kind]
     place = Path(path)
     if not place.exists():
-        raise MoppetError(f"images were expected at {place}, but nothing is there.")
+        raise MoppetError(f"images were expected at {place}, which does not exist.")
     found = [dataset for dataset in DATASETS.values() if dataset.recognizes(place)]
     if len(found) == 1:
         return found[0]
     if found:
         fits = ", ".join(dataset.name for dataset in found)
-        raise MoppetError(f"{place} may be any of {fits}: name its kind.")
+        raise MoppetError(f"{place} may be any of {fits}: give its kind.")
     raise MoppetError(
-        f"{place} has no layout that is known here ({describe(place)}): put your images into a "
-        "folder for each class, list them in a labels.csv (path,label), or name the kind of set: "
+        f"{place} has no known layout ({describe(place)}): put your images into one folder per "
+        "class, list them in a labels.csv (path,label), or give the kind of dataset: "
         f"{', '.join(DATASETS)}."
     )
 
@@ -127,13 +127,13 @@ def find_dataset(path: str | os.PathLike[str], kind: str | None = None) -> Datas
 def read_dataset(path: str | os.PathLike[str], kind: str | None = None, **options: Any) -> Manifest:
     """Return the manifest of the images at a path; no image is opened.
 
-    path: a data set in its own layout, one's own folder or table, or a manifest's .parquet.
-    kind: a key of DATASETS; None guesses it by the layout.
-    options: those of the set (docs/reference/dataset-layouts.md).
-    Raises UsageError for an unknown kind or option, MoppetError for what cannot be read.
+    path: a dataset in its own layout, your own folder or table, or a manifest's .parquet.
+    kind: a key of DATASETS; None recognizes the layout.
+    options: those of the dataset (docs/reference/dataset-layouts.md).
+    Raises UsageError for an unknown kind or option, MoppetError for unreadable files.
     """
     if kind is None and Path(path).suffix.lower() == ".parquet":
         if options:
-            raise UsageError(f"a manifest is read as it is: it takes no {', '.join(options)}.")
+            raise UsageError(f"a manifest has no option {', '.join(options)}.")
         return read_manifest(path)
     return find_dataset(path, kind).read(path, **options)

@@ -1,4 +1,4 @@
-"""AffectNet in the three forms in which it was given out."""
+"""AffectNet in its three published layouts."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _annotated(path: Path) -> list[Path]:
 
 
 def _numbered(path: Path) -> list[Path]:
-    """Split folders whose folders are named 0, 1, … 7."""
+    """Return the split folders with subfolders named 0, 1, … 7."""
     return [
         folder
         for folder in subfolders(path)
@@ -103,7 +103,7 @@ def _code(dataset: Dataset, note: Path) -> str:
     except FileNotFoundError:
         raise dataset.expected(f"{note.name} (one for each image)", note.parent) from None
     except (OSError, EOFError, ValueError, AttributeError, zipfile.BadZipFile):
-        raise dataset.odd("is no array of one number", note) from None
+        raise dataset.odd("is not an array of one number", note) from None
 
 
 def _named(dataset: Dataset, code: str, where: Path | str) -> str | None:
@@ -118,7 +118,7 @@ def _from_lists(dataset: Dataset, root: Path, allow_missing: bool) -> tuple[Colu
     columns: Columns = {}
     for table in _lists(root):
         rows = [row for row in read_rows(table, read_text(table)) if row]
-        if rows and rows[0][0].strip() == _HEADER[0]:  # validation.csv came without
+        if rows and rows[0][0].strip() == _HEADER[0]:  # the published validation.csv has none
             rows = rows[1:]
         found = _listed(dataset, rows, table)
         there = dataset.present(images, found["path"], table, allow_missing)
@@ -161,12 +161,12 @@ def _from_numbers(dataset: Dataset, root: Path) -> Columns:
     beside = [f.name for f in subfolders(root) if f not in folders and first_files(f, 1)]
     if beside:
         raise dataset.odd(
-            f"has the folders {some_of(beside)}, which are no split with the folders 0 to 7: move "
-            "them away",
+            f"has the folders {some_of(beside)}, which are not splits with the folders 0 to 7: "
+            "move them away",
             root,
         )
     splits = {folder.name: split_of(folder.name) for folder in folders}
-    if "test" not in splits.values():  # the set's validation rows are what papers report on
+    if "test" not in splits.values():  # papers report results on the validation rows
         splits = {name: "test" if s == "val" else s for name, s in splits.items()}
     columns: Columns = {"path": [], "label": [], "split": []}
     for folder in folders:
@@ -198,7 +198,7 @@ AFFECTNET = Dataset(
         "validation.csv had no header), and sorted copies found on the web. Not checked against "
         "the dataset. The validation rows are marked as test rows: no test rows are published, "
         "and papers report results on the validation rows. Rows without an expression are left "
-        "out unless keep_unlabelled is set."
+        "out unless keep_unlabeled is set."
     ),
     license=(
         "For research only, after a license agreement signed by a professor or head of a "

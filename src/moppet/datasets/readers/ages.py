@@ -1,4 +1,4 @@
-"""Sets that know the age and not the expression: UTKFace and B3FD."""
+"""Datasets with ages but no expressions: UTKFace and B3FD."""
 
 from __future__ import annotations
 
@@ -9,27 +9,21 @@ from typing import Final
 
 from moppet.datasets.manifest import Manifest
 from moppet.datasets.readers.dataset import IMAGES, Columns, Dataset, choose, read_text
-from moppet.datasets.readers.folder_tree import first_files, some_of, walk_files
+from moppet.datasets.readers.folder_tree import named_like, some_of, walk_files
 from moppet.vocabulary import AgeRange, age_band, age_limits
 
-_ENOUGH: Final = 20
-# Four files of the set lack their sex or their race, one has a space before its suffix and one no
-# dot; all have an age and a date.
+# Four file names lack sex or race, one has a space before its suffix and one has no dot; all have
+# an age and a date.
 _UTK: Final = re.compile(r"(\d{1,3})_(?:(\d?)_)?(?:(\d)_)?(\d{14,17})\s*(?:jpg)?\..+")
 _UTK_SEXES: Final = {"0": "male", "1": "female"}
 _UTK_RACES: Final = {"0": "white", "1": "black", "2": "asian", "3": "indian", "4": "other"}
 
 
 def _of_age(columns: Columns, age_range: AgeRange) -> Columns:
-    """The rows with an age in the range, whose last year counts in full; with their bands."""
+    """Return the rows with an age in the range (including the last year), with age bands."""
     first, last = age_limits(age_range)
     columns["age_band"] = [age_band(age) for age in columns["age"]]
     return choose(columns, [first <= age < last + 1 for age in columns["age"]])
-
-
-def _looks_like_utk(path: Path) -> bool:
-    found = first_files(path, _ENOUGH)
-    return bool(found) and all(_UTK.fullmatch(os.path.basename(name)) for name in found)
 
 
 def _read_utk(dataset: Dataset, root: Path, *, age_range: AgeRange = None) -> Manifest:
@@ -79,7 +73,7 @@ UTKFACE = Dataset(
         "belongs to others (https://susanqq.github.io/UTKFace/). Whether the people shown "
         "consented is unknown."
     ),
-    looks_like=_looks_like_utk,
+    looks_like=lambda path: named_like(path, _UTK),
     reader=_read_utk,
 )
 

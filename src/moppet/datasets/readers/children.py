@@ -1,4 +1,4 @@
-"""Photographs of children whose file names tell who shows what."""
+"""Photos of children with the subject and the expression in the file name."""
 
 from __future__ import annotations
 
@@ -13,21 +13,15 @@ from moppet.datasets.readers.dataset import IMAGES, Columns, Dataset
 from moppet.datasets.readers.folder_tree import (
     bears_name,
     first_files,
+    named_like,
     some_of,
-    tell_unread,
     walk_files,
+    warn_unsupported,
 )
 from moppet.datasets.readers.tables import read_ages
 from moppet.vocabulary import EXPRESSION_WORDS, age_band, expression_of, expressions_in
 
 Facts = dict[str, Any]
-_ENOUGH: Final = 20
-
-
-def named_like(path: Path, pattern: re.Pattern[str]) -> bool:
-    """Whether the first images below a folder are all named by a pattern."""
-    found = first_files(path, _ENOUGH)
-    return bool(found) and all(pattern.fullmatch(os.path.basename(name)) for name in found)
 
 
 def named_columns(
@@ -37,11 +31,11 @@ def named_columns(
     example: str,
     ages: str | os.PathLike[str] | None = None,
 ) -> Columns:
-    """Return the columns that the images' relative paths tell of.
+    """Return the columns that the images' relative paths contain.
 
-    facts_of: relative path → column → value, None for a name that says nothing.
-    ages: a CSV with subject and age, for sets whose names do not tell the age; a subject's age
-        replaces the set's own age band.
+    facts_of: relative path → column → value, None for a name that does not match.
+    ages: a CSV with subject and age, for datasets without ages in the file names; a subject's age
+        replaces the dataset's age band.
     Raises MoppetError if there are no images, or some are not named like the example.
     """
     known = read_ages(ages)
@@ -59,7 +53,7 @@ def named_columns(
             facts.setdefault("age", None)
         for name, value in {"path": path, **facts}.items():
             columns.setdefault(name, []).append(value)
-    tell_unread(root)
+    warn_unsupported(root)
     if strange:
         raise dataset.odd(
             f"holds {len(strange):,} images that are not named like {example} "

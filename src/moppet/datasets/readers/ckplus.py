@@ -17,7 +17,7 @@ _CODES: Final = (
     *("neutral", "anger", "contempt", "disgust"),
     *("fear", "happy", "sadness", "surprise"),
 )
-_ARCHIVE: Final = "extended-cohn-kanade-images"  # unpacked into a folder of its name, or not
+_ARCHIVE: Final = "extended-cohn-kanade-images"  # the folder that some tools unpack into
 _IMAGES: Final = ("cohn-kanade-images", f"{_ARCHIVE}/cohn-kanade-images", _ARCHIVE)
 _LABELS: Final = ("Emotion", "Emotion_labels/Emotion", "Emotion_labels")
 _FRAMES: Final = ("peak", "last-third")
@@ -64,7 +64,7 @@ def _read(
 
 
 def _label(dataset: Dataset, sequence: Path) -> str | None:
-    """The class of a sequence; None for the many that have no label."""
+    """Return the class of a sequence; None for the many without a label."""
     files = sorted(sequence.glob("[!.]*_emotion.txt"))
     if not files:
         return None

@@ -1,4 +1,4 @@
-"""Dataset: a known set of images, with its layout, its conditions and its reader."""
+"""Dataset: the layout, license and reader of a known set of images."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ IMAGES: Final = "images (.png, .jpg, .jpeg, .bmp, .webp, .tif, .tiff)"
 class Dataset:
     """A known set of images.
 
-    name: what `kind` calls it. title: what people call it.
+    name: value of `kind`. title: name for display.
     layout: the files that its reader expects, as a tree.
-    basis: what that layout rests on, and what of it nobody here could check on the real set.
+    basis: the sources of that layout, and what was not checked against the dataset.
     license: its license and consent conditions, in plain sentences.
-    looks_like: tells cheaply whether what is at a path has that layout.
-    reader: called as reader(dataset, path, **options), gives the manifest.
+    looks_like: quick test of whether a path has that layout.
+    reader: called as reader(dataset, path, **options), returns the manifest.
     """
 
     name: str
@@ -55,18 +55,18 @@ class Dataset:
         return tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
 
     def recognizes(self, path: str | os.PathLike[str]) -> bool:
-        """Whether what is at a path has this set's layout; no image is opened."""
+        """Return whether a path has this dataset's layout; no image is opened."""
         try:
             return self.looks_like(Path(path))
         except (OSError, ValueError, MoppetError):
             return False
 
     def read(self, path: str | os.PathLike[str], **options: Any) -> Manifest:
-        """Return the manifest of the set at a path; no image is opened.
+        """Return the manifest of the dataset at a path; no image is opened.
 
-        options: those of docs/reference/dataset-layouts.md.
-        Raises UsageError for an unknown option, and MoppetError for files that are missing or
-        odd, which lists what was expected and where.
+        options: see docs/reference/dataset-layouts.md.
+        Raises UsageError for an unknown option, and MoppetError for missing or unexpected files,
+        with the expected layout.
         """
         for option in options:
             if option not in self.options:
@@ -75,7 +75,7 @@ class Dataset:
             self._check_option(option, options[option])
         root = Path(path)
         if not root.exists():
-            raise MoppetError(f"{self.title} was expected at {root}, but nothing is there.")
+            raise MoppetError(f"{self.title} was expected at {root}, which does not exist.")
         return self.reader(self, root, **options)
 
     def _check_option(self, option: str, value: object) -> None:
@@ -86,21 +86,18 @@ class Dataset:
             raise UsageError(f"{self.title}: option {option} needs {needed}, not {value!r}.")
 
     def expected(self, what: str, where: Path) -> MoppetError:
-        """Return the error for a part of the layout that is missing; the caller raises it."""
+        """Return the error for a missing part of the layout; the caller raises it."""
         return MoppetError(
             f"{self.title} needs {what} in {where}, but {describe(where)}.\n"
             f"Its layout:\n{textwrap.indent(textwrap.dedent(self.layout).strip(), '    ')}"
         )
 
     def odd(self, what: str, where: Path | str) -> MoppetError:
-        """Return the error for a file that is there but not as it should be."""
+        """Return the error for a file with unexpected contents; the caller raises it."""
         return MoppetError(f"{self.title}: {where} {what}.")
 
     def folder(self, root: Path, *candidates: str) -> Path:
-        """Return the first of these folders that exists, "." for root itself.
-
-        Raises MoppetError if none does.
-        """
+        """Return the first existing folder ("." is root). Raises MoppetError if there is none."""
         for name in candidates:
             if (root / name).is_dir():
                 return root / name
@@ -116,19 +113,19 @@ class Dataset:
     def present(
         self, root: Path, paths: Sequence[str], listed_in: Path, allow_missing: bool
     ) -> list[bool]:
-        """Return whether each listed image is there.
+        """Return whether each listed image exists.
 
         Raises MoppetError if one is missing, unless allow_missing.
         """
-        there = [os.path.isfile(os.path.join(root, path)) for path in paths]
-        missing = [path for path, found in zip(paths, there, strict=True) if not found]
+        exists = [os.path.isfile(os.path.join(root, path)) for path in paths]
+        missing = [path for path, found in zip(paths, exists, strict=True) if not found]
         if missing and (not allow_missing or len(missing) == len(paths)):
             raise MoppetError(
-                f"{self.title}: {len(missing):,} of the {len(paths):,} images that {listed_in} "
-                f"lists were expected in {root} and are not there ({some_of(missing)}): copy "
-                "them there, or leave their rows out with allow_missing=True."
+                f"{self.title}: {len(missing):,} of the {len(paths):,} images listed in "
+                f"{listed_in} are missing in {root} ({some_of(missing)}): copy them there, or "
+                "leave their rows out with allow_missing=True."
             )
-        return there
+        return exists
 
     def build(
         self,
@@ -141,14 +138,14 @@ class Dataset:
         """Return the manifest of these columns.
 
         names: see `build_manifest`.
-        only_expressions: leave out rows whose label is none of the seven.
+        only_expressions: leave out rows whose label is not one of the seven expressions.
         Raises MoppetError if no row is left, or a path is not valid text.
         """
         if only_expressions:
             keep = [name is None or name in EXPRESSIONS for name in columns["label"]]
             columns = choose(columns, keep)
         if not columns["path"]:
-            raise MoppetError(f"{self.title}: no row of {root} is left that was asked for.")
+            raise MoppetError(f"{self.title}: no row of {root} is left with these options.")
         _check_text(columns["path"])
         source = {"source": [self.name] * len(columns["path"])}
         return build_manifest(source | columns, root=root, license=self.license, names=names)
@@ -163,10 +160,10 @@ def choose(columns: Columns, keep: Sequence[bool]) -> Columns:
 
 
 def subject_finder(pattern: str | None) -> Callable[[str], str | None]:
-    """Return what finds the subject in a relative path by a regular expression.
+    """Return a function that finds the subject in a relative path by a regular expression.
 
-    The first group is the subject, or the whole match where there is no group.
-    Raises UsageError for an expression that cannot be read.
+    The first group is the subject, or the whole match without a group.
+    Raises UsageError for an invalid expression.
     """
     if pattern is None:
         return lambda _: None
@@ -174,7 +171,7 @@ def subject_finder(pattern: str | None) -> Callable[[str], str | None]:
         expression = re.compile(pattern)
     except re.error as error:
         raise UsageError(
-            f"subject_pattern {pattern!r} is no regular expression: {error}."
+            f"subject_pattern {pattern!r} is not a valid regular expression: {error}."
         ) from None
 
     def find(path: str) -> str | None:
@@ -185,11 +182,11 @@ def subject_finder(pattern: str | None) -> Callable[[str], str | None]:
 
 
 def read_text(path: Path) -> str:
-    """Return a text file's content; MoppetError naming it if it is none."""
+    """Return a text file's content; MoppetError if it is unreadable or not UTF-8."""
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
-        raise MoppetError(f"{path} is no text in UTF-8: save it as that.") from None
+        raise MoppetError(f"{path} is not UTF-8 text: save it as UTF-8.") from None
     except OSError as error:
         raise MoppetError(f"{path} cannot be read: {error.strerror}.") from None
 
@@ -198,10 +195,6 @@ def _check_text(paths: Sequence[str]) -> None:
     try:
         "\n".join(paths).encode()
     except UnicodeEncodeError:
-        odd = next(path for path in paths if not _is_text(path))
+        odd = next(path for path in paths if any("\ud800" <= x <= "\udfff" for x in path))
         shown = odd.encode(errors="surrogateescape").decode(errors="replace")
-        raise MoppetError(f"the file name {shown} is no text in UTF-8: rename the file.") from None
-
-
-def _is_text(path: str) -> bool:
-    return not any("\ud800" <= letter <= "\udfff" for letter in path)
+        raise MoppetError(f"the file name {shown} is not UTF-8 text: rename the file.") from None

@@ -14,15 +14,15 @@ import numpy as np
 import platformdirs
 from numpy.typing import NDArray
 
-from moppet.datasets.manifest import Manifest
-from moppet.datasets.readers.dataset import Columns, Dataset
+from moppet.datasets.manifest import Manifest, connect
+from moppet.datasets.readers.dataset import Columns, Dataset, choose
 from moppet.datasets.readers.folder_tree import subfolders
 from moppet.datasets.readers.tables import number, read_table
 from moppet.files import file_sha256, read_arrays, replacing
 from moppet.values import EXPRESSIONS, Floats, Image, MoppetError
 from moppet.vocabulary import class_of, decode, split_of
 
-AGE_BANDS: Final = {0: "infant", 1: "child", 2: "not a child", 3: "uncertain", -1: "not looked at"}
+AGE_BANDS: Final = {0: "infant", 1: "child", 2: "not a child", 3: "uncertain", -1: "not judged"}
 _KEYS: Final = [
     "images",
     "votes",
@@ -40,11 +40,10 @@ class FerPlus:
     """n gray face crops with their raters' votes.
 
     images: (n, 48, 48) uint8.
-    votes: (n, 7) uint8, the votes for each of EXPRESSIONS, in that order.
-    label: (n,) int8, index into EXPRESSIONS of the unique plurality of all ten vote columns;
-        -1 where it is a tie, contempt, unknown or no face.
-    part: (n,) "train", "val" (validation rows), "test", or "" for
-        training rows that repeat an image of the test rows.
+    votes: (n, 7) uint8, the votes for each of EXPRESSIONS.
+    label: (n,) int8, index into EXPRESSIONS of the unique plurality of all ten vote columns; -1
+        for ties, contempt, unknown and no face.
+    part: (n,) "train", "val", "test", or "" for training rows with a duplicate in the test rows.
     group: (n,) int64, equal for duplicates and near duplicates.
     age_band: (n,) int8, a key of AGE_BANDS.
     """
@@ -68,28 +67,29 @@ class FerPlus:
 
     @property
     def weights(self) -> Floats:
-        """(n,) the share of the ten votes that fell on the seven expressions."""
+        """(n,) the share of the ten votes for the seven expressions."""
         return np.asarray(self.votes.sum(axis=1) / 10, np.float32)
 
 
 def read_ferplus(path: Path, *, seed: int = 0) -> FerPlus:
-    """Read FER+ joined to FER2013 from an .npz file.
+    """Read FER+ joined with FER2013 from an .npz file.
 
-    The file's split 0 without the rows that leak into split 1 becomes "train" and "val", a
-    tenth by duplicate group, drawn within each age band; split 1 becomes "test".
+    The file's split 1 becomes "test". Split 0, without rows that leak into split 1, becomes
+    "train" and "val": a tenth of the duplicate groups of each age band.
     Raises MoppetError if the file is missing or lacks a key.
     """
     if not path.is_file():
         raise MoppetError(f"FER+ was expected at {path}, but there is no such file.")
     z = _read_arrays(path)
     names = z["vote_names"].tolist()
-    group = _merge_groups(z["dup_group"], z["near_dup_group"])
+    near = [g if g >= 0 else None for g in z["near_dup_group"].tolist()]
+    group = connect(len(near), [z["dup_group"].tolist(), near])
     part = np.where(z["split"] == 1, "test", np.where(z["leaks_into_split1"], "", "train"))
     return FerPlus(
         images=z["images"],
         votes=z["votes"][:, [names.index(name) for name in EXPRESSIONS]],
         label=plurality_label(z["votes"], names),
-        part=_set_aside(part, group, z["age_band"], np.random.default_rng(seed)),
+        part=_draw_val(part, group, z["age_band"], np.random.default_rng(seed)),
         group=group,
         age_band=z["age_band"],
     )
@@ -126,8 +126,7 @@ def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
 def plurality_label(votes: NDArray[np.uint8], names: list[str]) -> NDArray[np.int8]:
     """Return the index into EXPRESSIONS of each row's winner among all vote columns.
 
-    votes: (n, m) counts over `names`. -1 where two columns tie for the most votes or the winner
-    is none of EXPRESSIONS. Winners are mapped by name, never by position.
+    votes: (n, m) counts over `names`. -1 for ties, or if the winner is not in EXPRESSIONS.
     """
     most = votes.max(axis=1, keepdims=True)
     unique = (votes == most).sum(axis=1) == 1
@@ -136,21 +135,7 @@ def plurality_label(votes: NDArray[np.uint8], names: list[str]) -> NDArray[np.in
     return np.where(unique, winner, -1).astype(np.int8)
 
 
-def _merge_groups(exact: NDArray[np.int32], near: NDArray[np.int32]) -> NDArray[np.int64]:
-    """Join rows that share an exact or a near group (-1: compared with nobody)."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    n = len(exact)
-    _, exact_id = np.unique(exact, return_inverse=True)
-    _, near_id = np.unique(near, return_inverse=True)
-    rows = np.concatenate([np.arange(n), np.flatnonzero(near >= 0)])
-    nodes = np.concatenate([n + exact_id, n + n + near_id[near >= 0]])
-    graph = coo_array((np.ones(len(rows), bool), (rows, nodes)), shape=(3 * n, 3 * n))
-    return np.asarray(connected_components(graph, directed=False)[1][:n], np.int64)
-
-
-def _set_aside(
+def _draw_val(
     part: NDArray[np.str_],
     group: NDArray[np.int64],
     age_band: NDArray[np.int8],
@@ -158,7 +143,7 @@ def _set_aside(
 ) -> NDArray[np.str_]:
     part = part.astype("<U6")
     train = part == "train"
-    # A group is drawn with the age band of its first row, wherever its other rows stand.
+    # A group counts for the age band of its first row.
     first_of = dict(zip(group[train][::-1], age_band[train][::-1], strict=True))
     for band in sorted(AGE_BANDS):
         members = np.array(sorted(g for g, b in first_of.items() if b == band))
@@ -173,7 +158,7 @@ _CODES: Final = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutra
 
 
 class Unpacked(NamedTuple):
-    """FER2013's rows: the .npz with their images, their labels (expressions) and their usage."""
+    """FER2013's rows: the .npz with the images, the labels (expressions) and the usages."""
 
     path: Path
     labels: list[str]
@@ -183,8 +168,8 @@ class Unpacked(NamedTuple):
 def unpack(dataset: Dataset, table: Path, images: str | os.PathLike[str] | None) -> Unpacked:
     """Return the rows of a FER2013 CSV, its images unpacked into an .npz.
 
-    images: the .npz to write; None names one in the user's cache folder by the CSV's SHA-256,
-        which is read again the next time.
+    images: the .npz to write; None uses one in the user's cache folder, named by the CSV's
+        SHA-256 and reused the next time.
     Raises MoppetError for a CSV that is not FER2013's, and if the .npz cannot be written.
     """
     sha256 = file_sha256(table)
@@ -203,7 +188,7 @@ def _read_kept(target: Path, sha256: str) -> dict[str, NDArray[Any]] | None:
     try:
         kept = read_arrays(target, ("sha256", "label", "usage", "images"))
     except MoppetError:
-        return None  # whatever is wrong with it, it is made anew
+        return None  # a missing or damaged file is rebuilt
     return kept if str(kept["sha256"]) == sha256 else None
 
 
@@ -233,7 +218,7 @@ def _read_csv(dataset: Dataset, table: Path) -> dict[str, NDArray[Any]]:
 
 
 def _table_rows(dataset: Dataset, table: Path) -> Iterator[dict[str, str]]:
-    """Yield a CSV's rows one by one: it is too large to hold twice."""
+    """Yield a CSV's rows one by one to limit memory use."""
     try:
         with table.open(encoding="utf-8-sig", newline="") as file:
             rows = csv.DictReader(file)
@@ -242,7 +227,7 @@ def _table_rows(dataset: Dataset, table: Path) -> Iterator[dict[str, str]]:
                 raise dataset.odd("needs the columns emotion, pixels and Usage", table)
             yield from rows
     except UnicodeDecodeError:
-        raise dataset.odd("is no text in UTF-8", table) from None
+        raise dataset.odd("is not UTF-8 text", table) from None
     except csv.Error as error:
         raise dataset.odd(f"cannot be read as a table: {error}", table) from None
 
@@ -255,12 +240,12 @@ def _write(target: Path, arrays: dict[str, NDArray[Any]], table: Path) -> None:
     except MoppetError as error:
         raise MoppetError(
             f"{error} The images of {table} are unpacked once into that file ({size:.0f} MB): "
-            "name another .npz with images=."
+            "choose another .npz with images=."
         ) from None
 
 
 def find_table(path: Path) -> Path | None:
-    """Return the CSV with FER2013's pixels at a path, a file or a folder; None without one."""
+    """Return the CSV with FER2013's pixels at a path (file or folder); None if there is none."""
     places = [path / name for name in NAMES] if path.is_dir() else [path]
     for place in places:
         if place.suffix.lower() == ".csv" and place.is_file():
@@ -330,7 +315,7 @@ _LICENSE: Final = (
 
 
 def _winners(votes: Floats, names: list[str], kept: list[str]) -> list[str | None]:
-    """The class with most of all votes; None for a tie or one that is not kept."""
+    """Return the class with the most votes; None for a tie or a class that is not kept."""
     most = votes.max(axis=1, keepdims=True)
     unique = ((votes == most).sum(axis=1) == 1) & (most[:, 0] > 0)
     won = [names[i] for i in votes.argmax(axis=1)]
@@ -340,9 +325,9 @@ def _winners(votes: Floats, names: list[str], kept: list[str]) -> list[str | Non
 def _vote_columns(
     dataset: Dataset, table: Path, only_expressions: bool
 ) -> tuple[Columns, list[str]]:
-    """Return name, usage, label, votes and weight of the rows that are images, and the classes.
+    """Return name, usage, label, votes and weight of the rows with images, and the classes.
 
-    The row's number in FER2013 is `row`. Rows without an image's name show no face.
+    `row` is the row's number in FER2013. Rows without an image name show no face.
     """
     header, rows = read_table(table, ["usage", "image name", *EXPRESSIONS])
     voted = [name for name in header if name in (*EXPRESSIONS, "contempt", *_NOT_CLASSES)]
@@ -392,10 +377,7 @@ def _read_votes(
         there, place = _join_images(dataset, root, columns, table, allow_missing)
     columns["split"] = [split_of(usage) for usage in columns.pop("usage")]
     del columns["row"]
-    kept = {
-        key: [value for value, keep in zip(values, there, strict=True) if keep]
-        for key, values in columns.items()
-    }
+    kept = choose(columns, there)
     kept["votes"] = np.array(kept["votes"], np.float32).reshape(-1, len(names))  # type: ignore[assignment]
     return dataset.build(place, kept, names=names)
 
@@ -411,8 +393,8 @@ def _join_csv(
     for row, usage in zip(columns["row"], columns["usage"], strict=True):
         if row >= len(fer.usages) or fer.usages[row] != usage:
             raise dataset.odd(
-                f"and {source.name} do not belong together: row {row + 2} is {usage} in the one, "
-                f"{fer.usages[row] if row < len(fer.usages) else 'missing'} in the other",
+                f"and {source.name} do not match: row {row + 2} is {usage} in the first, "
+                f"{fer.usages[row] if row < len(fer.usages) else 'missing'} in the second",
                 table,
             )
     columns["path"] = [fer.path.name] * len(columns["row"])
@@ -508,7 +490,7 @@ def _read_archive(
 
 
 def _more(place: Path, rows: NDArray[np.intp]) -> dict[str, list[Any]]:
-    """What the file says besides, where it does."""
+    """Return the optional columns of the file."""
     found = read_arrays(place, (), ("name", "leaks_into_split1", "fer2013_label", "label_names"))
     words = [class_of(str(name)) for name in found.pop("label_names", np.empty(0)).ravel()]
     try:

@@ -1,4 +1,4 @@
-"""What lies in a folder: its images by name, without opening one."""
+"""Lists the files and folders of a dataset, without opening images."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from moppet.values import MoppetError
 _PHONES: Final = ".heic .heif .hif .avif .jxl .jp2 .jfif .jpe .gif .pgm .ppm .psd"
 _CAMERAS: Final = ".dng .cr2 .cr3 .nef .arw .raf .orf .rw2"
 OTHER_IMAGES: Final = frozenset(f"{_PHONES} {_CAMERAS}".split())
-"""Suffixes of images that are not read here: what telephones and cameras write besides."""
+"""Suffixes of unsupported image formats of phones and cameras."""
 _SHOWN: Final = 6
-_LEFTOVERS: Final = ("__macosx", "@eadir")  # of archives and of network disks
+_SAMPLE: Final = 20
+_LEFTOVERS: Final = ("__macosx", "@eadir")  # of archives and network drives
 
 
 def walk_files(root: Path, suffixes: Collection[str] = IMAGE_SUFFIXES) -> Iterator[str]:
-    """Yield the files with these suffixes (any case) below a folder, relative, with slashes.
+    """Yield the relative paths of the files with these suffixes (any case) below a folder.
 
-    A folder's files come in natural order, then its folders'. Names that begin with a dot are
-    left out. Links are followed; one that leads back to a folder it lies in is ignored. Files are
-    named, never opened: ten thousand take a fraction of a second.
-    Raises MoppetError for a folder that may not be read.
+    Paths have slashes; files come before subfolders, both in natural order. Names that begin with
+    a dot are left out. Links are followed, except back to a parent folder. Files are not opened.
+    Raises MoppetError for an unreadable folder.
     """
     return _walk(os.fspath(root), "", frozenset(suffixes), ())
 
@@ -55,7 +55,7 @@ def _walk(
 
 
 def subfolders(folder: Path) -> list[Path]:
-    """Return a folder's folders in natural order, without hidden ones; [] if it is none."""
+    """Return the subfolders in natural order, without hidden ones; [] if it is not a folder."""
     try:
         with os.scandir(folder) as entries:
             listed = [e for e in entries if not _leftover(e.name) and _is_folder(e)]
@@ -65,27 +65,35 @@ def subfolders(folder: Path) -> list[Path]:
 
 
 def first_files(root: Path, count: int, suffixes: Collection[str] = IMAGE_SUFFIXES) -> list[str]:
-    """Return the first few files below a folder, enough to tell what set it is."""
+    """Return the first `count` files below a folder."""
     if not root.is_dir():
         return []
     return list(itertools.islice(walk_files(root, suffixes), count))
 
 
-def tell_unread(root: Path) -> None:
-    """Say on stderr how many images below a folder are of kinds that are not read."""
+def named_like(
+    root: Path, pattern: re.Pattern[str], suffixes: Collection[str] = IMAGE_SUFFIXES
+) -> bool:
+    """Return whether the first files below a folder all match a pattern."""
+    found = first_files(root, _SAMPLE, suffixes)
+    return bool(found) and all(pattern.fullmatch(os.path.basename(name)) for name in found)
+
+
+def warn_unsupported(root: Path) -> None:
+    """Print the number of images below a folder in unsupported formats on stderr."""
     found = list(walk_files(root, OTHER_IMAGES))
     if found:
         print(
-            f"moppet: {len(found):,} images in {root} are of kinds that are not read and are "
-            f"left out ({some_of(found)}): save them as .jpg or .png.",
+            f"moppet: {len(found):,} images in {root} have unsupported formats and are left out "
+            f"({some_of(found)}): save them as .jpg or .png.",
             file=sys.stderr,
         )
 
 
 def describe(folder: Path) -> str:
-    """Say what is at a path, to end a sentence with: "it holds a/, b.txt and 3 more"."""
+    """Return a clause that describes a path: "it contains a/, b.txt and 3 more"."""
     if folder.is_file():
-        return "that is a file"
+        return "it is a file"
     try:
         with os.scandir(folder) as entries:
             names = [
@@ -94,27 +102,27 @@ def describe(folder: Path) -> str:
                 if not _leftover(e.name)
             ]
     except OSError:
-        return "there is no such folder"
+        return "it does not exist"
     if not names:
         return "it is empty"
-    return f"it holds {some_of(names)}"
+    return f"it contains {some_of(names)}"
 
 
 def some_of(names: Collection[str]) -> str:
-    """Return the first few names, and how many more there are."""
+    """Return the first few names and the number of others."""
     shown = ", ".join(itertools.islice(names, _SHOWN))
     more = len(names) - _SHOWN
     return f"{shown} and {more:,} more" if more > 0 else shown
 
 
 def bears_name(path: Path, *words: str) -> bool:
-    """Whether a folder's own name has all of these words in it, whatever stands between."""
+    """Return whether a folder's name contains all of these words, ignoring punctuation."""
     name = re.sub(r"[\W_]", "", path.resolve().name.casefold())
     return all(word in name for word in words)
 
 
 def natural(name: str) -> tuple[list[tuple[int, str]], str]:
-    """Sort key in which 2.png comes before 10.png."""
+    """Return the sort key of natural order: 2.png before 10.png."""
     parts = re.findall(r"([0-9]+)|([^0-9]+)", name)
     return [(int(digits or -1), text.casefold()) for digits, text in parts], name
 
@@ -135,7 +143,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _is_file(entry: os.DirEntry[str]) -> bool:
-    """A broken link is a file too: the audit tells of it. A pipe or a socket is none."""
+    """Return whether it is a file or a broken link (which the audit reports)."""
     try:
         return entry.is_file() or entry.is_symlink()
     except OSError:

@@ -1,4 +1,4 @@
-"""A folder per class: the layout of one's own images, and of sets that come sorted."""
+"""One folder per class: your own images, BabyExp and City Infant Faces."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from moppet.datasets.readers.folder_tree import (
     first_files,
     some_of,
     subfolders,
-    tell_unread,
     walk_files,
+    warn_unsupported,
 )
 from moppet.media import IMAGE_SUFFIXES
 from moppet.vocabulary import age_band, class_of, rename_classes, split_of
 
 _ANY: Final = IMAGE_SUFFIXES | OTHER_IMAGES
-_ALSO: Final = {"normal": "neutral"}  # in BabyExp only; elsewhere "normal" may mean anything
+_SYNONYMS: Final = {"normal": "neutral"}  # in BabyExp only
 
 
 def class_columns(
@@ -32,8 +32,8 @@ def class_columns(
     """Return path, label (the folder's name), subject and split of each image.
 
     root/<class>/… or root/<split>/<class>/…; deeper folders belong to the class.
-    Raises MoppetError for a folder without images that can be read, for images outside a
-    class, and for folders beside those of the splits.
+    Raises MoppetError if no image is supported, and for images outside of a class or folders next
+    to the splits.
     """
     splits = _splits(dataset, root)
     split_level = bool(splits)
@@ -54,16 +54,16 @@ def class_columns(
         raise dataset.expected(f"folders with {IMAGES}", root)
     if outside:
         raise dataset.odd(
-            f"holds images that are in no class's folder ({some_of(outside)}): "
-            "move each into the folder of its class, or out of there",
+            f"has images outside of the class folders ({some_of(outside)}): move each into the "
+            "folder of its class, or away",
             root,
         )
-    tell_unread(root)
+    warn_unsupported(root)
     return columns
 
 
 def _refuse_lost_classes(dataset: Dataset, root: Path, paths: list[str], deep: int) -> None:
-    """Raise MoppetError for class folders that hold images, but none of a kind that is read."""
+    """Raise MoppetError for class folders that have only images in unsupported formats."""
 
     def folder_of(path: str) -> str:
         return "/".join(path.split("/")[: deep - 1])
@@ -74,14 +74,14 @@ def _refuse_lost_classes(dataset: Dataset, root: Path, paths: list[str], deep: i
     if lost:
         held = some_of([f"{folder}/ with {count:,}" for folder, count in lost.items()])
         raise dataset.odd(
-            f"has class folders in which no image can be read ({held}): save their images as "
+            f"has class folders with unsupported image formats only ({held}): save the images as "
             ".jpg or .png, or move the folders away",
             root,
         )
 
 
 def _splits(dataset: Dataset, root: Path) -> dict[str, str | None]:
-    """Return folder → split where the first level is that of the splits; else {}."""
+    """Return folder → split if the first level is the splits, else {}."""
     folders = [folder for folder in subfolders(root) if first_files(folder, 1, _ANY)]
     splits = {folder.name: split_of(folder.name) for folder in folders}
     beside = [name for name, split in splits.items() if split is None]
@@ -90,7 +90,7 @@ def _splits(dataset: Dataset, root: Path) -> dict[str, str | None]:
     if any(splits[folder.name] and _looks_like_classes(folder) for folder in folders):
         named = some_of([name for name, split in splits.items() if split])
         raise dataset.odd(
-            f"has the folders {some_of(beside)} beside the splits {named}: move their images "
+            f"has the folders {some_of(beside)} next to the splits {named}: move their images "
             "into the classes of a split, or away",
             root,
         )
@@ -147,7 +147,7 @@ def _looks_like_babyexp(path: Path) -> bool:
 def _read_babyexp(dataset: Dataset, root: Path, *, subject_pattern: str | None = None) -> Manifest:
     columns = class_columns(dataset, root, subject_finder(subject_pattern))
     named: list[str] = columns["label"]
-    given = [class_of(_ALSO.get(name.casefold(), name)) for name in named]
+    given = [class_of(_SYNONYMS.get(name.casefold(), name)) for name in named]
     _demand_classes(dataset, root, given, {"happiness", "sadness", "neutral"}, "happy, sad, normal")
     columns |= {"label": given, "age_band": [age_band(0, 1)] * len(given)}
     return dataset.build(root, columns)
@@ -203,7 +203,7 @@ def _read_city(dataset: Dataset, root: Path, *, subject_pattern: str | None = No
         columns["path"].append(path)
         columns["label"].append(named[0])
         columns["subject"].append(find_subject(path))
-    tell_unread(root)
+    warn_unsupported(root)
     if not columns["path"]:
         raise dataset.expected(f"positive, negative and neutral {IMAGES}", root)
     columns["age_band"] = [age_band(0, 1)] * len(columns["path"])

@@ -1,4 +1,4 @@
-"""RAF-DB, its single-label part of seven basic expressions."""
+"""RAF-DB: the single-label part with seven basic expressions."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _read(dataset: Dataset, root: Path, *, allow_missing: bool = False) -> Manif
 
 
 def _bands(dataset: Dataset, top: Path, paths: list[str]) -> list[str | None]:
-    """Age bands from the manual attributes where they are there, else null."""
+    """Return age bands from the manual attributes, None without them."""
     folder = next((top / name for name in _ATTRIBUTES if (top / name).is_dir()), None)
     if folder is None:
         return [None] * len(paths)

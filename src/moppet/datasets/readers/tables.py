@@ -1,4 +1,4 @@
-"""Tables of images: one's own CSV of paths and labels."""
+"""Tables of images: a CSV of paths and labels."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from moppet.values import MoppetError
 from moppet.vocabulary import age_band, rename_classes, split_of
 
 _PLAIN: Final = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][-+]?\d+)?")
-"""A number; "01" and "nan" are somebody's names."""
+"""A number; "01" and "nan" count as text."""
 _NUMBERS: Final = tuple(f.name for f in SCHEMA if str(f.type) in ("int64", "float", "double"))
 LISTED: Final = "labels.csv"
 
@@ -26,7 +26,7 @@ def read_table(path: Path, needed: Sequence[str]) -> tuple[list[str], list[list[
     """Return the header, in lower case, and the rows of a CSV with commas, semicolons or tabs.
 
     needed: columns that the header must have.
-    Raises MoppetError if it has not, or a row is longer or shorter than the header.
+    Raises MoppetError for missing columns, or a row of another length than the header.
     """
     text = read_text(path)
     first = text.lstrip().splitlines()[0] if text.strip() else ""
@@ -46,13 +46,13 @@ def read_table(path: Path, needed: Sequence[str]) -> tuple[list[str], list[list[
     for number, row in enumerate(rows, 2):
         if len(row) != len(header):
             raise MoppetError(
-                f"{path}, row {number}, has {len(row)} cells where the header has {len(header)}."
+                f"{path}, row {number}, has {len(row)} cells, but the header has {len(header)}."
             )
     return header, rows
 
 
 def read_rows(path: Path, text: str, delimiter: str = ",") -> list[list[str]]:
-    """Return the rows of a CSV's text; MoppetError naming its file where it is none."""
+    """Return the rows of a CSV's text; MoppetError with the file's name if it is invalid."""
     try:
         return list(csv.reader(io.StringIO(text), delimiter=delimiter))
     except csv.Error as error:
@@ -62,7 +62,7 @@ def read_rows(path: Path, text: str, delimiter: str = ",") -> list[list[str]]:
 
 
 def number(cell: str, path: Path, row: int, column: str) -> float | None:
-    """Return a cell as a number, None where it is empty; row counts from 0 below the header."""
+    """Return a cell as a number, None if empty; row counts from 0 below the header."""
     if not cell.strip():
         return None
     try:
@@ -94,7 +94,6 @@ def _table_of(path: Path) -> Path | None:
 
 
 def _looks_like_table(path: Path) -> bool:
-    """A table that is there is meant, whatever is wrong with it: folders never stand in for it."""
     return _table_of(path) is not None
 
 
@@ -130,7 +129,7 @@ def _read_listed(
 
 
 def _typed(name: str, cells: list[str], table: Path) -> list[Any]:
-    """A manifest's own columns in their type; others as numbers where every cell is one."""
+    """Return a column's values: manifest columns in their type, others as numbers if all are."""
     if name in _NUMBERS or name == "age":
         values = [number(cell, table, row, name) for row, cell in enumerate(cells)]
         if name in SCHEMA.names and str(SCHEMA.field(name).type) == "int64":
@@ -142,7 +141,7 @@ def _typed(name: str, cells: list[str], table: Path) -> list[Any]:
 
 
 def _relative(root: Path, cells: list[str]) -> list[str]:
-    """Paths from the table's folder, with slashes; those that lie elsewhere stay whole."""
+    """Return paths relative to the table's folder, with slashes; others stay absolute."""
     here = os.fspath(root.absolute()) + os.sep
     paths = []
     for cell in cells:

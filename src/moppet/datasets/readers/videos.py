@@ -16,6 +16,7 @@ from moppet.datasets.readers.dataset import Columns, Dataset, read_text, subject
 from moppet.datasets.readers.folder_tree import (
     bears_name,
     first_files,
+    named_like,
     some_of,
     subfolders,
     walk_files,
@@ -26,9 +27,9 @@ from moppet.vocabulary import age_band, class_of, expressions_in
 
 
 def frame_times(video: Path, every_s: float) -> list[float]:
-    """Return the middles of a video's stretches of `every_s` seconds; its own middle if shorter.
+    """Return the middles of a video's segments of `every_s` seconds; its own middle if shorter.
 
-    A video that cannot be read is looked at once, at 0, so that the audit finds it.
+    An unreadable video gets one row, at 0, so that the audit reports it.
     Raises UsageError unless every_s is a number above 0.
     """
     if not (math.isfinite(every_s) and every_s > 0):
@@ -44,15 +45,14 @@ def frame_times(video: Path, every_s: float) -> list[float]:
 
 
 _MEDIA: Final = IMAGE_SUFFIXES | VIDEO_SUFFIXES
-_ENOUGH: Final = 20
 
 
 def _add_frames(
     columns: Columns, root: Path, path: str, every_s: float, facts: dict[str, Any]
 ) -> None:
-    """Add a row for an image, or one for each moment of a video that is looked at."""
-    filmed = os.path.splitext(path)[1].lower() in VIDEO_SUFFIXES
-    for time_s in frame_times(root / path, every_s) if filmed else [None]:
+    """Add a row for an image, or one for each sampled frame of a video."""
+    is_video = os.path.splitext(path)[1].lower() in VIDEO_SUFFIXES
+    for time_s in frame_times(root / path, every_s) if is_video else [None]:
         for name, value in {"path": path, "time_s": time_s, **facts}.items():
             columns.setdefault(name, []).append(value)
 
@@ -65,10 +65,10 @@ def _named_media(
     facts_of: Callable[[str], dict[str, Any] | None],
     example: str,
 ) -> Columns:
-    """Return the columns of files whose names tell all; MoppetError for those that do not."""
+    """Return the columns from file names; MoppetError for names that do not match."""
     paths = list(walk_files(root, suffixes))
     facts = {path: facts_of(path) for path in paths}
-    strange = [path for path, told in facts.items() if told is None]
+    strange = [path for path, found in facts.items() if found is None]
     if strange:
         raise dataset.odd(
             f"holds {len(strange):,} files that are not named like {example} "
@@ -78,8 +78,8 @@ def _named_media(
     if not paths:
         raise dataset.expected(f"files named like {example}", root)
     columns: Columns = {}
-    for path, told in facts.items():
-        _add_frames(columns, root, path, every_s, told or {})
+    for path, found in facts.items():
+        _add_frames(columns, root, path, every_s, found or {})
     return columns
 
 
@@ -143,11 +143,6 @@ _EFES: Final = re.compile(
 )
 
 
-def _looks_like_efes(path: Path) -> bool:
-    found = first_files(path, _ENOUGH, _MEDIA)
-    return bool(found) and all(_EFES.fullmatch(os.path.basename(name)) for name in found)
-
-
 def _efes_facts(path: str) -> dict[str, Any] | None:
     match = _EFES.fullmatch(os.path.basename(path))
     if not match:
@@ -183,7 +178,7 @@ CHILD_EFES = Dataset(
         "Provided to researchers on request to the authors, who state what is allowed "
         "(https://doi.org/10.3389/fpsyg.2021.666245). It shows children."
     ),
-    looks_like=_looks_like_efes,
+    looks_like=lambda path: named_like(path, _EFES, _MEDIA),
     reader=_read_efes,
 )
 
@@ -237,7 +232,7 @@ def _read_react(
 
 
 def _clip_names(listed: Path) -> list[str]:
-    """Names stand in quotes, a quote within them doubled."""
+    """Return the names, which are in single quotes, with inner quotes doubled."""
     lines = (line.strip() for line in read_text(listed).splitlines())
     return [re.sub(r"^'(.*)'$", r"\1", line).replace("''", "'") for line in lines if line]
 
@@ -261,7 +256,7 @@ def _clip_labels(dataset: Dataset, table: Path, clips: int, listed: Path) -> lis
 
 
 def _react_facts(clip: str, votes: list[float], names: list[str]) -> dict[str, Any]:
-    """A clip shows several emotions or none: a label only where it is one."""
+    """Return the columns of a clip; it has a label only if it shows exactly one emotion."""
     episode = re.match(r"[^\d]*", os.path.basename(clip))
     return {
         "label": names[votes.index(1)] if sum(votes) == 1 else None,
