@@ -8,7 +8,7 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import cv2
 import numpy as np
@@ -115,13 +115,15 @@ class Places(NamedTuple):
 
 def put_places(places: Places, rows: NDArray[np.int64], found: Places) -> None:
     """Replace the places of these rows."""
-    for column, values in zip(places, found, strict=True):
+    columns: Sequence[NDArray[Any]] = places
+    for column, values in zip(columns, found, strict=True):
         column[rows] = values
 
 
 def take_places(places: Places, rows: list[int] | NDArray[np.intp]) -> Places:
     """Return the places of these rows."""
-    return Places._make(column[rows] for column in places)
+    columns: Sequence[NDArray[Any]] = places
+    return Places._make(column[rows] for column in columns)
 
 
 def no_places(n: int) -> Places:

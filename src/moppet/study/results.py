@@ -32,7 +32,7 @@ DRAWS: Final = 2000
 ALL: Final = "all"
 """What stands for classifier and space in a method's mean over all of them."""
 _OUTCOMES: Final = {
-    "kept": ("are kept",),
+    "kept": ("are kept", "keep_wiped keeps"),
     "too_small": ("is too small to make faces of", "is too small for synthetic faces"),
 }
 """Outcome → the texts by which a cell's notes tell it, of this version and of earlier ones."""
