@@ -21,6 +21,7 @@ from moppet.balance.spaces import Embedding, Pixels, make_space
 from moppet.balance.targets import read_targets, resolve_targets
 from moppet.commands.balance import METHODS
 from moppet.infer import load_model
+from moppet.study.results import OUTCOMES
 from moppet.values import ModelError, UsageError
 
 GROWS = [name for name, b in BALANCERS.items() if b.targets == "up"]
@@ -303,6 +304,7 @@ def test_a_class_that_would_be_wiped_out_is_refused_or_its_rows_are_kept_on_requ
     assert any(
         "none of the 8 original rows of class 'fear': keep_wiped keeps" in n for n in done.notes
     )
+    assert any(text in note for note in done.notes for text in OUTCOMES["kept"])  # as studies do
 
 
 def test_it_is_said_when_only_made_rows_of_a_class_are_left():

@@ -31,7 +31,7 @@ Predictions = dict[int, list[Prediction]]
 DRAWS: Final = 2000
 ALL: Final = "all"
 """What stands for classifier and space in a method's mean over all of them."""
-_OUTCOMES: Final = {
+OUTCOMES: Final = {
     "kept": ("are kept", "keep_wiped keeps"),
     "too_small": ("is too small to make faces of", "is too small for synthetic faces"),
 }
@@ -245,13 +245,13 @@ def _training_rows(data: DataSet, lines: Sequence[Json]) -> Json:
     count = Counter(
         outcome
         for line in lines
-        for outcome, texts in _OUTCOMES.items()
+        for outcome, texts in OUTCOMES.items()
         if any(text in note for note in line["notes"] for text in texts)
     )
     return {
         "n_before": _named(data, before),
         "n_train": _named(data, after.round(1).tolist()),
-        "outcomes": {outcome: count[outcome] for outcome in _OUTCOMES},
+        "outcomes": {outcome: count[outcome] for outcome in OUTCOMES},
     }
 
 
