@@ -401,7 +401,7 @@ def test_the_embedding_names_its_model_and_its_default_is_the_adults(moppet, own
         (["--space", "hog"], 2, "one of pixels, embedding"),
         (["--enn", "some"], 2, "'all' or 'majority'"),
         (["--all-train"], 2, "already have a split"),
-        (["--option", "x=1"], 2, "takes no x"),
+        (["--option", "x=1"], 2, "has no option x"),
         (["--target", f"surprise={'9' * 400}"], 2, "up to 1,000,000,000,000"),
         (["--target", f"surprise={'9' * 400}x"], 2, "up to 1,000,000,000,000"),
         (["--target", f"{'9' * 400}x"], 2, "--target takes class=count"),

@@ -193,7 +193,7 @@ def _name_and_correct(page: Any) -> None:
     expect(lanes.nth(1).get_by_role("button")).to_have_text("Mia (child)")
     page.evaluate("document.querySelector('#video').currentTime = 3")
     page.get_by_role("button", name="Split at the cursor").click()
-    expect(page.locator("#said")).to_have_text(re.compile("nothing to split there"))
+    expect(page.locator("#said")).to_have_text(re.compile("nothing to split"))
     page.evaluate("document.querySelector('#video').currentTime = 15")
     wait_until(page, "Math.abs(document.querySelector('#video').currentTime - 15) < 0.1")
     page.get_by_role("button", name="Split at the cursor").click()
