@@ -117,3 +117,24 @@ def test_a_cache_that_cannot_be_written_to_is_no_error(
         privacy.platformdirs, "user_cache_path", lambda *_, **__: tmp_path / "file" / "cache"
     )
     privacy.remove_telemetry_files()
+
+
+@pytest.mark.parametrize(("of_the_user", "offline"), [(None, "False"), ("1", "True")])
+def test_a_download_that_was_asked_for_reaches_the_hub_unless_the_user_is_offline(
+    of_the_user: str | None, offline: str
+) -> None:
+    code = (
+        "from moppet import privacy\n"
+        "privacy.use_own_caches()\n"
+        "from huggingface_hub import constants\n"
+        "before = constants.HF_HUB_OFFLINE\n"
+        "with privacy.hub_download():\n"
+        "    during = constants.HF_HUB_OFFLINE\n"
+        "print(before, during, constants.HF_HUB_OFFLINE)"
+    )
+    env = {name: value for name, value in os.environ.items() if name != "HF_HUB_OFFLINE"}
+    env |= {} if of_the_user is None else {"HF_HUB_OFFLINE": of_the_user}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=env, check=True
+    )
+    assert done.stdout.split() == ["True", offline, "True"]

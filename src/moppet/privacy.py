@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +18,7 @@ _NO_TELEMETRY: Final = {
     "DISABLE_TELEMETRY": "1",  # diffusers and transformers
     "DO_NOT_TRACK": "1",
 }
+_OFFLINE: Final = "true"  # true for the hub's client as "1" is, but recognizable as moppet's own
 _ONNXRUNTIME: Final = Path("Microsoft", "DeveloperTools", ".onnxruntime")
 _TELEMETRY_FILES: Final = (
     "deviceid",
@@ -46,7 +48,25 @@ def use_own_caches() -> None:
     os.environ.setdefault("MPLCONFIGDIR", str(cache / "matplotlib"))
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache / "torch"))
     os.environ.setdefault("TRITON_CACHE_DIR", str(cache / "triton"))
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    if "HF_HUB_OFFLINE" not in os.environ:
+        os.environ["HF_HUB_OFFLINE"] = _OFFLINE
+
+
+@contextmanager
+def hub_download() -> Iterator[None]:
+    """Let the Hugging Face hub be reached, for a model that the user has pinned.
+
+    Only the switch of `use_own_caches` is lifted; a user's own HF_HUB_OFFLINE stays in force.
+    """
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    if os.environ.get("HF_HUB_OFFLINE") == _OFFLINE:
+        constants.HF_HUB_OFFLINE = False
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
 
 
 def remove_telemetry_files() -> None:

@@ -17,6 +17,7 @@ import torch
 
 from moppet.config import read_settings
 from moppet.files import file_sha256
+from moppet.privacy import hub_download
 from moppet.values import ModelError, MoppetError, UsageError
 
 SAFETY: Final = (
@@ -92,12 +93,13 @@ def fetch_pinned(pin: Pin) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        snapshot_download(
-            pin.repo,
-            revision=pin.revision,
-            allow_patterns=sorted(pin.files),
-            local_dir=folder,
-        )
+        with hub_download():
+            snapshot_download(
+                pin.repo,
+                revision=pin.revision,
+                allow_patterns=sorted(pin.files),
+                local_dir=folder,
+            )
     except Exception as error:  # the hub's client raises errors of many kinds
         raise ModelError(f"{pin.repo} cannot be downloaded: {reason_of(error)}") from None
     check_files(folder, pin)
