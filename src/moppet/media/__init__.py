@@ -2,7 +2,7 @@
 
 Time. 0 is the start of the container, as in a player: a video stream that begins half a second
 after the sound begins at 0.5. The `time_s` of a frame is its presentation time relative to that
-start; it increases strictly (see `StrictClock`). In a folder of images, image i is at i seconds.
+start; it increases strictly (see `clock.py` for damaged stamps). In a folder of images, image i is at i seconds.
 A camera counts from its first image.
 
 Frames. Every packet that should contain an image yields one frame, in presentation order: the
@@ -17,12 +17,12 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from functools import partial
 from pathlib import Path
 
 from moppet.media.camera import camera_frames, camera_number, probe_camera
-from moppet.media.clock import StrictClock
+from moppet.media.clock import ClockReport, StrictClock, clock_notes
 from moppet.media.images import images_of, load_image
 from moppet.media.recording import FrameSource, MediaInfo
 from moppet.media.sources import IMAGE_SUFFIXES, VIDEO_SUFFIXES, expand_sources, recording_sha256
@@ -32,8 +32,11 @@ from moppet.values import Frame, MediaError, UsageError
 __all__ = [
     "IMAGE_SUFFIXES",
     "VIDEO_SUFFIXES",
+    "ClockReport",
+    "FrameReader",
     "MediaInfo",
     "StrictClock",
+    "clock_notes",
     "expand_sources",
     "probe",
     "read_frames",
@@ -61,6 +64,47 @@ def probe(source: str | Path) -> MediaInfo:
     return MediaInfo(path, path.name, "images", width, height, span_s, count, codec, rate)
 
 
+class FrameReader(Iterator[Frame]):
+    """The frames of a recording, in presentation order, and what was assumed about its clock.
+
+    Close it to free the decoder.
+    """
+
+    def __init__(
+        self, source: str | Path, every: int, first_s: float, last_s: float, threads: int | None
+    ) -> None:
+        self.clock = ClockReport()
+        """What was assumed about the time stamps of the frames read so far."""
+        self._source, self._every = source, every
+        self._first_s, self._last_s = first_s, last_s
+        self._frames = self._window(threads)
+
+    def __next__(self) -> Frame:
+        return next(self._frames)
+
+    def close(self) -> None:
+        """Free the decoder and its file."""
+        self._frames.close()
+
+    def _window(self, threads: int | None) -> Generator[Frame, None, None]:
+        readable = False
+        with contextlib.closing(_frames(self._source, threads, self.clock)) as frames:
+            for index, (time_s, decode) in enumerate(frames):
+                if time_s >= self._last_s:
+                    return
+                skip = time_s < self._first_s or index % self._every > 0
+                image = None if skip or decode is None else decode()
+                readable = readable or image is not None or (skip and decode is not None)
+                if time_s < self._first_s:
+                    continue
+                if skip and decode is not None:
+                    yield Frame(index, time_s, None, "skipped")
+                else:
+                    yield Frame(index, time_s, image, "unreadable" if image is None else "ok")
+        if not readable:
+            raise MediaError(f"{self._source} contains no image that can be decoded: it is damaged.")
+
+
 def read_frames(
     source: str | Path,
     *,
@@ -68,8 +112,8 @@ def read_frames(
     start_s: float | None = None,
     end_s: float | None = None,
     threads: int | None = None,
-) -> Generator[Frame, None, None]:
-    """Yield a recording's frames in presentation order; close the generator to free the decoder.
+) -> FrameReader:
+    """Return an iterator over a recording's frames; close it to free the decoder.
 
     every: frames whose index is not a multiple of it are `skipped` and have no image.
     start_s, end_s: yield only frames with start_s ≤ time_s < end_s; the index still counts from
@@ -85,36 +129,15 @@ def read_frames(
     last_s = math.inf if end_s is None else end_s
     if not first_s < last_s:
         raise UsageError(f"the end ({last_s} s) must be after the start ({first_s} s).")
-    return _window(source, every, first_s, last_s, threads)
+    return FrameReader(source, every, first_s, last_s, threads)
 
 
-def _window(
-    source: str | Path, every: int, first_s: float, last_s: float, threads: int | None
-) -> Generator[Frame, None, None]:
-    readable = False
-    with contextlib.closing(_frames(source, threads)) as source_frames:
-        for index, (time_s, decode) in enumerate(source_frames):
-            if time_s >= last_s:
-                return
-            skip = time_s < first_s or index % every > 0
-            image = None if skip or decode is None else decode()
-            readable = readable or image is not None or (skip and decode is not None)
-            if time_s < first_s:
-                continue
-            if skip and decode is not None:
-                yield Frame(index, time_s, None, "skipped")
-            else:
-                yield Frame(index, time_s, image, "unreadable" if image is None else "ok")
-    if not readable:
-        raise MediaError(f"{source} contains no image that can be decoded: it is damaged.")
-
-
-def _frames(source: str | Path, threads: int | None) -> FrameSource:
+def _frames(source: str | Path, threads: int | None, report: ClockReport) -> FrameSource:
     number = camera_number(source)
     if number is not None:
         return camera_frames(number)
     path = Path(source)
     images = images_of(path)
     if images is None:
-        return video_frames(path, threads)
+        return video_frames(path, threads, report)
     return ((float(i), partial(load_image, p)) for i, p in enumerate(images))

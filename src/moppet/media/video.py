@@ -19,7 +19,7 @@ from av.codec.context import Flags
 from av.sidedata.sidedata import Type as SideData
 from av.video.reformatter import Colorspace, VideoReformatter
 
-from moppet.media.clock import StrictClock
+from moppet.media.clock import LONGEST_STEP_S, ClockReport, StrictClock, mend_stamps
 from moppet.media.recording import FrameSource, MediaInfo
 from moppet.values import Image, MediaError
 
@@ -107,6 +107,8 @@ class PacketTracker:
 
 
 _MAX_FAILED_READS: Final = 1000  # consecutive failures before a file counts as ended
+_NO_STAMPS: Final = 0x80  # AVFMT_NOTIMESTAMPS
+_JOINABLE: Final = 0x200  # AVFMT_TS_DISCONT
 _UNSPECIFIED_COLORS: Final = 2  # AVCOL_SPC_UNSPECIFIED
 # Old cameras write metadata in any encoding. PyAV 19 reads them all without this option.
 _OPENING: Final[dict[str, Any]] = (
@@ -118,27 +120,40 @@ class _ThreadsDisagree(Exception):
     """A decoder with frame threads lost a frame; only decoding without threads shows which."""
 
 
-def video_frames(path: Path, threads: int | None) -> FrameSource:
+def video_frames(path: Path, threads: int | None, report: ClockReport) -> FrameSource:
     reformatter = VideoReformatter()
     clock: StrictClock | None = None
     origin: Fraction | None = None
-    with contextlib.closing(_video_rows(path, threads)) as rows:
+    with contextlib.closing(_video_rows(path, threads, report)) as rows:
         for (stamp, frame), stream in rows:
+            stamps = _has_stamps(stream)
             if clock is None:
-                clock = StrictClock(float(1 / (stream.average_rate or 25)))
-                origin = _start(stream)
-            if origin is None and stamp is not None:
+                rate = float(stream.average_rate or 25)
+                clock, origin = StrictClock(1 / rate), _start(stream)
+                report.assumed_fps = None if stamps else rate
+            if stamp is not None and (origin is None or _is_far(stamp, stream, origin)):
                 origin = stamp * stream.time_base
-            known = stamp is not None and origin is not None
+            known = stamps and stamp is not None and origin is not None
             stamp_s = float(stamp * stream.time_base - origin) if known else None
-            if frame is None:
-                yield clock.tick(stamp_s), None
-            else:
-                decode = partial(_to_rgb, reformatter, frame, _pixel_ratio(stream))
-                yield clock.tick(stamp_s, float((frame.duration or 0) * stream.time_base)), decode
+            duration_s = float((frame.duration or 0) * stream.time_base) if frame else math.nan
+            time_s = clock.tick(stamp_s, duration_s if stamps else math.nan)
+            report.missing += stamps and stamp_s is None and frame is not None
+            report.end_s = clock.end_s
+            yield time_s, frame and partial(_to_rgb, reformatter, frame, _pixel_ratio(stream))
 
 
-def _video_rows(path: Path, threads: int | None) -> Generator[tuple[Row, Any], None, None]:
+def _has_stamps(stream: Any) -> bool:
+    return not int(stream.container.format.flags) & _NO_STAMPS
+
+
+def _is_far(stamp: int, stream: Any, origin: Fraction) -> bool:
+    """Whether a frame is so long before the start that the start is that of an odd stamp."""
+    return bool(stamp * stream.time_base < origin - Fraction(LONGEST_STEP_S))
+
+
+def _video_rows(
+    path: Path, threads: int | None, report: ClockReport
+) -> Generator[tuple[Row, Any], None, None]:
     """Yield rows and their stream: with frame threads until a frame is lost, then without."""
     done = 0
     for threaded in [False] if threads == 1 else [True, False]:
@@ -148,7 +163,8 @@ def _video_rows(path: Path, threads: int | None) -> Generator[tuple[Row, Any], N
             codec.thread_count = (threads or 0) if threaded else 1
             codec.flags |= Flags.output_corrupt  # otherwise they are dropped silently
             try:
-                for row in itertools.islice(_decode(container, stream, threaded), done, None):
+                packets = _mended(container, stream, report)
+                for row in itertools.islice(_decode(packets, stream, threaded), done, None):
                     yield row, stream
                     done += 1
                 return
@@ -156,10 +172,25 @@ def _video_rows(path: Path, threads: int | None) -> Generator[tuple[Row, Any], N
                 continue
 
 
-def _decode(container: Any, stream: Any, threaded: bool) -> Iterator[Row]:
+def _mended(container: Any, stream: Any, report: ClockReport) -> Iterator[Any]:
+    """Yield the packets on one clock; the report begins anew, as decoding does."""
+    report.joints_s.clear()
+    report.odd = 0
+    start = _start(stream) or 0
+    return mend_stamps(
+        _packets(container, stream),
+        max(1, round(1 / ((stream.average_rate or 25) * stream.time_base))),
+        round(LONGEST_STEP_S / stream.time_base),
+        joinable=bool(int(container.format.flags) & _JOINABLE),
+        report=report,
+        seconds=lambda stamp: float(stamp * stream.time_base - start),
+    )
+
+
+def _decode(packets: Iterator[Any], stream: Any, threaded: bool) -> Iterator[Row]:
     codec = stream.codec_context
     tracker = PacketTracker(stream)
-    for packet in _packets(container, stream):
+    for packet in packets:
         if packet == "missing":
             yield None, None
             continue
