@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import json
+from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 
@@ -11,6 +14,7 @@ from model_folder import write_model
 from moppet.infer import load_model
 from moppet.infer.face_reader import FaceReader, ReaderSettings, tracks_at_end
 from moppet.infer.tracking import Track, assign, overlap
+from moppet.values import Frame
 from scripted import (
     FPS,
     Script,
@@ -243,6 +247,80 @@ def test_rows_of_an_earlier_run_give_the_numbers_back(model):
             rows += reader.read(frames[start : start + 10])
         numbers = [(row["frame"], row.get("face_id")) for row in rows]
         assert numbers == [(row["frame"], row.get("face_id")) for row in unbroken]
+
+
+def test_a_state_resumes_to_the_last_bit(model):
+    def script(t: float):
+        return {"anna": (150 + 20 * t, 120), "ben": (450, 120) if t < 0.9 else None, "cleo": None}
+
+    frames = [make_frame(i) for i in range(60)]
+    unbroken, _ = read(model, script, frames)
+    for stop in (10, 30):
+        first = FaceReader(ScriptedDetector(script), model, ReaderSettings())
+        rows = [row for i in range(0, stop, 10) for row in first.read(frames[i : i + 10])]
+        second = FaceReader(ScriptedDetector(script), model, ReaderSettings())
+        second.restore(json.loads(json.dumps(first.state())))
+        assert second.state() == first.state()
+        rows += [row for i in range(stop, 60, 10) for row in second.read(frames[i : i + 10])]
+        for row, other in zip(rows, unbroken, strict=True):
+            assert np.array_equal(row.get("p", 0), other.get("p", 0))
+            assert row | {"p": None} == other | {"p": None}
+
+
+class OneFace:
+    """Sees one face at a fixed place in every upright image."""
+
+    name = "one"
+
+    def detect(self, images):
+        return [self.follow(image, [None], [0.0]) if wide(image) else [] for image in images]
+
+    def follow(self, image, boxes_px, roll_deg):
+        scale = np.float32(image.shape[1] / 640)
+        face = make_face(400, 120)
+        face = replace(face, box_px=face.box_px * scale, landmarks_px=face.landmarks_px * scale)
+        return [face for _ in boxes_px]
+
+
+def wide(image: np.ndarray) -> bool:
+    return image.shape[1] > image.shape[0]
+
+
+def scenery(seed: int, scale: float = 1) -> np.ndarray:
+    coarse = np.random.default_rng(seed).integers(0, 255, (5, 7, 3)).astype(np.uint8)
+    image = cv2.resize(coarse, (640, 240), interpolation=cv2.INTER_CUBIC)
+    return cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+
+
+def numbers_of(model, images: list[np.ndarray], **settings) -> tuple[list[int], list[float]]:
+    """The face_id in every image, and the cuts."""
+    reader = FaceReader(OneFace(), model, ReaderSettings(**settings))
+    frames = [Frame(i, i / FPS, image) for i, image in enumerate(images)]
+    rows = [row for i in range(0, len(frames), 10) for row in reader.read(frames[i : i + 10])]
+    assert [row["frame"] for row in rows] == list(range(len(images)))
+    return [row.get("face_id") for row in rows], reader.cuts_s
+
+
+def test_a_hard_cut_ends_every_track(model):
+    ids, cuts_s = numbers_of(model, [scenery(1)] * 13 + [scenery(2)] * 20)
+    assert ids == [0] * 13 + [1] * 20
+    assert cuts_s == [13 / FPS]
+
+
+def test_after_a_flash_the_face_keeps_its_number(model):
+    ids, cuts_s = numbers_of(model, [scenery(1)] * 15 + [scenery(2)] * 2 + [scenery(1)] * 20)
+    assert ids == [0] * 15 + [1] * 2 + [0] * 20
+    assert cuts_s == []
+
+
+def test_a_change_of_resolution_keeps_the_number(model):
+    ids, cuts_s = numbers_of(model, [scenery(1)] * 15 + [scenery(1, 0.5)] * 15)
+    assert ids == [0] * 30 and cuts_s == []
+
+
+def test_in_unrelated_photos_nobody_is_followed(model):
+    ids, cuts_s = numbers_of(model, [scenery(1)] * 12, unrelated=True)
+    assert ids == list(range(12)) and cuts_s == []
 
 
 def test_only_tracks_alive_at_the_end_are_resumed(model):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -14,11 +14,13 @@ from moppet.infer.detectors import Detector, detect_any_way_up
 from moppet.infer.face_quality import crop_quality
 from moppet.infer.models import ExpressionModel
 from moppet.infer.tracking import Track, assign, overlap
+from moppet.media.cuts import CutDetector
 from moppet.timeline import RawRow
 from moppet.values import Face, FaceError, Frame, Image
 
 _SAME_FACE: Final = 0.4
 _TURNED_EVERY_S: Final = 1.0
+_TIMES: Final = ("_shot_s", "_last_scan_s", "_last_turned_s")  # -inf: not yet
 
 
 @dataclass(frozen=True)
@@ -28,12 +30,14 @@ class ReaderSettings:
     scan_every_s: whole frames are searched for new faces at least this often; in between, known
         faces are tracked.
     detect_every_frame: search every frame without tracking.
+    unrelated: the images are photos, not a film: nobody is followed from one to the next.
     forget_after_s: a face that was absent for longer gets a new face_id.
     low_quality_below: rows of faces with a lower quality have the status `low_quality`.
     """
 
     scan_every_s: float = 0.5
     detect_every_frame: bool = False
+    unrelated: bool = False
     forget_after_s: float = 1.0
     low_quality_below: float = 0.3
 
@@ -49,6 +53,12 @@ class FaceReader:
         self.settings = settings
         self.tracks: list[Track] = []
         self.next_id = 0
+        self.cuts_s: list[float] = []
+        """Times of the hard cuts found so far."""
+        self._cuts = CutDetector()
+        self._shot_s = -math.inf  # where the shot begins
+        self._suspended: list[Track] = []  # of the shot before the last cut
+        self._size: tuple[int, int] | None = None  # height, width of the previous image
         self._last_scan_s = -math.inf
         self._last_turned_s = -math.inf
 
@@ -69,15 +79,42 @@ class FaceReader:
             self._read_frame(frames, seen, i, due if live else last or first)
         return self._rows(frames, seen)
 
+    def state(self) -> dict[str, Any]:
+        """Return what the next frame depends on, as JSON values for `restore`."""
+        return {
+            "tracks": [track.to_list() for track in self.tracks],
+            "suspended": [track.to_list() for track in self._suspended],
+            "next_id": self.next_id,
+            "size": self._size,
+            "times_s": [_finite(getattr(self, name)) for name in _TIMES],
+            "cuts_s": self.cuts_s,
+            "cut": self._cuts.state(),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Continue from a state, as if reading had never stopped."""
+        self.tracks = [Track.from_list(values) for values in state["tracks"]]
+        self._suspended = [Track.from_list(values) for values in state["suspended"]]
+        self.next_id = int(state["next_id"])
+        self._size = None if state["size"] is None else (state["size"][0], state["size"][1])
+        for name, time_s in zip(_TIMES, state["times_s"], strict=True):
+            setattr(self, name, -math.inf if time_s is None else float(time_s))
+        self.cuts_s = [float(time_s) for time_s in state["cuts_s"]]
+        self._cuts.restore(state["cut"])
+
     def _read_frame(
         self, frames: Sequence[Frame], seen: list[dict[int, Face]], i: int, search: bool
     ) -> None:
         frame = frames[i]
         assert frame.image is not None
+        if self.settings.unrelated:
+            self.tracks, cut = [], True
+        else:
+            cut = self._notice_cut(frame.image, frame.time_s)
         limit = self.settings.forget_after_s
         self.tracks = [t for t in self.tracks if frame.time_s - t.time_s <= limit]
         lost = self._follow(frame.image, frame.time_s, seen[i])
-        if search or lost:
+        if search or lost or cut:
             for face in self._search(frame.image, frame.time_s, seen[i]):
                 track = Track(self.next_id, face, frame.time_s)
                 self.next_id += 1
@@ -85,9 +122,28 @@ class FaceReader:
                 self._follow_back(frames[:i], seen, track)
                 self.tracks.append(track)
 
+    def _notice_cut(self, image: Image, time_s: float) -> bool:
+        """End the tracks at a hard cut, take them up again after a flash, and follow the size."""
+        size = image.shape[:2]
+        if self._size is not None and size != self._size:
+            ratio = np.float32([size[1] / self._size[1], size[0] / self._size[0]])
+            self.tracks = [track.scaled(ratio) for track in self.tracks]
+        self._size = size
+        change = self._cuts.check(image, time_s)
+        if change == "none":
+            return False
+        self._shot_s = time_s
+        if change == "cut":
+            self.cuts_s.append(time_s)
+            self.tracks, self._suspended = [], self.tracks
+        else:
+            self.cuts_s.pop()
+            self.tracks, self._suspended = self._suspended, []
+        return True
+
     def _follow(self, image: Image, time_s: float, seen: dict[int, Face]) -> bool:
         """Track the known faces into a frame; return whether the whole frame must be searched."""
-        if self.settings.detect_every_frame:
+        if self.settings.detect_every_frame or self.settings.unrelated:
             return True
         boxes = [track.expect(time_s) for track in self.tracks]
         expected = np.array(boxes, np.float32).reshape(-1, 4)
@@ -141,11 +197,13 @@ class FaceReader:
         self, frames: Sequence[Frame], seen: list[dict[int, Face]], track: Track
     ) -> None:
         """Track a new face backward through the frames before it was detected."""
-        if self.settings.detect_every_frame:
+        if self.settings.detect_every_frame or self.settings.unrelated:
             return
         back = replace(track)
         for i in range(len(frames) - 1, -1, -1):
             image = frames[i].image
+            if frames[i].time_s < self._shot_s:
+                return
             if image is None:
                 continue
             box, roll = back.expect(frames[i].time_s), _tilt(back.face)
@@ -224,6 +282,10 @@ def _face_row(frame: Frame, face_id: int, face: Face, quality: float, status: st
         "quality": quality,
         "p": None,
     }
+
+
+def _finite(time_s: float) -> float | None:
+    return time_s if math.isfinite(time_s) else None
 
 
 def _with_pose(face: Face) -> Face:

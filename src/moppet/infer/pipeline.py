@@ -24,6 +24,7 @@ from moppet.timeline import (
     build_timeline,
     live_rows,
     read_journal,
+    read_state,
 )
 from moppet.values import Frame, UsageError
 
@@ -172,11 +173,14 @@ class Analysis:
         live = self.info.kind == "camera"
         self._sha256 = None if live else recording_sha256(source)
         self._rows: list[RawRow] = []
+        self._state: dict[str, Any] | None = None  # of the reader after these rows
+        self._clock: dict[str, Any] = {}
         self._complete = False
         self._journal_path = journal
         self._journal: Journal | None = None
         if journal is not None:
-            self._open_journal(journal, resume and journal.is_file())
+            begun = journal.is_file() and journal.stat().st_size > 0
+            self._open_journal(journal, resume and begun)
 
     def _open_journal(self, path: Path, resume: bool) -> None:
         header = {
@@ -187,7 +191,7 @@ class Analysis:
         about = self._about() | {"groups": dict(self.model.group_of)}
         self._journal = Journal(path, self.model.names, header, about=about, resume=resume)
         if resume:
-            self._rows = read_journal(path)
+            self._rows, self._state = read_journal(path), read_state(path)
 
     def run(self, progress: Callable[[Progress], None] | None = None) -> Timeline:
         """Analyze the rest of the recording and return the whole timeline.
@@ -200,19 +204,24 @@ class Analysis:
         reader = FaceReader(self._detector, self.model, _reader_settings(settings, self.info))
         start_s = settings.start_s
         if self._rows:
-            reader.tracks = tracks_at_end(self._rows, settings.timeline.max_gap_s)
-            ids = [row["face_id"] for row in self._rows if row.get("face_id") is not None]
-            reader.next_id = 1 + max((i for i in ids if i is not None), default=-1)
             start_s = math.nextafter(self._rows[-1]["time_s"], math.inf)
+            if self._state is not None:
+                reader.restore(self._state)
+            else:  # a journal of moppet 0.1
+                reader.tracks = tracks_at_end(self._rows, settings.timeline.max_gap_s)
+                ids = [row["face_id"] for row in self._rows if row.get("face_id") is not None]
+                reader.next_id = 1 + max((i for i in ids if i is not None), default=-1)
         frames = read_frames(
             self.source, every=settings.every, start_s=start_s, end_s=settings.end_s
         )
         try:
             for chunk in _chunks(frames):
                 rows = reader.read(chunk)
+                state = reader.state()
                 if self._journal is not None:
-                    self._journal.append(rows)
+                    self._journal.append(rows, state)
                 self._rows += rows
+                self._state = state
                 if progress is not None:
                     total, last = self.info.frame_count, chunk[-1]
                     length_s = self.info.duration_s
@@ -229,6 +238,10 @@ class Analysis:
                 f"{self.info.duration_s:.1f} s."
             )
         self._complete = True
+        self._clock = frames.clock.to_dict()
+        if settings.end_s is None and math.isfinite(frames.clock.end_s):
+            # The container's own duration is often missing, or counts from another start.
+            self.info = dataclasses.replace(self.info, duration_s=frames.clock.end_s)
         return self.timeline()
 
     def timeline(self) -> Timeline:
@@ -257,12 +270,22 @@ class Analysis:
         }
 
     def _metadata(self) -> dict[str, Any]:
-        return self._about() | {
-            "settings": self.settings.to_dict(),
-            "frame_count": len({row["frame"] for row in self._rows}),
-            "analysed_at": datetime.now(UTC).isoformat(timespec="seconds"),
-            "complete": self._complete,
-        }
+        return (
+            self._about()
+            | {
+                "settings": self.settings.to_dict(),
+                "frame_count": len({row["frame"] for row in self._rows}),
+                "analysed_at": datetime.now(UTC).isoformat(timespec="seconds"),
+                "complete": self._complete,
+            }
+            | self._findings()
+        )
+
+    def _findings(self) -> dict[str, Any]:
+        """Return what was found about cuts and time stamps, if anything."""
+        cuts = [round(time_s, 6) for time_s in (self._state or {}).get("cuts_s", [])]
+        found = {"cuts_s": cuts, "clock": self._clock}
+        return {key: value for key, value in found.items() if value}
 
 
 def analyze(
@@ -379,9 +402,9 @@ def stream(
 
 
 def _reader_settings(settings: Settings, info: MediaInfo) -> ReaderSettings:
-    # The images of a folder may be unrelated, so faces are not tracked between them.
     return ReaderSettings(
-        detect_every_frame=settings.detect_every_frame or info.kind == "images",
+        detect_every_frame=settings.detect_every_frame,
+        unrelated=info.kind == "images",
         forget_after_s=settings.timeline.max_gap_s,
         low_quality_below=settings.timeline.low_quality_below,
     )

@@ -6,9 +6,10 @@ gets a new face_id.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Final
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from moppet.values import Face, Floats
 _LEAST_OVERLAP: Final = 0.2
 _MOTION_MEMORY_S: Final = 0.15
 _FARTHEST: Final = 1.0
+_TRACK_VALUES: Final = 23  # id, time, box 4, landmarks 10, velocity 2, score, 3 angles, quality
 
 
 @dataclass
@@ -49,6 +51,36 @@ class Track:
             keep = np.float32(np.exp(-abs(elapsed) / _MOTION_MEMORY_S))
             self.velocity = keep * self.velocity + (1 - keep) * speed
         self.face, self.time_s = face, time_s
+
+    def scaled(self, ratio: Floats) -> Track:
+        """Return the track in an image of another size; ratio: (2,) horizontal, vertical."""
+        face = replace(
+            self.face,
+            box_px=self.face.box_px * np.tile(ratio, 2),
+            landmarks_px=self.face.landmarks_px * ratio,
+        )
+        return replace(self, face=face, velocity=self.velocity * ratio)
+
+    def to_list(self) -> list[Any]:
+        """Return the track as JSON values, exact to the last bit; None for NaN."""
+        face = self.face
+        arrays = [face.box_px, face.landmarks_px.reshape(-1), self.velocity]
+        floats = [float(number) for array in arrays for number in array]
+        floats += [face.score, face.yaw, face.pitch, face.roll, face.quality]
+        numbers = [None if math.isnan(number) else number for number in floats]
+        return [self.face_id, self.time_s, *numbers]
+
+    @classmethod
+    def from_list(cls, values: Sequence[Any]) -> Track:
+        """Return the track of `to_list`; ValueError if it has another length."""
+        if len(values) != _TRACK_VALUES:
+            raise ValueError(f"a track has {_TRACK_VALUES} values, not {len(values)}.")
+        numbers = [math.nan if value is None else float(value) for value in values[2:]]
+        box, points, velocity = (
+            np.array(numbers[a:b], np.float32) for a, b in ((0, 4), (4, 14), (14, 16))
+        )
+        face = Face(box, points.reshape(5, 2), *numbers[16:])
+        return cls(int(values[0]), face, float(values[1]), velocity)
 
 
 def assign(expected: Sequence[Floats], faces: Sequence[Face]) -> list[int | None]:

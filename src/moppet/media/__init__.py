@@ -2,8 +2,8 @@
 
 Time. 0 is the start of the container, as in a player: a video stream that begins half a second
 after the sound begins at 0.5. The `time_s` of a frame is its presentation time relative to that
-start; it increases strictly (see `clock.py` for damaged stamps). In a folder of images, image i is at i seconds.
-A camera counts from its first image.
+start; it increases strictly (see `clock.py` for damaged stamps). In a folder of images, image i is
+at i seconds. A camera counts from its first image.
 
 Frames. Every packet that should contain an image yields one frame, in presentation order: the
 image, or `unreadable` if the decoder rejects, drops or flags it. A run of packets missing from
@@ -102,7 +102,9 @@ class FrameReader(Iterator[Frame]):
                 else:
                     yield Frame(index, time_s, image, "unreadable" if image is None else "ok")
         if not readable:
-            raise MediaError(f"{self._source} contains no image that can be decoded: it is damaged.")
+            raise MediaError(
+                f"{self._source} contains no image that can be decoded: it is damaged."
+            )
 
 
 def read_frames(

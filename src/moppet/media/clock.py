@@ -128,11 +128,18 @@ class _Joints:
         self._report, self._seconds = report, seconds
         self._last: int | None = None
         self._shift = 0
+        self._decoded = False  # the packets have decoding times
 
     def mend(self, packet: Any, ahead: Sequence[Any]) -> None:
-        raw = packet.pts if packet.dts is None else packet.dts
+        decoded = _known([packet, *ahead], "dts")
+        if packet.dts is None and (decoded or self._decoded):  # Matroska's first ones, for example
+            self._set(packet, None, packet.pts + self._shift)
+            return
+        self._decoded = packet.dts is not None
+        name = "dts" if self._decoded else "pts"
+        raw = getattr(packet, name)
         step = packet.duration or self._step
-        following = [stamp + self._shift for stamp in _known(ahead, "dts")]
+        following = [stamp + self._shift for stamp in _known(ahead, name)]
         if self._last is None:
             self._last = self._before(raw, following)
         stamp, expected = raw + self._shift, self._last + step
@@ -163,7 +170,8 @@ class _Joints:
         self._last = expected
 
     def _fits(self, stamp: int, last: int) -> bool:
-        return last - 2 * self._step <= stamp <= last + self._longest
+        back = 2 if self._decoded else _REORDERED
+        return last - back * self._step <= stamp <= last + self._longest
 
     def _before(self, first: int, following: Sequence[int]) -> int:
         """Return the time before the first packet; its own stamp may be the odd, late one."""

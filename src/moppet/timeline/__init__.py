@@ -1,7 +1,13 @@
 """Timelines: smoothing, episodes, summaries, file formats, and the journal of an analysis."""
 
 from moppet.timeline.episodes import Episode
-from moppet.timeline.journal import Journal, read_journal, read_journal_header, read_unfinished
+from moppet.timeline.journal import (
+    Journal,
+    read_journal,
+    read_journal_header,
+    read_state,
+    read_unfinished,
+)
 from moppet.timeline.labels import live_rows
 from moppet.timeline.schema import RawRow
 from moppet.timeline.settings import TimelineSettings
@@ -20,6 +26,7 @@ __all__ = [
     "live_rows",
     "read_journal",
     "read_journal_header",
+    "read_state",
     "read_timeline",
     "read_unfinished",
     "summary_lines",

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +25,8 @@ from moppet.timeline.settings import TimelineSettings
 from moppet.timeline.table import Timeline, timeline_of
 from moppet.values import TimelineError, UsageError
 
+_STATE: Final = "state"  # a column of JSON, in the last row of a batch
+
 
 class _Content(NamedTuple):
     header: dict[str, Any]
@@ -32,6 +34,7 @@ class _Content(NamedTuple):
     about: dict[str, Any]
     batches: list[Any]
     complete_bytes: int
+    stateful: bool
 
 
 class Journal:
@@ -58,25 +61,29 @@ class Journal:
         content = {"names": list(self._names), "header": plain(header or {})}
         metadata = content | {"about": plain(about or {})}
         raw = json.dumps(metadata, ensure_ascii=False).encode("utf-8")
-        self._schema = _schema(self._names, raw)
-        keep = _matching_bytes(self.path, content) if resume else 0
+        keep, stateful = _matching(self.path, content) if resume else (0, True)
+        self._schema = _schema(self._names, raw, stateful)
+        # A new journal appears complete with its header, so a kill leaves none that is unreadable.
+        part = self.path if resume else self.path.with_name(f"{self.path.name}.part")
         try:
-            self._file = self.path.open("r+b" if resume else "wb")
+            self._file = part.open("r+b" if resume else "wb")
         except OSError as error:
             raise TimelineError(f"Cannot write {self.path}: {error.strerror}.") from error
         self._file.seek(keep)
         self._file.truncate()
-        if not keep:
+        if not resume:
             self._put(self._schema.serialize())
+            part.replace(self.path)
 
-    def append(self, rows: Sequence[RawRow]) -> None:
+    def append(self, rows: Sequence[RawRow], state: Mapping[str, Any] | None = None) -> None:
         """Write these rows as one batch: after a crash, either all of them are stored or none.
 
         Keep the rows of a frame in one batch. A batch takes some kilobytes, so append a few
         hundred rows at a time. Raises TimelineError for an invalid row.
+        state: JSON values that reading resumes from after these rows, for `read_state`.
         """
         if rows:
-            self._put(_batch(rows, self._names, self._schema).serialize())
+            self._put(_batch(rows, self._names, self._schema, state).serialize())
 
     def _put(self, message: Any) -> None:
         try:
@@ -104,8 +111,20 @@ def read_journal(path: str | PathLike[str]) -> list[RawRow]:
     content = _read(Path(path))
     rows: list[RawRow] = []
     for batch in content.batches:
-        rows += batch.to_pylist()
+        rows += batch.drop_columns(_STATE).to_pylist() if content.stateful else batch.to_pylist()
     return rows
+
+
+def read_state(path: str | PathLike[str]) -> dict[str, Any] | None:
+    """Return the state stored with the last complete batch; None if there is none.
+
+    Journals of moppet 0.1 store no state. Raises TimelineError if the file is not a journal.
+    """
+    content = _read(Path(path))
+    if not content.stateful or not content.batches:
+        return None
+    text = content.batches[-1].column(_STATE)[-1].as_py()
+    return None if text is None else dict(json.loads(text))
 
 
 def read_journal_header(path: str | PathLike[str]) -> dict[str, Any]:
@@ -144,7 +163,7 @@ def read_unfinished(path: str | PathLike[str]) -> Timeline:
     )
 
 
-def _schema(names: Sequence[str], metadata: bytes) -> Any:
+def _schema(names: Sequence[str], metadata: bytes, stateful: bool) -> Any:
     fields = [
         pa.field("frame", pa.int64()),
         pa.field("time_s", pa.float64()),
@@ -152,11 +171,14 @@ def _schema(names: Sequence[str], metadata: bytes) -> Any:
         pa.field("status", pa.string()),
         *(pa.field(name, pa.float32()) for name in FACE_FLOATS),
         pa.field("p", pa.list_(pa.float32(), len(names))),
+        *[pa.field(_STATE, pa.string())] * stateful,
     ]
     return pa.schema(fields, metadata={METADATA_KEY: metadata})
 
 
-def _batch(rows: Sequence[RawRow], names: Sequence[str], schema: Any) -> Any:
+def _batch(
+    rows: Sequence[RawRow], names: Sequence[str], schema: Any, state: Mapping[str, Any] | None
+) -> Any:
     columns = raw_columns(rows, names)
     p = columns.pop("p")
     arrays = [
@@ -165,6 +187,9 @@ def _batch(rows: Sequence[RawRow], names: Sequence[str], schema: Any) -> Any:
     flat = pa.array(p.reshape(-1))
     missing = pa.array(np.isnan(p).any(axis=1))
     arrays.append(pa.FixedSizeListArray.from_arrays(flat, len(names), mask=missing))
+    if _STATE in schema.names:
+        last = None if state is None else json.dumps(state)
+        arrays.append(pa.array([None] * (len(rows) - 1) + [last], pa.string()))
     return pa.record_batch(arrays, schema=schema)
 
 
@@ -181,7 +206,8 @@ def _read(path: Path) -> _Content:
         about = dict(content.get("about", {}))
     except (pa.ArrowException, EOFError, OSError, ValueError, KeyError, TypeError) as error:
         raise TimelineError(f"{path} is not a journal of moppet, or is damaged.") from error
-    if not schema.equals(_schema(names, b"")):
+    stateful = _STATE in schema.names
+    if not schema.equals(_schema(names, b"", stateful)):
         raise TimelineError(f"{path} is a journal of another version of moppet.")
     batches: list[Any] = []
     complete_bytes = source.tell()
@@ -190,16 +216,17 @@ def _read(path: Path) -> _Content:
             batch = pa.ipc.read_record_batch(pa.ipc.read_message(source), schema)
             batch.validate(full=True)
         except (pa.ArrowException, EOFError, OSError):
-            return _Content(header, names, about, batches, complete_bytes)
+            return _Content(header, names, about, batches, complete_bytes, stateful)
         batches.append(batch)
         complete_bytes = source.tell()
 
 
-def _matching_bytes(path: Path, wanted: Mapping[str, Any]) -> int:
+def _matching(path: Path, wanted: Mapping[str, Any]) -> tuple[int, bool]:
+    """Return the length of the complete batches in bytes, and whether they store a state."""
     content = _read(path)
     there = {"names": list(content.names), "header": content.header}
     if there == wanted:
-        return content.complete_bytes
+        return content.complete_bytes, content.stateful
     keys = {*content.header, *wanted["header"]}
     odd = sorted(k for k in keys if content.header.get(k) != wanted["header"].get(k)) or ["names"]
     raise TimelineError(
