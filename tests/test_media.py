@@ -271,7 +271,9 @@ def test_depths_and_sizes_come_as_8_bit_rgb_in_full(
         pixels=pixels,
         size=size,
     )
-    assert all(close_to(frame.image, quarters(*size), 40) for frame in read_frames(path))
+    scale = min(1, 1920 / max(size))
+    read = (round(size[0] * scale), round(size[1] * scale))
+    assert all(close_to(frame.image, quarters(*read), 40) for frame in read_frames(path))
     assert (probe(path).width, probe(path).height) == size
 
 
@@ -458,9 +460,9 @@ def broken_file(folder: Path, case: str) -> Path:
     [
         ("missing", "there is no file"),
         ("empty", "is empty (0 bytes)"),
-        ("text", "contains only sound (raw AMR"),  # so FFmpeg takes it
+        ("text", "is not a readable video"),
         ("txt", "is not a readable video"),
-        ("playlist", ""),
+        ("playlist", "is a playlist"),
         ("one byte", "is not a readable video"),
         ("picture", "no image that can be decoded"),
         ("no index", "moov"),

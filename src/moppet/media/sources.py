@@ -13,7 +13,7 @@ from moppet.files import file_sha256
 from moppet.media.camera import camera_number
 from moppet.values import MediaError, UsageError
 
-_IMAGES: Final = ".png .jpg .jpeg .bmp .webp .tif .tiff"
+_IMAGES: Final = ".png .jpg .jpeg .bmp .webp .tif .tiff .heic .heif .avif"
 _VIDEOS: Final = (
     ".mp4 .mov .m4v .mkv .webm .avi .mpg .mpeg .mts .m2ts .ts .wmv .asf .flv .3gp .3g2 .ogv .vob "
     ".mxf .dv .gif .y4m .h264 .264 .h265 .265 .hevc .ivf .divx .f4v .rm .rmvb .nut"

@@ -110,10 +110,25 @@ _MAX_FAILED_READS: Final = 1000  # consecutive failures before a file counts as 
 _NO_STAMPS: Final = 0x80  # AVFMT_NOTIMESTAMPS
 _JOINABLE: Final = 0x200  # AVFMT_TS_DISCONT
 _UNSPECIFIED_COLORS: Final = 2  # AVCOL_SPC_UNSPECIFIED
-# Old cameras write metadata in any encoding. PyAV 19 reads them all without this option.
-_OPENING: Final[dict[str, Any]] = (
-    {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "replace"}
+_THREADED_PIXELS: Final = 4096 * 2304  # each thread holds images of its own
+_LONGEST_SIDE: Final = 1920  # pixels of an image that is read; larger videos are scaled down
+_MOST_PIXELS: Final = 8192 * 4352  # of a video that is read at all
+# A playlist or script that names other files is none of these, whatever its suffix. Audio formats
+# are here because a file of sound alone is refused by name.
+_FORMATS: Final = (
+    "aac,ac3,aiff,amr,asf,av1,avi,avs2,avs3,cavsvideo,dhav,dirac,dnxhd,dv,evc,f4v,flac,flv,gif,"
+    "gxf,h261,h263,h264,hevc,ipod,ivf,kux,live_flv,lvf,m4a,m4v,matroska,mj2,mjpeg,mjpeg_2000,mov,"
+    "mp3,mp4,mpeg,mpegts,mpegtsraw,mpegvideo,mtv,mxf,nut,obu,ogg,psp,rawvideo,rm,smjpeg,vc1,"
+    "vc1test,vivo,vvc,w64,wav,webm,wtv,wv,y4m,yuv4mpegpipe,3gp,3g2"
 )
+_OPENING: Final[dict[str, Any]] = {
+    "options": {"format_whitelist": _FORMATS, "protocol_whitelist": "file"},
+    # Old cameras write metadata in any encoding. PyAV 19 reads them all without this option.
+    **({} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "replace"}),
+}
+
+
+_PLAYLISTS: Final = (b"#EXTM3U", b"ffconcat", b"<MPD", b"v=0\r\n", b"[playlist]", b"<smil", b"<asx")
 
 
 class _ThreadsDisagree(Exception):
@@ -159,6 +174,7 @@ def _video_rows(
     for threaded in [False] if threads == 1 else [True, False]:
         with _opened(path) as (container, stream):
             codec = stream.codec_context
+            threaded = threaded and stream.width * stream.height <= _THREADED_PIXELS
             codec.thread_type = "AUTO" if threaded else "SLICE"
             codec.thread_count = (threads or 0) if threaded else 1
             codec.flags |= Flags.output_corrupt  # otherwise they are dropped silently
@@ -230,18 +246,34 @@ def _to_rgb(reformatter: VideoReformatter, frame: Any, pixel_ratio: float) -> Im
     # Players treat untagged HD video as BT.709; swscale by default as BT.601.
     hd = frame.colorspace == _UNSPECIFIED_COLORS and frame.height >= 720
     colors = Colorspace.ITU709 if hd else None
-    width = round(frame.width * pixel_ratio)
+    width, height = round(frame.width * pixel_ratio), frame.height
+    if (longest := max(width, height)) > _LONGEST_SIDE:
+        width, height = (round(side * _LONGEST_SIDE / longest) for side in (width, height))
     try:
-        rgb = reformatter.reformat(frame, width, format="rgb24", src_colorspace=colors)
+        rgb = reformatter.reformat(frame, width, height, "rgb24", src_colorspace=colors)
     except (av.error.FFmpegError, ValueError):
         return None
     image = cast(Image, rgb.to_ndarray())
-    sides = frame.side_data.get(SideData.DISPLAYMATRIX)
-    return image if sides is None else _upright(image, bytes(sides))
+    return _upright(image, frame)
 
 
-def _upright(image: Image, display_matrix: bytes) -> Image:
-    a, b, _, c, d = np.frombuffer(display_matrix, dtype=np.int32)[:5].tolist()
+def display_matrix(frame: Any) -> bytes | None:
+    """Return the nine numbers that turn a frame upright; None if it has none.
+
+    Raises ValueError if the frame has side data of a type that this PyAV does not know.
+    """
+    matrix = frame.side_data.get(SideData.DISPLAYMATRIX)
+    return None if matrix is None else bytes(matrix)
+
+
+def _upright(image: Image, frame: Any) -> Image:
+    try:
+        matrix = display_matrix(frame)
+    except ValueError:
+        return np.ascontiguousarray(np.rot90(image, round(frame.rotation / 90)))
+    if matrix is None:
+        return image
+    a, b, _, c, d = np.frombuffer(matrix, dtype=np.int32)[:5].tolist()
     if abs(a) + abs(d) < abs(b) + abs(c):
         image, a, d = image.transpose(1, 0, 2), c, b
     return np.ascontiguousarray(image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
@@ -282,6 +314,11 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
         stream = best if best in videos else videos[0]
         if stream.codec_context is None:
             raise MediaError(f"{path} uses a codec that this FFmpeg does not support: convert it.")
+        if stream.width * stream.height > _MOST_PIXELS:
+            raise MediaError(
+                f"{path} has {stream.width} x {stream.height} pixels; at most 8192 x 4352 are "
+                "read: convert it to a smaller size."
+            )
         yield container, stream
 
 
@@ -289,7 +326,10 @@ def unreadable_reason(path: Path, error: Exception | None = None) -> str:
     if isinstance(error, PermissionError):
         return f"{path} cannot be read (permission denied): ask its owner for access."
     with contextlib.suppress(OSError, ValueError), path.open("rb") as file:
-        if file.read(8)[4:] == b"ftyp":
+        head = file.read(4096)
+        if any(sign in head for sign in _PLAYLISTS):
+            return f"{path} is a playlist that names other files: analyze those files instead."
+        if head[4:8] == b"ftyp":
             return f"{path} is truncated or damaged (its index, moov, is missing): copy it again."
     return f"{path} is not a readable video: it is damaged, or another kind of file."
 
