@@ -260,6 +260,7 @@ def test_affectnets_lists_are_read_with_and_without_a_header(tmp_path):
     assert [column(manifest, f"box_{side}")[0] for side in "xywh"] == [10, 20, 30, 40]
     assert column(manifest, "valence") == [-0.5, 0.5]
     whole = read_dataset(root, keep_unlabeled=True)
+    assert read_dataset(root, keep_unlabelled=True).table.equals(whole.table)  # the former name
     assert column(whole, "label") == ["anger", None, "contempt"]
     assert column(whole, "box_w")[1] is None and column(whole, "arousal")[1] is None
     assert read_dataset(root, only_expressions=True).names == ("anger",)
@@ -365,7 +366,7 @@ def test_ckplus_gives_the_last_third_and_no_neutral_when_asked(tmp_path):
     numbers = [int(Path(path).stem[-3:]) for path in column(last, "path")]
     assert numbers == [5, 6, 8, 9, 10, 11]
     assert set(column(last, "sequence")) == {"S005/001", "S010/002"}
-    with pytest.raises(UsageError, match="frames is one of peak, last-third"):
+    with pytest.raises(UsageError, match="frames must be 'peak' or 'last-third', got 'all'"):
         read_dataset(root, frames="all")
 
 
@@ -443,7 +444,7 @@ def test_ages_come_from_a_table_where_names_do_not_tell_them(tmp_path):
 def test_a_name_that_says_nothing_is_shown_beside_what_was_expected(tmp_path, kind, names):
     with pytest.raises(MoppetError, match=names[1].replace(".", r"\.")) as error:
         read_dataset(pictures(tmp_path, *names), kind)
-    assert "move" in str(error.value) or "exactly one of the words" in str(error.value)
+    assert "move" in str(error.value)
 
 
 def test_babyexp_with_another_class_is_refused(tmp_path):
@@ -510,7 +511,7 @@ def test_a_videos_rows_are_its_frames_at_their_times(tmp_path):
     grays = [float(manifest.image(i).mean()) for i in rows]
     np.testing.assert_allclose(grays, [40, 70, 100, 130, 160], atol=4)
     for wrong in (0, -1, float("nan"), float("inf")):
-        with pytest.raises(UsageError, match="every_s must be a number of seconds above 0"):
+        with pytest.raises(UsageError, match="every_s must be a number"):
             read_dataset(root, every_s=wrong)
 
 

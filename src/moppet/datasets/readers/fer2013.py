@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from moppet.datasets.manifest import Manifest, connect
 from moppet.datasets.readers.csv_tables import number, read_table
-from moppet.datasets.readers.dataset import Columns, Dataset, choose
+from moppet.datasets.readers.dataset import Columns, Dataset, choose, known_dataset
 from moppet.datasets.readers.folder_tree import subfolders
 from moppet.files import file_sha256, read_arrays, replacing
 from moppet.values import EXPRESSIONS, Floats, Image, MoppetError
@@ -276,26 +276,7 @@ def _read(
     return dataset.build(rows.path.parent, columns)
 
 
-FER2013 = Dataset(
-    name="fer2013",
-    title="FER2013",
-    layout="""
-        fer2013.csv, or a folder with fer2013.csv or icml_face_data.csv:
-          emotion,pixels,Usage
-          0,70 80 82 72 58 …,Training       48 × 48 numbers; 0 angry, 1 disgust, 2 fear, 3 happy,
-                                            4 sad, 5 surprise, 6 neutral
-    """,
-    basis=(
-        "The files of the Kaggle competition as documented by torchvision's loader. The column "
-        "order and the codes are well known; the CSV file itself was not available."
-    ),
-    license=(
-        "The images of FER2013 come from web searches. They have no license from an owner, and "
-        "nobody shown has consented: use them for training and do not pass them on."
-    ),
-    looks_like=_looks_like,
-    reader=_read,
-)
+FER2013 = known_dataset("fer2013", _looks_like, _read)
 
 
 _VOTES: Final = "fer2013new.csv"
@@ -422,27 +403,7 @@ def _join_images(
     return dataset.present(root, columns["path"], table, allow_missing), root
 
 
-FERPLUS = Dataset(
-    name="ferplus",
-    title="FER+",
-    layout="""
-        ferplus/
-          fer2013new.csv              Usage,Image name,neutral,happiness,surprise,sadness,anger,
-                                      disgust,fear,contempt,unknown,NF: ten votes per row
-          fer2013.csv                 FER2013's own CSV (or icml_face_data.csv), same rows; or
-          FER2013Train/  fer0000000.png, …
-          FER2013Valid/  fer0028638.png, …     also below images/ or data/
-          FER2013Test/   fer0032220.png, …
-    """,
-    basis=(
-        "github.com/microsoft/FERPlus (its README, and the answer in issue 5: rows without an "
-        "image name show no face). The votes are the same as in the project's own .npz file, "
-        "which was available; the CSV file was not."
-    ),
-    license=_LICENSE,
-    looks_like=_looks_like_votes,
-    reader=_read_votes,
-)
+FERPLUS = known_dataset("ferplus", _looks_like_votes, _read_votes)
 
 _ARRAYS: Final = {"images", "votes", "vote_names", "split", "dup_group", "age_band"}
 _BANDS: Final = {0: "infant", 1: "child", 2: "adult", 3: "uncertain", -1: None}
@@ -503,17 +464,4 @@ def _more(place: Path, rows: NDArray[np.intp]) -> dict[str, list[Any]]:
         ) from None
 
 
-FERPLUS_NPZ = Dataset(
-    name="ferplus-npz",
-    title="FER+ in one .npz",
-    layout="""
-        ferplus_dev.npz, or a folder with one such file:
-          images (n, 48, 48) · votes (n, 10) · vote_names · split (0 training, 1 test)
-          leaks_into_split1 · dup_group · near_dup_group · age_band (0 infant, 1 child,
-          2 not a child, 3 uncertain, -1 not judged)
-    """,
-    basis=("The project's own file, read in full during development: 31,356 rows."),
-    license=_LICENSE,
-    looks_like=_looks_like_archive,
-    reader=_read_archive,
-)
+FERPLUS_NPZ = known_dataset("ferplus-npz", _looks_like_archive, _read_archive)
