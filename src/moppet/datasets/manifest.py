@@ -100,6 +100,13 @@ def vote_lists(matrix: NDArray[Any]) -> Any:
     return lists.cast(VOTES)
 
 
+def plurality(votes: NDArray[Any]) -> NDArray[np.int64]:
+    """Return (n,) the class with the most votes (n, k); -1 for ties and rows without votes."""
+    most = np.nan_to_num(votes).max(axis=1, keepdims=True, initial=0)
+    leads = (votes == most) & (most > 0)
+    return np.where(leads.sum(axis=1) == 1, leads.argmax(axis=1), -1)
+
+
 def as_column(name: str, values: Any) -> Any:
     """Return values as the Arrow column of this name; None and NaN are null."""
     if name == "votes" and getattr(values, "ndim", 1) == 2:
