@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from moppet.datasets import row_images
-from moppet.datasets.provenance import check_synthetic_table, current_columns
+from moppet.datasets.provenance import check_synthetic, current_columns
 from moppet.files import replacing
 from moppet.values import EXPRESSIONS, Floats, Image, MoppetError
 from moppet.vocabulary import FORMER_SPLITS
@@ -204,7 +204,7 @@ class Manifest:
         object.__setattr__(self, "names", tuple(self.names))
         object.__setattr__(self, "root", Path(self.root))
         object.__setattr__(self, "table", conform(self.table, self.names))
-        check_synthetic_table(self.table)
+        check_synthetic(self.table)
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
