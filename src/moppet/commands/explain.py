@@ -257,14 +257,14 @@ def explain_model(job: Job) -> Path:
 
 
 def _groups(whole: Manifest, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the rows' groups; copies are searched for where the data does not tell of them."""
-    from moppet.datasets.duplicates import group_copies, tells_copies
+    """Return the rows' groups; duplicates are searched for if the data has no duplicate groups."""
+    from moppet.datasets.duplicates import has_duplicate_groups, with_duplicate_groups
     from moppet.datasets.manifest import connect
 
     groups = whole.groups[rows]
-    if tells_copies(whole):
+    if has_duplicate_groups(whole):
         return groups
-    looked = group_copies(whole.select(rows))
+    looked = with_duplicate_groups(whole.select(rows))
     return connect(len(rows), [groups.tolist(), looked.groups.tolist()])
 
 

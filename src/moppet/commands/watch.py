@@ -139,7 +139,7 @@ def coded_distress(
     Raises UsageError for an unknown tier or code, TimelineError for a file that cannot be read.
     """
     from moppet.coders import Vocabulary, check_known, read_coding
-    from moppet.coders.selection import choose_lane
+    from moppet.coders.comparison import choose_lane
 
     vocabulary = Vocabulary(names, group_of, {})
     lane = choose_lane(
