@@ -27,7 +27,7 @@ from moppet.datasets.splits import holdout
 from moppet.evaluate import sample_predictions as module
 from moppet.evaluate.sample_predictions import SampleFaces, measure_agreement, predict_faces
 from moppet.evaluate.sample_quality import measure_quality
-from moppet.infer.models import load_model
+from moppet.infer.expression_model import load_model
 from moppet.pages import face_images as face_images
 from moppet.pages.quality import build_page
 from moppet.pages.wording import number
@@ -296,7 +296,10 @@ def test_the_real_faces_are_those_of_the_same_manifest_unless_others_are_named(
     arguments = ("-o", tmp_path / "out", "--model", folder / "model")
     assert run(tmp_path, *arguments) == 0
     found = json.loads((tmp_path / "out" / "quality.json").read_text(encoding="utf-8"))
-    assert (found["rows"]["synthetic"], found["rows"]["in_real"]) == (len(made), len(real) + len(made))
+    assert (found["rows"]["synthetic"], found["rows"]["in_real"]) == (
+        len(made),
+        len(real) + len(made),
+    )
     kept = read_manifest(tmp_path / "out" / "kept.parquet")
     assert (
         int(real_rows(kept).sum()) == len(real) and len(kept) == len(real) + found["rows"]["kept"]

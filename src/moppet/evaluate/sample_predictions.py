@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from moppet.datasets.faces import find_manifest_faces
 from moppet.datasets.hashing import THUMB_PX, thumbnail
 from moppet.datasets.manifest import Manifest
-from moppet.infer.models import ExpressionModel
+from moppet.infer.expression_model import ExpressionModel
 from moppet.metrics import Estimate, as_json, bootstrap_many, confusion
 from moppet.metrics.bootstrap import Weights, drawn_means
 from moppet.values import Floats, Image
@@ -63,7 +63,7 @@ def predict_faces(
     classifier: ExpressionModel,
     progress: Progress | None = None,
 ) -> SampleFaces:
-    """Return predictions of a model and a classifier for rows of a manifest, with crops as for video.
+    """Return a model's embeddings and a classifier's predictions of faces, cropped as in video.
 
     If no face is found, the whole image is used.
     Raises MoppetError with the name of an image that cannot be read.
@@ -113,7 +113,7 @@ def in_order(names: Sequence[str], classes: Sequence[str]) -> list[str]:
 class Agreement:
     """How often a classifier reads the intended class, over all faces whose class it knows.
 
-    names: the classifier's classes. overall: share of all these faces; macro: mean over the classes.
+    names: the classifier's classes. overall: share of all these faces; macro: mean over classes.
     of_class: class → share of its faces. The same values for real faces are the best to expect.
     confusion: (k, k), rows by intended class, columns by predicted class.
     unknown: class → number of faces, for classes that the classifier does not know.
@@ -147,7 +147,7 @@ def measure_agreement(
 ) -> Agreement:
     """Return how often a classifier with these class names predicts the label.
 
-    classes: classes to report. The classifier may predict any of its own classes, so a classifier with more
+    classes: classes to report. The classifier may predict any of its own classes, so one with more
     classes agrees less often by chance.
     """
     number = {class_of(name): i for i, name in enumerate(names)}

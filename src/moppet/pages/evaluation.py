@@ -395,7 +395,10 @@ def _rows(rows: Json, split: str) -> str:
     if rows.get("unreadable"):
         text += f", {count(rows['unreadable'])} whose image cannot be read"
     if rows["duplicates"] is not None:
-        faces, images = count(rows["duplicates"]["faces"]), counted(rows["duplicates"]["images"], "image")
+        faces, images = (
+            count(rows["duplicates"]["faces"]),
+            counted(rows["duplicates"]["images"], "image"),
+        )
         text += f", {faces} found to be duplicates of {images}"
     found, default = rows["faces_found"], rows["faces_found_at_default_thresholds"]
     return (

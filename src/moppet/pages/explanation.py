@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from moppet.evaluate.saved_results import current_results
 from moppet.evaluate.saliency import FACE_CENTER_PX, FACE_HALF_PX, region_boxes
+from moppet.evaluate.saved_results import current_results
 from moppet.infer.alignment import CROP_PX, TEMPLATE_PX
 from moppet.pages.document import render_document
 from moppet.pages.tables import Card, Cell, Row, Table, facts_of

@@ -202,7 +202,9 @@ def _closeness_chart(memory: Json) -> Markup:
             y = TALL_PX * (1 - share / most)
             points.append(f"{i * wide:.1f} {y:.1f}L{(i + 1) * wide:.1f} {y:.1f}")
         outline = "L".join(points)
-        drawn.append(f'<path class="{kind}-area" d="M0 {TALL_PX}L{outline}L{CHART_PX} {TALL_PX}Z"/>')
+        drawn.append(
+            f'<path class="{kind}-area" d="M0 {TALL_PX}L{outline}L{CHART_PX} {TALL_PX}Z"/>'
+        )
     if memory["limit"] is not None:
         x = min(memory["limit"], edges[-1]) / edges[-1] * CHART_PX
         drawn.append(f'<path class="limit" d="M{x:.1f} -16V{TALL_PX}"/>')
