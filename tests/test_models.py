@@ -55,7 +55,7 @@ def test_a_card_without_preprocessing_is_refused(tiny_model):
         ("size = 32\n", ""),
         ("size = 32", "size = 4"),
         ("size = 32", "size = 'large'"),
-        ('colour = "grey"', 'colour = "sepia"'),
+        ('color = "gray"', 'color = "sepia"'),
         ("mean = 127.5", "mean = 'none'"),
         ("scale = 127.5", "scale = 0"),
     ],
