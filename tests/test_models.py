@@ -67,6 +67,18 @@ def test_preprocessing_that_makes_no_sense_is_refused(tiny_model, old, new):
         load_model(tiny_model)
 
 
+def test_the_keys_of_earlier_cards_are_read(tmp_path):
+    folder = write_model(tmp_path / "m", license="CC0")
+    card = folder / "card.toml"
+    old = (
+        card.read_text().replace("license", "licence").replace('color = "gray"', 'colour = "grey"')
+    )
+    card.write_text(old)
+    model = load_model(folder)
+    assert model.preprocessing.color == "gray"
+    assert model.card["license"] == "CC0"
+
+
 @pytest.mark.parametrize("temperature", [0, -1, "hot", float("nan")])
 def test_a_temperature_that_is_no_positive_number_is_refused(tmp_path, temperature):
     folder = write_model(tmp_path / "m", temperature=1.5)
