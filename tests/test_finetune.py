@@ -22,7 +22,7 @@ from moppet.commands.train import read_groups
 from moppet.datasets.faces import Faces
 from moppet.datasets.manifest import Manifest, read_manifest
 from moppet.datasets.readers import read_dataset
-from moppet.infer.models import find_model, load_model
+from moppet.infer.expression_model import find_model, load_model
 from moppet.train.finetuning import (
     Comparison,
     check_classes,

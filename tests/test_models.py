@@ -9,7 +9,7 @@ import pytest
 
 from model_folder import linear_network, write_model
 from moppet import EXPRESSIONS, GROUPS, load_model
-from moppet.infer.models import Preprocessing
+from moppet.infer.expression_model import Preprocessing
 from moppet.values import ModelError, UsageError
 
 CROPS = np.random.default_rng(3).integers(0, 256, (5, 112, 112, 3), np.uint8)

@@ -22,7 +22,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from ferplus_sample import REPORT_ROWS, TRAIN_ROWS, training_data, write_ferplus
-from moppet.infer.models import load_model
+from moppet.infer.expression_model import load_model
 from moppet.train import callbacks
 from moppet.train import measurement as figures_module
 from moppet.train import module as modules

@@ -11,7 +11,7 @@ from moppet.commands.options import JsonOption
 
 def models(as_json: JsonOption = False) -> None:
     """List the bundled models: classes, accuracy and license."""
-    from moppet.infer.models import bundled_models, read_card
+    from moppet.infer.expression_model import bundled_models, read_card
 
     folders = bundled_models()
     cards = {name: read_card(folder) for name, folder in folders.items()}

@@ -93,7 +93,7 @@ def refuse_without_recipe(given: Sequence[str]) -> None:
 
 def check_own(asked: OwnImages) -> None:
     """Raise UsageError for what cannot be, before anything slow is imported or read."""
-    from moppet.infer.models import find_model
+    from moppet.infer.expression_model import find_model
 
     if asked.quick and asked.epochs is not None:
         raise UsageError("--quick sets the number of epochs: give --quick or --epochs, not both.")

@@ -42,7 +42,7 @@ from moppet.evaluate.subgroups import (
     measure_gaps,
     measure_subgroup,
 )
-from moppet.infer.models import ExpressionModel, find_model, load_model
+from moppet.infer.expression_model import ExpressionModel, find_model, load_model
 from moppet.metrics import Estimate, as_json
 from moppet.values import Floats, MoppetError, UsageError
 

@@ -18,7 +18,7 @@ from torch.utils.data import Dataset, Sampler
 
 from moppet.datasets.faces import Faces, find_manifest_faces, whole_crop
 from moppet.datasets.manifest import Manifest
-from moppet.infer.models import Preprocessing
+from moppet.infer.expression_model import Preprocessing
 from moppet.train.augmentation import crop_matrices, random_view
 from moppet.train.recipe import Recipe
 from moppet.values import Floats, Image, MoppetError, UsageError
