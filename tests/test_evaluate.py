@@ -31,7 +31,7 @@ from moppet.evaluate.chart_data import EmbeddingMap, map_embeddings, read_traini
 from moppet.evaluate.evaluation import evaluate
 from moppet.evaluate.predictions import group_predictions, match_classes, take_predictions
 from moppet.evaluate.subgroups import column_subgroups
-from moppet.infer.models import load_model
+from moppet.infer.expression_model import load_model
 from moppet.values import EXPRESSIONS, GROUPS, ModelError, MoppetError, UsageError
 
 GROUP_NAMES = ["positive", "neutral", "negative"]
