@@ -125,7 +125,7 @@ def test_on_a_terminal_every_unknown_code_is_asked_for_once_and_the_option_repea
     assert asked.seen.count(" times): ") == 4 and "Cohen's kappa" in asked.seen
     option = shlex.split(re.search(r"add: (--map .*?)\r?\n", asked.seen)[1])
     made = json.loads((tmp_path / "r" / "agreement.json").read_text("utf-8"))
-    assert made["made"]["words"] == {
+    assert made["about"]["code_map"] == {
         "calm": "neutral",
         "Whoop, loud": "happiness",
         "whoop,  loud": "happiness",

@@ -11,7 +11,7 @@ import zipfile
 import pytest
 
 from moppet.coders import Code, Vocabulary, read_coding
-from moppet.coders.selection import choose_lane
+from moppet.coders.comparison import choose_lane
 from moppet.values import EXPRESSIONS, GROUPS, TimelineError, UsageError
 
 WORDS = Vocabulary(EXPRESSIONS, GROUPS, {})

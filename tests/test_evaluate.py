@@ -23,7 +23,7 @@ from evaluation_sample import (
     write_images,
 )
 from model_folder import linear_network, write_model
-from moppet.datasets.duplicates import find_copies
+from moppet.datasets.duplicates import find_duplicates
 from moppet.datasets.faces import find_manifest_faces, whole_crop
 from moppet.datasets.manifest import Manifest, build_manifest
 from moppet.evaluate import evaluation as module
@@ -31,7 +31,7 @@ from moppet.evaluate.chart_data import EmbeddingMap, map_embeddings, read_traini
 from moppet.evaluate.evaluation import evaluate
 from moppet.evaluate.predictions import group_predictions, match_classes, take_predictions
 from moppet.evaluate.subgroups import column_subgroups
-from moppet.infer.models import load_model
+from moppet.infer.expression_model import load_model
 from moppet.values import EXPRESSIONS, GROUPS, ModelError, MoppetError, UsageError
 
 GROUP_NAMES = ["positive", "neutral", "negative"]
@@ -346,7 +346,7 @@ def test_copies_that_the_data_does_not_tell_of_are_found_and_drawn_together(
     assert found["classes"]["parts"]["all"]["groups"] == N - 30
     assert any("50 of the faces are exact or near duplicates" in note for note in found["notes"])
     assert not any("duplicates" in note for note in known["notes"])
-    searched = find_copies(manifest.replace(duplicate_group=[None] * N)).manifest
+    searched = find_duplicates(manifest.replace(duplicate_group=[None] * N)).manifest
     assert evaluate(folder / "model", searched, draws=2).as_json()["rows"]["copies"] is None
 
 

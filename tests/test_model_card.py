@@ -17,7 +17,7 @@ from command_line import Run
 from moppet.datasets.readers import read_dataset
 from moppet.evaluate.evaluation import evaluate
 from moppet.evaluate.saved_results import read_results
-from moppet.infer.models import bundled_models
+from moppet.infer.expression_model import bundled_models
 from moppet.pages.card import write_model_card
 from moppet.values import ModelError, MoppetError, UsageError
 

@@ -27,7 +27,7 @@ from moppet.datasets.splits import holdout
 from moppet.evaluate import sample_predictions as module
 from moppet.evaluate.sample_predictions import SampleFaces, measure_agreement, predict_faces
 from moppet.evaluate.sample_quality import measure_quality
-from moppet.infer.models import load_model
+from moppet.infer.expression_model import load_model
 from moppet.pages import face_images as face_images
 from moppet.pages.wording import number
 from moppet.values import ModelError, MoppetError, UsageError

@@ -122,7 +122,7 @@ def compare(
         timeline=timeline,
         coders=coders,
         face=face,
-        words=words or (),
+        code_map=words or (),
         level=level,
         unit_s=unit,
         tolerance_s=tolerance,
@@ -171,7 +171,7 @@ def _disagreements(comparison: Comparison) -> str:
 def print_result(result: Result, written: Sequence[Path], console: Console) -> None:
     """Print what was compared, what was left out, the figures of every pair, and the files."""
     about = result.about
-    codes = ", ".join(f"{label} = {name}" for label, name in about["words"].items())
+    codes = ", ".join(f"{label} = {name}" for label, name in about["code_map"].items())
     console.print(
         f"{about['recording'] or about['timeline']}: {about['level']}s of "
         f"{', '.join(about['people'])}, in units of {about['unit_s']} s"

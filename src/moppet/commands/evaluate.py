@@ -79,7 +79,7 @@ class Job:
 def evaluate_model(job: Job) -> Path:
     """Write evaluation.json and evaluation.html, print the figures, return their folder."""
     from moppet.evaluate.evaluation import evaluate
-    from moppet.infer.models import find_model, read_card
+    from moppet.infer.expression_model import find_model, read_card
     from moppet.pages.evaluation import write_page
     from moppet.pages.face_images import face_uris
 

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from moppet.datasets.faces import Faces
     from moppet.datasets.manifest import Manifest
     from moppet.evaluate.saliency import SaliencySummary
-    from moppet.infer.models import ExpressionModel
+    from moppet.infer.expression_model import ExpressionModel
 from moppet.files import write_bytes, write_text
 from moppet.values import Floats, Image, ModelError, MoppetError, UsageError
 from moppet.vocabulary import current_key
@@ -211,7 +211,7 @@ class _Explained:
 def explain_model(job: Job) -> Path:
     """Write the explanation of a model's predictions into a new folder; return the folder."""
     from moppet.evaluate.saliency import measure_saliency
-    from moppet.infer.models import load_model
+    from moppet.infer.expression_model import load_model
     from moppet.pages.explanation import build_page
 
     if job.method not in METHODS:
@@ -257,14 +257,14 @@ def explain_model(job: Job) -> Path:
 
 
 def _groups(whole: Manifest, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the rows' groups; copies are searched for where the data does not tell of them."""
-    from moppet.datasets.duplicates import group_copies, tells_copies
+    """Return the rows' groups; duplicates are searched for if the data has no duplicate groups."""
+    from moppet.datasets.duplicates import has_duplicate_groups, with_duplicate_groups
     from moppet.datasets.manifest import connect
 
     groups = whole.groups[rows]
-    if tells_copies(whole):
+    if has_duplicate_groups(whole):
         return groups
-    looked = group_copies(whole.select(rows))
+    looked = with_duplicate_groups(whole.select(rows))
     return connect(len(rows), [groups.tolist(), looked.groups.tolist()])
 
 
@@ -289,7 +289,7 @@ def _explain(
 ) -> _Explained:
     from moppet.datasets.faces import find_manifest_faces
     from moppet.evaluate.saliency import PATCH_PX, STRIDE_PX, occlusion_maps
-    from moppet.infer.models import find_model
+    from moppet.infer.expression_model import find_model
 
     manifest = whole.select(rows)
     faces = find_manifest_faces(manifest, progress=lambda n, of: show("faces", n, of))

@@ -225,7 +225,7 @@ def rated_manifest(
 
 def _read_rater(path: Path) -> tuple[dict[str, str], dict[str, str]]:
     """Return image → class, "" for none, and image → subject."""
-    from moppet.datasets.readers.tables import read_table
+    from moppet.datasets.readers.csv_tables import read_table
     from moppet.vocabulary import class_of
 
     header, rows = read_table(path, ["path", "label"])

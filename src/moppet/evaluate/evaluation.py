@@ -42,7 +42,7 @@ from moppet.evaluate.subgroups import (
     measure_gaps,
     measure_subgroup,
 )
-from moppet.infer.models import ExpressionModel, find_model, load_model
+from moppet.infer.expression_model import ExpressionModel, find_model, load_model
 from moppet.metrics import Estimate, as_json
 from moppet.values import Floats, MoppetError, UsageError
 
@@ -163,7 +163,7 @@ def made_from(
             "sha256": model.sha256,
             "labels": list(model.names),
             "temperature": model.temperature,
-            "licence": card.get("licence"),
+            "licence": card.get("license"),
             "training_data": card.get("training_data"),
             "limits": card.get("limits"),
         },

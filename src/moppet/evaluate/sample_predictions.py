@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from moppet.datasets.faces import find_manifest_faces
 from moppet.datasets.hashing import THUMB_PX, thumbnail
 from moppet.datasets.manifest import Manifest
-from moppet.infer.models import ExpressionModel
+from moppet.infer.expression_model import ExpressionModel
 from moppet.metrics import Estimate, as_json, bootstrap_many, confusion
 from moppet.metrics.bootstrap import Weights, drawn_means
 from moppet.values import Floats, Image

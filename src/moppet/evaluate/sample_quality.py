@@ -25,7 +25,7 @@ from moppet.evaluate.sample_predictions import (
     predict_faces,
     share,
 )
-from moppet.infer.models import ExpressionModel, load_model
+from moppet.infer.expression_model import ExpressionModel, load_model
 from moppet.metrics import Estimate, as_json
 from moppet.values import ModelError, MoppetError
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from moppet.evaluate.chart_data import read_training
 from moppet.files import file_sha256
-from moppet.infer.models import find_model, read_card
+from moppet.infer.expression_model import find_model, read_card
 from moppet.values import ModelError, MoppetError, UsageError
 
 Json = Mapping[str, Any]

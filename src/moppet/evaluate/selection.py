@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from moppet.datasets.duplicates import Progress, group_copies, tells_copies
+from moppet.datasets.duplicates import Progress, has_duplicate_groups, with_duplicate_groups
 from moppet.datasets.manifest import Manifest, connect
 from moppet.datasets.provenance import real_rows
 from moppet.datasets.readers.folder_tree import some_of
@@ -116,9 +116,9 @@ def group_duplicates(
     In the counts, `copies` is how many faces are copies, of how many images; None if the data
     marks copies itself.
     """
-    if tells_copies(whole):
+    if has_duplicate_groups(whole):
         return selection
-    looked = group_copies(selection.manifest, progress=progress)
+    looked = with_duplicate_groups(selection.manifest, progress=progress)
     number = looked.column("duplicate_group")
     found = {
         "faces": int((~np.isnan(number)).sum()),

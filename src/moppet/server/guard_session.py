@@ -29,7 +29,7 @@ from moppet.guard import (
 from moppet.guard.event_log import csv_rows
 from moppet.guard.notifications import Alerts, Channels, Notifier, now
 from moppet.guard.rules import Child
-from moppet.infer.models import find_model, read_card
+from moppet.infer.expression_model import find_model, read_card
 from moppet.infer.pipeline import LiveReader
 from moppet.server.responses import Json, attachment, body_of, existing_file
 

@@ -28,7 +28,7 @@ from moppet.datasets.rater_agreement import (
     read_adjudication,
     read_ratings,
 )
-from moppet.datasets.readers.tables import read_table
+from moppet.datasets.readers.csv_tables import read_table
 from moppet.files import write_text
 from moppet.metrics import confusion
 from moppet.server.ratings import NO_FACE, Rater, RatingSet, RatingSets

@@ -17,8 +17,8 @@ from typing import Any, Final, NamedTuple
 
 import cv2
 
+from moppet.datasets.readers.csv_tables import read_table
 from moppet.datasets.readers.dataset import subject_finder
-from moppet.datasets.readers.tables import read_table
 from moppet.files import write_text
 from moppet.media import IMAGE_SUFFIXES
 from moppet.media.images import load_image

@@ -16,7 +16,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.concurrency import run_in_threadpool
 
 from moppet.guard.notifications import Channels
-from moppet.infer.models import bundled_models
+from moppet.infer.expression_model import bundled_models
 from moppet.server.guard_session import add_guards
 from moppet.server.job_queue import Queue
 from moppet.server.label_api import add_label

@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from moppet.datasets.manifest import Manifest
+from moppet.datasets.readers.csv_tables import number, read_rows
 from moppet.datasets.readers.dataset import Columns, Dataset, choose, read_text
 from moppet.datasets.readers.folder_tree import (
     bears_name,
@@ -17,7 +18,6 @@ from moppet.datasets.readers.folder_tree import (
     subfolders,
     walk_files,
 )
-from moppet.datasets.readers.tables import number, read_rows
 from moppet.vocabulary import decode, split_of
 
 _CODES: Final = (

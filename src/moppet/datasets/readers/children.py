@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from moppet.datasets.manifest import Manifest
+from moppet.datasets.readers.csv_tables import read_ages
 from moppet.datasets.readers.dataset import IMAGES, Columns, Dataset
 from moppet.datasets.readers.folder_tree import (
     bears_name,
@@ -18,7 +19,6 @@ from moppet.datasets.readers.folder_tree import (
     walk_files,
     warn_unsupported,
 )
-from moppet.datasets.readers.tables import read_ages
 from moppet.vocabulary import EXPRESSION_WORDS, age_band, expression_of, expressions_in
 
 Facts = dict[str, Any]

@@ -15,9 +15,9 @@ import platformdirs
 from numpy.typing import NDArray
 
 from moppet.datasets.manifest import Manifest, connect
+from moppet.datasets.readers.csv_tables import number, read_table
 from moppet.datasets.readers.dataset import Columns, Dataset, choose
 from moppet.datasets.readers.folder_tree import subfolders
-from moppet.datasets.readers.tables import number, read_table
 from moppet.files import file_sha256, read_arrays, replacing
 from moppet.values import EXPRESSIONS, Floats, Image, MoppetError
 from moppet.vocabulary import class_of, decode, split_of
