@@ -163,7 +163,7 @@ def describe(
             "sha256": model.sha256,
             "labels": list(model.names),
             "temperature": model.temperature,
-            "license": card.get("license", card.get("licence")),
+            "license": card.get("license"),
             "training_data": card.get("training_data"),
             "limits": card.get("limits"),
         },
