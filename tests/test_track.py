@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from model_folder import write_model
-from moppet.infer import load_model
+from moppet import load_model
 from moppet.infer.face_reader import FaceReader, ReaderSettings, tracks_at_end
 from moppet.infer.tracking import Track, assign, overlap
 from scripted import (

@@ -27,7 +27,7 @@ from moppet.values import UsageError
 if TYPE_CHECKING:
     from moppet.guard import DetectionResult, Event, Guard, GuardSettings
     from moppet.guard.notifications import Notifier
-    from moppet.infer.models import ExpressionModel
+    from moppet.infer.expression_model import ExpressionModel
     from moppet.metrics import Estimate
 
 DISTRESS: Final = "negative"
@@ -78,13 +78,13 @@ def watch(
     Without rules, moppet pauses after 4 s of distress or 30 s without a face, and alerts if the
     distress returns. Ctrl-C ends with a summary. This is not a medical device.
     """
-    from moppet.infer.models import find_model
+    from moppet.infer.expression_model import find_model
 
     find_model(model)
     settings = _settings(rule, rules, child)
     from moppet.guard import EventLog
     from moppet.guard.notifications import Alerts, Channels, Notifier
-    from moppet.infer.models import load_model
+    from moppet.infer.expression_model import load_model
     from moppet.media import probe
 
     _check_source(source, probe(source).kind, real_time, against)

@@ -11,8 +11,8 @@ import numpy as np
 
 from moppet.infer.alignment import align_face, head_pose
 from moppet.infer.detectors import Detector, detect_any_way_up
+from moppet.infer.expression_model import ExpressionModel
 from moppet.infer.face_quality import crop_quality
-from moppet.infer.models import ExpressionModel
 from moppet.infer.tracking import Track, assign, overlap
 from moppet.timeline import RawRow
 from moppet.values import Face, FaceError, Frame, Image

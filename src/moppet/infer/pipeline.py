@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from moppet.infer.detectors import load_detector
+from moppet.infer.expression_model import load_model
 from moppet.infer.face_reader import FaceReader, ReaderSettings, tracks_at_end
-from moppet.infer.models import load_model
 from moppet.media import MediaInfo, probe, read_frames, recording_sha256
 from moppet.timeline import (
     CausalSmoother,

@@ -75,13 +75,12 @@ class Dataset:
         return self.reader(self, root, **checked)
 
     def _check(self, options: dict[str, Any]) -> dict[str, Any]:
-        kind = make_dataclass(
-            "Options",
-            [(p.name, p.annotation, p.default) for p in self._parameters(eval_str=True)],
-            namespace={"RENAMED": _FORMER_OPTIONS},
-            frozen=True,
-        )
-        return vars(check_settings(kind, options, f"--option of {self.name}"))
+        fields = [
+            (p.name, Any if p.annotation is p.empty else p.annotation, p.default)
+            for p in self._parameters(eval_str=True)
+        ]
+        kind = make_dataclass("Options", fields, namespace={"RENAMED": _FORMER_OPTIONS})
+        return dict(vars(check_settings(kind, options, f"--option of {self.name}")))
 
     def expected(self, what: str, where: Path) -> MoppetError:
         """Return the error for a missing part of the layout; the caller raises it."""
