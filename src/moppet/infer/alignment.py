@@ -127,6 +127,12 @@ def head_pose(landmarks_px: Floats) -> tuple[float, float, float]:
     return math.degrees(yaw), math.degrees(pitch), math.degrees(roll)
 
 
+def with_pose(face: Face) -> Face:
+    """Return the face with yaw, pitch and roll from its landmarks."""
+    yaw, pitch, roll = head_pose(face.landmarks_px)
+    return replace(face, yaw=yaw, pitch=pitch, roll=roll)
+
+
 VIEW_WIDTH: Final = 1.8
 """Side of a view as a multiple of the face box, so that a moving head stays inside."""
 
