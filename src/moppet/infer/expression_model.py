@@ -14,6 +14,7 @@ import numpy as np
 from annotated_types import Ge, Gt, MinLen
 
 from moppet.config import check_settings, read_toml
+from moppet.infer.alignment import check_rgb
 from moppet.values import Floats, Image, ModelError, Scores, UsageError
 
 if TYPE_CHECKING:
@@ -122,11 +123,7 @@ class ExpressionModel:
             >>> scores.probabilities.shape
             (1, 7)
         """
-        if not isinstance(crops, np.ndarray) or crops.ndim != 4 or crops.shape[3] != 3:
-            shape = getattr(crops, "shape", type(crops).__name__)
-            raise UsageError(f"predict needs RGB crops (n, height, width, 3), got {shape}.")
-        if crops.dtype != np.uint8:
-            raise UsageError(f"predict needs uint8 pixels (0 to 255), got {crops.dtype}.")
+        check_rgb(crops, 4, "predict needs RGB crops (n, height, width, 3)")
         outputs = [output.name for output in self.session.get_outputs()]
         chunks = [crops[i : i + _CHUNK] for i in range(0, len(crops), _CHUNK)]
         parts = [self._run(outputs, chunk) for chunk in chunks] or [self._empty(outputs)]
