@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, TextIO
 
@@ -81,31 +82,31 @@ class EventLog:
             )
         self._path = path
         self._is_csv = path.suffix.lower() == ".csv"
-        try:
+        with self._reporting():
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file: TextIO = path.open("a", newline="", encoding="utf-8")
             if self._is_csv and path.stat().st_size == 0:
-                self._put_row(list(_COLUMNS))
-        except OSError as error:
-            raise self._failure(error) from None
+                self._put_row(_COLUMNS)
 
     def write(self, record: dict[str, Any]) -> None:
         """Append a record. A CSV log keeps events only."""
-        try:
+        with self._reporting():
             if not self._is_csv:
                 self._file.write(json.dumps(record, ensure_ascii=False) + "\n")
+                self._file.flush()
             elif "time_s" in record:
                 self._put_row(csv_rows([record])[1])
-            self._file.flush()
-        except OSError as error:
-            raise self._failure(error) from None
 
-    def _put_row(self, row: list[Any]) -> None:
+    def _put_row(self, row: Sequence[Any]) -> None:
         csv.writer(self._file, lineterminator="\n").writerow(row)
         self._file.flush()
 
-    def _failure(self, error: OSError) -> MoppetError:
-        return MoppetError(f"{self._path} cannot be written: {error.strerror}.")
+    @contextmanager
+    def _reporting(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise MoppetError(f"{self._path} cannot be written: {error.strerror}.") from None
 
     def close(self) -> None:
         """Close the file."""

@@ -60,14 +60,13 @@ class Alerts:
     """
 
     def __init__(self, channels: Channels) -> None:
-        self._commands: dict[str, list[list[str]]] = {
-            "alert": _split(channels.on_alert, "--on-alert"),
-            "pause": _split(channels.on_pause, "--on-pause"),
-            "resume": _split(channels.on_resume, "--on-resume"),
+        self._commands = {
+            kind: _split(getattr(channels, f"on_{kind}"), f"--on-{kind}")
+            for kind in ("alert", "pause", "resume")
         }
         self._bell = channels.sound == "bell"
         if channels.sound not in ("bell", "none"):
-            self._commands["alert"].append([*_player(), str(_sound_file(channels.sound))])
+            self._commands["alert"].append(_player(channels.sound))
         self._webhook = channels.webhook and _web_address(channels.webhook)
         self._running: list[tuple[subprocess.Popen[bytes], float, str]] = []
         self._calls: list[threading.Thread] = []
@@ -158,29 +157,23 @@ def _split(command: str | None, option: str) -> list[list[str]]:
     return [words]
 
 
-def _player() -> tuple[str, ...]:
+def _player(sound: str) -> list[str]:
+    """Return the command that plays a sound file."""
+    if not Path(sound).is_file():
+        raise UsageError(f"--sound takes bell, none or a sound file, but there is no {sound}.")
     for player in _PLAYERS:
         if shutil.which(player[0]):
-            return player
+            return [*player, str(Path(sound).resolve())]
     names = ", ".join(player[0] for player in _PLAYERS)
     raise UsageError(f"--sound FILE needs one of {names}; install one, or use --sound bell.")
 
 
-def _sound_file(path: str) -> Path:
-    if not Path(path).is_file():
-        raise UsageError(f"--sound takes bell, none or a sound file, but there is no {path}.")
-    return Path(path).resolve()
-
-
 def _web_address(address: str) -> str:
-    try:
+    with suppress(ValueError):
         parts = urlsplit(address)
-        good = parts.scheme in ("http", "https") and bool(parts.hostname)
-    except ValueError:
-        good = False
-    if not good:
-        raise UsageError(f"--webhook takes an address such as https://host/path, not {address!r}.")
-    return address
+        if parts.scheme in ("http", "https") and parts.hostname:
+            return address
+    raise UsageError(f"--webhook takes an address such as https://host/path, not {address!r}.")
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -210,13 +203,11 @@ def _post(address: str, shown: Mapping[str, Any]) -> None:
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    try:
+    with suppress(OSError):  # it has already ended
         if os.name == "posix":
             os.killpg(process.pid, signal.SIGKILL)
         else:
             process.kill()
-    except OSError:
-        pass  # it has already ended
     with suppress(subprocess.TimeoutExpired):
         process.wait(1)
 
@@ -226,7 +217,7 @@ def _text(value: Any) -> str:
 
 
 def _warn(text: str) -> None:
-    print(f"moppet: {text}; the guard continues.", file=sys.stderr, flush=True)
+    print_note(f"{text}; the guard continues.")
 
 
 class Notifier:
@@ -256,6 +247,7 @@ class Notifier:
         return record
 
     def close(self) -> None:
+        """Close the log."""
         if self._log is not None:
             self._log.close()
 

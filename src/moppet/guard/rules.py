@@ -141,10 +141,12 @@ def _rule(words: str) -> Rule:
 
 
 def _condition(words: str) -> Shows | NoFace | Again:
-    if words.startswith("no face"):
-        return NoFace(_time(_after("for", words.removeprefix("no face").strip())))
-    if words.startswith("again"):
-        return Again(_time(_after("within", words.removeprefix("again").strip())))
+    for start, word, condition in (("no face", "for", NoFace), ("again", "within", Again)):
+        if words.startswith(start):
+            first, _, time = words.removeprefix(start).strip().partition(" ")
+            if first != word:
+                raise ValueError(f'"{word}" is expected instead of "{first}"')
+            return condition(_time(time))
     left, sign, right = words.replace("≥", ">=").partition(">=")
     if not sign:
         raise ValueError(
@@ -156,21 +158,10 @@ def _condition(words: str) -> Shows | NoFace | Again:
     share, sign, time = right.partition(" for ")
     if not sign:
         raise ValueError(f'"for" and a time must follow "{right.strip()}"')
-    return Shows(names, _percent(share.strip()), _time(time.strip()))
-
-
-def _after(word: str, words: str) -> str:
-    first, _, rest = words.partition(" ")
-    if first != word:
-        raise ValueError(f'"{word}" is expected instead of "{first}"')
-    return rest
-
-
-def _percent(words: str) -> float:
-    match = _SHARE.fullmatch(words)
+    match = _SHARE.fullmatch(share.strip())
     if not match or not 0 < float(match[1]) <= 100:
-        raise ValueError(f'"{words}" is not a percentage above 0 % and up to 100 %')
-    return float(match[1])
+        raise ValueError(f'"{share.strip()}" is not a percentage above 0 % and up to 100 %')
+    return Shows(names, float(match[1]), _time(time.strip()))
 
 
 def _time(words: str) -> Span:
@@ -183,9 +174,9 @@ def _time(words: str) -> Span:
 
 def _actions(words: str) -> tuple[Action, ...]:
     named = words.split(" and ")
-    wrong = [name for name in named if name not in ACTIONS]
-    if wrong:
-        raise ValueError(f'"{wrong[0]}" is not an action; use pause, alert, or pause and alert')
+    for name in named:
+        if name not in ACTIONS:
+            raise ValueError(f'"{name}" is not an action; use pause, alert, or pause and alert')
     return tuple(action for action in ACTIONS if action in named)
 
 

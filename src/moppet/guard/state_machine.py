@@ -176,17 +176,20 @@ class Guard:
         self.settings = settings
         self.summary = GuardSummary()
         self.paused_by: str | None = None
-        self._names = tuple(names)
+        self._names, self._group_of = tuple(names), group_of
         self._max_gap_s = (timeline or TimelineSettings()).max_gap_s
-        self._child = TargetFace(settings.child, self._max_gap_s)
-        self._states = self._rule_states(group_of)
-        self._calm = Timer(settings.calm_s, self._max_gap_s)
         self._paused_at_s = math.nan
         self._allowed = False
+        self._reset()
+
+    def _reset(self) -> None:
+        self._child = TargetFace(self.settings.child, self._max_gap_s)
+        self._states = self._rule_states()
+        self._calm = Timer(self.settings.calm_s, self._max_gap_s)
         self._face_id: int | None = None
         self._last: tuple[float, str] | None = None
 
-    def _rule_states(self, group_of: Mapping[str, str]) -> list[_RuleState]:
+    def _rule_states(self) -> list[_RuleState]:
         states: list[_RuleState] = []
         for rule in self.settings.rules:
             when = rule.when
@@ -197,7 +200,7 @@ class Guard:
             if isinstance(when, NoFace):
                 states.append(_RuleState(rule, None, None, math.nan, timer))
             else:
-                members = members_of(when, self._names, group_of)
+                members = members_of(when, self._names, self._group_of)
                 states.append(_RuleState(rule, None, members, when.percent / 100, timer))
         return states
 
@@ -315,14 +318,6 @@ class Guard:
         for state in self._states:
             if state.members is not None or not faces_only:
                 state.timer.restart()
-
-    def _reset(self) -> None:
-        self._last = None
-        self._child = TargetFace(self.settings.child, self._max_gap_s)
-        self._calm = Timer(self.settings.calm_s, self._max_gap_s)
-        for state in self._states:
-            state.held_at_s = -math.inf
-            state.timer = Timer(state.timer.needed_s, self._max_gap_s)
 
 
 def _is_sure(face: Mapping[str, Any] | None) -> bool:
