@@ -93,7 +93,7 @@ def test_the_model_carries_the_folders_own_names_and_the_groups_asked_for(
     scores = model.predict(np.zeros((2, 112, 112, 3), np.uint8))
     assert scores.names == model.names
     assert dict(scores.group_of) == {"laughing": "positive"}
-    assert model.card["licence"].startswith("not specified")
+    assert model.card["license"].startswith("not specified")
 
 
 def test_one_child_stands_on_one_side_of_the_split(fitted: Comparison) -> None:

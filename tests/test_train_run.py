@@ -489,7 +489,7 @@ def test_the_card_says_what_the_run_made(finished: Path, ferplus: TrainingData) 
     assert card["name"] == "tiny"
     assert tuple(card["labels"]) == EXPRESSIONS
     assert card["groups"] == dict(GROUPS)
-    assert card["preprocessing"]["size"] == 32 and card["preprocessing"]["colour"] == "grey"
+    assert card["preprocessing"]["size"] == 32 and card["preprocessing"]["color"] == "gray"
     assert card["preprocessing"]["detail_px"] in run.DETAILS_PX
     assert card["rows"] == {
         part: len(ferplus.rows(part, labelled=True)) for part in ("train", "val", "test")

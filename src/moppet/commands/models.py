@@ -26,7 +26,7 @@ def models(as_json: JsonOption = False) -> None:
             if {"value", "low", "high", "n"} <= score.keys()
             else "no figures on its card"
         )
-        license_name = card.get("license", card.get("licence", "not stated"))
+        license_name = card.get("license", "not stated")
         typer.echo(f"{name}: {', '.join(card['labels'])}")
         typer.echo(f"  {measured}; license {license_name}")
         typer.echo(f"  {folders[name]}")

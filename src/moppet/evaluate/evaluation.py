@@ -163,7 +163,7 @@ def made_from(
             "sha256": model.sha256,
             "labels": list(model.names),
             "temperature": model.temperature,
-            "licence": card.get("licence"),
+            "licence": card.get("license"),
             "training_data": card.get("training_data"),
             "limits": card.get("limits"),
         },

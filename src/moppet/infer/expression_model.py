@@ -210,6 +210,8 @@ def _read_card(folder: Path) -> tuple[dict[str, Any], _Card]:
     needed = {one.name for one in fields(_Card)}
     try:
         table = read_toml(path, "model card")
+        # Cards of version 0.1 have "licence".
+        table = {"license" if key == "licence" else key: one for key, one in table.items()}
         wanted = {key: value for key, value in table.items() if key in needed}
         return table, check_settings(_Card, wanted, source=f"the model card {path}")
     except UsageError as error:

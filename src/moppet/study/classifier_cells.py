@@ -316,7 +316,7 @@ def draw_rows(rows: Labels, label: Labels, data: DataSet, rng: np.random.Generat
     drawn = []
     for number in range(len(data.classes)):
         mine = rows[label == number]
-        wanted = min(len(mine), max(data.least, round(data.share * len(mine))))
+        wanted = min(len(mine), max(data.min_rows, round(data.share * len(mine))))
         drawn.append(rng.choice(mine, wanted, replace=False))
     return np.sort(np.concatenate(drawn))
 
