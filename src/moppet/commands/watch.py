@@ -247,7 +247,6 @@ class _Watch:
             if self.real_time:
                 passed_s = time.monotonic() - started_s
                 time.sleep(max(0.0, rows[0]["time_s"] - passed_s))
-            self.notifier.alerts.tend()
             for event in guard.observe(rows):
                 if event.kind != "resume":
                     self.fired_s.append(event.time_s)

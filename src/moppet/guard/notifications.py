@@ -10,10 +10,9 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -68,8 +67,8 @@ class Alerts:
         if channels.sound not in ("bell", "none"):
             self._commands["alert"].append(_player(channels.sound))
         self._webhook = channels.webhook and _web_address(channels.webhook)
-        self._running: list[tuple[subprocess.Popen[bytes], float, str]] = []
-        self._calls: list[threading.Thread] = []
+        self._threads: dict[str, list[threading.Thread]] = {"command": [], "call": []}
+        self._processes: list[subprocess.Popen[bytes]] = []
 
     @property
     def webhook_host(self) -> str | None:
@@ -81,18 +80,28 @@ class Alerts:
         kind = "alert" if record["event"] == "stopped" else str(record["event"])
         shown = {name: record.get(name) for name in _FIELDS}
         for command in self._commands.get(kind, []):
-            self._start(command, shown)
+            refusal = f"{Path(command[0]).name} was not started: {_MAX_RUNNING} commands are still"
+            self._start("command", f"{refusal} running", self._run, command, shown)
         if kind != "alert":
             return
         if self._bell and sys.stderr.isatty():
             print("\a", end="", file=sys.stderr, flush=True)
         if self._webhook:
-            self._call(self._webhook, shown)
+            refusal = f"the webhook was not called: {_MAX_RUNNING} calls are still waiting"
+            self._start("call", refusal, _post, self._webhook, shown)
 
-    def _start(self, command: list[str], shown: Mapping[str, Any]) -> None:
+    def _start(self, kind: str, refusal: str, task: Callable[..., None], *arguments: Any) -> None:
+        """Start a task in a thread, so that the guard never waits for it."""
+        alive = [thread for thread in self._threads[kind] if thread.is_alive()]
+        self._threads[kind] = alive
+        if len(alive) >= _MAX_RUNNING:
+            return _warn(refusal)
+        alive.append(threading.Thread(target=task, args=arguments, daemon=True))
+        alive[-1].start()
+
+    def _run(self, command: list[str], shown: Mapping[str, Any]) -> None:
+        """Run a command, and end it with its children if it takes longer than COMMAND_S."""
         name = Path(command[0]).name
-        if len(self._running) >= _MAX_RUNNING:
-            return _warn(f"{name} was not started: {_MAX_RUNNING} commands are still running")
         fields = {f"MOPPET_{key.upper()}": _text(value) for key, value in shown.items()}
         try:
             process = subprocess.Popen(
@@ -104,40 +113,24 @@ class Alerts:
             )
         except (OSError, ValueError) as error:
             return _warn(f"{name} could not be started: {error}")
-        self._running.append((process, time.monotonic() + COMMAND_S, name))
-
-    def tend(self) -> None:
-        """Check the running commands: stop slow ones and report failed ones."""
-        still = []
-        for process, until_s, name in self._running:
-            code = process.poll()
-            if code is None and time.monotonic() < until_s:
-                still.append((process, until_s, name))
-            elif code is None:
-                _kill(process)
-                _warn(f"{name} was stopped: it ran for more than {COMMAND_S:g} s")
-            elif code:
+        self._processes.append(process)
+        try:
+            if code := process.wait(COMMAND_S):
                 _warn(f"{name} failed with exit code {code}")
-        self._running = still
-
-    def _call(self, address: str, shown: Mapping[str, Any]) -> None:
-        self._calls = [call for call in self._calls if call.is_alive()]
-        if len(self._calls) >= _MAX_RUNNING:
-            return _warn(f"the webhook was not called: {_MAX_RUNNING} calls are still waiting")
-        call = threading.Thread(target=_post, args=(address, dict(shown)), daemon=True)
-        call.start()
-        self._calls.append(call)
+        except subprocess.TimeoutExpired:
+            _kill(process)
+            _warn(f"{name} was stopped: it ran for more than {COMMAND_S:g} s")
+        self._processes.remove(process)
 
     def finish(self) -> None:
         """Wait for running commands and webhook calls, then stop them."""
         try:
-            while self._running:
-                self.tend()
-                time.sleep(0.02)
-            for call in self._calls:
-                call.join(WEBHOOK_S)
+            for thread in self._threads["command"]:
+                thread.join(COMMAND_S + 1)
+            for thread in self._threads["call"]:
+                thread.join(WEBHOOK_S)
         finally:
-            for process, _, _ in self._running:
+            for process in list(self._processes):
                 _kill(process)
 
 

@@ -83,7 +83,6 @@ class GuardSession:
         """Process the rows of a frame; return the records of its events."""
         if not self._watching:
             self._begin()
-        self._notifier.alerts.tend()
         self._time_s = float(rows[0]["time_s"])
         records = []
         for event in self._guard.observe(rows):
