@@ -21,20 +21,13 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from moppet.guard.event_log import EventLog
+from moppet.guard.event_log import COLUMNS, EventLog
 from moppet.values import MoppetError, UsageError
 
 COMMAND_S: Final = 10.0
 WEBHOOK_S: Final = 5.0
 _MAX_RUNNING: Final = 4
-_PLAYERS: Final = (
-    ("paplay",),
-    ("pw-play",),
-    ("afplay",),
-    ("aplay", "-q"),
-    ("ffplay", "-nodisp", "-autoexit", "-loglevel", "quiet"),
-)
-_FIELDS: Final = ("event", "at", "time_s", "rule", "face_id", "value", "counted_s")
+_PLAYERS: Final = ("paplay", "pw-play", "afplay", "aplay -q", "ffplay -nodisp -autoexit -v quiet")
 
 
 @dataclass(frozen=True)
@@ -78,7 +71,7 @@ class Alerts:
     def send(self, record: Mapping[str, Any]) -> None:
         """Send an event record (see `event_record`); "stopped" is treated as an alert."""
         kind = "alert" if record["event"] == "stopped" else str(record["event"])
-        shown = {name: record.get(name) for name in _FIELDS}
+        shown = {name: record.get(name) for name in COLUMNS}
         for command in self._commands.get(kind, []):
             refusal = f"{Path(command[0]).name} was not started: {_MAX_RUNNING} commands are still"
             self._start("command", f"{refusal} running", self._run, command, shown)
@@ -155,9 +148,9 @@ def _player(sound: str) -> list[str]:
     if not Path(sound).is_file():
         raise UsageError(f"--sound takes bell, none or a sound file, but there is no {sound}.")
     for player in _PLAYERS:
-        if shutil.which(player[0]):
-            return [*player, str(Path(sound).resolve())]
-    names = ", ".join(player[0] for player in _PLAYERS)
+        if shutil.which(player.split()[0]):
+            return [*player.split(), str(Path(sound).resolve())]
+    names = ", ".join(player.split()[0] for player in _PLAYERS)
     raise UsageError(f"--sound FILE needs one of {names}; install one, or use --sound bell.")
 
 
