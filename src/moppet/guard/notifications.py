@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shlex
@@ -118,10 +119,8 @@ class Alerts:
     def finish(self) -> None:
         """Wait for running commands and webhook calls, then stop them."""
         try:
-            for thread in self._threads["command"]:
+            for thread in itertools.chain(*self._threads.values()):
                 thread.join(COMMAND_S + 1)
-            for thread in self._threads["call"]:
-                thread.join(WEBHOOK_S)
         finally:
             for process in list(self._processes):
                 _kill(process)

@@ -40,7 +40,7 @@ class Span:
         return self.number * _UNITS[self.unit]
 
     def __str__(self) -> str:
-        return f"{_plain(self.number)} {self.unit}"
+        return f"{self.number:.10g} {self.unit}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Shows:
     span: Span
 
     def __str__(self) -> str:
-        return f"{' + '.join(self.names)} >= {_plain(self.percent)} % for {self.span}"
+        return f"{' + '.join(self.names)} >= {self.percent:.10g} % for {self.span}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,10 @@ def parse_rules(texts: Sequence[str], source: str = "") -> tuple[Rule, ...]:
     for number, line in enumerate(lines, start=1):
         words = " ".join(line.split())
         try:
-            rule = _rule(words)
+            condition, *actions = re.split(r"->|→", words)
+            if len(actions) != 1:
+                raise ValueError('exactly one "->" must separate the condition from the actions')
+            rule = Rule(_condition(condition.strip()), _actions(actions[0].strip()))
             if isinstance(rule.when, Again) and (not rules or isinstance(rules[-1].when, Again)):
                 raise ValueError('"again" must directly follow the rule that it repeats')
         except ValueError as error:
@@ -131,13 +134,6 @@ def members_of(shows: Shows, names: Sequence[str], group_of: Mapping[str, str]) 
                 f"{name_hint(group, known)}"
             )
     return tuple(sorted(members))
-
-
-def _rule(words: str) -> Rule:
-    sides = re.split(r"->|→", words)
-    if len(sides) != 2:
-        raise ValueError('exactly one "->" must separate the condition from the actions')
-    return Rule(_condition(sides[0].strip()), _actions(sides[1].strip()))
 
 
 def _condition(words: str) -> Shows | NoFace | Again:
@@ -178,10 +174,6 @@ def _actions(words: str) -> tuple[Action, ...]:
         if name not in ACTIONS:
             raise ValueError(f'"{name}" is not an action; use pause, alert, or pause and alert')
     return tuple(action for action in ACTIONS if action in named)
-
-
-def _plain(number: float) -> str:
-    return f"{number:.10g}"
 
 
 Child = Literal["largest", "longest"]

@@ -184,7 +184,7 @@ class Guard:
         self._names, self._group_of = tuple(names), group_of
         self._max_gap_s = (timeline or TimelineSettings()).max_gap_s
         self._paused_at_s = math.nan
-        self._allowed = False
+        self._may_resume = False
         self._reset()
 
     def _reset(self) -> None:
@@ -267,7 +267,7 @@ class Guard:
             if not self.paused:
                 kinds.append("pause")
                 self.paused_by, self._paused_at_s = text, time_s
-            self._allowed = False
+            self._may_resume = False
             self._calm.restart()
         if "alert" in rule.actions:
             kinds.append("alert")
@@ -282,9 +282,9 @@ class Guard:
         calm = _is_sure(face) and all(value < CALM_BELOW * level for value, level in shown)
         most = max((value for value, _ in shown), default=None)
         full = self._calm.update(time_s, None if face is None else most, calm)
-        if self.paused_by is None or self._allowed or not full:
+        if self.paused_by is None or self._may_resume or not full:
             return []
-        self._allowed = True
+        self._may_resume = True
         return [self._event("resume", time_s, self.paused_by, face, self._calm)]
 
     def _event(self, kind: Kind, time_s: float, text: str, face: Row | None, timer: Timer) -> Event:
