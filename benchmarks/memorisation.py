@@ -23,7 +23,7 @@ from moppet.datasets.hashing import find_near_duplicates, thumbnail
 from moppet.datasets.manifest import connect
 from moppet.datasets.readers import read_dataset
 from moppet.evaluate.memorization import Memorization, find_memorized
-from moppet.infer.models import load_model
+from moppet.infer.expression_model import load_model
 from moppet.values import Image
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -11,7 +11,12 @@ import numpy as np
 import pytest
 
 from moppet.datasets.audit import Audit, audit_manifest, find_leaks, vote_entropy
-from moppet.datasets.duplicates import find_copies, group_copies, leave_out_copies, tells_copies
+from moppet.datasets.duplicates import (
+    drop_leaking_duplicates,
+    find_duplicates,
+    has_duplicate_groups,
+    with_duplicate_groups,
+)
 from moppet.datasets.manifest import Manifest, build_manifest, read_manifest
 from moppet.values import MoppetError
 from rendered import write_video
@@ -60,7 +65,7 @@ def leaks(m: Manifest, *split: str | None) -> set[tuple[str, tuple[int, ...]]]:
 
 def test_rows_whose_copy_reports_or_chooses_are_not_learned_from(eight):
     split = ["train", "val", "test", "train", "train", "val", "train", None]
-    kept = leave_out_copies(eight.replace(split=split)).column("split").tolist()
+    kept = drop_leaking_duplicates(eight.replace(split=split)).column("split").tolist()
     assert kept == [None, None, "test", None, None, "val", "train", None]
 
 
@@ -87,16 +92,16 @@ def test_what_cannot_be_read_is_named_and_the_rest_goes_on(eight):
 
 def test_copies_that_the_set_itself_knows_of_stay_together(eight):
     known = eight.replace(duplicate_group=[None, None, None, 5, None, None, None, 5])
-    group = find_copies(known).manifest.table["duplicate_group"].to_pylist()
+    group = find_duplicates(known).manifest.table["duplicate_group"].to_pylist()
     assert group == [0, 0, 0, 0, None, None, None, 0]
 
 
 def test_only_images_that_nobody_searched_are_searched_for_copies(eight):
-    assert group_copies(eight).groups.tolist() == [0, 0, 0, 0, 1, 1, 2, 3]
-    searched = find_copies(eight.select([4, 6, 7])).manifest
-    assert searched.table["duplicate_group"].null_count == 3 and tells_copies(searched)
+    assert with_duplicate_groups(eight).groups.tolist() == [0, 0, 0, 0, 1, 1, 2, 3]
+    searched = find_duplicates(eight.select([4, 6, 7])).manifest
+    assert searched.table["duplicate_group"].null_count == 3 and has_duplicate_groups(searched)
     told = eight.replace(duplicate_group=[None, None, None, 5, None, None, None, 5])
-    assert group_copies(searched) is searched and group_copies(told) is told
+    assert with_duplicate_groups(searched) is searched and with_duplicate_groups(told) is told
 
 
 def test_frames_of_one_video_are_not_near_duplicates_but_those_of_two_are(tmp_path):
@@ -104,9 +109,9 @@ def test_frames_of_one_video_are_not_near_duplicates_but_those_of_two_are(tmp_pa
     for name in ("a.mp4", "b.mp4"):
         write_video(tmp_path / name, frames, fps=2)
     m = build_manifest({"path": ["a.mp4", "a.mp4"], "time_s": [0.0, 0.5]}, root=tmp_path)
-    assert len(find_copies(m).near.rows) == 0
+    assert len(find_duplicates(m).near.rows) == 0
     two = build_manifest({"path": ["a.mp4", "b.mp4"], "time_s": [0.0, 0.5]}, root=tmp_path)
-    assert find_copies(two).near.rows.tolist() == [[0, 1]]
+    assert find_duplicates(two).near.rows.tolist() == [[0, 1]]
 
 
 # ------------------------------------------------------------------------------- what leaks
@@ -114,7 +119,7 @@ def test_frames_of_one_video_are_not_near_duplicates_but_those_of_two_are(tmp_pa
 
 @pytest.fixture
 def looked(eight) -> Manifest:
-    return find_copies(eight).manifest
+    return find_duplicates(eight).manifest
 
 
 def test_copies_and_children_on_one_side_do_not_leak(looked):
@@ -124,7 +129,7 @@ def test_copies_and_children_on_one_side_do_not_leak(looked):
 
 def test_an_exact_copy_a_near_one_and_a_child_on_two_sides_leak(looked):
     split = ["train", "test", "train", "train", "train", "val", "train", None]
-    assert leaks(looked, *split) == {("exact copies", (0, 1, 2, 3)), ("subject", (4, 5))}
+    assert leaks(looked, *split) == {("exact duplicates", (0, 1, 2, 3)), ("subject", (4, 5))}
     split = ["train", "train", "test", "train", "train", "train", "train", "test"]
     assert leaks(looked, *split) == {("near duplicates", (0, 1, 2, 3))}
 
@@ -141,14 +146,16 @@ def test_a_row_without_a_side_leaks_nothing_by_itself_but_may_tie_two_sides(look
 def test_folds_leak_as_splits_do(looked):
     found = find_leaks(looked.replace(fold=[0, 1, 0, 0, 1, 1, 1, 0]))
     assert [(leak.kind, leak.column, leak.rows.tolist()) for leak in found] == [
-        ("exact copies", "fold", [0, 1, 2, 3])
+        ("exact duplicates", "fold", [0, 1, 2, 3])
     ]
 
 
-def test_hashes_tell_of_exact_copies_where_nobody_searched(eight):
+def test_hashes_tell_of_exact_duplicates_where_nobody_searched(eight):
     hashes = ["x", "y", "x", None, None, None, None, None]
     m = eight.replace(content_hash=hashes, split=["train", "train", "test"] + ["train"] * 5)
-    assert [(leak.kind, leak.rows.tolist()) for leak in find_leaks(m)] == [("exact copies", [0, 2])]
+    assert [(leak.kind, leak.rows.tolist()) for leak in find_leaks(m)] == [
+        ("exact duplicates", [0, 2])
+    ]
 
 
 # ------------------------------------------------------------------------------- counts and labels
@@ -239,7 +246,7 @@ def test_a_leak_ends_the_audit_with_1_and_says_what_leaks(moppet, leaking, tmp_p
     for said in (
         *(
             "LEAKS",
-            "exact copies",
+            "exact duplicates",
             "subject",
             "train | val",
             "that cannot be read: 1 of 8 (6.png)",
@@ -257,10 +264,10 @@ def test_the_audit_as_json_has_rows_with_their_paths(moppet, leaking):
     assert done.code == 1 and content["n"] == 8 and content["names"] == ["fear", "anger"]
     kinds = {leak["kind"]: [r["path"] for r in leak["rows"]] for leak in content["leaks"]}
     assert kinds == {
-        "exact copies": ["0.png", "1.png", "2.png", "3.png"],
+        "exact duplicates": ["0.png", "1.png", "2.png", "3.png"],
         "subject": ["4.png", "5.png"],
     }
-    assert content["exact_copies"] == {"groups": 1, "rows": 2}
+    assert content["exact_duplicates"] == {"groups": 1, "rows": 2}
     assert content["near_duplicates"] == {"groups": 1, "rows": 4, "mirrored": 1}
 
 
@@ -324,7 +331,7 @@ def test_folds_alone_leave_the_split_as_it_is(moppet, eight, tmp_path):
         (["--folds", "1"], 2, "at least 2 folds"),
         (["--folds", "50"], 1, "50 parts need at least 50 groups"),
         (["--option", "subject_pattern"], 2, "--option takes name=value"),
-        (["--option", "colour=red"], 2, "no option 'colour'"),
+        (["--option", "colour=red"], 2, "unknown key 'colour'"),
     ],
 )
 def test_a_split_that_cannot_be_is_refused_in_one_sentence(moppet, tmp_path, arguments, code, said):

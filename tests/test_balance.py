@@ -14,13 +14,13 @@ from imblearn.over_sampling import ADASYN, SMOTE, BorderlineSMOTE, RandomOverSam
 from imblearn.under_sampling import EditedNearestNeighbours, RandomUnderSampler, TomekLinks
 from scipy.spatial.distance import cdist
 
+from moppet import load_model
 from moppet.balance import BALANCERS, ClassCount, Neighbors, balance, class_table
 from moppet.balance.resampling import imbalance
 from moppet.balance.samplers import read_codes, row_codes
 from moppet.balance.spaces import Embedding, Pixels, make_space
 from moppet.balance.targets import read_targets, resolve_targets
 from moppet.commands.balance import METHODS
-from moppet.infer import load_model
 from moppet.study.results import OUTCOMES
 from moppet.values import ModelError, UsageError
 
@@ -105,8 +105,8 @@ def test_the_counts_are_those_of_the_rows(method):
     for one in done.counts:
         assert one.before == (labels == one.name).sum()
         assert one.removed == (labels[done.removed] == one.name).sum()
-        assert one.made == (done.labels == one.name).sum()
-        assert one.after == one.before - one.removed + one.made
+        assert one.synthetic == (done.labels == one.name).sum()
+        assert one.after == one.before - one.removed + one.synthetic
 
 
 @pytest.mark.parametrize("method", BALANCERS)
@@ -313,7 +313,7 @@ def test_it_is_said_when_only_made_rows_of_a_class_are_left():
     data = np.concatenate([features, far]), [*labels, *["happiness"] * 9]
     done = run("smote_enn", data, targets={"fear": 60})
     fear = next(one for one in done.counts if one.name == "fear")
-    assert fear.removed == 8 and fear.made > 0
+    assert fear.removed == 8 and fear.synthetic > 0
     assert any("keeps none of the 8 original rows of class 'fear', only" in n for n in done.notes)
     kept = run("smote_enn", data, targets={"fear": 60}, keep_wiped=True)
     assert next(one for one in kept.counts if one.name == "fear").removed == 0
@@ -463,7 +463,7 @@ def test_the_class_table_shows_before_and_after_with_shares():
         ]
     )
     lines = table.splitlines()
-    assert lines[0].split() == ["class", "before", "share", "removed", "made", "after", "share"]
+    assert lines[0].split() == ["class", "before", "share", "removed", "added", "after", "share"]
     assert lines[2].split() == ["happiness", "1,200", "96.8%", "-200", "0", "1,000", "50.0%"]
     assert lines[3].split() == ["fear", "40", "3.2%", "0", "+960", "1,000", "50.0%"]
     assert lines[6].split() == ["all", "1,240", "100.0%", "-200", "+960", "2,000", "100.0%"]

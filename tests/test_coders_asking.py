@@ -17,10 +17,12 @@ from collections import Counter
 
 import pytest
 
-from moppet.coders import SKIP, Code, Coding, Lane, Vocabulary, read_map, write_program
+from moppet.coders import Code, Coding, Lane, write_program
+from moppet.coders.code_map import Vocabulary, read_map
 from moppet.commands.compare import ask_meanings, map_option, matching
 from moppet.timeline import TimelineSettings
 from moppet.values import EXPRESSIONS, GROUPS, MoppetError
+from moppet.vocabulary import SKIP
 from report_samples import make_row, make_timeline
 
 WORDS = Vocabulary(EXPRESSIONS, GROUPS, {})
@@ -125,7 +127,7 @@ def test_on_a_terminal_every_unknown_code_is_asked_for_once_and_the_option_repea
     assert asked.seen.count(" times): ") == 4 and "Cohen's kappa" in asked.seen
     option = shlex.split(re.search(r"add: (--map .*?)\r?\n", asked.seen)[1])
     made = json.loads((tmp_path / "r" / "agreement.json").read_text("utf-8"))
-    assert made["made"]["words"] == {
+    assert made["about"]["code_map"] == {
         "calm": "neutral",
         "Whoop, loud": "happiness",
         "whoop,  loud": "happiness",

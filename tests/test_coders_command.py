@@ -56,7 +56,11 @@ def test_codes_of_every_program_give_the_same_figures(moppet, tmp_path, clip, pr
     assert pair["events"]["onset_error_median_s"]["value"] == pytest.approx(-0.2)
     assert pair["events"]["found"]["value"] == 1.0
     assert printed["left_out_s"]["machine"] == {"no face": 6.0}
-    assert printed["made"]["words"] == {"calm": "neutral", "smile": "happiness", "sad": "sadness"}
+    assert printed["about"]["code_map"] == {
+        "calm": "neutral",
+        "smile": "happiness",
+        "sad": "sadness",
+    }
     assert pair["units"]["kappa"]["low"] < pair["units"]["kappa"]["value"]
 
 
@@ -147,7 +151,7 @@ def test_two_coders_may_share_a_file_by_their_tiers(moppet, tmp_path, clip):
     options = ("--tier", "anna", "--tier2", "BEN", "-o", tmp_path / "r", "--json")
     code, out, _ = moppet("compare", clip, path, path, *options)
     assert code == 0
-    assert [c["tier"] for c in json.loads(out)["made"]["coders"]] == ["anna", "ben"]
+    assert [c["tier"] for c in json.loads(out)["about"]["coders"]] == ["anna", "ben"]
 
 
 MISTAKES = {
@@ -189,7 +193,7 @@ def test_several_faces_must_be_named_and_one_person_may_be_two(moppet, tmp_path)
     code, out, _ = moppet(
         *("compare", timeline, path, "-o", tmp_path / "r", "--face", "0,1", "--json")
     )
-    assert code == 0 and json.loads(out)["made"]["faces"] == [0, 1]
+    assert code == 0 and json.loads(out)["about"]["faces"] == [0, 1]
 
 
 def test_a_code_of_another_recording_is_noted(moppet, tmp_path, clip):
@@ -241,7 +245,7 @@ def test_a_tier_that_only_leaves_time_out_is_not_the_one(moppet, tmp_path, clip)
     )
     (path,) = write_program(Coding(lanes, "visit.mp4"), tmp_path, "c", "elan")
     code, out, _ = moppet("compare", clip, path, "-o", tmp_path / "r", "--json")
-    assert code == 0 and json.loads(out)["made"]["coders"][0]["tier"] == "face"
+    assert code == 0 and json.loads(out)["about"]["coders"][0]["tier"] == "face"
 
 
 def test_a_boris_file_of_several_observations_needs_one_named_like_the_recording(

@@ -10,8 +10,9 @@ import zipfile
 
 import pytest
 
-from moppet.coders import Code, Vocabulary, read_coding
-from moppet.coders.selection import choose_lane
+from moppet.coders import Code, read_coding
+from moppet.coders.code_map import Vocabulary
+from moppet.coders.comparison import choose_lane
 from moppet.values import EXPRESSIONS, GROUPS, TimelineError, UsageError
 
 WORDS = Vocabulary(EXPRESSIONS, GROUPS, {})

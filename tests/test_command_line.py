@@ -13,7 +13,7 @@ import typer
 from command_line import Run
 from moppet.commands.main import app
 from moppet.commands.options import VERBS, any_of, read_list, read_pairs
-from moppet.infer.models import bundled_models
+from moppet.infer.expression_model import bundled_models
 from moppet.timeline import TimelineSettings
 from moppet.values import UsageError
 

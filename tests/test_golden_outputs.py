@@ -35,7 +35,7 @@ import golden_outputs as golden
 import moppet
 
 RENAMED = {
-    "made": ("about", "provenance", "source"),
+    "made": ("about", "synthetic", "provenance", "source"),
     "made_at": ("created_at",),
     "made_seconds": ("synthesis_seconds", "generation_seconds"),
     "analysed_s": ("analyzed_s",),

@@ -23,16 +23,16 @@ from moppet.balance.samplers import (
 from moppet.balance.targets import EQUAL, Targets, resolve_targets
 from moppet.values import Floats, UsageError
 
-_HEADS: Final = ("class", "before", "share", "removed", "made", "after", "share")
+_HEADS: Final = ("class", "before", "share", "removed", "added", "after", "share")
 
 
 class ClassCount(NamedTuple):
-    """Rows of one class: before = kept + removed, after = kept + made (new rows)."""
+    """Rows of one class: before = kept + removed, after = kept + synthetic (the new rows)."""
 
     name: str
     before: int
     removed: int
-    made: int
+    synthetic: int
     after: int
 
 
@@ -45,7 +45,7 @@ def class_table(counts: Sequence[ClassCount]) -> str:
         "all",
         before=sum(one.before for one in counts),
         removed=sum(one.removed for one in counts),
-        made=sum(one.made for one in counts),
+        synthetic=sum(one.synthetic for one in counts),
         after=sum(one.after for one in counts),
     )
     lines = [_HEADS, *(_cells(one, total) for one in (*counts, total))]
@@ -76,7 +76,7 @@ def _cells(one: ClassCount, total: ClassCount) -> tuple[str, ...]:
         f"{one.before:,}",
         _share(one.before, total.before),
         f"-{one.removed:,}" if one.removed else "0",
-        f"+{one.made:,}" if one.made else "0",
+        f"+{one.synthetic:,}" if one.synthetic else "0",
         f"{one.after:,}",
         _share(one.after, total.after),
     )

@@ -61,7 +61,7 @@ def draw_sheet(result: BalancedRows, path: Path, rng: np.random.Generator) -> Pa
     page.write(_MARGIN_PX, page.y + 28, totals, color=_PALE)
     page.y += 28 + _HEADING_PX // 2
     for one in new.counts:
-        if one.made or one.removed:
+        if one.synthetic or one.removed:
             _draw_class(page, result, one, rng)
     return _save(page, path)
 
@@ -78,10 +78,12 @@ def _draw_class(
     if len(new):
         few = _some(new, _SINGLES if result.new_are_copies else _TRIPLES, rng)
         if result.new_are_copies:
-            page.write(_MARGIN_PX, page.y, f"repeated, {len(few)} of {one.made:,}", color=_PALE)
+            page.write(
+                _MARGIN_PX, page.y, f"repeated, {len(few)} of {one.synthetic:,}", color=_PALE
+            )
             _draw_tiles(page, _faces(result, made.parents[few, 0]))
         else:
-            words = f"added, {len(few)} of {one.made:,}: nearer parent, other parent, mixture"
+            words = f"added, {len(few)} of {one.synthetic:,}: nearer parent, other parent, mixture"
             page.write(_MARGIN_PX, page.y, words, color=_PALE)
             _draw_triples(page, result, few)
     gone = made.removed[result.manifest.column("label")[result.rows[made.removed]] == one.name]

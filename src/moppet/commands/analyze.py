@@ -72,7 +72,7 @@ def analyze(
     a summary of each recording is printed as one line.
     """
     wanted = tuple(read_list(formats, FORMATS, "--format"))
-    from moppet.infer.models import find_model
+    from moppet.infer.expression_model import find_model
 
     find_model(model)
     from moppet.infer.pipeline import Settings

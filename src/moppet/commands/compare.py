@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from moppet.coders import Comparison, Level, Pair, Vocabulary
+    from moppet.coders.agreement import Comparison, Pair
+    from moppet.coders.code_map import Level, Vocabulary
     from moppet.coders.comparison import Result
     from moppet.metrics import Estimate
 
@@ -122,7 +123,7 @@ def compare(
         timeline=timeline,
         coders=coders,
         face=face,
-        words=words or (),
+        code_map=words or (),
         level=level,
         unit_s=unit,
         tolerance_s=tolerance,
@@ -171,7 +172,7 @@ def _disagreements(comparison: Comparison) -> str:
 def print_result(result: Result, written: Sequence[Path], console: Console) -> None:
     """Print what was compared, what was left out, the figures of every pair, and the files."""
     about = result.about
-    codes = ", ".join(f"{label} = {name}" for label, name in about["words"].items())
+    codes = ", ".join(f"{label} = {name}" for label, name in about["code_map"].items())
     console.print(
         f"{about['recording'] or about['timeline']}: {about['level']}s of "
         f"{', '.join(about['people'])}, in units of {about['unit_s']} s"
@@ -263,7 +264,7 @@ def ask_meanings(
         that fit it are offered.
     Raises MoppetError if the input ends (Ctrl-C, Ctrl-D) before the questions do.
     """
-    from moppet.coders import one_word
+    from moppet.coders.code_map import one_word
 
     names = _answers(vocabulary, level)
     spelled: dict[str, str] = {}
@@ -356,7 +357,7 @@ def matching(answer: str, names: Sequence[str]) -> list[str]:
 
 def map_option(given: Mapping[str, str]) -> str:
     """Return the option --map that gives codes these meanings, to be pasted into a shell."""
-    from moppet.coders import map_text
+    from moppet.coders.code_map import map_text
 
     text = map_text(given)
     if not text.isprintable():  # a file's control characters must not reach the terminal

@@ -271,12 +271,12 @@ def run_split(job: SplitJob) -> None:
 
 def _with_copies(manifest: Manifest) -> Manifest:
     """Return the manifest with duplicates marked, unless they have been found before."""
-    from moppet.datasets.duplicates import find_copies
+    from moppet.datasets.duplicates import find_duplicates
 
     if manifest.table["content_hash"].null_count < len(manifest):
         return manifest
     with watched() as progress:
-        return find_copies(manifest, progress=progress).manifest
+        return find_duplicates(manifest, progress=progress).manifest
 
 
 def _hold_out(job: SplitJob, manifest: Manifest) -> Manifest:

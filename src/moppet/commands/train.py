@@ -93,7 +93,7 @@ def refuse_without_recipe(given: Sequence[str]) -> None:
 
 def check_own(asked: OwnImages) -> None:
     """Raise UsageError for what cannot be, before anything slow is imported or read."""
-    from moppet.infer.models import find_model
+    from moppet.infer.expression_model import find_model
 
     if asked.quick and asked.epochs is not None:
         raise UsageError("--quick sets the number of epochs: give --quick or --epochs, not both.")
@@ -173,12 +173,12 @@ def show_views(
 ) -> Path:
     """Write an image that shows augmented faces, and return its path.
 
-    One row for each augmentation family of a recipe, or one row of random views for each face.
+    A row for each of the recipe's augmentations, or a row of random views for each face.
     """
     from moppet.datasets.faces import find_manifest_faces
     from moppet.datasets.readers import read_dataset
     from moppet.train.augmentation_sheets import augmentation_sheet, views_sheet
-    from moppet.train.module import families_of
+    from moppet.train.module import batch_augmentation
     from moppet.train.recipe import Recipe, data_of, read_recipe
 
     path = asked.data.path
@@ -192,8 +192,8 @@ def show_views(
     rng = np.random.default_rng(recipe.seed)
     shown = rng.choice(labelled, min(SHOWN, len(labelled)), replace=False)
     faces = find_manifest_faces(manifest.select(shown))
-    if recipe.families:
-        augmentation_sheet(list(faces.aligned()), output, families_of(recipe))
+    if recipe.augmentations:
+        augmentation_sheet(list(faces.aligned()), output, batch_augmentation(recipe))
     else:
         views_sheet(faces, recipe, output)
     return output

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from moppet.datasets.duplicates import Copies, Progress, find_copies
+from moppet.datasets.duplicates import DuplicateSearch, Progress, find_duplicates
 from moppet.datasets.manifest import Manifest
 
 Rows = NDArray[np.int64]
@@ -24,7 +24,7 @@ class Leak(NamedTuple):
     column: the split's column.
     """
 
-    kind: Literal["exact copies", "near duplicates", "subject", "chain"]
+    kind: Literal["exact duplicates", "near duplicates", "subject", "chain"]
     column: str
     rows: Rows
 
@@ -78,7 +78,7 @@ class Audit:
             "age_band_counts": self.counts("age_band"),
             "unreadable": self._places(self.unreadable),
             "faceless": None if self.faceless is None else self._places(self.faceless),
-            "exact_copies": _size(self.exact),
+            "exact_duplicates": _size(self.exact),
             "near_duplicates": _size(self.near) | {"mirrored": self.mirrored},
             "label_disagreements": [
                 d._asdict() | {"rows": self._places(d.rows)} for d in self.disagreements
@@ -102,21 +102,21 @@ def audit_manifest(
 
     faces: also search for a face in each readable image (slow).
     """
-    copies = find_copies(manifest, progress=progress)
-    audited, faceless = copies.manifest, None
+    searched = find_duplicates(manifest, progress=progress)
+    audited, faceless = searched.manifest, None
     if faces:
-        found = _find_faces(copies, progress)
+        found = _find_faces(searched, progress)
         faceless = np.flatnonzero([f is False for f in found])
         audited = audited.replace(face_found=found)
     content = audited.column("content_hash")
     groups = gather(audited.table["duplicate_group"].to_pylist())
     return Audit(
         manifest=audited,
-        readable=copies.readable,
+        readable=searched.readable,
         faceless=faceless,
         exact=gather(content),
         near=tuple(rows for rows in groups if len(set(content[rows])) > 1),
-        mirrored=int(copies.near.mirrored.sum()),
+        mirrored=int(searched.near.mirrored.sum()),
         leaks=find_leaks(audited),
         disagreements=_disagreements(audited, groups),
     )
@@ -125,24 +125,24 @@ def audit_manifest(
 def find_leaks(manifest: Manifest) -> tuple[Leak, ...]:
     """Return the leaks between the sides of `split` and `fold`; rows without a side do not count.
 
-    The manifest must have its duplicate groups (`find_copies`).
+    The manifest must have its duplicate groups (`find_duplicates`).
     """
     subject = [
         None if s is None else (source, s)
         for source, s in zip(manifest.column("source"), manifest.column("subject"), strict=True)
     ]
-    copies = manifest.table["duplicate_group"].to_pylist()
+    searched = manifest.table["duplicate_group"].to_pylist()
     content = manifest.column("content_hash")
     leaks = []
     for column in (c for c in SPLITS if c in manifest.table.column_names):
         sides = manifest.table[column].to_pylist()
         reported: set[int] = set()
-        for rows in _across_sides(copies, sides):
+        for rows in _across_sides(searched, sides):
             exact = any(True for _ in _across_sides(content[rows], [sides[i] for i in rows]))
-            leaks.append(Leak("exact copies" if exact else "near duplicates", column, rows))
+            leaks.append(Leak("exact duplicates" if exact else "near duplicates", column, rows))
             reported.update(rows.tolist())
         # A manifest without duplicate groups may still have content hashes.
-        for kind, keys in (("exact copies", content), ("subject", subject)):
+        for kind, keys in (("exact duplicates", content), ("subject", subject)):
             for rows in _across_sides(keys, sides):
                 if kind == "subject" or not reported.issuperset(rows.tolist()):
                     leaks.append(Leak(kind, column, rows))  # type: ignore[arg-type]
@@ -221,15 +221,15 @@ def _disagreements(manifest: Manifest, groups: Sequence[Rows]) -> tuple[Disagree
     return tuple(found)
 
 
-def _find_faces(copies: Copies, progress: Progress | None) -> list[bool | None]:
+def _find_faces(searched: DuplicateSearch, progress: Progress | None) -> list[bool | None]:
     """Return whether each image shows a face; None for unreadable images."""
     from moppet.datasets.faces import find_manifest_faces
 
-    rows = np.flatnonzero(copies.readable)
-    found: list[bool | None] = [None] * len(copies.manifest)
+    rows = np.flatnonzero(searched.readable)
+    found: list[bool | None] = [None] * len(searched.manifest)
     if len(rows):
         faces = find_manifest_faces(
-            copies.manifest.select(rows),
+            searched.manifest.select(rows),
             progress=None if progress is None else lambda d, t: progress("faces", d, t),
         )
         for row, face_found in zip(rows, faces.found, strict=True):

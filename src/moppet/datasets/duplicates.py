@@ -24,7 +24,7 @@ Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
-class Copies:
+class DuplicateSearch:
     """A manifest with its duplicate images.
 
     manifest: with `content_hash`, `perceptual_hash`, `duplicate_group` (null for an image without
@@ -38,7 +38,7 @@ class Copies:
     near: NearDuplicates
 
 
-def find_copies(manifest: Manifest, *, progress: Progress | None = None) -> Copies:
+def find_duplicates(manifest: Manifest, *, progress: Progress | None = None) -> DuplicateSearch:
     """Read every image and return the duplicates.
 
     Existing duplicate groups of the manifest are kept. Frames of one video are not compared with
@@ -62,30 +62,34 @@ def find_copies(manifest: Manifest, *, progress: Progress | None = None) -> Copi
         duplicate_group=_duplicate_groups(manifest, contents, near),
         readable=readable,
     )
-    return Copies(hashed, readable, near)
+    return DuplicateSearch(hashed, readable, near)
 
 
-def group_copies(manifest: Manifest, *, progress: Progress | None = None) -> Manifest:
+def with_duplicate_groups(manifest: Manifest, *, progress: Progress | None = None) -> Manifest:
     """Return the manifest with duplicate groups, so that `groups` keeps duplicates together.
 
     Images are read only if the manifest was not searched for duplicates before.
     """
-    return manifest if tells_copies(manifest) else find_copies(manifest, progress=progress).manifest
+    return (
+        manifest
+        if has_duplicate_groups(manifest)
+        else find_duplicates(manifest, progress=progress).manifest
+    )
 
 
-def tells_copies(manifest: Manifest) -> bool:
+def has_duplicate_groups(manifest: Manifest) -> bool:
     """Return whether a manifest has duplicate groups, or was searched for duplicates."""
     known = ("duplicate_group", "perceptual_hash")
     return any(manifest.table[name].null_count < len(manifest) for name in known)
 
 
-def leave_out_copies(manifest: Manifest, *, progress: Progress | None = None) -> Manifest:
+def drop_leaking_duplicates(manifest: Manifest, *, progress: Progress | None = None) -> Manifest:
     """Return the manifest without duplicates across train, val and test.
 
     Validation rows lose their split if a duplicate or near duplicate is a test row; training rows
     lose it if one is a validation or test row. Test rows stay.
     """
-    searched = find_copies(manifest, progress=progress).manifest
+    searched = find_duplicates(manifest, progress=progress).manifest
     groups = searched.groups
     split = searched.column("split").copy()
     for part, yields in (("test", ("val", "train")), ("val", ("train",))):

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from moppet.evaluate.saved_results import current_results
 from moppet.files import write_text
 from moppet.pages import evaluation_charts as charts
 from moppet.pages.document import render_document
@@ -60,7 +61,8 @@ def write_page(
 
 def build_page(evaluation: Json, images: Mapping[int, str] | None = None) -> str:
     """Return the whole document."""
-    heading = f"{evaluation['made']['model']['name']} on {data_name(evaluation)}"
+    evaluation = current_results(evaluation)
+    heading = f"{evaluation['about']['model']['name']} on {data_name(evaluation)}"
     shown = levels(evaluation)
     return render_document(
         "evaluation",
@@ -89,20 +91,20 @@ def build_page(evaluation: Json, images: Mapping[int, str] | None = None) -> str
 
 def data_name(evaluation: Json) -> str:
     """Return the name of the data: its file or folder, or else its sources."""
-    data = evaluation["made"]["data"]
+    data = evaluation["about"]["data"]
     return str(data.get("name") or ", ".join(data["sources"]) or "unnamed data")
 
 
 def _about(evaluation: Json) -> list[str]:
-    made, rows = evaluation["made"], evaluation["rows"]
+    about, rows = evaluation["about"], evaluation["rows"]
     unlabeled = rows["without_label"]
     more = f" ({count(unlabeled)} more without a label)" if unlabeled else ""
     facts = [
         counted(rows["evaluated"], "labeled face"),
-        _split(made["split"]) + more,
+        _split(about["split"]) + more,
         f"{len(evaluation['classes']['names'])} classes",
     ]
-    return [*facts, f"evaluated {made['made_at'][:10]}"] if made.get("made_at") else facts
+    return [*facts, f"evaluated {about['created_at'][:10]}"] if about.get("created_at") else facts
 
 
 def _split(split: str) -> str:
@@ -222,7 +224,7 @@ def _against(evaluation: Json) -> Json | None:
     against = evaluation["against"]
     if against is None:
         return None
-    first, second = evaluation["made"]["model"]["name"], against["model"]["name"]
+    first, second = evaluation["about"]["model"]["name"], against["model"]["name"]
     if first == second:
         first, second = f"{first} (first)", f"{second} (second)"
     return {
@@ -356,8 +358,8 @@ def _place(one: Json) -> str:
 
 
 def _facts(evaluation: Json) -> Json:
-    made, against = evaluation["made"], evaluation["against"]
-    model, data = made["model"], made["data"]
+    about, against = evaluation["about"], evaluation["against"]
+    model, data = about["model"], about["data"]
     second = {} if against is None else against["model"]
     groups = evaluation["group_of"]
     return {
@@ -375,10 +377,10 @@ def _facts(evaluation: Json) -> Json:
         "Sources": ", ".join(data["sources"]),
         "Classes of the data": ", ".join(data["classes"]),
         "License of the data, and consent": license_of(data) or "unspecified",
-        "Rows": _rows(evaluation["rows"], made["split"]),
-        "Intervals": made["intervals"],
-        "Evaluated": made.get("made_at"),
-        "Versions": ", ".join(f"{name} {version}" for name, version in made["versions"].items()),
+        "Rows": _rows(evaluation["rows"], about["split"]),
+        "Intervals": about["intervals"],
+        "Evaluated": about.get("created_at"),
+        "Versions": ", ".join(f"{name} {version}" for name, version in about["versions"].items()),
     }
 
 
@@ -392,8 +394,11 @@ def _rows(rows: Json, split: str) -> str:
         text += f", {count(unknown)} of classes that the model does not know"
     if rows.get("unreadable"):
         text += f", {count(rows['unreadable'])} whose image cannot be read"
-    if rows["copies"] is not None:
-        faces, images = count(rows["copies"]["faces"]), counted(rows["copies"]["pictures"], "image")
+    if rows["duplicates"] is not None:
+        faces, images = (
+            count(rows["duplicates"]["faces"]),
+            counted(rows["duplicates"]["images"], "image"),
+        )
         text += f", {faces} found to be duplicates of {images}"
     found, default = rows["faces_found"], rows["faces_found_at_default_thresholds"]
     return (

@@ -8,6 +8,7 @@ from typing import Final
 
 from markupsafe import Markup, escape
 
+from moppet.evaluate.saved_results import current_results
 from moppet.pages.document import render_document
 from moppet.pages.tables import Card, Cell, Row, Table, confusion_table, facts_of, figure_cell
 from moppet.pages.wording import (
@@ -54,17 +55,18 @@ _EDGE_PX = 6
 
 @dataclass(frozen=True)
 class Sheet:
-    """Images as data: URIs. some: class → rows shown. made, real: row → image."""
+    """Images as data: URIs. some: class → rows shown. synthetic, real: row → image."""
 
     some: Mapping[str, Sequence[int]]
-    made: Mapping[int, str]
+    synthetic: Mapping[int, str]
     real: Mapping[int, str]
 
 
 def build_page(quality: Json, sheet: Sheet | None = None) -> str:
     """Return the whole page; it holds nothing that is not in quality, the content of the JSON."""
-    made, alarms = quality["made"], quality["memorised"]
-    heading = f"{made['name']} compared with {made['real_name']}"
+    quality = current_results(quality)
+    about, alarms = quality["about"], quality["memorized"]
+    heading = f"{about['name']} compared with {about['real_name']}"
     parts = {"all": quality["all"], **quality["of_class"]}
     return render_document(
         "quality",
@@ -90,14 +92,14 @@ def build_page(quality: Json, sheet: Sheet | None = None) -> str:
 
 
 def _about(quality: Json) -> list[str]:
-    rows, made = quality["rows"], quality["made"]
-    generators = f" ({', '.join(made['made_by'])})" if made["made_by"] else ""
+    rows, about = quality["rows"], quality["about"]
+    generators = f" ({', '.join(about['generators'])})" if about["generators"] else ""
     split = " of split train" if rows["real_split"] == "train" else ""
     facts = [
-        counted(rows["made"], "synthetic face") + generators,
+        counted(rows["synthetic"], "synthetic face") + generators,
         counted(rows["real"], "real face") + split,
     ]
-    return [*facts, f"evaluated {made['made_at'][:10]}"] if made.get("made_at") else facts
+    return [*facts, f"evaluated {about['created_at'][:10]}"] if about.get("created_at") else facts
 
 
 def _cards(quality: Json) -> list[Card]:
@@ -111,7 +113,7 @@ def _cards(quality: Json) -> list[Card]:
     for title, found, real in (
         ("detector finds a face", quality["detected"]["all"], quality["real_detected"]["all"]),
         (
-            "judge predicts the intended class",
+            "classifier predicts the intended class",
             quality["agreement"]["macro"],
             quality["real_agreement"]["macro"],
         ),
@@ -120,7 +122,7 @@ def _cards(quality: Json) -> list[Card]:
         cards.append(Card(title, format_share(found["value"]), notes))
     alarms = quality["memory"]["alarms"]
     note = f"of {count(alarms['n'])}, {share_interval(alarms)}"
-    return [*cards, Card("close copies of real faces", count(len(quality["memorised"])), (note,))]
+    return [*cards, Card("close copies of real faces", count(len(quality["memorized"])), (note,))]
 
 
 def _figures(whole: Json) -> Table:
@@ -135,8 +137,8 @@ def _figures(whole: Json) -> Table:
     ]
     half = whole["among_real"]["coverage"]["n"]
     caption = (
-        f"{count(whole['n_made'])} synthetic and {count(whole['n_real'])} real faces, as many of "
-        f"each class where classes are known; among real faces: halves of {count(half)} of them"
+        f"{count(whole['n_synthetic'])} synthetic and {count(whole['n_real'])} real faces, as many "
+        f"of each class where classes are known; among real faces: halves of {count(half)} of them"
     )
     head = ["figure", "synthetic faces", "among real faces", "meaning"]
     return Table(caption, head, rows, css="figures wide")
@@ -191,16 +193,18 @@ def _row(figure: str, part: Json, y: float) -> str:
 def _closeness_chart(memory: Json) -> Markup:
     """Return the histogram of closeness of synthetic and of real faces, and the limit."""
     bins = memory["histogram"]
-    edges, most = bins["edges"], max([*bins["made"], *bins["real"], 1e-9])
-    wide = CHART_PX / len(bins["made"])
+    edges, most = bins["edges"], max([*bins["synthetic"], *bins["real"], 1e-9])
+    wide = CHART_PX / len(bins["synthetic"])
     drawn = []
-    for kind, css in (("real", "real"), ("made", "synthetic")):
+    for kind in ("real", "synthetic"):
         points = []
         for i, share in enumerate(bins[kind]):
             y = TALL_PX * (1 - share / most)
             points.append(f"{i * wide:.1f} {y:.1f}L{(i + 1) * wide:.1f} {y:.1f}")
         outline = "L".join(points)
-        drawn.append(f'<path class="{css}-area" d="M0 {TALL_PX}L{outline}L{CHART_PX} {TALL_PX}Z"/>')
+        drawn.append(
+            f'<path class="{kind}-area" d="M0 {TALL_PX}L{outline}L{CHART_PX} {TALL_PX}Z"/>'
+        )
     if memory["limit"] is not None:
         x = min(memory["limit"], edges[-1]) / edges[-1] * CHART_PX
         drawn.append(f'<path class="limit" d="M{x:.1f} -16V{TALL_PX}"/>')
@@ -251,7 +255,7 @@ def _classes(quality: Json) -> Table:
             )
             for figure in shown
         ]
-        rows.append([name, count(part["n_made"]), count(part["n_real"]), *cells])
+        rows.append([name, count(part["n_synthetic"]), count(part["n_real"]), *cells])
     caption = "Each class: figure, 95 % interval, and the same among its real faces"
     head = ["class", "synthetic", "real", *(FIGURES[name] for name in shown)]
     return Table(caption, head, rows, css="figures")
@@ -277,32 +281,32 @@ def _agreement(quality: Json) -> Table:
 def _matrix(agreement: Json) -> Table | str:
     if not any(sum(row) for row in agreement["confusion"]):
         return ""
-    caption = "Synthetic faces. Rows: intended class. Columns: prediction of the judge."
+    caption = "Synthetic faces. Rows: intended class. Columns: prediction of the classifier."
     return confusion_table(caption, agreement["names"], agreement["confusion"])
 
 
 def _facts(quality: Json) -> Json:
-    made, rows = quality["made"], quality["rows"]
-    model, judge, space = made["model"], made["judge"], made["space"]
-    other = judge != model
+    about, rows = quality["about"], quality["rows"]
+    model, classifier, space = about["model"], about["classifier"], about["space"]
+    other = classifier != model
     return {
-        "Synthetic images": made["path"],
-        "Generator": ", ".join(made["made_by"]) or "unspecified",
-        "Synthetic faces": f"{count(rows['made'])} of {count(rows['in_made'])} rows, "
+        "Synthetic images": about["path"],
+        "Generator": ", ".join(about["generators"]) or "unspecified",
+        "Synthetic faces": f"{count(rows['synthetic'])} of {count(rows['in_synthetic'])} rows, "
         f"{count(rows['kept'])} kept",
-        "Real images": made["real_path"],
+        "Real images": about["real_path"],
         "Real faces": f"{count(rows['real'])} of {count(rows['in_real'])} rows"
         + (" (split train)" if rows["real_split"] == "train" else ""),
-        "Sources of the real images": ", ".join(made["sources"]),
-        "License of the real images, and consent": license_of(made) or "unspecified",
+        "Sources of the real images": ", ".join(about["sources"]),
+        "License of the real images, and consent": license_of(about) or "unspecified",
         "Model of the embedding": model["name"],
         "SHA-256 of the model": model["sha256"],
         "Training data of the model": model["training_data"],
-        "Judge": judge["name"] if other else "the same model",
-        "SHA-256 of the judge": judge["sha256"] if other else None,
+        "Classifier": classifier["name"] if other else "the same model",
+        "SHA-256 of the classifier": classifier["sha256"] if other else None,
         "Space of the JS divergence": f"{counted(space['components'], 'principal component')}, "
         f"{format_share(space['explained'])} of the variance",
-        "Intervals": made["intervals"],
-        "moppet version": made["moppet_version"],
-        "Created": made.get("made_at"),
+        "Intervals": about["intervals"],
+        "moppet version": about["moppet_version"],
+        "Created": about.get("created_at"),
     }

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from moppet.datasets.duplicates import group_copies
+from moppet.datasets.duplicates import with_duplicate_groups
 from moppet.datasets.faces import Faces, find_manifest_faces
 from moppet.datasets.manifest import Manifest
 from moppet.study.executors import Json
@@ -48,5 +48,5 @@ class StudyContext(ABC):
 def find_study_faces(manifest: Manifest, work: Path) -> tuple[Manifest, Faces]:
     """Return the manifest with duplicates grouped, and its faces, which `work` caches."""
     work.mkdir(parents=True, exist_ok=True)
-    manifest = group_copies(manifest)  # duplicates stay on one side of every split
+    manifest = with_duplicate_groups(manifest)  # duplicates stay on one side of every split
     return manifest, find_manifest_faces(manifest, cache=work / "faces.npz")

@@ -263,15 +263,17 @@ class DataSet:
     """Which rows the classifiers are trained and tested on.
 
     classes: their names. only_ages: keep only these age bands; empty for all.
-    share: of each class's training rows that is used, never fewer than `least`; 1 for all.
+    share: of each class's training rows that is used, never fewer than `min_rows`; 1 for all.
     methods: those to compare here; empty for all.
     """
+
+    RENAMED: ClassVar = {"least": "min_rows"}
 
     name: str
     classes: Annotated[tuple[str, ...], MinLen(2), MaxLen(10)]
     only_ages: tuple[str, ...] = ()
     share: Share = 1.0
-    least: Annotated[int, Ge(2)] = 5
+    min_rows: Annotated[int, Ge(2)] = 5
     methods: tuple[str, ...] = ()
 
     def problems(self) -> Iterator[str]:

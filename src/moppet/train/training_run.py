@@ -15,13 +15,13 @@ import torch
 from lightning.pytorch.utilities import rank_zero_only
 from numpy.typing import NDArray
 
-from moppet.datasets.duplicates import leave_out_copies
+from moppet.datasets.duplicates import drop_leaking_duplicates
 from moppet.datasets.manifest import Manifest
 from moppet.datasets.provenance import refuse_cleaned
 from moppet.datasets.readers import read_dataset
 from moppet.datasets.splits import holdout
 from moppet.files import write_text
-from moppet.infer.models import find_model, load_model, read_card
+from moppet.infer.expression_model import find_model, load_model, read_card
 from moppet.metrics import Labels, accuracy
 from moppet.train.callbacks import kept_weights
 from moppet.train.checkpoints import LAST, read_log
@@ -92,7 +92,7 @@ def run_recipe(
     folder.mkdir(parents=True, exist_ok=True)
     manifest = with_split(manifest, recipe.seed)
     if recipe.leave_out_copies:
-        manifest = leave_out_copies(manifest)
+        manifest = drop_leaking_duplicates(manifest)
     rows = read_training_data(manifest, recipe, cache=folder / "faces.npz")
     rows = with_teachers(rows, recipe, base)
     start = base / recipe.start if recipe.start and (base / recipe.start).exists() else recipe.start
