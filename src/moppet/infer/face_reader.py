@@ -134,7 +134,7 @@ class FaceReader:
         """End the tracks at a hard cut, take them up again after a flash, and follow the size."""
         size = image.shape[:2]
         if self._size is not None and size != self._size:
-            ratio = np.float32([size[1] / self._size[1], size[0] / self._size[0]])
+            ratio = np.array([size[1] / self._size[1], size[0] / self._size[0]], np.float32)
             self.tracks = [track.scaled(ratio) for track in self.tracks]
         self._size = size
         change = self._cuts.check(image, time_s)

@@ -76,10 +76,9 @@ class Track:
         if len(values) != _TRACK_VALUES:
             raise ValueError(f"a track has {_TRACK_VALUES} values, not {len(values)}.")
         numbers = [math.nan if value is None else float(value) for value in values[2:]]
-        box, points, velocity = (
-            np.array(numbers[a:b], np.float32) for a, b in ((0, 4), (4, 14), (14, 16))
-        )
-        face = Face(box, points.reshape(5, 2), *numbers[16:])
+        box, points, velocity = np.split(np.array(numbers[:16], np.float32), [4, 14])
+        score, yaw, pitch, roll, quality = numbers[16:]
+        face = Face(box, points.reshape(5, 2), score, yaw, pitch, roll, quality)
         return cls(int(values[0]), face, float(values[1]), velocity)
 
 

@@ -88,12 +88,12 @@ def _differ(before: Image | None, now: Image) -> bool:
     rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
     inside = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     size = (_WIDTH, _HEIGHT)
-    before, now = cv2.resize(before[inside], size), cv2.resize(now[inside], size)
+    whole = cv2.resize(before[inside], size)
     right, down = _SHIFT
-    middle = now[down:-down, right:-right]
-    if before.std() < _BLANK or middle.std() < _BLANK:
-        return bool(before.std() < _BLANK) != bool(middle.std() < _BLANK)
-    likeness = cv2.matchTemplate(before, middle, cv2.TM_CCOEFF_NORMED).max()
+    middle = cv2.resize(now[inside], size)[down:-down, right:-right]
+    if whole.std() < _BLANK or middle.std() < _BLANK:
+        return bool(whole.std() < _BLANK) != bool(middle.std() < _BLANK)
+    likeness = cv2.matchTemplate(whole, middle, cv2.TM_CCOEFF_NORMED).max()
     return bool(likeness < LEAST_LIKENESS)
 
 
