@@ -111,7 +111,9 @@ def compare_files(job: Job, ask: Ask | None = None) -> Result:
             for coder, lane in zip(job.coders, lanes, strict=True)
         ],
         "level": level,
-        "code_map": _codes_used(vocabulary, level, lanes),
+        "code_map": {
+            label: vocabulary.at(level, label) or SKIP for lane in lanes for label in lane.labels
+        },
         "unit_s": job.unit_s,
         "tolerance_s": job.tolerance_s,
         "uncoded": job.uncoded,
@@ -178,10 +180,8 @@ def _check(job: Job) -> None:
 
 
 def _level(job: Job, vocabulary: Vocabulary, lanes: Sequence[Lane]) -> Level:
-    for level in LEVELS:
-        if job.level == level:
-            return level
-    return vocabulary.level_of(label for lane in lanes for label in lane.labels)
+    given = next((level for level in LEVELS if level == job.level), None)
+    return given or vocabulary.level_of(label for lane in lanes for label in lane.labels)
 
 
 def _compare(
@@ -205,13 +205,14 @@ def _compare(
         names = [*names, NO_FACE]
     units = make_units(timeline, job.unit_s, job.start_s, job.end_s)
     uncoded = None if job.uncoded == SKIP else job.uncoded
+    raters = ["coder"] if len(lanes) == 1 else [f"coder {i}" for i in range(1, len(lanes) + 1)]
     humans = [
         human_track(
             *(lane, name, units, names),
             rename=lambda label: vocabulary.at(level, label),
             uncoded=uncoded,
         )
-        for lane, name in zip(lanes, _coder_names(job.coders), strict=True)
+        for lane, name in zip(lanes, raters, strict=True)
     ]
     machine = machine_track(
         *(timeline, faces, units, names, level),
@@ -224,16 +225,6 @@ def _compare(
         tolerance_s=job.tolerance_s,
         rng=np.random.default_rng(job.seed),
     )
-
-
-def _coder_names(coders: Sequence[Coder]) -> list[str]:
-    """Return "coder", or "coder 1" and "coder 2"."""
-    return ["coder"] if len(coders) == 1 else [f"coder {i}" for i in range(1, len(coders) + 1)]
-
-
-def _codes_used(vocabulary: Vocabulary, level: Level, lanes: Sequence[Lane]) -> Mapping[str, str]:
-    labels = dict.fromkeys(label for lane in lanes for label in lane.labels)
-    return {label: vocabulary.at(level, label) or SKIP for label in labels}
 
 
 def _notes(comparison: Comparison) -> list[str]:
