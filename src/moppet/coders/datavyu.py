@@ -15,7 +15,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Final
 
-from moppet.coders.codings import Code, Coding, Lane, check_titles, in_order, milliseconds
+from moppet.coders.codings import Code, Coding, Lane, check_titles, decoded, in_order, milliseconds
 
 MAX_BYTES: Final = 64_000_000
 """Larger unpacked spreadsheets are refused: an hour coded by frame needs a tenth of this."""
@@ -86,15 +86,8 @@ def read_datavyu(path: Path) -> Coding:
             data = file.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
         raise ValueError(f"its spreadsheet is larger than {MAX_BYTES // 1_000_000} MB")
-    return Coding(tuple(_read_columns(_text(data))))
-
-
-def _text(data: bytes) -> str:
-    """Return the text; Datavyu writes it in the encoding of the system it runs on."""
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return data.decode("cp1252", errors="replace")
+    # Datavyu writes in the encoding of the system it runs on.
+    return Coding(tuple(_read_columns(decoded(data, "cp1252"))))
 
 
 def _read_columns(text: str) -> Iterator[Lane]:

@@ -21,7 +21,7 @@ from moppet.datasets.manifest import (
     order_names,
     plurality,
 )
-from moppet.metrics import Estimate, accuracy, bootstrap, cohen_kappa
+from moppet.metrics import Estimate, accuracy, as_json, bootstrap, cohen_kappa
 from moppet.values import EXPRESSIONS, MoppetError, UsageError
 
 
@@ -283,12 +283,12 @@ def as_dict(ratings: Ratings, agreement: Agreement, decided: dict[str, str]) -> 
         "n": len(ratings.paths),
         "subjects": len({s for s in ratings.subjects if s is not None}),
         "pairs": [
-            {"raters": list(pair), "equal": _plain(equal), "cohen_kappa": _plain(kappa)}
+            {"raters": list(pair), "equal": as_json(equal), "cohen_kappa": as_json(kappa)}
             for (pair, equal), kappa in zip(
                 agreement.equal.items(), agreement.cohen.values(), strict=True
             )
         ],
-        "fleiss_kappa": _plain(agreement.fleiss),
+        "fleiss_kappa": as_json(agreement.fleiss),
         "confused": [[*pair, n] for pair, n in agreement.confused.items()],
         "disagreements": [
             {
@@ -299,7 +299,3 @@ def as_dict(ratings: Ratings, agreement: Agreement, decided: dict[str, str]) -> 
             for row in ratings.disputed
         ],
     }
-
-
-def _plain(estimate: Estimate) -> dict[str, Any]:
-    return {k: None if v != v else v for k, v in estimate._asdict().items()}
