@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -132,13 +133,8 @@ def _read_lanes(
     lanes, notes = [], []
     for coder in job.coders:
         coding = shifted(read_coding(coder.path), coder.offset_s)
-        lane = choose_lane(
-            *(coding, coder.path, vocabulary),
-            tier=coder.tier,
-            observation=coder.observation,
-            recording=recording,
-        )
-        lanes.append(lane)
+        which = {"tier": coder.tier, "observation": coder.observation, "recording": recording}
+        lanes.append(choose_lane(coding, coder.path, vocabulary, **which))
         if coding.source_name and recording and coding.source_name != recording:
             notes.append(
                 f"{coder.path.name} codes {coding.source_name}, but the timeline is of {recording}."
@@ -205,13 +201,10 @@ def _compare(
         names = [*names, NO_FACE]
     units = make_units(timeline, job.unit_s, job.start_s, job.end_s)
     uncoded = None if job.uncoded == SKIP else job.uncoded
+    target_of = partial(vocabulary.at, level)
     raters = ["coder"] if len(lanes) == 1 else [f"coder {i}" for i in range(1, len(lanes) + 1)]
     humans = [
-        human_track(
-            *(lane, name, units, names),
-            rename=lambda label: vocabulary.at(level, label),
-            uncoded=uncoded,
-        )
+        human_track(lane, name, units, names, rename=target_of, uncoded=uncoded)
         for lane, name in zip(lanes, raters, strict=True)
     ]
     machine = machine_track(

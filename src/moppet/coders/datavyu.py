@@ -26,6 +26,8 @@ _INSIDE: Final = re.compile(r"(.*[/\\])?db", re.DOTALL)
 """Old files lie in a folder of the zip; on Windows its name ends in a backslash."""
 _QUERIES: Final = "###QueryVar###"
 """A MacSHAPA column that Datavyu leaves out as well."""
+_ESCAPED_TEXTS: Final = re.compile(r"(?:\\.|[^\\,])+", re.DOTALL)
+"""Texts between commas that are not escaped."""
 _TIME: Final = re.compile(r"(\d+):(\d\d):(\d\d):(\d{3})")
 
 
@@ -125,7 +127,7 @@ def _column(line: str) -> tuple[str, str, list[str]]:
     parts = [""]
     if kind == "MATRIX":
         codes = match["rest"].partition(")-")[2]
-        parts = [_split(code, "|")[0] for code in _raw_split(codes, ",")]
+        parts = [_split(code, "|")[0] for code in _ESCAPED_TEXTS.findall(codes) or [""]]
     return _split(match["name"], "\0")[0], kind, parts
 
 
@@ -143,11 +145,6 @@ def _seconds(text: str) -> float:
         raise ValueError(f"expected a time like 00:00:01:500, found {text!r}")
     hours, minutes, seconds, rest = map(int, match.groups())
     return (((hours * 60 + minutes) * 60 + seconds) * 1000 + rest) / 1000
-
-
-def _raw_split(text: str, at: str) -> list[str]:
-    """Split at each unescaped `at`; keep the backslashes."""
-    return [m[0] for m in re.finditer(rf"(?:\\.|[^\\{re.escape(at)}])+", text, re.DOTALL)] or [""]
 
 
 def _split(text: str, at: str) -> list[str]:
