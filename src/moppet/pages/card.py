@@ -15,7 +15,7 @@ from markupsafe import Markup
 from moppet.evaluate.saved_results import ALL, Figures, ResultSet, SavedResults, read_results
 from moppet.files import write_text
 from moppet.pages.document import escape_markdown, render_document, render_markdown
-from moppet.pages.tables import Card, confusion_shade
+from moppet.pages.html_tables import Card, confusion_shade
 from moppet.pages.wording import (
     FIGURES,
     MEANINGS,

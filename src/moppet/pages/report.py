@@ -15,7 +15,7 @@ from moppet.files import write_text
 from moppet.pages import timeline_charts as charts
 from moppet.pages.document import render_document
 from moppet.pages.face_images import Thumbnail, read_thumbnails
-from moppet.pages.tables import Card, Cell, Row, Table, class_cell, color_class
+from moppet.pages.html_tables import Card, Cell, Row, Table, class_cell, color_class
 from moppet.pages.wording import counted, format_share
 from moppet.timeline import Episode, Timeline
 from moppet.timeline.downsample import UNREADABLE, Columns, Drawing, Lane, build_drawing

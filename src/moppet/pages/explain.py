@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moppet.evaluate.saliency import FACE_CENTER_PX, FACE_HALF_PX, region_boxes
+from moppet.evaluate.saved_results import current_results
 from moppet.infer.alignment import CROP_PX, TEMPLATE_PX
 from moppet.pages.document import render_document
-from moppet.pages.tables import Card, Cell, Row, Table, facts_of
+from moppet.pages.html_tables import Card, Cell, Row, Table, facts_of
 from moppet.pages.wording import Json, count, counted, format_share
 from moppet.values import Floats, Image, MoppetError
 from moppet.vocabulary import current_key
@@ -114,6 +115,7 @@ _EXPLAINED: Final = {"predicted": "the predicted class", "label": "the label"}
 
 def build_page(explanation: Json, maps: Mapping[str, Path]) -> str:
     """Return the whole page. explanation: that of explanation.json. maps: name → its PNG."""
+    explanation = current_results(explanation)
     model, data = explanation["model"], explanation["data"]
     heading = f"{model['name']} on {data['name']}"
     classes: dict[str | None, list[Json]] = {}
@@ -129,7 +131,7 @@ def build_page(explanation: Json, maps: Mapping[str, Path]) -> str:
         found=explanation,
         heading=heading,
         about=(
-            f"{count(data['explained'])} of {counted(data['pictures'], 'image')}",
+            f"{count(data['explained'])} of {counted(data['images'], 'image')}",
             f"a face found in {count(data['faces_found'])}",
             _METHODS[explanation["method"]["name"]],
         ),
@@ -195,5 +197,5 @@ def _facts(explanation: Json) -> Json:
         "Averaged with the mirror image": {True: "yes", False: "no"}.get(method.get("mirrored")),
         "Patch": patch and f"{patch} pixels of 112, in steps of {method['stride_px']}",
         "moppet version": explanation["moppet_version"],
-        "Created": explanation["made_at"],
+        "Created": explanation["created_at"],
     }
