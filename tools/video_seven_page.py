@@ -21,6 +21,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from model_page import ROOT, differences
+from moppet.evaluate.saved_results import current_results
 from moppet.train.checkpoints import read_log
 from moppet.train.recipe import read_recipe
 
@@ -103,7 +104,7 @@ def beside_the_default(evaluation: dict[str, Any]) -> str:
         more = f"{gap['value']:+.3f} ({gap['low']:+.3f} to {gap['high']:+.3f})"
         rows.append([title, said(first), said(second), more, p])
     test = against["mcnemar"]
-    names = evaluation["made"]["model"]["name"], against["model"]["name"]
+    names = evaluation["about"]["model"]["name"], against["model"]["name"]
     head = ["seven classes", f"`{names[0]}`", f"`{names[1]}`", "difference", "p"]
     return (
         table(head, rows) + f"\n\nRight alone: `{names[0]}` {test['only_first']}, "
@@ -145,7 +146,8 @@ def body(run: Path) -> str:
 def main() -> None:
     """Write the page and its images."""
     run = Path(sys.argv[1])
-    evaluation = json.loads((run / "evaluation" / "evaluation.json").read_text(encoding="utf-8"))
+    written = (run / "evaluation" / "evaluation.json").read_text(encoding="utf-8")
+    evaluation = current_results(json.loads(written))
     recipes = [read_recipe(ROOT / "recipes" / f"{x}.toml") for x in ("video-seven", "default")]
     pictures = PAGE.with_suffix("")
     shutil.copytree(run / "figures", pictures, dirs_exist_ok=True)

@@ -100,10 +100,10 @@ def evaluate_model(job: Job) -> Path:
             progress=progress,
         )
     found = evaluation.as_json()
-    found["made"]["data"] |= {"name": job.data.path.name, "path": str(job.data.path)}
-    found["made"] |= {
+    found["about"]["data"] |= {"name": job.data.path.name, "path": str(job.data.path)}
+    found["about"] |= {
         "command": job.command,
-        "made_at": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "created_at": datetime.now().astimezone().isoformat(timespec="seconds"),
     }
     sheet = (
         face_uris(manifest, [one["row"] for one in found["mistakes"]]) if job.show_faces else None
@@ -155,12 +155,12 @@ def _shown(job: Job) -> Iterator[Report | None]:
 def print_evaluation(found: dict[str, Any], written: Sequence[Path]) -> None:
     """Print the figures of an evaluation as tables, and where the rest is."""
     console = wide_console(_LEAST_WIDTH)
-    made, rows = found["made"], found["rows"]
-    which = "every row" if made["split"] == "all" else f"split {made['split']}"
-    title = f"{made['model']['name']} on {made['data']['name']}"
+    about, rows = found["about"], found["rows"]
+    which = "every row" if about["split"] == "all" else f"split {about['split']}"
+    title = f"{about['model']['name']} on {about['data']['name']}"
     console.print(
         escape(f"{title}: {rows['evaluated']:,} labeled faces ({which}), a face found in ")
-        + f"{rows['faces_found']:,}{_copies(rows['copies'])}"
+        + f"{rows['faces_found']:,}{_copies(rows['duplicates'])}"
     )
     for note in found["notes"]:
         console.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True)
@@ -179,7 +179,7 @@ def print_evaluation(found: dict[str, Any], written: Sequence[Path]) -> None:
 def _copies(found: dict[str, int] | None) -> str:
     if found is None:
         return ""
-    return f"; {found['faces']:,} found to be duplicates of {found['pictures']:,} images"
+    return f"; {found['faces']:,} found to be duplicates of {found['images']:,} images"
 
 
 def _parts_table(parts: dict[str, Any], kind: str, title: str | None = None) -> Table:
@@ -219,7 +219,7 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
         return
     difference = against["differences"]["all"]
     mcnemar = against["mcnemar"]
-    first, second = found["made"]["model"]["name"], against["model"]["name"]
+    first, second = found["about"]["model"]["name"], against["model"]["name"]
     yield from left_out(against, first, second)
     yield f"less {second}, on the same {against['n']:,} faces:"
     for name in _COLUMNS:

@@ -53,7 +53,7 @@ def print_explanation(result: Json, folder: Path) -> None:
     if not console.is_terminal:
         console = Console(highlight=False, width=max(console.width, 110))
     data, parts, how = result["data"], result["parts"], result["method"]
-    explained = f"{data['explained']:,} of {data['pictures']:,} images explained"
+    explained = f"{data['explained']:,} of {data['images']:,} images explained"
     grid = f" ({how['grid'][0]} x {how['grid'][1]} places)" if "grid" in how else ""
     console.print(
         escape(
@@ -77,10 +77,10 @@ def print_explanation(result: Json, folder: Path) -> None:
     console.print(
         escape(f"{folder / 'mean'}: mean maps ({len(parts)}), which show no face"), soft_wrap=True
     )
-    if result["pictures"] is not None:
+    if result["images"] is not None:
         console.print(
             escape(
-                f"{folder / 'pictures'}: {len(result['pictures']):,} overlays, which show the faces"
+                f"{folder / 'images'}: {len(result['images']):,} overlays, which show the faces"
             ),
             soft_wrap=True,
         )
@@ -111,7 +111,7 @@ def read_images(source: Source) -> Manifest:
         if images:
             root = path if path.is_dir() else path.parent
             names = [image.name for image in images]
-            columns = {"path": names, "source": ["pictures"] * len(names)}
+            columns = {"path": names, "source": ["images"] * len(names)}
             return build_manifest(columns, root=root, names=())
     return source.read()
 
@@ -332,13 +332,13 @@ def _result(
 
     return {
         "command": job.command,
-        "made_at": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "created_at": datetime.now().astimezone().isoformat(timespec="seconds"),
         "moppet_version": version("moppet"),
         "model": {"name": model.name, "sha256": model.sha256, "classes": list(model.names)},
         "data": {
             "name": job.data.path.name,
             "path": str(job.data.path),
-            "pictures": len(whole),
+            "images": len(whole),
             "split": split,
             "explained": len(explained.rows),
             "faces_found": int(explained.faces.found.sum()),
@@ -352,7 +352,7 @@ def _result(
         },
         "parts": [],
         "brightest": None,
-        "pictures": None,
+        "images": None,
     }
 
 
@@ -375,23 +375,23 @@ def _write_overlays(
     from moppet.evaluate.saliency import region_shares
     from moppet.pages.explain import as_png, draw_overlay
 
-    (folder / "pictures").mkdir()
+    (folder / "images").mkdir()
     shares = region_shares(explained.maps)
     columns = {name: explained.manifest.column(name) for name in ("path", "label", "age_band")}
     read = explained.probabilities.argmax(axis=1)
     found = explained.faces.found
     taken: set[str] = set()
-    result["pictures"] = []
+    result["images"] = []
     for i, row in enumerate(explained.rows.tolist()):
         of = model.names[explained.classes[i]]
         file = _file_name(f"{row:06d}_{Path(str(columns['path'][i])).stem}_{of}", taken)
         overlay = draw_overlay(explained.crops[i], explained.maps[i])
-        write_bytes(folder / "pictures" / file, as_png(overlay))
-        result["pictures"].append(
+        write_bytes(folder / "images" / file, as_png(overlay))
+        result["images"].append(
             {
                 "row": row,
                 **{name: column[i] for name, column in columns.items()},
-                "file": f"pictures/{file}",
+                "file": f"images/{file}",
                 "face_found": bool(found[i]),
                 "explained": of,
                 "probability": round(float(explained.probabilities[i, explained.classes[i]]), 4),

@@ -204,16 +204,16 @@ def _saved_rows(figures: Json) -> list[tuple[str, str]]:
 def _evaluation(evaluation: Json | None) -> Json | None:
     if evaluation is None:
         return None
-    made, rows = evaluation["made"], evaluation.get("rows", {})
-    data = _renamed(made["data"])
+    about, rows = evaluation["about"], evaluation.get("rows", {})
+    data = _renamed(about["data"])
     stated = {
         "Data": str(data.get("name") or "unspecified"),
         "Sources": ", ".join(data.get("sources", ())) or "unspecified",
         "License and consent": str(data.get("license") or "unspecified"),
-        "Split": current_key(str(made.get("split", "unspecified"))),
+        "Split": current_key(str(about.get("split", "unspecified"))),
         "Labeled faces": rows.get("evaluated"),
         "Faces found": rows.get("faces_found"),
-        "Evaluated": made.get("made_at"),
+        "Evaluated": about.get("created_at"),
     }
     return {"facts": _known(stated), "notes": list(evaluation.get("notes", ()))}
 
