@@ -361,8 +361,15 @@ def _message(problems: list[str], source: str) -> str:
 
 
 def _levels(value: Any) -> int:
-    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return 1 + max(map(_levels, items), default=0) if isinstance(value, dict | list) else 0
+    """Return how deep tables and lists nest, counted no further than is allowed."""
+    level, inner = 0, [value]
+    while inner and level <= _MOST_LEVELS:
+        tables = [one for one in inner if isinstance(one, dict | list)]
+        level += bool(tables)
+        inner = [
+            item for one in tables for item in (one.values() if isinstance(one, dict) else one)
+        ]
+    return level
 
 
 def checked_value(kind: Any, value: Any, where: str) -> Any:

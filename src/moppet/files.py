@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import hashlib
 import itertools
+import json
 import os
+import re
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -81,6 +83,60 @@ def write_bytes(path: Path, data: bytes, error: type[MoppetError] = MoppetError)
 def write_text(path: Path, text: str, error: type[MoppetError] = MoppetError) -> Path:
     """Write a text in UTF-8, whole or not at all, and return its path; see `replacing`."""
     return write_bytes(path, text.encode("utf-8"), error)
+
+
+_MOST_JSON: Final = 500_000_000  # bytes; a timeline of some hours in JSON takes 200 MB
+_LONE: Final = re.compile("[\\ud800-\\udfff]")
+
+
+def parse_json(data: bytes, where: str, error: type[MoppetError] = MoppetError) -> Any:
+    """Return the values in a JSON text; raise `error`, in one sentence, where it is none.
+
+    NaN, infinities, numbers of thousands of digits and half characters (lone surrogates) are no
+    JSON here, and neither is a text that nests some hundred levels. where: the file, in words.
+    """
+
+    def refuse(constant: str) -> Any:
+        raise ValueError(f"{constant} is not a number in JSON")
+
+    try:
+        text = data.decode("utf-8-sig")
+        values = json.loads(text, parse_constant=refuse)
+        if "\\u" in text and _LONE.search(json.dumps(values, ensure_ascii=False)):
+            raise ValueError("it contains half of a character")
+    except RecursionError:
+        raise error(f"{where} is damaged: its values nest too deep.") from None
+    except ValueError as reason:
+        raise error(f"{where} is damaged, or is not JSON: {one_line(reason)}.") from None
+    return values
+
+
+def read_json(path: Path, what: str, error: type[MoppetError] = MoppetError) -> Any:
+    """Return the values in a JSON file; raise `error`, in one sentence, where that fails.
+
+    what: the file in words, such as "file of people".
+    """
+    return parse_json(read_bytes(path, what, error), f"the {what} {path}", error)
+
+
+def read_bytes(path: Path, what: str, error: type[MoppetError] = MoppetError) -> bytes:
+    """Return a file's content; raise `error` where it is no file, too large or not readable."""
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise error(f"the {what} {path} is not a file.")
+        if status.st_size > _MOST_JSON:
+            raise error(f"the {what} {path} is larger than {_MOST_JSON:,} bytes.")
+        return path.read_bytes()
+    except (OSError, ValueError) as reason:  # ValueError: a name that no file can have
+        text = getattr(reason, "strerror", None) or "its name is not valid"
+        raise error(f"the {what} {path} cannot be read: {text}.") from None
+
+
+def one_line(reason: object, most: int = 300) -> str:
+    """Return a reason as printable text of one line, without a final period."""
+    text = "".join(c if c.isprintable() else " " for c in " ".join(str(reason).split()))
+    return (text if len(text) <= most else f"{text[:most]}…").rstrip(".")
 
 
 def file_sha256(path: Path, error: type[MoppetError] = MoppetError) -> str:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as ET
 import zipfile
-import zlib
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +20,7 @@ from moppet.coders.datavyu import read_datavyu, write_datavyu
 from moppet.coders.elan import read_elan, write_elan
 from moppet.coders.praat import read_textgrid, write_textgrid
 from moppet.coders.timeline_coding import coding_of, corrected_lanes
-from moppet.files import replacing
+from moppet.files import one_line, replacing
 from moppet.timeline.annotations import CORRECTIONS_SUFFIX, Layered, read_corrections
 from moppet.values import TimelineError
 
@@ -50,17 +48,6 @@ _READERS: Final[dict[str, Callable[[Path], Coding]]] = {
     ".textgrid": read_textgrid,
     CORRECTIONS_SUFFIX: lambda path: Coding(tuple(corrected_lanes(read_corrections(path)))),
 }
-_BROKEN: Final = (
-    ET.ParseError,
-    zipfile.BadZipFile,
-    zlib.error,
-    RuntimeError,  # an encrypted zip
-    EOFError,
-    ValueError,
-    LookupError,
-    TypeError,
-    AttributeError,
-)
 
 
 def write_program(coding: Coding, folder: Path, stem: str, program: str) -> list[Path]:
@@ -101,12 +88,12 @@ def read_coding(path: Path) -> Coding:
         if isinstance(error, zipfile.BadZipFile) or error.strerror is None:
             raise _not_one(path, error) from error
         raise TimelineError(f"Cannot read {path}: {error.strerror}.") from None
-    except _BROKEN as error:
+    except Exception as error:  # XML, ZIP, JSON and CSV each have many for a damaged file
         raise _not_one(path, error) from error
 
 
 def _not_one(path: Path, error: Exception) -> TimelineError:
-    reason = " ".join(str(error).split()).rstrip(".")
+    reason = one_line(error) or type(error).__name__
     if isinstance(error, KeyError):
         reason = f"it lacks {reason}"
     return TimelineError(f"{path} contains no codes that moppet can read: {reason}.")

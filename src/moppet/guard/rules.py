@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final, Literal
 from annotated_types import Ge
 
 from moppet.config import check_fields, read_settings
+from moppet.files import one_line
 from moppet.values import UsageError, name_hint
 
 Action = Literal["pause", "alert"]
@@ -106,9 +107,9 @@ def parse_rules(texts: Sequence[str], source: str = "") -> tuple[Rule, ...]:
             if isinstance(rule.when, Again) and (not rules or isinstance(rules[-1].when, Again)):
                 raise ValueError('"again" must directly follow the rule that it repeats')
         except ValueError as error:
-            place = f"rule {number}{source and f' of {source}'}"
+            place = f'rule {number}{source and f" of {source}"}, "{one_line(words)}"'
             raise UsageError(
-                f'{place}, "{words}": {error}; an example of a rule is "{EXAMPLE}".'
+                f'{place}: {one_line(error)}; an example of a rule is "{EXAMPLE}".'
             ) from None
         rules.append(rule)
     return tuple(rules)

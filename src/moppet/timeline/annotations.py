@@ -6,10 +6,14 @@ import json
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
+from annotated_types import Interval
+
+from moppet.config import check_settings
+from moppet.files import parse_json, read_bytes
 from moppet.timeline.people import People, name_people, people_path, read_people
 from moppet.timeline.table import Timeline, read_timeline
 from moppet.values import TimelineError, UsageError
@@ -27,8 +31,8 @@ class Correction:
     Raises UsageError for invalid times, or a name or label that is empty or too long.
     """
 
-    number: int
-    face_id: int
+    number: Annotated[int, Interval(ge=1, lt=2**53)]
+    face_id: Annotated[int, Interval(ge=0, lt=2**31)]
     start_s: float
     end_s: float
     label: str
@@ -79,33 +83,32 @@ def take_back(path: Path, number: int, *, by: str, at: str) -> None:
     _append(path, {"back": number, "by": by, "at": at})
 
 
+@dataclass(frozen=True)
+class _Undone:
+    """A line of the file that takes an earlier correction back."""
+
+    back: int
+    by: str | None = None
+    at: str | None = None
+
+
 def _read(path: Path) -> tuple[dict[int, Correction], int]:
-    """Return the valid corrections by number, and the last number in use."""
-    try:
-        data = path.read_bytes()
-        lines = data[: data.rfind(b"\n") + 1].decode("utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise TimelineError(f"Cannot read {path}: {reason}.") from None
+    """Return the valid corrections by number, and the last number that was given."""
+    data = read_bytes(path, "file of corrections", TimelineError)
     valid: dict[int, Correction] = {}
     last = 0
-    for place, line in enumerate(lines[:-1], start=1):
+    for place, line in enumerate(data.split(b"\n")[:-1], start=1):
+        where = f"line {place} of {path}"
+        record = parse_json(line, where, TimelineError)
         try:
-            record = json.loads(line)
-            if "back" in record:
-                valid.pop(record["back"], None)
+            if isinstance(record, dict) and "back" in record:
+                valid.pop(check_settings(_Undone, record).back, None)
                 continue
-            correction = _correction(record)
-        except (ValueError, TypeError, KeyError, UsageError) as error:
-            raise TimelineError(f"Line {place} of {path} is not a correction: {error}.") from None
+            correction = check_settings(Correction, record)
+        except UsageError as error:
+            raise TimelineError(f"Line {place} of {path} is not a correction: {error}") from None
         valid[correction.number], last = correction, correction.number
     return valid, last
-
-
-def _correction(record: Mapping[str, Any]) -> Correction:
-    types = {"number": int, "face_id": int, "start_s": float, "end_s": float}
-    names = [one.name for one in fields(Correction)]
-    return Correction(**{name: types.get(name, str)(record[name]) for name in names})
 
 
 def _append(path: Path, line: Mapping[str, Any]) -> None:

@@ -13,11 +13,12 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
-from moppet.files import replacing, write_bytes
-from moppet.timeline.schema import names_in, table_schema
+from moppet.files import one_line, parse_json, replacing, write_bytes
+from moppet.timeline.schema import check_names, names_in, table_schema
 from moppet.values import TimelineError, UsageError
 
 METADATA_KEY: Final = b"moppet"
+_MOST_COLUMNS: Final = 2000
 _NULLS: Final = ["", "NA", "NaN", "nan", "null"]
 
 
@@ -40,21 +41,37 @@ def read_table(path: Path) -> tuple[Any, dict[str, Any] | None]:
     Raises TimelineError if the file does not exist or cannot be read.
     """
     reader = _READERS.get(path.suffix.lower())
+    if reader is None:
+        raise TimelineError(
+            f"A timeline file must end in {', '.join(_READERS)}, got {path.name!r}."
+        )
     try:
-        if not path.is_file():
-            what = "a folder" if path.is_dir() else "not there"
-            raise TimelineError(f"A timeline is a file, but {path} is {what}.")
-        if reader is None:
-            raise TimelineError(
-                f"A timeline file must end in {', '.join(_READERS)}, got {path.name!r}."
-            )
-        return reader(path)
+        regular = path.is_file()
+    except ValueError:  # a name that no file can have
+        regular = False
+    if not regular:
+        what = "a folder" if path.is_dir() else "not there"
+        raise TimelineError(f"A timeline is a file, but {path} is {what}.")
+    try:
+        table, metadata = reader(path)
+        _check_columns(table)
+        return table, metadata
+    except TimelineError:
+        raise
     except OSError as error:
         if isinstance(error, pa.ArrowException) or error.strerror is None:
             raise _invalid(path, error) from error
         raise TimelineError(f"Cannot read {path}: {error.strerror}.") from error
-    except (pa.ArrowException, ValueError, KeyError, TypeError, OverflowError) as error:
+    except Exception as error:  # Arrow and JSON each have many for a damaged file
         raise _invalid(path, error) from error
+
+
+def _check_columns(table: Any) -> None:
+    names = [str(field.name) for field in table.schema]
+    if len(names) > _MOST_COLUMNS:
+        raise ValueError(f"it has {len(names)} columns")
+    if repeated := [name for name in names if names.count(name) > 1]:
+        raise ValueError(f"it has the column {repeated[0]!r} twice")
 
 
 def sidecar_path(path: Path) -> Path:
@@ -63,7 +80,7 @@ def sidecar_path(path: Path) -> Path:
 
 
 def _invalid(path: Path, error: Exception) -> TimelineError:
-    reason = " ".join(str(error).split()).rstrip(".")
+    reason = one_line(error) or type(error).__name__
     return TimelineError(f"{path} is not a timeline, or is damaged: {reason}.")
 
 
@@ -77,7 +94,7 @@ def _read_parquet(path: Path) -> tuple[Any, dict[str, Any] | None]:
     with path.open("rb") as file:
         table = pq.ParquetFile(file).read()
     raw = (table.schema.metadata or {}).get(METADATA_KEY)
-    return table, None if raw is None else _load(raw)
+    return table, None if raw is None else _load(raw, f"the metadata of {path}")
 
 
 def _write_csv(path: Path, table: Any, metadata: dict[str, Any]) -> None:
@@ -89,12 +106,12 @@ def _write_csv(path: Path, table: Any, metadata: dict[str, Any]) -> None:
 
 def _read_csv(path: Path) -> tuple[Any, dict[str, Any] | None]:
     sidecar = sidecar_path(path)
-    metadata = _load(sidecar.read_bytes()) if sidecar.is_file() else None
+    metadata = _load(sidecar.read_bytes(), str(sidecar)) if sidecar.is_file() else None
     if metadata is None:
         with pa_csv.open_csv(path) as reader:
             names = names_in(reader.schema.names)
     else:
-        names = metadata["names"]
+        names = check_names(metadata["names"])
     types = {field.name: field.type for field in table_schema(names)}
     convert = pa_csv.ConvertOptions(
         column_types=types,
@@ -114,9 +131,9 @@ def _write_json(path: Path, table: Any, metadata: dict[str, Any]) -> None:
 
 
 def _read_json(path: Path) -> tuple[Any, dict[str, Any] | None]:
-    content = _load(path.read_bytes())
+    content = _load(path.read_bytes(), str(path))
     columns, metadata = content["columns"], content.get("moppet")
-    names = names_in(columns) if metadata is None else metadata["names"]
+    names = names_in(columns) if metadata is None else check_names(metadata["names"])
     types = {field.name: field.type for field in table_schema(names)}
     arrays = {}
     for name, values in columns.items():
@@ -145,10 +162,10 @@ def _dump(content: Mapping[str, Any], indent: int | None = None) -> bytes:
     return text.encode("utf-8")
 
 
-def _load(data: bytes) -> dict[str, Any]:
-    content = json.loads(data.decode("utf-8-sig"))
+def _load(data: bytes, where: str) -> dict[str, Any]:
+    content = parse_json(data, where, TimelineError)
     if not isinstance(content, dict):
-        raise ValueError("a JSON object is needed")
+        raise TimelineError(f"{where} is not a timeline: a JSON object is needed.")
     return content
 
 

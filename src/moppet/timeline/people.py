@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Annotated, Any, Final, cast
 
 import numpy as np
+from annotated_types import Interval, MaxLen
 from numpy.typing import NDArray
 
-from moppet.files import write_text
+from moppet.config import check_settings
+from moppet.files import one_line, read_json, write_text
 from moppet.timeline.schema import RawColumns, numbers, table_columns
 from moppet.timeline.table import Timeline, timeline_of
 from moppet.values import TimelineError, UsageError
@@ -21,6 +23,7 @@ from moppet.values import TimelineError, UsageError
 ROLES: Final = ("child", "caregiver", "other")
 PEOPLE_SUFFIX: Final = ".people.json"
 MAX_PEOPLE: Final = 500
+MAX_PIECES: Final = 10_000
 _MAX_NAME: Final = 60
 
 
@@ -91,25 +94,47 @@ class People:
         return write_text(path, text + "\n", TimelineError)
 
 
+@dataclass(frozen=True)
+class _PieceEntry:
+    face: Annotated[int, Interval(ge=0, lt=2**31)]
+    from_s: float | None = None
+    to_s: float | None = None
+
+
+@dataclass(frozen=True)
+class _PersonEntry:
+    name: str
+    role: str | None = None
+    pieces: Annotated[tuple[_PieceEntry, ...], MaxLen(MAX_PIECES)] = ()
+
+
+@dataclass(frozen=True)
+class _PeopleFile:
+    """A file of people, as JSON."""
+
+    persons: Annotated[tuple[_PersonEntry, ...], MaxLen(MAX_PEOPLE)]
+
+
 def people_of(given: object) -> People:
     """Return the people described by JSON values; UsageError if they are invalid."""
-    try:
-        persons = cast(Mapping[str, Any], given)["persons"]
-        return People(tuple(_person(one) for one in persons))
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
-        raise UsageError(
-            'People are written as {"persons": [{"name": …, "role": …, "pieces": [{"face": …, '
-            '"from_s": …, "to_s": …}]}]}.'
-        ) from None
+    file = check_settings(_PeopleFile, given, "people")
+    return People(
+        tuple(
+            Person(
+                " ".join(person.name.split()),
+                person.role or None,
+                tuple(Piece(one.face, one.from_s or 0.0, one.to_s) for one in person.pieces),
+            )
+            for person in file.persons
+        )
+    )
 
 
 def read_people(path: Path) -> People:
     """Read a file of people; TimelineError if it is invalid or cannot be read."""
     try:
-        return people_of(json.loads(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise TimelineError(f"Cannot read {path}: {error.strerror}.") from None
-    except (ValueError, UsageError) as error:
+        return people_of(read_json(path, "file of people", TimelineError))
+    except UsageError as error:
         raise TimelineError(f"{path} is not a valid file of people: {error}") from None
 
 
@@ -157,26 +182,13 @@ def name_people(timeline: Timeline, people: People) -> Timeline:
     )
 
 
-def _person(given: Mapping[str, Any]) -> Person:
-    name, role = given["name"], given.get("role")
-    if not isinstance(name, str) or not (role is None or isinstance(role, str)):
-        raise TypeError
-    return Person(" ".join(name.split()), role or None, tuple(map(_piece, given["pieces"])))
-
-
-def _piece(given: Mapping[str, Any]) -> Piece:
-    to_s = given.get("to_s")
-    face, from_s = given["face"], float(given.get("from_s") or 0.0)
-    if not isinstance(face, int) or isinstance(face, bool):
-        raise TypeError
-    return Piece(face, from_s, None if to_s is None else float(to_s))
-
-
 def _check(person: Person) -> None:
     if not person.name or len(person.name) > _MAX_NAME or not person.name.isprintable():
         raise UsageError(f"A name must have 1 to {_MAX_NAME} printable characters.")
     if person.role is not None and person.role not in ROLES:
-        raise UsageError(f"A role must be one of {', '.join(ROLES)}, got {person.role!r}.")
+        raise UsageError(
+            f"A role must be one of {', '.join(ROLES)}, got {one_line(repr(person.role), 60)}."
+        )
     if not person.pieces:
         raise UsageError(f"{person.name} has no face: add one, or remove the name.")
     for piece in person.pieces:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import PurePath
-from typing import Any, Final, Required, TypedDict
+from typing import Annotated, Any, Final, Required, TypedDict
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from annotated_types import Interval
 from numpy.typing import NDArray
 
+from moppet.config import check_settings
+from moppet.files import one_line
 from moppet.values import STATUSES, TimelineError, nearest_name
 
 _BOX: Final = ("box_x", "box_y", "box_w", "box_h")
@@ -19,6 +23,54 @@ FACE_FLOATS: Final = (*_BOX, "detection_score", "yaw", "pitch", "roll", "quality
 FACE_STATUSES: Final = ("ok", "low_quality")
 SUM_TOLERANCE: Final = 0.02
 """Tolerance for sums of probabilities; a table rounded to three digits passes."""
+
+_MOST_CLASSES: Final = 200
+_SHARE: Final = (-1e-6, 1 + 1e-6)
+_LIMITS: Final[dict[str, tuple[float, float]]] = {
+    "frame": (0, 2**53),
+    "time_s": (-1e9, 1e9),
+    "face_id": (0, 2**31 - 1),
+    **dict.fromkeys(_BOX, (-1e6, 1e6)),
+    **dict.fromkeys(("detection_score", "quality", "confidence"), _SHARE),
+    **dict.fromkeys(("yaw", "pitch", "roll"), (-360, 360)),
+}
+"""The values that a column can have: a box of a billion pixels is no face."""
+
+
+@dataclass(frozen=True)
+class _NamedFace:
+    name: str
+    role: str | None = None
+
+
+@dataclass(frozen=True)
+class _Metadata:
+    """What is known of a timeline's metadata. Other keys are kept as they are."""
+
+    names: tuple[str, ...]
+    groups: dict[str, str]
+    settings: dict[str, Any]
+    source_name: str | None = None
+    source_sha256: str | None = None
+    model_name: str | None = None
+    model_sha256: str | None = None
+    detector: str | None = None
+    moppet_version: str | None = None
+    analysed_at: str | None = None
+    duration_s: Annotated[float, Interval(ge=0, le=1e9)] | None = None
+    width: Annotated[int, Interval(ge=0, le=10**6)] | None = None
+    height: Annotated[int, Interval(ge=0, le=10**6)] | None = None
+    frame_count: Annotated[int, Interval(ge=0, le=2**53)] | None = None
+    complete: bool | None = None
+    people: dict[str, _NamedFace] | None = None
+    cuts_s: tuple[float, ...] = ()
+    clock: dict[str, Any] | None = None
+
+
+def check_metadata(metadata: Mapping[str, Any]) -> None:
+    """Raise UsageError, in one sentence, if a known key of the metadata has a wrong value."""
+    known = {field.name for field in fields(_Metadata)}
+    check_settings(_Metadata, {name: metadata[name] for name in metadata if name in known})
 
 
 def table_schema(names: Sequence[str]) -> Any:
@@ -42,13 +94,16 @@ def table_schema(names: Sequence[str]) -> Any:
 
 def check_names(names: Sequence[str]) -> tuple[str, ...]:
     """Return the class names as a tuple; TimelineError if they are not valid column names."""
+    if not 1 <= len(names) <= _MOST_CLASSES or len(set(names)) < len(names):
+        raise TimelineError(
+            f"A timeline needs 1 to {_MOST_CLASSES} different classes, got {len(names)}."
+        )
     for name in names:
-        if not isinstance(name, str) or not name or not name.isprintable():
+        if not isinstance(name, str) or not 1 <= len(name) <= 100 or not name.isprintable():
             raise TimelineError(
-                f"The name of a class must consist of printable characters, got {name!r}."
+                "The name of a class must consist of 1 to 100 printable characters, got "
+                f"{one_line(repr(name), 60)}."
             )
-    if not names or len(set(names)) != len(names):
-        raise TimelineError(f"A timeline needs one or more different classes, got {list(names)}.")
     return tuple(names)
 
 
@@ -129,6 +184,10 @@ def _check_rows(table: Any, where: str) -> None:
         if table.column(name).null_count:
             raise TimelineError(f"The column {name!r} of {where} must have a value in every row.")
     frame, status = whole(table, "frame", where), texts(table, "status")
+    for name, (low, high) in _LIMITS.items():
+        values = numbers(table, name)
+        odd = (values < low) | (values > high)
+        _refuse(odd, frame, where, f"has a {name} outside {low:g} and {high:g}")
     unknown = sorted({str(value) for value in set(status)} - set(STATUSES))
     if unknown:
         raise TimelineError(

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from moppet.files import one_line
 from moppet.timeline import formats
 from moppet.timeline.episodes import Episode, Kind, find_episodes
 from moppet.timeline.labels import assign_labels
@@ -20,6 +21,7 @@ from moppet.timeline.notebook import timeline_html
 from moppet.timeline.schema import (
     RawColumns,
     RawRow,
+    check_metadata,
     check_names,
     conform,
     names_in,
@@ -271,12 +273,13 @@ def read_timeline(path: str | PathLike[str]) -> Timeline:
         table = conform(table, names, str(place))
         return Timeline(table, names, _groups_in(table, names))
     try:
+        check_metadata(metadata)
         names = check_names(metadata["names"])
         settings = TimelineSettings.from_dict(metadata["settings"]["timeline"])
         groups = dict(metadata["groups"])
     except (KeyError, TypeError, ValueError, UsageError) as error:
         raise TimelineError(
-            f"The metadata of {place} does not describe a timeline ({error}); "
+            f"The metadata of {place} does not describe a timeline ({one_line(error)}); "
             "was it written by another version of moppet?"
         ) from error
     for name in names_in(table.column_names):
