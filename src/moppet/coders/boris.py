@@ -15,7 +15,7 @@ from itertools import pairwise
 from pathlib import Path, PureWindowsPath
 from typing import Any, Final, NamedTuple
 
-from moppet.coders.codings import Code, Coding, Lane, in_order, milliseconds
+from moppet.coders.codings import Code, Coding, Lane, decoded, in_order, milliseconds
 from moppet.values import TimelineError
 
 MAX_BYTES: Final = 256_000_000
@@ -357,12 +357,7 @@ def read_boris_table(path: Path) -> Coding:
 
 
 def _lines(path: Path) -> list[dict[str, str]]:
-    data = path.read_bytes()
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = data.decode("cp1252", errors="replace")
-    lines = text.splitlines()
+    lines = decoded(path.read_bytes(), "cp1252").splitlines()
     for number, line in enumerate(lines):
         delimiter = max("\t,;", key=line.count)
         header = next(csv.reader([line], delimiter=delimiter), [])
