@@ -8,7 +8,7 @@ import os
 import re
 import threading
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -93,6 +93,17 @@ class RatingSet:
         return cv2.imencode(".png", scaled, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
 
 
+@dataclass(frozen=True)
+class NewSet:
+    """A new set. subject: finds the subject in a path, see `subject_finder`."""
+
+    name: str
+    folder: str
+    classes: tuple[str, ...] = EXPRESSIONS
+    subject: str | None = None
+    seed: int = 0
+
+
 class RatingSets:
     """The rating sets of a workspace; hold `lock` while writing."""
 
@@ -122,36 +133,28 @@ class RatingSets:
         except (OSError, ValueError, KeyError, TypeError):
             raise MoppetError(f"{file} is damaged: restore it from a backup.") from None
 
-    def create(
-        self,
-        name: str,
-        folder: str,
-        classes: Sequence[str] = EXPRESSIONS,
-        subject_pattern: str | None = None,
-        seed: int = 0,
-    ) -> RatingSet:
+    def create(self, new: NewSet) -> RatingSet:
         """Create and return a set of all images in a folder and its sub-folders.
 
         Raises UsageError for an invalid name or one in use, a missing folder, no images or more
         than MOST_IMAGES, and fewer than two different classes.
         """
-        place = self.root / plain_name(name, "set")
+        place = self.root / plain_name(new.name, "set")
         if place.name.casefold() in map(str.casefold, self.names()):
             raise UsageError(f"There is a set {place.name!r} already: choose another name.")
-        subject_finder(subject_pattern)
-        source = _folder(folder)
-        named = _check_classes(classes)
-        images = sorted(_images(source), key=lambda path: _key(seed, "", path))
-        created = RatingSet(place, source, named, tuple(images), subject_pattern, seed)
+        subject = (new.subject or "").strip() or None
+        subject_finder(subject)
+        source, classes = _folder(new.folder), _check_classes(new.classes)
+        images = sorted(_images(source), key=lambda path: _key(new.seed, "", path))
         stored = {
             "folder": str(source),
-            "classes": named,
+            "classes": classes,
             "images": images,
-            "subject_pattern": subject_pattern,
-            "seed": seed,
+            "subject_pattern": subject,
+            "seed": new.seed,
         }
         write_text(place / "set.json", json.dumps(stored, ensure_ascii=False, indent=0))
-        return created
+        return RatingSet(place, source, classes, tuple(images), subject, new.seed)
 
 
 def plain_name(name: str, of: str) -> str:
