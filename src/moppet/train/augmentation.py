@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from moppet.infer.alignment import CROP_PX, TEMPLATE_PX, similarity
-from moppet.plugins import load_plugins
+from moppet.plugins import announce_registry, load_plugins
 from moppet.train.recipe import RANDOM_VIEWS, Augmentation
 from moppet.values import Floats, Image, UsageError, name_hint
 
@@ -450,6 +450,7 @@ AUGMENTATIONS: Final[dict[str, AugmentBatch]] = {
     "occlusion": _occlusion,
 }
 """Name → function, in the order in which they are applied."""
+announce_registry("moppet.augmentations", AUGMENTATIONS)
 
 
 def find_augmentation(name: str) -> AugmentBatch:
