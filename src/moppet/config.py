@@ -135,8 +135,7 @@ def check_settings(kind: type[T], values: Any, source: str = "") -> T:
         raise SettingsError([f"expected a table, got {_shown(values)}."], source)
     problems: list[str] = []
     table = _renamed(kind, values, problems, "")
-    if hasattr(kind, "table_problems"):
-        problems += kind.table_problems(table)
+    problems += getattr(kind, "table_problems", lambda _: ())(table)
     token = _CHECKING.set(True)
     try:
         # As JSON, strictness takes lists for tuples and tables for dataclasses, and no more.

@@ -26,7 +26,7 @@ from rich.text import Text
 from moppet.values import MoppetError
 
 if TYPE_CHECKING:
-    from moppet.metrics import Estimate
+    from moppet.metrics import Difference, Estimate
 
 _QUIET_EVERY_S: Final = 30.0
 
@@ -105,7 +105,7 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def estimate_text(estimate: Estimate, form: str = ".2f") -> str:
+def estimate_text(estimate: Estimate | Difference, form: str = ".2f") -> str:
     """Return a figure and its 95 % interval, "0.81 (0.70 to 0.90)"; a dash if undefined."""
     if math.isnan(estimate.value):
         return "–"

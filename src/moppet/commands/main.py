@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
-from typing import Annotated, Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -58,7 +58,7 @@ def _first_steps(
         typer.echo(FIRST_STEPS)
 
 
-_COMMANDS: Final = {
+_COMMANDS: Final[Mapping[str, Sequence[tuple[Callable[..., Any], str]]]] = {
     "Recordings": (
         (analyze, "analyze visit1.mp4 'second/*.mov' -o results --format parquet,csv"),
         (report, "report results/visit1/timeline.parquet -o visit1.html"),
