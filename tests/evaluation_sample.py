@@ -10,7 +10,7 @@ import numpy as np
 from model_folder import linear_network, write_model
 from moppet.datasets.faces import Faces, whole_crop
 from moppet.datasets.manifest import Manifest, build_manifest
-from moppet.infer.models import load_model
+from moppet.infer.expression_model import load_model
 
 SIDE = 24
 N = 140

@@ -58,13 +58,13 @@ def write_model(
     labels: Sequence[str] | None = EXPRESSIONS,
     temperature: float = 1.5,
     groups: dict[str, str] | None = None,
-    colour: str = "grey",
+    color: str = "gray",
     size: int = 32,
     detail_px: int = 0,
     **card: Any,
 ) -> Path:
     """Write a model folder whose card fits the network, but for what `card` sets; return it."""
-    channels = 3 if colour == "rgb" else 1
+    channels = 3 if color == "rgb" else 1
     network = linear_network(channels=channels, size=size) if network is None else network
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "model.onnx").write_bytes(network)
@@ -79,7 +79,7 @@ def write_model(
     # A JSON string, number or list of strings is the same in TOML.
     lines = [f"{key} = {json.dumps(value)}" for key, value in values.items() if value is not None]
     lines += ["[groups]", *(f"{json.dumps(k)} = {json.dumps(v)}" for k, v in groups.items())]
-    lines += ["[preprocessing]", f"size = {size}", f'colour = "{colour}"']
+    lines += ["[preprocessing]", f"size = {size}", f'color = "{color}"']
     lines += [f"detail_px = {detail_px}", "mean = 127.5", "scale = 127.5"]
     (folder / "card.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return folder

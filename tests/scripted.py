@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from moppet.infer.alignment import TEMPLATE_PX
+from moppet.infer.expression_model import ExpressionModel
 from moppet.infer.face_reader import FaceReader, ReaderSettings
-from moppet.infer.models import ExpressionModel
 from moppet.infer.tracking import overlap
 from moppet.values import Face, Frame
 

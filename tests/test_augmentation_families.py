@@ -1,4 +1,4 @@
-"""The three families of augmentation, on rendered faces."""
+"""The augmentations of whole batches, on rendered faces."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import torch
 import rendered
 from moppet.train.augmentation import (
     AUGMENTATIONS,
-    FAMILIES,
-    Families,
+    BATCH_AUGMENTATIONS,
+    BatchAugmentation,
     augment,
     homographies,
     jitter,
@@ -23,7 +23,7 @@ from moppet.train.augmentation import (
 from moppet.values import UsageError
 
 SIDE = 64
-STILL = Families(
+STILL = BatchAugmentation(
     brightness=0,
     contrast=0,
     saturation=0,
@@ -57,53 +57,53 @@ def faces() -> torch.Tensor:
     return torch.from_numpy(np.stack(small)).permute(0, 3, 1, 2).float() / 255
 
 
-def only(**changes: object) -> Families:
+def only(**changes: object) -> BatchAugmentation:
     return replace(STILL, **changes)
 
 
 # --------------------------------------------------------------------------- what all promise
 
 
-@pytest.mark.parametrize("names", [(), *[(name,) for name in AUGMENTATIONS], FAMILIES])
+@pytest.mark.parametrize("names", [(), *[(name,) for name in AUGMENTATIONS], BATCH_AUGMENTATIONS])
 @pytest.mark.parametrize("shape", [(3, SIDE, SIDE), (1, 48, 48), (3, 40, 56)])
 def test_views_keep_shape_and_range_and_come_again_with_their_seed(
     faces: torch.Tensor, names: tuple[str, ...], shape: tuple[int, ...]
 ) -> None:
     x = torch.nn.functional.interpolate(faces, shape[1:])[:, : shape[0]]
     before = x.clone()
-    families = Families(names)
-    made = augment(x, families, 7)
+    settings = BatchAugmentation(names)
+    made = augment(x, settings, 7)
     assert made.shape == x.shape and made.dtype == torch.float32
     assert float(made.min()) >= 0 and float(made.max()) <= 1
     assert torch.equal(x, before)
     state = torch.get_rng_state()
-    assert torch.equal(made, augment(x, families, 7))
-    assert torch.equal(made, families(x, torch.tensor(7).item()))
+    assert torch.equal(made, augment(x, settings, 7))
+    assert torch.equal(made, settings(x, torch.tensor(7).item()))
     assert torch.equal(torch.get_rng_state(), state)
-    assert torch.equal(made, augment(x, families, 8)) == (not names)
+    assert torch.equal(made, augment(x, settings, 8)) == (not names)
 
 
 def test_a_generator_and_a_seed_of_several_numbers_are_taken(faces: torch.Tensor) -> None:
-    families = Families()
+    settings = BatchAugmentation()
     first, second = torch.Generator().manual_seed(1), torch.Generator().manual_seed(1)
-    made = families(faces, first)
-    assert torch.equal(made, families(faces, second))
-    assert not torch.equal(made, families(faces, first))  # it has gone on
-    views = {families(faces, seed).numpy().tobytes() for seed in [(0, 1, 2), (0, 2, 1), (1, 1, 2)]}
+    made = settings(faces, first)
+    assert torch.equal(made, settings(faces, second))
+    assert not torch.equal(made, settings(faces, first))  # it has gone on
+    views = {settings(faces, seed).numpy().tobytes() for seed in [(0, 1, 2), (0, 2, 1), (1, 1, 2)]}
     assert len(views) == 3
 
 
 def test_bytes_give_bytes(faces: torch.Tensor) -> None:
     pixels = (faces * 255).round().byte()
-    made = augment(pixels, Families(), 3)
+    made = augment(pixels, BatchAugmentation(), 3)
     assert made.dtype == torch.uint8
-    exact = augment(pixels.float() / 255, Families(), 3) * 255
+    exact = augment(pixels.float() / 255, BatchAugmentation(), 3) * 255
     assert (made.float() - exact).abs().max() <= 0.5001
-    assert torch.equal(augment(pixels, Families(()), 3), pixels)
+    assert torch.equal(augment(pixels, BatchAugmentation(()), 3), pixels)
 
 
 def test_a_familys_draws_do_not_depend_on_the_others(faces: torch.Tensor) -> None:
-    moved = augment(faces, Families(("geometry",)), 5)
+    moved = augment(faces, BatchAugmentation(("geometry",)), 5)
     still_on = replace(STILL, rotation_deg=30.0, yaw_deg=25.0, pitch_deg=20.0, translation=0.1)
     still_on = replace(still_on, scale_least=0.8, scale_most=1.2)
     still_on = replace(still_on, horizontal_flip=0.5, vertical_flip=0.1)
@@ -115,18 +115,18 @@ def test_with_every_strength_at_nothing_a_image_stays(faces: torch.Tensor) -> No
 
 
 def test_an_empty_batch_stays_empty() -> None:
-    assert augment(torch.zeros(0, 3, 8, 8), Families(), 0).shape == (0, 3, 8, 8)
+    assert augment(torch.zeros(0, 3, 8, 8), BatchAugmentation(), 0).shape == (0, 3, 8, 8)
 
 
 def test_only_a_share_of_the_images_is_changed_and_these_as_if_alone() -> None:
     torch.manual_seed(5)
     pictures = torch.rand(400, 3, 16, 16)
-    half = augment(pictures, Families(share=0.5), 8)
+    half = augment(pictures, BatchAugmentation(share=0.5), 8)
     changed = (half != pictures).flatten(1).any(dim=1)
     assert 160 < int(changed.sum()) < 240
-    alone = augment(pictures[changed], Families(), 8)
+    alone = augment(pictures[changed], BatchAugmentation(), 8)
     assert torch.equal(half[changed], alone)
-    assert torch.equal(augment(pictures[:9], Families(share=0.0), 8), pictures[:9])
+    assert torch.equal(augment(pictures[:9], BatchAugmentation(share=0.0), 8), pictures[:9])
 
 
 def test_a_smaller_size_gives_a_smaller_images_detail(faces: torch.Tensor) -> None:
@@ -212,8 +212,8 @@ def test_a_shadow_takes_three_tenths_of_the_light_on_one_side() -> None:
 # ----------------------------------------------------------------------------------- geometry
 
 
-def moves(families: Families, n: int = 300) -> torch.Tensor:
-    return homographies(n, SIDE, SIDE, families, torch.Generator().manual_seed(6))
+def moves(settings: BatchAugmentation, n: int = 300) -> torch.Tensor:
+    return homographies(n, SIDE, SIDE, settings, torch.Generator().manual_seed(6))
 
 
 def carried(matrices: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
@@ -257,8 +257,8 @@ def test_flips_happen_as_often_as_the_paper_says(faces: torch.Tensor) -> None:
 def test_yaw_and_pitch_are_a_camera_that_sees_a_turned_image() -> None:
     corners = torch.tensor([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]]) * 20 + MIDDLE
     for name, axis in (("yaw_deg", 0), ("pitch_deg", 1)):
-        families = only(**{name: 25.0})
-        seen = carried(moves(families), corners) - MIDDLE
+        settings = only(**{name: 25.0})
+        seen = carried(moves(settings), corners) - MIDDLE
         # The side that turns away is shorter; the image narrows by the cosine or less.
         first, second = ((3, 0), (2, 1)) if axis == 0 else ((1, 0), (2, 3))
         lengths = [(seen[:, a] - seen[:, b]).norm(dim=1) for a, b in (first, second)]
@@ -272,11 +272,11 @@ def test_yaw_and_pitch_are_a_camera_that_sees_a_turned_image() -> None:
 def test_a_pixel_lands_where_its_matrix_says() -> None:
     x = torch.zeros(8, 3, SIDE, SIDE)
     x[:, :, 30:33, 38:41] = 1
-    families = Families(("geometry",), horizontal_flip=0, vertical_flip=0)
+    settings = BatchAugmentation(("geometry",), horizontal_flip=0, vertical_flip=0)
     seed = np.random.SeedSequence(9).generate_state(3, np.uint64).tolist()[0]
-    matrices = homographies(8, SIDE, SIDE, families, torch.Generator().manual_seed(seed))
+    matrices = homographies(8, SIDE, SIDE, settings, torch.Generator().manual_seed(seed))
     expected = carried(matrices, torch.tensor([[39.0, 31.0]]))[:, 0]
-    made = augment(x, families, 9)[:, 0]
+    made = augment(x, settings, 9)[:, 0]
     grid = torch.arange(SIDE).float()
     mass = made.sum(dim=(1, 2))
     found = torch.stack([made.sum(dim=1) @ grid, made.sum(dim=2) @ grid], dim=1) / mass[:, None]
@@ -315,15 +315,15 @@ def test_erasing_takes_one_rectangle_of_a_fifth_of_the_images() -> None:
     ("settings", "said"),
     [
         ({"names": ("colour",)}, "no augmentation 'colour'. Known: random_views, geometry,"),
-        ({"blur_p": 1.2}, "blur_p must be between 0 and 1, got 1.2"),
-        ({"rotation_deg": -1.0}, "rotation_deg must be between 0 and 180"),
+        ({"blur_p": 1.2}, "blur_p must be a number from 0 to 1, got 1.2"),
+        ({"rotation_deg": -1.0}, "rotation_deg must be a number from 0 to 180"),
         ({"blur_least": 4}, "blur_least must be odd"),
-        ({"blur_most": 3}, "blur_least must be odd and not above blur_most, got 5 and 3"),
-        ({"scale_least": 1.5}, "scale_least must be above 0 and not above scale_most"),
+        ({"blur_most": 3}, "blur_least must be at most blur_most, got 5 and 3"),
+        ({"scale_least": 1.5}, "scale_least must be at most scale_most, got 1.5 and 1.2"),
         ({"hue": float("nan")}, "hue must be"),
     ],
 )
 def test_settings_outside_their_range_are_refused(settings: dict[str, object], said: str) -> None:
     with pytest.raises(UsageError) as caught:
-        Families(**settings)
+        BatchAugmentation(**settings)
     assert said in str(caught.value)

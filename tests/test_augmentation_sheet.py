@@ -1,4 +1,4 @@
-"""The image of the augmentation families, and each of the changes it shows."""
+"""The image of the augmentations, and each of the changes it shows."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import pytest
 import torch
 
 import rendered
-from moppet.train.augmentation import FAMILIES, Families, augment
+from moppet.train.augmentation import BATCH_AUGMENTATIONS, BatchAugmentation, augment
 from moppet.train.augmentation_sheets import augmentation_sheet, changes
 from moppet.values import UsageError
 
 SIDE = 64
-LABELED = [pair for name in FAMILIES for pair in changes(Families(), name)]
+LABELED = [pair for name in BATCH_AUGMENTATIONS for pair in changes(BatchAugmentation(), name)]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -31,18 +31,18 @@ def faces() -> torch.Tensor:
     return torch.from_numpy(np.stack(small)).permute(0, 3, 1, 2).float() / 255
 
 
-@pytest.mark.parametrize(("label", "families"), LABELED, ids=[label for label, _ in LABELED])
+@pytest.mark.parametrize(("label", "settings"), LABELED, ids=[label for label, _ in LABELED])
 def test_each_change_alone_changes_images(
-    faces: torch.Tensor, label: str, families: Families
+    faces: torch.Tensor, label: str, settings: BatchAugmentation
 ) -> None:
     many = faces.repeat(4, 1, 1, 1)
-    off = (augment(many, families, 1) - many).abs().mean(dim=(1, 2, 3))
+    off = (augment(many, settings, 1) - many).abs().mean(dim=(1, 2, 3))
     assert (off > 1e-4).float().mean() > 0.9
 
 
 def test_every_strength_has_its_place_on_the_sheet() -> None:
-    shown = [families for _, families in LABELED]
-    by_family = {name: [f for f in shown if f.names == (name,)] for name in FAMILIES}
+    shown = [settings for _, settings in LABELED]
+    by_family = {name: [f for f in shown if f.names == (name,)] for name in BATCH_AUGMENTATIONS}
     assert [len(found) for found in by_family.values()] == [7, 7, 2]
 
 
@@ -64,8 +64,8 @@ def test_the_sheet_is_a_labeled_image_of_what_is_given(
     images = [pictures["age01_light_neutral.jpg"].image, pictures["three_people.jpg"].image[..., 0]]
     augmentation_sheet(images, path, side=32)
     assert cv2.imread(str(path)).shape[1] > 1000
-    assert said[0] == "the images" and said[-1] == "all three families"
-    for name in FAMILIES:
+    assert said[0] == "the images" and said[-1] == "all together"
+    for name in BATCH_AUGMENTATIONS:
         assert f"{name}: each alone" in said and f"{name}: as drawn" in said
     assert len(shown) == 2 + (7 + 8) + (7 + 8) + (2 + 8) + 8
     assert all(x.shape == (32, 32, 3) for x in shown)

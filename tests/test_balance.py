@@ -14,12 +14,12 @@ from imblearn.over_sampling import ADASYN, SMOTE, BorderlineSMOTE, RandomOverSam
 from imblearn.under_sampling import EditedNearestNeighbours, RandomUnderSampler, TomekLinks
 from scipy.spatial.distance import cdist
 
+from moppet import load_model
 from moppet.balance import BALANCERS, ClassCount, Neighbors, balance, class_table
 from moppet.balance.resampling import imbalance
 from moppet.balance.samplers import read_codes, row_codes
 from moppet.balance.spaces import Embedding, Pixels, make_space
 from moppet.balance.targets import read_targets, resolve_targets
-from moppet.infer import load_model
 from moppet.study.results import OUTCOMES
 from moppet.values import ModelError, UsageError
 

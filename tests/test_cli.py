@@ -13,7 +13,7 @@ import pytest
 
 import model_folder
 from command_line import Done, Run
-from moppet.infer.models import bundled_models
+from moppet.infer.expression_model import bundled_models
 from moppet.media import recording_sha256
 from moppet.timeline import read_timeline
 from moppet.values import EXPRESSIONS

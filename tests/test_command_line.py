@@ -13,7 +13,7 @@ import typer
 from command_line import Run
 from moppet.commands.main import app
 from moppet.commands.options import VERBS, any_of, read_list, read_pairs
-from moppet.infer.models import bundled_models
+from moppet.infer.expression_model import bundled_models
 from moppet.timeline import TimelineSettings
 from moppet.values import UsageError
 
@@ -102,7 +102,12 @@ classes = ["anger", "fear"]
         (
             "train",
             RECIPE,
-            {"network": '"mobilnet_v2"', "epoch": "3", "families": '["geometri"]', "batch": "0"},
+            {
+                "network": '"mobilnet_v2"',
+                "epoch": "3",
+                "augmentations": '["geometri"]',
+                "batch": "0",
+            },
             [
                 "4 mistakes",
                 "network: there is no network 'mobilnet_v2'. Did you mean 'mobilenet_v2'?",

@@ -11,7 +11,7 @@ import torch
 
 from ferplus_sample import training_data, write_ferplus
 from model_folder import linear_network, write_model
-from moppet.infer.models import find_model, load_model
+from moppet.infer.expression_model import find_model, load_model
 from moppet.train import trainer as loop
 from moppet.train.data_module import RandomViews, TrainingData, evaluation_crops, network_input
 from moppet.train.distillation import with_teachers

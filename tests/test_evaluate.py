@@ -31,7 +31,7 @@ from moppet.evaluate.chart_data import EmbeddingMap, map_embeddings, read_traini
 from moppet.evaluate.evaluation import evaluate
 from moppet.evaluate.predictions import group_predictions, match_classes, take_predictions
 from moppet.evaluate.subgroups import column_subgroups
-from moppet.infer.models import load_model
+from moppet.infer.expression_model import load_model
 from moppet.values import EXPRESSIONS, GROUPS, ModelError, MoppetError, UsageError
 
 GROUP_NAMES = ["positive", "neutral", "negative"]
@@ -295,7 +295,7 @@ def test_classes_that_do_not_fit_are_refused(model, data, said):
 def test_the_report_rows_are_taken_where_there_are_some(folder, manifest):
     split = np.array(["train"] * 70 + ["test"] * 60 + [None] * 10, object)
     found = evaluate(folder / "model", manifest.replace(split=split), draws=2).as_json()
-    assert found["made"]["split"] == "test"
+    assert found["about"]["split"] == "test"
     assert (found["rows"]["in_split"], found["rows"]["evaluated"]) == (60, 60)
     assert all(70 <= one["row"] < 130 for one in found["mistakes"])
     assert found["notes"] == []
@@ -340,14 +340,14 @@ def test_copies_that_the_data_does_not_tell_of_are_found_and_drawn_together(
     found = evaluate(folder / "model", untold, draws=DRAWS, progress=progress).as_json()
     assert ("reading", N, N) in seen
     known = evaluate(folder / "model", told, draws=DRAWS).as_json()
-    assert found["rows"]["copies"] == {"faces": 50, "pictures": 20}
-    assert known["rows"]["copies"] is None
+    assert found["rows"]["duplicates"] == {"faces": 50, "images": 20}
+    assert known["rows"]["duplicates"] is None
     assert found["classes"] == known["classes"]
     assert found["classes"]["parts"]["all"]["groups"] == N - 30
     assert any("50 of the faces are exact or near duplicates" in note for note in found["notes"])
     assert not any("duplicates" in note for note in known["notes"])
     searched = find_duplicates(manifest.replace(duplicate_group=[None] * N)).manifest
-    assert evaluate(folder / "model", searched, draws=2).as_json()["rows"]["copies"] is None
+    assert evaluate(folder / "model", searched, draws=2).as_json()["rows"]["duplicates"] is None
 
 
 def test_few_faces_are_said_to_be_few(folder, manifest):

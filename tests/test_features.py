@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import model_folder
-from moppet.infer.models import load_model
+from moppet.infer.expression_model import load_model
 from moppet.study.features import SPACES, describe_crops, pattern_codes
 from moppet.values import ModelError, UsageError
 

@@ -22,7 +22,7 @@ from moppet.commands.train import read_groups
 from moppet.datasets.faces import Faces
 from moppet.datasets.manifest import Manifest, read_manifest
 from moppet.datasets.readers import read_dataset
-from moppet.infer.models import find_model, load_model
+from moppet.infer.expression_model import find_model, load_model
 from moppet.train.finetuning import (
     Comparison,
     check_classes,
@@ -93,7 +93,7 @@ def test_the_model_carries_the_folders_own_names_and_the_groups_asked_for(
     scores = model.predict(np.zeros((2, 112, 112, 3), np.uint8))
     assert scores.names == model.names
     assert dict(scores.group_of) == {"laughing": "positive"}
-    assert model.card["licence"].startswith("not specified")
+    assert model.card["license"].startswith("not specified")
 
 
 def test_one_child_stands_on_one_side_of_the_split(fitted: Comparison) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from model_folder import linear_network, write_model
 from moppet import EXPRESSIONS, GROUPS, load_model
-from moppet.infer.models import Preprocessing
+from moppet.infer.expression_model import Preprocessing
 from moppet.values import ModelError, UsageError
 
 CROPS = np.random.default_rng(3).integers(0, 256, (5, 112, 112, 3), np.uint8)
@@ -55,7 +55,7 @@ def test_a_card_without_preprocessing_is_refused(tiny_model):
         ("size = 32\n", ""),
         ("size = 32", "size = 4"),
         ("size = 32", "size = 'large'"),
-        ('colour = "grey"', 'colour = "sepia"'),
+        ('color = "gray"', 'color = "sepia"'),
         ("mean = 127.5", "mean = 'none'"),
         ("scale = 127.5", "scale = 0"),
     ],
@@ -65,6 +65,18 @@ def test_preprocessing_that_makes_no_sense_is_refused(tiny_model, old, new):
     card.write_text(card.read_text().replace(old, new))
     with pytest.raises(ModelError, match="preprocessing"):
         load_model(tiny_model)
+
+
+def test_the_keys_of_earlier_cards_are_read(tmp_path):
+    folder = write_model(tmp_path / "m", license="CC0")
+    card = folder / "card.toml"
+    old = (
+        card.read_text().replace("license", "licence").replace('color = "gray"', 'colour = "grey"')
+    )
+    card.write_text(old)
+    model = load_model(folder)
+    assert model.preprocessing.color == "gray"
+    assert model.card["license"] == "CC0"
 
 
 @pytest.mark.parametrize("temperature", [0, -1, "hot", float("nan")])

@@ -12,7 +12,7 @@ import pytest
 
 from model_folder import write_model
 from moppet import analyze, stream
-from moppet.infer import Analysis, Progress, Settings
+from moppet.infer.pipeline import Analysis, Progress, Settings
 from moppet.timeline import TimelineSettings, read_journal
 from moppet.values import EXPRESSIONS, MediaError, ModelError, TimelineError, UsageError
 

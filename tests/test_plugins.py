@@ -24,7 +24,7 @@ from moppet.datasets.readers import DATASETS, Dataset, find_dataset, read_datase
 from moppet.infer.detectors import DETECTORS, find_faces, load_detector
 from moppet.synthesis.generators import GENERATORS, find_generator
 from moppet.synthesis.settings import settings_from
-from moppet.train.augmentation import AUGMENTATIONS, Families, augment, find_augmentation
+from moppet.train.augmentation import AUGMENTATIONS, BatchAugmentation, augment, find_augmentation
 from moppet.train.networks import NETWORKS, find_network, load_network, save_network
 from moppet.train.recipe import Recipe
 from moppet.train.starting_weights import make_network
@@ -236,9 +236,9 @@ def test_a_network_from_a_package_is_built_by_a_recipe_and_comes_back_from_its_f
 def test_an_augmentation_from_a_package_changes_images_and_nothing_else(install):
     install("moppet.augmentations", *EXAMPLES["moppet.augmentations"])
     images = torch.full((40, 3, 16, 24), 0.5)
-    changed = augment(images, Families(("rain",)), 7)
+    changed = augment(images, BatchAugmentation(("rain",)), 7)
     assert changed.shape == images.shape and (images == 0.5).all()
-    assert torch.equal(changed, augment(images, Families(("rain",)), 7))
-    assert not torch.equal(changed, augment(images, Families(("rain",)), 8))
+    assert torch.equal(changed, augment(images, BatchAugmentation(("rain",)), 7))
+    assert not torch.equal(changed, augment(images, BatchAugmentation(("rain",)), 8))
     dry = (changed == images).flatten(1).all(dim=1)
     assert 5 < int(dry.sum()) < 35 and changed.max() == pytest.approx(0.8)

@@ -23,7 +23,7 @@ from moppet.study.plan import (
 from moppet.synthesis.settings import SynthesisSettings, settings_from
 from moppet.timeline import TimelineSettings
 from moppet.train.networks import NETWORKS
-from moppet.train.recipe import Augmentation, Recipe, recipe_from
+from moppet.train.recipe import RandomViewSettings, Recipe, recipe_from
 from moppet.values import UsageError
 
 PAGE = Path(__file__).parents[1] / "docs" / "reference" / "recipes.md"
@@ -97,8 +97,8 @@ def same(documented: Any, value: Any) -> bool:
 @pytest.mark.parametrize(
     "section, kind, apart",
     [
-        ("Training recipes", Recipe, {"augmentation"}),
-        ("[augmentation]", Augmentation, set()),
+        ("Training recipes", Recipe, {"random_views"}),
+        ("[random_views]", RandomViewSettings, set()),
         ("[regimes.NAME]", Regime, {"name"}),
         ("[tables.NAME]", Table, set()),
         ("[data_sets.NAME]", DataSet, {"name"}),
@@ -172,7 +172,7 @@ def quoted(text: str) -> list[str]:
     return re.findall(r'`"([^"]*)"`', text)
 
 
-CHECKED_WHEN_USED = {"network", "families", "ages", "ethnicities", "backgrounds", "occlusions"}
+CHECKED_WHEN_USED = {"network", "augmentations", "ages", "ethnicities", "backgrounds", "occlusions"}
 """Words that the part which uses them refuses, not the reader."""
 
 
@@ -251,8 +251,8 @@ def give(key: Key, value: Any, folder: Path) -> Any:
     match key.section:
         case "Training recipes":
             return recipe_from({"name": "n", "data": "d"} | own, "page")
-        case "[augmentation]":
-            return recipe_from({"name": "n", "data": "d", "augmentation": own}, "page")
+        case "[random_views]":
+            return recipe_from({"name": "n", "data": "d", "random_views": own}, "page")
         case "Synthesis settings":
             method = "diffusion" if key.name in ("guidance", "strength", "model_steps") else "gan"
             return settings_from({"method": method} | own, "page")

@@ -59,7 +59,7 @@ classes = ["happiness", "surprise", "sadness"]
 
 [data_sets.scarce]
 share = 0.2
-least = 2
+min_rows = 2
 methods = ["original", "repeated"]
 
 [published.both]
@@ -288,7 +288,7 @@ def test_a_generator_fills_each_class_up_to_the_largest_that_came(
 
 def test_a_scarce_draw_takes_its_share_and_never_less_than_the_least(plan: ClassifierPlan) -> None:
     label = np.repeat([0, 1, 2], [100, 30, 4])
-    data = replace(plan.data_sets["scarce"], share=0.1, least=5)
+    data = replace(plan.data_sets["scarce"], share=0.1, min_rows=5)
     drawn = draw_rows(1000 + np.arange(134), label, data, np.random.default_rng(0))
     assert np.bincount(label[drawn - 1000]).tolist() == [10, 5, 4]
     assert len(set(drawn.tolist())) == len(drawn)
@@ -460,7 +460,7 @@ def test_figures_are_those_of_the_readings_and_p_tells_better_from_equal(
         ("folds = 2", "folds = 2.5", "folds must be a whole number of at least 2, got 2.5"),
         ("repeats = 1", "repeats = 1\nseed = -1", "seed must be a whole number of at least 0"),
         ("share = 0.2", 'share = "0.2"', "share must be a number"),
-        ("least = 2", 'least = "2"', "least must be a whole number"),
+        ("min_rows = 2", 'min_rows = "2"', "min_rows must be a whole number"),
         ("weights = true", 'weights = "no"', "weights must be true or false"),
         ('data = "ferplus.npz"', "data = 3", "data must be a path, got 3"),
         ('spaces = ["hog", "pixels"]', "spaces = 3", "spaces must be a list"),

@@ -363,9 +363,9 @@ def test_every_experiment_of_a_draw_sees_the_same_rows(plan: NetworkPlan) -> Non
     assert drawn[0] != drawn[1]
 
 
-def test_half_precision_and_families_go_together(plan: NetworkPlan) -> None:
+def test_half_precision_and_augmentations_go_together(plan: NetworkPlan) -> None:
     path = plan.base / "study.toml"
-    text = TEXT.replace('"32-true"', '"bf16-mixed"\nfamilies = ["appearance", "geometry"]')
+    text = TEXT.replace('"32-true"', '"bf16-mixed"\naugmentations = ["appearance", "geometry"]')
     path.write_text(text.replace("epochs = 2", "epochs = 1\naugment_px = 24"), encoding="utf-8")
     rows = run_study(read_plan(path), report=quietly, only="with SE")
     assert [row["experiment"] for row in rows] == ["with SE"]

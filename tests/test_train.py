@@ -29,12 +29,12 @@ from moppet.train.data_module import EpochSampler, RandomViews, earlier, network
 from moppet.train.measurement import fit_temperature
 from moppet.train.module import rate_factor
 from moppet.train.networks import MobileNetV2, build_network, load_folded
-from moppet.train.recipe import Augmentation, Recipe, chosen_settings, data_of, read_recipe
+from moppet.train.recipe import RandomViewSettings, Recipe, chosen_settings, data_of, read_recipe
 from moppet.train.starting_weights import start_network
 from moppet.values import EXPRESSIONS, ModelError, UsageError
 
 REPO = Path(__file__).parents[1]
-STILL = Augmentation(**{field.name: 0.0 for field in dataclasses.fields(Augmentation)})
+STILL = RandomViewSettings(**{field.name: 0.0 for field in dataclasses.fields(RandomViewSettings)})
 GRAY = torch.zeros(2, 1, 32, 32)
 BARE = 'name = "tiny"\ndata = "ferplus.npz"\n'
 
@@ -55,9 +55,9 @@ def write_recipe(folder: Path, text: str) -> Path:
 
 
 def test_a_recipe_is_read_with_its_defaults(tmp_path: Path) -> None:
-    text = BARE + "epochs = 3\nhead_rate = 1\n[augmentation]\nflip = 0.25\n"
+    text = BARE + "epochs = 3\nhead_rate = 1\n[random_views]\nflip = 0.25\n"
     expected = Recipe(
-        "tiny", "ferplus.npz", epochs=3, head_rate=1.0, augmentation=Augmentation(flip=0.25)
+        "tiny", "ferplus.npz", epochs=3, head_rate=1.0, random_views=RandomViewSettings(flip=0.25)
     )
     assert read_recipe(write_recipe(tmp_path, text)) == expected
 
@@ -65,12 +65,12 @@ def test_a_recipe_is_read_with_its_defaults(tmp_path: Path) -> None:
 def test_the_shipped_recipe_is_valid_and_says_how_a_recipe_is_kept() -> None:
     recipe = read_recipe(REPO / "recipes" / "default.toml")
     kept = dataclasses.asdict(recipe)
-    augmentation = Augmentation(**kept.pop("augmentation"))
-    assert Recipe(**kept, augmentation=augmentation) == recipe
+    random_views = RandomViewSettings(**kept.pop("random_views"))
+    assert Recipe(**kept, random_views=random_views) == recipe
 
 
 def test_a_recipe_is_told_from_others_by_what_differs_from_the_defaults() -> None:
-    recipe = Recipe("a", "b", size=64, augmentation=Augmentation(flip=0.25))
+    recipe = Recipe("a", "b", size=64, random_views=RandomViewSettings(flip=0.25))
     assert chosen_settings(recipe) == {
         "name": "a", "data": "b", "size": 64, "augmentation": {"flip": 0.25},
     }  # fmt: skip
@@ -81,15 +81,15 @@ def test_a_recipe_is_told_from_others_by_what_differs_from_the_defaults() -> Non
     [
         (BARE + "epoch = 3\n", "unknown key 'epoch'. Did you mean 'epochs'?"),
         (
-            BARE + "[augmentation]\nrotation = 3\n",
-            "augmentation.rotation'. Did you mean 'rotation_d",
+            BARE + "[random_views]\nrotation = 3\n",
+            "random_views.rotation'. Did you mean 'rotation_d",
         ),
         (BARE + "xyzzy = 3\n", "unknown key 'xyzzy'."),
         (BARE + 'epochs = "3"\n', "epochs must be a whole number of at least 1, got '3'"),
         (BARE + "epochs = 3.0\n", "epochs must be a whole number of at least 1, got 3.0"),
         (BARE + "epochs = true\n", "epochs must be a whole number of at least 1, got true"),
         (BARE + "head_rate = true\n", "head_rate must be a number of at least 0, got true"),
-        (BARE + "augmentation = 3\n", "augmentation must be a table, got 3"),
+        (BARE + "random_views = 3\n", "random_views must be a table, got 3"),
         ('data = "faces"\n', "the key 'name' is needed"),
         ("name = tiny\n", "is not valid TOML"),
         (BARE + "epochs = 0\n", "epochs must be a whole number of at least 1, got 0"),
@@ -105,9 +105,9 @@ def test_a_recipe_is_told_from_others_by_what_differs_from_the_defaults() -> Non
             BARE + "seed = 4294967296\n",
             "seed must be a whole number from 0 to 4294967295, got 42",
         ),
-        (BARE + "[augmentation]\nflip = 1.5\n", "flip must be a number from 0 to 1, got 1.5"),
-        (BARE + "[augmentation]\nscale = inf\n", "scale must be a number from 0 to 2, got inf"),
-        (BARE + "[augmentation]\nblur = nan\n", "blur must be a number from 0 to 1, got nan"),
+        (BARE + "[random_views]\nflip = 1.5\n", "flip must be a number from 0 to 1, got 1.5"),
+        (BARE + "[random_views]\nscale = inf\n", "scale must be a number from 0 to 2, got inf"),
+        (BARE + "[random_views]\nblur = nan\n", "blur must be a number from 0 to 1, got nan"),
         (BARE + 'classes = ["fear"]\n', "classes must be two or more different names"),
         (BARE + 'classes = ["a", "b", "a"]\n', "classes must be two or more different names"),
     ],
@@ -124,11 +124,11 @@ def test_a_wrong_recipe_is_refused_in_one_sentence_that_names_it(
 
 
 def test_all_mistakes_of_a_recipe_are_reported_at_once(tmp_path: Path) -> None:
-    text = BARE + 'epoch = 3\nsize = 8\ncolor = "grau"\n[augmentation]\nflip = 2\n'
+    text = BARE + 'epoch = 3\nsize = 8\ncolor = "grau"\n[random_views]\nflip = 2\n'
     with pytest.raises(UsageError) as caught:
         read_recipe(write_recipe(tmp_path, text))
     assert "has 4 mistakes" in str(caught.value)
-    for said in ("'epochs'?", "size must be", "color must be 'gray' or 'rgb'", "augmentation.flip"):
+    for said in ("'epochs'?", "size must be", "color must be 'gray' or 'rgb'", "random_views.flip"):
         assert said in str(caught.value)
 
 
@@ -140,6 +140,10 @@ def test_the_keys_of_earlier_versions_are_read_and_identify_the_same_recipe(tmp_
     kept = {"name": "tiny", "data": "ferplus.npz", "colour": "rgb", "licence": "CC0"}
     assert chosen_settings(recipes[0]) == kept
     assert read_recipe(write_recipe(tmp_path, BARE + 'colour = "grey"\n')).color == "gray"
+    old = BARE + 'families = ["geometry"]\n[augmentation]\nflip = 0.25\n'
+    recipe = read_recipe(write_recipe(tmp_path, old))
+    assert (recipe.augmentations, recipe.random_views.flip) == (("geometry",), 0.25)
+    assert chosen_settings(recipe).items() > {"families": ("geometry",)}.items()
 
 
 def test_a_recipes_data_may_be_given_beside_it(tmp_path: Path) -> None:
@@ -452,7 +456,7 @@ def test_random_views_are_squares_of_bytes_and_the_same_for_the_same_rng() -> No
     matrices = crop_matrices(SIDE, crop_landmarks(), 40)
 
     def make(seed: int) -> np.ndarray:
-        return random_view(image, matrices, 40, Augmentation(), np.random.default_rng(seed))
+        return random_view(image, matrices, 40, RandomViewSettings(), np.random.default_rng(seed))
 
     views = [make(seed) for seed in range(40)]
     assert all(v.shape == (40, 40) and v.dtype == np.uint8 for v in views)
@@ -559,7 +563,7 @@ def test_views_come_with_the_votes_of_their_row_and_of_training_rows_only(tmp_pa
     arrays["votes"][0, [0, 8]] = 2, 8  # too few votes on the seven
     np.savez(path, **arrays)
     data = training_data(path, TINY)
-    views = RandomViews(data, dataclasses.replace(TINY, augmentation=STILL))
+    views = RandomViews(data, dataclasses.replace(TINY, random_views=STILL))
     assert set(views.rows) == set(data.rows("train")) - {0}
     assert len(views) < TRAIN_ROWS
     names = arrays["vote_names"].tolist()
@@ -583,7 +587,7 @@ def test_hard_labels_are_the_winner_alone(tmp_path: Path) -> None:
 
 def test_color_views_have_three_channels_and_the_gray_ones_values(tmp_path: Path) -> None:
     path = write_ferplus(tmp_path / "ferplus.npz")
-    recipe = dataclasses.replace(TINY, augmentation=STILL)
+    recipe = dataclasses.replace(TINY, random_views=STILL)
     color = dataclasses.replace(recipe, color="rgb")
     gray_view = RandomViews(training_data(path, recipe), recipe)[3][0]
     color_view = RandomViews(training_data(path, color), color)[3][0]

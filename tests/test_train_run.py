@@ -22,7 +22,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from ferplus_sample import REPORT_ROWS, TRAIN_ROWS, training_data, write_ferplus
-from moppet.infer.models import load_model
+from moppet.infer.expression_model import load_model
 from moppet.train import callbacks
 from moppet.train import measurement as figures_module
 from moppet.train import module as modules
@@ -489,7 +489,7 @@ def test_the_card_says_what_the_run_made(finished: Path, ferplus: TrainingData) 
     assert card["name"] == "tiny"
     assert tuple(card["labels"]) == EXPRESSIONS
     assert card["groups"] == dict(GROUPS)
-    assert card["preprocessing"]["size"] == 32 and card["preprocessing"]["colour"] == "grey"
+    assert card["preprocessing"]["size"] == 32 and card["preprocessing"]["color"] == "gray"
     assert card["preprocessing"]["detail_px"] in run.DETAILS_PX
     assert card["rows"] == {
         part: len(ferplus.rows(part, labelled=True)) for part in ("train", "val", "test")

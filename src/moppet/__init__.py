@@ -9,7 +9,9 @@ from moppet.values import EXPRESSIONS, GROUPS, MoppetError
 privacy.disable_telemetry()  # before anything imports onnxruntime, which reads its switch then
 
 if TYPE_CHECKING:
-    from moppet.infer import analyze, find_faces, load_model, stream
+    from moppet.infer.detectors import find_faces
+    from moppet.infer.expression_model import load_model
+    from moppet.infer.pipeline import analyze, stream
     from moppet.timeline import Timeline, TimelineSettings, read_timeline
 
 __version__ = "0.1.0"
@@ -29,10 +31,12 @@ __all__ = [
 ]
 
 _HOMES: Final = {
-    **dict.fromkeys(("analyze", "find_faces", "load_model", "stream"), "moppet.infer"),
+    **dict.fromkeys(("analyze", "stream"), "moppet.infer.pipeline"),
+    "find_faces": "moppet.infer.detectors",
+    "load_model": "moppet.infer.expression_model",
     **dict.fromkeys(("Timeline", "TimelineSettings", "read_timeline"), "moppet.timeline"),
 }
-"""Public name → where it is imported from when it is used, so that the command line starts fast."""
+"""Public name → its module, imported on first use so that the command line starts fast."""
 
 
 def __getattr__(name: str) -> Any:

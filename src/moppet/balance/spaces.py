@@ -18,7 +18,7 @@ from typing import Final, Protocol
 import cv2
 import numpy as np
 
-from moppet.infer.models import ExpressionModel, load_model
+from moppet.infer.expression_model import ExpressionModel, load_model
 from moppet.values import Floats, Image, UsageError
 
 SPACES: Final = ("pixels", "embedding")

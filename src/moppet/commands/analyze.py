@@ -84,7 +84,7 @@ def analyze(options: AnalyzeOptions) -> None:
     A folder of results holds the timeline and a report, which opens in any browser. With --json,
     a summary of each recording is printed as one line.
     """
-    from moppet.infer.models import find_model
+    from moppet.infer.expression_model import find_model
 
     find_model(options.model)
     from moppet.infer.pipeline import Settings

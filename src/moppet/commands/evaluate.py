@@ -69,7 +69,7 @@ class EvaluateOptions:
 
 def evaluate(options: EvaluateOptions) -> None:
     """Measure a model on labeled faces."""
-    from moppet.infer.models import find_model, read_card
+    from moppet.infer.expression_model import find_model, read_card
 
     if options.cache is not None and options.cache.suffix != ".npz":
         raise UsageError(f"--cache needs the name of an .npz file, got {options.cache}.")
@@ -79,7 +79,7 @@ def evaluate(options: EvaluateOptions) -> None:
     folder = options.output or Path(f"evaluation_{safe_name}")
     with result_folder(folder):
         found = _measure(options, manifest)
-    from moppet.pages.evaluation import write_page
+    from moppet.pages.evaluate import write_page
     from moppet.pages.face_images import face_uris
 
     mistakes = [one["row"] for one in found["mistakes"]]
@@ -107,10 +107,10 @@ def _measure(options: EvaluateOptions, manifest: Manifest) -> dict[str, Any]:
             progress=progress,
         )
     found = measured.as_json()
-    found["made"]["data"] |= {"name": options.data.name, "path": str(options.data)}
-    found["made"] |= {
+    found["about"]["data"] |= {"name": options.data.name, "path": str(options.data)}
+    found["about"] |= {
         "command": command_line("evaluate", options),
-        "made_at": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "created_at": datetime.now().astimezone().isoformat(timespec="seconds"),
     }
     return found
 
@@ -125,12 +125,12 @@ def _columns(by: Sequence[str], manifest: Manifest) -> list[str]:
 def print_evaluation(found: dict[str, Any], written: Sequence[Path]) -> None:
     """Print the figures of an evaluation as tables, and where the rest is."""
     console = wide_console(_LEAST_WIDTH)
-    made, rows = found["made"], found["rows"]
-    which = "every row" if made["split"] == "all" else f"split {made['split']}"
-    title = f"{made['model']['name']} on {made['data']['name']}"
+    about, rows = found["about"], found["rows"]
+    which = "every row" if about["split"] == "all" else f"split {about['split']}"
+    title = f"{about['model']['name']} on {about['data']['name']}"
     console.print(
         escape(f"{title}: {rows['evaluated']:,} labeled faces ({which}), a face found in ")
-        + f"{rows['faces_found']:,}{_copies(rows['copies'])}"
+        + f"{rows['faces_found']:,}{_copies(rows['duplicates'])}"
     )
     for note in found["notes"]:
         console.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True)
@@ -149,7 +149,7 @@ def print_evaluation(found: dict[str, Any], written: Sequence[Path]) -> None:
 def _copies(found: dict[str, int] | None) -> str:
     if found is None:
         return ""
-    return f"; {found['faces']:,} found to be duplicates of {found['pictures']:,} images"
+    return f"; {found['faces']:,} found to be duplicates of {found['images']:,} images"
 
 
 def _parts_table(parts: dict[str, Any], kind: str, title: str | None = None) -> Table:
@@ -173,7 +173,7 @@ def _classes_table(level: dict[str, Any], kind: str) -> Table:
 
 
 def _lines(found: dict[str, Any]) -> Iterator[str]:
-    from moppet.pages.evaluation import left_out
+    from moppet.pages.evaluate import left_out
     from moppet.pages.wording import FIGURES, p_value, with_interval
 
     level = found["classes"]
@@ -189,7 +189,7 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
         return
     difference = against["differences"]["all"]
     mcnemar = against["mcnemar"]
-    first, second = found["made"]["model"]["name"], against["model"]["name"]
+    first, second = found["about"]["model"]["name"], against["model"]["name"]
     yield from left_out(against, first, second)
     yield f"less {second}, on the same {against['n']:,} faces:"
     for name in _COLUMNS:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from moppet.datasets.faces import Faces
     from moppet.datasets.manifest import Manifest
     from moppet.evaluate.saliency import SaliencySummary
-    from moppet.infer.models import ExpressionModel
+    from moppet.infer.expression_model import ExpressionModel
 
 _METHODS: Final = ("grad-cam", "occlusion")
 _PREDICTED: Final = "predicted"
@@ -92,7 +92,7 @@ class _Explained:
 
 def explain(options: ExplainOptions) -> None:
     """Show which parts of the face a model uses."""
-    from moppet.infer.models import load_model
+    from moppet.infer.expression_model import load_model
 
     if options.method not in _METHODS:
         raise UsageError(f"--method takes one of {', '.join(_METHODS)}, got {options.method!r}.")
@@ -138,7 +138,7 @@ def _write(
 ) -> None:
     """Write the maps, the numbers and the page, and complete the result."""
     from moppet.evaluate.saliency import measure_saliency
-    from moppet.pages.explanation import build_page
+    from moppet.pages.explain import build_page
 
     found, folder = explained.faces.found, options.output
     parts = measure_saliency(
@@ -172,7 +172,7 @@ def read_images(path: Path, dataset: DatasetOptions) -> Manifest:
         if images:
             root = path if path.is_dir() else path.parent
             names = [image.name for image in images]
-            columns = {"path": names, "source": ["pictures"] * len(names)}
+            columns = {"path": names, "source": ["images"] * len(names)}
             return build_manifest(columns, root=root, names=())
     return dataset.read(path)
 
@@ -245,7 +245,7 @@ def _explain(
 ) -> _Explained:
     from moppet.datasets.faces import find_manifest_faces
     from moppet.evaluate.saliency import PATCH_PX, STRIDE_PX, occlusion_maps
-    from moppet.infer.models import find_model
+    from moppet.infer.expression_model import find_model
 
     manifest = whole.select(rows)
     faces = find_manifest_faces(manifest, progress=lambda n, of: show("faces", n, of))
@@ -292,13 +292,13 @@ def _result(
 
     return {
         "command": command_line("explain", options),
-        "made_at": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "created_at": datetime.now().astimezone().isoformat(timespec="seconds"),
         "moppet_version": version("moppet"),
         "model": {"name": model.name, "sha256": model.sha256, "classes": list(model.names)},
         "data": {
             "name": options.data.name,
             "path": str(options.data),
-            "pictures": len(whole),
+            "images": len(whole),
             "split": split,
             "explained": len(explained.rows),
             "faces_found": int(explained.faces.found.sum()),
@@ -312,12 +312,12 @@ def _result(
         },
         "parts": [],
         "brightest": None,
-        "pictures": None,
+        "images": None,
     }
 
 
 def _write_means(folder: Path, parts: list[SaliencySummary], result: _JsonDict) -> None:
-    from moppet.pages.explanation import as_png, brightest, draw_mean
+    from moppet.pages.explain import as_png, brightest, draw_mean
 
     most = brightest([part.mean for part in parts])
     taken: set[str] = set()
@@ -333,24 +333,24 @@ def _write_overlays(
     folder: Path, explained: _Explained, model: ExpressionModel, result: _JsonDict, show: Show
 ) -> None:
     from moppet.evaluate.saliency import region_shares
-    from moppet.pages.explanation import as_png, draw_overlay
+    from moppet.pages.explain import as_png, draw_overlay
 
     shares = region_shares(explained.maps)
     columns = {name: explained.manifest.column(name) for name in ("path", "label", "age_band")}
     read = explained.probabilities.argmax(axis=1)
     found = explained.faces.found
     taken: set[str] = set()
-    result["pictures"] = []
+    result["images"] = []
     for i, row in enumerate(explained.rows.tolist()):
         of = model.names[explained.classes[i]]
         file = _file_name(f"{row:06d}_{Path(str(columns['path'][i])).stem}_{of}", taken)
         overlay = draw_overlay(explained.crops[i], explained.maps[i])
-        write_bytes(folder / "pictures" / file, as_png(overlay))
-        result["pictures"].append(
+        write_bytes(folder / "images" / file, as_png(overlay))
+        result["images"].append(
             {
                 "row": row,
                 **{name: column[i] for name, column in columns.items()},
-                "file": f"pictures/{file}",
+                "file": f"images/{file}",
                 "face_found": bool(found[i]),
                 "explained": of,
                 "probability": round(float(explained.probabilities[i, explained.classes[i]]), 4),
@@ -379,7 +379,7 @@ def print_explanation(result: Json, folder: Path) -> None:
     """Print the shares of all faces, each class and each age band, and what was written."""
     console = wide_console(110)
     data, parts, how = result["data"], result["parts"], result["method"]
-    explained = f"{data['explained']:,} of {data['pictures']:,} images explained"
+    explained = f"{data['explained']:,} of {data['images']:,} images explained"
     grid = f" ({how['grid'][0]} x {how['grid'][1]} places)" if "grid" in how else ""
     console.print(
         escape(
@@ -403,10 +403,10 @@ def print_explanation(result: Json, folder: Path) -> None:
     console.print(
         escape(f"{folder / 'mean'}: mean maps ({len(parts)}), which show no face"), soft_wrap=True
     )
-    if result["pictures"] is not None:
+    if result["images"] is not None:
         console.print(
             escape(
-                f"{folder / 'pictures'}: {len(result['pictures']):,} overlays, which show the faces"
+                f"{folder / 'images'}: {len(result['images']):,} overlays, which show the faces"
             ),
             soft_wrap=True,
         )

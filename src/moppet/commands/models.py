@@ -11,7 +11,7 @@ from moppet.commands.options import JsonOption
 
 def models(as_json: JsonOption = False) -> None:
     """List the bundled models: classes, accuracy and license."""
-    from moppet.infer.models import bundled_models, read_card
+    from moppet.infer.expression_model import bundled_models, read_card
 
     folders = bundled_models()
     cards = {name: read_card(folder) for name, folder in folders.items()}
@@ -26,7 +26,7 @@ def models(as_json: JsonOption = False) -> None:
             if {"value", "low", "high", "n"} <= score.keys()
             else "no figures on its card"
         )
-        license_name = card.get("license", card.get("licence", "not stated"))
+        license_name = card.get("license", "not stated")
         typer.echo(f"{name}: {', '.join(card['labels'])}")
         typer.echo(f"  {measured}; license {license_name}")
         typer.echo(f"  {folders[name]}")

@@ -267,7 +267,7 @@ def any_of(*names: str) -> Callable[[str], list[str]]:
 
 def complete_model(incomplete: str) -> list[str]:
     """Return the bundled models whose names begin so."""
-    from moppet.infer.models import bundled_models
+    from moppet.infer.expression_model import bundled_models
 
     return one_of(*bundled_models())(incomplete)
 

@@ -82,18 +82,18 @@ def quality(options: QualityOptions) -> None:
     from moppet.datasets.provenance import real_rows
     from moppet.pages.quality import build_page
 
-    made = _read(options.synthetic)
-    real = made if options.real is None else _read(options.real)
-    if options.real is None and (real_rows(made).all() or not real_rows(made).any()):
+    synthetic = _read(options.synthetic)
+    real = synthetic if options.real is None else _read(options.real)
+    if options.real is None and (real_rows(synthetic).all() or not real_rows(synthetic).any()):
         raise UsageError(
             f"{options.synthetic} does not contain the real images behind these synthetic ones: "
             "name them too, as in moppet quality synthetic/ my_faces/."
         )
     safe_name = re.sub(r"[^\w.-]+", "_", options.synthetic.resolve().stem).strip("_.")
-    folder = options.output or Path(f"quality_{safe_name or 'made'}")
+    folder = options.output or Path(f"quality_{safe_name or 'synthetic'}")
     with result_folder(folder):
-        quality, found = _measure(options, made, real)
-        sheet = _sheet(quality, made, real) if options.show_faces else None
+        quality, found = _measure(options, synthetic, real)
+        sheet = _sheet(quality, synthetic, real) if options.show_faces else None
         text = json.dumps(found, ensure_ascii=False, allow_nan=False)
         written = [
             write_text(folder / "quality.json", text + "\n"),
@@ -101,7 +101,7 @@ def quality(options: QualityOptions) -> None:
         ]
         kept = folder / "kept.parquet"
         if quality.keep.any():
-            written.append(_marked(made, quality).select(quality.keep).write(kept))
+            written.append(_marked(synthetic, quality).select(quality.keep).write(kept))
         else:
             kept.unlink(missing_ok=True)  # of an earlier run
     if options.as_json:
@@ -111,23 +111,23 @@ def quality(options: QualityOptions) -> None:
 
 
 def _measure(
-    options: QualityOptions, made: Manifest, real: Manifest
+    options: QualityOptions, synthetic: Manifest, real: Manifest
 ) -> tuple[Quality, dict[str, Any]]:
     from moppet.evaluate.sample_quality import measure_quality
 
     with watched() as show:
         quality = measure_quality(
-            made, real, model=options.model, judge=options.classifier, progress=show
+            synthetic, real, model=options.model, classifier=options.classifier, progress=show
         )
     found = quality.as_json()
     of_real = options.real or options.synthetic
-    found["made"] |= {
+    found["about"] |= {
         "name": options.synthetic.resolve().name,
         "path": str(options.synthetic),
         "real_name": of_real.resolve().name,
         "real_path": str(of_real),
         "command": command_line("quality", options),
-        "made_at": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "created_at": datetime.now().astimezone().isoformat(timespec="seconds"),
     }
     return quality, found
 
@@ -142,57 +142,57 @@ def _read(path: Path) -> Manifest:
     return read_images(path, DatasetOptions())
 
 
-def _marked(made: Manifest, quality: Quality) -> Manifest:
+def _marked(synthetic: Manifest, quality: Quality) -> Manifest:
     """Return the synthetic manifest with every synthetic row marked as such."""
     from moppet.datasets.provenance import synthetic_columns
 
     if quality.rows["marked"]:
-        return made
-    n = len(made)
-    return made.replace(split=["train"] * n, **synthetic_columns(n, generator=_UNKNOWN))
+        return synthetic
+    n = len(synthetic)
+    return synthetic.replace(split=["train"] * n, **synthetic_columns(n, generator=_UNKNOWN))
 
 
-def _sheet(quality: Quality, made: Manifest, real: Manifest) -> Sheet:
+def _sheet(quality: Quality, synthetic: Manifest, real: Manifest) -> Sheet:
     """Return some synthetic faces of each class, the same every time, and the closest pairs."""
     from moppet.pages.face_images import face_uris
     from moppet.pages.quality import Sheet
 
     rng = np.random.default_rng(0)
-    memory = [one["row"] for one in quality.memorised[:_MOST_PAIRS]]
-    twins = [one["real_row"] for one in quality.memorised[:_MOST_PAIRS]]
-    rows = _made_rows(quality, made)
-    labels = made.column("label")[rows]
+    memory = [one["row"] for one in quality.memorized[:_MOST_PAIRS]]
+    twins = [one["real_row"] for one in quality.memorized[:_MOST_PAIRS]]
+    rows = _synthetic_rows(quality, synthetic)
+    labels = synthetic.column("label")[rows]
     some: dict[str, list[int]] = {}
-    classes = [name for name in made.names if name in labels]
+    classes = [name for name in synthetic.names if name in labels]
     for name in classes or ["no class"]:
         of_class = rows[labels == name] if classes else rows
         some[name] = sorted(int(i) for i in rng.permutation(of_class)[:_SHOWN])
     wanted = sorted({*memory, *(row for part in some.values() for row in part)})
-    return Sheet(some, face_uris(made, wanted), face_uris(real, sorted(set(twins))))
+    return Sheet(some, face_uris(synthetic, wanted), face_uris(real, sorted(set(twins))))
 
 
-def _made_rows(quality: Quality, made: Manifest) -> NDArray[np.int64]:
+def _synthetic_rows(quality: Quality, synthetic: Manifest) -> NDArray[np.int64]:
     if not quality.rows["marked"]:
-        return np.arange(len(made))
-    return np.flatnonzero([x is not None for x in made.column("generator")])
+        return np.arange(len(synthetic))
+    return np.flatnonzero([x is not None for x in synthetic.column("generator")])
 
 
 def print_quality(found: Json, written: Sequence[Path]) -> None:
     """Print the figures as tables, and where the rest is."""
     console = wide_console(_LEAST_WIDTH)
-    made, rows = found["made"], found["rows"]
-    title = f"{made['name']} compared with {made['real_name']}"
+    about, rows = found["about"], found["rows"]
+    title = f"{about['name']} compared with {about['real_name']}"
     console.print(
-        escape(f"{title}: {rows['made']:,} synthetic faces, {rows['real']:,} real ones"),
+        escape(f"{title}: {rows['synthetic']:,} synthetic faces, {rows['real']:,} real ones"),
         soft_wrap=True,
     )
     for note in found["notes"]:
         console.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True)
     console.print(_distances(found))
     console.print(_shares(found))
-    alarms = len(found["memorised"])
+    alarms = len(found["memorized"])
     console.print(
-        f"near copies of a real face: {alarms:,} of {rows['made']:,}; {rows['kept']:,} kept",
+        f"near copies of a real face: {alarms:,} of {rows['synthetic']:,}; {rows['kept']:,} kept",
         soft_wrap=True,
     )
     for path in written:

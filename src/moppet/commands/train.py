@@ -140,7 +140,7 @@ def _read_recipe(options: TrainOptions) -> Recipe:
 
 def _check_own(options: TrainOptions) -> None:
     """Raise UsageError for what cannot be, before anything slow is imported or read."""
-    from moppet.infer.models import find_model
+    from moppet.infer.expression_model import find_model
 
     if wrong := _given(options, _RECIPE_ONLY):
         raise UsageError(f"{wrong} is for a recipe (.toml): name one instead of images.")
@@ -228,11 +228,11 @@ def audit_own(console: Console, manifest: Manifest) -> Manifest:
 def _show_augmentation(options: TrainOptions, recipe: Recipe | None, path: Path) -> None:
     """Write an image that shows augmented faces.
 
-    One row for each augmentation family of a recipe, or one row of random views for each face.
+    A row for each of the recipe's augmentations, or a row of random views for each face.
     """
     from moppet.datasets.faces import find_manifest_faces
     from moppet.train.augmentation_sheets import augmentation_sheet, views_sheet
-    from moppet.train.module import families_of
+    from moppet.train.module import batch_augmentation
     from moppet.train.recipe import Recipe, data_of, read_data
 
     if recipe is not None:
@@ -244,8 +244,8 @@ def _show_augmentation(options: TrainOptions, recipe: Recipe | None, path: Path)
     rng = np.random.default_rng(recipe.seed)
     shown = rng.choice(labeled, min(_SHOWN, len(labeled)), replace=False)
     faces = find_manifest_faces(manifest.select(shown))
-    if recipe.families:
-        augmentation_sheet(list(faces.aligned()), path, families_of(recipe))
+    if recipe.augmentations:
+        augmentation_sheet(list(faces.aligned()), path, batch_augmentation(recipe))
     else:
         views_sheet(faces, recipe, path)
     typer.echo(f"written: {path}")

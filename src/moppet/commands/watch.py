@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, cast
@@ -28,7 +28,7 @@ from moppet.values import UsageError
 if TYPE_CHECKING:
     from moppet.guard import DetectionResult, Event, Guard, GuardSettings
     from moppet.guard.notifications import Notifier
-    from moppet.infer.models import ExpressionModel
+    from moppet.infer.expression_model import ExpressionModel
     from moppet.metrics import Estimate
 
 DISTRESS: Final = "negative"
@@ -84,13 +84,13 @@ def watch(options: WatchOptions) -> None:
     Without rules, moppet pauses after 4 s of distress or 30 s without a face, and alerts if the
     distress returns. Ctrl-C ends with a summary. This is not a medical device.
     """
-    from moppet.infer.models import find_model
+    from moppet.infer.expression_model import find_model
 
     find_model(options.model)
     settings = _settings(options)
     from moppet.guard import EventLog
     from moppet.guard.notifications import Alerts, Channels, Notifier
-    from moppet.infer.models import load_model
+    from moppet.infer.expression_model import load_model
 
     _check_source(options)
     model = load_model(options.model)
@@ -106,9 +106,9 @@ def watch(options: WatchOptions) -> None:
             *(options.sound, options.webhook),
         )
     )
-    with ExitStack() as stack:
-        log = stack.enter_context(EventLog(options.log)) if options.log else None
-        _Watch(options, settings, model, distress, Notifier(alerts, log)).run()
+    log = EventLog(options.log) if options.log else None
+    with closing(Notifier(alerts, log)) as notifier:
+        _Watch(options, settings, model, distress, notifier).run()
 
 
 def _settings(options: WatchOptions) -> GuardSettings:
@@ -144,7 +144,8 @@ def coded_distress(
     path: a file that `moppet compare` can read. tier: the part of it to use.
     Raises UsageError for an unknown tier or code, TimelineError for a file that cannot be read.
     """
-    from moppet.coders import Vocabulary, check_known, read_coding
+    from moppet.coders import read_coding
+    from moppet.coders.code_map import Vocabulary, check_known
     from moppet.coders.comparison import choose_lane
 
     vocabulary = Vocabulary(names, group_of, {})
@@ -243,7 +244,6 @@ class _Watch:
             if self.options.real_time:
                 passed_s = time.monotonic() - started_s
                 time.sleep(max(0.0, rows[0]["time_s"] - passed_s))
-            self.notifier.alerts.tend()
             for event in guard.observe(rows):
                 if event.kind != "resume":
                     self.fired_s.append(event.time_s)

@@ -42,7 +42,7 @@ from moppet.evaluate.subgroups import (
     measure_gaps,
     measure_subgroup,
 )
-from moppet.infer.models import ExpressionModel, find_model, load_model
+from moppet.infer.expression_model import ExpressionModel, find_model, load_model
 from moppet.metrics import Estimate, as_json
 from moppet.values import Floats, MoppetError, UsageError
 
@@ -84,13 +84,13 @@ class Level:
 class Evaluation:
     """Results of a model on a dataset; docs/guides/evaluation.md lists every key of its JSON.
 
-    made: the model, the data and the versions. rows: how many rows there are, and how many were
+    about: the model, the data and the versions. rows: how many rows there are, and how many were
     left out. notes: warnings, as sentences. classes, groups: the metrics; no groups if the model
     has none. map: of the embeddings, if there is one. mistakes: the most confident ones first.
     against: the comparison with a second model.
     """
 
-    made: dict[str, Any]
+    about: dict[str, Any]
     rows: dict[str, Any]
     notes: list[str]
     classes: Level
@@ -104,7 +104,7 @@ class Evaluation:
     def as_json(self) -> dict[str, Any]:
         """Return everything as plain values, None for what is undefined."""
         return {
-            "made": self.made,
+            "about": self.about,
             "rows": self.rows,
             "notes": self.notes,
             "group_of": self.group_of,
@@ -148,7 +148,7 @@ def model_facts(model: ExpressionModel) -> dict[str, Any]:
     return {"model": {"name": model.name, "sha256": model.sha256}}
 
 
-def made_from(
+def describe(
     model: ExpressionModel,
     manifest: Manifest,
     selection: Selection,
@@ -163,14 +163,14 @@ def made_from(
             "sha256": model.sha256,
             "labels": list(model.names),
             "temperature": model.temperature,
-            "licence": card.get("licence"),
+            "license": card.get("license"),
             "training_data": card.get("training_data"),
             "limits": card.get("limits"),
         },
         "data": {
             "sources": sorted({s for s in manifest.column("source") if s}),
             "classes": list(manifest.names),
-            "licence": manifest.license or None,
+            "license": manifest.license or None,
         },
         "split": selection.split,
         "by": list(by),
@@ -239,7 +239,7 @@ def evaluate(
     )
     drawn, why = _map(outputs.embeddings, predictions, group_of, np.random.default_rng(seed))
     return Evaluation(
-        made=made_from(first, manifest, selection, by, seed, draws),
+        about=describe(first, manifest, selection, by, seed, draws),
         rows=selection.counts | _found(outputs.attempt),
         notes=[
             *class_notes(match, first),

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from moppet.infer.alignment import CROP_PX
-from moppet.infer.models import ExpressionModel
+from moppet.infer.expression_model import ExpressionModel
 from moppet.train.networks import Network
 from moppet.train.starting_weights import load_model_network
 from moppet.values import Floats, Image, ModelError

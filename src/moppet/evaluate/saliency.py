@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from moppet.evaluate.subgroups import age_subgroups
 from moppet.infer.alignment import CROP_PX, TEMPLATE_PX
-from moppet.infer.models import ExpressionModel
+from moppet.infer.expression_model import ExpressionModel
 from moppet.metrics import Estimate, as_json, bootstrap_many
 from moppet.metrics.bootstrap import drawn_means
 from moppet.values import Floats, Image, UsageError

@@ -296,13 +296,13 @@ _SPLITS: Final = 10
 class Comparison:
     """Synthetic faces compared with real ones, and real ones with each other.
 
-    n_made, n_real: faces compared. figures: name in FIGURES → estimate.
+    n_synthetic, n_real: faces compared. figures: name in FIGURES → estimate.
     among_real: the same between two random halves of the real faces: mean and range of ten splits;
     n is the size of a half. This model cannot distinguish synthetic faces with these values from
     real ones.
     """
 
-    n_made: int
+    n_synthetic: int
     n_real: int
     figures: dict[str, Estimate]
     among_real: dict[str, Estimate]
@@ -310,7 +310,7 @@ class Comparison:
     def as_json(self) -> dict[str, Any]:
         """Return plain values, None for what is undefined."""
         return {
-            "n_made": self.n_made,
+            "n_synthetic": self.n_synthetic,
             "n_real": self.n_real,
             "figures": {name: as_json(e) for name, e in self.figures.items()},
             "among_real": {name: as_json(e) for name, e in self.among_real.items()},

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from moppet.datasets.faces import find_manifest_faces
 from moppet.datasets.hashing import THUMB_PX, thumbnail
 from moppet.datasets.manifest import Manifest
-from moppet.infer.models import ExpressionModel
+from moppet.infer.expression_model import ExpressionModel
 from moppet.metrics import Estimate, as_json, bootstrap_many, confusion
 from moppet.metrics.bootstrap import Weights, drawn_means
 from moppet.values import Floats, Image
@@ -29,7 +29,7 @@ class SampleFaces:
 
     rows: (n,) row numbers in the manifest. label: (n,) class, None if unlabeled; synonyms of the
     seven expressions are replaced by their names. groups: (n,) numbers; equal ones belong together.
-    embeddings: (n, d) of the model; probabilities: (n, k) of the judge.
+    embeddings: (n, d) of the model; probabilities: (n, k) of the classifier.
     found: (n,) whether the detector finds a face at its default thresholds; loosely: at lower ones.
     thumbs: (n, THUMB_PX, THUMB_PX) gray, of the aligned face.
     """
@@ -60,10 +60,10 @@ def predict_faces(
     manifest: Manifest,
     rows: NDArray[np.intp],
     model: ExpressionModel,
-    judge: ExpressionModel,
+    classifier: ExpressionModel,
     progress: Progress | None = None,
 ) -> SampleFaces:
-    """Return predictions of a model and a judge for rows of a manifest, with crops as for video.
+    """Return a model's embeddings and a classifier's predictions of faces, cropped as in video.
 
     If no face is found, the whole image is used.
     Raises MoppetError with the name of an image that cannot be read.
@@ -79,13 +79,13 @@ def predict_faces(
         faces = find_manifest_faces(part, progress=report)
         crops = faces.aligned()
         scores = model.predict(crops)
-        judge_scores = scores if judge is model else judge.predict(crops)
+        class_scores = scores if classifier is model else classifier.predict(crops)
         thumbs = np.stack([thumbnail(crop) for crop in crops])
-        parts.append((scores.embeddings, judge_scores.probabilities, faces.attempt, thumbs))
+        parts.append((scores.embeddings, class_scores.probabilities, faces.attempt, thumbs))
     if not parts:
         nothing = np.empty((0, THUMB_PX, THUMB_PX), np.uint8)
         scores = model.predict(np.empty((0, 8, 8, 3), np.uint8))
-        none = np.empty((0, len(judge.names)), np.float32)
+        none = np.empty((0, len(classifier.names)), np.float32)
         parts = [(scores.embeddings, none, np.empty(0, np.int8), nothing)]
     embeddings, probabilities, attempt, thumbs = (
         np.concatenate(part) for part in zip(*parts, strict=True)
@@ -111,12 +111,12 @@ def in_order(names: Sequence[str], classes: Sequence[str]) -> list[str]:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How often a judge reads the intended class, over all faces whose class it knows.
+    """How often a classifier reads the intended class, over all faces whose class it knows.
 
-    names: the judge's classes. overall: share of all these faces; macro: mean over the classes.
+    names: the classifier's classes. overall: share of all these faces; macro: mean over classes.
     of_class: class → share of its faces. The same values for real faces are the best to expect.
     confusion: (k, k), rows by intended class, columns by predicted class.
-    unknown: class → number of faces, for classes that the judge does not know.
+    unknown: class → number of faces, for classes that the classifier does not know.
     """
 
     names: tuple[str, ...]
@@ -145,9 +145,9 @@ def measure_agreement(
     rng: np.random.Generator,
     draws: int = 1000,
 ) -> Agreement:
-    """Return how often a judge with these class names predicts the label.
+    """Return how often a classifier with these class names predicts the label.
 
-    classes: classes to report. The judge may predict any of its own classes, so a judge with more
+    classes: classes to report. The classifier may predict any of its own classes, so one with more
     classes agrees less often by chance.
     """
     number = {class_of(name): i for i, name in enumerate(names)}

@@ -25,7 +25,7 @@ from moppet.evaluate.sample_predictions import (
     predict_faces,
     share,
 )
-from moppet.infer.models import ExpressionModel, load_model
+from moppet.infer.expression_model import ExpressionModel, load_model
 from moppet.metrics import Estimate, as_json
 from moppet.values import ModelError, MoppetError
 
@@ -49,8 +49,8 @@ def select_rows(
     trained = np.array([s == TRAIN for s in split], bool)
     inside = photographed & trained if (photographed & trained).any() else photographed
     rows = {
-        "in_made": len(synthetic),
-        "made": int(chosen.sum()),
+        "in_synthetic": len(synthetic),
+        "synthetic": int(chosen.sum()),
         "marked": bool(marked.any()),
         "without_label": int((chosen & (synthetic.labels < 0)).sum()),
         "of_one_face": int((chosen & _of_one_face(synthetic)).sum()),
@@ -60,7 +60,7 @@ def select_rows(
         "real_has_splits": any(s is not None for s in split),
         "real_subjects": any(s is not None for s in real.column("subject")[inside]),
     }
-    if not rows["made"]:
+    if not rows["synthetic"]:
         raise MoppetError("there is no synthetic image to measure: the first argument has no rows.")
     if not rows["real"]:
         raise MoppetError(
@@ -81,11 +81,11 @@ def _of_one_face(synthetic: Manifest) -> NDArray[np.bool_]:
     return np.array([s is not None and len(s) == 1 for s in synthetic.column(SYNTHETIC_FROM)], bool)
 
 
-def made_from(
+def describe(
     synthetic: Manifest,
     real: Manifest,
     model: ExpressionModel,
-    judge: ExpressionModel,
+    classifier: ExpressionModel,
     space: Space,
     seed: int,
     draws: int,
@@ -94,11 +94,11 @@ def made_from(
     marked = "generator" in synthetic.table.column_names
     by: list[str | None] = synthetic.column("generator").tolist() if marked else []
     return {
-        "made_by": sorted({x for x in by if x is not None}),
+        "generators": sorted({x for x in by if x is not None}),
         "sources": sorted({s for s in real.column("source") if s}),
-        "licence": real.license or None,
+        "license": real.license or None,
         "model": _facts(model),
-        "judge": _facts(judge),
+        "classifier": _facts(classifier),
         "space": {
             "components": space.axes.shape[1],
             "explained": space.explained if math.isfinite(space.explained) else None,
@@ -134,7 +134,7 @@ def quality_notes(
         *_row_notes(rows),
         *_class_notes(of_class),
         *_size_notes(everything),
-        *_judge_notes(agreement),
+        *_classifier_notes(agreement),
     ]
 
 
@@ -189,16 +189,16 @@ def _class_notes(of_class: Mapping[str, Comparison | None]) -> Iterator[str]:
     if without:
         yield f"There is no real face of {', '.join(without)} to compare the synthetic ones with."
     few = [
-        f"{name} ({one.n_made} synthetic, {one.n_real} real)"
+        f"{name} ({one.n_synthetic} synthetic, {one.n_real} real)"
         for name, one in of_class.items()
-        if one is not None and min(one.n_made, one.n_real) < FEW
+        if one is not None and min(one.n_synthetic, one.n_real) < FEW
     ]
     if few:
         yield f"Few faces, so the figures of these classes are rough: {', '.join(few)}."
 
 
 def _size_notes(everything: Comparison) -> Iterator[str]:
-    n = min(everything.n_made, everything.n_real)
+    n = min(everything.n_synthetic, everything.n_real)
     if n <= 256:
         yield (
             f"The Fréchet distance is overestimated for so few faces ({n}); the kernel distance "
@@ -206,10 +206,10 @@ def _size_notes(everything: Comparison) -> Iterator[str]:
         )
 
 
-def _judge_notes(agreement: Agreement) -> Iterator[str]:
+def _classifier_notes(agreement: Agreement) -> Iterator[str]:
     if agreement.unknown:
         unknown = ", ".join(f"{name} ({n:,})" for name, n in agreement.unknown.items())
-        yield f"The judge does not know {unknown}: these faces are left out of the agreement."
+        yield f"The classifier does not know {unknown}: these faces are left out of the agreement."
 
 
 Progress = Callable[[str, int, int], None]
@@ -240,18 +240,18 @@ class Detected(NamedTuple):
 class Quality:
     """Quality of synthetic faces; docs/guides/quality.md describes every key of its JSON.
 
-    made: data, models and settings behind the figures. rows: counts of rows, and which were used.
+    about: data, models and settings behind the figures. rows: counts of rows, and which were used.
     notes: sentences for the reader. classes: of the synthetic faces, in order.
     everything: all synthetic faces against equally many real ones of each class. of_class: class →
     its synthetic faces against all its real ones; None if the class has no real face.
     detected, real_detected: how often the detector finds a face.
-    agreement, real_agreement: how often the judge reads the intended class.
+    agreement, real_agreement: how often the classifier reads the intended class.
     memory: how close each synthetic face is to a real one.
-    memorised: one entry for each face with an alarm, the closest first.
+    memorized: one entry for each face with an alarm, the closest first.
     keep: (rows of the synthetic manifest,) False where a face has an alarm.
     """
 
-    made: dict[str, Any]
+    about: dict[str, Any]
     rows: dict[str, Any]
     notes: list[str]
     classes: list[str]
@@ -263,13 +263,13 @@ class Quality:
     real_agreement: Agreement
     memory: Memorization
     alarms: Estimate
-    memorised: list[dict[str, Any]]
+    memorized: list[dict[str, Any]]
     keep: NDArray[np.bool_]
 
     def as_json(self) -> dict[str, Any]:
         """Return everything as plain values, None for what is undefined."""
         return {
-            "made": self.made,
+            "about": self.about,
             "rows": self.rows,
             "notes": self.notes,
             "classes": self.classes,
@@ -282,11 +282,11 @@ class Quality:
             "memory": {
                 "alarms": as_json(self.alarms),
                 "limit": number_or_none(self.memory.limit),
-                "real_twins": self.memory.twins,
+                "real_duplicates": self.memory.twins,
                 "real_compared": len(self.memory.own),
                 "histogram": _histogram(self.memory),
             },
-            "memorised": self.memorised,
+            "memorized": self.memorized,
         }
 
 
@@ -295,7 +295,7 @@ def measure_quality(
     real: Manifest,
     *,
     model: str | Path | ExpressionModel = "default",
-    judge: str | Path | ExpressionModel | None = None,
+    classifier: str | Path | ExpressionModel | None = None,
     progress: Progress | None = None,
     seed: int = SEED,
     draws: int = DRAWS,
@@ -304,15 +304,15 @@ def measure_quality(
 
     synthetic: manifest of synthetic faces, see `select_rows`. real: manifest of the real faces
         that the generator was trained on.
-    model: its embedding is used for distances. judge: model that reads the expressions of the
+    model: its embedding is used for distances. classifier: model that reads the expressions of the
         synthetic faces; None uses `model`. Neither should be trained on the synthetic faces.
     progress: called with the current step, the number done and the total.
     Raises MoppetError if there is nothing to compare, ModelError for a model without embedding.
     """
     first = model if isinstance(model, ExpressionModel) else load_model(model)
     second = first
-    if judge is not None:
-        second = judge if isinstance(judge, ExpressionModel) else load_model(judge)
+    if classifier is not None:
+        second = classifier if isinstance(classifier, ExpressionModel) else load_model(classifier)
     synthetic_rows, real_chosen, rows = select_rows(synthetic, real)
     show = progress or (lambda what, done, total: None)
     of_synthetic = predict_faces(
@@ -344,7 +344,7 @@ def measure_quality(
     detected, real_detected = (_detected(x, classes, rng) for x in (of_synthetic, of_real))
     notes = quality_notes(rows, of_class, everything, memory, agreements[0])
     return Quality(
-        made=made_from(synthetic, real, first, second, space, seed, draws),
+        about=describe(synthetic, real, first, second, space, seed, draws),
         rows=rows,
         notes=notes,
         classes=classes,
@@ -356,7 +356,7 @@ def measure_quality(
         real_agreement=agreements[1],
         memory=memory,
         alarms=share(memory.alarm, of_synthetic.groups, rng),
-        memorised=_memorized(memory, of_synthetic, of_real, synthetic, real),
+        memorized=_memorized(memory, of_synthetic, of_real, synthetic, real),
         keep=keep,
     )
 
@@ -462,6 +462,6 @@ def _histogram(memory: Memorization) -> dict[str, list[float]]:
 
     return {
         "edges": [float(x) for x in edges.round(6)],
-        "made": shares(memory.closeness),
+        "synthetic": shares(memory.closeness),
         "real": shares(memory.own),
     }

@@ -62,7 +62,7 @@ def select_rows(manifest: Manifest, split: str | None, match: ClassMatch) -> Sel
         "in_split": int(inside.sum()),
         "without_label": int((inside & (labels < 0)).sum()),
         "of_unknown_class": unknown,
-        "copies": None,
+        "duplicates": None,
         "evaluated": len(rows),
     }
     if not len(rows):
@@ -113,7 +113,7 @@ def group_duplicates(
 ) -> Selection:
     """Return the rows with copies of an image in one group, if the data does not mark copies.
 
-    In the counts, `copies` is how many faces are copies, of how many images; None if the data
+    In the counts, `duplicates` is how many faces are copies, of how many images; None if the data
     marks copies itself.
     """
     if has_duplicate_groups(whole):
@@ -122,10 +122,10 @@ def group_duplicates(
     number = looked.column("duplicate_group")
     found = {
         "faces": int((~np.isnan(number)).sum()),
-        "pictures": len(np.unique(number[~np.isnan(number)])),
+        "images": len(np.unique(number[~np.isnan(number)])),
     }
     groups = connect(len(looked), [selection.groups.tolist(), looked.groups.tolist()])
-    counts = selection.counts | {"copies": found}
+    counts = selection.counts | {"duplicates": found}
     return replace(
         selection, groups=groups, counts=counts, notes=selection.notes + _copy_notes(found)
     )
@@ -136,7 +136,7 @@ def _copy_notes(found: dict[str, int]) -> list[str]:
         return []
     return [
         f"The data does not list duplicates, but {found['faces']:,} of the faces are exact or near "
-        f"duplicates of one another, from {found['pictures']:,} different images. The intervals "
+        f"duplicates of one another, from {found['images']:,} different images. The intervals "
         "draw the duplicates of an image together."
     ]
 

@@ -68,22 +68,22 @@ class RatingSet:
         keys = [_key(self.seed, rater, path) for path in self.images]
         return sorted(range(len(keys)), key=keys.__getitem__)
 
-    def check_number(self, photo: object) -> int:
+    def check_number(self, number: int) -> int:
         """Return an image's number; UsageError if the set has no such image."""
-        if type(photo) is not int or not 0 <= photo < len(self.images):
+        if not 0 <= number < len(self.images):
             raise UsageError(f"The set has {len(self.images)} images, but none of this number.")
-        return photo
+        return number
 
-    def readable(self, photo: int) -> bool:
+    def readable(self, number: int) -> bool:
         """Return whether an image can be read."""
-        return load_image(self.folder / self.images[photo]) is not None
+        return load_image(self.folder / self.images[number]) is not None
 
-    def png(self, photo: int) -> bytes:
+    def png(self, number: int) -> bytes:
         """Return an image as an upright PNG with sides of at most SHOWN_PX, without metadata.
 
         Raises MediaError, without the file's name, if it cannot be read.
         """
-        image = load_image(self.folder / self.images[self.check_number(photo)])
+        image = load_image(self.folder / self.images[self.check_number(number)])
         if image is None:
             raise MediaError("This image cannot be read: the file is damaged or missing.")
         scaled = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
@@ -117,7 +117,7 @@ class RatingSets:
                 file.parent,
                 Path(stored["folder"]),
                 tuple(stored["classes"]),
-                tuple(stored["pictures"]),
+                tuple(stored["images"] if "images" in stored else stored["pictures"]),
                 stored["subject_pattern"],
                 int(stored["seed"]),
             )
@@ -148,7 +148,7 @@ class RatingSets:
         stored = {
             "folder": str(source),
             "classes": named,
-            "pictures": images,
+            "images": images,
             "subject_pattern": subject_pattern,
             "seed": seed,
         }
@@ -283,7 +283,7 @@ class Rater:
         queue = self.queue
         return {
             "name": self.file.stem,
-            "picture": queue[0] if queue else None,
+            "image": queue[0] if queue else None,
             "next": queue[1] if len(queue) > 1 else None,
             "again": bool(queue) and queue[0] in self.given,
             "later": sum(rating.mark == LATER for rating in self.given.values()),
@@ -292,18 +292,18 @@ class Rater:
             "undo": bool(self.given),
         }
 
-    def rate(self, photo: object, label: object = None, mark: object = None) -> Rater:
+    def rate(self, number: int, label: str | None = None, mark: str | None = None) -> Rater:
         """Save the rating of the next image; return the rater.
 
         label: a class; or mark: "no face", "skip" or "unreadable". Raises UsageError for anything
         else, for another image, and for "unreadable" if the image can be read.
         """
         queue = self.queue
-        if not queue or self.set.check_number(photo) != queue[0]:
+        if not queue or self.set.check_number(number) != queue[0]:
             raise UsageError("Another image is next: was this one rated in another window?")
         again = queue[0] in self.given
         if label is not None and mark is None and label in self.set.classes:
-            rating = Rating(str(label))
+            rating = Rating(label)
         elif label is None and mark == NO_FACE:
             rating = Rating("", NO_FACE)
         elif label is None and mark == "skip":
@@ -358,9 +358,9 @@ class Rater:
         subject = subject_finder(self.set.subject_pattern)
         more = ["subject"] if self.set.subject_pattern else []
         table.writerow(["path", "label", "mark", "seen", *more])
-        for photo in self.order:
-            if photo in self.given:
-                path = self.set.images[photo]
+        for number in self.order:
+            if number in self.given:
+                path = self.set.images[number]
                 who = [subject(path) or ""] if more else []
-                table.writerow([path, *self.given[photo], *who])
+                table.writerow([path, *self.given[number], *who])
         write_text(self.file, text.getvalue())

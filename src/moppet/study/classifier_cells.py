@@ -27,7 +27,7 @@ from moppet.balance.spaces import Pixels
 from moppet.datasets.manifest import Manifest
 from moppet.datasets.readers import read_dataset
 from moppet.datasets.splits import kfold
-from moppet.infer.models import ExpressionModel, load_model
+from moppet.infer.expression_model import ExpressionModel, load_model
 from moppet.study.context import StudyContext, find_study_faces
 from moppet.study.executors import Json
 from moppet.study.f1_adaboost import F1AdaBoostClassifier
@@ -317,7 +317,7 @@ def draw_rows(rows: Labels, label: Labels, data: DataSet, rng: np.random.Generat
     drawn = []
     for number in range(len(data.classes)):
         mine = rows[label == number]
-        wanted = min(len(mine), max(data.least, round(data.share * len(mine))))
+        wanted = min(len(mine), max(data.min_rows, round(data.share * len(mine))))
         drawn.append(rng.choice(mine, wanted, replace=False))
     return np.sort(np.concatenate(drawn))
 

@@ -190,7 +190,7 @@ def _data_set(plan: ClassifierPlan, data: DataSet, rows: list[Json]) -> list[str
     if data.share < 1:
         used = (
             f" Of each class, {data.share:.0%} of a fold's training rows are used, but at least "
-            f"{data.least}; all test rows are used."
+            f"{data.min_rows}; all test rows are used."
         )
     lines = [f"## {data.name}", "", f"Rows: {_counts(rows[0]['n'])}.{used}", ""]
     lines += _means(plan, [row for row in rows if row["classifier"] == _ALL])

@@ -14,7 +14,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 from annotated_types import Ge, Gt, Interval, Le, MaxLen, MinLen
 
 from moppet.config import SettingsError, change_keys, check_settings, old_names, read_toml
-from moppet.infer.models import find_model
+from moppet.infer.expression_model import find_model
 from moppet.plugins import NameIn
 from moppet.synthesis.generators import find_generator
 from moppet.synthesis.settings import SynthesisSettings, settings_from
@@ -274,15 +274,17 @@ class DataSet:
     """Which rows the classifiers are trained and tested on.
 
     classes: their names. only_ages: keep only these age bands; empty for all.
-    share: of each class's training rows that is used, never fewer than `least`; 1 for all.
+    share: of each class's training rows that is used, never fewer than `min_rows`; 1 for all.
     methods: those to compare here; empty for all.
     """
+
+    RENAMED: ClassVar = {"least": "min_rows"}
 
     name: str
     classes: Annotated[tuple[str, ...], MinLen(2), MaxLen(10)]
     only_ages: tuple[str, ...] = ()
     share: Share = 1.0
-    least: Annotated[int, Ge(2)] = 5
+    min_rows: Annotated[int, Ge(2)] = 5
     methods: tuple[str, ...] = ()
 
     def problems(self) -> Iterator[str]:

@@ -40,7 +40,7 @@ reference = "original"            # the method that all others are compared with
 classes = {classes}
 # only_ages = ["infant", "child"] # keep only these age bands
 share = 1.0                       # of each class's training rows; below 1 to try scarce data
-least = 5                         # smallest number of training rows per class, with share below 1
+min_rows = 5                      # smallest number of training rows per class, with share below 1
 methods = []                      # methods to compare; all if empty
 
 [methods.original]                # the training rows as they are

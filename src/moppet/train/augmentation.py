@@ -1,22 +1,24 @@
-"""Augmentation: random views of a face crop, the families of Vivekananthan 2024, and plugins."""
+"""Augmentation: random views of a face crop, changes of whole batches, and plugins."""
 
 from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Annotated, Final
 
 import cv2
 import numpy as np
 import torch
+from annotated_types import Ge, Gt, Interval, Le
 from numpy.typing import NDArray
 from torch import Tensor
 
+from moppet.config import check_fields
 from moppet.infer.alignment import CROP_PX, TEMPLATE_PX, similarity
 from moppet.plugins import announce_registry, load_plugins
-from moppet.train.recipe import RANDOM_VIEWS, Augmentation
+from moppet.train.recipe import RANDOM_VIEWS, RandomViewSettings, Share
 from moppet.values import Floats, Image, UsageError, name_hint
 
 
@@ -53,7 +55,7 @@ def random_view(
     image: Image,
     matrices: NDArray[np.float64],
     size: int,
-    settings: Augmentation,
+    settings: RandomViewSettings,
     rng: np.random.Generator,
 ) -> Image:
     """Return a random view of the crop, (size, size) or (size, size, 3) uint8.
@@ -82,7 +84,7 @@ def _homogeneous(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _random_geometry(
-    size: int, settings: Augmentation, rng: np.random.Generator
+    size: int, settings: RandomViewSettings, rng: np.random.Generator
 ) -> NDArray[np.float64]:
     angle = np.radians(np.clip(rng.normal(0, 0.5), -1, 1) * settings.rotation_deg)
     scale = np.exp(rng.uniform(-settings.scale, settings.scale))
@@ -109,7 +111,7 @@ def _lower_resolution(
     return shrunk, np.column_stack([matrix[:, :2] * factor, moved])
 
 
-def _random_light(photo: Image, settings: Augmentation, rng: np.random.Generator) -> Image:
+def _random_light(photo: Image, settings: RandomViewSettings, rng: np.random.Generator) -> Image:
     x = photo.astype(np.float32) / 255
     x = x ** np.float32(np.exp(rng.uniform(-settings.gamma, settings.gamma)))
     mean = x.mean()
@@ -144,12 +146,12 @@ _SEED_OF: Final = {"geometry": 0, "appearance": 1, "occlusion": 2}
 _FOCAL: Final = 2.0  # distance of the camera that turns see, in sides of the image
 
 
-FAMILIES: Final = ("appearance", "geometry", "occlusion")
+BATCH_AUGMENTATIONS: Final = ("appearance", "geometry", "occlusion")
 """Those of AUGMENTATIONS that are Vivekananthan's."""
 
 
 @dataclass(frozen=True)
-class Families:
+class BatchAugmentation:
     """Which augmentations of whole batches are on, and their strengths.
 
     names: keys of AUGMENTATIONS.
@@ -172,65 +174,55 @@ class Families:
     et al. 2020).
     """
 
-    names: tuple[str, ...] = FAMILIES
-    size: int = 0
-    share: float = 1.0
-    brightness: float = 0.2
-    contrast: float = 0.2
-    saturation: float = 0.2
-    hue: float = 0.03
-    blur_p: float = 0.2
-    blur_least: int = 5
-    blur_most: int = 9
-    jpeg_p: float = 0.2
-    jpeg_quality: int = 30
-    shadow_p: float = 0.2
-    shadow_factor: float = 0.7
-    rotation_deg: float = 30.0
-    yaw_deg: float = 25.0
-    pitch_deg: float = 20.0
-    translation: float = 0.1
-    scale_least: float = 0.8
+    names: tuple[str, ...] = BATCH_AUGMENTATIONS
+    size: Annotated[int, Interval(ge=0, le=4096)] = 0
+    share: Share = 1.0
+    brightness: Share = 0.2
+    contrast: Share = 0.2
+    saturation: Share = 0.2
+    hue: Annotated[float, Interval(ge=0, le=0.5)] = 0.03
+    blur_p: Share = 0.2
+    blur_least: Annotated[int, Ge(1)] = 5
+    blur_most: Annotated[int, Le(99)] = 9
+    jpeg_p: Share = 0.2
+    jpeg_quality: Annotated[int, Interval(ge=0, le=100)] = 30
+    shadow_p: Share = 0.2
+    shadow_factor: Share = 0.7
+    rotation_deg: Annotated[float, Interval(ge=0, le=180)] = 30.0
+    yaw_deg: Annotated[float, Interval(ge=0, le=60)] = 25.0
+    pitch_deg: Annotated[float, Interval(ge=0, le=60)] = 20.0
+    translation: Share = 0.1
+    scale_least: Annotated[float, Gt(0)] = 0.8
     scale_most: float = 1.2
-    horizontal_flip: float = 0.5
-    vertical_flip: float = 0.1
-    noise_p: float = 0.2
-    noise_amount: float = 0.05
-    erase_p: float = 0.2
-    erase_least: float = 0.02
-    erase_most: float = 0.33
+    horizontal_flip: Share = 0.5
+    vertical_flip: Share = 0.1
+    noise_p: Share = 0.2
+    noise_amount: Share = 0.05
+    erase_p: Share = 0.2
+    erase_least: Annotated[float, Gt(0)] = 0.02
+    erase_most: Share = 0.33
 
     def __post_init__(self) -> None:
+        check_fields(self)
         for name in self.names:
             find_augmentation(name)
-        for name, most in _MOST.items():
-            if not 0 <= getattr(self, name) <= most:
-                raise UsageError(f"{name} must be between 0 and {most}, got {getattr(self, name)}.")
-        if not (1 <= self.blur_least <= self.blur_most and self.blur_least % 2):
-            raise UsageError(
-                "blur_least must be odd and not above blur_most, got "
-                f"{self.blur_least} and {self.blur_most}."
-            )
-        for least, largest in (("scale_least", "scale_most"), ("erase_least", "erase_most")):
-            if not 0 < getattr(self, least) <= getattr(self, largest):
-                raise UsageError(f"{least} must be above 0 and not above {largest}.")
+
+    def problems(self) -> Iterator[str]:
+        """Yield ranges whose ends are in the wrong order, and an even kernel."""
+        if not self.blur_least % 2:
+            yield f"blur_least must be odd, got {self.blur_least}."
+        for name in ("blur", "scale", "erase"):
+            least, most = getattr(self, f"{name}_least"), getattr(self, f"{name}_most")
+            if least > most:
+                yield f"{name}_least must be at most {name}_most, got {least:g} and {most:g}."
 
     def __call__(self, images: Tensor, rng: torch.Generator | int | Sequence[int]) -> Tensor:
         """Return `augment` of the images with these settings."""
         return augment(images, self, rng)
 
 
-_MOST: Final[dict[str, float]] = {
-    **dict.fromkeys(("brightness", "contrast", "saturation", "translation", "erase_most"), 1),
-    **dict.fromkeys(("blur_p", "jpeg_p", "shadow_p", "shadow_factor", "noise_p", "erase_p"), 1),
-    **dict.fromkeys(("horizontal_flip", "vertical_flip", "noise_amount", "share"), 1),
-    **{"hue": 0.5, "jpeg_quality": 100, "size": 4096, "blur_most": 99},
-    **{"rotation_deg": 180, "yaw_deg": 60, "pitch_deg": 60},
-}
-
-
 def augment(
-    images: Tensor, families: Families, rng: torch.Generator | int | Sequence[int]
+    images: Tensor, settings: BatchAugmentation, rng: torch.Generator | int | Sequence[int]
 ) -> Tensor:
     """Return the images changed at random, of the same shape and type.
 
@@ -240,25 +232,25 @@ def augment(
     """
     entropy = _entropy(rng)
     seeds = np.random.SeedSequence(entropy).generate_state(4, np.uint64).tolist()
-    if families.share < 1:
-        rows = _rows(len(images), families.share, torch.Generator().manual_seed(seeds[3]))
+    if settings.share < 1:
+        rows = _rows(len(images), settings.share, torch.Generator().manual_seed(seeds[3]))
         changed = images.clone()
-        changed[rows] = _changed(images[rows], families, entropy)
+        changed[rows] = _changed(images[rows], settings, entropy)
         return changed
-    return _changed(images, families, entropy)
+    return _changed(images, settings, entropy)
 
 
-def _changed(images: Tensor, families: Families, entropy: int | Sequence[int]) -> Tensor:
+def _changed(images: Tensor, settings: BatchAugmentation, entropy: int | Sequence[int]) -> Tensor:
     height, width = images.shape[2:]
     x = images if images.is_floating_point() else images.float() / 255
     x = x.expand(-1, 3, -1, -1)
-    shrinks = 0 < families.size < max(height, width)
+    shrinks = 0 < settings.size < max(height, width)
     if shrinks:
-        shrink = families.size / max(height, width)
+        shrink = settings.size / max(height, width)
         x = _resized(x, max(1, round(height * shrink)), max(1, round(width * shrink)))
     for name, change in AUGMENTATIONS.items():
-        if name in families.names and len(x):
-            x = change(x, families, torch.Generator().manual_seed(_seed(name, entropy)))
+        if name in settings.names and len(x):
+            x = change(x, settings, torch.Generator().manual_seed(_seed(name, entropy)))
     if shrinks:
         x = _resized(x, height, width)
     if images.shape[1] == 1:
@@ -297,27 +289,27 @@ def _rows(n: int, p: float, rng: torch.Generator) -> Tensor:
     return torch.nonzero(torch.rand(n, generator=rng) < p)[:, 0]
 
 
-def _geometry(x: Tensor, families: Families, rng: torch.Generator) -> Tensor:
+def _geometry(x: Tensor, settings: BatchAugmentation, rng: torch.Generator) -> Tensor:
     from kornia.geometry.transform import warp_perspective
 
-    moves = homographies(len(x), x.shape[2], x.shape[3], families, rng).to(x)
+    moves = homographies(len(x), x.shape[2], x.shape[3], settings, rng).to(x)
     size = (x.shape[2], x.shape[3])
     return warp_perspective(x, moves, size, padding_mode="border", align_corners=True)
 
 
 def homographies(
-    n: int, height: int, width: int, families: Families, rng: torch.Generator
+    n: int, height: int, width: int, settings: BatchAugmentation, rng: torch.Generator
 ) -> Tensor:
     """Return (n, 3, 3): where each image's pixels go, x before y, pixel centers whole."""
     roll, yaw, pitch = (
         torch.deg2rad(_between(-most, most, (n,), rng))
-        for most in (families.rotation_deg, families.yaw_deg, families.pitch_deg)
+        for most in (settings.rotation_deg, settings.yaw_deg, settings.pitch_deg)
     )
-    scale = _between(families.scale_least, families.scale_most, (n,), rng)
-    shift = _between(-families.translation, families.translation, (n, 2), rng)
+    scale = _between(settings.scale_least, settings.scale_most, (n,), rng)
+    shift = _between(-settings.translation, settings.translation, (n, 2), rng)
     flips = torch.ones(n, 2)
-    flips[_rows(n, families.horizontal_flip, rng), 0] = -1
-    flips[_rows(n, families.vertical_flip, rng), 1] = -1
+    flips[_rows(n, settings.horizontal_flip, rng), 0] = -1
+    flips[_rows(n, settings.vertical_flip, rng), 1] = -1
     # A flat image turned about its middle, seen from _FOCAL sides away.
     turned = torch.eye(3).repeat(n, 1, 1)
     turned[:, 0, 0], turned[:, 1, 1] = yaw.cos(), pitch.cos()
@@ -335,18 +327,18 @@ def homographies(
     return matrices
 
 
-def _appearance(x: Tensor, families: Families, rng: torch.Generator) -> Tensor:
+def _appearance(x: Tensor, settings: BatchAugmentation, rng: torch.Generator) -> Tensor:
     brightness, contrast, saturation = (
         _between(1 - spread, 1 + spread, (len(x),), rng).to(x)
-        for spread in (families.brightness, families.contrast, families.saturation)
+        for spread in (settings.brightness, settings.contrast, settings.saturation)
     )
-    hue = _between(-families.hue, families.hue, (len(x),), rng).to(x)
+    hue = _between(-settings.hue, settings.hue, (len(x),), rng).to(x)
     x = jitter(x, brightness, contrast, saturation, hue)
-    x = _shadowed(x, families, rng)
-    x = _blurred(x, families, rng)
-    rows = _rows(len(x), families.jpeg_p, rng)
+    x = _shadowed(x, settings, rng)
+    x = _blurred(x, settings, rng)
+    rows = _rows(len(x), settings.jpeg_p, rng)
     for row in rows.tolist():
-        x[row] = _jpeg(x[row], families.jpeg_quality)
+        x[row] = _jpeg(x[row], settings.jpeg_quality)
     return x
 
 
@@ -375,23 +367,23 @@ def jitter(
     return torch.baddbmm(constant, matrix, x.flatten(2)).clamp_(0, 1).view_as(x)
 
 
-def _shadowed(x: Tensor, families: Families, rng: torch.Generator) -> Tensor:
-    rows = _rows(len(x), families.shadow_p, rng)
+def _shadowed(x: Tensor, settings: BatchAugmentation, rng: torch.Generator) -> Tensor:
+    rows = _rows(len(x), settings.shadow_p, rng)
     direction = _between(0, 2 * math.pi, (len(rows), 1, 1, 1), rng).to(x)
     edge = _between(-0.5, 0.5, (len(rows), 1, 1, 1), rng).to(x)
     down, across = (torch.linspace(-1, 1, side).to(x) for side in x.shape[2:])
     slope = down[:, None] * direction.sin() + across * direction.cos()
     # An edge as soft as a twentieth of the image.
     shade = ((slope - edge) * 20).sigmoid()
-    x[rows] = x[rows] * (1 - (1 - families.shadow_factor) * shade)
+    x[rows] = x[rows] * (1 - (1 - settings.shadow_factor) * shade)
     return x
 
 
-def _blurred(x: Tensor, families: Families, rng: torch.Generator) -> Tensor:
+def _blurred(x: Tensor, settings: BatchAugmentation, rng: torch.Generator) -> Tensor:
     from kornia.filters import gaussian_blur2d
 
-    rows = _rows(len(x), families.blur_p, rng)
-    widths = torch.arange(families.blur_least, families.blur_most + 1, 2)
+    rows = _rows(len(x), settings.blur_p, rng)
+    widths = torch.arange(settings.blur_least, settings.blur_most + 1, 2)
     drawn = widths[torch.randint(len(widths), (len(rows),), generator=rng)]
     for kernel in set(drawn.tolist()):
         chosen = rows[drawn == kernel]
@@ -409,11 +401,11 @@ def _jpeg(photo: Tensor, quality: int) -> Tensor:
     return (torch.from_numpy(decoded).permute(2, 0, 1).float() / 255).to(photo)
 
 
-def _occlusion(x: Tensor, families: Families, rng: torch.Generator) -> Tensor:
+def _occlusion(x: Tensor, settings: BatchAugmentation, rng: torch.Generator) -> Tensor:
     x = x.clone()
     height, width = x.shape[2:]
-    rows = _rows(len(x), families.erase_p, rng)
-    area = _between(families.erase_least, families.erase_most, (len(rows),), rng)
+    rows = _rows(len(x), settings.erase_p, rng)
+    area = _between(settings.erase_least, settings.erase_most, (len(rows),), rng)
     aspect = _between(math.log(0.3), math.log(3.3), (len(rows),), rng).exp()
     at = torch.rand(len(rows), 2, generator=rng)
     for number, row in enumerate(rows.tolist()):
@@ -421,26 +413,26 @@ def _occlusion(x: Tensor, families: Families, rng: torch.Generator) -> Tensor:
         w = min(width, max(1, round(float((area / aspect)[number].sqrt()) * width)))
         top, left = int(at[number, 0] * (height - h + 1)), int(at[number, 1] * (width - w + 1))
         x[row, :, top : top + h, left : left + w] = torch.rand(3, h, w, generator=rng).to(x)
-    rows = _rows(len(x), families.noise_p, rng)
+    rows = _rows(len(x), settings.noise_p, rng)
     draw = torch.rand(len(rows), 1, height, width, generator=rng).to(x)
-    noisy = x[rows].masked_fill(draw < families.noise_amount / 2, 0)
-    x[rows] = noisy.masked_fill(draw > 1 - families.noise_amount / 2, 1)
+    noisy = x[rows].masked_fill(draw < settings.noise_amount / 2, 0)
+    x[rows] = noisy.masked_fill(draw > 1 - settings.noise_amount / 2, 1)
     return x
 
 
-def _random_views(x: Tensor, families: Families, rng: torch.Generator) -> Tensor:
+def _random_views(x: Tensor, settings: BatchAugmentation, rng: torch.Generator) -> Tensor:
     """Random views of whole crops. (Training draws them image by image, with the landmarks.)"""
     numbers = np.random.default_rng(int(torch.randint(2**62, (1,), generator=rng)))
     height, width = x.shape[2:]
     square = _resized(x, height, height) if width != height else x
     pixels = (square.detach().cpu() * 255).round().byte().permute(0, 2, 3, 1).numpy()
     whole = crop_matrices(height, np.full((5, 2), np.nan, np.float32), height)
-    views = [random_view(one, whole, height, Augmentation(), numbers) for one in pixels]
+    views = [random_view(one, whole, height, RandomViewSettings(), numbers) for one in pixels]
     changed = (torch.from_numpy(np.stack(views)).permute(0, 3, 1, 2).float() / 255).to(x)
     return _resized(changed, height, width) if width != height else changed
 
 
-AugmentBatch = Callable[[Tensor, Families, torch.Generator], Tensor]
+AugmentBatch = Callable[[Tensor, BatchAugmentation, torch.Generator], Tensor]
 """Returns the images changed: (n, 3, h, w) RGB float in [0, 1]; draws from the generator alone."""
 
 AUGMENTATIONS: Final[dict[str, AugmentBatch]] = {

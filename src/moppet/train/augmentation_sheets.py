@@ -14,7 +14,13 @@ from torch import Tensor
 
 from moppet.datasets.faces import Faces
 from moppet.files import replacing
-from moppet.train.augmentation import FAMILIES, Families, augment, crop_matrices, random_view
+from moppet.train.augmentation import (
+    BATCH_AUGMENTATIONS,
+    BatchAugmentation,
+    augment,
+    crop_matrices,
+    random_view,
+)
 from moppet.train.data_module import as_color
 from moppet.train.recipe import Recipe
 from moppet.values import Image, MoppetError, UsageError
@@ -41,7 +47,7 @@ def views_sheet(faces: Faces, recipe: Recipe, path: Path) -> None:
                 cut,
                 matrices,
                 recipe.size,
-                recipe.augmentation,
+                recipe.random_views,
                 np.random.default_rng((recipe.seed, number, i)),
             )
             for number in range(VIEWS)
@@ -64,24 +70,42 @@ def _framed(view: Image) -> Image:
 
 _COLUMNS: Final = 8
 _DRAWS: Final = 12
-_STILL: Final = {  # every strength at nothing
-    **dict.fromkeys(("brightness", "contrast", "saturation", "hue", "translation"), 0.0),
-    **dict.fromkeys(("blur_p", "jpeg_p", "shadow_p", "noise_p", "erase_p"), 0.0),
-    **dict.fromkeys(("rotation_deg", "yaw_deg", "pitch_deg"), 0.0),
-    **dict.fromkeys(("horizontal_flip", "vertical_flip"), 0.0),
-    **dict.fromkeys(("scale_least", "scale_most"), 1.0),
+_CHANGES: Final[dict[str, dict[str, tuple[str, ...]]]] = {
+    "appearance": {
+        "brightness ±{brightness:g}": ("brightness",),
+        "contrast ±{contrast:g}": ("contrast",),
+        "saturation ±{saturation:g}": ("saturation",),
+        "hue ±{hue_deg:g}°": ("hue",),
+        "blur, {blur_least}-{blur_most} px (p {blur_p:g})": ("blur_p",),
+        "JPEG {jpeg_quality} (p {jpeg_p:g})": ("jpeg_p",),
+        "shadow × {shadow_factor:g} (p {shadow_p:g})": ("shadow_p",),
+    },
+    "geometry": {
+        "rotation ±{rotation_deg:g}°": ("rotation_deg",),
+        "yaw ±{yaw_deg:g}°": ("yaw_deg",),
+        "pitch ±{pitch_deg:g}°": ("pitch_deg",),
+        "translation ±{translation:g}": ("translation",),
+        "scale {scale_least:g}-{scale_most:g}": ("scale_least", "scale_most"),
+        "flip (p {horizontal_flip:g})": ("horizontal_flip",),
+        "upside down (p {vertical_flip:g})": ("vertical_flip",),
+    },
+    "occlusion": {
+        "salt and pepper {noise_amount:.0%} (p {noise_p:g})": ("noise_p",),
+        "erasing (p {erase_p:g})": ("erase_p",),
+    },
 }
+"""Augmentation → label of each of its changes → the settings that make this change."""
 
 
 def augmentation_sheet(
     images: Sequence[Image],
     path: Path,
-    families: Families | None = None,
+    settings: BatchAugmentation | None = None,
     *,
     side: int = 224,
     seed: int = 0,
 ) -> None:
-    """Write a .png: the images, then each change of a family alone and all together.
+    """Write a .png: the images, then each change alone and all together.
 
     images: face crops, (h, w, 3) RGB or (h, w) gray uint8, brought to `side` pixels. They are
         recognizable in the file: ask before writing other people's faces.
@@ -90,63 +114,46 @@ def augmentation_sheet(
     """
     if not len(images):
         raise UsageError("the augmentation sheet needs at least one image, got none.")
-    families = families or Families()
+    settings = settings or BatchAugmentation()
     crops = _crops(images, side)
     bands = [("the images", [("", crop) for crop in crops])]
-    for name in FAMILIES:
+    for name in BATCH_AUGMENTATIONS:
         alone = [
             (label, _strongest(crops[i % len(crops)], one, seed + i))
-            for i, (label, one) in enumerate(changes(families, name))
+            for i, (label, one) in enumerate(changes(settings, name))
         ]
         bands.append((f"{name}: each alone", alone))
-        alone_on = replace(families, names=(name,))
+        alone_on = replace(settings, names=(name,))
         bands.append((f"{name}: as drawn", _drawn(crops, alone_on, seed)))
-    bands.append(("all three families", _drawn(crops, replace(families, names=FAMILIES), seed)))
+    bands.append(
+        ("all together", _drawn(crops, replace(settings, names=BATCH_AUGMENTATIONS), seed))
+    )
     _write(bands, path)
 
 
-def changes(families: Families, name: str) -> Iterator[tuple[str, Families]]:
-    """Yield a family's changes, each with its label and the settings that apply it alone."""
-    f = families
-    scales = {"scale_least": f.scale_least, "scale_most": f.scale_most}
-    kernels = f"{f.blur_least}-{f.blur_most}"
-    listed: dict[str, list[tuple[str, dict[str, float]]]] = {
-        "appearance": [
-            (f"brightness ±{f.brightness:g}", {"brightness": f.brightness}),
-            (f"contrast ±{f.contrast:g}", {"contrast": f.contrast}),
-            (f"saturation ±{f.saturation:g}", {"saturation": f.saturation}),
-            (f"hue ±{f.hue * 360:g}°", {"hue": f.hue}),
-            (f"blur, {kernels} px (p {f.blur_p:g})", {"blur_p": 1.0}),
-            (f"JPEG {f.jpeg_quality} (p {f.jpeg_p:g})", {"jpeg_p": 1.0}),
-            (f"shadow × {f.shadow_factor:g} (p {f.shadow_p:g})", {"shadow_p": 1.0}),
-        ],
-        "geometry": [
-            (f"rotation ±{f.rotation_deg:g}°", {"rotation_deg": f.rotation_deg}),
-            (f"yaw ±{f.yaw_deg:g}°", {"yaw_deg": f.yaw_deg}),
-            (f"pitch ±{f.pitch_deg:g}°", {"pitch_deg": f.pitch_deg}),
-            (f"translation ±{f.translation:g}", {"translation": f.translation}),
-            (f"scale {f.scale_least:g}-{f.scale_most:g}", scales),
-            (f"flip (p {f.horizontal_flip:g})", {"horizontal_flip": 1.0}),
-            (f"upside down (p {f.vertical_flip:g})", {"vertical_flip": 1.0}),
-        ],
-        "occlusion": [
-            (f"salt and pepper {f.noise_amount:.0%} (p {f.noise_p:g})", {"noise_p": 1.0}),
-            (f"erasing (p {f.erase_p:g})", {"erase_p": 1.0}),
-        ],
+def changes(settings: BatchAugmentation, name: str) -> Iterator[tuple[str, BatchAugmentation]]:
+    """Yield an augmentation's changes, each with its label and the settings of it alone.
+
+    Its chance is 1.
+    """
+    values = {**vars(settings), "hue_deg": 360 * settings.hue}
+    off: dict[str, Any] = {
+        key: 0.0 for of in _CHANGES.values() for keys in of.values() for key in keys
     }
-    for label, strengths in listed[name]:
-        settings: dict[str, Any] = {**_STILL, **strengths}
-        yield label, replace(f, **settings, names=(name,))
+    off |= {"scale_least": 1.0, "scale_most": 1.0}
+    for label, keys in _CHANGES[name].items():
+        on = {key: 1.0 if key.endswith(("_p", "_flip")) else values[key] for key in keys}
+        yield label.format(**values), replace(settings, **(off | on), names=(name,))
 
 
-def _strongest(crop: Tensor, families: Families, seed: int) -> Tensor:
-    views = augment(crop.repeat(_DRAWS, 1, 1, 1), families, seed)
+def _strongest(crop: Tensor, settings: BatchAugmentation, seed: int) -> Tensor:
+    views = augment(crop.repeat(_DRAWS, 1, 1, 1), settings, seed)
     return views[(views - crop).abs().mean(dim=(1, 2, 3)).argmax()]
 
 
-def _drawn(crops: Tensor, families: Families, seed: int) -> list[tuple[str, Tensor]]:
+def _drawn(crops: Tensor, settings: BatchAugmentation, seed: int) -> list[tuple[str, Tensor]]:
     shown = crops[torch.arange(_COLUMNS) % len(crops)]
-    return [("", view) for view in augment(shown, families, seed)]
+    return [("", view) for view in augment(shown, settings, seed)]
 
 
 def _crops(images: Sequence[Image], side: int) -> Tensor:

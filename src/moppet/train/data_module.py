@@ -18,7 +18,7 @@ from torch.utils.data import Dataset, Sampler
 
 from moppet.datasets.faces import Faces, find_manifest_faces, whole_crop
 from moppet.datasets.manifest import Manifest
-from moppet.infer.models import Preprocessing
+from moppet.infer.expression_model import Preprocessing
 from moppet.train.augmentation import crop_matrices, random_view
 from moppet.train.recipe import Recipe
 from moppet.values import Floats, Image, MoppetError, UsageError
@@ -209,7 +209,7 @@ class RandomViews(Dataset[tuple[Tensor, Tensor, Tensor]]):
         self.epoch = 0
         self.plain: Image | None = None
         self.cuts: dict[int, Image] = {}
-        if not recipe.random_views:
+        if not recipe.uses_random_views:
             self.plain = network_input(evaluation_crops(data, self.rows, aligned=True), recipe)
             return
         gray = recipe.channels == 1
@@ -236,7 +236,7 @@ class RandomViews(Dataset[tuple[Tensor, Tensor, Tensor]]):
         again = (time,) if time else ()
         rng = np.random.default_rng((recipe.seed, self.epoch, row, *again))
         image = random_view(
-            self.cuts[row], self.matrices[row], recipe.size, recipe.augmentation, rng
+            self.cuts[row], self.matrices[row], recipe.size, recipe.random_views, rng
         )
         channels_first = image[None] if image.ndim == 2 else image.transpose(2, 0, 1)
         return torch.from_numpy(np.ascontiguousarray(channels_first)), soft, weight

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from moppet.infer.models import ExpressionModel, load_model
+from moppet.infer.expression_model import ExpressionModel, load_model
 from moppet.train.data_module import TrainingData, evaluation_crops
 from moppet.train.measurement import at_temperature_one
 from moppet.train.recipe import Recipe

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from moppet.config import check_settings
 from moppet.datasets.faces import Faces, find_manifest_faces
 from moppet.datasets.manifest import Manifest
-from moppet.infer.models import ExpressionModel, load_model
+from moppet.infer.expression_model import ExpressionModel, load_model
 from moppet.metrics import Difference, Summary, drawn_figures, paired_bootstrap_many, summarize
 from moppet.train.data_module import TrainingData, evaluation_crops, select_training_data
 from moppet.train.recipe import Recipe

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
-from moppet.infer.models import ExpressionModel
+from moppet.infer.expression_model import ExpressionModel
 from moppet.metrics import (
     Difference,
     DrawnFigures,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from moppet.train import losses
-from moppet.train.augmentation import Families
+from moppet.train.augmentation import BatchAugmentation
 from moppet.train.checkpoints import optimizer_state
 from moppet.train.data_module import normalize
 from moppet.train.networks import Network
@@ -38,7 +38,7 @@ class TrainingModule(lightning.LightningModule):
         self.epochs_before = 0
         self.steps_before = 0
         self.moments: dict[str, Tensor] = {}
-        self.augment = families_of(recipe)
+        self.augment = batch_augmentation(recipe)
         if recipe.freeze_base:
             network.freeze_base()
 
@@ -114,11 +114,13 @@ def _optimizer(groups: list[dict[str, Any]], recipe: Recipe) -> torch.optim.Opti
     return kind(groups, weight_decay=recipe.weight_decay)
 
 
-def families_of(recipe: Recipe) -> Families | None:
+def batch_augmentation(recipe: Recipe) -> BatchAugmentation | None:
     """Return the recipe's augmentation of whole batches, None for random views alone."""
     if not recipe.batch_augmentations:
         return None
-    return Families(recipe.batch_augmentations, size=recipe.augment_px, share=recipe.augment_share)
+    return BatchAugmentation(
+        recipe.batch_augmentations, size=recipe.augment_px, share=recipe.augment_share
+    )
 
 
 def rate_factor(recipe: Recipe, step: int, per_epoch: int) -> float:

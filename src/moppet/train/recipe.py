@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal
 from annotated_types import Ge, Interval
 
 from moppet.config import check_settings, old_names, read_settings
-from moppet.infer.models import find_model
+from moppet.infer.expression_model import find_model
 from moppet.plugins import NameIn
 from moppet.values import MoppetError, UsageError
 
@@ -26,7 +26,7 @@ Count = Annotated[int, Ge(0)]
 
 
 @dataclass(frozen=True)
-class Augmentation:
+class RandomViewSettings:
     """Ranges of the random views, in either direction; probabilities in [0, 1].
 
     scale, contrast, gamma: of the natural logarithm of the factor or exponent.
@@ -89,15 +89,20 @@ class Recipe:
         the weights themselves.
     keep: the weights of the "last" epoch, or of the "best" (lowest validation loss).
     early_stop: stop after this many epochs without improvement; 0 for never.
-    families: names in AUGMENTATIONS; empty for "random_views" alone, whose ranges are those of
-        `augmentation`.
-    augment_px: width in pixels at which the families work; the result is enlarged to `size`. 0
-        for `size` itself.
-    augment_share: proportion of the images that the families change.
+    augmentations: names in AUGMENTATIONS; empty for "random_views" alone.
+    random_views: the ranges of those.
+    augment_px: width in pixels at which all but random views work; the result is enlarged to
+        `size`. 0 for `size` itself.
+    augment_share: proportion of the images that all but random views change.
     limits, license: what the model cannot do, and how it may be used, for its card.
     """
 
-    RENAMED: ClassVar = {"colour": "color", "licence": "license"}
+    RENAMED: ClassVar = {
+        "colour": "color",
+        "licence": "license",
+        "families": "augmentations",
+        "augmentation": "random_views",
+    }
     RENAMED_WORDS: ClassVar = {"color": {"grey": "gray"}}
 
     name: str
@@ -146,10 +151,10 @@ class Recipe:
     keep: Literal["last", "best"] = "last"
     early_stop: Count = 0
     precision: Literal["bf16-mixed", "32-true"] = "bf16-mixed"
-    families: tuple[Annotated[str, NameIn("moppet.augmentations", "augmentation")], ...] = ()
+    augmentations: tuple[Annotated[str, NameIn("moppet.augmentations", "augmentation")], ...] = ()
     augment_px: Count = 0
     augment_share: Share = 1.0
-    augmentation: Augmentation = field(default_factory=Augmentation)
+    random_views: RandomViewSettings = field(default_factory=RandomViewSettings)
 
     @property
     def channels(self) -> int:
@@ -159,12 +164,12 @@ class Recipe:
     @property
     def batch_augmentations(self) -> tuple[str, ...]:
         """The augmentations that change whole batches."""
-        return tuple(name for name in self.families if name != RANDOM_VIEWS)
+        return tuple(name for name in self.augmentations if name != RANDOM_VIEWS)
 
     @property
-    def random_views(self) -> bool:
+    def uses_random_views(self) -> bool:
         """Whether random views are drawn: if nothing else is named, or if they are."""
-        return not self.families or RANDOM_VIEWS in self.families
+        return not self.augmentations or RANDOM_VIEWS in self.augmentations
 
     def problems(self) -> Iterator[str]:
         """Yield what is wrong with keys that depend on each other or on names elsewhere."""
@@ -177,7 +182,7 @@ class Recipe:
 def read_recipe(path: Path, changes: Mapping[str, Any] | None = None) -> Recipe:
     """Return the recipe in a TOML file; UsageError lists every wrong key and value.
 
-    changes: keys to set over those of the file; "augmentation.noise" for a key of a table.
+    changes: keys to set over those of the file; "random_views.noise" for a key of a table.
     """
     return read_settings(Recipe, path, "recipe", changes)
 

@@ -9,7 +9,7 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from moppet.infer.models import find_model, read_card
+from moppet.infer.expression_model import find_model, read_card
 from moppet.train.networks import (
     MobileNet,
     Network,

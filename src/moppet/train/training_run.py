@@ -20,7 +20,7 @@ from moppet.datasets.manifest import Manifest
 from moppet.datasets.provenance import refuse_cleaned
 from moppet.datasets.splits import holdout
 from moppet.files import write_text
-from moppet.infer.models import find_model, load_model, read_card
+from moppet.infer.expression_model import find_model, load_model, read_card
 from moppet.metrics import Labels, accuracy
 from moppet.train.callbacks import kept_weights
 from moppet.train.checkpoints import LAST, read_log

@@ -1,8 +1,8 @@
 """Build MTCNN's three networks as ONNX models from the weights in the PyPI wheel ``mtcnn``.
 
 Only the weight files of the wheel are used; importing it would require TensorFlow. Each file is a
-list of float32 arrays dumped by joblib. This is the only place that reads a pickle: the bytes must
-match a pinned SHA-256, and the unpickler accepts only joblib's array wrapper and NumPy arrays.
+pickle of float32 arrays. It is never unpickled: its bytes must match a pinned SHA-256, and the
+arrays, whose shapes are known, are read from between the headers.
 """
 
 from __future__ import annotations
@@ -10,11 +10,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib.metadata
-import io
-import pickle
-import struct
+import math
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import platformdirs
@@ -29,76 +28,39 @@ WEIGHTS_SHA256: Final = {
     "onet": "94f6ea2f4cf985275ee958cdd762d17b6009348a4fb9d8c6be39ba73ffd22ca3",
 }
 
-_REINSTALL = "Reinstall them with: pip install --force-reinstall --no-deps mtcnn==1.0.0"
+_HEADER_END: Final = b"\x10ub"
+_REINSTALL: Final = "Reinstall them with: pip install --force-reinstall --no-deps mtcnn==1.0.0"
 
 
-class _Wrapper:
-    """Replaces joblib's NumpyArrayWrapper: the header of an array whose bytes follow."""
+class _Network(NamedTuple):
+    """The layers of a network.
 
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    order: str
-    numpy_array_alignment_bytes: int | None
-
-
-class _WeightsUnpickler(pickle._Unpickler):
-    """Unpickles a list of joblib-wrapped arrays; any other global is rejected.
-
-    It derives from the pure-Python unpickler because the raw bytes of an array are inside the
-    pickle stream, directly after its wrapper's BUILD opcode.
+    side: of its square input in pixels; None for any size.
+    convolutions: (kernel side, channels, pooling side, same), each followed by PReLU and by maximum
+        pooling with stride 2, unless the pooling side is 0; same: pads the far edge.
+    dense: inputs and units of the dense layer before the outputs; None for a convolutional network.
+    outputs: name → channels, in the order of their arrays. "face" gets a softmax.
     """
 
-    dispatch: ClassVar = dict(pickle._Unpickler.dispatch)
-    allowed: ClassVar = {
-        ("joblib.numpy_pickle", "NumpyArrayWrapper"): _Wrapper,
-        ("numpy", "ndarray"): np.ndarray,
-        ("numpy", "dtype"): np.dtype,
-    }
-
-    def __init__(self, stream: io.BytesIO) -> None:
-        super().__init__(stream)
-        self.stream = stream
-
-    def find_class(self, module: str, name: str) -> Any:
-        try:
-            return self.allowed[(module, name)]
-        except KeyError:
-            raise pickle.UnpicklingError(f"{module}.{name} is not allowed") from None
-
-    def load_build(self) -> None:
-        super().load_build()  # type: ignore[misc]
-        stack: list[Any] = self.stack  # type: ignore[attr-defined]
-        if isinstance(stack[-1], _Wrapper):
-            stack[-1] = self._read_array(stack[-1])
-
-    def _read_array(self, wrapper: _Wrapper) -> NDArray[Any]:
-        if wrapper.dtype.hasobject:
-            raise pickle.UnpicklingError("an array of objects is not allowed")
-        if getattr(wrapper, "numpy_array_alignment_bytes", None) is not None:
-            self.stream.read(self.stream.read(1)[0])
-        count = int(np.prod(wrapper.shape))
-        data = self.stream.read(count * wrapper.dtype.itemsize)
-        flat = np.frombuffer(data, wrapper.dtype, count)
-        return flat.reshape(wrapper.shape, order="F" if wrapper.order == "F" else "C").copy()
-
-    dispatch[pickle.BUILD[0]] = load_build  # type: ignore[assignment]
+    side: int | None
+    convolutions: tuple[tuple[int, int, int, bool], ...]
+    dense: tuple[int, int] | None
+    outputs: dict[str, int]
 
 
-def unpickle_arrays(data: bytes) -> list[NDArray[np.float32]]:
-    """Return the arrays of a joblib dump; raise pickle.UnpicklingError on anything else."""
-    try:
-        arrays = _WeightsUnpickler(io.BytesIO(data)).load()
-    except (EOFError, IndexError, KeyError, ValueError, struct.error) as error:
-        raise pickle.UnpicklingError(f"damaged: {error}") from None
-    if not isinstance(arrays, list) or not all(isinstance(a, np.ndarray) for a in arrays):
-        raise pickle.UnpicklingError("not a list of arrays")
-    return arrays
+_PNET: Final = ((3, 10, 2, True), (3, 16, 0, False), (3, 32, 0, False))
+_RNET: Final = ((3, 28, 3, True), (3, 48, 3, False), (2, 64, 0, False))
+_ONET: Final = ((3, 32, 3, True), (3, 64, 3, False), (3, 64, 2, True), (2, 128, 0, False))
+_NETWORKS: Final = {
+    "pnet": _Network(None, _PNET, None, {"box": 4, "face": 2}),
+    "rnet": _Network(24, _RNET, (576, 128), {"box": 4, "face": 2}),
+    "onet": _Network(48, _ONET, (1152, 256), {"box": 4, "landmarks": 10, "face": 2}),
+}
 
 
-def read_weights(net: str) -> list[NDArray[np.float32]]:
-    """Return a network's arrays in Keras' order: kernel (h, w, in, out), bias, PReLU slope, …
+def read_weights(net: str) -> bytes:
+    """Return the unpacked weights of a network: "pnet", "rnet" or "onet".
 
-    net: "pnet", "rnet" or "onet".
     Raises ModelError if the wheel is missing or its file has another hash.
     """
     import lz4.frame
@@ -110,36 +72,33 @@ def read_weights(net: str) -> list[NDArray[np.float32]]:
             f"MTCNN's weights {net}.lz4 have SHA-256 {found[:12]}…, "
             f"expected {WEIGHTS_SHA256[net][:12]}…. {_REINSTALL}"
         )
-    return unpickle_arrays(lz4.frame.decompress(data))
+    return bytes(lz4.frame.decompress(data))
 
 
 def _weights_path(net: str) -> Path:
-    try:
-        files = importlib.metadata.files("mtcnn") or []
-    except importlib.metadata.PackageNotFoundError:
-        files = []
-    for file in files:
-        if file.name == f"{net}.lz4":
-            return Path(str(file.locate()))
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        for file in importlib.metadata.files("mtcnn") or []:
+            if file.name == f"{net}.lz4":
+                return Path(str(file.locate()))
     raise ModelError(f"MTCNN's weights {net}.lz4 are not installed. {_REINSTALL}")
 
 
 class _Graph:
-    """Collects the nodes of a network; consumes its arrays in order."""
+    """Collects the nodes of a network; reads its arrays in order."""
 
-    def __init__(self, arrays: list[NDArray[np.float32]]) -> None:
-        self.arrays = iter(arrays)
+    def __init__(self, data: bytes) -> None:
+        self.data, self.position = data, 0
         self.nodes: list[Any] = []
         self.initializers: list[Any] = []
-        self.count = 0
 
-    def node(self, op: str, inputs: list[str], output: str | None = None, **options: Any) -> str:
-        from onnx import helper
-
-        self.count += 1
-        name = output or f"{op.lower()}{self.count}"
-        self.nodes.append(helper.make_node(op, inputs, [name], **options))
-        return name
+    def array(self, *shape: int) -> NDArray[np.float32]:
+        """Return the next array; kernels have the shape (height, width, inputs, outputs)."""
+        # A header ends in these bytes; the next byte is the number of bytes that align the array.
+        start = self.data.index(_HEADER_END, self.position) + len(_HEADER_END)
+        start += 1 + self.data[start]
+        flat = np.frombuffer(self.data, "<f4", math.prod(shape), start)
+        self.position = start + flat.nbytes
+        return flat.reshape(shape)
 
     def constant(self, array: NDArray[np.float32]) -> str:
         from onnx import numpy_helper
@@ -148,27 +107,48 @@ class _Graph:
         self.initializers.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
         return name
 
-    def conv(self, x: str, output: str | None = None) -> str:
-        kernel = self.constant(next(self.arrays).transpose(3, 2, 0, 1))
-        return self.node("Conv", [x, kernel, self.constant(next(self.arrays))], output)
+    def node(self, op: str, inputs: list[str], output: str | None = None, **options: Any) -> str:
+        from onnx import helper
 
-    def dense(self, x: str, output: str | None = None) -> str:
-        kernel, bias = self.constant(next(self.arrays)), self.constant(next(self.arrays))
-        return self.node("Gemm", [x, kernel, bias], output)
+        name = output or f"{op.lower()}{len(self.nodes) + 1}"
+        self.nodes.append(helper.make_node(op, inputs, [name], **options))
+        return name
 
-    def prelu(self, x: str, spatial: bool = True) -> str:
-        slope = next(self.arrays).ravel()
-        return self.node("PRelu", [x, self.constant(slope[:, None, None] if spatial else slope)])
+    def conv(
+        self, x: str, inputs: int, outputs: int, name: str | None = None, *, side: int = 1
+    ) -> str:
+        kernel = self.constant(self.array(side, side, inputs, outputs).transpose(3, 2, 0, 1))
+        return self.node("Conv", [x, kernel, self.constant(self.array(outputs))], name)
 
-    def pool(self, x: str, size: int, same: bool) -> str:
-        # Keras' "same" pads at the far edge only, as ONNX's ceil mode does.
-        return self.node(
-            "MaxPool", [x], kernel_shape=[size, size], strides=[2, 2], ceil_mode=int(same)
-        )
+    def dense(self, x: str, inputs: int, outputs: int, name: str | None = None) -> str:
+        kernel = self.constant(self.array(inputs, outputs))
+        return self.node("Gemm", [x, kernel, self.constant(self.array(outputs))], name)
 
-    def flatten(self, x: str) -> str:
+    def prelu(self, x: str, *shape: int) -> str:
+        return self.node("PRelu", [x, self.constant(self.array(*shape))])
+
+
+def _add_layers(graph: _Graph, net: _Network) -> None:
+    x, channels = "image", 3
+    for side, outputs, pool, same in net.convolutions:
+        x = graph.prelu(graph.conv(x, channels, outputs, side=side), outputs, 1, 1)
+        channels = outputs
+        if pool:
+            # Keras' "same" pads at the far edge only, as ONNX's ceil mode does.
+            options = {"kernel_shape": [pool, pool], "strides": [2, 2], "ceil_mode": int(same)}
+            x = graph.node("MaxPool", [x], **options)
+    layer: Callable[..., str] = graph.conv
+    if net.dense:
         # The weights are in MATLAB's order: width before height, channels last.
-        return self.node("Flatten", [self.node("Transpose", [x], perm=[0, 3, 2, 1])])
+        x = graph.node("Flatten", [graph.node("Transpose", [x], perm=[0, 3, 2, 1])])
+        inputs, channels = net.dense
+        x = graph.prelu(graph.dense(x, inputs, channels), channels)
+        layer = graph.dense
+    for name, outputs in net.outputs.items():
+        if name == "face":
+            graph.node("Softmax", [layer(x, channels, outputs)], name, axis=1)
+        else:
+            layer(x, channels, outputs, name)
 
 
 def build_onnx(net: str) -> bytes:
@@ -181,56 +161,20 @@ def build_onnx(net: str) -> bytes:
     """
     from onnx import TensorProto, helper
 
+    network = _NETWORKS[net]
     graph = _Graph(read_weights(net))
-    outputs = {"pnet": _pnet, "rnet": _rnet, "onet": _onet}[net](graph)
-    sizes: dict[str, list[str | int]] = {"pnet": ["h", "w"], "rnet": [24, 24], "onet": [48, 48]}
-    cells = ["rows", "columns"] if net == "pnet" else []
+    _add_layers(graph, network)
+    size = [network.side] * 2 if network.side else ["h", "w"]
+    cells = [] if network.side else ["rows", "columns"]
+    value, float32 = helper.make_tensor_value_info, TensorProto.FLOAT
+    outputs = [value(name, float32, ["n", n, *cells]) for name, n in network.outputs.items()]
+    inputs = [value("image", float32, ["n", 3, *size])]
     model = helper.make_model(
-        helper.make_graph(
-            graph.nodes,
-            net,
-            [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", 3, *sizes[net]])],
-            [
-                helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", channels, *cells])
-                for name, channels in outputs.items()
-            ],
-            graph.initializers,
-        ),
+        helper.make_graph(graph.nodes, net, inputs, outputs, graph.initializers),
         opset_imports=[helper.make_opsetid("", 17)],
         ir_version=8,
     )
     return bytes(model.SerializeToString())
-
-
-def _pnet(g: _Graph) -> dict[str, int]:
-    x = g.pool(g.prelu(g.conv("image")), 2, same=True)
-    x = g.prelu(g.conv(x))
-    x = g.prelu(g.conv(x))
-    g.conv(x, "box")
-    g.node("Softmax", [g.conv(x)], "face", axis=1)
-    return {"box": 4, "face": 2}
-
-
-def _rnet(g: _Graph) -> dict[str, int]:
-    x = g.pool(g.prelu(g.conv("image")), 3, same=True)
-    x = g.pool(g.prelu(g.conv(x)), 3, same=False)
-    x = g.flatten(g.prelu(g.conv(x)))
-    x = g.prelu(g.dense(x), spatial=False)
-    g.dense(x, "box")
-    g.node("Softmax", [g.dense(x)], "face", axis=1)
-    return {"box": 4, "face": 2}
-
-
-def _onet(g: _Graph) -> dict[str, int]:
-    x = g.pool(g.prelu(g.conv("image")), 3, same=True)
-    x = g.pool(g.prelu(g.conv(x)), 3, same=False)
-    x = g.pool(g.prelu(g.conv(x)), 2, same=True)
-    x = g.flatten(g.prelu(g.conv(x)))
-    x = g.prelu(g.dense(x), spatial=False)
-    g.dense(x, "box")
-    g.dense(x, "landmarks")
-    g.node("Softmax", [g.dense(x)], "face", axis=1)
-    return {"box": 4, "landmarks": 10, "face": 2}
 
 
 def load_onnx(net: str) -> bytes:

@@ -128,8 +128,8 @@ export class Camera extends EventTarget {
     else this.tell("answer", answer);
   }
 
-  ask(what) {
-    if (this.ready) this.socket.send(JSON.stringify(what));
+  send(command) {
+    if (this.ready) this.socket.send(JSON.stringify(command));
   }
 
   // Whether the camera still delivers new images: the rows of a frozen image would stay calm forever.
@@ -158,9 +158,9 @@ export class Camera extends EventTarget {
     time.setFloat64(0, (performance.now() - this.begun) / 1000, true);
     const socket = this.socket;
     this.unanswered += 1;
-    canvas.toBlob((picture) => {
+    canvas.toBlob((jpeg) => {
       if (socket !== this.socket || socket.readyState !== WebSocket.OPEN) return;
-      socket.send(new Blob([time, picture]));
+      socket.send(new Blob([time, jpeg]));
       this.sent += 1;
     }, "image/jpeg", 0.9);
   }

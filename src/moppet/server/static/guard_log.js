@@ -1,8 +1,8 @@
 // The events of a session, each with its curve, and the list of earlier sessions.
-import { ask } from "./ask.js";
-import { drawWhy, words } from "./why.js";
+import { $ } from "./dom.js";
+import { request } from "./request.js";
+import { describeEvent, drawEventCurve } from "./event_curve.js";
 
-const $ = (selector) => document.querySelector(selector);
 const NAMES = { pause: "pause", alert: "alert", resume: "went on", calm: "calm again", stopped: "not watched" };
 
 const clock = (at) => new Date(at).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });
@@ -20,8 +20,8 @@ export function addToLog(record) {
   const kind = document.createElement("span");
   kind.className = `kind ${record.event}`;
   kind.textContent = NAMES[record.event] ?? record.event;
-  item.append(time, kind, record.by === "hand" ? "somebody held the button" : words(record));
-  const curve = drawWhy(record);
+  item.append(time, kind, record.by === "hand" ? "somebody held the button" : describeEvent(record));
+  const curve = drawEventCurve(record);
   if (curve) {
     const why = document.createElement("details");
     const summary = document.createElement("summary");
@@ -36,7 +36,7 @@ export function addToLog(record) {
   $("#events").append(item);
 }
 
-export function summarise(summary) {
+export function showSummary(summary) {
   const s = (seconds) => `${seconds.toFixed(0)} s`;
   $("#summary").textContent = `Watched for ${s(summary.watched_s)}: the child's face was visible and read with confidence for ${s(summary.sure_s)}, `
     + `unsure for ${s(summary.unsure_s)}, not visible for ${s(summary.absent_s)}; not watched ${s(summary.unwatched_s)}. `
@@ -64,7 +64,7 @@ function open(session) {
     clearLog();
     $("#summary").textContent = "No events.";
     for (const record of records) {
-      if (record.event === "end") summarise(record);
+      if (record.event === "end") showSummary(record);
       else if (record.event !== "start") addToLog(record);
     }
     $("#log-title").scrollIntoView();
@@ -73,7 +73,7 @@ function open(session) {
 }
 
 export async function listSessions() {
-  const sessions = await ask("GET", "/api/guard/logs");
+  const sessions = await request("GET", "/api/guard/logs");
   $("#no-earlier").hidden = sessions.length > 0;
   $("#earlier").replaceChildren(...sessions.map((session) => {
     const item = document.createElement("li");
