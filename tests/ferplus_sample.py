@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from moppet.datasets.faces import Faces
+from moppet.datasets.manifest import Manifest
 from moppet.datasets.readers import read_dataset
 from moppet.infer.alignment import CROP_PX, TEMPLATE_PX
 from moppet.train.data_module import TrainingData, select_training_data
@@ -94,3 +96,26 @@ def training_data(path: Path, recipe: Recipe, found_every: int = 2) -> TrainingD
 def crop_landmarks(shift_px: float = 0.0) -> Floats:
     """Where the landmarks of a drawn face are, (5, 2) in pixels of the crop."""
     return np.asarray((TEMPLATE_PX + 0.5) * (SIDE / CROP_PX) - 0.5 + shift_px, np.float32)
+
+
+class FerPlus(NamedTuple):
+    """The rows of a file as the reader has them; `part` is "" for rows that leak."""
+
+    manifest: Manifest
+    part: np.ndarray
+
+    @property
+    def label(self) -> np.ndarray:
+        return self.manifest.labels
+
+    @property
+    def group(self) -> np.ndarray:
+        return self.manifest.column("duplicate_group")
+
+
+def read_ferplus(path: Path, *, seed: int = 0) -> FerPlus:
+    """Return all rows of a file, with those that leak."""
+    manifest = read_dataset(path, "ferplus-npz", keep_leaks=True, seed=seed)
+    part = manifest.column("split").astype(str)
+    leaks = manifest.column("leaks_into_split1").astype(bool)
+    return FerPlus(manifest, np.where((part == "train") & leaks, "", part))

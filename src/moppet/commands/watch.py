@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, cast
@@ -93,16 +93,14 @@ def watch(
     if against is not None:
         distress = coded_distress(against, tier, read.names, read.group_of, Path(source).name)
     channels = Channels(on_alert, on_pause, on_resume, sound, webhook)
-    with ExitStack() as stack:
+    with closing(Notifier(Alerts(channels), EventLog(log) if log else None)) as notifier:
         _Watch(
             source=source,
             model=model,
             read=read,
             distress=distress,
             settings=settings,
-            notifier=Notifier(
-                Alerts(channels), stack.enter_context(EventLog(log)) if log else None
-            ),
+            notifier=notifier,
             real_time=real_time,
             as_json=as_json,
         ).run()
@@ -247,7 +245,6 @@ class _Watch:
             if self.real_time:
                 passed_s = time.monotonic() - started_s
                 time.sleep(max(0.0, rows[0]["time_s"] - passed_s))
-            self.notifier.alerts.tend()
             for event in guard.observe(rows):
                 if event.kind != "resume":
                     self.fired_s.append(event.time_s)

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from moppet.datasets import row_images
-from moppet.datasets.provenance import check_synthetic_table, current_columns
+from moppet.datasets.provenance import check_synthetic, current_columns
 from moppet.files import replacing
 from moppet.values import EXPRESSIONS, Floats, Image, MoppetError
 from moppet.vocabulary import FORMER_SPLITS
@@ -98,6 +98,13 @@ def vote_lists(matrix: NDArray[Any]) -> Any:
         pa.array(ends), pa.array(matrix[voted].ravel()), mask=pa.array(~voted)
     )
     return lists.cast(VOTES)
+
+
+def plurality(votes: NDArray[Any]) -> NDArray[np.int64]:
+    """Return (n,) the class with the most votes (n, k); -1 for ties and rows without votes."""
+    most = np.nan_to_num(votes).max(axis=1, keepdims=True, initial=0)
+    leads = (votes == most) & (most > 0)
+    return np.where(leads.sum(axis=1) == 1, leads.argmax(axis=1), -1)
 
 
 def as_column(name: str, values: Any) -> Any:
@@ -197,7 +204,7 @@ class Manifest:
         object.__setattr__(self, "names", tuple(self.names))
         object.__setattr__(self, "root", Path(self.root))
         object.__setattr__(self, "table", conform(self.table, self.names))
-        check_synthetic_table(self.table)
+        check_synthetic(self.table)
 
     def __len__(self) -> int:
         return int(self.table.num_rows)

@@ -14,7 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from moppet.datasets.manifest import Manifest, build_manifest, connect, order_names
+from moppet.datasets.manifest import (
+    Manifest,
+    build_manifest,
+    connect,
+    order_names,
+    plurality,
+)
 from moppet.metrics import Estimate, accuracy, bootstrap, cohen_kappa
 from moppet.values import EXPRESSIONS, MoppetError, UsageError
 
@@ -194,15 +200,12 @@ def rated_manifest(
     at = [names.index(name) for name in ratings.names]
     votes = np.zeros((len(ratings.paths), len(names)), np.float32)
     votes[:, at] = ratings.votes
-    most = votes.max(axis=1, keepdims=True, initial=0)
-    leads = (votes == most) & (most > 0)
-    plurality = np.where(leads.sum(axis=1) == 1, leads.argmax(axis=1), -1)
-    ruled = np.array([path in decided for path in ratings.paths], bool)
-    votes[ruled | (most[:, 0] == 0)] = np.nan
     labels = [
         decided.get(path) or (names[i] if i >= 0 else None)
-        for path, i in zip(ratings.paths, plurality, strict=True)
+        for path, i in zip(ratings.paths, plurality(votes), strict=True)
     ]
+    ruled = np.array([path in decided for path in ratings.paths], bool)
+    votes[ruled | ~votes.any(axis=1)] = np.nan
     said = {
         f"said {rater}": [ratings.names[i] if i >= 0 else None for i in ratings.given[:, r]]
         for r, rater in enumerate(ratings.raters)

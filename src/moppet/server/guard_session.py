@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
 import shlex
@@ -26,7 +24,7 @@ from moppet.guard import (
     parse_rules,
     read_log,
 )
-from moppet.guard.event_log import csv_rows
+from moppet.guard.event_log import csv_text
 from moppet.guard.notifications import Alerts, Channels, Notifier, now
 from moppet.guard.rules import Child
 from moppet.infer.expression_model import find_model, read_card
@@ -83,7 +81,6 @@ class GuardSession:
         """Process the rows of a frame; return the records of its events."""
         if not self._watching:
             self._begin()
-        self._notifier.alerts.tend()
         self._time_s = float(rows[0]["time_s"])
         records = []
         for event in self._guard.observe(rows):
@@ -170,9 +167,8 @@ def add_guards(site: FastAPI, folder: Path, channels: Channels) -> None:
         path = existing_file(folder / f"{name}.jsonl")
         if kind == "jsonl":
             return FileResponse(path, media_type="application/jsonl", filename=path.name)
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows(csv_rows(read_log(path)))
-        return attachment(f"{name}.csv", text.getvalue(), "text/csv; charset=utf-8")
+        text = csv_text(read_log(path))
+        return attachment(f"{name}.csv", text, "text/csv; charset=utf-8")
 
 
 def _log_summary(path: Path) -> Json:

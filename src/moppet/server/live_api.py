@@ -194,7 +194,6 @@ class _Session:
         raise UsageError(f"There is no guard command {what!r}: use guard, resume or end.")
 
     def _report_silence(self) -> None:
-        self._alerts.tend()
         if self._guard is not None:
             self._guard.stop(f"no image came for {QUIET_S:g} s")
 

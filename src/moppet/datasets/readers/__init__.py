@@ -15,11 +15,11 @@ import platformdirs
 from moppet.datasets.manifest import Manifest, read_manifest
 from moppet.datasets.readers.affectnet import AFFECTNET
 from moppet.datasets.readers.ages import B3FD, UTKFACE
-from moppet.datasets.readers.children import CAFE, DARTMOUTH, NIMH_CHEFS, TROMSO
 from moppet.datasets.readers.ckplus import CKPLUS
 from moppet.datasets.readers.csv_tables import CSV
 from moppet.datasets.readers.dataset import Dataset
 from moppet.datasets.readers.fer2013 import FER2013, FERPLUS, FERPLUS_NPZ
+from moppet.datasets.readers.file_names import CAFE, DARTMOUTH, NIMH_CHEFS, TROMSO
 from moppet.datasets.readers.folder_tree import describe
 from moppet.datasets.readers.folders import BABYEXP, CITY_INFANT, FOLDER
 from moppet.datasets.readers.rafdb import RAFDB

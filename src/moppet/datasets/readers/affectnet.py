@@ -10,7 +10,7 @@ import numpy as np
 
 from moppet.datasets.manifest import Manifest
 from moppet.datasets.readers.csv_tables import number, read_rows
-from moppet.datasets.readers.dataset import Columns, Dataset, choose, read_text
+from moppet.datasets.readers.dataset import Columns, Dataset, choose, known_dataset, read_text
 from moppet.datasets.readers.folder_tree import (
     bears_name,
     first_files,
@@ -178,34 +178,4 @@ def _from_numbers(dataset: Dataset, root: Path) -> Columns:
     return columns
 
 
-AFFECTNET = Dataset(
-    name="affectnet",
-    title="AffectNet",
-    layout="""
-        AffectNet/                                 8 labels, March 2021
-          train_set/  images/0.jpg, …  annotations/0_exp.npy, …
-          val_set/    images/0.jpg, …  annotations/0_exp.npy, …
-        or                                         2017
-          training.csv, validation.csv             or in Manually_Annotated_file_lists/
-          Manually_Annotated_Images/  1/….jpg, …   or in Manually_Annotated/
-        or, in a folder of this name, sorted by others
-          train/  0/ … 7/    val/  0/ … 7/         test/ if there
-        0 neutral, 1 happiness, 2 sadness, 3 surprise, 4 fear, 5 disgust, 6 anger, 7 contempt,
-        8 none, 9 uncertain, 10 no face
-    """,
-    basis=(
-        "Public loaders and descriptions of the 2021 folders and of the 2017 lists (whose "
-        "validation.csv had no header), and sorted copies found on the web. Not checked against "
-        "the dataset. The validation rows are marked as test rows: no test rows are published, "
-        "and papers report results on the validation rows. Rows without an expression are left "
-        "out unless keep_unlabeled is set."
-    ),
-    license=(
-        "For research only, after a license agreement signed by a professor or head of a "
-        "laboratory; students apply through their supervisor "
-        "(http://mohammadmahoor.com/affectnet/). The images come from the web; whether the people "
-        "shown consented is unknown."
-    ),
-    looks_like=_looks_like,
-    reader=_read,
-)
+AFFECTNET = known_dataset("affectnet", _looks_like, _read)
