@@ -292,7 +292,7 @@ def test_a_copy_of_the_image_is_found_whatever_the_embedding_says():
         real_thumbs=pictures,
     )
     assert found.copy_of.tolist() == [7, -1]
-    assert found.likeness[0] > 0.92 and math.isnan(found.likeness[1])
+    assert found.similarity[0] > 0.92 and math.isnan(found.similarity[1])
     assert found.alarm.tolist() == [True, False]
 
 

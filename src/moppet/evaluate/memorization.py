@@ -29,7 +29,7 @@ class Memorization(NamedTuple):
     limit: the 1 % quantile of the real faces' closeness; NaN for too few faces.
     too_near: (m,) closeness below limit, or below LEAST_CLOSENESS.
     copy_of: (m,) number of the real face with nearly the same image (`datasets.hashing`), or -1.
-    likeness: (m,) of the two images, NaN if there is none.
+    similarity: (m,) of the two images, NaN if there is none.
     real_closeness: (q,) of real faces to other real faces. real_duplicates: number of real faces
     with nearly the same image as a face of another group; their groups are merged.
     """
@@ -40,7 +40,7 @@ class Memorization(NamedTuple):
     limit: float
     too_near: NDArray[np.bool_]
     copy_of: NDArray[np.intp]
-    likeness: Values
+    similarity: Values
     real_closeness: Values
     real_duplicates: int
 
@@ -82,7 +82,9 @@ def find_memorized(
         n + len(synthetic), [[*groups.tolist(), *[None] * len(synthetic)]], pairs.rows
     )[:n]
     crossing = (pairs.rows < n).sum(axis=1) == 1
-    copy_of, likeness = _copies(pairs.rows[crossing], pairs.likeness[crossing], n, len(synthetic))
+    copy_of, similarity = _copies(
+        pairs.rows[crossing], pairs.similarity[crossing], n, len(synthetic)
+    )
     duplicates = len(np.unique(pairs.rows[~crossing]))
     if not real.shape[1]:
         real, synthetic = np.empty((0, 1)), np.zeros((len(synthetic), 1))
@@ -96,16 +98,16 @@ def find_memorized(
     closeness = _ratio(distance, first)
     near = (closeness < limit) | (closeness < LEAST_CLOSENESS)
     return Memorization(
-        nearest, distance, closeness, limit, near, copy_of, likeness, own, duplicates
+        nearest, distance, closeness, limit, near, copy_of, similarity, own, duplicates
     )
 
 
 def _copies(
-    rows: NDArray[np.int64], likeness: NDArray[Any], n: int, synthetic: int
+    rows: NDArray[np.int64], similarity: NDArray[Any], n: int, synthetic: int
 ) -> tuple[NDArray[np.intp], Values]:
     """Return the most similar real image of each synthetic one, from mixed pairs of rows."""
     copy_of, best = np.full(synthetic, -1), np.full(synthetic, math.nan)
-    for (a, b), alike in zip(np.sort(rows, axis=1).tolist(), likeness.tolist(), strict=True):
+    for (a, b), alike in zip(np.sort(rows, axis=1).tolist(), similarity.tolist(), strict=True):
         if not alike <= best[b - n]:
             copy_of[b - n], best[b - n] = a, alike
     return copy_of, best

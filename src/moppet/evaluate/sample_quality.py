@@ -444,7 +444,7 @@ def _memorized(
                 "too_near": bool(memory.too_near[i]),
                 "copy": bool(memory.copy_of[i] >= 0),
                 "closeness": memory.closeness[i],
-                "likeness": memory.likeness[i],
+                "similarity": memory.similarity[i],
             }
         )
     return list(as_json(found))
