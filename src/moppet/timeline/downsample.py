@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from moppet.timeline.durations import Interval, read_clock
-from moppet.timeline.schema import class_columns, flags, numbers, present
+from moppet.timeline.durations import Interval, intervals, read_clock
+from moppet.timeline.schema import FACE_STATUSES, class_columns, flags, numbers, present, texts
 from moppet.timeline.settings import TimelineSettings
 from moppet.timeline.smoothing import TIME_TOLERANCE_S, segment_ids
 
@@ -215,15 +215,8 @@ class _Frames(NamedTuple):
         bins = Bins.of(self.cell[frames])
         start_s = self.time_s[frames[bins.first]]
         end_s = self.time_s[frames[bins.last]] + self.seconds[frames[bins.last]]
-        found: list[Interval] = []
-        before = -2
-        for at in np.flatnonzero(bins.mostly(on)).tolist():
-            joins = at == before + 1 and (
-                start_s[at] - end_s[before] <= self.max_gap_s + TIME_TOLERANCE_S
-            )
-            found.append(Interval(found.pop().start_s if joins else float(start_s[at]), end_s[at]))
-            before = at
-        return found
+        joined = start_s[1:] - end_s[:-1] <= self.max_gap_s + TIME_TOLERANCE_S
+        return intervals(bins.mostly(on), start_s, end_s, joined)
 
 
 MAX_COLUMNS: Final = 6000
@@ -310,33 +303,24 @@ class _Rows:
 
 def _codes(table: pa.Table, name: str, words: Sequence[str]) -> Whole:
     """Return the index of each row's word in words, -1 for null or another word."""
-    column = table.column(name)
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    found = pc.index_in(column, value_set=pa.array(list(words), type=column.type))
+    found = pc.index_in(table.column(name), value_set=pa.array(words, pa.string()))
     return np.asarray(pc.fill_null(found, -1).to_numpy(), dtype=np.int64)
 
 
 def _read_rows(timeline: Timeline, groups: Sequence[str]) -> _Rows:
-    table = timeline.table
-    time_s = numbers(table, "time_s")
-    status = _codes(table, "status", ("ok", "low_quality", "no_face", "unreadable", "skipped"))
-    keep = np.flatnonzero(np.isfinite(time_s) & (status != 4))
-    keep = keep[np.argsort(time_s[keep], kind="stable")]
-    ids = pc.fill_null(table.column("face_id"), -1).to_numpy()
-    unsure = pc.fill_null(table.column("unsure"), False).to_numpy()
-    curves = [numbers(table, f"s_{name}") for name in timeline.names]
-    status = status[keep]
+    analyzed = timeline.table.filter(pc.field("status") != "skipped")
+    table = analyzed.take(pa.array(np.argsort(numbers(analyzed, "time_s"), kind="stable")))
+    status = texts(table, "status")
     return _Rows(
-        time_s=time_s[keep],
-        face_id=np.asarray(ids, dtype=np.int64)[keep],
-        has_face=(status == 0) | (status == 1),
-        unreadable=status == 3,
-        low_quality=status == 1,
-        unsure=np.asarray(unsure, dtype=np.bool_)[keep],
-        expression=_codes(table, "expression", timeline.names)[keep],
-        group=_codes(table, "group", groups)[keep],
-        curves=np.stack(curves, axis=1)[keep],
+        time_s=numbers(table, "time_s"),
+        face_id=np.nan_to_num(numbers(table, "face_id"), nan=-1).astype(np.int64),
+        has_face=np.isin(status, FACE_STATUSES),
+        unreadable=np.equal(status, "unreadable"),
+        low_quality=np.equal(status, "low_quality"),
+        unsure=flags(table, "unsure"),
+        expression=_codes(table, "expression", timeline.names),
+        group=_codes(table, "group", groups),
+        curves=class_columns(table, "s_", timeline.names).astype(np.float64),
     )
 
 
