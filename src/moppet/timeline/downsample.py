@@ -91,7 +91,7 @@ MAX_VALUES: Final = 15_000
 """Points of all faces and classes together: six faces of seven classes get 357 points each."""
 
 
-class Piece(NamedTuple):
+class CurvePart(NamedTuple):
     """A part of a face's curves without a gap: time_s (m,) and values (m, k)."""
 
     time_s: Numbers
@@ -99,13 +99,13 @@ class Piece(NamedTuple):
 
 
 class FaceCurves(NamedTuple):
-    """One face: its curves in pieces, and the intervals in which it is mostly unsure."""
+    """One face: its curves in parts, and the intervals in which it is mostly unsure."""
 
     face_id: int
     n_rows: int
     start_s: float
     end_s: float
-    pieces: list[Piece]
+    parts: list[CurvePart]
     unsure: list[Interval]
 
 
@@ -156,8 +156,13 @@ def build_overview(table: Any, names: Sequence[str], settings: TimelineSettings)
     for number in longest:
         rows = np.flatnonzero(face == number)
         rows = rows[np.argsort(clock.frame_of_row[rows], kind="stable")]
-        mine = smoothed[rows], unsure[rows], classified[rows]
-        faces.append(frames.face(int(number), clock.frame_of_row[rows], *mine))
+        at = clock.frame_of_row[rows]
+        first_s = float(clock.time_s[at[0]])
+        last_s = float(clock.time_s[at[-1]] + seconds[at[-1]])
+        known = classified[rows]
+        parts = frames.parts(at[known], smoothed[rows[known]])
+        doubt = frames.stretches(at, unsure[rows])
+        faces.append(FaceCurves(int(number), len(rows), first_s, last_s, parts, doubt))
     absent = frames.stretches(seen, np.equal(clock.status[seen], "no_face"))
     unreadable = frames.stretches(seen, np.equal(clock.status[seen], "unreadable"))
     return Overview(start_s, end_s, timed, faces, len(ids), absent, unreadable)
@@ -171,27 +176,8 @@ class _Frames(NamedTuple):
     cell: Whole
     max_gap_s: float
 
-    def face(
-        self,
-        face_id: int,
-        frames: Whole,
-        smoothed: NDArray[np.float32],
-        unsure: Flags,
-        classified: Flags,
-    ) -> FaceCurves:
-        """Return the curves of a face whose rows are in these frames."""
-        first, last = frames[0], frames[-1]
-        return FaceCurves(
-            face_id,
-            len(frames),
-            float(self.time_s[first]),
-            float(self.time_s[last] + self.seconds[last]),
-            self.pieces(frames[classified], smoothed[classified]),
-            self.stretches(frames, unsure),
-        )
-
-    def pieces(self, frames: Whole, values: NDArray[np.float32]) -> list[Piece]:
-        """Return the pieces of a face whose classified rows (n, k) are in these frames."""
+    def parts(self, frames: Whole, values: NDArray[np.float32]) -> list[CurvePart]:
+        """Return the parts of a face whose classified rows (n, k) are in these frames."""
         if not len(frames):
             return []
         bins = Bins.of(self.cell[frames])
@@ -205,9 +191,9 @@ class _Frames(NamedTuple):
         found = []
         for part in np.split(np.arange(len(first)), breaks):
             a, b = part[0], part[-1]
-            # A piece ends with its last frame, so that a single frame stays visible.
-            at = np.concatenate(([time_s[first[a]]], middle[part], [end_s[last[b]]]))
-            found.append(Piece(at, mean[np.concatenate(([a], part, [b]))]))
+            # A part ends with its last frame, so that a single frame stays visible.
+            at = np.r_[time_s[first[a]], middle[part], end_s[last[b]]]
+            found.append(CurvePart(at, mean[np.r_[a, part, b]]))
         return found
 
     def stretches(self, frames: Whole, on: Flags) -> list[Interval]:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moppet.palette import EXPRESSION_COLORS, SPARE_COLORS
-from moppet.timeline.downsample import FaceCurves, Overview, Piece, build_overview
+from moppet.timeline.downsample import CurvePart, FaceCurves, Overview, build_overview
 from moppet.timeline.durations import Interval
 from moppet.timeline.settings import TimelineSettings
 from moppet.timeline.summary import name_and_role
@@ -128,8 +128,8 @@ def _shown(names: Sequence[str], lanes: Sequence[FaceCurves]) -> tuple[list[int]
     """
     chosen = list(range(len(names)))
     if len(names) > MAX_COLORS:
-        pieces = [piece.values for lane in lanes for piece in lane.pieces]
-        weight = np.sum([p.sum(axis=0) for p in pieces] or [np.zeros(len(names))], axis=0)
+        parts = [part.values for lane in lanes for part in lane.parts]
+        weight = np.sum([p.sum(axis=0) for p in parts] or [np.zeros(len(names))], axis=0)
         chosen = sorted(np.argsort(-weight, kind="stable")[: MAX_COLORS - 1].tolist())
     free = [*SPARE_COLORS, *(c for name, c in EXPRESSION_COLORS.items() if name not in names)]
     own = [name for i, name in enumerate(names) if i in chosen and name not in EXPRESSION_COLORS]
@@ -146,14 +146,14 @@ def _lane(
     title = f"{name}: {_count(lane.n_rows, 'row', 'rows')}"
     if axis.timed:
         title += f", {format_time(lane.start_s)} to {format_time(lane.end_s)}"
-    stacks = [_stack(piece, shown, len(colors)) for piece in lane.pieces]
+    stacks = [_stack(part, shown, len(colors)) for part in lane.parts]
     areas = []
     for i in reversed(range(len(colors))):
         if i and all(bool((stack[:, i] == stack[:, i - 1]).all()) for stack in stacks):
             continue  # it has no height; its color would show at the edge of the next area
         path = "".join(
-            _area(axis.fine(piece.time_s), stack[:, i])
-            for piece, stack in zip(lane.pieces, stacks, strict=True)
+            _area(axis.fine(part.time_s), stack[:, i])
+            for part, stack in zip(lane.parts, stacks, strict=True)
         )
         if path:
             areas.append((path, colors[i]))
@@ -166,11 +166,11 @@ def _lane(
     }
 
 
-def _stack(piece: Piece, shown: list[int], n_colors: int) -> NDArray[np.int64]:
+def _stack(part: CurvePart, shown: list[int], n_colors: int) -> NDArray[np.int64]:
     """Return (m, n_colors) the distance of each area from the lane's top, in fine units."""
-    sums = np.cumsum(piece.values[:, shown], axis=1)
+    sums = np.cumsum(part.values[:, shown], axis=1)
     if n_colors > len(shown):
-        sums = np.column_stack((sums, piece.values.sum(axis=1)))
+        sums = np.column_stack((sums, part.values.sum(axis=1)))
     height = LANE_PX * FINE
     return np.rint(height * (1 - np.clip(sums, 0, 1))).astype(np.int64)
 
@@ -181,7 +181,7 @@ def _area(x: NDArray[np.int64], y: NDArray[np.int64]) -> str:
     if bool((y == floor).all()):
         return ""
     x = x.copy()
-    x[-1] = max(x[-1], x[0] + FINE)  # a piece with a single frame is one pixel wide
+    x[-1] = max(x[-1], x[0] + FINE)  # a part with a single frame is one pixel wide
     level = np.zeros(len(y), dtype=bool)
     level[1:-1] = (y[1:-1] == y[:-2]) & (y[1:-1] == y[2:])
     x, y = x[~level], y[~level]
