@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moppet.files import write_text
-from moppet.timeline.schema import RawColumns, numbers, table_columns
+from moppet.timeline.schema import numbers, table_columns
 from moppet.timeline.table import Timeline, timeline_of
 from moppet.values import TimelineError, UsageError
 
@@ -74,11 +74,9 @@ class People:
     def as_json(self) -> dict[str, Any]:
         """Return JSON values that `people_of` reads."""
         persons = []
-        for person in self.persons:
-            pieces = [
-                {"face": p.face_id, "from_s": p.from_s, "to_s": p.to_s} for p in person.pieces
-            ]
-            persons.append({"name": person.name, "role": person.role, "pieces": pieces})
+        for one in self.persons:
+            pieces = [{"face": p.face_id, "from_s": p.from_s, "to_s": p.to_s} for p in one.pieces]
+            persons.append({"name": one.name, "role": one.role, "pieces": pieces})
         return {"persons": persons}
 
     def write(self, path: Path) -> Path:
@@ -139,16 +137,13 @@ def name_people(timeline: Timeline, people: People) -> Timeline:
             owner[mine] = number
     _check_places(timeline, people, owner)
     ids = _ids(people, face, owner)
-    columns = table_columns(timeline.table, timeline.names)
     renamed = np.where(owner >= 0, np.array([*ids, -1])[owner], face)
-    order = np.lexsort((np.nan_to_num(renamed, nan=-1), columns["frame"]))
-    columns = cast(RawColumns, {k: v[order] for k, v in (columns | {"face_id": renamed}).items()})
     named = {
         str(i): {"name": p.name, "role": p.role, "faces": sorted({q.face_id for q in p.pieces})}
         for i, p in zip(ids, people.persons, strict=True)
     }
     return timeline_of(
-        columns,
+        table_columns(timeline.table, timeline.names) | {"face_id": renamed},
         names=timeline.names,
         group_of=timeline.group_of,
         settings=timeline.settings,
@@ -190,10 +185,10 @@ def _check_places(timeline: Timeline, people: People, owner: NDArray[np.int64]) 
     twice = (np.diff(frame[order]) == 0) & (np.diff(owner[order]) == 0)
     if twice.any():
         before, after = order[np.argmax(twice) :][:2]
-        time_s = numbers(timeline.table, "time_s")[before]
+        name, time_s = people.persons[int(owner[before])].name, numbers(timeline.table, "time_s")
         raise UsageError(
-            f"{people.persons[int(owner[before])].name} cannot be face {int(face[before])} and face "
-            f"{int(face[after])}: both appear at {time_s:.2f} s. Split one of them there first."
+            f"{name} cannot be face {int(face[before])} and face {int(face[after])}: both "
+            f"appear at {time_s[before]:.2f} s. Split one of them there first."
         )
 
 
