@@ -11,21 +11,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score, recall_score
 
-from moppet.coders import (
-    Code,
-    Lane,
+from moppet.coders import Code, Lane
+from moppet.coders.agreement import MIN_DRAWN, compare_tracks, make_blocks, pair_events
+from moppet.coders.code_map import Vocabulary, check_known, read_map
+from moppet.coders.time_units import (
+    LEFT_OUT,
+    NO_FACE,
+    NOT_READ,
+    TWICE,
+    UNCODED,
+    UNSURE,
     Track,
     Units,
-    Vocabulary,
-    check_known,
-    compare_tracks,
     human_track,
     machine_track,
     make_units,
-    read_map,
+    merged,
 )
-from moppet.coders.agreement import MIN_DRAWN, make_blocks, pair_events
-from moppet.coders.time_units import LEFT_OUT, NO_FACE, NOT_READ, TWICE, UNCODED, UNSURE, merged
 from moppet.timeline import TimelineSettings
 from moppet.values import EXPRESSIONS, GROUPS, UsageError
 from report_samples import make_row, make_timeline

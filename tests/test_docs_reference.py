@@ -5,6 +5,9 @@ from __future__ import annotations
 import ast
 import importlib
 import re
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -80,6 +83,14 @@ def test_the_keys_of_quality_json_are_listed(
     made = quality_sample.write_made(tmp_path / "made", tmp_path / "real")
     found = measure_quality(made, real, model=write_model(tmp_path / "model"), draws=2).as_json()
     check_keys(section("guides/quality.md", "quality.json"), found)
+
+
+def test_the_measured_alarms_are_those_of_the_committed_results(tmp_path: Path) -> None:
+    page = DOCS / "guides" / "quality.md"
+    copy = Path(shutil.copy(page, tmp_path))
+    script = ROOT / "benchmarks" / "memorization.py"
+    subprocess.run([sys.executable, script, "--page-only", "--page", copy], check=True)
+    assert copy.read_bytes() == page.read_bytes()
 
 
 def python_blocks() -> Iterator[tuple[str, str]]:

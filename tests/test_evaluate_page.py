@@ -28,7 +28,7 @@ from moppet.commands.evaluate import print_evaluation
 from moppet.evaluate import evaluation as module
 from moppet.files import write_text
 from moppet.pages import face_images as face_images
-from moppet.pages.evaluation import build_page, write_page
+from moppet.pages.evaluate import build_page, write_page
 from moppet.pages.wording import number
 from moppet.values import MoppetError
 from page_text import numbers_in, text_of

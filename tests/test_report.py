@@ -187,8 +187,8 @@ def test_how_it_was_made_names_everything(page):
         "ab" * 32,
         "cd" * 32,
         "0.1.0",
-        "settings.timeline.smooth_s",
-        "happiness: positive",
+        "Smoothing, seconds",
+        "positive: happiness",
     ):
         assert fact in made
     assert set(GROUPS) <= set(re.findall(r"\w+", made))
@@ -213,7 +213,7 @@ def test_images_of_faces_appear_only_when_they_are_passed(tmp_path, page):
     thumb = Thumbnail(0, 4.2, "happiness", "data:image/jpeg;base64,AAAA", True)
     shown = written(two_people(), tmp_path, thumbnails=[thumb])
     assert shown.count("<img") == 1 and "img-src data:;" in shown
-    assert 'alt="Blurred face: happiness at 4.2 s, face 0"' in shown
+    assert 'alt="Blurred face: happiness at 4.2\N{NO-BREAK SPACE}s, face 0"' in shown
 
 
 def test_a_place_that_cannot_be_written_gives_one_sentence(tmp_path):

@@ -554,7 +554,7 @@ def test_training_takes_the_manifest_and_no_image_without_a_face(
     assert np.isnan(votes["happiness/child0_0.png"]).all()  # decided: the decision alone counts
     assert votes["sadness/child0_1.png"].tolist() == [0, 2, 0]
     row = manifest.column("path").tolist().index("sadness/child1_3.png")
-    assert manifest.column("said ben")[row] is None and manifest.column("no_face")[row] == 1
+    assert manifest.column("label by ben")[row] is None and manifest.column("no_face")[row] == 1
     told = CliRunner().invoke(cli.app, ["data", "audit", written["path"], "--json"])
     assert told.exit_code == 0 and json.loads(told.stdout)["n"] == 7, told.stdout
 

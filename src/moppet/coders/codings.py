@@ -93,6 +93,14 @@ def shifted(coding: Coding, seconds: float) -> Coding:
     return replace(coding, lanes=tuple(lanes))
 
 
+def decoded(data: bytes, other: str) -> str:
+    """Return the text of a file in UTF-8, or else in the other encoding."""
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return data.decode(other, errors="replace")
+
+
 def milliseconds(seconds: float) -> int:
     """Return the nearest whole millisecond. Raises TimelineError if negative or not finite."""
     if not math.isfinite(seconds) or seconds < -0.0005:

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -111,7 +112,9 @@ def compare_files(job: Job, ask: Ask | None = None) -> Result:
             for coder, lane in zip(job.coders, lanes, strict=True)
         ],
         "level": level,
-        "code_map": _codes_used(vocabulary, level, lanes),
+        "code_map": {
+            label: vocabulary.at(level, label) or SKIP for lane in lanes for label in lane.labels
+        },
         "unit_s": job.unit_s,
         "tolerance_s": job.tolerance_s,
         "uncoded": job.uncoded,
@@ -130,13 +133,8 @@ def _read_lanes(
     lanes, notes = [], []
     for coder in job.coders:
         coding = shifted(read_coding(coder.path), coder.offset_s)
-        lane = choose_lane(
-            *(coding, coder.path, vocabulary),
-            tier=coder.tier,
-            observation=coder.observation,
-            recording=recording,
-        )
-        lanes.append(lane)
+        which = {"tier": coder.tier, "observation": coder.observation, "recording": recording}
+        lanes.append(choose_lane(coding, coder.path, vocabulary, **which))
         if coding.source_name and recording and coding.source_name != recording:
             notes.append(
                 f"{coder.path.name} codes {coding.source_name}, but the timeline is of {recording}."
@@ -178,10 +176,8 @@ def _check(job: Job) -> None:
 
 
 def _level(job: Job, vocabulary: Vocabulary, lanes: Sequence[Lane]) -> Level:
-    for level in LEVELS:
-        if job.level == level:
-            return level
-    return vocabulary.level_of(label for lane in lanes for label in lane.labels)
+    given = next((level for level in LEVELS if level == job.level), None)
+    return given or vocabulary.level_of(label for lane in lanes for label in lane.labels)
 
 
 def _compare(
@@ -205,13 +201,11 @@ def _compare(
         names = [*names, NO_FACE]
     units = make_units(timeline, job.unit_s, job.start_s, job.end_s)
     uncoded = None if job.uncoded == SKIP else job.uncoded
+    target_of = partial(vocabulary.at, level)
+    raters = ["coder"] if len(lanes) == 1 else [f"coder {i}" for i in range(1, len(lanes) + 1)]
     humans = [
-        human_track(
-            *(lane, name, units, names),
-            rename=lambda label: vocabulary.at(level, label),
-            uncoded=uncoded,
-        )
-        for lane, name in zip(lanes, _coder_names(job.coders), strict=True)
+        human_track(lane, name, units, names, rename=target_of, uncoded=uncoded)
+        for lane, name in zip(lanes, raters, strict=True)
     ]
     machine = machine_track(
         *(timeline, faces, units, names, level),
@@ -224,16 +218,6 @@ def _compare(
         tolerance_s=job.tolerance_s,
         rng=np.random.default_rng(job.seed),
     )
-
-
-def _coder_names(coders: Sequence[Coder]) -> list[str]:
-    """Return "coder", or "coder 1" and "coder 2"."""
-    return ["coder"] if len(coders) == 1 else [f"coder {i}" for i in range(1, len(coders) + 1)]
-
-
-def _codes_used(vocabulary: Vocabulary, level: Level, lanes: Sequence[Lane]) -> Mapping[str, str]:
-    labels = dict.fromkeys(label for lane in lanes for label in lane.labels)
-    return {label: vocabulary.at(level, label) or SKIP for label in labels}
 
 
 def _notes(comparison: Comparison) -> list[str]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from moppet.coders.codings import Code, Coding, Lane, check_apart, check_titles, in_order
+from moppet.coders.codings import Code, Coding, Lane, check_apart, check_titles, decoded, in_order
 from moppet.values import TimelineError
 
 _HEADER: Final = 'File type = "ooTextFile"\nObject class = "TextGrid"\n\n'
@@ -84,7 +84,7 @@ def read_textgrid(path: Path) -> Coding:
 
     Raises ValueError if the file is not a TextGrid in text format.
     """
-    tokens = _tokens(_decoded(path.read_bytes()))
+    tokens = _tokens(_text_of(path.read_bytes()))
     try:
         if next(tokens) not in ("ooTextFile", "ooTextFile short") or next(tokens) != "TextGrid":
             raise ValueError("it is not a TextGrid")
@@ -97,15 +97,12 @@ def read_textgrid(path: Path) -> Coding:
     return Coding(lanes, duration_s=end_s)
 
 
-def _decoded(data: bytes) -> str:
+def _text_of(data: bytes) -> str:
     if data.startswith(b"ooBinaryFile"):
         raise ValueError("it is binary; save it in Praat with 'Save as text file'")
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         return data.decode("utf-16")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return data.decode("latin-1")
+    return decoded(data, "latin-1")
 
 
 def _tokens(text: str) -> Iterator[str | float]:

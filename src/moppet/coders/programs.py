@@ -21,9 +21,9 @@ from moppet.coders.codings import Coding
 from moppet.coders.datavyu import read_datavyu, write_datavyu
 from moppet.coders.elan import read_elan, write_elan
 from moppet.coders.praat import read_textgrid, write_textgrid
-from moppet.coders.timeline_coding import coding_of, corrected_lanes, read_corrections_coding
+from moppet.coders.timeline_coding import coding_of, corrected_lanes
 from moppet.files import replacing
-from moppet.timeline.annotations import CORRECTIONS_SUFFIX, Layered
+from moppet.timeline.annotations import CORRECTIONS_SUFFIX, Layered, read_corrections
 from moppet.values import TimelineError
 
 Writer = Callable[[Coding, Path], None]
@@ -48,7 +48,7 @@ _READERS: Final[dict[str, Callable[[Path], Coding]]] = {
     ".csv": read_boris_table,
     ".opf": read_datavyu,
     ".textgrid": read_textgrid,
-    CORRECTIONS_SUFFIX: read_corrections_coding,
+    CORRECTIONS_SUFFIX: lambda path: Coding(tuple(corrected_lanes(read_corrections(path)))),
 }
 _BROKEN: Final = (
     ET.ParseError,

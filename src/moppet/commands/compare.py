@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from moppet.coders import Comparison, Level, Pair, Vocabulary
+    from moppet.coders.agreement import Comparison, Pair
+    from moppet.coders.code_map import Level, Vocabulary
     from moppet.coders.comparison import Result
     from moppet.metrics import Estimate
 
@@ -263,7 +264,7 @@ def ask_meanings(
         that fit it are offered.
     Raises MoppetError if the input ends (Ctrl-C, Ctrl-D) before the questions do.
     """
-    from moppet.coders import one_word
+    from moppet.coders.code_map import one_word
 
     names = _answers(vocabulary, level)
     spelled: dict[str, str] = {}
@@ -356,7 +357,7 @@ def matching(answer: str, names: Sequence[str]) -> list[str]:
 
 def map_option(given: Mapping[str, str]) -> str:
     """Return the option --map that gives codes these meanings, to be pasted into a shell."""
-    from moppet.coders import map_text
+    from moppet.coders.code_map import map_text
 
     text = map_text(given)
     if not text.isprintable():  # a file's control characters must not reach the terminal

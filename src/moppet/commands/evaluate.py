@@ -80,7 +80,7 @@ def evaluate_model(job: Job) -> Path:
     """Write evaluation.json and evaluation.html, print the figures, return their folder."""
     from moppet.evaluate.evaluation import evaluate
     from moppet.infer.expression_model import find_model, read_card
-    from moppet.pages.evaluation import write_page
+    from moppet.pages.evaluate import write_page
     from moppet.pages.face_images import face_uris
 
     if job.cache is not None and job.cache.suffix != ".npz":
@@ -203,7 +203,7 @@ def _classes_table(level: dict[str, Any], kind: str) -> Table:
 
 
 def _lines(found: dict[str, Any]) -> Iterator[str]:
-    from moppet.pages.evaluation import left_out
+    from moppet.pages.evaluate import left_out
     from moppet.pages.wording import FIGURES, p_value, with_interval
 
     level = found["classes"]

@@ -212,7 +212,7 @@ def explain_model(job: Job) -> Path:
     """Write the explanation of a model's predictions into a new folder; return the folder."""
     from moppet.evaluate.saliency import measure_saliency
     from moppet.infer.expression_model import load_model
-    from moppet.pages.explanation import build_page
+    from moppet.pages.explain import build_page
 
     if job.method not in METHODS:
         raise UsageError(f"--method takes one of {', '.join(METHODS)}, got {job.method!r}.")
@@ -357,7 +357,7 @@ def _result(
 
 
 def _write_means(folder: Path, parts: list[SaliencySummary], result: _JsonDict) -> None:
-    from moppet.pages.explanation import as_png, brightest, draw_mean
+    from moppet.pages.explain import as_png, brightest, draw_mean
 
     most = brightest([part.mean for part in parts])
     taken: set[str] = set()
@@ -373,7 +373,7 @@ def _write_overlays(
     folder: Path, explained: _Explained, model: ExpressionModel, result: _JsonDict, show: Show
 ) -> None:
     from moppet.evaluate.saliency import region_shares
-    from moppet.pages.explanation import as_png, draw_overlay
+    from moppet.pages.explain import as_png, draw_overlay
 
     (folder / "images").mkdir()
     shares = region_shares(explained.maps)

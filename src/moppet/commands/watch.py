@@ -136,7 +136,8 @@ def coded_distress(
     path: a file that `moppet compare` can read. tier: the part of it to use.
     Raises UsageError for an unknown tier or code, TimelineError for a file that cannot be read.
     """
-    from moppet.coders import Vocabulary, check_known, read_coding
+    from moppet.coders import read_coding
+    from moppet.coders.code_map import Vocabulary, check_known
     from moppet.coders.comparison import choose_lane
 
     vocabulary = Vocabulary(names, group_of, {})

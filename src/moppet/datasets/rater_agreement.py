@@ -21,7 +21,7 @@ from moppet.datasets.manifest import (
     order_names,
     plurality,
 )
-from moppet.metrics import Estimate, accuracy, bootstrap, cohen_kappa
+from moppet.metrics import Estimate, accuracy, as_json, bootstrap, cohen_kappa
 from moppet.values import EXPRESSIONS, MoppetError, UsageError
 
 
@@ -178,7 +178,7 @@ def write_disagreements(path: Path, ratings: Ratings, decided: Mapping[str, str]
     try:
         with path.open("w", encoding="utf-8", newline="") as file:
             table = csv.writer(file)
-            table.writerow(["path", "label", "subject", *(f"said {x}" for x in ratings.raters)])
+            table.writerow(["path", "label", "subject", *(f"label by {x}" for x in ratings.raters)])
             for row in rows:
                 subject = ratings.subjects[row] or ""
                 table.writerow([ratings.paths[row], "", subject, *ratings.called(row)])
@@ -194,7 +194,7 @@ def rated_manifest(
 
     label: the decided class, else the class that most raters chose; null for ties.
     votes: one for each rater; none for decided images, so that the soft label is the decision.
-    Extra columns: each rater's label in `said <rater>`, and `adjudicated` for decided rows.
+    Extra columns: each rater's label in `label by <rater>`, and `adjudicated` for decided rows.
     """
     names = order_names([*ratings.names, *decided.values()])
     at = [names.index(name) for name in ratings.names]
@@ -206,8 +206,8 @@ def rated_manifest(
     ]
     ruled = np.array([path in decided for path in ratings.paths], bool)
     votes[ruled | ~votes.any(axis=1)] = np.nan
-    said = {
-        f"said {rater}": [ratings.names[i] if i >= 0 else None for i in ratings.given[:, r]]
+    by_rater = {
+        f"label by {rater}": [ratings.names[i] if i >= 0 else None for i in ratings.given[:, r]]
         for r, rater in enumerate(ratings.raters)
     }
     return build_manifest(
@@ -218,7 +218,7 @@ def rated_manifest(
             "subject": ratings.subjects,
             "source": ["ratings"] * len(labels),
             "adjudicated": ruled,
-            **said,
+            **by_rater,
         },
         names=names,
         root=root,
@@ -283,23 +283,19 @@ def as_dict(ratings: Ratings, agreement: Agreement, decided: dict[str, str]) -> 
         "n": len(ratings.paths),
         "subjects": len({s for s in ratings.subjects if s is not None}),
         "pairs": [
-            {"raters": list(pair), "equal": _plain(equal), "cohen_kappa": _plain(kappa)}
+            {"raters": list(pair), "equal": as_json(equal), "cohen_kappa": as_json(kappa)}
             for (pair, equal), kappa in zip(
                 agreement.equal.items(), agreement.cohen.values(), strict=True
             )
         ],
-        "fleiss_kappa": _plain(agreement.fleiss),
+        "fleiss_kappa": as_json(agreement.fleiss),
         "confused": [[*pair, n] for pair, n in agreement.confused.items()],
         "disagreements": [
             {
                 "path": ratings.paths[row],
-                "said": dict(zip(ratings.raters, ratings.called(row), strict=True)),
+                "labels": dict(zip(ratings.raters, ratings.called(row), strict=True)),
                 "decided": decided.get(ratings.paths[row]),
             }
             for row in ratings.disputed
         ],
     }
-
-
-def _plain(estimate: Estimate) -> dict[str, Any]:
-    return {k: None if v != v else v for k, v in estimate._asdict().items()}

@@ -84,7 +84,7 @@ def find_memorized(
         n + len(synthetic), [[*groups.tolist(), *[None] * len(synthetic)]], pairs.rows
     )[:n]
     crossing = (pairs.rows < n).sum(axis=1) == 1
-    copy_of, likeness = _copies(pairs.rows[crossing], pairs.likeness[crossing], n, len(synthetic))
+    copy_of, likeness = _copies(pairs.rows[crossing], pairs.similarity[crossing], n, len(synthetic))
     twins = len(np.unique(pairs.rows[~crossing]))
     if not real.shape[1]:
         real, synthetic = np.empty((0, 1)), np.zeros((len(synthetic), 1))

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from moppet.coders import Comparison
+from moppet.coders.agreement import Comparison
 from moppet.palette import EXPRESSION_COLORS, GROUP_COLORS, SPARE_COLORS
 from moppet.timeline.time_axis import format_time, tick_step
 

@@ -10,11 +10,12 @@ from importlib.resources import files
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from moppet import palette
 from moppet.pages import wording
 from moppet.timeline.time_axis import format_length, format_time
+from moppet.vocabulary import current_key
 
 
 def render_document(
@@ -62,6 +63,11 @@ def escape_markdown(text: str) -> str:
     )
 
 
+def mark_code(text: str) -> Markup:
+    """Return a text whose parts in backticks are code."""
+    return Markup(re.sub("`([^`]*)`", r"<code>\1</code>", str(escape(text))))
+
+
 @cache
 def _environment() -> Environment:
     found = Environment(
@@ -73,9 +79,13 @@ def _environment() -> Environment:
     )
     found.filters |= {
         "capitalized": wording.capitalize,
+        "code": mark_code,
         "count": wording.count,
+        "current_key": current_key,
         "interval": wording.interval,
         "duration": format_length,
+        "group_members": wording.group_members,
+        "license": wording.license_of,
         "md": escape_markdown,
         "number": wording.number,
         "share": wording.format_share,
@@ -87,6 +97,7 @@ def _environment() -> Environment:
     }
     found.globals |= {
         "counted": wording.counted,
+        "figure_names": wording.FIGURES,
         "expression_class": palette.expression_class,
         "group_class": palette.group_class,
     }
