@@ -271,6 +271,8 @@ def read_timeline(path: str | PathLike[str]) -> Timeline:
                 f"{place} has columns for the class {name!r}, but its metadata names "
                 f"{', '.join(names)}; does the metadata belong to another file?"
             )
+    if "analysed_at" in metadata:  # its name in version 0.1.0
+        metadata["analyzed_at"] = metadata.pop("analysed_at")
     return Timeline(conform(table, names, str(place)), names, groups, settings, metadata)
 
 
