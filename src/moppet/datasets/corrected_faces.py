@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from moppet.coders.codings import Code
 from moppet.coders.timeline_coding import corrected_lanes
 from moppet.datasets.row_images import read_video_frames
-from moppet.files import write_bytes, write_text
+from moppet.files import write_bytes, write_csv
 from moppet.timeline.annotations import Layered
 from moppet.timeline.schema import numbers
 from moppet.values import UsageError
@@ -122,11 +121,8 @@ def _write_csv(path: Path, rows: dict[str, tuple[str, str]]) -> Path:
     if path.is_file():
         with path.open(newline="", encoding="utf-8") as file:
             before = {r["path"]: (r["label"], r["subject"]) for r in csv.DictReader(file)}
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["path", "label", "subject"])
-    writer.writerows([name, *facts] for name, facts in (before | rows).items())
-    return write_text(path, text.getvalue())
+    every = ([name, *facts] for name, facts in (before | rows).items())
+    return write_csv(path, ["path", "label", "subject"], every)
 
 
 def _word(text: str) -> str:
