@@ -57,7 +57,7 @@ TITLES: Final[Mapping[str, str]] = {
     "min_episode_s": "Shortest episode, seconds",
     "enter": "An episode starts at",
     "leave": "An episode ends below",
-    "analysed_at": "Analyzed at",
+    "analyzed_at": "Analyzed at",
 }
 OPTIONS: Final = (("every", "--every"), ("start_s", "--start"), ("end_s", "--end"))
 
@@ -106,7 +106,7 @@ class Report:
     def duration_s(self) -> float | None:
         """Length of the recording, or else of what was analyzed."""
         known: float | None = self.summary["duration_s"]
-        return self.summary["analysed_s"] if known is None else known
+        return self.summary["analyzed_s"] if known is None else known
 
     def labels(self, kind: str) -> Sequence[str]:
         """Return all expressions, or all groups."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
 import json
 import shlex
@@ -29,7 +27,7 @@ from moppet.datasets.rater_agreement import (
     read_ratings,
 )
 from moppet.datasets.readers.csv_tables import read_table
-from moppet.files import write_text
+from moppet.files import write_csv, write_text
 from moppet.metrics import confusion
 from moppet.server.ratings import NO_FACE, NewSet, Rater, RatingSet, RatingSets
 from moppet.server.responses import Json, body_of
@@ -152,13 +150,12 @@ class ClosedSet:
         if label is not None and label not in self.choices:
             raise UsageError(f"A decision is one of {', '.join(self.choices)}.")
         decided = {**self.decisions(), path: label}
-        text = io.StringIO()
-        table = csv.writer(text, lineterminator="\n")
-        table.writerow(["path", "label", "mark"])
-        for each, choice in decided.items():
-            if choice is not None:
-                table.writerow([each, "", NO_FACE] if choice == NO_FACE else [each, choice, ""])
-        write_text(self.adjudication, text.getvalue())
+        rows = [
+            [each, "", NO_FACE] if choice == NO_FACE else [each, choice, ""]
+            for each, choice in decided.items()
+            if choice is not None
+        ]
+        write_csv(self.adjudication, ["path", "label", "mark"], rows)
 
     def as_json(self) -> Json:
         """Return the figures of `moppet data agreement --json`, with image numbers for paths.

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 import os
 import re
@@ -19,7 +17,7 @@ import cv2
 
 from moppet.datasets.readers.csv_tables import read_table
 from moppet.datasets.readers.dataset import subject_finder
-from moppet.files import write_text
+from moppet.files import write_csv, write_text
 from moppet.media import IMAGE_SUFFIXES
 from moppet.media.images import load_image
 from moppet.values import EXPRESSIONS, MediaError, MoppetError, UsageError
@@ -350,14 +348,11 @@ class Rater:
         return given
 
     def _write(self) -> None:
-        text = io.StringIO()
-        table = csv.writer(text, lineterminator="\n")
         subject = subject_finder(self.set.subject_pattern)
         more = ["subject"] if self.set.subject_pattern else []
-        table.writerow(["path", "label", "mark", "seen", *more])
+        rows = []
         for number in self.order:
             if number in self.given:
                 path = self.set.images[number]
-                who = [subject(path) or ""] if more else []
-                table.writerow([path, *self.given[number], *who])
-        write_text(self.file, text.getvalue())
+                rows.append([path, *self.given[number], *([subject(path) or ""] if more else [])])
+        write_csv(self.file, ["path", "label", "mark", "seen", *more], rows)
