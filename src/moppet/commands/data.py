@@ -358,7 +358,7 @@ def print_agreement(
     for row in open_[:_SHOWN]:
         labels = ", ".join(
             f"{rater} {name or '–'}"
-            for rater, name in zip(ratings.raters, ratings.called(row), strict=True)
+            for rater, name in zip(ratings.raters, ratings.labels_of(row), strict=True)
         )
         console.print(f"{ratings.paths[row]}: {labels}", soft_wrap=True)
     if len(open_) > _SHOWN:
