@@ -233,6 +233,6 @@ def test_conditions_are_said_once_and_again_when_they_change(made, capsys):
 
 
 def test_a_cache_that_cannot_be_written_never_fails(cache, capsys):
-    (cache / "licences").write_text("a file where a folder should be", encoding="utf-8")
+    (cache / "licenses").write_text("a file where a folder should be", encoding="utf-8")
     assert announce_license(DATASETS["ck+"]) and announce_license(DATASETS["ck+"])
     assert capsys.readouterr().err.count("CK+: ") == 2

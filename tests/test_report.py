@@ -128,7 +128,7 @@ def test_key_figures_are_those_of_the_summary(page):
 
 def test_every_episode_stands_in_the_table(page):
     episodes = [e for e in two_people().episodes() if e.kind == "expression"]
-    table = re.search(r"Episodes of one expression: (\d+).*?<tbody>(.*?)</tbody>", page, re.S)
+    table = re.search(r"Episodes by expression: (\d+).*?<tbody>(.*?)</tbody>", page, re.S)
     rows = [text_of(row).split() for row in table[2].split("</tr>")[:-1]]
     assert int(table[1]) == len(rows) == len(episodes) > 3
     for row, episode in zip(rows, sorted(episodes, key=lambda e: e.start_s), strict=True):

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 from label_folder import draw_images
 from moppet.commands import main as cli
-from moppet.commands.dataset_source import Source
+from moppet.commands.dataset_options import DatasetOptions
 from moppet.commands.train import audit_own
 from moppet.datasets.manifest import read_manifest
 from moppet.datasets.rater_agreement import read_ratings
@@ -28,7 +28,7 @@ from moppet.files import write_text
 from moppet.server import ratings as rating_sets
 from moppet.server.job_queue import Queue
 from moppet.server.label_api import ClosedSet
-from moppet.server.ratings import Rater, RatingSet, RatingSets
+from moppet.server.ratings import NewSet, Rater, RatingSet, RatingSets
 from moppet.server.site import build_site
 from moppet.server.workspace import Workspace
 from moppet.values import EXPRESSIONS, MoppetError
@@ -366,7 +366,7 @@ def test_a_restarted_server_goes_on_where_the_rater_left(
 
 def test_a_kill_while_writing_leaves_the_ratings_before_it(tmp_path: Path, faces: Path) -> None:
     """A process is killed at every step of the writing of a new rating."""
-    of = RatingSets(tmp_path / "labels").create("visit", str(faces))
+    of = RatingSets(tmp_path / "labels").create(NewSet("visit", str(faces)))
     rater = Rater.begin(of, "ann")
     rater.rate(rater.queue[0], "fear")
     before = of.rater_file("ann").read_text(encoding="utf-8")
@@ -394,7 +394,7 @@ rater.rate(rater.queue[0], "anger")
 
 
 def test_a_file_that_was_changed_by_hand_is_taken_or_said(tmp_path: Path, faces: Path) -> None:
-    of = RatingSets(tmp_path / "labels").create("visit", str(faces))
+    of = RatingSets(tmp_path / "labels").create(NewSet("visit", str(faces)))
     rows = f"path,label\n{of.images[0]},Happy\n{of.images[1]},\n"
     write_text(of.rater_file("ann"), rows)
     rater = Rater(of, "ann")
@@ -545,7 +545,9 @@ def test_training_takes_the_manifest_and_no_image_without_a_face(
     assert written["command"] == f"moppet train {written['path']} -o my_model"
     assert written["rare"] == ["surprise"]
 
-    manifest = audit_own(Console(quiet=True), Source(Path(written["path"])).read(as_given=True))
+    manifest = audit_own(
+        Console(quiet=True), DatasetOptions().read(Path(written["path"]), as_given=True)
+    )
     expected = {path: name for path, name in truth.items() if path != "sadness/child2_5.png"}
     found = zip(manifest.column("path"), manifest.column("label"), strict=True)
     assert dict(found) == expected
@@ -594,7 +596,7 @@ def test_two_raters_are_enough_to_learn_from(client: TestClient, faces: Path) ->
 
 
 def test_leaving_a_class_out_keeps_the_votes_for_the_others(tmp_path: Path, faces: Path) -> None:
-    of = RatingSets(tmp_path / "labels").create("visit", str(faces))
+    of = RatingSets(tmp_path / "labels").create(NewSet("visit", str(faces)))
     said = {"ann": ["happiness", "sadness"] * 4, "ben": ["happiness", "sadness"] * 4}
     said["ben"][0] = said["ben"][1] = "fear"
     for name, words in said.items():

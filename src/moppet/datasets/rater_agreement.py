@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import itertools
 import os
 from collections import Counter
@@ -21,6 +20,7 @@ from moppet.datasets.manifest import (
     order_names,
     plurality,
 )
+from moppet.files import write_csv
 from moppet.metrics import Estimate, accuracy, as_json, bootstrap, cohen_kappa
 from moppet.values import EXPRESSIONS, MoppetError, UsageError
 
@@ -61,7 +61,7 @@ class Ratings:
         """(n,) one number for the images of one subject."""
         return connect(len(self.paths), [self.subjects])
 
-    def called(self, row: int) -> list[str]:
+    def labels_of(self, row: int) -> list[str]:
         """Return each rater's label of an image, "" without one."""
         return ["" if i < 0 else self.names[i] for i in self.given[row]]
 
@@ -175,15 +175,9 @@ def write_disagreements(path: Path, ratings: Ratings, decided: Mapping[str, str]
     Its columns: path, label (empty, to be filled in), subject, then each rater's label.
     """
     rows = [r for r in ratings.disputed if ratings.paths[r] not in decided]
-    try:
-        with path.open("w", encoding="utf-8", newline="") as file:
-            table = csv.writer(file)
-            table.writerow(["path", "label", "subject", *(f"label by {x}" for x in ratings.raters)])
-            for row in rows:
-                subject = ratings.subjects[row] or ""
-                table.writerow([ratings.paths[row], "", subject, *ratings.called(row)])
-    except OSError as error:
-        raise MoppetError(f"Cannot write {path}: {error.strerror}.") from None
+    header = ["path", "label", "subject", *(f"label by {rater}" for rater in ratings.raters)]
+    cells = ([ratings.paths[r], "", ratings.subjects[r] or "", *ratings.labels_of(r)] for r in rows)
+    write_csv(path, header, cells)
     return len(rows)
 
 
@@ -293,7 +287,7 @@ def as_dict(ratings: Ratings, agreement: Agreement, decided: dict[str, str]) -> 
         "disagreements": [
             {
                 "path": ratings.paths[row],
-                "labels": dict(zip(ratings.raters, ratings.called(row), strict=True)),
+                "labels": dict(zip(ratings.raters, ratings.labels_of(row), strict=True)),
                 "decided": decided.get(ratings.paths[row]),
             }
             for row in ratings.disputed

@@ -183,7 +183,7 @@ class Analysis:
             | {
                 "settings": self.settings.to_dict(),
                 "frame_count": len({row["frame"] for row in self._rows}),
-                "analysed_at": datetime.now(UTC).isoformat(timespec="seconds"),
+                "analyzed_at": datetime.now(UTC).isoformat(timespec="seconds"),
                 "complete": self._complete,
             }
             | self._findings(),

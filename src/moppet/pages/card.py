@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from moppet.evaluate.saved_results import ALL, Figures, ResultSet, SavedResults, read_results
 from moppet.files import write_text
-from moppet.pages.document import escape_markdown, render_document, render_markdown
+from moppet.pages.document import escape_markdown, render_document, render_template
 from moppet.pages.html_tables import Card, confusion_shade
 from moppet.pages.wording import (
     FIGURES,
@@ -92,8 +92,8 @@ def as_markdown(results: SavedResults) -> str:
     """Return the card as one Markdown document."""
     card = _renamed(results.card)
     measured, history = results.measured, results.training
-    text = render_markdown(
-        "model_card",
+    text = render_template(
+        "model_card.md",
         card=card,
         bytes=results.bytes,
         version=version("moppet"),

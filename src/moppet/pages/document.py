@@ -46,9 +46,9 @@ def render_macro(name: str, *arguments: Any) -> Markup:
     return Markup(getattr(_environment().get_template("macros.html.j2").module, name)(*arguments))
 
 
-def render_markdown(template: str, **context: Any) -> str:
-    """Return the Markdown of templates/<template>.md.j2; `md` escapes text from outside in it."""
-    return _environment().get_template(f"{template}.md.j2").render(**context)
+def render_template(name: str, **context: Any) -> str:
+    """Return what templates/<name>.j2 makes of a context; in Markdown, `md` escapes texts."""
+    return _environment().get_template(f"{name}.j2").render(**context)
 
 
 def escape_markdown(text: str) -> str:
@@ -89,8 +89,6 @@ def _environment() -> Environment:
         "md": escape_markdown,
         "number": wording.number,
         "share": wording.format_share,
-        "share_interval": wording.share_interval,
-        "share_with_interval": wording.share_with_interval,
         "time": format_time,
         "with_interval": wording.with_interval,
         "p_equals": wording.p_equals,

@@ -57,7 +57,7 @@ TITLES: Final[Mapping[str, str]] = {
     "min_episode_s": "Shortest episode, seconds",
     "enter": "An episode starts at",
     "leave": "An episode ends below",
-    "analysed_at": "Analyzed at",
+    "analyzed_at": "Analyzed at",
 }
 OPTIONS: Final = (("every", "--every"), ("start_s", "--start"), ("end_s", "--end"))
 
@@ -106,7 +106,7 @@ class Report:
     def duration_s(self) -> float | None:
         """Length of the recording, or else of what was analyzed."""
         known: float | None = self.summary["duration_s"]
-        return self.summary["analysed_s"] if known is None else known
+        return self.summary["analyzed_s"] if known is None else known
 
     def labels(self, kind: str) -> Sequence[str]:
         """Return all expressions, or all groups."""
@@ -133,10 +133,10 @@ def build_page(timeline: Timeline, thumbnails: Sequence[Thumbnail]) -> str:
         report=report,
         settings=timeline.settings,
         ratio=_ratio,
+        groups_shown=[g for g in report.groups if (report.everyone["groups"][g]["share"] or 0) > 0],
         stopped_s=None if columns is None else columns.span_s[1],
         empty=_empty_note(report),
         group_cards=_group_cards(report),
-        bar=charts.draw_shares(report.everyone["groups"], report.groups),
         thumbnails=thumbnails,
         **_over_time(report),
         episodes=[(kind, *_episodes(report, kind)) for kind in KINDS],
@@ -183,8 +183,10 @@ def _over_time(report: Report) -> dict[str, Any]:
     lanes = drawing.lanes
     shown, folded = lanes[:LANES_SHOWN], lanes[LANES_SHOWN:LANES_FOLDED]
     return {
-        "axis": charts.draw_axis(axis),
-        "recording": charts.draw_recording(axis, columns),
+        "axis": axis,
+        "recording": list(charts.recording_paths(axis, columns)),
+        "width": charts.WIDTH,
+        "height_px": charts.lane_height_px(len(report.timeline.names)),
         "unreadable": bool((columns.state == UNREADABLE).any()),
         "in_no_group": any((lane.group < 0).any() for lane in lanes),
         "lanes": [_lane(report, axis, columns, lane) for lane in _by_number(shown)],
@@ -208,7 +210,10 @@ def _lane(report: Report, axis: charts.Axis, columns: Columns, lane: Lane) -> di
         "about": [f"{format_time(lane.start_s)} to {format_time(lane.end_s)}", *shares],
         "names": [(color_class(name, names, grouped=False), name) for name in names],
         "peaks": [format_share(float(peak.max()) if len(peak) else None) for peak in peaks],
-        "chart": charts.draw_lane(axis, columns, lane, names, report.groups),
+        "label": f"{lane.title}: groups and the probability of each expression over time, from "
+        f"{format_time(lane.start_s)} to {format_time(lane.end_s)}. The same values are in the "
+        "table below.",
+        "paths": list(charts.lane_paths(axis, columns, lane, names, report.groups)),
         "table": values_table(columns, lane, names),
     }
 
@@ -261,7 +266,7 @@ def _episodes(report: Report, kind: str) -> tuple[Table | None, int]:
         for episode in chosen[:MAX_EPISODES]
     ]
     n_more = max(0, len(chosen) - MAX_EPISODES)
-    caption = f"Episodes of one {kind}: {len(chosen)}"
+    caption = f"Episodes by {kind}: {len(chosen)}"
     caption += f", the first {MAX_EPISODES} shown" if n_more else ""
     head = [kind, "face", "start", "end", "length", "mean probability"]
     return Table(caption, head, rows, css="sortable tall", words=2), n_more

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
 import json
 import shlex
@@ -29,9 +27,9 @@ from moppet.datasets.rater_agreement import (
     read_ratings,
 )
 from moppet.datasets.readers.csv_tables import read_table
-from moppet.files import write_text
+from moppet.files import write_csv, write_text
 from moppet.metrics import confusion
-from moppet.server.ratings import NO_FACE, Rater, RatingSet, RatingSets
+from moppet.server.ratings import NO_FACE, NewSet, Rater, RatingSet, RatingSets
 from moppet.server.responses import Json, body_of
 from moppet.server.workspace import Workspace
 from moppet.values import EXPRESSIONS, MoppetError, UsageError
@@ -100,9 +98,14 @@ class ClosedSet:
         return tuple(self.set.rater_file(name) for name in opened_raters(self.set))
 
     @cached_property
+    def measured(self) -> tuple[Ratings, Agreement]:
+        """The ratings of these raters, and their agreement."""
+        return _measure(self.files, tuple(file.stat().st_mtime_ns for file in self.files))
+
+    @property
     def ratings(self) -> Ratings:
         """The ratings of these raters."""
-        return _measure(self.files, _stamps(self.files))[0]
+        return self.measured[0]
 
     @cached_property
     def no_face(self) -> NDArray[np.bool_]:
@@ -147,13 +150,12 @@ class ClosedSet:
         if label is not None and label not in self.choices:
             raise UsageError(f"A decision is one of {', '.join(self.choices)}.")
         decided = {**self.decisions(), path: label}
-        text = io.StringIO()
-        table = csv.writer(text, lineterminator="\n")
-        table.writerow(["path", "label", "mark"])
-        for each, choice in decided.items():
-            if choice is not None:
-                table.writerow([each, "", NO_FACE] if choice == NO_FACE else [each, choice, ""])
-        write_text(self.adjudication, text.getvalue())
+        rows = [
+            [each, "", NO_FACE] if choice == NO_FACE else [each, choice, ""]
+            for each, choice in decided.items()
+            if choice is not None
+        ]
+        write_csv(self.adjudication, ["path", "label", "mark"], rows)
 
     def as_json(self) -> Json:
         """Return the figures of `moppet data agreement --json`, with image numbers for paths.
@@ -163,12 +165,15 @@ class ClosedSet:
         """
         ratings, decided = self.ratings, self.decisions()
         number = {path: i for i, path in enumerate(self.set.images)}
-        figures = as_dict(ratings, _measure(self.files, _stamps(self.files))[1], {})
+        figures = as_dict(ratings, self.measured[1], {})
         answers = np.where(self.no_face, len(ratings.names), ratings.given)
         names = [*ratings.names, NO_FACE]
         rows = sorted(self.disputed, key=lambda row: number[ratings.paths[row]])
         return figures | {
-            "tables": [self._table(answers, a, b) for a, b in _pairs(len(ratings.raters))],
+            "tables": [
+                self._table(answers, a, b)
+                for a, b in itertools.combinations(range(len(ratings.raters)), 2)
+            ],
             "table_names": names,
             "choices": self.choices,
             "no_face": self.no_face.sum(axis=0).tolist(),
@@ -225,8 +230,7 @@ class ClosedSet:
 
 def label_counts(manifest: Manifest) -> dict[str, int]:
     """Return the number of images of each class, including 0."""
-    labels = manifest.labels
-    return {name: int((labels == i).sum()) for i, name in enumerate(manifest.names)}
+    return {name: int((manifest.labels == i).sum()) for i, name in enumerate(manifest.names)}
 
 
 def rare_classes(manifest: Manifest) -> tuple[str, ...]:
@@ -246,18 +250,8 @@ def _without(manifest: Manifest, classes: tuple[str, ...]) -> Manifest:
     return build_manifest(columns | {"votes": votes}, names=names, root=part.root)
 
 
-def _pairs(raters: int) -> list[tuple[int, int]]:
-    return list(itertools.combinations(range(raters), 2))
-
-
-def _stamps(files: tuple[Path, ...]) -> tuple[tuple[int, int], ...]:
-    return tuple((stat.st_mtime_ns, stat.st_size) for stat in (file.stat() for file in files))
-
-
 @lru_cache(maxsize=4)
-def _measure(
-    files: tuple[Path, ...], stamps: tuple[tuple[int, int], ...]
-) -> tuple[Ratings, Agreement]:
+def _measure(files: tuple[Path, ...], changed_ns: tuple[int, ...]) -> tuple[Ratings, Agreement]:
     """Return the ratings and their agreement, measured again only if a file changes.
 
     The seed is the same as in the command line, so both give the same intervals.
@@ -267,19 +261,8 @@ def _measure(
 
 
 @dataclass(frozen=True)
-class NewSet:
-    """A new set. subject: finds the subject in a path, see `subject_finder`."""
-
-    name: str
-    folder: str
-    classes: tuple[str, ...] = EXPRESSIONS
-    subject: str | None = None
-    seed: int = 0
-
-
-@dataclass(frozen=True)
 class NewRater:
-    """A new rater."""
+    """The name of a new rater."""
 
     name: str
 
@@ -327,9 +310,8 @@ def _add_sets(site: FastAPI, sets: RatingSets) -> None:
 
     @site.post("/api/labels", status_code=201)
     def new_set(new: Annotated[NewSet, body_of(NewSet)]) -> Json:
-        subject = (new.subject or "").strip() or None
         with sets.lock:
-            return _set_json(sets.create(new.name, new.folder, new.classes, subject, new.seed))
+            return _set_json(sets.create(new))
 
     @site.get("/api/labels/{name}")
     def one_set(name: str) -> Json:

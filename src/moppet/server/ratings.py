@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 import os
 import re
 import threading
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -19,7 +17,7 @@ import cv2
 
 from moppet.datasets.readers.csv_tables import read_table
 from moppet.datasets.readers.dataset import subject_finder
-from moppet.files import write_text
+from moppet.files import write_csv, write_text
 from moppet.media import IMAGE_SUFFIXES
 from moppet.media.images import load_image
 from moppet.values import EXPRESSIONS, MediaError, MoppetError, UsageError
@@ -95,6 +93,17 @@ class RatingSet:
         return cv2.imencode(".png", scaled, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
 
 
+@dataclass(frozen=True)
+class NewSet:
+    """A new set. subject: finds the subject in a path, see `subject_finder`."""
+
+    name: str
+    folder: str
+    classes: tuple[str, ...] = EXPRESSIONS
+    subject: str | None = None
+    seed: int = 0
+
+
 class RatingSets:
     """The rating sets of a workspace; hold `lock` while writing."""
 
@@ -124,36 +133,28 @@ class RatingSets:
         except (OSError, ValueError, KeyError, TypeError):
             raise MoppetError(f"{file} is damaged: restore it from a backup.") from None
 
-    def create(
-        self,
-        name: str,
-        folder: str,
-        classes: Sequence[str] = EXPRESSIONS,
-        subject_pattern: str | None = None,
-        seed: int = 0,
-    ) -> RatingSet:
+    def create(self, new: NewSet) -> RatingSet:
         """Create and return a set of all images in a folder and its sub-folders.
 
         Raises UsageError for an invalid name or one in use, a missing folder, no images or more
         than MOST_IMAGES, and fewer than two different classes.
         """
-        place = self.root / plain_name(name, "set")
+        place = self.root / plain_name(new.name, "set")
         if place.name.casefold() in map(str.casefold, self.names()):
             raise UsageError(f"There is a set {place.name!r} already: choose another name.")
-        subject_finder(subject_pattern)
-        source = _folder(folder)
-        named = _check_classes(classes)
-        images = sorted(_images(source), key=lambda path: _key(seed, "", path))
-        created = RatingSet(place, source, named, tuple(images), subject_pattern, seed)
+        subject = (new.subject or "").strip() or None
+        subject_finder(subject)
+        source, classes = _folder(new.folder), _check_classes(new.classes)
+        images = sorted(_images(source), key=lambda path: _key(new.seed, "", path))
         stored = {
             "folder": str(source),
-            "classes": named,
+            "classes": classes,
             "images": images,
-            "subject_pattern": subject_pattern,
-            "seed": seed,
+            "subject_pattern": subject,
+            "seed": new.seed,
         }
         write_text(place / "set.json", json.dumps(stored, ensure_ascii=False, indent=0))
-        return created
+        return RatingSet(place, source, classes, tuple(images), subject, new.seed)
 
 
 def plain_name(name: str, of: str) -> str:
@@ -302,22 +303,16 @@ class Rater:
         if not queue or self.set.check_number(number) != queue[0]:
             raise UsageError("Another image is next: was this one rated in another window?")
         again = queue[0] in self.given
-        if label is not None and mark is None and label in self.set.classes:
-            rating = Rating(label)
-        elif label is None and mark == NO_FACE:
-            rating = Rating("", NO_FACE)
-        elif label is None and mark == "skip":
-            rating = Rating("", SKIPPED if again else LATER)
-        elif label is None and mark == UNREADABLE:
-            if self.set.readable(queue[0]):
-                raise UsageError("This image can be read after all: please rate it.")
-            rating = Rating("", UNREADABLE)
-        else:
+        marks = {NO_FACE: NO_FACE, "skip": SKIPPED if again else LATER, UNREADABLE: UNREADABLE}
+        known = mark in marks if label is None else mark is None and label in self.set.classes
+        if not known:
             raise UsageError(
                 f"A rating is one of {', '.join(self.set.classes)} (label), or one of "
-                f"{NO_FACE}, skip, {UNREADABLE} (mark)."
+                f"{', '.join(marks)} (mark)."
             )
-        self.given[queue[0]] = rating._replace(seen=2 if again else 1)
+        if mark == UNREADABLE and self.set.readable(queue[0]):
+            raise UsageError("This image can be read after all: please rate it.")
+        self.given[queue[0]] = Rating(label or "", marks.get(mark or "", ""), 2 if again else 1)
         self._write()
         return self
 
@@ -353,14 +348,11 @@ class Rater:
         return given
 
     def _write(self) -> None:
-        text = io.StringIO()
-        table = csv.writer(text, lineterminator="\n")
         subject = subject_finder(self.set.subject_pattern)
         more = ["subject"] if self.set.subject_pattern else []
-        table.writerow(["path", "label", "mark", "seen", *more])
+        rows = []
         for number in self.order:
             if number in self.given:
                 path = self.set.images[number]
-                who = [subject(path) or ""] if more else []
-                table.writerow([path, *self.given[number], *who])
-        write_text(self.file, text.getvalue())
+                rows.append([path, *self.given[number], *([subject(path) or ""] if more else [])])
+        write_csv(self.file, ["path", "label", "mark", "seen", *more], rows)

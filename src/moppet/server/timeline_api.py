@@ -25,9 +25,9 @@ from moppet.timeline.people import (
     People,
     forget_face,
     join_faces,
-    machine_spans,
     name_face,
     name_people,
+    original_faces,
     people_of,
     people_path,
     read_people,
@@ -116,7 +116,7 @@ def save_correction(timeline: Path, new: NewCorrection) -> None:
         if not new.start_s < new.end_s:
             raise UsageError("A correction must start before it ends.")
         people = people_beside(timeline)
-        spans = machine_spans(machine, people, new.face, new.start_s, new.end_s)
+        spans = original_faces(machine, people, new.face, new.start_s, new.end_s)
         if not spans:
             raise UsageError(
                 f"The face is not visible from {new.start_s:.2f} to {new.end_s:.2f} s."

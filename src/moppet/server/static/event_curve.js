@@ -44,7 +44,7 @@ export function drawEventCurve(record) {
 export const ruleText = (rule) => rule.replaceAll(">=", "≥").replaceAll("->", "→");
 
 export function describeEvent(record) {
-  const counted = record.counted_s === null || record.counted_s === undefined ? "" : `; counted ${record.counted_s.toFixed(1)} s`;
+  const counted = record.counted_s === null || record.counted_s === undefined ? "" : `; ${record.counted_s.toFixed(1)} s counted`;
   const value = record.value === null || record.value === undefined ? "" : `; ${Math.round(100 * record.value)} % at that moment`;
   return `${ruleText(record.rule ?? record.reason ?? "")}${counted}${value}`;
 }

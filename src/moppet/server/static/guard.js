@@ -1,5 +1,5 @@
 // The guard page: the video, the target face, the rules, and the notifications.
-import { $, say } from "./dom.js";
+import { $, element, say } from "./dom.js";
 import { request } from "./request.js";
 import { chime, notificationStatus, notify, unlockSound } from "./alerts.js";
 import { Camera, listCameras } from "./camera.js";
@@ -83,12 +83,15 @@ function turnOff() {
   ready();
 }
 
-function tellCalls(about) {
+function showChannels(about) {
   const command = about.commands.alert;
-  $("#command").textContent = command
-    ? `The program ${command}, set with --on-alert.` : "No program is started. To start one, run moppet serve with --on-alert PROGRAM.";
-  $("#webhook").textContent = about.webhook
-    ? `${about.webhook}: alerts leave this machine, as numbers and rules.` : "Nothing is sent outside this machine. To send alerts, run moppet serve with --webhook ADDRESS.";
+  const option = (text) => element("code", {}, text);
+  $("#command").replaceChildren(...(command
+    ? [`The program ${command}, set with `, option("--on-alert"), "."]
+    : ["No program is started. To start one, run ", option("moppet serve"), " with ", option("--on-alert PROGRAM"), "."]));
+  $("#webhook").replaceChildren(...(about.webhook
+    ? [`${about.webhook}: alerts leave this machine, as numbers and rules.`]
+    : ["Nothing is sent outside this machine. To send alerts, run ", option("moppet serve"), " with ", option("--webhook ADDRESS"), "."]));
   $("#notes").textContent = notificationStatus();
   $("#allow").hidden = globalThis.Notification?.permission !== "default";
 }
@@ -148,7 +151,7 @@ camera.addEventListener("rows", ({ detail }) => {
     $("#now").textContent = detail.rows.map(describeRow).join(" · ");
     return;
   }
-  if (!detail.guarding) return screen.pause("unwatched", "Adults: moppet could not watch again. End the session and start a new one.");
+  if (!detail.guarding) return screen.pause("unwatched", "Adults: moppet could not resume watching. End the session and start a new one.");
   screen.say(detail.rows.some((row) => row.face_id !== null) ? "watching" : "watching, no face");
   detail.events.forEach(act);
 });
@@ -195,8 +198,8 @@ $("#start").addEventListener("click", begin);
 try {
   const about = await request("GET", "/api/guard");
   $("#rules").value ||= about.rules.join("\n");
-  tellCalls(about);
-  $("#allow").addEventListener("click", async () => { await Notification.requestPermission(); tellCalls(about); });
+  showChannels(about);
+  $("#allow").addEventListener("click", async () => { await Notification.requestPermission(); showChannels(about); });
   await Promise.all([checkRules(), listSessions()]);
 } catch (error) {
   say(error.message, true);

@@ -114,7 +114,11 @@ try {
     const view = rater ? "#rate" : asked.has("agreement") ? "#agree" : "#set";
     document.body.classList.toggle("wide", view !== "#set");
     if (view === "#rate") await rate(api, rater, set, say, address());
-    else if (view === "#agree") await agree(api, set, say);
+    else if (view === "#agree") {
+      say("Measuring the agreement …");
+      await agree(api, set, say);
+      say("");
+    }
     else show(set);
     $(view).hidden = false;
   }

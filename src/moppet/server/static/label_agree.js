@@ -20,9 +20,9 @@ function figures(found) {
   const lines = found.pairs.map((pair) => row(`${pair.raters.join(" – ")}, Cohen`, String(pair.equal.n), figure(pair.equal), figure(pair.cohen_kappa)));
   lines.push(row("all, Fleiss", String(found.fleiss_kappa.n), "", figure(found.fleiss_kappa)));
   $("#figures").tBodies[0].replaceChildren(...lines);
-  const drawn = found.subjects ? counted(found.subjects, "child").replace("childs", "children") : "images";
+  const drawn = found.subjects ? counted(found.subjects, "subject") : "images";
   const aside = found.raters.map((rater, i) => `${rater} saw no face in ${found.no_face[i]} and left out ${found.unrated[i]}`);
-  $("#rests").textContent = `n: images to which these raters gave a class. In brackets: 95 % confidence intervals, from bootstrap samples of ${drawn}. Kappa: 1 = perfect agreement, 0 = `
+  $("#rests").textContent = `n: images that these raters gave a class. In brackets: 95 % confidence intervals from bootstrap samples of ${drawn}. Kappa: 1 = perfect agreement, 0 = `
     + `chance agreement. Images without a class are not included in these figures: ${aside.join("; ")}.`;
 }
 

@@ -39,7 +39,7 @@ async function draw() {
     font: { color: ink() }, hovermode: "x unified", hoverlabel: { font: { color: "#1d1f24" }, bgcolor: "#fff" },
     showlegend: false,
     xaxis: { range: [start, end], title: { text: "seconds" }, gridcolor: grid, zeroline: false },
-    yaxis: { range: [0, 1], fixedrange: true, gridcolor: grid, zeroline: false },
+    yaxis: { range: [0, 1], tickvals: [0, 0.25, 0.5, 0.75, 1], ticktext: ["0 %", "", "50 %", "", "100 %"], fixedrange: true, gridcolor: grid, zeroline: false },
   }, { displayModeBar: false, responsive: true, scrollZoom: true });
   cursor();
 }
@@ -47,7 +47,7 @@ async function draw() {
 function lanes() {
   const more = drawLanes($("#lanes"), head, range, chosen(), choose, go);
   $("#more-lanes").hidden = more === 0;
-  $("#more-lanes").textContent = `and ${more} faces seen for less time: choose them above`;
+  $("#more-lanes").textContent = `${more} more faces, visible for less time: choose them above.`;
 }
 
 function choose(face) {
@@ -164,7 +164,7 @@ function listEpisodes() {
     begin.type = "button";
     begin.textContent = clock(one.start_s);
     begin.setAttribute("aria-label", `go to ${one.label} at ${clock(one.start_s)}`);
-    for (const cell of [begin, clock(one.end_s), one.label, one.mean.toFixed(2)]) {
+    for (const cell of [begin, clock(one.end_s), one.label, `${Math.round(100 * one.mean)} %`]) {
       const made = document.createElement("td");
       made.append(cell);
       line.append(made);
@@ -239,7 +239,7 @@ function show(found) {
 async function follow() {
   try {
     show(await get(`${api}/timeline`));
-    if (!head.faces.length) say(head.complete ? "No face was detected in this recording." : "No face so far …");
+    if (!head.faces.length) say(head.complete ? "No face was detected in this recording." : "No face has been detected yet …");
     else if (!plot.dataset.heard) {
       plot.dataset.heard = "yes";
       say("");
