@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import io
+import sys
+
 from moppet import privacy
 
 
 def main() -> None:
-    privacy.use_own_caches()
-    privacy.remove_telemetry_files()
-    from moppet.commands.main import main as command_line
-
+    try:
+        for stream in (sys.stdout, sys.stderr):
+            # A file name may contain bytes that are not text.
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
+        privacy.use_own_caches()
+        privacy.remove_telemetry_files()
+        from moppet.commands.main import main as command_line
+    except KeyboardInterrupt:
+        sys.exit("moppet: stopped.")
     command_line()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,6 +31,19 @@ if TYPE_CHECKING:
     from moppet.infer.pipeline import Progress, Settings
     from moppet.timeline import Timeline
 
+_PHOTO_COLUMNS: Final = [
+    "face_id",
+    "status",
+    "expression",
+    "group",
+    "confidence",
+    "unsure",
+    "quality",
+    "box_x",
+    "box_y",
+    "box_w",
+    "box_h",
+]
 FORMATS: Final = ("parquet", "csv", "json")
 SMOOTH_S: Final = 0.25
 """The default of TimelineSettings, here so that the command line starts without it."""
@@ -62,6 +76,9 @@ class AnalyzeOptions:
     ] = None
     detect_every_frame: Annotated[
         bool, typer.Option("--detect-every-frame", help="Search every frame for faces (slow).")
+    ] = False
+    sequence: Annotated[
+        bool, typer.Option("--sequence", help="A folder of images is a film, not a set of photos.")
     ] = False
     resume: Annotated[
         bool, typer.Option("--resume", help="Resume an analysis that was stopped.")
@@ -99,6 +116,7 @@ def analyze(options: AnalyzeOptions) -> None:
         end_s=options.end,
         detect_every_frame=options.detect_every_frame,
         min_face_px=options.min_face,
+        sequence=options.sequence,
         timeline=TimelineSettings(smooth_s=options.smooth),
     )
     raise typer.Exit(_analyze_all(options, settings))
@@ -128,6 +146,9 @@ def _analyze_all(options: AnalyzeOptions, settings: Settings) -> int:
         except MoppetError as error:
             failed += 1
             print(f"moppet: {error}", file=sys.stderr)
+        except Exception as error:  # one odd recording must not end the batch
+            failed += 1
+            print(f"moppet: {_unexpected(error, recording, folder)}", file=sys.stderr)
     if failed and len(recordings) > 1:
         print(f"moppet: {failed} of {len(recordings)} recordings failed.", file=sys.stderr)
     return 1 if failed else 0
@@ -150,40 +171,90 @@ def _analyze_one(options: AnalyzeOptions, settings: Settings, recording: str, fo
     from moppet.infer.pipeline import Analysis
 
     started = time.monotonic()
-    folder_existed = folder.is_dir()
     journal = folder / "journal.arrows"
-    if (
-        options.resume
-        and not journal.is_file()
-        and _is_finished(options, settings, recording, folder)
-    ):
+    resume = options.resume
+    if resume and not journal.is_file() and _is_finished(options, settings, recording, folder):
         done = f"{recording} is already analyzed, in {folder}"
         print(done, file=sys.stderr if options.as_json else sys.stdout)
         return True
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        analysis = Analysis(recording, settings, journal=journal, resume=options.resume)
-    except OSError as error:
-        raise MoppetError(f"{folder} cannot be written: {error.strerror}.") from None
-    except MoppetError:
-        if not folder_existed and folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
-        raise
-    try:
-        with _frames_watched(Path(recording).name) as show:
-            timeline = analysis.run(show)
-    except KeyboardInterrupt:
-        _write(options, analysis.timeline(), folder)
-        print(
-            f"moppet: stopped. The results so far are in {folder}. To continue, add --resume to "
-            "the same command.",
-            file=sys.stderr,
-        )
-        return False
-    written = _write(options, timeline, folder)
+    with _clean_folder(folder, journal):
+        kinds = _check_folder(options, recording, folder)
+        analysis = Analysis(recording, settings, journal=journal, resume=resume)
+        try:
+            with _frames_watched(Path(recording).name) as show:
+                timeline = analysis.run(show)
+        except KeyboardInterrupt:
+            _write(options, kinds, analysis.timeline(), folder)
+            print(
+                f"moppet: stopped. The results so far are in {folder}. To continue, add --resume "
+                "to the same command.",
+                file=sys.stderr,
+            )
+            return False
+    written = _write(options, kinds, timeline, folder)
     journal.unlink(missing_ok=True)
     _print_result(options, recording, timeline, written, time.monotonic() - started)
     return True
+
+
+@contextmanager
+def _clean_folder(folder: Path, journal: Path) -> Iterator[None]:
+    """Make the folder; if nothing was read into it, leave neither a journal nor a new folder."""
+    from moppet.files import result_folder
+    from moppet.timeline import read_journal
+
+    begun = journal.is_file()
+    try:
+        with result_folder(folder):
+            try:
+                yield
+            except MoppetError:
+                if not begun and journal.is_file() and not read_journal(journal):
+                    journal.unlink()
+                raise
+    except OSError as error:
+        raise MoppetError(f"{folder} cannot be written: {error.strerror}.") from None
+
+
+def _check_folder(options: AnalyzeOptions, recording: str, folder: Path) -> list[str]:
+    """Return the formats to write: those asked for, and those that an earlier run wrote here.
+
+    So no older timeline stays beside the new one. Raises MoppetError if the folder holds the
+    results of another recording.
+    """
+    from moppet.media import recording_sha256
+    from moppet.timeline import read_timeline
+
+    kinds = list(options.kinds)
+    for kind in FORMATS:
+        path = folder / f"timeline.{kind}"
+        if not path.is_file():
+            continue
+        try:
+            found = read_timeline(path).metadata
+        except TimelineError:
+            continue  # damaged: it is replaced if this format is written
+        theirs = found.get("source_sha256")
+        if theirs is not None and theirs != recording_sha256(recording):
+            raise MoppetError(
+                f"{folder} holds the results of another recording, {found.get('source_name')}. "
+                "Choose another folder with -o, or move these results away."
+            )
+        kinds += [kind] * (kind not in kinds)
+    return kinds
+
+
+def _unexpected(error: Exception, recording: str, folder: Path) -> str:
+    """Write the traceback of an unexpected error to a log, and return a sentence that names it."""
+    from moppet.files import one_line, write_text
+
+    log = folder / "error.log"
+    told = f"{recording} could not be analyzed ({type(error).__name__}: {one_line(error)})."
+    try:
+        write_text(log, "".join(traceback.format_exception(error)))
+    except (MoppetError, OSError):
+        return f"{told} Please report this."
+    return f"{told} Please report this with {log}."
 
 
 def _is_finished(options: AnalyzeOptions, settings: Settings, recording: str, folder: Path) -> bool:
@@ -205,8 +276,12 @@ def _is_finished(options: AnalyzeOptions, settings: Settings, recording: str, fo
     return True
 
 
-def _write(options: AnalyzeOptions, timeline: Timeline, folder: Path) -> list[Path]:
-    written = [timeline.write(folder / f"timeline.{kind}") for kind in options.kinds]
+def _write(
+    options: AnalyzeOptions, kinds: Sequence[str], timeline: Timeline, folder: Path
+) -> list[Path]:
+    written = [timeline.write(folder / f"timeline.{kind}") for kind in kinds]
+    if timeline.metadata.get("files") and not options.sequence:
+        written.append(_write_photos(timeline, folder / "photos.csv"))
     if not options.no_report:
         from moppet.pages.report import write_report
 
@@ -229,10 +304,47 @@ def _print_result(
         result = {"source": recording, "files": files, "summary": summary}
         print(json.dumps(result, ensure_ascii=False), flush=True)
         return
-    print(f"{recording}: {timeline.metadata['frame_count']} frames in {seconds:.1f} s")
-    for line in (*summary_lines(summary), *written):
+    count = timeline.metadata["frame_count"]
+    print(f"{recording}: {count} {'frame' if count == 1 else 'frames'} in {seconds:.1f} s")
+    lines = _photo_lines(timeline) if timeline.table.num_rows == 1 else summary_lines(summary)
+    for line in (*lines, *_notes(recording, timeline), *written):
         print(f"  {line}")
     sys.stdout.flush()
+
+
+def _write_photos(timeline: Timeline, path: Path) -> Path:
+    """Write one row for each face in a folder of photos, with the file's name."""
+    from moppet.files import write_csv
+
+    files = timeline.metadata["files"]
+    columns = [name for name in _PHOTO_COLUMNS if name in timeline.table.column_names]
+    rows = timeline.table.select(["frame", *columns]).to_pylist()
+    table = [[files[row.pop("frame")], *row.values()] for row in rows]
+    return write_csv(path, ["file", *columns], table)
+
+
+def _photo_lines(timeline: Timeline) -> list[str]:
+    """Return what one image with at most one face shows."""
+    (row,) = timeline.table.to_pylist()
+    if row["expression"] is None:
+        return [f"no face was found ({row['status']})"]
+    group = f" [{row['group']}]" if row["group"] else ""
+    unsure = ", unsure" if row["unsure"] else ""
+    return [f"{row['expression']}{group}, confidence {row['confidence']:.0%}{unsure}"]
+
+
+def _notes(recording: str, timeline: Timeline) -> list[str]:
+    """Return what was assumed about the recording, and what of it was not read."""
+    from moppet.media import clock_notes, image_note
+
+    notes = clock_notes(timeline.metadata.get("clock") or {})
+    if cuts := len(timeline.metadata.get("cuts_s") or ()):
+        notes.append(
+            f"{cuts} hard cut{'s' * (cuts > 1)}: after a cut, every face has a new number."
+        )
+    if note := image_note(Path(recording)):
+        notes.append(note)
+    return [f"note: {note}" for note in notes]
 
 
 @contextmanager

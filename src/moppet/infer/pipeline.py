@@ -42,7 +42,8 @@ class Settings:
     every: analyze only every n-th frame.
     start_s, end_s: part of the recording to analyze; None for its start or end.
     detect_every_frame: search every frame instead of tracking faces between searches.
-    min_face_px: smallest face to look for, in pixels (at least 12); None lets the detector choose.
+    min_face_px: smallest face to look for, in pixels (12 to 10,000); None lets the detector choose.
+    sequence: a folder of images is a film, in which faces are tracked, not a set of photos.
     timeline: smoothing, thresholds and episodes.
     Raises UsageError for a value out of range.
     """
@@ -55,21 +56,25 @@ class Settings:
     end_s: float | None = None
     detect_every_frame: bool = False
     min_face_px: float | None = None
+    sequence: bool = False
     timeline: TimelineSettings = field(default_factory=TimelineSettings)
 
     def __post_init__(self) -> None:
         if self.every < 1:
             raise UsageError(f"every must be at least 1, got {self.every}.")
-        if self.min_face_px is not None and self.min_face_px < 12:
-            raise UsageError(f"min_face_px must be at least 12, got {self.min_face_px}.")
+        if self.min_face_px is not None and not 12 <= self.min_face_px <= 10_000:
+            raise UsageError(
+                f"min_face_px must be at least 12 and at most 10000, got {self.min_face_px}."
+            )
         if not 0 <= (self.start_s or 0.0) < (math.inf if self.end_s is None else self.end_s):
             raise UsageError(
                 f"start and end must be 0 or more and in order, got {self.start_s}, {self.end_s}."
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the settings as JSON values."""
-        return dataclasses.asdict(self)
+        """Return the settings as JSON values; `sequence` only if it is set, as in version 0.1."""
+        values = dataclasses.asdict(self)
+        return values if self.sequence else {k: v for k, v in values.items() if k != "sequence"}
 
 
 @dataclass(frozen=True)
@@ -207,7 +212,7 @@ class Analysis:
     def _findings(self) -> dict[str, Any]:
         """Return what was found about cuts and time stamps, if anything."""
         cuts = [round(time_s, 6) for time_s in (self._state or {}).get("cuts_s", [])]
-        found = {"cuts_s": cuts, "clock": self._clock}
+        found = {"cuts_s": cuts, "clock": self._clock, "files": self.info.files}
         return {key: value for key, value in found.items() if value}
 
 
@@ -376,7 +381,7 @@ def _face_reader(settings: Settings, kind: str) -> FaceReader:
         load_model(settings.model),
         ReaderSettings(
             detect_every_frame=settings.detect_every_frame,
-            unrelated=kind == "images",
+            unrelated=kind == "images" and not settings.sequence,
             forget_after_s=settings.timeline.max_gap_s,
             low_quality_below=settings.timeline.low_quality_below,
         ),

@@ -23,8 +23,8 @@ from pathlib import Path
 
 from moppet.media.camera import camera_frames, camera_number, probe_camera
 from moppet.media.clock import ClockReport, StrictClock, clock_notes
-from moppet.media.images import images_of, load_image
-from moppet.media.recording import FrameSource, MediaInfo
+from moppet.media.images import image_note, images_of, load_image
+from moppet.media.recording import FrameSource, MediaInfo, printable_name
 from moppet.media.sources import IMAGE_SUFFIXES, VIDEO_SUFFIXES, expand_sources, recording_sha256
 from moppet.media.video import probe_video, video_frames
 from moppet.values import Frame, MediaError, UsageError
@@ -38,6 +38,7 @@ __all__ = [
     "StrictClock",
     "clock_notes",
     "expand_sources",
+    "image_note",
     "probe",
     "read_frames",
     "recording_sha256",
@@ -61,7 +62,9 @@ def probe(source: str | Path) -> MediaInfo:
     codec = images[0].suffix.lower().lstrip(".")
     count = len(images)
     rate, span_s = (1.0, float(count)) if path.is_dir() else (math.nan, math.nan)
-    return MediaInfo(path, path.name, "images", width, height, span_s, count, codec, rate)
+    files = tuple(map(printable_name, images)) if path.is_dir() else ()
+    name = printable_name(path)
+    return MediaInfo(path, name, "images", width, height, span_s, count, codec, rate, files)
 
 
 class FrameReader(Iterator[Frame]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ class MediaInfo:
 
     width, height: size in pixels of the upright images that `read_frames` yields.
     duration_s, fps: NaN if unknown; fps is the average, for information only.
+    files: the names of a folder's images, in the order of the frames.
     frame_count: estimated if the container does not store it; None if unknown.
     """
 
@@ -31,3 +33,9 @@ class MediaInfo:
     frame_count: int | None
     codec: str
     fps: float
+    files: tuple[str, ...] = ()
+
+
+def printable_name(path: Path) -> str:
+    """Return a file's name as text; bytes that are not UTF-8 become replacement characters."""
+    return os.fsencode(path.name).decode("utf-8", "replace")

@@ -70,7 +70,7 @@ def recording_sha256(path: str | Path) -> str:
     except OSError as error:
         raise MediaError(f"{path} cannot be read ({error.strerror}): check its name.") from error
     lines = (f"{file_sha256(image, MediaError)}  {image.name}\n" for image in images)
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+    return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def media_files(folder: Path, suffixes: frozenset[str]) -> list[Path]:

@@ -20,7 +20,7 @@ from av.sidedata.sidedata import Type as SideData
 from av.video.reformatter import Colorspace, VideoReformatter
 
 from moppet.media.clock import LONGEST_STEP_S, ClockReport, StrictClock, mend_stamps
-from moppet.media.recording import FrameSource, MediaInfo
+from moppet.media.recording import FrameSource, MediaInfo, printable_name
 from moppet.values import Image, MediaError
 
 _MAX_PENDING: Final = 256  # packets a decoder may delay: far more than reordering and threads need
@@ -342,4 +342,6 @@ def probe_video(path: Path, width: int, height: int) -> MediaInfo:
             span_s = container.duration / av.time_base
         count = stream.frames or (None if math.isnan(rate * span_s) else round(rate * span_s))
         codec = stream.codec_context.codec.canonical_name
-        return MediaInfo(path, path.name, "video", width, height, span_s, count, codec, rate)
+        return MediaInfo(
+            path, printable_name(path), "video", width, height, span_s, count, codec, rate
+        )

@@ -67,6 +67,7 @@ class _Metadata:
     people: dict[str, _NamedFace] | None = None
     cuts_s: tuple[float, ...] = ()
     clock: dict[str, Any] | None = None
+    files: tuple[str, ...] = ()
 
 
 def check_metadata(metadata: Mapping[str, Any]) -> None:
