@@ -299,6 +299,9 @@ def _print_result(
     from moppet.timeline import summary_lines
 
     summary = timeline.summary()
+    if timeline.metadata.get("files") and not options.sequence and not options.as_json:
+        # Every face of a photo has its own number: photos.csv lists them.
+        summary["faces"] = {"all": summary["faces"]["all"]}
     if options.as_json:
         files = [str(path) for path in written]
         result = {"source": recording, "files": files, "summary": summary}

@@ -86,8 +86,9 @@ def _invalid(path: Path, error: Exception) -> TimelineError:
 
 def _write_parquet(path: Path, table: Any, metadata: dict[str, Any]) -> None:
     table = table.replace_schema_metadata({METADATA_KEY: _dump(metadata)})
-    with replacing(path, TimelineError) as part:
-        pq.write_table(table, part, compression="zstd")
+    # Opened here: Arrow cannot open a name whose bytes are not text.
+    with replacing(path, TimelineError) as part, part.open("wb") as file:
+        pq.write_table(table, file, compression="zstd")
 
 
 def _read_parquet(path: Path) -> tuple[Any, dict[str, Any] | None]:
@@ -108,7 +109,7 @@ def _read_csv(path: Path) -> tuple[Any, dict[str, Any] | None]:
     sidecar = sidecar_path(path)
     metadata = _load(sidecar.read_bytes(), str(sidecar)) if sidecar.is_file() else None
     if metadata is None:
-        with pa_csv.open_csv(path) as reader:
+        with path.open("rb") as file, pa_csv.open_csv(file) as reader:
             names = names_in(reader.schema.names)
     else:
         names = check_names(metadata["names"])
@@ -121,7 +122,8 @@ def _read_csv(path: Path) -> tuple[Any, dict[str, Any] | None]:
         true_values=["true", "True", "TRUE", "1"],
         false_values=["false", "False", "FALSE", "0"],
     )
-    table = pa_csv.read_csv(path, convert_options=convert)
+    with path.open("rb") as file:
+        table = pa_csv.read_csv(file, convert_options=convert)
     return table, metadata
 
 
