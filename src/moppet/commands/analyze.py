@@ -20,6 +20,7 @@ from moppet.commands.options import (
     ModelOption,
     StartOption,
     complete_detector,
+    flag,
     format_option,
     output_option,
     read_list,
@@ -61,12 +62,10 @@ class AnalyzeOptions:
         float | None, typer.Option(help="Smallest face to look for, in pixels.")
     ] = None
     detect_every_frame: Annotated[
-        bool, typer.Option("--detect-every-frame", help="Search every frame for faces (slow).")
+        bool, flag("--detect-every-frame", "Search every frame for faces (slow).")
     ] = False
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Resume an analysis that was stopped.")
-    ] = False
-    no_report: Annotated[bool, typer.Option("--no-report", help="Write no report.html.")] = False
+    resume: Annotated[bool, flag("--resume", "Resume an analysis that was stopped.")] = False
+    no_report: Annotated[bool, flag("--no-report", "Write no report.html.")] = False
     as_json: JsonOption = False
 
     def __post_init__(self) -> None:

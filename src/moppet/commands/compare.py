@@ -23,7 +23,7 @@ from moppet.commands.options import (
     SeedOption,
     StartOption,
     any_of,
-    one_of,
+    choice,
     output_option,
     read_list,
 )
@@ -83,10 +83,7 @@ class CompareOptions:
     ] = None
     level: Annotated[
         str | None,
-        typer.Option(
-            help="What to compare: expression or group; default: as the codes require.",
-            autocompletion=one_of(*LEVELS),
-        ),
+        choice("What to compare: expression or group; default: as the codes require.", *LEVELS),
     ] = None
     offset: Annotated[float, typer.Option(help="Seconds to add to the times of the codes.")] = 0.0
     offset2: Annotated[

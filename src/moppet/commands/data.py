@@ -21,6 +21,7 @@ from moppet.commands.options import (
     SeedOption,
     Verbs,
     add_command,
+    flag,
     output_option,
 )
 from moppet.values import UsageError
@@ -53,9 +54,7 @@ class AuditOptions:
     output: Annotated[
         Path | None, output_option("Write the manifest with duplicates marked (.parquet).")
     ] = None
-    faces: Annotated[
-        bool, typer.Option("--faces", help="Also look for a face in every image (slow).")
-    ] = False
+    faces: Annotated[bool, flag("--faces", "Also look for a face in every image (slow).")] = False
     as_json: JsonOption = False
 
 
@@ -165,19 +164,15 @@ class SplitOptions:
     data: DataArgument
     output: Annotated[Path, output_option("The manifest to write (.parquet).")]
     dataset: DatasetOptions
-    test: Annotated[
-        float | None, typer.Option("--test", help="Share of test rows; default: 0.2.")
-    ] = None
+    test: Annotated[float | None, typer.Option(help="Share of test rows; default: 0.2.")] = None
     val: Annotated[
-        float | None,
-        typer.Option("--val", help="Share of validation rows; default: 0.1; 0 for none."),
+        float | None, typer.Option(help="Share of validation rows; default: 0.1; 0 for none.")
     ] = None
     folds: Annotated[
-        int | None,
-        typer.Option("--folds", help="Number of cross-validation folds outside the test rows."),
+        int | None, typer.Option(help="Number of cross-validation folds outside the test rows.")
     ] = None
     keep_test: Annotated[
-        bool, typer.Option("--keep-test", help="Keep the test rows that the dataset comes with.")
+        bool, flag("--keep-test", "Keep the test rows that the dataset comes with.")
     ] = False
     seed: SeedOption = 0
     as_json: JsonOption = False
@@ -286,16 +281,13 @@ class AgreementOptions:
         Path | None, output_option("Write the manifest of all ratings (.parquet).")
     ] = None
     adjudication: Annotated[
-        Path | None,
-        typer.Option("--adjudication", help="A CSV file (path,label) that settles disagreements."),
+        Path | None, typer.Option(help="A CSV file (path,label) that settles disagreements.")
     ] = None
     disagreements: Annotated[
-        Path | None,
-        typer.Option("--disagreements", help="Write unsettled images to this CSV, to fill in."),
+        Path | None, typer.Option(help="Write unsettled images to this CSV, to fill in.")
     ] = None
     root: Annotated[
-        Path | None,
-        typer.Option("--root", help="Folder of the image paths; default: the first file's."),
+        Path | None, typer.Option(help="Folder of the image paths; default: the first file's.")
     ] = None
     seed: SeedOption = 0
     as_json: JsonOption = False
@@ -370,7 +362,7 @@ def corrected(
     recording: Annotated[Path, typer.Argument(help="The recording of that timeline.")],
     output: Annotated[Path, output_option("Folder for the faces, and a CSV file for each coder.")],
     every: Annotated[
-        float, typer.Option("--every", help="Seconds between two faces of a segment.", min=0.04)
+        float, typer.Option(help="Seconds between two faces of a segment.", min=0.04)
     ] = 1.0,
 ) -> None:
     """Cut out corrected faces as labeled images."""

@@ -23,7 +23,7 @@ from moppet.commands.options import (
     ShowFaces,
     SplitOption,
     command_line,
-    complete_model,
+    model_option,
     output_option,
 )
 from moppet.files import result_folder, write_text
@@ -49,19 +49,13 @@ class EvaluateOptions:
     dataset: DatasetOptions
     split: SplitOption = None
     by: Annotated[
-        list[str] | None,
-        typer.Option("--by", help="Also report by these columns, separated by commas."),
+        list[str] | None, typer.Option(help="Also report by these columns, separated by commas.")
     ] = None
-    against: Annotated[
-        str | None,
-        typer.Option(
-            "--against",
-            help="Compare with this model on the same faces.",
-            autocompletion=complete_model,
-        ),
-    ] = None
+    against: Annotated[str | None, model_option("Compare with this model on the same faces.")] = (
+        None
+    )
     cache: Annotated[
-        Path | None, typer.Option("--cache", help="Keep the positions of faces in this .npz file.")
+        Path | None, typer.Option(help="Keep the positions of faces in this .npz file.")
     ] = None
     show_faces: ShowFaces = False
     as_json: JsonOption = False

@@ -24,8 +24,9 @@ from moppet.commands.options import (
     ModelArgument,
     SeedOption,
     SplitOption,
+    choice,
     command_line,
-    one_of,
+    flag,
     output_option,
 )
 from moppet.files import result_folder, write_bytes, write_text
@@ -57,22 +58,18 @@ class ExplainOptions:
     dataset: DatasetOptions
     method: Annotated[
         str,
-        typer.Option(
-            "--method",
-            help="grad-cam (models from `moppet train`) or occlusion (any model, slower).",
-            autocompletion=one_of(*_METHODS),
+        choice(
+            "grad-cam (models from `moppet train`) or occlusion (any model, slower).", *_METHODS
         ),
     ] = _METHODS[0]
     of: Annotated[
-        str, typer.Option("--of", help="Explain the predicted class, the label, or this class.")
+        str, typer.Option(help="Explain the predicted class, the label, or this class.")
     ] = _PREDICTED
     split: SplitOption = None
     limit: Annotated[
-        int, typer.Option("--limit", help="Explain a random sample this large; 0 for all.", min=0)
+        int, typer.Option(help="Explain a random sample this large; 0 for all.", min=0)
     ] = 200
-    mean_only: Annotated[
-        bool, typer.Option("--mean-only", help="Write no image that shows a face.")
-    ] = False
+    mean_only: Annotated[bool, flag("--mean-only", "Write no image that shows a face.")] = False
     seed: SeedOption = 0
 
 

@@ -287,6 +287,21 @@ def output_option(help_text: str) -> Any:
     return typer.Option("-o", "--output", help=help_text)
 
 
+def flag(name: str, help_text: str) -> Any:
+    """Return an option that is given or not: `name`, without the --no-name that Typer adds."""
+    return typer.Option(name, help=help_text)
+
+
+def choice(help_text: str, *names: str) -> Any:
+    """Return an option that takes one of these names, which the shell completes."""
+    return typer.Option(help=help_text, autocompletion=one_of(*names))
+
+
+def model_option(help_text: str) -> Any:
+    """Return an option that takes a model, whose name the shell completes."""
+    return typer.Option(help=help_text, autocompletion=complete_model)
+
+
 def format_option(names: Sequence[str]) -> Any:
     """Return `--format`, which takes several of these names."""
     text = f"Any of {', '.join(names)}, separated by commas."

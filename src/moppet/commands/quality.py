@@ -22,7 +22,7 @@ from moppet.commands.options import (
     JsonOption,
     ShowFaces,
     command_line,
-    complete_model,
+    model_option,
     output_option,
 )
 from moppet.files import result_folder, write_text
@@ -57,21 +57,10 @@ class QualityOptions:
     output: Annotated[
         Path | None, output_option("Output folder; default: quality_ and the name of the folder.")
     ] = None
-    model: Annotated[
-        str,
-        typer.Option(
-            "--model",
-            help="Model whose embedding is used for distances.",
-            autocompletion=complete_model,
-        ),
-    ] = "default"
+    model: Annotated[str, model_option("Model whose embedding is used for distances.")] = "default"
     classifier: Annotated[
         str | None,
-        typer.Option(
-            "--classifier",
-            help="Model that classifies the synthetic faces; default: the same model.",
-            autocompletion=complete_model,
-        ),
+        model_option("Model that classifies the synthetic faces; default: the same model."),
     ] = None
     show_faces: ShowFaces = False
     as_json: JsonOption = False

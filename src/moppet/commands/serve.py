@@ -11,7 +11,7 @@ from typing import Annotated, Final
 import typer
 
 from moppet.commands.console import extra
-from moppet.commands.options import AlertOption, PauseOption, ResumeOption, WebhookOption
+from moppet.commands.options import AlertOption, PauseOption, ResumeOption, WebhookOption, flag
 from moppet.values import MoppetError
 
 HOST: Final = "127.0.0.1"
@@ -23,7 +23,7 @@ def serve(
         int | None, typer.Option(help=f"Port; default: {PORT}, or a free one.", min=1, max=65535)
     ] = None,
     no_browser: Annotated[
-        bool, typer.Option("--no-browser", help="Print the address, but open no browser.")
+        bool, flag("--no-browser", "Print the address, but open no browser.")
     ] = False,
     workspace: Annotated[
         Path | None, typer.Option(help="Folder for recordings and results.")

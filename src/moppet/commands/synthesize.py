@@ -23,7 +23,8 @@ from moppet.commands.options import (
     JsonOption,
     SetOption,
     ShowFacesFile,
-    one_of,
+    choice,
+    flag,
     output_option,
     read_list,
     read_pairs,
@@ -52,67 +53,43 @@ class SynthesizeOptions:
     data: DataArgument
     output: Annotated[Path, output_option("A new output folder.")]
     method: Annotated[
-        str | None,
-        typer.Option(
-            "--method",
-            help=f"One of {', '.join(GENERATORS)}; or set in --settings.",
-            autocompletion=one_of(*GENERATORS),
-        ),
+        str | None, choice(f"One of {', '.join(GENERATORS)}; or set in --settings.", *GENERATORS)
     ] = None
     per_class: Annotated[
         int | None,
-        typer.Option(
-            "--per-class", help="New images for each class; default: even out the classes.", min=1
-        ),
+        typer.Option(help="New images for each class; default: even out the classes.", min=1),
     ] = None
     target: Annotated[
-        list[str] | None,
-        typer.Option("--target", help="New images for one class, class=count; repeatable."),
+        list[str] | None, typer.Option(help="New images for one class, class=count; repeatable.")
     ] = None
-    plan_only: Annotated[
-        bool, typer.Option("--plan-only", help="Only print the plan and its cost.")
-    ] = False
-    steps: Annotated[
-        int | None, typer.Option("--steps", help="Training steps of the generator.", min=1)
-    ] = None
-    epochs: Annotated[
-        int | None, typer.Option("--epochs", help="Epochs of the generator, not steps.", min=1)
-    ] = None
-    size: Annotated[int | None, typer.Option("--size", help="Side of the images, in pixels.")] = (
+    plan_only: Annotated[bool, flag("--plan-only", "Only print the plan and its cost.")] = False
+    steps: Annotated[int | None, typer.Option(help="Training steps of the generator.", min=1)] = (
         None
     )
-    color: Annotated[
-        str | None,
-        typer.Option("--color", help="gray or rgb.", autocompletion=one_of("gray", "rgb")),
+    epochs: Annotated[
+        int | None, typer.Option(help="Epochs of the generator, not steps.", min=1)
     ] = None
+    size: Annotated[int | None, typer.Option(help="Side of the images, in pixels.")] = None
+    color: Annotated[str | None, choice("gray or rgb.", "gray", "rgb")] = None
     classes: Annotated[
-        str | None, typer.Option("--classes", help="Only these classes, separated by commas.")
+        str | None, typer.Option(help="Only these classes, separated by commas.")
     ] = None
     ages: Annotated[
-        str | None,
-        typer.Option("--ages", help="Learn from these age bands only, such as infant,child."),
+        str | None, typer.Option(help="Learn from these age bands only, such as infant,child.")
     ] = None
     show_faces: ShowFacesFile = None
     model_folder: Annotated[
-        Path | None,
-        typer.Option("--model-folder", help="Stable Diffusion folder for diffusion and inpaint."),
+        Path | None, typer.Option(help="Stable Diffusion folder for diffusion and inpaint.")
     ] = None
     settings: Annotated[
-        Path | None,
-        typer.Option("--settings", help="Settings (TOML), such as settings.toml of another run."),
+        Path | None, typer.Option(help="Settings (TOML), such as settings.toml of another run.")
     ] = None
     set: SetOption = None
     dataset: DatasetOptions
     seed: Annotated[
-        int | None,
-        typer.Option("--seed", help="Random seed; the same seed gives the same result.", min=0),
+        int | None, typer.Option(help="Random seed; the same seed gives the same result.", min=0)
     ] = None
-    device: Annotated[
-        str,
-        typer.Option(
-            "--device", help="auto, cpu or cuda.", autocompletion=one_of("auto", "cpu", "cuda")
-        ),
-    ] = "auto"
+    device: Annotated[str, choice("auto, cpu or cuda.", "auto", "cpu", "cuda")] = "auto"
     as_json: JsonOption = False
 
 

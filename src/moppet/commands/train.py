@@ -18,6 +18,7 @@ from moppet.commands.options import (
     ModelOption,
     SeedOption,
     SetOption,
+    flag,
     output_option,
     read_pairs,
 )
@@ -49,41 +50,27 @@ class TrainOptions:
         typer.Argument(help="A recipe (.toml), or labeled images such as one folder per class."),
     ]
     output: Annotated[Path, output_option("Folder for the model and its training run.")]
-    data: Annotated[
-        Path | None, typer.Option("--data", help="Dataset for a recipe, instead of its own.")
-    ] = None
+    data: Annotated[Path | None, typer.Option(help="Dataset for a recipe, instead of its own.")] = (
+        None
+    )
     set: SetOption = None
     dataset: DatasetOptions
     model: ModelOption = "default"
-    epochs: Annotated[int | None, typer.Option("--epochs", help="Number of epochs.", min=1)] = None
-    quick: Annotated[
-        bool, typer.Option("--quick", help="Train for a few epochs only, as a trial.")
-    ] = False
+    epochs: Annotated[int | None, typer.Option(help="Number of epochs.", min=1)] = None
+    quick: Annotated[bool, flag("--quick", "Train for a few epochs only, as a trial.")] = False
     groups: Annotated[
-        str | None,
-        typer.Option("--groups", help='"class=group,..."; default: by the names of the classes.'),
+        str | None, typer.Option(help='"class=group,..."; default: by the names of the classes.')
     ] = None
     seed: SeedOption = 0
-    accelerator: Annotated[
-        str, typer.Option("--accelerator", help="Lightning accelerator: cpu, gpu or auto.")
-    ] = "auto"
-    devices: Annotated[
-        str, typer.Option("--devices", help="Number of devices for Lightning, or auto.")
-    ] = "auto"
-    nodes: Annotated[
-        int, typer.Option("--nodes", help="Number of machines for Lightning.", min=1)
-    ] = 1
-    strategy: Annotated[
-        str, typer.Option("--strategy", help="Lightning strategy: ddp, fsdp or auto.")
-    ] = "auto"
-    tensorboard: Annotated[
-        bool, typer.Option("--tensorboard", help="Also write a TensorBoard log.")
-    ] = False
+    accelerator: Annotated[str, typer.Option(help="Lightning accelerator: cpu, gpu or auto.")] = (
+        "auto"
+    )
+    devices: Annotated[str, typer.Option(help="Number of devices for Lightning, or auto.")] = "auto"
+    nodes: Annotated[int, typer.Option(help="Number of machines for Lightning.", min=1)] = 1
+    strategy: Annotated[str, typer.Option(help="Lightning strategy: ddp, fsdp or auto.")] = "auto"
+    tensorboard: Annotated[bool, flag("--tensorboard", "Also write a TensorBoard log.")] = False
     show_augmentation: Annotated[
-        Path | None,
-        typer.Option(
-            "--show-augmentation", help="Only write an image of augmented faces to this file."
-        ),
+        Path | None, typer.Option(help="Only write an image of augmented faces to this file.")
     ] = None
 
     @property

@@ -21,7 +21,8 @@ from moppet.commands.options import (
     PauseOption,
     ResumeOption,
     WebhookOption,
-    one_of,
+    choice,
+    flag,
 )
 from moppet.values import UsageError
 
@@ -59,15 +60,10 @@ class WatchOptions:
     ] = None
     child: Annotated[
         str | None,
-        typer.Option(
-            help="Which face is the child's: largest (default) or longest.",
-            autocompletion=one_of("largest", "longest"),
-        ),
+        choice("Which face is the child's: largest (default) or longest.", "largest", "longest"),
     ] = None
     model: ModelOption = "default"
-    real_time: Annotated[
-        bool, typer.Option("--real-time", help="Read a video at its own pace.")
-    ] = False
+    real_time: Annotated[bool, flag("--real-time", "Read a video at its own pace.")] = False
     against: Annotated[
         Path | None,
         typer.Option(help="A coder's file of this video: report what the guard missed."),
