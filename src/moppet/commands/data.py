@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from moppet.commands.console import counted, estimate_text, watched
+from moppet.commands.console import counted, estimate_text, say, watched
 from moppet.commands.dataset_options import DatasetOptions, count_table
 from moppet.commands.options import (
     DataArgument,
@@ -99,7 +99,7 @@ def _print_images(console: Console, audit: Audit) -> None:
             some = ", ".join(str(path[r]) for r in rows[:_SHOWN])
             more = f" and {len(rows) - _SHOWN} more" if len(rows) > _SHOWN else ""
             text = f"images that {what}: {len(rows)} of {len(path)}"
-            console.print(text + (f" ({some}{more})" if len(rows) else ""), soft_wrap=True)
+            say(console, text + (f" ({some}{more})" if len(rows) else ""))
 
 
 def _print_copies(console: Console, audit: Audit) -> None:
@@ -138,7 +138,7 @@ def _print_leaks(console: Console, audit: Audit) -> None:
     for leak in audit.leaks[:_SHOWN]:
         side = audit.manifest.table[leak.column].to_pylist()
         rows = ", ".join(f"{path[r]} (row {r}, {side[r]})" for r in leak.rows[:4])
-        console.print(f"{leak.kind}: {rows}", soft_wrap=True)
+        say(console, f"{leak.kind}: {rows}")
     console.print("Remove the rows of one part, or make a new split: moppet data split")
 
 
@@ -330,20 +330,20 @@ def print_agreement(
         table.add_row(" – ".join(pair), str(kappa.n), equal, estimate_text(kappa, ".3f"))
     console.print(table)
     fleiss = agreement.fleiss
-    console.print(
+    say(
+        console,
         f"Fleiss' kappa of all {len(ratings.raters)} raters, over the {fleiss.n} images that all "
         f"of them rated: {estimate_text(fleiss, '.3f')}",
-        soft_wrap=True,
     )
     known = {s for s in ratings.subjects if s is not None}
     drawn = f"{len(known)} subjects" if known else "images"
     console.print(f"intervals: bootstrap with 1,000 samples of {drawn}")
     disputed = ratings.disputed
     open_ = [row for row in disputed if ratings.paths[row] not in decided]
-    console.print(
+    say(
+        console,
         f"raters disagree on {len(disputed)} of {len(ratings.paths)} images, {len(open_)} of them "
         f"unsettled; {len(decided)} are settled by adjudication",
-        soft_wrap=True,
     )
     for pair, n in list(agreement.confused.items())[:5]:
         console.print(f"  {' or '.join(pair)}: {n}")
@@ -352,7 +352,7 @@ def print_agreement(
             f"{rater} {name or '–'}"
             for rater, name in zip(ratings.raters, ratings.called(row), strict=True)
         )
-        console.print(f"{ratings.paths[row]}: {labels}", soft_wrap=True)
+        say(console, f"{ratings.paths[row]}: {labels}")
     if len(open_) > _SHOWN:
         console.print(f"and {len(open_) - _SHOWN} more: --disagreements FILE.csv lists them all")
 

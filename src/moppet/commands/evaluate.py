@@ -14,7 +14,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from moppet.commands.console import figure_cell, figure_table, watched, wide_console
+from moppet.commands.console import figure_cell, figure_table, say, watched, wide_console
 from moppet.commands.dataset_options import DatasetOptions
 from moppet.commands.options import (
     DataArgument,
@@ -135,9 +135,9 @@ def print_evaluation(found: dict[str, Any], written: Sequence[Path]) -> None:
     for column, parts in found["classes"]["by"].items():
         console.print(_parts_table(parts, "class", f"by {column}"))
     for line in _lines(found):
-        console.print(escape(line), soft_wrap=True)
+        say(console, line)
     for path in written:
-        console.print(escape(str(path)), soft_wrap=True)
+        say(console, str(path))
 
 
 def _copies(found: dict[str, int] | None) -> str:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from rich.markup import escape
 from rich.table import Table
 
-from moppet.commands.console import Show, extra, watched, wide_console
+from moppet.commands.console import Show, extra, say, watched, wide_console
 from moppet.commands.dataset_options import DatasetOptions
 from moppet.commands.options import (
     ModelArgument,
@@ -378,12 +378,10 @@ def print_explanation(result: Json, folder: Path) -> None:
     data, parts, how = result["data"], result["parts"], result["method"]
     explained = f"{data['explained']:,} of {data['images']:,} images explained"
     grid = f" ({how['grid'][0]} x {how['grid'][1]} places)" if "grid" in how else ""
-    console.print(
-        escape(
-            f"{result['model']['name']} on {data['name']}: {explained} by {how['name']}{grid}, "
-            f"a face found in {data['faces_found']:,}"
-        ),
-        soft_wrap=True,
+    say(
+        console,
+        f"{result['model']['name']} on {data['name']}: {explained} by {how['name']}{grid}, "
+        f"a face found in {data['faces_found']:,}",
     )
     areas = result["template"]["areas"]
     table = Table(box=None, padding=(0, 2, 0, 0), title="share of saliency", title_justify="left")
@@ -397,18 +395,14 @@ def print_explanation(result: Json, folder: Path) -> None:
         cells = (_cell(share) for share in one["shares"].values())
         table.add_row(escape(name), f"{one['n'] - one['undefined']:,}", *cells)
     console.print(table)
-    console.print(
-        escape(f"{folder / 'mean'}: mean maps ({len(parts)}), which show no face"), soft_wrap=True
-    )
+    say(console, f"{folder / 'mean'}: mean maps ({len(parts)}), which show no face")
     if result["images"] is not None:
-        console.print(
-            escape(
-                f"{folder / 'images'}: {len(result['images']):,} overlays, which show the faces"
-            ),
-            soft_wrap=True,
+        say(
+            console,
+            f"{folder / 'images'}: {len(result['images']):,} overlays, which show the faces",
         )
     for name in ("explanation.json", "explanation.html"):
-        console.print(escape(str(folder / name)), soft_wrap=True)
+        say(console, str(folder / name))
 
 
 def _cell(share: Json) -> str:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from rich.markup import escape
 from rich.table import Table
 
-from moppet.commands.console import figure_cell, figure_table, watched, wide_console
+from moppet.commands.console import figure_cell, figure_table, say, watched, wide_console
 from moppet.commands.dataset_options import DatasetOptions
 from moppet.commands.options import (
     JsonOption,
@@ -171,21 +171,18 @@ def print_quality(found: Json, written: Sequence[Path]) -> None:
     console = wide_console(_LEAST_WIDTH)
     about, rows = found["about"], found["rows"]
     title = f"{about['name']} compared with {about['real_name']}"
-    console.print(
-        escape(f"{title}: {rows['synthetic']:,} synthetic faces, {rows['real']:,} real ones"),
-        soft_wrap=True,
-    )
+    say(console, f"{title}: {rows['synthetic']:,} synthetic faces, {rows['real']:,} real ones")
     for note in found["notes"]:
         console.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True)
     console.print(_distances(found))
     console.print(_shares(found))
     alarms = len(found["memorized"])
-    console.print(
+    say(
+        console,
         f"near copies of a real face: {alarms:,} of {rows['synthetic']:,}; {rows['kept']:,} kept",
-        soft_wrap=True,
     )
     for path in written:
-        console.print(escape(str(path)), soft_wrap=True)
+        say(console, str(path))
 
 
 def _distances(found: Json) -> Table:

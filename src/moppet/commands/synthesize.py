@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from moppet.commands.console import counted, extra, watched
+from moppet.commands.console import counted, extra, say, watched
 from moppet.commands.dataset_options import DatasetOptions, find_faces
 from moppet.commands.options import (
     DataArgument,
@@ -164,10 +164,10 @@ def _read(options: SynthesizeOptions, settings: SynthesisSettings, console: Cons
     manifest = with_split(audit_own(console, manifest), settings.seed)
     count = int((manifest.column("split") == "train").sum())
     came = "split" if len(lacking) == 2 else f"{lacking[0]} rows"
-    console.print(
+    say(
+        console,
         f"the images have no {came}: {count} are drawn for training, and only these are learned "
         "from; the manifest marks the others for validation and test",
-        soft_wrap=True,
     )
     return manifest
 
@@ -232,7 +232,7 @@ def print_plan(console: Console, plan: SamplingPlan, learn_from: Mapping[str, in
         console.print(table)
     for request in plan.requests[:_PROMPTS]:
         if request.prompt:
-            console.print(f"prompt: {request.prompt}", soft_wrap=True)
+            say(console, f"prompt: {request.prompt}")
 
 
 @dataclass(frozen=True)
@@ -250,7 +250,7 @@ class SynthesisRun:
         raise NotImplementedError
 
     def say(self, text: str) -> None:
-        self.console.print(text, soft_wrap=True)
+        say(self.console, text)
 
     def write(
         self, generate: Generate, model: str, more: Mapping[str, Any], sources: str = ""

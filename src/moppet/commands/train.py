@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from moppet.commands.console import counted, estimate_text, extra
+from moppet.commands.console import counted, estimate_text, extra, say
 from moppet.commands.dataset_options import DatasetOptions, find_faces
 from moppet.commands.options import (
     ModelOption,
@@ -169,11 +169,11 @@ def _train_own(options: TrainOptions, machine: Machine) -> None:
         groups=read_groups(options.groups),
         machine=machine,
         faces=faces,
-        say=lambda text: console.print(text, soft_wrap=True),
+        say=lambda text: say(console, text),
     )
     comparison.data.manifest.write(options.output / "manifest.parquet")
     print_comparison(console, comparison)
-    console.print(f"model folder: {options.output}", soft_wrap=True)
+    say(console, f"model folder: {options.output}")
 
 
 def audit_own(console: Console, manifest: Manifest) -> Manifest:
@@ -185,7 +185,7 @@ def audit_own(console: Console, manifest: Manifest) -> Manifest:
 
     audit = audit_manifest(manifest)
     counts = ", ".join(f"{name} {sum(n.values())}" for name, n in audit.counts("label").items())
-    console.print(f"{len(manifest)} images: {counts}", soft_wrap=True)
+    say(console, f"{len(manifest)} images: {counts}")
     if audit.leaks:
         raise MoppetError(
             f"the split of these images leaks: {len(audit.leaks)} times, duplicates or one person "
@@ -203,10 +203,10 @@ def audit_own(console: Console, manifest: Manifest) -> Manifest:
             f"{counted(len(audit.disagreements), 'group')} of duplicates with different labels"
         )
     if all(subject is None for subject in manifest.column("subject")):
-        console.print(
+        say(
+            console,
             "it is unknown who is in which image: images of one child may be in several parts of "
             "the split, so the figures may be too high (see --subject)",
-            soft_wrap=True,
         )
     labelled = audit.manifest.labels >= 0
     return audit.manifest.select(np.flatnonzero(audit.readable & labelled))
@@ -252,13 +252,12 @@ def print_comparison(console: Console, comparison: Comparison) -> None:
     console.print(table)
     if comparison.gain:
         gains = (f"{t} {estimate_text(comparison.gain[k], '+.2f')}" for k, t in _FIGURES.items())
-        console.print("gain: " + "; ".join(gains), soft_wrap=True)
+        say(console, "gain: " + "; ".join(gains))
     else:
         console.print("the model before training does not know all of these classes")
     recalls = comparison.adapted.per_class["recall"]
-    console.print(
+    say(
+        console,
         "recall: "
         + "; ".join(f"{name} {estimate_text(e)}, n = {e.n}" for name, e in recalls.items()),
-        highlight=False,
-        soft_wrap=True,
     )
