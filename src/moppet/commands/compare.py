@@ -275,14 +275,14 @@ def ask_meanings(
         that fit it are offered.
     Raises MoppetError if the input ends (Ctrl-C, Ctrl-D) before the questions do.
     """
-    from moppet.coders.code_map import one_word
+    from moppet.coders.code_map import normalize_label
 
     names = _answers(vocabulary, level)
     spelled: dict[str, str] = {}
     times: Counter[str] = Counter()
     for label, count in unknown.items():
-        times[one_word(label)] += count
-        spelled.setdefault(one_word(label), label)
+        times[normalize_label(label)] += count
+        spelled.setdefault(normalize_label(label), label)
     several = len(times) > 1
     typer.echo(
         f"moppet does not know {'these codes' if several else 'this code'}. "

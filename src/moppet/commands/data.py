@@ -350,7 +350,7 @@ def print_agreement(
     for row in open_[:_SHOWN]:
         labels = ", ".join(
             f"{rater} {name or '–'}"
-            for rater, name in zip(ratings.raters, ratings.called(row), strict=True)
+            for rater, name in zip(ratings.raters, ratings.labels_of(row), strict=True)
         )
         say(console, f"{ratings.paths[row]}: {labels}")
     if len(open_) > _SHOWN:

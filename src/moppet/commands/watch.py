@@ -155,7 +155,7 @@ def coded_distress(
     return [
         (code.start_s, code.end_s)
         for code in lane.codes
-        if not code.is_point and vocabulary.at("group", code.label) == DISTRESS
+        if not code.is_point and vocabulary.name_of("group", code.label) == DISTRESS
     ]
 
 
