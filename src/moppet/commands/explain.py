@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -31,7 +32,6 @@ from moppet.commands.options import (
 )
 from moppet.files import result_folder, write_bytes, write_text
 from moppet.values import Floats, Image, ModelError, MoppetError, UsageError
-from moppet.vocabulary import current_key
 
 if TYPE_CHECKING:
     from moppet.datasets.faces import Faces
@@ -109,15 +109,7 @@ def explain(options: ExplainOptions) -> None:
             f"{options.output} holds files already. Name another folder with -o, or empty it."
         )
     whole = read_images(options.data, options.dataset)
-    split = find_split(whole, options.split)
-    rows = draw_rows(
-        whole,
-        options.data,
-        split=split,
-        labelled=model.names if options.of == _LABEL else None,
-        limit=options.limit,
-        rng=np.random.default_rng(options.seed),
-    )
+    split, rows = _draw_rows(options, whole, model.names)
     with result_folder(options.output), watched() as show:
         explained = _explain(options, model, whole, rows, grad_cam, show)
         result = _result(options, model, whole, split, explained)
@@ -174,50 +166,29 @@ def read_images(path: Path, dataset: DatasetOptions) -> Manifest:
     return dataset.read(path)
 
 
-def find_split(manifest: Manifest, wanted: str | None) -> str:
-    """Return the split to take: the one wanted, else "test" where there is one, else "all"."""
-    from moppet.evaluate.selection import ALL, TEST
+def _draw_rows(
+    options: ExplainOptions, whole: Manifest, names: Sequence[str]
+) -> tuple[str, NDArray[np.int64]]:
+    """Return the split and its rows to explain, in order: at most `limit` of them, 0 for all.
 
-    there = sorted({s for s in manifest.column("split") if s})
-    if wanted is None:
-        return TEST if TEST in there else ALL
-    wanted = wanted if wanted in there else current_key(wanted)
-    if wanted not in (*there, ALL):
-        raise UsageError(
-            f"the data has no split {wanted!r}; there is {', '.join(there) or 'no split at all'}, "
-            f"and '{ALL}' takes every row."
-        )
-    return wanted
-
-
-def draw_rows(
-    manifest: Manifest,
-    data: Path,
-    *,
-    split: str,
-    labelled: Sequence[str] | None,
-    limit: int,
-    rng: np.random.Generator,
-) -> NDArray[np.int64]:
-    """Return the rows to explain, in order: at most `limit` (0: all) of those that can be.
-
-    data: their path, for errors. labeled: only rows whose label is one of these.
-    Raises MoppetError where none is left.
+    names: the classes of the model; labels are only explained where they are one of these.
+    Raises MoppetError where no row is left.
     """
-    from moppet.evaluate.selection import ALL
+    from moppet.evaluate.selection import ALL, choose_split
 
-    inside = np.ones(len(manifest), bool) if split == ALL else manifest.column("split") == split
+    split, inside = choose_split(whole, options.split)
     of = ""
-    if labelled is not None:
-        of = f" with a label that is a class of the model ({', '.join(labelled)})"
-        inside &= np.isin(manifest.column("label").astype(str), labelled)
+    if options.of == _LABEL:
+        of = f" with a label that is a class of the model ({', '.join(names)})"
+        inside &= np.isin(whole.column("label").astype(str), names)
     rows = np.flatnonzero(inside)
     if not len(rows):
-        where = data if split == ALL else f"split {split!r} of {data}"
+        where = options.data if split == ALL else f"split {split!r} of {options.data}"
         raise MoppetError(f"there is no image in {where}{of}.")
-    if limit and len(rows) > limit:
-        rows = np.sort(rng.choice(rows, limit, replace=False))
-    return rows
+    if options.limit and len(rows) > options.limit:
+        rng = np.random.default_rng(options.seed)
+        rows = np.sort(rng.choice(rows, options.limit, replace=False))
+    return split, rows
 
 
 def _groups(whole: Manifest, rows: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -245,14 +216,12 @@ def _explain(
     from moppet.infer.expression_model import find_model
 
     manifest = whole.select(rows)
-    faces = find_manifest_faces(manifest, progress=lambda n, of: show("faces", n, of))
+    faces = find_manifest_faces(manifest, progress=partial(show, "faces"))
     crops = faces.aligned()
     probabilities = model.predict(crops).probabilities
     classes = _classes(options, model, manifest, probabilities)
 
-    def progress(done: int, total: int) -> None:
-        show(options.method, done, total)
-
+    progress = partial(show, options.method)
     if grad_cam is None:
         maps = occlusion_maps(model, crops, classes, progress=progress)
         how: _JsonDict = {"patch_px": PATCH_PX, "stride_px": STRIDE_PX}

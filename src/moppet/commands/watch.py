@@ -15,12 +15,9 @@ import typer
 
 from moppet.commands.console import estimate_text
 from moppet.commands.options import (
-    AlertOption,
+    AlertOptions,
     JsonOption,
     ModelOption,
-    PauseOption,
-    ResumeOption,
-    WebhookOption,
     choice,
     flag,
 )
@@ -48,13 +45,10 @@ class WatchOptions:
     rules: Annotated[
         Path | None, typer.Option(help="TOML file with rules, cooldown_s, calm_s and child.")
     ] = None
-    on_alert: AlertOption = None
-    on_pause: PauseOption = None
-    on_resume: ResumeOption = None
+    alerts: AlertOptions
     sound: Annotated[str, typer.Option(help="Sound of an alert: bell, none, or a sound file.")] = (
         "bell"
     )
-    webhook: WebhookOption = None
     log: Annotated[
         Path | None, typer.Option(help="Append events to this file (.jsonl or .csv).")
     ] = None
@@ -85,7 +79,7 @@ def watch(options: WatchOptions) -> None:
     find_model(options.model)
     settings = _settings(options)
     from moppet.guard import EventLog
-    from moppet.guard.notifications import Alerts, Channels, Notifier
+    from moppet.guard.notifications import Alerts, Notifier
     from moppet.infer.expression_model import load_model
 
     _check_source(options)
@@ -96,12 +90,7 @@ def watch(options: WatchOptions) -> None:
         distress = coded_distress(
             *(options.against, options.tier, model.names, model.group_of, recording)
         )
-    alerts = Alerts(
-        Channels(
-            *(options.on_alert, options.on_pause, options.on_resume),
-            *(options.sound, options.webhook),
-        )
-    )
+    alerts = Alerts(options.alerts.channels(options.sound))
     log = EventLog(options.log) if options.log else None
     with closing(Notifier(alerts, log)) as notifier:
         _Watch(options, settings, model, distress, notifier).run()
