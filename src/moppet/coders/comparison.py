@@ -367,3 +367,28 @@ def _titles(lanes: Sequence[Lane]) -> str:
     titles = [repr(lane.title) for lane in lanes]
     more = f" and {len(titles) - 12} more" if len(titles) > 12 else ""
     return ", ".join(titles[:12]) + more
+
+
+def coded_times(
+    path: Path,
+    tier: str | None,
+    group: str,
+    names: Sequence[str],
+    group_of: Mapping[str, str],
+    recording: str,
+) -> list[tuple[float, float]]:
+    """Return start and end of each code that means a group, in seconds.
+
+    tier: the part of the file to use. names, group_of: the classes of a model and their groups.
+    Raises UsageError for an unknown tier or code, TimelineError for a file that cannot be read.
+    """
+    vocabulary = Vocabulary(names, group_of, {})
+    lane = choose_lane(
+        read_coding(path), path, vocabulary, tier=tier, observation=None, recording=recording
+    )
+    check_known(lane.labels, vocabulary, str(path))
+    return [
+        (code.start_s, code.end_s)
+        for code in lane.codes
+        if not code.is_point and vocabulary.name_of("group", code.label) == group
+    ]

@@ -6,12 +6,11 @@ import json
 import shlex
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
-import numpy as np
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -30,7 +29,7 @@ from moppet.commands.options import (
     read_pairs,
 )
 from moppet.synthesis.generators import GENERATORS, SyntheticImage, find_generator
-from moppet.values import Image, UsageError, name_hint
+from moppet.values import Image, UsageError
 
 if TYPE_CHECKING:
     from moppet.datasets.manifest import Manifest
@@ -97,8 +96,9 @@ def synthesize(options: SynthesizeOptions) -> None:
     """Generate synthetic faces for the rarer classes."""
     settings = choose_settings(options)
     from moppet.datasets.provenance import check_sources
-    from moppet.synthesis.sampling_plan import make_plan
+    from moppet.synthesis.sampling_plan import make_plan, read_targets
     from moppet.synthesis.synthetic_folder import PART, RUN, check_output, full_disk_as_error
+    from moppet.synthesis.training_images import class_counts
 
     check_output(options.output, options.data, settings.method)
     if options.show_faces is not None and options.show_faces.suffix.lower() != ".png":
@@ -106,7 +106,7 @@ def synthesize(options: SynthesizeOptions) -> None:
     console = Console(highlight=False, stderr=options.as_json)
     manifest = _read(options, settings, console)
     check_sources(options.output, manifest)
-    counts = _counts(manifest, settings)
+    counts = class_counts(manifest, settings)
     names = [name for name in counts if counts[name] or options.target] or list(counts)
     wanted = read_targets(names, counts, options.per_class, options.target or ())
     plan = make_plan(settings, wanted)
@@ -170,44 +170,6 @@ def _read(options: SynthesizeOptions, settings: SynthesisSettings, console: Cons
         "from; the manifest marks the others for validation and test",
     )
     return manifest
-
-
-def _counts(manifest: Manifest, settings: SynthesisSettings) -> dict[str, int]:
-    """Return how many images there are to learn from, by class."""
-    from moppet.synthesis.training_images import training_rows
-
-    labels = manifest.labels[training_rows(manifest, settings)]
-    counts = {name: int((labels == i).sum()) for i, name in enumerate(manifest.names)}
-    kept = settings.classes or manifest.names
-    return {name: counts[name] for name in kept}
-
-
-def read_targets(
-    names: Sequence[str], counts: Mapping[str, int], per_class: int | None, targets: Sequence[str]
-) -> dict[str, int]:
-    """Return how many images to generate for each class.
-
-    By default, as many as bring every class to the size of the largest one.
-    Raises UsageError for what cannot be read, and if there is nothing to generate.
-    """
-    wanted = dict.fromkeys(names, per_class) if per_class is not None else {}
-    for text in targets:
-        name, equals, number = (part.strip() for part in text.rpartition("="))
-        if not equals or not number.isdecimal() or int(number) < 1:
-            raise UsageError(f"--target takes class=N, such as sadness=200, got {text!r}.")
-        if name not in names:
-            raise UsageError(f"--target names the class {name!r}.{name_hint(name, names)}")
-        wanted[name] = int(number)
-    if not wanted:
-        most = max(counts.values(), default=0)
-        wanted = {name: most - count for name, count in counts.items() if 0 < count < most}
-    found = {name: wanted[name] for name in names if wanted.get(name)}
-    if not found:
-        raise UsageError(
-            "every class has the same number of images, so there is nothing to even out: choose "
-            "how many to generate with --per-class N or --target class=N."
-        )
-    return {name: int(count or 0) for name, count in found.items()}
 
 
 def print_plan(console: Console, plan: SamplingPlan, learn_from: Mapping[str, int]) -> None:
@@ -310,8 +272,9 @@ class TrainedRun(SynthesisRun):
         out, device = self.options.output, _device(self.options.device)
         from moppet.synthesis.synthetic_folder import GENERATOR, RUN, start_folder
         from moppet.synthesis.training import count_done, measure_budget, train_generator
+        from moppet.synthesis.training_images import blank_images
 
-        planned = self._tasks(self._placeholders())
+        planned = self._tasks(blank_images(self.counts, self.settings))
         done = count_done(planned, out / RUN)
         budget = measure_budget(self.settings, planned, device, done)
         cost = {"steps": budget.steps, "minutes": round(budget.minutes, 2), "device": device}
@@ -342,16 +305,6 @@ class TrainedRun(SynthesisRun):
         from moppet.synthesis.training import plan_tasks
 
         return plan_tasks(self.settings, images, self.plan.names)
-
-    def _placeholders(self) -> TrainingImages:
-        """Black images in the same numbers, to measure what training costs."""
-        from moppet.synthesis.training_images import TrainingImages
-
-        s = self.settings
-        names = tuple(name for name, count in self.counts.items() if count)
-        label = np.repeat(np.arange(len(names)), [self.counts[name] for name in names])
-        shape = (len(label), s.size, s.size) + (3,) * (s.color == "rgb")
-        return TrainingImages(np.zeros(shape, np.uint8), label, names, np.arange(len(label)))
 
     def _images(self) -> TrainingImages:
         """The faces to learn from, found as training finds them."""
