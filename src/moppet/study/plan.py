@@ -24,6 +24,8 @@ COPIES: Final = "copies"
 """A regime's `synthetic` that adds copies of the real training rows: more steps, no new faces."""
 FIGURES: Final = {"macro_f1": "macro-F1", "g_mean": "G-mean", "auc": "AUC"}
 """Key of the results of classifiers → the figure's name."""
+ALL: Final = "all"
+"""What stands for classifier and space in a method's mean over all of them."""
 SIDE_PX: Final = 48
 """Side of the gray faces that a study of classifiers works on: FER+'s own."""
 
@@ -402,6 +404,11 @@ class ClassifierPlan(StudyPlan):
             return
         if settings is not None and (settings.size, settings.channels) != (SIDE_PX, 1):
             yield f"generator: the faces of this study are gray and {SIDE_PX} pixels wide."
+
+    @property
+    def references(self) -> list[str]:
+        """The methods that the others' means are compared with: the reference and the first."""
+        return list(dict.fromkeys([self.reference, next(iter(self.methods))]))
 
     @cached_property
     def synthesis(self) -> SynthesisSettings | None:

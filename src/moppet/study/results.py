@@ -17,7 +17,15 @@ from moppet.metrics.ranking import macro_auc
 from moppet.metrics.significance import FoldDifference, correct_p_values, corrected_t_test
 from moppet.study.classifier_cells import ClassifierContext, FoldedRows, unpack
 from moppet.study.executors import Json
-from moppet.study.plan import FIGURES, ClassifierPlan, DataSet, Experiment, NetworkPlan, Regime
+from moppet.study.plan import (
+    ALL,
+    FIGURES,
+    ClassifierPlan,
+    DataSet,
+    Experiment,
+    NetworkPlan,
+    Regime,
+)
 
 Values = NDArray[np.float64]
 Labels = NDArray[np.int64]
@@ -29,8 +37,6 @@ Predictions = dict[int, list[Prediction]]
 """By repeat, of one pair of space and classifier or of several."""
 
 DRAWS: Final = 2000
-ALL: Final = "all"
-"""What stands for classifier and space in a method's mean over all of them."""
 OUTCOMES: Final = {
     "kept": ("are kept", "keep_wiped keeps"),
     "too_small": ("is too small to make faces of", "is too small for synthetic faces"),
@@ -190,15 +196,10 @@ def summarize_classifiers(context: ClassifierContext, cells: Mapping[Any, Json])
             for method, lines in whole.items()
             for pair in predictions[method]
         ]
-        for base in reference_methods(plan):
+        for base in plan.references:
             _correct([row["against"][base] for row in own if base in row.get("against", {})])
         rows += own
     return rows
-
-
-def reference_methods(plan: ClassifierPlan) -> list[str]:
-    """Return the methods that the others' means are compared with: the reference and the first."""
-    return list(dict.fromkeys([plan.reference, next(iter(plan.methods))]))
 
 
 def _classifier_row(
@@ -212,7 +213,7 @@ def _classifier_row(
     plan, mine = context.plan, predictions[method][pair]
     against = {
         base: _compare(context, data, mine, predictions[base][pair])
-        for base in reference_methods(plan)
+        for base in plan.references
         if base != method and set(mine) & set(predictions.get(base, {}).get(pair, {}))
     }
     of_reference = against.get(plan.reference, {}).get("macro_f1", {})
