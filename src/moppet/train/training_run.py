@@ -186,9 +186,9 @@ def finish(
         "rows": rows,
     }
     # The card must be there before the model can be loaded as users load it.
-    write_card(model_folder, recipe, figures=None, **card)
+    write_card(model_folder, recipe, None, **card)
     figures = measure(load_model(model_folder, threads=2), data)
-    write_card(model_folder, recipe, figures=figures, **card)
+    write_card(model_folder, recipe, figures, **card)
     log = read_log(folder)
     page = figures_page(recipe, figures, choices.notes, rows, log)
     write_text(folder / "figures.md", page)
