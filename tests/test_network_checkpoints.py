@@ -29,7 +29,7 @@ def _one_torch_thread() -> None:
 def _narrow_alexnet() -> Iterator[None]:
     """Two wide layers of 256 units, of 4,096, to save time."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(alexnet, "_WIDTH", 256)
+        patch.setattr(alexnet.AlexNet, "width", 256)
         yield
 
 

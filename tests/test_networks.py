@@ -57,7 +57,7 @@ def _one_torch_thread() -> None:
 def narrow() -> Iterator[None]:
     """AlexNet's two wide layers with 256 units, of 4,096, to save time."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(alexnet, "_WIDTH", 256)
+        patch.setattr(alexnet.AlexNet, "width", 256)
         yield
 
 
