@@ -10,6 +10,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -90,7 +91,7 @@ class BalancedRows:
             "path": list(paths),
             "label": new.labels.tolist(),
             "age_band": [a if a == b else None for a, b in bands],
-            "source": ["made"] * len(parents),
+            "source": ["synthetic"] * len(parents),
             "split": ["train"] * len(parents),
             "content_hash": [content_hash(image) for image in self.images],
         }
@@ -114,7 +115,7 @@ def balance_manifest(
     keep_wiped: bool = False,
     all_train: bool = False,
     cache: Path | None = None,
-    progress: Progress | None = None,
+    progress: Progress = lambda step, done, total: None,
 ) -> BalancedRows:
     """Return the manifest with its labeled training rows balanced.
 
@@ -126,15 +127,14 @@ def balance_manifest(
     Raises MoppetError if there is no split or no training row; see also `balance`.
     """
     require_imblearn()
-    manifest = _all_training(manifest) if all_train else manifest
+    if all_train:
+        if any(manifest.column("split")):
+            raise UsageError("these images already have a split, so not all are training images.")
+        manifest = manifest.replace(split=["train"] * len(manifest))
     rows = _training_rows(manifest)
     manifest, rows, notes = _check_images(manifest, rows, progress)
     part = manifest.select(rows)
-    faces = find_manifest_faces(
-        part,
-        cache=cache,
-        progress=None if progress is None else lambda d, t: progress("faces", d, t),
-    )
+    faces = find_manifest_faces(part, cache=cache, progress=partial(progress, "faces"))
     if not faces.found.all():
         lost = int((~faces.found).sum())
         notes.append(f"no face found in {lost} of {len(faces)} images: the whole images are used.")
@@ -173,12 +173,6 @@ def balance_manifest(
     )
 
 
-def _all_training(manifest: Manifest) -> Manifest:
-    if manifest.table["split"].null_count < len(manifest):
-        raise UsageError("these images already have a split, so not all are training images.")
-    return manifest.replace(split=["train"] * len(manifest))
-
-
 def _training_rows(manifest: Manifest) -> NDArray[np.int64]:
     split = manifest.column("split")
     if not any(split):
@@ -198,7 +192,7 @@ def _training_rows(manifest: Manifest) -> NDArray[np.int64]:
 
 
 def _check_images(
-    manifest: Manifest, rows: NDArray[np.int64], progress: Progress | None
+    manifest: Manifest, rows: NDArray[np.int64], progress: Progress
 ) -> tuple[Manifest, NDArray[np.int64], list[str]]:
     """Read the training images; return the manifest with hashes, the usable rows, and notes."""
     part = manifest.select(rows)
@@ -208,8 +202,7 @@ def _check_images(
         if image is not None:
             hashes[place] = content_hash(image)
             small[place] = min(image.shape[:2]) < LEAST_PX
-        if progress is not None:
-            progress("reading", done, len(part))
+        progress("reading", done, len(part))
     unreadable = np.array([h is None for h in hashes], bool)
     notes = []
     for what, wrong in (
@@ -236,13 +229,12 @@ def _check_images(
     return manifest.replace(content_hash=known, split=split), rows[usable], notes
 
 
-def _features(space: Space, faces: Faces, progress: Progress | None) -> Floats:
+def _features(space: Space, faces: Faces, progress: Progress) -> Floats:
     parts = []
     for start in range(0, len(faces), _BATCH):
         batch = range(start, min(start + _BATCH, len(faces)))
         parts.append(space.features(faces.aligned(batch)))
-        if progress is not None:
-            progress(space.name, batch.stop, len(faces))
+        progress(space.name, batch.stop, len(faces))
     return np.concatenate(parts)
 
 
@@ -252,20 +244,21 @@ def _without(manifest: Manifest, removed: NDArray[np.int64], method: str) -> Man
         return manifest
     split = manifest.column("split").copy()
     split[removed] = None
-    removed_by: Any = np.full(len(manifest), None, object)
-    if REMOVED_BY in manifest.table.column_names:
-        removed_by = manifest.column(REMOVED_BY).copy()
+    known = REMOVED_BY in manifest.table.column_names
+    removed_by = manifest.column(REMOVED_BY).copy() if known else np.full(len(manifest), None)
     removed_by[removed] = method
     return manifest.replace(split=split, **{REMOVED_BY: removed_by})
 
 
 MANIFEST: Final = "manifest.parquet"
-MADE: Final = "made"
+IMAGES: Final = "images"
 SUMMARY: Final = "balance.json"
 EMBEDDING: Final = "embedding.npz"
 CACHE: Final = "faces.npz"
 _PART: Final = ".part"
-_OURS: Final = (MANIFEST, MADE, SUMMARY, EMBEDDING, CACHE)
+_FORMER: Final = "made"
+"""The folder of the images in version 0.1."""
+_OURS: Final = (MANIFEST, IMAGES, _FORMER, SUMMARY, EMBEDDING, CACHE)
 _HALF_WRITTEN: Final = re.compile(
     rf"\.({'|'.join(Path(name).stem for name in _OURS)})(\.\w+)?\.\d+(-\d+)?\.part(\.\w+)?"
 )
@@ -302,7 +295,7 @@ def write_balanced(result: BalancedRows, folder: Path) -> Path:
 
     The manifest is deleted first and written last, so that its presence means that all files are
     complete. balance.json is written before the other files; it marks the folder as ours.
-    made/000001.png, …: the new gray images of the pixel space, in row order.
+    images/000001.png, …: the new gray images of the pixel space, in row order.
     embedding.npz: for an embedding, the kept training rows and then the new ones: `features`
         (r, d) float32, `label` (r,), `row` (r,) of the manifest or -1 for new rows, `parents`
         (r, 2) rows of the manifest, -1 for kept rows.
@@ -314,7 +307,8 @@ def write_balanced(result: BalancedRows, folder: Path) -> Path:
         text = json.dumps(summary(result), indent=1, ensure_ascii=False) + "\n"
         write_text(folder / SUMMARY, text)
         (folder / EMBEDDING).unlink(missing_ok=True)
-        _remove(folder / MADE)
+        for name in (IMAGES, _FORMER):
+            _remove(folder / name)
         paths: list[str] = []
         if result.images is not None and len(result.images):
             paths = _write_images(result.images, folder)
@@ -342,15 +336,15 @@ def summary(result: BalancedRows) -> dict[str, Any]:
 def _write_images(images: Image, folder: Path) -> list[str]:
     """Write all new images or none, and return their paths in the folder."""
     names = [f"{number:06d}.png" for number in range(1, len(images) + 1)]
-    part = folder / f".{MADE}.{os.getpid()}{_PART}"
+    part = folder / f".{IMAGES}.{os.getpid()}{_PART}"
     try:
         part.mkdir()
         for name, image in zip(names, images, strict=True):
             (part / name).write_bytes(cv2.imencode(".png", image)[1].tobytes())
-        os.replace(part, folder / MADE)
+        os.replace(part, folder / IMAGES)
     finally:
         _remove(part)
-    return [f"{MADE}/{name}" for name in names]
+    return [f"{IMAGES}/{name}" for name in names]
 
 
 def _write_embedding(result: BalancedRows, path: Path) -> None:
@@ -370,11 +364,9 @@ def _write_embedding(result: BalancedRows, path: Path) -> None:
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        with contextlib.suppress(OSError):
-            path.unlink(missing_ok=True)
+    shutil.rmtree(path, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -5,27 +5,21 @@ A balancer oversamples (adds rows), cleans (removes rows), or both in this order
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from moppet.balance.samplers import (
-    Counts,
-    Doubles,
-    Ints,
-    Neighbors,
-    Oversampled,
+    Clean,
+    Oversample,
     clean_enn,
     clean_tomek,
-    oversample_adasyn,
-    oversample_borderline,
+    interpolate_with,
     oversample_random,
-    oversample_smote,
     undersample_random,
 )
 from moppet.balance.targets import Direction
 from moppet.plugins import load_plugins
-from moppet.values import UsageError, nearest_name
+from moppet.values import UsageError, name_hint
 
 
 @dataclass(frozen=True)
@@ -47,8 +41,8 @@ class Balancer:
     summary: str
     source: str
     targets: Direction | None
-    oversample: Callable[[Doubles, Ints, Counts, int, Neighbors], Oversampled] | None = None
-    clean: Callable[[Doubles, Ints, Counts, int, Neighbors], Ints] | None = None
+    oversample: Oversample | None = None
+    clean: Clean | None = None
     interpolates: bool = False
 
 
@@ -78,7 +72,7 @@ BALANCERS: Final[dict[str, Balancer]] = {
         "interpolates between a row and a neighbor of its class",
         _CHAWLA,
         "up",
-        oversample=oversample_smote,
+        oversample=interpolate_with("SMOTE"),
         interpolates=True,
     ),
     "borderline_smote": Balancer(
@@ -87,7 +81,7 @@ BALANCERS: Final[dict[str, Balancer]] = {
         "Han, Wang and Mao 2005, Borderline-SMOTE: a new over-sampling method in imbalanced data "
         "sets learning (the first of its two kinds)",
         "up",
-        oversample=oversample_borderline,
+        oversample=interpolate_with("BorderlineSMOTE"),
         interpolates=True,
     ),
     "adasyn": Balancer(
@@ -95,7 +89,7 @@ BALANCERS: Final[dict[str, Balancer]] = {
         "SMOTE, more from rows with more neighbors of other classes",
         "He et al. 2008, ADASYN: adaptive synthetic sampling approach for imbalanced learning",
         "up",
-        oversample=oversample_adasyn,
+        oversample=interpolate_with("ADASYN"),
         interpolates=True,
     ),
     "enn": Balancer(
@@ -118,7 +112,7 @@ BALANCERS: Final[dict[str, Balancer]] = {
         "SMOTE, then Edited Nearest Neighbors on all classes",
         _BATISTA,
         "up",
-        oversample=oversample_smote,
+        oversample=interpolate_with("SMOTE"),
         clean=clean_enn("all"),
         interpolates=True,
     ),
@@ -127,7 +121,7 @@ BALANCERS: Final[dict[str, Balancer]] = {
         "SMOTE, then leaves out both rows of every Tomek link",
         _BATISTA,
         "up",
-        oversample=oversample_smote,
+        oversample=interpolate_with("SMOTE"),
         clean=clean_tomek("all"),
         interpolates=True,
     ),
@@ -144,6 +138,4 @@ def find_method(name: str) -> str:
     wanted = name.strip().casefold().replace("-", "_").replace(" ", "_")
     if wanted in BALANCERS:
         return wanted
-    near = nearest_name(wanted, BALANCERS)
-    hint = f"did you mean {near!r}?" if near else f"it is one of {', '.join(BALANCERS)}."
-    raise UsageError(f"there is no balancer {name!r}: {hint}")
+    raise UsageError(f"there is no balancer {name!r}.{name_hint(wanted, BALANCERS)}")

@@ -165,11 +165,6 @@ def check_parts(data: TrainingData, recipe: Recipe) -> None:
         )
 
 
-def preprocessing(recipe: Recipe, detail_px: int = 0) -> Preprocessing:
-    """Return how crops are prepared for the recipe's network."""
-    return Preprocessing(recipe.size, recipe.color, MEAN, SCALE, detail_px)
-
-
 def evaluation_crops(data: TrainingData, rows: NDArray[np.intp], *, aligned: bool) -> Image:
     """Return the rows' crops as `ExpressionModel.predict` takes them, (n, 112, 112, 3).
 

@@ -236,11 +236,12 @@ def _choose(recipe: Recipe, folder: Path, data: TrainingData, network: Network) 
 def _choose_detail(
     recipe: Recipe, label: Labels, crops: Image, path: Path, notes: dict[str, Any]
 ) -> int:
-    by_detail = {}
-    for detail in DETAILS_PX:
-        logits, _ = onnx_logits(path, network_input(crops, recipe, detail))
-        by_detail[detail] = accuracy(label, logits.argmax(axis=1))
-    chosen = _smallest_within(by_detail, 0.002)
+    by_detail = {
+        detail: _accuracy(path, network_input(crops, recipe, detail), label)
+        for detail in DETAILS_PX
+    }
+    good = [d for d, value in by_detail.items() if max(by_detail.values()) - value <= 0.002]
+    chosen = min((d for d in good if d), default=0)  # the network never saw finer detail
     notes["validation accuracy by `detail_px`"] = {k: round(v, 4) for k, v in by_detail.items()}
     notes["`detail_px` chosen (the smallest within 0.2 percentage points of the best)"] = chosen
     return chosen
@@ -251,9 +252,7 @@ def _choose_mirroring(
 ) -> tuple[Path, bool]:
     plain, mirrored = folder / "float32.onnx", folder / "float32_mirrored.onnx"
     export_float(network, mirrored, mirrored=True)
-    once, both = (
-        accuracy(label, onnx_logits(path, images)[0].argmax(axis=1)) for path in (plain, mirrored)
-    )
+    once, both = (_accuracy(path, images, label) for path in (plain, mirrored))
     mirrors = both - once >= MIRROR_MUST_GAIN
     notes["validation accuracy, image alone and averaged with its mirror image"] = (
         f"{once:.4f}, {both:.4f}"
@@ -265,9 +264,7 @@ def _choose_mirroring(
 def _choose_file(
     label: Labels, images: Image, whole: Path, quantized: Path, notes: dict[str, Any]
 ) -> Path:
-    full, small = (
-        accuracy(label, onnx_logits(path, images)[0].argmax(axis=1)) for path in (whole, quantized)
-    )
+    full, small = (_accuracy(path, images, label) for path in (whole, quantized))
     notes["validation accuracy, float32 and int8"] = f"{full:.4f}, {small:.4f}"
     return quantized if full - small < INT8_MAY_LOSE else whole
 
@@ -281,11 +278,8 @@ def _choices_of(start: str) -> tuple[int, bool]:
     return int(card["preprocessing"].get("detail_px", 0)), bool(card.get("mirrored", False))
 
 
-def _smallest_within(by_detail: dict[int, float], tolerance: float) -> int:
-    """Return the smallest detail that costs no accuracy: the network never saw finer detail."""
-    best = max(by_detail.values())
-    good = [detail for detail, value in by_detail.items() if best - value <= tolerance]
-    return min((d for d in good if d), default=0)
+def _accuracy(path: Path, images: Image, label: Labels) -> float:
+    return accuracy(label, onnx_logits(path, images)[0].argmax(axis=1))
 
 
 def _calibration(data: TrainingData, recipe: Recipe, detail_px: int, count: int = 256) -> Floats:
