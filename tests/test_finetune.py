@@ -233,7 +233,7 @@ def test_a_model_cut_short_is_refused_before_it_is_trained_further(tmp_path: Pat
     network = (folder / "model.onnx").read_bytes()
     (folder / "model.onnx").write_bytes(network[: len(network) // 2])
     with pytest.raises(ModelError, match="is damaged or was replaced"):
-        finetune_recipe("mine", "", model=str(folder), epochs=1, quick=False, seed=0, rows=100)
+        finetune_recipe("mine", "", model=str(folder), epochs=1, seed=0, rows=100)
 
 
 def test_a_split_that_leaks_is_refused(tmp_path: Path) -> None:

@@ -103,7 +103,7 @@ def check_own(asked: OwnImages) -> None:
 
 def train_own(asked: OwnImages, machine: Machine) -> None:
     """Fine-tune a model on a user's own images and print how good it is."""
-    from moppet.train.finetuning import finetune
+    from moppet.train.finetuning import EPOCHS, QUICK_EPOCHS, finetune
 
     # With several processes, only the first one prints.
     console = Console(highlight=False, quiet=os.environ.get("LOCAL_RANK", "0") != "0")
@@ -119,8 +119,7 @@ def train_own(asked: OwnImages, machine: Machine) -> None:
         manifest,
         asked.output,
         model=asked.model,
-        epochs=asked.epochs,
-        quick=asked.quick,
+        epochs=asked.epochs or (QUICK_EPOCHS if asked.quick else EPOCHS),
         seed=asked.seed,
         groups=groups,
         machine=machine,

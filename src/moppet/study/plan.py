@@ -15,7 +15,7 @@ from annotated_types import Ge, Gt, Interval, Le, MaxLen, MinLen
 from moppet.config import change_keys, check_settings, old_names, read_toml
 from moppet.synthesis.generators import GENERATORS
 from moppet.synthesis.settings import SynthesisSettings, settings_from
-from moppet.train.recipe import Recipe, recipe_from
+from moppet.train.recipe import Recipe, chosen_settings
 from moppet.values import UsageError, name_hint
 
 Share = Annotated[float, Gt(0), Le(1)]
@@ -191,13 +191,12 @@ class NetworkPlan(StudyPlan):
         found: dict[str, str] = {}
         names = []
         data = set()
-        for title, number, _ in self._lines():
+        for title, number in self._lines():
             try:
                 made = self._experiment(title, number)
             except UsageError as error:  # in `common` it would come once for each experiment
-                found.setdefault(
-                    str(error).removeprefix("recipe: "), f"tables.{title}, experiment {number + 1}"
-                )
+                text = str(error).removeprefix("recipe: ")
+                found.setdefault(text, f"tables.{title}, experiment {number + 1}")
                 continue
             names.append((title, made.name))
             data.add((made.recipe.data, made.recipe.kind))
@@ -207,10 +206,9 @@ class NetworkPlan(StudyPlan):
         if len(data) > 1:
             yield "the experiments of a study use one data set; give 'data' once, in [common]."
 
-    def _lines(self) -> Iterator[tuple[str, int, dict[str, Any]]]:
+    def _lines(self) -> Iterator[tuple[str, int]]:
         for title, table in self.tables.items():
-            for number, line in enumerate(table.experiments):
-                yield title, number, {**self.common, **table.common, **line}
+            yield from ((title, number) for number in range(len(table.experiments)))
 
     def _experiment(self, title: str, number: int) -> Experiment:
         table = self.tables[title]
@@ -219,13 +217,13 @@ class NetworkPlan(StudyPlan):
         wrong = isinstance(published, bool) or not isinstance(published, float | int | None)
         if wrong or not 0 <= (published or 0) <= 1:
             raise UsageError(f"published must be an accuracy from 0 to 1, got {published!r}.")
-        recipe = recipe_from(given, "recipe")
+        recipe = check_settings(Recipe, given, "recipe")
         return Experiment(title, recipe.name, recipe, published)
 
     @cached_property
     def experiments(self) -> tuple[Experiment, ...]:
         """Every table's experiments, in order."""
-        return tuple(self._experiment(title, number) for title, number, _ in self._lines())
+        return tuple(self._experiment(title, number) for title, number in self._lines())
 
     @cached_property
     def synthesis(self) -> dict[str, SynthesisSettings]:
@@ -244,8 +242,7 @@ class NetworkPlan(StudyPlan):
 
     def hash_of(self, cell: NetworkCell) -> str:
         """Return the hash of a cell's training recipe and regime, without the draw."""
-        plain = old_names(Recipe("-", "-"))
-        recipe = _differing(old_names(cell.experiment.recipe), plain) | {"name": ""}
+        recipe = chosen_settings(cell.experiment.recipe) | {"name": ""}
         ratio = cell.regime.ratio
         # 3 and 3.0 are one ratio.
         regime = old_names(cell.regime) | {"draws": 0, "ratio": ratio if ratio % 1 else int(ratio)}
@@ -510,15 +507,6 @@ def _name_problems(place: str, tables: Mapping[str, Any]) -> Iterator[str]:
     for name, one in tables.items():
         if one.name != name:
             yield f"unknown key '{place}.{name}.name'; the name is that of the table."
-
-
-def _differing(given: Mapping[str, Any], plain: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings that differ from the defaults, so that later settings change no hash."""
-    return {
-        key: _differing(value, plain[key]) if isinstance(value, dict) else value
-        for key, value in given.items()
-        if value != plain[key]
-    }
 
 
 def _hash(settings: Any) -> str:

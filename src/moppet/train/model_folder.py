@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from moppet.files import file_sha256, render_text, replacing, write_text
 from moppet.palette import LIGHT
@@ -38,11 +39,11 @@ def draw_confusions(figures: dict[str, Any], folder: Path) -> None:
 
 def _draw_confusion(names: list[str], confusion: list[list[int]], path: Path) -> None:
     """Draw counts, shaded by share of the true class."""
-    plt = _pyplot()
     counts = np.array(confusion)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = 3.5 + 0.5 * len(names)
-    figure, axes = plt.subplots(figsize=(side, side - 1), layout="constrained")
+    figure = Figure(figsize=(side, side - 1), layout="constrained")
+    axes = figure.subplots()
     shown = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     axes.set_xticks(range(len(names)), names, rotation=35, ha="right")
     axes.set_yticks(range(len(names)), names)
@@ -62,8 +63,8 @@ def draw_course(log: Sequence[Mapping[str, float]], path: Path) -> None:
 
     log: the epochs, from `read_log`.
     """
-    plt = _pyplot()
-    figure, places = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    places: Any = figure.subplots(1, 2)
     epochs = [row["epoch"] for row in log]
     for axes, (title, curves) in zip(places, _CURVES.items(), strict=True):
         for name, label in curves.items():
@@ -83,19 +84,9 @@ def draw_course(log: Sequence[Mapping[str, float]], path: Path) -> None:
     _save(figure, path)
 
 
-def _pyplot() -> Any:
-    import matplotlib
-
-    matplotlib.use("agg")
-    from matplotlib import pyplot
-
-    return pyplot
-
-
-def _save(figure: Any, path: Path) -> None:
+def _save(figure: Figure, path: Path) -> None:
     with replacing(path) as part:
         figure.savefig(part, dpi=110)
-    _pyplot().close(figure)
 
 
 def write_card(

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 
 from annotated_types import Ge, Interval
 
-from moppet.config import check_settings, old_names, read_settings
+from moppet.config import old_names, read_settings
 from moppet.values import UsageError
 
 RANDOM_VIEWS: Final = "random_views"
@@ -178,11 +178,6 @@ def read_recipe(path: Path, changes: Mapping[str, Any] | None = None) -> Recipe:
     changes: keys to set over those of the file; "random_views.noise" for a key of a table.
     """
     return read_settings(Recipe, path, "recipe", changes)
-
-
-def recipe_from(table: dict[str, Any], where: str) -> Recipe:
-    """Return the recipe of a table; see `read_recipe`. where: named in errors."""
-    return check_settings(Recipe, table, where)
 
 
 def data_of(recipe: Recipe, base: Path, given: Path | None = None) -> Path:

@@ -16,6 +16,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from numpy.typing import NDArray
 
 from moppet.datasets.duplicates import drop_leaking_duplicates
+from moppet.datasets.faces import find_manifest_faces
 from moppet.datasets.manifest import Manifest
 from moppet.datasets.provenance import refuse_cleaned
 from moppet.datasets.readers import read_dataset
@@ -32,7 +33,7 @@ from moppet.train.data_module import (
     evaluation_crops,
     network_input,
     normalize,
-    read_training_data,
+    select_training_data,
 )
 from moppet.train.distillation import with_teachers
 from moppet.train.export import Deployed, check_parity, export_float, export_int8, onnx_logits
@@ -93,7 +94,8 @@ def run_recipe(
     manifest = with_split(manifest, recipe.seed)
     if recipe.leave_out_copies:
         manifest = drop_leaking_duplicates(manifest)
-    rows = read_training_data(manifest, recipe, cache=folder / "faces.npz")
+    faces = find_manifest_faces(manifest, cache=folder / "faces.npz")
+    rows = select_training_data(manifest, faces, recipe)
     rows = with_teachers(rows, recipe, base)
     start = base / recipe.start if recipe.start and (base / recipe.start).exists() else recipe.start
     return run_training(recipe, folder, rows, start, machine)
