@@ -22,6 +22,8 @@ from moppet.train.augmentation import (
 )
 from moppet.values import UsageError
 
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
+
 SIDE = 64
 STILL = BatchAugmentation(
     brightness=0,
@@ -42,11 +44,6 @@ STILL = BatchAugmentation(
     noise_p=0,
     erase_p=0,
 )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_torch_thread() -> None:
-    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="module")

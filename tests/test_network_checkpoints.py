@@ -14,15 +14,12 @@ from torch import nn
 from moppet.train.networks import Network, alexnet, build_network, load_checkpoint, save_network
 from moppet.values import ModelError
 
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
+
 PUBLISHED = ["alexnet", "resnet18", "googlenet", "mobilenet_v2"]
 MEAN, SPREAD = (
     torch.tensor(c)[:, None, None] for c in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_torch_thread() -> None:
-    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="module", autouse=True)
