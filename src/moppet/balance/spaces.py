@@ -57,8 +57,7 @@ class Pixels(Space):
 
     def features(self, crops: Image) -> Floats:
         """Return (n, side * side) float32 in [0, 1]."""
-        small = [self._shrink(crop) for crop in crops]
-        flat = np.stack(small).reshape(len(crops), -1) if small else np.empty((0, self.side**2))
+        flat = gray_squares(crops, self.side).reshape(len(crops), self.side**2)
         return np.asarray(flat, np.float32) / np.float32(255)
 
     def images(self, features: Floats) -> Image:
@@ -66,10 +65,15 @@ class Pixels(Space):
         levels = np.rint(np.clip(features, 0, 1) * 255).astype(np.uint8)
         return levels.reshape(-1, self.side, self.side)
 
-    def _shrink(self, crop: Image) -> Image:
-        gray = np.asarray(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), np.uint8)
-        flags = cv2.INTER_AREA if gray.shape[0] > self.side else cv2.INTER_LINEAR
-        return np.asarray(cv2.resize(gray, (self.side, self.side), interpolation=flags), np.uint8)
+
+def gray_squares(crops: Image, side: int) -> Image:
+    """Return (n, side, side) gray uint8 of (n, h, w, 3) RGB uint8 crops."""
+    gray = np.empty((len(crops), side, side), np.uint8)
+    for i, crop in enumerate(crops):
+        one = cv2.cvtColor(np.ascontiguousarray(crop), cv2.COLOR_RGB2GRAY)
+        flags = cv2.INTER_AREA if min(one.shape) > side else cv2.INTER_LINEAR
+        gray[i] = cv2.resize(one, (side, side), interpolation=flags)
+    return gray
 
 
 class Embedding(Space):

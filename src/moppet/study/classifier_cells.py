@@ -372,8 +372,7 @@ def _balanced(ready: PreparedRows, done: Balanced) -> PreparedRows:
     if not BALANCERS[done.method].interpolates:
         rows = np.concatenate([kept, ready.rows[done.parents[:, 0]]])
         return replace(ready, rows=rows, notes=done.notes)
-    levels = np.rint(np.clip(done.features, 0, 1) * 255).astype(np.uint8)
-    return PreparedRows(kept, levels.reshape(-1, SIDE_PX, SIDE_PX), done.labels, done.notes)
+    return PreparedRows(kept, Pixels(SIDE_PX).images(done.features), done.labels, done.notes)
 
 
 def _synthesized(

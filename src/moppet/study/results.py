@@ -57,8 +57,12 @@ def summarize_networks(
     table, or with the plan's first regime, on the draws that both have.
     """
     rows = []
+    by_line: dict[tuple[str, str, str], dict[int, Json]] = {}
+    for cell in cells:
+        line = by_line.setdefault((cell["table"], cell["experiment"], cell["regime"]), {})
+        line[cell["draw"]] = cell
     for experiment, regime in _in_order(plan):
-        mine = _cells_of(cells, experiment.table, experiment.name, regime.name)
+        mine = by_line.get((experiment.table, experiment.name, regime.name))
         if not mine:
             continue
         row = _network_row(experiment.name, regime.name, mine, label, groups)
@@ -66,7 +70,7 @@ def summarize_networks(
         against, where = first.name, regime.name
         if plan.compare == "regimes":
             against, where = experiment.name, next(iter(plan.regimes))
-        reference = _cells_of(cells, experiment.table, against, where)
+        reference = by_line.get((experiment.table, against, where), {})
         row["p_value"] = None
         if (against, where) != (experiment.name, regime.name) and set(reference) & set(mine):
             row["compared_with"] = where if plan.compare == "regimes" else against
@@ -82,14 +86,6 @@ def _in_order(plan: NetworkPlan) -> list[tuple[Experiment, Regime]]:
     if plan.compare == "regimes":
         return [(e, r) for e in plan.experiments for r in plan.regimes.values()]
     return [(e, r) for r in plan.regimes.values() for e in plan.experiments]
-
-
-def _cells_of(cells: list[Json], table: str, experiment: str, regime: str) -> dict[int, Json]:
-    return {
-        cell["draw"]: cell
-        for cell in cells
-        if (cell["table"], cell["experiment"], cell["regime"]) == (table, experiment, regime)
-    }
 
 
 def _network_row(
