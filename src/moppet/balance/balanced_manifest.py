@@ -149,8 +149,7 @@ def balance_manifest(
         neighbors=neighbors,
         keep_wiped=keep_wiped,
     )
-    empty = [name for name in manifest.names if name not in labels]
-    notes += [f"class {name!r} has no training image." for name in empty]
+    notes += [f"class {n!r} has no training image." for n in manifest.names if n not in labels]
     counts = {one.name: one for one in balanced.counts}
     ordered = tuple(counts.get(name, ClassCount(name, 0, 0, 0, 0)) for name in manifest.names)
     mixed = BALANCERS[balanced.method].interpolates
@@ -255,7 +254,6 @@ IMAGES: Final = "images"
 SUMMARY: Final = "balance.json"
 EMBEDDING: Final = "embedding.npz"
 CACHE: Final = "faces.npz"
-_PART: Final = ".part"
 _FORMER: Final = "made"
 """The folder of the images in version 0.1."""
 _OURS: Final = (MANIFEST, IMAGES, _FORMER, SUMMARY, EMBEDDING, CACHE)
@@ -336,7 +334,7 @@ def summary(result: BalancedRows) -> dict[str, Any]:
 def _write_images(images: Image, folder: Path) -> list[str]:
     """Write all new images or none, and return their paths in the folder."""
     names = [f"{number:06d}.png" for number in range(1, len(images) + 1)]
-    part = folder / f".{IMAGES}.{os.getpid()}{_PART}"
+    part = folder / f".{IMAGES}.{os.getpid()}.part"
     try:
         part.mkdir()
         for name, image in zip(names, images, strict=True):
@@ -350,16 +348,13 @@ def _write_images(images: Image, folder: Path) -> list[str]:
 def _write_embedding(result: BalancedRows, path: Path) -> None:
     new, labels = result.balanced, result.manifest.column("label")
     kept = result.rows[new.kept]
-    none = np.full(len(new.labels), -1, np.int64)
     with path.open("wb") as file:
         np.savez(
             file,
             features=np.concatenate([result.features[new.kept], new.features]),
             label=np.concatenate([labels[kept].astype(str), new.labels.astype(str)]),
-            row=np.concatenate([kept, none]),
-            parents=np.concatenate(
-                [np.full((len(kept), 2), -1, np.int64), result.rows[new.parents]]
-            ),
+            row=np.concatenate([kept, np.full(len(new.labels), -1)]),
+            parents=np.concatenate([np.full((len(kept), 2), -1), result.rows[new.parents]]),
         )
 
 

@@ -26,7 +26,7 @@ from moppet.values import UsageError, name_hint
 class Balancer:
     """A balancing method.
 
-    title, summary: for display. source: the paper.
+    summary: what it does, in a few words. source: the paper.
     targets: "up" if targets are counts to oversample to, "down" if counts to undersample to, None
         if the neighbors decide and there are no targets.
     oversample: (features, labels, wanted, seed, neighbors) → Oversampled, the new rows.
@@ -37,7 +37,6 @@ class Balancer:
     without targets. seed: the only source of randomness.
     """
 
-    title: str
     summary: str
     source: str
     targets: Direction | None
@@ -54,21 +53,12 @@ _BATISTA: Final = (
 
 BALANCERS: Final[dict[str, Balancer]] = {
     "random_over": Balancer(
-        "random over-sampling",
-        "repeats rows of small classes",
-        _BATISTA,
-        "up",
-        oversample=oversample_random,
+        "repeats rows of small classes", _BATISTA, "up", oversample=oversample_random
     ),
     "random_under": Balancer(
-        "random under-sampling",
-        "leaves out rows of large classes",
-        _BATISTA,
-        "down",
-        clean=undersample_random,
+        "leaves out rows of large classes", _BATISTA, "down", clean=undersample_random
     ),
     "smote": Balancer(
-        "SMOTE",
         "interpolates between a row and a neighbor of its class",
         _CHAWLA,
         "up",
@@ -76,7 +66,6 @@ BALANCERS: Final[dict[str, Balancer]] = {
         interpolates=True,
     ),
     "borderline_smote": Balancer(
-        "Borderline-SMOTE",
         "SMOTE, only from rows at the border to other classes",
         "Han, Wang and Mao 2005, Borderline-SMOTE: a new over-sampling method in imbalanced data "
         "sets learning (the first of its two kinds)",
@@ -85,7 +74,6 @@ BALANCERS: Final[dict[str, Balancer]] = {
         interpolates=True,
     ),
     "adasyn": Balancer(
-        "ADASYN",
         "SMOTE, more from rows with more neighbors of other classes",
         "He et al. 2008, ADASYN: adaptive synthetic sampling approach for imbalanced learning",
         "up",
@@ -93,14 +81,12 @@ BALANCERS: Final[dict[str, Balancer]] = {
         interpolates=True,
     ),
     "enn": Balancer(
-        "Edited Nearest Neighbors",
         "leaves out rows whose neighbors are of other classes; keeps the smallest class",
         "Wilson 1972, Asymptotic properties of nearest neighbor rules using edited data",
         None,
         clean=clean_enn("auto"),
     ),
     "tomek": Balancer(
-        "Tomek links",
         "leaves out rows that are mutual nearest neighbors with a row of another class; keeps the "
         "smallest class",
         "Tomek 1976, Two modifications of CNN",
@@ -108,7 +94,6 @@ BALANCERS: Final[dict[str, Balancer]] = {
         clean=clean_tomek("auto"),
     ),
     "smote_enn": Balancer(
-        "SMOTE-ENN",
         "SMOTE, then Edited Nearest Neighbors on all classes",
         _BATISTA,
         "up",
@@ -117,7 +102,6 @@ BALANCERS: Final[dict[str, Balancer]] = {
         interpolates=True,
     ),
     "smote_tomek": Balancer(
-        "SMOTE-Tomek",
         "SMOTE, then leaves out both rows of every Tomek link",
         _BATISTA,
         "up",

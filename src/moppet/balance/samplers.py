@@ -103,9 +103,7 @@ class Oversampled(NamedTuple):
 
     def select(self, rows: NDArray[np.bool_]) -> Oversampled:
         """Return the new rows of this mask (m,)."""
-        return Oversampled(
-            self.features[rows], self.labels[rows], self.parents[rows], self.shares[rows]
-        )
+        return Oversampled(*(part[rows] for part in self))
 
 
 Oversample = Callable[[Doubles, Ints, Counts, int, Neighbors], Oversampled]

@@ -236,26 +236,18 @@ class ClassifierContext(StudyContext):
             minutes = measure_budget(self.plan.synthesis, tasks).minutes * len(synthesized)
             parts.append(f"about {minutes:.0f} minutes in one process to train generators")
         first = next(iter(self.plan.methods))
-        minutes_before = [
-            sum(found["seconds"] for found in line["found"]) / 60
-            for line in finished.values()
-            if line["method"] == first
-        ]
-        if minutes_before:
-            minutes = sum(minutes_before) / len(minutes_before) * len(todo)
-            parts.append(f"{minutes:.0f} CPU minutes for the classifiers")
-        else:
-            parts.append("the classifiers' time is estimated once some cells are finished")
-        return ", ".join(parts)
+        lines = [line["found"] for line in finished.values() if line["method"] == first]
+        if not lines:
+            return ", ".join([*parts, "the classifiers' time is estimated after the first cells"])
+        minutes = sum(found["seconds"] for line in lines for found in line) / 60 / len(lines)
+        return ", ".join([*parts, f"{minutes * len(todo):.0f} CPU minutes for the classifiers"])
 
     def progress(self, line: Json) -> str:
-        """Return a finished cell's name and CPU time in words."""
         seconds = max(found["seconds"] for found in line["found"])
         name = f"{line['data']}, {line['method']}, repeat {line['repeat']}, fold {line['fold']}"
         return f"{name}: at most {seconds:.0f} CPU seconds"
 
     def summarize(self, finished: Mapping[Any, Json]) -> list[Json]:
-        """Return a row for each data set, method, classifier and space with finished repeats."""
         from moppet.study.results import summarize_classifiers
 
         return summarize_classifiers(self, finished)

@@ -75,10 +75,9 @@ class NetworkContext(StudyContext):
         """Read the study's images and find their faces."""
         recipe = plan.experiments[0].recipe
         manifest = read_dataset((plan.base / recipe.data).resolve(), recipe.kind or None)
-        bands = {band for e in plan.experiments for band in e.recipe.only_ages}
+        bands = [band for e in plan.experiments for band in e.recipe.only_ages]
         if bands:
-            in_band = np.isin(manifest.column("age_band").astype(str), list(bands))
-            manifest = manifest.select(in_band)
+            manifest = manifest.select(np.isin(manifest.column("age_band").astype(str), bands))
         manifest, faces = find_study_faces(manifest, plan.work)
         return cls(plan, with_split(manifest, recipe.seed), faces)
 
@@ -153,14 +152,12 @@ class NetworkContext(StudyContext):
         )
 
     def progress(self, line: Json) -> str:
-        """Return a finished cell's accuracy and CPU time in words."""
         label, _ = self.truth
         accuracy = np.mean(np.argmax(line["probabilities"], axis=1) == label)
         name = f"{line['table']}, {line['experiment']}, {line['regime']}, draw {line['draw']}"
         return f"{name}: accuracy {accuracy:.3f}, {line['seconds']:.0f} CPU seconds"
 
     def summarize(self, finished: Mapping[Any, Json]) -> list[Json]:
-        """Return a row for each experiment and regime with finished cells."""
         from moppet.study.results import summarize_networks
 
         rows = summarize_networks(self.plan, list(finished.values()), *self.truth)

@@ -488,15 +488,12 @@ def _replace_data(table: dict[str, Any], data: Path, kind: type[StudyPlan]) -> N
     if kind is ClassifierPlan:
         table |= {"data": str(data), "kind": "", "other_data": True}
         return
-    tables = table.get("tables")
-    places = [one for one in (tables.values() if isinstance(tables, dict) else ()) if one]
-    for one in places:
-        for settings in (one.get("common"), *one.get("experiments", ())):
-            if isinstance(settings, dict):
-                settings.pop("data", None)
-                settings.pop("kind", None)
-    if isinstance(table.setdefault("common", {}), dict):
-        table["common"] |= {"data": str(data), "kind": ""}
+    table.setdefault("common", {})
+    if isinstance(tables := table.get("tables"), dict):
+        for one in filter(None, tables.values()):
+            for settings in (one.get("common"), *one.get("experiments", ())):
+                if isinstance(settings, dict):
+                    settings |= {"data": str(data), "kind": ""}
 
 
 def _named(name: str, one: Any) -> Any:

@@ -17,15 +17,7 @@ from moppet.metrics.ranking import macro_auc
 from moppet.metrics.significance import FoldDifference, correct_p_values, corrected_t_test
 from moppet.study.classifier_cells import ClassifierContext, FoldedRows, unpack
 from moppet.study.executors import Json
-from moppet.study.plan import (
-    ALL,
-    FIGURES,
-    ClassifierPlan,
-    DataSet,
-    Experiment,
-    NetworkPlan,
-    Regime,
-)
+from moppet.study.plan import ALL, FIGURES, ClassifierPlan, DataSet, Experiment, NetworkPlan, Regime
 
 Values = NDArray[np.float64]
 Labels = NDArray[np.int64]

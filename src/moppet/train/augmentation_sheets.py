@@ -14,12 +14,7 @@ from torch import Tensor
 
 from moppet.datasets.faces import Faces
 from moppet.files import replacing
-from moppet.train.augmentation import (
-    BATCH_AUGMENTATIONS,
-    BatchAugmentation,
-    augment,
-    random_view,
-)
+from moppet.train.augmentation import BATCH_AUGMENTATIONS, BatchAugmentation, augment, random_view
 from moppet.train.data_module import as_color, crop_and_matrices
 from moppet.train.recipe import Recipe
 from moppet.values import Image, MoppetError, UsageError

@@ -38,12 +38,7 @@ from moppet.train.data_module import (
 from moppet.train.distillation import with_teachers
 from moppet.train.export import Deployed, check_parity, export_float, export_int8, onnx_logits
 from moppet.train.measurement import fit_temperature, measure
-from moppet.train.model_folder import (
-    draw_confusions,
-    draw_course,
-    figures_page,
-    write_card,
-)
+from moppet.train.model_folder import draw_confusions, draw_course, figures_page, write_card
 from moppet.train.networks import Network, save_network
 from moppet.train.recipe import Recipe, data_of, read_recipe
 from moppet.train.starting_weights import WEIGHTS, make_network, start_network
