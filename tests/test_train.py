@@ -28,7 +28,8 @@ from moppet.train.augmentation import crop_matrices, random_view, view
 from moppet.train.data_module import EpochSampler, RandomViews, earlier, network_input
 from moppet.train.measurement import fit_temperature
 from moppet.train.module import rate_factor
-from moppet.train.networks import MobileNetV2, build_network, load_folded
+from moppet.train.networks import build_network, load_folded
+from moppet.train.networks.mobilenet import MobileNetV2
 from moppet.train.recipe import RandomViewSettings, Recipe, chosen_settings, data_of, read_recipe
 from moppet.train.starting_weights import start_network
 from moppet.values import EXPRESSIONS, ModelError, UsageError

@@ -33,8 +33,7 @@ from moppet.values import Floats, Image, MoppetError, UsageError
 Progress = Callable[[str, int, int], None]
 """Called with the name of the step, the number done, and the total."""
 
-LEAST_PX: Final = 8
-"""Smaller images (on either side) are not used."""
+LEAST_PX: Final = 8  # images that are smaller on either side are not used
 _BATCH: Final = 256
 
 
@@ -254,8 +253,7 @@ IMAGES: Final = "images"
 SUMMARY: Final = "balance.json"
 EMBEDDING: Final = "embedding.npz"
 CACHE: Final = "faces.npz"
-_FORMER: Final = "made"
-"""The folder of the images in version 0.1."""
+_FORMER: Final = "made"  # IMAGES in version 0.1
 _OURS: Final = (MANIFEST, IMAGES, _FORMER, SUMMARY, EMBEDDING, CACHE)
 _HALF_WRITTEN: Final = re.compile(
     rf"\.({'|'.join(Path(name).stem for name in _OURS)})(\.\w+)?\.\d+(-\d+)?\.part(\.\w+)?"

@@ -51,8 +51,8 @@ def class_table(counts: Sequence[ClassCount]) -> str:
     first, *widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     text = ["  ".join([n.ljust(first), *map(str.rjust, cells, widths)]) for n, *cells in lines]
     rule = "-" * len(text[0])
-    first_ratio, last_ratio = (imbalance([one[i] for one in counts]) for i in (1, 4))
-    ratio = f"largest to smallest class: {first_ratio:.1f} before, {last_ratio:.1f} after"
+    ratios = imbalance([one.before for one in counts]), imbalance([one.after for one in counts])
+    ratio = "largest to smallest class: {:.1f} before, {:.1f} after".format(*ratios)
     return "\n".join([text[0], rule, *text[1:-1], rule, text[-1], ratio])
 
 
@@ -67,8 +67,7 @@ def _with_share(part: int, whole: int) -> tuple[str, str]:
 
 
 _SEEDS: Final = 2**31 - 1
-_COPIES_AT_ONCE: Final = 4
-"""Number of copies of the new rows held in memory during oversampling."""
+_COPIES_AT_ONCE: Final = 4  # of the new rows, in memory during oversampling
 
 
 @dataclass(frozen=True)

@@ -103,7 +103,9 @@ class Oversampled(NamedTuple):
 
     def select(self, rows: NDArray[np.bool_]) -> Oversampled:
         """Return the new rows of this mask (m,)."""
-        return Oversampled(*(part[rows] for part in self))
+        return Oversampled(
+            self.features[rows], self.labels[rows], self.parents[rows], self.shares[rows]
+        )
 
 
 Oversample = Callable[[Doubles, Ints, Counts, int, Neighbors], Oversampled]

@@ -67,11 +67,13 @@ def run_balance(job: BalanceJob) -> BalancedRows:
     from moppet.balance import Neighbors, balance_manifest, class_table, read_targets
     from moppet.balance.balanced_manifest import CACHE, open_folder, summary, write_balanced
     from moppet.balance.methods import find_method
+    from moppet.config import check_settings
     from moppet.datasets.provenance import check_sources
 
     find_method(job.method)
     targets = read_targets(list(job.targets))
-    neighbours = Neighbors(smote=job.neighbours, enn_keeps=job.enn_keeps)
+    given = {"smote": job.neighbours, "enn_keeps": job.enn_keeps}
+    neighbours = check_settings(Neighbors, given)
     _check_sheet(job)
     space = _space(job)
     manifest = job.source.read()

@@ -171,8 +171,7 @@ class ClassifierContext(StudyContext):
         train, test = self.parts(cell)
         label = self.label(cell.data)
         seed = plan.seed + _SEEDS_PER_REPEAT * cell.repeat + cell.fold
-        settings = plan.hash_of(cell)
-        folder = self.folder_of(plan.work, cell, settings)
+        folder = self.folder_of(cell)
         started = time.process_time()
         ready = prepare(cell.method, self.images, label, train, names, plan.synthesis, folder, seed)
         seconds = time.process_time() - started
@@ -197,8 +196,7 @@ class ClassifierContext(StudyContext):
                     }
                 )
         return {
-            **dict(zip(plan.KEY, cell.key, strict=True)),
-            "recipe": settings,
+            **self.line(cell),
             "names": list(names),
             "n_before": np.bincount(label[train], minlength=len(names)).tolist(),
             "n_test": len(test),

@@ -85,8 +85,7 @@ class NetworkContext(StudyContext):
         """Train a cell's network, evaluate it on the test rows, and return its line."""
         data, synthesis_seconds = self.add_synthetic_rows(cell, self.draw(cell))
         recipe = cell.recipe
-        settings = self.plan.hash_of(cell)
-        folder = self.folder_of(self.plan.work, cell, settings)
+        folder = self.folder_of(cell)
         lightning.seed_everything(recipe.seed, verbose=False)
         network = self.make_network(cell, data)
         # Of the processors, not of the clock: what else runs does not count.
@@ -101,8 +100,7 @@ class NetworkContext(StudyContext):
         parameters, flops = cost(network, recipe.size)
         shutil.rmtree(folder)
         return {
-            **dict(zip(self.plan.KEY, cell.key, strict=True)),
-            "recipe": settings,
+            **self.line(cell),
             "network": recipe.network,
             "names": list(data.names),
             "rows": {part: _counts(data, part) for part in PARTS},
@@ -354,12 +352,9 @@ def _add_generated(
     folder, before = _cached(work, name, settings, [images.fingerprint], make)
     started = time.process_time()
     generator: FaceGenerator = load_generator(folder / "generator.safetensors")
-    faces = [
-        generator.generate(label, settings.seed + number)
-        for label, count in wanted.items()
-        for number in range(count)
-    ]
-    labels = [label for label, count in wanted.items() for _ in range(count)]
+    numbered = [(label, number) for label, n in wanted.items() for number in range(n)]
+    faces = [generator.generate(label, settings.seed + number) for label, number in numbered]
+    labels = [label for label, _ in numbered]
     added = _rows_of(data, name, settings.seed, faces, labels)
     return _joined(data, *added), before + time.process_time() - started
 

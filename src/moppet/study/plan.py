@@ -191,12 +191,12 @@ class NetworkPlan(StudyPlan):
         found: dict[str, str] = {}
         names = []
         data = set()
-        for title, number in self._lines():
+        for title, number, line in self._lines():
             try:
-                made = self._experiment(title, number)
+                made = self._experiment(title, line)
             except UsageError as error:  # in `common` it would come once for each experiment
                 text = str(error).removeprefix("recipe: ")
-                found.setdefault(text, f"tables.{title}, experiment {number + 1}")
+                found.setdefault(text, f"tables.{title}, experiment {number}")
                 continue
             names.append((title, made.name))
             data.add((made.recipe.data, made.recipe.kind))
@@ -206,13 +206,12 @@ class NetworkPlan(StudyPlan):
         if len(data) > 1:
             yield "the experiments of a study use one data set; give 'data' once, in [common]."
 
-    def _lines(self) -> Iterator[tuple[str, int]]:
+    def _lines(self) -> Iterator[tuple[str, int, dict[str, Any]]]:
         for title, table in self.tables.items():
-            yield from ((title, number) for number in range(len(table.experiments)))
+            for number, line in enumerate(table.experiments, 1):
+                yield title, number, {**self.common, **table.common, **line}
 
-    def _experiment(self, title: str, number: int) -> Experiment:
-        table = self.tables[title]
-        given = {**self.common, **table.common, **table.experiments[number]}
+    def _experiment(self, title: str, given: dict[str, Any]) -> Experiment:
         published = given.pop("published", None)
         wrong = isinstance(published, bool) or not isinstance(published, float | int | None)
         if wrong or not 0 <= (published or 0) <= 1:
@@ -223,7 +222,7 @@ class NetworkPlan(StudyPlan):
     @cached_property
     def experiments(self) -> tuple[Experiment, ...]:
         """Every table's experiments, in order."""
-        return tuple(self._experiment(title, number) for title, number in self._lines())
+        return tuple(self._experiment(title, line) for title, _, line in self._lines())
 
     @cached_property
     def synthesis(self) -> dict[str, SynthesisSettings]:

@@ -14,6 +14,7 @@ from moppet.metrics import (
     Difference,
     DrawnFigures,
     Estimate,
+    Labels,
     Summary,
     accuracy,
     as_json,
@@ -82,18 +83,18 @@ def measure(model: ExpressionModel, data: TrainingData) -> Json:
         }
         if view == "aligned":
             guess = np.where(attempt >= 0, probabilities.argmax(axis=1), -1)
-            right = bootstrap(
-                lambda drawn, guess=guess: accuracy(label[drawn], guess[drawn]),
-                groups,
-                np.random.default_rng(0),
-            )
-            figures["aligned_missed_wrong"] = {"accuracy": as_json(right)}
+            figures["aligned_missed_wrong"] = {"accuracy": _accuracy(label, guess, groups)}
             figures["gap"] = _gap(data, rows, probabilities)
     grouped = _grouped(data, rows, parts, model)
     if grouped is not None:
         figures["grouped"] = grouped
     figures["human"] = {name: as_json(one_rater(data, rows[part])) for name, part in parts.items()}
     return figures
+
+
+def _accuracy(label: Labels, guess: Labels, groups: Labels) -> Json:
+    rng = np.random.default_rng(0)
+    return as_json(bootstrap(lambda rows: accuracy(label[rows], guess[rows]), groups, rng))
 
 
 def age_parts(data: TrainingData, rows: NDArray[np.intp]) -> dict[str, NDArray[np.intp]]:

@@ -1,18 +1,14 @@
 """The networks that can be trained; each returns logits and an embedding."""
 
 from moppet.train.networks.base import EMBEDDING_SIZE, Network
-from moppet.train.networks.childcnn import ChildCnn
-from moppet.train.networks.mobilenet import DepthwiseConv, MobileNet, MobileNetV2
+from moppet.train.networks.mobilenet import MobileNet
 from moppet.train.networks.registry import NETWORKS, build_network, cost, find_network, load_network
 from moppet.train.networks.weights import load_checkpoint, load_folded, save_network
 
 __all__ = [
     "EMBEDDING_SIZE",
     "NETWORKS",
-    "ChildCnn",
-    "DepthwiseConv",
     "MobileNet",
-    "MobileNetV2",
     "Network",
     "build_network",
     "cost",

@@ -24,6 +24,7 @@ class AlexNet(HeadedNetwork):
     name = "alexnet"
     width = 4096
     LAYERS = ("output", "classifier.6")
+    classifier: nn.Sequential
 
     def __init__(
         self,

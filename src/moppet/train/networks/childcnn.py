@@ -117,11 +117,11 @@ class ChildCnn(Network):
         self.conv1 = nn.Conv2d(channels, _MAPS[0], 3, bias=not batch_norm)
         self.norm1 = nn.BatchNorm2d(_MAPS[0]) if batch_norm else nn.Identity()
         self.pool1 = nn.MaxPool2d(2)
-        self.attention = {
-            "none": nn.Identity,
-            "se": lambda: SqueezeExcitation(_MAPS[0], _REDUCTION),
-            "cbam": lambda: Cbam(_MAPS[0], _REDUCTION, _KERNEL),
-        }[attention]()
+        self.attention: nn.Module = nn.Identity()
+        if attention == "se":
+            self.attention = SqueezeExcitation(_MAPS[0], _REDUCTION)
+        elif attention == "cbam":
+            self.attention = Cbam(_MAPS[0], _REDUCTION, _KERNEL)
         self.conv2 = nn.Conv2d(_MAPS[0], _MAPS[1], 3, bias=not batch_norm)
         self.norm2 = nn.BatchNorm2d(_MAPS[1]) if batch_norm else nn.Identity()
         self.act2 = nn.ReLU()
