@@ -282,8 +282,6 @@ def _fold(plan: ClassifierPlan, manifest: Manifest, data: DataSet) -> FoldedRows
 
 def describe(images: Image, space: str, model: str) -> Floats:
     """Return (n, d) features of (n, 48, 48) gray faces in one of SPACES."""
-    if not len(images):
-        return np.empty((0, 0), np.float32)
     crops = np.stack([cv2.cvtColor(image, cv2.COLOR_GRAY2RGB) for image in images])
     return describe_crops(np.asarray(crops, np.uint8), space, model=_model(model))
 

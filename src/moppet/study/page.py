@@ -80,26 +80,25 @@ def _networks_of(line: str, rows: list[Json]) -> Json:
     def figures(name: str, row: Json) -> str:
         return " / ".join(_decimal(row[key][name], 2) for key in ("precision", "recall", "f1"))
 
-    columns: Columns = {line: lambda row: str(row[line])}
-    if len(trained) > 1:
-        columns["trained on"] = lambda row: _counts(row["n_train"])
-    columns |= {
+    def synthesis(row: Json) -> str:
+        return f"{row['synthesis_seconds']:.0f}"
+
+    columns: dict[str, Callable[[Json], str] | None] = {
+        line: lambda row: str(row[line]),
+        "trained on": (lambda row: _counts(row["n_train"])) if len(trained) > 1 else None,
         "network": lambda row: row["network"],
         "draws": lambda row: str(row["draws"]),
         "accuracy (95 %)": accuracy,
         "p": lambda row: _decimal(row["p_value"]),
-    }
-    if known:
-        columns["published"] = lambda row: _decimal(row.get("published"), 2)
-    columns |= {f"{name}: P / R / F1": partial(figures, name) for name in rows[0]["recall"]}
-    columns |= {
+        "published": (lambda row: _decimal(row.get("published"), 2)) if known else None,
+        **{f"{name}: P / R / F1": partial(figures, name) for name in rows[0]["recall"]},
         "parameters": lambda row: f"{row['parameters']:,}",
         "MFLOPs": lambda row: f"{row['flops'] / 1e6:,.0f}",
         "CPU s per epoch": lambda row: _decimal(row["seconds_per_epoch"], 1),
+        "CPU s for synthesis": synthesis if any(row["synthesis_seconds"] for row in rows) else None,
+        "ms per face": lambda row: f"{row['ms_per_face']:.2f}",
     }
-    if any(row["synthesis_seconds"] for row in rows):
-        columns["CPU s for synthesis"] = lambda row: f"{row['synthesis_seconds']:.0f}"
-    columns["ms per face"] = lambda row: f"{row['ms_per_face']:.2f}"
+    head, lines = _table({name: cell for name, cell in columns.items() if cell}, rows)
     head, lines = _table(columns, rows)
     compared = [row for row in rows if row["p_value"] is not None]
     corrected = correct_p_values(np.array([row["p_value"] for row in compared], float))

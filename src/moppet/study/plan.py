@@ -18,8 +18,6 @@ from moppet.synthesis.settings import SynthesisSettings, settings_from
 from moppet.train.recipe import Recipe, chosen_settings
 from moppet.values import UsageError, name_hint
 
-Share = Annotated[float, Gt(0), Le(1)]
-
 COPIES: Final = "copies"
 """A regime's `synthetic` that adds copies of the real training rows: more steps, no new faces."""
 FIGURES: Final = {"macro_f1": "macro-F1", "g_mean": "G-mean", "auc": "AUC"}
@@ -95,7 +93,6 @@ class Regime:
     ratio: Annotated[float, Ge(0)] = 0.0
 
     def problems(self) -> Iterator[str]:
-        """Yield what `synthetic` and `ratio` must fulfill together."""
         if bool(self.synthetic) != (self.ratio > 0):
             yield "give both 'synthetic' and a ratio above 0, or neither."
         if self.synthetic == COPIES and self.ratio % 1:
@@ -169,7 +166,6 @@ class NetworkPlan(StudyPlan):
     notes: str = ""
 
     def problems(self) -> Iterator[str]:
-        """Yield what is wrong in the generators, regimes, tables and training recipes."""
         yield from super().problems()
         yield from _name_problems("regimes", self.regimes)
         for name, given in self.generators.items():
@@ -270,12 +266,11 @@ class DataSet:
     name: str
     classes: Annotated[tuple[str, ...], MinLen(2), MaxLen(10)]
     only_ages: tuple[str, ...] = ()
-    share: Share = 1.0
+    share: Annotated[float, Gt(0), Le(1)] = 1.0
     min_rows: Annotated[int, Ge(2)] = 5
     methods: tuple[str, ...] = ()
 
     def problems(self) -> Iterator[str]:
-        """Yield a class that is named twice."""
         if len(set(self.classes)) < len(self.classes):
             yield f"classes must differ, got {list(self.classes)}."
 
@@ -303,7 +298,6 @@ class Method:
     weights: bool = False
 
     def problems(self) -> Iterator[str]:
-        """Yield a balancer that does not exist, and a generator that would get no images."""
         if self.space == "own" and self.synthesize:
             yield "a generator is trained on images; with 'synthesize', space must be 'pixels'."
         trained = [name for name, one in GENERATORS.items() if one.trained]
@@ -375,7 +369,6 @@ class ClassifierPlan(StudyPlan):
     other_data: bool = False
 
     def problems(self) -> Iterator[str]:
-        """Yield names of methods that do not exist, and what is wrong in the generator."""
         yield from super().problems()
         yield from _name_problems("data_sets", self.data_sets)
         yield from _name_problems("methods", self.methods)
