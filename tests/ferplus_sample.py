@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -105,3 +105,26 @@ def unmarked_faces(manifest: Manifest, **_: Any) -> Faces:
     landmarks = np.full((n, 5, 2), np.nan, np.float32)
     none = np.zeros(n, np.int64)
     return Faces(cuts, landmarks, np.ones(n, bool), none.astype(np.int8) - 1, none)
+
+
+class FerPlus(NamedTuple):
+    """The rows of a file as the reader has them; `part` is "" for rows that leak."""
+
+    manifest: Manifest
+    part: np.ndarray
+
+    @property
+    def label(self) -> np.ndarray:
+        return self.manifest.labels
+
+    @property
+    def group(self) -> np.ndarray:
+        return self.manifest.column("duplicate_group")
+
+
+def read_ferplus(path: Path, *, seed: int = 0) -> FerPlus:
+    """Return all rows of a file, with those that leak."""
+    manifest = read_dataset(path, "ferplus-npz", keep_leaks=True, seed=seed)
+    part = manifest.column("split").astype(str)
+    leaks = manifest.column("leaks_into_split1").astype(bool)
+    return FerPlus(manifest, np.where((part == "train") & leaks, "", part))

@@ -158,7 +158,7 @@ def test_the_manifest_has_the_plurality_the_votes_and_what_each_rater_said(three
     third = dict(zip(m.names, m.soft_labels[2].tolist(), strict=True))
     assert third["fear"] == pytest.approx(2 / 3) and third["sadness"] == pytest.approx(1 / 3)
     assert np.isnan(m.column("votes")[5]).all() and m.license == "Ours."
-    assert m.column("said cem").tolist() == ["happiness", "fear", "sadness", None, None, None]
+    assert m.column("label by cem").tolist() == ["happiness", "fear", "sadness", None, None, None]
 
 
 def test_an_adjudication_decides_and_its_rows_have_no_votes(three, tmp_path):
@@ -172,7 +172,7 @@ def test_an_adjudication_decides_and_its_rows_have_no_votes(three, tmp_path):
     assert m.column("adjudicated").tolist() == [False, True, True, False, False, False]
     assert m.soft_labels[1].tolist() == [0, 0, 0, 1, 0, 0]
     assert m.soft_labels[3][m.names.index("anger")] == 1 and m.labels[3] == m.names.index("anger")
-    assert m.column("said ann")[1] == "sadness"
+    assert m.column("label by ann")[1] == "sadness"
 
 
 def test_the_disagreements_are_a_file_to_fill_in_that_is_read_back(three, tmp_path):
@@ -180,7 +180,7 @@ def test_the_disagreements_are_a_file_to_fill_in_that_is_read_back(three, tmp_pa
     assert write_disagreements(out, ratings, {}) == 2
     with out.open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert [(r["path"], r["label"], r["said ann"], r["said cem"]) for r in rows] == [
+    assert [(r["path"], r["label"], r["label by ann"], r["label by cem"]) for r in rows] == [
         ("b", "", "sadness", "fear"),
         ("c", "", "fear", "sadness"),
     ]
@@ -257,6 +257,6 @@ def test_the_command_s_json_has_every_figure_and_disagreement(three, monkeypatch
     assert pair["raters"] == ["ann", "ben"] and pair["cohen_kappa"]["n"] == 4
     assert set(pair["cohen_kappa"]) == {"value", "low", "high", "n"}
     assert [d["path"] for d in content["disagreements"]] == ["b", "c"]
-    assert content["disagreements"][0]["said"]["ben"] == "anger"
+    assert content["disagreements"][0]["labels"]["ben"] == "anger"
     lone, said, err = run(monkeypatch, capsys, three[0])
     assert lone == 2 and "at least two raters" in err

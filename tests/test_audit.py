@@ -331,7 +331,7 @@ def test_folds_alone_leave_the_split_as_it_is(moppet, eight, tmp_path):
         (["--folds", "1"], 2, "at least 2 folds"),
         (["--folds", "50"], 1, "50 parts need at least 50 groups"),
         (["--option", "subject_pattern"], 2, "--option takes name=value"),
-        (["--option", "colour=red"], 2, "no option 'colour'"),
+        (["--option", "colour=red"], 2, "unknown key 'colour'"),
     ],
 )
 def test_a_split_that_cannot_be_is_refused_in_one_sentence(moppet, tmp_path, arguments, code, said):

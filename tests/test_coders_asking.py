@@ -17,10 +17,12 @@ from collections import Counter
 
 import pytest
 
-from moppet.coders import SKIP, Code, Coding, Lane, Vocabulary, read_map, write_program
+from moppet.coders import Code, Coding, Lane, write_program
+from moppet.coders.code_map import Vocabulary, read_map
 from moppet.commands.compare import ask_meanings, map_option, matching
 from moppet.timeline import TimelineSettings
 from moppet.values import EXPRESSIONS, GROUPS, MoppetError
+from moppet.vocabulary import SKIP
 from report_samples import make_row, make_timeline
 
 WORDS = Vocabulary(EXPRESSIONS, GROUPS, {})

@@ -16,7 +16,8 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from moppet.coders import PROGRAMS, Code, Coding, Lane, coding_of, read_coding, write_program
+from moppet.coders import PROGRAMS, Code, Coding, Lane, read_coding, write_program
+from moppet.coders.timeline_coding import coding_of
 from moppet.values import TimelineError
 from report_samples import two_people
 

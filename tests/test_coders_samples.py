@@ -10,7 +10,8 @@ import zipfile
 
 import pytest
 
-from moppet.coders import Code, Vocabulary, read_coding
+from moppet.coders import Code, read_coding
+from moppet.coders.code_map import Vocabulary
 from moppet.coders.comparison import choose_lane
 from moppet.values import EXPRESSIONS, GROUPS, TimelineError, UsageError
 

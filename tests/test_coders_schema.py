@@ -19,7 +19,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from moppet.coders import Code, Coding, Lane, coding_of, read_coding, write_program
+from moppet.coders import Code, Coding, Lane, read_coding, write_program
+from moppet.coders.timeline_coding import coding_of
 from report_samples import two_people
 
 

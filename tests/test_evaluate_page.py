@@ -25,10 +25,10 @@ from evaluation_sample import (
 from moppet.commands import main as cli
 from moppet.commands.console import figure_cell
 from moppet.commands.evaluate import print_evaluation
-from moppet.evaluate import evaluation as module
+from moppet.evaluate import predictions
 from moppet.files import write_text
 from moppet.pages import face_images as face_images
-from moppet.pages.evaluation import write_page
+from moppet.pages.evaluate import build_page, write_page
 from moppet.pages.wording import number
 from moppet.values import MoppetError
 from page_text import numbers_in, text_of
@@ -44,7 +44,7 @@ LOG = "epoch,train_loss,val_loss,val_accuracy\n1,0.9,0.8,0.4\n2,0.7,0.5,0.6\n3,0
 @pytest.fixture(scope="module", autouse=True)
 def _no_search(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "find_manifest_faces", faces_without_search())
+        patch.setattr(predictions, "find_manifest_faces", faces_without_search())
         patch.setattr(face_images, "find_manifest_faces", faces_without_search())
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
@@ -159,11 +159,24 @@ def test_parts_columns_and_the_second_model_are_there(page, found):
 
 def test_it_says_how_it_was_made(page, found, folder):
     text = text_of(page)
-    made = found["made"]
+    made = found["about"]
     for said in (made["model"]["sha256"], "Made up: nobody's faces.", "CC0", "onnxruntime"):
         assert said in text
     assert made["command"].startswith("moppet evaluate ") and made["command"] in text
     assert "names no split" in text
+
+
+def test_an_evaluation_of_version_0_1_gives_the_same_page(found):
+    found = found | {"rows": found["rows"] | {"duplicates": {"faces": 7, "images": 3}}}
+    old = json.loads(json.dumps(found))
+    old["made"] = made = old.pop("about")
+    made["made_at"] = made.pop("created_at")
+    for one in (made["model"], made["data"]):
+        one["licence"] = one.pop("license")
+    del old["rows"]["duplicates"]
+    old["rows"]["copies"] = {"faces": 7, "pictures": 3}
+    assert build_page(old) == build_page(found)
+    assert "about" not in old  # what was given stays as it is
 
 
 def test_a_model_that_is_called_like_markup_stays_text(page):
@@ -258,12 +271,12 @@ def test_what_is_left_out_of_the_second_model_is_said(tmp_path, found, capsys):
 
 def test_copies_that_were_found_are_counted_on_the_page_and_the_terminal(tmp_path, found, capsys):
     copied = json.loads(json.dumps(found))
-    copied["rows"]["copies"] = {"faces": 7, "pictures": 3}
+    copied["rows"]["duplicates"] = {"faces": 7, "images": 3}
     page = write_page(copied, tmp_path / "page.html").read_text(encoding="utf-8")
     print_evaluation(copied, [])
     for text in (text_of(page), capsys.readouterr().out):
         assert "7 found to be duplicates of 3 images" in " ".join(text.split())
-    assert found["rows"]["copies"] is None
+    assert found["rows"]["duplicates"] is None
     print_evaluation(found, [])
     assert "copies" not in capsys.readouterr().out
 

@@ -42,17 +42,17 @@ def test_the_command_writes_overlays_means_numbers_and_a_page(
     code, said, _ = moppet("explain", model, faces, "-o", out, "--method", "occlusion")
     assert code == 0
     assert "3 of 3 images explained by occlusion, a face found in 2" in said
-    assert f"{out / 'pictures'}: 3 overlays, which show the faces" in said
+    assert f"{out / 'images'}: 3 overlays, which show the faces" in said
     found = json.loads((out / "explanation.json").read_text(encoding="utf-8"))
-    assert [one["face_found"] for one in found["pictures"]] == [True, True, False]
-    assert [one["label"] for one in found["pictures"]] == ["happiness", "neutral", "neutral"]
-    for one in found["pictures"]:
+    assert [one["face_found"] for one in found["images"]] == [True, True, False]
+    assert [one["label"] for one in found["images"]] == ["happiness", "neutral", "neutral"]
+    for one in found["images"]:
         assert one["explained"] == one["predicted"]
         image = cv2.imread(str(out / one["file"]))
         assert image.shape[0] == 3 * CROP_PX and image.shape[1] > 2 * image.shape[0]
         if one["face_found"]:
             assert sum(one["shares"].values()) == pytest.approx(1, abs=1e-3)
-    assert found["pictures"][2]["shares"] is None
+    assert found["images"][2]["shares"] is None
     assert found["parts"][0]["n"] == 2
     assert all((out / part["map"]).is_file() for part in found["parts"])
     page = (out / "explanation.html").read_text(encoding="utf-8")
@@ -71,7 +71,7 @@ def test_mean_only_writes_no_face(moppet: Run, faces: Path, tmp_path: Path) -> N
         "mean/all.png",
     ]
     found = json.loads((out / "explanation.json").read_text(encoding="utf-8"))
-    assert found["pictures"] is None and "age05" not in json.dumps(found)
+    assert found["images"] is None and "age05" not in json.dumps(found)
     # The mean of one face is not that face: nothing of the image shines through.
     mean = cv2.imread(str(out / "mean/all.png"))
     assert mean.shape == (3 * CROP_PX, 3 * CROP_PX, 3)
@@ -174,7 +174,7 @@ def test_a_limit_draws_the_same_rows_for_the_same_seed(
         given = ("-o", tmp_path / name, "--method", "occlusion", "--limit", 1, *options)
         assert moppet("explain", model, faces, *given)[0] == 0
         text = (tmp_path / name / "explanation.json").read_text(encoding="utf-8")
-        return [one["row"] for one in json.loads(text)["pictures"]]
+        return [one["row"] for one in json.loads(text)["images"]]
 
     assert rows("a") == rows("b") and len(rows("c")) == 1
     assert {*rows("d"), *rows("e", "--seed", 1), *rows("f", "--seed", 2)} > {rows("g")[0]}

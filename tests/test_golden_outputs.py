@@ -36,6 +36,7 @@ import moppet
 
 RENAMED = {
     "made": ("about", "synthetic", "provenance", "source"),
+    "words": ("code_map",),
     "made_at": ("created_at",),
     "made_seconds": ("synthesis_seconds", "generation_seconds"),
     "analysed_s": ("analyzed_s",),

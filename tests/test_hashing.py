@@ -131,7 +131,7 @@ def test_an_altered_copy_is_joined_to_its_image_and_to_no_other_face(faces, alte
     found = find_near_duplicates(thumbs(faces + copies))
     assert groups(2 * n, found.rows) == [*range(n), *range(n)]
     assert found.mirrored.tolist() == ["mirrored" in alteration] * n
-    assert (found.likeness >= 0.92).all() and (found.likeness <= 1.0001).all()
+    assert (found.similarity >= 0.92).all() and (found.similarity <= 1.0001).all()
 
 
 def test_all_copies_of_a_image_are_one_group_in_any_order(faces):

@@ -6,19 +6,17 @@ Needs the package index (PyPI or the mirror that pip is set to) and about a minu
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
-import venv
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pytest
 
+from fresh_install import REPO, copy_sources, make_environment, run
 from moppet.timeline import read_timeline
 
-REPO = Path(__file__).parents[1]
 MOST_BYTES = 740_000_000  # 30 MB of it: OpenCV 4.14 instead of 4.11, which has CVE-2025-53644
 # What only the extras need; none of it may come with the base.
 EXTRAS = ["torch", "tensorflow", "lightning", "matplotlib", "pandas", "sklearn", "plotly", "mkdocs"]
@@ -30,33 +28,13 @@ class Installed(NamedTuple):
     packages: Path
 
 
-def run(command: list[Any], cwd: Path) -> str:
-    """Run a command away from the repository and its environment; return its stdout."""
-    kept = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
-    done = subprocess.run(
-        [str(part) for part in command],
-        cwd=cwd,
-        env={**kept, "PIP_DISABLE_PIP_VERSION_CHECK": "1"},
-        capture_output=True,
-        text=True,
-        timeout=580,
-    )
-    assert done.returncode == 0, f"{command[:4]}: {done.stdout[-2000:]}\n{done.stderr[-4000:]}"
-    return done.stdout
-
-
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Installed:
-    """A fresh environment with the base, built from a copy: building leaves files behind."""
+    """A fresh environment with the base, built from a copy."""
     folder = tmp_path_factory.mktemp("install")
-    copy = folder / "moppet"
-    copy.mkdir()
-    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
-        shutil.copy(REPO / name, copy / name)
-    litter = shutil.ignore_patterns("__pycache__", "*.egg-info")
-    shutil.copytree(REPO / "src", copy / "src", ignore=litter)
-    venv.create(folder / "venv", with_pip=True)
-    bin_folder = folder / "venv" / ("Scripts" if os.name == "nt" else "bin")
+    names = ("pyproject.toml", "setup.py", "README.md", "LICENSE", "src")
+    copy = copy_sources(names, folder / "moppet")
+    bin_folder = make_environment(folder / "venv", sys.executable)
     python = bin_folder / "python"
     pip = [python, "-m", "pip", "install", "--quiet", "--no-compile"]
     run([*pip, "-c", REPO / "constraints.txt", copy], folder)

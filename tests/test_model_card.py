@@ -283,6 +283,10 @@ def test_an_evaluation_is_told_with_its_data_its_notes_and_its_columns(
     assert "By age\\_band:" in markdown or "By age_band:" in markdown
     assert "Gap (accuracy, infant or child less adult)" in markdown
     assert texts(model, tmp_path, path.parent) == (markdown, page)
+    found["made"] = found.pop("about")  # as version 0.1 called it
+    found["made"]["data"]["licence"] = found["made"]["data"].pop("license")
+    (tmp_path / "evaluation.json").write_text(json.dumps(found), encoding="utf-8")
+    assert texts(model, tmp_path, tmp_path / "evaluation.json") == (markdown, page)
 
 
 def test_an_evaluation_of_another_network_is_refused(

@@ -64,12 +64,14 @@ def test_every_dependency_is_pinned_within_its_bounds() -> None:
             continue
         name, bounds = re.fullmatch(r"([\w.-]+)(?:\[\w+\])?(.*)", requirement).groups()  # type: ignore[union-attr]
         version = numbers(pinned[normal(name)])
-        for sign, bound in re.findall(r"(>=|<|==)([\d.]+)", bounds):
+        for sign, bound in re.findall(r"(>=|<|==|!=)([\d.]+)", bounds):
             limit = numbers(bound)
             if sign == ">=":
                 assert version >= limit, requirement
             elif sign == "<":
                 assert version[: len(limit)] < limit, requirement
+            elif sign == "!=":
+                assert version != limit, requirement
             else:
                 assert version == limit, requirement
 
@@ -78,9 +80,25 @@ def numbers(version: str) -> tuple[int, ...]:
     return tuple(map(int, re.findall(r"\d+", version.partition("+")[0])))
 
 
-def test_opencv_is_none_of_those_that_read_jpeg_2000_unsafely() -> None:
-    (opencv,) = [one for one in REQUIRED if one.startswith("opencv")]
-    assert numbers(re.search(r">=([\d.]+)", opencv)[1]) >= (4, 12)  # type: ignore[index]
+LEAST_SAFE = {
+    "opencv-python-headless": (4, 14),
+    "av": (18,),
+    "onnx": (1, 21),
+    "pyarrow": (23, 0, 1),
+    "jinja2": (3, 1, 6),
+    "torch": (2, 10),
+    "filelock": (3, 20, 3),
+    "starlette": (1, 3, 1),
+    "ray": (2, 55),
+    "diffusers": (0, 38),
+    "transformers": (5, 5),
+}
+
+
+@pytest.mark.parametrize("name", LEAST_SAFE)
+def test_releases_with_a_known_vulnerability_are_excluded(name: str) -> None:
+    (bounds,) = [one for one in REQUIRED if re.match(rf"{name}[<>=!]", one)]
+    assert numbers(re.search(r">=([\d.]+)", bounds)[1]) >= LEAST_SAFE[name]  # type: ignore[index]
 
 
 def test_old_spellings_of_the_extras_still_install_the_same() -> None:

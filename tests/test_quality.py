@@ -20,15 +20,16 @@ import model_folder
 import quality_sample as sample
 from evaluation_sample import faces_without_search
 from moppet.commands import main as cli
-from moppet.commands import quality as command
+from moppet.commands.quality import _read
 from moppet.datasets.manifest import build_manifest, read_manifest
 from moppet.datasets.provenance import SYNTHETIC_SCHEMA, join_synthetic, real_rows
 from moppet.datasets.splits import holdout
-from moppet.evaluate import sample_predictions as module
+from moppet.evaluate import predictions, sample_quality
 from moppet.evaluate.sample_predictions import SampleFaces, measure_agreement, predict_faces
 from moppet.evaluate.sample_quality import measure_quality
 from moppet.infer.expression_model import load_model
 from moppet.pages import face_images as face_images
+from moppet.pages.quality import build_page
 from moppet.pages.wording import number
 from moppet.values import ModelError, MoppetError, UsageError
 from page_text import numbers_in, text_of
@@ -41,7 +42,7 @@ DRAWS = 6
 @pytest.fixture
 def _no_search(monkeypatch):
     find = faces_without_search(missed=15)
-    monkeypatch.setattr(module, "find_manifest_faces", find)
+    monkeypatch.setattr(predictions, "find_manifest_faces", find)
     monkeypatch.setattr(face_images, "find_manifest_faces", find)
 
 
@@ -59,16 +60,16 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def quality(folder):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "find_manifest_faces", faces_without_search(missed=15))
+        patch.setattr(predictions, "find_manifest_faces", faces_without_search(missed=15))
         made, real = (read_manifest(folder / f"{x}.parquet") for x in ("made", "real"))
         return measure_quality(made, real, model=folder / "model", draws=DRAWS)
 
 
 def run(*arguments: Any) -> int:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "find_manifest_faces", faces_without_search(missed=15))
+        patch.setattr(predictions, "find_manifest_faces", faces_without_search(missed=15))
         patch.setattr(face_images, "find_manifest_faces", faces_without_search(missed=15))
-        patch.setattr(command, "Job", partial(command.Job, draws=DRAWS))
+        patch.setattr(sample_quality, "measure_quality", partial(measure_quality, draws=DRAWS))
         patch.setattr(sys, "argv", ["moppet", "quality", *map(str, arguments)])
         try:
             cli.main()
@@ -79,20 +80,20 @@ def run(*arguments: Any) -> int:
 
 def test_images_that_nearly_repeat_real_ones_are_named_and_not_kept(quality):
     assert np.flatnonzero(~quality.keep).tolist() == [0, 1, 2, 3]
-    assert {one["row"]: one["real_row"] for one in quality.memorised} == {
+    assert {one["row"]: one["real_row"] for one in quality.memorized} == {
         0: 10, 1: 11, 2: 12, 3: 13
     }  # fmt: skip
-    assert all(one["copy"] for one in quality.memorised)
+    assert all(one["copy"] for one in quality.memorized)
     assert quality.alarms.value == pytest.approx(4 / 45)
     assert quality.rows["kept"] == 41
     assert "4 of 45 synthetic faces are close copies of real" in quality.notes[0]
 
 
 def test_each_class_is_held_against_its_own_real_faces(quality):
-    sizes = {name: (c.n_made, c.n_real) for name, c in quality.of_class.items()}
+    sizes = {name: (c.n_synthetic, c.n_real) for name, c in quality.of_class.items()}
     assert sizes == {"happiness": (15, 45), "sadness": (15, 30), "fear": (15, 15)}
     # All together: as many made as real ones of each class.
-    assert (quality.everything.n_made, quality.everything.n_real) == (45, 45)
+    assert (quality.everything.n_synthetic, quality.everything.n_real) == (45, 45)
 
 
 def test_faces_found_are_shares_of_images(quality):
@@ -138,7 +139,7 @@ def test_only_training_rows_are_compared_and_made_ones_never_count_as_real(folde
     splits = np.where(np.arange(sample.REAL) < 60, "train", "test")
     joined = join_synthetic(real.replace(split=splits), made)
     found = measure_quality(joined, joined, model=folder / "model", draws=2)
-    assert found.rows["made"] == sample.MADE and found.rows["real"] == 60
+    assert found.rows["synthetic"] == sample.MADE and found.rows["real"] == 60
     assert len(found.keep) == len(joined)
     assert np.flatnonzero(~found.keep).tolist() == [90, 91, 92, 93]
     assert found.of_class["fear"] is None  # its real faces report
@@ -150,7 +151,7 @@ def test_made_faces_without_a_class_are_compared_as_they_are(folder, _no_search)
     real = read_manifest(folder / "real.parquet")
     found = measure_quality(made, real, model=folder / "model", draws=2)
     assert found.classes == [] and found.of_class == {}
-    assert (found.everything.n_made, found.everything.n_real) == (45, 90)
+    assert (found.everything.n_synthetic, found.everything.n_real) == (45, 90)
     assert math.isnan(found.agreement.overall.value)
     json.dumps(found.as_json(), allow_nan=False)
 
@@ -295,7 +296,10 @@ def test_the_real_faces_are_those_of_the_same_manifest_unless_others_are_named(
     arguments = ("-o", tmp_path / "out", "--model", folder / "model")
     assert run(tmp_path, *arguments) == 0
     found = json.loads((tmp_path / "out" / "quality.json").read_text(encoding="utf-8"))
-    assert (found["rows"]["made"], found["rows"]["in_real"]) == (len(made), len(real) + len(made))
+    assert (found["rows"]["synthetic"], found["rows"]["in_real"]) == (
+        len(made),
+        len(real) + len(made),
+    )
     kept = read_manifest(tmp_path / "out" / "kept.parquet")
     assert (
         int(real_rows(kept).sum()) == len(real) and len(kept) == len(real) + found["rows"]["kept"]
@@ -313,12 +317,32 @@ def test_where_no_made_face_may_stay_no_manifest_is_written(folder, tmp_path):
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["quality.html", "quality.json"]
 
 
+def test_a_quality_json_of_version_0_1_gives_the_same_page(folder, tmp_path, _no_search):
+    arguments = (folder / "made.parquet", folder / "real.parquet", "-o", tmp_path / "out")
+    assert run(*arguments, "--model", folder / "model") == 0
+    found = json.loads((tmp_path / "out" / "quality.json").read_text(encoding="utf-8"))
+    old = json.loads(json.dumps(found))
+    old["made"] = made = old.pop("about")
+    names = {"made_by": "generators", "made_at": "created_at", "licence": "license"}
+    for former, name in (names | {"judge": "classifier"}).items():
+        made[former] = made.pop(name)
+    old["memorised"] = old.pop("memorized")
+    old["rows"]["made"] = old["rows"].pop("synthetic")
+    old["rows"]["in_made"] = old["rows"].pop("in_synthetic")
+    old["memory"]["real_twins"] = old["memory"].pop("real_duplicates")
+    bins = old["memory"]["histogram"]
+    bins["made"] = bins.pop("synthetic")
+    for part in (old["all"], *old["of_class"].values()):
+        part["n_made"] = part.pop("n_synthetic")
+    assert build_page(old) == build_page(found)
+
+
 def test_json_is_printed_alone(folder, tmp_path, capsys):
     arguments = (folder / "made.parquet", folder / "real.parquet", "-o", tmp_path / "out")
     assert run(*arguments, "--model", folder / "model", "--json") == 0
     printed = json.loads(capsys.readouterr().out)
-    assert printed["rows"]["made"] == sample.MADE
-    assert printed["made"]["command"].startswith("moppet quality ")
+    assert printed["rows"]["synthetic"] == sample.MADE
+    assert printed["about"]["command"].startswith("moppet quality ")
 
 
 def test_the_terminal_says_the_figures_and_where_the_rest_is(folder, tmp_path, capsys, found):
@@ -334,7 +358,7 @@ def test_a_folder_that_synthesize_made_is_read_by_its_manifest(folder, tmp_path,
     made, real = (read_manifest(folder / f"{x}.parquet") for x in ("made", "real"))
     (tmp_path / "run").mkdir()
     join_synthetic(real, made).write(tmp_path / "run" / "manifest.parquet")
-    read = command._read(tmp_path / "run")
+    read = _read(tmp_path / "run")
     assert len(read) == sample.REAL + sample.MADE
 
 
@@ -344,7 +368,7 @@ def test_a_folder_that_synthesize_made_is_read_by_its_manifest(folder, tmp_path,
         ("nothing", "real.parquet", (), 1, "does not exist"),
         ("made.parquet", "made.parquet", (), 1, "are synthetic"),
         ("made.parquet", "real.parquet", ("--model", "zebra"), 1, "no model 'zebra'"),
-        ("made.parquet", "real.parquet", ("--judge", "zebra"), 1, "no model 'zebra'"),
+        ("made.parquet", "real.parquet", ("--classifier", "zebra"), 1, "no model 'zebra'"),
     ],
 )
 def test_what_is_wrong_is_said_in_a_sentence(

@@ -128,7 +128,7 @@ def test_key_figures_are_those_of_the_summary(page):
 
 def test_every_episode_stands_in_the_table(page):
     episodes = [e for e in two_people().episodes() if e.kind == "expression"]
-    table = re.search(r"Episodes of one expression: (\d+).*?<tbody>(.*?)</tbody>", page, re.S)
+    table = re.search(r"Episodes by expression: (\d+).*?<tbody>(.*?)</tbody>", page, re.S)
     rows = [text_of(row).split() for row in table[2].split("</tr>")[:-1]]
     assert int(table[1]) == len(rows) == len(episodes) > 3
     for row, episode in zip(rows, sorted(episodes, key=lambda e: e.start_s), strict=True):
@@ -187,8 +187,8 @@ def test_how_it_was_made_names_everything(page):
         "ab" * 32,
         "cd" * 32,
         "0.1.0",
-        "settings.timeline.smooth_s",
-        "happiness: positive",
+        "Smoothing, seconds",
+        "positive: happiness",
     ):
         assert fact in made
     assert set(GROUPS) <= set(re.findall(r"\w+", made))
@@ -213,7 +213,7 @@ def test_images_of_faces_appear_only_when_they_are_passed(tmp_path, page):
     thumb = Thumbnail(0, 4.2, "happiness", "data:image/jpeg;base64,AAAA", True)
     shown = written(two_people(), tmp_path, thumbnails=[thumb])
     assert shown.count("<img") == 1 and "img-src data:;" in shown
-    assert 'alt="Blurred face: happiness at 4.2 s, face 0"' in shown
+    assert 'alt="Blurred face: happiness at 4.2\N{NO-BREAK SPACE}s, face 0"' in shown
 
 
 def test_a_place_that_cannot_be_written_gives_one_sentence(tmp_path):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
 import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from moppet.commands import main as cli
 from moppet.infer.pipeline import Settings
 from moppet.server import job_queue as queue
 from moppet.server import security
-from moppet.server.job_queue import Queue, settings_of
+from moppet.server.job_queue import Queue
 from moppet.server.security import COOKIE
 from moppet.server.site import build_site
 from moppet.server.workspace import Workspace
@@ -81,7 +83,7 @@ def test_the_opened_address_sets_a_strict_cookie_and_loses_its_token(client: Tes
     assert "HttpOnly" in cookie and "SameSite=Strict" in cookie
     page = client.get("/")
     assert page.status_code == 200 and "<h1>moppet</h1>" in page.text
-    assert client.get("/static/page.js").status_code == 200
+    assert client.get("/static/recordings.js").status_code == 200
     policy = page.headers["content-security-policy"]
     assert "default-src 'none'" in policy and "unsafe" not in policy
     assert page.headers["x-content-type-options"] == "nosniff"
@@ -123,7 +125,7 @@ def test_a_change_needs_the_page_s_origin_or_the_token_itself(client: TestClient
 
 
 def test_a_wrong_token_in_the_address_opens_nothing(client: TestClient) -> None:
-    for path in ("/?token=wrong", "/", f"/api/jobs?token={TOKEN}", "/static/page.js"):
+    for path in ("/?token=wrong", "/", f"/api/jobs?token={TOKEN}", "/static/recordings.js"):
         assert client.get(path).status_code == 401
 
 
@@ -207,10 +209,10 @@ def test_files_that_are_not_what_their_name_says_are_not_kept(
         ({"path": "clip.mp4"}, "the full path"),
         ({"path": "/nowhere/clip.mp4"}, "There is no file"),
         ({"path": "/etc/passwd"}, "cannot be read as a video"),
-        ({"path": str(EXAMPLE), "settings": {"evry": 2}}, "no setting 'evry'"),
+        ({"path": str(EXAMPLE), "settings": {"evry": 2}}, "unknown key 'settings.evry'"),
         ({"path": str(EXAMPLE), "settings": {"every": 0}}, "every must be at least 1"),
         ({"path": str(EXAMPLE), "settings": {"every": True}}, "whole number"),
-        ({"path": str(EXAMPLE), "settings": 3}, "JSON object"),
+        ({"path": str(EXAMPLE), "settings": 3}, "settings must be a table, got 3"),
     ],
 )
 def test_a_job_that_cannot_be_is_refused_in_one_sentence(
@@ -280,23 +282,23 @@ def test_a_canceled_job_stops_at_once_and_goes_on_where_it_was(workspace: Worksp
     jobs.start()
     mark = Path(jobs.job(number).folder) / "frames"
     until(lambda: mark.exists() and int(mark.read_text() or 0) > 5)
-    assert jobs.cancel(number)["state"] == "cancelled"
+    assert jobs.cancel(number)["state"] == "canceled"
     until(lambda: jobs._running is None)
     reached = int(mark.read_text())
-    assert reached < 39 and state(jobs, number) == "cancelled"
-    with pytest.raises(UsageError, match="cancelled already"):
+    assert reached < 39 and state(jobs, number) == "canceled"
+    with pytest.raises(UsageError, match="canceled already"):
         jobs.cancel(number)
-    assert jobs.again(number)["state"] in queue.OPEN
+    assert jobs.resume(number)["state"] in queue.OPEN
     until(lambda: state(jobs, number) == "done")
     with pytest.raises(UsageError, match="is done"):
-        jobs.again(number)
+        jobs.resume(number)
     jobs.stop()
 
 
 @pytest.mark.usefixtures("slow")
 def test_a_restarted_server_goes_on_with_its_queue(workspace: Workspace) -> None:
     jobs = Queue(workspace)
-    first = jobs.add(Path("/a/one.mp4"), settings_of({"every": 3}))["id"]
+    first = jobs.add(Path("/a/one.mp4"), Settings(every=3))["id"]
     second = jobs.add(Path("/a/two.mp4"), Settings())["id"]
     jobs.start()
     mark = Path(jobs.job(first).folder) / "frames"
@@ -330,3 +332,34 @@ def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
     assert isinstance(done.exception, MoppetError) and f"Port {port} is taken" in str(
         done.exception
     )
+
+
+def test_a_queue_of_version_0_1_0_opens(workspace: Workspace) -> None:
+    with closing(sqlite3.connect(workspace.database)) as database:
+        database.execute(
+            "CREATE TABLE jobs (id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL, source VARCHAR NOT "
+            "NULL, name VARCHAR NOT NULL, folder VARCHAR NOT NULL, settings VARCHAR NOT NULL, "
+            "state VARCHAR NOT NULL, frames INTEGER NOT NULL, total INTEGER, speed FLOAT, "
+            "left_s FLOAT, error VARCHAR, asked_at VARCHAR NOT NULL)"
+        )
+        row = ("/a/one.mp4", "one.mp4", "/a/results", "{}", "cancelled", 7, "2026-01-01T00:00:00")
+        database.execute(
+            "INSERT INTO jobs (source, name, folder, settings, state, frames, asked_at) "
+            f"VALUES {row}"
+        )
+        database.commit()
+    (job,) = Queue(workspace).jobs()
+    assert (job["state"], job["frames"], job["queued_at"]) == ("canceled", 7, row[-1])
+
+
+def test_paths_of_version_0_1_0_redirect(client: TestClient) -> None:
+    for method, former, path in (
+        ("GET", "/look?job=3", "/review?job=3"),
+        ("GET", "/api/jobs/3/look", "/api/jobs/3/timeline"),
+        ("POST", "/api/jobs/3/again", "/api/jobs/3/resume"),
+        ("POST", "/api/jobs/3/corrections/1/back", "/api/jobs/3/corrections/1/remove"),
+        ("GET", "/api/labels/visit 1/pictures/5", "/api/labels/visit%201/images/5"),
+    ):
+        answer = client.request(method, former, headers=BEARER, follow_redirects=False)
+        assert answer.status_code == 308 and answer.headers["location"] == f"{HERE}{path}"
+    assert "review.js" in client.get("/review?job=3", headers=BEARER).text

@@ -98,11 +98,11 @@ def test_a_guard_pauses_alerts_resumes_and_keeps_numbers_only(
 @pytest.mark.usefixtures("crying")
 def test_a_person_lets_it_go_on(client: TestClient, workspace: Workspace, calls: Path) -> None:
     with camera(client) as socket:
-        ask(socket, "guard", rules=RULE, goes_on=False)
+        ask(socket, "guard", rules=RULE, auto_resume=False)
         assert show(socket, 0, 10) == [("pause", 2.0), ("calm", 8.0)]
-        gone_on = ask(socket, "go_on")
-        assert [(one["event"], one["by"]) for one in gone_on["events"]] == [("resume", "hand")]
-        assert ask(socket, "go_on")["events"] == []
+        resumed = ask(socket, "resume")
+        assert [(one["event"], one["by"]) for one in resumed["events"]] == [("resume", "hand")]
+        assert ask(socket, "resume")["events"] == []
         assert show(socket, 10, 17) == [("pause", 16.0), ("alert", 16.0)]
         ask(socket, "end")
     until(lambda: calls.exists() and len(calls.read_text().splitlines()) == 2)
@@ -148,15 +148,15 @@ def test_an_unwatched_child_is_told_once_when_images_stay_away(
         ({"do": "guard", "rules": "joyy >= 60 % for 1 s -> pause"}, "Did you mean 'joy'?"),
         ({"do": "guard", "rules": "pause"}, "rule 1"),
         ({"do": "guard", "rules": ""}, "at least one rule"),
-        ({"do": "guard", "rules": 3}, "needs `rules` as text"),
+        ({"do": "guard", "rules": 3}, "rules must be a text, got 3"),
         (
             {"do": "guard", "rules": RULE, "child": "loudest"},
             "must be 'largest' or 'longest'",
         ),
-        ({"do": "guard", "rules": RULE, "child": 3}, "needs `child` as text"),
-        ({"do": "guard", "rules": RULE, "goes_on": 1}, "true or false"),
-        ({"do": "guard"}, "needs `rules` as text"),
-        ({"do": "go_on"}, "No guard is running"),
+        ({"do": "guard", "rules": RULE, "child": 3}, "must be 'largest' or 'longest', got 3"),
+        ({"do": "guard", "rules": RULE, "auto_resume": 1}, "true or false"),
+        ({"do": "guard"}, "the key 'rules' is needed"),
+        ({"do": "resume"}, "No guard is running"),
         ({"do": "end"}, "No guard is running"),
         ({}, "No guard is running"),
     ],

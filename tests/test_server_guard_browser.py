@@ -223,7 +223,7 @@ def test_a_guard_whose_camera_freezes_or_whose_server_goes_stops_the_film(
     guard.evaluate(
         "document.querySelector('#camera').getVideoPlaybackQuality = () => ({totalVideoFrames: 7})"
     )
-    expect(guard.locator("#rest-why")).to_contain_text("the camera gives no new image")
+    expect(guard.locator("#rest-why")).to_contain_text("the camera delivers no new image")
     guard.evaluate("delete document.querySelector('#camera').getVideoPlaybackQuality")
     expect(guard.locator("#rest-why")).to_contain_text("was not watched for a while")
     hold(guard, "#go-on")

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 from label_folder import draw_images
 from moppet.commands import main as cli
-from moppet.commands.dataset_source import Source
+from moppet.commands.dataset_options import DatasetOptions
 from moppet.commands.train import audit_own
 from moppet.datasets.manifest import read_manifest
 from moppet.datasets.rater_agreement import read_ratings
@@ -28,7 +28,7 @@ from moppet.files import write_text
 from moppet.server import ratings as rating_sets
 from moppet.server.job_queue import Queue
 from moppet.server.label_api import ClosedSet
-from moppet.server.ratings import Rater, RatingSet, RatingSets
+from moppet.server.ratings import NewSet, Rater, RatingSet, RatingSets
 from moppet.server.site import build_site
 from moppet.server.workspace import Workspace
 from moppet.values import EXPRESSIONS, MoppetError
@@ -70,10 +70,10 @@ def made(client: TestClient, faces: Path, **more: Any) -> RatingSet:
 def rate(client: TestClient, rater: str, said: dict[str, str], of: RatingSet) -> None:
     """Rate all that is left: path → a class, or else a mark; others are happiness."""
     state = client.get(f"/api/labels/visit/raters/{rater}").json()
-    while state["picture"] is not None:
-        word = said.get(of.images[state["picture"]], "happiness")
+    while state["image"] is not None:
+        word = said.get(of.images[state["image"]], "happiness")
         key = "label" if word in of.classes else "mark"
-        body = {"picture": state["picture"], key: word}
+        body = {"image": state["image"], key: word}
         state = post(client, f"/visit/raters/{rater}/ratings", body)
 
 
@@ -100,7 +100,7 @@ def test_a_set_lists_the_images_of_a_folder_and_its_sub_folders(
     for name in ("._leftover.png", ".hidden/a.png"):
         (faces / name).write_bytes(b"x")
     told = post(client, "", {"name": "visit", "folder": str(faces)})
-    assert told["pictures"] == 8 and told["classes"] == list(EXPRESSIONS)
+    assert told["images"] == 8 and told["classes"] == list(EXPRESSIONS)
     assert told["raters"] == [] and told["opened"] == []
     of = RatingSets(faces.parent / "work" / "labels").of("visit")
     drawn = [f"{('happiness', 'sadness')[i % 2]}/child{i // 2}_{i}.png" for i in range(8)]
@@ -121,18 +121,18 @@ def test_own_classes_are_called_as_agreement_calls_them(client: TestClient, face
         ({"name": "a/b"}, "A set's name is"),
         ({"name": "x."}, "A set's name is"),
         ({"name": "a" * 41}, "A set's name is"),
-        ({"name": " "}, "The name is missing"),
-        ({"name": 3}, "The name is missing"),
+        ({"name": " "}, "A set's name is"),
+        ({"name": 3}, "name must be a text, got 3"),
         ({"folder": "faces"}, "the full path"),
         ({"folder": "/nowhere"}, "There is no folder"),
         ({"folder": "/a\0b"}, "There is no folder"),
         ({"folder": "/etc/passwd"}, "There is no folder"),
-        ({"folder": None}, "The folder is missing"),
+        ({"folder": None}, "folder must be a text"),
         ({"classes": ["happy"]}, "2 to 20 classes, got 1"),
         ({"classes": ["happy", "joy"]}, "'happiness' occurs twice"),
         ({"classes": ["sad", "no face"]}, "cannot be a class"),
         ({"classes": ["sad", "a\nb"]}, "cannot be a class"),
-        ({"classes": "sad, happy"}, "a list of words"),
+        ({"classes": "sad, happy"}, "a list of texts"),
         ({"classes": [f"class {i}" for i in range(21)]}, "got 21"),
         ({"subject": "(child"}, "not a valid regular expression"),
         ({"seed": "0"}, "whole number"),
@@ -191,14 +191,14 @@ def test_a_image_comes_by_its_number_alone_and_without_its_name(
 ) -> None:
     of = made(client, faces)
     for number, path in enumerate(of.images):
-        answer = client.get(f"/api/labels/visit/pictures/{number}")
+        answer = client.get(f"/api/labels/visit/images/{number}")
         assert answer.headers["content-type"] == "image/png"
         told = json.dumps(dict(answer.headers))
         assert not any(word in told for word in ("happiness", "sadness", "child", "etag", "last-m"))
         image = cv2.imdecode(np.frombuffer(answer.content, np.uint8), cv2.IMREAD_COLOR)
         assert np.array_equal(image, cv2.imread(str(faces / path)))
     for number in ("8", "-1", "set.json", "..%2f..%2fset.json"):
-        assert client.get(f"/api/labels/visit/pictures/{number}").status_code in (400, 404)
+        assert client.get(f"/api/labels/visit/images/{number}").status_code in (400, 404)
 
 
 def test_large_images_come_smaller_and_damaged_ones_name_no_file(
@@ -212,7 +212,7 @@ def test_large_images_come_smaller_and_damaged_ones_name_no_file(
     of = made(client, folder)
     shape = {}
     for number, path in enumerate(of.images):
-        answer = client.get(f"/api/labels/visit/pictures/{number}")
+        answer = client.get(f"/api/labels/visit/images/{number}")
         if path == "anger_bad.png":
             assert answer.status_code == 400 and "anger" not in answer.text
             assert "cannot be read" in answer.json()["error"]
@@ -239,7 +239,7 @@ def test_nothing_that_is_told_during_the_rating_holds_a_rating_or_a_path(
     assert not any(w in text for text in told for w in ("zeal", "surprise", "child", "sadness"))
     for path in ("agreement", "manifest", "decisions", "opened.json", "raters/ann.csv"):
         assert client.get(f"/api/labels/visit/{path}").status_code in (400, 404, 405)
-    for path, body in (("manifest", {}), ("decisions", {"picture": 0, "label": "zeal"})):
+    for path, body in (("manifest", {}), ("decisions", {"image": 0, "label": "zeal"})):
         assert "not open" in post(client, f"/visit/{path}", body, 400)["error"]
 
 
@@ -267,15 +267,15 @@ def test_skipped_images_come_again_and_a_second_skip_leaves_them_out(
     of = made(client, faces)
     state = post(client, "/visit/raters", {"name": "ann"})
     order = of.order_of("ann")
-    assert (state["picture"], state["next"]) == tuple(order[:2]) and not state["undo"]
+    assert (state["image"], state["next"]) == tuple(order[:2]) and not state["undo"]
     for place, number in enumerate(order):
         said = {"mark": "skip"} if place in (1, 4) else {"label": "anger"}
-        state = post(client, "/visit/raters/ann/ratings", {"picture": number, **said})
-    assert (state["picture"], state["next"], state["again"]) == (order[1], order[4], True)
+        state = post(client, "/visit/raters/ann/ratings", {"image": number, **said})
+    assert (state["image"], state["next"], state["again"]) == (order[1], order[4], True)
     assert (state["done"], state["later"], state["total"]) == (6, 2, 8)
-    state = post(client, "/visit/raters/ann/ratings", {"picture": order[1], "mark": "skip"})
-    state = post(client, "/visit/raters/ann/ratings", {"picture": order[4], "label": "fear"})
-    assert state["picture"] is None and state["done"] == 8
+    state = post(client, "/visit/raters/ann/ratings", {"image": order[1], "mark": "skip"})
+    state = post(client, "/visit/raters/ann/ratings", {"image": order[4], "label": "fear"})
+    assert state["image"] is None and state["done"] == 8
     rows = list(csv.DictReader(of.rater_file("ann").open(encoding="utf-8")))
     assert [row["path"] for row in rows] == [of.images[i] for i in order]
     assert [(row["label"], row["mark"]) for row in rows][1] == ("", "skipped")
@@ -287,14 +287,14 @@ def test_undo_goes_back_one_by_one_over_skips_to_the_first(client: TestClient, f
     post(client, "/visit/raters", {"name": "ann"})
     seen, state = [], client.get("/api/labels/visit/raters/ann").json()
     marks = iter([{"mark": "skip"}, *[{"label": "fear"}] * 4, {"mark": "skip"}])
-    while state["picture"] is not None:
-        seen.append(state["picture"])
-        body = {"picture": state["picture"], **next(marks, {"label": "anger"})}
+    while state["image"] is not None:
+        seen.append(state["image"])
+        body = {"image": state["image"], **next(marks, {"label": "anger"})}
         state = post(client, "/visit/raters/ann/ratings", body)
     assert len(seen) == 10
     for number in reversed(seen):
         state = post(client, "/visit/raters/ann/undo")
-        assert state["picture"] == number
+        assert state["image"] == number
     assert (
         not state["undo"]
         and "nothing to undo" in post(client, "/visit/raters/ann/undo", status=400)["error"]
@@ -313,9 +313,9 @@ def test_undo_goes_back_one_by_one_over_skips_to_the_first(client: TestClient, f
         {"mark": "unreadable"},
         {"label": 3},
         {"label": ["anger"]},
-        {"picture": 10**9, "label": "anger"},
-        {"picture": True, "label": "anger"},
-        {"picture": "0", "label": "anger"},
+        {"image": 10**9, "label": "anger"},
+        {"image": True, "label": "anger"},
+        {"image": "0", "label": "anger"},
     ],
 )
 def test_a_rating_that_cannot_be_is_refused_and_nothing_is_lost(
@@ -323,11 +323,9 @@ def test_a_rating_that_cannot_be_is_refused_and_nothing_is_lost(
 ) -> None:
     of = made(client, faces)
     state = post(client, "/visit/raters", {"name": "ann"})
-    state = post(
-        client, "/visit/raters/ann/ratings", {"picture": state["picture"], "label": "fear"}
-    )
+    state = post(client, "/visit/raters/ann/ratings", {"image": state["image"], "label": "fear"})
     before = of.rater_file("ann").read_bytes()
-    asked = {"picture": state["picture"], **said}
+    asked = {"image": state["image"], **said}
     assert post(client, "/visit/raters/ann/ratings", asked, 400)["error"]
     assert of.rater_file("ann").read_bytes() == before
 
@@ -335,7 +333,7 @@ def test_a_rating_that_cannot_be_is_refused_and_nothing_is_lost(
 def test_a_key_pressed_in_two_windows_rates_one_image(client: TestClient, faces: Path) -> None:
     made(client, faces)
     state = post(client, "/visit/raters", {"name": "ann"})
-    asked = {"picture": state["picture"], "label": "fear"}
+    asked = {"image": state["image"], "label": "fear"}
     post(client, "/visit/raters/ann/ratings", asked)
     assert "Another image is next" in post(client, "/visit/raters/ann/ratings", asked, 400)["error"]
     assert client.get("/api/labels/visit/raters/ann").json()["done"] == 1
@@ -344,8 +342,8 @@ def test_a_key_pressed_in_two_windows_rates_one_image(client: TestClient, faces:
 def test_a_damaged_image_is_passed_and_marked(client: TestClient, faces: Path) -> None:
     of = made(client, faces)
     state = post(client, "/visit/raters", {"name": "ann"})
-    (faces / of.images[state["picture"]]).write_bytes(b"damaged")
-    asked = {"picture": state["picture"], "mark": "unreadable"}
+    (faces / of.images[state["image"]]).write_bytes(b"damaged")
+    asked = {"image": state["image"], "mark": "unreadable"}
     assert post(client, "/visit/raters/ann/ratings", asked)["done"] == 1
     assert [r.mark for r in Rater(of, "ann").given.values()] == ["unreadable"]
 
@@ -359,7 +357,7 @@ def test_a_restarted_server_goes_on_where_the_rater_left(
         state = post(
             client,
             "/visit/raters/Zoë B/ratings",
-            {"picture": state["picture"], "label": "disgust"},
+            {"image": state["image"], "label": "disgust"},
         )
     site = build_site(workspace, Queue(workspace), TOKEN, PORT)
     with TestClient(site, base_url=HERE, headers=dict(client.headers)) as later:
@@ -368,7 +366,7 @@ def test_a_restarted_server_goes_on_where_the_rater_left(
 
 def test_a_kill_while_writing_leaves_the_ratings_before_it(tmp_path: Path, faces: Path) -> None:
     """A process is killed at every step of the writing of a new rating."""
-    of = RatingSets(tmp_path / "labels").create("visit", str(faces))
+    of = RatingSets(tmp_path / "labels").create(NewSet("visit", str(faces)))
     rater = Rater.begin(of, "ann")
     rater.rate(rater.queue[0], "fear")
     before = of.rater_file("ann").read_text(encoding="utf-8")
@@ -396,7 +394,7 @@ rater.rate(rater.queue[0], "anger")
 
 
 def test_a_file_that_was_changed_by_hand_is_taken_or_said(tmp_path: Path, faces: Path) -> None:
-    of = RatingSets(tmp_path / "labels").create("visit", str(faces))
+    of = RatingSets(tmp_path / "labels").create(NewSet("visit", str(faces)))
     rows = f"path,label\n{of.images[0]},Happy\n{of.images[1]},\n"
     write_text(of.rater_file("ann"), rows)
     rater = Rater(of, "ann")
@@ -426,14 +424,14 @@ def test_the_agreement_opens_when_two_have_finished_and_ends_the_rating(
     said = post(client, "/visit/open", status=400)["error"]
     assert "ben has 8 left" in said and "ann" not in said
     rate(client, "ben", {of.images[0]: "anger"}, of)
-    image = client.get("/api/labels/visit/raters/cem").json()["picture"]
-    post(client, "/visit/raters/cem/ratings", {"picture": image, "label": "fear"})
+    image = client.get("/api/labels/visit/raters/cem").json()["image"]
+    post(client, "/visit/raters/cem/ratings", {"image": image, "label": "fear"})
     assert post(client, "/visit/open")["opened"] == ["ann", "ben"]
     assert client.get("/api/labels/visit/agreement").json()["raters"] == ["ann", "ben"]
     for path, body in (
         ("raters", {"name": "dee"}),
         ("raters/ann/undo", None),
-        ("raters/cem/ratings", {"picture": of.order_of("cem")[1], "label": "fear"}),
+        ("raters/cem/ratings", {"image": of.order_of("cem")[1], "label": "fear"}),
         ("open", None),
     ):
         assert "has ended" in post(client, f"/visit/{path}", body, 400)["error"]
@@ -472,7 +470,7 @@ def test_disagreements_stand_side_by_side_also_those_about_a_face(
     of, _ = both(client, faces)
     post(client, "/visit/open")
     found = client.get("/api/labels/visit/agreement").json()
-    said = {of.images[one["picture"]]: one["said"] for one in found["disagreements"]}
+    said = {of.images[one["image"]]: one["answers"] for one in found["disagreements"]}
     assert said == {
         "happiness/child0_0.png": ["happiness", "surprise"],
         "sadness/child1_3.png": ["sadness", "no face"],
@@ -492,8 +490,8 @@ def test_a_image_that_one_rater_skipped_can_be_decided(client: TestClient, faces
     post(client, "/visit/open")
     found = client.get("/api/labels/visit/agreement").json()
     assert found["unrated"] == [2, 1]
-    assert found["disagreements"] == [{"picture": 0, "said": [None, "happiness"], "decided": None}]
-    post(client, "/visit/decisions", {"picture": 0, "label": "anger"})
+    assert found["disagreements"] == [{"image": 0, "answers": [None, "happiness"], "decided": None}]
+    post(client, "/visit/decisions", {"image": 0, "label": "anger"})
     assert post(client, "/visit/manifest", {})["labels"] == {"happiness": 6, "anger": 1}
 
 
@@ -505,17 +503,17 @@ def test_decisions_are_kept_and_taken_back_and_the_command_line_reads_them(
     number = {path: i for i, path in enumerate(of.images)}
     mouth, face = number["happiness/child0_0.png"], number["sadness/child1_3.png"]
     for asked, said in (
-        ({"picture": number["happiness/child1_2.png"], "label": "fear"}, "nothing to decide"),
-        ({"picture": mouth, "label": "zeal"}, "A decision is one of"),
-        ({"picture": 99, "label": "fear"}, "none of this number"),
-        ({"picture": mouth}, "needs a label"),
+        ({"image": number["happiness/child1_2.png"], "label": "fear"}, "nothing to decide"),
+        ({"image": mouth, "label": "zeal"}, "A decision is one of"),
+        ({"image": 99, "label": "fear"}, "none of this number"),
+        ({"image": mouth}, "the key 'label' is needed"),
     ):
         assert said in post(client, "/visit/decisions", asked, 400)["error"]
-    post(client, "/visit/decisions", {"picture": mouth, "label": "happiness"})
-    post(client, "/visit/decisions", {"picture": face, "label": "no face"})
-    post(client, "/visit/decisions", {"picture": mouth, "label": "neutral"})
+    post(client, "/visit/decisions", {"image": mouth, "label": "happiness"})
+    post(client, "/visit/decisions", {"image": face, "label": "no face"})
+    post(client, "/visit/decisions", {"image": mouth, "label": "neutral"})
     one, two = client.get("/api/labels/visit/agreement").json()["disagreements"]
-    assert {one["picture"]: one["decided"], two["picture"]: two["decided"]} == {
+    assert {one["image"]: one["decided"], two["image"]: two["decided"]} == {
         mouth: "neutral",
         face: "no face",
     }
@@ -525,7 +523,7 @@ def test_decisions_are_kept_and_taken_back_and_the_command_line_reads_them(
         cli.app, [*command, "--root", str(faces), "-o", str(tmp_path / "m.parquet"), "--json"]
     )
     assert [x["decided"] for x in json.loads(told.stdout)["disagreements"]] == ["neutral"]
-    post(client, "/visit/decisions", {"picture": mouth, "label": None})
+    post(client, "/visit/decisions", {"image": mouth, "label": None})
     assert ClosedSet(of).decisions() == {of.images[face]: "no face"}
 
 
@@ -537,17 +535,19 @@ def test_training_takes_the_manifest_and_no_image_without_a_face(
     mouth = of.images.index("happiness/child0_0.png")
     written = post(client, "/visit/manifest", {})
     # "no face" of both, and "no face" against one class, undecided
-    assert written["left_out"] == 2 and written["pictures"] == 6 and written["unlabelled"] == 1
-    post(client, "/visit/decisions", {"picture": mouth, "label": "happiness"})
+    assert written["left_out"] == 2 and written["images"] == 6 and written["unlabeled"] == 1
+    post(client, "/visit/decisions", {"image": mouth, "label": "happiness"})
     face = of.images.index("sadness/child1_3.png")
-    post(client, "/visit/decisions", {"picture": face, "label": "sadness"})
+    post(client, "/visit/decisions", {"image": face, "label": "sadness"})
     written = post(client, "/visit/manifest", {})
     assert written["labels"] == {"happiness": 4, "sadness": 3, "surprise": 0}
-    assert written["unlabelled"] == 0 and written["left_out"] == 1
+    assert written["unlabeled"] == 0 and written["left_out"] == 1
     assert written["command"] == f"moppet train {written['path']} -o my_model"
     assert written["rare"] == ["surprise"]
 
-    manifest = audit_own(Console(quiet=True), Source(Path(written["path"])).read(as_given=True))
+    manifest = audit_own(
+        Console(quiet=True), DatasetOptions().read(Path(written["path"]), as_given=True)
+    )
     expected = {path: name for path, name in truth.items() if path != "sadness/child2_5.png"}
     found = zip(manifest.column("path"), manifest.column("label"), strict=True)
     assert dict(found) == expected
@@ -556,7 +556,7 @@ def test_training_takes_the_manifest_and_no_image_without_a_face(
     assert np.isnan(votes["happiness/child0_0.png"]).all()  # decided: the decision alone counts
     assert votes["sadness/child0_1.png"].tolist() == [0, 2, 0]
     row = manifest.column("path").tolist().index("sadness/child1_3.png")
-    assert manifest.column("said ben")[row] is None and manifest.column("no_face")[row] == 1
+    assert manifest.column("label by ben")[row] is None and manifest.column("no_face")[row] == 1
     told = CliRunner().invoke(cli.app, ["data", "audit", written["path"], "--json"])
     assert told.exit_code == 0 and json.loads(told.stdout)["n"] == 7, told.stdout
 
@@ -568,7 +568,7 @@ def test_what_training_refuses_is_told_before_and_can_be_left_out(
     of, _ = both(client, faces)
     post(client, "/visit/open")
     mouth = of.images.index("happiness/child0_0.png")
-    post(client, "/visit/decisions", {"picture": mouth, "label": "surprise"})
+    post(client, "/visit/decisions", {"image": mouth, "label": "surprise"})
     written = post(client, "/visit/manifest", {})
     assert written["rare"] == ["sadness", "surprise"]  # two images, one image
     with pytest.raises(MoppetError, match=r"sadness \(2\), surprise \(1\)"):
@@ -576,7 +576,7 @@ def test_what_training_refuses_is_told_before_and_can_be_left_out(
     refused = post(client, "/visit/manifest", {"without_rare": True}, 400)
     assert "Fewer than two classes" in refused["error"]
     face = of.images.index("sadness/child1_3.png")
-    post(client, "/visit/decisions", {"picture": face, "label": "sadness"})
+    post(client, "/visit/decisions", {"image": face, "label": "sadness"})
     written = post(client, "/visit/manifest", {"without_rare": True})
     assert written["labels"] == {"happiness": 3, "sadness": 3} and written["rare"] == []
     finetune.check_classes(read_manifest(written["path"]))
@@ -596,7 +596,7 @@ def test_two_raters_are_enough_to_learn_from(client: TestClient, faces: Path) ->
 
 
 def test_leaving_a_class_out_keeps_the_votes_for_the_others(tmp_path: Path, faces: Path) -> None:
-    of = RatingSets(tmp_path / "labels").create("visit", str(faces))
+    of = RatingSets(tmp_path / "labels").create(NewSet("visit", str(faces)))
     said = {"ann": ["happiness", "sadness"] * 4, "ben": ["happiness", "sadness"] * 4}
     said["ben"][0] = said["ben"][1] = "fear"
     for name, words in said.items():
@@ -618,3 +618,14 @@ def test_read_ratings_takes_the_raters_files_as_they_are(client: TestClient, fac
     assert ratings.raters == ("ann", "ben") and set(ratings.paths) == set(of.images)
     assert set(ratings.subjects) == {f"child{i}" for i in range(4)}
     assert int((ratings.given < 0).sum()) == 3  # "no face" is no rating, and never a class
+
+
+def test_sets_and_requests_of_version_0_1_0_are_read(client: TestClient, faces: Path) -> None:
+    of = made(client, faces)
+    stored = json.loads((of.place / "set.json").read_text(encoding="utf-8"))
+    stored["pictures"] = stored.pop("images")
+    (of.place / "set.json").write_text(json.dumps(stored), encoding="utf-8")
+    assert RatingSets(of.place.parent).of("visit") == of
+    state = post(client, "/visit/raters", {"name": "ann"})
+    asked = {"picture": state["image"], "label": "fear"}
+    assert post(client, "/visit/raters/ann/ratings", asked)["done"] == 1

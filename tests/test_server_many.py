@@ -51,7 +51,7 @@ def test_a_hundred_tabs_are_answered_at_once(server: tuple[int, dict[str, str]])
 
     def use(connection: http.client.HTTPConnection) -> list[int]:
         found = []
-        for path in ("/", "/static/page.js", "/api/jobs", "/look", "/api/jobs"):
+        for path in ("/", "/static/recordings.js", "/api/jobs", "/review", "/api/jobs"):
             connection.request("GET", path, headers=headers)
             answer = connection.getresponse()
             body = answer.read()

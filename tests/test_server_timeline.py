@@ -1,4 +1,4 @@
-"""The look page: curves and boxes are the timeline's, and a real browser keeps one cursor."""
+"""The review page: curves and boxes are the timeline's, and a real browser keeps one cursor."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_from_a_dropped_file_to_one_cursor_over_video_and_curves(address: str) -
         expect(page.locator("#said")).to_contain_text("is in the queue")
         line = page.locator("#jobs li")
         expect(line.get_by_role("link", name="Review: child.mp4")).to_be_visible(timeout=60_000)
-        expect(line).to_contain_text("236 frames analyzed")
+        expect(line).to_contain_text("236 frames analyzed", timeout=120_000)
         page.fill("#path", "nowhere.mp4")
         page.keyboard.press("Enter")
         expect(page.locator("#said")).to_contain_text("the full path")

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from moppet.coders import coding_of, corrected_lanes, read_coding, write_program
+from moppet.coders import read_coding, write_program
 from moppet.coders.codings import Code
 from moppet.coders.comparison import Coder, Job, compare_files
+from moppet.coders.timeline_coding import coding_of, corrected_lanes
 from moppet.timeline.annotations import (
     Correction,
     add_correction,

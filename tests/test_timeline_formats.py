@@ -280,3 +280,10 @@ def test_settings_of_a_later_version_are_refused_by_name(tmp_path):
     path.write_text(json.dumps(content))
     with pytest.raises(TimelineError, match=r"'blur'.*another version"):
         read_timeline(path)
+
+
+def test_the_date_of_an_earlier_version_is_read_under_its_new_name():
+    folder = Path(__file__).parent / "golden" / "old" / "whole" / "clip"
+    for suffix in (".json", ".csv", ".parquet"):
+        metadata = read_timeline(folder / f"timeline{suffix}").metadata
+        assert metadata["analyzed_at"][:10] == "2026-11-30" and "analysed_at" not in metadata

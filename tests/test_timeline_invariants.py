@@ -74,10 +74,10 @@ def test_shares_sum_to_one_and_times_to_the_whole(timeline):
     json.dumps(summary, allow_nan=False)
     frames = summary["frames"]
     assert frames["total"] == sum(n for kind, n in frames.items() if kind != "total")
-    if summary["analysed_s"] is None:
+    if summary["analyzed_s"] is None:
         return
     parts = ("time_with_face_s", "time_without_face_s", "time_unreadable_s")
-    assert summary["analysed_s"] == pytest.approx(sum(summary[part] for part in parts))
+    assert summary["analyzed_s"] == pytest.approx(sum(summary[part] for part in parts))
     for face in summary["faces"].values():
         assert face["time_s"] == pytest.approx(face["time_sure_s"] + face["time_unsure_s"])
         for key in ("share", "share_sure"):

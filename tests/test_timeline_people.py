@@ -20,9 +20,9 @@ from moppet.timeline.people import (
     Piece,
     forget_face,
     join_faces,
-    machine_spans,
     name_face,
     name_people,
+    original_faces,
     people_of,
     people_path,
     read_people,
@@ -183,9 +183,9 @@ def test_what_nobody_claims_of_a_face_can_be_named_too() -> None:
     more = name_face(TWO, people, 2, "b", None)
     assert more.persons[1].pieces == (Piece(2, 0, 6), Piece(2, 8))
     assert name_people(TWO, more).face_name(2) == "b"
-    assert machine_spans(TWO, more, 2, 5, 9) == [(2, 5.0, 6), (2, 8, 9.0)]
-    assert machine_spans(TWO, more, 3, 5, 9) == [(2, 6, 8)]
-    assert machine_spans(TWO, more, 3, 0, 5) == []
+    assert original_faces(TWO, more, 2, 5, 9) == [(2, 5.0, 6), (2, 8, 9.0)]
+    assert original_faces(TWO, more, 3, 5, 9) == [(2, 6, 8)]
+    assert original_faces(TWO, more, 3, 0, 5) == []
 
 
 @pytest.mark.parametrize(

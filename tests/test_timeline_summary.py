@@ -40,7 +40,7 @@ def test_frames_and_times_are_counted_by_kind(worked):
         "total": 15,
         **{"ok": 11, "no_face": 2, "low_quality": 1, "unreadable": 1, "skipped": 0},
     }
-    assert summary["analysed_s"] == pytest.approx(1.5)
+    assert summary["analyzed_s"] == pytest.approx(1.5)
     assert summary["time_with_face_s"] == pytest.approx(1.2)
     assert summary["time_without_face_s"] == pytest.approx(0.2)
     assert summary["time_unreadable_s"] == pytest.approx(0.1)
@@ -116,7 +116,7 @@ def test_a_hole_in_the_recording_belongs_to_nobody():
     rows = [row(i, t, J) for i, t in enumerate([0, 0.1, 0.2, 60, 60.1])]
     summary = build(rows).summary()
     assert summary["faces"]["0"]["time_s"] == pytest.approx(0.5)
-    assert summary["analysed_s"] == pytest.approx(0.5)
+    assert summary["analyzed_s"] == pytest.approx(0.5)
 
 
 def test_steps_longer_than_max_gap_count_max_gap_each():
@@ -173,7 +173,7 @@ def test_a_class_without_a_group_and_a_face_not_classified_are_told_apart():
 def test_a_single_image_has_null_for_every_time():
     summary = build([row(0, 0.0, J)]).summary()
     face = summary["faces"]["0"]
-    assert summary["analysed_s"] is None and summary["time_without_face_s"] is None
+    assert summary["analyzed_s"] is None and summary["time_without_face_s"] is None
     assert face["time_s"] is None and face["last_s"] is None
     assert face["expressions"]["joy"]["share"] is None
     assert face["expressions"]["joy"]["time_s"] is None

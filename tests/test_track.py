@@ -237,8 +237,7 @@ def test_rows_of_an_earlier_run_give_the_numbers_back(model):
     for stop in (10, 20, 30):
         rows, _ = read(model, script, frames[:stop])
         reader = FaceReader(ScriptedDetector(script), model, ReaderSettings())
-        reader.tracks = tracks_at_end(rows, 1.0)
-        reader.next_id = 1 + max(row.get("face_id", -1) for row in rows)
+        reader.resume(rows)
         for start in range(stop, 60, 10):
             rows += reader.read(frames[start : start + 10])
         numbers = [(row["frame"], row.get("face_id")) for row in rows]

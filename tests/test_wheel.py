@@ -16,16 +16,15 @@ import tarfile
 import zipfile
 from email.parser import Parser
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pytest
 
 import moppet
+from fresh_install import REPO, copy_sources, make_environment, run
 
-REPO = Path(__file__).parents[1]
 RUNNING = f"{sys.version_info.major}.{sys.version_info.minor}"
 VERSIONS = sorted({"3.11", "3.12", "3.13", RUNNING})
-UNREACHABLE = ("connection broken by", "Failed to establish a new connection", "ConnectTimeout")
 BUILT_FROM = [
     *("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE", "CITATION.cff"),
     *("CHANGELOG.md", "CONTRIBUTING.md", "Makefile", "constraints.txt"),
@@ -36,24 +35,6 @@ BUILT_FROM = [
 class Built(NamedTuple):
     wheel: Path
     source: Path
-
-
-def run(command: list[Any], cwd: Path) -> str:
-    """Run a command away from the repository and its environment; return its stdout."""
-    kept = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
-    done = subprocess.run(
-        [str(part) for part in command],
-        cwd=cwd,
-        env={**kept, "PIP_DISABLE_PIP_VERSION_CHECK": "1"},
-        capture_output=True,
-        text=True,
-        timeout=580,
-    )
-    said = f"{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
-    if done.returncode and any(sign in said for sign in UNREACHABLE) and not os.environ.get("CI"):
-        pytest.skip("the package index cannot be reached")
-    assert done.returncode == 0, f"{command[:4]}: {said}"
-    return done.stdout
 
 
 def python_of(version: str) -> str | None:
@@ -73,17 +54,10 @@ def python_of(version: str) -> str | None:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
-    """Both distributions, built from a copy: building leaves files behind."""
+    """Both distributions, built from a copy."""
     pytest.importorskip("build")
     folder = tmp_path_factory.mktemp("built")
-    copy = folder / "moppet"
-    copy.mkdir()
-    litter = shutil.ignore_patterns("__pycache__", "*.egg-info", ".*_cache")
-    for name in BUILT_FROM:
-        if (REPO / name).is_dir():
-            shutil.copytree(REPO / name, copy / name, ignore=litter)
-        else:
-            shutil.copy(REPO / name, copy / name)
+    copy = copy_sources(BUILT_FROM, folder / "moppet")
     # The wheel is made from the source distribution, so that this one is known to be whole.
     run([sys.executable, "-m", "build", "--outdir", folder / "dist", copy], folder)
     shutil.rmtree(copy)
@@ -141,8 +115,7 @@ def test_without_pins_the_wheel_analyzes_the_example(
     python = python_of(version)
     if python is None:
         pytest.skip(f"there is no Python {version} here")
-    run([python, "-m", "venv", tmp_path / "venv"], tmp_path)
-    bin_folder = tmp_path / "venv" / ("Scripts" if os.name == "nt" else "bin")
+    bin_folder = make_environment(tmp_path / "venv", python)
     pip = [bin_folder / "python", "-m", "pip"]
     run([*pip, "install", "--quiet", "--no-compile", built.wheel], tmp_path)
     run([*pip, "check"], tmp_path)

@@ -84,7 +84,7 @@ OPTIONS = """
 | `every_s` | seconds between two frames taken from a video (default 1) |
 | `keep_leaks` | keep FER+ training rows that repeat a test image (for audits) |
 | `seed` | random seed of FER+'s `val` rows (default 0, as in training) |
-| `keep_unlabelled` | keep AffectNet's rows without an expression |
+| `keep_unlabeled` | keep AffectNet's rows without an expression |
 | `frames`, `neutral` | CK+: `"peak"` (last frame) or `"last-third"`; first frame as neutral |
 | `images` | `.npz` file that FER2013's text is unpacked to; by default in your cache folder |
 """

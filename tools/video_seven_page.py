@@ -1,11 +1,11 @@
-"""Write docs/studies/video-seven.md: Marin & Grijalva 2024's training, repeated on FER+.
+"""Write docs/studies/video-seven.md: the training of Marin & Grijalva (2024), repeated on FER+.
 
     moppet train recipes/video-seven.toml -o runs/video-seven
-    moppet evaluate runs/video-seven/model ../shared/data/ferplus/ferplus_dev.npz --split report \
+    moppet evaluate runs/video-seven/model ../shared/data/ferplus/ferplus_dev.npz --split test \
         --against default -o runs/video-seven/evaluation
     python tools/video_seven_page.py runs/video-seven
 
-Every figure but the paper's own is read from what these two commands wrote.
+All figures except those of the publication are read from the files of these two commands.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from model_page import ROOT, differences
+from moppet.evaluate.saved_results import current_results
+from moppet.palette import EXPRESSION_COLORS, GROUP_COLORS
 from moppet.train.checkpoints import read_log
 from moppet.train.recipe import read_recipe
 
@@ -29,8 +31,8 @@ PAPER = {
     "training accuracy": "0.779",
     "validation accuracy": "0.771",
     "test accuracy, seven classes": "0.754",
-    "recall, neutral": "0.818, its best",
-    "recall, disgust": "0.276, its worst",
+    "recall, neutral": "0.818, the best class",
+    "recall, disgust": "0.276, the worst class",
     "grouped, positive": "0.746",
     "grouped, neutral": "0.574",
     "grouped, negative": "0.942",
@@ -42,17 +44,7 @@ FIGURES = {
     "kappa": "Cohen's kappa",
     "ece": "calibration error",
 }
-COLORS = {
-    "positive": "#2f8f5b",
-    "neutral": "#8a8f98",
-    "negative": "#c8452f",
-    "happiness": "#2f8f5b",
-    "sadness": "#1f6fb4",
-    "surprise": "#d9a520",
-    "fear": "#7a4fa3",
-    "disgust": "#6b7d2a",
-    "anger": "#c8452f",
-}
+COLORS = {**GROUP_COLORS, **EXPRESSION_COLORS}
 
 
 def said(figure: dict[str, Any]) -> str:
@@ -74,7 +66,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def beside_the_paper(run: Path, evaluation: dict[str, Any]) -> str:
-    """Return the paper's figures and ours."""
+    """Return the figures of the publication and ours."""
     log = read_log(run)
     kept = min(log, key=lambda row: row["val_loss"])
     seven, three = evaluation["classes"]["parts"]["all"], evaluation["groups"]["parts"]["all"]
@@ -88,7 +80,7 @@ def beside_the_paper(run: Path, evaluation: dict[str, Any]) -> str:
         *(said(grouped[name]) for name in ("positive", "neutral", "negative")),
     ]
     rows = [[name, paper, mine] for (name, paper), mine in zip(PAPER.items(), ours, strict=True)]
-    head = ["", "the paper, AffectNet", f"here, FER+ (n = {seven['n']:,})"]
+    head = ["", "publication, AffectNet", f"here, FER+ (n = {seven['n']:,})"]
     return table(head, rows)
 
 
@@ -103,11 +95,11 @@ def beside_the_default(evaluation: dict[str, Any]) -> str:
         more = f"{gap['value']:+.3f} ({gap['low']:+.3f} to {gap['high']:+.3f})"
         rows.append([title, said(first), said(second), more, p])
     test = against["mcnemar"]
-    names = evaluation["made"]["model"]["name"], against["model"]["name"]
+    names = evaluation["about"]["model"]["name"], against["model"]["name"]
     head = ["seven classes", f"`{names[0]}`", f"`{names[1]}`", "difference", "p"]
     return (
-        table(head, rows) + f"\n\nRight alone: `{names[0]}` {test['only_first']}, "
-        f"`{names[1]}` {test['only_second']} of {against['n']:,} faces."
+        table(head, rows) + f"\n\nOf {against['n']:,} faces, only `{names[0]}` is right on "
+        f"{test['only_first']}, and only `{names[1]}` on {test['only_second']}."
     )
 
 
@@ -134,7 +126,7 @@ def draw_maps(found: dict[str, Any], levels: dict[str, Sequence[str]], path: Pat
 
 
 def body(run: Path) -> str:
-    """Return the run's own page, its headings one step lower and its images found."""
+    """Return the page of the run with lower headings and with paths that work in the documents."""
     text = (run / "figures.md").read_text(encoding="utf-8")
     text = re.sub(r"^(#+) ", r"#\1 ", text, flags=re.M)
     return text.replace("](figures/", "](video-seven/").replace(
@@ -145,37 +137,39 @@ def body(run: Path) -> str:
 def main() -> None:
     """Write the page and its images."""
     run = Path(sys.argv[1])
-    evaluation = json.loads((run / "evaluation" / "evaluation.json").read_text(encoding="utf-8"))
+    written = (run / "evaluation" / "evaluation.json").read_text(encoding="utf-8")
+    evaluation = current_results(json.loads(written))
     recipes = [read_recipe(ROOT / "recipes" / f"{x}.toml") for x in ("video-seven", "default")]
-    pictures = PAGE.with_suffix("")
-    shutil.copytree(run / "figures", pictures, dirs_exist_ok=True)
+    images = PAGE.with_suffix("")
+    shutil.copytree(run / "figures", images, dirs_exist_ok=True)
     levels = {"label": evaluation["classes"]["names"], "group": evaluation["groups"]["names"]}
-    draw_maps(evaluation["map"], levels, pictures / "maps.png")
+    draw_maps(evaluation["map"], levels, images / "maps.png")
     command = f"moppet train recipes/{recipes[0].name}.toml -o runs/{recipes[0].name}"
-    text = f"""# Marin & Grijalva 2024's training, repeated on FER+
+    text = f"""# The training of Marin & Grijalva (2024), repeated on FER+
 
-Made by `python tools/video_seven_page.py` of what `{command}`
-and `moppet evaluate` wrote. MobileNetV2 from ImageNet with the paper's head and settings; what is
-not theirs stands at the head of `recipes/video-seven.toml`. The data are not theirs either
-(AffectNet's photographs cannot be had freely), so the two columns tell whether the way of training
-does alike, not which is better. Intervals: 95 %.
+Written by `python tools/video_seven_page.py` from the results of `{command}`
+and `moppet evaluate`. The network is MobileNetV2, pretrained on ImageNet, with the head and the
+settings of the publication; `recipes/video-seven.toml` lists the differences. The data differ, too:
+AffectNet's images are not freely available. The two columns therefore show whether the training
+works similarly, not which model is better. Intervals are 95 %.
 
 {beside_the_paper(run, evaluation)}
 
-## Beside the default model
+## Compared with the default model
 
-On the same {evaluation["against"]["n"]:,} rows, which neither saw; paired bootstrap over groups.
+Both models on the same {evaluation["against"]["n"]:,} rows, which were used in the training
+of neither; paired bootstrap over groups.
 
 {beside_the_default(evaluation)}
 
-What its recipe has otherwise than `recipes/default.toml`: {differences(*recipes)};
-epochs = {recipes[0].epochs}, not {recipes[1].epochs}.
+Differences from `recipes/default.toml`: {differences(*recipes)};
+epochs = {recipes[0].epochs} instead of {recipes[1].epochs}.
 
 ## Map of the embeddings
 
-{evaluation["map"]["n"]:,} of the faces, near to each other where the network finds them alike,
-colored by their label, by class and by group: {evaluation["map"]["method"]}. Directions,
-distances across the map and the sizes of islands mean nothing.
+The map shows {evaluation["map"]["n"]:,} of the faces; faces with similar embeddings are close
+to each other. The colors are the labels, by class and by group. Method:
+{evaluation["map"]["method"]}. Directions, long distances and the sizes of clusters have no meaning.
 
 ![Map of the embeddings](video-seven/maps.png)
 

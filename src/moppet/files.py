@@ -1,13 +1,16 @@
-"""Files: written whole or not at all, hashed, and read as plain arrays."""
+"""Files: written whole or not at all, hashed, read as plain arrays; texts printed only once."""
 
 from __future__ import annotations
 
+import csv
 import errno
 import hashlib
+import io
 import itertools
 import os
 import stat
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -95,6 +98,35 @@ def render_text(package: str, template: str, **values: Any) -> str:
         undefined=StrictUndefined,
     )
     return environment.get_template(template).render(values)
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Path:
+    """Write a table as CSV in UTF-8, whole or not at all, and return its path."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return write_text(path, text.getvalue())
+
+
+def print_once(text: str, key: str) -> bool:
+    """Print a text on stderr unless this key was printed before; return whether it was printed.
+
+    Hashes of the keys are stored in the user's cache folder; if that is not writable, the text is
+    printed each time.
+    """
+    import platformdirs
+
+    folder = Path(platformdirs.user_cache_dir("moppet", appauthor=False)) / "licenses"
+    marker = folder / hashlib.sha256(key.encode()).hexdigest()[:16]
+    with suppress(OSError):
+        if marker.exists():
+            return False
+    print(text, file=sys.stderr)
+    with suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+        marker.write_text(f"{text}\n", encoding="utf-8")
+    return True
 
 
 def file_sha256(path: Path, error: type[MoppetError] = MoppetError) -> str:

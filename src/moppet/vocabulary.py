@@ -52,7 +52,7 @@ FORMER_SPLITS: Final = {"choose": "val", "report": "test"}
 """Names that earlier versions wrote for splits → today's names. Both are read."""
 _SPLIT_WORDS: Final = {word: name for name, words in _SPLITS.items() for word in words.split()}
 
-AgeRange = str | float | Sequence[float] | None
+AgeRange = str | float | tuple[float, ...] | None
 
 _INFANT_TO, _CHILD_TO, _ADULT_FROM = 4, 13, 18
 

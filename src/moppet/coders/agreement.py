@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -24,7 +25,7 @@ from moppet.metrics.classification import (
 )
 from moppet.timeline.smoothing import TIME_TOLERANCE_S
 
-MIN_DRAWN: Final = 5
+MIN_SAMPLE: Final = 5
 """With fewer blocks or events to draw from, a figure has no interval."""
 
 
@@ -109,71 +110,56 @@ def compare_events(
     of_first = [event for event in first.events if event.label in labels]
     of_second = [event for event in second.events if event.label in labels]
     a, b = (
-        [event for event in events if _mean(usable[units.touched(event)]) >= 0.5]
+        [event for event in events if _mostly(usable[units.touched(event)])]
         for events in (of_first, of_second)
     )
     pairs = pair_events(a, b, tolerance_s)
     errors = np.array([b[j].start_s - a[i].start_s for i, j in pairs])
     near = np.abs(errors) <= tolerance_s + TIME_TOLERANCE_S
-    by_label = {
-        label: (_count(a, label), _count(b, label), _count([a[i] for i, _ in pairs], label))
-        for label in labels
-    }
+    counts = [Counter(e.label for e in events) for events in (a, b, [a[i] for i, _ in pairs])]
+    by_label = {label: (counts[0][label], counts[1][label], counts[2][label]) for label in labels}
     quartiles = np.quantile(errors, [0.25, 0.75]) if len(errors) else np.array([math.nan] * 2)
     return EventAgreement(
-        found=_share(_hits(len(a), [i for i, _ in pairs]), rng),
-        confirmed=_share(_hits(len(b), [j for _, j in pairs]), rng),
-        onset_s=_drawn(errors, _median, rng),
+        found=_estimate(np.isin(np.arange(len(a)), [i for i, _ in pairs]), rng),
+        confirmed=_estimate(np.isin(np.arange(len(b)), [j for _, j in pairs]), rng),
+        onset_s=_estimate(errors, rng, np.median),
         quartiles_s=(float(quartiles[0]), float(quartiles[1])),
-        within=_share(near, rng),
+        within=_estimate(near, rng),
         by_label={label: counts for label, counts in by_label.items() if any(counts)},
         left_out=len(of_first) + len(of_second) - len(a) - len(b),
     )
 
 
-def _count(events: Sequence[Code], label: str) -> int:
-    return sum(event.label == label for event in events)
+def _mostly(usable: NDArray[np.bool_]) -> bool:
+    return 2 * int(usable.sum()) >= len(usable) > 0
 
 
-def _hits(n: int, which: Sequence[int]) -> NDArray[np.bool_]:
-    hit = np.zeros(n, np.bool_)
-    hit[list(which)] = True
-    return hit
-
-
-def _share(hit: NDArray[np.bool_], rng: np.random.Generator) -> Estimate:
-    return _drawn(hit, _mean, rng)
-
-
-def _drawn(
-    values: NDArray[Any], figure: Callable[[NDArray[Any]], float], rng: np.random.Generator
+def _estimate(
+    values: NDArray[Any], rng: np.random.Generator, figure: Callable[..., Any] = np.mean
 ) -> Estimate:
+    """Return a figure of values, each drawn by itself; NaN without values."""
     each = np.arange(len(values))
-    return drawn_from(bootstrap(lambda rows: figure(values[rows]), each, rng), each)
+
+    def of_rows(rows: NDArray[np.intp]) -> float:
+        return float(figure(values[rows])) if len(rows) else math.nan
+
+    return with_sample_size(bootstrap(of_rows, each, rng), each)
 
 
-def drawn_from(estimate: Estimate, block: NDArray[np.integer[Any]]) -> Estimate:
+def with_sample_size(estimate: Estimate, block: NDArray[np.integer[Any]]) -> Estimate:
     """Return the estimate with its row count; without an interval if there are too few blocks.
 
     block: (n,) the block of every row that the estimate uses.
     """
-    if len(np.unique(block)) < MIN_DRAWN:
+    if len(np.unique(block)) < MIN_SAMPLE:
         estimate = estimate._replace(low=math.nan, high=math.nan)
     return estimate._replace(n=len(block))
-
-
-def _mean(values: NDArray[Any]) -> float:
-    return float(values.mean()) if len(values) else math.nan
-
-
-def _median(values: NDArray[Any]) -> float:
-    return float(np.median(values)) if len(values) else math.nan
 
 
 BLOCK_S: Final = 10.0
 """Longer segments of one code are cut: moments 10 s apart are nearly independent."""
 FEW_BLOCKS: Final = 20
-"""With fewer blocks, percentile intervals are too narrow; below MIN_DRAWN there is none."""
+"""With fewer blocks, percentile intervals are too narrow; below MIN_SAMPLE there is none."""
 
 
 class UnitAgreement(NamedTuple):
@@ -280,27 +266,25 @@ def compare_tracks(
     everyone = np.logical_and.reduce([track.value >= 0 for track in tracks])
     jobs = [(coder, machine, everyone, "all judged") for coder in coders]
     if len(coders) == 2:
-        both = (coders[0].value >= 0) & (coders[1].value >= 0)
-        jobs += [
-            (coders[0], coders[1], everyone, "all judged"),
-            (coders[0], coders[1], both, "both coded"),
-        ]
+        one, other = coders
+        both = (one.value >= 0) & (other.value >= 0)
+        jobs += [(one, other, everyone, "all judged"), (one, other, both, "both coded")]
+    reach = int(tolerance_s / units.unit_s + 1e-9)
     pairs = []
     for first, second, where, words in jobs:
         block = make_blocks(first.value, units.unit_s)
-        pairs.append(
-            Pair(
-                *(first.name, second.name, words),
-                seconds=float(where.sum()) * units.unit_s,
-                blocks=len(np.unique(block[where])),
-                units=compare_units(
-                    *(first.value, second.value, where, block, names),
-                    reach=int(tolerance_s / units.unit_s + 1e-9),
-                    rng=rng,
-                ),
-                events=compare_events(first, second, units, where, labels, tolerance_s, rng),
-            )
+        pair = Pair(
+            first.name,
+            second.name,
+            words,
+            seconds=float(where.sum()) * units.unit_s,
+            blocks=len(np.unique(block[where])),
+            units=compare_units(
+                first.value, second.value, where, block, names, reach=reach, rng=rng
+            ),
+            events=compare_events(first, second, units, where, labels, tolerance_s, rng),
         )
+        pairs.append(pair)
     return Comparison(tuple(names), units, tracks, everyone, tuple(pairs))
 
 
@@ -341,8 +325,8 @@ def compare_units(
     estimates = bootstrap_many(figures, block[where], rng)
     return UnitAgreement(
         {
-            name: drawn_from(estimate, block[where])
-            for name, estimate in estimates.items()
+            name: with_sample_size(e, block[where])
+            for name, e in estimates.items()
             if "/" not in name
         },
         _by_label("recall", estimates, names, label, block[where]),
@@ -360,7 +344,7 @@ def _by_label(
 ) -> dict[str, Estimate]:
     """Return a figure for every label that has rows, with the number of rows."""
     return {
-        name: drawn_from(estimates[f"{figure}/{name}"], block[value == index])
+        name: with_sample_size(estimates[f"{figure}/{name}"], block[value == index])
         for index, name in enumerate(names)
         if (value == index).any()
     }

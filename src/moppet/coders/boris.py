@@ -7,20 +7,21 @@ import gzip
 import io
 import json
 import math
+import tomllib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path, PureWindowsPath
 from typing import Any, Final, NamedTuple
 
-from moppet.coders.codings import Code, Coding, Lane, in_order, milliseconds
+from moppet.coders.codings import Code, Coding, Lane, decoded, milliseconds, sort_codes
 from moppet.values import TimelineError
 
 MAX_BYTES: Final = 256_000_000
 """A project that unpacks to more is refused."""
 UNNAMED: Final = "behavior"
 """Name of the lane for behaviors without a category."""
-_PLAYERS: Final = [str(number) for number in range(1, 9)]
 
 
 class Behavior(NamedTuple):
@@ -108,75 +109,49 @@ def write_boris(coding: Coding, path: Path) -> None:
         rows.append(first)
         if not event.behavior.is_point:
             rows.append([event.stop_s, event.subject, event.behavior.code, "", ""])
-    project = {
-        "time_format": "hh:mm:ss",
-        "project_date": coding.made_at.removesuffix("Z"),
-        "project_name": Path(name).stem,
-        "project_description": "Written by moppet",
-        "project_format_version": "7.0",
-        "subjects_conf": _subjects(coding),
-        "behaviors_conf": _ethogram(events),
-        "observations": {Path(name).stem: _observation(coding, name, rows)},
+    stem, date = Path(name).stem, coding.made_at.removesuffix("Z")
+    media = {
+        "length": {name: round(coding.end_s, 3)},
+        "fps": {name: round(coding.fps or 0.0, 3)},
+        "hasVideo": {name: True},
+        "hasAudio": {name: False},
+        "offset": {"1": 0.0},
+    }
+    files = {str(player): [name] if player == 1 else [] for player in range(1, 9)}
+    observation = _form("observation") | {"file": files, "date": date, "media_info": media}
+    observation["events"] = sorted(rows, key=lambda row: float(row[0]))
+    persons = dict.fromkeys(lane.person for lane in coding.lanes if lane.person)
+    used = dict.fromkeys((event.behavior, event.category) for event in events)
+    behaviors = [
+        {"type": "Point event" if behavior.is_point else "State event", "code": behavior.code}
+        | {"category": category}
+        for behavior, category in used
+    ]
+    project = _form("project") | {
+        "project_date": date,
+        "project_name": stem,
+        "subjects_conf": _numbered("subject", [{"name": person} for person in persons]),
+        "behaviors_conf": _numbered("behavior", behaviors),
+        "observations": {stem: observation},
         "behavioral_categories": sorted({event.category for event in events}),
-        "independent_variables": {},
-        "coding_map": {},
-        "behaviors_coding_map": [],
-        "converters": {},
     }
     # ASCII: BORIS opens projects in the encoding of the system it runs on.
     path.write_text(json.dumps(project, indent=1), encoding="ascii", newline="\n")
 
 
-def _subjects(coding: Coding) -> dict[str, Any]:
-    persons = dict.fromkeys(lane.person for lane in coding.lanes if lane.person)
-    return {
-        str(number): {"key": "", "name": person, "description": ""}
-        for number, person in enumerate(persons)
-    }
+def _form(name: str) -> dict[str, Any]:
+    """Return a part of BORIS's files with the values that are the same in all of ours."""
+    found: dict[str, Any] = _forms()[name]
+    return dict(found)
 
 
-def _ethogram(events: Iterable[Event]) -> dict[str, Any]:
-    used = dict.fromkeys((event.behavior, event.category) for event in events)
-    return {
-        str(number): {
-            "type": "Point event" if behavior.is_point else "State event",
-            "key": "",
-            "code": behavior.code,
-            "description": "",
-            "color": "",
-            "category": category,
-            "modifiers": {},
-            "excluded": "",
-            "coding map": "",
-        }
-        for number, (behavior, category) in enumerate(used)
-    }
+@lru_cache(maxsize=1)
+def _forms() -> dict[str, Any]:
+    return tomllib.loads(Path(__file__).with_name("boris.toml").read_text(encoding="utf-8"))
 
 
-def _observation(coding: Coding, name: str, rows: list[list[Any]]) -> dict[str, Any]:
-    return {
-        "file": {player: [name] if player == "1" else [] for player in _PLAYERS},
-        "type": "MEDIA",
-        "date": coding.made_at.removesuffix("Z"),
-        "description": "",
-        "time offset": 0.0,
-        "events": sorted(rows, key=lambda row: float(row[0])),
-        "observation time interval": [0, 0],
-        "independent_variables": {},
-        "visualize_spectrogram": False,
-        "visualize_waveform": False,
-        "media_creation_date_as_offset": False,
-        "media_scan_sampling_duration": 0,
-        "image_display_duration": 1,
-        "close_behaviors_between_videos": False,
-        "media_info": {
-            "length": {name: round(coding.end_s, 3)},
-            "fps": {name: round(coding.fps or 0.0, 3)},
-            "hasVideo": {name: True},
-            "hasAudio": {name: False},
-            "offset": {"1": 0.0},
-        },
-    }
+def _numbered(form: str, entries: Iterable[dict[str, str]]) -> dict[str, Any]:
+    return {str(number): _form(form) | entry for number, entry in enumerate(entries)}
 
 
 def read_boris(path: Path) -> Coding:
@@ -194,88 +169,84 @@ def read_boris(path: Path) -> Coding:
         raise ValueError(f"it is larger than {MAX_BYTES // 1_000_000} MB")
     project = json.loads(data.decode("utf-8-sig"))
     ethogram = {entry["code"]: entry for entry in project["behaviors_conf"].values()}
-    lanes: list[Lane] = []
+    rows: list[_Row] = []
     faults: dict[str, str] = {}
     media = set()
     for name, observation in project["observations"].items():
-        try:
-            lanes += _read_observation(name, observation, ethogram)
-        except TimelineError as error:
-            faults[name] = str(error)
         files = (observation.get("file") or {}).get("1") or []
         media |= {PureWindowsPath(file).name for file in files}
-    return settled(lanes, faults, media)
+        events = observation["events"]
+        if any(event[0] is None or math.isnan(float(event[0])) for event in events):
+            faults[name] = f"The observation {name!r} has codes of images, without times."
+            continue
+        offset_s = float(observation.get("time offset") or 0)
+        for event in sorted(events, key=lambda event: float(event[0])):
+            time_s, subject, code = float(event[0]) - offset_s, str(event[1]), str(event[2])
+            entry = ethogram.get(code, {})
+            is_state = str(entry.get("type")).lower().startswith("state")
+            kind = "STATE" if is_state else "POINT"
+            category = str(entry.get("category") or "")
+            rows.append(_Row(name, subject, code, category, (str(event[3]),), kind, time_s))
+    return _coding(rows, faults, media)
 
 
-def settled(lanes: Iterable[Lane], faults: Mapping[str, str], media: set[str]) -> Coding:
+class _Row(NamedTuple):
+    """A line of a BORIS file, in seconds of the recording.
+
+    kind: POINT, START, STOP, or STATE for both in turn. end_s: if start and stop are on one line.
+    """
+
+    observation: str
+    subject: str
+    behavior: str
+    category: str
+    modifiers: tuple[str, ...]
+    kind: str
+    time_s: float
+    end_s: float | None = None
+
+
+def _coding(rows: Iterable[_Row], faults: dict[str, str], media: set[str]) -> Coding:
     """Return the coding of what could be read; TimelineError if nothing could, but for a fault.
 
-    faults: observation → why it cannot be read. media: all the recordings.
+    rows: sorted by time within an observation. faults: observation → why it cannot be read.
+    media: all the recordings.
     """
-    read = tuple(lanes)
-    if faults and not read:
-        raise TimelineError(next(iter(faults.values())))
-    return Coding(read, media.pop() if len(media) == 1 else None, faults=faults)
-
-
-def _read_observation(
-    name: str, observation: Mapping[str, Any], ethogram: Mapping[str, Mapping[str, Any]]
-) -> list[Lane]:
-    offset_s = float(observation.get("time offset") or 0)
-    open_since: dict[tuple[str, str, str], float] = {}
-    codes: dict[tuple[str, str], list[Code]] = defaultdict(list)
-    events = observation["events"]
-    if any(row[0] is None or math.isnan(float(row[0])) for row in events):
-        raise TimelineError(f"The observation {name!r} has codes of images, without times.")
-    for row in sorted(events, key=lambda row: float(row[0])):
-        time_s, subject, code = float(row[0]) - offset_s, str(row[1]), str(row[2])
-        entry = ethogram.get(code, {})
-        category = str(entry.get("category") or "") or UNNAMED
-        label = plain_label(code, category)
-        key = subject, code, str(row[3])
-        if not str(entry.get("type", "Point event")).lower().startswith("state"):
-            codes[subject, category].append(Code(time_s, time_s, label))
-        elif key in open_since:
-            codes[subject, category].append(Code(open_since.pop(key), time_s, label))
-        else:
-            open_since[key] = time_s
-    for (subject, code, _), time_s in open_since.items():
-        raise never_stops(code, subject, time_s)
-    return [
-        Lane(category, in_order(found), subject, observation=name)
-        for (subject, category), found in codes.items()
-    ]
-
-
-def plain_label(code: str, category: str) -> str:
-    """Return a behavior without the category that write_boris appended."""
-    return code.removesuffix(f" ({category})")
-
-
-def never_stops(code: str, subject: str, time_s: float) -> TimelineError:
-    """Return the error for a state without a stop."""
-    whose = f" of {subject}" if subject else ""
-    return TimelineError(
-        f"{code!r}{whose} starts at {time_s:.3f} s and never stops: add the stop event in BORIS."
+    codes: dict[tuple[str, str, str], list[Code]] = defaultdict(list)
+    open_since: dict[tuple[Any, ...], float] = {}
+    for row in rows:
+        key = row[:3] + row.modifiers
+        start_s, end_s = row.time_s, row.end_s
+        if row.kind == "POINT" and end_s is None:
+            end_s = start_s
+        elif end_s is None and row.kind != "START" and key in open_since:
+            start_s, end_s = open_since.pop(key), start_s
+        elif end_s is None and row.kind in ("START", "STATE"):
+            open_since[key] = start_s
+            continue
+        elif end_s is None:
+            kind = row.kind or "no type"
+            raise ValueError(f"{row.behavior!r} at {start_s} s has {kind} without a START")
+        category = row.category or UNNAMED
+        label = row.behavior.removesuffix(f" ({category})")  # as write_boris appends it
+        codes[row.observation, row.subject, category].append(Code(start_s, end_s, label))
+    for (observation, subject, code, *_), time_s in open_since.items():
+        whose = f" of {subject}" if subject else ""
+        faults.setdefault(
+            observation,
+            f"{code!r}{whose} starts at {time_s:.3f} s and never stops: add the stop event in "
+            "BORIS.",
+        )
+    lanes = tuple(
+        Lane(category, sort_codes(found), subject, observation=observation)
+        for (observation, subject, category), found in codes.items()
+        if observation not in faults
     )
+    if faults and not lanes:
+        raise TimelineError(next(iter(faults.values())))
+    return Coding(lanes, media.pop() if len(media) == 1 else None, faults=faults)
 
 
-_ABOUT: Final = ("Observation id", "Observation date", "Description")
-TABULAR: Final = (
-    *_ABOUT,
-    *("Observation duration", "Observation type", "Source", "Time offset (s)"),
-    *("Media duration (s)", "FPS", "Subject", "Behavior", "Behavioral category"),
-    *("Behavior type", "Time", "Media file name", "Image index", "Image file path", "Comment"),
-)
-AGGREGATED: Final = (
-    *_ABOUT,
-    *("Observation type", "Source", "Time offset (s)", "Coding duration"),
-    *("Media duration (s)", "FPS (frame/s)", "Subject"),
-    *("Observation duration by subject by observation", "Behavior", "Behavioral category"),
-    *("Behavior type", "Start (s)", "Stop (s)", "Duration (s)", "Media file name"),
-    *("Image index start", "Image index stop", "Image file path start", "Image file path stop"),
-    *("Comment start", "Comment stop"),
-)
 _ABOVE: Final = ("Observation id", "Time offset (s)")
 """Values that BORIS 7 writes once, on separate lines above the table."""
 _MEDIA: Final = ("Media file name", "Media file path", "Media file")
@@ -294,7 +265,7 @@ def write_boris_tabular(coding: Coding, path: Path) -> None:
         for kind, time_s, comment in marks:
             more = {"Behavior type": kind, "Time": f"{time_s:.3f}", "Comment": comment}
             rows.append(row | more | {"Observation type": "Media file(s)"})
-    _write(path, TABULAR, sorted(rows, key=lambda row: float(row["Time"])))
+    _write(path, "tabular", sorted(rows, key=lambda row: float(row["Time"])))
 
 
 def write_boris_aggregated(coding: Coding, path: Path) -> None:
@@ -316,7 +287,7 @@ def write_boris_aggregated(coding: Coding, path: Path) -> None:
             "Comment start": event.comment,
         }
         rows.append(about | _of_event(event) | more)
-    _write(path, AGGREGATED, rows)
+    _write(path, "aggregated", rows)
 
 
 def _about(coding: Coding) -> dict[str, str]:
@@ -347,10 +318,12 @@ def _of_event(event: Event) -> dict[str, str]:
     }
 
 
-def _write(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
+def _write(path: Path, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
     text = io.StringIO()
     tab = "\t" if path.suffix.lower() == ".tsv" else ","
-    writer = csv.DictWriter(text, columns, "", "ignore", delimiter=tab, lineterminator="\n")
+    writer = csv.DictWriter(
+        text, _forms()["columns"][table], "", "ignore", delimiter=tab, lineterminator="\n"
+    )
     writer.writeheader()
     writer.writerows(rows)
     path.write_text(text.getvalue(), encoding="utf-8", newline="\n")
@@ -362,52 +335,29 @@ def read_boris_table(path: Path) -> Coding:
     An observation with a state that never stops is listed in `Coding.faults`; if it is the only
     one, it raises TimelineError. Raises ValueError if the file is not a BORIS table.
     """
-    rows = _rows(path)
-    codes: dict[tuple[str, str, str], list[Code]] = defaultdict(list)
-    open_since: dict[tuple[str, ...], float] = {}
-    aggregated = bool(rows) and "Start (s)" in rows[0]
-    for row in rows if aggregated else sorted(rows, key=lambda row: _seconds(row, "Time")):
-        subject = row.get("Subject", "").removeprefix(_NOBODY)
-        code = row["Behavior"]
-        category = row.get("Behavioral category") or UNNAMED
-        category = UNNAMED if category == "Not defined" else category
-        lane = codes[row.get("Observation id", ""), subject, category]
-        label = plain_label(code, category)
-        if aggregated:
-            lane.append(Code(_seconds(row, "Start (s)"), _seconds(row, "Stop (s)"), label))
-            continue
-        time_s = _seconds(row, "Time")
-        kind = (row.get("Behavior type") or row.get("Status", "")).upper()
-        modifiers = [row[name] for name in row if name.startswith("Modifier")]
-        key = (row.get("Observation id", ""), subject, code, *modifiers)
-        if kind == "POINT":
-            lane.append(Code(time_s, time_s, label))
-        elif kind == "START":
-            open_since[key] = time_s
-        elif kind == "STOP" and key in open_since:
-            lane.append(Code(open_since.pop(key), time_s, label))
-        else:
-            raise ValueError(f"{code!r} at {time_s} s has {kind or 'no type'} without a START")
-    faults = {
-        observation: str(never_stops(code, subject, time_s))
-        for (observation, subject, code, *_), time_s in reversed(open_since.items())
-    }
-    media = {PureWindowsPath(row[name]).name for row in rows for name in _MEDIA if row.get(name)}
-    lanes = (
-        Lane(category, in_order(found), subject, observation=observation)
-        for (observation, subject, category), found in codes.items()
-        if observation not in faults
-    )
-    return settled(lanes, faults, media)
+    lines = _lines(path)
+    aggregated = bool(lines) and "Start (s)" in lines[0]
+    rows = [
+        _Row(
+            observation=line.get("Observation id", ""),
+            subject=line.get("Subject", "").removeprefix(_NOBODY),
+            behavior=line["Behavior"],
+            category=line.get("Behavioral category", "").replace("Not defined", ""),
+            modifiers=tuple(line[name] for name in line if name.startswith("Modifier")),
+            kind=(line.get("Behavior type") or line.get("Status", "")).upper(),
+            time_s=_seconds(line, "Start (s)" if aggregated else "Time"),
+            end_s=_seconds(line, "Stop (s)") if aggregated else None,
+        )
+        for line in lines
+    ]
+    if not aggregated:
+        rows.sort(key=lambda row: row.time_s)
+    media = {PureWindowsPath(line[x]).name for line in lines for x in _MEDIA if line.get(x)}
+    return _coding(rows, {}, media)
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
-    data = path.read_bytes()
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = data.decode("cp1252", errors="replace")
-    lines = text.splitlines()
+def _lines(path: Path) -> list[dict[str, str]]:
+    lines = decoded(path.read_bytes(), "cp1252").splitlines()
     for number, line in enumerate(lines):
         delimiter = max("\t,;", key=line.count)
         header = next(csv.reader([line], delimiter=delimiter), [])

@@ -79,7 +79,7 @@ class Coding:
         return max([self.duration_s or 0.0, *ends])
 
 
-def in_order(codes: Iterable[Code]) -> tuple[Code, ...]:
+def sort_codes(codes: Iterable[Code]) -> tuple[Code, ...]:
     """Return codes sorted by start, then end; the sort is stable."""
     return tuple(sorted(codes, key=lambda code: code[:2]))
 
@@ -91,6 +91,14 @@ def shifted(coding: Coding, seconds: float) -> Coding:
         moved = (Code(c.start_s + seconds, c.end_s + seconds, c.label) for c in lane.codes)
         lanes.append(replace(lane, codes=tuple(moved)))
     return replace(coding, lanes=tuple(lanes))
+
+
+def decoded(data: bytes, other: str) -> str:
+    """Return the text of a file in UTF-8, or else in the other encoding."""
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return data.decode(other, errors="replace")
 
 
 def milliseconds(seconds: float) -> int:
@@ -109,7 +117,7 @@ def check_titles(titles: Sequence[str], what: str) -> None:
         raise TimelineError(f"The {what} need different names, but two are named {twice[0]!r}.")
 
 
-def check_apart(lane: Lane, program: str) -> None:
+def check_no_overlap(lane: Lane, program: str) -> None:
     """Raise TimelineError if codes of a lane overlap, because this program's tiers cannot."""
     for before, after in pairwise(lane.codes):
         if milliseconds(after.start_s) < milliseconds(before.end_s):

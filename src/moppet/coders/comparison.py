@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +21,7 @@ from moppet.coders.code_map import (
     read_map,
     unknown_labels,
 )
-from moppet.coders.codings import Coding, Lane, in_order, shifted
+from moppet.coders.codings import Coding, Lane, shifted, sort_codes
 from moppet.coders.programs import read_coding
 from moppet.coders.time_units import human_track, machine_track, make_units
 from moppet.timeline import Timeline
@@ -111,7 +112,11 @@ def compare_files(job: Job, ask: Ask | None = None) -> Result:
             for coder, lane in zip(job.coders, lanes, strict=True)
         ],
         "level": level,
-        "code_map": _codes_used(vocabulary, level, lanes),
+        "code_map": {
+            label: vocabulary.name_of(level, label) or SKIP
+            for lane in lanes
+            for label in lane.labels
+        },
         "unit_s": job.unit_s,
         "tolerance_s": job.tolerance_s,
         "uncoded": job.uncoded,
@@ -130,13 +135,8 @@ def _read_lanes(
     lanes, notes = [], []
     for coder in job.coders:
         coding = shifted(read_coding(coder.path), coder.offset_s)
-        lane = choose_lane(
-            *(coding, coder.path, vocabulary),
-            tier=coder.tier,
-            observation=coder.observation,
-            recording=recording,
-        )
-        lanes.append(lane)
+        which = {"tier": coder.tier, "observation": coder.observation, "recording": recording}
+        lanes.append(choose_lane(coding, coder.path, vocabulary, **which))
         if coding.source_name and recording and coding.source_name != recording:
             notes.append(
                 f"{coder.path.name} codes {coding.source_name}, but the timeline is of {recording}."
@@ -178,10 +178,8 @@ def _check(job: Job) -> None:
 
 
 def _level(job: Job, vocabulary: Vocabulary, lanes: Sequence[Lane]) -> Level:
-    for level in LEVELS:
-        if job.level == level:
-            return level
-    return vocabulary.level_of(label for lane in lanes for label in lane.labels)
+    given = next((level for level in LEVELS if level == job.level), None)
+    return given or vocabulary.level_of(label for lane in lanes for label in lane.labels)
 
 
 def _compare(
@@ -192,7 +190,7 @@ def _compare(
     lanes: Sequence[Lane],
     faces: Sequence[int],
 ) -> Comparison:
-    coded = {vocabulary.at(level, label) for lane in lanes for label in lane.labels} - {None}
+    coded = {vocabulary.name_of(level, label) for lane in lanes for label in lane.labels} - {None}
     names = vocabulary.names(level)
     labels = [name for name in names if name in coded]
     if job.uncoded == REST:
@@ -205,13 +203,11 @@ def _compare(
         names = [*names, NO_FACE]
     units = make_units(timeline, job.unit_s, job.start_s, job.end_s)
     uncoded = None if job.uncoded == SKIP else job.uncoded
+    target_of = partial(vocabulary.name_of, level)
+    raters = ["coder"] if len(lanes) == 1 else [f"coder {i}" for i in range(1, len(lanes) + 1)]
     humans = [
-        human_track(
-            *(lane, name, units, names),
-            rename=lambda label: vocabulary.at(level, label),
-            uncoded=uncoded,
-        )
-        for lane, name in zip(lanes, _coder_names(job.coders), strict=True)
+        human_track(lane, name, units, names, rename=target_of, uncoded=uncoded)
+        for lane, name in zip(lanes, raters, strict=True)
     ]
     machine = machine_track(
         *(timeline, faces, units, names, level),
@@ -224,16 +220,6 @@ def _compare(
         tolerance_s=job.tolerance_s,
         rng=np.random.default_rng(job.seed),
     )
-
-
-def _coder_names(coders: Sequence[Coder]) -> list[str]:
-    """Return "coder", or "coder 1" and "coder 2"."""
-    return ["coder"] if len(coders) == 1 else [f"coder {i}" for i in range(1, len(coders) + 1)]
-
-
-def _codes_used(vocabulary: Vocabulary, level: Level, lanes: Sequence[Lane]) -> Mapping[str, str]:
-    labels = dict.fromkeys(label for lane in lanes for label in lane.labels)
-    return {label: vocabulary.at(level, label) or SKIP for label in labels}
 
 
 def _notes(comparison: Comparison) -> list[str]:
@@ -354,7 +340,7 @@ def _by_subject(lanes: Sequence[Lane]) -> list[Lane]:
     for lane in lanes:
         key = (lane.observation, lane.person) if lane.observation else ("", lane.title)
         if key in joined:
-            codes = in_order((*joined[key].codes, *lane.codes))
+            codes = sort_codes((*joined[key].codes, *lane.codes))
             joined[key] = Lane("", codes, lane.person or "no subject", "", lane.observation)
         else:
             joined[key] = lane

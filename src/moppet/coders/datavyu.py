@@ -15,7 +15,15 @@ from itertools import groupby
 from pathlib import Path
 from typing import Final
 
-from moppet.coders.codings import Code, Coding, Lane, check_titles, in_order, milliseconds
+from moppet.coders.codings import (
+    Code,
+    Coding,
+    Lane,
+    check_titles,
+    decoded,
+    milliseconds,
+    sort_codes,
+)
 
 MAX_BYTES: Final = 64_000_000
 """Larger unpacked spreadsheets are refused: an hour coded by frame needs a tenth of this."""
@@ -26,6 +34,8 @@ _INSIDE: Final = re.compile(r"(.*[/\\])?db", re.DOTALL)
 """Old files lie in a folder of the zip; on Windows its name ends in a backslash."""
 _QUERIES: Final = "###QueryVar###"
 """A MacSHAPA column that Datavyu leaves out as well."""
+_ESCAPED_TEXTS: Final = re.compile(r"(?:\\.|[^\\,])+", re.DOTALL)
+"""Texts between commas that are not escaped."""
 _TIME: Final = re.compile(r"(\d+):(\d\d):(\d\d):(\d{3})")
 
 
@@ -86,15 +96,8 @@ def read_datavyu(path: Path) -> Coding:
             data = file.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
         raise ValueError(f"its spreadsheet is larger than {MAX_BYTES // 1_000_000} MB")
-    return Coding(tuple(_read_columns(_text(data))))
-
-
-def _text(data: bytes) -> str:
-    """Return the text; Datavyu writes it in the encoding of the system it runs on."""
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return data.decode("cp1252", errors="replace")
+    # Datavyu writes in the encoding of the system it runs on.
+    return Coding(tuple(_read_columns(decoded(data, "cp1252"))))
 
 
 def _read_columns(text: str) -> Iterator[Lane]:
@@ -132,7 +135,7 @@ def _column(line: str) -> tuple[str, str, list[str]]:
     parts = [""]
     if kind == "MATRIX":
         codes = match["rest"].partition(")-")[2]
-        parts = [_split(code, "|")[0] for code in _raw_split(codes, ",")]
+        parts = [_split(code, "|")[0] for code in _ESCAPED_TEXTS.findall(codes) or [""]]
     return _split(match["name"], "\0")[0], kind, parts
 
 
@@ -150,11 +153,6 @@ def _seconds(text: str) -> float:
         raise ValueError(f"expected a time like 00:00:01:500, found {text!r}")
     hours, minutes, seconds, rest = map(int, match.groups())
     return (((hours * 60 + minutes) * 60 + seconds) * 1000 + rest) / 1000
-
-
-def _raw_split(text: str, at: str) -> list[str]:
-    """Split at each unescaped `at`; keep the backslashes."""
-    return [m[0] for m in re.finditer(rf"(?:\\.|[^\\{re.escape(at)}])+", text, re.DOTALL)] or [""]
 
 
 def _split(text: str, at: str) -> list[str]:
@@ -180,4 +178,4 @@ def _lanes(
             label = values[number].strip() if number < len(values) else ""
             if label and label != f"<{part}>":
                 codes.append(Code(start_s, max(start_s, end_s), label))
-        yield Lane(name, in_order(codes), part=part if len(parts) > 1 else "")
+        yield Lane(name, sort_codes(codes), part=part if len(parts) > 1 else "")

@@ -9,18 +9,20 @@ import mimetypes
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import count
+from itertools import count, pairwise
 from pathlib import Path, PureWindowsPath
 from typing import Final
+
+import numpy as np
 
 from moppet.coders.codings import (
     Code,
     Coding,
     Lane,
-    check_apart,
+    check_no_overlap,
     check_titles,
-    in_order,
     milliseconds,
+    sort_codes,
 )
 
 _SCHEMA: Final = "http://www.mpi.nl/tools/elan/EAFv3.0.xsd"
@@ -56,7 +58,12 @@ def write_elan(coding: Coding, path: Path) -> None:
         "xsi:noNamespaceSchemaLocation": _SCHEMA,
     }
     times_ms = [time for lane in coding.lanes for span in _spans_ms(lane) for time in span]
-    _add_header(root, coding.source_name, len(times_ms) // 2)
+    header = ET.SubElement(root, "HEADER", MEDIA_FILE="", TIME_UNITS="milliseconds")
+    if name := coding.source_name:
+        mime = mimetypes.guess_type(name)[0] or "unknown"
+        media = {"MEDIA_URL": f"./{name}", "MIME_TYPE": mime, "RELATIVE_MEDIA_URL": f"./{name}"}
+        ET.SubElement(header, "MEDIA_DESCRIPTOR", media)
+    ET.SubElement(header, "PROPERTY", NAME="lastUsedAnnotationId").text = str(len(times_ms) // 2)
     slots = iter(_add_slots(ET.SubElement(root, "TIME_ORDER"), times_ms))
     numbers = count(1)
     for lane in coding.lanes:
@@ -64,14 +71,13 @@ def write_elan(coding: Coding, path: Path) -> None:
         if lane.person:
             tier.set("PARTICIPANT", lane.person)
         for code in lane.codes:
-            _add_annotation(tier, f"a{next(numbers)}", next(slots), next(slots), code.label)
-    ET.SubElement(
-        root,
-        "LINGUISTIC_TYPE",
-        GRAPHIC_REFERENCES="false",
-        LINGUISTIC_TYPE_ID=_TYPE,
-        TIME_ALIGNABLE="true",
-    )
+            about = {"ANNOTATION_ID": f"a{next(numbers)}"}
+            about |= {"TIME_SLOT_REF1": next(slots), "TIME_SLOT_REF2": next(slots)}
+            annotation = ET.SubElement(tier, "ANNOTATION")
+            aligned = ET.SubElement(annotation, "ALIGNABLE_ANNOTATION", about)
+            ET.SubElement(aligned, "ANNOTATION_VALUE").text = code.label
+    kind = {"GRAPHIC_REFERENCES": "false", "LINGUISTIC_TYPE_ID": _TYPE, "TIME_ALIGNABLE": "true"}
+    ET.SubElement(root, "LINGUISTIC_TYPE", kind)
     for element in root.iter():
         element.text = element.text and _NO_XML.sub("\N{REPLACEMENT CHARACTER}", element.text)
         for key, value in element.attrib.items():
@@ -81,24 +87,10 @@ def write_elan(coding: Coding, path: Path) -> None:
 
 
 def _spans_ms(lane: Lane) -> list[tuple[int, int]]:
-    check_apart(lane, "ELAN")
+    check_no_overlap(lane, "ELAN")
     starts = [milliseconds(code.start_s) for code in lane.codes]
     ends = [milliseconds(code.end_s) for code in lane.codes]
     return [(start, max(end, start + 1)) for start, end in zip(starts, ends, strict=True)]
-
-
-def _add_header(root: ET.Element, source_name: str | None, annotations: int) -> None:
-    header = ET.SubElement(root, "HEADER", MEDIA_FILE="", TIME_UNITS="milliseconds")
-    if source_name:
-        ET.SubElement(
-            header,
-            "MEDIA_DESCRIPTOR",
-            MEDIA_URL=f"./{source_name}",
-            MIME_TYPE=mimetypes.guess_type(source_name)[0] or "unknown",
-            RELATIVE_MEDIA_URL=f"./{source_name}",
-        )
-    last = ET.SubElement(header, "PROPERTY", NAME="lastUsedAnnotationId")
-    last.text = str(annotations)
 
 
 def _add_slots(order: ET.Element, times_ms: Sequence[int]) -> list[str]:
@@ -111,18 +103,6 @@ def _add_slots(order: ET.Element, times_ms: Sequence[int]) -> list[str]:
         names[at] = f"ts{number}"
         ET.SubElement(order, "TIME_SLOT", TIME_SLOT_ID=names[at], TIME_VALUE=str(times_ms[at]))
     return names
-
-
-def _add_annotation(tier: ET.Element, name: str, start: str, end: str, label: str) -> None:
-    annotation = ET.SubElement(tier, "ANNOTATION")
-    aligned = ET.SubElement(
-        annotation,
-        "ALIGNABLE_ANNOTATION",
-        ANNOTATION_ID=name,
-        TIME_SLOT_REF1=start,
-        TIME_SLOT_REF2=end,
-    )
-    ET.SubElement(aligned, "ANNOTATION_VALUE").text = label
 
 
 def read_elan(path: Path) -> Coding:
@@ -146,13 +126,9 @@ def read_elan(path: Path) -> Coding:
             for name, label in _values(tier)
             if name in spans
         ]
-        lanes.append(Lane(tier.attrib["TIER_ID"], in_order(codes)))
-    return Coding(tuple(lanes), None if media is None else _file_name(media))
-
-
-def _file_name(media: ET.Element) -> str | None:
-    url = media.get("RELATIVE_MEDIA_URL") or media.get("MEDIA_URL") or ""
-    return PureWindowsPath(url).name or None  # splits at / and at \
+        lanes.append(Lane(tier.attrib["TIER_ID"], sort_codes(codes)))
+    url = "" if media is None else media.get("RELATIVE_MEDIA_URL") or media.get("MEDIA_URL") or ""
+    return Coding(tuple(lanes), PureWindowsPath(url).name or None)  # it splits at / and at \
 
 
 def _values(tier: ET.Element) -> Iterator[tuple[str, str]]:
@@ -182,10 +158,7 @@ def _spans(root: ET.Element, unit_ms: float) -> dict[str, _Span]:
     # A parent may itself depend on another: repeat until nothing new is found.
     while ready := {key: n for key, n in waiting.items() if key.partition("\0")[2] in spans}:
         for key, names in ready.items():
-            start, end = spans[key.partition("\0")[2]]
-            step = (end - start) / len(names)
-            for number, name in enumerate(names):
-                spans[name] = (start + number * step, start + (number + 1) * step)
+            spans |= _shared(names, *spans[key.partition("\0")[2]])
             del waiting[key]
     return spans
 
@@ -202,11 +175,12 @@ def _aligned(tier: ET.Element, slots: Mapping[str, float | None]) -> dict[str, _
             chain, start_s = [], first
         chain.append(annotation.attrib["ANNOTATION_ID"])
         if last is not None:
-            step = (last - start_s) / len(chain)
-            for number, name in enumerate(chain):
-                found[name] = (start_s + number * step, start_s + (number + 1) * step)
-            # A single annotation keeps the exact times of its slots.
-            if len(chain) == 1:
-                found[chain[0]] = (start_s, last)
+            found |= _shared(chain, start_s, last)
             chain, start_s = [], last
     return found
+
+
+def _shared(names: Sequence[str], start_s: float, end_s: float) -> dict[str, _Span]:
+    """Return equal parts of a span, one for each annotation."""
+    edges = np.linspace(start_s, end_s, len(names) + 1).tolist()
+    return dict(zip(names, pairwise(edges), strict=True))

@@ -10,7 +10,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from moppet.coders.codings import Code, Coding, Lane, check_apart, check_titles, in_order
+from moppet.coders.codings import (
+    Code,
+    Coding,
+    Lane,
+    check_no_overlap,
+    check_titles,
+    decoded,
+    sort_codes,
+)
 from moppet.values import TimelineError
 
 _HEADER: Final = 'File type = "ooTextFile"\nObject class = "TextGrid"\n\n'
@@ -59,7 +67,7 @@ def _tier(lane: Lane, end_s: float) -> Iterator[str]:
 
 def _tiled(lane: Lane, end_s: float) -> Iterator[Code]:
     """Yield the codes, with empty ones filling the gaps of the recording."""
-    check_apart(lane, "Praat")
+    check_no_overlap(lane, "Praat")
     at_s = 0.0
     for code in lane.codes:
         if code.is_point:
@@ -84,7 +92,7 @@ def read_textgrid(path: Path) -> Coding:
 
     Raises ValueError if the file is not a TextGrid in text format.
     """
-    tokens = _tokens(_decoded(path.read_bytes()))
+    tokens = _tokens(_text_of(path.read_bytes()))
     try:
         if next(tokens) not in ("ooTextFile", "ooTextFile short") or next(tokens) != "TextGrid":
             raise ValueError("it is not a TextGrid")
@@ -97,15 +105,12 @@ def read_textgrid(path: Path) -> Coding:
     return Coding(lanes, duration_s=end_s)
 
 
-def _decoded(data: bytes) -> str:
+def _text_of(data: bytes) -> str:
     if data.startswith(b"ooBinaryFile"):
         raise ValueError("it is binary; save it in Praat with 'Save as text file'")
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         return data.decode("utf-16")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return data.decode("latin-1")
+    return decoded(data, "latin-1")
 
 
 def _tokens(text: str) -> Iterator[str | float]:
@@ -137,4 +142,4 @@ def _read_tier(tokens: Iterator[str | float]) -> Lane:
         label = str(next(tokens)).strip()
         if label:
             codes.append(Code(start_s, end_s, label))
-    return Lane(str(name), in_order(codes))
+    return Lane(str(name), sort_codes(codes))

@@ -21,9 +21,9 @@ from moppet.coders.codings import Coding
 from moppet.coders.datavyu import read_datavyu, write_datavyu
 from moppet.coders.elan import read_elan, write_elan
 from moppet.coders.praat import read_textgrid, write_textgrid
-from moppet.coders.timeline_coding import coding_of, corrected_lanes, read_corrections_coding
+from moppet.coders.timeline_coding import coding_of, corrected_lanes
 from moppet.files import replacing
-from moppet.timeline.annotations import CORRECTIONS_SUFFIX, Layered
+from moppet.timeline.annotations import CORRECTIONS_SUFFIX, Layered, read_corrections
 from moppet.values import TimelineError
 
 Writer = Callable[[Coding, Path], None]
@@ -48,7 +48,7 @@ _READERS: Final[dict[str, Callable[[Path], Coding]]] = {
     ".csv": read_boris_table,
     ".opf": read_datavyu,
     ".textgrid": read_textgrid,
-    CORRECTIONS_SUFFIX: read_corrections_coding,
+    CORRECTIONS_SUFFIX: lambda path: Coding(tuple(corrected_lanes(read_corrections(path)))),
 }
 _BROKEN: Final = (
     ET.ParseError,
@@ -99,13 +99,13 @@ def read_coding(path: Path) -> Coding:
         raise TimelineError(f"{path}: {error}") from None
     except OSError as error:
         if isinstance(error, zipfile.BadZipFile) or error.strerror is None:
-            raise _not_one(path, error) from error
+            raise _unreadable(path, error) from error
         raise TimelineError(f"Cannot read {path}: {error.strerror}.") from None
     except _BROKEN as error:
-        raise _not_one(path, error) from error
+        raise _unreadable(path, error) from error
 
 
-def _not_one(path: Path, error: Exception) -> TimelineError:
+def _unreadable(path: Path, error: Exception) -> TimelineError:
     reason = " ".join(str(error).split()).rstrip(".")
     if isinstance(error, KeyError):
         reason = f"it lacks {reason}"

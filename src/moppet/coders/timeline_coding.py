@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from moppet.coders.codings import Code, Coding, Lane
-from moppet.timeline.annotations import Correction, read_corrections
+from moppet.timeline.annotations import Correction
 from moppet.timeline.durations import read_clock, stretches
 from moppet.timeline.episodes import KINDS
 from moppet.timeline.people import People
@@ -29,7 +27,7 @@ def coding_of(
     timeline: Timeline,
     *,
     probabilities_s: float = 1.0,
-    made_at: str = "",
+    made_at: str = Coding.made_at,
     corrected: Sequence[Lane] = (),
 ) -> Coding:
     """Return a timeline as lanes: several for each face, and one named "no face".
@@ -54,13 +52,13 @@ def coding_of(
     lanes.append(Lane(NO_FACE, tuple(Code(*s, NO_FACE) for s in absent if np.isfinite(s.end_s))))
     about = timeline.metadata
     duration_s, frames = about.get("duration_s"), about.get("frame_count")
-    coding = Coding(
+    return Coding(
         (*lanes, *corrected),
         source_name=_as_unicode(about.get("source_name")),
         duration_s=duration_s,
         fps=frames / duration_s if frames and duration_s else None,
+        made_at=made_at,
     )
-    return replace(coding, made_at=made_at) if made_at else coding
 
 
 def _as_unicode(name: str | None) -> str | None:
@@ -107,9 +105,6 @@ def _probability_lanes(
         yield Lane("probabilities", tuple(codes), timeline.face_name(face_id), name)
 
 
-CORRECTED: Final = "corrected by"
-
-
 def corrected_lanes(corrections: Sequence[Correction], people: People | None = None) -> list[Lane]:
     """Return a lane "corrected by <coder>" for each person and coder.
 
@@ -118,22 +113,17 @@ def corrected_lanes(corrections: Sequence[Correction], people: People | None = N
     """
     found: dict[tuple[str, str], list[Code]] = {}
     for one in corrections:
-        for person, code in divided(one, people or People()):
+        for person, code in split_by_person(one, people or People()):
             lane = found.setdefault((person, one.by), [])
             kept = [part for old in lane for part in _outside(old, code.start_s, code.end_s)]
             lane[:] = [*kept, code]
     return [
-        Lane(f"{CORRECTED} {by}", tuple(sorted(codes)), person)
+        Lane(f"corrected by {by}", tuple(sorted(codes)), person)
         for (person, by), codes in sorted(found.items())
     ]
 
 
-def read_corrections_coding(path: Path) -> Coding:
-    """Return a corrections file as lanes; see `corrected_lanes`."""
-    return Coding(tuple(corrected_lanes(read_corrections(path))))
-
-
-def divided(one: Correction, people: People) -> Iterator[tuple[str, Code]]:
+def split_by_person(one: Correction, people: People) -> Iterator[tuple[str, Code]]:
     """Yield the name and code of each part of a correction; a face track may be several people."""
     rest = [Code(one.start_s, one.end_s, one.label)]
     for person in people.persons:

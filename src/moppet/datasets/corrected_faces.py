@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from moppet.coders.codings import Code
 from moppet.coders.timeline_coding import corrected_lanes
 from moppet.datasets.row_images import read_video_frames
-from moppet.files import write_bytes, write_text
+from moppet.files import write_bytes, write_csv
 from moppet.timeline.annotations import Layered
 from moppet.timeline.schema import numbers
 from moppet.values import UsageError
@@ -76,12 +75,14 @@ def write_labeled(
         raise UsageError("This timeline has no corrections: correct it in `moppet serve` first.")
     rows: dict[str, dict[str, tuple[str, str]]] = {}
     for one, image in _cut(faces, recording):
-        name = f"{FOLDER}/{_word(recording.stem)}_{_word(one.subject)}_{one.time_s:.3f}.png"
+        name = (
+            f"{FOLDER}/{_file_name(recording.stem)}_{_file_name(one.subject)}_{one.time_s:.3f}.png"
+        )
         done, png = cv2.imencode(".png", np.ascontiguousarray(image[:, :, ::-1]))
         assert done, "OpenCV always has PNG"
         write_bytes(folder / name, png.tobytes())
         rows.setdefault(one.by, {})[name] = (one.label, one.subject)
-    files = [_write_csv(folder / f"{_word(by)}.csv", mine) for by, mine in rows.items()]
+    files = [_write_csv(folder / f"{_file_name(by)}.csv", mine) for by, mine in rows.items()]
     return files, len({name for mine in rows.values() for name in mine})
 
 
@@ -122,12 +123,9 @@ def _write_csv(path: Path, rows: dict[str, tuple[str, str]]) -> Path:
     if path.is_file():
         with path.open(newline="", encoding="utf-8") as file:
             before = {r["path"]: (r["label"], r["subject"]) for r in csv.DictReader(file)}
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["path", "label", "subject"])
-    writer.writerows([name, *facts] for name, facts in (before | rows).items())
-    return write_text(path, text.getvalue())
+    every = ([name, *facts] for name, facts in (before | rows).items())
+    return write_csv(path, ["path", "label", "subject"], every)
 
 
-def _word(text: str) -> str:
+def _file_name(text: str) -> str:
     return re.sub(r"[^\w.-]+", "_", text)[:60]

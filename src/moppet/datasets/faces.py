@@ -104,8 +104,8 @@ def _frame(crop: Image, attempt: _Attempt) -> Image:
     )
 
 
-class Places(NamedTuple):
-    """The face positions of n images: landmarks in pixels of the image, NaN if no face."""
+class Positions(NamedTuple):
+    """The face positions of n images; landmarks are in pixels of the image. See `Faces`."""
 
     landmarks_px: Floats
     tight: NDArray[np.bool_]
@@ -113,55 +113,54 @@ class Places(NamedTuple):
     several: NDArray[np.int64]
 
 
-def put_places(places: Places, rows: NDArray[np.int64], found: Places) -> None:
-    """Replace the places of these rows."""
-    columns: Sequence[NDArray[Any]] = places
+def _put(positions: Positions, rows: NDArray[np.int64], found: Positions) -> None:
+    """Replace the positions of these rows."""
+    columns: Sequence[NDArray[Any]] = positions
     for column, values in zip(columns, found, strict=True):
         column[rows] = values
 
 
-def take_places(places: Places, rows: list[int] | NDArray[np.intp]) -> Places:
-    """Return the places of these rows."""
-    columns: Sequence[NDArray[Any]] = places
-    return Places._make(column[rows] for column in columns)
+def _take(positions: Positions, rows: list[int] | NDArray[np.intp]) -> Positions:
+    """Return the positions of these rows."""
+    columns: Sequence[NDArray[Any]] = positions
+    return Positions._make(column[rows] for column in columns)
 
 
-def no_places(n: int) -> Places:
-    """Return the empty places of n images."""
+def _no_positions(n: int) -> Positions:
+    """Return the empty positions of n images."""
     landmarks = np.full((n, 5, 2), np.nan, np.float32)
-    return Places(landmarks, np.zeros(n, bool), np.full(n, -1, np.int8), np.zeros(n, np.int64))
+    return Positions(landmarks, np.zeros(n, bool), np.full(n, -1, np.int8), np.zeros(n, np.int64))
 
 
-def key_of(image: Image, box_px: Floats) -> str:
+def _key(image: Image, box_px: Floats) -> str:
     """Return the cache key of an image, from its pixels and box."""
     return hashlib.sha256(content_hash(image).encode() + box_px.tobytes()).hexdigest()
 
 
-class Known(NamedTuple):
-    """The contents of a cache: key → row of `places`."""
+class _Cache(NamedTuple):
+    """The contents of a cache: key → row of `positions`."""
 
     rows: dict[str, int]
-    places: Places
+    positions: Positions
 
 
-def read_known(cache: Path | None) -> Known:
+def _read_cache(cache: Path | None) -> _Cache:
     """Return the contents of a cache; empty if it does not exist or is damaged."""
     if cache is not None and cache.is_file():
         with contextlib.suppress(MoppetError):  # a damaged cache is rebuilt
-            arrays = read_arrays(cache, ("keys", *Places._fields))
+            arrays = read_arrays(cache, ("keys", *Positions._fields))
             rows = {str(key): row for row, key in enumerate(arrays.pop("keys"))}
-            return Known(rows, Places(**arrays))
-    return Known({}, no_places(0))
+            return _Cache(rows, Positions(**arrays))
+    return _Cache({}, _no_positions(0))
 
 
-def write_known(cache: Path, keys: NDArray[np.str_], places: Places, known: Known) -> None:
-    """Write these images' places and the cache's entries of other images, replacing the file."""
+def _write_cache(cache: Path, keys: NDArray[np.str_], positions: Positions, known: _Cache) -> None:
+    """Write these images' positions and the cache's entries of other images, replacing the file."""
     here = set(keys.tolist())
     others = {key: row for key, row in known.rows.items() if key not in here}
-    every = np.arange(len(keys) + len(others))
-    both = no_places(len(every))
-    put_places(both, every[: len(keys)], places)
-    put_places(both, every[len(keys) :], take_places(known.places, list(others.values())))
+    rest = _take(known.positions, list(others.values()))
+    pairs: Any = zip(positions, rest, strict=True)
+    both = Positions._make(np.concatenate(pair) for pair in pairs)
     with replacing(cache) as part:
         np.savez_compressed(part, keys=np.array([*keys, *others], "U64"), **both._asdict())
 
@@ -219,14 +218,8 @@ class Faces:
 
     def select(self, rows: NDArray[np.intp]) -> Faces:
         """Return the faces of these rows."""
-        cuts = [self.cuts[i] for i in rows]
-        return Faces(
-            cuts,
-            self.landmarks_px[rows],
-            self.tight[rows],
-            self.attempt[rows],
-            self.several[rows],
-        )
+        whole = Positions(self.landmarks_px, self.tight, self.attempt, self.several)
+        return Faces([self.cuts[i] for i in rows], *_take(whole, rows))
 
 
 def find_manifest_faces(
@@ -252,31 +245,33 @@ def find_manifest_faces(
     if isinstance(detector, str):
         detector = load_detector(detector)
     boxes = _boxes(manifest)
-    known = read_known(cache)
+    known = _read_cache(cache)
     keys = np.empty(len(manifest), "U64")
-    places = no_places(len(manifest))
+    positions = _no_positions(len(manifest))
     cuts: list[Image] = [np.empty(0, np.uint8)] * len(manifest)
     landmarks = np.empty((len(manifest), 5, 2), np.float32)
     done, searched = np.zeros(len(manifest), bool), 0
     try:
         for numbers, images in _in_batches(manifest, unreadable):
-            keys[numbers] = [key_of(*of) for of in zip(images, boxes[numbers], strict=True)]
+            keys[numbers] = [_key(*of) for of in zip(images, boxes[numbers], strict=True)]
             new = np.array([keys[i] not in known.rows for i in numbers], bool)
             old = numbers[~new]
-            put_places(places, old, take_places(known.places, [known.rows[keys[i]] for i in old]))
+            _put(positions, old, _take(known.positions, [known.rows[keys[i]] for i in old]))
             if new.any():
                 wanted = list(itertools.compress(images, new))
-                put_places(places, numbers[new], _find(wanted, boxes[numbers[new]], detector))
+                _put(positions, numbers[new], _find(wanted, boxes[numbers[new]], detector))
             for i, image in zip(numbers, images, strict=True):
-                cuts[i], landmarks[i] = _cut(image, places.landmarks_px[i], bool(places.tight[i]))
+                cuts[i], landmarks[i] = _cut(
+                    image, positions.landmarks_px[i], bool(positions.tight[i])
+                )
             done[numbers], searched = True, searched + int(new.sum())
             if progress is not None:
                 progress(int(done.sum()) + len(unreadable or ()), len(manifest))
     finally:  # also if the search is stopped
         if cache is not None and searched:
             rows = np.flatnonzero(done)
-            write_known(cache, keys[rows], take_places(places, rows), known)
-    faces = Faces(cuts, landmarks, places.tight, places.attempt, places.several)
+            _write_cache(cache, keys[rows], _take(positions, rows), known)
+    faces = Faces(cuts, landmarks, positions.tight, positions.attempt, positions.several)
     return faces if done.all() else faces.select(np.flatnonzero(done))
 
 
@@ -306,9 +301,9 @@ def _in_batches(
         yield np.array(rows, np.int64), images
 
 
-def _find(images: list[Image], boxes: Floats, detector: Detector) -> Places:
-    places = no_places(len(images))
-    landmarks, tight, attempt, several = places
+def _find(images: list[Image], boxes: Floats, detector: Detector) -> Positions:
+    positions = _no_positions(len(images))
+    landmarks, tight, attempt, several = positions
     tight[:] = [_is_crop(image) for image in images]
     for i in np.flatnonzero(~tight):
         faces = detect_any_way_up(detector, _rgb(images[i]))
@@ -322,7 +317,7 @@ def _find(images: list[Image], boxes: Floats, detector: Detector) -> Places:
         for i, marks, (_, scale, shift) in zip(left, inside, squares, strict=True):
             landmarks[i] = (marks - shift) / scale
         several[left], tight[left] = attempt[left] >= 0, True
-    return places
+    return positions
 
 
 def _cut(image: Image, landmarks_px: Floats, tight: bool) -> tuple[Image, Floats]:

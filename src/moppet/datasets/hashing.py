@@ -15,7 +15,7 @@ from moppet.values import Floats, Image
 
 MAX_HAMMING: Final = 12
 MIN_CORRELATION: Final = 0.65
-MIN_LIKENESS: Final = 0.92
+MIN_SIMILARITY: Final = 0.92
 SCALES: Final = {1.0: (0.93, 1.0, 1.08), 0.92: (0.86, 0.93, 1.0), 0.85: (0.8, 0.86, 0.93)}
 """Hashed central part of the second image → sizes of the first image to search for it."""
 THUMB_PX: Final = 48
@@ -33,12 +33,12 @@ class NearDuplicates(NamedTuple):
     """Pairs that connect near duplicates to groups; not every pair of a group is listed.
 
     rows: (m, 2) row numbers. mirrored: (m,) whether the images are mirrored.
-    likeness: (m,) their correlation (`_likeness`).
+    similarity: (m,) their correlation (`_similarity`).
     """
 
     rows: NDArray[np.int64]
     mirrored: NDArray[np.bool_]
-    likeness: Floats
+    similarity: Floats
 
 
 def content_hash(image: Image) -> str:
@@ -98,10 +98,10 @@ def find_near_duplicates(
             if (first, zoom) not in views:
                 views[first, zoom] = _views(thumbs[first], zoom)
             other = thumbs[second][:, :: -1 if mirrored else 1]
-            likeness = _likeness(views[first, zoom], other)
-            if likeness >= MIN_LIKENESS:
+            similarity = _similarity(views[first, zoom], other)
+            if similarity >= MIN_SIMILARITY:
                 parent[b] = a
-                found.append((first, second, mirrored, likeness))
+                found.append((first, second, mirrored, similarity))
         if progress is not None:
             progress(done, len(thumbs))
     return NearDuplicates(
@@ -194,7 +194,7 @@ def _correlate(first: _View, second: _View, i: NDArray[np.intp], j: NDArray[np.i
     return found
 
 
-def _likeness(views: list[Floats], other: Image) -> float:
+def _similarity(views: list[Floats], other: Image) -> float:
     """Return the best correlation of the middle of one image with any position in the other."""
     edge = (_HASH_PX - _MIDDLE_PX) // 2
     part = slice(edge, edge + _MIDDLE_PX)

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from moppet.datasets import row_images
-from moppet.datasets.provenance import check_synthetic_table, current_columns
+from moppet.datasets.provenance import check_synthetic, current_columns
 from moppet.files import replacing
 from moppet.values import EXPRESSIONS, Floats, Image, MoppetError
 from moppet.vocabulary import FORMER_SPLITS
@@ -98,6 +98,13 @@ def vote_lists(matrix: NDArray[Any]) -> Any:
         pa.array(ends), pa.array(matrix[voted].ravel()), mask=pa.array(~voted)
     )
     return lists.cast(VOTES)
+
+
+def plurality(votes: NDArray[Any]) -> NDArray[np.int64]:
+    """Return (n,) the class with the most votes (n, k); -1 for ties and rows without votes."""
+    most = np.nan_to_num(votes).max(axis=1, keepdims=True, initial=0)
+    leads = (votes == most) & (most > 0)
+    return np.where(leads.sum(axis=1) == 1, leads.argmax(axis=1), -1)
 
 
 def as_column(name: str, values: Any) -> Any:
@@ -197,7 +204,7 @@ class Manifest:
         object.__setattr__(self, "names", tuple(self.names))
         object.__setattr__(self, "root", Path(self.root))
         object.__setattr__(self, "table", conform(self.table, self.names))
-        check_synthetic_table(self.table)
+        check_synthetic(self.table)
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -376,9 +383,9 @@ def read_manifest(path: str | PathLike[str]) -> Manifest:
     except OSError as error:
         if not isinstance(error, pa.ArrowException) and error.strerror is not None:
             raise MoppetError(f"Cannot read {place}: {error.strerror}.") from None
-        raise _not_one(place, "it is not a complete Parquet file") from None
+        raise _unreadable(place, "it is not a complete Parquet file") from None
     except (pa.ArrowException, ValueError):
-        raise _not_one(place, "it is not a complete Parquet file") from None
+        raise _unreadable(place, "it is not a complete Parquet file") from None
     try:
         kept = json.loads((table.schema.metadata or {})[_KEY])
         if kept["kind"] != "manifest":
@@ -386,15 +393,15 @@ def read_manifest(path: str | PathLike[str]) -> Manifest:
         names, root = tuple(kept["names"]), str(kept["root"])
         license = str(kept["license"] if "license" in kept else kept["licence"])  # former key
     except (KeyError, TypeError, ValueError):
-        raise _not_one(place, "its metadata has no names, license and root") from None
+        raise _unreadable(place, "its metadata has no names, license and root") from None
     missing = [name for name in SCHEMA.names if name not in table.column_names]
     if missing:
-        raise _not_one(place, f"it lacks {', '.join(missing)}")
+        raise _unreadable(place, f"it lacks {', '.join(missing)}")
     try:
         folder = Path(os.path.normpath(place.parent / root))
         return Manifest(names, table.replace_schema_metadata(None), folder, license)
     except MoppetError as error:
-        raise _not_one(place, str(error).rstrip(".")) from None
+        raise _unreadable(place, str(error).rstrip(".")) from None
 
 
 def connect(
@@ -435,5 +442,5 @@ def _relative_root(root: Path, folder: Path) -> str:
     return (far if apart else Path(os.path.relpath(far, near))).as_posix()
 
 
-def _not_one(path: Path, reason: str) -> MoppetError:
+def _unreadable(path: Path, reason: str) -> MoppetError:
     return MoppetError(f"{path} is not a manifest, or is damaged: {reason}.")

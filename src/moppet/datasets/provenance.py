@@ -84,19 +84,23 @@ def real_rows(manifest: Manifest) -> NDArray[np.bool_]:
     return _real(manifest.table)
 
 
-def check_synthetic(manifest: Manifest) -> None:
-    """Raise UsageError if a synthetic row is in another split than train."""
-    check_synthetic_table(manifest.table)
+def check_synthetic(table: Any) -> None:
+    """Check the synthetic rows of a manifest's table. Called for every new Manifest.
 
-
-def check_synthetic_table(table: Any) -> None:
-    """As `check_synthetic`, for a manifest's table. Called for every new Manifest."""
-    if GENERATOR not in table.column_names:
+    Raises UsageError if one is in another split than train, and for a column `generator` that is
+    not from `synthetic_columns` but the user's own.
+    """
+    real = _real(table)
+    if real.all():
         return
+    if SYNTHETIC_SEED not in table.column_names:
+        raise UsageError(
+            f"the column {GENERATOR!r} marks synthetic images and comes with the column "
+            f"{SYNTHETIC_SEED!r}, which is missing. Rename {GENERATOR!r} if it is your own column; "
+            f"if its rows are synthetic images, add {SYNTHETIC_SEED!r}, which may be empty."
+        )
     split = table["split"].to_numpy()
-    wrong = np.flatnonzero(
-        ~_real(table) & np.array([s not in (None, "train") for s in split], bool)
-    )
+    wrong = np.flatnonzero(~real & np.array([s not in (None, "train") for s in split], bool))
     if len(wrong):
         row = int(wrong[0])
         raise UsageError(
@@ -171,12 +175,10 @@ def join_synthetic(manifest: Manifest, synthetic: Manifest) -> Manifest:
 
     synthetic: a manifest with the columns of `synthetic_columns`. If the roots differ, the root of
         the result is their common folder.
-    Raises UsageError for real rows or unknown classes in `synthetic`, and for validation or test
-    rows.
+    Raises UsageError for real rows or unknown classes in `synthetic`.
     """
     if real_rows(synthetic).any():
         raise UsageError("each synthetic row needs a generator, but some have none.")
-    check_synthetic(synthetic)
     strange = [name for name in synthetic.names if name not in manifest.names]
     if strange:
         raise UsageError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import itertools
 import os
 from collections import Counter
@@ -14,8 +13,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from moppet.datasets.manifest import Manifest, build_manifest, connect, order_names
-from moppet.metrics import Estimate, accuracy, bootstrap, cohen_kappa
+from moppet.datasets.manifest import (
+    Manifest,
+    build_manifest,
+    connect,
+    order_names,
+    plurality,
+)
+from moppet.files import write_csv
+from moppet.metrics import Estimate, accuracy, as_json, bootstrap, cohen_kappa
 from moppet.values import EXPRESSIONS, MoppetError, UsageError
 
 
@@ -55,7 +61,7 @@ class Ratings:
         """(n,) one number for the images of one subject."""
         return connect(len(self.paths), [self.subjects])
 
-    def called(self, row: int) -> list[str]:
+    def labels_of(self, row: int) -> list[str]:
         """Return each rater's label of an image, "" without one."""
         return ["" if i < 0 else self.names[i] for i in self.given[row]]
 
@@ -169,15 +175,9 @@ def write_disagreements(path: Path, ratings: Ratings, decided: Mapping[str, str]
     Its columns: path, label (empty, to be filled in), subject, then each rater's label.
     """
     rows = [r for r in ratings.disputed if ratings.paths[r] not in decided]
-    try:
-        with path.open("w", encoding="utf-8", newline="") as file:
-            table = csv.writer(file)
-            table.writerow(["path", "label", "subject", *(f"said {x}" for x in ratings.raters)])
-            for row in rows:
-                subject = ratings.subjects[row] or ""
-                table.writerow([ratings.paths[row], "", subject, *ratings.called(row)])
-    except OSError as error:
-        raise MoppetError(f"Cannot write {path}: {error.strerror}.") from None
+    header = ["path", "label", "subject", *(f"label by {rater}" for rater in ratings.raters)]
+    cells = ([ratings.paths[r], "", ratings.subjects[r] or "", *ratings.labels_of(r)] for r in rows)
+    write_csv(path, header, cells)
     return len(rows)
 
 
@@ -188,23 +188,20 @@ def rated_manifest(
 
     label: the decided class, else the class that most raters chose; null for ties.
     votes: one for each rater; none for decided images, so that the soft label is the decision.
-    Extra columns: each rater's label in `said <rater>`, and `adjudicated` for decided rows.
+    Extra columns: each rater's label in `label by <rater>`, and `adjudicated` for decided rows.
     """
     names = order_names([*ratings.names, *decided.values()])
     at = [names.index(name) for name in ratings.names]
     votes = np.zeros((len(ratings.paths), len(names)), np.float32)
     votes[:, at] = ratings.votes
-    most = votes.max(axis=1, keepdims=True, initial=0)
-    leads = (votes == most) & (most > 0)
-    plurality = np.where(leads.sum(axis=1) == 1, leads.argmax(axis=1), -1)
-    ruled = np.array([path in decided for path in ratings.paths], bool)
-    votes[ruled | (most[:, 0] == 0)] = np.nan
     labels = [
         decided.get(path) or (names[i] if i >= 0 else None)
-        for path, i in zip(ratings.paths, plurality, strict=True)
+        for path, i in zip(ratings.paths, plurality(votes), strict=True)
     ]
-    said = {
-        f"said {rater}": [ratings.names[i] if i >= 0 else None for i in ratings.given[:, r]]
+    ruled = np.array([path in decided for path in ratings.paths], bool)
+    votes[ruled | ~votes.any(axis=1)] = np.nan
+    by_rater = {
+        f"label by {rater}": [ratings.names[i] if i >= 0 else None for i in ratings.given[:, r]]
         for r, rater in enumerate(ratings.raters)
     }
     return build_manifest(
@@ -215,7 +212,7 @@ def rated_manifest(
             "subject": ratings.subjects,
             "source": ["ratings"] * len(labels),
             "adjudicated": ruled,
-            **said,
+            **by_rater,
         },
         names=names,
         root=root,
@@ -280,23 +277,19 @@ def as_dict(ratings: Ratings, agreement: Agreement, decided: dict[str, str]) -> 
         "n": len(ratings.paths),
         "subjects": len({s for s in ratings.subjects if s is not None}),
         "pairs": [
-            {"raters": list(pair), "equal": _plain(equal), "cohen_kappa": _plain(kappa)}
+            {"raters": list(pair), "equal": as_json(equal), "cohen_kappa": as_json(kappa)}
             for (pair, equal), kappa in zip(
                 agreement.equal.items(), agreement.cohen.values(), strict=True
             )
         ],
-        "fleiss_kappa": _plain(agreement.fleiss),
+        "fleiss_kappa": as_json(agreement.fleiss),
         "confused": [[*pair, n] for pair, n in agreement.confused.items()],
         "disagreements": [
             {
                 "path": ratings.paths[row],
-                "said": dict(zip(ratings.raters, ratings.called(row), strict=True)),
+                "labels": dict(zip(ratings.raters, ratings.labels_of(row), strict=True)),
                 "decided": decided.get(ratings.paths[row]),
             }
             for row in ratings.disputed
         ],
     }
-
-
-def _plain(estimate: Estimate) -> dict[str, Any]:
-    return {k: None if v != v else v for k, v in estimate._asdict().items()}

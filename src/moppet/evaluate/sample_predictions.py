@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from moppet.datasets.faces import find_manifest_faces
-from moppet.datasets.hashing import THUMB_PX, thumbnail
+from moppet.datasets.faces import Progress
+from moppet.datasets.hashing import thumbnail
 from moppet.datasets.manifest import Manifest
+from moppet.evaluate.predictions import face_chunks
 from moppet.infer.expression_model import ExpressionModel
 from moppet.metrics import Estimate, as_json, bootstrap_many, confusion
-from moppet.metrics.bootstrap import Weights, drawn_means
+from moppet.metrics.bootstrap import Weights, bootstrap_means, drawn_means, mean_defined
 from moppet.values import Floats, Image
 from moppet.vocabulary import class_of
-
-Progress = Callable[[int, int], None]
-_CHUNK: Final = 1024
 
 
 @dataclass(frozen=True)
@@ -29,7 +27,7 @@ class SampleFaces:
 
     rows: (n,) row numbers in the manifest. label: (n,) class, None if unlabeled; synonyms of the
     seven expressions are replaced by their names. groups: (n,) numbers; equal ones belong together.
-    embeddings: (n, d) of the model; probabilities: (n, k) of the judge.
+    embeddings: (n, d) of the model; probabilities: (n, k) of the classifier.
     found: (n,) whether the detector finds a face at its default thresholds; loosely: at lower ones.
     thumbs: (n, THUMB_PX, THUMB_PX) gray, of the aligned face.
     """
@@ -60,33 +58,20 @@ def predict_faces(
     manifest: Manifest,
     rows: NDArray[np.intp],
     model: ExpressionModel,
-    judge: ExpressionModel,
+    classifier: ExpressionModel,
     progress: Progress | None = None,
 ) -> SampleFaces:
-    """Return predictions of a model and a judge for rows of a manifest, with crops as for video.
+    """Return a model's embeddings and a classifier's predictions of faces, cropped as in video.
 
     If no face is found, the whole image is used.
     Raises MoppetError with the name of an image that cannot be read.
     """
     parts = []
-    for start in range(0, len(rows), _CHUNK):
-        part = manifest.select(rows[start : start + _CHUNK])
-
-        def report(done: int, _: int, before: int = start) -> None:
-            if progress is not None:
-                progress(before + done, len(rows))
-
-        faces = find_manifest_faces(part, progress=report)
-        crops = faces.aligned()
+    for faces, crops in face_chunks(manifest.select(rows), progress=progress):
         scores = model.predict(crops)
-        judge_scores = scores if judge is model else judge.predict(crops)
+        class_scores = scores if classifier is model else classifier.predict(crops)
         thumbs = np.stack([thumbnail(crop) for crop in crops])
-        parts.append((scores.embeddings, judge_scores.probabilities, faces.attempt, thumbs))
-    if not parts:
-        nothing = np.empty((0, THUMB_PX, THUMB_PX), np.uint8)
-        scores = model.predict(np.empty((0, 8, 8, 3), np.uint8))
-        none = np.empty((0, len(judge.names)), np.float32)
-        parts = [(scores.embeddings, none, np.empty(0, np.int8), nothing)]
+        parts.append((scores.embeddings, class_scores.probabilities, faces.attempt, thumbs))
     embeddings, probabilities, attempt, thumbs = (
         np.concatenate(part) for part in zip(*parts, strict=True)
     )
@@ -111,12 +96,12 @@ def in_order(names: Sequence[str], classes: Sequence[str]) -> list[str]:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How often a judge reads the intended class, over all faces whose class it knows.
+    """How often a classifier reads the intended class, over all faces whose class it knows.
 
-    names: the judge's classes. overall: share of all these faces; macro: mean over the classes.
+    names: the classifier's classes. overall: share of all these faces; macro: mean over classes.
     of_class: class → share of its faces. The same values for real faces are the best to expect.
     confusion: (k, k), rows by intended class, columns by predicted class.
-    unknown: class → number of faces, for classes that the judge does not know.
+    unknown: class → number of faces, for classes that the classifier does not know.
     """
 
     names: tuple[str, ...]
@@ -128,14 +113,7 @@ class Agreement:
 
     def as_json(self) -> dict[str, Any]:
         """Return plain values, None for what is undefined."""
-        return {
-            "names": list(self.names),
-            "overall": as_json(self.overall),
-            "macro": as_json(self.macro),
-            "of_class": {name: as_json(e) for name, e in self.of_class.items()},
-            "confusion": self.confusion.tolist(),
-            "unknown": self.unknown,
-        }
+        return dict(as_json(self))
 
 
 def measure_agreement(
@@ -145,9 +123,9 @@ def measure_agreement(
     rng: np.random.Generator,
     draws: int = 1000,
 ) -> Agreement:
-    """Return how often a judge with these class names predicts the label.
+    """Return how often a classifier with these class names predicts the label.
 
-    classes: classes to report. The judge may predict any of its own classes, so a judge with more
+    classes: classes to report. The classifier may predict any of its own classes, so one with more
     classes agrees less often by chance.
     """
     number = {class_of(name): i for i, name in enumerate(names)}
@@ -160,12 +138,8 @@ def measure_agreement(
 
     def figures(weight: Weights) -> Mapping[str, NDArray[np.float64]]:
         of = {name: drawn_means(right, weight * (label == i)) for name, i in read.items()}
-        stacked = np.stack([*of.values()]) if of else np.full((1, len(weight)), math.nan)
-        defined = ~np.isnan(stacked)
-        total = np.where(defined, stacked, 0).sum(axis=0)
-        macro = np.full(len(weight), math.nan)
-        np.divide(total, defined.sum(axis=0), out=macro, where=defined.any(axis=0))
-        return {"": drawn_means(right, weight), " ": macro, **of}
+        recalls = np.stack([*of.values(), np.full(len(weight), math.nan)], axis=1)
+        return {"": drawn_means(right, weight), " ": mean_defined(recalls), **of}
 
     found = bootstrap_many(figures, reading.groups[known], rng, draws)
     undefined = Estimate(math.nan, math.nan, math.nan, 0)
@@ -192,5 +166,4 @@ def share(
     draws: int = 1000,
 ) -> Estimate:
     """Return the share of true values, with an interval from a bootstrap by groups."""
-    numbers = values.astype(np.float64)
-    return bootstrap_many(lambda w: {"": drawn_means(numbers, w)}, groups, rng, draws)[""]
+    return bootstrap_means({"share": values}, groups, rng, draws)["share"]

@@ -14,9 +14,14 @@ from numpy.typing import NDArray
 
 from moppet.datasets.manifest import Manifest
 from moppet.datasets.provenance import SYNTHETIC_FROM, real_rows
-from moppet.evaluate.chart_data import number_or_none
 from moppet.evaluate.memorization import LEAST_REAL, Memorization, find_memorized
-from moppet.evaluate.sample_distances import Comparison, Sample, Space, compare_samples, fit_space
+from moppet.evaluate.sample_distances import (
+    Sample,
+    SampleComparison,
+    Space,
+    compare_samples,
+    fit_space,
+)
 from moppet.evaluate.sample_predictions import (
     Agreement,
     SampleFaces,
@@ -33,7 +38,7 @@ TRAIN: Final = "train"
 ALL: Final = "all"
 
 
-def select_rows(
+def select_samples(
     synthetic: Manifest, real: Manifest
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], dict[str, Any]]:
     """Return the rows of both manifests to compare, and counts of rows.
@@ -49,8 +54,8 @@ def select_rows(
     trained = np.array([s == TRAIN for s in split], bool)
     inside = photographed & trained if (photographed & trained).any() else photographed
     rows = {
-        "in_made": len(synthetic),
-        "made": int(chosen.sum()),
+        "in_synthetic": len(synthetic),
+        "synthetic": int(chosen.sum()),
         "marked": bool(marked.any()),
         "without_label": int((chosen & (synthetic.labels < 0)).sum()),
         "of_one_face": int((chosen & _of_one_face(synthetic)).sum()),
@@ -60,7 +65,7 @@ def select_rows(
         "real_has_splits": any(s is not None for s in split),
         "real_subjects": any(s is not None for s in real.column("subject")[inside]),
     }
-    if not rows["made"]:
+    if not rows["synthetic"]:
         raise MoppetError("there is no synthetic image to measure: the first argument has no rows.")
     if not rows["real"]:
         raise MoppetError(
@@ -81,11 +86,11 @@ def _of_one_face(synthetic: Manifest) -> NDArray[np.bool_]:
     return np.array([s is not None and len(s) == 1 for s in synthetic.column(SYNTHETIC_FROM)], bool)
 
 
-def made_from(
+def _describe(
     synthetic: Manifest,
     real: Manifest,
     model: ExpressionModel,
-    judge: ExpressionModel,
+    classifier: ExpressionModel,
     space: Space,
     seed: int,
     draws: int,
@@ -94,14 +99,14 @@ def made_from(
     marked = "generator" in synthetic.table.column_names
     by: list[str | None] = synthetic.column("generator").tolist() if marked else []
     return {
-        "made_by": sorted({x for x in by if x is not None}),
+        "generators": sorted({x for x in by if x is not None}),
         "sources": sorted({s for s in real.column("source") if s}),
-        "licence": real.license or None,
+        "license": real.license or None,
         "model": _facts(model),
-        "judge": _facts(judge),
+        "classifier": _facts(classifier),
         "space": {
             "components": space.axes.shape[1],
-            "explained": space.explained if math.isfinite(space.explained) else None,
+            "explained": as_json(space.explained),
         },
         "intervals": f"95 %; distances by {draws} half samples, shares by 1,000 bootstrap draws, "
         f"of groups; seed {seed}",
@@ -121,10 +126,10 @@ def _facts(model: ExpressionModel) -> dict[str, Any]:
 FEW: Final = 50
 
 
-def quality_notes(
+def _quality_notes(
     rows: Mapping[str, Any],
-    of_class: Mapping[str, Comparison | None],
-    everything: Comparison,
+    of_class: Mapping[str, SampleComparison | None],
+    everything: SampleComparison,
     memory: Memorization,
     agreement: Agreement,
 ) -> list[str]:
@@ -132,9 +137,7 @@ def quality_notes(
     return [
         *_memory_notes(memory),
         *_row_notes(rows),
-        *_class_notes(of_class),
-        *_size_notes(everything),
-        *_judge_notes(agreement),
+        *_figure_notes(of_class, everything, agreement),
     ]
 
 
@@ -184,32 +187,30 @@ def _row_notes(rows: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
-def _class_notes(of_class: Mapping[str, Comparison | None]) -> Iterator[str]:
+def _figure_notes(
+    of_class: Mapping[str, SampleComparison | None],
+    everything: SampleComparison,
+    agreement: Agreement,
+) -> Iterator[str]:
     without = [name for name, one in of_class.items() if one is None]
     if without:
         yield f"There is no real face of {', '.join(without)} to compare the synthetic ones with."
     few = [
-        f"{name} ({one.n_made} synthetic, {one.n_real} real)"
+        f"{name} ({one.n_synthetic} synthetic, {one.n_real} real)"
         for name, one in of_class.items()
-        if one is not None and min(one.n_made, one.n_real) < FEW
+        if one is not None and min(one.n_synthetic, one.n_real) < FEW
     ]
     if few:
         yield f"Few faces, so the figures of these classes are rough: {', '.join(few)}."
-
-
-def _size_notes(everything: Comparison) -> Iterator[str]:
-    n = min(everything.n_made, everything.n_real)
+    n = min(everything.n_synthetic, everything.n_real)
     if n <= 256:
         yield (
             f"The Fréchet distance is overestimated for so few faces ({n}); the kernel distance "
             "is not."
         )
-
-
-def _judge_notes(agreement: Agreement) -> Iterator[str]:
     if agreement.unknown:
         unknown = ", ".join(f"{name} ({n:,})" for name, n in agreement.unknown.items())
-        yield f"The judge does not know {unknown}: these faces are left out of the agreement."
+        yield f"The classifier does not know {unknown}: these faces are left out of the agreement."
 
 
 Progress = Callable[[str, int, int], None]
@@ -229,65 +230,62 @@ class Detected(NamedTuple):
 
     def as_json(self) -> dict[str, Any]:
         """Return plain values, None for what is undefined."""
-        return {
-            "all": as_json(self.all),
-            "loosely": as_json(self.loosely),
-            "of_class": {name: as_json(e) for name, e in self.of_class.items()},
-        }
+        return dict(as_json(self))
 
 
 @dataclass(frozen=True)
 class Quality:
     """Quality of synthetic faces; docs/guides/quality.md describes every key of its JSON.
 
-    made: data, models and settings behind the figures. rows: counts of rows, and which were used.
+    about: data, models and settings behind the figures. rows: counts of rows, and which were used.
     notes: sentences for the reader. classes: of the synthetic faces, in order.
     everything: all synthetic faces against equally many real ones of each class. of_class: class →
     its synthetic faces against all its real ones; None if the class has no real face.
     detected, real_detected: how often the detector finds a face.
-    agreement, real_agreement: how often the judge reads the intended class.
+    agreement, real_agreement: how often the classifier reads the intended class.
     memory: how close each synthetic face is to a real one.
-    memorised: one entry for each face with an alarm, the closest first.
+    memorized: one entry for each face with an alarm, the closest first.
     keep: (rows of the synthetic manifest,) False where a face has an alarm.
     """
 
-    made: dict[str, Any]
+    about: dict[str, Any]
     rows: dict[str, Any]
     notes: list[str]
     classes: list[str]
-    everything: Comparison
-    of_class: dict[str, Comparison | None]
+    everything: SampleComparison
+    of_class: dict[str, SampleComparison | None]
     detected: Detected
     real_detected: Detected
     agreement: Agreement
     real_agreement: Agreement
     memory: Memorization
     alarms: Estimate
-    memorised: list[dict[str, Any]]
+    memorized: list[dict[str, Any]]
     keep: NDArray[np.bool_]
 
     def as_json(self) -> dict[str, Any]:
         """Return everything as plain values, None for what is undefined."""
-        return {
-            "made": self.made,
+        found = {
+            "about": self.about,
             "rows": self.rows,
             "notes": self.notes,
             "classes": self.classes,
-            "all": self.everything.as_json(),
-            "of_class": {k: None if c is None else c.as_json() for k, c in self.of_class.items()},
-            "detected": self.detected.as_json(),
-            "real_detected": self.real_detected.as_json(),
-            "agreement": self.agreement.as_json(),
-            "real_agreement": self.real_agreement.as_json(),
+            "all": self.everything,
+            "of_class": self.of_class,
+            "detected": self.detected,
+            "real_detected": self.real_detected,
+            "agreement": self.agreement,
+            "real_agreement": self.real_agreement,
             "memory": {
-                "alarms": as_json(self.alarms),
-                "limit": number_or_none(self.memory.limit),
-                "real_twins": self.memory.twins,
-                "real_compared": len(self.memory.own),
+                "alarms": self.alarms,
+                "limit": self.memory.limit,
+                "real_duplicates": self.memory.real_duplicates,
+                "real_compared": len(self.memory.real_closeness),
                 "histogram": _histogram(self.memory),
             },
-            "memorised": self.memorised,
+            "memorized": self.memorized,
         }
+        return dict(as_json(found))
 
 
 def measure_quality(
@@ -295,25 +293,25 @@ def measure_quality(
     real: Manifest,
     *,
     model: str | Path | ExpressionModel = "default",
-    judge: str | Path | ExpressionModel | None = None,
+    classifier: str | Path | ExpressionModel | None = None,
     progress: Progress | None = None,
     seed: int = SEED,
     draws: int = DRAWS,
 ) -> Quality:
     """Return the quality of synthetic faces compared with real ones.
 
-    synthetic: manifest of synthetic faces, see `select_rows`. real: manifest of the real faces
+    synthetic: manifest of synthetic faces, see `select_samples`. real: manifest of the real faces
         that the generator was trained on.
-    model: its embedding is used for distances. judge: model that reads the expressions of the
+    model: its embedding is used for distances. classifier: model that reads the expressions of the
         synthetic faces; None uses `model`. Neither should be trained on the synthetic faces.
     progress: called with the current step, the number done and the total.
     Raises MoppetError if there is nothing to compare, ModelError for a model without embedding.
     """
     first = model if isinstance(model, ExpressionModel) else load_model(model)
     second = first
-    if judge is not None:
-        second = judge if isinstance(judge, ExpressionModel) else load_model(judge)
-    synthetic_rows, real_chosen, rows = select_rows(synthetic, real)
+    if classifier is not None:
+        second = classifier if isinstance(classifier, ExpressionModel) else load_model(classifier)
+    synthetic_rows, real_chosen, rows = select_samples(synthetic, real)
     show = progress or (lambda what, done, total: None)
     of_synthetic = predict_faces(
         synthetic, synthetic_rows, first, second, lambda done, n: show("synthetic faces", done, n)
@@ -342,9 +340,9 @@ def measure_quality(
     rows |= {"kept": int(len(of_synthetic) - memory.alarm.sum())}
     agreements = [measure_agreement(x, second.names, classes, rng) for x in (of_synthetic, of_real)]
     detected, real_detected = (_detected(x, classes, rng) for x in (of_synthetic, of_real))
-    notes = quality_notes(rows, of_class, everything, memory, agreements[0])
+    notes = _quality_notes(rows, of_class, everything, memory, agreements[0])
     return Quality(
-        made=made_from(synthetic, real, first, second, space, seed, draws),
+        about=_describe(synthetic, real, first, second, space, seed, draws),
         rows=rows,
         notes=notes,
         classes=classes,
@@ -356,7 +354,7 @@ def measure_quality(
         real_agreement=agreements[1],
         memory=memory,
         alarms=share(memory.alarm, of_synthetic.groups, rng),
-        memorised=_memorized(memory, of_synthetic, of_real, synthetic, real),
+        memorized=_memorized(memory, of_synthetic, of_real, synthetic, real),
         keep=keep,
     )
 
@@ -369,7 +367,7 @@ def _compare(
     seed: int,
     draws: int,
     show: Progress,
-) -> tuple[Comparison, dict[str, Comparison | None]]:
+) -> tuple[SampleComparison, dict[str, SampleComparison | None]]:
     def sample(reading: SampleFaces, rows: NDArray[np.intp]) -> Sample:
         return Sample(reading.embeddings[rows], reading.groups[rows])
 
@@ -378,7 +376,7 @@ def _compare(
     whole = compare_samples(
         sample(synthetic, matched[0]), sample(real, matched[1]), space, rng, draws
     )
-    of_class: dict[str, Comparison | None] = {}
+    of_class: dict[str, SampleComparison | None] = {}
     for done, name in enumerate(classes, 1):
         show("figures", done, len(classes))
         rows, others = synthetic.of_class(name), real.of_class(name)
@@ -445,11 +443,11 @@ def _memorized(
                 "real_label": of_real.label[twin],
                 "too_near": bool(memory.too_near[i]),
                 "copy": bool(memory.copy_of[i] >= 0),
-                "closeness": number_or_none(memory.closeness[i]),
-                "likeness": number_or_none(memory.likeness[i]),
+                "closeness": memory.closeness[i],
+                "similarity": memory.similarity[i],
             }
         )
-    return found
+    return list(as_json(found))
 
 
 def _histogram(memory: Memorization) -> dict[str, list[float]]:
@@ -462,6 +460,6 @@ def _histogram(memory: Memorization) -> dict[str, list[float]]:
 
     return {
         "edges": [float(x) for x in edges.round(6)],
-        "made": shares(memory.closeness),
-        "real": shares(memory.own),
+        "synthetic": shares(memory.closeness),
+        "real": shares(memory.real_closeness),
     }

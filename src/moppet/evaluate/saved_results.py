@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +17,48 @@ from moppet.values import ModelError, MoppetError, UsageError
 Json = Mapping[str, Any]
 ALL: Final = "all"
 PER_CLASS: Final = ("recall", "precision", "f1", "auc")
+
+
+_FORMER_KEYS: Final[Mapping[str, Mapping[str, str]]] = {
+    "": {"made": "about", "memorised": "memorized", "pictures": "images", "made_at": "created_at"},
+    "about": {
+        "made_by": "generators",
+        "made_at": "created_at",
+        "licence": "license",
+        "judge": "classifier",
+    },
+    "about/model": {"licence": "license"},
+    "about/data": {"licence": "license"},
+    "data": {"pictures": "images"},
+    "rows": {"made": "synthetic", "in_made": "in_synthetic", "copies": "duplicates"},
+    "rows/duplicates": {"pictures": "images"},
+    "memory": {"real_twins": "real_duplicates"},
+    "memory/histogram": {"made": "synthetic"},
+    "all": {"n_made": "n_synthetic"},
+    "of_class/*": {"n_made": "n_synthetic"},
+}
+"""Where in the results → key in files of earlier versions → key now."""
+
+
+def current_results(results: Json) -> dict[str, Any]:
+    """Return the content of an evaluation.json, quality.json or explanation.json of any version
+    under today's keys."""
+    found = copy.deepcopy(dict(results))
+    for place, renamed in _FORMER_KEYS.items():
+        for table in _tables(found, place.split("/") if place else []):
+            for former, key in renamed.items():
+                if former in table:
+                    table[key] = table.pop(former)
+    return found
+
+
+def _tables(found: Any, place: Sequence[str]) -> list[dict[str, Any]]:
+    if not isinstance(found, dict):
+        return []
+    if not place:
+        return [found]
+    inside = found.values() if place[0] == "*" else [found.get(place[0])]
+    return [table for one in inside for table in _tables(one, place[1:])]
 
 
 @dataclass(frozen=True)
@@ -132,8 +175,9 @@ def _read_evaluation(path: Path, card: Json) -> Json:
         raise UsageError(
             f"--evaluation needs the evaluation.json of a model; {place} is not there."
         )
+    found = current_results(found)
     try:
-        model, sha256 = found["made"]["model"]["name"], found["made"]["model"]["sha256"]
+        model, sha256 = found["about"]["model"]["name"], found["about"]["model"]["sha256"]
     except (KeyError, TypeError):
         raise _not_figures(place) from None
     if sha256 != card["sha256"]:
@@ -207,7 +251,7 @@ def _from_scores(card: Json) -> list[ResultSet]:
 def _from_evaluation(found: Json, path: Path) -> ResultSet:
     try:
         level = found["classes"]
-        data = found["made"]["data"]
+        data = found["about"]["data"]
         name = str(data.get("name") or ", ".join(data["sources"]) or "unnamed data")
         return ResultSet(
             f"the evaluation on {name}",

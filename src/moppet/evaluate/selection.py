@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from moppet.datasets.duplicates import Progress, has_duplicate_groups, with_duplicate_groups
 from moppet.datasets.manifest import Manifest, connect
 from moppet.datasets.provenance import real_rows
-from moppet.datasets.readers.folder_tree import some_of
+from moppet.datasets.readers.folder_tree import first_few
 from moppet.evaluate.predictions import ClassMatch
 from moppet.values import MoppetError, UsageError, nearest_name
 from moppet.vocabulary import current_key
@@ -62,7 +62,7 @@ def select_rows(manifest: Manifest, split: str | None, match: ClassMatch) -> Sel
         "in_split": int(inside.sum()),
         "without_label": int((inside & (labels < 0)).sum()),
         "of_unknown_class": unknown,
-        "copies": None,
+        "duplicates": None,
         "evaluated": len(rows),
     }
     if not len(rows):
@@ -89,7 +89,7 @@ def drop_unreadable(selection: Selection, lost: list[int]) -> Selection:
     counts = selection.counts | {"unreadable": len(lost)}
     if not lost:
         return replace(selection, counts=counts)
-    names = some_of(dict.fromkeys(selection.manifest.column("path")[sorted(lost)]))
+    names = first_few(dict.fromkeys(selection.manifest.column("path")[sorted(lost)]))
     kept = np.delete(np.arange(len(selection.rows)), lost)
     if not len(kept):
         raise MoppetError(
@@ -113,7 +113,7 @@ def group_duplicates(
 ) -> Selection:
     """Return the rows with copies of an image in one group, if the data does not mark copies.
 
-    In the counts, `copies` is how many faces are copies, of how many images; None if the data
+    In the counts, `duplicates` is how many faces are copies, of how many images; None if the data
     marks copies itself.
     """
     if has_duplicate_groups(whole):
@@ -122,10 +122,10 @@ def group_duplicates(
     number = looked.column("duplicate_group")
     found = {
         "faces": int((~np.isnan(number)).sum()),
-        "pictures": len(np.unique(number[~np.isnan(number)])),
+        "images": len(np.unique(number[~np.isnan(number)])),
     }
     groups = connect(len(looked), [selection.groups.tolist(), looked.groups.tolist()])
-    counts = selection.counts | {"copies": found}
+    counts = selection.counts | {"duplicates": found}
     return replace(
         selection, groups=groups, counts=counts, notes=selection.notes + _copy_notes(found)
     )
@@ -136,7 +136,7 @@ def _copy_notes(found: dict[str, int]) -> list[str]:
         return []
     return [
         f"The data does not list duplicates, but {found['faces']:,} of the faces are exact or near "
-        f"duplicates of one another, from {found['pictures']:,} different images. The intervals "
+        f"duplicates of one another, from {found['images']:,} different images. The intervals "
         "draw the duplicates of an image together."
     ]
 

@@ -73,4 +73,4 @@ def match_events(
         delay_s = inside[0] - start_s if inside else math.nan
         found.append(Distress(start_s, end_s, delay_s))
     calm_s = max(0.0, watched_s - sum(end_s - start_s for start_s, end_s in joined))
-    return DetectionResult(tuple(found), tuple(t for t in sorted(set(events_s) - during)), calm_s)
+    return DetectionResult(tuple(found), tuple(sorted(set(events_s) - during)), calm_s)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TextIO
 
@@ -12,7 +15,10 @@ from moppet.guard.state_machine import Event
 from moppet.values import MoppetError, UsageError
 
 LOG_SUFFIXES: Final = (".jsonl", ".csv")
-_COLUMNS: Final = ("at", "event", "time_s", "rule", "face_id", "value", "counted_s")
+COLUMNS: Final = ("at", "event", "time_s", "rule", "face_id", "value", "counted_s")
+_csv_writer: Final = partial(
+    csv.DictWriter, fieldnames=COLUMNS, extrasaction="ignore", lineterminator="\n"
+)
 
 
 def event_record(event: Event, at: str) -> dict[str, Any]:
@@ -38,16 +44,18 @@ def _short(number: float | None) -> float | None:
     return None if number is None else round(number, 3)
 
 
-def csv_rows(records: Iterable[dict[str, Any]]) -> list[list[Any]]:
-    """Return the rows of a CSV file, starting with the header; curves are left out."""
-    rows = [[record.get(column) for column in _COLUMNS] for record in records]
-    return [list(_COLUMNS), *rows]
+def csv_text(records: Iterable[dict[str, Any]]) -> str:
+    """Return records as a CSV table with a header; curves are left out."""
+    text = io.StringIO()
+    rows = _csv_writer(text)
+    rows.writeheader()
+    rows.writerows(records)
+    return text.getvalue()
 
 
 def write_csv(records: Iterable[dict[str, Any]], path: Path) -> Path:
     """Write records as a CSV and return its path."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file, lineterminator="\n").writerows(csv_rows(records))
+    path.write_text(csv_text(records), encoding="utf-8", newline="")
     return path
 
 
@@ -81,38 +89,29 @@ class EventLog:
             )
         self._path = path
         self._is_csv = path.suffix.lower() == ".csv"
-        try:
+        with self._reporting():
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file: TextIO = path.open("a", newline="", encoding="utf-8")
             if self._is_csv and path.stat().st_size == 0:
-                self._put_row(list(_COLUMNS))
-        except OSError as error:
-            raise self._failure(error) from None
+                _csv_writer(self._file).writeheader()
+                self._file.flush()
 
     def write(self, record: dict[str, Any]) -> None:
         """Append a record. A CSV log keeps events only."""
-        try:
+        with self._reporting():
             if not self._is_csv:
                 self._file.write(json.dumps(record, ensure_ascii=False) + "\n")
             elif "time_s" in record:
-                self._put_row(csv_rows([record])[1])
+                _csv_writer(self._file).writerow(record)
             self._file.flush()
+
+    @contextmanager
+    def _reporting(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
-            raise self._failure(error) from None
-
-    def _put_row(self, row: list[Any]) -> None:
-        csv.writer(self._file, lineterminator="\n").writerow(row)
-        self._file.flush()
-
-    def _failure(self, error: OSError) -> MoppetError:
-        return MoppetError(f"{self._path} cannot be written: {error.strerror}.")
+            raise MoppetError(f"{self._path} cannot be written: {error.strerror}.") from None
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
-
-    def __enter__(self) -> EventLog:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()

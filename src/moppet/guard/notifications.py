@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shlex
@@ -10,10 +11,9 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,20 +22,13 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from moppet.guard.event_log import EventLog
+from moppet.guard.event_log import COLUMNS, EventLog
 from moppet.values import MoppetError, UsageError
 
 COMMAND_S: Final = 10.0
 WEBHOOK_S: Final = 5.0
 _MAX_RUNNING: Final = 4
-_PLAYERS: Final = (
-    ("paplay",),
-    ("pw-play",),
-    ("afplay",),
-    ("aplay", "-q"),
-    ("ffplay", "-nodisp", "-autoexit", "-loglevel", "quiet"),
-)
-_FIELDS: Final = ("event", "at", "time_s", "rule", "face_id", "value", "counted_s")
+_PLAYERS: Final = ("paplay", "pw-play", "afplay", "aplay -q", "ffplay -nodisp -autoexit -v quiet")
 
 
 @dataclass(frozen=True)
@@ -60,17 +53,16 @@ class Alerts:
     """
 
     def __init__(self, channels: Channels) -> None:
-        self._commands: dict[str, list[list[str]]] = {
-            "alert": _split(channels.on_alert, "--on-alert"),
-            "pause": _split(channels.on_pause, "--on-pause"),
-            "resume": _split(channels.on_resume, "--on-resume"),
+        self._commands = {
+            kind: _split(getattr(channels, f"on_{kind}"), f"--on-{kind}")
+            for kind in ("alert", "pause", "resume")
         }
         self._bell = channels.sound == "bell"
         if channels.sound not in ("bell", "none"):
-            self._commands["alert"].append([*_player(), str(_sound_file(channels.sound))])
+            self._commands["alert"].append(_player(channels.sound))
         self._webhook = channels.webhook and _web_address(channels.webhook)
-        self._running: list[tuple[subprocess.Popen[bytes], float, str]] = []
-        self._calls: list[threading.Thread] = []
+        self._threads: dict[str, list[threading.Thread]] = {"command": [], "call": []}
+        self._processes: list[subprocess.Popen[bytes]] = []
 
     @property
     def webhook_host(self) -> str | None:
@@ -80,20 +72,30 @@ class Alerts:
     def send(self, record: Mapping[str, Any]) -> None:
         """Send an event record (see `event_record`); "stopped" is treated as an alert."""
         kind = "alert" if record["event"] == "stopped" else str(record["event"])
-        shown = {name: record.get(name) for name in _FIELDS}
+        shown = {name: record.get(name) for name in COLUMNS}
         for command in self._commands.get(kind, []):
-            self._start(command, shown)
+            refusal = f"{Path(command[0]).name} was not started: {_MAX_RUNNING} commands are still"
+            self._start("command", f"{refusal} running", self._run, command, shown)
         if kind != "alert":
             return
         if self._bell and sys.stderr.isatty():
             print("\a", end="", file=sys.stderr, flush=True)
         if self._webhook:
-            self._call(self._webhook, shown)
+            refusal = f"the webhook was not called: {_MAX_RUNNING} calls are still waiting"
+            self._start("call", refusal, _post, self._webhook, shown)
 
-    def _start(self, command: list[str], shown: Mapping[str, Any]) -> None:
+    def _start(self, kind: str, refusal: str, task: Callable[..., None], *arguments: Any) -> None:
+        """Start a task in a thread, so that the guard never waits for it."""
+        alive = [thread for thread in self._threads[kind] if thread.is_alive()]
+        self._threads[kind] = alive
+        if len(alive) >= _MAX_RUNNING:
+            return _warn(refusal)
+        alive.append(threading.Thread(target=task, args=arguments, daemon=True))
+        alive[-1].start()
+
+    def _run(self, command: list[str], shown: Mapping[str, Any]) -> None:
+        """Run a command, and end it with its children if it takes longer than COMMAND_S."""
         name = Path(command[0]).name
-        if len(self._running) >= _MAX_RUNNING:
-            return _warn(f"{name} was not started: {_MAX_RUNNING} commands are still running")
         fields = {f"MOPPET_{key.upper()}": _text(value) for key, value in shown.items()}
         try:
             process = subprocess.Popen(
@@ -105,40 +107,22 @@ class Alerts:
             )
         except (OSError, ValueError) as error:
             return _warn(f"{name} could not be started: {error}")
-        self._running.append((process, time.monotonic() + COMMAND_S, name))
-
-    def tend(self) -> None:
-        """Check the running commands: stop slow ones and report failed ones."""
-        still = []
-        for process, until_s, name in self._running:
-            code = process.poll()
-            if code is None and time.monotonic() < until_s:
-                still.append((process, until_s, name))
-            elif code is None:
-                _kill(process)
-                _warn(f"{name} was stopped: it ran for more than {COMMAND_S:g} s")
-            elif code:
+        self._processes.append(process)
+        try:
+            if code := process.wait(COMMAND_S):
                 _warn(f"{name} failed with exit code {code}")
-        self._running = still
-
-    def _call(self, address: str, shown: Mapping[str, Any]) -> None:
-        self._calls = [call for call in self._calls if call.is_alive()]
-        if len(self._calls) >= _MAX_RUNNING:
-            return _warn(f"the webhook was not called: {_MAX_RUNNING} calls are still waiting")
-        call = threading.Thread(target=_post, args=(address, dict(shown)), daemon=True)
-        call.start()
-        self._calls.append(call)
+        except subprocess.TimeoutExpired:
+            _kill(process)
+            _warn(f"{name} was stopped: it ran for more than {COMMAND_S:g} s")
+        self._processes.remove(process)
 
     def finish(self) -> None:
         """Wait for running commands and webhook calls, then stop them."""
         try:
-            while self._running:
-                self.tend()
-                time.sleep(0.02)
-            for call in self._calls:
-                call.join(WEBHOOK_S)
+            for thread in itertools.chain(*self._threads.values()):
+                thread.join(COMMAND_S + 1)
         finally:
-            for process, _, _ in self._running:
+            for process in list(self._processes):
                 _kill(process)
 
 
@@ -158,29 +142,23 @@ def _split(command: str | None, option: str) -> list[list[str]]:
     return [words]
 
 
-def _player() -> tuple[str, ...]:
+def _player(sound: str) -> list[str]:
+    """Return the command that plays a sound file."""
+    if not Path(sound).is_file():
+        raise UsageError(f"--sound takes bell, none or a sound file, but there is no {sound}.")
     for player in _PLAYERS:
-        if shutil.which(player[0]):
-            return player
-    names = ", ".join(player[0] for player in _PLAYERS)
+        if shutil.which(player.split()[0]):
+            return [*player.split(), str(Path(sound).resolve())]
+    names = ", ".join(player.split()[0] for player in _PLAYERS)
     raise UsageError(f"--sound FILE needs one of {names}; install one, or use --sound bell.")
 
 
-def _sound_file(path: str) -> Path:
-    if not Path(path).is_file():
-        raise UsageError(f"--sound takes bell, none or a sound file, but there is no {path}.")
-    return Path(path).resolve()
-
-
 def _web_address(address: str) -> str:
-    try:
+    with suppress(ValueError):
         parts = urlsplit(address)
-        good = parts.scheme in ("http", "https") and bool(parts.hostname)
-    except ValueError:
-        good = False
-    if not good:
-        raise UsageError(f"--webhook takes an address such as https://host/path, not {address!r}.")
-    return address
+        if parts.scheme in ("http", "https") and parts.hostname:
+            return address
+    raise UsageError(f"--webhook takes an address such as https://host/path, not {address!r}.")
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -210,13 +188,11 @@ def _post(address: str, shown: Mapping[str, Any]) -> None:
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    try:
+    with suppress(OSError):  # it has already ended
         if os.name == "posix":
             os.killpg(process.pid, signal.SIGKILL)
         else:
             process.kill()
-    except OSError:
-        pass  # it has already ended
     with suppress(subprocess.TimeoutExpired):
         process.wait(1)
 
@@ -226,7 +202,7 @@ def _text(value: Any) -> str:
 
 
 def _warn(text: str) -> None:
-    print(f"moppet: {text}; the guard continues.", file=sys.stderr, flush=True)
+    print_note(f"{text}; the guard continues.")
 
 
 class Notifier:
@@ -256,6 +232,7 @@ class Notifier:
         return record
 
     def close(self) -> None:
+        """Close the log."""
         if self._log is not None:
             self._log.close()
 

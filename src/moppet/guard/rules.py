@@ -40,7 +40,7 @@ class Span:
         return self.number * _UNITS[self.unit]
 
     def __str__(self) -> str:
-        return f"{_plain(self.number)} {self.unit}"
+        return f"{self.number:.10g} {self.unit}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Shows:
     span: Span
 
     def __str__(self) -> str:
-        return f"{' + '.join(self.names)} >= {_plain(self.percent)} % for {self.span}"
+        return f"{' + '.join(self.names)} >= {self.percent:.10g} % for {self.span}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,10 @@ def parse_rules(texts: Sequence[str], source: str = "") -> tuple[Rule, ...]:
     for number, line in enumerate(lines, start=1):
         words = " ".join(line.split())
         try:
-            rule = _rule(words)
+            condition, *actions = re.split(r"->|→", words)
+            if len(actions) != 1:
+                raise ValueError('exactly one "->" must separate the condition from the actions')
+            rule = Rule(_condition(condition.strip()), _actions(actions[0].strip()))
             if isinstance(rule.when, Again) and (not rules or isinstance(rules[-1].when, Again)):
                 raise ValueError('"again" must directly follow the rule that it repeats')
         except ValueError as error:
@@ -133,18 +136,13 @@ def members_of(shows: Shows, names: Sequence[str], group_of: Mapping[str, str]) 
     return tuple(sorted(members))
 
 
-def _rule(words: str) -> Rule:
-    sides = re.split(r"->|→", words)
-    if len(sides) != 2:
-        raise ValueError('exactly one "->" must separate the condition from the actions')
-    return Rule(_condition(sides[0].strip()), _actions(sides[1].strip()))
-
-
 def _condition(words: str) -> Shows | NoFace | Again:
-    if words.startswith("no face"):
-        return NoFace(_time(_after("for", words.removeprefix("no face").strip())))
-    if words.startswith("again"):
-        return Again(_time(_after("within", words.removeprefix("again").strip())))
+    for start, word, condition in (("no face", "for", NoFace), ("again", "within", Again)):
+        if words.startswith(start):
+            first, _, time = words.removeprefix(start).strip().partition(" ")
+            if first != word:
+                raise ValueError(f'"{word}" is expected instead of "{first}"')
+            return condition(_time(time))
     left, sign, right = words.replace("≥", ">=").partition(">=")
     if not sign:
         raise ValueError(
@@ -156,21 +154,10 @@ def _condition(words: str) -> Shows | NoFace | Again:
     share, sign, time = right.partition(" for ")
     if not sign:
         raise ValueError(f'"for" and a time must follow "{right.strip()}"')
-    return Shows(names, _percent(share.strip()), _time(time.strip()))
-
-
-def _after(word: str, words: str) -> str:
-    first, _, rest = words.partition(" ")
-    if first != word:
-        raise ValueError(f'"{word}" is expected instead of "{first}"')
-    return rest
-
-
-def _percent(words: str) -> float:
-    match = _SHARE.fullmatch(words)
+    match = _SHARE.fullmatch(share.strip())
     if not match or not 0 < float(match[1]) <= 100:
-        raise ValueError(f'"{words}" is not a percentage above 0 % and up to 100 %')
-    return float(match[1])
+        raise ValueError(f'"{share.strip()}" is not a percentage above 0 % and up to 100 %')
+    return Shows(names, float(match[1]), _time(time.strip()))
 
 
 def _time(words: str) -> Span:
@@ -183,14 +170,10 @@ def _time(words: str) -> Span:
 
 def _actions(words: str) -> tuple[Action, ...]:
     named = words.split(" and ")
-    wrong = [name for name in named if name not in ACTIONS]
-    if wrong:
-        raise ValueError(f'"{wrong[0]}" is not an action; use pause, alert, or pause and alert')
+    for name in named:
+        if name not in ACTIONS:
+            raise ValueError(f'"{name}" is not an action; use pause, alert, or pause and alert')
     return tuple(action for action in ACTIONS if action in named)
-
-
-def _plain(number: float) -> str:
-    return f"{number:.10g}"
 
 
 Child = Literal["largest", "longest"]

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from moppet.guard.rules import Again, GuardSettings, NoFace, Rule, members_of
+from moppet.guard.rules import Again, GuardSettings, Rule, Shows, members_of
 from moppet.guard.target_face import Row, TargetFace
 from moppet.timeline.labels import threshold
 from moppet.timeline.schema import FACE_STATUSES
@@ -126,19 +126,24 @@ class Event:
 class _RuleState:
     """The state of one rule and of the "again" rule that follows it.
 
-    members: indices of the classes to sum; None for a "no face" rule.
+    columns: the probabilities to sum; None for a "no face" rule. level: [0, 1], of their sum.
     """
 
     rule: Rule
-    again: Rule | None
-    members: tuple[int, ...] | None
-    level: float
     timer: Timer
+    columns: list[str] | None = None
+    level: float = math.nan
+    again: Rule | None = None
     held_at_s: float = -math.inf
 
     @property
     def pauses(self) -> bool:
         return any("pause" in rule.actions for rule in (self.rule, self.again) if rule)
+
+    def value(self, face: Row | None) -> float | None:
+        """Return the sum of the probabilities, rounded to float32; None without a face."""
+        parts = [face[name] for name in self.columns] if face and self.columns else [None]
+        return None if None in parts else float(np.float32(sum(parts)))
 
 
 @dataclass
@@ -176,29 +181,31 @@ class Guard:
         self.settings = settings
         self.summary = GuardSummary()
         self.paused_by: str | None = None
-        self._names = tuple(names)
+        self._names, self._group_of = tuple(names), group_of
         self._max_gap_s = (timeline or TimelineSettings()).max_gap_s
-        self._child = TargetFace(settings.child, self._max_gap_s)
-        self._states = self._rule_states(group_of)
-        self._calm = Timer(settings.calm_s, self._max_gap_s)
         self._paused_at_s = math.nan
-        self._allowed = False
+        self._may_resume = False
+        self._reset()
+
+    def _reset(self) -> None:
+        self._child = TargetFace(self.settings.child, self._max_gap_s)
+        self._states = self._rule_states()
+        self._calm = Timer(self.settings.calm_s, self._max_gap_s)
         self._face_id: int | None = None
         self._last: tuple[float, str] | None = None
 
-    def _rule_states(self, group_of: Mapping[str, str]) -> list[_RuleState]:
+    def _rule_states(self) -> list[_RuleState]:
         states: list[_RuleState] = []
         for rule in self.settings.rules:
             when = rule.when
             if isinstance(when, Again):
                 states[-1].again = rule
                 continue
-            timer = Timer(when.span.seconds, self._max_gap_s)
-            if isinstance(when, NoFace):
-                states.append(_RuleState(rule, None, None, math.nan, timer))
-            else:
-                members = members_of(when, self._names, group_of)
-                states.append(_RuleState(rule, None, members, when.percent / 100, timer))
+            states.append(_RuleState(rule, Timer(when.span.seconds, self._max_gap_s)))
+            if isinstance(when, Shows):
+                members = members_of(when, self._names, self._group_of)
+                states[-1].columns = [f"s_{self._names[i]}" for i in members]
+                states[-1].level = when.percent / 100
         return states
 
     @property
@@ -226,7 +233,10 @@ class Guard:
         nobody = all(row["status"] == "no_face" for row in rows)
         events: list[Event] = []
         for state in self._states:
-            if self._update(state, time_s, face, nobody):
+            value, counts = state.value(face), nobody
+            if state.columns is not None:
+                counts = _is_sure(face) and value is not None and value >= threshold(state.level)
+            if state.timer.update(time_s, value, counts):
                 events += self._act(state, time_s, face)
         events += self._check_calm(time_s, face)
         for event in events:
@@ -245,20 +255,6 @@ class Guard:
         """Treat this face as the child's for as long as it is present."""
         self._child.choose(face_id)
 
-    def _update(self, state: _RuleState, time_s: float, face: Row | None, nobody: bool) -> bool:
-        if state.members is None:
-            return state.timer.update(time_s, None, nobody)
-        value = self._value(state, face)
-        counts = _is_sure(face) and value is not None and value >= threshold(state.level)
-        return state.timer.update(time_s, value, counts)
-
-    def _value(self, state: _RuleState, face: Row | None) -> float | None:
-        """Return the sum of the rule's class probabilities, rounded to float32."""
-        if state.members is None or face is None:
-            return None
-        parts = [face[f"s_{self._names[i]}"] for i in state.members]
-        return None if None in parts else float(np.float32(sum(parts)))
-
     def _act(self, state: _RuleState, time_s: float, face: Row | None) -> list[Event]:
         """Return the events of a rule that fires now."""
         rule, text = state.rule, str(state.rule)
@@ -271,7 +267,7 @@ class Guard:
             if not self.paused:
                 kinds.append("pause")
                 self.paused_by, self._paused_at_s = text, time_s
-            self._allowed = False
+            self._may_resume = False
             self._calm.restart()
         if "alert" in rule.actions:
             kinds.append("alert")
@@ -281,14 +277,14 @@ class Guard:
         return events
 
     def _check_calm(self, time_s: float, face: Row | None) -> list[Event]:
-        pausing = [state for state in self._states if state.pauses and state.members is not None]
-        shown = [(self._value(state, face) or 0.0, state.level) for state in pausing]
+        pausing = [state for state in self._states if state.pauses and state.columns is not None]
+        shown = [(state.value(face) or 0.0, state.level) for state in pausing]
         calm = _is_sure(face) and all(value < CALM_BELOW * level for value, level in shown)
         most = max((value for value, _ in shown), default=None)
         full = self._calm.update(time_s, None if face is None else most, calm)
-        if self.paused_by is None or self._allowed or not full:
+        if self.paused_by is None or self._may_resume or not full:
             return []
-        self._allowed = True
+        self._may_resume = True
         return [self._event("resume", time_s, self.paused_by, face, self._calm)]
 
     def _event(self, kind: Kind, time_s: float, text: str, face: Row | None, timer: Timer) -> Event:
@@ -313,16 +309,8 @@ class Guard:
     def _restart_counts(self, faces_only: bool = False) -> None:
         self._calm.restart()
         for state in self._states:
-            if state.members is not None or not faces_only:
+            if state.columns is not None or not faces_only:
                 state.timer.restart()
-
-    def _reset(self) -> None:
-        self._last = None
-        self._child = TargetFace(self.settings.child, self._max_gap_s)
-        self._calm = Timer(self.settings.calm_s, self._max_gap_s)
-        for state in self._states:
-            state.held_at_s = -math.inf
-            state.timer = Timer(state.timer.needed_s, self._max_gap_s)
 
 
 def _is_sure(face: Mapping[str, Any] | None) -> bool:

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from moppet.values import Face, FaceError, Floats, Image
+from moppet.values import Face, FaceError, Floats, Image, UsageError
 
 CROP_PX: Final = 112
 
@@ -22,6 +22,15 @@ TEMPLATE_PX: Final = np.array(
 Median of MTCNN's landmarks over the training faces of FER+, scaled from 48 to 112 pixels and
 made symmetric.
 """
+
+
+def check_rgb(pixels: object, n_dimensions: int, need: str) -> None:
+    """Raise UsageError, which begins with `need`, unless pixels are RGB uint8 of this shape."""
+    is_array = isinstance(pixels, np.ndarray)
+    if not is_array or pixels.ndim != n_dimensions or pixels.shape[-1] != 3:
+        raise UsageError(f"{need}, got {getattr(pixels, 'shape', type(pixels).__name__)}.")
+    if pixels.dtype != np.uint8:
+        raise UsageError(f"{need} of uint8 pixels (0 to 255), got {pixels.dtype}.")
 
 
 def align_face(image: Image, landmarks_px: Floats, size: int = CROP_PX) -> Image:
@@ -125,6 +134,12 @@ def head_pose(landmarks_px: Floats) -> tuple[float, float, float]:
     yaw = math.atan2(right_of, -away)
     pitch = math.asin(float(np.clip(-down, -1, 1)))
     return math.degrees(yaw), math.degrees(pitch), math.degrees(roll)
+
+
+def with_pose(face: Face) -> Face:
+    """Return the face with yaw, pitch and roll from its landmarks."""
+    yaw, pitch, roll = head_pose(face.landmarks_px)
+    return replace(face, yaw=yaw, pitch=pitch, roll=roll)
 
 
 VIEW_WIDTH: Final = 1.8

@@ -14,6 +14,7 @@ import numpy as np
 from annotated_types import Ge, Gt, MinLen
 
 from moppet.config import check_settings, read_toml
+from moppet.infer.alignment import check_rgb
 from moppet.values import Floats, Image, ModelError, Scores, UsageError
 
 if TYPE_CHECKING:
@@ -49,12 +50,9 @@ class Preprocessing:
 
     def apply(self, crops: Image) -> Floats:
         """Return (n, channels, size, size) float32 for (n, h, w, 3) RGB uint8 crops."""
-        prepared = np.stack([self._prepare(crop) for crop in crops])
-        if self.color == "gray":
-            channels_first = prepared[:, None]
-        else:
-            channels_first = prepared.transpose(0, 3, 1, 2)
-        return np.ascontiguousarray((channels_first - np.float32(self.mean)) / self.scale)
+        images = np.stack([self._prepare(crop) for crop in crops])
+        images = images[:, None] if self.color == "gray" else images.transpose(0, 3, 1, 2)
+        return np.ascontiguousarray((images - np.float32(self.mean)) / self.scale)
 
     def _prepare(self, crop: Image) -> Floats:
         if self.color == "gray":
@@ -72,6 +70,7 @@ def _resize(crop: Image, side: int) -> Image:
     return np.asarray(cv2.resize(crop, (side, side), interpolation=flags), np.uint8)
 
 
+@dataclass(eq=False)
 class ExpressionModel:
     """An expression model, as returned by `moppet.load_model`.
 
@@ -82,28 +81,16 @@ class ExpressionModel:
         temperature: the logits are divided by it (Guo et al. 2017).
         card: the contents of its `card.toml`.
         sha256: hash of the network's file.
+        session: the onnxruntime session that runs the network.
     """
 
-    def __init__(
-        self,
-        session: ort.InferenceSession,
-        *,
-        names: tuple[str, ...],
-        group_of: Mapping[str, str],
-        preprocessing: Preprocessing,
-        temperature: float,
-        card: Mapping[str, Any],
-        sha256: str,
-    ) -> None:
-        self._session = session
-        self._input = session.get_inputs()[0].name
-        self._outputs = [output.name for output in session.get_outputs()]
-        self.names = names
-        self.group_of = group_of
-        self.preprocessing = preprocessing
-        self.temperature = temperature
-        self.card = card
-        self.sha256 = sha256
+    names: tuple[str, ...]
+    group_of: Mapping[str, str]
+    preprocessing: Preprocessing
+    temperature: float
+    card: Mapping[str, Any] = field(repr=False)
+    sha256: str
+    session: ort.InferenceSession = field(repr=False)
 
     @property
     def name(self) -> str:
@@ -136,31 +123,27 @@ class ExpressionModel:
             >>> scores.probabilities.shape
             (1, 7)
         """
-        if not isinstance(crops, np.ndarray) or crops.ndim != 4 or crops.shape[3] != 3:
-            shape = getattr(crops, "shape", type(crops).__name__)
-            raise UsageError(f"predict needs RGB crops (n, height, width, 3), got {shape}.")
-        if crops.dtype != np.uint8:
-            raise UsageError(f"predict needs uint8 pixels (0 to 255), got {crops.dtype}.")
-        parts = [self._run(crops[i : i + _CHUNK]) for i in range(0, len(crops), _CHUNK)]
-        if not parts:
-            width = 128 if "embedding" in self._outputs else 0
-            none = np.empty((0, len(self.names)), np.float32)
-            parts = [(none, np.empty((0, width), np.float32))]
+        check_rgb(crops, 4, "predict needs RGB crops (n, height, width, 3)")
+        outputs = [output.name for output in self.session.get_outputs()]
+        chunks = [crops[i : i + _CHUNK] for i in range(0, len(crops), _CHUNK)]
+        parts = [self._run(outputs, chunk) for chunk in chunks] or [self._empty(outputs)]
         logits, embeddings = (np.concatenate(part) for part in zip(*parts, strict=True))
         return Scores(
             names=self.names,
             probabilities=softmax((logits / self.temperature).astype(np.float32)),
-            embeddings=embeddings.astype(np.float32),
+            embeddings=embeddings,
             group_of=self.group_of,
         )
 
-    def _run(self, crops: Image) -> tuple[Floats, Floats]:
-        inputs = {self._input: self.preprocessing.apply(crops)}
-        arrays = self._session.run(self._outputs, inputs)
-        outputs = dict(zip(self._outputs, arrays, strict=True))
-        logits = np.asarray(outputs["logits"], np.float32)
-        none = np.empty((len(crops), 0), np.float32)
-        return logits, np.asarray(outputs.get("embedding", none), np.float32)
+    def _run(self, outputs: list[str], crops: Image) -> tuple[Floats, Floats]:
+        inputs = {self.session.get_inputs()[0].name: self.preprocessing.apply(crops)}
+        found = dict(zip(outputs, self.session.run(outputs, inputs), strict=True))
+        embeddings = found.get("embedding", np.empty((len(crops), 0)))
+        return np.asarray(found["logits"], np.float32), np.asarray(embeddings, np.float32)
+
+    def _empty(self, outputs: list[str]) -> tuple[Floats, Floats]:
+        width = 128 if "embedding" in outputs else 0
+        return np.empty((0, len(self.names)), np.float32), np.empty((0, width), np.float32)
 
 
 def softmax(logits: Floats) -> Floats:
@@ -170,7 +153,6 @@ def softmax(logits: Floats) -> Floats:
 
 
 BUNDLED: Final = Path(str(files("moppet"))) / "models"
-_SHAPES: Final = {"gray": 1, "rgb": 3}
 
 
 @dataclass(frozen=True)
@@ -277,20 +259,13 @@ def load_model(name_or_folder: str | Path = "default", *, threads: int = 1) -> E
         raise ModelError(f"{path} cannot be run by onnxruntime: {reason}.") from None
     _check(session, card, path)
     return ExpressionModel(
-        session,
-        names=card.labels,
-        group_of=card.groups,
-        preprocessing=card.preprocessing,
-        temperature=card.temperature,
-        card=table,
-        sha256=sha256,
+        card.labels, card.groups, card.preprocessing, card.temperature, table, sha256, session
     )
 
 
 def _check(session: ort.InferenceSession, card: _Card, path: Path) -> None:
-    channels, size = _SHAPES[card.preprocessing.color], card.preprocessing.size
-    shape = session.get_inputs()[0].shape
-    expected = [channels, size, size]
+    size, shape = card.preprocessing.size, session.get_inputs()[0].shape
+    expected = [1 if card.preprocessing.color == "gray" else 3, size, size]
     if len(shape) != 4 or any(
         isinstance(got, int) and got != want for got, want in zip(shape[1:], expected, strict=True)
     ):

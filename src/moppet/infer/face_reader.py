@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final, cast
 
 import numpy as np
 
-from moppet.infer.alignment import align_face, head_pose
+from moppet.infer.alignment import align_face, with_pose
 from moppet.infer.detectors import Detector, detect_any_way_up
 from moppet.infer.expression_model import ExpressionModel
 from moppet.infer.face_quality import crop_quality
 from moppet.infer.tracking import Track, assign, overlap
-from moppet.timeline import RawRow
+from moppet.timeline.schema import FACE_FLOATS, RawRow
 from moppet.values import Face, FaceError, Frame, Image
 
 _SAME_FACE: Final = 0.4
@@ -51,6 +51,13 @@ class FaceReader:
         self.next_id = 0
         self._last_scan_s = -math.inf
         self._last_turned_s = -math.inf
+
+    def resume(self, rows: Sequence[RawRow]) -> None:
+        """Continue after these rows: their last tracks are followed, new faces get new ids."""
+        self.tracks = tracks_at_end(rows, self.settings.forget_after_s)
+        ids = [row["face_id"] for row in rows if row.get("face_id") is not None]
+        self.next_id = 1 + max(ids, default=-1)  # type: ignore[type-var]
+        self._last_scan_s = self._last_turned_s = -math.inf
 
     def read(self, frames: Sequence[Frame], *, live: bool = False) -> list[RawRow]:
         """Return the rows of successive frames, one per frame and face.
@@ -91,8 +98,8 @@ class FaceReader:
             return True
         boxes = [track.expect(time_s) for track in self.tracks]
         expected = np.array(boxes, np.float32).reshape(-1, 4)
-        rolls = np.array([_tilt(track.face) for track in self.tracks], np.float32)
-        found = self.detector.follow(image, expected, rolls)
+        rolls = np.array([track.face.roll for track in self.tracks], np.float32)
+        found = self.detector.follow(image, expected, np.nan_to_num(rolls))
         if found is None:
             return True
         lost = False
@@ -102,7 +109,7 @@ class FaceReader:
             fits = face is not None and overlap(expected[k], face.box_px) > _SAME_FACE / 2
             taken = face is not None and _is_among(face, seen.values())
             if face is not None and fits and not taken:
-                face = _with_pose(face)
+                face = with_pose(face)
                 seen[track.face_id] = face
                 track.move(face, time_s)
             elif track.time_s == newest:
@@ -114,28 +121,26 @@ class FaceReader:
     def _search(self, image: Image, time_s: float, seen: dict[int, Face]) -> list[Face]:
         """Search a whole frame, reassign lost tracks, and return the new faces."""
         self._last_scan_s = time_s
-        upright = self.detector.detect([image])[0]
-        faces = [_with_pose(face) for face in upright if not _is_among(face, seen.values())]
-        if self._needs_rotations(faces, seen, time_s):
-            self._last_turned_s = time_s
-            turned = detect_any_way_up(self.detector, image, upright)
-            faces = [_with_pose(face) for face in turned if not _is_among(face, seen.values())]
         absent = [track for track in self.tracks if track.face_id not in seen]
-        matches = assign([track.expect(time_s) for track in absent], faces)
+        boxes = [track.expect(time_s) for track in absent]
+
+        def unseen(found: Iterable[Face]) -> list[Face]:
+            return [with_pose(face) for face in found if not _is_among(face, seen.values())]
+
+        upright = self.detector.detect([image])[0]
+        faces = unseen(upright)
+        matches = assign(boxes, faces)
+        is_turn_due = not faces and not seen and time_s - self._last_turned_s >= _TURNED_EVERY_S
+        # Rotated heads are searched for with each new face, and every second without a face.
+        if is_turn_due or len(faces) > len(matches) - matches.count(None):
+            self._last_turned_s = time_s
+            faces = unseen(detect_any_way_up(self.detector, image, upright))
+            matches = assign(boxes, faces)
         for track, match in zip(absent, matches, strict=True):
             if match is not None:
                 seen[track.face_id] = faces[match]
                 track.move(faces[match], time_s)
-        matched = set(matches)
-        return [face for k, face in enumerate(faces) if k not in matched]
-
-    def _needs_rotations(self, faces: Sequence[Face], seen: dict[int, Face], time_s: float) -> bool:
-        """Whether to search for rotated heads: with new faces, or each second without a face."""
-        if not faces:
-            return not seen and time_s - self._last_turned_s >= _TURNED_EVERY_S
-        absent = [track for track in self.tracks if track.face_id not in seen]
-        matches = assign([track.expect(time_s) for track in absent], faces)
-        return len(faces) > sum(match is not None for match in matches)
+        return [face for k, face in enumerate(faces) if k not in matches]
 
     def _follow_back(
         self, frames: Sequence[Frame], seen: list[dict[int, Face]], track: Track
@@ -148,21 +153,20 @@ class FaceReader:
             image = frames[i].image
             if image is None:
                 continue
-            box, roll = back.expect(frames[i].time_s), _tilt(back.face)
-            found = self.detector.follow(image, box[None], np.array([roll], np.float32))
+            box, roll = back.expect(frames[i].time_s), np.array([back.face.roll], np.float32)
+            found = self.detector.follow(image, box[None], np.nan_to_num(roll))
             face = found[0] if found else None
             if face is None or overlap(box, face.box_px) < _SAME_FACE / 2:
                 return
             if _is_among(face, seen[i].values()):
                 return
-            face = _with_pose(face)
+            face = with_pose(face)
             seen[i][track.face_id] = face
             back.move(face, frames[i].time_s)
 
     def _rows(self, frames: Sequence[Frame], seen: list[dict[int, Face]]) -> list[RawRow]:
-        crops: list[Image] = []
         rows: list[RawRow] = []
-        classified: list[RawRow] = []
+        crops: list[tuple[RawRow, Image]] = []
         for frame, faces in zip(frames, seen, strict=True):
             if not faces or frame.image is None:
                 status = "no_face" if frame.image is not None else frame.status
@@ -178,11 +182,10 @@ class FaceReader:
                 row = _face_row(frame, face_id, face, quality, "low_quality" if low else "ok")
                 rows.append(row)
                 if crop is not None:
-                    crops.append(crop)
-                    classified.append(row)
+                    crops.append((row, crop))
         if crops:
-            scores = self.model.predict(np.stack(crops))
-            for row, p in zip(classified, scores.probabilities, strict=True):
+            scores = self.model.predict(np.stack([crop for _, crop in crops]))
+            for (row, _), p in zip(crops, scores.probabilities, strict=True):
                 row["p"] = p
         return rows
 
@@ -190,49 +193,24 @@ class FaceReader:
 def tracks_at_end(rows: Sequence[RawRow], forget_after_s: float) -> list[Track]:
     """Return the tracks that are active at the end of these rows, to resume an analysis."""
     tracks: dict[int, Track] = {}
-    if not rows:
-        return []
-    end_s = rows[-1]["time_s"]
     for row in reversed(rows):
         face_id = row.get("face_id")
-        if end_s - row["time_s"] > forget_after_s:
+        if rows[-1]["time_s"] - row["time_s"] > forget_after_s:
             break
         if face_id is not None and face_id not in tracks:
-            box = np.array([row[k] for k in ("box_x", "box_y", "box_w", "box_h")], np.float32)
+            values: Mapping[str, Any] = row
+            box = np.array([values[name] for name in FACE_FLOATS[:4]], np.float32)
             no_landmarks = np.full((5, 2), np.nan, np.float32)
-            score, roll = row.get("detection_score"), row.get("roll")
-            face = Face(box, no_landmarks, score or 0.0, roll=math.nan if roll is None else roll)
+            score, roll = values["detection_score"] or 0.0, values["roll"]
+            face = Face(box, no_landmarks, score, roll=math.nan if roll is None else roll)
             tracks[face_id] = Track(face_id, face, row["time_s"])
     return [tracks[face_id] for face_id in sorted(tracks)]
 
 
 def _face_row(frame: Frame, face_id: int, face: Face, quality: float, status: str) -> RawRow:
-    x, y, w, h = (float(v) for v in face.box_px)
-    return {
-        "frame": frame.index,
-        "time_s": frame.time_s,
-        "face_id": face_id,
-        "status": status,
-        "box_x": x,
-        "box_y": y,
-        "box_w": w,
-        "box_h": h,
-        "detection_score": face.score,
-        "yaw": face.yaw,
-        "pitch": face.pitch,
-        "roll": face.roll,
-        "quality": quality,
-        "p": None,
-    }
-
-
-def _with_pose(face: Face) -> Face:
-    yaw, pitch, roll = head_pose(face.landmarks_px)
-    return replace(face, yaw=yaw, pitch=pitch, roll=roll)
-
-
-def _tilt(face: Face) -> float:
-    return 0.0 if math.isnan(face.roll) else face.roll
+    row = {"frame": frame.index, "time_s": frame.time_s, "face_id": face_id, "status": status}
+    values = (*face.box_px.tolist(), face.score, face.yaw, face.pitch, face.roll, quality)
+    return cast(RawRow, row | dict(zip(FACE_FLOATS, values, strict=True)) | {"p": None})
 
 
 def _by_score(found: Sequence[Face | None]) -> list[int]:

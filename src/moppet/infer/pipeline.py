@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from moppet.infer.detectors import load_detector
 from moppet.infer.expression_model import load_model
-from moppet.infer.face_reader import FaceReader, ReaderSettings, tracks_at_end
+from moppet.infer.face_reader import FaceReader, ReaderSettings
 from moppet.media import MediaInfo, probe, read_frames, recording_sha256
 from moppet.timeline import (
     CausalSmoother,
@@ -26,66 +26,6 @@ from moppet.timeline import (
     read_journal,
 )
 from moppet.values import Frame, UsageError
-
-
-class LiveReader:
-    """Analyzes frames one at a time, as `moppet.stream` does for a recording.
-
-    See `moppet.stream` for the arguments. Raises ModelError or UsageError if one is invalid.
-    """
-
-    def __init__(
-        self,
-        *,
-        model: str | Path = "default",
-        detector: str = "mtcnn",
-        detector_model: str | Path | None = None,
-        min_face_px: float | None = None,
-        timeline: TimelineSettings | None = None,
-    ) -> None:
-        self.settings = timeline or TimelineSettings()
-        self._reader = FaceReader(
-            load_detector(
-                detector,
-                model_path=None if detector_model is None else Path(detector_model),
-                min_face_px=min_face_px,
-            ),
-            load_model(model),
-            ReaderSettings(
-                forget_after_s=self.settings.max_gap_s,
-                low_quality_below=self.settings.low_quality_below,
-            ),
-        )
-        self._smoother = CausalSmoother(self.settings)
-
-    @property
-    def model_name(self) -> str:
-        return self._reader.model.name
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The model's classes, in the order of its columns."""
-        return self._reader.model.names
-
-    @property
-    def group_of(self) -> Mapping[str, str]:
-        """Class → group, from the model's card."""
-        return self._reader.model.group_of
-
-    def read(self, frame: Frame) -> list[dict[str, Any]]:
-        """Return the rows of the next frame: one per face, or a single row without a face.
-
-        Smoothing uses past frames only. Pass frames in order of time.
-        """
-        raw = self._reader.read([frame], live=True)
-        return live_rows(
-            raw,
-            self._smoother,
-            names=self.names,
-            group_of=self.group_of,
-            settings=self.settings,
-        )
-
 
 _CHUNK_S: Final = 0.5
 _CHUNK_FRAMES: Final = 64
@@ -101,8 +41,9 @@ class Settings:
     every: analyze only every n-th frame.
     start_s, end_s: part of the recording to analyze; None for its start or end.
     detect_every_frame: search every frame instead of tracking faces between searches.
-    min_face_px: smallest face to look for, in pixels; None lets the detector choose.
+    min_face_px: smallest face to look for, in pixels (at least 12); None lets the detector choose.
     timeline: smoothing, thresholds and episodes.
+    Raises UsageError for a value out of range.
     """
 
     model: str = "default"
@@ -120,8 +61,7 @@ class Settings:
             raise UsageError(f"every must be at least 1, got {self.every}.")
         if self.min_face_px is not None and self.min_face_px < 12:
             raise UsageError(f"min_face_px must be at least 12, got {self.min_face_px}.")
-        start, end = self.start_s or 0.0, self.end_s if self.end_s is not None else math.inf
-        if not 0 <= start < end:
+        if not 0 <= (self.start_s or 0.0) < (math.inf if self.end_s is None else self.end_s):
             raise UsageError(
                 f"start and end must be 0 or more and in order, got {self.start_s}, {self.end_s}."
             )
@@ -164,13 +104,9 @@ class Analysis:
         self.source = source
         self.settings = settings
         self.info: MediaInfo = probe(source)
-        self.model = load_model(settings.model)
-        detector_model = Path(settings.detector_model) if settings.detector_model else None
-        self._detector = load_detector(
-            settings.detector, model_path=detector_model, min_face_px=settings.min_face_px
-        )
-        live = self.info.kind == "camera"
-        self._sha256 = None if live else recording_sha256(source)
+        self._reader = _face_reader(settings, self.info.kind)
+        self.model = self._reader.model
+        self._sha256 = None if self.info.kind == "camera" else recording_sha256(source)
         self._rows: list[RawRow] = []
         self._complete = False
         self._journal_path = journal
@@ -194,29 +130,21 @@ class Analysis:
 
         After an interruption, call it again to continue.
         """
-        settings = self.settings
+        start_s, end_s = self.settings.start_s, self.settings.end_s
         if self._journal is None and self._journal_path is not None:
             self._open_journal(self._journal_path, resume=True)
-        reader = FaceReader(self._detector, self.model, _reader_settings(settings, self.info))
-        start_s = settings.start_s
-        if self._rows:
-            reader.tracks = tracks_at_end(self._rows, settings.timeline.max_gap_s)
-            ids = [row["face_id"] for row in self._rows if row.get("face_id") is not None]
-            reader.next_id = 1 + max((i for i in ids if i is not None), default=-1)
-            start_s = math.nextafter(self._rows[-1]["time_s"], math.inf)
-        frames = read_frames(
-            self.source, every=settings.every, start_s=start_s, end_s=settings.end_s
-        )
+        self._reader.resume(self._rows)
+        rest_s = math.nextafter(self._rows[-1]["time_s"], math.inf) if self._rows else start_s
+        frames = read_frames(self.source, every=self.settings.every, start_s=rest_s, end_s=end_s)
         try:
             for chunk in _chunks(frames):
-                rows = reader.read(chunk)
+                rows = self._reader.read(chunk)
                 if self._journal is not None:
                     self._journal.append(rows)
                 self._rows += rows
                 if progress is not None:
-                    total, last = self.info.frame_count, chunk[-1]
-                    length_s = self.info.duration_s
-                    progress(Progress(last.index + 1, total, last.time_s, length_s))
+                    done, time_s = chunk[-1].index + 1, chunk[-1].time_s
+                    progress(Progress(done, self.info.frame_count, time_s, self.info.duration_s))
         finally:
             frames.close()
             if self._journal is not None:
@@ -224,8 +152,8 @@ class Analysis:
                 self._journal = None
         if not self._rows:
             raise UsageError(
-                f"{self.info.name} has no frame from {settings.start_s or 0:g} s"
-                f"{'' if settings.end_s is None else f' to {settings.end_s:g} s'}: it lasts "
+                f"{self.info.name} has no frame from {start_s or 0:g} s"
+                f"{'' if end_s is None else f' to {end_s:g} s'}: it lasts "
                 f"{self.info.duration_s:.1f} s."
             )
         self._complete = True
@@ -238,7 +166,13 @@ class Analysis:
             names=self.model.names,
             group_of=self.model.group_of,
             settings=self.settings.timeline,
-            metadata=self._metadata(),
+            metadata=self._about()
+            | {
+                "settings": self.settings.to_dict(),
+                "frame_count": len({row["frame"] for row in self._rows}),
+                "analyzed_at": datetime.now(UTC).isoformat(timespec="seconds"),
+                "complete": self._complete,
+            },
         )
 
     def _about(self) -> dict[str, Any]:
@@ -256,13 +190,47 @@ class Analysis:
             "height": info.height,
         }
 
-    def _metadata(self) -> dict[str, Any]:
-        return self._about() | {
-            "settings": self.settings.to_dict(),
-            "frame_count": len({row["frame"] for row in self._rows}),
-            "analysed_at": datetime.now(UTC).isoformat(timespec="seconds"),
-            "complete": self._complete,
-        }
+
+class LiveReader:
+    """Analyzes frames one at a time, as `moppet.stream` does for a recording.
+
+    settings: of the analysis; `every`, `start_s` and `end_s` are not used.
+    Raises ModelError or UsageError if the model or detector is invalid.
+    """
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        settings = settings or Settings()
+        self.settings = settings.timeline
+        self._reader = _face_reader(settings, "camera")
+        self._smoother = CausalSmoother(self.settings)
+
+    @property
+    def model_name(self) -> str:
+        """The model's name, from its card."""
+        return self._reader.model.name
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The model's classes, in the order of its columns."""
+        return self._reader.model.names
+
+    @property
+    def group_of(self) -> Mapping[str, str]:
+        """Class → group, from the model's card."""
+        return self._reader.model.group_of
+
+    def read(self, frame: Frame) -> list[dict[str, Any]]:
+        """Return the rows of the next frame: one per face, or a single row without a face.
+
+        Smoothing uses past frames only. Pass frames in order of time.
+        """
+        return live_rows(
+            self._reader.read([frame], live=True),
+            self._smoother,
+            names=self.names,
+            group_of=self.group_of,
+            settings=self.settings,
+        )
 
 
 def analyze(
@@ -359,13 +327,15 @@ def stream(
         ...         break
         face 0 smiles at 2.2 s
     """
-    reader = LiveReader(
-        model=model,
+    settings = Settings(
+        model=str(model),
         detector=detector,
-        detector_model=detector_model,
+        detector_model=None if detector_model is None else str(detector_model),
+        every=every,
         min_face_px=min_face_px,
-        timeline=timeline,
+        timeline=timeline or TimelineSettings(),
     )
+    reader = LiveReader(settings)
     frames = read_frames(path_or_camera, every=every)
 
     def rows() -> Iterator[list[dict[str, Any]]]:
@@ -378,12 +348,18 @@ def stream(
     return rows()
 
 
-def _reader_settings(settings: Settings, info: MediaInfo) -> ReaderSettings:
-    # The images of a folder may be unrelated, so faces are not tracked between them.
-    return ReaderSettings(
-        detect_every_frame=settings.detect_every_frame or info.kind == "images",
-        forget_after_s=settings.timeline.max_gap_s,
-        low_quality_below=settings.timeline.low_quality_below,
+def _face_reader(settings: Settings, kind: str) -> FaceReader:
+    model_path = Path(settings.detector_model) if settings.detector_model else None
+    min_face_px = settings.min_face_px
+    return FaceReader(
+        load_detector(settings.detector, model_path=model_path, min_face_px=min_face_px),
+        load_model(settings.model),
+        ReaderSettings(
+            # The images of a folder may be unrelated, so faces are not tracked between them.
+            detect_every_frame=settings.detect_every_frame or kind == "images",
+            forget_after_s=settings.timeline.max_gap_s,
+            low_quality_below=settings.timeline.low_quality_below,
+        ),
     )
 
 

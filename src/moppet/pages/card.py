@@ -14,8 +14,8 @@ from markupsafe import Markup
 
 from moppet.evaluate.saved_results import ALL, Figures, ResultSet, SavedResults, read_results
 from moppet.files import write_text
-from moppet.pages.document import escape_markdown, render_document, render_markdown
-from moppet.pages.tables import Card, confusion_shade
+from moppet.pages.document import escape_markdown, render_document, render_template
+from moppet.pages.html_tables import Card, confusion_shade
 from moppet.pages.wording import (
     FIGURES,
     MEANINGS,
@@ -26,7 +26,6 @@ from moppet.pages.wording import (
     format_share,
     interval,
     number,
-    p_equals,
     with_interval,
 )
 from moppet.timeline.time_axis import NO_VALUE
@@ -93,25 +92,28 @@ def as_markdown(results: SavedResults) -> str:
     """Return the card as one Markdown document."""
     card = _renamed(results.card)
     measured, history = results.measured, results.training
-    text = render_markdown(
-        "model_card",
-        name=str(card["name"]),
-        details=_details(card, results.bytes),
+    text = render_template(
+        "model_card.md",
+        card=card,
+        bytes=results.bytes,
+        version=version("moppet"),
+        stated=[(capitalize(key), str(card[key])) for key in _EXPECTED if key in card],
         absent=[words for key, words in _EXPECTED.items() if key not in card],
+        further=list(_further(card)),
         factors=list(_factors(measured)),
         metrics=_metrics(measured),
-        saved=results.figures is not None,
-        saved_rows=_saved_rows(results.figures or {}),
-        evaluation=_evaluation(results.evaluation),
-        training_data=card.get("training_data"),
+        saved=results.figures,
+        evaluation=results.evaluation,
+        evaluated=_renamed(results.evaluation["about"]["data"]) if results.evaluation else {},
         splits=[
             (_SPLITS.get(name, name), counted(n, "labeled face") if isinstance(n, int) else str(n))
             for name, n in _renamed(card.get("rows", {})).items()
         ],
         history=None if history is None else _history(history),
         analyses=[_analyses(one, measured) for one in measured if not one.again],
-        limits=card.get("limits"),
-        caveats=[*_few(measured), *_missed(measured)],
+        few=list(_few(measured)),
+        least=FEW,
+        measured=measured,
         missing=results.missing,
     )
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
@@ -124,54 +126,21 @@ def _renamed(values: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _details(card: Json, n_bytes: int) -> list[tuple[str, str]]:
-    facts = [("Name", str(card["name"]))]
-    facts += [(capitalize(key), str(card[key])) for key in _EXPECTED if key in card]
-    facts += [
-        (capitalize(key.replace("_", " ")), _plain(value))
-        for key, value in card.items()
-        if key not in _SHOWN | _EXPECTED.keys() and isinstance(value, str | int | float)
-    ]
-    facts.append(("Classes", ", ".join(str(label) for label in card["labels"])))
-    if groups := card.get("groups", {}):
-        facts.append(("Groups", ", ".join(f"{name}: {group}" for name, group in groups.items())))
-    return [
-        *facts,
-        ("Input", _input(card["preprocessing"])),
-        ("Temperature", f"{card['temperature']:g}" if "temperature" in card else "none"),
-        ("File", f"{card.get('file', 'model.onnx')}, {counted(n_bytes, 'byte')}"),
-        ("SHA-256", str(card["sha256"])),
-        ("Card written by", f"moppet {version('moppet')}, from saved results only"),
-    ]
+def _further(card: Json) -> Iterator[tuple[str, str]]:
+    """Yield the facts of card.toml that have no place of their own."""
+    for key, value in card.items():
+        if key not in _SHOWN | _EXPECTED.keys() and isinstance(value, str | int | float):
+            plain = {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
+            yield capitalize(key.replace("_", " ")), plain
 
 
-def _plain(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return str(value)
-
-
-def _input(preprocessing: Json) -> str:
-    size = preprocessing.get("size")
-    color = str(preprocessing.get("color", preprocessing.get("colour"))).replace("grey", "gray")
-    text = f"aligned face, {size} × {size} pixels, {color}"
-    detail = preprocessing.get("detail_px")
-    return f"{text}, averaged down to {detail} pixels first" if detail else text
-
-
-def _factors(measured: Sequence[ResultSet]) -> Iterator[str]:
+def _factors(measured: Sequence[ResultSet]) -> Iterator[tuple[str, Mapping[str, Figures]]]:
     for one in measured:
-        if one.again:
-            continue
         ages = {name: rows for name, rows in one.parts.items() if name != ALL}
-        found = {f"subgroup of {one.of}": ages} if ages else {}
-        found |= {f"{column}, in {one.of}": parts for column, parts in one.by.items()}
-        for name, parts in found.items():
-            ns = ", ".join(
-                value if rows.n is None else f"{value} ({count(rows.n)})"
-                for value, rows in parts.items()
-            )
-            yield escape_markdown(f"By {name}: {ns}.")
+        if not one.again and ages:
+            yield f"subgroup of {one.of}", ages
+        if not one.again:
+            yield from ((f"{column}, in {one.of}", parts) for column, parts in one.by.items())
 
 
 def _metrics(measured: Sequence[ResultSet]) -> str:
@@ -187,43 +156,6 @@ def _metrics(measured: Sequence[ResultSet]) -> str:
 def title_of(figure: str) -> str:
     """Return the name of a figure, also of one that is not known here."""
     return TITLES.get(figure, figure.replace("_", " "))
-
-
-def _saved_rows(figures: Json) -> list[tuple[str, str]]:
-    return _known(
-        {
-            "Labeled faces": figures.get("rows"),
-            "Faces found": figures.get("faces_found"),
-            "Faces found at the detector's default thresholds": figures.get(
-                "faces_found_at_default_thresholds"
-            ),
-        }
-    )
-
-
-def _evaluation(evaluation: Json | None) -> Json | None:
-    if evaluation is None:
-        return None
-    made, rows = evaluation["made"], evaluation.get("rows", {})
-    data = _renamed(made["data"])
-    stated = {
-        "Data": str(data.get("name") or "unspecified"),
-        "Sources": ", ".join(data.get("sources", ())) or "unspecified",
-        "License and consent": str(data.get("license") or "unspecified"),
-        "Split": current_key(str(made.get("split", "unspecified"))),
-        "Labeled faces": rows.get("evaluated"),
-        "Faces found": rows.get("faces_found"),
-        "Evaluated": made.get("made_at"),
-    }
-    return {"facts": _known(stated), "notes": list(evaluation.get("notes", ()))}
-
-
-def _known(values: Mapping[str, Any]) -> list[tuple[str, str]]:
-    return [
-        (name, count(value) if isinstance(value, int) else str(value))
-        for name, value in values.items()
-        if value is not None
-    ]
 
 
 def _history(training: Json) -> str:
@@ -262,7 +194,7 @@ def _analyses(one: ResultSet, measured: Sequence[ResultSet]) -> Json:
         counts = zip(one.names, whole.confusion, strict=True)
         matrix = _table(["label", *one.names], [[name, *map(count, row)] for name, row in counts])
         tables.append(("Labels (rows) and predictions (columns)", matrix))
-    return {"title": capitalize(one.of), "tables": tables, "gaps": [_gap(gap) for gap in one.gaps]}
+    return {"title": capitalize(one.of), "tables": tables, "gaps": one.gaps}
 
 
 def _overall(ways: Sequence[ResultSet]) -> str:
@@ -309,37 +241,15 @@ def _recalls(names: Sequence[str], recalls: Mapping[str, Mapping[str, Json]]) ->
     return _table(["class", *recalls], rows)
 
 
-def _gap(gap: Json) -> str:
-    text = f"Gap ({gap['of']}): the model {with_interval(gap['model'], signed=True)}"
-    if gap["model"].get("p") is not None:
-        text += f", p {p_equals(gap['model']['p'])}"
-    rater = gap.get("one_rater")
-    if rater and rater["value"] is not None:
-        text += f"; one human rater {with_interval(rater, signed=True)}"
-    return text + "."
-
-
-def _few(measured: Sequence[ResultSet]) -> Iterator[str]:
-    """Yield which classes and subgroups have too few faces for their figures to mean much."""
+def _few(measured: Sequence[ResultSet]) -> Iterator[tuple[str, str]]:
+    """Yield the classes and subgroups with few faces, and what was measured."""
     for one in measured:
         recalls = one.parts[ALL].per_class.get("recall", {}) if ALL in one.parts else {}
         sizes = [*((name, rows.n) for name, rows in one.parts.items())]
         sizes += [(name, recall.get("n")) for name, recall in recalls.items()]
         few = [f"{name} ({count(n)})" for name, n in sizes if n is not None and n < FEW]
         if few and not one.again:
-            yield (
-                f"Fewer than {FEW} faces, too few for reliable figures: {', '.join(few)}, "
-                f"in {one.of}."
-            )
-
-
-def _missed(measured: Sequence[ResultSet]) -> Iterator[str]:
-    for one in measured:
-        if one.missed_wrong is not None:
-            yield (
-                f"If every face that was not found counts as wrong, the accuracy in {one.of} is "
-                f"{with_interval(one.missed_wrong)}."
-            )
+            yield ", ".join(few), one.of
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]], words: int = 1) -> str:

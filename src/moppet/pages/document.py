@@ -10,11 +10,12 @@ from importlib.resources import files
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from moppet import palette
 from moppet.pages import wording
 from moppet.timeline.time_axis import format_length, format_time
+from moppet.vocabulary import current_key
 
 
 def render_document(
@@ -45,9 +46,9 @@ def render_macro(name: str, *arguments: Any) -> Markup:
     return Markup(getattr(_environment().get_template("macros.html.j2").module, name)(*arguments))
 
 
-def render_markdown(template: str, **context: Any) -> str:
-    """Return the Markdown of templates/<template>.md.j2; `md` escapes text from outside in it."""
-    return _environment().get_template(f"{template}.md.j2").render(**context)
+def render_template(name: str, **context: Any) -> str:
+    """Return what templates/<name>.j2 makes of a context; in Markdown, `md` escapes texts."""
+    return _environment().get_template(f"{name}.j2").render(**context)
 
 
 def escape_markdown(text: str) -> str:
@@ -62,6 +63,11 @@ def escape_markdown(text: str) -> str:
     )
 
 
+def mark_code(text: str) -> Markup:
+    """Return a text whose parts in backticks are code."""
+    return Markup(re.sub("`([^`]*)`", r"<code>\1</code>", str(escape(text))))
+
+
 @cache
 def _environment() -> Environment:
     found = Environment(
@@ -73,9 +79,13 @@ def _environment() -> Environment:
     )
     found.filters |= {
         "capitalized": wording.capitalize,
+        "code": mark_code,
         "count": wording.count,
+        "current_key": current_key,
         "interval": wording.interval,
         "duration": format_length,
+        "group_members": wording.group_members,
+        "license": wording.license_of,
         "md": escape_markdown,
         "number": wording.number,
         "share": wording.format_share,
@@ -87,6 +97,7 @@ def _environment() -> Environment:
     }
     found.globals |= {
         "counted": wording.counted,
+        "figure_names": wording.FIGURES,
         "expression_class": palette.expression_class,
         "group_class": palette.group_class,
     }

@@ -15,8 +15,8 @@ from moppet.files import write_text
 from moppet.pages import timeline_charts as charts
 from moppet.pages.document import render_document
 from moppet.pages.face_images import Thumbnail, read_thumbnails
-from moppet.pages.tables import Card, Cell, Row, Table, class_cell, color_class
-from moppet.pages.wording import counted, format_share
+from moppet.pages.html_tables import Card, Cell, Row, Table, class_cell, color_class
+from moppet.pages.wording import capitalize, format_share, group_members
 from moppet.timeline import Episode, Timeline
 from moppet.timeline.downsample import UNREADABLE, Columns, Drawing, Lane, build_drawing
 from moppet.timeline.time_axis import NO_VALUE, TICK_STEPS_S, format_length, format_time
@@ -43,6 +43,21 @@ TITLES: Final[Mapping[str, str]] = {
     "width": "Width, pixels",
     "height": "Height, pixels",
     "names": "Classes",
+    "groups": "Groups",
+    "every": "Frame step",
+    "start_s": "Start, seconds",
+    "end_s": "End, seconds",
+    "detect_every_frame": "Faces searched in every frame",
+    "detector_model": "Model file of the face detector",
+    "min_face_px": "Smallest face, pixels",
+    "smooth_s": "Smoothing, seconds",
+    "max_gap_s": "Longest gap that is bridged, seconds",
+    "unsure_below": "Unsure below a probability of",
+    "low_quality_below": "Low quality below",
+    "min_episode_s": "Shortest episode, seconds",
+    "enter": "An episode starts at",
+    "leave": "An episode ends below",
+    "analyzed_at": "Analyzed at",
 }
 OPTIONS: Final = (("every", "--every"), ("start_s", "--start"), ("end_s", "--end"))
 
@@ -91,7 +106,7 @@ class Report:
     def duration_s(self) -> float | None:
         """Length of the recording, or else of what was analyzed."""
         known: float | None = self.summary["duration_s"]
-        return self.summary["analysed_s"] if known is None else known
+        return self.summary["analyzed_s"] if known is None else known
 
     def labels(self, kind: str) -> Sequence[str]:
         """Return all expressions, or all groups."""
@@ -117,11 +132,11 @@ def build_page(timeline: Timeline, thumbnails: Sequence[Thumbnail]) -> str:
         images=bool(thumbnails),
         report=report,
         settings=timeline.settings,
-        about=_about(report),
+        ratio=_ratio,
+        groups_shown=[g for g in report.groups if (report.everyone["groups"][g]["share"] or 0) > 0],
         stopped_s=None if columns is None else columns.span_s[1],
         empty=_empty_note(report),
-        cards=_cards(report),
-        bar=charts.draw_shares(report.everyone["groups"], report.groups),
+        group_cards=_group_cards(report),
         thumbnails=thumbnails,
         **_over_time(report),
         episodes=[(kind, *_episodes(report, kind)) for kind in KINDS],
@@ -130,20 +145,6 @@ def build_page(timeline: Timeline, thumbnails: Sequence[Thumbnail]) -> str:
         facts=list(_facts(timeline.metadata)),
         members=_members(timeline),
     )
-
-
-def _about(report: Report) -> list[str]:
-    """What was analyzed, and when."""
-    metadata, summary = report.timeline.metadata, report.summary
-    facts = [format_length(report.duration_s)]
-    if metadata.get("width") and metadata.get("height"):
-        facts.append(f"{metadata['width']} \N{MULTIPLICATION SIGN} {metadata['height']} px")
-    facts.append(counted(summary["frames"]["total"], "frame"))
-    analyzed = summary["analysed_s"]
-    if analyzed and report.duration_s and analyzed < 0.98 * report.duration_s:
-        facts.append(f"{format_length(analyzed)} of it analyzed")
-    dates = (metadata.get(key) for key in ("analysed_at", "created_at", "date"))
-    return facts + [f"analyzed {str(date)[:10]}" for date in dates if date][:1]
 
 
 def _empty_note(report: Report) -> str:
@@ -159,26 +160,15 @@ def _empty_note(report: Report) -> str:
     return "No face was found in this recording."
 
 
-def _cards(report: Report) -> list[Card]:
-    """Shares of the groups, the time without a face and the unsure time."""
-    summary, everyone = report.summary, report.everyone
+def _group_cards(report: Report) -> Iterator[Card]:
+    """Yield the share of each group, and of the usual ones that the model lacks."""
     usual = any(group in GROUP_NAMES for group in report.groups)
-    groups = dict.fromkeys([*(GROUP_NAMES if usual else ()), *report.groups])
-    cards = []
-    for group in groups:
+    for group in dict.fromkeys([*(GROUP_NAMES if usual else ()), *report.groups]):
         css = color_class(group, report.groups, grouped=True)
-        figures = everyone["groups"].get(group)
+        figures = report.everyone["groups"].get(group)
         note = "the model has no class here" if figures is None else "of the time with a face"
         share = format_share(None if figures is None else figures["share"])
-        cards.append(Card(group, share, (note,), css))
-    analyzed, without = summary["analysed_s"], summary["time_without_face_s"]
-    share = format_share(_ratio(without, analyzed))
-    of_all = "a single image has no length" if analyzed is None else f"{share} of the recording"
-    cards.append(Card("no face", format_length(without), (of_all,)))
-    unsure = _ratio(everyone["time_unsure_s"], everyone["time_s"])
-    length = format_length(everyone["time_unsure_s"])
-    of_faces = "of the time with a face" if unsure is None else f"{length} with a face"
-    return [*cards, Card("unsure", format_share(unsure), (of_faces,))]
+        yield Card(group, share, (note,), css)
 
 
 def _ratio(part: float | None, whole: float | None) -> float | None:
@@ -193,8 +183,10 @@ def _over_time(report: Report) -> dict[str, Any]:
     lanes = drawing.lanes
     shown, folded = lanes[:LANES_SHOWN], lanes[LANES_SHOWN:LANES_FOLDED]
     return {
-        "axis": charts.draw_axis(axis),
-        "recording": charts.draw_recording(axis, columns),
+        "axis": axis,
+        "recording": list(charts.recording_paths(axis, columns)),
+        "width": charts.WIDTH,
+        "height_px": charts.lane_height_px(len(report.timeline.names)),
         "unreadable": bool((columns.state == UNREADABLE).any()),
         "in_no_group": any((lane.group < 0).any() for lane in lanes),
         "lanes": [_lane(report, axis, columns, lane) for lane in _by_number(shown)],
@@ -218,7 +210,10 @@ def _lane(report: Report, axis: charts.Axis, columns: Columns, lane: Lane) -> di
         "about": [f"{format_time(lane.start_s)} to {format_time(lane.end_s)}", *shares],
         "names": [(color_class(name, names, grouped=False), name) for name in names],
         "peaks": [format_share(float(peak.max()) if len(peak) else None) for peak in peaks],
-        "chart": charts.draw_lane(axis, columns, lane, names, report.groups),
+        "label": f"{lane.title}: groups and the probability of each expression over time, from "
+        f"{format_time(lane.start_s)} to {format_time(lane.end_s)}. The same values are in the "
+        "table below.",
+        "paths": list(charts.lane_paths(axis, columns, lane, names, report.groups)),
         "table": values_table(columns, lane, names),
     }
 
@@ -271,7 +266,7 @@ def _episodes(report: Report, kind: str) -> tuple[Table | None, int]:
         for episode in chosen[:MAX_EPISODES]
     ]
     n_more = max(0, len(chosen) - MAX_EPISODES)
-    caption = f"Episodes of one {kind}: {len(chosen)}"
+    caption = f"Episodes by {kind}: {len(chosen)}"
     caption += f", the first {MAX_EPISODES} shown" if n_more else ""
     head = [kind, "face", "start", "end", "length", "mean probability"]
     return Table(caption, head, rows, css="sortable tall", words=2), n_more
@@ -361,23 +356,29 @@ def build_command(report: Report) -> str:
 
 def _facts(metadata: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield a title and a text for every value of the metadata, the best known first."""
-    known = {key: metadata[key] for key in TITLES if key in metadata}
-    return _flat({**known, **metadata})
+    values = dict(_flat(metadata))
+    known = {key: values.pop(key) for key in TITLES if key in values}
+    known |= values
+    if known.get("model") == known.get("model_name"):  # in the settings, and as it was found
+        known.pop("model", None)
+    for key, value in known.items():
+        yield TITLES.get(key) or capitalize(key.replace("_", " ")), value
 
 
-def _flat(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
+def _flat(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for key, value in values.items():
-        title = f"{before}{key}" if before else TITLES.get(key, key.replace("_", " "))
         if key == "groups" and isinstance(value, Mapping):
-            yield "Groups", ", ".join(f"{name}: {group}" for name, group in value.items())
+            yield key, group_members(value)
         elif isinstance(value, Mapping):
-            yield from _flat(value, f"{before}{key}.")
+            yield from _flat(value)
         elif isinstance(value, list | tuple):
-            yield title, ", ".join(str(item) for item in value)
+            yield key, ", ".join(str(item) for item in value)
         elif isinstance(value, bool):
-            yield title, "yes" if value else "no"
-        else:
-            yield title, NO_VALUE if value is None else str(value)
+            yield key, "yes" if value else "no"
+        elif isinstance(value, float):
+            yield key, f"{value:.6g}"
+        elif value is not None:
+            yield key, str(value)
 
 
 def _members(timeline: Timeline) -> str:

@@ -1,18 +1,17 @@
-"""Timeline charts as SVG: a ribbon of groups and one strip for each expression."""
+"""Paths of a timeline's charts: a ribbon of groups and one strip for each expression."""
 
 from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from functools import cached_property
 from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
-from markupsafe import Markup, escape
 from numpy.typing import NDArray
 
-from moppet.pages.wording import format_share
 from moppet.palette import expression_class, group_class
 from moppet.timeline.downsample import (
     FACE,
@@ -49,13 +48,13 @@ class Axis:
         share = (seconds - self.start_s) / self.span_s
         return np.rint(np.clip(share, 0, 1) * WIDTH).astype(np.int64)
 
-    def ticks(self) -> Iterator[tuple[float, str]]:
-        """Yield the place in percent and the text of every tick."""
+    @cached_property
+    def ticks(self) -> list[tuple[float, str]]:
+        """The place in percent and the text of every tick."""
         if self.is_moment:  # a single image has no length: the chart's width means nothing
-            yield 0.0, format_time(self.start_s, 0.01)
-            return
-        for time_s, text in time_ticks(self.start_s, self.end_s):
-            yield 100 * (time_s - self.start_s) / self.span_s, text
+            return [(0.0, format_time(self.start_s, 0.01))]
+        ticks = time_ticks(self.start_s, self.end_s)
+        return [(100 * (time_s - self.start_s) / self.span_s, text) for time_s, text in ticks]
 
 
 def _stretches(mask: NDArray[np.bool_]) -> list[tuple[int, int]]:
@@ -123,126 +122,55 @@ def lane_height_px(n_names: int) -> int:
     return STRIPS_FROM_PX + n_names * STRIP_PX
 
 
-def _path(css: str, d: str) -> str:
-    return f'<path class="{css}" d="{d}"/>' if d else ""
+Paths = Iterator[tuple[str, str]]
+"""CSS classes and the path they are for, which is empty if there is nothing to draw."""
 
 
-def _ribbon(painter: _LanePainter, groups: Sequence[str]) -> list[str]:
+def _ribbon(painter: _LanePainter, groups: Sequence[str]) -> Paths:
     lane = painter.lane
-    paths = []
     for code, group in enumerate([*groups, None]):
         mine = lane.group == (code if group is not None else -1)
         css = group_class(group, groups)
         sure, unsure = mine & ~lane.unsure, mine & lane.unsure
-        paths.append(_path(css, painter.boxes(sure, 0, RIBBON_PX)))
-        paths.append(_path(f"{css} unsure", painter.boxes(unsure, RIBBON_PX / 2, RIBBON_PX / 2)))
-    paths.append(_path("low", painter.boxes(lane.low_quality, RIBBON_PX + 3, 5)))
-    return paths
+        yield css, painter.boxes(sure, 0, RIBBON_PX)
+        yield f"{css} unsure", painter.boxes(unsure, RIBBON_PX / 2, RIBBON_PX / 2)
+    yield "low", painter.boxes(lane.low_quality, RIBBON_PX + 3, 5)
 
 
-def _strips(painter: _LanePainter, names: Sequence[str], downsampled: bool) -> list[str]:
+def _strips(painter: _LanePainter, names: Sequence[str], downsampled: bool) -> Paths:
     lane = painter.lane
-    paths = []
     for k, name in enumerate(names):
         css = expression_class(name, names)
         top = STRIPS_FROM_PX + k * STRIP_PX
-        paths.append(_path(f"area {css}", painter.curve(lane.peak[:, k], top, filled=True)))
+        yield f"area {css}", painter.curve(lane.peak[:, k], top, filled=True)
         if downsampled:
-            paths.append(_path(f"line {css}", painter.curve(lane.mean[:, k], top, filled=False)))
-    return paths
+            yield f"line {css}", painter.curve(lane.mean[:, k], top, filled=False)
 
 
-def _frame(height_px: int, back: str, paths: str, axis: Axis, label: str, css: str = "") -> Markup:
-    """Return a chart: hatched ground, stretched paths, grid lines, room for the crosshair."""
-    grid = "".join(f'<line x1="{p:.3f}%" x2="{p:.3f}%" y2="100%"/>' for p, _ in axis.ticks())
-    return Markup(
-        f'<svg class="plot {css}" width="100%" height="{height_px}" role="img" '
-        f'aria-label="{escape(label)}">{back}'
-        f'<svg class="zoomed" width="100%" height="{height_px}" preserveAspectRatio="none" '
-        f'viewBox="0 0 {WIDTH} {height_px * UNITS_PER_PX}">{paths}</svg>'
-        f'<g class="grid">{grid}</g><line class="cross" y2="100%" visibility="hidden"/></svg>'
-    )
-
-
-def draw_axis(axis: Axis) -> Markup:
-    """Return the line of times below a chart."""
-    texts = []
-    for place, text in axis.ticks():
-        anchor = "start" if place < 3 else "end" if place > 97 else "middle"
-        texts.append(f'<text x="{place:.3f}%" y="15" text-anchor="{anchor}">{text}</text>')
-    return Markup(
-        f'<svg class="axis" width="100%" height="20" aria-hidden="true">{"".join(texts)}</svg>'
-    )
-
-
-def draw_lane(
+def lane_paths(
     axis: Axis, columns: Columns, lane: Lane, names: Sequence[str], groups: Sequence[str]
-) -> Markup:
-    """Return the chart of one face."""
+) -> Paths:
+    """Yield the chart of one face, from back to front, with the lines at 0 % of every strip."""
     painter = _LanePainter(axis, columns, lane)
     height = lane_height_px(len(names))
-    everywhere = np.ones(len(lane.at), dtype=np.bool_)
-    top, tall = STRIPS_FROM_PX - 3, height - STRIPS_FROM_PX + 3
-    paths = [
-        _path("paper", painter.boxes(everywhere, 0, height)),
-        _path("murky", painter.boxes(lane.low_quality, top, tall)),
-        *_ribbon(painter, groups),
-        *_strips(painter, names, columns.downsampled),
-    ]
-    back = (
-        f'<rect class="hatch" width="100%" height="{RIBBON_PX}"/>'
-        f'<rect class="hatch" y="{top}" width="100%" height="{tall}"/>'
-    )
-    css = "downsampled" if columns.downsampled else ""
-    label = (
-        f"{lane.title}: groups and the probability of each expression over time, from "
-        f"{format_time(lane.start_s)} to {format_time(lane.end_s)}. The same values are in "
-        "the table below."
-    )
-    return _frame(height, back, "".join(paths) + _rules(len(names)), axis, label, css)
+    top = STRIPS_FROM_PX - 3
+    yield "paper", painter.boxes(np.ones(len(lane.at), np.bool_), 0, height)
+    yield "murky", painter.boxes(lane.low_quality, top, height - top)
+    yield from _ribbon(painter, groups)
+    yield from _strips(painter, names, columns.downsampled)
+    bases = (STRIPS_FROM_PX + k * STRIP_PX + CURVE_PX for k in range(len(names)))
+    yield "rule", "".join(f"M0 {y * UNITS_PER_PX}h{WIDTH}" for y in bases)
 
 
-def _rules(n_names: int) -> str:
-    """Return the lines at 0 % of every strip."""
-    bases = (STRIPS_FROM_PX + k * STRIP_PX + CURVE_PX for k in range(n_names))
-    return _path("rule", "".join(f"M0 {y * UNITS_PER_PX}h{WIDTH}" for y in bases))
-
-
-def draw_recording(axis: Axis, columns: Columns) -> Markup:
-    """Return the strip that marks where any face is visible and what could not be read."""
+def recording_paths(axis: Axis, columns: Columns) -> Paths:
+    """Yield the strip that marks where any face is visible and what could not be read."""
     left, right = axis.units(columns.left_s), axis.units(columns.right_s)
-    paths = []
     for css, state in (("seen", FACE), ("broken", UNREADABLE)):
         parts = []
         for a, b in _stretches(columns.state == state):
             w = max(int(right[b - 1] - left[a]), 4)
             parts.append(f"M{left[a]} 0h{w}v140h-{w}z")
-        paths.append(_path(css, "".join(parts)))
-    back = '<rect class="hatch" width="100%" height="14"/>'
-    label = "The recording: where any face is visible, and where frames could not be read."
-    return _frame(14, back, "".join(paths), axis, label)
-
-
-def draw_shares(figures: Mapping[str, Any], groups: Sequence[str]) -> Markup:
-    """Return the bar of the groups' shares, nothing if no share is defined.
-
-    figures: group → its figures in the summary.
-    """
-    x, parts, spoken = 0.0, [], []
-    for group in groups:
-        share = figures[group]["share"]
-        if share is None or not share > 0:
-            continue
-        css = group_class(group, groups)
-        parts.append(f'<rect class="{css}" x="{x:.2f}%" width="{100 * share:.2f}%" height="10"/>')
-        spoken.append(f"{escape(group)} {format_share(share)}")
-        x += 100 * share
-    if not parts:
-        return Markup()
-    return Markup(
-        f'<svg class="bar" width="100%" height="10" role="img" aria-label="Time with a face: '
-        f'{", ".join(spoken)}">{"".join(parts)}</svg>'
-    )
+        yield css, "".join(parts)
 
 
 NOTHING: Final = 255

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from moppet.timeline.time_axis import NO_VALUE
+from moppet.vocabulary import order_groups
 
 Json = Mapping[str, Any]
 MINUS: Final = "\N{MINUS SIGN}"
@@ -140,6 +141,13 @@ def license_of(values: Json) -> str | None:
     """Return the license that a model or data set states; files of earlier versions say licence."""
     stated: str | None = values.get("license", values.get("licence"))
     return stated
+
+
+def group_members(group_of: Mapping[str, str]) -> str:
+    """Return the groups and their classes: "positive: happiness; negative: sadness, anger"."""
+    groups = order_groups(group_of.values())
+    members = {group: [name for name, one in group_of.items() if one == group] for group in groups}
+    return "; ".join(f"{group}: {', '.join(names)}" for group, names in members.items())
 
 
 def levels(evaluation: Json) -> list[tuple[str, Json, bool]]:

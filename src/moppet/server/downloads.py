@@ -22,7 +22,7 @@ _PROBABILITIES_S: Final = 1.0
 
 
 class ExportedFile(NamedTuple):
-    """An export_timeline file."""
+    """A file to download."""
 
     name: str
     content: bytes

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
 import shlex
@@ -11,14 +9,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Annotated, ClassVar, Final
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI
 from fastapi.responses import FileResponse, Response
 from starlette.exceptions import HTTPException
 
 from moppet.guard import (
-    CHILD,
     DEFAULT_RULES,
     EventLog,
     Guard,
@@ -27,40 +24,32 @@ from moppet.guard import (
     parse_rules,
     read_log,
 )
-from moppet.guard.event_log import csv_rows
+from moppet.guard.event_log import csv_text
 from moppet.guard.notifications import Alerts, Channels, Notifier, now
 from moppet.guard.rules import Child
 from moppet.infer.expression_model import find_model, read_card
 from moppet.infer.pipeline import LiveReader
-from moppet.server.responses import existing_file, json_of
-from moppet.values import UsageError
-
-Json = dict[str, Any]
+from moppet.server.responses import Json, attachment, body_of, existing_file
 
 
 @dataclass(frozen=True)
 class SessionOptions:
-    """The settings of a guard session.
+    """The form of a guard session.
 
-    goes_on: whether the video resumes by itself once the child is calm again.
+    rules: one per line, or separated by ";". auto_resume: whether the video resumes by itself once
+    the child is calm again.
     """
 
-    settings: GuardSettings
-    goes_on: bool = True
+    RENAMED: ClassVar = {"goes_on": "auto_resume"}
 
+    rules: str
+    child: Child = "largest"
+    auto_resume: bool = True
 
-def read_options(form: Json) -> SessionOptions:
-    """Return the options in a page's form; UsageError if they are invalid.
-
-    form: "rules" (text, one rule per line or separated by ";"); optional: "child", "goes_on".
-    """
-    rules, goes_on = form.get("rules"), form.get("goes_on", True)
-    if not isinstance(rules, str) or not isinstance(goes_on, bool):
-        raise UsageError("A guard needs `rules` as text, and `goes_on` as true or false.")
-    child = form.get("child", CHILD[0])
-    if not isinstance(child, str):
-        raise UsageError("A guard needs `child` as text.")
-    return SessionOptions(GuardSettings(parse_rules([rules]), child=cast(Child, child)), goes_on)
+    @property
+    def settings(self) -> GuardSettings:
+        """The settings of the guard; UsageError for a rule that cannot be understood."""
+        return GuardSettings(parse_rules([self.rules]), child=self.child)
 
 
 class GuardSession:
@@ -74,8 +63,8 @@ class GuardSession:
     def __init__(
         self, options: SessionOptions, reader: LiveReader, folder: Path, alerts: Alerts
     ) -> None:
-        self._options = options
-        self._guard = Guard(options.settings, reader.names, reader.group_of, reader.settings)
+        self._auto_resume, self._settings = options.auto_resume, options.settings
+        self._guard = Guard(self._settings, reader.names, reader.group_of, reader.settings)
         path = _new_log(folder)
         self.name = path.stem
         self._notifier = Notifier(alerts, EventLog(path))
@@ -86,18 +75,17 @@ class GuardSession:
 
     @property
     def rules(self) -> list[str]:
-        return [str(rule) for rule in self._options.settings.rules]
+        return [str(rule) for rule in self._settings.rules]
 
     def observe(self, rows: Sequence[Json]) -> list[Json]:
         """Process the rows of a frame; return the records of its events."""
         if not self._watching:
             self._begin()
-        self._notifier.alerts.tend()
         self._time_s = float(rows[0]["time_s"])
         records = []
         for event in self._guard.observe(rows):
             record = event_record(event, now())
-            if event.kind == "resume" and self._options.goes_on:
+            if event.kind == "resume" and self._auto_resume:
                 self._guard.resume(event.time_s)
             elif event.kind == "resume":
                 record["event"] = "calm"  # a person must resume the video
@@ -128,7 +116,7 @@ class GuardSession:
 
     def _begin(self) -> None:
         self._watching = True
-        settings = {**self._options.settings.to_dict(), "goes_on": self._options.goes_on}
+        settings = {**self._settings.to_dict(), "auto_resume": self._auto_resume}
         self._notifier.log_start(self._model, settings)
 
 
@@ -147,7 +135,7 @@ def add_guards(site: FastAPI, folder: Path, channels: Channels) -> None:
     """Add the routes below /api/guard. folder: of the session logs."""
 
     @site.get("/api/guard")
-    def about() -> dict[str, Any]:
+    def about() -> Json:
         """Return the default rules, and the commands and webhook of the command line."""
         commands = {name: getattr(channels, f"on_{name}") for name in ("alert", "pause", "resume")}
         return {
@@ -160,15 +148,14 @@ def add_guards(site: FastAPI, folder: Path, channels: Channels) -> None:
         }  # fmt: skip
 
     @site.post("/api/guard/check")
-    async def check(request: Request) -> dict[str, Any]:
+    def check(form: Annotated[SessionOptions, body_of(SessionOptions)]) -> Json:
         """Return the rules as they are understood; 400 with one sentence for an invalid rule."""
-        settings = read_options(await json_of(request)).settings
-        card = read_card(find_model())
+        settings, card = form.settings, read_card(find_model())
         Guard(settings, [str(name) for name in card["labels"]], card.get("groups", {}))
         return {"rules": [str(rule) for rule in settings.rules]}
 
     @site.get("/api/guard/logs")
-    def logs() -> list[dict[str, Any]]:
+    def logs() -> list[Json]:
         """Return the latest sessions, newest first."""
         paths = sorted((p for p in folder.glob("*.jsonl") if _LOG.fullmatch(p.stem)), reverse=True)
         return [_log_summary(path) for path in paths[:_LISTED]]
@@ -180,13 +167,11 @@ def add_guards(site: FastAPI, folder: Path, channels: Channels) -> None:
         path = existing_file(folder / f"{name}.jsonl")
         if kind == "jsonl":
             return FileResponse(path, media_type="application/jsonl", filename=path.name)
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows(csv_rows(read_log(path)))
-        headers = {"content-disposition": f'attachment; filename="{name}.csv"'}
-        return Response(text.getvalue(), media_type="text/csv; charset=utf-8", headers=headers)
+        text = csv_text(read_log(path))
+        return attachment(f"{name}.csv", text, "text/csv; charset=utf-8")
 
 
-def _log_summary(path: Path) -> dict[str, Any]:
+def _log_summary(path: Path) -> Json:
     """Return a log's name, start time and number of events."""
     counts = dict.fromkeys(("pause", "alert", "stopped"), 0)
     at = None

@@ -24,6 +24,8 @@ from moppet.values import MoppetError, UsageError
 
 Json = dict[str, Any]
 OPEN: Final = ("queued", "running")
+_FORMER_STATES: Final = {"running": "queued", "cancelled": "canceled"}
+"""State in a stored queue → its state after a start; 0.1.0 had another spelling."""
 WORKER: Final = (sys.executable, "-m", "moppet.server.worker")
 _SAVE_S: Final = 0.5
 
@@ -35,7 +37,7 @@ class _Base(DeclarativeBase):
 class Job(_Base):
     """One recording to analyze.
 
-    state: "queued", "running", "done", "failed" or "cancelled". frames, total: done and expected.
+    state: "queued", "running", "done", "failed" or "canceled". frames, total: done and expected.
     speed: frames per second; left_s: seconds left; both null while unknown.
     """
 
@@ -53,11 +55,11 @@ class Job(_Base):
     speed: Mapped[float | None] = mapped_column(default=None)
     left_s: Mapped[float | None] = mapped_column(default=None)
     error: Mapped[str | None] = mapped_column(default=None)
-    asked_at: Mapped[str]
+    queued_at: Mapped[str] = mapped_column("asked_at")
 
     def as_json(self) -> Json:
         """Return the fields that the page shows; the recording's name is the only path in it."""
-        fields = ("id", "name", "state", "frames", "total", "speed", "left_s", "error", "asked_at")
+        fields = ("id", "name", "state", "frames", "total", "speed", "left_s", "error", "queued_at")
         return {name: getattr(self, name) for name in fields}
 
 
@@ -72,7 +74,8 @@ class Queue:
         self._engine = create_engine(f"sqlite:///{workspace.database}")
         _Base.metadata.create_all(self._engine)
         with Session(self._engine) as session, session.begin():
-            session.execute(update(Job).where(Job.state == "running").values(state="queued"))
+            for former, state in _FORMER_STATES.items():
+                session.execute(update(Job).where(Job.state == former).values(state=state))
         self._wake = threading.Condition()
         self._stopping = False
         self._running: tuple[int, subprocess.Popen[str]] | None = None
@@ -100,7 +103,7 @@ class Queue:
                 name=name or source.name,
                 folder="",
                 settings=json.dumps(asdict(settings)),
-                asked_at=datetime.now(UTC).isoformat(timespec="seconds"),
+                queued_at=datetime.now(UTC).isoformat(timespec="seconds"),
             )
             session.add(job)
             session.flush()
@@ -129,15 +132,15 @@ class Queue:
         if job.state not in OPEN:
             raise UsageError(f"Job {number} is {job.state} already.")
         with self._wake:
-            self._set(number, state="cancelled", left_s=None, speed=None)
+            self._set(number, state="canceled", left_s=None, speed=None)
             if self._running and self._running[0] == number:
                 self._end_running()
         return self.job(number).as_json()
 
-    def again(self, number: int) -> Json:
+    def resume(self, number: int) -> Json:
         """Queue a failed or canceled job again; it resumes where it stopped."""
         job = self.job(number)
-        if job.state not in ("failed", "cancelled"):
+        if job.state not in ("failed", "canceled"):
             raise UsageError(
                 f"Job {number} is {job.state}: only a failed or canceled job can run again."
             )
@@ -238,20 +241,3 @@ class Queue:
             error = None if done or self._stopping else ended.get("error")
             values = {"frames": ended["done"], "total": ended["done"]} if done else {}
             self._set(job.id, only_if=["running"], state=state, error=error, left_s=None, **values)
-
-
-def settings_of(given: object) -> Settings:
-    """Return the settings in a request; UsageError for unknown or invalid ones."""
-    known = {"model", "every"}
-    if not isinstance(given, dict):
-        raise UsageError("The settings must be a JSON object.")
-    unknown = sorted(set(given) - known)
-    if unknown:
-        raise UsageError(f"There is no setting {unknown[0]!r}; known: {', '.join(sorted(known))}.")
-    every, model = given.get("every", 1), given.get("model", "default")
-    if not isinstance(every, int) or isinstance(every, bool) or not isinstance(model, str):
-        raise UsageError("`every` must be a whole number and `model` a name.")
-    try:
-        return Settings(model=model, every=every)
-    except MoppetError as error:
-        raise UsageError(str(error)) from None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
 import json
 import shlex
@@ -11,13 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, ClassVar, Final
 
 import numpy as np
-from fastapi import FastAPI, Request
+from fastapi import FastAPI
 from fastapi.responses import Response
 from numpy.typing import NDArray
-from starlette.concurrency import run_in_threadpool
 
 from moppet.datasets.manifest import Manifest, build_manifest
 from moppet.datasets.rater_agreement import (
@@ -30,14 +27,13 @@ from moppet.datasets.rater_agreement import (
     read_ratings,
 )
 from moppet.datasets.readers.csv_tables import read_table
-from moppet.files import write_text
+from moppet.files import write_csv, write_text
 from moppet.metrics import confusion
-from moppet.server.ratings import NO_FACE, Rater, RatingSet, RatingSets
-from moppet.server.responses import json_of
+from moppet.server.ratings import NO_FACE, NewSet, Rater, RatingSet, RatingSets
+from moppet.server.responses import Json, body_of
 from moppet.server.workspace import Workspace
 from moppet.values import EXPRESSIONS, MoppetError, UsageError
 
-Json = dict[str, Any]
 LEAST: Final = 3
 """Images of a class that `moppet train` needs."""
 
@@ -102,9 +98,14 @@ class ClosedSet:
         return tuple(self.set.rater_file(name) for name in opened_raters(self.set))
 
     @cached_property
+    def measured(self) -> tuple[Ratings, Agreement]:
+        """The ratings of these raters, and their agreement."""
+        return _measure(self.files, tuple(file.stat().st_mtime_ns for file in self.files))
+
+    @property
     def ratings(self) -> Ratings:
         """The ratings of these raters."""
-        return _measure(self.files, _stamps(self.files))[0]
+        return self.measured[0]
 
     @cached_property
     def no_face(self) -> NDArray[np.bool_]:
@@ -141,7 +142,7 @@ class ClosedSet:
         faceless = {cell["path"]: NO_FACE for cell in cells if cell.get("mark") == NO_FACE}
         return read_adjudication(self.adjudication, self.ratings) | faceless
 
-    def decide(self, image: object, label: object) -> None:
+    def decide(self, image: int, label: str | None) -> None:
         """Save a decision on a disputed image; a label of None removes it."""
         path = self.set.images[self.set.check_number(image)]
         if path not in {self.ratings.paths[row] for row in self.disputed}:
@@ -149,13 +150,12 @@ class ClosedSet:
         if label is not None and label not in self.choices:
             raise UsageError(f"A decision is one of {', '.join(self.choices)}.")
         decided = {**self.decisions(), path: label}
-        text = io.StringIO()
-        table = csv.writer(text, lineterminator="\n")
-        table.writerow(["path", "label", "mark"])
-        for each, choice in decided.items():
-            if choice is not None:
-                table.writerow([each, "", NO_FACE] if choice == NO_FACE else [each, choice, ""])
-        write_text(self.adjudication, text.getvalue())
+        rows = [
+            [each, "", NO_FACE] if choice == NO_FACE else [each, choice, ""]
+            for each, choice in decided.items()
+            if choice is not None
+        ]
+        write_csv(self.adjudication, ["path", "label", "mark"], rows)
 
     def as_json(self) -> Json:
         """Return the figures of `moppet data agreement --json`, with image numbers for paths.
@@ -165,20 +165,23 @@ class ClosedSet:
         """
         ratings, decided = self.ratings, self.decisions()
         number = {path: i for i, path in enumerate(self.set.images)}
-        figures = as_dict(ratings, _measure(self.files, _stamps(self.files))[1], {})
+        figures = as_dict(ratings, self.measured[1], {})
         answers = np.where(self.no_face, len(ratings.names), ratings.given)
         names = [*ratings.names, NO_FACE]
         rows = sorted(self.disputed, key=lambda row: number[ratings.paths[row]])
         return figures | {
-            "tables": [self._table(answers, a, b) for a, b in _pairs(len(ratings.raters))],
+            "tables": [
+                self._table(answers, a, b)
+                for a, b in itertools.combinations(range(len(ratings.raters)), 2)
+            ],
             "table_names": names,
             "choices": self.choices,
             "no_face": self.no_face.sum(axis=0).tolist(),
             "unrated": ((ratings.given < 0) & ~self.no_face).sum(axis=0).tolist(),
             "disagreements": [
                 {
-                    "picture": number[ratings.paths[row]],
-                    "said": [names[i] if i >= 0 else None for i in answers[row]],
+                    "image": number[ratings.paths[row]],
+                    "answers": [names[i] if i >= 0 else None for i in answers[row]],
                     "decided": decided.get(ratings.paths[row]),
                 }
                 for row in rows
@@ -217,9 +220,9 @@ class ClosedSet:
         return {
             "path": str(path),
             "command": f"moppet train {shlex.quote(str(path))} -o my_model",
-            "pictures": len(manifest),
+            "images": len(manifest),
             "labels": counts,
-            "unlabelled": len(manifest) - sum(counts.values()),
+            "unlabeled": len(manifest) - sum(counts.values()),
             "left_out": len(self.set.images) - len(manifest),
             "rare": list(rare_classes(manifest)),
         }
@@ -248,24 +251,49 @@ def _without(manifest: Manifest, classes: tuple[str, ...]) -> Manifest:
     return build_manifest(columns | {"votes": votes}, names=names, root=part.root)
 
 
-def _pairs(raters: int) -> list[tuple[int, int]]:
-    return list(itertools.combinations(range(raters), 2))
-
-
-def _stamps(files: tuple[Path, ...]) -> tuple[tuple[int, int], ...]:
-    return tuple((stat.st_mtime_ns, stat.st_size) for stat in (file.stat() for file in files))
-
-
 @lru_cache(maxsize=4)
-def _measure(
-    files: tuple[Path, ...], stamps: tuple[tuple[int, int], ...]
-) -> tuple[Ratings, Agreement]:
+def _measure(files: tuple[Path, ...], changed_ns: tuple[int, ...]) -> tuple[Ratings, Agreement]:
     """Return the ratings and their agreement, measured again only if a file changes.
 
     The seed is the same as in the command line, so both give the same intervals.
     """
     ratings = read_ratings(files)
     return ratings, measure_agreement(ratings, np.random.default_rng(0))
+
+
+@dataclass(frozen=True)
+class NewRater:
+    """A new rater."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class NewRating:
+    """A rating: of the image of this number, a class (label) or a mark."""
+
+    RENAMED: ClassVar = {"picture": "image"}
+
+    image: int
+    label: str | None = None
+    mark: str | None = None
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A decision on the disputed image of this number; a label of null removes it."""
+
+    RENAMED: ClassVar = {"picture": "image"}
+
+    image: int
+    label: str | None
+
+
+@dataclass(frozen=True)
+class ManifestOptions:
+    """without_rare: leave out classes with too few images to train."""
+
+    without_rare: bool = False
 
 
 def add_label(site: FastAPI, workspace: Workspace) -> None:
@@ -282,28 +310,15 @@ def _add_sets(site: FastAPI, sets: RatingSets) -> None:
         return [_set_json(sets.of(name)) for name in sets.names()]
 
     @site.post("/api/labels", status_code=201)
-    async def new_set(request: Request) -> Json:
-        """Create a set: {"name", "folder"}; optional: "classes", "subject", "seed"."""
-        body = await json_of(request)
-        classes, seed = body.get("classes", list(EXPRESSIONS)), body.get("seed", 0)
-        if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
-            raise UsageError("`classes` must be a list of words.")
-        if type(seed) is not int:
-            raise UsageError("`seed` must be a whole number.")
-        subject = _text(body, "subject").strip() or None if "subject" in body else None
-        given = (_text(body, "name"), _text(body, "folder"), classes, subject, seed)
-
-        def create() -> Json:
-            with sets.lock:
-                return _set_json(sets.create(*given))
-
-        return await run_in_threadpool(create)
+    def new_set(new: Annotated[NewSet, body_of(NewSet)]) -> Json:
+        with sets.lock:
+            return _set_json(sets.create(new))
 
     @site.get("/api/labels/{name}")
     def one_set(name: str) -> Json:
         return _set_json(sets.of(name))
 
-    @site.get("/api/labels/{name}/pictures/{image}")
+    @site.get("/api/labels/{name}/images/{image}")
     def image(name: str, image: int) -> Response:
         """Return the image as an upright PNG, without its name, date or other metadata."""
         return Response(sets.of(name).png(image), media_type="image/png")
@@ -317,21 +332,16 @@ def _add_rating(site: FastAPI, sets: RatingSets) -> None:
             return action(of).state()
 
     @site.post("/api/labels/{name}/raters", status_code=201)
-    async def new_rater(name: str, request: Request) -> Json:
-        """Add a rater: {"name"}."""
-        rater = _text(await json_of(request), "name")
-        return await run_in_threadpool(change, name, lambda of: Rater.begin(of, rater))
+    def new_rater(name: str, new: Annotated[NewRater, body_of(NewRater)]) -> Json:
+        return change(name, lambda of: Rater.begin(of, new.name))
 
     @site.get("/api/labels/{name}/raters/{rater}")
     def state(name: str, rater: str) -> Json:
         return Rater(sets.of(name), rater).state()
 
     @site.post("/api/labels/{name}/raters/{rater}/ratings")
-    async def rate(name: str, rater: str, request: Request) -> Json:
-        """Rate the next image: {"picture": number} with "label" or "mark"."""
-        body = await json_of(request)
-        given = (body.get("picture"), body.get("label"), body.get("mark"))
-        return await run_in_threadpool(change, name, lambda of: Rater(of, rater).rate(*given))
+    def rate(name: str, rater: str, new: Annotated[NewRating, body_of(NewRating)]) -> Json:
+        return change(name, lambda of: Rater(of, rater).rate(new.image, new.label, new.mark))
 
     @site.post("/api/labels/{name}/raters/{rater}/undo")
     def undo(name: str, rater: str) -> Json:
@@ -350,29 +360,15 @@ def _add_agreement(site: FastAPI, sets: RatingSets) -> None:
         return ClosedSet(sets.of(name)).as_json()
 
     @site.post("/api/labels/{name}/decisions")
-    async def decide(name: str, request: Request) -> Json:
-        """Decide on a disputed image: {"picture", "label"}; a null label removes the decision."""
-        body = await json_of(request)
-        if "label" not in body:
-            raise UsageError("A decision needs a label, or null to remove it.")
-
-        def act() -> Json:
-            with sets.lock:
-                ClosedSet(sets.of(name)).decide(body.get("picture"), body["label"])
-            return {"picture": body["picture"], "decided": body["label"]}
-
-        return await run_in_threadpool(act)
+    def decide(name: str, new: Annotated[Decision, body_of(Decision)]) -> Json:
+        with sets.lock:
+            ClosedSet(sets.of(name)).decide(new.image, new.label)
+        return {"image": new.image, "decided": new.label}
 
     @site.post("/api/labels/{name}/manifest")
-    async def manifest(name: str, request: Request) -> Json:
-        """Write manifest.parquet: {} or {"without_rare": true}."""
-        without_rare = (await json_of(request)).get("without_rare") is True
-
-        def act() -> Json:
-            with sets.lock:
-                return ClosedSet(sets.of(name)).write_manifest(without_rare=without_rare)
-
-        return await run_in_threadpool(act)
+    def manifest(name: str, options: Annotated[ManifestOptions, body_of(ManifestOptions)]) -> Json:
+        with sets.lock:
+            return ClosedSet(sets.of(name)).write_manifest(without_rare=options.without_rare)
 
 
 def _set_json(of: RatingSet) -> Json:
@@ -382,15 +378,8 @@ def _set_json(of: RatingSet) -> Json:
         "name": of.name,
         "folder": str(of.folder),
         "classes": list(of.classes),
-        "pictures": len(of.images),
+        "images": len(of.images),
         "raters": raters,
         "finished": sum(not rater["left"] for rater in raters),
         "opened": list(opened_raters(of)),
     }
-
-
-def _text(body: Json, key: str) -> str:
-    value = body.get(key)
-    if not isinstance(value, str) or not value.strip():
-        raise UsageError(f"The {key} is missing.")
-    return value

@@ -8,7 +8,7 @@ import math
 import struct
 import time
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import cv2
 import numpy as np
@@ -16,11 +16,12 @@ from fastapi import FastAPI, WebSocket
 from starlette.concurrency import run_in_threadpool
 from starlette.websockets import WebSocketDisconnect
 
+from moppet.config import check_settings
 from moppet.guard.notifications import Alerts, Channels
 from moppet.infer.pipeline import LiveReader
 from moppet.media.clock import StrictClock
-from moppet.server.guard_session import GuardSession, read_options
-from moppet.server.responses import INTERNAL_ERROR
+from moppet.server.guard_session import GuardSession, SessionOptions
+from moppet.server.responses import INTERNAL_ERROR, Json
 from moppet.values import Frame, Image, MediaError, MoppetError, UsageError
 
 LARGEST_MESSAGE: Final = 2_000_000
@@ -78,7 +79,6 @@ _WAIT_S: Final = 1.0
 """A reloaded page waits so long for its earlier connection to close."""
 _BUSY, _INVALID, _FAILED = 1013, 1007, 1011
 _LARGEST_COMMAND: Final = 20_000
-Json = dict[str, Any]
 
 
 def add_live(site: FastAPI, folder: Path, channels: Channels) -> None:
@@ -162,7 +162,7 @@ class _Session:
         return {**answer, "took_ms": round(1000 * (time.perf_counter() - begun_s), 1)}
 
     def _run_command(self, text: str) -> Json:
-        """Run a command of the page: {"do": "guard", …}, {"do": "go_on"} or {"do": "end"}."""
+        """Run a command of the page: {"do": "guard", …}, {"do": "resume"} or {"do": "end"}."""
         try:
             command = json.loads(text) if len(text) <= _LARGEST_COMMAND else None
         except ValueError:
@@ -179,22 +179,21 @@ class _Session:
         if what == "guard":
             if session is not None:
                 raise UsageError("The guard is running already.")
-            options = read_options(command)
-            session = GuardSession(options, self.reader, self._folder, self._alerts)
-            self._guard = session
+            form = {key: value for key, value in command.items() if key != "do"}
+            options = check_settings(SessionOptions, form, "guard")
+            self._guard = session = GuardSession(options, self.reader, self._folder, self._alerts)
             return {"kind": "guarding", "log": session.name, "rules": session.rules}
         if session is None:
             raise UsageError(f"No guard is running: start one before the command {what!r}.")
-        if what == "go_on":
+        if what in ("resume", "go_on"):
             record = session.resume()
-            return {"kind": "gone_on", "events": [] if record is None else [record]}
+            return {"kind": "resumed", "events": [] if record is None else [record]}
         if what == "end":
             self._guard = None
             return {"kind": "ended", "summary": session.end()}
-        raise UsageError(f"There is no guard command {what!r}: use guard, go_on or end.")
+        raise UsageError(f"There is no guard command {what!r}: use guard, resume or end.")
 
     def _report_silence(self) -> None:
-        self._alerts.tend()
         if self._guard is not None:
             self._guard.stop(f"no image came for {QUIET_S:g} s")
 

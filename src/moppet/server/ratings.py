@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 import os
 import re
 import threading
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -19,7 +17,7 @@ import cv2
 
 from moppet.datasets.readers.csv_tables import read_table
 from moppet.datasets.readers.dataset import subject_finder
-from moppet.files import write_text
+from moppet.files import write_csv, write_text
 from moppet.media import IMAGE_SUFFIXES
 from moppet.media.images import load_image
 from moppet.values import EXPRESSIONS, MediaError, MoppetError, UsageError
@@ -68,22 +66,22 @@ class RatingSet:
         keys = [_key(self.seed, rater, path) for path in self.images]
         return sorted(range(len(keys)), key=keys.__getitem__)
 
-    def check_number(self, photo: object) -> int:
+    def check_number(self, number: int) -> int:
         """Return an image's number; UsageError if the set has no such image."""
-        if type(photo) is not int or not 0 <= photo < len(self.images):
+        if not 0 <= number < len(self.images):
             raise UsageError(f"The set has {len(self.images)} images, but none of this number.")
-        return photo
+        return number
 
-    def readable(self, photo: int) -> bool:
+    def readable(self, number: int) -> bool:
         """Return whether an image can be read."""
-        return load_image(self.folder / self.images[photo]) is not None
+        return load_image(self.folder / self.images[number]) is not None
 
-    def png(self, photo: int) -> bytes:
+    def png(self, number: int) -> bytes:
         """Return an image as an upright PNG with sides of at most SHOWN_PX, without metadata.
 
         Raises MediaError, without the file's name, if it cannot be read.
         """
-        image = load_image(self.folder / self.images[self.check_number(photo)])
+        image = load_image(self.folder / self.images[self.check_number(number)])
         if image is None:
             raise MediaError("This image cannot be read: the file is damaged or missing.")
         scaled = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
@@ -93,6 +91,17 @@ class RatingSet:
             size = (max(1, round(wide * shrink)), max(1, round(high * shrink)))
             scaled = cv2.resize(scaled, size, interpolation=cv2.INTER_AREA)
         return cv2.imencode(".png", scaled, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
+
+
+@dataclass(frozen=True)
+class NewSet:
+    """A new set. subject: finds the subject in a path, see `subject_finder`."""
+
+    name: str
+    folder: str
+    classes: tuple[str, ...] = EXPRESSIONS
+    subject: str | None = None
+    seed: int = 0
 
 
 class RatingSets:
@@ -117,43 +126,35 @@ class RatingSets:
                 file.parent,
                 Path(stored["folder"]),
                 tuple(stored["classes"]),
-                tuple(stored["pictures"]),
+                tuple(stored["images"] if "images" in stored else stored["pictures"]),
                 stored["subject_pattern"],
                 int(stored["seed"]),
             )
         except (OSError, ValueError, KeyError, TypeError):
             raise MoppetError(f"{file} is damaged: restore it from a backup.") from None
 
-    def create(
-        self,
-        name: str,
-        folder: str,
-        classes: Sequence[str] = EXPRESSIONS,
-        subject_pattern: str | None = None,
-        seed: int = 0,
-    ) -> RatingSet:
+    def create(self, new: NewSet) -> RatingSet:
         """Create and return a set of all images in a folder and its sub-folders.
 
         Raises UsageError for an invalid name or one in use, a missing folder, no images or more
         than MOST_IMAGES, and fewer than two different classes.
         """
-        place = self.root / plain_name(name, "set")
+        place = self.root / plain_name(new.name, "set")
         if place.name.casefold() in map(str.casefold, self.names()):
             raise UsageError(f"There is a set {place.name!r} already: choose another name.")
-        subject_finder(subject_pattern)
-        source = _folder(folder)
-        named = _check_classes(classes)
-        images = sorted(_images(source), key=lambda path: _key(seed, "", path))
-        created = RatingSet(place, source, named, tuple(images), subject_pattern, seed)
+        subject = (new.subject or "").strip() or None
+        subject_finder(subject)
+        source, classes = _folder(new.folder), _check_classes(new.classes)
+        images = sorted(_images(source), key=lambda path: _key(new.seed, "", path))
         stored = {
             "folder": str(source),
-            "classes": named,
-            "pictures": images,
-            "subject_pattern": subject_pattern,
-            "seed": seed,
+            "classes": classes,
+            "images": images,
+            "subject_pattern": subject,
+            "seed": new.seed,
         }
         write_text(place / "set.json", json.dumps(stored, ensure_ascii=False, indent=0))
-        return created
+        return RatingSet(place, source, classes, tuple(images), subject, new.seed)
 
 
 def plain_name(name: str, of: str) -> str:
@@ -283,7 +284,7 @@ class Rater:
         queue = self.queue
         return {
             "name": self.file.stem,
-            "picture": queue[0] if queue else None,
+            "image": queue[0] if queue else None,
             "next": queue[1] if len(queue) > 1 else None,
             "again": bool(queue) and queue[0] in self.given,
             "later": sum(rating.mark == LATER for rating in self.given.values()),
@@ -292,18 +293,18 @@ class Rater:
             "undo": bool(self.given),
         }
 
-    def rate(self, photo: object, label: object = None, mark: object = None) -> Rater:
+    def rate(self, number: int, label: str | None = None, mark: str | None = None) -> Rater:
         """Save the rating of the next image; return the rater.
 
         label: a class; or mark: "no face", "skip" or "unreadable". Raises UsageError for anything
         else, for another image, and for "unreadable" if the image can be read.
         """
         queue = self.queue
-        if not queue or self.set.check_number(photo) != queue[0]:
+        if not queue or self.set.check_number(number) != queue[0]:
             raise UsageError("Another image is next: was this one rated in another window?")
         again = queue[0] in self.given
         if label is not None and mark is None and label in self.set.classes:
-            rating = Rating(str(label))
+            rating = Rating(label)
         elif label is None and mark == NO_FACE:
             rating = Rating("", NO_FACE)
         elif label is None and mark == "skip":
@@ -353,14 +354,11 @@ class Rater:
         return given
 
     def _write(self) -> None:
-        text = io.StringIO()
-        table = csv.writer(text, lineterminator="\n")
         subject = subject_finder(self.set.subject_pattern)
         more = ["subject"] if self.set.subject_pattern else []
-        table.writerow(["path", "label", "mark", "seen", *more])
-        for photo in self.order:
-            if photo in self.given:
-                path = self.set.images[photo]
-                who = [subject(path) or ""] if more else []
-                table.writerow([path, *self.given[photo], *who])
-        write_text(self.file, text.getvalue())
+        rows = []
+        for number in self.order:
+            if number in self.given:
+                path = self.set.images[number]
+                rows.append([path, *self.given[number], *([subject(path) or ""] if more else [])])
+        write_csv(self.file, ["path", "label", "mark", "seen", *more], rows)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Final
 
 from fastapi import FastAPI, Request
-from fastapi.responses import FileResponse, Response
+from fastapi.responses import FileResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
+from moppet.infer.pipeline import Settings
 from moppet.server.downloads import current_report
-from moppet.server.job_queue import Queue, settings_of
-from moppet.server.responses import existing_file, json_of
+from moppet.server.job_queue import Queue
+from moppet.server.responses import Json, body_of, existing_file
 from moppet.server.timeline_view import TIMELINE
 from moppet.server.workspace import Workspace, check_recording
 from moppet.values import MoppetError, UsageError
@@ -25,9 +27,37 @@ _REPORT_POLICY: Final = (
 """The report is one file with its own style and script; it must not load anything else."""
 
 
+@dataclass(frozen=True)
+class AnalysisSettings:
+    """The settings of an analysis that the page offers."""
+
+    model: str = "default"
+    every: int = 1
+
+
+@dataclass(frozen=True)
+class NewJob:
+    """A recording to analyze: the name of an upload, or the path of a local file."""
+
+    recording: str | None = None
+    path: str | None = None
+    settings: AnalysisSettings = AnalysisSettings()
+
+    def source(self, workspace: Workspace) -> Path:
+        """Return the recording; UsageError if there is none."""
+        if self.recording is not None:
+            source = workspace.recordings / self.recording
+            if source.name != self.recording or not source.is_file():
+                raise UsageError("There is no such upload.")
+            return source
+        if self.path is not None:
+            return workspace.recording(self.path)
+        raise UsageError("The request needs an upload (`recording`) or a local file (`path`).")
+
+
 def add_uploads(site: FastAPI, workspace: Workspace) -> None:
     @site.put("/api/uploads/{name}")
-    async def upload(name: str, request: Request) -> dict[str, Any]:
+    async def upload(name: str, request: Request) -> Json:
         """Store the request's body as a recording, if it is a readable video or image."""
         claimed = request.headers.get("content-length")
         path = workspace.new_recording(name, None if claimed is None else int(claimed))
@@ -52,41 +82,19 @@ def add_uploads(site: FastAPI, workspace: Workspace) -> None:
 
 
 def add_jobs(site: FastAPI, workspace: Workspace, queue: Queue) -> None:
-    @site.get("/api/jobs")
-    def jobs() -> list[dict[str, Any]]:
-        return queue.jobs()
+    """Add the routes below /api/jobs. A deletion includes the results, and an upload."""
+    site.get("/api/jobs")(queue.jobs)
+    site.post("/api/jobs/{number}/cancel")(queue.cancel)
+    site.post("/api/jobs/{number}/resume")(queue.resume)
+    site.delete("/api/jobs/{number}")(queue.delete)
 
     @site.post("/api/jobs", status_code=201)
-    async def new_job(request: Request) -> dict[str, Any]:
-        """Queue {"recording": uploaded name} or {"path": local path}; optional: "settings"."""
-        body = await json_of(request)
-        settings = settings_of(body.get("settings", {}))
-        if isinstance(body.get("recording"), str):
-            source = workspace.recordings / body["recording"]
-            if source.name != body["recording"] or not source.is_file():
-                raise UsageError("There is no such upload.")
-        elif isinstance(body.get("path"), str):
-            source = await run_in_threadpool(workspace.recording, body["path"])
-        else:
-            raise UsageError("The request needs an upload (`recording`) or a local file (`path`).")
-        return await run_in_threadpool(queue.add, source, settings)
+    def new_job(new: Annotated[NewJob, body_of(NewJob)]) -> Json:
+        return queue.add(new.source(workspace), Settings(**asdict(new.settings)))
 
     @site.get("/api/jobs/{number}")
-    def job(number: int) -> dict[str, Any]:
+    def job(number: int) -> Json:
         return queue.job(number).as_json()
-
-    @site.post("/api/jobs/{number}/cancel")
-    def cancel(number: int) -> dict[str, Any]:
-        return queue.cancel(number)
-
-    @site.post("/api/jobs/{number}/again")
-    def again(number: int) -> dict[str, Any]:
-        return queue.again(number)
-
-    @site.delete("/api/jobs/{number}")
-    def delete(number: int) -> dict[str, Any]:
-        """Delete a finished job, its results, and its recording if it was uploaded."""
-        return queue.delete(number)
 
     @site.get("/api/jobs/{number}/recording")
     def recording(number: int) -> FileResponse:
@@ -94,13 +102,12 @@ def add_jobs(site: FastAPI, workspace: Workspace, queue: Queue) -> None:
         return FileResponse(existing_file(Path(queue.job(number).source)))
 
     @site.get("/api/jobs/{number}/results/{name}")
-    def result(number: int, name: str) -> Response:
+    def result(number: int, name: str) -> FileResponse:
         if name not in _RESULTS:
             raise HTTPException(404)
         path = existing_file(Path(queue.job(number).folder) / name)
         if name == "report.html":
             path = current_report(path.with_name(TIMELINE))
-            return FileResponse(
-                path, media_type="text/html", headers={"content-security-policy": _REPORT_POLICY}
-            )
+            headers = {"content-security-policy": _REPORT_POLICY}
+            return FileResponse(path, media_type="text/html", headers=headers)
         return FileResponse(path, media_type=_RESULTS[name], filename=name)

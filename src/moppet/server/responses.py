@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from moppet.config import check_settings
 from moppet.values import MoppetError, UsageError
 
+T = TypeVar("T")
+Json = dict[str, Any]
 INTERNAL_ERROR: Final = "An internal error occurred. The terminal shows the details."
 
 
-async def json_of(request: Request) -> dict[str, Any]:
+async def json_of(request: Request) -> Json:
     """Return the JSON object in a request's body; UsageError if there is none."""
     try:
         body = await request.json()
@@ -27,6 +31,15 @@ async def json_of(request: Request) -> dict[str, Any]:
     return body
 
 
+def body_of(kind: type[T]) -> Any:
+    """Return the dependency of a route whose JSON body is this dataclass; see `check_settings`."""
+
+    async def read(request: Request) -> T:
+        return check_settings(kind, await json_of(request), "request")
+
+    return Depends(read)
+
+
 def existing_file(path: Path) -> Path:
     """Return a file's path; answer 404 if the file does not exist."""
     if not path.is_file():
@@ -34,32 +47,35 @@ def existing_file(path: Path) -> Path:
     return path
 
 
+def attachment(name: str, content: bytes | str, media_type: str | None = None) -> Response:
+    """Return a file to be saved under a name."""
+    headers = {"content-disposition": f'attachment; filename="{name}"'}
+    return Response(content, media_type=media_type, headers=headers)
+
+
 def add_errors(site: FastAPI) -> None:
     """Answer every failure with {"error": sentence}, never with internals."""
-    site.exception_handler(MoppetError)(_usage_error)
-    site.exception_handler(HTTPException)(_http_error)
-    site.exception_handler(RequestValidationError)(_invalid_value)
-    site.exception_handler(ClientDisconnect)(_upload_cut_off)
-    site.exception_handler(Exception)(_internal_error)
+    for kind, (status, sentence) in _ANSWERS.items():
+        site.exception_handler(kind)(_answer(status, sentence))
 
 
-async def _usage_error(_: Request, error: Exception) -> JSONResponse:
-    return JSONResponse({"error": str(error)}, status_code=400)
+_ANSWERS: Final[dict[type[Exception], tuple[int, str | None]]] = {
+    MoppetError: (400, None),
+    HTTPException: (404, "There is no such page or file."),
+    RequestValidationError: (400, "The address contains an invalid value."),
+    # an upload that ended early, or that was larger than its header claimed
+    ClientDisconnect: (413, "The upload was cut off, or is too large."),
+    Exception: (500, INTERNAL_ERROR),
+}
+"""Error → status, if the error has none, and the sentence, if not the error's own."""
 
 
-async def _http_error(_: Request, error: Exception) -> JSONResponse:
-    status = getattr(error, "status_code", 404)
-    return JSONResponse({"error": "There is no such page or file."}, status_code=status)
+def _answer(
+    status: int, sentence: str | None
+) -> Callable[[Request, Exception], Awaitable[JSONResponse]]:
+    async def answer(_: Request, error: Exception) -> JSONResponse:
+        return JSONResponse(
+            {"error": sentence or str(error)}, status_code=getattr(error, "status_code", status)
+        )
 
-
-async def _invalid_value(_: Request, error: Exception) -> JSONResponse:
-    return JSONResponse({"error": "The address contains an invalid value."}, status_code=400)
-
-
-async def _upload_cut_off(_: Request, error: Exception) -> JSONResponse:
-    """Answer an upload that ended early, or that was larger than its header claimed."""
-    return JSONResponse({"error": "The upload was cut off, or is too large."}, status_code=413)
-
-
-async def _internal_error(_: Request, error: Exception) -> JSONResponse:
-    return JSONResponse({"error": INTERNAL_ERROR}, status_code=500)
+    return answer

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import hmac
-import json
-from collections.abc import Awaitable, Callable, MutableMapping
-from http.cookies import CookieError, SimpleCookie
-from typing import Any, Final
-from urllib.parse import parse_qs, urlencode
+from typing import Final
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
+from starlette.datastructures import MutableHeaders
+from starlette.requests import HTTPConnection
+from starlette.responses import JSONResponse, RedirectResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 COOKIE: Final = "moppet"
 LARGEST_JSON: Final = 1_000_000
@@ -46,7 +42,7 @@ class SecurityMiddleware:
     larger than allowed or than its header claims.
     """
 
-    def __init__(self, app: App, token: str, port: int, largest_upload: int) -> None:
+    def __init__(self, app: ASGIApp, token: str, port: int, largest_upload: int) -> None:
         self.app, self.token = app, token
         names = ("127.0.0.1", "localhost", "[::1]")
         self.hosts = {f"{name}:{port}" for name in names}
@@ -57,38 +53,40 @@ class SecurityMiddleware:
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
-        headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in scope["headers"]}
-        status, reason = self._refusal(scope, headers)
-        if status == 303:
-            await _answer(send, 303, b"", {"location": reason, "set-cookie": self._cookie()})
-        elif status:
-            await _refuse(scope, receive, send, status, reason)
+        app, (status, reason) = self.app, self._refusal(HTTPConnection(scope))
+        if scope["type"] == "websocket" and status:
+            await receive()
+            await send({"type": "websocket.close", "code": 1008, "reason": reason})
+        elif scope["type"] == "websocket":
+            await app(scope, receive, send)
         else:
-            await self._forward(scope, receive, send)
+            if status == 303:
+                cookie = f"{COOKIE}={self.token}; Path=/; HttpOnly; SameSite=Strict"
+                app = RedirectResponse(reason, status, {"set-cookie": cookie})
+            elif status:
+                app = JSONResponse({"error": reason}, status, {"connection": "close"})
+            await app(scope, self._limited(scope, receive), _with_headers(send))
 
-    def _refusal(self, scope: Scope, headers: dict[str, str]) -> tuple[int, str]:
+    def _refusal(self, request: HTTPConnection) -> tuple[int, str]:
         """Return a status and the reason; (0, "") if allowed, 303 for the first opening."""
+        headers, origin = request.headers, request.headers.get("origin")
         if headers.get("host", "") not in self.hosts:
             return 403, "This server answers only under the name of this machine (localhost)."
-        origin = headers.get("origin")
         if origin is not None and origin not in self.origins:
             return 403, "Requests from other pages are refused."
-        bearer = headers.get("authorization", "").removeprefix("Bearer ")
-        changes = scope["type"] == "websocket" or scope["method"] not in ("GET", "HEAD")
-        if changes and origin is None and not self._is_token(bearer):
+        bearer = self._is_token(headers.get("authorization", "").removeprefix("Bearer "))
+        reads = request.scope.get("method") in ("GET", "HEAD")
+        if not reads and origin is None and not bearer:
             return 403, "A change needs the Origin of this page, or the token as a bearer."
-        if self._is_token(bearer) or self._is_token(_cookie_of(headers.get("cookie", ""))):
-            return self._too_large(scope, headers)
-        query = parse_qs(scope["query_string"].decode("latin-1"))
-        if not changes and scope["path"] == "/" and self._is_token(query.pop("token", [""])[0]):
-            rest = urlencode(query, doseq=True)
-            return 303, f"/?{rest}" if rest else "/"
-        return 401, "Open the address that `moppet serve` printed: it contains the token."
-
-    def _too_large(self, scope: Scope, headers: dict[str, str]) -> tuple[int, str]:
-        claimed = headers.get("content-length", "0")
-        if not claimed.isdecimal() or int(claimed) > self._largest(scope):
-            return 413, f"A request here may have at most {self._largest(scope):,} bytes."
+        if not bearer and not self._is_token(request.cookies.get(COOKIE, "")):
+            rest = request.url.remove_query_params("token").query
+            given = request.query_params.get("token", "")
+            if reads and request.url.path == "/" and self._is_token(given):
+                return 303, f"/?{rest}" if rest else "/"
+            return 401, "Open the address that `moppet serve` printed: it contains the token."
+        claimed, largest = headers.get("content-length", "0"), self._largest(request.scope)
+        if not claimed.isdecimal() or int(claimed) > largest:
+            return 413, f"A request here may have at most {largest:,} bytes."
         return 0, ""
 
     def _largest(self, scope: Scope) -> int:
@@ -97,58 +95,25 @@ class SecurityMiddleware:
     def _is_token(self, word: str) -> bool:
         return hmac.compare_digest(word.encode(), self.token.encode())
 
-    def _cookie(self) -> str:
-        return f"{COOKIE}={self.token}; Path=/; HttpOnly; SameSite=Strict"
-
-    async def _forward(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def _limited(self, scope: Scope, receive: Receive) -> Receive:
         left = self._largest(scope)
 
-        async def limited_receive() -> MutableMapping[str, Any]:
+        async def limited() -> Message:
             nonlocal left
             message = await receive()
-            left -= len(message.get("body", b"")) if message["type"] == "http.request" else 0
-            if left < 0:  # more than the header claimed
-                return {"type": "http.disconnect"}
-            return message
+            left -= len(message.get("body", b""))
+            # more than the header claimed: as if the client had left
+            return message if left >= 0 else {"type": "http.disconnect"}
 
-        async def send_with_headers(message: MutableMapping[str, Any]) -> None:
-            if message["type"] == "http.response.start":
-                present = {k.lower() for k, _ in message["headers"]}
-                message["headers"] = [
-                    *message["headers"],
-                    *(
-                        (k.encode(), v.encode())
-                        for k, v in _HEADERS.items()
-                        if k.encode() not in present
-                    ),
-                ]
-            await send(message)
-
-        http = scope["type"] == "http"
-        await self.app(
-            scope, limited_receive if http else receive, send_with_headers if http else send
-        )
+        return limited
 
 
-def _cookie_of(header: str) -> str:
-    try:
-        found = SimpleCookie(header).get(COOKIE)
-    except CookieError:
-        return ""
-    return found.value if found else ""
+def _with_headers(send: Send) -> Send:
+    async def send_with_headers(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            for name, value in _HEADERS.items():
+                headers.setdefault(name, value)
+        await send(message)
 
-
-async def _refuse(scope: Scope, receive: Receive, send: Send, status: int, reason: str) -> None:
-    if scope["type"] == "websocket":
-        await receive()
-        await send({"type": "websocket.close", "code": 1008, "reason": reason})
-        return
-    body = json.dumps({"error": reason}).encode()
-    await _answer(send, status, body, {"content-type": "application/json", "connection": "close"})
-
-
-async def _answer(send: Send, status: int, body: bytes, headers: dict[str, str]) -> None:
-    lines = {**_HEADERS, **headers, "content-length": str(len(body))}
-    pairs = [(k.encode(), v.encode()) for k, v in lines.items()]
-    await send({"type": "http.response.start", "status": status, "headers": pairs})
-    await send({"type": "http.response.body", "body": body})
+    return send_with_headers

@@ -7,10 +7,11 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from fastapi.middleware.gzip import GZipMiddleware
-from fastapi.responses import FileResponse
+from fastapi.responses import FileResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.concurrency import run_in_threadpool
 
@@ -31,11 +32,20 @@ QUIET: Final = Channels(sound="none")
 STATIC: Final = Path(__file__).with_name("static")
 _PAGES: Final = {
     "/": "index.html",
-    "/look": "look.html",
+    "/review": "review.html",
     "/label": "label.html",
     "/live": "live.html",
     "/guard": "guard.html",
 }
+_JOB: Final = "/api/jobs/{number}"
+_FORMER: Final = {
+    "/look": "/review",
+    f"{_JOB}/look": f"{_JOB}/timeline",
+    f"{_JOB}/again": f"{_JOB}/resume",
+    f"{_JOB}/corrections/{{correction}}/back": f"{_JOB}/corrections/{{correction}}/remove",
+    "/api/labels/{name}/pictures/{image}": "/api/labels/{name}/images/{image}",
+}
+"""Path of version 0.1.0 → the path that it redirects to."""
 
 
 def build_site(
@@ -66,6 +76,8 @@ def build_site(
 
     for address, name in _PAGES.items():
         site.get(address)(_page(STATIC / name))
+    for former, path in _FORMER.items():
+        site.add_route(former, _redirect(path), methods=["GET", "POST"])
 
     @site.get("/static/plotly.min.js")
     def plotly() -> FileResponse:
@@ -80,3 +92,11 @@ def build_site(
 
 def _page(path: Path) -> Callable[[], FileResponse]:
     return lambda: FileResponse(path)
+
+
+def _redirect(path: str) -> Callable[[Request], RedirectResponse]:
+    def redirect(request: Request) -> RedirectResponse:
+        url = request.url.replace(path=quote(path.format(**request.path_params)))
+        return RedirectResponse(url, status_code=308)
+
+    return redirect

@@ -2,33 +2,32 @@
 
 from __future__ import annotations
 
-import math
 import re
 import threading
 from collections.abc import Callable
+from dataclasses import astuple, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, ClassVar, Final, Literal
 
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI
 from fastapi.responses import Response
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
+from moppet.config import check_settings
 from moppet.server.downloads import EXPORTS, ExportedFile, export_summary, export_timeline
 from moppet.server.job_queue import Queue
-from moppet.server.responses import existing_file, json_of
+from moppet.server.responses import Json, attachment, body_of, existing_file, json_of
 from moppet.server.timeline_view import TIMELINE, TimelineView, view_of
 from moppet.timeline import Timeline, read_timeline
 from moppet.timeline.annotations import add_correction, corrections_path, take_back
 from moppet.timeline.people import (
-    ROLES,
     People,
     forget_face,
     join_faces,
-    machine_spans,
     name_face,
     name_people,
+    original_faces,
     people_of,
     people_path,
     read_people,
@@ -36,10 +35,61 @@ from moppet.timeline.people import (
 )
 from moppet.values import TimelineError, UsageError
 
-Json = dict[str, Any]
-EDITS: Final = ("name", "join", "split", "forget")
 _LOCK: Final = threading.Lock()
 """Two tabs may edit one recording at once, so each edit holds the lock from reading to writing."""
+
+
+@dataclass(frozen=True)
+class _Face:
+    face: int
+
+
+@dataclass(frozen=True)
+class _Name(_Face):
+    RENAMED_WORDS: ClassVar = {"role": {"": None}}
+
+    name: str
+    role: Literal["child", "caregiver", "other"] | None = None
+
+
+@dataclass(frozen=True)
+class _Join(_Face):
+    into: int
+
+
+@dataclass(frozen=True)
+class _Split(_Face):
+    at_s: float
+
+
+EDITS: Final[dict[str, tuple[type[_Face], Callable[..., People]]]] = {
+    "name": (_Name, name_face),
+    "join": (_Join, join_faces),
+    "split": (_Split, split_face),
+    "forget": (_Face, forget_face),
+}
+"""Edit → what it needs, and what applies it. Faces have their numbers in the named timeline."""
+
+
+@dataclass(frozen=True)
+class Coder:
+    """Who corrects: a name or initials."""
+
+    by: str
+
+    def problems(self) -> list[str]:
+        """Return what is wrong with the name."""
+        return [] if self.by.strip() else ["a correction needs your name or initials (by)."]
+
+
+@dataclass(frozen=True)
+class NewCorrection(Coder):
+    """A coder's expression of a face, its number in the named timeline, from start_s to end_s."""
+
+    face: int
+    label: str
+    start_s: float
+    end_s: float
 
 
 def people_beside(timeline: Path) -> People:
@@ -48,99 +98,39 @@ def people_beside(timeline: Path) -> People:
     return read_people(path) if path.is_file() else People()
 
 
-def save_people_edit(timeline: Path, edit: str, body: Json) -> People:
-    """Apply one of EDITS to a timeline's people; save and return them.
-
-    body: "face" (number in the named timeline), and "name" and "role", "into", or "at_s".
-    Raises UsageError, and saves nothing, if the edit is not possible.
-    """
-    with _LOCK:
-        machine, before = read_timeline(timeline), people_beside(timeline)
-        people = _apply_edit(machine, before, edit, body)
-        name_people(machine, people)
-        people.write(people_path(timeline))
-        return people
-
-
-def save_people(timeline: Path, given: object) -> People:
-    """Replace a timeline's people, for an undo; UsageError if they do not fit the timeline."""
-    people = people_of(given)
-    with _LOCK:
-        name_people(read_timeline(timeline), people)
-        people.write(people_path(timeline))
-    return people
-
-
-def _apply_edit(machine: Timeline, before: People, edit: str, body: Json) -> People:
-    face = _face_number(body, "face")
-    if edit == "name":
-        name, role = body.get("name"), body.get("role") or None
-        if not isinstance(name, str) or role not in (None, *ROLES):
-            raise UsageError(
-                f"A face needs a name, and one of the roles {', '.join(ROLES)} or none."
-            )
-        return name_face(machine, before, face, name, role)
-    if edit == "join":
-        return join_faces(machine, before, face, _face_number(body, "into"))
-    if edit == "split":
-        return split_face(machine, before, face, _seconds(body, "at_s"))
-    return forget_face(machine, before, face)
-
-
-def save_correction(timeline: Path, body: Json) -> None:
-    """Save a coder's correction of a face's expression from "start_s" to "end_s".
-
-    body: also "face" (number in the named timeline), "label" (a class of the model), "by" (coder).
-    Raises UsageError, and saves nothing, if the correction is invalid.
-    """
-    face, label, by = _face_number(body, "face"), body.get("label"), _coder(body)
-    start_s, end_s = _seconds(body, "start_s"), _seconds(body, "end_s")
+def save_people(timeline: Path, change: Callable[[Timeline, People], People]) -> None:
+    """Change a timeline's people; UsageError, and nothing is saved, if they would not fit it."""
     with _LOCK:
         machine = read_timeline(timeline)
-        if label not in machine.names:
-            raise UsageError(f"A label is one of {', '.join(machine.names)}, got {label!r}.")
-        if not start_s < end_s:
+        people = change(machine, people_beside(timeline))
+        name_people(machine, people)
+        people.write(people_path(timeline))
+
+
+def save_correction(timeline: Path, new: NewCorrection) -> None:
+    """Save a correction; UsageError, and nothing is saved, if it is not possible."""
+    with _LOCK:
+        machine = read_timeline(timeline)
+        if new.label not in machine.names:
+            raise UsageError(f"A label is one of {', '.join(machine.names)}, got {new.label!r}.")
+        if not new.start_s < new.end_s:
             raise UsageError("A correction must start before it ends.")
-        spans = machine_spans(machine, people_beside(timeline), face, start_s, end_s)
+        people = people_beside(timeline)
+        spans = original_faces(machine, people, new.face, new.start_s, new.end_s)
         if not spans:
-            raise UsageError(f"The face is not visible from {start_s:.2f} to {end_s:.2f} s.")
+            raise UsageError(
+                f"The face is not visible from {new.start_s:.2f} to {new.end_s:.2f} s."
+            )
         for face_id, from_s, to_s in spans:
             add_correction(
                 corrections_path(timeline),
                 face_id=face_id,
                 start_s=from_s,
                 end_s=to_s,
-                label=label,
-                by=" ".join(by.split()),
+                label=new.label,
+                by=" ".join(new.by.split()),
                 at=_now(),
             )
-
-
-def remove_correction(timeline: Path, number: int, by: str) -> None:
-    """Undo a correction; UsageError if there is none with this number."""
-    with _LOCK:
-        take_back(corrections_path(timeline), number, by=by, at=_now())
-
-
-def _face_number(body: Json, name: str) -> int:
-    value = body.get(name)
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise UsageError(f"`{name}` must be the number of a face, got {value!r}.")
-    return value
-
-
-def _seconds(body: Json, name: str) -> float:
-    value = body.get(name)
-    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
-        raise UsageError(f"`{name}` must be a time in seconds, got {value!r}.")
-    return float(value)
-
-
-def _coder(body: Json) -> str:
-    by = body.get("by")
-    if not isinstance(by, str) or not by.strip():
-        raise UsageError("A correction needs your name or initials (`by`).")
-    return by
 
 
 def _now() -> str:
@@ -159,8 +149,8 @@ def add_review(site: FastAPI, queue: Queue) -> None:
                 raise
             raise UsageError("No frame of this recording is analyzed yet.") from None
 
-    @site.get("/api/jobs/{number}/look")
-    def look(number: int) -> Json:
+    @site.get("/api/jobs/{number}/timeline")
+    def timeline(number: int) -> Json:
         return view(number).head() | {"state": queue.job(number).state}
 
     @site.get("/api/jobs/{number}/curves")
@@ -175,37 +165,42 @@ def add_review(site: FastAPI, queue: Queue) -> None:
 def add_edits(site: FastAPI, queue: Queue) -> None:
     """Add the edits of people and corrections; each one answers with the updated header."""
 
-    def timeline(number: int) -> Path:
+    def finished(number: int) -> Path:
         path = Path(queue.job(number).folder) / TIMELINE
         if not path.is_file():
             raise UsageError("Wait until the analysis is finished: the faces may still change.")
         return path
 
-    async def change(number: int, request: Request, edit: Callable[[Path, Json], object]) -> Json:
-        path, body = timeline(number), await json_of(request)
-        await run_in_threadpool(edit, path, body)
-        return await run_in_threadpool(lambda: view_of(path.parent).head())
+    def head(timeline: Path) -> Json:
+        return view_of(timeline.parent).head()
 
     @site.put("/api/jobs/{number}/people")
-    async def set_people(number: int, request: Request) -> Json:
-        return await change(number, request, save_people)
+    def set_people(number: int, body: Annotated[Json, Depends(json_of)]) -> Json:
+        """Replace all people, for an undo."""
+        people = people_of(body)
+        save_people(path := finished(number), lambda *_: people)
+        return head(path)
 
     @site.post("/api/jobs/{number}/people/{edit}")
-    async def edit_people(number: int, edit: str, request: Request) -> Json:
+    def edit_people(number: int, edit: str, body: Annotated[Json, Depends(json_of)]) -> Json:
         if edit not in EDITS:
             raise HTTPException(404)
-        return await change(number, request, lambda path, body: save_people_edit(path, edit, body))
+        kind, apply = EDITS[edit]
+        path, given = finished(number), astuple(check_settings(kind, body, "request"))
+        save_people(path, lambda machine, before: apply(machine, before, *given))
+        return head(path)
 
     @site.post("/api/jobs/{number}/corrections", status_code=201)
-    async def correct(number: int, request: Request) -> Json:
-        return await change(number, request, save_correction)
+    def correct(number: int, new: Annotated[NewCorrection, body_of(NewCorrection)]) -> Json:
+        save_correction(path := finished(number), new)
+        return head(path)
 
-    @site.post("/api/jobs/{number}/corrections/{correction}/back")
-    async def undo_correction(number: int, correction: int, request: Request) -> Json:
-        def undo(path: Path, body: Json) -> None:
-            remove_correction(path, correction, _coder(body))
-
-        return await change(number, request, undo)
+    @site.post("/api/jobs/{number}/corrections/{correction}/remove")
+    def remove(number: int, correction: int, coder: Annotated[Coder, body_of(Coder)]) -> Json:
+        path = finished(number)
+        with _LOCK:
+            take_back(corrections_path(path), correction, by=coder.by, at=_now())
+        return head(path)
 
 
 def add_exports(site: FastAPI, queue: Queue) -> None:
@@ -215,19 +210,16 @@ def add_exports(site: FastAPI, queue: Queue) -> None:
     def export(number: int, kind: str) -> Response:
         if kind not in EXPORTS:
             raise HTTPException(404)
-        return _attachment(
-            export_timeline(existing_file(Path(queue.job(number).folder) / TIMELINE), kind)
-        )
+        path = existing_file(Path(queue.job(number).folder) / TIMELINE)
+        return _download(export_timeline(path, kind))
 
     @site.get("/api/summary.csv")
     def summary() -> Response:
         """Return one row for each finished recording and role, oldest first."""
         done = [queue.job(job["id"]) for job in queue.jobs() if job["state"] == "done"]
         paths = [Path(job.folder) / TIMELINE for job in reversed(done)]
-        return _attachment(export_summary([path for path in paths if path.is_file()]))
+        return _download(export_summary([path for path in paths if path.is_file()]))
 
 
-def _attachment(file: ExportedFile) -> Response:
-    safe = re.sub(r"[^\w. ()-]", "_", file.name, flags=re.ASCII)  # for a header
-    disposition = f'attachment; filename="{safe}"'
-    return Response(file.content, headers={"content-disposition": disposition})
+def _download(file: ExportedFile) -> Response:
+    return attachment(re.sub(r"[^\w. ()-]", "_", file.name, flags=re.ASCII), file.content)

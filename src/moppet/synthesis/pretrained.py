@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ import platformdirs
 import torch
 
 from moppet.config import read_settings
-from moppet.files import file_sha256
+from moppet.files import file_sha256, print_once
 from moppet.privacy import hub_download
 from moppet.values import ModelError, MoppetError, UsageError
 
@@ -153,22 +152,13 @@ def license_of(folder: Path) -> str:
 def print_conditions(folder: Path, what: str, *, checked: bool) -> bool:
     """Print a model's license and the conditions of use, the first time that it is used.
 
-    checked: whether the folder has a safety checker. Returns whether the text was printed. A
-    marker in the user's cache folder remembers it.
+    checked: whether the folder has a safety checker. Returns whether the text was printed; see
+        `print_once`.
     """
     text = f"{what} in {folder}: {license_of(folder)}. {SAFETY}"
     if not checked:
         text += " This folder has no safety checker, so review the images with special care."
-    shown = _cache() / "licences"
-    marker = shown / hashlib.sha256(text.encode()).hexdigest()[:16]
-    with suppress(OSError):
-        if marker.exists():
-            return False
-    print(text, file=sys.stderr)
-    with suppress(OSError):
-        shown.mkdir(parents=True, exist_ok=True)
-        marker.write_text(text + "\n", encoding="utf-8")
-    return True
+    return print_once(text, text)
 
 
 def missing_library(error: ModuleNotFoundError) -> MoppetError:

@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from moppet.timeline.durations import Interval, read_clock
-from moppet.timeline.schema import class_columns, flags, numbers, present
+from moppet.timeline.durations import Interval, intervals, read_clock
+from moppet.timeline.schema import FACE_STATUSES, class_columns, flags, numbers, present, texts
 from moppet.timeline.settings import TimelineSettings
 from moppet.timeline.smoothing import TIME_TOLERANCE_S, segment_ids
 
@@ -91,7 +91,7 @@ MAX_VALUES: Final = 15_000
 """Points of all faces and classes together: six faces of seven classes get 357 points each."""
 
 
-class Piece(NamedTuple):
+class CurvePart(NamedTuple):
     """A part of a face's curves without a gap: time_s (m,) and values (m, k)."""
 
     time_s: Numbers
@@ -99,13 +99,13 @@ class Piece(NamedTuple):
 
 
 class FaceCurves(NamedTuple):
-    """One face: its curves in pieces, and the intervals in which it is mostly unsure."""
+    """One face: its curves in parts, and the intervals in which it is mostly unsure."""
 
     face_id: int
     n_rows: int
     start_s: float
     end_s: float
-    pieces: list[Piece]
+    parts: list[CurvePart]
     unsure: list[Interval]
 
 
@@ -156,8 +156,13 @@ def build_overview(table: Any, names: Sequence[str], settings: TimelineSettings)
     for number in longest:
         rows = np.flatnonzero(face == number)
         rows = rows[np.argsort(clock.frame_of_row[rows], kind="stable")]
-        mine = smoothed[rows], unsure[rows], classified[rows]
-        faces.append(frames.face(int(number), clock.frame_of_row[rows], *mine))
+        at = clock.frame_of_row[rows]
+        first_s = float(clock.time_s[at[0]])
+        last_s = float(clock.time_s[at[-1]] + seconds[at[-1]])
+        known = classified[rows]
+        parts = frames.parts(at[known], smoothed[rows[known]])
+        doubt = frames.stretches(at, unsure[rows])
+        faces.append(FaceCurves(int(number), len(rows), first_s, last_s, parts, doubt))
     absent = frames.stretches(seen, np.equal(clock.status[seen], "no_face"))
     unreadable = frames.stretches(seen, np.equal(clock.status[seen], "unreadable"))
     return Overview(start_s, end_s, timed, faces, len(ids), absent, unreadable)
@@ -171,27 +176,8 @@ class _Frames(NamedTuple):
     cell: Whole
     max_gap_s: float
 
-    def face(
-        self,
-        face_id: int,
-        frames: Whole,
-        smoothed: NDArray[np.float32],
-        unsure: Flags,
-        classified: Flags,
-    ) -> FaceCurves:
-        """Return the curves of a face whose rows are in these frames."""
-        first, last = frames[0], frames[-1]
-        return FaceCurves(
-            face_id,
-            len(frames),
-            float(self.time_s[first]),
-            float(self.time_s[last] + self.seconds[last]),
-            self.pieces(frames[classified], smoothed[classified]),
-            self.stretches(frames, unsure),
-        )
-
-    def pieces(self, frames: Whole, values: NDArray[np.float32]) -> list[Piece]:
-        """Return the pieces of a face whose classified rows (n, k) are in these frames."""
+    def parts(self, frames: Whole, values: NDArray[np.float32]) -> list[CurvePart]:
+        """Return the parts of a face whose classified rows (n, k) are in these frames."""
         if not len(frames):
             return []
         bins = Bins.of(self.cell[frames])
@@ -205,9 +191,9 @@ class _Frames(NamedTuple):
         found = []
         for part in np.split(np.arange(len(first)), breaks):
             a, b = part[0], part[-1]
-            # A piece ends with its last frame, so that a single frame stays visible.
-            at = np.concatenate(([time_s[first[a]]], middle[part], [end_s[last[b]]]))
-            found.append(Piece(at, mean[np.concatenate(([a], part, [b]))]))
+            # A part ends with its last frame, so that a single frame stays visible.
+            at = np.r_[time_s[first[a]], middle[part], end_s[last[b]]]
+            found.append(CurvePart(at, mean[np.r_[a, part, b]]))
         return found
 
     def stretches(self, frames: Whole, on: Flags) -> list[Interval]:
@@ -215,15 +201,8 @@ class _Frames(NamedTuple):
         bins = Bins.of(self.cell[frames])
         start_s = self.time_s[frames[bins.first]]
         end_s = self.time_s[frames[bins.last]] + self.seconds[frames[bins.last]]
-        found: list[Interval] = []
-        before = -2
-        for at in np.flatnonzero(bins.mostly(on)).tolist():
-            joins = at == before + 1 and (
-                start_s[at] - end_s[before] <= self.max_gap_s + TIME_TOLERANCE_S
-            )
-            found.append(Interval(found.pop().start_s if joins else float(start_s[at]), end_s[at]))
-            before = at
-        return found
+        joined = start_s[1:] - end_s[:-1] <= self.max_gap_s + TIME_TOLERANCE_S
+        return intervals(bins.mostly(on), start_s, end_s, joined)
 
 
 MAX_COLUMNS: Final = 6000
@@ -310,33 +289,24 @@ class _Rows:
 
 def _codes(table: pa.Table, name: str, words: Sequence[str]) -> Whole:
     """Return the index of each row's word in words, -1 for null or another word."""
-    column = table.column(name)
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    found = pc.index_in(column, value_set=pa.array(list(words), type=column.type))
+    found = pc.index_in(table.column(name), value_set=pa.array(words, pa.string()))
     return np.asarray(pc.fill_null(found, -1).to_numpy(), dtype=np.int64)
 
 
 def _read_rows(timeline: Timeline, groups: Sequence[str]) -> _Rows:
-    table = timeline.table
-    time_s = numbers(table, "time_s")
-    status = _codes(table, "status", ("ok", "low_quality", "no_face", "unreadable", "skipped"))
-    keep = np.flatnonzero(np.isfinite(time_s) & (status != 4))
-    keep = keep[np.argsort(time_s[keep], kind="stable")]
-    ids = pc.fill_null(table.column("face_id"), -1).to_numpy()
-    unsure = pc.fill_null(table.column("unsure"), False).to_numpy()
-    curves = [numbers(table, f"s_{name}") for name in timeline.names]
-    status = status[keep]
+    analyzed = timeline.table.filter(pc.field("status") != "skipped")
+    table = analyzed.take(pa.array(np.argsort(numbers(analyzed, "time_s"), kind="stable")))
+    status = texts(table, "status")
     return _Rows(
-        time_s=time_s[keep],
-        face_id=np.asarray(ids, dtype=np.int64)[keep],
-        has_face=(status == 0) | (status == 1),
-        unreadable=status == 3,
-        low_quality=status == 1,
-        unsure=np.asarray(unsure, dtype=np.bool_)[keep],
-        expression=_codes(table, "expression", timeline.names)[keep],
-        group=_codes(table, "group", groups)[keep],
-        curves=np.stack(curves, axis=1)[keep],
+        time_s=numbers(table, "time_s"),
+        face_id=np.nan_to_num(numbers(table, "face_id"), nan=-1).astype(np.int64),
+        has_face=np.isin(status, FACE_STATUSES),
+        unreadable=np.equal(status, "unreadable"),
+        low_quality=np.equal(status, "low_quality"),
+        unsure=flags(table, "unsure"),
+        expression=_codes(table, "expression", timeline.names),
+        group=_codes(table, "group", groups),
+        curves=class_columns(table, "s_", timeline.names).astype(np.float64),
     )
 
 

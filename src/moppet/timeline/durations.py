@@ -81,14 +81,19 @@ def _seconds(
 def stretches(clock: Clock, status: Status, settings: TimelineSettings) -> list[Interval]:
     """Return the intervals of consecutive frames with this status, without gaps."""
     seen = np.flatnonzero(np.not_equal(clock.status, "skipped"))
-    found: list[Interval] = []
-    wanted = np.equal(clock.status[seen], status)
-    last = -2
-    for at in np.flatnonzero(wanted):
-        start, end = clock.time_s[seen[at]], clock.time_s[seen[at]] + clock.seconds[seen[at]]
-        joins = at == last + 1 and (
-            start - clock.time_s[seen[last]] <= settings.max_gap_s + TIME_TOLERANCE_S
-        )
-        found.append(Interval(found.pop().start_s if joins else float(start), float(end)))
-        last = int(at)
-    return found
+    start_s, end_s = clock.time_s[seen], clock.time_s[seen] + clock.seconds[seen]
+    joined = np.diff(start_s) <= settings.max_gap_s + TIME_TOLERANCE_S
+    return intervals(np.equal(clock.status[seen], status), start_s, end_s, joined)
+
+
+def intervals(
+    on: NDArray[np.bool_],
+    start_s: NDArray[np.float64],
+    end_s: NDArray[np.float64],
+    joined: NDArray[np.bool_],
+) -> list[Interval]:
+    """Return the runs of the n cells that are `on`. joined: (n - 1,) whether neighbors touch."""
+    first, last = on.copy(), on.copy()
+    first[1:] &= ~(joined & on[:-1])
+    last[:-1] &= ~(joined & on[1:])
+    return [Interval(*one) for one in np.column_stack((start_s[first], end_s[last])).tolist()]

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from moppet.timeline.formats import METADATA_KEY
 from moppet.timeline.schema import (
-    FACE_FLOATS,
+    FRAME_FIELDS,
     RawRow,
     bare_columns,
     check_names,
@@ -145,14 +145,7 @@ def read_unfinished(path: str | PathLike[str]) -> Timeline:
 
 
 def _schema(names: Sequence[str], metadata: bytes) -> Any:
-    fields = [
-        pa.field("frame", pa.int64()),
-        pa.field("time_s", pa.float64()),
-        pa.field("face_id", pa.int32()),
-        pa.field("status", pa.string()),
-        *(pa.field(name, pa.float32()) for name in FACE_FLOATS),
-        pa.field("p", pa.list_(pa.float32(), len(names))),
-    ]
+    fields = [*FRAME_FIELDS, ("p", pa.list_(pa.float32(), len(names)))]
     return pa.schema(fields, metadata={METADATA_KEY: metadata})
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
-from moppet.timeline.schema import FACE_FLOATS, FACE_STATUSES, RawRow, check_names
+from moppet.timeline.schema import RawColumns, RawRow, check_names, raw_columns, table_schema
 from moppet.timeline.settings import TimelineSettings
 from moppet.timeline.smoothing import CausalSmoother
 from moppet.values import group_probabilities
@@ -70,6 +71,27 @@ def assign_labels(
     )
 
 
+def labeled_table(
+    columns: RawColumns,
+    smoothed: NDArray[np.float32],
+    settings: TimelineSettings,
+    *,
+    names: Sequence[str],
+    group_of: Mapping[str, str],
+) -> Any:
+    """Return the table of a timeline from its raw columns and smoothed probabilities (n, k)."""
+    low, quality = np.equal(columns["status"], "low_quality"), columns["quality"]
+    labels = assign_labels(smoothed, low, quality, settings, names=names, group_of=group_of)
+    arrays = [pa.array(column, from_pandas=True) for name, column in columns.items() if name != "p"]
+    for p in (columns["p"], smoothed):
+        arrays += [pa.array(column, from_pandas=True) for column in p.T]
+    arrays += [pa.array(labels.expression, pa.string()), pa.array(labels.group, pa.string())]
+    arrays.append(pa.array(labels.confidence, from_pandas=True))
+    arrays.append(pa.array(labels.unsure, mask=np.isnan(columns["face_id"])))
+    schema = table_schema(names)
+    return pa.table([a.cast(f.type) for a, f in zip(arrays, schema, strict=True)], schema=schema)
+
+
 def live_rows(
     rows: Sequence[RawRow],
     smoother: CausalSmoother,
@@ -82,40 +104,11 @@ def live_rows(
 
     The rules are those of a timeline, but smoothing uses only the past.
     """
-    return [_live_row(row, smoother, check_names(names), group_of, settings) for row in rows]
-
-
-def _live_row(
-    row: RawRow,
-    smoother: CausalSmoother,
-    names: tuple[str, ...],
-    group_of: Mapping[str, str],
-    settings: TimelineSettings,
-) -> dict[str, Any]:
-    raw: Mapping[str, Any] = row
-    filled: dict[str, Any] = {key: raw.get(key) for key in ("frame", "time_s", "face_id", "status")}
-    filled |= {key: _none_if_nan(raw.get(key)) for key in FACE_FLOATS}
-    filled |= {f"{prefix}_{name}": None for prefix in "ps" for name in names}
-    filled |= {"expression": None, "group": None, "confidence": None, "unsure": None}
-    if row["status"] not in FACE_STATUSES:
-        return filled
-    smoothed = np.full((1, len(names)), np.nan, dtype=np.float32)
-    p = raw.get("p")
-    if p is not None:
-        smoothed[0] = smoother.update(raw["face_id"], row["time_s"], p, filled["quality"])
-        for prefix, values in (("p", p), ("s", smoothed[0])):
-            pairs = zip(names, values, strict=True)
-            filled |= {f"{prefix}_{name}": float(value) for name, value in pairs}
-    quality = np.array([np.nan if filled["quality"] is None else filled["quality"]])
-    low = np.array([row["status"] == "low_quality"])
-    labels = assign_labels(smoothed, low, quality, settings, names=names, group_of=group_of)
-    filled["unsure"] = bool(labels.unsure[0])
-    if p is not None:
-        filled["expression"] = labels.expression[0]
-        filled["group"] = labels.group[0]
-        filled["confidence"] = float(labels.confidence[0])
-    return filled
-
-
-def _none_if_nan(value: float | None) -> float | None:
-    return None if value is None or np.isnan(value) else float(value)
+    columns = raw_columns(rows, check_names(names))
+    smoothed = columns["p"].copy()
+    for i, row in enumerate(rows):
+        p, face_id = row.get("p"), row.get("face_id")
+        if p is not None and face_id is not None:
+            smoothed[i] = smoother.update(face_id, row["time_s"], p, row.get("quality"))
+    table = labeled_table(columns, smoothed, settings, names=names, group_of=group_of)
+    return cast(list[dict[str, Any]], table.to_pylist())

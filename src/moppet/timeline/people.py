@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import count
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moppet.files import write_text
-from moppet.timeline.schema import RawColumns, numbers, table_columns
+from moppet.timeline.schema import numbers, table_columns
 from moppet.timeline.table import Timeline, timeline_of
 from moppet.values import TimelineError, UsageError
 
@@ -32,10 +32,15 @@ class Piece:
     from_s: float = 0.0
     to_s: float | None = None
 
+    @property
+    def until_s(self) -> float:
+        """Its end in seconds; infinite if it lasts until the end of the recording."""
+        return math.inf if self.to_s is None else self.to_s
+
     def holds(self, face: NDArray[np.float64], time_s: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Return which rows belong to it. face, time_s: (n,) columns of the timeline."""
-        until = math.inf if self.to_s is None else self.to_s
-        return np.asarray((face == self.face_id) & (time_s >= self.from_s) & (time_s < until))
+        is_inside = (time_s >= self.from_s) & (time_s < self.until_s)
+        return np.asarray(is_inside & (face == self.face_id))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,19 +73,11 @@ class People:
 
     def as_json(self) -> dict[str, Any]:
         """Return JSON values that `people_of` reads."""
-        return {
-            "persons": [
-                {
-                    "name": person.name,
-                    "role": person.role,
-                    "pieces": [
-                        {"face": p.face_id, "from_s": p.from_s, "to_s": p.to_s}
-                        for p in person.pieces
-                    ],
-                }
-                for person in self.persons
-            ]
-        }
+        persons = []
+        for one in self.persons:
+            pieces = [{"face": p.face_id, "from_s": p.from_s, "to_s": p.to_s} for p in one.pieces]
+            persons.append({"name": one.name, "role": one.role, "pieces": pieces})
+        return {"persons": persons}
 
     def write(self, path: Path) -> Path:
         """Write the layer and return its path; an existing file is replaced atomically.
@@ -140,16 +137,13 @@ def name_people(timeline: Timeline, people: People) -> Timeline:
             owner[mine] = number
     _check_places(timeline, people, owner)
     ids = _ids(people, face, owner)
-    columns = table_columns(timeline.table, timeline.names)
     renamed = np.where(owner >= 0, np.array([*ids, -1])[owner], face)
-    order = np.lexsort((np.nan_to_num(renamed, nan=-1), columns["frame"]))
-    columns = cast(RawColumns, {k: v[order] for k, v in (columns | {"face_id": renamed}).items()})
     named = {
         str(i): {"name": p.name, "role": p.role, "faces": sorted({q.face_id for q in p.pieces})}
         for i, p in zip(ids, people.persons, strict=True)
     }
     return timeline_of(
-        columns,
+        table_columns(timeline.table, timeline.names) | {"face_id": renamed},
         names=timeline.names,
         group_of=timeline.group_of,
         settings=timeline.settings,
@@ -180,29 +174,22 @@ def _check(person: Person) -> None:
     if not person.pieces:
         raise UsageError(f"{person.name} has no face: add one, or remove the name.")
     for piece in person.pieces:
-        until = math.inf if piece.to_s is None else piece.to_s
-        if not (0 <= piece.from_s < until and math.isfinite(piece.from_s)):
+        if not 0 <= piece.from_s < piece.until_s:
             raise UsageError(f"{person.name}: a piece must start at 0 s or later, before its end.")
 
 
 def _check_places(timeline: Timeline, people: People, owner: NDArray[np.int64]) -> None:
-    frame, time_s = numbers(timeline.table, "frame"), numbers(timeline.table, "time_s")
-    face = numbers(timeline.table, "face_id")
+    frame, face = numbers(timeline.table, "frame"), numbers(timeline.table, "face_id")
     claimed = np.flatnonzero(owner >= 0)
     order = claimed[np.lexsort((owner[claimed], frame[claimed]))]
-    for before, after in pairwise(order[_repeated(frame[order], owner[order])]):
-        if frame[before] == frame[after] and owner[before] == owner[after]:
-            name = people.persons[int(owner[before])].name
-            raise UsageError(
-                f"{name} cannot be face {int(face[before])} and face {int(face[after])}: both "
-                f"appear at {time_s[before]:.2f} s. Split one of them there first."
-            )
-
-
-def _repeated(frame: NDArray[np.float64], owner: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return which of the sorted rows have the same frame and owner as a neighbor."""
-    same = (np.diff(frame) == 0) & (np.diff(owner) == 0)
-    return np.asarray(np.r_[same, False] | np.r_[False, same])
+    twice = (np.diff(frame[order]) == 0) & (np.diff(owner[order]) == 0)
+    if twice.any():
+        before, after = order[np.argmax(twice) :][:2]
+        name, time_s = people.persons[int(owner[before])].name, numbers(timeline.table, "time_s")
+        raise UsageError(
+            f"{name} cannot be face {int(face[before])} and face {int(face[after])}: both "
+            f"appear at {time_s[before]:.2f} s. Split one of them there first."
+        )
 
 
 def _ids(people: People, face: NDArray[np.float64], owner: NDArray[np.int64]) -> list[int]:
@@ -219,13 +206,11 @@ def _ids(people: People, face: NDArray[np.float64], owner: NDArray[np.int64]) ->
     return list(ids.values())
 
 
-Span = tuple[int, float, float]
-
-
 def name_face(timeline: Timeline, people: People, face: int, name: str, role: str | None) -> People:
     """Return the people after giving a face this name and role."""
     claims = _Claims(timeline, people)
-    return claims.with_person(face, Person(" ".join(name.split()), role, claims.pieces(face)))
+    named = replace(claims.person(face), name=" ".join(name.split()), role=role)
+    return claims.with_person(face, named)
 
 
 def join_faces(timeline: Timeline, people: People, face: int, into: int) -> People:
@@ -236,50 +221,47 @@ def join_faces(timeline: Timeline, people: People, face: int, into: int) -> Peop
     if face == into:
         raise UsageError("A face cannot be joined with itself: choose another one.")
     claims = _Claims(timeline, people)
-    pieces = (*claims.pieces(into), *claims.pieces(face))
-    joined = Person(claims.name(into), claims.role(into), _in_order(pieces))
+    stays, gone = claims.person(into), claims.person(face)
+    joined = replace(stays, pieces=_in_order((*stays.pieces, *gone.pieces)))
     others = claims.with_person(into, joined).persons
-    gone = claims.index.get(face)
-    kept = tuple(p for p in others if gone is None or p is not people.persons[gone])
-    return _checked(timeline, People(kept))
+    return _checked(timeline, People(tuple(person for person in others if person is not gone)))
 
 
 def split_face(timeline: Timeline, people: People, face: int, at_s: float) -> People:
     """Return the people after splitting a face: from at_s on, it is a new person."""
     claims = _Claims(timeline, people)
-    before = claims.seen(_clipped(claims.pieces(face), 0.0, at_s))
-    after = claims.seen(_clipped(claims.pieces(face), at_s, math.inf))
+    person = claims.person(face)
+    before = claims.seen(_clipped(person.pieces, 0.0, at_s))
+    after = claims.seen(_clipped(person.pieces, at_s, math.inf))
     if not before or not after:
         raise UsageError(
-            f"{claims.name(face)} appears only {'after' if after else 'before'} {at_s:.2f} s: "
+            f"{person.name} appears only {'after' if after else 'before'} {at_s:.2f} s: "
             "there is nothing to split."
         )
-    name = claims.name(face)
-    stays = claims.with_person(face, Person(name, claims.role(face), before)).persons
-    taken = {person.name for person in stays}
-    new = next(f"{name} ({n})" for n in range(2, len(taken) + 3) if f"{name} ({n})" not in taken)
+    stays = claims.with_person(face, replace(person, pieces=before)).persons
+    taken = {one.name for one in stays}
+    new = next(name for n in count(2) if (name := f"{person.name} ({n})") not in taken)
     return _checked(timeline, People((*stays, Person(new, None, after))))
 
 
 def forget_face(timeline: Timeline, people: People, face: int) -> People:
     """Return the people without this person; its pieces are unnamed faces again."""
-    claims = _Claims(timeline, people)
-    if face not in claims.index:
-        raise UsageError(f"{claims.name(face)} has no name that could be removed.")
-    mine = people.persons[claims.index[face]]
-    return People(tuple(person for person in people.persons if person is not mine))
+    person = _Claims(timeline, people).person(face)
+    if person not in people.persons:
+        raise UsageError(f"{person.name} has no name that could be removed.")
+    return People(tuple(one for one in people.persons if one != person))
 
 
-def machine_spans(
+def original_faces(
     timeline: Timeline, people: People, face: int, start_s: float, end_s: float
-) -> list[Span]:
+) -> list[tuple[int, float, float]]:
     """Return the original faces that make up a face between start_s and end_s.
 
     Each: original face_id, start and end in seconds. Empty if the face does not appear.
     """
     claims = _Claims(timeline, people)
-    pieces = claims.seen(_clipped(claims.pieces(face), start_s, end_s))
-    return [(p.face_id, p.from_s, end_s if p.to_s is None else p.to_s) for p in pieces]
+    pieces = claims.seen(_clipped(claims.person(face).pieces, start_s, end_s))
+    return [(p.face_id, p.from_s, min(p.until_s, end_s)) for p in pieces]
 
 
 class _Claims:
@@ -288,36 +270,22 @@ class _Claims:
     def __init__(self, timeline: Timeline, people: People) -> None:
         self._people, self._named = people, name_people(timeline, people)
         named = self._named.metadata.get("people") or {}
-        self.index = {int(face): place for place, face in enumerate(named)}
+        self._index = {int(face): place for place, face in enumerate(named)}
         self._face = numbers(timeline.table, "face_id")
         self._time_s = numbers(timeline.table, "time_s")
-        ids = numbers(self._named.table, "face_id")
-        self._existing = set(ids[~np.isnan(ids)].astype(int).tolist())
 
-    def _person(self, face: int) -> Person | None:
-        if face not in self._existing:
+    def person(self, face: int) -> Person:
+        """Return the person of a face; an unnamed one is "face <id>" with its unassigned parts."""
+        if face not in numbers(self._named.table, "face_id"):
             raise UsageError(f"There is no face {face} in this recording.")
-        return self._people.persons[self.index[face]] if face in self.index else None
-
-    def name(self, face: int) -> str:
-        self._person(face)
-        return self._named.face_name(face)
-
-    def role(self, face: int) -> str | None:
-        person = self._person(face)
-        return person.role if person else None
-
-    def pieces(self, face: int) -> tuple[Piece, ...]:
-        """Return a person's pieces, or the unassigned parts of an original face."""
-        person = self._person(face)
-        if person:
-            return person.pieces
-        left: list[Piece] = [Piece(face)]
+        if face in self._index:
+            return self._people.persons[self._index[face]]
+        left = [Piece(face)]
         for other in self._people.persons:
             for claimed in (p for p in other.pieces if p.face_id == face):
-                until = math.inf if claimed.to_s is None else claimed.to_s
-                left = [*_clipped(left, 0.0, claimed.from_s), *_clipped(left, until, math.inf)]
-        return self.seen(_in_order(left))
+                later = _clipped(left, claimed.until_s, math.inf)
+                left = [*_clipped(left, 0.0, claimed.from_s), *later]
+        return Person(self._named.face_name(face), None, self.seen(_in_order(left)))
 
     def seen(self, pieces: Iterable[Piece]) -> tuple[Piece, ...]:
         """Return the pieces in which the face appears."""
@@ -326,7 +294,7 @@ class _Claims:
     def with_person(self, face: int, person: Person) -> People:
         """Return the people with this person in place of the face's, or added at the end."""
         persons = list(self._people.persons)
-        place = self.index.get(face, len(persons))
+        place = self._index.get(face, len(persons))
         return People((*persons[:place], person, *persons[place + 1 :]))
 
 
@@ -334,8 +302,7 @@ def _clipped(pieces: Sequence[Piece], start_s: float, end_s: float) -> list[Piec
     """Return the parts of the pieces between start_s and end_s."""
     found = []
     for piece in pieces:
-        until = math.inf if piece.to_s is None else piece.to_s
-        low, high = max(piece.from_s, start_s), min(until, end_s)
+        low, high = max(piece.from_s, start_s), min(piece.until_s, end_s)
         if low < high:
             found.append(replace(piece, from_s=low, to_s=None if math.isinf(high) else high))
     return found

@@ -17,27 +17,27 @@ from moppet.values import STATUSES, TimelineError, nearest_name
 _BOX: Final = ("box_x", "box_y", "box_w", "box_h")
 FACE_FLOATS: Final = (*_BOX, "detection_score", "yaw", "pitch", "roll", "quality")
 FACE_STATUSES: Final = ("ok", "low_quality")
+_NEEDED: Final = ("frame", "time_s", "status")
+_OPTIONAL: Final = ("face_id", *FACE_FLOATS, "p")
 SUM_TOLERANCE: Final = 0.02
 """Tolerance for sums of probabilities; a table rounded to three digits passes."""
 
 
+FRAME_FIELDS: Final = (
+    ("frame", pa.int64()),
+    ("time_s", pa.float64()),
+    ("face_id", pa.int32()),
+    ("status", pa.string()),
+    *((name, pa.float32()) for name in FACE_FLOATS),
+)
+"""Name and type of the columns that do not depend on the classes."""
+
+
 def table_schema(names: Sequence[str]) -> Any:
     """Return the Arrow schema of a timeline with these classes."""
-    return pa.schema(
-        [
-            pa.field("frame", pa.int64()),
-            pa.field("time_s", pa.float64()),
-            pa.field("face_id", pa.int32()),
-            pa.field("status", pa.string()),
-            *(pa.field(name, pa.float32()) for name in FACE_FLOATS),
-            *(pa.field(f"p_{name}", pa.float32()) for name in names),
-            *(pa.field(f"s_{name}", pa.float32()) for name in names),
-            pa.field("expression", pa.string()),
-            pa.field("group", pa.string()),
-            pa.field("confidence", pa.float32()),
-            pa.field("unsure", pa.bool_()),
-        ]
-    )
+    classes = [(f"{prefix}_{name}", pa.float32()) for prefix in "ps" for name in names]
+    labels = [("expression", pa.string()), ("group", pa.string()), ("confidence", pa.float32())]
+    return pa.schema([*FRAME_FIELDS, *classes, *labels, ("unsure", pa.bool_())])
 
 
 def check_names(names: Sequence[str]) -> tuple[str, ...]:
@@ -64,13 +64,13 @@ def conform(table: Any, names: Sequence[str], where: str = "the table") -> Any:
     (with the most similar existing name), has a wrong type or contains an invalid value.
     """
     schema = table_schema(names)
-    table = pa.table(
-        [_column(table, field, schema.names, where) for field in schema],
-        schema=schema,
-    ).combine_chunks()
-    frame = whole(table, "frame", where)
+    columns = [_column(table, field, schema.names, where) for field in schema]
+    table = pa.table(columns, schema=schema).combine_chunks()
+    for name in _NEEDED:
+        if table.column(name).null_count:
+            raise TimelineError(f"The column {name!r} of {where} must have a value in every row.")
     face = numbers(table, "face_id")
-    order = np.lexsort((np.nan_to_num(face, nan=-1), frame))
+    order = np.lexsort((np.nan_to_num(face, nan=-1), whole(table, "frame")))
     if bool((np.diff(order) < 0).any()):
         table = table.take(pa.array(order))
     if table.num_rows:
@@ -88,14 +88,15 @@ def _column(table: Any, field: Any, wanted: Sequence[str], where: str) -> Any:
             f"A timeline needs the column {field.name!r}, but {where} has none; {hint}"
         )
     column = table.column(field.name)
-    if not _fits(column.type, field.type):
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    # pandas stores integers with missing values as floats; a cast that loses a fraction fails.
+    if _kind(column.type) not in ("null", _kind(field.type)):
         raise TimelineError(
             f"The column {field.name!r} of a timeline holds {field.type}, "
             f"but in {where} it holds {column.type}."
         )
     try:
-        if pa.types.is_dictionary(column.type):
-            column = column.cast(column.type.value_type)
         column = column.cast(field.type)
     except pa.ArrowException as error:
         raise TimelineError(
@@ -108,27 +109,15 @@ def _column(table: Any, field: Any, wanted: Sequence[str], where: str) -> Any:
     return column
 
 
-def _fits(have: Any, want: Any) -> bool:
+def _kind(of: pa.DataType) -> str:
     kinds = pa.types
-    if kinds.is_dictionary(have):
-        have = have.value_type
-    if kinds.is_null(have):
-        return True
-    if kinds.is_string(want):
-        return bool(
-            kinds.is_string(have) or kinds.is_large_string(have) or kinds.is_string_view(have)
-        )
-    if kinds.is_boolean(want) or kinds.is_boolean(have):
-        return bool(kinds.is_boolean(want) and kinds.is_boolean(have))
-    # pandas stores integers with missing values as floats; a cast that loses a fraction fails.
-    return bool(kinds.is_integer(have) or kinds.is_floating(have))
+    if kinds.is_string(of) or kinds.is_large_string(of) or kinds.is_string_view(of):
+        return "text"
+    return "number" if kinds.is_integer(of) or kinds.is_floating(of) else str(of)
 
 
 def _check_rows(table: Any, where: str) -> None:
-    for name in ("frame", "time_s", "status"):
-        if table.column(name).null_count:
-            raise TimelineError(f"The column {name!r} of {where} must have a value in every row.")
-    frame, status = whole(table, "frame", where), texts(table, "status")
+    frame, status = whole(table, "frame"), texts(table, "status")
     unknown = sorted({str(value) for value in set(status)} - set(STATUSES))
     if unknown:
         raise TimelineError(
@@ -144,14 +133,14 @@ def _check_rows(table: Any, where: str) -> None:
     _refuse(~is_face & filled, frame, where, "has no face but contains face values")
     same = np.equal(frame[1:], frame[:-1])
     twice = same & ~(is_face[1:] & is_face[:-1] & (np.diff(numbers(table, "face_id")) > 0))
-    _refuse(_from_second(twice), frame, where, "has a face, or no face, twice")
+    _refuse(np.r_[False, twice], frame, where, "has a face, or no face, twice")
     moved = same & (np.diff(numbers(table, "time_s")) != 0)
-    _refuse(_from_second(moved), frame, where, "has two different times")
+    _refuse(np.r_[False, moved], frame, where, "has two different times")
     _refuse(is_face & ~present(table, "unsure"), frame, where, "has a face without 'unsure'")
 
 
 def _check_probabilities(table: Any, names: Sequence[str], where: str) -> None:
-    frame = whole(table, "frame", where)
+    frame = whole(table, "frame")
     missing = {}
     for prefix in ("p_", "s_"):
         values = class_columns(table, prefix, names)
@@ -181,20 +170,13 @@ def _refuse(bad: Any, frame: NDArray[np.int64], where: str, what: str) -> None:
         raise TimelineError(f"Frame {int(frame[int(np.argmax(bad))])} of {where} {what}.")
 
 
-def _from_second(bad: Any) -> NDArray[np.bool_]:
-    """Return flags for all rows from comparisons of each row with the previous one."""
-    return np.concatenate((np.zeros(1, dtype=bool), np.asarray(bad, dtype=bool)))
-
-
 def present(table: Any, name: str) -> NDArray[np.bool_]:
     """Return where a column is not null."""
     return np.asarray(table.column(name).is_valid().to_numpy(), dtype=np.bool_)
 
 
-def whole(table: Any, name: str, where: str = "the table") -> NDArray[np.int64]:
-    """Return a column of integers; TimelineError if a value is missing."""
-    if table.column(name).null_count:
-        raise TimelineError(f"The column {name!r} of {where} must have a value in every row.")
+def whole(table: Any, name: str) -> NDArray[np.int64]:
+    """Return a column of integers without nulls."""
     return np.asarray(table.column(name).to_numpy(), dtype=np.int64)
 
 
@@ -236,10 +218,6 @@ def plain(value: Any) -> Any:
     raise TimelineError(
         f"Metadata may contain text, numbers, booleans, lists and dictionaries, got {value!r}."
     )
-
-
-_NEEDED: Final = ("frame", "time_s", "status")
-_KNOWN: Final = (*_NEEDED, "face_id", *FACE_FLOATS, "p")
 
 
 class RawRow(TypedDict, total=False):
@@ -294,9 +272,9 @@ def raw_columns(rows: Sequence[RawRow], names: Sequence[str]) -> RawColumns:
     """
     p = np.full((len(rows), len(names)), np.nan, dtype=np.float32)
     for i, row in enumerate(rows):
-        if not row.keys() <= set(_KNOWN) or not row.keys() >= set(_NEEDED):
+        if not set(_NEEDED) <= row.keys() <= {*_NEEDED, *_OPTIONAL}:
             raise TimelineError(
-                f"A raw row needs {', '.join(_NEEDED)} and may have {', '.join(_KNOWN[3:])}, "
+                f"A raw row needs {', '.join(_NEEDED)} and may have {', '.join(_OPTIONAL)}, "
                 f"but one has {', '.join(map(str, row))}."
             )
         values = row.get("p")

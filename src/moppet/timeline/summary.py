@@ -61,7 +61,7 @@ def summarize(
         "source": metadata.get("source_name"),
         "complete": metadata.get("complete"),
         "duration_s": metadata.get("duration_s"),
-        "analysed_s": analyzed_s,
+        "analyzed_s": analyzed_s,
         "frames": {"total": len(clock.status)}
         | {status: int(np.equal(clock.status, status).sum()) for status in STATUSES},
         "time_with_face_s": _seconds(clock.seconds[with_face], analyzed_s),
@@ -232,7 +232,7 @@ def summary_lines(summary: Mapping[str, Any]) -> list[str]:
         f"{frames[status]} {status.replace('_', ' ')}" for status in STATUSES if frames[status]
     )
     lines = [
-        f"{summary['source'] or 'timeline'}: {format_length(summary['analysed_s'])} analyzed, "
+        f"{summary['source'] or 'timeline'}: {format_length(summary['analyzed_s'])} analyzed, "
         f"{frames['total']} frames ({kinds or 'none'})",
         f"with a face {format_length(summary['time_with_face_s'])}, "
         f"without {format_length(summary['time_without_face_s'])}, "
@@ -277,7 +277,7 @@ _FIGURES: Final = ("share", "share_sure", "episodes", "mean_s", "longest_s")
 def summary_rows(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return a row for each role in a recording, or one row for all faces without names.
 
-    Columns: recording, role, people, analysed_s, the seconds of the role, then the figures of each
+    Columns: recording, role, people, analyzed_s, the seconds of the role, then the figures of each
     group ("group positive share", …) and expression ("happiness share", …); see
     docs/reference/timeline.md, section "Summary". None for undefined values.
     """
@@ -287,7 +287,7 @@ def summary_rows(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
             "recording": summary["source"],
             "role": role,
             "people": "; ".join(found["people"]),
-            "analysed_s": summary["analysed_s"],
+            "analyzed_s": summary["analyzed_s"],
             **{name: found[name] for name in _TIMES},
             **_table_figures(found["groups"], "group "),
             **_table_figures(found["expressions"], ""),

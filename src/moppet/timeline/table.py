@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from moppet.timeline import formats
 from moppet.timeline.episodes import Episode, Kind, find_episodes
-from moppet.timeline.labels import assign_labels
+from moppet.timeline.labels import labeled_table
 from moppet.timeline.notebook import timeline_html
 from moppet.timeline.schema import (
     RawColumns,
@@ -211,23 +211,9 @@ def timeline_of(
     metadata: Mapping[str, Any],
 ) -> Timeline:
     """Return the timeline of these columns; see `build_timeline`."""
-    columns = dict(columns)
-    p = columns.pop("p")
-    smoothed = _smooth(columns, p, settings)
-    has_face = ~np.isnan(columns["face_id"])
-    low = np.equal(columns["status"], "low_quality")
-    quality = columns["quality"]
-    labels = assign_labels(smoothed, low, quality, settings, names=names, group_of=group_of)
-    arrays = {name: pa.array(column, from_pandas=True) for name, column in columns.items()}
-    arrays |= {f"p_{name}": pa.array(p[:, i]) for i, name in enumerate(names)}
-    arrays |= {f"s_{name}": pa.array(smoothed[:, i]) for i, name in enumerate(names)}
-    arrays |= {
-        "expression": pa.array(labels.expression, pa.string()),
-        "group": pa.array(labels.group, pa.string()),
-        "confidence": pa.array(labels.confidence),
-        "unsure": pa.array(labels.unsure, mask=~has_face),
-    }
-    return Timeline(pa.table(arrays), names, group_of, settings, metadata)
+    smoothed = _smooth(columns, columns["p"], settings)
+    table = labeled_table(columns, smoothed, settings, names=names, group_of=group_of)
+    return Timeline(table, names, group_of, settings, metadata)
 
 
 def _smooth(
@@ -285,6 +271,8 @@ def read_timeline(path: str | PathLike[str]) -> Timeline:
                 f"{place} has columns for the class {name!r}, but its metadata names "
                 f"{', '.join(names)}; does the metadata belong to another file?"
             )
+    if "analysed_at" in metadata:  # its name in version 0.1.0
+        metadata["analyzed_at"] = metadata.pop("analysed_at")
     return Timeline(conform(table, names, str(place)), names, groups, settings, metadata)
 
 

@@ -19,7 +19,6 @@ from moppet.datasets.duplicates import drop_leaking_duplicates
 from moppet.datasets.faces import find_manifest_faces
 from moppet.datasets.manifest import Manifest
 from moppet.datasets.provenance import refuse_cleaned
-from moppet.datasets.readers import read_dataset
 from moppet.datasets.splits import holdout
 from moppet.files import write_text
 from moppet.infer.expression_model import find_model, load_model, read_card
@@ -40,7 +39,7 @@ from moppet.train.export import Deployed, check_parity, export_float, export_int
 from moppet.train.measurement import fit_temperature, measure
 from moppet.train.model_folder import draw_confusions, draw_course, figures_page, write_card
 from moppet.train.networks import Network, save_network
-from moppet.train.recipe import Recipe, data_of, read_recipe
+from moppet.train.recipe import Recipe, data_of, read_data, read_recipe
 from moppet.train.starting_weights import WEIGHTS, make_network, start_network
 from moppet.train.trainer import Machine, train
 from moppet.values import Floats, Image, MoppetError
@@ -84,7 +83,7 @@ def run_recipe(
     place = data_of(recipe, recipe_path.parent, data)
     make_network(recipe, classes=2)  # fails on a wrong name or setting before faces are searched
     base = recipe_path.parent
-    manifest = read_dataset(place, recipe.kind or None)
+    manifest = read_data(recipe, place)
     folder.mkdir(parents=True, exist_ok=True)
     manifest = with_split(manifest, recipe.seed)
     if recipe.leave_out_copies:

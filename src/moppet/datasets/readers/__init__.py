@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import os
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-import platformdirs
-
 from moppet.datasets.manifest import Manifest, read_manifest
 from moppet.datasets.readers.affectnet import AFFECTNET
 from moppet.datasets.readers.ages import B3FD, UTKFACE
-from moppet.datasets.readers.children import CAFE, DARTMOUTH, NIMH_CHEFS, TROMSO
 from moppet.datasets.readers.ckplus import CKPLUS
 from moppet.datasets.readers.csv_tables import CSV
 from moppet.datasets.readers.dataset import Dataset
 from moppet.datasets.readers.fer2013 import FER2013, FERPLUS, FERPLUS_NPZ
+from moppet.datasets.readers.file_names import CAFE, DARTMOUTH, NIMH_CHEFS, TROMSO
 from moppet.datasets.readers.folder_tree import describe
 from moppet.datasets.readers.folders import BABYEXP, CITY_INFANT, FOLDER
 from moppet.datasets.readers.rafdb import RAFDB
 from moppet.datasets.readers.videos import CHILD_EFES, EMOREACT, LIRIS_CSE
+from moppet.files import print_once
 from moppet.plugins import load_plugins
 from moppet.values import MoppetError, UsageError, nearest_name
 
@@ -40,26 +36,11 @@ def _title(manifest: Manifest) -> str:
 def announce_license(what: Dataset | Manifest) -> bool:
     """Print a dataset's license and consent conditions on stderr when it is first used.
 
-    Returns whether it was printed. Printed texts are stored in the user's cache folder by hash, so
-    changed conditions are printed again; if that folder is not writable, they are printed each
-    time. Nothing is printed for a manifest without conditions.
+    Returns whether it was printed. Changed conditions are printed again; see `print_once`. Nothing
+    is printed for a manifest without conditions.
     """
-    if isinstance(what, Dataset):
-        title, license = what.title, what.license
-    else:
-        title, license = _title(what), what.license
-    if not license:
-        return False
-    printed = Path(platformdirs.user_cache_dir("moppet", appauthor=False)) / "licences"
-    marker = printed / hashlib.sha256(license.encode()).hexdigest()[:16]
-    with contextlib.suppress(OSError):
-        if marker.exists():
-            return False
-    print(f"{title}: {license}", file=sys.stderr)
-    with contextlib.suppress(OSError):
-        printed.mkdir(parents=True, exist_ok=True)
-        marker.write_text(f"{title}: {license}\n", encoding="utf-8")
-    return True
+    title = what.title if isinstance(what, Dataset) else _title(what)
+    return bool(what.license) and print_once(f"{title}: {what.license}", what.license)
 
 
 _PUBLISHED: Final = (

@@ -10,11 +10,11 @@ import numpy as np
 
 from moppet.datasets.manifest import Manifest
 from moppet.datasets.readers.csv_tables import number, read_rows
-from moppet.datasets.readers.dataset import Columns, Dataset, choose, read_text
+from moppet.datasets.readers.dataset import Columns, Dataset, choose, known_dataset, read_text
 from moppet.datasets.readers.folder_tree import (
-    bears_name,
+    first_few,
     first_files,
-    some_of,
+    name_contains,
     subfolders,
     walk_files,
 )
@@ -57,7 +57,7 @@ def _numbered(path: Path) -> list[Path]:
 
 def _looks_like(path: Path) -> bool:
     listed = _lists(path) and any((path / name).is_dir() for name in _IMAGES)
-    numbered = bears_name(path, "affectnet") and _numbered(path)
+    numbered = name_contains(path, "affectnet") and _numbered(path)
     return bool(_annotated(path) or listed or numbered)
 
 
@@ -161,7 +161,7 @@ def _from_numbers(dataset: Dataset, root: Path) -> Columns:
     beside = [f.name for f in subfolders(root) if f not in folders and first_files(f, 1)]
     if beside:
         raise dataset.odd(
-            f"has the folders {some_of(beside)}, which are not splits with the folders 0 to 7: "
+            f"has the folders {first_few(beside)}, which are not splits with the folders 0 to 7: "
             "move them away",
             root,
         )
@@ -178,34 +178,4 @@ def _from_numbers(dataset: Dataset, root: Path) -> Columns:
     return columns
 
 
-AFFECTNET = Dataset(
-    name="affectnet",
-    title="AffectNet",
-    layout="""
-        AffectNet/                                 8 labels, March 2021
-          train_set/  images/0.jpg, …  annotations/0_exp.npy, …
-          val_set/    images/0.jpg, …  annotations/0_exp.npy, …
-        or                                         2017
-          training.csv, validation.csv             or in Manually_Annotated_file_lists/
-          Manually_Annotated_Images/  1/….jpg, …   or in Manually_Annotated/
-        or, in a folder of this name, sorted by others
-          train/  0/ … 7/    val/  0/ … 7/         test/ if there
-        0 neutral, 1 happiness, 2 sadness, 3 surprise, 4 fear, 5 disgust, 6 anger, 7 contempt,
-        8 none, 9 uncertain, 10 no face
-    """,
-    basis=(
-        "Public loaders and descriptions of the 2021 folders and of the 2017 lists (whose "
-        "validation.csv had no header), and sorted copies found on the web. Not checked against "
-        "the dataset. The validation rows are marked as test rows: no test rows are published, "
-        "and papers report results on the validation rows. Rows without an expression are left "
-        "out unless keep_unlabeled is set."
-    ),
-    license=(
-        "For research only, after a license agreement signed by a professor or head of a "
-        "laboratory; students apply through their supervisor "
-        "(http://mohammadmahoor.com/affectnet/). The images come from the web; whether the people "
-        "shown consented is unknown."
-    ),
-    looks_like=_looks_like,
-    reader=_read,
-)
+AFFECTNET = known_dataset("affectnet", _looks_like, _read)

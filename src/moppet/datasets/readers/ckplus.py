@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from moppet.datasets.manifest import Manifest
-from moppet.datasets.readers.dataset import Columns, Dataset, read_text
+from moppet.datasets.readers.dataset import Columns, Dataset, known_dataset, read_text
 from moppet.datasets.readers.folder_tree import natural, subfolders
 from moppet.media import IMAGE_SUFFIXES
-from moppet.values import UsageError
 from moppet.vocabulary import age_band, decode
 
 _CODES: Final = (
@@ -20,7 +19,6 @@ _CODES: Final = (
 _ARCHIVE: Final = "extended-cohn-kanade-images"  # the folder that some tools unpack into
 _IMAGES: Final = ("cohn-kanade-images", f"{_ARCHIVE}/cohn-kanade-images", _ARCHIVE)
 _LABELS: Final = ("Emotion", "Emotion_labels/Emotion", "Emotion_labels")
-_FRAMES: Final = ("peak", "last-third")
 
 
 def _looks_like(path: Path) -> bool:
@@ -31,12 +29,10 @@ def _read(
     dataset: Dataset,
     root: Path,
     *,
-    frames: str = "peak",
+    frames: Literal["peak", "last-third"] = "peak",
     neutral: bool = True,
     only_expressions: bool = False,
 ) -> Manifest:
-    if frames not in _FRAMES:
-        raise UsageError(f"frames is one of {', '.join(_FRAMES)}, not {frames!r}.")
     images, labels = dataset.folder(root, *_IMAGES), dataset.folder(root, *_LABELS)
     columns: Columns = {"path": [], "label": [], "subject": [], "sequence": []}
     for subject in subfolders(labels):
@@ -86,24 +82,4 @@ def _frames(dataset: Dataset, sequence: Path) -> list[str]:
     return sorted(names, key=natural)
 
 
-CKPLUS = Dataset(
-    name="ck+",
-    title="CK+",
-    layout="""
-        CK+/
-          cohn-kanade-images/S005/001/S005_001_00000001.png, …  also in extended-cohn-kanade-images/
-          Emotion/S005/001/S005_001_00000011_emotion.txt        also in Emotion_labels/: a number,
-                0 neutral, 1 anger, 2 contempt, 3 disgust, 4 fear, 5 happy, 6 sadness, 7 surprise
-    """,
-    basis=(
-        "The dataset's own ReadMe (phase 1, revised September 2010), quoted on public pages, and "
-        "public loaders. Not checked against the dataset."
-    ),
-    license=(
-        "For research by those who have signed the user agreement. The images must not be passed "
-        "on, and only images of participants who agreed to it may be published; ask the owners "
-        "(http://www.jeffcohn.net/Resources/)."
-    ),
-    looks_like=_looks_like,
-    reader=_read,
-)
+CKPLUS = known_dataset("ck+", _looks_like, _read)

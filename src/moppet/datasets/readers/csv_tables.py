@@ -12,7 +12,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from moppet.datasets.manifest import AGE_BANDS, SCHEMA, Manifest
-from moppet.datasets.readers.dataset import Columns, Dataset, choose, read_text, subject_finder
+from moppet.datasets.readers.dataset import (
+    Columns,
+    Dataset,
+    choose,
+    known_dataset,
+    read_text,
+    subject_finder,
+)
 from moppet.values import MoppetError
 from moppet.vocabulary import age_band, rename_classes, split_of
 
@@ -163,20 +170,4 @@ def _add_bands(dataset: Dataset, table: Path, columns: Columns) -> None:
         columns["age_band"] = [age_band(age) for age in columns["age"]]
 
 
-CSV = Dataset(
-    name="csv",
-    title="A table of images",
-    layout="""
-        faces.csv, or a folder with labels.csv:
-          path,label[,subject][,age][,age_band][,split][,weight][,any other]
-          a/001.jpg,happy,child7,6,train
-          paths start from the table's folder; columns separated by commas, semicolons or tabs
-    """,
-    basis=("moppet's own convention."),
-    license=(
-        "These are your own images. Use only images whose owners allow it and, for children, "
-        "whose parents have agreed to this use; moppet cannot check this."
-    ),
-    looks_like=_looks_like_table,
-    reader=_read_listed,
-)
+CSV = known_dataset("csv", _looks_like_table, _read_listed)

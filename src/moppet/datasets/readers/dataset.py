@@ -6,26 +6,22 @@ import inspect
 import os
 import re
 import textwrap
+import tomllib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, make_dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
+from moppet.config import check_settings
 from moppet.datasets.manifest import Manifest, build_manifest
-from moppet.datasets.readers.folder_tree import describe, some_of
-from moppet.values import EXPRESSIONS, MoppetError, UsageError, name_hint
+from moppet.datasets.readers.folder_tree import describe, first_few
+from moppet.values import EXPRESSIONS, MoppetError, UsageError
 
 Columns = dict[str, list[Any]]
 
-_KINDS: Final[dict[str, tuple[Any, str]]] = {
-    "bool": (bool, "true or false"),
-    "int": (int, "a whole number"),
-    "float": (int | float, "a number"),
-    "str": (str, "a text"),
-    "str | None": (str | None, "a text"),
-    "str | os.PathLike[str] | None": (str | os.PathLike | None, "a file's name"),
-}
 IMAGES: Final = "images (.png, .jpg, .jpeg, .bmp, .webp, .tif, .tiff)"
+_FORMER_OPTIONS: Final = {"keep_unlabelled": "keep_unlabeled"}
 
 
 @dataclass(frozen=True)
@@ -37,7 +33,8 @@ class Dataset:
     basis: the sources of that layout, and what was not checked against the dataset.
     license: its license and consent conditions, in plain sentences.
     looks_like: quick test of whether a path has that layout.
-    reader: called as reader(dataset, path, **options), returns the manifest.
+    reader: called as reader(dataset, path, **options), returns the manifest. Its keyword-only
+        parameters are the options; their annotations are checked as in `moppet.config`.
     """
 
     name: str
@@ -51,8 +48,11 @@ class Dataset:
     @property
     def options(self) -> tuple[str, ...]:
         """The names of the options that `read` takes."""
-        parameters = inspect.signature(self.reader).parameters.values()
-        return tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
+        return tuple(parameter.name for parameter in self._parameters(eval_str=False))
+
+    def _parameters(self, *, eval_str: bool) -> list[inspect.Parameter]:
+        parameters = inspect.signature(self.reader, eval_str=eval_str).parameters.values()
+        return [p for p in parameters if p.kind is p.KEYWORD_ONLY]
 
     def recognizes(self, path: str | os.PathLike[str]) -> bool:
         """Return whether a path has this dataset's layout; no image is opened."""
@@ -65,25 +65,22 @@ class Dataset:
         """Return the manifest of the dataset at a path; no image is opened.
 
         options: see docs/reference/dataset-layouts.md.
-        Raises UsageError for an unknown option, and MoppetError for missing or unexpected files,
-        with the expected layout.
+        Raises UsageError for unknown options and values of another kind, and MoppetError for
+        missing or unexpected files, with the expected layout.
         """
-        for option in options:
-            if option not in self.options:
-                hint = name_hint(option, self.options)
-                raise UsageError(f"{self.title} has no option {option!r}.{hint}")
-            self._check_option(option, options[option])
+        checked = self._check(options) if options else {}
         root = Path(path)
         if not root.exists():
             raise MoppetError(f"{self.title} was expected at {root}, which does not exist.")
-        return self.reader(self, root, **options)
+        return self.reader(self, root, **checked)
 
-    def _check_option(self, option: str, value: object) -> None:
-        declared = str(inspect.signature(self.reader).parameters[option].annotation)
-        kinds, needed = _KINDS.get(declared, (object, ""))
-        odd_flag = isinstance(value, bool) and declared in ("float", "int")
-        if not isinstance(value, kinds) or odd_flag:
-            raise UsageError(f"{self.title}: option {option} needs {needed}, not {value!r}.")
+    def _check(self, options: dict[str, Any]) -> dict[str, Any]:
+        fields = [
+            (p.name, Any if p.annotation is p.empty else p.annotation, p.default)
+            for p in self._parameters(eval_str=True)
+        ]
+        kind = make_dataclass("Options", fields, namespace={"RENAMED": _FORMER_OPTIONS})
+        return dict(vars(check_settings(kind, options, f"--option of {self.name}")))
 
     def expected(self, what: str, where: Path) -> MoppetError:
         """Return the error for a missing part of the layout; the caller raises it."""
@@ -122,7 +119,7 @@ class Dataset:
         if missing and (not allow_missing or len(missing) == len(paths)):
             raise MoppetError(
                 f"{self.title}: {len(missing):,} of the {len(paths):,} images listed in "
-                f"{listed_in} are missing in {root} ({some_of(missing)}): copy them there, or "
+                f"{listed_in} are missing in {root} ({first_few(missing)}): copy them there, or "
                 "leave their rows out with allow_missing=True."
             )
         return exists
@@ -149,6 +146,22 @@ class Dataset:
         _check_text(columns["path"])
         source = {"source": [self.name] * len(columns["path"])}
         return build_manifest(source | columns, root=root, license=self.license, names=names)
+
+
+def known_dataset(
+    name: str, looks_like: Callable[[Path], bool], reader: Callable[..., Manifest]
+) -> Dataset:
+    """Return a dataset whose texts are in layouts.toml."""
+    texts = _texts()[name]
+    prose = {key: " ".join(texts[key].split()) for key in ("title", "basis", "license")}
+    return Dataset(
+        name, layout=texts["layout"].strip(), looks_like=looks_like, reader=reader, **prose
+    )
+
+
+@lru_cache(maxsize=1)
+def _texts() -> dict[str, dict[str, str]]:
+    return tomllib.loads(Path(__file__).with_name("layouts.toml").read_text(encoding="utf-8"))
 
 
 def choose(columns: Columns, keep: Sequence[bool]) -> Columns:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import csv
-import os
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -14,144 +12,13 @@ import numpy as np
 import platformdirs
 from numpy.typing import NDArray
 
-from moppet.datasets.manifest import Manifest, connect
+from moppet.datasets.manifest import Manifest, connect, plurality
 from moppet.datasets.readers.csv_tables import number, read_table
-from moppet.datasets.readers.dataset import Columns, Dataset, choose
+from moppet.datasets.readers.dataset import Columns, Dataset, choose, known_dataset
 from moppet.datasets.readers.folder_tree import subfolders
 from moppet.files import file_sha256, read_arrays, replacing
-from moppet.values import EXPRESSIONS, Floats, Image, MoppetError
+from moppet.values import EXPRESSIONS, Image, MoppetError
 from moppet.vocabulary import class_of, decode, split_of
-
-AGE_BANDS: Final = {0: "infant", 1: "child", 2: "not a child", 3: "uncertain", -1: "not judged"}
-_KEYS: Final = [
-    "images",
-    "votes",
-    "vote_names",
-    "split",
-    "dup_group",
-    "near_dup_group",
-    "leaks_into_split1",
-    "age_band",
-]
-
-
-@dataclass(frozen=True)
-class FerPlus:
-    """n gray face crops with their raters' votes.
-
-    images: (n, 48, 48) uint8.
-    votes: (n, 7) uint8, the votes for each of EXPRESSIONS.
-    label: (n,) int8, index into EXPRESSIONS of the unique plurality of all ten vote columns; -1
-        for ties, contempt, unknown and no face.
-    part: (n,) "train", "val", "test", or "" for training rows with a duplicate in the test rows.
-    group: (n,) int64, equal for duplicates and near duplicates.
-    age_band: (n,) int8, a key of AGE_BANDS.
-    """
-
-    images: Image
-    votes: NDArray[np.uint8]
-    label: NDArray[np.int8]
-    part: NDArray[np.str_]
-    group: NDArray[np.int64]
-    age_band: NDArray[np.int8]
-
-    def rows(self, part: str, *, labelled: bool = False) -> NDArray[np.intp]:
-        """Return the row numbers of a part, only those with a label if `labelled`."""
-        return np.flatnonzero((self.part == part) & ((self.label >= 0) | (not labelled)))
-
-    @property
-    def soft_labels(self) -> Floats:
-        """(n, 7) votes as shares; contempt, unknown and no-face votes are left out."""
-        total = self.votes.sum(axis=1, keepdims=True)
-        return np.asarray(self.votes / np.maximum(total, 1), np.float32)
-
-    @property
-    def weights(self) -> Floats:
-        """(n,) the share of the ten votes for the seven expressions."""
-        return np.asarray(self.votes.sum(axis=1) / 10, np.float32)
-
-
-def read_ferplus(path: Path, *, seed: int = 0) -> FerPlus:
-    """Read FER+ joined with FER2013 from an .npz file.
-
-    The file's split 1 becomes "test". Split 0, without rows that leak into split 1, becomes
-    "train" and "val": a tenth of the duplicate groups of each age band.
-    Raises MoppetError if the file is missing or lacks a key.
-    """
-    if not path.is_file():
-        raise MoppetError(f"FER+ was expected at {path}, but there is no such file.")
-    z = _read_arrays(path)
-    names = z["vote_names"].tolist()
-    near = [g if g >= 0 else None for g in z["near_dup_group"].tolist()]
-    group = connect(len(near), [z["dup_group"].tolist(), near])
-    part = np.where(z["split"] == 1, "test", np.where(z["leaks_into_split1"], "", "train"))
-    return FerPlus(
-        images=z["images"],
-        votes=z["votes"][:, [names.index(name) for name in EXPRESSIONS]],
-        label=plurality_label(z["votes"], names),
-        part=_draw_val(part, group, z["age_band"], np.random.default_rng(seed)),
-        group=group,
-        age_band=z["age_band"],
-    )
-
-
-def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    z = read_arrays(path, _KEYS)
-    names, n = z["vote_names"].ravel().tolist(), len(np.atleast_1d(z["split"]))
-    unnamed = [name for name in EXPRESSIONS if name not in names]
-    if unnamed:
-        raise MoppetError(f"{path} is not FER+: it has no votes for {', '.join(unnamed)}.")
-    shapes = {key: (n,) for key in _KEYS} | {
-        "images": (n, *z["images"].shape[1:3]),
-        "vote_names": (len(names),),
-        "votes": (n, len(names)),
-    }
-    for key, shape in shapes.items():
-        kinds = "U" if key == "vote_names" else "uib"
-        if z[key].shape != shape or z[key].dtype.kind not in kinds or not n:
-            raise MoppetError(
-                f"{path} is not FER+: {key} should be {shape} of "
-                f"{'words' if kinds == 'U' else 'whole numbers'}, but is {z[key].shape} "
-                f"{z[key].dtype}."
-            )
-    strange = set(z["age_band"].tolist()) - set(AGE_BANDS)
-    if strange:
-        raise MoppetError(
-            f"{path} is not FER+: age_band {min(strange)} is none of "
-            f"{', '.join(map(str, AGE_BANDS))}."
-        )
-    return z
-
-
-def plurality_label(votes: NDArray[np.uint8], names: list[str]) -> NDArray[np.int8]:
-    """Return the index into EXPRESSIONS of each row's winner among all vote columns.
-
-    votes: (n, m) counts over `names`. -1 for ties, or if the winner is not in EXPRESSIONS.
-    """
-    most = votes.max(axis=1, keepdims=True)
-    unique = (votes == most).sum(axis=1) == 1
-    lookup = [EXPRESSIONS.index(name) if name in EXPRESSIONS else -1 for name in names]
-    winner = np.array(lookup, np.int8)[votes.argmax(axis=1)]
-    return np.where(unique, winner, -1).astype(np.int8)
-
-
-def _draw_val(
-    part: NDArray[np.str_],
-    group: NDArray[np.int64],
-    age_band: NDArray[np.int8],
-    rng: np.random.Generator,
-) -> NDArray[np.str_]:
-    part = part.astype("<U6")
-    train = part == "train"
-    # A group counts for the age band of its first row.
-    first_of = dict(zip(group[train][::-1], age_band[train][::-1], strict=True))
-    for band in sorted(AGE_BANDS):
-        members = np.array(sorted(g for g, b in first_of.items() if b == band))
-        if len(members):
-            drawn = rng.choice(members, round(len(members) / 10), replace=False)
-            part[train & np.isin(group, drawn)] = "val"
-    return part
-
 
 NAMES: Final = ("fer2013.csv", "icml_face_data.csv")
 _CODES: Final = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
@@ -165,7 +32,7 @@ class Unpacked(NamedTuple):
     usages: list[str]
 
 
-def unpack(dataset: Dataset, table: Path, images: str | os.PathLike[str] | None) -> Unpacked:
+def unpack(dataset: Dataset, table: Path, images: Path | None) -> Unpacked:
     """Return the rows of a FER2013 CSV, its images unpacked into an .npz.
 
     images: the .npz to write; None uses one in the user's cache folder, named by the CSV's
@@ -261,9 +128,7 @@ def _looks_like(path: Path) -> bool:
     return not with_votes and find_table(path) is not None
 
 
-def _read(
-    dataset: Dataset, root: Path, *, images: str | os.PathLike[str] | None = None
-) -> Manifest:
+def _read(dataset: Dataset, root: Path, *, images: Path | None = None) -> Manifest:
     table = dataset.file(root, *NAMES) if root.is_dir() else root
     rows = unpack(dataset, table, images)
     n = len(rows.labels)
@@ -276,26 +141,7 @@ def _read(
     return dataset.build(rows.path.parent, columns)
 
 
-FER2013 = Dataset(
-    name="fer2013",
-    title="FER2013",
-    layout="""
-        fer2013.csv, or a folder with fer2013.csv or icml_face_data.csv:
-          emotion,pixels,Usage
-          0,70 80 82 72 58 …,Training       48 × 48 numbers; 0 angry, 1 disgust, 2 fear, 3 happy,
-                                            4 sad, 5 surprise, 6 neutral
-    """,
-    basis=(
-        "The files of the Kaggle competition as documented by torchvision's loader. The column "
-        "order and the codes are well known; the CSV file itself was not available."
-    ),
-    license=(
-        "The images of FER2013 come from web searches. They have no license from an owner, and "
-        "nobody shown has consented: use them for training and do not pass them on."
-    ),
-    looks_like=_looks_like,
-    reader=_read,
-)
+FER2013 = known_dataset("fer2013", _looks_like, _read)
 
 
 _VOTES: Final = "fer2013new.csv"
@@ -307,19 +153,6 @@ _FOLDERS: Final = {
 _ABOVE: Final = ("", "images", "data", "Images")
 _NOT_CLASSES: Final = ("unknown", "nf")
 _RATERS: Final = 10
-_LICENSE: Final = (
-    "The votes of FER+ are under the MIT license (Microsoft). The images of FER2013 come from web "
-    "searches. They have no license from an owner, and nobody shown has consented: use them for "
-    "training and do not pass them on."
-)
-
-
-def _winners(votes: Floats, names: list[str], kept: list[str]) -> list[str | None]:
-    """Return the class with the most votes; None for a tie or a class that is not kept."""
-    most = votes.max(axis=1, keepdims=True)
-    unique = ((votes == most).sum(axis=1) == 1) & (most[:, 0] > 0)
-    won = [names[i] for i in votes.argmax(axis=1)]
-    return [n if one and n in kept else None for n, one in zip(won, unique.tolist(), strict=True)]
 
 
 def _vote_columns(
@@ -339,6 +172,7 @@ def _vote_columns(
     votes = np.array(cells, np.float32).reshape(len(faces), len(voted))
     names = [name for name in voted if name in EXPRESSIONS]
     names += [] if only_expressions or "contempt" not in voted else ["contempt"]
+    label_of = [*(name if name in names else None for name in voted), None]
     shares = votes[:, [voted.index(name) for name in names]]
     usages = [rows[i][usage_at].strip() for i in faces]
     odd = sorted(set(usages) - set(_FOLDERS))
@@ -348,7 +182,7 @@ def _vote_columns(
         "row": faces,
         "name": [rows[i][name_at].strip() for i in faces],
         "usage": usages,
-        "label": _winners(votes, voted, names),
+        "label": [label_of[i] for i in plurality(votes).tolist()],
         "votes": list(shares),
         "weight": list(shares.sum(axis=1) / _RATERS),
     }
@@ -365,7 +199,7 @@ def _read_votes(
     root: Path,
     *,
     only_expressions: bool = True,
-    images: str | os.PathLike[str] | None = None,
+    images: Path | None = None,
     allow_missing: bool = False,
 ) -> Manifest:
     table = dataset.file(root, _VOTES)
@@ -387,7 +221,7 @@ def _join_csv(
     columns: Columns,
     table: Path,
     source: Path,
-    images: str | os.PathLike[str] | None,
+    images: Path | None,
 ) -> tuple[list[bool], Path]:
     fer = unpack(dataset, source, images)
     for row, usage in zip(columns["row"], columns["usage"], strict=True):
@@ -422,30 +256,12 @@ def _join_images(
     return dataset.present(root, columns["path"], table, allow_missing), root
 
 
-FERPLUS = Dataset(
-    name="ferplus",
-    title="FER+",
-    layout="""
-        ferplus/
-          fer2013new.csv              Usage,Image name,neutral,happiness,surprise,sadness,anger,
-                                      disgust,fear,contempt,unknown,NF: ten votes per row
-          fer2013.csv                 FER2013's own CSV (or icml_face_data.csv), same rows; or
-          FER2013Train/  fer0000000.png, …
-          FER2013Valid/  fer0028638.png, …     also below images/ or data/
-          FER2013Test/   fer0032220.png, …
-    """,
-    basis=(
-        "github.com/microsoft/FERPlus (its README, and the answer in issue 5: rows without an "
-        "image name show no face). The votes are the same as in the project's own .npz file, "
-        "which was available; the CSV file was not."
-    ),
-    license=_LICENSE,
-    looks_like=_looks_like_votes,
-    reader=_read_votes,
-)
+FERPLUS = known_dataset("ferplus", _looks_like_votes, _read_votes)
 
-_ARRAYS: Final = {"images", "votes", "vote_names", "split", "dup_group", "age_band"}
+_KEYS: Final = ("images", "votes", "vote_names", "split", "dup_group", "age_band")
+_ALL_KEYS: Final = (*_KEYS, "near_dup_group", "leaks_into_split1")
 _BANDS: Final = {0: "infant", 1: "child", 2: "adult", 3: "uncertain", -1: None}
+"""Value of `age_band` → age band; -1 is "not judged"."""
 
 
 def _archive_of(path: Path) -> Path | None:
@@ -461,7 +277,7 @@ def _looks_like_archive(path: Path) -> bool:
         return False
     try:
         with zipfile.ZipFile(place) as archive:
-            return {f"{name}.npy" for name in _ARRAYS} <= set(archive.namelist())
+            return {f"{name}.npy" for name in _KEYS} <= set(archive.namelist())
     except (zipfile.BadZipFile, NotImplementedError):
         return False
 
@@ -469,24 +285,79 @@ def _looks_like_archive(path: Path) -> bool:
 def _read_archive(
     dataset: Dataset, root: Path, *, keep_leaks: bool = False, seed: int = 0
 ) -> Manifest:
+    """Split 1 becomes "test"; split 0 "train" and, for a tenth of each age band, "val".
+
+    keep_leaks: keep the rows of split 0 with a duplicate in split 1, as "train".
+    """
     place = _archive_of(root)
     if place is None:
         raise dataset.expected("one .npz", root)
-    data = read_ferplus(place, seed=seed)
-    rows = np.arange(len(data.part)) if keep_leaks else np.flatnonzero(data.part != "")
-    labels: NDArray[Any] = np.array([*EXPRESSIONS, None], object)[data.label[rows]]
+    z = _read_arrays(place)
+    names = z["vote_names"].tolist()
+    votes = z["votes"][:, [names.index(name) for name in EXPRESSIONS]]
+    near = [g if g >= 0 else None for g in z["near_dup_group"].tolist()]
+    group = connect(len(near), [z["dup_group"].tolist(), near])
+    part = np.where(z["split"] == 1, "test", np.where(z["leaks_into_split1"], "", "train"))
+    part = _draw_val(part, group, z["age_band"], np.random.default_rng(seed))
+    rows = np.flatnonzero(keep_leaks | (part != ""))
+    label_of = [*(name if name in EXPRESSIONS else None for name in names), None]
     columns: dict[str, Any] = {
         "path": [place.name] * len(rows),
         "array_row": rows,
-        "label": labels.tolist(),
-        "votes": data.votes[rows],
-        "weight": data.weights[rows],
-        "age_band": [_BANDS[band] for band in data.age_band[rows].tolist()],
-        "split": [part or "train" for part in data.part[rows].tolist()],
-        "duplicate_group": data.group[rows],
+        "label": [label_of[i] for i in plurality(z["votes"][rows]).tolist()],
+        "votes": votes[rows],
+        "weight": votes[rows].sum(axis=1) / _RATERS,
+        "age_band": [_BANDS[band] for band in z["age_band"][rows].tolist()],
+        "split": [name or "train" for name in part[rows].tolist()],
+        "duplicate_group": group[rows],
         **_more(place, rows),
     }
     return dataset.build(place.parent, columns, names=EXPRESSIONS)
+
+
+def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    z = read_arrays(path, _ALL_KEYS)
+    names, n = z["vote_names"].ravel().tolist(), len(np.atleast_1d(z["split"]))
+    unnamed = [name for name in EXPRESSIONS if name not in names]
+    if unnamed:
+        raise MoppetError(f"{path} is not FER+: it has no votes for {', '.join(unnamed)}.")
+    shapes = {key: (n,) for key in _ALL_KEYS} | {
+        "images": (n, *z["images"].shape[1:3]),
+        "vote_names": (len(names),),
+        "votes": (n, len(names)),
+    }
+    for key, shape in shapes.items():
+        kinds = "U" if key == "vote_names" else "uib"
+        if z[key].shape != shape or z[key].dtype.kind not in kinds or not n:
+            raise MoppetError(
+                f"{path} is not FER+: {key} should be {shape} of "
+                f"{'words' if kinds == 'U' else 'whole numbers'}, but is {z[key].shape} "
+                f"{z[key].dtype}."
+            )
+    strange = set(z["age_band"].tolist()) - set(_BANDS)
+    if strange:
+        raise MoppetError(
+            f"{path} is not FER+: age_band {min(strange)} is none of {', '.join(map(str, _BANDS))}."
+        )
+    return z
+
+
+def _draw_val(
+    part: NDArray[np.str_],
+    group: NDArray[np.int64],
+    age_band: NDArray[np.int8],
+    rng: np.random.Generator,
+) -> NDArray[np.str_]:
+    part = part.astype("<U6")
+    train = part == "train"
+    # A group counts for the age band of its first row.
+    first_of = dict(zip(group[train][::-1], age_band[train][::-1], strict=True))
+    for band in sorted(_BANDS):
+        members = np.array(sorted(g for g, b in first_of.items() if b == band))
+        if len(members):
+            drawn = rng.choice(members, round(len(members) / 10), replace=False)
+            part[train & np.isin(group, drawn)] = "val"
+    return part
 
 
 def _more(place: Path, rows: NDArray[np.intp]) -> dict[str, list[Any]]:
@@ -503,17 +374,4 @@ def _more(place: Path, rows: NDArray[np.intp]) -> dict[str, list[Any]]:
         ) from None
 
 
-FERPLUS_NPZ = Dataset(
-    name="ferplus-npz",
-    title="FER+ in one .npz",
-    layout="""
-        ferplus_dev.npz, or a folder with one such file:
-          images (n, 48, 48) · votes (n, 10) · vote_names · split (0 training, 1 test)
-          leaks_into_split1 · dup_group · near_dup_group · age_band (0 infant, 1 child,
-          2 not a child, 3 uncertain, -1 not judged)
-    """,
-    basis=("The project's own file, read in full during development: 31,356 rows."),
-    license=_LICENSE,
-    looks_like=_looks_like_archive,
-    reader=_read_archive,
-)
+FERPLUS_NPZ = known_dataset("ferplus-npz", _looks_like_archive, _read_archive)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from moppet.datasets.manifest import Manifest
-from moppet.datasets.readers.dataset import Columns, Dataset, choose, read_text
+from moppet.datasets.readers.dataset import Columns, Dataset, choose, known_dataset, read_text
 from moppet.vocabulary import age_band
 
 _CODES: Final = ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral")
@@ -67,27 +67,4 @@ def _bands(dataset: Dataset, top: Path, paths: list[str]) -> list[str | None]:
     return bands
 
 
-RAFDB = Dataset(
-    name="raf-db",
-    title="RAF-DB",
-    layout="""
-        basic/                                   or the folder above it
-          EmoLabel/list_patition_label.txt       train_00001.jpg 5: 1 surprise, 2 fear, 3 disgust,
-                                                 4 happiness, 5 sadness, 6 anger, 7 neutral
-          Image/aligned/train_00001_aligned.jpg  test_…: test
-          Annotation/manual/train_00001_manu_attri.txt   if there: the last line is the age group,
-                                                 0: 0-3, 1: 4-19, 2: 20-39, 3: 40-69, 4: 70 and up
-    """,
-    basis=(
-        "Public loaders of the list and of the aligned images, all of which agree. That the last "
-        "line of the attribute files is the age group is known from only one of them. Not checked "
-        "against the dataset."
-    ),
-    license=(
-        "For non-commercial research only, on request to the authors; do not copy, publish or "
-        "pass on any part of it. The images come from the web and belong to others "
-        "(http://www.whdeng.cn/RAF/model1.html)."
-    ),
-    looks_like=_looks_like,
-    reader=_read,
-)
+RAFDB = known_dataset("raf-db", _looks_like, _read)

@@ -9,7 +9,7 @@ from typing import Final, Protocol
 
 import numpy as np
 
-from moppet.infer.alignment import head_pose, turn_back
+from moppet.infer.alignment import check_rgb, head_pose, turn_back, with_pose
 from moppet.infer.detectors.mtcnn import Mtcnn
 from moppet.infer.detectors.yunet import YuNet
 from moppet.infer.face_quality import face_quality
@@ -127,18 +127,8 @@ def find_faces(
         >>> faces[0].landmarks_px.shape
         (5, 2)
     """
-    if not isinstance(image, np.ndarray) or image.ndim != 3 or image.shape[2] != 3:
-        shape = getattr(image, "shape", type(image).__name__)
-        raise UsageError(f"find_faces needs an RGB image (height, width, 3), got {shape}.")
-    if image.dtype != np.uint8:
-        raise UsageError(f"find_faces needs uint8 pixels (0 to 255), got {image.dtype}.")
+    check_rgb(image, 3, "find_faces needs an RGB image (height, width, 3)")
     if isinstance(detector, str):
         detector = load_detector(detector, model_path=detector_model, min_face_px=min_face_px)
-    return [describe(image, face) for face in detect_any_way_up(detector, image)]
-
-
-def describe(image: Image, face: Face) -> Face:
-    """Return the face with its head pose and quality filled in."""
-    yaw, pitch, roll = head_pose(face.landmarks_px)
-    face = replace(face, yaw=yaw, pitch=pitch, roll=roll)
-    return replace(face, quality=face_quality(image, face))
+    faces = [with_pose(face) for face in detect_any_way_up(detector, image)]
+    return [replace(face, quality=face_quality(image, face)) for face in faces]

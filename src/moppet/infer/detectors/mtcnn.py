@@ -80,17 +80,17 @@ class Mtcnn:
         roll_deg: (n,) expected tilt of each head; any angle.
         Much faster than `detect`, because it needs no pyramid.
         """
-        views, matrices = [], []
-        for box, roll in zip(boxes_px, roll_deg, strict=True):
-            view, matrix = upright_view(image, box, float(roll), _VIEW_PX)
-            views.append(view)
-            matrices.append(matrix)
+        views = [
+            upright_view(image, box, float(roll), _VIEW_PX)
+            for box, roll in zip(boxes_px, roll_deg, strict=True)
+        ]
+        images = [view for view, _ in views]
         low, high = _VIEW_PX * (0.5 - 0.5 / VIEW_WIDTH), _VIEW_PX * (0.5 + 0.5 / VIEW_WIDTH)
         expected = np.array([[i, low, low, high, high, 1.0] for i in range(len(views))])
-        found = self._landmark(views, self._refine(views, expected.reshape(-1, 6)))
+        found = self._landmark(images, self._refine(images, expected.reshape(-1, 6)))
         return [
             face_from_view(faces[0], matrix) if faces else None
-            for faces, matrix in zip(found, matrices, strict=True)
+            for faces, (_, matrix) in zip(found, views, strict=True)
         ]
 
     def _propose(self, images: Sequence[Image], factors: Sequence[float]) -> Boxes:
@@ -109,16 +109,17 @@ class Mtcnn:
                 found = _cells_to_boxes(box, face[:, 1], self.thresholds[0])
                 found[:, 1:5] /= scale
                 found[:, 0] = np.asarray(numbers)[found[:, 0].astype(int)]
-                proposals.append(_suppress(found, 0.5))
+                proposals.append(found[_surviving(found, 0.5)])
         boxes = np.concatenate(proposals) if proposals else np.empty((0, 6))
-        return _square(_suppress(boxes, 0.7))
+        return _square(boxes[_surviving(boxes, 0.7)])
 
     def _refine(self, images: Sequence[Image], boxes: Boxes) -> Boxes:
         if not len(boxes):
             return boxes
         box, face = _run_chunks(self._rnet, ["box", "face"], images, boxes, 24)
         boxes = _adjust(boxes, box, face[:, 1])
-        return _square(_suppress(boxes[boxes[:, 5] > self.thresholds[1]], 0.7))
+        boxes = boxes[boxes[:, 5] > self.thresholds[1]]
+        return _square(boxes[_surviving(boxes, 0.7)])
 
     def _landmark(self, images: Sequence[Image], boxes: Boxes) -> list[list[Face]]:
         faces: list[list[Face]] = [[] for _ in images]
@@ -165,17 +166,14 @@ def _enlarge(face: Face, factor: float) -> Face:
 
 
 def _pyramid(shorter_side: int, min_face_px: float) -> list[float]:
-    scale = _CELL / min_face_px
-    scales = []
-    while shorter_side * scale >= _CELL:
-        scales.append(scale)
-        scale *= _PYRAMID_STEP
-    return scales
+    scales = [_CELL / min_face_px]
+    while shorter_side * scales[-1] >= _CELL:
+        scales.append(scales[-1] * _PYRAMID_STEP)
+    return scales[:-1]
 
 
 def _resize(image: Floats, size: tuple[int, int]) -> Floats:
-    enlarge = size[0] > image.shape[1]
-    flags = cv2.INTER_LINEAR if enlarge else cv2.INTER_AREA
+    flags = cv2.INTER_LINEAR if size[0] > image.shape[1] else cv2.INTER_AREA
     return np.asarray(cv2.resize(image, size, interpolation=flags), np.float32)
 
 
@@ -236,11 +234,7 @@ def _square(boxes: Boxes) -> Boxes:
     return np.column_stack([boxes[:, 0], corner, corner + side, boxes[:, 5]])
 
 
-def _suppress(boxes: Boxes, overlap: float) -> Boxes:
-    return boxes[_surviving(boxes, overlap, over="union")]
-
-
-def _surviving(boxes: Boxes, overlap: float, over: str) -> list[int]:
+def _surviving(boxes: Boxes, overlap: float, over: str = "union") -> list[int]:
     """Return the boxes that overlap no box of higher score in their image, best first.
 
     As in the reference, a suppressed box still suppresses others (unlike greedy suppression). Of

@@ -64,8 +64,8 @@ export class Camera extends EventTarget {
     this.stop();
     this.stream = await openCamera(deviceId);
     const [track] = this.stream.getVideoTracks();
-    track.addEventListener("ended", () => this.lose("the camera is gone"));
-    track.addEventListener("mute", () => this.lose("the camera gives no image"));
+    track.addEventListener("ended", () => this.lose("the camera was disconnected"));
+    track.addEventListener("mute", () => this.lose("the camera delivers no image"));
     this.video.srcObject = this.stream;
     await this.video.play();
     this.begun = this.freshAt = performance.now();
@@ -128,8 +128,8 @@ export class Camera extends EventTarget {
     else this.tell("answer", answer);
   }
 
-  ask(what) {
-    if (this.ready) this.socket.send(JSON.stringify(what));
+  send(command) {
+    if (this.ready) this.socket.send(JSON.stringify(command));
   }
 
   // Whether the camera still delivers new images: the rows of a frozen image would stay calm forever.
@@ -145,7 +145,7 @@ export class Camera extends EventTarget {
     if (this.unanswered && performance.now() - this.answeredAt > SILENT_MS) this.lose("moppet does not answer");
     if (!this.ready || document.hidden || video.readyState < 2 || !video.videoWidth) return;
     if (this.stream.getVideoTracks()[0].muted) return;
-    if (!this.isFresh()) return this.lose("the camera gives no new image");
+    if (!this.isFresh()) return this.lose("the camera delivers no new image");
     if (this.unanswered >= UNANSWERED) {
       this.dropped += 1;
       return;
@@ -158,9 +158,9 @@ export class Camera extends EventTarget {
     time.setFloat64(0, (performance.now() - this.begun) / 1000, true);
     const socket = this.socket;
     this.unanswered += 1;
-    canvas.toBlob((picture) => {
+    canvas.toBlob((jpeg) => {
       if (socket !== this.socket || socket.readyState !== WebSocket.OPEN) return;
-      socket.send(new Blob([time, picture]));
+      socket.send(new Blob([time, jpeg]));
       this.sent += 1;
     }, "image/jpeg", 0.9);
   }

@@ -11,7 +11,7 @@ function colorOf(name) {
 }
 
 // names: all classes of the model; classes without a fixed color get different ones.
-export function lookOf(name, names) {
+export function styleOf(name, names) {
   if (colorOf(name)) return [colorOf(name), DASH_OF[name] ?? "solid"];
   const others = names.filter((other) => !colorOf(other));
   return [colorOf(Math.max(0, others.indexOf(name)) % 5), "solid"];
@@ -21,7 +21,7 @@ export const DASHES = { solid: [], dash: [7, 4], dot: [2, 3] };
 
 export function legendOf(names) {
   return names.map((name) => {
-    const [color, dash] = lookOf(name, names);
+    const [color, dash] = styleOf(name, names);
     const item = document.createElement("li");
     const line = document.createElement("span");
     line.style.borderTop = `3px ${{ solid: "solid", dash: "dashed", dot: "dotted" }[dash]} ${color}`;
@@ -31,7 +31,7 @@ export function legendOf(names) {
 }
 
 // Describe a row of a timeline: "happiness, 92 %", "sadness, unsure" or "no face".
-export function wordsOf(row) {
+export function describeRow(row) {
   if (row.face_id === null) return row.status.replace("_", " ");
   if (row.expression === null) return `face ${row.face_id}: image quality too low`;
   const sure = row.unsure ? "unsure" : `${Math.round(row.confidence * 100)} %`;

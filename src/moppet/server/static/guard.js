@@ -1,22 +1,17 @@
 // The guard page: the video, the target face, the rules, and the notifications.
-import { ask } from "./ask.js";
-import { chime, notificationsSay, notify, wake } from "./calling.js";
+import { $, element, say } from "./dom.js";
+import { request } from "./request.js";
+import { chime, notificationStatus, notify, unlockSound } from "./alerts.js";
 import { Camera, listCameras } from "./camera.js";
-import { wordsOf } from "./expressions.js";
-import { drawFaces, wipe } from "./faces.js";
-import { addToLog, clearLog, listSessions, summarise } from "./guard_log.js";
-import { Stage } from "./stage.js";
-import { plain } from "./why.js";
+import { describeRow } from "./expressions.js";
+import { drawFaces, wipe } from "./face_boxes.js";
+import { addToLog, clearLog, listSessions, showSummary } from "./guard_log.js";
+import { ChildScreen } from "./child_screen.js";
+import { ruleText } from "./event_curve.js";
 
-const $ = (selector) => document.querySelector(selector);
 const camera = new Camera($("#camera"));
-const stage = new Stage();
+const screen = new ChildScreen();
 let names = [], film, filmPlays = false, rulesHold = false, guards = false, asked;
-
-function say(text, bad = false) {
-  $("#said").textContent = text;
-  $("#said").classList.toggle("bad", bad);
-}
 
 // ------------------------------------------------------------------------------- preparation
 
@@ -53,7 +48,7 @@ async function checkRules() {
   const mine = ++checks;
   const said = $("#rules-said");
   try {
-    const found = await ask("POST", "/api/guard/check", { rules: $("#rules").value });
+    const found = await request("POST", "/api/guard/check", { rules: $("#rules").value });
     if (mine !== checks) return; // a newer request was sent
     said.textContent = `${found.rules.length} ${found.rules.length === 1 ? "rule" : "rules"} understood.`;
     rulesHold = true;
@@ -88,34 +83,37 @@ function turnOff() {
   ready();
 }
 
-function tellCalls(about) {
+function showChannels(about) {
   const command = about.commands.alert;
-  $("#command").textContent = command
-    ? `The program ${command}, set with --on-alert.` : "No program is started. To start one, run moppet serve with --on-alert PROGRAM.";
-  $("#webhook").textContent = about.webhook
-    ? `${about.webhook}: alerts leave this machine, as numbers and rules.` : "Nothing is sent outside this machine. To send alerts, run moppet serve with --webhook ADDRESS.";
-  $("#notes").textContent = notificationsSay();
+  const option = (text) => element("code", {}, text);
+  $("#command").replaceChildren(...(command
+    ? [`The program ${command}, set with `, option("--on-alert"), "."]
+    : ["No program is started. To start one, run ", option("moppet serve"), " with ", option("--on-alert PROGRAM"), "."]));
+  $("#webhook").replaceChildren(...(about.webhook
+    ? [`${about.webhook}: alerts leave this machine, as numbers and rules.`]
+    : ["Nothing is sent outside this machine. To send alerts, run ", option("moppet serve"), " with ", option("--webhook ADDRESS"), "."]));
+  $("#notes").textContent = notificationStatus();
   $("#allow").hidden = globalThis.Notification?.permission !== "default";
 }
 
 // ----------------------------------------------------------------------------------- running
 
 const guardAsked = () => ({
-  do: "guard", rules: $("#rules").value, child: $("#child").value, goes_on: $("#goes-on").checked,
+  do: "guard", rules: $("#rules").value, child: $("#child").value, auto_resume: $("#goes-on").checked,
 });
 
 async function begin() {
-  await wake();
+  await unlockSound();
   asked = guardAsked();
   clearLog();
   $("#summary").textContent = "";
   say("");
-  camera.ask(asked);
+  camera.send(asked);
 }
 
 function unwatched(why) {
-  stage.rest("unwatched", `Adults: the child is not being watched: ${why.replace(/[.?]$/, "")}.`);
-  stage.say("not watched");
+  screen.pause("unwatched", `Adults: the child is not being watched: ${why.replace(/[.?]$/, "")}.`);
+  screen.say("not watched");
   addToLog({ event: "stopped", at: new Date().toISOString(), reason: why });
   chime(4);
   notify(`The child is not watched: ${why}`);
@@ -125,46 +123,46 @@ function act(event) {
   if (event.event !== "resume" || event.by !== "hand") addToLog(event);
   const percent = event.value === null || event.value === undefined ? "" : ` (${Math.round(event.value * 100)} %)`;
   if (event.event === "pause") {
-    stage.rest("rule", `Adults: ${plain(event.rule)}${percent}`);
+    screen.pause("rule", `Adults: ${ruleText(event.rule)}${percent}`);
     chime(1);
   } else if (event.event === "alert") {
     chime(3);
-    notify(`Please look after the child: ${plain(event.rule)}${percent}`);
-  } else if (event.event === "calm") stage.rest("rule", "Adults: the child looks calm again. Hold to resume.");
-  else if (event.event === "resume" && event.by !== "hand") stage.goOn("rule");
+    notify(`Please look after the child: ${ruleText(event.rule)}${percent}`);
+  } else if (event.event === "calm") screen.pause("rule", "Adults: the child looks calm again. Hold to resume.");
+  else if (event.event === "resume" && event.by !== "hand") screen.resume("rule");
   else addToLog(event);
 }
 
 function finish(text) {
-  camera.ask({ do: "end" });
+  camera.send({ do: "end" });
   guards = false;
-  stage.close();
+  screen.close();
   say(text);
 }
 
 camera.addEventListener("ready", ({ detail }) => {
   names = detail.names;
-  if (guards) camera.ask(asked); // after a reconnect the guard watches again; a person must resume the video
+  if (guards) camera.send(asked); // after a reconnect the guard watches again; a person must resume the video
   ready();
 });
 camera.addEventListener("rows", ({ detail }) => {
   if (!guards) {
     drawFaces($("#boxes"), detail, names);
-    $("#now").textContent = detail.rows.map(wordsOf).join(" · ");
+    $("#now").textContent = detail.rows.map(describeRow).join(" · ");
     return;
   }
-  if (!detail.guarding) return stage.rest("unwatched", "Adults: moppet could not watch again. End the session and start a new one.");
-  stage.say(detail.rows.some((row) => row.face_id !== null) ? "watching" : "watching, no face");
+  if (!detail.guarding) return screen.pause("unwatched", "Adults: moppet could not resume watching. End the session and start a new one.");
+  screen.say(detail.rows.some((row) => row.face_id !== null) ? "watching" : "watching, no face");
   detail.events.forEach(act);
 });
 camera.addEventListener("answer", ({ detail }) => {
   if (detail.kind === "guarding" && !guards) {
     guards = true;
-    stage.say("watching");
-    stage.open(film);
-  } else if (detail.kind === "gone_on") detail.events.forEach(act);
+    screen.say("watching");
+    screen.open(film);
+  } else if (detail.kind === "resumed") detail.events.forEach(act);
   else if (detail.kind === "ended") {
-    summarise(detail.summary);
+    showSummary(detail.summary);
     listSessions();
   } else if (detail.kind === "refused") say(detail.error, true);
 });
@@ -176,32 +174,32 @@ camera.addEventListener("lost", ({ detail }) => {
   ready();
 });
 camera.addEventListener("found", () => {
-  if (guards) stage.rest("unwatched", "Adults: the child was not watched for a while. Hold to resume.");
+  if (guards) screen.pause("unwatched", "Adults: the child was not watched for a while. Hold to resume.");
   else say("");
   ready();
 });
 
-stage.addEventListener("goon", () => {
+screen.addEventListener("resume", () => {
   if (camera.isLost) return chime(1);
-  camera.ask({ do: "go_on" });
-  stage.goOn();
+  camera.send({ do: "resume" });
+  screen.resume();
 });
-stage.addEventListener("end", () => finish("The guard has stopped."));
-stage.addEventListener("over", () => finish("The video is over, and the guard has stopped."));
+screen.addEventListener("end", () => finish("The guard has stopped."));
+screen.addEventListener("over", () => finish("The video is over, and the guard has stopped."));
 addEventListener("beforeunload", (event) => guards && event.preventDefault());
 
 $("#film").addEventListener("change", (event) => chooseFilm(event.target.files[0]));
 $("#turn").addEventListener("click", () => (camera.on ? turnOff() : turnOn()));
 $("#which").addEventListener("change", (event) => turnOn(event.target.value));
 $("#rules").addEventListener("input", checkRules);
-$("#try").addEventListener("click", async () => { await wake(); chime(1); });
+$("#try").addEventListener("click", async () => { await unlockSound(); chime(1); });
 $("#start").addEventListener("click", begin);
 
 try {
-  const about = await ask("GET", "/api/guard");
+  const about = await request("GET", "/api/guard");
   $("#rules").value ||= about.rules.join("\n");
-  tellCalls(about);
-  $("#allow").addEventListener("click", async () => { await Notification.requestPermission(); tellCalls(about); });
+  showChannels(about);
+  $("#allow").addEventListener("click", async () => { await Notification.requestPermission(); showChannels(about); });
   await Promise.all([checkRules(), listSessions()]);
 } catch (error) {
   say(error.message, true);

@@ -1,9 +1,9 @@
 // The events of a session, each with its curve, and the list of earlier sessions.
-import { ask } from "./ask.js";
-import { drawWhy, words } from "./why.js";
+import { $ } from "./dom.js";
+import { request } from "./request.js";
+import { describeEvent, drawEventCurve } from "./event_curve.js";
 
-const $ = (selector) => document.querySelector(selector);
-const NAMES = { pause: "pause", alert: "alert", resume: "went on", calm: "calm again", stopped: "not watched" };
+const NAMES = { pause: "pause", alert: "alert", resume: "resumed", calm: "calm again", stopped: "not watched" };
 
 const clock = (at) => new Date(at).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });
 
@@ -20,26 +20,26 @@ export function addToLog(record) {
   const kind = document.createElement("span");
   kind.className = `kind ${record.event}`;
   kind.textContent = NAMES[record.event] ?? record.event;
-  item.append(time, kind, record.by === "hand" ? "somebody held the button" : words(record));
-  const curve = drawWhy(record);
+  item.append(time, kind, record.by === "hand" ? "by hand" : describeEvent(record));
+  const curve = drawEventCurve(record);
   if (curve) {
     const why = document.createElement("details");
     const summary = document.createElement("summary");
-    summary.textContent = "why";
-    summary.setAttribute("aria-label", `why: ${kind.textContent} at ${time.textContent}`);
+    summary.textContent = "Why";
+    summary.setAttribute("aria-label", `Why: ${kind.textContent} at ${time.textContent}`);
     const key = document.createElement("p");
     key.className = "quiet";
-    key.textContent = "The value of the rule for the child's face; dashed line: its threshold; orange base: time that counted.";
+    key.textContent = "The value of the rule for the child's face. Dashed line: its threshold. Orange: the time that counted.";
     why.append(summary, curve, key);
     item.append(why);
   }
   $("#events").append(item);
 }
 
-export function summarise(summary) {
+export function showSummary(summary) {
   const s = (seconds) => `${seconds.toFixed(0)} s`;
   $("#summary").textContent = `Watched for ${s(summary.watched_s)}: the child's face was visible and read with confidence for ${s(summary.sure_s)}, `
-    + `unsure for ${s(summary.unsure_s)}, not visible for ${s(summary.absent_s)}; not watched ${s(summary.unwatched_s)}. `
+    + `unsure for ${s(summary.unsure_s)}, not visible for ${s(summary.absent_s)}. Not watched for ${s(summary.unwatched_s)}. `
     + `Pauses: ${summary.events.pause} (${s(summary.paused_s)}), alerts: ${summary.events.alert}.`;
 }
 
@@ -64,7 +64,7 @@ function open(session) {
     clearLog();
     $("#summary").textContent = "No events.";
     for (const record of records) {
-      if (record.event === "end") summarise(record);
+      if (record.event === "end") showSummary(record);
       else if (record.event !== "start") addToLog(record);
     }
     $("#log-title").scrollIntoView();
@@ -73,7 +73,7 @@ function open(session) {
 }
 
 export async function listSessions() {
-  const sessions = await ask("GET", "/api/guard/logs");
+  const sessions = await request("GET", "/api/guard/logs");
   $("#no-earlier").hidden = sessions.length > 0;
   $("#earlier").replaceChildren(...sessions.map((session) => {
     const item = document.createElement("li");
@@ -83,7 +83,7 @@ export async function listSessions() {
     }
     const { pause, alert, stopped } = session.events;
     const counts = [`${pause} ${pause === 1 ? "pause" : "pauses"}`, `${alert} ${alert === 1 ? "alert" : "alerts"}`];
-    if (stopped) counts.push("was not watched to its end");
+    if (stopped) counts.push("interrupted");
     const told = document.createElement("span");
     told.textContent = `${new Date(session.at).toLocaleString()} · ${counts.join(", ")}`;
     const acts = document.createElement("span");

@@ -1,10 +1,9 @@
 // Rating sets: create one, select a rater, and open the agreement when two raters have finished.
-import { ask } from "./ask.js";
-import { make } from "./make.js";
+import { request } from "./request.js";
+import { $, element } from "./dom.js";
 import { agree } from "./label_agree.js";
 import { rate } from "./label_rate.js";
 
-const $ = (selector) => document.querySelector(selector);
 const asked = new URLSearchParams(location.search);
 const name = asked.get("set");
 const api = `/api/labels/${encodeURIComponent(name ?? "")}`;
@@ -20,14 +19,14 @@ function address(more = {}) {
 }
 
 async function start() {
-  const sets = await ask("GET", "/api/labels");
+  const sets = await request("GET", "/api/labels");
   $("#no-sets").hidden = sets.length > 0;
   $("#sets").replaceChildren(...sets.map((one) => {
     const far = one.opened.length ? "agreement opened"
       : one.raters.map((rater) => `${rater.name} ${rater.left ? `has ${rater.left.toLocaleString("en")} left` : "has finished"}`).join(", ");
-    const link = make("a", { href: `/label?${new URLSearchParams({ set: one.name })}` }, one.name);
-    const what = [counted(one.pictures, "picture"), far || "nobody has begun"].join(" · ");
-    return make("li", {}, make("span", { className: "name" }, link), make("span", { className: "quiet" }, what));
+    const link = element("a", { href: `/label?${new URLSearchParams({ set: one.name })}` }, one.name);
+    const what = [counted(one.images, "image"), far || "nobody has started"].join(" · ");
+    return element("li", {}, element("span", { className: "name" }, link), element("span", { className: "quiet" }, what));
   }));
   $("#new-set").addEventListener("submit", async (event) => {
     event.preventDefault();
@@ -35,7 +34,7 @@ async function start() {
     const body = { name: $("#set-name").value, folder: $("#folder").value, classes };
     if ($("#subject").value.trim()) body.subject = $("#subject").value.trim();
     try {
-      const made = await ask("POST", "/api/labels", body);
+      const made = await request("POST", "/api/labels", body);
       location.assign(`/label?${new URLSearchParams({ set: made.name })}`);
     } catch (error) {
       say(error);
@@ -45,7 +44,7 @@ async function start() {
 
 function opening(set) {
   if (set.opened.length) {
-    const link = make("a", { href: address({ agreement: 1 }), className: "button" }, "Show agreement");
+    const link = element("a", { href: address({ agreement: 1 }), className: "button" }, "Show agreement");
     $("#opening").replaceChildren(`The rating has ended. Compared raters: ${set.opened.join(", ")}. `, link);
     return;
   }
@@ -63,7 +62,7 @@ function opening(set) {
   $("#open").addEventListener("click", async () => {
     if (!confirm("End the rating of this set permanently?")) return;
     try {
-      await ask("POST", `${api}/open`);
+      await request("POST", `${api}/open`);
       location.assign(address({ agreement: 1 }));
     } catch (error) {
       say(error);
@@ -74,15 +73,15 @@ function opening(set) {
 function show(set) {
   const ended = set.opened.length > 0;
   $("#set-title").textContent = set.name;
-  $("#set-what").textContent = `${counted(set.pictures, "image")} of ${set.folder}: ${set.classes.join(", ")}`;
+  $("#set-what").textContent = `${counted(set.images, "image")} of ${set.folder}: ${set.classes.join(", ")}`;
   $("#raters").replaceChildren(...set.raters.map((rater) => {
-    const line = make("li", {}, make("span", { className: "name" }, rater.name));
-    line.append(make("span", { className: "quiet" }, rater.left
-      ? `${rater.done.toLocaleString("en")} of ${set.pictures.toLocaleString("en")}` : "finished"));
-    const bar = make("progress", { max: set.pictures, value: rater.done, "aria-label": `progress of ${rater.name}` });
+    const line = element("li", {}, element("span", { className: "name" }, rater.name));
+    line.append(element("span", { className: "quiet" }, rater.left
+      ? `${rater.done.toLocaleString("en")} of ${set.images.toLocaleString("en")}` : "finished"));
+    const bar = element("progress", { max: set.images, value: rater.done, "aria-label": `progress of ${rater.name}` });
     if (!ended) {
       const text = rater.left ? "Continue" : "Correct";
-      line.append(make("a", { className: "button", href: address({ rater: rater.name }), "aria-label": `${text} as ${rater.name}` }, text));
+      line.append(element("a", { className: "button", href: address({ rater: rater.name }), "aria-label": `${text} as ${rater.name}` }, text));
     }
     line.append(bar);
     return line;
@@ -92,7 +91,7 @@ function show(set) {
   $("#new-rater").addEventListener("submit", async (event) => {
     event.preventDefault();
     try {
-      const made = await ask("POST", `${api}/raters`, { name: $("#rater").value });
+      const made = await request("POST", `${api}/raters`, { name: $("#rater").value });
       location.assign(address({ rater: made.name }));
     } catch (error) {
       say(error);
@@ -107,15 +106,19 @@ try {
     await start();
     $("#start").hidden = false;
   } else {
-    const set = await ask("GET", api);
+    const set = await request("GET", api);
     const rater = asked.get("rater");
-    const home = make("a", { href: address() }, set.name);
+    const home = element("a", { href: address() }, set.name);
     $("#where").replaceChildren(...(rater ? [home, ` · ${rater}`] : asked.has("agreement") ? [home] : [set.name]));
     document.title = `${set.name} – moppet`;
     const view = rater ? "#rate" : asked.has("agreement") ? "#agree" : "#set";
     document.body.classList.toggle("wide", view !== "#set");
     if (view === "#rate") await rate(api, rater, set, say, address());
-    else if (view === "#agree") await agree(api, set, say);
+    else if (view === "#agree") {
+      say("Measuring the agreement …");
+      await agree(api, set, say);
+      say("");
+    }
     else show(set);
     $(view).hidden = false;
   }

@@ -1,8 +1,6 @@
 // Rating by one rater, one image at a time, with keys, undo and skip; the next image is prefetched.
-import { ask } from "./ask.js";
-import { make } from "./make.js";
-
-const $ = (selector) => document.querySelector(selector);
+import { request } from "./request.js";
+import { $, element } from "./dom.js";
 
 export async function rate(api, rater, set, say, home) {
   const mine = `${api}/raters/${encodeURIComponent(rater)}`;
@@ -17,19 +15,19 @@ export async function rate(api, rater, set, say, home) {
   let coming = { number: null };
 
   function fetched(number) {
-    const image = make("img", { alt: "face to rate", decoding: "async", draggable: false });
+    const image = element("img", { alt: "face to rate", decoding: "async", draggable: false });
     const loaded = new Promise((resolve) => {
       image.addEventListener("load", () => resolve(true));
       image.addEventListener("error", () => resolve(false));
     });
-    image.src = `${api}/pictures/${number}`;
+    image.src = `${api}/images/${number}`;
     return { number, image, loaded };
   }
 
   async function show(next) {
     state = next;
     wait(true);
-    const over = state.picture === null;
+    const over = state.image === null;
     $("#shown").hidden = $("#choosing").hidden = over;
     $("#all-done").hidden = !over;
     $("#undo").disabled = $("#undo-last").disabled = !state.undo;
@@ -38,7 +36,7 @@ export async function rate(api, rater, set, say, home) {
       $("#all-done-title").focus();
       return;
     }
-    const number = state.picture;
+    const number = state.image;
     const current = coming.number === number ? coming : fetched(number);
     $("#far").textContent = `${state.done.toLocaleString("en")} of ${state.total.toLocaleString("en")}`
       + (state.later ? ` · ${state.later} skipped, ${state.again ? "shown again now" : "shown again at the end"}` : "");
@@ -60,7 +58,7 @@ export async function rate(api, rater, set, say, home) {
   async function send(path, body, after) {
     wait(true);
     try {
-      const next = await ask("POST", `${mine}/${path}`, body);
+      const next = await request("POST", `${mine}/${path}`, body);
       after();
       say("");
       await show(next);
@@ -68,7 +66,7 @@ export async function rate(api, rater, set, say, home) {
       say(error);
       coming = { number: null };
       try {
-        await show(await ask("GET", mine)); // another window may have changed it
+        await show(await request("GET", mine)); // another window may have changed it
       } catch {
         say(new Error("moppet does not answer. Is it still running in its terminal? Press the same key to try again."));
         wait(false);
@@ -79,17 +77,17 @@ export async function rate(api, rater, set, say, home) {
   function choose(rating) {
     if (!ready || (broken && rating.mark !== "skip")) return;
     const mark = broken ? { mark: "unreadable" } : rating;
-    send("ratings", { picture: state.picture, ...mark }, () => said.push(mark.label ?? mark.mark));
+    send("ratings", { image: state.image, ...mark }, () => said.push(mark.label ?? mark.mark));
   }
 
   function undo() {
-    if (!state.undo || (!ready && state.picture !== null)) return;
+    if (!state.undo || (!ready && state.image !== null)) return;
     send("undo", undefined, () => said.pop());
   }
 
   $("#classes").replaceChildren(...set.classes.map((label, i) => {
-    const key = i < 9 ? [make("kbd", {}, String(i + 1)), " "] : [];
-    const made = make("button", { type: "button" }, ...key, label);
+    const key = i < 9 ? [element("kbd", {}, String(i + 1)), " "] : [];
+    const made = element("button", { type: "button" }, ...key, label);
     if (i < 9) made.setAttribute("aria-keyshortcuts", String(i + 1));
     made.addEventListener("click", () => choose({ label }));
     return made;
@@ -109,5 +107,5 @@ export async function rate(api, rater, set, say, home) {
     event.preventDefault();
     act();
   });
-  await show(await ask("GET", mine));
+  await show(await request("GET", mine));
 }

@@ -1,19 +1,14 @@
 // The live camera: boxes, text, and the curve of the last minute.
+import { $, say } from "./dom.js";
 import { Camera, listCameras } from "./camera.js";
-import { Curve } from "./curve.js";
-import { legendOf, wordsOf } from "./expressions.js";
-import { drawFaces, largest, wipe } from "./faces.js";
+import { Curve } from "./live_curve.js";
+import { legendOf, describeRow } from "./expressions.js";
+import { drawFaces, largest, wipe } from "./face_boxes.js";
 
-const $ = (selector) => document.querySelector(selector);
 const camera = new Camera($("#camera"));
 const curve = new Curve($("#curve"));
 const PACE_MS = 5000;
 let delays = [];
-
-function say(text, bad = false) {
-  $("#said").textContent = text;
-  $("#said").classList.toggle("bad", bad);
-}
 
 function show() {
   $("#turn").textContent = camera.on ? "Switch the camera off" : "Switch the camera on";
@@ -59,7 +54,7 @@ camera.addEventListener("ready", ({ detail }) => {
 camera.addEventListener("rows", ({ detail }) => {
   drawFaces($("#boxes"), detail, curve.names);
   curve.add(largest(detail.rows));
-  $("#now").textContent = detail.rows.map(wordsOf).join(" · ");
+  $("#now").textContent = detail.rows.map(describeRow).join(" · ");
   pace(detail);
 });
 camera.addEventListener("lost", ({ detail }) => {

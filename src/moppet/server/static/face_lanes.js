@@ -1,5 +1,5 @@
 // A lane for each face below the curves: when it is visible, its episodes and its corrections.
-import { lookOf } from "./expressions.js";
+import { styleOf } from "./expressions.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const MOST = 40;
@@ -21,7 +21,7 @@ function strip(head, face, range) {
   const put = (...made) => drawing.append(...made.filter((one) => one !== null));
   put(rect(face.from_s, face.to_s, range, { y: 8, height: 4, class: "seen" }));
   for (const one of head.episodes.filter((each) => each.face === face.id)) {
-    const shown = rect(one.start_s, one.end_s, range, { y: 2, height: 12, fill: lookOf(one.label, head.names)[0] });
+    const shown = rect(one.start_s, one.end_s, range, { y: 2, height: 12, fill: styleOf(one.label, head.names)[0] });
     if (!shown) continue;
     const title = document.createElementNS(SVG, "title");
     title.textContent = `${one.label}, ${one.start_s.toFixed(2)} to ${one.end_s.toFixed(2)} s`;
@@ -29,7 +29,7 @@ function strip(head, face, range) {
     put(shown);
   }
   for (const one of head.corrections.filter((each) => each.face === face.id)) {
-    put(rect(one.start_s, one.end_s, range, { y: 15, height: 5, fill: lookOf(one.label, head.names)[0], class: "set" }));
+    put(rect(one.start_s, one.end_s, range, { y: 15, height: 5, fill: styleOf(one.label, head.names)[0], class: "set" }));
   }
   return drawing;
 }

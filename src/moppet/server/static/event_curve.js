@@ -11,13 +11,13 @@ function make(kind, about, text) {
 const levelOf = (rule) => Number(/>= ([\d.]+) %/.exec(rule)?.[1] ?? NaN) / 100;
 
 // record: from a guard's log. Returns an SVG, or null for an event without a curve.
-export function drawWhy(record) {
+export function drawEventCurve(record) {
   const why = record.why;
   if (!why?.time_s.length) return null;
   const [from, to] = [why.time_s[0], why.time_s.at(-1)];
   const x = (t) => LEFT + ((t - from) / Math.max(1e-3, to - from)) * (WIDTH - LEFT - 8);
   const y = (v) => 8 + (1 - v) * (HEIGHT - BOTTOM - 8);
-  const svg = make("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, class: "why", role: "img", "aria-label": words(record) });
+  const svg = make("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, class: "why", role: "img", "aria-label": describeEvent(record) });
   for (const v of [0, 0.5, 1]) {
     svg.append(make("line", { x1: LEFT, x2: WIDTH - 8, y1: y(v), y2: y(v), class: "grid" }));
     svg.append(make("text", { x: LEFT - 6, y: y(v) + 4, "text-anchor": "end" }, `${100 * v} %`));
@@ -41,10 +41,10 @@ export function drawWhy(record) {
   return svg;
 }
 
-export const plain = (rule) => rule.replaceAll(">=", "≥").replaceAll("->", "→");
+export const ruleText = (rule) => rule.replaceAll(">=", "≥").replaceAll("->", "→");
 
-export function words(record) {
-  const counted = record.counted_s === null || record.counted_s === undefined ? "" : `; counted ${record.counted_s.toFixed(1)} s`;
+export function describeEvent(record) {
+  const counted = record.counted_s === null || record.counted_s === undefined ? "" : `; ${record.counted_s.toFixed(1)} s counted`;
   const value = record.value === null || record.value === undefined ? "" : `; ${Math.round(100 * record.value)} % at that moment`;
-  return `${plain(record.rule ?? record.reason ?? "")}${counted}${value}`;
+  return `${ruleText(record.rule ?? record.reason ?? "")}${counted}${value}`;
 }

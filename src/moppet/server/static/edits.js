@@ -1,21 +1,21 @@
 // Edits of a timeline (people and corrections) and exports.
-import { ask } from "./ask.js";
+import { $ } from "./dom.js";
+import { request } from "./request.js";
 import { clock } from "./expressions.js";
 
-const $ = (selector) => document.querySelector(selector);
 const FILES = {
   csv: "CSV", parquet: "Parquet", elan: "ELAN", boris: "BORIS", datavyu: "Datavyu",
   textgrid: "Praat", summary: "Summary", corrections: "Corrections",
 };
 
 // page: {api, head, face(), time(), frame_s(), show(head), say(text, bad)}
-export function startLayers(page) {
+export function startEdits(page) {
   const before = []; // earlier states of the people, for undo
 
   async function change(method, path, body, undoable = false) {
     const was = page.head.people;
     try {
-      page.show(await ask(method, `${page.api}/${path}`, body));
+      page.show(await request(method, `${page.api}/${path}`, body));
       if (undoable) before.push(was);
       $("#who-undo").disabled = before.length === 0;
       page.say("");
@@ -65,7 +65,7 @@ export function startLayers(page) {
       back.setAttribute("aria-label", `remove ${one.label} from ${clock(one.start_s)}`);
       back.addEventListener("click", (event) => {
         event.stopPropagation();
-        change("POST", `corrections/${one.number}/back`, { by: $("#coder").value || one.by });
+        change("POST", `corrections/${one.number}/remove`, { by: $("#coder").value || one.by });
       });
       for (const cell of [clock(one.start_s), clock(one.end_s), names[one.face], one.label, one.by, back]) {
         const made = document.createElement("td");
@@ -93,12 +93,12 @@ export function startLayers(page) {
     report.href = `${page.api}/results/report.html`;
     report.target = "_blank";
     report.textContent = "Report";
-    const picture = document.createElement("button");
-    picture.type = "button";
-    picture.className = "plain";
-    picture.textContent = "Image of the chart";
-    picture.addEventListener("click", () => page.picture());
-    $("#exports").replaceChildren(report, ...links, picture);
+    const chart = document.createElement("button");
+    chart.type = "button";
+    chart.className = "plain";
+    chart.textContent = "Image of the chart";
+    chart.addEventListener("click", () => page.saveChart());
+    $("#exports").replaceChildren(report, ...links, chart);
   }
 
   // Fill the forms for the selected face.

@@ -1,5 +1,5 @@
 // Boxes and expressions over the camera image, which is shown mirrored.
-import { lookOf } from "./expressions.js";
+import { styleOf } from "./expressions.js";
 
 export function drawFaces(canvas, answer, names) {
   const [width, height] = answer.size_px;
@@ -14,7 +14,7 @@ export function drawFaces(canvas, answer, names) {
 function drawFace(pen, row, width, names) {
   const left = width - row.box_x - row.box_w;
   const word = row.expression ?? "image quality too low";
-  pen.strokeStyle = lookOf(word, names)[0];
+  pen.strokeStyle = styleOf(word, names)[0];
   pen.lineWidth = Math.max(2, width / 250);
   pen.setLineDash(row.unsure ? [8, 6] : []);
   pen.strokeRect(left, row.box_y, row.box_w, row.box_h);

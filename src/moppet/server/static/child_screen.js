@@ -1,25 +1,24 @@
 // The screen for the child: the video, or a calm image while paused. It plays only if no reason to pause is active.
-import { whenHeld } from "./hold.js";
+import { $ } from "./dom.js";
+import { onHold } from "./hold_button.js";
 
-const $ = (selector) => document.querySelector(selector);
-
-// Events: "goon" and "end" (a button was held), "over" (the video ended).
-export class Stage extends EventTarget {
+// Events: "resume" and "end" (a button was held), "over" (the video ended).
+export class ChildScreen extends EventTarget {
   constructor() {
     super();
-    this.film = $("#show");
+    this.video = $("#show");
     this.holds = new Map(); // reasons to pause: "rule" or "unwatched" → text for the caregiver
-    whenHeld($("#go-on"), () => this.dispatchEvent(new Event("goon")));
-    whenHeld($("#end"), () => this.dispatchEvent(new Event("end")));
-    this.film.addEventListener("ended", () => this.dispatchEvent(new Event("over")));
+    onHold($("#go-on"), () => this.dispatchEvent(new Event("resume")));
+    onHold($("#end"), () => this.dispatchEvent(new Event("end")));
+    this.video.addEventListener("ended", () => this.dispatchEvent(new Event("over")));
     // A key of the keyboard or headset must not resume what the guard has paused.
-    this.film.addEventListener("play", () => this.holds.size && this.film.pause());
+    this.video.addEventListener("play", () => this.holds.size && this.video.pause());
   }
 
   open(source) {
     this.holds.clear();
-    if (this.film.src !== source) this.film.src = source;
-    this.film.currentTime = 0;
+    if (this.video.src !== source) this.video.src = source;
+    this.video.currentTime = 0;
     $("#screen").hidden = false;
     $("#page").inert = true;
     document.documentElement.requestFullscreen?.().catch(() => {}); // fallback: the video fills the window
@@ -29,7 +28,7 @@ export class Stage extends EventTarget {
   }
 
   close() {
-    this.film.pause();
+    this.video.pause();
     $("#screen").hidden = true;
     $("#page").inert = false;
     if (document.fullscreenElement) document.exitFullscreen().catch(() => {});
@@ -39,13 +38,13 @@ export class Stage extends EventTarget {
     if ($("#state").textContent !== text) $("#state").textContent = text;
   }
 
-  rest(reason, words) {
+  pause(reason, words) {
     this.holds.set(reason, words);
     this.follow();
   }
 
   // Remove one reason to pause, or all if none is given.
-  goOn(reason) {
+  resume(reason) {
     if (reason) this.holds.delete(reason);
     else this.holds.clear();
     this.follow();
@@ -57,10 +56,10 @@ export class Stage extends EventTarget {
     $("#rest").hidden = !rests;
     $("#rest-why").textContent = [...this.holds.values()].join(" ");
     if (rests) {
-      this.film.pause();
+      this.video.pause();
       if (!was) $("#go-on").focus({ preventScroll: true });
     } else {
-      this.film.play().catch(() => this.rest("unwatched", "The browser blocked playback: hold to resume."));
+      this.video.play().catch(() => this.pause("unwatched", "The browser blocked playback: hold to resume."));
     }
   }
 }

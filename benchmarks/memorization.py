@@ -1,10 +1,11 @@
-"""How often the memorisation alarm of `moppet quality` rings: at faces that are copies, changed
-ever more, and at faces of other people, where it should not.
+"""How often `moppet quality` raises an alarm: for copies of real faces that were changed in several
+ways, and for faces of other people, for which it should not.
 
-python benchmarks/memorisation.py --data ../shared/data/ferplus/ferplus_dev.npz
+    python benchmarks/memorization.py --data path/to/ferplus_dev.npz
+    python benchmarks/memorization.py --page-only    # only the table, from the committed results
 
-Writes results/memorisation.json, and the table into docs/guides/quality.md. The faces are
-children's training faces of FER+; nothing is written but numbers.
+The faces are children's training faces of FER+. Writes results/memorization.json, which contains no
+image, and the table in docs/guides/quality.md.
 """
 
 from __future__ import annotations
@@ -27,7 +28,10 @@ from moppet.infer.expression_model import load_model
 from moppet.values import Image
 
 ROOT = Path(__file__).resolve().parents[1]
-START, END = "<!-- made by benchmarks/memorisation.py -->", "<!-- end -->"
+RESULTS = ROOT / "benchmarks" / "results" / "memorization.json"
+PAGE = ROOT / "docs" / "guides" / "quality.md"
+START = "<!-- figures: written by benchmarks/memorization.py -->"
+END = "<!-- end of figures -->"
 FACES, COPIES, HALVES = 1200, 150, 3
 
 
@@ -78,10 +82,20 @@ def shares(memory: Memorization) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--data", type=Path)
     parser.add_argument("--model", default="default")
+    parser.add_argument("--page-only", action="store_true")
+    parser.add_argument("--page", type=Path, default=PAGE)
     arguments = parser.parse_args()
-    manifest = read_dataset(arguments.data)
+    if not arguments.page_only:
+        text = json.dumps(measure(arguments.data, arguments.model), indent=1)
+        RESULTS.write_text(text + "\n", encoding="utf-8")
+    write_table(json.loads(RESULTS.read_text(encoding="utf-8")), arguments.page)
+
+
+def measure(data: Path, model_name: str) -> dict[str, Any]:
+    """Return the shares of alarms for each change, and for halves of the real faces."""
+    manifest = read_dataset(data)
     bands = manifest.column("age_band").astype(str)
     rows = np.flatnonzero(
         (manifest.column("split") == "train")
@@ -92,43 +106,40 @@ def main() -> None:
     rows = np.sort(rng.choice(rows, min(FACES, len(rows)), replace=False))
     part = manifest.select(rows)
     crops = find_manifest_faces(part).aligned()
-    model = load_model(arguments.model)
+    model = load_model(model_name)
 
-    def memorised(made: Image, real: Image, groups: Any) -> Memorization:
-        made = np.ascontiguousarray(made)
+    def memorized(synthetic: Image, real: Image, groups: Any) -> Memorization:
+        synthetic = np.ascontiguousarray(synthetic)
         return find_memorized(
-            *(model.predict(made).embeddings, model.predict(real).embeddings, groups),
+            *(model.predict(synthetic).embeddings, model.predict(real).embeddings, groups),
             np.random.default_rng(0),
-            made_thumbs=np.stack([thumbnail(crop) for crop in made]),
+            synthetic_thumbs=np.stack([thumbnail(crop) for crop in synthetic]),
             real_thumbs=np.stack([thumbnail(crop) for crop in real]),
         )
 
     found: dict[str, Any] = {}
     groups = part.groups
-    # Copies that the data set does not know of are no other children.
+    # Copies that the data set does not list do not count as other children.
     thumbs = np.stack([thumbnail(crop) for crop in crops])
     pairs = find_near_duplicates(thumbs, known=groups)
     persons = connect(len(crops), [groups.tolist()], pairs.rows)
     found["pairs_across_groups"] = len(pairs.rows)
     chosen = np.sort(rng.choice(len(crops), COPIES, replace=False))
     for name, change in CHANGES.items():
-        found[name] = shares(memorised(change(crops[chosen]), crops, groups))
+        found[name] = shares(memorized(change(crops[chosen]), crops, groups))
         print(name, found[name], flush=True)
     found["other children"] = []
     for _ in range(HALVES):
         of_person = rng.permutation(persons.max() + 1) < (persons.max() + 1) // 2
         left = of_person[persons]
-        one = memorised(crops[left], crops[~left], persons[~left])
+        one = memorized(crops[left], crops[~left], persons[~left])
         found["other children"].append({"n": int(left.sum()), **shares(one)})
         print("other children", found["other children"][-1], flush=True)
-    result = {"model": model.name, "sha256": model.sha256, "faces": len(crops), "alarms": found}
-    out = ROOT / "benchmarks" / "results" / "memorisation.json"
-    out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    write_table(result)
+    return {"model": model.name, "sha256": model.sha256, "faces": len(crops), "alarms": found}
 
 
-def write_table(result: dict[str, Any]) -> None:
-    """Put the table into docs/guides/quality.md."""
+def write_table(result: dict[str, Any], page: Path) -> None:
+    """Write the table into the guide."""
     alarms = result["alarms"]
     lines = [
         f"Measured on {result['faces']:,} children's training faces of FER+ with the "
@@ -140,8 +151,7 @@ def write_table(result: dict[str, Any]) -> None:
     for name in CHANGES:
         of = alarms[name]
         cells = (f"{of[key]:.0%}".replace("%", " %") for key in ("too_near", "copy", "either"))
-        changed = name.replace("grey", "gray")  # the committed results keep their keys
-        lines.append(f"| {COPIES} of them: {changed} | " + " | ".join(cells) + " |")
+        lines.append(f"| {COPIES} of them: {name} | " + " | ".join(cells) + " |")
     halves = alarms["other children"]
     cells = (
         ", ".join(f"{100 * half[key]:.1f}" for half in halves) + " %"
@@ -152,7 +162,6 @@ def write_table(result: dict[str, Any]) -> None:
         + " | ".join(cells)
         + " |"
     )
-    page = ROOT / "docs" / "guides" / "quality.md"
     before, rest = page.read_text(encoding="utf-8").split(START)
     table = "\n".join(lines)
     page.write_text(f"{before}{START}\n\n{table}\n\n{END}{rest.split(END)[1]}", encoding="utf-8")

@@ -2,7 +2,7 @@
 // Enter can hold it; a click from a screen reader, which cannot be held, acts at once.
 const HOLD_MS = 1000;
 
-export function whenHeld(button, act) {
+export function onHold(button, act) {
   let begun, frame;
   const stop = () => {
     cancelAnimationFrame(frame);

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from markupsafe import Markup
 
@@ -127,8 +127,3 @@ def confusion_shade(n: int, total: int, *, correct: bool) -> str:
 
 def _sum_cell(n: int) -> Cell:
     return Cell(count(n), css="sum")
-
-
-def facts_of(values: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return names and texts without those that are empty."""
-    return [(name, str(value)) for name, value in values.items() if value not in (None, "")]

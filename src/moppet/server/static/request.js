@@ -1,5 +1,5 @@
 // Send JSON or a file to the server and return its JSON; throw an Error with the server's message on failure.
-export async function ask(method, path, body) {
+export async function request(method, path, body) {
   const options = { method };
   if (body instanceof Blob) options.body = body;
   else if (body !== undefined) {

@@ -1,26 +1,22 @@
-// One cursor for the video, its curves and its lanes; edits are in layers.js.
-import { ask } from "./ask.js";
-import { drawLanes } from "./lanes.js";
-import { startLayers } from "./layers.js";
-import { clock, lookOf } from "./expressions.js";
+// One cursor for the video, its curves and its lanes; edits are in edits.js.
+import { $, say } from "./dom.js";
+import { request } from "./request.js";
+import { drawLanes } from "./face_lanes.js";
+import { startEdits } from "./edits.js";
+import { clock, styleOf } from "./expressions.js";
 
-const $ = (selector) => document.querySelector(selector);
 const video = $("#video");
 const canvas = $("#boxes");
 const plot = $("#plot");
 const number = Number(new URLSearchParams(location.search).get("job"));
 const api = `/api/jobs/${number}`;
 const GROWS_MS = 3000;
-let head, range, layers, rows = [], rowsFrom = 0, rowsTo = -1, asked = 0, frame_s = 1 / 25;
+let head, range, edits, rows = [], rowsFrom = 0, rowsTo = -1, asked = 0, frame_s = 1 / 25;
 
-const get = (path) => ask("GET", path);
-const look = (name) => lookOf(name, head.names);
+const get = (path) => request("GET", path);
+const style = (name) => styleOf(name, head.names);
 const ink = () => getComputedStyle(document.body).color;
 const chosen = () => Number($("#face").value);
-function say(text, bad = false) {
-  $("#said").textContent = text;
-  $("#said").classList.toggle("bad", bad);
-}
 
 async function draw() {
   const mine = ++asked;
@@ -30,7 +26,7 @@ async function draw() {
   if (mine !== asked) return; // a newer request was sent
   const traces = head.names.map((name) => ({
     x: found.time_s, y: found.s[name], name, mode: "lines", connectgaps: false,
-    line: { color: look(name)[0], dash: look(name)[1], width: 2 },
+    line: { color: style(name)[0], dash: style(name)[1], width: 2 },
     hovertemplate: `${name} %{y:.2f}<extra></extra>`,
   }));
   traces.push({
@@ -43,7 +39,7 @@ async function draw() {
     font: { color: ink() }, hovermode: "x unified", hoverlabel: { font: { color: "#1d1f24" }, bgcolor: "#fff" },
     showlegend: false,
     xaxis: { range: [start, end], title: { text: "seconds" }, gridcolor: grid, zeroline: false },
-    yaxis: { range: [0, 1], fixedrange: true, gridcolor: grid, zeroline: false },
+    yaxis: { range: [0, 1], tickvals: [0, 0.25, 0.5, 0.75, 1], ticktext: ["0 %", "", "50 %", "", "100 %"], fixedrange: true, gridcolor: grid, zeroline: false },
   }, { displayModeBar: false, responsive: true, scrollZoom: true });
   cursor();
 }
@@ -51,23 +47,23 @@ async function draw() {
 function lanes() {
   const more = drawLanes($("#lanes"), head, range, chosen(), choose, go);
   $("#more-lanes").hidden = more === 0;
-  $("#more-lanes").textContent = `and ${more} faces seen for less time: choose them above`;
+  $("#more-lanes").textContent = `${more} more faces, visible for less time: choose them above.`;
 }
 
 function choose(face) {
   $("#face").value = face;
   listEpisodes();
-  layers.fill();
+  edits.fill();
   draw();
 }
 
 function legend() {
-  const entries = [...head.names.map((name) => [name, look(name)]), ["unsure", ["#8a8f96", "area"]]];
-  const made = entries.map(([name, [colour, dash]]) => {
+  const entries = [...head.names.map((name) => [name, style(name)]), ["unsure", ["#8a8f96", "area"]]];
+  const made = entries.map(([name, [color, dash]]) => {
     const item = document.createElement("li");
     const line = document.createElement("span");
-    line.style.borderTop = dash === "area" ? `.5rem solid ${colour}66`
-      : `3px ${{ solid: "solid", dash: "dashed", dot: "dotted" }[dash]} ${colour}`;
+    line.style.borderTop = dash === "area" ? `.5rem solid ${color}66`
+      : `3px ${{ solid: "solid", dash: "dashed", dot: "dotted" }[dash]} ${color}`;
     item.append(line, name);
     return item;
   });
@@ -124,7 +120,7 @@ function paint() {
     const sure = row.unsure ? "unsure" : `${Math.round(row.confidence * 100)} %`;
     told.push(`${nameOf(row.face_id)}: ${word}${row.expression === null ? "" : `, ${sure}`}`);
     if (!$("#show-boxes").checked) continue;
-    pen.strokeStyle = look(row.expression ?? "neutral")[0];
+    pen.strokeStyle = style(row.expression ?? "neutral")[0];
     pen.lineWidth = Math.max(2, width / 300);
     pen.setLineDash(row.unsure ? [8, 6] : []);
     pen.strokeRect(row.box_x, row.box_y, row.box_w, row.box_h);
@@ -168,14 +164,14 @@ function listEpisodes() {
     begin.type = "button";
     begin.textContent = clock(one.start_s);
     begin.setAttribute("aria-label", `go to ${one.label} at ${clock(one.start_s)}`);
-    for (const cell of [begin, clock(one.end_s), one.label, one.mean.toFixed(2)]) {
+    for (const cell of [begin, clock(one.end_s), one.label, `${Math.round(100 * one.mean)} %`]) {
       const made = document.createElement("td");
       made.append(cell);
       line.append(made);
     }
     line.addEventListener("click", () => {
       go(one.start_s);
-      layers.mark(one.start_s, one.end_s);
+      edits.mark(one.start_s, one.end_s);
     });
     return line;
   });
@@ -212,8 +208,8 @@ function listen() {
       " ": turn,
       ArrowLeft: () => go(video.currentTime - 1), ArrowRight: () => go(video.currentTime + 1),
       ",": () => { video.pause(); go(video.currentTime - frame_s); },
-      "[": () => layers.mark(video.currentTime, null),
-      "]": () => layers.mark(null, video.currentTime),
+      "[": () => edits.mark(video.currentTime, null),
+      "]": () => edits.mark(null, video.currentTime),
       ".": () => { video.pause(); go(video.currentTime + frame_s); },
     };
     if (keys[event.key]) { event.preventDefault(); keys[event.key](); }
@@ -236,14 +232,14 @@ function show(found) {
   rowsTo = -1; // reload the boxes for new names
   legend();
   listEpisodes();
-  layers.fill();
+  edits.fill();
   draw().then(paint);
 }
 
 async function follow() {
   try {
-    show(await get(`${api}/look`));
-    if (!head.faces.length) say(head.complete ? "No face was detected in this recording." : "No face so far …");
+    show(await get(`${api}/timeline`));
+    if (!head.faces.length) say(head.complete ? "No face was detected in this recording." : "No face has been detected yet …");
     else if (!plot.dataset.heard) {
       plot.dataset.heard = "yes";
       say("");
@@ -266,9 +262,9 @@ async function waits() {
   }
 }
 
-layers = startLayers({
+edits = startEdits({
   api, show, say, go, face: chosen, time: () => video.currentTime, frame_s: () => frame_s,
-  picture: () => Plotly.downloadImage(plot, { format: "png", width: 1600, height: 500, scale: 2, filename: head.name }),
+  saveChart: () => Plotly.downloadImage(plot, { format: "png", width: 1600, height: 500, scale: 2, filename: head.name }),
   get head() { return head; },
 });
 video.src = `${api}/recording`;

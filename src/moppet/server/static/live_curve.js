@@ -1,5 +1,5 @@
 // The curve of the last minute, redrawn with every frame.
-import { DASHES, lookOf } from "./expressions.js";
+import { DASHES, styleOf } from "./expressions.js";
 
 const SPAN_S = 60;
 const GAP_S = 1;
@@ -72,8 +72,8 @@ export class Curve {
   }
 
   line(pen, name, x, y) {
-    const [colour, dash] = lookOf(name, this.names);
-    pen.strokeStyle = colour;
+    const [color, dash] = styleOf(name, this.names);
+    pen.strokeStyle = color;
     pen.lineWidth = 2;
     pen.setLineDash(DASHES[dash]);
     pen.beginPath();

@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moppet.evaluate.saliency import FACE_CENTER_PX, FACE_HALF_PX, region_boxes
+from moppet.evaluate.saved_results import current_results
 from moppet.infer.alignment import CROP_PX, TEMPLATE_PX
 from moppet.pages.document import render_document
-from moppet.pages.tables import Card, Cell, Row, Table, facts_of
-from moppet.pages.wording import Json, count, counted, format_share
+from moppet.pages.html_tables import Cell, Row, Table
+from moppet.pages.wording import Json, count, format_share
 from moppet.values import Floats, Image, MoppetError
-from moppet.vocabulary import current_key
 
 ZOOM: Final = 3
 _GAP_PX: Final = 6
@@ -105,15 +105,9 @@ def _mark(image: Image) -> None:
         cv2.circle(image, point(*corner), ZOOM, white, 1, cv2.LINE_AA)
 
 
-_METHODS: Final = {
-    "grad-cam": "Grad-CAM (Selvaraju et al. 2017)",
-    "occlusion": "occlusion by a gray patch (Zeiler & Fergus 2014)",
-}
-_EXPLAINED: Final = {"predicted": "the predicted class", "label": "the label"}
-
-
 def build_page(explanation: Json, maps: Mapping[str, Path]) -> str:
     """Return the whole page. explanation: that of explanation.json. maps: name → its PNG."""
+    explanation = current_results(explanation)
     model, data = explanation["model"], explanation["data"]
     heading = f"{model['name']} on {data['name']}"
     classes: dict[str | None, list[Json]] = {}
@@ -128,16 +122,10 @@ def build_page(explanation: Json, maps: Mapping[str, Path]) -> str:
         images=True,
         found=explanation,
         heading=heading,
-        about=(
-            f"{count(data['explained'])} of {counted(data['pictures'], 'image')}",
-            f"a face found in {count(data['faces_found'])}",
-            _METHODS[explanation["method"]["name"]],
-        ),
-        cards=_cards(explanation),
         bar=_uri(as_png(color_bar())),
         classes=list(classes.items()),
         shares=_shares(explanation),
-        facts=facts_of(_facts(explanation)),
+        range_of=_range,
     )
 
 
@@ -147,18 +135,6 @@ def _uri(png: bytes) -> str:
 
 def _title(part: Json) -> str:
     return ", ".join(word for word in (part["class"], part["age_band"]) if word) or "all"
-
-
-def _cards(explanation: Json) -> list[Card]:
-    areas = explanation["template"]["areas"]
-    return [
-        Card(
-            region,
-            format_share(share["value"]),
-            (_range(share), f"{format_share(areas[region])} if spread evenly"),
-        )
-        for region, share in explanation["parts"][0]["shares"].items()
-    ]
 
 
 def _range(share: Json) -> str:
@@ -178,22 +154,3 @@ def _shares(explanation: Json) -> Table:
         ]
         rows.append([_title(part), count(part["n"] - part["undefined"]), *cells])
     return Table("Aligned faces only", ["faces", "n", *areas], rows)
-
-
-def _facts(explanation: Json) -> Json:
-    method, split = explanation["method"], explanation["data"]["split"]
-    patch = method.get("patch_px")
-    return {
-        "Model": explanation["model"]["name"],
-        "SHA-256 of the model": explanation["model"]["sha256"],
-        "Data": explanation["data"]["path"],
-        "Rows": "all rows" if split == "all" else f"split {current_key(split)}",
-        "Explained class": _EXPLAINED.get(explanation["of"], explanation["of"]),
-        "Method": method["name"],
-        "Layer": method.get("layer"),
-        "Size of its maps": " × ".join(str(n) for n in method.get("grid", ())),
-        "Averaged with the mirror image": {True: "yes", False: "no"}.get(method.get("mirrored")),
-        "Patch": patch and f"{patch} pixels of 112, in steps of {method['stride_px']}",
-        "moppet version": explanation["moppet_version"],
-        "Created": explanation["made_at"],
-    }

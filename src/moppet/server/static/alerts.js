@@ -2,7 +2,7 @@
 let audio;
 
 // Browsers allow sound only after a click: call this in a click handler.
-export function wake() {
+export function unlockSound() {
   audio ??= new AudioContext();
   return audio.resume();
 }
@@ -33,7 +33,7 @@ export function notify(text) {
   }
 }
 
-export function notificationsSay() {
+export function notificationStatus() {
   const words = {
     granted: "A browser notification.",
     denied: "No notification: your browser blocks notifications for this page.",

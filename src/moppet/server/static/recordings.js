@@ -1,5 +1,5 @@
 // The start page: upload recordings, queue them, and list the results.
-import { ask } from "./ask.js";
+import { request } from "./request.js";
 
 const said = document.querySelector("#said");
 const list = document.querySelector("#jobs");
@@ -19,8 +19,8 @@ async function take(files) {
   for (const file of files) {
     say(`Uploading ${file.name} …`);
     try {
-      const { recording } = await ask("PUT", `/api/uploads/${encodeURIComponent(file.name)}`, file);
-      await ask("POST", "/api/jobs", { recording, settings: settings() });
+      const { recording } = await request("PUT", `/api/uploads/${encodeURIComponent(file.name)}`, file);
+      await request("POST", "/api/jobs", { recording, settings: settings() });
       say(`${file.name} is in the queue.`);
     } catch (error) {
       say(error.message, true);
@@ -34,7 +34,7 @@ document.querySelector("#by-path").addEventListener("submit", async (event) => {
   event.preventDefault();
   const field = document.querySelector("#path");
   try {
-    const job = await ask("POST", "/api/jobs", { path: field.value.trim(), settings: settings() });
+    const job = await request("POST", "/api/jobs", { path: field.value.trim(), settings: settings() });
     say(`${job.name} is in the queue.`);
     field.value = "";
   } catch (error) {
@@ -104,16 +104,16 @@ function line(job) {
   acts.className = "acts";
   const change = (what) => async () => {
     try {
-      await ask("POST", `/api/jobs/${job.id}/${what}`);
+      await request("POST", `/api/jobs/${job.id}/${what}`);
     } catch (error) {
       say(error.message, true);
     }
     await show();
   };
   if (OPEN.includes(job.state)) acts.append(button("Cancel", change("cancel"), job.name));
-  if (["failed", "cancelled"].includes(job.state)) acts.append(button("Resume", change("again"), job.name));
+  if (["failed", "canceled"].includes(job.state)) acts.append(button("Resume", change("resume"), job.name));
   if (job.state === "done" || (job.state === "running" && job.frames)) {
-    acts.append(link("Review", `/look?job=${job.id}`, job.name));
+    acts.append(link("Review", `/review?job=${job.id}`, job.name));
   }
   if (job.state === "done") {
     acts.append(link("Report", `/api/jobs/${job.id}/results/report.html`, job.name));
@@ -140,7 +140,7 @@ function line(job) {
 async function remove(job) {
   if (!confirm(`Delete ${job.name} with its results, and the recording if it was uploaded here?`)) return;
   try {
-    await ask("DELETE", `/api/jobs/${job.id}`);
+    await request("DELETE", `/api/jobs/${job.id}`);
     say(`${job.name} was deleted.`);
   } catch (error) {
     say(error.message, true);
@@ -150,7 +150,7 @@ async function remove(job) {
 
 let before = "";
 async function show() {
-  const jobs = await ask("GET", "/api/jobs");
+  const jobs = await request("GET", "/api/jobs");
   const now = JSON.stringify(jobs);
   if (now === before) return jobs;
   before = now;
@@ -167,7 +167,7 @@ limits.addEventListener("close", () => localStorage.setItem("limits-read", "yes"
 document.querySelector("#show-limits").addEventListener("click", () => limits.showModal());
 if (!localStorage.getItem("limits-read")) limits.showModal();
 
-ask("GET", "/api/models").then((models) => {
+request("GET", "/api/models").then((models) => {
   document.querySelector("#model").replaceChildren(...models.map((name) => new Option(name)));
   document.querySelector("#model").value = "default";
 }, () => {});

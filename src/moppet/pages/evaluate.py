@@ -7,18 +7,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from moppet.evaluate.saved_results import current_results
 from moppet.files import write_text
 from moppet.pages import evaluation_charts as charts
-from moppet.pages.document import render_document
-from moppet.pages.tables import (
-    Card,
+from moppet.pages.document import render_document, render_macro
+from moppet.pages.html_tables import (
     Cell,
     Row,
     Table,
     class_cell,
     confusion_table,
     count_cell,
-    facts_of,
     figure_cell,
     share_cell,
 )
@@ -28,14 +27,11 @@ from moppet.pages.wording import (
     Json,
     count,
     counted,
-    interval,
     levels,
-    license_of,
     number,
     p_value,
 )
 from moppet.timeline.time_axis import NO_VALUE
-from moppet.vocabulary import current_key
 
 _CARDS: Final = ("accuracy", "balanced_accuracy", "macro_f1", "ece")
 _PER_CLASS: Final = ("recall", "precision", "f1", "auc")
@@ -60,7 +56,8 @@ def write_page(
 
 def build_page(evaluation: Json, images: Mapping[int, str] | None = None) -> str:
     """Return the whole document."""
-    heading = f"{evaluation['made']['model']['name']} on {data_name(evaluation)}"
+    evaluation = current_results(evaluation)
+    heading = f"{evaluation['about']['model']['name']} on {data_name(evaluation)}"
     shown = levels(evaluation)
     return render_document(
         "evaluation",
@@ -71,73 +68,25 @@ def build_page(evaluation: Json, images: Mapping[int, str] | None = None) -> str
         uris=images,
         found=evaluation,
         heading=heading,
-        about=_about(evaluation),
-        cards=list(_cards(evaluation)),
+        data_name=data_name(evaluation),
+        shown=shown,
         overall=_overall_table(shown),
         class_tables=[_class_table(level, grouped) for _, level, grouped in shown],
         against=_against(evaluation),
         parts=[(title, list(_parts(level, grouped))) for title, level, grouped in shown],
         matrices=[(title, _matrix(level)) for title, level, _ in shown],
-        roc=[(title, charts.roc_panels(level, grouped)) for title, level, grouped in shown],
-        reliability=[(title, *charts.reliability(level)) for title, level, _ in shown],
-        maps=charts.embedding_maps(evaluation),
+        roc=[(title, list(charts.roc_panels(level, grouped))) for title, level, grouped in shown],
+        reliability_table=charts.reliability_table,
+        maps=list(charts.embedding_maps(evaluation)),
         training=charts.training_history(evaluation["training"]),
         mistakes=_mistakes(evaluation["mistakes"]),
-        facts=facts_of(_facts(evaluation)),
     )
 
 
 def data_name(evaluation: Json) -> str:
     """Return the name of the data: its file or folder, or else its sources."""
-    data = evaluation["made"]["data"]
+    data = evaluation["about"]["data"]
     return str(data.get("name") or ", ".join(data["sources"]) or "unnamed data")
-
-
-def _about(evaluation: Json) -> list[str]:
-    made, rows = evaluation["made"], evaluation["rows"]
-    unlabeled = rows["without_label"]
-    more = f" ({count(unlabeled)} more without a label)" if unlabeled else ""
-    facts = [
-        counted(rows["evaluated"], "labeled face"),
-        _split(made["split"]) + more,
-        f"{len(evaluation['classes']['names'])} classes",
-    ]
-    return [*facts, f"evaluated {made['made_at'][:10]}"] if made.get("made_at") else facts
-
-
-def _split(split: str) -> str:
-    return "all rows" if split == "all" else f"split {current_key(split)}"
-
-
-def _cards(evaluation: Json) -> Iterator[Card]:
-    whole = evaluation["classes"]["parts"]["all"]
-    for name in _CARDS:
-        yield _card(FIGURES[name], whole["overall"][name])
-    if evaluation["groups"] is not None:
-        groups = evaluation["groups"]
-        title = f"accuracy, {len(groups['names'])} groups"
-        yield _card(title, groups["parts"]["all"]["overall"]["accuracy"])
-    ceiling = whole["overall"].get("human_plurality_agreement")
-    if ceiling is not None and ceiling["value"] is not None:
-        model = number(whole["overall"]["model_plurality_agreement"]["value"])
-        title = FIGURES["human_plurality_agreement"]
-        yield _card(title, ceiling, note=f"the model: {model}")
-    for gap in evaluation["classes"]["gaps"][:1]:
-        rater = gap["figures"].get("one_rater")
-        note = f"n = {count(gap['n_children'])} and {count(gap['n_others'])}"
-        note += f"; one rater: {number(rater['value'], signed=True)}" if rater else ""
-        others = "adults" if gap["others"] == "adult" else gap["others"]
-        title = f"accuracy, children minus {others}"
-        yield _card(title, gap["figures"]["accuracy"], signed=True, note=note)
-    rows, missed = evaluation["rows"], evaluation["classes"]["missed_wrong"]["value"]
-    note = f"of {counted(rows['evaluated'], 'image')}; accuracy if every missed face counts "
-    yield Card("faces found", count(rows["faces_found"]), (f"{note}as wrong: {number(missed)}",))
-
-
-def _card(title: str, figure: Json, *, signed: bool = False, note: str | None = None) -> Card:
-    note = f"n = {count(figure['n'])}" if note is None else note
-    value = number(figure["value"], signed=signed)
-    return Card(title, value, (interval(figure, signed=signed), note))
 
 
 def _overall_table(shown: Sequence[tuple[str, Json, bool]]) -> Table:
@@ -206,7 +155,7 @@ def _part_table(parts: Mapping[str, Json], caption: str, level: Json) -> Table:
         [
             name,
             count_cell(part["n"]),
-            Cell(charts.draw_whisker(accuracy(part), whole["value"], start), left=True),
+            Cell(render_macro("whisker", accuracy(part), whole["value"], start), left=True),
             *(figure_cell(part["overall"][figure]) for figure in (*_CARDS, *raters)),
         ]
         for name, part in parts.items()
@@ -222,7 +171,7 @@ def _against(evaluation: Json) -> Json | None:
     against = evaluation["against"]
     if against is None:
         return None
-    first, second = evaluation["made"]["model"]["name"], against["model"]["name"]
+    first, second = evaluation["about"]["model"]["name"], against["model"]["name"]
     if first == second:
         first, second = f"{first} (first)", f"{second} (second)"
     return {
@@ -240,19 +189,19 @@ def _against(evaluation: Json) -> Json | None:
 
 def left_out(against: Json, first: str, second: str) -> list[str]:
     """Return sentences about the faces and probabilities that a comparison leaves out."""
-    said = []
+    sentences = []
     if against["left_out"]:
         faces = counted(against["faces_left_out"], "face")
-        said.append(
+        sentences.append(
             f"{second} does not know {', '.join(against['left_out'])}: the comparison leaves out "
             f"{faces} with these labels, and {first}'s probabilities of these classes."
         )
     if against["second_left_out"]:
-        said.append(
+        sentences.append(
             f"{second}'s probabilities of {', '.join(against['second_left_out'])} are left out, "
             f"because {first} or the data does not know these classes."
         )
-    return said
+    return sentences
 
 
 def _differences(against: Json, first: str, second: str) -> Table:
@@ -353,50 +302,3 @@ def _place(one: Json) -> str:
     if one["array_row"] is not None:
         return f"{place} [{one['array_row']}]"
     return f"{place} at {one['time_s']:.2f} s" if one["time_s"] is not None else place
-
-
-def _facts(evaluation: Json) -> Json:
-    made, against = evaluation["made"], evaluation["against"]
-    model, data = made["model"], made["data"]
-    second = {} if against is None else against["model"]
-    groups = evaluation["group_of"]
-    return {
-        "Model": model["name"],
-        "SHA-256 of the model": model["sha256"],
-        "Classes of the model": ", ".join(model["labels"]),
-        "Groups": ", ".join(f"{name}: {group}" for name, group in groups.items()),
-        "Temperature of the probabilities": f"{model['temperature']:g}",
-        "License of the model": license_of(model),
-        "Training data": model["training_data"],
-        "Limits stated in the model card": model["limits"],
-        "Second model": second.get("name"),
-        "SHA-256 of the second model": second.get("sha256"),
-        "Data": data_name(evaluation),
-        "Sources": ", ".join(data["sources"]),
-        "Classes of the data": ", ".join(data["classes"]),
-        "License of the data, and consent": license_of(data) or "unspecified",
-        "Rows": _rows(evaluation["rows"], made["split"]),
-        "Intervals": made["intervals"],
-        "Evaluated": made.get("made_at"),
-        "Versions": ", ".join(f"{name} {version}" for name, version in made["versions"].items()),
-    }
-
-
-def _rows(rows: Json, split: str) -> str:
-    text = f"{count(rows['in_data'])} in the data, {count(rows['in_split'])} of them used "
-    text += f"({_split(split)})"
-    if rows["without_label"]:
-        text += f", {count(rows['without_label'])} without a label"
-    unknown = sum(rows["of_unknown_class"].values())
-    if unknown:
-        text += f", {count(unknown)} of classes that the model does not know"
-    if rows.get("unreadable"):
-        text += f", {count(rows['unreadable'])} whose image cannot be read"
-    if rows["copies"] is not None:
-        faces, images = count(rows["copies"]["faces"]), counted(rows["copies"]["pictures"], "image")
-        text += f", {faces} found to be duplicates of {images}"
-    found, default = rows["faces_found"], rows["faces_found_at_default_thresholds"]
-    return (
-        f"{text}; {count(rows['evaluated'])} evaluated, a face found in {count(found)}, in "
-        f"{count(default)} at the detector's default thresholds"
-    )

@@ -1,0 +1,119 @@
+"""The pages of columns and JSON files list what moppet writes, and Python examples import."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import quality_sample
+from evaluation_sample import faces_without_search, make_manifest, write_images
+from model_folder import write_model
+from moppet.datasets.provenance import SYNTHETIC_SCHEMA
+from moppet.evaluate import predictions
+from moppet.evaluate.evaluation import evaluate
+from moppet.evaluate.sample_quality import measure_quality
+from moppet.timeline import build_timeline
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+
+
+def section(page: str, heading: str) -> str:
+    """The text below a heading of level 2, up to the next one."""
+    return (DOCS / page).read_text(encoding="utf-8").split(f"\n## {heading}\n")[1].split("\n## ")[0]
+
+
+def first_cells(text: str) -> list[str]:
+    """The code of the first cells of a page's tables."""
+    rows = re.findall(r"^\| (`[^|]+`) \|", text, re.M)
+    return [name for cell in rows for name in re.findall(r"`([^`]+)`", cell)]
+
+
+def test_the_columns_of_a_timeline_are_listed_in_order() -> None:
+    row = {"frame": 0, "time_s": 0.0, "status": "no_face"}
+    table = build_timeline([row], names=["calm"], group_of={}).table
+    listed = first_cells(section("reference/timeline.md", "Columns"))
+    assert listed == [name.replace("calm", "<class>") for name in table.column_names]
+
+
+def test_the_columns_of_synthetic_rows_are_listed_with_their_types() -> None:
+    text = section("guides/balancing.md", "Synthetic rows")
+    assert first_cells(text) == SYNTHETIC_SCHEMA.names
+    kinds = {"string": "text", "list<item: string>": "list of text"}
+    for field in SYNTHETIC_SCHEMA:
+        kind = kinds.get(str(field.type), str(field.type))
+        assert f"| `{field.name}` | {kind} |" in text
+
+
+def check_keys(text: str, found: dict[str, Any]) -> None:
+    """Every key of a JSON file, and of its parts with fixed keys, is in a page's table."""
+    assert set(first_cells(text)) - {*found} == set()
+    missing = [key for key in found if f"`{key}`" not in text]
+    for part in {*found} & {"made", "about", "rows", "memory"}:
+        (line,) = re.findall(rf"^\| `{part}` .*$", text, re.M)
+        missing += [f"{part}.{key}" for key in found[part] if not re.search(rf"\b{key}\b", line)]
+    assert missing == []
+
+
+def test_the_keys_of_evaluation_json_are_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predictions, "find_manifest_faces", faces_without_search())
+    write_images(tmp_path)
+    model = write_model(tmp_path / "model")
+    found = evaluate(model, make_manifest(tmp_path, model), draws=2).as_json()
+    text = section("guides/evaluation.md", "evaluation.json")
+    check_keys(re.sub(r"^\| … `\..*\n", "", text, flags=re.M), found)
+
+
+def test_the_keys_of_quality_json_are_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predictions, "find_manifest_faces", faces_without_search())
+    real = quality_sample.write_real(tmp_path / "real")
+    made = quality_sample.write_made(tmp_path / "made", tmp_path / "real")
+    found = measure_quality(made, real, model=write_model(tmp_path / "model"), draws=2).as_json()
+    check_keys(section("guides/quality.md", "quality.json"), found)
+
+
+def test_the_measured_alarms_are_those_of_the_committed_results(tmp_path: Path) -> None:
+    page = DOCS / "guides" / "quality.md"
+    copy = Path(shutil.copy(page, tmp_path))
+    script = ROOT / "benchmarks" / "memorization.py"
+    subprocess.run([sys.executable, script, "--page-only", "--page", copy], check=True)
+    assert copy.read_bytes() == page.read_bytes()
+
+
+def python_blocks() -> Iterator[tuple[str, str]]:
+    for page in (ROOT / "README.md", *sorted(DOCS.rglob("*.md"))):
+        text = page.read_text(encoding="utf-8")
+        for block in re.findall(r"^ *```python[^\n]*\n(.*?)^ *```", text, re.M | re.S):
+            yield page.name, block
+
+
+def test_a_python_example_imports_only_what_is_there() -> None:
+    missing, seen = [], 0
+    for page, block in python_blocks():
+        for node in ast.walk(ast.parse(block)):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("moppet"):
+                names = [(str(node.module), alias.name) for alias in node.names]
+            elif isinstance(node, ast.Attribute) and ast.unparse(node.value) == "moppet":
+                names = [("moppet", node.attr)]
+            else:
+                continue
+            seen += len(names)
+            missing += [
+                f"{page}: {module}.{name}"
+                for module, name in names
+                if not hasattr(importlib.import_module(module), name)
+            ]
+    assert missing == [] and seen > 30
