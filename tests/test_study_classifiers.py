@@ -423,7 +423,7 @@ def test_figures_are_those_of_the_readings_and_p_tells_better_from_equal(
         (
             'synthesize = "cgan"',
             'synthesize = "diffusion"',
-            "no trained generator 'diffusion'",
+            "needs a generator that is trained here, got 'diffusion'",
         ),
         ('reference = "original"', 'reference = "none"', "reference: there is no method 'none'"),
         ("folds = 2", "folds = 1", "folds must be a whole number of at least 2, got 1"),

@@ -99,7 +99,6 @@ def _networks_of(line: str, rows: list[Json]) -> Json:
         "ms per face": lambda row: f"{row['ms_per_face']:.2f}",
     }
     head, lines = _table({name: cell for name, cell in columns.items() if cell}, rows)
-    head, lines = _table(columns, rows)
     compared = [row for row in rows if row["p_value"] is not None]
     corrected = correct_p_values(np.array([row["p_value"] for row in compared], float))
     gains = [
