@@ -36,6 +36,7 @@ _FORMER_KEYS: Final[Mapping[str, Mapping[str, str]]] = {
     "memory/histogram": {"made": "synthetic"},
     "all": {"n_made": "n_synthetic"},
     "of_class/*": {"n_made": "n_synthetic"},
+    "memorized/*": {"likeness": "similarity"},
 }
 """Where in the results → key in files of earlier versions → key now."""
 
@@ -53,11 +54,10 @@ def current_results(results: Json) -> dict[str, Any]:
 
 
 def _tables(found: Any, place: Sequence[str]) -> list[dict[str, Any]]:
-    if not isinstance(found, dict):
-        return []
     if not place:
-        return [found]
-    inside = found.values() if place[0] == "*" else [found.get(place[0])]
+        return [found] if isinstance(found, dict) else []
+    values = found if isinstance(found, dict) else dict(enumerate(found or ()))
+    inside = values.values() if place[0] == "*" else [values.get(place[0])]
     return [table for one in inside for table in _tables(one, place[1:])]
 
 
