@@ -117,3 +117,29 @@ def test_a_python_example_imports_only_what_is_there() -> None:
                 if not hasattr(importlib.import_module(module), name)
             ]
     assert missing == [] and seen > 30
+
+
+TEXTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
+
+
+def is_there(dotted: str) -> bool:
+    """Whether a dotted name is a module, or what a module has."""
+    try:
+        importlib.import_module(dotted)
+    except ImportError:
+        module, _, name = dotted.rpartition(".")
+        return bool(module) and hasattr(importlib.import_module(module), name)
+    return True
+
+
+def test_names_and_files_in_the_text_are_there() -> None:
+    missing, seen = [], 0
+    for page in TEXTS:
+        text = page.read_text(encoding="utf-8")
+        groups = re.findall(r'entry-points\."([\w.]+)"', text)
+        names = {*re.findall(r"`(moppet(?:\.\w+)+)", text)} - {*groups}
+        files = re.findall(r"\b(?:tests|tools|benchmarks|recipes|examples)/[\w./-]+\.\w+\b", text)
+        seen += len(names) + len(files)
+        missing += [f"{page.name}: {name}" for name in names if not is_there(name)]
+        missing += [f"{page.name}: {file}" for file in files if not (ROOT / file).exists()]
+    assert missing == [] and seen > 30
