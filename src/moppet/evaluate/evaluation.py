@@ -291,7 +291,7 @@ def _compared(
     ]
     left_out = {"second_left_out": theirs_only, "faces_left_out": len(predictions) - comparison.n}
     model = {"name": second.model.name, "sha256": second.model.sha256}
-    return {"model": model} | as_json(comparison) | left_out
+    return {"model": model, **as_json(comparison), **left_out}
 
 
 class _ModelOutputs(NamedTuple):

@@ -100,7 +100,8 @@ def _differences(
         name: {
             figure: d._replace(n=int(mask.sum()))
             for figure, d in paired_bootstrap_many(
-                *(within(of_first, mask), within(of_second, mask)),
+                within(of_first, mask),
+                within(of_second, mask),
                 *(first.groups, resampling.rng, resampling.draws),
             ).items()
             if not figure.startswith("human")

@@ -213,7 +213,8 @@ def measure_gaps(
             {
                 name: d._replace(n=int((young | old).sum()))
                 for name, d in paired_bootstrap_many(
-                    *(within(figures, young), within(figures, old)),
+                    within(figures, young),
+                    within(figures, old),
                     *(predictions.groups, resampling.rng, resampling.draws),
                 ).items()
                 if name in _GAP_FIGURES and not math.isnan(d.value)
