@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from moppet.timeline.schema import numbers, texts, whole
+from moppet.timeline.schema import integers, numbers, texts
 from moppet.timeline.settings import TimelineSettings
 from moppet.timeline.smoothing import TIME_TOLERANCE_S
 from moppet.values import Status
@@ -48,7 +48,7 @@ def read_clock(table: Any, settings: TimelineSettings) -> Clock:
     later, and for the last frame, the duration is the median step, at most max_gap_s.
     """
     _, first, frame_of_row = np.unique(
-        whole(table, "frame"), return_index=True, return_inverse=True
+        integers(table, "frame"), return_index=True, return_inverse=True
     )
     # A frame with several faces counts once, with the best status.
     rank = np.array([_BEST_FIRST.index(value) for value in texts(table, "status")], dtype=np.int64)

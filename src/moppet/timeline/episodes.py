@@ -79,8 +79,7 @@ def find_episodes(
     """
     clock = read_clock(table, settings)
     seconds = clock.row_seconds
-    low = np.equal(texts(table, "status"), "low_quality")
-    poor = poor_quality(low, numbers(table, "quality"), settings)
+    poor = poor_quality(texts(table, "status"), numbers(table, "quality"), settings)
     smoothed = class_columns(table, "s_", names)
     found = []
     for track in face_tracks(table, settings):
