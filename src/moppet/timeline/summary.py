@@ -231,18 +231,15 @@ def summary_rows(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
     docs/reference/timeline.md, section "Summary". None for undefined values.
     """
     roles = summary.get("roles") or {UNNAMED: {**summary["faces"]["all"], "people": []}}
-    return [
-        {
-            "recording": summary["source"],
-            "role": role,
-            "people": "; ".join(found["people"]),
-            "analyzed_s": summary["analyzed_s"],
-            **{name: found[name] for name in _TIMES},
-            **_table_figures(found["groups"], "group "),
-            **_table_figures(found["expressions"], ""),
-        }
-        for role, found in roles.items()
-    ]
+    rows = []
+    for role, found in roles.items():
+        row = {"recording": summary["source"], "role": role, "people": "; ".join(found["people"])}
+        row |= {"analyzed_s": summary["analyzed_s"]} | {name: found[name] for name in _TIMES}
+        for prefix, labels in (("group ", found["groups"]), ("", found["expressions"])):
+            for label, figures in labels.items():
+                row |= {f"{prefix}{label} {name}": figures[name] for name in _FIGURES}
+        rows.append(row)
+    return rows
 
 
 def summary_csv(summaries: Iterable[Mapping[str, Any]]) -> str:
@@ -255,21 +252,12 @@ def summary_csv(summaries: Iterable[Mapping[str, Any]]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
     writer.writeheader()
-    for row in rows:
-        writer.writerow(
-            {k: f"{v:.6g}" if isinstance(v, float) else _guarded(v) for k, v in row.items()}
-        )
+    writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
     return text.getvalue()
 
 
-def _table_figures(labels: Mapping[str, Mapping[str, Any]], prefix: str) -> dict[str, Any]:
-    return {
-        f"{prefix}{label} {name}": figures[name]
-        for label, figures in labels.items()
-        for name in _FIGURES
-    }
-
-
-def _guarded(value: Any) -> Any:
-    """Return text that a spreadsheet would read as a formula with a leading quote."""
+def _cell(value: Any) -> Any:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    # A spreadsheet would read such a text as a formula.
     return f"'{value}" if isinstance(value, str) and value[:1] in tuple("=+-@\t") else value
