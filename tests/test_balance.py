@@ -20,7 +20,6 @@ from moppet.balance.resampling import imbalance
 from moppet.balance.samplers import read_codes, row_codes
 from moppet.balance.spaces import Embedding, Pixels, make_space
 from moppet.balance.targets import read_targets, resolve_targets
-from moppet.commands.balance import METHODS
 from moppet.study.results import OUTCOMES
 from moppet.values import ModelError, UsageError
 
@@ -469,8 +468,3 @@ def test_the_class_table_shows_before_and_after_with_shares():
     assert lines[6].split() == ["all", "1,240", "100.0%", "-200", "+960", "2,000", "100.0%"]
     assert lines[7] == "largest to smallest class: 30.0 before, 1.0 after"
     assert np.isnan(imbalance([0, 0]))
-
-
-def test_the_command_line_knows_every_balancer():
-    assert list(METHODS) == list(BALANCERS)
-    assert all(b.summary and b.source and b.title for b in BALANCERS.values())

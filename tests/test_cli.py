@@ -307,6 +307,7 @@ def test_train_without_its_extra_says_how_to_install_it(
     for name in [name for name in sys.modules if name.startswith("moppet.train")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "torch", None)
+    (tmp_path / "recipe.toml").write_text('name = "mine"\ndata = "faces"\n', encoding="utf-8")
     done = moppet("train", tmp_path / "recipe.toml", "-o", tmp_path / "run")
     assert (done.code, done.out) == (1, "")
     assert (

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score, recall_score
 
 from moppet.coders import Code, Lane
-from moppet.coders.agreement import MIN_DRAWN, compare_tracks, make_blocks, pair_events
+from moppet.coders.agreement import MIN_SAMPLE, compare_tracks, make_blocks, pair_events
 from moppet.coders.code_map import Vocabulary, check_known, read_map
 from moppet.coders.time_units import (
     LEFT_OUT,
@@ -218,7 +218,7 @@ def test_intervals_draw_whole_stretches_and_are_wider_than_of_single_units():
 
 
 def test_too_few_stretches_or_events_have_no_interval():
-    codes = [(i * 2.0, i * 2.0 + 2, NAMES[i % 2]) for i in range(MIN_DRAWN - 1)]
+    codes = [(i * 2.0, i * 2.0 + 2, NAMES[i % 2]) for i in range(MIN_SAMPLE - 1)]
     (pair,) = compare_codes(codes, codes).pairs
     for estimate in (*pair.units.overall.values(), pair.events.found, pair.events.onset_s):
         assert not math.isnan(estimate.value) and math.isnan(estimate.low)
@@ -307,9 +307,9 @@ def test_the_users_words_come_first_and_another_models_classes_are_known():
 def test_the_level_is_that_of_the_codes():
     assert WORDS.level_of(["smile", "sad"]) == "expression"
     assert WORDS.level_of(["smile", "cry"]) == "group"
-    assert WORDS.at("group", "smile") == "positive"
+    assert WORDS.name_of("group", "smile") == "positive"
     with pytest.raises(UsageError, match="'cry' means the group 'negative'"):
-        WORDS.at("expression", "cry")
+        WORDS.name_of("expression", "cry")
 
 
 def test_unknown_words_and_targets_are_refused_with_what_would_do():

@@ -71,6 +71,97 @@ def test_a_wrong_argument_is_answered_before_anything_heavy_is_loaded(
     assert loaded == []
 
 
+RECIPE = 'name = "mine"\ndata = "faces"\n'
+NETWORKS_STUDY = """\
+name = "mine"
+title = "mine"
+output = "out"
+work = "work"
+[common]
+data = "faces"
+[regimes.all]
+[tables.one]
+experiments = [{ name = "a" }, { name = "b" }]
+"""
+CLASSIFIERS_STUDY = """\
+name = "mine"
+title = "mine"
+output = "out"
+work = "work"
+data = "faces"
+reference = "plain"
+[data_sets.all]
+classes = ["anger", "fear"]
+[methods.plain]
+"""
+
+
+@pytest.mark.parametrize(
+    ("command", "recipe", "changes", "printed"),
+    [
+        (
+            "train",
+            RECIPE,
+            {
+                "network": '"mobilnet_v2"',
+                "epoch": "3",
+                "augmentations": '["geometri"]',
+                "batch": "0",
+            },
+            [
+                "4 mistakes",
+                "network: there is no network 'mobilnet_v2'. Did you mean 'mobilenet_v2'?",
+                "unknown key 'epoch'. Did you mean 'epochs'?",
+                "there is no augmentation 'geometri'. Did you mean 'geometry'?",
+                "batch must be a whole number of at least 2, got 0.",
+            ],
+        ),
+        ("train", RECIPE, {"start": '"adult"'}, ["start: there is no model 'adult'"]),
+        (
+            "study",
+            NETWORKS_STUDY,
+            {"common.network": '"resnet"', "common.epoch": "3", "titel": '"x"', "compare": '"no"'},
+            [
+                "4 mistakes",
+                "there is no network 'resnet'. Did you mean 'resnet18'?",
+                "unknown key 'epoch'. Did you mean 'epochs'?",
+                "unknown key 'titel'. Did you mean 'title'?",
+                "compare must be",
+            ],
+        ),
+        ("study", NETWORKS_STUDY, {"common.start": '"adult"'}, ["there is no model 'adult'"]),
+        (
+            "study",
+            NETWORKS_STUDY,
+            {"generators.x.method": '"gam"', "generators.x.step": "5", "tables.one.regime": "[]"},
+            ["3 mistakes", "there is no method 'gam'", "'step'", "'tables.one.regime'"],
+        ),
+        (
+            "study",
+            CLASSIFIERS_STUDY,
+            {
+                "methods.plain.balance": '"smot"',
+                "methods.plain.weight": "true",
+                "methods.two.synthesize": '"gam"',
+            },
+            ["3 mistakes", "no balancing method 'smot'", "'weights'", "no generator 'gam'"],
+        ),
+        ("study", CLASSIFIERS_STUDY, {"model": '"adult"'}, ["model: there is no model 'adult'"]),
+    ],
+)
+def test_wrong_keys_and_names_of_a_recipe_are_answered_at_once_and_before_anything_heavy(
+    command: str, recipe: str, changes: dict[str, str], printed: list[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text(recipe, encoding="utf-8")
+    options = [word for key, value in changes.items() for word in ("--set", f"{key}={value}")]
+    done, loaded = loaded_by(command, str(path), "-o", str(tmp_path / "out"), *options)
+    assert done.returncode == 2
+    for text in printed:
+        assert text in done.stderr, done.stderr
+    assert loaded == []
+
+
 def test_defaults_that_are_written_twice_are_equal() -> None:
     analyze = typer.main.get_command(app).commands["analyze"]
     defaults = {parameter.name: parameter.default for parameter in analyze.params}

@@ -18,7 +18,7 @@ import quality_sample
 from evaluation_sample import faces_without_search, make_manifest, write_images
 from model_folder import write_model
 from moppet.datasets.provenance import SYNTHETIC_SCHEMA
-from moppet.evaluate import evaluation, sample_predictions
+from moppet.evaluate import predictions
 from moppet.evaluate.evaluation import evaluate
 from moppet.evaluate.sample_quality import measure_quality
 from moppet.timeline import build_timeline
@@ -67,7 +67,7 @@ def check_keys(text: str, found: dict[str, Any]) -> None:
 def test_the_keys_of_evaluation_json_are_listed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evaluation, "find_manifest_faces", faces_without_search())
+    monkeypatch.setattr(predictions, "find_manifest_faces", faces_without_search())
     write_images(tmp_path)
     model = write_model(tmp_path / "model")
     found = evaluate(model, make_manifest(tmp_path, model), draws=2).as_json()
@@ -78,7 +78,7 @@ def test_the_keys_of_evaluation_json_are_listed(
 def test_the_keys_of_quality_json_are_listed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sample_predictions, "find_manifest_faces", faces_without_search())
+    monkeypatch.setattr(predictions, "find_manifest_faces", faces_without_search())
     real = quality_sample.write_real(tmp_path / "real")
     made = quality_sample.write_made(tmp_path / "made", tmp_path / "real")
     found = measure_quality(made, real, model=write_model(tmp_path / "model"), draws=2).as_json()

@@ -27,6 +27,7 @@ from moppet.datasets.duplicates import find_duplicates
 from moppet.datasets.faces import find_manifest_faces, whole_crop
 from moppet.datasets.manifest import Manifest, build_manifest
 from moppet.evaluate import evaluation as module
+from moppet.evaluate import predictions as predictions_module
 from moppet.evaluate.chart_data import EmbeddingMap, map_embeddings, read_training
 from moppet.evaluate.evaluation import evaluate
 from moppet.evaluate.predictions import group_predictions, match_classes, take_predictions
@@ -41,7 +42,7 @@ DRAWS = 40
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
     """No search for faces and no map, but where a test asks for them."""
-    monkeypatch.setattr(module, "find_manifest_faces", faces_without_search())
+    monkeypatch.setattr(predictions_module, "find_manifest_faces", faces_without_search())
     monkeypatch.setattr(module, "map_embeddings", no_map)
 
 
@@ -79,7 +80,7 @@ def truth(folder, manifest):
 @pytest.fixture(scope="module")
 def found(folder, manifest):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "find_manifest_faces", faces_without_search())
+        patch.setattr(predictions_module, "find_manifest_faces", faces_without_search())
         return evaluate(folder / "model", manifest, by=["room"], draws=DRAWS).as_json()
 
 
@@ -235,13 +236,22 @@ def test_votes_for_groups_are_sums_and_others_abstain():
     assert partly.probabilities.sum(axis=1) == pytest.approx([1, 1])
 
 
-def test_a_class_without_a_group_is_left_out_of_the_groups_and_said(tmp_path, manifest, folder):
+def test_faces_without_a_group_are_left_out_of_the_groups_and_counted(
+    tmp_path, manifest, folder, truth
+):
     groups = {name: group for name, group in GROUPS.items() if name != "anger"}
     model = write_model(tmp_path / "model", groups=groups)
     found = evaluate(model, manifest, draws=2).as_json()
     angry = int((manifest.column("label") == "anger").sum())
-    assert found["groups"]["parts"]["all"]["n"] == N - angry
-    assert any(f"{angry} faces have a class without a group" in x for x in found["notes"])
+    p, y = truth[:2]
+    anger = EXPRESSIONS.index("anger")
+    sums = [[row[[GROUPS[n] == g for n in EXPRESSIONS]].sum() for g in GROUP_NAMES] for row in p]
+    sums = np.array(sums) - p[:, [anger]] * (np.array(GROUP_NAMES) == GROUPS["anger"])
+    read_as_none = int(((p[:, anger] > sums.max(axis=1)) & (y != anger)).sum())
+    assert read_as_none > 0
+    assert found["rows"]["without_group"] == {"label": angry, "prediction": read_as_none}
+    assert found["groups"]["parts"]["all"]["n"] == N - angry - read_as_none
+    assert any(f"{angry} faces labeled with a class that has no group" in x for x in found["notes"])
 
 
 def test_words_for_an_expression_match_it(folder):
@@ -266,7 +276,7 @@ def test_classes_that_the_data_lacks_are_left_out_and_said(folder, manifest, tru
     expected = np.mean(p[rows][:, :3].argmax(axis=1) == few.labels)
     assert value(found["classes"], "accuracy") == pytest.approx(expected)
     note = found["notes"][0]
-    assert "does not know surprise, fear, disgust, anger" in note and "scaled to sum to 1" in note
+    assert "not contain surprise, fear, disgust, anger" in note and "scaled to sum to 1" in note
 
 
 def test_rows_of_classes_that_the_model_lacks_are_left_out_counted_and_said(tmp_path, manifest):
@@ -509,7 +519,7 @@ def test_a_model_is_not_compared_with_itself(folder, manifest):
 def test_models_without_shared_classes_are_refused_before_any_image_is_read(
     folder, manifest, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(module, "find_manifest_faces", None)
+    monkeypatch.setattr(predictions_module, "find_manifest_faces", None)
     other = two_class_model(tmp_path / "two", ["calm", "odd"])
     with pytest.raises(MoppetError, match="share none"):
         evaluate(folder / "model", manifest, against=other)
@@ -570,14 +580,14 @@ def test_what_is_undefined_is_null_and_the_json_is_valid(folder, manifest):
 
 
 def test_images_read_in_blocks_give_the_same(folder, manifest, found, monkeypatch):
-    monkeypatch.setattr(module, "_CHUNK", 33)
+    monkeypatch.setattr(predictions_module, "_CHUNK", 33)
     again = evaluate(folder / "model", manifest, by=["room"], draws=DRAWS).as_json()
     assert again["classes"]["parts"] == found["classes"]["parts"]
     assert again["mistakes"] == found["mistakes"]
 
 
 def test_crops_are_cut_as_video_cuts_them(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "find_manifest_faces", find_manifest_faces)
+    monkeypatch.setattr(predictions_module, "find_manifest_faces", find_manifest_faces)
     names = ["age05_asian_happiness.jpg", "age05_asian_happiness.jpg"]
     place = Path(rendered.__file__).parent / "pictures"
     manifest = build_manifest(
@@ -604,8 +614,8 @@ def few(folder, tmp_path):
 
 @pytest.mark.parametrize("chunk", [1, 3, 4096])
 def test_damaged_images_are_left_out_and_named(folder, few, tmp_path, monkeypatch, chunk):
-    monkeypatch.setattr(module, "find_manifest_faces", find_manifest_faces)
-    monkeypatch.setattr(module, "_CHUNK", chunk)
+    monkeypatch.setattr(predictions_module, "find_manifest_faces", find_manifest_faces)
+    monkeypatch.setattr(predictions_module, "_CHUNK", chunk)
     manifest = build_manifest(few, root=tmp_path, names=EXPRESSIONS)
     found = evaluate(folder / "model", manifest, by=["age"], draws=2).as_json()
     assert (found["rows"]["evaluated"], found["rows"]["unreadable"]) == (2, 2)
@@ -618,7 +628,7 @@ def test_damaged_images_are_left_out_and_named(folder, few, tmp_path, monkeypatc
 
 
 def test_no_image_that_can_be_read_is_an_error(folder, few, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "find_manifest_faces", find_manifest_faces)
+    monkeypatch.setattr(predictions_module, "find_manifest_faces", find_manifest_faces)
     manifest = build_manifest(few, root=tmp_path, names=EXPRESSIONS).select([1, 2])
     with pytest.raises(MoppetError, match=r"none of the 2 images .* \(1\.png, 2\.png\)"):
         evaluate(folder / "model", manifest, draws=2)

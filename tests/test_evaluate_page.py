@@ -25,7 +25,7 @@ from evaluation_sample import (
 from moppet.commands import main as cli
 from moppet.commands.console import figure_cell
 from moppet.commands.evaluate import print_evaluation
-from moppet.evaluate import evaluation as module
+from moppet.evaluate import predictions
 from moppet.files import write_text
 from moppet.pages import face_images as face_images
 from moppet.pages.evaluate import build_page, write_page
@@ -44,7 +44,7 @@ LOG = "epoch,train_loss,val_loss,val_accuracy\n1,0.9,0.8,0.4\n2,0.7,0.5,0.6\n3,0
 @pytest.fixture(scope="module", autouse=True)
 def _no_search(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "find_manifest_faces", faces_without_search())
+        patch.setattr(predictions, "find_manifest_faces", faces_without_search())
         patch.setattr(face_images, "find_manifest_faces", faces_without_search())
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield

@@ -78,6 +78,8 @@ def test_an_evaluation_follows_it(tmp_path: Path) -> None:
     assert grouped is not None
     assert [grouped.names[i] for i in grouped.predicted] == ["negative", "negative"]
     assert [predictions.names[i] for i in predictions.predicted] == ["happiness", "happiness"]
+    grouped = group_predictions(predictions, UNGROUPED)  # none, as in the timeline below
+    assert grouped is not None and len(grouped) == 0
 
 
 def test_classes_without_a_group_are_summed_too_and_give_none() -> None:

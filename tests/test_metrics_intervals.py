@@ -18,11 +18,10 @@ from moppet.metrics import (
     bootstrap,
     bootstrap_many,
     from_rows,
-    paired_bootstrap,
     paired_bootstrap_many,
     within,
 )
-from moppet.metrics.bootstrap import Drawer, drawn_means, drawn_sums
+from moppet.metrics.bootstrap import draw_weights, drawn_means, drawn_sums
 from moppet.values import UsageError
 
 
@@ -135,20 +134,19 @@ def test_a_part_of_one_group_gives_no_interval_and_no_p():
 @settings(max_examples=30, deadline=None)
 def test_weights_draw_as_many_groups_as_there_are_whole(groups, seed):
     groups = np.array(groups)
-    drawer = Drawer(groups, np.random.default_rng(seed), 7)
-    weights = np.concatenate(list(drawer.weights()))
+    first_rows = np.unique(groups, return_index=True)[1]
+    weights = np.concatenate(list(draw_weights(groups, np.random.default_rng(seed), 7)))
     assert weights.shape == (7, len(groups))
-    assert sorted(groups[drawer.first_rows]) == sorted(set(groups.tolist()))
-    assert (weights[:, drawer.first_rows].sum(axis=1) == len(drawer.first_rows)).all()
+    assert (weights[:, first_rows].sum(axis=1) == len(first_rows)).all()
     for group in set(groups.tolist()):
         rows = np.flatnonzero(groups == group)
         assert (weights[:, rows] == weights[:, rows[:1]]).all()
 
 
 def test_blocks_of_draws_are_the_draws(monkeypatch):
-    whole = np.concatenate(list(Drawer(np.arange(10), _rng(), 25).weights()))
+    whole = np.concatenate(list(draw_weights(np.arange(10), _rng(), 25)))
     monkeypatch.setattr(sys.modules["moppet.metrics.bootstrap"], "_BLOCK", 40)
-    blocks = list(Drawer(np.arange(10), _rng(), 25).weights())
+    blocks = list(draw_weights(np.arange(10), _rng(), 25))
     assert [len(b) for b in blocks] == [4, 4, 4, 4, 4, 4, 1]
     np.testing.assert_array_equal(np.concatenate(blocks), whole)
 
@@ -273,3 +271,9 @@ def test_a_difference_that_is_mostly_undefined_has_no_p():
 
 def _rng() -> np.random.Generator:
     return np.random.default_rng(11)
+
+
+def paired_bootstrap(first, second, groups, rng, draws=1000):
+    """The difference of two figures of rows."""
+    one, other = (from_rows({"figure": figure}) for figure in (first, second))
+    return paired_bootstrap_many(one, other, groups, rng, draws)["figure"]

@@ -95,6 +95,21 @@ def test_the_example_of_each_registry_is_found_by_its_name(group, install, recwa
     assert name in registry and not recwarn.list
 
 
+@pytest.mark.parametrize("group", plugins.BUILT_IN)
+def test_the_table_of_names_equals_the_registry(group):
+    registry, _ = REGISTRIES[group]
+    assert plugins.BUILT_IN[group] == tuple(registry)
+
+
+@pytest.mark.parametrize("group", plugins.BUILT_IN)
+def test_the_names_of_packages_and_of_python_are_known_without_being_imported(group, install):
+    registry, _ = REGISTRIES[group]
+    install(group, "1 / 0", "mine", "my_plugin:thing")
+    registry["my own"] = object()
+    assert {*registry, "mine", "my own"} == set(plugins.known_names(group))
+    assert "my_plugin" not in sys.modules and "mine" not in registry
+
+
 @pytest.mark.parametrize("group", REGISTRIES)
 def test_the_example_of_each_registry_can_be_put_into_it_in_python(group, install):
     module, name, _ = EXAMPLES[group]

@@ -20,11 +20,11 @@ import model_folder
 import quality_sample as sample
 from evaluation_sample import faces_without_search
 from moppet.commands import main as cli
-from moppet.commands import quality as command
+from moppet.commands.quality import _read
 from moppet.datasets.manifest import build_manifest, read_manifest
 from moppet.datasets.provenance import SYNTHETIC_SCHEMA, join_synthetic, real_rows
 from moppet.datasets.splits import holdout
-from moppet.evaluate import sample_predictions as module
+from moppet.evaluate import predictions, sample_quality
 from moppet.evaluate.sample_predictions import SampleFaces, measure_agreement, predict_faces
 from moppet.evaluate.sample_quality import measure_quality
 from moppet.infer.expression_model import load_model
@@ -42,7 +42,7 @@ DRAWS = 6
 @pytest.fixture
 def _no_search(monkeypatch):
     find = faces_without_search(missed=15)
-    monkeypatch.setattr(module, "find_manifest_faces", find)
+    monkeypatch.setattr(predictions, "find_manifest_faces", find)
     monkeypatch.setattr(face_images, "find_manifest_faces", find)
 
 
@@ -60,16 +60,16 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def quality(folder):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "find_manifest_faces", faces_without_search(missed=15))
+        patch.setattr(predictions, "find_manifest_faces", faces_without_search(missed=15))
         made, real = (read_manifest(folder / f"{x}.parquet") for x in ("made", "real"))
         return measure_quality(made, real, model=folder / "model", draws=DRAWS)
 
 
 def run(*arguments: Any) -> int:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "find_manifest_faces", faces_without_search(missed=15))
+        patch.setattr(predictions, "find_manifest_faces", faces_without_search(missed=15))
         patch.setattr(face_images, "find_manifest_faces", faces_without_search(missed=15))
-        patch.setattr(command, "Job", partial(command.Job, draws=DRAWS))
+        patch.setattr(sample_quality, "measure_quality", partial(measure_quality, draws=DRAWS))
         patch.setattr(sys, "argv", ["moppet", "quality", *map(str, arguments)])
         try:
             cli.main()
@@ -358,7 +358,7 @@ def test_a_folder_that_synthesize_made_is_read_by_its_manifest(folder, tmp_path,
     made, real = (read_manifest(folder / f"{x}.parquet") for x in ("made", "real"))
     (tmp_path / "run").mkdir()
     join_synthetic(real, made).write(tmp_path / "run" / "manifest.parquet")
-    read = command._read(tmp_path / "run")
+    read = _read(tmp_path / "run")
     assert len(read) == sample.REAL + sample.MADE
 
 

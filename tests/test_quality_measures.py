@@ -235,8 +235,8 @@ def test_new_faces_of_the_kind_raise_the_alarm_about_once_in_a_hundred():
     rng = np.random.default_rng(0)
     found = memorised(rng.normal(0, 1, (400, 4)), rng.normal(0, 1, (400, 4)))
     assert found.alarm.mean() < 0.03
-    assert len(found.own) == 400
-    assert (found.own < found.limit).mean() <= 0.01
+    assert len(found.real_closeness) == 400
+    assert (found.real_closeness < found.limit).mean() <= 0.01
 
 
 def test_faces_that_repeat_training_faces_raise_it_and_name_them():
@@ -277,7 +277,7 @@ def test_real_copies_that_nobody_marked_are_found_and_taken_for_one():
             pictures, np.clip(pictures[:30].astype(int) + 9, 0, 255).astype(np.uint8)
         ],
     )
-    assert found.twins == 60
+    assert found.real_duplicates == 60
     assert found.limit > 0.1
 
 
@@ -292,7 +292,7 @@ def test_a_copy_of_the_image_is_found_whatever_the_embedding_says():
         real_thumbs=pictures,
     )
     assert found.copy_of.tolist() == [7, -1]
-    assert found.likeness[0] > 0.92 and math.isnan(found.likeness[1])
+    assert found.similarity[0] > 0.92 and math.isnan(found.similarity[1])
     assert found.alarm.tolist() == [True, False]
 
 

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 from label_folder import draw_images
 from moppet.commands import main as cli
-from moppet.commands.dataset_source import Source
+from moppet.commands.dataset_options import DatasetOptions
 from moppet.commands.train import audit_own
 from moppet.datasets.manifest import read_manifest
 from moppet.datasets.rater_agreement import read_ratings
@@ -545,7 +545,9 @@ def test_training_takes_the_manifest_and_no_image_without_a_face(
     assert written["command"] == f"moppet train {written['path']} -o my_model"
     assert written["rare"] == ["surprise"]
 
-    manifest = audit_own(Console(quiet=True), Source(Path(written["path"])).read(as_given=True))
+    manifest = audit_own(
+        Console(quiet=True), DatasetOptions().read(Path(written["path"]), as_given=True)
+    )
     expected = {path: name for path, name in truth.items() if path != "sadness/child2_5.png"}
     found = zip(manifest.column("path"), manifest.column("label"), strict=True)
     assert dict(found) == expected

@@ -14,7 +14,7 @@ from ferplus_sample import draw_face
 from moppet.datasets.faces import Faces
 from moppet.datasets.manifest import Manifest
 from moppet.study import context as study_context
-from moppet.study.engine import finished_cells, run_recipe
+from moppet.study.engine import finished_cells, run_plan
 from moppet.study.plan import read_plan
 from moppet.study.starter_recipe import write_starter_recipe
 from moppet.values import MoppetError, UsageError
@@ -50,8 +50,8 @@ def test_a_starter_recipe_explains_every_key_and_runs(folder: Path, kind: str) -
         key = line.partition(" = ")[0]
         plain = ("title", "name", "data", "classes", "seed", "dropout", "synthesize")
         assert " = " not in line or "#" in line or key in plain, line
-    page = run_recipe(recipe, report=lambda _: None)
     plan = read_plan(recipe)
+    page = run_plan(plan, report=lambda _: None)
     assert len(finished_cells(plan)) == len(plan.cells()) > 1
     assert f"from {len(plan.cells())} of {len(plan.cells())} cells" in page.read_text("utf-8")
 
@@ -88,7 +88,7 @@ def test_a_committed_page_is_what_the_command_writes_without_any_data(
     for path in (ROOT / "docs" / "studies").glob(f"{name}.*"):
         shutil.copy(path, tmp_path)
     before = (tmp_path / f"{name}.md").read_bytes()
-    page = run_recipe(ROOT / "recipes" / f"{name}.toml", output=tmp_path, page_only=True)
+    page = run_plan(read_plan(ROOT / "recipes" / f"{name}.toml", output=tmp_path), page_only=True)
     assert page.read_bytes() == before
 
 

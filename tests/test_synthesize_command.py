@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 
 from moppet.commands import main as cli
 from moppet.commands.console import extra
-from moppet.commands.synthesize_run import read_targets
+from moppet.commands.synthesize import read_targets
 from moppet.datasets.hashing import content_hash
 from moppet.datasets.manifest import Manifest, read_manifest
 from moppet.datasets.provenance import real_rows

@@ -18,6 +18,10 @@ Settings are frozen dataclasses whose annotations give the type and the range of
             if len(set(self.classes)) < len(self.classes):
                 yield f"classes must differ, got {list(self.classes)}."
 
+        @classmethod
+        def table_problems(cls, table: Mapping[str, Any]) -> Iterator[str]:  # optional: what is
+            yield from ()  # wrong in tables of other settings, also if keys beside them are wrong
+
     recipe = read_settings(Recipe, Path("recipe.toml"), "recipe")
     recipe = check_settings(Recipe, {"name": "mine", "epochs": 5}, source="recipe.toml")
 
@@ -66,6 +70,14 @@ _KINDS: Final[dict[Any, tuple[str, str]]] = {
     Path: ("a path", "paths"),
 }
 _TABLES: Final = ("a table", "tables")
+
+
+class SettingsError(UsageError):
+    """Wrong settings. problems: a sentence for each mistake."""
+
+    def __init__(self, problems: list[str], source: str = "") -> None:
+        super().__init__(_message(problems, source))
+        self.problems = problems
 
 
 def read_toml(path: Path, what: str) -> dict[str, Any]:
@@ -120,22 +132,23 @@ def check_settings(kind: type[T], values: Any, source: str = "") -> T:
     import pydantic
 
     if not isinstance(values, Mapping):
-        raise UsageError(_message([f"expected a table, got {_shown(values)}."], source))
+        raise SettingsError([f"expected a table, got {_shown(values)}."], source)
     problems: list[str] = []
     table = _renamed(kind, values, problems, "")
+    problems += getattr(kind, "table_problems", lambda _: ())(table)
     token = _CHECKING.set(True)
     try:
         # As JSON, strictness takes lists for tuples and tables for dataclasses, and no more.
         made: T = _adapter(kind).validate_json(json.dumps([table], default=str))[0]
     except pydantic.ValidationError as error:
-        raise UsageError(_message(problems + _sentences(kind, error), source)) from None
+        raise SettingsError(problems + _sentences(kind, error), source) from None
     except (TypeError, ValueError):  # no table: a key that is no text, a table within itself
-        raise UsageError(_message(["expected a plain table."], source)) from None
+        raise SettingsError(["expected a plain table."], source) from None
     finally:
         _CHECKING.reset(token)
     problems += _problems(made, "")
     if problems:
-        raise UsageError(_message(problems, source))
+        raise SettingsError(problems, source)
     return made
 
 
@@ -154,13 +167,13 @@ def check_fields(settings: Any) -> None:
     try:
         made = _adapter(type(settings)).validate_python([settings])[0]
     except pydantic.ValidationError as error:
-        raise UsageError(_message(_sentences(type(settings), error), "")) from None
+        raise SettingsError(_sentences(type(settings), error)) from None
     finally:
         _CHECKING.reset(token)
     for field in fields:
         object.__setattr__(settings, field.name, getattr(made, field.name))
     if problems := _problems(settings, ""):
-        raise UsageError(_message(problems, ""))
+        raise SettingsError(problems)
 
 
 def old_names(settings: Any) -> dict[str, Any]:
@@ -298,6 +311,8 @@ def _sentence(kind: type[Any], one: Mapping[str, Any], hint: Any, path: list[str
             return f"the key {place!r} is needed."
         owner = functools.reduce(_inner, path[:-1], kind)
         return f"unknown key {place!r}.{name_hint(path[-1], _hints(_bare(owner)))}"
+    if one["type"] == "value_error":  # of a type's own check, such as that of a registry's names
+        return f"{place}: {one['msg'].removeprefix('Value error, ')}"
     choices = get_args(_bare(hint)) if get_origin(_bare(hint)) is Literal else ()
     near = nearest_name(one["input"], choices) if isinstance(one["input"], str) else None
     more = f" Did you mean {near!r}?" if near else ""

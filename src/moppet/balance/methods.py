@@ -24,7 +24,7 @@ from moppet.balance.samplers import (
     undersample_random,
 )
 from moppet.balance.targets import Direction
-from moppet.plugins import load_plugins
+from moppet.plugins import announce_registry, load_plugins
 from moppet.values import UsageError, nearest_name
 
 
@@ -133,6 +133,7 @@ BALANCERS: Final[dict[str, Balancer]] = {
     ),
 }
 """Name → balancer; add your own, or install a package that does (see `load_plugins`)."""
+announce_registry("moppet.balancers", BALANCERS)
 
 
 def find_method(name: str) -> str:

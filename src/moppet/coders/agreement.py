@@ -25,7 +25,7 @@ from moppet.metrics.classification import (
 )
 from moppet.timeline.smoothing import TIME_TOLERANCE_S
 
-MIN_DRAWN: Final = 5
+MIN_SAMPLE: Final = 5
 """With fewer blocks or events to draw from, a figure has no interval."""
 
 
@@ -120,11 +120,11 @@ def compare_events(
     by_label = {label: (counts[0][label], counts[1][label], counts[2][label]) for label in labels}
     quartiles = np.quantile(errors, [0.25, 0.75]) if len(errors) else np.array([math.nan] * 2)
     return EventAgreement(
-        found=_drawn(np.isin(np.arange(len(a)), [i for i, _ in pairs]), rng),
-        confirmed=_drawn(np.isin(np.arange(len(b)), [j for _, j in pairs]), rng),
-        onset_s=_drawn(errors, rng, np.median),
+        found=_estimate(np.isin(np.arange(len(a)), [i for i, _ in pairs]), rng),
+        confirmed=_estimate(np.isin(np.arange(len(b)), [j for _, j in pairs]), rng),
+        onset_s=_estimate(errors, rng, np.median),
         quartiles_s=(float(quartiles[0]), float(quartiles[1])),
-        within=_drawn(near, rng),
+        within=_estimate(near, rng),
         by_label={label: counts for label, counts in by_label.items() if any(counts)},
         left_out=len(of_first) + len(of_second) - len(a) - len(b),
     )
@@ -134,7 +134,7 @@ def _mostly(usable: NDArray[np.bool_]) -> bool:
     return 2 * int(usable.sum()) >= len(usable) > 0
 
 
-def _drawn(
+def _estimate(
     values: NDArray[Any], rng: np.random.Generator, figure: Callable[..., Any] = np.mean
 ) -> Estimate:
     """Return a figure of values, each drawn by itself; NaN without values."""
@@ -143,15 +143,15 @@ def _drawn(
     def of_rows(rows: NDArray[np.intp]) -> float:
         return float(figure(values[rows])) if len(rows) else math.nan
 
-    return drawn_from(bootstrap(of_rows, each, rng), each)
+    return with_sample_size(bootstrap(of_rows, each, rng), each)
 
 
-def drawn_from(estimate: Estimate, block: NDArray[np.integer[Any]]) -> Estimate:
+def with_sample_size(estimate: Estimate, block: NDArray[np.integer[Any]]) -> Estimate:
     """Return the estimate with its row count; without an interval if there are too few blocks.
 
     block: (n,) the block of every row that the estimate uses.
     """
-    if len(np.unique(block)) < MIN_DRAWN:
+    if len(np.unique(block)) < MIN_SAMPLE:
         estimate = estimate._replace(low=math.nan, high=math.nan)
     return estimate._replace(n=len(block))
 
@@ -159,7 +159,7 @@ def drawn_from(estimate: Estimate, block: NDArray[np.integer[Any]]) -> Estimate:
 BLOCK_S: Final = 10.0
 """Longer segments of one code are cut: moments 10 s apart are nearly independent."""
 FEW_BLOCKS: Final = 20
-"""With fewer blocks, percentile intervals are too narrow; below MIN_DRAWN there is none."""
+"""With fewer blocks, percentile intervals are too narrow; below MIN_SAMPLE there is none."""
 
 
 class UnitAgreement(NamedTuple):
@@ -324,7 +324,11 @@ def compare_units(
 
     estimates = bootstrap_many(figures, block[where], rng)
     return UnitAgreement(
-        {name: drawn_from(e, block[where]) for name, e in estimates.items() if "/" not in name},
+        {
+            name: with_sample_size(e, block[where])
+            for name, e in estimates.items()
+            if "/" not in name
+        },
         _by_label("recall", estimates, names, label, block[where]),
         _by_label("precision", estimates, names, guess, block[where]),
         confusion(label, guess, k),
@@ -340,7 +344,7 @@ def _by_label(
 ) -> dict[str, Estimate]:
     """Return a figure for every label that has rows, with the number of rows."""
     return {
-        name: drawn_from(estimates[f"{figure}/{name}"], block[value == index])
+        name: with_sample_size(estimates[f"{figure}/{name}"], block[value == index])
         for index, name in enumerate(names)
         if (value == index).any()
     }

@@ -37,7 +37,7 @@ class Vocabulary:
 
     def target_of(self, label: str) -> str | None:
         """Return the class, group or SKIP that a coder's label means; None if unknown."""
-        word = one_word(label)
+        word = normalize_label(label)
         if word in self.given:
             return self.given[word]
         known = {name.casefold(): name for name in (*self.groups, *self.classes)}
@@ -51,7 +51,7 @@ class Vocabulary:
         targets = {self.target_of(label) for label in labels} - {None, SKIP}
         return "expression" if targets <= set(self.classes) else "group"
 
-    def at(self, level: Level, label: str) -> str | None:
+    def name_of(self, level: Level, label: str) -> str | None:
         """Return the name of a known label at this level; None if its time is left out.
 
         Raises UsageError for a group if classes are compared, or for a class without a group.
@@ -74,7 +74,7 @@ class Vocabulary:
         return target
 
 
-def one_word(label: str) -> str:
+def normalize_label(label: str) -> str:
     """Return a label in lower case with single spaces."""
     return " ".join(label.casefold().split())
 
@@ -96,7 +96,7 @@ def read_map(texts: Sequence[str], vocabulary: Vocabulary) -> dict[str, str]:
         if name is None:
             hint = name_hint(target, known.values())
             raise UsageError(f"--map: {label.strip()!r} cannot mean {target.strip()!r}.{hint}")
-        given[one_word(label)] = name
+        given[normalize_label(label)] = name
     return given
 
 

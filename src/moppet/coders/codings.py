@@ -79,7 +79,7 @@ class Coding:
         return max([self.duration_s or 0.0, *ends])
 
 
-def in_order(codes: Iterable[Code]) -> tuple[Code, ...]:
+def sort_codes(codes: Iterable[Code]) -> tuple[Code, ...]:
     """Return codes sorted by start, then end; the sort is stable."""
     return tuple(sorted(codes, key=lambda code: code[:2]))
 
@@ -117,7 +117,7 @@ def check_titles(titles: Sequence[str], what: str) -> None:
         raise TimelineError(f"The {what} need different names, but two are named {twice[0]!r}.")
 
 
-def check_apart(lane: Lane, program: str) -> None:
+def check_no_overlap(lane: Lane, program: str) -> None:
     """Raise TimelineError if codes of a lane overlap, because this program's tiers cannot."""
     for before, after in pairwise(lane.codes):
         if milliseconds(after.start_s) < milliseconds(before.end_s):

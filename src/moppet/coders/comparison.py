@@ -21,7 +21,7 @@ from moppet.coders.code_map import (
     read_map,
     unknown_labels,
 )
-from moppet.coders.codings import Coding, Lane, in_order, shifted
+from moppet.coders.codings import Coding, Lane, shifted, sort_codes
 from moppet.coders.programs import read_coding
 from moppet.coders.time_units import human_track, machine_track, make_units
 from moppet.timeline import Timeline
@@ -113,7 +113,9 @@ def compare_files(job: Job, ask: Ask | None = None) -> Result:
         ],
         "level": level,
         "code_map": {
-            label: vocabulary.at(level, label) or SKIP for lane in lanes for label in lane.labels
+            label: vocabulary.name_of(level, label) or SKIP
+            for lane in lanes
+            for label in lane.labels
         },
         "unit_s": job.unit_s,
         "tolerance_s": job.tolerance_s,
@@ -188,7 +190,7 @@ def _compare(
     lanes: Sequence[Lane],
     faces: Sequence[int],
 ) -> Comparison:
-    coded = {vocabulary.at(level, label) for lane in lanes for label in lane.labels} - {None}
+    coded = {vocabulary.name_of(level, label) for lane in lanes for label in lane.labels} - {None}
     names = vocabulary.names(level)
     labels = [name for name in names if name in coded]
     if job.uncoded == REST:
@@ -201,7 +203,7 @@ def _compare(
         names = [*names, NO_FACE]
     units = make_units(timeline, job.unit_s, job.start_s, job.end_s)
     uncoded = None if job.uncoded == SKIP else job.uncoded
-    target_of = partial(vocabulary.at, level)
+    target_of = partial(vocabulary.name_of, level)
     raters = ["coder"] if len(lanes) == 1 else [f"coder {i}" for i in range(1, len(lanes) + 1)]
     humans = [
         human_track(lane, name, units, names, rename=target_of, uncoded=uncoded)
@@ -338,7 +340,7 @@ def _by_subject(lanes: Sequence[Lane]) -> list[Lane]:
     for lane in lanes:
         key = (lane.observation, lane.person) if lane.observation else ("", lane.title)
         if key in joined:
-            codes = in_order((*joined[key].codes, *lane.codes))
+            codes = sort_codes((*joined[key].codes, *lane.codes))
             joined[key] = Lane("", codes, lane.person or "no subject", "", lane.observation)
         else:
             joined[key] = lane

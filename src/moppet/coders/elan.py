@@ -19,10 +19,10 @@ from moppet.coders.codings import (
     Code,
     Coding,
     Lane,
-    check_apart,
+    check_no_overlap,
     check_titles,
-    in_order,
     milliseconds,
+    sort_codes,
 )
 
 _SCHEMA: Final = "http://www.mpi.nl/tools/elan/EAFv3.0.xsd"
@@ -87,7 +87,7 @@ def write_elan(coding: Coding, path: Path) -> None:
 
 
 def _spans_ms(lane: Lane) -> list[tuple[int, int]]:
-    check_apart(lane, "ELAN")
+    check_no_overlap(lane, "ELAN")
     starts = [milliseconds(code.start_s) for code in lane.codes]
     ends = [milliseconds(code.end_s) for code in lane.codes]
     return [(start, max(end, start + 1)) for start, end in zip(starts, ends, strict=True)]
@@ -126,7 +126,7 @@ def read_elan(path: Path) -> Coding:
             for name, label in _values(tier)
             if name in spans
         ]
-        lanes.append(Lane(tier.attrib["TIER_ID"], in_order(codes)))
+        lanes.append(Lane(tier.attrib["TIER_ID"], sort_codes(codes)))
     url = "" if media is None else media.get("RELATIVE_MEDIA_URL") or media.get("MEDIA_URL") or ""
     return Coding(tuple(lanes), PureWindowsPath(url).name or None)  # it splits at / and at \
 

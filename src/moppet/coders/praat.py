@@ -10,7 +10,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from moppet.coders.codings import Code, Coding, Lane, check_apart, check_titles, decoded, in_order
+from moppet.coders.codings import (
+    Code,
+    Coding,
+    Lane,
+    check_no_overlap,
+    check_titles,
+    decoded,
+    sort_codes,
+)
 from moppet.values import TimelineError
 
 _HEADER: Final = 'File type = "ooTextFile"\nObject class = "TextGrid"\n\n'
@@ -59,7 +67,7 @@ def _tier(lane: Lane, end_s: float) -> Iterator[str]:
 
 def _tiled(lane: Lane, end_s: float) -> Iterator[Code]:
     """Yield the codes, with empty ones filling the gaps of the recording."""
-    check_apart(lane, "Praat")
+    check_no_overlap(lane, "Praat")
     at_s = 0.0
     for code in lane.codes:
         if code.is_point:
@@ -134,4 +142,4 @@ def _read_tier(tokens: Iterator[str | float]) -> Lane:
         label = str(next(tokens)).strip()
         if label:
             codes.append(Code(start_s, end_s, label))
-    return Lane(str(name), in_order(codes))
+    return Lane(str(name), sort_codes(codes))

@@ -99,13 +99,13 @@ def read_coding(path: Path) -> Coding:
         raise TimelineError(f"{path}: {error}") from None
     except OSError as error:
         if isinstance(error, zipfile.BadZipFile) or error.strerror is None:
-            raise _not_one(path, error) from error
+            raise _unreadable(path, error) from error
         raise TimelineError(f"Cannot read {path}: {error.strerror}.") from None
     except _BROKEN as error:
-        raise _not_one(path, error) from error
+        raise _unreadable(path, error) from error
 
 
-def _not_one(path: Path, error: Exception) -> TimelineError:
+def _unreadable(path: Path, error: Exception) -> TimelineError:
     reason = " ".join(str(error).split()).rstrip(".")
     if isinstance(error, KeyError):
         reason = f"it lacks {reason}"

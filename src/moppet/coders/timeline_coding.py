@@ -113,7 +113,7 @@ def corrected_lanes(corrections: Sequence[Correction], people: People | None = N
     """
     found: dict[tuple[str, str], list[Code]] = {}
     for one in corrections:
-        for person, code in divided(one, people or People()):
+        for person, code in split_by_person(one, people or People()):
             lane = found.setdefault((person, one.by), [])
             kept = [part for old in lane for part in _outside(old, code.start_s, code.end_s)]
             lane[:] = [*kept, code]
@@ -123,7 +123,7 @@ def corrected_lanes(corrections: Sequence[Correction], people: People | None = N
     ]
 
 
-def divided(one: Correction, people: People) -> Iterator[tuple[str, Code]]:
+def split_by_person(one: Correction, people: People) -> Iterator[tuple[str, Code]]:
     """Yield the name and code of each part of a correction; a face track may be several people."""
     rest = [Code(one.start_s, one.end_s, one.label)]
     for person in people.persons:

@@ -6,10 +6,10 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -35,95 +35,93 @@ SMOOTH_S: Final = 0.25
 """The default of TimelineSettings, here so that the command line starts without it."""
 
 
-def analyze(
+@dataclass(frozen=True, kw_only=True)
+class AnalyzeOptions:
+    """What `moppet analyze` is asked for."""
+
     paths: Annotated[
         list[str], typer.Argument(help="Videos, images, folders, or patterns in quotes.")
-    ],
-    output: Annotated[Path, output_option("Folder for the results.")] = Path("moppet_results"),
-    formats: Annotated[str, format_option(FORMATS)] = "parquet",
-    every: Annotated[int, typer.Option(help="Analyze every Nth frame.", min=1)] = 1,
+    ]
+    output: Annotated[Path, output_option("Folder for the results.")] = Path("moppet_results")
+    formats: Annotated[str, format_option(FORMATS)] = "parquet"
+    every: Annotated[int, typer.Option(help="Analyze every Nth frame.", min=1)] = 1
     detector: Annotated[
         str, typer.Option(help="Face detector: mtcnn or yunet.", autocompletion=complete_detector)
-    ] = "mtcnn",
+    ] = "mtcnn"
     detector_model: Annotated[
         Path | None, typer.Option(help="Model file of the detector; yunet needs one.")
-    ] = None,
-    model: ModelOption = "default",
-    start: StartOption = None,
-    end: EndOption = None,
+    ] = None
+    model: ModelOption = "default"
+    start: StartOption = None
+    end: EndOption = None
     smooth: Annotated[
         float, typer.Option(help="Smoothing over time, in seconds; 0 turns it off.", min=0)
-    ] = SMOOTH_S,
+    ] = SMOOTH_S
     min_face: Annotated[
         float | None, typer.Option(help="Smallest face to look for, in pixels.")
-    ] = None,
+    ] = None
     detect_every_frame: Annotated[
         bool, typer.Option("--detect-every-frame", help="Search every frame for faces (slow).")
-    ] = False,
+    ] = False
     resume: Annotated[
         bool, typer.Option("--resume", help="Resume an analysis that was stopped.")
-    ] = False,
-    no_report: Annotated[bool, typer.Option("--no-report", help="Write no report.html.")] = False,
-    as_json: JsonOption = False,
-) -> None:
+    ] = False
+    no_report: Annotated[bool, typer.Option("--no-report", help="Write no report.html.")] = False
+    as_json: JsonOption = False
+
+    def __post_init__(self) -> None:
+        read_list(self.formats, FORMATS, "--format")
+
+    @property
+    def kinds(self) -> list[str]:
+        """The formats to write."""
+        return read_list(self.formats, FORMATS, "--format")
+
+
+def analyze(options: AnalyzeOptions) -> None:
     """Analyze faces in videos and images, one folder each.
 
     A folder of results holds the timeline and a report, which opens in any browser. With --json,
     a summary of each recording is printed as one line.
     """
-    wanted = tuple(read_list(formats, FORMATS, "--format"))
     from moppet.infer.expression_model import find_model
 
-    find_model(model)
+    find_model(options.model)
     from moppet.infer.pipeline import Settings
     from moppet.timeline import TimelineSettings
 
     settings = Settings(
-        model=model,
-        detector=detector,
-        detector_model=None if detector_model is None else str(detector_model),
-        every=every,
-        start_s=start,
-        end_s=end,
-        detect_every_frame=detect_every_frame,
-        min_face_px=min_face,
-        timeline=TimelineSettings(smooth_s=smooth),
+        model=options.model,
+        detector=options.detector,
+        detector_model=None if options.detector_model is None else str(options.detector_model),
+        every=options.every,
+        start_s=options.start,
+        end_s=options.end,
+        detect_every_frame=options.detect_every_frame,
+        min_face_px=options.min_face,
+        timeline=TimelineSettings(smooth_s=options.smooth),
     )
-    job = Job(paths, output, settings, wanted, resume, not no_report, as_json)
-    raise typer.Exit(analyze_all(job))
+    raise typer.Exit(_analyze_all(options, settings))
 
 
-@dataclass(frozen=True)
-class Job:
-    """What `moppet analyze` was asked for."""
-
-    sources: Sequence[str]
-    folder: Path
-    settings: Settings
-    formats: tuple[str, ...] = ("parquet",)
-    resume: bool = False
-    report: bool = True
-    as_json: bool = False
-
-
-def analyze_all(job: Job) -> int:
-    """Analyze every recording of a job; return the exit code.
+def _analyze_all(options: AnalyzeOptions, settings: Settings) -> int:
+    """Analyze every recording; return the exit code.
 
     If a recording fails, its error is printed, the others are analyzed, and the code is 1. Ctrl-C
     writes the timeline so far and keeps what --resume needs; the code is 130.
     """
     from moppet.media import expand_sources
 
-    recordings = expand_sources(job.sources)
+    recordings = expand_sources(options.paths)
     if cameras := [r for r in recordings if r.startswith("camera:")]:
         raise UsageError(
             f"analyze reads files, got {cameras[0]}. Use moppet watch, or moppet.stream in Python."
         )
-    folders = _result_folders(recordings, job.folder)
+    folders = _result_folders(recordings, options.output)
     failed = 0
     for recording, folder in zip(recordings, folders, strict=True):
         try:
-            if not _analyze_one(job, recording, folder):
+            if not _analyze_one(options, settings, recording, folder):
                 return 130
         except UsageError:
             raise
@@ -147,20 +145,24 @@ def _result_folders(recordings: Sequence[str], folder: Path) -> list[Path]:
     return found
 
 
-def _analyze_one(job: Job, recording: str, folder: Path) -> bool:
+def _analyze_one(options: AnalyzeOptions, settings: Settings, recording: str, folder: Path) -> bool:
     """Analyze one recording into its folder; return False if the user stopped it."""
     from moppet.infer.pipeline import Analysis
 
     started = time.monotonic()
     folder_existed = folder.is_dir()
     journal = folder / "journal.arrows"
-    if job.resume and not journal.is_file() and _is_finished(job, recording, folder):
+    if (
+        options.resume
+        and not journal.is_file()
+        and _is_finished(options, settings, recording, folder)
+    ):
         done = f"{recording} is already analyzed, in {folder}"
-        print(done, file=sys.stderr if job.as_json else sys.stdout)
+        print(done, file=sys.stderr if options.as_json else sys.stdout)
         return True
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        analysis = Analysis(recording, job.settings, journal=journal, resume=job.resume)
+        analysis = Analysis(recording, settings, journal=journal, resume=options.resume)
     except OSError as error:
         raise MoppetError(f"{folder} cannot be written: {error.strerror}.") from None
     except MoppetError:
@@ -168,30 +170,30 @@ def _analyze_one(job: Job, recording: str, folder: Path) -> bool:
             folder.rmdir()
         raise
     try:
-        with _progress(job, recording) as show:
+        with _frames_watched(Path(recording).name) as show:
             timeline = analysis.run(show)
     except KeyboardInterrupt:
-        _write(job, analysis.timeline(), folder)
+        _write(options, analysis.timeline(), folder)
         print(
             f"moppet: stopped. The results so far are in {folder}. To continue, add --resume to "
             "the same command.",
             file=sys.stderr,
         )
         return False
-    written = _write(job, timeline, folder)
+    written = _write(options, timeline, folder)
     journal.unlink(missing_ok=True)
-    _print_result(job, recording, timeline, written, time.monotonic() - started)
+    _print_result(options, recording, timeline, written, time.monotonic() - started)
     return True
 
 
-def _is_finished(job: Job, recording: str, folder: Path) -> bool:
+def _is_finished(options: AnalyzeOptions, settings: Settings, recording: str, folder: Path) -> bool:
     """Return whether the folder holds the whole timeline that this job would write."""
     from moppet.media import recording_sha256
     from moppet.timeline import read_timeline
 
     source_sha256 = recording_sha256(recording)
-    wanted = job.settings.to_dict()
-    for kind in job.formats:
+    wanted = settings.to_dict()
+    for kind in options.kinds:
         try:
             found = read_timeline(folder / f"timeline.{kind}").metadata
         except TimelineError:
@@ -203,9 +205,9 @@ def _is_finished(job: Job, recording: str, folder: Path) -> bool:
     return True
 
 
-def _write(job: Job, timeline: Timeline, folder: Path) -> list[Path]:
-    written = [timeline.write(folder / f"timeline.{kind}") for kind in job.formats]
-    if job.report:
+def _write(options: AnalyzeOptions, timeline: Timeline, folder: Path) -> list[Path]:
+    written = [timeline.write(folder / f"timeline.{kind}") for kind in options.kinds]
+    if not options.no_report:
         from moppet.pages.report import write_report
 
         written.append(write_report(timeline, folder / "report.html"))
@@ -213,12 +215,16 @@ def _write(job: Job, timeline: Timeline, folder: Path) -> list[Path]:
 
 
 def _print_result(
-    job: Job, recording: str, timeline: Timeline, written: Sequence[Path], seconds: float
+    options: AnalyzeOptions,
+    recording: str,
+    timeline: Timeline,
+    written: Sequence[Path],
+    seconds: float,
 ) -> None:
     from moppet.timeline import summary_lines
 
     summary = timeline.summary()
-    if job.as_json:
+    if options.as_json:
         files = [str(path) for path in written]
         result = {"source": recording, "files": files, "summary": summary}
         print(json.dumps(result, ensure_ascii=False), flush=True)
@@ -227,13 +233,6 @@ def _print_result(
     for line in (*summary_lines(summary), *written):
         print(f"  {line}")
     sys.stdout.flush()
-
-
-def _progress(job: Job, recording: str) -> AbstractContextManager[Any]:
-    """Return what shows the progress of one recording: `show(position)`, or None for nothing."""
-    if job.as_json and not sys.stderr.isatty():
-        return nullcontext(None)
-    return _frames_watched(Path(recording).name)
 
 
 @contextmanager

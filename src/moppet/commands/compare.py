@@ -10,6 +10,7 @@ import shlex
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
     from moppet.coders.agreement import Comparison, Pair
     from moppet.coders.code_map import Level, Vocabulary
-    from moppet.coders.comparison import Result
+    from moppet.coders.comparison import Job, Result
     from moppet.metrics import Estimate
 
 COUNTABLE: Final = ("unsure", "no face")
@@ -46,101 +47,114 @@ NO_VALUE: Final = "\N{EN DASH}"
 WIDTH: Final = 78
 
 
-def compare(
-    timeline: Annotated[Path, typer.Argument(help="A timeline (.parquet, .csv or .json).")],
+@dataclass(frozen=True, kw_only=True)
+class CompareOptions:
+    """What `moppet compare` is asked for."""
+
+    timeline: Annotated[Path, typer.Argument(help="A timeline (.parquet, .csv or .json).")]
     codes: Annotated[
         Path,
         typer.Argument(help="A coder's file: .eaf, .boris, .tsv, .csv, .opf or .TextGrid."),
-    ],
+    ]
     codes2: Annotated[
         Path | None, typer.Argument(help="A second coder's file; may be the same file.")
-    ] = None,
-    output: Annotated[Path, output_option("Folder for the results.")] = Path("moppet_comparison"),
+    ] = None
+    output: Annotated[Path, output_option("Folder for the results.")] = Path("moppet_comparison")
     face: Annotated[
         str | None,
         typer.Option(help="Faces of the coded person: a number, name or role, or several: 0,2."),
-    ] = None,
+    ] = None
     tier: Annotated[
         str | None, typer.Option(help="Name of the tier, column or BORIS subject to compare.")
-    ] = None,
+    ] = None
     tier2: Annotated[
         str | None, typer.Option(help="The same for the second coder; default: like --tier.")
-    ] = None,
+    ] = None
     observation: Annotated[
         str | None, typer.Option(help="Observation to use, if a BORIS file has several.")
-    ] = None,
-    words: Annotated[
+    ] = None
+    code_map: Annotated[
         list[str] | None,
         typer.Option(
             "--map",
             metavar="CODE=NAME,...",
             help="Meaning of codes: an expression, a group, or skip; repeatable.",
         ),
-    ] = None,
+    ] = None
     level: Annotated[
         str | None,
         typer.Option(
             help="What to compare: expression or group; default: as the codes require.",
             autocompletion=one_of(*LEVELS),
         ),
-    ] = None,
-    offset: Annotated[float, typer.Option(help="Seconds to add to the times of the codes.")] = 0.0,
+    ] = None
+    offset: Annotated[float, typer.Option(help="Seconds to add to the times of the codes.")] = 0.0
     offset2: Annotated[
         float | None, typer.Option(help="The same for the second coder; default: like --offset.")
-    ] = None,
-    unit: Annotated[float, typer.Option(help="Length of a time unit, in seconds.")] = 0.1,
-    tolerance: Annotated[float, typer.Option(help="Seconds by which two raters may differ.")] = 0.5,
+    ] = None
+    unit: Annotated[float, typer.Option(help="Length of a time unit, in seconds.")] = 0.1
+    tolerance: Annotated[float, typer.Option(help="Seconds by which two raters may differ.")] = 0.5
     uncoded: Annotated[
         str, typer.Option(help="Value of time without a code: skip, rest, or an expression.")
-    ] = SKIP,
+    ] = SKIP
     count: Annotated[
         str | None,
         typer.Option(
             help=f"Time to count instead of leaving it out: {', '.join(COUNTABLE)}.",
             autocompletion=any_of(*COUNTABLE),
         ),
-    ] = None,
-    start: StartOption = None,
-    end: EndOption = None,
-    seed: SeedOption = 0,
-    as_json: JsonOption = False,
-) -> None:
+    ] = None
+    start: StartOption = None
+    end: EndOption = None
+    seed: SeedOption = 0
+    as_json: JsonOption = False
+
+
+def compare(options: CompareOptions) -> None:
     """Measure how well a timeline agrees with human coders.
 
     Reads the files of ELAN, BORIS, Datavyu and Praat. Prints the agreement and writes
     agreement.json, disagreements.csv and lanes.svg. In a terminal, you are asked for the meaning
     of codes that moppet does not know.
     """
-    if codes2 is not None and codes2 == codes and tier2 in (None, tier):
-        raise UsageError("Both coders are in one file. Give a --tier and a different --tier2.")
-    from moppet.coders.comparison import Coder, Job, compare_files
+    job = _job(options)
+    from moppet.coders.comparison import compare_files
 
-    coders = [Coder(codes, tier, observation, offset)]
-    if codes2 is not None:
-        shift = offset if offset2 is None else offset2
-        coders.append(Coder(codes2, tier if tier2 is None else tier2, observation, shift))
-    job = Job(
-        timeline=timeline,
-        coders=coders,
-        face=face,
-        code_map=words or (),
-        level=level,
-        unit_s=unit,
-        tolerance_s=tolerance,
-        uncoded=uncoded,
-        count=tuple(read_list(count)),
-        start_s=start,
-        end_s=end,
-        seed=seed,
-    )
-    result = compare_files(job, ask_meanings if can_ask() and not as_json else None)
-    written = _write(result, output)
-    if as_json:
+    result = compare_files(job, ask_meanings if can_ask() and not options.as_json else None)
+    written = _write(result, options.output)
+    if options.as_json:
         typer.echo(json.dumps(result.as_json(), ensure_ascii=False, allow_nan=False))
         return
     from rich.console import Console
 
     print_result(result, written, Console(soft_wrap=True, highlight=False, markup=False))
+
+
+def _job(options: CompareOptions) -> Job:
+    tier, offset = options.tier, options.offset
+    if options.codes2 == options.codes and options.tier2 in (None, tier):
+        raise UsageError("Both coders are in one file. Give a --tier and a different --tier2.")
+    from moppet.coders.comparison import Coder, Job
+
+    coders = [Coder(options.codes, tier, options.observation, offset)]
+    if options.codes2 is not None:
+        tier = tier if options.tier2 is None else options.tier2
+        offset = offset if options.offset2 is None else options.offset2
+        coders.append(Coder(options.codes2, tier, options.observation, offset))
+    return Job(
+        timeline=options.timeline,
+        coders=coders,
+        face=options.face,
+        code_map=options.code_map or (),
+        level=options.level,
+        unit_s=options.unit,
+        tolerance_s=options.tolerance,
+        uncoded=options.uncoded,
+        count=tuple(read_list(options.count)),
+        start_s=options.start,
+        end_s=options.end,
+        seed=options.seed,
+    )
 
 
 # --------------------------------------------------------------------------------- the results
@@ -264,14 +278,14 @@ def ask_meanings(
         that fit it are offered.
     Raises MoppetError if the input ends (Ctrl-C, Ctrl-D) before the questions do.
     """
-    from moppet.coders.code_map import one_word
+    from moppet.coders.code_map import normalize_label
 
     names = _answers(vocabulary, level)
     spelled: dict[str, str] = {}
     times: Counter[str] = Counter()
     for label, count in unknown.items():
-        times[one_word(label)] += count
-        spelled.setdefault(one_word(label), label)
+        times[normalize_label(label)] += count
+        spelled.setdefault(normalize_label(label), label)
     several = len(times) > 1
     typer.echo(
         f"moppet does not know {'these codes' if several else 'this code'}. "

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import Console
 from rich.progress import (
@@ -23,6 +24,9 @@ from rich.table import Table
 from rich.text import Text
 
 from moppet.values import MoppetError
+
+if TYPE_CHECKING:
+    from moppet.metrics import Difference, Estimate
 
 _QUIET_EVERY_S: Final = 30.0
 
@@ -99,6 +103,18 @@ class _Lines:
 def counted(number: int, noun: str) -> str:
     """Return "1 group", "2 groups"."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def estimate_text(estimate: Estimate | Difference, form: str = ".2f") -> str:
+    """Return a figure and its 95 % interval, "0.81 (0.70 to 0.90)"; a dash if undefined."""
+    if math.isnan(estimate.value):
+        return "–"
+    text = f"{estimate.value:{form}}"
+    if math.isnan(estimate.low):
+        return text
+    if estimate.low == estimate.high:  # all bootstrap samples were alike: not a certainty
+        return f"{text} (no spread)"
+    return f"{text} ({estimate.low:{form}} to {estimate.high:{form}})"
 
 
 def wide_console(least: int) -> Console:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,19 +13,15 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from moppet.commands.console import counted, watched
-from moppet.commands.dataset_source import Source, count_table
+from moppet.commands.console import counted, estimate_text, watched
+from moppet.commands.dataset_options import DatasetOptions, count_table
 from moppet.commands.options import (
     DataArgument,
     JsonOption,
-    KindOption,
-    ReaderOption,
     SeedOption,
-    SubjectOption,
     Verbs,
+    add_command,
     output_option,
-    read_pairs,
-    renamed,
 )
 from moppet.values import UsageError
 
@@ -34,122 +29,55 @@ if TYPE_CHECKING:
     from moppet.datasets.audit import Audit
     from moppet.datasets.manifest import Manifest
     from moppet.datasets.rater_agreement import Agreement, Ratings
-    from moppet.metrics import Estimate
-
 
 _SHOWN: Final = 10
 
+data = typer.Typer(
+    cls=Verbs,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["--help", "-h"]},
+    help="Inspect and split datasets, and compare raters.",
+)
 
-@dataclass(frozen=True)
-class AgreementJob:
-    """What `moppet data agreement` was asked for.
 
-    root: the folder that the images' paths start from; None takes that of the first file.
+# ----------------------------------------------------------------------------------- the audit
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditOptions:
+    """What `moppet data audit` is asked for."""
+
+    data: DataArgument
+    dataset: DatasetOptions
+    output: Annotated[
+        Path | None, output_option("Write the manifest with duplicates marked (.parquet).")
+    ] = None
+    faces: Annotated[
+        bool, typer.Option("--faces", help="Also look for a face in every image (slow).")
+    ] = False
+    as_json: JsonOption = False
+
+
+def audit(options: AuditOptions) -> None:
+    """Find duplicates, leaks, damage, doubtful labels.
+
+    The exit code is 1 if a split leaks: if duplicates or one person are in two of its parts.
     """
-
-    files: tuple[Path, ...]
-    output: Path | None = None
-    adjudication: Path | None = None
-    disagreements: Path | None = None
-    root: Path | None = None
-    seed: int = 0
-    as_json: bool = False
-
-
-def run_agreement(job: AgreementJob) -> None:
-    """Measure and print the raters' agreement, and write the files asked for."""
-    from moppet.datasets.rater_agreement import (
-        as_dict,
-        measure_agreement,
-        rated_manifest,
-        read_adjudication,
-        read_ratings,
-        write_disagreements,
-    )
-
-    ratings = read_ratings(job.files)
-    decided = {} if job.adjudication is None else read_adjudication(job.adjudication, ratings)
-    agreement = measure_agreement(ratings, np.random.default_rng(job.seed))
-    notes = []
-    if job.disagreements is not None:
-        count = write_disagreements(job.disagreements, ratings, decided)
-        notes.append(f"to settle: {job.disagreements} ({counted(count, 'image')})")
-    if job.output is not None:
-        root = job.files[0].parent if job.root is None else job.root
-        manifest = rated_manifest(ratings, decided, root=root)
-        notes.append(f"manifest: {manifest.write(job.output)}")
-    if job.as_json:
-        print(json.dumps(as_dict(ratings, agreement, decided), indent=1))
-        return
-    print_agreement(Console(highlight=False), ratings, agreement, decided)
-    for note in notes:
-        print(note)
-
-
-def print_agreement(
-    console: Console, ratings: Ratings, agreement: Agreement, decided: dict[str, str]
-) -> None:
-    """Print kappas with their intervals, and the images that raters disagree on."""
-    table = Table(title="agreement, with 95 % intervals", title_justify="left")
-    for name in ("raters", "images", "equal", "Cohen's kappa"):
-        table.add_column(name)
-    for pair, kappa in agreement.cohen.items():
-        equal = _cell(agreement.equal[pair])
-        table.add_row(" – ".join(pair), str(kappa.n), equal, _cell(kappa))
-    console.print(table)
-    fleiss = agreement.fleiss
-    console.print(
-        f"Fleiss' kappa of all {len(ratings.raters)} raters, over the {fleiss.n} images that all "
-        f"of them rated: {_cell(fleiss)}",
-        soft_wrap=True,
-    )
-    known = {s for s in ratings.subjects if s is not None}
-    drawn = f"{len(known)} subjects" if known else "images"
-    console.print(f"intervals: bootstrap with 1,000 samples of {drawn}")
-    disputed = ratings.disputed
-    open_ = [row for row in disputed if ratings.paths[row] not in decided]
-    console.print(
-        f"raters disagree on {len(disputed)} of {len(ratings.paths)} images, {len(open_)} of them "
-        f"unsettled; {len(decided)} are settled by adjudication",
-        soft_wrap=True,
-    )
-    for pair, n in list(agreement.confused.items())[:5]:
-        console.print(f"  {' or '.join(pair)}: {n}")
-    for row in open_[:_SHOWN]:
-        labels = ", ".join(
-            f"{rater} {name or '–'}"
-            for rater, name in zip(ratings.raters, ratings.called(row), strict=True)
-        )
-        console.print(f"{ratings.paths[row]}: {labels}", soft_wrap=True)
-    if len(open_) > _SHOWN:
-        console.print(f"and {len(open_) - _SHOWN} more: --disagreements FILE.csv lists them all")
-
-
-def _cell(estimate: Estimate) -> str:
-    if math.isnan(estimate.value):
-        return "–"
-    interval = f" ({estimate.low:.3f} to {estimate.high:.3f})"
-    return f"{estimate.value:.3f}{'' if math.isnan(estimate.low) else interval}"
-
-
-def run_audit(
-    source: Source, *, output: Path | None, faces: bool = False, as_json: bool = False
-) -> int:
-    """Audit images and print what was found; return 1 if a split leaks."""
     from moppet.datasets.audit import audit_manifest
 
-    manifest = source.read()
+    manifest = options.dataset.read(options.data)
     with watched() as progress:
-        audit = audit_manifest(manifest, faces=faces, progress=progress)
-    if output is not None:
-        audit.manifest.write(output)
-    if as_json:
-        print(json.dumps(audit.to_dict(), indent=1))
+        found = audit_manifest(manifest, faces=options.faces, progress=progress)
+    if options.output is not None:
+        found.manifest.write(options.output)
+    if options.as_json:
+        print(json.dumps(found.to_dict(), indent=1))
     else:
-        print_audit(Console(highlight=False), audit)
-        if output is not None:
-            print(f"manifest: {output}")
-    return 1 if audit.leaks else 0
+        print_audit(Console(highlight=False), found)
+        if options.output is not None:
+            print(f"manifest: {options.output}")
+    raise typer.Exit(1 if found.leaks else 0)
 
 
 def print_audit(console: Console, audit: Audit) -> None:
@@ -224,21 +152,35 @@ def _sort_leaks(audit: Audit) -> dict[tuple[str, str, tuple[str, ...]], list[Any
     return found
 
 
-@dataclass(frozen=True)
-class SplitJob:
-    """What `moppet data split` was asked for.
+# ----------------------------------------------------------------------------------- the split
 
-    test, val: None takes 0.2 and 0.1, or no hold-out at all if only folds were asked for.
+
+@dataclass(frozen=True, kw_only=True)
+class SplitOptions:
+    """What `moppet data split` is asked for.
+
+    test, val: None takes 0.2 and 0.1, or no hold-out at all if only folds are asked for.
     """
 
-    source: Source
-    output: Path
-    test: float | None = None
-    val: float | None = None
-    folds: int | None = None
-    keep_test: bool = False
-    seed: int = 0
-    as_json: bool = False
+    data: DataArgument
+    output: Annotated[Path, output_option("The manifest to write (.parquet).")]
+    dataset: DatasetOptions
+    test: Annotated[
+        float | None, typer.Option("--test", help="Share of test rows; default: 0.2.")
+    ] = None
+    val: Annotated[
+        float | None,
+        typer.Option("--val", help="Share of validation rows; default: 0.1; 0 for none."),
+    ] = None
+    folds: Annotated[
+        int | None,
+        typer.Option("--folds", help="Number of cross-validation folds outside the test rows."),
+    ] = None
+    keep_test: Annotated[
+        bool, typer.Option("--keep-test", help="Keep the test rows that the dataset comes with.")
+    ] = False
+    seed: SeedOption = 0
+    as_json: JsonOption = False
 
     @property
     def holds_out(self) -> bool:
@@ -247,21 +189,25 @@ class SplitJob:
         return asked or self.folds is None
 
 
-def run_split(job: SplitJob) -> None:
-    """Find duplicates, split the images, and write the manifest."""
+def split(options: SplitOptions) -> None:
+    """Split images into train, val and test rows.
+
+    Classes and age bands are spread evenly. The images of one person, and duplicates of one
+    image, stay in one part.
+    """
     from moppet.datasets.audit import count_rows
 
-    if job.keep_test and job.test is not None:
+    if options.keep_test and options.test is not None:
         raise UsageError("--keep-test keeps the test rows of the dataset: leave out --test.")
-    manifest = _with_copies(job.source.read())
-    if job.holds_out:
-        manifest = _hold_out(job, manifest)
-    if job.folds is not None:
-        manifest = _add_folds(job, manifest, job.folds)
-    columns = ["split"] * job.holds_out + ["fold"] * (job.folds is not None)
+    manifest = _with_copies(options.dataset.read(options.data))
+    if options.holds_out:
+        manifest = _hold_out(options, manifest)
+    if options.folds is not None:
+        manifest = _add_folds(options, manifest, options.folds)
+    columns = ["split"] * options.holds_out + ["fold"] * (options.folds is not None)
     counts = {column: count_rows(manifest, "label", column) for column in columns}
-    written = manifest.write(job.output)
-    if job.as_json:
+    written = manifest.write(options.output)
+    if options.as_json:
         print(json.dumps({"manifest": str(written), "class_counts": counts}, indent=1))
         return
     for column, found in counts.items():
@@ -279,18 +225,18 @@ def _with_copies(manifest: Manifest) -> Manifest:
         return find_duplicates(manifest, progress=progress).manifest
 
 
-def _hold_out(job: SplitJob, manifest: Manifest) -> Manifest:
+def _hold_out(options: SplitOptions, manifest: Manifest) -> Manifest:
     from moppet.datasets.splits import split_manifest
 
     rows = _usable(manifest)
     made = split_manifest(
         manifest.select(rows),
-        test=0.2 if job.test is None else job.test,
-        val=0.1 if job.val is None else job.val,
-        keep_test=job.keep_test,
-        rng=np.random.default_rng(job.seed),
+        test=0.2 if options.test is None else options.test,
+        val=0.1 if options.val is None else options.val,
+        keep_test=options.keep_test,
+        rng=np.random.default_rng(options.seed),
     )
-    if manifest.table["split"].null_count < len(manifest) and not job.keep_test:
+    if manifest.table["split"].null_count < len(manifest) and not options.keep_test:
         print(
             "moppet: the dataset's own split is replaced; --keep-test keeps its test rows.",
             file=sys.stderr,
@@ -300,7 +246,7 @@ def _hold_out(job: SplitJob, manifest: Manifest) -> Manifest:
     return manifest.replace(split=split)
 
 
-def _add_folds(job: SplitJob, manifest: Manifest, folds: int) -> Manifest:
+def _add_folds(options: SplitOptions, manifest: Manifest, folds: int) -> Manifest:
     """Number the folds of the rows that share no group with a test row."""
     from moppet.datasets.splits import kfold
 
@@ -309,7 +255,7 @@ def _add_folds(job: SplitJob, manifest: Manifest, folds: int) -> Manifest:
     rows = _usable(manifest)
     rows = rows[~apart[rows]]
     fold: list[Any] = [None] * len(manifest)
-    numbers = kfold(manifest.select(rows), folds, np.random.default_rng([job.seed, folds]))
+    numbers = kfold(manifest.select(rows), folds, np.random.default_rng([options.seed, folds]))
     for row, number in zip(rows, numbers, strict=True):
         fold[row] = int(number)
     return manifest.replace(fold=fold)
@@ -328,107 +274,97 @@ def _usable(manifest: Manifest) -> Any:
     return np.flatnonzero(readable)
 
 
-data = typer.Typer(
-    cls=Verbs,
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["--help", "-h"]},
-    help="Inspect and split datasets, and compare raters.",
-)
+# ----------------------------------------------------------------------- raters and coders
 
 
-@data.command(cls=renamed({}), epilog="Example: moppet data audit my_faces/ -o my_faces.parquet")
-def audit(
-    data: DataArgument,
-    kind: KindOption = None,
-    option: ReaderOption = None,
-    subject: SubjectOption = None,
-    output: Annotated[
-        Path | None, output_option("Write the manifest with duplicates marked (.parquet).")
-    ] = None,
-    faces: Annotated[
-        bool, typer.Option("--faces", help="Also look for a face in every image (slow).")
-    ] = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Find duplicates, leaks, damage, doubtful labels.
+@dataclass(frozen=True, kw_only=True)
+class AgreementOptions:
+    """What `moppet data agreement` is asked for."""
 
-    The exit code is 1 if a split leaks: if duplicates or one person are in two of its parts.
-    """
-    source = Source(data, kind, read_pairs(option, "--option"), subject)
-    raise typer.Exit(run_audit(source, output=output, faces=faces, as_json=as_json))
-
-
-@data.command(
-    cls=renamed({"--choose": "--val", "--keep-report": "--keep-test"}),
-    epilog="Example: moppet data split my_faces/ -o my_faces.parquet --folds 5",
-)
-def split(
-    data: DataArgument,
-    output: Annotated[Path, output_option("The manifest to write (.parquet).")],
-    kind: KindOption = None,
-    option: ReaderOption = None,
-    subject: SubjectOption = None,
-    test: Annotated[
-        float | None, typer.Option("--test", help="Share of test rows; default: 0.2.")
-    ] = None,
-    val: Annotated[
-        float | None,
-        typer.Option("--val", help="Share of validation rows; default: 0.1; 0 for none."),
-    ] = None,
-    folds: Annotated[
-        int | None,
-        typer.Option("--folds", help="Number of cross-validation folds outside the test rows."),
-    ] = None,
-    keep_test: Annotated[
-        bool, typer.Option("--keep-test", help="Keep the test rows that the dataset comes with.")
-    ] = False,
-    seed: SeedOption = 0,
-    as_json: JsonOption = False,
-) -> None:
-    """Split images into train, val and test rows.
-
-    Classes and age bands are spread evenly. The images of one person, and duplicates of one
-    image, stay in one part.
-    """
-    source = Source(data, kind, read_pairs(option, "--option"), subject)
-    run_split(SplitJob(source, output, test, val, folds, keep_test, seed, as_json))
-
-
-@data.command(
-    cls=renamed({}),
-    epilog="Example: moppet data agreement ann.csv ben.csv --disagreements decide.csv",
-)
-def agreement(
-    files: Annotated[list[Path], typer.Argument(help="A CSV file (path,label) for each rater.")],
+    files: Annotated[list[Path], typer.Argument(help="A CSV file (path,label) for each rater.")]
     output: Annotated[
         Path | None, output_option("Write the manifest of all ratings (.parquet).")
-    ] = None,
+    ] = None
     adjudication: Annotated[
         Path | None,
         typer.Option("--adjudication", help="A CSV file (path,label) that settles disagreements."),
-    ] = None,
+    ] = None
     disagreements: Annotated[
         Path | None,
         typer.Option("--disagreements", help="Write unsettled images to this CSV, to fill in."),
-    ] = None,
+    ] = None
     root: Annotated[
         Path | None,
         typer.Option("--root", help="Folder of the image paths; default: the first file's."),
-    ] = None,
-    seed: SeedOption = 0,
-    as_json: JsonOption = False,
-) -> None:
+    ] = None
+    seed: SeedOption = 0
+    as_json: JsonOption = False
+
+
+def agreement(options: AgreementOptions) -> None:
     """Measure how well raters agree on image labels."""
-    run_agreement(
-        AgreementJob(tuple(files), output, adjudication, disagreements, root, seed, as_json)
+    from moppet.datasets import rater_agreement as raters
+
+    ratings = raters.read_ratings(options.files)
+    decided = {}
+    if options.adjudication is not None:
+        decided = raters.read_adjudication(options.adjudication, ratings)
+    found = raters.measure_agreement(ratings, np.random.default_rng(options.seed))
+    notes = []
+    if options.disagreements is not None:
+        count = raters.write_disagreements(options.disagreements, ratings, decided)
+        notes.append(f"to settle: {options.disagreements} ({counted(count, 'image')})")
+    if options.output is not None:
+        root = options.root or options.files[0].parent
+        manifest = raters.rated_manifest(ratings, decided, root=root)
+        notes.append(f"manifest: {manifest.write(options.output)}")
+    if options.as_json:
+        print(json.dumps(raters.as_dict(ratings, found, decided), indent=1))
+        return
+    print_agreement(Console(highlight=False), ratings, found, decided)
+    for note in notes:
+        print(note)
+
+
+def print_agreement(
+    console: Console, ratings: Ratings, agreement: Agreement, decided: dict[str, str]
+) -> None:
+    """Print kappas with their intervals, and the images that raters disagree on."""
+    table = Table(title="agreement, with 95 % intervals", title_justify="left")
+    for name in ("raters", "images", "equal", "Cohen's kappa"):
+        table.add_column(name)
+    for pair, kappa in agreement.cohen.items():
+        equal = estimate_text(agreement.equal[pair], ".3f")
+        table.add_row(" – ".join(pair), str(kappa.n), equal, estimate_text(kappa, ".3f"))
+    console.print(table)
+    fleiss = agreement.fleiss
+    console.print(
+        f"Fleiss' kappa of all {len(ratings.raters)} raters, over the {fleiss.n} images that all "
+        f"of them rated: {estimate_text(fleiss, '.3f')}",
+        soft_wrap=True,
     )
+    known = {s for s in ratings.subjects if s is not None}
+    drawn = f"{len(known)} subjects" if known else "images"
+    console.print(f"intervals: bootstrap with 1,000 samples of {drawn}")
+    disputed = ratings.disputed
+    open_ = [row for row in disputed if ratings.paths[row] not in decided]
+    console.print(
+        f"raters disagree on {len(disputed)} of {len(ratings.paths)} images, {len(open_)} of them "
+        f"unsettled; {len(decided)} are settled by adjudication",
+        soft_wrap=True,
+    )
+    for pair, n in list(agreement.confused.items())[:5]:
+        console.print(f"  {' or '.join(pair)}: {n}")
+    for row in open_[:_SHOWN]:
+        labels = ", ".join(
+            f"{rater} {name or '–'}"
+            for rater, name in zip(ratings.raters, ratings.labels_of(row), strict=True)
+        )
+        console.print(f"{ratings.paths[row]}: {labels}", soft_wrap=True)
+    if len(open_) > _SHOWN:
+        console.print(f"and {len(open_) - _SHOWN} more: --disagreements FILE.csv lists them all")
 
 
-@data.command(
-    cls=renamed({}),
-    epilog="Example: moppet data corrected timeline.parquet visit1.mp4 -o corrected",
-)
 def corrected(
     timeline: Annotated[Path, typer.Argument(help="A timeline with corrections made in the page.")],
     recording: Annotated[Path, typer.Argument(help="The recording of that timeline.")],
@@ -456,3 +392,12 @@ def corrected(
         typer.echo(f"to train on them: moppet train {files[0]} -o my_model")
     else:
         typer.echo(f"to compare the coders: moppet data agreement {' '.join(map(str, files))}")
+
+
+add_command(data, audit, "data audit my_faces/ -o my_faces.parquet")
+add_command(
+    *(data, split, "data split my_faces/ -o my_faces.parquet --folds 5"),
+    {"--choose": "--val", "--keep-report": "--keep-test"},
+)
+add_command(data, agreement, "data agreement ann.csv ben.csv --disagreements decide.csv")
+add_command(data, corrected, "data corrected timeline.parquet visit1.mp4 -o corrected")

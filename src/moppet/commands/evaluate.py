@@ -4,118 +4,115 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
-import sys
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
-from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from moppet.commands.console import figure_cell, figure_table, wide_console
-from moppet.commands.dataset_source import Source
+from moppet.commands.console import figure_cell, figure_table, watched, wide_console
+from moppet.commands.dataset_options import DatasetOptions
 from moppet.commands.options import (
     DataArgument,
     JsonOption,
-    KindOption,
     ModelArgument,
-    ReaderOption,
     ShowFaces,
     SplitOption,
-    SubjectOption,
+    command_line,
     complete_model,
     output_option,
-    read_pairs,
 )
-
-if TYPE_CHECKING:
-    from moppet.datasets.duplicates import Progress as Report
-    from moppet.datasets.manifest import Manifest
 from moppet.files import result_folder, write_text
 from moppet.values import UsageError
 
+if TYPE_CHECKING:
+    from moppet.datasets.manifest import Manifest
+
 _COLUMNS: Final = ("accuracy", "balanced_accuracy", "macro_f1", "ece")
 _PER_CLASS: Final = {"recall": "recall", "precision": "precision", "f1": "F1", "auc": "AUC"}
-_QUIET_EVERY_S: Final = 30.0
 _LEAST_WIDTH: Final = 100
 
 
-@dataclass(frozen=True)
-class Job:
-    """What `moppet evaluate` was asked for. See its help for the options."""
+@dataclass(frozen=True, kw_only=True)
+class EvaluateOptions:
+    """What `moppet evaluate` is asked for."""
 
-    model: str
-    data: Source
-    output: Path | None = None
-    split: str | None = None
-    by: Sequence[str] = ()
-    against: str | None = None
-    cache: Path | None = None
-    show_faces: bool = False
-    as_json: bool = False
+    model: ModelArgument
+    data: DataArgument
+    output: Annotated[
+        Path | None, output_option("Output folder; default: evaluation_ and the model's name.")
+    ] = None
+    dataset: DatasetOptions
+    split: SplitOption = None
+    by: Annotated[
+        list[str] | None,
+        typer.Option("--by", help="Also report by these columns, separated by commas."),
+    ] = None
+    against: Annotated[
+        str | None,
+        typer.Option(
+            "--against",
+            help="Compare with this model on the same faces.",
+            autocompletion=complete_model,
+        ),
+    ] = None
+    cache: Annotated[
+        Path | None, typer.Option("--cache", help="Keep the positions of faces in this .npz file.")
+    ] = None
+    show_faces: ShowFaces = False
+    as_json: JsonOption = False
 
-    @property
-    def command(self) -> str:
-        """The command line that asks for the same."""
-        words = ["moppet", "evaluate", self.model, str(self.data.path)]
-        options = [("-o", self.output), ("--split", self.split)]
-        options += [("--by", column) for column in self.by]
-        options += [("--against", self.against), ("--cache", self.cache)]
-        words += [
-            word for name, value in options if value is not None for word in (name, str(value))
-        ]
-        words += self.data.words
-        return shlex.join([*words, *(["--show-faces"] if self.show_faces else [])])
 
-
-def evaluate_model(job: Job) -> Path:
-    """Write evaluation.json and evaluation.html, print the figures, return their folder."""
-    from moppet.evaluate.evaluation import evaluate
+def evaluate(options: EvaluateOptions) -> None:
+    """Measure a model on labeled faces."""
     from moppet.infer.expression_model import find_model, read_card
+
+    if options.cache is not None and options.cache.suffix != ".npz":
+        raise UsageError(f"--cache needs the name of an .npz file, got {options.cache}.")
+    name = str(read_card(find_model(options.model))["name"])
+    manifest = options.dataset.read(options.data)
+    safe_name = re.sub(r"[^\w.-]+", "_", name).strip("_.")
+    folder = options.output or Path(f"evaluation_{safe_name}")
+    with result_folder(folder):
+        found = _measure(options, manifest)
     from moppet.pages.evaluate import write_page
     from moppet.pages.face_images import face_uris
 
-    if job.cache is not None and job.cache.suffix != ".npz":
-        raise UsageError(f"--cache needs the name of an .npz file, got {job.cache}.")
-    name = str(read_card(find_model(job.model))["name"])
-    manifest = job.data.read()
-    safe_name = re.sub(r"[^\w.-]+", "_", name).strip("_.")
-    folder = job.output or Path(f"evaluation_{safe_name}")
-    with result_folder(folder), _shown(job) as progress:
-        evaluation = evaluate(
-            job.model,
-            manifest,
-            split=job.split,
-            by=_columns(job.by, manifest),
-            against=job.against,
-            cache=job.cache,
-            progress=progress,
-        )
-    found = evaluation.as_json()
-    found["about"]["data"] |= {"name": job.data.path.name, "path": str(job.data.path)}
-    found["about"] |= {
-        "command": job.command,
-        "created_at": datetime.now().astimezone().isoformat(timespec="seconds"),
-    }
-    sheet = (
-        face_uris(manifest, [one["row"] for one in found["mistakes"]]) if job.show_faces else None
-    )
+    mistakes = [one["row"] for one in found["mistakes"]]
+    images = face_uris(manifest, mistakes) if options.show_faces else None
     text = json.dumps(found, ensure_ascii=False, allow_nan=False)
     written = write_text(folder / "evaluation.json", text + "\n")
-    page = write_page(found, folder / "evaluation.html", images=sheet)
-    if job.as_json:
+    page = write_page(found, folder / "evaluation.html", images=images)
+    if options.as_json:
         print(text, flush=True)
     else:
         print_evaluation(found, [written, page])
-    return folder
+
+
+def _measure(options: EvaluateOptions, manifest: Manifest) -> dict[str, Any]:
+    from moppet.evaluate import evaluation
+
+    with watched() as progress:
+        measured = evaluation.evaluate(
+            options.model,
+            manifest,
+            split=options.split,
+            by=_columns(options.by or (), manifest),
+            against=options.against,
+            cache=options.cache,
+            progress=progress,
+        )
+    found = measured.as_json()
+    found["about"]["data"] |= {"name": options.data.name, "path": str(options.data)}
+    found["about"] |= {
+        "command": command_line("evaluate", options),
+        "created_at": datetime.now().astimezone().isoformat(timespec="seconds"),
+    }
+    return found
 
 
 def _columns(by: Sequence[str], manifest: Manifest) -> list[str]:
@@ -123,33 +120,6 @@ def _columns(by: Sequence[str], manifest: Manifest) -> list[str]:
     there = manifest.table.column_names
     parts = ([word] if word in there else word.split(",") for word in by)
     return list(dict.fromkeys(part.strip() for words in parts for part in words if part.strip()))
-
-
-@contextmanager
-def _shown(job: Job) -> Iterator[Report | None]:
-    """A progress bar on a terminal, a line now and then in a pipe, nothing beside JSON."""
-    if sys.stderr.isatty():
-        columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-            task = bar.add_task("faces", total=None)
-
-            def show(what: str, done: int, total: int) -> None:
-                title = "figures" if (what, done) == ("faces", total) else what
-                bar.update(task, completed=done, total=total, description=title)
-
-            yield show
-    elif job.as_json:
-        yield None
-    else:
-        last = time.monotonic()
-
-        def say(what: str, done: int, total: int) -> None:
-            nonlocal last
-            if time.monotonic() >= last + _QUIET_EVERY_S or (what, done) == ("faces", total):
-                last = time.monotonic()
-                print(f"{what}: {done:,} of {total:,}", file=sys.stderr, flush=True)
-
-        yield say
 
 
 def print_evaluation(found: dict[str, Any], written: Sequence[Path]) -> None:
@@ -229,36 +199,3 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
         f"  right alone: {mcnemar['only_first']} against {mcnemar['only_second']}, McNemar's p "
         f"{p_value(mcnemar['p'])}"
     )
-
-
-def evaluate(
-    model: ModelArgument,
-    data: DataArgument,
-    output: Annotated[
-        Path | None, output_option("Output folder; default: evaluation_ and the model's name.")
-    ] = None,
-    kind: KindOption = None,
-    option: ReaderOption = None,
-    subject: SubjectOption = None,
-    split: SplitOption = None,
-    by: Annotated[
-        list[str] | None,
-        typer.Option("--by", help="Also report by these columns, separated by commas."),
-    ] = None,
-    against: Annotated[
-        str | None,
-        typer.Option(
-            "--against",
-            help="Compare with this model on the same faces.",
-            autocompletion=complete_model,
-        ),
-    ] = None,
-    cache: Annotated[
-        Path | None, typer.Option("--cache", help="Keep the positions of faces in this .npz file.")
-    ] = None,
-    show_faces: ShowFaces = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Measure a model on labeled faces."""
-    source = Source(data, kind, read_pairs(option, "--option"), subject)
-    evaluate_model(Job(model, source, output, split, by or (), against, cache, show_faces, as_json))

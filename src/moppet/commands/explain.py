@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version
@@ -17,92 +15,155 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import numpy as np
 import typer
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from moppet.commands.console import watched
-from moppet.commands.dataset_source import Source
+from moppet.commands.console import Show, extra, watched, wide_console
+from moppet.commands.dataset_options import DatasetOptions
 from moppet.commands.options import (
-    KindOption,
     ModelArgument,
-    ReaderOption,
     SeedOption,
     SplitOption,
-    SubjectOption,
+    command_line,
     one_of,
     output_option,
-    read_pairs,
 )
+from moppet.files import result_folder, write_bytes, write_text
+from moppet.values import Floats, Image, ModelError, MoppetError, UsageError
+from moppet.vocabulary import current_key
 
 if TYPE_CHECKING:
     from moppet.datasets.faces import Faces
     from moppet.datasets.manifest import Manifest
     from moppet.evaluate.saliency import SaliencySummary
     from moppet.infer.expression_model import ExpressionModel
-from moppet.files import write_bytes, write_text
-from moppet.values import Floats, Image, ModelError, MoppetError, UsageError
-from moppet.vocabulary import current_key
 
+_METHODS: Final = ("grad-cam", "occlusion")
+_PREDICTED: Final = "predicted"
+_LABEL: Final = "label"
 Json = Mapping[str, Any]
+_JsonDict = dict[str, Any]
 
 
-def print_explanation(result: Json, folder: Path) -> None:
-    """Print the shares of all faces, each class and each age band, and what was written."""
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=max(console.width, 110))
-    data, parts, how = result["data"], result["parts"], result["method"]
-    explained = f"{data['explained']:,} of {data['images']:,} images explained"
-    grid = f" ({how['grid'][0]} x {how['grid'][1]} places)" if "grid" in how else ""
-    console.print(
-        escape(
-            f"{result['model']['name']} on {data['name']}: {explained} by {how['name']}{grid}, "
-            f"a face found in {data['faces_found']:,}"
+@dataclass(frozen=True, kw_only=True)
+class ExplainOptions:
+    """What `moppet explain` is asked for."""
+
+    model: ModelArgument
+    data: Annotated[
+        Path, typer.Argument(help="An image, a folder of images, a dataset, or a manifest.")
+    ]
+    output: Annotated[Path, output_option("A new output folder.")] = Path("moppet_explanation")
+    dataset: DatasetOptions
+    method: Annotated[
+        str,
+        typer.Option(
+            "--method",
+            help="grad-cam (models from `moppet train`) or occlusion (any model, slower).",
+            autocompletion=one_of(*_METHODS),
         ),
-        soft_wrap=True,
-    )
-    areas = result["template"]["areas"]
-    table = Table(box=None, padding=(0, 2, 0, 0), title="share of saliency", title_justify="left")
-    for title in ("", "n", *areas):
-        table.add_column(title, justify="right" if title else "left")
-    table.add_row("if spread evenly", "", *(f"{area:.2f}" for area in areas.values()))
-    for one in parts:
-        if one["class"] and one["age_band"]:
-            continue  # they are many, and on the page
-        name = one["class"] or one["age_band"] or "all"
-        cells = (_cell(share) for share in one["shares"].values())
-        table.add_row(escape(name), f"{one['n'] - one['undefined']:,}", *cells)
-    console.print(table)
-    console.print(
-        escape(f"{folder / 'mean'}: mean maps ({len(parts)}), which show no face"), soft_wrap=True
-    )
-    if result["images"] is not None:
-        console.print(
-            escape(
-                f"{folder / 'images'}: {len(result['images']):,} overlays, which show the faces"
-            ),
-            soft_wrap=True,
+    ] = _METHODS[0]
+    of: Annotated[
+        str, typer.Option("--of", help="Explain the predicted class, the label, or this class.")
+    ] = _PREDICTED
+    split: SplitOption = None
+    limit: Annotated[
+        int, typer.Option("--limit", help="Explain a random sample this large; 0 for all.", min=0)
+    ] = 200
+    mean_only: Annotated[
+        bool, typer.Option("--mean-only", help="Write no image that shows a face.")
+    ] = False
+    seed: SeedOption = 0
+
+
+@dataclass(frozen=True)
+class _Explained:
+    """The images that were explained, and what was found. rows: their numbers in the data."""
+
+    manifest: Manifest
+    rows: NDArray[np.int64]
+    faces: Faces
+    crops: Image
+    classes: NDArray[np.int64]
+    probabilities: Floats
+    maps: Floats
+    how: _JsonDict
+
+
+def explain(options: ExplainOptions) -> None:
+    """Show which parts of the face a model uses."""
+    from moppet.infer.expression_model import load_model
+
+    if options.method not in _METHODS:
+        raise UsageError(f"--method takes one of {', '.join(_METHODS)}, got {options.method!r}.")
+    model = load_model(options.model)
+    if options.of not in (_PREDICTED, _LABEL, *model.names):
+        raise UsageError(
+            f"--of takes {_PREDICTED}, {_LABEL} or a class of the model "
+            f"({', '.join(model.names)}), got {options.of!r}."
         )
-    for name in ("explanation.json", "explanation.html"):
-        console.print(escape(str(folder / name)), soft_wrap=True)
+    grad_cam: Callable[..., Any] | None = None
+    if options.method == "grad-cam":
+        with extra("train", "Without --method occlusion, moppet explain"):
+            from moppet.evaluate.grad_cam import explain_crops
+        grad_cam = explain_crops
+    if options.output.is_dir() and any(options.output.iterdir()):  # overlays of two runs would mix
+        raise UsageError(
+            f"{options.output} holds files already. Name another folder with -o, or empty it."
+        )
+    whole = read_images(options.data, options.dataset)
+    split = find_split(whole, options.split)
+    rows = draw_rows(
+        whole,
+        options.data,
+        split=split,
+        labelled=model.names if options.of == _LABEL else None,
+        limit=options.limit,
+        rng=np.random.default_rng(options.seed),
+    )
+    with result_folder(options.output), watched() as show:
+        explained = _explain(options, model, whole, rows, grad_cam, show)
+        result = _result(options, model, whole, split, explained)
+        _write(options, model, whole, explained, result, show)
+    print_explanation(result, options.output)
 
 
-def _cell(share: Json) -> str:
-    if share["value"] is None:
-        return "–"
-    if share["low"] is None:
-        return f"{share['value']:.2f}"
-    return f"{share['value']:.2f} [dim]{share['low']:.2f}-{share['high']:.2f}[/]"
+def _write(
+    options: ExplainOptions,
+    model: ExpressionModel,
+    whole: Manifest,
+    explained: _Explained,
+    result: _JsonDict,
+    show: Show,
+) -> None:
+    """Write the maps, the numbers and the page, and complete the result."""
+    from moppet.evaluate.saliency import measure_saliency
+    from moppet.pages.explain import build_page
+
+    found, folder = explained.faces.found, options.output
+    parts = measure_saliency(
+        explained.maps[found],
+        [model.names[k] for k in explained.classes[found]],
+        model.names,
+        explained.manifest.column("age_band")[found],
+        _groups(whole, explained.rows)[found],
+        seed=options.seed,
+    )
+    _write_means(folder, parts, result)
+    if not options.mean_only:
+        _write_overlays(folder, explained, model, result, show)
+    text = json.dumps(result, ensure_ascii=False, indent=1, allow_nan=False)
+    write_text(folder / "explanation.json", text + "\n")
+    page = build_page(result, {one["map"]: folder / one["map"] for one in result["parts"]})
+    write_text(folder / "explanation.html", page)
 
 
-def read_images(source: Source) -> Manifest:
+def read_images(path: Path, dataset: DatasetOptions) -> Manifest:
     """Return the manifest of a dataset, an image, or a plain folder of images."""
     from moppet.datasets.manifest import build_manifest
     from moppet.media.images import images_of
 
-    path = source.path
-    plain = source.kind is None and path.is_dir() and not any(p.is_dir() for p in path.iterdir())
+    plain = dataset.kind is None and path.is_dir() and not any(p.is_dir() for p in path.iterdir())
     if plain or (path.is_file() and path.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp")):
         try:
             images = images_of(path) or []
@@ -113,7 +174,7 @@ def read_images(source: Source) -> Manifest:
             names = [image.name for image in images]
             columns = {"path": names, "source": ["images"] * len(names)}
             return build_manifest(columns, root=root, names=())
-    return source.read()
+    return dataset.read(path)
 
 
 def find_split(manifest: Manifest, wanted: str | None) -> str:
@@ -162,100 +223,6 @@ def draw_rows(
     return rows
 
 
-METHODS: Final = ("grad-cam", "occlusion")
-PREDICTED: Final = "predicted"
-LABEL: Final = "label"
-LIMIT: Final = 200
-_JsonDict = dict[str, Any]
-Show = Callable[[str, int, int], None]
-
-
-@dataclass(frozen=True)
-class Job:
-    """What `moppet explain` was asked for. See its help for the options."""
-
-    model: str
-    data: Source
-    output: Path
-    method: str = METHODS[0]
-    of: str = PREDICTED
-    split: str | None = None
-    limit: int = LIMIT
-    mean_only: bool = False
-    seed: int = 0
-
-    @property
-    def command(self) -> str:
-        """The command line that asks for the same."""
-        words = ["moppet", "explain", self.model, str(self.data.path), "-o", str(self.output)]
-        words += [*self.data.words, "--method", self.method, "--of", self.of]
-        words += [] if self.split is None else ["--split", self.split]
-        words += ["--limit", str(self.limit), "--seed", str(self.seed)]
-        return shlex.join([*words, *(["--mean-only"] if self.mean_only else [])])
-
-
-@dataclass(frozen=True)
-class _Explained:
-    """The images that were explained, and what was found. rows: their numbers in the data."""
-
-    manifest: Manifest
-    rows: NDArray[np.int64]
-    faces: Faces
-    crops: Image
-    classes: NDArray[np.int64]
-    probabilities: Floats
-    maps: Floats
-    how: _JsonDict
-
-
-def explain_model(job: Job) -> Path:
-    """Write the explanation of a model's predictions into a new folder; return the folder."""
-    from moppet.evaluate.saliency import measure_saliency
-    from moppet.infer.expression_model import load_model
-    from moppet.pages.explain import build_page
-
-    if job.method not in METHODS:
-        raise UsageError(f"--method takes one of {', '.join(METHODS)}, got {job.method!r}.")
-    model = load_model(job.model)
-    if job.of not in (PREDICTED, LABEL, *model.names):
-        raise UsageError(
-            f"--of takes {PREDICTED}, {LABEL} or a class of the model "
-            f"({', '.join(model.names)}), got {job.of!r}."
-        )
-    grad_cam = _grad_cam() if job.method == "grad-cam" else None
-    whole = read_images(job.data)
-    split = find_split(whole, job.split)
-    rows = draw_rows(
-        whole,
-        job.data.path,
-        split=split,
-        labelled=model.names if job.of == LABEL else None,
-        limit=job.limit,
-        rng=np.random.default_rng(job.seed),
-    )
-    with _new_folder(job.output) as folder, watched() as show:
-        explained = _explain(job, model, whole, rows, grad_cam, show)
-        found = explained.faces.found
-        parts = measure_saliency(
-            explained.maps[found],
-            [model.names[k] for k in explained.classes[found]],
-            model.names,
-            explained.manifest.column("age_band")[found],
-            _groups(whole, rows)[found],
-            seed=job.seed,
-        )
-        result = _result(job, model, whole, split, explained)
-        _write_means(folder, parts, result)
-        if not job.mean_only:
-            _write_overlays(folder, explained, model, result, show)
-        text = json.dumps(result, ensure_ascii=False, indent=1, allow_nan=False)
-        write_text(folder / "explanation.json", text + "\n")
-        page = build_page(result, {one["map"]: folder / one["map"] for one in result["parts"]})
-        write_text(folder / "explanation.html", page)
-    print_explanation(result, job.output)
-    return job.output
-
-
 def _groups(whole: Manifest, rows: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the rows' groups; duplicates are searched for if the data has no duplicate groups."""
     from moppet.datasets.duplicates import has_duplicate_groups, with_duplicate_groups
@@ -268,19 +235,8 @@ def _groups(whole: Manifest, rows: NDArray[np.int64]) -> NDArray[np.int64]:
     return connect(len(rows), [groups.tolist(), looked.groups.tolist()])
 
 
-def _grad_cam() -> Callable[..., Any]:
-    try:
-        from moppet.evaluate.grad_cam import explain_crops
-    except ModuleNotFoundError as error:
-        raise MoppetError(
-            f"Grad-CAM needs {error.name}. Install it with: pip install 'moppet[train]', or use "
-            "--method occlusion, which needs no more than is here."
-        ) from None
-    return explain_crops
-
-
 def _explain(
-    job: Job,
+    options: ExplainOptions,
     model: ExpressionModel,
     whole: Manifest,
     rows: NDArray[np.int64],
@@ -295,17 +251,17 @@ def _explain(
     faces = find_manifest_faces(manifest, progress=lambda n, of: show("faces", n, of))
     crops = faces.aligned()
     probabilities = model.predict(crops).probabilities
-    classes = _classes(job, model, manifest, probabilities)
+    classes = _classes(options, model, manifest, probabilities)
 
     def progress(done: int, total: int) -> None:
-        show(job.method, done, total)
+        show(options.method, done, total)
 
     if grad_cam is None:
         maps = occlusion_maps(model, crops, classes, progress=progress)
         how: _JsonDict = {"patch_px": PATCH_PX, "stride_px": STRIDE_PX}
     else:
         try:
-            made = grad_cam(find_model(job.model), model, crops, classes, progress)
+            made = grad_cam(find_model(options.model), model, crops, classes, progress)
         except ModelError as error:
             raise ModelError(f"{error} --method occlusion explains any model.") from None
         maps = made.maps
@@ -314,37 +270,41 @@ def _explain(
 
 
 def _classes(
-    job: Job, model: ExpressionModel, manifest: Manifest, probabilities: Floats
+    options: ExplainOptions, model: ExpressionModel, manifest: Manifest, probabilities: Floats
 ) -> NDArray[np.int64]:
-    if job.of == PREDICTED:
+    if options.of == _PREDICTED:
         return np.asarray(probabilities.argmax(axis=1), np.int64)
-    if job.of == LABEL:
+    if options.of == _LABEL:
         return np.array([model.names.index(x) for x in manifest.column("label")], np.int64)
-    return np.full(len(manifest), model.names.index(job.of), np.int64)
+    return np.full(len(manifest), model.names.index(options.of), np.int64)
 
 
 def _result(
-    job: Job, model: ExpressionModel, whole: Manifest, split: str, explained: _Explained
+    options: ExplainOptions,
+    model: ExpressionModel,
+    whole: Manifest,
+    split: str,
+    explained: _Explained,
 ) -> _JsonDict:
     """What explanation.json says before the parts and the images."""
     from moppet.evaluate.saliency import region_areas
     from moppet.infer.alignment import CROP_PX, TEMPLATE_PX
 
     return {
-        "command": job.command,
+        "command": command_line("explain", options),
         "created_at": datetime.now().astimezone().isoformat(timespec="seconds"),
         "moppet_version": version("moppet"),
         "model": {"name": model.name, "sha256": model.sha256, "classes": list(model.names)},
         "data": {
-            "name": job.data.path.name,
-            "path": str(job.data.path),
+            "name": options.data.name,
+            "path": str(options.data),
             "images": len(whole),
             "split": split,
             "explained": len(explained.rows),
             "faces_found": int(explained.faces.found.sum()),
         },
-        "method": {"name": job.method, **explained.how},
-        "of": job.of,
+        "method": {"name": options.method, **explained.how},
+        "of": options.of,
         "template": {
             "size_px": CROP_PX,
             "landmarks_px": TEMPLATE_PX.astype(float).round(1).tolist(),
@@ -375,7 +335,6 @@ def _write_overlays(
     from moppet.evaluate.saliency import region_shares
     from moppet.pages.explain import as_png, draw_overlay
 
-    (folder / "images").mkdir()
     shares = region_shares(explained.maps)
     columns = {name: explained.manifest.column(name) for name in ("path", "label", "age_band")}
     read = explained.probabilities.argmax(axis=1)
@@ -416,51 +375,48 @@ def _file_name(text: str, taken: set[str]) -> str:
     return name
 
 
-@contextmanager
-def _new_folder(folder: Path) -> Iterator[Path]:
-    """Make the folder, which must be empty: overlays of two runs would be taken for one."""
-    if folder.is_dir() and any(folder.iterdir()):
-        raise UsageError(f"{folder} holds files already. Name another folder with -o, or empty it.")
-    fresh = not folder.exists()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        yield folder
-    except OSError as error:
-        raise MoppetError(f"{folder} cannot be written: {error.strerror or error}.") from None
-    finally:
-        if fresh and folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
-
-
-def explain(
-    model: ModelArgument,
-    data: Annotated[
-        Path, typer.Argument(help="An image, a folder of images, a dataset, or a manifest.")
-    ],
-    output: Annotated[Path, output_option("A new output folder.")] = Path("moppet_explanation"),
-    kind: KindOption = None,
-    option: ReaderOption = None,
-    subject: SubjectOption = None,
-    method: Annotated[
-        str,
-        typer.Option(
-            "--method",
-            help="grad-cam (models from `moppet train`) or occlusion (any model, slower).",
-            autocompletion=one_of("grad-cam", "occlusion"),
+def print_explanation(result: Json, folder: Path) -> None:
+    """Print the shares of all faces, each class and each age band, and what was written."""
+    console = wide_console(110)
+    data, parts, how = result["data"], result["parts"], result["method"]
+    explained = f"{data['explained']:,} of {data['images']:,} images explained"
+    grid = f" ({how['grid'][0]} x {how['grid'][1]} places)" if "grid" in how else ""
+    console.print(
+        escape(
+            f"{result['model']['name']} on {data['name']}: {explained} by {how['name']}{grid}, "
+            f"a face found in {data['faces_found']:,}"
         ),
-    ] = "grad-cam",
-    of: Annotated[
-        str, typer.Option("--of", help="Explain the predicted class, the label, or this class.")
-    ] = "predicted",
-    split: SplitOption = None,
-    limit: Annotated[
-        int, typer.Option("--limit", help="Explain a random sample this large; 0 for all.", min=0)
-    ] = 200,
-    mean_only: Annotated[
-        bool, typer.Option("--mean-only", help="Write no image that shows a face.")
-    ] = False,
-    seed: SeedOption = 0,
-) -> None:
-    """Show which parts of the face a model uses."""
-    source = Source(data, kind, read_pairs(option, "--option"), subject)
-    explain_model(Job(model, source, output, method, of, split, limit, mean_only, seed))
+        soft_wrap=True,
+    )
+    areas = result["template"]["areas"]
+    table = Table(box=None, padding=(0, 2, 0, 0), title="share of saliency", title_justify="left")
+    for title in ("", "n", *areas):
+        table.add_column(title, justify="right" if title else "left")
+    table.add_row("if spread evenly", "", *(f"{area:.2f}" for area in areas.values()))
+    for one in parts:
+        if one["class"] and one["age_band"]:
+            continue  # they are many, and on the page
+        name = one["class"] or one["age_band"] or "all"
+        cells = (_cell(share) for share in one["shares"].values())
+        table.add_row(escape(name), f"{one['n'] - one['undefined']:,}", *cells)
+    console.print(table)
+    console.print(
+        escape(f"{folder / 'mean'}: mean maps ({len(parts)}), which show no face"), soft_wrap=True
+    )
+    if result["images"] is not None:
+        console.print(
+            escape(
+                f"{folder / 'images'}: {len(result['images']):,} overlays, which show the faces"
+            ),
+            soft_wrap=True,
+        )
+    for name in ("explanation.json", "explanation.html"):
+        console.print(escape(str(folder / name)), soft_wrap=True)
+
+
+def _cell(share: Json) -> str:
+    if share["value"] is None:
+        return "–"
+    if share["low"] is None:
+        return f"{share['value']:.2f}"
+    return f"{share['value']:.2f} [dim]{share['low']:.2f}-{share['high']:.2f}[/]"

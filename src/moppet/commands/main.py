@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Final
 
 import typer
@@ -18,7 +18,7 @@ from moppet.commands.evaluate import evaluate
 from moppet.commands.explain import explain
 from moppet.commands.export import export
 from moppet.commands.models import models
-from moppet.commands.options import Verbs, renamed
+from moppet.commands.options import Verbs, add_command
 from moppet.commands.quality import quality
 from moppet.commands.report import report
 from moppet.commands.serve import serve
@@ -58,52 +58,43 @@ def _first_steps(
         typer.echo(FIRST_STEPS)
 
 
-def _add(
-    panel: str, run: Callable[..., Any], example: str, old: Mapping[str, str] | None = None
-) -> None:
-    """Add a command. panel: its heading in --help. old: see `renamed`."""
-    command = app.command(
-        cls=renamed(old or {}), epilog=f"Example: moppet {example}", rich_help_panel=panel
-    )
-    command(run)
+_COMMANDS: Final[Mapping[str, Sequence[tuple[Callable[..., Any], str]]]] = {
+    "Recordings": (
+        (analyze, "analyze visit1.mp4 'second/*.mov' -o results --format parquet,csv"),
+        (report, "report results/visit1/timeline.parquet -o visit1.html"),
+        (serve, "serve --no-browser --workspace visits"),
+        (watch, "watch camera:0 --on-alert 'notify-send moppet'"),
+        (compare, "compare timeline.parquet codes.eaf --map cry=negative"),
+        (export, "export results/visit1/timeline.parquet --format elan"),
+    ),
+    "Models": (
+        (models, "models --json"),
+        (card, "card my_model --evaluation evaluation_my_model -o card"),
+        (train, "train my_faces/ -o my_model --quick"),
+        (evaluate, "evaluate default my_faces/ --by subject --against my_model -o figures"),
+        (explain, "explain default my_faces/ --method occlusion -o explanation"),
+        (study, "study recipes/infant-hybrid.toml --jobs 2"),
+    ),
+    "Datasets": (
+        (balance, "balance faces.parquet -o balanced --method smote"),
+        (synthesize, "synthesize my_faces/ -o synthetic --method cgan"),
+        (quality, "quality synthetic/ -o quality --show-faces"),
+    ),
+}
+"""Heading of --help → its commands, and an example of each."""
+_OLD_OPTIONS: Final[Mapping[str, Mapping[str, str]]] = {
+    "report": {"--thumbnails": "--show-faces"},
+    "compare": {"--from": "--start", "--to": "--end"},
+    "evaluate": {"--pictures": "--show-faces"},
+    "balance": {"--sheet": "--show-faces", "--neighbours": "--neighbors"},
+    "synthesize": {"--sheet": "--show-faces", "--colour": "--color"},
+    "quality": {"--pictures": "--show-faces", "--judge": "--classifier"},
+}
 
-
-_add("Recordings", analyze, "analyze visit1.mp4 'second/*.mov' -o results --format parquet,csv")
-_add(
-    *("Recordings", report, "report results/visit1/timeline.parquet -o visit1.html"),
-    {"--thumbnails": "--show-faces"},
-)
-_add("Recordings", serve, "serve --no-browser --workspace visits")
-_add("Recordings", watch, "watch camera:0 --on-alert 'notify-send moppet'")
-_add(
-    *("Recordings", compare, "compare timeline.parquet codes.eaf --map cry=negative"),
-    {"--from": "--start", "--to": "--end"},
-)
-_add("Recordings", export, "export results/visit1/timeline.parquet --format elan")
-
-_add("Models", models, "models --json")
-_add("Models", card, "card my_model --evaluation evaluation_my_model -o card")
-_add("Models", train, "train my_faces/ -o my_model --quick")
-_add(
-    *("Models", evaluate, "evaluate default my_faces/ --by subject --against my_model -o figures"),
-    {"--pictures": "--show-faces"},
-)
-_add("Models", explain, "explain default my_faces/ --method occlusion -o explanation")
-_add("Models", study, "study recipes/infant-hybrid.toml --jobs 2")
-
+for _panel, _rows in _COMMANDS.items():
+    for _run, _example in _rows:
+        add_command(app, _run, _example, _OLD_OPTIONS.get(_run.__name__), _panel)
 app.add_typer(data, name="data", rich_help_panel="Datasets")
-_add(
-    *("Datasets", balance, "balance faces.parquet -o balanced --method smote"),
-    {"--sheet": "--show-faces", "--neighbours": "--neighbors"},
-)
-_add(
-    *("Datasets", synthesize, "synthesize my_faces/ -o synthetic --method cgan"),
-    {"--sheet": "--show-faces", "--colour": "--color"},
-)
-_add(
-    *("Datasets", quality, "quality synthetic/ -o quality --show-faces"),
-    {"--pictures": "--show-faces", "--judge": "--classifier"},
-)
 
 
 def main() -> None:

@@ -1,15 +1,19 @@
-"""Options that commands share, each with one name and one help text, and their old spellings."""
+"""Commands whose options are the fields of a dataclass, and the options that they share."""
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import shlex
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Final
+from typing import Annotated, Any, ClassVar, Final, get_type_hints
 
 import typer
 from typer.core import TyperCommand, TyperGroup
+from typer.models import OptionInfo
 
 from moppet.values import UsageError
 
@@ -109,6 +113,100 @@ class Verbs(TyperGroup):
         for panel, rows in panels.items():
             with formatter.section(panel):
                 formatter.write_dl([(name.ljust(width), text) for name, text in rows])
+
+
+# ------------------------------------------------------------------------- settings of a command
+
+
+def add_command(
+    app: typer.Typer,
+    run: Callable[..., Any],
+    example: str,
+    old: Mapping[str, str] | None = None,
+    panel: str | None = None,
+) -> None:
+    """Add a command to a group: a function of options, or of one dataclass of them.
+
+    example: what follows "moppet" at the end of --help. old: see `renamed`. panel: its heading.
+    """
+    command = app.command(
+        cls=renamed(old or {}), epilog=f"Example: moppet {example}", rich_help_panel=panel
+    )
+    command(command_of(run))
+
+
+def command_of(run: Callable[[Any], Any]) -> Callable[..., Any]:
+    """Return what Typer needs of a function that takes one dataclass: its fields as parameters.
+
+    Each field is annotated as an argument or an option; a field that is a dataclass itself stands
+    for its own fields. A function that takes no dataclass is returned as it is.
+    """
+    hints = get_type_hints(run)
+    kind = next(iter(hints.values()), None)
+    if not is_dataclass(kind):
+        return run
+
+    def command(**given: Any) -> None:
+        run(_settings(kind, given))
+
+    made: Any = command
+    parameters = list(_parameters(kind))
+    made.__name__, made.__doc__ = run.__name__, run.__doc__
+    made.__signature__ = inspect.Signature(parameters)
+    made.__annotations__ = {one.name: one.annotation for one in parameters}
+    return command
+
+
+def _parameters(kind: Any) -> Iterator[inspect.Parameter]:
+    hints = get_type_hints(kind, include_extras=True)
+    for field in fields(kind):
+        if is_dataclass(hints[field.name]):
+            yield from _parameters(hints[field.name])
+        else:
+            default = inspect.Parameter.empty if field.default is MISSING else field.default
+            yield inspect.Parameter(
+                field.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=default,
+                annotation=hints[field.name],
+            )
+
+
+def _settings(kind: Any, given: Mapping[str, Any]) -> Any:
+    hints = get_type_hints(kind)
+    values = {
+        name: _settings(hint, given) if is_dataclass(hint) else given[name]
+        for name, hint in hints.items()
+    }
+    return kind(**values)
+
+
+def command_line(command: str, settings: Any) -> str:
+    """Return the command line that asks for these settings; without --json, which only prints.
+
+    command: its name. Arguments come first; options that are not set are left out.
+    """
+    arguments, options = [], []
+    for name, annotation, value in _values(settings):
+        (info,) = annotation.__metadata__
+        if value is None or value is False or name == "as_json":
+            continue
+        texts = [str(one) for one in (value if isinstance(value, list) else [value])]
+        if not isinstance(info, OptionInfo):
+            arguments += texts
+            continue
+        option = info.default if isinstance(info.default, str) else f"--{name.replace('_', '-')}"
+        options += [option] if value is True else [w for text in texts for w in (option, text)]
+    return shlex.join(["moppet", command, *arguments, *options])
+
+
+def _values(settings: Any) -> Iterator[tuple[str, Any, Any]]:
+    for name, hint in get_type_hints(type(settings), include_extras=True).items():
+        value = getattr(settings, name)
+        if is_dataclass(value):
+            yield from _values(value)
+        else:
+            yield name, hint, value
 
 
 # ---------------------------------------------------------------------------- values of options

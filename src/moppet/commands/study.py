@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from moppet.commands.console import extra
-from moppet.commands.options import JobsOption, SetOption, one_of, output_option, read_pairs
+from moppet.commands.options import (
+    JobsOption,
+    SetOption,
+    SubjectOption,
+    one_of,
+    output_option,
+    read_pairs,
+)
 from moppet.values import UsageError
 
 
-def study(
-    recipe: Annotated[Path | None, typer.Argument(help="A study recipe (.toml).")] = None,
+@dataclass(frozen=True, kw_only=True)
+class StudyOptions:
+    """What `moppet study` is asked for."""
+
+    recipe: Annotated[Path | None, typer.Argument(help="A study recipe (.toml).")] = None
     init: Annotated[
         Path | None,
         typer.Option("--init", help="Write a starter recipe for this folder of labeled images."),
-    ] = None,
+    ] = None
     compare: Annotated[
         str,
         typer.Option(
@@ -25,23 +36,24 @@ def study(
             help="With --init: compare classifiers or networks.",
             autocompletion=one_of("classifiers", "networks"),
         ),
-    ] = "classifiers",
+    ] = "classifiers"
     output: Annotated[
         Path | None,
         output_option("Folder of the results; with --init, the recipe to write (study.toml)."),
-    ] = None,
+    ] = None
     data: Annotated[
         Path | None, typer.Option("--data", help="Dataset for the study, instead of the recipe's.")
-    ] = None,
-    changes: SetOption = None,
+    ] = None
+    subject: SubjectOption = None
+    set: SetOption = None
     minutes: Annotated[
         float | None,
         typer.Option("--minutes", help="Start no further cell after this many minutes.", min=0),
-    ] = None,
+    ] = None
     only: Annotated[
         str | None, typer.Option("--only", help="Run only cells with this text in their names.")
-    ] = None,
-    jobs: JobsOption = 1,
+    ] = None
+    jobs: JobsOption = 1
     engine: Annotated[
         str,
         typer.Option(
@@ -49,37 +61,48 @@ def study(
             help="Where cells run: local, or ray for a Ray cluster (moppet[dist]).",
             autocompletion=one_of("local", "ray"),
         ),
-    ] = "local",
+    ] = "local"
     page_only: Annotated[
         bool, typer.Option("--page-only", help="Only rewrite the page from finished results.")
-    ] = False,
-) -> None:
+    ] = False
+
+
+def study(options: StudyOptions) -> None:
     """Run a study of many trainings, each once.
 
     Finished cells are kept: rerun the same command to resume.
     """
-    if init is not None:
-        if recipe is not None:
+    if options.init is not None:
+        if options.recipe is not None:
             raise UsageError("--init writes a new recipe: leave out the recipe to run.")
         from moppet.study.starter_recipe import write_starter_recipe
 
-        path = write_starter_recipe(init, output or Path("study.toml"), compare)
+        path = options.output or Path("study.toml")
+        write_starter_recipe(options.init, path, options.compare, options.subject or "")
         typer.echo(f"written: {path}. Edit it, then run: moppet study {path}")
         return
-    if recipe is None:
+    if options.recipe is None:
         raise UsageError("name a recipe (.toml), or write one with --init FOLDER.")
+    from moppet.study.plan import check_plan_models, read_plan
+
+    plan = read_plan(
+        options.recipe,
+        data=options.data,
+        output=options.output,
+        subject=options.subject,
+        changes=read_pairs(options.set, "--set"),
+    )
+    if not options.page_only:
+        check_plan_models(plan, options.recipe)
     with extra("train", "Training"):
-        from moppet.study.engine import run_recipe
-    page = run_recipe(
-        recipe,
-        data=data,
-        output=output,
-        changes=read_pairs(changes, "--set"),
-        engine=engine,
-        jobs=jobs,
-        minutes=minutes,
-        only=only,
-        page_only=page_only,
+        from moppet.study.engine import run_plan
+    page = run_plan(
+        plan,
+        engine=options.engine,
+        jobs=options.jobs,
+        minutes=options.minutes,
+        only=options.only,
+        page_only=options.page_only,
         report=typer.echo,
     )
     typer.echo(f"written: {page.with_suffix('')}.md and .json")

@@ -2,32 +2,55 @@
 
 from __future__ import annotations
 
+import json
+import shlex
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
+import numpy as np
 import typer
+from rich.console import Console
+from rich.table import Table
 
-from moppet.commands.dataset_source import Source
+from moppet.commands.console import counted, extra, watched
+from moppet.commands.dataset_options import DatasetOptions, find_faces
 from moppet.commands.options import (
     DataArgument,
     JsonOption,
-    KindOption,
-    ReaderOption,
     SetOption,
     ShowFacesFile,
-    SubjectOption,
     one_of,
     output_option,
     read_list,
     read_pairs,
 )
-from moppet.synthesis.generators import GENERATORS
-from moppet.values import UsageError
+from moppet.synthesis.generators import GENERATORS, SyntheticImage, find_generator
+from moppet.values import Image, UsageError, name_hint
+
+if TYPE_CHECKING:
+    from moppet.datasets.manifest import Manifest
+    from moppet.synthesis.generators import ImageGenerator
+    from moppet.synthesis.sampling_plan import ImageRequest, SamplingPlan
+    from moppet.synthesis.settings import SynthesisSettings
+    from moppet.synthesis.synthetic_folder import Generate
+    from moppet.synthesis.training import TrainingTask
+    from moppet.synthesis.training_images import TrainingImages
+
+_PROMPTS: Final = 3
+_SHOWN: Final = 24
+"""Images of each class on a sheet."""
 
 
-def synthesize(
-    data: DataArgument,
-    output: Annotated[Path, output_option("A new output folder.")],
+@dataclass(frozen=True, kw_only=True)
+class SynthesizeOptions:
+    """What `moppet synthesize` is asked for."""
+
+    data: DataArgument
+    output: Annotated[Path, output_option("A new output folder.")]
     method: Annotated[
         str | None,
         typer.Option(
@@ -35,92 +58,412 @@ def synthesize(
             help=f"One of {', '.join(GENERATORS)}; or set in --settings.",
             autocompletion=one_of(*GENERATORS),
         ),
-    ] = None,
+    ] = None
     per_class: Annotated[
         int | None,
         typer.Option(
             "--per-class", help="New images for each class; default: even out the classes.", min=1
         ),
-    ] = None,
+    ] = None
     target: Annotated[
         list[str] | None,
         typer.Option("--target", help="New images for one class, class=count; repeatable."),
-    ] = None,
+    ] = None
     plan_only: Annotated[
         bool, typer.Option("--plan-only", help="Only print the plan and its cost.")
-    ] = False,
+    ] = False
     steps: Annotated[
         int | None, typer.Option("--steps", help="Training steps of the generator.", min=1)
-    ] = None,
+    ] = None
     epochs: Annotated[
         int | None, typer.Option("--epochs", help="Epochs of the generator, not steps.", min=1)
-    ] = None,
-    size: Annotated[
-        int | None, typer.Option("--size", help="Side of the images, in pixels.")
-    ] = None,
+    ] = None
+    size: Annotated[int | None, typer.Option("--size", help="Side of the images, in pixels.")] = (
+        None
+    )
     color: Annotated[
         str | None,
         typer.Option("--color", help="gray or rgb.", autocompletion=one_of("gray", "rgb")),
-    ] = None,
+    ] = None
     classes: Annotated[
         str | None, typer.Option("--classes", help="Only these classes, separated by commas.")
-    ] = None,
+    ] = None
     ages: Annotated[
         str | None,
         typer.Option("--ages", help="Learn from these age bands only, such as infant,child."),
-    ] = None,
-    show_faces: ShowFacesFile = None,
+    ] = None
+    show_faces: ShowFacesFile = None
     model_folder: Annotated[
         Path | None,
         typer.Option("--model-folder", help="Stable Diffusion folder for diffusion and inpaint."),
-    ] = None,
+    ] = None
     settings: Annotated[
         Path | None,
         typer.Option("--settings", help="Settings (TOML), such as settings.toml of another run."),
-    ] = None,
-    changes: SetOption = None,
-    kind: KindOption = None,
-    option: ReaderOption = None,
-    subject: SubjectOption = None,
+    ] = None
+    set: SetOption = None
+    dataset: DatasetOptions
     seed: Annotated[
         int | None,
         typer.Option("--seed", help="Random seed; the same seed gives the same result.", min=0),
-    ] = None,
+    ] = None
     device: Annotated[
         str,
         typer.Option(
             "--device", help="auto, cpu or cuda.", autocompletion=one_of("auto", "cpu", "cuda")
         ),
-    ] = "auto",
-    as_json: JsonOption = False,
-) -> None:
-    """Generate synthetic faces for the rarer classes."""
-    from moppet.commands.synthesize_run import Job, run_synthesis
+    ] = "auto"
+    as_json: JsonOption = False
 
-    chosen = read_pairs(changes, "--set")
-    if steps is not None and epochs is not None:
+
+def synthesize(options: SynthesizeOptions) -> None:
+    """Generate synthetic faces for the rarer classes."""
+    settings = choose_settings(options)
+    from moppet.datasets.provenance import check_sources
+    from moppet.synthesis.sampling_plan import make_plan
+    from moppet.synthesis.synthetic_folder import PART, RUN, check_output, full_disk_as_error
+
+    check_output(options.output, options.data, settings.method)
+    if options.show_faces is not None and options.show_faces.suffix.lower() != ".png":
+        raise UsageError(f"--show-faces takes a .png file, got {options.show_faces.name!r}.")
+    console = Console(highlight=False, stderr=options.as_json)
+    manifest = _read(options, settings, console)
+    check_sources(options.output, manifest)
+    counts = _counts(manifest, settings)
+    names = [name for name in counts if counts[name] or options.target] or list(counts)
+    wanted = read_targets(names, counts, options.per_class, options.target or ())
+    plan = make_plan(settings, wanted)
+    print_plan(console, plan, counts)
+    try:
+        with full_disk_as_error(options.output):
+            kind = TrainedRun if settings.trained else ReadyRun
+            kind(options, settings, manifest, plan, counts, console).run()
+    except KeyboardInterrupt:
+        if any((options.output / part).is_dir() for part in (RUN, PART)):
+            print(
+                f"moppet: the work so far is kept in {options.output}. "
+                "Rerun the same command to resume.",
+                file=sys.stderr,
+            )
+        raise
+
+
+def choose_settings(options: SynthesizeOptions) -> SynthesisSettings:
+    """Return the settings of the file, if any, with those of the command line."""
+    from moppet.synthesis.settings import override_settings, read_settings
+
+    if options.steps is not None and options.epochs is not None:
         raise UsageError("give --steps or --epochs, not both.")
     given: dict[str, Any] = {
-        "method": method,
-        "steps": steps,
-        "epochs": epochs if epochs is not None else (0 if steps is not None else None),
-        "size": size,
-        "color": color,
-        "seed": seed,
-        "classes": None if classes is None else read_list(classes),
-        "only_ages": None if ages is None else read_list(ages),
-        "model": None if model_folder is None else str(model_folder),
+        "method": options.method,
+        "steps": options.steps,
+        "epochs": 0 if options.steps is not None else options.epochs,
+        "size": options.size,
+        "color": options.color,
+        "seed": options.seed,
+        "classes": None if options.classes is None else read_list(options.classes),
+        "only_ages": None if options.ages is None else read_list(options.ages),
+        "model": None if options.model_folder is None else str(options.model_folder),
     }
-    chosen |= {name: value for name, value in given.items() if value is not None}
-    run_synthesis(
-        Job(
-            Source(data, kind, read_pairs(option, "--option"), subject),
-            *(output, chosen, settings),
-            per_class=per_class,
-            targets=target or (),
-            plan_only=plan_only,
-            sheet=show_faces,
-            device=device,
-            as_json=as_json,
-        )
+    changes = read_pairs(options.set, "--set")
+    changes |= {name: value for name, value in given.items() if value is not None}
+    if options.settings is not None:
+        return override_settings(read_settings(options.settings), changes, str(options.settings))
+    if "method" not in changes:
+        raise UsageError(f"--method is needed: one of {', '.join(GENERATORS)}.")
+    return override_settings(None, changes, "moppet synthesize")
+
+
+def _read(options: SynthesizeOptions, settings: SynthesisSettings, console: Console) -> Manifest:
+    """Return the manifest with a split: its own, or the one that `moppet train` would draw."""
+    from moppet.commands.train import audit_own
+
+    manifest = options.dataset.read(options.data, as_given=True)
+    with extra("synthesize", "Synthesis"):
+        from moppet.train.training_run import lacking_parts, with_split
+    lacking, given = lacking_parts(manifest), {part for part in manifest.column("split") if part}
+    if not lacking or (given and "train" not in given):
+        return manifest
+    manifest = with_split(audit_own(console, manifest), settings.seed)
+    count = int((manifest.column("split") == "train").sum())
+    came = "split" if len(lacking) == 2 else f"{lacking[0]} rows"
+    console.print(
+        f"the images have no {came}: {count} are drawn for training, and only these are learned "
+        "from; the manifest marks the others for validation and test",
+        soft_wrap=True,
     )
+    return manifest
+
+
+def _counts(manifest: Manifest, settings: SynthesisSettings) -> dict[str, int]:
+    """Return how many images there are to learn from, by class."""
+    from moppet.synthesis.training_images import training_rows
+
+    labels = manifest.labels[training_rows(manifest, settings)]
+    counts = {name: int((labels == i).sum()) for i, name in enumerate(manifest.names)}
+    kept = settings.classes or manifest.names
+    return {name: counts[name] for name in kept}
+
+
+def read_targets(
+    names: Sequence[str], counts: Mapping[str, int], per_class: int | None, targets: Sequence[str]
+) -> dict[str, int]:
+    """Return how many images to generate for each class.
+
+    By default, as many as bring every class to the size of the largest one.
+    Raises UsageError for what cannot be read, and if there is nothing to generate.
+    """
+    wanted = dict.fromkeys(names, per_class) if per_class is not None else {}
+    for text in targets:
+        name, equals, number = (part.strip() for part in text.rpartition("="))
+        if not equals or not number.isdecimal() or int(number) < 1:
+            raise UsageError(f"--target takes class=N, such as sadness=200, got {text!r}.")
+        if name not in names:
+            raise UsageError(f"--target names the class {name!r}.{name_hint(name, names)}")
+        wanted[name] = int(number)
+    if not wanted:
+        most = max(counts.values(), default=0)
+        wanted = {name: most - count for name, count in counts.items() if 0 < count < most}
+    found = {name: wanted[name] for name in names if wanted.get(name)}
+    if not found:
+        raise UsageError(
+            "every class has the same number of images, so there is nothing to even out: choose "
+            "how many to generate with --per-class N or --target class=N."
+        )
+    return {name: int(count or 0) for name, count in found.items()}
+
+
+def print_plan(console: Console, plan: SamplingPlan, learn_from: Mapping[str, int]) -> None:
+    table = Table(title="synthetic faces to generate", title_justify="left", min_width=17)
+    for name in ("class", "training images", "synthetic", "total"):
+        table.add_column(name, justify="left" if name == "class" else "right")
+    made = {name: sum(values.values()) for name, values in plan.counts().items()}
+    for name, there in learn_from.items():
+        new = made.get(name, 0)
+        table.add_row(name, f"{there:,}", f"{new:,}" if new else "–", f"{there + new:,}")
+    console.print(table)
+    for factor in plan.factors:
+        title = factor.replace("_", " ")
+        counts = plan.counts(factor)
+        values = list(dict.fromkeys(v for row in counts.values() for v in row))
+        table = Table(title=f"by {title}", title_justify="left", min_width=len(title) + 3)
+        table.add_column("class")
+        for value in values:
+            table.add_column(value, justify="right")
+        for name, row in counts.items():
+            table.add_row(name, *(str(row.get(value, 0)) for value in values))
+        console.print(table)
+    for request in plan.requests[:_PROMPTS]:
+        if request.prompt:
+            console.print(f"prompt: {request.prompt}", soft_wrap=True)
+
+
+@dataclass(frozen=True)
+class SynthesisRun:
+    """A run of the command after its plan. counts: class → number of images to learn from."""
+
+    options: SynthesizeOptions
+    settings: SynthesisSettings
+    manifest: Manifest
+    plan: SamplingPlan
+    counts: Mapping[str, int]
+    console: Console
+
+    def run(self) -> None:
+        raise NotImplementedError
+
+    def say(self, text: str) -> None:
+        self.console.print(text, soft_wrap=True)
+
+    def write(
+        self, generate: Generate, model: str, more: Mapping[str, Any], sources: str = ""
+    ) -> Manifest:
+        """Generate and write the plan's images, print where they are and return all rows."""
+        from moppet.synthesis.synthetic_folder import IMAGES, MANIFEST, write_synthetic
+
+        out = self.options.output
+        with watched() as progress:
+            joined = write_synthetic(
+                *(out, self.plan, generate, self.manifest, self.settings),
+                model=model,
+                sources=sources,
+                progress=progress,
+            )
+        labels = joined.column("label")[len(self.manifest) :]
+        made = {name: int((labels == name).sum()) for name in self.plan.names}
+        if self.options.as_json:
+            found = {
+                "manifest": str(out / MANIFEST),
+                "images": str(out / IMAGES),
+                "method": self.settings.method,
+                "model": model,
+                "trained_on": dict(self.counts),
+                "generated": made,
+                **more,
+            }
+            print(json.dumps(found, indent=1))
+            return joined
+        lost = len(self.plan) - sum(made.values())
+        if lost:
+            self.say(f"removed by the safety checker: {lost}")
+        counts = ", ".join(f"{name} {count}" for name, count in made.items())
+        self.say(f"synthetic faces: {counts}, in {out / IMAGES}")
+        self.say(
+            f"manifest: {out / MANIFEST} (the real rows, and the synthetic ones for training only)"
+        )
+        self.say(f"to check their quality: moppet quality {shlex.quote(str(out))}")
+        return joined
+
+    def print_plan_as_json(self, more: Mapping[str, Any]) -> None:
+        if self.options.as_json:
+            found = {
+                "method": self.settings.method,
+                "train_on": dict(self.counts),
+                "counts": {k: sum(v.values()) for k, v in self.plan.counts().items()},
+                "plan": self.plan.rows(),
+                **more,
+            }
+            print(json.dumps(found, indent=1))
+
+
+class TrainedRun(SynthesisRun):
+    """A run with a generator that is trained on the dataset's own faces."""
+
+    def run(self) -> None:
+        out, device = self.options.output, _device(self.options.device)
+        from moppet.synthesis.synthetic_folder import GENERATOR, RUN, start_folder
+        from moppet.synthesis.training import count_done, measure_budget, train_generator
+
+        planned = self._tasks(self._placeholders())
+        done = count_done(planned, out / RUN)
+        budget = measure_budget(self.settings, planned, device, done)
+        cost = {"steps": budget.steps, "minutes": round(budget.minutes, 2), "device": device}
+        gone = f"{done:,} steps are done already; " if done else ""
+        self.say(f"training on {device}: {gone}{budget}")
+        if self.options.plan_only:
+            self.print_plan_as_json({"budget": cost})
+            return
+        start_folder(out, self.settings)
+        tasks = self._tasks(self._images())
+        with watched() as progress:
+            generator = train_generator(
+                *(self.settings, tasks, out / RUN),
+                device=device,
+                progress=progress,
+                preview=self._show if self.options.show_faces is not None else None,
+            )
+        self._show(generator)
+        sha256 = generator.save(out / GENERATOR)
+
+        def generate(request: ImageRequest) -> SyntheticImage:
+            return SyntheticImage(generator.generate(request.label, request.seed))
+
+        counts = {name: n for task in tasks for name, n in task.images.counts().items()}
+        self.write(generate, sha256, {"generator": str(out / GENERATOR), "images_used": counts})
+
+    def _tasks(self, images: TrainingImages) -> list[TrainingTask]:
+        from moppet.synthesis.training import plan_tasks
+
+        return plan_tasks(self.settings, images, self.plan.names)
+
+    def _placeholders(self) -> TrainingImages:
+        """Black images in the same numbers, to measure what training costs."""
+        from moppet.synthesis.training_images import TrainingImages
+
+        s = self.settings
+        names = tuple(name for name, count in self.counts.items() if count)
+        label = np.repeat(np.arange(len(names)), [self.counts[name] for name in names])
+        shape = (len(label), s.size, s.size) + (3,) * (s.color == "rgb")
+        return TrainingImages(np.zeros(shape, np.uint8), label, names, np.arange(len(label)))
+
+    def _images(self) -> TrainingImages:
+        """The faces to learn from, found as training finds them."""
+        from moppet.synthesis.synthetic_folder import RUN
+        from moppet.synthesis.training_images import FEW_IMAGES, cut_images, training_rows
+
+        rows = training_rows(self.manifest, self.settings)
+        faces = find_faces(self.manifest.select(rows), self.options.output / RUN)
+        images = cut_images(self.manifest, rows, faces, self.settings)
+        lost = len(rows) - len(images)
+        if lost:
+            self.say(f"no face found in {counted(lost, 'image')}, which are left out")
+        few = [f"{n} ({c})" for n, c in images.counts().items() if c < FEW_IMAGES]
+        if few:
+            self.say(
+                f"few training images: {', '.join(few)}. Synthetic faces will resemble them "
+                "closely; check for copies with `moppet quality` before you share any."
+            )
+        return images
+
+    def _show(self, generator: Any) -> None:
+        from moppet.synthesis.synthetic_folder import write_sheet
+
+        if self.options.show_faces is not None:
+            seeds: dict[str, list[int]] = {}
+            for request in self.plan.requests:
+                seeds.setdefault(request.label, []).append(request.seed)
+            bands = {
+                name: [generator.generate(name, seed) for seed in seeds[name][:_SHOWN]]
+                for name in generator.names
+                if name in seeds
+            }
+            write_sheet(bands, self.options.show_faces)
+
+
+class ReadyRun(SynthesisRun):
+    """A run with a generator that is not trained here, such as a diffusion model."""
+
+    def run(self) -> None:
+        settings, device = self.settings, _device(self.options.device)
+        from moppet.synthesis.synthetic_folder import start_folder
+        from moppet.synthesis.training_images import StartingFaces
+
+        if self.options.plan_only and settings.prompted and not settings.model:
+            self.say("the cost can be measured once a model is given (--model-folder)")
+            self.print_plan_as_json({})
+            return
+        sources = StartingFaces(self.manifest, settings)
+        if settings.starts_from_faces:
+            sources.check(self.plan.requests)
+        kind = find_generator(settings.method).load()
+        generator: ImageGenerator = kind(settings, sources, device)
+        started = time.perf_counter()
+        first = self.plan.requests[0]
+        image = generator(first)
+        seconds = time.perf_counter() - started
+        minutes = seconds * len(self.plan) / 60
+        self.say(
+            f"generating on {device}: about {minutes:.1f} minutes ({len(self.plan):,} images, "
+            f"{seconds:.1f} s each)"
+        )
+        if self.options.plan_only:
+            self.print_plan_as_json({"budget": {"minutes": round(minutes, 2), "device": device}})
+            return
+        start_folder(self.options.output, settings)
+
+        def generate(request: ImageRequest) -> SyntheticImage | None:
+            return image if request == first else generator(request)
+
+        text_only = settings.prompted and not settings.starts_from_faces
+        used = "" if text_only else sources.fingerprint()
+        joined = self.write(generate, generator.model, {}, used)
+        if self.options.show_faces is not None:
+            from moppet.synthesis.synthetic_folder import write_sheet
+
+            write_sheet(self._shown(joined), self.options.show_faces)
+
+    def _shown(self, joined: Manifest) -> dict[str, list[Image]]:
+        """The first made images of each class."""
+        shown: dict[str, list[Image]] = {}
+        labels = joined.column("label")
+        for row in range(len(self.manifest), len(joined)):
+            band = shown.setdefault(str(labels[row]), [])
+            if len(band) < _SHOWN:
+                band.append(joined.image(row))
+        return shown
+
+
+def _device(asked: str) -> str:
+    with extra("synthesize", "Synthesis"):
+        from moppet.synthesis.pretrained import find_device
+    return find_device(asked)

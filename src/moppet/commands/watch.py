@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, cast
 
 import typer
 
+from moppet.commands.console import estimate_text
 from moppet.commands.options import (
     AlertOption,
     JsonOption,
@@ -34,45 +35,50 @@ DISTRESS: Final = "negative"
 _UNWATCHED_S: Final = 10.0
 
 
-def watch(
-    source: Annotated[str, typer.Argument(help="A camera (camera:0), or a video.")],
+@dataclass(frozen=True, kw_only=True)
+class WatchOptions:
+    """What `moppet watch` is asked for."""
+
+    source: Annotated[str, typer.Argument(help="A camera (camera:0), or a video.")]
     rule: Annotated[
         list[str] | None,
         typer.Option(help='A rule: "negative >= 60 % for 4 s -> pause"; repeatable.'),
-    ] = None,
+    ] = None
     rules: Annotated[
         Path | None, typer.Option(help="TOML file with rules, cooldown_s, calm_s and child.")
-    ] = None,
-    on_alert: AlertOption = None,
-    on_pause: PauseOption = None,
-    on_resume: ResumeOption = None,
-    sound: Annotated[
-        str, typer.Option(help="Sound of an alert: bell, none, or a sound file.")
-    ] = "bell",
-    webhook: WebhookOption = None,
+    ] = None
+    on_alert: AlertOption = None
+    on_pause: PauseOption = None
+    on_resume: ResumeOption = None
+    sound: Annotated[str, typer.Option(help="Sound of an alert: bell, none, or a sound file.")] = (
+        "bell"
+    )
+    webhook: WebhookOption = None
     log: Annotated[
         Path | None, typer.Option(help="Append events to this file (.jsonl or .csv).")
-    ] = None,
+    ] = None
     child: Annotated[
         str | None,
         typer.Option(
             help="Which face is the child's: largest (default) or longest.",
             autocompletion=one_of("largest", "longest"),
         ),
-    ] = None,
-    model: ModelOption = "default",
+    ] = None
+    model: ModelOption = "default"
     real_time: Annotated[
         bool, typer.Option("--real-time", help="Read a video at its own pace.")
-    ] = False,
+    ] = False
     against: Annotated[
         Path | None,
         typer.Option(help="A coder's file of this video: report what the guard missed."),
-    ] = None,
+    ] = None
     tier: Annotated[
         str | None, typer.Option(help="Name of the tier, column or BORIS subject to compare.")
-    ] = None,
-    as_json: JsonOption = False,
-) -> None:
+    ] = None
+    as_json: JsonOption = False
+
+
+def watch(options: WatchOptions) -> None:
     """Watch a child's face, and pause or alert by rules.
 
     Without rules, moppet pauses after 4 s of distress or 30 s without a face, and alerts if the
@@ -80,47 +86,49 @@ def watch(
     """
     from moppet.infer.expression_model import find_model
 
-    find_model(model)
-    settings = _settings(rule, rules, child)
+    find_model(options.model)
+    settings = _settings(options)
     from moppet.guard import EventLog
     from moppet.guard.notifications import Alerts, Channels, Notifier
     from moppet.infer.expression_model import load_model
-    from moppet.media import probe
 
-    _check_source(source, probe(source).kind, real_time, against)
-    read = load_model(model)
+    _check_source(options)
+    model = load_model(options.model)
     distress = None
-    if against is not None:
-        distress = coded_distress(against, tier, read.names, read.group_of, Path(source).name)
-    channels = Channels(on_alert, on_pause, on_resume, sound, webhook)
-    with closing(Notifier(Alerts(channels), EventLog(log) if log else None)) as notifier:
-        _Watch(
-            source=source,
-            model=model,
-            read=read,
-            distress=distress,
-            settings=settings,
-            notifier=notifier,
-            real_time=real_time,
-            as_json=as_json,
-        ).run()
+    if options.against is not None:
+        recording = Path(options.source).name
+        distress = coded_distress(
+            *(options.against, options.tier, model.names, model.group_of, recording)
+        )
+    alerts = Alerts(
+        Channels(
+            *(options.on_alert, options.on_pause, options.on_resume),
+            *(options.sound, options.webhook),
+        )
+    )
+    log = EventLog(options.log) if options.log else None
+    with closing(Notifier(alerts, log)) as notifier:
+        _Watch(options, settings, model, distress, notifier).run()
 
 
-def _settings(rule: Sequence[str] | None, rules: Path | None, child: str | None) -> GuardSettings:
+def _settings(options: WatchOptions) -> GuardSettings:
     from moppet.guard import GuardSettings, parse_rules, read_guard
 
-    settings = GuardSettings() if rules is None else read_guard(rules)
-    if rule:
-        settings = replace(settings, rules=parse_rules(rule, source="--rule"))
-    return settings if child is None else replace(settings, child=cast(Any, child))
+    settings = GuardSettings() if options.rules is None else read_guard(options.rules)
+    if options.rule:
+        settings = replace(settings, rules=parse_rules(options.rule, source="--rule"))
+    return settings if options.child is None else replace(settings, child=cast(Any, options.child))
 
 
-def _check_source(source: str, kind: str, real_time: bool, against: Path | None) -> None:
+def _check_source(options: WatchOptions) -> None:
+    from moppet.media import probe
+
+    kind = probe(options.source).kind
     if kind == "images":
-        raise UsageError(f"watch takes a camera or a video, but {source} holds images.")
-    if kind == "camera" and real_time:
+        raise UsageError(f"watch takes a camera or a video, but {options.source} holds images.")
+    if kind == "camera" and options.real_time:
         raise UsageError("--real-time is for videos: a camera has its own pace.")
-    if kind == "camera" and against is not None:
+    if kind == "camera" and options.against is not None:
         raise UsageError("--against needs a video that was coded, got a camera.")
 
 
@@ -151,21 +159,21 @@ def coded_distress(
     return [
         (code.start_s, code.end_s)
         for code in lane.codes
-        if not code.is_point and vocabulary.at("group", code.label) == DISTRESS
+        if not code.is_point and vocabulary.name_of("group", code.label) == DISTRESS
     ]
 
 
 def found_lines(found: DetectionResult) -> Iterator[str]:
     """Yield what a guard found and missed as lines of text, with 95 % intervals."""
     n = len(found.distress)
-    yield f"Coded distress: {n}, found {len(found.delays_s)}, missed {_text(found.missed, '.2f')}"
+    yield f"Coded distress: {n}, found {len(found.delays_s)}, missed {estimate_text(found.missed)}"
     for one in found.distress:
         when = f"  {one.start_s:.1f}-{one.end_s:.1f} s"
         late = "missed" if math.isnan(one.delay_s) else f"found after {one.delay_s:.1f} s"
         yield f"{when}: {late}"
     if found.delays_s:
         yield f"Median delay {found.median_delay_s:.1f} s, longest {max(found.delays_s):.1f} s"
-    rate = _text(found.false_alarms_per_hour, ".1f")
+    rate = estimate_text(found.false_alarms_per_hour, ".1f")
     yield (
         f"False alarms: {len(found.false_alarms_s)} in {found.calm_s / 60:.1f} min without "
         f"distress, {rate} per hour"
@@ -187,13 +195,6 @@ def found_record(found: DetectionResult) -> dict[str, Any]:
     }
 
 
-def _text(estimate: Estimate, form: str) -> str:
-    if math.isnan(estimate.value):
-        return "–"
-    low, high = (format(v, form) for v in (estimate.low, estimate.high))
-    return f"{format(estimate.value, form)} ({low}-{high})"
-
-
 def _plain(estimate: Estimate) -> dict[str, Any]:
     return {name: _known(value) for name, value in estimate._asdict().items()}
 
@@ -204,16 +205,13 @@ def _known(value: float) -> float | None:
 
 @dataclass
 class _Watch:
-    """One run of the guard. read: the loaded model, whose name or folder is `model`."""
+    """One run of the guard. distress: start and end of what a person coded; None if nobody did."""
 
-    source: str
-    model: str
-    read: ExpressionModel
-    distress: list[tuple[float, float]] | None
+    options: WatchOptions
     settings: GuardSettings
+    model: ExpressionModel
+    distress: list[tuple[float, float]] | None
     notifier: Notifier
-    real_time: bool
-    as_json: bool
     fired_s: list[float] = field(default_factory=list)
 
     def run(self) -> None:
@@ -221,8 +219,8 @@ class _Watch:
         from moppet.guard import Guard
         from moppet.guard.notifications import now
 
-        guard = Guard(self.settings, self.read.names, self.read.group_of)
-        self._begin(self.read.name)
+        guard = Guard(self.settings, self.model.names, self.model.group_of)
+        self._begin(self.model.name)
         try:
             self._follow(guard)
         except KeyboardInterrupt:
@@ -242,8 +240,8 @@ class _Watch:
         from moppet.infer.pipeline import stream
 
         started_s, warned = time.monotonic(), False
-        for rows in stream(self.source, model=self.model):
-            if self.real_time:
+        for rows in stream(self.options.source, model=self.options.model):
+            if self.options.real_time:
                 passed_s = time.monotonic() - started_s
                 time.sleep(max(0.0, rows[0]["time_s"] - passed_s))
             for event in guard.observe(rows):
@@ -262,19 +260,19 @@ class _Watch:
         if host := self.notifier.alerts.webhook_host:
             print_note(f"alerts are sent to {host}: numbers and rules, no images.")
         self._print(self.notifier.log_start(model, self.settings.to_dict()))
-        if not self.as_json:
-            typer.echo(f"Watching {self.source}. Press Ctrl-C to end.")
+        if not self.options.as_json:
+            typer.echo(f"Watching {self.options.source}. Press Ctrl-C to end.")
             for rule in self.settings.rules:
                 typer.echo(f"  {rule}")
 
     def _tell(self, record: dict[str, Any], event: Event | None = None) -> None:
         self._print(self.notifier.send(record))
-        if event is not None and not self.as_json:
+        if event is not None and not self.options.as_json:
             value = "" if event.value is None else f" ({event.value:.0%})"
             typer.echo(f"{event.time_s:9.1f} s  {event.kind:6}  {event.rule}{value}")
 
     def _print(self, record: dict[str, Any]) -> None:
-        if self.as_json:
+        if self.options.as_json:
             typer.echo(json.dumps(record, ensure_ascii=False))
 
     def _end(self, guard: Guard) -> None:
@@ -283,7 +281,7 @@ class _Watch:
 
         summary = guard.summary
         self._print(self.notifier.log({"event": "end", "at": now(), **asdict(summary)}))
-        if not self.as_json:
+        if not self.options.as_json:
             typer.echo(
                 f"Watched {summary.watched_s:.1f} s: child's face clear {summary.sure_s:.1f} s, "
                 f"unsure {summary.unsure_s:.1f} s, missing {summary.absent_s:.1f} s. "
@@ -298,6 +296,6 @@ class _Watch:
 
     def _measure(self, found: DetectionResult) -> None:
         self._print(self.notifier.log(found_record(found)))
-        if not self.as_json:
+        if not self.options.as_json:
             for line in found_lines(found):
                 typer.echo(line)

@@ -109,12 +109,12 @@ def audit_manifest(
         faceless = np.flatnonzero([f is False for f in found])
         audited = audited.replace(face_found=found)
     content = audited.column("content_hash")
-    groups = gather(audited.table["duplicate_group"].to_pylist())
+    groups = group_rows(audited.table["duplicate_group"].to_pylist())
     return Audit(
         manifest=audited,
         readable=searched.readable,
         faceless=faceless,
-        exact=gather(content),
+        exact=group_rows(content),
         near=tuple(rows for rows in groups if len(set(content[rows])) > 1),
         mirrored=int(searched.near.mirrored.sum()),
         leaks=find_leaks(audited),
@@ -147,13 +147,13 @@ def find_leaks(manifest: Manifest) -> tuple[Leak, ...]:
                 if kind == "subject" or not reported.issuperset(rows.tolist()):
                     leaks.append(Leak(kind, column, rows))  # type: ignore[arg-type]
                     reported.update(rows.tolist())
-        for rows in gather(manifest.groups.tolist()):
+        for rows in group_rows(manifest.groups.tolist()):
             if len({sides[r] for r in rows} - {None}) > 1 and reported.isdisjoint(rows.tolist()):
                 leaks.append(Leak("chain", column, rows))
     return tuple(leaks)
 
 
-def gather(keys: Iterable[Hashable]) -> tuple[Rows, ...]:
+def group_rows(keys: Iterable[Hashable]) -> tuple[Rows, ...]:
     """Return the rows of each key that occurs at least twice; None is not a key."""
     members: dict[Hashable, list[int]] = {}
     for row, key in enumerate(keys):
@@ -203,7 +203,7 @@ def vote_entropy(manifest: Manifest) -> dict[str, Any]:
 
 def _across_sides(keys: Iterable[Hashable], sides: Sequence[Any]) -> Iterable[Rows]:
     """Yield the rows of each key that occurs on several sides, without rows that have no side."""
-    for rows in gather(keys):
+    for rows in group_rows(keys):
         placed = np.array([r for r in rows if sides[r] is not None], np.int64)
         if len({sides[r] for r in placed}) > 1:
             yield placed
@@ -216,7 +216,7 @@ def _disagreements(manifest: Manifest, groups: Sequence[Rows]) -> tuple[Disagree
         labeled = rows[[label[r] is not None for r in rows]]
         names = tuple(n for n in manifest.names if n in set(label[labeled]))
         if len(names) > 1:
-            exact = any(len(set(label[labeled[s]])) > 1 for s in gather(content[labeled]))
+            exact = any(len(set(label[labeled[s]])) > 1 for s in group_rows(content[labeled]))
             found.append(Disagreement(labeled, names, exact))
     return tuple(found)
 

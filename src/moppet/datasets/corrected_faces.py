@@ -75,12 +75,14 @@ def write_labeled(
         raise UsageError("This timeline has no corrections: correct it in `moppet serve` first.")
     rows: dict[str, dict[str, tuple[str, str]]] = {}
     for one, image in _cut(faces, recording):
-        name = f"{FOLDER}/{_word(recording.stem)}_{_word(one.subject)}_{one.time_s:.3f}.png"
+        name = (
+            f"{FOLDER}/{_file_name(recording.stem)}_{_file_name(one.subject)}_{one.time_s:.3f}.png"
+        )
         done, png = cv2.imencode(".png", np.ascontiguousarray(image[:, :, ::-1]))
         assert done, "OpenCV always has PNG"
         write_bytes(folder / name, png.tobytes())
         rows.setdefault(one.by, {})[name] = (one.label, one.subject)
-    files = [_write_csv(folder / f"{_word(by)}.csv", mine) for by, mine in rows.items()]
+    files = [_write_csv(folder / f"{_file_name(by)}.csv", mine) for by, mine in rows.items()]
     return files, len({name for mine in rows.values() for name in mine})
 
 
@@ -125,5 +127,5 @@ def _write_csv(path: Path, rows: dict[str, tuple[str, str]]) -> Path:
     return write_csv(path, ["path", "label", "subject"], every)
 
 
-def _word(text: str) -> str:
+def _file_name(text: str) -> str:
     return re.sub(r"[^\w.-]+", "_", text)[:60]

@@ -383,9 +383,9 @@ def read_manifest(path: str | PathLike[str]) -> Manifest:
     except OSError as error:
         if not isinstance(error, pa.ArrowException) and error.strerror is not None:
             raise MoppetError(f"Cannot read {place}: {error.strerror}.") from None
-        raise _not_one(place, "it is not a complete Parquet file") from None
+        raise _unreadable(place, "it is not a complete Parquet file") from None
     except (pa.ArrowException, ValueError):
-        raise _not_one(place, "it is not a complete Parquet file") from None
+        raise _unreadable(place, "it is not a complete Parquet file") from None
     try:
         kept = json.loads((table.schema.metadata or {})[_KEY])
         if kept["kind"] != "manifest":
@@ -393,15 +393,15 @@ def read_manifest(path: str | PathLike[str]) -> Manifest:
         names, root = tuple(kept["names"]), str(kept["root"])
         license = str(kept["license"] if "license" in kept else kept["licence"])  # former key
     except (KeyError, TypeError, ValueError):
-        raise _not_one(place, "its metadata has no names, license and root") from None
+        raise _unreadable(place, "its metadata has no names, license and root") from None
     missing = [name for name in SCHEMA.names if name not in table.column_names]
     if missing:
-        raise _not_one(place, f"it lacks {', '.join(missing)}")
+        raise _unreadable(place, f"it lacks {', '.join(missing)}")
     try:
         folder = Path(os.path.normpath(place.parent / root))
         return Manifest(names, table.replace_schema_metadata(None), folder, license)
     except MoppetError as error:
-        raise _not_one(place, str(error).rstrip(".")) from None
+        raise _unreadable(place, str(error).rstrip(".")) from None
 
 
 def connect(
@@ -442,5 +442,5 @@ def _relative_root(root: Path, folder: Path) -> str:
     return (far if apart else Path(os.path.relpath(far, near))).as_posix()
 
 
-def _not_one(path: Path, reason: str) -> MoppetError:
+def _unreadable(path: Path, reason: str) -> MoppetError:
     return MoppetError(f"{path} is not a manifest, or is damaged: {reason}.")

@@ -61,7 +61,7 @@ class Ratings:
         """(n,) one number for the images of one subject."""
         return connect(len(self.paths), [self.subjects])
 
-    def called(self, row: int) -> list[str]:
+    def labels_of(self, row: int) -> list[str]:
         """Return each rater's label of an image, "" without one."""
         return ["" if i < 0 else self.names[i] for i in self.given[row]]
 
@@ -176,7 +176,7 @@ def write_disagreements(path: Path, ratings: Ratings, decided: Mapping[str, str]
     """
     rows = [r for r in ratings.disputed if ratings.paths[r] not in decided]
     header = ["path", "label", "subject", *(f"label by {rater}" for rater in ratings.raters)]
-    cells = ([ratings.paths[r], "", ratings.subjects[r] or "", *ratings.called(r)] for r in rows)
+    cells = ([ratings.paths[r], "", ratings.subjects[r] or "", *ratings.labels_of(r)] for r in rows)
     write_csv(path, header, cells)
     return len(rows)
 
@@ -287,7 +287,7 @@ def as_dict(ratings: Ratings, agreement: Agreement, decided: dict[str, str]) -> 
         "disagreements": [
             {
                 "path": ratings.paths[row],
-                "labels": dict(zip(ratings.raters, ratings.called(row), strict=True)),
+                "labels": dict(zip(ratings.raters, ratings.labels_of(row), strict=True)),
                 "decided": decided.get(ratings.paths[row]),
             }
             for row in ratings.disputed

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import csv
-import math
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from moppet.evaluate.predictions import Predictions
-from moppet.metrics import Estimate, Reliability, as_json, bootstrap_many, reliability, roc_curve
+from moppet.metrics import Estimate, as_json, bootstrap_many, reliability, roc_curve
 from moppet.metrics.bootstrap import Weights, divide, drawn_sums
 from moppet.values import Floats, ModelError, MoppetError
 from moppet.vocabulary import current_key
@@ -21,30 +19,18 @@ BINS: Final = 15
 _ROC_STEPS: Final = 120
 
 
-@dataclass(frozen=True)
-class Bins:
-    """A reliability diagram: points, and each bin's accuracy with its interval."""
+class ReliabilityBin(NamedTuple):
+    """A bin of confidence: its edges, mean confidence (NaN without faces), and accuracy."""
 
-    points: Reliability
-    accuracy: list[Estimate]
-
-    def as_json(self) -> list[dict[str, Any]]:
-        """Return one dict a bin, None for what is undefined."""
-        points = self.points
-        return [
-            {
-                "low": float(low),
-                "high": float(high),
-                "confidence": number_or_none(confidence),
-                "accuracy": as_json(accuracy),
-            }
-            for low, high, confidence, accuracy in zip(
-                points.low, points.high, points.confidence, self.accuracy, strict=True
-            )
-        ]
+    low: float
+    high: float
+    confidence: float
+    accuracy: Estimate
 
 
-def reliability_bins(predictions: Predictions, *, seed: int = 0, draws: int = 1000) -> Bins:
+def reliability_bins(
+    predictions: Predictions, *, seed: int = 0, draws: int = 1000
+) -> list[ReliabilityBin]:
     """Return accuracy by confidence in 15 equal bins, each with its interval and rows."""
     points = reliability(predictions.probabilities, predictions.label, BINS)
     confidence = predictions.probabilities.max(axis=1)
@@ -57,7 +43,8 @@ def reliability_bins(predictions: Predictions, *, seed: int = 0, draws: int = 10
 
     found = bootstrap_many(drawn, predictions.groups, np.random.default_rng(seed), draws)
     accuracy = [found[str(i)]._replace(n=int(points.rows[i])) for i in range(BINS)]
-    return Bins(points, accuracy)
+    edges = points.low.tolist(), points.high.tolist(), points.confidence.tolist()
+    return [ReliabilityBin(*one) for one in zip(*edges, accuracy, strict=True)]
 
 
 def roc_points(predictions: Predictions) -> dict[str, list[list[float]] | None]:
@@ -76,9 +63,7 @@ def roc_points(predictions: Predictions) -> dict[str, list[list[float]] | None]:
         x, y = curve.false_positive_rate, curve.true_positive_rate
         step = np.floor((x + y) * _ROC_STEPS + 1e-9)
         keep = np.r_[True, step[1:] != step[:-1]] | np.r_[step[1:] != step[:-1], True]
-        points[name] = [
-            [round(float(a), 5), round(float(b), 5)] for a, b in zip(x[keep], y[keep], strict=True)
-        ]
+        points[name] = np.stack([x[keep], y[keep]], axis=1).round(5).tolist()
     return points
 
 
@@ -96,7 +81,7 @@ def read_training(folder: Path) -> dict[str, Any] | None:
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
         columns = {
-            current_key(name): [number_or_none(float(row[name] or "nan")) for row in rows]
+            current_key(name): as_json([float(row[name] or "nan") for row in rows])
             for name in rows[0]
         }
         epochs = columns["epoch"]
@@ -110,40 +95,22 @@ def read_training(folder: Path) -> dict[str, Any] | None:
     return {"columns": columns, "best_epoch": min(known)[1] if known else None}
 
 
-def number_or_none(value: float) -> float | None:
-    """Return a finite number, None for any other."""
-    return float(value) if math.isfinite(value) else None
-
-
 MOST_POINTS: Final = 2000
 _LEAST_POINTS: Final = 10
 _COMPONENTS: Final = 50
 _PERPLEXITY: Final = 30.0
 
 
-@dataclass(frozen=True)
-class EmbeddingMap:
-    """Where up to 2,000 faces lie on the map.
+class EmbeddingMap(NamedTuple):
+    """Where m faces, at most 2,000, lie on the map.
 
-    rows: (m,) which faces. points: (m, 2) in [0, 1], without a unit: only nearness tells.
-    method: how it was made.
+    rows: (m,) which faces. points: (m, 2) in [0, 1], without a unit: only nearness has a meaning.
+    method: in words.
     """
 
     rows: NDArray[np.intp]
     points: NDArray[np.float64]
     method: str
-
-    def as_json(self, label: list[str], group: list[str | None]) -> dict[str, Any]:
-        """Return plain values. label, group: of all faces."""
-        rows = self.rows.tolist()
-        return {
-            "method": self.method,
-            "n": len(rows),
-            "x": [round(float(x), 4) for x in self.points[:, 0]],
-            "y": [round(float(y), 4) for y in self.points[:, 1]],
-            "label": [label[i] for i in rows],
-            "group": [group[i] for i in rows],
-        }
 
 
 def map_embeddings(embeddings: Floats, rng: np.random.Generator) -> EmbeddingMap:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -13,11 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moppet.datasets.duplicates import Progress
-from moppet.datasets.faces import find_manifest_faces
 from moppet.datasets.manifest import Manifest
 from moppet.evaluate.chart_data import (
-    Bins,
-    EmbeddingMap,
+    ReliabilityBin,
     map_embeddings,
     read_training,
     reliability_bins,
@@ -27,6 +26,7 @@ from moppet.evaluate.model_comparison import compare_predictions, shared_classes
 from moppet.evaluate.predictions import (
     ClassMatch,
     Predictions,
+    face_chunks,
     group_predictions,
     match_classes,
     take_predictions,
@@ -36,7 +36,6 @@ from moppet.evaluate.subgroups import (
     Gap,
     Mask,
     Subgroup,
-    accuracy_of,
     age_subgroups,
     column_subgroups,
     measure_gaps,
@@ -44,7 +43,8 @@ from moppet.evaluate.subgroups import (
 )
 from moppet.infer.expression_model import ExpressionModel, find_model, load_model
 from moppet.metrics import Estimate, as_json
-from moppet.values import Floats, MoppetError, UsageError
+from moppet.metrics.bootstrap import bootstrap_means
+from moppet.values import Floats, MoppetError, Scores, UsageError
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Level:
 
     parts: "all", then faces found and not found, and age bands. by: column → value → figures.
     missed_wrong: accuracy if every face that was not found counts as wrong.
-    roc: class → points. bins: the reliability diagram.
+    roc: class → points. reliability: its diagram.
     """
 
     names: tuple[str, ...]
@@ -62,22 +62,7 @@ class Level:
     missed_wrong: Estimate
     gaps: list[Gap]
     roc: dict[str, list[list[float]] | None]
-    bins: Bins
-
-    def as_json(self) -> dict[str, Any]:
-        """Return plain values, None for what is undefined."""
-        return {
-            "names": list(self.names),
-            "parts": {name: part.as_json() for name, part in self.parts.items()},
-            "by": {
-                column: {value: part.as_json() for value, part in parts.items()}
-                for column, parts in self.by.items()
-            },
-            "missed_wrong": as_json(self.missed_wrong),
-            "gaps": [gap.as_json() for gap in self.gaps],
-            "roc": self.roc,
-            "reliability": self.bins.as_json(),
-        }
+    reliability: list[ReliabilityBin]
 
 
 @dataclass(frozen=True)
@@ -103,52 +88,49 @@ class Evaluation:
 
     def as_json(self) -> dict[str, Any]:
         """Return everything as plain values, None for what is undefined."""
-        return {
-            "about": self.about,
-            "rows": self.rows,
-            "notes": self.notes,
-            "group_of": self.group_of,
-            "classes": self.classes.as_json(),
-            "groups": None if self.groups is None else self.groups.as_json(),
-            "training": self.training,
-            "map": self.map,
-            "mistakes": self.mistakes,
-            "against": self.against,
-        }
+        return dict(as_json(self))
 
 
 _PACKAGES: Final = ("moppet", "numpy", "onnxruntime", "opencv-python-headless", "scikit-learn")
 
 
-def class_notes(match: ClassMatch, model: ExpressionModel) -> list[str]:
-    renamed = [n for n in match.lacking]
-    if not renamed:
+def _class_notes(match: ClassMatch, model: ExpressionModel) -> list[str]:
+    if not match.lacking:
         return []
+    one = len(match.lacking) == 1
     return [
-        f"The data does not know {', '.join(renamed)}: the model's probability of "
-        f"{'it' if len(renamed) == 1 else 'them'} is left out and the others are scaled to sum "
-        f"to 1, so {model.name} is evaluated as if it did not have "
-        f"{'this class' if len(renamed) == 1 else 'these classes'}."
+        f"The data does not contain {', '.join(match.lacking)}: the model's probability of "
+        f"{'it' if one else 'them'} is left out and the others are scaled to sum to 1, so "
+        f"{model.name} is evaluated as if it did not have "
+        f"{'this class' if one else 'these classes'}."
     ]
 
 
-def group_notes(predictions: Predictions, grouped: Predictions | None) -> list[str]:
-    if grouped is None:
+def _without_group(
+    predictions: Predictions, grouped: Predictions, group_of: Mapping[str, str]
+) -> dict[str, int]:
+    """Count the faces that the figures by group leave out: for their label, or the prediction."""
+    grouped_class = np.array([name in group_of for name in predictions.names])
+    labels = int((~grouped_class[predictions.label]).sum())
+    return {"label": labels, "prediction": len(predictions) - labels - len(grouped)}
+
+
+def _group_notes(without: Mapping[str, int] | None) -> list[str]:
+    if without is None:
         return [
             "There are no figures by group: the shared classes belong to fewer than two groups of "
             "the model card, or each group has only one of them."
         ]
-    without = len(predictions) - len(grouped)
-    if not without:
+    if not any(without.values()):
         return []
-    return [f"{without:,} faces have a class without a group: figures by group leave them out."]
+    return [
+        f"The figures by group leave out {without['label']:,} faces labeled with a class that has "
+        f"no group, and {without['prediction']:,} faces for which such classes are together more "
+        "probable than any group, as in the timeline."
+    ]
 
 
-def model_facts(model: ExpressionModel) -> dict[str, Any]:
-    return {"model": {"name": model.name, "sha256": model.sha256}}
-
-
-def describe(
+def _describe(
     model: ExpressionModel,
     manifest: Manifest,
     selection: Selection,
@@ -182,18 +164,14 @@ def describe(
 def _versions() -> dict[str, str]:
     found = {}
     for package in _PACKAGES:
-        try:
+        with suppress(importlib.metadata.PackageNotFoundError):
             found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
     return found
 
 
 SEED: Final = 0
 DRAWS: Final = 1000
 MOST_MISTAKES: Final = 60
-_CHUNK: Final = 4096
-"""Images processed at once: their faces need at most about 350 MB."""
 
 
 def evaluate(
@@ -225,26 +203,31 @@ def evaluate(
     selection = select_rows(manifest, split, match)
     _subgroups_by(selection, by)  # a column that is not there is refused before the long outputs
     models = [first] if second is None else [first, second.model]
-    lost: list[int] = []
-    outputs = _predict(selection.manifest, models, cache, progress, lost)
-    selection = group_duplicates(drop_unreadable(selection, lost), manifest, progress)
+    selection, outputs = _predict(selection, models, cache, progress)
+    selection = group_duplicates(selection, manifest, progress)
     bands = selection.manifest.column("age_band")
     predictions = take_predictions(
         outputs.probabilities[0], match, selection.manifest, selection.groups
     )
     group_of = {name: first.group_of[name] for name in match.names if name in first.group_of}
     grouped = group_predictions(predictions, group_of)
+    without = None if grouped is None else _without_group(predictions, grouped, group_of)
     subgroups = _Subgroups(
         outputs.attempt >= 0, age_subgroups(bands), _subgroups_by(selection, by), bands, seed, draws
     )
     drawn, why = _map(outputs.embeddings, predictions, group_of, np.random.default_rng(seed))
     return Evaluation(
-        about=describe(first, manifest, selection, by, seed, draws),
-        rows=selection.counts | _found(outputs.attempt),
+        about=_describe(first, manifest, selection, by, seed, draws),
+        rows={
+            **selection.counts,
+            "faces_found": int((outputs.attempt >= 0).sum()),
+            "faces_found_at_default_thresholds": int((outputs.attempt == 0).sum()),
+            "without_group": without,
+        },
         notes=[
-            *class_notes(match, first),
+            *_class_notes(match, first),
             *selection.notes,
-            *group_notes(predictions, grouped),
+            *_group_notes(without),
             *why,
         ],
         classes=_level(predictions, subgroups),
@@ -304,7 +287,8 @@ def _compared(
         x for i, x in enumerate(second.model.names) if called.get(i) not in comparison.names
     ]
     left_out = {"second_left_out": theirs_only, "faces_left_out": len(predictions) - comparison.n}
-    return model_facts(second.model) | comparison.as_json() | left_out
+    model = {"name": second.model.name, "sha256": second.model.sha256}
+    return {"model": model} | comparison.as_json() | left_out
 
 
 class _ModelOutputs(NamedTuple):
@@ -316,41 +300,29 @@ class _ModelOutputs(NamedTuple):
 
 
 def _predict(
-    manifest: Manifest,
+    selection: Selection,
     models: Sequence[ExpressionModel],
     cache: Path | None,
     progress: Progress | None,
-    lost: list[int],
-) -> _ModelOutputs:
-    """Run the models on every image of a manifest, in chunks; lost: gets unreadable rows."""
-    n = len(manifest)
-    probabilities: list[list[Floats]] = [[] for _ in models]
-    embeddings, attempts = [], []
-    for start in range(0, n, _CHUNK):
-        part = manifest.select(np.arange(start, min(start + _CHUNK, n)))
+) -> tuple[Selection, _ModelOutputs]:
+    """Run the models on the images; return the rows that can be read and the models' outputs."""
 
-        def report(done: int, _: int, before: int = start) -> None:
-            if progress is not None:
-                progress("faces", before + done, n)
+    def show(done: int, total: int) -> None:
+        if progress is not None:
+            progress("faces", done, total)
 
-        own = cache.with_name(f"{cache.stem}_{start}.npz") if cache and start else cache
-        unreadable: list[int] = []
-        faces = find_manifest_faces(part, cache=own, progress=report, unreadable=unreadable)
-        lost += [start + row for row in unreadable]
-        if not len(faces):
-            continue
-        crops = faces.aligned()
-        for number, model in enumerate(models):
-            scores = model.predict(crops)
-            probabilities[number].append(scores.probabilities)
-            if number == 0:
-                embeddings.append(scores.embeddings)
+    scores: list[list[Scores]] = [[] for _ in models]
+    attempts, unreadable = [], list[int]()
+    for faces, crops in face_chunks(
+        selection.manifest, cache=cache, progress=show, unreadable=unreadable
+    ):
+        for own, model in zip(scores, models, strict=True):
+            own.append(model.predict(crops))
         attempts.append(faces.attempt)
-    if not attempts:
-        return _ModelOutputs([], np.empty((0, 0), np.float32), np.empty(0, np.int8))
-    return _ModelOutputs(
-        [np.concatenate(parts) for parts in probabilities],
-        np.concatenate(embeddings),
+    selection = drop_unreadable(selection, unreadable)
+    return selection, _ModelOutputs(
+        [np.concatenate([part.probabilities for part in own]) for own in scores],
+        np.concatenate([part.embeddings for part in scores[0]]),
         np.concatenate(attempts),
     )
 
@@ -383,12 +355,15 @@ def _level(predictions: Predictions, subgroups: _Subgroups) -> Level:
             column: {value: measure(mask) for value, mask in parts.items()}
             for column, parts in subgroups.by.items()
         },
-        missed_wrong=accuracy_of(
-            right, predictions.groups, seed=subgroups.seed, draws=subgroups.draws
-        ),
+        missed_wrong=bootstrap_means(
+            {"accuracy": right},
+            predictions.groups,
+            np.random.default_rng(subgroups.seed),
+            subgroups.draws,
+        )["accuracy"],
         gaps=measure_gaps(predictions, subgroups.bands, seed=subgroups.seed, draws=subgroups.draws),
         roc=roc_points(predictions),
-        bins=reliability_bins(predictions, seed=subgroups.seed, draws=subgroups.draws),
+        reliability=reliability_bins(predictions, seed=subgroups.seed, draws=subgroups.draws),
     )
 
 
@@ -400,11 +375,18 @@ def _map(
 ) -> tuple[dict[str, Any] | None, list[str]]:
     """The map as plain values, or None and the reason as a note."""
     try:
-        drawn: EmbeddingMap = map_embeddings(embeddings[predictions.rows], rng)
+        drawn = map_embeddings(embeddings[predictions.rows], rng)
     except MoppetError as error:
         return None, [str(error)]
-    label = [predictions.names[i] for i in predictions.label]
-    return drawn.as_json(label, [group_of.get(name) for name in label]), []
+    label = [predictions.names[i] for i in predictions.label[drawn.rows]]
+    return {
+        "method": drawn.method,
+        "n": len(label),
+        "x": drawn.points[:, 0].round(4).tolist(),
+        "y": drawn.points[:, 1].round(4).tolist(),
+        "label": label,
+        "group": [group_of.get(name) for name in label],
+    }, []
 
 
 def _mistakes(
@@ -430,10 +412,3 @@ def _mistakes(
         }
         for i, facts in zip(order.tolist(), plain, strict=True)
     ]
-
-
-def _found(attempt: NDArray[np.int8]) -> dict[str, int]:
-    return {
-        "faces_found": int((attempt >= 0).sum()),
-        "faces_found_at_default_thresholds": int((attempt == 0).sum()),
-    }

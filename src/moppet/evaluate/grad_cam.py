@@ -15,13 +15,12 @@ from captum.attr import LayerGradCam
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from moppet.evaluate.saliency import Progress
 from moppet.infer.alignment import CROP_PX
 from moppet.infer.expression_model import ExpressionModel
 from moppet.train.networks import Network
 from moppet.train.starting_weights import load_model_network
 from moppet.values import Floats, Image, ModelError
-
-Progress = Callable[[int, int], None]
 
 LEAST_SIDE: Final = 6
 """Maps with fewer places a side cannot tell eyes from mouth."""

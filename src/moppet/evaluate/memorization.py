@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from moppet.datasets.hashing import find_near_duplicates
+from moppet.datasets.hashing import Progress, find_near_duplicates
 from moppet.datasets.manifest import connect
 from moppet.evaluate.sample_distances import Values, distances
 from moppet.values import Image
 
-Progress = Callable[[int, int], None]
 ALARM_SHARE: Final = 0.01
 LEAST_REAL: Final = 20
-SAME: Final = 0.01
-MOST_OWN: Final = 2000
+LEAST_CLOSENESS: Final = 0.01
+MOST_REAL: Final = 2000
 _CHUNK: Final = 512
 
 
@@ -29,11 +27,11 @@ class Memorization(NamedTuple):
     distance: (m,) to that face. closeness: (m,) this distance, divided by the distance from the
     real face to its own nearest real neighbor: 0 for a copy, about 1 for a new face.
     limit: the 1 % quantile of the real faces' closeness; NaN for too few faces.
-    too_near: (m,) closeness below limit, or below SAME.
+    too_near: (m,) closeness below limit, or below LEAST_CLOSENESS.
     copy_of: (m,) number of the real face with nearly the same image (`datasets.hashing`), or -1.
-    likeness: (m,) of the two images, NaN if there is none.
-    own: (q,) closeness of real faces to other real faces. twins: number of real faces with nearly
-    the same image as a face of another group; their groups are merged.
+    similarity: (m,) of the two images, NaN if there is none.
+    real_closeness: (q,) of real faces to other real faces. real_duplicates: number of real faces
+    with nearly the same image as a face of another group; their groups are merged.
     """
 
     nearest: NDArray[np.intp]
@@ -42,9 +40,9 @@ class Memorization(NamedTuple):
     limit: float
     too_near: NDArray[np.bool_]
     copy_of: NDArray[np.intp]
-    likeness: Values
-    own: Values
-    twins: int
+    similarity: Values
+    real_closeness: Values
+    real_duplicates: int
 
     @property
     def alarm(self) -> NDArray[np.bool_]:
@@ -84,8 +82,10 @@ def find_memorized(
         n + len(synthetic), [[*groups.tolist(), *[None] * len(synthetic)]], pairs.rows
     )[:n]
     crossing = (pairs.rows < n).sum(axis=1) == 1
-    copy_of, likeness = _copies(pairs.rows[crossing], pairs.similarity[crossing], n, len(synthetic))
-    twins = len(np.unique(pairs.rows[~crossing]))
+    copy_of, similarity = _copies(
+        pairs.rows[crossing], pairs.similarity[crossing], n, len(synthetic)
+    )
+    duplicates = len(np.unique(pairs.rows[~crossing]))
     if not real.shape[1]:
         real, synthetic = np.empty((0, 1)), np.zeros((len(synthetic), 1))
         closed = closed[:0]
@@ -96,16 +96,18 @@ def find_memorized(
         limit = float(np.quantile(own, ALARM_SHARE, method="lower"))
     first, _, _ = _scales(real, closed, nearest)
     closeness = _ratio(distance, first)
-    near = (closeness < limit) | (closeness < SAME)
-    return Memorization(nearest, distance, closeness, limit, near, copy_of, likeness, own, twins)
+    near = (closeness < limit) | (closeness < LEAST_CLOSENESS)
+    return Memorization(
+        nearest, distance, closeness, limit, near, copy_of, similarity, own, duplicates
+    )
 
 
 def _copies(
-    rows: NDArray[np.int64], likeness: NDArray[Any], n: int, synthetic: int
+    rows: NDArray[np.int64], similarity: NDArray[Any], n: int, synthetic: int
 ) -> tuple[NDArray[np.intp], Values]:
     """Return the most similar real image of each synthetic one, from mixed pairs of rows."""
     copy_of, best = np.full(synthetic, -1), np.full(synthetic, math.nan)
-    for (a, b), alike in zip(np.sort(rows, axis=1).tolist(), likeness.tolist(), strict=True):
+    for (a, b), alike in zip(np.sort(rows, axis=1).tolist(), similarity.tolist(), strict=True):
         if not alike <= best[b - n]:
             copy_of[b - n], best[b - n] = a, alike
     return copy_of, best
@@ -158,7 +160,7 @@ def _scales(
 
 def _own(real: NDArray[Any], groups: NDArray[np.integer[Any]], rng: np.random.Generator) -> Values:
     """Return the closeness of a sample of real rows to the other real rows."""
-    rows = np.sort(rng.permutation(len(real))[:MOST_OWN])
+    rows = np.sort(rng.permutation(len(real))[:MOST_REAL])
     nearest, distance = _nearest(real[rows], real, groups, groups[rows])
     first, group, third = _scales(real, groups, nearest)
     closeness = _ratio(distance, np.where(group == groups[rows], third, first))

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from moppet.evaluate.chart_data import number_or_none
 from moppet.evaluate.predictions import Predictions, share_classes
 from moppet.evaluate.subgroups import Mask, Subgroup, measure_subgroup
 from moppet.metrics import (
@@ -28,7 +27,7 @@ from moppet.values import MoppetError
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ModelComparison:
     """How a first and a second model differ on the same faces and classes.
 
     names: the classes that both models and the data share; left_out: those of the first that
@@ -50,20 +49,7 @@ class Comparison:
 
     def as_json(self) -> dict[str, Any]:
         """Return plain values, None for what is undefined."""
-        return {
-            "names": list(self.names),
-            "left_out": list(self.left_out),
-            "n": self.n,
-            "groups": self.groups,
-            "first": self.first.as_json(),
-            "second": self.second.as_json(),
-            "differences": {
-                part: {name: as_json(d) for name, d in figures.items()}
-                for part, figures in self.differences.items()
-            },
-            "mcnemar": _plain(self.mcnemar._asdict()),
-            "auc": {name: _plain(d._asdict()) for name, d in self.auc.items()},
-        }
+        return dict(as_json(self))
 
 
 def compare_predictions(
@@ -73,7 +59,7 @@ def compare_predictions(
     *,
     seed: int = 0,
     draws: int = 1000,
-) -> Comparison:
+) -> ModelComparison:
     """Return how two models differ on the faces and classes that both share.
 
     first, second: of the same faces, their shared classes under the same names.
@@ -82,9 +68,9 @@ def compare_predictions(
     """
     names = shared_classes(first.names, second.names)
     left_out = tuple(name for name in first.names if name not in names)
-    first, second = _on_shared(first, names), _on_shared(second, names)
+    first, second = share_classes(first, names), share_classes(second, names)
     tested = names if len(names) > 2 else names[-1:]
-    return Comparison(
+    return ModelComparison(
         names,
         left_out,
         len(first),
@@ -138,10 +124,6 @@ def _differences(
     }
 
 
-def _on_shared(predictions: Predictions, names: tuple[str, ...]) -> Predictions:
-    return predictions if predictions.names == names else share_classes(predictions, names)
-
-
 def _mcnemar(first: Predictions, second: Predictions) -> McNemar:
     found = mcnemar_test(first.correct, second.correct)
     return found if _several(first.groups) else found._replace(p=math.nan, p_mid=math.nan)
@@ -157,10 +139,3 @@ def _delong(first: Predictions, second: Predictions, number: int) -> AucDifferen
 
 def _several(groups: NDArray[np.int64]) -> bool:
     return len(np.unique(groups)) > 1
-
-
-def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        key: number_or_none(value) if isinstance(value, float) else value
-        for key, value in values.items()
-    }

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from moppet.datasets.faces import Faces, Progress, find_manifest_faces
 from moppet.datasets.manifest import Manifest
-from moppet.values import Floats, MoppetError
+from moppet.values import Floats, Image, MoppetError, group_probabilities
 from moppet.vocabulary import class_of, order_groups
 
+_CHUNK: Final = 4096
+"""Images processed at once: their faces need at most about 350 MB."""
 _WHOLE: Final = 1e-3
 """Votes over a weight this near to a whole number are a count of raters."""
 
@@ -131,6 +135,35 @@ class Predictions:
         )
 
 
+def face_chunks(
+    manifest: Manifest,
+    *,
+    cache: Path | None = None,
+    progress: Progress | None = None,
+    unreadable: list[int] | None = None,
+) -> Iterator[tuple[Faces, Image]]:
+    """Yield the faces of the images and their crops, as in video, for some thousand at a time.
+
+    cache: see `find_manifest_faces`. progress: called with the images done and their total.
+    unreadable: gets the rows whose images cannot be read; None raises MoppetError for one.
+    """
+    n = len(manifest)
+    for start in range(0, n, _CHUNK):
+        part = manifest.select(np.arange(start, min(start + _CHUNK, n)))
+
+        def report(done: int, _: int, before: int = start) -> None:
+            if progress is not None:
+                progress(before + done, n)
+
+        own = cache.with_name(f"{cache.stem}_{start}.npz") if cache and start else cache
+        lost = None if unreadable is None else list[int]()
+        faces = find_manifest_faces(part, cache=own, progress=report, unreadable=lost)
+        if unreadable is not None:
+            unreadable += [start + row for row in lost or ()]
+        if len(faces):
+            yield faces, faces.aligned()
+
+
 def take_predictions(
     probabilities: Floats, match: ClassMatch, manifest: Manifest, groups: NDArray[np.int64]
 ) -> Predictions:
@@ -157,6 +190,8 @@ def take_predictions(
 
 def share_classes(predictions: Predictions, names: Sequence[str]) -> Predictions:
     """Return the predictions over some of their classes only: other labels and scores left out."""
+    if predictions.names == tuple(names):
+        return predictions
     columns = [predictions.names.index(name) for name in names]
     number = {old: new for new, old in enumerate(columns)}
     label = np.array([number.get(int(old), -1) for old in predictions.label], np.int64)
@@ -166,16 +201,23 @@ def share_classes(predictions: Predictions, names: Sequence[str]) -> Predictions
 def group_predictions(predictions: Predictions, group_of: Mapping[str, str]) -> Predictions | None:
     """Return the predictions over groups of classes: probabilities and votes summed per group.
 
-    Classes without a group are left out, with their faces. None where there are fewer than two
-    groups, or each holds but one class.
+    Left out are faces whose label has no group, and those for which the classes without a group
+    are together the most probable: their group is null, as in a timeline. None where there are
+    fewer than two groups, or each holds but one class.
     """
-    names = order_groups(group_of.get(name) for name in predictions.names)
     member = [group_of.get(name) for name in predictions.names]
+    names = order_groups(member)
     if len(names) < 2 or all(member.count(name) == 1 for name in names):
         return None
     sums = np.array([[group == name for name in names] for group in member], np.float64)
     number = np.array([names.index(group) if group else -1 for group in member], np.int64)
-    return _regrouped(predictions, tuple(names), sums, number[predictions.label])
+    competing, of_group = group_probabilities(
+        predictions.probabilities, predictions.names, group_of
+    )
+    grouped = np.array([group is not None for group in competing])[of_group.argmax(axis=1)]
+    return _regrouped(
+        predictions, tuple(names), sums, np.where(grouped, number[predictions.label], -1)
+    )
 
 
 def _regrouped(

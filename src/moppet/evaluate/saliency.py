@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from moppet.evaluate.subgroups import age_subgroups
 from moppet.infer.alignment import CROP_PX, TEMPLATE_PX
 from moppet.infer.expression_model import ExpressionModel
-from moppet.metrics import Estimate, as_json, bootstrap_many
-from moppet.metrics.bootstrap import drawn_means
+from moppet.metrics import Estimate, as_json
+from moppet.metrics.bootstrap import bootstrap_means
 from moppet.values import Floats, Image, UsageError
 
 REGIONS: Final = ("eyes", "nose", "mouth", "rest of the face", "background")
@@ -100,7 +100,7 @@ class SaliencySummary:
             "age_band": self.age_band,
             "n": self.n,
             "undefined": self.undefined,
-            "shares": {name: as_json(share) for name, share in self.shares.items()},
+            "shares": as_json(self.shares),
         }
 
 
@@ -147,12 +147,7 @@ def _measure(
 ) -> SaliencySummary:
     columns = region_shares(maps)
     known = ~np.isnan(columns[REGIONS[0]])
-    shares = bootstrap_many(
-        lambda weight: {region: drawn_means(x, weight) for region, x in columns.items()},
-        groups,
-        np.random.default_rng(seed),
-        draws,
-    )
+    shares = bootstrap_means(columns, groups, np.random.default_rng(seed), draws)
     mean = np.full((CROP_PX, CROP_PX), np.nan)
     if known.any():
         mean = as_shares(maps[known]).mean(axis=0) * CROP_PX**2
@@ -161,7 +156,7 @@ def _measure(
         band,
         len(maps),
         int((~known).sum()),
-        {region: share._replace(n=int(known.sum())) for region, share in shares.items()},
+        shares,
         mean,
     )
 

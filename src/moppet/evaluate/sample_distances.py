@@ -206,14 +206,16 @@ def _equal_size_divergence(first: Values, second: Values, neighbors: int) -> flo
 Rows = NDArray[np.intp]
 Figures = Callable[[Rows, Rows], Mapping[str, float]]
 """Row numbers of the synthetic and of the real sample → figures by name."""
-LIMITS: Final = {
+FIGURES: Final = {
     "js_divergence": (0.0, 1.0),
     "frechet_distance": (0.0, math.inf),
+    "kernel_distance": (-math.inf, math.inf),
     "precision": (0.0, 1.0),
     "recall": (0.0, 1.0),
     "density": (0.0, math.inf),
     "coverage": (0.0, 1.0),
 }
+"""Figure → its range."""
 _LEAST_GROUPS: Final = 8
 
 
@@ -236,13 +238,9 @@ def half_sample_intervals(
     """
     m, n = len(synthetic_groups), len(real_groups)
     whole = figures(np.arange(m), np.arange(n))
-    synthetic, real = _HalfSampler(synthetic_groups), _HalfSampler(real_groups)
-    if min(synthetic.groups, real.groups) < _LEAST_GROUPS or draws < 2:
-        return {
-            name: Estimate(clipped(name, value), math.nan, math.nan, m)
-            for name, value in whole.items()
-        }
-    drawn = [figures(synthetic.draw(rng), real.draw(rng)) for _ in range(draws)]
+    synthetic, real = _Groups(synthetic_groups), _Groups(real_groups)
+    enough = min(synthetic.count, real.count) >= _LEAST_GROUPS and draws >= 2
+    drawn = [figures(synthetic.draw_half(rng), real.draw_half(rng)) for _ in range(draws * enough)]
     return {
         name: Estimate(
             clipped(name, value), *_interval(name, value, np.array([d[name] for d in drawn])), m
@@ -251,49 +249,42 @@ def half_sample_intervals(
     }
 
 
-class _HalfSampler:
-    def __init__(self, groups: NDArray[np.integer[Any]]) -> None:
-        _, self._of_row = np.unique(groups, return_inverse=True)
-        self.groups = int(self._of_row.max(initial=-1)) + 1
+class _Groups:
+    """The groups of some rows, of which some are drawn."""
 
-    def draw(self, rng: np.random.Generator) -> Rows:
+    def __init__(self, groups: NDArray[np.integer[Any]]) -> None:
+        self._of_row = np.unique(groups, return_inverse=True)[1]
+        self.count = int(self._of_row.max(initial=-1)) + 1
+
+    def draw(self, count: int, rng: np.random.Generator) -> NDArray[np.bool_]:
+        """Return whether each row belongs to one of so many groups drawn."""
+        return np.isin(self._of_row, rng.choice(self.count, count, replace=False))
+
+    def draw_half(self, rng: np.random.Generator) -> Rows:
         """Return the rows of half of the groups, rounded up or down at random."""
-        half = (self.groups + int(rng.integers(2))) // 2
-        chosen = np.zeros(self.groups, bool)
-        chosen[rng.choice(self.groups, half, replace=False)] = True
-        return np.flatnonzero(chosen[self._of_row])
+        return np.flatnonzero(self.draw((self.count + int(rng.integers(2))) // 2, rng))
 
 
 def _interval(name: str, value: float, drawn: NDArray[np.float64]) -> tuple[float, float]:
     defined = drawn[~np.isnan(drawn)]
-    if math.isnan(value) or len(defined) < len(drawn) / 2:
+    if math.isnan(value) or not len(defined) or len(defined) < len(drawn) / 2:
         return math.nan, math.nan
     low, high = value + np.quantile(defined - defined.mean(), [0.025, 0.975])
     return clipped(name, float(low)), clipped(name, float(high))
 
 
 def clipped(name: str, value: float) -> float:
-    """Return a value clipped to the range of its figure in LIMITS; NaN stays."""
-    least, most = LIMITS.get(name, (-math.inf, math.inf))
-    return float(np.clip(value, least, most))
+    """Return a value clipped to the range of its figure in FIGURES; NaN stays."""
+    return float(np.clip(value, *FIGURES.get(name, (-math.inf, math.inf))))
 
 
-FIGURES: Final = (
-    "js_divergence",
-    "frechet_distance",
-    "kernel_distance",
-    "precision",
-    "recall",
-    "density",
-    "coverage",
-)
 MOST: Final = 2000
 """Most rows of a sample that are compared; of larger samples, a random subset."""
 _SPLITS: Final = 10
 
 
 @dataclass(frozen=True)
-class Comparison:
+class SampleComparison:
     """Synthetic faces compared with real ones, and real ones with each other.
 
     n_synthetic, n_real: faces compared. figures: name in FIGURES → estimate.
@@ -309,12 +300,7 @@ class Comparison:
 
     def as_json(self) -> dict[str, Any]:
         """Return plain values, None for what is undefined."""
-        return {
-            "n_synthetic": self.n_synthetic,
-            "n_real": self.n_real,
-            "figures": {name: as_json(e) for name, e in self.figures.items()},
-            "among_real": {name: as_json(e) for name, e in self.among_real.items()},
-        }
+        return dict(as_json(self))
 
 
 @dataclass(frozen=True)
@@ -340,7 +326,7 @@ def compare_samples(
     draws: int,
     *,
     frechet: bool = True,
-) -> Comparison:
+) -> SampleComparison:
     """Return every figure of synthetic faces against real ones.
 
     space: for the Jensen-Shannon divergence, fitted to real rows. draws: for the intervals.
@@ -352,7 +338,7 @@ def compare_samples(
     table = _PairTable(synthetic.embeddings, real.embeddings, space, seed, frechet)
     figures = half_sample_intervals(table.figures, synthetic.groups, real.groups, rng, draws)
     within = _PairTable(real.embeddings, real.embeddings, space, seed, frechet)
-    return Comparison(
+    return SampleComparison(
         len(synthetic.groups), len(real.groups), figures, _among(within, real.groups, rng)
     )
 
@@ -372,10 +358,8 @@ class _PairTable:
 
     def figures(self, synthetic: Rows, real: Rows) -> Mapping[str, float]:
         """Return the figures of these rows of both samples."""
-        a, b = (
-            reduced[rows] for reduced, rows in zip(self._reduced, (synthetic, real), strict=True)
-        )
-        first, second = (x[rows] for x, rows in zip(self._samples, (synthetic, real), strict=True))
+        a, b = self._reduced[0][synthetic], self._reduced[1][real]
+        first, second = self._samples[0][synthetic], self._samples[1][real]
         places = (np.ix_(synthetic, synthetic), np.ix_(synthetic, real), np.ix_(real, real))
         kernels = (k[place] for k, place in zip(self._kernels, places, strict=True))
         apart = (d[place] for d, place in zip(self._distances, places, strict=True))
@@ -390,14 +374,12 @@ class _PairTable:
 def _among(
     table: _PairTable, groups: NDArray[np.integer[Any]], rng: np.random.Generator
 ) -> dict[str, Estimate]:
-    of_row = np.unique(groups, return_inverse=True)[1]
-    count = int(of_row.max(initial=-1)) + 1
-    half = len(groups) // 2
-    if count < 2:
+    of_real, half = _Groups(groups), len(groups) // 2
+    if of_real.count < 2:
         return {name: Estimate(math.nan, math.nan, math.nan, half) for name in FIGURES}
     drawn = []
     for _ in range(_SPLITS):
-        chosen = np.isin(of_row, rng.choice(count, count // 2, replace=False))
+        chosen = of_real.draw(of_real.count // 2, rng)
         drawn.append(table.figures(np.flatnonzero(chosen), np.flatnonzero(~chosen)))
     return {name: _range(name, np.array([d[name] for d in drawn]), half) for name in FIGURES}
 

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from moppet.datasets.faces import find_manifest_faces
-from moppet.datasets.hashing import THUMB_PX, thumbnail
+from moppet.datasets.faces import Progress
+from moppet.datasets.hashing import thumbnail
 from moppet.datasets.manifest import Manifest
+from moppet.evaluate.predictions import face_chunks
 from moppet.infer.expression_model import ExpressionModel
 from moppet.metrics import Estimate, as_json, bootstrap_many, confusion
-from moppet.metrics.bootstrap import Weights, drawn_means
+from moppet.metrics.bootstrap import Weights, bootstrap_means, drawn_means, mean_defined
 from moppet.values import Floats, Image
 from moppet.vocabulary import class_of
-
-Progress = Callable[[int, int], None]
-_CHUNK: Final = 1024
 
 
 @dataclass(frozen=True)
@@ -69,24 +67,11 @@ def predict_faces(
     Raises MoppetError with the name of an image that cannot be read.
     """
     parts = []
-    for start in range(0, len(rows), _CHUNK):
-        part = manifest.select(rows[start : start + _CHUNK])
-
-        def report(done: int, _: int, before: int = start) -> None:
-            if progress is not None:
-                progress(before + done, len(rows))
-
-        faces = find_manifest_faces(part, progress=report)
-        crops = faces.aligned()
+    for faces, crops in face_chunks(manifest.select(rows), progress=progress):
         scores = model.predict(crops)
         class_scores = scores if classifier is model else classifier.predict(crops)
         thumbs = np.stack([thumbnail(crop) for crop in crops])
         parts.append((scores.embeddings, class_scores.probabilities, faces.attempt, thumbs))
-    if not parts:
-        nothing = np.empty((0, THUMB_PX, THUMB_PX), np.uint8)
-        scores = model.predict(np.empty((0, 8, 8, 3), np.uint8))
-        none = np.empty((0, len(classifier.names)), np.float32)
-        parts = [(scores.embeddings, none, np.empty(0, np.int8), nothing)]
     embeddings, probabilities, attempt, thumbs = (
         np.concatenate(part) for part in zip(*parts, strict=True)
     )
@@ -128,14 +113,7 @@ class Agreement:
 
     def as_json(self) -> dict[str, Any]:
         """Return plain values, None for what is undefined."""
-        return {
-            "names": list(self.names),
-            "overall": as_json(self.overall),
-            "macro": as_json(self.macro),
-            "of_class": {name: as_json(e) for name, e in self.of_class.items()},
-            "confusion": self.confusion.tolist(),
-            "unknown": self.unknown,
-        }
+        return dict(as_json(self))
 
 
 def measure_agreement(
@@ -160,12 +138,8 @@ def measure_agreement(
 
     def figures(weight: Weights) -> Mapping[str, NDArray[np.float64]]:
         of = {name: drawn_means(right, weight * (label == i)) for name, i in read.items()}
-        stacked = np.stack([*of.values()]) if of else np.full((1, len(weight)), math.nan)
-        defined = ~np.isnan(stacked)
-        total = np.where(defined, stacked, 0).sum(axis=0)
-        macro = np.full(len(weight), math.nan)
-        np.divide(total, defined.sum(axis=0), out=macro, where=defined.any(axis=0))
-        return {"": drawn_means(right, weight), " ": macro, **of}
+        recalls = np.stack([*of.values(), np.full(len(weight), math.nan)], axis=1)
+        return {"": drawn_means(right, weight), " ": mean_defined(recalls), **of}
 
     found = bootstrap_many(figures, reading.groups[known], rng, draws)
     undefined = Estimate(math.nan, math.nan, math.nan, 0)
@@ -192,5 +166,4 @@ def share(
     draws: int = 1000,
 ) -> Estimate:
     """Return the share of true values, with an interval from a bootstrap by groups."""
-    numbers = values.astype(np.float64)
-    return bootstrap_many(lambda w: {"": drawn_means(numbers, w)}, groups, rng, draws)[""]
+    return bootstrap_means({"share": values}, groups, rng, draws)["share"]

@@ -14,9 +14,14 @@ from numpy.typing import NDArray
 
 from moppet.datasets.manifest import Manifest
 from moppet.datasets.provenance import SYNTHETIC_FROM, real_rows
-from moppet.evaluate.chart_data import number_or_none
 from moppet.evaluate.memorization import LEAST_REAL, Memorization, find_memorized
-from moppet.evaluate.sample_distances import Comparison, Sample, Space, compare_samples, fit_space
+from moppet.evaluate.sample_distances import (
+    Sample,
+    SampleComparison,
+    Space,
+    compare_samples,
+    fit_space,
+)
 from moppet.evaluate.sample_predictions import (
     Agreement,
     SampleFaces,
@@ -33,7 +38,7 @@ TRAIN: Final = "train"
 ALL: Final = "all"
 
 
-def select_rows(
+def select_samples(
     synthetic: Manifest, real: Manifest
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], dict[str, Any]]:
     """Return the rows of both manifests to compare, and counts of rows.
@@ -81,7 +86,7 @@ def _of_one_face(synthetic: Manifest) -> NDArray[np.bool_]:
     return np.array([s is not None and len(s) == 1 for s in synthetic.column(SYNTHETIC_FROM)], bool)
 
 
-def describe(
+def _describe(
     synthetic: Manifest,
     real: Manifest,
     model: ExpressionModel,
@@ -101,7 +106,7 @@ def describe(
         "classifier": _facts(classifier),
         "space": {
             "components": space.axes.shape[1],
-            "explained": space.explained if math.isfinite(space.explained) else None,
+            "explained": as_json(space.explained),
         },
         "intervals": f"95 %; distances by {draws} half samples, shares by 1,000 bootstrap draws, "
         f"of groups; seed {seed}",
@@ -121,10 +126,10 @@ def _facts(model: ExpressionModel) -> dict[str, Any]:
 FEW: Final = 50
 
 
-def quality_notes(
+def _quality_notes(
     rows: Mapping[str, Any],
-    of_class: Mapping[str, Comparison | None],
-    everything: Comparison,
+    of_class: Mapping[str, SampleComparison | None],
+    everything: SampleComparison,
     memory: Memorization,
     agreement: Agreement,
 ) -> list[str]:
@@ -132,9 +137,7 @@ def quality_notes(
     return [
         *_memory_notes(memory),
         *_row_notes(rows),
-        *_class_notes(of_class),
-        *_size_notes(everything),
-        *_classifier_notes(agreement),
+        *_figure_notes(of_class, everything, agreement),
     ]
 
 
@@ -184,7 +187,11 @@ def _row_notes(rows: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
-def _class_notes(of_class: Mapping[str, Comparison | None]) -> Iterator[str]:
+def _figure_notes(
+    of_class: Mapping[str, SampleComparison | None],
+    everything: SampleComparison,
+    agreement: Agreement,
+) -> Iterator[str]:
     without = [name for name, one in of_class.items() if one is None]
     if without:
         yield f"There is no real face of {', '.join(without)} to compare the synthetic ones with."
@@ -195,18 +202,12 @@ def _class_notes(of_class: Mapping[str, Comparison | None]) -> Iterator[str]:
     ]
     if few:
         yield f"Few faces, so the figures of these classes are rough: {', '.join(few)}."
-
-
-def _size_notes(everything: Comparison) -> Iterator[str]:
     n = min(everything.n_synthetic, everything.n_real)
     if n <= 256:
         yield (
             f"The Fréchet distance is overestimated for so few faces ({n}); the kernel distance "
             "is not."
         )
-
-
-def _classifier_notes(agreement: Agreement) -> Iterator[str]:
     if agreement.unknown:
         unknown = ", ".join(f"{name} ({n:,})" for name, n in agreement.unknown.items())
         yield f"The classifier does not know {unknown}: these faces are left out of the agreement."
@@ -229,11 +230,7 @@ class Detected(NamedTuple):
 
     def as_json(self) -> dict[str, Any]:
         """Return plain values, None for what is undefined."""
-        return {
-            "all": as_json(self.all),
-            "loosely": as_json(self.loosely),
-            "of_class": {name: as_json(e) for name, e in self.of_class.items()},
-        }
+        return dict(as_json(self))
 
 
 @dataclass(frozen=True)
@@ -255,8 +252,8 @@ class Quality:
     rows: dict[str, Any]
     notes: list[str]
     classes: list[str]
-    everything: Comparison
-    of_class: dict[str, Comparison | None]
+    everything: SampleComparison
+    of_class: dict[str, SampleComparison | None]
     detected: Detected
     real_detected: Detected
     agreement: Agreement
@@ -268,26 +265,27 @@ class Quality:
 
     def as_json(self) -> dict[str, Any]:
         """Return everything as plain values, None for what is undefined."""
-        return {
+        found = {
             "about": self.about,
             "rows": self.rows,
             "notes": self.notes,
             "classes": self.classes,
-            "all": self.everything.as_json(),
-            "of_class": {k: None if c is None else c.as_json() for k, c in self.of_class.items()},
-            "detected": self.detected.as_json(),
-            "real_detected": self.real_detected.as_json(),
-            "agreement": self.agreement.as_json(),
-            "real_agreement": self.real_agreement.as_json(),
+            "all": self.everything,
+            "of_class": self.of_class,
+            "detected": self.detected,
+            "real_detected": self.real_detected,
+            "agreement": self.agreement,
+            "real_agreement": self.real_agreement,
             "memory": {
-                "alarms": as_json(self.alarms),
-                "limit": number_or_none(self.memory.limit),
-                "real_duplicates": self.memory.twins,
-                "real_compared": len(self.memory.own),
+                "alarms": self.alarms,
+                "limit": self.memory.limit,
+                "real_duplicates": self.memory.real_duplicates,
+                "real_compared": len(self.memory.real_closeness),
                 "histogram": _histogram(self.memory),
             },
             "memorized": self.memorized,
         }
+        return dict(as_json(found))
 
 
 def measure_quality(
@@ -302,7 +300,7 @@ def measure_quality(
 ) -> Quality:
     """Return the quality of synthetic faces compared with real ones.
 
-    synthetic: manifest of synthetic faces, see `select_rows`. real: manifest of the real faces
+    synthetic: manifest of synthetic faces, see `select_samples`. real: manifest of the real faces
         that the generator was trained on.
     model: its embedding is used for distances. classifier: model that reads the expressions of the
         synthetic faces; None uses `model`. Neither should be trained on the synthetic faces.
@@ -313,7 +311,7 @@ def measure_quality(
     second = first
     if classifier is not None:
         second = classifier if isinstance(classifier, ExpressionModel) else load_model(classifier)
-    synthetic_rows, real_chosen, rows = select_rows(synthetic, real)
+    synthetic_rows, real_chosen, rows = select_samples(synthetic, real)
     show = progress or (lambda what, done, total: None)
     of_synthetic = predict_faces(
         synthetic, synthetic_rows, first, second, lambda done, n: show("synthetic faces", done, n)
@@ -342,9 +340,9 @@ def measure_quality(
     rows |= {"kept": int(len(of_synthetic) - memory.alarm.sum())}
     agreements = [measure_agreement(x, second.names, classes, rng) for x in (of_synthetic, of_real)]
     detected, real_detected = (_detected(x, classes, rng) for x in (of_synthetic, of_real))
-    notes = quality_notes(rows, of_class, everything, memory, agreements[0])
+    notes = _quality_notes(rows, of_class, everything, memory, agreements[0])
     return Quality(
-        about=describe(synthetic, real, first, second, space, seed, draws),
+        about=_describe(synthetic, real, first, second, space, seed, draws),
         rows=rows,
         notes=notes,
         classes=classes,
@@ -369,7 +367,7 @@ def _compare(
     seed: int,
     draws: int,
     show: Progress,
-) -> tuple[Comparison, dict[str, Comparison | None]]:
+) -> tuple[SampleComparison, dict[str, SampleComparison | None]]:
     def sample(reading: SampleFaces, rows: NDArray[np.intp]) -> Sample:
         return Sample(reading.embeddings[rows], reading.groups[rows])
 
@@ -378,7 +376,7 @@ def _compare(
     whole = compare_samples(
         sample(synthetic, matched[0]), sample(real, matched[1]), space, rng, draws
     )
-    of_class: dict[str, Comparison | None] = {}
+    of_class: dict[str, SampleComparison | None] = {}
     for done, name in enumerate(classes, 1):
         show("figures", done, len(classes))
         rows, others = synthetic.of_class(name), real.of_class(name)
@@ -445,11 +443,11 @@ def _memorized(
                 "real_label": of_real.label[twin],
                 "too_near": bool(memory.too_near[i]),
                 "copy": bool(memory.copy_of[i] >= 0),
-                "closeness": number_or_none(memory.closeness[i]),
-                "likeness": number_or_none(memory.likeness[i]),
+                "closeness": memory.closeness[i],
+                "similarity": memory.similarity[i],
             }
         )
-    return found
+    return list(as_json(found))
 
 
 def _histogram(memory: Memorization) -> dict[str, list[float]]:
@@ -463,5 +461,5 @@ def _histogram(memory: Memorization) -> dict[str, list[float]]:
     return {
         "edges": [float(x) for x in edges.round(6)],
         "synthetic": shares(memory.closeness),
-        "real": shares(memory.own),
+        "real": shares(memory.real_closeness),
     }

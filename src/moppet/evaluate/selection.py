@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from moppet.datasets.duplicates import Progress, has_duplicate_groups, with_duplicate_groups
 from moppet.datasets.manifest import Manifest, connect
 from moppet.datasets.provenance import real_rows
-from moppet.datasets.readers.folder_tree import some_of
+from moppet.datasets.readers.folder_tree import first_few
 from moppet.evaluate.predictions import ClassMatch
 from moppet.values import MoppetError, UsageError, nearest_name
 from moppet.vocabulary import current_key
@@ -89,7 +89,7 @@ def drop_unreadable(selection: Selection, lost: list[int]) -> Selection:
     counts = selection.counts | {"unreadable": len(lost)}
     if not lost:
         return replace(selection, counts=counts)
-    names = some_of(dict.fromkeys(selection.manifest.column("path")[sorted(lost)]))
+    names = first_few(dict.fromkeys(selection.manifest.column("path")[sorted(lost)]))
     kept = np.delete(np.arange(len(selection.rows)), lost)
     if not len(kept):
         raise MoppetError(

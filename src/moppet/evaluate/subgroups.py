@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final
@@ -17,15 +17,12 @@ from moppet.metrics import (
     Difference,
     DrawnFigures,
     Estimate,
-    Summary,
-    as_json,
-    bootstrap_many,
     drawn_figures,
     paired_bootstrap_many,
     summarize,
     within,
 )
-from moppet.metrics.bootstrap import drawn_means
+from moppet.metrics.bootstrap import bootstrap_means, drawn_means
 from moppet.values import UsageError, name_hint
 
 Mask = NDArray[np.bool_]
@@ -48,28 +45,22 @@ _GAP_FIGURES: Final = (
 
 @dataclass(frozen=True)
 class Subgroup:
-    """Metrics of some faces.
+    """Metrics of n faces.
 
-    groups: number of subjects or images; copies count once.
+    overall, per_class, confusion: see `moppet.metrics.Summary`.
+    groups: number of subjects or images; duplicates count once.
     one_rater: how often the vote of one rater is the label.
-    commonest: the most frequent class, and its share: the accuracy of always predicting it.
+    commonest: "name", the most frequent class, and its share as an estimate: the accuracy of
+    always predicting it.
     """
 
-    summary: Summary
+    n: int
+    overall: dict[str, Estimate]
+    per_class: dict[str, dict[str, Estimate]]
+    confusion: NDArray[np.int64]
     groups: int
     one_rater: Estimate
-    commonest: str | None
-    commonest_share: Estimate
-
-    def as_json(self) -> dict[str, Any]:
-        """Return plain values, None for what is undefined."""
-        found = self.summary.as_json()
-        del found["names"]
-        return found | {
-            "groups": self.groups,
-            "one_rater": as_json(self.one_rater),
-            "commonest": {"name": self.commonest, **as_json(self.commonest_share)},
-        }
+    commonest: dict[str, Any]
 
 
 def measure_subgroup(predictions: Predictions, *, seed: int = 0, draws: int = 1000) -> Subgroup:
@@ -86,32 +77,21 @@ def measure_subgroup(predictions: Predictions, *, seed: int = 0, draws: int = 10
     )
     counts = np.bincount(predictions.label, minlength=len(predictions.names))
     most = int(counts.argmax()) if len(predictions) else -1
-    on_label = predictions.votes_on_label()
-    means = bootstrap_many(
-        _means({"rater": on_label, "commonest": (predictions.label == most).astype(np.float64)}),
+    means = bootstrap_means(
+        {"rater": predictions.votes_on_label(), "commonest": predictions.label == most},
         predictions.groups,
         np.random.default_rng(seed),
         draws,
     )
     return Subgroup(
-        summary,
+        summary.n,
+        summary.overall,
+        summary.per_class,
+        summary.confusion,
         len(np.unique(predictions.groups)),
-        means["rater"]._replace(n=int((~np.isnan(on_label)).sum())),
-        predictions.names[most] if most >= 0 else None,
-        means["commonest"],
+        means["rater"],
+        {"name": predictions.names[most] if most >= 0 else None, **means["commonest"]._asdict()},
     )
-
-
-def accuracy_of(
-    right: Mask, groups: NDArray[np.int64], *, seed: int = 0, draws: int = 1000
-) -> Estimate:
-    """Return the share of rows that are correct, with its interval."""
-    figures = _means({"share": right.astype(np.float64)})
-    return bootstrap_many(figures, groups, np.random.default_rng(seed), draws)["share"]
-
-
-def _means(columns: Mapping[str, NDArray[np.float64]]) -> DrawnFigures:
-    return lambda weight: {name: drawn_means(x, weight) for name, x in columns.items()}
 
 
 def age_subgroups(bands: Iterable[Any]) -> dict[str, Mask]:
@@ -189,26 +169,17 @@ def _quarters(values: NDArray[Any]) -> dict[str, Mask]:
 class Gap:
     """How metrics on infants and children differ from those on others.
 
-    others: who they are. n_children, n_others: faces on either side.
+    of: both sides in words. others: the other side. n_children, n_others: faces on either side.
     figures: metric → infants and children minus the others, of the model; `one_rater` and
         `human_plurality_agreement` are the human raters' own gaps, and
         `accuracy_less_one_rater` is how much wider the model's is.
     """
 
+    of: str
     others: str
     n_children: int
     n_others: int
     figures: dict[str, Difference]
-
-    def as_json(self) -> dict[str, Any]:
-        """Return plain values, None for what is undefined."""
-        return {
-            "of": f"{CHILDREN_KEY} less {self.others}",
-            "others": self.others,
-            "n_children": self.n_children,
-            "n_others": self.n_others,
-            "figures": {name: as_json(d) for name, d in self.figures.items()},
-        }
 
 
 def measure_gaps(
@@ -226,6 +197,7 @@ def measure_gaps(
     figures = _with_raters(predictions)
     return [
         Gap(
+            f"{CHILDREN_KEY} less {others}",
             others,
             int(young.sum()),
             int(old.sum()),
@@ -238,7 +210,7 @@ def measure_gaps(
                     np.random.default_rng(seed),
                     draws,
                 ).items()
-                if name in _GAP_FIGURES and not _is_undefined(d)
+                if name in _GAP_FIGURES and not math.isnan(d.value)
             },
         )
         for others, old in sides.items()
@@ -262,7 +234,3 @@ def _with_raters(predictions: Predictions) -> DrawnFigures:
         return found | {"one_rater": rater, "accuracy_less_one_rater": found["accuracy"] - rater}
 
     return drawn
-
-
-def _is_undefined(difference: Difference) -> bool:
-    return math.isnan(difference.value)

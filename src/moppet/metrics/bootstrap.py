@@ -14,26 +14,18 @@ from moppet.values import UsageError
 Weights = NDArray[np.float64]
 Groups = NDArray[np.integer[Any]]
 _BLOCK: Final = 4_000_000  # weights held at once, 32 MB
+_SIDE: Final = 0.025  # beyond either limit of a 95 % interval
 
 
-class Drawer:
-    """Draws groups of rows with replacement. first_rows: (groups,) the first row of each group."""
-
-    def __init__(self, groups: Groups, rng: np.random.Generator, draws: int) -> None:
-        _, self.first_rows, self._group_of = np.unique(
-            groups, return_index=True, return_inverse=True
-        )
-        self._rng, self._draws = rng, draws
-
-    def weights(self) -> Iterator[Weights]:
-        """Yield (m, n) blocks: how often each row occurs in each of m draws."""
-        groups, rng = len(self.first_rows), self._rng
-        block = max(1, _BLOCK // max(len(self._group_of), 1))
-        for first in range(0, self._draws, block):
-            m = min(block, self._draws - first)
-            drawn = (rng.integers(0, groups, groups) for _ in range(m))
-            times = [np.bincount(each, minlength=groups) for each in drawn]
-            yield np.asarray(times, np.float64)[:, self._group_of]
+def draw_weights(groups: Groups, rng: np.random.Generator, draws: int) -> Iterator[Weights]:
+    """Draw groups of rows with replacement; yield (m, n) how often each row occurs in m draws."""
+    group_of_row = np.unique(groups, return_inverse=True)[1]
+    count = int(group_of_row.max(initial=-1)) + 1
+    block = max(1, _BLOCK // max(len(groups), 1))
+    for first in range(0, draws, block):
+        drawn = (rng.integers(0, count, count) for _ in range(min(block, draws - first)))
+        times = [np.bincount(each, minlength=count) for each in drawn]
+        yield np.asarray(times, np.float64)[:, group_of_row]
 
 
 def drawn_sums(weight: Weights, which: NDArray[np.integer[Any]], size: int) -> Weights:
@@ -47,7 +39,7 @@ def drawn_sums(weight: Weights, which: NDArray[np.integer[Any]], size: int) -> W
     return sums
 
 
-def drawn_means(values: NDArray[np.floating[Any]], weight: Weights) -> Weights:
+def drawn_means(values: NDArray[Any], weight: Weights) -> Weights:
     """Return (m,) weighted means of the defined values; NaN where no defined row has weight."""
     defined = ~np.isnan(values)
     filled = np.where(defined, values, 0.0).astype(np.float64)
@@ -69,7 +61,7 @@ def divide(a: NDArray[Any], b: NDArray[Any]) -> Weights:
 RowFigure = Callable[[NDArray[np.intp]], float]
 """Row numbers, possibly repeated → a figure."""
 DrawnFigures = Callable[[Weights], Mapping[str, NDArray[np.float64]]]
-"""Weights (m, n) → name → the figures (m,) of the m draws."""
+"""Weights (m, n), how often each row occurs in each of m draws → name → figures (m,)."""
 
 
 class Estimate(NamedTuple):
@@ -108,36 +100,26 @@ def bootstrap_many(
 ) -> dict[str, Estimate]:
     """Return many figures with intervals from one set of draws; see bootstrap.
 
-    figures: takes weights (m, n), how often each row occurs in each of m draws, and returns name
-        → figures (m,). `drawn_figures` returns such a function for a model's scores, `from_rows`
-        for any figure of rows.
+    figures: `drawn_figures` returns such a function for a model's scores, `from_rows` for any
+        figures of rows.
     """
-    n = len(groups)
-    whole = figures(np.ones((1, n)))
-    if not n:
-        return {k: Estimate(float(v[0]), math.nan, math.nan, 0) for k, v in whole.items()}
-    drawn = _drawn(figures, groups, rng, draws)
-    return {k: Estimate(float(v[0]), *_interval(drawn[k]), n) for k, v in whole.items()}
+    found = _bootstrap(figures, groups, rng, draws)
+    return {name: Estimate(d.value, d.low, d.high, d.n) for name, d in found.items()}
 
 
-def paired_bootstrap(
-    first: RowFigure,
-    second: RowFigure,
-    groups: Groups,
-    rng: np.random.Generator,
-    draws: int = 1000,
-) -> Difference:
-    """Return the difference of two figures of the same rows; both use the same draws.
+def bootstrap_means(
+    columns: Mapping[str, NDArray[Any]], groups: Groups, rng: np.random.Generator, draws: int = 1000
+) -> dict[str, Estimate]:
+    """Return the mean of each column's defined values; see bootstrap.
 
-    p: two-sided, 2 (1 + the draws on the rarer side of 0) / (1 + draws), at most 1: below 0.05
-        if the interval excludes 0, never below 2 / (1 + draws) (Davison & Hinkley 1997, chapter
-        4, for the 1).
-    Interval and p are NaN if fewer than half of the draws are defined, or if the difference
-    depends on one group (see bootstrap).
+    columns: name → (n,) numbers, or true and false for a share. n: the defined values.
     """
-    return paired_bootstrap_many(
-        from_rows({"figure": first}), from_rows({"figure": second}), groups, rng, draws
-    )["figure"]
+
+    def means(weight: Weights) -> dict[str, Weights]:
+        return {name: drawn_means(x, weight) for name, x in columns.items()}
+
+    found = bootstrap_many(means, groups, rng, draws)
+    return {name: found[name]._replace(n=int((~np.isnan(x)).sum())) for name, x in columns.items()}
 
 
 def paired_bootstrap_many(
@@ -150,18 +132,18 @@ def paired_bootstrap_many(
     """Return name → difference of two models' figures, from one set of draws.
 
     Names that only one of the two returns are left out.
+    p: two-sided, 2 (1 + the draws on the rarer side of 0) / (1 + draws), at most 1: below 0.05
+        if the interval excludes 0, never below 2 / (1 + draws) (Davison & Hinkley 1997, chapter
+        4, for the 1).
+    Interval and p are NaN if fewer than half of the draws are defined, or if the difference
+    depends on one group (see bootstrap).
     """
 
     def difference(weight: Weights) -> dict[str, NDArray[np.float64]]:
         a, b = first(weight), second(weight)
         return {name: a[name] - b[name] for name in a if name in b}
 
-    n = len(groups)
-    whole = {k: float(v[0]) for k, v in difference(np.ones((1, n))).items()}
-    if not n:
-        return {k: Difference(v, math.nan, math.nan, math.nan, 0) for k, v in whole.items()}
-    drawn = _drawn(difference, groups, rng, draws)
-    return {k: Difference(v, *_interval(drawn[k]), _p(drawn[k]), n) for k, v in whole.items()}
+    return _bootstrap(difference, groups, rng, draws)
 
 
 def from_rows(figures: Mapping[str, RowFigure]) -> DrawnFigures:
@@ -187,18 +169,23 @@ def within(figures: DrawnFigures, part: NDArray[np.bool_]) -> DrawnFigures:
     return lambda weight: figures(weight * part)
 
 
-def _drawn(
+def _bootstrap(
     figures: DrawnFigures, groups: Groups, rng: np.random.Generator, draws: int
-) -> dict[str, NDArray[np.float64]]:
-    """Return the figures of the draws, all NaN for a figure that depends on one group."""
-    drawer = Drawer(groups, rng, draws)
-    blocks = [(figures(w), w[:, drawer.first_rows] > 0) for w in drawer.weights()]
+) -> dict[str, Difference]:
+    """Return figures with their intervals, and p-values for the difference from 0."""
+    n, undefined = len(groups), (math.nan, math.nan, math.nan)
+    whole = {name: float(value[0]) for name, value in figures(np.ones((1, n))).items()}
+    if not n:
+        return {name: Difference(value, *undefined, 0) for name, value in whole.items()}
+    first_rows = np.unique(groups, return_index=True)[1]
+    blocks = [(figures(w), w[:, first_rows] > 0) for w in draw_weights(groups, rng, draws)]
     included = np.concatenate([included for _, included in blocks])
-    drawn = {name: np.concatenate([f[name] for f, _ in blocks]) for name in blocks[0][0]}
-    return {
-        name: np.full_like(values, math.nan) if _needs_one_group(values, included) else values
-        for name, values in drawn.items()
-    }
+    found = {}
+    for name, value in whole.items():
+        drawn = np.concatenate([block[name] for block, _ in blocks])
+        limits = undefined if _needs_one_group(drawn, included) else _limits(drawn)
+        found[name] = Difference(value, *limits, n)
+    return found
 
 
 def _needs_one_group(drawn: NDArray[np.float64], included: NDArray[np.bool_]) -> bool:
@@ -213,23 +200,14 @@ def _needs_one_group(drawn: NDArray[np.float64], included: NDArray[np.bool_]) ->
     return bool(included[defined].all(axis=0).any())
 
 
-def _interval(drawn: NDArray[np.float64]) -> tuple[float, float]:
+def _limits(drawn: NDArray[np.float64]) -> tuple[float, float, float]:
+    """Return the interval, and the p-value of a difference from 0; see paired_bootstrap_many."""
     defined = drawn[~np.isnan(drawn)]
     if len(defined) < len(drawn) / 2:
-        return math.nan, math.nan
-    low, high = np.quantile(defined, [0.025, 0.975])
-    return float(low), float(high)
-
-
-def _p(drawn: NDArray[np.float64]) -> float:
-    defined = drawn[~np.isnan(drawn)]
-    if len(defined) < len(drawn) / 2:
-        return math.nan
+        return math.nan, math.nan, math.nan
+    low, high = np.quantile(defined, [_SIDE, 1 - _SIDE])
     rarer = min(int((defined <= 0).sum()), int((defined >= 0).sum()))
-    return min(1.0, 2 * (1 + rarer) / (1 + len(defined)))
-
-
-_SIDE: Final = 0.025
+    return float(low), float(high), min(1.0, 2 * (1 + rarer) / (1 + len(defined)))
 
 
 def event_rate(count: int, time: float) -> Estimate:

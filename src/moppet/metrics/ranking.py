@@ -12,6 +12,8 @@ from moppet.metrics.bootstrap import Weights, divide, mean_defined
 from moppet.metrics.classification import Labels, Scores, Values, check_scores
 from moppet.values import UsageError
 
+_Z95: Final = 1.959963984540054
+
 
 class RocCurve(NamedTuple):
     """The points of a receiver operating characteristic, from (0, 0) to (1, 1).
@@ -94,9 +96,6 @@ def _drawn_auc(score: Scores, positive: NDArray[np.bool_], weight: Weights) -> V
     mine = weight[:, positive]
     won = np.einsum("mp,mp->m", mine, below[:, first] + below[:, last]) / 2
     return divide(won, mine.sum(axis=1) * below[:, -1])
-
-
-_Z95: Final = 1.959963984540054
 
 
 class AucDifference(NamedTuple):

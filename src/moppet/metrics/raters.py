@@ -6,7 +6,6 @@ Human agreement is computed exactly, by leaving out each rater once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, Final
 
 import numpy as np
@@ -57,8 +56,7 @@ def guess_agreements(guess: Labels, votes: Votes, abstained: Votes | None = None
     NaN for a row with fewer than two raters, as in rater_agreements.
     """
     votes, abstained = _counted(votes, abstained)
-    raters = votes.sum(axis=1) + abstained
-    return divide(_chosen(votes, guess), np.where(raters > 1, raters, 0))
+    return _per_rater(_chosen(votes, guess), votes, abstained)
 
 
 def rater_plurality_agreements(votes: Votes, abstained: Votes | None = None) -> Values:
@@ -69,11 +67,8 @@ def rater_plurality_agreements(votes: Votes, abstained: Votes | None = None) -> 
     fewer than two raters.
     """
     votes, abstained = _counted(votes, abstained)
-    agreed = np.zeros(len(votes))
-    for number, raters, plurality in _left_out(votes, abstained):
-        if number is not None:
-            agreed += raters * plurality[:, number]
-    return _per_rater(agreed, votes, abstained)
+    own = np.diagonal(_plurality_of_others(votes), axis1=1, axis2=2)
+    return _per_rater((votes * own).sum(axis=1), votes, abstained)
 
 
 def guess_plurality_agreements(
@@ -84,33 +79,25 @@ def guess_plurality_agreements(
     Comparable to rater_plurality_agreements, because it uses the same votes.
     """
     votes, abstained = _counted(votes, abstained)
-    agreed = np.zeros(len(votes))
-    for _, raters, plurality in _left_out(votes, abstained):
-        agreed += raters * _chosen(plurality, guess)
-    return _per_rater(agreed, votes, abstained)
+    without_abstained = abstained * _chosen(_plurality(votes), guess)
+    of_others = _plurality_of_others(votes)[np.arange(len(votes)), :, guess]
+    return _per_rater((votes * of_others).sum(axis=1) + without_abstained, votes, abstained)
 
 
-def _left_out(
-    votes: NDArray[np.int64], abstained: NDArray[np.int64]
-) -> Iterator[tuple[int | None, NDArray[np.int64], Values]]:
-    """Yield for each vote left out: its class, its number of raters, the others' pluralities.
-
-    pluralities: (n, k) the chance of each class to be the others' choice.
-    """
-    for number in range(votes.shape[1]):
-        others = votes.copy()
-        others[:, number] -= 1  # -1 where nobody gave this vote; the weight is then 0
-        yield number, votes[:, number], _plurality(others)
-    yield None, abstained, _plurality(votes)
+def _plurality_of_others(votes: NDArray[np.int64]) -> Values:
+    """Return (n, k, k): the plurality of the raters but one, by the vote of the one left out."""
+    one = np.eye(votes.shape[1], dtype=np.int64)
+    return _plurality(votes[:, None] - one)  # -1 where nobody gave this vote; the weight is then 0
 
 
 def _plurality(votes: NDArray[np.int64]) -> Values:
-    most = votes.max(axis=1, keepdims=True, initial=0)
+    """Return the chance of each class, on the last axis, to be the voters' choice."""
+    most = votes.max(axis=-1, keepdims=True, initial=0)
     leads = (votes == most) & (most > 0)
-    return np.asarray(leads / np.maximum(leads.sum(axis=1, keepdims=True), 1))
+    return np.asarray(leads / np.maximum(leads.sum(axis=-1, keepdims=True), 1))
 
 
-def _per_rater(agreed: Values, votes: NDArray[np.int64], abstained: NDArray[np.int64]) -> Values:
+def _per_rater(agreed: Any, votes: NDArray[np.int64], abstained: NDArray[np.int64]) -> Values:
     raters = votes.sum(axis=1) + abstained
     return divide(agreed, np.where(raters > 1, raters, 0))
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from moppet.metrics import raters
 from moppet.metrics.bootstrap import (
-    Difference,
     DrawnFigures,
     Estimate,
     Groups,
@@ -21,12 +21,12 @@ from moppet.metrics.bootstrap import (
     exact_share,
     mean_defined,
 )
-from moppet.metrics.calibration import calibration_errors, row_briers
 from moppet.metrics.classification import (
     Labels,
     Scores,
     Values,
     accuracy_of,
+    calibration_errors,
     check_scores,
     confusion,
     confusions,
@@ -35,17 +35,10 @@ from moppet.metrics.classification import (
     kappa_of,
     precisions_of,
     recalls_of,
+    row_briers,
 )
 from moppet.metrics.ranking import drawn_aucs
-from moppet.metrics.raters import (
-    Votes,
-    guess_agreements,
-    guess_plurality_agreements,
-    rater_agreements,
-    rater_plurality_agreements,
-    vote_distances,
-    vote_divergences,
-)
+from moppet.metrics.raters import Votes
 from moppet.values import UsageError
 
 
@@ -65,24 +58,25 @@ class Summary:
 
     def as_json(self) -> dict[str, Any]:
         """Return plain values; undefined figures are None."""
-        return {
-            "names": list(self.names),
-            "n": self.n,
-            "overall": {name: as_json(e) for name, e in self.overall.items()},
-            "per_class": {
-                figure: {name: as_json(e) for name, e in by_class.items()}
-                for figure, by_class in self.per_class.items()
-            },
-            "confusion": self.confusion.tolist(),
-        }
+        return dict(as_json(self))
 
 
-def as_json(estimate: Estimate | Difference) -> dict[str, float | int | None]:
-    """Return a figure with its interval as plain values; undefined values are None."""
-    return {
-        key: None if isinstance(value, float) and not math.isfinite(value) else value
-        for key, value in estimate._asdict().items()
-    }
+def as_json(value: Any) -> Any:
+    """Return results as plain values for JSON; undefined numbers are None.
+
+    A named tuple or dataclass, such as an estimate, becomes a dict of its fields, an array a list.
+    """
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if is_dataclass(value):
+        return {field.name: as_json(getattr(value, field.name)) for field in fields(value)}
+    if hasattr(value, "_asdict"):
+        value = value._asdict()
+    if isinstance(value, Mapping):
+        return {key: as_json(item) for key, item in value.items()}
+    return [as_json(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def summarize(
@@ -109,7 +103,7 @@ def summarize(
     figures = drawn_figures(probabilities, label, names, votes=votes, abstained=abstained)
     estimates = bootstrap_many(figures, groups, rng, draws)
     guess = probabilities.argmax(axis=1)
-    estimates |= _exact_limits(estimates, _rows_of_shares(label, guess, names), groups)
+    estimates |= _exact_limits(estimates, label, guess, names, groups)
     counts = confusion(label, guess, len(names))
     true, guessed = counts.sum(axis=1), counts.sum(axis=0)
     rests_on = {
@@ -132,29 +126,26 @@ def summarize(
     return Summary(tuple(names), len(label), overall, per_class, counts)
 
 
-def _rows_of_shares(
-    label: Labels, guess: Labels, names: Sequence[str]
-) -> dict[str, NDArray[np.bool_]]:
-    """Return the rows in the denominators of accuracy and of each class's recall and precision."""
-    rows = {"accuracy": np.ones(len(label), np.bool_)}
-    for number, name in enumerate(names):
-        rows |= {f"recall/{name}": label == number, f"precision/{name}": guess == number}
-    return rows
-
-
 def _exact_limits(
-    estimates: dict[str, Estimate], rows: dict[str, NDArray[np.bool_]], groups: Groups
+    estimates: dict[str, Estimate],
+    label: Labels,
+    guess: Labels,
+    names: Sequence[str],
+    groups: Groups,
 ) -> dict[str, Estimate]:
-    """Return the shares of 0 or 1 with exact binomial limits over groups.
+    """Return accuracy, recalls and precisions of 0 or 1 with exact binomial limits over groups.
 
     All draws of such a share are equal, so its bootstrap interval would have no width. Each group
     is then entirely right or entirely wrong, so groups are independent trials.
     """
+    rows = {"accuracy": label == label}
+    for number, name in enumerate(names):
+        rows |= {f"recall/{name}": label == number, f"precision/{name}": guess == number}
     exact = {}
-    for name, among in rows.items():
+    for name, denominator in rows.items():
         whole = estimates[name]
         if whole.low == whole.high and whole.value in (0.0, 1.0):
-            total = len(np.unique(groups[among]))
+            total = len(np.unique(groups[denominator]))
             exact[name] = exact_share(int(whole.value) * total, total)._replace(n=whole.n)
     return exact
 
@@ -213,10 +204,10 @@ def _vote_rows(
     probabilities: Scores, guess: Labels, votes: Votes, abstained: Votes | None
 ) -> dict[str, Values]:
     return {
-        "vote_divergence": vote_divergences(probabilities, votes),
-        "vote_distance": vote_distances(probabilities, votes),
-        "model_rater_agreement": guess_agreements(guess, votes, abstained),
-        "human_rater_agreement": rater_agreements(votes, abstained),
-        "model_plurality_agreement": guess_plurality_agreements(guess, votes, abstained),
-        "human_plurality_agreement": rater_plurality_agreements(votes, abstained),
+        "vote_divergence": raters.vote_divergences(probabilities, votes),
+        "vote_distance": raters.vote_distances(probabilities, votes),
+        "model_rater_agreement": raters.guess_agreements(guess, votes, abstained),
+        "human_rater_agreement": raters.rater_agreements(votes, abstained),
+        "model_plurality_agreement": raters.guess_plurality_agreements(guess, votes, abstained),
+        "human_plurality_agreement": raters.rater_plurality_agreements(votes, abstained),
     }

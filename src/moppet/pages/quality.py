@@ -112,7 +112,7 @@ def _alarms(alarms: Sequence[Json]) -> Table:
             Cell(str(one["real_path"]), css="path"),
             " and ".join(text for key, text in reasons.items() if one[key]),
             number(one["closeness"]),
-            number(one["likeness"]),
+            number(one["similarity"]),
         ]
         for one in alarms
     ]

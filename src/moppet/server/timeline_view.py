@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from moppet.coders.timeline_coding import divided
+from moppet.coders.timeline_coding import split_by_person
 from moppet.timeline import Timeline, read_unfinished
 from moppet.timeline.annotations import Correction, corrections_path, read_layered
 from moppet.timeline.downsample import Bins
@@ -110,7 +110,7 @@ class TimelineView:
                 "at": one.at,
             }
             for one in self._valid
-            for name, code in divided(one, self._people)
+            for name, code in split_by_person(one, self._people)
             if name in id_of
         ]
 

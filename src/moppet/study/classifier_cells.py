@@ -138,7 +138,8 @@ class ClassifierContext(StudyContext):
     @classmethod
     def open(cls, plan: ClassifierPlan) -> ClassifierContext:
         """Read the study's images, find their faces, and compute their features."""
-        manifest = read_dataset(plan.data, plan.kind or None)
+        options = {"subject_pattern": plan.subject} if plan.subject else {}
+        manifest = read_dataset(plan.data, plan.kind or None, **options)
         manifest = manifest.select(np.flatnonzero(_used_rows(plan, manifest)))
         if not len(manifest):
             raise MoppetError("no image of the data set has these splits, classes and age bands.")

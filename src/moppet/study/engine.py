@@ -6,7 +6,7 @@ import itertools
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,7 +14,7 @@ from moppet.files import write_text
 from moppet.study.context import StudyContext
 from moppet.study.executors import Executor, Json, choose_executor, run_here
 from moppet.study.page import study_page
-from moppet.study.plan import ClassifierPlan, NetworkPlan, StudyPlan, read_plan
+from moppet.study.plan import ClassifierPlan, NetworkPlan, StudyPlan
 from moppet.values import MoppetError
 
 Report = Callable[[str], None]
@@ -22,12 +22,9 @@ _RENAMED: Final = {"made_seconds": "synthesis_seconds", "went": "outcomes"}
 """Old key of the results → new key."""
 
 
-def run_recipe(
-    recipe: Path,
+def run_plan(
+    plan: StudyPlan,
     *,
-    data: Path | None = None,
-    output: Path | None = None,
-    changes: Mapping[str, Any] | None = None,
     engine: str = "local",
     jobs: int = 1,
     minutes: float | None = None,
@@ -35,14 +32,11 @@ def run_recipe(
     page_only: bool = False,
     report: Report = print,
 ) -> Path:
-    """Run a study's recipe (TOML), and return its page.
+    """Run a study, and return its page.
 
-    data, output: a dataset and a folder in place of the recipe's. changes: see `read_plan`.
     engine, jobs: see `choose_executor`. minutes, only: see `run_study`.
     page_only: run nothing and read no image; write the page from the results that are there.
-    Raises UsageError that lists every mistake in the recipe, before any image is read.
     """
-    plan = read_plan(recipe, data=data, output=output, changes=changes)
     executor = choose_executor(engine, jobs)
     if page_only:
         return write_page(plan, read_results(plan))

@@ -27,7 +27,6 @@ from moppet.datasets.faces import Faces, find_manifest_faces
 from moppet.datasets.hashing import content_hash
 from moppet.datasets.manifest import Manifest, build_manifest, read_manifest
 from moppet.datasets.provenance import join_synthetic, real_rows, synthetic_columns
-from moppet.datasets.readers import read_dataset
 from moppet.datasets.splits import holdout
 from moppet.files import write_text
 from moppet.study.context import StudyContext, find_study_faces
@@ -52,7 +51,7 @@ from moppet.train.data_module import (
 )
 from moppet.train.module import predict_logits
 from moppet.train.networks import Network, cost
-from moppet.train.recipe import Recipe
+from moppet.train.recipe import Recipe, read_data
 from moppet.train.starting_weights import make_network, start_network
 from moppet.train.trainer import Machine, train
 from moppet.train.training_run import sample_input, with_split
@@ -74,7 +73,7 @@ class NetworkContext(StudyContext):
     def open(cls, plan: NetworkPlan) -> NetworkContext:
         """Read the study's images and find their faces."""
         recipe = plan.experiments[0].recipe
-        manifest = read_dataset((plan.base / recipe.data).resolve(), recipe.kind or None)
+        manifest = read_data(recipe, (plan.base / recipe.data).resolve())
         bands = {band for e in plan.experiments for band in e.recipe.only_ages}
         if bands:
             in_band = np.isin(manifest.column("age_band").astype(str), list(bands))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import ChainMap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -12,11 +13,13 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 
 from annotated_types import Ge, Gt, Interval, Le, MaxLen, MinLen
 
-from moppet.config import change_keys, check_settings, old_names, read_toml
-from moppet.synthesis.generators import GENERATORS
+from moppet.config import SettingsError, change_keys, check_settings, old_names, read_toml
+from moppet.infer.expression_model import find_model
+from moppet.plugins import NameIn
+from moppet.synthesis.generators import find_generator
 from moppet.synthesis.settings import SynthesisSettings, settings_from
-from moppet.train.recipe import Recipe, recipe_from
-from moppet.values import UsageError, name_hint
+from moppet.train.recipe import Recipe, check_models, recipe_from
+from moppet.values import MoppetError, UsageError, name_hint
 
 Share = Annotated[float, Gt(0), Le(1)]
 
@@ -167,14 +170,9 @@ class NetworkPlan(StudyPlan):
     notes: str = ""
 
     def problems(self) -> Iterator[str]:
-        """Yield what is wrong in the generators, regimes, tables and training recipes."""
+        """Yield what is wrong in the regimes, the tables and the names of experiments."""
         yield from super().problems()
         yield from _name_problems("regimes", self.regimes)
-        for name, given in self.generators.items():
-            try:
-                settings_from(given, f"generators.{name}")
-            except UsageError as error:
-                yield str(error)
         known = (COPIES, *self.generators)
         for name, regime in self.regimes.items():
             if regime.synthetic and regime.synthetic not in known:
@@ -183,47 +181,45 @@ class NetworkPlan(StudyPlan):
         for title, table in self.tables.items():
             for name in set(table.regimes) - set(self.regimes):
                 yield f"tables.{title}: no regime {name!r}.{name_hint(name, self.regimes)}"
-        yield from self._recipe_problems()
-
-    def _recipe_problems(self) -> Iterator[str]:
-        found: dict[str, str] = {}
-        names = []
-        data = set()
-        for title, number, _ in self._lines():
-            try:
-                made = self._experiment(title, number)
-            except UsageError as error:  # in `common` it would come once for each experiment
-                found.setdefault(
-                    str(error).removeprefix("recipe: "), f"tables.{title}, experiment {number + 1}"
-                )
-                continue
-            names.append((title, made.name))
-            data.add((made.recipe.data, made.recipe.kind))
-        yield from (f"{place}: {text}" for text, place in found.items())
+        try:
+            experiments = self.experiments
+        except SettingsError:
+            return  # which `table_problems` has listed
+        names = [(one.table, one.name) for one in experiments]
         for title, name in sorted({one for one in names if names.count(one) > 1}):
             yield f"tables.{title}: two experiments have the name {name!r}."
-        if len(data) > 1:
+        recipes = [one.recipe for one in experiments]
+        if len({(recipe.data, recipe.kind, recipe.subject) for recipe in recipes}) > 1:
             yield "the experiments of a study use one data set; give 'data' once, in [common]."
 
-    def _lines(self) -> Iterator[tuple[str, int, dict[str, Any]]]:
-        for title, table in self.tables.items():
-            for number, line in enumerate(table.experiments):
-                yield title, number, {**self.common, **table.common, **line}
-
-    def _experiment(self, title: str, number: int) -> Experiment:
-        table = self.tables[title]
-        given = {**self.common, **table.common, **table.experiments[number]}
-        published = given.pop("published", None)
-        wrong = isinstance(published, bool) or not isinstance(published, float | int | None)
-        if wrong or not 0 <= (published or 0) <= 1:
-            raise UsageError(f"published must be an accuracy from 0 to 1, got {published!r}.")
-        recipe = recipe_from(given, "recipe")
-        return Experiment(title, recipe.name, recipe, published)
+    @classmethod
+    def table_problems(cls, table: Mapping[str, Any]) -> Iterator[str]:
+        """Yield what is wrong in the generators and the training recipes of a study's table."""
+        for name, given in _tables(table.get("generators")).items():
+            try:
+                settings_from(given, "")
+            except SettingsError as error:
+                yield from (f"generators.{name}: {one}" for one in error.problems)
+        found: dict[str, str] = {}
+        for title, one in _tables(table.get("tables")).items():
+            lines = one.get("experiments")
+            for number, line in enumerate(lines if isinstance(lines, list) else ()):
+                keys = _tables({0: table.get("common"), 1: one.get("common"), 2: line})
+                try:
+                    _experiment(title, dict(ChainMap(*reversed(keys.values()))))
+                except SettingsError as error:  # in `common` it would come once per experiment
+                    for text in error.problems:
+                        found.setdefault(text, f"tables.{title}, experiment {number + 1}")
+        yield from (f"{place}: {text}" for text, place in found.items())
 
     @cached_property
     def experiments(self) -> tuple[Experiment, ...]:
         """Every table's experiments, in order."""
-        return tuple(self._experiment(title, number) for title, number, _ in self._lines())
+        return tuple(
+            _experiment(title, {**self.common, **table.common, **line})
+            for title, table in self.tables.items()
+            for line in table.experiments
+        )
 
     @cached_property
     def synthesis(self) -> dict[str, SynthesisSettings]:
@@ -253,6 +249,21 @@ class NetworkPlan(StudyPlan):
         elif cell.regime.synthetic in self.generators:
             settings.append(old_names(self.synthesis[cell.regime.synthetic]))
         return _hash(settings)
+
+
+def _experiment(title: str, given: dict[str, Any]) -> Experiment:
+    published = given.pop("published", None)
+    wrong = isinstance(published, bool) or not isinstance(published, float | int | None)
+    if wrong or not 0 <= (published or 0) <= 1:
+        raise SettingsError([f"published must be an accuracy from 0 to 1, got {published!r}."])
+    recipe = recipe_from(given, "")
+    return Experiment(title, recipe.name, recipe, published)
+
+
+def _tables(table: Any) -> dict[Any, dict[str, Any]]:
+    """Return the tables within a table, and nothing else that a file may hold."""
+    items = table.items() if isinstance(table, dict) else ()
+    return {key: one for key, one in items if isinstance(one, dict)}
 
 
 # ------------------------------------------------------------------ studies of classifiers
@@ -298,26 +309,18 @@ class Method:
     RENAMED: ClassVar = {"synthesise": "synthesize"}
 
     name: str
-    balance: str = ""
+    balance: Annotated[str, NameIn("moppet.balancers", "balancing method", optional=True)] = ""
     enn: Literal["all", "majority"] = "all"
     space: Literal["pixels", "own"] = "pixels"
-    synthesize: str = ""
+    synthesize: Annotated[str, NameIn("moppet.generators", "generator", optional=True)] = ""
     weights: bool = False
 
     def problems(self) -> Iterator[str]:
-        """Yield a balancer that does not exist, and a generator that would get no images."""
+        """Yield a generator that is not trained, or that would get no images."""
         if self.space == "own" and self.synthesize:
             yield "a generator is trained on images; with 'synthesize', space must be 'pixels'."
-        trained = [name for name, one in GENERATORS.items() if one.trained]
-        if self.synthesize and self.synthesize not in trained:
-            hint = name_hint(self.synthesize, trained)
-            yield f"there is no trained generator {self.synthesize!r}.{hint}"
-        if self.balance:
-            from moppet.balance import BALANCERS  # scikit-learn takes seconds to import
-
-            if self.balance not in BALANCERS:
-                hint = name_hint(self.balance, BALANCERS)
-                yield f"there is no balancing method {self.balance!r}.{hint}"
+        if self.synthesize and not find_generator(self.synthesize).trained:
+            yield f"synthesize needs a generator that is trained here, got {self.synthesize!r}."
 
 
 @dataclass(frozen=True)
@@ -339,7 +342,8 @@ class ClassifierCell:
 class ClassifierPlan(StudyPlan):
     """A study that compares ways of balancing and synthesis by cross-validated classifiers.
 
-    data, kind: the data set, and its kind ("" to recognize it).
+    data, kind: the data set, and its kind ("" to recognize it). subject: a regular expression
+        whose (group) in a file's path is the person; "" for what the data says itself.
     reference: the method that every other is compared with.
     splits: those of the data set whose rows are used.
     model: of the embedding; it must not have been trained on these faces.
@@ -359,6 +363,7 @@ class ClassifierPlan(StudyPlan):
     data_sets: dict[str, DataSet]
     methods: dict[str, Method]
     kind: str = ""
+    subject: str = ""
     splits: tuple[Literal["train", "val", "test"], ...] = ("train", "val")
     model: str = "adults"
     spaces: Annotated[tuple[Literal["pixels", "hog", "lbp", "embedding"], ...], MinLen(1)] = (
@@ -429,7 +434,8 @@ class ClassifierPlan(StudyPlan):
             old_names(cell.method) | {"name": ""},
             old_names(self.synthesis) if self.synthesis and cell.method.synthesize else {},
         ]
-        return _hash([*settings, str(self.data)] if self.other_data else settings)
+        settings += [str(self.data)] if self.other_data else []
+        return _hash(settings + ([self.subject] if self.subject else []))
 
 
 # ------------------------------------------------------------------------------- reading
@@ -440,12 +446,13 @@ def read_plan(
     *,
     data: Path | None = None,
     output: Path | None = None,
+    subject: str | None = None,
     changes: Mapping[str, Any] | None = None,
 ) -> NetworkPlan | ClassifierPlan:
     """Return the plan in a TOML file: of classifiers if it has [methods], else of networks.
 
-    data, output: a dataset and a folder in place of the recipe's. changes: keys to set over those
-        of the file; "generator.steps" for a key of a table.
+    data, output, subject: a dataset, a folder and a regular expression in place of the recipe's.
+    changes: keys to set over those of the file; "generator.steps" for a key of a table.
     Raises UsageError that lists every mistake in the file.
     """
     table = change_keys(read_toml(path, "study"), changes or {})
@@ -459,7 +466,10 @@ def read_plan(
         kind = ClassifierPlan
         _prepare_data_sets(table)
     if data is not None:
-        _replace_data(table, data.resolve(), kind)
+        _replace_data(table, kind, data=str(data.resolve()), kind="")
+        table |= {"other_data": True} if kind is ClassifierPlan else {}
+    if subject is not None:
+        _replace_data(table, kind, subject=subject)
     if output is not None:
         table["output"] = str(output.resolve())
     for key in ("output", "work", "data"):
@@ -471,6 +481,17 @@ def read_plan(
     return check_settings(kind, table, source=str(path))
 
 
+def check_plan_models(plan: NetworkPlan | ClassifierPlan, path: Path) -> None:
+    """Raise UsageError for a model that the study names and that is not there. path: its file."""
+    if isinstance(plan, NetworkPlan):
+        check_models((one.recipe for one in plan.experiments), path, only_names=True)
+    elif "embedding" in plan.spaces:
+        try:
+            find_model(plan.model)
+        except MoppetError as error:
+            raise UsageError(f"{path}: model: {error}") from None
+
+
 def _prepare_data_sets(table: dict[str, Any]) -> None:
     """Give every data set the keys of [data_sets.common]."""
     sets = table.get("data_sets")
@@ -480,19 +501,19 @@ def _prepare_data_sets(table: dict[str, Any]) -> None:
             sets[name] = {**common, **one} if isinstance(one, dict) else one
 
 
-def _replace_data(table: dict[str, Any], data: Path, kind: type[StudyPlan]) -> None:
-    if kind is ClassifierPlan:
-        table |= {"data": str(data), "kind": "", "other_data": True}
+def _replace_data(table: dict[str, Any], plan: type[StudyPlan], **keys: str) -> None:
+    """Set keys of the study's data, for networks in [common] and in no table or experiment."""
+    if plan is ClassifierPlan:
+        table |= keys
         return
     tables = table.get("tables")
-    places = [one for one in (tables.values() if isinstance(tables, dict) else ()) if one]
-    for one in places:
+    for one in tables.values() if isinstance(tables, dict) else ():
         for settings in (one.get("common"), *one.get("experiments", ())):
             if isinstance(settings, dict):
-                settings.pop("data", None)
-                settings.pop("kind", None)
+                for key in keys:
+                    settings.pop(key, None)
     if isinstance(table.setdefault("common", {}), dict):
-        table["common"] |= {"data": str(data), "kind": ""}
+        table["common"] |= keys
 
 
 def _named(name: str, one: Any) -> Any:

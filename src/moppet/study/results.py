@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moppet.metrics import f1_scores, precisions, recalls
-from moppet.metrics.bootstrap import Drawer, mean_defined
+from moppet.metrics.bootstrap import draw_weights, mean_defined
 from moppet.metrics.classification import confusion, f1_of, g_mean, macro_f1, recalls_of
 from moppet.metrics.ranking import macro_auc
 from moppet.metrics.significance import FoldDifference, correct_p_values, corrected_t_test
@@ -150,7 +150,7 @@ def _drawn_means(values: Values, groups: Labels) -> Values:
     of_draw = rng.multinomial(d, np.full(d, 1 / d), DRAWS).astype(float)
     means = []
     start = 0
-    for weight in Drawer(groups, rng, DRAWS).weights():
+    for weight in draw_weights(groups, rng, DRAWS):
         per_row = of_draw[start : start + len(weight)] @ values / d
         means.append((per_row * weight).sum(axis=1) / weight.sum(axis=1))
         start += len(weight)

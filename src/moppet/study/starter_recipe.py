@@ -26,6 +26,7 @@ _TEMPLATES: Final = {
     "classifiers": """\
 data = {data}
 kind = ""                         # layout of the data; "" recognizes it
+subject = {subject}                      # regular expression: its (group) in a path is the person
 splits = ["train", "val", "test"] # splits of the data that are used; ignored if it has none
 model = "default"                 # of the embedding; must not have been trained on these faces
 spaces = ["hog", "embedding"]     # features; also "lbp" and "pixels"
@@ -65,6 +66,7 @@ notes = ""                        # paragraphs for the result page
 [common]                          # keys of a training recipe that all experiments share
 data = {data}
 kind = ""                         # layout of the data; "" recognizes it
+subject = {subject}                      # regular expression: its (group) in a path is the person
 classes = {classes}
 network = "childcnn"              # a small network; "mobilenet_v2" is larger
 size = 48                         # width and height of the network's input in pixels
@@ -99,10 +101,13 @@ _QUESTIONS: Final = {
 }
 
 
-def write_starter_recipe(data: Path, recipe: Path, kind: str = "classifiers") -> Path:
+def write_starter_recipe(
+    data: Path, recipe: Path, kind: str = "classifiers", subject: str = ""
+) -> Path:
     """Write a recipe for a data set with every key explained, and return its path.
 
     kind: "classifiers" (minutes, from about six images per class) or "networks".
+    subject: regular expression whose (group) in a file's path is the person; "" for none.
     Classes with fewer than six images are left out.
     Raises UsageError where the recipe exists or the kind is unknown, and MoppetError where fewer
     than two classes have enough images.
@@ -111,7 +116,9 @@ def write_starter_recipe(data: Path, recipe: Path, kind: str = "classifiers") ->
         raise UsageError(f"a study is of {' or '.join(_TEMPLATES)}, got {kind!r}.")
     if recipe.exists():
         raise UsageError(f"{recipe} exists already. Choose another name, or delete it.")
-    counts = Counter(str(name) for name in read_dataset(data).column("label") if name)
+    options = {"subject_pattern": subject} if subject else {}
+    manifest = read_dataset(data, **options)
+    counts = Counter(str(name) for name in manifest.column("label") if name)
     classes = [name for name, n in counts.most_common(_MOST_CLASSES) if n >= _LEAST_IMAGES]
     if len(classes) < 2:
         found = ", ".join(f"{name} {n}" for name, n in counts.items()) or "no labeled image"
@@ -127,6 +134,7 @@ def write_starter_recipe(data: Path, recipe: Path, kind: str = "classifiers") ->
         name=name,
         title=json.dumps(f"{data.resolve().name}: a first study", ensure_ascii=False),
         data=json.dumps(place, ensure_ascii=False),
+        subject=json.dumps(subject, ensure_ascii=False),
         folds=min(5, counts[classes[-1]] // 2),
         classes=json.dumps(classes, ensure_ascii=False),
     )

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from moppet.plugins import load_plugins
+from moppet.plugins import announce_registry, load_plugins
 from moppet.values import Image, UsageError, name_hint
 
 if TYPE_CHECKING:
@@ -90,6 +90,7 @@ GENERATORS: Final[dict[str, GeneratorMethod]] = {
     ),
 }
 """Name → method; others add to it in Python or with entry points of the group moppet.generators."""
+announce_registry("moppet.generators", GENERATORS)
 
 
 def find_generator(name: str) -> GeneratorMethod:

@@ -14,6 +14,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 from annotated_types import Ge, Gt, Interval
 
 from moppet.config import check_settings, old_names, read_toml
+from moppet.plugins import NameIn
 from moppet.synthesis.generators import GENERATORS, find_generator
 from moppet.values import UsageError
 
@@ -76,7 +77,7 @@ class SynthesisSettings:
     }
     RENAMED_WORDS: ClassVar = {"color": {"grey": "gray"}, "augment": {"colour": "color"}}
 
-    method: str
+    method: Annotated[str, NameIn("moppet.generators", "method")]
     classes: tuple[str, ...] = ()
     only_ages: tuple[str, ...] = ()
     only_found: bool = True

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from moppet.config import check_fields
 from moppet.infer.alignment import CROP_PX, TEMPLATE_PX, similarity
-from moppet.plugins import load_plugins
+from moppet.plugins import announce_registry, load_plugins
 from moppet.train.recipe import RANDOM_VIEWS, RandomViewSettings, Share
 from moppet.values import Floats, Image, UsageError, name_hint
 
@@ -442,6 +442,7 @@ AUGMENTATIONS: Final[dict[str, AugmentBatch]] = {
     "occlusion": _occlusion,
 }
 """Name → function, in the order in which they are applied."""
+announce_registry("moppet.augmentations", AUGMENTATIONS)
 
 
 def find_augmentation(name: str) -> AugmentBatch:

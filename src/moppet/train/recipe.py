@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal
 
 from annotated_types import Ge, Interval
 
 from moppet.config import check_settings, old_names, read_settings
-from moppet.values import UsageError
+from moppet.infer.expression_model import find_model
+from moppet.plugins import NameIn
+from moppet.values import MoppetError, UsageError
+
+if TYPE_CHECKING:
+    from moppet.datasets.manifest import Manifest
 
 RANDOM_VIEWS: Final = "random_views"
 Share = Annotated[float, Interval(ge=0, le=1)]
@@ -49,7 +54,8 @@ class Recipe:
 
     data: any dataset that `moppet.datasets.readers` reads, relative to the recipe's folder; "" if
         it is given on the command line.
-    kind: its layout, "" to recognize it.
+    kind: its layout, "" to recognize it. subject: a regular expression whose (group) in a file's
+        path is the person; "" for what the data says itself.
     classes: keep only images of these classes; empty for all.
     leave_out_copies: search for duplicates, and leave out training rows that are copies of a
         validation or test image.
@@ -104,6 +110,7 @@ class Recipe:
     limits: str = ""
     license: str = "Apache-2.0"
     kind: str = ""
+    subject: str = ""
     classes: tuple[str, ...] = ()
     leave_out_copies: bool = False
     only_ages: tuple[str, ...] = ()
@@ -113,7 +120,7 @@ class Recipe:
     teachers: tuple[str, ...] = ()
     teacher_share: BelowOne = 0.5
     seed: Annotated[int, Interval(ge=0, le=2**32 - 1)] = 0
-    network: str = "mobilenet_v2"
+    network: Annotated[str, NameIn("moppet.networks", "network")] = "mobilenet_v2"
     attention: Literal["none", "se", "cbam"] = "none"
     batch_norm: bool = False
     dropout: BelowOne = 0.2
@@ -144,7 +151,7 @@ class Recipe:
     keep: Literal["last", "best"] = "last"
     early_stop: Count = 0
     precision: Literal["bf16-mixed", "32-true"] = "bf16-mixed"
-    augmentations: tuple[str, ...] = ()
+    augmentations: tuple[Annotated[str, NameIn("moppet.augmentations", "augmentation")], ...] = ()
     augment_px: Count = 0
     augment_share: Share = 1.0
     random_views: RandomViewSettings = field(default_factory=RandomViewSettings)
@@ -196,6 +203,35 @@ def data_of(recipe: Recipe, base: Path, given: Path | None = None) -> Path:
             "--data FOLDER, or as the key 'data' in the recipe."
         )
     return (given or base / recipe.data).resolve()
+
+
+def check_models(recipes: Iterable[Recipe], path: Path, *, only_names: bool = False) -> None:
+    """Raise UsageError where a recipe's `start` or a teacher is no file, folder or bundled model.
+
+    path: of the recipe; names of files and folders start from its folder.
+    only_names: leave out what is written as a path.
+    """
+    found: list[str] = []
+    for recipe in recipes:
+        named = [("start", recipe.start), *(("teachers", name) for name in recipe.teachers)]
+        for key, name in named:
+            is_path = "/" in name or Path(name).suffix
+            there = (path.parent / name).exists() or Path(name).exists()
+            if name and not there and not (only_names and is_path):
+                try:
+                    find_model(name)
+                except MoppetError as error:
+                    found.append(f"{key}: {error}")
+    if found:
+        raise UsageError(f"{path}: {' '.join(dict.fromkeys(found))}")
+
+
+def read_data(recipe: Recipe, place: Path) -> Manifest:
+    """Return the images that a recipe trains on; see `data_of`."""
+    from moppet.datasets.readers import read_dataset
+
+    options = {"subject_pattern": recipe.subject} if recipe.subject else {}
+    return read_dataset(place, recipe.kind or None, **options)
 
 
 def chosen_settings(recipe: Recipe) -> dict[str, Any]:

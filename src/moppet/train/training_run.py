@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from moppet.datasets.duplicates import drop_leaking_duplicates
 from moppet.datasets.manifest import Manifest
 from moppet.datasets.provenance import refuse_cleaned
-from moppet.datasets.readers import read_dataset
 from moppet.datasets.splits import holdout
 from moppet.files import write_text
 from moppet.infer.expression_model import find_model, load_model, read_card
@@ -44,7 +43,7 @@ from moppet.train.model_folder import (
     write_card,
 )
 from moppet.train.networks import Network, save_network
-from moppet.train.recipe import Recipe, data_of, read_recipe
+from moppet.train.recipe import Recipe, data_of, read_data, read_recipe
 from moppet.train.starting_weights import WEIGHTS, make_network, start_network
 from moppet.train.trainer import Machine, train
 from moppet.values import Floats, Image, MoppetError
@@ -88,7 +87,7 @@ def run_recipe(
     place = data_of(recipe, recipe_path.parent, data)
     make_network(recipe, classes=2)  # fails on a wrong name or setting before faces are searched
     base = recipe_path.parent
-    manifest = read_dataset(place, recipe.kind or None)
+    manifest = read_data(recipe, place)
     folder.mkdir(parents=True, exist_ok=True)
     manifest = with_split(manifest, recipe.seed)
     if recipe.leave_out_copies:

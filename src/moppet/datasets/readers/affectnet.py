@@ -12,9 +12,9 @@ from moppet.datasets.manifest import Manifest
 from moppet.datasets.readers.csv_tables import number, read_rows
 from moppet.datasets.readers.dataset import Columns, Dataset, choose, known_dataset, read_text
 from moppet.datasets.readers.folder_tree import (
-    bears_name,
+    first_few,
     first_files,
-    some_of,
+    name_contains,
     subfolders,
     walk_files,
 )
@@ -57,7 +57,7 @@ def _numbered(path: Path) -> list[Path]:
 
 def _looks_like(path: Path) -> bool:
     listed = _lists(path) and any((path / name).is_dir() for name in _IMAGES)
-    numbered = bears_name(path, "affectnet") and _numbered(path)
+    numbered = name_contains(path, "affectnet") and _numbered(path)
     return bool(_annotated(path) or listed or numbered)
 
 
@@ -161,7 +161,7 @@ def _from_numbers(dataset: Dataset, root: Path) -> Columns:
     beside = [f.name for f in subfolders(root) if f not in folders and first_files(f, 1)]
     if beside:
         raise dataset.odd(
-            f"has the folders {some_of(beside)}, which are not splits with the folders 0 to 7: "
+            f"has the folders {first_few(beside)}, which are not splits with the folders 0 to 7: "
             "move them away",
             root,
         )

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from moppet.config import check_settings
 from moppet.datasets.manifest import Manifest, build_manifest
-from moppet.datasets.readers.folder_tree import describe, some_of
+from moppet.datasets.readers.folder_tree import describe, first_few
 from moppet.values import EXPRESSIONS, MoppetError, UsageError
 
 Columns = dict[str, list[Any]]
@@ -119,7 +119,7 @@ class Dataset:
         if missing and (not allow_missing or len(missing) == len(paths)):
             raise MoppetError(
                 f"{self.title}: {len(missing):,} of the {len(paths):,} images listed in "
-                f"{listed_in} are missing in {root} ({some_of(missing)}): copy them there, or "
+                f"{listed_in} are missing in {root} ({first_few(missing)}): copy them there, or "
                 "leave their rows out with allow_missing=True."
             )
         return exists

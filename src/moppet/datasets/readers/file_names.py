@@ -12,10 +12,10 @@ from moppet.datasets.manifest import Manifest
 from moppet.datasets.readers.csv_tables import read_ages
 from moppet.datasets.readers.dataset import Columns, Dataset, known_dataset
 from moppet.datasets.readers.folder_tree import (
-    bears_name,
+    first_few,
     first_files,
+    name_contains,
     named_like,
-    some_of,
     walk_files,
     warn_unsupported,
 )
@@ -61,7 +61,7 @@ def named_columns(
     if strange:
         raise dataset.odd(
             f"holds {len(strange):,} files that are not named like {example} "
-            f"({some_of(strange)}): rename them, move them away, or list the images in a "
+            f"({first_few(strange)}): rename them, move them away, or list the images in a "
             "labels.csv (path,label,subject) and read that",
             root,
         )
@@ -150,7 +150,7 @@ def _dartmouth_facts(path: str) -> Facts | None:
 
 
 def _looks_like_dartmouth(path: Path) -> bool:
-    named = bears_name(path, "dartmouth") or bears_name(path, "ddcf")
+    named = name_contains(path, "dartmouth") or name_contains(path, "ddcf")
     return named and bool(first_files(path, 1))
 
 

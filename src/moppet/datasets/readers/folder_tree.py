@@ -85,7 +85,7 @@ def warn_unsupported(root: Path) -> None:
     if found:
         print(
             f"moppet: {len(found):,} images in {root} have unsupported formats and are left out "
-            f"({some_of(found)}): save them as .jpg or .png.",
+            f"({first_few(found)}): save them as .jpg or .png.",
             file=sys.stderr,
         )
 
@@ -105,17 +105,17 @@ def describe(folder: Path) -> str:
         return "it does not exist"
     if not names:
         return "it is empty"
-    return f"it contains {some_of(names)}"
+    return f"it contains {first_few(names)}"
 
 
-def some_of(names: Collection[str]) -> str:
+def first_few(names: Collection[str]) -> str:
     """Return the first few names and the number of others."""
     shown = ", ".join(itertools.islice(names, _SHOWN))
     more = len(names) - _SHOWN
     return f"{shown} and {more:,} more" if more > 0 else shown
 
 
-def bears_name(path: Path, *words: str) -> bool:
+def name_contains(path: Path, *words: str) -> bool:
     """Return whether a folder's name contains all of these words, ignoring punctuation."""
     name = re.sub(r"[\W_]", "", path.resolve().name.casefold())
     return all(word in name for word in words)

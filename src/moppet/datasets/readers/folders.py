@@ -13,9 +13,9 @@ from moppet.datasets.readers.dataset import IMAGES, Columns, Dataset, known_data
 from moppet.datasets.readers.file_names import Facts, named_columns
 from moppet.datasets.readers.folder_tree import (
     OTHER_IMAGES,
-    bears_name,
+    first_few,
     first_files,
-    some_of,
+    name_contains,
     subfolders,
     walk_files,
     warn_unsupported,
@@ -57,7 +57,7 @@ def class_columns(
         raise dataset.expected(f"folders with {IMAGES}", root)
     if outside:
         raise dataset.odd(
-            f"has images outside of the class folders ({some_of(outside)}): move each into the "
+            f"has images outside of the class folders ({first_few(outside)}): move each into the "
             "folder of its class, or away",
             root,
         )
@@ -75,7 +75,7 @@ def _refuse_lost_classes(dataset: Dataset, root: Path, paths: list[str], deep: i
     unread = (x for x in walk_files(root, OTHER_IMAGES) if x.count("/") >= deep - 1)
     lost = Counter(folder for folder in map(folder_of, unread) if folder not in read)
     if lost:
-        held = some_of([f"{folder}/ with {count:,}" for folder, count in lost.items()])
+        held = first_few([f"{folder}/ with {count:,}" for folder, count in lost.items()])
         raise dataset.odd(
             f"has class folders with unsupported image formats only ({held}): save the images as "
             ".jpg or .png, or move the folders away",
@@ -91,9 +91,9 @@ def _splits(dataset: Dataset, root: Path) -> dict[str, str | None]:
     if not beside:
         return splits
     if any(splits[folder.name] and _looks_like_classes(folder) for folder in folders):
-        named = some_of([name for name, split in splits.items() if split])
+        named = first_few([name for name, split in splits.items() if split])
         raise dataset.odd(
-            f"has the folders {some_of(beside)} next to the splits {named}: move their images "
+            f"has the folders {first_few(beside)} next to the splits {named}: move their images "
             "into the classes of a split, or away",
             root,
         )
@@ -124,7 +124,7 @@ FOLDER = known_dataset("folder", _looks_like_classes, _read_classes)
 
 
 def _looks_like_babyexp(path: Path) -> bool:
-    return bears_name(path, "babyexp") and _looks_like_classes(path)
+    return name_contains(path, "babyexp") and _looks_like_classes(path)
 
 
 def _read_babyexp(dataset: Dataset, root: Path, *, subject_pattern: str | None = None) -> Manifest:
@@ -133,7 +133,7 @@ def _read_babyexp(dataset: Dataset, root: Path, *, subject_pattern: str | None =
     odd = sorted({*columns["label"]} - {*_BABYEXP.values()})
     if odd:
         raise dataset.odd(
-            f"has class folders {some_of(odd)}, where happy, sad, normal were expected", root
+            f"has class folders {first_few(odd)}, where happy, sad, normal were expected", root
         )
     columns["age_band"] = [age_band(0, 1)] * len(columns["path"])
     return dataset.build(root, columns)
@@ -143,7 +143,7 @@ BABYEXP = known_dataset("babyexp", _looks_like_babyexp, _read_babyexp)
 
 
 def _looks_like_city(path: Path) -> bool:
-    return bears_name(path, "city", "infant") and bool(first_files(path, 1))
+    return name_contains(path, "city", "infant") and bool(first_files(path, 1))
 
 
 def _read_city(dataset: Dataset, root: Path, *, subject_pattern: str | None = None) -> Manifest:

@@ -20,7 +20,7 @@ from moppet.datasets.readers.dataset import (
     subject_finder,
 )
 from moppet.datasets.readers.file_names import Facts, by_pattern, named_columns
-from moppet.datasets.readers.folder_tree import bears_name, first_files, named_like, subfolders
+from moppet.datasets.readers.folder_tree import first_files, name_contains, named_like, subfolders
 from moppet.media import IMAGE_SUFFIXES, VIDEO_SUFFIXES, probe, read_frames
 from moppet.values import EXPRESSIONS, MediaError
 from moppet.vocabulary import age_band, class_of, expressions_in
@@ -61,9 +61,9 @@ _LIRIS_CHILD: Final = r"(?:^|/)S0*(\d{1,2})(?![0-9])"
 
 
 def _looks_like_liris(path: Path) -> bool:
-    if (path / _LIRIS_FOLDER).is_dir() or bears_name(path, "videos208"):
+    if (path / _LIRIS_FOLDER).is_dir() or name_contains(path, "videos208"):
         return True
-    return bears_name(path, "liris") and bool(first_files(path, 1, VIDEO_SUFFIXES))
+    return name_contains(path, "liris") and bool(first_files(path, 1, VIDEO_SUFFIXES))
 
 
 def _read_liris(

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from moppet.plugins import load_plugins
+from moppet.plugins import announce_registry, load_plugins
 from moppet.train.networks.alexnet import AlexNet
 from moppet.train.networks.base import Network
 from moppet.train.networks.childcnn import ChildCnn
@@ -31,6 +31,7 @@ NETWORKS: Final[dict[str, Callable[..., Network]]] = {
     "mobilenet_v2": partial(MobileNetV2, channels=3),
 }
 """Name → function of the number of classes and of settings; RGB images unless channels=1."""
+announce_registry("moppet.networks", NETWORKS)
 
 
 def build_network(name: str, classes: int, **settings: Any) -> Network:

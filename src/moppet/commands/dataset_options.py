@@ -1,34 +1,43 @@
-"""Where the labeled images of a command are, and a table of their counts."""
+"""The labeled images of a command: how they are read, their faces, and a table of their counts."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated
 
+import typer
 from rich.table import Table
 
+from moppet.commands.console import watched
+from moppet.commands.options import SubjectOption, read_pairs
 from moppet.values import UsageError
 
 if TYPE_CHECKING:
+    from moppet.datasets.faces import Faces
     from moppet.datasets.manifest import Manifest
 
 
 @dataclass(frozen=True)
-class Source:
-    """Where a command's images are: a path, its kind, and options of the reader.
+class DatasetOptions:
+    """How a command reads its images."""
 
-    subject: a regular expression whose (group) in a file's path is the person.
-    """
+    kind: Annotated[
+        str | None,
+        typer.Option("--kind", help="Kind of dataset; default: detected from its layout."),
+    ] = None
+    option: Annotated[
+        list[str] | None,
+        typer.Option("--option", help="Option of the dataset's reader, name=value; repeatable."),
+    ] = None
+    subject: SubjectOption = None
 
-    path: Path
-    kind: str | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
-    subject: str | None = None
+    def __post_init__(self) -> None:
+        read_pairs(self.option, "--option")
 
-    def read(self, *, as_given: bool = False) -> Manifest:
+    def read(self, path: Path, *, as_given: bool = False) -> Manifest:
         """Return the manifest; the first use of a dataset prints its conditions on stderr.
 
         as_given: keep the user's own class names where the dataset has no names of its own.
@@ -36,30 +45,28 @@ class Source:
         """
         from moppet.datasets.readers import announce_license, find_dataset, read_dataset
 
-        options = dict(self.options)
-        is_manifest = self.kind is None and self.path.suffix.lower() == ".parquet"
+        options = read_pairs(self.option, "--option")
+        is_manifest = self.kind is None and path.suffix.lower() == ".parquet"
         if is_manifest and self.subject:
             raise UsageError("--subject reads file names; a manifest has its own column for it.")
         if self.subject:
             options["subject_pattern"] = self.subject
-        if as_given and not is_manifest:
-            known = find_dataset(self.path, self.kind).options
-            options |= {"as_given": True} if "as_given" in known else {}
-        manifest = read_dataset(self.path, self.kind, **options)
+        if as_given and not is_manifest and "as_given" in find_dataset(path, self.kind).options:
+            options["as_given"] = True
+        manifest = read_dataset(path, self.kind, **options)
         announce_license(manifest)
         return manifest
 
-    @property
-    def words(self) -> list[str]:
-        """The options of a command line that name this source again."""
-        pairs = [f"{name}={_as_text(value)}" for name, value in self.options.items()]
-        words = [] if self.kind is None else ["--kind", self.kind]
-        words += [word for pair in pairs for word in ("--option", pair)]
-        return words + ([] if self.subject is None else ["--subject", self.subject])
 
+def find_faces(manifest: Manifest, folder: Path) -> Faces:
+    """Return the images' faces, which the folder keeps for the next run; show the progress."""
+    from moppet.datasets.faces import find_manifest_faces
 
-def _as_text(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+    folder.mkdir(parents=True, exist_ok=True)
+    with watched() as show:
+        return find_manifest_faces(
+            manifest, cache=folder / "faces.npz", progress=partial(show, "faces")
+        )
 
 
 def count_table(what: str, counts: Mapping[str, Mapping[str, int]], column: str = "split") -> Table:
