@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from moppet.timeline.durations import Clock, read_clock, stretches
+from moppet.timeline.durations import FrameTimes, frame_times
 from moppet.timeline.episodes import KINDS, Episode, Kind, face_tracks, find_episodes
 from moppet.timeline.schema import FACE_STATUSES, flags, numbers, present, texts
 from moppet.timeline.settings import TimelineSettings
@@ -33,10 +33,10 @@ def summarize(
 
     docs/reference/timeline.md, section "Summary", describes its fields.
     """
-    clock = read_clock(table, settings)
-    facts = _Facts(table, names, group_of, settings, clock)
-    with_face = np.isin(clock.status, FACE_STATUSES)
-    reliable = np.isin(np.arange(len(clock.seconds)), clock.frame_of_row[facts.sure])
+    times = frame_times(table, settings)
+    facts = _Facts(table, names, group_of, settings, times)
+    with_face = np.isin(times.status, FACE_STATUSES)
+    reliable = np.isin(np.arange(len(times.seconds)), times.frame_of_row[facts.sure])
     face_ids = [int(i) for i in np.unique(facts.face[~np.isnan(facts.face)])]
     people = {i: name_and_role(metadata, i) for i in face_ids}
     faces: dict[str, Any] = {"all": {"face_id": None, **facts.figures(face_ids)}}
@@ -47,15 +47,15 @@ def summarize(
         "source": metadata.get("source_name"),
         "complete": metadata.get("complete"),
         "duration_s": metadata.get("duration_s"),
-        "analyzed_s": facts.total_s(clock.seconds),
-        "frames": {"total": len(clock.status)}
-        | {status: int(np.equal(clock.status, status).sum()) for status in STATUSES},
-        "time_with_face_s": facts.total_s(clock.seconds[with_face]),
-        "time_without_face_s": facts.total_s(clock.seconds[clock.status == "no_face"]),
-        "time_unreadable_s": facts.total_s(clock.seconds[clock.status == "unreadable"]),
-        "time_unsure_s": facts.total_s(clock.seconds[with_face & ~reliable]),
-        "faceless": _stretches(clock, "no_face", settings),
-        "unreadable": _stretches(clock, "unreadable", settings),
+        "analyzed_s": facts.total_s(times.seconds),
+        "frames": {"total": len(times.status)}
+        | {status: int(np.equal(times.status, status).sum()) for status in STATUSES},
+        "time_with_face_s": facts.total_s(times.seconds[with_face]),
+        "time_without_face_s": facts.total_s(times.seconds[times.status == "no_face"]),
+        "time_unreadable_s": facts.total_s(times.seconds[times.status == "unreadable"]),
+        "time_unsure_s": facts.total_s(times.seconds[with_face & ~reliable]),
+        "faceless": _intervals(times, "no_face"),
+        "unreadable": _intervals(times, "unreadable"),
         "faces": faces,
         **({"roles": _roles(facts, people)} if "people" in metadata else {}),
     }
@@ -67,10 +67,8 @@ def name_and_role(metadata: Mapping[str, Any], face_id: int) -> tuple[str, str |
     return (person["name"], person["role"]) if person else (f"face {face_id}", None)
 
 
-def _stretches(
-    clock: Clock, status: Status, settings: TimelineSettings
-) -> list[dict[str, float | None]]:
-    found = stretches(clock, status, settings)
+def _intervals(times: FrameTimes, status: Status) -> list[dict[str, float | None]]:
+    found = times.intervals(status)
     return [{"start_s": start_s, "end_s": _number(end_s)} for start_s, end_s in found]
 
 
@@ -94,11 +92,11 @@ class _Facts:
         names: Sequence[str],
         group_of: Mapping[str, str],
         settings: TimelineSettings,
-        clock: Clock,
+        times: FrameTimes,
     ) -> None:
         self.face, self.time_s = numbers(table, "face_id"), numbers(table, "time_s")
-        self.seconds = clock.row_seconds
-        self.is_timed = bool(np.isfinite(clock.seconds).all())  # not for a single image
+        self.seconds = times.row_seconds
+        self.is_timed = bool(np.isfinite(times.seconds).all())  # not for a single image
         self.sure = ~np.isnan(self.face) & ~flags(table, "unsure")
         self.label = {kind: texts(table, kind) for kind in KINDS}
         self.labeled = {kind: present(table, kind) for kind in KINDS}
