@@ -54,26 +54,12 @@ class TimelineView:
     def head(self) -> Json:
         """Return the classes, faces, episodes, corrections and absences of the recording."""
         timeline = self.timeline
-        faces = []
-        for number in np.unique(self.face[~np.isnan(self.face)]).astype(int).tolist():
-            at = self.time_s[self.face == number]
-            name, role = name_and_role(timeline.metadata, number)
-            faces.append(
-                {
-                    "id": number,
-                    "name": name,
-                    "role": role,
-                    "from_s": float(at[0]),
-                    "to_s": float(at[-1]),
-                    "rows": len(at),
-                }
-            )
-        faces.sort(key=lambda face: (-face["rows"], face["id"]))
+        numbers = np.unique(self.face[~np.isnan(self.face)]).astype(int).tolist()
+        faces = sorted(map(self._face, numbers), key=lambda face: (-face["rows"], face["id"]))
         length = timeline.metadata.get("duration_s")
         duration = float(length) if isinstance(length, int | float) else math.nan
         last = float(self.time_s[-1]) if len(self.time_s) else 0.0
         times = frame_times(timeline.table, timeline.settings)
-        absent = times.intervals("no_face")
         return {
             "name": timeline.metadata.get("source_name"),
             "names": list(timeline.names),
@@ -92,10 +78,16 @@ class TimelineView:
                 }
                 for one in timeline.episodes("expression")
             ],
-            "faceless": [list(map(_seconds, one)) for one in absent],
+            "faceless": [_rounded(np.asarray(one)) for one in times.intervals("no_face")],
             "people": self._people.as_json(),
             "corrections": self._corrections({face["name"]: face["id"] for face in faces}),
         }
+
+    def _face(self, number: int) -> Json:
+        at = self.time_s[self.face == number]
+        name, role = name_and_role(self.timeline.metadata, number)
+        times = {"from_s": float(at[0]), "to_s": float(at[-1])}
+        return {"id": number, "name": name, "role": role, **times, "rows": len(at)}
 
     def _corrections(self, id_of: dict[str, int]) -> list[Json]:
         """Return the valid corrections in order of creation, with the current face numbers."""
@@ -198,9 +190,5 @@ def _modified_ns(path: Path) -> int:
     return path.stat().st_mtime_ns if path.is_file() else 0
 
 
-def _seconds(value: float) -> float | None:
-    return round(value, 3) if math.isfinite(value) else None
-
-
 def _rounded(values: NDArray[np.float64]) -> list[float | None]:
-    return [None if math.isnan(v) else round(v, 3) for v in values.tolist()]
+    return [round(v, 3) if math.isfinite(v) else None for v in values.tolist()]
