@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -19,6 +20,10 @@ from command_line import Run, run_moppet
 
 settings.register_profile("moppet", deadline=None)  # a busy machine is no defect
 settings.load_profile("moppet")
+with suppress(ImportError):
+    from playwright.sync_api import expect
+
+    expect.set_options(timeout=30_000)  # nor of a page
 
 
 @pytest.fixture(scope="session", autouse=True)

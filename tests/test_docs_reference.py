@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import json
 import re
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 import quality_sample
+from command_line import Run
 from evaluation_sample import faces_without_search, make_manifest, write_images
 from model_folder import write_model
 from moppet.datasets.provenance import SYNTHETIC_SCHEMA
@@ -22,6 +24,7 @@ from moppet.evaluate import predictions
 from moppet.evaluate.evaluation import evaluate
 from moppet.evaluate.sample_quality import measure_quality
 from moppet.timeline import build_timeline
+from test_coders_command import write_clip, write_codes
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -30,6 +33,10 @@ DOCS = ROOT / "docs"
 def section(page: str, heading: str) -> str:
     """The text below a heading of level 2, up to the next one."""
     return (DOCS / page).read_text(encoding="utf-8").split(f"\n## {heading}\n")[1].split("\n## ")[0]
+
+
+def subsection(text: str, heading: str) -> str:
+    return text.split(f"\n### {heading}\n")[1].split("\n### ")[0]
 
 
 def first_cells(text: str) -> list[str]:
@@ -85,6 +92,16 @@ def test_the_keys_of_quality_json_are_listed(
     check_keys(section("guides/quality.md", "quality.json"), found)
 
 
+def test_the_keys_of_agreement_json_are_listed(moppet: Run, tmp_path: Path) -> None:
+    clip, codes = write_clip(tmp_path), write_codes(tmp_path, "elan")
+    found = json.loads(moppet("compare", clip, codes, "-o", tmp_path / "r", "--json").out)
+    text = subsection(section("guides/coders.md", "How agreement is computed"), "agreement.json")
+    check_keys(text, found)
+    (pair,) = found["pairs"]
+    keys = {*pair, *pair["units"], *pair["events"]}
+    assert [key for key in keys if f"`{key}`" not in text] == []
+
+
 def test_the_measured_alarms_are_those_of_the_committed_results(tmp_path: Path) -> None:
     page = DOCS / "guides" / "quality.md"
     copy = Path(shutil.copy(page, tmp_path))
@@ -116,4 +133,30 @@ def test_a_python_example_imports_only_what_is_there() -> None:
                 for module, name in names
                 if not hasattr(importlib.import_module(module), name)
             ]
+    assert missing == [] and seen > 30
+
+
+TEXTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
+
+
+def is_there(dotted: str) -> bool:
+    """Whether a dotted name is a module, or what a module has."""
+    try:
+        importlib.import_module(dotted)
+    except ImportError:
+        module, _, name = dotted.rpartition(".")
+        return bool(module) and hasattr(importlib.import_module(module), name)
+    return True
+
+
+def test_names_and_files_in_the_text_are_there() -> None:
+    missing, seen = [], 0
+    for page in TEXTS:
+        text = page.read_text(encoding="utf-8")
+        groups = re.findall(r'entry-points\."([\w.]+)"', text)
+        names = {*re.findall(r"`(moppet(?:\.\w+)+)", text)} - {*groups}
+        files = re.findall(r"\b(?:tests|tools|benchmarks|recipes|examples)/[\w./-]+\.\w+\b", text)
+        seen += len(names) + len(files)
+        missing += [f"{page.name}: {name}" for name in names if not is_there(name)]
+        missing += [f"{page.name}: {file}" for file in files if not (ROOT / file).exists()]
     assert missing == [] and seen > 30

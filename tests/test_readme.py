@@ -43,3 +43,10 @@ def test_it_is_short_and_every_code_block_names_its_language() -> None:
     fences = re.findall(r"^```(.*)$", README, re.MULTILINE)
     assert len(fences) % 2 == 0
     assert all(fences[::2]) and not any(fences[1::2])
+
+
+def test_it_counts_the_layouts_of_published_datasets() -> None:
+    from moppet.datasets.readers import DATASETS
+
+    number = {16: "sixteen", 17: "seventeen", 18: "eighteen"}[len({*DATASETS} - {"folder", "csv"})]
+    assert re.search(rf"\[{number}\s+layouts\]", README)

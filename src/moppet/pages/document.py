@@ -89,8 +89,6 @@ def _environment() -> Environment:
         "md": escape_markdown,
         "number": wording.number,
         "share": wording.format_share,
-        "share_interval": wording.share_interval,
-        "share_with_interval": wording.share_with_interval,
         "time": format_time,
         "with_interval": wording.with_interval,
         "p_equals": wording.p_equals,

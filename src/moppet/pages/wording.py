@@ -61,36 +61,26 @@ def number(value: float | None, *, signed: bool = False) -> str:
     return f"+{text}" if signed and float(text) else text
 
 
-def interval(figure: Json, *, signed: bool = False) -> str:
+def interval(figure: Json, *, signed: bool = False, share: bool = False) -> str:
     """Return a figure's interval as "0.823 to 0.849", nothing if undefined.
 
-    An interval without width reads "no spread": all draws were equal, which proves nothing.
+    share: as "4.2 % to 7 %". An interval without width reads "no spread": all draws were equal,
+    which proves nothing.
     """
-    if figure["low"] is None:
-        return ""
-    if figure["low"] == figure["high"]:
-        return "no spread"
-    return f"{number(figure['low'], signed=signed)} to {number(figure['high'], signed=signed)}"
+    low, high = figure["low"], figure["high"]
+    if low is None or low == high:
+        return "" if low is None else "no spread"
+    if share:
+        return f"{format_share(low)} to {format_share(high)}"
+    return f"{number(low, signed=signed)} to {number(high, signed=signed)}"
 
 
-def with_interval(figure: Json, *, signed: bool = False) -> str:
+def with_interval(figure: Json, *, signed: bool = False, share: bool = False) -> str:
     """Return a figure and its interval for a sentence."""
-    limits = interval(figure, signed=signed)
-    value = number(figure["value"], signed=signed)
-    return f"{value} ({limits})" if limits else value
-
-
-def share_interval(figure: Json) -> str:
-    """Return the interval of a share as "4.2 % to 7 %", nothing if undefined."""
-    if figure["low"] is None or figure["low"] == figure["high"]:
-        return interval(figure)
-    return f"{format_share(figure['low'])} to {format_share(figure['high'])}"
-
-
-def share_with_interval(figure: Json) -> str:
-    """Return a share and its interval for a sentence."""
-    limits = share_interval(figure)
-    return format_share(figure["value"]) + (f" ({limits})" if limits else "")
+    value = figure["value"]
+    text = format_share(value) if share else number(value, signed=signed)
+    limits = interval(figure, signed=signed, share=share)
+    return f"{text} ({limits})" if limits else text
 
 
 def p_value(p: float | None) -> str:

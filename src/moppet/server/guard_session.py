@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -173,14 +174,10 @@ def add_guards(site: FastAPI, folder: Path, channels: Channels) -> None:
 
 def _log_summary(path: Path) -> Json:
     """Return a log's name, start time and number of events."""
-    counts = dict.fromkeys(("pause", "alert", "stopped"), 0)
-    at = None
     try:
-        for line in path.read_text(encoding="utf-8").splitlines():
-            record = json.loads(line)
-            at = at or record["at"]
-            if record["event"] in counts:
-                counts[record["event"]] += 1
+        records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        counts = Counter(record["event"] for record in records)
+        events = {kind: counts[kind] for kind in ("pause", "alert", "stopped")}
+        return {"name": path.stem, "at": records[0]["at"] if records else None, "events": events}
     except (OSError, ValueError, TypeError, KeyError):
-        return {"name": path.stem, "at": at, "error": f"{path.name} is damaged."}
-    return {"name": path.stem, "at": at, "events": counts}
+        return {"name": path.stem, "at": None, "error": f"{path.name} is damaged."}

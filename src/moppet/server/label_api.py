@@ -230,8 +230,7 @@ class ClosedSet:
 
 def label_counts(manifest: Manifest) -> dict[str, int]:
     """Return the number of images of each class, including 0."""
-    labels = manifest.labels
-    return {name: int((labels == i).sum()) for i, name in enumerate(manifest.names)}
+    return {name: int((manifest.labels == i).sum()) for i, name in enumerate(manifest.names)}
 
 
 def rare_classes(manifest: Manifest) -> tuple[str, ...]:
@@ -263,7 +262,7 @@ def _measure(files: tuple[Path, ...], changed_ns: tuple[int, ...]) -> tuple[Rati
 
 @dataclass(frozen=True)
 class NewRater:
-    """A new rater."""
+    """The name of a new rater."""
 
     name: str
 

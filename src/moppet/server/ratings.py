@@ -278,7 +278,7 @@ class Rater:
     def state(self) -> dict[str, Any]:
         """Return the rater's progress, without the ratings.
 
-        picture, next: numbers of the image to rate and of the one after it, or null.
+        image, next: numbers of the image to rate and of the one after it, or null.
         again: the image was skipped before. later: number of skipped images.
         """
         queue = self.queue
@@ -303,22 +303,16 @@ class Rater:
         if not queue or self.set.check_number(number) != queue[0]:
             raise UsageError("Another image is next: was this one rated in another window?")
         again = queue[0] in self.given
-        if label is not None and mark is None and label in self.set.classes:
-            rating = Rating(label)
-        elif label is None and mark == NO_FACE:
-            rating = Rating("", NO_FACE)
-        elif label is None and mark == "skip":
-            rating = Rating("", SKIPPED if again else LATER)
-        elif label is None and mark == UNREADABLE:
-            if self.set.readable(queue[0]):
-                raise UsageError("This image can be read after all: please rate it.")
-            rating = Rating("", UNREADABLE)
-        else:
+        marks = {NO_FACE: NO_FACE, "skip": SKIPPED if again else LATER, UNREADABLE: UNREADABLE}
+        known = mark in marks if label is None else mark is None and label in self.set.classes
+        if not known:
             raise UsageError(
                 f"A rating is one of {', '.join(self.set.classes)} (label), or one of "
-                f"{NO_FACE}, skip, {UNREADABLE} (mark)."
+                f"{', '.join(marks)} (mark)."
             )
-        self.given[queue[0]] = rating._replace(seen=2 if again else 1)
+        if mark == UNREADABLE and self.set.readable(queue[0]):
+            raise UsageError("This image can be read after all: please rate it.")
+        self.given[queue[0]] = Rating(label or "", marks.get(mark or "", ""), 2 if again else 1)
         self._write()
         return self
 

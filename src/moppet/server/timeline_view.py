@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from moppet.coders.timeline_coding import split_by_person
 from moppet.timeline import Timeline, read_unfinished
-from moppet.timeline.annotations import Correction, corrections_path, read_layered
-from moppet.timeline.downsample import Bins
-from moppet.timeline.durations import read_clock, stretches
+from moppet.timeline.annotations import Correction, corrections_path, read_annotated
+from moppet.timeline.downsample import RowBins
+from moppet.timeline.durations import frame_times
 from moppet.timeline.people import People, people_path
 from moppet.timeline.summary import name_and_role
 from moppet.values import UsageError
@@ -54,26 +54,12 @@ class TimelineView:
     def head(self) -> Json:
         """Return the classes, faces, episodes, corrections and absences of the recording."""
         timeline = self.timeline
-        faces = []
-        for number in np.unique(self.face[~np.isnan(self.face)]).astype(int).tolist():
-            at = self.time_s[self.face == number]
-            name, role = name_and_role(timeline.metadata, number)
-            faces.append(
-                {
-                    "id": number,
-                    "name": name,
-                    "role": role,
-                    "from_s": float(at[0]),
-                    "to_s": float(at[-1]),
-                    "rows": len(at),
-                }
-            )
-        faces.sort(key=lambda face: (-face["rows"], face["id"]))
+        numbers = np.unique(self.face[~np.isnan(self.face)]).astype(int).tolist()
+        faces = sorted(map(self._face, numbers), key=lambda face: (-face["rows"], face["id"]))
         length = timeline.metadata.get("duration_s")
         duration = float(length) if isinstance(length, int | float) else math.nan
         last = float(self.time_s[-1]) if len(self.time_s) else 0.0
-        clock = read_clock(timeline.table, timeline.settings)
-        absent = stretches(clock, "no_face", timeline.settings)
+        times = frame_times(timeline.table, timeline.settings)
         return {
             "name": timeline.metadata.get("source_name"),
             "names": list(timeline.names),
@@ -92,10 +78,16 @@ class TimelineView:
                 }
                 for one in timeline.episodes("expression")
             ],
-            "faceless": [list(map(_seconds, one)) for one in absent],
+            "faceless": [_rounded(np.asarray(one)) for one in times.intervals("no_face")],
             "people": self._people.as_json(),
             "corrections": self._corrections({face["name"]: face["id"] for face in faces}),
         }
+
+    def _face(self, number: int) -> Json:
+        at = self.time_s[self.face == number]
+        name, role = name_and_role(self.timeline.metadata, number)
+        times = {"from_s": float(at[0]), "to_s": float(at[-1])}
+        return {"id": number, "name": name, "role": role, **times, "rows": len(at)}
 
     def _corrections(self, id_of: dict[str, int]) -> list[Json]:
         """Return the valid corrections in order of creation, with the current face numbers."""
@@ -130,7 +122,7 @@ class TimelineView:
             width = (end_s - start_s) / points
             place = ((self.time_s[rows] - start_s) / width).astype(np.int64)
             bin_of_row = np.minimum(place, points - 1)
-        bins = Bins.of(bin_of_row)
+        bins = RowBins.of(bin_of_row)
         time_s, smoothed = bins.means(self.time_s[rows]), bins.means(self.smoothed[rows])
         unsure = bins.means(self.unsure[rows])
         of_rows = self.time_s[rows]
@@ -162,7 +154,7 @@ class TimelineView:
 
 @lru_cache(maxsize=4)
 def _read(path: Path, *changed: int) -> TimelineView:
-    found = read_layered(path)
+    found = read_annotated(path)
     return TimelineView(found.timeline, found.people, found.corrections)
 
 
@@ -198,9 +190,5 @@ def _modified_ns(path: Path) -> int:
     return path.stat().st_mtime_ns if path.is_file() else 0
 
 
-def _seconds(value: float) -> float | None:
-    return round(value, 3) if math.isfinite(value) else None
-
-
 def _rounded(values: NDArray[np.float64]) -> list[float | None]:
-    return [None if math.isnan(v) else round(v, 3) for v in values.tolist()]
+    return [round(v, 3) if math.isfinite(v) else None for v in values.tolist()]

@@ -6,6 +6,7 @@ import json
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,24 +26,25 @@ def work(task: dict[str, Any]) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     journal = folder / "journal.arrows"
     analysis = Analysis(task["source"], settings, journal=journal, resume=journal.is_file())
-    timeline = analysis.run(_ProgressReporter())
+    timeline = analysis.run(_progress_reporter())
     timeline.write(folder / "timeline.parquet")
     write_report(timeline, folder / "report.html")
     journal.unlink(missing_ok=True)
     return {"done": timeline.metadata["frame_count"]}
 
 
-class _ProgressReporter:
-    """Report the progress a few times a second."""
+def _progress_reporter() -> Callable[[Progress], None]:
+    """Return what reports the progress a few times a second."""
+    next_s = 0.0
 
-    def __init__(self) -> None:
-        self._next = 0.0
-
-    def __call__(self, position: Progress) -> None:
-        if time.monotonic() >= self._next:
-            self._next = time.monotonic() + _REPORT_S
+    def report(position: Progress) -> None:
+        nonlocal next_s
+        if time.monotonic() >= next_s:
+            next_s = time.monotonic() + _REPORT_S
             total = None if position.total is None else max(position.total, position.frames)
             write_line({"frames": position.frames, "total": total})
+
+    return report
 
 
 def write_line(line: dict[str, Any]) -> None:
