@@ -25,7 +25,7 @@ from moppet.coders.codings import Coding, Lane, shifted, sort_codes
 from moppet.coders.programs import read_coding
 from moppet.coders.time_units import human_track, machine_track, make_units
 from moppet.timeline import Timeline
-from moppet.timeline.annotations import read_layered
+from moppet.timeline.annotations import read_annotated
 from moppet.values import TimelineError, UsageError
 from moppet.vocabulary import SKIP
 
@@ -93,7 +93,7 @@ def compare_files(job: Job, ask: Ask | None = None) -> Result:
     file.
     """
     _check(job)
-    timeline = read_layered(job.timeline).timeline
+    timeline = read_annotated(job.timeline).timeline
     plain = Vocabulary(timeline.names, timeline.group_of, {})
     vocabulary = replace(plain, given=read_map(job.code_map, plain))
     lanes, notes = _read_lanes(job, vocabulary, timeline.metadata.get("source_name"))

@@ -78,11 +78,13 @@ def balance(options: BalanceOptions) -> None:
     from moppet.balance.balanced_manifest import CACHE, open_folder, write_balanced
     from moppet.balance.methods import find_method
     from moppet.balance.spaces import HONEST_MODEL
+    from moppet.config import check_settings
     from moppet.datasets.provenance import check_sources
 
     find_method(options.method)
     targets = read_targets(options.target or [])
-    neighbors = Neighbors(smote=options.neighbors, enn_keeps=options.enn)
+    given = {"smote": options.neighbors, "enn_keeps": options.enn}
+    neighbors = check_settings(Neighbors, given)
     _check_sheet(options)
     if options.model is not None and options.space != "embedding":
         raise UsageError("--model chooses the embedding: use it with --space embedding.")

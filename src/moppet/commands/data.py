@@ -368,15 +368,15 @@ def corrected(
     """Cut out corrected faces as labeled images."""
     from moppet.datasets.corrected_faces import labeled_faces, write_labeled
     from moppet.media import recording_sha256
-    from moppet.timeline.annotations import read_layered
+    from moppet.timeline.annotations import read_annotated
 
-    layered = read_layered(timeline)
-    wanted = layered.timeline.metadata.get("source_sha256")
+    annotated = read_annotated(timeline)
+    wanted = annotated.timeline.metadata.get("source_sha256")
     if not recording.is_file():
         raise UsageError(f"{recording} does not exist: name the recording of the timeline.")
     if wanted and recording_sha256(recording) != wanted:
         raise UsageError(f"{timeline} belongs to another recording, not to {recording}.")
-    files, count = write_labeled(labeled_faces(layered, every), recording, output)
+    files, count = write_labeled(labeled_faces(annotated, every), recording, output)
     typer.echo(f"{count} faces in {output}")
     for file in files:
         typer.echo(str(file))

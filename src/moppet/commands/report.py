@@ -30,9 +30,9 @@ def report(
     if blur and show_faces is None:
         raise UsageError("--blur is for the images of --show-faces RECORDING.")
     from moppet.pages.report import read_thumbnails, write_report
-    from moppet.timeline.annotations import read_layered
+    from moppet.timeline.annotations import read_annotated
 
-    read = read_layered(timeline, people).timeline
+    read = read_annotated(timeline, people).timeline
     images = None if show_faces is None else read_thumbnails(show_faces, read, blur=blur)
     page = output or timeline.with_name("report.html")
     typer.echo(str(write_report(read, page, thumbnails=images)))

@@ -150,7 +150,7 @@ def read_groups(text: str | None) -> dict[str, str]:
 
 def _train_own(options: TrainOptions, machine: Machine) -> None:
     """Fine-tune a model on a user's own images and print how good it is."""
-    from moppet.train.finetuning import finetune
+    from moppet.train.finetuning import EPOCHS, QUICK_EPOCHS, finetune
 
     # With several processes, only the first one prints.
     console = Console(highlight=False, quiet=os.environ.get("LOCAL_RANK", "0") != "0")
@@ -163,8 +163,7 @@ def _train_own(options: TrainOptions, machine: Machine) -> None:
         manifest.replace(face_found=faces.found),
         options.output,
         model=options.model,
-        epochs=options.epochs,
-        quick=options.quick,
+        epochs=options.epochs or (QUICK_EPOCHS if options.quick else EPOCHS),
         seed=options.seed,
         groups=read_groups(options.groups),
         machine=machine,
