@@ -135,7 +135,11 @@ def _add_layers(graph: _Graph, net: _Network) -> None:
         channels = outputs
         if pool:
             # Keras' "same" pads at the far edge only, as ONNX's ceil mode does.
-            options = {"kernel_shape": [pool, pool], "strides": [2, 2], "ceil_mode": int(same)}
+            options: dict[str, Any] = {
+                "kernel_shape": [pool, pool],
+                "strides": [2, 2],
+                "ceil_mode": int(same),
+            }
             x = graph.node("MaxPool", [x], **options)
     layer: Callable[..., str] = graph.conv
     if net.dense:
