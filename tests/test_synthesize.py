@@ -447,7 +447,7 @@ def test_made_rows_are_learned_from_only_where_that_is_asked(tmp_path: Path) -> 
     train = np.flatnonzero(manifest.column("split") == "train")
     generator = [None] * len(manifest)
     generator[train[0]] = "smote"
-    mixed = manifest.replace(generator=generator)
+    mixed = manifest.replace(generator=generator, synthetic_seed=[None] * len(manifest))
     assert training_rows(mixed, TINY).tolist() == train[1:].tolist()
     with_made = replace(TINY, learn_from_synthetic=True)
     assert training_rows(mixed, with_made).tolist() == train.tolist()

@@ -228,10 +228,6 @@ class Detected(NamedTuple):
     loosely: Estimate
     of_class: dict[str, Estimate]
 
-    def as_json(self) -> dict[str, Any]:
-        """Return plain values, None for what is undefined."""
-        return dict(as_json(self))
-
 
 @dataclass(frozen=True)
 class Quality:

@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -151,18 +151,12 @@ def build_generator(
     return built.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
-@dataclass
 class _TaskRun:
     """One network in training."""
 
-    settings: SynthesisSettings
-    task: TrainingTask
-    device: str
-    networks: TrainedGenerator = field(init=False)
-
-    def __post_init__(self) -> None:
-        task = self.task
-        self.networks = build_generator(self.settings, len(task.names), task.file, self.device)
+    def __init__(self, settings: SynthesisSettings, task: TrainingTask, device: str) -> None:
+        self.settings, self.task, self.device = settings, task, device
+        self.networks = build_generator(settings, len(task.names), task.file, device)
         self.networks.train()
         self.networks.average.eval()
         self.images = to_tensor(task.images.images)
@@ -214,8 +208,7 @@ def draw_batch(task: TrainingTask, settings: SynthesisSettings, step: int) -> ND
     numbers = np.arange(first, first + task.batch)
     if settings.sampling == "plain" or len(task.names) == 1:
         return _from_passes(np.arange(len(label)), numbers, (settings.seed, task.file))
-    classes = len(task.names)
-    rows = np.empty(task.batch, np.intp)
+    classes, rows = len(task.names), np.empty(task.batch, np.intp)
     for number in range(classes):
         own = numbers % classes == number
         rows[own] = _from_passes(
