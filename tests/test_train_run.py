@@ -44,16 +44,13 @@ from moppet.train.recipe import Recipe
 from moppet.train.starting_weights import load_model_network, make_network
 from moppet.values import EXPRESSIONS, GROUPS, ModelError, MoppetError, UsageError
 
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
+
 RECIPE = Recipe(
     "tiny", "ferplus.npz", epochs=2, size=32, batch=16, precision="32-true", ema_decay=0.5,
     limits="None: it is made up.",
 )  # fmt: skip
 NOT_A_NUMBER = float("nan")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _few_threads() -> None:
-    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="module")

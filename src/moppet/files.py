@@ -86,6 +86,20 @@ def write_text(path: Path, text: str, error: type[MoppetError] = MoppetError) ->
     return write_bytes(path, text.encode("utf-8"), error)
 
 
+def render_text(package: str, template: str, **values: Any) -> str:
+    """Return the text that a template in a package's folder templates/ makes of the values."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader(package),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        undefined=StrictUndefined,
+    )
+    return environment.get_template(template).render(values)
+
+
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Path:
     """Write a table as CSV in UTF-8, whole or not at all, and return its path."""
     text = io.StringIO()

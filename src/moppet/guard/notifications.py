@@ -181,10 +181,8 @@ def _post(address: str, shown: Mapping[str, Any]) -> None:
             return
     except urllib.error.HTTPError as error:
         _warn(f"the webhook at {host} answered {error.code}")
-    except (OSError, ValueError) as error:
+    except Exception as error:  # of any kind: an error in a thread would print a traceback
         _warn(f"the webhook at {host} was not reached: {getattr(error, 'reason', error)}")
-    except Exception as error:  # an error in a thread would print a traceback
-        _warn(f"the webhook at {host} failed: {type(error).__name__}")
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

@@ -142,7 +142,9 @@ class _RuleState:
 
     def value(self, face: Row | None) -> float | None:
         """Return the sum of the probabilities, rounded to float32; None without a face."""
-        parts = [face[name] for name in self.columns] if face and self.columns else [None]
+        parts: list[Any] = [None]
+        if face is not None and self.columns is not None:
+            parts = [face[name] for name in self.columns]
         return None if None in parts else float(np.float32(sum(parts)))
 
 
@@ -204,7 +206,7 @@ class Guard:
             states.append(_RuleState(rule, Timer(when.span.seconds, self._max_gap_s)))
             if isinstance(when, Shows):
                 members = members_of(when, self._names, self._group_of)
-                states[-1].columns = [f"s_{self._names[i]}" for i in members]
+                states[-1].columns = [f"s_{name}" for name in members]
                 states[-1].level = when.percent / 100
         return states
 
@@ -299,11 +301,9 @@ class Guard:
                 total.unwatched_s += seconds
             else:
                 total.watched_s += seconds
-                total.sure_s += seconds * (seen == "sure")
-                total.unsure_s += seconds * (seen == "unsure")
-                total.absent_s += seconds * (seen == "absent")
+                setattr(total, seen, getattr(total, seen) + seconds)
             total.paused_s += seconds * self.paused
-        seen = "sure" if _is_sure(face) else "absent" if face is None else "unsure"
+        seen = "sure_s" if _is_sure(face) else "absent_s" if face is None else "unsure_s"
         self._last = (time_s, seen)
 
     def _restart_counts(self, faces_only: bool = False) -> None:

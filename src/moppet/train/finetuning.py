@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -45,7 +45,7 @@ class Comparison:
 
 
 def finetune_recipe(
-    name: str, data: str, *, model: str, epochs: int | None, quick: bool, seed: int, rows: int
+    name: str, data: str, *, model: str, epochs: int, seed: int, rows: int
 ) -> Recipe:
     """Return the recipe for fine-tuning on a few hundred to some thousand faces.
 
@@ -53,7 +53,7 @@ def finetune_recipe(
     """
     started = load_model(model)
     wants = started.preprocessing
-    recipe = Recipe(
+    recipe = dict(
         name=name,
         data=data,
         start=model,
@@ -61,7 +61,7 @@ def finetune_recipe(
         size=wants.size,
         color=wants.color,
         seed=seed,
-        epochs=epochs or (QUICK_EPOCHS if quick else EPOCHS),
+        epochs=epochs,
         batch=int(np.clip(rows // 8, 2, 64)),
         head_rate=1e-3,
         base_rate=2e-4,
@@ -72,7 +72,7 @@ def finetune_recipe(
         license="not specified",
         limits="Fitted to the faces of one data set; the figures may not hold for others.",
     )
-    return check_settings(Recipe, asdict(recipe), "moppet train")
+    return check_settings(Recipe, recipe, "moppet train")
 
 
 def check_classes(manifest: Manifest) -> None:
@@ -110,8 +110,7 @@ def finetune(
     folder: Path,
     *,
     model: str = "default",
-    epochs: int | None = None,
-    quick: bool = False,
+    epochs: int = EPOCHS,
     seed: int = 0,
     groups: Mapping[str, str] | None = None,
     machine: Machine | None = None,
@@ -134,7 +133,6 @@ def finetune(
         str(manifest.root),
         model=model,
         epochs=epochs,
-        quick=quick,
         seed=seed,
         rows=int((counts == "train").sum()),
     )
