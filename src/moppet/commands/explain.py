@@ -117,7 +117,7 @@ def explain(options: ExplainOptions) -> None:
         whole,
         options.data,
         split=split,
-        labelled=model.names if options.of == _LABEL else None,
+        labeled=model.names if options.of == _LABEL else None,
         limit=options.limit,
         rng=np.random.default_rng(options.seed),
     )
@@ -198,7 +198,7 @@ def draw_rows(
     data: Path,
     *,
     split: str,
-    labelled: Sequence[str] | None,
+    labeled: Sequence[str] | None,
     limit: int,
     rng: np.random.Generator,
 ) -> NDArray[np.int64]:
@@ -211,9 +211,9 @@ def draw_rows(
 
     inside = np.ones(len(manifest), bool) if split == ALL else manifest.column("split") == split
     of = ""
-    if labelled is not None:
-        of = f" with a label that is a class of the model ({', '.join(labelled)})"
-        inside &= np.isin(manifest.column("label").astype(str), labelled)
+    if labeled is not None:
+        of = f" with a label that is a class of the model ({', '.join(labeled)})"
+        inside &= np.isin(manifest.column("label").astype(str), labeled)
     rows = np.flatnonzero(inside)
     if not len(rows):
         where = data if split == ALL else f"split {split!r} of {data}"

@@ -220,8 +220,8 @@ def audit_own(console: Console, manifest: Manifest) -> Manifest:
             "the split, so the figures may be too high (see --subject)",
             soft_wrap=True,
         )
-    labelled = audit.manifest.labels >= 0
-    return audit.manifest.select(np.flatnonzero(audit.readable & labelled))
+    labeled = audit.manifest.labels >= 0
+    return audit.manifest.select(np.flatnonzero(audit.readable & labeled))
 
 
 def _show_augmentation(options: TrainOptions, recipe: Recipe | None, path: Path) -> None:

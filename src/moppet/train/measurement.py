@@ -63,7 +63,7 @@ def measure(model: ExpressionModel, data: TrainingData) -> Json:
     bootstrap over groups (a subject's images, copies of an image).
     model: its classes are those of the data, in the same order.
     """
-    rows = data.rows("test", labelled=True)
+    rows = data.rows("test", labeled=True)
     label, groups = data.label[rows], data.manifest.groups[rows]
     attempt = data.faces.attempt[rows]
     figures: Json = {
