@@ -94,7 +94,8 @@ def measure(model: ExpressionModel, data: TrainingData) -> Json:
 
 def _accuracy(label: Labels, guess: Labels, groups: Labels) -> Json:
     rng = np.random.default_rng(0)
-    return as_json(bootstrap(lambda rows: accuracy(label[rows], guess[rows]), groups, rng))
+    found = bootstrap(lambda rows: accuracy(label[rows], guess[rows]), groups, rng)
+    return dict(as_json(found))
 
 
 def age_parts(data: TrainingData, rows: NDArray[np.intp]) -> dict[str, NDArray[np.intp]]:
