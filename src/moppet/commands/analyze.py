@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -20,6 +19,7 @@ from moppet.commands.options import (
     ModelOption,
     StartOption,
     complete_detector,
+    flag,
     format_option,
     output_option,
     read_list,
@@ -61,12 +61,10 @@ class AnalyzeOptions:
         float | None, typer.Option(help="Smallest face to look for, in pixels.")
     ] = None
     detect_every_frame: Annotated[
-        bool, typer.Option("--detect-every-frame", help="Search every frame for faces (slow).")
+        bool, flag("--detect-every-frame", "Search every frame for faces (slow).")
     ] = False
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Resume an analysis that was stopped.")
-    ] = False
-    no_report: Annotated[bool, typer.Option("--no-report", help="Write no report.html.")] = False
+    resume: Annotated[bool, flag("--resume", "Resume an analysis that was stopped.")] = False
+    no_report: Annotated[bool, flag("--no-report", "Write no report.html.")] = False
     as_json: JsonOption = False
 
     def __post_init__(self) -> None:
@@ -170,8 +168,8 @@ def _analyze_one(options: AnalyzeOptions, settings: Settings, recording: str, fo
             folder.rmdir()
         raise
     try:
-        with _frames_watched(Path(recording).name) as show:
-            timeline = analysis.run(show)
+        with watched("frames") as show:
+            timeline = analysis.run(lambda at: show(Path(recording).name, at.frames, _total(at)))
     except KeyboardInterrupt:
         _write(options, analysis.timeline(), folder)
         print(
@@ -235,12 +233,5 @@ def _print_result(
     sys.stdout.flush()
 
 
-@contextmanager
-def _frames_watched(name: str) -> Iterator[Callable[[Progress], None]]:
-    with watched("frames") as show:
-
-        def at(position: Progress) -> None:
-            total = position.total
-            show(name, position.frames, None if total is None else max(total, position.frames))
-
-        yield at
+def _total(at: Progress) -> int | None:
+    return None if at.total is None else max(at.total, at.frames)

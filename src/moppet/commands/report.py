@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from moppet.commands.options import PeopleOption, output_option
+from moppet.commands.options import PeopleOption, flag, output_option
 from moppet.values import UsageError
 
 
@@ -20,7 +20,7 @@ def report(
         Path | None,
         typer.Option(metavar="RECORDING", help="Show small images of the faces, from this video."),
     ] = None,
-    blur: Annotated[bool, typer.Option("--blur", help="Blur these images.")] = False,
+    blur: Annotated[bool, flag("--blur", "Blur these images.")] = False,
     people: PeopleOption = None,
 ) -> None:
     """Write the report of a timeline: one HTML page.

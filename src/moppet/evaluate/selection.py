@@ -49,11 +49,9 @@ def select_rows(manifest: Manifest, split: str | None, match: ClassMatch) -> Sel
     Raises UsageError for an unknown split, MoppetError if no row is left.
     """
     column = manifest.column("split")
-    there = {str(s): int((column == s).sum()) for s in sorted({s for s in column if s})}
-    if split is None:
-        split = TEST if TEST in there else ALL
-    split = split if split in there else current_key(split)
-    inside = _inside(column, split, there) & real_rows(manifest)
+    there = _splits(column)
+    split, inside = choose_split(manifest, split)
+    inside &= real_rows(manifest)
     labels = manifest.labels
     known = np.isin(labels, match.of_data)
     unknown = {name: int((inside & (labels == i)).sum()) for i, name in enumerate(manifest.names)}
@@ -132,9 +130,15 @@ def group_duplicates(
     return replace(selection, groups=groups, counts=counts, notes=notes)
 
 
-def _inside(column: NDArray[Any], split: str, there: dict[str, int]) -> NDArray[np.bool_]:
+def choose_split(manifest: Manifest, split: str | None) -> tuple[str, NDArray[np.bool_]]:
+    """Return the name of a split and whether each row is in it; see `select_rows`."""
+    column = manifest.column("split")
+    there = _splits(column)
+    if split is None:
+        split = TEST if TEST in there else ALL
+    split = split if split in there else current_key(split)
     if split == ALL:
-        return np.ones(len(column), bool)
+        return split, np.ones(len(column), bool)
     if split not in there:
         near = nearest_name(split, [*there, ALL])
         said = ", ".join(f"{name} ({n:,} rows)" for name, n in there.items())
@@ -143,7 +147,11 @@ def _inside(column: NDArray[Any], split: str, there: dict[str, int]) -> NDArray[
             + (f"; did you mean {near!r}? " if near else ". ")
             + f"There is {said or 'no split at all'}; 'all' takes every row."
         )
-    return np.asarray(column == split, bool)
+    return split, np.asarray(column == split, bool)
+
+
+def _splits(column: NDArray[Any]) -> dict[str, int]:
+    return {str(s): int((column == s).sum()) for s in sorted({s for s in column if s})}
 
 
 def _few_notes(n: int) -> list[str]:

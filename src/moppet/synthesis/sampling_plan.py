@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Final
 
@@ -258,3 +258,31 @@ class _BalancedDesign:
             for seen, key in itertools.chain.from_iterable(counted):
                 seen[key[chosen]] += 1
         return drawn
+
+
+def read_targets(
+    names: Sequence[str], counts: Mapping[str, int], per_class: int | None, targets: Sequence[str]
+) -> dict[str, int]:
+    """Return how many images to generate for each class.
+
+    By default, as many as bring every class to the size of the largest one.
+    Raises UsageError for what cannot be read, and if there is nothing to generate.
+    """
+    wanted = dict.fromkeys(names, per_class) if per_class is not None else {}
+    for text in targets:
+        name, equals, number = (part.strip() for part in text.rpartition("="))
+        if not equals or not number.isdecimal() or int(number) < 1:
+            raise UsageError(f"--target takes class=N, such as sadness=200, got {text!r}.")
+        if name not in names:
+            raise UsageError(f"--target names the class {name!r}.{name_hint(name, names)}")
+        wanted[name] = int(number)
+    if not wanted:
+        most = max(counts.values(), default=0)
+        wanted = {name: most - count for name, count in counts.items() if 0 < count < most}
+    found = {name: wanted[name] for name in names if wanted.get(name)}
+    if not found:
+        raise UsageError(
+            "every class has the same number of images, so there is nothing to even out: choose "
+            "how many to generate with --per-class N or --target class=N."
+        )
+    return {name: int(count or 0) for name, count in found.items()}
