@@ -100,7 +100,7 @@ class Alerts:
         try:
             process = subprocess.Popen(
                 command,
-                env={**os.environ, **fields},
+                env=os.environ | fields,
                 stdin=subprocess.DEVNULL,
                 stdout=2,  # stdout is the guard's own
                 start_new_session=True,
@@ -199,10 +199,6 @@ def _text(value: Any) -> str:
     return "" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
-def _warn(text: str) -> None:
-    print_note(f"{text}; the guard continues.")
-
-
 class Notifier:
     """Sends notifications and writes them to an optional log. Log errors do not stop the guard."""
 
@@ -243,3 +239,7 @@ def now() -> str:
 def print_note(text: str) -> None:
     """Print a note to stderr; stdout is reserved for events."""
     print(f"moppet: {text}", file=sys.stderr, flush=True)
+
+
+def _warn(text: str) -> None:
+    print_note(f"{text}; the guard continues.")
