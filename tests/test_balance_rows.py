@@ -519,12 +519,12 @@ def stop() -> None:
 
 
 def test_made_images_never_lie_among_the_images_that_they_come_from(moppet, own, tmp_path):
-    labelled = read_manifest(own)
-    columns = {name: labelled.column(name).tolist() for name in ("path", "split", "label")}
+    labeled = read_manifest(own)
+    columns = {name: labeled.column(name).tolist() for name in ("path", "split", "label")}
     for i, (path, label) in enumerate(zip(columns["path"], columns["label"], strict=True)):
         place = tmp_path / "pics" / str(label) / Path(path).name
         place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(labelled.root / path, place)
+        shutil.copy(labeled.root / path, place)
         columns["path"][i] = place.relative_to(tmp_path).as_posix()
     manifest = build_manifest(columns, root=tmp_path).write(tmp_path / "pics.parquet")
     for inside in ("pics/balanced", "pics/surprise/balanced"):

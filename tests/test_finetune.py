@@ -120,7 +120,7 @@ def test_the_model_it_started_from_is_measured_where_it_knows_the_classes(
         faces=unmarked_faces(manifest),
         say=lambda text: None,
     )
-    rows = found.data.rows("test", labelled=True)
+    rows = found.data.rows("test", labeled=True)
     whole = load_model("default").predict(found.data.faces.aligned([int(i) for i in rows]))
     chosen = whole.probabilities[:, [whole.names.index(n) for n in ("happiness", "surprise")]]
     assert found.unadapted is not None

@@ -609,7 +609,7 @@ def test_classes_and_ages_restrict_what_is_trained_on(tmp_path: Path) -> None:
     for part in ("train", "val", "test"):
         rows = data.rows(part)
         assert set(bands[rows]) <= {"infant"}
-        for row in data.rows(part, labelled=True):
+        for row in data.rows(part, labeled=True):
             assert data.names[data.label[row]] == whole.manifest.column("label")[row]
     voted = data.soft.sum(axis=1)
     assert voted[voted > 0] == pytest.approx(1)

@@ -21,7 +21,7 @@ from moppet.coders.code_map import (
     read_map,
     unknown_labels,
 )
-from moppet.coders.codings import Coding, Lane, shifted, sort_codes
+from moppet.coders.codings import Coding, Lane, shifted
 from moppet.coders.programs import read_coding
 from moppet.coders.time_units import human_track, machine_track, make_units
 from moppet.timeline import Timeline
@@ -113,9 +113,7 @@ def compare_files(job: Job, ask: Ask | None = None) -> Result:
         ],
         "level": level,
         "code_map": {
-            label: vocabulary.name_of(level, label) or SKIP
-            for lane in lanes
-            for label in lane.labels
+            x: vocabulary.name_of(level, x) or SKIP for lane in lanes for x in lane.labels
         },
         "unit_s": job.unit_s,
         "tolerance_s": job.tolerance_s,
@@ -340,7 +338,7 @@ def _by_subject(lanes: Sequence[Lane]) -> list[Lane]:
     for lane in lanes:
         key = (lane.observation, lane.person) if lane.observation else ("", lane.title)
         if key in joined:
-            codes = sort_codes((*joined[key].codes, *lane.codes))
+            codes = (*joined[key].codes, *lane.codes)
             joined[key] = Lane("", codes, lane.person or "no subject", "", lane.observation)
         else:
             joined[key] = lane

@@ -208,8 +208,8 @@ def audit_own(console: Console, manifest: Manifest) -> Manifest:
             "it is unknown who is in which image: images of one child may be in several parts of "
             "the split, so the figures may be too high (see --subject)",
         )
-    labelled = audit.manifest.labels >= 0
-    return audit.manifest.select(np.flatnonzero(audit.readable & labelled))
+    labeled = audit.manifest.labels >= 0
+    return audit.manifest.select(np.flatnonzero(audit.readable & labeled))
 
 
 def _show_augmentation(options: TrainOptions, recipe: Recipe | None, path: Path) -> None:

@@ -44,8 +44,8 @@ class StudyContext(ABC):
 
     def folder_of(self, cell: Any) -> Path:
         """Return the folder of a cell's unfinished run."""
-        parts = (*cell.key, self.plan.hash_of(cell))
-        return self.plan.work / "-".join(str(part).replace(" ", "_") for part in parts)
+        parts, work = (*cell.key, self.plan.hash_of(cell)), Path(self.plan.work)
+        return work / "-".join(str(part).replace(" ", "_") for part in parts)
 
     def line(self, cell: Any) -> Json:
         """Return what every line of the ledger begins with: the cell's key and its hash."""

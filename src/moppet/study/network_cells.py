@@ -94,7 +94,7 @@ class NetworkContext(StudyContext):
         network.load_state_dict(kept_weights(folder, recipe))
         log = read_log(folder)
         seconds *= len(log) / max(1, len(log) - before)  # of a resumed run: as if it were whole
-        crops = evaluation_crops(data, data.rows("test", labelled=True), aligned=True)
+        crops = evaluation_crops(data, data.rows("test", labeled=True), aligned=True)
         logits, _ = predict_logits(network, network_input(crops, recipe), batch=32)
         parameters, flops = cost(network, recipe.size)
         shutil.rmtree(folder)
@@ -189,7 +189,7 @@ class NetworkContext(StudyContext):
     def truth(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the test rows' labels and groups, in the order of a cell's probabilities."""
         data = self.draw(self.plan.cells()[0])
-        rows = data.rows("test", labelled=True)
+        rows = data.rows("test", labeled=True)
         return data.label[rows], data.manifest.groups[rows]
 
     def draw(self, cell: NetworkCell) -> TrainingData:
@@ -219,7 +219,7 @@ class NetworkContext(StudyContext):
         rows need not train it again (its seconds count for each of them); a stopped one is
         resumed, and a process that needs the same one at the same time waits for it.
         """
-        regime, rows = cell.regime, data.rows("train", labelled=True)
+        regime, rows = cell.regime, data.rows("train", labeled=True)
         if not regime.synthetic:
             return data, 0.0
         if regime.synthetic == COPIES:
@@ -272,7 +272,7 @@ def draw_parts(data: TrainingData, regime: Regime, rng: np.random.Generator) -> 
 
 
 def _counts(data: TrainingData, part: str) -> dict[str, int]:
-    label = data.label[data.rows(part, labelled=True)]
+    label = data.label[data.rows(part, labeled=True)]
     return {name: int((label == i).sum()) for i, name in enumerate(data.names)}
 
 
@@ -389,9 +389,10 @@ def _rows_of(
     if not n:
         raise MoppetError("the regime's ratio is so small that it adds no face.")
     columns = {
+        # No such files exist. The paths are part of the data's fingerprint in checkpoints.
         "path": [f"made/{generator}/{number}.png" for number in range(n)],
         "label": labels,
-        "source": ["made"] * n,
+        "source": ["synthetic"] * n,
         "split": ["train"] * n,
         "weight": [1.0] * n,
         "content_hash": [content_hash(image) for image in images],

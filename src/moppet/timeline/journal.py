@@ -101,11 +101,7 @@ def read_journal(path: str | PathLike[str]) -> list[RawRow]:
 
     Null fields are None. Raises TimelineError if the file is not a journal.
     """
-    content = _read(Path(path))
-    rows: list[RawRow] = []
-    for batch in content.batches:
-        rows += batch.to_pylist()
-    return rows
+    return [row for batch in _read(Path(path)).batches for row in batch.to_pylist()]
 
 
 def read_journal_header(path: str | PathLike[str]) -> dict[str, Any]:

@@ -103,8 +103,8 @@ def _lower_resolution(
     small = int(rng.integers(side // 3, side))
     factor = side / small
     shrunk = np.asarray(cv2.resize(image, (small, small), interpolation=cv2.INTER_AREA), np.uint8)
-    centre = np.full(2, (factor - 1) / 2)
-    moved = matrix[:, :2] @ centre + matrix[:, 2]
+    center = np.full(2, (factor - 1) / 2)
+    moved = matrix[:, :2] @ center + matrix[:, 2]
     return shrunk, np.column_stack([matrix[:, :2] * factor, moved])
 
 
@@ -309,9 +309,9 @@ def homographies(
     moved[:, 1, 0], moved[:, 1, 1] = scale * roll.sin(), scale * roll.cos()
     moved[:, :2, :2] *= flips[:, None]
     moved[:, :2, 2] = shift * torch.tensor([width, height])
-    centre = torch.eye(3)
-    centre[:2, 2] = torch.tensor([(width - 1) / 2, (height - 1) / 2])
-    matrices: Tensor = centre @ moved @ turned @ torch.linalg.inv(centre)
+    center = torch.eye(3)
+    center[:2, 2] = torch.tensor([(width - 1) / 2, (height - 1) / 2])
+    matrices: Tensor = center @ moved @ turned @ torch.linalg.inv(center)
     return matrices
 
 

@@ -66,13 +66,13 @@ class TrainingData:
             cuts.update(cut.tobytes())
         return hashlib.sha256(text.encode()).hexdigest() + cuts.hexdigest()
 
-    def rows(self, part: str, *, labelled: bool = False) -> NDArray[np.intp]:
-        """Return the row numbers of a split, only those with a label if `labelled`."""
-        return np.flatnonzero((self.part == part) & ((self.label >= 0) | (not labelled)))
+    def rows(self, part: str, *, labeled: bool = False) -> NDArray[np.intp]:
+        """Return the row numbers of a split, only those with a label if `labeled`."""
+        return np.flatnonzero((self.part == part) & ((self.label >= 0) | (not labeled)))
 
     def training_rows(self, recipe: Recipe) -> NDArray[np.intp]:
         """Return the training rows: labeled ones, or those with enough votes."""
-        rows = self.rows("train", labelled=recipe.labels == "hard")
+        rows = self.rows("train", labeled=recipe.labels == "hard")
         if recipe.labels == "hard":
             return rows
         cast = np.nan_to_num(self.manifest.column("votes"))
@@ -141,7 +141,7 @@ def check_parts(data: TrainingData, recipe: Recipe) -> None:
             f"training needs two or more classes, but there is only {', '.join(data.names)}."
         )
     for part, purpose in zip(PARTS, ("train on", "validate on", "test on"), strict=True):
-        if not len(data.rows(part, labelled=True)):
+        if not len(data.rows(part, labeled=True)):
             raise MoppetError(
                 f"there is no labeled image to {purpose}: label some, or split the data set "
                 f"so that some rows are {part!r} (see `moppet data split`)."

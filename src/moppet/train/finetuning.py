@@ -139,8 +139,7 @@ def finetune(
     data = select_training_data(manifest, faces, recipe)
     say(_parts(data))
     asked = check_groups(data.names, groups or {})
-    made = run_training(recipe, run, data, model, machine, asked)
-    for path in made.iterdir():
+    for path in run_training(recipe, run, data, model, machine, asked).iterdir():
         path.replace(folder / path.name)
     return compare(folder, data, model)
 
@@ -148,7 +147,7 @@ def finetune(
 def _parts(data: TrainingData) -> str:
     lines = []
     for part, verb in (("train", "train on"), ("val", "validate on"), ("test", "test on")):
-        label = data.label[data.rows(part, labelled=True)]
+        label = data.label[data.rows(part, labeled=True)]
         counts = ", ".join(f"{name} {(label == i).sum()}" for i, name in enumerate(data.names))
         lines.append(f"{verb}: {len(label)} ({counts})")
     return "\n".join(lines)
@@ -156,11 +155,11 @@ def _parts(data: TrainingData) -> str:
 
 def compare(folder: Path, data: TrainingData, model: str) -> Comparison:
     """Return the figures of the model in the folder, the starting model and the majority class."""
-    rows = data.rows("test", labelled=True)
+    rows = data.rows("test", labeled=True)
     crops = evaluation_crops(data, rows, aligned=True)
     adapted = load_model(folder, threads=2).predict(crops).probabilities
     before = _restricted(load_model(model, threads=2), data.names, crops)
-    common = np.bincount(data.label[data.rows("train", labelled=True)], minlength=len(data.names))
+    common = np.bincount(data.label[data.rows("train", labeled=True)], minlength=len(data.names))
     majority = np.zeros_like(adapted)
     majority[:, common.argmax()] = 1
     gain: dict[str, Difference] = {}

@@ -63,7 +63,7 @@ def measure(model: ExpressionModel, data: TrainingData) -> Json:
     bootstrap over groups (a subject's images, copies of an image).
     model: its classes are those of the data, in the same order.
     """
-    rows = data.rows("test", labelled=True)
+    rows = data.rows("test", labeled=True)
     label, groups = data.label[rows], data.manifest.groups[rows]
     attempt = data.faces.attempt[rows]
     figures: Json = {
@@ -94,7 +94,8 @@ def measure(model: ExpressionModel, data: TrainingData) -> Json:
 
 def _accuracy(label: Labels, guess: Labels, groups: Labels) -> Json:
     rng = np.random.default_rng(0)
-    return as_json(bootstrap(lambda rows: accuracy(label[rows], guess[rows]), groups, rng))
+    found = bootstrap(lambda rows: accuracy(label[rows], guess[rows]), groups, rng)
+    return dict(as_json(found))
 
 
 def age_parts(data: TrainingData, rows: NDArray[np.intp]) -> dict[str, NDArray[np.intp]]:

@@ -170,7 +170,7 @@ def finish(
     save_network(network, model_folder / WEIGHTS)
     if (folder / "log.csv").is_file():
         shutil.copyfile(folder / "log.csv", model_folder / "training.csv")
-    rows = {part: len(data.rows(part, labelled=True)) for part in ("train", "val", "test")}
+    rows = {part: len(data.rows(part, labeled=True)) for part in ("train", "val", "test")}
     card: dict[str, Any] = {
         "file": "model.onnx",
         "names": data.names,
@@ -195,7 +195,7 @@ def finish(
 
 
 def _choose(recipe: Recipe, folder: Path, data: TrainingData, network: Network) -> _Choices:
-    rows = data.rows("val", labelled=True)
+    rows = data.rows("val", labeled=True)
     few = len(rows) < CHOICES_NEED
     crops = evaluation_crops(data, rows, aligned=True)
     label = data.label[rows]
