@@ -32,6 +32,14 @@ def _one_opencv_thread() -> None:
     cv2.setNumThreads(1)
 
 
+@pytest.fixture(scope="module")
+def one_torch_thread() -> None:
+    """Keep PyTorch from taking every core."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
 @pytest.fixture
 def moppet(capsys: pytest.CaptureFixture[str]) -> Run:
     """moppet(*arguments) → exit code, stdout and stderr of `moppet` with these arguments."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -96,6 +96,15 @@ def training_data(path: Path, recipe: Recipe, found_every: int = 2) -> TrainingD
 def crop_landmarks(shift_px: float = 0.0) -> Floats:
     """Where the landmarks of a drawn face are, (5, 2) in pixels of the crop."""
     return np.asarray((TEMPLATE_PX + 0.5) * (SIDE / CROP_PX) - 0.5 + shift_px, np.float32)
+
+
+def unmarked_faces(manifest: Manifest, **_: Any) -> Faces:
+    """The images as they are, as if no face had been found in any."""
+    n = len(manifest)
+    cuts = [manifest.image(i) for i in range(n)]
+    landmarks = np.full((n, 5, 2), np.nan, np.float32)
+    none = np.zeros(n, np.int64)
+    return Faces(cuts, landmarks, np.ones(n, bool), none.astype(np.int8) - 1, none)
 
 
 class FerPlus(NamedTuple):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -75,7 +76,7 @@ def sample(
     return manifest, whole_faces(manifest)
 
 
-def whole_faces(manifest: Manifest) -> Faces:
+def whole_faces(manifest: Manifest, **_: Any) -> Faces:
     """The images as they are, as if a face had been found in each, upright."""
     n = len(manifest)
     cuts = [manifest.image(i) for i in range(n)]

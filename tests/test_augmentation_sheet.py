@@ -14,13 +14,10 @@ from moppet.train.augmentation import BATCH_AUGMENTATIONS, BatchAugmentation, au
 from moppet.train.augmentation_sheets import augmentation_sheet, changes
 from moppet.values import UsageError
 
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
+
 SIDE = 64
 LABELED = [pair for name in BATCH_AUGMENTATIONS for pair in changes(BatchAugmentation(), name)]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_torch_thread() -> None:
-    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="module")

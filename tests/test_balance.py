@@ -381,9 +381,9 @@ def test_what_no_method_can_balance_is_refused():
     ):
         with pytest.raises(UsageError, match=said):
             run("smote", data)
-    with pytest.raises(UsageError, match="no balancer 'smoth': did you mean 'smote'"):
+    with pytest.raises(UsageError, match=r"no balancer 'smoth'\. Did you mean 'smote'"):
         run("smoth")
-    with pytest.raises(UsageError, match="at least 1 neighbor, not 0"):
+    with pytest.raises(UsageError, match="smote must be a whole number of at least 1, got 0"):
         Neighbors(smote=0)
     assert run("SMOTE-ENN").method == "smote_enn"
 

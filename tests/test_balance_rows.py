@@ -336,7 +336,7 @@ def test_the_command_writes_a_manifest_and_the_made_images(moppet, own, tmp_path
     made = written.select(~real_rows(written))
     assert len(made) == 5 and set(made.column("label")) == {"neutral"}
     assert sorted(p.name for p in out.iterdir()) == [
-        *("balance.json", "faces.npz", "made", "manifest.parquet")
+        *("balance.json", "faces.npz", "images", "manifest.parquet")
     ]
     for row in range(5):
         assert content_hash(made.image(row)) == made.column("content_hash")[row]
@@ -358,7 +358,7 @@ def test_the_same_seed_writes_the_same_and_json_says_it_all(moppet, own, tmp_pat
     assert said[0] == said[1] == said[2]
     first, second = (read_manifest(tmp_path / f / "manifest.parquet") for f in "ab")
     assert first.column("content_hash").tolist() == second.column("content_hash").tolist()
-    files = [sorted(p.name for p in (tmp_path / f / "made").iterdir()) for f in "ab"]
+    files = [sorted(p.name for p in (tmp_path / f / "images").iterdir()) for f in "ab"]
     assert files[0] == files[1] and len(files[0]) == int((~real_rows(first)).sum())
 
 
@@ -370,7 +370,7 @@ def test_a_sheet_is_drawn_only_when_asked_for(moppet, own, tmp_path, method):
     drawn = cv2.imread(str(sheet))
     assert drawn.shape[1] > 1000 and drawn.shape[0] > 200 and 5 < drawn.std() < 120
     pages = [
-        p for p in tmp_path.rglob("*.png") if "home" not in p.parts and p.parent.name != "made"
+        p for p in tmp_path.rglob("*.png") if "home" not in p.parts and p.parent.name != "images"
     ]
     assert pages == [sheet]
     refused = moppet("balance", own, "-o", tmp_path / "o", "--show-faces", tmp_path / "sheet.html")
@@ -383,7 +383,7 @@ def test_the_embedding_names_its_model_and_its_default_is_the_adults(moppet, own
     done = moppet(*arguments, "--model", model, "--method", "smote", "--json")
     assert done.code == 0, done.err
     assert json.loads(done.out)["model"].startswith("tiny (")
-    assert not (tmp_path / "out" / "made").exists()
+    assert not (tmp_path / "out" / "images").exists()
     assert (tmp_path / "out" / "embedding.npz").is_file()
     refused = moppet(*arguments[:-2], "--model", model)
     assert refused.code == 2 and "--space embedding" in refused.err
@@ -394,7 +394,7 @@ def test_the_embedding_names_its_model_and_its_default_is_the_adults(moppet, own
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (["--method", "smoth"], 2, "did you mean 'smote'"),
+        (["--method", "smoth"], 2, "Did you mean 'smote'"),
         (["--target", "feer=3"], 2, "class 'feer' has no training row"),
         (["--target", "fear"], 2, "--target takes class=count"),
         (["--method", "enn", "--target", "equal"], 2, "enn takes no target"),
@@ -429,11 +429,11 @@ def test_a_folder_with_other_things_or_with_the_data_is_left_alone(moppet, own, 
     done = moppet("balance", own, "-o", tmp_path / "mine")
     assert done.code == 2 and "has other files (.video.mp4.part, thesis.txt)" in done.err
     assert (tmp_path / "mine" / ".video.mp4.part").is_file()
-    shutil.copytree(own.parent / "faces", tmp_path / "other" / "made")
+    shutil.copytree(own.parent / "faces", tmp_path / "other" / "images")
     shutil.copy(own, tmp_path / "other" / "manifest.parquet")
     done = moppet("balance", own, "-o", tmp_path / "other")
-    assert done.code == 2 and "has other files (made, manifest.parquet)" in done.err
-    assert len(list((tmp_path / "other" / "made").iterdir())) == len(read_manifest(own))
+    assert done.code == 2 and "has other files (images, manifest.parquet)" in done.err
+    assert len(list((tmp_path / "other" / "images").iterdir())) == len(read_manifest(own))
     for folder in (own.parent, own.parent.parent):
         assert "holds source images" in moppet("balance", own, "-o", folder).err
     (own.parent / "faces" / "labels.csv").write_text("path,label\n00.png,fear\n", "utf-8")
@@ -496,10 +496,15 @@ def test_a_full_disk_or_a_stop_leaves_nothing_that_looks_whole(
     assert done.code == code and said in done.err and done.err.count("\n") == 1
     assert sorted(p.name for p in out.iterdir()) == ["balance.json", "faces.npz"]
     monkeypatch.setattr(Path, "write_bytes", plain)
-    (out / ".made.1.part").mkdir()
+    (out / ".images.1.part").mkdir()
+    (out / "made").mkdir()  # of version 0.1
     (out / ".faces.npz.1.part.npz").write_bytes(b"half")
     assert moppet("balance", own, "-o", out, "--method", "smote").code == 0
-    assert not list(out.glob(".*")) and (out / "manifest.parquet").is_file()
+    assert (
+        not list(out.glob(".*"))
+        and not (out / "made").exists()
+        and (out / "manifest.parquet").is_file()
+    )
     written.clear()
     monkeypatch.setattr(
         "moppet.balance.balanced_manifest.find_manifest_faces", lambda *a, **k: stop()
@@ -514,12 +519,12 @@ def stop() -> None:
 
 
 def test_made_images_never_lie_among_the_images_that_they_come_from(moppet, own, tmp_path):
-    labelled = read_manifest(own)
-    columns = {name: labelled.column(name).tolist() for name in ("path", "split", "label")}
+    labeled = read_manifest(own)
+    columns = {name: labeled.column(name).tolist() for name in ("path", "split", "label")}
     for i, (path, label) in enumerate(zip(columns["path"], columns["label"], strict=True)):
         place = tmp_path / "pics" / str(label) / Path(path).name
         place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(labelled.root / path, place)
+        shutil.copy(labeled.root / path, place)
         columns["path"][i] = place.relative_to(tmp_path).as_posix()
     manifest = build_manifest(columns, root=tmp_path).write(tmp_path / "pics.parquet")
     for inside in ("pics/balanced", "pics/surprise/balanced"):
@@ -528,11 +533,11 @@ def test_made_images_never_lie_among_the_images_that_they_come_from(moppet, own,
             assert done.code == 2 and "is among the images" in done.err, done.err
     out = tmp_path / "out"
     assert moppet("balance", manifest, "-o", out, "--method", "smote").code == 0
-    again = moppet("balance", out / "manifest.parquet", "-o", tmp_path / "out" / "made")
+    again = moppet("balance", out / "manifest.parquet", "-o", tmp_path / "out" / "images")
     assert (
         again.code == 2
         and "holds source images" in again.err
-        and len(list((out / "made").iterdir()))
+        and len(list((out / "images").iterdir()))
     )
 
 

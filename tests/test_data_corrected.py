@@ -13,7 +13,7 @@ import moppet
 from moppet.commands import main as cli
 from moppet.datasets.corrected_faces import labeled_faces
 from moppet.datasets.readers import read_dataset
-from moppet.timeline.annotations import add_correction, corrections_path, read_layered
+from moppet.timeline.annotations import add_correction, corrections_path, read_annotated
 from moppet.timeline.people import People, Person, Piece, people_path
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "child.mp4"
@@ -43,7 +43,7 @@ def run(*arguments: object) -> tuple[int, str]:
 
 
 def test_a_stretch_gives_a_face_each_second_and_a_short_one_its_only_one(analyzed: Path) -> None:
-    faces = labeled_faces(read_layered(analyzed), 1.0)
+    faces = labeled_faces(read_annotated(analyzed), 1.0)
     assert [(f.by, f.label, f.subject) for f in faces] == [
         ("AB", "surprise", "Mia"),
         ("C/D", "happiness", "Mia"),
@@ -52,7 +52,7 @@ def test_a_stretch_gives_a_face_each_second_and_a_short_one_its_only_one(analyze
         ("AB", "fear", "child.mp4: face 1"),
     ]
     assert [f.time_s for f in faces] == pytest.approx([2.5, 2.5, 3.5, 4.5, 11.0], abs=0.13)
-    assert len(labeled_faces(read_layered(analyzed), 100)) == 3
+    assert len(labeled_faces(read_annotated(analyzed), 100)) == 3
 
 
 def test_the_faces_are_cut_out_and_can_be_trained_on(analyzed: Path, tmp_path: Path) -> None:

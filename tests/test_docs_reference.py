@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import json
 import re
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 import quality_sample
+from command_line import Run
 from evaluation_sample import faces_without_search, make_manifest, write_images
 from model_folder import write_model
 from moppet.datasets.provenance import SYNTHETIC_SCHEMA
@@ -22,6 +24,7 @@ from moppet.evaluate import predictions
 from moppet.evaluate.evaluation import evaluate
 from moppet.evaluate.sample_quality import measure_quality
 from moppet.timeline import build_timeline
+from test_coders_command import write_clip, write_codes
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -30,6 +33,10 @@ DOCS = ROOT / "docs"
 def section(page: str, heading: str) -> str:
     """The text below a heading of level 2, up to the next one."""
     return (DOCS / page).read_text(encoding="utf-8").split(f"\n## {heading}\n")[1].split("\n## ")[0]
+
+
+def subsection(text: str, heading: str) -> str:
+    return text.split(f"\n### {heading}\n")[1].split("\n### ")[0]
 
 
 def first_cells(text: str) -> list[str]:
@@ -83,6 +90,16 @@ def test_the_keys_of_quality_json_are_listed(
     made = quality_sample.write_made(tmp_path / "made", tmp_path / "real")
     found = measure_quality(made, real, model=write_model(tmp_path / "model"), draws=2).as_json()
     check_keys(section("guides/quality.md", "quality.json"), found)
+
+
+def test_the_keys_of_agreement_json_are_listed(moppet: Run, tmp_path: Path) -> None:
+    clip, codes = write_clip(tmp_path), write_codes(tmp_path, "elan")
+    found = json.loads(moppet("compare", clip, codes, "-o", tmp_path / "r", "--json").out)
+    text = subsection(section("guides/coders.md", "How agreement is computed"), "agreement.json")
+    check_keys(text, found)
+    (pair,) = found["pairs"]
+    keys = {*pair, *pair["units"], *pair["events"]}
+    assert [key for key in keys if f"`{key}`" not in text] == []
 
 
 def test_the_measured_alarms_are_those_of_the_committed_results(tmp_path: Path) -> None:

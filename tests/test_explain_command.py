@@ -111,7 +111,7 @@ def test_grad_cam_refuses_a_folder_without_a_network_of_ours(
             ("--of", "joy"),
             "--of takes predicted, label or a class of the model (neutral, happiness",
         ),
-        (("--split", "test"), "the data has no split 'test'; there is no split at all"),
+        (("--split", "test"), "the data has no split 'test'. There is no split at all"),
     ],
 )
 def test_wrong_options_are_refused_in_one_sentence(

@@ -163,11 +163,11 @@ def test_the_last_stage_is_the_whole_model():
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
-        ({"n_estimators": 0}, "whole number from 1"),
-        ({"learning_rate": 0}, "above 0"),
-        ({"rarity": -1}, "from 0"),
-        ({"rarity": math.nan}, "from 0"),
-        ({"weigh_by": "f2"}, "f1, accuracy"),
+        ({"n_estimators": 0}, r"'n_estimators' parameter .* int in the range \[1"),
+        ({"learning_rate": 0}, r"'learning_rate' .* float in the range \(0"),
+        ({"rarity": -1}, r"'rarity' .* float in the range \[0"),
+        ({"rarity": math.nan}, "'rarity' .* Got nan"),
+        ({"weigh_by": "f2"}, "'weigh_by' .* Got 'f2'"),
     ],
 )
 def test_arguments_that_cannot_be_are_refused(wrong, says):

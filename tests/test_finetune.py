@@ -13,14 +13,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import torch
 from typer.testing import CliRunner
 
-from ferplus_sample import draw_face
+from ferplus_sample import draw_face, unmarked_faces
 from moppet.commands import main as cli
 from moppet.commands.train import read_groups
-from moppet.datasets.faces import Faces
-from moppet.datasets.manifest import Manifest, read_manifest
+from moppet.datasets.manifest import read_manifest
 from moppet.datasets.readers import read_dataset
 from moppet.infer.expression_model import find_model, load_model
 from moppet.train.finetuning import (
@@ -34,13 +32,10 @@ from moppet.train.trainer import Machine
 from moppet.train.training_run import with_split
 from moppet.values import ModelError, MoppetError, UsageError
 
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
+
 CPU = Machine(accelerator="cpu")
 DRAWN = {"laughing": "happiness", "gasping": "surprise"}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _few_threads() -> None:
-    torch.set_num_threads(1)
 
 
 def write_faces(folder: Path, counts: dict[str, int], *, children: int = 8) -> Path:
@@ -57,18 +52,6 @@ def write_faces(folder: Path, counts: dict[str, int], *, children: int = 8) -> P
     return folder
 
 
-def whole_faces(manifest: Manifest) -> Faces:
-    """As if no face were found: MTCNN does not know drawn faces."""
-    n = len(manifest)
-    return Faces(
-        [manifest.image(i) for i in range(n)],
-        np.full((n, 5, 2), np.nan, np.float32),
-        np.ones(n, bool),
-        np.full(n, -1, np.int8),
-        np.zeros(n, np.int64),
-    )
-
-
 @pytest.fixture(scope="module")
 def fitted(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
     root = tmp_path_factory.mktemp("own")
@@ -80,7 +63,7 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
         epochs=3,
         groups={"laughing": "positive"},
         machine=CPU,
-        faces=whole_faces(manifest),
+        faces=unmarked_faces(manifest),
         say=lambda text: None,
     )
 
@@ -134,10 +117,10 @@ def test_the_model_it_started_from_is_measured_where_it_knows_the_classes(
         tmp_path / "model",
         epochs=1,
         machine=CPU,
-        faces=whole_faces(manifest),
+        faces=unmarked_faces(manifest),
         say=lambda text: None,
     )
-    rows = found.data.rows("test", labelled=True)
+    rows = found.data.rows("test", labeled=True)
     whole = load_model("default").predict(found.data.faces.aligned([int(i) for i in rows]))
     chosen = whole.probabilities[:, [whole.names.index(n) for n in ("happiness", "surprise")]]
     assert found.unadapted is not None
@@ -197,7 +180,9 @@ def test_the_command_says_what_it_found_and_resumes(tmp_path: Path) -> None:
     assert result.exit_code == 0
     said = result.output
     assert "29 images: happy 14, sad 15" in said
-    assert re.search(r"left out because unreadable: 1 \(first: sad/broken\.png\)", said)
+    assert re.search(
+        r"images that cannot be read and are left out: 1 \(first: sad/broken\.png\)", said
+    )
     assert re.search(r"no face found in \d+ of 28 images", said)
     assert re.search(r"test on: \d+ \(happy \d+, sad \d+\)", said)
     assert "epoch 1" in said and "majority class" in said and "before training" in said
@@ -233,7 +218,7 @@ def test_a_model_cut_short_is_refused_before_it_is_trained_further(tmp_path: Pat
     network = (folder / "model.onnx").read_bytes()
     (folder / "model.onnx").write_bytes(network[: len(network) // 2])
     with pytest.raises(ModelError, match="is damaged or was replaced"):
-        finetune_recipe("mine", "", model=str(folder), epochs=1, quick=False, seed=0, rows=100)
+        finetune_recipe("mine", "", model=str(folder), epochs=1, seed=0, rows=100)
 
 
 def test_a_split_that_leaks_is_refused(tmp_path: Path) -> None:

@@ -120,7 +120,7 @@ def test_names_are_expressions_first_then_groups() -> None:
     def members(text: str) -> set[str]:
         when = parse_one(f"{text} >= 60 % for 4 s -> pause").when
         assert isinstance(when, Shows)
-        return {EXPRESSIONS[i] for i in members_of(when, EXPRESSIONS, GROUPS)}
+        return set(members_of(when, EXPRESSIONS, GROUPS))
 
     assert members("negative") == {"sadness", "fear", "disgust", "anger"}
     assert members("neutral") == {"neutral"}

@@ -12,7 +12,6 @@ from moppet.train.losses import (
     class_weights,
     focal_loss,
     sampling_weights,
-    smoothed,
     soft_cross_entropy,
 )
 from moppet.values import UsageError
@@ -63,7 +62,6 @@ def test_class_weights_weigh_each_share_as_torchs_do(
 def test_label_smoothing_is_torchs(logits: torch.Tensor, smoothing: float) -> None:
     expected = functional.cross_entropy(logits, LABEL, label_smoothing=smoothing)
     assert torch.allclose(soft_cross_entropy(logits, HARD, smoothing=smoothing), expected)
-    assert torch.allclose(smoothed(HARD, smoothing).sum(dim=1), torch.ones(8).double())
 
 
 def test_rows_without_a_label_count_nothing(logits: torch.Tensor) -> None:

@@ -14,6 +14,8 @@ from torch import nn
 from moppet.train.networks import Network, alexnet, build_network, load_checkpoint, save_network
 from moppet.values import ModelError
 
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
+
 PUBLISHED = ["alexnet", "resnet18", "googlenet", "mobilenet_v2"]
 MEAN, SPREAD = (
     torch.tensor(c)[:, None, None] for c in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -21,15 +23,10 @@ MEAN, SPREAD = (
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _one_torch_thread() -> None:
-    torch.set_num_threads(1)
-
-
-@pytest.fixture(scope="module", autouse=True)
 def _narrow_alexnet() -> Iterator[None]:
     """Two wide layers of 256 units, of 4,096, to save time."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(alexnet, "_WIDTH", 256)
+        patch.setattr(alexnet.AlexNet, "width", 256)
         yield
 
 

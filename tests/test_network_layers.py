@@ -8,9 +8,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from moppet.train.networks import ChildCnn, DepthwiseConv
 from moppet.train.networks.alexnet import average_to
-from moppet.train.networks.childcnn import Cbam, SqueezeExcitation
+from moppet.train.networks.childcnn import Cbam, ChildCnn, SqueezeExcitation
+from moppet.train.networks.mobilenet import DepthwiseConv
 
 # ---------------------------------------------------------------------------------- the childcnn
 

@@ -26,6 +26,8 @@ from moppet.train.networks import (
 )
 from moppet.values import ModelError, UsageError
 
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
+
 SIDE = 64
 CLASSES = 3
 VARIANTS = [
@@ -48,16 +50,11 @@ def label_of(variant: object) -> str:
     return variant if isinstance(variant, str) else ",".join(f"{k}={v}" for k, v in variant.items())
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_torch_thread() -> None:
-    torch.set_num_threads(1)
-
-
 @contextmanager
 def narrow() -> Iterator[None]:
     """AlexNet's two wide layers with 256 units, of 4,096, to save time."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(alexnet, "_WIDTH", 256)
+        patch.setattr(alexnet.AlexNet, "width", 256)
         yield
 
 

@@ -327,6 +327,9 @@ def test_a_quality_json_of_version_0_1_gives_the_same_page(folder, tmp_path, _no
     for former, name in (names | {"judge": "classifier"}).items():
         made[former] = made.pop(name)
     old["memorised"] = old.pop("memorized")
+    assert old["memorised"]
+    for one in old["memorised"]:
+        one["likeness"] = one.pop("similarity")
     old["rows"]["made"] = old["rows"].pop("synthetic")
     old["rows"]["in_made"] = old["rows"].pop("in_synthetic")
     old["memory"]["real_twins"] = old["memory"].pop("real_duplicates")

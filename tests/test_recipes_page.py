@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from moppet.config import check_settings
 from moppet.guard.rules import GuardSettings, read_guard
 from moppet.study.plan import (
     ClassifierPlan,
@@ -23,7 +24,7 @@ from moppet.study.plan import (
 from moppet.synthesis.settings import SynthesisSettings, settings_from
 from moppet.timeline import TimelineSettings
 from moppet.train.networks import NETWORKS
-from moppet.train.recipe import RandomViewSettings, Recipe, recipe_from
+from moppet.train.recipe import RandomViewSettings, Recipe
 from moppet.values import UsageError
 
 PAGE = Path(__file__).parents[1] / "docs" / "reference" / "recipes.md"
@@ -250,9 +251,9 @@ def give(key: Key, value: Any, folder: Path) -> Any:
             own = {"ratio": value}
     match key.section:
         case "Training recipes":
-            return recipe_from({"name": "n", "data": "d"} | own, "page")
+            return check_settings(Recipe, {"name": "n", "data": "d"} | own, "page")
         case "[random_views]":
-            return recipe_from({"name": "n", "data": "d", "random_views": own}, "page")
+            return check_settings(Recipe, {"name": "n", "data": "d", "random_views": own}, "page")
         case "Synthesis settings":
             method = "diffusion" if key.name in ("guidance", "strength", "model_steps") else "gan"
             return settings_from({"method": method} | own, "page")

@@ -15,12 +15,9 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-import torch
 
-from ferplus_sample import write_ferplus
+from ferplus_sample import unmarked_faces
 from moppet.commands.main import main
-from moppet.datasets.faces import Faces
-from moppet.datasets.manifest import Manifest
 from moppet.metrics import macro_f1
 from moppet.study import classifier_cells
 from moppet.study import context as study_context
@@ -39,6 +36,9 @@ from moppet.study.page import study_page
 from moppet.study.plan import ClassifierPlan, read_plan
 from moppet.study.results import summarize_classifiers
 from moppet.values import MoppetError, UsageError
+from study_sample import RECIPES, quietly, write_study
+
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 TEXT = """
 name = "tiny"
@@ -93,34 +93,15 @@ batch = 8
 """
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _few_threads() -> None:
-    torch.set_num_threads(1)
-
-
-def whole_faces(manifest: Manifest, **_: Any) -> Faces:
-    n = len(manifest)
-    cuts = [manifest.image(i) for i in range(n)]
-    landmarks = np.full((n, 5, 2), np.nan, np.float32)
-    none = np.zeros(n, np.int64)
-    return Faces(cuts, landmarks, np.ones(n, bool), none.astype(np.int8) - 1, none)
-
-
 @pytest.fixture
 def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ClassifierPlan:
-    write_ferplus(tmp_path / "ferplus.npz")
-    (tmp_path / "study.toml").write_text(TEXT, encoding="utf-8")
-    monkeypatch.setattr(study_context, "find_manifest_faces", whole_faces)
-    return read_plan(tmp_path / "study.toml")
+    monkeypatch.setattr(study_context, "find_manifest_faces", unmarked_faces)
+    return read_plan(write_study(tmp_path, TEXT))
 
 
 @pytest.fixture
 def context(plan: ClassifierPlan) -> ClassifierContext:
     return ClassifierContext.open(plan)
-
-
-def quietly(text: str) -> None:
-    del text
 
 
 def mean_of(rows: list[dict[str, Any]], method: str, figure: str) -> float:
@@ -442,7 +423,7 @@ def test_figures_are_those_of_the_readings_and_p_tells_better_from_equal(
         (
             'synthesize = "cgan"',
             'synthesize = "diffusion"',
-            "no trained generator 'diffusion'",
+            "needs a generator that is trained here, got 'diffusion'",
         ),
         ('reference = "original"', 'reference = "none"', "reference: there is no method 'none'"),
         ("folds = 2", "folds = 1", "folds must be a whole number of at least 2, got 1"),
@@ -646,6 +627,6 @@ def test_cells_run_on_two_nodes_of_a_ray_cluster(monkeypatch: pytest.MonkeyPatch
 
 
 def test_every_cell_of_the_committed_study_is_finished() -> None:
-    plan = read_plan(Path(__file__).parents[1] / "recipes" / "infant-hybrid.toml")
+    plan = read_plan(RECIPES / "infant-hybrid.toml")
     known = finished_cells(plan)
     assert len(known) == len(plan.cells()) == 260

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from ferplus_sample import training_data, write_ferplus
+from ferplus_sample import training_data
 from moppet.datasets.hashing import content_hash
 from moppet.datasets.provenance import real_rows
 from moppet.study import engine
@@ -23,9 +23,11 @@ from moppet.study.results import summarize_networks
 from moppet.train.data_module import EpochSampler, RandomViews
 from moppet.train.recipe import Recipe
 from moppet.values import MoppetError, UsageError
-from synthesize_sample import whole_faces as faces_as_they_are
+from study_sample import RECIPES, quietly, write_study
+from synthesize_sample import whole_faces
 
-RECIPES = Path(__file__).parents[1] / "recipes"
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
+
 TEXT = """
 name = "tiny"
 title = "A tiny study"
@@ -66,30 +68,16 @@ name = "plain, again"
 """
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _few_threads() -> None:
-    torch.set_num_threads(1)
-
-
 @pytest.fixture
 def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> NetworkPlan:
-    write_ferplus(tmp_path / "ferplus.npz")
-    (tmp_path / "study.toml").write_text(TEXT, encoding="utf-8")
+    study = write_study(tmp_path, TEXT)
     whole = training_data(tmp_path / "ferplus.npz", Recipe("all", ""))
 
     def open_context(plan: NetworkPlan) -> NetworkContext:
         return NetworkContext(plan, whole.manifest, whole.faces)
 
     monkeypatch.setattr(engine, "open_context", open_context)
-    return read_plan(tmp_path / "study.toml")
-
-
-def whole_faces(manifest: Any, **_: Any) -> Any:
-    return faces_as_they_are(manifest)
-
-
-def quietly(text: str) -> None:
-    del text
+    return read_plan(study)
 
 
 def test_a_study_runs_each_recipe_once_and_counts_it_wherever_it_stands(plan: NetworkPlan) -> None:

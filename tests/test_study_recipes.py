@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
 from ferplus_sample import draw_face
-from moppet.datasets.faces import Faces
-from moppet.datasets.manifest import Manifest
 from moppet.study import context as study_context
 from moppet.study.engine import finished_cells, run_plan
 from moppet.study.plan import read_plan
@@ -26,10 +23,7 @@ COMMITTED = ["child-happy-sad", "child-synthesis", "infant-hybrid"]
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    def find_faces(manifest: Manifest, **_: Any) -> Faces:
-        return whole_faces(manifest)
-
-    monkeypatch.setattr(study_context, "find_manifest_faces", find_faces)
+    monkeypatch.setattr(study_context, "find_manifest_faces", whole_faces)
     rng = np.random.default_rng(0)
     for name in ("happiness", "sadness"):
         (tmp_path / "faces" / name).mkdir(parents=True)

@@ -403,7 +403,7 @@ def test_the_budget_is_measured_and_learns_nothing(
     lessons = plan_tasks(settings, images_of(data, settings), NAMES)
     budget = measure_budget(settings, lessons, done=2)
     assert budget.steps == sum(lesson.steps for lesson in lessons) - 2
-    assert 0 < budget.seconds_a_step < 5
+    assert 0 < budget.seconds_per_step < 5
     assert f"({budget.steps} steps of" in str(budget)
     assert measure_budget(settings, lessons, done=1000).minutes == 0
 
@@ -447,7 +447,7 @@ def test_made_rows_are_learned_from_only_where_that_is_asked(tmp_path: Path) -> 
     train = np.flatnonzero(manifest.column("split") == "train")
     generator = [None] * len(manifest)
     generator[train[0]] = "smote"
-    mixed = manifest.replace(generator=generator)
+    mixed = manifest.replace(generator=generator, synthetic_seed=[None] * len(manifest))
     assert training_rows(mixed, TINY).tolist() == train[1:].tolist()
     with_made = replace(TINY, learn_from_synthetic=True)
     assert training_rows(mixed, with_made).tolist() == train.tolist()

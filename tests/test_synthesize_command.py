@@ -17,14 +17,13 @@ from typer.testing import CliRunner, Result
 
 from moppet.commands import main as cli
 from moppet.commands.console import extra
-from moppet.commands.synthesize import read_targets
 from moppet.datasets.hashing import content_hash
 from moppet.datasets.manifest import Manifest, read_manifest
 from moppet.datasets.provenance import real_rows
 from moppet.datasets.readers import read_dataset
 from moppet.synthesis import synthetic_folder as made
 from moppet.synthesis import trained_generators as checkpoint
-from moppet.synthesis.sampling_plan import make_plan
+from moppet.synthesis.sampling_plan import make_plan, read_targets
 from moppet.synthesis.settings import read_settings, settings_from
 from moppet.synthesis.trained_generators import TrainedGenerator, load_generator
 from moppet.train.training_run import with_split

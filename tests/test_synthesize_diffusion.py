@@ -26,7 +26,7 @@ from moppet.synthesis.diffusion import Diffusion, Inpainting, PartSegmenter, loa
 from moppet.synthesis.pretrained import (
     Pin,
     check_files,
-    find_model,
+    find_pretrained,
     license_of,
     print_conditions,
 )
@@ -356,11 +356,11 @@ def test_a_folder_that_is_no_model_is_said_in_one_sentence(
     folders: dict[str, Path], tmp_path: Path
 ) -> None:
     with pytest.raises(UsageError, match="give its folder in the setting model"):
-        find_model("", "a folder of Stable Diffusion", "model")
+        find_pretrained("", "a folder of Stable Diffusion", "model")
     with pytest.raises(UsageError, match="a hub model must be pinned"):
-        find_model("owner/name", "Stable Diffusion", "model")
+        find_pretrained("owner/name", "Stable Diffusion", "model")
     with pytest.raises(ModelError, match="does not exist"):
-        find_model(str(tmp_path / "none" / "deep"), "Stable Diffusion", "model")
+        find_pretrained(str(tmp_path / "none" / "deep"), "Stable Diffusion", "model")
     with pytest.raises(ModelError, match=r"model_index\.json is missing"):
         load_pipeline("StableDiffusionPipeline", tmp_path, "cpu")
     broken = shutil.copytree(folders["text"], tmp_path / "broken")
@@ -405,16 +405,16 @@ def test_a_pinned_model_is_fetched_by_revision_and_every_file_is_checked(
         shutil.copytree(source, local_dir, dirs_exist_ok=True)
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
-    found = find_model(str(pin), "SAM", "segmenter_model")
+    found = find_pretrained(str(pin), "SAM", "segmenter_model")
     assert found.is_relative_to(tmp_path / "cache")
     assert models.model_fingerprint(found).split()[1] == models.model_fingerprint(source).split()[1]
-    assert find_model(str(pin), "SAM", "segmenter_model") == found
+    assert find_pretrained(str(pin), "SAM", "segmenter_model") == found
     assert asked == [("owner/name", "a" * 40, sorted(files))]  # once: it is there now
     (found / "config.json").write_text("{}")
-    assert find_model(str(pin), "SAM", "segmenter_model") == found and len(asked) == 2
+    assert find_pretrained(str(pin), "SAM", "segmenter_model") == found and len(asked) == 2
     pin.write_text(pin_text(files | {"config.json": "0" * 64}))
     with pytest.raises(ModelError, match=r"config\.json of owner/name is not the pinned file"):
-        find_model(str(pin), "SAM", "segmenter_model")
+        find_pretrained(str(pin), "SAM", "segmenter_model")
     with pytest.raises(ModelError, match=r"has no file more\.json"):
         check_files(source, Pin("owner/name", "a" * 40, {"more.json": "0" * 64}))
 
@@ -423,7 +423,7 @@ def test_a_pinned_model_is_fetched_by_revision_and_every_file_is_checked(
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", offline)
     with pytest.raises(ModelError, match=r"cannot be downloaded: no connection$"):
-        find_model(str(pin), "SAM", "segmenter_model")
+        find_pretrained(str(pin), "SAM", "segmenter_model")
 
 
 @pytest.mark.parametrize(

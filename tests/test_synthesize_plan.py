@@ -22,7 +22,7 @@ from moppet.synthesis.sampling_plan import (
     NEGATIVE_PROMPT,
     OCCLUSIONS,
     SamplingPlan,
-    look_of,
+    expression_prompt,
     make_plan,
     prompt_of,
 )
@@ -120,7 +120,7 @@ def test_what_a_plan_spreads_over_can_be_narrowed() -> None:
 
 
 def every_prompt() -> list[str]:
-    looks = [look_of(name) for name in (*EXPRESSIONS, "crying", "contempt")]
+    looks = [expression_prompt(name) for name in (*EXPRESSIONS, "crying", "contempt")]
     combos = itertools.product(AGES, ETHNICITIES, BACKGROUNDS, OCCLUSIONS)
     return [
         prompt_of(look, age_band=a, ethnicity=e, background=b, occlusion=o)
@@ -138,10 +138,10 @@ def test_every_prompt_is_of_one_clothed_person_and_fits_what_clip_reads() -> Non
 
 
 def test_a_class_s_own_name_never_comes_into_a_prompt() -> None:
-    assert look_of("Happy") == look_of("happiness")
+    assert expression_prompt("Happy") == expression_prompt("happiness")
     for name in ("nude", "sad boy on a beach", "class 1", ""):
         with pytest.raises(UsageError, match="there is no prompt for the class"):
-            look_of(name)
+            expression_prompt(name)
     with pytest.raises(UsageError, match="no prompt for the class 'nude'"):
         plan({"nude": 1})
 

@@ -16,7 +16,7 @@ from moppet.timeline.annotations import (
     add_correction,
     corrections_path,
     read_corrections,
-    take_back,
+    undo_correction,
 )
 from moppet.timeline.people import People, Person, Piece
 from moppet.values import TimelineError, UsageError
@@ -34,7 +34,7 @@ def test_a_file_keeps_what_was_said_and_what_was_taken_back(tmp_path: Path) -> N
     first = add_correction(path, face_id=0, start_s=1.0, end_s=2.5, label="sadness", by="AB", at=AT)
     second = add_correction(path, face_id=1, start_s=9.0, end_s=9.1, label="fear", by="Zoë", at=AT)
     assert (first.number, second.number) == (1, 2)
-    take_back(path, 1, by="CD", at=AT)
+    undo_correction(path, 1, by="CD", at=AT)
     assert read_corrections(path) == [second]
     third = add_correction(path, face_id=0, start_s=1, end_s=2, label="fear", by="AB", at=AT)
     assert third.number == 3 and read_corrections(path) == [second, third]
@@ -42,7 +42,7 @@ def test_a_file_keeps_what_was_said_and_what_was_taken_back(tmp_path: Path) -> N
     assert [line.get("number") for line in lines] == [1, 2, None, 3]
     assert lines[2] == {"back": 1, "by": "CD", "at": AT}
     with pytest.raises(UsageError, match="no correction 1"):
-        take_back(path, 1, by="CD", at=AT)
+        undo_correction(path, 1, by="CD", at=AT)
 
 
 def test_a_line_that_a_kill_has_torn_is_left_out_and_written_over(tmp_path: Path) -> None:

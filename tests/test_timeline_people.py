@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moppet.timeline import RawRow, Timeline, build_timeline, read_timeline
-from moppet.timeline.annotations import read_layered
+from moppet.timeline.annotations import read_annotated
 from moppet.timeline.people import (
     People,
     Person,
@@ -147,13 +147,13 @@ def test_the_layer_comes_back_as_it_was_written(tmp_path: Path) -> None:
 
 def test_the_people_beside_a_timeline_are_used(tmp_path: Path) -> None:
     path = TWO.write(tmp_path / "timeline.parquet")
-    assert read_layered(path).timeline == read_timeline(path)
+    assert read_annotated(path).timeline == read_timeline(path)
     People((MIA,)).write(people_path(path))
-    assert read_layered(path).timeline.face_name(0) == "Mia"
+    assert read_annotated(path).timeline.face_name(0) == "Mia"
     other = People((ANN,)).write(tmp_path / "other.json")
-    assert read_layered(path, other).timeline.face_name(2) == "Ann"
+    assert read_annotated(path, other).timeline.face_name(2) == "Ann"
     with pytest.raises(TimelineError, match=r"nobody\.json"):
-        read_layered(path, tmp_path / "nobody.json")
+        read_annotated(path, tmp_path / "nobody.json")
 
 
 # ----------------------------------------------------------------------------- by hand

@@ -28,7 +28,8 @@ from moppet.train.augmentation import crop_matrices, random_view, view
 from moppet.train.data_module import EpochSampler, RandomViews, earlier, network_input
 from moppet.train.measurement import fit_temperature
 from moppet.train.module import rate_factor
-from moppet.train.networks import MobileNetV2, build_network, load_folded
+from moppet.train.networks import build_network, load_folded
+from moppet.train.networks.mobilenet import MobileNetV2
 from moppet.train.recipe import RandomViewSettings, Recipe, chosen_settings, data_of, read_recipe
 from moppet.train.starting_weights import start_network
 from moppet.values import EXPRESSIONS, ModelError, UsageError
@@ -217,7 +218,7 @@ def test_shapes_of_some_layers_are_those_of_the_paper(color_network: MobileNetV2
 
 @pytest.mark.parametrize("side", [32, 96])
 def test_features_shrink_by_32_and_the_head_gives_logits_and_embedding(side: int) -> None:
-    network = MobileNetV2(5).eval()
+    network = MobileNetV2(5, channels=1).eval()
     image = torch.zeros(2, 1, side, side)
     with torch.no_grad():
         logits, embedding = network(image)
@@ -344,7 +345,7 @@ def test_gray_start_answers_as_color_does_to_a_gray_image(
     tmp_path: Path, folded: dict[str, np.ndarray], sample: torch.Tensor
 ) -> None:
     np.savez(tmp_path / "start.npz", **folded)
-    colour, gray = MobileNetV2(7, channels=3).eval(), MobileNetV2(7).eval()
+    colour, gray = MobileNetV2(7, channels=3).eval(), MobileNetV2(7, channels=1).eval()
     pictures = sample[:16, :1]
     load_folded(gray, tmp_path / "start.npz", pictures)
     load_folded(colour, tmp_path / "start.npz", pictures.expand(-1, 3, -1, -1))
@@ -370,17 +371,17 @@ def test_start_weights_that_do_not_fit_are_refused(
     arrays = {key: value for key, value in {**folded, **change}.items() if value is not None}
     np.savez(tmp_path / "start.npz", **arrays)
     with pytest.raises(ModelError, match=said) as caught:
-        load_folded(MobileNetV2(7), tmp_path / "start.npz", GRAY)
+        load_folded(MobileNetV2(7, channels=1), tmp_path / "start.npz", GRAY)
     assert "start.npz" in str(caught.value)
 
 
 def test_start_weights_that_are_missing_or_no_archive_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "start.npz"
     with pytest.raises(ModelError, match="no such file"):
-        load_folded(MobileNetV2(7), path, GRAY)
+        load_folded(MobileNetV2(7, channels=1), path, GRAY)
     path.write_bytes(b"no archive")
     with pytest.raises(ModelError, match=r"start\.npz"):
-        load_folded(MobileNetV2(7), path, GRAY)
+        load_folded(MobileNetV2(7, channels=1), path, GRAY)
 
 
 # ----------------------------------------------------------------------------- loss and rates
@@ -608,7 +609,7 @@ def test_classes_and_ages_restrict_what_is_trained_on(tmp_path: Path) -> None:
     for part in ("train", "val", "test"):
         rows = data.rows(part)
         assert set(bands[rows]) <= {"infant"}
-        for row in data.rows(part, labelled=True):
+        for row in data.rows(part, labeled=True):
             assert data.names[data.label[row]] == whole.manifest.column("label")[row]
     voted = data.soft.sum(axis=1)
     assert voted[voted > 0] == pytest.approx(1)

@@ -44,16 +44,13 @@ from moppet.train.recipe import Recipe
 from moppet.train.starting_weights import load_model_network, make_network
 from moppet.values import EXPRESSIONS, GROUPS, ModelError, MoppetError, UsageError
 
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
+
 RECIPE = Recipe(
     "tiny", "ferplus.npz", epochs=2, size=32, batch=16, precision="32-true", ema_decay=0.5,
     limits="None: it is made up.",
 )  # fmt: skip
 NOT_A_NUMBER = float("nan")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _few_threads() -> None:
-    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="module")
@@ -443,7 +440,7 @@ def finished(unbroken: Path, ferplus: TrainingData) -> Path:
 
 
 def report_crops(data: TrainingData, *, aligned: bool = True) -> tuple[Any, Any]:
-    rows = data.rows("test", labelled=True)
+    rows = data.rows("test", labeled=True)
     return evaluation_crops(data, rows, aligned=aligned), data.label[rows]
 
 
@@ -492,7 +489,7 @@ def test_the_card_says_what_the_run_made(finished: Path, ferplus: TrainingData) 
     assert card["preprocessing"]["size"] == 32 and card["preprocessing"]["color"] == "gray"
     assert card["preprocessing"]["detail_px"] in run.DETAILS_PX
     assert card["rows"] == {
-        part: len(ferplus.rows(part, labelled=True)) for part in ("train", "val", "test")
+        part: len(ferplus.rows(part, labeled=True)) for part in ("train", "val", "test")
     }
     assert card["rows"]["test"] == REPORT_ROWS
     assert "no license" in card["training_data"] and card["limits"]

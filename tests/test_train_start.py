@@ -14,13 +14,10 @@ from moppet.train.networks import Network, build_network, save_network
 from moppet.train.starting_weights import start_network
 from moppet.values import ModelError
 
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
+
 SAMPLE = torch.zeros(2, 1, 32, 32)
 SETTINGS = {"channels": 1, "input_size": 32}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_torch_thread() -> None:
-    torch.set_num_threads(1)
 
 
 def network(classes: int, seed: int = 0, name: str = "childcnn", **settings: object) -> Network:

@@ -142,6 +142,20 @@ def one_line(reason: object, most: int = 300) -> str:
     return (text if len(text) <= most else f"{text[:most]}…").rstrip(".")
 
 
+def render_text(package: str, template: str, **values: Any) -> str:
+    """Return the text that a template in a package's folder templates/ makes of the values."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader(package),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        undefined=StrictUndefined,
+    )
+    return environment.get_template(template).render(values)
+
+
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Path:
     """Write a table as CSV in UTF-8, whole or not at all, and return its path."""
     text = io.StringIO()

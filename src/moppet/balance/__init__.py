@@ -8,19 +8,17 @@ from moppet.balance.balanced_manifest import BalancedRows, balance_manifest
 from moppet.balance.methods import BALANCERS, Balancer
 from moppet.balance.resampling import Balanced, ClassCount, balance, class_table
 from moppet.balance.samplers import Neighbors
-from moppet.balance.spaces import SPACES, Space, make_space
-from moppet.balance.targets import Targets, read_targets
+from moppet.balance.spaces import Space, make_space
+from moppet.balance.targets import read_targets
 
 __all__ = [
     "BALANCERS",
-    "SPACES",
     "Balanced",
     "BalancedRows",
     "Balancer",
     "ClassCount",
     "Neighbors",
     "Space",
-    "Targets",
     "balance",
     "balance_manifest",
     "class_table",

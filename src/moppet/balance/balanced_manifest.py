@@ -10,6 +10,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,8 +33,7 @@ from moppet.values import Floats, Image, MoppetError, UsageError
 Progress = Callable[[str, int, int], None]
 """Called with the name of the step, the number done, and the total."""
 
-LEAST_PX: Final = 8
-"""Smaller images (on either side) are not used."""
+LEAST_PX: Final = 8  # images that are smaller on either side are not used
 _BATCH: Final = 256
 
 
@@ -90,7 +90,7 @@ class BalancedRows:
             "path": list(paths),
             "label": new.labels.tolist(),
             "age_band": [a if a == b else None for a, b in bands],
-            "source": ["made"] * len(parents),
+            "source": ["synthetic"] * len(parents),
             "split": ["train"] * len(parents),
             "content_hash": [content_hash(image) for image in self.images],
         }
@@ -114,7 +114,7 @@ def balance_manifest(
     keep_wiped: bool = False,
     all_train: bool = False,
     cache: Path | None = None,
-    progress: Progress | None = None,
+    progress: Progress = lambda step, done, total: None,
 ) -> BalancedRows:
     """Return the manifest with its labeled training rows balanced.
 
@@ -126,15 +126,14 @@ def balance_manifest(
     Raises MoppetError if there is no split or no training row; see also `balance`.
     """
     require_imblearn()
-    manifest = _all_training(manifest) if all_train else manifest
+    if all_train:
+        if any(manifest.column("split")):
+            raise UsageError("these images already have a split, so not all are training images.")
+        manifest = manifest.replace(split=["train"] * len(manifest))
     rows = _training_rows(manifest)
     manifest, rows, notes = _check_images(manifest, rows, progress)
     part = manifest.select(rows)
-    faces = find_manifest_faces(
-        part,
-        cache=cache,
-        progress=None if progress is None else lambda d, t: progress("faces", d, t),
-    )
+    faces = find_manifest_faces(part, cache=cache, progress=partial(progress, "faces"))
     if not faces.found.all():
         lost = int((~faces.found).sum())
         notes.append(f"no face found in {lost} of {len(faces)} images: the whole images are used.")
@@ -149,8 +148,7 @@ def balance_manifest(
         neighbors=neighbors,
         keep_wiped=keep_wiped,
     )
-    empty = [name for name in manifest.names if name not in labels]
-    notes += [f"class {name!r} has no training image." for name in empty]
+    notes += [f"class {n!r} has no training image." for n in manifest.names if n not in labels]
     counts = {one.name: one for one in balanced.counts}
     ordered = tuple(counts.get(name, ClassCount(name, 0, 0, 0, 0)) for name in manifest.names)
     mixed = BALANCERS[balanced.method].interpolates
@@ -173,12 +171,6 @@ def balance_manifest(
     )
 
 
-def _all_training(manifest: Manifest) -> Manifest:
-    if manifest.table["split"].null_count < len(manifest):
-        raise UsageError("these images already have a split, so not all are training images.")
-    return manifest.replace(split=["train"] * len(manifest))
-
-
 def _training_rows(manifest: Manifest) -> NDArray[np.int64]:
     split = manifest.column("split")
     if not any(split):
@@ -198,7 +190,7 @@ def _training_rows(manifest: Manifest) -> NDArray[np.int64]:
 
 
 def _check_images(
-    manifest: Manifest, rows: NDArray[np.int64], progress: Progress | None
+    manifest: Manifest, rows: NDArray[np.int64], progress: Progress
 ) -> tuple[Manifest, NDArray[np.int64], list[str]]:
     """Read the training images; return the manifest with hashes, the usable rows, and notes."""
     part = manifest.select(rows)
@@ -208,8 +200,7 @@ def _check_images(
         if image is not None:
             hashes[place] = content_hash(image)
             small[place] = min(image.shape[:2]) < LEAST_PX
-        if progress is not None:
-            progress("reading", done, len(part))
+        progress("reading", done, len(part))
     unreadable = np.array([h is None for h in hashes], bool)
     notes = []
     for what, wrong in (
@@ -236,13 +227,12 @@ def _check_images(
     return manifest.replace(content_hash=known, split=split), rows[usable], notes
 
 
-def _features(space: Space, faces: Faces, progress: Progress | None) -> Floats:
+def _features(space: Space, faces: Faces, progress: Progress) -> Floats:
     parts = []
     for start in range(0, len(faces), _BATCH):
         batch = range(start, min(start + _BATCH, len(faces)))
         parts.append(space.features(faces.aligned(batch)))
-        if progress is not None:
-            progress(space.name, batch.stop, len(faces))
+        progress(space.name, batch.stop, len(faces))
     return np.concatenate(parts)
 
 
@@ -252,20 +242,19 @@ def _without(manifest: Manifest, removed: NDArray[np.int64], method: str) -> Man
         return manifest
     split = manifest.column("split").copy()
     split[removed] = None
-    removed_by: Any = np.full(len(manifest), None, object)
-    if REMOVED_BY in manifest.table.column_names:
-        removed_by = manifest.column(REMOVED_BY).copy()
+    known = REMOVED_BY in manifest.table.column_names
+    removed_by = manifest.column(REMOVED_BY).copy() if known else np.full(len(manifest), None)
     removed_by[removed] = method
     return manifest.replace(split=split, **{REMOVED_BY: removed_by})
 
 
 MANIFEST: Final = "manifest.parquet"
-MADE: Final = "made"
+IMAGES: Final = "images"
 SUMMARY: Final = "balance.json"
 EMBEDDING: Final = "embedding.npz"
 CACHE: Final = "faces.npz"
-_PART: Final = ".part"
-_OURS: Final = (MANIFEST, MADE, SUMMARY, EMBEDDING, CACHE)
+_FORMER: Final = "made"  # IMAGES in version 0.1
+_OURS: Final = (MANIFEST, IMAGES, _FORMER, SUMMARY, EMBEDDING, CACHE)
 _HALF_WRITTEN: Final = re.compile(
     rf"\.({'|'.join(Path(name).stem for name in _OURS)})(\.\w+)?\.\d+(-\d+)?\.part(\.\w+)?"
 )
@@ -302,7 +291,7 @@ def write_balanced(result: BalancedRows, folder: Path) -> Path:
 
     The manifest is deleted first and written last, so that its presence means that all files are
     complete. balance.json is written before the other files; it marks the folder as ours.
-    made/000001.png, …: the new gray images of the pixel space, in row order.
+    images/000001.png, …: the new gray images of the pixel space, in row order.
     embedding.npz: for an embedding, the kept training rows and then the new ones: `features`
         (r, d) float32, `label` (r,), `row` (r,) of the manifest or -1 for new rows, `parents`
         (r, 2) rows of the manifest, -1 for kept rows.
@@ -314,7 +303,8 @@ def write_balanced(result: BalancedRows, folder: Path) -> Path:
         text = json.dumps(summary(result), indent=1, ensure_ascii=False) + "\n"
         write_text(folder / SUMMARY, text)
         (folder / EMBEDDING).unlink(missing_ok=True)
-        _remove(folder / MADE)
+        for name in (IMAGES, _FORMER):
+            _remove(folder / name)
         paths: list[str] = []
         if result.images is not None and len(result.images):
             paths = _write_images(result.images, folder)
@@ -342,39 +332,34 @@ def summary(result: BalancedRows) -> dict[str, Any]:
 def _write_images(images: Image, folder: Path) -> list[str]:
     """Write all new images or none, and return their paths in the folder."""
     names = [f"{number:06d}.png" for number in range(1, len(images) + 1)]
-    part = folder / f".{MADE}.{os.getpid()}{_PART}"
+    part = folder / f".{IMAGES}.{os.getpid()}.part"
     try:
         part.mkdir()
         for name, image in zip(names, images, strict=True):
             (part / name).write_bytes(cv2.imencode(".png", image)[1].tobytes())
-        os.replace(part, folder / MADE)
+        os.replace(part, folder / IMAGES)
     finally:
         _remove(part)
-    return [f"{MADE}/{name}" for name in names]
+    return [f"{IMAGES}/{name}" for name in names]
 
 
 def _write_embedding(result: BalancedRows, path: Path) -> None:
     new, labels = result.balanced, result.manifest.column("label")
     kept = result.rows[new.kept]
-    none = np.full(len(new.labels), -1, np.int64)
     with path.open("wb") as file:
         np.savez(
             file,
             features=np.concatenate([result.features[new.kept], new.features]),
             label=np.concatenate([labels[kept].astype(str), new.labels.astype(str)]),
-            row=np.concatenate([kept, none]),
-            parents=np.concatenate(
-                [np.full((len(kept), 2), -1, np.int64), result.rows[new.parents]]
-            ),
+            row=np.concatenate([kept, np.full(len(new.labels), -1)]),
+            parents=np.concatenate([np.full((len(kept), 2), -1), result.rows[new.parents]]),
         )
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        with contextlib.suppress(OSError):
-            path.unlink(missing_ok=True)
+    shutil.rmtree(path, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

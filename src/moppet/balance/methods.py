@@ -5,34 +5,28 @@ A balancer oversamples (adds rows), cleans (removes rows), or both in this order
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from moppet.balance.samplers import (
-    Counts,
-    Doubles,
-    Ints,
-    Neighbors,
-    Oversampled,
+    Clean,
+    Oversample,
     clean_enn,
     clean_tomek,
-    oversample_adasyn,
-    oversample_borderline,
+    interpolate_with,
     oversample_random,
-    oversample_smote,
     undersample_random,
 )
 from moppet.balance.targets import Direction
 from moppet.plugins import announce_registry, load_plugins
-from moppet.values import UsageError, nearest_name
+from moppet.values import UsageError, name_hint
 
 
 @dataclass(frozen=True)
 class Balancer:
     """A balancing method.
 
-    title, summary: for display. source: the paper.
+    summary: what it does, in a few words. source: the paper.
     targets: "up" if targets are counts to oversample to, "down" if counts to undersample to, None
         if the neighbors decide and there are no targets.
     oversample: (features, labels, wanted, seed, neighbors) → Oversampled, the new rows.
@@ -43,12 +37,11 @@ class Balancer:
     without targets. seed: the only source of randomness.
     """
 
-    title: str
     summary: str
     source: str
     targets: Direction | None
-    oversample: Callable[[Doubles, Ints, Counts, int, Neighbors], Oversampled] | None = None
-    clean: Callable[[Doubles, Ints, Counts, int, Neighbors], Ints] | None = None
+    oversample: Oversample | None = None
+    clean: Clean | None = None
     interpolates: bool = False
 
 
@@ -60,53 +53,40 @@ _BATISTA: Final = (
 
 BALANCERS: Final[dict[str, Balancer]] = {
     "random_over": Balancer(
-        "random over-sampling",
-        "repeats rows of small classes",
-        _BATISTA,
-        "up",
-        oversample=oversample_random,
+        "repeats rows of small classes", _BATISTA, "up", oversample=oversample_random
     ),
     "random_under": Balancer(
-        "random under-sampling",
-        "leaves out rows of large classes",
-        _BATISTA,
-        "down",
-        clean=undersample_random,
+        "leaves out rows of large classes", _BATISTA, "down", clean=undersample_random
     ),
     "smote": Balancer(
-        "SMOTE",
         "interpolates between a row and a neighbor of its class",
         _CHAWLA,
         "up",
-        oversample=oversample_smote,
+        oversample=interpolate_with("SMOTE"),
         interpolates=True,
     ),
     "borderline_smote": Balancer(
-        "Borderline-SMOTE",
         "SMOTE, only from rows at the border to other classes",
         "Han, Wang and Mao 2005, Borderline-SMOTE: a new over-sampling method in imbalanced data "
         "sets learning (the first of its two kinds)",
         "up",
-        oversample=oversample_borderline,
+        oversample=interpolate_with("BorderlineSMOTE"),
         interpolates=True,
     ),
     "adasyn": Balancer(
-        "ADASYN",
         "SMOTE, more from rows with more neighbors of other classes",
         "He et al. 2008, ADASYN: adaptive synthetic sampling approach for imbalanced learning",
         "up",
-        oversample=oversample_adasyn,
+        oversample=interpolate_with("ADASYN"),
         interpolates=True,
     ),
     "enn": Balancer(
-        "Edited Nearest Neighbors",
         "leaves out rows whose neighbors are of other classes; keeps the smallest class",
         "Wilson 1972, Asymptotic properties of nearest neighbor rules using edited data",
         None,
         clean=clean_enn("auto"),
     ),
     "tomek": Balancer(
-        "Tomek links",
         "leaves out rows that are mutual nearest neighbors with a row of another class; keeps the "
         "smallest class",
         "Tomek 1976, Two modifications of CNN",
@@ -114,20 +94,18 @@ BALANCERS: Final[dict[str, Balancer]] = {
         clean=clean_tomek("auto"),
     ),
     "smote_enn": Balancer(
-        "SMOTE-ENN",
         "SMOTE, then Edited Nearest Neighbors on all classes",
         _BATISTA,
         "up",
-        oversample=oversample_smote,
+        oversample=interpolate_with("SMOTE"),
         clean=clean_enn("all"),
         interpolates=True,
     ),
     "smote_tomek": Balancer(
-        "SMOTE-Tomek",
         "SMOTE, then leaves out both rows of every Tomek link",
         _BATISTA,
         "up",
-        oversample=oversample_smote,
+        oversample=interpolate_with("SMOTE"),
         clean=clean_tomek("all"),
         interpolates=True,
     ),
@@ -145,6 +123,4 @@ def find_method(name: str) -> str:
     wanted = name.strip().casefold().replace("-", "_").replace(" ", "_")
     if wanted in BALANCERS:
         return wanted
-    near = nearest_name(wanted, BALANCERS)
-    hint = f"did you mean {near!r}?" if near else f"it is one of {', '.join(BALANCERS)}."
-    raise UsageError(f"there is no balancer {name!r}: {hint}")
+    raise UsageError(f"there is no balancer {name!r}.{name_hint(wanted, BALANCERS)}")

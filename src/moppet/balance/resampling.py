@@ -41,26 +41,18 @@ def class_table(counts: Sequence[ClassCount]) -> str:
 
     The last line is the ratio of the largest class to the smallest one with rows.
     """
-    total = ClassCount(
-        "all",
-        before=sum(one.before for one in counts),
-        removed=sum(one.removed for one in counts),
-        synthetic=sum(one.synthetic for one in counts),
-        after=sum(one.after for one in counts),
-    )
-    lines = [_HEADS, *(_cells(one, total) for one in (*counts, total))]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(_HEADS))]
-    text = [
-        "  ".join(
-            cell.ljust(width) if i == 0 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    ]
-    rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
-    before = imbalance([one.before for one in counts])
-    after = imbalance([one.after for one in counts])
-    ratio = f"largest to smallest class: {before:.1f} before, {after:.1f} after"
+    total = ClassCount("all", *map(sum, zip(*(one[1:] for one in counts), strict=True)))
+    lines: list[tuple[str, ...]] = [_HEADS]
+    for one in (*counts, total):
+        removed = f"-{one.removed:,}" if one.removed else "0"
+        added = f"+{one.synthetic:,}" if one.synthetic else "0"
+        before, after = _with_share(one.before, total.before), _with_share(one.after, total.after)
+        lines.append((one.name, *before, removed, added, *after))
+    first, *widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    text = ["  ".join([n.ljust(first), *map(str.rjust, cells, widths)]) for n, *cells in lines]
+    rule = "-" * len(text[0])
+    ratios = imbalance([one.before for one in counts]), imbalance([one.after for one in counts])
+    ratio = "largest to smallest class: {:.1f} before, {:.1f} after".format(*ratios)
     return "\n".join([text[0], rule, *text[1:-1], rule, text[-1], ratio])
 
 
@@ -70,25 +62,12 @@ def imbalance(counts: Sequence[int]) -> float:
     return max(some) / min(some) if some else float("nan")
 
 
-def _cells(one: ClassCount, total: ClassCount) -> tuple[str, ...]:
-    return (
-        one.name,
-        f"{one.before:,}",
-        _share(one.before, total.before),
-        f"-{one.removed:,}" if one.removed else "0",
-        f"+{one.synthetic:,}" if one.synthetic else "0",
-        f"{one.after:,}",
-        _share(one.after, total.after),
-    )
-
-
-def _share(part: int, whole: int) -> str:
-    return f"{part / whole:.1%}" if whole else "–"
+def _with_share(part: int, whole: int) -> tuple[str, str]:
+    return f"{part:,}", f"{part / whole:.1%}" if whole else "–"
 
 
 _SEEDS: Final = 2**31 - 1
-_COPIES_AT_ONCE: Final = 4
-"""Number of copies of the new rows held in memory during oversampling."""
+_COPIES_AT_ONCE: Final = 4  # of the new rows, in memory during oversampling
 
 
 @dataclass(frozen=True)
@@ -138,7 +117,12 @@ def balance(
     interpolate, and, without keep_wiped, a class that would be removed entirely.
     """
     require_imblearn()
-    task = _Task.of(method, features, labels, targets, neighbors or Neighbors(), rng)
+    name = find_method(method)
+    x, classes, y = _checked(features, labels)
+    wanted = _wanted(name, targets, classes, y)
+    _refuse_too_many(wanted, y, x.shape[1])
+    seed, nearest = int(rng.integers(_SEEDS)), neighbors or Neighbors()
+    task = _Task(name, BALANCERS[name], x, y, classes, wanted, seed, nearest)
     new, oversampling_notes = _oversample(task)
     keep, cleaning_notes = _clean(task, new, keep_wiped)
     kept = keep[: len(task.y)]
@@ -172,23 +156,6 @@ class _Task:
     wanted: Counts
     seed: int
     neighbors: Neighbors
-
-    @classmethod
-    def of(
-        cls,
-        method: str,
-        features: NDArray[Any],
-        labels: Sequence[Any] | NDArray[Any],
-        targets: Targets | None,
-        neighbors: Neighbors,
-        rng: np.random.Generator,
-    ) -> _Task:
-        name = find_method(method)
-        x, classes, y = _checked(features, labels)
-        wanted = _wanted(name, targets, classes, y)
-        _refuse_too_many(wanted, y, x.shape[1])
-        seed = int(rng.integers(_SEEDS))
-        return cls(name, BALANCERS[name], x, y, classes, wanted, seed, neighbors)
 
     @property
     def counts(self) -> Ints:

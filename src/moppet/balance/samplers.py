@@ -6,13 +6,15 @@ import importlib.util
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Annotated, Any, Final, Literal, NamedTuple
 
 import numpy as np
+from annotated_types import Ge
 from numpy.typing import NDArray
 from sklearn.neighbors import NearestNeighbors
 
-from moppet.values import MoppetError, UsageError
+from moppet.config import check_fields
+from moppet.values import MoppetError
 
 Doubles = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -32,15 +34,10 @@ class NearestByFirst(NearestNeighbors):  # type: ignore[misc]
         super().fit(x[:, : self.columns])
         return self
 
-    def kneighbors(
-        self,
-        x: Doubles | None = None,
-        n_neighbors: int | None = None,
-        return_distance: bool = True,
-    ) -> Any:
+    def kneighbors(self, x: Doubles | None = None, *arguments: Any, **settings: Any) -> Any:
         """Return each row's neighbors, as scikit-learn does."""
         seen = None if x is None else x[:, : self.columns]
-        return super().kneighbors(seen, n_neighbors, return_distance)
+        return super().kneighbors(seen, *arguments, **settings)
 
 
 def row_codes(n: int) -> Doubles:
@@ -87,17 +84,13 @@ class Neighbors:
         among them (Wilson 1972; ties are kept).
     """
 
-    smote: int = 5
-    border: int = 10
-    enn: int = 3
-    enn_keeps: str = "all"
+    smote: Annotated[int, Ge(1)] = 5
+    border: Annotated[int, Ge(1)] = 10
+    enn: Annotated[int, Ge(1)] = 3
+    enn_keeps: Literal["all", "majority"] = "all"
 
     def __post_init__(self) -> None:
-        for name in ("smote", "border", "enn"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} must be at least 1 neighbor, not {getattr(self, name)}.")
-        if self.enn_keeps not in ("all", "majority"):
-            raise UsageError(f"enn_keeps must be 'all' or 'majority', not {self.enn_keeps!r}.")
+        check_fields(self)
 
 
 class Oversampled(NamedTuple):
@@ -115,6 +108,10 @@ class Oversampled(NamedTuple):
         )
 
 
+Oversample = Callable[[Doubles, Ints, Counts, int, Neighbors], Oversampled]
+Clean = Callable[[Doubles, Ints, Counts, int, Neighbors], Ints]
+
+
 def oversample_random(
     features: Doubles, labels: Ints, wanted: Counts, seed: int, neighbors: Neighbors
 ) -> Oversampled:
@@ -122,56 +119,36 @@ def oversample_random(
     from imblearn.over_sampling import RandomOverSampler
 
     sampler = RandomOverSampler(sampling_strategy=dict(wanted), random_state=seed)
-    _resample(sampler, np.zeros((len(labels), 1)), labels)
-    drawn = np.asarray(sampler.sample_indices_[len(labels) :], np.int64)
+    drawn = _selected(sampler, np.zeros((len(labels), 1)), labels)[len(labels) :]
     parents = np.stack([drawn, drawn], axis=1)
     return Oversampled(features[drawn], labels[drawn], parents, np.ones(len(drawn)))
 
 
-def oversample_smote(
-    features: Doubles, labels: Ints, wanted: Counts, seed: int, neighbors: Neighbors
-) -> Oversampled:
-    """Return rows between a row and one of its neighbors of the same class."""
-    from imblearn.over_sampling import SMOTE
+def interpolate_with(name: str) -> Oversample:
+    """Return a function that returns rows between a row and one of its neighbors of its class.
 
-    def sampler(near: Callable[[int], Any], k: int, strategy: dict[int, int]) -> Any:
-        return SMOTE(sampling_strategy=strategy, random_state=seed, k_neighbors=near(k))
-
-    return _interpolate(sampler, features, labels, wanted, neighbors.smote)
-
-
-def oversample_borderline(
-    features: Doubles, labels: Ints, wanted: Counts, seed: int, neighbors: Neighbors
-) -> Oversampled:
-    """Return new rows as in SMOTE, but only from rows at the border (Han et al., borderline-1)."""
-    from imblearn.over_sampling import BorderlineSMOTE
-
-    border = min(neighbors.border, len(labels) - 1)
-
-    def sampler(near: Callable[[int], Any], k: int, strategy: dict[int, int]) -> Any:
-        return BorderlineSMOTE(
-            sampling_strategy=strategy,
-            random_state=seed,
-            k_neighbors=near(k),
-            m_neighbors=near(border),
-        )
-
-    return _interpolate(sampler, features, labels, wanted, neighbors.smote)
-
-
-def oversample_adasyn(
-    features: Doubles, labels: Ints, wanted: Counts, seed: int, neighbors: Neighbors
-) -> Oversampled:
-    """Return new rows as in SMOTE, but more where neighbors are of other classes.
-
-    Counts approximate the targets.
+    name: of imbalanced-learn's class. "SMOTE" starts from any row, "BorderlineSMOTE" only from
+        rows at the border to other classes (Han et al., borderline-1), "ADASYN" more often from
+        those with neighbors of other classes, so that its counts approximate the targets.
     """
-    from imblearn.over_sampling import ADASYN
 
-    def sampler(near: Callable[[int], Any], k: int, strategy: dict[int, int]) -> Any:
-        return ADASYN(sampling_strategy=strategy, random_state=seed, n_neighbors=near(k))
+    def oversample(
+        features: Doubles, labels: Ints, wanted: Counts, seed: int, neighbors: Neighbors
+    ) -> Oversampled:
+        from imblearn import over_sampling
 
-    return _interpolate(sampler, features, labels, wanted, neighbors.smote)
+        key = "n_neighbors" if name == "ADASYN" else "k_neighbors"
+
+        def sampler(near: Callable[[int], Any], k: int, strategy: dict[int, int]) -> Any:
+            more = {key: near(k)}
+            if name == "BorderlineSMOTE":
+                more["m_neighbors"] = near(min(neighbors.border, len(labels) - 1))
+            kind = getattr(over_sampling, name)
+            return kind(sampling_strategy=strategy, random_state=seed, **more)
+
+        return _interpolate(sampler, features, labels, wanted, neighbors.smote)
+
+    return oversample
 
 
 def undersample_random(
@@ -181,11 +158,10 @@ def undersample_random(
     from imblearn.under_sampling import RandomUnderSampler
 
     sampler = RandomUnderSampler(sampling_strategy=dict(wanted), random_state=seed)
-    _resample(sampler, np.zeros((len(labels), 1)), labels)
-    return np.sort(np.asarray(sampler.sample_indices_, np.int64))
+    return np.sort(_selected(sampler, np.zeros((len(labels), 1)), labels))
 
 
-def clean_enn(classes: str) -> Callable[[Doubles, Ints, Counts, int, Neighbors], Ints]:
+def clean_enn(classes: str) -> Clean:
     """Return a cleaning function that keeps rows whose neighbors are of the same class.
 
     classes: the classes to clean: "all", or "auto" for all but the smallest.
@@ -200,8 +176,7 @@ def clean_enn(classes: str) -> Callable[[Doubles, Ints, Counts, int, Neighbors],
         if neighbors.enn_keeps == "majority":
             return _keep_by_majority(features, labels, near, spare=classes == "auto")
         sampler = EditedNearestNeighbours(sampling_strategy=classes, n_neighbors=near)
-        _resample(sampler, features, labels)
-        return np.sort(np.asarray(sampler.sample_indices_, np.int64))
+        return np.sort(_selected(sampler, features, labels))
 
     return clean
 
@@ -222,7 +197,7 @@ def _keep_by_majority(features: Doubles, labels: Ints, near: int, spare: bool) -
     return np.flatnonzero(keep)
 
 
-def clean_tomek(classes: str) -> Callable[[Doubles, Ints, Counts, int, Neighbors], Ints]:
+def clean_tomek(classes: str) -> Clean:
     """Return a cleaning function that removes Tomek links; classes as in `clean_enn`."""
 
     def clean(
@@ -231,8 +206,7 @@ def clean_tomek(classes: str) -> Callable[[Doubles, Ints, Counts, int, Neighbors
         from imblearn.under_sampling import TomekLinks
 
         sampler = TomekLinks(sampling_strategy=classes)
-        _resample(sampler, features, labels)
-        return np.sort(np.asarray(sampler.sample_indices_, np.int64))
+        return np.sort(_selected(sampler, features, labels))
 
     return clean
 
@@ -261,7 +235,11 @@ def _interpolate(
         try:
             resampled, of = _resample(make(near, fits, strategy), coded, labels)
         except (RuntimeError, ValueError):
-            _raise_cannot_oversample(make, near, fits, strategy, coded, labels)
+            for label, count in strategy.items():  # imbalanced-learn's error names no class
+                try:
+                    _resample(make(near, fits, {label: count}), coded, labels)
+                except (RuntimeError, ValueError) as error:
+                    raise CannotOversample(label, isinstance(error, RuntimeError)) from None
             raise
         parts.append((resampled[n:], of[n:]))
     new = np.concatenate([part for part, _ in parts])
@@ -282,28 +260,18 @@ class CannotOversample(Exception):
         self.apart = apart
 
 
-def _raise_cannot_oversample(
-    make: Callable[[Callable[[int], Any], int, dict[int, int]], Any],
-    near: Callable[[int], Any],
-    k: int,
-    strategy: dict[int, int],
-    coded: Doubles,
-    labels: Ints,
-) -> None:
-    """Raise CannotOversample for the first class that fails; imblearn's error names none."""
-    for label, count in strategy.items():
-        try:
-            _resample(make(near, k, {label: count}), coded, labels)
-        except (RuntimeError, ValueError) as error:
-            raise CannotOversample(label, isinstance(error, RuntimeError)) from None
-
-
 def _resample(sampler: Any, features: Doubles, labels: Ints) -> tuple[Doubles, Ints]:
     with warnings.catch_warnings():
         # "… larger than the majority class": targets may request this.
         warnings.simplefilter("ignore", UserWarning)
         features, labels = sampler.fit_resample(features, labels)
     return np.asarray(features, np.float64), np.asarray(labels, np.int64)
+
+
+def _selected(sampler: Any, features: Doubles, labels: Ints) -> Ints:
+    """Return the numbers of the rows that a sampler selects."""
+    _resample(sampler, features, labels)
+    return np.asarray(sampler.sample_indices_, np.int64)
 
 
 def require_imblearn() -> None:

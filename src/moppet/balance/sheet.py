@@ -69,57 +69,54 @@ def draw_sheet(result: BalancedRows, path: Path, rng: np.random.Generator) -> Pa
 def _draw_class(
     page: _Page, result: BalancedRows, one: ClassCount, rng: np.random.Generator
 ) -> None:
-    made = result.balanced
+    done = result.balanced
     page.y += 10
     text = f"{one.name}: {one.before:,} → {one.after:,}"
     page.write(_MARGIN_PX, page.y + 12, text, fontsize=12, weight="bold")
     page.y += 36
-    new = np.flatnonzero(made.labels == one.name)
-    if len(new):
-        few = _some(new, _SINGLES if result.new_are_copies else _TRIPLES, rng)
-        if result.new_are_copies:
-            page.write(
-                _MARGIN_PX, page.y, f"repeated, {len(few)} of {one.synthetic:,}", color=_PALE
-            )
-            _draw_tiles(page, _faces(result, made.parents[few, 0]))
-        else:
-            words = f"added, {len(few)} of {one.synthetic:,}: nearer parent, other parent, mixture"
-            page.write(_MARGIN_PX, page.y, words, color=_PALE)
-            _draw_triples(page, result, few)
-    gone = made.removed[result.manifest.column("label")[result.rows[made.removed]] == one.name]
+    new = np.flatnonzero(done.labels == one.name)
+    if len(new) and result.new_are_copies:
+        few = _some(new, _SINGLES, rng)
+        text = f"repeated, {len(few)} of {one.synthetic:,}"
+        _draw_row(page, text, _faces(result, done.parents[few, 0]))
+    elif len(new):
+        few = _some(new, _TRIPLES, rng)
+        tiles: list[Image | None] = []
+        captions: list[str] = []
+        for row in few:
+            mixture = None if result.images is None else result.images[row]
+            tiles += [*_faces(result, done.parents[row]), mixture]
+            share = float(done.shares[row])
+            captions += [f"{share:.0%}", f"{1 - share:.0%}", "mixture"]
+        text = f"added, {len(few)} of {one.synthetic:,}: nearer parent, other parent, mixture"
+        _draw_row(page, text, tiles, captions)
+    gone = done.removed[result.manifest.column("label")[result.rows[done.removed]] == one.name]
     if len(gone):
         few = _some(gone, _SINGLES, rng)
-        page.write(_MARGIN_PX, page.y, f"removed, {len(few)} of {one.removed:,}", color=_PALE)
-        _draw_tiles(page, _faces(result, few))
+        _draw_row(page, f"removed, {len(few)} of {one.removed:,}", _faces(result, few))
 
 
-def _draw_triples(page: _Page, result: BalancedRows, rows: Sequence[int]) -> None:
-    made = result.balanced
+def _draw_row(
+    page: _Page, text: str, tiles: Sequence[Image | None], captions: Sequence[str] = ()
+) -> None:
+    """Draw images in a row, those with captions three by three; None is a point, not an image."""
+    page.write(_MARGIN_PX, page.y, text, color=_PALE)
     y = page.y + 20
-    for number, row in enumerate(rows):
-        x = _MARGIN_PX + number * (3 * (TILE_PX + _GAP_PX) + _APART_PX)
-        tiles: list[Image | None] = list(_faces(result, made.parents[row]))
-        tiles.append(None if result.images is None else result.images[row])
-        share = float(made.shares[row])
-        captions = [f"{share:.0%}", f"{1 - share:.0%}", "mixture"]
-        for place, (tile, caption) in enumerate(zip(tiles, captions, strict=True)):
-            left = x + place * (TILE_PX + _GAP_PX)
-            middle = left + TILE_PX / 2
-            if tile is None:
-                tile = np.full((TILE_PX, TILE_PX), 236, np.uint8)
-                words = "a point,\nno image"
-                page.write(middle, y + TILE_PX / 2, words, color=_PALE, ha="center", va="center")
-            page.tiles.append((left, y, _sized(tile)))
-            bold = {"weight": "bold"} if caption == "mixture" else {"color": _PALE}
-            page.write(middle, y + TILE_PX + 4, caption, ha="center", fontsize=9, **bold)
-    page.y = y + TILE_PX + _CAPTION_PX + 8
-
-
-def _draw_tiles(page: _Page, images: Sequence[Image]) -> None:
-    y = page.y + 20
-    for number, image in enumerate(images):
-        page.tiles.append((_MARGIN_PX + number * (TILE_PX + _GAP_PX), y, _sized(image)))
-    page.y = y + TILE_PX + 14
+    for number, tile in enumerate(tiles):
+        left = _MARGIN_PX + number * (TILE_PX + _GAP_PX)
+        if captions:
+            left += number // 3 * _APART_PX
+        middle = left + TILE_PX / 2
+        if tile is None:
+            tile = np.full((TILE_PX, TILE_PX), 236, np.uint8)
+            words = "a point,\nno image"
+            page.write(middle, y + TILE_PX / 2, words, color=_PALE, ha="center", va="center")
+        page.tiles.append((left, y, _sized(tile)))
+        if captions:
+            bold = {"weight": "bold"} if captions[number] == "mixture" else {"color": _PALE}
+            style = {"ha": "center", "fontsize": 9, **bold}
+            page.write(middle, y + TILE_PX + 4, captions[number], **style)
+    page.y = y + TILE_PX + (_CAPTION_PX + 8 if captions else 14)
 
 
 def _faces(result: BalancedRows, rows: Sequence[int] | np.ndarray[Any, Any]) -> list[Image]:

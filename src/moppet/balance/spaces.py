@@ -12,8 +12,8 @@ trained without children.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final, Protocol
+from abc import ABC, abstractmethod
+from typing import Final
 
 import cv2
 import numpy as np
@@ -27,48 +27,37 @@ SIDE_PX: Final = 48
 HONEST_MODEL: Final = "adults"
 
 
-class Space(Protocol):
-    """Converts face crops to features, and back if possible."""
+class Space(ABC):
+    """Converts face crops to features, and back if possible.
 
-    @property
-    def name(self) -> str:
-        """A name of SPACES."""
+    name: of SPACES. model: the name and hash of the model that computes the features, or None.
+    """
 
-    @property
-    def model(self) -> str | None:
-        """The name and hash of the model that computes the features, or None."""
+    name: str
+    model: str | None = None
 
+    @abstractmethod
     def features(self, crops: Image) -> Floats:
         """Return (n, d) float32 of (n, h, h, 3) RGB uint8 aligned face crops."""
 
     def images(self, features: Floats) -> Image | None:
         """Return (n, side, side) gray uint8 images of features, or None if the space has none."""
+        return None
 
 
-@dataclass(frozen=True)
-class Pixels:
+class Pixels(Space):
     """The gray face at side x side pixels, each in [0, 1], row by row."""
 
-    side: int = SIDE_PX
+    name = "pixels"
 
-    def __post_init__(self) -> None:
-        if self.side < 8:
-            raise UsageError(f"the pixel space needs faces of 8 pixels or more, got {self.side}.")
-
-    @property
-    def name(self) -> str:
-        """The name in SPACES."""
-        return "pixels"
-
-    @property
-    def model(self) -> str | None:
-        """None: pixels need no model."""
-        return None
+    def __init__(self, side: int = SIDE_PX) -> None:
+        if side < 8:
+            raise UsageError(f"the pixel space needs faces of 8 pixels or more, got {side}.")
+        self.side = side
 
     def features(self, crops: Image) -> Floats:
         """Return (n, side * side) float32 in [0, 1]."""
-        small = [self._shrink(crop) for crop in crops]
-        flat = np.stack(small).reshape(len(crops), -1) if small else np.empty((0, self.side**2))
+        flat = gray_squares(crops, self.side).reshape(len(crops), self.side**2)
         return np.asarray(flat, np.float32) / np.float32(255)
 
     def images(self, features: Floats) -> Image:
@@ -76,29 +65,25 @@ class Pixels:
         levels = np.rint(np.clip(features, 0, 1) * 255).astype(np.uint8)
         return levels.reshape(-1, self.side, self.side)
 
-    def _shrink(self, crop: Image) -> Image:
-        gray = np.asarray(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), np.uint8)
-        if gray.shape == (self.side, self.side):
-            return gray
-        flags = cv2.INTER_AREA if gray.shape[0] > self.side else cv2.INTER_LINEAR
-        return np.asarray(cv2.resize(gray, (self.side, self.side), interpolation=flags), np.uint8)
+
+def gray_squares(crops: Image, side: int) -> Image:
+    """Return (n, side, side) gray uint8 of (n, h, w, 3) RGB uint8 crops."""
+    gray = np.empty((len(crops), side, side), np.uint8)
+    for i, crop in enumerate(crops):
+        one = cv2.cvtColor(np.ascontiguousarray(crop), cv2.COLOR_RGB2GRAY)
+        flags = cv2.INTER_AREA if min(one.shape) > side else cv2.INTER_LINEAR
+        gray[i] = cv2.resize(one, (side, side), interpolation=flags)
+    return gray
 
 
-@dataclass(frozen=True)
-class Embedding:
+class Embedding(Space):
     """A model's embedding: 128 numbers for each face with moppet's models, not normalized."""
 
-    of: ExpressionModel
+    name = "embedding"
 
-    @property
-    def name(self) -> str:
-        """The name in SPACES."""
-        return "embedding"
-
-    @property
-    def model(self) -> str | None:
-        """The model's name and the first twelve digits of its network's hash."""
-        return f"{self.of.name} ({self.of.sha256[:12]})"
+    def __init__(self, of: ExpressionModel) -> None:
+        self.of = of
+        self.model = f"{of.name} ({of.sha256[:12]})"
 
     def features(self, crops: Image) -> Floats:
         """Return (n, d) float32; UsageError where the model has no embedding."""
@@ -109,9 +94,6 @@ class Embedding:
                 "balance in the pixel space."
             )
         return found
-
-    def images(self, features: Floats) -> None:
-        """Return None: an embedding cannot be converted to images."""
 
 
 def make_space(name: str = "pixels", *, model: str = HONEST_MODEL, side: int = SIDE_PX) -> Space:

@@ -35,7 +35,12 @@ def resolve_targets(
         wanted = {}
         for name, target in targets.items():
             if name not in counts:
-                raise UsageError(_no_such_class(name, counts))
+                near = nearest_name(name, map(str, counts))
+                raise UsageError(
+                    f"class {name!r} has no training row; the classes are "
+                    f"{', '.join(f'{label} ({n})' for label, n in counts.items())}."
+                    + (f" Did you mean {near!r}?" if near else "")
+                )
             wanted[name] = _one_target(name, target, counts[name])
     for name, count in wanted.items():
         _check_direction(name, count, counts[name], direction, method)
@@ -50,7 +55,10 @@ def read_targets(texts: list[str]) -> Targets | None:
     alone = [text.strip() for text in texts if "=" not in text]
     if not alone:
         pairs = [text.rpartition("=") for text in texts]
-        named = {name.strip(): _number_or_text(value.strip()) for name, _, value in pairs}
+        named: dict[str, int | str] = {
+            name.strip(): int(value) if value.strip().isdecimal() else value.strip()
+            for name, _, value in pairs
+        }
         if len(named) < len(pairs):
             raise UsageError("--target names a class twice: give each class once.")
         return named or None
@@ -103,31 +111,15 @@ def _one_target(name: str, target: int | str, count: int) -> int:
 
 def _check_direction(name: str, target: int, count: int, direction: Direction, method: str) -> None:
     if direction == "up" and target < count:
-        raise UsageError(
-            f"{method} cannot bring class {name!r} to {target}: it already has {count}. Use at "
-            f"least {count}, or the method 'random_under'."
+        problem = f"it already has {count}. Use at least {count}, or the method 'random_under'."
+    elif direction == "down" and target > count:
+        problem = (
+            f"it has only {count}. Use at most {count}, or the method 'random_over' or 'smote'."
         )
-    if direction == "down" and target > count:
-        raise UsageError(
-            f"{method} cannot bring class {name!r} to {target}: it has only {count}. Use at most "
-            f"{count}, or the method 'random_over' or 'smote'."
+    elif target < 1:
+        problem = (
+            f"at least 1 of its {count} rows must stay. Leave its rows out of the data instead."
         )
-    if target < 1:
-        raise UsageError(
-            f"{method} cannot bring class {name!r} to {target}: at least 1 of its {count} rows "
-            "must stay. Leave its rows out of the data instead."
-        )
-
-
-def _no_such_class(name: str, counts: Mapping[str, int]) -> str:
-    near = nearest_name(name, map(str, counts))
-    hint = f" Did you mean {near!r}?" if near else ""
-    known = ", ".join(f"{label} ({n})" for label, n in counts.items())
-    return f"class {name!r} has no training row; the classes are {known}.{hint}"
-
-
-def _number_or_text(text: str) -> int | str:
-    try:
-        return int(text)
-    except ValueError:
-        return text
+    else:
+        return
+    raise UsageError(f"{method} cannot bring class {name!r} to {target}: {problem}")

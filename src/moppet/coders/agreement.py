@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -238,6 +240,17 @@ class Comparison:
             labels = [self.names[index] for index in values[:, first].tolist()]
             found.append((Code(start_s, end_s, ""), labels))
         return found
+
+    def disagreements_csv(self) -> str:
+        """Return the disagreements as a CSV table: times in seconds, and every rater's label."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        columns = [track.name.replace(" ", "_") for track in self.tracks]
+        writer.writerow(["start_s", "end_s", "duration_s", *columns])
+        for code, labels in self.disagreements():
+            times = (code.start_s, code.end_s, code.end_s - code.start_s)
+            writer.writerow([*(f"{time:.3f}" for time in times), *labels])
+        return text.getvalue()
 
 
 def _runs(mask: NDArray[np.bool_], changes: NDArray[Any]) -> list[tuple[int, int]]:

@@ -15,7 +15,7 @@ from itertools import pairwise
 from pathlib import Path, PureWindowsPath
 from typing import Any, Final, NamedTuple
 
-from moppet.coders.codings import Code, Coding, Lane, decoded, milliseconds, sort_codes
+from moppet.coders.codings import Code, Coding, Lane, decoded, milliseconds
 from moppet.values import TimelineError
 
 MAX_BYTES: Final = 256_000_000
@@ -238,7 +238,7 @@ def _coding(rows: Iterable[_Row], faults: dict[str, str], media: set[str]) -> Co
             "BORIS.",
         )
     lanes = tuple(
-        Lane(category, sort_codes(found), subject, observation=observation)
+        Lane(category, tuple(found), subject, observation=observation)
         for (observation, subject, category), found in codes.items()
         if observation not in faults
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import NamedTuple
@@ -28,7 +28,7 @@ class Code(NamedTuple):
 class Lane:
     """One series of codes: a tier, a column, or the behaviors of a subject.
 
-    name: what was coded. codes: sorted by start.
+    name: what was coded. codes: sorted by start, then end, when a lane is made.
     person: who was coded; "" if unspecified.
     part: name of an additional value of the same segments; "" for the only or main value.
     observation: the observation of a BORIS file that the lane belongs to.
@@ -39,6 +39,10 @@ class Lane:
     person: str = ""
     part: str = ""
     observation: str = ""
+
+    def __post_init__(self) -> None:
+        ordered = sorted(self.codes, key=lambda code: code[:2])
+        object.__setattr__(self, "codes", tuple(ordered))
 
     @property
     def title(self) -> str:
@@ -77,11 +81,6 @@ class Coding:
         """The recording's length, or the end of the last code if that is later."""
         ends = [code.end_s for lane in self.lanes for code in lane.codes]
         return max([self.duration_s or 0.0, *ends])
-
-
-def sort_codes(codes: Iterable[Code]) -> tuple[Code, ...]:
-    """Return codes sorted by start, then end; the sort is stable."""
-    return tuple(sorted(codes, key=lambda code: code[:2]))
 
 
 def shifted(coding: Coding, seconds: float) -> Coding:

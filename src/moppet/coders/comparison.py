@@ -21,11 +21,11 @@ from moppet.coders.code_map import (
     read_map,
     unknown_labels,
 )
-from moppet.coders.codings import Coding, Lane, shifted, sort_codes
+from moppet.coders.codings import Coding, Lane, shifted
 from moppet.coders.programs import read_coding
 from moppet.coders.time_units import human_track, machine_track, make_units
 from moppet.timeline import Timeline
-from moppet.timeline.annotations import read_layered
+from moppet.timeline.annotations import read_annotated
 from moppet.values import TimelineError, UsageError
 from moppet.vocabulary import SKIP
 
@@ -93,7 +93,7 @@ def compare_files(job: Job, ask: Ask | None = None) -> Result:
     file.
     """
     _check(job)
-    timeline = read_layered(job.timeline).timeline
+    timeline = read_annotated(job.timeline).timeline
     plain = Vocabulary(timeline.names, timeline.group_of, {})
     vocabulary = replace(plain, given=read_map(job.code_map, plain))
     lanes, notes = _read_lanes(job, vocabulary, timeline.metadata.get("source_name"))
@@ -113,9 +113,7 @@ def compare_files(job: Job, ask: Ask | None = None) -> Result:
         ],
         "level": level,
         "code_map": {
-            label: vocabulary.name_of(level, label) or SKIP
-            for lane in lanes
-            for label in lane.labels
+            x: vocabulary.name_of(level, x) or SKIP for lane in lanes for x in lane.labels
         },
         "unit_s": job.unit_s,
         "tolerance_s": job.tolerance_s,
@@ -340,7 +338,7 @@ def _by_subject(lanes: Sequence[Lane]) -> list[Lane]:
     for lane in lanes:
         key = (lane.observation, lane.person) if lane.observation else ("", lane.title)
         if key in joined:
-            codes = sort_codes((*joined[key].codes, *lane.codes))
+            codes = (*joined[key].codes, *lane.codes)
             joined[key] = Lane("", codes, lane.person or "no subject", "", lane.observation)
         else:
             joined[key] = lane
@@ -367,3 +365,28 @@ def _titles(lanes: Sequence[Lane]) -> str:
     titles = [repr(lane.title) for lane in lanes]
     more = f" and {len(titles) - 12} more" if len(titles) > 12 else ""
     return ", ".join(titles[:12]) + more
+
+
+def coded_times(
+    path: Path,
+    tier: str | None,
+    group: str,
+    names: Sequence[str],
+    group_of: Mapping[str, str],
+    recording: str,
+) -> list[tuple[float, float]]:
+    """Return start and end of each code that means a group, in seconds.
+
+    tier: the part of the file to use. names, group_of: the classes of a model and their groups.
+    Raises UsageError for an unknown tier or code, TimelineError for a file that cannot be read.
+    """
+    vocabulary = Vocabulary(names, group_of, {})
+    lane = choose_lane(
+        read_coding(path), path, vocabulary, tier=tier, observation=None, recording=recording
+    )
+    check_known(lane.labels, vocabulary, str(path))
+    return [
+        (code.start_s, code.end_s)
+        for code in lane.codes
+        if not code.is_point and vocabulary.name_of("group", code.label) == group
+    ]

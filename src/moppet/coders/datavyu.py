@@ -15,15 +15,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Final
 
-from moppet.coders.codings import (
-    Code,
-    Coding,
-    Lane,
-    check_titles,
-    decoded,
-    milliseconds,
-    sort_codes,
-)
+from moppet.coders.codings import Code, Coding, Lane, check_titles, decoded, milliseconds
 
 MAX_BYTES: Final = 64_000_000
 """Larger unpacked spreadsheets are refused: an hour coded by frame needs a tenth of this."""
@@ -178,4 +170,4 @@ def _lanes(
             label = values[number].strip() if number < len(values) else ""
             if label and label != f"<{part}>":
                 codes.append(Code(start_s, max(start_s, end_s), label))
-        yield Lane(name, sort_codes(codes), part=part if len(parts) > 1 else "")
+        yield Lane(name, tuple(codes), part=part if len(parts) > 1 else "")

@@ -15,15 +15,7 @@ from typing import Final
 
 import numpy as np
 
-from moppet.coders.codings import (
-    Code,
-    Coding,
-    Lane,
-    check_no_overlap,
-    check_titles,
-    milliseconds,
-    sort_codes,
-)
+from moppet.coders.codings import Code, Coding, Lane, check_no_overlap, check_titles, milliseconds
 
 _SCHEMA: Final = "http://www.mpi.nl/tools/elan/EAFv3.0.xsd"
 _XSI: Final = "http://www.w3.org/2001/XMLSchema-instance"
@@ -126,7 +118,7 @@ def read_elan(path: Path) -> Coding:
             for name, label in _values(tier)
             if name in spans
         ]
-        lanes.append(Lane(tier.attrib["TIER_ID"], sort_codes(codes)))
+        lanes.append(Lane(tier.attrib["TIER_ID"], tuple(codes)))
     url = "" if media is None else media.get("RELATIVE_MEDIA_URL") or media.get("MEDIA_URL") or ""
     return Coding(tuple(lanes), PureWindowsPath(url).name or None)  # it splits at / and at \
 

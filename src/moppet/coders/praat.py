@@ -10,15 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from moppet.coders.codings import (
-    Code,
-    Coding,
-    Lane,
-    check_no_overlap,
-    check_titles,
-    decoded,
-    sort_codes,
-)
+from moppet.coders.codings import Code, Coding, Lane, check_no_overlap, check_titles, decoded
 from moppet.values import TimelineError
 
 _HEADER: Final = 'File type = "ooTextFile"\nObject class = "TextGrid"\n\n'
@@ -142,4 +134,4 @@ def _read_tier(tokens: Iterator[str | float]) -> Lane:
         label = str(next(tokens)).strip()
         if label:
             codes.append(Code(start_s, end_s, label))
-    return Lane(str(name), sort_codes(codes))
+    return Lane(str(name), tuple(codes))

@@ -21,7 +21,7 @@ from moppet.coders.elan import read_elan, write_elan
 from moppet.coders.praat import read_textgrid, write_textgrid
 from moppet.coders.timeline_coding import coding_of, corrected_lanes
 from moppet.files import one_line, replacing
-from moppet.timeline.annotations import CORRECTIONS_SUFFIX, Layered, read_corrections
+from moppet.timeline.annotations import CORRECTIONS_SUFFIX, AnnotatedTimeline, read_corrections
 from moppet.values import TimelineError
 
 Writer = Callable[[Coding, Path], None]
@@ -100,16 +100,20 @@ def _unreadable(path: Path, error: Exception) -> TimelineError:
 
 
 def write_programs(
-    layered: Layered, folder: Path, stem: str, programs: Sequence[str], probabilities_s: float
+    annotated: AnnotatedTimeline,
+    folder: Path,
+    stem: str,
+    programs: Sequence[str],
+    probabilities_s: float,
 ) -> list[Path]:
     """Write a timeline and its corrections for these coders' programs; return the paths.
 
     Raises TimelineError if a program cannot represent the codes or the folder is not writable.
     """
     coding = coding_of(
-        layered.timeline,
+        annotated.timeline,
         probabilities_s=probabilities_s,
         made_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        corrected=corrected_lanes(layered.corrections, layered.people),
+        corrected=corrected_lanes(annotated.corrections, annotated.people),
     )
     return [path for program in programs for path in write_program(coding, folder, stem, program)]

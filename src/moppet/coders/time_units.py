@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from moppet.coders.code_map import Level
 from moppet.coders.codings import Code, Lane
-from moppet.timeline.durations import read_clock
+from moppet.timeline.durations import frame_times
 from moppet.timeline.schema import flags, numbers, present, texts
 from moppet.timeline.smoothing import TIME_TOLERANCE_S
 from moppet.timeline.table import Timeline
@@ -76,9 +76,9 @@ def make_units(
 
     Raises UsageError if no unit fits.
     """
-    clock = read_clock(timeline.table, timeline.settings)
-    ends = clock.time_s + np.nan_to_num(clock.seconds)
-    start = max(float(clock.time_s.min()) if len(ends) else 0.0, from_s or 0.0)
+    times = frame_times(timeline.table, timeline.settings)
+    ends = times.time_s + np.nan_to_num(times.seconds)
+    start = max(float(times.time_s.min()) if len(ends) else 0.0, from_s or 0.0)
     end = min([float(ends.max()) if len(ends) else 0.0, *([] if to_s is None else [to_s])])
     n = int((end - start + TIME_TOLERANCE_S) / unit_s)
     if n < 1:
@@ -106,22 +106,22 @@ def machine_track(
         otherwise such units have no value.
     """
     table = timeline.table
-    clock = read_clock(table, timeline.settings)
-    of_frame = np.where(np.equal(clock.status, "unreadable"), NOT_READ, NO_FACE)
+    times = frame_times(table, timeline.settings)
+    of_frame = np.where(np.equal(times.status, "unreadable"), NOT_READ, NO_FACE)
     if "no face" in count:
         of_frame[of_frame == NO_FACE] = names.index("no face")
     of_row = _row_values(table, names, level, rename, unsure_counts="unsure" in count)
     face = numbers(table, "face_id")
     for face_id in reversed(faces):
         rows = np.flatnonzero(face == face_id)
-        of_frame[clock.frame_of_row[rows]] = of_row[rows]
-    seen = np.flatnonzero(np.not_equal(clock.status, "skipped"))
+        of_frame[times.frame_of_row[rows]] = of_row[rows]
+    seen = np.flatnonzero(np.not_equal(times.status, "skipped"))
     if not len(seen):
         return Track("machine", np.full(units.n, NOT_READ, np.int64), ())
-    frame = np.searchsorted(clock.time_s[seen], units.middle_s + TIME_TOLERANCE_S, "right") - 1
+    frame = np.searchsorted(times.time_s[seen], units.middle_s + TIME_TOLERANCE_S, "right") - 1
     frame = seen[np.maximum(frame, 0)]
-    lasts = units.middle_s < clock.time_s[frame] + np.nan_to_num(clock.seconds[frame])
-    lasts &= units.middle_s + TIME_TOLERANCE_S >= clock.time_s[frame]
+    lasts = units.middle_s < times.time_s[frame] + np.nan_to_num(times.seconds[frame])
+    lasts &= units.middle_s + TIME_TOLERANCE_S >= times.time_s[frame]
     events = [
         Code(e.start_s, e.end_s, rename(e.label))
         for e in timeline.episodes(level)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from moppet.coders.codings import Code, Coding, Lane
 from moppet.timeline.annotations import Correction
-from moppet.timeline.durations import read_clock, stretches
+from moppet.timeline.durations import frame_times
 from moppet.timeline.episodes import KINDS
 from moppet.timeline.people import People
 from moppet.timeline.schema import class_columns, flags, numbers
@@ -37,18 +37,18 @@ def coding_of(
         in slots of probabilities_s seconds, one part for each class; none if that is 0.
     corrected: lanes of people's corrections from `corrected_lanes`; they come last.
     """
-    clock = read_clock(timeline.table, timeline.settings)
+    times = frame_times(timeline.table, timeline.settings)
     face = numbers(timeline.table, "face_id")
     lanes: list[Lane] = []
     for face_id in np.unique(face[~np.isnan(face)]).astype(int).tolist():
         rows = np.flatnonzero(face == face_id)
-        starts = clock.time_s[clock.frame_of_row[rows]]
-        ends = starts + np.nan_to_num(clock.row_seconds[rows])
+        starts = times.time_s[times.frame_of_row[rows]]
+        ends = starts + np.nan_to_num(times.row_seconds[rows])
         lanes += _episode_lanes(timeline, face_id)
         lanes.append(_unsure_lane(timeline, face_id, rows, starts, ends))
         if probabilities_s > 0:
             lanes += _probability_lanes(timeline, face_id, rows, starts, ends, probabilities_s)
-    absent = stretches(clock, "no_face", timeline.settings)
+    absent = times.intervals("no_face")
     lanes.append(Lane(NO_FACE, tuple(Code(*s, NO_FACE) for s in absent if np.isfinite(s.end_s))))
     about = timeline.metadata
     duration_s, frames = about.get("duration_s"), about.get("frame_count")

@@ -6,7 +6,7 @@ import json
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from moppet.commands.options import (
     ModelOption,
     StartOption,
     complete_detector,
+    flag,
     format_option,
     output_option,
     read_list,
@@ -75,15 +76,13 @@ class AnalyzeOptions:
         float | None, typer.Option(help="Smallest face to look for, in pixels.")
     ] = None
     detect_every_frame: Annotated[
-        bool, typer.Option("--detect-every-frame", help="Search every frame for faces (slow).")
+        bool, flag("--detect-every-frame", "Search every frame for faces; slower.")
     ] = False
     sequence: Annotated[
-        bool, typer.Option("--sequence", help="A folder of images is a film, not a set of photos.")
+        bool, flag("--sequence", "A folder of images is a film, not a set of photos.")
     ] = False
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Resume an analysis that was stopped.")
-    ] = False
-    no_report: Annotated[bool, typer.Option("--no-report", help="Write no report.html.")] = False
+    resume: Annotated[bool, flag("--resume", "Resume an analysis that was stopped.")] = False
+    no_report: Annotated[bool, flag("--no-report", "Write no report.html.")] = False
     as_json: JsonOption = False
 
     def __post_init__(self) -> None:
@@ -96,10 +95,10 @@ class AnalyzeOptions:
 
 
 def analyze(options: AnalyzeOptions) -> None:
-    """Analyze faces in videos and images, one folder each.
+    """Analyze the faces in videos and images.
 
-    A folder of results holds the timeline and a report, which opens in any browser. With --json,
-    a summary of each recording is printed as one line.
+    Each recording gets a folder with its timeline and a report, which opens in any browser. With
+    --json, a summary of each recording is printed as one line.
     """
     from moppet.infer.expression_model import find_model
 
@@ -181,8 +180,9 @@ def _analyze_one(options: AnalyzeOptions, settings: Settings, recording: str, fo
         kinds = _check_folder(options, recording, folder)
         analysis = Analysis(recording, settings, journal=journal, resume=resume)
         try:
-            with _frames_watched(Path(recording).name) as show:
-                timeline = analysis.run(show)
+            with watched("frames") as show:
+                name = Path(recording).name
+                timeline = analysis.run(lambda at: show(name, at.frames, _total(at)))
         except KeyboardInterrupt:
             _write(options, kinds, analysis.timeline(), folder)
             print(
@@ -350,12 +350,5 @@ def _notes(recording: str, timeline: Timeline) -> list[str]:
     return [f"note: {note}" for note in notes]
 
 
-@contextmanager
-def _frames_watched(name: str) -> Iterator[Callable[[Progress], None]]:
-    with watched("frames") as show:
-
-        def at(position: Progress) -> None:
-            total = position.total
-            show(name, position.frames, None if total is None else max(total, position.frames))
-
-        yield at
+def _total(at: Progress) -> int | None:
+    return None if at.total is None else max(at.total, at.frames)

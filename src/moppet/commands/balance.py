@@ -19,8 +19,9 @@ from moppet.commands.options import (
     JsonOption,
     SeedOption,
     ShowFacesFile,
-    complete_model,
-    one_of,
+    choice,
+    flag,
+    model_option,
     output_option,
 )
 from moppet.plugins import BUILT_IN
@@ -38,53 +39,34 @@ class BalanceOptions:
 
     data: Annotated[Path, typer.Argument(help="A dataset with a split, or a manifest (.parquet).")]
     output: Annotated[Path, output_option("A new output folder.")]
-    method: Annotated[
-        str,
-        typer.Option(
-            "--method", help=f"One of {', '.join(_METHODS)}.", autocompletion=one_of(*_METHODS)
-        ),
-    ] = "smote_enn"
+    method: Annotated[str, choice(f"One of {', '.join(_METHODS)}.", *_METHODS)] = "smote_enn"
     space: Annotated[
-        str,
-        typer.Option(
-            "--space",
-            help="Space of the nearest neighbors: pixels or embedding.",
-            autocompletion=one_of("pixels", "embedding"),
-        ),
+        str, choice("Space of the nearest neighbors: pixels or embedding.", "pixels", "embedding")
     ] = "pixels"
     model: Annotated[
         str | None,
-        typer.Option(
-            "--model",
-            help="Model of the embedding; default: adults, trained without children.",
-            autocompletion=complete_model,
-        ),
+        model_option("Model of the embedding; default: adults, trained without children."),
     ] = None
     target: Annotated[
         list[str] | None,
-        typer.Option(
-            "--target", help="class=count or class=2x, repeatable; or equal or 2x for all classes."
-        ),
+        typer.Option(help="class=count or class=2x, repeatable; or equal or 2x for all classes."),
     ] = None
-    neighbors: Annotated[
-        int, typer.Option("--neighbors", help="Number of neighbors of SMOTE.", min=1)
-    ] = 5
+    neighbors: Annotated[int, typer.Option(help="Number of neighbors of SMOTE.", min=1)] = 5
     enn: Annotated[
         str,
-        typer.Option(
-            "--enn",
-            help="ENN keeps a row if all or the majority of its neighbors have its class.",
-            autocompletion=one_of("all", "majority"),
+        choice(
+            "ENN keeps a row if all or the majority of its neighbors have its class.",
+            "all",
+            "majority",
         ),
     ] = "all"
     dataset: DatasetOptions
     seed: SeedOption = 0
     keep_wiped: Annotated[
-        bool,
-        typer.Option("--keep-wiped", help="Keep a class whose images would all be removed."),
+        bool, flag("--keep-wiped", "Keep a class whose images would all be removed.")
     ] = False
     all_train: Annotated[
-        bool, typer.Option("--all-train", help="Use every image for training, without a split.")
+        bool, flag("--all-train", "Use every image for training, without a split.")
     ] = False
     show_faces: ShowFacesFile = None
     as_json: JsonOption = False
@@ -96,11 +78,13 @@ def balance(options: BalanceOptions) -> None:
     from moppet.balance.balanced_manifest import CACHE, open_folder, write_balanced
     from moppet.balance.methods import find_method
     from moppet.balance.spaces import HONEST_MODEL
+    from moppet.config import check_settings
     from moppet.datasets.provenance import check_sources
 
     find_method(options.method)
     targets = read_targets(options.target or [])
-    neighbors = Neighbors(smote=options.neighbors, enn_keeps=options.enn)
+    given = {"smote": options.neighbors, "enn_keeps": options.enn}
+    neighbors = check_settings(Neighbors, given)
     _check_sheet(options)
     if options.model is not None and options.space != "embedding":
         raise UsageError("--model chooses the embedding: use it with --space embedding.")

@@ -15,9 +15,7 @@ def card(
     output: Annotated[Path, output_option("Output folder.")] = Path("moppet_card"),
     evaluation: Annotated[
         Path | None,
-        typer.Option(
-            "--evaluation", help="evaluation.json of `moppet evaluate`, or its output folder."
-        ),
+        typer.Option(help="evaluation.json of `moppet evaluate`, or its output folder."),
     ] = None,
 ) -> None:
     """Write a model card in Markdown and HTML."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
 import shlex
@@ -23,7 +21,7 @@ from moppet.commands.options import (
     SeedOption,
     StartOption,
     any_of,
-    one_of,
+    choice,
     output_option,
     read_list,
 )
@@ -34,7 +32,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from moppet.coders.agreement import Comparison, Pair
+    from moppet.coders.agreement import Pair
     from moppet.coders.code_map import Level, Vocabulary
     from moppet.coders.comparison import Job, Result
     from moppet.metrics import Estimate
@@ -83,10 +81,7 @@ class CompareOptions:
     ] = None
     level: Annotated[
         str | None,
-        typer.Option(
-            help="What to compare: expression or group; default: as the codes require.",
-            autocompletion=one_of(*LEVELS),
-        ),
+        choice("What to compare: expression or group; default: as the codes require.", *LEVELS),
     ] = None
     offset: Annotated[float, typer.Option(help="Seconds to add to the times of the codes.")] = 0.0
     offset2: Annotated[
@@ -167,20 +162,9 @@ def _write(result: Result, folder: Path) -> list[Path]:
     with result_folder(folder):
         return [
             write_text(folder / "agreement.json", content),
-            write_text(folder / "disagreements.csv", _disagreements(result.comparison)),
+            write_text(folder / "disagreements.csv", result.comparison.disagreements_csv()),
             write_text(folder / "lanes.svg", draw_lanes(result.comparison)),
         ]
-
-
-def _disagreements(comparison: Comparison) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    columns = [track.name.replace(" ", "_") for track in comparison.tracks]
-    writer.writerow(["start_s", "end_s", "duration_s", *columns])
-    for stretch, values in comparison.disagreements():
-        times = (stretch.start_s, stretch.end_s, stretch.end_s - stretch.start_s)
-        writer.writerow([*(f"{time:.3f}" for time in times), *values])
-    return text.getvalue()
 
 
 def print_result(result: Result, written: Sequence[Path], console: Console) -> None:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     Progress,
@@ -115,6 +116,11 @@ def estimate_text(estimate: Estimate | Difference, form: str = ".2f") -> str:
     if estimate.low == estimate.high:  # all bootstrap samples were alike: not a certainty
         return f"{text} (no spread)"
     return f"{text} ({estimate.low:{form}} to {estimate.high:{form}})"
+
+
+def say(console: Console, text: str) -> None:
+    """Print a text as it is, on one line however long: a terminal wraps it, a file keeps it."""
+    console.print(escape(text), soft_wrap=True, highlight=False)
 
 
 def wide_console(least: int) -> Console:

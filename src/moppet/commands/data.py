@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from moppet.commands.console import counted, estimate_text, watched
+from moppet.commands.console import counted, estimate_text, say, watched
 from moppet.commands.dataset_options import DatasetOptions, count_table
 from moppet.commands.options import (
     DataArgument,
@@ -21,6 +21,7 @@ from moppet.commands.options import (
     SeedOption,
     Verbs,
     add_command,
+    flag,
     output_option,
 )
 from moppet.values import UsageError
@@ -53,14 +54,12 @@ class AuditOptions:
     output: Annotated[
         Path | None, output_option("Write the manifest with duplicates marked (.parquet).")
     ] = None
-    faces: Annotated[
-        bool, typer.Option("--faces", help="Also look for a face in every image (slow).")
-    ] = False
+    faces: Annotated[bool, flag("--faces", "Also look for a face in every image; slower.")] = False
     as_json: JsonOption = False
 
 
 def audit(options: AuditOptions) -> None:
-    """Find duplicates, leaks, damage, doubtful labels.
+    """Find duplicates, leaks, damaged images, doubtful labels.
 
     The exit code is 1 if a split leaks: if duplicates or one person are in two of its parts.
     """
@@ -100,7 +99,7 @@ def _print_images(console: Console, audit: Audit) -> None:
             some = ", ".join(str(path[r]) for r in rows[:_SHOWN])
             more = f" and {len(rows) - _SHOWN} more" if len(rows) > _SHOWN else ""
             text = f"images that {what}: {len(rows)} of {len(path)}"
-            console.print(text + (f" ({some}{more})" if len(rows) else ""), soft_wrap=True)
+            say(console, text + (f" ({some}{more})" if len(rows) else ""))
 
 
 def _print_copies(console: Console, audit: Audit) -> None:
@@ -126,7 +125,7 @@ def _print_copies(console: Console, audit: Audit) -> None:
 def _print_leaks(console: Console, audit: Audit) -> None:
     if not audit.leaks:
         split = audit.manifest.table["split"].null_count < len(audit.manifest)
-        console.print("no split leaks" if split else "the images have no split yet")
+        console.print("the split does not leak" if split else "the images have no split yet")
         return
     table = Table(title="LEAKS: in two parts of a split", title_justify="left")
     for name in ("column", "what", "groups", "rows", "parts"):
@@ -139,7 +138,7 @@ def _print_leaks(console: Console, audit: Audit) -> None:
     for leak in audit.leaks[:_SHOWN]:
         side = audit.manifest.table[leak.column].to_pylist()
         rows = ", ".join(f"{path[r]} (row {r}, {side[r]})" for r in leak.rows[:4])
-        console.print(f"{leak.kind}: {rows}", soft_wrap=True)
+        say(console, f"{leak.kind}: {rows}")
     console.print("Remove the rows of one part, or make a new split: moppet data split")
 
 
@@ -165,19 +164,15 @@ class SplitOptions:
     data: DataArgument
     output: Annotated[Path, output_option("The manifest to write (.parquet).")]
     dataset: DatasetOptions
-    test: Annotated[
-        float | None, typer.Option("--test", help="Share of test rows; default: 0.2.")
-    ] = None
+    test: Annotated[float | None, typer.Option(help="Share of test rows; default: 0.2.")] = None
     val: Annotated[
-        float | None,
-        typer.Option("--val", help="Share of validation rows; default: 0.1; 0 for none."),
+        float | None, typer.Option(help="Share of validation rows; default: 0.1; 0 for none.")
     ] = None
     folds: Annotated[
-        int | None,
-        typer.Option("--folds", help="Number of cross-validation folds outside the test rows."),
+        int | None, typer.Option(help="Number of cross-validation folds outside the test rows.")
     ] = None
     keep_test: Annotated[
-        bool, typer.Option("--keep-test", help="Keep the test rows that the dataset comes with.")
+        bool, flag("--keep-test", "Keep the test rows that the dataset comes with.")
     ] = False
     seed: SeedOption = 0
     as_json: JsonOption = False
@@ -268,7 +263,7 @@ def _usable(manifest: Manifest) -> Any:
     readable = np.array([r is not False for r in manifest.table["readable"].to_pylist()], bool)
     if not readable.all():
         print(
-            f"moppet: left without a split because unreadable: {int((~readable).sum())}",
+            f"moppet: images that cannot be read and get no split: {int((~readable).sum())}",
             file=sys.stderr,
         )
     return np.flatnonzero(readable)
@@ -286,16 +281,13 @@ class AgreementOptions:
         Path | None, output_option("Write the manifest of all ratings (.parquet).")
     ] = None
     adjudication: Annotated[
-        Path | None,
-        typer.Option("--adjudication", help="A CSV file (path,label) that settles disagreements."),
+        Path | None, typer.Option(help="A CSV file (path,label) that settles disagreements.")
     ] = None
     disagreements: Annotated[
-        Path | None,
-        typer.Option("--disagreements", help="Write unsettled images to this CSV, to fill in."),
+        Path | None, typer.Option(help="Write unsettled images to this CSV, to fill in.")
     ] = None
     root: Annotated[
-        Path | None,
-        typer.Option("--root", help="Folder of the image paths; default: the first file's."),
+        Path | None, typer.Option(help="Folder of the image paths; default: the first file's.")
     ] = None
     seed: SeedOption = 0
     as_json: JsonOption = False
@@ -338,20 +330,20 @@ def print_agreement(
         table.add_row(" – ".join(pair), str(kappa.n), equal, estimate_text(kappa, ".3f"))
     console.print(table)
     fleiss = agreement.fleiss
-    console.print(
+    say(
+        console,
         f"Fleiss' kappa of all {len(ratings.raters)} raters, over the {fleiss.n} images that all "
         f"of them rated: {estimate_text(fleiss, '.3f')}",
-        soft_wrap=True,
     )
     known = {s for s in ratings.subjects if s is not None}
     drawn = f"{len(known)} subjects" if known else "images"
     console.print(f"intervals: bootstrap with 1,000 samples of {drawn}")
     disputed = ratings.disputed
     open_ = [row for row in disputed if ratings.paths[row] not in decided]
-    console.print(
+    say(
+        console,
         f"raters disagree on {len(disputed)} of {len(ratings.paths)} images, {len(open_)} of them "
         f"unsettled; {len(decided)} are settled by adjudication",
-        soft_wrap=True,
     )
     for pair, n in list(agreement.confused.items())[:5]:
         console.print(f"  {' or '.join(pair)}: {n}")
@@ -360,7 +352,7 @@ def print_agreement(
             f"{rater} {name or '–'}"
             for rater, name in zip(ratings.raters, ratings.labels_of(row), strict=True)
         )
-        console.print(f"{ratings.paths[row]}: {labels}", soft_wrap=True)
+        say(console, f"{ratings.paths[row]}: {labels}")
     if len(open_) > _SHOWN:
         console.print(f"and {len(open_) - _SHOWN} more: --disagreements FILE.csv lists them all")
 
@@ -370,21 +362,21 @@ def corrected(
     recording: Annotated[Path, typer.Argument(help="The recording of that timeline.")],
     output: Annotated[Path, output_option("Folder for the faces, and a CSV file for each coder.")],
     every: Annotated[
-        float, typer.Option("--every", help="Seconds between two faces of a segment.", min=0.04)
+        float, typer.Option(help="Seconds between the faces cut from one segment.", min=0.04)
     ] = 1.0,
 ) -> None:
     """Cut out corrected faces as labeled images."""
     from moppet.datasets.corrected_faces import labeled_faces, write_labeled
     from moppet.media import recording_sha256
-    from moppet.timeline.annotations import read_layered
+    from moppet.timeline.annotations import read_annotated
 
-    layered = read_layered(timeline)
-    wanted = layered.timeline.metadata.get("source_sha256")
+    annotated = read_annotated(timeline)
+    wanted = annotated.timeline.metadata.get("source_sha256")
     if not recording.is_file():
         raise UsageError(f"{recording} does not exist: name the recording of the timeline.")
     if wanted and recording_sha256(recording) != wanted:
         raise UsageError(f"{timeline} belongs to another recording, not to {recording}.")
-    files, count = write_labeled(labeled_faces(layered, every), recording, output)
+    files, count = write_labeled(labeled_faces(annotated, every), recording, output)
     typer.echo(f"{count} faces in {output}")
     for file in files:
         typer.echo(str(file))

@@ -25,12 +25,11 @@ class DatasetOptions:
     """How a command reads its images."""
 
     kind: Annotated[
-        str | None,
-        typer.Option("--kind", help="Kind of dataset; default: detected from its layout."),
+        str | None, typer.Option(help="Kind of dataset; default: detected from its layout.")
     ] = None
     option: Annotated[
         list[str] | None,
-        typer.Option("--option", help="Option of the dataset's reader, name=value; repeatable."),
+        typer.Option(help="Option of the dataset's reader, name=value; repeatable."),
     ] = None
     subject: SubjectOption = None
 

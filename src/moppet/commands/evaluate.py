@@ -14,7 +14,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from moppet.commands.console import figure_cell, figure_table, watched, wide_console
+from moppet.commands.console import figure_cell, figure_table, say, watched, wide_console
 from moppet.commands.dataset_options import DatasetOptions
 from moppet.commands.options import (
     DataArgument,
@@ -23,7 +23,7 @@ from moppet.commands.options import (
     ShowFaces,
     SplitOption,
     command_line,
-    complete_model,
+    model_option,
     output_option,
 )
 from moppet.files import result_folder, write_text
@@ -49,19 +49,13 @@ class EvaluateOptions:
     dataset: DatasetOptions
     split: SplitOption = None
     by: Annotated[
-        list[str] | None,
-        typer.Option("--by", help="Also report by these columns, separated by commas."),
+        list[str] | None, typer.Option(help="Also report by these columns, separated by commas.")
     ] = None
-    against: Annotated[
-        str | None,
-        typer.Option(
-            "--against",
-            help="Compare with this model on the same faces.",
-            autocompletion=complete_model,
-        ),
-    ] = None
+    against: Annotated[str | None, model_option("Compare with this model on the same faces.")] = (
+        None
+    )
     cache: Annotated[
-        Path | None, typer.Option("--cache", help="Keep the positions of faces in this .npz file.")
+        Path | None, typer.Option(help="File (.npz) that keeps the faces found, for the next run.")
     ] = None
     show_faces: ShowFaces = False
     as_json: JsonOption = False
@@ -141,9 +135,9 @@ def print_evaluation(found: dict[str, Any], written: Sequence[Path]) -> None:
     for column, parts in found["classes"]["by"].items():
         console.print(_parts_table(parts, "class", f"by {column}"))
     for line in _lines(found):
-        console.print(escape(line), soft_wrap=True)
+        say(console, line)
     for path in written:
-        console.print(escape(str(path)), soft_wrap=True)
+        say(console, str(path))
 
 
 def _copies(found: dict[str, int] | None) -> str:

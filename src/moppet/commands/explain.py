@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -18,19 +19,19 @@ from numpy.typing import NDArray
 from rich.markup import escape
 from rich.table import Table
 
-from moppet.commands.console import Show, extra, watched, wide_console
+from moppet.commands.console import Show, extra, say, watched, wide_console
 from moppet.commands.dataset_options import DatasetOptions
 from moppet.commands.options import (
     ModelArgument,
     SeedOption,
     SplitOption,
+    choice,
     command_line,
-    one_of,
+    flag,
     output_option,
 )
 from moppet.files import result_folder, write_bytes, write_text
 from moppet.values import Floats, Image, ModelError, MoppetError, UsageError
-from moppet.vocabulary import current_key
 
 if TYPE_CHECKING:
     from moppet.datasets.faces import Faces
@@ -57,22 +58,18 @@ class ExplainOptions:
     dataset: DatasetOptions
     method: Annotated[
         str,
-        typer.Option(
-            "--method",
-            help="grad-cam (models from `moppet train`) or occlusion (any model, slower).",
-            autocompletion=one_of(*_METHODS),
+        choice(
+            "grad-cam (models from `moppet train`) or occlusion (any model, slower).", *_METHODS
         ),
     ] = _METHODS[0]
     of: Annotated[
-        str, typer.Option("--of", help="Explain the predicted class, the label, or this class.")
+        str, typer.Option(help="Explain the predicted class, the label, or this class.")
     ] = _PREDICTED
     split: SplitOption = None
     limit: Annotated[
-        int, typer.Option("--limit", help="Explain a random sample this large; 0 for all.", min=0)
+        int, typer.Option(help="Explain a random sample this large; 0 for all.", min=0)
     ] = 200
-    mean_only: Annotated[
-        bool, typer.Option("--mean-only", help="Write no image that shows a face.")
-    ] = False
+    mean_only: Annotated[bool, flag("--mean-only", "Write no image that shows a face.")] = False
     seed: SeedOption = 0
 
 
@@ -112,15 +109,7 @@ def explain(options: ExplainOptions) -> None:
             f"{options.output} holds files already. Name another folder with -o, or empty it."
         )
     whole = read_images(options.data, options.dataset)
-    split = find_split(whole, options.split)
-    rows = draw_rows(
-        whole,
-        options.data,
-        split=split,
-        labelled=model.names if options.of == _LABEL else None,
-        limit=options.limit,
-        rng=np.random.default_rng(options.seed),
-    )
+    split, rows = _draw_rows(options, whole, model.names)
     with result_folder(options.output), watched() as show:
         explained = _explain(options, model, whole, rows, grad_cam, show)
         result = _result(options, model, whole, split, explained)
@@ -177,50 +166,29 @@ def read_images(path: Path, dataset: DatasetOptions) -> Manifest:
     return dataset.read(path)
 
 
-def find_split(manifest: Manifest, wanted: str | None) -> str:
-    """Return the split to take: the one wanted, else "test" where there is one, else "all"."""
-    from moppet.evaluate.selection import ALL, TEST
+def _draw_rows(
+    options: ExplainOptions, whole: Manifest, names: Sequence[str]
+) -> tuple[str, NDArray[np.int64]]:
+    """Return the split and its rows to explain, in order: at most `limit` of them, 0 for all.
 
-    there = sorted({s for s in manifest.column("split") if s})
-    if wanted is None:
-        return TEST if TEST in there else ALL
-    wanted = wanted if wanted in there else current_key(wanted)
-    if wanted not in (*there, ALL):
-        raise UsageError(
-            f"the data has no split {wanted!r}; there is {', '.join(there) or 'no split at all'}, "
-            f"and '{ALL}' takes every row."
-        )
-    return wanted
-
-
-def draw_rows(
-    manifest: Manifest,
-    data: Path,
-    *,
-    split: str,
-    labelled: Sequence[str] | None,
-    limit: int,
-    rng: np.random.Generator,
-) -> NDArray[np.int64]:
-    """Return the rows to explain, in order: at most `limit` (0: all) of those that can be.
-
-    data: their path, for errors. labeled: only rows whose label is one of these.
-    Raises MoppetError where none is left.
+    names: the classes of the model; labels are only explained where they are one of these.
+    Raises MoppetError where no row is left.
     """
-    from moppet.evaluate.selection import ALL
+    from moppet.evaluate.selection import ALL, choose_split
 
-    inside = np.ones(len(manifest), bool) if split == ALL else manifest.column("split") == split
+    split, inside = choose_split(whole, options.split)
     of = ""
-    if labelled is not None:
-        of = f" with a label that is a class of the model ({', '.join(labelled)})"
-        inside &= np.isin(manifest.column("label").astype(str), labelled)
+    if options.of == _LABEL:
+        of = f" with a label that is a class of the model ({', '.join(names)})"
+        inside &= np.isin(whole.column("label").astype(str), names)
     rows = np.flatnonzero(inside)
     if not len(rows):
-        where = data if split == ALL else f"split {split!r} of {data}"
+        where = options.data if split == ALL else f"split {split!r} of {options.data}"
         raise MoppetError(f"there is no image in {where}{of}.")
-    if limit and len(rows) > limit:
-        rows = np.sort(rng.choice(rows, limit, replace=False))
-    return rows
+    if options.limit and len(rows) > options.limit:
+        rng = np.random.default_rng(options.seed)
+        rows = np.sort(rng.choice(rows, options.limit, replace=False))
+    return split, rows
 
 
 def _groups(whole: Manifest, rows: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -248,14 +216,12 @@ def _explain(
     from moppet.infer.expression_model import find_model
 
     manifest = whole.select(rows)
-    faces = find_manifest_faces(manifest, progress=lambda n, of: show("faces", n, of))
+    faces = find_manifest_faces(manifest, progress=partial(show, "faces"))
     crops = faces.aligned()
     probabilities = model.predict(crops).probabilities
     classes = _classes(options, model, manifest, probabilities)
 
-    def progress(done: int, total: int) -> None:
-        show(options.method, done, total)
-
+    progress = partial(show, options.method)
     if grad_cam is None:
         maps = occlusion_maps(model, crops, classes, progress=progress)
         how: _JsonDict = {"patch_px": PATCH_PX, "stride_px": STRIDE_PX}
@@ -381,12 +347,10 @@ def print_explanation(result: Json, folder: Path) -> None:
     data, parts, how = result["data"], result["parts"], result["method"]
     explained = f"{data['explained']:,} of {data['images']:,} images explained"
     grid = f" ({how['grid'][0]} x {how['grid'][1]} places)" if "grid" in how else ""
-    console.print(
-        escape(
-            f"{result['model']['name']} on {data['name']}: {explained} by {how['name']}{grid}, "
-            f"a face found in {data['faces_found']:,}"
-        ),
-        soft_wrap=True,
+    say(
+        console,
+        f"{result['model']['name']} on {data['name']}: {explained} by {how['name']}{grid}, "
+        f"a face found in {data['faces_found']:,}",
     )
     areas = result["template"]["areas"]
     table = Table(box=None, padding=(0, 2, 0, 0), title="share of saliency", title_justify="left")
@@ -400,18 +364,14 @@ def print_explanation(result: Json, folder: Path) -> None:
         cells = (_cell(share) for share in one["shares"].values())
         table.add_row(escape(name), f"{one['n'] - one['undefined']:,}", *cells)
     console.print(table)
-    console.print(
-        escape(f"{folder / 'mean'}: mean maps ({len(parts)}), which show no face"), soft_wrap=True
-    )
+    say(console, f"{folder / 'mean'}: mean maps ({len(parts)}), which show no face")
     if result["images"] is not None:
-        console.print(
-            escape(
-                f"{folder / 'images'}: {len(result['images']):,} overlays, which show the faces"
-            ),
-            soft_wrap=True,
+        say(
+            console,
+            f"{folder / 'images'}: {len(result['images']):,} overlays, which show the faces",
         )
     for name in ("explanation.json", "explanation.html"):
-        console.print(escape(str(folder / name)), soft_wrap=True)
+        say(console, str(folder / name))
 
 
 def _cell(share: Json) -> str:

@@ -22,8 +22,7 @@ def export(
     ] = None,
     formats: Annotated[str, format_option(FORMATS)] = "elan",
     probabilities: Annotated[
-        float,
-        typer.Option(help="Interval of the mean probabilities, in seconds; 0: none.", min=0),
+        float, typer.Option(help="Seconds per exported mean probability; 0 for none.", min=0)
     ] = 1.0,
     people: PeopleOption = None,
 ) -> None:
@@ -41,19 +40,19 @@ def export(
         )
     from moppet.coders.programs import write_programs
     from moppet.files import result_folder, write_text
-    from moppet.timeline.annotations import read_layered
+    from moppet.timeline.annotations import read_annotated
     from moppet.timeline.summary import summary_csv
 
-    read = [read_layered(path, people) for path in timelines]
+    read = [read_annotated(path, people) for path in timelines]
     programs = [name for name in wanted if name != SUMMARY]
-    for path, layered in zip(timelines, read, strict=True):
+    for path, annotated in zip(timelines, read, strict=True):
         folder = output or path.parent
-        stem = Path(str(layered.timeline.metadata.get("source_name") or path.name)).stem
+        stem = Path(str(annotated.timeline.metadata.get("source_name") or path.name)).stem
         with result_folder(folder):
-            for written in write_programs(layered, folder, stem, programs, probabilities):
+            for written in write_programs(annotated, folder, stem, programs, probabilities):
                 typer.echo(str(written))
     if SUMMARY in wanted:
         folder = output or timelines[0].parent
         with result_folder(folder):
-            text = summary_csv(layered.timeline.summary() for layered in read)
+            text = summary_csv(annotated.timeline.summary() for annotated in read)
             typer.echo(str(write_text(folder / "summary.csv", text)))

@@ -7,15 +7,18 @@ import json
 import re
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Final, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, get_type_hints
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.models import OptionInfo
 
 from moppet.values import UsageError
+
+if TYPE_CHECKING:
+    from moppet.guard.notifications import Channels
 
 VERBS: Final = {"analyse": "analyze", "synthesise": "synthesize", "ablate": "study"}
 """Other names of commands; both spellings of a word may stay, "ablate" goes with release 0.3."""
@@ -287,6 +290,21 @@ def output_option(help_text: str) -> Any:
     return typer.Option("-o", "--output", help=help_text)
 
 
+def flag(name: str, help_text: str) -> Any:
+    """Return an option that is given or not: `name`, without the --no-name that Typer adds."""
+    return typer.Option(name, help=help_text)
+
+
+def choice(help_text: str, *names: str) -> Any:
+    """Return an option that takes one of these names, which the shell completes."""
+    return typer.Option(help=help_text, autocompletion=one_of(*names))
+
+
+def model_option(help_text: str) -> Any:
+    """Return an option that takes a model, whose name the shell completes."""
+    return typer.Option(help=help_text, autocompletion=complete_model)
+
+
 def format_option(names: Sequence[str]) -> Any:
     """Return `--format`, which takes several of these names."""
     text = f"Any of {', '.join(names)}, separated by commas."
@@ -319,25 +337,6 @@ PeopleOption = Annotated[
     Path | None,
     typer.Option("--people", help="Names of the faces; default: the timeline's .people.json."),
 ]
-AlertOption = Annotated[
-    str | None, typer.Option("--on-alert", help="Program to start on an alert.")
-]
-PauseOption = Annotated[str | None, typer.Option("--on-pause", help="Program to start on a pause.")]
-ResumeOption = Annotated[
-    str | None,
-    typer.Option("--on-resume", help="Program to start when the child is calm after a pause."),
-]
-WebhookOption = Annotated[
-    str | None,
-    typer.Option("--webhook", help="Send alerts to this address. They LEAVE this machine."),
-]
-KindOption = Annotated[
-    str | None, typer.Option("--kind", help="Kind of dataset; default: detected from its layout.")
-]
-ReaderOption = Annotated[
-    list[str] | None,
-    typer.Option("--option", help="Option of the dataset's reader, name=value; repeatable."),
-]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", help="Any other setting, name=value; repeatable.")
 ]
@@ -359,3 +358,23 @@ ShowFacesFile = Annotated[
     Path | None,
     typer.Option("--show-faces", help="Also write example images to this file. It shows faces."),
 ]
+
+
+@dataclass(frozen=True)
+class AlertOptions:
+    """Who is told of a guard's alerts and pauses."""
+
+    on_alert: Annotated[str | None, typer.Option(help="Program to start on an alert.")] = None
+    on_pause: Annotated[str | None, typer.Option(help="Program to start on a pause.")] = None
+    on_resume: Annotated[
+        str | None, typer.Option(help="Program to start when the child is calm after a pause.")
+    ] = None
+    webhook: Annotated[
+        str | None, typer.Option(help="Send alerts to this address. They LEAVE this machine.")
+    ] = None
+
+    def channels(self, sound: str) -> Channels:
+        """Return where alerts go. sound: as in `moppet watch --sound`."""
+        from moppet.guard.notifications import Channels
+
+        return Channels(self.on_alert, self.on_pause, self.on_resume, sound, self.webhook)

@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from rich.markup import escape
 from rich.table import Table
 
-from moppet.commands.console import figure_cell, figure_table, watched, wide_console
+from moppet.commands.console import figure_cell, figure_table, say, watched, wide_console
 from moppet.commands.dataset_options import DatasetOptions
 from moppet.commands.options import (
     JsonOption,
     ShowFaces,
     command_line,
-    complete_model,
+    model_option,
     output_option,
 )
 from moppet.files import result_folder, write_text
@@ -52,26 +52,15 @@ class QualityOptions:
     ]
     real: Annotated[
         Path | None,
-        typer.Argument(help="Real images they come from; default: those in their manifest."),
+        typer.Argument(help="The real images behind them; default: those in their manifest."),
     ] = None
     output: Annotated[
         Path | None, output_option("Output folder; default: quality_ and the name of the folder.")
     ] = None
-    model: Annotated[
-        str,
-        typer.Option(
-            "--model",
-            help="Model whose embedding is used for distances.",
-            autocompletion=complete_model,
-        ),
-    ] = "default"
+    model: Annotated[str, model_option("Model whose embedding is used for distances.")] = "default"
     classifier: Annotated[
         str | None,
-        typer.Option(
-            "--classifier",
-            help="Model that classifies the synthetic faces; default: the same model.",
-            autocompletion=complete_model,
-        ),
+        model_option("Model that classifies the synthetic faces; default: the same model."),
     ] = None
     show_faces: ShowFaces = False
     as_json: JsonOption = False
@@ -182,21 +171,18 @@ def print_quality(found: Json, written: Sequence[Path]) -> None:
     console = wide_console(_LEAST_WIDTH)
     about, rows = found["about"], found["rows"]
     title = f"{about['name']} compared with {about['real_name']}"
-    console.print(
-        escape(f"{title}: {rows['synthetic']:,} synthetic faces, {rows['real']:,} real ones"),
-        soft_wrap=True,
-    )
+    say(console, f"{title}: {rows['synthetic']:,} synthetic faces, {rows['real']:,} real ones")
     for note in found["notes"]:
         console.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True)
     console.print(_distances(found))
     console.print(_shares(found))
     alarms = len(found["memorized"])
-    console.print(
+    say(
+        console,
         f"near copies of a real face: {alarms:,} of {rows['synthetic']:,}; {rows['kept']:,} kept",
-        soft_wrap=True,
     )
     for path in written:
-        console.print(escape(str(path)), soft_wrap=True)
+        say(console, str(path))
 
 
 def _distances(found: Json) -> Table:

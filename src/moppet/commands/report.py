@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from moppet.commands.options import PeopleOption, output_option
+from moppet.commands.options import PeopleOption, flag, output_option
 from moppet.values import UsageError
 
 
@@ -20,7 +20,7 @@ def report(
         Path | None,
         typer.Option(metavar="RECORDING", help="Show small images of the faces, from this video."),
     ] = None,
-    blur: Annotated[bool, typer.Option("--blur", help="Blur these images.")] = False,
+    blur: Annotated[bool, flag("--blur", "Blur these images.")] = False,
     people: PeopleOption = None,
 ) -> None:
     """Write the report of a timeline: one HTML page.
@@ -30,9 +30,9 @@ def report(
     if blur and show_faces is None:
         raise UsageError("--blur is for the images of --show-faces RECORDING.")
     from moppet.pages.report import read_thumbnails, write_report
-    from moppet.timeline.annotations import read_layered
+    from moppet.timeline.annotations import read_annotated
 
-    read = read_layered(timeline, people).timeline
+    read = read_annotated(timeline, people).timeline
     images = None if show_faces is None else read_thumbnails(show_faces, read, blur=blur)
     page = output or timeline.with_name("report.html")
     typer.echo(str(write_report(read, page, thumbnails=images)))

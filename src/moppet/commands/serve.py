@@ -5,34 +5,37 @@ from __future__ import annotations
 import secrets
 import socket
 import webbrowser
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
 from moppet.commands.console import extra
-from moppet.commands.options import AlertOption, PauseOption, ResumeOption, WebhookOption
+from moppet.commands.options import AlertOptions, flag
 from moppet.values import MoppetError
 
 HOST: Final = "127.0.0.1"
 PORT: Final = 8640
 
 
-def serve(
+@dataclass(frozen=True, kw_only=True)
+class ServeOptions:
+    """What `moppet serve` is asked for."""
+
     port: Annotated[
         int | None, typer.Option(help=f"Port; default: {PORT}, or a free one.", min=1, max=65535)
-    ] = None,
-    no_browser: Annotated[
-        bool, typer.Option("--no-browser", help="Print the address, but open no browser.")
-    ] = False,
-    workspace: Annotated[
-        Path | None, typer.Option(help="Folder for recordings and results.")
-    ] = None,
-    on_alert: AlertOption = None,
-    on_pause: PauseOption = None,
-    on_resume: ResumeOption = None,
-    webhook: WebhookOption = None,
-) -> None:
+    ] = None
+    no_browser: Annotated[bool, flag("--no-browser", "Print the address, but open no browser.")] = (
+        False
+    )
+    workspace: Annotated[Path | None, typer.Option(help="Folder for recordings and results.")] = (
+        None
+    )
+    alerts: AlertOptions
+
+
+def serve(options: ServeOptions) -> None:
     """Open the local page, to analyze and review recordings.
 
     Only this machine can open the page. It is also where you correct expressions, label faces and
@@ -42,17 +45,18 @@ def serve(
         import platformdirs
         import uvicorn
 
-        from moppet.guard.notifications import Alerts, Channels
+        from moppet.guard.notifications import Alerts
         from moppet.server.job_queue import Queue
         from moppet.server.live_api import LARGEST_MESSAGE
         from moppet.server.site import build_site
         from moppet.server.workspace import Workspace
-    channels = Channels(on_alert, on_pause, on_resume, sound="none", webhook=webhook)
+    channels = options.alerts.channels("none")
     host = Alerts(channels).webhook_host  # an error if a program or address cannot work
     place = Workspace(
-        workspace or Path(platformdirs.user_data_dir("moppet", appauthor=False)) / "workspace"
+        options.workspace
+        or Path(platformdirs.user_data_dir("moppet", appauthor=False)) / "workspace"
     )
-    listener = _listen(port)
+    listener = _listen(options.port)
     number = int(listener.getsockname()[1])
     token = secrets.token_urlsafe(24)
     address = f"http://{HOST}:{number}/?token={token}"
@@ -70,7 +74,7 @@ def serve(
         ws_max_size=2 * LARGEST_MESSAGE,
         ws_per_message_deflate=False,  # images do not get smaller
     )
-    if not no_browser:
+    if not options.no_browser:
         webbrowser.open(address)
     uvicorn.Server(config).run(sockets=[listener])
 

@@ -13,7 +13,8 @@ from moppet.commands.options import (
     JobsOption,
     SetOption,
     SubjectOption,
-    one_of,
+    choice,
+    flag,
     output_option,
     read_pairs,
 )
@@ -26,51 +27,41 @@ class StudyOptions:
 
     recipe: Annotated[Path | None, typer.Argument(help="A study recipe (.toml).")] = None
     init: Annotated[
-        Path | None,
-        typer.Option("--init", help="Write a starter recipe for this folder of labeled images."),
+        Path | None, typer.Option(help="Write a starter recipe for this folder of labeled images.")
     ] = None
     compare: Annotated[
-        str,
-        typer.Option(
-            "--compare",
-            help="With --init: compare classifiers or networks.",
-            autocompletion=one_of("classifiers", "networks"),
-        ),
+        str, choice("With --init: compare classifiers or networks.", "classifiers", "networks")
     ] = "classifiers"
     output: Annotated[
         Path | None,
         output_option("Folder of the results; with --init, the recipe to write (study.toml)."),
     ] = None
     data: Annotated[
-        Path | None, typer.Option("--data", help="Dataset for the study, instead of the recipe's.")
+        Path | None, typer.Option(help="Dataset for the study, instead of the recipe's.")
     ] = None
     subject: SubjectOption = None
     set: SetOption = None
     minutes: Annotated[
-        float | None,
-        typer.Option("--minutes", help="Start no further cell after this many minutes.", min=0),
+        float | None, typer.Option(help="Start no new cell after this many minutes.", min=0)
     ] = None
     only: Annotated[
-        str | None, typer.Option("--only", help="Run only cells with this text in their names.")
+        str | None, typer.Option(help="Run only cells with this text in their names.")
     ] = None
     jobs: JobsOption = 1
     engine: Annotated[
         str,
-        typer.Option(
-            "--engine",
-            help="Where cells run: local, or ray for a Ray cluster (moppet[dist]).",
-            autocompletion=one_of("local", "ray"),
-        ),
+        choice("Where cells run: local, or ray for a Ray cluster (moppet[dist]).", "local", "ray"),
     ] = "local"
     page_only: Annotated[
-        bool, typer.Option("--page-only", help="Only rewrite the page from finished results.")
+        bool, flag("--page-only", "Only rewrite the page from finished results.")
     ] = False
 
 
 def study(options: StudyOptions) -> None:
-    """Run a study of many trainings, each once.
+    """Run a study: many training runs, compared with each other.
 
-    Finished cells are kept: rerun the same command to resume.
+    Each run is a cell of the study's table. Finished cells are kept: rerun the same command to
+    resume.
     """
     if options.init is not None:
         if options.recipe is not None:

@@ -6,30 +6,30 @@ import json
 import shlex
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
-import numpy as np
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from moppet.commands.console import counted, extra, watched
+from moppet.commands.console import counted, extra, say, watched
 from moppet.commands.dataset_options import DatasetOptions, find_faces
 from moppet.commands.options import (
     DataArgument,
     JsonOption,
     SetOption,
     ShowFacesFile,
-    one_of,
+    choice,
+    flag,
     output_option,
     read_list,
     read_pairs,
 )
 from moppet.synthesis.generators import GENERATORS, SyntheticImage, find_generator
-from moppet.values import Image, UsageError, name_hint
+from moppet.values import Image, UsageError
 
 if TYPE_CHECKING:
     from moppet.datasets.manifest import Manifest
@@ -52,67 +52,44 @@ class SynthesizeOptions:
     data: DataArgument
     output: Annotated[Path, output_option("A new output folder.")]
     method: Annotated[
-        str | None,
-        typer.Option(
-            "--method",
-            help=f"One of {', '.join(GENERATORS)}; or set in --settings.",
-            autocompletion=one_of(*GENERATORS),
-        ),
+        str | None, choice(f"One of {', '.join(GENERATORS)}; or set in --settings.", *GENERATORS)
     ] = None
     per_class: Annotated[
         int | None,
-        typer.Option(
-            "--per-class", help="New images for each class; default: even out the classes.", min=1
-        ),
+        typer.Option(help="New images for each class; default: even out the classes.", min=1),
     ] = None
     target: Annotated[
-        list[str] | None,
-        typer.Option("--target", help="New images for one class, class=count; repeatable."),
+        list[str] | None, typer.Option(help="New images for one class, class=count; repeatable.")
     ] = None
-    plan_only: Annotated[
-        bool, typer.Option("--plan-only", help="Only print the plan and its cost.")
-    ] = False
-    steps: Annotated[
-        int | None, typer.Option("--steps", help="Training steps of the generator.", min=1)
-    ] = None
-    epochs: Annotated[
-        int | None, typer.Option("--epochs", help="Epochs of the generator, not steps.", min=1)
-    ] = None
-    size: Annotated[int | None, typer.Option("--size", help="Side of the images, in pixels.")] = (
+    plan_only: Annotated[bool, flag("--plan-only", "Only print the plan and its cost.")] = False
+    steps: Annotated[int | None, typer.Option(help="Training steps of the generator.", min=1)] = (
         None
     )
-    color: Annotated[
-        str | None,
-        typer.Option("--color", help="gray or rgb.", autocompletion=one_of("gray", "rgb")),
+    epochs: Annotated[
+        int | None,
+        typer.Option(help="Training epochs of the generator, instead of --steps.", min=1),
     ] = None
+    size: Annotated[int | None, typer.Option(help="Side of the images, in pixels.")] = None
+    color: Annotated[str | None, choice("gray or rgb.", "gray", "rgb")] = None
     classes: Annotated[
-        str | None, typer.Option("--classes", help="Only these classes, separated by commas.")
+        str | None, typer.Option(help="Only these classes, separated by commas.")
     ] = None
     ages: Annotated[
-        str | None,
-        typer.Option("--ages", help="Learn from these age bands only, such as infant,child."),
+        str | None, typer.Option(help="Learn from these age bands only, such as infant,child.")
     ] = None
     show_faces: ShowFacesFile = None
     model_folder: Annotated[
-        Path | None,
-        typer.Option("--model-folder", help="Stable Diffusion folder for diffusion and inpaint."),
+        Path | None, typer.Option(help="Stable Diffusion folder for diffusion and inpaint.")
     ] = None
     settings: Annotated[
-        Path | None,
-        typer.Option("--settings", help="Settings (TOML), such as settings.toml of another run."),
+        Path | None, typer.Option(help="Settings (TOML), such as settings.toml of another run.")
     ] = None
     set: SetOption = None
     dataset: DatasetOptions
     seed: Annotated[
-        int | None,
-        typer.Option("--seed", help="Random seed; the same seed gives the same result.", min=0),
+        int | None, typer.Option(help="Random seed; the same seed gives the same result.", min=0)
     ] = None
-    device: Annotated[
-        str,
-        typer.Option(
-            "--device", help="auto, cpu or cuda.", autocompletion=one_of("auto", "cpu", "cuda")
-        ),
-    ] = "auto"
+    device: Annotated[str, choice("auto, cpu or cuda.", "auto", "cpu", "cuda")] = "auto"
     as_json: JsonOption = False
 
 
@@ -120,8 +97,9 @@ def synthesize(options: SynthesizeOptions) -> None:
     """Generate synthetic faces for the rarer classes."""
     settings = choose_settings(options)
     from moppet.datasets.provenance import check_sources
-    from moppet.synthesis.sampling_plan import make_plan
+    from moppet.synthesis.sampling_plan import make_plan, read_targets
     from moppet.synthesis.synthetic_folder import PART, RUN, check_output, full_disk_as_error
+    from moppet.synthesis.training_images import class_counts
 
     check_output(options.output, options.data, settings.method)
     if options.show_faces is not None and options.show_faces.suffix.lower() != ".png":
@@ -129,7 +107,7 @@ def synthesize(options: SynthesizeOptions) -> None:
     console = Console(highlight=False, stderr=options.as_json)
     manifest = _read(options, settings, console)
     check_sources(options.output, manifest)
-    counts = _counts(manifest, settings)
+    counts = class_counts(manifest, settings)
     names = [name for name in counts if counts[name] or options.target] or list(counts)
     wanted = read_targets(names, counts, options.per_class, options.target or ())
     plan = make_plan(settings, wanted)
@@ -187,50 +165,12 @@ def _read(options: SynthesizeOptions, settings: SynthesisSettings, console: Cons
     manifest = with_split(audit_own(console, manifest), settings.seed)
     count = int((manifest.column("split") == "train").sum())
     came = "split" if len(lacking) == 2 else f"{lacking[0]} rows"
-    console.print(
+    say(
+        console,
         f"the images have no {came}: {count} are drawn for training, and only these are learned "
         "from; the manifest marks the others for validation and test",
-        soft_wrap=True,
     )
     return manifest
-
-
-def _counts(manifest: Manifest, settings: SynthesisSettings) -> dict[str, int]:
-    """Return how many images there are to learn from, by class."""
-    from moppet.synthesis.training_images import training_rows
-
-    labels = manifest.labels[training_rows(manifest, settings)]
-    counts = {name: int((labels == i).sum()) for i, name in enumerate(manifest.names)}
-    kept = settings.classes or manifest.names
-    return {name: counts[name] for name in kept}
-
-
-def read_targets(
-    names: Sequence[str], counts: Mapping[str, int], per_class: int | None, targets: Sequence[str]
-) -> dict[str, int]:
-    """Return how many images to generate for each class.
-
-    By default, as many as bring every class to the size of the largest one.
-    Raises UsageError for what cannot be read, and if there is nothing to generate.
-    """
-    wanted = dict.fromkeys(names, per_class) if per_class is not None else {}
-    for text in targets:
-        name, equals, number = (part.strip() for part in text.rpartition("="))
-        if not equals or not number.isdecimal() or int(number) < 1:
-            raise UsageError(f"--target takes class=N, such as sadness=200, got {text!r}.")
-        if name not in names:
-            raise UsageError(f"--target names the class {name!r}.{name_hint(name, names)}")
-        wanted[name] = int(number)
-    if not wanted:
-        most = max(counts.values(), default=0)
-        wanted = {name: most - count for name, count in counts.items() if 0 < count < most}
-    found = {name: wanted[name] for name in names if wanted.get(name)}
-    if not found:
-        raise UsageError(
-            "every class has the same number of images, so there is nothing to even out: choose "
-            "how many to generate with --per-class N or --target class=N."
-        )
-    return {name: int(count or 0) for name, count in found.items()}
 
 
 def print_plan(console: Console, plan: SamplingPlan, learn_from: Mapping[str, int]) -> None:
@@ -255,7 +195,7 @@ def print_plan(console: Console, plan: SamplingPlan, learn_from: Mapping[str, in
         console.print(table)
     for request in plan.requests[:_PROMPTS]:
         if request.prompt:
-            console.print(f"prompt: {request.prompt}", soft_wrap=True)
+            say(console, f"prompt: {request.prompt}")
 
 
 @dataclass(frozen=True)
@@ -273,7 +213,7 @@ class SynthesisRun:
         raise NotImplementedError
 
     def say(self, text: str) -> None:
-        self.console.print(text, soft_wrap=True)
+        say(self.console, text)
 
     def write(
         self, generate: Generate, model: str, more: Mapping[str, Any], sources: str = ""
@@ -333,8 +273,9 @@ class TrainedRun(SynthesisRun):
         out, device = self.options.output, _device(self.options.device)
         from moppet.synthesis.synthetic_folder import GENERATOR, RUN, start_folder
         from moppet.synthesis.training import count_done, measure_budget, train_generator
+        from moppet.synthesis.training_images import blank_images
 
-        planned = self._tasks(self._placeholders())
+        planned = self._tasks(blank_images(self.counts, self.settings))
         done = count_done(planned, out / RUN)
         budget = measure_budget(self.settings, planned, device, done)
         cost = {"steps": budget.steps, "minutes": round(budget.minutes, 2), "device": device}
@@ -365,16 +306,6 @@ class TrainedRun(SynthesisRun):
         from moppet.synthesis.training import plan_tasks
 
         return plan_tasks(self.settings, images, self.plan.names)
-
-    def _placeholders(self) -> TrainingImages:
-        """Black images in the same numbers, to measure what training costs."""
-        from moppet.synthesis.training_images import TrainingImages
-
-        s = self.settings
-        names = tuple(name for name, count in self.counts.items() if count)
-        label = np.repeat(np.arange(len(names)), [self.counts[name] for name in names])
-        shape = (len(label), s.size, s.size) + (3,) * (s.color == "rgb")
-        return TrainingImages(np.zeros(shape, np.uint8), label, names, np.arange(len(label)))
 
     def _images(self) -> TrainingImages:
         """The faces to learn from, found as training finds them."""

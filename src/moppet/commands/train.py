@@ -12,12 +12,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from moppet.commands.console import counted, estimate_text, extra
+from moppet.commands.console import counted, estimate_text, extra, say
 from moppet.commands.dataset_options import DatasetOptions, find_faces
 from moppet.commands.options import (
     ModelOption,
     SeedOption,
     SetOption,
+    flag,
     output_option,
     read_pairs,
 )
@@ -49,41 +50,27 @@ class TrainOptions:
         typer.Argument(help="A recipe (.toml), or labeled images such as one folder per class."),
     ]
     output: Annotated[Path, output_option("Folder for the model and its training run.")]
-    data: Annotated[
-        Path | None, typer.Option("--data", help="Dataset for a recipe, instead of its own.")
-    ] = None
+    data: Annotated[Path | None, typer.Option(help="Dataset for a recipe, instead of its own.")] = (
+        None
+    )
     set: SetOption = None
     dataset: DatasetOptions
     model: ModelOption = "default"
-    epochs: Annotated[int | None, typer.Option("--epochs", help="Number of epochs.", min=1)] = None
-    quick: Annotated[
-        bool, typer.Option("--quick", help="Train for a few epochs only, as a trial.")
-    ] = False
+    epochs: Annotated[int | None, typer.Option(help="Number of epochs.", min=1)] = None
+    quick: Annotated[bool, flag("--quick", "Train for a few epochs only, as a trial.")] = False
     groups: Annotated[
-        str | None,
-        typer.Option("--groups", help='"class=group,..."; default: by the names of the classes.'),
+        str | None, typer.Option(help='Group of each class, "class=group,..."; default: by name.')
     ] = None
     seed: SeedOption = 0
-    accelerator: Annotated[
-        str, typer.Option("--accelerator", help="Lightning accelerator: cpu, gpu or auto.")
-    ] = "auto"
-    devices: Annotated[
-        str, typer.Option("--devices", help="Number of devices for Lightning, or auto.")
-    ] = "auto"
-    nodes: Annotated[
-        int, typer.Option("--nodes", help="Number of machines for Lightning.", min=1)
-    ] = 1
-    strategy: Annotated[
-        str, typer.Option("--strategy", help="Lightning strategy: ddp, fsdp or auto.")
-    ] = "auto"
-    tensorboard: Annotated[
-        bool, typer.Option("--tensorboard", help="Also write a TensorBoard log.")
-    ] = False
+    accelerator: Annotated[str, typer.Option(help="Lightning accelerator: cpu, gpu or auto.")] = (
+        "auto"
+    )
+    devices: Annotated[str, typer.Option(help="Number of devices for Lightning, or auto.")] = "auto"
+    nodes: Annotated[int, typer.Option(help="Number of machines for Lightning.", min=1)] = 1
+    strategy: Annotated[str, typer.Option(help="Lightning strategy: ddp, fsdp or auto.")] = "auto"
+    tensorboard: Annotated[bool, flag("--tensorboard", "Also write a TensorBoard log.")] = False
     show_augmentation: Annotated[
-        Path | None,
-        typer.Option(
-            "--show-augmentation", help="Only write an image of augmented faces to this file."
-        ),
+        Path | None, typer.Option(help="Only write an image of augmented faces to this file.")
     ] = None
 
     @property
@@ -163,7 +150,7 @@ def read_groups(text: str | None) -> dict[str, str]:
 
 def _train_own(options: TrainOptions, machine: Machine) -> None:
     """Fine-tune a model on a user's own images and print how good it is."""
-    from moppet.train.finetuning import finetune
+    from moppet.train.finetuning import EPOCHS, QUICK_EPOCHS, finetune
 
     # With several processes, only the first one prints.
     console = Console(highlight=False, quiet=os.environ.get("LOCAL_RANK", "0") != "0")
@@ -176,17 +163,16 @@ def _train_own(options: TrainOptions, machine: Machine) -> None:
         manifest.replace(face_found=faces.found),
         options.output,
         model=options.model,
-        epochs=options.epochs,
-        quick=options.quick,
+        epochs=options.epochs or (QUICK_EPOCHS if options.quick else EPOCHS),
         seed=options.seed,
         groups=read_groups(options.groups),
         machine=machine,
         faces=faces,
-        say=lambda text: console.print(text, soft_wrap=True),
+        say=lambda text: say(console, text),
     )
     comparison.data.manifest.write(options.output / "manifest.parquet")
     print_comparison(console, comparison)
-    console.print(f"model folder: {options.output}", soft_wrap=True)
+    say(console, f"model folder: {options.output}")
 
 
 def audit_own(console: Console, manifest: Manifest) -> Manifest:
@@ -198,7 +184,7 @@ def audit_own(console: Console, manifest: Manifest) -> Manifest:
 
     audit = audit_manifest(manifest)
     counts = ", ".join(f"{name} {sum(n.values())}" for name, n in audit.counts("label").items())
-    console.print(f"{len(manifest)} images: {counts}", soft_wrap=True)
+    say(console, f"{len(manifest)} images: {counts}")
     if audit.leaks:
         raise MoppetError(
             f"the split of these images leaks: {len(audit.leaks)} times, duplicates or one person "
@@ -207,7 +193,8 @@ def audit_own(console: Console, manifest: Manifest) -> Manifest:
         )
     if len(audit.unreadable):
         first = manifest.column("path")[audit.unreadable[0]]
-        console.print(f"left out because unreadable: {len(audit.unreadable)} (first: {first})")
+        lost = f"{len(audit.unreadable)} (first: {first})"
+        say(console, f"images that cannot be read and are left out: {lost}")
     copies = sum(map(len, (*audit.exact, *audit.near)))
     if copies:
         console.print(f"{copies} images have duplicates, which stay in one part of the split")
@@ -216,13 +203,13 @@ def audit_own(console: Console, manifest: Manifest) -> Manifest:
             f"{counted(len(audit.disagreements), 'group')} of duplicates with different labels"
         )
     if all(subject is None for subject in manifest.column("subject")):
-        console.print(
+        say(
+            console,
             "it is unknown who is in which image: images of one child may be in several parts of "
             "the split, so the figures may be too high (see --subject)",
-            soft_wrap=True,
         )
-    labelled = audit.manifest.labels >= 0
-    return audit.manifest.select(np.flatnonzero(audit.readable & labelled))
+    labeled = audit.manifest.labels >= 0
+    return audit.manifest.select(np.flatnonzero(audit.readable & labeled))
 
 
 def _show_augmentation(options: TrainOptions, recipe: Recipe | None, path: Path) -> None:
@@ -265,13 +252,12 @@ def print_comparison(console: Console, comparison: Comparison) -> None:
     console.print(table)
     if comparison.gain:
         gains = (f"{t} {estimate_text(comparison.gain[k], '+.2f')}" for k, t in _FIGURES.items())
-        console.print("gain: " + "; ".join(gains), soft_wrap=True)
+        say(console, "gain: " + "; ".join(gains))
     else:
         console.print("the model before training does not know all of these classes")
     recalls = comparison.adapted.per_class["recall"]
-    console.print(
+    say(
+        console,
         "recall: "
         + "; ".join(f"{name} {estimate_text(e)}, n = {e.n}" for name, e in recalls.items()),
-        highlight=False,
-        soft_wrap=True,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -15,13 +15,11 @@ import typer
 
 from moppet.commands.console import estimate_text
 from moppet.commands.options import (
-    AlertOption,
+    AlertOptions,
     JsonOption,
     ModelOption,
-    PauseOption,
-    ResumeOption,
-    WebhookOption,
-    one_of,
+    choice,
+    flag,
 )
 from moppet.values import UsageError
 
@@ -31,7 +29,7 @@ if TYPE_CHECKING:
     from moppet.infer.expression_model import ExpressionModel
     from moppet.metrics import Estimate
 
-DISTRESS: Final = "negative"
+_DISTRESS: Final = "negative"
 _UNWATCHED_S: Final = 10.0
 
 
@@ -47,27 +45,19 @@ class WatchOptions:
     rules: Annotated[
         Path | None, typer.Option(help="TOML file with rules, cooldown_s, calm_s and child.")
     ] = None
-    on_alert: AlertOption = None
-    on_pause: PauseOption = None
-    on_resume: ResumeOption = None
+    alerts: AlertOptions
     sound: Annotated[str, typer.Option(help="Sound of an alert: bell, none, or a sound file.")] = (
         "bell"
     )
-    webhook: WebhookOption = None
     log: Annotated[
         Path | None, typer.Option(help="Append events to this file (.jsonl or .csv).")
     ] = None
     child: Annotated[
         str | None,
-        typer.Option(
-            help="Which face is the child's: largest (default) or longest.",
-            autocompletion=one_of("largest", "longest"),
-        ),
+        choice("Which face is the child's: largest (default) or longest.", "largest", "longest"),
     ] = None
     model: ModelOption = "default"
-    real_time: Annotated[
-        bool, typer.Option("--real-time", help="Read a video at its own pace.")
-    ] = False
+    real_time: Annotated[bool, flag("--real-time", "Read a video at its own pace.")] = False
     against: Annotated[
         Path | None,
         typer.Option(help="A coder's file of this video: report what the guard missed."),
@@ -89,23 +79,20 @@ def watch(options: WatchOptions) -> None:
     find_model(options.model)
     settings = _settings(options)
     from moppet.guard import EventLog
-    from moppet.guard.notifications import Alerts, Channels, Notifier
+    from moppet.guard.notifications import Alerts, Notifier
     from moppet.infer.expression_model import load_model
 
     _check_source(options)
     model = load_model(options.model)
     distress = None
     if options.against is not None:
-        recording = Path(options.source).name
-        distress = coded_distress(
-            *(options.against, options.tier, model.names, model.group_of, recording)
+        from moppet.coders.comparison import coded_times
+
+        distress = coded_times(
+            *(options.against, options.tier, _DISTRESS, model.names, model.group_of),
+            recording=Path(options.source).name,
         )
-    alerts = Alerts(
-        Channels(
-            *(options.on_alert, options.on_pause, options.on_resume),
-            *(options.sound, options.webhook),
-        )
-    )
+    alerts = Alerts(options.alerts.channels(options.sound))
     log = EventLog(options.log) if options.log else None
     with closing(Notifier(alerts, log)) as notifier:
         _Watch(options, settings, model, distress, notifier).run()
@@ -130,37 +117,6 @@ def _check_source(options: WatchOptions) -> None:
         raise UsageError("--real-time is for videos: a camera has its own pace.")
     if kind == "camera" and options.against is not None:
         raise UsageError("--against needs a video that was coded, got a camera.")
-
-
-def coded_distress(
-    path: Path,
-    tier: str | None,
-    names: Sequence[str],
-    group_of: Mapping[str, str],
-    recording: str,
-) -> list[tuple[float, float]]:
-    """Return start and end of each code that means distress ("negative"), in seconds.
-
-    path: a file that `moppet compare` can read. tier: the part of it to use.
-    Raises UsageError for an unknown tier or code, TimelineError for a file that cannot be read.
-    """
-    from moppet.coders import read_coding
-    from moppet.coders.code_map import Vocabulary, check_known
-    from moppet.coders.comparison import choose_lane
-
-    vocabulary = Vocabulary(names, group_of, {})
-    lane = choose_lane(
-        *(read_coding(path), path, vocabulary),
-        tier=tier,
-        observation=None,
-        recording=recording,
-    )
-    check_known(lane.labels, vocabulary, str(path))
-    return [
-        (code.start_s, code.end_s)
-        for code in lane.codes
-        if not code.is_point and vocabulary.name_of("group", code.label) == DISTRESS
-    ]
 
 
 def found_lines(found: DetectionResult) -> Iterator[str]:

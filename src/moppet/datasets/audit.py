@@ -131,13 +131,13 @@ def find_leaks(manifest: Manifest) -> tuple[Leak, ...]:
         None if s is None else (source, s)
         for source, s in zip(manifest.column("source"), manifest.column("subject"), strict=True)
     ]
-    searched = manifest.table["duplicate_group"].to_pylist()
+    duplicates = manifest.table["duplicate_group"].to_pylist()
     content = manifest.column("content_hash")
     leaks = []
     for column in (c for c in SPLITS if c in manifest.table.column_names):
         sides = manifest.table[column].to_pylist()
         reported: set[int] = set()
-        for rows in _across_sides(searched, sides):
+        for rows in _across_sides(duplicates, sides):
             exact = any(True for _ in _across_sides(content[rows], [sides[i] for i in rows]))
             leaks.append(Leak("exact duplicates" if exact else "near duplicates", column, rows))
             reported.update(rows.tolist())

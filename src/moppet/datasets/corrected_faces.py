@@ -17,7 +17,7 @@ from moppet.coders.codings import Code
 from moppet.coders.timeline_coding import corrected_lanes
 from moppet.datasets.row_images import read_video_frames
 from moppet.files import write_bytes, write_csv
-from moppet.timeline.annotations import Layered
+from moppet.timeline.annotations import AnnotatedTimeline
 from moppet.timeline.schema import numbers
 from moppet.values import UsageError
 
@@ -37,22 +37,22 @@ class Labeled:
     subject: str
 
 
-def labeled_faces(layered: Layered, every_s: float) -> list[Labeled]:
+def labeled_faces(annotated: AnnotatedTimeline, every_s: float) -> list[Labeled]:
     """Return faces of each corrected segment, one every `every_s` seconds and at least one.
 
     Only frames with the detected face are used; a segment without any gives none. If two coders
     corrected the same face, each has their own rows. Sorted by time.
     """
-    timeline = layered.timeline
+    timeline = annotated.timeline
     table = timeline.table
     face, time_s = numbers(table, "face_id"), numbers(table, "time_s")
     boxes = np.stack([numbers(table, f"box_{side}") for side in "xywh"], axis=1)
     id_of = {timeline.face_name(int(i)): int(i) for i in np.unique(face[~np.isnan(face)])}
     found = []
-    for lane in corrected_lanes(layered.corrections, layered.people):
+    for lane in corrected_lanes(annotated.corrections, annotated.people):
         rows = np.flatnonzero((face == id_of.get(lane.person, -1)) & ~np.isnan(boxes).any(axis=1))
         subject = f"{timeline.metadata.get('source_name') or 'recording'}: {lane.person}"
-        if lane.person in {person.name for person in layered.people.persons}:
+        if lane.person in {person.name for person in annotated.people.persons}:
             subject = lane.person
         coder = lane.name.removeprefix("corrected by ")
         for code in lane.codes:

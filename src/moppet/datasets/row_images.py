@@ -25,16 +25,16 @@ def read_image(path: Path, array_row: int | None, time_s: float | None) -> Image
     """
     if array_row is not None:
         return read_array_row(path, array_row)
-    return read_still(path) if time_s is None else read_video_frame(path, time_s)
-
-
-def read_still(path: Path) -> Image:
-    """Return an image file as RGB, upright by its EXIF; MoppetError if it is unreadable."""
-    image = load_image(path)
-    if image is None:
+    if time_s is not None:
+        image = next(read_video_frames(path, np.array([time_s])))
+        if image is None:
+            raise MediaError(f"{path} cannot be read at {time_s:.3f} s: the frame is damaged.")
+        return image
+    still = load_image(path)
+    if still is None:
         why = "it is damaged or not an image" if path.is_file() else "there is no such file"
         raise MoppetError(f"the image {path} cannot be read: {why}.")
-    return image
+    return still
 
 
 def read_array_row(path: Path, row: int) -> Image:
@@ -72,14 +72,6 @@ def read_video_frames(path: Path, times_s: NDArray[np.float64]) -> Iterator[Imag
     yield shown.image
     for _ in wanted:
         yield shown.image
-
-
-def read_video_frame(path: Path, time_s: float) -> Image:
-    """Return the frame of a video shown at a time; MoppetError if it is unreadable."""
-    image = next(read_video_frames(path, np.array([time_s])))
-    if image is None:
-        raise MediaError(f"{path} cannot be read at {time_s:.3f} s: the frame is damaged.")
-    return image
 
 
 def read_video_rows(

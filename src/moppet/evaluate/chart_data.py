@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moppet.evaluate.predictions import Predictions
+from moppet.evaluate.subgroups import Resampling
 from moppet.metrics import Estimate, as_json, bootstrap_many, reliability, roc_curve
 from moppet.metrics.bootstrap import Weights, divide, drawn_sums
 from moppet.values import Floats, ModelError, MoppetError
@@ -28,9 +29,7 @@ class ReliabilityBin(NamedTuple):
     accuracy: Estimate
 
 
-def reliability_bins(
-    predictions: Predictions, *, seed: int = 0, draws: int = 1000
-) -> list[ReliabilityBin]:
+def reliability_bins(predictions: Predictions, resampling: Resampling) -> list[ReliabilityBin]:
     """Return accuracy by confidence in 15 equal bins, each with its interval and rows."""
     points = reliability(predictions.probabilities, predictions.label, BINS)
     confidence = predictions.probabilities.max(axis=1)
@@ -41,7 +40,7 @@ def reliability_bins(
         shares = divide(drawn_sums(weight * right, which, BINS), drawn_sums(weight, which, BINS))
         return {str(number): shares[:, number] for number in range(BINS)}
 
-    found = bootstrap_many(drawn, predictions.groups, np.random.default_rng(seed), draws)
+    found = bootstrap_many(drawn, predictions.groups, resampling.rng, resampling.draws)
     accuracy = [found[str(i)]._replace(n=int(points.rows[i])) for i in range(BINS)]
     edges = points.low.tolist(), points.high.tolist(), points.confidence.tolist()
     return [ReliabilityBin(*one) for one in zip(*edges, accuracy, strict=True)]
@@ -50,8 +49,8 @@ def reliability_bins(
 def roc_points(predictions: Predictions) -> dict[str, list[list[float]] | None]:
     """Return each class's ROC against the others as [false, true positive rate] points.
 
-    Thinned: no point of the whole curve is farther than 1/120 from a line between two of these.
-    None for a class that no face or every face has.
+    Reduced: no point of the whole curve is farther than 1/120 from a line between two of these.
+    None for a class that no face has, or that all faces have.
     """
     points: dict[str, list[list[float]] | None] = {}
     for number, name in enumerate(predictions.names):
@@ -68,11 +67,10 @@ def roc_points(predictions: Predictions) -> dict[str, list[list[float]] | None]:
 
 
 def read_training(folder: Path) -> dict[str, Any] | None:
-    """Return the epochs of a model folder's training.csv, column by column; None without one.
+    """Return the epochs of a model folder's training.csv, by column; None if there is none.
 
-    Keys: "columns", each a list with None where the file has no number, and "best_epoch", the one
-    with the smallest loss on the rows set aside. Raises ModelError for a file that is no such
-    table.
+    Keys: "columns", each a list with None for missing numbers, and "best_epoch", the one with the
+    lowest validation loss. Raises ModelError for a file that is not such a table.
     """
     path = folder / "training.csv"
     if not path.is_file():
@@ -117,7 +115,7 @@ def map_embeddings(embeddings: Floats, rng: np.random.Generator) -> EmbeddingMap
     """Return a t-SNE map (van der Maaten & Hinton 2008), started from the principal components.
 
     embeddings: (n, d), of which at most 2,000 rows are drawn by rng.
-    Raises MoppetError where there is nothing to map or scikit-learn is missing.
+    Raises MoppetError if there is nothing to map, or if scikit-learn is missing.
     """
     if not embeddings.shape[1]:
         raise MoppetError("The model's network gives no embedding, so there is no map of it.")

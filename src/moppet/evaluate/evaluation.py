@@ -35,6 +35,7 @@ from moppet.evaluate.selection import Selection, drop_unreadable, group_duplicat
 from moppet.evaluate.subgroups import (
     Gap,
     Mask,
+    Resampling,
     Subgroup,
     age_subgroups,
     column_subgroups,
@@ -51,7 +52,7 @@ from moppet.values import Floats, MoppetError, Scores, UsageError
 class Level:
     """Every metric over one set of classes: the model's classes, or their groups.
 
-    parts: "all", then faces found and not found, and age bands. by: column → value → figures.
+    parts: "all", then faces found and not found, and age bands. by: column → value → metrics.
     missed_wrong: accuracy if every face that was not found counts as wrong.
     roc: class → points. reliability: its diagram.
     """
@@ -189,7 +190,7 @@ def evaluate(
     """Return the metrics of a model on the labeled faces of a manifest, with 95 % intervals.
 
     model, against: a bundled model's name, or a model folder.
-    split: the rows to use; None takes "test" where the manifest has it, else all; "all" all.
+    split: the rows to use; None takes "test" if the manifest has it, else all rows, like "all".
     by: columns that define subgroups. cache: see `find_manifest_faces`.
     progress: called with what is being done, how many images are done, and their total.
     Images that cannot be read are left out, and a note names them.
@@ -213,7 +214,11 @@ def evaluate(
     grouped = group_predictions(predictions, group_of)
     without = None if grouped is None else _without_group(predictions, grouped, group_of)
     subgroups = _Subgroups(
-        outputs.attempt >= 0, age_subgroups(bands), _subgroups_by(selection, by), bands, seed, draws
+        outputs.attempt >= 0,
+        age_subgroups(bands),
+        _subgroups_by(selection, by),
+        bands,
+        Resampling(seed, draws),
     )
     drawn, why = _map(outputs.embeddings, predictions, group_of, np.random.default_rng(seed))
     return Evaluation(
@@ -224,12 +229,7 @@ def evaluate(
             "faces_found_at_default_thresholds": int((outputs.attempt == 0).sum()),
             "without_group": without,
         },
-        notes=[
-            *_class_notes(match, first),
-            *selection.notes,
-            *_group_notes(without),
-            *why,
-        ],
+        notes=[*_class_notes(match, first), *selection.notes, *_group_notes(without), *why],
         classes=_level(predictions, subgroups),
         groups=None if grouped is None else _level(grouped, subgroups),
         group_of=group_of,
@@ -247,7 +247,7 @@ def _subgroups_by(selection: Selection, by: Sequence[str]) -> dict[str, dict[str
 
 
 class _Second(NamedTuple):
-    """The model to compare with, and its classes under the first model's names."""
+    """The model to compare with, and its classes by the first model's names."""
 
     model: ExpressionModel
     match: ClassMatch
@@ -279,16 +279,15 @@ def _compared(
     theirs = take_predictions(
         outputs.probabilities[1], second.match, selection.manifest, selection.groups
     )
-    comparison = compare_predictions(
-        predictions, theirs, subgroups.ages, seed=subgroups.seed, draws=subgroups.draws
-    )
+    comparison = compare_predictions(predictions, theirs, subgroups.ages, subgroups.resampling)
     called = dict(zip(second.match.of_model, second.match.names, strict=True))
-    theirs_only = [
-        x for i, x in enumerate(second.model.names) if called.get(i) not in comparison.names
-    ]
-    left_out = {"second_left_out": theirs_only, "faces_left_out": len(predictions) - comparison.n}
-    model = {"name": second.model.name, "sha256": second.model.sha256}
-    return {"model": model} | comparison.as_json() | left_out
+    names = enumerate(second.model.names)
+    return {
+        "model": {"name": second.model.name, "sha256": second.model.sha256},
+        **as_json(comparison),
+        "second_left_out": [x for i, x in names if called.get(i) not in comparison.names],
+        "faces_left_out": len(predictions) - comparison.n,
+    }
 
 
 class _ModelOutputs(NamedTuple):
@@ -328,21 +327,20 @@ def _predict(
 
 
 class _Subgroups(NamedTuple):
-    """Masks over all faces, and the seed and number of bootstrap draws."""
+    """Masks over all faces, and how intervals are drawn."""
 
     found: Mask
     ages: dict[str, Mask]
     by: dict[str, dict[str, Mask]]
     bands: NDArray[Any]
-    seed: int
-    draws: int
+    resampling: Resampling
 
 
 def _level(predictions: Predictions, subgroups: _Subgroups) -> Level:
+    resampling = subgroups.resampling
+
     def measure(part: Mask) -> Subgroup:
-        return measure_subgroup(
-            predictions.within(part), seed=subgroups.seed, draws=subgroups.draws
-        )
+        return measure_subgroup(predictions.within(part), resampling)
 
     looked_at = {"all": np.ones(len(subgroups.found), bool)}
     if not subgroups.found.all():
@@ -356,14 +354,11 @@ def _level(predictions: Predictions, subgroups: _Subgroups) -> Level:
             for column, parts in subgroups.by.items()
         },
         missed_wrong=bootstrap_means(
-            {"accuracy": right},
-            predictions.groups,
-            np.random.default_rng(subgroups.seed),
-            subgroups.draws,
+            {"accuracy": right}, predictions.groups, resampling.rng, resampling.draws
         )["accuracy"],
-        gaps=measure_gaps(predictions, subgroups.bands, seed=subgroups.seed, draws=subgroups.draws),
+        gaps=measure_gaps(predictions, subgroups.bands, resampling),
         roc=roc_points(predictions),
-        reliability=reliability_bins(predictions, seed=subgroups.seed, draws=subgroups.draws),
+        reliability=reliability_bins(predictions, resampling),
     )
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -23,7 +22,7 @@ from moppet.train.starting_weights import load_model_network
 from moppet.values import Floats, Image, ModelError
 
 LEAST_SIDE: Final = 6
-"""Maps with fewer places a side cannot tell eyes from mouth."""
+"""Maps with fewer cells per side cannot separate eyes from mouth."""
 _MEASURED: Final = 12
 _BATCH: Final = 32
 _SAMPLE: Final = 8
@@ -47,7 +46,8 @@ class GradCam:
 
 
 class ReceptiveFields(NamedTuple):
-    """Where each of n rows, or columns, of maps looks: center and standard deviation in pixels."""
+    """The input that each of n rows, or columns, of maps depends on: its center and standard
+    deviation in pixels."""
 
     center: NDArray[np.float64]
     spread: NDArray[np.float64]
@@ -97,7 +97,7 @@ def grad_cam(
     """Return (n, CROP_PX, CROP_PX) float32 from 0: which parts support each input's class.
 
     The layer's maps, weighed by the mean gradient of the class's logit and added up (Selvaraju
-    et al. 2017, equations 1-2, by captum), are spread over what their cells look at.
+    et al. 2017, equations 1-2, by captum), are spread over the receptive fields of their cells.
     mirrored: take the mean with the mirrored map of the mirror image. Negative values are then
     set to 0.
     inputs: (n, c, h, w). classes: (n,).
@@ -116,17 +116,28 @@ def grad_cam(
 
 
 def find_layer(network: Network, one: Tensor) -> tuple[str, nn.Module]:
-    """Return the name and module of the last maps with at least LEAST_SIDE places a side.
+    """Return the name and module of the last maps with at least LEAST_SIDE cells per side.
 
-    That is the network's own choice where its input is large enough; at 96 pixels the last maps
-    of MobileNetV2, ResNet18 and GoogLeNet have 3 x 3 places, and an earlier layer is taken.
-    Of layers of one size the last to answer is a block's end, through which everything passes.
+    That is the network's last layer of maps if the input is large enough. At 96 pixels, the last
+    maps of MobileNetV2, ResNet18 and GoogLeNet have 3 x 3 cells, so an earlier layer is taken:
+    the last one computed of its size, which is the end of a block and so sees everything.
     """
     answered: list[tuple[str, nn.Module, int]] = []
-    with torch.no_grad(), _recorded_outputs(network, lambda name, module, out: answered.append(
-        (name, module, min(out.shape[2:]))
-    )):  # fmt: skip
-        network(one)
+
+    def hook(name: str) -> Callable[[nn.Module, Any, Any], None]:
+        def note(module: nn.Module, _: Any, out: Any) -> None:
+            if isinstance(out, Tensor) and out.ndim == 4:
+                answered.append((name, module, min(out.shape[2:])))
+
+        return note
+
+    handles = [m.register_forward_hook(hook(name)) for name, m in network.named_modules() if name]
+    try:
+        with torch.no_grad():
+            network(one)
+    finally:
+        for handle in handles:
+            handle.remove()
     last = next(i for i, (_, m, _) in enumerate(answered) if m is network.maps_module())
     for name, module, side in reversed(answered[: last + 1]):
         if side >= LEAST_SIDE:
@@ -134,36 +145,15 @@ def find_layer(network: Network, one: Tensor) -> tuple[str, nn.Module]:
     return answered[last][:2]
 
 
-@contextmanager
-def _recorded_outputs(
-    network: nn.Module, see: Callable[[str, nn.Module, Tensor], None]
-) -> Iterator[None]:
-    """Call `see` for every module that returns maps (n, c, h, w), in the order of computation."""
-
-    def hook(name: str) -> Callable[[nn.Module, Any, Any], None]:
-        def tell(module: nn.Module, _: Any, out: Any) -> None:
-            if isinstance(out, Tensor) and out.ndim == 4:
-                see(name, module, out)
-
-        return tell
-
-    handles = [m.register_forward_hook(hook(name)) for name, m in network.named_modules() if name]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
 def measure_receptive_fields(
     network: Network, layer: nn.Module, sample: Tensor
 ) -> tuple[ReceptiveFields, ReceptiveFields]:
-    """Return where the layer's rows and columns look, in pixels of the input.
+    """Return which part of the input the layer's rows and columns depend on, in pixels.
 
     It is measured, because strides, padding and borders shift it: rows 3 and 5 of 6 of the
-    default model look at 47 and 73 of 96 pixels, where stretching the maps over the face, as is
-    usual, would put them at 55 and 87. The weights are the squared gradients of a row's values,
-    with random signs, by the input; of many rows a dozen is measured.
+    default model depend on pixels around 47 and 73 of 96; stretching the maps over the face, as
+    is usual, would put them at 55 and 87. The weights are the squared gradients of a row's values,
+    with random signs, by the input; of many rows, a dozen is measured.
     sample: some inputs (n, c, h, w).
     """
     x = sample.clone().requires_grad_()

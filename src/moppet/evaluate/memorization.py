@@ -1,4 +1,4 @@
-"""Find synthetic faces that are near copies of training faces, which is a privacy leak."""
+"""Synthetic faces that are near copies of training faces, which is a privacy leak."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def find_memorized(
     """Return which synthetic faces are near copies of real ones.
 
     synthetic, real: (m, d) and (n, d) embeddings; real ones of all rows that the generator may have
-    seen. groups: (n,) real rows of one group (a subject, copies) are not compared with each other.
+    seen. groups: (n,) rows of one group (a subject, duplicates) are not compared with each other.
     synthetic_thumbs, real_thumbs: `datasets.hashing.thumbnail` of the aligned faces.
     rng: draws up to 2,000 real faces for the limit. progress: of the search for copies.
 
@@ -89,7 +89,7 @@ def find_memorized(
     if not real.shape[1]:
         real, synthetic = np.empty((0, 1)), np.zeros((len(synthetic), 1))
         closed = closed[:0]
-    nearest, distance = _nearest(synthetic, real, closed, np.full(len(synthetic), -1))
+    nearest, distance = _nearest(synthetic, real, closed)
     own = _own(real, closed, rng)
     limit = math.nan
     if len(np.unique(closed)) >= LEAST_REAL and len(own):
@@ -117,14 +117,18 @@ def _nearest(
     rows: NDArray[Any],
     real: NDArray[Any],
     groups: NDArray[np.integer[Any]],
-    own: NDArray[np.integer[Any]],
+    *excluded: NDArray[np.integer[Any]],
 ) -> tuple[NDArray[np.intp], Values]:
-    """Return each row's nearest real row of another group and the distance; -1, NaN if none."""
+    """Return each row's nearest real row and the distance; -1, NaN if there is none.
+
+    excluded: (len(rows),) groups that are not considered.
+    """
     nearest, distance = np.full(len(rows), -1), np.full(len(rows), math.nan)
     for start in range(0, len(rows) if len(real) else 0, _CHUNK):
         part = slice(start, start + _CHUNK)
         apart = distances(rows[part], real)
-        apart[groups == own[part, None]] = math.inf
+        for own in excluded:
+            apart[groups == own[part, None]] = math.inf
         best = apart.argmin(axis=1)
         found = np.isfinite(apart[np.arange(len(best)), best])
         # `distances` is inexact for nearly equal rows.
@@ -143,14 +147,7 @@ def _scales(
     rows, place = rows[1:], place[:-1] - 1  # the first is -1
     nearest, first = _nearest(real[rows], real, groups, groups[rows])
     second_group = np.where(nearest >= 0, groups[nearest] if len(groups) else -1, -1)
-    third = np.full(len(rows), math.nan)
-    for start in range(0, len(rows), _CHUNK):
-        part = slice(start, start + _CHUNK)
-        apart = distances(real[rows[part]], real)
-        apart[groups == groups[rows[part], None]] = math.inf
-        apart[groups == second_group[part, None]] = math.inf
-        least = apart.min(axis=1)
-        third[part] = np.where(np.isfinite(least), least, math.nan)
+    third = _nearest(real[rows], real, groups, groups[rows], second_group)[1]
     return (
         np.append(first, math.nan)[place],  # place -1 is the last: NaN
         np.append(second_group, -1)[place],

@@ -5,20 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from moppet.evaluate.predictions import Predictions, share_classes
-from moppet.evaluate.subgroups import Mask, Subgroup, measure_subgroup
+from moppet.evaluate.subgroups import Mask, Resampling, Subgroup, measure_subgroup
 from moppet.metrics import (
     AucDifference,
     Difference,
     McNemar,
-    as_json,
     delong_test,
-    drawn_figures,
     mcnemar_test,
     paired_bootstrap_many,
     within,
@@ -47,18 +44,12 @@ class ModelComparison:
     mcnemar: McNemar
     auc: dict[str, AucDifference]
 
-    def as_json(self) -> dict[str, Any]:
-        """Return plain values, None for what is undefined."""
-        return dict(as_json(self))
-
 
 def compare_predictions(
     first: Predictions,
     second: Predictions,
     parts: Mapping[str, Mask],
-    *,
-    seed: int = 0,
-    draws: int = 1000,
+    resampling: Resampling,
 ) -> ModelComparison:
     """Return how two models differ on the faces and classes that both share.
 
@@ -75,9 +66,9 @@ def compare_predictions(
         left_out,
         len(first),
         len(np.unique(first.groups)),
-        measure_subgroup(first, seed=seed, draws=draws),
-        measure_subgroup(second, seed=seed, draws=draws),
-        _differences(first, second, parts, seed, draws),
+        measure_subgroup(first, resampling),
+        measure_subgroup(second, resampling),
+        _differences(first, second, parts, resampling),
         _mcnemar(first, second),
         {name: _delong(first, second, names.index(name)) for name in tested},
     )
@@ -99,13 +90,10 @@ def shared_classes(first: Sequence[str], second: Sequence[str]) -> tuple[str, ..
 
 
 def _differences(
-    first: Predictions, second: Predictions, parts: Mapping[str, Mask], seed: int, draws: int
+    first: Predictions, second: Predictions, parts: Mapping[str, Mask], resampling: Resampling
 ) -> dict[str, dict[str, Difference]]:
     """All faces, then each subgroup, without the metrics of the raters alone."""
-    of_first, of_second = (
-        drawn_figures(r.probabilities, r.label, r.names, votes=r.votes, abstained=r.abstained)
-        for r in (first, second)
-    )
+    of_first, of_second = first.drawn_figures(), second.drawn_figures()
     masks = {"all": np.ones(len(first), bool)}
     masks |= {name: part[first.rows] for name, part in parts.items() if part[first.rows].any()}
     return {
@@ -114,9 +102,7 @@ def _differences(
             for figure, d in paired_bootstrap_many(
                 within(of_first, mask),
                 within(of_second, mask),
-                first.groups,
-                np.random.default_rng(seed),
-                draws,
+                *(first.groups, resampling.rng, resampling.draws),
             ).items()
             if not figure.startswith("human")
         }

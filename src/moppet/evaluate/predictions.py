@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 
 from moppet.datasets.faces import Faces, Progress, find_manifest_faces
 from moppet.datasets.manifest import Manifest
+from moppet.metrics import DrawnFigures, drawn_figures
 from moppet.values import Floats, Image, MoppetError, group_probabilities
 from moppet.vocabulary import class_of, order_groups
 
 _CHUNK: Final = 4096
 """Images processed at once: their faces need at most about 350 MB."""
 _WHOLE: Final = 1e-3
-"""Votes over a weight this near to a whole number are a count of raters."""
+"""Votes divided by weight are a number of raters if they are this close to a whole number."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,8 @@ class ClassMatch:
 
     names: the shared classes as the model calls them, in its order.
     of_model, of_data: (k,) their numbers on either side.
-    lacking: classes of the model that the data lacks; unknown: the other way round.
+    lacking: classes of the model that are not in the data; unknown: classes of the data that are
+    not in the model.
     """
 
     names: tuple[str, ...]
@@ -40,9 +42,9 @@ class ClassMatch:
 def match_classes(model_names: Sequence[str], data_names: Sequence[str]) -> ClassMatch:
     """Return which classes are the same, such as "happy" and "happiness".
 
-    A name that both sides have is matched first, then words for one of the seven expressions.
-    Raises MoppetError where fewer than two classes are shared, and where two classes of the data
-    stand for one of the model.
+    Equal names are matched first, then words for the same one of the seven expressions.
+    Raises MoppetError if fewer than two classes are shared, or if two classes of the data mean
+    the same class of the model.
     """
     found: dict[int, int] = {}
     for number, name in enumerate(data_names):
@@ -85,9 +87,9 @@ class Predictions:
     """A model's predictions for n labeled faces, over k classes.
 
     probabilities: (n, k) float32, each row sums to 1. label: (n,) 0..k-1.
-    groups: (n,) rows of one group (a subject, copies of an image) belong together.
-    votes: (n, k) raters' votes, zeros where nobody voted; abstained: (n,) votes for no class of
-        these; both None where the data has no votes that can be counted.
+    groups: (n,) rows of one group (a subject, duplicates of an image) belong together.
+    votes: (n, k) raters' votes, zeros if nobody voted; abstained: (n,) votes for none of these
+        classes; both None if the data has no votes that can be counted.
     rows: (n,) positions of these faces among all faces.
     """
 
@@ -123,15 +125,26 @@ class Predictions:
 
     def within(self, part: NDArray[np.bool_]) -> Predictions:
         """Return the predictions of some of the faces. part: a mask over all faces."""
-        keep = part[self.rows]
-        return Predictions(
-            self.names,
-            self.probabilities[keep],
-            self.label[keep],
-            self.groups[keep],
-            None if self.votes is None else self.votes[keep],
-            None if self.abstained is None else self.abstained[keep],
-            self.rows[keep],
+        return self.keep(part[self.rows])
+
+    def keep(self, mask: NDArray[np.bool_]) -> Predictions:
+        """Return the predictions of these of the n faces. mask: (n,)."""
+        return replace(
+            self,
+            probabilities=self.probabilities[mask],
+            label=self.label[mask],
+            groups=self.groups[mask],
+            votes=None if self.votes is None else self.votes[mask],
+            abstained=None if self.abstained is None else self.abstained[mask],
+            rows=self.rows[mask],
+        )
+
+    def drawn_figures(self) -> DrawnFigures:
+        """Return every figure as a function of bootstrap weights; see `moppet.metrics`."""
+        return drawn_figures(
+            *(self.probabilities, self.label, self.names),
+            votes=self.votes,
+            abstained=self.abstained,
         )
 
 
@@ -169,23 +182,17 @@ def take_predictions(
 ) -> Predictions:
     """Return the predictions of a manifest's rows that carry a shared label.
 
-    probabilities: (n, classes of the model), of all n rows; those of classes that the data lacks
-        are left out and the others scaled to sum to 1.
+    probabilities: (n, classes of the model), of all n rows; those of classes that are not in
+        the data are left out and the others scaled to sum to 1.
     """
     number = {old: new for new, old in enumerate(match.of_data)}
     label = np.array([number.get(int(old), -1) for old in manifest.labels], np.int64)
-    rows = np.flatnonzero(label >= 0)
     votes, abstained = _votes(manifest, match.of_data)
     shared = probabilities[:, match.of_model] if match.lacking else probabilities
-    return Predictions(
-        match.names,
-        (_scaled(shared) if match.lacking else shared)[rows],
-        label[rows],
-        groups[rows],
-        None if votes is None else votes[rows],
-        None if abstained is None else abstained[rows],
-        rows,
-    )
+    scaled = _scaled(shared) if match.lacking else shared
+    rows = np.arange(len(label))
+    every = Predictions(match.names, scaled, label, groups, votes, abstained, rows)
+    return every.keep(label >= 0)
 
 
 def share_classes(predictions: Predictions, names: Sequence[str]) -> Predictions:
@@ -202,8 +209,8 @@ def group_predictions(predictions: Predictions, group_of: Mapping[str, str]) -> 
     """Return the predictions over groups of classes: probabilities and votes summed per group.
 
     Left out are faces whose label has no group, and those for which the classes without a group
-    are together the most probable: their group is null, as in a timeline. None where there are
-    fewer than two groups, or each holds but one class.
+    are together the most probable: their group is null, as in a timeline. None if there are
+    fewer than two groups, or if each has only one class.
     """
     member = [group_of.get(name) for name in predictions.names]
     names = order_groups(member)
@@ -227,21 +234,19 @@ def _regrouped(
     label: NDArray[np.int64],
 ) -> Predictions:
     """sums: (k, new classes), 1 where a class counts for a new one; label: (n,), -1 for none."""
-    keep = label >= 0
     votes, abstained = predictions.votes, predictions.abstained
     if votes is not None and abstained is not None:
         counted = votes @ sums
-        abstained = (abstained + votes.sum(axis=1) - counted.sum(axis=1))[keep]
-        votes = counted[keep]
-    return Predictions(
-        names,
-        _scaled(predictions.probabilities @ sums)[keep],
-        label[keep],
-        predictions.groups[keep],
-        votes,
-        abstained,
-        predictions.rows[keep],
-    )
+        abstained = abstained + votes.sum(axis=1) - counted.sum(axis=1)
+        votes = counted
+    return replace(
+        predictions,
+        names=names,
+        probabilities=_scaled(predictions.probabilities @ sums),
+        label=label,
+        votes=votes,
+        abstained=abstained,
+    ).keep(label >= 0)
 
 
 def _scaled(shares: NDArray[Any]) -> Floats:
@@ -256,8 +261,8 @@ def _votes(
 ) -> tuple[NDArray[np.float64] | None, NDArray[np.float64] | None]:
     """The raters' votes for the classes, and how many voted for none of them.
 
-    A weight is taken for the share of raters who chose one of the data's classes where it makes
-    a whole number of raters, as it does for FER+.
+    The weight of a row is taken for the share of raters who chose one of the data's classes if
+    this gives a whole number of raters, as it does for FER+.
     """
     every = np.nan_to_num(manifest.column("votes")).astype(np.float64)
     if not every.any() or (every != np.floor(every)).any():

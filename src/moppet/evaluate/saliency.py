@@ -20,15 +20,15 @@ REGIONS: Final = ("eyes", "nose", "mouth", "rest of the face", "background")
 """Each pixel of an aligned crop is in one of them."""
 FACE_CENTER_PX: Final = (55.7, 58.0)
 FACE_HALF_PX: Final = (46.0, 62.0)
-"""Centre and half axes, x before y, of the ellipse taken for the face: cheek to cheek, and from
+"""Center and half axes, x before y, of the ellipse taken for the face: cheek to cheek, and from
 the hairline to below the chin, as far as the crop shows them."""
 
 
 def region_boxes() -> dict[str, tuple[float, float, float, float]]:
     """Return left, top, right, bottom in pixels of the crop of the regions that are boxes.
 
-    They are ours, by the template's landmarks: eyes hold the brows and what lies between them,
-    the mouth its corners and lips, also of a wide smile.
+    They are our choice, from the template's landmarks: the eyes include the brows and what is
+    between them, the mouth includes its corners and lips, also in a wide smile.
     """
     left_eye, right_eye, nose, left_mouth, right_mouth = TEMPLATE_PX.astype(float).tolist()
     eyes_end, mouth_start = left_eye[1] + 10, left_mouth[1] - 11
@@ -82,8 +82,8 @@ class SaliencySummary:
 
     class_name, age_band: which; None for all. n: faces. undefined: those of them without
     any support for the class, which are left out of the metrics.
-    shares: region → mean share. mean: (CROP_PX, CROP_PX), each face counting alike; 1 is what
-    saliency spread evenly over the crop would have, NaN where no face is left.
+    shares: region → mean share. mean: (CROP_PX, CROP_PX), of all faces equally; 1 is
+    saliency spread evenly over the crop, NaN if no face is left.
     """
 
     class_name: str | None
@@ -165,7 +165,7 @@ Progress = Callable[[int, int], None]
 
 PATCH_PX: Final = 24
 STRIDE_PX: Final = 8
-"""Side and step of the patch in pixels of a 112-pixel crop: about an eye, and a third of it."""
+"""Side and step of the patch in pixels of a 112-pixel crop: about an eye, and a third of one."""
 GRAY: Final = 128
 
 
@@ -183,7 +183,7 @@ def occlusion_maps(
     A gray square moves over the crop, also partly out of it, so that every pixel is covered
     equally often. A pixel's saliency is the mean, over the squares that cover it, of the
     drop in the probability of the class: positive if the pixel supports the class, negative if it
-    speaks against it. Source: Zeiler & Fergus 2014, section 4.2; the mean is ours.
+    contradicts it. Source: Zeiler & Fergus 2014, section 4.2; the mean is ours.
     crops: (n, h, w, 3) RGB uint8. classes: (n,) index into model.names.
     progress: called with the number of crops done and their total.
     """

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from scipy.special import digamma
 
-from moppet.metrics import Estimate, as_json
+from moppet.metrics import Estimate
 
 Values = NDArray[np.float64]
 PRECISION_NEIGHBORS: Final = 3
@@ -228,7 +228,7 @@ def half_sample_intervals(
 ) -> dict[str, Estimate]:
     """Return figures of two samples with 95 % intervals by random half samples.
 
-    synthetic_groups: (m,), real_groups: (n,): rows of one group (a subject, copies) stay together.
+    synthetic_groups: (m,), real_groups: (n,): groups (a subject, duplicates) are never divided.
     Half of the groups of both samples are drawn without replacement, `draws` times. The figure of
     a half varies around the mean of the halves as much as the figure of the whole varies around
     its expectation: both variances are proportional to 2/n - 1/n = 1/n (McCarthy 1969;
@@ -289,18 +289,13 @@ class SampleComparison:
 
     n_synthetic, n_real: faces compared. figures: name in FIGURES → estimate.
     among_real: the same between two random halves of the real faces: mean and range of ten splits;
-    n is the size of a half. This model cannot distinguish synthetic faces with these values from
-    real ones.
+    n is the size of a half. To this model, synthetic faces with these values equal real ones.
     """
 
     n_synthetic: int
     n_real: int
     figures: dict[str, Estimate]
     among_real: dict[str, Estimate]
-
-    def as_json(self) -> dict[str, Any]:
-        """Return plain values, None for what is undefined."""
-        return dict(as_json(self))
 
 
 @dataclass(frozen=True)

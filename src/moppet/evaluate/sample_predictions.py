@@ -15,7 +15,7 @@ from moppet.datasets.hashing import thumbnail
 from moppet.datasets.manifest import Manifest
 from moppet.evaluate.predictions import face_chunks
 from moppet.infer.expression_model import ExpressionModel
-from moppet.metrics import Estimate, as_json, bootstrap_many, confusion
+from moppet.metrics import Estimate, bootstrap_many, confusion
 from moppet.metrics.bootstrap import Weights, bootstrap_means, drawn_means, mean_defined
 from moppet.values import Floats, Image
 from moppet.vocabulary import class_of
@@ -110,10 +110,6 @@ class Agreement:
     of_class: dict[str, Estimate]
     confusion: NDArray[np.int64]
     unknown: dict[str, int]
-
-    def as_json(self) -> dict[str, Any]:
-        """Return plain values, None for what is undefined."""
-        return dict(as_json(self))
 
 
 def measure_agreement(

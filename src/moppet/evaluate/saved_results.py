@@ -36,6 +36,7 @@ _FORMER_KEYS: Final[Mapping[str, Mapping[str, str]]] = {
     "memory/histogram": {"made": "synthetic"},
     "all": {"n_made": "n_synthetic"},
     "of_class/*": {"n_made": "n_synthetic"},
+    "memorized/*": {"likeness": "similarity"},
 }
 """Where in the results → key in files of earlier versions → key now."""
 
@@ -53,11 +54,10 @@ def current_results(results: Json) -> dict[str, Any]:
 
 
 def _tables(found: Any, place: Sequence[str]) -> list[dict[str, Any]]:
-    if not isinstance(found, dict):
-        return []
     if not place:
-        return [found]
-    inside = found.values() if place[0] == "*" else [found.get(place[0])]
+        return [found] if isinstance(found, dict) else []
+    values = found if isinstance(found, dict) else dict(enumerate(found or ()))
+    inside = values.values() if place[0] == "*" else [values.get(place[0])]
     return [table for one in inside for table in _tables(one, place[1:])]
 
 
@@ -189,7 +189,7 @@ def _read_evaluation(path: Path, card: Json) -> Json:
 
 
 def _from_figures(figures: Json, path: Path) -> list[ResultSet]:
-    """figures.json: aligned and raw → part → figures. Older files hold fewer figures."""
+    """Read figures.json: aligned and raw → part → figures. Older files have fewer figures."""
     ways = {
         "aligned": "detected and aligned as in use",
         "raw": "the data set's own crops, unchanged",
@@ -219,7 +219,7 @@ def _from_figures(figures: Json, path: Path) -> list[ResultSet]:
 
 
 def _from_scores(card: Json) -> list[ResultSet]:
-    """The figures on a card alone: [scores], with recall_<class> and accuracy_<part>."""
+    """Return the figures of a card: [scores], with recall_<class> and accuracy_<part>."""
     scores = {
         name: {"value": None, "low": None, "high": None, **one}
         for name, one in card.get("scores", {}).items()
@@ -276,7 +276,7 @@ def _from_evaluation(found: Json, path: Path) -> ResultSet:
 
 
 def _rows(part: Json) -> Figures:
-    """Both forms: figures beside each other, or below "overall" and "per_class"."""
+    """Read both forms: figures side by side, or below "overall" and "per_class"."""
     flat = {**part, **part.get("overall", {}), **part.get("per_class", {})}
     return Figures(
         part.get("n"),
@@ -302,7 +302,7 @@ def _is_estimate(value: Any) -> bool:
 
 
 def _names(parts: Mapping[str, Figures]) -> tuple[str, ...]:
-    """The classes of a file that does not list them: those of its recalls."""
+    """Return the classes of a file that does not list them: those of its recalls."""
     for rows in parts.values():
         for by_class in rows.per_class.values():
             return tuple(by_class)

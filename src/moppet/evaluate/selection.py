@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -19,14 +20,15 @@ from moppet.vocabulary import current_key
 ALL: Final = "all"
 TEST: Final = "test"
 FEW: Final = 50
-"""With fewer faces a note says how little that is."""
+"""With fewer faces, a note warns."""
 
 
 @dataclass(frozen=True)
 class Selection:
     """The labeled rows of an evaluation.
 
-    manifest: those rows. rows: (n,) where they stand in the whole. groups: (n,) of the whole.
+    manifest: these n rows. rows: (n,) their numbers in the whole manifest. groups: (n,) numbers;
+    rows of one group (a subject, duplicates of an image) are resampled together.
     split: their split, or "all". counts: how many rows there are, and how many were left out.
     notes: warnings, as sentences.
     """
@@ -42,16 +44,14 @@ class Selection:
 def select_rows(manifest: Manifest, split: str | None, match: ClassMatch) -> Selection:
     """Return the rows of a split that carry a class of the model.
 
-    split: None takes "test" where there is one, else all; "all" takes all. Made rows report
-        on nothing and are left out.
-    Raises UsageError for a split that is not there, MoppetError where no row is left.
+    split: None takes "test" if the data has it, else all rows; "all" takes all. Synthetic rows
+        are always left out.
+    Raises UsageError for an unknown split, MoppetError if no row is left.
     """
     column = manifest.column("split")
-    there = {str(s): int((column == s).sum()) for s in sorted({s for s in column if s})}
-    if split is None:
-        split = TEST if TEST in there else ALL
-    split = split if split in there else current_key(split)
-    inside = _inside(column, split, there) & real_rows(manifest)
+    there = _splits(column)
+    split, inside = choose_split(manifest, split)
+    inside &= real_rows(manifest)
     labels = manifest.labels
     known = np.isin(labels, match.of_data)
     unknown = {name: int((inside & (labels == i)).sum()) for i, name in enumerate(manifest.names)}
@@ -72,19 +72,14 @@ def select_rows(manifest: Manifest, split: str | None, match: ClassMatch) -> Sel
             f"label and {sum(unknown.values()):,} another class."
         )
     groups = manifest.groups
-    notes = [
-        *_few_notes(len(rows)),
-        *_drop_notes(counts),
-        *_split_notes(split, there),
-        *_leak_notes(groups, rows, column),
-    ]
+    notes = [*_few_notes(len(rows)), *_notes(counts, split, there, _leaks(groups, rows, column))]
     return Selection(manifest.select(rows), rows, groups[rows], split, counts, notes)
 
 
 def drop_unreadable(selection: Selection, lost: list[int]) -> Selection:
     """Return the rows without those whose images cannot be read; a note names them.
 
-    lost: numbers from 0 to n - 1. Raises MoppetError where no row is left.
+    lost: numbers from 0 to n - 1. Raises MoppetError if no row is left.
     """
     counts = selection.counts | {"unreadable": len(lost)}
     if not lost:
@@ -94,7 +89,7 @@ def drop_unreadable(selection: Selection, lost: list[int]) -> Selection:
     if not len(kept):
         raise MoppetError(
             f"none of the {len(lost):,} images to evaluate can be read ({names}): "
-            "`moppet data audit` lists all such."
+            "`moppet data audit` lists all of them."
         )
     said = "1 image" if len(lost) == 1 else f"{len(lost):,} images"
     before = _few_notes(len(selection.rows))
@@ -111,10 +106,10 @@ def drop_unreadable(selection: Selection, lost: list[int]) -> Selection:
 def group_duplicates(
     selection: Selection, whole: Manifest, progress: Progress | None = None
 ) -> Selection:
-    """Return the rows with copies of an image in one group, if the data does not mark copies.
+    """Return the rows with duplicates of an image in one group, if the data has no such groups.
 
-    In the counts, `duplicates` is how many faces are copies, of how many images; None if the data
-    marks copies itself.
+    In the counts, `duplicates` is how many faces are duplicates, of how many images; None if the
+    data lists its duplicates.
     """
     if has_duplicate_groups(whole):
         return selection
@@ -126,24 +121,24 @@ def group_duplicates(
     }
     groups = connect(len(looked), [selection.groups.tolist(), looked.groups.tolist()])
     counts = selection.counts | {"duplicates": found}
-    return replace(
-        selection, groups=groups, counts=counts, notes=selection.notes + _copy_notes(found)
-    )
-
-
-def _copy_notes(found: dict[str, int]) -> list[str]:
-    if not found["faces"]:
-        return []
-    return [
+    note = (
         f"The data does not list duplicates, but {found['faces']:,} of the faces are exact or near "
         f"duplicates of one another, from {found['images']:,} different images. The intervals "
         "draw the duplicates of an image together."
-    ]
+    )
+    notes = [*selection.notes, note] if found["faces"] else selection.notes
+    return replace(selection, groups=groups, counts=counts, notes=notes)
 
 
-def _inside(column: NDArray[Any], split: str, there: dict[str, int]) -> NDArray[np.bool_]:
+def choose_split(manifest: Manifest, split: str | None) -> tuple[str, NDArray[np.bool_]]:
+    """Return the name of a split and whether each row is in it; see `select_rows`."""
+    column = manifest.column("split")
+    there = _splits(column)
+    if split is None:
+        split = TEST if TEST in there else ALL
+    split = split if split in there else current_key(split)
     if split == ALL:
-        return np.ones(len(column), bool)
+        return split, np.ones(len(column), bool)
     if split not in there:
         near = nearest_name(split, [*there, ALL])
         said = ", ".join(f"{name} ({n:,} rows)" for name, n in there.items())
@@ -152,7 +147,11 @@ def _inside(column: NDArray[Any], split: str, there: dict[str, int]) -> NDArray[
             + (f"; did you mean {near!r}? " if near else ". ")
             + f"There is {said or 'no split at all'}; 'all' takes every row."
         )
-    return np.asarray(column == split, bool)
+    return split, np.asarray(column == split, bool)
+
+
+def _splits(column: NDArray[Any]) -> dict[str, int]:
+    return {str(s): int((column == s).sum()) for s in sorted({s for s in column if s})}
 
 
 def _few_notes(n: int) -> list[str]:
@@ -162,43 +161,34 @@ def _few_notes(n: int) -> list[str]:
     return [f"Only {faces} evaluated: other faces of this kind can easily give other figures."]
 
 
-def _drop_notes(counts: dict[str, Any]) -> list[str]:
-    if not counts["of_unknown_class"]:
-        return []
-    said = ", ".join(f"{name} ({n:,})" for name, n in counts["of_unknown_class"].items())
-    return [
-        f"The model does not know {said}: these rows are left out. It would predict another class "
-        "for each of them."
-    ]
-
-
-def _split_notes(split: str, there: dict[str, int]) -> list[str]:
-    if split == TEST:
-        return []
+def _notes(counts: dict[str, Any], split: str, there: dict[str, int], leaks: int) -> Iterator[str]:
+    if counts["of_unknown_class"]:
+        said = ", ".join(f"{name} ({n:,})" for name, n in counts["of_unknown_class"].items())
+        yield (
+            f"The model does not know {said}: these rows are left out. It would predict another "
+            "class for each of them."
+        )
     if not there:
-        return [
+        yield (
             "The data names no split, so all rows are used. If the model was trained on any of "
             "these images, or on other images of these people, the figures are too good."
-        ]
-    used = "All rows are used, not only" if split == ALL else f"Split {split!r} is used, not"
-    return [
-        f"{used} the test rows. If the model was trained or selected on such rows, the figures "
-        "are too good."
-    ]
+        )
+    elif split != TEST:
+        used = "All rows are used, not only" if split == ALL else f"Split {split!r} is used, not"
+        yield (
+            f"{used} the test rows. If the model was trained or selected on such rows, the figures "
+            "are too good."
+        )
+    if leaks:
+        yield (
+            f"{leaks:,} of the rows show a subject, or a duplicate of an image, that is also in "
+            "another split, so the figures may be too good. `moppet data audit` lists these rows."
+        )
 
 
-def _leak_notes(
-    groups: NDArray[np.int64], rows: NDArray[np.intp], column: NDArray[Any]
-) -> list[str]:
-    """Rows whose subject or copy also stands in another split."""
-    elsewhere = np.array([s is not None for s in column], bool)
-    elsewhere[rows] = False
+def _leaks(groups: NDArray[np.int64], rows: NDArray[np.intp], column: NDArray[Any]) -> int:
+    """Count the rows whose subject or duplicate is also in another split."""
     own = {column[i] for i in rows}
-    elsewhere &= np.array([s not in own for s in column], bool)
-    n = int(np.isin(groups[rows], groups[elsewhere]).sum())
-    if not n:
-        return []
-    return [
-        f"{n:,} of the rows show a subject, or a duplicate of an image, that is also in another "
-        "split, so the figures may be too good. `moppet data audit` lists these rows."
-    ]
+    elsewhere = np.array([s is not None and s not in own for s in column], bool)
+    elsewhere[rows] = False
+    return int(np.isin(groups[rows], groups[elsewhere]).sum())

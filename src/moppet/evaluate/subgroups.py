@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,6 @@ from moppet.metrics import (
     Difference,
     DrawnFigures,
     Estimate,
-    drawn_figures,
     paired_bootstrap_many,
     summarize,
     within,
@@ -43,6 +42,18 @@ _GAP_FIGURES: Final = (
 )
 
 
+class Resampling(NamedTuple):
+    """How intervals are drawn: the seed, and the number of bootstrap draws."""
+
+    seed: int = 0
+    draws: int = 1000
+
+    @property
+    def rng(self) -> np.random.Generator:
+        """A fresh generator, so that every figure has the same draws."""
+        return np.random.default_rng(self.seed)
+
+
 @dataclass(frozen=True)
 class Subgroup:
     """Metrics of n faces.
@@ -63,25 +74,23 @@ class Subgroup:
     commonest: dict[str, Any]
 
 
-def measure_subgroup(predictions: Predictions, *, seed: int = 0, draws: int = 1000) -> Subgroup:
+def measure_subgroup(predictions: Predictions, resampling: Resampling) -> Subgroup:
     """Return every metric of these faces, with 95 % intervals."""
     summary = summarize(
         predictions.probabilities,
         predictions.label,
         predictions.groups,
         predictions.names,
-        np.random.default_rng(seed),
+        resampling.rng,
         votes=predictions.votes,
         abstained=predictions.abstained,
-        draws=draws,
+        draws=resampling.draws,
     )
     counts = np.bincount(predictions.label, minlength=len(predictions.names))
     most = int(counts.argmax()) if len(predictions) else -1
     means = bootstrap_means(
         {"rater": predictions.votes_on_label(), "commonest": predictions.label == most},
-        predictions.groups,
-        np.random.default_rng(seed),
-        draws,
+        *(predictions.groups, resampling.rng, resampling.draws),
     )
     return Subgroup(
         summary.n,
@@ -106,7 +115,7 @@ def age_subgroups(bands: Iterable[Any]) -> dict[str, Mask]:
 def column_subgroups(manifest: Manifest, name: str) -> dict[str, Mask]:
     """Return a mask for each value of a column; for numbers with many values, for each quarter.
 
-    Every row is in one of them, rows without a value in the last.
+    Every row is in one of them; rows without a value are in the last one.
     Raises UsageError for a column that does not exist, contains lists, or has too many values.
     """
     if name not in manifest.table.column_names:
@@ -145,7 +154,7 @@ def _in_order(name: str, values: set[Any]) -> list[Any]:
 
 
 def _texts(values: Sequence[Any]) -> list[str]:
-    """Return a text for each of different values, numbers in full where they look alike."""
+    """Return a text for each value, with all digits if numbers would look the same."""
     short = [f"{v:g}" if isinstance(v, float) else str(v) for v in values]
     return short if len(set(short)) == len(values) else [str(v) for v in values]
 
@@ -183,7 +192,7 @@ class Gap:
 
 
 def measure_gaps(
-    predictions: Predictions, bands: Iterable[Any], *, seed: int = 0, draws: int = 1000
+    predictions: Predictions, bands: Iterable[Any], resampling: Resampling
 ) -> list[Gap]:
     """Return the gaps between infants and children, pooled, and adults, and all others.
 
@@ -206,9 +215,7 @@ def measure_gaps(
                 for name, d in paired_bootstrap_many(
                     within(figures, young),
                     within(figures, old),
-                    predictions.groups,
-                    np.random.default_rng(seed),
-                    draws,
+                    *(predictions.groups, resampling.rng, resampling.draws),
                 ).items()
                 if name in _GAP_FIGURES and not math.isnan(d.value)
             },
@@ -219,14 +226,7 @@ def measure_gaps(
 
 
 def _with_raters(predictions: Predictions) -> DrawnFigures:
-    figures = drawn_figures(
-        predictions.probabilities,
-        predictions.label,
-        predictions.names,
-        votes=predictions.votes,
-        abstained=predictions.abstained,
-    )
-    on_label = predictions.votes_on_label()
+    figures, on_label = predictions.drawn_figures(), predictions.votes_on_label()
 
     def drawn(weight: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
         rater = drawn_means(on_label, weight)

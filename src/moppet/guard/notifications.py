@@ -100,7 +100,7 @@ class Alerts:
         try:
             process = subprocess.Popen(
                 command,
-                env={**os.environ, **fields},
+                env=os.environ | fields,
                 stdin=subprocess.DEVNULL,
                 stdout=2,  # stdout is the guard's own
                 start_new_session=True,
@@ -181,10 +181,8 @@ def _post(address: str, shown: Mapping[str, Any]) -> None:
             return
     except urllib.error.HTTPError as error:
         _warn(f"the webhook at {host} answered {error.code}")
-    except (OSError, ValueError) as error:
+    except Exception as error:  # of any kind: an error in a thread would print a traceback
         _warn(f"the webhook at {host} was not reached: {getattr(error, 'reason', error)}")
-    except Exception as error:  # an error in a thread would print a traceback
-        _warn(f"the webhook at {host} failed: {type(error).__name__}")
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
@@ -199,10 +197,6 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
 
 def _text(value: Any) -> str:
     return "" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
-
-
-def _warn(text: str) -> None:
-    print_note(f"{text}; the guard continues.")
 
 
 class Notifier:
@@ -245,3 +239,7 @@ def now() -> str:
 def print_note(text: str) -> None:
     """Print a note to stderr; stdout is reserved for events."""
     print(f"moppet: {text}", file=sys.stderr, flush=True)
+
+
+def _warn(text: str) -> None:
+    print_note(f"{text}; the guard continues.")

@@ -115,26 +115,26 @@ def parse_rules(texts: Sequence[str], source: str = "") -> tuple[Rule, ...]:
     return tuple(rules)
 
 
-def members_of(shows: Shows, names: Sequence[str], group_of: Mapping[str, str]) -> tuple[int, ...]:
-    """Return the indices into `names` of the classes whose probabilities a condition sums.
+def members_of(shows: Shows, names: Sequence[str], group_of: Mapping[str, str]) -> list[str]:
+    """Return the classes whose probabilities a condition sums, in the order of `names`.
 
     A name is an expression or a group; "group neutral" always means the group. Each class counts
     once. Raises UsageError for a name that the model does not have.
     """
-    members: set[int] = set()
+    members: set[str] = set()
     for name in shows.names:
         group = name.removeprefix("group ")
         if name in names:
-            members.add(names.index(name))
+            members.add(name)
         elif group in group_of.values():
-            members |= {i for i, one in enumerate(names) if group_of.get(one) == group}
+            members |= {one for one in names if group_of.get(one) == group}
         else:
             known = [*names, *sorted(set(group_of.values()) - set(names))]
             raise UsageError(
                 f'rule "{shows} …": the model has no expression or group "{group}".'
                 f"{name_hint(group, known)}"
             )
-    return tuple(sorted(members))
+    return [name for name in names if name in members]
 
 
 def _condition(words: str) -> Shows | NoFace | Again:
@@ -208,13 +208,10 @@ class GuardSettings:
 
 
 @dataclass(frozen=True)
-class _GuardFile:
+class _GuardFile(GuardSettings):
     """GuardSettings as stored in a file, with the rules as texts."""
 
-    rules: tuple[str, ...] = DEFAULT_RULES
-    cooldown_s: Seconds = 10.0
-    calm_s: Seconds = 5.0
-    child: Child = "largest"
+    rules: tuple[str, ...] = DEFAULT_RULES  # type: ignore[assignment]
 
 
 def read_guard(path: Path) -> GuardSettings:

@@ -61,17 +61,16 @@ class Timer:
     def update(self, time_s: float, value: float | None, counts: bool) -> bool:
         """Add a frame; return whether the condition holds and has held for long enough."""
         if self._since is not None:
-            self._advance(self._since[0], time_s, self._since[1])
+            self._advance(*self._since, time_s)
         if not self._curve or time_s - self._curve[-1][0] >= self._step_s:
             self._curve.append((time_s, value, counts))
         self._now, self._since = (time_s, value, counts), (time_s, counts)
         rests = time_s < self._rests_until_s
         return counts and not rests and self.counted_s >= self.needed_s - TIME_TOLERANCE_S
 
-    def _advance(self, start_s: float, end_s: float, counts: bool) -> None:
-        gap = end_s - start_s > self._bridge_s
+    def _advance(self, start_s: float, counts: bool, end_s: float) -> None:
         seconds = max(0.0, end_s - max(start_s, self._rests_until_s))
-        if counts and not gap:
+        if counts and end_s - start_s <= self._bridge_s:
             self.counted_s += seconds
             self._broken_s = 0.0
             return
@@ -91,10 +90,10 @@ class Timer:
 
     def curve(self) -> Curve:
         """Return the curve up to the last frame."""
-        points = list(self._curve)
-        if self._now is not None and self._now != points[-1]:
-            points.append(self._now)
-        return Curve(*map(tuple, zip(*points, strict=True))) if points else Curve()
+        if self._now is None:
+            return Curve()
+        points = [*self._curve, *([] if self._now == self._curve[-1] else [self._now])]
+        return Curve(*map(tuple, zip(*points, strict=True)))
 
 
 Kind = Literal["pause", "alert", "resume"]
@@ -142,7 +141,9 @@ class _RuleState:
 
     def value(self, face: Row | None) -> float | None:
         """Return the sum of the probabilities, rounded to float32; None without a face."""
-        parts = [face[name] for name in self.columns] if face and self.columns else [None]
+        parts: list[Any] = [None]
+        if face is not None and self.columns is not None:
+            parts = [face[name] for name in self.columns]
         return None if None in parts else float(np.float32(sum(parts)))
 
 
@@ -204,7 +205,7 @@ class Guard:
             states.append(_RuleState(rule, Timer(when.span.seconds, self._max_gap_s)))
             if isinstance(when, Shows):
                 members = members_of(when, self._names, self._group_of)
-                states[-1].columns = [f"s_{self._names[i]}" for i in members]
+                states[-1].columns = [f"s_{name}" for name in members]
                 states[-1].level = when.percent / 100
         return states
 
@@ -258,19 +259,16 @@ class Guard:
     def _act(self, state: _RuleState, time_s: float, face: Row | None) -> list[Event]:
         """Return the events of a rule that fires now."""
         rule, text = state.rule, str(state.rule)
-        if state.again is not None and isinstance(state.again.when, Again):
+        if state.again is not None:
             since_s = time_s - state.held_at_s
             if since_s <= state.again.when.span.seconds + TIME_TOLERANCE_S:
                 rule, text = state.again, f"{state.rule}; {state.again}"
-        kinds: list[Kind] = []
+        kinds = [kind for kind in rule.actions if kind != "pause" or not self.paused]
+        if "pause" in kinds:
+            self.paused_by, self._paused_at_s = text, time_s
         if "pause" in rule.actions:
-            if not self.paused:
-                kinds.append("pause")
-                self.paused_by, self._paused_at_s = text, time_s
             self._may_resume = False
             self._calm.restart()
-        if "alert" in rule.actions:
-            kinds.append("alert")
         events = [self._event(kind, time_s, text, face, state.timer) for kind in kinds]
         state.held_at_s = time_s
         state.timer.cool_down(until_s=time_s + self.settings.cooldown_s)
@@ -299,11 +297,9 @@ class Guard:
                 total.unwatched_s += seconds
             else:
                 total.watched_s += seconds
-                total.sure_s += seconds * (seen == "sure")
-                total.unsure_s += seconds * (seen == "unsure")
-                total.absent_s += seconds * (seen == "absent")
+                setattr(total, seen, getattr(total, seen) + seconds)
             total.paused_s += seconds * self.paused
-        seen = "sure" if _is_sure(face) else "absent" if face is None else "unsure"
+        seen = "sure_s" if _is_sure(face) else "absent_s" if face is None else "unsure_s"
         self._last = (time_s, seen)
 
     def _restart_counts(self, faces_only: bool = False) -> None:

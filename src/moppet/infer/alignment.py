@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 import cv2
 import numpy as np
@@ -24,7 +24,7 @@ made symmetric.
 """
 
 
-def check_rgb(pixels: object, n_dimensions: int, need: str) -> None:
+def check_rgb(pixels: Any, n_dimensions: int, need: str) -> None:
     """Raise UsageError, which begins with `need`, unless pixels are RGB uint8 of this shape."""
     is_array = isinstance(pixels, np.ndarray)
     if not is_array or pixels.ndim != n_dimensions or pixels.shape[-1] != 3:

@@ -65,8 +65,8 @@ class FaceReader:
     def resume(self, rows: Sequence[RawRow]) -> None:
         """Continue after these rows: their last tracks are followed, new faces get new ids."""
         self.tracks = tracks_at_end(rows, self.settings.forget_after_s)
-        ids = [row["face_id"] for row in rows if row.get("face_id") is not None]
-        self.next_id = 1 + max(ids, default=-1)  # type: ignore[type-var]
+        ids = [face_id for row in rows if (face_id := row.get("face_id")) is not None]
+        self.next_id = 1 + max(ids, default=-1)
         self._shot_s = self._last_scan_s = self._last_turned_s = -math.inf
         self.cuts_s, self._cuts, self._suspended, self._size = [], CutDetector(), [], None
 

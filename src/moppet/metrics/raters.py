@@ -85,7 +85,7 @@ def guess_plurality_agreements(
 
 
 def _plurality_of_others(votes: NDArray[np.int64]) -> Values:
-    """Return (n, k, k): the plurality of the raters but one, by the vote of the one left out."""
+    """Return (n, k, k): the plurality without one rater, by the vote of this rater."""
     one = np.eye(votes.shape[1], dtype=np.int64)
     return _plurality(votes[:, None] - one)  # -1 where nobody gave this vote; the weight is then 0
 

@@ -59,7 +59,13 @@ TITLES: Final[Mapping[str, str]] = {
     "leave": "An episode ends below",
     "analyzed_at": "Analyzed at",
 }
-OPTIONS: Final = (("every", "--every"), ("start_s", "--start"), ("end_s", "--end"))
+OPTIONS: Final[Mapping[str, str]] = {
+    "model_name": "--model",
+    "detector": "--detector",
+    "every": "--every",
+    "start_s": "--start",
+    "end_s": "--end",
+}
 
 
 def write_report(
@@ -135,7 +141,6 @@ def build_page(timeline: Timeline, thumbnails: Sequence[Thumbnail]) -> str:
         ratio=_ratio,
         groups_shown=[g for g in report.groups if (report.everyone["groups"][g]["share"] or 0) > 0],
         stopped_s=None if columns is None else columns.span_s[1],
-        empty=_empty_note(report),
         group_cards=_group_cards(report),
         thumbnails=thumbnails,
         **_over_time(report),
@@ -145,19 +150,6 @@ def build_page(timeline: Timeline, thumbnails: Sequence[Thumbnail]) -> str:
         facts=list(_facts(timeline.metadata)),
         members=_members(timeline),
     )
-
-
-def _empty_note(report: Report) -> str:
-    frames = report.summary["frames"]
-    if report.drawing.lanes:
-        return ""
-    if not frames["total"]:
-        return "This timeline has no frames: nothing was analyzed."
-    if frames["unreadable"] and frames["unreadable"] + frames["skipped"] == frames["total"]:
-        return "None of the frames could be read, so nothing is known about faces in them."
-    if frames["skipped"] == frames["total"]:
-        return "Every frame was skipped: nothing was analyzed."
-    return "No face was found in this recording."
 
 
 def _group_cards(report: Report) -> Iterator[Card]:
@@ -200,19 +192,13 @@ def _by_number(lanes: Sequence[Lane]) -> list[Lane]:
 
 
 def _lane(report: Report, axis: charts.Axis, columns: Columns, lane: Lane) -> dict[str, Any]:
-    names, figures = report.timeline.names, report.summary["faces"][str(lane.face_id)]["groups"]
-    shares = [f"{group} {format_share(figures[group]['share'])}" for group in report.groups]
+    names = report.timeline.names
     peaks = [peak[np.isfinite(peak)] for peak in lane.peak.T]
     return {
-        "face_id": lane.face_id,
-        "name": lane.name,
-        "title": lane.title,
-        "about": [f"{format_time(lane.start_s)} to {format_time(lane.end_s)}", *shares],
+        "lane": lane,
+        "groups": report.summary["faces"][str(lane.face_id)]["groups"],
         "names": [(color_class(name, names, grouped=False), name) for name in names],
-        "peaks": [format_share(float(peak.max()) if len(peak) else None) for peak in peaks],
-        "label": f"{lane.title}: groups and the probability of each expression over time, from "
-        f"{format_time(lane.start_s)} to {format_time(lane.end_s)}. The same values are in the "
-        "table below.",
+        "peaks": [float(peak.max()) if len(peak) else None for peak in peaks],
         "paths": list(charts.lane_paths(axis, columns, lane, names, report.groups)),
         "table": values_table(columns, lane, names),
     }
@@ -279,10 +265,8 @@ def _sorted_cell(value: float, text: str) -> Cell:
 def _summaries(report: Report) -> Iterator[tuple[str, list[tuple[str, Table, Table | None]]]]:
     """Yield whose tables follow, and the tables: everyone's first, then those of each face."""
     lanes = report.drawing.lanes
-    yield (
-        lanes[0].name if len(lanes) == 1 else "all faces",
-        _face_tables(report, report.everyone, lanes[0].name if len(lanes) == 1 else "all faces"),
-    )
+    who = lanes[0].name if len(lanes) == 1 else "all faces"
+    yield who, _face_tables(report, report.everyone, who)
     for lane in _by_number(lanes[:LANES_SHOWN]) if len(lanes) > 1 else []:
         face = report.summary["faces"][str(lane.face_id)]
         yield lane.name, _face_tables(report, face, lane.name)
@@ -338,16 +322,10 @@ def _transition(n: int) -> Cell:
 
 def build_command(report: Report) -> str:
     """Return the command that repeats the analysis, as far as the metadata holds it."""
-    stated = report.setting("command")
-    if stated:
-        return stated if isinstance(stated, str) else shlex.join(str(word) for word in stated)
     words = ["moppet", "analyze", report.name]
-    for name, option in (("model_name", "--model"), ("detector", "--detector")):
-        if report.setting(name):
-            words += [option, str(report.setting(name))]
-    for name, option in OPTIONS:
+    for name, option in OPTIONS.items():
         value = report.setting(name)
-        if value is not None and not (name == "every" and value == 1):
+        if value not in (None, "") and (name, value) != ("every", 1):
             words += [option, f"{value:g}" if isinstance(value, float) else str(value)]
     if report.setting("detect_every_frame") is True:
         words.append("--detect-every-frame")

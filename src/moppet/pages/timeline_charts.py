@@ -18,9 +18,9 @@ from moppet.timeline.downsample import (
     UNREADABLE,
     Columns,
     Drawing,
+    Integers,
     Lane,
     Numbers,
-    Whole,
 )
 from moppet.timeline.time_axis import format_time, time_ticks
 
@@ -32,7 +32,7 @@ CURVE_PX = 32
 
 UNITS_PER_PX = 10
 WIDTH = 24_000
-"""Whole-number units across, so that paths stay short; the browser stretches them."""
+"""Integers-number units across, so that paths stay short; the browser stretches them."""
 
 
 class Axis:
@@ -43,7 +43,7 @@ class Axis:
         self.span_s = self.end_s - self.start_s
         self.is_moment = len(columns.middle_s) == 1
 
-    def units(self, seconds: Numbers) -> Whole:
+    def units(self, seconds: Numbers) -> Integers:
         """Return rounded units of times."""
         share = (seconds - self.start_s) / self.span_s
         return np.rint(np.clip(share, 0, 1) * WIDTH).astype(np.int64)
@@ -65,7 +65,7 @@ def _stretches(mask: NDArray[np.bool_]) -> list[tuple[int, int]]:
     )
 
 
-def _unbroken(columns: Columns, at: Whole) -> list[tuple[int, int]]:
+def _unbroken(columns: Columns, at: Integers) -> list[tuple[int, int]]:
     """First and one past the last position of every stretch without a gap."""
     whole = (np.diff(at) == 1) & columns.joined[at[1:]]
     cuts = np.flatnonzero(~whole) + 1
@@ -106,7 +106,7 @@ class _LanePainter:
                 parts.append(self._line(y, start + a, start + b, base if filled else None))
         return "".join(parts)
 
-    def _line(self, y: Whole, a: int, b: int, base: int | None) -> str:
+    def _line(self, y: Integers, a: int, b: int, base: int | None) -> str:
         # half a cell to either side, so that a single frame is seen and fits the ribbon
         x = np.r_[self.left[a], self.middle[a:b], self.right[b - 1]]
         tall = np.r_[y[a], y[a:b], y[b - 1]]

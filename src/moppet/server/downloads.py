@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from moppet.coders import PROGRAMS
 from moppet.coders.programs import write_programs
 from moppet.pages.report import write_report
-from moppet.timeline.annotations import corrections_path, read_layered
+from moppet.timeline.annotations import corrections_path, read_annotated
 from moppet.timeline.people import people_path
 from moppet.timeline.summary import summary_csv
 
@@ -33,10 +33,10 @@ def export_timeline(timeline: Path, kind: str) -> ExportedFile:
 
     Raises TimelineError if the format cannot hold the codes.
     """
-    layered = read_layered(timeline)
-    stem = Path(str(layered.timeline.metadata.get("source_name") or timeline.stem)).stem
+    annotated = read_annotated(timeline)
+    stem = Path(str(annotated.timeline.metadata.get("source_name") or timeline.stem)).stem
     if kind == "summary":
-        text = summary_csv([layered.timeline.summary()])
+        text = summary_csv([annotated.timeline.summary()])
         return ExportedFile(f"{stem} summary.csv", text.encode("utf-8"))
     if kind == "corrections":
         path = corrections_path(timeline)
@@ -45,9 +45,9 @@ def export_timeline(timeline: Path, kind: str) -> ExportedFile:
     with TemporaryDirectory() as name:
         folder = Path(name)
         if kind in _TABLES:
-            path = layered.timeline.write(folder / f"{stem}.{kind}")
+            path = annotated.timeline.write(folder / f"{stem}.{kind}")
             return ExportedFile(path.name, path.read_bytes())
-        files = write_programs(layered, folder, stem, [kind], _PROBABILITIES_S)
+        files = write_programs(annotated, folder, stem, [kind], _PROBABILITIES_S)
         if len(files) == 1:
             return ExportedFile(files[0].name, files[0].read_bytes())
         return ExportedFile(f"{stem} {kind}.zip", _zip(files))
@@ -55,7 +55,7 @@ def export_timeline(timeline: Path, kind: str) -> ExportedFile:
 
 def export_summary(timelines: Sequence[Path]) -> ExportedFile:
     """Return one summary table of several recordings."""
-    text = summary_csv(read_layered(path).timeline.summary() for path in timelines)
+    text = summary_csv(read_annotated(path).timeline.summary() for path in timelines)
     return ExportedFile("summary.csv", text.encode("utf-8"))
 
 
@@ -64,7 +64,7 @@ def current_report(timeline: Path) -> Path:
     report, people = timeline.with_name("report.html"), people_path(timeline)
     named_at = people.stat().st_mtime_ns if people.is_file() else 0
     if not report.is_file() or report.stat().st_mtime_ns < named_at:
-        write_report(read_layered(timeline).timeline, report)
+        write_report(read_annotated(timeline).timeline, report)
     return report
 
 

@@ -278,7 +278,7 @@ class Rater:
     def state(self) -> dict[str, Any]:
         """Return the rater's progress, without the ratings.
 
-        picture, next: numbers of the image to rate and of the one after it, or null.
+        image, next: numbers of the image to rate and of the one after it, or null.
         again: the image was skipped before. later: number of skipped images.
         """
         queue = self.queue

@@ -20,7 +20,7 @@ from moppet.server.job_queue import Queue
 from moppet.server.responses import Json, attachment, body_of, existing_file, json_of
 from moppet.server.timeline_view import TIMELINE, TimelineView, view_of
 from moppet.timeline import Timeline, read_timeline
-from moppet.timeline.annotations import add_correction, corrections_path, take_back
+from moppet.timeline.annotations import add_correction, corrections_path, undo_correction
 from moppet.timeline.people import (
     People,
     forget_face,
@@ -199,7 +199,7 @@ def add_edits(site: FastAPI, queue: Queue) -> None:
     def remove(number: int, correction: int, coder: Annotated[Coder, body_of(Coder)]) -> Json:
         path = finished(number)
         with _LOCK:
-            take_back(corrections_path(path), correction, by=coder.by, at=_now())
+            undo_correction(corrections_path(path), correction, by=coder.by, at=_now())
         return head(path)
 
 

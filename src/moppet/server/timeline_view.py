@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from moppet.coders.timeline_coding import split_by_person
 from moppet.timeline import Timeline, read_unfinished
-from moppet.timeline.annotations import Correction, corrections_path, read_layered
-from moppet.timeline.downsample import Bins
-from moppet.timeline.durations import read_clock, stretches
+from moppet.timeline.annotations import Correction, corrections_path, read_annotated
+from moppet.timeline.downsample import RowBins
+from moppet.timeline.durations import frame_times
 from moppet.timeline.people import People, people_path
 from moppet.timeline.summary import name_and_role
 from moppet.values import UsageError
@@ -59,7 +59,7 @@ class TimelineView:
         length = timeline.metadata.get("duration_s")
         duration = float(length) if isinstance(length, int | float) else math.nan
         last = float(self.time_s[-1]) if len(self.time_s) else 0.0
-        clock = read_clock(timeline.table, timeline.settings)
+        times = frame_times(timeline.table, timeline.settings)
         return {
             "name": timeline.metadata.get("source_name"),
             "names": list(timeline.names),
@@ -78,9 +78,7 @@ class TimelineView:
                 }
                 for one in timeline.episodes("expression")
             ],
-            "faceless": [
-                _rounded(np.asarray(one)) for one in stretches(clock, "no_face", timeline.settings)
-            ],
+            "faceless": [_rounded(np.asarray(one)) for one in times.intervals("no_face")],
             "people": self._people.as_json(),
             "corrections": self._corrections({face["name"]: face["id"] for face in faces}),
         }
@@ -124,7 +122,7 @@ class TimelineView:
             width = (end_s - start_s) / points
             place = ((self.time_s[rows] - start_s) / width).astype(np.int64)
             bin_of_row = np.minimum(place, points - 1)
-        bins = Bins.of(bin_of_row)
+        bins = RowBins.of(bin_of_row)
         time_s, smoothed = bins.means(self.time_s[rows]), bins.means(self.smoothed[rows])
         unsure = bins.means(self.unsure[rows])
         of_rows = self.time_s[rows]
@@ -156,7 +154,7 @@ class TimelineView:
 
 @lru_cache(maxsize=4)
 def _read(path: Path, *changed: int) -> TimelineView:
-    found = read_layered(path)
+    found = read_annotated(path)
     return TimelineView(found.timeline, found.people, found.corrections)
 
 

@@ -172,8 +172,7 @@ class ClassifierContext(StudyContext):
         train, test = self.parts(cell)
         label = self.label(cell.data)
         seed = plan.seed + _SEEDS_PER_REPEAT * cell.repeat + cell.fold
-        settings = plan.hash_of(cell)
-        folder = self.folder_of(plan.work, cell, settings)
+        folder = self.folder_of(cell)
         started = time.process_time()
         ready = prepare(cell.method, self.images, label, train, names, plan.synthesis, folder, seed)
         seconds = time.process_time() - started
@@ -198,8 +197,7 @@ class ClassifierContext(StudyContext):
                     }
                 )
         return {
-            **dict(zip(plan.KEY, cell.key, strict=True)),
-            "recipe": settings,
+            **self.line(cell),
             "names": list(names),
             "n_before": np.bincount(label[train], minlength=len(names)).tolist(),
             "n_test": len(test),
@@ -237,26 +235,18 @@ class ClassifierContext(StudyContext):
             minutes = measure_budget(self.plan.synthesis, tasks).minutes * len(synthesized)
             parts.append(f"about {minutes:.0f} minutes in one process to train generators")
         first = next(iter(self.plan.methods))
-        minutes_before = [
-            sum(found["seconds"] for found in line["found"]) / 60
-            for line in finished.values()
-            if line["method"] == first
-        ]
-        if minutes_before:
-            minutes = sum(minutes_before) / len(minutes_before) * len(todo)
-            parts.append(f"{minutes:.0f} CPU minutes for the classifiers")
-        else:
-            parts.append("the classifiers' time is estimated once some cells are finished")
-        return ", ".join(parts)
+        lines = [line["found"] for line in finished.values() if line["method"] == first]
+        if not lines:
+            return ", ".join([*parts, "the classifiers' time is estimated after the first cells"])
+        minutes = sum(found["seconds"] for line in lines for found in line) / 60 / len(lines)
+        return ", ".join([*parts, f"{minutes * len(todo):.0f} CPU minutes for the classifiers"])
 
     def progress(self, line: Json) -> str:
-        """Return a finished cell's name and CPU time in words."""
         seconds = max(found["seconds"] for found in line["found"])
         name = f"{line['data']}, {line['method']}, repeat {line['repeat']}, fold {line['fold']}"
         return f"{name}: at most {seconds:.0f} CPU seconds"
 
     def summarize(self, finished: Mapping[Any, Json]) -> list[Json]:
-        """Return a row for each data set, method, classifier and space with finished repeats."""
         from moppet.study.results import summarize_classifiers
 
         return summarize_classifiers(self, finished)
@@ -293,8 +283,6 @@ def _fold(plan: ClassifierPlan, manifest: Manifest, data: DataSet) -> FoldedRows
 
 def describe(images: Image, space: str, model: str) -> Floats:
     """Return (n, d) features of (n, 48, 48) gray faces in one of SPACES."""
-    if not len(images):
-        return np.empty((0, 0), np.float32)
     crops = np.stack([cv2.cvtColor(image, cv2.COLOR_GRAY2RGB) for image in images])
     return describe_crops(np.asarray(crops, np.uint8), space, model=_model(model))
 
@@ -373,8 +361,7 @@ def _balanced(ready: PreparedRows, done: Balanced) -> PreparedRows:
     if not BALANCERS[done.method].interpolates:
         rows = np.concatenate([kept, ready.rows[done.parents[:, 0]]])
         return replace(ready, rows=rows, notes=done.notes)
-    levels = np.rint(np.clip(done.features, 0, 1) * 255).astype(np.uint8)
-    return PreparedRows(kept, levels.reshape(-1, SIDE_PX, SIDE_PX), done.labels, done.notes)
+    return PreparedRows(kept, Pixels(SIDE_PX).images(done.features), done.labels, done.notes)
 
 
 def _synthesized(

@@ -19,6 +19,8 @@ class StudyContext(ABC):
     A subclass reads its images once, when it is made from a plan.
     """
 
+    plan: Any
+
     @abstractmethod
     def run(self, cell: Any) -> Json:
         """Run a cell, and return its line of the ledger."""
@@ -40,9 +42,15 @@ class StudyContext(ABC):
         del report
         return cells
 
-    def folder_of(self, work: Path, cell: Any, settings: str) -> Path:
-        """Return the folder of a cell's unfinished run. settings: the cell's hash."""
-        return work / "-".join(str(part).replace(" ", "_") for part in (*cell.key, settings))
+    def folder_of(self, cell: Any) -> Path:
+        """Return the folder of a cell's unfinished run."""
+        parts, work = (*cell.key, self.plan.hash_of(cell)), Path(self.plan.work)
+        return work / "-".join(str(part).replace(" ", "_") for part in parts)
+
+    def line(self, cell: Any) -> Json:
+        """Return what every line of the ledger begins with: the cell's key and its hash."""
+        key = dict(zip(self.plan.KEY, cell.key, strict=True))
+        return {**key, "recipe": self.plan.hash_of(cell)}
 
 
 def find_study_faces(manifest: Manifest, work: Path) -> tuple[Manifest, Faces]:

@@ -6,7 +6,7 @@ import math
 import warnings
 from collections.abc import Iterator
 from numbers import Integral, Real
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
@@ -21,7 +22,6 @@ from moppet.metrics.bootstrap import mean_defined
 from moppet.metrics.classification import confusions, f1_of
 
 Values = NDArray[np.float64]
-WEIGH_BY: Final = ("f1", "accuracy")
 _LEAST_LOSS: Final = 1e-6
 _LEAST_WEIGHT: Final = float(np.finfo(np.float64).eps)
 _LEAST_EDGE: Final = 1e-9
@@ -66,6 +66,13 @@ class F1AdaBoostClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     `classes_`, `class_costs_` (c), `feature_importances_`.
     """
 
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "n_estimators": [Interval(Integral, 1, None, closed="left")],
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "rarity": [Interval(Real, 0, None, closed="left")],
+        "weigh_by": [StrOptions({"f1", "accuracy"})],
+    }
+
     def __init__(
         self,
         n_estimators: int = 50,
@@ -90,7 +97,7 @@ class F1AdaBoostClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
 
         Raises ValueError for invalid arguments or rows.
         """
-        self._check_arguments()
+        self._validate_params()
         X, y = validate_data(self, X, y, dtype=np.float32)
         check_classification_targets(y)
         weight = _check_sample_weight(
@@ -107,22 +114,6 @@ class F1AdaBoostClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         self.class_costs_ = 1 + self.rarity * (1 - share / share.max())
         self._boost(X, label, weight)
         return self
-
-    def _check_arguments(self) -> None:
-        whole = isinstance(self.n_estimators, Integral) and self.n_estimators >= 1
-        if not whole:
-            raise ValueError(
-                f"n_estimators must be a whole number from 1, got {self.n_estimators!r}."
-            )
-        for name, lowest in (("learning_rate", math.ulp(0.0)), ("rarity", 0.0)):
-            value = getattr(self, name)
-            if not isinstance(value, Real) or not lowest <= float(value) < math.inf:
-                least = "above 0" if lowest else "from 0"
-                raise ValueError(f"{name} must be a number {least}, got {value!r}.")
-        if self.weigh_by not in WEIGH_BY:
-            raise ValueError(
-                f"weigh_by must be one of {', '.join(WEIGH_BY)}, got {self.weigh_by!r}."
-            )
 
     def _boost(self, X: NDArray[np.float32], label: NDArray[np.intp], weight: Values) -> None:
         rng = check_random_state(self.random_state)

@@ -6,12 +6,13 @@ import math
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from moppet.balance.spaces import Pixels, gray_squares
 from moppet.infer.expression_model import ExpressionModel, load_model
 from moppet.values import Floats, Image, ModelError, UsageError, name_hint
 
@@ -34,7 +35,7 @@ _HOG: Final = cv2.HOGDescriptor(
 
 def pixel_features(crops: Image) -> Floats:
     """Return (n, 1024): gray levels 0 to 1 of the crop at 32 pixels, row by row."""
-    return np.asarray(_gray(crops, PIXELS_PX).reshape(-1, PIXELS_PX**2) / 255, np.float32)
+    return Pixels(PIXELS_PX).features(crops)
 
 
 def hog_features(crops: Image) -> Floats:
@@ -43,7 +44,9 @@ def hog_features(crops: Image) -> Floats:
     As in OpenCV: 9 unsigned directions, cells of 8 pixels, blocks of 2 × 2 cells, each block scaled
     to length 1, clipped at 0.2 and scaled again. Brightness and contrast have no effect.
     """
-    found = [np.asarray(_HOG.compute(gray), np.float32).ravel() for gray in _gray(crops, HOG_PX)]
+    found = [
+        np.asarray(_HOG.compute(gray), np.float32).ravel() for gray in gray_squares(crops, HOG_PX)
+    ]
     return np.stack(found) if found else np.empty((0, _HOG.getDescriptorSize()), np.float32)
 
 
@@ -59,7 +62,7 @@ def lbp_features(crops: Image) -> Floats:
     side = LBP_PX // LBP_CELLS
     parts = []
     for start in range(0, len(crops), _CHUNK):
-        codes = pattern_codes(_gray(crops[start : start + _CHUNK], LBP_PX))
+        codes = pattern_codes(gray_squares(crops[start : start + _CHUNK], LBP_PX))
         n = len(codes)
         cells = labels[codes].reshape(n, LBP_CELLS, side, LBP_CELLS, side).swapaxes(2, 3)
         cells = cells.reshape(n * LBP_CELLS**2, side * side)
@@ -147,14 +150,3 @@ def _uniform_labels() -> NDArray[np.int64]:
     bits = codes[:, None] >> np.arange(_NEIGHBORS) & 1
     uniform = (bits != np.roll(bits, 1, axis=1)).sum(axis=1) <= 2
     return np.asarray(np.where(uniform, np.cumsum(uniform) - 1, LBP_LABELS - 1), np.int64)
-
-
-def _gray(crops: Image, side: int) -> Image:
-    """Return (n, side, side) uint8 gray images."""
-    gray = np.empty((len(crops), side, side), np.uint8)
-    for i, crop in enumerate(crops):
-        one: Any = cv2.cvtColor(np.ascontiguousarray(crop), cv2.COLOR_RGB2GRAY)
-        shrink = min(one.shape) > side
-        flags = cv2.INTER_AREA if shrink else cv2.INTER_LINEAR
-        gray[i] = cv2.resize(one, (side, side), interpolation=flags)
-    return gray

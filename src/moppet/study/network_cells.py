@@ -74,10 +74,9 @@ class NetworkContext(StudyContext):
         """Read the study's images and find their faces."""
         recipe = plan.experiments[0].recipe
         manifest = read_data(recipe, (plan.base / recipe.data).resolve())
-        bands = {band for e in plan.experiments for band in e.recipe.only_ages}
+        bands = [band for e in plan.experiments for band in e.recipe.only_ages]
         if bands:
-            in_band = np.isin(manifest.column("age_band").astype(str), list(bands))
-            manifest = manifest.select(in_band)
+            manifest = manifest.select(np.isin(manifest.column("age_band").astype(str), bands))
         manifest, faces = find_study_faces(manifest, plan.work)
         return cls(plan, with_split(manifest, recipe.seed), faces)
 
@@ -85,8 +84,7 @@ class NetworkContext(StudyContext):
         """Train a cell's network, evaluate it on the test rows, and return its line."""
         data, synthesis_seconds = self.add_synthetic_rows(cell, self.draw(cell))
         recipe = cell.recipe
-        settings = self.plan.hash_of(cell)
-        folder = self.folder_of(self.plan.work, cell, settings)
+        folder = self.folder_of(cell)
         lightning.seed_everything(recipe.seed, verbose=False)
         network = self.make_network(cell, data)
         # Of the processors, not of the clock: what else runs does not count.
@@ -96,13 +94,12 @@ class NetworkContext(StudyContext):
         network.load_state_dict(kept_weights(folder, recipe))
         log = read_log(folder)
         seconds *= len(log) / max(1, len(log) - before)  # of a resumed run: as if it were whole
-        crops = evaluation_crops(data, data.rows("test", labelled=True), aligned=True)
+        crops = evaluation_crops(data, data.rows("test", labeled=True), aligned=True)
         logits, _ = predict_logits(network, network_input(crops, recipe), batch=32)
         parameters, flops = cost(network, recipe.size)
         shutil.rmtree(folder)
         return {
-            **dict(zip(self.plan.KEY, cell.key, strict=True)),
-            "recipe": settings,
+            **self.line(cell),
             "network": recipe.network,
             "names": list(data.names),
             "rows": {part: _counts(data, part) for part in PARTS},
@@ -152,14 +149,12 @@ class NetworkContext(StudyContext):
         )
 
     def progress(self, line: Json) -> str:
-        """Return a finished cell's accuracy and CPU time in words."""
         label, _ = self.truth
         accuracy = np.mean(np.argmax(line["probabilities"], axis=1) == label)
         name = f"{line['table']}, {line['experiment']}, {line['regime']}, draw {line['draw']}"
         return f"{name}: accuracy {accuracy:.3f}, {line['seconds']:.0f} CPU seconds"
 
     def summarize(self, finished: Mapping[Any, Json]) -> list[Json]:
-        """Return a row for each experiment and regime with finished cells."""
         from moppet.study.results import summarize_networks
 
         rows = summarize_networks(self.plan, list(finished.values()), *self.truth)
@@ -194,7 +189,7 @@ class NetworkContext(StudyContext):
     def truth(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the test rows' labels and groups, in the order of a cell's probabilities."""
         data = self.draw(self.plan.cells()[0])
-        rows = data.rows("test", labelled=True)
+        rows = data.rows("test", labeled=True)
         return data.label[rows], data.manifest.groups[rows]
 
     def draw(self, cell: NetworkCell) -> TrainingData:
@@ -224,7 +219,7 @@ class NetworkContext(StudyContext):
         rows need not train it again (its seconds count for each of them); a stopped one is
         resumed, and a process that needs the same one at the same time waits for it.
         """
-        regime, rows = cell.regime, data.rows("train", labelled=True)
+        regime, rows = cell.regime, data.rows("train", labeled=True)
         if not regime.synthetic:
             return data, 0.0
         if regime.synthetic == COPIES:
@@ -277,7 +272,7 @@ def draw_parts(data: TrainingData, regime: Regime, rng: np.random.Generator) -> 
 
 
 def _counts(data: TrainingData, part: str) -> dict[str, int]:
-    label = data.label[data.rows(part, labelled=True)]
+    label = data.label[data.rows(part, labeled=True)]
     return {name: int((label == i).sum()) for i, name in enumerate(data.names)}
 
 
@@ -356,12 +351,9 @@ def _add_generated(
     folder, before = _cached(work, name, settings, [images.fingerprint], make)
     started = time.process_time()
     generator: FaceGenerator = load_generator(folder / "generator.safetensors")
-    faces = [
-        generator.generate(label, settings.seed + number)
-        for label, count in wanted.items()
-        for number in range(count)
-    ]
-    labels = [label for label, count in wanted.items() for _ in range(count)]
+    numbered = [(label, number) for label, n in wanted.items() for number in range(n)]
+    faces = [generator.generate(label, settings.seed + number) for label, number in numbered]
+    labels = [label for label, _ in numbered]
     added = _rows_of(data, name, settings.seed, faces, labels)
     return _joined(data, *added), before + time.process_time() - started
 
@@ -397,9 +389,10 @@ def _rows_of(
     if not n:
         raise MoppetError("the regime's ratio is so small that it adds no face.")
     columns = {
+        # No such files exist. The paths are part of the data's fingerprint in checkpoints.
         "path": [f"made/{generator}/{number}.png" for number in range(n)],
         "label": labels,
-        "source": ["made"] * n,
+        "source": ["synthetic"] * n,
         "split": ["train"] * n,
         "weight": [1.0] * n,
         "content_hash": [content_hash(image) for image in images],

@@ -18,15 +18,15 @@ from moppet.infer.expression_model import find_model
 from moppet.plugins import NameIn
 from moppet.synthesis.generators import find_generator
 from moppet.synthesis.settings import SynthesisSettings, settings_from
-from moppet.train.recipe import Recipe, check_models, recipe_from
+from moppet.train.recipe import Recipe, check_models, chosen_settings
 from moppet.values import MoppetError, UsageError, name_hint
-
-Share = Annotated[float, Gt(0), Le(1)]
 
 COPIES: Final = "copies"
 """A regime's `synthetic` that adds copies of the real training rows: more steps, no new faces."""
 FIGURES: Final = {"macro_f1": "macro-F1", "g_mean": "G-mean", "auc": "AUC"}
 """Key of the results of classifiers → the figure's name."""
+ALL: Final = "all"
+"""What stands for classifier and space in a method's mean over all of them."""
 SIDE_PX: Final = 48
 """Side of the gray faces that a study of classifiers works on: FER+'s own."""
 
@@ -96,7 +96,6 @@ class Regime:
     ratio: Annotated[float, Ge(0)] = 0.0
 
     def problems(self) -> Iterator[str]:
-        """Yield what `synthetic` and `ratio` must fulfill together."""
         if bool(self.synthetic) != (self.ratio > 0):
             yield "give both 'synthetic' and a ratio above 0, or neither."
         if self.synthetic == COPIES and self.ratio % 1:
@@ -238,8 +237,7 @@ class NetworkPlan(StudyPlan):
 
     def hash_of(self, cell: NetworkCell) -> str:
         """Return the hash of a cell's training recipe and regime, without the draw."""
-        plain = old_names(Recipe("-", "-"))
-        recipe = _differing(old_names(cell.experiment.recipe), plain) | {"name": ""}
+        recipe = chosen_settings(cell.experiment.recipe) | {"name": ""}
         ratio = cell.regime.ratio
         # 3 and 3.0 are one ratio.
         regime = old_names(cell.regime) | {"draws": 0, "ratio": ratio if ratio % 1 else int(ratio)}
@@ -256,7 +254,7 @@ def _experiment(title: str, given: dict[str, Any]) -> Experiment:
     wrong = isinstance(published, bool) or not isinstance(published, float | int | None)
     if wrong or not 0 <= (published or 0) <= 1:
         raise SettingsError([f"published must be an accuracy from 0 to 1, got {published!r}."])
-    recipe = recipe_from(given, "")
+    recipe = check_settings(Recipe, given, "")
     return Experiment(title, recipe.name, recipe, published)
 
 
@@ -283,12 +281,11 @@ class DataSet:
     name: str
     classes: Annotated[tuple[str, ...], MinLen(2), MaxLen(10)]
     only_ages: tuple[str, ...] = ()
-    share: Share = 1.0
+    share: Annotated[float, Gt(0), Le(1)] = 1.0
     min_rows: Annotated[int, Ge(2)] = 5
     methods: tuple[str, ...] = ()
 
     def problems(self) -> Iterator[str]:
-        """Yield a class that is named twice."""
         if len(set(self.classes)) < len(self.classes):
             yield f"classes must differ, got {list(self.classes)}."
 
@@ -382,7 +379,6 @@ class ClassifierPlan(StudyPlan):
     other_data: bool = False
 
     def problems(self) -> Iterator[str]:
-        """Yield names of methods that do not exist, and what is wrong in the generator."""
         yield from super().problems()
         yield from _name_problems("data_sets", self.data_sets)
         yield from _name_problems("methods", self.methods)
@@ -407,6 +403,11 @@ class ClassifierPlan(StudyPlan):
             return
         if settings is not None and (settings.size, settings.channels) != (SIDE_PX, 1):
             yield f"generator: the faces of this study are gray and {SIDE_PX} pixels wide."
+
+    @property
+    def references(self) -> list[str]:
+        """The methods that the others' means are compared with: the reference and the first."""
+        return list(dict.fromkeys([self.reference, next(iter(self.methods))]))
 
     @cached_property
     def synthesis(self) -> SynthesisSettings | None:
@@ -524,15 +525,6 @@ def _name_problems(place: str, tables: Mapping[str, Any]) -> Iterator[str]:
     for name, one in tables.items():
         if one.name != name:
             yield f"unknown key '{place}.{name}.name'; the name is that of the table."
-
-
-def _differing(given: Mapping[str, Any], plain: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings that differ from the defaults, so that later settings change no hash."""
-    return {
-        key: _differing(value, plain[key]) if isinstance(value, dict) else value
-        for key, value in given.items()
-        if value != plain[key]
-    }
 
 
 def _hash(settings: Any) -> str:

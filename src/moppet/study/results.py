@@ -17,7 +17,7 @@ from moppet.metrics.ranking import macro_auc
 from moppet.metrics.significance import FoldDifference, correct_p_values, corrected_t_test
 from moppet.study.classifier_cells import ClassifierContext, FoldedRows, unpack
 from moppet.study.executors import Json
-from moppet.study.plan import FIGURES, ClassifierPlan, DataSet, Experiment, NetworkPlan, Regime
+from moppet.study.plan import ALL, FIGURES, ClassifierPlan, DataSet, Experiment, NetworkPlan, Regime
 
 Values = NDArray[np.float64]
 Labels = NDArray[np.int64]
@@ -29,8 +29,6 @@ Predictions = dict[int, list[Prediction]]
 """By repeat, of one pair of space and classifier or of several."""
 
 DRAWS: Final = 2000
-ALL: Final = "all"
-"""What stands for classifier and space in a method's mean over all of them."""
 OUTCOMES: Final = {
     "kept": ("are kept", "keep_wiped keeps"),
     "too_small": ("is too small to make faces of", "is too small for synthetic faces"),
@@ -51,8 +49,12 @@ def summarize_networks(
     table, or with the plan's first regime, on the draws that both have.
     """
     rows = []
+    by_line: dict[tuple[str, str, str], dict[int, Json]] = {}
+    for cell in cells:
+        line = by_line.setdefault((cell["table"], cell["experiment"], cell["regime"]), {})
+        line[cell["draw"]] = cell
     for experiment, regime in _in_order(plan):
-        mine = _cells_of(cells, experiment.table, experiment.name, regime.name)
+        mine = by_line.get((experiment.table, experiment.name, regime.name))
         if not mine:
             continue
         row = _network_row(experiment.name, regime.name, mine, label, groups)
@@ -60,7 +62,7 @@ def summarize_networks(
         against, where = first.name, regime.name
         if plan.compare == "regimes":
             against, where = experiment.name, next(iter(plan.regimes))
-        reference = _cells_of(cells, experiment.table, against, where)
+        reference = by_line.get((experiment.table, against, where), {})
         row["p_value"] = None
         if (against, where) != (experiment.name, regime.name) and set(reference) & set(mine):
             row["compared_with"] = where if plan.compare == "regimes" else against
@@ -76,14 +78,6 @@ def _in_order(plan: NetworkPlan) -> list[tuple[Experiment, Regime]]:
     if plan.compare == "regimes":
         return [(e, r) for e in plan.experiments for r in plan.regimes.values()]
     return [(e, r) for r in plan.regimes.values() for e in plan.experiments]
-
-
-def _cells_of(cells: list[Json], table: str, experiment: str, regime: str) -> dict[int, Json]:
-    return {
-        cell["draw"]: cell
-        for cell in cells
-        if (cell["table"], cell["experiment"], cell["regime"]) == (table, experiment, regime)
-    }
 
 
 def _network_row(
@@ -190,15 +184,10 @@ def summarize_classifiers(context: ClassifierContext, cells: Mapping[Any, Json])
             for method, lines in whole.items()
             for pair in predictions[method]
         ]
-        for base in reference_methods(plan):
+        for base in plan.references:
             _correct([row["against"][base] for row in own if base in row.get("against", {})])
         rows += own
     return rows
-
-
-def reference_methods(plan: ClassifierPlan) -> list[str]:
-    """Return the methods that the others' means are compared with: the reference and the first."""
-    return list(dict.fromkeys([plan.reference, next(iter(plan.methods))]))
 
 
 def _classifier_row(
@@ -212,7 +201,7 @@ def _classifier_row(
     plan, mine = context.plan, predictions[method][pair]
     against = {
         base: _compare(context, data, mine, predictions[base][pair])
-        for base in reference_methods(plan)
+        for base in plan.references
         if base != method and set(mine) & set(predictions.get(base, {}).get(pair, {}))
     }
     of_reference = against.get(plan.reference, {}).get("macro_f1", {})

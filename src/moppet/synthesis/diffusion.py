@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from moppet.synthesis.generators import SyntheticImage
 from moppet.synthesis.pretrained import (
     check_folder,
-    find_model,
+    find_pretrained,
     missing_library,
     model_fingerprint,
     print_conditions,
@@ -122,7 +122,7 @@ class Diffusion:
     def __init__(
         self, settings: SynthesisSettings, sources: StartingFaces, device: str = "cpu"
     ) -> None:
-        folder = find_model(settings.model, "a folder of Stable Diffusion", "model")
+        folder = find_pretrained(settings.model, "a folder of Stable Diffusion", "model")
         from_text = settings.start == "text"
         kind = "StableDiffusionPipeline" if from_text else "StableDiffusionImg2ImgPipeline"
         self.pipeline = load_pipeline(kind, folder, device)
@@ -169,8 +169,8 @@ class PartSegmenter:
         except ModuleNotFoundError as error:
             raise missing_library(error) from None
         s, self.device, self.threshold = settings, device, settings.detector_threshold
-        detector = find_model(s.detector_model, "a folder of Grounding DINO", "detector_model")
-        segmenter = find_model(s.segmenter_model, "a folder of SAM", "segmenter_model")
+        detector = find_pretrained(s.detector_model, "a folder of Grounding DINO", "detector_model")
+        segmenter = find_pretrained(s.segmenter_model, "a folder of SAM", "segmenter_model")
         self.models = (model_fingerprint(detector), model_fingerprint(segmenter))
         t: Any = transformers
         self.processor, self.detector = _load(
@@ -249,7 +249,9 @@ class Inpainting:
     def __init__(
         self, settings: SynthesisSettings, sources: StartingFaces, device: str = "cpu"
     ) -> None:
-        folder = find_model(settings.model, "a folder of Stable Diffusion for inpainting", "model")
+        folder = find_pretrained(
+            settings.model, "a folder of Stable Diffusion for inpainting", "model"
+        )
         self.segmenter = PartSegmenter(settings, device)
         self.pipeline = load_pipeline("StableDiffusionInpaintPipeline", folder, device)
         self.settings, self.sources = settings, sources

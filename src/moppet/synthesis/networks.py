@@ -28,6 +28,11 @@ def channels_at(width: int, size: int) -> list[int]:
     return [min(width * 2**i, width * _MOST_TIMES) for i in range(halvings(size) + 1)]
 
 
+def features_of(width: int, size: int) -> int:
+    """Return how many values the smallest feature maps of an image have together."""
+    return channels_at(width, size)[-1] * (size >> halvings(size)) ** 2
+
+
 class ClassNorm(nn.Module):
     """BatchNorm with a scale and shift per class (de Vries 2017; Miyato 2018)."""
 
@@ -96,8 +101,7 @@ class Discriminator(nn.Module):
     def __init__(self, size: int, channels: int, width: int) -> None:
         super().__init__()
         self.path = down_path(size, channels, width, norm=True)
-        side = size >> halvings(size)
-        self.score = nn.Linear(channels_at(width, size)[-1] * side**2, 1)
+        self.score = nn.Linear(features_of(width, size), 1)
         start_small(self)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -117,8 +121,8 @@ class ProjectionDiscriminator(nn.Module):
     def __init__(self, size: int, channels: int, width: int, classes: int) -> None:
         super().__init__()
         self.path = down_path(size, channels, width, norm=False)
-        features, side = channels_at(width, size)[-1], size >> halvings(size)
-        self.dense = nn.Linear(features * side**2, features)
+        features = channels_at(width, size)[-1]
+        self.dense = nn.Linear(features_of(width, size), features)
         self.score = nn.Linear(features, 1)
         self.of_class = nn.Embedding(classes, features)
         for module in list(self.modules()):
@@ -145,8 +149,7 @@ class Encoder(nn.Module):
     def __init__(self, size: int, channels: int, width: int, latent: int) -> None:
         super().__init__()
         self.path = down_path(size, channels, width, norm=True)
-        side = size >> halvings(size)
-        self.out = nn.Linear(channels_at(width, size)[-1] * side**2, 2 * latent)
+        self.out = nn.Linear(features_of(width, size), 2 * latent)
         start_small(self)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:

@@ -54,7 +54,7 @@ class Pin:
                 yield f"the SHA-256 of {name} must have 64 hex digits, got {digest!r}."
 
 
-def find_model(named: str, what: str, setting: str) -> Path:
+def find_pretrained(named: str, what: str, setting: str) -> Path:
     """Return the folder of a pretrained model.
 
     named: a folder, or a .toml file that pins a hub model (docs/guides/synthesis.md).

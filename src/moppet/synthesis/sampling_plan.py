@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Final
 
@@ -47,7 +47,7 @@ OCCLUSIONS: Final[Mapping[str, str]] = {
     "hand": "one hand in front of part of the face",
     "dummy": "with a dummy (pacifier) in the mouth",
 }
-_LOOKS: Final[Mapping[str, str]] = {
+_EXPRESSION_PROMPTS: Final[Mapping[str, str]] = {
     "neutral": "a neutral face",
     "happiness": "a happy smile",
     "sadness": "a sad face",
@@ -147,7 +147,7 @@ def make_plan(settings: SynthesisSettings, counts: Mapping[str, int]) -> Samplin
     balanced = _BalancedDesign(_levels(settings), settings.seed)
     requests: list[ImageRequest] = []
     for label, count in counts.items():
-        look = look_of(label) if settings.prompted else ""
+        look = expression_prompt(label) if settings.prompted else ""
         for number, values in enumerate(balanced.draw(label, count), 1):
             seed = seed_of(settings.seed, "picture", label, number)
             prompt = prompt_of(look, **values) if settings.prompted else None
@@ -155,18 +155,19 @@ def make_plan(settings: SynthesisSettings, counts: Mapping[str, int]) -> Samplin
     return SamplingPlan(tuple(requests))
 
 
-def look_of(label: str) -> str:
+def expression_prompt(label: str) -> str:
     """Return the words of a prompt for a class; UsageError for an unknown expression.
 
     Only the expressions known here are sent to a model, never the name of a class itself.
     """
     known = expression_of(label) or label.strip().casefold()
-    if known not in _LOOKS:
+    if known not in _EXPRESSION_PROMPTS:
+        hint = name_hint(known, _EXPRESSION_PROMPTS)
         raise UsageError(
-            f"there is no prompt for the class {label!r}.{name_hint(known, _LOOKS)} Rename the "
-            "class, or use gan, vae or cgan, which can be trained on any class."
+            f"there is no prompt for the class {label!r}.{hint} Rename the class, or use gan, vae "
+            "or cgan, which can be trained on any class."
         )
-    return _LOOKS[known]
+    return _EXPRESSION_PROMPTS[known]
 
 
 def prompt_of(
@@ -219,7 +220,11 @@ class _BalancedDesign:
         every = (
             dict(zip(levels, values, strict=True)) for values in itertools.product(*levels.values())
         )
-        self.combos = [combo for combo in every if _is_plausible(combo)]
+        self.combos = [
+            combo
+            for combo in every
+            if (combo.get("age_band"), combo.get("occlusion")) != ("adult", "dummy")
+        ]
         if not self.combos:
             raise UsageError("only children have a dummy: choose other ages or occlusions.")
         several = range(1, len(levels) + 1)
@@ -240,22 +245,44 @@ class _BalancedDesign:
     def draw(self, label: str, count: int) -> list[dict[str, str]]:
         """Return the values of this many images of a class."""
         rng = np.random.default_rng(seed_of(self.seed, "plan", label))
-        own = self._no_counts()
+        own = zip(self.stages, self._no_counts(), self.overall, strict=True)
+        counted = [list(zip(seen, keys, strict=True)) for keys, *both in own for seen in both]
         drawn = []
         for _ in range(count):
             left = np.arange(len(self.combos))
-            for keys, *counted in zip(self.stages, own, self.overall, strict=True):
-                for seen in counted:
-                    used = np.sum([s[k[left]] for s, k in zip(seen, keys, strict=True)], axis=0)
-                    left = left[used == used.min()]
+            for pairs in counted:
+                used = np.sum([seen[key[left]] for seen, key in pairs], axis=0)
+                left = left[used == used.min()]
             chosen = int(rng.choice(left))
             drawn.append(self.combos[chosen])
-            for keys, *counted in zip(self.stages, own, self.overall, strict=True):
-                for seen in counted:
-                    for s, k in zip(seen, keys, strict=True):
-                        s[k[chosen]] += 1
+            for seen, key in itertools.chain.from_iterable(counted):
+                seen[key[chosen]] += 1
         return drawn
 
 
-def _is_plausible(combo: Mapping[str, str]) -> bool:
-    return not (combo.get("age_band") == "adult" and combo.get("occlusion") == "dummy")
+def read_targets(
+    names: Sequence[str], counts: Mapping[str, int], per_class: int | None, targets: Sequence[str]
+) -> dict[str, int]:
+    """Return how many images to generate for each class.
+
+    By default, as many as bring every class to the size of the largest one.
+    Raises UsageError for what cannot be read, and if there is nothing to generate.
+    """
+    wanted = dict.fromkeys(names, per_class) if per_class is not None else {}
+    for text in targets:
+        name, equals, number = (part.strip() for part in text.rpartition("="))
+        if not equals or not number.isdecimal() or int(number) < 1:
+            raise UsageError(f"--target takes class=N, such as sadness=200, got {text!r}.")
+        if name not in names:
+            raise UsageError(f"--target names the class {name!r}.{name_hint(name, names)}")
+        wanted[name] = int(number)
+    if not wanted:
+        most = max(counts.values(), default=0)
+        wanted = {name: most - count for name, count in counts.items() if 0 < count < most}
+    found = {name: wanted[name] for name in names if wanted.get(name)}
+    if not found:
+        raise UsageError(
+            "every class has the same number of images, so there is nothing to even out: choose "
+            "how many to generate with --per-class N or --target class=N."
+        )
+    return {name: int(count or 0) for name, count in found.items()}

@@ -174,7 +174,7 @@ def _generate_all(
     part.mkdir(parents=True, exist_ok=True)
     with (part / _DONE).open("a", encoding="utf-8") as log:
         if not known:
-            log.write(json.dumps({"told": run}) + "\n")
+            log.write(json.dumps({"run": run}) + "\n")
         for done, request in enumerate(plan.requests, 1):
             name = f"{safe_name(request.label)}/{request.number:05d}.png"
             if name in known:
@@ -200,7 +200,7 @@ def _finished(part: Path, run: str) -> dict[str, Json]:
         for line in (part / _DONE).read_text(encoding="utf-8").splitlines():
             with suppress(ValueError):  # the last line of a run that was killed
                 found.append(json.loads(line))
-    if not found or found[0] != {"told": run}:
+    if not found or found[0] not in ({"run": run}, {"told": run}):  # as version 0.1 called it
         shutil.rmtree(part, ignore_errors=True)
         return {}
     return {line["name"]: line for line in found if "name" in line}
@@ -286,15 +286,10 @@ def _band(title: str, band: Sequence[Image], side: int) -> list[Image]:
     head = np.full((_TITLE_PX, COLUMNS * step, 3), 255, np.uint8)
     text = title.encode("ascii", "replace").decode()
     cv2.putText(head, text, (2, 13), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (0, 0, 0), 1, cv2.LINE_AA)
-    parts = [head]
-    for start in range(0, len(band), COLUMNS):
-        row = np.full((step, COLUMNS * step, 3), 255, np.uint8)
-        for at, image in enumerate(band[start : start + COLUMNS]):
-            color = np.repeat(image[:, :, None], 3, 2) if image.ndim == 2 else image
-            shrinks = color.shape[0] > side
-            flags = cv2.INTER_AREA if shrinks else cv2.INTER_NEAREST
-            row[:side, at * step : at * step + side] = cv2.resize(
-                color, (side, side), interpolation=flags
-            )
-        parts.append(row)
-    return parts
+    tiles = np.full((-(-len(band) // COLUMNS), COLUMNS, step, step, 3), 255, np.uint8)
+    for number, image in enumerate(band):
+        color = np.repeat(image[:, :, None], 3, 2) if image.ndim == 2 else image
+        flags = cv2.INTER_AREA if color.shape[0] > side else cv2.INTER_NEAREST
+        tile = cv2.resize(color, (side, side), interpolation=flags)
+        tiles[divmod(number, COLUMNS)][:side, :side] = tile
+    return [head, tiles.swapaxes(1, 2).reshape(-1, COLUMNS * step, 3)]

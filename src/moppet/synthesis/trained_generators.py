@@ -83,7 +83,7 @@ class TrainedGenerator(nn.Module):
 
     @contextmanager
     def mixed_precision(self) -> Iterator[None]:
-        """Compute in bfloat16 if the settings say so."""
+        """Compute in bfloat16 if the settings request it."""
         on = self.settings.precision == "bf16-mixed"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=on):
             yield
@@ -108,7 +108,7 @@ def adam(module: nn.Module, rate: float, *, first: float = 0.5) -> torch.optim.O
     return torch.optim.Adam(module.parameters(), rate, betas=(first, 0.999))
 
 
-def descend(loss: Tensor, optimizer: torch.optim.Optimizer) -> float:
+def optimizer_step(loss: Tensor, optimizer: torch.optim.Optimizer) -> float:
     """Do one optimizer step and return the loss.
 
     Raises MoppetError if the loss is not a number; the last checkpoint is kept.
@@ -125,10 +125,18 @@ def descend(loss: Tensor, optimizer: torch.optim.Optimizer) -> float:
     return value
 
 
-class _AdversarialGenerator(TrainedGenerator):
-    """A generator against a discriminator; images are augmented before they are scored."""
+class Gan(TrainedGenerator):
+    """DCGAN (Radford 2016), one network per class, non-saturating loss (Goodfellow 2014).
 
+    Images are augmented before the discriminator scores them.
+    """
+
+    one_per_class: ClassVar[bool] = True
     discriminator: nn.Module
+
+    def build(self) -> None:
+        s = self.settings
+        self.discriminator = Discriminator(s.size, s.channels, s.width)
 
     def build_optimizers(self) -> dict[str, torch.optim.Optimizer]:
         s = self.settings
@@ -152,15 +160,15 @@ class _AdversarialGenerator(TrainedGenerator):
 
     def discriminate(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return the discriminator's scores, and its class logits if it has any."""
-        raise NotImplementedError
+        return self.discriminator(images), None
 
     def discriminator_loss(self, real: Tensor, synthetic: Tensor) -> Tensor:
         """Return what the discriminator minimizes, from its scores."""
-        raise NotImplementedError
+        return softplus(-real).mean() + softplus(synthetic).mean()
 
     def generator_loss(self, synthetic: Tensor) -> Tensor:
         """Return what the generator minimizes, from the discriminator's scores."""
-        raise NotImplementedError
+        return softplus(-synthetic).mean()
 
     def step(self, images: Tensor, labels: Tensor, rng: torch.Generator) -> dict[str, float]:
         real = mirror(images, rng) if self.settings.mirror else images
@@ -170,35 +178,16 @@ class _AdversarialGenerator(TrainedGenerator):
         on_synthetic, _ = self.scores(synthetic.detach(), labels, rng)
         weight = self.settings.class_weight
         loss = self.discriminator_loss(on_real, on_synthetic) + weight * class_real
-        discriminator_loss = descend(loss, self.optimizers["discriminator"])
+        discriminator_loss = optimizer_step(loss, self.optimizers["discriminator"])
         self.discriminator.requires_grad_(False)
         on_synthetic, class_synthetic = self.scores(synthetic, labels, rng)
         loss = self.generator_loss(on_synthetic) + weight * class_synthetic
-        generator_loss = descend(loss, self.optimizers["generator"])
+        generator_loss = optimizer_step(loss, self.optimizers["generator"])
         self.discriminator.requires_grad_(True)
         return {"discriminator_loss": discriminator_loss, "generator_loss": generator_loss}
 
 
-class Gan(_AdversarialGenerator):
-    """DCGAN (Radford 2016), one network per class, non-saturating loss (Goodfellow 2014)."""
-
-    one_per_class: ClassVar[bool] = True
-
-    def build(self) -> None:
-        s = self.settings
-        self.discriminator = Discriminator(s.size, s.channels, s.width)
-
-    def discriminate(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor | None]:
-        return self.discriminator(images), None
-
-    def discriminator_loss(self, real: Tensor, synthetic: Tensor) -> Tensor:
-        return softplus(-real).mean() + softplus(synthetic).mean()
-
-    def generator_loss(self, synthetic: Tensor) -> Tensor:
-        return softplus(-synthetic).mean()
-
-
-class Cgan(_AdversarialGenerator):
+class Cgan(Gan):
     """Conditional GAN (Mirza 2014): one network for all classes.
 
     The generator gets the class and has class-conditional normalization; the discriminator
@@ -253,7 +242,7 @@ class Vae(TrainedGenerator):
         image = values / 2 * squares.clamp(min=1e-6).log()
         latent = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(dim=1).mean()
         loss = (image + self.settings.kl_weight * latent) / values
-        descend(loss, self.optimizers["both"])
+        optimizer_step(loss, self.optimizers["both"])
         return {"error": math.sqrt(float(squares.detach())), "nats": float(latent.detach())}
 
 
@@ -307,16 +296,15 @@ class FaceGenerator:
 
     def save(self, path: Path) -> str:
         """Write the weights and everything needed to use them; return the file's SHA-256."""
-        tensors: dict[str, Tensor] = {}
-        networks: list[nn.Module] = []
-        classes = {}
-        for name, (network, number) in self.parts.items():
-            if not any(network is known for known in networks):
-                networks.append(network)
-            at = next(i for i, known in enumerate(networks) if known is network)
-            classes[name] = [at, number]
-        for at, network in enumerate(networks):
-            tensors |= {f"{at}.{k}": v for k, v in network.state_dict().items()}
+        networks = list(dict.fromkeys(network for network, _ in self.parts.values()))
+        classes = {
+            name: [networks.index(one), number] for name, (one, number) in self.parts.items()
+        }
+        tensors: dict[str, Tensor] = {
+            f"{at}.{key}": value
+            for at, network in enumerate(networks)
+            for key, value in network.state_dict().items()
+        }
         metadata = {
             "kind": "moppet generator",
             # Under the old names: the SHA-256 of the same weights stays what it was.
@@ -345,10 +333,13 @@ def _network(at: int, tensors: dict[str, Any], settings: SynthesisSettings) -> n
     s = settings
     count = tensors[f"{at}.norms.0.scale.weight"].shape[0]
     network = Generator(s.size, s.channels, s.width, s.latent, count)
-    network.load_state_dict(
-        {k.removeprefix(f"{at}."): v for k, v in tensors.items() if k.startswith(f"{at}.")}
-    )
+    network.load_state_dict(tensors_under(f"{at}.", tensors))
     return network.eval()
+
+
+def tensors_under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors whose names start with a prefix, without it."""
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -98,6 +98,21 @@ def training_rows(manifest: Manifest, settings: SynthesisSettings) -> NDArray[np
             "requested classes and age bands."
         )
     return rows
+
+
+def class_counts(manifest: Manifest, settings: SynthesisSettings) -> dict[str, int]:
+    """Return how many images there are to learn from, by class; see `training_rows`."""
+    labels = manifest.labels[training_rows(manifest, settings)]
+    counts = {name: int((labels == i).sum()) for i, name in enumerate(manifest.names)}
+    return {name: counts[name] for name in settings.classes or manifest.names}
+
+
+def blank_images(counts: Mapping[str, int], settings: SynthesisSettings) -> TrainingImages:
+    """Return black images in these numbers, to measure what training on as many faces costs."""
+    names = tuple(name for name, count in counts.items() if count)
+    label = np.repeat(np.arange(len(names)), [counts[name] for name in names])
+    shape = (len(label), settings.size, settings.size) + (3,) * (settings.color == "rgb")
+    return TrainingImages(np.zeros(shape, np.uint8), label, names, np.arange(len(label)))
 
 
 def cut_images(

@@ -75,7 +75,7 @@ def add_correction(path: Path, **fields: Any) -> Correction:
     return correction
 
 
-def take_back(path: Path, number: int, *, by: str, at: str) -> None:
+def undo_correction(path: Path, number: int, *, by: str, at: str) -> None:
     """Undo a correction; UsageError if there is none with this number."""
     valid, _ = _read(path) if path.exists() else ({}, 0)
     if number not in valid:
@@ -124,7 +124,7 @@ def _append(path: Path, line: Mapping[str, Any]) -> None:
 
 
 @dataclass(frozen=True)
-class Layered:
+class AnnotatedTimeline:
     """A timeline with its annotation layers.
 
     timeline: with one face for each named person. people, corrections: the layers, which may be
@@ -136,7 +136,7 @@ class Layered:
     corrections: list[Correction]
 
 
-def read_layered(path: Path, people: Path | None = None) -> Layered:
+def read_annotated(path: Path, people: Path | None = None) -> AnnotatedTimeline:
     """Read a timeline file and the layers beside it.
 
     people: a file of people; by default the one beside the timeline, if it exists.
@@ -147,4 +147,4 @@ def read_layered(path: Path, people: Path | None = None) -> Layered:
     people_file, corrections_file = people or people_path(path), corrections_path(path)
     named = read_people(people_file) if people or people_file.is_file() else People()
     corrections = read_corrections(corrections_file) if corrections_file.is_file() else []
-    return Layered(name_people(timeline, named), named, corrections)
+    return AnnotatedTimeline(name_people(timeline, named), named, corrections)

@@ -1,7 +1,7 @@
 """Downsample timelines for charts.
 
-`Bins` groups rows that are close in time. `build_overview` returns the small chart for notebooks,
-`build_drawing` the lanes of a report; the local page uses `Bins` for its curves.
+`RowBins` groups rows that are close in time, also for the curves of the local page.
+`build_overview` returns the small chart for notebooks, `build_drawing` the lanes of a report.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from moppet.timeline.durations import Interval, intervals, read_clock
+from moppet.timeline.durations import Interval, frame_times, intervals
 from moppet.timeline.schema import FACE_STATUSES, class_columns, flags, numbers, present, texts
 from moppet.timeline.settings import TimelineSettings
 from moppet.timeline.smoothing import TIME_TOLERANCE_S, segment_ids
@@ -24,19 +24,19 @@ if TYPE_CHECKING:
     from moppet.timeline.table import Timeline
 
 Numbers = NDArray[np.float64]
-Whole = NDArray[np.int64]
+Integers = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Bins:
+class RowBins:
     """Groups of consecutive rows. first, last: (m,) the first and last row of each bin."""
 
-    first: Whole
-    last: Whole
+    first: Integers
+    last: Integers
 
     @classmethod
-    def of(cls, bin_of_row: Whole) -> Bins:
+    def of(cls, bin_of_row: Integers) -> RowBins:
         """Return the bins of rows; neighbors with equal numbers share a bin. bin_of_row: (n,)."""
         n = len(bin_of_row)
         change = np.flatnonzero(np.diff(bin_of_row)) + 1
@@ -44,7 +44,7 @@ class Bins:
         return cls(np.append(start, change), np.append(change, n)[: len(change) + len(start)] - 1)
 
     @property
-    def counts(self) -> Whole:
+    def counts(self) -> Integers:
         """(m,) the number of rows in each bin."""
         return self.last - self.first + 1
 
@@ -73,13 +73,13 @@ class Bins:
         """Return (m,) whether any of a bin's rows is `on`."""
         return self.sums(on) > 0
 
-    def most_common(self, codes: Whole, n_codes: int) -> Whole:
+    def most_common(self, codes: Integers, n_codes: int) -> Integers:
         """Return (m,) the most frequent code of 0 to n_codes - 1; -1 if there is none."""
         counts = np.stack([self.sums(codes == code) for code in range(n_codes)])
         return np.where(counts.max(axis=0) > 0, counts.argmax(axis=0), -1)
 
 
-def equal_bins(time_s: Numbers, start_s: float, end_s: float, n: int) -> Whole:
+def equal_bins(time_s: Numbers, start_s: float, end_s: float, n: int) -> Integers:
     """Return the bin of each time when start to end is divided into n equal bins."""
     share = (time_s - start_s) / (end_s - start_s)
     return np.clip(share * n, 0, n - 1).astype(np.int64)
@@ -132,13 +132,13 @@ def build_overview(table: Any, names: Sequence[str], settings: TimelineSettings)
     A point is the mean of its rows. A curve is interrupted if the face is absent for more than
     max_gap_s, unless the absence is within one point.
     """
-    clock = read_clock(table, settings)
-    seen = np.flatnonzero(np.not_equal(clock.status, "skipped"))
+    times = frame_times(table, settings)
+    seen = np.flatnonzero(np.not_equal(times.status, "skipped"))
     if not len(seen):
         return None
-    seconds = np.nan_to_num(clock.seconds)
-    start_s = float(clock.time_s[seen[0]])
-    end_s = float((clock.time_s[seen] + seconds[seen]).max())
+    seconds = np.nan_to_num(times.seconds)
+    start_s = float(times.time_s[seen[0]])
+    end_s = float((times.time_s[seen] + seconds[seen]).max())
     if not (timed := end_s > start_s):
         seconds, end_s = np.ones_like(seconds), start_s + 1
     face = numbers(table, "face_id")
@@ -146,25 +146,25 @@ def build_overview(table: Any, names: Sequence[str], settings: TimelineSettings)
     longest = ids[np.lexsort((ids, -counts))][:MAX_FACES]
     share = MAX_VALUES // max(1, len(longest) * len(names))
     points = max(2, min(MAX_POINTS, share))
-    cell = np.arange(len(clock.time_s))  # one per frame if there are few, else of equal length
+    cell = np.arange(len(times.time_s))  # one per frame if there are few, else of equal length
     if len(cell) > points:
-        cell = equal_bins(clock.time_s, start_s, end_s, points)
-    frames = _Frames(clock.time_s, seconds, cell, settings.max_gap_s)
+        cell = equal_bins(times.time_s, start_s, end_s, points)
+    frames = _Frames(times.time_s, seconds, cell, settings.max_gap_s)
     smoothed, unsure = class_columns(table, "s_", names), flags(table, "unsure")
     classified = present(table, "expression")
     faces = []
     for number in longest:
         rows = np.flatnonzero(face == number)
-        rows = rows[np.argsort(clock.frame_of_row[rows], kind="stable")]
-        at = clock.frame_of_row[rows]
-        first_s = float(clock.time_s[at[0]])
-        last_s = float(clock.time_s[at[-1]] + seconds[at[-1]])
+        rows = rows[np.argsort(times.frame_of_row[rows], kind="stable")]
+        at = times.frame_of_row[rows]
+        first_s = float(times.time_s[at[0]])
+        last_s = float(times.time_s[at[-1]] + seconds[at[-1]])
         known = classified[rows]
         parts = frames.parts(at[known], smoothed[rows[known]])
-        doubt = frames.stretches(at, unsure[rows])
+        doubt = frames.intervals(at, unsure[rows])
         faces.append(FaceCurves(int(number), len(rows), first_s, last_s, parts, doubt))
-    absent = frames.stretches(seen, np.equal(clock.status[seen], "no_face"))
-    unreadable = frames.stretches(seen, np.equal(clock.status[seen], "unreadable"))
+    absent = frames.intervals(seen, np.equal(times.status[seen], "no_face"))
+    unreadable = frames.intervals(seen, np.equal(times.status[seen], "unreadable"))
     return Overview(start_s, end_s, timed, faces, len(ids), absent, unreadable)
 
 
@@ -173,14 +173,14 @@ class _Frames(NamedTuple):
 
     time_s: Numbers
     seconds: Numbers
-    cell: Whole
+    cell: Integers
     max_gap_s: float
 
-    def parts(self, frames: Whole, values: NDArray[np.float32]) -> list[CurvePart]:
+    def parts(self, frames: Integers, values: NDArray[np.float32]) -> list[CurvePart]:
         """Return the parts of a face whose classified rows (n, k) are in these frames."""
         if not len(frames):
             return []
-        bins = Bins.of(self.cell[frames])
+        bins = RowBins.of(self.cell[frames])
         first, last = bins.first, bins.last
         mean = bins.means(values)
         time_s = self.time_s[frames]
@@ -196,9 +196,9 @@ class _Frames(NamedTuple):
             found.append(CurvePart(at, mean[np.r_[a, part, b]]))
         return found
 
-    def stretches(self, frames: Whole, on: Flags) -> list[Interval]:
+    def intervals(self, frames: Integers, on: Flags) -> list[Interval]:
         """Return the intervals of cells in which at least half of these frames are `on`."""
-        bins = Bins.of(self.cell[frames])
+        bins = RowBins.of(self.cell[frames])
         start_s = self.time_s[frames[bins.first]]
         end_s = self.time_s[frames[bins.last]] + self.seconds[frames[bins.last]]
         joined = start_s[1:] - end_s[:-1] <= self.max_gap_s + TIME_TOLERANCE_S
@@ -227,7 +227,7 @@ class Columns:
     right_s: Numbers
     middle_s: Numbers
     joined: Flags
-    state: Whole
+    state: Integers
     downsampled: bool
 
     @property
@@ -247,11 +247,11 @@ class Lane:
 
     face_id: int
     name: str
-    at: Whole
+    at: Integers
     peak: Numbers
     mean: Numbers
-    expression: Whole
-    group: Whole
+    expression: Integers
+    group: Integers
     unsure: Flags
     low_quality: Flags
     n_frames: int
@@ -277,17 +277,17 @@ class _Rows:
     """The analyzed rows (not skipped, with a time), sorted by time."""
 
     time_s: Numbers
-    face_id: Whole
+    face_id: Integers
     has_face: Flags
     unreadable: Flags
     low_quality: Flags
     unsure: Flags
-    expression: Whole
-    group: Whole
+    expression: Integers
+    group: Integers
     curves: Numbers
 
 
-def _codes(table: pa.Table, name: str, words: Sequence[str]) -> Whole:
+def _codes(table: pa.Table, name: str, words: Sequence[str]) -> Integers:
     """Return the index of each row's word in words, -1 for null or another word."""
     found = pc.index_in(table.column(name), value_set=pa.array(words, pa.string()))
     return np.asarray(pc.fill_null(found, -1).to_numpy(), dtype=np.int64)
@@ -310,7 +310,7 @@ def _read_rows(timeline: Timeline, groups: Sequence[str]) -> _Rows:
     )
 
 
-def _cells(rows: _Rows) -> tuple[Whole, bool]:
+def _cells(rows: _Rows) -> tuple[Integers, bool]:
     """Return the column of each row, and whether columns contain several frames."""
     times, frame = np.unique(rows.time_s, return_inverse=True)
     few = len(times) <= MAX_COLUMNS and rows.has_face.sum() <= MAX_LANE_COLUMNS
@@ -326,8 +326,8 @@ def _cells(rows: _Rows) -> tuple[Whole, bool]:
     return np.unique(bins, return_inverse=True)[1].astype(np.int64), True
 
 
-def _build_columns(rows: _Rows, cell: Whole, downsampled: bool, max_gap_s: float) -> Columns:
-    bins = Bins.of(cell)
+def _build_columns(rows: _Rows, cell: Integers, downsampled: bool, max_gap_s: float) -> Columns:
+    bins = RowBins.of(cell)
     first, last = rows.time_s[bins.first], rows.time_s[bins.last]
     steps = np.diff(np.unique(rows.time_s))
     step = float(np.median(steps)) if len(steps) else 1.0
@@ -343,10 +343,10 @@ def _build_columns(rows: _Rows, cell: Whole, downsampled: bool, max_gap_s: float
 
 
 def _build_lane(
-    rows: _Rows, mine: Whole, cell: Whole, n_groups: int, name_of: Callable[[int], str]
+    rows: _Rows, mine: Integers, cell: Integers, n_groups: int, name_of: Callable[[int], str]
 ) -> Lane:
     """Return the lane of one face. mine: indices of its rows, in order of time."""
-    bins = Bins.of(cell[mine])
+    bins = RowBins.of(cell[mine])
     curves = rows.curves[mine]
     return Lane(
         face_id=int(rows.face_id[mine[0]]),

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from moppet.timeline.durations import read_clock
+from moppet.timeline.durations import frame_times
 from moppet.timeline.labels import poor_quality, threshold
 from moppet.timeline.schema import class_columns, numbers, present, texts
 from moppet.timeline.settings import TimelineSettings
@@ -77,10 +77,9 @@ def find_episodes(
     label starts, or at a gap of more than max_gap_s. Episodes shorter than min_episode_s are
     dropped. Episodes of one face and kind do not overlap.
     """
-    clock = read_clock(table, settings)
-    seconds = clock.row_seconds
-    low = np.equal(texts(table, "status"), "low_quality")
-    poor = poor_quality(low, numbers(table, "quality"), settings)
+    times = frame_times(table, settings)
+    seconds = times.row_seconds
+    poor = poor_quality(texts(table, "status"), numbers(table, "quality"), settings)
     smoothed = class_columns(table, "s_", names)
     found = []
     for track in face_tracks(table, settings):

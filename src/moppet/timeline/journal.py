@@ -109,10 +109,8 @@ def read_journal(path: str | PathLike[str]) -> list[RawRow]:
     Null fields are None. Raises TimelineError if the file is not a journal.
     """
     content = _read(Path(path))
-    rows: list[RawRow] = []
-    for batch in content.batches:
-        rows += batch.drop_columns(_STATE).to_pylist() if content.stateful else batch.to_pylist()
-    return rows
+    kept = [_STATE] * content.stateful
+    return [row for batch in content.batches for row in batch.drop_columns(kept).to_pylist()]
 
 
 def read_state(path: str | PathLike[str]) -> dict[str, Any] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -15,60 +15,20 @@ from moppet.timeline.smoothing import CausalSmoother
 from moppet.values import group_probabilities
 
 
-class Labels(NamedTuple):
-    """The labels of n faces.
-
-    expression, group: (n,) names, None if not classified; group is also None if the classes without
-    a group have the largest sum. confidence: (n,) probability of the expression. unsure: (n,).
-    """
-
-    expression: NDArray[np.object_]
-    group: NDArray[np.object_]
-    confidence: NDArray[np.float32]
-    unsure: NDArray[np.bool_]
-
-
 def threshold(value: float) -> float:
     """Return a threshold rounded to float32, so that 0.35 in a column is not below 0.35."""
     return float(np.float32(value))
 
 
 def poor_quality(
-    low_quality: NDArray[np.bool_], quality: NDArray[np.float64], settings: TimelineSettings
+    status: NDArray[np.object_], quality: NDArray[np.floating[Any]], settings: TimelineSettings
 ) -> NDArray[np.bool_]:
     """Return which rows have too low a quality to start an episode.
 
-    low_quality: (n,), whether the status is "low_quality". quality: (n,); NaN counts as good.
+    status: (n,), "low_quality" counts as poor. quality: (n,); NaN counts as good.
     """
-    return low_quality | (quality < threshold(settings.low_quality_below))
-
-
-def assign_labels(
-    smoothed: NDArray[np.float32],
-    low_quality: NDArray[np.bool_],
-    quality: NDArray[np.float64],
-    settings: TimelineSettings,
-    *,
-    names: Sequence[str],
-    group_of: Mapping[str, str],
-) -> Labels:
-    """Return the class and the group with the largest smoothed probability, and whether unsure.
-
-    smoothed: (n, k); a row of NaN is a face that was not classified, which is unsure.
-    Ties go to the first class and the first group.
-    """
-    known = ~np.isnan(smoothed).any(axis=1)
-    plain = np.nan_to_num(smoothed)
-    winner = np.where(known, plain.argmax(axis=1), -1)
-    groups, sums = group_probabilities(plain, names, group_of)
-    confidence = np.where(known, smoothed[np.arange(len(smoothed)), winner], np.float32(np.nan))
-    unsure = ~known | (confidence < threshold(settings.unsure_below))
-    return Labels(
-        np.array([*names, None], dtype=np.object_)[winner],
-        np.array([*groups, None], dtype=np.object_)[np.where(known, sums.argmax(axis=1), -1)],
-        confidence,
-        unsure | poor_quality(low_quality, quality, settings),
-    )
+    is_low = np.equal(status, "low_quality")
+    return np.asarray(is_low | (quality < threshold(settings.low_quality_below)), dtype=np.bool_)
 
 
 def labeled_table(
@@ -79,15 +39,26 @@ def labeled_table(
     names: Sequence[str],
     group_of: Mapping[str, str],
 ) -> Any:
-    """Return the table of a timeline from its raw columns and smoothed probabilities (n, k)."""
-    low, quality = np.equal(columns["status"], "low_quality"), columns["quality"]
-    labels = assign_labels(smoothed, low, quality, settings, names=names, group_of=group_of)
-    arrays = [pa.array(column, from_pandas=True) for name, column in columns.items() if name != "p"]
-    for p in (columns["p"], smoothed):
-        arrays += [pa.array(column, from_pandas=True) for column in p.T]
-    arrays += [pa.array(labels.expression, pa.string()), pa.array(labels.group, pa.string())]
-    arrays.append(pa.array(labels.confidence, from_pandas=True))
-    arrays.append(pa.array(labels.unsure, mask=np.isnan(columns["face_id"])))
+    """Return the table of a timeline from its raw columns and smoothed probabilities (n, k).
+
+    A row gets the class and the group with the largest smoothed probability; ties go to the first,
+    and the group is null if the classes without a group have the largest sum. A row of NaN is a
+    face that was not classified, which is unsure.
+    """
+    known = ~np.isnan(smoothed).any(axis=1)
+    plain = np.nan_to_num(smoothed)
+    groups, sums = group_probabilities(plain, names, group_of)
+    expression = np.array([*names, None], object)[np.where(known, plain.argmax(axis=1), -1)]
+    group = np.array([*groups, None], object)[np.where(known, sums.argmax(axis=1), -1)]
+    confidence = np.where(known, plain.max(axis=1), np.float32(np.nan))
+    unsure = ~known | (confidence < threshold(settings.unsure_below))
+    unsure |= poor_quality(columns["status"], columns["quality"], settings)
+    shown = [column for name, column in columns.items() if name != "p"]
+    shown += [*columns["p"].T, *smoothed.T]
+    arrays = [pa.array(column, from_pandas=True) for column in shown]
+    arrays += [pa.array(expression, pa.string()), pa.array(group, pa.string())]
+    arrays.append(pa.array(confidence, from_pandas=True))
+    arrays.append(pa.array(unsure, mask=np.isnan(columns["face_id"])))
     schema = table_schema(names)
     return pa.table([a.cast(f.type) for a, f in zip(arrays, schema, strict=True)], schema=schema)
 

@@ -200,9 +200,9 @@ class _Axis:
         share = np.clip((time_s - self.start_s) / (self.end_s - self.start_s), 0, 1)
         return np.rint(FINE * (LEFT_PX + ACROSS_PX * share)).astype(np.int64)
 
-    def bars(self, stretches: Sequence[Interval], top: int, height: int) -> str:
+    def bars(self, intervals: Sequence[Interval], top: int, height: int) -> str:
         """Return one path with a bar for each interval, at least one pixel wide."""
-        left, right = self.fine(np.array(stretches).reshape(-1, 2)).T / FINE
+        left, right = self.fine(np.array(intervals).reshape(-1, 2)).T / FINE
         boxes = zip(left.tolist(), np.maximum(right - left, 1).tolist(), strict=True)
         return "".join(f"M{x:g} {top}h{width:g}v{height}h-{width:g}z" for x, width in boxes)
 

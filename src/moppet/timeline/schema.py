@@ -126,7 +126,7 @@ def conform(table: Any, names: Sequence[str], where: str = "the table") -> Any:
         if table.column(name).null_count:
             raise TimelineError(f"The column {name!r} of {where} must have a value in every row.")
     face = numbers(table, "face_id")
-    order = np.lexsort((np.nan_to_num(face, nan=-1), whole(table, "frame")))
+    order = np.lexsort((np.nan_to_num(face, nan=-1), integers(table, "frame")))
     if bool((np.diff(order) < 0).any()):
         table = table.take(pa.array(order))
     if table.num_rows:
@@ -173,7 +173,7 @@ def _kind(of: pa.DataType) -> str:
 
 
 def _check_rows(table: Any, where: str) -> None:
-    frame, status = whole(table, "frame"), texts(table, "status")
+    frame, status = integers(table, "frame"), texts(table, "status")
     for name, (low, high) in _LIMITS.items():
         values = numbers(table, name)
         odd = (values < low) | (values > high)
@@ -186,11 +186,8 @@ def _check_rows(table: Any, where: str) -> None:
     is_face = np.isin(status, FACE_STATUSES)
     has_id = ~np.isnan(numbers(table, "face_id"))
     _refuse(is_face & ~has_id, frame, where, "has a face without a face_id")
-    fields = [*FACE_FLOATS, "confidence", *(c for c in table.column_names if c[1:2] == "_")]
-    filled = has_id.copy()
-    for name in (*fields, "expression", "group", "unsure"):
-        filled |= present(table, name)
-    _refuse(~is_face & filled, frame, where, "has no face but contains face values")
+    filled = [present(table, name) for name in table.column_names if name not in _NEEDED]
+    _refuse(~is_face & np.any(filled, axis=0), frame, where, "has no face but contains face values")
     same = np.equal(frame[1:], frame[:-1])
     twice = same & ~(is_face[1:] & is_face[:-1] & (np.diff(numbers(table, "face_id")) > 0))
     _refuse(np.r_[False, twice], frame, where, "has a face, or no face, twice")
@@ -200,7 +197,7 @@ def _check_rows(table: Any, where: str) -> None:
 
 
 def _check_probabilities(table: Any, names: Sequence[str], where: str) -> None:
-    frame = whole(table, "frame")
+    frame = integers(table, "frame")
     missing = {}
     for prefix in ("p_", "s_"):
         values = class_columns(table, prefix, names)
@@ -235,7 +232,7 @@ def present(table: Any, name: str) -> NDArray[np.bool_]:
     return np.asarray(table.column(name).is_valid().to_numpy(), dtype=np.bool_)
 
 
-def whole(table: Any, name: str) -> NDArray[np.int64]:
+def integers(table: Any, name: str) -> NDArray[np.int64]:
     """Return a column of integers without nulls."""
     return np.asarray(table.column(name).to_numpy(), dtype=np.int64)
 
@@ -317,7 +314,7 @@ def bare_columns(table: Any) -> RawColumns:
     """Return the raw columns without "p"."""
     floats = {name: numbers(table, name).astype(np.float32) for name in FACE_FLOATS}
     return {
-        "frame": whole(table, "frame"),
+        "frame": integers(table, "frame"),
         "time_s": numbers(table, "time_s"),
         "face_id": numbers(table, "face_id"),
         "status": texts(table, "status"),

@@ -7,32 +7,19 @@ import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from moppet.timeline.durations import Clock, read_clock, stretches
+from moppet.timeline.durations import FrameTimes, frame_times
 from moppet.timeline.episodes import KINDS, Episode, Kind, face_tracks, find_episodes
-from moppet.timeline.schema import flags, numbers, present, texts
+from moppet.timeline.schema import FACE_STATUSES, flags, numbers, present, texts
 from moppet.timeline.settings import TimelineSettings
 from moppet.timeline.time_axis import NO_VALUE, format_length
 from moppet.values import STATUSES, Status
 
 UNNAMED: Final = "unnamed"
-
-
-class _Facts(NamedTuple):
-    """The columns that a summary needs, one entry per row; seconds are those of the row's frame."""
-
-    face: NDArray[np.float64]
-    time_s: NDArray[np.float64]
-    seconds: NDArray[np.float64]
-    sure: NDArray[np.bool_]
-    label: dict[Kind, NDArray[np.object_]]
-    labelled: dict[Kind, NDArray[np.bool_]]
-    episodes: list[Episode]
-    breaks: dict[int, NDArray[np.float64]]
 
 
 def summarize(
@@ -46,42 +33,31 @@ def summarize(
 
     docs/reference/timeline.md, section "Summary", describes its fields.
     """
-    clock = read_clock(table, settings)
-    facts = _gather(table, names, group_of, settings, clock)
-    labels: dict[Kind, list[str]] = {
-        "expression": list(names),
-        "group": list(dict.fromkeys(group_of[name] for name in names if name in group_of)),
-    }
+    times = frame_times(table, settings)
+    facts = _Facts(table, names, group_of, settings, times)
+    with_face = np.isin(times.status, FACE_STATUSES)
+    reliable = np.isin(np.arange(len(times.seconds)), times.frame_of_row[facts.sure])
     face_ids = [int(i) for i in np.unique(facts.face[~np.isnan(facts.face)])]
     people = {i: name_and_role(metadata, i) for i in face_ids}
-    analyzed_s = _seconds(clock.seconds)
-    with_face = np.isin(clock.status, ("ok", "low_quality"))
-    reliable = np.isin(np.arange(len(clock.seconds)), clock.frame_of_row[facts.sure])
+    faces: dict[str, Any] = {"all": {"face_id": None, **facts.figures(face_ids)}}
+    for i, (name, role) in people.items():
+        known = {"name": name, "role": role} if "people" in metadata else {}
+        faces[str(i)] = {"face_id": i, **known, **facts.figures([i])}
     return {
         "source": metadata.get("source_name"),
         "complete": metadata.get("complete"),
         "duration_s": metadata.get("duration_s"),
-        "analyzed_s": analyzed_s,
-        "frames": {"total": len(clock.status)}
-        | {status: int(np.equal(clock.status, status).sum()) for status in STATUSES},
-        "time_with_face_s": _seconds(clock.seconds[with_face], analyzed_s),
-        "time_without_face_s": _time_in(clock, "no_face", analyzed_s),
-        "time_unreadable_s": _time_in(clock, "unreadable", analyzed_s),
-        "time_unsure_s": _seconds(clock.seconds[with_face & ~reliable], analyzed_s),
-        "faceless": _stretches(clock, "no_face", settings),
-        "unreadable": _stretches(clock, "unreadable", settings),
-        "faces": {
-            "all": {"face_id": None, **_figures(facts, face_ids, labels, analyzed_s)},
-            **{
-                str(i): {
-                    "face_id": i,
-                    **({"name": name, "role": role} if "people" in metadata else {}),
-                    **_figures(facts, [i], labels, analyzed_s),
-                }
-                for i, (name, role) in people.items()
-            },
-        },
-        **({"roles": _roles(facts, people, labels, analyzed_s)} if "people" in metadata else {}),
+        "analyzed_s": facts.total_s(times.seconds),
+        "frames": {"total": len(times.status)}
+        | {status: int(np.equal(times.status, status).sum()) for status in STATUSES},
+        "time_with_face_s": facts.total_s(times.seconds[with_face]),
+        "time_without_face_s": facts.total_s(times.seconds[times.status == "no_face"]),
+        "time_unreadable_s": facts.total_s(times.seconds[times.status == "unreadable"]),
+        "time_unsure_s": facts.total_s(times.seconds[with_face & ~reliable]),
+        "faceless": _intervals(times, "no_face"),
+        "unreadable": _intervals(times, "unreadable"),
+        "faces": faces,
+        **({"roles": _roles(facts, people)} if "people" in metadata else {}),
     }
 
 
@@ -91,134 +67,105 @@ def name_and_role(metadata: Mapping[str, Any], face_id: int) -> tuple[str, str |
     return (person["name"], person["role"]) if person else (f"face {face_id}", None)
 
 
-def _stretches(
-    clock: Clock, status: Status, settings: TimelineSettings
-) -> list[dict[str, float | None]]:
-    found = stretches(clock, status, settings)
+def _intervals(times: FrameTimes, status: Status) -> list[dict[str, float | None]]:
+    found = times.intervals(status)
     return [{"start_s": start_s, "end_s": _number(end_s)} for start_s, end_s in found]
 
 
-def _gather(
-    table: Any,
-    names: Sequence[str],
-    group_of: Mapping[str, str],
-    settings: TimelineSettings,
-    clock: Clock,
-) -> _Facts:
-    face = numbers(table, "face_id")
-    breaks = {
-        track.face_id: track.time_s[1:][np.diff(track.segment) > 0]
-        for track in face_tracks(table, settings)
-    }
-    return _Facts(
-        face=face,
-        time_s=numbers(table, "time_s"),
-        seconds=clock.row_seconds,
-        sure=~np.isnan(face) & ~flags(table, "unsure"),
-        label={kind: texts(table, kind) for kind in KINDS},
-        labelled={kind: present(table, kind) for kind in KINDS},
-        episodes=find_episodes(table, names, group_of, settings),
-        breaks=breaks,
-    )
-
-
 def _roles(
-    facts: _Facts,
-    people: Mapping[int, tuple[str, str | None]],
-    labels: Mapping[Kind, Sequence[str]],
-    analyzed_s: float | None,
+    facts: _Facts, people: Mapping[int, tuple[str, str | None]]
 ) -> dict[str, dict[str, Any]]:
     """Return the figures of each role; faces without a role are UNNAMED."""
     found = {}
     for role in sorted({role or UNNAMED for _, role in people.values()}):
         faces = [i for i, (_, one) in people.items() if (one or UNNAMED) == role]
-        figures = _figures(facts, faces, labels, analyzed_s)
-        found[role] = {"people": [people[i][0] for i in faces], **figures}
+        found[role] = {"people": [people[i][0] for i in faces], **facts.figures(faces)}
     return found
 
 
-def _figures(
-    facts: _Facts,
-    faces: Sequence[int],
-    labels: Mapping[Kind, Sequence[str]],
-    analyzed_s: float | None,
-) -> dict[str, Any]:
-    here = np.isin(facts.face, faces)
-    classified = here & facts.labelled["expression"]
-    ungrouped = classified & ~facts.labelled["group"]
-    sure = classified & facts.sure
-    ends = facts.time_s + facts.seconds
-    return {
-        "frames": int(here.sum()),
-        "first_s": float(facts.time_s[here].min()) if here.any() else None,
-        "last_s": _number(float(ends[here].max())) if here.any() else None,
-        "time_s": _seconds(facts.seconds[here], analyzed_s),
-        "time_sure_s": _seconds(facts.seconds[here & facts.sure], analyzed_s),
-        "time_unsure_s": _seconds(facts.seconds[here & ~facts.sure], analyzed_s),
-        "time_unclassified_s": _seconds(facts.seconds[here & ~classified], analyzed_s),
-        "share_no_group": _share(facts.seconds, ungrouped, classified),
-        "share_no_group_sure": _share(facts.seconds, ungrouped & sure, sure),
-        "expressions": _labels(facts, faces, "expression", labels, classified, analyzed_s),
-        "groups": _labels(facts, faces, "group", labels, classified, analyzed_s),
-        "transitions": {kind: _transitions(facts, faces, kind, labels[kind]) for kind in KINDS},
-    }
+class _Facts:
+    """The columns that a summary needs, one entry per row; seconds are those of the row's frame."""
 
-
-def _labels(
-    facts: _Facts,
-    faces: Sequence[int],
-    kind: Kind,
-    labels: Mapping[Kind, Sequence[str]],
-    classified: NDArray[np.bool_],
-    analyzed_s: float | None,
-) -> dict[str, dict[str, Any]]:
-    sure = classified & facts.sure
-    figures = {}
-    for label in labels[kind]:
-        shown = classified & np.equal(facts.label[kind], label)
-        lengths = [e.duration_s for e in _episodes(facts, faces, kind) if e.label == label]
-        figures[label] = {
-            "time_s": _seconds(facts.seconds[shown], analyzed_s),
-            "share": _share(facts.seconds, shown, classified),
-            "share_sure": _share(facts.seconds, shown & sure, sure),
-            "episodes": len(lengths),
-            "mean_s": math.fsum(lengths) / len(lengths) if lengths else None,
-            "longest_s": max(lengths, default=None),
+    def __init__(
+        self,
+        table: Any,
+        names: Sequence[str],
+        group_of: Mapping[str, str],
+        settings: TimelineSettings,
+        times: FrameTimes,
+    ) -> None:
+        self.face, self.time_s = numbers(table, "face_id"), numbers(table, "time_s")
+        self.seconds = times.row_seconds
+        self.is_timed = bool(np.isfinite(times.seconds).all())  # not for a single image
+        self.sure = ~np.isnan(self.face) & ~flags(table, "unsure")
+        self.label = {kind: texts(table, kind) for kind in KINDS}
+        self.labeled = {kind: present(table, kind) for kind in KINDS}
+        groups = dict.fromkeys(group_of[name] for name in names if name in group_of)
+        self.labels: dict[Kind, list[str]] = {"expression": list(names), "group": list(groups)}
+        self.episodes = find_episodes(table, names, group_of, settings)
+        self.breaks = {
+            track.face_id: track.time_s[1:][np.diff(track.segment) > 0]
+            for track in face_tracks(table, settings)
         }
-    return figures
 
+    def total_s(self, seconds: NDArray[np.float64]) -> float | None:
+        """Return the sum; None if durations are undefined, as for a single image."""
+        return math.fsum(seconds) if self.is_timed else None
 
-def _episodes(facts: _Facts, faces: Sequence[int], kind: Kind) -> Iterable[Episode]:
-    return [e for e in facts.episodes if e.kind == kind and e.face_id in faces]
+    def share(self, part: NDArray[np.bool_], whole: NDArray[np.bool_]) -> float | None:
+        total = math.fsum(self.seconds[whole])
+        return _number(math.fsum(self.seconds[part & whole]) / total) if total > 0 else None
 
+    def figures(self, faces: Sequence[int]) -> dict[str, Any]:
+        """Return the figures of these faces together."""
+        here = np.isin(self.face, faces)
+        classified = here & self.labeled["expression"]
+        sure = classified & self.sure
+        ends = (self.time_s + self.seconds)[here]
+        return {
+            "frames": int(here.sum()),
+            "first_s": float(self.time_s[here].min()) if here.any() else None,
+            "last_s": _number(float(ends.max())) if here.any() else None,
+            "time_s": self.total_s(self.seconds[here]),
+            "time_sure_s": self.total_s(self.seconds[here & self.sure]),
+            "time_unsure_s": self.total_s(self.seconds[here & ~self.sure]),
+            "time_unclassified_s": self.total_s(self.seconds[here & ~classified]),
+            "share_no_group": self.share(~self.labeled["group"], classified),
+            "share_no_group_sure": self.share(~self.labeled["group"], sure),
+            "expressions": self.by_label(faces, "expression", classified),
+            "groups": self.by_label(faces, "group", classified),
+            "transitions": {kind: self.transitions(faces, kind) for kind in KINDS},
+        }
 
-def _transitions(
-    facts: _Facts, faces: Sequence[int], kind: Kind, labels: Sequence[str]
-) -> dict[str, dict[str, int]]:
-    """Count transitions between consecutive episodes of a face without a gap between them."""
-    counts = {start: dict.fromkeys(labels, 0) for start in labels}
-    for before, after in pairwise(_episodes(facts, faces, kind)):
-        if before.face_id == after.face_id:
-            breaks = facts.breaks[before.face_id]
-            if not ((breaks > before.start_s) & (breaks <= after.start_s)).any():
-                counts[before.label][after.label] += 1
-    return counts
+    def by_label(
+        self, faces: Sequence[int], kind: Kind, classified: NDArray[np.bool_]
+    ) -> dict[str, dict[str, Any]]:
+        figures = {}
+        for label in self.labels[kind]:
+            shown = classified & np.equal(self.label[kind], label)
+            lengths = [e.duration_s for e in self.episodes_of(faces, kind) if e.label == label]
+            figures[label] = {
+                "time_s": self.total_s(self.seconds[shown]),
+                "share": self.share(shown, classified),
+                "share_sure": self.share(shown, classified & self.sure),
+                "episodes": len(lengths),
+                "mean_s": math.fsum(lengths) / len(lengths) if lengths else None,
+                "longest_s": max(lengths, default=None),
+            }
+        return figures
 
+    def episodes_of(self, faces: Sequence[int], kind: Kind) -> list[Episode]:
+        return [e for e in self.episodes if e.kind == kind and e.face_id in faces]
 
-def _time_in(clock: Clock, status: str, analyzed_s: float | None) -> float | None:
-    return _seconds(clock.seconds[np.equal(clock.status, status)], analyzed_s)
-
-
-def _seconds(seconds: NDArray[np.float64], analyzed_s: float | None = 0.0) -> float | None:
-    """Return the sum; None if durations are undefined, as for a single image."""
-    return None if analyzed_s is None else _number(math.fsum(seconds))
-
-
-def _share(
-    seconds: NDArray[np.float64], part: NDArray[np.bool_], whole: NDArray[np.bool_]
-) -> float | None:
-    total = math.fsum(seconds[whole])
-    return _number(math.fsum(seconds[part]) / total) if total > 0 else None
+    def transitions(self, faces: Sequence[int], kind: Kind) -> dict[str, dict[str, int]]:
+        """Count transitions between consecutive episodes of a face without a gap between them."""
+        counts = {start: dict.fromkeys(self.labels[kind], 0) for start in self.labels[kind]}
+        for before, after in pairwise(self.episodes_of(faces, kind)):
+            if before.face_id == after.face_id:
+                breaks = self.breaks[before.face_id]
+                if not ((breaks > before.start_s) & (breaks <= after.start_s)).any():
+                    counts[before.label][after.label] += 1
+        return counts
 
 
 def _number(value: float) -> float | None:
@@ -282,18 +229,15 @@ def summary_rows(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
     docs/reference/timeline.md, section "Summary". None for undefined values.
     """
     roles = summary.get("roles") or {UNNAMED: {**summary["faces"]["all"], "people": []}}
-    return [
-        {
-            "recording": summary["source"],
-            "role": role,
-            "people": "; ".join(found["people"]),
-            "analyzed_s": summary["analyzed_s"],
-            **{name: found[name] for name in _TIMES},
-            **_table_figures(found["groups"], "group "),
-            **_table_figures(found["expressions"], ""),
-        }
-        for role, found in roles.items()
-    ]
+    rows = []
+    for role, found in roles.items():
+        row = {"recording": summary["source"], "role": role, "people": "; ".join(found["people"])}
+        row |= {"analyzed_s": summary["analyzed_s"]} | {name: found[name] for name in _TIMES}
+        for prefix, labels in (("group ", found["groups"]), ("", found["expressions"])):
+            for label, figures in labels.items():
+                row |= {f"{prefix}{label} {name}": figures[name] for name in _FIGURES}
+        rows.append(row)
+    return rows
 
 
 def summary_csv(summaries: Iterable[Mapping[str, Any]]) -> str:
@@ -306,21 +250,12 @@ def summary_csv(summaries: Iterable[Mapping[str, Any]]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
     writer.writeheader()
-    for row in rows:
-        writer.writerow(
-            {k: f"{v:.6g}" if isinstance(v, float) else _guarded(v) for k, v in row.items()}
-        )
+    writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
     return text.getvalue()
 
 
-def _table_figures(labels: Mapping[str, Mapping[str, Any]], prefix: str) -> dict[str, Any]:
-    return {
-        f"{prefix}{label} {name}": figures[name]
-        for label, figures in labels.items()
-        for name in _FIGURES
-    }
-
-
-def _guarded(value: Any) -> Any:
-    """Return text that a spreadsheet would read as a formula with a leading quote."""
+def _cell(value: Any) -> Any:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    # A spreadsheet would read such a text as a formula.
     return f"'{value}" if isinstance(value, str) and value[:1] in tuple("=+-@\t") else value

@@ -67,7 +67,8 @@ def random_view(
     matrix = matrices[0] * (1 - toward) + matrices[1] * toward
     if rng.random() < settings.low_resolution:
         image, matrix = _lower_resolution(image, matrix, rng)
-    photo = view(image, _random_geometry(size, settings, rng) @ _homogeneous(matrix), size)
+    warp = _random_geometry(size, settings, rng) @ np.vstack([matrix, [0, 0, 1]])
+    photo = view(image, warp, size)
     photo = _random_light(photo, settings, rng)
     if rng.random() < settings.blur:
         photo = np.asarray(cv2.GaussianBlur(photo, (0, 0), rng.uniform(0.4, 1.8)), np.uint8)
@@ -77,10 +78,6 @@ def random_view(
     if rng.random() < settings.erase:
         photo = _erase(photo, rng)
     return photo
-
-
-def _homogeneous(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.vstack([matrix, [0, 0, 1]])
 
 
 def _random_geometry(
@@ -106,8 +103,8 @@ def _lower_resolution(
     small = int(rng.integers(side // 3, side))
     factor = side / small
     shrunk = np.asarray(cv2.resize(image, (small, small), interpolation=cv2.INTER_AREA), np.uint8)
-    centre = np.full(2, (factor - 1) / 2)
-    moved = matrix[:, :2] @ centre + matrix[:, 2]
+    center = np.full(2, (factor - 1) / 2)
+    moved = matrix[:, :2] @ center + matrix[:, 2]
     return shrunk, np.column_stack([matrix[:, :2] * factor, moved])
 
 
@@ -216,10 +213,6 @@ class BatchAugmentation:
             if least > most:
                 yield f"{name}_least must be at most {name}_most, got {least:g} and {most:g}."
 
-    def __call__(self, images: Tensor, rng: torch.Generator | int | Sequence[int]) -> Tensor:
-        """Return `augment` of the images with these settings."""
-        return augment(images, self, rng)
-
 
 def augment(
     images: Tensor, settings: BatchAugmentation, rng: torch.Generator | int | Sequence[int]
@@ -230,14 +223,15 @@ def augment(
     rng: a CPU generator, or a seed of one or several numbers; the same gives the same result. The
         draws of an augmentation do not depend on which others are on.
     """
-    entropy = _entropy(rng)
-    seeds = np.random.SeedSequence(entropy).generate_state(4, np.uint64).tolist()
+    if isinstance(rng, torch.Generator):
+        rng = int(torch.randint(2**62, (1,), generator=rng))
+    seeds = np.random.SeedSequence(rng).generate_state(4, np.uint64).tolist()
     if settings.share < 1:
         rows = _rows(len(images), settings.share, torch.Generator().manual_seed(seeds[3]))
         changed = images.clone()
-        changed[rows] = _changed(images[rows], settings, entropy)
+        changed[rows] = _changed(images[rows], settings, rng)
         return changed
-    return _changed(images, settings, entropy)
+    return _changed(images, settings, rng)
 
 
 def _changed(images: Tensor, settings: BatchAugmentation, entropy: int | Sequence[int]) -> Tensor:
@@ -267,12 +261,6 @@ def _seed(name: str, entropy: int | Sequence[int]) -> int:
     numbers = [entropy] if isinstance(entropy, int) else list(entropy)
     of_name = np.random.SeedSequence([*numbers, zlib.crc32(name.encode())])
     return int(of_name.generate_state(1, np.uint64)[0])
-
-
-def _entropy(rng: torch.Generator | int | Sequence[int]) -> int | Sequence[int]:
-    if isinstance(rng, torch.Generator):
-        return int(torch.randint(2**62, (1,), generator=rng))
-    return rng
 
 
 def _resized(x: Tensor, height: int, width: int) -> Tensor:
@@ -321,9 +309,9 @@ def homographies(
     moved[:, 1, 0], moved[:, 1, 1] = scale * roll.sin(), scale * roll.cos()
     moved[:, :2, :2] *= flips[:, None]
     moved[:, :2, 2] = shift * torch.tensor([width, height])
-    centre = torch.eye(3)
-    centre[:2, 2] = torch.tensor([(width - 1) / 2, (height - 1) / 2])
-    matrices: Tensor = centre @ moved @ turned @ torch.linalg.inv(centre)
+    center = torch.eye(3)
+    center[:2, 2] = torch.tensor([(width - 1) / 2, (height - 1) / 2])
+    matrices: Tensor = center @ moved @ turned @ torch.linalg.inv(center)
     return matrices
 
 

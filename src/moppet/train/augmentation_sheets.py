@@ -14,14 +14,8 @@ from torch import Tensor
 
 from moppet.datasets.faces import Faces
 from moppet.files import replacing
-from moppet.train.augmentation import (
-    BATCH_AUGMENTATIONS,
-    BatchAugmentation,
-    augment,
-    crop_matrices,
-    random_view,
-)
-from moppet.train.data_module import as_color
+from moppet.train.augmentation import BATCH_AUGMENTATIONS, BatchAugmentation, augment, random_view
+from moppet.train.data_module import as_color, crop_and_matrices
 from moppet.train.recipe import Recipe
 from moppet.values import Image, MoppetError, UsageError
 
@@ -34,25 +28,14 @@ def views_sheet(faces: Faces, recipe: Recipe, path: Path) -> None:
 
     Raises MoppetError if the file cannot be written.
     """
-    gray = recipe.channels == 1
-    crops = faces.aligned(size=recipe.size)
     rows = []
-    for i, crop in enumerate(crops):
-        cut = as_color(faces.cuts[i], gray)
-        matrices = crop_matrices(
-            cut.shape[0], faces.landmarks_px[i], recipe.size, tight=bool(faces.tight[i])
-        )
-        views = [
-            random_view(
-                cut,
-                matrices,
-                recipe.size,
-                recipe.random_views,
-                np.random.default_rng((recipe.seed, number, i)),
-            )
-            for number in range(VIEWS)
-        ]
-        rows.append(np.hstack([_framed(view) for view in (as_color(crop, gray), *views)]))
+    for i, aligned in enumerate(faces.aligned(size=recipe.size)):
+        crop, matrices = crop_and_matrices(faces, i, recipe)
+        views = [as_color(aligned, recipe.channels == 1)]
+        for number in range(VIEWS):
+            rng = np.random.default_rng((recipe.seed, number, i))
+            views.append(random_view(crop, matrices, recipe.size, recipe.random_views, rng))
+        rows.append(np.hstack([_framed(view) for view in views]))
     sheet = np.vstack(rows)
     with replacing(path, failures=[cv2.error]) as part:
         if not cv2.imwrite(str(part), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR)):

@@ -82,7 +82,7 @@ class Validator:
     images: NDArray[np.uint8] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.rows = self.data.rows("val", labelled=True)
+        self.rows = self.data.rows("val", labeled=True)
         if len(self.rows):
             crops = evaluation_crops(self.data, self.rows, aligned=True)
             self.images = network_input(crops, self.recipe)

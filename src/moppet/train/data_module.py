@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Final
 
 import cv2
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from moppet.datasets.faces import Faces, find_manifest_faces, whole_crop
+from moppet.datasets.faces import Faces, whole_crop
 from moppet.datasets.manifest import Manifest
 from moppet.infer.expression_model import Preprocessing
 from moppet.train.augmentation import crop_matrices, random_view
@@ -67,13 +66,13 @@ class TrainingData:
             cuts.update(cut.tobytes())
         return hashlib.sha256(text.encode()).hexdigest() + cuts.hexdigest()
 
-    def rows(self, part: str, *, labelled: bool = False) -> NDArray[np.intp]:
-        """Return the row numbers of a split, only those with a label if `labelled`."""
-        return np.flatnonzero((self.part == part) & ((self.label >= 0) | (not labelled)))
+    def rows(self, part: str, *, labeled: bool = False) -> NDArray[np.intp]:
+        """Return the row numbers of a split, only those with a label if `labeled`."""
+        return np.flatnonzero((self.part == part) & ((self.label >= 0) | (not labeled)))
 
     def training_rows(self, recipe: Recipe) -> NDArray[np.intp]:
         """Return the training rows: labeled ones, or those with enough votes."""
-        rows = self.rows("train", labelled=recipe.labels == "hard")
+        rows = self.rows("train", labeled=recipe.labels == "hard")
         if recipe.labels == "hard":
             return rows
         cast = np.nan_to_num(self.manifest.column("votes"))
@@ -94,20 +93,12 @@ class TrainingData:
         return hard
 
 
-def read_training_data(
-    manifest: Manifest, recipe: Recipe, cache: Path | None = None
-) -> TrainingData:
-    """Return the data of a recipe, its faces found (or read from `cache`).
+def select_training_data(manifest: Manifest, faces: Faces, recipe: Recipe) -> TrainingData:
+    """Return the part of a manifest that a recipe asks for.
 
     The manifest's column `split` must hold train, val and test.
     Raises UsageError if the recipe names an unknown class or age band.
     """
-    faces = find_manifest_faces(manifest, cache=cache)
-    return select_training_data(manifest, faces, recipe)
-
-
-def select_training_data(manifest: Manifest, faces: Faces, recipe: Recipe) -> TrainingData:
-    """Return the part of a manifest that a recipe asks for; see `read_training_data`."""
     names = recipe.classes or manifest.names
     columns = _columns(manifest, names)
     soft = manifest.soft_labels[:, columns]
@@ -150,7 +141,7 @@ def check_parts(data: TrainingData, recipe: Recipe) -> None:
             f"training needs two or more classes, but there is only {', '.join(data.names)}."
         )
     for part, purpose in zip(PARTS, ("train on", "validate on", "test on"), strict=True):
-        if not len(data.rows(part, labelled=True)):
+        if not len(data.rows(part, labeled=True)):
             raise MoppetError(
                 f"there is no labeled image to {purpose}: label some, or split the data set "
                 f"so that some rows are {part!r} (see `moppet data split`)."
@@ -163,11 +154,6 @@ def check_parts(data: TrainingData, recipe: Recipe) -> None:
             f"there is no image to train on of: {', '.join(missing)}. Add some, or name the "
             "other classes in the recipe's 'classes'."
         )
-
-
-def preprocessing(recipe: Recipe, detail_px: int = 0) -> Preprocessing:
-    """Return how crops are prepared for the recipe's network."""
-    return Preprocessing(recipe.size, recipe.color, MEAN, SCALE, detail_px)
 
 
 def evaluation_crops(data: TrainingData, rows: NDArray[np.intp], *, aligned: bool) -> Image:
@@ -208,20 +194,10 @@ class RandomViews(Dataset[tuple[Tensor, Tensor, Tensor]]):
         self.recipe = recipe
         self.epoch = 0
         self.plain: Image | None = None
-        self.cuts: dict[int, Image] = {}
-        if not recipe.uses_random_views:
+        if recipe.uses_random_views:
+            self.crops = {i: crop_and_matrices(data.faces, i, recipe) for i in self.rows.tolist()}
+        else:
             self.plain = network_input(evaluation_crops(data, self.rows, aligned=True), recipe)
-            return
-        gray = recipe.channels == 1
-        faces = data.faces
-        for i in self.rows.tolist():
-            self.cuts[i] = as_color(faces.cuts[i], gray)
-        self.matrices = {
-            i: crop_matrices(
-                self.cuts[i].shape[0], faces.landmarks_px[i], recipe.size, tight=faces.tight[i]
-            )
-            for i in self.rows.tolist()
-        }
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -235,9 +211,7 @@ class RandomViews(Dataset[tuple[Tensor, Tensor, Tensor]]):
         recipe = self.recipe
         again = (time,) if time else ()
         rng = np.random.default_rng((recipe.seed, self.epoch, row, *again))
-        image = random_view(
-            self.cuts[row], self.matrices[row], recipe.size, recipe.random_views, rng
-        )
+        image = random_view(*self.crops[row], recipe.size, recipe.random_views, rng)
         channels_first = image[None] if image.ndim == 2 else image.transpose(2, 0, 1)
         return torch.from_numpy(np.ascontiguousarray(channels_first)), soft, weight
 
@@ -247,6 +221,13 @@ def as_color(cut: Image, gray: bool) -> Image:
     if gray:
         return cut if cut.ndim == 2 else np.asarray(cv2.cvtColor(cut, cv2.COLOR_RGB2GRAY), np.uint8)
     return cut if cut.ndim == 3 else np.repeat(cut[:, :, None], 3, axis=2)
+
+
+def crop_and_matrices(faces: Faces, row: int, recipe: Recipe) -> tuple[Image, NDArray[np.float64]]:
+    """Return a face's crop in the recipe's colors, and its `crop_matrices`."""
+    crop = as_color(faces.cuts[row], recipe.channels == 1)
+    landmarks, tight = faces.landmarks_px[row], bool(faces.tight[row])
+    return crop, crop_matrices(crop.shape[0], landmarks, recipe.size, tight=tight)
 
 
 class EpochSampler(Sampler[int]):

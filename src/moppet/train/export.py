@@ -7,7 +7,7 @@ import io
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import onnxruntime as ort
@@ -15,8 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from moppet.train.data_module import normalize
-from moppet.train.module import predict_logits
+from moppet.train.module import in_batches, predict_logits
 from moppet.train.networks import Network
 from moppet.values import Floats, ModelError
 
@@ -118,12 +117,9 @@ def onnx_logits(path: Path, images: NDArray[np.uint8], threads: int = 2) -> tupl
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    parts: list[list[Any]] = []
-    for start in range(0, len(images), 128):
-        batch = normalize(torch.from_numpy(images[start : start + 128])).contiguous().numpy()
-        parts.append(session.run(OUTPUTS, {"image": batch}))
-    logits, embeddings = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return logits, embeddings
+    return in_batches(
+        lambda x: session.run(OUTPUTS, {"image": x.contiguous().numpy()}), images, 128
+    )
 
 
 def check_parity(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -45,7 +45,7 @@ class Comparison:
 
 
 def finetune_recipe(
-    name: str, data: str, *, model: str, epochs: int | None, quick: bool, seed: int, rows: int
+    name: str, data: str, *, model: str, epochs: int, seed: int, rows: int
 ) -> Recipe:
     """Return the recipe for fine-tuning on a few hundred to some thousand faces.
 
@@ -53,7 +53,7 @@ def finetune_recipe(
     """
     started = load_model(model)
     wants = started.preprocessing
-    recipe = Recipe(
+    recipe = dict(
         name=name,
         data=data,
         start=model,
@@ -61,7 +61,7 @@ def finetune_recipe(
         size=wants.size,
         color=wants.color,
         seed=seed,
-        epochs=epochs or (QUICK_EPOCHS if quick else EPOCHS),
+        epochs=epochs,
         batch=int(np.clip(rows // 8, 2, 64)),
         head_rate=1e-3,
         base_rate=2e-4,
@@ -72,7 +72,7 @@ def finetune_recipe(
         license="not specified",
         limits="Fitted to the faces of one data set; the figures may not hold for others.",
     )
-    return check_settings(Recipe, asdict(recipe), "moppet train")
+    return check_settings(Recipe, recipe, "moppet train")
 
 
 def check_classes(manifest: Manifest) -> None:
@@ -110,8 +110,7 @@ def finetune(
     folder: Path,
     *,
     model: str = "default",
-    epochs: int | None = None,
-    quick: bool = False,
+    epochs: int = EPOCHS,
     seed: int = 0,
     groups: Mapping[str, str] | None = None,
     machine: Machine | None = None,
@@ -134,15 +133,13 @@ def finetune(
         str(manifest.root),
         model=model,
         epochs=epochs,
-        quick=quick,
         seed=seed,
         rows=int((counts == "train").sum()),
     )
     data = select_training_data(manifest, faces, recipe)
     say(_parts(data))
     asked = check_groups(data.names, groups or {})
-    made = run_training(recipe, run, data, model, machine, asked)
-    for path in made.iterdir():
+    for path in run_training(recipe, run, data, model, machine, asked).iterdir():
         path.replace(folder / path.name)
     return compare(folder, data, model)
 
@@ -150,7 +147,7 @@ def finetune(
 def _parts(data: TrainingData) -> str:
     lines = []
     for part, verb in (("train", "train on"), ("val", "validate on"), ("test", "test on")):
-        label = data.label[data.rows(part, labelled=True)]
+        label = data.label[data.rows(part, labeled=True)]
         counts = ", ".join(f"{name} {(label == i).sum()}" for i, name in enumerate(data.names))
         lines.append(f"{verb}: {len(label)} ({counts})")
     return "\n".join(lines)
@@ -158,11 +155,11 @@ def _parts(data: TrainingData) -> str:
 
 def compare(folder: Path, data: TrainingData, model: str) -> Comparison:
     """Return the figures of the model in the folder, the starting model and the majority class."""
-    rows = data.rows("test", labelled=True)
+    rows = data.rows("test", labeled=True)
     crops = evaluation_crops(data, rows, aligned=True)
     adapted = load_model(folder, threads=2).predict(crops).probabilities
     before = _restricted(load_model(model, threads=2), data.names, crops)
-    common = np.bincount(data.label[data.rows("train", labelled=True)], minlength=len(data.names))
+    common = np.bincount(data.label[data.rows("train", labeled=True)], minlength=len(data.names))
     majority = np.zeros_like(adapted)
     majority[:, common.argmax()] = 1
     gain: dict[str, Difference] = {}

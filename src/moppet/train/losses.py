@@ -7,6 +7,7 @@ class_weights: (k,), weight of each class; equal if left out.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final, Literal
 
 import torch
@@ -16,23 +17,6 @@ from moppet.values import UsageError
 
 Weighting = Literal["none", "inverse", "effective"]
 WEIGHTINGS: Final = ("none", "inverse", "effective")
-
-
-def soft_cross_entropy(
-    logits: Tensor,
-    soft: Tensor,
-    weights: Tensor | None = None,
-    *,
-    class_weights: Tensor | None = None,
-    smoothing: float = 0.0,
-) -> Tensor:
-    """Return the weighted mean cross-entropy of (n, k) logits against shares.
-
-    smoothing: the share of each row that is spread over all classes (Szegedy et al. 2016).
-    """
-    return focal_loss(
-        logits, soft, weights, gamma=0.0, class_weights=class_weights, smoothing=smoothing
-    )
 
 
 def focal_loss(
@@ -48,15 +32,22 @@ def focal_loss(
 
     A class's part of the cross-entropy is weighted by (1 - p) to the power `gamma`, so that rows
     that are already classified well count less (Lin et al. 2017, equation 5, with softmax for
-    sigmoid and `class_weights` for alpha). gamma: 0 gives the cross-entropy.
+    sigmoid and `class_weights` for alpha). gamma: 0 gives the cross-entropy. smoothing: the share
+    of each row that is spread over all classes (Szegedy et al. 2016).
     The mean is over rows by their weight and, as PyTorch's for hard labels, by the weight of
     their classes. NaN if nothing has weight.
     """
-    _check(gamma, smoothing)
+    if gamma < 0:
+        raise UsageError(f"gamma must not be negative, got {gamma}.")
+    if not 0 <= smoothing < 1:
+        raise UsageError(f"smoothing must be at least 0 and below 1, got {smoothing}.")
     if class_weights is None:
         class_weights = logits.new_ones(logits.shape[1])
     log_p = logits.log_softmax(dim=1)
-    parts = -class_weights * smoothed(soft, smoothing) * log_p
+    target = soft
+    if smoothing:
+        target = soft * (1 - smoothing) + soft.sum(dim=1, keepdim=True) * smoothing / soft.shape[1]
+    parts = -class_weights * target * log_p
     if gamma:
         # Not quite 0, where a power below 1 has no slope.
         parts = parts * (-log_p.expm1()).clamp(min=1e-12) ** gamma
@@ -66,11 +57,8 @@ def focal_loss(
     return (parts.sum(dim=1) * weights).sum() / (mass * weights).sum()
 
 
-def smoothed(soft: Tensor, smoothing: float) -> Tensor:
-    """Return the shares with `smoothing` of each row's sum spread evenly over the classes."""
-    if not smoothing:
-        return soft
-    return soft * (1 - smoothing) + soft.sum(dim=1, keepdim=True) * smoothing / soft.shape[1]
+soft_cross_entropy: Final = partial(focal_loss, gamma=0.0)
+"""The weighted mean cross-entropy of (n, k) logits against shares; arguments of `focal_loss`."""
 
 
 def class_weights(
@@ -123,10 +111,3 @@ def sampling_weights(soft: Tensor, weights: Tensor | None = None, *, power: floa
 def _counts(soft: Tensor, weights: Tensor | None) -> Tensor:
     shares = soft.double()
     return shares.sum(dim=0) if weights is None else weights.double() @ shares
-
-
-def _check(gamma: float, smoothing: float) -> None:
-    if gamma < 0:
-        raise UsageError(f"gamma must not be negative, got {gamma}.")
-    if not 0 <= smoothing < 1:
-        raise UsageError(f"smoothing must be at least 0 and below 1, got {smoothing}.")

@@ -14,6 +14,8 @@ from moppet.metrics import (
     Difference,
     DrawnFigures,
     Estimate,
+    Labels,
+    Summary,
     accuracy,
     as_json,
     bootstrap,
@@ -61,7 +63,7 @@ def measure(model: ExpressionModel, data: TrainingData) -> Json:
     bootstrap over groups (a subject's images, copies of an image).
     model: its classes are those of the data, in the same order.
     """
-    rows = data.rows("test", labelled=True)
+    rows = data.rows("test", labeled=True)
     label, groups = data.label[rows], data.manifest.groups[rows]
     attempt = data.faces.attempt[rows]
     figures: Json = {
@@ -81,9 +83,7 @@ def measure(model: ExpressionModel, data: TrainingData) -> Json:
         }
         if view == "aligned":
             guess = np.where(attempt >= 0, probabilities.argmax(axis=1), -1)
-            figures["aligned_missed_wrong"] = {
-                "accuracy": as_json(_share_right(label, guess, groups))
-            }
+            figures["aligned_missed_wrong"] = {"accuracy": _accuracy(label, guess, groups)}
             figures["gap"] = _gap(data, rows, probabilities)
     grouped = _grouped(data, rows, parts, model)
     if grouped is not None:
@@ -92,28 +92,23 @@ def measure(model: ExpressionModel, data: TrainingData) -> Json:
     return figures
 
 
-def _share_right(
-    label: NDArray[np.int64], guess: NDArray[np.int64], groups: NDArray[np.int64]
-) -> Estimate:
-    return bootstrap(
-        lambda rows: accuracy(label[rows], guess[rows]), groups, np.random.default_rng(0)
-    )
+def _accuracy(label: Labels, guess: Labels, groups: Labels) -> Json:
+    rng = np.random.default_rng(0)
+    found = bootstrap(lambda rows: accuracy(label[rows], guess[rows]), groups, rng)
+    return dict(as_json(found))
 
 
 def age_parts(data: TrainingData, rows: NDArray[np.intp]) -> dict[str, NDArray[np.intp]]:
     """Return all rows, and those of each age band that occurs: positions within `rows`."""
     band = data.manifest.column("age_band")[rows]
-    known = sorted({str(b) for b in band if b is not None}, key=_youngest_first)
+    order = ("infant", "child", "adult", "uncertain")
+    known = sorted({str(b) for b in band if b is not None})
+    known.sort(key=lambda one: order.index(one) if one in order else len(order))
     parts = {"all": np.arange(len(rows))}
     parts |= {name: np.flatnonzero(band == name) for name in known}
     if set(CHILDREN) <= set(known):
         parts[CHILDREN_KEY] = np.flatnonzero(_children(band))
     return parts
-
-
-def _youngest_first(band: str) -> tuple[int, str]:
-    order = ("infant", "child", "adult", "uncertain")
-    return (order.index(band) if band in order else len(order), band)
 
 
 def _children(band: NDArray[Any]) -> NDArray[np.bool_]:
@@ -135,11 +130,14 @@ def part_figures(
     )
     plain = at_temperature_one(probabilities, temperature)
     before = summarize(plain, label, groups, data.names, np.random.default_rng(0), draws=200)
+    return {**_values(summary), "ece_before_scaling": as_json(before.overall["ece"])}
+
+
+def _values(summary: Summary) -> Json:
     found = summary.as_json()
     return {
         "n": found["n"],
         **found["overall"],
-        "ece_before_scaling": as_json(before.overall["ece"]),
         **found["per_class"],
         "confusion": found["confusion"],
     }
@@ -165,18 +163,12 @@ def _grouped(
     found = model.predict(evaluation_crops(data, rows, aligned=True)).probabilities
     probabilities = found @ np.eye(len(names), dtype=np.float32)[index]
     label, groups = index[data.label[rows]], data.manifest.groups[rows]
-    figures: Json = {"names": names}
-    for name, part in parts.items():
-        summary = summarize(
-            probabilities[part], label[part], groups[part], names, np.random.default_rng(0)
-        ).as_json()
-        figures[name] = {
-            "n": summary["n"],
-            **summary["overall"],
-            **summary["per_class"],
-            "confusion": summary["confusion"],
-        }
-    return figures
+    return {"names": names} | {
+        name: _values(
+            summarize(probabilities[p], label[p], groups[p], names, np.random.default_rng(0))
+        )
+        for name, p in parts.items()
+    }
 
 
 def _votes(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import lightning
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from moppet.train import losses
-from moppet.train.augmentation import BatchAugmentation
+from moppet.train.augmentation import BatchAugmentation, augment
 from moppet.train.checkpoints import optimizer_state
 from moppet.train.data_module import normalize
 from moppet.train.networks import Network
@@ -38,7 +39,7 @@ class TrainingModule(lightning.LightningModule):
         self.epochs_before = 0
         self.steps_before = 0
         self.moments: dict[str, Tensor] = {}
-        self.augment = batch_augmentation(recipe)
+        self.augmentation = batch_augmentation(recipe)
         if recipe.freeze_base:
             network.freeze_base()
 
@@ -54,9 +55,10 @@ class TrainingModule(lightning.LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_index: int) -> Tensor:
         images, soft, weights = batch
-        if self.augment is not None:
+        if self.augmentation is not None:
+            seeds = (self.recipe.seed, self.epoch, batch_index)
             with torch.autocast(images.device.type, enabled=False):
-                images = self.augment(images, (self.recipe.seed, self.epoch, batch_index))
+                images = augment(images, self.augmentation, seeds)
         logits, _ = self.network(normalize(images))
         loss = self.loss(logits.float(), soft, weights)
         if not torch.isfinite(loss):
@@ -101,10 +103,7 @@ class TrainingModule(lightning.LightningModule):
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: rate_factor(recipe, done + step, per_epoch)
         )
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
-        }
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
 def _optimizer(groups: list[dict[str, Any]], recipe: Recipe) -> torch.optim.Optimizer:
@@ -147,10 +146,18 @@ def predict_logits(
     was_training = network.training
     network.eval()
     device = next(network.parameters()).device
-    parts = []
-    for start in range(0, len(images), batch):
-        x = normalize(torch.from_numpy(images[start : start + batch]).to(device))
-        parts.append([part.float().cpu().numpy() for part in network(x)])
+    found = in_batches(
+        lambda x: [part.float().cpu() for part in network(x.to(device))], images, batch
+    )
     network.train(was_training)
+    return found
+
+
+def in_batches(
+    run: Callable[[Tensor], Sequence[Any]], images: NDArray[np.uint8], batch: int
+) -> tuple[Floats, Floats]:
+    """Return the logits and embeddings that `run` gives for batches of network inputs."""
+    starts = range(0, len(images), batch)
+    parts = [run(normalize(torch.from_numpy(images[i : i + batch]))) for i in starts]
     logits, embeddings = (np.concatenate(part) for part in zip(*parts, strict=True))
     return logits, embeddings

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal
 
 from annotated_types import Ge, Interval
 
-from moppet.config import check_settings, old_names, read_settings
+from moppet.config import old_names, read_settings
 from moppet.infer.expression_model import find_model
 from moppet.plugins import NameIn
 from moppet.values import MoppetError, UsageError
@@ -185,11 +185,6 @@ def read_recipe(path: Path, changes: Mapping[str, Any] | None = None) -> Recipe:
     changes: keys to set over those of the file; "random_views.noise" for a key of a table.
     """
     return read_settings(Recipe, path, "recipe", changes)
-
-
-def recipe_from(table: dict[str, Any], where: str) -> Recipe:
-    """Return the recipe of a table; see `read_recipe`. where: named in errors."""
-    return check_settings(Recipe, table, where)
 
 
 def data_of(recipe: Recipe, base: Path, given: Path | None = None) -> Path:

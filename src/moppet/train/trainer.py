@@ -150,12 +150,9 @@ def _class_weights(data: TrainingData, recipe: Recipe) -> Tensor | None:
     if recipe.class_weights == "none":
         return None
     rows = data.training_rows(recipe)
-    soft, weights = data.targets(recipe)[rows], data.manifest.weights[rows]
-    return losses.class_weights(
-        torch.from_numpy(soft),
-        torch.from_numpy(weights),
-        weighting=recipe.class_weights,
-    )
+    of_rows = (data.targets(recipe)[rows], data.manifest.weights[rows])
+    soft, weights = map(torch.from_numpy, of_rows)
+    return losses.class_weights(soft, weights, weighting=recipe.class_weights)
 
 
 def _draw_chances(

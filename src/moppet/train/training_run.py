@@ -16,6 +16,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from numpy.typing import NDArray
 
 from moppet.datasets.duplicates import drop_leaking_duplicates
+from moppet.datasets.faces import find_manifest_faces
 from moppet.datasets.manifest import Manifest
 from moppet.datasets.provenance import refuse_cleaned
 from moppet.datasets.splits import holdout
@@ -31,17 +32,12 @@ from moppet.train.data_module import (
     evaluation_crops,
     network_input,
     normalize,
-    read_training_data,
+    select_training_data,
 )
 from moppet.train.distillation import with_teachers
 from moppet.train.export import Deployed, check_parity, export_float, export_int8, onnx_logits
 from moppet.train.measurement import fit_temperature, measure
-from moppet.train.model_folder import (
-    draw_confusions,
-    draw_course,
-    figures_page,
-    write_card,
-)
+from moppet.train.model_folder import draw_confusions, draw_course, figures_page, write_card
 from moppet.train.networks import Network, save_network
 from moppet.train.recipe import Recipe, data_of, read_data, read_recipe
 from moppet.train.starting_weights import WEIGHTS, make_network, start_network
@@ -92,7 +88,8 @@ def run_recipe(
     manifest = with_split(manifest, recipe.seed)
     if recipe.leave_out_copies:
         manifest = drop_leaking_duplicates(manifest)
-    rows = read_training_data(manifest, recipe, cache=folder / "faces.npz")
+    faces = find_manifest_faces(manifest, cache=folder / "faces.npz")
+    rows = select_training_data(manifest, faces, recipe)
     rows = with_teachers(rows, recipe, base)
     start = base / recipe.start if recipe.start and (base / recipe.start).exists() else recipe.start
     return run_training(recipe, folder, rows, start, machine)
@@ -173,7 +170,7 @@ def finish(
     save_network(network, model_folder / WEIGHTS)
     if (folder / "log.csv").is_file():
         shutil.copyfile(folder / "log.csv", model_folder / "training.csv")
-    rows = {part: len(data.rows(part, labelled=True)) for part in ("train", "val", "test")}
+    rows = {part: len(data.rows(part, labeled=True)) for part in ("train", "val", "test")}
     card: dict[str, Any] = {
         "file": "model.onnx",
         "names": data.names,
@@ -185,9 +182,9 @@ def finish(
         "rows": rows,
     }
     # The card must be there before the model can be loaded as users load it.
-    write_card(model_folder, recipe, figures=None, **card)
+    write_card(model_folder, recipe, None, **card)
     figures = measure(load_model(model_folder, threads=2), data)
-    write_card(model_folder, recipe, figures=figures, **card)
+    write_card(model_folder, recipe, figures, **card)
     log = read_log(folder)
     page = figures_page(recipe, figures, choices.notes, rows, log)
     write_text(folder / "figures.md", page)
@@ -198,7 +195,7 @@ def finish(
 
 
 def _choose(recipe: Recipe, folder: Path, data: TrainingData, network: Network) -> _Choices:
-    rows = data.rows("val", labelled=True)
+    rows = data.rows("val", labeled=True)
     few = len(rows) < CHOICES_NEED
     crops = evaluation_crops(data, rows, aligned=True)
     label = data.label[rows]
@@ -235,11 +232,12 @@ def _choose(recipe: Recipe, folder: Path, data: TrainingData, network: Network) 
 def _choose_detail(
     recipe: Recipe, label: Labels, crops: Image, path: Path, notes: dict[str, Any]
 ) -> int:
-    by_detail = {}
-    for detail in DETAILS_PX:
-        logits, _ = onnx_logits(path, network_input(crops, recipe, detail))
-        by_detail[detail] = accuracy(label, logits.argmax(axis=1))
-    chosen = _smallest_within(by_detail, 0.002)
+    by_detail = {
+        detail: _accuracy(path, network_input(crops, recipe, detail), label)
+        for detail in DETAILS_PX
+    }
+    good = [d for d, value in by_detail.items() if max(by_detail.values()) - value <= 0.002]
+    chosen = min((d for d in good if d), default=0)  # the network never saw finer detail
     notes["validation accuracy by `detail_px`"] = {k: round(v, 4) for k, v in by_detail.items()}
     notes["`detail_px` chosen (the smallest within 0.2 percentage points of the best)"] = chosen
     return chosen
@@ -250,9 +248,7 @@ def _choose_mirroring(
 ) -> tuple[Path, bool]:
     plain, mirrored = folder / "float32.onnx", folder / "float32_mirrored.onnx"
     export_float(network, mirrored, mirrored=True)
-    once, both = (
-        accuracy(label, onnx_logits(path, images)[0].argmax(axis=1)) for path in (plain, mirrored)
-    )
+    once, both = (_accuracy(path, images, label) for path in (plain, mirrored))
     mirrors = both - once >= MIRROR_MUST_GAIN
     notes["validation accuracy, image alone and averaged with its mirror image"] = (
         f"{once:.4f}, {both:.4f}"
@@ -264,9 +260,7 @@ def _choose_mirroring(
 def _choose_file(
     label: Labels, images: Image, whole: Path, quantized: Path, notes: dict[str, Any]
 ) -> Path:
-    full, small = (
-        accuracy(label, onnx_logits(path, images)[0].argmax(axis=1)) for path in (whole, quantized)
-    )
+    full, small = (_accuracy(path, images, label) for path in (whole, quantized))
     notes["validation accuracy, float32 and int8"] = f"{full:.4f}, {small:.4f}"
     return quantized if full - small < INT8_MAY_LOSE else whole
 
@@ -280,11 +274,8 @@ def _choices_of(start: str) -> tuple[int, bool]:
     return int(card["preprocessing"].get("detail_px", 0)), bool(card.get("mirrored", False))
 
 
-def _smallest_within(by_detail: dict[int, float], tolerance: float) -> int:
-    """Return the smallest detail that costs no accuracy: the network never saw finer detail."""
-    best = max(by_detail.values())
-    good = [detail for detail, value in by_detail.items() if best - value <= tolerance]
-    return min((d for d in good if d), default=0)
+def _accuracy(path: Path, images: Image, label: Labels) -> float:
+    return accuracy(label, onnx_logits(path, images)[0].argmax(axis=1))
 
 
 def _calibration(data: TrainingData, recipe: Recipe, detail_px: int, count: int = 256) -> Floats:

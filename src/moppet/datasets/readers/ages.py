@@ -10,7 +10,7 @@ from typing import Final
 from moppet.datasets.manifest import Manifest
 from moppet.datasets.readers.dataset import Columns, Dataset, choose, known_dataset, read_text
 from moppet.datasets.readers.file_names import Facts, by_pattern, named_columns
-from moppet.datasets.readers.folder_tree import named_like
+from moppet.datasets.readers.folder_tree import has_any, named_like
 from moppet.vocabulary import AgeRange, age_band, age_limits
 
 # Four file names lack sex or race, one has a space before its suffix and one has no dot; all have
@@ -54,10 +54,6 @@ _B3FD_SUBJECTS: Final = (
 )
 
 
-def _looks_like_b3fd(path: Path) -> bool:
-    return any((path / name).is_file() for name in _B3FD)
-
-
 def _read_b3fd(
     dataset: Dataset,
     root: Path,
@@ -91,4 +87,4 @@ def _b3fd_subject(path: str) -> str | None:
     return next((match.group(1) for match in found if match), None)
 
 
-B3FD = known_dataset("b3fd", _looks_like_b3fd, _read_b3fd)
+B3FD = known_dataset("b3fd", has_any(*_B3FD), _read_b3fd)

@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 from moppet.datasets.manifest import Manifest
 from moppet.datasets.readers.dataset import Columns, Dataset, known_dataset, read_text
-from moppet.datasets.readers.folder_tree import natural, subfolders
+from moppet.datasets.readers.folder_tree import has_any, natural, subfolders
 from moppet.media import IMAGE_SUFFIXES
 from moppet.vocabulary import age_band, decode
 
@@ -19,10 +19,6 @@ _CODES: Final = (
 _ARCHIVE: Final = "extended-cohn-kanade-images"  # the folder that some tools unpack into
 _IMAGES: Final = ("cohn-kanade-images", f"{_ARCHIVE}/cohn-kanade-images", _ARCHIVE)
 _LABELS: Final = ("Emotion", "Emotion_labels/Emotion", "Emotion_labels")
-
-
-def _looks_like(path: Path) -> bool:
-    return any((path / name).is_dir() for name in _IMAGES)
 
 
 def _read(
@@ -82,4 +78,4 @@ def _frames(dataset: Dataset, sequence: Path) -> list[str]:
     return sorted(names, key=natural)
 
 
-CKPLUS = known_dataset("ck+", _looks_like, _read)
+CKPLUS = known_dataset("ck+", has_any(*_IMAGES), _read)

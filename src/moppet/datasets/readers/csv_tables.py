@@ -100,10 +100,6 @@ def _table_of(path: Path) -> Path | None:
     return place if there and place.suffix.lower() == ".csv" else None
 
 
-def _looks_like_table(path: Path) -> bool:
-    return _table_of(path) is not None
-
-
 def _read_listed(
     dataset: Dataset,
     root: Path,
@@ -170,4 +166,4 @@ def _add_bands(dataset: Dataset, table: Path, columns: Columns) -> None:
         columns["age_band"] = [age_band(age) for age in columns["age"]]
 
 
-CSV = known_dataset("csv", _looks_like_table, _read_listed)
+CSV = known_dataset("csv", lambda path: _table_of(path) is not None, _read_listed)

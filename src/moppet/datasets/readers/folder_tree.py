@@ -6,7 +6,7 @@ import itertools
 import os
 import re
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -69,6 +69,11 @@ def first_files(root: Path, count: int, suffixes: Collection[str] = IMAGE_SUFFIX
     if not root.is_dir():
         return []
     return list(itertools.islice(walk_files(root, suffixes), count))
+
+
+def has_any(*names: str) -> Callable[[Path], bool]:
+    """Return a test of whether a folder has one of these files or folders."""
+    return lambda path: any((path / name).exists() for name in names)
 
 
 def named_like(

@@ -7,6 +7,7 @@ from typing import Final
 
 from moppet.datasets.manifest import Manifest
 from moppet.datasets.readers.dataset import Columns, Dataset, choose, known_dataset, read_text
+from moppet.datasets.readers.folder_tree import has_any
 from moppet.vocabulary import age_band
 
 _CODES: Final = ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral")
@@ -19,10 +20,6 @@ _SPLITS: Final = {"train": "train", "test": "test"}
 
 def _top(path: Path) -> Path:
     return path / "basic" if (path / "basic").is_dir() else path
-
-
-def _looks_like(path: Path) -> bool:
-    return any((_top(path) / name).is_file() for name in _LISTS)
 
 
 def _read(dataset: Dataset, root: Path, *, allow_missing: bool = False) -> Manifest:
@@ -67,4 +64,4 @@ def _bands(dataset: Dataset, top: Path, paths: list[str]) -> list[str | None]:
     return bands
 
 
-RAFDB = known_dataset("raf-db", _looks_like, _read)
+RAFDB = known_dataset("raf-db", has_any(*_LISTS, *(f"basic/{name}" for name in _LISTS)), _read)

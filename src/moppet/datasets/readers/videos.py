@@ -20,7 +20,13 @@ from moppet.datasets.readers.dataset import (
     subject_finder,
 )
 from moppet.datasets.readers.file_names import Facts, by_pattern, named_columns
-from moppet.datasets.readers.folder_tree import first_files, name_contains, named_like, subfolders
+from moppet.datasets.readers.folder_tree import (
+    first_files,
+    has_any,
+    name_contains,
+    named_like,
+    subfolders,
+)
 from moppet.media import IMAGE_SUFFIXES, VIDEO_SUFFIXES, probe, read_frames
 from moppet.values import EXPRESSIONS, MediaError
 from moppet.vocabulary import age_band, class_of, expressions_in
@@ -119,11 +125,6 @@ _REACT_PARTS: Final = {
 }
 
 
-def _looks_like_react(path: Path) -> bool:
-    labels = [labels for labels, _, _ in _REACT_PARTS.values()]
-    return any((path / "Labels" / name).is_file() for name in labels)
-
-
 def _read_react(
     dataset: Dataset,
     root: Path,
@@ -192,4 +193,8 @@ def _react_facts(clip: str, votes: list[float], names: list[str]) -> Facts:
     }
 
 
-EMOREACT = known_dataset("emoreact", _looks_like_react, _read_react)
+EMOREACT = known_dataset(
+    "emoreact",
+    has_any(*(f"Labels/{labels}" for labels, _, _ in _REACT_PARTS.values())),
+    _read_react,
+)

@@ -135,8 +135,8 @@ def _add_layers(graph: _Graph, net: _Network) -> None:
         channels = outputs
         if pool:
             # Keras' "same" pads at the far edge only, as ONNX's ceil mode does.
-            options = {"kernel_shape": [pool, pool], "strides": [2, 2], "ceil_mode": int(same)}
-            x = graph.node("MaxPool", [x], **options)
+            size: dict[str, Any] = {"kernel_shape": [pool, pool], "strides": [2, 2]}
+            x = graph.node("MaxPool", [x], **size, ceil_mode=int(same))
     layer: Callable[..., str] = graph.conv
     if net.dense:
         # The weights are in MATLAB's order: width before height, channels last.

@@ -8,21 +8,13 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from moppet.train.networks.base import (
-    EMBEDDING_SIZE,
-    Head,
-    Network,
-    check_choice,
-    hidden_head,
-    start_from_he,
-)
+from moppet.train.networks.base import Head, HeadedNetwork, start_from_he
 from moppet.values import UsageError
 
 _SIDE: Final = 6
-_WIDTH: Final = 4096
 
 
-class AlexNet(Network):
+class AlexNet(HeadedNetwork):
     """Five convolutions and two dense layers of 4,096, then the head.
 
     head: "hidden" puts the hidden head where the last published layer stood. The two wide dense
@@ -30,6 +22,9 @@ class AlexNet(Network):
     """
 
     name = "alexnet"
+    width = 4096
+    LAYERS = ("output", "classifier.6")
+    classifier: nn.Sequential
 
     def __init__(
         self,
@@ -40,10 +35,17 @@ class AlexNet(Network):
         dropout: float = 0.5,
         head: Head = "hidden",
     ) -> None:
-        super().__init__(classes, channels, input_size, dropout=dropout, head=head)
-        check_choice("head", head, ("hidden", "original"))
         if input_size < 63:
             raise UsageError(f"alexnet needs images of at least 63 pixels, got {input_size}.")
+        super().__init__(
+            classes, channels=channels, input_size=input_size, dropout=dropout, head=head
+        )
+        classifier = self.classifier
+        del self.classifier
+        self.classifier = classifier  # after the head: its weights are drawn last
+        start_from_he(self)
+
+    def add_base(self, channels: int) -> None:
         self.features = nn.Sequential(
             nn.Conv2d(channels, 64, 11, stride=4, padding=2),
             nn.ReLU(),
@@ -59,35 +61,21 @@ class AlexNet(Network):
             nn.ReLU(),
             nn.MaxPool2d(3, 2),
         )
-        wide: list[nn.Module] = [
-            nn.Dropout(dropout),
-            nn.Linear(256 * _SIDE * _SIDE, _WIDTH),
+        self.classifier = nn.Sequential(
+            nn.Dropout(self.settings["dropout"]),
+            nn.Linear(256 * _SIDE * _SIDE, self.width),
             nn.ReLU(),
-            nn.Dropout(dropout),
-            nn.Linear(_WIDTH, _WIDTH),
+            nn.Dropout(self.settings["dropout"]),
+            nn.Linear(self.width, self.width),
             nn.ReLU(),
-        ]
-        self.head: nn.Module = nn.Identity()
-        if head == "hidden":
-            self.head = hidden_head(_WIDTH, dropout)
-            self.output = nn.Linear(EMBEDDING_SIZE, classes)
-        else:
-            wide.append(nn.Linear(_WIDTH, classes))
-        self.classifier = nn.Sequential(*wide)
-        start_from_he(self)
-
-    def head_modules(self) -> list[nn.Module]:
-        if self.settings["head"] == "hidden":
-            return [self.head, self.output]
-        return [self.classifier[6]]
+        )
 
     def maps_module(self) -> nn.Module:
         return self.features[11]
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        wide = self.classifier[:6](average_to(self.features(x), _SIDE).flatten(1))
-        embedding: Tensor = self.head(wide)
-        return self.head_modules()[-1](embedding), embedding
+    def features_of(self, x: Tensor) -> Tensor:
+        features: Tensor = self.classifier[:6](average_to(self.features(x), _SIDE).flatten(1))
+        return features
 
 
 def average_to(x: Tensor, side: int) -> Tensor:

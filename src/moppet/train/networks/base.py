@@ -80,14 +80,61 @@ class Network(nn.Module):
         return self
 
 
-def hidden_head(width: int, dropout: float) -> nn.Sequential:
-    """Return the layers between the base's `width` features and the last layer."""
-    return nn.Sequential(
-        nn.Dropout(dropout),
-        nn.Linear(width, EMBEDDING_SIZE),
-        nn.BatchNorm1d(EMBEDDING_SIZE),
-        nn.LeakyReLU(),
-    )
+class HeadedNetwork(Network):
+    """A network whose base gives `width` features, followed by one of two heads.
+
+    head: "hidden" or "original", whose input is the embedding.
+    width: number of features. LAYERS: the names of the last layer of the hidden and of the
+        original head.
+    """
+
+    width: ClassVar[int]
+    LAYERS: ClassVar[tuple[str, str]] = ("classifier", "fc")
+
+    def __init__(
+        self,
+        classes: int,
+        *,
+        channels: int = 3,
+        input_size: int = 224,
+        dropout: float = 0.2,
+        head: Head = "hidden",
+    ) -> None:
+        super().__init__(classes, channels, input_size, dropout=dropout, head=head)
+        check_choice("head", head, ("hidden", "original"))
+        self.add_base(channels)
+        hidden = head == "hidden"
+        self.head: nn.Module = nn.Identity()
+        if hidden:
+            self.head = nn.Sequential(
+                nn.Dropout(dropout),
+                nn.Linear(self.width, EMBEDDING_SIZE),
+                nn.BatchNorm1d(EMBEDDING_SIZE),
+                nn.LeakyReLU(),
+            )
+        self.last = self.LAYERS[0 if hidden else 1]
+        layer = nn.Linear(EMBEDDING_SIZE, classes) if hidden else self.original_layer(classes)
+        place, _, name = self.last.rpartition(".")
+        self.get_submodule(place).add_module(name, layer)
+
+    def add_base(self, channels: int) -> None:
+        """Add the modules of the base."""
+        raise NotImplementedError
+
+    def features_of(self, x: Tensor) -> Tensor:
+        """Return the base's features, (n, width)."""
+        raise NotImplementedError
+
+    def original_layer(self, classes: int) -> nn.Module:
+        """Return the last layer of the original head."""
+        return nn.Linear(self.width, classes)
+
+    def head_modules(self) -> list[nn.Module]:
+        return [self.head, self.get_submodule(self.last)]
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        embedding: Tensor = self.head(self.features_of(x))
+        return self.get_submodule(self.last)(embedding), embedding
 
 
 def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

@@ -11,11 +11,6 @@ from moppet.train.networks.base import EMBEDDING_SIZE, Network, check_choice
 from moppet.values import UsageError
 
 
-def _squeeze_layers(channels: int, reduction: int) -> tuple[nn.Linear, nn.Linear]:
-    hidden = max(1, channels // reduction)
-    return nn.Linear(channels, hidden, bias=False), nn.Linear(hidden, channels, bias=False)
-
-
 class SqueezeExcitation(nn.Module):
     """Maps (n, c, h, w) scaled by channel: sigmoid(W2 · ReLU(W1 · mean over the places)).
 
@@ -24,32 +19,29 @@ class SqueezeExcitation(nn.Module):
 
     def __init__(self, channels: int, reduction: int = 16) -> None:
         super().__init__()
-        self.squeeze, self.excite = _squeeze_layers(channels, reduction)
+        hidden = max(1, channels // reduction)
+        self.squeeze = nn.Linear(channels, hidden, bias=False)
+        self.excite = nn.Linear(hidden, channels, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        hidden = self.squeeze(x.mean(dim=(2, 3))).relu()
-        shares: Tensor = self.excite(hidden).sigmoid()
+        shares: Tensor = self.mlp(x.mean(dim=(2, 3))).sigmoid()
         return x * shares[:, :, None, None]
 
+    def mlp(self, x: Tensor) -> Tensor:
+        """Return W2 · ReLU(W1 · x) for (n, c)."""
+        out: Tensor = self.excite(self.squeeze(x).relu())
+        return out
 
-class ChannelAttention(nn.Module):
+
+class ChannelAttention(SqueezeExcitation):
     """Maps scaled by channel: sigmoid(MLP(mean over the places) + MLP(largest over the places)).
 
     Source: Woo et al. 2018, equation 2; one MLP, W1 · ReLU(W0 · x), for both.
     """
 
-    def __init__(self, channels: int, reduction: int = 16) -> None:
-        super().__init__()
-        self.squeeze, self.excite = _squeeze_layers(channels, reduction)
-
     def forward(self, x: Tensor) -> Tensor:
-        means, largest = x.mean(dim=(2, 3)), x.amax(dim=(2, 3))
-        shares: Tensor = (self._mlp(means) + self._mlp(largest)).sigmoid()
+        shares = (self.mlp(x.mean(dim=(2, 3))) + self.mlp(x.amax(dim=(2, 3)))).sigmoid()
         return x * shares[:, :, None, None]
-
-    def _mlp(self, x: Tensor) -> Tensor:
-        out: Tensor = self.excite(self.squeeze(x).relu())
-        return out
 
 
 class SpatialAttention(nn.Module):
@@ -125,7 +117,11 @@ class ChildCnn(Network):
         self.conv1 = nn.Conv2d(channels, _MAPS[0], 3, bias=not batch_norm)
         self.norm1 = nn.BatchNorm2d(_MAPS[0]) if batch_norm else nn.Identity()
         self.pool1 = nn.MaxPool2d(2)
-        self.attention = _attention(attention)
+        self.attention: nn.Module = nn.Identity()
+        if attention == "se":
+            self.attention = SqueezeExcitation(_MAPS[0], _REDUCTION)
+        elif attention == "cbam":
+            self.attention = Cbam(_MAPS[0], _REDUCTION, _KERNEL)
         self.conv2 = nn.Conv2d(_MAPS[0], _MAPS[1], 3, bias=not batch_norm)
         self.norm2 = nn.BatchNorm2d(_MAPS[1]) if batch_norm else nn.Identity()
         self.act2 = nn.ReLU()
@@ -154,11 +150,3 @@ class ChildCnn(Network):
         x = self.pool2(self.act2(self.norm2(self.conv2(x))))
         embedding: Tensor = self.dense(x)
         return self.classifier(embedding), embedding
-
-
-def _attention(kind: str) -> nn.Module:
-    if kind == "se":
-        return SqueezeExcitation(_MAPS[0], _REDUCTION)
-    if kind == "cbam":
-        return Cbam(_MAPS[0], _REDUCTION, _KERNEL)
-    return nn.Identity()

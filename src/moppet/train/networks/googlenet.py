@@ -7,18 +7,9 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from moppet.train.networks.base import (
-    EMBEDDING_SIZE,
-    Head,
-    Network,
-    check_choice,
-    hidden_head,
-    pooled_average,
-    start_from_he,
-)
+from moppet.train.networks.base import Head, HeadedNetwork, pooled_average, start_from_he
 from moppet.values import UsageError
 
-_FEATURES: Final = 1024
 _INCEPTIONS: Final = {  # channels in; 1x1; 3x3 reduced, 3x3; "5x5" reduced, "5x5"; after pooling
     "3a": (192, 64, 96, 128, 16, 32, 32),
     "3b": (256, 128, 128, 192, 32, 96, 64),
@@ -82,7 +73,7 @@ class AuxiliaryHead(nn.Module):
         return scores
 
 
-class GoogLeNet(Network):
+class GoogLeNet(HeadedNetwork):
     """GoogLeNet with the hidden head, or with the published one (1024 → classes).
 
     auxiliary: with the two classifiers half way, which belong to the head. Training takes their
@@ -91,6 +82,7 @@ class GoogLeNet(Network):
     """
 
     name = "googlenet"
+    width = 1024
 
     def __init__(
         self,
@@ -102,10 +94,14 @@ class GoogLeNet(Network):
         head: Head = "hidden",
         auxiliary: bool = False,
     ) -> None:
+        self.auxiliary = auxiliary  # before the base is built
         super().__init__(
-            classes, channels, input_size, dropout=dropout, head=head, auxiliary=auxiliary
+            classes, channels=channels, input_size=input_size, dropout=dropout, head=head
         )
-        check_choice("head", head, ("hidden", "original"))
+        self.settings["auxiliary"] = auxiliary
+        self.dropout = nn.Dropout(dropout) if head == "original" else nn.Identity()
+
+    def add_base(self, channels: int) -> None:
         self.conv1 = _ConvNormRelu(channels, 64, 7, 2)
         self.maxpool1 = nn.MaxPool2d(3, 2, ceil_mode=True)
         self.conv2 = _ConvNormRelu(64, 64, 1)
@@ -116,22 +112,13 @@ class GoogLeNet(Network):
         for place, widths in _INCEPTIONS.items():
             self.add_module(f"inception{place}", Inception(*widths))
         start_from_he(self)
-        if auxiliary:
-            self.aux1 = AuxiliaryHead(512, classes)
-            self.aux2 = AuxiliaryHead(528, classes)
-        self.head: nn.Module = nn.Identity()
-        self.dropout: nn.Module = nn.Identity()
-        if head == "hidden":
-            self.head = hidden_head(_FEATURES, dropout)
-            self.classifier = nn.Linear(EMBEDDING_SIZE, classes)
-        else:
-            self.dropout = nn.Dropout(dropout)
-            self.fc = nn.Linear(_FEATURES, classes)
+        if self.auxiliary:
+            self.aux1 = AuxiliaryHead(512, self.settings["classes"])
+            self.aux2 = AuxiliaryHead(528, self.settings["classes"])
 
     def head_modules(self) -> list[nn.Module]:
-        last = self.classifier if self.settings["head"] == "hidden" else self.fc
-        auxiliary = [self.aux1, self.aux2] if self.settings["auxiliary"] else []
-        return [*auxiliary, self.head, self.dropout, last]
+        head, last = super().head_modules()
+        return [*([self.aux1, self.aux2] if self.auxiliary else []), head, self.dropout, last]
 
     def maps_module(self) -> nn.Module:
         return self.get_submodule("inception5b")
@@ -145,7 +132,7 @@ class GoogLeNet(Network):
 
         Raises UsageError for a network without them.
         """
-        if not self.settings["auxiliary"]:
+        if not self.auxiliary:
             raise UsageError("this googlenet has no auxiliary heads; build it with auxiliary=True.")
         logits, embedding, (early, late) = self._run(x)
         return logits, embedding, [self.aux1(early), self.aux2(late)]

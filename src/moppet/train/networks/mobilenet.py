@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 
-from moppet.train.networks.base import (
-    EMBEDDING_SIZE,
-    Head,
-    Network,
-    check_choice,
-    hidden_head,
-    pooled_average,
-)
+from moppet.train.networks.base import HeadedNetwork, pooled_average
 
 _INVERTED_RESIDUALS: Final = (  # expansion, channels, repeats, stride
     (1, 16, 1, 1),
@@ -25,7 +19,6 @@ _INVERTED_RESIDUALS: Final = (  # expansion, channels, repeats, stride
     (6, 160, 3, 2),
     (6, 320, 1, 1),
 )
-_FEATURES: Final = 1280
 
 
 def conv_norm_act(
@@ -103,67 +96,41 @@ class InvertedResidual(nn.Module):
         return x + out if self.skips else out
 
 
-class MobileNet(Network):
-    """What the MobileNets share: convolutions, the mean over the places, a head.
+class MobileNet(HeadedNetwork):
+    """What the MobileNets share: convolutions, the mean over the places, a head."""
 
-    head: "hidden" for 128 units, "original" for the published classifier, whose input is
-        the embedding.
-    """
+    LAYERS = ("classifier", "classifier")
 
-    def __init__(
-        self,
-        classes: int,
-        *,
-        channels: int = 1,
-        input_size: int = 224,
-        dropout: float = 0.2,
-        head: Head = "hidden",
-    ) -> None:
-        super().__init__(classes, channels, input_size, dropout=dropout, head=head)
-        check_choice("head", head, ("hidden", "original"))
-        width, layers = self.layers(channels)
-        self.features = nn.Sequential(*layers)
-        self.head: nn.Module = nn.Identity()
-        self.classifier: nn.Module
-        if head == "hidden":
-            self.head = hidden_head(width, dropout)
-            self.classifier = nn.Linear(EMBEDDING_SIZE, classes)
-        else:
-            self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(width, classes))
-
-    def layers(self, channels: int) -> tuple[int, list[nn.Module]]:
-        """Return how many features come out, and the layers that they come out of."""
+    def layers(self) -> Iterator[nn.Module]:
+        """Yield the layers after the first one, for 32 channels."""
         raise NotImplementedError
 
-    def head_modules(self) -> list[nn.Module]:
-        return [self.head, self.classifier]
+    def add_base(self, channels: int) -> None:
+        self.features = nn.Sequential(conv_norm_act(channels, 32, 3, 2), *self.layers())
+
+    def original_layer(self, classes: int) -> nn.Module:
+        return nn.Sequential(nn.Dropout(self.settings["dropout"]), nn.Linear(self.width, classes))
 
     def maps_module(self) -> nn.Module:
         return self.features
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        embedding: Tensor = self.head(pooled_average(self.features(x)))
-        return self.classifier(embedding), embedding
+    def features_of(self, x: Tensor) -> Tensor:
+        return pooled_average(self.features(x))
 
 
 class MobileNetV2(MobileNet):
-    """MobileNetV2 1.0 with a 128-unit head (Sandler et al. 2018; head of Marin & Grijalva 2024).
-
-    head: "original" for the published classifier, 1280 → classes, whose input is the embedding.
-    """
+    """MobileNetV2 1.0 (Sandler et al. 2018; hidden head of Marin & Grijalva 2024)."""
 
     name = "mobilenet_v2"
+    width = 1280
 
-    def layers(self, channels: int) -> tuple[int, list[nn.Module]]:
+    def layers(self) -> Iterator[nn.Module]:
         width = 32
-        layers: list[nn.Module] = [conv_norm_act(channels, width, 3, 2)]
-        for expansion, channels_out, repeats, stride in _INVERTED_RESIDUALS:
+        for expansion, channels, repeats, stride in _INVERTED_RESIDUALS:
             for i in range(repeats):
-                layers.append(
-                    InvertedResidual(width, channels_out, stride if i == 0 else 1, expansion)
-                )
-                width = channels_out
-        return _FEATURES, [*layers, conv_norm_act(width, _FEATURES, 1)]
+                yield InvertedResidual(width, channels, stride if i == 0 else 1, expansion)
+                width = channels
+        yield conv_norm_act(width, self.width, 1)
 
 
 _BLOCKS: Final = (  # channels, stride
@@ -173,19 +140,17 @@ _BLOCKS: Final = (  # channels, stride
 
 
 class MobileNetV1(MobileNet):
-    """MobileNet 1.0 with a 128-unit head (Howard et al. 2017; head of Marin & Grijalva 2024).
+    """MobileNet 1.0 (Howard et al. 2017; hidden head of Marin & Grijalva 2024).
 
     Twice MobileNetV2's arithmetic in half its layers. ReLU6, as in TensorFlow's own.
-    head: "original" for the published classifier, 1024 → classes, whose input is the embedding.
     """
 
     name = "mobilenet_v1"
+    width = 1024
 
-    def layers(self, channels: int) -> tuple[int, list[nn.Module]]:
+    def layers(self) -> Iterator[nn.Module]:
         width = 32
-        layers: list[nn.Module] = [conv_norm_act(channels, width, 3, 2)]
-        for channels_out, stride in _BLOCKS:
-            layers.append(conv_norm_act(width, width, 3, stride, groups=width))
-            layers.append(conv_norm_act(width, channels_out, 1))
-            width = channels_out
-        return width, layers
+        for channels, stride in _BLOCKS:
+            yield conv_norm_act(width, width, 3, stride, groups=width)
+            yield conv_norm_act(width, channels, 1)
+            width = channels

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -27,8 +26,8 @@ NETWORKS: Final[dict[str, Callable[..., Network]]] = {
     "alexnet": AlexNet,
     "resnet18": ResNet18,
     "googlenet": GoogLeNet,
-    "mobilenet_v1": partial(MobileNetV1, channels=3),
-    "mobilenet_v2": partial(MobileNetV2, channels=3),
+    "mobilenet_v1": MobileNetV1,
+    "mobilenet_v2": MobileNetV2,
 }
 """Name → function of the number of classes and of settings; RGB images unless channels=1."""
 announce_registry("moppet.networks", NETWORKS)

@@ -4,15 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from moppet.train.networks.base import (
-    EMBEDDING_SIZE,
-    Head,
-    Network,
-    check_choice,
-    hidden_head,
-    pooled_average,
-    start_from_he,
-)
+from moppet.train.networks.base import HeadedNetwork, pooled_average, start_from_he
 
 
 class BasicBlock(nn.Module):
@@ -37,22 +29,13 @@ class BasicBlock(nn.Module):
         return out.relu()
 
 
-class ResNet18(Network):
+class ResNet18(HeadedNetwork):
     """ResNet18 with the hidden head, or with the published one (512 → classes)."""
 
     name = "resnet18"
+    width = 512
 
-    def __init__(
-        self,
-        classes: int,
-        *,
-        channels: int = 3,
-        input_size: int = 224,
-        dropout: float = 0.2,
-        head: Head = "hidden",
-    ) -> None:
-        super().__init__(classes, channels, input_size, dropout=dropout, head=head)
-        check_choice("head", head, ("hidden", "original"))
+    def add_base(self, channels: int) -> None:
         self.conv1 = nn.Conv2d(channels, 64, 7, 2, 3, bias=False)
         self.bn1 = nn.BatchNorm2d(64)
         self.maxpool = nn.MaxPool2d(3, 2, 1)
@@ -61,21 +44,10 @@ class ResNet18(Network):
         self.layer3 = nn.Sequential(BasicBlock(128, 256, 2), BasicBlock(256, 256, 1))
         self.layer4 = nn.Sequential(BasicBlock(256, 512, 2), BasicBlock(512, 512, 1))
         start_from_he(self)
-        self.head: nn.Module = nn.Identity()
-        if head == "hidden":
-            self.head = hidden_head(512, dropout)
-            self.classifier = nn.Linear(EMBEDDING_SIZE, classes)
-        else:
-            self.fc = nn.Linear(512, classes)
-
-    def head_modules(self) -> list[nn.Module]:
-        return [self.head, self.classifier if self.settings["head"] == "hidden" else self.fc]
 
     def maps_module(self) -> nn.Module:
         return self.layer4
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def features_of(self, x: Tensor) -> Tensor:
         x = self.maxpool(self.bn1(self.conv1(x)).relu())
-        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
-        embedding: Tensor = self.head(pooled_average(x))
-        return self.head_modules()[-1](embedding), embedding
+        return pooled_average(self.layer4(self.layer3(self.layer2(self.layer1(x)))))
