@@ -141,7 +141,7 @@ def test_the_layer_comes_back_as_it_was_written(tmp_path: Path) -> None:
         (tmp_path / "odd.json").write_text(odd)
         with pytest.raises(TimelineError, match=r"odd\.json"):
             read_people(tmp_path / "odd.json")
-    with pytest.raises(UsageError, match="People are written as"):
+    with pytest.raises(UsageError, match="face must be a whole number"):
         people_of({"persons": [{"name": "a", "pieces": [{"face": True}]}]})
 
 

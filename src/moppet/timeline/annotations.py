@@ -98,9 +98,8 @@ def _read(path: Path) -> tuple[dict[int, Correction], int]:
     valid: dict[int, Correction] = {}
     last = 0
     for place, line in enumerate(data.split(b"\n")[:-1], start=1):
-        where = f"line {place} of {path}"
-        record = parse_json(line, where, TimelineError)
         try:
+            record = parse_json(line, "it", UsageError)
             if isinstance(record, dict) and "back" in record:
                 valid.pop(check_settings(_Undone, record).back, None)
                 continue
