@@ -52,6 +52,7 @@ from typing import (
     get_type_hints,
 )
 
+from moppet.files import one_line, read_bytes
 from moppet.values import UsageError, name_hint, nearest_name
 
 T = TypeVar("T")
@@ -85,16 +86,11 @@ def read_toml(path: Path, what: str) -> dict[str, Any]:
 
     what: the file in words, such as "recipe".
     """
+    content = read_bytes(path, what, UsageError, _MOST_BYTES)
     try:
-        with path.open("rb") as file:
-            content = file.read(_MOST_BYTES + 1)
-        if len(content) > _MOST_BYTES:
-            raise UsageError(f"the {what} {path} is larger than {_MOST_BYTES:,} bytes.")
         table = tomllib.loads(content.decode("utf-8"))
-    except OSError as error:
-        raise UsageError(f"the {what} {path} cannot be read: {error.strerror}.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"the {what} {path} is not valid TOML: {error}.") from None
+        raise UsageError(f"the {what} {path} is not valid TOML: {one_line(error)}.") from None
     except RecursionError:
         table = None
     if table is None or _levels(table) > _MOST_LEVELS:
@@ -150,6 +146,17 @@ def check_settings(kind: type[T], values: Any, source: str = "") -> T:
     if problems:
         raise SettingsError(problems, source)
     return made
+
+
+def check_known(kind: type[T], values: Any, source: str = "") -> T:
+    """Return `check_settings` of the keys that the dataclass has, old names included.
+
+    Other keys are left out: files of later versions, or of other programs, may have more.
+    """
+    known = {field.name for field in dataclasses.fields(kind)} | set(_mapping(kind, "RENAMED"))  # type: ignore[arg-type]
+    if isinstance(values, Mapping):
+        values = {key: value for key, value in values.items() if key in known}
+    return check_settings(kind, values, source)
 
 
 def check_fields(settings: Any) -> None:
