@@ -35,6 +35,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import re
 import tomllib
 import types
 from collections.abc import Mapping
@@ -59,6 +60,9 @@ T = TypeVar("T")
 
 _MOST_BYTES: Final = 1_000_000
 _MOST_LEVELS: Final = 12
+_KEY: Final = rb"""(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')"""
+_LONG_KEY: Final = re.compile(_KEY + rb"(?:[ \t]*+\.[ \t]*+" + _KEY + rb"){1000}")
+"""A key of a thousand parts, such as a.a.a.a…"""
 _MOST_LINES: Final = 11
 _MOST_SHOWN: Final = 60
 _CHECKING: Final[ContextVar[bool]] = ContextVar("_CHECKING", default=False)
@@ -87,12 +91,14 @@ def read_toml(path: Path, what: str) -> dict[str, Any]:
     what: the file in words, such as "recipe".
     """
     content = read_bytes(path, what, UsageError, _MOST_BYTES)
+    table = None
     try:
-        table = tomllib.loads(content.decode("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        if not _LONG_KEY.search(content):  # tomllib takes gigabytes for them
+            table = tomllib.loads(content.decode("utf-8"))
+    except ValueError as error:  # also for numbers of thousands of digits
         raise UsageError(f"the {what} {path} is not valid TOML: {one_line(error)}.") from None
     except RecursionError:
-        table = None
+        pass
     if table is None or _levels(table) > _MOST_LEVELS:
         raise UsageError(f"the {what} {path} nests tables or lists more than {_MOST_LEVELS} deep.")
     return table
@@ -369,7 +375,10 @@ def _shown(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, Mapping):
         return "a table"
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # a number of thousands of digits
+        return "a number of too many digits"
     return text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN - 1]}…"
 
 

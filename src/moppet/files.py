@@ -212,6 +212,8 @@ def print_once(text: str, key: str) -> bool:
 def file_sha256(path: Path, error: type[MoppetError] = MoppetError) -> str:
     """Return the SHA-256 of a file in hexadecimal; raise `error` where it cannot be read."""
     try:
+        if not path.is_file() and path.exists():
+            raise error(f"{path} cannot be read: it is not a file.")
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as reason:
@@ -227,6 +229,8 @@ def read_arrays(
     objects in place of numbers and text: those are never loaded.
     """
     try:
+        if path.exists() and not path.is_file():
+            raise OSError(errno.EINVAL, "it is not a file")
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             lacking = [name for name in names if name not in archive.files]
             if not lacking:

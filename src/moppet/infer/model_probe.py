@@ -24,7 +24,7 @@ MOST_BYTES: Final = 2**31
 """Networks of more bytes are refused; ONNX cannot hold them in one file."""
 
 _VERSION: Final = "1"  # of what is tried; another one tries everything again
-_CPU_S: Final = 20
+_CPU_S: Final = 10
 _WALL_S: Final = 120
 _MORE_MEMORY: Final = 2**30
 _CHILD: Final = "from moppet.infer.model_probe import try_here; try_here()"
