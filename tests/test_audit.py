@@ -272,7 +272,10 @@ def test_the_audit_as_json_has_rows_with_their_paths(moppet, leaking):
 
 
 def test_without_a_leak_the_audit_ends_with_0(moppet, eight, tmp_path):
-    assert "no split leaks" in moppet("data", "audit", eight.write(tmp_path / "m.parquet")).out
+    assert (
+        "the split does not leak"
+        in moppet("data", "audit", eight.write(tmp_path / "m.parquet")).out
+    )
     unsplit = eight.replace(split=[None] * 8).write(tmp_path / "n.parquet")
     done = moppet("data", "audit", unsplit)
     assert done.code == 0 and "no split yet" in done.out
@@ -290,7 +293,7 @@ def test_a_split_keeps_copies_together_and_is_the_same_for_the_same_seed(moppet,
     folder, out = many(tmp_path / "faces"), tmp_path / "m.parquet"
     done = moppet("data", "split", folder, "-o", out, "--folds", "3", "--test", "0.3", "--seed", 4)
     assert done.code == 0 and "fold 2" in done.out and str(out) in done.out
-    assert "left without a split because unreadable: 1" in done.err
+    assert "images that cannot be read and get no split: 1" in done.err
     m = read_manifest(out)
     split, fold = m.column("split"), m.column("fold")
     path = m.column("path").tolist()

@@ -180,7 +180,9 @@ def test_the_command_says_what_it_found_and_resumes(tmp_path: Path) -> None:
     assert result.exit_code == 0
     said = result.output
     assert "29 images: happy 14, sad 15" in said
-    assert re.search(r"left out because unreadable: 1 \(first: sad/broken\.png\)", said)
+    assert re.search(
+        r"images that cannot be read and are left out: 1 \(first: sad/broken\.png\)", said
+    )
     assert re.search(r"no face found in \d+ of 28 images", said)
     assert re.search(r"test on: \d+ \(happy \d+, sad \d+\)", said)
     assert "epoch 1" in said and "majority class" in said and "before training" in said

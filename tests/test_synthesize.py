@@ -403,7 +403,7 @@ def test_the_budget_is_measured_and_learns_nothing(
     lessons = plan_tasks(settings, images_of(data, settings), NAMES)
     budget = measure_budget(settings, lessons, done=2)
     assert budget.steps == sum(lesson.steps for lesson in lessons) - 2
-    assert 0 < budget.seconds_a_step < 5
+    assert 0 < budget.seconds_per_step < 5
     assert f"({budget.steps} steps of" in str(budget)
     assert measure_budget(settings, lessons, done=1000).minutes == 0
 

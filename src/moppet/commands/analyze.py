@@ -61,7 +61,7 @@ class AnalyzeOptions:
         float | None, typer.Option(help="Smallest face to look for, in pixels.")
     ] = None
     detect_every_frame: Annotated[
-        bool, flag("--detect-every-frame", "Search every frame for faces (slow).")
+        bool, flag("--detect-every-frame", "Search every frame for faces; slower.")
     ] = False
     resume: Annotated[bool, flag("--resume", "Resume an analysis that was stopped.")] = False
     no_report: Annotated[bool, flag("--no-report", "Write no report.html.")] = False
@@ -77,10 +77,10 @@ class AnalyzeOptions:
 
 
 def analyze(options: AnalyzeOptions) -> None:
-    """Analyze faces in videos and images, one folder each.
+    """Analyze the faces in videos and images.
 
-    A folder of results holds the timeline and a report, which opens in any browser. With --json,
-    a summary of each recording is printed as one line.
+    Each recording gets a folder with its timeline and a report, which opens in any browser. With
+    --json, a summary of each recording is printed as one line.
     """
     from moppet.infer.expression_model import find_model
 

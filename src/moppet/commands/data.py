@@ -54,12 +54,12 @@ class AuditOptions:
     output: Annotated[
         Path | None, output_option("Write the manifest with duplicates marked (.parquet).")
     ] = None
-    faces: Annotated[bool, flag("--faces", "Also look for a face in every image (slow).")] = False
+    faces: Annotated[bool, flag("--faces", "Also look for a face in every image; slower.")] = False
     as_json: JsonOption = False
 
 
 def audit(options: AuditOptions) -> None:
-    """Find duplicates, leaks, damage, doubtful labels.
+    """Find duplicates, leaks, damaged images, doubtful labels.
 
     The exit code is 1 if a split leaks: if duplicates or one person are in two of its parts.
     """
@@ -125,7 +125,7 @@ def _print_copies(console: Console, audit: Audit) -> None:
 def _print_leaks(console: Console, audit: Audit) -> None:
     if not audit.leaks:
         split = audit.manifest.table["split"].null_count < len(audit.manifest)
-        console.print("no split leaks" if split else "the images have no split yet")
+        console.print("the split does not leak" if split else "the images have no split yet")
         return
     table = Table(title="LEAKS: in two parts of a split", title_justify="left")
     for name in ("column", "what", "groups", "rows", "parts"):
@@ -263,7 +263,7 @@ def _usable(manifest: Manifest) -> Any:
     readable = np.array([r is not False for r in manifest.table["readable"].to_pylist()], bool)
     if not readable.all():
         print(
-            f"moppet: left without a split because unreadable: {int((~readable).sum())}",
+            f"moppet: images that cannot be read and get no split: {int((~readable).sum())}",
             file=sys.stderr,
         )
     return np.flatnonzero(readable)
@@ -362,7 +362,7 @@ def corrected(
     recording: Annotated[Path, typer.Argument(help="The recording of that timeline.")],
     output: Annotated[Path, output_option("Folder for the faces, and a CSV file for each coder.")],
     every: Annotated[
-        float, typer.Option(help="Seconds between two faces of a segment.", min=0.04)
+        float, typer.Option(help="Seconds between the faces cut from one segment.", min=0.04)
     ] = 1.0,
 ) -> None:
     """Cut out corrected faces as labeled images."""

@@ -55,7 +55,7 @@ class EvaluateOptions:
         None
     )
     cache: Annotated[
-        Path | None, typer.Option(help="Keep the positions of faces in this .npz file.")
+        Path | None, typer.Option(help="File (.npz) that keeps the faces found, for the next run.")
     ] = None
     show_faces: ShowFaces = False
     as_json: JsonOption = False

@@ -22,7 +22,7 @@ def export(
     ] = None,
     formats: Annotated[str, format_option(FORMATS)] = "elan",
     probabilities: Annotated[
-        float, typer.Option(help="Interval of the mean probabilities, in seconds; 0: none.", min=0)
+        float, typer.Option(help="Seconds per exported mean probability; 0 for none.", min=0)
     ] = 1.0,
     people: PeopleOption = None,
 ) -> None:

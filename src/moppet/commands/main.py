@@ -42,7 +42,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["--help", "-h"]},
-    help="Reads facial expressions of infants, children and adults, on your own machine.",
+    help="Read facial expressions of infants, children and adults, on your own machine.",
 )
 
 

@@ -52,7 +52,7 @@ class QualityOptions:
     ]
     real: Annotated[
         Path | None,
-        typer.Argument(help="Real images they come from; default: those in their manifest."),
+        typer.Argument(help="The real images behind them; default: those in their manifest."),
     ] = None
     output: Annotated[
         Path | None, output_option("Output folder; default: quality_ and the name of the folder.")

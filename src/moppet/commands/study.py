@@ -42,7 +42,7 @@ class StudyOptions:
     subject: SubjectOption = None
     set: SetOption = None
     minutes: Annotated[
-        float | None, typer.Option(help="Start no further cell after this many minutes.", min=0)
+        float | None, typer.Option(help="Start no new cell after this many minutes.", min=0)
     ] = None
     only: Annotated[
         str | None, typer.Option(help="Run only cells with this text in their names.")
@@ -58,9 +58,10 @@ class StudyOptions:
 
 
 def study(options: StudyOptions) -> None:
-    """Run a study of many trainings, each once.
+    """Run a study: many training runs, compared with each other.
 
-    Finished cells are kept: rerun the same command to resume.
+    Each run is a cell of the study's table. Finished cells are kept: rerun the same command to
+    resume.
     """
     if options.init is not None:
         if options.recipe is not None:

@@ -66,7 +66,8 @@ class SynthesizeOptions:
         None
     )
     epochs: Annotated[
-        int | None, typer.Option(help="Epochs of the generator, not steps.", min=1)
+        int | None,
+        typer.Option(help="Training epochs of the generator, instead of --steps.", min=1),
     ] = None
     size: Annotated[int | None, typer.Option(help="Side of the images, in pixels.")] = None
     color: Annotated[str | None, choice("gray or rgb.", "gray", "rgb")] = None

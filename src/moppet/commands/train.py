@@ -59,7 +59,7 @@ class TrainOptions:
     epochs: Annotated[int | None, typer.Option(help="Number of epochs.", min=1)] = None
     quick: Annotated[bool, flag("--quick", "Train for a few epochs only, as a trial.")] = False
     groups: Annotated[
-        str | None, typer.Option(help='"class=group,..."; default: by the names of the classes.')
+        str | None, typer.Option(help='Group of each class, "class=group,..."; default: by name.')
     ] = None
     seed: SeedOption = 0
     accelerator: Annotated[str, typer.Option(help="Lightning accelerator: cpu, gpu or auto.")] = (
@@ -193,7 +193,8 @@ def audit_own(console: Console, manifest: Manifest) -> Manifest:
         )
     if len(audit.unreadable):
         first = manifest.column("path")[audit.unreadable[0]]
-        console.print(f"left out because unreadable: {len(audit.unreadable)} (first: {first})")
+        lost = f"{len(audit.unreadable)} (first: {first})"
+        say(console, f"images that cannot be read and are left out: {lost}")
     copies = sum(map(len, (*audit.exact, *audit.near)))
     if copies:
         console.print(f"{copies} images have duplicates, which stay in one part of the split")

@@ -229,12 +229,7 @@ def evaluate(
             "faces_found_at_default_thresholds": int((outputs.attempt == 0).sum()),
             "without_group": without,
         },
-        notes=[
-            *_class_notes(match, first),
-            *selection.notes,
-            *_group_notes(without),
-            *why,
-        ],
+        notes=[*_class_notes(match, first), *selection.notes, *_group_notes(without), *why],
         classes=_level(predictions, subgroups),
         groups=None if grouped is None else _level(grouped, subgroups),
         group_of=group_of,
@@ -286,12 +281,13 @@ def _compared(
     )
     comparison = compare_predictions(predictions, theirs, subgroups.ages, subgroups.resampling)
     called = dict(zip(second.match.of_model, second.match.names, strict=True))
-    theirs_only = [
-        x for i, x in enumerate(second.model.names) if called.get(i) not in comparison.names
-    ]
-    left_out = {"second_left_out": theirs_only, "faces_left_out": len(predictions) - comparison.n}
-    model = {"name": second.model.name, "sha256": second.model.sha256}
-    return {"model": model, **as_json(comparison), **left_out}
+    names = enumerate(second.model.names)
+    return {
+        "model": {"name": second.model.name, "sha256": second.model.sha256},
+        **as_json(comparison),
+        "second_left_out": [x for i, x in names if called.get(i) not in comparison.names],
+        "faces_left_out": len(predictions) - comparison.n,
+    }
 
 
 class _ModelOutputs(NamedTuple):

@@ -68,14 +68,10 @@ def select_samples(
     if not rows["synthetic"]:
         raise MoppetError("there is no synthetic image to measure: the first argument has no rows.")
     if not rows["real"]:
-        raise MoppetError(
-            "there is no real image to compare with: "
-            + (
-                f"all {len(real):,} rows of the second argument are synthetic."
-                if len(real)
-                else "the second argument has no rows."
-            )
-        )
+        why = f"all {len(real):,} rows of the second argument are synthetic."
+        if not len(real):
+            why = "the second argument has no rows."
+        raise MoppetError(f"there is no real image to compare with: {why}")
     return np.flatnonzero(chosen), np.flatnonzero(inside), rows
 
 
@@ -104,10 +100,7 @@ def _describe(
         "license": real.license or None,
         "model": _facts(model),
         "classifier": _facts(classifier),
-        "space": {
-            "components": space.axes.shape[1],
-            "explained": as_json(space.explained),
-        },
+        "space": {"components": space.axes.shape[1], "explained": as_json(space.explained)},
         "intervals": f"95 %; distances by {draws} half samples, shares by 1,000 bootstrap draws, "
         f"of groups; seed {seed}",
         "moppet_version": importlib.metadata.version("moppet"),
@@ -261,27 +254,17 @@ class Quality:
 
     def as_json(self) -> dict[str, Any]:
         """Return everything as plain values, None for what is undefined."""
-        found = {
-            "about": self.about,
-            "rows": self.rows,
-            "notes": self.notes,
-            "classes": self.classes,
-            "all": self.everything,
-            "of_class": self.of_class,
-            "detected": self.detected,
-            "real_detected": self.real_detected,
-            "agreement": self.agreement,
-            "real_agreement": self.real_agreement,
-            "memory": {
-                "alarms": self.alarms,
-                "limit": self.memory.limit,
-                "real_duplicates": self.memory.real_duplicates,
-                "real_compared": len(self.memory.real_closeness),
-                "histogram": _histogram(self.memory),
-            },
-            "memorized": self.memorized,
+        found = dict(as_json(self))
+        found["all"] = found.pop("everything")
+        found["memory"] = {
+            "alarms": found.pop("alarms"),
+            "limit": as_json(self.memory.limit),
+            "real_duplicates": self.memory.real_duplicates,
+            "real_compared": len(self.memory.real_closeness),
+            "histogram": _histogram(self.memory),
         }
-        return dict(as_json(found))
+        del found["keep"]
+        return found
 
 
 def measure_quality(
@@ -303,10 +286,8 @@ def measure_quality(
     progress: called with the current step, the number done and the total.
     Raises MoppetError if there is nothing to compare, ModelError for a model without embedding.
     """
-    first = model if isinstance(model, ExpressionModel) else load_model(model)
-    second = first
-    if classifier is not None:
-        second = classifier if isinstance(classifier, ExpressionModel) else load_model(classifier)
+    first = _loaded(model)
+    second = first if classifier is None else _loaded(classifier)
     synthetic_rows, real_chosen, rows = select_samples(synthetic, real)
     show = progress or (lambda what, done, total: None)
     of_synthetic = predict_faces(
@@ -353,6 +334,10 @@ def measure_quality(
         memorized=_memorized(memory, of_synthetic, of_real, synthetic, real),
         keep=keep,
     )
+
+
+def _loaded(model: str | Path | ExpressionModel) -> ExpressionModel:
+    return model if isinstance(model, ExpressionModel) else load_model(model)
 
 
 def _compare(

@@ -333,10 +333,13 @@ def _network(at: int, tensors: dict[str, Any], settings: SynthesisSettings) -> n
     s = settings
     count = tensors[f"{at}.norms.0.scale.weight"].shape[0]
     network = Generator(s.size, s.channels, s.width, s.latent, count)
-    network.load_state_dict(
-        {k.removeprefix(f"{at}."): v for k, v in tensors.items() if k.startswith(f"{at}.")}
-    )
+    network.load_state_dict(tensors_under(f"{at}.", tensors))
     return network.eval()
+
+
+def tensors_under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors whose names start with a prefix, without it."""
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:

@@ -23,6 +23,7 @@ from moppet.synthesis.trained_generators import (
     load_tensors,
     random_source,
     save_tensors,
+    tensors_under,
     to_tensor,
 )
 from moppet.synthesis.training_images import TrainingImages, check_classes, safe_name
@@ -72,21 +73,21 @@ def plan_tasks(
 
 @dataclass(frozen=True)
 class Budget:
-    """What a run will cost. steps: remaining. seconds_a_step: measured on this machine."""
+    """What a run will cost. steps: remaining. seconds_per_step: measured on this machine."""
 
     steps: int
-    seconds_a_step: float
+    seconds_per_step: float
 
     @property
     def minutes(self) -> float:
         """Remaining minutes of training."""
-        return self.steps * self.seconds_a_step / 60
+        return self.steps * self.seconds_per_step / 60
 
     def __str__(self) -> str:
         duration = f"{self.minutes:.0f} minutes"
         if self.minutes < 1.5:
             duration = f"{math.ceil(self.minutes * 60)} seconds"
-        return f"about {duration} ({self.steps:,} steps of {self.seconds_a_step:.2f} s)"
+        return f"about {duration} ({self.steps:,} steps of {self.seconds_per_step:.2f} s)"
 
 
 def measure_budget(
@@ -96,18 +97,17 @@ def measure_budget(
 
     done: steps of an interrupted run.
     """
-    seconds = 0.0
     steps = sum(task.steps for task in tasks)
-    if steps > done and tasks:
-        run = _TaskRun(settings, tasks[0], device)
-        run.step(0)  # the first step allocates memory and takes longer
-        taken = []
-        for step in range(1, 1 + _TIMED_STEPS):
-            started = time.perf_counter()
-            run.step(step)
-            taken.append(time.perf_counter() - started)
-        seconds = min(taken)  # other programs can only make it slower
-    return Budget(max(0, steps - done), seconds)
+    if steps <= done:
+        return Budget(0, 0.0)
+    run = _TaskRun(settings, tasks[0], device)
+    run.step(0)  # the first step allocates memory and takes longer
+    taken = []
+    for step in range(1, 1 + _TIMED_STEPS):
+        started = time.perf_counter()
+        run.step(step)
+        taken.append(time.perf_counter() - started)
+    return Budget(steps - done, min(taken))  # other programs can only make it slower
 
 
 def train_generator(
@@ -270,24 +270,22 @@ def load_state(path: Path, networks: TrainedGenerator, fingerprint: str) -> int:
         for key, value in saved.items()
     }
     try:
-        networks.load_state_dict(
-            {k.removeprefix("networks."): v for k, v in tensors.items() if k.startswith("networks")}
-        )
+        networks.load_state_dict(tensors_under("networks.", tensors))
         for name, optimizer in networks.optimizers.items():
-            optimizer.load_state_dict(_optimizer_state(optimizer, tensors, f"optimizer.{name}."))
+            moments = tensors_under(f"optimizer.{name}.", tensors)
+            optimizer.load_state_dict(_optimizer_state(optimizer, moments))
     except (RuntimeError, KeyError, ValueError):
         raise MoppetError(f"{path} is damaged. Remove it to start over.") from None
     return int(metadata.get("done", 0))
 
 
 def _optimizer_state(
-    optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], prefix: str
+    optimizer: torch.optim.Optimizer, moments: dict[str, Tensor]
 ) -> dict[str, Any]:
     state: dict[int, dict[str, Tensor]] = {}
-    for key, value in tensors.items():
-        if key.startswith(prefix):
-            number, name = key.removeprefix(prefix).split(".", 1)
-            state.setdefault(int(number), {})[name] = value
+    for key, value in moments.items():
+        number, name = key.split(".", 1)
+        state.setdefault(int(number), {})[name] = value
     return {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}
 
 
