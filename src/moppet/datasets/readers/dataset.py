@@ -182,7 +182,7 @@ def subject_finder(pattern: str | None) -> Callable[[str], str | None]:
         return lambda _: None
     try:
         expression = re.compile(pattern)
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:
         raise UsageError(
             f"subject_pattern {pattern!r} is not a valid regular expression: {error}."
         ) from None
