@@ -135,10 +135,7 @@ class SecurityMiddleware:
             given = request.query_params.get("token", "")
             if reads and request.url.path == "/" and given and self.codes.use(given):
                 return 303, f"/?{rest}" if rest else "/"
-            return 401, (
-                "Open the last address that `moppet serve` printed in the terminal: each address "
-                "works once."
-            )
+            return 401, "Open the address that `moppet serve` printed last: each works once."
         claimed, largest = headers.get("content-length", "0"), self._largest(request.scope)
         if not claimed.isdecimal() or len(claimed) > 18 or int(claimed) > largest:
             return 413, f"A request here may have at most {largest:,} bytes."
