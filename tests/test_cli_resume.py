@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import model_folder
-from moppet.commands.analyze import Job, analyze_all
+from moppet.commands.analyze import AnalyzeOptions, _analyze_all
 from moppet.infer.face_reader import FaceReader
 from moppet.infer.pipeline import Analysis, Settings
 from moppet.media import recording_sha256
@@ -30,7 +30,7 @@ def show(position):
     if len(chunks) == 2:
         print("waiting", flush=True)
         time.sleep(600)
-analyze._progress = lambda job, recording: contextlib.nullcontext(show)
+analyze.watched = lambda unit: contextlib.nullcontext(lambda name, done, total: show(done))
 cli.main()
 """
 
@@ -49,8 +49,14 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_video(tmp_path_factory.mktemp("clip") / "child.mp4", frames, FPS)
 
 
-def make_job(clip: Path, folder: Path, model: Path, **options: Any) -> Job:
-    return Job([str(clip)], folder, Settings(model=str(model)), report=False, **options)
+def make_job(clip: Path, folder: Path, model: Path, **options: Any) -> AnalyzeOptions:
+    options = {"no_report": True, **options}
+    return AnalyzeOptions(paths=[str(clip)], output=folder, model=str(model), **options)
+
+
+def analyze_all(options: AnalyzeOptions) -> int:
+    settings = Settings(model=options.model, every=options.every, end_s=options.end)
+    return _analyze_all(options, settings)
 
 
 def result(folder: Path) -> Timeline:
@@ -182,7 +188,7 @@ def test_a_partial_timeline_has_a_report_too(
     clip: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     interrupt_after(1, monkeypatch)
-    job = Job([str(clip)], tmp_path, Settings(model=str(model)), formats=("csv", "json"))
+    job = make_job(clip, tmp_path, model, formats="csv,json", no_report=False)
     assert analyze_all(job) == 130
     names = {path.name for path in (tmp_path / "child").iterdir()}
     assert names >= {"timeline.csv", "timeline.json", "report.html", "journal.arrows"}
@@ -202,7 +208,7 @@ def test_resume_with_other_settings_is_refused_and_the_journal_kept(
     journal = tmp_path / "child" / "journal.arrows"
     before = journal.read_bytes()
     capsys.readouterr()
-    other = Job([str(clip)], tmp_path, Settings(model=str(model), every=2), resume=True)
+    other = make_job(clip, tmp_path, model, every=2, resume=True)
     assert analyze_all(other) == 1
     assert "another settings" in capsys.readouterr().err
     assert journal.read_bytes() == before
@@ -219,20 +225,18 @@ def refuse_to_analyze(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_resume_leaves_a_finished_recording_alone(
     clip: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, formats: Any
 ) -> None:
-    settings = Settings(model=str(model), end_s=0.1)
-    job = Job([str(clip)], tmp_path, settings, formats, report=False)
-    assert analyze_all(job) == 0
+    kinds = ",".join(formats)
+    assert analyze_all(make_job(clip, tmp_path, model, end=0.1, formats=kinds)) == 0
     refuse_to_analyze(monkeypatch)
-    again = Job([str(clip)], tmp_path, settings, formats, report=False, resume=True)
+    again = make_job(clip, tmp_path, model, end=0.1, formats=kinds, resume=True)
     assert analyze_all(again) == 0
 
 
 def test_resume_makes_a_format_that_a_finished_recording_lacks(
     clip: Path, model: Path, tmp_path: Path
 ) -> None:
-    settings = Settings(model=str(model), end_s=0.1)
-    assert analyze_all(Job([str(clip)], tmp_path, settings, report=False)) == 0
-    more = Job([str(clip)], tmp_path, settings, ("parquet", "csv"), resume=True, report=False)
+    assert analyze_all(make_job(clip, tmp_path, model, end=0.1)) == 0
+    more = make_job(clip, tmp_path, model, end=0.1, formats="parquet,csv", resume=True)
     assert analyze_all(more) == 0
     csv = read_timeline(tmp_path / "child" / "timeline.csv")
     assert rows(csv) == rows(result(tmp_path))
@@ -244,7 +248,6 @@ def test_resume_never_takes_another_recordings_result_for_its_own(
     blank = np.full((64, 64, 3), 120, np.uint8)
     (tmp_path / "other").mkdir()
     other = write_video(tmp_path / "other" / "child.mp4", [blank] * 3)
-    settings = Settings(model=str(model), end_s=0.1)
-    assert analyze_all(Job([str(other)], tmp_path, settings, report=False)) == 0
-    code = analyze_all(Job([str(clip)], tmp_path, settings, resume=True, report=False))
+    assert analyze_all(make_job(other, tmp_path, model, end=0.1)) == 0
+    code = analyze_all(make_job(clip, tmp_path, model, end=0.1, resume=True))
     assert code != 0 or result(tmp_path).metadata["source_sha256"] == recording_sha256(clip)

@@ -196,9 +196,8 @@ def test_the_command_says_what_it_found_and_resumes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "option",
-    ["--kind folders", "--model default", "--epochs 3", "--quick", "--seed 0", "--groups a=b",
-     "--subject c"],
-)  # fmt: skip
+    ["--kind folders", "--model default", "--epochs 3", "--quick", "--seed 0", "--groups a=b"],
+)
 def test_what_is_for_own_images_is_refused_beside_a_recipe(tmp_path: Path, option: str) -> None:
     asked = ["train", str(tmp_path / "none.toml"), "-o", str(tmp_path / "run")]
     with pytest.raises(UsageError, match=f"{option.split()[0]} is for training on your own images"):

@@ -12,7 +12,7 @@ import pytest
 from ferplus_sample import draw_face
 from moppet.study import context as study_context
 from moppet.study.engine import finished_cells, run_plan
-from moppet.study.plan import read_plan
+from moppet.study.plan import ClassifierPlan, read_plan
 from moppet.study.starter_recipe import write_starter_recipe
 from moppet.values import MoppetError, UsageError
 from synthesize_sample import whole_faces
@@ -66,6 +66,24 @@ def test_other_data_and_another_folder_replace_those_of_a_recipe(name: str, tmp_
     own, other = read_plan(recipe), read_plan(recipe, data=tmp_path, output=tmp_path)
     assert other.output == tmp_path and finished_cells(own)
     assert not {own.hash_of(c) for c in own.cells()} & {other.hash_of(c) for c in other.cells()}
+
+
+@pytest.mark.parametrize("name", COMMITTED)
+def test_a_pattern_of_subjects_reaches_the_reader_and_changes_the_cells(name: str) -> None:
+    recipe = ROOT / "recipes" / f"{name}.toml"
+    own, named = read_plan(recipe), read_plan(recipe, subject=r"/(c\d+)_")
+    used = [named.subject] if isinstance(named, ClassifierPlan) else []
+    used += [] if used else [one.recipe.subject for one in named.experiments]
+    assert set(used) == {r"/(c\d+)_"}
+    assert not {own.hash_of(c) for c in own.cells()} & {named.hash_of(c) for c in named.cells()}
+
+
+@pytest.mark.parametrize("kind", ["classifiers", "networks"])
+def test_a_starter_recipe_keeps_the_pattern_of_subjects(folder: Path, kind: str) -> None:
+    path = write_starter_recipe(folder, folder.parent / "mine.toml", kind, r"(\d+)\.png")
+    plan = read_plan(path)
+    recipe = plan if isinstance(plan, ClassifierPlan) else plan.experiments[0].recipe
+    assert recipe.subject == r"(\d+)\.png"
 
 
 @pytest.mark.parametrize("name", ["child-happy-sad", "infant-hybrid"])

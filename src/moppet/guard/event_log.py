@@ -7,10 +7,12 @@ import io
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, TextIO
 
+from moppet.config import check_known
 from moppet.files import parse_json, read_bytes, write_text
 from moppet.guard.state_machine import Event
 from moppet.values import MoppetError, UsageError
@@ -59,6 +61,19 @@ def write_csv(records: Iterable[dict[str, Any]], path: Path) -> Path:
     return write_text(path, csv_text(records))
 
 
+@dataclass(frozen=True)
+class _Record:
+    """What a line of a JSON lines log may hold."""
+
+    event: str
+    at: str = ""
+    time_s: float | None = None
+    rule: str | None = None
+    face_id: int | None = None
+    value: float | None = None
+    counted_s: float | None = None
+
+
 def read_log(path: Path) -> list[dict[str, Any]]:
     """Return the events of all runs in a JSON lines log.
 
@@ -69,13 +84,13 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 
 def read_records(path: Path) -> list[dict[str, Any]]:
     """Return every record of a JSON lines log, each with its "event"; errors as in `read_log`."""
-    data = read_bytes(path, "guard log")
+    lines = read_bytes(path, "guard log").splitlines()
     try:
-        records = [parse_json(line, "it") for line in data.split(b"\n") if line.strip()]
+        records = [parse_json(line, str(path)) for line in lines if line.strip()]
+        for record in records:
+            check_known(_Record, record)
     except MoppetError:
-        records = [None]
-    if not all(isinstance(one, dict) and isinstance(one.get("event"), str) for one in records):
-        raise MoppetError(f"{path} is not a guard log: choose a file written by --log.")
+        raise MoppetError(f"{path} is not a guard log: choose a file written by --log.") from None
     return records
 
 
