@@ -1,8 +1,7 @@
-"""BORIS: projects (.boris) and event tables (tabular and aggregated TSV or CSV)."""
+"""BORIS: projects (.boris), and the events and media that its tables hold as well."""
 
 from __future__ import annotations
 
-import csv
 import gzip
 import io
 import json
@@ -15,11 +14,20 @@ from itertools import pairwise
 from pathlib import Path, PureWindowsPath
 from typing import Any, Final, NamedTuple
 
-from moppet.coders.codings import Code, Coding, Lane, decoded, milliseconds
+from moppet.coders.codings import (
+    Code,
+    Coding,
+    Lane,
+    Medium,
+    check_size,
+    milliseconds,
+    read_content,
+)
 from moppet.values import TimelineError
 
-MAX_BYTES: Final = 256_000_000
-"""A project that unpacks to more is refused."""
+MAX_BYTES: Final = 64_000_000
+"""Larger files, also when unpacked, are refused: an hour coded by frame needs a tenth of this."""
+IMAGES: Final = "The observation {!r} has codes of images, without times."
 UNNAMED: Final = "behavior"
 """Name of the lane for behaviors without a category."""
 
@@ -99,8 +107,8 @@ def _check_pairs(events: Iterable[Event]) -> None:
                 )
 
 
-def write_boris(coding: Coding, path: Path) -> None:
-    """Write a project with one observation; BORIS finds the recording beside the file."""
+def boris_project(coding: Coding) -> bytes:
+    """Return a project with one observation; BORIS finds the recording beside the file."""
     events = boris_events(coding)
     name = coding.recording
     rows = []
@@ -136,17 +144,17 @@ def write_boris(coding: Coding, path: Path) -> None:
         "behavioral_categories": sorted({event.category for event in events}),
     }
     # ASCII: BORIS opens projects in the encoding of the system it runs on.
-    path.write_text(json.dumps(project, indent=1), encoding="ascii", newline="\n")
+    return json.dumps(project, indent=1).encode("ascii")
 
 
 def _form(name: str) -> dict[str, Any]:
     """Return a part of BORIS's files with the values that are the same in all of ours."""
-    found: dict[str, Any] = _forms()[name]
+    found: dict[str, Any] = forms()[name]
     return dict(found)
 
 
 @lru_cache(maxsize=1)
-def _forms() -> dict[str, Any]:
+def forms() -> dict[str, Any]:
     return tomllib.loads(Path(__file__).with_name("boris.toml").read_text(encoding="utf-8"))
 
 
@@ -155,42 +163,134 @@ def _numbered(form: str, entries: Iterable[dict[str, str]]) -> dict[str, Any]:
 
 
 def read_boris(path: Path) -> Coding:
-    """Return a lane for every observation, subject and category, in seconds of the recording.
+    """Return a lane for every observation, subject and category, in seconds of the first recording.
 
-    An observation with a state that never stops is listed in `Coding.faults`; if it is the only
-    one, it raises TimelineError. Raises ValueError or KeyError if the file is not a project.
+    Time offsets, and creation dates of media that BORIS added to the times, are taken off. An
+    observation with a state that never stops is listed in `Coding.faults`; if it is the only one,
+    it raises TimelineError. Raises ValueError or KeyError if the file is not a project.
     """
-    if path.name.endswith(".gz"):
-        with gzip.open(path) as file:
-            data = file.read(MAX_BYTES + 1)
-    else:
-        data = path.read_bytes()
-    if len(data) > MAX_BYTES:
-        raise ValueError(f"it is larger than {MAX_BYTES // 1_000_000} MB")
-    project = json.loads(data.decode("utf-8-sig"))
+    project = _read_json(path)
     ethogram = {entry["code"]: entry for entry in project["behaviors_conf"].values()}
-    rows: list[_Row] = []
+    rows: list[Row] = []
     faults: dict[str, str] = {}
-    media = set()
+    media: list[Medium] = []
+    unknown = 0
     for name, observation in project["observations"].items():
-        files = (observation.get("file") or {}).get("1") or []
-        media |= {PureWindowsPath(file).name for file in files}
+        shown = _project_media(name, observation)
+        origin_s = (shown[0].start_s or 0.0) if shown else 0.0
+        media += (_moved(medium, -origin_s) for medium in shown)
         events = observation["events"]
         if any(event[0] is None or math.isnan(float(event[0])) for event in events):
-            faults[name] = f"The observation {name!r} has codes of images, without times."
+            faults[name] = IMAGES.format(name)
             continue
-        offset_s = float(observation.get("time offset") or 0)
+        origin_s += float(observation.get("time offset") or 0)
         for event in sorted(events, key=lambda event: float(event[0])):
-            time_s, subject, code = float(event[0]) - offset_s, str(event[1]), str(event[2])
-            entry = ethogram.get(code, {})
-            is_state = str(entry.get("type")).lower().startswith("state")
+            time_s, subject, code = float(event[0]) - origin_s, str(event[1]), str(event[2])
+            if code not in ethogram:
+                unknown += 1
+                continue
+            is_state = str(ethogram[code].get("type")).lower().startswith("state")
             kind = "STATE" if is_state else "POINT"
-            category = str(entry.get("category") or "")
-            rows.append(_Row(name, subject, code, category, (str(event[3]),), kind, time_s))
-    return _coding(rows, faults, media)
+            category = str(ethogram[code].get("category") or "")
+            rows.append(Row(name, subject, code, category, (str(event[3]),), kind, time_s))
+    return coding_of_rows(rows, faults, media, {_UNKNOWN: unknown})
 
 
-class _Row(NamedTuple):
+_UNKNOWN: Final = "events of behaviors that the ethogram lacks"
+
+
+def _read_json(path: Path) -> Any:
+    data = read_content(path, MAX_BYTES)
+    if path.name.lower().endswith(".gz"):
+        with gzip.open(io.BytesIO(data)) as file:
+            data = file.read(MAX_BYTES + 1)
+        check_size(len(data), MAX_BYTES)
+    try:
+        return json.loads(data.decode("utf-8-sig"))
+    except RecursionError:
+        raise ValueError("its values nest too deep") from None
+
+
+def _project_media(name: str, observation: Mapping[str, Any]) -> list[Medium]:
+    """Return the media of an observation on the clock of its events, without the time offset.
+
+    The files of one player follow each other. Player n > 1 starts its first file at its offset.
+    With `media_creation_date_as_offset`, BORIS adds the creation time of player 1's file.
+    """
+    files = observation.get("file")
+    players = {int(key): found for key, found in files.items()} if isinstance(files, dict) else {}
+    info = observation.get("media_info") or {}
+    dates = None
+    if observation.get("media_creation_date_as_offset"):
+        dates = info.get("media_creation_time") or {}
+    offsets = info.get("offset") or {}
+    media = []
+    for player, paths in sorted(players.items()):
+        start_s = 0.0 if player == 1 else seconds_or_none(offsets.get(str(player))) or 0.0
+        lengths = [seconds_or_none(_of_file(info.get("length"), path)) for path in paths]
+        dated = paths if player == 1 else (players.get(1) or []) * len(paths)
+        shifts: list[float | None] = [0.0] * len(paths)
+        if dates is not None:
+            sure = len(dated) == len(paths)
+            shifts = (
+                [seconds_or_none(_of_file(dates, one)) for one in dated]
+                if sure
+                else [None] * len(paths)
+            )
+        found = playlist(name, player, start_s, paths, lengths, shifts)
+        for path, shift_s, medium in zip(paths, shifts, found, strict=True):
+            is_sound = _of_file(info.get("hasVideo"), path) is False
+            media.append(medium._replace(is_sound=is_sound, created_s=shift_s or 0.0))
+    return media
+
+
+def _of_file(values: Any, path: str) -> Any:
+    """Return the value of a file in a table by path; by its name if the path differs."""
+    values = values if isinstance(values, dict) else {}
+    by_name = {file_name(key): value for key, value in values.items()}
+    return values.get(path, by_name.get(file_name(path)))
+
+
+def file_name(path: str) -> str:
+    return PureWindowsPath(str(path)).name  # it splits at / and at \
+
+
+def seconds_or_none(value: Any) -> float | None:
+    """Return a finite number of seconds, or None."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def playlist(
+    observation: str,
+    player: int,
+    start_s: float | None,
+    paths: Sequence[str],
+    lengths: Sequence[float | None],
+    shifts: Sequence[float | None],
+) -> list[Medium]:
+    """Return the media of one player, one after the other. shifts: added to the times of each."""
+    media = []
+    for path, length_s, shift_s in zip(paths, lengths, shifts, strict=True):
+        begin_s = None if start_s is None or shift_s is None else start_s + shift_s
+        medium = Medium(file_name(path), observation, player, length_s, begin_s)
+        if len(paths) > 1 and begin_s is not None:
+            to_s = None if length_s is None else begin_s + length_s
+            medium = medium._replace(from_s=begin_s, to_s=to_s)
+        media.append(medium)
+        start_s = None if start_s is None or length_s is None else start_s + length_s
+    return media
+
+
+def _moved(medium: Medium, seconds: float) -> Medium:
+    start_s, to_s = (None if x is None else x + seconds for x in (medium.start_s, medium.to_s))
+    return medium._replace(start_s=start_s, from_s=medium.from_s + seconds, to_s=to_s)
+
+
+class Row(NamedTuple):
     """A line of a BORIS file, in seconds of the recording.
 
     kind: POINT, START, STOP, or STATE for both in turn. end_s: if start and stop are on one line.
@@ -206,11 +306,16 @@ class _Row(NamedTuple):
     end_s: float | None = None
 
 
-def _coding(rows: Iterable[_Row], faults: dict[str, str], media: set[str]) -> Coding:
+def coding_of_rows(
+    rows: Iterable[Row],
+    faults: dict[str, str],
+    media: Sequence[Medium],
+    left_out: Mapping[str, int],
+) -> Coding:
     """Return the coding of what could be read; TimelineError if nothing could, but for a fault.
 
     rows: sorted by time within an observation. faults: observation → why it cannot be read.
-    media: all the recordings.
+    left_out: reason → number of other rows.
     """
     codes: dict[tuple[str, str, str], list[Code]] = defaultdict(list)
     open_since: dict[tuple[Any, ...], float] = {}
@@ -221,14 +326,16 @@ def _coding(rows: Iterable[_Row], faults: dict[str, str], media: set[str]) -> Co
             end_s = start_s
         elif end_s is None and row.kind != "START" and key in open_since:
             start_s, end_s = open_since.pop(key), start_s
-        elif end_s is None and row.kind in ("START", "STATE"):
+        elif end_s is None and row.kind in ("START", "STATE") and key not in open_since:
             open_since[key] = start_s
             continue
         elif end_s is None:
-            kind = row.kind or "no type"
-            raise ValueError(f"{row.behavior!r} at {start_s} s has {kind} without a START")
+            wrong = "no STOP before this START" if row.kind == "START" else "no START before it"
+            at = f"{row.behavior!r} at {start_s:.3f} s has {row.kind or 'no type'}"
+            faults.setdefault(row.observation, f"{at} and {wrong}: pair the events in BORIS.")
+            continue
         category = row.category or UNNAMED
-        label = row.behavior.removesuffix(f" ({category})")  # as write_boris appends it
+        label = row.behavior.removesuffix(f" ({category})")  # as boris_project appends it
         codes[row.observation, row.subject, category].append(Code(start_s, end_s, label))
     for (observation, subject, code, *_), time_s in open_since.items():
         whose = f" of {subject}" if subject else ""
@@ -244,136 +351,7 @@ def _coding(rows: Iterable[_Row], faults: dict[str, str], media: set[str]) -> Co
     )
     if faults and not lanes:
         raise TimelineError(next(iter(faults.values())))
-    return Coding(lanes, media.pop() if len(media) == 1 else None, faults=faults)
-
-
-_ABOVE: Final = ("Observation id", "Time offset (s)")
-"""Values that BORIS 7 writes once, on separate lines above the table."""
-_MEDIA: Final = ("Media file name", "Media file path", "Media file")
-_NOBODY: Final = "No focal subject"
-
-
-def write_boris_tabular(coding: Coding, path: Path) -> None:
-    """Write one row for every point event and two (START and STOP) for every state event."""
-    rows, about = [], _about(coding)
-    for event in boris_events(coding):
-        row = about | _of_event(event)
-        if event.behavior.is_point:
-            marks = [("POINT", event.start_s, event.comment)]
-        else:
-            marks = [("START", event.start_s, event.comment), ("STOP", event.stop_s, "")]
-        for kind, time_s, comment in marks:
-            more = {"Behavior type": kind, "Time": f"{time_s:.3f}", "Comment": comment}
-            rows.append(row | more | {"Observation type": "Media file(s)"})
-    _write(path, "tabular", sorted(rows, key=lambda row: float(row["Time"])))
-
-
-def write_boris_aggregated(coding: Coding, path: Path) -> None:
-    """Write one row for every code, with its start, stop and duration."""
-    events = boris_events(coding)
-    coded_s: dict[str, float] = defaultdict(float)
-    for event in events:
-        coded_s[event.subject] += event.stop_s - event.start_s
-    rows, about = [], _about(coding)
-    for event in events:
-        length = f"{event.stop_s - event.start_s:.3f}"
-        more = {
-            "Observation type": "Media file",
-            "Observation duration by subject by observation": f"{coded_s[event.subject]:.3f}",
-            "Behavior type": "POINT" if event.behavior.is_point else "STATE",
-            "Start (s)": f"{event.start_s:.3f}",
-            "Stop (s)": f"{event.stop_s:.3f}",
-            "Duration (s)": "NA" if event.behavior.is_point else length,
-            "Comment start": event.comment,
-        }
-        rows.append(about | _of_event(event) | more)
-    _write(path, "aggregated", rows)
-
-
-def _about(coding: Coding) -> dict[str, str]:
-    """Return the columns that are equal in every row."""
-    name, length = coding.recording, f"{coding.end_s:.3f}"
-    fps = f"{coding.fps:.3f}" if coding.fps else "NA"
-    return {
-        "Observation id": Path(name).stem,
-        "Observation date": coding.made_at.replace("T", " ").removesuffix("Z"),
-        "Observation duration": length,
-        "Coding duration": length,
-        "Source": f"player #1:{name}",
-        "Time offset (s)": "0.0",
-        "Media duration (s)": length,
-        "FPS": fps,
-        "FPS (frame/s)": fps,
-        "Media file name": name,
-        "Image index": "NA",
-        "Image file path": "NA",
-    }
-
-
-def _of_event(event: Event) -> dict[str, str]:
-    return {
-        "Subject": event.subject or _NOBODY,
-        "Behavior": event.behavior.code,
-        "Behavioral category": event.category,
-    }
-
-
-def _write(path: Path, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    text = io.StringIO()
-    tab = "\t" if path.suffix.lower() == ".tsv" else ","
-    writer = csv.DictWriter(
-        text, _forms()["columns"][table], "", "ignore", delimiter=tab, lineterminator="\n"
-    )
-    writer.writeheader()
-    writer.writerows(rows)
-    path.write_text(text.getvalue(), encoding="utf-8", newline="\n")
-
-
-def read_boris_table(path: Path) -> Coding:
-    """Return a lane for every observation, subject and category, in seconds of the recording.
-
-    An observation with a state that never stops is listed in `Coding.faults`; if it is the only
-    one, it raises TimelineError. Raises ValueError if the file is not a BORIS table.
-    """
-    lines = _lines(path)
-    aggregated = bool(lines) and "Start (s)" in lines[0]
-    rows = [
-        _Row(
-            observation=line.get("Observation id", ""),
-            subject=line.get("Subject", "").removeprefix(_NOBODY),
-            behavior=line["Behavior"],
-            category=line.get("Behavioral category", "").replace("Not defined", ""),
-            modifiers=tuple(line[name] for name in line if name.startswith("Modifier")),
-            kind=(line.get("Behavior type") or line.get("Status", "")).upper(),
-            time_s=_seconds(line, "Start (s)" if aggregated else "Time"),
-            end_s=_seconds(line, "Stop (s)") if aggregated else None,
-        )
-        for line in lines
-    ]
-    if not aggregated:
-        rows.sort(key=lambda row: row.time_s)
-    media = {PureWindowsPath(line[x]).name for line in lines for x in _MEDIA if line.get(x)}
-    return _coding(rows, {}, media)
-
-
-def _lines(path: Path) -> list[dict[str, str]]:
-    lines = decoded(path.read_bytes(), "cp1252").splitlines()
-    for number, line in enumerate(lines):
-        delimiter = max("\t,;", key=line.count)
-        header = next(csv.reader([line], delimiter=delimiter), [])
-        if "Behavior" in header and ("Time" in header or "Start (s)" in header):
-            reader = csv.DictReader(lines[number:], delimiter=delimiter)
-            above = csv.reader(lines[:number], delimiter=delimiter)
-            about = {row[0]: row[1] for row in above if len(row) > 1 and row[0] in _ABOVE}
-            return [about | {k: v or "" for k, v in row.items() if k} for row in reader]
-    raise ValueError("no line has the columns Behavior and Time, or Start (s) and Stop (s)")
-
-
-def _seconds(row: Mapping[str, str], column: str) -> float:
-    offset = row.get("Time offset (s)", "").strip()
-    try:
-        return float(row[column]) - (float(offset) if offset not in ("", "NA") else 0.0)
-    except (ValueError, KeyError):
-        raise ValueError(
-            f"{row.get('Behavior')!r} has no {column} in seconds: export times in seconds"
-        ) from None
+    names = list(dict.fromkeys(medium.name for medium in media))
+    name = names[0] if len(names) == 1 else None
+    left_out = {reason: number for reason, number in left_out.items() if number}
+    return Coding(lanes, name, faults=faults, media=tuple(media), left_out=left_out)

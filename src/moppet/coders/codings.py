@@ -1,4 +1,4 @@
-"""Codings: lanes of labeled time segments, as coders write them."""
+"""Codings: lanes of labeled time segments, as coders write them, and the media they belong to."""
 
 from __future__ import annotations
 
@@ -6,9 +6,16 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import NamedTuple
+from pathlib import Path
+from typing import Final, NamedTuple
 
 from moppet.values import TimelineError
+
+NO_VALUE: Final = "without a value"
+NO_TIME: Final = "without a time"
+REVERSED: Final = "that end before they start"
+OUTSIDE: Final = "of other media"
+"""Why a code is left out: the end of the sentence "3 codes …"."""
 
 
 class Code(NamedTuple):
@@ -32,6 +39,9 @@ class Lane:
     person: who was coded; "" if unspecified.
     part: name of an additional value of the same segments; "" for the only or main value.
     observation: the observation of a BORIS file that the lane belongs to.
+    parent: the tier that an ELAN tier depends on.
+    left_out: reason, such as NO_VALUE → number of the codes that the file holds besides `codes`.
+    is_presence: whether the file holds times only, so that every label is the lane's name.
     """
 
     name: str
@@ -39,6 +49,9 @@ class Lane:
     person: str = ""
     part: str = ""
     observation: str = ""
+    parent: str = ""
+    left_out: Mapping[str, int] = field(default_factory=dict, hash=False)
+    is_presence: bool = False
 
     def __post_init__(self) -> None:
         ordered = sorted(self.codes, key=lambda code: code[:2])
@@ -50,9 +63,52 @@ class Lane:
         return " ".join(word for word in (self.person, self.name, self.part) if word)
 
     @property
+    def path(self) -> str:
+        """Where the lane lies in its file: parent tier, person, name and part between slashes."""
+        words = (self.parent, self.person, self.name, self.part)
+        return "/".join(word for word in words if word)
+
+    @property
     def labels(self) -> list[str]:
         """The distinct labels, in order of first use."""
         return list(dict.fromkeys(code.label for code in self.codes))
+
+
+def counted(*counts: Mapping[str, int]) -> dict[str, int]:
+    """Return the sum of counts by their key, without zeros."""
+    total: dict[str, int] = {}
+    for one in counts:
+        for key, number in one.items():
+            total[key] = total.get(key, 0) + number
+    return {key: number for key, number in total.items() if number}
+
+
+class Medium(NamedTuple):
+    """A recording that was open while coding, and where it lies on the clock of the codes.
+
+    name: file name without a folder. observation: of a BORIS file. player: of BORIS, or the
+    position among ELAN's media; counted from 1.
+    length_s: None if unspecified.
+    start_s: the time of the codes at which the recording begins; None if the file does not tell.
+    from_s, to_s: the time of the codes during which it was shown; to_s None if unknown. Media that
+        are shown side by side have no limits.
+    is_sound: whether it holds sound only. created_s: what BORIS added to all times, its creation
+    time in seconds since 1970, which is taken off again; 0 if none.
+    """
+
+    name: str
+    observation: str = ""
+    player: int = 1
+    length_s: float | None = None
+    start_s: float | None = 0.0
+    from_s: float = -math.inf
+    to_s: float | None = math.inf
+    is_sound: bool = False
+    created_s: float = 0.0
+
+    def __str__(self) -> str:
+        """The quoted name, with the length if it is known."""
+        return repr(self.name) + ("" if self.length_s is None else f" ({self.length_s:.1f} s)")
 
 
 @dataclass(frozen=True)
@@ -62,6 +118,10 @@ class Coding:
     source_name: the recording's file name, without a folder. duration_s, fps: of the recording.
     made_at: time of writing, ISO 8601; not set by moppet's readers.
     faults: observation of a BORIS file that cannot be read → reason; it has no lanes.
+    media: the recordings that were coded. The times of the lanes are those of the first medium of
+        their observation; `moppet.coders.media` takes the codes of another one.
+    left_out: reason → number of rows that belong to no lane.
+    notes: how doubtful content was read, as sentences.
     """
 
     lanes: tuple[Lane, ...]
@@ -70,6 +130,9 @@ class Coding:
     fps: float | None = None
     made_at: str = "1970-01-01T00:00:00Z"
     faults: Mapping[str, str] = field(default_factory=dict)
+    media: tuple[Medium, ...] = ()
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def recording(self) -> str:
@@ -92,8 +155,35 @@ def shifted(coding: Coding, seconds: float) -> Coding:
     return replace(coding, lanes=tuple(lanes))
 
 
+def checked(coding: Coding) -> Coding:
+    """Return the coding without codes that are reversed or have no finite time; counts them."""
+    lanes = []
+    for lane in coding.lanes:
+        timed = [code for code in lane.codes if all(map(math.isfinite, code[:2]))]
+        kept = tuple(code for code in timed if code.end_s >= code.start_s)
+        counts = {NO_TIME: len(lane.codes) - len(timed), REVERSED: len(timed) - len(kept)}
+        lanes.append(replace(lane, codes=kept, left_out=counted(lane.left_out, counts)))
+    return replace(coding, lanes=tuple(lanes))
+
+
+def read_content(path: Path, most: int) -> bytes:
+    """Return a file's content. Raises ValueError if it has more than `most` bytes."""
+    with path.open("rb") as file:
+        data = file.read(most + 1)
+    check_size(len(data), most)
+    return data
+
+
+def check_size(size: int, most: int, what: str = "it") -> None:
+    """Raise ValueError if a size in bytes is above `most`. what: the subject of the sentence."""
+    if size > most:
+        raise ValueError(f"{what} is larger than {most // 1_000_000} MB")
+
+
 def decoded(data: bytes, other: str) -> str:
-    """Return the text of a file in UTF-8, or else in the other encoding."""
+    """Return the text of a file in marked UTF-16, in UTF-8, or else in the other encoding."""
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return data.decode("utf-16")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:

@@ -21,12 +21,13 @@ from moppet.coders.code_map import (
     read_map,
     unknown_labels,
 )
-from moppet.coders.codings import Coding, Lane, shifted
+from moppet.coders.codings import Coding, Lane, counted, shifted
+from moppet.coders.media import Placed, Recording, of_observation, place
 from moppet.coders.programs import read_coding
 from moppet.coders.time_units import human_track, machine_track, make_units
 from moppet.timeline import Timeline
-from moppet.timeline.annotations import read_annotated
-from moppet.values import TimelineError, UsageError
+from moppet.timeline.annotations import CORRECTIONS_SUFFIX, read_annotated, read_corrections
+from moppet.values import UsageError
 from moppet.vocabulary import SKIP
 
 REST: Final = "rest"
@@ -40,12 +41,16 @@ level if known) → code → name."""
 
 @dataclass(frozen=True)
 class Coder:
-    """A coder's file: the part to read, and the seconds to add to get times of the video."""
+    """A coder's file: the part to read, and the seconds to add to get times of the video.
+
+    medium: which of several media in the file is the video; None selects it by name or length.
+    """
 
     path: Path
     tier: str | None = None
     observation: str | None = None
     offset_s: float = 0.0
+    medium: str | None = None
 
 
 @dataclass(frozen=True)
@@ -94,9 +99,14 @@ def compare_files(job: Job, ask: Ask | None = None) -> Result:
     """
     _check(job)
     timeline = read_annotated(job.timeline).timeline
+    for coder in job.coders:
+        if coder.path.name.endswith(CORRECTIONS_SUFFIX) and coder.path.is_file():
+            read_corrections(coder.path, timeline.metadata)  # refuses another recording's
     plain = Vocabulary(timeline.names, timeline.group_of, {})
     vocabulary = replace(plain, given=read_map(job.code_map, plain))
-    lanes, notes = _read_lanes(job, vocabulary, timeline.metadata.get("source_name"))
+    recording = Recording(timeline.metadata.get("source_name"), timeline.metadata.get("duration_s"))
+    read = [_read_coder(coder, vocabulary, recording) for coder in job.coders]
+    lanes = [one.lane for one in read]
     faces = choose_faces(timeline, job.face)
     vocabulary = _name_codes(job, vocabulary, lanes, ask)
     level = _level(job, vocabulary, lanes)
@@ -108,8 +118,9 @@ def compare_files(job: Job, ask: Ask | None = None) -> Result:
         "faces": faces,
         "people": [timeline.face_name(face) for face in faces],
         "coders": [
-            {"file": coder.path.name, "tier": lane.title, "offset_s": coder.offset_s}
-            for coder, lane in zip(job.coders, lanes, strict=True)
+            {"file": coder.path.name, "tier": one.lane.title, "offset_s": coder.offset_s}
+            | one.as_json()
+            for coder, one in zip(job.coders, read, strict=True)
         ],
         "level": level,
         "code_map": {
@@ -123,23 +134,112 @@ def compare_files(job: Job, ask: Ask | None = None) -> Result:
         "to_s": comparison.units.from_s + comparison.units.n * job.unit_s,
         "seed": job.seed,
     }
+    notes = [note for one in read for note in one.notes]
+    notes += _skipped(job, vocabulary, lanes)
     return Result(comparison, about, [*notes, *_notes(comparison)])
 
 
-def _read_lanes(
-    job: Job, vocabulary: Vocabulary, recording: str | None
-) -> tuple[list[Lane], list[str]]:
-    """Return each coder's lane in recording time, and notes on files of another recording."""
-    lanes, notes = [], []
-    for coder in job.coders:
-        coding = shifted(read_coding(coder.path), coder.offset_s)
-        which = {"tier": coder.tier, "observation": coder.observation, "recording": recording}
-        lanes.append(choose_lane(coding, coder.path, vocabulary, **which))
-        if coding.source_name and recording and coding.source_name != recording:
+@dataclass(frozen=True)
+class _Read:
+    """What is compared of a coder's file: the lane in recording time, and what was left out."""
+
+    lane: Lane
+    placed: Placed
+    notes: list[str]
+
+    def as_json(self) -> dict[str, Any]:
+        found = self.placed.coding
+        return {
+            "medium": self.placed.as_json(),
+            "codes": len(self.lane.codes),
+            "left_out": counted(self.lane.left_out, found.left_out),
+            "tiers_not_used": {x.title: len(x.codes) for x in _others(found, self.lane)},
+        }
+
+
+def _read_coder(coder: Coder, vocabulary: Vocabulary, recording: Recording) -> _Read:
+    placed = place(
+        read_coding(coder.path),
+        coder.path,
+        recording,
+        observation=coder.observation,
+        wanted=coder.medium,
+    )
+    coding = shifted(placed.coding, coder.offset_s)
+    which = {"tier": coder.tier, "observation": coder.observation, "recording": recording.name}
+    lane = choose_lane(coding, coder.path, vocabulary, **which)
+    placed = replace(placed, coding=coding)
+    name = coder.path.name
+    notes = [*placed.notes, *(f"{name}: {note}" for note in coding.notes)]
+    others = _others(coding, lane)
+    if others and coder.tier is None:
+        listed = ", ".join(f"{x.title!r} ({_counts(x)})" for x in others[:12])
+        more = f" and {len(others) - 12} more" if len(others) > 12 else ""
+        notes.append(f"{name}: only {lane.title!r} is compared; not used: {listed}{more}.")
+    if lane.is_presence:
+        notes.append(
+            f"{name}: {lane.title!r} has times without values, so its name is the code."
+            if lane.name
+            else f"{name}: {lane.person!r} have times without values: their names are the codes, "
+            "compared as one tier."
+        )
+    if lane.left_out:
+        missing = sum(lane.left_out.values())
+        reasons = ", ".join(f"{number} {reason}" for reason, number in lane.left_out.items())
+        notes.append(
+            f"{name}: {missing} of the {_codes(missing + len(lane.codes))} in {lane.title!r} "
+            f"{'is' if missing == 1 else 'are'} left out: {reasons}."
+        )
+    if coding.left_out:
+        rows = ", ".join(f"{number} {reason}" for reason, number in coding.left_out.items())
+        notes.append(f"{name}: left out: {rows}.")
+    return _Read(lane, placed, [*notes, *_outside(lane, name, recording)])
+
+
+def _codes(number: int) -> str:
+    return f"{number} code{'' if number == 1 else 's'}"
+
+
+def _counts(lane: Lane) -> str:
+    missing = sum(lane.left_out.values())
+    return _codes(len(lane.codes)) + (f", {missing} left out" if missing else "")
+
+
+def _others(coding: Coding, lane: Lane) -> list[Lane]:
+    """Return the lanes with codes besides the compared one."""
+
+    used = {id(code) for code in lane.codes}
+    return [x for x in coding.lanes if x.codes and not all(id(code) in used for code in x.codes)]
+
+
+def _outside(lane: Lane, name: str, recording: Recording) -> list[str]:
+    """Return a note if codes lie outside the recording."""
+    end_s = recording.length_s
+    if end_s is None:
+        return []
+    out = sum(code.end_s < 0 or code.start_s > end_s for code in lane.codes)
+    if not out:
+        return []
+    return [
+        f"{name}: {out} of {_codes(len(lane.codes))} in {lane.title!r} "
+        f"{'lies' if out == 1 else 'lie'} outside the recording (0 to {end_s:.1f} s)."
+    ]
+
+
+def _skipped(job: Job, vocabulary: Vocabulary, lanes: Sequence[Lane]) -> list[str]:
+    """Return a note for each coder on the codes whose time is left out because they mean SKIP."""
+    notes = []
+    for coder, lane in zip(job.coders, lanes, strict=True):
+        skipped = Counter(x.label for x in lane.codes if vocabulary.target_of(x.label) == SKIP)
+        if skipped:
+            listed = ", ".join(f"{label!r} ({n})" for label, n in skipped.most_common(8))
+            more = f" and {len(skipped) - 8} more" if len(skipped) > 8 else ""
             notes.append(
-                f"{coder.path.name} codes {coding.source_name}, but the timeline is of {recording}."
+                f"{coder.path.name}: {skipped.total()} of {_codes(len(lane.codes))} "
+                f"{'means' if skipped.total() == 1 else 'mean'} {SKIP!r}, so their time is left "
+                f"out: {listed}{more}."
             )
-    return lanes, notes
+    return notes
 
 
 def _name_codes(
@@ -231,6 +331,15 @@ def _notes(comparison: Comparison) -> list[str]:
     elif first.blocks < FEW_BLOCKS:
         were = "segment was" if first.blocks == 1 else "segments were"
         notes.append(f"Only {first.blocks} coded {were} compared: too few for good intervals.")
+    only = [
+        f"{track.name} has only {comparison.names[value.pop()]!r}"
+        for track in comparison.tracks
+        if len(value := set(track.value[comparison.everyone].tolist())) == 1
+    ]
+    if only:
+        notes.append(
+            f"In the compared time, {' and '.join(only)}: kappa does not measure agreement there."
+        )
     points = [t.name for t in comparison.tracks if t.events and all(e.is_point for e in t.events)]
     notes += [f"{name} has point codes only: they count as events, not as time." for name in points]
     return notes
@@ -283,73 +392,80 @@ def choose_lane(
 ) -> Lane:
     """Return the lane of a coder's file that is compared.
 
-    tier: a tier, column or BORIS subject, by its name or a unique part of it; None selects the
-        only one with a known code.
+    tier: a tier, column or BORIS subject, by its name, its path ("parent/name"), its number in the
+        file (1 is the first), or a unique part of the name; None selects the only one with a known
+        code. Several tiers that have times only, such as "smile" and "cry", are joined.
     observation: of a BORIS file with several; None selects the one named like the recording.
     Raises UsageError with the available names if the choice is not unique.
     """
+    coding = of_observation(coding, path, observation, Recording(recording))
     lanes = [lane for lane in coding.lanes if lane.codes]
     if not lanes:
-        raise UsageError(f"{path} contains no codes.")
-    lanes = _of_observation(lanes, coding.faults, path, observation, recording)
+        left_out = counted(*(lane.left_out for lane in coding.lanes), coding.left_out)
+        found = ", ".join(f"{number} {reason}" for reason, number in left_out.items())
+        raise UsageError(
+            f"{path} contains no codes{' of this recording' if found else ''}"
+            f"{f' (left out: {found})' if found else ''}."
+        )
     subjects = _by_subject(lanes)
     if tier is not None:
-        return _named(lanes, subjects, path, tier)
+        return _named(coding.lanes, subjects, path, tier)
     fit = [
         lane
         for lane in subjects
         if any(vocabulary.target_of(label) not in (None, SKIP) for label in lane.labels)
     ]
     candidates = fit or subjects
+    if len(candidates) > 1 and all(lane.is_presence for lane in candidates):
+        return _joined_presence(candidates)
     if len(candidates) > 1:
         raise UsageError(
-            f"{path} has several tiers ({_titles(candidates)}): use --tier to select the one to "
-            "compare."
+            f"{path} has several tiers ({_titles(candidates, coding.lanes)}): use --tier to select "
+            "the one to compare."
         )
     return candidates[0]
 
 
-def _of_observation(
-    lanes: Sequence[Lane],
-    faults: Mapping[str, str],
-    path: Path,
-    observation: str | None,
-    recording: str | None,
-) -> list[Lane]:
-    names = list(dict.fromkeys([*(lane.observation for lane in lanes), *faults]))
-    if observation is None and len(names) == 1:
-        return list(lanes)
-    wanted = observation or (Path(recording).stem if recording else "")
-    for name, fault in faults.items():
-        if name.casefold() == wanted.casefold():
-            raise TimelineError(f"{path}: {fault}")
-    found = [lane for lane in lanes if lane.observation.casefold() == wanted.casefold()]
-    if not found:
-        raise UsageError(
-            f"{path} has the observations {', '.join(map(repr, names))}: use --observation to "
-            f"select this recording{'' if observation is None else f', not {observation!r}'}."
-        )
-    return found
+_NO_SUBJECT: Final = "no subject"
+
+
+def _joined_presence(lanes: Sequence[Lane]) -> Lane:
+    """Return one lane of several tiers that have times only, such as "smile" and "cry"."""
+    codes = tuple(code for lane in lanes for code in lane.codes)
+    left_out = counted(*(lane.left_out for lane in lanes))
+    titles = ", ".join(lane.title for lane in lanes)
+    return Lane("", codes, titles, left_out=left_out, is_presence=True)
 
 
 def _by_subject(lanes: Sequence[Lane]) -> list[Lane]:
     """Return the lanes, joining all categories of a BORIS subject into one."""
-    joined: dict[tuple[str, str], Lane] = {}
-    for lane in lanes:
-        key = (lane.observation, lane.person) if lane.observation else ("", lane.title)
+    joined: dict[tuple[str, str | int], Lane] = {}
+    for number, lane in enumerate(lanes):
+        key = (lane.observation, lane.person) if lane.observation else ("", number)
         if key in joined:
-            codes = (*joined[key].codes, *lane.codes)
-            joined[key] = Lane("", codes, lane.person or "no subject", "", lane.observation)
+            before = joined[key]
+            joined[key] = Lane(
+                name="",
+                codes=(*before.codes, *lane.codes),
+                person=lane.person or _NO_SUBJECT,
+                observation=lane.observation,
+                left_out=counted(before.left_out, lane.left_out),
+            )
         else:
             joined[key] = lane
     return list(joined.values())
 
 
-def _named(lanes: Sequence[Lane], subjects: Sequence[Lane], path: Path, tier: str) -> Lane:
+def _named(all_lanes: Sequence[Lane], subjects: Sequence[Lane], path: Path, tier: str) -> Lane:
     word = tier.casefold()
+    lanes = [lane for lane in all_lanes if lane.codes]
+    number = word.removeprefix("#")
+    at = int(number) - 1 if number.isdecimal() and len(number) < 6 else -1
     tests: list[tuple[Sequence[Lane], Callable[[Lane], bool]]] = [
         (lanes, lambda lane: lane.title.casefold() == word),
+        (lanes, lambda lane: lane.path.casefold() == word),
         (subjects, lambda lane: lane.person.casefold() == word),
+        (lanes, lambda lane: 0 <= at < len(all_lanes) and lane is all_lanes[at]),
         (lanes, lambda lane: word in lane.title.casefold()),
     ]
     for among, test in tests:
@@ -357,12 +473,20 @@ def _named(lanes: Sequence[Lane], subjects: Sequence[Lane], path: Path, tier: st
         if len(found) == 1:
             return found[0]
         if found:
-            raise UsageError(f"{path} has several tiers like {tier!r}: {_titles(found)}.")
-    raise UsageError(f"{path} has no tier {tier!r}; it has {_titles(lanes)}.")
+            raise UsageError(
+                f"{path} has several tiers like {tier!r}: {_titles(found, all_lanes)}."
+            )
+    raise UsageError(f"{path} has no tier {tier!r} with codes; it has {_titles(lanes, all_lanes)}.")
 
 
-def _titles(lanes: Sequence[Lane]) -> str:
+def _titles(lanes: Sequence[Lane], all_lanes: Sequence[Lane]) -> str:
+    """Return the names in quotes; with paths and numbers in the file if a name occurs twice."""
     titles = [repr(lane.title) for lane in lanes]
+    if len(set(titles)) < len(titles):
+        numbers = {id(lane): number for number, lane in enumerate(all_lanes, 1)}
+        titles = [
+            f"#{numbers[id(x)]} {x.path!r}" if id(x) in numbers else repr(x.title) for x in lanes
+        ]
     more = f" and {len(titles) - 12} more" if len(titles) > 12 else ""
     return ", ".join(titles[:12]) + more
 
@@ -374,16 +498,19 @@ def coded_times(
     names: Sequence[str],
     group_of: Mapping[str, str],
     recording: str,
+    tell: Callable[[str], None],
 ) -> list[tuple[float, float]]:
     """Return start and end of each code that means a group, in seconds.
 
     tier: the part of the file to use. names, group_of: the classes of a model and their groups.
+    recording: its file name. tell: called with each caution on what was read.
     Raises UsageError for an unknown tier or code, TimelineError for a file that cannot be read.
     """
     vocabulary = Vocabulary(names, group_of, {})
-    lane = choose_lane(
-        read_coding(path), path, vocabulary, tier=tier, observation=None, recording=recording
-    )
+    read = _read_coder(Coder(path, tier), vocabulary, Recording(recording))
+    for note in read.notes:
+        tell(note)
+    lane = read.lane
     check_known(lane.labels, vocabulary, str(path))
     return [
         (code.start_s, code.end_s)

@@ -7,6 +7,7 @@ including a line end. Parsing follows Datavyu's own reader.
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import zipfile
@@ -15,24 +16,36 @@ from itertools import groupby
 from pathlib import Path
 from typing import Final
 
-from moppet.coders.codings import Code, Coding, Lane, check_titles, decoded, milliseconds
+from moppet.coders.codings import (
+    NO_VALUE,
+    Code,
+    Coding,
+    Lane,
+    check_size,
+    check_titles,
+    decoded,
+    milliseconds,
+    read_content,
+)
 
 MAX_BYTES: Final = 64_000_000
 """Larger unpacked spreadsheets are refused: an hour coded by frame needs a tenth of this."""
+MAX_FILE_BYTES: Final = 32_000_000
+"""Larger files are refused before they are unpacked."""
 _ZIP_TIME: Final = (1980, 1, 1, 0, 0, 0)
-_HEADER: Final = re.compile(r"(?P<name>.*?)\s*\((?P<kind>\w+)(?P<rest>.*)", re.DOTALL)
+_KIND: Final = re.compile(r"\((?P<kind>\w+)")
 _CELL: Final = re.compile(r"\d\d+:")
 _INSIDE: Final = re.compile(r"(.*[/\\])?db", re.DOTALL)
 """Old files lie in a folder of the zip; on Windows its name ends in a backslash."""
 _QUERIES: Final = "###QueryVar###"
 """A MacSHAPA column that Datavyu leaves out as well."""
-_ESCAPED_TEXTS: Final = re.compile(r"(?:\\.|[^\\,])+", re.DOTALL)
+_ESCAPED_TEXTS: Final = re.compile(r"(?:\\.|[^\\,])++", re.DOTALL)
 """Texts between commas that are not escaped."""
 _TIME: Final = re.compile(r"(\d+):(\d\d):(\d\d):(\d{3})")
 
 
-def write_datavyu(coding: Coding, path: Path) -> None:
-    """Write a column for every lane; lanes with equal name and times are codes of one column.
+def datavyu_file(coding: Coding) -> bytes:
+    """Return a file with a column for every lane; lanes with equal name and times share one.
 
     Datavyu allows only letters, digits and underscores in names. The file holds no path to the
     recording, so open the recording in Datavyu by hand.
@@ -50,9 +63,11 @@ def write_datavyu(coding: Coding, path: Path) -> None:
             lines.append(f"{start},{end},({values})")
     name = json.dumps(Path(coding.recording).stem)
     project = f'!project\ndbFile: db\nname: {name}\norigpath: ""\nversion: 5\nviewerSettings: []\n'
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(zipfile.ZipInfo("project", _ZIP_TIME), project)
         archive.writestr(zipfile.ZipInfo("db", _ZIP_TIME), "\n".join(lines) + "\n")
+    return content.getvalue()
 
 
 def _column_key(lane: Lane) -> tuple[str, str, tuple[tuple[float, float], ...]]:
@@ -74,26 +89,37 @@ def _escaped(label: str) -> str:
 
 
 def read_datavyu(path: Path) -> Coding:
-    """Return every code of every column as a lane; empty values are left out.
+    """Return every code of every column as a lane; empty values are counted, but left out.
 
     The only code of a column becomes a lane with the column's name; several codes become parts.
-    A cell whose offset is before its onset is a point.
+    If no cell of a column has a value, the column's name is their label. A cell whose offset is
+    before its onset is a point.
     Raises ValueError or BadZipFile if the file is not an .opf.
     """
-    with zipfile.ZipFile(path) as archive:
-        inside = [name for name in archive.namelist() if _INSIDE.fullmatch(name)]
+    content = read_content(path, MAX_FILE_BYTES)
+    if re.match(rb"\s*(!project|dbFile|name\s*:)", content):  # OpenSHAPA's first projects
+        sheet = re.search(rb"dbFile:[ \t]*([^\r\n]*)", content)
+        where = repr(decoded(sheet[1], "cp1252").strip()) if sheet else "another file"
+        raise ValueError(
+            f"it is an OpenSHAPA project whose codes lie in {where}: open it in Datavyu and save "
+            "it again"
+        )
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        inside = [one for one in archive.infolist() if _INSIDE.fullmatch(one.filename)]
         if not inside:
             raise ValueError("it contains no spreadsheet (db)")
-        with archive.open(inside[0]) as file:
+        check_size(inside[0].file_size, MAX_BYTES, "its spreadsheet")
+        with archive.open(inside[0]) as file:  # the size in the directory may be wrong
             data = file.read(MAX_BYTES + 1)
-    if len(data) > MAX_BYTES:
-        raise ValueError(f"its spreadsheet is larger than {MAX_BYTES // 1_000_000} MB")
+    check_size(len(data), MAX_BYTES, "its spreadsheet")
     # Datavyu writes in the encoding of the system it runs on.
     return Coding(tuple(_read_columns(decoded(data, "cp1252"))))
 
 
 def _read_columns(text: str) -> Iterator[Lane]:
     name, kind, parts, cells = "", "", [""], list[tuple[float, float, list[str]]]()
+    if not text.startswith("#"):  # the first version, of OpenSHAPA, has no escapes
+        text = text.replace("\\", "\\\\")
     for number, line in enumerate(_logical_lines(text)):
         if not line.strip() or (number == 0 and line.startswith("#")):
             continue
@@ -107,28 +133,26 @@ def _read_columns(text: str) -> Iterator[Lane]:
 
 def _logical_lines(text: str) -> Iterator[str]:
     """Yield lines; an escaped line end continues the line."""
-    held = ""
+    held: list[str] = []
     for line in text.replace("\r\n", "\n").split("\n"):
-        held += line
-        if (len(held) - len(held.rstrip("\\"))) % 2:
-            held += "\n"
-            continue
-        yield held
-        held = ""
+        held.append(line)
+        if (len(line) - len(line.rstrip("\\"))) % 2 == 0:
+            yield "\n".join(held)
+            held.clear()
     if held:
-        yield held
+        yield "\n".join(held)
 
 
 def _column(line: str) -> tuple[str, str, list[str]]:
-    match = _HEADER.fullmatch(line)
+    match = _KIND.search(line)
     if match is None:
         raise ValueError(f"expected a column, found {line[:40]!r}")
     kind = match["kind"].upper()
     parts = [""]
     if kind == "MATRIX":
-        codes = match["rest"].partition(")-")[2]
+        codes = line[match.end() :].partition(")-")[2]
         parts = [_split(code, "|")[0] for code in _ESCAPED_TEXTS.findall(codes) or [""]]
-    return _split(match["name"], "\0")[0], kind, parts
+    return _split(line[: match.start()].rstrip(), "\0")[0], kind, parts
 
 
 def _cell(line: str, kind: str) -> tuple[float, float, list[str]]:
@@ -164,10 +188,20 @@ def _lanes(
 ) -> Iterator[Lane]:
     if name in ("", _QUERIES):
         return
-    for number, part in enumerate(parts):
-        codes = []
-        for start_s, end_s, values in cells:
-            label = values[number].strip() if number < len(values) else ""
-            if label and label != f"<{part}>":
-                codes.append(Code(start_s, max(start_s, end_s), label))
-        yield Lane(name, tuple(codes), part=part if len(parts) > 1 else "")
+    spans = [(start_s, max(start_s, end_s)) for start_s, end_s, _ in cells]
+    values = [[_value(row, number, part) for *_, row in cells] for number, part in enumerate(parts)]
+    if cells and not any(map(any, values)):
+        yield Lane(name, tuple(Code(*span, name) for span in spans), is_presence=True)
+        return
+    for part, labels in zip(parts, values, strict=True):
+        codes = tuple(
+            Code(*span, label) for span, label in zip(spans, labels, strict=True) if label
+        )
+        left_out = {NO_VALUE: len(cells) - len(codes)} if len(codes) < len(cells) else {}
+        yield Lane(name, codes, part=part if len(parts) > 1 else "", left_out=left_out)
+
+
+def _value(values: Sequence[str], number: int, part: str) -> str:
+    """Return the value of a part; "" if it is empty or still Datavyu's placeholder."""
+    value = values[number].strip() if number < len(values) else ""
+    return "" if value == f"<{part}>" else value

@@ -1,4 +1,4 @@
-"""Praat's TextGrid files: writes the long text format, reads the long and the short one.
+"""Praat's TextGrid files: writes the long text format; reads long, short and chronological ones.
 
 Source: the page "TextGrid file formats" of Praat's manual. Times are in seconds.
 """
@@ -10,19 +10,33 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from moppet.coders.codings import Code, Coding, Lane, check_no_overlap, check_titles, decoded
+from moppet.coders.codings import (
+    NO_VALUE,
+    Code,
+    Coding,
+    Lane,
+    check_no_overlap,
+    check_titles,
+    decoded,
+    read_content,
+)
 from moppet.values import TimelineError
 
 _HEADER: Final = 'File type = "ooTextFile"\nObject class = "TextGrid"\n\n'
-# Only strings, flags and free-standing numbers are data; other text is ignored.
+_CHRONOLOGICAL: Final = "Praat chronological TextGrid text file"
+_KINDS: Final = ("IntervalTier", "TextTier")
+MAX_BYTES: Final = 64_000_000
+"""Larger files are refused: an hour coded by frame needs a tenth of this."""
+# Only strings, flags and free-standing numbers are data; other text is ignored. Praat reads "5.",
+# "5e-1" and "50%" as numbers, too.
 _TOKEN: Final = re.compile(
-    r'"(?P<text>(?:[^"]|"")*)"|(?P<flag><\w+>)|![^\n]*|'
-    r"(?<!\S)(?P<number>[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)(?!\S)"
+    r'"(?P<text>[^"]*+(?:""[^"]*+)*+)"|(?P<flag><\w++>)|![^\n]*+|'
+    r"(?<!\S)(?P<number>[-+]?\d++(?:\.\d*+)?(?:[eE][-+]?\d++)?)(?P<percent>%?)(?!\S)"
 )
 
 
-def write_textgrid(coding: Coding, path: Path) -> None:
-    """Write an interval tier for every lane, or a point tier if the lane has only points.
+def textgrid(coding: Coding) -> bytes:
+    """Return a file with an interval tier for every lane; a point tier if it has only points.
 
     Uncoded time becomes intervals with an empty text, as Praat requires.
     Raises TimelineError for a lane with overlapping codes, or with both points and intervals.
@@ -33,7 +47,7 @@ def write_textgrid(coding: Coding, path: Path) -> None:
     for number, lane in enumerate(coding.lanes, 1):
         lines.append(f"    item [{number}]:")
         lines += [f"        {line}" for line in _tier(lane, end_s)]
-    path.write_text(_HEADER + "\n".join(lines) + "\n", encoding="utf-8", newline="\n")
+    return (_HEADER + "\n".join(lines) + "\n").encode("utf-8")
 
 
 def _tier(lane: Lane, end_s: float) -> Iterator[str]:
@@ -80,18 +94,21 @@ def _quoted(text: str) -> str:
 
 
 def read_textgrid(path: Path) -> Coding:
-    """Return every tier as a lane; intervals without a text are left out.
+    """Return every tier as a lane; intervals without a text count as not coded.
 
-    Raises ValueError if the file is not a TextGrid in text format.
+    Points without a text are counted in `Lane.left_out`; if no point of a tier has one, the tier's
+    name is their label. Raises ValueError if the file is not a TextGrid in text format.
     """
-    tokens = _tokens(_text_of(path.read_bytes()))
+    tokens = _tokens(_text_of(read_content(path, MAX_BYTES)))
     try:
-        if next(tokens) not in ("ooTextFile", "ooTextFile short") or next(tokens) != "TextGrid":
+        kind = next(tokens)
+        if kind == _CHRONOLOGICAL:
+            return _read_chronological(tokens)
+        if kind not in ("ooTextFile", "ooTextFile short") or next(tokens) != "TextGrid":
             raise ValueError("it is not a TextGrid")
         _, end_s = _number(tokens), _number(tokens)
         exists = next(tokens) == "<exists>"
-        size = int(_number(tokens)) if exists else 0
-        lanes = tuple(_read_tier(tokens) for _ in range(size))
+        lanes = tuple(_read_tier(tokens) for _ in range(_count(tokens) if exists else 0))
     except StopIteration:
         raise ValueError("it ends too early") from None
     return Coding(lanes, duration_s=end_s)
@@ -100,8 +117,6 @@ def read_textgrid(path: Path) -> Coding:
 def _text_of(data: bytes) -> str:
     if data.startswith(b"ooBinaryFile"):
         raise ValueError("it is binary; save it in Praat with 'Save as text file'")
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return data.decode("utf-16")
     return decoded(data, "latin-1")
 
 
@@ -112,7 +127,7 @@ def _tokens(text: str) -> Iterator[str | float]:
         elif match["flag"]:
             yield match["flag"]
         elif match["number"]:
-            yield float(match["number"])
+            yield float(match["number"]) / (100 if match["percent"] else 1)
 
 
 def _number(tokens: Iterator[str | float]) -> float:
@@ -122,16 +137,58 @@ def _number(tokens: Iterator[str | float]) -> float:
     return value
 
 
-def _read_tier(tokens: Iterator[str | float]) -> Lane:
-    kind, name = next(tokens), next(tokens)
-    if kind not in ("IntervalTier", "TextTier"):
+def _count(tokens: Iterator[str | float]) -> int:
+    value = _number(tokens)
+    if not (value.is_integer() and value >= 0):
+        raise ValueError(f"expected how many follow, found {value}")
+    return int(value)
+
+
+def _text(tokens: Iterator[str | float]) -> str:
+    value = next(tokens)
+    if isinstance(value, float):
+        raise ValueError(f"expected a text in quotes, found {value}")
+    return value.strip()
+
+
+def _kind_and_name(tokens: Iterator[str | float]) -> tuple[str, str]:
+    kind, name = _text(tokens), _text(tokens)
+    if kind not in _KINDS:
         raise ValueError(f"expected a tier, found {kind!r}")
     _number(tokens), _number(tokens)
+    return kind, name
+
+
+def _read_tier(tokens: Iterator[str | float]) -> Lane:
+    kind, name = _kind_and_name(tokens)
     codes = []
-    for _ in range(int(_number(tokens))):
+    for _ in range(_count(tokens)):
         start_s = _number(tokens)
         end_s = _number(tokens) if kind == "IntervalTier" else start_s
-        label = str(next(tokens)).strip()
-        if label:
-            codes.append(Code(start_s, end_s, label))
-    return Lane(str(name), tuple(codes))
+        codes.append(Code(start_s, end_s, _text(tokens)))
+    return _lane(kind, name, codes)
+
+
+def _read_chronological(tokens: Iterator[str | float]) -> Coding:
+    """Return the tiers of a file that lists the intervals and points of all tiers by time."""
+    _, end_s = _number(tokens), _number(tokens)
+    tiers = [_kind_and_name(tokens) for _ in range(_count(tokens))]
+    codes: list[list[Code]] = [[] for _ in tiers]
+    for number in tokens:
+        at = int(number) - 1 if isinstance(number, float) and number.is_integer() else -1
+        if not 0 <= at < len(tiers):
+            raise ValueError(f"expected the number of a tier, found {number!r}")
+        start_s = _number(tokens)
+        stop_s = _number(tokens) if tiers[at][0] == "IntervalTier" else start_s
+        codes[at].append(Code(start_s, stop_s, _text(tokens)))
+    lanes = (_lane(*tier, found) for tier, found in zip(tiers, codes, strict=True))
+    return Coding(tuple(lanes), duration_s=end_s)
+
+
+def _lane(kind: str, name: str, codes: list[Code]) -> Lane:
+    labeled = tuple(code for code in codes if code.label)
+    if kind == "IntervalTier" or len(labeled) == len(codes):
+        return Lane(name, labeled)
+    if not labeled:
+        return Lane(name, tuple(code._replace(label=name) for code in codes), is_presence=True)
+    return Lane(name, labeled, left_out={NO_VALUE: len(codes) - len(labeled)})

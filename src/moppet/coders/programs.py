@@ -8,33 +8,29 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from moppet.coders.boris import (
-    read_boris,
-    read_boris_table,
-    write_boris,
-    write_boris_aggregated,
-    write_boris_tabular,
-)
-from moppet.coders.codings import Coding
-from moppet.coders.datavyu import read_datavyu, write_datavyu
-from moppet.coders.elan import read_elan, write_elan
-from moppet.coders.praat import read_textgrid, write_textgrid
+from moppet.coders.boris import boris_project, read_boris
+from moppet.coders.boris_tables import boris_aggregated, boris_tabular, read_boris_table
+from moppet.coders.codings import Coding, checked
+from moppet.coders.datavyu import datavyu_file, read_datavyu
+from moppet.coders.elan import elan_file, read_elan
+from moppet.coders.praat import read_textgrid, textgrid
 from moppet.coders.timeline_coding import coding_of, corrected_lanes
-from moppet.files import one_line, replacing
+from moppet.files import one_line, write_bytes
 from moppet.timeline.annotations import CORRECTIONS_SUFFIX, AnnotatedTimeline, read_corrections
 from moppet.values import TimelineError
 
-Writer = Callable[[Coding, Path], None]
+Writer = Callable[[Coding], bytes]
+"""A coding → the content of the file; raises TimelineError if the format cannot hold it."""
 
 PROGRAMS: Final[dict[str, dict[str, Writer]]] = {
-    "elan": {".eaf": write_elan},
+    "elan": {".eaf": elan_file},
     "boris": {
-        ".boris": write_boris,
-        "_tabular.tsv": write_boris_tabular,
-        "_aggregated.tsv": write_boris_aggregated,
+        ".boris": boris_project,
+        "_tabular.tsv": boris_tabular,
+        "_aggregated.tsv": boris_aggregated,
     },
-    "datavyu": {".opf": write_datavyu},
-    "textgrid": {".TextGrid": write_textgrid},
+    "datavyu": {".opf": datavyu_file},
+    "textgrid": {".TextGrid": textgrid},
 }
 """Program → file ending → writer."""
 
@@ -55,18 +51,16 @@ def write_program(coding: Coding, folder: Path, stem: str, program: str) -> list
 
     Raises TimelineError if the program cannot represent the codes or the folder is not writable.
     """
-    written = []
-    for ending, writer in PROGRAMS[program].items():
-        path = folder / f"{stem}{ending}"
-        with replacing(path, TimelineError) as part:
-            writer(coding, part)
-        written.append(path)
-    return written
+    return [
+        write_bytes(folder / f"{stem}{ending}", writer(coding), TimelineError)
+        for ending, writer in PROGRAMS[program].items()
+    ]
 
 
 def read_coding(path: Path) -> Coding:
     """Return the coding in a file of ELAN, BORIS, Datavyu or Praat, by the file's ending.
 
+    Its times are those of the first recording that was coded; see `Coding.media`.
     Raises TimelineError if there is no such file, or it has another format.
     """
     ending = next((e for e in _READERS if path.name.lower().endswith(e)), None)
@@ -81,7 +75,7 @@ def read_coding(path: Path) -> Coding:
             "export BORIS tables as TSV or CSV."
         )
     try:
-        return _READERS[ending](path)
+        return checked(_READERS[ending](path))
     except TimelineError as error:
         raise TimelineError(f"{path}: {error}") from None
     except OSError as error:

@@ -71,6 +71,12 @@ class CompareOptions:
     observation: Annotated[
         str | None, typer.Option(help="Observation to use, if a BORIS file has several.")
     ] = None
+    media: Annotated[
+        str | None, typer.Option(help="Which media file of the codes the recording is.")
+    ] = None
+    media2: Annotated[
+        str | None, typer.Option(help="The same for the second coder; default: like --media.")
+    ] = None
     code_map: Annotated[
         list[str] | None,
         typer.Option(
@@ -126,16 +132,17 @@ def compare(options: CompareOptions) -> None:
 
 
 def _job(options: CompareOptions) -> Job:
-    tier, offset = options.tier, options.offset
+    tier, offset, media = options.tier, options.offset, options.media
     if options.codes2 == options.codes and options.tier2 in (None, tier):
         raise UsageError("Both coders are in one file. Give a --tier and a different --tier2.")
     from moppet.coders.comparison import Coder, Job
 
-    coders = [Coder(options.codes, tier, options.observation, offset)]
+    coders = [Coder(options.codes, tier, options.observation, offset, media)]
     if options.codes2 is not None:
         tier = tier if options.tier2 is None else options.tier2
         offset = offset if options.offset2 is None else options.offset2
-        coders.append(Coder(options.codes2, tier, options.observation, offset))
+        media = media if options.media2 is None else options.media2
+        coders.append(Coder(options.codes2, tier, options.observation, offset, media))
     return Job(
         timeline=options.timeline,
         coders=coders,

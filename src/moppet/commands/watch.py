@@ -91,6 +91,7 @@ def watch(options: WatchOptions) -> None:
         distress = coded_times(
             *(options.against, options.tier, _DISTRESS, model.names, model.group_of),
             recording=Path(options.source).name,
+            tell=lambda note: typer.echo(f"Note: {note}", err=True),
         )
     alerts = Alerts(options.alerts.channels(options.sound))
     log = EventLog(options.log) if options.log else None

@@ -7,12 +7,12 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from moppet.coders import PROGRAMS
 from moppet.coders.programs import write_programs
 from moppet.pages.report import write_report
-from moppet.timeline.annotations import corrections_path, read_annotated
+from moppet.timeline.annotations import AnnotatedTimeline, corrections_path, read_annotated
 from moppet.timeline.people import people_path
 from moppet.timeline.summary import summary_csv
 
@@ -36,7 +36,7 @@ def export_timeline(timeline: Path, kind: str) -> ExportedFile:
     annotated = read_annotated(timeline)
     stem = Path(str(annotated.timeline.metadata.get("source_name") or timeline.stem)).stem
     if kind == "summary":
-        text = summary_csv([annotated.timeline.summary()])
+        text = summary_csv([_summary(annotated)])
         return ExportedFile(f"{stem} summary.csv", text.encode("utf-8"))
     if kind == "corrections":
         path = corrections_path(timeline)
@@ -55,16 +55,24 @@ def export_timeline(timeline: Path, kind: str) -> ExportedFile:
 
 def export_summary(timelines: Sequence[Path]) -> ExportedFile:
     """Return one summary table of several recordings."""
-    text = summary_csv(read_annotated(path).timeline.summary() for path in timelines)
+    text = summary_csv(_summary(read_annotated(path)) for path in timelines)
     return ExportedFile("summary.csv", text.encode("utf-8"))
 
 
+def _summary(annotated: AnnotatedTimeline) -> dict[str, Any]:
+    """Return the summary, with the timeline's path as it is within the workspace."""
+    path = annotated.path
+    inside = {} if path is None else {"timeline": f"{path.parent.name}/{path.name}"}
+    return annotated.summary() | inside
+
+
 def current_report(timeline: Path) -> Path:
-    """Return the report next to a timeline; rewrite it if people were named since."""
-    report, people = timeline.with_name("report.html"), people_path(timeline)
-    named_at = people.stat().st_mtime_ns if people.is_file() else 0
-    if not report.is_file() or report.stat().st_mtime_ns < named_at:
-        write_report(read_annotated(timeline).timeline, report)
+    """Return the report next to a timeline; rewrite it if names or corrections changed since."""
+    report = timeline.with_name("report.html")
+    layers = (people_path(timeline), corrections_path(timeline))
+    changed_at = max((path.stat().st_mtime_ns for path in layers if path.is_file()), default=0)
+    if not report.is_file() or report.stat().st_mtime_ns < changed_at:
+        write_report(read_annotated(timeline), report)
     return report
 
 

@@ -17,7 +17,12 @@ from numpy.typing import NDArray
 
 from moppet.coders.timeline_coding import split_by_person
 from moppet.timeline import Timeline, read_unfinished
-from moppet.timeline.annotations import Correction, corrections_path, read_annotated
+from moppet.timeline.annotations import (
+    AnnotatedTimeline,
+    Correction,
+    corrections_path,
+    read_annotated,
+)
 from moppet.timeline.downsample import RowBins
 from moppet.timeline.durations import frame_times
 from moppet.timeline.people import People, people_path
@@ -79,8 +84,35 @@ class TimelineView:
                 for one in timeline.episodes("expression")
             ],
             "faceless": [_rounded(np.asarray(one)) for one in times.intervals("no_face")],
+            "shares": self._shares(),
             "people": self._people.as_json(),
             "corrections": self._corrections({face["name"]: face["id"] for face in faces}),
+        }
+
+    def _shares(self) -> Json:
+        """Return each face's shares of sure time and its unsure time, by face number or "all".
+
+        corrected: the share with the coders' corrections; null if there are none.
+        """
+        summary = AnnotatedTimeline(self.timeline, self._people, list(self._valid)).summary()
+        corrected = (summary.get("corrected") or {}).get("faces")
+
+        def figures(number: str, face: Json, kind: str) -> list[Json]:
+            other = None if corrected is None else corrected[number][kind]
+            labels = face[kind] if other is None else other
+            none = {"share": None, "time_unsure_s": None}
+            return [
+                {
+                    "label": label,
+                    **{name: face[kind].get(label, none)[name] for name in none},
+                    "corrected": None if other is None else other[label]["share"],
+                }
+                for label in labels
+            ]
+
+        return {
+            number: {kind: figures(number, face, kind) for kind in ("groups", "expressions")}
+            for number, face in summary["faces"].items()
         }
 
     def _face(self, number: int) -> Json:
