@@ -43,6 +43,7 @@ _LIMITS: Final[dict[str, tuple[float, float]]] = {
 class _NamedFace:
     name: str
     role: str | None = None
+    faces: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
