@@ -1,4 +1,4 @@
-"""Kills of the page's server and of its worker, anywhere in a job: the result is the unbroken one."""
+"""Kills of the server and of its worker, anywhere in a job: the result is the unbroken one."""
 
 from __future__ import annotations
 
