@@ -6,7 +6,7 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -147,7 +147,8 @@ class AnnotatedTimeline:
     """A timeline with its annotation layers.
 
     timeline: with one face for each named person. people, corrections: the layers, which may be
-    empty; the corrections refer to the faces of the original timeline. path: of its file.
+    empty; the corrections refer to the faces of the original timeline. path: of the file that it
+    was read from.
     """
 
     timeline: Timeline
@@ -158,9 +159,9 @@ class AnnotatedTimeline:
     def summary(self) -> dict[str, Any]:
         """Return `Timeline.summary()`, and the figures that include the corrections beside it.
 
-        `timeline` is the path of the file. If there are corrections, `corrected` has the same
-        figures of the faces after the coders' corrections, whose rows count as sure; the page
-        "Timeline" describes it.
+        `timeline` is the path of the file, if it was read from one. If there are corrections,
+        `corrected` has the same figures of the faces after the coders' corrections, whose rows
+        count as sure; the page "Timeline" describes it.
         """
         found = self.timeline.summary()
         if self.path is not None:
@@ -177,7 +178,7 @@ def read_annotated(path: Path, people: Path | None = None) -> AnnotatedTimeline:
     Raises TimelineError if a file is invalid or unreadable, or a layer was written for another
     recording; UsageError if a face or a time of a layer does not appear in the timeline.
     """
-    return annotate(read_timeline(path), path, people)
+    return replace(annotate(read_timeline(path), path, people), path=path)
 
 
 def annotate(timeline: Timeline, path: Path, people: Path | None = None) -> AnnotatedTimeline:
@@ -188,7 +189,7 @@ def annotate(timeline: Timeline, path: Path, people: Path | None = None) -> Anno
     is_corrected = corrections_file.is_file()
     corrections = read_corrections(corrections_file, about) if is_corrected else []
     _check_faces(timeline, corrections, corrections_file)
-    return AnnotatedTimeline(name_people(timeline, named), named, corrections, path)
+    return AnnotatedTimeline(name_people(timeline, named), named, corrections)
 
 
 def _check_faces(timeline: Timeline, corrections: Sequence[Correction], path: Path) -> None:
