@@ -21,7 +21,7 @@ from moppet.timeline.durations import frame_times
 from moppet.timeline.people import People, check_layer, name_people, people_path, read_people
 from moppet.timeline.schema import flags, numbers, present, texts
 from moppet.timeline.summary import summarize_faces
-from moppet.timeline.table import Timeline, read_timeline
+from moppet.timeline.table import THINNED, Timeline, read_thinned, read_timeline
 from moppet.values import TimelineError, UsageError
 
 CORRECTIONS_SUFFIX: Final = ".corrections.jsonl"
@@ -171,14 +171,18 @@ class AnnotatedTimeline:
         return found
 
 
-def read_annotated(path: Path, people: Path | None = None) -> AnnotatedTimeline:
+def read_annotated(
+    path: Path, people: Path | None = None, *, thin: bool = False
+) -> AnnotatedTimeline:
     """Read a timeline file and the layers beside it.
 
-    people: a file of people; by default the one beside the timeline, if it exists.
+    people: a file of people; by default the one beside the timeline, if it exists. thin: for a
+    report; of a very long recording, only every k-th frame is read, see `read_thinned`.
     Raises TimelineError if a file is invalid or unreadable, or a layer was written for another
     recording; UsageError if a face or a time of a layer does not appear in the timeline.
     """
-    return replace(annotate(read_timeline(path), path, people), path=path)
+    timeline = read_thinned(path) if thin else read_timeline(path)
+    return replace(annotate(timeline, path, people), path=path)
 
 
 def annotate(timeline: Timeline, path: Path, people: Path | None = None) -> AnnotatedTimeline:
@@ -194,6 +198,8 @@ def annotate(timeline: Timeline, path: Path, people: Path | None = None) -> Anno
 
 def _check_faces(timeline: Timeline, corrections: Sequence[Correction], path: Path) -> None:
     """Raise UsageError if a correction is of a face, or of a time, that is not in the timeline."""
+    if THINNED in timeline.metadata:
+        return  # short stretches may have no frame left
     rows = _FaceRows(timeline)
     for one in corrections:
         if not len(rows.of(one.face_id, one.start_s, one.end_s)):
