@@ -321,6 +321,8 @@ def old_timelines(work: Path) -> dict[str, Any]:
         *("--format", "elan,summary", "--probabilities", "0"),
         folder=home,
     )
+    summary = read_csv(home / "export" / "summary.csv")
+    summary.pop("timeline", None)  # its path, in a folder of this run
     run("report", whole / "timeline.csv", "-o", home / "page.html", folder=home)
     # A stopped analysis goes on from its journal; the model is named as it was then.
     run(
@@ -330,7 +332,7 @@ def old_timelines(work: Path) -> dict[str, Any]:
     )
     return {
         "timeline": columns_of(whole / "timeline.parquet"),
-        "summary": read_csv(home / "export" / "summary.csv"),
+        "summary": summary,
         "annotations": annotations(home / "export" / "clip.eaf"),
         "report": table_rows(home / "page.html"),
         "resumed": columns_of(home / "stopped" / "clip" / "timeline.parquet"),

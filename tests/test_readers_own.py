@@ -103,6 +103,9 @@ def test_own_classes_are_renamed_all_or_none():
     }  # fmt: skip
     assert rename_classes(["happy", "crying"]) == {"happy": "happy", "crying": "crying"}
     assert rename_classes(["happy", "joy"]) == {"happy": "happy", "joy": "joy"}
+    assert rename_classes(["Anger", "anger", "Cry"]) == {
+        "Anger": "anger", "anger": "anger", "Cry": "Cry",
+    }  # fmt: skip
     assert rename_classes([]) == {}
 
 
@@ -184,8 +187,8 @@ def test_a_folder_beside_the_splits_is_refused_by_name(tmp_path, beside):
 @pytest.mark.parametrize(
     ("names", "lost"),
     [
-        (("happy/1.png", "sad/2.HEIC", "sad/deep/3.heic"), "sad/ with 2"),
-        (("happy/1.heic", "sad/2.avif"), "happy/ with 1, sad/ with 1"),
+        (("happy/1.png", "sad/2.JXL", "sad/deep/3.jxl"), "sad/ with 2"),
+        (("happy/1.dng", "sad/2.jxl"), "happy/ with 1, sad/ with 1"),
         (("train/sad/1.png", "test/sad/2.gif"), "test/sad/ with 1"),
     ],
 )
@@ -201,11 +204,11 @@ def test_a_class_whose_images_are_of_another_kind_is_not_lost(tmp_path, names, l
 def test_images_of_another_kind_are_said(tmp_path, capsys):
     pictures(tmp_path, "happy/1.png", "sad/2.png")
     assert len(read_dataset(tmp_path)) == 2 and capsys.readouterr().err == ""
-    text(tmp_path / "sad" / "3.HEIC", "")
+    text(tmp_path / "sad" / "3.JXL", "")
     text(tmp_path / "sad" / "4.dng", "")
     assert len(read_dataset(tmp_path)) == 2
     said = capsys.readouterr().err
-    assert "2 images in" in said and "left out (sad/3.HEIC, sad/4.dng): save them" in said
+    assert "2 images in" in said and "left out (sad/3.JXL, sad/4.dng): save them" in said
 
 
 def test_names_stay_as_given_when_asked_or_when_one_is_no_expression(tmp_path):

@@ -121,7 +121,8 @@ def test_key_figures_are_those_of_the_summary(page):
     summary = two_people().summary()
     text = text_of(page)
     for group, figures in summary["faces"]["all"]["groups"].items():
-        assert f"{group} {100 * figures['share']:.0f} % of the time with a face" in text
+        assert f"{group} {100 * figures['share']:.0f} % of the sure time with a face" in text
+        assert f"unsure: another {figures['time_unsure_s']:.1f} s" in text
     assert f"no face {summary['time_without_face_s']:.1f} s" in text
     assert "10 frames (0.4 s) could not be read" in text
 
@@ -173,7 +174,7 @@ def test_other_classes_and_groups_come_from_the_timeline(tmp_path):
     groups = {"cry": "distress", "happiness": "positive"}
     timeline = make_timeline(rows, names=("calm", "cry", "happiness"), group_of=groups)
     text = text_of(written(timeline, tmp_path))
-    assert "distress 100 % of the time with a face" in text
+    assert "distress 100 % of the sure time with a face" in text
     assert "negative \N{EN DASH} the model has no class here" in text
     none = text_of(written(make_timeline(rows, names=("a", "b", "c"), group_of={}), tmp_path))
     assert "does not assign its classes to groups" in none

@@ -26,6 +26,7 @@ from test_timeline_people import TWO
 TOKEN, PORT = "a-token-of-the-test", 8640
 BEARER = {"authorization": f"Bearer {TOKEN}"}
 EXAMPLE = Path(__file__).parents[1] / "examples" / "child.mp4"
+LAYER_ENDS = ("people.json", "corrections.jsonl")
 
 
 class Recording:
@@ -257,3 +258,31 @@ def test_a_recording_is_deleted_with_its_results_but_never_one_that_lies_elsewhe
     assert not recording.source.exists() and queue.jobs() == []
     assert recording.client.delete(f"/api/jobs/{twin}").status_code == 400
     assert queue.add(elsewhere, Settings())["id"] > twin  # no number comes twice
+
+
+def test_layers_of_another_recording_are_refused_and_nothing_is_added(
+    recording: Recording,
+) -> None:
+    """The results folder was used for another recording: the first child's names stayed."""
+    hashes = ({**TWO.metadata, "source_sha256": letter * 64} for letter in "ab")
+    first, second = (
+        Timeline(TWO.table, TWO.names, TWO.group_of, TWO.settings, about) for about in hashes
+    )
+    correction = {"face": 0, "start_s": 1, "end_s": 2, "label": "fear", "by": "AB"}
+    first.write(recording.path)
+    recording.ask("POST", "people/name", {"face": 0, "name": "Mia", "role": "child"})
+    shares = recording.ask("POST", "corrections", correction)["shares"]["0"]
+    fear = next(one for one in shares["expressions"] if one["label"] == "fear")
+    assert fear["corrected"] == 1 and fear["share"] is None  # all else is unsure
+    layers = [recording.path.with_name(f"timeline.{end}") for end in LAYER_ENDS]
+    before = [path.read_bytes() for path in layers]
+    second.write(recording.path)
+    for method, path, body in (
+        ("GET", "timeline", None),
+        ("GET", "export/elan", None),
+        ("POST", "people/name", {"face": 2, "name": "Tom", "role": "child"}),
+        ("POST", "corrections", correction),
+    ):
+        answer = recording.ask(method, path, body)
+        assert recording.status == 400 and "another recording" in str(answer), (method, path)
+    assert [path.read_bytes() for path in layers] == before

@@ -80,7 +80,7 @@ def test_shares_sum_to_one_and_times_to_the_whole(timeline):
     assert summary["analyzed_s"] == pytest.approx(sum(summary[part] for part in parts))
     for face in summary["faces"].values():
         assert face["time_s"] == pytest.approx(face["time_sure_s"] + face["time_unsure_s"])
-        for key in ("share", "share_sure"):
+        for key in ("share", "share_with_unsure"):
             by_expression = [figures[key] for figures in face["expressions"].values()]
             by_group = [figures[key] for figures in face["groups"].values()]
             none = face[key.replace("share", "share_no_group")]

@@ -49,18 +49,26 @@ def test_frames_and_times_are_counted_by_kind(worked):
     assert summary["unreadable"] == [{"start_s": 0.9, "end_s": pytest.approx(1.0)}]
 
 
-def test_shares_are_of_the_time_with_a_face_and_of_the_sure_time(worked):
+def test_shares_are_of_the_sure_time_and_the_unsure_time_stands_beside_them(worked):
     face = worked.summary()["faces"]["0"]
     assert face["time_s"] == pytest.approx(1.2)
     assert face["time_sure_s"] == pytest.approx(1.1)
     assert face["time_unsure_s"] == pytest.approx(0.1)
     assert (face["first_s"], face["last_s"]) == (0, pytest.approx(1.5))
-    shares = {name: figures["share"] for name, figures in face["expressions"].items()}
-    assert shares == pytest.approx({"neutral": 4 / 12, "joy": 5 / 12, "crying": 3 / 12, "rage": 0})
-    sure = {name: figures["share_sure"] for name, figures in face["expressions"].items()}
-    assert sure == pytest.approx({"neutral": 4 / 11, "joy": 4 / 11, "crying": 3 / 11, "rage": 0})
-    groups = {name: figures["share"] for name, figures in face["groups"].items()}
-    assert groups == pytest.approx({"neutral": 4 / 12, "positive": 5 / 12, "negative": 3 / 12})
+    assert face["share_unsure"] == pytest.approx(1 / 12)
+
+    def of(kind, name):
+        return {label: figures[name] for label, figures in face[kind].items()}
+
+    with_unsure, seconds = {"neutral": 4, "joy": 5, "crying": 3, "rage": 0}, "share_with_unsure"
+    assert of("expressions", seconds) == pytest.approx({k: n / 12 for k, n in with_unsure.items()})
+    sure = {"neutral": 4, "joy": 4, "crying": 3, "rage": 0}
+    assert of("expressions", "share") == pytest.approx({k: n / 11 for k, n in sure.items()})
+    assert of("expressions", "time_sure_s") == pytest.approx({k: n / 10 for k, n in sure.items()})
+    assert of("expressions", "time_unsure_s")["joy"] == pytest.approx(0.1)
+    assert of("expressions", "time_s")["joy"] == pytest.approx(0.5)
+    groups = {"neutral": 4, "positive": 4, "negative": 3}
+    assert of("groups", "share") == pytest.approx({k: n / 11 for k, n in groups.items()})
 
 
 def test_episodes_are_counted_with_mean_and_longest_and_null_where_none(worked):
@@ -69,7 +77,8 @@ def test_episodes_are_counted_with_mean_and_longest_and_null_where_none(worked):
     assert expressions["joy"]["episodes"] == 1
     assert expressions["joy"]["longest_s"] == pytest.approx(0.8)
     assert expressions["rage"] == {
-        **{"time_s": 0, "share": 0, "share_sure": 0, "episodes": 0},
+        **{"time_s": 0, "time_sure_s": 0, "time_unsure_s": 0},
+        **{"share": 0, "share_with_unsure": 0, "episodes": 0},
         **{"mean_s": None, "longest_s": None},
     }
     rows = [row(i, i / 10, N if i in (3, 4) else J) for i in range(8)]
@@ -142,9 +151,10 @@ def test_a_frame_with_two_faces_counts_once_and_all_pools_the_faces():
     everyone = summary["faces"]["all"]
     assert everyone["time_s"] == pytest.approx(0.6)
     assert everyone["time_unsure_s"] == pytest.approx(0.2)
-    assert everyone["expressions"]["joy"]["share"] == pytest.approx(4 / 6)
-    assert everyone["expressions"]["neutral"]["share_sure"] == 0
-    assert summary["faces"]["5"]["expressions"]["neutral"]["share_sure"] is None
+    assert everyone["expressions"]["joy"]["share_with_unsure"] == pytest.approx(4 / 6)
+    assert everyone["expressions"]["joy"]["share"] == 1
+    assert everyone["expressions"]["neutral"]["share"] == 0
+    assert summary["faces"]["5"]["expressions"]["neutral"]["share"] is None
 
 
 def test_faceless_stretches_end_at_faces_unreadable_frames_and_holes():
@@ -198,7 +208,9 @@ def test_lines_say_the_figures_and_a_dash_for_none(worked):
     )
     assert "with a face 1.2 s, without 0.2 s, unsure 0.1 s" in text
     (joy,) = [line for line in text.splitlines() if line.strip().startswith("joy")]
-    assert joy.split()[1:5] == ["42", "%", "1", "episode,"]
+    assert joy.split()[1:5] == ["36", "%", "1", "episode,"]
+    assert joy.endswith("unsure 0.1 s")
+    assert "face 0: 1.2 s, unsure 0.1 s (not in the shares)" in text
     (never,) = [line for line in text.splitlines() if line.strip().startswith("not observed:")]
     assert "rage" in never and "joy" not in never
     assert "all faces" not in text

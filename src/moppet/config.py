@@ -35,6 +35,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import re
 import tomllib
 import types
 from collections.abc import Mapping
@@ -52,12 +53,16 @@ from typing import (
     get_type_hints,
 )
 
+from moppet.files import one_line, read_bytes
 from moppet.values import UsageError, name_hint, nearest_name
 
 T = TypeVar("T")
 
 _MOST_BYTES: Final = 1_000_000
 _MOST_LEVELS: Final = 12
+_KEY: Final = rb"""(?:(?<![\w-])[\w-]++|"[^"\n]*+"|'[^'\n]*+')"""
+_LONG_KEY: Final = re.compile(_KEY + rb"(?:[ \t]*+\.[ \t]*+" + _KEY + rb"){1000}")
+"""A key of a thousand parts, such as a.a.a.a…"""
 _MOST_LINES: Final = 11
 _MOST_SHOWN: Final = 60
 _CHECKING: Final[ContextVar[bool]] = ContextVar("_CHECKING", default=False)
@@ -85,18 +90,15 @@ def read_toml(path: Path, what: str) -> dict[str, Any]:
 
     what: the file in words, such as "recipe".
     """
+    content = read_bytes(path, what, UsageError, _MOST_BYTES)
+    table = None
     try:
-        with path.open("rb") as file:
-            content = file.read(_MOST_BYTES + 1)
-        if len(content) > _MOST_BYTES:
-            raise UsageError(f"the {what} {path} is larger than {_MOST_BYTES:,} bytes.")
-        table = tomllib.loads(content.decode("utf-8"))
-    except OSError as error:
-        raise UsageError(f"the {what} {path} cannot be read: {error.strerror}.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"the {what} {path} is not valid TOML: {error}.") from None
+        if not _LONG_KEY.search(content):  # tomllib takes gigabytes for them
+            table = tomllib.loads(content.decode("utf-8"))
+    except ValueError as error:  # also for numbers of thousands of digits
+        raise UsageError(f"the {what} {path} is not valid TOML: {one_line(error)}.") from None
     except RecursionError:
-        table = None
+        pass
     if table is None or _levels(table) > _MOST_LEVELS:
         raise UsageError(f"the {what} {path} nests tables or lists more than {_MOST_LEVELS} deep.")
     return table
@@ -150,6 +152,17 @@ def check_settings(kind: type[T], values: Any, source: str = "") -> T:
     if problems:
         raise SettingsError(problems, source)
     return made
+
+
+def check_known(kind: type[T], values: Any, source: str = "") -> T:
+    """Return `check_settings` of the keys that the dataclass has, old names included.
+
+    Other keys are left out: files of later versions, or of other programs, may have more.
+    """
+    known = {field.name for field in dataclasses.fields(kind)} | set(_mapping(kind, "RENAMED"))  # type: ignore[arg-type]
+    if isinstance(values, Mapping):
+        values = {key: value for key, value in values.items() if key in known}
+    return check_settings(kind, values, source)
 
 
 def check_fields(settings: Any) -> None:
@@ -362,7 +375,10 @@ def _shown(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, Mapping):
         return "a table"
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # a number of thousands of digits
+        return "a number of too many digits"
     return text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN - 1]}…"
 
 

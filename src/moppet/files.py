@@ -122,18 +122,42 @@ def read_json(path: Path, what: str, error: type[MoppetError] = MoppetError) -> 
     return parse_json(read_bytes(path, what, error), f"the {what} {path}", error)
 
 
-def read_bytes(path: Path, what: str, error: type[MoppetError] = MoppetError) -> bytes:
-    """Return a file's content; raise `error` where it is no file, too large or not readable."""
+def read_bytes(
+    path: Path, what: str, error: type[MoppetError] = MoppetError, most: int = _MOST_JSON
+) -> bytes:
+    """Return a file's content; raise `error` where it is no file, too large or not readable.
+
+    most: bytes. Pipes, devices and sockets are never opened: they may have no end.
+    """
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise error(f"the {what} {path} is not a file.")
-        if status.st_size > _MOST_JSON:
-            raise error(f"the {what} {path} is larger than {_MOST_JSON:,} bytes.")
-        return path.read_bytes()
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise error(f"the {what} {path} cannot be read: it is not a file.")
+        with path.open("rb") as file:
+            content = file.read(most + 1)
     except (OSError, ValueError) as reason:  # ValueError: a name that no file can have
         text = getattr(reason, "strerror", None) or "its name is not valid"
-        raise error(f"the {what} {path} cannot be read: {text}.") from None
+        raise error(f"the {what} {one_line(path)} cannot be read: {text}.") from None
+    if len(content) > most:
+        raise error(f"the {what} {path} is larger than {most:,} bytes.")
+    return content
+
+
+@contextmanager
+def as_damaged(
+    message: str,
+    error: type[MoppetError] = MoppetError,
+    failures: Sequence[type[Exception]] = (),
+) -> Iterator[None]:
+    """Raise `error` with this message where stored values are not of the form that they need.
+
+    For code that only takes values out of a file of ours that was read by `read_json`.
+    failures: what that code raises besides.
+    """
+    odd = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
+    try:
+        yield
+    except (*odd, *failures) as reason:
+        raise error(message) from reason
 
 
 def one_line(reason: object, most: int = 300) -> str:
@@ -188,6 +212,8 @@ def print_once(text: str, key: str) -> bool:
 def file_sha256(path: Path, error: type[MoppetError] = MoppetError) -> str:
     """Return the SHA-256 of a file in hexadecimal; raise `error` where it cannot be read."""
     try:
+        if not path.is_file() and path.exists():
+            raise error(f"{path} cannot be read: it is not a file.")
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as reason:
@@ -203,6 +229,8 @@ def read_arrays(
     objects in place of numbers and text: those are never loaded.
     """
     try:
+        if path.exists() and not path.is_file():
+            raise OSError(errno.EINVAL, "it is not a file")
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             lacking = [name for name in names if name not in archive.files]
             if not lacking:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
@@ -111,14 +112,21 @@ def rename_classes(given: Iterable[str]) -> dict[str, str]:
     """Return what each class of a person's own set is called.
 
     Where every one of them stands for an expression, and no two for the same, they are called by
-    it ("Happy" and "happy" are one class); else every class keeps its name.
+    it ("Happy" and "happy" are one class); else every class keeps its name, in lower case if it
+    is spelled in several ways that differ only in case.
     """
     names = sorted({name.strip() for name in given})
     meant = {name: expression_of(name) for name in names}
     plain = {name.casefold() for name in names}
     if None in meant.values() or len(set(meant.values())) < len(plain):
-        return {name: name for name in names}
+        return _one_spelling(names)
     return {name: expression for name, expression in meant.items() if expression}
+
+
+def _one_spelling(names: Sequence[str]) -> dict[str, str]:
+    """Return name → name, or its lower case where another name differs only in case."""
+    spelled = Counter(name.casefold() for name in names)
+    return {name: name.casefold() if spelled[name.casefold()] > 1 else name for name in names}
 
 
 def split_of(word: str) -> str | None:

@@ -26,7 +26,7 @@ from moppet.coders.media import Placed, Recording, of_observation, place
 from moppet.coders.programs import read_coding
 from moppet.coders.time_units import human_track, machine_track, make_units
 from moppet.timeline import Timeline
-from moppet.timeline.annotations import read_annotated
+from moppet.timeline.annotations import CORRECTIONS_SUFFIX, read_annotated, read_corrections
 from moppet.values import UsageError
 from moppet.vocabulary import SKIP
 
@@ -99,6 +99,9 @@ def compare_files(job: Job, ask: Ask | None = None) -> Result:
     """
     _check(job)
     timeline = read_annotated(job.timeline).timeline
+    for coder in job.coders:
+        if coder.path.name.endswith(CORRECTIONS_SUFFIX) and coder.path.is_file():
+            read_corrections(coder.path, timeline.metadata)  # refuses another recording's
     plain = Vocabulary(timeline.names, timeline.group_of, {})
     vocabulary = replace(plain, given=read_map(job.code_map, plain))
     recording = Recording(timeline.metadata.get("source_name"), timeline.metadata.get("duration_s"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
@@ -10,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moppet.coders.codings import Code, Coding, Lane
-from moppet.timeline.annotations import Correction
+from moppet.timeline.annotations import Correction, correction_parts
 from moppet.timeline.durations import frame_times
 from moppet.timeline.episodes import KINDS
 from moppet.timeline.people import People
@@ -125,16 +124,8 @@ def corrected_lanes(corrections: Sequence[Correction], people: People | None = N
 
 def split_by_person(one: Correction, people: People) -> Iterator[tuple[str, Code]]:
     """Yield the name and code of each part of a correction; a face track may be several people."""
-    rest = [Code(one.start_s, one.end_s, one.label)]
-    for person in people.persons:
-        for piece in person.pieces:
-            until = math.inf if piece.to_s is None else piece.to_s
-            start_s, end_s = max(one.start_s, piece.from_s), min(one.end_s, until)
-            if piece.face_id == one.face_id and start_s < end_s:
-                yield person.name, Code(start_s, end_s, one.label)
-                rest = [part for code in rest for part in _outside(code, start_s, end_s)]
-    for code in rest:
-        yield f"face {one.face_id}", code
+    for name, start_s, end_s in correction_parts(one, people):
+        yield name or f"face {one.face_id}", Code(start_s, end_s, one.label)
 
 
 def _outside(code: Code, start_s: float, end_s: float) -> Iterable[Code]:

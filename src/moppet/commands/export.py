@@ -54,5 +54,5 @@ def export(
     if SUMMARY in wanted:
         folder = output or timelines[0].parent
         with result_folder(folder):
-            text = summary_csv(annotated.timeline.summary() for annotated in read)
+            text = summary_csv(annotated.summary() for annotated in read)
             typer.echo(str(write_text(folder / "summary.csv", text)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 import re
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,7 +14,8 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.models import OptionInfo
 
-from moppet.values import UsageError
+from moppet.files import parse_json
+from moppet.values import MoppetError, UsageError
 
 if TYPE_CHECKING:
     from moppet.guard.notifications import Channels
@@ -228,8 +228,8 @@ def read_pairs(pairs: Iterable[str] | None, option: str) -> dict[str, Any]:
         if not name or not equals:
             raise UsageError(f"{option} takes name=value, got {pair!r}.")
         try:
-            found[name] = json.loads(value)
-        except ValueError:
+            found[name] = parse_json(value.encode("utf-8", "surrogateescape"), "it")
+        except MoppetError:
             found[name] = value
     return found
 

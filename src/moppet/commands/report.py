@@ -29,10 +29,18 @@ def report(
     """
     if blur and show_faces is None:
         raise UsageError("--blur is for the images of --show-faces RECORDING.")
+    from moppet.media import recording_sha256
     from moppet.pages.report import read_thumbnails, write_report
     from moppet.timeline.annotations import read_annotated
 
-    read = read_annotated(timeline, people).timeline
-    images = None if show_faces is None else read_thumbnails(show_faces, read, blur=blur)
+    read = read_annotated(timeline, people)
+    wanted = read.timeline.metadata.get("source_sha256")
+    is_given = show_faces is not None and show_faces.exists()
+    if is_given and wanted and recording_sha256(show_faces) != wanted:
+        raise UsageError(
+            f"{timeline} belongs to another recording, not to {show_faces}: name the recording "
+            "that was analyzed."
+        )
+    images = None if show_faces is None else read_thumbnails(show_faces, read.timeline, blur=blur)
     page = output or timeline.with_name("report.html")
     typer.echo(str(write_report(read, page, thumbnails=images)))

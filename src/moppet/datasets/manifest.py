@@ -5,11 +5,12 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import os
+import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -17,9 +18,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from moppet.config import check_known
 from moppet.datasets import row_images
 from moppet.datasets.provenance import check_synthetic, current_columns
-from moppet.files import replacing
+from moppet.files import parse_json, replacing
 from moppet.values import EXPRESSIONS, Floats, Image, MoppetError
 from moppet.vocabulary import FORMER_SPLITS
 
@@ -374,32 +376,49 @@ def build_manifest(
     return Manifest(ordered, table, Path(root), license)
 
 
+@dataclass(frozen=True)
+class _Kept:
+    """What a manifest's Parquet file holds beside its rows."""
+
+    RENAMED: ClassVar = {"licence": "license"}  # of version 0.1
+
+    kind: Literal["manifest"]
+    names: tuple[str, ...]
+    root: str
+    license: str
+
+    def problems(self) -> Iterator[str]:
+        """Yield what is wrong with these values."""
+        if "\0" in self.root:
+            yield "root is not a folder's name."
+
+
 def read_manifest(path: str | PathLike[str]) -> Manifest:
     """Return the manifest in a Parquet file; MoppetError if it is not one."""
     place = Path(path)
     try:
+        kind = place.stat().st_mode
+        if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
+            raise MoppetError(f"Cannot read {place}: it is not a file.")
         with place.open("rb") as file:
             table = pq.ParquetFile(file).read()
     except OSError as error:
         if not isinstance(error, pa.ArrowException) and error.strerror is not None:
             raise MoppetError(f"Cannot read {place}: {error.strerror}.") from None
         raise _unreadable(place, "it is not a complete Parquet file") from None
-    except (pa.ArrowException, ValueError):
+    except (pa.ArrowException, ValueError, MemoryError):
         raise _unreadable(place, "it is not a complete Parquet file") from None
     try:
-        kept = json.loads((table.schema.metadata or {})[_KEY])
-        if kept["kind"] != "manifest":
-            raise KeyError
-        names, root = tuple(kept["names"]), str(kept["root"])
-        license = str(kept["license"] if "license" in kept else kept["licence"])  # former key
-    except (KeyError, TypeError, ValueError):
+        content = (table.schema.metadata or {}).get(_KEY, b"null")
+        kept = check_known(_Kept, parse_json(content, "its metadata"))
+    except MoppetError:
         raise _unreadable(place, "its metadata has no names, license and root") from None
     missing = [name for name in SCHEMA.names if name not in table.column_names]
     if missing:
         raise _unreadable(place, f"it lacks {', '.join(missing)}")
     try:
-        folder = Path(os.path.normpath(place.parent / root))
-        return Manifest(names, table.replace_schema_metadata(None), folder, license)
+        folder = Path(os.path.normpath(place.parent / kept.root))
+        return Manifest(kept.names, table.replace_schema_metadata(None), folder, kept.license)
     except MoppetError as error:
         raise _unreadable(place, str(error).rstrip(".")) from None
 

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from moppet.evaluate.chart_data import read_training
-from moppet.files import file_sha256
-from moppet.infer.expression_model import find_model, read_card
+from moppet.files import file_sha256, parse_json, read_bytes
+from moppet.infer.expression_model import find_model, network_file, read_card
 from moppet.values import ModelError, MoppetError, UsageError
 
 Json = Mapping[str, Any]
 ALL: Final = "all"
+_ODD: Final = (KeyError, TypeError, AttributeError, ValueError)
+_MOST: Final = 1e15
+"""Larger numbers are no figures."""
 PER_CLASS: Final = ("recall", "precision", "f1", "auc")
 
 
@@ -122,7 +125,7 @@ def read_results(model: str | Path, evaluation: Path | None = None) -> SavedResu
     """
     folder = find_model(model)
     card = read_card(folder)
-    network = folder / str(card.get("file", "model.onnx"))
+    network = network_file(folder, str(card.get("file", "model.onnx")))
     if not network.is_file() or file_sha256(network) != card["sha256"]:
         raise ModelError(
             f"{network} is not the network that {folder / 'card.toml'} describes: it is missing "
@@ -150,15 +153,12 @@ def read_results(model: str | Path, evaluation: Path | None = None) -> SavedResu
 def _read_json(path: Path) -> Json | None:
     if not path.exists():
         return None
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise MoppetError(f"{path} cannot be read: {error.strerror}.") from None
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        raise _not_figures(path)
-    return found
+    content = read_bytes(path, "file of results")
+    with suppress(MoppetError):
+        found = parse_json(content, str(path))
+        if isinstance(found, dict):
+            return found
+    raise _not_figures(path)
 
 
 def _not_figures(path: Path) -> MoppetError:
@@ -178,7 +178,7 @@ def _read_evaluation(path: Path, card: Json) -> Json:
     found = current_results(found)
     try:
         model, sha256 = found["about"]["model"]["name"], found["about"]["model"]["sha256"]
-    except (KeyError, TypeError):
+    except _ODD:
         raise _not_figures(place) from None
     if sha256 != card["sha256"]:
         raise UsageError(
@@ -214,7 +214,7 @@ def _from_figures(figures: Json, path: Path) -> list[ResultSet]:
                     )
                 )
         return made
-    except (KeyError, TypeError, AttributeError, ValueError):
+    except _ODD:
         raise _not_figures(path) from None
 
 
@@ -271,15 +271,18 @@ def _from_evaluation(found: Json, path: Path) -> ResultSet:
             ],
             level["missed_wrong"],
         )
-    except (KeyError, TypeError, AttributeError, ValueError):
+    except _ODD:
         raise _not_figures(path) from None
 
 
 def _rows(part: Json) -> Figures:
     """Read both forms: figures side by side, or below "overall" and "per_class"."""
     flat = {**part, **part.get("overall", {}), **part.get("per_class", {})}
+    n = part.get("n")
+    if not _is_count(n):
+        raise ValueError("n is no count")
     return Figures(
-        part.get("n"),
+        n,
         {
             name: value
             for name, value in flat.items()
@@ -290,15 +293,38 @@ def _rows(part: Json) -> Figures:
             for name in PER_CLASS
             if isinstance(flat.get(name), dict)
         },
-        part.get("confusion"),
+        _counts(part.get("confusion")),
     )
 
 
 def _is_estimate(value: Any) -> bool:
-    return isinstance(value, dict) and all(
-        key in value and isinstance(value[key], int | float | None)
-        for key in ("value", "low", "high")
+    return (
+        isinstance(value, dict)
+        and all(key in value and _is_number(value[key]) for key in ("value", "low", "high"))
+        and _is_count(value.get("n"))
     )
+
+
+def _is_number(value: Any) -> bool:
+    plain = isinstance(value, int | float) and not isinstance(value, bool)
+    return value is None or (plain and abs(value) < _MOST)
+
+
+def _is_count(value: Any) -> bool:
+    plain = isinstance(value, int) and not isinstance(value, bool)
+    return value is None or (plain and 0 <= value < _MOST)
+
+
+def _counts(rows: Any) -> list[list[int]] | None:
+    """Return a confusion matrix; ValueError if it is none."""
+    if rows is None:
+        return None
+    whole = all(
+        isinstance(row, list) and len(row) == len(rows) and all(map(_is_count, row)) for row in rows
+    )
+    if not whole or any(n is None for row in rows for n in row):
+        raise ValueError("no confusion matrix")
+    return list(rows)
 
 
 def _names(parts: Mapping[str, Figures]) -> tuple[str, ...]:

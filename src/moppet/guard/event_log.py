@@ -7,10 +7,13 @@ import io
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, TextIO
 
+from moppet.config import check_known
+from moppet.files import parse_json, read_bytes, write_text
 from moppet.guard.state_machine import Event
 from moppet.values import MoppetError, UsageError
 
@@ -55,8 +58,20 @@ def csv_text(records: Iterable[dict[str, Any]]) -> str:
 
 def write_csv(records: Iterable[dict[str, Any]], path: Path) -> Path:
     """Write records as a CSV and return its path."""
-    path.write_text(csv_text(records), encoding="utf-8", newline="")
-    return path
+    return write_text(path, csv_text(records))
+
+
+@dataclass(frozen=True)
+class _Record:
+    """What a line of a JSON lines log may hold."""
+
+    event: str
+    at: str = ""
+    time_s: float | None = None
+    rule: str | None = None
+    face_id: int | None = None
+    value: float | None = None
+    counted_s: float | None = None
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
@@ -64,14 +79,19 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 
     Raises MoppetError if the file cannot be read or is not a guard log.
     """
+    return [one for one in read_records(path) if one["event"] in ("pause", "alert", "resume")]
+
+
+def read_records(path: Path) -> list[dict[str, Any]]:
+    """Return every record of a JSON lines log, each with its "event"; errors as in `read_log`."""
+    lines = read_bytes(path, "guard log").splitlines()
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-        records = [json.loads(line) for line in lines if line.strip()]
-        return [record for record in records if record["event"] in ("pause", "alert", "resume")]
-    except OSError as error:
-        raise MoppetError(f"{path} cannot be read: {error.strerror}.") from None
-    except (ValueError, TypeError, KeyError):
+        records = [parse_json(line, str(path)) for line in lines if line.strip()]
+        for record in records:
+            check_known(_Record, record)
+    except MoppetError:
         raise MoppetError(f"{path} is not a guard log: choose a file written by --log.") from None
+    return records
 
 
 class EventLog:

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal
 
 import cv2
 import numpy as np
-from annotated_types import Ge, Gt, MinLen
+from annotated_types import Ge, Interval, MinLen
 
 from moppet.config import check_settings, read_toml
+from moppet.files import read_bytes
 from moppet.infer.alignment import check_rgb
+from moppet.infer.model_probe import MOST_BYTES, Expected, probe_network, session_problem
 from moppet.values import Floats, Image, ModelError, Scores, UsageError
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ class Preprocessing:
     RENAMED: ClassVar = {"colour": "color"}
     RENAMED_WORDS: ClassVar = {"color": {"grey": "gray"}}
 
-    size: Annotated[int, Ge(8)]
+    size: Annotated[int, Interval(ge=8, le=2048)]
     color: Literal["gray", "rgb"]
     mean: float
     scale: float
@@ -164,12 +166,17 @@ class _Card:
     sha256: str
     preprocessing: Preprocessing
     groups: dict[str, str] = field(default_factory=dict)
-    temperature: Annotated[float, Gt(0)] = 1.0
+    temperature: Annotated[float, Interval(ge=1e-6, le=1e6)] = 1.0
     file: str = "model.onnx"
 
     def problems(self) -> Iterator[str]:
         if len(set(self.labels)) < len(self.labels):
             yield "labels must be two or more different names."
+        if len(self.labels) > 1000:
+            yield f"labels must be at most 1,000 names, got {len(self.labels):,}."
+        names = (*self.labels, *self.groups.values())
+        if not all(name.strip() and name.isprintable() and len(name) <= 100 for name in names):
+            yield "labels and groups must be printable names of 1 to 100 characters."
 
 
 def bundled_models() -> dict[str, Path]:
@@ -241,38 +248,44 @@ def load_model(name_or_folder: str | Path = "default", *, threads: int = 1) -> E
 
     folder = find_model(name_or_folder)
     table, card = _read_card(folder)
-    path = folder / card.file
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ModelError(f"the network {path} cannot be read: {error.strerror}.") from None
+    path = network_file(folder, card.file)
+    content = read_bytes(path, "network", ModelError, MOST_BYTES)
     sha256 = hashlib.sha256(content).hexdigest()
     if sha256 != card.sha256:
         raise ModelError(
             f"{path} has SHA-256 {sha256[:12]}… but its card gives {card.sha256[:12]}…: "
             "it is damaged or was replaced. Download the model folder again."
         )
+    settings = card.preprocessing
+    shape = (1 if settings.color == "gray" else 3, settings.size, settings.size)
+    if folder not in bundled_models().values():
+        expected = Expected(shape, len(card.labels), settings.mean, settings.scale)
+        probe_network(content, expected, path)
     try:
         session = make_session(content, threads)
     except Exception as error:  # onnxruntime's errors share no public base class
         reason = str(error).splitlines()[0][:200]
         raise ModelError(f"{path} cannot be run by onnxruntime: {reason}.") from None
-    _check(session, card, path)
+    if wrong := session_problem(session, shape, len(card.labels)):
+        raise ModelError(f"{path} {wrong}.")
     return ExpressionModel(
-        card.labels, card.groups, card.preprocessing, card.temperature, table, sha256, session
+        card.labels, card.groups, settings, card.temperature, table, sha256, session
     )
 
 
-def _check(session: ort.InferenceSession, card: _Card, path: Path) -> None:
-    size, shape = card.preprocessing.size, session.get_inputs()[0].shape
-    expected = [1 if card.preprocessing.color == "gray" else 3, size, size]
-    if len(shape) != 4 or any(
-        isinstance(got, int) and got != want for got, want in zip(shape[1:], expected, strict=True)
-    ):
-        raise ModelError(f"{path} takes input {shape}, but its card requires (n, {expected}).")
-    outputs = {output.name: output.shape for output in session.get_outputs()}
-    if "logits" not in outputs:
-        raise ModelError(f"{path} has outputs {', '.join(outputs)}; 'logits' is needed.")
-    width = outputs["logits"][-1]
-    if isinstance(width, int) and width != len(card.labels):
-        raise ModelError(f"{path} has {width} classes, but its card names {len(card.labels)}.")
+def network_file(folder: Path, name: str) -> Path:
+    """Return the path of a model folder's network; ModelError if it lies outside the folder.
+
+    name: the key `file` of its card.
+    """
+    path = folder / name
+    try:
+        inside = path.resolve().is_relative_to(folder.resolve())
+    except (OSError, ValueError, RuntimeError):  # a name that no file can have, a loop of links
+        raise ModelError(f"the network {str(path)!r} cannot be read: check the card.") from None
+    if not inside and folder not in bundled_models().values():
+        raise ModelError(
+            f"the network {path} lies outside its model folder: copy it there, and name it in the "
+            "card's key file."
+        )
+    return path

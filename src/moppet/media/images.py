@@ -16,6 +16,7 @@ from typing import Any, Final, cast
 import cv2
 import numpy as np
 
+from moppet.files import read_bytes
 from moppet.media.sources import IMAGE_SUFFIXES, media_files
 from moppet.media.video import unreadable_reason
 from moppet.values import Image, MediaError
@@ -203,8 +204,8 @@ def _has_heif() -> bool:
 def refusal(path: Path) -> str | None:
     """Return why an image is not read, as one sentence; None if it may be read."""
     try:
-        data = path.read_bytes()
-    except (OSError, ValueError):
+        data = read_bytes(path, "image", MediaError)
+    except MediaError:
         return None  # told when it is read
     kind, size = image_format(data[:16]), image_size(data)
     if kind == "heif" and not _has_heif():
@@ -267,7 +268,7 @@ def _quiet() -> Iterator[None]:
 def load_image(path: Path) -> Image | None:
     """Return an image, turned upright by its EXIF or XMP; None if it is damaged or too large."""
     try:
-        data = path.read_bytes()
+        data = read_bytes(path, "image", MediaError)
         kind, size = image_format(data[:16]), image_size(data)
         scale = 1 if size is None else _scale(kind, size)
         if scale is None:
@@ -278,7 +279,7 @@ def load_image(path: Path) -> Image | None:
         with _quiet():
             # Not imread, which fills the missing part of a truncated JPEG with gray.
             image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    except (OSError, ValueError, cv2.error):  # ValueError: invalid file name
+    except (MediaError, OSError, cv2.error):
         return None
     if image is None or image.dtype != np.uint8:
         return None

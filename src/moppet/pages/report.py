@@ -12,13 +12,17 @@ from typing import Any, Final
 import numpy as np
 
 from moppet.files import write_text
+from moppet.media import clock_notes
 from moppet.pages import timeline_charts as charts
 from moppet.pages.document import render_document
 from moppet.pages.face_images import Thumbnail, read_thumbnails
 from moppet.pages.html_tables import Card, Cell, Row, Table, class_cell, color_class
-from moppet.pages.wording import capitalize, format_share, group_members
+from moppet.pages.wording import capitalize, counted, format_share, group_members
 from moppet.timeline import Episode, Timeline
+from moppet.timeline.annotations import AnnotatedTimeline
 from moppet.timeline.downsample import UNREADABLE, Columns, Drawing, Lane, build_drawing
+from moppet.timeline.people import People
+from moppet.timeline.summary import corrected_title
 from moppet.timeline.time_axis import NO_VALUE, TICK_STEPS_S, format_length, format_time
 from moppet.vocabulary import GROUP_NAMES, order_groups
 
@@ -69,15 +73,21 @@ OPTIONS: Final[Mapping[str, str]] = {
 
 
 def write_report(
-    timeline: Timeline, path: str | Path, *, thumbnails: Sequence[Thumbnail] | None = None
+    timeline: Timeline | AnnotatedTimeline,
+    path: str | Path,
+    *,
+    thumbnails: Sequence[Thumbnail] | None = None,
 ) -> Path:
     """Write the timeline as one HTML file that needs no network, and return its path.
 
-    Only the charts of a long timeline are downsampled, never its figures. thumbnails: from
-    `read_thumbnails`; without them the page holds no image of a face.
+    With corrections beside the timeline, each figure is shown without and with them. thumbnails:
+    from `read_thumbnails`; without them the page holds no image of a face.
     Raises MoppetError if the file cannot be written.
     """
-    return write_text(Path(path), build_page(timeline, list(thumbnails or [])))
+    found = timeline
+    if isinstance(found, Timeline):
+        found = AnnotatedTimeline(found, People(), [])
+    return write_text(Path(path), build_page(found, list(thumbnails or [])))
 
 
 @dataclass(frozen=True)
@@ -91,11 +101,12 @@ class Report:
     drawing: Drawing
 
     @classmethod
-    def of(cls, timeline: Timeline) -> Report:
+    def of(cls, annotated: AnnotatedTimeline) -> Report:
         """Return what the sections need, computed once."""
+        timeline = annotated.timeline
         groups = order_groups(timeline.group_of.values())
         drawing = build_drawing(timeline, groups)
-        return cls(timeline, timeline.summary(), timeline.episodes(), groups, drawing)
+        return cls(timeline, annotated.summary(), timeline.episodes(), groups, drawing)
 
     @property
     def name(self) -> str:
@@ -107,6 +118,11 @@ class Report:
         """The summary of all faces together."""
         face: Mapping[str, Any] = self.summary["faces"]["all"]
         return face
+
+    @property
+    def corrected(self) -> Mapping[str, Any] | None:
+        """The figures that include the coders' corrections; None without corrections."""
+        return self.summary.get("corrected")
 
     @property
     def duration_s(self) -> float | None:
@@ -126,10 +142,10 @@ class Report:
         return nested.get(name) if found is None and isinstance(nested, Mapping) else found
 
 
-def build_page(timeline: Timeline, thumbnails: Sequence[Thumbnail]) -> str:
+def build_page(annotated: AnnotatedTimeline, thumbnails: Sequence[Thumbnail]) -> str:
     """Return the whole document."""
-    report = Report.of(timeline)
-    columns = report.drawing.columns
+    report = Report.of(annotated)
+    timeline, columns = report.timeline, report.drawing.columns
     return render_document(
         "report",
         f"{report.name} · moppet report",
@@ -139,15 +155,18 @@ def build_page(timeline: Timeline, thumbnails: Sequence[Thumbnail]) -> str:
         report=report,
         settings=timeline.settings,
         ratio=_ratio,
+        corrected=corrected_title(report.corrected) if report.corrected else None,
         groups_shown=[g for g in report.groups if (report.everyone["groups"][g]["share"] or 0) > 0],
         stopped_s=None if columns is None else columns.span_s[1],
         group_cards=_group_cards(report),
         thumbnails=thumbnails,
         **_over_time(report),
         episodes=[(kind, *_episodes(report, kind)) for kind in KINDS],
-        summaries=list(_summaries(report)),
+        summaries=list(_summaries(report, report.summary, "")),
+        summaries_corrected=list(_summaries(report, report.corrected, ", corrected")),
         command=build_command(report),
         facts=list(_facts(timeline.metadata)),
+        assumed=assumptions(timeline.metadata),
         members=_members(timeline),
     )
 
@@ -158,9 +177,16 @@ def _group_cards(report: Report) -> Iterator[Card]:
     for group in dict.fromkeys([*(GROUP_NAMES if usual else ()), *report.groups]):
         css = color_class(group, report.groups, grouped=True)
         figures = report.everyone["groups"].get(group)
-        note = "the model has no class here" if figures is None else "of the time with a face"
-        share = format_share(None if figures is None else figures["share"])
-        yield Card(group, share, (note,), css)
+        if figures is None:
+            yield Card(group, NO_VALUE, ("the model has no class here",), css)
+            continue
+        notes = ["of the sure time with a face"]
+        if figures["time_unsure_s"]:
+            notes.append(f"unsure: another {format_length(figures['time_unsure_s'])}")
+        if report.corrected:
+            corrected = report.corrected["faces"]["all"]["groups"][group]["share"]
+            notes.append(f"with corrections: {format_share(corrected)}")
+        yield Card(group, format_share(figures["share"]), tuple(notes), css)
 
 
 def _ratio(part: float | None, whole: float | None) -> float | None:
@@ -172,11 +198,16 @@ def _over_time(report: Report) -> dict[str, Any]:
     if columns is None:
         return {}
     axis = charts.Axis(columns)
+    cuts = report.timeline.metadata.get("cuts_s") or ()
     lanes = drawing.lanes
     shown, folded = lanes[:LANES_SHOWN], lanes[LANES_SHOWN:LANES_FOLDED]
     return {
         "axis": axis,
-        "recording": list(charts.recording_paths(axis, columns)),
+        "recording": [
+            *charts.recording_paths(axis, columns),
+            ("cut", charts.cut_path(axis, cuts, 14)),
+        ],
+        "cut": charts.cut_path(axis, cuts, charts.lane_height_px(len(report.timeline.names))),
         "width": charts.WIDTH,
         "height_px": charts.lane_height_px(len(report.timeline.names)),
         "unreadable": bool((columns.state == UNREADABLE).any()),
@@ -262,14 +293,22 @@ def _sorted_cell(value: float, text: str) -> Cell:
     return Cell(text, sort=f"{value:.4g}")
 
 
-def _summaries(report: Report) -> Iterator[tuple[str, list[tuple[str, Table, Table | None]]]]:
-    """Yield whose tables follow, and the tables: everyone's first, then those of each face."""
+def _summaries(
+    report: Report, figures: Mapping[str, Any] | None, note: str
+) -> Iterator[tuple[str, list[tuple[str, Table, Table | None]]]]:
+    """Yield whose tables follow, and the tables: everyone's first, then those of each face.
+
+    figures: the summary, or its figures with corrections; None yields nothing. note: follows the
+    name in captions.
+    """
+    if figures is None:
+        return
     lanes = report.drawing.lanes
     who = lanes[0].name if len(lanes) == 1 else "all faces"
-    yield who, _face_tables(report, report.everyone, who)
+    yield who, _face_tables(report, figures["faces"]["all"], who + note)
     for lane in _by_number(lanes[:LANES_SHOWN]) if len(lanes) > 1 else []:
-        face = report.summary["faces"][str(lane.face_id)]
-        yield lane.name, _face_tables(report, face, lane.name)
+        face = figures["faces"][str(lane.face_id)]
+        yield lane.name, _face_tables(report, face, lane.name + note)
 
 
 def _face_tables(
@@ -285,20 +324,22 @@ def _face_tables(
 
 def _shares(report: Report, face: Mapping[str, Any], who: str, kind: str) -> Table:
     table: Mapping[str, Mapping[str, Any]] = face[f"{kind}s"]
-    names = list(table) if kind == "group" else report.timeline.names
+    names = list(table)
     rows: list[Row] = [
         [
             class_cell(label, names, grouped=kind == "group"),
             format_share(figures["share"]),
-            format_share(figures["share_sure"]),
-            format_length(figures["time_s"]),
+            format_length(figures["time_sure_s"]),
+            format_length(figures["time_unsure_s"]),
+            format_share(figures["share_with_unsure"]),
             str(figures["episodes"]),
             format_length(figures["mean_s"]),
             format_length(figures["longest_s"]),
         ]
         for label, figures in table.items()
     ]
-    head = [kind, "share", "share, sure only", "time", "episodes", "mean length", "longest"]
+    head = [kind, "share", "time, sure", "time, unsure", "share with unsure", "episodes"]
+    head += ["mean length", "longest"]
     return Table(f"Each {kind}, {who}", head, rows)
 
 
@@ -307,7 +348,7 @@ def _transitions(report: Report, face: Mapping[str, Any], who: str, kind: str) -
     counts: Mapping[str, Mapping[str, int]] = face["transitions"][kind]
     if not any(n for row in counts.values() for n in row.values()):
         return None
-    labels = report.labels(kind)
+    labels = report.labels(kind) if set(counts) <= set(report.labels(kind)) else list(counts)
     rows: list[Row] = [
         [start, *(_transition(counts.get(start, {}).get(end, 0)) for end in labels)]
         for start in labels
@@ -332,9 +373,32 @@ def build_command(report: Report) -> str:
     return shlex.join(words)
 
 
+_ASSUMED: Final = ("clock", "cuts_s", "files")
+"""Keys of the metadata that `assumptions` puts into words."""
+_FILES_NAMED: Final = 3
+
+
+def assumptions(metadata: Mapping[str, Any]) -> list[str]:
+    """Return what the analysis assumed about the recording, one sentence each."""
+    notes = [capitalize(note) for note in clock_notes(metadata.get("clock") or {})]
+    if cuts := metadata.get("cuts_s") or ():
+        marks = "A line marks it" if len(cuts) == 1 else "Lines mark them"
+        notes.append(
+            f"{counted(len(cuts), 'hard cut')}: after a cut, every face has a new number. {marks} "
+            "on the time axis."
+        )
+    if files := metadata.get("files") or ():
+        more = ", …" if len(files) > _FILES_NAMED else ""
+        notes.append(
+            f"The recording is a folder of {counted(len(files), 'image')}: "
+            f"{', '.join(map(str, files[:_FILES_NAMED]))}{more}."
+        )
+    return notes
+
+
 def _facts(metadata: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield a title and a text for every value of the metadata, the best known first."""
-    values = dict(_flat(metadata))
+    values = dict(_flat({k: v for k, v in metadata.items() if k not in _ASSUMED}))
     known = {key: values.pop(key) for key in TITLES if key in values}
     known |= values
     if known.get("model") == known.get("model_name"):  # in the settings, and as it was found

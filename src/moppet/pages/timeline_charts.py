@@ -173,6 +173,13 @@ def recording_paths(axis: Axis, columns: Columns) -> Paths:
         yield css, "".join(parts)
 
 
+def cut_path(axis: Axis, cuts_s: Sequence[float], height_px: int) -> str:
+    """Return a vertical line at each hard cut; empty without cuts."""
+    times = np.asarray(cuts_s, np.float64)
+    places = np.unique(axis.units(times[(times >= axis.start_s) & (times <= axis.end_s)]))
+    return "".join(f"M{x} 0v{height_px * UNITS_PER_PX}" for x in places)
+
+
 NOTHING: Final = 255
 
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from moppet.coders import PROGRAMS
 from moppet.coders.programs import write_programs
+from moppet.files import one_line
 from moppet.pages.report import write_report
-from moppet.timeline.annotations import corrections_path, read_annotated
+from moppet.timeline.annotations import AnnotatedTimeline, corrections_path, read_annotated
 from moppet.timeline.people import people_path
-from moppet.timeline.summary import summary_csv
+from moppet.timeline.summary import csv_cell, summary_csv
+from moppet.values import MoppetError
 
 _TABLES: Final = ("csv", "json", "parquet")
 EXPORTS: Final = (*_TABLES, *PROGRAMS, "summary", "corrections")
@@ -36,7 +39,7 @@ def export_timeline(timeline: Path, kind: str) -> ExportedFile:
     annotated = read_annotated(timeline)
     stem = Path(str(annotated.timeline.metadata.get("source_name") or timeline.stem)).stem
     if kind == "summary":
-        text = summary_csv([annotated.timeline.summary()])
+        text = summary_csv([_summary(annotated)])
         return ExportedFile(f"{stem} summary.csv", text.encode("utf-8"))
     if kind == "corrections":
         path = corrections_path(timeline)
@@ -53,18 +56,44 @@ def export_timeline(timeline: Path, kind: str) -> ExportedFile:
         return ExportedFile(f"{stem} {kind}.zip", _zip(files))
 
 
-def export_summary(timelines: Sequence[Path]) -> ExportedFile:
-    """Return one summary table of several recordings."""
-    text = summary_csv(read_annotated(path).timeline.summary() for path in timelines)
+def export_summary(recordings: Sequence[tuple[str, Path]]) -> ExportedFile:
+    """Return one summary table of several recordings, given by their names and timelines.
+
+    One that cannot be read has a row with its name, and why in a last column "left out".
+    """
+    summaries, left_out = [], []
+    for name, path in recordings:
+        try:
+            summaries.append(_summary(read_annotated(path)))
+        except MoppetError as error:
+            left_out.append((name, one_line(error)))
+    text = summary_csv(summaries) if summaries else "recording\n"
+    if left_out:
+        header, *rows = csv.reader(io.StringIO(text))
+        blank = [""] * (len(header) - 1)
+        table = io.StringIO()
+        writer = csv.writer(table, lineterminator="\n")
+        writer.writerow([*header, "left out"])
+        writer.writerows([*row, ""] for row in rows)
+        writer.writerows([csv_cell(name), *blank, reason] for name, reason in left_out)
+        text = table.getvalue()
     return ExportedFile("summary.csv", text.encode("utf-8"))
 
 
+def _summary(annotated: AnnotatedTimeline) -> dict[str, Any]:
+    """Return the summary, with the timeline's path as it is within the workspace."""
+    path = annotated.path
+    inside = {} if path is None else {"timeline": f"{path.parent.name}/{path.name}"}
+    return annotated.summary() | inside
+
+
 def current_report(timeline: Path) -> Path:
-    """Return the report next to a timeline; rewrite it if people were named since."""
-    report, people = timeline.with_name("report.html"), people_path(timeline)
-    named_at = people.stat().st_mtime_ns if people.is_file() else 0
-    if not report.is_file() or report.stat().st_mtime_ns < named_at:
-        write_report(read_annotated(timeline).timeline, report)
+    """Return the report next to a timeline; rewrite it if names or corrections changed since."""
+    report = timeline.with_name("report.html")
+    layers = (people_path(timeline), corrections_path(timeline))
+    changed_at = max((path.stat().st_mtime_ns for path in layers if path.is_file()), default=0)
+    if not report.is_file() or report.stat().st_mtime_ns < changed_at:
+        write_report(read_annotated(timeline), report)
     return report
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import astuple, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, ClassVar, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 from fastapi import Depends, FastAPI
 from fastapi.responses import Response
@@ -92,19 +92,22 @@ class NewCorrection(Coder):
     end_s: float
 
 
-def people_beside(timeline: Path) -> People:
-    """Return the people named in a timeline file; empty if nobody is named."""
+def people_beside(timeline: Path, metadata: Mapping[str, Any]) -> People:
+    """Return the people named beside a timeline file; empty if nobody is named.
+
+    metadata: of the timeline. Raises TimelineError if the names are those of another recording.
+    """
     path = people_path(timeline)
-    return read_people(path) if path.is_file() else People()
+    return read_people(path, metadata) if path.is_file() else People()
 
 
 def save_people(timeline: Path, change: Callable[[Timeline, People], People]) -> None:
     """Change a timeline's people; UsageError, and nothing is saved, if they would not fit it."""
     with _LOCK:
         machine = read_timeline(timeline)
-        people = change(machine, people_beside(timeline))
+        people = change(machine, people_beside(timeline, machine.metadata))
         name_people(machine, people)
-        people.write(people_path(timeline))
+        people.write(people_path(timeline), machine.metadata.get("source_sha256"))
 
 
 def save_correction(timeline: Path, new: NewCorrection) -> None:
@@ -115,7 +118,7 @@ def save_correction(timeline: Path, new: NewCorrection) -> None:
             raise UsageError(f"A label is one of {', '.join(machine.names)}, got {new.label!r}.")
         if not new.start_s < new.end_s:
             raise UsageError("A correction must start before it ends.")
-        people = people_beside(timeline)
+        people = people_beside(timeline, machine.metadata)
         spans = original_faces(machine, people, new.face, new.start_s, new.end_s)
         if not spans:
             raise UsageError(
@@ -130,6 +133,7 @@ def save_correction(timeline: Path, new: NewCorrection) -> None:
                 label=new.label,
                 by=" ".join(new.by.split()),
                 at=_now(),
+                source_sha256=machine.metadata.get("source_sha256"),
             )
 
 
@@ -215,10 +219,14 @@ def add_exports(site: FastAPI, queue: Queue) -> None:
 
     @site.get("/api/summary.csv")
     def summary() -> Response:
-        """Return one row for each finished recording and role, oldest first."""
+        """Return one row for each finished recording and role, oldest first.
+
+        A recording whose timeline cannot be read has a row of its own, with the reason.
+        """
         done = [queue.job(job["id"]) for job in queue.jobs() if job["state"] == "done"]
-        paths = [Path(job.folder) / TIMELINE for job in reversed(done)]
-        return _download(export_summary([path for path in paths if path.is_file()]))
+        return _download(
+            export_summary([(job.name, Path(job.folder) / TIMELINE) for job in reversed(done)])
+        )
 
 
 def _download(file: ExportedFile) -> Response:

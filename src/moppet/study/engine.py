@@ -7,10 +7,13 @@ import json
 import math
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from moppet.files import write_text
+from jinja2 import UndefinedError
+
+from moppet.files import as_damaged, parse_json, read_bytes, read_json, write_text
 from moppet.study.context import StudyContext
 from moppet.study.executors import Executor, Json, choose_executor, run_here
 from moppet.study.page import study_page
@@ -72,7 +75,8 @@ def run_study(
     for number, line in enumerate(executor(context.run, _until(minutes, todo)), 1):
         append_line(plan.ledger, line)
         report(f"{number}/{len(todo)} {context.progress(line)}")
-    rows = context.summarize(finished_cells(plan))
+    with as_damaged(_damaged_ledger(plan)):
+        rows = context.summarize(finished_cells(plan))
     if not rows:
         raise MoppetError("too few cells are finished to summarize. Rerun the command to resume.")
     text = json.dumps(rows, indent=1, allow_nan=False)
@@ -101,18 +105,24 @@ def finished_cells(plan: StudyPlan) -> dict[Any, Json]:
     """
     lines: dict[Any, Json] = {}
     if plan.ledger.is_file():
-        for text in plan.ledger.read_text(encoding="utf-8").splitlines():
-            try:
-                line = json.loads(text)
-                lines[line["recipe"], *(line[name] for name in plan.REPETITION)] = line
-            except (ValueError, KeyError, TypeError):
-                continue
+        for text in read_bytes(plan.ledger, "ledger").splitlines():
+            with suppress(MoppetError):
+                line = parse_json(text, "it")
+                with as_damaged("it is no line of a ledger."):
+                    lines[line["recipe"], *(line[name] for name in plan.REPETITION)] = line
     found = ((cell, lines.get(_identity(plan, cell))) for cell in plan.cells())
     return {
         cell.key: {**line, **dict(zip(plan.KEY, cell.key, strict=True))}
         for cell, line in found
         if line
     }
+
+
+def _damaged_ledger(plan: StudyPlan) -> str:
+    return (
+        f"a line of {plan.ledger} has values of another kind than this version writes. Remove the "
+        "line, or the file, and rerun the command."
+    )
 
 
 def _identity(plan: StudyPlan, cell: Any) -> tuple[Any, ...]:
@@ -136,16 +146,19 @@ def _until(minutes: float | None, cells: list[Any]) -> itertools.takewhile[Any]:
 def read_results(plan: StudyPlan) -> list[Json]:
     """Return the rows of the study's results; MoppetError where there are none."""
     path = plan.output / f"{plan.name}.json"
-    try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        rows = None
+    none = MoppetError(f"there are no results of the study at {path}. Run the study first.")
+    if not path.is_file():
+        raise none
+    rows = read_json(path, "file of results")
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise MoppetError(f"there are no results of the study at {path}. Run the study first.")
+        raise none
     return [{_RENAMED.get(key, key): value for key, value in row.items()} for row in rows]
 
 
 def write_page(plan: StudyPlan, rows: list[Json]) -> Path:
     """Write the study's page from its results and the number of finished cells alone."""
-    page = study_page(plan, rows, len(finished_cells(plan)))
+    finished = len(finished_cells(plan))
+    odd = f"the results at {plan.output / plan.name}.json lack values or have odd ones: rerun it."
+    with as_damaged(odd, failures=[UndefinedError]):
+        page = study_page(plan, rows, finished)
     return write_text(plan.output / f"{plan.name}.md", page)

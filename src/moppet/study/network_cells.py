@@ -28,7 +28,7 @@ from moppet.datasets.hashing import content_hash
 from moppet.datasets.manifest import Manifest, build_manifest, read_manifest
 from moppet.datasets.provenance import join_synthetic, real_rows, synthetic_columns
 from moppet.datasets.splits import holdout
-from moppet.files import write_text
+from moppet.files import read_json, write_text
 from moppet.study.context import StudyContext, find_study_faces
 from moppet.study.executors import Json
 from moppet.study.plan import COPIES, NetworkCell, NetworkPlan, Regime
@@ -174,9 +174,9 @@ class NetworkContext(StudyContext):
 
         names = ("table", "experiment")
         try:
-            text = (self.plan.output / f"{self.plan.name}.json").read_text(encoding="utf-8")
-            known = {network_of(row): row.get("ms_per_face") for row in json.loads(text)}
-        except (OSError, ValueError, TypeError, AttributeError):
+            earlier = read_json(self.plan.output / f"{self.plan.name}.json", "file of results")
+            known = {network_of(row): row.get("ms_per_face") for row in earlier}
+        except (MoppetError, TypeError, AttributeError):
             known = {}
         if any(known.get(network_of(row)) is None for row in rows):
             recipes = {(e.table, e.name): e.recipe for e in self.plan.experiments}
@@ -328,7 +328,10 @@ def _cached(
             started = time.process_time()
             make(folder)
             write_text(seconds, json.dumps(time.process_time() - started))
-        return folder, float(json.loads(seconds.read_text(encoding="utf-8")))
+        took_s = read_json(seconds, "file of seconds")
+        if not isinstance(took_s, int | float):
+            raise MoppetError(f"{seconds} holds no number: remove {folder}, and rerun the command.")
+        return folder, float(took_s)
 
 
 def _add_generated(

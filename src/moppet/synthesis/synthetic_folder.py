@@ -8,17 +8,18 @@ import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import cv2
 import numpy as np
 
-from moppet.config import read_toml
+from moppet.config import check_known, read_toml
 from moppet.datasets.hashing import content_hash
 from moppet.datasets.manifest import Manifest, build_manifest
 from moppet.datasets.provenance import join_synthetic, synthetic_columns
-from moppet.files import write_bytes, write_text
+from moppet.files import parse_json, read_bytes, write_bytes, write_text
 from moppet.synthesis.generators import GENERATORS, SyntheticImage
 from moppet.synthesis.sampling_plan import ImageRequest, SamplingPlan
 from moppet.synthesis.settings import SynthesisSettings, settings_key, settings_text
@@ -195,15 +196,32 @@ def _generate_all(
 
 def _finished(part: Path, run: str) -> dict[str, Json]:
     """Return the images of an interrupted run of the same plan by name; else clear the folder."""
-    found: list[Json] = []
-    with suppress(OSError):
-        for line in (part / _DONE).read_text(encoding="utf-8").splitlines():
-            with suppress(ValueError):  # the last line of a run that was killed
-                found.append(json.loads(line))
+    lines: list[bytes] = []
+    with suppress(MoppetError):
+        lines = read_bytes(part / _DONE, "log").splitlines()
+    found: list[Any] = []
+    for line in lines:
+        with suppress(MoppetError):  # the last line of a run that was killed
+            found.append(parse_json(line, "it"))
     if not found or found[0] not in ({"run": run}, {"told": run}):  # as version 0.1 called it
         shutil.rmtree(part, ignore_errors=True)
         return {}
-    return {line["name"]: line for line in found if "name" in line}
+    known: dict[str, Json] = {}
+    for line in found[1:]:
+        with suppress(MoppetError):  # such a face is generated anew
+            done = check_known(_Done, line)
+            known[done.name] = asdict(done)
+    return known
+
+
+@dataclass(frozen=True)
+class _Done:
+    """A line about a face that was generated. name: of its file. kept: whether it is one."""
+
+    name: str
+    kept: bool
+    sources: tuple[str, ...] = ()
+    age_band: str | None = None
 
 
 def _read_image(path: Path, line: Json) -> SyntheticImage | None:

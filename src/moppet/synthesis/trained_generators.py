@@ -7,17 +7,19 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Final, cast
+from typing import Annotated, Any, ClassVar, Final, cast
 
 import torch
+from annotated_types import Ge
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, softplus
 
-from moppet.config import old_names
-from moppet.files import file_sha256, replacing
+from moppet.config import check_settings, old_names
+from moppet.files import file_sha256, parse_json, replacing
 from moppet.synthesis.networks import (
     Discriminator,
     Encoder,
@@ -315,16 +317,23 @@ class FaceGenerator:
         return file_sha256(path)
 
 
+@dataclass(frozen=True)
+class _Parts:
+    """classes: name → the numbers of its network, and of the class in that network."""
+
+    classes: dict[str, tuple[Annotated[int, Ge(0)], Annotated[int, Ge(0)]]]
+
+
 def load_generator(path: Path) -> FaceGenerator:
     """Return a generator that `FaceGenerator.save` wrote; ModelError for any other file."""
     try:
         tensors, metadata = load_tensors(path)
-        settings = settings_from(json.loads(metadata["settings"]), str(path))
-        classes: dict[str, list[int]] = json.loads(metadata["classes"])
-        numbers = {at for at, _ in classes.values()}
-        networks = {at: _network(at, tensors, settings) for at in numbers}
+        stored = {key: parse_json(metadata[key].encode(), key) for key in ("settings", "classes")}
+        settings = settings_from(stored["settings"], str(path))
+        classes = check_settings(_Parts, {"classes": stored["classes"]}).classes
+        networks = {at: _network(at, tensors, settings) for at, _ in classes.values()}
         parts = {name: (networks[at], number) for name, (at, number) in classes.items()}
-    except (MoppetError, KeyError, ValueError, RuntimeError, IndexError):
+    except (MoppetError, LookupError, TypeError, ValueError, AttributeError, RuntimeError):
         raise ModelError(f"{path} is not a generator of `moppet synthesize`.") from None
     return FaceGenerator(settings, parts)
 
@@ -332,8 +341,13 @@ def load_generator(path: Path) -> FaceGenerator:
 def _network(at: int, tensors: dict[str, Any], settings: SynthesisSettings) -> nn.Module:
     s = settings
     count = tensors[f"{at}.norms.0.scale.weight"].shape[0]
+    own = tensors_under(f"{at}.", tensors)
+    with torch.device("meta"):  # without memory: the settings may ask for any size
+        drawn = Generator(s.size, s.channels, s.width, s.latent, count).state_dict()
+    if {k: v.shape for k, v in drawn.items()} != {k: v.shape for k, v in own.items()}:
+        raise ValueError("the weights are of another generator")
     network = Generator(s.size, s.channels, s.width, s.latent, count)
-    network.load_state_dict(tensors_under(f"{at}.", tensors))
+    network.load_state_dict(own)
     return network.eval()
 
 
@@ -353,11 +367,17 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str
         save_file({k: v.contiguous() for k, v in tensors.items()}, part, entry)
 
 
+@dataclass(frozen=True)
+class _Metadata:
+    of: dict[str, str]
+
+
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Return a file's tensors and metadata; MoppetError if it is damaged."""
     try:
         with safe_open(path, "pt") as file:
-            metadata: dict[str, str] = json.loads((file.metadata() or {}).get(_KEY, "{}"))
+            text = (file.metadata() or {}).get(_KEY, "{}")
+        metadata = check_settings(_Metadata, {"of": parse_json(text.encode(), "its metadata")}).of
         return load_file(path), metadata
-    except (SafetensorError, OSError, ValueError):
+    except (SafetensorError, OSError, ValueError, MoppetError):
         raise MoppetError(f"{path} is damaged. Remove it to start over.") from None

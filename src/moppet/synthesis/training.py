@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -245,7 +245,7 @@ def save_state(path: Path, networks: TrainedGenerator, fingerprint: str, done: i
 
 def read_done(path: Path) -> int:
     """Return how many steps a checkpoint has done, 0 if there is none."""
-    return int(load_tensors(path)[1].get("done", 0)) if path.is_file() else 0
+    return _steps(load_tensors(path)[1], path) if path.is_file() else 0
 
 
 def load_state(path: Path, networks: TrainedGenerator, fingerprint: str) -> int:
@@ -274,9 +274,16 @@ def load_state(path: Path, networks: TrainedGenerator, fingerprint: str) -> int:
         for name, optimizer in networks.optimizers.items():
             moments = tensors_under(f"optimizer.{name}.", tensors)
             optimizer.load_state_dict(_optimizer_state(optimizer, moments))
-    except (RuntimeError, KeyError, ValueError):
+    except (RuntimeError, LookupError, TypeError, ValueError):
         raise MoppetError(f"{path} is damaged. Remove it to start over.") from None
-    return int(metadata.get("done", 0))
+    return _steps(metadata, path)
+
+
+def _steps(metadata: Mapping[str, str], path: Path) -> int:
+    done = metadata.get("done", "0")
+    if not done.isascii() or not done.isdigit() or len(done) > 12:
+        raise MoppetError(f"{path} is damaged. Remove it to start over.")
+    return int(done)
 
 
 def _optimizer_state(

@@ -5,21 +5,29 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final
 
+import numpy as np
+import pyarrow as pa
 from annotated_types import Interval
+from numpy.typing import NDArray
 
 from moppet.config import check_settings
 from moppet.files import parse_json, read_bytes
-from moppet.timeline.people import People, name_people, people_path, read_people
+from moppet.timeline.durations import frame_times
+from moppet.timeline.people import People, check_layer, name_people, people_path, read_people
+from moppet.timeline.schema import flags, numbers, present, texts
+from moppet.timeline.summary import summarize_faces
 from moppet.timeline.table import Timeline, read_timeline
 from moppet.values import TimelineError, UsageError
 
 CORRECTIONS_SUFFIX: Final = ".corrections.jsonl"
 _MAX_NAME: Final = 60
+_SLACK_S: Final = 5e-4
+"""The page rounds times to milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +35,8 @@ class Correction:
     """A coder's label for a face from start_s to end_s.
 
     face_id: of the original timeline, before people are named. by: the coder's name.
-    at: ISO 8601, UTC. number: 1, 2, … in the order of creation.
+    at: ISO 8601, UTC. number: 1, 2, … in the order of creation. source_sha256: hash of the
+    recording; None in files of moppet 0.1.
     Raises UsageError for invalid times, or a name or label that is empty or too long.
     """
 
@@ -38,6 +47,7 @@ class Correction:
     label: str
     by: str
     at: str
+    source_sha256: str | None = None
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.end_s) and 0 <= self.start_s < self.end_s):
@@ -55,23 +65,33 @@ def corrections_path(timeline: Path) -> Path:
     return timeline.with_name(timeline.stem + CORRECTIONS_SUFFIX)
 
 
-def read_corrections(path: Path) -> list[Correction]:
+def read_corrections(path: Path, metadata: Mapping[str, Any] | None = None) -> list[Correction]:
     """Return the corrections that have not been undone, in order of creation.
 
-    An incomplete last line is ignored. Raises TimelineError if the file is invalid or unreadable.
+    metadata: of the timeline that they correct. An incomplete last line is ignored.
+    Raises TimelineError if the file is invalid or unreadable, or was written for another
+    recording.
     """
     valid, _ = _read(path)
+    for source_sha256 in dict.fromkeys(one.source_sha256 for one in valid.values()):
+        check_layer(path, source_sha256, metadata or {})
     return list(valid.values())
 
 
 def add_correction(path: Path, **fields: Any) -> Correction:
     """Append a correction to the file and return it. fields: those of Correction except number.
 
-    Raises UsageError for invalid fields, TimelineError if the file cannot be written.
+    Raises UsageError for invalid fields, TimelineError if the file cannot be written, or holds
+    corrections of another recording.
     """
-    _, last = _read(path) if path.exists() else ({}, 0)
+    valid, last = _read(path) if path.exists() else ({}, 0)
     correction = Correction(number=last + 1, **fields)
-    _append(path, asdict(correction))
+    for one in valid.values():
+        check_layer(path, one.source_sha256, fields)
+    line = asdict(correction)
+    if correction.source_sha256 is None:
+        del line["source_sha256"]
+    _append(path, line)
     return correction
 
 
@@ -127,23 +147,168 @@ class AnnotatedTimeline:
     """A timeline with its annotation layers.
 
     timeline: with one face for each named person. people, corrections: the layers, which may be
-    empty; the corrections refer to the faces of the original timeline.
+    empty; the corrections refer to the faces of the original timeline. path: of its file.
     """
 
     timeline: Timeline
     people: People
     corrections: list[Correction]
+    path: Path | None = None
+
+    def summary(self) -> dict[str, Any]:
+        """Return `Timeline.summary()`, and the figures that include the corrections beside it.
+
+        `timeline` is the path of the file. If there are corrections, `corrected` has the same
+        figures of the faces after the coders' corrections, whose rows count as sure; the page
+        "Timeline" describes it.
+        """
+        found = self.timeline.summary()
+        if self.path is not None:
+            found["timeline"] = str(self.path)
+        if self.corrections:
+            found["corrected"] = _corrected_summary(self)
+        return found
 
 
 def read_annotated(path: Path, people: Path | None = None) -> AnnotatedTimeline:
     """Read a timeline file and the layers beside it.
 
     people: a file of people; by default the one beside the timeline, if it exists.
-    Raises TimelineError if a file is invalid or unreadable, UsageError if the people do not belong
-    to this recording.
+    Raises TimelineError if a file is invalid or unreadable, or a layer was written for another
+    recording; UsageError if a face or a time of a layer does not appear in the timeline.
     """
-    timeline = read_timeline(path)
+    return annotate(read_timeline(path), path, people)
+
+
+def annotate(timeline: Timeline, path: Path, people: Path | None = None) -> AnnotatedTimeline:
+    """Return a timeline with the layers beside its file; see `read_annotated`."""
     people_file, corrections_file = people or people_path(path), corrections_path(path)
-    named = read_people(people_file) if people or people_file.is_file() else People()
-    corrections = read_corrections(corrections_file) if corrections_file.is_file() else []
-    return AnnotatedTimeline(name_people(timeline, named), named, corrections)
+    about = timeline.metadata
+    named = read_people(people_file, about) if people or people_file.is_file() else People()
+    is_corrected = corrections_file.is_file()
+    corrections = read_corrections(corrections_file, about) if is_corrected else []
+    _check_faces(timeline, corrections, corrections_file)
+    return AnnotatedTimeline(name_people(timeline, named), named, corrections, path)
+
+
+def _check_faces(timeline: Timeline, corrections: Sequence[Correction], path: Path) -> None:
+    """Raise UsageError if a correction is of a face, or of a time, that is not in the timeline."""
+    rows = _FaceRows(timeline)
+    for one in corrections:
+        if not len(rows.of(one.face_id, one.start_s, one.end_s)):
+            raise UsageError(
+                f"Correction {one.number} in {path} is of face {one.face_id} from "
+                f"{one.start_s:.2f} to {one.end_s:.2f} s, where this timeline does not have that "
+                "face. Is the file beside the timeline that was corrected?"
+            )
+
+
+class _FaceRows:
+    """The rows of each face of a timeline, by time."""
+
+    def __init__(self, timeline: Timeline) -> None:
+        self._time_s = numbers(timeline.table, "time_s")
+        face = numbers(timeline.table, "face_id")
+        order = np.lexsort((self._time_s, face))
+        order = order[: int(np.isfinite(face).sum())]
+        ids, first = np.unique(face[order], return_index=True)
+        parts = np.split(order, first[1:])
+        self._rows = dict(zip(ids.astype(int).tolist(), parts, strict=False))
+
+    def of(self, face_id: int, start_s: float, end_s: float) -> NDArray[np.int64]:
+        """Return the rows of a face for start_s ≤ time < end_s, to half a millisecond."""
+        rows = self._rows.get(face_id, np.zeros(0, np.int64))
+        low, high = np.searchsorted(self._time_s[rows], [start_s - _SLACK_S, end_s - _SLACK_S])
+        return np.asarray(rows[low:high], np.int64)
+
+
+def correction_parts(one: Correction, people: People) -> Iterator[tuple[str | None, float, float]]:
+    """Yield the parts of a correction: whose each is, and its start and end in seconds.
+
+    A track of a face may be several people. None: nobody's, so the face keeps its number.
+    """
+    rest = [(one.start_s, one.end_s)]
+    for person in people.persons:
+        for piece in (piece for piece in person.pieces if piece.face_id == one.face_id):
+            start_s, end_s = max(one.start_s, piece.from_s), min(one.end_s, piece.until_s)
+            if start_s < end_s:
+                yield person.name, start_s, end_s
+                around = [((a, min(b, start_s)), (max(a, end_s), b)) for a, b in rest]
+                rest = [(a, b) for pair in around for a, b in pair if a < b]
+    for start_s, end_s in rest:
+        yield None, start_s, end_s
+
+
+def _corrected_summary(annotated: AnnotatedTimeline) -> dict[str, Any]:
+    """Return the figures of the faces in which corrected rows have their coder's label.
+
+    Where corrections overlap, the latest one counts.
+    """
+    timeline, corrections = annotated.timeline, annotated.corrections
+    new = {one.label: None for one in corrections if one.label not in timeline.names}
+    names = (*timeline.names, *new)
+    coders = list(dict.fromkeys(one.by for one in corrections))
+    rows, label, coder, is_disputed = _FaceRows(timeline), *_blank(timeline.table.num_rows)
+    id_of = {
+        person["name"]: int(i) for i, person in (timeline.metadata.get("people") or {}).items()
+    }
+    for one in corrections:
+        code, by = names.index(one.label), coders.index(one.by)
+        for name, start_s, end_s in correction_parts(one, annotated.people):
+            if name is None and one.face_id in id_of.values():
+                continue  # this number is a person's now, so nobody else has a row here
+            face_id = one.face_id if name is None else id_of[name]
+            mine = rows.of(face_id, start_s, end_s)
+            differs = (label[mine] >= 0) & (coder[mine] != by)
+            is_disputed[mine] = np.where(differs, label[mine] != code, is_disputed[mine])
+            label[mine], coder[mine] = code, by
+    seconds = frame_times(timeline.table, timeline.settings).row_seconds
+    return {
+        "coders": coders,
+        "corrections": len(corrections),
+        "time_corrected_s": _sum_s(seconds[label >= 0]),
+        "time_disputed_s": _sum_s(seconds[is_disputed]),
+        **summarize_faces(
+            _corrected_table(timeline, names, label),
+            names,
+            timeline.group_of,
+            timeline.settings,
+            timeline.metadata,
+        ),
+    }
+
+
+def _blank(n: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+    return np.full(n, -1, np.int64), np.full(n, -1, np.int64), np.zeros(n, np.bool_)
+
+
+def _sum_s(seconds: NDArray[np.float64]) -> float | None:
+    return math.fsum(seconds) if np.isfinite(seconds).all() else None
+
+
+def _corrected_table(timeline: Timeline, names: Sequence[str], label: NDArray[np.int64]) -> Any:
+    """Return the table with the probability of corrected labels set to 1, and no doubt there."""
+    table, mine = timeline.table, label >= 0
+    of_label = np.array([*names, None], np.object_)
+    groups = np.array([*(timeline.group_of.get(name) for name in names), None], np.object_)
+    columns = {
+        "expression": np.where(mine, of_label[label], texts(table, "expression")),
+        "group": np.where(mine, groups[label], texts(table, "group")),
+        "status": np.where(mine, "ok", texts(table, "status")),
+        "quality": np.where(mine, 1, numbers(table, "quality")),
+        "unsure": np.where(mine, False, flags(table, "unsure")),
+    }
+    for place, name in enumerate(names):
+        column = f"s_{name}"
+        if column in table.column_names:
+            before = numbers(table, column)
+        else:  # a coder's own label
+            before = np.where(present(table, "expression"), 0.0, np.nan)
+        columns[column] = np.where(mine, label == place, before)
+    for name, values in columns.items():
+        if name not in table.column_names:
+            table = table.append_column(name, pa.array(values, pa.float32(), from_pandas=True))
+            continue
+        place, kind = table.column_names.index(name), table.schema.field(name).type
+        table = table.set_column(place, name, pa.array(values, kind, from_pandas=True))
+    return table

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
@@ -82,12 +82,14 @@ class People:
             persons.append({"name": one.name, "role": one.role, "pieces": pieces})
         return {"persons": persons}
 
-    def write(self, path: Path) -> Path:
+    def write(self, path: Path, source_sha256: str | None = None) -> Path:
         """Write the layer and return its path; an existing file is replaced atomically.
 
+        source_sha256: hash of the recording whose faces these are, from the timeline's metadata.
         Raises TimelineError if the file cannot be written.
         """
-        text = json.dumps(self.as_json(), ensure_ascii=False, allow_nan=False, indent=1)
+        values = {"source_sha256": source_sha256} if source_sha256 else {}
+        text = json.dumps(values | self.as_json(), ensure_ascii=False, allow_nan=False, indent=1)
         return write_text(path, text + "\n", TimelineError)
 
 
@@ -110,11 +112,15 @@ class _PeopleFile:
     """A file of people, as JSON."""
 
     persons: Annotated[tuple[_PersonEntry, ...], MaxLen(MAX_PEOPLE)]
+    source_sha256: str | None = None
 
 
 def people_of(given: object) -> People:
     """Return the people described by JSON values; UsageError if they are invalid."""
-    file = check_settings(_PeopleFile, given, "people")
+    return _people(check_settings(_PeopleFile, given, "people"))
+
+
+def _people(file: _PeopleFile) -> People:
     return People(
         tuple(
             Person(
@@ -127,12 +133,37 @@ def people_of(given: object) -> People:
     )
 
 
-def read_people(path: Path) -> People:
-    """Read a file of people; TimelineError if it is invalid or cannot be read."""
+def read_people(path: Path, metadata: Mapping[str, Any] | None = None) -> People:
+    """Read a file of people; TimelineError if it is invalid or cannot be read.
+
+    metadata: of the timeline whose faces these are; TimelineError if the file was written for
+    another recording.
+    """
     try:
-        return people_of(read_json(path, "file of people", TimelineError))
+        file = check_settings(
+            _PeopleFile, read_json(path, "file of people", TimelineError), "people"
+        )
+        people = _people(file)
     except UsageError as error:
         raise TimelineError(f"{path} is not a valid file of people: {error}") from None
+    check_layer(path, file.source_sha256, metadata or {})
+    return people
+
+
+def check_layer(path: Path, source_sha256: str | None, metadata: Mapping[str, Any]) -> None:
+    """Raise TimelineError if a layer was written for another recording than a timeline.
+
+    source_sha256: the recording's hash in the layer; files of moppet 0.1 have none, and pass.
+    metadata: of the timeline.
+    """
+    known = metadata.get("source_sha256")
+    if source_sha256 and known and source_sha256 != known:
+        name = metadata.get("source_name") or "the recording of this timeline"
+        raise TimelineError(
+            f"{path} was written for another recording, not for {name}: its faces are not those "
+            "of this timeline. Move the file away, or put it beside the timeline that it was "
+            "written for."
+        )
 
 
 def people_path(timeline: Path) -> Path:

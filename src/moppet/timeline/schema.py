@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Annotated, Any, Final, Required, TypedDict
 
@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from annotated_types import Interval
 from numpy.typing import NDArray
 
-from moppet.config import check_settings
+from moppet.config import check_known
 from moppet.files import one_line
 from moppet.values import STATUSES, TimelineError, nearest_name
 
@@ -43,6 +43,7 @@ _LIMITS: Final[dict[str, tuple[float, float]]] = {
 class _NamedFace:
     name: str
     role: str | None = None
+    faces: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -72,8 +73,7 @@ class _Metadata:
 
 def check_metadata(metadata: Mapping[str, Any]) -> None:
     """Raise UsageError, in one sentence, if a known key of the metadata has a wrong value."""
-    known = {field.name for field in fields(_Metadata)}
-    check_settings(_Metadata, {name: metadata[name] for name in metadata if name in known})
+    check_known(_Metadata, metadata)
 
 
 FRAME_FIELDS: Final = (

@@ -37,14 +37,9 @@ def summarize(
     facts = _Facts(table, names, group_of, settings, times)
     with_face = np.isin(times.status, FACE_STATUSES)
     reliable = np.isin(np.arange(len(times.seconds)), times.frame_of_row[facts.sure])
-    face_ids = [int(i) for i in np.unique(facts.face[~np.isnan(facts.face)])]
-    people = {i: name_and_role(metadata, i) for i in face_ids}
-    faces: dict[str, Any] = {"all": {"face_id": None, **facts.figures(face_ids)}}
-    for i, (name, role) in people.items():
-        known = {"name": name, "role": role} if "people" in metadata else {}
-        faces[str(i)] = {"face_id": i, **known, **facts.figures([i])}
     return {
         "source": metadata.get("source_name"),
+        "source_sha256": metadata.get("source_sha256"),
         "complete": metadata.get("complete"),
         "duration_s": metadata.get("duration_s"),
         "analyzed_s": facts.total_s(times.seconds),
@@ -56,9 +51,30 @@ def summarize(
         "time_unsure_s": facts.total_s(times.seconds[with_face & ~reliable]),
         "faceless": _intervals(times, "no_face"),
         "unreadable": _intervals(times, "unreadable"),
-        "faces": faces,
-        **({"roles": _roles(facts, people)} if "people" in metadata else {}),
+        **_faces(facts, metadata),
     }
+
+
+def summarize_faces(
+    table: Any,
+    names: Sequence[str],
+    group_of: Mapping[str, str],
+    settings: TimelineSettings,
+    metadata: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return the part of a summary that describes the faces: `faces`, and `roles` if named."""
+    times = frame_times(table, settings)
+    return _faces(_Facts(table, names, group_of, settings, times), metadata)
+
+
+def _faces(facts: _Facts, metadata: Mapping[str, Any]) -> dict[str, Any]:
+    face_ids = [int(i) for i in np.unique(facts.face[~np.isnan(facts.face)])]
+    people = {i: name_and_role(metadata, i) for i in face_ids}
+    faces: dict[str, Any] = {"all": {"face_id": None, **facts.figures(face_ids)}}
+    for i, (name, role) in people.items():
+        known = {"name": name, "role": role} if "people" in metadata else {}
+        faces[str(i)] = {"face_id": i, **known, **facts.figures([i])}
+    return {"faces": faces} | ({"roles": _roles(facts, people)} if "people" in metadata else {})
 
 
 def name_and_role(metadata: Mapping[str, Any], face_id: int) -> tuple[str, str | None]:
@@ -116,11 +132,20 @@ class _Facts:
         total = math.fsum(self.seconds[whole])
         return _number(math.fsum(self.seconds[part & whole]) / total) if total > 0 else None
 
+    def shares(
+        self, shown: NDArray[np.bool_], classified: NDArray[np.bool_]
+    ) -> tuple[float | None, float | None]:
+        """Return the share of the sure time, and the share of all time, unsure time included.
+
+        This is the one rule for shares: what is shown as a share is the first of the two.
+        """
+        return self.share(shown, classified & self.sure), self.share(shown, classified)
+
     def figures(self, faces: Sequence[int]) -> dict[str, Any]:
         """Return the figures of these faces together."""
         here = np.isin(self.face, faces)
         classified = here & self.labeled["expression"]
-        sure = classified & self.sure
+        no_group, no_group_with_unsure = self.shares(~self.labeled["group"], classified)
         ends = (self.time_s + self.seconds)[here]
         return {
             "frames": int(here.sum()),
@@ -130,8 +155,9 @@ class _Facts:
             "time_sure_s": self.total_s(self.seconds[here & self.sure]),
             "time_unsure_s": self.total_s(self.seconds[here & ~self.sure]),
             "time_unclassified_s": self.total_s(self.seconds[here & ~classified]),
-            "share_no_group": self.share(~self.labeled["group"], classified),
-            "share_no_group_sure": self.share(~self.labeled["group"], sure),
+            "share_unsure": self.share(here & ~self.sure, here),
+            "share_no_group": no_group,
+            "share_no_group_with_unsure": no_group_with_unsure,
             "expressions": self.by_label(faces, "expression", classified),
             "groups": self.by_label(faces, "group", classified),
             "transitions": {kind: self.transitions(faces, kind) for kind in KINDS},
@@ -144,10 +170,13 @@ class _Facts:
         for label in self.labels[kind]:
             shown = classified & np.equal(self.label[kind], label)
             lengths = [e.duration_s for e in self.episodes_of(faces, kind) if e.label == label]
+            share, share_with_unsure = self.shares(shown, classified)
             figures[label] = {
                 "time_s": self.total_s(self.seconds[shown]),
-                "share": self.share(shown, classified),
-                "share_sure": self.share(shown, classified & self.sure),
+                "time_sure_s": self.total_s(self.seconds[shown & self.sure]),
+                "time_unsure_s": self.total_s(self.seconds[shown & ~self.sure]),
+                "share": share,
+                "share_with_unsure": share_with_unsure,
                 "episodes": len(lengths),
                 "mean_s": math.fsum(lengths) / len(lengths) if lengths else None,
                 "longest_s": max(lengths, default=None),
@@ -187,6 +216,28 @@ def summary_lines(summary: Mapping[str, Any]) -> list[str]:
     ]
     if summary["complete"] is False:
         lines.append("The analysis was interrupted: only part of the recording is included.")
+    lines += _faces_lines(total)
+    if corrected := summary.get("corrected"):
+        lines += ["", f"{corrected_title(corrected)}:", *_faces_lines(corrected["faces"])]
+    return lines
+
+
+def corrected_title(corrected: Mapping[str, Any]) -> str:
+    """Return whose corrections the figures in `summary["corrected"]` include, and how many."""
+    count = corrected["corrections"]
+    noun = "correction" if count == 1 else "corrections"
+    title = (
+        f"with {count} {noun} by {', '.join(corrected['coders'])} "
+        f"({format_length(corrected['time_corrected_s'])})"
+    )
+    if corrected["time_disputed_s"]:
+        disputed = format_length(corrected["time_disputed_s"])
+        title += f"; coders differ in {disputed}, where the latest correction counts"
+    return title
+
+
+def _faces_lines(total: Mapping[str, Any]) -> list[str]:
+    lines = []
     for key, face in total.items():
         # With a single face, "all" would repeat its lines.
         if key != "all" or len(total) > 2:
@@ -198,9 +249,10 @@ def summary_lines(summary: Mapping[str, Any]) -> list[str]:
 
 def _face_lines(title: str, face: Mapping[str, Any]) -> list[str]:
     unsure = format_length(face["time_unsure_s"])
-    lines = [f"{title}: {format_length(face['time_s'])}, unsure {unsure}"]
+    of_sure = " (not in the shares)" if face["time_unsure_s"] else ""
+    lines = [f"{title}: {format_length(face['time_s'])}, unsure {unsure}{of_sure}"]
     labels = {**{f"[{k}]": v for k, v in face["groups"].items()}, **face["expressions"]}
-    unseen = [label for label, figures in labels.items() if figures["share"] == 0]
+    unseen = [label for label, figures in labels.items() if figures["share_with_unsure"] == 0]
     labels = {label: figures for label, figures in labels.items() if label not in unseen}
     width = max(map(len, labels), default=0)
     for label, figures in labels.items():
@@ -208,9 +260,11 @@ def _face_lines(title: str, face: Mapping[str, Any]) -> list[str]:
         percent = NO_VALUE if share is None else f"{100 * share:.0f} %"
         noun = "episode" if figures["episodes"] == 1 else "episodes"
         mean, longest = format_length(figures["mean_s"]), format_length(figures["longest_s"])
+        unsure_s = figures["time_unsure_s"]
+        unsure = f", unsure {format_length(unsure_s)}" if unsure_s else ""
         lines.append(
             f"  {label:<{width}}  {percent:>5}  {figures['episodes']:>3} {noun}, "
-            f"mean {mean}, longest {longest}"
+            f"mean {mean}, longest {longest}{unsure}"
         )
     if unseen:
         lines.append(f"  not observed: {', '.join(unseen)}")
@@ -218,26 +272,44 @@ def _face_lines(title: str, face: Mapping[str, Any]) -> list[str]:
 
 
 _TIMES: Final = ("time_s", "time_sure_s", "time_unsure_s")
-_FIGURES: Final = ("share", "share_sure", "episodes", "mean_s", "longest_s")
+_FIGURES: Final = ("share", "share_with_unsure", "episodes", "mean_s", "longest_s")
+_CORRECTED: Final = "corrected "
 
 
 def summary_rows(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return a row for each role in a recording, or one row for all faces without names.
 
-    Columns: recording, role, people, analyzed_s, the seconds of the role, then the figures of each
-    group ("group positive share", …) and expression ("happiness share", …); see
-    docs/reference/timeline.md, section "Summary". None for undefined values.
+    Columns: the recording's name, the path of its timeline, and its hash; role, people,
+    analyzed_s, the seconds of the role, then the figures of each group ("group positive share", …)
+    and expression ("happiness share", …); see docs/reference/timeline.md, section "Summary". If
+    there are corrections, the figures that include them follow: "corrected happiness share", ….
+    None for undefined values.
     """
-    roles = summary.get("roles") or {UNNAMED: {**summary["faces"]["all"], "people": []}}
+    known = {"recording": summary["source"], "timeline": summary.get("timeline")}
+    known["source_sha256"] = summary.get("source_sha256")
+    corrected = summary.get("corrected")
+    corrected_roles = _by_role(corrected) if corrected else {}
     rows = []
-    for role, found in roles.items():
-        row = {"recording": summary["source"], "role": role, "people": "; ".join(found["people"])}
-        row |= {"analyzed_s": summary["analyzed_s"]} | {name: found[name] for name in _TIMES}
-        for prefix, labels in (("group ", found["groups"]), ("", found["expressions"])):
-            for label, figures in labels.items():
-                row |= {f"{prefix}{label} {name}": figures[name] for name in _FIGURES}
+    for role, found in _by_role(summary).items():
+        row = known | {"role": role, "people": "; ".join(found["people"])}
+        row |= {"analyzed_s": summary["analyzed_s"], **_figures(found)}
+        if corrected:
+            row[f"{_CORRECTED}by"] = "; ".join(corrected["coders"])
+            row |= {f"{_CORRECTED}{k}": v for k, v in _figures(corrected_roles[role]).items()}
         rows.append(row)
     return rows
+
+
+def _by_role(faces: Mapping[str, Any]) -> Mapping[str, Any]:
+    return faces.get("roles") or {UNNAMED: {**faces["faces"]["all"], "people": []}}
+
+
+def _figures(found: Mapping[str, Any]) -> dict[str, Any]:
+    row = {name: found[name] for name in _TIMES}
+    for prefix, labels in (("group ", found["groups"]), ("", found["expressions"])):
+        for label, figures in labels.items():
+            row |= {f"{prefix}{label} {name}": figures[name] for name in _FIGURES}
+    return row
 
 
 def summary_csv(summaries: Iterable[Mapping[str, Any]]) -> str:
@@ -250,11 +322,12 @@ def summary_csv(summaries: Iterable[Mapping[str, Any]]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
     writer.writeheader()
-    writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
+    writer.writerows({name: csv_cell(value) for name, value in row.items()} for row in rows)
     return text.getvalue()
 
 
-def _cell(value: Any) -> Any:
+def csv_cell(value: Any) -> Any:
+    """Return a value as a cell of a table that a spreadsheet may open."""
     if isinstance(value, float):
         return f"{value:.6g}"
     # A spreadsheet would read such a text as a formula.

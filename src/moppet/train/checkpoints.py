@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from moppet.files import replacing, write_text
+from moppet.files import as_damaged, replacing, write_text
 from moppet.train.recipe import Recipe, chosen_settings
 from moppet.values import MoppetError, UsageError
 from moppet.vocabulary import current_key
@@ -45,7 +45,7 @@ def read_log(folder: Path) -> list[dict[str, float]]:
         with path.open(newline="", encoding="utf-8") as file:
             rows = [{current_key(k): v for k, v in row.items()} for row in csv.DictReader(file)]
         return [{key: float(row[key] or "nan") for key in LOG_FIELDS} for row in rows]
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, csv.Error):
         raise MoppetError(f"the log {path} is damaged. Remove {folder} to start again.") from None
 
 
@@ -142,13 +142,19 @@ def read_epoch(folder: Path, recipe: Recipe, data: str) -> int:
             raise UsageError(
                 f"{folder} holds a run {other}. Name another folder with -o, or remove it."
             )
-    return int(metadata["epoch"])
+    epoch = metadata.get("epoch", "")
+    if not epoch.isascii() or not epoch.isdigit() or len(epoch) > 12:
+        raise _damaged(path)
+    return int(epoch)
 
 
 def load_parts(path: Path, *prefixes: str) -> list[dict[str, Tensor]]:
     """Return the tensors under each prefix ("network.", "average.", "optimizer.")."""
     with _opened(path):
-        tensors = load_file(path)
+        try:
+            tensors = load_file(path)
+        except (SafetensorError, OSError):
+            raise _damaged(path) from None
     return [
         {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
         for prefix in prefixes
@@ -158,9 +164,12 @@ def load_parts(path: Path, *prefixes: str) -> list[dict[str, Tensor]]:
 def optimizer_state(fresh: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, Any]:
     """Return the state dict of an optimizer whose moments were saved as `optimizer.` tensors."""
     state: dict[int, dict[str, Tensor]] = {}
-    for key, value in tensors.items():
-        number, name = key.split(".", 1)
-        state.setdefault(int(number), {})[name] = value
+    with as_damaged(
+        "the optimizer's state in the checkpoint is damaged. Remove it to start again."
+    ):
+        for key, value in tensors.items():
+            number, name = key.split(".", 1)
+            state.setdefault(int(number), {})[name] = value
     return {"state": state, "param_groups": fresh["param_groups"]}
 
 
@@ -172,4 +181,8 @@ def _opened(path: Path) -> Any:
     try:
         return safe_open(path, "pt")
     except (SafetensorError, OSError):
-        raise MoppetError(f"the checkpoint {path} is damaged. Remove it to start again.") from None
+        raise _damaged(path) from None
+
+
+def _damaged(path: Path) -> MoppetError:
+    return MoppetError(f"the checkpoint {path} is damaged. Remove it to start again.")

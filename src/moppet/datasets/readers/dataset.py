@@ -5,9 +5,13 @@ from __future__ import annotations
 import inspect
 import os
 import re
+import signal
 import textwrap
+import threading
 import tomllib
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, make_dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -16,11 +20,14 @@ from typing import Any, Final
 from moppet.config import check_settings
 from moppet.datasets.manifest import Manifest, build_manifest
 from moppet.datasets.readers.folder_tree import describe, first_few
+from moppet.files import one_line, read_bytes
 from moppet.values import EXPRESSIONS, MoppetError, UsageError
 
 Columns = dict[str, list[Any]]
 
 IMAGES: Final = "images (.png, .jpg, .jpeg, .bmp, .webp, .tif, .tiff)"
+_LONGEST_PATTERN: Final = 1000
+_MATCH_S: Final = 1.0
 _FORMER_OPTIONS: Final = {"keep_unlabelled": "keep_unlabeled"}
 
 
@@ -176,32 +183,73 @@ def subject_finder(pattern: str | None) -> Callable[[str], str | None]:
     """Return a function that finds the subject in a relative path by a regular expression.
 
     The first group is the subject, or the whole match without a group.
-    Raises UsageError for an invalid expression.
+    Raises UsageError for an invalid expression, and for one that takes seconds for one path, as
+    nested repetitions such as (a+)+ do.
     """
     if pattern is None:
         return lambda _: None
-    try:
-        expression = re.compile(pattern)
-    except re.error as error:
+    shown = one_line(repr(pattern), 60)
+    if len(pattern) > _LONGEST_PATTERN:
         raise UsageError(
-            f"subject_pattern {pattern!r} is not a valid regular expression: {error}."
+            f"subject_pattern {shown} has {len(pattern):,} characters, at most {_LONGEST_PATTERN} "
+            "are read."
+        )
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            expression = re.compile(pattern)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise UsageError(
+            f"subject_pattern {shown} is not a valid regular expression: {one_line(error)}."
         ) from None
 
     def find(path: str) -> str | None:
-        match = expression.search(path)
+        try:
+            with _seconds(_MATCH_S):
+                match = expression.search(path)
+        except _TooSlow:
+            raise UsageError(
+                f"subject_pattern {shown} takes more than {_MATCH_S} s for {path}: write it "
+                "without repetitions inside repetitions."
+            ) from None
         return match.group(1 if expression.groups else 0) if match else None
 
     return find
 
 
+class _TooSlow(Exception):
+    """A regular expression has not found an end in time."""
+
+
+@contextmanager
+def _seconds(most: float) -> Iterator[None]:
+    """Raise _TooSlow if the block, of Python's `re` alone, takes longer.
+
+    `re` looks for signals while it searches. Where there are none (Windows, other threads), and
+    where the program has a timer of its own, nothing is limited.
+    """
+    here = threading.current_thread() is threading.main_thread() and hasattr(signal, "setitimer")
+    if not here or signal.getitimer(signal.ITIMER_REAL)[0]:
+        yield
+        return
+
+    def stop(*_: Any) -> None:
+        raise _TooSlow
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, most)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
 def read_text(path: Path) -> str:
     """Return a text file's content; MoppetError if it is unreadable or not UTF-8."""
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return read_bytes(path, "file").decode("utf-8-sig")
     except UnicodeDecodeError:
         raise MoppetError(f"{path} is not UTF-8 text: save it as UTF-8.") from None
-    except OSError as error:
-        raise MoppetError(f"{path} cannot be read: {error.strerror}.") from None
 
 
 def _check_text(paths: Sequence[str]) -> None:

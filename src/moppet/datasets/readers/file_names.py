@@ -12,6 +12,7 @@ from moppet.datasets.manifest import Manifest
 from moppet.datasets.readers.csv_tables import read_ages
 from moppet.datasets.readers.dataset import Columns, Dataset, known_dataset
 from moppet.datasets.readers.folder_tree import (
+    DATASET_IMAGES,
     first_few,
     first_files,
     name_contains,
@@ -19,7 +20,6 @@ from moppet.datasets.readers.folder_tree import (
     walk_files,
     warn_unsupported,
 )
-from moppet.media import IMAGE_SUFFIXES
 from moppet.vocabulary import EXPRESSION_WORDS, age_band, expression_of, expressions_in
 
 Facts = dict[str, Any]
@@ -34,7 +34,7 @@ def named_columns(
     facts_of: FactsOf,
     example: str,
     *,
-    suffixes: Collection[str] = IMAGE_SUFFIXES,
+    suffixes: Collection[str] = DATASET_IMAGES,
     ages: Path | None = None,
 ) -> Columns:
     """Return the columns that the files' relative paths contain.
@@ -56,7 +56,7 @@ def named_columns(
             facts["age_band"] = age_band(facts["age"]) or facts["age_band"]
         for name, value in {"path": path, **facts}.items():
             columns.setdefault(name, []).append(value)
-    if set(suffixes) >= IMAGE_SUFFIXES:
+    if set(suffixes) >= DATASET_IMAGES:
         warn_unsupported(root)
     if strange:
         raise dataset.odd(

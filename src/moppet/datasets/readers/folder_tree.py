@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import os
 import re
@@ -15,26 +16,40 @@ from moppet.values import MoppetError
 
 _PHONES: Final = ".heic .heif .hif .avif .jxl .jp2 .jfif .jpe .gif .pgm .ppm .psd"
 _CAMERAS: Final = ".dng .cr2 .cr3 .nef .arw .raf .orf .rw2"
-OTHER_IMAGES: Final = frozenset(f"{_PHONES} {_CAMERAS}".split())
+DATASET_IMAGES: Final = (
+    IMAGE_SUFFIXES
+    if importlib.util.find_spec("pillow_heif")
+    else IMAGE_SUFFIXES - {".heic", ".heif"}
+)
+"""Suffixes of the images that can be read here."""
+OTHER_IMAGES: Final = frozenset(f"{_PHONES} {_CAMERAS}".split()) - DATASET_IMAGES
 """Suffixes of unsupported image formats of phones and cameras."""
 _SHOWN: Final = 6
+_MOST_LINKS: Final = 10_000
+_DEEPEST: Final = 200
 _SAMPLE: Final = 20
 _LEFTOVERS: Final = ("__macosx", "@eadir")  # of archives and network drives
 
 
-def walk_files(root: Path, suffixes: Collection[str] = IMAGE_SUFFIXES) -> Iterator[str]:
+def walk_files(root: Path, suffixes: Collection[str] = DATASET_IMAGES) -> Iterator[str]:
     """Yield the relative paths of the files with these suffixes (any case) below a folder.
 
     Paths have slashes; files come before subfolders, both in natural order. Names that begin with
     a dot are left out. Links are followed, except back to a parent folder. Files are not opened.
-    Raises MoppetError for an unreadable folder.
+    Raises MoppetError for an unreadable folder, and for folders whose links to each other have
+    thousands of ways through them.
     """
-    return _walk(os.fspath(root), "", frozenset(suffixes), ())
+    return _walk(os.fspath(root), "", frozenset(suffixes), (), [0])
 
 
 def _walk(
-    folder: str, prefix: str, suffixes: frozenset[str], above: tuple[tuple[int, int], ...]
+    folder: str,
+    prefix: str,
+    suffixes: frozenset[str],
+    above: tuple[tuple[int, int], ...],
+    linked: list[int],
 ) -> Iterator[str]:
+    """See `walk_files`. above: the folders that lead here. linked: links followed so far."""
     try:
         status = os.stat(folder)
         here = (status.st_dev, status.st_ino)
@@ -51,7 +66,13 @@ def _walk(
         elif os.path.splitext(entry.name)[1].lower() in suffixes and _is_file(entry):
             yield prefix + entry.name
     for entry in folders:
-        yield from _walk(entry.path, f"{prefix}{entry.name}/", suffixes, (*above, here))
+        linked[0] += entry.is_symlink()
+        if linked[0] > _MOST_LINKS or len(above) > _DEEPEST:
+            raise MoppetError(
+                f"the folder {entry.path} lies behind more than {_MOST_LINKS:,} links to folders, "
+                f"or {_DEEPEST} folders deep: remove links that lead in circles."
+            )
+        yield from _walk(entry.path, f"{prefix}{entry.name}/", suffixes, (*above, here), linked)
 
 
 def subfolders(folder: Path) -> list[Path]:
@@ -64,7 +85,7 @@ def subfolders(folder: Path) -> list[Path]:
     return [Path(entry.path) for entry in sorted(listed, key=_by_name)]
 
 
-def first_files(root: Path, count: int, suffixes: Collection[str] = IMAGE_SUFFIXES) -> list[str]:
+def first_files(root: Path, count: int, suffixes: Collection[str] = DATASET_IMAGES) -> list[str]:
     """Return the first `count` files below a folder."""
     if not root.is_dir():
         return []
@@ -77,7 +98,7 @@ def has_any(*names: str) -> Callable[[Path], bool]:
 
 
 def named_like(
-    root: Path, pattern: re.Pattern[str], suffixes: Collection[str] = IMAGE_SUFFIXES
+    root: Path, pattern: re.Pattern[str], suffixes: Collection[str] = DATASET_IMAGES
 ) -> bool:
     """Return whether the first files below a folder all match a pattern."""
     found = first_files(root, _SAMPLE, suffixes)

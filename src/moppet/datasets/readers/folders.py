@@ -12,6 +12,7 @@ from moppet.datasets.provenance import refuse_synthetic_folder
 from moppet.datasets.readers.dataset import IMAGES, Columns, Dataset, known_dataset, subject_finder
 from moppet.datasets.readers.file_names import Facts, named_columns
 from moppet.datasets.readers.folder_tree import (
+    DATASET_IMAGES,
     OTHER_IMAGES,
     first_few,
     first_files,
@@ -20,10 +21,9 @@ from moppet.datasets.readers.folder_tree import (
     walk_files,
     warn_unsupported,
 )
-from moppet.media import IMAGE_SUFFIXES
 from moppet.vocabulary import age_band, class_of, rename_classes, split_of
 
-_ANY: Final = IMAGE_SUFFIXES | OTHER_IMAGES
+_ANY: Final = DATASET_IMAGES | OTHER_IMAGES
 _BABYEXP: Final = {"happiness": "happiness", "sadness": "sadness"} | dict.fromkeys(
     ("normal", "neutral"), "neutral"
 )

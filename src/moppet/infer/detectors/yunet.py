@@ -9,6 +9,8 @@ from typing import Final
 import cv2
 import numpy as np
 
+from moppet.files import read_bytes
+from moppet.infer.model_probe import probe_yunet
 from moppet.values import Face, Floats, Image, ModelError, UsageError
 
 _LEAST_PX: Final = 64
@@ -31,6 +33,7 @@ class YuNet:
             )
         if not model_path.is_file():
             raise ModelError(f"YuNet's model was expected at {model_path}; there is no such file.")
+        probe_yunet(read_bytes(model_path, "detector", ModelError), model_path)
         try:
             self._net = cv2.FaceDetectorYN.create(str(model_path), "", (320, 320), score_threshold)
         except cv2.error:

@@ -2,6 +2,7 @@
 import { $, say } from "./dom.js";
 import { request } from "./request.js";
 import { drawLanes } from "./face_lanes.js";
+import { listShares } from "./face_shares.js";
 import { startEdits } from "./edits.js";
 import { clock, styleOf } from "./expressions.js";
 
@@ -53,6 +54,7 @@ function lanes() {
 function choose(face) {
   $("#face").value = face;
   listEpisodes();
+  listShares(head.shares[chosen()]);
   edits.fill();
   draw();
 }
@@ -232,6 +234,7 @@ function show(found) {
   rowsTo = -1; // reload the boxes for new names
   legend();
   listEpisodes();
+  listShares(head.shares[chosen()]);
   edits.fill();
   draw().then(paint);
 }

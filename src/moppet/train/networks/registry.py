@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -11,6 +10,7 @@ from typing import Any, Final, NamedTuple
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from moppet.files import parse_json
 from moppet.plugins import announce_registry, load_plugins
 from moppet.train.networks.alexnet import AlexNet
 from moppet.train.networks.base import Network
@@ -63,11 +63,16 @@ def load_network(path: Path) -> Network:
     Raises ModelError if the file is missing, unreadable or does not say which network it is.
     """
     tensors, metadata = read_tensors(path)
+    shapes = {name: value.shape for name, value in tensors.items()}
     try:
-        settings = json.loads(metadata["settings"])
+        settings = parse_json(metadata["settings"].encode(), "its settings", UsageError)
+        with torch.device("meta"):  # without memory: the settings may ask for any size
+            drawn = build_network(metadata["network"], **settings)
+        if {k: v.shape for k, v in drawn.state_dict().items()} != shapes:
+            raise ValueError("the weights are of another network")
         network = build_network(metadata["network"], **settings)
         network.load_state_dict(tensors)
-    except (KeyError, TypeError, ValueError, RuntimeError, UsageError):
+    except (KeyError, TypeError, ValueError, ArithmeticError, RuntimeError, UsageError):
         raise ModelError(
             f"{path} does not say which network of moppet it holds, or does not fit it. "
             "Give the weights.safetensors of a model folder."
