@@ -104,6 +104,18 @@ def test_photos_have_their_file_names_and_nobody_is_followed(
     assert [float(r["box_x"]) for r in rows] == timeline.table["box_x"].to_pylist()
 
 
+def test_what_a_folder_holds_and_is_not_read_is_named(
+    analyze: Analyze, tmp_path: Path, model: Path, photos: Path
+) -> None:
+    write_clip(photos / "clip.mp4")
+    (photos / "sub").mkdir()
+    (photos / "notes.txt").write_text("nap at two")
+    (photos / ".hidden").write_text("")
+    out, err = analyze(photos, "-o", tmp_path / "r", "--model", model, "--no-report")
+    assert "clip.mp4: 4 frames" in out
+    assert f"not read in {photos}: b2.jpg, b10.jpg, notes.txt, sub/." in err
+
+
 def test_a_sequence_of_images_is_a_film(
     analyze: Analyze, tmp_path: Path, model: Path, photos: Path
 ) -> None:

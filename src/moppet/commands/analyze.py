@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from moppet.timeline import Timeline
     from moppet.timeline.annotations import AnnotatedTimeline
 
+_MOST_NAMED: Final = 5
 _PHOTO_COLUMNS: Final = [
     "face_id",
     "status",
@@ -136,9 +137,14 @@ def _analyze_all(options: AnalyzeOptions, settings: Settings) -> int:
     If a recording fails, its error is printed, the others are analyzed, and the code is 1. Ctrl-C
     writes the timeline so far and keeps what --resume needs; the code is 130.
     """
-    from moppet.media import expand_sources
+    from moppet.media import expand_sources, skipped_files
 
     recordings = expand_sources(options.paths)
+    for source in options.paths:
+        if left := skipped_files(source):
+            more = f" and {len(left) - _MOST_NAMED} more" * (len(left) > _MOST_NAMED)
+            names = ", ".join(left[:_MOST_NAMED])
+            print(f"moppet: not read in {source}: {names}{more}.", file=sys.stderr)
     if cameras := [r for r in recordings if r.startswith("camera:")]:
         raise UsageError(
             f"analyze reads files, got {cameras[0]}. Use moppet watch, or moppet.stream in Python."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import socket
 import webbrowser
@@ -46,37 +47,43 @@ def serve(options: ServeOptions) -> None:
         import uvicorn
 
         from moppet.guard.notifications import Alerts
+        from moppet.server.connections import server_config
         from moppet.server.job_queue import Queue
-        from moppet.server.live_api import LARGEST_MESSAGE
+        from moppet.server.security import OpeningCodes
         from moppet.server.site import build_site
         from moppet.server.workspace import Workspace
     channels = options.alerts.channels("none")
     host = Alerts(channels).webhook_host  # an error if a program or address cannot work
-    place = Workspace(
-        options.workspace
-        or Path(platformdirs.user_data_dir("moppet", appauthor=False)) / "workspace"
-    )
-    listener = _listen(options.port)
-    number = int(listener.getsockname()[1])
-    token = secrets.token_urlsafe(24)
-    address = f"http://{HOST}:{number}/?token={token}"
-    typer.echo(address)
-    typer.echo(f"Recordings and results are in {place.root}. Press Ctrl-C to end.")
-    if host:
-        typer.echo(f"Alerts are sent to {host}: numbers and rules, no images.")
-    site = build_site(place, Queue(place), token, number, channels)
-    config = uvicorn.Config(
-        site,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        ws="websockets-sansio",
-        ws_max_size=2 * LARGEST_MESSAGE,
-        ws_per_message_deflate=False,  # images do not get smaller
-    )
-    if not options.no_browser:
-        webbrowser.open(address)
-    uvicorn.Server(config).run(sockets=[listener])
+    former = os.umask(0o077)  # other users of this machine cannot read what is stored
+    try:
+        place = Workspace(
+            options.workspace
+            or Path(platformdirs.user_data_dir("moppet", appauthor=False)) / "workspace"
+        )
+        queue = Queue(place)
+        listener = _listen(options.port)
+        number = int(listener.getsockname()[1])
+        token = secrets.token_urlsafe(24)
+
+        def address(code: str) -> str:
+            return f"http://{HOST}:{number}/?token={code}"
+
+        def print_next(code: str) -> None:
+            typer.echo(f"The page was opened. To open it in another browser: {address(code)}")
+
+        typer.echo(address(token))
+        typer.echo(f"Recordings and results are in {place.root}. Press Ctrl-C to end.")
+        if host:
+            typer.echo(f"Alerts are sent to {host}: numbers and rules, no images.")
+        codes = OpeningCodes(token, print_next)
+        site = build_site(place, queue, token, number, channels, codes)
+        config = server_config(site)
+        if not options.no_browser:
+            # The list of processes shows a browser's address to other users of this machine.
+            webbrowser.open(address(codes.new()))
+        uvicorn.Server(config).run(sockets=[listener])
+    finally:
+        os.umask(former)
 
 
 def _listen(port: int | None) -> socket.socket:

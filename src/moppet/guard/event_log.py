@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final, TextIO
 
 from moppet.config import check_known
-from moppet.files import parse_json, read_bytes
+from moppet.files import parse_json, read_bytes, write_text
 from moppet.guard.state_machine import Event
 from moppet.values import MoppetError, UsageError
 
@@ -58,8 +58,7 @@ def csv_text(records: Iterable[dict[str, Any]]) -> str:
 
 def write_csv(records: Iterable[dict[str, Any]], path: Path) -> Path:
     """Write records as a CSV and return its path."""
-    path.write_text(csv_text(records), encoding="utf-8", newline="")
-    return path
+    return write_text(path, csv_text(records))
 
 
 @dataclass(frozen=True)
@@ -80,6 +79,11 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 
     Raises MoppetError if the file cannot be read or is not a guard log.
     """
+    return [one for one in read_records(path) if one["event"] in ("pause", "alert", "resume")]
+
+
+def read_records(path: Path) -> list[dict[str, Any]]:
+    """Return every record of a JSON lines log, each with its "event"; errors as in `read_log`."""
     lines = read_bytes(path, "guard log").splitlines()
     try:
         records = [parse_json(line, str(path)) for line in lines if line.strip()]
@@ -87,7 +91,7 @@ def read_log(path: Path) -> list[dict[str, Any]]:
             check_known(_Record, record)
     except MoppetError:
         raise MoppetError(f"{path} is not a guard log: choose a file written by --log.") from None
-    return [record for record in records if record["event"] in ("pause", "alert", "resume")]
+    return records
 
 
 class EventLog:

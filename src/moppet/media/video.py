@@ -334,6 +334,12 @@ def unreadable_reason(path: Path, error: Exception | None = None) -> str:
     return f"{path} is not a readable video: it is damaged, or another kind of file."
 
 
+def video_format(path: Path) -> str:
+    """Return FFmpeg's name of a video's format, such as "matroska,webm"; MediaError if none."""
+    with _opened(path) as (container, _):
+        return str(container.format.name)
+
+
 def probe_video(path: Path, width: int, height: int) -> MediaInfo:
     with _opened(path) as (container, stream):
         rate = float(stream.average_rate or math.nan)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import zipfile
 from collections.abc import Sequence
@@ -11,10 +12,12 @@ from typing import Any, Final, NamedTuple
 
 from moppet.coders import PROGRAMS
 from moppet.coders.programs import write_programs
+from moppet.files import one_line
 from moppet.pages.report import write_report
 from moppet.timeline.annotations import AnnotatedTimeline, corrections_path, read_annotated
 from moppet.timeline.people import people_path
-from moppet.timeline.summary import summary_csv
+from moppet.timeline.summary import csv_cell, summary_csv
+from moppet.values import MoppetError
 
 _TABLES: Final = ("csv", "json", "parquet")
 EXPORTS: Final = (*_TABLES, *PROGRAMS, "summary", "corrections")
@@ -53,9 +56,27 @@ def export_timeline(timeline: Path, kind: str) -> ExportedFile:
         return ExportedFile(f"{stem} {kind}.zip", _zip(files))
 
 
-def export_summary(timelines: Sequence[Path]) -> ExportedFile:
-    """Return one summary table of several recordings."""
-    text = summary_csv(_summary(read_annotated(path)) for path in timelines)
+def export_summary(recordings: Sequence[tuple[str, Path]]) -> ExportedFile:
+    """Return one summary table of several recordings, given by their names and timelines.
+
+    One that cannot be read has a row with its name, and why in a last column "left out".
+    """
+    summaries, left_out = [], []
+    for name, path in recordings:
+        try:
+            summaries.append(_summary(read_annotated(path)))
+        except MoppetError as error:
+            left_out.append((name, one_line(error)))
+    text = summary_csv(summaries) if summaries else "recording\n"
+    if left_out:
+        header, *rows = csv.reader(io.StringIO(text))
+        blank = [""] * (len(header) - 1)
+        table = io.StringIO()
+        writer = csv.writer(table, lineterminator="\n")
+        writer.writerow([*header, "left out"])
+        writer.writerows([*row, ""] for row in rows)
+        writer.writerows([csv_cell(name), *blank, reason] for name, reason in left_out)
+        text = table.getvalue()
     return ExportedFile("summary.csv", text.encode("utf-8"))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 from collections import Counter
@@ -25,12 +24,15 @@ from moppet.guard import (
     parse_rules,
     read_log,
 )
-from moppet.guard.event_log import csv_text
+from moppet.guard.event_log import csv_text, read_records
 from moppet.guard.notifications import Alerts, Channels, Notifier, now
 from moppet.guard.rules import Child
 from moppet.infer.expression_model import find_model, read_card
 from moppet.infer.pipeline import LiveReader
 from moppet.server.responses import Json, attachment, body_of, existing_file
+from moppet.values import MoppetError
+
+_LONGEST_RULES: Final = 10_000
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,11 @@ class SessionOptions:
     rules: str
     child: Child = "largest"
     auto_resume: bool = True
+
+    def problems(self) -> list[str]:
+        """Return what is wrong with the rules' length."""
+        too_long = len(self.rules) > _LONGEST_RULES
+        return [f"rules may have at most {_LONGEST_RULES:,} characters."] * too_long
 
     @property
     def settings(self) -> GuardSettings:
@@ -175,9 +182,10 @@ def add_guards(site: FastAPI, folder: Path, channels: Channels) -> None:
 def _log_summary(path: Path) -> Json:
     """Return a log's name, start time and number of events."""
     try:
-        records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        counts = Counter(record["event"] for record in records)
-        events = {kind: counts[kind] for kind in ("pause", "alert", "stopped")}
-        return {"name": path.stem, "at": records[0]["at"] if records else None, "events": events}
-    except (OSError, ValueError, TypeError, KeyError):
+        records = read_records(path)
+    except MoppetError:
         return {"name": path.stem, "at": None, "error": f"{path.name} is damaged."}
+    counts = Counter(record["event"] for record in records)
+    events = {kind: counts[kind] for kind in ("pause", "alert", "stopped")}
+    at = records[0].get("at") if records else None
+    return {"name": path.stem, "at": at if isinstance(at, str) else None, "events": events}

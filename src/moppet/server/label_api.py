@@ -27,7 +27,7 @@ from moppet.datasets.rater_agreement import (
     read_ratings,
 )
 from moppet.datasets.readers.csv_tables import read_table
-from moppet.files import write_csv, write_text
+from moppet.files import one_line, read_json, write_csv, write_text
 from moppet.metrics import confusion
 from moppet.server.ratings import NO_FACE, NewSet, Rater, RatingSet, RatingSets
 from moppet.server.responses import Json, body_of
@@ -49,12 +49,14 @@ def progress(of: RatingSet) -> list[Json]:
 
 def opened_raters(of: RatingSet) -> tuple[str, ...]:
     """Return the raters whose agreement was opened; () while the rating is in progress."""
-    try:
-        return tuple(json.loads((of.place / "opened.json").read_text(encoding="utf-8"))["raters"])
-    except FileNotFoundError:
+    path = of.place / "opened.json"
+    if not path.exists():
         return ()
-    except (OSError, ValueError, KeyError, TypeError):
-        raise MoppetError(f"{of.place / 'opened.json'} is damaged.") from None
+    found = read_json(path, "file of opened raters")
+    raters = found.get("raters") if isinstance(found, dict) else None
+    if not isinstance(raters, list) or not all(isinstance(name, str) for name in raters):
+        raise MoppetError(f"{path} is damaged: restore it from a backup.")
+    return tuple(raters)
 
 
 def check_rating(of: RatingSet) -> None:
@@ -306,7 +308,8 @@ def add_label(site: FastAPI, workspace: Workspace) -> None:
 def _add_sets(site: FastAPI, sets: RatingSets) -> None:
     @site.get("/api/labels")
     def all_sets() -> list[Json]:
-        return [_set_json(sets.of(name)) for name in sets.names()]
+        """Return every set; one whose files are damaged has only a name and an error."""
+        return [_set_or_error(sets, name) for name in sets.names()]
 
     @site.post("/api/labels", status_code=201)
     def new_set(new: Annotated[NewSet, body_of(NewSet)]) -> Json:
@@ -368,6 +371,13 @@ def _add_agreement(site: FastAPI, sets: RatingSets) -> None:
     def manifest(name: str, options: Annotated[ManifestOptions, body_of(ManifestOptions)]) -> Json:
         with sets.lock:
             return ClosedSet(sets.of(name)).write_manifest(without_rare=options.without_rare)
+
+
+def _set_or_error(sets: RatingSets, name: str) -> Json:
+    try:
+        return _set_json(sets.of(name))
+    except MoppetError as error:
+        return {"name": name, "error": one_line(error)}
 
 
 def _set_json(of: RatingSet) -> Json:

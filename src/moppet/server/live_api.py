@@ -17,6 +17,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.websockets import WebSocketDisconnect
 
 from moppet.config import check_settings
+from moppet.files import one_line, parse_json
 from moppet.guard.notifications import Alerts, Channels
 from moppet.infer.pipeline import LiveReader
 from moppet.media.clock import StrictClock
@@ -164,8 +165,9 @@ class _Session:
     def _run_command(self, text: str) -> Json:
         """Run a command of the page: {"do": "guard", …}, {"do": "resume"} or {"do": "end"}."""
         try:
-            command = json.loads(text) if len(text) <= _LARGEST_COMMAND else None
-        except ValueError:
+            data = text.encode("utf-8", "surrogatepass")
+            command = parse_json(data, "the message") if len(text) <= _LARGEST_COMMAND else None
+        except MoppetError:
             command = None
         if not isinstance(command, dict):
             raise MediaError("The message must be an image or a JSON object.")
@@ -184,14 +186,16 @@ class _Session:
             self._guard = session = GuardSession(options, self.reader, self._folder, self._alerts)
             return {"kind": "guarding", "log": session.name, "rules": session.rules}
         if session is None:
-            raise UsageError(f"No guard is running: start one before the command {what!r}.")
+            raise UsageError(f"No guard is running: start one before {one_line(what, 40)!r}.")
         if what in ("resume", "go_on"):
             record = session.resume()
             return {"kind": "resumed", "events": [] if record is None else [record]}
         if what == "end":
             self._guard = None
             return {"kind": "ended", "summary": session.end()}
-        raise UsageError(f"There is no guard command {what!r}: use guard, resume or end.")
+        raise UsageError(
+            f"There is no guard command {one_line(what, 40)!r}: use guard, resume or end."
+        )
 
     def _report_silence(self) -> None:
         if self._guard is not None:

@@ -6,20 +6,24 @@ import hashlib
 import json
 import os
 import re
+import subprocess
+import sys
 import threading
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, ClassVar, Final, NamedTuple
 
 import cv2
 
+from moppet.config import check_settings
 from moppet.datasets.readers.csv_tables import read_table
 from moppet.datasets.readers.dataset import subject_finder
-from moppet.files import write_csv, write_text
+from moppet.files import read_json, write_csv, write_text
 from moppet.media import IMAGE_SUFFIXES
 from moppet.media.images import load_image
+from moppet.server.workspace import local_path
 from moppet.values import EXPRESSIONS, MediaError, MoppetError, UsageError
 from moppet.vocabulary import class_of
 
@@ -28,6 +32,8 @@ MOST_IMAGES: Final = 20_000
 MOST_CLASSES: Final = 20
 SHOWN_PX: Final = 1600
 """Longest side of an image on the page, in pixels."""
+_LONGEST_PATTERN: Final = 200
+_PATTERN_S: Final = 5.0
 _PLAIN: Final = re.compile(r"\w([\w .-]{0,38}\w)?")
 
 
@@ -104,6 +110,19 @@ class NewSet:
     seed: int = 0
 
 
+@dataclass(frozen=True)
+class _StoredSet:
+    """The content of set.json."""
+
+    RENAMED: ClassVar = {"pictures": "images"}
+
+    folder: str
+    classes: tuple[str, ...]
+    images: tuple[str, ...]
+    subject_pattern: str | None = None
+    seed: int = 0
+
+
 class RatingSets:
     """The rating sets of a workspace; hold `lock` while writing."""
 
@@ -121,17 +140,11 @@ class RatingSets:
             raise UsageError(f"There is no set {name!r}.")
         file = self.root / name / "set.json"
         try:
-            stored = json.loads(file.read_text(encoding="utf-8"))
-            return RatingSet(
-                file.parent,
-                Path(stored["folder"]),
-                tuple(stored["classes"]),
-                tuple(stored["images"] if "images" in stored else stored["pictures"]),
-                stored["subject_pattern"],
-                int(stored["seed"]),
-            )
-        except (OSError, ValueError, KeyError, TypeError):
+            stored = check_settings(_StoredSet, read_json(file, "rating set"), "the set")
+        except MoppetError:
             raise MoppetError(f"{file} is damaged: restore it from a backup.") from None
+        folder, pattern = Path(stored.folder), stored.subject_pattern
+        return RatingSet(file.parent, folder, stored.classes, stored.images, pattern, stored.seed)
 
     def create(self, new: NewSet) -> RatingSet:
         """Create and return a set of all images in a folder and its sub-folders.
@@ -143,9 +156,12 @@ class RatingSets:
         if place.name.casefold() in map(str.casefold, self.names()):
             raise UsageError(f"There is a set {place.name!r} already: choose another name.")
         subject = (new.subject or "").strip() or None
+        if subject is not None and len(subject) > _LONGEST_PATTERN:
+            raise UsageError(f"The subject pattern may have {_LONGEST_PATTERN} characters at most.")
         subject_finder(subject)
         source, classes = _folder(new.folder), _check_classes(new.classes)
         images = sorted(_images(source), key=lambda path: _key(new.seed, "", path))
+        _try_pattern(subject, images)
         stored = {
             "folder": str(source),
             "classes": classes,
@@ -174,15 +190,41 @@ def _key(seed: int, rater: str, path: str) -> bytes:
 
 
 def _folder(text: str) -> Path:
+    place = local_path(text, "folder")
+    if not place.is_dir():
+        raise UsageError(f"There is no folder {place}.")
+    return place.resolve()
+
+
+_TRY: Final = (
+    "import json, re, sys; given = json.load(sys.stdin); find = re.compile(given[0]).search; "
+    "[find(path) for path in given[1]]"
+)
+
+
+def _try_pattern(pattern: str | None, images: Sequence[str]) -> None:
+    """Raise UsageError if a pattern takes too long on these paths, as "(a|a)*$" can.
+
+    Python cannot interrupt a search, so it runs in a process of its own.
+    """
+    if pattern is None:
+        return
+    task = json.dumps([pattern, images])
     try:
-        place = Path(text.strip()).expanduser()
-        if not place.is_absolute():
-            raise UsageError("Enter the full path of the folder, starting with /.")
-        if place.is_dir():
-            return place.resolve()
-    except (OSError, RuntimeError, ValueError):
-        pass
-    raise UsageError(f"There is no folder {text.strip()}.")
+        subprocess.run(
+            [sys.executable, "-I", "-c", _TRY],
+            input=task,
+            text=True,
+            timeout=_PATTERN_S,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            check=True,
+        )
+    except (subprocess.SubprocessError, OSError):
+        raise UsageError(
+            f"The subject pattern {pattern!r} takes longer than {_PATTERN_S:g} s on these file "
+            "names: simplify it."
+        ) from None
 
 
 def _check_classes(classes: Iterable[str]) -> tuple[str, ...]:

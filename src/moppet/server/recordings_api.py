@@ -14,13 +14,16 @@ from starlette.exceptions import HTTPException
 from moppet.infer.pipeline import Settings
 from moppet.server.downloads import current_report
 from moppet.server.job_queue import Queue
-from moppet.server.responses import Json, body_of, existing_file
+from moppet.server.responses import Json, body_of, existing_file, media_file
 from moppet.server.timeline_view import TIMELINE
-from moppet.server.workspace import Workspace, check_recording
+from moppet.server.workspace import Workspace, check_recording, media_type
 from moppet.values import MoppetError, UsageError
 
+_CHECK_ROOM: Final = 2**26
+"""Bytes of an upload after which the room on the disk is checked again."""
 _RESULTS: Final = {"timeline.parquet": "application/vnd.apache.parquet", "report.html": "text/html"}
 _REPORT_POLICY: Final = (
+    "sandbox allow-scripts allow-downloads allow-modals; "
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
 )
@@ -46,10 +49,7 @@ class NewJob:
     def source(self, workspace: Workspace) -> Path:
         """Return the recording; UsageError if there is none."""
         if self.recording is not None:
-            source = workspace.recordings / self.recording
-            if source.name != self.recording or not source.is_file():
-                raise UsageError("There is no such upload.")
-            return source
+            return workspace.upload(self.recording)
         if self.path is not None:
             return workspace.recording(self.path)
         raise UsageError("The request needs an upload (`recording`) or a local file (`path`).")
@@ -62,10 +62,15 @@ def add_uploads(site: FastAPI, workspace: Workspace) -> None:
         claimed = request.headers.get("content-length")
         path = workspace.new_recording(name, None if claimed is None else int(claimed))
         part = path.with_name(path.name + ".part")
+        unchecked = 0
         try:
-            with part.open("wb") as file:
+            with part.open("xb") as file:
                 async for piece in request.stream():
                     await run_in_threadpool(file.write, piece)
+                    unchecked += len(piece)
+                    if unchecked > _CHECK_ROOM:  # without a length, nothing was checked before
+                        unchecked = 0
+                        workspace.check_room(0)
             if not part.stat().st_size:
                 raise UsageError(f"{name} is empty.")
             part.replace(path)
@@ -94,12 +99,13 @@ def add_jobs(site: FastAPI, workspace: Workspace, queue: Queue) -> None:
 
     @site.get("/api/jobs/{number}")
     def job(number: int) -> Json:
-        return queue.job(number).as_json()
+        return queue.about(number)
 
     @site.get("/api/jobs/{number}/recording")
     def recording(number: int) -> FileResponse:
         """Return the recording; players may request parts of it (Range)."""
-        return FileResponse(existing_file(Path(queue.job(number).source)))
+        path = Path(queue.job(number).source)
+        return media_file(path, media_type(path))
 
     @site.get("/api/jobs/{number}/results/{name}")
     def result(number: int, name: str) -> FileResponse:

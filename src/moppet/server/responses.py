@@ -8,11 +8,12 @@ from typing import Any, Final, TypeVar
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import FileResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from moppet.config import check_settings
+from moppet.files import parse_json
 from moppet.values import MoppetError, UsageError
 
 T = TypeVar("T")
@@ -22,10 +23,10 @@ INTERNAL_ERROR: Final = "An internal error occurred. The terminal shows the deta
 
 async def json_of(request: Request) -> Json:
     """Return the JSON object in a request's body; UsageError if there is none."""
-    try:
-        body = await request.json()
-    except ValueError:
-        raise UsageError("The request needs a body in JSON.") from None
+    data = await request.body()
+    if not data.strip():
+        raise UsageError("The request needs a body in JSON.")
+    body = parse_json(data, "The request", UsageError)
     if not isinstance(body, dict):
         raise UsageError(f"The request needs a JSON object, got a {type(body).__name__}.")
     return body
@@ -41,10 +42,24 @@ def body_of(kind: type[T]) -> Any:
 
 
 def existing_file(path: Path) -> Path:
-    """Return a file's path; answer 404 if the file does not exist."""
-    if not path.is_file():
+    """Return a file's path; answer 404 if the file does not exist, or is a link to another one."""
+    if path.is_symlink() or not path.is_file():
         raise HTTPException(404)
     return path
+
+
+MEDIA_POLICY: Final = "sandbox; default-src 'none'"
+
+
+def media_file(path: Path, media_type: str) -> FileResponse:
+    """Return a recording to be shown, of which nothing can run as a page or a script."""
+    return FileResponse(
+        path,
+        media_type=media_type,
+        filename=path.name.encode("utf-8", "replace").decode(),
+        content_disposition_type="inline",
+        headers={"content-security-policy": MEDIA_POLICY, "x-content-type-options": "nosniff"},
+    )
 
 
 def attachment(name: str, content: bytes | str, media_type: str | None = None) -> Response:
@@ -74,8 +89,7 @@ def _answer(
     status: int, sentence: str | None
 ) -> Callable[[Request, Exception], Awaitable[JSONResponse]]:
     async def answer(_: Request, error: Exception) -> JSONResponse:
-        return JSONResponse(
-            {"error": sentence or str(error)}, status_code=getattr(error, "status_code", status)
-        )
+        text = (sentence or str(error)).encode("utf-8", "replace").decode()
+        return JSONResponse({"error": text}, status_code=getattr(error, "status_code", status))
 
     return answer

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hmac
+import secrets
+import threading
+from collections.abc import Callable
 from typing import Final
 
 from starlette.datastructures import MutableHeaders
@@ -31,19 +34,66 @@ _HEADERS: Final = {
 }
 
 
+class OpeningCodes:
+    """Codes that open the page once each: the code of an address is exchanged for the cookie.
+
+    A browser's address can be seen in the list of processes, and stays in its history.
+    first: the code of the printed address. on_used: called when it, or the code that followed it,
+    was used, with a new code that takes its place.
+    """
+
+    def __init__(self, first: str, on_used: Callable[[str], None] = lambda _: None) -> None:
+        self._printed, self._on_used = first, on_used
+        self._others: set[str] = set()
+        self._lock = threading.Lock()
+
+    def new(self) -> str:
+        """Return a further code, for a browser that is opened without printing the address."""
+        code = secrets.token_urlsafe(24)
+        self._others.add(code)
+        return code
+
+    def use(self, given: str) -> bool:
+        """Return whether this is an unused code; it is used from now on."""
+        with self._lock:
+            found = [code for code in (self._printed, *self._others) if _same(code, given)]
+            if not found:
+                return False
+            if found[0] != self._printed:
+                self._others.discard(found[0])
+                return True
+            self._printed = secrets.token_urlsafe(24)
+            self._on_used(self._printed)
+            return True
+
+
+def _same(one: str, other: str) -> bool:
+    """Return whether two texts are equal, in a time that does not depend on where they differ."""
+    return hmac.compare_digest(one.encode("utf-8", "replace"), other.encode("utf-8", "replace"))
+
+
 class SecurityMiddleware:
     """ASGI middleware that checks requests, limits their size and adds security headers.
 
-    token: part of the printed address, and later of the cookie. port: the server's port.
-    largest_upload: bytes of a request below /api/upload.
+    token: the value of the cookie, and a bearer token for programs. port: the server's port.
+    largest_upload: bytes of a request below /api/upload. codes: what opens the page; by default
+    the token, once.
 
     It refuses: a Host other than this machine (DNS rebinding); a foreign Origin; a change without
     an Origin and without the token as a bearer; a request without the token; a body that is
     larger than allowed or than its header claims.
     """
 
-    def __init__(self, app: ASGIApp, token: str, port: int, largest_upload: int) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        token: str,
+        port: int,
+        largest_upload: int,
+        codes: OpeningCodes | None = None,
+    ) -> None:
         self.app, self.token = app, token
+        self.codes = codes or OpeningCodes(token)
         names = ("127.0.0.1", "localhost", "[::1]")
         self.hosts = {f"{name}:{port}" for name in names}
         self.origins = {f"http://{host}" for host in self.hosts}
@@ -74,6 +124,8 @@ class SecurityMiddleware:
             return 403, "This server answers only under the name of this machine (localhost)."
         if origin is not None and origin not in self.origins:
             return 403, "Requests from other pages are refused."
+        if headers.get("sec-fetch-site") in ("cross-site", "same-site") and request.url.path != "/":
+            return 403, "Requests from other pages are refused."
         bearer = self._is_token(headers.get("authorization", "").removeprefix("Bearer "))
         reads = request.scope.get("method") in ("GET", "HEAD")
         if not reads and origin is None and not bearer:
@@ -81,11 +133,11 @@ class SecurityMiddleware:
         if not bearer and not self._is_token(request.cookies.get(COOKIE, "")):
             rest = request.url.remove_query_params("token").query
             given = request.query_params.get("token", "")
-            if reads and request.url.path == "/" and self._is_token(given):
+            if reads and request.url.path == "/" and given and self.codes.use(given):
                 return 303, f"/?{rest}" if rest else "/"
-            return 401, "Open the address that `moppet serve` printed: it contains the token."
+            return 401, "Open the address that `moppet serve` printed last: each works once."
         claimed, largest = headers.get("content-length", "0"), self._largest(request.scope)
-        if not claimed.isdecimal() or int(claimed) > largest:
+        if not claimed.isdecimal() or len(claimed) > 18 or int(claimed) > largest:
             return 413, f"A request here may have at most {largest:,} bytes."
         return 0, ""
 
@@ -93,7 +145,7 @@ class SecurityMiddleware:
         return self.largest_upload if scope["path"].startswith("/api/upload") else LARGEST_JSON
 
     def _is_token(self, word: str) -> bool:
-        return hmac.compare_digest(word.encode(), self.token.encode())
+        return _same(word, self.token)
 
     def _limited(self, scope: Scope, receive: Receive) -> Receive:
         left = self._largest(scope)

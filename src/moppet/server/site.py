@@ -23,7 +23,7 @@ from moppet.server.label_api import add_label
 from moppet.server.live_api import add_live
 from moppet.server.recordings_api import add_jobs, add_uploads
 from moppet.server.responses import add_errors
-from moppet.server.security import SecurityMiddleware
+from moppet.server.security import OpeningCodes, SecurityMiddleware
 from moppet.server.timeline_api import add_edits, add_exports, add_review
 from moppet.server.workspace import LARGEST_UPLOAD, Workspace
 
@@ -49,7 +49,12 @@ _FORMER: Final = {
 
 
 def build_site(
-    workspace: Workspace, queue: Queue, token: str, port: int, channels: Channels = QUIET
+    workspace: Workspace,
+    queue: Queue,
+    token: str,
+    port: int,
+    channels: Channels = QUIET,
+    codes: OpeningCodes | None = None,
 ) -> Any:
     """Return the ASGI application, behind `SecurityMiddleware`. channels: for a guard's alerts."""
 
@@ -87,7 +92,7 @@ def build_site(
 
     site.add_middleware(GZipMiddleware, minimum_size=2000)
     site.mount("/static", StaticFiles(directory=STATIC))
-    return SecurityMiddleware(site, token, port, LARGEST_UPLOAD)
+    return SecurityMiddleware(site, token, port, LARGEST_UPLOAD, codes)
 
 
 def _page(path: Path) -> Callable[[], FileResponse]:

@@ -219,10 +219,14 @@ def add_exports(site: FastAPI, queue: Queue) -> None:
 
     @site.get("/api/summary.csv")
     def summary() -> Response:
-        """Return one row for each finished recording and role, oldest first."""
+        """Return one row for each finished recording and role, oldest first.
+
+        A recording whose timeline cannot be read has a row of its own, with the reason.
+        """
         done = [queue.job(job["id"]) for job in queue.jobs() if job["state"] == "done"]
-        paths = [Path(job.folder) / TIMELINE for job in reversed(done)]
-        return _download(export_summary([path for path in paths if path.is_file()]))
+        return _download(
+            export_summary([(job.name, Path(job.folder) / TIMELINE) for job in reversed(done)])
+        )
 
 
 def _download(file: ExportedFile) -> Response:

@@ -33,6 +33,7 @@ Json = dict[str, Any]
 TIMELINE: Final = "timeline.parquet"
 JOURNAL: Final = "journal.arrows"
 MOST_POINTS: Final = 4000
+_LARGEST_FACE: Final = 2**31
 LONGEST_S: Final = 60.0
 """The longest stretch of boxes in one request."""
 
@@ -144,9 +145,10 @@ class TimelineView:
         Each point is the mean of its rows; null where the face is missing for over max_gap_s.
         `unsure`: share of unsure rows in the point.
         """
-        if not (math.isfinite(start_s) and math.isfinite(end_s)) or start_s >= end_s:
-            raise UsageError("The start must be before the end.")
-        points = int(np.clip(points, 2, MOST_POINTS))
+        _check_span(start_s, end_s)
+        if not 0 <= face <= _LARGEST_FACE:
+            raise UsageError("There is no face of this number.")
+        points = max(2, min(points, MOST_POINTS))
         inside = (self.face == face) & (self.time_s >= start_s) & (self.time_s <= end_s)
         rows = np.flatnonzero(inside & ~np.isnan(self.smoothed[:, 0]))
         bin_of_row = np.arange(len(rows))
@@ -173,6 +175,7 @@ class TimelineView:
 
         Rows of frames without a face have no box.
         """
+        _check_span(start_s, end_s)
         end_s = min(end_s, start_s + LONGEST_S)
         low, high = np.searchsorted(self.time_s, [start_s, np.nextafter(end_s, math.inf)])
         columns = ["time_s", "face_id", "status", "box_x", "box_y", "box_w", "box_h"]
@@ -220,6 +223,11 @@ def _unfinished_view(journal: Path) -> TimelineView:
 
 def _modified_ns(path: Path) -> int:
     return path.stat().st_mtime_ns if path.is_file() else 0
+
+
+def _check_span(start_s: float, end_s: float) -> None:
+    if not (math.isfinite(start_s) and math.isfinite(end_s)) or start_s >= end_s:
+        raise UsageError("The start must be before the end.")
 
 
 def _rounded(values: NDArray[np.float64]) -> list[float | None]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from moppet.files import one_line, write_text
 from moppet.infer.pipeline import Analysis, Progress, Settings
 from moppet.pages.report import write_report
 from moppet.timeline import TimelineSettings
@@ -53,16 +56,41 @@ def write_line(line: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """Run the task on stdin; exit with 0 and {"done": frames}, or with 1 and {"error": text}."""
+    """Run the task on stdin; exit with 0 and {"done": frames}, or with 1 and {"error": text}.
+
+    If the server is gone, the process ends without a word: the next server resumes the job.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Ctrl-C the server ends its worker
     try:
-        write_line(work(json.loads(sys.stdin.read())))
+        task = sys.stdin.read()
+        if not task:
+            os._exit(1)
+        report = _report(json.loads(task))
+        write_line(report)
+    except BrokenPipeError:
+        os._exit(1)  # without the error that closing stdout would raise again
+    sys.exit("error" in report)
+
+
+def _report(task: dict[str, Any]) -> dict[str, Any]:
+    """Return the final report of a task; an unexpected error is logged in its folder."""
+    try:
+        return work(task)
     except MoppetError as error:
-        write_line({"error": str(error)})
-        sys.exit(1)
+        return {"error": str(error)}
+    except BrokenPipeError:
+        raise
     except OSError as error:
-        write_line({"error": f"{error.strerror or error}."})
-        sys.exit(1)
+        return {"error": f"{error.strerror or one_line(error)}."}
+    except Exception as error:
+        told = f"it could not be analyzed ({type(error).__name__}: {one_line(error)})."
+        try:
+            log = write_text(
+                Path(task["folder"]) / "error.log", "".join(traceback.format_exception(error))
+            )
+        except (MoppetError, OSError):
+            return {"error": f"{told} Please report this."}
+        return {"error": f"{told} Please report this with {log}."}
 
 
 if __name__ == "__main__":

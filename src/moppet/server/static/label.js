@@ -22,6 +22,9 @@ async function start() {
   const sets = await request("GET", "/api/labels");
   $("#no-sets").hidden = sets.length > 0;
   $("#sets").replaceChildren(...sets.map((one) => {
+    if (one.error) {
+      return element("li", {}, element("span", { className: "name" }, one.name), element("span", { className: "error" }, one.error));
+    }
     const far = one.opened.length ? "agreement opened"
       : one.raters.map((rater) => `${rater.name} ${rater.left ? `has ${rater.left.toLocaleString("en")} left` : "has finished"}`).join(", ");
     const link = element("a", { href: `/label?${new URLSearchParams({ set: one.name })}` }, one.name);

@@ -131,8 +131,9 @@ function line(job) {
     item.append(bar);
   }
   const said = document.createElement("span");
-  said.className = job.error ? "error" : "state quiet";
-  said.textContent = job.error ?? state(job);
+  const problem = job.error ?? job.waiting;
+  said.className = problem ? "error" : "state quiet";
+  said.textContent = problem ?? state(job);
   item.append(said);
   return item;
 }
