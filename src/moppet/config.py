@@ -60,7 +60,7 @@ T = TypeVar("T")
 
 _MOST_BYTES: Final = 1_000_000
 _MOST_LEVELS: Final = 12
-_KEY: Final = rb"""(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')"""
+_KEY: Final = rb"""(?:(?<![\w-])[\w-]++|"[^"\n]*+"|'[^'\n]*+')"""
 _LONG_KEY: Final = re.compile(_KEY + rb"(?:[ \t]*+\.[ \t]*+" + _KEY + rb"){1000}")
 """A key of a thousand parts, such as a.a.a.a…"""
 _MOST_LINES: Final = 11

@@ -41,9 +41,15 @@ Floats = NDArray[np.float32]
 
 
 class MoppetError(Exception):
-    """Something a user can mend; its text is one sentence. The command line exits with 1."""
+    """Something a user can mend; its text is one sentence. The command line exits with 1.
+
+    What a file or its name brings into the text is shown without control characters.
+    """
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in super().__str__())
 
 
 class UsageError(MoppetError):

@@ -20,6 +20,7 @@ from moppet.datasets.readers.dataset import (
     read_text,
     subject_finder,
 )
+from moppet.files import one_line
 from moppet.values import MoppetError
 from moppet.vocabulary import age_band, rename_classes, split_of
 
@@ -44,11 +45,12 @@ def read_table(path: Path, needed: Sequence[str]) -> tuple[list[str], list[list[
     if missing:
         raise MoppetError(
             f"{path} needs the columns {', '.join(needed)} in its first line, "
-            f"but has {', '.join(header) or 'none'}."
+            f"but has {one_line(', '.join(header), 200) or 'none'}."
         )
     twice = sorted({name for name in header if header.count(name) > 1})
     if twice:
-        raise MoppetError(f"{path} has the column {twice[0]!r} twice: rename one.")
+        name = one_line(repr(twice[0]), 60)
+        raise MoppetError(f"{path} has the column {name} twice: rename one.")
     rows = [row for row in rows if any(cell.strip() for cell in row)]
     for number, row in enumerate(rows, 2):
         if len(row) != len(header):
@@ -78,7 +80,7 @@ def number(cell: str, path: Path, row: int, column: str) -> float | None:
             raise ValueError
     except ValueError:
         raise MoppetError(
-            f"{path}, row {row + 2}: {column} should be a number, not {cell!r}."
+            f"{path}, row {row + 2}: {column} should be a number, not {one_line(repr(cell), 60)}."
         ) from None
     return None if math.isnan(value) else value
 

@@ -11,6 +11,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
+from moppet.files import one_line
 from moppet.train.checkpoints import save_tensors
 from moppet.train.networks.base import Network
 from moppet.values import ModelError
@@ -89,8 +90,8 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         tensors, metadata = readers[path.suffix](path)
     except Exception as error:  # each reader has its own; a damaged file may raise any
-        reason = (str(error).splitlines() or ["no reason given"])[0]
-        raise ModelError(f"{path} cannot be read as {path.suffix[1:]} weights: {reason}") from None
+        reason = one_line(error) or "no reason given"
+        raise ModelError(f"{path} cannot be read as {path.suffix[1:]} weights: {reason}.") from None
     if not tensors or not all(isinstance(value, Tensor) for value in tensors.values()):
         raise ModelError(f"{path} holds no weights by name, as state_dict() gives them.")
     return tensors, metadata
