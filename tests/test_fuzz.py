@@ -12,6 +12,7 @@ import copy
 import json
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +23,9 @@ from hypothesis import strategies as st
 
 from model_folder import write_model
 from moppet import load_model
-from moppet.coders.programs import read_coding, write_programs
+from moppet.coders.media import Recording, place
+from moppet.coders.programs import read_coding, write_program, write_programs
+from moppet.coders.time_units import Units, human_track
 from moppet.datasets.manifest import build_manifest
 from moppet.guard.event_log import read_log
 from moppet.guard.rules import parse_rules, read_guard
@@ -38,6 +41,7 @@ from moppet.timeline.annotations import (
 from moppet.timeline.people import people_path, read_people
 from moppet.values import MoppetError
 from report_samples import two_people
+from test_coders_media import BOTH, VIDEO, aggregated, eaf, project, turns
 
 PROJECT = Path(__file__).parents[1]
 NETWORKS_STUDY, CLASSIFIER_STUDY = "child-happy-sad", "infant-hybrid"
@@ -68,6 +72,15 @@ def export(timeline: Path, stem: str) -> None:
     """Write a timeline for every program."""
     programs = ["elan", "boris", "datavyu", "textgrid"]
     write_programs(read_annotated(timeline), timeline.parent, stem, programs, 0.0)
+
+
+def use_coding(path: Path) -> None:
+    """Read a coder's file, take the codes of its second medium, and write them again."""
+    coding = read_coding(path)
+    placed = place(coding, path, Recording("visit.mp4", 120.0)).coding
+    for lane in placed.lanes:
+        human_track(lane, "a", Units(0.0, 0.5, 40), ["x"], rename=lambda _: "x")
+    write_program(replace(placed, lanes=placed.lanes[:1]), path.parent, "again", "datavyu")
 
 
 def use_model(card: Path) -> None:
@@ -154,11 +167,16 @@ SAMPLES = {
     "timeline.parquet": Sample("t.parquet", use_timeline),
     "people.json": Sample("t.people.json", read_people),
     "corrections.jsonl": Sample("t.corrections.jsonl", read_corrections),
-    "ELAN": Sample("c.eaf", read_coding),
-    "BORIS": Sample("c.boris", read_coding),
-    "BORIS table": Sample("c_aggregated.tsv", read_coding),
-    "Datavyu": Sample("c.csv", read_coding),
-    "TextGrid": Sample("c.TextGrid", read_coding),
+    "ELAN": Sample("c.eaf", use_coding),
+    "ELAN of several media": Sample("m.eaf", use_coding),
+    "BORIS": Sample("c.boris", use_coding),
+    "BORIS of several media": Sample("m.boris", use_coding),
+    "BORIS table": Sample("c_aggregated.tsv", use_coding),
+    "BORIS table of events": Sample("c_tabular.tsv", use_coding),
+    "BORIS table of several media": Sample("m.tsv", use_coding),
+    "Datavyu": Sample("c.opf", use_coding),
+    "TextGrid": Sample("c.TextGrid", use_coding),
+    "chronological TextGrid": Sample("m.TextGrid", use_coding),
     "guard rules": Sample("guard.toml", read_guard),
     "model card": Sample("model/card.toml", use_model),
     "network": Sample("model/model.onnx", lambda p: use_model(p.with_name("card.toml"))),
@@ -203,6 +221,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         face_id=0, start_s=1.0, end_s=2.0, label="sadness", by="A", at="2026-11-30",
     )  # fmt: skip
     export(root / "t.parquet", "c")
+    media = [("room.mp4", 0, VIDEO), ("visit.mp4", 4000, VIDEO)]
+    (root / "m.eaf").write_text(eaf(turns(), media), "utf-8")
+    two_files = project(BOTH, {1: ["part1.mp4", "visit.mp4"]})
+    (root / "m.boris").write_text(json.dumps(two_files), "utf-8")
+    (root / "m.tsv").write_text(aggregated(BOTH), "utf-8")
+    (root / "m.TextGrid").write_text(
+        '"Praat chronological TextGrid text file"\n0 9\n1\n"TextTier" "a" 0 9\n1 2.\n"x"\n'
+    )
     write_model(root / "model")
     write_results(root / "model")
     write_studies(root)

@@ -21,13 +21,15 @@ from moppet.coders.codings import (
     Medium,
     check_size,
     milliseconds,
+    quoted,
     read_content,
 )
+from moppet.files import one_line
 from moppet.values import TimelineError
 
 MAX_BYTES: Final = 64_000_000
 """Larger files, also when unpacked, are refused: an hour coded by frame needs a tenth of this."""
-IMAGES: Final = "The observation {!r} has codes of images, without times."
+IMAGES: Final = "The observation {} has codes of images, without times."
 UNNAMED: Final = "behavior"
 """Name of the lane for behaviors without a category."""
 
@@ -102,7 +104,7 @@ def _check_pairs(events: Iterable[Event]) -> None:
         for before, after in pairwise(sorted(same, key=lambda event: event[3:5])):
             if after.start_s < before.stop_s:
                 raise TimelineError(
-                    f"BORIS cannot hold {code!r} twice at once, but one starts at "
+                    f"BORIS cannot hold {quoted(code)} twice at once, but one starts at "
                     f"{after.start_s:.3f} s before the other stops."
                 )
 
@@ -181,7 +183,7 @@ def read_boris(path: Path) -> Coding:
         media += (_moved(medium, -origin_s) for medium in shown)
         events = observation["events"]
         if any(event[0] is None or math.isnan(float(event[0])) for event in events):
-            faults[name] = IMAGES.format(name)
+            faults[name] = IMAGES.format(quoted(name))
             continue
         origin_s += float(observation.get("time offset") or 0)
         for event in sorted(events, key=lambda event: float(event[0])):
@@ -272,14 +274,20 @@ def playlist(
     lengths: Sequence[float | None],
     shifts: Sequence[float | None],
 ) -> list[Medium]:
-    """Return the media of one player, one after the other. shifts: added to the times of each."""
-    media = []
+    """Return the media of one player, one after the other.
+
+    shifts: the creation time that BORIS adds to the times of each; 0 if it adds none. Then, the
+    first medium has no lower, and the last one no upper limit.
+    """
+    media: list[Medium] = []
+    dated, last = any(shifts), len(paths) - 1
     for path, length_s, shift_s in zip(paths, lengths, shifts, strict=True):
         begin_s = None if start_s is None or shift_s is None else start_s + shift_s
         medium = Medium(file_name(path), observation, player, length_s, begin_s)
-        if len(paths) > 1 and begin_s is not None:
-            to_s = None if length_s is None else begin_s + length_s
-            medium = medium._replace(from_s=begin_s, to_s=to_s)
+        if begin_s is not None and (media or dated):
+            medium = medium._replace(from_s=begin_s)
+        if begin_s is not None and (len(media) < last or dated):
+            medium = medium._replace(to_s=None if length_s is None else begin_s + length_s)
         media.append(medium)
         start_s = None if start_s is None or length_s is None else start_s + length_s
     return media
@@ -331,18 +339,19 @@ def coding_of_rows(
             continue
         elif end_s is None:
             wrong = "no STOP before this START" if row.kind == "START" else "no START before it"
-            at = f"{row.behavior!r} at {start_s:.3f} s has {row.kind or 'no type'}"
+            kind = one_line(row.kind, 20) or "no type"
+            at = f"{quoted(row.behavior)} at {start_s:.3f} s has {kind}"
             faults.setdefault(row.observation, f"{at} and {wrong}: pair the events in BORIS.")
             continue
         category = row.category or UNNAMED
         label = row.behavior.removesuffix(f" ({category})")  # as boris_project appends it
         codes[row.observation, row.subject, category].append(Code(start_s, end_s, label))
     for (observation, subject, code, *_), time_s in open_since.items():
-        whose = f" of {subject}" if subject else ""
+        whose = f" of {one_line(subject, 80)}" if subject else ""
         faults.setdefault(
             observation,
-            f"{code!r}{whose} starts at {time_s:.3f} s and never stops: add the stop event in "
-            "BORIS.",
+            f"{quoted(code)}{whose} starts at {time_s:.3f} s and never stops: add the stop "
+            "event in BORIS.",
         )
     lanes = tuple(
         Lane(category, tuple(found), subject, observation=observation)

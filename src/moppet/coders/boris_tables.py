@@ -8,6 +8,7 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,7 +24,7 @@ from moppet.coders.boris import (
     playlist,
     seconds_or_none,
 )
-from moppet.coders.codings import Coding, Medium, decoded, read_content
+from moppet.coders.codings import Coding, Medium, decoded, quoted, read_content
 
 _NAMELESS: Final = "rows without a behavior"
 _ABOVE: Final = ("Observation id", "Time offset (s)")
@@ -121,7 +122,7 @@ def read_boris_table(path: Path) -> Coding:
         of_one[line.get("Observation id", "")].append(line)
     starts = "Start (s)" if bool(lines) and "Start (s)" in lines[0] else "Time"
     faults = {
-        name: IMAGES.format(name)
+        name: IMAGES.format(quoted(name))
         for name, found in of_one.items()
         if all(line[starts].strip() in _NOTHING for line in found)
     }
@@ -151,9 +152,11 @@ def read_boris_table(path: Path) -> Coding:
     ]
     if starts == "Time":
         rows.sort(key=lambda row: row.time_s)
-    return coding_of_rows(
-        rows, faults, media, {_NAMELESS: len(lines) - sum(map(len, of_one.values()))}
-    )
+    nameless = len(lines) - sum(map(len, of_one.values()))
+    coding = coding_of_rows(rows, faults, media, {_NAMELESS: nameless})
+    if decimal_mark([line.get(starts, "") for line in named], starts) == ",":
+        coding = replace(coding, notes=("the times are read as numbers with a decimal comma.",))
+    return coding
 
 
 _NOTHING: Final = ("", "NA", "nan", "NaN")
@@ -232,8 +235,8 @@ def _lines(path: Path) -> list[dict[str, str]]:
 
 def _seconds(lines: Sequence[Mapping[str, str]], column: str) -> list[float]:
     """Return the times in a column, in seconds, without the time offset."""
-    mark = _decimal_mark([line.get(column, "") for line in lines], column)
-    offset_mark = _decimal_mark([line.get(_OFFSET, "") for line in lines], _OFFSET)
+    mark = decimal_mark([line.get(column, "") for line in lines], column)
+    offset_mark = decimal_mark([line.get(_OFFSET, "") for line in lines], _OFFSET)
     found = []
     for line in lines:
         offset = line.get(_OFFSET, "").strip()
@@ -242,12 +245,12 @@ def _seconds(lines: Sequence[Mapping[str, str]], column: str) -> list[float]:
             found.append(time_s - (0.0 if offset in _NOTHING else _decimal(offset, offset_mark)))
         except (ValueError, KeyError):
             raise ValueError(
-                f"{line['Behavior']!r} has no {column} in seconds: export times in seconds"
+                f"{quoted(line['Behavior'])} has no {column} in seconds: export times in seconds"
             ) from None
     return found
 
 
-def _decimal_mark(values: Iterable[str], column: str) -> str:
+def decimal_mark(values: Iterable[str], column: str) -> str:
     """Return "." or ",": what comes last in the numbers of a column that have either.
 
     Raises ValueError if some have one and some the other, because "1,250" would mean two things.

@@ -74,6 +74,11 @@ class Lane:
         return list(dict.fromkeys(code.label for code in self.codes))
 
 
+def quoted(text: str) -> str:
+    """Return a name or a label in quotes, as printable text of at most some 80 characters."""
+    return repr(text if len(text) <= 80 else f"{text[:80]}…")
+
+
 def counted(*counts: Mapping[str, int]) -> dict[str, int]:
     """Return the sum of counts by their key, without zeros."""
     total: dict[str, int] = {}
@@ -108,7 +113,7 @@ class Medium(NamedTuple):
 
     def __str__(self) -> str:
         """The quoted name, with the length if it is known."""
-        return repr(self.name) + ("" if self.length_s is None else f" ({self.length_s:.1f} s)")
+        return quoted(self.name) + ("" if self.length_s is None else f" ({self.length_s:.1f} s)")
 
 
 @dataclass(frozen=True)
@@ -203,7 +208,9 @@ def check_titles(titles: Sequence[str], what: str) -> None:
     """Raise TimelineError if two lanes have the same name. what: e.g. "tiers of an .eaf"."""
     twice = sorted({title for title in titles if titles.count(title) > 1})
     if twice:
-        raise TimelineError(f"The {what} need different names, but two are named {twice[0]!r}.")
+        raise TimelineError(
+            f"The {what} need different names, but two are named {quoted(twice[0])}."
+        )
 
 
 def check_no_overlap(lane: Lane, program: str) -> None:
@@ -211,6 +218,7 @@ def check_no_overlap(lane: Lane, program: str) -> None:
     for before, after in pairwise(lane.codes):
         if milliseconds(after.start_s) < milliseconds(before.end_s):
             raise TimelineError(
-                f"{program} allows no overlapping codes in one tier, but in {lane.title!r} "
-                f"{after.label!r} starts at {after.start_s:.3f} s, before {before.label!r} ends."
+                f"{program} allows no overlapping codes in one tier, but in {quoted(lane.title)} "
+                f"{quoted(after.label)} starts at {after.start_s:.3f} s, before "
+                f"{quoted(before.label)} ends."
             )

@@ -21,7 +21,7 @@ from moppet.coders.code_map import (
     read_map,
     unknown_labels,
 )
-from moppet.coders.codings import Coding, Lane, counted, shifted
+from moppet.coders.codings import Coding, Lane, counted, quoted, shifted
 from moppet.coders.media import Placed, Recording, of_observation, place
 from moppet.coders.programs import read_coding
 from moppet.coders.time_units import human_track, machine_track, make_units
@@ -173,21 +173,21 @@ def _read_coder(coder: Coder, vocabulary: Vocabulary, recording: Recording) -> _
     notes = [*placed.notes, *(f"{name}: {note}" for note in coding.notes)]
     others = _others(coding, lane)
     if others and coder.tier is None:
-        listed = ", ".join(f"{x.title!r} ({_counts(x)})" for x in others[:12])
+        listed = ", ".join(f"{quoted(x.title)} ({_counts(x)})" for x in others[:12])
         more = f" and {len(others) - 12} more" if len(others) > 12 else ""
-        notes.append(f"{name}: only {lane.title!r} is compared; not used: {listed}{more}.")
+        notes.append(f"{name}: only {quoted(lane.title)} is compared; not used: {listed}{more}.")
     if lane.is_presence:
         notes.append(
-            f"{name}: {lane.title!r} has times without values, so its name is the code."
+            f"{name}: {quoted(lane.title)} has times without values, so its name is the code."
             if lane.name
-            else f"{name}: {lane.person!r} have times without values: their names are the codes, "
-            "compared as one tier."
+            else f"{name}: {quoted(lane.person)} have times without values: their names are the "
+            "codes, compared as one tier."
         )
     if lane.left_out:
         missing = sum(lane.left_out.values())
         reasons = ", ".join(f"{number} {reason}" for reason, number in lane.left_out.items())
         notes.append(
-            f"{name}: {missing} of the {_codes(missing + len(lane.codes))} in {lane.title!r} "
+            f"{name}: {missing} of the {_codes(missing + len(lane.codes))} in {quoted(lane.title)} "
             f"{'is' if missing == 1 else 'are'} left out: {reasons}."
         )
     if coding.left_out:
@@ -221,7 +221,7 @@ def _outside(lane: Lane, name: str, recording: Recording) -> list[str]:
     if not out:
         return []
     return [
-        f"{name}: {out} of {_codes(len(lane.codes))} in {lane.title!r} "
+        f"{name}: {out} of {_codes(len(lane.codes))} in {quoted(lane.title)} "
         f"{'lies' if out == 1 else 'lie'} outside the recording (0 to {end_s:.1f} s)."
     ]
 
@@ -232,7 +232,7 @@ def _skipped(job: Job, vocabulary: Vocabulary, lanes: Sequence[Lane]) -> list[st
     for coder, lane in zip(job.coders, lanes, strict=True):
         skipped = Counter(x.label for x in lane.codes if vocabulary.target_of(x.label) == SKIP)
         if skipped:
-            listed = ", ".join(f"{label!r} ({n})" for label, n in skipped.most_common(8))
+            listed = ", ".join(f"{quoted(label)} ({n})" for label, n in skipped.most_common(8))
             more = f" and {len(skipped) - 8} more" if len(skipped) > 8 else ""
             notes.append(
                 f"{coder.path.name}: {skipped.total()} of {_codes(len(lane.codes))} "
@@ -481,11 +481,12 @@ def _named(all_lanes: Sequence[Lane], subjects: Sequence[Lane], path: Path, tier
 
 def _titles(lanes: Sequence[Lane], all_lanes: Sequence[Lane]) -> str:
     """Return the names in quotes; with paths and numbers in the file if a name occurs twice."""
-    titles = [repr(lane.title) for lane in lanes]
+    titles = [quoted(lane.title) for lane in lanes]
     if len(set(titles)) < len(titles):
         numbers = {id(lane): number for number, lane in enumerate(all_lanes, 1)}
         titles = [
-            f"#{numbers[id(x)]} {x.path!r}" if id(x) in numbers else repr(x.title) for x in lanes
+            f"#{numbers[id(x)]} {quoted(x.path)}" if id(x) in numbers else quoted(x.title)
+            for x in lanes
         ]
     more = f" and {len(titles) - 12} more" if len(titles) > 12 else ""
     return ", ".join(titles[:12]) + more

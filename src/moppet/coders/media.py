@@ -8,10 +8,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import Any, Final
 
-from moppet.coders.codings import OUTSIDE, Code, Coding, Medium, counted
+from moppet.coders.codings import OUTSIDE, Code, Coding, Medium, counted, quoted
+from moppet.files import one_line
 from moppet.values import TimelineError, UsageError
 
-LENGTH_TOLERANCE_S: Final = 0.5
+LENGTH_TOLERANCE_S: Final = 0.25
 """Recordings whose lengths differ by less may be the same one under another name."""
 
 
@@ -78,7 +79,7 @@ def place(
     if medium.start_s is None and wanted is None:
         raise UsageError(
             f"{path} does not contain the time at which {medium} starts among {_listed(media)}: "
-            f"use the .boris project, or --media {medium.name} with --offset."
+            f"use the .boris project, or --media {one_line(medium.name, 80)} with --offset."
         )
     notes = _notes(media, medium, chosen_by, path, recording)
     return Placed(_only(coding, medium, recording), medium, chosen_by, notes)
@@ -100,8 +101,10 @@ def of_observation(
         found = {one.observation for one in coding.media if _same(one.name, recording.name)}
         found &= set(names)
     if len(found) != 1:
+        listed = ", ".join(map(quoted, names[:12]))
+        listed += f" and {len(names) - 12} more" if len(names) > 12 else ""
         raise UsageError(
-            f"{path} has the observations {', '.join(map(repr, names))}: use --observation to "
+            f"{path} has the observations {listed}: use --observation to "
             f"select this recording{'' if observation is None else f', not {observation!r}'}."
         )
     (name,) = found
@@ -193,15 +196,16 @@ def _notes(
     if len({_clock(one) for one in media}) > 1:
         begins = "at an unknown time" if start_s is None else f"at {start_s:.3f} s"
         notes.append(
-            f"{path.name} codes {_listed(media)}: the codes of {medium.name} are compared, which "
-            f"starts {begins} of their clock (selected by {_HOW[chosen_by]})."
+            f"{path.name} codes {_listed(media)}. Only the codes of {quoted(medium.name)} are "
+            f"compared, which starts {begins} of their clock (selected by {_HOW[chosen_by]})."
         )
     elif recording.name and chosen_by != "option" and not _same(medium.name, recording.name):
-        notes.append(f"{path.name} codes {medium.name}, but the timeline is of {recording.name}.")
+        name = one_line(medium.name, 80)
+        notes.append(f"{path.name} codes {name}, but the timeline is of {recording.name}.")
     if medium.created_s:
         notes.append(
-            f"{path.name}: {medium.created_s:.0f} s, when {medium.name} was created, are taken off "
-            "the times, because BORIS had added them."
+            f"{path.name}: {medium.created_s:.0f} s, when {quoted(medium.name)} was created, are "
+            "taken off the times, because BORIS had added them."
         )
     length_s = recording.length_s
     if medium.length_s is not None and length_s is not None:
@@ -227,7 +231,7 @@ def _only(coding: Coding, medium: Medium, recording: Recording) -> Coding:
     start_s = medium.start_s or 0.0
     from_s, to_s = medium.from_s, medium.to_s
     if to_s is None:
-        to_s = math.inf if recording.length_s is None else from_s + recording.length_s
+        to_s = math.inf if recording.length_s is None else start_s + recording.length_s
     lanes = []
     for lane in coding.lanes:
         codes = [part for code in lane.codes for part in _within(code, from_s, to_s)]

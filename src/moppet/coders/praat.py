@@ -108,10 +108,10 @@ def read_textgrid(path: Path) -> Coding:
             raise ValueError("it is not a TextGrid")
         _, end_s = _number(tokens), _number(tokens)
         exists = next(tokens) == "<exists>"
-        lanes = tuple(_read_tier(tokens) for _ in range(_count(tokens) if exists else 0))
+        lanes = [_read_tier(tokens) for _ in range(_count(tokens) if exists else 0)]
     except StopIteration:
         raise ValueError("it ends too early") from None
-    return Coding(lanes, duration_s=end_s)
+    return Coding(tuple(lanes), duration_s=end_s)
 
 
 def _text_of(data: bytes) -> str:

@@ -25,7 +25,7 @@ from moppet.commands.options import (
     output_option,
     read_list,
 )
-from moppet.files import result_folder, write_text
+from moppet.files import one_line, result_folder, write_text
 from moppet.values import MoppetError, UsageError
 
 if TYPE_CHECKING:
@@ -177,7 +177,9 @@ def _write(result: Result, folder: Path) -> list[Path]:
 def print_result(result: Result, written: Sequence[Path], console: Console) -> None:
     """Print what was compared, what was left out, the figures of every pair, and the files."""
     about = result.about
-    codes = ", ".join(f"{label} = {name}" for label, name in about["code_map"].items())
+    codes = ", ".join(
+        f"{one_line(label, 80)} = {name}" for label, name in about["code_map"].items()
+    )
     console.print(
         f"{about['recording'] or about['timeline']}: {about['level']}s of "
         f"{', '.join(about['people'])}, in units of {about['unit_s']} s"

@@ -25,7 +25,13 @@ from moppet.media.camera import camera_frames, camera_number, probe_camera
 from moppet.media.clock import ClockReport, StrictClock, clock_notes
 from moppet.media.images import image_note, images_of, load_image
 from moppet.media.recording import FrameSource, MediaInfo, printable_name
-from moppet.media.sources import IMAGE_SUFFIXES, VIDEO_SUFFIXES, expand_sources, recording_sha256
+from moppet.media.sources import (
+    IMAGE_SUFFIXES,
+    VIDEO_SUFFIXES,
+    expand_sources,
+    recording_sha256,
+    skipped_files,
+)
 from moppet.media.video import probe_video, video_frames
 from moppet.values import Frame, MediaError, UsageError
 
@@ -42,6 +48,7 @@ __all__ = [
     "probe",
     "read_frames",
     "recording_sha256",
+    "skipped_files",
 ]
 
 

@@ -45,6 +45,19 @@ def expand_sources(sources: Sequence[str]) -> list[str]:
     return list(found.values())
 
 
+def skipped_files(source: str) -> list[str]:
+    """Return the names of what a folder contains and `expand_sources` does not read, in order.
+
+    Empty for any other source. Hidden files are not counted.
+    """
+    folder = Path(source)
+    if not folder.is_dir():
+        return []
+    read = set(media_files(folder, VIDEO_SUFFIXES) or media_files(folder, IMAGE_SUFFIXES))
+    left = [path for path in folder.iterdir() if path not in read and path.name[0] != "."]
+    return [path.name + "/" * path.is_dir() for path in sorted(left, key=_natural)]
+
+
 def _recordings(source: str) -> list[Path]:
     path = Path(source)
     if path.is_dir():
