@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -19,6 +23,8 @@ from command_line import run_moppet
 from model_folder import write_model
 from moppet.infer import pipeline
 from moppet.timeline import read_timeline
+from moppet.timeline.annotations import add_correction, corrections_path
+from moppet.timeline.people import People, Person, Piece, people_path
 from rendered import read_stills, write_video
 
 
@@ -188,3 +194,77 @@ def test_assumptions_about_time_are_printed_and_kept(
     assert "note: the time stamps start anew at 2.00 s" in out
     assert metadata["clock"] == {"joints_s": [2.0]}
     assert metadata["duration_s"] == pytest.approx(4.0)
+
+
+def write_offset(path: Path, start_s: float, *, sound: bool) -> Path:
+    """Two seconds of images whose first is stamped start_s; with sound, that starts at 0."""
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=10)
+        video.width, video.height, video.pix_fmt = 128, 96, "yuv420p"
+        audio = container.add_stream("aac", rate=8000, layout="mono") if sound else None
+        if audio is not None:
+            samples = np.zeros((1, round(8000 * (start_s + 2))), np.float32)
+            silence = av.AudioFrame.from_ndarray(samples, "fltp", "mono")
+            silence.sample_rate, silence.pts = 8000, 0
+            container.mux([*audio.encode(silence), *audio.encode(None)])
+        for number in range(20):
+            image = np.full((96, 128, 3), 90, np.uint8)
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts, frame.time_base = number + round(10 * start_s), Fraction(1, 10)
+            container.mux(video.encode(frame))
+        container.mux(video.encode(None))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "start_s", "sound", "length_s"),
+    [("late.mkv", 3600, False, 2.0), ("sound_first.mp4", 1.5, True, 3.5)],
+)
+def test_exports_last_as_long_as_the_frames(
+    analyze: Analyze,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    model: Path,
+    name: str,
+    start_s: float,
+    sound: bool,
+    length_s: float,
+) -> None:
+    clip = write_offset(tmp_path / name, start_s, sound=sound)
+    analyze(clip, "-o", tmp_path / "r", "--model", model, "--no-report")
+    folder = tmp_path / "r" / clip.stem
+    run_moppet(capsys, "export", folder / "timeline.parquet", "--format", "textgrid,boris")
+    assert read_timeline(folder / "timeline.parquet").metadata["duration_s"] == pytest.approx(
+        length_s, abs=0.05
+    )
+    (xmax, *_) = re.findall(r"xmax = (\S+)", (folder / f"{clip.stem}.TextGrid").read_text())
+    project = json.loads((folder / f"{clip.stem}.boris").read_text())
+    (observation,) = project["observations"].values()
+    (boris_s,) = observation["media_info"]["length"].values()
+    assert [float(xmax), boris_s] == pytest.approx([length_s] * 2, abs=0.05)
+
+
+def test_a_second_analysis_keeps_the_names_and_corrections_of_the_recording(
+    analyze: Analyze, tmp_path: Path, model: Path
+) -> None:
+    clip = tmp_path / "clip.mp4"
+    image = read_stills()["three_people.jpg"].image
+    write_video(clip, [image[: image.shape[0] // 2 * 2, : image.shape[1] // 2 * 2]] * 12, 10)
+    analyze(clip, "-o", tmp_path, "--model", model)
+    path = tmp_path / "clip" / "timeline.parquet"
+    sha256 = read_timeline(path).metadata["source_sha256"]
+    People((Person("Ann", "child", (Piece(0),)),)).write(people_path(path), sha256)
+    label = read_timeline(path).names[0]
+    for face_id in (0, 40):
+        add_correction(
+            *(corrections_path(path),),
+            **{"face_id": face_id, "start_s": 0.0, "end_s": 1.0, "label": label},
+            **{"by": "AB", "at": "2026-11-21", "source_sha256": sha256},
+        )
+        out, error = analyze(clip, "-o", tmp_path, "--model", model)
+        fits = face_id == 0
+        assert ("Ann (child)" in out and "with 1 correction by AB" in out) is fits
+        assert ("left out: Correction 2" in error) is not fits
+        page = (tmp_path / "clip" / "report.html").read_text(encoding="utf-8")
+        assert ("Ann" in page) is fits
+        assert "people" not in read_timeline(path).metadata  # the timeline stays the machine's

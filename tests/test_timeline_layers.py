@@ -161,7 +161,8 @@ def test_corrections_count_apart_from_the_model_s_figures(tmp_path: Path) -> Non
 
 def test_without_corrections_there_are_no_corrected_figures(tmp_path: Path) -> None:
     made, path = ten_seconds(tmp_path)
-    assert annotate(made, path).summary() == {**made.summary(), "timeline": str(path)}
+    assert annotate(made, path).summary() == made.summary()
+    assert read_annotated(path).summary() == {**made.summary(), "timeline": str(path)}
 
 
 def test_where_coders_differ_the_latest_counts_and_it_is_told(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ from moppet.values import MoppetError, TimelineError, UsageError
 if TYPE_CHECKING:
     from moppet.infer.pipeline import Progress, Settings
     from moppet.timeline import Timeline
+    from moppet.timeline.annotations import AnnotatedTimeline
 
 _MOST_NAMED: Final = 5
 _PHOTO_COLUMNS: Final = [
@@ -49,6 +50,14 @@ _PHOTO_COLUMNS: Final = [
 FORMATS: Final = ("parquet", "csv", "json")
 SMOOTH_S: Final = 0.25
 """The default of TimelineSettings, here so that the command line starts without it."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was read from a recording. annotated: with the names and corrections beside its file."""
+
+    machine: Timeline
+    annotated: AnnotatedTimeline
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,16 +199,18 @@ def _analyze_one(options: AnalyzeOptions, settings: Settings, recording: str, fo
                 name = Path(recording).name
                 timeline = analysis.run(lambda at: show(name, at.frames, _total(at)))
         except KeyboardInterrupt:
-            _write(options, kinds, analysis.timeline(), folder)
+            part = _with_layers(analysis.timeline(), folder / f"timeline.{kinds[0]}")
+            _write(options, kinds, part, folder)
             print(
                 f"moppet: stopped. The results so far are in {folder}. To continue, add --resume "
                 "to the same command.",
                 file=sys.stderr,
             )
             return False
-    written = _write(options, kinds, timeline, folder)
+    annotated = _with_layers(timeline, folder / f"timeline.{kinds[0]}")
+    written = _write(options, kinds, annotated, folder)
     journal.unlink(missing_ok=True)
-    _print_result(options, recording, timeline, written, time.monotonic() - started)
+    _print_result(options, recording, annotated, written, time.monotonic() - started)
     return True
 
 
@@ -282,36 +293,53 @@ def _is_finished(options: AnalyzeOptions, settings: Settings, recording: str, fo
     return True
 
 
+def _with_layers(machine: Timeline, path: Path) -> Result:
+    """Return the timeline with the names and corrections that lie beside its file.
+
+    Where they no longer fit, for example after an analysis with other settings, this is printed,
+    and they are left out.
+    """
+    from moppet.timeline.annotations import AnnotatedTimeline, annotate
+    from moppet.timeline.people import People
+
+    try:
+        return Result(machine, annotate(machine, path))
+    except MoppetError as error:
+        print(f"moppet: names and corrections are left out: {error}", file=sys.stderr)
+        return Result(machine, AnnotatedTimeline(machine, People(), []))
+
+
 def _write(
-    options: AnalyzeOptions, kinds: Sequence[str], timeline: Timeline, folder: Path
+    options: AnalyzeOptions, kinds: Sequence[str], result: Result, folder: Path
 ) -> list[Path]:
+    timeline = result.machine
     written = [timeline.write(folder / f"timeline.{kind}") for kind in kinds]
     if timeline.metadata.get("files") and not options.sequence:
         written.append(_write_photos(timeline, folder / "photos.csv"))
     if not options.no_report:
         from moppet.pages.report import write_report
 
-        written.append(write_report(timeline, folder / "report.html"))
+        written.append(write_report(result.annotated, folder / "report.html"))
     return written
 
 
 def _print_result(
     options: AnalyzeOptions,
     recording: str,
-    timeline: Timeline,
+    result: Result,
     written: Sequence[Path],
     seconds: float,
 ) -> None:
     from moppet.timeline import summary_lines
 
-    summary = timeline.summary()
+    timeline, summary = result.machine, result.annotated.summary()
     if timeline.metadata.get("files") and not options.sequence and not options.as_json:
         # Every face of a photo has its own number: photos.csv lists them.
         summary["faces"] = {"all": summary["faces"]["all"]}
     if options.as_json:
         files = [str(path) for path in written]
-        result = {"source": recording, "files": files, "summary": summary}
-        print(json.dumps(result, ensure_ascii=False), flush=True)
+        line = {"source": recording, "files": files, "summary": summary}
+        print(json.dumps(line, ensure_ascii=False), flush=True)
         return
     count = timeline.metadata["frame_count"]
     print(f"{recording}: {count} {'frame' if count == 1 else 'frames'} in {seconds:.1f} s")

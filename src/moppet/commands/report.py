@@ -33,7 +33,7 @@ def report(
     from moppet.pages.report import read_thumbnails, write_report
     from moppet.timeline.annotations import read_annotated
 
-    read = read_annotated(timeline, people)
+    read = read_annotated(timeline, people, thin=True)
     wanted = read.timeline.metadata.get("source_sha256")
     is_given = show_faces is not None and show_faces.exists()
     if is_given and wanted and recording_sha256(show_faces) != wanted:

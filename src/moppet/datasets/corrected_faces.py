@@ -107,9 +107,13 @@ def _cut(faces: Sequence[Labeled], recording: Path) -> Iterator[tuple[Labeled, N
 
 
 def _square(image: NDArray[Any], box_px: Sequence[float]) -> NDArray[Any]:
-    """Return the square around a box with its margin, black outside of the image."""
+    """Return the square around a box with its margin, black outside of the image.
+
+    It is at most twice as large as the image.
+    """
     x, y, w, h = box_px
     side = max(2, round(max(w, h) * (1 + 2 * MARGIN)))
+    side = min(side, 2 * max(image.shape[:2]))
     left, top = round(x + w / 2 - side / 2), round(y + h / 2 - side / 2)
     square = np.zeros((side, side, 3), np.uint8)
     seen = image[max(0, top) : max(0, top + side), max(0, left) : max(0, left + side)]

@@ -117,12 +117,29 @@ def _crop(image: Image, box: Sequence[float]) -> Image:
     x, y, width, height = box
     side = max(1, round(max(width, height) * (1 + 2 * MARGIN)))
     left, top = round(x + width / 2 - side / 2), round(y + height / 2 - side / 2)
+    if side > 2 * max(image.shape[:2]):
+        return _crop_small(image, left, top, side)
     square = np.full((side, side, 3), 128, dtype=np.uint8)
     seen = image[max(0, top) : max(0, top + side), max(0, left) : max(0, left + side)]
     y0, x0 = max(0, -top), max(0, -left)
     square[y0 : y0 + seen.shape[0], x0 : x0 + seen.shape[1]] = seen
     small = cv2.resize(square, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_AREA)
     return np.asarray(small, dtype=np.uint8)
+
+
+def _crop_small(image: Image, left: int, top: int, side: int) -> Image:
+    """Return what `_crop` does, for a box much larger than the image: it is never drawn whole."""
+    small = np.full((SIDE_PX, SIDE_PX, 3), 128, dtype=np.uint8)
+    seen = image[max(0, top) : max(0, top + side), max(0, left) : max(0, left + side)]
+    if not seen.size:
+        return small
+    scale = SIDE_PX / side
+    height, width = (min(SIDE_PX, max(1, round(n * scale))) for n in seen.shape[:2])
+    y, x = (min(SIDE_PX - 1, int(max(0, -n) * scale)) for n in (top, left))
+    height, width = min(height, SIDE_PX - y), min(width, SIDE_PX - x)
+    part = cv2.resize(seen, (width, height), interpolation=cv2.INTER_AREA)
+    small[y : y + height, x : x + width] = part
+    return small
 
 
 def face_uris(manifest: Manifest, rows: Sequence[int]) -> dict[int, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +23,7 @@ from moppet.timeline.annotations import AnnotatedTimeline
 from moppet.timeline.downsample import UNREADABLE, Columns, Drawing, Lane, build_drawing
 from moppet.timeline.people import People
 from moppet.timeline.summary import corrected_title
+from moppet.timeline.table import thinned
 from moppet.timeline.time_axis import NO_VALUE, TICK_STEPS_S, format_length, format_time
 from moppet.vocabulary import GROUP_NAMES, order_groups
 
@@ -87,6 +88,7 @@ def write_report(
     found = timeline
     if isinstance(found, Timeline):
         found = AnnotatedTimeline(found, People(), [])
+    found = replace(found, timeline=thinned(found.timeline))
     return write_text(Path(path), build_page(found, list(thumbnails or [])))
 
 
@@ -373,8 +375,8 @@ def build_command(report: Report) -> str:
     return shlex.join(words)
 
 
-_ASSUMED: Final = ("clock", "cuts_s", "files")
-"""Keys of the metadata that `assumptions` puts into words."""
+_IN_WORDS: Final = ("clock", "cuts_s", "files", "thinned_every", "people")
+"""Keys of the metadata that the page puts into words, and people, who are on all of it."""
 _FILES_NAMED: Final = 3
 
 
@@ -398,7 +400,7 @@ def assumptions(metadata: Mapping[str, Any]) -> list[str]:
 
 def _facts(metadata: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield a title and a text for every value of the metadata, the best known first."""
-    values = dict(_flat({k: v for k, v in metadata.items() if k not in _ASSUMED}))
+    values = dict(_flat({k: v for k, v in metadata.items() if k not in _IN_WORDS}))
     known = {key: values.pop(key) for key in TITLES if key in values}
     known |= values
     if known.get("model") == known.get("model_name"):  # in the settings, and as it was found

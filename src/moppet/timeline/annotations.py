@@ -6,7 +6,7 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -21,7 +21,7 @@ from moppet.timeline.durations import frame_times
 from moppet.timeline.people import People, check_layer, name_people, people_path, read_people
 from moppet.timeline.schema import flags, numbers, present, texts
 from moppet.timeline.summary import summarize_faces
-from moppet.timeline.table import Timeline, read_timeline
+from moppet.timeline.table import THINNED, Timeline, read_thinned, read_timeline
 from moppet.values import TimelineError, UsageError
 
 CORRECTIONS_SUFFIX: Final = ".corrections.jsonl"
@@ -147,7 +147,8 @@ class AnnotatedTimeline:
     """A timeline with its annotation layers.
 
     timeline: with one face for each named person. people, corrections: the layers, which may be
-    empty; the corrections refer to the faces of the original timeline. path: of its file.
+    empty; the corrections refer to the faces of the original timeline. path: of the file that it
+    was read from.
     """
 
     timeline: Timeline
@@ -158,9 +159,9 @@ class AnnotatedTimeline:
     def summary(self) -> dict[str, Any]:
         """Return `Timeline.summary()`, and the figures that include the corrections beside it.
 
-        `timeline` is the path of the file. If there are corrections, `corrected` has the same
-        figures of the faces after the coders' corrections, whose rows count as sure; the page
-        "Timeline" describes it.
+        `timeline` is the path of the file, if it was read from one. If there are corrections,
+        `corrected` has the same figures of the faces after the coders' corrections, whose rows
+        count as sure; the page "Timeline" describes it.
         """
         found = self.timeline.summary()
         if self.path is not None:
@@ -170,14 +171,18 @@ class AnnotatedTimeline:
         return found
 
 
-def read_annotated(path: Path, people: Path | None = None) -> AnnotatedTimeline:
+def read_annotated(
+    path: Path, people: Path | None = None, *, thin: bool = False
+) -> AnnotatedTimeline:
     """Read a timeline file and the layers beside it.
 
-    people: a file of people; by default the one beside the timeline, if it exists.
+    people: a file of people; by default the one beside the timeline, if it exists. thin: for a
+    report; of a very long recording, only every k-th frame is read, see `read_thinned`.
     Raises TimelineError if a file is invalid or unreadable, or a layer was written for another
     recording; UsageError if a face or a time of a layer does not appear in the timeline.
     """
-    return annotate(read_timeline(path), path, people)
+    timeline = read_thinned(path) if thin else read_timeline(path)
+    return replace(annotate(timeline, path, people), path=path)
 
 
 def annotate(timeline: Timeline, path: Path, people: Path | None = None) -> AnnotatedTimeline:
@@ -188,11 +193,13 @@ def annotate(timeline: Timeline, path: Path, people: Path | None = None) -> Anno
     is_corrected = corrections_file.is_file()
     corrections = read_corrections(corrections_file, about) if is_corrected else []
     _check_faces(timeline, corrections, corrections_file)
-    return AnnotatedTimeline(name_people(timeline, named), named, corrections, path)
+    return AnnotatedTimeline(name_people(timeline, named), named, corrections)
 
 
 def _check_faces(timeline: Timeline, corrections: Sequence[Correction], path: Path) -> None:
     """Raise UsageError if a correction is of a face, or of a time, that is not in the timeline."""
+    if THINNED in timeline.metadata:
+        return  # short stretches may have no frame left
     rows = _FaceRows(timeline)
     for one in corrections:
         if not len(rows.of(one.face_id, one.start_s, one.end_s)):

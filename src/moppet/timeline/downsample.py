@@ -2,6 +2,7 @@
 
 `RowBins` groups rows that are close in time, also for the curves of the local page.
 `build_overview` returns the small chart for notebooks, `build_drawing` the lanes of a report.
+`FrameThinner` keeps every k-th frame of a table that is too large for a report.
 """
 
 from __future__ import annotations
@@ -16,12 +17,24 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from moppet.timeline.durations import Interval, frame_times, intervals
-from moppet.timeline.schema import FACE_STATUSES, class_columns, flags, numbers, present, texts
+from moppet.timeline.schema import (
+    FACE_STATUSES,
+    class_columns,
+    codes,
+    flags,
+    numbers,
+    present,
+    texts,
+)
 from moppet.timeline.settings import TimelineSettings
 from moppet.timeline.smoothing import TIME_TOLERANCE_S, segment_ids
 
 if TYPE_CHECKING:
     from moppet.timeline.table import Timeline
+
+MAX_TABLE_VALUES: Final = 30_000_000
+"""Rows times columns of the timelines that reports are made of: about a million rows of seven
+classes, for which a report takes 850 MB."""
 
 Numbers = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -77,6 +90,34 @@ class RowBins:
         """Return (m,) the most frequent code of 0 to n_codes - 1; -1 if there is none."""
         counts = np.stack([self.sums(codes == code) for code in range(n_codes)])
         return np.where(counts.max(axis=0) > 0, counts.argmax(axis=0), -1)
+
+
+class FrameThinner:
+    """Keeps the rows of every k-th analyzed frame, and no skipped frame, of a table in batches.
+
+    batches: sorted by frame; a frame may reach from one batch into the next.
+    """
+
+    def __init__(self, every: int) -> None:
+        self._every = every
+        self._frames = 0
+        self._last: int | None = None
+
+    def keep(self, batch: Any) -> Any:
+        """Return the rows of a table, or of a record batch, that are kept."""
+        batch = batch.filter(pc.not_equal(batch.column("status"), "skipped"))
+        frame = np.asarray(batch.column("frame"), np.int64)
+        if not len(frame):
+            return batch
+        is_new = np.r_[self._last is None or frame[0] != self._last, np.diff(frame) != 0]
+        place = self._frames + np.cumsum(is_new) - 1
+        self._frames, self._last = int(place[-1]) + 1, int(frame[-1])
+        return batch.filter(pa.array(place % self._every == 0))
+
+
+def thinning_step(rows: int, columns: int) -> int:
+    """Return the k for which every k-th frame of a table has at most MAX_TABLE_VALUES values."""
+    return max(1, -(-rows * columns // MAX_TABLE_VALUES))
 
 
 def equal_bins(time_s: Numbers, start_s: float, end_s: float, n: int) -> Integers:
@@ -287,12 +328,6 @@ class _Rows:
     curves: Numbers
 
 
-def _codes(table: pa.Table, name: str, words: Sequence[str]) -> Integers:
-    """Return the index of each row's word in words, -1 for null or another word."""
-    found = pc.index_in(table.column(name), value_set=pa.array(words, pa.string()))
-    return np.asarray(pc.fill_null(found, -1).to_numpy(), dtype=np.int64)
-
-
 def _read_rows(timeline: Timeline, groups: Sequence[str]) -> _Rows:
     analyzed = timeline.table.filter(pc.field("status") != "skipped")
     table = analyzed.take(pa.array(np.argsort(numbers(analyzed, "time_s"), kind="stable")))
@@ -304,8 +339,8 @@ def _read_rows(timeline: Timeline, groups: Sequence[str]) -> _Rows:
         unreadable=np.equal(status, "unreadable"),
         low_quality=np.equal(status, "low_quality"),
         unsure=flags(table, "unsure"),
-        expression=_codes(table, "expression", timeline.names),
-        group=_codes(table, "group", groups),
+        expression=codes(table, "expression", timeline.names),
+        group=codes(table, "group", groups),
         curves=class_columns(table, "s_", timeline.names).astype(np.float64),
     )
 

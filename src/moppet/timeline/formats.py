@@ -14,11 +14,13 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from moppet.files import one_line, parse_json, replacing, write_bytes
+from moppet.timeline.downsample import FrameThinner, thinning_step
 from moppet.timeline.schema import check_names, names_in, table_schema
 from moppet.values import TimelineError, UsageError
 
 METADATA_KEY: Final = b"moppet"
 _MOST_COLUMNS: Final = 2000
+_BATCH_ROWS: Final = 65_536
 _NULLS: Final = ["", "NA", "NaN", "nan", "null"]
 
 
@@ -64,6 +66,28 @@ def read_table(path: Path) -> tuple[Any, dict[str, Any] | None]:
         raise TimelineError(f"Cannot read {path}: {error.strerror}.") from error
     except Exception as error:  # Arrow and JSON each have many for a damaged file
         raise _invalid(path, error) from error
+
+
+def read_thinned_parquet(path: Path) -> tuple[Any, dict[str, Any] | None, int]:
+    """Return `read_table` of a Parquet file, with every k-th frame of a very large one, and k.
+
+    Only the rows that are kept are ever in memory. Raises TimelineError as `read_table` does.
+    """
+    with path.open("rb") as stream:
+        try:
+            file = pq.ParquetFile(stream)
+            about, schema = file.metadata, file.schema_arrow
+            every = thinning_step(about.num_rows, len(schema))
+            if every == 1:
+                return (*read_table(path), 1)
+            thinner = FrameThinner(every)
+            batches = [thinner.keep(one) for one in file.iter_batches(batch_size=_BATCH_ROWS)]
+            table = pa.Table.from_batches(batches, schema)
+            _check_columns(table)
+        except (pa.ArrowException, KeyError, ValueError, OSError) as error:
+            raise _invalid(path, error) from error
+    raw = (schema.metadata or {}).get(METADATA_KEY)
+    return table, None if raw is None else _load(raw, f"the metadata of {path}"), every
 
 
 def _check_columns(table: Any) -> None:

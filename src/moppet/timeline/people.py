@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from moppet.config import check_settings
 from moppet.files import one_line, read_json, write_text
 from moppet.timeline.schema import numbers, table_columns
-from moppet.timeline.table import Timeline, timeline_of
+from moppet.timeline.table import THINNED, Timeline, timeline_of
 from moppet.values import TimelineError, UsageError
 
 ROLES: Final = ("child", "caregiver", "other")
@@ -185,7 +185,7 @@ def name_people(timeline: Timeline, people: People) -> Timeline:
     for number, person in enumerate(people.persons):
         for piece in person.pieces:
             mine = piece.holds(face, time_s)
-            if not mine.any():
+            if not mine.any() and THINNED not in timeline.metadata:
                 raise UsageError(f"{person.name}: face {piece.face_id} does not appear then.")
             if (owner[mine] >= 0).any():
                 other = people.persons[int(owner[mine].max())].name

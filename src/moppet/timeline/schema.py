@@ -243,8 +243,20 @@ def numbers(table: Any, name: str) -> NDArray[np.float64]:
 
 
 def texts(table: Any, name: str) -> NDArray[np.object_]:
-    """Return a column of strings, None for null."""
-    return np.asarray(table.column(name).to_numpy(), dtype=np.object_)
+    """Return a column of strings, None for null; equal strings are one object."""
+    column = table.column(name)
+    if isinstance(column, pa.ChunkedArray):
+        column = column.combine_chunks()
+    words = column.dictionary_encode()
+    known = np.array([*words.dictionary.to_pylist(), None], np.object_)
+    place = pc.fill_null(words.indices, len(known) - 1).to_numpy(zero_copy_only=False)
+    return np.asarray(known[place])
+
+
+def codes(table: Any, name: str, words: Sequence[str]) -> NDArray[np.int64]:
+    """Return the index of each row's word in words, -1 for null or another word."""
+    found = pc.index_in(table.column(name), value_set=pa.array(words, pa.string()))
+    return np.asarray(pc.fill_null(found, -1).to_numpy(), dtype=np.int64)
 
 
 def flags(table: Any, name: str) -> NDArray[np.bool_]:

@@ -7,14 +7,14 @@ import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from moppet.timeline.durations import FrameTimes, frame_times
 from moppet.timeline.episodes import KINDS, Episode, Kind, face_tracks, find_episodes
-from moppet.timeline.schema import FACE_STATUSES, flags, numbers, present, texts
+from moppet.timeline.schema import FACE_STATUSES, codes, flags, numbers, present
 from moppet.timeline.settings import TimelineSettings
 from moppet.timeline.time_axis import NO_VALUE, format_length
 from moppet.values import STATUSES, Status
@@ -68,7 +68,7 @@ def summarize_faces(
 
 
 def _faces(facts: _Facts, metadata: Mapping[str, Any]) -> dict[str, Any]:
-    face_ids = [int(i) for i in np.unique(facts.face[~np.isnan(facts.face)])]
+    face_ids = list(facts.rows_of)
     people = {i: name_and_role(metadata, i) for i in face_ids}
     faces: dict[str, Any] = {"all": {"face_id": None, **facts.figures(face_ids)}}
     for i, (name, role) in people.items():
@@ -114,11 +114,17 @@ class _Facts:
         self.seconds = times.row_seconds
         self.is_timed = bool(np.isfinite(times.seconds).all())  # not for a single image
         self.sure = ~np.isnan(self.face) & ~flags(table, "unsure")
-        self.label = {kind: texts(table, kind) for kind in KINDS}
-        self.labeled = {kind: present(table, kind) for kind in KINDS}
         groups = dict.fromkeys(group_of[name] for name in names if name in group_of)
         self.labels: dict[Kind, list[str]] = {"expression": list(names), "group": list(groups)}
-        self.episodes = find_episodes(table, names, group_of, settings)
+        self.code = {kind: codes(table, kind, self.labels[kind]) for kind in KINDS}
+        self.labeled = {kind: present(table, kind) for kind in KINDS}
+        order = np.argsort(self.face, kind="stable")[: int(np.isfinite(self.face).sum())]
+        ids, first = np.unique(self.face[order], return_index=True)
+        parts = np.split(order, first[1:])
+        self.rows_of = dict(zip(ids.astype(int).tolist(), parts, strict=False))
+        self.episodes: dict[tuple[int, Kind], list[Episode]] = {}
+        for episode in find_episodes(table, names, group_of, settings):
+            self.episodes.setdefault((episode.face_id, episode.kind), []).append(episode)
         self.breaks = {
             track.face_id: track.time_s[1:][np.diff(track.segment) > 0]
             for track in face_tracks(table, settings)
@@ -126,55 +132,48 @@ class _Facts:
 
     def total_s(self, seconds: NDArray[np.float64]) -> float | None:
         """Return the sum; None if durations are undefined, as for a single image."""
-        return math.fsum(seconds) if self.is_timed else None
-
-    def share(self, part: NDArray[np.bool_], whole: NDArray[np.bool_]) -> float | None:
-        total = math.fsum(self.seconds[whole])
-        return _number(math.fsum(self.seconds[part & whole]) / total) if total > 0 else None
-
-    def shares(
-        self, shown: NDArray[np.bool_], classified: NDArray[np.bool_]
-    ) -> tuple[float | None, float | None]:
-        """Return the share of the sure time, and the share of all time, unsure time included.
-
-        This is the one rule for shares: what is shown as a share is the first of the two.
-        """
-        return self.share(shown, classified & self.sure), self.share(shown, classified)
+        return math.fsum(seconds.tolist()) if self.is_timed else None
 
     def figures(self, faces: Sequence[int]) -> dict[str, Any]:
         """Return the figures of these faces together."""
-        here = np.isin(self.face, faces)
-        classified = here & self.labeled["expression"]
-        no_group, no_group_with_unsure = self.shares(~self.labeled["group"], classified)
-        ends = (self.time_s + self.seconds)[here]
+        parts = [np.zeros(0, np.int64), *(self.rows_of[face] for face in faces)]
+        rows = np.sort(np.concatenate(parts))
+        seconds, sure = self.seconds[rows], self.sure[rows]
+        times = _Times(seconds, sure, self.labeled["expression"][rows])
+        no_group, no_group_with_unsure = times.shares(~self.labeled["group"][rows])
+        start_s = self.time_s[rows]
         return {
-            "frames": int(here.sum()),
-            "first_s": float(self.time_s[here].min()) if here.any() else None,
-            "last_s": _number(float(ends.max())) if here.any() else None,
-            "time_s": self.total_s(self.seconds[here]),
-            "time_sure_s": self.total_s(self.seconds[here & self.sure]),
-            "time_unsure_s": self.total_s(self.seconds[here & ~self.sure]),
-            "time_unclassified_s": self.total_s(self.seconds[here & ~classified]),
-            "share_unsure": self.share(here & ~self.sure, here),
+            "frames": len(rows),
+            "first_s": float(start_s.min()) if len(rows) else None,
+            "last_s": _number(float((start_s + seconds).max())) if len(rows) else None,
+            "time_s": self.total_s(seconds),
+            "time_sure_s": self.total_s(seconds[sure]),
+            "time_unsure_s": self.total_s(seconds[~sure]),
+            "time_unclassified_s": self.total_s(seconds[~times.classified]),
+            "share_unsure": _share(seconds[~sure], seconds),
             "share_no_group": no_group,
             "share_no_group_with_unsure": no_group_with_unsure,
-            "expressions": self.by_label(faces, "expression", classified),
-            "groups": self.by_label(faces, "group", classified),
+            "expressions": self.by_label(faces, "expression", rows, times),
+            "groups": self.by_label(faces, "group", rows, times),
             "transitions": {kind: self.transitions(faces, kind) for kind in KINDS},
         }
 
     def by_label(
-        self, faces: Sequence[int], kind: Kind, classified: NDArray[np.bool_]
+        self, faces: Sequence[int], kind: Kind, rows: NDArray[np.int64], times: _Times
     ) -> dict[str, dict[str, Any]]:
+        code, seconds, sure = self.code[kind][rows], times.seconds, times.sure
+        lengths_of: dict[str, list[float]] = {}
+        for episode in self.episodes_of(faces, kind):
+            lengths_of.setdefault(episode.label, []).append(episode.duration_s)
         figures = {}
-        for label in self.labels[kind]:
-            shown = classified & np.equal(self.label[kind], label)
-            lengths = [e.duration_s for e in self.episodes_of(faces, kind) if e.label == label]
-            share, share_with_unsure = self.shares(shown, classified)
+        for place, label in enumerate(self.labels[kind]):
+            shown = times.classified & (code == place)
+            lengths = lengths_of.get(label, [])
+            share, share_with_unsure = times.shares(shown)
             figures[label] = {
-                "time_s": self.total_s(self.seconds[shown]),
-                "time_sure_s": self.total_s(self.seconds[shown & self.sure]),
-                "time_unsure_s": self.total_s(self.seconds[shown & ~self.sure]),
+                "time_s": self.total_s(seconds[shown]),
+                "time_sure_s": self.total_s(seconds[shown & sure]),
+                "time_unsure_s": self.total_s(seconds[shown & ~sure]),
                 "share": share,
                 "share_with_unsure": share_with_unsure,
                 "episodes": len(lengths),
@@ -184,7 +183,7 @@ class _Facts:
         return figures
 
     def episodes_of(self, faces: Sequence[int], kind: Kind) -> list[Episode]:
-        return [e for e in self.episodes if e.kind == kind and e.face_id in faces]
+        return [one for face in sorted(faces) for one in self.episodes.get((face, kind), [])]
 
     def transitions(self, faces: Sequence[int], kind: Kind) -> dict[str, dict[str, int]]:
         """Count transitions between consecutive episodes of a face without a gap between them."""
@@ -195,6 +194,28 @@ class _Facts:
                 if not ((breaks > before.start_s) & (breaks <= after.start_s)).any():
                     counts[before.label][after.label] += 1
         return counts
+
+
+class _Times(NamedTuple):
+    """The time of some rows: (n,) seconds of each, and whether it is sure, and classified."""
+
+    seconds: NDArray[np.float64]
+    sure: NDArray[np.bool_]
+    classified: NDArray[np.bool_]
+
+    def shares(self, shown: NDArray[np.bool_]) -> tuple[float | None, float | None]:
+        """Return the share of the sure time, and the share of all time, unsure time included.
+
+        This is the one rule for shares: what is shown as a share is the first of the two.
+        """
+        wholes = (self.classified & self.sure, self.classified)
+        sure, with_unsure = (_share(self.seconds[w & shown], self.seconds[w]) for w in wholes)
+        return sure, with_unsure
+
+
+def _share(part_s: NDArray[np.float64], whole_s: NDArray[np.float64]) -> float | None:
+    total_s = math.fsum(whole_s.tolist())
+    return _number(math.fsum(part_s.tolist()) / total_s) if total_s > 0 else None
 
 
 def _number(value: float) -> float | None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from moppet.files import one_line
 from moppet.timeline import formats
+from moppet.timeline.downsample import FrameThinner, thinning_step
 from moppet.timeline.episodes import Episode, Kind, find_episodes
 from moppet.timeline.labels import labeled_table
 from moppet.timeline.notebook import timeline_html
@@ -34,6 +35,9 @@ from moppet.timeline.settings import TimelineSettings
 from moppet.timeline.smoothing import smooth_face
 from moppet.timeline.summary import name_and_role, summarize
 from moppet.values import GROUPS, TimelineError, UsageError
+
+THINNED: Final = "thinned_every"
+"""Key of the metadata of a thinned timeline: one in so many analyzed frames is left."""
 
 
 @dataclass(frozen=True)
@@ -251,7 +255,48 @@ def read_timeline(path: str | PathLike[str]) -> Timeline:
         ('neutral', 'happiness', 'sadness')
     """
     place = Path(path)
-    table, metadata = formats.read_table(place)
+    return _checked(place, *formats.read_table(place))
+
+
+def read_thinned(path: Path) -> Timeline:
+    """Return `read_timeline` of a file; of a very large one, every k-th analyzed frame.
+
+    What is left out is in the metadata, see `thinned`. Raises TimelineError as `read_timeline`
+    does.
+    """
+    if path.suffix.lower() != ".parquet" or not path.is_file():
+        return thinned(read_timeline(path))
+    table, metadata, every = formats.read_thinned_parquet(path)
+    return _thinned(_checked(path, table, metadata), every)
+
+
+def thinned(timeline: Timeline) -> Timeline:
+    """Return a timeline that is small enough for a report: if need be, every k-th analyzed frame.
+
+    The metadata then has THINNED: k, and max_gap_s is at least twice the step between the frames
+    that are left.
+    """
+    table = timeline.table
+    every = thinning_step(table.num_rows, table.num_columns)
+    if every == 1:
+        return timeline
+    part = FrameThinner(every).keep(table)
+    return _thinned(replace(timeline, table=part), every)
+
+
+def _thinned(timeline: Timeline, every: int) -> Timeline:
+    if every == 1:
+        return timeline
+    steps = np.diff(np.unique(numbers(timeline.table, "time_s")))
+    settings = timeline.settings
+    if len(steps):  # the frames that are left must not count as gaps
+        gap_s = max(settings.max_gap_s, 2 * float(np.median(steps)))
+        settings = replace(settings, max_gap_s=gap_s)
+    return replace(timeline, settings=settings, metadata={**timeline.metadata, THINNED: every})
+
+
+def _checked(place: Path, table: Any, metadata: dict[str, Any] | None) -> Timeline:
+    """Return the timeline of a file's table and metadata."""
     if metadata is None:
         names = names_in(table.column_names)
         if not names:
