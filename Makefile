@@ -1,11 +1,12 @@
 # make demo   analyze the example video      make test   run every test
+# make torture  damaged files, full disks, kills and long fuzzing: about an hour
 # make check  style, types, layers, audit    make bench  speed against the libraries' own limit
 # make docs   build the site of the documents
 # make train · make app · make synthesize · make dist   install what these commands need in addition
 # make wheels   build the wheel and try it on every Python that is found
 # make weights  the weights from which the training of the default model starts
 EXTRAS := train app synthesize synthesise dist
-.PHONY: demo test browser tracer check bench docs wheels weights clean $(EXTRAS)
+.PHONY: demo test torture browser tracer check bench docs wheels weights clean $(EXTRAS)
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 PIP := $(PYTHON) -m pip --quiet --disable-pip-version-check
@@ -33,6 +34,9 @@ demo: $(VENV)/.base
 
 test: $(VENV)/.dev browser tracer
 	$(PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadfile
+
+torture: $(VENV)/.dev
+	MOPPET_TORTURE=1 MOPPET_FUZZ_EXAMPLES=1000 $(PYTHON) -m pytest -rA -s tests/torture tests/test_fuzz.py
 
 # The page is tested in a real browser; Debian's is taken where this user may install it.
 browser:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -17,6 +18,9 @@ from hypothesis import settings
 import model_folder
 import rendered
 from command_line import Run, run_moppet
+
+collect_ignore = [] if os.environ.get("MOPPET_TORTURE") else ["torture"]
+"""`make torture` runs what takes an hour."""
 
 settings.register_profile("moppet", deadline=None)  # a busy machine is no defect
 settings.load_profile("moppet")

@@ -4,7 +4,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 from moppet import privacy
-from moppet.values import EXPRESSIONS, GROUPS, MoppetError
 
 privacy.disable_telemetry()  # before anything imports onnxruntime, which reads its switch then
 
@@ -13,6 +12,7 @@ if TYPE_CHECKING:
     from moppet.infer.expression_model import load_model
     from moppet.infer.pipeline import analyze, stream
     from moppet.timeline import Timeline, TimelineSettings, read_timeline
+    from moppet.values import EXPRESSIONS, GROUPS, MoppetError
 
 __version__ = "0.1.0"
 
@@ -35,8 +35,10 @@ _HOMES: Final = {
     "find_faces": "moppet.infer.detectors",
     "load_model": "moppet.infer.expression_model",
     **dict.fromkeys(("Timeline", "TimelineSettings", "read_timeline"), "moppet.timeline"),
+    **dict.fromkeys(("EXPRESSIONS", "GROUPS", "MoppetError"), "moppet.values"),
 }
-"""Public name → its module, imported on first use so that the command line starts fast."""
+"""Public name → its module, imported on first use: the command line starts fast, and Ctrl-C at once
+ends it in one line."""
 
 
 def __getattr__(name: str) -> Any:

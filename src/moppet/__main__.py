@@ -18,7 +18,8 @@ def main() -> None:
         privacy.remove_telemetry_files()
         from moppet.commands.main import main as command_line
     except KeyboardInterrupt:
-        sys.exit("moppet: stopped.")
+        print("moppet: stopped.", file=sys.stderr)
+        sys.exit(130)
     command_line()
 
 

@@ -395,7 +395,7 @@ def _reason(error: SQLAlchemyError, path: Path) -> str:
     """Return, in one sentence, why the queue's file cannot be used."""
     text = one_line(getattr(error, "orig", None) or error)
     if "disk is full" in text:
-        return f"{path} cannot be written: the disk is full. Make room, and it continues by itself."
+        return f"{path} cannot be written: the disk is full. Make room: the queue then continues."
     if "I/O" in text:
         return f"{path} cannot be read or written ({text}): check the disk."
     if "readonly" in text or "unable to open" in text:
