@@ -326,3 +326,35 @@ def test_a_cut_timeline_is_named_in_the_summary_of_all(workspace: Workspace) -> 
     assert header.endswith(",left out") and first.startswith("child.mp4,") and first.endswith(",")
     assert second.startswith("'=cut.mp4,,") and third.startswith("gone.mp4,,")
     assert "timeline.parquet" in second and len({line.count(",") for line in (header, first)}) == 1
+
+
+def test_a_workspace_has_one_server(tmp_path: Path) -> None:
+    with serving(tmp_path / "work", "--no-browser"):
+        part = tmp_path / "work" / "recordings" / "a.mp4.part"
+        part.write_bytes(b"cut off")
+        command = [sys.executable, "-m", "moppet", "serve", "--no-browser"]
+        second = subprocess.run(
+            [*command, "--workspace", str(tmp_path / "work")],
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert second.returncode == 1 and second.stderr.count("\n") == 1
+        assert "Another moppet serve uses" in second.stderr and part.exists()
+    with serving(tmp_path / "work", "--no-browser"):
+        assert not part.exists()
+
+
+def test_a_worker_waits_for_the_one_of_a_killed_server(tmp_path: Path) -> None:
+    folder = tmp_path / "a"
+    folder.mkdir()
+    holder = (
+        "import sys, time; from pathlib import Path; "
+        "from moppet.server.workspace import claim_folder; "
+        f"claim_folder(Path({str(folder)!r}), wait=True); print(1, flush=True); time.sleep(6)"
+    )
+    with subprocess.Popen([sys.executable, "-c", holder], stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None and other.stdout.readline() == b"1\n"
+        settings = {"model": "default", "every": 20, "timeline": {}}
+        task = {"source": str(EXAMPLE), "folder": str(folder), "settings": settings}
+        ended = run_worker(task)
+        assert other.poll() == 0  # it has ended before
+    assert ended.returncode == 0 and b'"done"' in ended.stdout

@@ -60,6 +60,7 @@ def serve(options: ServeOptions) -> None:
             options.workspace
             or Path(platformdirs.user_data_dir("moppet", appauthor=False)) / "workspace"
         )
+        place.claim()
         queue = Queue(place)
         listener = _listen(options.port)
         number = int(listener.getsockname()[1])

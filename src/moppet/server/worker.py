@@ -15,6 +15,7 @@ from typing import Any
 from moppet.files import one_line, write_text
 from moppet.infer.pipeline import Analysis, Progress, Settings
 from moppet.pages.report import write_report
+from moppet.server.workspace import claim_folder
 from moppet.timeline import TimelineSettings
 from moppet.values import MoppetError
 
@@ -27,6 +28,7 @@ def work(task: dict[str, Any]) -> dict[str, Any]:
     settings = Settings(**{**given, "timeline": TimelineSettings(**given["timeline"])})
     folder = Path(task["folder"])
     folder.mkdir(parents=True, exist_ok=True)
+    claim_folder(folder, wait=True)  # the worker of a killed server may not have ended yet
     journal = folder / "journal.arrows"
     analysis = Analysis(task["source"], settings, journal=journal, resume=journal.is_file())
     timeline = analysis.run(_progress_reporter())

@@ -58,6 +58,22 @@ class Workspace:
             [self.recordings, self.results, self.guards, self.root / "labels"],
         )
 
+    def claim(self) -> None:
+        """Keep the workspace to this process until it ends, and remove uploads that were cut off.
+
+        Raises MoppetError if another server uses it: two would run the same jobs.
+        """
+        try:
+            claim_folder(self.root, wait=False)
+        except BlockingIOError:
+            raise MoppetError(
+                f"Another moppet serve uses {self.root}. Open its page, end it, or choose another "
+                "folder with --workspace."
+            ) from None
+        for part in self.recordings.glob("*.part"):
+            with suppress(OSError):
+                part.unlink()
+
     @property
     def database(self) -> Path:
         """The queue's SQLite file."""
@@ -117,6 +133,25 @@ class Workspace:
         """Return the folder of a job's results."""
         word = re.sub(r"[^\w.-]+", "_", Path(name).stem)[:60]
         return self.results / f"{number:05d} {word}"
+
+
+def claim_folder(folder: Path, *, wait: bool) -> None:
+    """Keep a folder to this process until it ends; wait for another one, or BlockingIOError.
+
+    Does nothing where folders cannot be locked: on Windows and on some network drives.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return
+    place = os.open(folder, os.O_RDONLY)  # stays open, and with it the lock
+    try:
+        fcntl.flock(place, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(place)
+        raise
+    except OSError:
+        os.close(place)
 
 
 def local_path(text: str, what: str) -> Path:
