@@ -63,8 +63,9 @@ class Sample(NamedTuple):
 
 def use_timeline(path: Path) -> None:
     timeline = read_timeline(path)
-    timeline.summary()
-    assert "</html>" in build_page(timeline, [])
+    annotated = read_annotated(path)
+    annotated.timeline.summary()
+    assert "</html>" in build_page(annotated, [])
     timeline.write(path.with_name("again.json"))
     export(path, "again")
 
