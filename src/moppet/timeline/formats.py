@@ -125,8 +125,10 @@ def _read_parquet(path: Path) -> tuple[Any, dict[str, Any] | None]:
 def _write_csv(path: Path, table: Any, metadata: dict[str, Any]) -> None:
     buffer = io.BytesIO()
     pa_csv.write_csv(table, buffer)
-    write_bytes(sidecar_path(path), _dump(metadata, indent=1), TimelineError)
-    write_bytes(path, buffer.getvalue(), TimelineError)
+    # Both are written before one is replaced, so that hardly anything can come between them.
+    with replacing(sidecar_path(path), TimelineError) as part:
+        part.write_bytes(_dump(metadata, indent=1))
+        write_bytes(path, buffer.getvalue(), TimelineError)
 
 
 def _read_csv(path: Path) -> tuple[Any, dict[str, Any] | None]:
