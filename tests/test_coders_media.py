@@ -158,6 +158,16 @@ def test_the_codes_of_the_recordings_own_medium_are_compared(moppet, tmp_path, n
     assert coder["codes"] in (38, 40)
 
 
+def test_an_old_project_has_one_offset_for_the_second_player(tmp_path):
+    old = project(turns(7.5), {1: ["room.mp4"], 2: ["visit.mp4"]})
+    observation = old["observations"]["session"]
+    observation["time offset second player"] = 7.5
+    del observation["media_info"]
+    path = saved(tmp_path, old)
+    placed = place(read_coding(path), path, Recording("visit.mp4", 120.0))
+    assert placed.coding.lanes[0].codes[0] == Code(0.0, 3.0, "calm")
+
+
 def test_the_choice_is_printed_and_the_codes_of_other_media_are_counted(moppet, tmp_path):
     path = saved(tmp_path, CODINGS["a file after another"][1])
     code, out, _ = moppet("compare", write_clip(tmp_path), path, "-o", tmp_path / "r")
