@@ -221,3 +221,29 @@ def test_a_place_that_cannot_be_written_gives_one_sentence(tmp_path):
     (tmp_path / "missing").write_text("a file")
     with pytest.raises(MoppetError, match="Cannot write"):
         write_report(two_people(), tmp_path / "missing" / "r.html")
+
+
+def test_what_was_assumed_stands_in_plain_words_and_cuts_are_marked(tmp_path):
+    rows = [make_row(i, i / FPS, [0.1, 0.9, 0, 0, 0, 0, 0]) for i in range(250)]
+    plain = written(make_timeline(rows), tmp_path)
+    assert "hard cut" not in plain and 'class="cut"' not in plain
+    metadata = {
+        "clock": {"joints_s": [2.0], "odd_stamps": 1},
+        "cuts_s": [3.0, 6.0, 6.0001],
+        "files": [f"{i:04d}.jpg" for i in range(250)],
+    }
+    page = written(make_timeline(rows, metadata=metadata), tmp_path)
+    text = text_of(page)
+    assert "The time stamps start anew at 2.00 s: the parts follow each other." in text
+    assert "1 time stamp is far from the others" in text
+    assert "3 hard cuts: after a cut, every face has a new number. Lines mark them" in text
+    assert "a folder of 250 images: 0000.jpg, 0001.jpg, 0002.jpg, …." in text
+    assert "0003.jpg" not in page and "Cuts s" not in text and "Joints s" not in text
+    places = re.findall(r'<path class="cut" d="(M7200 0v\d+M14400 0v\d+)"/>', page)
+    assert len(places) == 2, "on the recording's strip and on the face's lane"
+
+
+def test_cuts_outside_of_the_axis_are_not_drawn(tmp_path):
+    rows = [make_row(i, 10 + i / FPS, [0.1, 0.9, 0, 0, 0, 0, 0]) for i in range(250)]
+    page = written(make_timeline(rows, metadata={"cuts_s": [2.0, 99.0]}), tmp_path)
+    assert 'class="cut" d=' not in page.replace('class="cut" d="M9 0v14"', "")

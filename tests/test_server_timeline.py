@@ -211,9 +211,12 @@ def _name_and_correct(page: Any) -> None:
     expect(page.locator("#from")).to_have_value("15.250")
     page.select_option("#label", "surprise")
     page.fill("#coder", "AB")
+    smile = page.locator("#shares tbody tr", has_text="happiness").locator("td")
+    expect(smile).to_have_text(["happiness", "27 %", "–", "0.1 s"])  # not corrected yet
     page.get_by_role("button", name="Correct", exact=True).click()
     line = page.locator("#corrections tbody tr")
     expect(line).to_contain_text("Mia")
+    expect(smile).to_have_text(["happiness", "27 %", "0 %", "0.1 s"])
     page.get_by_role("button", name="This frame").click()
     page.get_by_role("button", name="Correct", exact=True).click()
     expect(line).to_have_count(2)
