@@ -40,7 +40,8 @@ message shows what was expected. A `labels.csv` next to the images always works.
 **Classes** are matched by name, never by position: happy, joy → happiness; sad → sadness; \
 surprised → surprise; fearful, afraid, scared → fear; disgusted → disgust; angry → anger. The \
 classes of your own images are renamed only if every one of them is such a word \
-(`as_given=true` keeps your names). Contempt and other classes remain classes of their own; \
+(`as_given=true` keeps your names). Names that differ only in case are one class. \
+Contempt and other classes remain classes of their own; \
 `only_expressions=true` leaves their rows out.
 
 **Age bands**: infant 0–3 years, child 4–12, adult 18 and over. Ages 13–17 are `uncertain`, and so \
