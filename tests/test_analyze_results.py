@@ -268,3 +268,28 @@ def test_a_second_analysis_keeps_the_names_and_corrections_of_the_recording(
         page = (tmp_path / "clip" / "report.html").read_text(encoding="utf-8")
         assert ("Ann" in page) is fits
         assert "people" not in read_timeline(path).metadata  # the timeline stays the machine's
+
+
+def test_files_of_two_recordings_of_one_name_do_not_replace_each_other(
+    analyze: Analyze, capsys: pytest.CaptureFixture[str], tmp_path: Path, model: Path
+) -> None:
+    paths = []
+    for place, shade in (("a", 90), ("b", 160)):
+        clip = write_clip(tmp_path / place / "s1.mp4", shade)
+        options = ("--model", model, "--no-report", "--format", "parquet,csv")
+        analyze(clip, "-o", tmp_path / f"results_{place}", *options)
+        paths.append(tmp_path / f"results_{place}" / "s1" / "timeline.parquet")
+    done = run_moppet(capsys, "export", *paths, "-o", tmp_path / "out")
+    assert done.code == 2 and "both of a recording called s1" in done.err
+    assert not (tmp_path / "out").exists()
+    other = tmp_path / "b" / "s1.mp4"
+    done = run_moppet(capsys, "report", paths[0], "--show-faces", other, "-o", tmp_path / "r.html")
+    assert done.code == 2 and "belongs to another recording" in done.err
+    same = paths[0].with_suffix(".csv")  # the same recording's: nothing is lost
+    assert run_moppet(capsys, "export", paths[0], same, "-o", tmp_path / "out").code == 0
+    assert run_moppet(capsys, "export", *paths, "--format", "summary", "-o", tmp_path).code == 0
+    with (tmp_path / "summary.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["recording"] for row in rows] == ["s1.mp4"] * 2
+    assert [row["timeline"] for row in rows] == [str(path) for path in paths]
+    assert len({row["source_sha256"] for row in rows}) == 2

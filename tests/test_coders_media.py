@@ -125,6 +125,12 @@ CODINGS = {
         "c.eaf",
         eaf(turns(-4.0)[2:], [("visit.wav", 0, "audio/x-wav"), ("visit.mp4", 4000, VIDEO)]),
     ),
+    "a name in a URL": (
+        "c.eaf",
+        eaf(turns(-4.0)[2:], [("room.mp4", 0, VIDEO), ("visit.mp4", 4000, VIDEO)]).replace(
+            "./visit.mp4", "file:./vis%69t.mp4"
+        ),
+    ),
     "another container": (
         "c.boris",
         project(BOTH, {1: ["part1.avi", "VISIT.avi"]}, lengths={"part1.avi": 130.0}),
@@ -150,6 +156,16 @@ def test_the_codes_of_the_recordings_own_medium_are_compared(moppet, tmp_path, n
     (coder,) = printed["about"]["coders"]
     assert coder["medium"]["name"].lower().startswith(("visit", "x."))
     assert coder["codes"] in (38, 40)
+
+
+def test_an_old_project_has_one_offset_for_the_second_player(tmp_path):
+    old = project(turns(7.5), {1: ["room.mp4"], 2: ["visit.mp4"]})
+    observation = old["observations"]["session"]
+    observation["time offset second player"] = 7.5
+    del observation["media_info"]
+    path = saved(tmp_path, old)
+    placed = place(read_coding(path), path, Recording("visit.mp4", 120.0))
+    assert placed.coding.lanes[0].codes[0] == Code(0.0, 3.0, "calm")
 
 
 def test_the_choice_is_printed_and_the_codes_of_other_media_are_counted(moppet, tmp_path):
@@ -212,6 +228,19 @@ def test_a_table_without_lengths_is_refused_or_takes_the_start_from_the_offset(m
     options = ("--media", "visit.mp4", "--offset", "-130", "-o", tmp_path / "r", "--json")
     code, out, _ = moppet("compare", clip, path, *options)
     assert code == 0 and json.loads(out)["pairs"][0]["units"]["kappa"]["value"] == 1.0
+
+
+def test_the_sound_of_the_recording_does_not_decide_for_another_video(moppet, tmp_path):
+    media = [("visit.wav", 0, "audio/x-wav"), ("room.mp4", 4000, VIDEO)]
+    path = saved(tmp_path, eaf(turns(), media), "c.eaf")
+    code, _, err = moppet("compare", write_clip(tmp_path), path, "-o", tmp_path / "r")
+    assert code == 2 and "'visit.wav', 'room.mp4'" in err and "--media" in err
+
+
+def test_accents_are_compared_as_they_are_read(tmp_path):
+    path = saved(tmp_path, project(BOTH, {1: ["part1.mp4", "visite\u0301.mp4"]}))
+    placed = place(read_coding(path), path, Recording("Visit\u00e9.mp4", 120.0))
+    assert placed.chosen_by == "name" and placed.coding.lanes[0].codes[0] == Code(0, 3, "calm")
 
 
 def test_media_without_their_own_time_need_no_choice(moppet, tmp_path):

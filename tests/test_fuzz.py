@@ -38,6 +38,7 @@ from moppet.timeline.annotations import (
     read_annotated,
     read_corrections,
 )
+from moppet.timeline.journal import Journal, read_journal, read_state
 from moppet.timeline.people import people_path, read_people
 from moppet.values import MoppetError
 from report_samples import two_people
@@ -62,8 +63,9 @@ class Sample(NamedTuple):
 
 def use_timeline(path: Path) -> None:
     timeline = read_timeline(path)
-    timeline.summary()
-    assert "</html>" in build_page(timeline, [])
+    annotated = read_annotated(path)
+    annotated.timeline.summary()
+    assert "</html>" in build_page(annotated, [])
     timeline.write(path.with_name("again.json"))
     export(path, "again")
 
@@ -150,6 +152,11 @@ def use_generator(path: Path) -> None:
     load_generator(path).generate("neutral", 1)
 
 
+def use_journal(path: Path) -> None:
+    read_journal(path)
+    read_state(path)
+
+
 def use_done(path: Path) -> None:
     from moppet.synthesis.synthetic_folder import _finished
 
@@ -196,6 +203,7 @@ SAMPLES = {
     "training log": Sample("model/training.csv", use_card),
     "weights": Sample("weights.safetensors", use_weights),
     "generator": Sample("generator.safetensors", use_generator),
+    "journal": Sample("journal.arrows", use_journal),
     "generated faces": Sample("part/done.jsonl", use_done),
 }
 GUARD = """
@@ -229,6 +237,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "m.TextGrid").write_text(
         '"Praat chronological TextGrid text file"\n0 9\n1\n"TextTier" "a" 0 9\n1 2.\n"x"\n'
     )
+    with Journal(root / "journal.arrows", timeline.names, {"source": "x"}) as journal:
+        journal.append([{"frame": 0, "time_s": 0.0, "status": "no_face"}], {"tracks": []})
     write_model(root / "model")
     write_results(root / "model")
     write_studies(root)

@@ -215,6 +215,8 @@ def test_names_stay_as_given_when_asked_or_when_one_is_no_expression(tmp_path):
     pictures(tmp_path / "a", "Happy/1.png", "Sad/2.png")
     assert read_dataset(tmp_path / "a").names == ("happiness", "sadness")
     assert read_dataset(tmp_path / "a", as_given=True).names == ("Happy", "Sad")
+    pictures(tmp_path / "b", "Cry/1.png", "cry/2.png", "Sad/3.png")
+    assert read_dataset(tmp_path / "b", as_given=True).names == ("Sad", "cry")
     pictures(tmp_path / "a", "Crying/3.png")
     assert read_dataset(tmp_path / "a").names == ("Crying", "Happy", "Sad")
 

@@ -48,9 +48,15 @@ odd_names = st.lists(
     max_size=4,
     unique=True,
 )
-number = st.one_of(
-    st.none(), st.just(math.nan), st.floats(width=32, allow_nan=False, allow_infinity=False)
-)
+number = {
+    name: st.one_of(st.none(), st.just(math.nan), st.floats(low, high, width=32))
+    for name, low, high in (
+        *((name, -1e6, 1e6) for name in FLOATS[:4]),
+        (FLOATS[4], 0, 1),
+        *((name, -360, 360) for name in FLOATS[5:8]),
+    )
+}
+"""Numbers of each column within the limits of a timeline."""
 
 
 @st.composite
@@ -73,7 +79,7 @@ def timelines(draw):
             p = rng.dirichlet(np.ones(len(names))) if draw(st.integers(0, 4)) else None
             row = {"frame": frame, "time_s": time_s, "face_id": face_id, "p": p}
             row["status"] = draw(st.sampled_from(["ok", "low_quality"]))
-            row |= {name: draw(number) for name in FLOATS[:-1]}
+            row |= {name: draw(number[name]) for name in FLOATS[:-1]}
             row["quality"] = draw(st.one_of(st.none(), st.floats(0, 1)))
             rows.append(row)
     return build_timeline(

@@ -154,9 +154,10 @@ def as_damaged(
     failures: what that code raises besides.
     """
     odd = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
+    caught: tuple[type[Exception], ...] = (*odd, *failures)
     try:
         yield
-    except (*odd, *failures) as reason:
+    except caught as reason:
         raise error(message) from reason
 
 

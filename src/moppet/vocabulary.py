@@ -119,12 +119,13 @@ def rename_classes(given: Iterable[str]) -> dict[str, str]:
     meant = {name: expression_of(name) for name in names}
     plain = {name.casefold() for name in names}
     if None in meant.values() or len(set(meant.values())) < len(plain):
-        return _one_spelling(names)
+        return one_spelling(names)
     return {name: expression for name, expression in meant.items() if expression}
 
 
-def _one_spelling(names: Sequence[str]) -> dict[str, str]:
+def one_spelling(given: Iterable[str]) -> dict[str, str]:
     """Return name → name, or its lower case where another name differs only in case."""
+    names = {name.strip() for name in given}
     spelled = Counter(name.casefold() for name in names)
     return {name: name.casefold() if spelled[name.casefold()] > 1 else name for name in names}
 

@@ -8,7 +8,7 @@ import json
 import math
 import tomllib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path, PureWindowsPath
@@ -222,35 +222,35 @@ def _project_media(name: str, observation: Mapping[str, Any]) -> list[Medium]:
     files = observation.get("file")
     players = {int(key): found for key, found in files.items()} if isinstance(files, dict) else {}
     info = observation.get("media_info") or {}
-    dates = None
-    if observation.get("media_creation_date_as_offset"):
-        dates = info.get("media_creation_time") or {}
-    offsets = info.get("offset") or {}
+    lengths, has_video = _by_file(info.get("length")), _by_file(info.get("hasVideo"))
+    is_dated = bool(observation.get("media_creation_date_as_offset"))
+    dates = _by_file(info.get("media_creation_time"))
+    # Projects before version 7 have one offset, for the second player.
+    offsets = {"2": observation.get("time offset second player")} | (info.get("offset") or {})
+    first = players.get(1) or []
     media = []
     for player, paths in sorted(players.items()):
         start_s = 0.0 if player == 1 else seconds_or_none(offsets.get(str(player))) or 0.0
-        lengths = [seconds_or_none(_of_file(info.get("length"), path)) for path in paths]
-        dated = paths if player == 1 else (players.get(1) or []) * len(paths)
         shifts: list[float | None] = [0.0] * len(paths)
-        if dates is not None:
-            sure = len(dated) == len(paths)
-            shifts = (
-                [seconds_or_none(_of_file(dates, one)) for one in dated]
-                if sure
-                else [None] * len(paths)
-            )
-        found = playlist(name, player, start_s, paths, lengths, shifts)
+        if is_dated and player == 1:
+            shifts = [seconds_or_none(dates(path)) for path in paths]
+        elif is_dated:  # which file of player 1 was shown then is unclear if it has several
+            date = seconds_or_none(dates(first[0])) if len(first) == 1 else None
+            shifts = [date] * len(paths)
+        found = playlist(
+            name, player, start_s, paths, [seconds_or_none(lengths(path)) for path in paths], shifts
+        )
         for path, shift_s, medium in zip(paths, shifts, found, strict=True):
-            is_sound = _of_file(info.get("hasVideo"), path) is False
+            is_sound = has_video(path) is False
             media.append(medium._replace(is_sound=is_sound, created_s=shift_s or 0.0))
     return media
 
 
-def _of_file(values: Any, path: str) -> Any:
-    """Return the value of a file in a table by path; by its name if the path differs."""
+def _by_file(values: Any) -> Callable[[str], Any]:
+    """Return a look-up in a table of files: by path, or by name if the path differs."""
     values = values if isinstance(values, dict) else {}
     by_name = {file_name(key): value for key, value in values.items()}
-    return values.get(path, by_name.get(file_name(path)))
+    return lambda path: values.get(path, by_name.get(file_name(path)))
 
 
 def file_name(path: str) -> str:

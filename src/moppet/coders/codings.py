@@ -11,6 +11,8 @@ from typing import Final, NamedTuple
 
 from moppet.values import TimelineError
 
+MOST_S: Final = 1e11
+"""Times further from zero, some 3,000 years, are none."""
 NO_VALUE: Final = "without a value"
 NO_TIME: Final = "without a time"
 REVERSED: Final = "that end before they start"
@@ -161,10 +163,10 @@ def shifted(coding: Coding, seconds: float) -> Coding:
 
 
 def checked(coding: Coding) -> Coding:
-    """Return the coding without codes that are reversed or have no finite time; counts them."""
+    """Return the coding without codes that are reversed or have no possible time; counts them."""
     lanes = []
     for lane in coding.lanes:
-        timed = [code for code in lane.codes if all(map(math.isfinite, code[:2]))]
+        timed = [x for x in lane.codes if abs(x.start_s) < MOST_S and abs(x.end_s) < MOST_S]
         kept = tuple(code for code in timed if code.end_s >= code.start_s)
         counts = {NO_TIME: len(lane.codes) - len(timed), REVERSED: len(timed) - len(kept)}
         lanes.append(replace(lane, codes=kept, left_out=counted(lane.left_out, counts)))
@@ -197,7 +199,7 @@ def decoded(data: bytes, other: str) -> str:
 
 def milliseconds(seconds: float) -> int:
     """Return the nearest whole millisecond. Raises TimelineError if negative or not finite."""
-    if not math.isfinite(seconds) or seconds < -0.0005:
+    if not -0.0005 <= seconds < MOST_S:
         raise TimelineError(
             f"Times in coders' files start at 0 seconds, but a code starts or ends at {seconds}."
         )

@@ -90,6 +90,13 @@ class Result:
         }
 
 
+def _check_corrections(job: Job, timeline: Timeline) -> None:
+    """Raise TimelineError for a file of corrections that belong to another recording."""
+    for coder in job.coders:
+        if coder.path.name.endswith(CORRECTIONS_SUFFIX) and coder.path.is_file():
+            read_corrections(coder.path, timeline.metadata)
+
+
 def compare_files(job: Job, ask: Ask | None = None) -> Result:
     """Return the agreement between a timeline and the coders' files.
 
@@ -99,9 +106,7 @@ def compare_files(job: Job, ask: Ask | None = None) -> Result:
     """
     _check(job)
     timeline = read_annotated(job.timeline).timeline
-    for coder in job.coders:
-        if coder.path.name.endswith(CORRECTIONS_SUFFIX) and coder.path.is_file():
-            read_corrections(coder.path, timeline.metadata)  # refuses another recording's
+    _check_corrections(job, timeline)
     plain = Vocabulary(timeline.names, timeline.group_of, {})
     vocabulary = replace(plain, given=read_map(job.code_map, plain))
     recording = Recording(timeline.metadata.get("source_name"), timeline.metadata.get("duration_s"))

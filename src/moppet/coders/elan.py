@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from itertools import count, pairwise
 from pathlib import Path, PureWindowsPath
 from typing import Any, Final
+from urllib.parse import unquote
 from xml.parsers import expat
 
 import numpy as np
@@ -178,6 +179,8 @@ def _media(descriptors: Sequence[ET.Element]) -> tuple[Medium, ...]:
     media = []
     for number, one in enumerate(descriptors, 1):
         url = one.get("RELATIVE_MEDIA_URL") or one.get("MEDIA_URL") or ""
+        if url.startswith("file:"):
+            url = unquote(url)
         name = PureWindowsPath(url).name  # it splits at / and at \
         start_s = _origin_s(descriptors[0]) - _origin_s(one)
         is_sound = one.get("MIME_TYPE", "").startswith("audio/")

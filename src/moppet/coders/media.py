@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
@@ -120,7 +121,12 @@ def _one_observation(coding: Coding, name: str) -> Coding:
 
 
 def _same(name: str, other: str | None) -> bool:
-    return other is not None and name.casefold() == other.casefold()
+    """Return whether file names are equal, but for case and the system's way to write accents."""
+    return other is not None and _plain(name) == _plain(other)
+
+
+def _plain(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _choose(
@@ -130,19 +136,21 @@ def _choose(
     if wanted is not None:
         return _named(media, path, wanted), "option"
     stem = PurePath(recording.name).stem if recording.name else None
+    alike = {medium for medium in media if _same(PurePath(medium.name).stem, stem)}
     tests: list[tuple[str, Callable[[Medium], bool]]] = [
         ("name", lambda medium: _same(medium.name, recording.name)),
-        ("name", lambda medium: _same(PurePath(medium.name).stem, stem)),
+        ("name", lambda medium: medium in alike and not medium.is_sound),
         ("only one", lambda medium: len(media) == 1),
         ("length", lambda medium: _as_long(medium, recording)),
-        ("only one", lambda medium: not medium.is_sound),
+        ("only one", lambda medium: not (medium.is_sound or alike)),
+        ("only one", lambda medium: True),
     ]
     for how, test in tests:
         found = [medium for medium in media if test(medium)]
         if found and len({_clock(medium) for medium in found}) == 1:
             return found[0], how
         if found and how == "name":
-            break
+            break  # the name stands several times, on different clocks
     raise UsageError(
         f"{path} codes {_listed(media)}, and it is unclear which of them is "
         f"{recording.name or 'this recording'}: use --media to select one, by its name."
@@ -150,10 +158,10 @@ def _choose(
 
 
 def _named(media: Sequence[Medium], path: Path, wanted: str) -> Medium:
-    word = wanted.casefold()
+    word = _plain(wanted)
     tests: tuple[Callable[[Medium], bool], ...] = (
-        lambda medium: medium.name.casefold() == word,
-        lambda medium: word in medium.name.casefold(),
+        lambda medium: _plain(medium.name) == word,
+        lambda medium: word in _plain(medium.name),
     )
     number = word.removeprefix("#")
     if number.isdecimal() and len(number) < 6 and 1 <= int(number) <= len(media):

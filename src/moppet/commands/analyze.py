@@ -338,8 +338,8 @@ def _print_result(
         summary["faces"] = {"all": summary["faces"]["all"]}
     if options.as_json:
         files = [str(path) for path in written]
-        line = {"source": recording, "files": files, "summary": summary}
-        print(json.dumps(line, ensure_ascii=False), flush=True)
+        printed = {"source": recording, "files": files, "summary": summary}
+        print(json.dumps(printed, ensure_ascii=False), flush=True)
         return
     count = timeline.metadata["frame_count"]
     print(f"{recording}: {count} {'frame' if count == 1 else 'frames'} in {seconds:.1f} s")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -45,14 +46,35 @@ def export(
 
     read = [read_annotated(path, people) for path in timelines]
     programs = [name for name in wanted if name != SUMMARY]
-    for path, annotated in zip(timelines, read, strict=True):
-        folder = output or path.parent
-        stem = Path(str(annotated.timeline.metadata.get("source_name") or path.name)).stem
-        with result_folder(folder):
-            for written in write_programs(annotated, folder, stem, programs, probabilities):
-                typer.echo(str(written))
+    if programs:
+        targets = _targets(timelines, [one.timeline.metadata for one in read], output)
+        for (folder, stem), annotated in zip(targets, read, strict=True):
+            with result_folder(folder):
+                for written in write_programs(annotated, folder, stem, programs, probabilities):
+                    typer.echo(str(written))
     if SUMMARY in wanted:
         folder = output or timelines[0].parent
         with result_folder(folder):
             text = summary_csv(annotated.summary() for annotated in read)
             typer.echo(str(write_text(folder / "summary.csv", text)))
+
+
+def _targets(
+    timelines: Sequence[Path], metadata: Sequence[Mapping[str, Any]], output: Path | None
+) -> list[tuple[Path, str]]:
+    """Return the folder and the name of each timeline's files, which is its recording's.
+
+    Raises UsageError if files of two recordings would have one name.
+    """
+    found: dict[tuple[Path, str], tuple[Path, Any]] = {}
+    targets = []
+    for path, about in zip(timelines, metadata, strict=True):
+        target = (output or path.parent, Path(str(about.get("source_name") or path.name)).stem)
+        other, source_sha256 = found.setdefault(target, (path, about.get("source_sha256")))
+        if other != path and (source_sha256 is None or source_sha256 != about.get("source_sha256")):
+            raise UsageError(
+                f"{other} and {path} are both of a recording called {target[1]}: export them into "
+                "different folders."
+            )
+        targets.append(target)
+    return targets

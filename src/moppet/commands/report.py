@@ -35,12 +35,13 @@ def report(
 
     read = read_annotated(timeline, people, thin=True)
     wanted = read.timeline.metadata.get("source_sha256")
-    is_given = show_faces is not None and show_faces.exists()
-    if is_given and wanted and recording_sha256(show_faces) != wanted:
-        raise UsageError(
-            f"{timeline} belongs to another recording, not to {show_faces}: name the recording "
-            "that was analyzed."
-        )
-    images = None if show_faces is None else read_thumbnails(show_faces, read.timeline, blur=blur)
+    images = None
+    if show_faces is not None:
+        if show_faces.exists() and wanted and recording_sha256(show_faces) != wanted:
+            raise UsageError(
+                f"{timeline} belongs to another recording, not to {show_faces}: name the "
+                "recording that was analyzed."
+            )
+        images = read_thumbnails(show_faces, read.timeline, blur=blur)
     page = output or timeline.with_name("report.html")
     typer.echo(str(write_report(read, page, thumbnails=images)))

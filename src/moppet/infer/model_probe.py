@@ -9,13 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from moppet.values import ModelError
@@ -80,6 +78,9 @@ def _folder() -> Path:
 
 def _ask_child(request: bytes) -> str:
     """Return what the child process found wrong, "" for nothing."""
+    import subprocess
+    from tempfile import TemporaryDirectory
+
     import moppet
 
     root = str(Path(moppet.__file__).parents[1])
@@ -241,12 +242,11 @@ def _answer_problem(session: Any, task: Mapping[str, Any]) -> str:
 def _outside(content: bytes) -> Iterator[bool]:
     """Yield True for each tensor of an ONNX file that is kept in another file."""
     import onnx
-    from google.protobuf.message import DecodeError
 
     try:
         model = onnx.load_model_from_string(content)
-    except (DecodeError, ValueError, RecursionError):
-        return  # onnxruntime refuses it
+    except Exception:  # protobuf has its own for a damaged file; onnxruntime refuses it
+        return
     waiting: list[Any] = [model]
     while waiting:
         message = waiting.pop()

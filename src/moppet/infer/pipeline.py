@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from moppet.files import as_damaged
 from moppet.infer.detectors import load_detector
 from moppet.infer.expression_model import load_model
 from moppet.infer.face_reader import FaceReader, ReaderSettings
@@ -26,7 +27,7 @@ from moppet.timeline import (
     read_journal,
     read_state,
 )
-from moppet.values import Frame, UsageError
+from moppet.values import Frame, TimelineError, UsageError
 
 _CHUNK_S: Final = 0.5
 _CHUNK_FRAMES: Final = 64
@@ -145,7 +146,9 @@ class Analysis:
         if self._state is None:  # at the beginning, or after a journal of moppet 0.1
             self._reader.resume(self._rows)
         else:
-            self._reader.restore(self._state)
+            odd = f"the unfinished analysis of {self.source} is damaged: start a new one."
+            with as_damaged(odd, TimelineError):
+                self._reader.restore(self._state)
         rest_s = math.nextafter(self._rows[-1]["time_s"], math.inf) if self._rows else start_s
         frames = read_frames(self.source, every=self.settings.every, start_s=rest_s, end_s=end_s)
         try:

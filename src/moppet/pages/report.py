@@ -85,11 +85,7 @@ def write_report(
     from `read_thumbnails`; without them the page holds no image of a face.
     Raises MoppetError if the file cannot be written.
     """
-    found = timeline
-    if isinstance(found, Timeline):
-        found = AnnotatedTimeline(found, People(), [])
-    found = replace(found, timeline=thinned(found.timeline))
-    return write_text(Path(path), build_page(found, list(thumbnails or [])))
+    return write_text(Path(path), build_page(timeline, list(thumbnails or [])))
 
 
 @dataclass(frozen=True)
@@ -103,8 +99,11 @@ class Report:
     drawing: Drawing
 
     @classmethod
-    def of(cls, annotated: AnnotatedTimeline) -> Report:
-        """Return what the sections need, computed once."""
+    def of(cls, found: Timeline | AnnotatedTimeline) -> Report:
+        """Return what the sections need, computed once; a very long timeline is thinned."""
+        if isinstance(found, Timeline):
+            found = AnnotatedTimeline(found, People(), [])
+        annotated = replace(found, timeline=thinned(found.timeline))
         timeline = annotated.timeline
         groups = order_groups(timeline.group_of.values())
         drawing = build_drawing(timeline, groups)
@@ -144,9 +143,9 @@ class Report:
         return nested.get(name) if found is None and isinstance(nested, Mapping) else found
 
 
-def build_page(annotated: AnnotatedTimeline, thumbnails: Sequence[Thumbnail]) -> str:
+def build_page(timeline: Timeline | AnnotatedTimeline, thumbnails: Sequence[Thumbnail]) -> str:
     """Return the whole document."""
-    report = Report.of(annotated)
+    report = Report.of(timeline)
     timeline, columns = report.timeline, report.drawing.columns
     return render_document(
         "report",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -51,6 +51,8 @@ def read_table(path: Path) -> tuple[Any, dict[str, Any] | None]:
         regular = path.is_file()
     except ValueError:  # a name that no file can have
         regular = False
+    except OSError as error:
+        raise TimelineError(f"Cannot read {path}: {error.strerror}.") from None
     if not regular:
         what = "a folder" if path.is_dir() else "not there"
         raise TimelineError(f"A timeline is a file, but {path} is {what}.")
@@ -60,34 +62,52 @@ def read_table(path: Path) -> tuple[Any, dict[str, Any] | None]:
         return table, metadata
     except TimelineError:
         raise
-    except OSError as error:
-        if isinstance(error, pa.ArrowException) or error.strerror is None:
-            raise _invalid(path, error) from error
-        raise TimelineError(f"Cannot read {path}: {error.strerror}.") from error
     except Exception as error:  # Arrow and JSON each have many for a damaged file
-        raise _invalid(path, error) from error
+        raise _failure(path, error) from error
 
 
-def read_thinned_parquet(path: Path) -> tuple[Any, dict[str, Any] | None, int]:
-    """Return `read_table` of a Parquet file, with every k-th frame of a very large one, and k.
+def read_thinned_table(path: Path) -> tuple[Any, dict[str, Any] | None, int]:
+    """Return `read_table`, with every k-th frame of a very large Parquet or CSV file, and k.
 
     Only the rows that are kept are ever in memory. Raises TimelineError as `read_table` does.
     """
-    with path.open("rb") as stream:
-        try:
-            file = pq.ParquetFile(stream)
-            about, schema = file.metadata, file.schema_arrow
-            every = thinning_step(about.num_rows, len(schema))
+    open_batches = _BATCHES.get(path.suffix.lower())
+    try:
+        if open_batches is None or not path.is_file():
+            return (*read_table(path), 1)
+        with path.open("rb") as file:
+            rows, columns, batches, metadata = open_batches(path, file)
+            every = thinning_step(rows, columns)
             if every == 1:
                 return (*read_table(path), 1)
             thinner = FrameThinner(every)
-            batches = [thinner.keep(one) for one in file.iter_batches(batch_size=_BATCH_ROWS)]
-            table = pa.Table.from_batches(batches, schema)
+            table = pa.Table.from_batches([thinner.keep(one) for one in batches])
             _check_columns(table)
-        except (pa.ArrowException, KeyError, ValueError, OSError) as error:
-            raise _invalid(path, error) from error
-    raw = (schema.metadata or {}).get(METADATA_KEY)
-    return table, None if raw is None else _load(raw, f"the metadata of {path}"), every
+    except TimelineError:
+        raise
+    except Exception as error:  # Arrow has many for a damaged file
+        raise _failure(path, error) from error
+    return table, metadata, every
+
+
+_Batches = tuple[int, int, Iterable[Any], dict[str, Any] | None]
+"""Rows (at least), columns, the rows in batches, and the metadata."""
+
+
+def _parquet_batches(path: Path, stream: BinaryIO) -> _Batches:
+    file = pq.ParquetFile(stream)
+    raw = (file.schema_arrow.metadata or {}).get(METADATA_KEY)
+    metadata = None if raw is None else _load(raw, "its metadata")
+    batches = file.iter_batches(batch_size=_BATCH_ROWS)
+    return file.metadata.num_rows, len(file.schema_arrow), batches, metadata
+
+
+def _csv_batches(path: Path, stream: BinaryIO) -> _Batches:
+    metadata, convert = _csv_options(path)
+    rows = sum(chunk.count(b"\n") for chunk in iter(lambda: stream.read(1 << 20), b"")) - 1
+    stream.seek(0)
+    reader = pa_csv.open_csv(stream, convert_options=convert)
+    return rows, len(reader.schema), reader, metadata
 
 
 def _check_columns(table: Any) -> None:
@@ -103,7 +123,11 @@ def sidecar_path(path: Path) -> Path:
     return path.with_suffix(".meta.json")
 
 
-def _invalid(path: Path, error: Exception) -> TimelineError:
+def _failure(path: Path, error: Exception) -> TimelineError:
+    """Return what to raise for a file that cannot be read, or is damaged."""
+    is_arrow = isinstance(error, pa.ArrowException)
+    if isinstance(error, OSError) and error.strerror is not None and not is_arrow:
+        return TimelineError(f"Cannot read {path}: {error.strerror}.")
     reason = one_line(error) or type(error).__name__
     return TimelineError(f"{path} is not a timeline, or is damaged: {reason}.")
 
@@ -119,7 +143,7 @@ def _read_parquet(path: Path) -> tuple[Any, dict[str, Any] | None]:
     with path.open("rb") as file:
         table = pq.ParquetFile(file).read()
     raw = (table.schema.metadata or {}).get(METADATA_KEY)
-    return table, None if raw is None else _load(raw, f"the metadata of {path}")
+    return table, None if raw is None else _load(raw, "its metadata")
 
 
 def _write_csv(path: Path, table: Any, metadata: dict[str, Any]) -> None:
@@ -132,8 +156,16 @@ def _write_csv(path: Path, table: Any, metadata: dict[str, Any]) -> None:
 
 
 def _read_csv(path: Path) -> tuple[Any, dict[str, Any] | None]:
+    metadata, convert = _csv_options(path)
+    with path.open("rb") as file:
+        table = pa_csv.read_csv(file, convert_options=convert)
+    return table, metadata
+
+
+def _csv_options(path: Path) -> tuple[dict[str, Any] | None, Any]:
+    """Return a CSV file's metadata, and how its cells are read."""
     sidecar = sidecar_path(path)
-    metadata = _load(sidecar.read_bytes(), str(sidecar)) if sidecar.is_file() else None
+    metadata = _load(sidecar.read_bytes(), sidecar.name) if sidecar.is_file() else None
     if metadata is None:
         with path.open("rb") as file, pa_csv.open_csv(file) as reader:
             names = names_in(reader.schema.names)
@@ -148,9 +180,7 @@ def _read_csv(path: Path) -> tuple[Any, dict[str, Any] | None]:
         true_values=["true", "True", "TRUE", "1"],
         false_values=["false", "False", "FALSE", "0"],
     )
-    with path.open("rb") as file:
-        table = pa_csv.read_csv(file, convert_options=convert)
-    return table, metadata
+    return metadata, convert
 
 
 def _write_json(path: Path, table: Any, metadata: dict[str, Any]) -> None:
@@ -159,7 +189,7 @@ def _write_json(path: Path, table: Any, metadata: dict[str, Any]) -> None:
 
 
 def _read_json(path: Path) -> tuple[Any, dict[str, Any] | None]:
-    content = _load(path.read_bytes(), str(path))
+    content = _load(path.read_bytes(), "it")
     columns, metadata = content["columns"], content.get("moppet")
     names = names_in(columns) if metadata is None else check_names(metadata["names"])
     types = {field.name: field.type for field in table_schema(names)}
@@ -191,9 +221,13 @@ def _dump(content: Mapping[str, Any], indent: int | None = None) -> bytes:
 
 
 def _load(data: bytes, where: str) -> dict[str, Any]:
-    content = parse_json(data, where, TimelineError)
+    """Return a JSON object; ValueError, for a sentence about the file, if it is none."""
+    try:
+        content = parse_json(data, where, TimelineError)
+    except TimelineError as error:
+        raise ValueError(str(error)) from None
     if not isinstance(content, dict):
-        raise TimelineError(f"{where} is not a timeline: a JSON object is needed.")
+        raise ValueError(f"{where} is no JSON object")
     return content
 
 
@@ -201,6 +235,10 @@ _WRITERS: Final[dict[str, Callable[[Path, Any, dict[str, Any]], None]]] = {
     ".parquet": _write_parquet,
     ".csv": _write_csv,
     ".json": _write_json,
+}
+_BATCHES: Final[dict[str, Callable[[Path, BinaryIO], _Batches]]] = {
+    ".parquet": _parquet_batches,
+    ".csv": _csv_batches,
 }
 _READERS: Final[dict[str, Callable[[Path], tuple[Any, dict[str, Any] | None]]]] = {
     ".parquet": _read_parquet,

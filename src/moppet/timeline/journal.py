@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from moppet.files import as_damaged, parse_json
 from moppet.timeline.formats import METADATA_KEY
 from moppet.timeline.schema import (
     FRAME_FIELDS,
@@ -122,7 +123,11 @@ def read_state(path: str | PathLike[str]) -> dict[str, Any] | None:
     if not content.stateful or not content.batches:
         return None
     text = content.batches[-1].column(_STATE)[-1].as_py()
-    return None if text is None else dict(json.loads(text))
+    if text is None:
+        return None
+    odd = f"{path} is damaged: the state that it stores cannot be read."
+    with as_damaged(odd, TimelineError):
+        return dict(parse_json(text.encode(), odd, TimelineError))
 
 
 def read_journal_header(path: str | PathLike[str]) -> dict[str, Any]:
@@ -184,6 +189,9 @@ def _batch(
     return pa.record_batch(arrays, schema=schema)
 
 
+_ODD: Final = (pa.ArrowException, EOFError, OSError, ValueError, KeyError, TypeError)
+
+
 def _read(path: Path) -> _Content:
     try:
         data = path.read_bytes()
@@ -192,10 +200,10 @@ def _read(path: Path) -> _Content:
     source = pa.BufferReader(data)
     try:
         schema = pa.ipc.read_schema(pa.ipc.read_message(source))
-        content = json.loads(schema.metadata[METADATA_KEY])
+        content = parse_json(schema.metadata[METADATA_KEY], "its metadata", TimelineError)
         names, header = check_names(content["names"]), dict(content["header"])
         about = dict(content.get("about", {}))
-    except (pa.ArrowException, EOFError, OSError, ValueError, KeyError, TypeError) as error:
+    except (*_ODD, TimelineError) as error:
         raise TimelineError(f"{path} is not a journal of moppet, or is damaged.") from error
     stateful = _STATE in schema.names
     if not schema.equals(_schema(names, b"", stateful)):

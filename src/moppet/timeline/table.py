@@ -264,10 +264,9 @@ def read_thinned(path: Path) -> Timeline:
     What is left out is in the metadata, see `thinned`. Raises TimelineError as `read_timeline`
     does.
     """
-    if path.suffix.lower() != ".parquet" or not path.is_file():
-        return thinned(read_timeline(path))
-    table, metadata, every = formats.read_thinned_parquet(path)
-    return _thinned(_checked(path, table, metadata), every)
+    table, metadata, every = formats.read_thinned_table(path)
+    timeline = _checked(path, table, metadata)
+    return thinned(timeline) if every == 1 else _thinned(timeline, every)
 
 
 def thinned(timeline: Timeline) -> Timeline:

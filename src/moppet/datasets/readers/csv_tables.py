@@ -22,7 +22,7 @@ from moppet.datasets.readers.dataset import (
 )
 from moppet.files import one_line
 from moppet.values import MoppetError
-from moppet.vocabulary import age_band, rename_classes, split_of
+from moppet.vocabulary import age_band, one_spelling, rename_classes, split_of
 
 _PLAIN: Final = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][-+]?\d+)?")
 """A number; "01" and "nan" count as text."""
@@ -121,9 +121,8 @@ def _read_listed(
     columns = {name: _typed(name, column, table) for name, column in cells.items()}
     columns["path"] = _relative(table.parent, cells["path"])
     there = dataset.present(table.parent, columns["path"], table, allow_missing)
-    if not as_given:
-        renamed = rename_classes(x for x in cells["label"] if x)
-        columns["label"] = [renamed.get(x) for x in cells["label"]]
+    renamed = (one_spelling if as_given else rename_classes)(x for x in cells["label"] if x)
+    columns["label"] = [renamed.get(x) for x in cells["label"]]
     if "split" in cells:
         columns["split"] = [split_of(x) or x or None for x in cells["split"]]
     if subject_pattern is not None:

@@ -21,7 +21,7 @@ from moppet.datasets.readers.folder_tree import (
     walk_files,
     warn_unsupported,
 )
-from moppet.vocabulary import age_band, class_of, rename_classes, split_of
+from moppet.vocabulary import age_band, class_of, one_spelling, rename_classes, split_of
 
 _ANY: Final = DATASET_IMAGES | OTHER_IMAGES
 _BABYEXP: Final = {"happiness": "happiness", "sadness": "sadness"} | dict.fromkeys(
@@ -114,9 +114,8 @@ def _read_classes(
 ) -> Manifest:
     refuse_synthetic_folder(root.resolve())
     columns = class_columns(dataset, root, subject_finder(subject_pattern))
-    if not as_given:
-        renamed = rename_classes(columns["label"])
-        columns["label"] = [renamed[name] for name in columns["label"]]
+    renamed = (one_spelling if as_given else rename_classes)(columns["label"])
+    columns["label"] = [renamed[name] for name in columns["label"]]
     return dataset.build(root, columns, only_expressions=only_expressions)
 
 
