@@ -185,12 +185,21 @@ def test_a_video_that_begins_after_its_sound_begins_later_than_zero(tmp_path: Pa
     assert times(read_frames(path)) == [0.8, 0.84]
 
 
-def test_joined_recordings_go_on_in_time(tmp_path: Path) -> None:
-    one = encode(tmp_path / "one.ts", stamps=range(100), options={"bf": "0"})
-    (tmp_path / "two.ts").write_bytes(one.read_bytes() * 2)
-    got = times(read_frames(tmp_path / "two.ts"))
-    assert len(got) == 200
-    assert np.diff(got) == pytest.approx(0.04, abs=1e-3)
+@pytest.mark.parametrize(("suffix", "codec"), [("ts", "libx264"), ("vob", "mpeg2video")])
+@pytest.mark.parametrize("b_frames", ["0", "2"])
+def test_joined_recordings_go_on_in_time_and_lose_no_frame(
+    tmp_path: Path, suffix: str, codec: str, b_frames: str
+) -> None:
+    images = [noisy(i) for i in range(100)]
+    options = {"bf": b_frames}
+    one = encode(
+        tmp_path / f"one.{suffix}", codec, stamps=range(100), images=images, options=options
+    )
+    two = tmp_path / f"two.{suffix}"
+    two.write_bytes(one.read_bytes() * 2)
+    frames = list(read_frames(two))
+    assert [frame.status for frame in frames] == ["ok"] * 200
+    assert np.diff(times(frames)) == pytest.approx(0.04, abs=1e-3)
 
 
 finite = st.floats(-1e6, 1e6)

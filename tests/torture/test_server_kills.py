@@ -18,7 +18,7 @@ from moppet.infer.pipeline import Analysis, Settings
 from moppet.timeline import read_timeline
 from serving import Server, serving
 
-RUNS = 30
+RUNS = 20
 HOWS = ("server", "worker", "both", "stopped", "server, twice")
 EXAMPLE = Path(__file__).parents[2] / "examples" / "child.mp4"
 

@@ -129,8 +129,10 @@ class _Joints:
         self._last: int | None = None
         self._shift = 0
         self._decoded = False  # the packets have decoding times
+        self._recent: deque[Any] = deque(maxlen=3)
 
     def mend(self, packet: Any, ahead: Sequence[Any]) -> None:
+        self._recent.append(packet)
         decoded = _known([packet, *ahead], "dts")
         if packet.dts is None and (decoded or self._decoded):  # Matroska's first ones, for example
             self._set(packet, None, packet.pts + self._shift)
@@ -151,6 +153,10 @@ class _Joints:
                 return
             if stamp < expected or self._joinable:
                 self._shift += expected - stamp
+                for before in self._recent:
+                    if getattr(before, "is_corrupt", False):
+                        # MPEG-TS counts its packets; the count always breaks at a joint.
+                        before.is_corrupt = False
                 pts = raw if packet.pts is None else packet.pts
                 self._report.joints_s.append(self._seconds(pts + self._shift))
         self._last = max(self._last, raw + self._shift)
