@@ -172,7 +172,7 @@ def test_going_on_after_an_interrupt_gives_what_an_unbroken_run_gives(
     timeline = Analysis(clip, settings, journal=journal, resume=True).run()
     assert timeline.metadata["complete"] is True
     assert timeline.table.equals(whole[0].table)
-    times = ("analysed_at",)
+    times = ("analyzed_at",)
     assert {k: v for k, v in timeline.metadata.items() if k not in times} == {
         k: v for k, v in whole[0].metadata.items() if k not in times
     }

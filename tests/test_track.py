@@ -306,6 +306,17 @@ def test_a_hard_cut_ends_every_track(model):
     assert cuts_s == [13 / FPS]
 
 
+def test_a_face_that_stays_while_much_around_it_changes_keeps_its_number(model):
+    face = np.random.default_rng(7).integers(0, 255, (12, 12, 3)).astype(np.uint8)
+    images = [scenery(1)] * 13 + [scenery(2)] * 20
+    images = [image.copy() for image in images]
+    for image in images:
+        image[60:180, 340:460] = cv2.resize(face, (120, 120), interpolation=cv2.INTER_CUBIC)
+    ids, cuts_s = numbers_of(model, images)
+    assert ids == [0] * 33
+    assert cuts_s == [13 / FPS]
+
+
 def test_after_a_flash_the_face_keeps_its_number(model):
     ids, cuts_s = numbers_of(model, [scenery(1)] * 15 + [scenery(2)] * 2 + [scenery(1)] * 20)
     assert ids == [0] * 15 + [1] * 2 + [0] * 20

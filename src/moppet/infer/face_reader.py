@@ -14,7 +14,7 @@ from moppet.infer.detectors import Detector, detect_any_way_up
 from moppet.infer.expression_model import ExpressionModel
 from moppet.infer.face_quality import crop_quality
 from moppet.infer.tracking import Track, assign, overlap
-from moppet.media.cuts import CutDetector
+from moppet.media.cuts import CutDetector, face_patch, is_same_face, pack, unpack
 from moppet.timeline.schema import FACE_FLOATS, RawRow
 from moppet.values import Face, FaceError, Frame, Image
 
@@ -58,6 +58,7 @@ class FaceReader:
         self._cuts = CutDetector()
         self._shot_s = -math.inf  # where the shot begins
         self._suspended: list[Track] = []  # of the shot before the last cut
+        self._patches: dict[int, Image] = {}  # of the faces in the previous image
         self._size: tuple[int, int] | None = None  # height, width of the previous image
         self._last_scan_s = -math.inf
         self._last_turned_s = -math.inf
@@ -69,6 +70,7 @@ class FaceReader:
         self.next_id = 1 + max(ids, default=-1)
         self._shot_s = self._last_scan_s = self._last_turned_s = -math.inf
         self.cuts_s, self._cuts, self._suspended, self._size = [], CutDetector(), [], None
+        self._patches = {}
 
     def read(self, frames: Sequence[Frame], *, live: bool = False) -> list[RawRow]:
         """Return the rows of successive frames, one per frame and face.
@@ -97,6 +99,7 @@ class FaceReader:
             "times_s": [_finite(getattr(self, name)) for name in _TIMES],
             "cuts_s": self.cuts_s,
             "cut": self._cuts.state(),
+            "patches": [[face_id, pack(patch)] for face_id, patch in self._patches.items()],
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -109,6 +112,7 @@ class FaceReader:
             setattr(self, name, -math.inf if time_s is None else float(time_s))
         self.cuts_s = [float(time_s) for time_s in state["cuts_s"]]
         self._cuts.restore(state["cut"])
+        self._patches = {int(face_id): unpack(patch) for face_id, patch in state["patches"]}
 
     def _read_frame(
         self, frames: Sequence[Frame], seen: list[dict[int, Face]], i: int, search: bool
@@ -129,6 +133,8 @@ class FaceReader:
                 seen[i][track.face_id] = face
                 self._follow_back(frames[:i], seen, track)
                 self.tracks.append(track)
+        faces = seen[i].items()
+        self._patches = {face_id: face_patch(frame.image, face.box_px) for face_id, face in faces}
 
     def _notice_cut(self, image: Image, time_s: float) -> bool:
         """End the tracks at a hard cut, take them up again after a flash, and follow the size."""
@@ -143,11 +149,18 @@ class FaceReader:
         self._shot_s = time_s
         if change == "cut":
             self.cuts_s.append(time_s)
-            self.tracks, self._suspended = [], self.tracks
+            # A face that stays as it is, while much around it changes, is the same face.
+            stays = [self._stays(image, track) for track in self.tracks]
+            self._suspended = [t for t, same in zip(self.tracks, stays, strict=True) if not same]
+            self.tracks = [t for t, same in zip(self.tracks, stays, strict=True) if same]
         else:
             self.cuts_s.pop()
-            self.tracks, self._suspended = self._suspended, []
+            self.tracks, self._suspended = self._suspended + self.tracks, []
         return True
+
+    def _stays(self, image: Image, track: Track) -> bool:
+        before = self._patches.get(track.face_id)
+        return before is not None and is_same_face(before, face_patch(image, track.face.box_px))
 
     def _follow(self, image: Image, time_s: float, seen: dict[int, Face]) -> bool:
         """Track the known faces into a frame; return whether the whole frame must be searched."""

@@ -8,17 +8,20 @@ from typing import Any, Final, Literal
 import cv2
 import numpy as np
 
-from moppet.values import Image
+from moppet.values import Floats, Image
 
 LEAST_LIKENESS: Final = 0.75
 """Correlation with the previous frame below which a frame begins a new shot.
 
 In a sample of close-ups of 200 people, it separates 98 in 100 pairs of people, and keeps every
 camera motion of up to a seventh of the image's width a frame."""
+SAME_FACE: Final = 0.95
+"""Correlation of a face's place in two frames above which the face has stayed."""
 FLASH_S: Final = 0.5
 """An image that returns within this time was interrupted by a flash or a fault, not by a cut."""
 
 _WIDTH, _HEIGHT = 48, 36  # pixels of the thumbnails that are compared
+_PATCH: Final = 24  # pixels of the side of a face's patch
 _SHIFT: Final = (8, 6)  # pixels of motion, right or left and up or down, that are compensated
 _BLANK: Final = 4.0  # standard deviation in gray levels below which an image shows nothing
 _STEADY: Final = 4.0  # mean difference in gray levels below which nothing has changed
@@ -72,6 +75,26 @@ class CutDetector:
         self._cut_s = -np.inf if state["cut_s"] is None else float(state["cut_s"])
 
 
+def face_patch(image: Image, box_px: Floats) -> Image:
+    """Return what a box shows as a small gray patch, (24, 24) uint8, to tell whether it stays."""
+    height, width = image.shape[:2]
+    x, y, w, h = (float(value) for value in box_px)
+    left, top = (int(np.clip(v, 0, most - 1)) for v, most in ((x, width), (y, height)))
+    right = int(np.clip(x + w, left + 1, width))
+    bottom = int(np.clip(y + h, top + 1, height))
+    gray = cv2.cvtColor(np.ascontiguousarray(image[top:bottom, left:right]), cv2.COLOR_RGB2GRAY)
+    small = cv2.resize(gray, (_PATCH, _PATCH), interpolation=cv2.INTER_AREA)
+    return np.asarray(small, np.uint8)
+
+
+def is_same_face(before: Image, now: Image) -> bool:
+    """Whether two patches of one place show the same face, hardly moved."""
+    if before.std() < _BLANK or now.std() < _BLANK:
+        return False
+    likeness = cv2.matchTemplate(before, now[2:-2, 2:-2], cv2.TM_CCOEFF_NORMED).max()
+    return bool(likeness >= SAME_FACE)
+
+
 def _thumbnail(image: Image) -> Image:
     step = max(1, min(image.shape[0] // (4 * _HEIGHT), image.shape[1] // (4 * _WIDTH)))
     small = np.ascontiguousarray(image[::step, ::step])
@@ -97,11 +120,19 @@ def _differ(before: Image | None, now: Image) -> bool:
     return bool(likeness < LEAST_LIKENESS)
 
 
+def pack(image: Image) -> str:
+    """Return a small gray image as text, for `unpack`."""
+    return base64.b64encode(image.tobytes()).decode()
+
+
+def unpack(text: str, height: int = _PATCH) -> Image:
+    """Return the image of this height that `pack` made a text of."""
+    return np.frombuffer(base64.b64decode(text), np.uint8).reshape(height, -1).copy()
+
+
 def _packed(thumbnail: Image | None) -> str | None:
-    return None if thumbnail is None else base64.b64encode(thumbnail.tobytes()).decode()
+    return None if thumbnail is None else pack(thumbnail)
 
 
 def _unpacked(text: str | None) -> Image | None:
-    if text is None:
-        return None
-    return np.frombuffer(base64.b64decode(text), np.uint8).reshape(_HEIGHT, _WIDTH).copy()
+    return None if text is None else unpack(text, _HEIGHT)
