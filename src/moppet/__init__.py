@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from moppet.timeline import Timeline, TimelineSettings, read_timeline
     from moppet.values import EXPRESSIONS, GROUPS, MoppetError
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 __all__ = [
     "EXPRESSIONS",
