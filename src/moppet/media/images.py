@@ -24,7 +24,6 @@ from moppet.values import Image, MediaError
 MOST_PIXELS: Final = 64_000_000
 """Larger JPEG images are read at a half, a quarter or an eighth; other large images are refused."""
 
-_MOST_NOTED: Final = 500_000_000  # bytes; no image is larger
 _ORIENTATION_TAG: Final = 0x0112
 _XMP_ORIENTATION: Final = re.compile(rb"tiff:Orientation(?:=[\"']|>)([1-8])")
 _HEIF: Final = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
@@ -223,9 +222,13 @@ def image_note(path: Path) -> str | None:
 
     None for a video or a folder.
     """
-    if path.is_dir() or path.stat().st_size > _MOST_NOTED:
+    if path.is_dir():
         return None
-    data = path.read_bytes()
+    with path.open("rb") as file:
+        data = file.read(16)
+        if image_format(data) is None:  # a video, of any size
+            return None
+        data += file.read()
     kind, size = image_format(data[:16]), image_size(data)
     if (kind == "png" and b"acTL" in data[:4096]) or (
         kind == "webp" and _riff_chunk(data, b"ANIM")

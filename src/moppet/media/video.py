@@ -146,7 +146,9 @@ def video_frames(path: Path, threads: int | None, report: ClockReport) -> FrameS
                 rate = float(stream.average_rate or 25)
                 clock, origin = StrictClock(1 / rate), _start(stream)
                 report.assumed_fps = None if stamps else rate
-            if stamp is not None and (origin is None or _is_far(stamp, stream, origin)):
+                if stamp is not None and origin is not None and _is_far(stamp, stream, origin):
+                    origin = None
+            if stamp is not None and origin is None:
                 origin = stamp * stream.time_base
             known = stamps and stamp is not None and origin is not None
             stamp_s = float(stamp * stream.time_base - origin) if known else None
