@@ -208,7 +208,7 @@ def test_six_faces_of_many_classes_stay_small():
         for i, t in enumerate(times.tolist())
         for face, curve in enumerate(curves)
     ]
-    names = tuple(f"{'x' * 300} {i}" for i in range(14))
+    names = tuple(f"{'x' * 90} {i}" for i in range(14))
     timeline = make_timeline(
         rows, names=names, group_of={}, metadata={"source_name": "y" * 100_000}
     )

@@ -59,7 +59,9 @@ def current_results(results: Json) -> dict[str, Any]:
 def _tables(found: Any, place: Sequence[str]) -> list[dict[str, Any]]:
     if not place:
         return [found] if isinstance(found, dict) else []
-    values = found if isinstance(found, dict) else dict(enumerate(found or ()))
+    if not isinstance(found, dict | list):
+        return []
+    values = found if isinstance(found, dict) else dict(enumerate(found))
     inside = values.values() if place[0] == "*" else [values.get(place[0])]
     return [table for one in inside for table in _tables(one, place[1:])]
 
