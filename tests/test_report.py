@@ -236,7 +236,7 @@ def test_what_was_assumed_stands_in_plain_words_and_cuts_are_marked(tmp_path):
     text = text_of(page)
     assert "The time stamps start anew at 2.00 s: the parts follow each other." in text
     assert "1 time stamp is far from the others" in text
-    assert "3 hard cuts: after a cut, every face has a new number. Lines mark them" in text
+    assert "3 hard cuts: after a cut, a face that changes has a new number. Lines mark them" in text
     assert "a folder of 250 images: 0000.jpg, 0001.jpg, 0002.jpg, …." in text
     assert "0003.jpg" not in page and "Cuts s" not in text and "Joints s" not in text
     places = re.findall(r'<path class="cut" d="(M7200 0v\d+M14400 0v\d+)"/>', page)

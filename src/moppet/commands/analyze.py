@@ -377,7 +377,7 @@ def _notes(recording: str, timeline: Timeline) -> list[str]:
     notes = clock_notes(timeline.metadata.get("clock") or {})
     if cuts := len(timeline.metadata.get("cuts_s") or ()):
         notes.append(
-            f"{cuts} hard cut{'s' * (cuts > 1)}: after a cut, every face has a new number."
+            f"{cuts} hard cut{'s' * (cuts > 1)}: after a cut, a face that changes has a new number."
         )
     if note := image_note(Path(recording)):
         notes.append(note)

@@ -385,8 +385,8 @@ def assumptions(metadata: Mapping[str, Any]) -> list[str]:
     if cuts := metadata.get("cuts_s") or ():
         marks = "A line marks it" if len(cuts) == 1 else "Lines mark them"
         notes.append(
-            f"{counted(len(cuts), 'hard cut')}: after a cut, every face has a new number. {marks} "
-            "on the time axis."
+            f"{counted(len(cuts), 'hard cut')}: after a cut, a face that changes has a new number. "
+            f"{marks} on the time axis."
         )
     if files := metadata.get("files") or ():
         more = ", …" if len(files) > _FILES_NAMED else ""
