@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import math
 import os
@@ -11,12 +12,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from moppet.timeline import TimelineSettings, build_timeline, read_timeline
+from moppet.timeline.table import read_thinned
 from moppet.values import GROUPS, TimelineError, UsageError
 
 SUFFIXES = (".parquet", ".csv", ".json")
@@ -178,6 +181,54 @@ def test_a_sidecar_of_another_file_is_refused(tmp_path):
         read_timeline(path)
 
 
+def remove_line(path: Path, word: str) -> None:
+    """Remove the line with a word, as a person would."""
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    kept = [line for line in lines if word not in line]
+    assert len(kept) == len(lines) - 1
+    path.write_text("".join(kept), encoding="utf-8")
+
+
+def test_a_table_and_metadata_of_two_writes_are_refused_with_the_remedy(tmp_path, monkeypatch):
+    path = small().write(tmp_path / "t.csv")
+    replace, done = os.replace, []
+
+    def only_once(source, target):
+        if done:
+            raise OSError(5, "Input/output error")
+        done.append(target)
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", only_once)
+    newer = small(settings=TimelineSettings(smooth_s=0), metadata={"source_name": "new.mp4"})
+    newer = replace_table(newer)
+    with pytest.raises(TimelineError, match=r"Cannot write .*t\.meta\.json: Input/output error"):
+        newer.write(path)
+    monkeypatch.undo()
+    assert done == [path]  # the table is new, its metadata is old
+    for read in (read_timeline, read_thinned):
+        with pytest.raises(TimelineError, match=r"t\.csv and t\.meta\.json do not belong together"):
+            read(path)
+    assert newer.write(path) and read_timeline(path) == newer  # the remedy
+    path.write_text(path.read_text(encoding="utf-8").replace("0.9", "0.8"), encoding="utf-8")
+    with pytest.raises(TimelineError, match="if you edited the table, remove the line"):
+        read_timeline(path)
+
+
+def replace_table(timeline):
+    """The timeline with another box."""
+    place = timeline.table.column_names.index("box_x")
+    column = pa.array([None, 0.7, None], pa.float32())
+    return dataclasses.replace(timeline, table=timeline.table.set_column(place, "box_x", column))
+
+
+def test_metadata_without_the_hash_of_its_table_is_read(tmp_path):
+    path = small().write(tmp_path / "t.csv")
+    remove_line(tmp_path / "t.meta.json", "table_sha256")  # as in moppet 0.1
+    assert read_timeline(path) == small()
+    assert "table_sha256" not in read_timeline(small().write(path)).metadata
+
+
 def test_a_failed_write_keeps_the_old_file_and_leaves_nothing_behind(tmp_path, monkeypatch):
     for suffix in SUFFIXES:
         path = small().write(tmp_path / f"t{suffix}")
@@ -256,6 +307,7 @@ def test_half_a_file_is_refused(tmp_path, suffix):
 
 def test_wrong_values_name_the_column(tmp_path):
     path = small().write(tmp_path / "t.csv")
+    remove_line(tmp_path / "t.meta.json", "table_sha256")
     text = path.read_text()
     path.write_text(text.replace("0.9", "ninety"))
     with pytest.raises(TimelineError, match="ninety"):

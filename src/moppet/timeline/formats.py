@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 from collections.abc import Callable, Iterable, Mapping
@@ -13,12 +14,14 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
-from moppet.files import one_line, parse_json, replacing, write_bytes
+from moppet.files import file_sha256, one_line, parse_json, replacing, write_bytes
 from moppet.timeline.downsample import FrameThinner, thinning_step
 from moppet.timeline.schema import check_names, names_in, table_schema
 from moppet.values import TimelineError, UsageError
 
 METADATA_KEY: Final = b"moppet"
+_TABLE_SHA256: Final = "table_sha256"
+"""Key of a .meta.json file: the hash of the CSV file that it belongs to."""
 _MOST_COLUMNS: Final = 2000
 _BATCH_ROWS: Final = 65_536
 _NULLS: Final = ["", "NA", "NaN", "nan", "null"]
@@ -149,10 +152,12 @@ def _read_parquet(path: Path) -> tuple[Any, dict[str, Any] | None]:
 def _write_csv(path: Path, table: Any, metadata: dict[str, Any]) -> None:
     buffer = io.BytesIO()
     pa_csv.write_csv(table, buffer)
-    # Both are written before one is replaced, so that hardly anything can come between them.
+    content = buffer.getvalue()
+    metadata = {_TABLE_SHA256: hashlib.sha256(content).hexdigest(), **metadata}
+    # Both are written before one is replaced; a kill between is found by the hash.
     with replacing(sidecar_path(path), TimelineError) as part:
         part.write_bytes(_dump(metadata, indent=1))
-        write_bytes(path, buffer.getvalue(), TimelineError)
+        write_bytes(path, content, TimelineError)
 
 
 def _read_csv(path: Path) -> tuple[Any, dict[str, Any] | None]:
@@ -170,6 +175,13 @@ def _csv_options(path: Path) -> tuple[dict[str, Any] | None, Any]:
         with path.open("rb") as file, pa_csv.open_csv(file) as reader:
             names = names_in(reader.schema.names)
     else:
+        wanted = metadata.pop(_TABLE_SHA256, None)
+        if wanted is not None and wanted != file_sha256(path, TimelineError):
+            raise TimelineError(
+                f"{path} and {sidecar.name} do not belong together: a run was stopped while it "
+                f"replaced them, or the table was edited. Write the timeline again; if you edited "
+                f'the table, remove the line "{_TABLE_SHA256}" from {sidecar.name}.'
+            )
         names = check_names(metadata["names"])
     types = {field.name: field.type for field in table_schema(names)}
     convert = pa_csv.ConvertOptions(
