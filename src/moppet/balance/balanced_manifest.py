@@ -18,9 +18,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from moppet.balance.methods import BALANCERS
+from moppet.balance.methods import BALANCERS, Neighbors, require_imblearn
 from moppet.balance.resampling import Balanced, ClassCount, balance
-from moppet.balance.samplers import Neighbors, require_imblearn
 from moppet.balance.spaces import HONEST_MODEL, Space
 from moppet.balance.targets import Targets
 from moppet.datasets.faces import Faces, find_manifest_faces
