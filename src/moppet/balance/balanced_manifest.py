@@ -8,7 +8,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -27,10 +27,7 @@ from moppet.datasets.hashing import content_hash
 from moppet.datasets.manifest import Manifest, build_manifest
 from moppet.datasets.provenance import REMOVED_BY, join_synthetic, real_rows, synthetic_columns
 from moppet.files import replacing, write_text
-from moppet.values import Floats, Image, MoppetError, UsageError
-
-Progress = Callable[[str, int, int], None]
-"""Called with the name of the step, the number done, and the total."""
+from moppet.values import Floats, Image, MoppetError, Progress, UsageError, no_progress
 
 LEAST_PX: Final = 8  # images that are smaller on either side are not used
 _BATCH: Final = 256
@@ -113,7 +110,7 @@ def balance_manifest(
     keep_wiped: bool = False,
     all_train: bool = False,
     cache: Path | None = None,
-    progress: Progress = lambda step, done, total: None,
+    progress: Progress = no_progress,
 ) -> BalancedRows:
     """Return the manifest with its labeled training rows balanced.
 

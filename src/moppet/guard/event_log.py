@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 import math
 import statistics
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TextIO
 
+from moppet import files
 from moppet.config import check_known
 from moppet.files import parse_json, read_bytes, write_text
 from moppet.guard.state_machine import Event
@@ -22,9 +21,6 @@ from moppet.values import MoppetError, UsageError
 
 LOG_SUFFIXES: Final = (".jsonl", ".csv")
 COLUMNS: Final = ("at", "event", "time_s", "rule", "face_id", "value", "counted_s")
-_csv_writer: Final = partial(
-    csv.DictWriter, fieldnames=COLUMNS, extrasaction="ignore", lineterminator="\n"
-)
 
 
 def event_record(event: Event, at: str) -> dict[str, Any]:
@@ -52,16 +48,16 @@ def _short(number: float | None) -> float | None:
 
 def csv_text(records: Iterable[dict[str, Any]]) -> str:
     """Return records as a CSV table with a header; curves are left out."""
-    text = io.StringIO()
-    rows = _csv_writer(text)
-    rows.writeheader()
-    rows.writerows(records)
-    return text.getvalue()
+    return files.csv_text(COLUMNS, map(_row, records))
 
 
 def write_csv(records: Iterable[dict[str, Any]], path: Path) -> Path:
     """Write records as a CSV and return its path."""
     return write_text(path, csv_text(records))
+
+
+def _row(record: dict[str, Any]) -> list[Any]:
+    return [record.get(name) for name in COLUMNS]
 
 
 @dataclass(frozen=True)
@@ -116,7 +112,7 @@ class EventLog:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file: TextIO = path.open("a", newline="", encoding="utf-8")
             if self._is_csv and path.stat().st_size == 0:
-                _csv_writer(self._file).writeheader()
+                csv.writer(self._file, lineterminator="\n").writerow(COLUMNS)
                 self._file.flush()
 
     def write(self, record: dict[str, Any]) -> None:
@@ -125,7 +121,7 @@ class EventLog:
             if not self._is_csv:
                 self._file.write(json.dumps(record, ensure_ascii=False) + "\n")
             elif "time_s" in record:
-                _csv_writer(self._file).writerow(record)
+                csv.writer(self._file, lineterminator="\n").writerow(_row(record))
             self._file.flush()
 
     @contextmanager
