@@ -166,6 +166,36 @@ def test_tiers_and_codes_that_are_not_used_are_noted(moppet, tmp_path):
     assert about["coders"][0]["tiers_not_used"] == {"notes": 2}
 
 
+@pytest.mark.parametrize("second", ["2", "sad", "lab/SAD"])
+def test_several_tiers_that_are_one_coding_are_compared_together(moppet, tmp_path, second):
+    rows = [("Observation id", "Subject", "Behavior", "Behavioral category", "Behavior type",
+             "Start (s)", "Stop (s)")]  # fmt: skip
+    rows += [("v", "lab", x, x, "STATE", str(a), str(b)) for a, b, x in turns()]
+    tiers = {x: [one for one in turns() if one[2] == x] for x in ("calm", "sad", "smile")}
+    found = [(name, [str(x) for one in codes for x in one]) for name, codes in tiers.items()]
+    grid = textgrid(*(("IntervalTier", name, marks, 3) for name, marks in found))
+    table = saved(tmp_path, "\n".join("\t".join(row) for row in rows), "c.tsv")
+    path = table if "/" in second else saved(tmp_path, grid, "c.TextGrid")
+    chosen = ("--tier", "calm", "--tier", second, "--tier", "CALM")
+    code, out, _ = moppet("compare", write_clip(tmp_path), path, *chosen, "-o", tmp_path / "r",
+                          "--json")  # fmt: skip
+    (about,) = json.loads(out)["about"]["coders"]
+    assert code == 0 and about["codes"] == 20 and list(about["tiers_not_used"]) != []
+    assert json.loads(out)["pairs"][0]["units"]["kappa"]["value"] == pytest.approx(1.0)
+    assert json.loads(out)["pairs"][0]["compared_s"] == pytest.approx(60.0, abs=3.0)
+
+
+def test_two_coders_may_have_several_tiers_each_in_one_file(moppet, tmp_path):
+    spans = {word: [(a, b) for a, b, x in turns() if x == word] for word in ("smile", "sad")}
+    path, clip = saved(tmp_path, presence_eaf(spans), "c.eaf"), write_clip(tmp_path)
+    both = ("--tier", "smile", "--tier", "sad", "-o", tmp_path / "r", "--json")
+    code, out, _ = moppet("compare", clip, path, path, *both, "--tier2", "smile")
+    titles = [one["tier"] for one in json.loads(out)["about"]["coders"]]
+    assert code == 0 and titles == ["smile, sad", "smile"]
+    code, _, err = moppet("compare", clip, path, path, *both, "--tier2", "smile", "--tier2", "sad")
+    assert code == 2 and "Both coders are in one file" in err
+
+
 # --------------------------------------------------------------------------- tiers of one name
 
 

@@ -168,6 +168,21 @@ def test_an_old_project_has_one_offset_for_the_second_player(tmp_path):
     assert placed.coding.lanes[0].codes[0] == Code(0.0, 3.0, "calm")
 
 
+@pytest.mark.parametrize(("medium", "first_s"), [("room.mp4", 7.5), ("visit.mp4", 2.5)])
+def test_the_offset_of_player_1_does_not_move_codes_as_in_boris_and_is_noted(
+    moppet, tmp_path, medium, first_s
+):
+    """BORIS stores the position in player 1's files, and seeks player 2 to it less its offset."""
+    lengths = {"room.mp4": 140.0, "visit.mp4": 120.0}
+    content = project(turns(7.5), {1: ["room.mp4"], 2: ["visit.mp4"]}, lengths=lengths,
+                      offsets={"1": 4.0, "2": 5.0})  # fmt: skip
+    path = saved(tmp_path, content)
+    placed = place(read_coding(path), path, Recording(medium, lengths[medium]))
+    assert placed.coding.lanes[0].codes[0] == Code(first_s, first_s + 3, "calm")
+    code, out, _ = moppet("compare", write_clip(tmp_path), path, "-o", tmp_path / "r")
+    assert code == 0 and "'session' has an offset of 4 s for player 1, which BORIS does not" in out
+
+
 def test_the_choice_is_printed_and_the_codes_of_other_media_are_counted(moppet, tmp_path):
     path = saved(tmp_path, CODINGS["a file after another"][1])
     code, out, _ = moppet("compare", write_clip(tmp_path), path, "-o", tmp_path / "r")

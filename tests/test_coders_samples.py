@@ -101,7 +101,7 @@ def test_a_state_that_never_stops_spoils_its_own_observation_only(tmp_path):
     coding = read_coding(path)
     assert {lane.observation for lane in coding.lanes} == {"visit"}
     assert list(coding.faults) == ["live not paired"]
-    options = {"tier": "subject1", "recording": "visit.mp4"}
+    options = {"tiers": ["subject1"], "recording": "visit.mp4"}
     lane = choose_lane(coding, path, WORDS, observation=None, **options)
     assert lane.codes == (Code(3.3, 7.75, "s"),)
     with pytest.raises(TimelineError, match=r"p\.boris: 's' starts at 2\.718 s and never stops"):

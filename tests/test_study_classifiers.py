@@ -19,8 +19,7 @@ import pytest
 from ferplus_sample import unmarked_faces
 from moppet.commands.main import main
 from moppet.metrics import macro_f1
-from moppet.study import classifier_cells
-from moppet.study import context as study_context
+from moppet.study import classifier_cells, engine
 from moppet.study.classifier_cells import (
     CLASSIFIERS,
     ClassifierContext,
@@ -95,7 +94,7 @@ batch = 8
 
 @pytest.fixture
 def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ClassifierPlan:
-    monkeypatch.setattr(study_context, "find_manifest_faces", unmarked_faces)
+    monkeypatch.setattr(engine, "find_manifest_faces", unmarked_faces)
     return read_plan(write_study(tmp_path, TEXT))
 
 

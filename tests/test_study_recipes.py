@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from ferplus_sample import draw_face
-from moppet.study import context as study_context
+from moppet.commands.study import write_starter_recipe
+from moppet.study import engine
 from moppet.study.engine import finished_cells, run_plan
 from moppet.study.plan import ClassifierPlan, read_plan
-from moppet.study.starter_recipe import write_starter_recipe
 from moppet.values import MoppetError, UsageError
 from synthesize_sample import whole_faces
 
@@ -23,7 +23,7 @@ COMMITTED = ["child-happy-sad", "child-synthesis", "infant-hybrid"]
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(study_context, "find_manifest_faces", whole_faces)
+    monkeypatch.setattr(engine, "find_manifest_faces", whole_faces)
     rng = np.random.default_rng(0)
     for name in ("happiness", "sadness"):
         (tmp_path / "faces" / name).mkdir(parents=True)

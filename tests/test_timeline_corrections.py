@@ -125,7 +125,8 @@ def test_the_agreement_counts_corrections_as_a_coder_s_codes(tmp_path: Path) -> 
     shown = str(table.expression.iloc[0])
     said = corrections_path(path)
     add_correction(said, face_id=0, start_s=start, end_s=start + 0.1, label=shown, by="AB", at=AT)
-    found = compare_files(Job(path, [Coder(said, "face 0 corrected")], face="0", count=["unsure"]))
+    coder = Coder(said, ("face 0 corrected",))
+    found = compare_files(Job(path, [coder], face="0", count=["unsure"]))
     (pair,) = found.as_json()["pairs"]
     agreement = pair["units"]["agreement"]
     assert (agreement["n"], agreement["value"]) == (1, 1.0)

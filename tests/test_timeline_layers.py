@@ -109,7 +109,7 @@ def test_nothing_is_added_to_the_corrections_of_another_recording(path: Path) ->
 def test_a_comparison_refuses_the_corrections_of_another_recording(path: Path) -> None:
     elsewhere = path.with_name("copied.parquet")
     correct(elsewhere, 1, 2, "sadness", source_sha256=OTHER)
-    job = Job(path, [Coder(corrections_path(elsewhere), "face 0 corrected")], face="0")
+    job = Job(path, [Coder(corrections_path(elsewhere), ("face 0 corrected",))], face="0")
     with pytest.raises(TimelineError, match="another recording"):
         compare_files(job)
 

@@ -246,13 +246,18 @@ def render_text(package: str, template: str, **values: Any) -> str:
     return environment.get_template(template).render(values)
 
 
-def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Path:
-    """Write a table as CSV in UTF-8, whole or not at all, and return its path."""
+def csv_text(header: Sequence[str], rows: Iterable[Sequence[Any]], end: str = "\n") -> str:
+    """Return a table as CSV; None is an empty cell. end: of each line."""
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    writer = csv.writer(text, lineterminator=end)
     writer.writerow(header)
     writer.writerows(rows)
-    return write_text(path, text.getvalue())
+    return text.getvalue()
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Path:
+    """Write a table as CSV in UTF-8, whole or not at all, and return its path."""
+    return write_text(path, csv_text(header, rows))
 
 
 def print_once(text: str, key: str) -> bool:

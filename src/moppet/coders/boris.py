@@ -9,6 +9,7 @@ import math
 import tomllib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path, PureWindowsPath
@@ -167,18 +168,27 @@ def _numbered(form: str, entries: Iterable[dict[str, str]]) -> dict[str, Any]:
 def read_boris(path: Path) -> Coding:
     """Return a lane for every observation, subject and category, in seconds of the first recording.
 
-    Time offsets, and creation dates of media that BORIS added to the times, are taken off. An
-    observation with a state that never stops is listed in `Coding.faults`; if it is the only one,
-    it raises TimelineError. Raises ValueError or KeyError if the file is not a project.
+    The time offset of an observation, and creation dates of media that BORIS added to the times,
+    are taken off. An offset of player 1 is noted only: the clock of BORIS is the position in the
+    files of player 1, and the other players follow it. An observation with a state that never
+    stops is listed in `Coding.faults`; if it is the only one, it raises TimelineError. Raises
+    ValueError or KeyError if the file is not a project.
     """
     project = _read_json(path)
     ethogram = {entry["code"]: entry for entry in project["behaviors_conf"].values()}
     rows: list[Row] = []
     faults: dict[str, str] = {}
     media: list[Medium] = []
+    notes: list[str] = []
     unknown = 0
     for name, observation in project["observations"].items():
         shown = _project_media(name, observation)
+        offset_s = _offsets(observation).get(1)
+        if shown and offset_s:
+            notes.append(
+                f"{quoted(name)} has an offset of {offset_s:g} s for player 1, which BORIS does "
+                "not apply: the times are positions in its file. Use --offset if they are not."
+            )
         origin_s = (shown[0].start_s or 0.0) if shown else 0.0
         media += (_moved(medium, -origin_s) for medium in shown)
         events = observation["events"]
@@ -195,7 +205,8 @@ def read_boris(path: Path) -> Coding:
             kind = "STATE" if is_state else "POINT"
             category = str(ethogram[code].get("category") or "")
             rows.append(Row(name, subject, code, category, (str(event[3]),), kind, time_s))
-    return coding_of_rows(rows, faults, media, {_UNKNOWN: unknown})
+    coding = coding_of_rows(rows, faults, media, {_UNKNOWN: unknown})
+    return replace(coding, notes=tuple(notes))
 
 
 _UNKNOWN: Final = "events of behaviors that the ethogram lacks"
@@ -225,12 +236,11 @@ def _project_media(name: str, observation: Mapping[str, Any]) -> list[Medium]:
     lengths, has_video = _by_file(info.get("length")), _by_file(info.get("hasVideo"))
     is_dated = bool(observation.get("media_creation_date_as_offset"))
     dates = _by_file(info.get("media_creation_time"))
-    # Projects before version 7 have one offset, for the second player.
-    offsets = {"2": observation.get("time offset second player")} | (info.get("offset") or {})
+    offsets = _offsets(observation)
     first = players.get(1) or []
     media = []
     for player, paths in sorted(players.items()):
-        start_s = 0.0 if player == 1 else seconds_or_none(offsets.get(str(player))) or 0.0
+        start_s = 0.0 if player == 1 else offsets.get(player, 0.0)
         shifts: list[float | None] = [0.0] * len(paths)
         if is_dated and player == 1:
             shifts = [seconds_or_none(dates(path)) for path in paths]
@@ -244,6 +254,18 @@ def _project_media(name: str, observation: Mapping[str, Any]) -> list[Medium]:
             is_sound = has_video(path) is False
             media.append(medium._replace(is_sound=is_sound, created_s=shift_s or 0.0))
     return media
+
+
+def _offsets(observation: Mapping[str, Any]) -> dict[int, float]:
+    """Return the offsets in seconds of the players that have one."""
+    # Projects before version 7 have one offset, for the second player.
+    given = {"2": observation.get("time offset second player")}
+    given |= (observation.get("media_info") or {}).get("offset") or {}
+    return {
+        int(player): seconds_or_none(value) or 0.0
+        for player, value in given.items()
+        if str(player).isdecimal()
+    }
 
 
 def _by_file(values: Any) -> Callable[[str], Any]:

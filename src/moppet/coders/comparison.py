@@ -43,11 +43,12 @@ level if known) → code → name."""
 class Coder:
     """A coder's file: the part to read, and the seconds to add to get times of the video.
 
+    tiers: those that are one coding together; none selects the only one with known codes.
     medium: which of several media in the file is the video; None selects it by name or length.
     """
 
     path: Path
-    tier: str | None = None
+    tiers: tuple[str, ...] = ()
     observation: str | None = None
     offset_s: float = 0.0
     medium: str | None = None
@@ -172,13 +173,13 @@ def _read_coder(coder: Coder, vocabulary: Vocabulary, recording: Recording) -> _
         wanted=coder.medium,
     )
     coding = shifted(placed.coding, coder.offset_s)
-    which = {"tier": coder.tier, "observation": coder.observation, "recording": recording.name}
-    lane = choose_lane(coding, coder.path, vocabulary, **which)
+    which = {"observation": coder.observation, "recording": recording.name}
+    lane = choose_lane(coding, coder.path, vocabulary, tiers=coder.tiers, **which)
     placed = replace(placed, coding=coding)
     name = coder.path.name
     notes = [*placed.notes, *(f"{name}: {note}" for note in coding.notes)]
     others = _others(coding, lane)
-    if others and coder.tier is None:
+    if others and not coder.tiers:
         listed = ", ".join(f"{quoted(x.title)} ({_counts(x)})" for x in others[:12])
         more = f" and {len(others) - 12} more" if len(others) > 12 else ""
         notes.append(f"{name}: only {quoted(lane.title)} is compared; not used: {listed}{more}.")
@@ -392,15 +393,16 @@ def choose_lane(
     path: Path,
     vocabulary: Vocabulary,
     *,
-    tier: str | None,
+    tiers: Sequence[str],
     observation: str | None,
     recording: str | None,
 ) -> Lane:
     """Return the lane of a coder's file that is compared.
 
-    tier: a tier, column or BORIS subject, by its name, its path ("parent/name"), its number in the
-        file (1 is the first), or a unique part of the name; None selects the only one with a known
-        code. Several tiers that have times only, such as "smile" and "cry", are joined.
+    tiers: each a tier, column or BORIS subject, by its name, its path ("parent/name"), its number
+        in the file (1 is the first), or a unique part of the name; several are joined. None
+        selects the only one with a known code; several tiers that have times only, such as "smile"
+        and "cry", are joined then.
     observation: of a BORIS file with several; None selects the one named like the recording.
     Raises UsageError with the available names if the choice is not unique.
     """
@@ -414,8 +416,8 @@ def choose_lane(
             f"{f' (left out: {found})' if found else ''}."
         )
     subjects = _by_subject(lanes)
-    if tier is not None:
-        return _named(coding.lanes, subjects, path, tier)
+    if tiers:
+        return _joined([_named(coding.lanes, subjects, path, tier) for tier in tiers])
     fit = [
         lane
         for lane in subjects
@@ -423,11 +425,11 @@ def choose_lane(
     ]
     candidates = fit or subjects
     if len(candidates) > 1 and all(lane.is_presence for lane in candidates):
-        return _joined_presence(candidates)
+        return _joined(candidates)
     if len(candidates) > 1:
         raise UsageError(
             f"{path} has several tiers ({_titles(candidates, coding.lanes)}): use --tier to select "
-            "the one to compare."
+            "the one to compare, once for each of several that are one coding."
         )
     return candidates[0]
 
@@ -435,12 +437,16 @@ def choose_lane(
 _NO_SUBJECT: Final = "no subject"
 
 
-def _joined_presence(lanes: Sequence[Lane]) -> Lane:
-    """Return one lane of several tiers that have times only, such as "smile" and "cry"."""
-    codes = tuple(code for lane in lanes for code in lane.codes)
+def _joined(lanes: Sequence[Lane]) -> Lane:
+    """Return one lane of several; a lane or a code that is given twice counts once."""
+    lanes = list({id(lane): lane for lane in lanes}.values())
+    if len(lanes) == 1:
+        return lanes[0]
+    codes = tuple({id(code): code for lane in lanes for code in lane.codes}.values())
     left_out = counted(*(lane.left_out for lane in lanes))
     titles = ", ".join(lane.title for lane in lanes)
-    return Lane("", codes, titles, left_out=left_out, is_presence=True)
+    is_presence = all(lane.is_presence for lane in lanes)
+    return Lane("", codes, titles, left_out=left_out, is_presence=is_presence)
 
 
 def _by_subject(lanes: Sequence[Lane]) -> list[Lane]:
@@ -514,7 +520,8 @@ def coded_times(
     Raises UsageError for an unknown tier or code, TimelineError for a file that cannot be read.
     """
     vocabulary = Vocabulary(names, group_of, {})
-    read = _read_coder(Coder(path, tier), vocabulary, Recording(recording))
+    tiers = () if tier is None else (tier,)
+    read = _read_coder(Coder(path, tiers), vocabulary, Recording(recording))
     for note in read.notes:
         tell(note)
     lane = read.lane

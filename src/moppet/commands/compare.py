@@ -63,10 +63,12 @@ class CompareOptions:
         typer.Option(help="Faces of the coded person: a number, name or role, or several: 0,2."),
     ] = None
     tier: Annotated[
-        str | None, typer.Option(help="Name of the tier, column or BORIS subject to compare.")
+        list[str] | None,
+        typer.Option(help="Tier, column or BORIS subject to compare; repeatable."),
     ] = None
     tier2: Annotated[
-        str | None, typer.Option(help="The same for the second coder; default: like --tier.")
+        list[str] | None,
+        typer.Option(help="The same for the second coder; default: like --tier."),
     ] = None
     observation: Annotated[
         str | None, typer.Option(help="Observation to use, if a BORIS file has several.")
@@ -132,17 +134,17 @@ def compare(options: CompareOptions) -> None:
 
 
 def _job(options: CompareOptions) -> Job:
-    tier, offset, media = options.tier, options.offset, options.media
-    if options.codes2 == options.codes and options.tier2 in (None, tier):
+    tiers, offset, media = options.tier or [], options.offset, options.media
+    if options.codes2 == options.codes and (options.tier2 or tiers) == tiers:
         raise UsageError("Both coders are in one file. Give a --tier and a different --tier2.")
     from moppet.coders.comparison import Coder, Job
 
-    coders = [Coder(options.codes, tier, options.observation, offset, media)]
+    coders = [Coder(options.codes, tuple(tiers), options.observation, offset, media)]
     if options.codes2 is not None:
-        tier = tier if options.tier2 is None else options.tier2
+        tiers = options.tier2 or tiers
         offset = offset if options.offset2 is None else options.offset2
         media = media if options.media2 is None else options.media2
-        coders.append(Coder(options.codes2, tier, options.observation, offset, media))
+        coders.append(Coder(options.codes2, tuple(tiers), options.observation, offset, media))
     return Job(
         timeline=options.timeline,
         coders=coders,

@@ -20,8 +20,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from moppet.commands.console import Show, extra, say, watched, wide_console
-from moppet.commands.dataset_options import DatasetOptions
 from moppet.commands.options import (
+    DatasetOptions,
     ModelArgument,
     SeedOption,
     SplitOption,

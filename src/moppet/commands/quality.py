@@ -17,8 +17,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from moppet.commands.console import figure_cell, figure_table, say, watched, wide_console
-from moppet.commands.dataset_options import DatasetOptions
 from moppet.commands.options import (
+    DatasetOptions,
     JsonOption,
     ShowFaces,
     command_line,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -20,7 +20,7 @@ from moppet.files import read_arrays, replacing
 from moppet.infer.alignment import CROP_PX, TEMPLATE_PX, align_face, average_down, similarity
 from moppet.infer.detectors import Detector, detect_any_way_up, load_detector
 from moppet.infer.detectors.mtcnn import THRESHOLDS, Mtcnn
-from moppet.values import Face, FaceError, Floats, Image, MoppetError
+from moppet.values import CountProgress, Face, FaceError, Floats, Image, MoppetError, no_progress
 
 _BATCH: Final = 256
 
@@ -165,8 +165,6 @@ def _write_cache(cache: Path, keys: NDArray[np.str_], positions: Positions, know
         np.savez_compressed(part, keys=np.array([*keys, *others], "U64"), **both._asdict())
 
 
-Progress = Callable[[int, int], None]
-
 ROOM: Final = 1.5
 """Side of a cut in sides of the aligned crop: room for random rotations and shifts."""
 CUT_PX: Final = round(ROOM * CROP_PX)
@@ -227,7 +225,7 @@ def find_manifest_faces(
     *,
     cache: Path | None = None,
     detector: str | Detector = "mtcnn",
-    progress: Progress | None = None,
+    progress: CountProgress = no_progress,
     unreadable: list[int] | None = None,
 ) -> Faces:
     """Return the face of each image.
@@ -265,8 +263,7 @@ def find_manifest_faces(
                     image, positions.landmarks_px[i], bool(positions.tight[i])
                 )
             done[numbers], searched = True, searched + int(new.sum())
-            if progress is not None:
-                progress(int(done.sum()) + len(unreadable or ()), len(manifest))
+            progress(int(done.sum()) + len(unreadable or ()), len(manifest))
     finally:  # also if the search is stopped
         if cache is not None and searched:
             rows = np.flatnonzero(done)

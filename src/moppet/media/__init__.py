@@ -21,14 +21,17 @@ from collections.abc import Generator, Iterator
 from functools import partial
 from pathlib import Path
 
-from moppet.media.camera import camera_frames, camera_number, probe_camera
+from moppet.media.camera import camera_frames, probe_camera
 from moppet.media.clock import ClockReport, StrictClock, clock_notes
 from moppet.media.images import image_note, images_of, load_image
-from moppet.media.recording import FrameSource, MediaInfo, printable_name
 from moppet.media.sources import (
     IMAGE_SUFFIXES,
     VIDEO_SUFFIXES,
+    FrameSource,
+    MediaInfo,
+    camera_number,
     expand_sources,
+    printable_name,
     recording_sha256,
     skipped_files,
 )

@@ -20,7 +20,7 @@ from av.sidedata.sidedata import Type as SideData
 from av.video.reformatter import Colorspace, VideoReformatter
 
 from moppet.media.clock import LONGEST_STEP_S, ClockReport, StrictClock, mend_stamps
-from moppet.media.recording import FrameSource, MediaInfo, printable_name
+from moppet.media.sources import FrameSource, MediaInfo, printable_name
 from moppet.values import Image, MediaError
 
 _MAX_PENDING: Final = 256  # packets a decoder may delay: far more than reordering and threads need

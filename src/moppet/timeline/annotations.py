@@ -26,7 +26,7 @@ from moppet.timeline.people import (
     people_path,
     read_people,
 )
-from moppet.timeline.schema import flags, numbers, present, texts
+from moppet.timeline.schema import flags, numbers, present, rows_of_faces, texts
 from moppet.timeline.summary import summarize_faces
 from moppet.timeline.table import THINNED, Timeline, read_thinned, read_timeline
 from moppet.values import TimelineError, UsageError
@@ -221,12 +221,7 @@ class _FaceRows:
 
     def __init__(self, timeline: Timeline) -> None:
         self._time_s = numbers(timeline.table, "time_s")
-        face = numbers(timeline.table, "face_id")
-        order = np.lexsort((self._time_s, face))
-        order = order[: int(np.isfinite(face).sum())]
-        ids, first = np.unique(face[order], return_index=True)
-        parts = np.split(order, first[1:])
-        self._rows = dict(zip(ids.astype(int).tolist(), parts, strict=False))
+        self._rows = rows_of_faces(numbers(timeline.table, "face_id"), self._time_s)
 
     def of(self, face_id: int, start_s: float, end_s: float) -> NDArray[np.int64]:
         """Return the rows of a face for start_s ≤ time < end_s, to half a millisecond."""
@@ -261,7 +256,8 @@ def _corrected_summary(annotated: AnnotatedTimeline) -> dict[str, Any]:
     new = {one.label: None for one in corrections if one.label not in timeline.names}
     names = (*timeline.names, *new)
     coders = list(dict.fromkeys(one.by for one in corrections))
-    rows, label, coder, is_disputed = _FaceRows(timeline), *_blank(timeline.table.num_rows)
+    rows, n = _FaceRows(timeline), timeline.table.num_rows
+    label, coder, is_disputed = np.full(n, -1), np.full(n, -1), np.zeros(n, np.bool_)
     id_of = {
         person["name"]: int(i) for i, person in (timeline.metadata.get("people") or {}).items()
     }
@@ -289,10 +285,6 @@ def _corrected_summary(annotated: AnnotatedTimeline) -> dict[str, Any]:
             timeline.metadata,
         ),
     }
-
-
-def _blank(n: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
-    return np.full(n, -1, np.int64), np.full(n, -1, np.int64), np.zeros(n, np.bool_)
 
 
 def _sum_s(seconds: NDArray[np.float64]) -> float | None:

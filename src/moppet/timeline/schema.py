@@ -229,6 +229,16 @@ def _refuse(bad: Any, frame: NDArray[np.int64], where: str, what: str) -> None:
         raise TimelineError(f"Frame {int(frame[int(np.argmax(bad))])} of {where} {what}.")
 
 
+def rows_of_faces(
+    face: NDArray[np.float64], time_s: NDArray[np.float64]
+) -> dict[int, NDArray[np.int64]]:
+    """Return face_id → its rows in order of time. face: (n,), NaN for none; time_s: (n,)."""
+    order = np.lexsort((time_s, face))[: int((~np.isnan(face)).sum())]
+    ids, first = np.unique(face[order], return_index=True)
+    parts = np.split(order, first[1:])
+    return dict(zip(ids.astype(int).tolist(), parts, strict=False))  # no face: one empty part
+
+
 def present(table: Any, name: str) -> NDArray[np.bool_]:
     """Return where a column is not null."""
     return np.asarray(table.column(name).is_valid().to_numpy(), dtype=np.bool_)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
@@ -12,9 +10,10 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from moppet.files import csv_text
 from moppet.timeline.durations import FrameTimes, frame_times
 from moppet.timeline.episodes import KINDS, Episode, Kind, face_tracks, find_episodes
-from moppet.timeline.schema import FACE_STATUSES, codes, flags, numbers, present
+from moppet.timeline.schema import FACE_STATUSES, codes, flags, numbers, present, rows_of_faces
 from moppet.timeline.settings import TimelineSettings
 from moppet.timeline.time_axis import NO_VALUE, format_length
 from moppet.values import STATUSES, Status
@@ -118,10 +117,7 @@ class _Facts:
         self.labels: dict[Kind, list[str]] = {"expression": list(names), "group": list(groups)}
         self.code = {kind: codes(table, kind, self.labels[kind]) for kind in KINDS}
         self.labeled = {kind: present(table, kind) for kind in KINDS}
-        order = np.argsort(self.face, kind="stable")[: int(np.isfinite(self.face).sum())]
-        ids, first = np.unique(self.face[order], return_index=True)
-        parts = np.split(order, first[1:])
-        self.rows_of = dict(zip(ids.astype(int).tolist(), parts, strict=False))
+        self.rows_of = rows_of_faces(self.face, self.time_s)
         self.episodes: dict[tuple[int, Kind], list[Episode]] = {}
         for episode in find_episodes(table, names, group_of, settings):
             self.episodes.setdefault((episode.face_id, episode.kind), []).append(episode)
@@ -340,11 +336,7 @@ def summary_csv(summaries: Iterable[Mapping[str, Any]]) -> str:
     """
     rows = [row for summary in summaries for row in summary_rows(summary)]
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({name: csv_cell(value) for name, value in row.items()} for row in rows)
-    return text.getvalue()
+    return csv_text(columns, ([csv_cell(row.get(name)) for name in columns] for row in rows))
 
 
 def csv_cell(value: Any) -> Any:

@@ -30,6 +30,7 @@ from moppet.timeline.schema import (
     numbers,
     plain,
     raw_columns,
+    rows_of_faces,
     table_hashes,
     texts,
 )
@@ -230,11 +231,9 @@ def _smooth(
     columns: Mapping[str, NDArray[Any]], p: NDArray[np.float32], settings: TimelineSettings
 ) -> NDArray[np.float32]:
     smoothed = p.copy()
-    face, time_s = columns["face_id"], columns["time_s"]
-    classified = ~np.isnan(p).any(axis=1)
-    for face_id in np.unique(face[classified & ~np.isnan(face)]):
-        rows = np.flatnonzero(classified & (face == face_id))
-        rows = rows[np.argsort(time_s[rows], kind="stable")]
+    time_s = columns["time_s"]
+    classified = np.where(np.isnan(p).any(axis=1), np.nan, columns["face_id"])
+    for rows in rows_of_faces(classified, time_s).values():
         quality = columns["quality"][rows].astype(np.float64)
         smoothed[rows] = smooth_face(time_s[rows], p[rows], quality, settings)
     return smoothed
