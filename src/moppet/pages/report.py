@@ -23,7 +23,7 @@ from moppet.timeline.annotations import AnnotatedTimeline
 from moppet.timeline.downsample import UNREADABLE, Columns, Drawing, Lane, build_drawing
 from moppet.timeline.people import People
 from moppet.timeline.summary import corrected_title
-from moppet.timeline.table import thinned
+from moppet.timeline.table import THINNED, TRACKS, thinned
 from moppet.timeline.time_axis import NO_VALUE, TICK_STEPS_S, format_length, format_time
 from moppet.vocabulary import GROUP_NAMES, order_groups
 
@@ -374,7 +374,7 @@ def build_command(report: Report) -> str:
     return shlex.join(words)
 
 
-_IN_WORDS: Final = ("clock", "cuts_s", "files", "thinned_every", "people")
+_IN_WORDS: Final = ("clock", "cuts_s", "files", THINNED, TRACKS, "people")
 """Keys of the metadata that the page puts into words, and people, who are on all of it."""
 _FILES_NAMED: Final = 3
 

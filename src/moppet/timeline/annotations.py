@@ -6,7 +6,7 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -18,7 +18,14 @@ from numpy.typing import NDArray
 from moppet.config import check_settings
 from moppet.files import parse_json, read_bytes
 from moppet.timeline.durations import frame_times
-from moppet.timeline.people import People, check_layer, name_people, people_path, read_people
+from moppet.timeline.people import (
+    People,
+    check_layer,
+    layer_origin,
+    name_people,
+    people_path,
+    read_people,
+)
 from moppet.timeline.schema import flags, numbers, present, rows_of_faces, texts
 from moppet.timeline.summary import summarize_faces
 from moppet.timeline.table import THINNED, Timeline, read_thinned, read_timeline
@@ -35,8 +42,8 @@ class Correction:
     """A coder's label for a face from start_s to end_s.
 
     face_id: of the original timeline, before people are named. by: the coder's name.
-    at: ISO 8601, UTC. number: 1, 2, … in the order of creation. source_sha256: hash of the
-    recording; None in files of moppet 0.1.
+    at: ISO 8601, UTC. number: 1, 2, … in the order of creation. source_sha256, tracks_sha256: of
+    the timeline, see `layer_origin`; None in files of moppet 0.1.
     Raises UsageError for invalid times, or a name or label that is empty or too long.
     """
 
@@ -48,6 +55,7 @@ class Correction:
     by: str
     at: str
     source_sha256: str | None = None
+    tracks_sha256: str | None = None
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.end_s) and 0 <= self.start_s < self.end_s):
@@ -65,16 +73,16 @@ def corrections_path(timeline: Path) -> Path:
     return timeline.with_name(timeline.stem + CORRECTIONS_SUFFIX)
 
 
-def read_corrections(path: Path, metadata: Mapping[str, Any] | None = None) -> list[Correction]:
+def read_corrections(path: Path, origin: Mapping[str, Any] | None = None) -> list[Correction]:
     """Return the corrections that have not been undone, in order of creation.
 
-    metadata: of the timeline that they correct. An incomplete last line is ignored.
-    Raises TimelineError if the file is invalid or unreadable, or was written for another
-    recording.
+    origin: of the timeline that they correct, see `layer_origin`. An incomplete last line is
+    ignored. Raises TimelineError if the file is invalid or unreadable, or was written for another
+    recording, or for another analysis of it.
     """
     valid, _ = _read(path)
-    for source_sha256 in dict.fromkeys(one.source_sha256 for one in valid.values()):
-        check_layer(path, source_sha256, metadata or {})
+    for hashes in dict.fromkeys((one.source_sha256, one.tracks_sha256) for one in valid.values()):
+        check_layer(path, *hashes, origin or {})
     return list(valid.values())
 
 
@@ -82,16 +90,13 @@ def add_correction(path: Path, **fields: Any) -> Correction:
     """Append a correction to the file and return it. fields: those of Correction except number.
 
     Raises UsageError for invalid fields, TimelineError if the file cannot be written, or holds
-    corrections of another recording.
+    corrections of another recording or analysis.
     """
     valid, last = _read(path) if path.exists() else ({}, 0)
     correction = Correction(number=last + 1, **fields)
     for one in valid.values():
-        check_layer(path, one.source_sha256, fields)
-    line = asdict(correction)
-    if correction.source_sha256 is None:
-        del line["source_sha256"]
-    _append(path, line)
+        check_layer(path, one.source_sha256, one.tracks_sha256, fields)
+    _append(path, {key: value for key, value in asdict(correction).items() if value is not None})
     return correction
 
 
@@ -148,13 +153,14 @@ class AnnotatedTimeline:
 
     timeline: with one face for each named person. people, corrections: the layers, which may be
     empty; the corrections refer to the faces of the original timeline. path: of the file that it
-    was read from.
+    was read from. origin: what its layers must have been written for, see `layer_origin`.
     """
 
     timeline: Timeline
     people: People
     corrections: list[Correction]
     path: Path | None = None
+    origin: Mapping[str, Any] = field(default_factory=dict)
 
     def summary(self) -> dict[str, Any]:
         """Return `Timeline.summary()`, and the figures that include the corrections beside it.
@@ -179,7 +185,7 @@ def read_annotated(
     people: a file of people; by default the one beside the timeline, if it exists. thin: for a
     report; of a very long recording, only every k-th frame is read, see `read_thinned`.
     Raises TimelineError if a file is invalid or unreadable, or a layer was written for another
-    recording; UsageError if a face or a time of a layer does not appear in the timeline.
+    recording or analysis; UsageError if a face or a time of a layer is not in the timeline.
     """
     timeline = read_thinned(path) if thin else read_timeline(path)
     return replace(annotate(timeline, path, people), path=path)
@@ -188,12 +194,12 @@ def read_annotated(
 def annotate(timeline: Timeline, path: Path, people: Path | None = None) -> AnnotatedTimeline:
     """Return a timeline with the layers beside its file; see `read_annotated`."""
     people_file, corrections_file = people or people_path(path), corrections_path(path)
-    about = timeline.metadata
-    named = read_people(people_file, about) if people or people_file.is_file() else People()
+    origin = layer_origin(timeline)
+    named = read_people(people_file, origin) if people or people_file.is_file() else People()
     is_corrected = corrections_file.is_file()
-    corrections = read_corrections(corrections_file, about) if is_corrected else []
+    corrections = read_corrections(corrections_file, origin) if is_corrected else []
     _check_faces(timeline, corrections, corrections_file)
-    return AnnotatedTimeline(name_people(timeline, named), named, corrections)
+    return AnnotatedTimeline(name_people(timeline, named), named, corrections, origin=origin)
 
 
 def _check_faces(timeline: Timeline, corrections: Sequence[Correction], path: Path) -> None:

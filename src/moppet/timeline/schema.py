@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ _OPTIONAL: Final = ("face_id", *FACE_FLOATS, "p")
 SUM_TOLERANCE: Final = 0.02
 """Tolerance for sums of probabilities; a table rounded to three digits passes."""
 
+_HASHED_ROWS: Final = 65_536
 _MOST_CLASSES: Final = 200
 _SHARE: Final = (-1e-6, 1 + 1e-6)
 _LIMITS: Final[dict[str, tuple[float, float]]] = {
@@ -272,6 +274,46 @@ def codes(table: Any, name: str, words: Sequence[str]) -> NDArray[np.int64]:
 def flags(table: Any, name: str) -> NDArray[np.bool_]:
     """Return a column of booleans, False for null."""
     return np.asarray(table.column(name).fill_null(False).to_numpy(), dtype=np.bool_)
+
+
+class TableHashes:
+    """Hashes of the faces in a table, which is given in batches of rows in their order.
+
+    names: the classes. Columns besides those of a timeline, and how values are written, change
+    nothing.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._columns = ["frame", "face_id", "time_s", *FACE_FLOATS, "confidence"]
+        self._columns += [f"{prefix}_{name}" for prefix in "ps" for name in names]
+        self._tracks, self._values = hashlib.sha256(), hashlib.sha256()
+
+    def add(self, table: Any) -> None:
+        """Add the next rows: a table, or a record batch."""
+        batches = table.to_batches(_HASHED_ROWS) if isinstance(table, pa.Table) else [table]
+        for batch in batches:
+            columns = [batch.column(name).to_numpy(zero_copy_only=False) for name in self._columns]
+            rows = np.nan_to_num(np.column_stack(columns).astype("<f8"), nan=-1)
+            faces = rows[rows[:, 1] >= 0]
+            self._tracks.update(faces[:, :2].tobytes())
+            self._values.update(faces.tobytes())
+
+    @property
+    def tracks_sha256(self) -> str:
+        """The hash of which face is in which frame."""
+        return self._tracks.hexdigest()
+
+    @property
+    def values_sha256(self) -> str:
+        """The hash of what was read of the faces, too."""
+        return self._values.hexdigest()
+
+
+def table_hashes(table: Any, names: Sequence[str]) -> TableHashes:
+    """Return the hashes of a whole table."""
+    found = TableHashes(names)
+    found.add(table)
+    return found
 
 
 def class_columns(table: Any, prefix: str, names: Sequence[str]) -> NDArray[np.float32]:

@@ -22,6 +22,7 @@ from moppet.timeline.notebook import timeline_html
 from moppet.timeline.schema import (
     RawColumns,
     RawRow,
+    TableHashes,
     check_metadata,
     check_names,
     conform,
@@ -30,6 +31,7 @@ from moppet.timeline.schema import (
     plain,
     raw_columns,
     rows_of_faces,
+    table_hashes,
     texts,
 )
 from moppet.timeline.settings import TimelineSettings
@@ -38,7 +40,9 @@ from moppet.timeline.summary import name_and_role, summarize
 from moppet.values import GROUPS, TimelineError, UsageError
 
 THINNED: Final = "thinned_every"
-"""Key of the metadata of a thinned timeline: one in so many analyzed frames is left."""
+TRACKS: Final = "whole_tracks_sha256"
+"""Keys of the metadata of a thinned timeline: one in so many analyzed frames is left; and
+`TableHashes.tracks_sha256` of the whole table."""
 
 
 @dataclass(frozen=True)
@@ -263,38 +267,42 @@ def read_thinned(path: Path) -> Timeline:
     What is left out is in the metadata, see `thinned`. Raises TimelineError as `read_timeline`
     does.
     """
-    table, metadata, every = formats.read_thinned_table(path)
-    timeline = _checked(path, table, metadata)
-    return thinned(timeline) if every == 1 else _thinned(timeline, every)
+    table, metadata, every, hashes = formats.read_thinned_table(path)
+    timeline = _checked(path, table, metadata, hashes)
+    return thinned(timeline) if hashes is None else _thinned(timeline, every, hashes)
 
 
 def thinned(timeline: Timeline) -> Timeline:
     """Return a timeline that is small enough for a report: if need be, every k-th analyzed frame.
 
-    The metadata then has THINNED: k, and max_gap_s is at least twice the step between the frames
-    that are left.
+    The metadata then has THINNED and TRACKS, and max_gap_s is at least twice the step between the
+    frames that are left.
     """
     table = timeline.table
     every = thinning_step(table.num_rows, table.num_columns)
     if every == 1:
         return timeline
     part = FrameThinner(every).keep(table)
-    return _thinned(replace(timeline, table=part), every)
+    return _thinned(replace(timeline, table=part), every, table_hashes(table, timeline.names))
 
 
-def _thinned(timeline: Timeline, every: int) -> Timeline:
-    if every == 1:
-        return timeline
+def _thinned(timeline: Timeline, every: int, whole: TableHashes) -> Timeline:
     steps = np.diff(np.unique(numbers(timeline.table, "time_s")))
     settings = timeline.settings
     if len(steps):  # the frames that are left must not count as gaps
         gap_s = max(settings.max_gap_s, 2 * float(np.median(steps)))
         settings = replace(settings, max_gap_s=gap_s)
-    return replace(timeline, settings=settings, metadata={**timeline.metadata, THINNED: every})
+    about = {**timeline.metadata, THINNED: every, TRACKS: whole.tracks_sha256}
+    return replace(timeline, settings=settings, metadata=about)
 
 
-def _checked(place: Path, table: Any, metadata: dict[str, Any] | None) -> Timeline:
-    """Return the timeline of a file's table and metadata."""
+def _checked(
+    place: Path, table: Any, metadata: dict[str, Any] | None, hashes: TableHashes | None = None
+) -> Timeline:
+    """Return the timeline of a file's table and metadata. hashes: of the whole, if it is thinned.
+
+    Raises TimelineError if they are those of no timeline, or do not belong together.
+    """
     if metadata is None:
         names = names_in(table.column_names)
         if not names:
@@ -319,7 +327,16 @@ def _checked(place: Path, table: Any, metadata: dict[str, Any] | None) -> Timeli
             )
     if "analysed_at" in metadata:  # its name in version 0.1.0
         metadata["analyzed_at"] = metadata.pop("analysed_at")
-    return Timeline(conform(table, names, str(place)), names, groups, settings, metadata)
+    wanted = metadata.pop(formats.VALUES, None)
+    table = conform(table, names, str(place))
+    if wanted not in (None, (hashes or table_hashes(table, names)).values_sha256):
+        sidecar = formats.sidecar_path(place).name
+        raise TimelineError(
+            f"{place} and {sidecar} do not belong together: a run was stopped while it replaced "
+            "them, or the table was edited. Write the timeline again; if you edited the table, "
+            f'remove the line "{formats.VALUES}" from {sidecar}.'
+        )
+    return Timeline(table, names, groups, settings, metadata)
 
 
 def _groups_in(table: Any, names: Sequence[str]) -> dict[str, str]:
