@@ -7,6 +7,7 @@ import re
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, get_type_hints
@@ -204,6 +205,17 @@ def command_line(command: str, settings: Any) -> str:
         option = info.default if isinstance(info.default, str) else f"--{name.replace('_', '-')}"
         options += [option] if value is True else [w for text in texts for w in (option, text)]
     return shlex.join(["moppet", command, *arguments, *options])
+
+
+def run_facts(command: str, settings: Any) -> dict[str, str]:
+    """Return what a result says of its run: the command line and the local time of day."""
+    created_at = datetime.now().astimezone().isoformat(timespec="seconds")
+    return {"command": command_line(command, settings), "created_at": created_at}
+
+
+def file_name(text: str) -> str:
+    """Return a text in letters that every file system takes."""
+    return re.sub(r"[^\w.-]+", "_", text)
 
 
 def _values(settings: Any) -> Iterator[tuple[str, Any, Any]]:

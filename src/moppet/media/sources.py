@@ -96,7 +96,7 @@ def skipped_files(source: str) -> list[str]:
         return []
     read = set(media_files(folder, VIDEO_SUFFIXES) or media_files(folder, IMAGE_SUFFIXES))
     left = [path for path in folder.iterdir() if path not in read and path.name[0] != "."]
-    return [path.name + "/" * path.is_dir() for path in sorted(left, key=_natural)]
+    return [path.name + "/" * path.is_dir() for path in sorted(left, key=natural)]
 
 
 def _recordings(source: str) -> list[Path]:
@@ -105,7 +105,7 @@ def _recordings(source: str) -> list[Path]:
         return media_files(path, VIDEO_SUFFIXES) or [path] * bool(media_files(path, IMAGE_SUFFIXES))
     if path.exists():
         return [path]
-    matches = sorted(map(Path, glob.glob(source, recursive=True)), key=_natural)
+    matches = sorted(map(Path, glob.glob(source, recursive=True)), key=natural)
     files = [m for m in matches if m.is_file()]
     folders = [recording for m in matches if m.is_dir() for recording in _recordings(str(m))]
     return [f for f in files if f.suffix.lower() in VIDEO_SUFFIXES | IMAGE_SUFFIXES] + folders
@@ -130,10 +130,10 @@ def recording_sha256(path: str | Path) -> str:
 def media_files(folder: Path, suffixes: frozenset[str]) -> list[Path]:
     # Names that begin with a dot are hidden files of other systems ("._clip.mp4").
     found = (f for f in folder.iterdir() if f.suffix.lower() in suffixes and f.name[0] != ".")
-    return sorted((f for f in found if f.is_file()), key=_natural)
+    return sorted((f for f in found if f.is_file()), key=natural)
 
 
-def _natural(path: Path) -> tuple[list[tuple[int, str]], str]:
-    """Sort key that places 2.png before 10.png."""
-    parts = re.findall(r"([0-9]+)|([^0-9]+)", str(path))
-    return [(int(digits or -1), text.casefold()) for digits, text in parts], str(path)
+def natural(name: str | Path) -> tuple[list[tuple[int, str]], str]:
+    """Return the sort key of natural order: 2.png before 10.png."""
+    parts = re.findall(r"([0-9]+)|([^0-9]+)", str(name))
+    return [(int(digits or -1), text.casefold()) for digits, text in parts], str(name)
