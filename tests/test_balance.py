@@ -16,8 +16,8 @@ from scipy.spatial.distance import cdist
 
 from moppet import load_model
 from moppet.balance import BALANCERS, ClassCount, Neighbors, balance, class_table
+from moppet.balance.methods import read_codes, row_codes
 from moppet.balance.resampling import imbalance
-from moppet.balance.samplers import read_codes, row_codes
 from moppet.balance.spaces import Embedding, Pixels, make_space
 from moppet.balance.targets import read_targets, resolve_targets
 from moppet.study.results import OUTCOMES

@@ -12,8 +12,8 @@ import onnxruntime as ort
 import platformdirs
 import pytest
 
-from moppet.infer.detectors import mtcnn_weights
-from moppet.infer.detectors.mtcnn_weights import (
+from moppet.infer.detectors import mtcnn
+from moppet.infer.detectors.mtcnn import (
     WEIGHTS_SHA256,
     build_onnx,
     load_onnx,
@@ -49,14 +49,14 @@ class Command:
 def test_a_file_with_another_hash_is_refused_before_it_is_read(monkeypatch, tmp_path):
     fake = tmp_path / "pnet.lz4"
     fake.write_bytes(pickle.dumps([Command(os.system, f"touch {tmp_path / 'trace'}")]))
-    monkeypatch.setattr(mtcnn_weights, "_weights_path", lambda net: fake)
+    monkeypatch.setattr(mtcnn, "_weights_path", lambda net: fake)
     with pytest.raises(ModelError, match=r"SHA-256 .* expected .*pip install"):
         read_weights("pnet")
     assert not (tmp_path / "trace").exists()
 
 
 def test_a_missing_wheel_says_how_to_get_it(monkeypatch):
-    monkeypatch.setattr(mtcnn_weights.importlib.metadata, "files", lambda name: None)
+    monkeypatch.setattr(mtcnn.importlib.metadata, "files", lambda name: None)
     with pytest.raises(ModelError, match=r"not installed.*pip install.*mtcnn==1\.0\.0"):
         read_weights("onet")
 
@@ -90,7 +90,7 @@ def test_a_network_is_built_once(cache, monkeypatch):
     def never(net):
         raise AssertionError("built again")
 
-    monkeypatch.setattr(mtcnn_weights, "build_onnx", never)
+    monkeypatch.setattr(mtcnn, "build_onnx", never)
     assert load_onnx("pnet") == first
 
 

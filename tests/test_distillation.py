@@ -15,7 +15,7 @@ from moppet.infer.expression_model import find_model, load_model
 from moppet.train import trainer as loop
 from moppet.train.data_module import RandomViews, TrainingData, evaluation_crops, network_input
 from moppet.train.distillation import with_teachers
-from moppet.train.export import onnx_logits
+from moppet.train.model_folder import onnx_logits
 from moppet.train.recipe import Recipe
 from moppet.train.starting_weights import make_network
 from moppet.values import UsageError

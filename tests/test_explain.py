@@ -23,7 +23,7 @@ from moppet.evaluate.grad_cam import (
 from moppet.evaluate.saliency import occlusion_maps, region_shares
 from moppet.infer.alignment import CROP_PX
 from moppet.infer.expression_model import load_model
-from moppet.train.export import export_float
+from moppet.train.model_folder import export_float
 from moppet.train.networks import NETWORKS, Network, build_network
 from moppet.values import ModelError
 

@@ -73,6 +73,41 @@ def test_a_kill_leaves_the_old_file(tmp_path: Path) -> None:
     assert [name for name in os.listdir(tmp_path) if name[0] != "."] == ["a.txt"]
 
 
+HOLD = """
+import pathlib, sys, time
+from moppet.files import replacing
+with replacing(pathlib.Path(sys.argv[1])) as part:
+    part.unlink(), part.write_text("half")  # some writers replace the file that they were given
+    print(part.name, flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs locks of Unix")
+def test_a_later_run_removes_what_a_killed_one_left_and_nothing_that_is_in_use(
+    tmp_path: Path,
+) -> None:
+    command = [sys.executable, "-c", HOLD, str(tmp_path / "a.txt")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as dead:
+        assert dead.stdout is not None
+        stale = dead.stdout.readline().strip()
+        dead.kill()
+    kept = [".a.part.txt", f".a.{os.getppid()}-0.part.txt", "a.txt", ".b.0-1.part.txt"]
+    for name in kept:
+        (tmp_path / name).write_text(name)
+    (tmp_path / ".a.999999999-1.part").symlink_to("a.txt")
+    (tmp_path / f".a.{os.getpid()}-100000.part.txt").write_text("of an earlier process")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as alive:
+        assert alive.stdout is not None
+        in_use = alive.stdout.readline().strip()
+        assert stale not in os.listdir(tmp_path)  # the second run removed it
+        with replacing(tmp_path / "b.txt") as mine:
+            write_text(tmp_path / "c.txt", "")
+            found = set(os.listdir(tmp_path))
+            alive.kill()
+    assert found == {*kept, ".a.999999999-1.part", in_use, mine.name, "c.txt"}
+
+
 def test_a_folder_in_the_way_is_named(tmp_path: Path) -> None:
     with pytest.raises(MoppetError, match=f"^Cannot write {tmp_path}: Is a directory"):
         write_text(tmp_path, "x")

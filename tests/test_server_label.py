@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 from label_folder import draw_images
 from moppet.commands import main as cli
-from moppet.commands.dataset_options import DatasetOptions
+from moppet.commands.options import DatasetOptions
 from moppet.commands.train import audit_own
 from moppet.datasets.manifest import read_manifest
 from moppet.datasets.rater_agreement import read_ratings

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import subprocess
 import sys
@@ -17,10 +16,10 @@ import numpy as np
 import pytest
 
 from ferplus_sample import unmarked_faces
+from light_cells import die, refuse, refuse_the_first, square
 from moppet.commands.main import main
 from moppet.metrics import macro_f1
-from moppet.study import classifier_cells
-from moppet.study import context as study_context
+from moppet.study import classifier_cells, engine
 from moppet.study.classifier_cells import (
     CLASSIFIERS,
     ClassifierContext,
@@ -96,7 +95,7 @@ batch = 8
 
 @pytest.fixture
 def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ClassifierPlan:
-    monkeypatch.setattr(study_context, "find_manifest_faces", unmarked_faces)
+    monkeypatch.setattr(engine, "find_manifest_faces", unmarked_faces)
     return read_plan(write_study(tmp_path, TEXT))
 
 
@@ -538,25 +537,6 @@ def test_a_cluster_that_is_begun_here_listens_to_this_machine_alone() -> None:
     (said,) = [line for line in done.stdout.splitlines() if line.startswith("listens on")]
     here = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
     assert set(said.split()[2:]) and set(said.split()[2:]) <= here
-
-
-def square(cell: int) -> dict[str, Any]:
-    return {"cell": cell, "square": cell * cell, "process": multiprocessing.current_process().name}
-
-
-def refuse(cell: int) -> dict[str, Any]:
-    raise MoppetError(f"cell {cell} cannot be.")
-
-
-def refuse_the_first(cell: int) -> dict[str, Any]:
-    if cell == 0:
-        raise MoppetError("cell 0 cannot be.")
-    time.sleep(0.5)  # still at work when the first one fails
-    return square(cell)
-
-
-def die(cell: int) -> dict[str, Any]:
-    os._exit(9)
 
 
 def test_processes_make_what_one_makes_and_take_up_cells_when_they_are_free() -> None:

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 from ferplus_sample import draw_face
-from moppet.study import context as study_context
+from moppet.commands.study import write_starter_recipe
+from moppet.study import engine
 from moppet.study.engine import run_plan
 from moppet.study.ledger import finished_cells, read_results
 from moppet.study.plan import ClassifierPlan, read_plan
-from moppet.study.starter_recipe import write_starter_recipe
 from moppet.values import MoppetError, UsageError
 from synthesize_sample import whole_faces
 
@@ -28,7 +28,7 @@ COMMITTED = ["child-happy-sad", "child-synthesis", "infant-hybrid"]
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(study_context, "find_manifest_faces", whole_faces)
+    monkeypatch.setattr(engine, "find_manifest_faces", whole_faces)
     rng = np.random.default_rng(0)
     for name in ("happiness", "sadness"):
         (tmp_path / "faces" / name).mkdir(parents=True)
@@ -49,6 +49,8 @@ def test_a_starter_recipe_explains_every_key_and_runs(folder: Path, kind: str) -
         key = line.partition(" = ")[0]
         plain = ("title", "name", "data", "classes", "seed", "dropout", "synthesize")
         assert " = " not in line or "#" in line or key in plain, line
+    shorter = recipe.read_text(encoding="utf-8").replace("epochs = 4", "epochs = 1")
+    recipe.write_text(shorter.replace("draws = 2", "draws = 1"), encoding="utf-8")
     plan = read_plan(recipe)
     page = run_plan(plan, report=lambda _: None)
     assert len(finished_cells(plan)) == len(plan.cells()) > 1

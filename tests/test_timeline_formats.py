@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from moppet.timeline import TimelineSettings, build_timeline, read_timeline
+from moppet.timeline.table import read_thinned
 from moppet.values import GROUPS, TimelineError, UsageError
 
 SUFFIXES = (".parquet", ".csv", ".json")
@@ -24,11 +25,11 @@ NAMES = ("neutral", "happiness")
 FLOATS = ("box_x", "box_y", "box_w", "box_h", "detection_score", "yaw", "pitch", "roll", "quality")
 
 
-def small(**more):
+def small(p=(0.1, 0.9), **more):
     rows = [
         {"frame": 0, "time_s": 0.0, "status": "no_face"},
         {
-            **{"frame": 1, "time_s": 1 / 30, "face_id": 0, "status": "ok", "p": [0.1, 0.9]},
+            **{"frame": 1, "time_s": 1 / 30, "face_id": 0, "status": "ok", "p": p},
             **dict.fromkeys(FLOATS, 0.1),
             "quality": 0.8,
         },
@@ -176,6 +177,48 @@ def test_a_sidecar_of_another_file_is_refused(tmp_path):
     sidecar.write_text("{")
     with pytest.raises(TimelineError, match=r"t\.csv is not a timeline, or is damaged"):
         read_timeline(path)
+
+
+def remove_line(path: Path, word: str) -> None:
+    """Remove the line with a word, as a person would."""
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    kept = [line for line in lines if word not in line]
+    assert len(kept) == len(lines) - 1
+    path.write_text("".join(kept), encoding="utf-8")
+
+
+def test_a_table_and_metadata_of_two_writes_are_refused_with_the_remedy(tmp_path, monkeypatch):
+    path = small().write(tmp_path / "t.csv")
+    replace, done = os.replace, []
+
+    def only_once(source, target):
+        if done:
+            raise OSError(5, "Input/output error")
+        done.append(target)
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", only_once)
+    newer = small(p=[0.3, 0.7], metadata={"source_name": "new.mp4"})
+    with pytest.raises(TimelineError, match=r"Cannot write .*t\.meta\.json: Input/output error"):
+        newer.write(path)
+    monkeypatch.undo()
+    assert done == [path]  # the table is new, its metadata is old
+    for read in (read_timeline, read_thinned):
+        with pytest.raises(TimelineError, match=r"t\.csv and t\.meta\.json do not belong together"):
+            read(path)
+    assert newer.write(path) and read_timeline(path) == newer  # the remedy
+    newer.to_pandas().assign(note="mine").to_csv(path, index=False)
+    assert read_timeline(path) == newer  # another program wrote the same values
+    path.write_text(path.read_text(encoding="utf-8").replace("0.7", "0.71"), encoding="utf-8")
+    with pytest.raises(TimelineError, match="if you edited the table, remove the line"):
+        read_timeline(path)
+
+
+def test_metadata_without_the_hash_of_its_table_is_read(tmp_path):
+    path = small().write(tmp_path / "t.csv")
+    remove_line(tmp_path / "t.meta.json", "values_sha256")  # as in moppet 0.1
+    assert read_timeline(path) == small()
+    assert "values_sha256" not in read_timeline(small().write(path)).metadata
 
 
 def test_a_failed_write_keeps_the_old_file_and_leaves_nothing_behind(tmp_path, monkeypatch):

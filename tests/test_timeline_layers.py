@@ -12,7 +12,15 @@ import pytest
 
 from moppet.coders.comparison import Coder, Job, compare_files
 from moppet.pages.report import write_report
-from moppet.timeline import Timeline, TimelineSettings, build_timeline, summary_lines
+from moppet.timeline import (
+    Timeline,
+    TimelineSettings,
+    build_timeline,
+    downsample,
+    formats,
+    read_timeline,
+    summary_lines,
+)
 from moppet.timeline.annotations import (
     add_correction,
     annotate,
@@ -20,8 +28,16 @@ from moppet.timeline.annotations import (
     read_annotated,
     read_corrections,
 )
-from moppet.timeline.people import People, Person, Piece, people_path, read_people
+from moppet.timeline.people import (
+    People,
+    Person,
+    Piece,
+    layer_origin,
+    people_path,
+    read_people,
+)
 from moppet.timeline.summary import summary_csv, summary_rows
+from moppet.timeline.table import read_thinned
 from moppet.values import EXPRESSIONS, GROUPS, TimelineError, UsageError
 from page_text import text_of
 from report_samples import make_row, make_timeline, two_people
@@ -96,6 +112,67 @@ def test_a_comparison_refuses_the_corrections_of_another_recording(path: Path) -
     job = Job(path, [Coder(corrections_path(elsewhere), ("face 0 corrected",))], face="0")
     with pytest.raises(TimelineError, match="another recording"):
         compare_files(job)
+
+
+def three_seconds(first_face: int = 0, every: int = 1, **metadata: Any) -> Timeline:
+    smile = [0.1, 0.9, 0, 0, 0, 0, 0]
+    rows = [make_row(i, i / 25, smile, face_id=first_face) for i in range(0, 75, every)]
+    return make_timeline(
+        rows, metadata={"source_sha256": MINE, "source_name": "s1.mp4", **metadata}
+    )
+
+
+def layers_of(path: Path) -> dict[str, bytes]:
+    return {one.name: one.read_bytes() for one in (people_path(path), corrections_path(path))}
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv", "json"])
+def test_layers_of_another_analysis_are_refused_with_the_remedy(path: Path, kind: str) -> None:
+    path = path.with_suffix(f".{kind}")
+    machine = three_seconds(detector="mtcnn")
+    machine.write(path)
+    origin = layer_origin(machine)
+    hashes = {key: origin[key] for key in ("source_sha256", "tracks_sha256")}
+    correct(path, 1, 2, "sadness", **hashes)
+    People((Person("Ann", "child", (Piece(0),)),)).write(people_path(path), *hashes.values())
+    before = layers_of(path)
+    same = [three_seconds(detector="mtcnn", model_name="another"), machine]
+    others = [three_seconds(every=2), three_seconds(detector="yunet"), three_seconds(first_face=1)]
+    for timeline in (*others, *same):
+        timeline.write(path)
+        if timeline in same:  # another model that reads the same faces
+            assert read_annotated(path).timeline.face_name(0) == "Ann"
+            continue
+        with pytest.raises(TimelineError, match=r"another analysis of s1\.mp4.*Analyze it again"):
+            read_annotated(path)
+        people_path(path).rename(aside := path.with_name("aside"))
+        with pytest.raises(TimelineError, match=r"another analysis of s1\.mp4.*move the file away"):
+            read_annotated(path)
+        with pytest.raises(TimelineError, match="another analysis"):
+            correct(path, 2, 3, "fear", tracks_sha256=layer_origin(timeline)["tracks_sha256"])
+        aside.rename(people_path(path))
+    assert layers_of(path) == before
+
+
+def test_a_comparison_refuses_the_corrections_of_another_analysis(path: Path) -> None:
+    elsewhere = path.with_name("copied.parquet")
+    correct(elsewhere, 1, 2, "sadness", tracks_sha256="ab" * 32)
+    name_ann(path)
+    job = Job(path, [Coder(corrections_path(elsewhere), "face 0 corrected")], face="Ann")
+    with pytest.raises(TimelineError, match="another analysis"):
+        compare_files(job)
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv"])
+def test_a_thinned_timeline_knows_the_layers_of_the_whole(
+    path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = two_people().write(path.with_suffix(f".{kind}"))
+    whole = layer_origin(read_timeline(path))
+    monkeypatch.setattr(downsample, "MAX_TABLE_VALUES", 1000)
+    monkeypatch.setattr(formats, "_BATCH_ROWS", 7)
+    thin = read_thinned(path)
+    assert thin.table.num_rows < two_people().table.num_rows and layer_origin(thin) == whole
 
 
 def test_the_readers_of_layers_check_a_timeline_only_if_it_is_given(path: Path) -> None:

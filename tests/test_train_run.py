@@ -37,8 +37,7 @@ from moppet.train.data_module import (
     normalize,
     select_training_data,
 )
-from moppet.train.export import check_parity, onnx_logits
-from moppet.train.model_folder import draw_course
+from moppet.train.model_folder import check_parity, draw_course, onnx_logits
 from moppet.train.networks import Network
 from moppet.train.recipe import Recipe
 from moppet.train.starting_weights import load_model_network, make_network

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,29 +18,61 @@ from report_samples import make_row, make_timeline
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs signals of Unix")
 
-KILLED = """
-import os, signal, sys
-step, arguments = sys.argv[1], sys.argv[2:]
+WRITER = """
+import json, os, signal, sys
+from pathlib import Path
+import moppet.coders.programs
+import moppet.commands.main
+import moppet.pages.report
+import pyarrow.dataset
+from moppet.timeline import TimelineSettings, read_timeline
+from moppet.timeline.people import people_of
+
+TimelineSettings(smooth_s=0.5)  # imports what checks settings
+
 def kill(*_):
     os.kill(os.getpid(), signal.SIGKILL)
-def main():
-    if arguments[0] == "write":
-        from moppet.timeline import read_timeline
-        timeline = read_timeline(arguments[1])
+
+def write(folder, step, name, *arguments):
+    os.chdir(folder)
+    if name == "write":
+        timeline = read_timeline(arguments[0])
         setattr(os, step, kill)
-        timeline.write(arguments[2])
-    elif arguments[0] == "people":
-        from pathlib import Path
-        from moppet.timeline.people import people_of
+        timeline.write(arguments[1])
+    elif name == "people":
         setattr(os, step, kill)
-        people_of({"persons": []}).write(Path(arguments[1]))
+        people_of({"persons": []}).write(Path(arguments[0]))
     else:
-        import moppet.commands.main
         setattr(os, step, kill)
-        sys.argv = ["moppet", *arguments]
+        sys.argv = ["moppet", name, *arguments]
         moppet.commands.main.main()
-main()
+
+for line in sys.stdin:
+    if not (child := os.fork()):
+        os.dup2(2, 1)
+        try:
+            write(*json.loads(line))
+        except SystemExit as ended:
+            os._exit(ended.code or 0)
+        os._exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
+"""Imports what writes, once; then, for each line, a process of its own writes an output."""
+
+
+@pytest.fixture(scope="module")
+def write() -> Iterator[Callable[..., int]]:
+    """write(folder, step, *arguments) → exit code of the process, killed when it calls os.step."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", WRITER], **pipes) as writer:
+
+        def ask(folder: Path, *arguments: str) -> int:
+            writer.stdin.write(json.dumps([str(folder), *arguments]) + "\n")
+            writer.stdin.flush()
+            return int(writer.stdout.readline())
+
+        yield ask
+        writer.stdin.close()
 
 
 def timeline(shade: float) -> Timeline:
@@ -80,17 +114,11 @@ def folder(tmp_path: Path) -> Path:
     ("name", "step"),
     [*((name, "replace") for name in OUTPUTS), ("report.html", "fsync"), ("timeline.csv", "fsync")],
 )
-def test_a_kill_leaves_the_old_file(folder: Path, name: str, step: str) -> None:
+def test_a_kill_leaves_the_old_file(
+    folder: Path, write: Callable[..., int], name: str, step: str
+) -> None:
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    done = subprocess.run(
-        [sys.executable, "-c", KILLED, step, *OUTPUTS[name]],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert write(folder, step, *OUTPUTS[name]) == -signal.SIGKILL
     after = {path.name: path.read_bytes() for path in folder.iterdir()}
     hidden = [other for other in after if other not in before]
     assert hidden and all(other.startswith(".") and ".part" in other for other in hidden)
@@ -99,10 +127,9 @@ def test_a_kill_leaves_the_old_file(folder: Path, name: str, step: str) -> None:
         assert read_timeline(folder / name) == timeline(0.9)
 
 
-def test_without_a_kill_the_new_file_is_there(folder: Path) -> None:
+def test_without_a_kill_the_new_file_is_there(folder: Path, write: Callable[..., int]) -> None:
     for name in ("timeline.csv", "summary.csv"):
         before = (folder / name).read_bytes()
-        arguments = [sys.executable, "-c", KILLED, "no_such_call", *OUTPUTS[name]]
-        subprocess.run(arguments, cwd=folder, timeout=120, check=True, capture_output=True)
+        assert write(folder, "no_such_call", *OUTPUTS[name]) == 0
         assert (folder / name).read_bytes() != before
     assert read_timeline(folder / "timeline.csv") == timeline(0.2)

@@ -23,9 +23,19 @@ from numpy.typing import NDArray
 
 from moppet.values import MoppetError
 
+try:
+    import fcntl
+except ImportError:  # Windows: what a killed run left there is not removed
+    fcntl = None  # type: ignore[assignment]
+
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 _LOCKED: Final = (errno.EACCES, errno.EPERM, errno.EROFS)
 _NUMBERS: Final = itertools.count()
+_PART: Final = re.compile(r"\..+\.([1-9][0-9]{0,8})-[0-9]+\.part(\.[^.]*)?", re.DOTALL)
+"""Name of an unfinished file, with the number of the process that writes it."""
+_writing: Final[set[str]] = set()
+_cleaned: Final[set[str]] = set()
+"""The unfinished files of this process, and the folders where it looked for those of others."""
 
 
 @contextmanager
@@ -49,22 +59,77 @@ def replacing(
             yield target
             return
         target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_name(
-            f".{target.stem}.{os.getpid()}-{next(_NUMBERS)}.part{target.suffix}"
-        )
-        try:
-            part.touch()
+        _remove_stale(target.parent)
+        with _part_of(target) as part:
             mode = stat.S_IMODE((target if target.exists() else part).stat().st_mode)
             yield part
             part.chmod(mode)  # some libraries let nobody else read what they write
             with part.open("rb+") as file:
                 os.fsync(file.fileno())
             os.replace(part, target)
-        finally:
-            with suppress(OSError):
-                part.unlink(missing_ok=True)
     except caught as reason:
         raise error(f"Cannot write {path}: {_reason(reason, path)}") from None
+
+
+@contextmanager
+def _part_of(target: Path) -> Iterator[Path]:
+    """Give a new file beside a target, which no other run removes; at the end it is removed."""
+    file, part = None, target
+    while file is None:
+        part = target.with_name(
+            f".{target.stem}.{os.getpid()}-{next(_NUMBERS)}.part{target.suffix}"
+        )
+        with suppress(FileExistsError):
+            file = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        if file is not None and fcntl is not None:
+            with suppress(OSError):  # a drive that cannot lock
+                fcntl.flock(file, fcntl.LOCK_EX)
+            if not os.fstat(file).st_nlink:  # another run removed it before it was locked
+                os.close(file)
+                file = None
+    _writing.add(part.name)
+    if fcntl is None:
+        os.close(file)  # Windows renames no open file
+    try:
+        yield part
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        if fcntl is not None:
+            os.close(file)
+        _writing.discard(part.name)
+
+
+def _remove_stale(folder: Path) -> None:
+    """Remove the unfinished files that killed runs left in a folder; once in each process.
+
+    A file stays while any living process holds it, or may hold it.
+    """
+    place = os.path.abspath(folder)
+    if fcntl is None or place in _cleaned:
+        return
+    _cleaned.add(place)
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            found = _PART.fullmatch(entry.name)
+            if not found or entry.name in _writing or _runs(int(found[1])):
+                continue
+            with suppress(OSError):
+                file = os.open(entry.path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    os.unlink(entry.path)
+                finally:
+                    os.close(file)
+
+
+def _runs(process: int) -> bool:
+    """Return whether another process of this number is running."""
+    try:
+        os.kill(process, 0)
+    except OSError as error:
+        return error.errno != errno.ESRCH
+    return process != os.getpid()
 
 
 def _reason(reason: Exception, path: Path) -> str:
@@ -190,13 +255,18 @@ def render_text(package: str, template: str, **values: Any) -> str:
     return environment.get_template(template).render(values)
 
 
-def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Path:
-    """Write a table as CSV in UTF-8, whole or not at all, and return its path."""
+def csv_text(header: Sequence[str], rows: Iterable[Sequence[Any]], end: str = "\n") -> str:
+    """Return a table as CSV; None is an empty cell. end: of each line."""
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    writer = csv.writer(text, lineterminator=end)
     writer.writerow(header)
     writer.writerows(rows)
-    return write_text(path, text.getvalue())
+    return text.getvalue()
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Path:
+    """Write a table as CSV in UTF-8, whole or not at all, and return its path."""
+    return write_text(path, csv_text(header, rows))
 
 
 def print_once(text: str, key: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
@@ -38,6 +38,15 @@ STATUSES: Final[tuple[Status, ...]] = ("ok", "no_face", "low_quality", "unreadab
 
 Image = NDArray[np.uint8]
 Floats = NDArray[np.float32]
+
+CountProgress = Callable[[int, int], None]
+"""Shows progress: called with the number done and the total."""
+Progress = Callable[[str, int, int], None]
+"""Shows progress: called with what is being done, the number done, and the total."""
+
+
+def no_progress(*_: object) -> None:
+    """Show no progress."""
 
 
 class MoppetError(Exception):

@@ -5,9 +5,8 @@ test rows leak. `balance_manifest` takes a manifest, in a space of `make_space`.
 """
 
 from moppet.balance.balanced_manifest import BalancedRows, balance_manifest
-from moppet.balance.methods import BALANCERS, Balancer
+from moppet.balance.methods import BALANCERS, Balancer, Neighbors
 from moppet.balance.resampling import Balanced, ClassCount, balance, class_table
-from moppet.balance.samplers import Neighbors
 from moppet.balance.spaces import Space, make_space
 from moppet.balance.targets import read_targets
 

@@ -8,7 +8,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,9 +18,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from moppet.balance.methods import BALANCERS
+from moppet.balance.methods import BALANCERS, Neighbors, require_imblearn
 from moppet.balance.resampling import Balanced, ClassCount, balance
-from moppet.balance.samplers import Neighbors, require_imblearn
 from moppet.balance.spaces import HONEST_MODEL, Space
 from moppet.balance.targets import Targets
 from moppet.datasets.faces import Faces, find_manifest_faces
@@ -28,10 +27,7 @@ from moppet.datasets.hashing import content_hash
 from moppet.datasets.manifest import Manifest, build_manifest
 from moppet.datasets.provenance import REMOVED_BY, join_synthetic, real_rows, synthetic_columns
 from moppet.files import replacing, write_text
-from moppet.values import Floats, Image, MoppetError, UsageError
-
-Progress = Callable[[str, int, int], None]
-"""Called with the name of the step, the number done, and the total."""
+from moppet.values import Floats, Image, MoppetError, Progress, UsageError, no_progress
 
 LEAST_PX: Final = 8  # images that are smaller on either side are not used
 _BATCH: Final = 256
@@ -114,7 +110,7 @@ def balance_manifest(
     keep_wiped: bool = False,
     all_train: bool = False,
     cache: Path | None = None,
-    progress: Progress = lambda step, done, total: None,
+    progress: Progress = no_progress,
 ) -> BalancedRows:
     """Return the manifest with its labeled training rows balanced.
 

@@ -10,14 +10,16 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from moppet.balance.methods import BALANCERS, Balancer, find_method
-from moppet.balance.samplers import (
+from moppet.balance.methods import (
+    BALANCERS,
+    Balancer,
     CannotOversample,
     Counts,
     Doubles,
     Ints,
     Neighbors,
     Oversampled,
+    find_method,
     require_imblearn,
 )
 from moppet.balance.targets import EQUAL, Targets, resolve_targets

@@ -91,11 +91,11 @@ class Result:
         }
 
 
-def _check_corrections(job: Job, timeline: Timeline) -> None:
-    """Raise TimelineError for a file of corrections that belong to another recording."""
+def _check_corrections(job: Job, origin: Mapping[str, Any]) -> None:
+    """Raise TimelineError for a file of corrections of another recording or analysis."""
     for coder in job.coders:
         if coder.path.name.endswith(CORRECTIONS_SUFFIX) and coder.path.is_file():
-            read_corrections(coder.path, timeline.metadata)
+            read_corrections(coder.path, origin)
 
 
 def compare_files(job: Job, ask: Ask | None = None) -> Result:
@@ -106,8 +106,9 @@ def compare_files(job: Job, ask: Ask | None = None) -> Result:
     file.
     """
     _check(job)
-    timeline = read_annotated(job.timeline).timeline
-    _check_corrections(job, timeline)
+    annotated = read_annotated(job.timeline)
+    timeline = annotated.timeline
+    _check_corrections(job, annotated.origin)
     plain = Vocabulary(timeline.names, timeline.group_of, {})
     vocabulary = replace(plain, given=read_map(job.code_map, plain))
     recording = Recording(timeline.metadata.get("source_name"), timeline.metadata.get("duration_s"))

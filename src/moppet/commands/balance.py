@@ -14,8 +14,8 @@ import numpy as np
 import typer
 
 from moppet.commands.console import watched
-from moppet.commands.dataset_options import DatasetOptions
 from moppet.commands.options import (
+    DatasetOptions,
     JsonOption,
     SeedOption,
     ShowFacesFile,

@@ -14,13 +14,14 @@ from rich.console import Console
 from rich.table import Table
 
 from moppet.commands.console import counted, estimate_text, say, watched
-from moppet.commands.dataset_options import DatasetOptions, count_table
 from moppet.commands.options import (
     DataArgument,
+    DatasetOptions,
     JsonOption,
     SeedOption,
     Verbs,
     add_command,
+    count_table,
     flag,
     output_option,
 )

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -15,16 +13,17 @@ from rich.markup import escape
 from rich.table import Table
 
 from moppet.commands.console import figure_cell, figure_table, say, watched, wide_console
-from moppet.commands.dataset_options import DatasetOptions
 from moppet.commands.options import (
     DataArgument,
+    DatasetOptions,
     JsonOption,
     ModelArgument,
     ShowFaces,
     SplitOption,
-    command_line,
+    file_name,
     model_option,
     output_option,
+    run_facts,
 )
 from moppet.files import result_folder, write_text
 from moppet.values import UsageError
@@ -69,8 +68,7 @@ def evaluate(options: EvaluateOptions) -> None:
         raise UsageError(f"--cache needs the name of an .npz file, got {options.cache}.")
     name = str(read_card(find_model(options.model))["name"])
     manifest = options.dataset.read(options.data)
-    safe_name = re.sub(r"[^\w.-]+", "_", name).strip("_.")
-    folder = options.output or Path(f"evaluation_{safe_name}")
+    folder = options.output or Path(f"evaluation_{file_name(name).strip('_.')}")
     with result_folder(folder):
         found = _measure(options, manifest)
     from moppet.pages.evaluate import write_page
@@ -102,10 +100,7 @@ def _measure(options: EvaluateOptions, manifest: Manifest) -> dict[str, Any]:
         )
     found = measured.as_json()
     found["about"]["data"] |= {"name": options.data.name, "path": str(options.data)}
-    found["about"] |= {
-        "command": command_line("evaluate", options),
-        "created_at": datetime.now().astimezone().isoformat(timespec="seconds"),
-    }
+    found["about"] |= run_facts("evaluate", options)
     return found
 
 

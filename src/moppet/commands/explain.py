@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -20,15 +18,16 @@ from rich.markup import escape
 from rich.table import Table
 
 from moppet.commands.console import Show, extra, say, watched, wide_console
-from moppet.commands.dataset_options import DatasetOptions
 from moppet.commands.options import (
+    DatasetOptions,
     ModelArgument,
     SeedOption,
     SplitOption,
     choice,
-    command_line,
+    file_name,
     flag,
     output_option,
+    run_facts,
 )
 from moppet.files import result_folder, write_bytes, write_text
 from moppet.values import Floats, Image, ModelError, MoppetError, UsageError
@@ -257,8 +256,7 @@ def _result(
     from moppet.infer.alignment import CROP_PX, TEMPLATE_PX
 
     return {
-        "command": command_line("explain", options),
-        "created_at": datetime.now().astimezone().isoformat(timespec="seconds"),
+        **run_facts("explain", options),
         "moppet_version": version("moppet"),
         "model": {"name": model.name, "sha256": model.sha256, "classes": list(model.names)},
         "data": {
@@ -333,7 +331,7 @@ def _plain(value: float) -> float | None:
 
 def _file_name(text: str, taken: set[str]) -> str:
     """Return a name for a .png that no other has, in letters that every system takes."""
-    stem = re.sub(r"[^\w.-]+", "_", text)[:100]
+    stem = file_name(text)[:100]
     name, number = f"{stem}.png", 2
     while name.casefold() in taken:
         name, number = f"{stem}_{number}.png", number + 1

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -17,13 +15,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from moppet.commands.console import figure_cell, figure_table, say, watched, wide_console
-from moppet.commands.dataset_options import DatasetOptions
 from moppet.commands.options import (
+    DatasetOptions,
     JsonOption,
     ShowFaces,
-    command_line,
+    file_name,
     model_option,
     output_option,
+    run_facts,
 )
 from moppet.files import result_folder, write_text
 from moppet.values import UsageError
@@ -78,7 +77,7 @@ def quality(options: QualityOptions) -> None:
             f"{options.synthetic} does not contain the real images behind these synthetic ones: "
             "name them too, as in moppet quality synthetic/ my_faces/."
         )
-    safe_name = re.sub(r"[^\w.-]+", "_", options.synthetic.resolve().stem).strip("_.")
+    safe_name = file_name(options.synthetic.resolve().stem).strip("_.")
     folder = options.output or Path(f"quality_{safe_name or 'synthetic'}")
     with result_folder(folder):
         quality, found = _measure(options, synthetic, real)
@@ -115,8 +114,7 @@ def _measure(
         "path": str(options.synthetic),
         "real_name": of_real.resolve().name,
         "real_path": str(of_real),
-        "command": command_line("quality", options),
-        "created_at": datetime.now().astimezone().isoformat(timespec="seconds"),
+        **run_facts("quality", options),
     }
     return quality, found
 

@@ -16,13 +16,14 @@ from rich.console import Console
 from rich.table import Table
 
 from moppet.commands.console import counted, extra, say, watched
-from moppet.commands.dataset_options import DatasetOptions, find_faces
 from moppet.commands.options import (
     DataArgument,
+    DatasetOptions,
     JsonOption,
     SetOption,
     ShowFacesFile,
     choice,
+    find_faces,
     flag,
     output_option,
     read_list,

@@ -13,11 +13,12 @@ from rich.console import Console
 from rich.table import Table
 
 from moppet.commands.console import counted, estimate_text, extra, say
-from moppet.commands.dataset_options import DatasetOptions, find_faces
 from moppet.commands.options import (
+    DatasetOptions,
     ModelOption,
     SeedOption,
     SetOption,
+    find_faces,
     flag,
     output_option,
     read_pairs,

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from moppet.datasets.duplicates import DuplicateSearch, Progress, find_duplicates
+from moppet.datasets.duplicates import DuplicateSearch, find_duplicates
 from moppet.datasets.manifest import Manifest
+from moppet.values import Progress, no_progress
 
 Rows = NDArray[np.int64]
 SPLITS: Final = ("split", "fold")
@@ -96,7 +98,7 @@ class Audit:
 
 
 def audit_manifest(
-    manifest: Manifest, *, faces: bool = False, progress: Progress | None = None
+    manifest: Manifest, *, faces: bool = False, progress: Progress = no_progress
 ) -> Audit:
     """Read every image of a manifest and return the problems found.
 
@@ -221,7 +223,7 @@ def _disagreements(manifest: Manifest, groups: Sequence[Rows]) -> tuple[Disagree
     return tuple(found)
 
 
-def _find_faces(searched: DuplicateSearch, progress: Progress | None) -> list[bool | None]:
+def _find_faces(searched: DuplicateSearch, progress: Progress) -> list[bool | None]:
     """Return whether each image shows a face; None for unreadable images."""
     from moppet.datasets.faces import find_manifest_faces
 
@@ -230,7 +232,7 @@ def _find_faces(searched: DuplicateSearch, progress: Progress | None) -> list[bo
     if len(rows):
         faces = find_manifest_faces(
             searched.manifest.select(rows),
-            progress=None if progress is None else lambda d, t: progress("faces", d, t),
+            progress=partial(progress, "faces"),
         )
         for row, face_found in zip(rows, faces.found, strict=True):
             found[row] = bool(face_found)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,9 +18,7 @@ from moppet.datasets.hashing import (
     thumbnail,
 )
 from moppet.datasets.manifest import Manifest, connect
-
-Progress = Callable[[str, int, int], None]
-"""Called with the name of the step, the number done, and the total."""
+from moppet.values import Progress, no_progress
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,7 @@ class DuplicateSearch:
     near: NearDuplicates
 
 
-def find_duplicates(manifest: Manifest, *, progress: Progress | None = None) -> DuplicateSearch:
+def find_duplicates(manifest: Manifest, *, progress: Progress = no_progress) -> DuplicateSearch:
     """Read every image and return the duplicates.
 
     Existing duplicate groups of the manifest are kept. Frames of one video are not compared with
@@ -51,7 +49,7 @@ def find_duplicates(manifest: Manifest, *, progress: Progress | None = None) -> 
     near = find_near_duplicates(
         thumbs[firsts],
         known=_video_groups(manifest)[firsts],
-        progress=None if progress is None else lambda d, t: progress("comparing", d, t),
+        progress=partial(progress, "comparing"),
     )
     near = near._replace(rows=firsts[near.rows])
     hashed = manifest.replace(
@@ -65,7 +63,7 @@ def find_duplicates(manifest: Manifest, *, progress: Progress | None = None) -> 
     return DuplicateSearch(hashed, readable, near)
 
 
-def with_duplicate_groups(manifest: Manifest, *, progress: Progress | None = None) -> Manifest:
+def with_duplicate_groups(manifest: Manifest, *, progress: Progress = no_progress) -> Manifest:
     """Return the manifest with duplicate groups, so that `groups` keeps duplicates together.
 
     Images are read only if the manifest was not searched for duplicates before.
@@ -83,7 +81,7 @@ def has_duplicate_groups(manifest: Manifest) -> bool:
     return any(manifest.table[name].null_count < len(manifest) for name in known)
 
 
-def drop_leaking_duplicates(manifest: Manifest, *, progress: Progress | None = None) -> Manifest:
+def drop_leaking_duplicates(manifest: Manifest, *, progress: Progress = no_progress) -> Manifest:
     """Return the manifest without duplicates across train, val and test.
 
     Validation rows lose their split if a duplicate or near duplicate is a test row; training rows
@@ -98,15 +96,14 @@ def drop_leaking_duplicates(manifest: Manifest, *, progress: Progress | None = N
     return searched.replace(split=split)
 
 
-def _read_thumbnails(manifest: Manifest, progress: Progress | None) -> tuple[list[str | None], Any]:
+def _read_thumbnails(manifest: Manifest, progress: Progress) -> tuple[list[str | None], Any]:
     contents: list[str | None] = [None] * len(manifest)
     thumbs = np.zeros((len(manifest), THUMB_PX, THUMB_PX), np.uint8)
     for done, (row, image) in enumerate(manifest.images(), 1):
         if image is not None:
             contents[row] = content_hash(image)
             thumbs[row] = thumbnail(image)
-        if progress is not None:
-            progress("reading", done, len(manifest))
+        progress("reading", done, len(manifest))
     return contents, thumbs
 
 

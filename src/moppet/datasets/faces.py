@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -20,7 +20,8 @@ from moppet.files import read_arrays, replacing
 from moppet.infer.alignment import CROP_PX, TEMPLATE_PX, align_face, average_down, similarity
 from moppet.infer.detectors import Detector, detect_any_way_up, load_detector
 from moppet.infer.detectors.mtcnn import THRESHOLDS, Mtcnn
-from moppet.values import Face, FaceError, Floats, Image, MoppetError
+from moppet.infer.tracking import overlap
+from moppet.values import CountProgress, Face, FaceError, Floats, Image, MoppetError, no_progress
 
 _BATCH: Final = 256
 
@@ -112,24 +113,20 @@ class Positions(NamedTuple):
     attempt: NDArray[np.int8]
     several: NDArray[np.int64]
 
+    @classmethod
+    def empty(cls, n: int) -> Positions:
+        """Return the positions of n images without a face."""
+        landmarks = np.full((n, 5, 2), np.nan, np.float32)
+        return cls(landmarks, np.zeros(n, bool), np.full(n, -1, np.int8), np.zeros(n, np.int64))
 
-def _put(positions: Positions, rows: NDArray[np.int64], found: Positions) -> None:
-    """Replace the positions of these rows."""
-    columns: Sequence[NDArray[Any]] = positions
-    for column, values in zip(columns, found, strict=True):
-        column[rows] = values
+    def take(self, rows: list[int] | NDArray[np.intp]) -> Positions:
+        """Return the positions of these rows."""
+        return Positions(*(column[rows] for column in self))
 
-
-def _take(positions: Positions, rows: list[int] | NDArray[np.intp]) -> Positions:
-    """Return the positions of these rows."""
-    columns: Sequence[NDArray[Any]] = positions
-    return Positions._make(column[rows] for column in columns)
-
-
-def _no_positions(n: int) -> Positions:
-    """Return the empty positions of n images."""
-    landmarks = np.full((n, 5, 2), np.nan, np.float32)
-    return Positions(landmarks, np.zeros(n, bool), np.full(n, -1, np.int8), np.zeros(n, np.int64))
+    def put(self, rows: NDArray[np.int64], found: Positions) -> None:
+        """Replace the positions of these rows."""
+        for column, values in zip(self, found, strict=True):
+            column[rows] = values
 
 
 def _key(image: Image, box_px: Floats) -> str:
@@ -151,21 +148,19 @@ def _read_cache(cache: Path | None) -> _Cache:
             arrays = read_arrays(cache, ("keys", *Positions._fields))
             rows = {str(key): row for row, key in enumerate(arrays.pop("keys"))}
             return _Cache(rows, Positions(**arrays))
-    return _Cache({}, _no_positions(0))
+    return _Cache({}, Positions.empty(0))
 
 
 def _write_cache(cache: Path, keys: NDArray[np.str_], positions: Positions, known: _Cache) -> None:
     """Write these images' positions and the cache's entries of other images, replacing the file."""
     here = set(keys.tolist())
     others = {key: row for key, row in known.rows.items() if key not in here}
-    rest = _take(known.positions, list(others.values()))
+    rest = known.positions.take(list(others.values()))
     pairs: Any = zip(positions, rest, strict=True)
     both = Positions._make(np.concatenate(pair) for pair in pairs)
     with replacing(cache) as part:
         np.savez_compressed(part, keys=np.array([*keys, *others], "U64"), **both._asdict())
 
-
-Progress = Callable[[int, int], None]
 
 ROOM: Final = 1.5
 """Side of a cut in sides of the aligned crop: room for random rotations and shifts."""
@@ -219,7 +214,7 @@ class Faces:
     def select(self, rows: NDArray[np.intp]) -> Faces:
         """Return the faces of these rows."""
         whole = Positions(self.landmarks_px, self.tight, self.attempt, self.several)
-        return Faces([self.cuts[i] for i in rows], *_take(whole, rows))
+        return Faces([self.cuts[i] for i in rows], *whole.take(rows))
 
 
 def find_manifest_faces(
@@ -227,7 +222,7 @@ def find_manifest_faces(
     *,
     cache: Path | None = None,
     detector: str | Detector = "mtcnn",
-    progress: Progress | None = None,
+    progress: CountProgress = no_progress,
     unreadable: list[int] | None = None,
 ) -> Faces:
     """Return the face of each image.
@@ -247,7 +242,7 @@ def find_manifest_faces(
     boxes = _boxes(manifest)
     known = _read_cache(cache)
     keys = np.empty(len(manifest), "U64")
-    positions = _no_positions(len(manifest))
+    positions = Positions.empty(len(manifest))
     cuts: list[Image] = [np.empty(0, np.uint8)] * len(manifest)
     landmarks = np.empty((len(manifest), 5, 2), np.float32)
     done, searched = np.zeros(len(manifest), bool), 0
@@ -256,21 +251,20 @@ def find_manifest_faces(
             keys[numbers] = [_key(*of) for of in zip(images, boxes[numbers], strict=True)]
             new = np.array([keys[i] not in known.rows for i in numbers], bool)
             old = numbers[~new]
-            _put(positions, old, _take(known.positions, [known.rows[keys[i]] for i in old]))
+            positions.put(old, known.positions.take([known.rows[keys[i]] for i in old]))
             if new.any():
                 wanted = list(itertools.compress(images, new))
-                _put(positions, numbers[new], _find(wanted, boxes[numbers[new]], detector))
+                positions.put(numbers[new], _find(wanted, boxes[numbers[new]], detector))
             for i, image in zip(numbers, images, strict=True):
                 cuts[i], landmarks[i] = _cut(
                     image, positions.landmarks_px[i], bool(positions.tight[i])
                 )
             done[numbers], searched = True, searched + int(new.sum())
-            if progress is not None:
-                progress(int(done.sum()) + len(unreadable or ()), len(manifest))
+            progress(int(done.sum()) + len(unreadable or ()), len(manifest))
     finally:  # also if the search is stopped
         if cache is not None and searched:
             rows = np.flatnonzero(done)
-            _write_cache(cache, keys[rows], _take(positions, rows), known)
+            _write_cache(cache, keys[rows], positions.take(rows), known)
     faces = Faces(cuts, landmarks, positions.tight, positions.attempt, positions.several)
     return faces if done.all() else faces.select(np.flatnonzero(done))
 
@@ -302,7 +296,7 @@ def _in_batches(
 
 
 def _find(images: list[Image], boxes: Floats, detector: Detector) -> Positions:
-    positions = _no_positions(len(images))
+    positions = Positions.empty(len(images))
     landmarks, tight, attempt, several = positions
     tight[:] = [_is_crop(image) for image in images]
     for i in np.flatnonzero(~tight):
@@ -355,14 +349,7 @@ def cut_face(image: Image, landmarks_px: Floats) -> tuple[Image, Floats]:
 def _chosen(faces: list[Face], box_px: Floats) -> Face:
     if np.isnan(box_px).any():
         return max(faces, key=lambda face: float(face.box_px[2:].prod()))
-    return max(faces, key=lambda face: _overlap(face.box_px, box_px))
-
-
-def _overlap(a: Floats, b: Floats) -> float:
-    low = np.maximum(a[:2], b[:2])
-    high = np.minimum(a[:2] + a[2:], b[:2] + b[2:])
-    shared = float(np.maximum(high - low, 0).prod())
-    return shared / (float(a[2:].prod()) + float(b[2:].prod()) - shared)
+    return max(faces, key=lambda face: overlap(face.box_px, box_px))
 
 
 def _boxes(manifest: Manifest) -> Floats:

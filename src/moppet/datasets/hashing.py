@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from moppet.values import Floats, Image
+from moppet.values import CountProgress, Floats, Image, no_progress
 
 MAX_HAMMING: Final = 12
 MIN_CORRELATION: Final = 0.65
@@ -25,8 +25,6 @@ _LEAST_CONTRAST: Final = 3.0
 """Standard deviation in gray levels; flatter thumbnails cannot be compared."""
 _BLOCK: Final = 256
 _CHUNK: Final = 4096
-
-Progress = Callable[[int, int], None]
 
 
 class NearDuplicates(NamedTuple):
@@ -80,7 +78,7 @@ def find_near_duplicates(
     thumbs: Image,
     *,
     known: NDArray[np.integer[Any]] | None = None,
-    progress: Progress | None = None,
+    progress: CountProgress = no_progress,
 ) -> NearDuplicates:
     """Return pairs of near duplicates among thumbnails (n, THUMB_PX, THUMB_PX).
 
@@ -102,8 +100,7 @@ def find_near_duplicates(
             if similarity >= MIN_SIMILARITY:
                 parent[b] = a
                 found.append((first, second, mirrored, similarity))
-        if progress is not None:
-            progress(done, len(thumbs))
+        progress(done, len(thumbs))
     return NearDuplicates(
         np.array([pair[:2] for pair in found], np.int64).reshape(-1, 2),
         np.array([pair[2] for pair in found], bool),

@@ -7,13 +7,13 @@ import platform
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from moppet.datasets.duplicates import Progress
 from moppet.datasets.manifest import Manifest
 from moppet.evaluate.chart_data import (
     ReliabilityBin,
@@ -45,7 +45,7 @@ from moppet.evaluate.subgroups import (
 from moppet.infer.expression_model import ExpressionModel, find_model, load_model
 from moppet.metrics import Estimate, as_json
 from moppet.metrics.bootstrap import bootstrap_means
-from moppet.values import Floats, MoppetError, Scores, UsageError
+from moppet.values import Floats, MoppetError, Progress, Scores, UsageError, no_progress
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ def evaluate(
     by: Sequence[str] = (),
     against: str | Path | None = None,
     cache: Path | None = None,
-    progress: Progress | None = None,
+    progress: Progress = no_progress,
     seed: int = SEED,
     draws: int = DRAWS,
 ) -> Evaluation:
@@ -302,16 +302,12 @@ def _predict(
     selection: Selection,
     models: Sequence[ExpressionModel],
     cache: Path | None,
-    progress: Progress | None,
+    progress: Progress,
 ) -> tuple[Selection, _ModelOutputs]:
     """Run the models on the images; return the rows that can be read and the models' outputs."""
-
-    def show(done: int, total: int) -> None:
-        if progress is not None:
-            progress("faces", done, total)
-
     scores: list[list[Scores]] = [[] for _ in models]
     attempts, unreadable = [], list[int]()
+    show = partial(progress, "faces")
     for faces, crops in face_chunks(
         selection.manifest, cache=cache, progress=show, unreadable=unreadable
     ):

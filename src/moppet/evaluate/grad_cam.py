@@ -14,12 +14,11 @@ from captum.attr import LayerGradCam
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from moppet.evaluate.saliency import Progress
 from moppet.infer.alignment import CROP_PX
 from moppet.infer.expression_model import ExpressionModel
 from moppet.train.networks import Network
 from moppet.train.starting_weights import load_model_network
-from moppet.values import Floats, Image, ModelError
+from moppet.values import CountProgress, Floats, Image, ModelError, no_progress
 
 LEAST_SIDE: Final = 6
 """Maps with fewer cells per side cannot separate eyes from mouth."""
@@ -58,7 +57,7 @@ def explain_crops(
     model: ExpressionModel,
     crops: Image,
     classes: NDArray[np.integer[Any]],
-    progress: Progress | None = None,
+    progress: CountProgress = no_progress,
 ) -> GradCam:
     """Return which parts of each crop support a class, for the network of a model folder.
 
@@ -79,8 +78,7 @@ def explain_crops(
         inputs = torch.from_numpy(model.preprocessing.apply(crops[start : start + _BATCH]))
         targets = torch.from_numpy(np.asarray(classes[start : start + _BATCH], np.int64))
         parts.append(grad_cam(network, layer, inputs, targets, fields, mirrored=mirrored))
-        if progress is not None:
-            progress(min(start + _BATCH, len(crops)), len(crops))
+        progress(min(start + _BATCH, len(crops)), len(crops))
     maps = np.concatenate(parts) if parts else np.empty((0, CROP_PX, CROP_PX), np.float32)
     return GradCam(maps, name, (len(fields[0].center), len(fields[1].center)), mirrored)
 

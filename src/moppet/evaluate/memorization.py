@@ -8,10 +8,10 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from moppet.datasets.hashing import Progress, find_near_duplicates
+from moppet.datasets.hashing import find_near_duplicates
 from moppet.datasets.manifest import connect
 from moppet.evaluate.sample_distances import Values, distances
-from moppet.values import Image
+from moppet.values import CountProgress, Image, no_progress
 
 ALARM_SHARE: Final = 0.01
 LEAST_REAL: Final = 20
@@ -58,7 +58,7 @@ def find_memorized(
     *,
     synthetic_thumbs: Image,
     real_thumbs: Image,
-    progress: Progress | None = None,
+    progress: CountProgress = no_progress,
 ) -> Memorization:
     """Return which synthetic faces are near copies of real ones.
 

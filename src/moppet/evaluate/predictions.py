@@ -10,10 +10,17 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from moppet.datasets.faces import Faces, Progress, find_manifest_faces
+from moppet.datasets.faces import Faces, find_manifest_faces
 from moppet.datasets.manifest import Manifest
 from moppet.metrics import DrawnFigures, drawn_figures
-from moppet.values import Floats, Image, MoppetError, group_probabilities
+from moppet.values import (
+    CountProgress,
+    Floats,
+    Image,
+    MoppetError,
+    group_probabilities,
+    no_progress,
+)
 from moppet.vocabulary import class_of, order_groups
 
 _CHUNK: Final = 4096
@@ -152,7 +159,7 @@ def face_chunks(
     manifest: Manifest,
     *,
     cache: Path | None = None,
-    progress: Progress | None = None,
+    progress: CountProgress = no_progress,
     unreadable: list[int] | None = None,
 ) -> Iterator[tuple[Faces, Image]]:
     """Yield the faces of the images and their crops, as in video, for some thousand at a time.
@@ -165,8 +172,7 @@ def face_chunks(
         part = manifest.select(np.arange(start, min(start + _CHUNK, n)))
 
         def report(done: int, _: int, before: int = start) -> None:
-            if progress is not None:
-                progress(before + done, n)
+            progress(before + done, n)
 
         own = cache.with_name(f"{cache.stem}_{start}.npz") if cache and start else cache
         lost = None if unreadable is None else list[int]()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,7 +14,7 @@ from moppet.infer.alignment import CROP_PX, TEMPLATE_PX
 from moppet.infer.expression_model import ExpressionModel
 from moppet.metrics import Estimate, as_json
 from moppet.metrics.bootstrap import bootstrap_means
-from moppet.values import Floats, Image, UsageError
+from moppet.values import CountProgress, Floats, Image, UsageError, no_progress
 
 REGIONS: Final = ("eyes", "nose", "mouth", "rest of the face", "background")
 """Each pixel of an aligned crop is in one of them."""
@@ -161,8 +161,6 @@ def _measure(
     )
 
 
-Progress = Callable[[int, int], None]
-
 PATCH_PX: Final = 24
 STRIDE_PX: Final = 8
 """Side and step of the patch in pixels of a 112-pixel crop: about an eye, and a third of one."""
@@ -176,7 +174,7 @@ def occlusion_maps(
     *,
     patch_px: int = PATCH_PX,
     stride_px: int = STRIDE_PX,
-    progress: Progress | None = None,
+    progress: CountProgress = no_progress,
 ) -> Floats:
     """Return (n, h, w) float32 the saliency of each pixel for the given class.
 
@@ -208,6 +206,5 @@ def occlusion_maps(
         p = model.predict(covered).probabilities[:, k].astype(np.float64)
         for drop, box in zip(p[-1] - p[:-1], boxes, strict=True):
             maps[i][box] += drop
-        if progress is not None:
-            progress(i + 1, len(crops))
+        progress(i + 1, len(crops))
     return np.asarray(maps / times, np.float32)

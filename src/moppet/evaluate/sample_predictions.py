@@ -10,14 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from moppet.datasets.faces import Progress
 from moppet.datasets.hashing import thumbnail
 from moppet.datasets.manifest import Manifest
 from moppet.evaluate.predictions import face_chunks
 from moppet.infer.expression_model import ExpressionModel
 from moppet.metrics import Estimate, bootstrap_many, confusion
 from moppet.metrics.bootstrap import Weights, bootstrap_means, drawn_means, mean_defined
-from moppet.values import Floats, Image
+from moppet.values import CountProgress, Floats, Image, no_progress
 from moppet.vocabulary import class_of
 
 
@@ -59,7 +58,7 @@ def predict_faces(
     rows: NDArray[np.intp],
     model: ExpressionModel,
     classifier: ExpressionModel,
-    progress: Progress | None = None,
+    progress: CountProgress = no_progress,
 ) -> SampleFaces:
     """Return a model's embeddings and a classifier's predictions of faces, cropped as in video.
 

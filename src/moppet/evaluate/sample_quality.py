@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib.metadata
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -32,7 +33,7 @@ from moppet.evaluate.sample_predictions import (
 )
 from moppet.infer.expression_model import ExpressionModel, load_model
 from moppet.metrics import Estimate, as_json
-from moppet.values import ModelError, MoppetError
+from moppet.values import ModelError, MoppetError, Progress, no_progress
 
 TRAIN: Final = "train"
 ALL: Final = "all"
@@ -206,7 +207,6 @@ def _figure_notes(
         yield f"The classifier does not know {unknown}: these faces are left out of the agreement."
 
 
-Progress = Callable[[str, int, int], None]
 SEED: Final = 0
 DRAWS: Final = 100
 BINS: Final = 24
@@ -273,7 +273,7 @@ def measure_quality(
     *,
     model: str | Path | ExpressionModel = "default",
     classifier: str | Path | ExpressionModel | None = None,
-    progress: Progress | None = None,
+    progress: Progress = no_progress,
     seed: int = SEED,
     draws: int = DRAWS,
 ) -> Quality:
@@ -289,13 +289,10 @@ def measure_quality(
     first = _loaded(model)
     second = first if classifier is None else _loaded(classifier)
     synthetic_rows, real_chosen, rows = select_samples(synthetic, real)
-    show = progress or (lambda what, done, total: None)
     of_synthetic = predict_faces(
-        synthetic, synthetic_rows, first, second, lambda done, n: show("synthetic faces", done, n)
+        synthetic, synthetic_rows, first, second, partial(progress, "synthetic faces")
     )
-    of_real = predict_faces(
-        real, real_chosen, first, second, lambda done, n: show("real faces", done, n)
-    )
+    of_real = predict_faces(real, real_chosen, first, second, partial(progress, "real faces"))
     if not of_synthetic.embeddings.shape[1]:
         raise ModelError(
             f"the network of {first.name} gives no embedding, which is needed to compare faces: "
@@ -306,11 +303,11 @@ def measure_quality(
         np.random.default_rng(seed),
         synthetic_thumbs=of_synthetic.thumbs,
         real_thumbs=of_real.thumbs,
-        progress=lambda done, n: show("copies", done, n),
+        progress=partial(progress, "copies"),
     )
     classes = in_order(synthetic.names, of_synthetic.classes)
     space = fit_space(of_real.embeddings)
-    everything, of_class = _compare(of_synthetic, of_real, classes, space, seed, draws, show)
+    everything, of_class = _compare(of_synthetic, of_real, classes, space, seed, draws, progress)
     keep = np.ones(len(synthetic), bool)
     keep[of_synthetic.rows[memory.alarm]] = False
     rng = np.random.default_rng(seed)

@@ -9,12 +9,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from moppet.datasets.duplicates import Progress, has_duplicate_groups, with_duplicate_groups
+from moppet.datasets.duplicates import has_duplicate_groups, with_duplicate_groups
 from moppet.datasets.manifest import Manifest, connect
 from moppet.datasets.provenance import real_rows
 from moppet.datasets.readers.folder_tree import first_few
 from moppet.evaluate.predictions import ClassMatch
-from moppet.values import MoppetError, UsageError, nearest_name
+from moppet.values import MoppetError, Progress, UsageError, nearest_name, no_progress
 from moppet.vocabulary import current_key
 
 ALL: Final = "all"
@@ -104,7 +104,7 @@ def drop_unreadable(selection: Selection, lost: list[int]) -> Selection:
 
 
 def group_duplicates(
-    selection: Selection, whole: Manifest, progress: Progress | None = None
+    selection: Selection, whole: Manifest, progress: Progress = no_progress
 ) -> Selection:
     """Return the rows with duplicates of an image in one group, if the data has no such groups.
 

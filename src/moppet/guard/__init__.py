@@ -1,7 +1,13 @@
 """The watch guard: its rules, the state machine that applies them, and its event log."""
 
-from moppet.guard.detection import DetectionResult, match_events
-from moppet.guard.event_log import EventLog, event_record, read_log, write_csv
+from moppet.guard.event_log import (
+    DetectionResult,
+    EventLog,
+    event_record,
+    match_events,
+    read_log,
+    write_csv,
+)
 from moppet.guard.rules import CHILD, DEFAULT_RULES, GuardSettings, parse_rules, read_guard
 from moppet.guard.state_machine import Event, Guard
 

@@ -26,6 +26,9 @@ _CPU_S: Final = 10
 _WALL_S: Final = 120
 _MORE_MEMORY: Final = 2**30
 _CHILD: Final = "from moppet.infer.model_probe import try_here; try_here()"
+_TOO_LONG: Final = f"runs for more than {_CPU_S} s on three small images: use another network"
+_TOO_LARGE: Final = f"needs more than {_MORE_MEMORY // 2**30} GB of memory: use another network"
+_ENDED: Final = "ends the process that runs it: the file is damaged, or needs too much memory"
 
 
 @dataclass(frozen=True)
@@ -98,25 +101,17 @@ def _ask_child(request: bytes) -> str:
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            return _too_long()
+            return _TOO_LONG
         except OSError as error:
             return f"cannot be tried in a process of its own: {error.strerror}"
     with suppress(ValueError, KeyError, TypeError):
         return str(json.loads(done.stdout)["problem"])
-    ends = {"SIGXCPU": _too_long(), "SIGKILL": _too_long()}
     with suppress(ValueError, ImportError):
         import signal
 
-        return ends.get(signal.Signals(-done.returncode).name, "") or _ended()
-    return _ended()
-
-
-def _too_long() -> str:
-    return f"runs for more than {_CPU_S} s on three small images: use another network"
-
-
-def _ended() -> str:
-    return "ends the process that runs it: the file is damaged, or needs too much memory"
+        if signal.Signals(-done.returncode).name in ("SIGXCPU", "SIGKILL"):
+            return _TOO_LONG
+    return _ENDED
 
 
 # ------------------------------------------------------------------------- in the child process
@@ -138,7 +133,7 @@ def try_here() -> None:
     try:
         problem = run(content, task)
     except MemoryError:
-        problem = _too_large()
+        problem = _TOO_LARGE
     sys.stdout.write(json.dumps({"problem": problem}))
     sys.stdout.flush()
     os._exit(0)  # without destructors, which a damaged network may crash
@@ -159,10 +154,6 @@ def _limit(size: int) -> None:
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         most = pages * resource.getpagesize() + _MORE_MEMORY + 6 * size
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
-
-
-def _too_large() -> str:
-    return f"needs more than {_MORE_MEMORY // 2**30} GB of memory: use another network"
 
 
 def _network_problem(content: bytes, task: Mapping[str, Any]) -> str:
@@ -187,7 +178,7 @@ def _network_problem(content: bytes, task: Mapping[str, Any]) -> str:
 def _failed(error: Exception, what: str) -> str:
     text = " ".join(str(error).split())
     if isinstance(error, MemoryError) or "llocat" in text or "bad_alloc" in text:
-        return _too_large()
+        return _TOO_LARGE
     return f"{what}: {''.join(c if c.isprintable() else ' ' for c in text[:200]).rstrip('.')}"
 
 
@@ -271,7 +262,7 @@ def _yunet_problem(content: bytes, task: Mapping[str, Any]) -> str:
         ramp = np.linspace(0, 255, 320 * 320 * 3).reshape(320, 320, 3)
         _, rows = net.detect(ramp.astype(np.uint8))
     except cv2.error as error:
-        return _too_large() if error.code == cv2.Error.STS_NO_MEM else no
+        return _TOO_LARGE if error.code == cv2.Error.STS_NO_MEM else no
     if rows is not None and (np.ndim(rows) != 2 or np.shape(rows)[1] != 15):
         return no
     return ""

@@ -21,14 +21,17 @@ from collections.abc import Generator, Iterator
 from functools import partial
 from pathlib import Path
 
-from moppet.media.camera import camera_frames, camera_number, probe_camera
+from moppet.media.camera import camera_frames, probe_camera
 from moppet.media.clock import ClockReport, StrictClock, clock_notes
 from moppet.media.images import image_note, images_of, load_image
-from moppet.media.recording import FrameSource, MediaInfo, printable_name
 from moppet.media.sources import (
     IMAGE_SUFFIXES,
     VIDEO_SUFFIXES,
+    FrameSource,
+    MediaInfo,
+    camera_number,
     expand_sources,
+    printable_name,
     recording_sha256,
     skipped_files,
 )
@@ -69,7 +72,7 @@ def probe(source: str | Path) -> MediaInfo:
     codec = images[0].suffix.lower().lstrip(".")
     count = len(images)
     rate, span_s = (1.0, float(count)) if path.is_dir() else (math.nan, math.nan)
-    files = tuple(map(printable_name, images)) if path.is_dir() else ()
+    files = tuple(map(printable_name, images))
     name = printable_name(path)
     return MediaInfo(path, name, "images", width, height, span_s, count, codec, rate, files)
 

@@ -4,29 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import math
-import re
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any, Final, cast
 
 import cv2
 
 from moppet.media.clock import StrictClock
-from moppet.media.recording import FrameSource, MediaInfo
-from moppet.values import Image, MediaError, UsageError
+from moppet.media.sources import FrameSource, MediaInfo
+from moppet.values import Image, MediaError
 
-_CAMERA: Final = re.compile(r"camera:(.*)")
 _MAX_FAILED: Final = 30  # consecutive failures (about a second) before reading stops
 _LOGGING: Final[Any] = cv2 if hasattr(cv2, "getLogLevel") else cv2.utils.logging  # from 4.13 on
-
-
-def camera_number(source: str | Path) -> int | None:
-    match = _CAMERA.fullmatch(str(source))
-    if match and not re.fullmatch("[0-9]+", match[1]):
-        raise UsageError(f"a camera is named camera:0, camera:1 and so on, got {source}.")
-    return int(match[1]) if match else None
 
 
 @contextlib.contextmanager

@@ -1,18 +1,51 @@
-"""Find the recordings that files, folders, patterns and cameras refer to, and hash them."""
+"""Recordings: what they are, how files, folders, patterns and cameras name them, their hashes."""
 
 from __future__ import annotations
 
 import glob
 import hashlib
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from moppet.files import file_sha256
-from moppet.media.camera import camera_number
-from moppet.values import MediaError, UsageError
+from moppet.values import Image, MediaError, UsageError
 
+# The time of each frame and a function that decodes its image (None if unreadable).
+FrameSource = Generator[tuple[float, Callable[[], Image | None] | None], None, None]
+
+
+@dataclass(frozen=True, slots=True)
+class MediaInfo:
+    """The properties of a recording.
+
+    width, height: size in pixels of the upright images that `read_frames` yields.
+    duration_s, fps: NaN if unknown; fps is the average, for information only.
+    files: the names of an image, or of a folder's images, in the order of the frames.
+    frame_count: estimated if the container does not store it; None if unknown.
+    """
+
+    path: Path | None
+    name: str
+    kind: Literal["video", "images", "camera"]
+    width: int
+    height: int
+    duration_s: float
+    frame_count: int | None
+    codec: str
+    fps: float
+    files: tuple[str, ...] = ()
+
+
+def printable_name(path: Path) -> str:
+    """Return a file's name as text; bytes that are not UTF-8 become replacement characters."""
+    return os.fsencode(path.name).decode("utf-8", "replace")
+
+
+_CAMERA: Final = re.compile(r"camera:(.*)")
 _IMAGES: Final = ".png .jpg .jpeg .bmp .webp .tif .tiff .heic .heif .avif"
 _VIDEOS: Final = (
     ".mp4 .mov .m4v .mkv .webm .avi .mpg .mpeg .mts .m2ts .ts .wmv .asf .flv .3gp .3g2 .ogv .vob "
@@ -20,6 +53,14 @@ _VIDEOS: Final = (
 )
 IMAGE_SUFFIXES: Final = frozenset(_IMAGES.split())
 VIDEO_SUFFIXES: Final = frozenset(_VIDEOS.split())
+
+
+def camera_number(source: str | Path) -> int | None:
+    """Return 0 for "camera:0", None for a path; UsageError for another text after the colon."""
+    match = _CAMERA.fullmatch(str(source))
+    if match and not re.fullmatch("[0-9]+", match[1]):
+        raise UsageError(f"a camera is named camera:0, camera:1 and so on, got {source}.")
+    return int(match[1]) if match else None
 
 
 def expand_sources(sources: Sequence[str]) -> list[str]:
@@ -55,7 +96,7 @@ def skipped_files(source: str) -> list[str]:
         return []
     read = set(media_files(folder, VIDEO_SUFFIXES) or media_files(folder, IMAGE_SUFFIXES))
     left = [path for path in folder.iterdir() if path not in read and path.name[0] != "."]
-    return [path.name + "/" * path.is_dir() for path in sorted(left, key=_natural)]
+    return [path.name + "/" * path.is_dir() for path in sorted(left, key=natural)]
 
 
 def _recordings(source: str) -> list[Path]:
@@ -64,7 +105,7 @@ def _recordings(source: str) -> list[Path]:
         return media_files(path, VIDEO_SUFFIXES) or [path] * bool(media_files(path, IMAGE_SUFFIXES))
     if path.exists():
         return [path]
-    matches = sorted(map(Path, glob.glob(source, recursive=True)), key=_natural)
+    matches = sorted(map(Path, glob.glob(source, recursive=True)), key=natural)
     files = [m for m in matches if m.is_file()]
     folders = [recording for m in matches if m.is_dir() for recording in _recordings(str(m))]
     return [f for f in files if f.suffix.lower() in VIDEO_SUFFIXES | IMAGE_SUFFIXES] + folders
@@ -89,10 +130,10 @@ def recording_sha256(path: str | Path) -> str:
 def media_files(folder: Path, suffixes: frozenset[str]) -> list[Path]:
     # Names that begin with a dot are hidden files of other systems ("._clip.mp4").
     found = (f for f in folder.iterdir() if f.suffix.lower() in suffixes and f.name[0] != ".")
-    return sorted((f for f in found if f.is_file()), key=_natural)
+    return sorted((f for f in found if f.is_file()), key=natural)
 
 
-def _natural(path: Path) -> tuple[list[tuple[int, str]], str]:
-    """Sort key that places 2.png before 10.png."""
-    parts = re.findall(r"([0-9]+)|([^0-9]+)", str(path))
-    return [(int(digits or -1), text.casefold()) for digits, text in parts], str(path)
+def natural(name: str | Path) -> tuple[list[tuple[int, str]], str]:
+    """Return the sort key of natural order: 2.png before 10.png."""
+    parts = re.findall(r"([0-9]+)|([^0-9]+)", str(name))
+    return [(int(digits or -1), text.casefold()) for digits, text in parts], str(name)

@@ -25,6 +25,7 @@ from moppet.timeline.people import (
     People,
     forget_face,
     join_faces,
+    layer_origin,
     name_face,
     name_people,
     original_faces,
@@ -92,22 +93,23 @@ class NewCorrection(Coder):
     end_s: float
 
 
-def people_beside(timeline: Path, metadata: Mapping[str, Any]) -> People:
+def people_beside(timeline: Path, origin: Mapping[str, Any]) -> People:
     """Return the people named beside a timeline file; empty if nobody is named.
 
-    metadata: of the timeline. Raises TimelineError if the names are those of another recording.
+    origin: see `layer_origin`. Raises TimelineError for names of another recording or analysis.
     """
     path = people_path(timeline)
-    return read_people(path, metadata) if path.is_file() else People()
+    return read_people(path, origin) if path.is_file() else People()
 
 
 def save_people(timeline: Path, change: Callable[[Timeline, People], People]) -> None:
     """Change a timeline's people; UsageError, and nothing is saved, if they would not fit it."""
     with _LOCK:
         machine = read_timeline(timeline)
-        people = change(machine, people_beside(timeline, machine.metadata))
+        origin = layer_origin(machine)
+        people = change(machine, people_beside(timeline, origin))
         name_people(machine, people)
-        people.write(people_path(timeline), machine.metadata.get("source_sha256"))
+        people.write(people_path(timeline), origin["source_sha256"], origin["tracks_sha256"])
 
 
 def save_correction(timeline: Path, new: NewCorrection) -> None:
@@ -118,7 +120,8 @@ def save_correction(timeline: Path, new: NewCorrection) -> None:
             raise UsageError(f"A label is one of {', '.join(machine.names)}, got {new.label!r}.")
         if not new.start_s < new.end_s:
             raise UsageError("A correction must start before it ends.")
-        people = people_beside(timeline, machine.metadata)
+        origin = layer_origin(machine)
+        people = people_beside(timeline, origin)
         spans = original_faces(machine, people, new.face, new.start_s, new.end_s)
         if not spans:
             raise UsageError(
@@ -133,7 +136,8 @@ def save_correction(timeline: Path, new: NewCorrection) -> None:
                 label=new.label,
                 by=" ".join(new.by.split()),
                 at=_now(),
-                source_sha256=machine.metadata.get("source_sha256"),
+                source_sha256=origin["source_sha256"],
+                tracks_sha256=origin["tracks_sha256"],
             )
 
 

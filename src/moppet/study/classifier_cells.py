@@ -28,7 +28,7 @@ from moppet.datasets.manifest import Manifest
 from moppet.datasets.readers import read_dataset
 from moppet.datasets.splits import kfold
 from moppet.infer.expression_model import ExpressionModel, load_model
-from moppet.study.context import StudyContext, find_study_faces
+from moppet.study.engine import StudyContext, find_study_faces
 from moppet.study.executors import Json
 from moppet.study.f1_adaboost import F1AdaBoostClassifier
 from moppet.study.features import describe_crops

@@ -31,7 +31,7 @@ from moppet.datasets.manifest import Manifest, build_manifest, read_manifest
 from moppet.datasets.provenance import join_synthetic, real_rows, synthetic_columns
 from moppet.datasets.splits import holdout
 from moppet.files import read_json, write_text
-from moppet.study.context import StudyContext, find_study_faces
+from moppet.study.engine import StudyContext, find_study_faces
 from moppet.study.executors import Json
 from moppet.study.ledger import read_results
 from moppet.study.plan import COPIES, NetworkCell, NetworkPlan, Regime

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -12,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from moppet.files import csv_text
 from moppet.synthesis.settings import SynthesisSettings, seed_of
 from moppet.values import UsageError, name_hint
 from moppet.vocabulary import expression_of
@@ -130,11 +129,8 @@ class SamplingPlan:
 
     def as_csv(self) -> str:
         """Return the requests as CSV."""
-        text = io.StringIO()
-        writer = csv.DictWriter(text, [field.name for field in fields(ImageRequest)])
-        writer.writeheader()
-        writer.writerows(self.rows())
-        return text.getvalue()
+        header = [field.name for field in fields(ImageRequest)]
+        return csv_text(header, (list(row.values()) for row in self.rows()), end="\r\n")
 
 
 def make_plan(settings: SynthesisSettings, counts: Mapping[str, int]) -> SamplingPlan:

@@ -24,7 +24,7 @@ from moppet.synthesis.generators import GENERATORS, SyntheticImage
 from moppet.synthesis.sampling_plan import ImageRequest, SamplingPlan
 from moppet.synthesis.settings import SynthesisSettings, settings_key, settings_text
 from moppet.synthesis.training_images import safe_name
-from moppet.values import Image, MoppetError, UsageError
+from moppet.values import Image, MoppetError, Progress, UsageError, no_progress
 
 IMAGES: Final = "images"
 MANIFEST: Final = "manifest.parquet"
@@ -41,7 +41,6 @@ _DONE: Final = "done.jsonl"
 Json = dict[str, Any]
 Generate = Callable[[ImageRequest], SyntheticImage | None]
 """Generates what a request asks for; None if a safety checker rejected the image."""
-Progress = Callable[[str, int, int], None]
 
 
 def check_output(folder: Path, data: Path, method: str) -> None:
@@ -97,7 +96,7 @@ def write_synthetic(
     *,
     model: str = "",
     sources: str = "",
-    progress: Progress | None = None,
+    progress: Progress = no_progress,
 ) -> Manifest:
     """Generate a plan's images into the folder; return the manifest with the synthetic rows added.
 
@@ -169,7 +168,7 @@ def full_disk_as_error(folder: Path) -> Iterator[None]:
 
 
 def _generate_all(
-    part: Path, plan: SamplingPlan, generate: Generate, run: str, progress: Progress | None
+    part: Path, plan: SamplingPlan, generate: Generate, run: str, progress: Progress
 ) -> Iterator[tuple[ImageRequest, SyntheticImage, str]]:
     known = _finished(part, run)
     part.mkdir(parents=True, exist_ok=True)
@@ -190,8 +189,7 @@ def _generate_all(
                 log.flush()
             if image is not None:
                 yield request, image, f"{IMAGES}/{name}"
-            if progress is not None:
-                progress("generating", done, len(plan))
+            progress("generating", done, len(plan))
 
 
 def _finished(part: Path, run: str) -> dict[str, Json]:

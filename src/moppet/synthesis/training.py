@@ -27,10 +27,8 @@ from moppet.synthesis.trained_generators import (
     to_tensor,
 )
 from moppet.synthesis.training_images import TrainingImages, check_classes, safe_name
-from moppet.values import MoppetError, UsageError
+from moppet.values import MoppetError, Progress, UsageError, no_progress
 
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how much of it is done, and the total."""
 _TIMED_STEPS: Final = 3
 _OLD_NAMES: Final = {"maker": "generator", "judge": "discriminator"}
 """Name in checkpoints of version 0.1 → name now."""
@@ -116,7 +114,7 @@ def train_generator(
     folder: Path,
     *,
     device: str = "cpu",
-    progress: Progress | None = None,
+    progress: Progress = no_progress,
     preview: Callable[[FaceGenerator], None] | None = None,
 ) -> FaceGenerator:
     """Train the networks, starting from the folder's checkpoints if there are any.
@@ -162,7 +160,7 @@ class _TaskRun:
         self.images = to_tensor(task.images.images)
         self.label = torch.from_numpy(task.images.label)
 
-    def run(self, file: Path, progress: Progress | None) -> Iterator[int]:
+    def run(self, file: Path, progress: Progress) -> Iterator[int]:
         """Do the remaining steps; yield the number of steps done at each checkpoint."""
         task, fingerprint = self.task, self.task.images.fingerprint
         done = load_state(file, self.networks, fingerprint)
@@ -175,8 +173,7 @@ class _TaskRun:
         while done < task.steps:
             self.step(done)
             done += 1
-            if progress is not None:
-                progress(what, done, task.steps)
+            progress(what, done, task.steps)
             if done % self.settings.checkpoint_steps == 0 or done == task.steps:
                 save_state(file, self.networks, fingerprint, done)
                 yield done

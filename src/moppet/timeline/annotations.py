@@ -6,7 +6,7 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -18,15 +18,22 @@ from numpy.typing import NDArray
 from moppet.config import check_settings
 from moppet.files import parse_json, read_bytes
 from moppet.timeline.durations import frame_times
-from moppet.timeline.people import People, check_layer, name_people, people_path, read_people
-from moppet.timeline.schema import flags, numbers, present, texts
+from moppet.timeline.people import (
+    People,
+    check_layer,
+    layer_origin,
+    name_people,
+    people_path,
+    read_people,
+)
+from moppet.timeline.schema import flags, numbers, present, rows_of_faces, texts
 from moppet.timeline.summary import summarize_faces
 from moppet.timeline.table import THINNED, Timeline, read_thinned, read_timeline
 from moppet.values import TimelineError, UsageError
 
 CORRECTIONS_SUFFIX: Final = ".corrections.jsonl"
 _MAX_NAME: Final = 60
-_SLACK_S: Final = 5e-4
+SLACK_S: Final = 5e-4
 """The page rounds times to milliseconds."""
 
 
@@ -35,8 +42,8 @@ class Correction:
     """A coder's label for a face from start_s to end_s.
 
     face_id: of the original timeline, before people are named. by: the coder's name.
-    at: ISO 8601, UTC. number: 1, 2, … in the order of creation. source_sha256: hash of the
-    recording; None in files of moppet 0.1.
+    at: ISO 8601, UTC. number: 1, 2, … in the order of creation. source_sha256, tracks_sha256: of
+    the timeline, see `layer_origin`; None in files of moppet 0.1.
     Raises UsageError for invalid times, or a name or label that is empty or too long.
     """
 
@@ -48,6 +55,7 @@ class Correction:
     by: str
     at: str
     source_sha256: str | None = None
+    tracks_sha256: str | None = None
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.end_s) and 0 <= self.start_s < self.end_s):
@@ -65,16 +73,16 @@ def corrections_path(timeline: Path) -> Path:
     return timeline.with_name(timeline.stem + CORRECTIONS_SUFFIX)
 
 
-def read_corrections(path: Path, metadata: Mapping[str, Any] | None = None) -> list[Correction]:
+def read_corrections(path: Path, origin: Mapping[str, Any] | None = None) -> list[Correction]:
     """Return the corrections that have not been undone, in order of creation.
 
-    metadata: of the timeline that they correct. An incomplete last line is ignored.
-    Raises TimelineError if the file is invalid or unreadable, or was written for another
-    recording.
+    origin: of the timeline that they correct, see `layer_origin`. An incomplete last line is
+    ignored. Raises TimelineError if the file is invalid or unreadable, or was written for another
+    recording, or for another analysis of it.
     """
     valid, _ = _read(path)
-    for source_sha256 in dict.fromkeys(one.source_sha256 for one in valid.values()):
-        check_layer(path, source_sha256, metadata or {})
+    for hashes in dict.fromkeys((one.source_sha256, one.tracks_sha256) for one in valid.values()):
+        check_layer(path, *hashes, origin or {})
     return list(valid.values())
 
 
@@ -82,16 +90,13 @@ def add_correction(path: Path, **fields: Any) -> Correction:
     """Append a correction to the file and return it. fields: those of Correction except number.
 
     Raises UsageError for invalid fields, TimelineError if the file cannot be written, or holds
-    corrections of another recording.
+    corrections of another recording or analysis.
     """
     valid, last = _read(path) if path.exists() else ({}, 0)
     correction = Correction(number=last + 1, **fields)
     for one in valid.values():
-        check_layer(path, one.source_sha256, fields)
-    line = asdict(correction)
-    if correction.source_sha256 is None:
-        del line["source_sha256"]
-    _append(path, line)
+        check_layer(path, one.source_sha256, one.tracks_sha256, fields)
+    _append(path, {key: value for key, value in asdict(correction).items() if value is not None})
     return correction
 
 
@@ -148,13 +153,14 @@ class AnnotatedTimeline:
 
     timeline: with one face for each named person. people, corrections: the layers, which may be
     empty; the corrections refer to the faces of the original timeline. path: of the file that it
-    was read from.
+    was read from. origin: what its layers must have been written for, see `layer_origin`.
     """
 
     timeline: Timeline
     people: People
     corrections: list[Correction]
     path: Path | None = None
+    origin: Mapping[str, Any] = field(default_factory=dict)
 
     def summary(self) -> dict[str, Any]:
         """Return `Timeline.summary()`, and the figures that include the corrections beside it.
@@ -179,7 +185,7 @@ def read_annotated(
     people: a file of people; by default the one beside the timeline, if it exists. thin: for a
     report; of a very long recording, only every k-th frame is read, see `read_thinned`.
     Raises TimelineError if a file is invalid or unreadable, or a layer was written for another
-    recording; UsageError if a face or a time of a layer does not appear in the timeline.
+    recording or analysis; UsageError if a face or a time of a layer is not in the timeline.
     """
     timeline = read_thinned(path) if thin else read_timeline(path)
     return replace(annotate(timeline, path, people), path=path)
@@ -188,12 +194,12 @@ def read_annotated(
 def annotate(timeline: Timeline, path: Path, people: Path | None = None) -> AnnotatedTimeline:
     """Return a timeline with the layers beside its file; see `read_annotated`."""
     people_file, corrections_file = people or people_path(path), corrections_path(path)
-    about = timeline.metadata
-    named = read_people(people_file, about) if people or people_file.is_file() else People()
+    origin = layer_origin(timeline)
+    named = read_people(people_file, origin) if people or people_file.is_file() else People()
     is_corrected = corrections_file.is_file()
-    corrections = read_corrections(corrections_file, about) if is_corrected else []
+    corrections = read_corrections(corrections_file, origin) if is_corrected else []
     _check_faces(timeline, corrections, corrections_file)
-    return AnnotatedTimeline(name_people(timeline, named), named, corrections)
+    return AnnotatedTimeline(name_people(timeline, named), named, corrections, origin=origin)
 
 
 def _check_faces(timeline: Timeline, corrections: Sequence[Correction], path: Path) -> None:
@@ -215,17 +221,12 @@ class _FaceRows:
 
     def __init__(self, timeline: Timeline) -> None:
         self._time_s = numbers(timeline.table, "time_s")
-        face = numbers(timeline.table, "face_id")
-        order = np.lexsort((self._time_s, face))
-        order = order[: int(np.isfinite(face).sum())]
-        ids, first = np.unique(face[order], return_index=True)
-        parts = np.split(order, first[1:])
-        self._rows = dict(zip(ids.astype(int).tolist(), parts, strict=False))
+        self._rows = rows_of_faces(numbers(timeline.table, "face_id"), self._time_s)
 
     def of(self, face_id: int, start_s: float, end_s: float) -> NDArray[np.int64]:
         """Return the rows of a face for start_s ≤ time < end_s, to half a millisecond."""
         rows = self._rows.get(face_id, np.zeros(0, np.int64))
-        low, high = np.searchsorted(self._time_s[rows], [start_s - _SLACK_S, end_s - _SLACK_S])
+        low, high = np.searchsorted(self._time_s[rows], [start_s - SLACK_S, end_s - SLACK_S])
         return np.asarray(rows[low:high], np.int64)
 
 
@@ -255,7 +256,8 @@ def _corrected_summary(annotated: AnnotatedTimeline) -> dict[str, Any]:
     new = {one.label: None for one in corrections if one.label not in timeline.names}
     names = (*timeline.names, *new)
     coders = list(dict.fromkeys(one.by for one in corrections))
-    rows, label, coder, is_disputed = _FaceRows(timeline), *_blank(timeline.table.num_rows)
+    rows, n = _FaceRows(timeline), timeline.table.num_rows
+    label, coder, is_disputed = np.full(n, -1), np.full(n, -1), np.zeros(n, np.bool_)
     id_of = {
         person["name"]: int(i) for i, person in (timeline.metadata.get("people") or {}).items()
     }
@@ -270,6 +272,8 @@ def _corrected_summary(annotated: AnnotatedTimeline) -> dict[str, Any]:
             is_disputed[mine] = np.where(differs, label[mine] != code, is_disputed[mine])
             label[mine], coder[mine] = code, by
     seconds = frame_times(timeline.table, timeline.settings).row_seconds
+    if timeline.photos:
+        seconds = np.full(len(seconds), np.nan)
     return {
         "coders": coders,
         "corrections": len(corrections),
@@ -283,10 +287,6 @@ def _corrected_summary(annotated: AnnotatedTimeline) -> dict[str, Any]:
             timeline.metadata,
         ),
     }
-
-
-def _blank(n: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
-    return np.full(n, -1, np.int64), np.full(n, -1, np.int64), np.zeros(n, np.bool_)
 
 
 def _sum_s(seconds: NDArray[np.float64]) -> float | None:

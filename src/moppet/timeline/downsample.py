@@ -24,6 +24,7 @@ from moppet.timeline.schema import (
     flags,
     numbers,
     present,
+    rows_of_faces,
     texts,
 )
 from moppet.timeline.settings import TimelineSettings
@@ -182,9 +183,8 @@ def build_overview(table: Any, names: Sequence[str], settings: TimelineSettings)
     end_s = float((times.time_s[seen] + seconds[seen]).max())
     if not (timed := end_s > start_s):
         seconds, end_s = np.ones_like(seconds), start_s + 1
-    face = numbers(table, "face_id")
-    ids, counts = np.unique(face[~np.isnan(face)], return_counts=True)
-    longest = ids[np.lexsort((ids, -counts))][:MAX_FACES]
+    rows_of = rows_of_faces(numbers(table, "face_id"), numbers(table, "time_s"))
+    longest = sorted(rows_of, key=lambda face_id: (-len(rows_of[face_id]), face_id))[:MAX_FACES]
     share = MAX_VALUES // max(1, len(longest) * len(names))
     points = max(2, min(MAX_POINTS, share))
     cell = np.arange(len(times.time_s))  # one per frame if there are few, else of equal length
@@ -195,18 +195,17 @@ def build_overview(table: Any, names: Sequence[str], settings: TimelineSettings)
     classified = present(table, "expression")
     faces = []
     for number in longest:
-        rows = np.flatnonzero(face == number)
-        rows = rows[np.argsort(times.frame_of_row[rows], kind="stable")]
+        rows = rows_of[number]
         at = times.frame_of_row[rows]
         first_s = float(times.time_s[at[0]])
         last_s = float(times.time_s[at[-1]] + seconds[at[-1]])
         known = classified[rows]
         parts = frames.parts(at[known], smoothed[rows[known]])
         doubt = frames.intervals(at, unsure[rows])
-        faces.append(FaceCurves(int(number), len(rows), first_s, last_s, parts, doubt))
+        faces.append(FaceCurves(number, len(rows), first_s, last_s, parts, doubt))
     absent = frames.intervals(seen, np.equal(times.status[seen], "no_face"))
     unreadable = frames.intervals(seen, np.equal(times.status[seen], "unreadable"))
-    return Overview(start_s, end_s, timed, faces, len(ids), absent, unreadable)
+    return Overview(start_s, end_s, timed, faces, len(rows_of), absent, unreadable)
 
 
 class _Frames(NamedTuple):
@@ -409,9 +408,6 @@ def build_drawing(timeline: Timeline, groups: Sequence[str]) -> Drawing:
         return Drawing(None, [])
     cell, downsampled = _cells(rows)
     columns = _build_columns(rows, cell, downsampled, timeline.settings.max_gap_s)
-    order = np.flatnonzero(rows.has_face)
-    order = order[np.argsort(rows.face_id[order], kind="stable")]
-    changes = np.flatnonzero(np.diff(rows.face_id[order])) + 1
-    parts = np.split(order, changes) if len(order) else []
+    parts = rows_of_faces(np.where(rows.has_face, rows.face_id, np.nan), rows.time_s).values()
     lanes = [_build_lane(rows, part, cell, len(groups), timeline.face_name) for part in parts]
     return Drawing(columns, sorted(lanes, key=lambda lane: (-lane.n_frames, lane.face_id)))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from moppet.timeline.durations import frame_times
 from moppet.timeline.labels import poor_quality, threshold
-from moppet.timeline.schema import class_columns, numbers, present, texts
+from moppet.timeline.schema import class_columns, numbers, present, rows_of_faces, texts
 from moppet.timeline.settings import TimelineSettings
 from moppet.timeline.smoothing import TIME_TOLERANCE_S, segment_ids
 from moppet.values import group_probabilities
@@ -52,15 +52,12 @@ class FaceTrack(NamedTuple):
 
 def face_tracks(table: Any, settings: TimelineSettings) -> list[FaceTrack]:
     """Return the classified rows of each face, by face_id; each gap starts a new segment."""
-    face, time_s = numbers(table, "face_id"), numbers(table, "time_s")
-    classified = present(table, "expression")
-    tracks = []
-    for face_id in np.unique(face[classified]):
-        rows = np.flatnonzero(classified & (face == face_id))
-        rows = rows[np.argsort(time_s[rows], kind="stable")]
-        segment = segment_ids(time_s[rows], settings.max_gap_s)
-        tracks.append(FaceTrack(int(face_id), rows, time_s[rows], segment))
-    return tracks
+    time_s = numbers(table, "time_s")
+    classified = np.where(present(table, "expression"), numbers(table, "face_id"), np.nan)
+    return [
+        FaceTrack(face_id, rows, time_s[rows], segment_ids(time_s[rows], settings.max_gap_s))
+        for face_id, rows in rows_of_faces(classified, time_s).items()
+    ]
 
 
 def find_episodes(

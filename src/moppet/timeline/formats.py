@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -15,10 +15,18 @@ import pyarrow.parquet as pq
 
 from moppet.files import one_line, parse_json, replacing, write_bytes
 from moppet.timeline.downsample import FrameThinner, thinning_step
-from moppet.timeline.schema import check_names, names_in, table_schema
+from moppet.timeline.schema import (
+    TableHashes,
+    check_names,
+    names_in,
+    table_hashes,
+    table_schema,
+)
 from moppet.values import TimelineError, UsageError
 
 METADATA_KEY: Final = b"moppet"
+VALUES: Final = "values_sha256"
+"""Key of a .meta.json file: `TableHashes.values_sha256` of the CSV file that it belongs to."""
 _MOST_COLUMNS: Final = 2000
 _BATCH_ROWS: Final = 65_536
 _NULLS: Final = ["", "NA", "NaN", "nan", "null"]
@@ -66,32 +74,39 @@ def read_table(path: Path) -> tuple[Any, dict[str, Any] | None]:
         raise _failure(path, error) from error
 
 
-def read_thinned_table(path: Path) -> tuple[Any, dict[str, Any] | None, int]:
+def read_thinned_table(
+    path: Path,
+) -> tuple[Any, dict[str, Any] | None, int, TableHashes | None]:
     """Return `read_table`, with every k-th frame of a very large Parquet or CSV file, and k.
 
-    Only the rows that are kept are ever in memory. Raises TimelineError as `read_table` does.
+    Last come the hashes of the whole file if it is thinned, else None. Only the rows that are kept
+    are ever in memory. Raises TimelineError as `read_table` does.
     """
     open_batches = _BATCHES.get(path.suffix.lower())
     try:
         if open_batches is None or not path.is_file():
-            return (*read_table(path), 1)
+            return (*read_table(path), 1, None)
         with path.open("rb") as file:
             rows, columns, batches, metadata = open_batches(path, file)
-            every = thinning_step(rows, columns)
+            every = thinning_step(rows, len(columns))
             if every == 1:
-                return (*read_table(path), 1)
-            thinner = FrameThinner(every)
-            table = pa.Table.from_batches([thinner.keep(one) for one in batches])
+                return (*read_table(path), 1, None)
+            thinner, kept = FrameThinner(every), []
+            hashes = TableHashes(names_in(columns) if metadata is None else metadata["names"])
+            for batch in batches:
+                hashes.add(batch)
+                kept.append(thinner.keep(batch))
+            table = pa.Table.from_batches(kept)
             _check_columns(table)
     except TimelineError:
         raise
     except Exception as error:  # Arrow has many for a damaged file
         raise _failure(path, error) from error
-    return table, metadata, every
+    return table, metadata, every, hashes
 
 
-_Batches = tuple[int, int, Iterable[Any], dict[str, Any] | None]
-"""Rows (at least), columns, the rows in batches, and the metadata."""
+_Batches = tuple[int, Sequence[str], Iterable[Any], dict[str, Any] | None]
+"""Rows (at least), names of the columns, the rows in batches, and the metadata."""
 
 
 def _parquet_batches(path: Path, stream: BinaryIO) -> _Batches:
@@ -99,7 +114,7 @@ def _parquet_batches(path: Path, stream: BinaryIO) -> _Batches:
     raw = (file.schema_arrow.metadata or {}).get(METADATA_KEY)
     metadata = None if raw is None else _load(raw, "its metadata")
     batches = file.iter_batches(batch_size=_BATCH_ROWS)
-    return file.metadata.num_rows, len(file.schema_arrow), batches, metadata
+    return file.metadata.num_rows, file.schema_arrow.names, batches, metadata
 
 
 def _csv_batches(path: Path, stream: BinaryIO) -> _Batches:
@@ -107,7 +122,7 @@ def _csv_batches(path: Path, stream: BinaryIO) -> _Batches:
     rows = sum(chunk.count(b"\n") for chunk in iter(lambda: stream.read(1 << 20), b"")) - 1
     stream.seek(0)
     reader = pa_csv.open_csv(stream, convert_options=convert)
-    return rows, len(reader.schema), reader, metadata
+    return rows, reader.schema.names, reader, metadata
 
 
 def _check_columns(table: Any) -> None:
@@ -149,7 +164,8 @@ def _read_parquet(path: Path) -> tuple[Any, dict[str, Any] | None]:
 def _write_csv(path: Path, table: Any, metadata: dict[str, Any]) -> None:
     buffer = io.BytesIO()
     pa_csv.write_csv(table, buffer)
-    # Both are written before one is replaced, so that hardly anything can come between them.
+    metadata = {VALUES: table_hashes(table, metadata["names"]).values_sha256, **metadata}
+    # Both are written before one is replaced; a kill between is found by the hash.
     with replacing(sidecar_path(path), TimelineError) as part:
         part.write_bytes(_dump(metadata, indent=1))
         write_bytes(path, buffer.getvalue(), TimelineError)

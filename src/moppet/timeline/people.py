@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,8 +17,8 @@ from numpy.typing import NDArray
 
 from moppet.config import check_settings
 from moppet.files import one_line, read_json, write_text
-from moppet.timeline.schema import numbers, table_columns
-from moppet.timeline.table import THINNED, Timeline, timeline_of
+from moppet.timeline.schema import numbers, table_columns, table_hashes
+from moppet.timeline.table import THINNED, TRACKS, Timeline, timeline_of
 from moppet.values import TimelineError, UsageError
 
 ROLES: Final = ("child", "caregiver", "other")
@@ -82,13 +83,16 @@ class People:
             persons.append({"name": one.name, "role": one.role, "pieces": pieces})
         return {"persons": persons}
 
-    def write(self, path: Path, source_sha256: str | None = None) -> Path:
+    def write(
+        self, path: Path, source_sha256: str | None = None, tracks_sha256: str | None = None
+    ) -> Path:
         """Write the layer and return its path; an existing file is replaced atomically.
 
-        source_sha256: hash of the recording whose faces these are, from the timeline's metadata.
+        source_sha256, tracks_sha256: of the timeline whose faces these are, see `layer_origin`.
         Raises TimelineError if the file cannot be written.
         """
-        values = {"source_sha256": source_sha256} if source_sha256 else {}
+        origin = {"source_sha256": source_sha256, "tracks_sha256": tracks_sha256}
+        values = {key: value for key, value in origin.items() if value}
         text = json.dumps(values | self.as_json(), ensure_ascii=False, allow_nan=False, indent=1)
         return write_text(path, text + "\n", TimelineError)
 
@@ -113,6 +117,7 @@ class _PeopleFile:
 
     persons: Annotated[tuple[_PersonEntry, ...], MaxLen(MAX_PEOPLE)]
     source_sha256: str | None = None
+    tracks_sha256: str | None = None
 
 
 def people_of(given: object) -> People:
@@ -133,11 +138,11 @@ def _people(file: _PeopleFile) -> People:
     )
 
 
-def read_people(path: Path, metadata: Mapping[str, Any] | None = None) -> People:
+def read_people(path: Path, origin: Mapping[str, Any] | None = None) -> People:
     """Read a file of people; TimelineError if it is invalid or cannot be read.
 
-    metadata: of the timeline whose faces these are; TimelineError if the file was written for
-    another recording.
+    origin: of the timeline whose faces these are, see `layer_origin`; TimelineError if the file was
+    written for another recording, or for another analysis of it.
     """
     try:
         file = check_settings(
@@ -146,23 +151,45 @@ def read_people(path: Path, metadata: Mapping[str, Any] | None = None) -> People
         people = _people(file)
     except UsageError as error:
         raise TimelineError(f"{path} is not a valid file of people: {error}") from None
-    check_layer(path, file.source_sha256, metadata or {})
+    check_layer(path, file.source_sha256, file.tracks_sha256, origin or {})
     return people
 
 
-def check_layer(path: Path, source_sha256: str | None, metadata: Mapping[str, Any]) -> None:
-    """Raise TimelineError if a layer was written for another recording than a timeline.
+def layer_origin(timeline: Timeline) -> dict[str, Any]:
+    """Return what the layers of a timeline must have been written for.
 
-    source_sha256: the recording's hash in the layer; files of moppet 0.1 have none, and pass.
-    metadata: of the timeline.
+    source_sha256, source_name: of the recording. tracks_sha256: of the analysis, which changes
+    where a face gets another number in a frame, or another detector found it; a model that reads
+    the same faces changes nothing.
     """
-    known = metadata.get("source_sha256")
+    metadata = timeline.metadata
+    origin = {key: metadata.get(key) for key in ("source_sha256", "source_name")}
+    tracks = metadata.get(TRACKS) or table_hashes(timeline.table, timeline.names).tracks_sha256
+    text = f"{tracks} {metadata.get('detector')}"
+    return origin | {"tracks_sha256": hashlib.sha256(text.encode()).hexdigest()}
+
+
+def check_layer(
+    path: Path, source_sha256: str | None, tracks_sha256: str | None, origin: Mapping[str, Any]
+) -> None:
+    """Raise TimelineError if a layer was written for another recording or analysis.
+
+    source_sha256, tracks_sha256: in the layer; files of moppet 0.1 have none, and pass.
+    origin: of the timeline, see `layer_origin`.
+    """
+    known, tracks = origin.get("source_sha256"), origin.get("tracks_sha256")
+    name = origin.get("source_name") or "the recording of this timeline"
     if source_sha256 and known and source_sha256 != known:
-        name = metadata.get("source_name") or "the recording of this timeline"
         raise TimelineError(
             f"{path} was written for another recording, not for {name}: its faces are not those "
             "of this timeline. Move the file away, or put it beside the timeline that it was "
             "written for."
+        )
+    if tracks_sha256 and tracks and tracks_sha256 != tracks:
+        raise TimelineError(
+            f"{path} was written for another analysis of {name}, in which the faces have other "
+            "numbers. Analyze it again with the settings of that time, or move the file away and "
+            "enter names and corrections anew."
         )
 
 

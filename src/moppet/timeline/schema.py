@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ _OPTIONAL: Final = ("face_id", *FACE_FLOATS, "p")
 SUM_TOLERANCE: Final = 0.02
 """Tolerance for sums of probabilities; a table rounded to three digits passes."""
 
+_HASHED_ROWS: Final = 65_536
 _MOST_CLASSES: Final = 200
 _SHARE: Final = (-1e-6, 1 + 1e-6)
 _LIMITS: Final[dict[str, tuple[float, float]]] = {
@@ -74,6 +76,16 @@ class _Metadata:
 def check_metadata(metadata: Mapping[str, Any]) -> None:
     """Raise UsageError, in one sentence, if a known key of the metadata has a wrong value."""
     check_settings(_Metadata, metadata, others="ignore")
+
+
+def photo_files(metadata: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the names of the images of a set of photos, by frame; () for a film.
+
+    The frames of such a timeline follow one another by number, but have no time.
+    """
+    settings = metadata.get("settings")
+    is_film = isinstance(settings, Mapping) and settings.get("sequence")
+    return () if is_film else tuple(metadata.get("files") or ())
 
 
 FRAME_FIELDS: Final = (
@@ -227,6 +239,16 @@ def _refuse(bad: Any, frame: NDArray[np.int64], where: str, what: str) -> None:
         raise TimelineError(f"Frame {int(frame[int(np.argmax(bad))])} of {where} {what}.")
 
 
+def rows_of_faces(
+    face: NDArray[np.float64], time_s: NDArray[np.float64]
+) -> dict[int, NDArray[np.int64]]:
+    """Return face_id → its rows in order of time. face: (n,), NaN for none; time_s: (n,)."""
+    order = np.lexsort((time_s, face))[: int((~np.isnan(face)).sum())]
+    ids, first = np.unique(face[order], return_index=True)
+    parts = np.split(order, first[1:])
+    return dict(zip(ids.astype(int).tolist(), parts, strict=False))  # no face: one empty part
+
+
 def present(table: Any, name: str) -> NDArray[np.bool_]:
     """Return where a column is not null."""
     return np.asarray(table.column(name).is_valid().to_numpy(), dtype=np.bool_)
@@ -262,6 +284,46 @@ def codes(table: Any, name: str, words: Sequence[str]) -> NDArray[np.int64]:
 def flags(table: Any, name: str) -> NDArray[np.bool_]:
     """Return a column of booleans, False for null."""
     return np.asarray(table.column(name).fill_null(False).to_numpy(), dtype=np.bool_)
+
+
+class TableHashes:
+    """Hashes of the faces in a table, which is given in batches of rows in their order.
+
+    names: the classes. Columns besides those of a timeline, and how values are written, change
+    nothing.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._columns = ["frame", "face_id", "time_s", *FACE_FLOATS, "confidence"]
+        self._columns += [f"{prefix}_{name}" for prefix in "ps" for name in names]
+        self._tracks, self._values = hashlib.sha256(), hashlib.sha256()
+
+    def add(self, table: Any) -> None:
+        """Add the next rows: a table, or a record batch."""
+        batches = table.to_batches(_HASHED_ROWS) if isinstance(table, pa.Table) else [table]
+        for batch in batches:
+            columns = [batch.column(name).to_numpy(zero_copy_only=False) for name in self._columns]
+            rows = np.nan_to_num(np.column_stack(columns).astype("<f8"), nan=-1)
+            faces = rows[rows[:, 1] >= 0]
+            self._tracks.update(faces[:, :2].tobytes())
+            self._values.update(faces.tobytes())
+
+    @property
+    def tracks_sha256(self) -> str:
+        """The hash of which face is in which frame."""
+        return self._tracks.hexdigest()
+
+    @property
+    def values_sha256(self) -> str:
+        """The hash of what was read of the faces, too."""
+        return self._values.hexdigest()
+
+
+def table_hashes(table: Any, names: Sequence[str]) -> TableHashes:
+    """Return the hashes of a whole table."""
+    found = TableHashes(names)
+    found.add(table)
+    return found
 
 
 def class_columns(table: Any, prefix: str, names: Sequence[str]) -> NDArray[np.float32]:

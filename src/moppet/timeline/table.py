@@ -22,13 +22,18 @@ from moppet.timeline.notebook import timeline_html
 from moppet.timeline.schema import (
     RawColumns,
     RawRow,
+    TableHashes,
     check_metadata,
     check_names,
     conform,
+    integers,
     names_in,
     numbers,
+    photo_files,
     plain,
     raw_columns,
+    rows_of_faces,
+    table_hashes,
     texts,
 )
 from moppet.timeline.settings import TimelineSettings
@@ -37,7 +42,9 @@ from moppet.timeline.summary import name_and_role, summarize
 from moppet.values import GROUPS, TimelineError, UsageError
 
 THINNED: Final = "thinned_every"
-"""Key of the metadata of a thinned timeline: one in so many analyzed frames is left."""
+TRACKS: Final = "whole_tracks_sha256"
+"""Keys of the metadata of a thinned timeline: one in so many analyzed frames is left; and
+`TableHashes.tracks_sha256` of the whole table."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +99,17 @@ class Timeline:
         object.__setattr__(self, "group_of", groups)
         object.__setattr__(self, "metadata", kept)
         object.__setattr__(self, "table", table)
+        files = self.photos
+        if files and len(frames := integers(table, "frame")) and frames[-1] >= len(files):
+            raise TimelineError(
+                f"The metadata names {len(files)} images, but the table has image number "
+                f"{frames[-1] + 1}."
+            )
+
+    @property
+    def photos(self) -> tuple[str, ...]:
+        """The file names of a set of photos, by frame; empty for a film, which has a time axis."""
+        return photo_files(self.metadata)
 
     def _repr_html_(self) -> str | None:
         """Return the HTML for notebooks: a line of text and a small chart; None if that fails."""
@@ -136,7 +154,7 @@ class Timeline:
         """Return the episodes, sorted by face, kind and start.
 
         An episode is an interval in which a face shows one expression, or one group of
-        expressions.
+        expressions. Photos have none.
 
         Args:
             kind: "expression" or "group"; None for both.
@@ -148,6 +166,8 @@ class Timeline:
             >>> smile.label, smile.start_s, smile.end_s, smile.n_frames
             ('happiness', 2.0, 4.0, 24)
         """
+        if self.photos:
+            return []
         return find_episodes(self.table, self.names, self.group_of, self.settings, kind)
 
     def summary(self) -> dict[str, Any]:
@@ -217,7 +237,8 @@ def timeline_of(
     metadata: Mapping[str, Any],
 ) -> Timeline:
     """Return the timeline of these columns; see `build_timeline`."""
-    smoothed = _smooth(columns, columns["p"], settings)
+    is_film = not photo_files(metadata)
+    smoothed = _smooth(columns, columns["p"], settings) if is_film else columns["p"].copy()
     table = labeled_table(columns, smoothed, settings, names=names, group_of=group_of)
     return Timeline(table, names, group_of, settings, metadata)
 
@@ -226,11 +247,9 @@ def _smooth(
     columns: Mapping[str, NDArray[Any]], p: NDArray[np.float32], settings: TimelineSettings
 ) -> NDArray[np.float32]:
     smoothed = p.copy()
-    face, time_s = columns["face_id"], columns["time_s"]
-    classified = ~np.isnan(p).any(axis=1)
-    for face_id in np.unique(face[classified & ~np.isnan(face)]):
-        rows = np.flatnonzero(classified & (face == face_id))
-        rows = rows[np.argsort(time_s[rows], kind="stable")]
+    time_s = columns["time_s"]
+    classified = np.where(np.isnan(p).any(axis=1), np.nan, columns["face_id"])
+    for rows in rows_of_faces(classified, time_s).values():
         quality = columns["quality"][rows].astype(np.float64)
         smoothed[rows] = smooth_face(time_s[rows], p[rows], quality, settings)
     return smoothed
@@ -264,38 +283,42 @@ def read_thinned(path: Path) -> Timeline:
     What is left out is in the metadata, see `thinned`. Raises TimelineError as `read_timeline`
     does.
     """
-    table, metadata, every = formats.read_thinned_table(path)
-    timeline = _checked(path, table, metadata)
-    return thinned(timeline) if every == 1 else _thinned(timeline, every)
+    table, metadata, every, hashes = formats.read_thinned_table(path)
+    timeline = _checked(path, table, metadata, hashes)
+    return thinned(timeline) if hashes is None else _thinned(timeline, every, hashes)
 
 
 def thinned(timeline: Timeline) -> Timeline:
     """Return a timeline that is small enough for a report: if need be, every k-th analyzed frame.
 
-    The metadata then has THINNED: k, and max_gap_s is at least twice the step between the frames
-    that are left.
+    The metadata then has THINNED and TRACKS, and max_gap_s is at least twice the step between the
+    frames that are left.
     """
     table = timeline.table
     every = thinning_step(table.num_rows, table.num_columns)
     if every == 1:
         return timeline
     part = FrameThinner(every).keep(table)
-    return _thinned(replace(timeline, table=part), every)
+    return _thinned(replace(timeline, table=part), every, table_hashes(table, timeline.names))
 
 
-def _thinned(timeline: Timeline, every: int) -> Timeline:
-    if every == 1:
-        return timeline
+def _thinned(timeline: Timeline, every: int, whole: TableHashes) -> Timeline:
     steps = np.diff(np.unique(numbers(timeline.table, "time_s")))
     settings = timeline.settings
     if len(steps):  # the frames that are left must not count as gaps
         gap_s = max(settings.max_gap_s, 2 * float(np.median(steps)))
         settings = replace(settings, max_gap_s=gap_s)
-    return replace(timeline, settings=settings, metadata={**timeline.metadata, THINNED: every})
+    about = {**timeline.metadata, THINNED: every, TRACKS: whole.tracks_sha256}
+    return replace(timeline, settings=settings, metadata=about)
 
 
-def _checked(place: Path, table: Any, metadata: dict[str, Any] | None) -> Timeline:
-    """Return the timeline of a file's table and metadata."""
+def _checked(
+    place: Path, table: Any, metadata: dict[str, Any] | None, hashes: TableHashes | None = None
+) -> Timeline:
+    """Return the timeline of a file's table and metadata. hashes: of the whole, if it is thinned.
+
+    Raises TimelineError if they are those of no timeline, or do not belong together.
+    """
     if metadata is None:
         names = names_in(table.column_names)
         if not names:
@@ -320,7 +343,16 @@ def _checked(place: Path, table: Any, metadata: dict[str, Any] | None) -> Timeli
             )
     if "analysed_at" in metadata:  # its name in version 0.1.0
         metadata["analyzed_at"] = metadata.pop("analysed_at")
-    return Timeline(conform(table, names, str(place)), names, groups, settings, metadata)
+    wanted = metadata.pop(formats.VALUES, None)
+    table = conform(table, names, str(place))
+    if wanted not in (None, (hashes or table_hashes(table, names)).values_sha256):
+        sidecar = formats.sidecar_path(place).name
+        raise TimelineError(
+            f"{place} and {sidecar} do not belong together: a run was stopped while it replaced "
+            "them, or the table was edited. Write the timeline again; if you edited the table, "
+            f'remove the line "{formats.VALUES}" from {sidecar}.'
+        )
+    return Timeline(table, names, groups, settings, metadata)
 
 
 def _groups_in(table: Any, names: Sequence[str]) -> dict[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from moppet.files import as_damaged, replacing, write_text
+from moppet.files import as_damaged, csv_text, replacing, write_text
 from moppet.train.recipe import Recipe, chosen_settings
 from moppet.values import MoppetError, UsageError
 from moppet.vocabulary import current_key
@@ -63,11 +62,8 @@ def cut_log(folder: Path, epochs: int) -> None:
 
 
 def _write_log(folder: Path, rows: list[dict[str, float]]) -> None:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, LOG_FIELDS)
-    writer.writeheader()
-    writer.writerows(row | {"epoch": int(row["epoch"])} for row in rows)
-    write_text(folder / "log.csv", text.getvalue())
+    lines = ([int(row["epoch"]), *(row[name] for name in LOG_FIELDS[1:])] for row in rows)
+    write_text(folder / "log.csv", csv_text(LOG_FIELDS, lines, end="\r\n"))
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:

@@ -35,9 +35,18 @@ from moppet.train.data_module import (
     select_training_data,
 )
 from moppet.train.distillation import with_teachers
-from moppet.train.export import Deployed, check_parity, export_float, export_int8, onnx_logits
 from moppet.train.measurement import fit_temperature, measure
-from moppet.train.model_folder import draw_confusions, draw_course, figures_page, write_card
+from moppet.train.model_folder import (
+    Deployed,
+    check_parity,
+    draw_confusions,
+    draw_course,
+    export_float,
+    export_int8,
+    figures_page,
+    onnx_logits,
+    write_card,
+)
 from moppet.train.networks import Network, save_network
 from moppet.train.recipe import Recipe, data_of, read_data, read_recipe
 from moppet.train.starting_weights import WEIGHTS, make_network, start_network

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
-from moppet.datasets.manifest import Manifest
+from moppet.datasets.manifest import BOX, Manifest
 from moppet.datasets.readers.csv_tables import number, read_rows
-from moppet.datasets.readers.dataset import Columns, Dataset, choose, known_dataset, read_text
+from moppet.datasets.readers.dataset import (
+    Columns,
+    Dataset,
+    as_columns,
+    choose,
+    known_dataset,
+    read_text,
+)
 from moppet.datasets.readers.folder_tree import (
     first_few,
     first_files,
@@ -31,7 +39,7 @@ _IMAGES: Final = ("Manually_Annotated_Images", "Manually_Annotated/Manually_Anno
 _BOX: Final = ("face_x", "face_y", "face_width", "face_height")
 _MOOD: Final = ("valence", "arousal")
 _HEADER: Final = ("subDirectory_filePath", *_BOX, "facial_landmarks", "expression", *_MOOD)
-_BOXES: Final = ("box_x", "box_y", "box_w", "box_h")
+_COLUMNS: Final = ("path", "label", "split")
 
 
 def _lists(path: Path) -> list[Path]:
@@ -70,11 +78,11 @@ def _read(
     allow_missing: bool = False,
 ) -> Manifest:
     if _annotated(root):
-        columns, place = _from_arrays(dataset, root), root
+        columns, place = as_columns(_COLUMNS, _from_arrays(dataset, root)), root
     elif _lists(root):
         columns, place = _from_lists(dataset, root, allow_missing)
     elif _numbered(root):
-        columns, place = _from_numbers(dataset, root), root
+        columns, place = as_columns(_COLUMNS, _from_numbers(dataset, root)), root
     else:
         raise dataset.expected("train_set/annotations, training.csv or train/0 to train/7", root)
     if not keep_unlabeled:
@@ -82,8 +90,8 @@ def _read(
     return dataset.build(place, columns, only_expressions=only_expressions)
 
 
-def _from_arrays(dataset: Dataset, root: Path) -> Columns:
-    columns: Columns = {"path": [], "label": [], "split": []}
+def _from_arrays(dataset: Dataset, root: Path) -> Iterator[tuple[str, str | None, str]]:
+    """Yield the path, the class and the split of each image."""
     for folder in _annotated(root):
         images = dataset.folder(folder, "images")
         found = list(walk_files(images))
@@ -91,10 +99,9 @@ def _from_arrays(dataset: Dataset, root: Path) -> Columns:
             raise dataset.expected("images", images)
         for name in found:
             note = folder / "annotations" / f"{Path(name).stem}_exp.npy"
-            columns["path"].append(f"{folder.name}/images/{name}")
-            columns["label"].append(_named(dataset, _code(dataset, note), note))
-            columns["split"].append("train" if folder.name == "train_set" else "test")
-    return columns
+            label = _named(dataset, _code(dataset, note), note)
+            split = "train" if folder.name == "train_set" else "test"
+            yield f"{folder.name}/images/{name}", label, split
 
 
 def _code(dataset: Dataset, note: Path) -> str:
@@ -128,9 +135,7 @@ def _from_lists(dataset: Dataset, root: Path, allow_missing: bool) -> tuple[Colu
 
 
 def _listed(dataset: Dataset, rows: list[list[str]], table: Path) -> Columns:
-    columns: dict[str, list[Any]] = {
-        name: [] for name in ("path", "label", "split", *_BOXES, *_MOOD)
-    }
+    found = []
     for at, row in enumerate(rows):
         if len(row) != len(_HEADER):
             raise dataset.odd(
@@ -138,17 +143,14 @@ def _listed(dataset: Dataset, rows: list[list[str]], table: Path) -> Columns:
                 table,
             )
         cells = dict(zip(_HEADER, row, strict=True))
-        columns["path"].append(cells[_HEADER[0]].strip().replace("\\", "/"))
-        columns["label"].append(_named(dataset, cells["expression"], table))
-        columns["split"].append(_LISTS[table.name])
+        path = cells[_HEADER[0]].strip().replace("\\", "/")
+        label = _named(dataset, cells["expression"], table)
         box = [_cell(cells, name, table, at) for name in _BOX]
         known = None not in box and min(x or 0 for x in box[2:]) > 0
-        for name, value in zip(_BOXES, box, strict=True):
-            columns[name].append(value if known else None)
-        for name in _MOOD:
-            value = _cell(cells, name, table, at)
-            columns[name].append(None if value is None or value < -1 else value)
-    return columns
+        moods = (_cell(cells, name, table, at) for name in _MOOD)
+        mood = [None if value is None or value < -1 else value for value in moods]
+        found.append((path, label, _LISTS[table.name], *(box if known else [None] * 4), *mood))
+    return as_columns((*_COLUMNS, *BOX, *_MOOD), found)
 
 
 def _cell(cells: dict[str, str], name: str, table: Path, row: int) -> float | None:
@@ -156,7 +158,7 @@ def _cell(cells: dict[str, str], name: str, table: Path, row: int) -> float | No
     return None if text.upper() == "NULL" else number(text, table, row, name)
 
 
-def _from_numbers(dataset: Dataset, root: Path) -> Columns:
+def _from_numbers(dataset: Dataset, root: Path) -> Iterator[tuple[str, str, str | None]]:
     folders = _numbered(root)
     beside = [f.name for f in subfolders(root) if f not in folders and first_files(f, 1)]
     if beside:
@@ -168,14 +170,11 @@ def _from_numbers(dataset: Dataset, root: Path) -> Columns:
     splits = {folder.name: split_of(folder.name) for folder in folders}
     if "test" not in splits.values():  # papers report results on the validation rows
         splits = {name: "test" if s == "val" else s for name, s in splits.items()}
-    columns: Columns = {"path": [], "label": [], "split": []}
     for folder in folders:
         for inner in subfolders(folder):
+            label = decode(inner.name, _CODES)
             for name in walk_files(inner):
-                columns["path"].append(f"{folder.name}/{inner.name}/{name}")
-                columns["label"].append(decode(inner.name, _CODES))
-                columns["split"].append(splits[folder.name])
-    return columns
+                yield f"{folder.name}/{inner.name}/{name}", label, splits[folder.name]
 
 
 AFFECTNET = known_dataset("affectnet", _looks_like, _read)

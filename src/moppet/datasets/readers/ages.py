@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import Final
 
 from moppet.datasets.manifest import Manifest
-from moppet.datasets.readers.dataset import Columns, Dataset, choose, known_dataset, read_text
+from moppet.datasets.readers.dataset import (
+    Columns,
+    Dataset,
+    as_columns,
+    choose,
+    known_dataset,
+    read_text,
+)
 from moppet.datasets.readers.file_names import Facts, by_pattern, named_columns
 from moppet.datasets.readers.folder_tree import has_any, named_like
 from moppet.vocabulary import AgeRange, age_band, age_limits
@@ -67,14 +74,14 @@ def _read_b3fd(
     lines = [line.strip() for line in read_text(table).splitlines() if line.strip()]
     separator = "," if lines and lines[0].count(",") == 1 else " "
     pattern = re.compile(rf"(.+){separator}(\d+(?:\.\d*)?|\.\d+)")
-    columns: Columns = {"path": [], "age": []}
+    rows: list[tuple[str, float]] = []
     for number, line in enumerate(lines, 1):
         match = pattern.fullmatch(line)
         if match:
-            columns["path"].append(match[1].strip().replace("\\", "/"))
-            columns["age"].append(float(match[2]))
+            rows.append((match[1].strip().replace("\\", "/"), float(match[2])))
         elif number > 1:  # the first line may be a header
             raise dataset.odd(f'needs a path and an age in line {number}, not "{line}"', table)
+    columns = as_columns(("path", "age"), rows)
     columns["subject"] = [_b3fd_subject(path) for path in columns["path"]]
     columns = _of_age(columns, limits)
     there = dataset.present(images, columns["path"], table, allow_missing)

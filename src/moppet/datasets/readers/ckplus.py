@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Final, Literal
 
 from moppet.datasets.manifest import Manifest
-from moppet.datasets.readers.dataset import Columns, Dataset, known_dataset, read_text
-from moppet.datasets.readers.folder_tree import has_any, natural, subfolders
+from moppet.datasets.readers.dataset import Dataset, as_columns, known_dataset, read_text
+from moppet.datasets.readers.folder_tree import has_any, subfolders
 from moppet.media import IMAGE_SUFFIXES
+from moppet.media.sources import natural
 from moppet.vocabulary import age_band, decode
 
 _CODES: Final = (
@@ -30,7 +31,8 @@ def _read(
     only_expressions: bool = False,
 ) -> Manifest:
     images, labels = dataset.folder(root, *_IMAGES), dataset.folder(root, *_LABELS)
-    columns: Columns = {"path": [], "label": [], "subject": [], "sequence": []}
+    found: list[tuple[str, str, str, str]] = []
+    home = images.relative_to(root).as_posix()
     for subject in subfolders(labels):
         for sequence in subfolders(subject):
             label = _label(dataset, sequence)
@@ -41,17 +43,12 @@ def _read(
             rows = [(name, label) for name in shown]
             if neutral and len(taken) > len(shown):
                 rows.insert(0, (taken[0], "neutral"))
-            for name, meant in rows:
-                path = (
-                    f"{images.relative_to(root).as_posix()}/{subject.name}/{sequence.name}/{name}"
-                )
-                columns["path"].append(path)
-                columns["label"].append(meant)
-                columns["subject"].append(subject.name)
-                columns["sequence"].append(f"{subject.name}/{sequence.name}")
-    if not columns["path"]:
+            place = f"{subject.name}/{sequence.name}"
+            found += [(f"{home}/{place}/{name}", one, subject.name, place) for name, one in rows]
+    if not found:
         raise dataset.expected("SUBJECT/SEQUENCE/*_emotion.txt", labels)
-    columns["age_band"] = [age_band(18, 50)] * len(columns["path"])
+    columns = as_columns(("path", "label", "subject", "sequence"), found)
+    columns["age_band"] = [age_band(18, 50)] * len(found)
     return dataset.build(root, columns, only_expressions=only_expressions)
 
 

@@ -10,7 +10,7 @@ import textwrap
 import threading
 import tomllib
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, make_dataclass
 from functools import lru_cache
@@ -169,6 +169,12 @@ def known_dataset(
 @lru_cache(maxsize=1)
 def _texts() -> dict[str, dict[str, str]]:
     return tomllib.loads(Path(__file__).with_name("layouts.toml").read_text(encoding="utf-8"))
+
+
+def as_columns(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> Columns:
+    """Return rows as columns of these names, which are empty without rows."""
+    columns = list(zip(*rows, strict=True)) or [()] * len(names)
+    return {name: list(values) for name, values in zip(names, columns, strict=True)}
 
 
 def choose(columns: Columns, keep: Sequence[bool]) -> Columns:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from moppet.media import IMAGE_SUFFIXES
+from moppet.media.sources import natural
 from moppet.values import MoppetError
 
 _PHONES: Final = ".heic .heif .hif .avif .jxl .jp2 .jfif .jpe .gif .pgm .ppm .psd"
@@ -145,12 +146,6 @@ def name_contains(path: Path, *words: str) -> bool:
     """Return whether a folder's name contains all of these words, ignoring punctuation."""
     name = re.sub(r"[\W_]", "", path.resolve().name.casefold())
     return all(word in name for word in words)
-
-
-def natural(name: str) -> tuple[list[tuple[int, str]], str]:
-    """Return the sort key of natural order: 2.png before 10.png."""
-    parts = re.findall(r"([0-9]+)|([^0-9]+)", name)
-    return [(int(digits or -1), text.casefold()) for digits, text in parts], name
 
 
 def _by_name(entry: os.DirEntry[str]) -> tuple[list[tuple[int, str]], str]:

@@ -9,7 +9,14 @@ from typing import Final
 
 from moppet.datasets.manifest import Manifest
 from moppet.datasets.provenance import refuse_synthetic_folder
-from moppet.datasets.readers.dataset import IMAGES, Columns, Dataset, known_dataset, subject_finder
+from moppet.datasets.readers.dataset import (
+    IMAGES,
+    Columns,
+    Dataset,
+    as_columns,
+    known_dataset,
+    subject_finder,
+)
 from moppet.datasets.readers.file_names import Facts, named_columns
 from moppet.datasets.readers.folder_tree import (
     DATASET_IMAGES,
@@ -41,17 +48,15 @@ def class_columns(
     splits = _splits(dataset, root)
     split_level = bool(splits)
     deep = 3 if split_level else 2
-    columns: Columns = {"path": [], "label": [], "subject": [], "split": []}
-    outside = []
+    outside, rows = [], []
     for path in walk_files(root):
         parts = path.split("/")
         if len(parts) < deep:
             outside.append(path)
             continue
-        columns["path"].append(path)
-        columns["label"].append(parts[deep - 2].strip())
-        columns["subject"].append(find_subject(path))
-        columns["split"].append(splits[parts[0]] if split_level else None)
+        split = splits[parts[0]] if split_level else None
+        rows.append((path, parts[deep - 2].strip(), find_subject(path), split))
+    columns = as_columns(("path", "label", "subject", "split"), rows)
     _refuse_lost_classes(dataset, root, columns["path"], deep)
     if not columns["path"] and not outside:
         raise dataset.expected(f"folders with {IMAGES}", root)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from moppet.datasets.manifest import Manifest
-from moppet.datasets.readers.dataset import Columns, Dataset, choose, known_dataset, read_text
+from moppet.datasets.readers.dataset import Dataset, as_columns, choose, known_dataset, read_text
 from moppet.datasets.readers.folder_tree import has_any
 from moppet.vocabulary import age_band
 
@@ -26,7 +26,7 @@ def _read(dataset: Dataset, root: Path, *, allow_missing: bool = False) -> Manif
     top = _top(root)
     table = dataset.file(top, *_LISTS)
     images = dataset.folder(top, *_IMAGES)
-    columns: Columns = {"path": [], "label": [], "split": []}
+    rows: list[tuple[str, str, str]] = []
     for number, line in enumerate(read_text(table).splitlines(), 1):
         if not line.strip():
             continue
@@ -38,9 +38,8 @@ def _read(dataset: Dataset, root: Path, *, allow_missing: bool = False) -> Manif
                 table,
             )
         stem, dot, suffix = name.rpartition(".")
-        columns["path"].append(f"{stem}_aligned{dot}{suffix}")
-        columns["label"].append(_CODES[int(code) - 1])
-        columns["split"].append(split)
+        rows.append((f"{stem}_aligned{dot}{suffix}", _CODES[int(code) - 1], split))
+    columns = as_columns(("path", "label", "split"), rows)
     there = dataset.present(images, columns["path"], table, allow_missing)
     columns["age_band"] = _bands(dataset, top, columns["path"])
     return dataset.build(images, choose(columns, there))
