@@ -131,7 +131,7 @@ def test_a_single_photo_prints_its_reading(analyze: Analyze, tmp_path: Path, mod
     (row,) = read_timeline(
         tmp_path / "r" / "age05_asian_happiness" / "timeline.parquet"
     ).table.to_pylist()
-    assert "1 frame in" in out
+    assert "1 image in" in out
     assert f"{row['expression']} [{row['group']}], confidence {row['confidence']:.0%}" in out
 
 

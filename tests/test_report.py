@@ -231,6 +231,7 @@ def test_what_was_assumed_stands_in_plain_words_and_cuts_are_marked(tmp_path):
         "clock": {"joints_s": [2.0], "odd_stamps": 1},
         "cuts_s": [3.0, 6.0, 6.0001],
         "files": [f"{i:04d}.jpg" for i in range(250)],
+        "settings": {"sequence": True},
     }
     page = written(make_timeline(rows, metadata=metadata), tmp_path)
     text = text_of(page)

@@ -16,6 +16,7 @@ from moppet.timeline.people import People
 from moppet.timeline.schema import class_columns, flags, numbers
 from moppet.timeline.smoothing import TIME_TOLERANCE_S
 from moppet.timeline.table import Timeline
+from moppet.values import TimelineError
 
 NO_FACE: Final = "no face"
 UNSURE: Final = "unsure"
@@ -35,7 +36,14 @@ def coding_of(
     unsure: the time with unsure rows. probabilities: the mean smoothed probability of each class
         in slots of probabilities_s seconds, one part for each class; none if that is 0.
     corrected: lanes of people's corrections from `corrected_lanes`; they come last.
+    Raises TimelineError for photos, which have no times.
     """
+    if timeline.photos:
+        raise TimelineError(
+            f"{timeline.metadata.get('source_name') or 'This'} is a set of photos, which have no "
+            "times: coding programs cannot hold it. photos.csv beside the timeline has one row for "
+            "each face. Analyze a folder that is a film with --sequence."
+        )
     times = frame_times(timeline.table, timeline.settings)
     face = numbers(timeline.table, "face_id")
     lanes: list[Lane] = []

@@ -314,7 +314,7 @@ def _write(
 ) -> list[Path]:
     timeline = result.machine
     written = [timeline.write(folder / f"timeline.{kind}") for kind in kinds]
-    if timeline.metadata.get("files") and not options.sequence:
+    if timeline.photos:
         written.append(_write_photos(timeline, folder / "photos.csv"))
     if not options.no_report:
         from moppet.pages.report import write_report
@@ -333,16 +333,13 @@ def _print_result(
     from moppet.timeline import summary_lines
 
     timeline, summary = result.machine, result.annotated.summary()
-    if timeline.metadata.get("files") and not options.sequence and not options.as_json:
-        # Every face of a photo has its own number: photos.csv lists them.
-        summary["faces"] = {"all": summary["faces"]["all"]}
     if options.as_json:
         files = [str(path) for path in written]
         printed = {"source": recording, "files": files, "summary": summary}
         print(json.dumps(printed, ensure_ascii=False), flush=True)
         return
-    count = timeline.metadata["frame_count"]
-    print(f"{recording}: {count} {'frame' if count == 1 else 'frames'} in {seconds:.1f} s")
+    count, noun = timeline.metadata["frame_count"], "image" if timeline.photos else "frame"
+    print(f"{recording}: {count} {noun}{'s' * (count != 1)} in {seconds:.1f} s")
     lines = _photo_lines(timeline) if timeline.table.num_rows == 1 else summary_lines(summary)
     for line in (*lines, *_notes(recording, timeline), *written):
         print(f"  {line}")
@@ -353,7 +350,7 @@ def _write_photos(timeline: Timeline, path: Path) -> Path:
     """Write one row for each face in a folder of photos, with the file's name."""
     from moppet.files import write_csv
 
-    files = timeline.metadata["files"]
+    files = timeline.photos
     columns = [name for name in _PHOTO_COLUMNS if name in timeline.table.column_names]
     rows = timeline.table.select(["frame", *columns]).to_pylist()
     table = [[files[row.pop("frame")], *row.values()] for row in rows]

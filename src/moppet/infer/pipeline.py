@@ -111,6 +111,9 @@ class Analysis:
         self.source = source
         self.settings = settings
         self.info: MediaInfo = probe(source)
+        self._is_photos = self.info.kind == "images" and not settings.sequence
+        if self._is_photos:  # one after another, but at no time
+            self.info = dataclasses.replace(self.info, duration_s=math.nan)
         self._reader = _face_reader(settings, self.info.kind)
         self.model = self._reader.model
         self._sha256 = None if self.info.kind == "camera" else recording_sha256(source)
@@ -170,12 +173,16 @@ class Analysis:
         if not self._rows:
             raise UsageError(
                 f"{self.info.name} has no frame from {start_s or 0:g} s"
-                f"{'' if end_s is None else f' to {end_s:g} s'}: it lasts "
-                f"{self.info.duration_s:.1f} s."
+                f"{'' if end_s is None else f' to {end_s:g} s'}: it "
+                + (
+                    f"has {self.info.frame_count} images, each counted as one second."
+                    if self._is_photos
+                    else f"lasts {self.info.duration_s:.1f} s."
+                )
             )
         self._complete = True
         self._clock = frames.clock.to_dict()
-        if end_s is None and math.isfinite(frames.clock.end_s):
+        if end_s is None and math.isfinite(frames.clock.end_s) and not self._is_photos:
             # The container's own duration is often missing, or counts from another start.
             self.info = dataclasses.replace(self.info, duration_s=frames.clock.end_s)
         return self.timeline()

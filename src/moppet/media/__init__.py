@@ -72,7 +72,7 @@ def probe(source: str | Path) -> MediaInfo:
     codec = images[0].suffix.lower().lstrip(".")
     count = len(images)
     rate, span_s = (1.0, float(count)) if path.is_dir() else (math.nan, math.nan)
-    files = tuple(map(printable_name, images)) if path.is_dir() else ()
+    files = tuple(map(printable_name, images))
     name = printable_name(path)
     return MediaInfo(path, name, "images", width, height, span_s, count, codec, rate, files)
 

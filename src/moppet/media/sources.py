@@ -24,7 +24,7 @@ class MediaInfo:
 
     width, height: size in pixels of the upright images that `read_frames` yields.
     duration_s, fps: NaN if unknown; fps is the average, for information only.
-    files: the names of a folder's images, in the order of the frames.
+    files: the names of an image, or of a folder's images, in the order of the frames.
     frame_count: estimated if the container does not store it; None if unknown.
     """
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -26,6 +27,8 @@ BLOCKS = 7
 """A blurred face keeps this many blocks of color across: too few to recognize anybody."""
 
 TIME_SLACK_S = 1e-3
+MOST_PHOTO_FACES = 300
+"""Each takes about 3 kB of a report."""
 
 
 @dataclass(frozen=True)
@@ -61,47 +64,59 @@ def read_thumbnails(
     """Return up to count small faces at the peaks of episodes, in order of time.
 
     blur: reduce each face to a few blocks of color, so that nobody can be recognized.
+    Of photos, return the first MOST_PHOTO_FACES faces.
     Raises MediaError if the recording cannot be read. Reads it up to the last peak.
     """
-    wanted: dict[int, list[tuple[Episode, list[float]]]] = {}
-    for episode in choose_episodes(timeline.episodes(), count):
-        place = _find_box(timeline, episode)
-        if place is not None:
-            wanted.setdefault(place[0], []).append((episode, place[1]))
+    if timeline.photos:
+        rows = timeline.table.filter(pc.is_valid(timeline.table.column("face_id")))
+        chosen = rows.slice(0, MOST_PHOTO_FACES).to_pylist()
+    else:
+        found = (_peak_row(timeline, e) for e in choose_episodes(timeline.episodes(), count))
+        chosen = [row for row in found if row is not None]
+    wanted: dict[int, list[dict[str, Any]]] = {}
+    for row in chosen:
+        if None not in _box(row):
+            wanted.setdefault(row["frame"], []).append(row)
     thumbnails: list[Thumbnail] = []
     if not wanted:
         return thumbnails
-    peaks = [episode.peak_s for found in wanted.values() for episode, _ in found]
-    frames = read_frames(video_path, start_s=max(0.0, min(peaks) - 1), end_s=max(peaks) + 1)
+    times = [row["time_s"] for rows in wanted.values() for row in rows]
+    frames = read_frames(video_path, start_s=max(0.0, min(times) - 1), end_s=max(times) + 1)
     with closing(frames):
         for frame in frames:
-            for episode, box in wanted.pop(frame.index, []):
+            for row in wanted.pop(frame.index, []):
                 if frame.image is not None:
-                    thumbnails.append(_make(frame.image, box, episode, blur))
+                    thumbnails.append(_make(frame.image, row, blur))
             if not wanted:
                 break
     return thumbnails
 
 
-def _find_box(timeline: Timeline, episode: Episode) -> tuple[int, list[float]] | None:
-    """Return the frame and the box of an episode's peak."""
+def _peak_row(timeline: Timeline, episode: Episode) -> dict[str, Any] | None:
+    """Return the row of an episode's peak, with the episode's label."""
     table = timeline.table
     near = pc.less(pc.abs(pc.subtract(table.column("time_s"), episode.peak_s)), TIME_SLACK_S)
     rows = table.filter(pc.and_(near, pc.equal(table.column("face_id"), episode.face_id)))
     if not rows.num_rows:
         return None
-    row = rows.slice(0, 1).to_pylist()[0]
-    box = [row["box_x"], row["box_y"], row["box_w"], row["box_h"]]
-    return None if any(v is None for v in box) else (int(row["frame"]), box)
+    return rows.slice(0, 1).to_pylist()[0] | {
+        "expression": episode.label,
+        "time_s": episode.peak_s,
+    }
 
 
-def _make(image: Image, box: Sequence[float], episode: Episode, blur: bool) -> Thumbnail:
-    face = _crop(image, box)
+def _box(row: Mapping[str, Any]) -> list[Any]:
+    return [row[f"box_{side}"] for side in "xywh"]
+
+
+def _make(image: Image, row: Mapping[str, Any], blur: bool) -> Thumbnail:
+    face = _crop(image, _box(row))
     if blur:
         small = cv2.resize(face, (BLOCKS, BLOCKS), interpolation=cv2.INTER_AREA)
         large = cv2.resize(small, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_NEAREST)
         face = np.asarray(cv2.GaussianBlur(large, (0, 0), SIDE_PX / BLOCKS / 2), dtype=np.uint8)
-    return Thumbnail(episode.face_id, episode.peak_s, episode.label, _jpeg(face, 80), blur)
+    label = row["expression"] or "no reading"
+    return Thumbnail(row["face_id"], row["time_s"], label, _jpeg(face, 80), blur)
 
 
 def _jpeg(image: Image, quality: int) -> str:

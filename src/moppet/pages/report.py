@@ -6,6 +6,7 @@ import math
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,9 +20,10 @@ from moppet.pages.face_images import Thumbnail, read_thumbnails
 from moppet.pages.html_tables import Card, Cell, Row, Table, class_cell, color_class
 from moppet.pages.wording import capitalize, counted, format_share, group_members
 from moppet.timeline import Episode, Timeline
-from moppet.timeline.annotations import AnnotatedTimeline
+from moppet.timeline.annotations import SLACK_S, AnnotatedTimeline, correction_parts
 from moppet.timeline.downsample import UNREADABLE, Columns, Drawing, Lane, build_drawing
 from moppet.timeline.people import People
+from moppet.timeline.schema import photo_files
 from moppet.timeline.summary import corrected_title
 from moppet.timeline.table import THINNED, TRACKS, thinned
 from moppet.timeline.time_axis import NO_VALUE, TICK_STEPS_S, format_length, format_time
@@ -34,6 +36,7 @@ LANES_FOLDED: Final = 24
 """The longest tracks are open, the next ones folded, the rest are in the tables only."""
 MAX_EPISODES: Final = 600
 MAX_VALUE_ROWS: Final = 60
+MAX_PHOTOS: Final = 1000
 KINDS: Final = ("expression", "group")
 TITLES: Final[Mapping[str, str]] = {
     "source_name": "Recording",
@@ -44,6 +47,7 @@ TITLES: Final[Mapping[str, str]] = {
     "detector": "Face detector",
     "duration_s": "Duration, seconds",
     "frame_count": "Frames",
+    "images": "Images",
     "complete": "Analyzed to the end",
     "width": "Width, pixels",
     "height": "Height, pixels",
@@ -90,8 +94,12 @@ def write_report(
 
 @dataclass(frozen=True)
 class Report:
-    """What every section needs. groups: positive, neutral, negative first, then others."""
+    """What every section needs. groups: positive, neutral, negative first, then others.
 
+    shown: the timeline with its people and corrections. drawing: without lanes for photos.
+    """
+
+    shown: AnnotatedTimeline
     timeline: Timeline
     summary: Mapping[str, Any]
     episodes: Sequence[Episode]
@@ -106,8 +114,9 @@ class Report:
         annotated = replace(found, timeline=thinned(found.timeline))
         timeline = annotated.timeline
         groups = order_groups(timeline.group_of.values())
-        drawing = build_drawing(timeline, groups)
-        return cls(timeline, annotated.summary(), timeline.episodes(), groups, drawing)
+        drawing = Drawing(None, []) if timeline.photos else build_drawing(timeline, groups)
+        summary = annotated.summary()
+        return cls(annotated, timeline, summary, timeline.episodes(), groups, drawing)
 
     @property
     def name(self) -> str:
@@ -160,8 +169,8 @@ def build_page(timeline: Timeline | AnnotatedTimeline, thumbnails: Sequence[Thum
         groups_shown=[g for g in report.groups if (report.everyone["groups"][g]["share"] or 0) > 0],
         stopped_s=None if columns is None else columns.span_s[1],
         group_cards=_group_cards(report),
-        thumbnails=thumbnails,
-        **_over_time(report),
+        thumbnails=[] if timeline.photos else thumbnails,
+        **(_in_photos(report, thumbnails) if timeline.photos else _over_time(report)),
         episodes=[(kind, *_episodes(report, kind)) for kind in KINDS],
         summaries=list(_summaries(report, report.summary, "")),
         summaries_corrected=list(_summaries(report, report.corrected, ", corrected")),
@@ -181,13 +190,21 @@ def _group_cards(report: Report) -> Iterator[Card]:
         if figures is None:
             yield Card(group, NO_VALUE, ("the model has no class here",), css)
             continue
-        notes = ["of the sure time with a face"]
-        if figures["time_unsure_s"]:
-            notes.append(f"unsure: another {format_length(figures['time_unsure_s'])}")
+        notes = ["of the sure faces" if report.timeline.photos else "of the sure time with a face"]
+        if unsure := _unsure(figures):
+            notes.append(f"unsure: another {unsure}")
         if report.corrected:
             corrected = report.corrected["faces"]["all"]["groups"][group]["share"]
             notes.append(f"with corrections: {format_share(corrected)}")
         yield Card(group, format_share(figures["share"]), tuple(notes), css)
+
+
+def _unsure(figures: Mapping[str, Any]) -> str:
+    """Return how much of a label is unsure; empty if nothing is."""
+    if "unsure_faces" in figures:
+        n = figures["unsure_faces"]
+        return counted(n, "face") if n else ""
+    return format_length(figures["time_unsure_s"]) if figures["time_unsure_s"] else ""
 
 
 def _ratio(part: float | None, whole: float | None) -> float | None:
@@ -307,7 +324,7 @@ def _summaries(
     lanes = report.drawing.lanes
     who = lanes[0].name if len(lanes) == 1 else "all faces"
     yield who, _face_tables(report, figures["faces"]["all"], who + note)
-    for lane in _by_number(lanes[:LANES_SHOWN]) if len(lanes) > 1 else []:
+    for lane in _by_number(lanes[:LANES_SHOWN]) if len(lanes) > 1 else ():
         face = figures["faces"][str(lane.face_id)]
         yield lane.name, _face_tables(report, face, lane.name + note)
 
@@ -326,6 +343,8 @@ def _face_tables(
 def _shares(report: Report, face: Mapping[str, Any], who: str, kind: str) -> Table:
     table: Mapping[str, Mapping[str, Any]] = face[f"{kind}s"]
     names = list(table)
+    if report.timeline.photos:
+        return _photo_shares(table, who, kind)
     rows: list[Row] = [
         [
             class_cell(label, names, grouped=kind == "group"),
@@ -342,6 +361,121 @@ def _shares(report: Report, face: Mapping[str, Any], who: str, kind: str) -> Tab
     head = [kind, "share", "time, sure", "time, unsure", "share with unsure", "episodes"]
     head += ["mean length", "longest"]
     return Table(f"Each {kind}, {who}", head, rows)
+
+
+def _photo_shares(table: Mapping[str, Mapping[str, Any]], who: str, kind: str) -> Table:
+    rows: list[Row] = [
+        [
+            class_cell(label, list(table), grouped=kind == "group"),
+            format_share(figures["share"]),
+            str(figures["sure_faces"]),
+            str(figures["unsure_faces"]),
+            format_share(figures["share_with_unsure"]),
+        ]
+        for label, figures in table.items()
+    ]
+    head = [kind, "share", "faces, sure", "faces, unsure", "share with unsure"]
+    return Table(f"Each {kind}, {who}", head, rows)
+
+
+@dataclass(frozen=True)
+class PhotoFace:
+    """A face in a photo, as it is drawn. who: which face, if the photo has several or it is named.
+
+    bar: CSS class, expression, left end and width in percent of each probability.
+    marks: "unsure", "low quality", and what coders said.
+    """
+
+    who: str
+    expression: str | None
+    confidence: float | None
+    group: str | None
+    unsure: bool
+    bar: Sequence[tuple[str, str, float, float]]
+    marks: Sequence[str]
+    thumbnail: Thumbnail | None
+
+
+def _in_photos(report: Report, thumbnails: Sequence[Thumbnail]) -> dict[str, Any]:
+    return {"photos": list(_photos(report, thumbnails)), "photo_table": _photo_table(report)}
+
+
+def _photos(
+    report: Report, thumbnails: Sequence[Thumbnail]
+) -> Iterator[tuple[str, str, list[PhotoFace]]]:
+    """Yield the name and status of each photo, and its faces from left to right."""
+    timeline = report.timeline
+    image_of = {(one.face_id, one.time_s): one for one in thumbnails}
+    said = [
+        (who or f"face {one.face_id}", start_s, end_s, f"corrected: {one.label} by {one.by}")
+        for one in report.shown.corrections
+        for who, start_s, end_s in correction_parts(one, report.shown.people)
+    ]
+    for name, rows in _rows_of_photos(timeline):
+        faces = sorted((r for r in rows if r["face_id"] is not None), key=lambda r: r["box_x"] or 0)
+        drawn = []
+        for place, row in enumerate(faces, 1):
+            name_of = timeline.face_name(row["face_id"])
+            title = "" if name_of == f"face {row['face_id']}" else name_of
+            if len(faces) > 1:
+                title = f"{name_of}, {place} of {len(faces)} from left"
+            marks = ["unsure"] * bool(row["unsure"])
+            marks += ["low quality"] * (row["status"] == "low_quality")
+            at = row["time_s"] + SLACK_S
+            marks += [text for who, a, b, text in said if who == name_of and a <= at < b]
+            drawn.append(
+                PhotoFace(
+                    title,
+                    row["expression"],
+                    row["confidence"],
+                    row["group"],
+                    bool(row["unsure"]),
+                    list(_bar(row, timeline.names)),
+                    marks,
+                    image_of.get((row["face_id"], row["time_s"])),
+                )
+            )
+        yield name, rows[0]["status"], drawn
+
+
+def _rows_of_photos(timeline: Timeline) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """Yield the first MAX_PHOTOS photos: their names, and their rows."""
+    frames = timeline.table.column("frame").to_numpy()
+    last = np.unique(frames)[:MAX_PHOTOS][-1:]
+    part = timeline.table.slice(0, int(np.searchsorted(frames, last, "right").sum()))
+    for frame, rows in groupby(part.to_pylist(), key=lambda row: row["frame"]):
+        yield timeline.photos[frame], list(rows)
+
+
+def _bar(row: Mapping[str, Any], names: Sequence[str]) -> Iterator[tuple[str, str, float, float]]:
+    left = 0.0
+    for name in names:
+        width = 100 * (row[f"s_{name}"] or 0.0)
+        if width >= 0.05:
+            yield color_class(name, names, grouped=False), name, left, width
+        left += width
+
+
+def _photo_table(report: Report) -> Table:
+    """Return the probabilities of each face in a photo."""
+    names = report.timeline.names
+    rows: list[Row] = []
+    for file, found in _rows_of_photos(report.timeline):
+        for row in found:
+            has_face, status = row["face_id"] is not None, row["status"].replace("_", " ")
+            notes = [status] * (status != "ok") + ["unsure"] * bool(row["unsure"])
+            shares = [row[f"s_{name}"] for name in names]
+            rows.append(
+                [
+                    file,
+                    str(row["face_id"]) if has_face else NO_VALUE,
+                    row["expression"] or NO_VALUE,
+                    ", ".join(notes) or NO_VALUE,
+                    *(_sorted_cell(-1 if p is None else p, format_share(p)) for p in shares),
+                ]
+            )
+    head = ["image", "face", "highest", "notes", *names]
+    return Table("Probability of each expression", head, rows, css="sortable tall", words=4)
 
 
 def _transitions(report: Report, face: Mapping[str, Any], who: str, kind: str) -> Table | None:
@@ -376,6 +510,8 @@ def build_command(report: Report) -> str:
 
 _IN_WORDS: Final = ("clock", "cuts_s", "files", THINNED, TRACKS, "people")
 """Keys of the metadata that the page puts into words, and people, who are on all of it."""
+_OF_FILMS: Final = ("duration_s", "smooth_s", "max_gap_s", "min_episode_s", "enter", "leave")
+"""Keys that mean nothing for photos."""
 _FILES_NAMED: Final = 3
 
 
@@ -391,7 +527,8 @@ def assumptions(metadata: Mapping[str, Any]) -> list[str]:
     if files := metadata.get("files") or ():
         more = ", …" if len(files) > _FILES_NAMED else ""
         notes.append(
-            f"The recording is a folder of {counted(len(files), 'image')}: "
+            f"{'The photos are' if photo_files(metadata) else 'The recording is a folder of'} "
+            f"{counted(len(files), 'image')}: "
             f"{', '.join(map(str, files[:_FILES_NAMED]))}{more}."
         )
     return notes
@@ -400,6 +537,10 @@ def assumptions(metadata: Mapping[str, Any]) -> list[str]:
 def _facts(metadata: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield a title and a text for every value of the metadata, the best known first."""
     values = dict(_flat({k: v for k, v in metadata.items() if k not in _IN_WORDS}))
+    if files := photo_files(metadata):
+        values["images"] = values.pop("frame_count", str(len(files)))
+        for key in (*_OF_FILMS, *(("width", "height") if len(files) > 1 else ())):
+            values.pop(key, None)
     known = {key: values.pop(key) for key in TITLES if key in values}
     known |= values
     if known.get("model") == known.get("model_name"):  # in the settings, and as it was found

@@ -33,7 +33,7 @@ from moppet.values import TimelineError, UsageError
 
 CORRECTIONS_SUFFIX: Final = ".corrections.jsonl"
 _MAX_NAME: Final = 60
-_SLACK_S: Final = 5e-4
+SLACK_S: Final = 5e-4
 """The page rounds times to milliseconds."""
 
 
@@ -226,7 +226,7 @@ class _FaceRows:
     def of(self, face_id: int, start_s: float, end_s: float) -> NDArray[np.int64]:
         """Return the rows of a face for start_s ≤ time < end_s, to half a millisecond."""
         rows = self._rows.get(face_id, np.zeros(0, np.int64))
-        low, high = np.searchsorted(self._time_s[rows], [start_s - _SLACK_S, end_s - _SLACK_S])
+        low, high = np.searchsorted(self._time_s[rows], [start_s - SLACK_S, end_s - SLACK_S])
         return np.asarray(rows[low:high], np.int64)
 
 
@@ -272,6 +272,8 @@ def _corrected_summary(annotated: AnnotatedTimeline) -> dict[str, Any]:
             is_disputed[mine] = np.where(differs, label[mine] != code, is_disputed[mine])
             label[mine], coder[mine] = code, by
     seconds = frame_times(timeline.table, timeline.settings).row_seconds
+    if timeline.photos:
+        seconds = np.full(len(seconds), np.nan)
     return {
         "coders": coders,
         "corrections": len(corrections),

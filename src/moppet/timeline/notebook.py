@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from moppet.palette import EXPRESSION_COLORS, SPARE_COLORS
 from moppet.timeline.downsample import CurvePart, FaceCurves, Overview, build_overview
 from moppet.timeline.durations import Interval
+from moppet.timeline.schema import photo_files
 from moppet.timeline.settings import TimelineSettings
 from moppet.timeline.summary import name_and_role
 from moppet.timeline.time_axis import format_length, format_time, time_ticks
@@ -50,10 +51,17 @@ def timeline_html(
 
     Each face (up to six) has a lane with its smoothed probabilities stacked to 1, and a bar below
     it where it is unsure. One more lane marks frames without a face and unreadable frames.
-    Background and text color are those of the notebook.
+    Background and text color are those of the notebook. Photos, which have no time, have no chart.
     """
-    found = build_overview(table, names, settings)
-    title = _title(table.num_rows, found, metadata)
+    files = photo_files(metadata)
+    found = None if files else build_overview(table, names, settings)
+    if files:
+        faces = table.num_rows - table.column("face_id").null_count
+        kinds = (len(files), "image", "images"), (faces, "face", "faces")
+        name = _clip(metadata.get("source_name") or "Photos")
+        title = " · ".join([name, *(_count(*one) for one in kinds)])
+    else:
+        title = _title(table.num_rows, found, metadata)
     chart = None if found is None else _chart(found, names, metadata)
     px = {"width": WIDTH_PX, "left": LEFT_PX, "top": TOP_PX, "across": ACROSS_PX, "lane": LANE_PX}
     return _template().render(title=title, chart=chart, px={**px, "fine": FINE})

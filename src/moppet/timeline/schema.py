@@ -78,6 +78,16 @@ def check_metadata(metadata: Mapping[str, Any]) -> None:
     check_known(_Metadata, metadata)
 
 
+def photo_files(metadata: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the names of the images of a set of photos, by frame; () for a film.
+
+    The frames of such a timeline follow one another by number, but have no time.
+    """
+    settings = metadata.get("settings")
+    is_film = isinstance(settings, Mapping) and settings.get("sequence")
+    return () if is_film else tuple(metadata.get("files") or ())
+
+
 FRAME_FIELDS: Final = (
     ("frame", pa.int64()),
     ("time_s", pa.float64()),

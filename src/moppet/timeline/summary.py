@@ -13,7 +13,15 @@ from numpy.typing import NDArray
 from moppet.files import csv_text
 from moppet.timeline.durations import FrameTimes, frame_times
 from moppet.timeline.episodes import KINDS, Episode, Kind, face_tracks, find_episodes
-from moppet.timeline.schema import FACE_STATUSES, codes, flags, numbers, present, rows_of_faces
+from moppet.timeline.schema import (
+    FACE_STATUSES,
+    codes,
+    flags,
+    numbers,
+    photo_files,
+    present,
+    rows_of_faces,
+)
 from moppet.timeline.settings import TimelineSettings
 from moppet.timeline.time_axis import NO_VALUE, format_length
 from moppet.values import STATUSES, Status
@@ -32,15 +40,15 @@ def summarize(
 
     docs/reference/timeline.md, section "Summary", describes its fields.
     """
-    times = frame_times(table, settings)
-    facts = _Facts(table, names, group_of, settings, times)
+    facts = _Facts(table, names, group_of, settings, metadata)
+    times = facts.times
     with_face = np.isin(times.status, FACE_STATUSES)
     reliable = np.isin(np.arange(len(times.seconds)), times.frame_of_row[facts.sure])
     return {
         "source": metadata.get("source_name"),
         "source_sha256": metadata.get("source_sha256"),
         "complete": metadata.get("complete"),
-        "duration_s": metadata.get("duration_s"),
+        "duration_s": None if facts.is_photos else metadata.get("duration_s"),
         "analyzed_s": facts.total_s(times.seconds),
         "frames": {"total": len(times.status)}
         | {status: int(np.equal(times.status, status).sum()) for status in STATUSES},
@@ -48,10 +56,19 @@ def summarize(
         "time_without_face_s": facts.total_s(times.seconds[times.status == "no_face"]),
         "time_unreadable_s": facts.total_s(times.seconds[times.status == "unreadable"]),
         "time_unsure_s": facts.total_s(times.seconds[with_face & ~reliable]),
-        "faceless": _intervals(times, "no_face"),
-        "unreadable": _intervals(times, "unreadable"),
+        "faceless": [] if facts.is_photos else _intervals(times, "no_face"),
+        "unreadable": [] if facts.is_photos else _intervals(times, "unreadable"),
+        **({"images": _images(times, with_face & ~reliable)} if facts.is_photos else {}),
         **_faces(facts, metadata),
     }
+
+
+def _images(times: FrameTimes, unsure: NDArray[np.bool_]) -> dict[str, int]:
+    """Return how many photos have which kind of faces. unsure: (m,) every face of it is unsure."""
+    of = {status: int(np.equal(times.status, status).sum()) for status in STATUSES}
+    with_face = sum(of[status] for status in FACE_STATUSES)
+    counts = {"with_face": with_face, "without_face": of["no_face"], "unsure": int(unsure.sum())}
+    return {"total": len(times.status)} | counts
 
 
 def summarize_faces(
@@ -62,8 +79,7 @@ def summarize_faces(
     metadata: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Return the part of a summary that describes the faces: `faces`, and `roles` if named."""
-    times = frame_times(table, settings)
-    return _faces(_Facts(table, names, group_of, settings, times), metadata)
+    return _faces(_Facts(table, names, group_of, settings, metadata), metadata)
 
 
 def _faces(facts: _Facts, metadata: Mapping[str, Any]) -> dict[str, Any]:
@@ -99,7 +115,10 @@ def _roles(
 
 
 class _Facts:
-    """The columns that a summary needs, one entry per row; seconds are those of the row's frame."""
+    """The columns that a summary needs, one entry per row; seconds are those of the row's frame.
+
+    Photos have no time: there, every row counts 1, and the times are undefined.
+    """
 
     def __init__(
         self,
@@ -107,11 +126,14 @@ class _Facts:
         names: Sequence[str],
         group_of: Mapping[str, str],
         settings: TimelineSettings,
-        times: FrameTimes,
+        metadata: Mapping[str, Any],
     ) -> None:
+        self.is_photos = bool(photo_files(metadata))
+        self.times = times = frame_times(table, settings)
         self.face, self.time_s = numbers(table, "face_id"), numbers(table, "time_s")
-        self.seconds = times.row_seconds
-        self.is_timed = bool(np.isfinite(times.seconds).all())  # not for a single image
+        self.seconds = np.ones(len(self.face)) if self.is_photos else times.row_seconds
+        # not for a single frame
+        self.is_timed = not self.is_photos and bool(np.isfinite(times.seconds).all())
         self.sure = ~np.isnan(self.face) & ~flags(table, "unsure")
         groups = dict.fromkeys(group_of[name] for name in names if name in group_of)
         self.labels: dict[Kind, list[str]] = {"expression": list(names), "group": list(groups)}
@@ -119,7 +141,8 @@ class _Facts:
         self.labeled = {kind: present(table, kind) for kind in KINDS}
         self.rows_of = rows_of_faces(self.face, self.time_s)
         self.episodes: dict[tuple[int, Kind], list[Episode]] = {}
-        for episode in find_episodes(table, names, group_of, settings):
+        found = [] if self.is_photos else find_episodes(table, names, group_of, settings)
+        for episode in found:
             self.episodes.setdefault((episode.face_id, episode.kind), []).append(episode)
         self.breaks = {
             track.face_id: track.time_s[1:][np.diff(track.segment) > 0]
@@ -130,6 +153,11 @@ class _Facts:
         """Return the sum; None if durations are undefined, as for a single image."""
         return math.fsum(seconds.tolist()) if self.is_timed else None
 
+    def counts(self, sure: NDArray[np.bool_]) -> dict[str, int]:
+        """Return how many of these faces in photos are sure and unsure; nothing for a film."""
+        n = int(sure.sum())
+        return {"sure_faces": n, "unsure_faces": len(sure) - n} if self.is_photos else {}
+
     def figures(self, faces: Sequence[int]) -> dict[str, Any]:
         """Return the figures of these faces together."""
         parts = [np.zeros(0, np.int64), *(self.rows_of[face] for face in faces)]
@@ -137,11 +165,12 @@ class _Facts:
         seconds, sure = self.seconds[rows], self.sure[rows]
         times = _Times(seconds, sure, self.labeled["expression"][rows])
         no_group, no_group_with_unsure = times.shares(~self.labeled["group"][rows])
-        start_s = self.time_s[rows]
+        start_s, known = self.time_s[rows], len(rows) and not self.is_photos
         return {
             "frames": len(rows),
-            "first_s": float(start_s.min()) if len(rows) else None,
-            "last_s": _number(float((start_s + seconds).max())) if len(rows) else None,
+            **self.counts(sure),
+            "first_s": float(start_s.min()) if known else None,
+            "last_s": _number(float((start_s + seconds).max())) if known else None,
             "time_s": self.total_s(seconds),
             "time_sure_s": self.total_s(seconds[sure]),
             "time_unsure_s": self.total_s(seconds[~sure]),
@@ -172,7 +201,8 @@ class _Facts:
                 "time_unsure_s": self.total_s(seconds[shown & ~sure]),
                 "share": share,
                 "share_with_unsure": share_with_unsure,
-                "episodes": len(lengths),
+                **self.counts(sure[shown]),
+                "episodes": None if self.is_photos else len(lengths),
                 "mean_s": math.fsum(lengths) / len(lengths) if lengths else None,
                 "longest_s": max(lengths, default=None),
             }
@@ -221,6 +251,8 @@ def _number(value: float) -> float | None:
 def summary_lines(summary: Mapping[str, Any]) -> list[str]:
     """Return a summary as short lines of text; a dash for undefined values."""
     frames, total = summary["frames"], summary["faces"]
+    if images := summary.get("images"):
+        return _photo_lines(summary, images)
     kinds = ", ".join(
         f"{frames[status]} {status.replace('_', ' ')}" for status in STATUSES if frames[status]
     )
@@ -239,14 +271,29 @@ def summary_lines(summary: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def _photo_lines(summary: Mapping[str, Any], images: Mapping[str, int]) -> list[str]:
+    """Return the summary of a set of photos, of all faces together: each has its own number."""
+    found = summary["faces"]["all"]
+    total = images["total"]
+    lines = [
+        f"{summary['source'] or 'photos'}: {total} image{'s' * (total != 1)}, "
+        f"{images['with_face']} with a face, {images['without_face']} without",
+        *_face_lines("all faces", found),
+    ]
+    if corrected := summary.get("corrected"):
+        lines += ["", f"{corrected_title(corrected)}:"]
+        lines += _face_lines("all faces", corrected["faces"]["all"])
+    return lines
+
+
 def corrected_title(corrected: Mapping[str, Any]) -> str:
     """Return whose corrections the figures in `summary["corrected"]` include, and how many."""
     count = corrected["corrections"]
     noun = "correction" if count == 1 else "corrections"
-    title = (
-        f"with {count} {noun} by {', '.join(corrected['coders'])} "
-        f"({format_length(corrected['time_corrected_s'])})"
-    )
+    title = f"with {count} {noun} by {', '.join(corrected['coders'])}"
+    if "sure_faces" in corrected["faces"]["all"]:
+        return title
+    title += f" ({format_length(corrected['time_corrected_s'])})"
     if corrected["time_disputed_s"]:
         disputed = format_length(corrected["time_disputed_s"])
         title += f"; coders differ in {disputed}, where the latest correction counts"
@@ -265,9 +312,9 @@ def _faces_lines(total: Mapping[str, Any]) -> list[str]:
 
 
 def _face_lines(title: str, face: Mapping[str, Any]) -> list[str]:
-    unsure = format_length(face["time_unsure_s"])
-    of_sure = " (not in the shares)" if face["time_unsure_s"] else ""
-    lines = [f"{title}: {format_length(face['time_s'])}, unsure {unsure}{of_sure}"]
+    whole, unsure, any_unsure = _amounts(face)
+    of_sure = " (not in the shares)" if any_unsure else ""
+    lines = [f"{title}: {whole}, unsure {unsure}{of_sure}"]
     labels = {**{f"[{k}]": v for k, v in face["groups"].items()}, **face["expressions"]}
     unseen = [label for label, figures in labels.items() if figures["share_with_unsure"] == 0]
     labels = {label: figures for label, figures in labels.items() if label not in unseen}
@@ -275,19 +322,33 @@ def _face_lines(title: str, face: Mapping[str, Any]) -> list[str]:
     for label, figures in labels.items():
         share = figures["share"]
         percent = NO_VALUE if share is None else f"{100 * share:.0f} %"
-        noun = "episode" if figures["episodes"] == 1 else "episodes"
-        mean, longest = format_length(figures["mean_s"]), format_length(figures["longest_s"])
-        unsure_s = figures["time_unsure_s"]
-        unsure = f", unsure {format_length(unsure_s)}" if unsure_s else ""
-        lines.append(
-            f"  {label:<{width}}  {percent:>5}  {figures['episodes']:>3} {noun}, "
-            f"mean {mean}, longest {longest}{unsure}"
-        )
+        whole, unsure, any_unsure = _amounts(figures)
+        detail = f"{whole:>9}" if "sure_faces" in figures else _episode_text(figures)
+        of_it = f", unsure {unsure}" if any_unsure else ""
+        lines.append(f"  {label:<{width}}  {percent:>5}  {detail}{of_it}")
     if unseen:
         lines.append(f"  not observed: {', '.join(unseen)}")
     return lines
 
 
+def _amounts(figures: Mapping[str, Any]) -> tuple[str, str, bool]:
+    """Return how much there is of a face or label, how much is unsure, and whether any is."""
+    if "sure_faces" not in figures:
+        unsure_s = figures["time_unsure_s"]
+        return format_length(figures["time_s"]), format_length(unsure_s), bool(unsure_s)
+    unsure = figures["unsure_faces"]
+    n = figures["sure_faces"] + unsure
+    return f"{n} face{'s' * (n != 1)}", str(unsure), unsure > 0
+
+
+def _episode_text(figures: Mapping[str, Any]) -> str:
+    noun = "episode" if figures["episodes"] == 1 else "episodes"
+    mean, longest = format_length(figures["mean_s"]), format_length(figures["longest_s"])
+    return f"{figures['episodes']:>3} {noun}, mean {mean}, longest {longest}"
+
+
+_COUNTS: Final = ("sure_faces", "unsure_faces")
+"""Columns of photos, which have no times."""
 _TIMES: Final = ("time_s", "time_sure_s", "time_unsure_s")
 _FIGURES: Final = ("share", "share_with_unsure", "episodes", "mean_s", "longest_s")
 _CORRECTED: Final = "corrected "
@@ -309,6 +370,7 @@ def summary_rows(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
     rows = []
     for role, found in _by_role(summary).items():
         row = known | {"role": role, "people": "; ".join(found["people"])}
+        row |= {"images": summary["images"]["total"]} if "images" in summary else {}
         row |= {"analyzed_s": summary["analyzed_s"], **_figures(found)}
         if corrected:
             row[f"{_CORRECTED}by"] = "; ".join(corrected["coders"])
@@ -322,10 +384,11 @@ def _by_role(faces: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _figures(found: Mapping[str, Any]) -> dict[str, Any]:
-    row = {name: found[name] for name in _TIMES}
+    counts = [name for name in _COUNTS if name in found]
+    row = {name: found[name] for name in (*counts, *_TIMES)}
     for prefix, labels in (("group ", found["groups"]), ("", found["expressions"])):
         for label, figures in labels.items():
-            row |= {f"{prefix}{label} {name}": figures[name] for name in _FIGURES}
+            row |= {f"{prefix}{label} {name}": figures[name] for name in (*counts, *_FIGURES)}
     return row
 
 

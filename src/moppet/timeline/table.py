@@ -26,8 +26,10 @@ from moppet.timeline.schema import (
     check_metadata,
     check_names,
     conform,
+    integers,
     names_in,
     numbers,
+    photo_files,
     plain,
     raw_columns,
     rows_of_faces,
@@ -97,6 +99,17 @@ class Timeline:
         object.__setattr__(self, "group_of", groups)
         object.__setattr__(self, "metadata", kept)
         object.__setattr__(self, "table", table)
+        files = self.photos
+        if files and len(frames := integers(table, "frame")) and frames[-1] >= len(files):
+            raise TimelineError(
+                f"The metadata names {len(files)} images, but the table has image number "
+                f"{frames[-1] + 1}."
+            )
+
+    @property
+    def photos(self) -> tuple[str, ...]:
+        """The file names of a set of photos, by frame; empty for a film, which has a time axis."""
+        return photo_files(self.metadata)
 
     def _repr_html_(self) -> str | None:
         """Return the HTML for notebooks: a line of text and a small chart; None if that fails."""
@@ -141,7 +154,7 @@ class Timeline:
         """Return the episodes, sorted by face, kind and start.
 
         An episode is an interval in which a face shows one expression, or one group of
-        expressions.
+        expressions. Photos have none.
 
         Args:
             kind: "expression" or "group"; None for both.
@@ -153,6 +166,8 @@ class Timeline:
             >>> smile.label, smile.start_s, smile.end_s, smile.n_frames
             ('happiness', 2.0, 4.0, 24)
         """
+        if self.photos:
+            return []
         return find_episodes(self.table, self.names, self.group_of, self.settings, kind)
 
     def summary(self) -> dict[str, Any]:
@@ -222,7 +237,8 @@ def timeline_of(
     metadata: Mapping[str, Any],
 ) -> Timeline:
     """Return the timeline of these columns; see `build_timeline`."""
-    smoothed = _smooth(columns, columns["p"], settings)
+    is_film = not photo_files(metadata)
+    smoothed = _smooth(columns, columns["p"], settings) if is_film else columns["p"].copy()
     table = labeled_table(columns, smoothed, settings, names=names, group_of=group_of)
     return Timeline(table, names, group_of, settings, metadata)
 
