@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import struct
@@ -9,6 +10,7 @@ import sys
 import zlib
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -194,6 +196,19 @@ def test_side_data_of_an_unknown_type_hides_no_rotation(
     def unknown(frame: object) -> None:
         raise ValueError("31 is not a valid Type")
 
-    monkeypatch.setattr(video, "display_matrix", unknown)
+    monkeypatch.setattr(video, "_display_matrix", unknown)
     expected = np.ascontiguousarray(np.rot90(quarters(), degrees // 90))
     assert close_to(next(read_frames(path)).image, expected)
+
+
+def test_no_frame_outlives_its_image(tmp_path: Path) -> None:
+    path = encode(tmp_path / "r.mp4", stamps=range(30), turn=(90, False))
+    gc.collect()
+    gc.disable()  # what only the search for cycles would free is gigabytes at 8K
+    try:
+        images_read = [frame.image for frame in read_frames(path, threads=1)]
+        alive = sum(isinstance(thing, av.VideoFrame) for thing in gc.get_objects())
+    finally:
+        gc.enable()
+    assert len(images_read) == 30
+    assert alive <= 3

@@ -130,9 +130,6 @@ def balance_manifest(
     manifest, rows, notes = _check_images(manifest, rows, progress)
     part = manifest.select(rows)
     faces = find_manifest_faces(part, cache=cache, progress=partial(progress, "faces"))
-    if not faces.found.all():
-        lost = int((~faces.found).sum())
-        notes.append(f"no face found in {lost} of {len(faces)} images: the whole images are used.")
     features = _features(space, faces, progress)
     labels = part.column("label").astype(str)
     balanced = balance(
@@ -144,18 +141,13 @@ def balance_manifest(
         neighbors=neighbors,
         keep_wiped=keep_wiped,
     )
-    notes += [f"class {n!r} has no training image." for n in manifest.names if n not in labels]
     counts = {one.name: one for one in balanced.counts}
     ordered = tuple(counts.get(name, ClassCount(name, 0, 0, 0, 0)) for name in manifest.names)
     mixed = BALANCERS[balanced.method].interpolates
     images = space.images(balanced.features) if mixed else None
-    if mixed and images is None and len(balanced.labels):
-        notes.append("the new rows are points of the embedding and have no images.")
-    if space.model is not None and not space.model.startswith(f"{HONEST_MODEL} "):
-        notes.append(
-            f"if {space.model} was trained on labels of these images, its embedding depends on "
-            f"them and figures are too high; {HONEST_MODEL} was trained without children."
-        )
+    empty = [name for name in manifest.names if name not in labels]
+    are_points = mixed and images is None and len(balanced.labels) > 0
+    notes += _result_notes(faces, empty, space, are_points)
     return BalancedRows(
         manifest=_without(manifest, rows[balanced.removed], balanced.method),
         rows=rows,
@@ -165,6 +157,23 @@ def balance_manifest(
         features=features,
         images=images,
     )
+
+
+def _result_notes(
+    faces: Faces, empty: Sequence[str], space: Space, are_points: bool
+) -> Iterator[str]:
+    """Yield what is to be known of the faces, of classes without an image, and of the space."""
+    if not faces.found.all():
+        lost = int((~faces.found).sum())
+        yield f"no face found in {lost} of {len(faces)} images: the whole images are used."
+    yield from (f"class {name!r} has no training image." for name in empty)
+    if are_points:
+        yield "the new rows are points of the embedding and have no images."
+    if space.model is not None and not space.model.startswith(f"{HONEST_MODEL} "):
+        yield (
+            f"if {space.model} was trained on labels of these images, its embedding depends on "
+            f"them and figures are too high; {HONEST_MODEL} was trained without children."
+        )
 
 
 def _training_rows(manifest: Manifest) -> NDArray[np.int64]:

@@ -121,11 +121,13 @@ class Positions(NamedTuple):
 
     def take(self, rows: list[int] | NDArray[np.intp]) -> Positions:
         """Return the positions of these rows."""
-        return Positions(*(column[rows] for column in self))
+        columns: Sequence[NDArray[Any]] = self
+        return Positions._make(column[rows] for column in columns)
 
     def put(self, rows: NDArray[np.int64], found: Positions) -> None:
         """Replace the positions of these rows."""
-        for column, values in zip(self, found, strict=True):
+        columns: Sequence[NDArray[Any]] = self
+        for column, values in zip(columns, found, strict=True):
             column[rows] = values
 
 

@@ -202,30 +202,23 @@ def evaluate(
     match = match_classes(first.names, manifest.names)
     second = None if against is None else _second(against, first, match, manifest)
     selection = select_rows(manifest, split, match)
-    _subgroups_by(selection, by)  # a column that is not there is refused before the long outputs
+    _by_column(selection, by)  # a column that is not there is refused before the long outputs
     models = [first] if second is None else [first, second.model]
     selection, outputs = _predict(selection, models, cache, progress)
     selection = group_duplicates(selection, manifest, progress)
-    bands = selection.manifest.column("age_band")
     predictions = take_predictions(
         outputs.probabilities[0], match, selection.manifest, selection.groups
     )
     group_of = {name: first.group_of[name] for name in match.names if name in first.group_of}
     grouped = group_predictions(predictions, group_of)
     without = None if grouped is None else _without_group(predictions, grouped, group_of)
-    subgroups = _Subgroups(
-        outputs.attempt >= 0,
-        age_subgroups(bands),
-        _subgroups_by(selection, by),
-        bands,
-        Resampling(seed, draws),
-    )
+    subgroups = _subgroups(selection, by, outputs, Resampling(seed, draws))
     drawn, why = _map(outputs.embeddings, predictions, group_of, np.random.default_rng(seed))
     return Evaluation(
         about=_describe(first, manifest, selection, by, seed, draws),
         rows={
             **selection.counts,
-            "faces_found": int((outputs.attempt >= 0).sum()),
+            "faces_found": int(subgroups.found.sum()),
             "faces_found_at_default_thresholds": int((outputs.attempt == 0).sum()),
             "without_group": without,
         },
@@ -236,14 +229,20 @@ def evaluate(
         training=training,
         map=drawn,
         mistakes=_mistakes(predictions, selection, outputs.attempt),
-        against=None
-        if second is None
-        else _compared(predictions, second, outputs, selection, subgroups),
+        against=_compared(predictions, second, outputs, selection, subgroups),
     )
 
 
-def _subgroups_by(selection: Selection, by: Sequence[str]) -> dict[str, dict[str, Mask]]:
+def _by_column(selection: Selection, by: Sequence[str]) -> dict[str, dict[str, Mask]]:
     return {column: column_subgroups(selection.manifest, column) for column in by}
+
+
+def _subgroups(
+    selection: Selection, by: Sequence[str], outputs: _ModelOutputs, resampling: Resampling
+) -> _Subgroups:
+    bands = selection.manifest.column("age_band")
+    found = outputs.attempt >= 0
+    return _Subgroups(found, age_subgroups(bands), _by_column(selection, by), bands, resampling)
 
 
 class _Second(NamedTuple):
@@ -271,11 +270,13 @@ def _second(
 
 def _compared(
     predictions: Predictions,
-    second: _Second,
+    second: _Second | None,
     outputs: _ModelOutputs,
     selection: Selection,
     subgroups: _Subgroups,
-) -> dict[str, Any]:
+) -> dict[str, Any] | None:
+    if second is None:
+        return None
     theirs = take_predictions(
         outputs.probabilities[1], second.match, selection.manifest, selection.groups
     )

@@ -33,7 +33,7 @@ from moppet.evaluate.sample_predictions import (
 )
 from moppet.infer.expression_model import ExpressionModel, load_model
 from moppet.metrics import Estimate, as_json
-from moppet.values import ModelError, MoppetError, Progress, no_progress
+from moppet.values import CountProgress, ModelError, MoppetError, Progress, no_progress
 
 TRAIN: Final = "train"
 ALL: Final = "all"
@@ -298,13 +298,7 @@ def measure_quality(
             f"the network of {first.name} gives no embedding, which is needed to compare faces: "
             "choose another --model."
         )
-    memory = find_memorized(
-        *(of_synthetic.embeddings, of_real.embeddings, of_real.groups),
-        np.random.default_rng(seed),
-        synthetic_thumbs=of_synthetic.thumbs,
-        real_thumbs=of_real.thumbs,
-        progress=partial(progress, "copies"),
-    )
+    memory = _memory(of_synthetic, of_real, seed, partial(progress, "copies"))
     classes = in_order(synthetic.names, of_synthetic.classes)
     space = fit_space(of_real.embeddings)
     everything, of_class = _compare(of_synthetic, of_real, classes, space, seed, draws, progress)
@@ -330,6 +324,18 @@ def measure_quality(
         alarms=share(memory.alarm, of_synthetic.groups, rng),
         memorized=_memorized(memory, of_synthetic, of_real, synthetic, real),
         keep=keep,
+    )
+
+
+def _memory(
+    synthetic: SampleFaces, real: SampleFaces, seed: int, progress: CountProgress
+) -> Memorization:
+    return find_memorized(
+        *(synthetic.embeddings, real.embeddings, real.groups),
+        np.random.default_rng(seed),
+        synthetic_thumbs=synthetic.thumbs,
+        real_thumbs=real.thumbs,
+        progress=progress,
     )
 
 

@@ -136,7 +136,7 @@ class _ThreadsDisagree(Exception):
 
 
 def video_frames(path: Path, threads: int | None, report: ClockReport) -> FrameSource:
-    reformatter = VideoReformatter()
+    converter = _Converter()
     clock: StrictClock | None = None
     origin: Fraction | None = None
     with contextlib.closing(_video_rows(path, threads, report)) as rows:
@@ -156,7 +156,7 @@ def video_frames(path: Path, threads: int | None, report: ClockReport) -> FrameS
             time_s = clock.tick(stamp_s, duration_s if stamps else math.nan)
             report.missing += stamps and stamp_s is None and frame is not None
             report.end_s = clock.end_s
-            yield time_s, frame and partial(_to_rgb, reformatter, frame, _pixel_ratio(stream))
+            yield time_s, frame and partial(converter.to_rgb, frame, _pixel_ratio(stream))
 
 
 def _has_stamps(stream: Any) -> bool:
@@ -244,38 +244,51 @@ def _packets(container: Any, stream: Any) -> Iterator[Any]:
     yield None
 
 
-def _to_rgb(reformatter: VideoReformatter, frame: Any, pixel_ratio: float) -> Image | None:
-    # Players treat untagged HD video as BT.709; swscale by default as BT.601.
-    hd = frame.colorspace == _UNSPECIFIED_COLORS and frame.height >= 720
-    colors = Colorspace.ITU709 if hd else None
-    width, height = round(frame.width * pixel_ratio), frame.height
-    if (longest := max(width, height)) > _LONGEST_SIDE:
-        width, height = (round(side * _LONGEST_SIDE / longest) for side in (width, height))
+class _Converter:
+    """Turns the frames of one video into upright RGB images."""
+
+    def __init__(self) -> None:
+        self._reformatter = VideoReformatter()
+        self._turns: dict[float, tuple[int, ...]] = {}
+
+    def to_rgb(self, frame: Any, pixel_ratio: float) -> Image | None:
+        # Players treat untagged HD video as BT.709; swscale by default as BT.601.
+        hd = frame.colorspace == _UNSPECIFIED_COLORS and frame.height >= 720
+        colors = Colorspace.ITU709 if hd else None
+        width, height = round(frame.width * pixel_ratio), frame.height
+        if (longest := max(width, height)) > _LONGEST_SIDE:
+            width, height = (round(side * _LONGEST_SIDE / longest) for side in (width, height))
+        try:
+            rgb = self._reformatter.reformat(frame, width, height, "rgb24", src_colorspace=colors)
+        except (av.error.FFmpegError, ValueError):
+            return None
+        image = cast(Image, rgb.to_ndarray())
+        # Side data keeps its frame alive until Python looks for cycles: at 8K, gigabytes of frames.
+        # It is read once for each rotation, which is read without it.
+        turn = self._turns.get(frame.rotation)
+        if turn is None:
+            turn = self._turns[frame.rotation] = _turn_of(frame)
+        return _turned(image, turn)
+
+
+def _display_matrix(frame: Any) -> Any:
+    return frame.side_data.get(SideData.DISPLAYMATRIX)
+
+
+def _turn_of(frame: Any) -> tuple[int, ...]:
+    """Return the first five numbers of the matrix that turns a frame upright; () if it is."""
     try:
-        rgb = reformatter.reformat(frame, width, height, "rgb24", src_colorspace=colors)
-    except (av.error.FFmpegError, ValueError):
-        return None
-    image = cast(Image, rgb.to_ndarray())
-    return _upright(image, frame)
+        matrix = _display_matrix(frame)
+    except ValueError:  # side data of a type that this PyAV does not know
+        quarters = round(frame.rotation / 90) % 4
+        return ((), (0, -1, 0, 1, 0), (-1, 0, 0, 0, -1), (0, 1, 0, -1, 0))[quarters]
+    return () if matrix is None else tuple(np.frombuffer(bytes(matrix), np.int32)[:5].tolist())
 
 
-def display_matrix(frame: Any) -> bytes | None:
-    """Return the nine numbers that turn a frame upright; None if it has none.
-
-    Raises ValueError if the frame has side data of a type that this PyAV does not know.
-    """
-    matrix = frame.side_data.get(SideData.DISPLAYMATRIX)
-    return None if matrix is None else bytes(matrix)
-
-
-def _upright(image: Image, frame: Any) -> Image:
-    try:
-        matrix = display_matrix(frame)
-    except ValueError:
-        return np.ascontiguousarray(np.rot90(image, round(frame.rotation / 90)))
-    if matrix is None:
+def _turned(image: Image, turn: tuple[int, ...]) -> Image:
+    if not turn:
         return image
-    a, b, _, c, d = np.frombuffer(matrix, dtype=np.int32)[:5].tolist()
+    a, b, _, c, d = turn
     if abs(a) + abs(d) < abs(b) + abs(c):
         image, a, d = image.transpose(1, 0, 2), c, b
     return np.ascontiguousarray(image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
