@@ -34,12 +34,15 @@ BEARER = {"authorization": f"Bearer {TOKEN}"}
 EXAMPLE = Path(__file__).parents[1] / "examples" / "child.mp4"
 WORKER = """
 import json, sys, time
+from pathlib import Path
 task = json.load(sys.stdin)
 print("a library's message")
 print("[" * 100_000, flush=True)
 for frame in range(10):
     print(json.dumps({"frames": frame, "total": 10}), flush=True)
     time.sleep(0.02)
+    while frame == 3 and Path(task["folder"]).with_name("hold").exists():
+        time.sleep(0.02)
 print(json.dumps({"done": 10}), flush=True)
 """
 
@@ -65,7 +68,7 @@ def jobs(workspace: Workspace) -> Iterator[Queue]:
     made.stop()
 
 
-def until(true: Callable[[], Any], seconds: float = 60) -> Any:
+def until(true: Callable[[], Any], seconds: float = 120) -> Any:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if found := true():
@@ -99,10 +102,14 @@ def test_a_full_disk_makes_the_queue_wait_and_no_longer(
     first, second = (jobs.add(Path(f"/a/{i}.mp4"), Settings())["id"] for i in range(2))
     disk = FullDisk(jobs)
     disk.full = when == "before"
+    hold = jobs.workspace.results / "hold"
+    if when == "during":
+        hold.write_bytes(b"")
     jobs.start()
     if when == "during":
-        until(lambda: jobs.job(first).frames)
+        until(lambda: jobs.job(first).frames == 3)
         disk.full = True
+        hold.unlink()
     reason = until(lambda: jobs.about(first)["waiting"])
     assert "the disk is full" in reason and "Make room" in reason
     with pytest.raises(MoppetError, match="the disk is full"):
@@ -122,9 +129,12 @@ def test_a_server_that_stops_while_the_disk_is_full_resumes_the_job(
 ) -> None:
     number = jobs.add(EXAMPLE, Settings())["id"]
     disk = FullDisk(jobs)
+    hold = jobs.workspace.results / "hold"
+    hold.write_bytes(b"")
     jobs.start()
-    until(lambda: jobs.job(number).frames)
+    until(lambda: jobs.job(number).frames == 3)
     disk.full = True
+    hold.unlink()
     until(lambda: jobs._problem)
     jobs.stop()
     assert not jobs._thread.is_alive()
