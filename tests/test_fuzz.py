@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -47,7 +48,9 @@ from test_coders_media import BOTH, VIDEO, aggregated, eaf, project, turns
 PROJECT = Path(__file__).parents[1]
 NETWORKS_STUDY, CLASSIFIER_STUDY = "child-happy-sad", "infant-hybrid"
 DEEP = 100_000
+MISSING = object()
 ODD: list[Any] = [
+    MISSING,
     None, True, 0, -1, 0.5, 2**31, 2**70, 10**400, 1e308, -1e308, float("nan"), float("inf"),
     "", "x", "neutral", "a\0b", "\ud800", "\u202e", "</script>", "9" * 5000, "x" * 100_000,
     [], {}, [[]], [1, "a", None], {"a": {"b": []}}, {"0": 1}, [{}],
@@ -133,7 +136,8 @@ def use_card(path: Path) -> None:
 
 
 def use_results(path: Path) -> None:
-    from moppet.study.engine import read_results, write_page
+    from moppet.study.engine import write_page
+    from moppet.study.ledger import read_results
     from moppet.study.plan import read_plan
 
     plan = read_plan(path.parents[2] / "recipes" / f"{path.name.split('.')[0]}.toml")
@@ -155,6 +159,13 @@ def use_generator(path: Path) -> None:
 def use_journal(path: Path) -> None:
     read_journal(path)
     read_state(path)
+
+
+def use_rating_set(path: Path) -> None:
+    from moppet.server.label_api import opened_raters
+    from moppet.server.ratings import RatingSets
+
+    opened_raters(RatingSets(path.parents[1]).of(path.parent.name))
 
 
 def use_done(path: Path) -> None:
@@ -186,6 +197,7 @@ SAMPLES = {
     "chronological TextGrid": Sample("m.TextGrid", use_coding),
     "guard rules": Sample("guard.toml", read_guard),
     "model card": Sample("model/card.toml", use_model),
+    "printed model card": Sample("model/card.toml", use_card),
     "network": Sample("model/model.onnx", lambda p: use_model(p.with_name("card.toml"))),
     "synthesis settings": Sample("synthesis.toml", read_settings),
     "training recipe": Sample("recipe.toml", use_recipe),
@@ -204,6 +216,8 @@ SAMPLES = {
     "weights": Sample("weights.safetensors", use_weights),
     "generator": Sample("generator.safetensors", use_generator),
     "journal": Sample("journal.arrows", use_journal),
+    "rating set": Sample("labels/visit/set.json", use_rating_set),
+    "opened raters": Sample("labels/visit/opened.json", use_rating_set),
     "generated faces": Sample("part/done.jsonl", use_done),
 }
 GUARD = """
@@ -286,9 +300,14 @@ def write_studies(root: Path) -> None:
         recipe = root / "recipes" / f"{name}.toml"
         recipe.write_bytes((PROJECT / "recipes" / recipe.name).read_bytes())
     (root / "recipes" / f"{NETWORKS_STUDY}.toml").write_text(STUDY)
-    line = {"recipe": "0", "draw": 1, "probabilities": [[0.5, 0.5]], "seconds": 2.5}
-    ledger = root / "docs" / "studies" / f"{NETWORKS_STUDY}.cells.jsonl"
-    ledger.write_text(f"{json.dumps(line)}\n{json.dumps(line | {'draw': 0})}\n")
+    from moppet.study.plan import read_plan
+
+    plan = read_plan(root / "recipes" / f"{NETWORKS_STUDY}.toml")
+    line = {"names": ["a", "b"], "probabilities": [[0.5, 0.5]], "network": "childcnn", "epochs": 3,
+            "parameters": 9, "flops": 9.5, "seconds": 2.5, "made_seconds": 0.0,
+            "rows": {"train": {"a": 3, "b": 2}}}  # fmt: skip
+    lines = [json.dumps({"recipe": plan.hash_of(c), "draw": c.draw, **line}) for c in plan.cells()]
+    (root / "docs" / "studies" / f"{NETWORKS_STUDY}.cells.jsonl").write_text("\n".join(lines))
 
 
 def write_results(folder: Path) -> None:
@@ -329,6 +348,10 @@ def write_images(root: Path) -> None:
         'path,label,age,weight\nt.json,happy,3,1\n"faces.npz",sad,40,0.5\nno.png,sad,,\n'
     )
     (root / "events.jsonl").write_text(f"{json.dumps(LINE)}\n{json.dumps(LINE | {'face_id': 1})}\n")
+    rated = {"folder": str(root), "classes": ["a", "b"], "pictures": ["no.png"], "seed": 1}
+    (root / "labels" / "visit").mkdir(parents=True)
+    (root / "labels" / "visit" / "set.json").write_text(json.dumps(rated))
+    (root / "labels" / "visit" / "opened.json").write_text('{"raters": ["ann", "bo"]}')
     (root / "part").mkdir()
     done = {"name": "fear/1.png", "kept": True, "sources": ["ab"], "age_band": None}
     lines = ({"run": "r"}, done, done | {"name": "fear/2.png", "kept": False})
@@ -350,13 +373,16 @@ def write_networks(root: Path) -> None:
 
 
 def replaced(document: Any, choose: Callable[[int], int], odd: Any) -> Any:
-    """A copy of a JSON document in which one value, or one key, is another."""
+    """A copy of a JSON document in which one value is another, or missing."""
     document = copy.deepcopy(document)
     places = list(_places(document))
     if not places:
-        return odd
+        return None if odd is MISSING else odd
     holder, key = places[choose(len(places))]
-    holder[key] = odd
+    if odd is MISSING:
+        del holder[key]
+    else:
+        holder[key] = odd
     return document
 
 
@@ -391,24 +417,41 @@ def damaged(data: bytes, draw: st.DataObject) -> bytes:
     return bytes(found)
 
 
-def dumped(document: Any) -> bytes:
-    text = json.dumps(document, ensure_ascii=False)
+def dumped(document: Any, ending: str) -> bytes:
+    if ending == ".toml" and isinstance(document, dict):
+        text = "\n".join(f"{json.dumps(key)} = {_toml(one)}" for key, one in document.items())
+    else:
+        text = json.dumps(document, ensure_ascii=False)
     return text.encode("utf-8", "surrogatepass")
 
 
-def check(sample: Sample, folder: Path, data: bytes) -> None:
-    """Read the sample with this content: a result, or one sentence."""
+def _toml(value: Any) -> str:
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{json.dumps(key)} = {_toml(one)}' for key, one in value.items())}}}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_toml, value))}]"
+    return repr(value) if type(value) in (int, float) else json.dumps(value)
+
+
+def use_with(sample: Sample, folder: Path, data: bytes) -> None:
+    """Read the sample with this content."""
     place = folder / sample.file
     whole = place.read_bytes()
     try:
         place.write_bytes(data)
         sample.use(place)
+    finally:
+        place.write_bytes(whole)
+
+
+def check(sample: Sample, folder: Path, data: bytes) -> None:
+    """Read the sample with this content: a result, or one sentence."""
+    try:
+        use_with(sample, folder, data)
     except MoppetError as error:
         text = str(error)
         assert text.endswith((".", "?", "!")) and len(text) < 3000, text
         assert text.replace("\n  ", "").isprintable(), repr(text)
-    finally:
-        place.write_bytes(whole)
 
 
 common = settings(
@@ -438,22 +481,36 @@ def test_damaged_bytes_are_read_or_refused_in_one_sentence(folder: Path, name: s
     run()
 
 
-JSON = [name for name, sample in SAMPLES.items() if sample.file.endswith((".json", ".boris"))]
+ENDINGS = (".json", ".boris", ".toml")
+JSON = [name for name, sample in SAMPLES.items() if sample.file.endswith(ENDINGS[:2])]
+TREES = [name for name, sample in SAMPLES.items() if sample.file.endswith(ENDINGS)]
 
 
-@pytest.mark.parametrize("name", JSON)
+@pytest.mark.parametrize("name", TREES)
 def test_odd_values_are_read_or_refused_in_one_sentence(folder: Path, name: str) -> None:
     sample = sample_in(folder, name)
-    whole = json.loads((folder / sample.file).read_bytes())
+    text, ending = (folder / sample.file).read_text("utf-8"), Path(sample.file).suffix
+    whole = tomllib.loads(text) if ending == ".toml" else json.loads(text)
 
     @common
     @given(st.data())
     def run(draw: st.DataObject) -> None:
         odd = draw.draw(st.sampled_from(ODD))
         document = replaced(whole, lambda n: draw.draw(st.integers(0, n - 1)), odd)
-        check(sample, folder, dumped(document))
+        check(sample, folder, dumped(document, ending))
 
     run()
+
+
+OURS = [name for name in JSON if not name.startswith(("BORIS", "study", "classifiers"))]
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_key_that_stands_twice_is_refused(folder: Path, name: str) -> None:
+    sample = sample_in(folder, name)
+    whole = (folder / sample.file).read_bytes()
+    with pytest.raises(MoppetError, match="the key 'x' twice"):
+        use_with(sample, folder, whole.replace(b"{", b'{"x": 1, "x": 2, ', 1))
 
 
 @pytest.mark.parametrize("name", SAMPLES)

@@ -306,7 +306,31 @@ def test_an_evaluation_of_another_network_is_refused(
 def test_figures_that_are_none_are_refused(tmp_path: Path, text: str) -> None:
     folder = write_folder(tmp_path / "model")
     (folder / "figures.json").write_text(text, encoding="utf-8")
-    with pytest.raises(MoppetError, match=r"figures\.json does not contain results"):
+    with pytest.raises(MoppetError, match=r"figures\.json .*damaged.* Create it again"):
+        read_results(folder)
+
+
+WHOLE = {"value": 0.5, "low": 0.4, "high": None, "n": 3}
+
+
+@pytest.mark.parametrize(
+    ("part", "says"),
+    [
+        ({"n": 2.5}, r"aligned\.all\.n must be a whole number of at least 0"),
+        ({"accuracy": WHOLE | {"value": "0.5"}}, r"all\.overall\.accuracy\.value must be a number"),
+        ({"overall": {"accuracy": {"value": 1}}}, r"the key 'aligned\.all\.overall\.accuracy\."),
+        ({"recall": {"calm": WHOLE | {"n": 10**400}}}, r"per_class\.recall\.calm\.n must be"),
+        ({"per_class": [1]}, r"aligned\.all\.per_class must be a table"),
+        ({"confusion": [[1, 2]]}, "confusion must have as many columns as rows"),
+        ({"confusion": [[1, -2], [0, 3]]}, "item 2 of item 1 of aligned.all.confusion must"),
+    ],
+)
+def test_odd_figures_are_refused_with_their_key(
+    tmp_path: Path, part: dict[str, Any], says: str
+) -> None:
+    folder = write_folder(tmp_path / "model")
+    (folder / "figures.json").write_text(json.dumps({"aligned": {"all": part}}), encoding="utf-8")
+    with pytest.raises(MoppetError, match=rf"figures\.json is damaged: .*{says}.*`moppet train`"):
         read_results(folder)
 
 

@@ -29,8 +29,9 @@ from moppet.study.classifier_cells import (
     prepare,
     unpack,
 )
-from moppet.study.engine import finished_cells, run_study
+from moppet.study.engine import run_study
 from moppet.study.executors import _join, choose_executor, run_in_processes
+from moppet.study.ledger import finished_cells
 from moppet.study.page import study_page
 from moppet.study.plan import ClassifierPlan, read_plan
 from moppet.study.results import summarize_classifiers

@@ -15,7 +15,8 @@ from ferplus_sample import training_data
 from moppet.datasets.hashing import content_hash
 from moppet.datasets.provenance import real_rows
 from moppet.study import engine
-from moppet.study.engine import finished_cells, run_study
+from moppet.study.engine import run_study
+from moppet.study.ledger import finished_cells
 from moppet.study.network_cells import NetworkContext, draw_parts
 from moppet.study.page import study_page
 from moppet.study.plan import NetworkPlan, Regime, read_plan

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,7 +16,8 @@ import pytest
 from ferplus_sample import draw_face
 from moppet.commands.study import write_starter_recipe
 from moppet.study import engine
-from moppet.study.engine import finished_cells, run_plan
+from moppet.study.engine import run_plan
+from moppet.study.ledger import finished_cells, read_results
 from moppet.study.plan import ClassifierPlan, read_plan
 from moppet.values import MoppetError, UsageError
 from synthesize_sample import whole_faces
@@ -113,3 +118,53 @@ def test_every_mistake_of_a_recipe_is_reported_at_once(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as raised:
         read_plan(tmp_path / "wrong.toml")
     assert "2 mistakes" in str(raised.value) and "Did you mean 'repeats'" in str(raised.value)
+
+
+def changed(values: Any, place: Sequence[Any], value: Any) -> Any:
+    """A copy of nested lists and tables in which one value is another."""
+    whole = json.loads(json.dumps(values))
+    holder = whole
+    for key in place[:-1]:
+        holder = holder[key]
+    holder[place[-1]] = value
+    return whole
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "value", "says"),
+    [
+        ("child-happy-sad", [1, "accuracy"], "0.5", "row 2 of .*accuracy must be a number from 0"),
+        ("child-happy-sad", [0, "n_train", "happiness"], 10**400, "n_train.happiness must be"),
+        ("infant-hybrid", [0, "recall"], [0.5], "row 1 of .*recall must be a table"),
+        ("infant-hybrid", [0, "folds"], 0, "folds must be a whole number of at least 1"),
+    ],
+)
+def test_odd_results_are_refused_with_their_row_and_key(
+    tmp_path: Path, name: str, place: list[Any], value: Any, says: str
+) -> None:
+    plan = replace(read_plan(ROOT / "recipes" / f"{name}.toml"), output=tmp_path)
+    rows = json.loads((ROOT / "docs" / "studies" / f"{name}.json").read_bytes())
+    (tmp_path / f"{name}.json").write_text(json.dumps(changed(rows, place, value)))
+    with pytest.raises(MoppetError, match=f"{says}.*Rerun the study"):
+        read_results(plan)
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "value", "says"),
+    [
+        ("child-happy-sad", ["probabilities", 3], 0.5, "item 4 of probabilities must be a list"),
+        ("child-happy-sad", ["epochs"], True, "epochs must be a whole number"),
+        ("infant-hybrid", ["found", 0, "steps"], None, "steps must be a text"),
+    ],
+)
+def test_odd_cells_are_refused_with_their_line_and_key_and_cut_ones_run_anew(
+    tmp_path: Path, name: str, place: list[Any], value: Any, says: str
+) -> None:
+    plan = replace(read_plan(ROOT / "recipes" / f"{name}.toml"), output=tmp_path)
+    first, *_ = (ROOT / "docs" / "studies" / f"{name}.cells.jsonl").read_text().splitlines()
+    plan.ledger.write_text(f"{first}\n{first[:100]}")
+    (cell,) = finished_cells(plan).values()
+    assert "made_seconds" not in cell
+    plan.ledger.write_text(f"\n{json.dumps(changed(json.loads(first), place, value))}\n")
+    with pytest.raises(MoppetError, match=f"line 2 of the ledger .*{says}.*Remove the line"):
+        finished_cells(plan)

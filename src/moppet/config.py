@@ -53,8 +53,8 @@ from typing import (
     get_type_hints,
 )
 
-from moppet.files import one_line, read_bytes
-from moppet.values import UsageError, name_hint, nearest_name
+from moppet.files import one_line, read_bytes, read_json
+from moppet.values import MoppetError, UsageError, name_hint, nearest_name
 
 T = TypeVar("T")
 
@@ -101,6 +101,8 @@ def read_toml(path: Path, what: str) -> dict[str, Any]:
         pass
     if table is None or _levels(table) > _MOST_LEVELS:
         raise UsageError(f"the {what} {path} nests tables or lists more than {_MOST_LEVELS} deep.")
+    if b"0000" in content and "\\u0000" in json.dumps(table, default=str):
+        raise UsageError(f"the {what} {path} has a text with a null character: remove it.")
     return table
 
 
@@ -125,10 +127,13 @@ def change_keys(table: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, 
     return table
 
 
-def check_settings(kind: type[T], values: Any, source: str = "") -> T:
+def check_settings(
+    kind: type[T], values: Any, source: str = "", *, others: Literal["forbid", "ignore"] = "forbid"
+) -> T:
     """Return a dataclass of settings made from a table, with old keys renamed.
 
-    source: where the table comes from, such as a file's name, for the message.
+    source: where the table comes from, such as a file's name, for the message. others: what to do
+    with keys that the dataclass lacks.
     Raises UsageError that lists every wrong key, what it needs, what came, and the nearest name.
     """
     import pydantic
@@ -141,7 +146,7 @@ def check_settings(kind: type[T], values: Any, source: str = "") -> T:
     token = _CHECKING.set(True)
     try:
         # As JSON, strictness takes lists for tuples and tables for dataclasses, and no more.
-        made: T = _adapter(kind).validate_json(json.dumps([table], default=str))[0]
+        made: T = _adapter(kind, others).validate_json(json.dumps([table], default=str))[0]
     except pydantic.ValidationError as error:
         raise SettingsError(problems + _sentences(kind, error), source) from None
     except (TypeError, ValueError):  # no table: a key that is no text, a table within itself
@@ -154,15 +159,29 @@ def check_settings(kind: type[T], values: Any, source: str = "") -> T:
     return made
 
 
-def check_known(kind: type[T], values: Any, source: str = "") -> T:
-    """Return `check_settings` of the keys that the dataclass has, old names included.
+def read_stored(
+    kind: type[T], path: Path, what: str, remedy: str, error: type[MoppetError] = MoppetError
+) -> T:
+    """Return the content of a JSON file of ours; see `read_json` and `check_stored`."""
+    try:
+        values = read_json(path, what, error)
+    except MoppetError as damage:
+        raise error(f"{damage} {remedy}") from None
+    return check_stored(kind, values, f"the {what} {path}", remedy, error)
 
-    Other keys are left out: files of later versions, or of other programs, may have more.
+
+def check_stored(
+    kind: type[T], values: Any, where: str, remedy: str, error: type[MoppetError] = MoppetError
+) -> T:
+    """Return the content of a file of ours as a dataclass, with old keys renamed.
+
+    Keys that the dataclass lacks are left out: files of later versions may have more.
+    where: the file. remedy: a sentence. Raises `error` with the first mistake, and the remedy.
     """
-    known = {field.name for field in dataclasses.fields(kind)} | set(_mapping(kind, "RENAMED"))  # type: ignore[arg-type]
-    if isinstance(values, Mapping):
-        values = {key: value for key, value in values.items() if key in known}
-    return check_settings(kind, values, source)
+    try:
+        return check_settings(kind, values, others="ignore")
+    except SettingsError as mistake:
+        raise error(f"{where} is damaged: {mistake.problems[0]} {remedy}") from None
 
 
 def check_fields(settings: Any) -> None:
@@ -209,17 +228,18 @@ def old_names(settings: Any) -> dict[str, Any]:
     return found
 
 
-def _adapter(kind: Any) -> Any:
+def _adapter(kind: Any, others: Literal["forbid", "ignore"] = "forbid") -> Any:
     import pydantic
 
-    if kind not in _ADAPTERS:  # a list hands the configuration on to the dataclass
-        _ADAPTERS[kind] = pydantic.TypeAdapter(
+    key = kind, others
+    if key not in _ADAPTERS:  # a list hands the configuration on to the dataclass
+        _ADAPTERS[key] = pydantic.TypeAdapter(
             list[kind],
             config=pydantic.ConfigDict(
-                strict=True, extra="forbid", allow_inf_nan=False, revalidate_instances="always"
+                strict=True, extra=others, allow_inf_nan=False, revalidate_instances="always"
             ),
         )
-    return _ADAPTERS[kind]
+    return _ADAPTERS[key]
 
 
 def _mapping(kind: Any, name: str) -> Mapping[str, Any]:
@@ -313,7 +333,9 @@ def _sentences(kind: type[Any], error: Any) -> list[str]:
 def _place(path: list[str | int]) -> str:
     *rest, last = path
     return (
-        f"item {last + 1} of {_place(rest)}" if isinstance(last, int) else ".".join(map(str, path))
+        f"item {last + 1} of {_place(rest)}"
+        if isinstance(last, int)
+        else ".".join(one_line(key, _MOST_SHOWN) for key in path)
     )
 
 
@@ -325,7 +347,7 @@ def _sentence(kind: type[Any], one: Mapping[str, Any], hint: Any, path: list[str
         owner = functools.reduce(_inner, path[:-1], kind)
         return f"unknown key {place!r}.{name_hint(path[-1], _hints(_bare(owner)))}"
     if one["type"] == "value_error":  # of a type's own check, such as that of a registry's names
-        return f"{place}: {one['msg'].removeprefix('Value error, ')}"
+        return f"{place}: {one_line(one['msg'].removeprefix('Value error, '))}."
     choices = get_args(_bare(hint)) if get_origin(_bare(hint)) is Literal else ()
     near = nearest_name(one["input"], choices) if isinstance(one["input"], str) else None
     more = f" Did you mean {near!r}?" if near else ""

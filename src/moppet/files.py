@@ -12,6 +12,7 @@ import os
 import re
 import stat
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -160,16 +161,24 @@ _LONE: Final = re.compile("[\\ud800-\\udfff]")
 def parse_json(data: bytes, where: str, error: type[MoppetError] = MoppetError) -> Any:
     """Return the values in a JSON text; raise `error`, in one sentence, where it is none.
 
-    NaN, infinities, numbers of thousands of digits and half characters (lone surrogates) are no
-    JSON here, and neither is a text that nests some hundred levels. where: the file, in words.
+    NaN, infinities, numbers of thousands of digits, half characters (lone surrogates) and keys
+    that stand twice are no JSON here, and neither is a text that nests some hundred levels.
+    where: the file, in words.
     """
 
     def refuse(constant: str) -> Any:
         raise ValueError(f"{constant} is not a number in JSON")
 
+    def table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        made = dict(pairs)
+        if len(made) < len(pairs):
+            ((key, _),) = Counter(key for key, _ in pairs).most_common(1)
+            raise ValueError(f"it has the key {key[:60]!r} twice")
+        return made
+
     try:
         text = data.decode("utf-8-sig")
-        values = json.loads(text, parse_constant=refuse)
+        values = json.loads(text, parse_constant=refuse, object_pairs_hook=table)
         if "\\u" in text and _LONE.search(json.dumps(values, ensure_ascii=False)):
             raise ValueError("it contains half of a character")
     except RecursionError:

@@ -34,19 +34,6 @@ if TYPE_CHECKING:
     from moppet.timeline.annotations import AnnotatedTimeline
 
 _MOST_NAMED: Final = 5
-_PHOTO_COLUMNS: Final = [
-    "face_id",
-    "status",
-    "expression",
-    "group",
-    "confidence",
-    "unsure",
-    "quality",
-    "box_x",
-    "box_y",
-    "box_w",
-    "box_h",
-]
 FORMATS: Final = ("parquet", "csv", "json")
 SMOOTH_S: Final = 0.25
 """The default of TimelineSettings, here so that the command line starts without it."""
@@ -315,7 +302,7 @@ def _write(
     timeline = result.machine
     written = [timeline.write(folder / f"timeline.{kind}") for kind in kinds]
     if timeline.photos:
-        written.append(_write_photos(timeline, folder / "photos.csv"))
+        written.append(timeline.write_photos(folder / "photos.csv"))
     if not options.no_report:
         from moppet.pages.report import write_report
 
@@ -344,17 +331,6 @@ def _print_result(
     for line in (*lines, *_notes(recording, timeline), *written):
         print(f"  {line}")
     sys.stdout.flush()
-
-
-def _write_photos(timeline: Timeline, path: Path) -> Path:
-    """Write one row for each face in a folder of photos, with the file's name."""
-    from moppet.files import write_csv
-
-    files = timeline.photos
-    columns = [name for name in _PHOTO_COLUMNS if name in timeline.table.column_names]
-    rows = timeline.table.select(["frame", *columns]).to_pylist()
-    table = [[files[row.pop("frame")], *row.values()] for row in rows]
-    return write_csv(path, ["file", *columns], table)
 
 
 def _photo_lines(timeline: Timeline) -> list[str]:

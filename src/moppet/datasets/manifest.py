@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from moppet.config import check_known
+from moppet.config import check_settings
 from moppet.datasets import row_images
 from moppet.datasets.provenance import check_synthetic, current_columns
 from moppet.files import parse_json, replacing
@@ -410,7 +410,7 @@ def read_manifest(path: str | PathLike[str]) -> Manifest:
         raise _unreadable(place, "it is not a complete Parquet file") from None
     try:
         content = (table.schema.metadata or {}).get(_KEY, b"null")
-        kept = check_known(_Kept, parse_json(content, "its metadata"))
+        kept = check_settings(_Kept, parse_json(content, "its metadata"), others="ignore")
     except MoppetError:
         raise _unreadable(place, "its metadata has no names, license and root") from None
     missing = [name for name in SCHEMA.names if name not in table.column_names]

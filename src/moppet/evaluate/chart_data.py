@@ -83,6 +83,8 @@ def read_training(folder: Path) -> dict[str, Any] | None:
             for name in rows[0]
         }
         epochs = columns["epoch"]
+        if None in epochs:
+            raise ValueError
     except (OSError, csv.Error, UnicodeDecodeError, ValueError, TypeError, KeyError, IndexError):
         raise ModelError(
             f"{path} is not a table of training epochs (epoch,train_loss,…). Remove it, or get the "

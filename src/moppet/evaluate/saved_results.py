@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
+from annotated_types import Interval
+
+from moppet.config import check_stored, read_stored
 from moppet.evaluate.chart_data import read_training
-from moppet.files import file_sha256, parse_json, read_bytes
+from moppet.files import file_sha256
 from moppet.infer.expression_model import find_model, network_file, read_card
-from moppet.values import ModelError, MoppetError, UsageError
+from moppet.values import ModelError, UsageError
 
 Json = Mapping[str, Any]
 ALL: Final = "all"
-_ODD: Final = (KeyError, TypeError, AttributeError, ValueError)
-_MOST: Final = 1e15
+_MOST: Final = 10**15
 """Larger numbers are no figures."""
 PER_CLASS: Final = ("recall", "precision", "f1", "auc")
 
@@ -101,6 +103,112 @@ class ResultSet:
     again: bool = False
 
 
+_Number = Annotated[float, Interval(gt=-_MOST, lt=_MOST)]
+_Count = Annotated[int, Interval(ge=0, lt=_MOST)]
+
+
+@dataclass(frozen=True)
+class _Estimate:
+    value: _Number | None
+    low: _Number | None
+    high: _Number | None
+    n: _Count | None = None
+    p: _Number | None = None
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The figures of some faces, as `_nested` returns them."""
+
+    n: _Count | None = None
+    overall: dict[str, _Estimate] = field(default_factory=dict)
+    per_class: dict[str, dict[str, _Estimate]] = field(default_factory=dict)
+    confusion: tuple[tuple[_Count, ...], ...] | None = None
+
+    def problems(self) -> Iterator[str]:
+        if any(len(row) != len(self.confusion or ()) for row in self.confusion or ()):
+            yield "confusion must have as many columns as rows."
+
+
+@dataclass(frozen=True)
+class _Gap:
+    of: str
+    model: _Estimate
+    one_rater: _Estimate | None = None
+
+
+@dataclass(frozen=True)
+class _Figures:
+    """The content of figures.json: aligned and raw have figures by part. Older files have fewer."""
+
+    names: tuple[str, ...] = ()
+    rows: _Count | None = None
+    faces_found: _Count | None = None
+    faces_found_at_default_thresholds: _Count | None = None
+    aligned: dict[str, _Part] | None = None
+    raw: dict[str, _Part] | None = None
+    aligned_missed_wrong: dict[str, _Estimate] = field(default_factory=dict)
+    gap: _Gap | None = None
+    human: dict[str, _Estimate] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Network:
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class _Data:
+    name: str | None = None
+    sources: tuple[str, ...] = ()
+    license: str | None = None
+
+
+@dataclass(frozen=True)
+class _About:
+    model: _Network
+    data: _Data
+    split: str = ""
+    created_at: str | None = None
+
+
+@dataclass(frozen=True)
+class _Rows:
+    evaluated: _Count | None = None
+    faces_found: _Count | None = None
+
+
+@dataclass(frozen=True)
+class _LevelGap:
+    of: str
+    figures: dict[str, _Estimate]
+
+
+@dataclass(frozen=True)
+class _Level:
+    names: tuple[str, ...]
+    parts: dict[str, _Part]
+    by: dict[str, dict[str, _Part]]
+    gaps: tuple[_LevelGap, ...]
+    missed_wrong: _Estimate
+
+
+@dataclass(frozen=True)
+class _Evaluation:
+    """What a card takes from evaluation.json."""
+
+    about: _About
+    classes: _Level
+    rows: _Rows = _Rows()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Scores:
+    scores: dict[str, _Estimate]
+
+
 @dataclass(frozen=True)
 class SavedResults:
     """Everything that is saved about a model.
@@ -133,7 +241,7 @@ def read_results(model: str | Path, evaluation: Path | None = None) -> SavedResu
             f"{network} is not the network that {folder / 'card.toml'} describes: it is missing "
             "or was replaced. Get the model folder again."
         )
-    figures = _read_json(folder / "figures.json")
+    figures = _read_figures(folder / "figures.json")
     training = read_training(folder)
     found = None if evaluation is None else _read_evaluation(evaluation, card)
     measured, missing = [], []
@@ -141,33 +249,54 @@ def read_results(model: str | Path, evaluation: Path | None = None) -> SavedResu
         missing.append("figures.json, the figures on the test rows")
         measured += _from_scores(card)
     else:
-        measured += _from_figures(figures, folder / "figures.json")
+        measured += _from_figures(figures)
     if training is None:
         missing.append("training.csv, the training history")
     if found is None:
         missing.append("an evaluation.json of `moppet evaluate`, the figures on other images")
     else:
-        assert evaluation is not None
-        measured.append(_from_evaluation(found, evaluation))
+        measured.append(_from_evaluation(found))
     return SavedResults(card, network.stat().st_size, figures, training, found, measured, missing)
 
 
-def _read_json(path: Path) -> Json | None:
+def _read_json(path: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
-    content = read_bytes(path, "file of results")
-    with suppress(MoppetError):
-        found = parse_json(content, str(path))
-        if isinstance(found, dict):
-            return found
-    raise _not_figures(path)
+    return read_stored(dict[str, Any], path, "file of results", _remedy(path))
 
 
-def _not_figures(path: Path) -> MoppetError:
-    return MoppetError(
-        f"{path} does not contain results of moppet: create it again with `moppet "
-        f"{'evaluate' if path.name.startswith('evaluation') else 'train'}`."
-    )
+def _remedy(path: Path) -> str:
+    command = "evaluate" if path.name.startswith("evaluation") else "train"
+    return f"Create it again with `moppet {command}`."
+
+
+def _read_figures(path: Path) -> Json | None:
+    found = _read_json(path)
+    if found is None:
+        return None
+    for way in _WAYS:
+        found[way] = _each(_nested, found.get(way))
+    check_stored(_Figures, found, str(path), _remedy(path))
+    return found
+
+
+def _each(change: Callable[[Any], Any], table: Any) -> Any:
+    return {k: change(v) for k, v in table.items()} if isinstance(table, dict) else table
+
+
+def _nested(part: Any) -> Any:
+    """Return a part with its figures in "overall" and "per_class": some files have them beside."""
+    if not isinstance(part, dict):
+        return part
+    found = {"overall": {}, "per_class": {}, **part}
+    beside = {k: found.pop(k) for k, v in part.items() if isinstance(v, dict) and "value" in v}
+    for place, more in (
+        ("overall", beside),
+        ("per_class", {k: found.pop(k) for k in PER_CLASS if k in part}),
+    ):
+        if isinstance(found[place], dict):
+            found[place] = found[place] | more
+    return found
 
 
 def _read_evaluation(path: Path, card: Json) -> Json:
@@ -178,46 +307,44 @@ def _read_evaluation(path: Path, card: Json) -> Json:
             f"--evaluation needs the evaluation.json of a model; {place} is not there."
         )
     found = current_results(found)
-    try:
-        model, sha256 = found["about"]["model"]["name"], found["about"]["model"]["sha256"]
-    except _ODD:
-        raise _not_figures(place) from None
-    if sha256 != card["sha256"]:
+    if isinstance(level := found.get("classes"), dict):
+        level["parts"] = _each(_nested, level.get("parts"))
+        level["by"] = _each(partial(_each, _nested), level.get("by"))
+    about = check_stored(_Evaluation, found, str(place), _remedy(place)).about.model
+    if about.sha256 != card["sha256"]:
         raise UsageError(
-            f"{place} is about another network ({model}, {str(sha256)[:12]}…) than this card's "
-            f"({card['name']}, {card['sha256'][:12]}…)."
+            f"{place} is about another network ({about.name}, {about.sha256[:12]}…) than this "
+            f"card's ({card['name']}, {card['sha256'][:12]}…)."
         )
     return found
 
 
-def _from_figures(figures: Json, path: Path) -> list[ResultSet]:
-    """Read figures.json: aligned and raw → part → figures. Older files have fewer figures."""
-    ways = {
-        "aligned": "detected and aligned as in use",
-        "raw": "the data set's own crops, unchanged",
-    }
-    try:
-        names = tuple(str(name) for name in figures.get("names", ()))
-        gap = figures.get("gap")
-        missed = figures.get("aligned_missed_wrong", {}).get("accuracy")
-        made: list[ResultSet] = []
-        for way, words in ways.items():
-            if way in figures:
-                parts = {str(k): _rows(v) for k, v in figures[way].items()}
-                first = not made
-                made.append(
-                    ResultSet(
-                        words if made else f"the test rows, {words}",
-                        names or _names(parts),
-                        _with_raters(parts, figures.get("human", {})),
-                        gaps=[gap] if gap and first else [],
-                        missed_wrong=missed if first else None,
-                        again=not first,
-                    )
+_WAYS: Final = {
+    "aligned": "detected and aligned as in use",
+    "raw": "the data set's own crops, unchanged",
+}
+
+
+def _from_figures(figures: Json) -> list[ResultSet]:
+    names = tuple(figures.get("names", ()))
+    gap = figures.get("gap")
+    missed = figures.get("aligned_missed_wrong", {}).get("accuracy")
+    made: list[ResultSet] = []
+    for way, words in _WAYS.items():
+        if figures[way] is not None:
+            parts = {k: _rows(v) for k, v in figures[way].items()}
+            first = not made
+            made.append(
+                ResultSet(
+                    f"the test rows, {words}" if first else words,
+                    names or _names(parts),
+                    _with_raters(parts, figures.get("human", {})),
+                    gaps=[gap] if gap and first else [],
+                    missed_wrong=missed if first else None,
+                    again=not first,
                 )
-        return made
-    except _ODD:
-        raise _not_figures(path) from None
+            )
+    return made
 
 
 def _from_scores(card: Json) -> list[ResultSet]:
@@ -227,7 +354,7 @@ def _from_scores(card: Json) -> list[ResultSet]:
         for name, one in card.get("scores", {}).items()
         if isinstance(one, dict)
     }
-    scores = {name: one for name, one in scores.items() if _is_estimate(one)}
+    check_stored(_Scores, {"scores": scores}, "card.toml", "Correct it.")
     if not scores:
         return []
     recalls = {f"recall_{label}": str(label) for label in card["labels"]}
@@ -250,83 +377,37 @@ def _from_scores(card: Json) -> list[ResultSet]:
     return [ResultSet("the scores on its card", names, {ALL: whole, **by_part})]
 
 
-def _from_evaluation(found: Json, path: Path) -> ResultSet:
-    try:
-        level = found["classes"]
-        data = found["about"]["data"]
-        name = str(data.get("name") or ", ".join(data["sources"]) or "unnamed data")
-        return ResultSet(
-            f"the evaluation on {name}",
-            tuple(level["names"]),
-            {name: _rows(part) for name, part in level["parts"].items()},
+def _from_evaluation(found: Json) -> ResultSet:
+    level = found["classes"]
+    data = found["about"]["data"]
+    name = str(data.get("name") or ", ".join(data.get("sources", ())) or "unnamed data")
+    return ResultSet(
+        f"the evaluation on {name}",
+        tuple(level["names"]),
+        {name: _rows(part) for name, part in level["parts"].items()},
+        {
+            column: {value: _rows(part) for value, part in parts.items()}
+            for column, parts in level["by"].items()
+        },
+        [
             {
-                column: {value: _rows(part) for value, part in parts.items()}
-                for column, parts in level["by"].items()
-            },
-            [
-                {
-                    "of": f"accuracy, {gap['of']}",
-                    "model": gap["figures"]["accuracy"],
-                    "one_rater": gap["figures"].get("one_rater"),
-                }
-                for gap in level["gaps"]
-            ],
-            level["missed_wrong"],
-        )
-    except _ODD:
-        raise _not_figures(path) from None
+                "of": f"accuracy, {gap['of']}",
+                "model": gap["figures"]["accuracy"],
+                "one_rater": gap["figures"].get("one_rater"),
+            }
+            for gap in level["gaps"]
+            if "accuracy" in gap["figures"]
+        ],
+        level["missed_wrong"],
+    )
 
 
 def _rows(part: Json) -> Figures:
-    """Read both forms: figures side by side, or below "overall" and "per_class"."""
-    flat = {**part, **part.get("overall", {}), **part.get("per_class", {})}
-    n = part.get("n")
-    if not _is_count(n):
-        raise ValueError("n is no count")
-    return Figures(
-        n,
-        {
-            name: value
-            for name, value in flat.items()
-            if _is_estimate(value) and not (name == "one_rater" and value["value"] is None)
-        },
-        {
-            name: {k: v for k, v in flat[name].items() if _is_estimate(v)}
-            for name in PER_CLASS
-            if isinstance(flat.get(name), dict)
-        },
-        _counts(part.get("confusion")),
-    )
-
-
-def _is_estimate(value: Any) -> bool:
-    return (
-        isinstance(value, dict)
-        and all(key in value and _is_number(value[key]) for key in ("value", "low", "high"))
-        and _is_count(value.get("n"))
-    )
-
-
-def _is_number(value: Any) -> bool:
-    plain = isinstance(value, int | float) and not isinstance(value, bool)
-    return value is None or (plain and abs(value) < _MOST)
-
-
-def _is_count(value: Any) -> bool:
-    plain = isinstance(value, int) and not isinstance(value, bool)
-    return value is None or (plain and 0 <= value < _MOST)
-
-
-def _counts(rows: Any) -> list[list[int]] | None:
-    """Return a confusion matrix; ValueError if it is none."""
-    if rows is None:
-        return None
-    whole = all(
-        isinstance(row, list) and len(row) == len(rows) and all(map(_is_count, row)) for row in rows
-    )
-    if not whole or any(n is None for row in rows for n in row):
-        raise ValueError("no confusion matrix")
-    return list(rows)
+    overall = dict(part["overall"])
+    if overall.get("one_rater", {"value": 0})["value"] is None:
+        del overall["one_rater"]
+    per_class = {k: v for k, v in part["per_class"].items() if k in PER_CLASS}
+    return Figures(part.get("n"), overall, per_class, part.get("confusion"))
 
 
 def _names(parts: Mapping[str, Figures]) -> tuple[str, ...]:
@@ -339,6 +420,6 @@ def _names(parts: Mapping[str, Figures]) -> tuple[str, ...]:
 
 def _with_raters(parts: dict[str, Figures], human: Json) -> dict[str, Figures]:
     for name, rows in parts.items():
-        if _is_estimate(human.get(name)) and human[name]["value"] is not None:
+        if name in human and human[name]["value"] is not None:
             rows.overall["one_rater"] = human[name]
     return parts

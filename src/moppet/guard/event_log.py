@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, TextIO
 
 from moppet import files
-from moppet.config import check_known
+from moppet.config import check_settings
 from moppet.files import parse_json, read_bytes, write_text
 from moppet.guard.state_machine import Event
 from moppet.metrics import Estimate, event_rate, exact_share
@@ -87,7 +87,7 @@ def read_records(path: Path) -> list[dict[str, Any]]:
     try:
         records = [parse_json(line, str(path)) for line in lines if line.strip()]
         for record in records:
-            check_known(_Record, record)
+            check_settings(_Record, record, others="ignore")
     except MoppetError:
         raise MoppetError(f"{path} is not a guard log: choose a file written by --log.") from None
     return records

@@ -8,13 +8,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-from jinja2 import UndefinedError
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from markupsafe import Markup
 
 from moppet.evaluate.saved_results import ALL, Figures, ResultSet, SavedResults, read_results
-from moppet.files import as_damaged, write_text
+from moppet.files import write_text
 from moppet.pages.document import escape_markdown, render_document, render_template
 from moppet.pages.html_tables import Card, confusion_shade
 from moppet.pages.wording import (
@@ -84,13 +83,8 @@ def write_model_card(model: str, output: Path, evaluation: Path | None = None) -
     the folder that holds it.
     """
     results = read_results(model, evaluation)
-    odd = (
-        f"the results saved with {model}, or their evaluation, lack values or have others than "
-        "moppet writes: create them again with `moppet train` or `moppet evaluate`."
-    )
-    with as_damaged(odd, failures=[UndefinedError]):
-        markdown = as_markdown(results)
-        texts = {"model_card.md": markdown, "model_card.html": build_page(results, markdown)}
+    markdown = as_markdown(results)
+    texts = {"model_card.md": markdown, "model_card.html": build_page(results, markdown)}
     return [write_text(output / name, text) for name, text in texts.items()]
 
 

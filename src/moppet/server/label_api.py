@@ -16,6 +16,7 @@ from fastapi import FastAPI
 from fastapi.responses import Response
 from numpy.typing import NDArray
 
+from moppet.config import read_stored
 from moppet.datasets.manifest import Manifest, build_manifest
 from moppet.datasets.rater_agreement import (
     Agreement,
@@ -27,7 +28,7 @@ from moppet.datasets.rater_agreement import (
     read_ratings,
 )
 from moppet.datasets.readers.csv_tables import read_table
-from moppet.files import one_line, read_json, write_csv, write_text
+from moppet.files import one_line, write_csv, write_text
 from moppet.metrics import confusion
 from moppet.server.ratings import NO_FACE, NewSet, Rater, RatingSet, RatingSets
 from moppet.server.responses import Json, body_of
@@ -47,16 +48,19 @@ def progress(of: RatingSet) -> list[Json]:
     ]
 
 
+@dataclass(frozen=True)
+class _Opened:
+    """The content of opened.json."""
+
+    raters: tuple[str, ...]
+
+
 def opened_raters(of: RatingSet) -> tuple[str, ...]:
     """Return the raters whose agreement was opened; () while the rating is in progress."""
     path = of.place / "opened.json"
     if not path.exists():
         return ()
-    found = read_json(path, "file of opened raters")
-    raters = found.get("raters") if isinstance(found, dict) else None
-    if not isinstance(raters, list) or not all(isinstance(name, str) for name in raters):
-        raise MoppetError(f"{path} is damaged: restore it from a backup.")
-    return tuple(raters)
+    return read_stored(_Opened, path, "file of opened raters", "Restore it from a backup.").raters
 
 
 def check_rating(of: RatingSet) -> None:

@@ -17,10 +17,10 @@ from typing import Any, ClassVar, Final, NamedTuple
 
 import cv2
 
-from moppet.config import check_settings
+from moppet.config import read_stored
 from moppet.datasets.readers.csv_tables import read_table
 from moppet.datasets.readers.dataset import subject_finder
-from moppet.files import read_json, write_csv, write_text
+from moppet.files import write_csv, write_text
 from moppet.media import IMAGE_SUFFIXES
 from moppet.media.images import load_image
 from moppet.server.workspace import local_path
@@ -139,10 +139,7 @@ class RatingSets:
         if name not in self.names():
             raise UsageError(f"There is no set {name!r}.")
         file = self.root / name / "set.json"
-        try:
-            stored = check_settings(_StoredSet, read_json(file, "rating set"), "the set")
-        except MoppetError:
-            raise MoppetError(f"{file} is damaged: restore it from a backup.") from None
+        stored = read_stored(_StoredSet, file, "rating set", "Restore it from a backup.")
         folder, pattern = Path(stored.folder), stored.subject_pattern
         return RatingSet(file.parent, folder, stored.classes, stored.images, pattern, stored.seed)
 

@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Annotated, Final
 
 from fastapi import FastAPI, Request
-from fastapi.responses import FileResponse
+from fastapi.responses import FileResponse, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from moppet.infer.pipeline import Settings
 from moppet.server.downloads import current_report
 from moppet.server.job_queue import Queue
-from moppet.server.responses import Json, body_of, existing_file, media_file
-from moppet.server.timeline_view import TIMELINE
-from moppet.server.workspace import Workspace, check_recording, media_type
+from moppet.server.responses import Json, body_of, existing_file, media_file, media_image
+from moppet.server.timeline_view import TIMELINE, view_of
+from moppet.server.workspace import Workspace, check_recording, media_type, read_photo
 from moppet.values import MoppetError, UsageError
 
 _CHECK_ROOM: Final = 2**26
@@ -40,7 +40,7 @@ class AnalysisSettings:
 
 @dataclass(frozen=True)
 class NewJob:
-    """A recording to analyze: the name of an upload, or the path of a local file."""
+    """A recording to analyze: the name of an upload, or a local file or folder of photos."""
 
     recording: str | None = None
     path: str | None = None
@@ -106,6 +106,15 @@ def add_jobs(site: FastAPI, workspace: Workspace, queue: Queue) -> None:
         """Return the recording; players may request parts of it (Range)."""
         path = Path(queue.job(number).source)
         return media_file(path, media_type(path))
+
+    @site.get("/api/jobs/{number}/photos/{image}")
+    def photo(number: int, image: int) -> Response:
+        """Return an image of a set of photos as JPEG, in the pixels of its boxes."""
+        job = queue.job(number)
+        files = view_of(Path(job.folder)).timeline.photos
+        if not 0 <= image < len(files):
+            raise HTTPException(404)
+        return media_image(read_photo(Path(job.source), files[image]))
 
     @site.get("/api/jobs/{number}/results/{name}")
     def result(number: int, name: str) -> FileResponse:

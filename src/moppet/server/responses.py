@@ -62,6 +62,13 @@ def media_file(path: Path, media_type: str) -> FileResponse:
     )
 
 
+def media_image(jpeg: bytes) -> Response:
+    """Return an image to be shown; see `media_file`."""
+    return Response(
+        jpeg, media_type="image/jpeg", headers={"content-security-policy": MEDIA_POLICY}
+    )
+
+
 def attachment(name: str, content: bytes | str, media_type: str | None = None) -> Response:
     """Return a file to be saved under a name."""
     headers = {"content-disposition": f'attachment; filename="{name}"'}

@@ -66,6 +66,7 @@ class TimelineView:
         duration = float(length) if isinstance(length, int | float) else math.nan
         last = float(self.time_s[-1]) if len(self.time_s) else 0.0
         times = frame_times(timeline.table, timeline.settings)
+        faceless = [] if timeline.photos else times.intervals("no_face")
         return {
             "name": timeline.metadata.get("source_name"),
             "names": list(timeline.names),
@@ -73,6 +74,7 @@ class TimelineView:
             "duration_s": max(last, duration) if math.isfinite(duration) else last,
             "size_px": [timeline.metadata.get("width"), timeline.metadata.get("height")],
             "complete": bool(timeline.metadata.get("complete")),
+            "photos": self._photos(),
             "faces": faces,
             "episodes": [
                 {
@@ -84,16 +86,32 @@ class TimelineView:
                 }
                 for one in timeline.episodes("expression")
             ],
-            "faceless": [_rounded(np.asarray(one)) for one in times.intervals("no_face")],
+            "faceless": [_rounded(np.asarray(one)) for one in faceless],
             "shares": self._shares(),
             "people": self._people.as_json(),
             "corrections": self._corrections({face["name"]: face["id"] for face in faces}),
         }
 
+    def _photos(self) -> list[Json]:
+        """Return each photo's file name, status and time (its number), and the readings in it."""
+        files = self.timeline.photos
+        if not files:
+            return []
+        of_face = ("expression", "group", "confidence", "unsure", "status")
+        columns = ["frame", "time_s", "face_id", *of_face]
+        found: dict[int, Json] = {}
+        for row in self.timeline.table.select(columns).to_pylist():
+            known = {"file": files[row["frame"]], "at_s": row["time_s"], "status": row["status"]}
+            photo = found.setdefault(row["frame"], {**known, "faces": []})
+            if row["face_id"] is not None:
+                photo["faces"].append({"id": row["face_id"]} | {key: row[key] for key in of_face})
+        return list(found.values())
+
     def _shares(self) -> Json:
         """Return each face's shares of sure time and its unsure time, by face number or "all".
 
-        corrected: the share with the coders' corrections; null if there are none.
+        corrected: the share with the coders' corrections; null if there are none. Photos have
+        `unsure_faces` in place of the unsure time.
         """
         summary = AnnotatedTimeline(self.timeline, self._people, list(self._valid)).summary()
         corrected = (summary.get("corrected") or {}).get("faces")
@@ -102,6 +120,7 @@ class TimelineView:
             other = None if corrected is None else corrected[number][kind]
             labels = face[kind] if other is None else other
             none = {"share": None, "time_unsure_s": None}
+            none |= {"unsure_faces": 0} if self.timeline.photos else {}
             return [
                 {
                     "label": label,

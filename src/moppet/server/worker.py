@@ -33,6 +33,8 @@ def work(task: dict[str, Any]) -> dict[str, Any]:
     analysis = Analysis(task["source"], settings, journal=journal, resume=journal.is_file())
     timeline = analysis.run(_progress_reporter())
     timeline.write(folder / "timeline.parquet")
+    if timeline.photos:
+        timeline.write_photos(folder / "photos.csv")
     write_report(timeline, folder / "report.html")
     journal.unlink(missing_ok=True)
     return {"done": timeline.metadata["frame_count"]}

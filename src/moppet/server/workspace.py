@@ -12,9 +12,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
+import cv2
+import numpy as np
+
 from moppet.media import probe
-from moppet.media.images import image_format, images_of
-from moppet.media.sources import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from moppet.media.images import image_format, images_of, load_image
+from moppet.media.sources import IMAGE_SUFFIXES, VIDEO_SUFFIXES, printable_name
 from moppet.media.video import video_format
 from moppet.values import MediaError, MoppetError, UsageError
 
@@ -111,12 +114,12 @@ class Workspace:
             raise MoppetError(f"The disk has too little space for {size:,} bytes.")
 
     def recording(self, path: str) -> Path:
-        """Return a local recording given by its absolute path, in any folder.
+        """Return a local recording, or folder of photos, given by its absolute path.
 
-        Raises UsageError if there is no such file, MediaError if it is not a video or image.
+        Raises UsageError if there is none, MediaError if it is not a video, image or such a folder.
         """
         place = local_path(path, "recording")
-        if not place.is_file():
+        if not (place.is_file() or place.is_dir()):
             raise UsageError(f"There is no file {place}.")
         check_recording(place)
         return place.resolve()
@@ -191,10 +194,26 @@ def media_type(path: Path) -> str:
         found = path.stat()
     except (OSError, ValueError):
         raise MediaError("The recording is no longer at its place.") from None
+    if stat.S_ISDIR(found.st_mode):
+        raise MediaError(f"{path.name} is a folder of photos: ask for each of them.")
     try:
         return _media_type(path, found.st_mtime_ns, found.st_size)
     except MoppetError:
         raise MediaError(f"{path.name} cannot be read as a video or image any more.") from None
+
+
+def read_photo(source: Path, name: str) -> bytes:
+    """Return an image, or one of a folder of photos, as JPEG, as the analysis read it.
+
+    name: its file name. Raises MediaError if it cannot be read (any more).
+    """
+    places = [one for one in images_of(source) or [] if printable_name(one) == name]
+    image = load_image(places[0]) if places else None
+    if image is None:
+        raise MediaError(f"{name} is no longer at its place, or cannot be read.")
+    done, data = cv2.imencode(".jpg", np.ascontiguousarray(image[:, :, ::-1]))
+    assert done, "OpenCV always has JPEG"
+    return data.tobytes()
 
 
 @lru_cache(maxsize=64)

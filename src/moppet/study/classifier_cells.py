@@ -413,5 +413,9 @@ def pack(probabilities: Values) -> Json:
 def unpack(line: Json, classes: int) -> tuple[Labels, Values]:
     """Return (n,) predicted classes and (n, k) probabilities that `pack` wrote."""
     guess = np.array([int(digit) for digit in line["guess"]], np.int64)
-    steps = np.frombuffer(zlib.decompress(base64.b64decode(line["steps"])), "<u2")
+    packed, size = base64.b64decode(line["steps"]), 2 * len(guess) * classes
+    try:
+        steps = np.frombuffer(zlib.decompressobj().decompress(packed, size), "<u2")
+    except zlib.error:
+        raise ValueError("its steps are not compressed") from None
     return guess, np.exp(steps / _STEPS * np.log(_LEAST)).reshape(-1, classes)

@@ -8,24 +8,28 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from jinja2 import UndefinedError
 
 from moppet.datasets.duplicates import with_duplicate_groups
 from moppet.datasets.faces import Faces, find_manifest_faces
 from moppet.datasets.manifest import Manifest
-from moppet.files import as_damaged, parse_json, read_bytes, read_json, write_text
+from moppet.files import as_damaged, write_text
 from moppet.study.executors import Executor, Json, choose_executor, run_here
+from moppet.study.ledger import (
+    append_line,
+    finished_cells,
+    identity,
+    read_results,
+    results_path,
+)
 from moppet.study.page import study_page
 from moppet.study.plan import ClassifierPlan, NetworkPlan, StudyPlan
 from moppet.values import MoppetError
 
 Report = Callable[[str], None]
-_RENAMED: Final = {"made_seconds": "synthesis_seconds", "went": "outcomes"}
-"""Old key of the results → new key."""
 
 
 def run_plan(
@@ -69,7 +73,7 @@ def run_study(
     todo = [cell for cell in cells if cell.key not in finished]
     todo = [c for c in todo if only is None or any(only in str(part) for part in c.key)]
     todo = context.runnable(todo, report)
-    alike = {_identity(plan, cell): cell for cell in reversed(todo)}
+    alike = {identity(plan, cell): cell for cell in reversed(todo)}
     todo = list(alike.values())[::-1]
     report(f"{len(finished)} of {len(cells)} cells are finished; {len(todo)} to run")
     if todo:
@@ -78,12 +82,13 @@ def run_study(
     for number, line in enumerate(executor(context.run, _until(minutes, todo)), 1):
         append_line(plan.ledger, line)
         report(f"{number}/{len(todo)} {context.progress(line)}")
-    with as_damaged(_damaged_ledger(plan)):
+    odd = f"lines of {plan.ledger} do not fit each other: move it away, and rerun the command."
+    with as_damaged(odd):
         rows = context.summarize(finished_cells(plan))
     if not rows:
         raise MoppetError("too few cells are finished to summarize. Rerun the command to resume.")
     text = json.dumps(rows, indent=1, allow_nan=False)
-    write_text(plan.output / f"{plan.name}.json", text + "\n")
+    write_text(results_path(plan), text + "\n")
     write_page(plan, rows)
     return rows
 
@@ -100,68 +105,15 @@ def open_context(plan: StudyPlan) -> StudyContext:
     return NetworkContext.open(plan)
 
 
-def finished_cells(plan: StudyPlan) -> dict[Any, Json]:
-    """Return the lines of the plan's finished cells by the cells' keys.
-
-    A line counts for every cell of the same settings, whatever it is called, and no longer once
-    the settings have changed. A broken line is left out.
-    """
-    lines: dict[Any, Json] = {}
-    if plan.ledger.is_file():
-        for text in read_bytes(plan.ledger, "ledger").splitlines():
-            with suppress(MoppetError):
-                line = parse_json(text, "it")
-                with as_damaged("it is no line of a ledger."):
-                    lines[line["recipe"], *(line[name] for name in plan.REPETITION)] = line
-    found = ((cell, lines.get(_identity(plan, cell))) for cell in plan.cells())
-    return {
-        cell.key: {**line, **dict(zip(plan.KEY, cell.key, strict=True))}
-        for cell, line in found
-        if line
-    }
-
-
-def _damaged_ledger(plan: StudyPlan) -> str:
-    return (
-        f"a line of {plan.ledger} has values of another kind than this version writes. Remove the "
-        "line, or the file, and rerun the command."
-    )
-
-
-def _identity(plan: StudyPlan, cell: Any) -> tuple[Any, ...]:
-    named = dict(zip(plan.KEY, cell.key, strict=True))
-    return (plan.hash_of(cell), *(named[name] for name in plan.REPETITION))
-
-
-def append_line(path: Path, line: Json) -> None:
-    """Add a finished cell's line to the ledger; a broken last line stays one of its own."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    broken = path.is_file() and path.read_bytes()[-1:] not in (b"", b"\n")
-    with path.open("a", encoding="utf-8") as file:
-        file.write(("\n" if broken else "") + json.dumps(line, separators=(",", ":")) + "\n")
-
-
 def _until(minutes: float | None, cells: list[Any]) -> itertools.takewhile[Any]:
     end = math.inf if minutes is None else time.monotonic() + 60 * minutes
     return itertools.takewhile(lambda _: time.monotonic() < end, cells)
 
 
-def read_results(plan: StudyPlan) -> list[Json]:
-    """Return the rows of the study's results; MoppetError where there are none."""
-    path = plan.output / f"{plan.name}.json"
-    none = MoppetError(f"there are no results of the study at {path}. Run the study first.")
-    if not path.is_file():
-        raise none
-    rows = read_json(path, "file of results")
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise none
-    return [{_RENAMED.get(key, key): value for key, value in row.items()} for row in rows]
-
-
 def write_page(plan: StudyPlan, rows: list[Json]) -> Path:
     """Write the study's page from its results and the number of finished cells alone."""
     finished = len(finished_cells(plan))
-    odd = f"the results at {plan.output / plan.name}.json lack values or have odd ones: rerun it."
+    odd = f"the results {results_path(plan)} are not those of this study's plan: rerun it."
     with as_damaged(odd, failures=[UndefinedError]):
         page = study_page(plan, rows, finished)
     return write_text(plan.output / f"{plan.name}.md", page)

@@ -9,20 +9,22 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import cv2
 import lightning
 import numpy as np
 import torch
+from annotated_types import Ge
 from filelock import FileLock
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from moppet.config import old_names
+from moppet.config import check_stored, old_names
 from moppet.datasets.faces import Faces, find_manifest_faces
 from moppet.datasets.hashing import content_hash
 from moppet.datasets.manifest import Manifest, build_manifest, read_manifest
@@ -31,6 +33,7 @@ from moppet.datasets.splits import holdout
 from moppet.files import read_json, write_text
 from moppet.study.engine import StudyContext, find_study_faces
 from moppet.study.executors import Json
+from moppet.study.ledger import read_results
 from moppet.study.plan import COPIES, NetworkCell, NetworkPlan, Regime
 from moppet.synthesis.generators import find_generator
 from moppet.synthesis.sampling_plan import make_plan
@@ -173,11 +176,9 @@ class NetworkContext(StudyContext):
             return tuple(row.get(k) for k in (*names, "network", "parameters", "flops"))
 
         names = ("table", "experiment")
-        try:
-            earlier = read_json(self.plan.output / f"{self.plan.name}.json", "file of results")
-            known = {network_of(row): row.get("ms_per_face") for row in earlier}
-        except (MoppetError, TypeError, AttributeError):
-            known = {}
+        known: dict[Any, float] = {}
+        with suppress(MoppetError):  # then they are measured anew
+            known = {network_of(row): row["ms_per_face"] for row in read_results(self.plan)}
         if any(known.get(network_of(row)) is None for row in rows):
             recipes = {(e.table, e.name): e.recipe for e in self.plan.experiments}
             speeds = ms_per_face(recipes, len(rows[0]["recall"]))
@@ -311,6 +312,11 @@ def _missing_model(settings: SynthesisSettings, base: Path) -> str | None:
     return next((os.path.normpath(place) for place in places if not place.exists()), None)
 
 
+@dataclass(frozen=True)
+class _Took:
+    seconds: Annotated[float, Ge(0)]
+
+
 def _cached(
     work: Path,
     name: str,
@@ -328,10 +334,9 @@ def _cached(
             started = time.process_time()
             make(folder)
             write_text(seconds, json.dumps(time.process_time() - started))
-        took_s = read_json(seconds, "file of seconds")
-        if not isinstance(took_s, int | float):
-            raise MoppetError(f"{seconds} holds no number: remove {folder}, and rerun the command.")
-        return folder, float(took_s)
+        took_s = {"seconds": read_json(seconds, "file of seconds")}
+        remedy = f"Remove {folder}, and rerun the command."
+        return folder, check_stored(_Took, took_s, str(seconds), remedy).seconds
 
 
 def _add_generated(

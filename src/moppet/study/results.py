@@ -94,10 +94,7 @@ def _network_row(
     }
     epochs = sum(cell["epochs"] for cell in cells.values())
     seconds = [cell["seconds"] for cell in cells.values()]
-    synthesis = [
-        float(cell.get("synthesis_seconds") or cell.get("made_seconds") or 0)
-        for cell in cells.values()
-    ]
+    synthesis = [float(cell.get("synthesis_seconds") or 0) for cell in cells.values()]
     return {
         "experiment": experiment,
         "network": any_cell["network"],

@@ -15,7 +15,7 @@ from typing import Any, Final
 import cv2
 import numpy as np
 
-from moppet.config import check_known, read_toml
+from moppet.config import check_settings, read_toml
 from moppet.datasets.hashing import content_hash
 from moppet.datasets.manifest import Manifest, build_manifest
 from moppet.datasets.provenance import join_synthetic, synthetic_columns
@@ -207,7 +207,7 @@ def _finished(part: Path, run: str) -> dict[str, Json]:
     known: dict[str, Json] = {}
     for line in found[1:]:
         with suppress(MoppetError):  # such a face is generated anew
-            done = check_known(_Done, line)
+            done = check_settings(_Done, line, others="ignore")
             known[done.name] = asdict(done)
     return known
 

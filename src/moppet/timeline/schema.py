@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from annotated_types import Interval
 from numpy.typing import NDArray
 
-from moppet.config import check_known
+from moppet.config import check_settings
 from moppet.files import one_line
 from moppet.values import STATUSES, TimelineError, nearest_name
 
@@ -75,7 +75,7 @@ class _Metadata:
 
 def check_metadata(metadata: Mapping[str, Any]) -> None:
     """Raise UsageError, in one sentence, if a known key of the metadata has a wrong value."""
-    check_known(_Metadata, metadata)
+    check_settings(_Metadata, metadata, others="ignore")
 
 
 def photo_files(metadata: Mapping[str, Any]) -> tuple[str, ...]:

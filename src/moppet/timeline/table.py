@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from moppet.files import one_line
+from moppet.files import one_line, write_csv
 from moppet.timeline import formats
 from moppet.timeline.downsample import FrameThinner, thinning_step
 from moppet.timeline.episodes import Episode, Kind, find_episodes
@@ -203,6 +203,14 @@ class Timeline:
             'child.csv'
         """
         return formats.write_table(Path(path), self.table, self.metadata)
+
+    def write_photos(self, path: Path) -> Path:
+        """Write a CSV of a set of photos: one row for each face, with the file's name."""
+        columns = ["face_id", "status", "expression", "group", "confidence", "unsure", "quality"]
+        columns += [f"box_{side}" for side in "xywh"]
+        rows = self.table.select(["frame", *columns]).to_pylist()
+        table = ([self.photos[row.pop("frame")], *row.values()] for row in rows)
+        return write_csv(path, ["file", *columns], table)
 
 
 def build_timeline(

@@ -8,6 +8,8 @@ const FILES = {
   textgrid: "Praat", summary: "Summary", corrections: "Corrections",
 };
 
+const FOR_FILMS = ["elan", "boris", "datavyu", "textgrid"];
+
 // page: {api, head, face(), time(), frame_s(), show(head), say(text, bad)}
 export function startEdits(page) {
   const before = []; // earlier states of the people, for undo
@@ -67,11 +69,12 @@ export function startEdits(page) {
         event.stopPropagation();
         change("POST", `corrections/${one.number}/remove`, { by: $("#coder").value || one.by });
       });
-      for (const cell of [clock(one.start_s), clock(one.end_s), names[one.face], one.label, one.by, back]) {
+      [clock(one.start_s), clock(one.end_s), names[one.face], one.label, one.by, back].forEach((cell, place) => {
         const made = document.createElement("td");
+        made.className = place < 2 ? "film-only" : "";
         made.append(cell);
         line.append(made);
-      }
+      });
       line.addEventListener("click", () => page.go(one.start_s));
       return line;
     });
@@ -85,6 +88,7 @@ export function startEdits(page) {
       made.className = "button plain";
       made.href = `${page.api}/export/${kind}`;
       made.download = "";
+      if (FOR_FILMS.includes(kind)) made.classList.add("film-only");
       made.textContent = text;
       return made;
     });
@@ -95,7 +99,7 @@ export function startEdits(page) {
     report.textContent = "Report";
     const chart = document.createElement("button");
     chart.type = "button";
-    chart.className = "plain";
+    chart.className = "plain film-only";
     chart.textContent = "Image of the chart";
     chart.addEventListener("click", () => page.saveChart());
     $("#exports").replaceChildren(report, ...links, chart);

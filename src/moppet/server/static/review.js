@@ -1,25 +1,31 @@
-// One cursor for the video, its curves and its lanes; edits are in edits.js.
+// One cursor for the video, its curves and its lanes; edits are in edits.js. Photos have a list instead.
 import { $, say } from "./dom.js";
 import { request } from "./request.js";
 import { drawLanes } from "./face_lanes.js";
 import { listShares } from "./face_shares.js";
+import { listPhotos } from "./photo_list.js";
 import { startEdits } from "./edits.js";
 import { clock, styleOf } from "./expressions.js";
 
 const video = $("#video");
+const photo = $("#photo");
 const canvas = $("#boxes");
 const plot = $("#plot");
 const number = Number(new URLSearchParams(location.search).get("job"));
 const api = `/api/jobs/${number}`;
 const GROWS_MS = 3000;
 let head, range, edits, rows = [], rowsFrom = 0, rowsTo = -1, asked = 0, frame_s = 1 / 25;
+let at_s = null; // the photo that is shown: photo i is at i seconds
 
 const get = (path) => request("GET", path);
 const style = (name) => styleOf(name, head.names);
 const ink = () => getComputedStyle(document.body).color;
+const isPhotos = () => head.photos.length > 0;
+const now = () => (isPhotos() ? at_s : video.currentTime);
 const chosen = () => Number($("#face").value);
 
 async function draw() {
+  if (isPhotos()) return listPhotos($("#photos"), head, chosen(), at_s, choose, go);
   const mine = ++asked;
   const [start, end] = range;
   lanes();
@@ -51,12 +57,22 @@ function lanes() {
   $("#more-lanes").textContent = `${more} more faces, visible for less time: choose them above.`;
 }
 
-function choose(face) {
+function choose(face, time) {
   $("#face").value = face;
+  if (isPhotos()) showPhoto(time ?? head.faces.find((one) => one.id === face).from_s);
   listEpisodes();
-  listShares(head.shares[chosen()]);
+  listShares(head.shares[isPhotos() ? "all" : chosen()]);
   edits.fill();
-  draw();
+  return draw();
+}
+
+function showPhoto(time) {
+  at_s = time;
+  const place = head.photos.findIndex((one) => one.at_s === time);
+  const address = `${api}/photos/${place}`;
+  if (!photo.src.endsWith(address)) photo.src = address;
+  photo.alt = head.photos[place].file;
+  edits.mark(time, time + 0.5);
 }
 
 function legend() {
@@ -86,12 +102,13 @@ function cursor() {
 }
 
 async function fetchRows(t) {
-  if (t >= rowsFrom && t <= rowsTo) return;
+  if (t >= rowsFrom && t <= rowsTo) return false;
   rowsFrom = Math.max(0, t - 5);
   rowsTo = t + 25;
   rows = await get(`${api}/boxes?start_s=${rowsFrom}&end_s=${rowsTo}`);
   const times = [...new Set(rows.map((row) => row.time_s))];
   if (times.length > 2) frame_s = (times.at(-1) - times[0]) / (times.length - 1);
+  return true;
 }
 
 const nameOf = (id) => head.faces.find((face) => face.id === id)?.name ?? `face ${id}`;
@@ -106,11 +123,11 @@ function rowsAt(t) {
 }
 
 function paint() {
-  const t = video.currentTime;
+  const t = now();
   $("#clock").textContent = clock(t);
   cursor();
-  fetchRows(t).catch((error) => say(error.message, true));
-  const [width, height] = head.size_px;
+  fetchRows(t).then((fresh) => fresh && paint(), (error) => say(error.message, true));
+  const [width, height] = isPhotos() ? [photo.naturalWidth, photo.naturalHeight] : head.size_px;
   if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
   const pen = canvas.getContext("2d");
   pen.clearRect(0, 0, width, height);
@@ -154,6 +171,7 @@ function turn() {
 }
 
 function go(t) {
+  if (isPhotos()) { showPhoto(t); draw(); return; }
   video.currentTime = Math.min(Math.max(0, t), head.duration_s);
 }
 
@@ -184,10 +202,13 @@ function listen() {
   video.addEventListener("play", () => { $("#play").textContent = "Pause"; tick(); });
   video.addEventListener("pause", () => { $("#play").textContent = "Play"; });
   for (const kind of ["seeked", "loadeddata", "timeupdate"]) video.addEventListener(kind, paint);
+  photo.addEventListener("load", paint);
+  photo.addEventListener("error", () => say("The photo is no longer at its place, or cannot be read.", true));
   $("#play").addEventListener("click", turn);
   $("#blur").addEventListener("change", (event) => $("#stage").classList.toggle("blurred", event.target.checked));
   $("#show-boxes").addEventListener("change", paint);
   $("#face").addEventListener("change", () => choose(chosen()));
+  if (isPhotos()) return;
   $("#whole").addEventListener("click", () => { range = [0, head.duration_s]; draw(); });
   plot.on("plotly_relayout", (change) => {
     const [start, end] = [change["xaxis.range[0]"], change["xaxis.range[1]"]];
@@ -226,6 +247,8 @@ function show(found) {
   document.title = `${head.name} – moppet`;
   $("#name").textContent = head.name + (head.complete ? "" : " (so far)");
   if (whole) range = [0, head.duration_s];
+  document.body.classList.toggle("photos", isPhotos());
+  if (!isPhotos() && !video.src) video.src = `${api}/recording`;
   $("#found").hidden = head.faces.length === 0;
   if (!head.faces.length) return;
   $("#face").replaceChildren(...head.faces.map((one) =>
@@ -233,10 +256,7 @@ function show(found) {
   $("#face").value = head.faces.some((one) => one.id === face) ? face : head.faces[0].id;
   rowsTo = -1; // reload the boxes for new names
   legend();
-  listEpisodes();
-  listShares(head.shares[chosen()]);
-  edits.fill();
-  draw().then(paint);
+  choose(chosen(), at_s).then(paint);
 }
 
 async function follow() {
@@ -266,9 +286,8 @@ async function waits() {
 }
 
 edits = startEdits({
-  api, show, say, go, face: chosen, time: () => video.currentTime, frame_s: () => frame_s,
+  api, show, say, go, face: chosen, time: now, frame_s: () => frame_s,
   saveChart: () => Plotly.downloadImage(plot, { format: "png", width: 1600, height: 500, scale: 2, filename: head.name }),
   get head() { return head; },
 });
-video.src = `${api}/recording`;
 await follow();
