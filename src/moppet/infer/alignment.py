@@ -46,12 +46,17 @@ def align_face(image: Image, landmarks_px: Floats, size: int = CROP_PX) -> Image
     matrix = similarity(landmarks_px, TEMPLATE_PX * (size / CROP_PX))
     scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
     image, matrix = average_down(image, matrix, int(1 / scale), size)
-    return np.asarray(
-        cv2.warpAffine(
-            image, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-        ),
-        np.uint8,
-    )
+    return warped(image, matrix, size)
+
+
+def warped(image: Image, matrix: NDArray[np.float64], size: int) -> Image:
+    """Return the image warped to (size, size), its edge repeated beyond it.
+
+    matrix: (2, 3), from the image to the square.
+    """
+    flags, border = cv2.INTER_LINEAR, cv2.BORDER_REPLICATE
+    square = cv2.warpAffine(image, matrix, (size, size), flags=flags, borderMode=border)
+    return np.asarray(square, np.uint8)
 
 
 def similarity(source: Floats, target: Floats) -> NDArray[np.float64]:
