@@ -6,6 +6,10 @@
 from __future__ import annotations
 
 import os
+
+# Before a library counts the cores: the tests, and the programs they start, share the machine.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
