@@ -119,8 +119,10 @@ def test_what_a_folder_holds_and_is_not_read_is_named(
 def test_a_sequence_of_images_is_a_film(
     analyze: Analyze, tmp_path: Path, model: Path, photos: Path
 ) -> None:
+    analyze(photos, "-o", tmp_path / "r", "--model", model, "--no-report")
     out, _ = analyze(photos, "-o", tmp_path / "r", "--model", model, "--no-report", "--sequence")
     assert "face 0" in out and "photos.csv" not in out
+    assert not (tmp_path / "r" / "photos" / "photos.csv").exists()  # nothing of it is left
     timeline = read_timeline(tmp_path / "r" / "photos" / "timeline.parquet")
     assert timeline.table["face_id"].to_pylist() == [0, 1, 2, 0, 1, 2]
 

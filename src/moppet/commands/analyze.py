@@ -303,6 +303,8 @@ def _write(
     written = [timeline.write(folder / f"timeline.{kind}") for kind in kinds]
     if timeline.photos:
         written.append(timeline.write_photos(folder / "photos.csv"))
+    elif timeline.metadata.get("files"):  # the folder was analyzed as photos before
+        (folder / "photos.csv").unlink(missing_ok=True)
     if not options.no_report:
         from moppet.pages.report import write_report
 
