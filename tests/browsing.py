@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 
-def wait_until(page: Any, condition: str, seconds: float = 30) -> None:
+def wait_until(page: Any, condition: str, seconds: float = 90) -> None:
     """Ask the page until the JavaScript condition holds.
 
     page.wait_for_function would evaluate it inside the page, whose own policy forbids that

@@ -31,7 +31,7 @@ settings.load_profile("moppet")
 with suppress(ImportError):
     from playwright.sync_api import expect
 
-    expect.set_options(timeout=30_000)  # nor of a page
+    expect.set_options(timeout=90_000)  # nor of a page
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -12,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
-from urllib.parse import parse_qs, urlsplit
 
 SERVE = "from moppet.commands.main import main; main()"
 
@@ -22,8 +22,13 @@ class Server:
 
     def __init__(self, process: subprocess.Popen[bytes], port: int, address: str, log: Path):
         self.process, self.port, self.address, self._log = process, port, address, log
-        (self.token,) = parse_qs(urlsplit(address).query)["token"]
         self.origin = f"http://127.0.0.1:{port}"
+
+    @property
+    def token(self) -> str:
+        """The token of the address that was printed last: an earlier one was used."""
+        *_, last = re.findall(r"\?token=(\S+)", self.printed)
+        return str(last)
 
     def ask(
         self, method: str, path: str, body: bytes | None = None, **headers: str

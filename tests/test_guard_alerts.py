@@ -45,7 +45,11 @@ def is_alive(pid: int) -> bool:
     return stat.rpartition(")")[2].split()[0] not in "ZX"
 
 
-def test_a_command_gets_the_event_in_its_environment_and_no_shell(tmp_path: Path) -> None:
+def test_a_command_gets_the_event_in_its_environment_and_no_shell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MOPPET_PLAIN", "1")  # of the user, and no field of the event
+    monkeypatch.setenv("MOPPET_PERSON", "of another event")
     out = tmp_path / "out.json"
     code = (
         "import json, os, sys; json.dump([sys.argv[1:], "

@@ -14,6 +14,7 @@ from moppet.media.clock import ClockReport, clock_notes, mend_stamps
 
 STEP, SECOND = 3600, 90_000  # 25 frames per second in MPEG's time base
 HOURS = 3 * 3600 * SECOND
+DAY = 24 * 3600 * SECOND
 
 
 @dataclass
@@ -94,6 +95,13 @@ def test_a_jump_forward_is_a_joint_only_where_stamps_may_start_anew(
     assert len(report.joints_s) == 1
     got, report = mended(packets())
     assert got == packets() and report.to_dict() == {}
+
+
+@given(st.integers(20, 60), reorders, st.integers(11 * DAY, 2**60))
+def test_a_gap_of_more_than_ten_days_is_closed(first: int, reorder: int, gap: int) -> None:
+    got, report = mended(stream(first, 0, reorder) + stream(30, first * STEP + gap, reorder))
+    assert shown(got) == [i * STEP for i in range(first + 30)]
+    assert len(report.joints_s) == 1
 
 
 @settings(max_examples=80)

@@ -11,8 +11,15 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from moppet.infer.alignment import HEAD_POINTS, TEMPLATE_PX, head_pose
-from moppet.infer.face_quality import crop_quality, face_quality, pose_factor, sharpness
+from moppet.infer.alignment import (
+    HEAD_POINTS,
+    TEMPLATE_PX,
+    crop_quality,
+    face_quality,
+    head_pose,
+    pose_factor,
+    sharpness,
+)
 from moppet.values import Face
 
 SWAPPED = [1, 0, 2, 4, 3]

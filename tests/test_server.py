@@ -39,7 +39,7 @@ folder = Path(asked["folder"]); folder.mkdir(parents=True, exist_ok=True)
 mark = folder / "frames"
 start = int(mark.read_text()) if mark.exists() else 0
 for frame in range(start, 40):
-    mark.write_text(str(frame))
+    part = folder / "part"; part.write_text(str(frame)); part.replace(mark)  # whole when killed
     print(json.dumps({"frames": frame, "total": 40}), flush=True)
     time.sleep(0.05)
 if "bad" in asked["source"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import shutil
 import socket
@@ -16,6 +17,7 @@ import cv2
 import numpy as np
 import pytest
 
+from browsing import wait_until
 from moppet.server.security import COOKIE
 
 ROOT = Path(__file__).parents[1]
@@ -28,8 +30,27 @@ RULE = "negative >= 60 % for 4 s -> pause and alert"
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="needs Chromium or Chrome")
 
 
+SERVE = "from moppet.commands.main import main; main()"
+CALM = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from guard_rows import GROUP_OF, NAMES, face
+from moppet.server import live_api
+from moppet.timeline import TimelineSettings
+class CalmReader:
+    names, group_of, model_name, settings = NAMES, GROUP_OF, "scripted", TimelineSettings()
+    def read(self, frame):
+        more = {{"box_x": 80, "box_y": 60, "expression": "calm", "group": None, "confidence": 0.9}}
+        return [face(round(frame.time_s, 3), 0.1, **more)]
+live_api.LiveReader = CalmReader
+{SERVE}
+"""
+"""A server whose child never cries, and that answers at once, also on a busy machine."""
+
+
 class Page(NamedTuple):
-    address: str
+    home: str
+    cookie: str
     process: subprocess.Popen[str]
     work: Path
     calls: Path
@@ -52,19 +73,24 @@ def camera_file(path: Path) -> Path:
 
 
 @pytest.fixture
-def page(tmp_path: Path) -> Iterator[Page]:
-    """A real server, told on its command line whom to call."""
+def page(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Page]:
+    """A real server, told on its command line whom to call. Its parameter: the program."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     work, calls = tmp_path / "work", tmp_path / "calls"
-    program = "from moppet.commands.main import main; main()"
+    program = getattr(request, "param", SERVE)
     command = [sys.executable, "-c", program, "serve", "--no-browser", "--port", str(port)]
     command += ["--workspace", str(work)]
     command += ["--on-alert", f"sh -c 'echo $MOPPET_EVENT $MOPPET_RULE >> {calls}'"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
-    yield Page(process.stdout.readline().strip(), process, work, calls)
+    home, path = process.stdout.readline().strip().split("?")
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+    connection.request("GET", f"/?{path}")  # at once: it waits until the server is ready
+    cookie = str(connection.getresponse().headers["set-cookie"]).split(";")[0]
+    connection.close()
+    yield Page(home, cookie.removeprefix(f"{COOKIE}="), process, work, calls)
     process.terminate()
     process.wait(timeout=20)
 
@@ -82,21 +108,12 @@ def browser(tmp_path: Path) -> Iterator[Any]:
         browser.close()
 
 
-def open_page(browser: Any, address: str, path: str, complaints: list[str]) -> Any:
+def open_page(browser: Any, page: Page, path: str, complaints: list[str]) -> Any:
     made = browser.new_page(viewport={"width": 1200, "height": 900})
     made.on("pageerror", lambda error: complaints.append(str(error)))
-    home, token = address.split("?token=")  # the address itself works once
-    made.context.add_cookies([{"name": COOKIE, "value": token, "url": home}])
-    made.goto(home + path)
+    made.context.add_cookies([{"name": COOKIE, "value": page.cookie, "url": page.home}])
+    made.goto(page.home + path)
     return made
-
-
-def when(page: Any, true: str, seconds: float = 10) -> None:
-    """Wait until an expression of the page is true; its policy lets no text be run in it."""
-    end = time.monotonic() + seconds
-    while not page.evaluate(true):
-        assert time.monotonic() < end, true
-        page.wait_for_timeout(50)
 
 
 def hold(page: Any, selector: str) -> None:
@@ -112,18 +129,20 @@ def test_live_asks_first_then_draws_the_child_s_face_without_lagging(
     from playwright.sync_api import expect
 
     complaints: list[str] = []
-    live = open_page(browser, page.address, "live", complaints)
+    live = open_page(browser, page, "live", complaints)
     expect(live.locator("#off")).to_be_visible()
     live.click("#turn")
     expect(live.locator("#said")).to_contain_text("is not allowed to use the camera")
     live.context.grant_permissions(["camera"])
     live.click("#turn")
-    expect(live.locator("#now")).to_contain_text("happiness", timeout=10_000)
+    expect(live.locator("#now")).to_contain_text("happiness")
     drawn = "document.querySelector('{}').getContext('2d').getImageData(0,0,{}).data.some(v => v)"
     assert live.evaluate(drawn.format("#boxes", "320,240"))
-    expect(live.locator("#now")).to_contain_text("sadness", timeout=15_000)
-    assert float(live.inner_text("#rate")) > 2  # ten where nobody else works; benchmarks/live.py
-    assert int(live.inner_text("#delay").split()[0]) < 1500  # it drops images, and keeps up
+    expect(live.locator("#now")).to_contain_text("sadness")
+    # It drops images and keeps up: few are on their way at a time, however long each takes.
+    number = "parseFloat(document.querySelector('#{}').textContent)"
+    rate, delay = number.format("rate"), number.format("delay")
+    wait_until(live, f"{rate} > 0 && {rate} * {delay} / 1000 < 4")
     colors = live.evaluate(
         "[...document.querySelector('#curve').getContext('2d').getImageData(0,0,"
         "document.querySelector('#curve').width,document.querySelector('#curve').height).data]"
@@ -133,13 +152,13 @@ def test_live_asks_first_then_draws_the_child_s_face_without_lagging(
     assert colors > 8
     live.check("#blur")
     assert "blur" in live.evaluate("getComputedStyle(document.querySelector('#camera')).filter")
-    second = open_page(browser, page.address, "live", complaints)
+    second = open_page(browser, page, "live", complaints)
     second.context.grant_permissions(["camera"])
     second.click("#turn")
-    expect(second.locator("#said")).to_contain_text("Another page uses the camera", timeout=5000)
+    expect(second.locator("#said")).to_contain_text("Another page uses the camera")
     live.click("#turn")
     assert live.evaluate("document.querySelector('#camera').srcObject") is None
-    expect(second.locator("#now")).to_contain_text("face", timeout=10_000)
+    expect(second.locator("#now")).to_contain_text("face")
     expect(second.locator("#said")).to_be_empty()
     assert complaints == [] and not list(page.work.rglob("*.jp*g"))
 
@@ -150,7 +169,7 @@ def test_the_guard_pauses_the_film_of_a_crying_child_within_six_seconds_and_says
     from playwright.sync_api import expect
 
     complaints: list[str] = []
-    guard = open_page(browser, page.address, "guard", complaints)
+    guard = open_page(browser, page, "guard", complaints)
     guard.context.grant_permissions(["camera"])
     film = "document.querySelector('#show')"
     expect(guard.locator("#rules-said")).to_have_text("3 rules understood.")
@@ -163,9 +182,9 @@ def test_the_guard_pauses_the_film_of_a_crying_child_within_six_seconds_and_says
     guard.set_input_files("#film", FILM)
     guard.click("#turn")
     begun_s = time.monotonic()
-    expect(guard.locator("#now")).to_contain_text("happiness", timeout=10_000)
+    expect(guard.locator("#now")).to_contain_text("happiness")
     guard.click("#start")
-    when(guard, f"{film}.currentTime > 0.5")
+    wait_until(guard, f"{film}.currentTime > 0.5")
     expect(guard.locator("#state")).to_have_text("watching")
 
     expect(guard.locator("#rest")).to_be_visible(timeout=20_000)
@@ -180,7 +199,7 @@ def test_the_guard_pauses_the_film_of_a_crying_child_within_six_seconds_and_says
     expect(guard.locator("#rest")).to_be_visible()
     hold(guard, "#go-on")
     expect(guard.locator("#rest")).to_be_hidden()
-    when(guard, f"{film}.currentTime > {stopped_at} + 0.3")
+    wait_until(guard, f"{film}.currentTime > {stopped_at} + 0.3")
 
     guard.evaluate("Object.defineProperty(document, 'hidden', { value: true, configurable: true })")
     guard.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
@@ -189,7 +208,7 @@ def test_the_guard_pauses_the_film_of_a_crying_child_within_six_seconds_and_says
     guard.evaluate("delete document.hidden")
     expect(guard.locator("#rest-why")).to_contain_text("was not watched for a while")
     hold(guard, "#go-on")
-    when(guard, f"!{film}.paused")
+    wait_until(guard, f"!{film}.paused")
     hold(guard, "#end")
     expect(guard.locator("#screen")).to_be_hidden()
     events = guard.locator("#events li")
@@ -209,20 +228,21 @@ def test_the_guard_pauses_the_film_of_a_crying_child_within_six_seconds_and_says
     assert complaints == [] and records[-1]["event"] == "end"
 
 
+@pytest.mark.parametrize("page", [CALM], indirect=True)
 def test_a_guard_whose_camera_freezes_or_whose_server_goes_stops_the_film(
     page: Page, browser: Any
 ) -> None:
     from playwright.sync_api import expect
 
     complaints: list[str] = []
-    guard = open_page(browser, page.address, "guard", complaints)
+    guard = open_page(browser, page, "guard", complaints)
     guard.context.grant_permissions(["camera"])
     guard.set_input_files("#film", FILM)
     guard.click("#turn")
     expect(guard.locator("#start")).to_be_enabled()
-    expect(guard.locator("#now")).to_contain_text("face", timeout=10_000)
+    expect(guard.locator("#now")).to_contain_text("face")
     guard.click("#start")
-    when(guard, "document.querySelector('#show').currentTime > 0.3")
+    wait_until(guard, "document.querySelector('#show').currentTime > 0.3")
     guard.evaluate(
         "document.querySelector('#camera').getVideoPlaybackQuality = () => ({totalVideoFrames: 7})"
     )
@@ -239,6 +259,7 @@ def test_a_guard_whose_camera_freezes_or_whose_server_goes_stops_the_film(
     page.process.wait(timeout=20)
     (log,) = (page.work / "guard").iterdir()
     told = [json.loads(line)["event"] for line in log.read_text().splitlines()]
-    told = [kind for kind in told if kind not in ("pause", "resume")]  # on a busy machine it cries
-    assert told == ["start", "stopped", "end"] and "stopped" in page.calls.read_text()
+    # "stopped" comes when the server ends; a camera that is frozen for long also stops and starts.
+    assert told == ["start", "stopped"] * (len(told) // 2) + ["end"] and len(told) > 2
+    assert "stopped" in page.calls.read_text()
     assert complaints == []

@@ -15,7 +15,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from moppet.server.job_queue import Queue
-from moppet.server.security import OpeningCodes
+from moppet.server.security import COOKIE, OpeningCodes
 from moppet.server.site import build_site
 from moppet.server.workspace import Workspace, media_type
 from moppet.values import MediaError
@@ -234,6 +234,17 @@ def test_the_browser_gets_a_code_that_is_not_the_token(tmp_path: Path) -> None:
         shown = subprocess.run(["ps", "-o", "args=", "-p", str(server.process.pid)],
                                capture_output=True, text=True, check=True).stdout  # fmt: skip
         assert server.token not in shown
+        printed = server.token
+        assert server.ask("GET", "/api/jobs")[0] == 200
         path = server.address.removeprefix(server.origin)
-        assert server.ask("GET", path, Authorization="")[0] == 303
+        opened = server.ask("GET", path, Authorization="")
+        assert opened[0] == 303 and printed not in opened[1]["set-cookie"]
+        # A click shows the address in the list of processes: it is worth nothing any more.
+        for header in ("Authorization", "Cookie"):
+            for value in (f"Bearer {printed}", f"{COOKIE}={printed}"):
+                given = {"Authorization": "", header: value}
+                assert server.ask("GET", "/api/jobs", **given)[0] == 401
+        cookie = opened[1]["set-cookie"].split(";")[0]
+        assert server.ask("GET", "/api/jobs", Authorization="", Cookie=cookie)[0] == 200
         assert "To open it in another browser" in server.printed
+        assert server.token != printed and server.ask("GET", "/api/jobs")[0] == 200

@@ -34,12 +34,15 @@ BEARER = {"authorization": f"Bearer {TOKEN}"}
 EXAMPLE = Path(__file__).parents[1] / "examples" / "child.mp4"
 WORKER = """
 import json, sys, time
+from pathlib import Path
 task = json.load(sys.stdin)
 print("a library's message")
 print("[" * 100_000, flush=True)
 for frame in range(10):
     print(json.dumps({"frames": frame, "total": 10}), flush=True)
     time.sleep(0.02)
+    while frame == 3 and Path(task["folder"]).with_name("hold").exists():
+        time.sleep(0.02)
 print(json.dumps({"done": 10}), flush=True)
 """
 
@@ -65,7 +68,7 @@ def jobs(workspace: Workspace) -> Iterator[Queue]:
     made.stop()
 
 
-def until(true: Callable[[], Any], seconds: float = 60) -> Any:
+def until(true: Callable[[], Any], seconds: float = 120) -> Any:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if found := true():
@@ -99,10 +102,14 @@ def test_a_full_disk_makes_the_queue_wait_and_no_longer(
     first, second = (jobs.add(Path(f"/a/{i}.mp4"), Settings())["id"] for i in range(2))
     disk = FullDisk(jobs)
     disk.full = when == "before"
+    hold = jobs.workspace.results / "hold"
+    if when == "during":
+        hold.write_bytes(b"")
     jobs.start()
     if when == "during":
-        until(lambda: jobs.job(first).frames)
+        until(lambda: jobs.job(first).frames == 3)
         disk.full = True
+        hold.unlink()
     reason = until(lambda: jobs.about(first)["waiting"])
     assert "the disk is full" in reason and "Make room" in reason
     with pytest.raises(MoppetError, match="the disk is full"):
@@ -122,9 +129,12 @@ def test_a_server_that_stops_while_the_disk_is_full_resumes_the_job(
 ) -> None:
     number = jobs.add(EXAMPLE, Settings())["id"]
     disk = FullDisk(jobs)
+    hold = jobs.workspace.results / "hold"
+    hold.write_bytes(b"")
     jobs.start()
-    until(lambda: jobs.job(number).frames)
+    until(lambda: jobs.job(number).frames == 3)
     disk.full = True
+    hold.unlink()
     until(lambda: jobs._problem)
     jobs.stop()
     assert not jobs._thread.is_alive()
@@ -281,9 +291,9 @@ def test_an_unexpected_error_of_a_worker_has_a_log(tmp_path: Path) -> None:
 
 
 def test_a_job_that_was_killed_three_times_equals_an_unbroken_one(tmp_path: Path) -> None:
-    whole = Analysis(str(EXAMPLE), Settings()).run()
+    whole = Analysis(str(EXAMPLE), Settings(every=3)).run()
     work = tmp_path / "work"
-    body = json.dumps({"path": str(EXAMPLE)}).encode()
+    body = json.dumps({"path": str(EXAMPLE), "settings": {"every": 3}}).encode()
     printed = ""
     for kill in range(4):
         with serving(work, "--no-browser") as server:
@@ -339,8 +349,8 @@ def test_a_workspace_has_one_server(tmp_path: Path) -> None:
         )  # fmt: skip
         assert second.returncode == 1 and second.stderr.count("\n") == 1
         assert "Another moppet serve uses" in second.stderr and part.exists()
-    with serving(tmp_path / "work", "--no-browser"):
-        assert not part.exists()
+    Workspace(tmp_path / "work").claim()  # as the next server does
+    assert not part.exists()
 
 
 def test_a_worker_waits_for_the_one_of_a_killed_server(tmp_path: Path) -> None:
@@ -349,12 +359,27 @@ def test_a_worker_waits_for_the_one_of_a_killed_server(tmp_path: Path) -> None:
     holder = (
         "import sys, time; from pathlib import Path; "
         "from moppet.server.workspace import claim_folder; "
-        f"claim_folder(Path({str(folder)!r}), wait=True); print(1, flush=True); time.sleep(6)"
+        f"claim_folder(Path({str(folder)!r}), wait=True); print(1, flush=True); sys.stdin.read()"
     )
-    with subprocess.Popen([sys.executable, "-c", holder], stdout=subprocess.PIPE) as other:
-        assert other.stdout is not None and other.stdout.readline() == b"1\n"
-        settings = {"model": "default", "every": 20, "timeline": {}}
-        task = {"source": str(EXAMPLE), "folder": str(folder), "settings": settings}
-        ended = run_worker(task)
-        assert other.poll() == 0  # it has ended before
-    assert ended.returncode == 0 and b'"done"' in ended.stdout
+    waiter = (
+        "from moppet.server import worker; claim = worker.claim_folder\n"
+        "def tell(*given, **more):\n    print('claims', flush=True); claim(*given, **more)\n"
+        "worker.claim_folder = tell; worker.main()"
+    )
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    settings = {"model": "default", "every": 20, "timeline": {}}
+    task = {"source": str(EXAMPLE), "folder": str(folder), "settings": settings}
+    with (
+        subprocess.Popen([sys.executable, "-c", holder], **pipes) as other,
+        subprocess.Popen([sys.executable, "-c", waiter], **pipes) as ours,
+    ):
+        assert other.stdin and other.stdout and ours.stdin and ours.stdout
+        assert other.stdout.readline() == b"1\n"
+        ours.stdin.write(json.dumps(task).encode())
+        ours.stdin.close()
+        assert ours.stdout.readline() == b"claims\n"
+        time.sleep(0.5)
+        assert ours.poll() is None and not list(folder.iterdir())
+        other.stdin.close()  # the killed server's worker has ended
+        assert b'"done"' in ours.stdout.read()
+    assert ours.returncode == 0

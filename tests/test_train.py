@@ -23,8 +23,9 @@ from ferplus_sample import (
     write_ferplus,
 )
 from moppet.datasets.faces import aligned_crop
+from moppet.infer.alignment import warped
 from moppet.train import trainer as loop
-from moppet.train.augmentation import crop_matrices, random_view, view
+from moppet.train.augmentation import crop_matrices, random_view
 from moppet.train.data_module import EpochSampler, RandomViews, earlier, network_input
 from moppet.train.measurement import fit_temperature
 from moppet.train.module import rate_factor
@@ -433,11 +434,11 @@ def test_the_aligned_view_is_the_crop_of_video(size: int) -> None:
     image = smooth_image()
     turn = cv2.getRotationMatrix2D((24, 24), 12, 0.9)
     landmarks = (crop_landmarks(1.5) @ turn[:, :2].T + turn[:, 2]).astype(np.float32)
-    aligned = view(image, crop_matrices(SIDE, landmarks, size)[1], size)
+    aligned = warped(image, crop_matrices(SIDE, landmarks, size)[1], size)
     expected = network_input(aligned_crop(image, landmarks)[None], Recipe("t", "", size=size))[0, 0]
     off = np.abs(aligned.astype(float) - expected)
     assert off.mean() < 1
-    whole = view(image, crop_matrices(SIDE, landmarks, size)[0], size)
+    whole = warped(image, crop_matrices(SIDE, landmarks, size)[0], size)
     assert np.abs(whole.astype(float) - expected).mean() > 5
 
 
@@ -449,7 +450,7 @@ def test_the_raw_view_is_the_whole_crop(size: int) -> None:
     assert np.array_equal(raw, other)
     assert np.array_equal(crop_matrices(SIDE, crop_landmarks(), size)[0], raw)
     expected = cv2.resize(image, (size, size), interpolation=cv2.INTER_LINEAR)
-    assert np.abs(view(image, raw, size).astype(float) - expected).mean() < 0.5
+    assert np.abs(warped(image, raw, size).astype(float) - expected).mean() < 0.5
 
 
 def test_random_views_are_squares_of_bytes_and_the_same_for_the_same_rng() -> None:
@@ -478,7 +479,7 @@ def test_with_every_range_at_zero_the_view_is_the_plain_one() -> None:
 def test_a_view_lies_between_the_raw_and_the_aligned_one() -> None:
     image = smooth_image()
     matrices = crop_matrices(SIDE, crop_landmarks(3.0), SIDE)
-    raw, aligned = (view(image, matrix, SIDE).astype(float) for matrix in matrices)
+    raw, aligned = (warped(image, matrix, SIDE).astype(float) for matrix in matrices)
     made = [
         random_view(image, matrices, SIDE, STILL, np.random.default_rng(seed)).astype(float)
         for seed in range(60)

@@ -64,7 +64,7 @@ def serve(options: ServeOptions) -> None:
         queue = Queue(place)
         listener = _listen(options.port)
         number = int(listener.getsockname()[1])
-        token = secrets.token_urlsafe(24)
+        first = secrets.token_urlsafe(24)
 
         def address(code: str) -> str:
             return f"http://{HOST}:{number}/?token={code}"
@@ -72,12 +72,12 @@ def serve(options: ServeOptions) -> None:
         def print_next(code: str) -> None:
             typer.echo(f"The page was opened. To open it in another browser: {address(code)}")
 
-        typer.echo(address(token))
+        typer.echo(address(first))
         typer.echo(f"Recordings and results are in {place.root}. Press Ctrl-C to end.")
         if host:
             typer.echo(f"Alerts are sent to {host}: numbers and rules, no images.")
-        codes = OpeningCodes(token, print_next)
-        site = build_site(place, queue, token, number, channels, codes)
+        codes = OpeningCodes(first, print_next)
+        site = build_site(place, queue, secrets.token_urlsafe(24), number, channels, codes)
         config = server_config(site)
         if not options.no_browser:
             # The list of processes shows a browser's address to other users of this machine.

@@ -17,7 +17,14 @@ from numpy.typing import NDArray
 from moppet.datasets.hashing import content_hash
 from moppet.datasets.manifest import Manifest
 from moppet.files import read_arrays, replacing
-from moppet.infer.alignment import CROP_PX, TEMPLATE_PX, align_face, average_down, similarity
+from moppet.infer.alignment import (
+    CROP_PX,
+    TEMPLATE_PX,
+    align_face,
+    average_down,
+    similarity,
+    warped,
+)
 from moppet.infer.detectors import Detector, detect_any_way_up, load_detector
 from moppet.infer.detectors.mtcnn import THRESHOLDS, Mtcnn
 from moppet.infer.tracking import overlap
@@ -341,11 +348,8 @@ def cut_face(image: Image, landmarks_px: Floats) -> tuple[Image, Floats]:
     matrix = np.array([[scale, 0, 0], [0, scale, 0]], np.float64)
     matrix[:, 2] = (size - 1) / 2 - scale * middle
     source, shrunk = average_down(image, matrix, int(1 / scale), size)
-    cut = cv2.warpAffine(
-        source, shrunk, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-    )
     landmarks = landmarks_px @ matrix[:, :2].T + matrix[:, 2]
-    return np.asarray(cut, np.uint8), landmarks.astype(np.float32)
+    return warped(source, shrunk, size), landmarks.astype(np.float32)
 
 
 def _chosen(faces: list[Face], box_px: Floats) -> Face:

@@ -97,10 +97,12 @@ class Alerts:
         """Run a command, and end it with its children if it takes longer than COMMAND_S."""
         name = Path(command[0]).name
         fields = {f"MOPPET_{key.upper()}": _text(value) for key, value in shown.items()}
+        # Without those of the user's own, which would look like fields of this event.
+        others = {key: value for key, value in os.environ.items() if key[:7] != "MOPPET_"}
         try:
             process = subprocess.Popen(
                 command,
-                env=os.environ | fields,
+                env=others | fields,
                 stdin=subprocess.DEVNULL,
                 stdout=2,  # stdout is the guard's own
                 start_new_session=True,

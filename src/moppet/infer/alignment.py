@@ -1,4 +1,4 @@
-"""Upright face crops, head pose, and upright views of part of an image."""
+"""Upright face crops, head pose, upright views of part of an image, and the quality of a face."""
 
 from __future__ import annotations
 
@@ -46,12 +46,17 @@ def align_face(image: Image, landmarks_px: Floats, size: int = CROP_PX) -> Image
     matrix = similarity(landmarks_px, TEMPLATE_PX * (size / CROP_PX))
     scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
     image, matrix = average_down(image, matrix, int(1 / scale), size)
-    return np.asarray(
-        cv2.warpAffine(
-            image, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-        ),
-        np.uint8,
-    )
+    return warped(image, matrix, size)
+
+
+def warped(image: Image, matrix: NDArray[np.float64], size: int) -> Image:
+    """Return the image warped to (size, size), its edge repeated beyond it.
+
+    matrix: (2, 3), from the image to the square.
+    """
+    flags, border = cv2.INTER_LINEAR, cv2.BORDER_REPLICATE
+    square = cv2.warpAffine(image, matrix, (size, size), flags=flags, borderMode=border)
+    return np.asarray(square, np.uint8)
 
 
 def similarity(source: Floats, target: Floats) -> NDArray[np.float64]:
@@ -195,3 +200,64 @@ def turn_back(face: Face, quarter_turns: int, height: int, width: int) -> Face:
         3: np.array([[0.0, -1.0, height - 1.0], [1.0, 0.0, 0.0]]),
     }[quarter_turns]
     return face_from_view(face, matrix)
+
+
+_UNREADABLE_PX: Final = 16.0
+_READABLE_PX: Final = 44.0
+_SURE_SCORE: Final = 0.95
+_LEAST_SCORE: Final = 0.5
+_SHARPNESS_PX: Final = 48
+_SHARP: Final = 0.04
+_BLURRED: Final = 0.005
+
+
+def face_quality(image: Image, face: Face) -> float:
+    """Return the product of four factors, each in [0, 1]: size, pose, detection score, sharpness.
+
+    image: the image in which `face` (with its pose) was detected.
+    """
+    try:
+        crop = align_face(image, face.landmarks_px)
+    except FaceError:
+        return 0.0
+    return crop_quality(crop, face)
+
+
+def crop_quality(crop: Image, face: Face) -> float:
+    """Return the quality of a face from its aligned crop; see `face_quality`."""
+    side = float(np.sqrt(max(0.0, float(face.box_px[2] * face.box_px[3]))))
+    size = _ramp(side, _UNREADABLE_PX, _READABLE_PX)
+    score = _ramp(face.score, _LEAST_SCORE, _SURE_SCORE)
+    sharp = _ramp(math.log(max(sharpness(crop), 1e-9)), math.log(_BLURRED), math.log(_SHARP))
+    return size * pose_factor(face.yaw, face.pitch) * score * sharp
+
+
+def pose_factor(yaw: float, pitch: float) -> float:
+    """Return 1 up to 25 degrees from frontal, falling to 0 at 70; 0 if the pose is unknown."""
+    if math.isnan(yaw) or math.isnan(pitch):
+        return 0.0
+    # Pitch also depends on the proportions of the face, so its first 10 degrees are ignored.
+    off = math.hypot(yaw, max(0.0, abs(pitch) - 10.0))
+    return 1.0 - _ramp(off, 25.0, 70.0)
+
+
+def sharpness(crop: Image) -> float:
+    """Return the fraction of the crop's contrast in its finest detail; 0 for a uniform crop.
+
+    Mean square of the Laplacian divided by the variance, at 48 pixels, the input size of the
+    expression models. It does not depend on brightness or contrast.
+    """
+    small: Floats = cv2.resize(
+        cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY),
+        (_SHARPNESS_PX, _SHARPNESS_PX),
+        interpolation=cv2.INTER_AREA,
+    ).astype(np.float32)
+    variance = float(small.var())
+    if variance < 1.0:
+        return 0.0
+    laplacian = cv2.Laplacian(small, cv2.CV_32F)[1:-1, 1:-1]
+    return float(np.mean(np.square(laplacian))) / variance
+
+
+def _ramp(value: float, low: float, high: float) -> float:
+    return min(1.0, max(0.0, (value - low) / (high - low)))

@@ -9,10 +9,9 @@ from typing import Any, Final, cast
 
 import numpy as np
 
-from moppet.infer.alignment import align_face, with_pose
+from moppet.infer.alignment import align_face, crop_quality, with_pose
 from moppet.infer.detectors import Detector, detect_any_way_up
 from moppet.infer.expression_model import ExpressionModel
-from moppet.infer.face_quality import crop_quality
 from moppet.infer.tracking import Track, assign, overlap
 from moppet.media.cuts import CutDetector, face_patch, is_same_face, pack, unpack
 from moppet.timeline.schema import FACE_FLOATS, RawRow

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 LONGEST_STEP_S: Final = 10.0
 """A jump forward beyond this is an odd stamp if the next packets are back in time; FFmpeg's own."""
+_GAP_STEPS: Final = 86_400  # ten days, in LONGEST_STEP_S: a longer gap is no part of a recording
 _REORDERED: Final = 16  # frames that H.264 and HEVC may reorder at most
 _AHEAD: Final = 2 * _REORDERED
 
@@ -83,7 +84,7 @@ def mend_stamps(
     packets: in decoding order, with `dts`, `pts` (int or None) and `duration` (int or None).
     step, longest: the usual duration of a frame and `LONGEST_STEP_S`, in the stamps' time base.
     joinable: the format may start its time stamps anew, so a jump forward is a joint as well.
-        Elsewhere it is a gap, and stays.
+        Elsewhere it is a gap, and stays if it is shorter than ten days.
     report: receives the joints and the number of odd stamps; seconds: a stamp as time.
     """
     joints = _Joints(step, longest, joinable, report, seconds)
@@ -151,7 +152,8 @@ class _Joints:
                 self._report.odd += 1
                 self._place(packet, expected)
                 return
-            if stamp < expected or self._joinable:
+            lost = stamp - expected > self._longest * _GAP_STEPS
+            if stamp < expected or self._joinable or lost:
                 self._shift += expected - stamp
                 for before in self._recent:
                     if getattr(before, "is_corrupt", False):

@@ -99,10 +99,8 @@ def _peak_row(timeline: Timeline, episode: Episode) -> dict[str, Any] | None:
     rows = table.filter(pc.and_(near, pc.equal(table.column("face_id"), episode.face_id)))
     if not rows.num_rows:
         return None
-    return rows.slice(0, 1).to_pylist()[0] | {
-        "expression": episode.label,
-        "time_s": episode.peak_s,
-    }
+    row: dict[str, Any] = rows.slice(0, 1).to_pylist()[0]
+    return row | {"expression": episode.label, "time_s": episode.peak_s}
 
 
 def _box(row: Mapping[str, Any]) -> list[Any]:

@@ -37,7 +37,8 @@ _HEADERS: Final = {
 class OpeningCodes:
     """Codes that open the page once each: the code of an address is exchanged for the cookie.
 
-    A browser's address can be seen in the list of processes, and stays in its history.
+    A browser's address can be seen in the list of processes, and stays in its history. The printed
+    code is also a bearer token for programs, until it has opened the page.
     first: the code of the printed address. on_used: called when it, or the code that followed it,
     was used, with a new code that takes its place.
     """
@@ -52,6 +53,10 @@ class OpeningCodes:
         code = secrets.token_urlsafe(24)
         self._others.add(code)
         return code
+
+    def is_printed(self, given: str) -> bool:
+        """Return whether this is the code that was printed last, which is unused."""
+        return _same(self._printed, given)
 
     def use(self, given: str) -> bool:
         """Return whether this is an unused code; it is used from now on."""
@@ -75,9 +80,9 @@ def _same(one: str, other: str) -> bool:
 class SecurityMiddleware:
     """ASGI middleware that checks requests, limits their size and adds security headers.
 
-    token: the value of the cookie, and a bearer token for programs. port: the server's port.
-    largest_upload: bytes of a request below /api/upload. codes: what opens the page; by default
-    the token, once.
+    token: the value of the cookie, which is never printed, and a bearer token. port: the server's
+    port. largest_upload: bytes of a request below /api/upload. codes: what opens the page; by
+    default the token, once.
 
     It refuses: a Host other than this machine (DNS rebinding); a foreign Origin; a change without
     an Origin and without the token as a bearer; a request without the token; a body that is
@@ -126,7 +131,8 @@ class SecurityMiddleware:
             return 403, "Requests from other pages are refused."
         if headers.get("sec-fetch-site") in ("cross-site", "same-site") and request.url.path != "/":
             return 403, "Requests from other pages are refused."
-        bearer = self._is_token(headers.get("authorization", "").removeprefix("Bearer "))
+        word = headers.get("authorization", "").removeprefix("Bearer ")
+        bearer = self._is_token(word) or self.codes.is_printed(word)
         reads = request.scope.get("method") in ("GET", "HEAD")
         if not reads and origin is None and not bearer:
             return 403, "A change needs the Origin of this page, or the token as a bearer."

@@ -119,7 +119,7 @@ class TimelineView:
         def figures(number: str, face: Json, kind: str) -> list[Json]:
             other = None if corrected is None else corrected[number][kind]
             labels = face[kind] if other is None else other
-            none = {"share": None, "time_unsure_s": None}
+            none: Json = {"share": None, "time_unsure_s": None}
             none |= {"unsure_faces": 0} if self.timeline.photos else {}
             return [
                 {

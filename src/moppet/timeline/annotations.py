@@ -282,13 +282,7 @@ def _corrected_summary(annotated: AnnotatedTimeline) -> dict[str, Any]:
         "corrections": len(corrections),
         "time_corrected_s": _sum_s(seconds[label >= 0]),
         "time_disputed_s": _sum_s(seconds[is_disputed]),
-        **summarize_faces(
-            _corrected_table(timeline, names, label),
-            names,
-            timeline.group_of,
-            timeline.settings,
-            timeline.metadata,
-        ),
+        **summarize_faces(timeline, _corrected_table(timeline, names, label), names),
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,29 +18,24 @@ from moppet.timeline.schema import (
     codes,
     flags,
     numbers,
-    photo_files,
     present,
     rows_of_faces,
 )
-from moppet.timeline.settings import TimelineSettings
 from moppet.timeline.time_axis import NO_VALUE, format_length
 from moppet.values import STATUSES, Status
+
+if TYPE_CHECKING:
+    from moppet.timeline.table import Timeline
 
 UNNAMED: Final = "unnamed"
 
 
-def summarize(
-    table: Any,
-    names: Sequence[str],
-    group_of: Mapping[str, str],
-    settings: TimelineSettings,
-    metadata: Mapping[str, Any],
-) -> dict[str, Any]:
+def summarize(timeline: Timeline) -> dict[str, Any]:
     """Return the summary of a timeline as JSON values; None if a value is undefined.
 
     docs/reference/timeline.md, section "Summary", describes its fields.
     """
-    facts = _Facts(table, names, group_of, settings, metadata)
+    facts, metadata = _Facts(timeline, timeline.table, timeline.names), timeline.metadata
     times = facts.times
     with_face = np.isin(times.status, FACE_STATUSES)
     reliable = np.isin(np.arange(len(times.seconds)), times.frame_of_row[facts.sure])
@@ -71,15 +66,12 @@ def _images(times: FrameTimes, unsure: NDArray[np.bool_]) -> dict[str, int]:
     return {"total": len(times.status)} | counts
 
 
-def summarize_faces(
-    table: Any,
-    names: Sequence[str],
-    group_of: Mapping[str, str],
-    settings: TimelineSettings,
-    metadata: Mapping[str, Any],
-) -> dict[str, Any]:
-    """Return the part of a summary that describes the faces: `faces`, and `roles` if named."""
-    return _faces(_Facts(table, names, group_of, settings, metadata), metadata)
+def summarize_faces(timeline: Timeline, table: Any, names: Sequence[str]) -> dict[str, Any]:
+    """Return the part of a summary that describes the faces: `faces`, and `roles` if named.
+
+    table: with the timeline's rows, of these classes in place of its own.
+    """
+    return _faces(_Facts(timeline, table, names), timeline.metadata)
 
 
 def _faces(facts: _Facts, metadata: Mapping[str, Any]) -> dict[str, Any]:
@@ -120,15 +112,9 @@ class _Facts:
     Photos have no time: there, every row counts 1, and the times are undefined.
     """
 
-    def __init__(
-        self,
-        table: Any,
-        names: Sequence[str],
-        group_of: Mapping[str, str],
-        settings: TimelineSettings,
-        metadata: Mapping[str, Any],
-    ) -> None:
-        self.is_photos = bool(photo_files(metadata))
+    def __init__(self, timeline: Timeline, table: Any, names: Sequence[str]) -> None:
+        group_of, settings = timeline.group_of, timeline.settings
+        self.is_photos = bool(timeline.photos)
         self.times = times = frame_times(table, settings)
         self.face, self.time_s = numbers(table, "face_id"), numbers(table, "time_s")
         self.seconds = np.ones(len(self.face)) if self.is_photos else times.row_seconds

@@ -181,7 +181,7 @@ class Timeline:
             >>> summary["faces"]["all"]["expressions"]["happiness"]["share"]
             0.5
         """
-        return summarize(self.table, self.names, self.group_of, self.settings, self.metadata)
+        return summarize(self)
 
     def write(self, path: str | PathLike[str]) -> Path:
         """Write the timeline and return the path.

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from moppet.config import check_fields
-from moppet.infer.alignment import CROP_PX, TEMPLATE_PX, similarity
+from moppet.infer.alignment import CROP_PX, TEMPLATE_PX, similarity, warped
 from moppet.plugins import announce_registry, load_plugins
 from moppet.train.recipe import RANDOM_VIEWS, RandomViewSettings, Share
 from moppet.values import Floats, Image, UsageError, name_hint
@@ -41,16 +41,6 @@ def crop_matrices(
     return np.stack([raw if tight else to_crop, to_crop])
 
 
-def view(image: Image, matrix: NDArray[np.float64], size: int) -> Image:
-    """Return the crop warped to (size, size), its edge repeated beyond the image."""
-    return np.asarray(
-        cv2.warpAffine(
-            image, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-        ),
-        np.uint8,
-    )
-
-
 def random_view(
     image: Image,
     matrices: NDArray[np.float64],
@@ -68,7 +58,7 @@ def random_view(
     if rng.random() < settings.low_resolution:
         image, matrix = _lower_resolution(image, matrix, rng)
     warp = _random_geometry(size, settings, rng) @ np.vstack([matrix, [0, 0, 1]])
-    photo = view(image, warp, size)
+    photo = warped(image, warp, size)
     photo = _random_light(photo, settings, rng)
     if rng.random() < settings.blur:
         photo = np.asarray(cv2.GaussianBlur(photo, (0, 0), rng.uniform(0.4, 1.8)), np.uint8)

@@ -9,10 +9,9 @@ from typing import Final, Protocol
 
 import numpy as np
 
-from moppet.infer.alignment import check_rgb, head_pose, turn_back, with_pose
+from moppet.infer.alignment import check_rgb, face_quality, head_pose, turn_back, with_pose
 from moppet.infer.detectors.mtcnn import Mtcnn
 from moppet.infer.detectors.yunet import YuNet
-from moppet.infer.face_quality import face_quality
 from moppet.plugins import load_plugins
 from moppet.values import Face, Floats, Image, UsageError, name_hint
 
