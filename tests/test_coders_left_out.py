@@ -9,7 +9,9 @@ import zipfile
 
 import pytest
 
-from moppet.coders import Code, read_coding
+from moppet.coders import Code, codings, read_coding
+from moppet.coders.codings import Coding, Lane
+from moppet.coders.programs import write_program
 from moppet.values import TimelineError
 from test_coders_command import write_clip
 from test_coders_media import aggregated, eaf, saved, turns
@@ -417,3 +419,17 @@ def test_the_directory_of_a_zip_is_checked_before_its_member_is_unpacked(tmp_pat
     monkeypatch.setattr(zipfile.ZipFile, "open", never)
     with pytest.raises(TimelineError, match="its spreadsheet is larger than 64 MB"):
         read_coding(tmp_path / "bomb.opf")
+
+
+@pytest.mark.parametrize("program", ["elan", "boris", "datavyu", "textgrid"])
+def test_files_of_too_many_codes_or_values_are_refused(tmp_path, monkeypatch, program):
+    """The limits bound the memory; so do bytes."""
+    lanes = [Lane("face", tuple(Code(i, i + 1, "calm") for i in range(30)))]
+    paths = write_program(Coding(tuple(lanes), "visit.mp4"), tmp_path, "c", program)
+    for path in paths:
+        assert len(read_coding(path).lanes[0].codes) == 30
+    monkeypatch.setattr(codings, "MOST_CODES", 20)
+    monkeypatch.setattr(codings, "_MOST_MARKS", 80)
+    for path in paths:
+        with pytest.raises(TimelineError, match=r"more than (20 codes|80 values): export a part"):
+            read_coding(path)

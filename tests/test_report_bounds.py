@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import tracemalloc
+import weakref
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,13 +14,19 @@ import pytest
 from moppet.datasets.corrected_faces import _square
 from moppet.pages.face_images import SIDE_PX, _crop
 from moppet.pages.report import write_report
-from moppet.timeline import Timeline, downsample
-from moppet.timeline.annotations import add_correction, corrections_path, read_annotated
+from moppet.timeline import Timeline, downsample, formats, read_timeline
+from moppet.timeline.annotations import (
+    AnnotatedTimeline,
+    add_correction,
+    corrections_path,
+    read_annotated,
+)
 from moppet.timeline.people import People, Person, Piece, people_path
 from moppet.timeline.table import read_thinned, thinned
 from page_text import text_of
 from report_samples import long_recording, make_row, make_timeline
 
+Run = Callable[..., Any]
 ONE = [0.1, 0.9, 0, 0, 0, 0, 0]
 
 
@@ -128,3 +137,40 @@ def test_a_large_box_shows_the_same_part_as_one_that_is_drawn_whole() -> None:
     image = np.full((720, 1280, 3), 200, np.uint8)
     drawn, bounded = (_crop(image, (-900, -900, side, side)) for side in (1960, 1980))
     assert np.abs(drawn.astype(int) - bounded).mean() < 8
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv", "json"])
+def test_a_timeline_too_large_for_memory_is_refused_by_export_and_compare_with_a_remedy(
+    long: Timeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moppet: Run, kind: str
+) -> None:
+    path, values = long.write(tmp_path / f"t.{kind}"), long.table.num_rows * long.table.num_columns
+    for name in ("MOST_VALUES", "MOST_JSON_VALUES"):
+        monkeypatch.setattr(formats, name, values // 3)
+    codes = tmp_path / "codes.eaf"
+    codes.write_text("<ANNOTATION_DOCUMENT/>")
+    for command in (("export", path), ("compare", path, codes)):
+        code, _, err = moppet(*command, "-o", tmp_path / "out")
+        assert code == 1 and f"t.{kind} has some " in err and "--start, --end" in err
+        assert "--every 4" in err or "--every 3" in err
+        assert not (tmp_path / "out").exists()
+    assert read_timeline(path) == long
+    if kind != "json":
+        assert read_annotated(path, thin=True).timeline == long
+
+
+def test_several_timelines_are_exported_one_after_another(
+    tmp_path: Path, moppet: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [long_recording(i, fps=5).write(tmp_path / f"{i}.parquet") for i in (3, 4, 5)]
+    held: list[weakref.ref[Timeline]] = []
+
+    def read(path: Path, people: Path | None) -> AnnotatedTimeline:
+        assert sum(one() is not None for one in held) <= 1
+        found = read_annotated(path, people)
+        held.append(weakref.ref(found.timeline))
+        return found
+
+    monkeypatch.setattr("moppet.timeline.annotations.read_annotated", read)
+    code, _, _ = moppet("export", *paths, "--format", "summary", "-o", tmp_path / "out")
+    assert code == 0 and len(held) == 6
+    assert len((tmp_path / "out" / "summary.csv").read_text().splitlines()) == 4

@@ -16,10 +16,12 @@ from pathlib import Path, PureWindowsPath
 from typing import Any, Final, NamedTuple
 
 from moppet.coders.codings import (
+    MAX_BYTES,
     Code,
     Coding,
     Lane,
     Medium,
+    check_marks,
     check_size,
     milliseconds,
     quoted,
@@ -28,8 +30,6 @@ from moppet.coders.codings import (
 from moppet.files import one_line
 from moppet.values import TimelineError
 
-MAX_BYTES: Final = 64_000_000
-"""Larger files, also when unpacked, are refused: an hour coded by frame needs a tenth of this."""
 IMAGES: Final = "The observation {} has codes of images, without times."
 UNNAMED: Final = "behavior"
 """Name of the lane for behaviors without a category."""
@@ -213,11 +213,12 @@ _UNKNOWN: Final = "events of behaviors that the ethogram lacks"
 
 
 def _read_json(path: Path) -> Any:
-    data = read_content(path, MAX_BYTES)
+    data = read_content(path)
     if path.name.lower().endswith(".gz"):
         with gzip.open(io.BytesIO(data)) as file:
             data = file.read(MAX_BYTES + 1)
         check_size(len(data), MAX_BYTES)
+    check_marks(data, (b",", b"[", b"{"))
     try:
         return json.loads(data.decode("utf-8-sig"))
     except RecursionError:

@@ -6,6 +6,7 @@ import csv
 import io
 import math
 import re
+import sys
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -14,7 +15,6 @@ from typing import Any, Final
 
 from moppet.coders.boris import (
     IMAGES,
-    MAX_BYTES,
     Event,
     Row,
     boris_events,
@@ -24,7 +24,14 @@ from moppet.coders.boris import (
     playlist,
     seconds_or_none,
 )
-from moppet.coders.codings import Coding, Medium, decoded, quoted, read_content
+from moppet.coders.codings import (
+    Coding,
+    Medium,
+    check_codes,
+    decoded,
+    quoted,
+    read_content,
+)
 
 _NAMELESS: Final = "rows without a behavior"
 _ABOVE: Final = ("Observation id", "Time offset (s)")
@@ -135,7 +142,7 @@ def read_boris_table(path: Path) -> Coding:
             subject=line.get("Subject", "").removeprefix(_NOBODY),
             behavior=line["Behavior"],
             category=line.get("Behavioral category", "").replace("Not defined", ""),
-            modifiers=tuple(line[name] for name in line if name.startswith("Modifier")),
+            modifiers=tuple(line[name] for name in line if _is_modifier(name)),
             kind=(line.get("Behavior type") or line.get("Status", "")).upper(),
             time_s=start,
             end_s=stop,
@@ -220,17 +227,41 @@ def _by_rows(
     return media[::-1]
 
 
+_USED: Final = (
+    *("Observation id", "Subject", "Behavior", "Behavioral category", "Behavior type", "Status"),
+    *("Time", "Start (s)", "Stop (s)", _OFFSET, "Source", "Media duration (s)", "Total length"),
+    *_MEDIA,
+)
+_MOST_COLUMNS: Final = 1000
+
+
 def _lines(path: Path) -> list[dict[str, str]]:
-    lines = re.split(r"\r\n|\r|\n", decoded(read_content(path, MAX_BYTES), "cp1252"))
-    for number, line in enumerate(lines):
+    """Return the columns that are read of each row; equal values are one object."""
+    text = decoded(read_content(path), "cp1252")
+    lines = (match[0] for match in re.finditer(r"[^\r\n]++", text))
+    above: list[str] = []
+    for line in lines:
         delimiter = max("\t,;", key=line.count)
-        header = next(csv.reader([line], delimiter=delimiter), [])
+        header = next(csv.reader([line], delimiter=delimiter), []) if "Behavior" in line else []
         if "Behavior" in header and ("Time" in header or "Start (s)" in header):
-            reader = csv.DictReader(lines[number:], delimiter=delimiter)
-            above = csv.reader(lines[:number], delimiter=delimiter)
-            about = {row[0]: row[1] for row in above if len(row) > 1 and row[0] in _ABOVE}
-            return [about | {k: v or "" for k, v in row.items() if k} for row in reader]
-    raise ValueError("no line has the columns Behavior and Time, or Start (s) and Stop (s)")
+            break
+        above = [*above[-999:], line]
+    else:
+        raise ValueError("no line has the columns Behavior and Time, or Start (s) and Stop (s)")
+    if len(header) > _MOST_COLUMNS:
+        raise ValueError(f"it has more than {_MOST_COLUMNS:,} columns")
+    about = {row[0]: row[1] for row in csv.reader(above, delimiter=delimiter) if len(row) > 1}
+    about = {key: value for key, value in about.items() if key in _ABOVE}
+    rows: list[dict[str, str]] = []
+    for row in csv.DictReader(lines, header, delimiter=delimiter):
+        check_codes(len(rows))
+        used = {k: sys.intern(v or "") for k, v in row.items() if k in _USED or _is_modifier(k)}
+        rows.append(about | used)
+    return rows
+
+
+def _is_modifier(column: str | None) -> bool:
+    return column is not None and column.startswith("Modifier")
 
 
 def _seconds(lines: Sequence[Mapping[str, str]], column: str) -> list[float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -13,6 +13,12 @@ from moppet.values import TimelineError
 
 MOST_S: Final = 1e11
 """Times further from zero, some 3,000 years, are none."""
+MAX_BYTES: Final = 64_000_000
+"""Larger files, also when unpacked, are refused: an hour coded by frame needs a tenth of this."""
+MOST_CODES: Final = 1_000_000
+"""Files with more are refused: an hour coded by frame has a tenth of this. The limits together
+keep the memory that reading a file takes below 1 GB."""
+_MOST_MARKS: Final = 5_000_000
 NO_VALUE: Final = "without a value"
 NO_TIME: Final = "without a time"
 REVERSED: Final = "that end before they start"
@@ -173,7 +179,7 @@ def checked(coding: Coding) -> Coding:
     return replace(coding, lanes=tuple(lanes))
 
 
-def read_content(path: Path, most: int) -> bytes:
+def read_content(path: Path, most: int = MAX_BYTES) -> bytes:
     """Return a file's content. Raises ValueError if it has more than `most` bytes."""
     with path.open("rb") as file:
         data = file.read(most + 1)
@@ -184,7 +190,19 @@ def read_content(path: Path, most: int) -> bytes:
 def check_size(size: int, most: int, what: str = "it") -> None:
     """Raise ValueError if a size in bytes is above `most`. what: the subject of the sentence."""
     if size > most:
-        raise ValueError(f"{what} is larger than {most // 1_000_000} MB")
+        raise ValueError(f"{what} is larger than {most // 1_000_000} MB: export a part of it")
+
+
+def check_codes(number: int) -> None:
+    """Raise ValueError if a file holds more than MOST_CODES codes."""
+    if number > MOST_CODES:
+        raise ValueError(f"it has more than {MOST_CODES:,} codes: export a part of them")
+
+
+def check_marks(data: bytes, marks: Iterable[bytes]) -> None:
+    """Raise ValueError if a text has more of these marks, so more values, than parsing may hold."""
+    if sum(map(data.count, marks)) > _MOST_MARKS:
+        raise ValueError(f"it has more than {_MOST_MARKS:,} values: export a part of it")
 
 
 def decoded(data: bytes, other: str) -> str:

@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import Final
 
 from moppet.coders.codings import (
+    MAX_BYTES,
     NO_VALUE,
     Code,
     Coding,
     Lane,
+    check_codes,
     check_size,
     check_titles,
     decoded,
@@ -28,8 +30,6 @@ from moppet.coders.codings import (
     read_content,
 )
 
-MAX_BYTES: Final = 64_000_000
-"""Larger unpacked spreadsheets are refused: an hour coded by frame needs a tenth of this."""
 MAX_FILE_BYTES: Final = 32_000_000
 """Larger files are refused before they are unpacked."""
 _ZIP_TIME: Final = (1980, 1, 1, 0, 0, 0)
@@ -124,6 +124,7 @@ def _read_columns(text: str) -> Iterator[Lane]:
         if not line.strip() or (number == 0 and line.startswith("#")):
             continue
         if _CELL.match(line):
+            check_codes(number)
             cells.append(_cell(line, kind))
             continue
         yield from _lanes(name, parts, cells)

@@ -25,6 +25,7 @@ from moppet.coders.codings import (
     Coding,
     Lane,
     Medium,
+    check_marks,
     check_no_overlap,
     check_titles,
     counted,
@@ -44,8 +45,6 @@ _UNIT_MS: Final = {
 _NO_XML: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that XML cannot contain, even escaped."""
 
-MAX_BYTES: Final = 64_000_000
-"""Larger files are refused: an hour coded by frame needs a tenth of this."""
 _MOST_LEVELS: Final = 50
 """Elements of an .eaf lie at most six deep."""
 
@@ -125,7 +124,7 @@ def read_elan(path: Path) -> Coding:
     value are counted in `Lane.left_out`, as are those without a time.
     Raises ValueError, KeyError or ExpatError if the file is not an .eaf.
     """
-    root = parse_xml(read_content(path, MAX_BYTES))
+    root = parse_xml(read_content(path))
     if root.tag != "ANNOTATION_DOCUMENT":
         raise ValueError("it contains no ANNOTATION_DOCUMENT")
     header = root.find("HEADER")
@@ -144,8 +143,10 @@ def read_elan(path: Path) -> Coding:
 def parse_xml(data: bytes) -> ET.Element:
     """Return the root of a document without a DOCTYPE, so that no entity can blow up its size.
 
-    Raises ValueError for a DOCTYPE or elements that nest too deep, ExpatError for damaged XML.
+    Raises ValueError for a DOCTYPE, elements that nest too deep, and more elements and attributes
+    than a file of MOST_CODES has; ExpatError for damaged XML.
     """
+    check_marks(data, (b"<", b"="))
     builder = ET.TreeBuilder()
     parser = expat.ParserCreate()
     level = 0

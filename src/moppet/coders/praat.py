@@ -15,6 +15,7 @@ from moppet.coders.codings import (
     Code,
     Coding,
     Lane,
+    check_codes,
     check_no_overlap,
     check_titles,
     decoded,
@@ -25,8 +26,6 @@ from moppet.values import TimelineError
 _HEADER: Final = 'File type = "ooTextFile"\nObject class = "TextGrid"\n\n'
 _CHRONOLOGICAL: Final = "Praat chronological TextGrid text file"
 _KINDS: Final = ("IntervalTier", "TextTier")
-MAX_BYTES: Final = 64_000_000
-"""Larger files are refused: an hour coded by frame needs a tenth of this."""
 # Only strings, flags and free-standing numbers are data; other text is ignored. Praat reads "5.",
 # "5e-1" and "50%" as numbers, too.
 _TOKEN: Final = re.compile(
@@ -99,7 +98,7 @@ def read_textgrid(path: Path) -> Coding:
     Points without a text are counted in `Lane.left_out`; if no point of a tier has one, the tier's
     name is their label. Raises ValueError if the file is not a TextGrid in text format.
     """
-    tokens = _tokens(_text_of(read_content(path, MAX_BYTES)))
+    tokens = _tokens(_text_of(read_content(path)))
     try:
         kind = next(tokens)
         if kind == _CHRONOLOGICAL:
@@ -162,7 +161,8 @@ def _kind_and_name(tokens: Iterator[str | float]) -> tuple[str, str]:
 def _read_tier(tokens: Iterator[str | float]) -> Lane:
     kind, name = _kind_and_name(tokens)
     codes = []
-    for _ in range(_count(tokens)):
+    for number in range(_count(tokens)):
+        check_codes(number)
         start_s = _number(tokens)
         end_s = _number(tokens) if kind == "IntervalTier" else start_s
         codes.append(Code(start_s, end_s, _text(tokens)))
@@ -174,7 +174,8 @@ def _read_chronological(tokens: Iterator[str | float]) -> Coding:
     _, end_s = _number(tokens), _number(tokens)
     tiers = [_kind_and_name(tokens) for _ in range(_count(tokens))]
     codes: list[list[Code]] = [[] for _ in tiers]
-    for number in tokens:
+    for count, number in enumerate(tokens):
+        check_codes(count)
         at = int(number) - 1 if isinstance(number, float) and number.is_integer() else -1
         if not 0 <= at < len(tiers):
             raise ValueError(f"expected the number of a tier, found {number!r}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -44,18 +45,19 @@ def export(
     from moppet.timeline.annotations import read_annotated
     from moppet.timeline.summary import summary_csv
 
-    read = [read_annotated(path, people) for path in timelines]
+    read = lru_cache(maxsize=1)(lambda path: read_annotated(path, people))  # memory for one
+    about = [read(path).timeline.metadata for path in timelines]
     programs = [name for name in wanted if name != SUMMARY]
     if programs:
-        targets = _targets(timelines, [one.timeline.metadata for one in read], output)
-        for (folder, stem), annotated in zip(targets, read, strict=True):
+        targets = _targets(timelines, about, output)
+        for (folder, stem), path in zip(targets, timelines, strict=True):
             with result_folder(folder):
-                for written in write_programs(annotated, folder, stem, programs, probabilities):
+                for written in write_programs(read(path), folder, stem, programs, probabilities):
                     typer.echo(str(written))
     if SUMMARY in wanted:
         folder = output or timelines[0].parent
         with result_folder(folder):
-            text = summary_csv(annotated.summary() for annotated in read)
+            text = summary_csv(read(path).summary() for path in timelines)
             typer.echo(str(write_text(folder / "summary.csv", text)))
 
 

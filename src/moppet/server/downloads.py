@@ -93,7 +93,7 @@ def current_report(timeline: Path) -> Path:
     layers = (people_path(timeline), corrections_path(timeline))
     changed_at = max((path.stat().st_mtime_ns for path in layers if path.is_file()), default=0)
     if not report.is_file() or report.stat().st_mtime_ns < changed_at:
-        write_report(read_annotated(timeline), report)
+        write_report(read_annotated(timeline, thin=True), report)
     return report
 
 

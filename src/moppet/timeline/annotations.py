@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from moppet.config import check_settings
 from moppet.files import parse_json, read_bytes
 from moppet.timeline.durations import frame_times
+from moppet.timeline.formats import check_values
 from moppet.timeline.people import (
     People,
     check_layer,
@@ -184,9 +185,11 @@ def read_annotated(
 
     people: a file of people; by default the one beside the timeline, if it exists. thin: for a
     report; of a very long recording, only every k-th frame is read, see `read_thinned`.
-    Raises TimelineError if a file is invalid or unreadable, or a layer was written for another
-    recording or analysis; UsageError if a face or a time of a layer is not in the timeline.
+    Raises TimelineError if a file is invalid, unreadable or too large to be read whole, or a layer
+    was written for another recording or analysis; UsageError if a face or a time of a layer is not
+    in the timeline.
     """
+    check_values(path, thin=thin)
     timeline = read_thinned(path) if thin else read_timeline(path)
     return replace(annotate(timeline, path, people), path=path)
 

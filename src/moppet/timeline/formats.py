@@ -74,6 +74,42 @@ def read_table(path: Path) -> tuple[Any, dict[str, Any] | None]:
         raise _failure(path, error) from error
 
 
+MOST_VALUES: Final = 120_000_000
+"""Rows times columns of a timeline that is read whole: over three million rows of seven classes,
+30 hours of one face at 30 frames per second. Reading, exporting or comparing takes 1 GB a million
+rows."""
+MOST_JSON_VALUES: Final = 30_000_000
+"""The same in JSON, whose values take four times as much."""
+
+
+def check_values(path: Path, *, thin: bool = False) -> None:
+    """Raise TimelineError if the table in a file has more values than memory should hold.
+
+    thin: for `read_thinned_table`, which reads Parquet and CSV in parts. Files that cannot be read
+    pass: reading them says why.
+    """
+    ending = path.suffix.lower()
+    most = MOST_JSON_VALUES if ending == ".json" else MOST_VALUES
+    try:
+        with path.open("rb") as file:
+            if ending == ".json":
+                values = sum(part.count(b",") for part in iter(lambda: file.read(1 << 20), b""))
+            elif ending in _BATCHES and not thin:
+                rows, columns, *_ = _BATCHES[ending](path, file)
+                values = rows * len(columns)
+            else:
+                return
+    except (OSError, LookupError, TypeError, ValueError):
+        return
+    if values > most:
+        other = " and --format parquet" if ending == ".json" else ""
+        raise TimelineError(
+            f"{path} has some {values:,} values, rows times columns, but at most {most:,} are read "
+            "at once. Analyze the recording in parts (--start, --end) or fewer of its frames "
+            f"(--every {-(-values // most)}){other}."
+        )
+
+
 def read_thinned_table(
     path: Path,
 ) -> tuple[Any, dict[str, Any] | None, int, TableHashes | None]:

@@ -76,9 +76,9 @@ class AuxiliaryHead(nn.Module):
 class GoogLeNet(HeadedNetwork):
     """GoogLeNet with the hidden head, or with the published one (1024 → classes).
 
-    auxiliary: with the two classifiers half way, which belong to the head. Training takes their
-    scores from `forward_auxiliary` and adds their losses at 0.3 (Szegedy et al. 2015, section 5);
-    `forward` and the exported model do without them.
+    auxiliary: with the two classifiers half way, which belong to the head. A training loop of
+    one's own takes their scores from `forward_auxiliary` and adds their losses at 0.3 (Szegedy et
+    al. 2015, section 5); moppet's recipes, `forward` and the exported model do without them.
     """
 
     name = "googlenet"
