@@ -171,14 +171,12 @@ class Analysis:
                 self._journal.close()
                 self._journal = None
         if not self._rows:
+            what = f"lasts {self.info.duration_s:.1f} s."
+            if self._is_photos:
+                what = f"has {self.info.frame_count} images, each counted as one second."
+            until = "" if end_s is None else f" to {end_s:g} s"
             raise UsageError(
-                f"{self.info.name} has no frame from {start_s or 0:g} s"
-                f"{'' if end_s is None else f' to {end_s:g} s'}: it "
-                + (
-                    f"has {self.info.frame_count} images, each counted as one second."
-                    if self._is_photos
-                    else f"lasts {self.info.duration_s:.1f} s."
-                )
+                f"{self.info.name} has no frame from {start_s or 0:g} s{until}: it {what}"
             )
         self._complete = True
         self._clock = frames.clock.to_dict()

@@ -382,15 +382,12 @@ def _photo_shares(table: Mapping[str, Mapping[str, Any]], who: str, kind: str) -
 class PhotoFace:
     """A face in a photo, as it is drawn. who: which face, if the photo has several or it is named.
 
-    bar: CSS class, expression, left end and width in percent of each probability.
-    marks: "unsure", "low quality", and what coders said.
+    row: of the timeline. bar: CSS class, expression, left end and width in percent of each
+    probability. marks: "unsure", "low quality", and what coders said.
     """
 
     who: str
-    expression: str | None
-    confidence: float | None
-    group: str | None
-    unsure: bool
+    row: Mapping[str, Any]
     bar: Sequence[tuple[str, str, float, float]]
     marks: Sequence[str]
     thumbnail: Thumbnail | None
@@ -423,18 +420,8 @@ def _photos(
             marks += ["low quality"] * (row["status"] == "low_quality")
             at = row["time_s"] + SLACK_S
             marks += [text for who, a, b, text in said if who == name_of and a <= at < b]
-            drawn.append(
-                PhotoFace(
-                    title,
-                    row["expression"],
-                    row["confidence"],
-                    row["group"],
-                    bool(row["unsure"]),
-                    list(_bar(row, timeline.names)),
-                    marks,
-                    image_of.get((row["face_id"], row["time_s"])),
-                )
-            )
+            image = image_of.get((row["face_id"], row["time_s"]))
+            drawn.append(PhotoFace(title, row, list(_bar(row, timeline.names)), marks, image))
         yield name, rows[0]["status"], drawn
 
 
