@@ -64,9 +64,23 @@ Intensities from 0 to 1; those of TWO_WAY_MOVEMENTS from -1 to 1: gaze_x and jaw
 positive to the person's left, gaze_y is positive upward. blink is how far the lid is closed."""
 
 SIDED_MOVEMENTS: Final = frozenset(
-    "inner_brow_raise outer_brow_raise brow_lower upper_lid_raise cheek_raise lid_tighten "
-    "nose_wrinkle upper_lip_raise nasolabial_deepen lip_corner_pull dimple lip_corner_depress "
-    "lower_lip_depress lip_stretch blink".split()
+    {
+        "inner_brow_raise",
+        "outer_brow_raise",
+        "brow_lower",
+        "upper_lid_raise",
+        "cheek_raise",
+        "lid_tighten",
+        "nose_wrinkle",
+        "upper_lip_raise",
+        "nasolabial_deepen",
+        "lip_corner_pull",
+        "dimple",
+        "lip_corner_depress",
+        "lower_lip_depress",
+        "lip_stretch",
+        "blink",
+    }
 )
 """Movements whose left and right side can differ."""
 
