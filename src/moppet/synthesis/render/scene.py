@@ -144,8 +144,8 @@ class Camera:
 class Scene:
     """One image: a person, the facial movements, and the world around.
 
-    movements: names of CHANNELS → intensity, 0 to 1 (TWO_WAY_MOVEMENTS: -1 to 1); what is missing is 0.
-        This is the truth of the image.
+    movements: names of CHANNELS → intensity, 0 to 1 (of TWO_WAY_MOVEMENTS -1 to 1); what is
+        missing is 0. This is the truth of the image.
     """
 
     person: Person
