@@ -57,11 +57,15 @@ class Atlas:
     """The reference head, drawn into the atlas.
 
     position: (size, size, 3), the point of the head at each pixel, in decimeters.
+    normal: (size, size, 3), the surface's direction. open: (size, size), 0 to 1, how much of the
+        surrounding light comes in: little in nostrils and ears, none inside of the mouth.
     pixel_length: (size, size, 2), how far apart neighboring pixels lie on the head, to the right
         and downward. covered: (size, size), where the head lies.
     """
 
     position: Floats
+    normal: Floats
+    open: Floats
     pixel_length: Floats
     covered: NDArray[np.bool_]
 
@@ -98,13 +102,44 @@ def draw_atlas(
     vertices: (n, 3). uv: (k, 2), hm08. faces, uv_faces: (m, 4), into vertices and uv.
     """
     places = atlas_uv(uv) * [size, -size] + [-0.5, size - 0.5]
-    position = np.zeros((size, size, 3), np.float32)
+    normal, area = _normals(vertices, faces)
+    values = np.column_stack([vertices, normal, _openness(vertices, normal, area)])
+    drawn = np.zeros((size, size, 7), np.float32)
     covered = np.zeros((size, size), bool)
     for corners in ((0, 1, 2), (0, 2, 3)):
         for triangle, place in zip(faces[:, corners], places[uv_faces[:, corners]], strict=True):
-            _draw_triangle(position, covered, vertices[triangle], place)
-    filled = _fill(position, covered)
-    return Atlas(filled, _pixel_length(filled, covered), covered)
+            _draw_triangle(drawn, covered, values[triangle], place)
+    drawn = _fill(drawn, covered)
+    position = np.ascontiguousarray(drawn[..., :3])
+    openness = cv2.GaussianBlur(drawn[..., 6], (0, 0), size / 400)
+    return Atlas(position, drawn[..., 3:6], openness, _pixel_length(position, covered), covered)
+
+
+def _normals(vertices: Floats, faces: NDArray[np.int32]) -> tuple[Floats, Floats]:
+    """Return each vertex's normal, (n, 3), and share of the area, (n,)."""
+    a, b, c, d = (vertices[faces[:, k]] for k in range(4))
+    cross = np.cross(c - a, d - b) / 2
+    normal = np.zeros_like(vertices)
+    area = np.zeros(len(vertices), np.float32)
+    for k in range(4):
+        np.add.at(normal, faces[:, k], cross)
+        np.add.at(area, faces[:, k], np.linalg.norm(cross, axis=1) / 4)
+    return normal / np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-9), area
+
+
+def _openness(vertices: Floats, normal: Floats, area: Floats) -> Floats:
+    """Return how much light reaches each vertex, by the disks of all others (Bunnell 2005)."""
+    open_ = np.ones(len(vertices), np.float32)
+    used = np.flatnonzero(area > 0)
+    for part in np.array_split(used, max(1, len(used) // 256)):
+        apart = vertices[used][None] - vertices[part][:, None]
+        squared = (apart**2).sum(axis=2) + 1e-4
+        apart /= np.sqrt(squared)[..., None]
+        seen = np.clip((apart * normal[part][:, None]).sum(axis=2), 0, 1)
+        facing = np.clip(-(apart * normal[used][None]).sum(axis=2), 0, 1)
+        shade = area[used] * seen * facing / (np.pi * squared + area[used])
+        open_[part] = np.exp(-1.4 * shade.sum(axis=1))
+    return open_
 
 
 def _draw_triangle(

@@ -10,11 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import cv2
 import numpy as np
 import scipy.spatial
+from numpy.typing import NDArray
 
 from moppet.synthesis.render.skin_atlas import Atlas
 from moppet.values import Floats
@@ -138,7 +139,7 @@ _AGED: Final[Mapping[str, float]] = {
 
 
 @dataclass(frozen=True)
-class _Patch:
+class Patch:
     """One channel's lines: slope (h, w, 2) to the right and downward, groove (h, w)."""
 
     top: int
@@ -150,14 +151,47 @@ class _Patch:
 class Wrinkles:
     """All lines, drawn into an atlas of one size: soft for children, sharp for adults."""
 
-    def __init__(self, atlas: Atlas) -> None:
-        self.size = atlas.size
-        self._patches = {
-            (channel, sharp): _draw(atlas, lines, side, movement, sharp)
-            for movement, lines in LINES.items()
-            for side, channel in _channels(movement)
-            for sharp in (False, True)
-        }
+    def __init__(self, size: int, patches: Mapping[str, Patch]) -> None:
+        self.size = size
+        self.patches = patches
+
+    @classmethod
+    def draw(cls, atlas: Atlas) -> Wrinkles:
+        """Draw every line: some seconds' work, whose arrays are worth keeping."""
+        return cls(
+            atlas.size,
+            {
+                f"{channel} {kind}": _draw(atlas, lines, side, movement, kind == "sharp")
+                for movement, lines in LINES.items()
+                for side, channel in _channels(movement)
+                for kind in ("soft", "sharp")
+            },
+        )
+
+    @classmethod
+    def from_arrays(cls, size: int, arrays: Mapping[str, NDArray[Any]]) -> Wrinkles:
+        """Restore what `arrays` returned."""
+        names = [name.removeprefix("slope ") for name in arrays if name.startswith("slope ")]
+        return cls(
+            size,
+            {
+                name: Patch(
+                    *(int(k) for k in arrays[f"corner {name}"]),
+                    arrays[f"slope {name}"].astype(np.float32),
+                    arrays[f"groove {name}"].astype(np.float32),
+                )
+                for name in names
+            },
+        )
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the lines as arrays to save."""
+        found: dict[str, NDArray[Any]] = {}
+        for name, patch in self.patches.items():
+            found[f"corner {name}"] = np.array([patch.top, patch.left])
+            found[f"slope {name}"] = patch.slope.astype(np.float16)
+            found[f"groove {name}"] = patch.groove.astype(np.float16)
+        return found
 
     def mix(self, movements: Mapping[str, float], age_years: float) -> tuple[Floats, Floats]:
         """Return the slopes, (size, size, 2), and the grooves, (size, size), of one moment.
@@ -169,10 +203,10 @@ class Wrinkles:
         groove = np.zeros((self.size, self.size), np.float32)
         sharp = float(np.clip((age_years - _SOFT_TO) / (_SHARP_FROM - _SOFT_TO), 0, 1))
         for channel, strength in wrinkle_strengths(movements, age_years).items():
-            for kind, share in ((False, 1 - sharp), (True, sharp)):
+            for kind, share in (("soft", 1 - sharp), ("sharp", sharp)):
                 weight = strength * share
                 if weight > 0.01:
-                    patch = self._patches[channel, kind]
+                    patch = self.patches[f"{channel} {kind}"]
                     down, right = patch.groove.shape
                     window = np.s_[patch.top : patch.top + down, patch.left : patch.left + right]
                     slope[window] += weight * patch.slope
@@ -202,7 +236,7 @@ def _channels(movement: str) -> tuple[tuple[int, str], ...]:
 
 def _draw(
     atlas: Atlas, lines: tuple[Line, ...], side: int, movement: str, sharp: bool
-) -> _Patch:
+) -> Patch:
     height = np.zeros((atlas.size, atlas.size), np.float32)
     groove = np.zeros_like(height)
     for line in lines:
@@ -214,7 +248,7 @@ def _draw(
     used = np.argwhere((np.abs(slope).max(axis=2) > 1e-3) | (groove > 1e-3))
     (top, left), (bottom, right) = used.min(axis=0), used.max(axis=0) + 1
     window = np.s_[top:bottom, left:right]
-    return _Patch(
+    return Patch(
         int(top), int(left), slope[window].astype(np.float32), groove[window].copy()
     )
 
