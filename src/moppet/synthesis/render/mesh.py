@@ -56,7 +56,9 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class LightSource:
-    """A distant light. direction: (3,), from the scene to the light, of length 1. color: (3,).
+    """A distant light. direction: (3,), from the scene to the light, of length 1.
+
+    color: (3,): a white matt surface that faces it gets this brightness.
 
     size: angular radius in radians: 0 casts hard shadows, 0.5 soft ones.
     """
@@ -80,7 +82,8 @@ class View:
 class MeshScene:
     """All that a renderer needs: it returns (height, width, 3), linear, float32.
 
-    sky, ground: (3,), light from above and from below, blended by the normal's height.
+    sky, ground: (3,), light from above and from below, blended by the normal's height: a white
+        surface that looks up has the sky's brightness.
     background: (height, width, 3), linear, already of the image's size.
     """
 

@@ -129,7 +129,7 @@ class Camera:
     face_share: float = 0.55
     shift: tuple[float, float] = (0.0, 0.0)
     exposure: float = 1.0
-    auto_exposure: float = 0.7
+    auto_exposure: float = 0.35
     white_balance: float = 0.0
     blur_px: float = 0.0
     motion_px: float = 0.0
