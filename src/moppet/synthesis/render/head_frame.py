@@ -23,11 +23,20 @@ class HeadFrame:
     fits one head fits every head.
     """
 
-    def __init__(self, landmarks: Mapping[str, Floats], skin: Floats, rotation: Floats) -> None:
-        """landmarks: points of the posed head. skin: (n, 3), vertices of the posed skin.
+    def __init__(
+        self,
+        landmarks: Mapping[str, Floats],
+        skin: Floats,
+        rotation: Floats,
+        body_rotation: Floats | None = None,
+    ) -> None:
+        """landmarks: points of the posed head. skin: (n, 3), vertices of skin and clothes, posed.
 
         rotation: (3, 3), of the head: it turns a vector of the head that looks at the camera.
+        body_rotation: (3, 3), the same of the body; None for a body that faces the camera.
         """
+        body = np.eye(3, dtype=np.float32) if body_rotation is None else body_rotation
+        self._given = (landmarks, skin, body)
         left, right = landmarks["left_eye"], landmarks["right_eye"]
         self.unit = float(np.linalg.norm(left - right))
         self._origin = (left + right) / 2
@@ -43,6 +52,12 @@ class HeadFrame:
         """Return points in the head's axes as points of the scene."""
         turned = np.asarray(points) @ self._rotation.T
         return np.asarray(turned * self.unit + self._origin, np.float32)
+
+    @functools.cached_property
+    def body(self) -> HeadFrame:
+        """The same head in the body's axes, for what does not turn with the head."""
+        landmarks, skin, rotation = self._given
+        return HeadFrame(landmarks, skin, rotation, rotation)
 
     @functools.cached_property
     def mouth(self) -> Floats:
@@ -91,14 +106,15 @@ class HeadFrame:
             surface = np.maximum(even, scipy.ndimage.gaussian_filter(surface, 1))
         return low, surface
 
-    def around(self, heights: Reals, turns: int, *, least: float = 0.5) -> tuple[Floats, float]:
-        """Return how far the skin reaches from the head's vertical axis.
+    def around(self, heights: Reals, turns: int, *, least: float = 0.5) -> tuple[Floats, Floats]:
+        """Return how far the skin reaches from the neck's vertical axis.
 
         heights: (rows,), descending. turns: equal angles, from the front to the left and on.
-        Returns the radii, (rows, turns), and the axis' z: x = r sin(angle), z = axis + r cos.
+        Returns the radii, (rows, turns), and the axis' place, (2,), x and z:
+        x = axis_x + r sin(angle), z = axis_z + r cos(angle).
         """
-        axis = float(self.skull[0][2])
-        across, deep = self.skin[:, 0], self.skin[:, 2] - axis
+        axis = ((self.points["nape"] + self.points["throat"]) / 2)[[0, 2]].astype(np.float32)
+        across, deep = (self.skin[:, [0, 2]] - axis).T
         angle = np.rint(np.arctan2(across, deep) / (2 * math.pi) * turns).astype(int) % turns
         middles = (heights[1:] + heights[:-1]) / 2
         row = np.searchsorted(-middles, -self.skin[:, 1])
@@ -106,4 +122,4 @@ class HeadFrame:
         near = (self.skin[:, 1] < heights[0] + reach) & (self.skin[:, 1] > heights[-1] - reach)
         radii = np.full((len(heights), turns), least)
         np.maximum.at(radii, (row[near], angle[near]), np.hypot(across, deep)[near])
-        return np.asarray(radii, np.float32), axis
+        return radii.astype(np.float32), axis

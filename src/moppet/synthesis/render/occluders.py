@@ -23,6 +23,8 @@ from moppet.values import Floats
 PREFIX: Final = "occluder_"
 """How the names of all parts begin that lie in front of the face."""
 
+_ON_BODY: Final = ("scarf", "blanket")  # they do not turn with the head
+
 
 def occluder_parts(
     occluder: Occluder, head: HeadFrame, person: Person, skin_color: Floats
@@ -32,8 +34,9 @@ def occluder_parts(
     skin_color: (3,), linear, of a hand. The same occluder and head give the same parts.
     """
     rng = np.random.default_rng(seed_of("occluder", occluder.kind, occluder.seed))
-    parts = _MAKERS[occluder.kind](occluder, head, rng, person, skin_color)
-    return tuple(_placed(part, head) for part in parts)
+    frame = head.body if occluder.kind in _ON_BODY else head
+    parts = _MAKERS[occluder.kind](occluder, frame, rng, person, skin_color)
+    return tuple(_placed(part, frame) for part in parts)
 
 
 def under_hat(part: Part, occluder: Occluder, head: HeadFrame) -> Part:
@@ -251,8 +254,8 @@ def _scarf(occluder: Occluder, head: HeadFrame, rng: np.random.Generator, *_: An
     ]  # fmt: skip
 
 
-def _ring_points(radii: Reals, turn: Reals, heights: Reals, axis: float) -> Reals:
-    x, z = radii * np.sin(turn), axis + radii * np.cos(turn)
+def _ring_points(radii: Reals, turn: Reals, heights: Reals, axis: Reals) -> Reals:
+    x, z = axis[0] + radii * np.sin(turn), axis[1] + radii * np.cos(turn)
     return np.stack([x, np.broadcast_to(heights, x.shape), z], axis=-1)
 
 
@@ -317,17 +320,17 @@ def _blanket(occluder: Occluder, head: HeadFrame, rng: np.random.Generator, *_: 
     """A blanket drawn up to the chin, the mouth or the nose."""
     chin, nose = head.points["chin"][1], head.points["nose_tip"][1]
     top = chin - 0.2 + occluder.amount * (nose - chin + 0.25)
-    x = np.linspace(-4, 4, 60)
-    edge = top + 0.06 * np.sin(x * rng.uniform(1, 2.5) + rng.uniform(0, 6)) - 0.05 * x**2
+    x = np.linspace(-7, 7, 90)
+    edge = top + 0.06 * np.sin(x * rng.uniform(1, 2.5) + rng.uniform(0, 6)) - 0.03 * x**2
     down = np.linspace(0, 1, 44)[:, None] ** 1.4
-    y = edge - down * (edge + 7)
+    y = edge - down * (edge + 9)
     grid = np.stack([np.broadcast_to(x, y.shape), y], axis=-1)
     points = head.on_face(grid.astype(np.float32), smooth=0.35)
     folds = sum(
         np.sin((x * math.cos(a) + y * math.sin(a)) * pitch + phase)
         for a, pitch, phase in rng.uniform([0, 3, 0], [math.pi, 7, 6], (3, 3))
     )
-    points[..., 2] = np.maximum(points[..., 2], points[..., 2].max() - 2.2 - 0.1 * x**2)
+    points[..., 2] = np.maximum(points[..., 2], points[..., 2].max() - 2.2 - 0.05 * x**2)
     points[..., 2] += 0.1 + 0.03 * folds * np.minimum(down * 8, 1)
     hem = points[:1] - _point(0, 0.06, 0.12)
     return [sheet(f"{PREFIX}blanket", np.concatenate([hem, points]), _cloth(occluder, rng))]
@@ -351,7 +354,7 @@ def cloth_texture(color: Floats, rng: np.random.Generator, size: int = 128) -> F
         "dots": (np.hypot(x * 2 * count % 1 - 0.5, y * count % 1 - 0.5) < 0.25) * 1.0,
     }[str(pattern)]
     second = decode_srgb(rng.uniform(0.2, 0.95, 3).astype(np.float32))
-    image = color + 0.8 * share[..., None] * (second - color)
+    image = color + 0.65 * share[..., None] * (second - color)
     grain = cv2.GaussianBlur(rng.standard_normal((size, size)), (0, 0), 0.8)
     knit = 1 + 0.12 * grain + 0.06 * np.sin(x * size * math.pi / 2) * np.sin(y * size * math.pi / 2)
     return np.asarray(np.clip(image * knit[..., None], 0, 1), np.float32)
