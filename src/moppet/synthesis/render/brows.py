@@ -9,13 +9,15 @@ from typing import Final
 import cv2
 import numpy as np
 
-from moppet.synthesis.render.head_assets import Fitted, HeadAssets
+from moppet.synthesis.render.head_assets import Fitted, HeadAssets, Indices
 from moppet.synthesis.render.head_mesh import Head, PosedHead, Shape
 from moppet.synthesis.render.mesh import Material, Part
 from moppet.synthesis.render.scene import Person
-from moppet.synthesis.render.strands import card_texture, hair_material, picture
+from moppet.synthesis.render.shapes import Reals
+from moppet.synthesis.render.skin_atlas import soften
+from moppet.synthesis.render.strands import hair_material, picture
 from moppet.synthesis.render.wrinkles import EYES_DISTANCE, EYES_HEIGHT
-from moppet.values import Floats, UsageError, name_hint
+from moppet.values import UsageError, name_hint
 
 
 @dataclass(frozen=True)
@@ -32,9 +34,9 @@ BROW_STYLES: Final[dict[str, BrowStyle]] = {
     "thick": BrowStyle(1.3, 1.15),
 }
 """Names for Person.brows, beside an asset folder's "brow001" and so on; "" is none."""
-_CENTERLINE: Final = ((0.15, 0.17), (0.30, 0.205), (0.52, 0.225), (0.74, 0.195), (0.99, 0.06))
+_CENTERLINE: Final = ((0.15, 0.18), (0.30, 0.205), (0.50, 0.225), (0.70, 0.205), (0.88, 0.115))
 """Of the left brow, in distances between the pupils, from the middle between the eyes."""
-_THICKNESS: Final = (0.085, 0.105, 0.10, 0.08, 0.03)
+_THICKNESS: Final = (0.06, 0.075, 0.07, 0.05, 0.02)
 _CARDS: Final = 34
 _STEPS: Final = 4
 _UPPER_LASHES: Final = (0.9269, 0.9471)
@@ -47,7 +49,9 @@ def brow_strength(person: Person) -> float:
     if not person.brows:
         return 0.0
     density = BROW_STYLES.get(person.brows, BROW_STYLES["natural"]).density
-    grown = float(np.interp(person.age_years, (0, 1, 4, 12, 20, 70), (0.3, 0.42, 0.65, 0.85, 1, 0.8)))
+    grown = float(
+        np.interp(person.age_years, (0, 1, 4, 12, 20, 70), (0.22, 0.34, 0.55, 0.75, 0.95, 0.75))
+    )
     return density * grown * (1 + 0.15 * person.sex * (person.age_years > 14))
 
 
@@ -64,7 +68,7 @@ def brow_parts(head: Head, posed: PosedHead) -> list[Part]:
         light, alpha = picture(assets.textures[texture])
         shape = posed.fit(assets.fitted[person.brows])
     elif person.brows in BROW_STYLES:
-        light, alpha = card_texture(fine=False)
+        light, alpha = _brow_texture()
         style = BROW_STYLES[person.brows]
         male = person.sex * float(np.interp(person.age_years, (12, 18), (0, 1)))
         shape = posed.fit(_fitted_brows(assets, round(style.width * (0.85 + 0.3 * male), 1)))
@@ -73,7 +77,7 @@ def brow_parts(head: Head, posed: PosedHead) -> list[Part]:
         raise UsageError(f"{person.brows!r} is no style of brows.{name_hint(person.brows, known)}")
     strength = brow_strength(person)
     color = _brow_color(person)
-    material = hair_material(color, person.seed, light, alpha * np.float32(min(0.8 * strength, 1)))
+    material = hair_material(color, person.seed, light, alpha * np.float32(min(strength, 1)))
     return [_part("brows", shape, material)]
 
 
@@ -134,11 +138,14 @@ def _bind_brows(assets: HeadAssets, width: float) -> Fitted:
     thick = np.interp(t, places, _THICKNESS) * width
     middle[:, 1] += thick * rng.uniform(-0.5, 0.35, _CARDS)
     # Hairs point up at the inner end, outward in the middle, downward at the tail.
-    angle = np.radians(np.interp(t, (0, 0.15, 0.5, 1), (75, 48, 18, -28)) + rng.normal(0, 7, _CARDS))
+    angle = np.radians(
+        np.interp(t, (0, 0.15, 0.5, 1), (75, 48, 18, -28)) + rng.normal(0, 7, _CARDS)
+    )
     along = np.stack([np.cos(angle), np.sin(angle)], axis=1)
     length = (0.12 + 0.07 * (t > 0.15)) * rng.uniform(0.85, 1.15, _CARDS)
-    half = np.maximum(thick * 0.55, 0.02)
-    points, quads, uv = [], [], []
+    half = np.maximum(thick * 0.6, 0.025)
+    points: list[tuple[float, float, float]] = []
+    quads, uv = [], []
     for mirror in (1, -1):
         for k in range(_CARDS):
             across = np.array([-along[k][1], along[k][0]]) * half[k]
@@ -149,8 +156,8 @@ def _bind_brows(assets: HeadAssets, width: float) -> Fitted:
                 spine = middle[k] + along[k] * length[k] * (s - 0.35)
                 for side in (-1, 1):
                     x, y = spine + side * across * (1 - 0.3 * s)
-                    points.append((mirror * x, y, 0.012 + 0.03 * s))
-                    uv.append((column + 0.01 + 0.23 * (side > 0), 0.99 - 0.9 * s))
+                    points.append((mirror * x, y, 0.008 + 0.022 * s))
+                    uv.append((column + 0.01 + 0.23 * (side > 0), 0.99 - 0.98 * s))
             for step in range(_STEPS - 1):
                 a = first + 2 * step
                 quad = (a, a + 1, a + 3, a + 2)
@@ -158,13 +165,15 @@ def _bind_brows(assets: HeadAssets, width: float) -> Fitted:
     return _bound(np.array(points), np.array(quads, np.int32), np.array(uv, np.float32), assets)
 
 
-def _bound(points: Floats, quads: Floats, uv: Floats, assets: HeadAssets) -> Fitted:
+def _bound(points: Reals, quads: Indices, uv: Reals, assets: HeadAssets) -> Fitted:
     """Return a mesh of points (x, y, height above the skin) bound to the face below them."""
     vertices = assets.vertices[: assets.skin_count]
     place = (vertices - [0, EYES_HEIGHT, 0]) / EYES_DISTANCE
     triangles = np.concatenate([assets.quads[:, [0, 1, 2]], assets.quads[:, [0, 2, 3]]])
     middle = place[triangles].mean(axis=1)
-    triangles = triangles[(np.abs(middle[:, 0]) < 1.4) & (np.abs(middle[:, 1] - 0.2) < 0.6) & (middle[:, 2] > 0.9)]
+    triangles = triangles[
+        (np.abs(middle[:, 0]) < 1.4) & (np.abs(middle[:, 1] - 0.2) < 0.6) & (middle[:, 2] > 0.9)
+    ]
     corners = place[triangles]
     a, b, c = (corners[:, k, :2] for k in range(3))
     normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
@@ -172,8 +181,12 @@ def _bound(points: Floats, quads: Floats, uv: Floats, assets: HeadAssets) -> Fit
     area = (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (c[:, 0] - a[:, 0]) * (b[:, 1] - a[:, 1])
     p = points[:, None, :2]
     area = np.where(np.abs(area) < 1e-9, 1e-9, area)
-    wb = ((p[..., 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (c[:, 0] - a[:, 0]) * (p[..., 1] - a[:, 1])) / area
-    wc = ((b[:, 0] - a[:, 0]) * (p[..., 1] - a[:, 1]) - (p[..., 0] - a[:, 0]) * (b[:, 1] - a[:, 1])) / area
+    wb = (
+        (p[..., 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (c[:, 0] - a[:, 0]) * (p[..., 1] - a[:, 1])
+    ) / area
+    wc = (
+        (b[:, 0] - a[:, 0]) * (p[..., 1] - a[:, 1]) - (p[..., 0] - a[:, 0]) * (b[:, 1] - a[:, 1])
+    ) / area
     weights = np.stack([1 - wb - wc, wb, wc], axis=2)
     # The foremost triangle that holds the point.
     outside = np.maximum(-weights.min(axis=2), 0) * 50 - 0.2 * middle_depth(corners)[None]
@@ -190,27 +203,30 @@ def _bound(points: Floats, quads: Floats, uv: Floats, assets: HeadAssets) -> Fit
     )
 
 
-def middle_depth(corners: Floats) -> Floats:
+def middle_depth(corners: Reals) -> Reals:
     return np.asarray(corners[..., 2].mean(axis=1))
 
 
-def _lash_uv(uv: Floats) -> Floats:
+def _lash_uv(uv: Reals) -> Reals:
     """Return places in the lashes' texture: upper lashes in its upper half, tips upward."""
     lower = uv[:, 1] > 0.957
     across = np.abs(uv[:, 0] - 0.70825) / 0.0502
-    low, high = np.where(lower, _LOWER_LASHES[0], _UPPER_LASHES[0]), np.where(lower, _LOWER_LASHES[1], _UPPER_LASHES[1])
+    low, high = (
+        np.where(lower, _LOWER_LASHES[0], _UPPER_LASHES[0]),
+        np.where(lower, _LOWER_LASHES[1], _UPPER_LASHES[1]),
+    )
     along = np.clip((uv[:, 1] - low) / (high - low), 0, 1)
     v = np.where(lower, 0.01 + 0.48 * (1 - along), 0.51 + 0.48 * along)
     return np.stack([across * 0.98 + 0.01, v], axis=1).astype(np.float32)
 
 
 @functools.cache
-def _lash_texture() -> tuple[Floats, Floats]:
+def _lash_texture() -> tuple[Reals, Reals]:
     """Return lightness and alpha of upper and lower lashes, roots in the middle."""
     size = 256
     rng = np.random.default_rng(5)
     alpha = np.zeros((size, size), np.float32)
-    for upper, count, reach in ((True, 90, 0.46), (False, 60, 0.3)):
+    for upper, count, reach in ((True, 90, 0.46), (False, 45, 0.2)):
         for x in np.sort(rng.uniform(0.03, 0.97, count)):
             long = reach * rng.uniform(0.65, 1.0) * (0.6 + 0.4 * np.sin(np.pi * min(1.0, x + 0.15)))
             lean = 0.06 * (x - 0.35) + rng.normal(0, 0.012)
@@ -220,5 +236,30 @@ def _lash_texture() -> tuple[Floats, Floats]:
             for k in range(11):
                 ends = [(int(xs[j] * size * 8), int(y[j] * size * 8)) for j in (k, k + 1)]
                 value = float(1 - 0.7 * t[k])
-                cv2.line(alpha, *ends, value, 2 if upper and t[k] < 0.4 else 1, cv2.LINE_8, 3)
-    return np.ones_like(alpha), cv2.GaussianBlur(alpha, (0, 0), 0.6)
+                thick = 2 if upper and t[k] < 0.4 else 1
+                cv2.line(alpha, ends[0], ends[1], value, thick, cv2.LINE_8, 3)
+    return np.ones_like(alpha), soften(alpha, 0.6)
+
+
+@functools.cache
+def _brow_texture() -> tuple[Reals, Reals]:
+    """Return lightness and alpha of four tufts of short hairs side by side, roots at the top."""
+    size, rng = 256, np.random.default_rng(6)
+    alpha = np.zeros((size, size), np.float32)
+    light = np.ones_like(alpha)
+    for tuft in range(4):
+        for _ in range(15):
+            x = 32 + rng.normal(0, 11)
+            start, end = rng.uniform(0, 0.35), rng.uniform(0.6, 1.0)
+            bend = rng.normal(0, 5)
+            t = np.linspace(0, 1, 12)
+            points = np.stack(
+                [tuft * 64 + np.clip(x + bend * t**2, 3, 60), (start + (end - start) * t) * size], 1
+            )
+            for k in range(11):
+                ends = [tuple(int(v * 8) for v in points[j]) for j in (k, k + 1)]
+                value = float(0.95 - 0.6 * t[k] ** 2)
+                cv2.line(
+                    alpha, ends[0], ends[1], value, 2 if 0.1 < t[k] < 0.6 else 1, cv2.LINE_8, 3
+                )
+    return light, soften(alpha, 0.8)

@@ -12,9 +12,10 @@ from moppet.synthesis.render.head_assets import Indices
 from moppet.synthesis.render.head_mesh import Head, PosedHead
 from moppet.synthesis.render.mesh import Material, Part
 from moppet.synthesis.render.scene import Person
+from moppet.synthesis.render.shapes import Reals
 from moppet.synthesis.render.skin import to_linear
+from moppet.synthesis.render.skin_atlas import soften
 from moppet.synthesis.settings import seed_of
-from moppet.values import Floats
 
 _EYE_SIZE: Final = 256
 _EYE_EDGE_DEGREES: Final = 100.0
@@ -51,11 +52,11 @@ def eye_material(person: Person) -> Material:
     return Material(color=color.astype(np.float32), roughness=0.08, specular=0.6)
 
 
-def _below(angle: Floats, limit: float, soft: float) -> Floats:
+def _below(angle: Reals, limit: float, soft: float) -> Reals:
     return np.asarray(np.clip((limit - angle) / soft + 0.5, 0, 1), np.float32)
 
 
-def _sclera(angle: Floats, around: Floats, age_years: float, rng: np.random.Generator) -> Floats:
+def _sclera(angle: Reals, around: Reals, age_years: float, rng: np.random.Generator) -> Reals:
     """Return the eye's white: bluish in infants, yellower in the old, veined to the corners."""
     old = float(np.interp(age_years, (0, 3, 30, 80), (-0.6, 0.0, 0.4, 1.0)))
     white = np.array([0.70, 0.68 - 0.02 * old, 0.66 - 0.07 * old], np.float32)
@@ -68,18 +69,18 @@ def _sclera(angle: Floats, around: Floats, age_years: float, rng: np.random.Gene
         wander = turn + np.cumsum(rng.normal(0, 0.05, 14))
         points = (np.stack([t * np.cos(wander), t * np.sin(wander)], axis=1) + 1) * _EYE_SIZE / 2
         cv2.polylines(veins, [np.rint(points * 8).astype(np.int32)], False, 0.35, 1, cv2.LINE_8, 3)
-    veins = cv2.GaussianBlur(veins, (0, 0), 0.7)
+    veins = soften(veins, 0.7)
     return np.asarray(color * np.exp(-veins[..., None] * np.array([0.1, 1.0, 0.9])), np.float32)
 
 
 def _iris(
-    angle: Floats,
-    around: Floats,
+    angle: Reals,
+    around: Reals,
     iris: float,
     pupil: float,
-    color: Floats,
+    color: Reals,
     rng: np.random.Generator,
-) -> Floats:
+) -> Reals:
     """Return the iris: fibers from pupil to rim, a lighter collar, a dark limbal ring."""
     t = np.clip((angle - pupil) / (iris - pupil), 0, 1)
     fibers = np.zeros(angle.shape, np.float32)
@@ -209,8 +210,8 @@ class _Arch:
     length: (n,), along the path. up: 1 where crowns grow upward (lower jaw), -1 downward.
     """
 
-    path: Floats
-    length: Floats
+    path: Reals
+    length: Reals
     up: float
 
     @classmethod
@@ -230,17 +231,19 @@ class _Arch:
         length = np.r_[0, np.cumsum(np.linalg.norm(np.diff(path, axis=0), axis=1))]
         return cls(path, length, 1.0 if jaw == "lower" else -1.0)
 
-    def at(self, millimeters: Floats) -> tuple[Floats, Floats]:
+    def at(self, millimeters: Reals) -> tuple[Reals, Reals]:
         """Return points on the path and directions along it, for lengths from the middle."""
         where = np.clip(np.asarray(millimeters) / 100, 0, self.length[-1])
-        point = np.stack([np.interp(where, self.length, self.path[:, k]) for k in range(3)], axis=-1)
+        point = np.stack(
+            [np.interp(where, self.length, self.path[:, k]) for k in range(3)], axis=-1
+        )
         ahead = np.gradient(self.path, axis=0)
         along = np.stack([np.interp(where, self.length, ahead[:, k]) for k in range(3)], axis=-1)
         along[..., 1] = 0
         return point, along / np.linalg.norm(along, axis=-1, keepdims=True)
 
 
-Body = tuple[Floats, Indices]
+Body = tuple[Reals, Indices]
 """Vertices and triangles."""
 _AROUND: Final = 12
 _SHAPES: Final = {
@@ -269,7 +272,8 @@ def _crown(tooth: Tooth, arch: _Arch, mirror: int) -> Body:
         ring = ring + inward * ((square[1] * d + d) * thick / 2 - lean)[:, None]
         ring[:, 1] -= arch.up * height
         rings.append(ring)
-    edge = rings[-1].mean(axis=0) + [0, arch.up * 0.004, 0]
+    edge = rings[-1].mean(axis=0)
+    edge[1] += arch.up * 0.004
     vertices = np.concatenate([*rings, edge[None]])
     k = np.arange(_AROUND)
     after = (k + 1) % _AROUND
@@ -285,21 +289,23 @@ def _crown(tooth: Tooth, arch: _Arch, mirror: int) -> Body:
 
 def _gum(arch: _Arch, teeth: list[Tooth]) -> Body:
     """Return both halves of a jaw's gum: a ridge that the teeth stand in."""
-    x = np.linspace(0, 42, 26)
+    scale = arch.length[-1] / 0.6  # an adult's arch is some 6 cm long on each side
+    x = np.linspace(0, 65 * scale, 26)
     point, along = arch.at(x)
     inward = np.cross(along, [0.0, 1.0, 0.0])
     inward = np.where(inward[:, 2:] < 0, inward, -inward)
     inward[0] = [0, 0, -1]
-    crown = np.interp(x, [t.x for t in teeth], [t.height for t in teeth]) if teeth else 0 * x + 2.5
+    crown = np.interp(x, [t.x for t in teeth], [t.height for t in teeth]) if teeth else 0 * x + 2.0
     between = np.min([np.abs(x - t.x) / t.width for t in teeth], axis=0) if teeth else 0 * x
     top = (crown - 0.9 - 1.2 * np.clip(between - 0.25, 0, 0.25) * 2) / 100
     phi = np.linspace(0, np.pi, 9)
     rows = []
     for angle in phi:
-        out = 0.055 * np.cos(angle)
+        out = 0.045 * scale * np.cos(angle)
         rise = 0.05 * np.sin(angle)
-        row = point + inward * (0.028 - out)
-        row[:, 1] -= arch.up * (top + 0.05 - rise + 0.16 * (abs(np.cos(angle)) > 0.99))
+        skirt = 0.05 if angle in (phi[0], phi[-1]) else 0.0
+        row = point + inward * (0.034 * scale - out)
+        row[:, 1] -= arch.up * (top + (0.03 - rise + skirt) * scale)
         rows.append(row)
     half = np.stack(rows)
     whole = np.concatenate([half[:, :0:-1] * [-1, 1, 1], half], axis=1)
@@ -314,10 +320,10 @@ def _gum(arch: _Arch, teeth: list[Tooth]) -> Body:
     return whole.reshape(-1, 3), triangles.astype(np.int32)
 
 
-def _outward(vertices: Floats, triangles: Indices) -> Body:
+def _outward(vertices: Reals, triangles: Indices) -> Body:
     """Return a closed body whose triangles face outward."""
     a, b, c = (vertices[triangles[:, k]] for k in range(3))
-    volume = ((a - vertices.mean(axis=0)) * np.cross(b, c)).sum()
+    volume = ((a - vertices.mean(axis=0)) * np.cross(b - a, c - a)).sum()
     return vertices, triangles if volume > 0 else triangles[:, ::-1]
 
 
@@ -327,7 +333,7 @@ def _joined(bodies: list[Body]) -> Body:
     return np.concatenate([body[0] for body in bodies]), np.concatenate(triangles)
 
 
-def _placed(name: str, body: Body, motion: Floats, material: Material) -> Part:
+def _placed(name: str, body: Body, motion: Reals, material: Material) -> Part:
     vertices, triangles = body
     moved = vertices @ motion[:3, :3].T + motion[:3, 3]
     a, b, c = (moved[triangles[:, k]] for k in range(3))

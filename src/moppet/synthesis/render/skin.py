@@ -16,10 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moppet.files import replacing
+from moppet.synthesis.render.camera import LUMINANCE
 from moppet.synthesis.render.head_assets import HeadAssets
 from moppet.synthesis.render.mesh import Material, Part
 from moppet.synthesis.render.scene import Person
-from moppet.synthesis.render.skin_atlas import Atlas, atlas_uv, draw_atlas, to_atlas
+from moppet.synthesis.render.shapes import Reals
+from moppet.synthesis.render.skin_atlas import Atlas, atlas_uv, draw_atlas, soften, to_atlas
 from moppet.synthesis.render.wrinkles import EYES_DISTANCE, EYES_HEIGHT, LINES, Wrinkles
 from moppet.synthesis.settings import seed_of
 from moppet.values import Floats, MoppetError, UsageError
@@ -33,8 +35,9 @@ _REFLECTANCE: Final = (0.72, 1.1)
 """What share of a tone's light the skin reflects, at tones 1 and 10. The tones are those of photos;
 light skin reflects less than the paper that they are printed on, dark skin gains by its gloss."""
 _MELANIN: Final = np.array([0.30, 0.55, 0.85], np.float32)
-_BLOOD: Final = np.array([0.06, 0.62, 0.50], np.float32)
-"""Absorption of red, green and blue: of melanin, and of blood beneath the surface."""
+_BLOOD: Final = np.array([0.05, 0.60, 0.66], np.float32)
+_BASE_BLOOD: Final = 0.26
+"""Absorption of red, green and blue: of melanin, of blood beneath the surface; blood everywhere."""
 
 
 def skin_part(
@@ -52,9 +55,7 @@ def skin_part(
     size: of the images, in pixels. blush: 0 to 1, how flushed crying or anger has made the face.
     texture: name of a skin in the asset folder that lends its detail ("skin_cf"), or "".
     """
-    material = skin_material(
-        person, movements, assets, size=size, blush=blush, texture=texture
-    )
+    material = skin_material(person, movements, assets, size=size, blush=blush, texture=texture)
     return replace(part, uv=atlas_uv(part.uv), material=material)
 
 
@@ -81,7 +82,7 @@ def skin_material(
     return Material(
         color=color,
         normal_map=normal,
-        ambient=rest.ambient * (1 - 0.35 * np.minimum(groove, 1)),
+        ambient=rest.ambient * (1 - np.float32(0.35) * np.minimum(groove, 1)),
         roughness=0.52 if person.age_years < 12 else 0.46,
         specular=0.35,
         scattering=0.8 if person.age_years < 12 else 0.65,
@@ -100,6 +101,15 @@ def tone_color(tone: float) -> Floats:
     place = np.array([np.interp(tone, np.arange(1, 11), lab[:, k]) for k in range(3)])
     rgb = cv2.cvtColor(place[None, None].astype(np.float32), cv2.COLOR_LAB2RGB)[0, 0]
     return to_linear(rgb)
+
+
+def skin_color(tone: float) -> Floats:
+    """Return the mean reflectance of skin of a tone, linear, (3,)."""
+    dark = (tone - 1) / 9
+    color = tone_color(tone) * np.interp(dark, (0, 1), _REFLECTANCE)
+    # Of the darkest tones, photos keep little color; the skin itself is browner.
+    warm = max(dark - 0.7, 0.0) * np.array([0.9, 0.1, -0.5], np.float32)
+    return np.asarray(color * (1 + warm), np.float32)
 
 
 def to_linear(srgb: Floats | Sequence[float]) -> Floats:
@@ -197,17 +207,23 @@ def _layout_arrays(assets: HeadAssets, size: int) -> dict[str, NDArray[Any]]:
     return arrays
 
 
-_UPPER_LIP: Final = ((-0.41, -1.075), (-0.27, -0.99), (-0.11, -0.915), (-0.04, -0.925), (0.0, -0.935))
+_UPPER_LIP: Final = (
+    (-0.41, -1.075),
+    (-0.27, -0.99),
+    (-0.11, -0.915),
+    (-0.04, -0.925),
+    (0.0, -0.935),
+)
 _LOWER_LIP: Final = ((-0.33, -1.19), (-0.2, -1.265), (-0.07, -1.295), (0.0, -1.295))
 _BROW: Final = (
-    *((0.15, 0.21), (0.18, 0.11), (0.52, 0.17), (0.80, 0.14)),
-    *((1.0, 0.04), (0.80, 0.22), (0.52, 0.265)),
+    *((0.15, 0.22), (0.17, 0.14), (0.50, 0.19), (0.70, 0.18)),
+    *((0.88, 0.10), (0.70, 0.23), (0.50, 0.26)),
 )
 
 
 def draw_regions(atlas: Atlas) -> dict[str, Floats]:
-    """Return the parts of the face in the atlas: name → (size, size), 0 to 1, soft at the border."""
-    place = (atlas.position - [0, EYES_HEIGHT, 0]) / EYES_DISTANCE
+    """Return the parts of the face in the atlas: name → (size, size), 0 to 1, softly bordered."""
+    place = ((atlas.position - [0, EYES_HEIGHT, 0]) / EYES_DISTANCE).astype(np.float32)
     x, y, z = place[..., 0], place[..., 1], place[..., 2]
     side = np.abs(x)
 
@@ -216,7 +232,9 @@ def draw_regions(atlas: Atlas) -> dict[str, Floats]:
         return np.asarray(np.exp(-0.5 * away / radius**2), np.float32)
 
     half = [*_UPPER_LIP, *((-px, py) for px, py in _UPPER_LIP[-2::-1])]
-    lips = _front_mask(place, [*half, *((-px, py) for px, py in _LOWER_LIP), *_LOWER_LIP[::-1]], 0.02)
+    lips = _front_mask(
+        place, [*half, *((-px, py) for px, py in _LOWER_LIP), *_LOWER_LIP[::-1]], 0.02
+    )
     front = _step(z, 1.75, 0.1)
     scalp = scalp_share(place)
     ears = _step(side, 1.16, 0.05) * near(1.3, -0.3, 0.75, 0.45)
@@ -242,12 +260,12 @@ def draw_regions(atlas: Atlas) -> dict[str, Floats]:
     return {name: region * (1 - inside) for name, region in regions.items()} | {"inside": inside}
 
 
-def _step(values: Floats, at: float, width: float) -> Floats:
+def _step(values: Reals, at: float, width: float) -> Floats:
     """Return 0 below a value and 1 above it, with a soft border."""
     return np.asarray(1 / (1 + np.exp(np.clip((at - values) / (width / 2), -30, 30))), np.float32)
 
 
-def scalp_share(place: Floats) -> Floats:
+def scalp_share(place: Reals) -> Floats:
     """Return where hair grows, 0 to 1: above the forehead, before and behind the ears, the nape.
 
     place: (..., 3), of the reference head, in distances between the pupils, 0 between the eyes.
@@ -261,13 +279,13 @@ def scalp_share(place: Floats) -> Floats:
     return np.asarray(np.maximum(front, back) * (1 - ear), np.float32)
 
 
-def _front_mask(place: Floats, outline: Sequence[tuple[float, float]], soft: float) -> Floats:
+def _front_mask(place: Reals, outline: Sequence[tuple[float, float]], soft: float) -> Floats:
     """Return where an outline, drawn on the face as seen from the front, lies in the atlas."""
     scale, origin = 200, np.array([-2.0, 2.0])
     canvas = np.zeros((800, 800), np.uint8)
     corners = (np.array(outline) - origin) * [scale, -scale]
     cv2.fillPoly(canvas, [np.rint(corners * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
-    blurred = cv2.GaussianBlur(canvas, (0, 0), soft * scale).astype(np.float32) / 255
+    blurred = soften(canvas, soft * scale).astype(np.float32) / 255
     x = ((place[..., 0] - origin[0]) * scale).astype(np.float32)
     y = ((origin[1] - place[..., 1]) * scale).astype(np.float32)
     drawn = cv2.remap(blurred, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
@@ -280,7 +298,9 @@ def _resting(key: _Key, assets: HeadAssets) -> _Resting:
         while len(_RESTING) >= _KEPT:
             del _RESTING[next(iter(_RESTING))]
         layout = _layout(assets, key.size)
-        found = _RESTING[assets.key, key] = _paint(key, layout, _detail(key.texture, assets, layout))
+        found = _RESTING[assets.key, key] = _paint(
+            key, layout, _detail(key.texture, assets, layout)
+        )
     return found
 
 
@@ -295,18 +315,20 @@ def _paint(key: _Key, layout: _Layout, detail: Floats | None) -> _Resting:
     melanin = _melanin(regions, dark, old) + _clouds(rng, size, 16) * (0.05 + 0.06 * old)
     melanin += _spots(key, layout, rng, old)
     pores = rng.standard_normal((size, size)).astype(np.float32)
-    pores = pores - cv2.GaussianBlur(pores, (0, 0), 1.6)
+    pores = pores - soften(pores, 1.6)
     rough = float(np.interp(key.age, (0, 8, 18, 60), (0.006, 0.010, 0.022, 0.035)))
     visible = 1.0 - 0.62 * dark
-    share = np.interp(dark, (0, 1), _REFLECTANCE)
     depth = melanin[..., None] * _MELANIN + visible * blood[..., None] * _BLOOD
     light = rough * pores if detail is None else detail
-    color = tone_color(key.tone) * share * np.exp(light[..., None] - depth)
+    color = skin_color(key.tone) * np.exp(light[..., None] - depth)
+    color *= np.exp(_BASE_BLOOD * visible * float(_BLOOD @ LUMINANCE))
     color = _lips(color, key, regions, dark, young, old)
     color = _hair_roots(color, key, regions, pores)
     inside = regions["inside"][..., None]
     color = color * (1 - inside) + inside * np.array([0.20, 0.055, 0.05], np.float32)
-    height = pores * (0.0004 + 0.0009 * (1 - young)) * (1 - 0.6 * regions["lips"])
+    height = np.asarray(
+        pores * (0.0001 + 0.0004 * (1 - young) + 0.0003 * old) * (1 - 0.6 * regions["lips"])
+    )
     slope = np.stack(np.gradient(height)[::-1], axis=2) / layout.atlas.pixel_length
     blush = 0.30 * regions["face"] + 0.55 * regions["cheeks"] + 0.5 * regions["nose"]
     blush += 0.3 * regions["forehead"] + 0.4 * regions["ears"] + 0.3 * regions["upper_lids"]
@@ -321,7 +343,7 @@ def _paint(key: _Key, layout: _Layout, detail: Floats | None) -> _Resting:
 def _blood(regions: Mapping[str, Floats], young: float, old: float) -> Floats:
     rosy = 1 + 0.7 * young
     return np.asarray(
-        0.17
+        _BASE_BLOOD
         + rosy * (0.20 * regions["cheeks"] + 0.14 * regions["nose"] + 0.22 * regions["ears"])
         + 0.08 * regions["chin"]
         + (0.08 + 0.08 * young) * regions["upper_lids"]
@@ -357,7 +379,9 @@ def _spots(key: _Key, layout: _Layout, rng: np.random.Generator, old: float) -> 
     size, regions = key.size, layout.regions
     spots = np.zeros((size, size), np.float32)
     freckled = rng.random() < 0.3 and key.tone < 5 and key.age > 3
-    sunny = regions["cheeks"] + regions["nose"] + 0.25 * regions["forehead"] + 0.02 * regions["face"]
+    sunny = (
+        regions["cheeks"] + regions["nose"] + 0.25 * regions["forehead"] + 0.02 * regions["face"]
+    )
     kinds = (
         (int(rng.integers(120, 420)) if freckled else 0, sunny, (0.3, 0.75), (0.10, 0.38)),
         (int(rng.integers(0, 5)) if key.age > 4 else 0, regions["face"], (0.7, 1.3), (0.7, 1.4)),
@@ -382,22 +406,20 @@ def _lips(
 ) -> Floats:
     """Return the color with lips: rosy on light skin, brown with a rose tint on dark skin."""
     red = 0.85 - 0.3 * dark + 0.1 * young - 0.3 * old - 0.15 * key.male
-    lips = color * np.exp(-red * np.array([0.22, 0.95, 0.72], np.float32)) * (1 + 0.25 * dark)
-    lips += dark * np.array([0.030, 0.010, 0.011], np.float32)
+    lips = color * np.exp(-red * np.array([0.22, 0.95, 0.72], np.float32)) * (1 + 0.3 * dark)
+    lips += dark * np.array([0.016, 0.004, 0.004], np.float32)
     share = regions["lips"][..., None] * 0.85
     return np.asarray(color * (1 - share) + lips * share, np.float32)
 
 
-def _hair_roots(
-    color: Floats, key: _Key, regions: Mapping[str, Floats], noise: Floats
-) -> Floats:
+def _hair_roots(color: Floats, key: _Key, regions: Mapping[str, Floats], noise: Floats) -> Floats:
     """Return the color with what hair leaves on the skin: scalp, brows and a man's stubble."""
     rng = np.random.default_rng(seed_of("stubble", key.seed))
     grown = float(np.interp(key.age, (15, 22), (0, 1))) * float(key.male > 0.6)
     stubble = grown * rng.choice([0.1, 0.25, 0.5], p=[0.5, 0.3, 0.2])
     strands = np.clip(0.75 + 0.35 * noise, 0, 1.3)
     share = key.scalp * regions["scalp"] * np.clip(0.9 + 0.1 * noise, 0, 1)
-    share = np.maximum(share, 0.5 * key.brows * regions["brows"] * strands)
+    share = np.maximum(share, 0.35 * key.brows * regions["brows"] * strands)
     share = np.clip(np.maximum(share, stubble * regions["beard"] * strands), 0, 1)[..., None]
     hair = to_linear(key.hair_color) * 0.8
     return np.asarray(color * (1 - share) + hair * share, np.float32)
@@ -413,6 +435,8 @@ def _detail(name: str, assets: HeadAssets, layout: _Layout) -> Floats | None:
     image = cv2.imread(str(assets.textures[name]), cv2.IMREAD_GRAYSCALE)
     if image is None:
         raise MoppetError(f"{assets.textures[name]} cannot be read: it is no image.")
-    light = np.log(np.maximum(to_linear(to_atlas(image / np.float32(255), layout.atlas.size)), 0.01))
+    light = np.log(
+        np.maximum(to_linear(to_atlas(image / np.float32(255), layout.atlas.size)), 0.01)
+    )
     kept = layout.atlas.size / 512
-    return np.asarray(light - cv2.GaussianBlur(light, (0, 0), 5 * kept), np.float32)
+    return np.asarray(light - soften(light, 5 * kept), np.float32)

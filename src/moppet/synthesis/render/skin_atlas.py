@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import cv2
 import numpy as np
@@ -52,6 +52,11 @@ def to_atlas(image: Floats, size: int) -> Floats:
     )
 
 
+def soften(image: NDArray[Any], spread: float) -> Floats:
+    """Return an image blurred by a Gaussian of a standard deviation in pixels."""
+    return np.asarray(cv2.GaussianBlur(image.astype(np.float32), (0, 0), spread), np.float32)
+
+
 @dataclass(frozen=True)
 class Atlas:
     """The reference head, drawn into the atlas.
@@ -79,6 +84,7 @@ class Atlas:
         places = np.stack([x, y], axis=1)
         distance, near = tree.query(places, k=24)
         depth = points[near, 2]
+        distance = np.asarray(distance)
         weight = np.exp(-0.5 * (distance / (distance.mean(axis=1, keepdims=True) + 1e-4)) ** 2)
         weight = weight * (depth > depth.max(axis=1, keepdims=True) - 0.08)
         z = (weight * depth).sum(axis=1) / weight.sum(axis=1)
@@ -111,7 +117,7 @@ def draw_atlas(
             _draw_triangle(drawn, covered, values[triangle], place)
     drawn = _fill(drawn, covered)
     position = np.ascontiguousarray(drawn[..., :3])
-    openness = cv2.GaussianBlur(drawn[..., 6], (0, 0), size / 400)
+    openness = soften(drawn[..., 6], size / 400)
     return Atlas(position, drawn[..., 3:6], openness, _pixel_length(position, covered), covered)
 
 
@@ -170,7 +176,7 @@ def _fill(image: Floats, covered: NDArray[np.bool_]) -> Floats:
     )
     values = np.zeros((labels.max() + 1, image.shape[2]), np.float32)
     values[labels[covered]] = image[covered]
-    return values[labels]
+    return np.asarray(values[labels], np.float32)
 
 
 def _pixel_length(position: Floats, covered: NDArray[np.bool_]) -> Floats:
@@ -178,6 +184,6 @@ def _pixel_length(position: Floats, covered: NDArray[np.bool_]) -> Floats:
     # Across a seam of the layout, neighbors lie far apart: those take the usual length.
     usual = [float(np.median(length[covered])) for length in lengths]
     length = np.stack(
-        [np.where(l > 8 * u, u, l) for l, u in zip(lengths, usual, strict=True)], axis=2
+        [np.where(a > 8 * u, u, a) for a, u in zip(lengths, usual, strict=True)], axis=2
     )
     return np.maximum(cv2.blur(length.astype(np.float32), (5, 5)), 1e-4)

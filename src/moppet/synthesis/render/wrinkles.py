@@ -12,12 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-import cv2
 import numpy as np
 import scipy.spatial
 from numpy.typing import NDArray
 
-from moppet.synthesis.render.skin_atlas import Atlas
+from moppet.synthesis.render.skin_atlas import Atlas, soften
 from moppet.values import Floats
 from moppet.vocabulary import SIDED_MOVEMENTS
 
@@ -26,6 +25,7 @@ EYES_DISTANCE: Final = 0.616
 EYES_HEIGHT: Final = 7.284
 _OLD_FROM, _OLD_AT = 32.0, 80.0
 _SOFT_TO, _SHARP_FROM = 8.0, 24.0
+_FINE = 1.05  # millimeters
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,8 @@ LINES: Final[Mapping[str, tuple[Line, ...]]] = {
     ),
     "cheek_raise": (
         Line(((0.83, 0.06), (0.95, 0.13), (1.04, 0.21)), 0.9, 0.7),
-        Line(((0.85, 0.0), (0.98, 0.02), (1.09, 0.05)), 0.9, 0.8),
-        Line(((0.84, -0.06), (0.97, -0.11), (1.07, -0.16)), 0.9, 0.7),
+        Line(((0.85, 0.0), (0.98, 0.02), (1.09, 0.05)), 1.1, 0.7),
+        Line(((0.84, -0.06), (0.97, -0.11), (1.07, -0.16)), 1.1, 0.6),
         Line(((0.80, -0.12), (0.91, -0.22), (0.99, -0.32)), 0.9, 0.5),
         Line(((0.31, -0.13), (0.44, -0.23), (0.62, -0.26), (0.80, -0.19)), 1.8, 0.8, -0.5),
     ),
@@ -109,9 +109,7 @@ LINES: Final[Mapping[str, tuple[Line, ...]]] = {
         Line(((0.28, -0.49), (0.40, -0.65), (0.52, -0.83), (0.59, -1.04)), 2.6, 1.15, 0.6),
     ),
     "dimple": (Line(((0.50, -0.99), (0.53, -1.07), (0.51, -1.15)), 2.0, 1.2),),
-    "lip_corner_depress": (
-        Line(((0.42, -1.11), (0.48, -1.22), (0.50, -1.36)), 1.8, 1.0, 0.3),
-    ),
+    "lip_corner_depress": (Line(((0.42, -1.11), (0.48, -1.22), (0.50, -1.36)), 1.8, 1.0, 0.3),),
     "lower_lip_depress": (Line(((0.30, -1.32), (0.38, -1.42), (0.38, -1.54)), 1.8, 0.5),),
     "chin_raise": (Line(_MENTOLABIAL, 2.2, 1.0, -0.4, open_start=True),),
     "lip_stretch": (
@@ -176,7 +174,8 @@ class Wrinkles:
             size,
             {
                 name: Patch(
-                    *(int(k) for k in arrays[f"corner {name}"]),
+                    int(arrays[f"corner {name}"][0]),
+                    int(arrays[f"corner {name}"][1]),
                     arrays[f"slope {name}"].astype(np.float32),
                     arrays[f"groove {name}"].astype(np.float32),
                 )
@@ -217,7 +216,7 @@ class Wrinkles:
 def wrinkle_strengths(movements: Mapping[str, float], age_years: float) -> dict[str, float]:
     """Return how deep each channel's lines are: those of the movements, and those of old age."""
     aged = float(np.clip((age_years - _OLD_FROM) / (_OLD_AT - _OLD_FROM), 0, 1.2))
-    depth = float(np.interp(age_years, (0, 2, 10, 25, 40, 70), (0.7, 0.7, 0.65, 0.8, 1.0, 1.15)))
+    depth = float(np.interp(age_years, (0, 2, 10, 25, 40, 70), (0.55, 0.5, 0.5, 0.8, 1.0, 1.15)))
     found = {}
     for movement in LINES:
         rest = aged * _AGED.get(movement, 0.0)
@@ -234,23 +233,23 @@ def _channels(movement: str) -> tuple[tuple[int, str], ...]:
     return ((0, movement),)
 
 
-def _draw(
-    atlas: Atlas, lines: tuple[Line, ...], side: int, movement: str, sharp: bool
-) -> Patch:
+def _draw(atlas: Atlas, lines: tuple[Line, ...], side: int, movement: str, sharp: bool) -> Patch:
     height = np.zeros((atlas.size, atlas.size), np.float32)
     groove = np.zeros_like(height)
     for line in lines:
+        if not sharp and line.width < _FINE:
+            continue  # young skin has no such fine lines
         for mirror in (1, -1) if side == 0 else (side,):
             _draw_line(atlas, line, mirror, sharp, height, groove)
     if movement == "chin_raise":
         height += _chin_bumps(atlas, sharp)
     slope = np.stack(np.gradient(height)[::-1], axis=2) / atlas.pixel_length
     used = np.argwhere((np.abs(slope).max(axis=2) > 1e-3) | (groove > 1e-3))
+    if not len(used):
+        used = np.zeros((1, 2), np.int64)
     (top, left), (bottom, right) = used.min(axis=0), used.max(axis=0) + 1
     window = np.s_[top:bottom, left:right]
-    return Patch(
-        int(top), int(left), slope[window].astype(np.float32), groove[window].copy()
-    )
+    return Patch(int(top), int(left), slope[window].astype(np.float32), groove[window].copy())
 
 
 def _draw_line(
@@ -279,7 +278,7 @@ def _draw_line(
     hand = mirror * np.tanh((ahead[:, 0] * apart[:, 1] - ahead[:, 1] * apart[:, 0]) / width)
     bulge = np.exp(-0.5 * ((away - 2.8 * width) / (1.6 * width)) ** 2)
     valley = np.exp(-0.5 * (away / width) ** 2)
-    shape = 0.3 * bulge * (1 + line.lean * hand) - valley
+    shape = (0.3 if sharp else 0.2) * bulge * (1 + line.lean * hand) - valley
     height[near] += (line.depth * width * fade * shape).astype(np.float32)
     groove[near] = np.maximum(groove[near], (line.depth * fade * valley).astype(np.float32))
 
@@ -291,7 +290,7 @@ def _smooth_path(points: tuple[tuple[float, float], ...], count: int = 48) -> Fl
     powers = np.polynomial.polynomial.polyvander(lengths / lengths[-1], min(len(given) - 1, 3))
     factors = np.linalg.lstsq(powers, given, rcond=None)[0]
     along = np.polynomial.polynomial.polyvander(np.linspace(0, 1, count), len(factors) - 1)
-    return (along @ factors).astype(np.float32)
+    return np.asarray(along @ factors, np.float32)
 
 
 def _chin_bumps(atlas: Atlas, sharp: bool) -> Floats:
@@ -302,5 +301,5 @@ def _chin_bumps(atlas: Atlas, sharp: bool) -> Floats:
     away = np.linalg.norm(atlas.position - center, axis=2)
     noise = np.random.default_rng(4).standard_normal((atlas.size, atlas.size)).astype(np.float32)
     spread = atlas.size / 512 * (3.2 if sharp else 4.5)
-    bumps = cv2.GaussianBlur(noise, (0, 0), spread) * spread * 3.5
+    bumps = soften(noise, spread) * spread * 3.5
     return np.asarray(0.005 * bumps * np.exp(-0.5 * (away / 0.13) ** 2), np.float32)
