@@ -11,6 +11,7 @@ import numpy as np
 import scipy.spatial
 from scipy.spatial.transform import Rotation
 
+from moppet.synthesis.render.eyelids import closing, cornea_height, eyelids
 from moppet.synthesis.render.head_assets import (
     AGES,
     ANCESTRIES,
@@ -20,9 +21,10 @@ from moppet.synthesis.render.head_assets import (
     HeadAssets,
     Indices,
 )
+from moppet.synthesis.render.mouth import jaw, touch_lips
 from moppet.synthesis.render.movements import FIELDS, displacements
 from moppet.synthesis.render.scene import SIDES, HeadPose, Person
-from moppet.synthesis.render.subdivision import Subdivision, subdivide, triangles_of
+from moppet.synthesis.render.subdivision import Subdivision, cross, subdivide, triangles_of
 from moppet.values import Floats, UsageError, name_hint
 
 AGE_KNOTS: Final = (1.0, 10.0, 25.0, 90.0)
@@ -86,8 +88,8 @@ class Turn:
             unit = (self.axis / angle).astype(np.float32)
             t = (share * np.float32(angle))[:, None]
             along = (turned @ unit)[:, None] * unit
-            cross = np.cross(unit, turned)
-            turned = along + (turned - along) * np.cos(t) + cross * np.sin(t)
+            beside = cross(np.broadcast_to(unit, turned.shape), turned)
+            turned = along + (turned - along) * np.cos(t) + beside * np.sin(t)
         return np.asarray(turned @ self.body.T + self.pivot, np.float32)
 
     def matrix(self) -> Floats:
@@ -110,6 +112,7 @@ class PosedHead:
         nape, throat.
     base: (n, 3), the base mesh with movements but not turned. turned: (n, 3), the same turned.
     head: (4, 4), the motion of the skull from the neutral head. jaw: (4, 4), that of the jaw.
+    body: (3, 3), the rotation of the shoulders.
     """
 
     shapes: dict[str, Shape]
@@ -118,6 +121,7 @@ class PosedHead:
     turned: Floats
     head: Floats
     jaw: Floats
+    body: Floats
     _turn: Turn = field(repr=False)
 
     def fit(self, fitted: Fitted) -> Shape:
@@ -136,18 +140,21 @@ class Head:
     def __init__(self, person: Person, assets: HeadAssets) -> None:
         self.person, self.assets = person, assets
         self.neutral = neutral_vertices(person, assets)
+        touch_lips(self.neutral, assets, closed=True)
         self._fields = _head_fields(self.neutral, person, assets).reshape(len(FIELDS), -1)
         self._skin, self._marks = _topology(assets)
         self._share, self._pivot = _neck(self.neutral, assets)
         self.eyes = {s: _eyeball(self.neutral[assets.groups[f"{s[0]}-eye"]]) for s in SIDES}
         """Side → center (3,) and radius of the eyeball, of the neutral head."""
+        self._lids = {s: eyelids(self.neutral, s, self.eyes[s], assets) for s in SIDES}
+        self._jaw = jaw(self.neutral, assets)
 
     def pose(
         self, movements: Mapping[str, float] | None = None, pose: HeadPose | None = None
     ) -> PosedHead:
         """Return the head with facial movements (see Scene.movements) and turned by a pose."""
-        amounts = field_amounts(movements or {})
-        base = (self.neutral.ravel() + amounts @ self._fields).reshape(-1, 3)
+        movements = movements or {}
+        base = self._moved(movements)
         turn = self._turn(pose or HeadPose())
         turned = turn.apply(base, self._share)
         posed = PosedHead(
@@ -156,15 +163,32 @@ class Head:
             base=base,
             turned=turned,
             head=turn.matrix(),
-            jaw=turn.matrix() @ self._jaw(base),
+            jaw=turn.matrix() @ self._jaw_motion(base),
+            body=turn.body,
             _turn=turn,
         )
-        vertices, normals = self._skin.drawn(turned[: self.assets.skin_count])
-        posed.shapes["skin"] = _shaded(vertices, self._skin.uv, self._skin.triangles, normals)
-        posed.shapes["eyes"] = self._eyes(movements or {}, turn)
+        skin = self._skin
+        vertices, normals = skin.drawn(turned[: self.assets.skin_count])
+        posed.shapes["skin"] = Shape(
+            vertices=vertices, normals=normals, uv=skin.uv, triangles=skin.triangles
+        )
+        posed.shapes["eyes"] = self._eyes(movements, turn)
         for name in ("upper_teeth", "lower_teeth", "tongue", "lashes"):
             posed.shapes[name] = posed.fit(self.assets.fitted[name])
         return posed
+
+    def _moved(self, movements: Mapping[str, float]) -> Floats:
+        """Return the base mesh, (n, 3), with all movements."""
+        used = [k for k, name in enumerate(FIELDS) if movements.get(name)]
+        amounts = np.array([movements[FIELDS[k]] for k in used], np.float32)
+        base = (self.neutral.ravel() + amounts @ self._fields[used]).reshape(-1, 3)
+        touch_lips(base, self.assets)
+        opening = movements.get("jaw_open", 0.0)
+        base = self._jaw.turn(base, opening, movements.get("jaw_sideways", 0.0))
+        gaze = _gaze(movements)[:, 2]
+        for side, lids in self._lids.items():
+            lids.close(base, closing(movements, side), gaze)
+        return base
 
     def _turn(self, pose: HeadPose) -> Turn:
         asked = (pose.yaw, pose.pitch, pose.roll)
@@ -184,7 +208,7 @@ class Head:
             points[f"{side}_eye"] = turn.apply(front[None], np.ones(1, np.float32))[0]
         return points
 
-    def _jaw(self, base: Floats) -> Floats:
+    def _jaw_motion(self, base: Floats) -> Floats:
         """Return the rigid motion of the lower teeth's three points, (4, 4)."""
         before = self.neutral[self.assets.groups["lower_teeth"]]
         after = base[self.assets.groups["lower_teeth"]]
@@ -197,30 +221,31 @@ class Head:
     def _eyes(self, movements: Mapping[str, float], turn: Turn) -> Shape:
         """Return both eyeballs, turned by the gaze, as one mesh."""
         points, uv, triangles = _eyeball_mesh()
-        gaze = _rotation(
-            GAZE_DEGREES[0] * movements.get("gaze_x", 0.0),
-            GAZE_DEGREES[1] * movements.get("gaze_y", 0.0),
-            0.0,
-        ).as_matrix()
+        gaze = _gaze(movements)
         placed = np.concatenate(
             [points @ (gaze.T * radius) + center for center, radius in self.eyes.values()]
         ).astype(np.float32)
         turned = turn.apply(placed, np.ones(len(placed), np.float32))
         both = np.concatenate([triangles, triangles + len(points)])
-        normals = _normals(turned, both)
-        return _shaded(turned, np.concatenate([uv, uv]), both, normals)
+        return Shape(
+            vertices=turned,
+            normals=_normals(turned, both),
+            uv=np.concatenate([uv, uv]),
+            triangles=both,
+        )
 
 
 GAZE_DEGREES: Final = (35.0, 25.0)
 """How far the eyes turn, sideways and up, at a gaze of 1."""
 
 
-def field_amounts(movements: Mapping[str, float]) -> Floats:
-    """Return how much of every field of FIELDS the movements give, (len(FIELDS),)."""
-    amounts = dict(movements)
-    jaw = amounts.pop("jaw_sideways", 0.0)
-    amounts |= {"jaw_sideways_left": max(jaw, 0.0), "jaw_sideways_right": max(-jaw, 0.0)}
-    return np.array([amounts.get(name, 0.0) for name in FIELDS], np.float32)
+def _gaze(movements: Mapping[str, float]) -> Floats:
+    """Return how the gaze turns the eyes, (3, 3); the third column is where they look."""
+    yaw, pitch = (
+        most * movements.get(name, 0.0)
+        for most, name in zip(GAZE_DEGREES, ("gaze_x", "gaze_y"), strict=True)
+    )
+    return np.asarray(_rotation(yaw, pitch, 0.0).as_matrix(), np.float32)
 
 
 def neutral_vertices(person: Person, assets: HeadAssets) -> Floats:
@@ -270,7 +295,8 @@ def _between_eyes(vertices: Floats, assets: HeadAssets) -> Floats:
 def _head_fields(neutral: Floats, person: Person, assets: HeadAssets) -> Floats:
     reference = _macro(25.0, 0.5, person.ancestry, 0.5, assets)
     reference = reference - _between_eyes(reference, assets)
-    return displacements(neutral, reference, person.ancestry, assets)
+    childlike = float(np.interp(person.age_years, (4, 18), (1, 0)))
+    return displacements(neutral, reference, person.ancestry, childlike, assets)
 
 
 @functools.lru_cache(maxsize=2)
@@ -316,7 +342,7 @@ def _eyeball_mesh(rings: int = 28, sectors: int = 40) -> tuple[Floats, Floats, I
     around = np.arange(sectors) * 2 * np.pi / sectors
     theta = np.concatenate([[0.0], np.repeat(angle, sectors)])
     phi = np.concatenate([[0.0], np.tile(around, rings)])
-    bulge = 1 + 0.07 * np.clip(1 - (theta / np.radians(34)) ** 2, 0, 1) ** 1.2
+    bulge = cornea_height(theta)
     flat = np.stack([np.cos(phi), np.sin(phi)], axis=1)
     points = np.concatenate([np.sin(theta)[:, None] * flat, np.cos(theta)[:, None]], axis=1)
     uv = 0.5 + 0.5 * (theta / angle[-1])[:, None] * flat
@@ -335,23 +361,25 @@ def _eyeball_mesh(rings: int = 28, sectors: int = 40) -> tuple[Floats, Floats, I
 
 def shape_of(points: Floats, fitted: Fitted) -> Shape:
     """Return a mesh of triangles for the points of a fitted mesh, split along uv seams."""
-    triangles = triangles_of(fitted.quads)
+    place, uv, triangles = _split(fitted)
+    normals = _normals(points, triangles_of(fitted.quads))[place]
+    return Shape(vertices=points[place], normals=normals, uv=uv, triangles=triangles)
+
+
+@functools.lru_cache(maxsize=32)
+def _split(fitted: Fitted) -> tuple[Indices, Floats, Indices]:
+    """Return which point each drawn vertex is, (k,), its uv, (k, 2), and triangles, (m, 3)."""
     count = len(fitted.uv)
     keys = fitted.quads.astype(np.int64) * count + fitted.quad_uv
     pairs, drawn = np.unique(keys, return_inverse=True)
     place, of_uv = np.divmod(pairs, count)
-    normals = _normals(points, triangles)[place]
-    split = triangles_of(drawn.reshape(fitted.quads.shape).astype(np.int32))
-    return _shaded(points[place], fitted.uv[of_uv], split, normals)
-
-
-def _shaded(vertices: Floats, uv: Floats, triangles: Indices, normals: Floats) -> Shape:
-    return Shape(vertices=vertices, normals=normals, uv=uv, triangles=triangles)
+    triangles = triangles_of(drawn.reshape(fitted.quads.shape).astype(np.int32))
+    return place.astype(np.int32), fitted.uv[of_uv], triangles
 
 
 def _normals(vertices: Floats, triangles: Indices) -> Floats:
     a, b, c = (vertices[triangles[:, k]] for k in range(3))
-    faces = np.cross(b - a, c - a)
+    faces = cross(b - a, c - a)
     total = np.stack(
         [
             np.bincount(triangles.ravel(), np.repeat(faces[:, axis], 3), len(vertices))

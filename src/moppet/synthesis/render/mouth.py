@@ -1,0 +1,113 @@
+"""Jaw and lips: the jaw turns about its joint, and lips touch without crossing."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from moppet.synthesis.render.face_topology import LIP_RINGS, face_topology
+from moppet.synthesis.render.head_assets import HeadAssets
+from moppet.values import Floats
+
+JAW_DEGREES: Final = (25.0, 7.0)
+"""How far the jaw turns when it is wide open, and to a side. 25 degrees part an adult's teeth by
+almost 50 mm, the widest that people open (Mezitis, Rallis & Zachariades 1989)."""
+
+_JOINT: Final = (0.0, 6.95, 0.45)  # of the jaw, on the adult base mesh
+_UNIT_TURN: Final = 0.26  # radians that MakeHuman's unit mouth-open turns the lower teeth
+_TOUCHING: Final = slice(-2 - LIP_RINGS[0], 1 - LIP_RINGS[0])
+_FALLOFF: Final = np.array([0.3, 0.7, 1, 1, 1, 0.9, 0.75, 0.55, 0.36, 0.2, 0.1, 0.03], np.float32)
+"""How far each of LIP_RINGS goes along when lips are brought together or kept apart."""
+_THINNER: Final = np.array([0, 0, 0, 0, 0, 0.62, 0.66, 0.62, 0.52, 0.36, 0.2, 0.08], np.float32)
+"""How far each of LIP_RINGS moves to where the lips touch when they are pressed together."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Jaw:
+    """A jaw that turns about its joint. share: (n,), 0 to 1, of each vertex. joint: (3,)."""
+
+    share: Floats
+    joint: Floats
+
+    def turn(self, base: Floats, opening: float, sideways: float) -> Floats:
+        """Return the base mesh, (n, 3), with the jaw open (0 to 1) and to a side (-1 to 1)."""
+        if opening == 0 and sideways == 0:
+            return base
+        moving = np.flatnonzero(self.share > 0)
+        points = base[moving] - self.joint
+        down, side = np.radians(JAW_DEGREES) * (opening, sideways)
+        for turn, (first, second) in ((down, (1, 2)), (side, (0, 2))):
+            t = (self.share[moving] * turn).astype(np.float32)
+            a, b = points[:, first].copy(), points[:, second].copy()
+            sign = -1 if first == 1 else 1
+            points[:, first] = a * np.cos(t) + (b * np.sin(t)) * sign
+            points[:, second] = b * np.cos(t) - (a * np.sin(t)) * sign
+        out = base.copy()
+        out[moving] = points + self.joint
+        return out
+
+
+def jaw(neutral: Floats, assets: HeadAssets) -> Jaw:
+    """Return the jaw of a head, (n, 3)."""
+    scale = np.ptp(neutral[: assets.skin_count, 2]) / np.ptp(
+        assets.vertices[: assets.skin_count, 2]
+    )
+    ears = np.abs(assets.vertices - np.array([0.72, 7.0, 0.4])).sum(axis=1).argmin()
+    offset = (np.array(_JOINT) - assets.vertices[ears]) * scale
+    joint = neutral[ears] + offset
+    joint[0] = 0
+    return Jaw(share=_jaw_share(assets), joint=np.asarray(joint, np.float32))
+
+
+@functools.lru_cache(maxsize=2)
+def _jaw_share(assets: HeadAssets) -> Floats:
+    """Return how far each vertex goes along with the jaw, as MakeHuman's unit moves it."""
+    unit = assets.delta("unit/caucasian/mouth-open")
+    arm = assets.vertices - np.array(_JOINT, np.float32)
+    rigid = np.stack([np.zeros(len(arm)), -arm[:, 2], arm[:, 1]], axis=1) * _UNIT_TURN
+    share = (unit * rigid).sum(axis=1) / np.maximum((rigid**2).sum(axis=1), 1e-3)
+    share = np.clip(share, 0, 1)
+    count = assets.skin_count
+    smoothing = face_topology(assets).smoothing
+    smooth = share[:count].astype(np.float32)
+    for _ in range(3):
+        smooth = smoothing @ smooth
+    lips = face_topology(assets).lips.rings
+    smooth[lips] = share[lips]
+    share[:count] = smooth
+    tongue = np.unique(assets.fitted["tongue"].indices)
+    z = assets.vertices[tongue, 2]
+    share[tongue] = 0.5 + 0.45 * (z - z.min()) / np.ptp(z)
+    share[np.unique(assets.fitted["lower_teeth"].indices)] = 1
+    share[assets.groups["lower_teeth"]] = 1
+    return np.asarray(share, np.float32)
+
+
+def touch_lips(base: Floats, assets: HeadAssets, closed: bool = False) -> None:
+    """Push crossing lips of a base mesh, (n, 3), apart, in place; with closed, shut open ones."""
+    lips = face_topology(assets).lips
+    push = np.zeros(lips.rings.shape[1], np.float32)
+    for ring in lips.rings[_TOUCHING]:
+        y = base[ring, 1]
+        half = (lips.across @ y - y) / 2
+        if closed:
+            push += half / (_TOUCHING.stop - _TOUCHING.start)
+        else:
+            crossing = np.where(lips.upper, half, -half)
+            push = np.maximum(push, np.maximum(crossing, 0))
+    if not closed:
+        push = np.where(lips.upper, push, -push)
+    base[lips.rings, 1] += _FALLOFF[:, None] * push
+
+
+def thinner_lips(neutral: Floats, assets: HeadAssets) -> Floats:
+    """Return the field, (n, 3), that presses the red of the lips together."""
+    lips = face_topology(assets).lips.rings
+    field = np.zeros_like(neutral)
+    touching = neutral[lips[-LIP_RINGS[0]]]
+    field[lips] = _THINNER[:, None, None] * (touching - neutral[lips])
+    field[lips, 2] *= 0.3
+    return field
