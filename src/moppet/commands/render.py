@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,7 +27,6 @@ from moppet.commands.options import (
     read_pairs,
 )
 from moppet.commands.synthesize import synthesize
-from moppet.values import UsageError
 
 if TYPE_CHECKING:
     from moppet.synthesis.render.build import Studio
@@ -38,7 +39,8 @@ RendererOption = Annotated[
     str | None, choice("rasterizer (fast) or mitsuba (slow).", "rasterizer", "mitsuba")
 ]
 OwnSeedOption = Annotated[
-    int | None, typer.Option(help="Another seed than the file's: other people.", min=0)
+    int | None,
+    typer.Option("--seed", help="Random seed; the same seed gives the same result.", min=0),
 ]
 
 
@@ -74,20 +76,13 @@ def render(options: RenderOptions) -> None:
     from moppet.synthesis.synthetic_folder import full_disk_as_error
 
     console, out = Console(highlight=False, stderr=options.as_json), options.output
-    try:
-        with watched("images") as progress, full_disk_as_error(out):
-            made = render_plan(
-                *(plan, out, partial(studio.render_square, size=plan.size)),
-                jobs=options.jobs,
-                limit=options.limit,
-                progress=progress,
-            )
-    except KeyboardInterrupt:
-        print(
-            f"moppet: the images so far are kept in {out}. Rerun the same command to resume.",
-            file=sys.stderr,
+    with _resumable("images", out), watched("images") as progress, full_disk_as_error(out):
+        made = render_plan(
+            *(plan, out, partial(studio.render_square, size=plan.size)),
+            jobs=options.jobs,
+            limit=options.limit,
+            progress=progress,
         )
-        raise
     if options.as_json:
         print(json.dumps({"manifest": str(out / MANIFEST), **made._asdict()}, indent=1))
         return
@@ -105,7 +100,7 @@ class ClipOptions:
     """What `moppet synthesize clip` is asked for."""
 
     script: Annotated[Path, typer.Argument(help="The script (TOML).")]
-    output: Annotated[Path, output_option("The video to write (.mp4).")]
+    output: Annotated[Path, output_option("The video to write (.mp4), or a folder for several.")]
     jobs: JobsOption = 1
     assets: AssetsOption = None
     renderer: RendererOption = None
@@ -122,29 +117,40 @@ def clip(options: ClipOptions) -> None:
     """
     from moppet.synthesis.render.script import read_script
 
-    if options.output.suffix.lower() != ".mp4":
-        raise UsageError(f"the video's name must end in .mp4, got {options.output.name!r}.")
     given = {"renderer": options.renderer, "seed": options.seed}
     changes = read_pairs(options.set, "--set")
     changes |= {name: value for name, value in given.items() if value is not None}
     script = read_script(options.script, changes)
     studio = _studio(options.assets, script.renderer)
-    from moppet.synthesis.render.clip import render_clip
+    from moppet.synthesis.render.clip import render_clips
     from moppet.synthesis.synthetic_folder import full_disk_as_error
 
-    console = Console(highlight=False, stderr=options.as_json)
-    with watched("frames") as progress, full_disk_as_error(options.output.parent):
-        made = render_clip(script, options.output, studio, jobs=options.jobs, progress=progress)
+    console, out = Console(highlight=False, stderr=options.as_json), options.output
+    with _resumable("frames", out), watched("frames") as progress, full_disk_as_error(out.parent):
+        made = render_clips(script, out, studio, jobs=options.jobs, progress=progress)
     if options.as_json:
-        print(json.dumps(made.as_json(), indent=1))
+        print(json.dumps([one.as_json() for one in made], indent=1))
         return
-    say(console, f"video: {made.video} ({counted(made.frames, 'frame')}, {made.seconds:.1f} s)")
-    say(console, f"the true timeline: {made.truth}")
-    say(console, f"every facial movement: {made.movements}")
-    say(
-        console,
-        f"to score an analysis: moppet compare TIMELINE.parquet {shlex.quote(str(made.truth))}",
-    )
+    for one in made:
+        say(console, f"video: {one.video} ({counted(one.frames, 'frame')}, {one.seconds:g} s)")
+    say(console, f"beside it: {made[0].truth.name}, the true timeline, and")
+    say(console, f"{made[0].movements.name}, every facial movement")
+    truth = shlex.quote(str(made[0].truth))
+    say(console, f"to score an analysis: moppet compare TIMELINE.parquet {truth}")
+
+
+@contextmanager
+def _resumable(what: str, out: Path) -> Iterator[None]:
+    """Print how to resume when Ctrl-C is pressed."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(
+            f"moppet: the {what} so far are kept in {out if out.is_dir() else out.parent}. "
+            "Rerun the same command to resume.",
+            file=sys.stderr,
+        )
+        raise
 
 
 def _studio(assets: Path | None, renderer: str) -> Studio:

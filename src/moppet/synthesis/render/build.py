@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -11,10 +12,11 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from moppet.synthesis.render.camera import LUMINANCE, develop, view_of
+from moppet.synthesis.render.clothing import dressed
 from moppet.synthesis.render.head_assets import load_assets
 from moppet.synthesis.render.head_mesh import Head
 from moppet.synthesis.render.mesh import Material, MeshScene, Part, View
-from moppet.synthesis.render.scene import HeadPose, Person, Scene
+from moppet.synthesis.render.scene import Background, HeadPose, Light, Person, Scene
 from moppet.synthesis.render.surroundings import background_image, light_level, lights_of
 from moppet.synthesis.render.truth import Rendered, face_box, project
 from moppet.synthesis.settings import seed_of
@@ -87,7 +89,7 @@ def build_mesh_scene(
 ) -> MeshScene:
     """Return parts in the light of a scene and before its background."""
     sources, sky, ground = lights_of(scene.light)
-    background = background_image(scene.background, scene.light, height, width)
+    background = _background(scene.background, scene.light, height, width)
     return MeshScene(
         parts=tuple(parts),
         lights=sources,
@@ -115,11 +117,21 @@ def build_sitter(scene: Scene, assets: Path | None = None) -> Sitter:
         for name, shape in posed.shapes.items()
         if name != "lashes"
     ]
-    return Sitter(tuple(parts), posed.landmarks)
+    skin_color = tone_color(scene.person.skin_tone)
+    return Sitter(dressed(parts, scene, head, posed, skin_color), posed.landmarks)
 
 
 def tone_color(tone: float) -> Floats:
     return np.array([0.7, 0.5, 0.4], np.float32) * (1 - tone / 12)
+
+
+def placed(sitter: Sitter, right: float) -> Sitter:
+    """Return a person moved to the image's right, by decimeters."""
+    if not right:
+        return sitter
+    step = np.array([right, 0, 0], np.float32)
+    parts = tuple(replace(part, vertices=part.vertices + step) for part in sitter.parts)
+    return Sitter(parts, {name: point + step for name, point in sitter.landmarks.items()})
 
 
 def neutral_landmarks(person: Person, assets: Path | None = None) -> Mapping[str, Floats]:
@@ -133,6 +145,11 @@ def in_image(
     """Return where the landmarks are in the image, in pixels, and a box around the face."""
     points = {name: project(point, view, width, height) for name, point in landmarks.items()}
     return points, face_box(points)
+
+
+@functools.lru_cache(maxsize=4)
+def _background(background: Background, light: Light, height: int, width: int) -> Floats:
+    return background_image(background, light, height, width)
 
 
 def _head(person: Person, folder: Path | None) -> Head:

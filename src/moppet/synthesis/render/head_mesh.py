@@ -112,6 +112,7 @@ class PosedHead:
         nape, throat.
     base: (n, 3), the base mesh with movements but not turned. turned: (n, 3), the same turned.
     head: (4, 4), the motion of the skull from the neutral head. jaw: (4, 4), that of the jaw.
+    body: (3, 3), the rotation of the shoulders.
     """
 
     shapes: dict[str, Shape]
@@ -120,6 +121,7 @@ class PosedHead:
     turned: Floats
     head: Floats
     jaw: Floats
+    body: Floats
     _turn: Turn = field(repr=False)
 
     def fit(self, fitted: Fitted) -> Shape:
@@ -162,6 +164,7 @@ class Head:
             turned=turned,
             head=turn.matrix(),
             jaw=turn.matrix() @ self._jaw_motion(base),
+            body=turn.body,
             _turn=turn,
         )
         skin = self._skin

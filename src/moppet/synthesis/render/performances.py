@@ -61,7 +61,7 @@ class Act:
         half = (self.end_s - self.start_s) / 2
         rise = (time_s - self.start_s) / min(self.variant.onset_s, half)
         fall = (self.end_s - time_s) / min(self.variant.offset_s, half)
-        return self.intensity * _smooth(min(rise, fall))
+        return self.intensity * smooth_step(min(rise, fall))
 
     def movements_at(self, time_s: float) -> Mapping[str, float]:
         """Return the posture of a time, at full intensity."""
@@ -69,7 +69,7 @@ class Act:
         after = bisect_right(times, time_s)
         if after == 0 or after == len(times):
             return postures[min(after, len(times) - 1)]
-        share = _smooth((time_s - times[after - 1]) / (times[after] - times[after - 1]))
+        share = smooth_step((time_s - times[after - 1]) / (times[after] - times[after - 1]))
         before, then = postures[after - 1], postures[after]
         return {
             name: (1 - share) * before.get(name, 0.0) + share * then.get(name, 0.0)
@@ -177,14 +177,14 @@ class Performance:
         before = bisect_right(self._blinks_s, time_s)
         past = time_s - self._blinks_s[before - 1] if before else math.inf
         if past < _BLINK_CLOSING_S:
-            return _smooth(past / _BLINK_CLOSING_S)
+            return smooth_step(past / _BLINK_CLOSING_S)
         past -= _BLINK_CLOSING_S + _BLINK_CLOSED_S
-        return 1 - _smooth(past / _BLINK_OPENING_S) if past < _BLINK_OPENING_S else 0.0
+        return 1 - smooth_step(past / _BLINK_OPENING_S) if past < _BLINK_OPENING_S else 0.0
 
     def _gaze_at(self, time_s: float) -> tuple[float, float]:
         times, aims = self._glances
         now = bisect_right(times, time_s) - 1
-        share = _smooth((time_s - times[now]) / _SACCADE_S)
+        share = smooth_step((time_s - times[now]) / _SACCADE_S)
         (x0, y0), (x1, y1) = aims[max(0, now - 1)], aims[now]
         return x0 + share * (x1 - x0), y0 + share * (y1 - y0)
 
@@ -194,7 +194,8 @@ def usual_blinks(age_years: float) -> float:
     return 3 + 12 * min(1.0, max(0.0, age_years) / 18)
 
 
-def _smooth(share: float) -> float:
+def smooth_step(share: float) -> float:
+    """Return 0 up to 0, 1 from 1 on, and a smooth rise between."""
     share = min(1.0, max(0.0, share))
     return share * share * (3 - 2 * share)
 

@@ -206,7 +206,7 @@ class PlannedScenes:
             person=somebody,
             movements=_rounded(to_channels(movements, _asymmetry(plan.asymmetry, rng))),
             pose=_draw_pose(pose, rng),
-            light=_draw_light(light, rng),
+            light=draw_light(light, rng),
             occluders=self._occluders(somebody.age_years, rng),
             background=_draw_background(plan, rng),
             camera=_draw_camera(plan, rng),
@@ -338,7 +338,8 @@ _LIGHTS: Final[Mapping[str, tuple[tuple[float, float], ...]]] = {
 """Kind of light → ranges of azimuth (on either side), elevation, fill and warmth."""
 
 
-def _draw_light(kind: LightName, rng: np.random.Generator) -> Light:
+def draw_light(kind: LightName, rng: np.random.Generator) -> Light:
+    """Return a light of a kind, drawn at random."""
     azimuth, elevation, fill, warmth = (round(float(rng.uniform(*s)), 3) for s in _LIGHTS[kind])
     return Light(
         kind=kind,

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import json
-import os
-import signal
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -26,6 +20,7 @@ from moppet.datasets.hashing import content_hash
 from moppet.datasets.manifest import Manifest, build_manifest
 from moppet.datasets.provenance import RENDERED, synthetic_columns
 from moppet.files import parse_json, read_bytes, replacing, write_bytes, write_text
+from moppet.synthesis.render.parallel import run_tasks
 from moppet.synthesis.render.plan import Drawn, PlannedScenes, RenderPlan
 from moppet.synthesis.render.scene import Scene
 from moppet.synthesis.render.truth import (
@@ -99,7 +94,7 @@ def render_plan(
     missing = [number for number in range(total) if number not in done]
     work = partial(_render_numbers, scenes, folder, render)
     with (folder / _LOG).open("a", encoding="utf-8") as log:
-        for lines in _run(work, _tasks(scenes, missing), jobs):
+        for lines in run_tasks(work, _tasks(scenes, missing), jobs):
             for line in lines:
                 done[line.number] = line
                 log.write(json.dumps(asdict(line)) + "\n")
@@ -197,7 +192,7 @@ def _render_one(drawn: Drawn, folder: Path, render: Render, plan: RenderPlan) ->
     data = write_image(folder / name, rendered.image)
     decoded: Any = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     hashed = content_hash(np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), np.uint8))
-    return _Line(drawn.number, name, hashed, face=face_columns(rendered))
+    return _Line(drawn.number, name, hashed, face=face_columns(rendered.points_px, rendered.box_px))
 
 
 def _write_tables(
@@ -257,40 +252,3 @@ def _manifest(
         "occluder": [next((o.kind for o in one.scene.occluders), None) for one in drawn],
     }
     return build_manifest(columns, root=folder)
-
-
-def _run(
-    work: Callable[[list[int]], list[_Line]], tasks: Sequence[list[int]], jobs: int
-) -> Iterator[list[_Line]]:
-    """Yield the lines of each task as it finishes; MoppetError if a process dies."""
-    if jobs == 1 or len(tasks) < 2:
-        yield from map(work, tasks)
-        return
-    pool = ProcessPoolExecutor(
-        min(jobs, len(tasks)), mp_context=get_context("spawn"), initializer=_begin
-    )
-    try:
-        left = iter(tasks)
-        running: set[Future[list[_Line]]] = set()
-        while True:
-            running |= {
-                pool.submit(work, task) for task in itertools.islice(left, 2 * jobs - len(running))
-            }
-            if not running:
-                return
-            finished, running = wait(running, return_when=FIRST_COMPLETED)
-            yield from (one.result() for one in finished)
-    except BrokenProcessPool:
-        raise MoppetError(
-            "a process ended in the middle of its work; was there enough memory? Rerun the same "
-            "command with fewer --jobs to resume."
-        ) from None
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _begin() -> None:
-    """Prepare a process: Ctrl-C ends the main one, which ends the others; one thread each."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    cv2.setNumThreads(1)
-    os.environ.setdefault("NUMBA_NUM_THREADS", "1")

@@ -143,6 +143,7 @@ class Script:
 
     name: of the clip. seconds: its length. fps: frames a second. width, height: in pixels.
     seed: another seed gives other people. clips: how many; several are written into a folder.
+    test: share of the clips, the last ones, that only report; the first ones are for tuning.
     variable_rate: how far the time between frames varies: 0 not at all, 0.5 by up to half of it.
     renderer: "rasterizer" or "mitsuba".
     people, shots: who is in it, and how it looks.
@@ -155,6 +156,7 @@ class Script:
     height: Annotated[int, Interval(ge=64, le=2160)] = 240
     seed: Annotated[int, Ge(0)] = 0
     clips: Annotated[int, Interval(ge=1, le=10_000)] = 1
+    test: Share = 0.5
     variable_rate: Annotated[float, Interval(ge=0, le=0.5)] = 0.0
     renderer: Literal["rasterizer", "mitsuba"] = "rasterizer"
     people: tuple[CastSettings, ...]

@@ -47,6 +47,10 @@ POINTS: Final = ("left_eye", "right_eye", "nose_tip", "mouth_left", "mouth_right
 POINT_COLUMNS: Final = tuple(f"{name}_{axis}" for name in POINTS for axis in "xy")
 
 
+Points = Mapping[str, tuple[float, float]]
+Box = tuple[float, float, float, float]
+
+
 class Rendered(NamedTuple):
     """A rendered image and where the face is in it.
 
@@ -55,8 +59,8 @@ class Rendered(NamedTuple):
     """
 
     image: Image
-    points_px: Mapping[str, tuple[float, float]]
-    box_px: tuple[float, float, float, float]
+    points_px: Points
+    box_px: Box
 
 
 def scene_columns(scene: Scene) -> dict[str, Any]:
@@ -75,12 +79,12 @@ def scene_columns(scene: Scene) -> dict[str, Any]:
     return found
 
 
-def face_columns(rendered: Rendered) -> dict[str, float]:
+def face_columns(points_px: Points, box_px: Box) -> dict[str, float]:
     """Return column → value of where the face is, in pixels; unknown points are left out."""
-    found = dict(zip(BOX_COLUMNS, rendered.box_px, strict=True))
+    found = dict(zip(BOX_COLUMNS, box_px, strict=True))
     for name in POINTS:
-        if name in rendered.points_px:
-            found[f"{name}_x"], found[f"{name}_y"] = rendered.points_px[name]
+        if name in points_px:
+            found[f"{name}_x"], found[f"{name}_y"] = points_px[name]
     return {name: round(float(value), 2) for name, value in found.items()}
 
 
@@ -99,9 +103,7 @@ def project(point: Floats, view: View, width: int, height: int) -> tuple[float, 
     )
 
 
-def face_box(
-    points_px: Mapping[str, tuple[float, float]],
-) -> tuple[float, float, float, float]:
+def face_box(points_px: Points) -> Box:
     """Return x, y, width, height of an upright box around a face with these points.
 
     It is as a detector draws it: the eyes, the mouth and the chin, with the forehead above.
