@@ -119,7 +119,7 @@ def _lens(center: Reals, x: Reals, y: Reals, depth: float, rng: np.random.Genera
     points[..., 2] += 0.05 * (1 - share**2)
     tint = np.array([0.006, 0.006, 0.007]) * rng.uniform(0.6, 3)
     material = Material(color=tint.astype(np.float32), roughness=0.08, specular=0.6, two_sided=True)
-    return sheet(f"{PREFIX}lens", points, material, closed=True, turned=False)
+    return sheet(f"{PREFIX}lens", points, material, closed=True)
 
 
 def _smooth_path(points: Reals, count: int) -> Reals:
@@ -239,7 +239,7 @@ def _scarf(occluder: Occluder, head: HeadFrame, rng: np.random.Generator, *_: An
     heights = np.linspace(top, chin - 1.1, 28).astype(np.float32)
     radii, axis = head.around(heights, 48)
     radii = np.minimum(radii, radii[0].max() + 0.15)
-    radii = scipy.ndimage.maximum_filter(radii, (3, 3), mode=("nearest", "wrap"))
+    radii = scipy.ndimage.maximum_filter(radii, (7, 3), mode=("nearest", "wrap"))
     radii = scipy.ndimage.gaussian_filter(radii, (2, 1.5), mode=("nearest", "wrap"))
     turn = np.linspace(0, 2 * math.pi, 48, endpoint=False)
     row = np.linspace(0, 1, 28)[:, None]
