@@ -197,11 +197,14 @@ _RIDGE: Final = 4e-4
 def _neighborhoods(assets: HeadAssets) -> tuple[NDArray[np.int64], Floats]:
     """Return evenly spread points of the skin, (k,), and each vertex's weights of them, (n, k)."""
     skin = assets.vertices[: assets.skin_count]
-    _, spread = np.unique(np.floor(skin / 0.09).astype(np.int64), axis=0, return_index=True)
-    distance = scipy.spatial.distance.cdist(assets.vertices, skin[spread], "sqeuclidean")
+    head = np.flatnonzero(skin[:, 1] > assets.center("joint-neck", assets.vertices)[1])
+    _, first = np.unique(np.floor(skin[head] / 0.12).astype(np.int64), axis=0, return_index=True)
+    points = skin[head[first]]
+    square = (assets.vertices**2).sum(axis=1)[:, None] + (points**2).sum(axis=1)
+    distance = square - 2 * assets.vertices @ points.T
     nearest = distance.min(axis=1, keepdims=True)  # far helpers need neighbors too
-    weights = np.exp((nearest - distance) / (2 * _SPREAD**2)).astype(np.float32)
-    return spread, weights / weights.sum(axis=1, keepdims=True)
+    weights = np.exp((nearest - distance) / np.float32(2 * _SPREAD**2))
+    return head[first], weights / weights.sum(axis=1, keepdims=True)
 
 
 def _transfer(fields: Floats, neutral: Floats, reference: Floats, assets: HeadAssets) -> Floats:
