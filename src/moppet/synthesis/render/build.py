@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from moppet.synthesis.render.camera import LUMINANCE, develop, view_of
+from moppet.synthesis.render.clothing import dressed
 from moppet.synthesis.render.head_assets import load_assets
 from moppet.synthesis.render.head_mesh import Head
 from moppet.synthesis.render.mesh import Material, MeshScene, Part, View
@@ -117,7 +118,8 @@ def build_sitter(scene: Scene, assets: Path | None = None) -> Sitter:
         for name, shape in posed.shapes.items()
         if name != "lashes"
     ]
-    return Sitter(tuple(parts), posed.landmarks)
+    skin_color = tone_color(scene.person.skin_tone)
+    return Sitter(dressed(parts, scene, head, posed, skin_color), posed.landmarks)
 
 
 def tone_color(tone: float) -> Floats:

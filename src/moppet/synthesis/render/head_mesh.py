@@ -21,7 +21,7 @@ from moppet.synthesis.render.head_assets import (
     HeadAssets,
     Indices,
 )
-from moppet.synthesis.render.mouth import jaw, touch_lips
+from moppet.synthesis.render.mouth import jaw, parting, touch_lips
 from moppet.synthesis.render.movements import FIELDS, displacements
 from moppet.synthesis.render.scene import SIDES, HeadPose, Person
 from moppet.synthesis.render.subdivision import Subdivision, cross, subdivide, triangles_of
@@ -112,6 +112,7 @@ class PosedHead:
         nape, throat.
     base: (n, 3), the base mesh with movements but not turned. turned: (n, 3), the same turned.
     head: (4, 4), the motion of the skull from the neutral head. jaw: (4, 4), that of the jaw.
+    body: (3, 3), the rotation of the shoulders.
     """
 
     shapes: dict[str, Shape]
@@ -120,6 +121,7 @@ class PosedHead:
     turned: Floats
     head: Floats
     jaw: Floats
+    body: Floats
     _turn: Turn = field(repr=False)
 
     def fit(self, fitted: Fitted) -> Shape:
@@ -138,7 +140,7 @@ class Head:
     def __init__(self, person: Person, assets: HeadAssets) -> None:
         self.person, self.assets = person, assets
         self.neutral = neutral_vertices(person, assets)
-        touch_lips(self.neutral, assets, closed=True)
+        touch_lips(self.neutral, assets, sealed=1.0)
         self._fields = _head_fields(self.neutral, person, assets).reshape(len(FIELDS), -1)
         self._skin, self._marks = _topology(assets)
         self._share, self._pivot = _neck(self.neutral, assets)
@@ -162,6 +164,7 @@ class Head:
             turned=turned,
             head=turn.matrix(),
             jaw=turn.matrix() @ self._jaw_motion(base),
+            body=turn.body,
             _turn=turn,
         )
         skin = self._skin
@@ -179,9 +182,9 @@ class Head:
         used = [k for k, name in enumerate(FIELDS) if movements.get(name)]
         amounts = np.array([movements[FIELDS[k]] for k in used], np.float32)
         base = (self.neutral.ravel() + amounts @ self._fields[used]).reshape(-1, 3)
-        touch_lips(base, self.assets)
-        opening = movements.get("jaw_open", 0.0)
-        base = self._jaw.turn(base, opening, movements.get("jaw_sideways", 0.0))
+        touch_lips(base, self.assets, sealed=1 - parting(movements))
+        opening = movements.get("jaw_open", 0.0) + 0.2 * movements.get("tongue_show", 0.0)
+        base = self._jaw.turn(base, min(opening, 1.0), movements.get("jaw_sideways", 0.0))
         gaze = _gaze(movements)[:, 2]
         for side, lids in self._lids.items():
             lids.close(base, closing(movements, side), gaze)
@@ -232,7 +235,7 @@ class Head:
         )
 
 
-GAZE_DEGREES: Final = (35.0, 25.0)
+GAZE_DEGREES: Final = (32.0, 25.0)
 """How far the eyes turn, sideways and up, at a gaze of 1."""
 
 
@@ -272,10 +275,10 @@ def _macro(
         for one, of_sex in zip(SEXES, (1 - sex, sex), strict=True):
             for people, of_people in zip(ANCESTRIES, ancestry, strict=True):
                 if share := of_age * of_sex * of_people:
-                    total += share * assets.delta(f"macro/{people}-{one}-{age}")
+                    total += np.float32(share) * assets.delta(f"macro/{people}-{one}-{age}")
             for load in WEIGHTS:
                 if share := of_age * of_sex * heavy[load]:
-                    total += share * assets.delta(f"weight/{one}-{age}-{load}")
+                    total += np.float32(share) * assets.delta(f"weight/{one}-{age}-{load}")
     return total
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import cv2
 import numpy as np
 
 from moppet.synthesis.render.camera import LUMINANCE, decode_srgb
-from moppet.synthesis.render.mesh import LightSource
+from moppet.synthesis.render.mesh import LightSource, Material, Part
 from moppet.synthesis.render.scene import Background, Light
+from moppet.synthesis.render.shapes import sheet
 from moppet.synthesis.settings import seed_of
 from moppet.values import Floats
 
@@ -87,6 +88,28 @@ def background_image(
     canvas = _Canvas(height, width, rng)
     _PAINTERS[background.kind](canvas, decode_srgb(np.array(background.color, np.float32)))
     return _lit(canvas, light)
+
+
+def bedding(background: Background, landmarks: Mapping[str, Floats], back: float) -> Part:
+    """Return the sheet that a head lies on, seen from above, with a dent around the head.
+
+    back: z of the back of the head. The pattern and color are those of a "fabric" background.
+    """
+    rng = np.random.default_rng(seed_of("bedding", background.seed))
+    canvas = _Canvas(256, 256, rng)
+    _paint_fabric(canvas, decode_srgb(np.array(background.color, np.float32)))
+    size = float(np.linalg.norm(landmarks["head_top"] - landmarks["chin"]))
+    middle = (landmarks["head_top"] + landmarks["nape"]) / 2
+    x, y = np.meshgrid(np.linspace(-4, 4, 60), np.linspace(4, -4, 60))
+    waves = sum(
+        np.sin(x * math.cos(turn) * pitch + y * math.sin(turn) * pitch + phase)
+        for turn, pitch, phase in rng.uniform([0, 2, 0], [math.pi, 5, 6], (4, 3))
+    )
+    dent = np.exp(-(x**2 + y**2) / 0.7)
+    z = 0.12 + 0.025 * waves * (1 - dent) - 0.2 * dent - 0.02 * (x**2 + y**2)
+    points = np.stack([x, y, z], axis=-1) * size + np.array([middle[0], middle[1], back])
+    material = Material(color=canvas.colors, roughness=0.95, specular=0.05, two_sided=True)
+    return sheet("bedding", points, material)
 
 
 class _Canvas:
