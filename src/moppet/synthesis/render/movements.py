@@ -112,9 +112,12 @@ def displacements(
     neutral: (n, 3), the head's base mesh. reference: (n, 3), the adult head of the same ancestry
     for which the units were made. childlike: 0 to 1, how far an adult's creases are smoothed.
     """
-    units = _adult_fields(ancestry, assets)
     soft = np.float32(0.85 * childlike)
-    fields = (1 - soft) * units[0] + soft * units[1]
+    fields = np.zeros((len(FIELDS), *neutral.shape), np.float32)
+    for people, share in zip(ANCESTRIES, ancestry, strict=True):
+        if share > 0:
+            raw, smooth = _adult_fields(people, assets)
+            fields += np.float32(share) * (raw + soft * (smooth - raw))
     moved = _transfer(fields, neutral, reference, assets)
     own = _own_fields(neutral, assets)
     for k, name in enumerate(FIELDS):
@@ -130,9 +133,9 @@ def _parted(name: str) -> tuple[str, str]:
     return (movement, side) if side in SIDES else (name, "")
 
 
-@functools.lru_cache(maxsize=8)
-def _adult_fields(ancestry: tuple[float, float, float], assets: HeadAssets) -> Floats:
-    """Return the units' fields as they are, and without creases: (2, len(FIELDS), n, 3)."""
+@functools.lru_cache(maxsize=6)
+def _adult_fields(ancestry: str, assets: HeadAssets) -> tuple[Floats, Floats]:
+    """Return the units' fields as they are, and without creases: (len(FIELDS), n, 3) each."""
     raw = np.stack([_field(name, ancestry, assets) for name in FIELDS])
     count = assets.skin_count
     topology = face_topology(assets)
@@ -146,30 +149,19 @@ def _adult_fields(ancestry: tuple[float, float, float], assets: HeadAssets) -> F
         smooth = keep * flat + (1 - keep) * (topology.smoothing @ smooth)
     soft = raw.copy()
     soft[:, :count] = smooth.reshape(count, len(FIELDS), 3).transpose(1, 0, 2)
-    return np.stack([raw, soft])
+    return raw, soft
 
 
-def _field(name: str, ancestry: tuple[float, float, float], assets: HeadAssets) -> Floats:
+def _field(name: str, ancestry: str, assets: HeadAssets) -> Floats:
     movement, side = _parted(name)
     total = np.zeros_like(assets.vertices)
     for amount, term in _RECIPES.get(movement, ()):
         filled = term.format(side=side, s=side[:1], Side=side.title())
-        delta = _target(filled, ancestry, assets)
-        if side and filled == term:
-            delta = delta * _half(assets.vertices, side)
-        total += np.float32(amount) * delta
-    return total
-
-
-def _target(term: str, ancestry: tuple[float, float, float], assets: HeadAssets) -> Floats:
-    kind, _, target = term.partition(" ")
-    if kind != "unit":
-        name = f"{kind}/{target}"
-        return assets.delta(name) if name in assets.names else np.zeros_like(assets.vertices)
-    total = np.zeros_like(assets.vertices)
-    for people, share in zip(ANCESTRIES, ancestry, strict=True):
-        if share > 0:
-            total += np.float32(share) * assets.delta(f"unit/{people}/{target}")
+        kind, _, target = filled.partition(" ")
+        source = f"unit/{ancestry}/{target}" if kind == "unit" else f"{kind}/{target}"
+        if source in assets.names:  # an asset folder lacks ARKit's faces
+            half = _half(assets.vertices, side) if side and filled == term else np.float32(1)
+            total += np.float32(amount) * half * assets.delta(source)
     return total
 
 
@@ -205,11 +197,14 @@ _RIDGE: Final = 4e-4
 def _neighborhoods(assets: HeadAssets) -> tuple[NDArray[np.int64], Floats]:
     """Return evenly spread points of the skin, (k,), and each vertex's weights of them, (n, k)."""
     skin = assets.vertices[: assets.skin_count]
-    _, spread = np.unique(np.floor(skin / 0.09).astype(np.int64), axis=0, return_index=True)
-    distance = scipy.spatial.distance.cdist(assets.vertices, skin[spread], "sqeuclidean")
+    head = np.flatnonzero(skin[:, 1] > assets.center("joint-neck", assets.vertices)[1])
+    _, first = np.unique(np.floor(skin[head] / 0.12).astype(np.int64), axis=0, return_index=True)
+    points = skin[head[first]]
+    square = (assets.vertices**2).sum(axis=1)[:, None] + (points**2).sum(axis=1)
+    distance = square - 2 * assets.vertices @ points.T
     nearest = distance.min(axis=1, keepdims=True)  # far helpers need neighbors too
-    weights = np.exp((nearest - distance) / (2 * _SPREAD**2)).astype(np.float32)
-    return spread, weights / weights.sum(axis=1, keepdims=True)
+    weights = np.exp((nearest - distance) / np.float32(2 * _SPREAD**2))
+    return head[first], weights / weights.sum(axis=1, keepdims=True)
 
 
 def _transfer(fields: Floats, neutral: Floats, reference: Floats, assets: HeadAssets) -> Floats:
