@@ -63,7 +63,7 @@ def flat_color(scene: Scene, size: int = 32) -> Rendered:
     """A stand-in for a renderer: an image whose color depends on the scene alone."""
     rng = np.random.default_rng(int(scene.person.age_years * 1e6) + len(scene.movements))
     image = rng.integers(0, 255, (size, size, 3), np.uint8)
-    return Rendered(image, dict.fromkeys(POINTS, (3.0, 4.0)), (1.0, 2.0, 20.0, 24.0))
+    return Rendered(image, dict.fromkeys(POINTS, (3.0, 4.0)), (1.0, 2.0, 20.0, 24.0), {})
 
 
 def refuse_anger(scene: Scene) -> Rendered:
