@@ -16,6 +16,7 @@ from moppet.synthesis.render.clothing import dressed
 from moppet.synthesis.render.head_assets import load_assets
 from moppet.synthesis.render.head_mesh import Head
 from moppet.synthesis.render.mesh import Material, MeshScene, Part, View
+from moppet.synthesis.render.occluders import visible_shares
 from moppet.synthesis.render.scene import Background, HeadPose, Light, Person, Scene
 from moppet.synthesis.render.surroundings import background_image, light_level, lights_of
 from moppet.synthesis.render.truth import Rendered, face_box, project
@@ -25,13 +26,18 @@ from moppet.values import Floats
 _MOST_HEADS: Final = 6
 _HEADS: Final[dict[tuple[str, Path | None], Head]] = {}
 """The heads of the people met last."""
+_RESTING: Final[dict[tuple[str, Path | None], Mapping[str, Floats]]] = {}
 
 
 class Sitter(NamedTuple):
-    """A person of a scene as parts, in decimeters, with the points of the posed head."""
+    """A person of a scene as parts, in decimeters, with the points of the posed head.
+
+    regions: patches over eyes and mouth, not drawn, from which `visible_shares` are measured.
+    """
 
     parts: tuple[Part, ...]
     landmarks: Mapping[str, Floats]
+    regions: tuple[Part, ...]
 
 
 @dataclass(frozen=True)
@@ -55,7 +61,8 @@ class Studio:
         sitter = build_sitter(scene, self.assets)
         view = view_of(scene, sitter.landmarks)
         image = self.take(scene, sitter.parts, view, size, size)
-        return Rendered(image, *in_image(sitter.landmarks, view, size, size))
+        visible = visible_shares(sitter.parts, sitter.regions, view)
+        return Rendered(image, *in_image(sitter.landmarks, view, size, size), visible)
 
     def take(
         self,
@@ -118,7 +125,8 @@ def build_sitter(scene: Scene, assets: Path | None = None) -> Sitter:
         if name != "lashes"
     ]
     skin_color = tone_color(scene.person.skin_tone)
-    return Sitter(dressed(parts, scene, head, posed, skin_color), posed.landmarks)
+    all_parts, regions = dressed(parts, scene, head, posed, skin_color)
+    return Sitter(all_parts, posed.landmarks, regions)
 
 
 def tone_color(tone: float) -> Floats:
@@ -130,13 +138,22 @@ def placed(sitter: Sitter, right: float) -> Sitter:
     if not right:
         return sitter
     step = np.array([right, 0, 0], np.float32)
-    parts = tuple(replace(part, vertices=part.vertices + step) for part in sitter.parts)
-    return Sitter(parts, {name: point + step for name, point in sitter.landmarks.items()})
+
+    def shifted(parts: tuple[Part, ...]) -> tuple[Part, ...]:
+        return tuple(replace(part, vertices=part.vertices + step) for part in parts)
+
+    landmarks = {name: point + step for name, point in sitter.landmarks.items()}
+    return Sitter(shifted(sitter.parts), landmarks, shifted(sitter.regions))
 
 
 def neutral_landmarks(person: Person, assets: Path | None = None) -> Mapping[str, Floats]:
     """Return the points of a person's head at rest that looks into the camera."""
-    return _head(person, assets).pose({}, HeadPose()).landmarks
+    key = (repr(person), assets)
+    if key not in _RESTING:
+        if len(_RESTING) >= _MOST_HEADS:
+            _RESTING.clear()
+        _RESTING[key] = _head(person, assets).pose({}, HeadPose()).landmarks
+    return _RESTING[key]
 
 
 def in_image(

@@ -22,6 +22,7 @@ from moppet.media.encoding import join_videos, write_frames
 from moppet.synthesis.render.build import Studio, build_sitter, in_image, neutral_landmarks, placed
 from moppet.synthesis.render.camera import view_of
 from moppet.synthesis.render.mesh import Part, View
+from moppet.synthesis.render.occluders import visible_shares
 from moppet.synthesis.render.parallel import run_tasks
 from moppet.synthesis.render.performances import smooth_step
 from moppet.synthesis.render.plan import draw_light
@@ -276,7 +277,7 @@ def _render_frame(scenes: ClipScenes, studio: Studio, number: int) -> tuple[Imag
                 "yaw": scene.pose.yaw,
                 "pitch": scene.pose.pitch,
                 "roll": scene.pose.roll,
-                **face_columns(points, box),
+                **face_columns(points, box, visible_shares(sitter.parts, sitter.regions, view)),
                 **scene_columns(scene),
             }
         )

@@ -7,7 +7,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Final, NamedTuple
 
 import cv2
 import numpy as np
@@ -19,7 +19,7 @@ from moppet.synthesis.render.camera import decode_srgb
 from moppet.synthesis.render.head_frame import HeadFrame
 from moppet.synthesis.render.head_mesh import Head, PosedHead, Shape, shape_of
 from moppet.synthesis.render.mesh import Indices, Material, Part
-from moppet.synthesis.render.occluders import cloth_texture, occluder_parts, under_hat
+from moppet.synthesis.render.occluders import cloth_texture, occluder_parts, region_parts, under_hat
 from moppet.synthesis.render.scene import Scene
 from moppet.synthesis.render.shapes import Reals, sheet, tube
 from moppet.synthesis.render.surroundings import bedding
@@ -104,9 +104,16 @@ def _tailor(head: Head) -> _Tailored:
     return _Tailored(head)
 
 
+class Dressed(NamedTuple):
+    """A dressed person's parts, and patches over the regions of the face (`region_parts`)."""
+
+    parts: tuple[Part, ...]
+    regions: tuple[Part, ...]
+
+
 def dressed(
     parts: Sequence[Part], scene: Scene, head: Head, posed: PosedHead, skin_color: Floats
-) -> tuple[Part, ...]:
+) -> Dressed:
     """Return a person's own parts with clothes and the scene's occluders, or on a bed.
 
     parts: of the posed head; hair, whose part's name begins with "hair", is pressed under a hat.
@@ -126,7 +133,8 @@ def dressed(
     if abs(scene.pose.roll) >= _LYING_DEGREES:
         back = float(posed.shapes["skin"].vertices[:, 2].min())
         own.append(bedding(scene.background, posed.landmarks, back))
-    return (*own, *clothes, *itertools.chain.from_iterable(worn))
+    worn_parts = itertools.chain.from_iterable(worn)
+    return Dressed((*own, *clothes, *worn_parts), region_parts(frame))
 
 
 def _shirt(tailored: _Tailored, cloth: Material) -> Part:

@@ -123,19 +123,27 @@ class HeadAssets:
         return np.asarray(vertices[self.groups[group]].mean(axis=0), np.float32)
 
     @functools.cached_property
-    def shapes(self) -> dict[str, tuple[str | None, str | None]]:
-        """Names for Person.shape → the targets for -1 and for 1 (None: no change)."""
-        ends = {end: (pair, k) for pair in _OPPOSITES for k, end in enumerate(pair)}
-        shapes: dict[str, list[str | None]] = {}
-        for target in self.names:
-            stem, _, end = target.rpartition("-")
-            if not target.startswith("shape/"):
-                continue
-            pair, side = ends.get(end, ((target,), 1))
-            paired = len(pair) == 2 and all(f"{stem}-{one}" in self.names for one in pair)
-            name = (stem if paired else target).rpartition("/")[2]
-            shapes.setdefault(name, [None, None])[side if paired else 1] = target
-        return {name: (low, high) for name, (low, high) in shapes.items()}
+    def shapes(self) -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
+        """Names for Person.shape → the targets for negative and for positive values.
+
+        Targets that end in -decr and -incr share the name without it ("nose-hump"); other pairs
+        are named after the second ("nose-trans-up" has -down for negative values). "eye-scale"
+        stands for both "l-eye-scale" and "r-eye-scale".
+        """
+        targets = {name.rpartition("/")[2]: name for name in self.names if name.startswith("shape")}
+        seconds = {first: second for first, second in _OPPOSITES}
+        shapes: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {}
+        for name, target in targets.items():
+            stem, _, end = name.rpartition("-")
+            other = f"{stem}-{seconds.get(end, '')}"
+            if other in targets:
+                shapes[stem if end == "decr" else other] = ((target,), (targets[other],))
+        paired = {target for low, high in shapes.values() for target in (*low, *high)}
+        shapes |= {n: ((), (target,)) for n, target in targets.items() if target not in paired}
+        for name in [name for name in shapes if name.startswith("l-")]:
+            left, right = shapes[name], shapes[f"r-{name[2:]}"]
+            shapes[name[2:]] = (left[0] + right[0], left[1] + right[1])
+        return shapes
 
 
 def load_assets(folder: Path | None = None) -> HeadAssets:

@@ -103,7 +103,8 @@ class HeadFrame:
             wide = 2 * round(sigma / 2) + 1
             swollen = scipy.ndimage.grey_dilation(surface, (wide, wide))
             even = scipy.ndimage.gaussian_filter((surface + swollen) / 2, sigma)
-            surface = np.maximum(even, scipy.ndimage.gaussian_filter(surface, 1))
+            least = scipy.ndimage.gaussian_filter(scipy.ndimage.grey_dilation(surface, (3, 3)), 1)
+            surface = np.maximum(even, least)
         return low, surface
 
     def around(self, heights: Reals, turns: int, *, least: float = 0.5) -> tuple[Floats, Floats]:

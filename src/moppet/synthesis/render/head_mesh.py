@@ -12,23 +12,13 @@ import scipy.spatial
 from scipy.spatial.transform import Rotation
 
 from moppet.synthesis.render.eyelids import closing, cornea_height, eyelids
-from moppet.synthesis.render.head_assets import (
-    AGES,
-    ANCESTRIES,
-    SEXES,
-    WEIGHTS,
-    Fitted,
-    HeadAssets,
-    Indices,
-)
-from moppet.synthesis.render.mouth import jaw, touch_lips
+from moppet.synthesis.render.head_assets import Fitted, HeadAssets, Indices
+from moppet.synthesis.render.head_shape import average_head, between_eyes, neutral_vertices
+from moppet.synthesis.render.mouth import jaw, parting, touch_lips
 from moppet.synthesis.render.movements import FIELDS, displacements
 from moppet.synthesis.render.scene import SIDES, HeadPose, Person
 from moppet.synthesis.render.subdivision import Subdivision, cross, subdivide, triangles_of
-from moppet.values import Floats, UsageError, name_hint
-
-AGE_KNOTS: Final = (1.0, 10.0, 25.0, 90.0)
-"""Years of MakeHuman's baby, child, young and old; between them shapes change linearly."""
+from moppet.values import Floats
 
 _POINTS: Final[Mapping[str, tuple[float, float, float]]] = {
     "nose_tip": (0.0, 6.90, 1.68),
@@ -140,7 +130,7 @@ class Head:
     def __init__(self, person: Person, assets: HeadAssets) -> None:
         self.person, self.assets = person, assets
         self.neutral = neutral_vertices(person, assets)
-        touch_lips(self.neutral, assets, closed=True)
+        touch_lips(self.neutral, assets, sealed=1.0)
         self._fields = _head_fields(self.neutral, person, assets).reshape(len(FIELDS), -1)
         self._skin, self._marks = _topology(assets)
         self._share, self._pivot = _neck(self.neutral, assets)
@@ -182,9 +172,9 @@ class Head:
         used = [k for k, name in enumerate(FIELDS) if movements.get(name)]
         amounts = np.array([movements[FIELDS[k]] for k in used], np.float32)
         base = (self.neutral.ravel() + amounts @ self._fields[used]).reshape(-1, 3)
-        touch_lips(base, self.assets)
-        opening = movements.get("jaw_open", 0.0)
-        base = self._jaw.turn(base, opening, movements.get("jaw_sideways", 0.0))
+        touch_lips(base, self.assets, sealed=1 - parting(movements))
+        opening = movements.get("jaw_open", 0.0) + 0.2 * movements.get("tongue_show", 0.0)
+        base = self._jaw.turn(base, min(opening, 1.0), movements.get("jaw_sideways", 0.0))
         gaze = _gaze(movements)[:, 2]
         for side, lids in self._lids.items():
             lids.close(base, closing(movements, side), gaze)
@@ -235,7 +225,7 @@ class Head:
         )
 
 
-GAZE_DEGREES: Final = (35.0, 25.0)
+GAZE_DEGREES: Final = (32.0, 25.0)
 """How far the eyes turn, sideways and up, at a gaze of 1."""
 
 
@@ -248,53 +238,9 @@ def _gaze(movements: Mapping[str, float]) -> Floats:
     return np.asarray(_rotation(yaw, pitch, 0.0).as_matrix(), np.float32)
 
 
-def neutral_vertices(person: Person, assets: HeadAssets) -> Floats:
-    """Return a person's base mesh without expression, (n, 3), its origin between the eyes."""
-    vertices = _macro(person.age_years, person.sex, person.ancestry, person.weight, assets)
-    for name, value in person.shape.items():
-        if name not in assets.shapes:
-            raise UsageError(f"{name!r} is no shape of a head.{name_hint(name, assets.shapes)}")
-        low, high = assets.shapes[name]
-        target = high if value > 0 else low
-        if target and value:
-            vertices = vertices + abs(value) * assets.delta(target)
-    return np.asarray(vertices - _between_eyes(vertices, assets), np.float32)
-
-
-def _macro(
-    years: float,
-    sex: float,
-    ancestry: tuple[float, float, float],
-    weight: float,
-    assets: HeadAssets,
-) -> Floats:
-    heavy = {"minweight": max(0.0, 1 - 2 * weight), "maxweight": max(0.0, 2 * weight - 1)}
-    heavy["averageweight"] = 1 - sum(heavy.values())
-    total = assets.vertices.copy()
-    for age, of_age in _age_weights(years).items():
-        for one, of_sex in zip(SEXES, (1 - sex, sex), strict=True):
-            for people, of_people in zip(ANCESTRIES, ancestry, strict=True):
-                if share := of_age * of_sex * of_people:
-                    total += share * assets.delta(f"macro/{people}-{one}-{age}")
-            for load in WEIGHTS:
-                if share := of_age * of_sex * heavy[load]:
-                    total += share * assets.delta(f"weight/{one}-{age}-{load}")
-    return total
-
-
-def _age_weights(years: float) -> dict[str, float]:
-    low = min(max(int(np.searchsorted(AGE_KNOTS, years)) - 1, 0), len(AGES) - 2)
-    t = (years - AGE_KNOTS[low]) / (AGE_KNOTS[low + 1] - AGE_KNOTS[low])
-    return {AGES[low]: 1 - t, AGES[low + 1]: t}
-
-
-def _between_eyes(vertices: Floats, assets: HeadAssets) -> Floats:
-    return (assets.center("l-eye", vertices) + assets.center("r-eye", vertices)) / 2
-
-
 def _head_fields(neutral: Floats, person: Person, assets: HeadAssets) -> Floats:
-    reference = _macro(25.0, 0.5, person.ancestry, 0.5, assets)
-    reference = reference - _between_eyes(reference, assets)
+    reference = average_head(25.0, 0.5, person.ancestry, 0.5, assets)
+    reference -= between_eyes(reference, assets)
     childlike = float(np.interp(person.age_years, (4, 18), (1, 0)))
     return displacements(neutral, reference, person.ancestry, childlike, assets)
 

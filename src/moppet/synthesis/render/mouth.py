@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,13 +13,20 @@ from moppet.synthesis.render.face_topology import LIP_RINGS, face_topology
 from moppet.synthesis.render.head_assets import HeadAssets
 from moppet.values import Floats
 
-JAW_DEGREES: Final = (25.0, 7.0)
-"""How far the jaw turns when it is wide open, and to a side. 25 degrees part an adult's teeth by
-almost 50 mm, the widest that people open (Mezitis, Rallis & Zachariades 1989)."""
+JAW_DEGREES: Final = (21.0, 7.0)
+"""How far the jaw turns when it is wide open, and to a side. 21 degrees part an adult's teeth by
+about 40 mm, near the widest that people open (Mezitis, Rallis & Zachariades 1989)."""
 
 _JOINT: Final = (0.0, 6.95, 0.45)  # of the jaw, on the adult base mesh
+_CHIN_UNDER: Final = 6.45  # height of the chin's lower half
 _UNIT_TURN: Final = 0.26  # radians that MakeHuman's unit mouth-open turns the lower teeth
-_TOUCHING: Final = slice(-2 - LIP_RINGS[0], 1 - LIP_RINGS[0])
+_EDGE: Final = -LIP_RINGS[0]
+_TOUCHING: Final = slice(_EDGE - 1, _EDGE + 1)
+_OVERLAP: Final = 0.012  # of the mouth's width: lips that touch are pressed together a little
+_PARTING: Final[Mapping[str, float]] = {
+    **{"lips_part": 4, "jaw_open": 10, "tongue_show": 4, "lip_funnel": 3},
+    **{"upper_lip_raise": 1.5, "lower_lip_depress": 3, "nose_wrinkle": 0.5},
+}
 _FALLOFF: Final = np.array([0.3, 0.7, 1, 1, 1, 0.9, 0.75, 0.55, 0.36, 0.2, 0.1, 0.03], np.float32)
 """How far each of LIP_RINGS goes along when lips are brought together or kept apart."""
 _THINNER: Final = np.array([0, 0, 0, 0, 0, 0.62, 0.66, 0.62, 0.52, 0.36, 0.2, 0.08], np.float32)
@@ -77,6 +85,8 @@ def _jaw_share(assets: HeadAssets) -> Floats:
         smooth = smoothing @ smooth
     lips = face_topology(assets).lips.rings
     smooth[lips] = share[lips]
+    under = np.clip((_CHIN_UNDER - assets.vertices[:count, 1]) / 0.1, 0, 1)
+    smooth += under * (1 - (1 - smooth) ** 2.5 - smooth)  # lest the teeth come out under the chin
     share[:count] = smooth
     tongue = np.unique(assets.fitted["tongue"].indices)
     z = assets.vertices[tongue, 2]
@@ -86,28 +96,37 @@ def _jaw_share(assets: HeadAssets) -> Floats:
     return np.asarray(share, np.float32)
 
 
-def touch_lips(base: Floats, assets: HeadAssets, closed: bool = False) -> None:
-    """Push crossing lips of a base mesh, (n, 3), apart, in place; with closed, shut open ones."""
+def touch_lips(base: Floats, assets: HeadAssets, sealed: float) -> None:
+    """Push crossing lips of a base mesh, (n, 3), apart, in place, and close open ones.
+
+    sealed: 0 leaves open lips open to 1 closes them.
+    """
     lips = face_topology(assets).lips
-    push = np.zeros(lips.rings.shape[1], np.float32)
-    for ring in lips.rings[_TOUCHING]:
-        y = base[ring, 1]
-        half = (lips.across @ y - y) / 2
-        if closed:
-            push += half / (_TOUCHING.stop - _TOUCHING.start)
-        else:
-            crossing = np.where(lips.upper, half, -half)
-            push = np.maximum(push, np.maximum(crossing, 0))
-    if not closed:
-        push = np.where(lips.upper, push, -push)
-    base[lips.rings, 1] += _FALLOFF[:, None] * push
+    allowed = _OVERLAP * float(np.ptp(base[lips.rings[_EDGE], 0]))
+    for _ in range(2):
+        heights = base[lips.rings[_TOUCHING], 1]
+        apart = heights - (lips.across @ heights.T).T  # positive above the other lip
+        apart = np.where(lips.upper, apart, -apart) + allowed
+        least, most = apart.min(axis=0), apart.max(axis=0)
+        push = np.where(least < 0, -least, -sealed * np.maximum(most, 0)) / 2
+        base[lips.rings, 1] += _FALLOFF[:, None] * np.where(lips.upper, push, -push)
+
+
+def parting(movements: Mapping[str, float]) -> float:
+    """Return how far movements part the lips: 0 keeps them closed, 1 lets them open."""
+    total = 0.0
+    for name, share in _PARTING.items():
+        total += share * max(
+            movements.get(key, 0.0) for key in (name, f"{name}_left", f"{name}_right")
+        )
+    return min(total, 1.0)
 
 
 def thinner_lips(neutral: Floats, assets: HeadAssets) -> Floats:
     """Return the field, (n, 3), that presses the red of the lips together."""
     lips = face_topology(assets).lips.rings
     field = np.zeros_like(neutral)
-    touching = neutral[lips[-LIP_RINGS[0]]]
+    touching = neutral[lips[_EDGE]]
     field[lips] = _THINNER[:, None, None] * (touching - neutral[lips])
     field[lips, 2] *= 0.3
     return field

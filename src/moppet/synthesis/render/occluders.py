@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -14,7 +14,7 @@ import scipy.ndimage
 from moppet.synthesis.render.camera import decode_srgb
 from moppet.synthesis.render.hands import load_hand
 from moppet.synthesis.render.head_frame import HeadFrame
-from moppet.synthesis.render.mesh import Material, Part
+from moppet.synthesis.render.mesh import Material, MeshScene, Part, View
 from moppet.synthesis.render.scene import Occluder, Person
 from moppet.synthesis.render.shapes import Reals, ball, sheet, tube, vertex_normals
 from moppet.synthesis.settings import seed_of
@@ -23,6 +23,9 @@ from moppet.values import Floats
 PREFIX: Final = "occluder_"
 """How the names of all parts begin that lie in front of the face."""
 
+REGIONS: Final = {"left_eye": (0.3, 0.2), "right_eye": (0.3, 0.2), "mouth": (0.5, 0.25)}
+"""Region of the face → half its width and height, in distances between the eyes."""
+_SIGHT_PX: Final = 96
 _ON_BODY: Final = ("scarf", "blanket")  # they do not turn with the head
 
 
@@ -48,6 +51,40 @@ def under_hat(part: Part, occluder: Occluder, head: HeadFrame) -> Part:
     above = points[:, 1] > _brim(occluder.amount, points[:, 2], middle, half) - 0.1
     inside = middle + from_middle / np.maximum(reach, 1e-6) * half * np.minimum(reach, 0.93)
     return replace(part, vertices=head.world(np.where(above[:, None], inside, points)))
+
+
+def region_parts(head: HeadFrame) -> tuple[Part, ...]:
+    """Return patches just above the skin over the regions whose sight is measured: REGIONS."""
+    material = Material(color=np.ones(3, np.float32), two_sided=True)
+    turn = np.linspace(0, 2 * math.pi, 16, endpoint=False)
+    share = np.linspace(0, 1, 5)[:, None]
+    parts = []
+    for name, (wide, high) in REGIONS.items():
+        middle = head.mouth if name == "mouth" else head.points[name]
+        flat = np.stack([share * wide * np.cos(turn), share * high * np.sin(turn)], axis=-1)
+        points = head.on_face(flat + middle[:2], smooth=0.05)
+        points[..., 2] += 0.01
+        parts.append(_placed(sheet(name, points, material, closed=True), head))
+    return tuple(parts)
+
+
+def visible_shares(parts: Sequence[Part], regions: Sequence[Part], view: View) -> dict[str, float]:
+    """Return how much of each region no occluder hides: name → 0 to 1, NaN outside the image."""
+    hiding = tuple(part for part in parts if part.name.startswith(PREFIX))
+    if not hiding:
+        return {part.name: 1.0 for part in regions}
+    from moppet.synthesis.render.rasterizer import visible_share
+
+    dark = np.zeros(3, np.float32)
+    background = np.zeros((_SIGHT_PX, _SIGHT_PX, 3), np.float32)
+    shares = {}
+    for region in regions:
+        scene = MeshScene(
+            parts=(region, *hiding), lights=(), sky=dark, ground=dark, view=view,
+            background=background,
+        )  # fmt: skip
+        shares[region.name] = visible_share(scene, background.shape[:2], (region.name,))
+    return shares
 
 
 def _placed(part: Part, head: HeadFrame) -> Part:
@@ -119,7 +156,7 @@ def _lens(center: Reals, x: Reals, y: Reals, depth: float, rng: np.random.Genera
     points[..., 2] += 0.05 * (1 - share**2)
     tint = np.array([0.006, 0.006, 0.007]) * rng.uniform(0.6, 3)
     material = Material(color=tint.astype(np.float32), roughness=0.08, specular=0.6, two_sided=True)
-    return sheet(f"{PREFIX}lens", points, material, closed=True, turned=False)
+    return sheet(f"{PREFIX}lens", points, material, closed=True)
 
 
 def _smooth_path(points: Reals, count: int) -> Reals:
@@ -239,7 +276,7 @@ def _scarf(occluder: Occluder, head: HeadFrame, rng: np.random.Generator, *_: An
     heights = np.linspace(top, chin - 1.1, 28).astype(np.float32)
     radii, axis = head.around(heights, 48)
     radii = np.minimum(radii, radii[0].max() + 0.15)
-    radii = scipy.ndimage.maximum_filter(radii, (3, 3), mode=("nearest", "wrap"))
+    radii = scipy.ndimage.maximum_filter(radii, (7, 3), mode=("nearest", "wrap"))
     radii = scipy.ndimage.gaussian_filter(radii, (2, 1.5), mode=("nearest", "wrap"))
     turn = np.linspace(0, 2 * math.pi, 48, endpoint=False)
     row = np.linspace(0, 1, 28)[:, None]

@@ -22,6 +22,11 @@ CHANNELS: Final = 8
 _FAR: Final = np.float32(-1e30)
 _MOST_LAYERS: Final = 256
 _FAINT: Final = 0.004
+_EDGE: Final = -1e-6
+_SEVEN: Final = np.array(
+    [[3, 0, 0], [0, 3, 0], [0, 0, 3], [2, 1, 0], [0, 2, 1], [1, 0, 2], [1, 1, 1]], np.float64
+)
+"""Corners, edges and middle of a triangle, in thirds."""
 
 
 def compiled(function: _Kernel) -> _Kernel:
@@ -303,6 +308,18 @@ def _bent(nx: float, ny: float, nz: float, tangents: Any, texel: Any) -> Any:
 
 
 @compiled
+def halve(image: Any, out: Any) -> None:
+    """Write an image of half the size to out, (height, width, CHANNELS); odd lines are cut."""
+    quarter = np.float32(0.25)
+    for y in range(out.shape[0]):
+        for x in range(out.shape[1]):
+            for k in range(CHANNELS):
+                upper = image[2 * y, 2 * x, k] + image[2 * y, 2 * x + 1, k]
+                lower = image[2 * y + 1, 2 * x, k] + image[2 * y + 1, 2 * x + 1, k]
+                out[y, x, k] = quarter * (upper + lower)
+
+
+@compiled
 def read_points(
     places: Any,
     clip: Any,
@@ -359,6 +376,59 @@ def read_points(
 
 
 @compiled
+def alpha_kinds(
+    triangles: Any, uv: Any, part_of: Any, level_of: Any, pool: Any, images: Any
+) -> Any:
+    """Return for each triangle 0 if it is clear all over, 2 if it is opaque, 1 if it is mixed."""
+    kinds = np.ones(triangles.shape[0], np.int8)
+    for t in range(triangles.shape[0]):
+        a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+        low, high = 1.0, 0.0
+        for k in range(7):
+            i, j, h = _SEVEN[k]
+            u = (i * uv[a, 0] + j * uv[b, 0] + h * uv[c, 0]) / 3.0
+            v = (i * uv[a, 1] + j * uv[b, 1] + h * uv[c, 1]) / 3.0
+            alpha = _alpha(pool, images, part_of[t], level_of[t] + 1.0, u, v)
+            low, high = min(low, alpha), max(high, alpha)
+        kinds[t] = 2 if low > 0.97 else 0 if high < 0.03 else 1
+    return kinds
+
+
+@compiled
+def coarsened(vertices: Any, triangles: Any, cell: float) -> Any:
+    """Return triangles (k, 3) whose corners in one cell of a grid are one, and those that remain.
+
+    Light that reaches a depth map of texels as wide as a cell cannot tell the difference.
+    """
+    size = 1
+    while size < 4 * vertices.shape[0]:
+        size *= 2
+    table = np.full(size, -1, np.int32)
+    cells = np.floor(vertices / cell).astype(np.int64)
+    merged = np.empty(vertices.shape[0], np.int32)
+    for n in range(vertices.shape[0]):
+        x, y, z = cells[n, 0], cells[n, 1], cells[n, 2]
+        slot = (x * 73856093 ^ y * 19349663 ^ z * 83492791) & (size - 1)
+        while True:
+            other = table[slot]
+            if other < 0:
+                table[slot] = other = n
+                break
+            if cells[other, 0] == x and cells[other, 1] == y and cells[other, 2] == z:
+                break
+            slot = (slot + 1) & (size - 1)
+        merged[n] = other
+    out = np.empty_like(triangles)
+    count = 0
+    for t in range(triangles.shape[0]):
+        a, b, c = merged[triangles[t, 0]], merged[triangles[t, 1]], merged[triangles[t, 2]]
+        if a != b and b != c and a != c:
+            out[count, 0], out[count, 1], out[count, 2] = a, b, c
+            count += 1
+    return out[:count].copy()
+
+
+@compiled
 def depth_map(
     vertices: Any,
     frame: Any,
@@ -375,9 +445,10 @@ def depth_map(
     """Write how near to the light the first surface is, for a light at infinity.
 
     frame: (3, 4), world to (texel x, texel y, nearness). seen: (n, 3), room for the result of it.
-    Where a surface is not opaque it stops light in a dithered pattern.
+    triangles: `opaque` ones first; part_of, level_of: of the others, which stop light in a
+    dithered pattern.
     """
-    size = depths.shape[0]
+    half, end = np.float32(0.5), np.float32(depths.shape[0])
     depths[:] = _FAR
     for n in range(vertices.shape[0]):
         x, y, z = vertices[n, 0], vertices[n, 1], vertices[n, 2]
@@ -386,31 +457,37 @@ def depth_map(
     for t in range(triangles.shape[0]):
         a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
         x0, x1, x2 = seen[a, 0], seen[b, 0], seen[c, 0]
+        left, right = int(max(min(x0, x1, x2) + half, half)), int(min(max(x0, x1, x2), end) + half)
+        if left >= right:
+            continue
         y0, y1, y2 = seen[a, 1], seen[b, 1], seen[c, 1]
-        left = math.ceil(max(min(x0, x1, x2) - 0.5, 0.0))
-        right = math.floor(min(max(x0, x1, x2) - 0.5, size - 1.0))
-        top = math.ceil(max(min(y0, y1, y2) - 0.5, 0.0))
-        bottom = math.floor(min(max(y0, y1, y2) - 0.5, size - 1.0))
+        top, bottom = int(max(min(y0, y1, y2) + half, half)), int(min(max(y0, y1, y2), end) + half)
         area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
-        if left > right or top > bottom or area == 0.0:
+        if top >= bottom or area == 0.0:
             continue
         s = 1.0 / area
-        for y in range(top, bottom + 1):
-            for x in range(left, right + 1):
-                px, py = x + 0.5, y + 0.5
-                i = ((x1 - px) * (y2 - py) - (x2 - px) * (y1 - py)) * s
-                j = ((x2 - px) * (y0 - py) - (x0 - px) * (y2 - py)) * s
-                k = 1.0 - i - j
-                if i < 0.0 or j < 0.0 or k < 0.0:
+        i_x, j_x = (y1 - y2) * s, (y2 - y0) * s
+        z2 = seen[c, 2]
+        z_i, z_j = seen[a, 2] - z2, seen[b, 2] - z2
+        for y in range(top, bottom):
+            px, py = left + 0.5, y + 0.5
+            i = ((x1 - px) * (y2 - py) - (x2 - px) * (y1 - py)) * s - i_x
+            j = ((x2 - px) * (y0 - py) - (x0 - px) * (y2 - py)) * s - j_x
+            for x in range(left, right):
+                i += i_x
+                j += j_x
+                if i < _EDGE or j < _EDGE or i + j > 1.0 - _EDGE:
                     continue
-                z = i * seen[a, 2] + j * seen[b, 2] + k * seen[c, 2]
+                z = z2 + i * z_i + j * z_j
                 if z <= depths[y, x]:
                     continue
                 if t >= opaque:
+                    k = 1.0 - i - j
                     u = i * uv[a, 0] + j * uv[b, 0] + k * uv[c, 0]
                     v = i * uv[a, 1] + j * uv[b, 1] + k * uv[c, 1]
                     noise = 52.9829189 * ((0.06711056 * x + 0.00583715 * y + 0.618 * t) % 1.0) % 1.0
-                    if _alpha(pool, images, part_of[t], level_of[t] + 1.0, u, v) <= noise:
+                    part, level = part_of[t - opaque], level_of[t - opaque] + 1.0
+                    if _alpha(pool, images, part, level, u, v) <= noise:
                         continue
                 depths[y, x] = z
 
@@ -676,8 +753,8 @@ def add_points(
 ) -> None:
     """Add all points to image, (subpixels, 3)."""
     for n in range(places.shape[0]):
+        place, weight = places[n, 0], weights[n]
         if ambient[n] < 0.0:
             continue
-        place, weight = places[n, 0], weights[n]
         for k in range(3):
             image[place, k] += weight * (color[n, k] * light[n, k] + gloss[n, k])

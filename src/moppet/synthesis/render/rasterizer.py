@@ -10,8 +10,9 @@ geometry. Light that skin receives spreads below its surface, red farther than b
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import threading
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any, Final
 
 import cv2
@@ -29,6 +30,9 @@ _SKIN_SPREAD: Final = np.array([0.035, 0.016, 0.009])
 """Decimeters that red, green and blue light spreads in skin (standard deviation)."""
 _SKIN_MIX: Final = np.array([0.8, 0.65, 0.55])
 _SMALLEST_TEXTURE: Final = 4
+_COARSEST: Final = 12
+_COARSER: Final = 0.5
+"""Levels by which textures are read coarser than a subpixel: a pixel averages its subpixels."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,8 +176,8 @@ def _rasterized(scene: MeshScene, height: int, width: int, kernels: Any) -> _Ras
     mesh = _joined(scene.parts)
     camera = camera_of(scene.view, height, width)
     clip = camera.clip(mesh.vertices)
-    texels = _texels_a_subpixel(scene, mesh, clip)
-    textures, level_of = _packed_textures(scene, mesh, texels)
+    texels, area = _texels_a_subpixel(scene, mesh, camera, clip)
+    textures, level_of = _packed_textures(scene, mesh, texels, area)
     closeness = np.zeros((height, width))
     ids = np.full((height, width), -1, np.int32)
     kernels.rasterize(clip, mesh.triangles, 0, mesh.opaque, _NEAR, closeness, ids)
@@ -234,14 +238,18 @@ class _Textures:
 
 
 def _texels_a_subpixel(
-    scene: MeshScene, mesh: _Mesh, clip: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Return how many texels, by side length, each triangle's texture has a subpixel."""
+    scene: MeshScene, mesh: _Mesh, camera: _Camera, clip: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return how many texels, by side length, each triangle's texture has a subpixel, and its
+    area in subpixels, 0 outside the image.
+    """
     sides = np.array([math.prod(_texture_size(part.material)) for part in scene.parts])
-    depth = np.maximum(clip[:, 2:], _NEAR)
-    area = _areas(clip[:, :2] / depth, mesh.triangles)
+    seen = clip[:, :2] / np.maximum(clip[:, 2:], _NEAR)
+    area = _areas(seen, mesh.triangles)
     texels = _areas(mesh.uv, mesh.triangles) * sides[mesh.part_of]
-    return np.asarray(np.sqrt(texels / np.maximum(area, 1e-12)))
+    inside = ((seen > 0) & (seen < 2 * np.array(camera.middle)) & (clip[:, 2:] > _NEAR)).min(1)
+    area_inside = area * inside[mesh.triangles[:, 0]]
+    return np.sqrt(texels / np.maximum(area, 1e-12)), area_inside
 
 
 def _areas(points: NDArray[Any], triangles: NDArray[np.int32]) -> NDArray[np.float64]:
@@ -257,45 +265,79 @@ def _texture_size(material: Material) -> tuple[int, int]:
 
 
 def _packed_textures(
-    scene: MeshScene, mesh: _Mesh, texels: NDArray[np.float64]
+    scene: MeshScene, mesh: _Mesh, texels: NDArray[np.float64], area: NDArray[np.float64]
 ) -> tuple[_Textures, Floats]:
     """Return all textures from the finest level that the image needs on, and the triangles' level.
 
     A level is the binary logarithm of texels a subpixel, counted from the finest one kept.
     """
-    levels = np.log2(np.maximum(texels, 1e-6))
-    pools, tables, start = [], [], 0
+    levels = np.log2(np.maximum(texels, 1e-6)) + _COARSER
+    shapes: list[list[tuple[int, int]]] = []
     for k, part in enumerate(scene.parts):
         own = mesh.part_of == k
-        finest = max(int(np.percentile(levels[own], 10)), 0) if own.any() else 0
+        finest = _finest_level(levels[own], area[own])
+        shapes.append(_level_shapes(part.material, finest))
         levels[own] -= finest
-        table = []
-        for texture in _pyramid(part.material, finest):
-            table.append((start, *texture.shape[:2], 0))
-            pools.append(texture.ravel())
-            start += texture.size
-        tables.append([(*row[:3], len(table)) for row in table])
-    images = np.zeros((len(tables), max([1, *map(len, tables)]), 4), np.int64)
-    for k, rows in enumerate(tables):
-        images[k, : len(rows)] = rows
-    return _Textures(_stacked([p[:, None] for p in pools], 1, np.float32).ravel(), images), (
-        levels.astype(np.float32)
-    )
+    images = np.zeros((len(shapes), max([1, *map(len, shapes)]), 4), np.int64)
+    start = 0
+    for k, sides in enumerate(shapes):
+        images[k, :, 3] = len(sides)
+        for level, (height, width) in enumerate(sides):
+            images[k, level, :3] = start, height, width
+            start += height * width * 8
+    pool = _room(start)
+    for part, table in zip(scene.parts, images, strict=True):
+        _fill(pool, part.material, table)
+    return _Textures(pool, images), levels.astype(np.float32)
 
 
-def _pyramid(material: Material, finest: int) -> Iterator[Floats]:
-    """Yield a material's maps, (height, width, 8), each level half as large as the one before."""
+class _Reused(threading.local):
+    """Memory for textures, kept between images: to get it anew takes longer than to fill it."""
+
+    pool = np.zeros(0, np.float32)
+
+
+_REUSED: Final = _Reused()
+
+
+def _room(count: int) -> Floats:
+    if _REUSED.pool.size < count:
+        _REUSED.pool = np.zeros(count + count // 4, np.float32)
+    return _REUSED.pool[:count]
+
+
+def _level_shapes(material: Material, finest: int) -> list[tuple[int, int]]:
     height, width = _texture_size(material)
-    finest = min(finest, max(int(math.log2(max(min(height, width), 1))) - 2, 0))
-    texture = _all_maps(material, max(height >> finest, 1), max(width >> finest, 1))
-    yield texture
-    while min(texture.shape[:2]) > _SMALLEST_TEXTURE:
-        texture = _resized(texture, texture.shape[0] // 2, texture.shape[1] // 2)
-        yield texture
+    finest = min(finest, max(int(math.log2(min(height, width))) - 2, 0))
+    shapes = [(height >> finest, width >> finest)]
+    while min(shapes[-1]) > _SMALLEST_TEXTURE:
+        shapes.append((shapes[-1][0] // 2, shapes[-1][1] // 2))
+    return shapes
 
 
-def _all_maps(material: Material, height: int, width: int) -> Floats:
-    out = np.empty((height, width, 8), np.float32)
+def _fill(pool: Floats, material: Material, table: NDArray[np.int64]) -> None:
+    """Write a material's maps and their smaller versions to their places in the pool."""
+    levels = [
+        pool[start : start + height * width * 8].reshape(height, width, 8)
+        for start, height, width, _ in table[: table[0, 3]]
+    ]
+    _write_maps(material, levels[0])
+    for larger, smaller in pairwise(levels):
+        _kernels().halve(larger, smaller)
+
+
+def _finest_level(levels: NDArray[np.float64], area: NDArray[np.float64]) -> int:
+    """Return the level that is fine enough for all but a tenth of the area."""
+    if not area.any():
+        return _COARSEST
+    steps = np.clip(levels, 0, _COARSEST).astype(np.int64)
+    shares = np.cumsum(np.bincount(steps, weights=area, minlength=_COARSEST + 1)) / area.sum()
+    return int(np.searchsorted(shares, 0.1))
+
+
+def _write_maps(material: Material, out: Floats) -> None:
+    """Write a material's maps, in the size of out, (height, width, 8)."""
+    height, width = out.shape[:2]
     color, alpha = material.color.astype(np.float32, copy=False), material.alpha
     if alpha is not None and color.ndim > 1:
         alpha = _resized(alpha, *color.shape[:2])
@@ -308,7 +350,6 @@ def _all_maps(material: Material, height: int, width: int) -> Floats:
     bent = material.normal_map
     out[..., 4:7] = flat if bent is None else _resized(bent, height, width)
     out[..., 7] = 1.0 if material.ambient is None else _resized(material.ambient, height, width)
-    return out
 
 
 def _resized(image: Floats, height: int, width: int) -> Floats:
@@ -316,9 +357,6 @@ def _resized(image: Floats, height: int, width: int) -> Floats:
         return image
     smaller = height <= image.shape[0] and width <= image.shape[1]
     how = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
-    if image.ndim > 2 and image.shape[2] > 4:
-        halves = [image[..., :4], image[..., 4:]]
-        return np.concatenate([_resized(half, height, width) for half in halves], 2)
     image = np.ascontiguousarray(image, np.float32)
     return np.asarray(cv2.resize(image, (width, height), interpolation=how), np.float32)
 
@@ -358,32 +396,68 @@ def _zeros(*shape: int) -> Floats:
 
 
 @dataclass(frozen=True)
+class _Casters:
+    """Triangles that stop light in depth maps of one size; `opaque` ones first.
+
+    part_of, level_of: of the others. depths: (size, size), room for the map.
+    """
+
+    triangles: NDArray[np.int32]
+    opaque: int
+    part_of: NDArray[np.int32]
+    level_of: Floats
+    depths: Floats
+
+
 class _Shadows:
-    """Makes depth maps of a scene, large enough for all points that need them."""
+    """Makes depth maps of a scene, large enough for all points that are seen."""
 
-    raster: _Raster
-    corners: NDArray[np.float64]
-    seen: Floats
-    kernels: Any
+    def __init__(self, raster: _Raster, points: _Points, kernels: Any) -> None:
+        low, high = points.position.min(0), points.position.max(0)
+        self.corners = np.array(np.meshgrid(*np.stack([low, high], 1))).reshape(3, -1).T
+        self.extent = max(float(np.linalg.norm(high - low)), 1e-3)
+        self.raster, self.kernels = raster, kernels
+        self.seen = _zeros(*raster.mesh.vertices.shape)
+        mesh = raster.mesh
+        self._rest = mesh.triangles[mesh.opaque :]
+        self._look = mesh.part_of[mesh.opaque :], raster.level_of[mesh.opaque :]
+        textures = raster.textures.pool, raster.textures.images
+        self._kinds = kernels.alpha_kinds(self._rest, mesh.uv, *self._look, *textures)
+        self._casters: dict[int, _Casters] = {}
 
-    def fill(self, depths: Floats, direction: NDArray[np.float64]) -> tuple[Any, float]:
-        """Draw the scene as light from a direction meets it; return the map's frame and bias."""
-        frame = self._frame(direction, depths.shape[0])
-        raster, mesh = self.raster, self.raster.mesh
+    def casters(self, size: int) -> _Casters:
+        """Return what stops light in maps of this size: finer details than a texel are merged."""
+        if size not in self._casters:
+            mesh = self.raster.mesh
+            opaque = [mesh.triangles[: mesh.opaque], self._rest[self._kinds == 2]]
+            cell = self.extent / size
+            merged = self.kernels.coarsened(mesh.vertices, np.concatenate(opaque), cell)
+            mixed = self._kinds == 1
+            part_of, level_of = (look[mixed] for look in self._look)
+            triangles = np.concatenate([merged, self._rest[mixed]])
+            self._casters[size] = _Casters(
+                triangles, len(merged), part_of, level_of, _zeros(size, size)
+            )
+        return self._casters[size]
+
+    def fill(self, size: int, direction: NDArray[np.float64]) -> tuple[Any, Any, float]:
+        """Return the scene's depth map from a direction, its frame and its bias."""
+        casters, mesh = self.casters(size), self.raster.mesh
+        frame = self._frame(direction, size)
         self.kernels.depth_map(
             mesh.vertices,
             frame,
-            mesh.triangles,
-            mesh.opaque,
+            casters.triangles,
+            casters.opaque,
             mesh.uv,
-            mesh.part_of,
-            raster.level_of,
-            raster.textures.pool,
-            raster.textures.images,
+            casters.part_of,
+            casters.level_of,
+            self.raster.textures.pool,
+            self.raster.textures.images,
             self.seen,
-            depths,
+            casters.depths,
         )
-        return frame, 1.0 / float(np.linalg.norm(frame[0, :3]))
+        return casters.depths, frame, 1.0 / float(np.linalg.norm(frame[0, :3]))
 
     def _frame(self, direction: NDArray[np.float64], size: int) -> NDArray[np.float64]:
         """Return (3, 4): decimeters of the world to texels and nearness to the light."""
@@ -405,19 +479,18 @@ def _lit_points(
     """Return what falls on each point from everywhere, and what it mirrors, (n, 3) each."""
     count = len(points.position)
     light, gloss = _zeros(count, 3), _zeros(count, 3)
-    low, high = points.position.min(0), points.position.max(0)
-    corners = np.array(np.meshgrid(*np.stack([low, high], 1))).reshape(3, -1).T.astype(float)
-    shadows = _Shadows(raster, corners, _zeros(len(raster.mesh.vertices), 3), kernels)
-    fine = min(max(round(raster.camera.middle[1] * 1.6), 192), 1024)
+    shadows = _Shadows(raster, points, kernels)
+    detail = min(max(raster.camera.middle[1], 128), 640)
     looks = (raster.places, raster.mesh.part_of, raster.mesh.looks)
     eye = raster.camera.eye
-    depths = _zeros(fine, fine)
     for source in scene.lights:
         diffuse, visible = _zeros(count), _zeros(count)
-        for direction, share in light_directions(source):
-            frame, bias = shadows.fill(depths, direction)
+        directions = light_directions(source)
+        side = round(detail * (1.6 if len(directions) == 1 else 1.0))
+        for direction, share in directions:
+            depth_map = shadows.fill(side, direction)
             surface = (points.position, points.smooth, points.normal, points.ambient)
-            kernels.gather_light(depths, frame, bias, direction, share, *surface, diffuse, visible)
+            kernels.gather_light(*depth_map, direction, share, *surface, diffuse, visible)
         toward, color = _unit(np.asarray(source.direction, float)), np.asarray(source.color, float)
         kernels.shade_light(
             toward,
@@ -432,7 +505,7 @@ def _lit_points(
             light,
             gloss,
         )
-    sums = _surroundings(scene, raster, points, shadows, max(fine // 2, 128))
+    sums = _surroundings(scene, raster, points, shadows, round(detail * 0.75))
     sky, ground = np.asarray(scene.sky, float), np.asarray(scene.ground, float)
     kernels.shade_ambient(
         sky,
@@ -457,14 +530,11 @@ def _surroundings(
     sums = _zeros(len(points.position), 6)
     if not (np.any(scene.sky) or np.any(scene.ground)):
         return sums
-    depths = _zeros(size, size)
     width = round(2 * raster.camera.middle[0])
     for k, direction in enumerate(sphere_directions(_SURROUNDINGS)):
-        frame, bias = shadows.fill(depths, direction)
+        depth_map = shadows.fill(size, direction)
         shadows.kernels.gather_ambient(
-            depths,
-            frame,
-            bias,
+            *depth_map,
             direction,
             k % _PHASES,
             _PHASES,

@@ -24,8 +24,7 @@ from moppet.synthesis.render.parallel import run_tasks
 from moppet.synthesis.render.plan import Drawn, PlannedScenes, RenderPlan
 from moppet.synthesis.render.scene import Scene
 from moppet.synthesis.render.truth import (
-    BOX_COLUMNS,
-    POINT_COLUMNS,
+    FACE_COLUMNS,
     Rendered,
     face_columns,
     scene_columns,
@@ -192,7 +191,7 @@ def _render_one(drawn: Drawn, folder: Path, render: Render, plan: RenderPlan) ->
     data = write_image(folder / name, rendered.image)
     decoded: Any = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     hashed = content_hash(np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), np.uint8))
-    return _Line(drawn.number, name, hashed, face=face_columns(rendered.points_px, rendered.box_px))
+    return _Line(drawn.number, name, hashed, face=face_columns(*rendered[1:]))
 
 
 def _write_tables(
@@ -212,7 +211,7 @@ def _write_tables(
             "ages": one.ages,
             "tone": one.tone,
             "pose": one.pose,
-            **{name: (line.face or {}).get(name) for name in (*BOX_COLUMNS, *POINT_COLUMNS)},
+            **{name: (line.face or {}).get(name) for name in FACE_COLUMNS},
             **scene_columns(one.scene),
         }
         for one, line in zip(drawn, lines, strict=True)

@@ -15,13 +15,11 @@ from moppet.values import Floats
 Reals = NDArray[np.floating[Any]]
 
 
-def sheet(
-    name: str, points: Reals, material: Material, *, closed: bool = False, turned: bool = False
-) -> Part:
+def sheet(name: str, points: Reals, material: Material, *, closed: bool = False) -> Part:
     """Return a grid of points as a surface.
 
     points: (rows, columns, 3). Seen from outside, rows run downward and columns to the right.
-    closed: the last column joins the first. turned: the other side is the outside.
+    closed: the last column joins the first.
     """
     if closed:
         points = np.concatenate([points, points[:, :1]], axis=1)
@@ -31,8 +29,6 @@ def sheet(
     triangles = np.concatenate(
         [np.stack(corners, axis=-1).reshape(-1, 3) for corners in ((a, b, c), (a, c, d))]
     )
-    if turned:
-        triangles = triangles[:, ::-1].copy()
     v, u = np.meshgrid(np.linspace(1, 0, rows), np.linspace(0, 1, columns), indexing="ij")
     flat = points.reshape(-1, 3).astype(np.float32)
     sums = _normal_sums(flat, triangles).reshape(rows, columns, 3)
@@ -77,7 +73,7 @@ def tube(
     points = (path[None] + ring).transpose(1, 0, 2)
     if closed:
         points = np.concatenate([points, points[:1]])
-    return sheet(name, points, material, closed=True, turned=True)
+    return sheet(name, points, material, closed=True)
 
 
 def ball(name: str, center: Reals, radii: Reals, material: Material, *, sides: int = 20) -> Part:
@@ -115,5 +111,7 @@ def _normal_sums(vertices: Reals, triangles: Indices) -> Floats:
 
 
 def _unit(vectors: Reals) -> Floats:
+    """Return vectors of length 1; those without a length point to the camera."""
     lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    return np.asarray(vectors / np.maximum(lengths, 1e-9), np.float32)
+    known = vectors / np.maximum(lengths, 1e-12)
+    return np.where(lengths > 1e-12, known, [0, 0, 1]).astype(np.float32)

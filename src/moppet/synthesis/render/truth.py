@@ -45,6 +45,9 @@ BOX_COLUMNS: Final = ("box_x", "box_y", "box_w", "box_h")
 POINTS: Final = ("left_eye", "right_eye", "nose_tip", "mouth_left", "mouth_right")
 """Points whose place is in the truth, in pixels. Left and right are the person's own."""
 POINT_COLUMNS: Final = tuple(f"{name}_{axis}" for name in POINTS for axis in "xy")
+VISIBLE_COLUMNS: Final = ("visible_left_eye", "visible_right_eye", "visible_mouth")
+"""How much of each no occluder hides, 0 to 1."""
+FACE_COLUMNS: Final = (*BOX_COLUMNS, *POINT_COLUMNS, *VISIBLE_COLUMNS)
 
 
 Points = Mapping[str, tuple[float, float]]
@@ -56,11 +59,13 @@ class Rendered(NamedTuple):
 
     image: (height, width, 3), RGB, uint8. points_px: name → x, y. box_px: x, y, width and height
         of a box around the face, from the chin to the hairline; it may reach over the edge.
+    visible: left_eye, right_eye, mouth → how much of it no occluder hides, 0 to 1.
     """
 
     image: Image
     points_px: Points
     box_px: Box
+    visible: Mapping[str, float]
 
 
 def scene_columns(scene: Scene) -> dict[str, Any]:
@@ -79,12 +84,18 @@ def scene_columns(scene: Scene) -> dict[str, Any]:
     return found
 
 
-def face_columns(points_px: Points, box_px: Box) -> dict[str, float]:
-    """Return column → value of where the face is, in pixels; unknown points are left out."""
+def face_columns(points_px: Points, box_px: Box, visible: Mapping[str, float]) -> dict[str, float]:
+    """Return column → value of where the face is, in pixels, and of what is seen of it.
+
+    Unknown points and regions outside the image are left out.
+    """
     found = dict(zip(BOX_COLUMNS, box_px, strict=True))
     for name in POINTS:
         if name in points_px:
             found[f"{name}_x"], found[f"{name}_y"] = points_px[name]
+    for name, share in visible.items():
+        if not math.isnan(share):
+            found[f"visible_{name}"] = share
     return {name: round(float(value), 2) for name, value in found.items()}
 
 
