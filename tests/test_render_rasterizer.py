@@ -285,3 +285,41 @@ def test_the_visible_share_counts_what_stands_in_front() -> None:
     veil = quad(z=0.01, name="veil", alpha=np.full((2, 2), 0.25, np.float32))
     assert visible_share(scene(face, veil), SIZE, ("face",)) == pytest.approx(0.75, abs=0.01)
     assert math.isnan(visible_share(scene(face), SIZE, ("nobody",)))
+
+
+# ------------------------------------------------------------------ beside the path tracer
+
+
+def with_mitsuba(made: MeshScene, size: tuple[int, int]) -> Any:
+    pytest.importorskip("mitsuba", reason="the path tracer needs mitsuba (moppet[render])")
+    from moppet.synthesis.render import mitsuba_renderer
+
+    return mitsuba_renderer.render(made, size, samples=48)
+
+
+@pytest.mark.parametrize("size", [0.0, 0.3])
+def test_both_renderers_agree_on_outline_light_and_shadow(size: float) -> None:
+    texture = np.random.default_rng(0).random((6, 6, 3)).astype(np.float32)
+    holes = np.repeat(np.eye(4, dtype=np.float32), 8, 0).repeat(8, 1)
+    parts = (
+        sphere(0.9, count=32, color=texture, roughness=0.5, specular=0.5),
+        quad(z=-1.2, half=1.8, color=floats(0.6, 0.6, 0.6)),
+        quad(z=1.2, half=0.7, color=floats(0.1, 0.5, 0.1), alpha=holes, two_sided=True),
+    )
+    lights = (lamp((0.7, 0.6, 0.6), size),)
+    sky, ground = floats(0.3, 0.35, 0.4), floats(0.2, 0.18, 0.15)
+    made = scene(*parts, lights=lights, sky=sky, ground=ground)
+    ours, theirs = render(made, SIZE), with_mitsuba(made, SIZE)
+    assert np.abs(ours - theirs).mean() < 0.03
+    assert ours.mean((0, 1)) == pytest.approx(theirs.mean((0, 1)), rel=0.06)
+
+
+def test_both_renderers_frame_alike() -> None:
+    made = scene(sphere(0.7, color=floats(0, 0, 0)), quad(z=-1, half=0.9, color=floats(0, 0, 0)))
+    size = (128, 128)
+    made = replace(made, lights=(), background=np.ones((*size, 3), np.float32))
+    shifted = replace(made.view, eye=floats(1, 2, 9), target=floats(0.1, 0.2, 0), fov_degrees=20)
+    made = replace(made, view=shifted)
+    covered = render_layers(made, size).alpha >= 0.5
+    theirs = with_mitsuba(made, size)[..., 0] < 0.5
+    assert (covered & theirs).sum() / (covered | theirs).sum() > 0.98

@@ -26,6 +26,7 @@ from moppet.values import Floats
 _MOST_HEADS: Final = 6
 _HEADS: Final[dict[tuple[str, Path | None], Head]] = {}
 """The heads of the people met last."""
+_RESTING: Final[dict[tuple[str, Path | None], Mapping[str, Floats]]] = {}
 
 
 class Sitter(NamedTuple):
@@ -147,7 +148,12 @@ def placed(sitter: Sitter, right: float) -> Sitter:
 
 def neutral_landmarks(person: Person, assets: Path | None = None) -> Mapping[str, Floats]:
     """Return the points of a person's head at rest that looks into the camera."""
-    return _head(person, assets).pose({}, HeadPose()).landmarks
+    key = (repr(person), assets)
+    if key not in _RESTING:
+        if len(_RESTING) >= _MOST_HEADS:
+            _RESTING.clear()
+        _RESTING[key] = _head(person, assets).pose({}, HeadPose()).landmarks
+    return _RESTING[key]
 
 
 def in_image(

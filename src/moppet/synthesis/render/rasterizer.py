@@ -247,9 +247,9 @@ def _texels_a_subpixel(
     seen = clip[:, :2] / np.maximum(clip[:, 2:], _NEAR)
     area = _areas(seen, mesh.triangles)
     texels = _areas(mesh.uv, mesh.triangles) * sides[mesh.part_of]
-    outside = (seen < 0) | (seen > 2 * np.array(camera.middle)) | (clip[:, 2:] < _NEAR)
-    inside = ~outside.any(1)[mesh.triangles[:, 0]]
-    return np.sqrt(texels / np.maximum(area, 1e-12)), area * inside
+    inside = ((seen > 0) & (seen < 2 * np.array(camera.middle)) & (clip[:, 2:] > _NEAR)).min(1)
+    area_inside = area * inside[mesh.triangles[:, 0]]
+    return np.sqrt(texels / np.maximum(area, 1e-12)), area_inside
 
 
 def _areas(points: NDArray[Any], triangles: NDArray[np.int32]) -> NDArray[np.float64]:
