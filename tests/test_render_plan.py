@@ -48,7 +48,7 @@ ROOT = Path(__file__).parents[1]
 PLANS = [
     path
     for path in sorted((ROOT / "recipes" / "render").glob("*.toml"))
-    if "\nseconds = " not in path.read_text(encoding="utf-8")
+    if "\nimages = " in path.read_text(encoding="utf-8")
 ]
 PAGE = ROOT / "docs" / "reference" / "render.md"
 has_extra = all(importlib.util.find_spec(name) for name in ("anny", "numba"))
