@@ -99,7 +99,7 @@ class PosedHead:
     shapes: "skin", "eyes", "upper_teeth", "lower_teeth", "tongue", "lashes" → meshes.
     landmarks: (3,) each: left_eye, right_eye, nose_tip, mouth_left, mouth_right, chin, head_top,
         hairline, upper_lip, lower_lip, brow_<side>_inner and _outer, ear_<side>, <side>_cheek,
-        nape, throat.
+        nape, throat; resting_chin, where the chin would be with the jaw closed.
     base: (n, 3), the base mesh with movements but not turned. turned: (n, 3), the same turned.
     neutral: (n, 3), the base mesh at rest.
     head: (4, 4), the motion of the skull from the neutral head. jaw: (4, 4), that of the jaw.
@@ -203,6 +203,8 @@ class Head:
 
     def _landmarks(self, turned: Floats, turn: Turn) -> dict[str, Floats]:
         points = {name: turned[vertex] for name, vertex in self._marks.items()}
+        chin = self.neutral[self._marks["chin"]]
+        points["resting_chin"] = turn.apply(chin[None], np.ones(1, np.float32))[0]
         for side, (center, radius) in self.eyes.items():
             front = center + np.array([0, 0, radius], np.float32)
             points[f"{side}_eye"] = turn.apply(front[None], np.ones(1, np.float32))[0]
