@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 from moppet.synthesis.render.eyelids import closing, cornea_height, eyelids
 from moppet.synthesis.render.head_assets import Fitted, HeadAssets, Indices
 from moppet.synthesis.render.head_shape import average_head, between_eyes, neutral_vertices
-from moppet.synthesis.render.mouth import jaw, parting, touch_lips
+from moppet.synthesis.render.mouth import jaw, lip_guard, parting, touch_lips
 from moppet.synthesis.render.movements import displacements, field_amounts
 from moppet.synthesis.render.scene import SIDES, HeadPose, Person
 from moppet.synthesis.render.subdivision import Subdivision, cross, subdivide, triangles_of
@@ -99,7 +99,7 @@ class PosedHead:
     shapes: "skin", "eyes", "upper_teeth", "lower_teeth", "tongue", "lashes" → meshes.
     landmarks: (3,) each: left_eye, right_eye, nose_tip, mouth_left, mouth_right, chin, head_top,
         hairline, upper_lip, lower_lip, brow_<side>_inner and _outer, ear_<side>, <side>_cheek,
-        nape, throat.
+        nape, throat; resting_chin, where the chin would be with the jaw closed.
     base: (n, 3), the base mesh with movements but not turned. turned: (n, 3), the same turned.
     neutral: (n, 3), the base mesh at rest.
     head: (4, 4), the motion of the skull from the neutral head. jaw: (4, 4), that of the jaw.
@@ -141,6 +141,7 @@ class Head:
         """Side → center (3,) and radius of the eyeball, of the neutral head."""
         self._lids = {s: eyelids(self.neutral, s, self.eyes[s], assets) for s in SIDES}
         self._jaw = jaw(self.neutral, assets)
+        self._guard = lip_guard(self.neutral, assets)
 
     def pose(
         self, movements: Mapping[str, float] | None = None, pose: HeadPose | None = None
@@ -180,6 +181,7 @@ class Head:
         used = field_amounts(movements)
         amounts = np.array(list(used.values()), np.float32)
         base = (self.neutral.ravel() + amounts @ self._fields[list(used)]).reshape(-1, 3)
+        self._guard.apply(base, self.assets)
         touch_lips(base, self.assets, sealed=1 - parting(movements))
         opening = movements.get("jaw_open", 0.0) + 0.2 * movements.get("tongue_show", 0.0)
         base = self._jaw.turn(base, min(opening, 1.0), movements.get("jaw_sideways", 0.0))
@@ -201,6 +203,8 @@ class Head:
 
     def _landmarks(self, turned: Floats, turn: Turn) -> dict[str, Floats]:
         points = {name: turned[vertex] for name, vertex in self._marks.items()}
+        chin = self.neutral[self._marks["chin"]]
+        points["resting_chin"] = turn.apply(chin[None], np.ones(1, np.float32))[0]
         for side, (center, radius) in self.eyes.items():
             front = center + np.array([0, 0, radius], np.float32)
             points[f"{side}_eye"] = turn.apply(front[None], np.ones(1, np.float32))[0]
