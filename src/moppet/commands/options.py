@@ -124,11 +124,24 @@ class DefaultVerb(Verbs):
     So `moppet synthesize DATA` stays what it was before it had other commands.
     """
 
+    @property
+    def default(self) -> str:
+        """Name of the command that is meant where none is named."""
+        return next(iter(self.commands))
+
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         known = {*self.commands, *self.get_help_option_names(ctx)}
         if not (args and args[0] in known) and not (ctx.resilient_parsing and not args):
-            args = [next(iter(self.commands)), *args]
+            args = [self.default, *args]
         return super().parse_args(ctx, args)
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
+        found = super().shell_complete(ctx, incomplete)
+        if incomplete.startswith("-"):
+            command = self.commands[self.default]
+            inner = command.make_context(self.default, [], parent=ctx, resilient_parsing=True)
+            found += command.shell_complete(inner, incomplete)
+        return found
 
 
 # ------------------------------------------------------------------------- settings of a command

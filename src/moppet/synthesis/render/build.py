@@ -11,13 +11,15 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from moppet.synthesis.render.appearance import person_parts
 from moppet.synthesis.render.camera import LUMINANCE, develop, view_of
 from moppet.synthesis.render.clothing import dressed
 from moppet.synthesis.render.head_assets import load_assets
 from moppet.synthesis.render.head_mesh import Head
-from moppet.synthesis.render.mesh import Material, MeshScene, Part, View
+from moppet.synthesis.render.mesh import MeshScene, Part, View
 from moppet.synthesis.render.occluders import visible_shares
 from moppet.synthesis.render.scene import Background, HeadPose, Light, Person, Scene
+from moppet.synthesis.render.skin import skin_color
 from moppet.synthesis.render.surroundings import background_image, light_level, lights_of
 from moppet.synthesis.render.truth import Rendered, face_box, project
 from moppet.synthesis.settings import seed_of
@@ -26,6 +28,7 @@ from moppet.values import Floats
 _MOST_HEADS: Final = 6
 _HEADS: Final[dict[tuple[str, Path | None], Head]] = {}
 """The heads of the people met last."""
+_RESTING: Final[dict[tuple[str, Path | None], Mapping[str, Floats]]] = {}
 
 
 class Sitter(NamedTuple):
@@ -78,7 +81,7 @@ class Studio:
         """
         mesh_scene = build_mesh_scene(scene, parts, view, height, width)
         linear = _load_renderer(self.renderer)(mesh_scene, (height, width))
-        skin = float(tone_color(scene.person.skin_tone) @ LUMINANCE)
+        skin = float(skin_color(scene.person.skin_tone) @ LUMINANCE)
         rng = np.random.default_rng(seed_of("develop", repr(scene), frame))
         return develop(linear, scene.camera, skin, rng, light_level=light_level(scene.light))
 
@@ -110,26 +113,10 @@ def build_sitter(scene: Scene, assets: Path | None = None) -> Sitter:
     """Return the person of a scene with its facial movements, pose and occluders."""
     head = _head(scene.person, assets)
     posed = head.pose(scene.movements, scene.pose)
-    plain = {"skin": tone_color(scene.person.skin_tone), "eyes": np.ones(3, np.float32)}
-    parts = [
-        Part(
-            name=name,
-            vertices=shape.vertices,
-            normals=shape.normals,
-            uv=shape.uv,
-            triangles=shape.triangles,
-            material=Material(color=plain.get(name, np.full(3, 0.4, np.float32))),
-        )
-        for name, shape in posed.shapes.items()
-        if name != "lashes"
-    ]
-    skin_color = tone_color(scene.person.skin_tone)
-    all_parts, regions = dressed(parts, scene, head, posed, skin_color)
+    parts = person_parts(head, posed, scene.movements)
+    skin = skin_color(scene.person.skin_tone)
+    all_parts, regions = dressed(parts, scene, head, posed, skin)
     return Sitter(all_parts, posed.landmarks, regions)
-
-
-def tone_color(tone: float) -> Floats:
-    return np.array([0.7, 0.5, 0.4], np.float32) * (1 - tone / 12)
 
 
 def placed(sitter: Sitter, right: float) -> Sitter:
@@ -147,7 +134,12 @@ def placed(sitter: Sitter, right: float) -> Sitter:
 
 def neutral_landmarks(person: Person, assets: Path | None = None) -> Mapping[str, Floats]:
     """Return the points of a person's head at rest that looks into the camera."""
-    return _head(person, assets).pose({}, HeadPose()).landmarks
+    key = (repr(person), assets)
+    if key not in _RESTING:
+        if len(_RESTING) >= _MOST_HEADS:
+            _RESTING.clear()
+        _RESTING[key] = _head(person, assets).pose({}, HeadPose()).landmarks
+    return _RESTING[key]
 
 
 def in_image(

@@ -26,6 +26,12 @@ _NEWBORN: Final[Mapping[str, float]] = {
 }
 """Shapes that are added in full at birth, and no more at one year."""
 
+_HEAVY: Final[Mapping[str, float]] = {
+    **{"head-fat": 0.5, "cheek-volume": 0.6, "cheek-inner": 0.3, "neck-double": 0.5},
+    **{"cheek-bones": -0.3, "measure-neck-circ": 0.3},
+}
+"""Shapes at weight 1, and with the other sign at 0: MakeHuman's weights leave faces as they are."""
+
 _VARIED: Final[Mapping[str, float]] = {
     **{"head-fat": 0.2, "head-angle-out": 0.15, "head-scale-depth": 0.2},
     **{"head-scale-horiz": 0.25, "head-scale-vert": 0.22, "head-back-scale-depth": 0.2},
@@ -114,6 +120,9 @@ def _shape(person: Person, assets: HeadAssets) -> Iterator[tuple[str, float]]:
     for name, value in _NEWBORN.items():
         if young > 0:
             yield name, young * value
+    heavy = (2 * person.weight - 1) * float(np.interp(person.age_years, (0, 6), (0.5, 1)))
+    for name, value in _HEAVY.items():
+        yield name, heavy * value
     if person.shape:
         yield from person.shape.items()
         return

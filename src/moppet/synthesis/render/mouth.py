@@ -86,7 +86,7 @@ def _jaw_share(assets: HeadAssets) -> Floats:
     lips = face_topology(assets).lips.rings
     smooth[lips] = share[lips]
     under = np.clip((_CHIN_UNDER - assets.vertices[:count, 1]) / 0.1, 0, 1)
-    smooth += under * (1 - (1 - smooth) ** 2.5 - smooth)  # lest the teeth come out under the chin
+    smooth += under * (1 - (1 - smooth) ** 2 - smooth)  # lest the teeth come out under the chin
     share[:count] = smooth
     tongue = np.unique(assets.fitted["tongue"].indices)
     z = assets.vertices[tongue, 2]
