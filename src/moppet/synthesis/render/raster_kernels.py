@@ -19,11 +19,19 @@ _Kernel = TypeVar("_Kernel", bound=Callable[..., Any])
 CHANNELS: Final = 8
 """Of a texel: color times alpha (3), alpha, tangent-space normal (3), ambient."""
 
+SOLID: Final = 2.0
+"""Opacity of the surface of something solid: what its back would stop, its front stops before."""
+
 _FAR: Final = np.float32(-1e30)
 _MOST_LAYERS: Final = 256
 _FAINT: Final = 0.004
 _HIDDEN: Final = 0.03
 _EDGE: Final = -1e-6
+_DITHER: Final = (
+    52.9829189 * ((0.06711056 * np.arange(16) + 0.00583715 * np.arange(16)[:, None]) % 1) % 1
+).astype(np.float32)
+"""Noise between 0 and 1 in which neighbors differ; Jimenez (2014), "Next generation post
+processing in Call of Duty"."""
 _SEVEN: Final = np.array(
     [[3, 0, 0], [0, 3, 0], [0, 0, 3], [2, 1, 0], [0, 2, 1], [1, 0, 2], [1, 1, 1]], np.float64
 )
@@ -414,10 +422,21 @@ def mean_alpha(triangles: Any, uv: Any, part_of: Any, level_of: Any, pool: Any, 
 
 
 @compiled
+def _widest(vertices: Any, a: int, b: int, c: int) -> float:
+    """Return the largest side of the box around a triangle."""
+    widest = 0.0
+    for k in range(3):
+        low = min(vertices[a, k], vertices[b, k], vertices[c, k])
+        widest = max(widest, max(vertices[a, k], vertices[b, k], vertices[c, k]) - low)
+    return widest
+
+
+@compiled
 def coarsened(vertices: Any, triangles: Any, opacity: Any, cell: float) -> Any:
     """Return a mesh whose corners in one cell of a grid are one: vertices, triangles, opacity.
 
-    Light that reaches a depth map of texels as wide as a cell cannot tell the difference.
+    Light that reaches a depth map of texels as wide as a cell cannot tell the difference. So
+    small triangles that are not opaque are left out or become opaque, as chance has it.
     """
     size = 1
     while size < 4 * vertices.shape[0]:
@@ -446,9 +465,14 @@ def coarsened(vertices: Any, triangles: Any, opacity: Any, cell: float) -> Any:
     count = 0
     for t in range(triangles.shape[0]):
         a, b, c = merged[triangles[t, 0]], merged[triangles[t, 1]], merged[triangles[t, 2]]
-        if a != b and b != c and a != c and opacity[t] > 0.03:
+        share = opacity[t]
+        if a == b or b == c or a == c or share <= 0.03:
+            continue
+        if share < 0.97 and _widest(kept, a, b, c) < 4.0 * cell:
+            share = 1.0 if share > (t * 40503 & 65535) / 65536.0 else 0.0
+        if share > 0.0:
             out[count, 0], out[count, 1], out[count, 2] = a, b, c
-            dense[count] = opacity[t]
+            dense[count] = share
             count += 1
     return kept[:corners].copy(), out[:count].copy(), dense[:count].copy()
 
@@ -460,7 +484,8 @@ def depth_map(
     """Write how near to the light the first surface is, for a light at infinity.
 
     frame: (3, 4), world to (texel x, texel y, nearness). seen: (n, 3), room for the result of it.
-    Triangles that are not opaque stop light in a dithered pattern.
+    Triangles that are not opaque stop light in a dithered pattern; opacity SOLID stops it only
+    where it meets the front.
     """
     half, end = np.float32(0.5), np.float32(depths.shape[0])
     depths[:] = _FAR
@@ -484,6 +509,8 @@ def depth_map(
         z2 = seen[c, 2]
         z_i, z_j = seen[a, 2] - z2, seen[b, 2] - z2
         dense = opacity[t]
+        if dense == SOLID and area < 0.0:
+            continue
         for y in range(top, bottom):
             px, py = left + 0.5, y + 0.5
             i = ((x1 - px) * (y2 - py) - (x2 - px) * (y1 - py)) * s - i_x
@@ -497,8 +524,7 @@ def depth_map(
                 if z <= depths[y, x]:
                     continue
                 if dense < 0.97:
-                    noise = 52.9829189 * ((0.06711056 * x + 0.00583715 * y + 0.618 * t) % 1.0) % 1.0
-                    if dense <= noise:
+                    if dense <= _DITHER[(y + 5 * t) & 15, (x + 11 * t) & 15]:
                         continue
                 depths[y, x] = z
 

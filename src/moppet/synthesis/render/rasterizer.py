@@ -23,7 +23,7 @@ from moppet.synthesis.render.mesh import LightSource, Material, MeshScene, Part,
 from moppet.values import Floats, MoppetError
 
 _NEAR: Final = 0.05
-_SURROUNDINGS: Final = 32
+_SURROUNDINGS: Final = 24
 _LIFT: Final = 1.2
 _BIAS: Final = 0.3
 """Texels by which points are moved off their surface, and toward the light."""
@@ -433,7 +433,8 @@ class _Shadows:
         look = mesh.part_of[start:], raster.level_of[start:]
         textures = raster.textures.pool, raster.textures.images
         means = kernels.mean_alpha(mesh.triangles[start:], mesh.uv, *look, *textures)
-        self.opacity = np.concatenate([np.ones(start, np.float32), means])
+        solid = np.where(mesh.two_sided[mesh.part_of[:start]], 1.0, kernels.SOLID)
+        self.opacity = np.concatenate([solid, means]).astype(np.float32)
         self._casters: dict[int, _Casters] = {}
 
     def casters(self, size: int) -> _Casters:
@@ -441,7 +442,7 @@ class _Shadows:
         if size not in self._casters:
             texel = self.extent / size
             whole = self.mesh.vertices, self.mesh.triangles, self.opacity
-            vertices, triangles, opacity = self.kernels.coarsened(*whole, texel)
+            vertices, triangles, opacity = self.kernels.coarsened(*whole, 1.5 * texel)
             lifted = self.points.position + np.float32(_LIFT * texel) * self.points.smooth
             room = _zeros(*vertices.shape), _zeros(size, size)
             self._casters[size] = _Casters(vertices, triangles, opacity, lifted, *room)
@@ -485,9 +486,10 @@ def _lit_points(
     looks = (raster.places, raster.mesh.part_of, raster.mesh.looks, points.normal, points.toward)
     opaque = raster.places[:, 1] < raster.mesh.opaque
     lit = points.ambient >= 0
+    brightest = max([1e-6, *(float(np.max(source.color)) for source in scene.lights)])
     for source in scene.lights:
         diffuse, visible = _zeros(count), _zeros(count)
-        directions = light_directions(source)
+        directions = light_directions(source, float(np.max(source.color)) / brightest)
         steps = (lit * np.where(opaque, 1, max(len(directions) // 4, 1))).astype(np.int32)
         side = round(detail * (1.6 if len(directions) == 1 else 1.0))
         lifted = shadows.casters(side).lifted
@@ -517,13 +519,17 @@ def _surroundings(
     return sums
 
 
-def light_directions(source: LightSource) -> list[tuple[NDArray[np.float64], float]]:
+def light_directions(
+    source: LightSource, weight: float = 1.0
+) -> list[tuple[NDArray[np.float64], float]]:
     """Return directions over a light's disk, (3,) each, and their shares of its light.
 
-    A matte surface that faces the light gets its color, whatever its size.
+    A matte surface that faces the light gets its color, whatever its size. weight: brightness
+    beside the brightest light; weak lights get fewer directions.
     """
     middle = _unit(np.asarray(source.direction, np.float64))
-    count = 1 if source.size < 0.02 else min(4 + round(24 * source.size), 16)
+    count = min(3 + round(16 * source.size), 14)
+    count = 1 if source.size < 0.02 else max(round(count * math.sqrt(weight)), 3)
     radius = math.sin(min(source.size, 1.5)) if count > 1 else 0.0
     right, up, _ = _frame_of(middle)
     out = []
