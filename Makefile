@@ -3,10 +3,10 @@
 # make check  style, types, layers, audit    make bench  speed against the libraries' own limit
 # make check-video  20 rendered clips against their truth: about 10 minutes
 # make docs   build the site of the documents
-# make train · make app · make synthesize · make dist · make heif   install what these commands need in addition
+# make train · make app · make synthesize · make render · make dist · make heif   install what these need in addition
 # make wheels   build the wheel and try it on every Python that is found
 # make weights  the weights from which the training of the default model starts
-EXTRAS := train app synthesize synthesise dist heif
+EXTRAS := train app synthesize synthesise render dist heif
 .PHONY: demo test torture browser tracer check check-video bench docs wheels weights clean $(EXTRAS)
 VENV := .venv
 PYTHON := $(VENV)/bin/python

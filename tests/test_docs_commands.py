@@ -21,7 +21,7 @@ PAGES = [
     *sorted((ROOT / "docs" / "notebooks").glob("*.ipynb")),
 ]
 MENTIONS = [
-    *sorted(ROOT.glob("recipes/*.toml")),
+    *sorted(ROOT.glob("recipes/**/*.toml")),
     *(path for room in ("tools", "benchmarks") for path in sorted(ROOT.glob(f"{room}/*.py"))),
     *(ROOT / "Makefile", ROOT / "src" / "moppet" / "__init__.py"),
 ]

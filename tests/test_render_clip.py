@@ -38,7 +38,7 @@ ROOT = Path(__file__).parents[1]
 SCRIPTS = [
     path
     for path in sorted((ROOT / "recipes" / "render").glob("*.toml"))
-    if "\nseconds = " in path.read_text(encoding="utf-8")
+    if "\n[[people]]" in path.read_text(encoding="utf-8")
 ]
 has_extra = all(importlib.util.find_spec(name) for name in ("anny", "numba"))
 needs_extra = pytest.mark.skipif(

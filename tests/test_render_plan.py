@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import tomllib
 from collections import Counter
-from dataclasses import asdict, replace
+from dataclasses import MISSING, asdict, fields, replace
 from functools import partial
 from pathlib import Path
 
@@ -32,11 +33,24 @@ from moppet.synthesis.render.expressions import (
 from moppet.synthesis.render.plan import PlannedScenes, RenderPlan, read_plan
 from moppet.synthesis.render.rendered_folder import render_plan
 from moppet.synthesis.render.scene import CHANNELS, Scene
-from moppet.synthesis.render.truth import POINTS, SCENE_COLUMNS, Rendered
+from moppet.synthesis.render.script import (
+    ActSettings,
+    CastSettings,
+    Script,
+    ShotSettings,
+    StretchSettings,
+)
+from moppet.synthesis.render.truth import FACE_COLUMNS, POINTS, SCENE_COLUMNS, Rendered
 from moppet.values import EXPRESSIONS, MoppetError, UsageError
+from moppet.vocabulary import MOVEMENTS
 
 ROOT = Path(__file__).parents[1]
-PLANS = sorted((ROOT / "recipes" / "render").glob("*.toml"))
+PLANS = [
+    path
+    for path in sorted((ROOT / "recipes" / "render").glob("*.toml"))
+    if "\nimages = " in path.read_text(encoding="utf-8")
+]
+PAGE = ROOT / "docs" / "reference" / "render.md"
 has_extra = all(importlib.util.find_spec(name) for name in ("anny", "numba"))
 needs_extra = pytest.mark.skipif(
     not has_extra, reason="rendering needs the extra: pip install 'moppet[render]'"
@@ -206,8 +220,6 @@ def test_a_label_follows_the_intensity() -> None:
 
 @pytest.mark.parametrize("path", PLANS, ids=lambda p: p.stem)
 def test_a_committed_plan_is_valid(path: Path) -> None:
-    if "seconds" in path.read_text(encoding="utf-8"):
-        pytest.skip("a script")
     plan = read_plan(path)
     first = PlannedScenes(plan)[0]
     assert first.scene.person.age_years >= 0
@@ -344,3 +356,51 @@ def test_a_missing_extra_is_one_sentence(
     done = moppet("synthesize", "render", path, "-o", tmp_path / "set")
     assert done.code == 1 and done.err.count("\n") == 1
     assert "pip install 'moppet[render]'" in done.err
+
+
+# ------------------------------------------------------------------------------------- the page
+
+
+def page_rows(heading: str) -> list[list[str]]:
+    """The cells of the tables below a heading, without code marks."""
+    text = PAGE.read_text(encoding="utf-8").split(f"# {heading}\n")[1].split("\n#")[0]
+    rows = [line.strip("|").split(" | ") for line in text.splitlines() if line.startswith("| `")]
+    return [[cell.strip().strip("`") for cell in row] for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("heading", "kind"),
+    [
+        ("Plans", RenderPlan),
+        ("Scripts", Script),
+        ("[[people]]", CastSettings),
+        ("[[people.acts]]", ActSettings),
+        ("[[people.stretches]]", StretchSettings),
+        ("[[shots]]", ShotSettings),
+    ],
+)
+def test_the_page_lists_every_key_with_its_default(heading: str, kind: type) -> None:
+    listed = {row[0]: row[2] for row in page_rows(heading)}
+    assert list(listed) == [one.name for one in fields(kind)]
+    for one in fields(kind):
+        if one.default is MISSING:
+            assert listed[one.name] == "required"
+        elif one.name != "shots":
+            value = tomllib.loads(f"x = {listed[one.name]}")["x"]
+            value = tuple(value) if isinstance(value, list) else value
+            assert value == one.default, one.name
+
+
+def test_the_page_lists_every_variant_movement_and_column() -> None:
+    names = {row[0]: row for row in page_rows("Names of expressions")}
+    assert list(names) == [*VARIANTS]
+    for name, variant in VARIANTS.items():
+        postures = tuple(
+            "" if text == "none" else text.replace(" + ", "+")
+            for text in names[name][4].split(" · ")
+        )
+        assert names[name][1] == variant.expression and postures == variant.postures
+    assert [row[0] for row in page_rows("Movements")] == [*MOVEMENTS]
+    text = PAGE.read_text(encoding="utf-8").split("## Truth\n")[1]
+    for column in (*FACE_COLUMNS[:4], *FACE_COLUMNS[-3:]):
+        assert f"`{column}`" in text

@@ -80,6 +80,15 @@ def test_a_known_hairline_is_used_and_a_head_without_height_is_refused() -> None
         view_of(scene, {"chin": np.zeros(3, np.float32), "head_top": np.zeros(3, np.float32)})
 
 
+def test_an_open_mouth_does_not_move_the_camera(heads: Any) -> None:
+    scene = Scene(person=heads[6.0].person)
+    pose = HeadPose(yaw=25, pitch=10, roll=-20)
+    closed, opened = (
+        view_of(scene, heads[6.0].pose({"jaw_open": jaw}, pose).landmarks) for jaw in (0.0, 1.0)
+    )
+    assert opened.eye == pytest.approx(closed.eye, abs=0.03)
+
+
 # Development
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -55,10 +55,6 @@ class ClipsPlan:
     backgrounds: tuple[str, ...]
     occluders: tuple[str, ...]
     shows: tuple[str, ...]
-
-    def problems(self) -> Iterator[str]:
-        """Yield nothing: the scripts are checked one by one."""
-        yield from ()
 
 
 def script_of(plan: ClipsPlan, clip: int) -> Script:

@@ -73,7 +73,7 @@ def brow_parts(head: Head, posed: PosedHead) -> list[Part]:
         male = person.sex * float(np.interp(person.age_years, (12, 18), (0, 1)))
         shape = posed.fit(_fitted_brows(assets, round(style.width * (0.85 + 0.3 * male), 1)))
     else:
-        known = [*BROW_STYLES, *(n for n in assets.fitted if n.startswith("brow"))]
+        known = [*BROW_STYLES, *(n.replace("_", "") for n in assets.textures if "brow_" in n)]
         raise UsageError(f"{person.brows!r} is no style of brows.{name_hint(person.brows, known)}")
     strength = brow_strength(person)
     color = _brow_color(person)
@@ -226,7 +226,7 @@ def _lash_texture() -> tuple[Reals, Reals]:
     size = 256
     rng = np.random.default_rng(5)
     alpha = np.zeros((size, size), np.float32)
-    for upper, count, reach in ((True, 90, 0.46), (False, 45, 0.2)):
+    for upper, count, reach in ((True, 90, 0.46), (False, 40, 0.12)):
         for x in np.sort(rng.uniform(0.03, 0.97, count)):
             long = reach * rng.uniform(0.65, 1.0) * (0.6 + 0.4 * np.sin(np.pi * min(1.0, x + 0.15)))
             lean = 0.06 * (x - 0.35) + rng.normal(0, 0.012)

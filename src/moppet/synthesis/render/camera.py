@@ -29,11 +29,12 @@ _DARK_NOISE: Final = 0.02  # the sensor's noise without light, as a share of whi
 def view_of(scene: Scene, landmarks: Mapping[str, Floats]) -> View:
     """Return the view in which the face has the size and place that the scene's camera asks for.
 
-    landmarks: points of the head: chin and head_top, and hairline where it is known. Take the
-        posed head's for a still; for a clip those of one pose, or the camera follows the head.
+    landmarks: points of the head: chin and head_top; hairline and resting_chin where they are
+        known, so that an open mouth does not move the camera. Take the posed head's for a still;
+        for a clip those of one pose, or the camera follows the head.
     Raises UsageError if the face has no height.
     """
-    chin, top = landmarks["chin"], landmarks["head_top"]
+    chin, top = landmarks.get("resting_chin", landmarks["chin"]), landmarks["head_top"]
     hairline = landmarks.get("hairline", chin + _HAIRLINE * (top - chin))
     face_height = float(np.linalg.norm(hairline - chin))
     if not face_height > 0:

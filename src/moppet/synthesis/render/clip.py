@@ -24,6 +24,7 @@ from moppet.synthesis.render.camera import view_of
 from moppet.synthesis.render.mesh import Part, View
 from moppet.synthesis.render.occluders import visible_shares
 from moppet.synthesis.render.parallel import run_tasks
+from moppet.synthesis.render.people import muted_color
 from moppet.synthesis.render.performances import smooth_step
 from moppet.synthesis.render.plan import draw_light
 from moppet.synthesis.render.scene import Background, Camera, Occluder, Person, Scene
@@ -92,14 +93,13 @@ class ClipScenes:
         script, number = self.script, self.script.shot_at(time_s)
         shot = script.shots[number]
         rng = np.random.default_rng(seed_of("shot", script.seed, script.name, self.clip, number))
-        red, green, blue = rng.uniform(0.2, 0.8, 3).round(3).tolist()
         ends = [*(s.start_s for s in script.shots[1:]), script.seconds]
         share = (time_s - shot.start_s) / max(1e-6, ends[number] - shot.start_s)
         return Scene(
             person=self.roles[0].person if self.roles else Person(seed=0, age_years=5),
             light=draw_light(shot.light, rng),
             background=Background(
-                kind=shot.background, seed=int(rng.integers(2**31)), color=(red, green, blue)
+                kind=shot.background, seed=int(rng.integers(2**31)), color=muted_color(rng)
             ),
             camera=Camera(
                 face_share=shot.face_share * shot.zoom ** smooth_step(share),

@@ -21,7 +21,7 @@ from moppet.synthesis.render.head_mesh import Head, PosedHead, Shape, shape_of
 from moppet.synthesis.render.mesh import Indices, Material, Part
 from moppet.synthesis.render.occluders import cloth_texture, occluder_parts, region_parts, under_hat
 from moppet.synthesis.render.scene import Scene
-from moppet.synthesis.render.shapes import Reals, sheet, tube
+from moppet.synthesis.render.shapes import Reals, sheet, tube, vertex_normals
 from moppet.synthesis.render.surroundings import bedding
 from moppet.synthesis.settings import seed_of
 from moppet.values import Floats
@@ -36,6 +36,31 @@ _NEARBY: Final = 4
 
 def clothing_parts(head: Head, posed: PosedHead) -> tuple[Part, ...]:
     """Return a person's clothes on the posed body. The same person always wears the same."""
+    rest, pieces = _wardrobe(head)
+    moved = posed.fit(head.assets.fitted["tights"]).vertices - rest @ posed.body.T
+    return tuple(piece.on_body(posed.body, moved) for piece in pieces)
+
+
+class _Piece(NamedTuple):
+    """A piece of clothing on the body at rest, and what it follows.
+
+    nearest, weights: (n, k), points of the body's cloth near each vertex, and their shares.
+    """
+
+    part: Part
+    nearest: NDArray[np.intp]
+    weights: Floats
+
+    def on_body(self, rotation: Floats, moved: Floats) -> Part:
+        """Return the piece turned by a rotation and moved like the body's nearest points."""
+        shift = np.einsum("nk,nkd->nd", self.weights, moved[self.nearest])
+        vertices = (self.part.vertices @ rotation.T + shift).astype(np.float32)
+        return replace(self.part, vertices=vertices, normals=self.part.normals @ rotation.T)
+
+
+@functools.lru_cache(maxsize=6)
+def _wardrobe(head: Head) -> tuple[Floats, tuple[_Piece, ...]]:
+    """Return the body's cloth at rest, (n, 3), and a person's clothes on it."""
     person = head.person
     rng = np.random.default_rng(seed_of("clothing", person.seed))
     color = decode_srgb(np.array(person.clothing_color, np.float32))
@@ -47,10 +72,16 @@ def clothing_parts(head: Head, posed: PosedHead) -> tuple[Part, ...]:
         two_sided=True,
     )
     rib = replace(cloth, color=color * np.float32(rng.choice([1.0, 0.7, 1.4])), normal_map=None)
-    tailored = _tailor(head)
-    moved = posed.fit(head.assets.fitted["tights"]).vertices - tailored.body.vertices
-    parts = [_shirt(tailored, cloth), *_collar(tailored, rib, rng)]
-    return tuple(_follow(part, tailored.body.vertices, moved) for part in parts)
+    tailored = _Tailored(head)
+    rest = tailored.body.vertices
+    tree = scipy.spatial.cKDTree(rest)
+    pieces = []
+    for part in (_shirt(tailored, cloth), *_collar(tailored, rib, rng)):
+        distance, nearest = tree.query(part.vertices, k=_NEARBY)
+        weights = 1 / (np.asarray(distance) + 1e-3)
+        weights /= weights.sum(axis=1, keepdims=True)
+        pieces.append(_Piece(part, np.asarray(nearest), weights.astype(np.float32)))
+    return rest, tuple(pieces)
 
 
 class _Tailored:
@@ -58,6 +89,7 @@ class _Tailored:
 
     body: the closed cloth of the base mesh. ring: (turns, 3), the neckline, from the front to
     the person's left and on. unit: the distance between the eyes.
+    skin: of the head at rest.
     """
 
     def __init__(self, head: Head) -> None:
@@ -72,7 +104,8 @@ class _Tailored:
         ahead = (front - back) / np.linalg.norm(front - back)
         self.middle = (front + back) / 2
         self.axes = np.stack([[1, 0, 0], [0, ahead[2], -ahead[1]], ahead])
-        self.ring = self._ring(rest.shapes["skin"].vertices)
+        self.skin: Shape = rest.shapes["skin"]
+        self.ring = self._ring(self.skin.vertices)
 
     def local(self, points: Reals) -> Reals:
         """Return points in the neckline's axes: left, up, front."""
@@ -97,11 +130,6 @@ class _Tailored:
         angle = np.arange(_TURNS) / _TURNS * 2 * math.pi
         flat = np.stack([radii * np.sin(angle), 0 * angle, radii * np.cos(angle)], axis=-1)
         return self.world(flat)
-
-
-@functools.lru_cache(maxsize=8)
-def _tailor(head: Head) -> _Tailored:
-    return _Tailored(head)
 
 
 class Dressed(NamedTuple):
@@ -138,32 +166,51 @@ def dressed(
 
 
 def _shirt(tailored: _Tailored, cloth: Material) -> Part:
-    """Return the body's cloth below the neckline."""
+    """Return the body's cloth below the neckline, outside the skin."""
     body, unit = tailored.body, tailored.unit
-    vertices = body.vertices + body.normals * np.float32(0.05 * unit)
-    above = tailored.local(vertices)[:, 1]
+    local = tailored.local(body.vertices + body.normals * np.float32(0.05 * unit))
+    above = local[:, 1]
     kept = body.triangles[(above[body.triangles] < 0).any(axis=1)]
-    local = tailored.local(vertices)
-    edge = (above >= 0) & np.isin(np.arange(len(vertices)), kept)
-    local[edge, 1] = 0.0
+    edge = (above >= 0) & np.isin(np.arange(len(local)), kept)
     ring = tailored.local(tailored.ring)
     nearest = scipy.spatial.cKDTree(ring[:, [0, 2]]).query(local[edge][:, [0, 2]])[1]
-    local[edge] = ring[nearest] * 1.03
-    placed = tailored.world(local).astype(np.float32)
-    hem, strip = _hem(kept, local[:, 1] < -0.5 * unit, len(placed))
-    lower = placed[hem] - np.array([0, 8 * unit, 0], np.float32)
-    placed = np.concatenate([placed, lower])
-    normals = np.concatenate([body.normals, body.normals[hem] * np.array([1, 0, 1], np.float32)])
-    place = (placed - tailored.middle) / (9 * unit)
+    local[edge] = ring[nearest]
+    points, triangles = _halved(*_halved(tailored.world(local).astype(np.float32), kept))
+    points = _outside(points, tailored.skin, 0.06 * unit)
+    hem, strip = _hem(triangles, tailored.local(points)[:, 1] < -0.5 * unit, len(points))
+    points = np.concatenate([points, points[hem] - np.array([0, 8 * unit, 0], np.float32)])
+    triangles = np.concatenate([triangles, strip])
+    place = (points - tailored.middle) / (9 * unit)
     uv = np.stack([place[:, 0] + 0.5, np.clip(place[:, 1] + 1, 0, 1)], axis=-1)
     return Part(
         name="shirt",
-        vertices=placed,
-        normals=normals,
+        vertices=points,
+        normals=vertex_normals(points, triangles),
         uv=uv.astype(np.float32),
-        triangles=np.concatenate([kept, strip]),
+        triangles=triangles,
         material=cloth,
     )
+
+
+def _halved(points: Floats, triangles: Indices) -> tuple[Floats, Indices]:
+    """Return a mesh with every edge cut in half, and each triangle in four."""
+    edges = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
+    own, at = np.unique(np.sort(edges, axis=1), axis=0, return_inverse=True)
+    ab, bc, ca = len(points) + at.reshape(3, -1)
+    a, b, c = triangles.T
+    corners = ((a, ab, ca), (ab, b, bc), (ca, bc, c), (ab, bc, ca))
+    finer = np.concatenate([np.stack(three, axis=1) for three in corners])
+    return np.concatenate([points, points[own].mean(axis=1)]), finer.astype(np.int32)
+
+
+def _outside(points: Floats, skin: Shape, gap: float) -> Floats:
+    """Return points moved out of the skin, at least by a gap."""
+    nearest = scipy.spatial.cKDTree(skin.vertices).query(points)[1]
+    normal = skin.normals[nearest]
+    depth = np.einsum("nk,nk->n", points - skin.vertices[nearest], normal)
+    near = np.linalg.norm(points - skin.vertices[nearest], axis=1) < 6 * gap
+    out = np.where(near, np.maximum(gap - depth, 0), 0)
+    return (points + out[:, None] * normal).astype(np.float32)
 
 
 def _hem(triangles: Indices, low: NDArray[np.bool_], count: int) -> tuple[Indices, Indices]:
@@ -222,13 +269,3 @@ def _fold_map(rng: np.random.Generator, size: int = 256) -> Floats:
     across, down = np.gradient(smooth, axis=1), np.gradient(smooth, axis=0)
     normal = np.stack([-across * 9, down * 9, np.ones_like(smooth)], axis=-1)
     return np.asarray(normal / np.linalg.norm(normal, axis=-1, keepdims=True), np.float32)
-
-
-def _follow(part: Part, rest: Floats, moved: Floats) -> Part:
-    """Return a part of the body at rest that follows the posed body's nearest points."""
-    distance, nearest = scipy.spatial.cKDTree(rest).query(part.vertices, k=_NEARBY)
-    weight = 1 / (np.asarray(distance) + 1e-3)
-    weight /= weight.sum(axis=1, keepdims=True)
-    shift = np.einsum("nk,nkd->nd", weight, moved[nearest])
-    vertices = (part.vertices + shift).astype(np.float32)
-    return replace(part, vertices=vertices)

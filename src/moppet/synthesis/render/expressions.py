@@ -244,12 +244,9 @@ _ALL: Final = (
 VARIANTS: Final[Mapping[str, Variant]] = {variant.name: variant for variant in _ALL}
 """Name → variant. Those of kind "hard_negative" are neutral or positive by their label."""
 
-CHOICES: Final = (
-    *EXPRESSIONS,
-    "hard_negative",
-    *VARIANTS,
-)
-"""What plans and scripts can ask for: expressions, all hard negatives, and single variants."""
+_CRYING: Final = ("pre_cry", "cry_face", "cry")
+CHOICES: Final = (*EXPRESSIONS, "crying", "hard_negative", *VARIANTS)
+"""What plans and scripts can ask for: an expression, crying, hard negatives, a single variant."""
 
 
 def choose_variants(name: str, age_years: float) -> tuple[Variant, ...]:
@@ -262,6 +259,8 @@ def choose_variants(name: str, age_years: float) -> tuple[Variant, ...]:
         raise UsageError(f"there is no expression {name!r}.{name_hint(name, CHOICES)}")
     if name in EXPRESSIONS:
         found = [v for v in _ALL if v.expression == name and v.kind != "hard_negative"]
+    elif name == "crying":
+        found = [VARIANTS[one] for one in _CRYING]
     elif name == "hard_negative":
         found = [v for v in _ALL if v.kind == name]
     else:

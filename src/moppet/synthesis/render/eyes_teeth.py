@@ -59,7 +59,7 @@ def _below(angle: Reals, limit: float, soft: float) -> Reals:
 def _sclera(angle: Reals, around: Reals, age_years: float, rng: np.random.Generator) -> Reals:
     """Return the eye's white: bluish in infants, yellower in the old, veined to the corners."""
     old = float(np.interp(age_years, (0, 3, 30, 80), (-0.6, 0.0, 0.4, 1.0)))
-    white = np.array([0.70, 0.68 - 0.02 * old, 0.66 - 0.07 * old], np.float32)
+    white = np.array([0.58, 0.56 - 0.02 * old, 0.545 - 0.06 * old], np.float32)
     side = np.clip(angle / 60, 0, 1) ** 2 * np.abs(np.cos(around))
     color = white * np.exp(-side[..., None] * np.array([0.10, 0.32, 0.30]))
     veins = np.zeros(angle.shape, np.float32)

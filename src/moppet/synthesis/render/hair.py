@@ -31,7 +31,7 @@ from moppet.synthesis.render.wrinkles import EYES_DISTANCE, EYES_HEIGHT
 from moppet.synthesis.settings import seed_of
 from moppet.values import UsageError, name_hint
 
-_STEPS: Final = 9
+_STEPS: Final = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,7 @@ class Style:
     ages: tuple[float, float]
     female: float = 0.5
     length: float = 0.5
-    ribbons: int = 600
+    ribbons: int = 520
     width: float = 0.2
     lift: float = 0.12
     flow: str = "crown"
@@ -91,8 +91,8 @@ STYLES: Final[dict[str, Style]] = {
         front=0.8,
         fine=True,
     ),
-    "short": Style(ages=(1.5, 90), female=0.15, length=0.5, lift=0.09, lowest=0.78, ribbons=760),
-    "crop": Style(ages=(3, 90), female=0.05, length=0.24, ribbons=700, width=0.15, lift=0.05),
+    "short": Style(ages=(1.5, 90), female=0.15, length=0.5, lift=0.09, lowest=0.78, ribbons=600),
+    "crop": Style(ages=(3, 90), female=0.05, length=0.34, ribbons=620, width=0.18, lift=0.045),
     "fringe": Style(
         ages=(2, 20), female=0.35, length=0.95, flow="down", fall=0.45, lift=0.13, lowest=0.42
     ),
@@ -147,10 +147,10 @@ STYLES: Final[dict[str, Style]] = {
         lowest=0.6,
     ),
     "afro": Style(
-        ages=(2, 70), female=0.45, ribbons=0, lift=0.45, clumps=1100, clump=0.26, lowest=0.75
+        ages=(2, 70), female=0.45, ribbons=0, lift=0.45, clumps=800, clump=0.28, lowest=0.75
     ),
     "coils": Style(
-        ages=(1, 90), female=0.2, ribbons=0, lift=0.13, clumps=1000, clump=0.17, lowest=0.85
+        ages=(1, 90), female=0.2, ribbons=0, lift=0.13, clumps=760, clump=0.19, lowest=0.85
     ),
     "thinning": Style(
         ages=(45, 95),
@@ -171,8 +171,13 @@ STYLES: Final[dict[str, Style]] = {
 def style_names(person_age: float, assets: HeadAssets | None = None) -> tuple[str, ...]:
     """Return the styles usual at an age, in years, and those of the assets from three years on."""
     own = [name for name, style in STYLES.items() if style.ages[0] <= person_age <= style.ages[1]]
-    folder = sorted(n for n in assets.fitted if n.startswith("hair_")) if assets else []
+    folder = folder_styles(assets) if assets else []
     return (*own, *(folder if person_age >= 3 else ()))
+
+
+def folder_styles(assets: HeadAssets) -> list[str]:
+    """Return the hair of an asset folder that has both its mesh and its texture."""
+    return sorted(n for n in assets.fitted if n.startswith("hair_") and n in assets.textures)
 
 
 def scalp_shade(person: Person) -> float:
@@ -190,10 +195,10 @@ def hair_parts(head: Head, posed: PosedHead) -> list[Part]:
     person, assets = head.person, head.assets
     if not person.hair:
         return []
-    if person.hair in assets.fitted and person.hair in assets.textures:
+    if person.hair in folder_styles(assets):
         return [_folder_part(person.hair, head, posed)]
     if person.hair not in STYLES:
-        known = [*STYLES, *(n for n in assets.fitted if n.startswith("hair_"))]
+        known = [*STYLES, *folder_styles(assets)]
         raise UsageError(f"{person.hair!r} is no hair style.{name_hint(person.hair, known)}")
     return [_moved(part, posed.head) for part in _grown(head)]
 
@@ -262,7 +267,7 @@ def _scalp_of(head: Head) -> _Scalp:
     center = (low + high) / 2
     crown = points[np.argmax(points @ np.array([0.0, 0.9, -0.45]))]
     eyes = head.eyes["left"][0] - head.eyes["right"][0]
-    outside = np.flatnonzero(place[:, 1] > -3)
+    outside = np.flatnonzero(place[:, 1] > -2.2)
     return _Scalp(
         points,
         normals,
@@ -332,7 +337,10 @@ def _roots(
         * share
         * (1 - (1 - style.front) * np.maximum(front, 0.8 * top if style.front < 0.3 else 0 * top))
     )
-    chosen = rng.choice(len(area), count, p=weight / weight.sum())
+    # One root in each of as many equal shares of the area: they lie evenly.
+    shares = np.cumsum(weight) / weight.sum()
+    chosen = np.searchsorted(shares, (np.arange(count) + rng.random(count)) / count)
+    chosen = np.minimum(chosen, len(area) - 1)
     bary = rng.dirichlet((1, 1, 1), count)
     corners = scalp.triangles[chosen]
     points = np.einsum("nk,nkd->nd", bary, scalp.points[corners])
@@ -389,7 +397,7 @@ def _grow_strands(
     surface = normals
     for k in range(1, _STEPS):
         flow = _flow(current, surface, scalp, style) + jitter
-        share = style.fall * min(1.0, 1.4 * k / (_STEPS - 1))
+        share = style.fall * min(1.0, 1.8 * k / (_STEPS - 1)) ** 0.7
         current = current + step * _unit((1 - share) * flow + share * down)
         current, surface = _above(current, lift * min(1.0, 0.5 + k / 4), scalp)
         points.append(current)
@@ -418,7 +426,8 @@ def _shorten(strands: Reals, scalp: _Scalp, style: Style) -> Reals:
     )
     inside[:, 0] = False
     first = np.where(inside.any(axis=1), inside.argmax(axis=1) - 0.6, _STEPS - 1.0)
-    at = np.linspace(0, 1, _STEPS)[None] * np.maximum(first, 0.4)[:, None]
+    strands, first = strands[first > 1], first[first > 1]
+    at = np.linspace(0, 1, _STEPS)[None] * first[:, None]
     low = np.minimum(at.astype(int), _STEPS - 2)
     t = (at - low)[..., None]
     rows = np.arange(len(strands))[:, None]
@@ -428,6 +437,9 @@ def _shorten(strands: Reals, scalp: _Scalp, style: Style) -> Reals:
 def _ribbons(scalp: _Scalp, style: Style, rng: np.random.Generator) -> Card:
     roots, normals, share = _roots(scalp, style, style.ribbons, rng)
     lengths = style.length * scalp.unit * rng.uniform(0.75, 1.1, len(roots)) * (0.5 + 0.5 * share)
+    if style.tails:
+        ties = np.array([_tie(scalp, tail) for tail in style.tails])
+        lengths = 1.15 * np.linalg.norm(ties[None] - roots[:, None], axis=2).min(axis=1)
     strands = _shorten(_grow_strands(scalp, style, roots, normals, lengths, rng), scalp, style)
     return _cards_along(strands, scalp, style, style.width * scalp.unit, rng)
 

@@ -75,10 +75,15 @@ class Fitted:
     uv: Floats
     quad_uv: Indices
 
-    def points(self, vertices: Floats) -> Floats:
-        """Return the points, (n, 3), for the base mesh's vertices in any shape or pose."""
+    def points(self, vertices: Floats, rest: Floats | None = None) -> Floats:
+        """Return the points, (n, 3), for the base mesh's vertices in any shape or pose.
+
+        rest: the vertices without expression, which say how large the offsets are; the same ones
+        if None.
+        """
+        sized = vertices if rest is None else rest
         spans = [
-            abs(vertices[int(a), axis] - vertices[int(b), axis]) / span if span else 1.0
+            abs(sized[int(a), axis] - sized[int(b), axis]) / span if span else 1.0
             for axis, (a, b, span) in enumerate(self.scales)
         ]
         mean = np.einsum("nk,nkd->nd", self.weights, vertices[self.indices])

@@ -15,7 +15,7 @@ from moppet.synthesis.render.eyelids import closing, cornea_height, eyelids
 from moppet.synthesis.render.head_assets import Fitted, HeadAssets, Indices
 from moppet.synthesis.render.head_shape import average_head, between_eyes, neutral_vertices
 from moppet.synthesis.render.mouth import jaw, parting, touch_lips
-from moppet.synthesis.render.movements import FIELDS, displacements
+from moppet.synthesis.render.movements import displacements, field_amounts
 from moppet.synthesis.render.scene import SIDES, HeadPose, Person
 from moppet.synthesis.render.subdivision import Subdivision, cross, subdivide, triangles_of
 from moppet.values import Floats
@@ -99,8 +99,9 @@ class PosedHead:
     shapes: "skin", "eyes", "upper_teeth", "lower_teeth", "tongue", "lashes" → meshes.
     landmarks: (3,) each: left_eye, right_eye, nose_tip, mouth_left, mouth_right, chin, head_top,
         hairline, upper_lip, lower_lip, brow_<side>_inner and _outer, ear_<side>, <side>_cheek,
-        nape, throat.
+        nape, throat; resting_chin, where the chin would be with the jaw closed.
     base: (n, 3), the base mesh with movements but not turned. turned: (n, 3), the same turned.
+    neutral: (n, 3), the base mesh at rest.
     head: (4, 4), the motion of the skull from the neutral head. jaw: (4, 4), that of the jaw.
     body: (3, 3), the rotation of the shoulders.
     """
@@ -112,12 +113,13 @@ class PosedHead:
     head: Floats
     jaw: Floats
     body: Floats
+    neutral: Floats
     _turn: Turn = field(repr=False)
 
     def fit(self, fitted: Fitted) -> Shape:
         """Return a fitted mesh (hair, brows, clothing) on this head."""
         weights = (self._turn.share[fitted.indices] * fitted.weights).sum(axis=1)
-        points = self._turn.apply(fitted.points(self.base), np.clip(weights, 0, 1))
+        points = self._turn.apply(fitted.points(self.base, self.neutral), np.clip(weights, 0, 1))
         return shape_of(points, fitted)
 
 
@@ -131,7 +133,8 @@ class Head:
         self.person, self.assets = person, assets
         self.neutral = neutral_vertices(person, assets)
         touch_lips(self.neutral, assets, sealed=1.0)
-        self._fields = _head_fields(self.neutral, person, assets).reshape(len(FIELDS), -1)
+        fields = _head_fields(self.neutral, person, assets)
+        self._fields = fields.reshape(len(fields), -1)
         self._skin, self._marks = _topology(assets)
         self._share, self._pivot = _neck(self.neutral, assets)
         self.eyes = {s: _eyeball(self.neutral[assets.groups[f"{s[0]}-eye"]]) for s in SIDES}
@@ -155,6 +158,7 @@ class Head:
             head=turn.matrix(),
             jaw=turn.matrix() @ self._jaw_motion(base),
             body=turn.body,
+            neutral=self.neutral,
             _turn=turn,
         )
         skin = self._skin
@@ -163,15 +167,19 @@ class Head:
             vertices=vertices, normals=normals, uv=skin.uv, triangles=skin.triangles
         )
         posed.shapes["eyes"] = self._eyes(movements, turn)
-        for name in ("upper_teeth", "lower_teeth", "tongue", "lashes"):
+        for name, motion in (("upper_teeth", posed.head), ("lower_teeth", posed.jaw)):
+            teeth = self.assets.fitted[name]
+            rigid = teeth.points(self.neutral) @ motion[:3, :3].T + motion[:3, 3]
+            posed.shapes[name] = shape_of(rigid, teeth)
+        for name in ("tongue", "lashes"):
             posed.shapes[name] = posed.fit(self.assets.fitted[name])
         return posed
 
     def _moved(self, movements: Mapping[str, float]) -> Floats:
         """Return the base mesh, (n, 3), with all movements."""
-        used = [k for k, name in enumerate(FIELDS) if movements.get(name)]
-        amounts = np.array([movements[FIELDS[k]] for k in used], np.float32)
-        base = (self.neutral.ravel() + amounts @ self._fields[used]).reshape(-1, 3)
+        used = field_amounts(movements)
+        amounts = np.array(list(used.values()), np.float32)
+        base = (self.neutral.ravel() + amounts @ self._fields[list(used)]).reshape(-1, 3)
         touch_lips(base, self.assets, sealed=1 - parting(movements))
         opening = movements.get("jaw_open", 0.0) + 0.2 * movements.get("tongue_show", 0.0)
         base = self._jaw.turn(base, min(opening, 1.0), movements.get("jaw_sideways", 0.0))
@@ -193,6 +201,8 @@ class Head:
 
     def _landmarks(self, turned: Floats, turn: Turn) -> dict[str, Floats]:
         points = {name: turned[vertex] for name, vertex in self._marks.items()}
+        chin = self.neutral[self._marks["chin"]]
+        points["resting_chin"] = turn.apply(chin[None], np.ones(1, np.float32))[0]
         for side, (center, radius) in self.eyes.items():
             front = center + np.array([0, 0, radius], np.float32)
             points[f"{side}_eye"] = turn.apply(front[None], np.ones(1, np.float32))[0]

@@ -60,6 +60,7 @@ _OUTLINES: Final = ("head-oval", "head-round", "head-square", "head-rectangular"
 _OF_ADULTS: Final[Mapping[str, float]] = {
     **{"nose-hump": 0.4, "chin-cleft": 0.25, "mouth-laugh-lines-out": -0.25},
 }
+_TEETH_LOWER: Final = 0.028  # decimeters: MakeHuman's end where the lips meet, not below
 _UNEVEN: Final = 0.06  # standard deviation between a left and a right target
 
 
@@ -77,6 +78,9 @@ def neutral_vertices(person: Person, assets: HeadAssets) -> Floats:
             raise UsageError(f"{name!r} is no shape of a head.{name_hint(name, assets.shapes)}")
         for target in assets.shapes[name][int(value > 0)]:
             vertices += np.float32(abs(value) * size) * assets.delta(target)
+    teeth = [assets.groups["upper_teeth"], assets.groups["lower_teeth"]]
+    teeth += [np.unique(assets.fitted[name].indices) for name in ("upper_teeth", "lower_teeth")]
+    vertices[np.unique(np.concatenate(teeth)), 1] -= _TEETH_LOWER * size
     vertices -= between_eyes(vertices, assets)
     return vertices * np.float32(np.interp(person.age_years, (0, 1), (_SMALLER_AT_BIRTH, 1)))
 

@@ -18,7 +18,6 @@ JAW_DEGREES: Final = (21.0, 7.0)
 about 40 mm, near the widest that people open (Mezitis, Rallis & Zachariades 1989)."""
 
 _JOINT: Final = (0.0, 6.95, 0.45)  # of the jaw, on the adult base mesh
-_CHIN_UNDER: Final = 6.45  # height of the chin's lower half
 _UNIT_TURN: Final = 0.26  # radians that MakeHuman's unit mouth-open turns the lower teeth
 _EDGE: Final = -LIP_RINGS[0]
 _TOUCHING: Final = slice(_EDGE - 1, _EDGE + 1)
@@ -85,8 +84,10 @@ def _jaw_share(assets: HeadAssets) -> Floats:
         smooth = smoothing @ smooth
     lips = face_topology(assets).lips.rings
     smooth[lips] = share[lips]
-    under = np.clip((_CHIN_UNDER - assets.vertices[:count, 1]) / 0.1, 0, 1)
-    smooth += under * (1 - (1 - smooth) ** 2 - smooth)  # lest the teeth come out under the chin
+    x, y, z = assets.vertices[:count].T
+    under = np.clip((0.75 - z) / -0.45, 0, 1) * np.clip((0.5 - abs(x)) / 0.2, 0, 1)
+    under *= np.clip((6.45 - y) / 0.1, 0, 1) * (smooth > 0)
+    smooth = np.maximum(smooth, under)  # lest the teeth come out under the chin
     share[:count] = smooth
     tongue = np.unique(assets.fitted["tongue"].indices)
     z = assets.vertices[tongue, 2]

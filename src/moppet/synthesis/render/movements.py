@@ -30,6 +30,11 @@ FIELDS: Final = tuple(
 )
 """The movements that displace; the other ones only turn eyelids, eyes or the jaw."""
 
+_OPEN_SMILES: Final = tuple(f"open_smile_{side}" for side in SIDES)
+"""What an open mouth adds to a smile: the upper lip bares the teeth."""
+
+_ALL: Final = (*FIELDS, *_OPEN_SMILES)
+
 Terms = tuple[tuple[float, str], ...]
 _Vector = tuple[float, float, float]
 
@@ -50,6 +55,7 @@ _RECIPES: Final[Mapping[str, Terms]] = {
     "upper_lip_raise": ((1.0, "unit mouth-elevation"),),
     "nasolabial_deepen": ((1.0, "shape mouth/mouth-laugh-lines-in"),),
     "lip_corner_pull": ((1.2, "unit mouth-corner-puller"),),
+    "open_smile": ((0.6, "unit mouth-upward-retraction"), (-0.25, "unit mouth-corner-puller")),
     "dimple": ((1.0, "face mouthDimple{Side}"), (0.5, "unit mouth-retraction")),
     "lip_corner_depress": ((1.0, "unit mouth-depression"),),
     "lower_lip_depress": (
@@ -107,25 +113,34 @@ def displacements(
     neutral: Floats, reference: Floats, ancestry: tuple[float, float, float], childlike: float,
     assets: HeadAssets,
 ) -> Floats:  # fmt: skip
-    """Return the displacement fields of a head, (len(FIELDS), n, 3), decimeters.
+    """Return the displacement fields of a head, (fields, n, 3), decimeters.
 
     neutral: (n, 3), the head's base mesh. reference: (n, 3), the adult head of the same ancestry
     for which the units were made. childlike: 0 to 1, how far an adult's creases are smoothed.
     """
     soft = np.float32(0.85 * childlike)
-    fields = np.zeros((len(FIELDS), *neutral.shape), np.float32)
+    fields = np.zeros((len(_ALL), *neutral.shape), np.float32)
     for people, share in zip(ANCESTRIES, ancestry, strict=True):
         if share > 0:
             raw, smooth = _adult_fields(people, assets)
             fields += np.float32(share) * (raw + soft * (smooth - raw))
     moved = _transfer(fields, neutral, reference, assets)
     own = _own_fields(neutral, assets)
-    for k, name in enumerate(FIELDS):
+    for k, name in enumerate(_ALL):
         movement, side = _parted(name)
         for amount, field in _OWN.get(movement, ()):
             moved[k] += np.float32(amount) * own[f"{field}_{side}" if side else field]
     moved *= _free_of_lids(assets)[:, None]
     return moved
+
+
+def field_amounts(movements: Mapping[str, float]) -> dict[int, float]:
+    """Return which of the displacement fields the movements need, and how much of each."""
+    amounts = dict(movements)
+    opening = max(amounts.get("lips_part", 0.0), min(2.5 * amounts.get("jaw_open", 0.0), 1.0))
+    for name, side in zip(_OPEN_SMILES, SIDES, strict=True):
+        amounts[name] = amounts.get(f"lip_corner_pull_{side}", 0.0) * opening
+    return {k: amounts[name] for k, name in enumerate(_ALL) if amounts.get(name)}
 
 
 def _parted(name: str) -> tuple[str, str]:
@@ -135,8 +150,8 @@ def _parted(name: str) -> tuple[str, str]:
 
 @functools.lru_cache(maxsize=6)
 def _adult_fields(ancestry: str, assets: HeadAssets) -> tuple[Floats, Floats]:
-    """Return the units' fields as they are, and without creases: (len(FIELDS), n, 3) each."""
-    raw = np.stack([_field(name, ancestry, assets) for name in FIELDS])
+    """Return the units' fields as they are, and without creases: (fields, n, 3) each."""
+    raw = np.stack([_field(name, ancestry, assets) for name in _ALL])
     count = assets.skin_count
     topology = face_topology(assets)
     flat = np.ascontiguousarray(raw[:, :count].transpose(1, 0, 2).reshape(count, -1))
@@ -148,7 +163,7 @@ def _adult_fields(ancestry: str, assets: HeadAssets) -> tuple[Floats, Floats]:
     for _ in range(14):
         smooth = keep * flat + (1 - keep) * (topology.smoothing @ smooth)
     soft = raw.copy()
-    soft[:, :count] = smooth.reshape(count, len(FIELDS), 3).transpose(1, 0, 2)
+    soft[:, :count] = smooth.reshape(count, len(_ALL), 3).transpose(1, 0, 2)
     return raw, soft
 
 

@@ -298,7 +298,7 @@ def _ring_points(radii: Reals, turn: Reals, heights: Reals, axis: Reals) -> Real
 
 def _hat_shape(head: HeadFrame, amount: float) -> tuple[Floats, Floats]:
     middle, half = head.skull
-    return middle, half + _point(0.14, 0.2, 0.14)
+    return middle, half + _point(0.14, 0.16, 0.14)
 
 
 def _brim(amount: float, z: Reals, middle: Reals, half: Reals) -> Floats:
@@ -319,7 +319,9 @@ def _hat(
     edge = _brim(occluder.amount, middle[2] + half[2] * np.cos(turn), middle, half)
     heights = edge + (middle[1] + half[1] - edge) * share
     up = np.clip((heights - middle[1]) / half[1], -1, 1)
-    round_ = np.sqrt(np.maximum(1 - np.maximum(up, 0) ** 2, 0)) - 0.08 * np.minimum(up, 0) ** 2
+    round_ = (
+        np.maximum(1 - np.maximum(up, 0) ** 2.6, 0) ** (1 / 2.6) - 0.08 * np.minimum(up, 0) ** 2
+    )
     crown = np.stack([middle[0] + half[0] * round_ * np.sin(turn), heights,
                       middle[2] + half[2] * round_ * np.cos(turn)], axis=-1)  # fmt: skip
     cloth = _cloth(occluder, rng)

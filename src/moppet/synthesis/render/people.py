@@ -6,6 +6,7 @@ from typing import Final
 
 import numpy as np
 
+from moppet.synthesis.render.hair import STYLES, style_names
 from moppet.synthesis.render.scene import Person
 
 Rgb = tuple[float, float, float]
@@ -54,6 +55,7 @@ def draw_person(ages: tuple[float, float], tone: float, rng: np.random.Generator
     ancestry = rng.dirichlet(
         (0.12 + 4 * dark**2, 0.3 + 4 * dark * (1 - dark), 0.25 + 3 * (1 - dark))
     )
+    sex = round(float(rng.beta(0.5, 0.5)), 2)
     colors = _LIGHT_HAIR if skin < 3.5 else _MIDDLE_HAIR if skin < 7 else _DARK_HAIR
     hair = _draw(colors, _HAIR, rng)
     if age > 35 and rng.random() < (age - 35) / 40:
@@ -61,24 +63,38 @@ def draw_person(ages: tuple[float, float], tone: float, rng: np.random.Generator
     return Person(
         seed=int(rng.integers(2**31)),
         age_years=round(age, 2),
-        sex=round(float(rng.beta(0.5, 0.5)), 2),
+        sex=sex,
         ancestry=_shares(ancestry),
         weight=round(float(rng.beta(4, 4)), 2),
         skin_tone=round(skin, 2),
-        hair=_draw_style(age, rng),
+        hair=_draw_style(age, sex, float(ancestry[0]), rng),
         hair_color=_vary(hair, 0.03, rng),
         eye_color=_vary(_draw(_LIGHT_EYES if skin < 3.5 else _DARK_EYES, _EYES, rng), 0.03, rng),
-        clothing_color=_vary((0.45, 0.45, 0.45), 0.35, rng),
+        clothing_color=muted_color(rng),
     )
 
 
-def _draw_style(age_years: float, rng: np.random.Generator) -> str:
-    return "short"
+def _draw_style(age_years: float, sex: float, african: float, rng: np.random.Generator) -> str:
+    """Return a hair style: of those usual at the age, by sex, and curled by ancestry."""
+    names = style_names(age_years)
+    shares = np.array([STYLES[name].female for name in names])
+    shares = shares * (1 - sex) + (1 - shares) * sex + 0.02
+    curled = np.array([STYLES[name].curl > 0 or STYLES[name].clumps > 0 for name in names])
+    baby = np.array([STYLES[name].fine for name in names])
+    shares *= np.where(curled, 0.08 + african, np.where(baby, 1.0, 1.08 - african))
+    return str(rng.choice(names, p=shares / shares.sum()))
 
 
 def _draw(weights: dict[str, float], colors: dict[str, Rgb], rng: np.random.Generator) -> Rgb:
     shares = np.array(list(weights.values()))
     return colors[str(rng.choice(list(weights), p=shares / shares.sum()))]
+
+
+def muted_color(rng: np.random.Generator) -> Rgb:
+    """Return a color of cloth or paint, sRGB: any hue, seldom bright and pure at once."""
+    lightness = rng.uniform(0.15, 0.85)
+    color = lightness + rng.uniform(-1, 1, 3) * rng.uniform(0.02, 0.22)
+    return _vary((float(color[0]), float(color[1]), float(color[2])), 0.0, rng)
 
 
 def _vary(color: Rgb, amount: float, rng: np.random.Generator) -> Rgb:

@@ -26,7 +26,7 @@ from moppet.synthesis.render.expressions import (
     to_channels,
     vary_movements,
 )
-from moppet.synthesis.render.people import draw_person
+from moppet.synthesis.render.people import draw_person, muted_color
 from moppet.synthesis.render.scene import (
     Background,
     Camera,
@@ -291,9 +291,8 @@ class PlannedScenes:
         unfit = _NOT_FOR_BABIES if baby else _ONLY_FOR_BABIES
         kinds = [kind for kind in plan.occluders if kind not in unfit] or list(plan.occluders)
         kind = kinds[int(rng.integers(len(kinds)))]
-        red, green, blue = rng.uniform(0.1, 0.9, 3).round(3).tolist()
         seed, amount = int(rng.integers(2**31)), round(float(rng.uniform(0.2, 0.8)), 3)
-        return (Occluder(kind=kind, seed=seed, color=(red, green, blue), amount=amount),)
+        return (Occluder(kind=kind, seed=seed, color=muted_color(rng), amount=amount),)
 
 
 def _asymmetry(spread: float, rng: np.random.Generator) -> float:
@@ -353,8 +352,7 @@ def draw_light(kind: LightName, rng: np.random.Generator) -> Light:
 
 def _draw_background(plan: RenderPlan, rng: np.random.Generator) -> Background:
     kind = plan.backgrounds[int(rng.integers(len(plan.backgrounds)))]
-    red, green, blue = rng.uniform(0.2, 0.8, 3).round(3).tolist()
-    return Background(kind=kind, seed=int(rng.integers(2**31)), color=(red, green, blue))
+    return Background(kind=kind, seed=int(rng.integers(2**31)), color=muted_color(rng))
 
 
 def _draw_camera(plan: RenderPlan, rng: np.random.Generator) -> Camera:

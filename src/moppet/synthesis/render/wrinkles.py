@@ -216,7 +216,7 @@ class Wrinkles:
 def wrinkle_strengths(movements: Mapping[str, float], age_years: float) -> dict[str, float]:
     """Return how deep each channel's lines are: those of the movements, and those of old age."""
     aged = float(np.clip((age_years - _OLD_FROM) / (_OLD_AT - _OLD_FROM), 0, 1.2))
-    depth = float(np.interp(age_years, (0, 2, 10, 25, 40, 70), (0.55, 0.5, 0.5, 0.8, 1.0, 1.15)))
+    depth = float(np.interp(age_years, (0, 2, 10, 25, 40, 70), (0.5, 0.46, 0.5, 0.8, 1.0, 1.15)))
     found = {}
     for movement in LINES:
         rest = aged * _AGED.get(movement, 0.0)
@@ -278,7 +278,7 @@ def _draw_line(
     hand = mirror * np.tanh((ahead[:, 0] * apart[:, 1] - ahead[:, 1] * apart[:, 0]) / width)
     bulge = np.exp(-0.5 * ((away - 2.8 * width) / (1.6 * width)) ** 2)
     valley = np.exp(-0.5 * (away / width) ** 2)
-    shape = (0.3 if sharp else 0.2) * bulge * (1 + line.lean * hand) - valley
+    shape = (0.3 if sharp else 0.12) * bulge * (1 + line.lean * hand) - valley
     height[near] += (line.depth * width * fade * shape).astype(np.float32)
     groove[near] = np.maximum(groove[near], (line.depth * fade * valley).astype(np.float32))
 
