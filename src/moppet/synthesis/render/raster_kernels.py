@@ -19,14 +19,13 @@ _Kernel = TypeVar("_Kernel", bound=Callable[..., Any])
 CHANNELS: Final = 8
 """Of a texel: color times alpha (3), alpha, tangent-space normal (3), ambient."""
 
-SOLID: Final = 2.0
-"""Opacity of the surface of something solid: what its back would stop, its front stops before."""
-
 _FAR: Final = np.float32(-1e30)
 _MOST_LAYERS: Final = 256
 _FAINT: Final = 0.004
 _HIDDEN: Final = 0.03
 _EDGE: Final = -1e-6
+_AWAY: Final = -0.25
+"""Cosine to the light below which a triangle counts as turned away."""
 _DITHER: Final = (
     52.9829189 * ((0.06711056 * np.arange(16) + 0.00583715 * np.arange(16)[:, None]) % 1) % 1
 ).astype(np.float32)
@@ -432,19 +431,20 @@ def _widest(vertices: Any, a: int, b: int, c: int) -> float:
 
 
 @compiled
-def coarsened(vertices: Any, triangles: Any, opacity: Any, cell: float) -> Any:
-    """Return a mesh whose corners in one cell of a grid are one: vertices, triangles, opacity.
+def coarsened(vertices: Any, triangles: Any, opacity: Any, solid: Any, cell: float) -> Any:
+    """Return a mesh whose corners in one cell of a grid are one, and what is too large to merge.
 
-    Light that reaches a depth map of texels as wide as a cell cannot tell the difference. So
-    small triangles that are not opaque are left out or become opaque, as chance has it.
+    Light that reaches a depth map of texels as wide as a cell cannot tell the difference. So small
+    triangles that are not opaque are left out or become opaque, as chance has it; the numbers of
+    the large ones come last. Returned before: vertices, triangles, and the normals of what is
+    solid, 0 for the rest; (n, 3) each.
     """
     size = 1
     while size < 4 * vertices.shape[0]:
         size *= 2
     table = np.full(size, -1, np.int32)
-    cells = np.floor(vertices / cell).astype(np.int64)
+    cells = np.floor(vertices / cell + 0.37).astype(np.int64)
     merged = np.empty(vertices.shape[0], np.int32)
-    kept = np.empty_like(vertices)
     first = np.empty(vertices.shape[0], np.int32)
     corners = 0
     for n in range(vertices.shape[0]):
@@ -457,43 +457,58 @@ def coarsened(vertices: Any, triangles: Any, opacity: Any, cell: float) -> Any:
             slot = (slot + 1) & (size - 1)
         if table[slot] < 0:
             table[slot], first[corners] = corners, n
-            kept[corners, 0], kept[corners, 1] = vertices[n, 0], vertices[n, 1]
-            kept[corners, 2] = vertices[n, 2]
             corners += 1
         merged[n] = table[slot]
-    out, dense = np.empty_like(triangles), np.empty_like(opacity)
-    count = 0
+    out, normals = np.empty_like(triangles), np.zeros(triangles.shape, np.float32)
+    large = np.empty(triangles.shape[0], np.int32)
+    count, wide = 0, 0
     for t in range(triangles.shape[0]):
-        a, b, c = merged[triangles[t, 0]], merged[triangles[t, 1]], merged[triangles[t, 2]]
-        share = opacity[t]
-        if a == b or b == c or a == c or share <= 0.03:
+        i, j, k = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+        a, b, c = merged[i], merged[j], merged[k]
+        if a in (b, c) or b == c or opacity[t] <= 0.03:
             continue
-        if share < 0.97 and _widest(kept, a, b, c) < 4.0 * cell:
-            share = 1.0 if share > (t * 40503 & 65535) / 65536.0 else 0.0
-        if share > 0.0:
-            out[count, 0], out[count, 1], out[count, 2] = a, b, c
-            dense[count] = share
-            count += 1
-    return kept[:corners].copy(), out[:count].copy(), dense[:count].copy()
+        if opacity[t] < 0.97:
+            if _widest(vertices, i, j, k) > 4.0 * cell:
+                large[wide] = t
+                wide += 1
+                continue
+            if opacity[t] <= (t * 40503 & 65535) / 65536.0:
+                continue
+        out[count, 0], out[count, 1], out[count, 2] = a, b, c
+        if solid[t]:
+            x, y, z = _facing(vertices, i, j, k)
+            normals[count, 0], normals[count, 1], normals[count, 2] = x, y, z
+        count += 1
+    return vertices[first[:corners]], out[:count].copy(), normals[:count].copy(), large[:wide]
+
+
+@compiled
+def _facing(vertices: Any, a: int, b: int, c: int) -> Any:
+    """Return the normal of a triangle."""
+    x1, x2 = vertices[b, 0] - vertices[a, 0], vertices[c, 0] - vertices[a, 0]
+    y1, y2 = vertices[b, 1] - vertices[a, 1], vertices[c, 1] - vertices[a, 1]
+    z1, z2 = vertices[b, 2] - vertices[a, 2], vertices[c, 2] - vertices[a, 2]
+    return _unit(y1 * z2 - z1 * y2, z1 * x2 - x1 * z2, x1 * y2 - y1 * x2)
 
 
 @compiled
 def depth_map(
-    vertices: Any, frame: Any, triangles: Any, opacity: Any, seen: Any, depths: Any
+    vertices: Any, frame: Any, triangles: Any, normals: Any, seen: Any, depths: Any
 ) -> None:
     """Write how near to the light the first surface is, for a light at infinity.
 
     frame: (3, 4), world to (texel x, texel y, nearness). seen: (n, 3), room for the result of it.
-    Triangles that are not opaque stop light in a dithered pattern; opacity SOLID stops it only
-    where it meets the front.
+    Triangles whose normal points away from the light are left out: their front stops it before.
     """
     half, end = np.float32(0.5), np.float32(depths.shape[0])
     depths[:] = _FAR
-    for n in range(vertices.shape[0]):
-        x, y, z = vertices[n, 0], vertices[n, 1], vertices[n, 2]
-        for m in range(3):
-            seen[n, m] = frame[m, 0] * x + frame[m, 1] * y + frame[m, 2] * z + frame[m, 3]
+    _project(vertices, frame, seen)
     for t in range(triangles.shape[0]):
+        away = (
+            normals[t, 0] * frame[2, 0] + normals[t, 1] * frame[2, 1] + normals[t, 2] * frame[2, 2]
+        )
+        if away < _AWAY:
+            continue
         a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
         x0, x1, x2 = seen[a, 0], seen[b, 0], seen[c, 0]
         left, right = int(max(min(x0, x1, x2) + half, half)), int(min(max(x0, x1, x2), end) + half)
@@ -508,9 +523,6 @@ def depth_map(
         i_x, j_x = (y1 - y2) * s, (y2 - y0) * s
         z2 = seen[c, 2]
         z_i, z_j = seen[a, 2] - z2, seen[b, 2] - z2
-        dense = opacity[t]
-        if dense == SOLID and area < 0.0:
-            continue
         for y in range(top, bottom):
             px, py = left + 0.5, y + 0.5
             i = ((x1 - px) * (y2 - py) - (x2 - px) * (y1 - py)) * s - i_x
@@ -521,12 +533,62 @@ def depth_map(
                 if i < _EDGE or j < _EDGE or i + j > 1.0 - _EDGE:
                     continue
                 z = z2 + i * z_i + j * z_j
-                if z <= depths[y, x]:
+                if z > depths[y, x]:
+                    depths[y, x] = z
+
+
+@compiled
+def _project(vertices: Any, frame: Any, seen: Any) -> None:
+    for n in range(vertices.shape[0]):
+        x, y, z = vertices[n, 0], vertices[n, 1], vertices[n, 2]
+        for m in range(3):
+            seen[n, m] = frame[m, 0] * x + frame[m, 1] * y + frame[m, 2] * z + frame[m, 3]
+
+
+@compiled
+def add_layers(
+    vertices: Any,
+    frame: Any,
+    triangles: Any,
+    uv: Any,
+    part_of: Any,
+    level_of: Any,
+    pool: Any,
+    images: Any,
+    depths: Any,
+) -> None:
+    """Add large triangles that are not opaque to a depth map, dithered by their texture."""
+    size = depths.shape[0]
+    seen = np.empty((3, 3), np.float32)
+    for t in range(triangles.shape[0]):
+        a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+        for m in range(3):
+            seen[0, m] = vertices[a, m]
+            seen[1, m] = vertices[b, m]
+            seen[2, m] = vertices[c, m]
+        _project(seen.copy(), frame, seen)
+        x0, x1, x2 = seen[0, 0], seen[1, 0], seen[2, 0]
+        y0, y1, y2 = seen[0, 1], seen[1, 1], seen[2, 1]
+        area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
+        if area == 0.0:
+            continue
+        left, right = max(int(min(x0, x1, x2)), 0), min(int(max(x0, x1, x2)) + 1, size)
+        top, bottom = max(int(min(y0, y1, y2)), 0), min(int(max(y0, y1, y2)) + 1, size)
+        for y in range(top, bottom):
+            for x in range(left, right):
+                px, py = x + 0.5, y + 0.5
+                i = ((x1 - px) * (y2 - py) - (x2 - px) * (y1 - py)) / area
+                j = ((x2 - px) * (y0 - py) - (x0 - px) * (y2 - py)) / area
+                k = 1.0 - i - j
+                if i < _EDGE or j < _EDGE or k < _EDGE:
                     continue
-                if dense < 0.97:
-                    if dense <= _DITHER[(y + 5 * t) & 15, (x + 11 * t) & 15]:
-                        continue
-                depths[y, x] = z
+                z = i * seen[0, 2] + j * seen[1, 2] + k * seen[2, 2]
+                if z > depths[y, x]:
+                    u = i * uv[a, 0] + j * uv[b, 0] + k * uv[c, 0]
+                    v = i * uv[a, 1] + j * uv[b, 1] + k * uv[c, 1]
+                    alpha = _alpha(pool, images, part_of[t], level_of[t] + 1.0, u, v)
+                    if alpha > _DITHER[(y + 5 * t) & 15, (x + 11 * t) & 15]:
+                        depths[y, x] = z
 
 
 @compiled

@@ -372,7 +372,8 @@ def _resized(image: Floats, height: int, width: int) -> Floats:
 
 def _read_points(raster: _Raster, kernels: Any) -> _Points:
     count = len(raster.places)
-    points = _Points(*[_zeros(count, 3) for _ in range(6)], ambient=_zeros(count))
+    position, smooth, normal, toward, mirror, color = (_zeros(count, 3) for _ in range(6))
+    points = _Points(position, smooth, normal, toward, mirror, color, _zeros(count))
     mesh, camera = raster.mesh, raster.camera
     kernels.read_points(
         raster.places,
@@ -410,12 +411,14 @@ def _zeros(*shape: int) -> Floats:
 class _Casters:
     """What stops light in depth maps of one size; `lifted` are the points that it may reach.
 
+    normals: (m, 3), 0 where both sides stop light. layers: arguments of `add_layers`, or None.
     seen, depths: room for the vertices as a light meets them, and for its map.
     """
 
     vertices: Floats
     triangles: NDArray[np.int32]
-    opacity: Floats
+    normals: Floats
+    layers: tuple[NDArray[Any], ...] | None
     lifted: Floats
     seen: Floats
     depths: Floats
@@ -428,32 +431,43 @@ class _Shadows:
         low, high = points.position.min(0), points.position.max(0)
         self.corners = np.array(np.meshgrid(*np.stack([low, high], 1))).reshape(3, -1).T
         self.extent = max(float(np.linalg.norm(high - low)), 1e-3)
-        self.mesh, self.points, self.kernels = raster.mesh, points, kernels
+        self.raster, self.points, self.kernels = raster, points, kernels
         mesh, start = raster.mesh, raster.mesh.opaque
         look = mesh.part_of[start:], raster.level_of[start:]
         textures = raster.textures.pool, raster.textures.images
         means = kernels.mean_alpha(mesh.triangles[start:], mesh.uv, *look, *textures)
-        solid = np.where(mesh.two_sided[mesh.part_of[:start]], 1.0, kernels.SOLID)
-        self.opacity = np.concatenate([solid, means]).astype(np.float32)
+        self.opacity = np.concatenate([np.ones(start, np.float32), means])
+        self.solid = ~mesh.two_sided[mesh.part_of]
+        self.solid[start:] = False
         self._casters: dict[int, _Casters] = {}
 
     def casters(self, size: int) -> _Casters:
         """Return what stops light in maps of this size: finer details than a texel are merged."""
         if size not in self._casters:
             texel = self.extent / size
-            whole = self.mesh.vertices, self.mesh.triangles, self.opacity
-            vertices, triangles, opacity = self.kernels.coarsened(*whole, 1.5 * texel)
+            mesh = self.raster.mesh
+            whole = mesh.vertices, mesh.triangles, self.opacity, self.solid
+            vertices, triangles, normals, large = self.kernels.coarsened(*whole, 1.5 * texel)
             lifted = self.points.position + np.float32(_LIFT * texel) * self.points.smooth
             room = _zeros(*vertices.shape), _zeros(size, size)
-            self._casters[size] = _Casters(vertices, triangles, opacity, lifted, *room)
+            layers = self._layers(large) if len(large) else None
+            self._casters[size] = _Casters(vertices, triangles, normals, layers, lifted, *room)
         return self._casters[size]
+
+    def _layers(self, chosen: NDArray[np.int32]) -> tuple[NDArray[Any], ...]:
+        mesh, raster = self.raster.mesh, self.raster
+        look = mesh.part_of[chosen], raster.level_of[chosen]
+        return mesh.triangles[chosen], mesh.uv, *look, raster.textures.pool, raster.textures.images
 
     def fill(self, size: int, direction: NDArray[np.float64]) -> tuple[Any, Any, float]:
         """Return the scene's depth map from a direction, its frame and its bias."""
         casters = self.casters(size)
         frame = self._frame(direction, size)
-        mesh = casters.triangles, casters.opacity
+        mesh = casters.triangles, casters.normals
         self.kernels.depth_map(casters.vertices, frame, *mesh, casters.seen, casters.depths)
+        if casters.layers is not None:
+            vertices = self.raster.mesh.vertices
+            self.kernels.add_layers(vertices, frame, *casters.layers, casters.depths)
         return casters.depths, frame, _BIAS * self.extent / size
 
     def _frame(self, direction: NDArray[np.float64], size: int) -> NDArray[np.float64]:
