@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 from moppet.synthesis.render.eyelids import closing, cornea_height, eyelids
 from moppet.synthesis.render.head_assets import Fitted, HeadAssets, Indices
 from moppet.synthesis.render.head_shape import average_head, between_eyes, neutral_vertices
-from moppet.synthesis.render.mouth import jaw, parting, touch_lips
+from moppet.synthesis.render.mouth import jaw, lip_guard, parting, touch_lips
 from moppet.synthesis.render.movements import displacements, field_amounts
 from moppet.synthesis.render.scene import SIDES, HeadPose, Person
 from moppet.synthesis.render.subdivision import Subdivision, cross, subdivide, triangles_of
@@ -141,6 +141,7 @@ class Head:
         """Side → center (3,) and radius of the eyeball, of the neutral head."""
         self._lids = {s: eyelids(self.neutral, s, self.eyes[s], assets) for s in SIDES}
         self._jaw = jaw(self.neutral, assets)
+        self._guard = lip_guard(self.neutral, assets)
 
     def pose(
         self, movements: Mapping[str, float] | None = None, pose: HeadPose | None = None
@@ -180,6 +181,7 @@ class Head:
         used = field_amounts(movements)
         amounts = np.array(list(used.values()), np.float32)
         base = (self.neutral.ravel() + amounts @ self._fields[list(used)]).reshape(-1, 3)
+        self._guard.apply(base, self.assets)
         touch_lips(base, self.assets, sealed=1 - parting(movements))
         opening = movements.get("jaw_open", 0.0) + 0.2 * movements.get("tongue_show", 0.0)
         base = self._jaw.turn(base, min(opening, 1.0), movements.get("jaw_sideways", 0.0))

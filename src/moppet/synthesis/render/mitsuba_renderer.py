@@ -28,8 +28,7 @@ from moppet.values import Floats, MoppetError
 
 _SCALAR: Final = "scalar_rgb"
 _LLVM: Final = "llvm_ad_rgb"
-_PATH_LENGTH: Final = 16
-"""Layers of hair that a path passes through count as well."""
+_PATH_LENGTH: Final = 6
 _FLATNESS: Final = 0.3
 """Of skin: more of it would darken a face that looks into the light."""
 _BRIGHTEST: Final = 30.0
@@ -202,7 +201,7 @@ def _scene_dict(mi: Any, scene: MeshScene, height: int, width: int, samples: int
             "type": "aov",
             "aovs": "albedo:albedo,normal:sh_normal,depth:depth",
             "image": {
-                "type": "path",
+                "type": "volpath",
                 "max_depth": _PATH_LENGTH,
                 "rr_depth": 4,
                 "hide_emitters": True,
@@ -300,7 +299,7 @@ def _surface(mi: Any, material: Material) -> dict[str, Any]:
     }
     if material.normal_map is not None:
         bent = material.normal_map * 0.5 + 0.5
-        surface = {"type": "normalmap", "normals": _bitmap(mi, bent), "surface": surface}
+        surface = {"type": "normalmap", "normalmap": _bitmap(mi, bent), "surface": surface}
     if material.two_sided:
         surface = {"type": "twosided", "surface": surface}
     if material.alpha is not None:

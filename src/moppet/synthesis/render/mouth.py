@@ -8,9 +8,13 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import scipy.sparse
+import scipy.sparse.csgraph
+import scipy.spatial
+from numpy.typing import NDArray
 
 from moppet.synthesis.render.face_topology import LIP_RINGS, face_topology
-from moppet.synthesis.render.head_assets import HeadAssets
+from moppet.synthesis.render.head_assets import HeadAssets, Indices
 from moppet.values import Floats
 
 JAW_DEGREES: Final = (21.0, 7.0)
@@ -22,6 +26,7 @@ _UNIT_TURN: Final = 0.26  # radians that MakeHuman's unit mouth-open turns the l
 _EDGE: Final = -LIP_RINGS[0]
 _TOUCHING: Final = slice(_EDGE - 1, _EDGE + 1)
 _OVERLAP: Final = 0.012  # of the mouth's width: lips that touch are pressed together a little
+_LIP_THICKNESS: Final = 0.3  # half widths of the arch of the teeth
 _PARTING: Final[Mapping[str, float]] = {
     **{"lips_part": 4, "jaw_open": 10, "tongue_show": 4, "lip_funnel": 3},
     **{"upper_lip_raise": 1.5, "lower_lip_depress": 3, "nose_wrinkle": 0.5},
@@ -131,3 +136,81 @@ def thinner_lips(neutral: Floats, assets: HeadAssets) -> Floats:
     field[lips] = _THINNER[:, None, None] * (touching - neutral[lips])
     field[lips, 2] *= 0.3
     return field
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LipGuard:
+    """Keeps lips in front of teeth and gums, and their inside behind their outside.
+
+    On small heads they would sink into each other.
+    vertices: (n,), of the skin around the mouth. clearance: (n,), least distance in front of the
+    arch of the teeth. arch: its half width, the z of its front and of its middle.
+    inside: (m,), vertices behind the lips. cover: (m, 4), the skin before them. thickness: (m,).
+    """
+
+    vertices: Indices
+    clearance: Floats
+    arch: tuple[float, float, float]
+    inside: Indices
+    cover: Indices
+    thickness: Floats
+
+    def apply(self, base: Floats, assets: HeadAssets) -> None:
+        """Push the skin of a base mesh with a closed jaw, (n, 3), forward, in place."""
+        push = np.zeros(assets.skin_count, np.float32)
+        points = base[self.vertices]
+        push[self.vertices] = np.maximum(self.clearance - _in_front(points, self.arch), 0)
+        rings = face_topology(assets).lips.rings
+        push[rings[:_EDGE]] = push[rings[_EDGE]]  # the lips' inside follows their edge
+        base[: assets.skin_count, 2] += push
+        behind = base[self.cover, 2].min(axis=1) - self.thickness
+        base[self.inside, 2] = np.minimum(base[self.inside, 2], behind)
+
+
+def lip_guard(neutral: Floats, assets: HeadAssets) -> LipGuard:
+    """Return the guard of a head, (n, 3), as far in front of the teeth as its lips are at rest."""
+    front, left, _ = sorted(neutral[assets.groups["upper_teeth"]], key=lambda point: abs(point[0]))
+    half = float(abs(left[0])) * 1.04
+    across = np.sqrt(1 - 1 / 1.04**2)
+    middle = float((left[2] - across * front[2]) / (1 - across))
+    arch = (half, float(front[2]), middle)
+    x, y, z = assets.vertices[: assets.skin_count].T
+    around = (abs(x) < 0.45) & (y > 6.3) & (y < 6.9) & (z > 1.2)
+    lips = face_topology(assets).lips.rings
+    around[lips[:_EDGE]] = False
+    vertices = np.flatnonzero(around & _outside_mouth(assets)).astype(np.int32)
+    most = _LIP_THICKNESS * half
+    inside = (abs(x) < 0.4) & (y > 6.2) & (y < 6.95) & (z > 1.15) & ~_outside_mouth(assets)
+    inside[lips[1:_EDGE]] = False
+    within = np.flatnonzero(inside).astype(np.int32)
+    tree = scipy.spatial.cKDTree(neutral[vertices, :2])
+    cover = vertices[np.asarray(tree.query(neutral[within, :2], k=4)[1])]
+    return LipGuard(
+        inside=within,
+        cover=cover,
+        thickness=np.full(len(within), 0.5 * most, np.float32),
+        vertices=vertices,
+        clearance=np.minimum(_in_front(neutral[vertices], arch), most).astype(np.float32),
+        arch=arch,
+    )
+
+
+def _in_front(points: Floats, arch: tuple[float, float, float]) -> Floats:
+    """Return how far points, (n, 3), lie in front of the arch of the teeth; inf beside it."""
+    half, front, middle = arch
+    inside = 1 - (points[:, 0] / half) ** 2
+    depth = middle + (front - middle) * np.sqrt(np.maximum(inside, 0))
+    return np.where(inside > 0, points[:, 2] - depth, np.inf)
+
+
+@functools.lru_cache(maxsize=2)
+def _outside_mouth(assets: HeadAssets) -> NDArray[np.bool_]:
+    """Return which vertices of the skin are not inside the mouth, (skin_count,)."""
+    topology = face_topology(assets)
+    keep = np.ones(assets.skin_count, np.float32)
+    keep[topology.lips.rings[_EDGE]] = 0
+    kept = scipy.sparse.diags(keep)
+    _, part = scipy.sparse.csgraph.connected_components(kept @ topology.smoothing @ kept)
+    outside = part == part[assets.vertices[: assets.skin_count, 1].argmax()]
+    outside[topology.lips.rings[_EDGE]] = True
+    return np.asarray(outside, np.bool_)
