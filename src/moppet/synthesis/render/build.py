@@ -25,6 +25,7 @@ from moppet.synthesis.render.truth import Rendered, face_box, project
 from moppet.synthesis.settings import seed_of
 from moppet.values import Floats
 
+_FINE_PX: Final = 200
 _MOST_HEADS: Final = 6
 _HEADS: Final[dict[tuple[str, Path | None], Head]] = {}
 """The heads of the people met last."""
@@ -60,7 +61,7 @@ class Studio:
 
     def render_square(self, scene: Scene, size: int) -> Rendered:
         """Return the image of a scene, (size, size), with where the face is."""
-        sitter = build_sitter(scene, self.assets)
+        sitter = build_sitter(scene, self.assets, size * scene.camera.face_share)
         view = view_of(scene, sitter.landmarks)
         image = self.take(scene, sitter.parts, view, size, size)
         visible = visible_shares(sitter.parts, sitter.regions, view)
@@ -88,7 +89,7 @@ class Studio:
 
 def build_scene(scene: Scene, assets: Path | None, size: int) -> MeshScene:
     """Return what the renderers draw of a scene in a square image of this size."""
-    sitter = build_sitter(scene, assets)
+    sitter = build_sitter(scene, assets, size * scene.camera.face_share)
     view = view_of(scene, sitter.landmarks)
     return build_mesh_scene(scene, sitter.parts, view, size, size)
 
@@ -109,11 +110,15 @@ def build_mesh_scene(
     )
 
 
-def build_sitter(scene: Scene, assets: Path | None = None) -> Sitter:
-    """Return the person of a scene with its facial movements, pose and occluders."""
+def build_sitter(scene: Scene, assets: Path | None = None, face_px: float = 100.0) -> Sitter:
+    """Return the person of a scene with its facial movements, pose and occluders.
+
+    face_px: height of the face in the image; a larger face gets a finer skin.
+    """
     head = _head(scene.person, assets)
     posed = head.pose(scene.movements, scene.pose)
-    parts = person_parts(head, posed, scene.movements)
+    skin_px = 512 if face_px < _FINE_PX else 1024
+    parts = person_parts(head, posed, scene.movements, size=skin_px)
     skin = skin_color(scene.person.skin_tone)
     all_parts, regions = dressed(parts, scene, head, posed, skin)
     return Sitter(all_parts, posed.landmarks, regions)

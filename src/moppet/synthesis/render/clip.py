@@ -247,6 +247,7 @@ def _render_frame(scenes: ClipScenes, studio: Studio, number: int) -> tuple[Imag
     script, time_s = scenes.script, scenes.ticks[number] / TICKS
     backdrop = scenes.backdrop(time_s)
     view = _view(scenes, backdrop, studio.assets)
+    face_px = script.height * backdrop.camera.face_share
     image_width = _width_at_face(view) * script.width / script.height
     parts: list[Part] = []
     rows: list[Json] = []
@@ -256,7 +257,7 @@ def _render_frame(scenes: ClipScenes, studio: Studio, number: int) -> tuple[Imag
             continue
         scene = scenes.scene_of(role, backdrop, time_s)
         sitter = placed(
-            build_sitter(scene, studio.assets), scenes.place_of(role, time_s) * image_width
+            build_sitter(scene, studio.assets, face_px), scenes.place_of(role, time_s) * image_width
         )
         parts += sitter.parts
         points, box = in_image(sitter.landmarks, view, script.height, script.width)

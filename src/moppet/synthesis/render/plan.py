@@ -164,6 +164,7 @@ class Drawn(NamedTuple):
 class _Place(NamedTuple):
     """Where a person stands in the plan: their cell, their split, and their rank among both."""
 
+    cell: int
     ages: str
     tone: int
     split: str
@@ -257,20 +258,21 @@ class PlannedScenes:
             ranks.append(totals.get(key, 0))
             totals[key] = ranks[-1] + 1
         return [
-            _Place(*cells[key[0]], key[1], rank, totals[key])
+            _Place(key[0], *cells[key[0]], key[1], rank, totals[key])
             for key, rank in zip(where, ranks, strict=True)
         ]
 
     def _combination(self, number: int, place: _Place) -> tuple[str, PoseName, LightName]:
         """Return expression, pose and light: a cell's images in one split go through them all."""
         plan = self.plan
-        shape = (len(plan.expressions), len(plan.poses), len(plan.lights))
+        names, shape = plan.expressions, (len(plan.poses), len(plan.lights))
         turn = place.rank + place.of * (number // plan.people)
-        round_, at = divmod(turn, math.prod(shape))
-        key = ("combinations", plan.seed, plan.name, place.ages, place.tone, place.split, round_)
+        round_, at = divmod(turn, len(names) * math.prod(shape))
+        name = names[(at + place.cell) % len(names)]  # so that small sets are even, too
+        key = ("combinations", plan.seed, plan.name, place.cell, place.split, round_, name)
         order = np.random.default_rng(seed_of(*key)).permutation(math.prod(shape))
-        first, second, third = np.unravel_index(int(order[at]), shape)
-        return plan.expressions[first], plan.poses[second], plan.lights[third]
+        pose, light = np.unravel_index(int(order[at // len(names)]), shape)
+        return name, plan.poses[pose], plan.lights[light]
 
     def _blend(
         self, expression: str, age_years: float, intensity: float, rng: np.random.Generator
