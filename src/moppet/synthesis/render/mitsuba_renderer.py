@@ -19,6 +19,7 @@ from glob import glob
 from pathlib import Path
 from typing import Any, Final
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -339,7 +340,8 @@ def _denoised(image: Floats, albedo: Floats, normal: Floats, depth: Floats) -> F
 def _smoothed(image: Floats, guides: Floats, step: int, contrast: float) -> Floats:
     total, weights = np.zeros_like(image), np.zeros_like(image[..., :1])
     taps: Sequence[float] = (1 / 16, 1 / 4, 3 / 8, 1 / 4, 1 / 16)
-    features = np.concatenate([np.log1p(4 * image) / contrast, guides], 2)
+    tone = cv2.medianBlur(np.log1p(4 * image), 3)
+    features = np.concatenate([tone / contrast, guides], 2)
     for down, row in zip(range(-2, 3), taps, strict=True):
         for right, column in zip(range(-2, 3), taps, strict=True):
             shift = (down * step, right * step)

@@ -25,6 +25,7 @@ from moppet.values import Floats, MoppetError
 _NEAR: Final = 0.05
 _SURROUNDINGS: Final = 24
 _LIFT: Final = 1.2
+_HAIR_LIFT: Final = 0.3
 _BIAS: Final = 0.3
 """Texels by which points are moved off their surface, and toward the light."""
 _GOLDEN: Final = math.pi * (3 - math.sqrt(5))
@@ -428,7 +429,8 @@ class _Shadows:
     """Makes depth maps of a scene, large enough for all points that are seen."""
 
     def __init__(self, raster: _Raster, points: _Points, kernels: Any) -> None:
-        low, high = points.position.min(0), points.position.max(0)
+        cared = points.position[_cast_shadows(raster)]
+        low, high = cared.min(0), cared.max(0)
         self.corners = np.array(np.meshgrid(*np.stack([low, high], 1))).reshape(3, -1).T
         self.extent = max(float(np.linalg.norm(high - low)), 1e-3)
         self.raster, self.points, self.kernels = raster, points, kernels
@@ -448,7 +450,9 @@ class _Shadows:
             mesh = self.raster.mesh
             whole = mesh.vertices, mesh.triangles, self.opacity, self.solid
             vertices, triangles, normals, large = self.kernels.coarsened(*whole, 1.5 * texel)
-            lifted = self.points.position + np.float32(_LIFT * texel) * self.points.smooth
+            opaque = self.raster.places[:, 1:] < mesh.opaque
+            lift = np.where(opaque, _LIFT, _HAIR_LIFT).astype(np.float32) * np.float32(texel)
+            lifted = self.points.position + lift * self.points.smooth
             room = _zeros(*vertices.shape), _zeros(size, size)
             layers = self._layers(large) if len(large) else None
             self._casters[size] = _Casters(vertices, triangles, normals, layers, lifted, *room)
@@ -480,6 +484,19 @@ class _Shadows:
         frame[:2, :3], frame[2, :3] = axes[:2] * scale, axes[2]
         frame[:2, 3] = size / 2 - scale * (low + high)[:2] / 2
         return frame
+
+
+def _cast_shadows(raster: _Raster) -> NDArray[np.bool_]:
+    """Return which points the depth maps must cover: all but cloth, unless there is nothing else.
+
+    What a head casts lies on the same texels as the head: cloth beyond them only lacks its own
+    folds' shade, and maps of a head alone show finer details.
+    """
+    mesh = raster.mesh
+    cloth = mesh.two_sided & (mesh.looks[:, 2] == 0)
+    part = mesh.part_of[raster.places[:, 1]]
+    chosen = ~cloth[part] | (raster.places[:, 1] >= mesh.opaque)
+    return np.asarray(chosen if chosen.any() else ~chosen, np.bool_)
 
 
 def _frame_of(direction: NDArray[np.float64]) -> NDArray[np.float64]:
