@@ -22,7 +22,7 @@ _SMALLER_AT_BIRTH: Final = 0.8
 _NEWBORN: Final[Mapping[str, float]] = {
     **{"cheek-volume": 0.35, "cheek-inner": 0.3, "chin-height": -0.5, "chin-prominent": -0.5},
     **{"nose-scale-vert": -0.3, "nose-scale-horiz": 0.2, "forehead-scale-vert": 0.3},
-    **{"eye-bag": 0.5, "eye-height2": -0.35, "neck-double": 0.4, "nose-point-up": 0.3},
+    **{"eye-bag": 0.35, "eye-height2": -0.12, "neck-double": 0.4, "nose-point-up": 0.3},
 }
 """Shapes that are added in full at birth, and no more at one year."""
 
@@ -68,7 +68,8 @@ def neutral_vertices(person: Person, assets: HeadAssets) -> Floats:
     """Return a person's base mesh without expression, (n, 3), its origin between the eyes.
 
     Where person.shape is empty, features are drawn from person.seed.
-    Raises UsageError where person.shape names a shape that the assets lack.
+    Raises UsageError where person.shape names a shape that the assets lack, or a value beyond
+    -1 to 1.
     """
     vertices = average_head(person.age_years, person.sex, person.ancestry, person.weight, assets)
     length = float(np.ptp(vertices[: assets.skin_count, 2]))
@@ -76,6 +77,8 @@ def neutral_vertices(person: Person, assets: HeadAssets) -> Floats:
     for name, value in _shape(person, assets):
         if name not in assets.shapes:
             raise UsageError(f"{name!r} is no shape of a head.{name_hint(name, assets.shapes)}")
+        if not -1 <= value <= 1:
+            raise UsageError(f"The shape {name} must lie between -1 and 1, not {value!r}.")
         for target in assets.shapes[name][int(value > 0)]:
             vertices += np.float32(abs(value) * size) * assets.delta(target)
     teeth = [assets.groups["upper_teeth"], assets.groups["lower_teeth"]]
@@ -113,6 +116,7 @@ def between_eyes(vertices: Floats, assets: HeadAssets) -> Floats:
 
 
 def _age_weights(years: float) -> dict[str, float]:
+    years = min(years, AGE_KNOTS[-1])
     low = min(max(int(np.searchsorted(AGE_KNOTS, years)) - 1, 0), len(AGES) - 2)
     t = (years - AGE_KNOTS[low]) / (AGE_KNOTS[low + 1] - AGE_KNOTS[low])
     return {AGES[low]: 1 - t, AGES[low + 1]: t}
