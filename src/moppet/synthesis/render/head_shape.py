@@ -26,6 +26,14 @@ _NEWBORN: Final[Mapping[str, float]] = {
 }
 """Shapes that are added in full at birth, and no more at one year."""
 
+_YOUNG: Final[Mapping[str, float]] = {
+    **{"eye-scale": 0.9, "eye-height2": 0.3, "mouth-angles-up": 0.5},
+    **{"mouth-lowerlip-volume": -0.35, "mouth-upperlip-volume": -0.25},
+    **{"mouth-upperlip-height": -0.15, "mouth-lowerlip-height": -0.15},
+}
+"""Shapes that are added up to one year, and no more at seven: MakeHuman's baby has small eyes, and
+lips that look sad at rest."""
+
 _HEAVY: Final[Mapping[str, float]] = {
     **{"head-fat": 0.5, "cheek-volume": 0.6, "cheek-inner": 0.3, "neck-double": 0.5},
     **{"cheek-bones": -0.3, "measure-neck-circ": 0.3},
@@ -128,6 +136,8 @@ def _shape(person: Person, assets: HeadAssets) -> Iterator[tuple[str, float]]:
     for name, value in _NEWBORN.items():
         if young > 0:
             yield name, young * value
+    small = float(np.interp(person.age_years, (1, 7), (1, 0)))
+    yield from ((name, small * value) for name, value in _YOUNG.items() if small)
     heavy = (2 * person.weight - 1) * float(np.interp(person.age_years, (0, 6), (0.5, 1)))
     for name, value in _HEAVY.items():
         yield name, heavy * value
