@@ -468,7 +468,7 @@ def coarsened(vertices: Any, triangles: Any, opacity: Any, solid: Any, cell: flo
         if a in (b, c) or b == c or opacity[t] <= 0.03:
             continue
         if opacity[t] < 0.97:
-            if _widest(vertices, i, j, k) > 4.0 * cell:
+            if _widest(vertices, i, j, k) > 6.0 * cell:
                 large[wide] = t
                 wide += 1
                 continue
@@ -555,34 +555,34 @@ def add_layers(
     level_of: Any,
     pool: Any,
     images: Any,
+    seen: Any,
     depths: Any,
 ) -> None:
     """Add large triangles that are not opaque to a depth map, dithered by their texture."""
-    size = depths.shape[0]
-    seen = np.empty((3, 3), np.float32)
+    half, end = np.float32(0.5), np.float32(depths.shape[0])
+    _project(vertices, frame, seen)
     for t in range(triangles.shape[0]):
         a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
-        for m in range(3):
-            seen[0, m] = vertices[a, m]
-            seen[1, m] = vertices[b, m]
-            seen[2, m] = vertices[c, m]
-        _project(seen.copy(), frame, seen)
-        x0, x1, x2 = seen[0, 0], seen[1, 0], seen[2, 0]
-        y0, y1, y2 = seen[0, 1], seen[1, 1], seen[2, 1]
+        x0, x1, x2 = seen[a, 0], seen[b, 0], seen[c, 0]
+        y0, y1, y2 = seen[a, 1], seen[b, 1], seen[c, 1]
+        left, right = int(max(min(x0, x1, x2) + half, half)), int(min(max(x0, x1, x2), end) + half)
+        top, bottom = int(max(min(y0, y1, y2) + half, half)), int(min(max(y0, y1, y2), end) + half)
         area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
-        if area == 0.0:
+        if left >= right or top >= bottom or area == 0.0:
             continue
-        left, right = max(int(min(x0, x1, x2)), 0), min(int(max(x0, x1, x2)) + 1, size)
-        top, bottom = max(int(min(y0, y1, y2)), 0), min(int(max(y0, y1, y2)) + 1, size)
+        s = 1.0 / area
+        i_x, j_x = (y1 - y2) * s, (y2 - y0) * s
         for y in range(top, bottom):
+            px, py = left + 0.5, y + 0.5
+            i = ((x1 - px) * (y2 - py) - (x2 - px) * (y1 - py)) * s - i_x
+            j = ((x2 - px) * (y0 - py) - (x0 - px) * (y2 - py)) * s - j_x
             for x in range(left, right):
-                px, py = x + 0.5, y + 0.5
-                i = ((x1 - px) * (y2 - py) - (x2 - px) * (y1 - py)) / area
-                j = ((x2 - px) * (y0 - py) - (x0 - px) * (y2 - py)) / area
+                i += i_x
+                j += j_x
                 k = 1.0 - i - j
                 if i < _EDGE or j < _EDGE or k < _EDGE:
                     continue
-                z = i * seen[0, 2] + j * seen[1, 2] + k * seen[2, 2]
+                z = i * seen[a, 2] + j * seen[b, 2] + k * seen[c, 2]
                 if z > depths[y, x]:
                     u = i * uv[a, 0] + j * uv[b, 0] + k * uv[c, 0]
                     v = i * uv[a, 1] + j * uv[b, 1] + k * uv[c, 1]
