@@ -18,6 +18,7 @@ from moppet.values import MoppetError
 MATTE = {"specular": 0.0, "roughness": 1.0}
 BLACK = (0.0, 0.0, 0.0)
 SIZE = (64, 64)
+DARK = np.full(3, 0.05, np.float32)
 
 
 def floats(*values: float) -> Any:
@@ -109,13 +110,14 @@ def test_the_surroundings_are_blended_by_the_normals_height() -> None:
 
 
 def test_a_shadow_lies_where_the_light_is_blocked_and_nowhere_else() -> None:
-    blocker = quad(z=1.0, half=0.4, name="blocker")
+    blocker = quad(z=1.0, half=0.4, name="blocker", color=DARK)
     slanted = lamp((1, 0, 1))  # moves the shadow one decimeter to the left
-    image = render(scene(quad(half=1.9), blocker, lights=(slanted,)), SIZE)[..., 0]
-    lit = math.cos(math.pi / 4)
+    wall = quad(half=1.9, color=DARK)  # hardly any light goes from the wall to the blocker and back
+    image = render(scene(wall, blocker, lights=(slanted,)), SIZE)[..., 0]
+    lit = 0.05 * math.cos(math.pi / 4)
     assert image[32, 32 - 16] < 0.02 * lit
-    assert image[32, 32 + 14] == pytest.approx(lit, abs=0.01)
-    assert image[32 - 12, 32 - 16] == pytest.approx(lit, abs=0.01)
+    assert image[32, 32 + 14] == pytest.approx(lit, rel=0.02)
+    assert image[32 - 12, 32 - 16] == pytest.approx(lit, rel=0.02)
 
 
 def test_a_larger_light_casts_a_softer_shadow() -> None:
@@ -183,13 +185,13 @@ def test_textures_are_right_in_perspective() -> None:
 def test_a_normal_map_turns_the_light_along_u_and_v() -> None:
     def brightness(normal: tuple[float, float, float], light: tuple[float, float, float]) -> float:
         bent = np.tile(floats(*normal), (4, 4, 1))
-        lit = scene(quad(normal_map=bent), lights=(lamp(light),))
-        return float(render(lit, SIZE)[32, 32, 0])
+        lit = scene(quad(normal_map=bent, color=DARK), lights=(lamp(light),))
+        return float(render(lit, SIZE)[32, 32, 0]) / 0.05
 
     tilted = 1 / math.sqrt(2)
-    assert brightness((tilted, 0, tilted), (1, 0, 1)) == pytest.approx(1, abs=1e-3)
-    assert brightness((0, tilted, tilted), (0, 1, 1)) == pytest.approx(1, abs=1e-3)
-    assert brightness((-tilted, 0, tilted), (1, 0, 1)) == pytest.approx(0, abs=1e-3)
+    assert brightness((tilted, 0, tilted), (1, 0, 1)) == pytest.approx(1, abs=0.01)
+    assert brightness((0, tilted, tilted), (0, 1, 1)) == pytest.approx(1, abs=0.01)
+    assert brightness((-tilted, 0, tilted), (1, 0, 1)) == pytest.approx(0, abs=0.01)
 
 
 def test_layers_are_blended_exactly_and_by_depth_not_by_order() -> None:
@@ -202,8 +204,8 @@ def test_layers_are_blended_exactly_and_by_depth_not_by_order() -> None:
     for parts in ((red, green, blue), (green, red, blue), (blue, green, red)):
         lights = (lamp((0, 0, 1)),)
         seen = render(scene(*parts, lights=lights), SIZE)[32, 32]
-        # light is dimmed by the layers above, in a dithered pattern: compare the front layer
-        assert seen[0] == pytest.approx(0.5, abs=1e-3)
+        # layers shade those below in a dithered pattern, and light them: compare the front one
+        assert seen[0] == pytest.approx(0.5, abs=0.01)
     open_air = scene(red, green, background=np.ones((*SIZE, 3), np.float32))
     layers = render_layers(open_air, SIZE)
     assert layers.alpha[32, 32] == pytest.approx(1 - 0.5 * 0.75, abs=1e-3)
@@ -254,8 +256,8 @@ def test_what_lies_behind_the_camera_or_has_no_area_does_no_harm() -> None:
     )
     image = render(scene(ahead, behind, floor, lights=(lamp((0, 1, 1)),)), SIZE)
     assert np.isfinite(image).all()
-    assert image[32, 32] == pytest.approx([0, math.sqrt(0.5), 0], abs=1e-3)
-    assert image[60, 32, 0] > 0.5 and image[60, 32, 1] < 1e-5
+    assert image[32, 32] == pytest.approx([0, math.sqrt(0.5), 0], abs=0.03)
+    assert image[60, 32, 0] > 0.5 and image[60, 32, 1] < 0.02
 
 
 def test_an_empty_scene_is_its_background() -> None:
@@ -300,17 +302,20 @@ def with_mitsuba(made: MeshScene, size: tuple[int, int]) -> Any:
 @pytest.mark.parametrize("size", [0.0, 0.3])
 def test_both_renderers_agree_on_outline_light_and_shadow(size: float) -> None:
     texture = np.random.default_rng(0).random((6, 6, 3)).astype(np.float32)
+    bumps = np.tile(floats(0, 0, 1), (8, 8, 1))
+    bumps[:4, :, :2] = floats(0.2, 0.2)
+    bumps[:4, :, 2] = math.sqrt(0.92)
     holes = np.repeat(np.eye(4, dtype=np.float32), 8, 0).repeat(8, 1)
     parts = (
         sphere(0.9, count=32, color=texture, roughness=0.5, specular=0.5),
-        quad(z=-1.2, half=1.8, color=floats(0.6, 0.6, 0.6)),
+        quad(z=-1.2, half=1.8, color=floats(0.6, 0.6, 0.6), normal_map=bumps),
         quad(z=1.2, half=0.7, color=floats(0.1, 0.5, 0.1), alpha=holes, two_sided=True),
     )
     lights = (lamp((0.7, 0.6, 0.6), size),)
     sky, ground = floats(0.3, 0.35, 0.4), floats(0.2, 0.18, 0.15)
     made = scene(*parts, lights=lights, sky=sky, ground=ground)
     ours, theirs = render(made, SIZE), with_mitsuba(made, SIZE)
-    assert np.abs(ours - theirs).mean() < 0.03
+    assert np.abs(ours - theirs).mean() < 0.02
     assert ours.mean((0, 1)) == pytest.approx(theirs.mean((0, 1)), rel=0.06)
 
 

@@ -357,7 +357,9 @@ def _flow(points: Reals, normals: Reals, scalp: _Scalp, style: Style) -> Reals:
     """Return where hair lies to at points near the scalp, (n, 3), along the surface."""
     away = points - scalp.crown
     if style.flow == "crown":
-        toward = _unit(away) + np.array([0.25, -0.1, 0.0])
+        # Away from the crown, and swept to a side above the forehead.
+        front = np.clip((points[:, 2:] - scalp.center[2]) / scalp.unit - 0.1, 0, 1)
+        toward = (1 - 0.7 * front) * _unit(away) + front * np.array([0.9, 0.1, 0.0])
     elif style.flow == "part":
         side = np.where(points[:, 0] > 0.28 * scalp.unit, 1.0, -1.0)[:, None]
         toward = side * np.array([1.0, 0.0, 0.0]) + np.array([0.0, -0.35, -0.25])
@@ -426,7 +428,7 @@ def _shorten(strands: Reals, scalp: _Scalp, style: Style) -> Reals:
     )
     inside[:, 0] = False
     first = np.where(inside.any(axis=1), inside.argmax(axis=1) - 0.6, _STEPS - 1.0)
-    strands, first = strands[first > 1], first[first > 1]
+    strands, first = strands[first > 2.5], first[first > 2.5]
     at = np.linspace(0, 1, _STEPS)[None] * first[:, None]
     low = np.minimum(at.astype(int), _STEPS - 2)
     t = (at - low)[..., None]

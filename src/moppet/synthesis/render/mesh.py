@@ -26,6 +26,8 @@ class Material:
     ambient: (height, width), 0 to 1: how much of the surrounding light reaches the surface.
     roughness: 0 mirror to 1 chalk. specular: 0 to 1, reflectance at right angles (0.5 is 4 %).
     scattering: 0 to 1: how far light softens inside (skin); it bleeds red past shadows.
+    two_sided: for cloth, leaves and hair. Other surfaces enclose something solid: seen from
+        inside they are black, and they cast shadows with their front.
     """
 
     color: Floats

@@ -19,6 +19,7 @@ from glob import glob
 from pathlib import Path
 from typing import Any, Final
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,8 +29,7 @@ from moppet.values import Floats, MoppetError
 
 _SCALAR: Final = "scalar_rgb"
 _LLVM: Final = "llvm_ad_rgb"
-_PATH_LENGTH: Final = 16
-"""Layers of hair that a path passes through count as well."""
+_PATH_LENGTH: Final = 6
 _FLATNESS: Final = 0.3
 """Of skin: more of it would darken a face that looks into the light."""
 _BRIGHTEST: Final = 30.0
@@ -202,7 +202,7 @@ def _scene_dict(mi: Any, scene: MeshScene, height: int, width: int, samples: int
             "type": "aov",
             "aovs": "albedo:albedo,normal:sh_normal,depth:depth",
             "image": {
-                "type": "path",
+                "type": "volpath",
                 "max_depth": _PATH_LENGTH,
                 "rr_depth": 4,
                 "hide_emitters": True,
@@ -300,7 +300,7 @@ def _surface(mi: Any, material: Material) -> dict[str, Any]:
     }
     if material.normal_map is not None:
         bent = material.normal_map * 0.5 + 0.5
-        surface = {"type": "normalmap", "normals": _bitmap(mi, bent), "surface": surface}
+        surface = {"type": "normalmap", "normalmap": _bitmap(mi, bent), "surface": surface}
     if material.two_sided:
         surface = {"type": "twosided", "surface": surface}
     if material.alpha is not None:
@@ -340,7 +340,8 @@ def _denoised(image: Floats, albedo: Floats, normal: Floats, depth: Floats) -> F
 def _smoothed(image: Floats, guides: Floats, step: int, contrast: float) -> Floats:
     total, weights = np.zeros_like(image), np.zeros_like(image[..., :1])
     taps: Sequence[float] = (1 / 16, 1 / 4, 3 / 8, 1 / 4, 1 / 16)
-    features = np.concatenate([np.log1p(4 * image) / contrast, guides], 2)
+    tone = cv2.medianBlur(np.log1p(4 * image), 3)
+    features = np.concatenate([tone / contrast, guides], 2)
     for down, row in zip(range(-2, 3), taps, strict=True):
         for right, column in zip(range(-2, 3), taps, strict=True):
             shift = (down * step, right * step)

@@ -55,13 +55,13 @@ _RECIPES: Final[Mapping[str, Terms]] = {
     "upper_lip_raise": ((1.0, "unit mouth-elevation"),),
     "nasolabial_deepen": ((1.0, "shape mouth/mouth-laugh-lines-in"),),
     "lip_corner_pull": ((1.2, "unit mouth-corner-puller"),),
-    "open_smile": ((0.6, "unit mouth-upward-retraction"), (-0.25, "unit mouth-corner-puller")),
+    "open_smile": ((0.5, "unit mouth-upward-retraction"), (-0.2, "unit mouth-corner-puller")),
     "dimple": ((1.0, "face mouthDimple{Side}"), (0.5, "unit mouth-retraction")),
     "lip_corner_depress": ((1.0, "unit mouth-depression"),),
     "lower_lip_depress": (
-        (1.0, "face mouthLowerDown{Side}"),
-        (0.7, "shape mouth/mouth-lowerlip-ext-down"),
-        (0.7, "shape mouth/mouth-lowerlip-middle-down"),
+        (1.3, "face mouthLowerDown{Side}"),
+        (0.9, "shape mouth/mouth-lowerlip-ext-down"),
+        (0.9, "shape mouth/mouth-lowerlip-middle-down"),
     ),
     "chin_raise": (
         (1.0, "shape mouth/mouth-lowerlip-middle-up"),
@@ -74,8 +74,8 @@ _RECIPES: Final[Mapping[str, Terms]] = {
     "neck_tighten": ((1.0, "unit neck-platysma"),),
     "lip_funnel": ((0.8, "face mouthFunnel"), (0.4, "unit mouth-protusion")),
     "lip_tighten": ((0.5, "shape mouth/mouth-scale-horiz-decr"),),
-    "lips_part": ((1.0, "unit mouth-parling"),),
-    "nostril_dilate": ((1.2, "unit nose-left-dilatation"), (1.2, "unit nose-right-dilatation")),
+    "lips_part": ((1.5, "unit mouth-parling"),),
+    "nostril_dilate": ((2.0, "unit nose-left-dilatation"), (2.0, "unit nose-right-dilatation")),
 }
 """Movement → amounts of targets at full intensity; what has no side is split between both.
 
@@ -86,7 +86,7 @@ _OWN: Final[Mapping[str, Terms]] = {
     "inner_brow_raise": ((0.14, "inner_up"), (0.03, "knit")),
     "outer_brow_raise": ((0.12, "outer_up"),),
     "brow_lower": ((0.13, "knit"), (0.035, "outer_down")),
-    "cheek_raise": ((1.0, "cheek"),),
+    "cheek_raise": ((1.3, "cheek"),),
     "lip_corner_pull": ((0.5, "cheek"),),
     "nose_wrinkle": ((0.06, "knit"), (0.5, "wing")),
     "upper_lip_raise": ((0.25, "wing"),),

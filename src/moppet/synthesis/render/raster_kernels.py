@@ -22,7 +22,15 @@ CHANNELS: Final = 8
 _FAR: Final = np.float32(-1e30)
 _MOST_LAYERS: Final = 256
 _FAINT: Final = 0.004
+_HIDDEN: Final = 0.03
 _EDGE: Final = -1e-6
+_AWAY: Final = -0.25
+"""Cosine to the light below which a triangle counts as turned away."""
+_DITHER: Final = (
+    52.9829189 * ((0.06711056 * np.arange(16) + 0.00583715 * np.arange(16)[:, None]) % 1) % 1
+).astype(np.float32)
+"""Noise between 0 and 1 in which neighbors differ; Jimenez (2014), "Next generation post
+processing in Call of Duty"."""
 _SEVEN: Final = np.array(
     [[3, 0, 0], [0, 3, 0], [0, 0, 3], [2, 1, 0], [0, 2, 1], [1, 0, 2], [1, 1, 1]], np.float64
 )
@@ -224,7 +232,8 @@ def collect_layers(
 
 @compiled
 def choose_points(ids: Any, latest: Any, links: Any, values: Any) -> Any:
-    """Return the points that can be seen and, (h, w), what shines through all layers.
+    """Return the points that can be seen and, (h, w) each, what shines through all layers and the
+    triangle that is seen most, -1 where it is the background.
 
     Each point: (subpixel, triangle) and its weight in the subpixel; the opaque surface comes last.
     Layers are sorted from the nearest on; those behind others that hide them are left out.
@@ -234,6 +243,7 @@ def choose_points(ids: Any, latest: Any, links: Any, values: Any) -> Any:
     places = np.empty((most, 2), np.int32)
     weights = np.empty(most, np.float32)
     through = np.ones((height, width), np.float32)
+    foremost = np.full((height, width), -1, np.int32)
     order = np.empty(_MOST_LAYERS, np.int32)
     count = 0
     for y in range(height):
@@ -247,23 +257,31 @@ def choose_points(ids: Any, latest: Any, links: Any, values: Any) -> Any:
                 order[place] = item
                 layers += 1
                 item = links[item, 0]
-            rest = 1.0
+            rest, most = 1.0, 0.0
             for k in range(layers):
-                if rest < _FAINT:
-                    break
                 item = order[k]
+                weight = rest * values[item, 1]
+                rest -= weight
+                if rest < _HIDDEN:
+                    weight, rest = weight + rest, 0.0
                 places[count, 0], places[count, 1] = y * width + x, links[item, 1]
-                weights[count] = rest * values[item, 1]
-                rest *= 1.0 - values[item, 1]
+                weights[count] = weight
                 count += 1
-            if ids[y, x] >= 0:
-                if rest >= _FAINT:
-                    places[count, 0], places[count, 1] = y * width + x, ids[y, x]
-                    weights[count] = rest
-                    count += 1
+                if weight > most:
+                    most, foremost[y, x] = weight, links[item, 1]
+                if rest == 0.0:
+                    break
+            if rest > 0.0 and ids[y, x] >= 0:
+                places[count, 0], places[count, 1] = y * width + x, ids[y, x]
+                weights[count] = rest
+                count += 1
+                if rest > most:
+                    most, foremost[y, x] = rest, ids[y, x]
                 rest = 0.0
+            if rest > most:
+                foremost[y, x] = -1
             through[y, x] = rest
-    return places[:count], weights[:count], through
+    return places[:count], weights[:count], through, foremost
 
 
 @compiled
@@ -333,13 +351,17 @@ def read_points(
     two_sided: Any,
     pool: Any,
     images: Any,
+    eye: Any,
     position: Any,
     smooth: Any,
     normal: Any,
+    toward: Any,
+    mirror: Any,
     color: Any,
     ambient: Any,
 ) -> None:
-    """Fill in place, smooth and bent normal, color and ambient of each point.
+    """Fill in place, smooth and bent normal, color and ambient of each point, the direction toward
+    the eye, and the one that the bent normal mirrors to it.
 
     Points on the back of a one-sided surface get ambient -1: they are black.
     """
@@ -369,92 +391,124 @@ def read_points(
             side = -1.0 if two_sided[part_of[t]] else 1.0
             ambient[n] = ambient[n] if two_sided[part_of[t]] else -1.0
         smooth[n, 0], smooth[n, 1], smooth[n, 2] = side * nx, side * ny, side * nz
-        normal[n, 0], normal[n, 1], normal[n, 2] = side * bent[0], side * bent[1], side * bent[2]
+        nx, ny, nz = side * bent[0], side * bent[1], side * bent[2]
+        ex, ey, ez = _unit(
+            eye[0] - position[n, 0], eye[1] - position[n, 1], eye[2] - position[n, 2]
+        )
+        twice = 2.0 * (nx * ex + ny * ey + nz * ez)
+        normal[n, 0], normal[n, 1], normal[n, 2] = nx, ny, nz
+        toward[n, 0], toward[n, 1], toward[n, 2] = ex, ey, ez
+        mirror[n, 0], mirror[n, 1] = twice * nx - ex, twice * ny - ey
+        mirror[n, 2] = twice * nz - ez
 
 
 # ---------------------------------------------------------------------- light and shadow
 
 
 @compiled
-def alpha_kinds(
-    triangles: Any, uv: Any, part_of: Any, level_of: Any, pool: Any, images: Any
-) -> Any:
-    """Return for each triangle 0 if it is clear all over, 2 if it is opaque, 1 if it is mixed."""
-    kinds = np.ones(triangles.shape[0], np.int8)
+def mean_alpha(triangles: Any, uv: Any, part_of: Any, level_of: Any, pool: Any, images: Any) -> Any:
+    """Return how opaque each triangle is on average."""
+    means = np.zeros(triangles.shape[0], np.float32)
     for t in range(triangles.shape[0]):
         a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
-        low, high = 1.0, 0.0
-        for k in range(7):
-            i, j, h = _SEVEN[k]
-            u = (i * uv[a, 0] + j * uv[b, 0] + h * uv[c, 0]) / 3.0
-            v = (i * uv[a, 1] + j * uv[b, 1] + h * uv[c, 1]) / 3.0
+        for n in range(_SEVEN.shape[0]):
+            i, j, k = _SEVEN[n]
+            u = (i * uv[a, 0] + j * uv[b, 0] + k * uv[c, 0]) / 3.0
+            v = (i * uv[a, 1] + j * uv[b, 1] + k * uv[c, 1]) / 3.0
             alpha = _alpha(pool, images, part_of[t], level_of[t] + 1.0, u, v)
-            low, high = min(low, alpha), max(high, alpha)
-        kinds[t] = 2 if low > 0.97 else 0 if high < 0.03 else 1
-    return kinds
+            means[t] += alpha / _SEVEN.shape[0]
+    return means
 
 
 @compiled
-def coarsened(vertices: Any, triangles: Any, cell: float) -> Any:
-    """Return triangles (k, 3) whose corners in one cell of a grid are one, and those that remain.
+def _widest(vertices: Any, a: int, b: int, c: int) -> float:
+    """Return the largest side of the box around a triangle."""
+    widest = 0.0
+    for k in range(3):
+        low = min(vertices[a, k], vertices[b, k], vertices[c, k])
+        widest = max(widest, max(vertices[a, k], vertices[b, k], vertices[c, k]) - low)
+    return widest
 
-    Light that reaches a depth map of texels as wide as a cell cannot tell the difference.
+
+@compiled
+def coarsened(vertices: Any, triangles: Any, opacity: Any, solid: Any, cell: float) -> Any:
+    """Return a mesh whose corners in one cell of a grid are one, and what is too large to merge.
+
+    Light that reaches a depth map of texels as wide as a cell cannot tell the difference. So small
+    triangles that are not opaque are left out or become opaque, as chance has it; the numbers of
+    the large ones come last. Returned before: vertices, triangles, and the normals of what is
+    solid, 0 for the rest; (n, 3) each.
     """
     size = 1
     while size < 4 * vertices.shape[0]:
         size *= 2
     table = np.full(size, -1, np.int32)
-    cells = np.floor(vertices / cell).astype(np.int64)
+    cells = np.floor(vertices / cell + 0.37).astype(np.int64)
     merged = np.empty(vertices.shape[0], np.int32)
+    first = np.empty(vertices.shape[0], np.int32)
+    corners = 0
     for n in range(vertices.shape[0]):
         x, y, z = cells[n, 0], cells[n, 1], cells[n, 2]
         slot = (x * 73856093 ^ y * 19349663 ^ z * 83492791) & (size - 1)
-        while True:
-            other = table[slot]
-            if other < 0:
-                table[slot] = other = n
-                break
+        while table[slot] >= 0:
+            other = first[table[slot]]
             if cells[other, 0] == x and cells[other, 1] == y and cells[other, 2] == z:
                 break
             slot = (slot + 1) & (size - 1)
-        merged[n] = other
-    out = np.empty_like(triangles)
-    count = 0
+        if table[slot] < 0:
+            table[slot], first[corners] = corners, n
+            corners += 1
+        merged[n] = table[slot]
+    out, normals = np.empty_like(triangles), np.zeros(triangles.shape, np.float32)
+    large = np.empty(triangles.shape[0], np.int32)
+    count, wide = 0, 0
     for t in range(triangles.shape[0]):
-        a, b, c = merged[triangles[t, 0]], merged[triangles[t, 1]], merged[triangles[t, 2]]
-        if a != b and b != c and a != c:
-            out[count, 0], out[count, 1], out[count, 2] = a, b, c
-            count += 1
-    return out[:count].copy()
+        i, j, k = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+        a, b, c = merged[i], merged[j], merged[k]
+        if a in (b, c) or b == c or opacity[t] <= 0.03:
+            continue
+        if opacity[t] < 0.97:
+            if _widest(vertices, i, j, k) > 6.0 * cell:
+                large[wide] = t
+                wide += 1
+                continue
+            if opacity[t] <= (t * 40503 & 65535) / 65536.0:
+                continue
+        out[count, 0], out[count, 1], out[count, 2] = a, b, c
+        if solid[t]:
+            x, y, z = _facing(vertices, i, j, k)
+            normals[count, 0], normals[count, 1], normals[count, 2] = x, y, z
+        count += 1
+    return vertices[first[:corners]], out[:count].copy(), normals[:count].copy(), large[:wide]
+
+
+@compiled
+def _facing(vertices: Any, a: int, b: int, c: int) -> Any:
+    """Return the normal of a triangle."""
+    x1, x2 = vertices[b, 0] - vertices[a, 0], vertices[c, 0] - vertices[a, 0]
+    y1, y2 = vertices[b, 1] - vertices[a, 1], vertices[c, 1] - vertices[a, 1]
+    z1, z2 = vertices[b, 2] - vertices[a, 2], vertices[c, 2] - vertices[a, 2]
+    return _unit(y1 * z2 - z1 * y2, z1 * x2 - x1 * z2, x1 * y2 - y1 * x2)
 
 
 @compiled
 def depth_map(
-    vertices: Any,
-    frame: Any,
-    triangles: Any,
-    opaque: int,
-    uv: Any,
-    part_of: Any,
-    level_of: Any,
-    pool: Any,
-    images: Any,
-    seen: Any,
-    depths: Any,
+    vertices: Any, frame: Any, triangles: Any, normals: Any, seen: Any, depths: Any
 ) -> None:
     """Write how near to the light the first surface is, for a light at infinity.
 
     frame: (3, 4), world to (texel x, texel y, nearness). seen: (n, 3), room for the result of it.
-    triangles: `opaque` ones first; part_of, level_of: of the others, which stop light in a
-    dithered pattern.
+    Triangles whose normal points away from the light are left out: their front stops it before.
     """
     half, end = np.float32(0.5), np.float32(depths.shape[0])
     depths[:] = _FAR
-    for n in range(vertices.shape[0]):
-        x, y, z = vertices[n, 0], vertices[n, 1], vertices[n, 2]
-        for m in range(3):
-            seen[n, m] = frame[m, 0] * x + frame[m, 1] * y + frame[m, 2] * z + frame[m, 3]
+    _project(vertices, frame, seen)
     for t in range(triangles.shape[0]):
+        away = (
+            normals[t, 0] * frame[2, 0] + normals[t, 1] * frame[2, 1] + normals[t, 2] * frame[2, 2]
+        )
+        if away < _AWAY:
+            continue
         a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
         x0, x1, x2 = seen[a, 0], seen[b, 0], seen[c, 0]
         left, right = int(max(min(x0, x1, x2) + half, half)), int(min(max(x0, x1, x2), end) + half)
@@ -479,48 +533,82 @@ def depth_map(
                 if i < _EDGE or j < _EDGE or i + j > 1.0 - _EDGE:
                     continue
                 z = z2 + i * z_i + j * z_j
-                if z <= depths[y, x]:
-                    continue
-                if t >= opaque:
-                    k = 1.0 - i - j
-                    u = i * uv[a, 0] + j * uv[b, 0] + k * uv[c, 0]
-                    v = i * uv[a, 1] + j * uv[b, 1] + k * uv[c, 1]
-                    noise = 52.9829189 * ((0.06711056 * x + 0.00583715 * y + 0.618 * t) % 1.0) % 1.0
-                    part, level = part_of[t - opaque], level_of[t - opaque] + 1.0
-                    if _alpha(pool, images, part, level, u, v) <= noise:
-                        continue
-                depths[y, x] = z
+                if z > depths[y, x]:
+                    depths[y, x] = z
 
 
 @compiled
-def _lit(depths: Any, frame: Any, position: Any, smooth: Any, n: int, bias: float) -> float:
+def _project(vertices: Any, frame: Any, seen: Any) -> None:
+    for n in range(vertices.shape[0]):
+        x, y, z = vertices[n, 0], vertices[n, 1], vertices[n, 2]
+        for m in range(3):
+            seen[n, m] = frame[m, 0] * x + frame[m, 1] * y + frame[m, 2] * z + frame[m, 3]
+
+
+@compiled
+def add_layers(
+    vertices: Any,
+    frame: Any,
+    triangles: Any,
+    uv: Any,
+    part_of: Any,
+    level_of: Any,
+    pool: Any,
+    images: Any,
+    seen: Any,
+    depths: Any,
+) -> None:
+    """Add large triangles that are not opaque to a depth map, dithered by their texture."""
+    half, end = np.float32(0.5), np.float32(depths.shape[0])
+    _project(vertices, frame, seen)
+    for t in range(triangles.shape[0]):
+        a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+        x0, x1, x2 = seen[a, 0], seen[b, 0], seen[c, 0]
+        y0, y1, y2 = seen[a, 1], seen[b, 1], seen[c, 1]
+        left, right = int(max(min(x0, x1, x2) + half, half)), int(min(max(x0, x1, x2), end) + half)
+        top, bottom = int(max(min(y0, y1, y2) + half, half)), int(min(max(y0, y1, y2), end) + half)
+        area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
+        if left >= right or top >= bottom or area == 0.0:
+            continue
+        s = 1.0 / area
+        i_x, j_x = (y1 - y2) * s, (y2 - y0) * s
+        for y in range(top, bottom):
+            px, py = left + 0.5, y + 0.5
+            i = ((x1 - px) * (y2 - py) - (x2 - px) * (y1 - py)) * s - i_x
+            j = ((x2 - px) * (y0 - py) - (x0 - px) * (y2 - py)) * s - j_x
+            for x in range(left, right):
+                i += i_x
+                j += j_x
+                k = 1.0 - i - j
+                if i < _EDGE or j < _EDGE or k < _EDGE:
+                    continue
+                z = i * seen[a, 2] + j * seen[b, 2] + k * seen[c, 2]
+                if z > depths[y, x]:
+                    u = i * uv[a, 0] + j * uv[b, 0] + k * uv[c, 0]
+                    v = i * uv[a, 1] + j * uv[b, 1] + k * uv[c, 1]
+                    alpha = _alpha(pool, images, part_of[t], level_of[t] + 1.0, u, v)
+                    if alpha > _DITHER[(y + 5 * t) & 15, (x + 11 * t) & 15]:
+                        depths[y, x] = z
+
+
+@compiled
+def _lit(depths: Any, frame: Any, bias: float, lifted: Any, n: int) -> float:
     """Return the share of light, 0 to 1, that reaches a point: four comparisons, blended.
 
-    The surface is taken as flat around the point, so that it does not shadow itself.
+    lifted: (n, 3), points moved off their surface, so that it does not shadow itself.
     """
     size = depths.shape[0]
-    x, y, z = position[n, 0], position[n, 1], position[n, 2]
+    x, y, z = lifted[n, 0], lifted[n, 1], lifted[n, 2]
     u = frame[0, 0] * x + frame[0, 1] * y + frame[0, 2] * z + frame[0, 3] - 0.5
     v = frame[1, 0] * x + frame[1, 1] * y + frame[1, 2] * z + frame[1, 3] - 0.5
-    w = frame[2, 0] * x + frame[2, 1] * y + frame[2, 2] * z + frame[2, 3]
-    x, y, z = smooth[n, 0], smooth[n, 1], smooth[n, 2]
-    a = frame[0, 0] * x + frame[0, 1] * y + frame[0, 2] * z
-    b = frame[1, 0] * x + frame[1, 1] * y + frame[1, 2] * z
-    c = frame[2, 0] * x + frame[2, 1] * y + frame[2, 2] * z
-    scale2 = frame[0, 0] ** 2 + frame[0, 1] ** 2 + frame[0, 2] ** 2
-    c = max(abs(c), 0.1) * scale2
-    a, b = -a / c, -b / c
-    left, top = math.floor(u), math.floor(v)
+    if u < 0.0 or v < 0.0 or u >= size - 1.0 or v >= size - 1.0:
+        return 1.0
+    w = frame[2, 0] * x + frame[2, 1] * y + frame[2, 2] * z + frame[2, 3] + bias
+    left, top = int(u), int(v)
     fx, fy = u - left, v - top
-    total = 0.0
-    for q in range(2):
-        for p in range(2):
-            column, row = int(left) + p, int(top) + q
-            share = (fx if p else 1.0 - fx) * (fy if q else 1.0 - fy)
-            outside = column < 0 or row < 0 or column >= size or row >= size
-            if outside or depths[row, column] <= w + a * (p - fx) + b * (q - fy) + bias:
-                total += share
-    return total
+    upper = (1.0 - fx) * (depths[top, left] <= w) + fx * (depths[top, left + 1] <= w)
+    lower = (1.0 - fx) * (depths[top + 1, left] <= w) + fx * (depths[top + 1, left + 1] <= w)
+    return float((1.0 - fy) * upper + fy * lower)
 
 
 @compiled
@@ -530,22 +618,28 @@ def gather_light(
     bias: float,
     direction: Any,
     share: float,
-    position: Any,
-    smooth: Any,
+    turn: int,
+    lifted: Any,
     normal: Any,
-    ambient: Any,
+    steps: Any,
     diffuse: Any,
     visible: Any,
 ) -> None:
-    """Add one direction of a light: cosine times visibility to diffuse, visibility to visible."""
+    """Add one direction of a light: cosine times visibility to diffuse, visibility to visible.
+
+    steps: (n,), a point takes only one direction in so many, beginning at another than its
+    neighbors; 0 takes none. turn: the direction's number.
+    """
     dx, dy, dz = direction[0], direction[1], direction[2]
-    for n in range(position.shape[0]):
-        cosine = normal[n, 0] * dx + normal[n, 1] * dy + normal[n, 2] * dz
-        if ambient[n] < 0.0 or cosine <= 0.0:
+    for n in range(lifted.shape[0]):
+        step = steps[n]
+        if step == 0 or (step > 1 and (n + turn) % step):
             continue
-        lit = _lit(depths, frame, position, smooth, n, bias) * share
-        diffuse[n] += lit * cosine
-        visible[n] += lit
+        cosine = normal[n, 0] * dx + normal[n, 1] * dy + normal[n, 2] * dz
+        if cosine > 0.0:
+            lit = _lit(depths, frame, bias, lifted, n) * share * step
+            diffuse[n] += lit * cosine
+            visible[n] += lit
 
 
 @compiled
@@ -554,44 +648,35 @@ def gather_ambient(
     frame: Any,
     bias: float,
     direction: Any,
-    phase: int,
-    phases: int,
-    eye: Any,
-    places: Any,
-    width: int,
-    position: Any,
-    smooth: Any,
+    turn: int,
+    lifted: Any,
     normal: Any,
-    ambient: Any,
+    mirror: Any,
+    steps: Any,
     sums: Any,
 ) -> None:
     """Add one direction of the surroundings to sums, (n, 6).
 
     sums: what is seen of the sky and the sky, the same of the ground, both weighted by the cosine;
-    the same of both around the mirrored view. Each subpixel takes one direction in `phases` only;
-    its neighbors take the others.
+    the same of both around the mirrored view. steps, turn: see `gather_light`.
     """
     half = 0 if direction[1] >= 0.0 else 2
     dx, dy, dz = direction[0], direction[1], direction[2]
-    for n in range(position.shape[0]):
-        place = places[n, 0]
-        if (place % width + 2 * (place // width)) % phases != phase or ambient[n] < 0.0:
+    for n in range(lifted.shape[0]):
+        step = steps[n]
+        if step == 0 or (step > 1 and (n + turn) % step):
             continue
-        nx, ny, nz = normal[n, 0], normal[n, 1], normal[n, 2]
-        ex, ey, ez = _unit(
-            eye[0] - position[n, 0], eye[1] - position[n, 1], eye[2] - position[n, 2]
-        )
-        cosine = nx * dx + ny * dy + nz * dz
+        cosine = normal[n, 0] * dx + normal[n, 1] * dy + normal[n, 2] * dz
         if cosine <= 0.0:
             continue
-        toward = 2.0 * (ex * nx + ey * ny + ez * nz)
-        mirror = (toward * nx - ex) * dx + (toward * ny - ey) * dy + (toward * nz - ez) * dz
-        mirror = max(mirror, 0.0) ** 4
-        lit = _lit(depths, frame, position, smooth, n, bias)
+        lit = _lit(depths, frame, bias, lifted, n)
         sums[n, half] += lit * cosine
         sums[n, half + 1] += cosine
-        sums[n, 4] += lit * mirror
-        sums[n, 5] += mirror
+        glance = mirror[n, 0] * dx + mirror[n, 1] * dy + mirror[n, 2] * dz
+        if glance > 0.0:
+            glance *= glance
+            sums[n, 4] += lit * glance * glance
+            sums[n, 5] += glance * glance
 
 
 @compiled
@@ -609,12 +694,11 @@ def shade_light(
     direction: Any,
     color: Any,
     size: float,
-    eye: Any,
     places: Any,
     part_of: Any,
     looks: Any,
-    position: Any,
     normal: Any,
+    toward: Any,
     diffuse: Any,
     visible: Any,
     light: Any,
@@ -626,7 +710,7 @@ def shade_light(
     in Karis (2013), "Real Shading in Unreal Engine 4". Skin has a second, sharper lobe.
     """
     dx, dy, dz = direction[0], direction[1], direction[2]
-    for n in range(position.shape[0]):
+    for n in range(normal.shape[0]):
         for k in range(3):
             light[n, k] += diffuse[n] * color[k]
         nx, ny, nz = normal[n, 0], normal[n, 1], normal[n, 2]
@@ -635,9 +719,7 @@ def shade_light(
             continue
         part = part_of[places[n, 1]]
         f0 = 0.08 * looks[part, 1]
-        ex, ey, ez = _unit(
-            eye[0] - position[n, 0], eye[1] - position[n, 1], eye[2] - position[n, 2]
-        )
+        ex, ey, ez = toward[n, 0], toward[n, 1], toward[n, 2]
         nv = max(nx * ex + ny * ey + nz * ez, 0.02)
         hx, hy, hz = _unit(dx + ex, dy + ey, dz + ez)
         nh = min(max(nx * hx + ny * hy + nz * hz, 0.0), 1.0)
@@ -656,12 +738,12 @@ def shade_light(
 def shade_ambient(
     sky: Any,
     ground: Any,
-    eye: Any,
     places: Any,
     part_of: Any,
     looks: Any,
-    position: Any,
     normal: Any,
+    toward: Any,
+    mirror: Any,
     color: Any,
     ambient: Any,
     sums: Any,
@@ -674,8 +756,8 @@ def shade_ambient(
     mirrored surroundings use the fit of Karis (2014), "Physically based shading on mobile".
     """
     mean, count = np.zeros(3), 0
-    open_share = np.zeros(position.shape[0], np.float32)
-    for n in range(position.shape[0]):
+    open_share = np.zeros(normal.shape[0], np.float32)
+    for n in range(normal.shape[0]):
         if ambient[n] < 0.0:
             continue
         above = 0.5 + 0.5 * normal[n, 1]
@@ -687,7 +769,7 @@ def shade_ambient(
             light[n, k] += surround * ambient[n]
             mean[k] += color[n, k] * light[n, k]
         count += 1
-    for n in range(position.shape[0]):
+    for n in range(normal.shape[0]):
         if ambient[n] < 0.0:
             continue
         hidden = (1.0 - open_share[n]) * math.sqrt(open_share[n])
@@ -696,15 +778,12 @@ def shade_ambient(
         part = part_of[places[n, 1]]
         rough, f0 = looks[part, 0], 0.08 * looks[part, 1]
         nx, ny, nz = normal[n, 0], normal[n, 1], normal[n, 2]
-        ex, ey, ez = _unit(
-            eye[0] - position[n, 0], eye[1] - position[n, 1], eye[2] - position[n, 2]
-        )
+        ex, ey, ez = toward[n, 0], toward[n, 1], toward[n, 2]
         nv = min(max(nx * ex + ny * ey + nz * ez, 0.0), 1.0)
         edge = 1.0 - rough
         a = min(edge * edge, 2.0 ** (-9.28 * nv)) * edge + 0.0425 - 0.0275 * rough
         strength = f0 * (1.04 - 0.572 * rough - 1.04 * a) + 1.04 * a - 0.04 + 0.022 * rough
-        mirrored = 2.0 * (nx * ex + ny * ey + nz * ez) * ny - ey
-        above = min(max(0.5 + 0.5 * mirrored / (rough + 0.1), 0.0), 1.0)
+        above = min(max(0.5 + 0.5 * mirror[n, 1] / (rough + 0.1), 0.0), 1.0)
         seen = sums[n, 4] / sums[n, 5] if sums[n, 5] > 0.0 else 1.0
         for k in range(3):
             surround = above * sky[k] + (1.0 - above) * ground[k]

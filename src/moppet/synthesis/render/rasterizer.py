@@ -23,8 +23,11 @@ from moppet.synthesis.render.mesh import LightSource, Material, MeshScene, Part,
 from moppet.values import Floats, MoppetError
 
 _NEAR: Final = 0.05
-_SURROUNDINGS: Final = 32
-_PHASES: Final = 2
+_SURROUNDINGS: Final = 24
+_LIFT: Final = 1.2
+_HAIR_LIFT: Final = 0.3
+_BIAS: Final = 0.3
+"""Texels by which points are moved off their surface, and toward the light."""
 _GOLDEN: Final = math.pi * (3 - math.sqrt(5))
 _SKIN_SPREAD: Final = np.array([0.035, 0.016, 0.009])
 """Decimeters that red, green and blue light spreads in skin (standard deviation)."""
@@ -161,13 +164,20 @@ class _Raster:
     places: NDArray[np.int32]
     weights: Floats
     through: Floats
+    foremost: NDArray[np.int32]
 
 
 @dataclass(frozen=True)
 class _Points:
+    """smooth, normal: without and with the normal map. toward: to the eye. mirror: to what a
+    mirror would show. ambient: below 0 on the back of a one-sided surface.
+    """
+
     position: Floats
     smooth: Floats
     normal: Floats
+    toward: Floats
+    mirror: Floats
     color: Floats
     ambient: Floats
 
@@ -186,8 +196,8 @@ def _rasterized(scene: MeshScene, height: int, width: int, kernels: Any) -> _Ras
     latest, links, values = kernels.collect_layers(
         clip, mesh.triangles, mesh.opaque, end, _NEAR, closeness, *surface
     )
-    places, weights, through = kernels.choose_points(ids, latest, links, values)
-    return _Raster(mesh, camera, clip, level_of, textures, places, weights, through)
+    seen = kernels.choose_points(ids, latest, links, values)
+    return _Raster(mesh, camera, clip, level_of, textures, *seen)
 
 
 def camera_of(view: View, height: int, width: int) -> _Camera:
@@ -363,8 +373,8 @@ def _resized(image: Floats, height: int, width: int) -> Floats:
 
 def _read_points(raster: _Raster, kernels: Any) -> _Points:
     count = len(raster.places)
-    position, smooth, normal, color = (_zeros(count, 3) for _ in range(4))
-    points = _Points(position, smooth, normal, color, _zeros(count))
+    position, smooth, normal, toward, mirror, color = (_zeros(count, 3) for _ in range(6))
+    points = _Points(position, smooth, normal, toward, mirror, color, _zeros(count))
     mesh, camera = raster.mesh, raster.camera
     kernels.read_points(
         raster.places,
@@ -379,9 +389,12 @@ def _read_points(raster: _Raster, kernels: Any) -> _Points:
         mesh.two_sided,
         raster.textures.pool,
         raster.textures.images,
+        camera.eye,
         points.position,
         points.smooth,
         points.normal,
+        points.toward,
+        points.mirror,
         points.color,
         points.ambient,
     )
@@ -397,15 +410,18 @@ def _zeros(*shape: int) -> Floats:
 
 @dataclass(frozen=True)
 class _Casters:
-    """Triangles that stop light in depth maps of one size; `opaque` ones first.
+    """What stops light in depth maps of one size; `lifted` are the points that it may reach.
 
-    part_of, level_of: of the others. depths: (size, size), room for the map.
+    normals: (m, 3), 0 where both sides stop light. layers: arguments of `add_layers`, or None.
+    seen, depths: room for the vertices as a light meets them, and for its map.
     """
 
+    vertices: Floats
     triangles: NDArray[np.int32]
-    opaque: int
-    part_of: NDArray[np.int32]
-    level_of: Floats
+    normals: Floats
+    layers: tuple[NDArray[Any], ...] | None
+    lifted: Floats
+    seen: Floats
     depths: Floats
 
 
@@ -413,57 +429,58 @@ class _Shadows:
     """Makes depth maps of a scene, large enough for all points that are seen."""
 
     def __init__(self, raster: _Raster, points: _Points, kernels: Any) -> None:
-        low, high = points.position.min(0), points.position.max(0)
+        cared = points.position[_cast_shadows(raster)]
+        low, high = cared.min(0), cared.max(0)
         self.corners = np.array(np.meshgrid(*np.stack([low, high], 1))).reshape(3, -1).T
         self.extent = max(float(np.linalg.norm(high - low)), 1e-3)
-        self.raster, self.kernels = raster, kernels
-        self.seen = _zeros(*raster.mesh.vertices.shape)
-        mesh = raster.mesh
-        self._rest = mesh.triangles[mesh.opaque :]
-        self._look = mesh.part_of[mesh.opaque :], raster.level_of[mesh.opaque :]
+        self.raster, self.points, self.kernels = raster, points, kernels
+        mesh, start = raster.mesh, raster.mesh.opaque
+        look = mesh.part_of[start:], raster.level_of[start:]
         textures = raster.textures.pool, raster.textures.images
-        self._kinds = kernels.alpha_kinds(self._rest, mesh.uv, *self._look, *textures)
+        means = kernels.mean_alpha(mesh.triangles[start:], mesh.uv, *look, *textures)
+        self.opacity = np.concatenate([np.ones(start, np.float32), means])
+        self.solid = ~mesh.two_sided[mesh.part_of]
+        self.solid[start:] = False
         self._casters: dict[int, _Casters] = {}
 
     def casters(self, size: int) -> _Casters:
         """Return what stops light in maps of this size: finer details than a texel are merged."""
         if size not in self._casters:
+            texel = self.extent / size
             mesh = self.raster.mesh
-            opaque = [mesh.triangles[: mesh.opaque], self._rest[self._kinds == 2]]
-            cell = self.extent / size
-            merged = self.kernels.coarsened(mesh.vertices, np.concatenate(opaque), cell)
-            mixed = self._kinds == 1
-            part_of, level_of = (look[mixed] for look in self._look)
-            triangles = np.concatenate([merged, self._rest[mixed]])
-            self._casters[size] = _Casters(
-                triangles, len(merged), part_of, level_of, _zeros(size, size)
-            )
+            whole = mesh.vertices, mesh.triangles, self.opacity, self.solid
+            vertices, triangles, normals, large = self.kernels.coarsened(*whole, 1.5 * texel)
+            opaque = self.raster.places[:, 1:] < mesh.opaque
+            lift = np.where(opaque, _LIFT, _HAIR_LIFT).astype(np.float32) * np.float32(texel)
+            lifted = self.points.position + lift * self.points.smooth
+            room = _zeros(*vertices.shape), _zeros(size, size)
+            layers = self._layers(large) if len(large) else None
+            self._casters[size] = _Casters(vertices, triangles, normals, layers, lifted, *room)
         return self._casters[size]
+
+    def _layers(self, chosen: NDArray[np.int32]) -> tuple[NDArray[Any], ...]:
+        """Return what `add_layers` needs of these triangles, without frame and depths."""
+        mesh, raster = self.raster.mesh, self.raster
+        used, corners = np.unique(mesh.triangles[chosen], return_inverse=True)
+        triangles = corners.reshape(-1, 3).astype(np.int32)
+        look = mesh.part_of[chosen], raster.level_of[chosen]
+        textures = raster.textures.pool, raster.textures.images, _zeros(len(used), 3)
+        return mesh.vertices[used], triangles, mesh.uv[used], *look, *textures
 
     def fill(self, size: int, direction: NDArray[np.float64]) -> tuple[Any, Any, float]:
         """Return the scene's depth map from a direction, its frame and its bias."""
-        casters, mesh = self.casters(size), self.raster.mesh
+        casters = self.casters(size)
         frame = self._frame(direction, size)
-        self.kernels.depth_map(
-            mesh.vertices,
-            frame,
-            casters.triangles,
-            casters.opaque,
-            mesh.uv,
-            casters.part_of,
-            casters.level_of,
-            self.raster.textures.pool,
-            self.raster.textures.images,
-            self.seen,
-            casters.depths,
-        )
-        return casters.depths, frame, 1.0 / float(np.linalg.norm(frame[0, :3]))
+        mesh = casters.triangles, casters.normals
+        self.kernels.depth_map(casters.vertices, frame, *mesh, casters.seen, casters.depths)
+        if casters.layers is not None:
+            vertices, *rest = casters.layers
+            self.kernels.add_layers(vertices, frame, *rest, casters.depths)
+        return casters.depths, frame, _BIAS * self.extent / size
 
     def _frame(self, direction: NDArray[np.float64], size: int) -> NDArray[np.float64]:
         """Return (3, 4): decimeters of the world to texels and nearness to the light."""
-        side = (0.0, 1.0, 0.0) if abs(direction[1]) < 0.9 else (1.0, 0.0, 0.0)
-        right = _unit(np.cross(side, direction))
-        axes = np.stack([right, np.cross(direction, right), direction])
+        axes = _frame_of(direction)
         spans = self.corners @ axes.T
         low, high = spans.min(0), spans.max(0)
         scale = (size - 4) / max(float((high - low)[:2].max()), 1e-6)
@@ -473,94 +490,89 @@ class _Shadows:
         return frame
 
 
+def _cast_shadows(raster: _Raster) -> NDArray[np.bool_]:
+    """Return which points the depth maps must cover: all but cloth, unless there is nothing else.
+
+    What a head casts lies on the same texels as the head: cloth beyond them only lacks its own
+    folds' shade, and maps of a head alone show finer details.
+    """
+    mesh = raster.mesh
+    cloth = mesh.two_sided & (mesh.looks[:, 2] == 0)
+    part = mesh.part_of[raster.places[:, 1]]
+    chosen = ~cloth[part] | (raster.places[:, 1] >= mesh.opaque)
+    return np.asarray(chosen if chosen.any() else ~chosen, np.bool_)
+
+
+def _frame_of(direction: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return (3, 3), rows of length 1 at right angles, the direction last."""
+    side = (0.0, 1.0, 0.0) if abs(direction[1]) < 0.9 else (1.0, 0.0, 0.0)
+    right = _unit(_cross(np.array(side), direction))
+    return np.stack([right, _cross(direction, right), direction])
+
+
+def _cross(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the cross product of two vectors; numpy's own takes ten times as long."""
+    (ax, ay, az), (bx, by, bz) = a.tolist(), b.tolist()
+    return np.array([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx])
+
+
 def _lit_points(
     scene: MeshScene, raster: _Raster, points: _Points, kernels: Any
 ) -> tuple[Floats, Floats]:
     """Return what falls on each point from everywhere, and what it mirrors, (n, 3) each."""
     count = len(points.position)
-    light, gloss = _zeros(count, 3), _zeros(count, 3)
+    out = _zeros(count, 3), _zeros(count, 3)
     shadows = _Shadows(raster, points, kernels)
     detail = min(max(raster.camera.middle[1], 128), 640)
-    looks = (raster.places, raster.mesh.part_of, raster.mesh.looks)
-    eye = raster.camera.eye
+    looks = (raster.places, raster.mesh.part_of, raster.mesh.looks, points.normal, points.toward)
+    opaque = raster.places[:, 1] < raster.mesh.opaque
+    lit = points.ambient >= 0
+    brightest = max([1e-6, *(float(np.max(source.color)) for source in scene.lights)])
     for source in scene.lights:
         diffuse, visible = _zeros(count), _zeros(count)
-        directions = light_directions(source)
-        side = round(detail * (1.6 if len(directions) == 1 else 1.0))
-        for direction, share in directions:
+        directions = light_directions(source, float(np.max(source.color)) / brightest)
+        steps = (lit * np.where(opaque, 1, max(len(directions) // 4, 1))).astype(np.int32)
+        side = round(detail * (1.4 if len(directions) == 1 else 0.85))
+        lifted = shadows.casters(side).lifted
+        for turn, (direction, share) in enumerate(directions):
             depth_map = shadows.fill(side, direction)
-            surface = (points.position, points.smooth, points.normal, points.ambient)
-            kernels.gather_light(*depth_map, direction, share, *surface, diffuse, visible)
+            where = (lifted, points.normal, steps, diffuse, visible)
+            kernels.gather_light(*depth_map, direction, share, turn, *where)
         toward, color = _unit(np.asarray(source.direction, float)), np.asarray(source.color, float)
-        kernels.shade_light(
-            toward,
-            color,
-            float(source.size),
-            eye,
-            *looks,
-            points.position,
-            points.normal,
-            diffuse,
-            visible,
-            light,
-            gloss,
-        )
-    sums = _surroundings(scene, raster, points, shadows, round(detail * 0.75))
+        kernels.shade_light(toward, color, float(source.size), *looks, diffuse, visible, *out)
     sky, ground = np.asarray(scene.sky, float), np.asarray(scene.ground, float)
-    kernels.shade_ambient(
-        sky,
-        ground,
-        eye,
-        *looks,
-        points.position,
-        points.normal,
-        points.color,
-        points.ambient,
-        sums,
-        light,
-        gloss,
-    )
-    return light, gloss
+    steps = (lit * np.where(opaque, 2, 4)).astype(np.int32)
+    sums = _surroundings(points, shadows, round(detail * 0.65), steps)
+    surface = (points.mirror, points.color, points.ambient)
+    kernels.shade_ambient(sky, ground, *looks, *surface, sums, *out)
+    return out
 
 
 def _surroundings(
-    scene: MeshScene, raster: _Raster, points: _Points, shadows: _Shadows, size: int
+    points: _Points, shadows: _Shadows, size: int, steps: NDArray[np.int32]
 ) -> Floats:
     """Return how much of sky and ground each point sees, (n, 6); see `gather_ambient`."""
     sums = _zeros(len(points.position), 6)
-    if not (np.any(scene.sky) or np.any(scene.ground)):
-        return sums
-    width = round(2 * raster.camera.middle[0])
-    for k, direction in enumerate(sphere_directions(_SURROUNDINGS)):
+    where = (shadows.casters(size).lifted, points.normal, points.mirror, steps, sums)
+    for turn, direction in enumerate(sphere_directions(_SURROUNDINGS)):
         depth_map = shadows.fill(size, direction)
-        shadows.kernels.gather_ambient(
-            *depth_map,
-            direction,
-            k % _PHASES,
-            _PHASES,
-            raster.camera.eye,
-            raster.places,
-            width,
-            points.position,
-            points.smooth,
-            points.normal,
-            points.ambient,
-            sums,
-        )
+        shadows.kernels.gather_ambient(*depth_map, direction, turn, *where)
     return sums
 
 
-def light_directions(source: LightSource) -> list[tuple[NDArray[np.float64], float]]:
+def light_directions(
+    source: LightSource, weight: float = 1.0
+) -> list[tuple[NDArray[np.float64], float]]:
     """Return directions over a light's disk, (3,) each, and their shares of its light.
 
-    A matte surface that faces the light gets its color, whatever its size.
+    A matte surface that faces the light gets its color, whatever its size. weight: brightness
+    beside the brightest light; weak lights get fewer directions.
     """
     middle = _unit(np.asarray(source.direction, np.float64))
-    count = 1 if source.size < 0.02 else min(4 + round(24 * source.size), 16)
+    count = min(3 + round(16 * source.size), 14)
+    count = 1 if source.size < 0.02 else max(round(count * math.sqrt(weight)), 3)
     radius = math.sin(min(source.size, 1.5)) if count > 1 else 0.0
-    side = (0.0, 1.0, 0.0) if abs(middle[1]) < 0.9 else (1.0, 0.0, 0.0)
-    right = _unit(np.cross(side, middle))
-    up = np.cross(middle, right)
+    right, up, _ = _frame_of(middle)
     out = []
     for k in range(count):
         r, turn = radius * math.sqrt((k + 0.5) / count), k * _GOLDEN
@@ -609,25 +621,16 @@ def _scattered(
 def _resolved(raster: _Raster, image: Floats, samples: int) -> Rendering:
     """Return the rendering with subpixels averaged."""
     height, width = (side // samples for side in raster.through.shape)
-
-    def average(values: Floats) -> Floats:
-        tiles = values.reshape(height, samples, width, samples, *values.shape[2:])
-        return np.asarray(tiles.mean((1, 3)), np.float32)
-
-    subpixels = height * width * samples**2
-    part, depth = np.full(subpixels, -1, np.int32), np.full(subpixels, np.inf, np.float32)
-    strongest = np.full(subpixels, -np.inf, np.float32)
-    strongest[:] = raster.through.ravel()
-    order = np.argsort(raster.weights, kind="stable")
-    place, triangle = raster.places[order].T
-    better = raster.weights[order] >= strongest[place]
-    place, triangle = place[better], triangle[better]
-    part[place] = raster.mesh.part_of[triangle]
-    depth[place] = raster.clip[raster.mesh.triangles[triangle]][:, :, 2].mean(1)
-    middle = (slice(samples // 2, None, samples),) * 2
+    triangle = raster.foremost[samples // 2 :: samples, samples // 2 :: samples]
+    nothing, mesh = triangle < 0, raster.mesh
+    part, depth = np.full((height, width), -1, np.int32), np.full((height, width), np.inf)
+    if not nothing.all():
+        part = np.where(nothing, -1, mesh.part_of[triangle])
+        corners = raster.clip[mesh.triangles[triangle], 2]
+        depth = np.where(nothing, np.inf, corners.mean(-1))
     return Rendering(
-        image=average(image),
-        part=part.reshape(raster.through.shape)[middle],
-        depth=depth.reshape(raster.through.shape)[middle],
-        alpha=1 - average(raster.through),
+        image=_resized(image, height, width),
+        part=part.astype(np.int32),
+        depth=depth.astype(np.float32),
+        alpha=1 - _resized(raster.through, height, width),
     )

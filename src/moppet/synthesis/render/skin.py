@@ -70,7 +70,7 @@ def skin_material(
 ) -> Material:
     """Return the skin's material in the atlas's layout; see `skin_part`."""
     rest = _resting(_Key.of(person, size, texture), assets)
-    slope, groove = _layout(assets, size).wrinkles.mix(movements, person.age_years)
+    slope, groove = skin_layout(assets, size).wrinkles.mix(movements, person.age_years)
     color = rest.color * np.exp(-groove[..., None] * _GROOVE_SHADE)
     if blush > 0:
         color *= np.exp(-blush * rest.blush[..., None] * _BLOOD)
@@ -156,7 +156,7 @@ class _Resting:
 
 
 @dataclass(frozen=True)
-class _Layout:
+class SkinLayout:
     """What holds for every person: the atlas, its regions, and the wrinkles.
 
     regions: name → (size, size), 0 to 1.
@@ -167,19 +167,20 @@ class _Layout:
     wrinkles: Wrinkles
 
 
-_FORMAT: Final = 1
-_LAYOUTS: Final[dict[tuple[str, int], _Layout]] = {}
+_FORMAT: Final = 2
+_LAYOUTS: Final[dict[tuple[str, int], SkinLayout]] = {}
 _RESTING: Final[dict[tuple[str, _Key], _Resting]] = {}
 _KEPT: Final = 8
 
 
-def _layout(assets: HeadAssets, size: int) -> _Layout:
+def skin_layout(assets: HeadAssets, size: int) -> SkinLayout:
+    """Return the atlas, regions and wrinkles of an image size; drawn once, then cached on disk."""
     found = _LAYOUTS.get((assets.key, size))
     if found is None:
         arrays = _layout_arrays(assets, size)
         fields = ("position", "normal", "open", "pixel_length", "covered")
         atlas = Atlas(*(arrays[f"atlas {field}"] for field in fields))
-        found = _Layout(atlas, draw_regions(atlas), Wrinkles.from_arrays(size, arrays))
+        found = SkinLayout(atlas, draw_regions(atlas), Wrinkles.from_arrays(size, arrays))
         _LAYOUTS[assets.key, size] = found
     return found
 
@@ -297,14 +298,14 @@ def _resting(key: _Key, assets: HeadAssets) -> _Resting:
     if found is None:
         while len(_RESTING) >= _KEPT:
             del _RESTING[next(iter(_RESTING))]
-        layout = _layout(assets, key.size)
+        layout = skin_layout(assets, key.size)
         found = _RESTING[assets.key, key] = _paint(
             key, layout, _detail(key.texture, assets, layout)
         )
     return found
 
 
-def _paint(key: _Key, layout: _Layout, detail: Floats | None) -> _Resting:
+def _paint(key: _Key, layout: SkinLayout, detail: Floats | None) -> _Resting:
     """Return a person's resting skin. detail: relative lightness from a photographed skin."""
     rng = np.random.default_rng(seed_of("skin", key.seed))
     regions, size = layout.regions, key.size
@@ -374,7 +375,7 @@ def _clouds(rng: np.random.Generator, size: int, cells: int) -> Floats:
     return total
 
 
-def _spots(key: _Key, layout: _Layout, rng: np.random.Generator, old: float) -> Floats:
+def _spots(key: _Key, layout: SkinLayout, rng: np.random.Generator, old: float) -> Floats:
     """Return freckles (light skin, from three years on), moles and age spots, as melanin."""
     size, regions = key.size, layout.regions
     spots = np.zeros((size, size), np.float32)
@@ -425,7 +426,7 @@ def _hair_roots(color: Floats, key: _Key, regions: Mapping[str, Floats], noise: 
     return np.asarray(color * (1 - share) + hair * share, np.float32)
 
 
-def _detail(name: str, assets: HeadAssets, layout: _Layout) -> Floats | None:
+def _detail(name: str, assets: HeadAssets, layout: SkinLayout) -> Floats | None:
     """Return the fine lightness of one of the asset folder's skins, as logarithms."""
     if not name:
         return None

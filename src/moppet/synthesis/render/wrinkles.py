@@ -275,6 +275,8 @@ def _draw_line(
     away = np.sqrt(np.maximum(distance**2 - np.where(inside, along**2, 0), 0))
     t = np.clip(closest / (len(points) - 1), 0, 1)
     fade = np.sin(np.pi * (0.5 + 0.5 * t if line.open_start else t)) ** 0.6
+    if line.open_start:  # the two halves of a line across the face fade into each other
+        fade = fade * (0.5 + 0.5 * np.tanh(mirror * pixels[:, 0] / (0.7 * width)))
     hand = mirror * np.tanh((ahead[:, 0] * apart[:, 1] - ahead[:, 1] * apart[:, 0]) / width)
     bulge = np.exp(-0.5 * ((away - 2.8 * width) / (1.6 * width)) ** 2)
     valley = np.exp(-0.5 * (away / width) ** 2)
