@@ -59,7 +59,7 @@ def _below(angle: Reals, limit: float, soft: float) -> Reals:
 def _sclera(angle: Reals, around: Reals, age_years: float, rng: np.random.Generator) -> Reals:
     """Return the eye's white: bluish in infants, yellower in the old, veined to the corners."""
     old = float(np.interp(age_years, (0, 3, 30, 80), (-0.6, 0.0, 0.4, 1.0)))
-    white = np.array([0.58, 0.56 - 0.02 * old, 0.545 - 0.06 * old], np.float32)
+    white = np.array([0.50, 0.48 - 0.02 * old, 0.465 - 0.05 * old], np.float32)
     side = np.clip(angle / 60, 0, 1) ** 2 * np.abs(np.cos(around))
     color = white * np.exp(-side[..., None] * np.array([0.10, 0.32, 0.30]))
     veins = np.zeros(angle.shape, np.float32)
@@ -249,7 +249,7 @@ _AROUND: Final = 12
 _SHAPES: Final = {
     # At five heights from neck to edge: width, thickness.
     "incisor": ((0.80, 0.95, 1.0, 0.99, 0.93), (0.75, 0.80, 0.62, 0.36, 0.20)),
-    "canine": ((0.80, 1.0, 1.0, 0.72, 0.28), (0.90, 1.0, 0.85, 0.55, 0.25)),
+    "canine": ((0.80, 1.0, 1.0, 0.86, 0.50), (0.90, 1.0, 0.85, 0.55, 0.25)),
     "molar": ((0.86, 1.0, 1.02, 0.98, 0.80), (1.0, 1.1, 1.1, 1.0, 0.75)),
 }
 
