@@ -33,7 +33,7 @@ from moppet.vocabulary import age_band
 
 PLAN = Path(__file__).resolve().parents[1] / "recipes" / "render" / "check-video.toml"
 LEAST_FOUND = 0.97
-ACTS = 3
+ACTS = 2
 Row = dict[str, Any]
 
 
