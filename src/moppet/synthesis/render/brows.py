@@ -36,12 +36,11 @@ BROW_STYLES: Final[dict[str, BrowStyle]] = {
 """Names for Person.brows, beside an asset folder's "brow001" and so on; "" is none."""
 _CENTERLINE: Final = ((0.15, 0.18), (0.30, 0.205), (0.50, 0.225), (0.70, 0.205), (0.88, 0.115))
 """Of the left brow, in distances between the pupils, from the middle between the eyes."""
-_THICKNESS: Final = (0.06, 0.075, 0.07, 0.05, 0.02)
+_THICKNESS: Final = (0.06, 0.075, 0.07, 0.05, 0.03)
 _CARDS: Final = 34
 _STEPS: Final = 4
-_UPPER_LASHES: Final = (0.9269, 0.9471)
-_LOWER_LASHES: Final = (0.9671, 0.9851)
-"""hm08's v of the lash helpers; the left eye's u goes from 0.70969 to 0.75844, the right's back."""
+_UPPER_ROOTS, _LOWER_ROOTS = 0.9355, 0.9775
+"""hm08's v at the roots of the lash helpers, in the middle of the lid."""
 
 
 def brow_strength(person: Person) -> float:
@@ -70,8 +69,9 @@ def brow_parts(head: Head, posed: PosedHead) -> list[Part]:
     elif person.brows in BROW_STYLES:
         light, alpha = _brow_texture()
         style = BROW_STYLES[person.brows]
-        male = person.sex * float(np.interp(person.age_years, (12, 18), (0, 1)))
-        shape = posed.fit(_fitted_brows(assets, round(style.width * (0.85 + 0.3 * male), 1)))
+        grown = float(np.interp(person.age_years, (6, 18), (0, 1)))
+        width = style.width * (0.75 + 0.15 * grown + 0.25 * grown * person.sex)
+        shape = posed.fit(_fitted_brows(assets, round(width, 1), round(0.03 * (1 - grown), 2)))
     else:
         known = [*BROW_STYLES, *(n.replace("_", "") for n in assets.textures if "brow_" in n)]
         raise UsageError(f"{person.brows!r} is no style of brows.{name_hint(person.brows, known)}")
@@ -118,31 +118,31 @@ def _part(name: str, shape: Shape, material: Material) -> Part:
     )
 
 
-_FITTED: Final[dict[tuple[str, float], Fitted]] = {}
+_FITTED: Final[dict[tuple[str, float, float], Fitted]] = {}
 
 
-def _fitted_brows(assets: HeadAssets, width: float) -> Fitted:
-    key = (assets.key, width)
+def _fitted_brows(assets: HeadAssets, width: float, lift: float) -> Fitted:
+    key = (assets.key, width, lift)
     if key not in _FITTED:
-        _FITTED[key] = _bind_brows(assets, width)
+        _FITTED[key] = _bind_brows(assets, width, lift)
     return _FITTED[key]
 
 
-def _bind_brows(assets: HeadAssets, width: float) -> Fitted:
+def _bind_brows(assets: HeadAssets, width: float, lift: float) -> Fitted:
     """Return both brows' cards as a mesh that follows the skin's vertices."""
     rng = np.random.default_rng(7)
     # More cards at the inner end, where the brow is thick.
-    t = np.sort(rng.beta(1.0, 1.25, _CARDS))
+    t = np.sort(rng.beta(1.0, 1.5, _CARDS))
     places = np.linspace(0, 1, len(_CENTERLINE))
     middle = np.stack([np.interp(t, places, np.array(_CENTERLINE)[:, k]) for k in (0, 1)], axis=1)
     thick = np.interp(t, places, _THICKNESS) * width
-    middle[:, 1] += thick * rng.uniform(-0.5, 0.35, _CARDS)
+    middle[:, 1] += lift + thick * rng.uniform(-0.5, 0.35, _CARDS)
     # Hairs point up at the inner end, outward in the middle, downward at the tail.
     angle = np.radians(
         np.interp(t, (0, 0.15, 0.5, 1), (75, 48, 18, -28)) + rng.normal(0, 7, _CARDS)
     )
     along = np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    length = (0.12 + 0.07 * (t > 0.15)) * rng.uniform(0.85, 1.15, _CARDS)
+    length = (0.12 + 0.07 * (t > 0.15) - 0.05 * t) * rng.uniform(0.85, 1.15, _CARDS)
     half = np.maximum(thick * 0.6, 0.025)
     points: list[tuple[float, float, float]] = []
     quads, uv = [], []
@@ -208,15 +208,18 @@ def middle_depth(corners: Reals) -> Reals:
 
 
 def _lash_uv(uv: Reals) -> Reals:
-    """Return places in the lashes' texture: upper lashes in its upper half, tips upward."""
-    lower = uv[:, 1] > 0.957
+    """Return places in the lashes' texture: upper lashes in its upper half, tips upward.
+
+    The helpers lie across the lid's edge; what lies before their roots is bare.
+    """
     across = np.abs(uv[:, 0] - 0.70825) / 0.0502
-    low, high = (
-        np.where(lower, _LOWER_LASHES[0], _UPPER_LASHES[0]),
-        np.where(lower, _LOWER_LASHES[1], _UPPER_LASHES[1]),
-    )
-    along = np.clip((uv[:, 1] - low) / (high - low), 0, 1)
-    v = np.where(lower, 0.01 + 0.48 * (1 - along), 0.51 + 0.48 * along)
+    lower = uv[:, 1] > 0.957
+    bow = ((across - 0.45) / 0.5) ** 2
+    upper_along = (uv[:, 1] - (_UPPER_ROOTS - 0.007 * bow)) / 0.0115
+    lower_along = (_LOWER_ROOTS + 0.005 * bow - uv[:, 1]) / 0.0115
+    v = 0.5 + np.where(lower, -0.49 * lower_along, 0.49 * upper_along)
+    bare = np.where(lower, lower_along, upper_along) < 0
+    v = np.where(bare, 0.5, np.clip(v, 0.01, 0.99))
     return np.stack([across * 0.98 + 0.01, v], axis=1).astype(np.float32)
 
 
@@ -226,19 +229,21 @@ def _lash_texture() -> tuple[Reals, Reals]:
     size = 256
     rng = np.random.default_rng(5)
     alpha = np.zeros((size, size), np.float32)
-    for upper, count, reach in ((True, 90, 0.46), (False, 40, 0.12)):
-        for x in np.sort(rng.uniform(0.03, 0.97, count)):
+    for up, count, reach in ((-1, 120, 0.46), (1, 60, 0.24)):
+        for x in rng.uniform(0.02, 0.98, count):
             long = reach * rng.uniform(0.65, 1.0) * (0.6 + 0.4 * np.sin(np.pi * min(1.0, x + 0.15)))
             lean = 0.06 * (x - 0.35) + rng.normal(0, 0.012)
             t = np.linspace(0, 1, 12)
-            y = 0.5 + (-1 if upper else 1) * long * t
-            xs = x + lean * t**1.6
+            points = np.stack([x + lean * t**1.6, 0.5 + up * long * t], axis=1) * size * 8
             for k in range(11):
-                ends = [(int(xs[j] * size * 8), int(y[j] * size * 8)) for j in (k, k + 1)]
-                value = float(1 - 0.7 * t[k])
-                thick = 2 if upper and t[k] < 0.4 else 1
-                cv2.line(alpha, ends[0], ends[1], value, thick, cv2.LINE_8, 3)
-    return np.ones_like(alpha), soften(alpha, 0.6)
+                thick = (3 if t[k] < 0.35 else 2 if t[k] < 0.75 else 1) - (up > 0)
+                ends = [(int(points[j, 0]), int(points[j, 1])) for j in (k, k + 1)]
+                value = 1 - 0.5 * float(t[k])
+                cv2.line(alpha, ends[0], ends[1], value, max(thick, 1), cv2.LINE_8, 3)
+    # Where they grow so close together that they are one dark line.
+    edge = np.linspace(0.1, 0.8, 16, dtype=np.float32)
+    alpha[112:128] += edge[:, None]
+    return np.ones_like(alpha), np.clip(soften(alpha, 0.7), 0, 1)
 
 
 @functools.cache

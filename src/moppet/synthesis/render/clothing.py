@@ -249,9 +249,12 @@ def _collar(tailored: _Tailored, rib: Material, rng: np.random.Generator) -> lis
         order = np.roll(np.arange(_TURNS), -2)[: _TURNS - 3]
         parts.append(sheet("collar", tailored.world(points[::-1, order]), rib))
     elif kind == "hood":
-        thick = unit * (0.12 + 0.33 * (1 - np.cos(turn)) / 2)
-        path = ring + outward * thick[:, None] * 0.9 + up * thick[:, None] * 0.4
-        parts.append(tube("collar", tailored.world(path), thick, rib, closed=True, sides=14))
+        folds = 1 + 0.12 * np.sin(5 * turn + rng.uniform(0, 6))
+        thick = unit * (0.1 + 0.3 * ((1 - np.cos(turn)) / 2) ** 2) * folds
+        path = ring + outward * thick[:, None] + up * thick[:, None] * 0.2
+        parts.append(
+            tube("collar", tailored.world(path), thick, rib, closed=True, sides=14, flat=0.75)
+        )
     return parts
 
 

@@ -7,8 +7,11 @@ With an asset folder, its hair meshes are styles too, named as there ("hair_bob0
 
 from __future__ import annotations
 
+import tomllib
 from dataclasses import dataclass
-from typing import Final
+from importlib import resources
+from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 import cv2
 import numpy as np
@@ -46,6 +49,7 @@ class Style:
     cap: opacity of the layer below, 0 for none. shade: of the hair's color on the scalp.
     lowest: where the front hair ends, above the eyes (0.3: at the brows). tails: (side, height,
         depth) of the ties of a ponytail or of pigtails. front: share of hair above the forehead.
+    fine: thin, single hairs, of an opacity alpha. frayed: how hairy the skin is where hair begins.
     """
 
     ages: tuple[float, float]
@@ -65,106 +69,23 @@ class Style:
     tails: tuple[tuple[float, float, float], ...] = ()
     front: float = 1.0
     fine: bool = False
+    alpha: float = 1.0
+    frayed: float = 0.72
 
 
-STYLES: Final[dict[str, Style]] = {
-    "fuzz": Style(
-        ages=(0, 0.7),
-        length=0.22,
-        ribbons=560,
-        width=0.42,
-        lift=0.02,
-        cap=0.0,
-        shade=0.14,
-        front=0.5,
-        fine=True,
-    ),
-    "wisps": Style(
-        ages=(0.3, 2.5),
-        length=0.5,
-        ribbons=620,
-        width=0.4,
-        lift=0.05,
-        cap=0.0,
-        shade=0.35,
-        lowest=0.75,
-        front=0.8,
-        fine=True,
-    ),
-    "short": Style(ages=(1.5, 90), female=0.15, length=0.5, lift=0.09, lowest=0.78, ribbons=600),
-    "crop": Style(ages=(3, 90), female=0.05, length=0.34, ribbons=620, width=0.18, lift=0.045),
-    "fringe": Style(
-        ages=(2, 20), female=0.35, length=0.95, flow="down", fall=0.45, lift=0.13, lowest=0.42
-    ),
-    "bob": Style(
-        ages=(2, 70),
-        female=0.95,
-        length=2.0,
-        flow="down",
-        fall=0.8,
-        lift=0.15,
-        lowest=0.42,
-        ribbons=760,
-    ),
-    "parted": Style(ages=(3, 90), female=0.5, length=1.3, flow="part", fall=0.6, lift=0.14),
-    "long": Style(
-        ages=(3, 60),
-        female=0.95,
-        length=3.4,
-        flow="part",
-        fall=0.85,
-        lift=0.15,
-        ribbons=800,
-        width=0.26,
-    ),
-    "ponytail": Style(
-        ages=(3, 50),
-        female=0.97,
-        length=1.5,
-        flow="back",
-        fall=0.0,
-        lift=0.07,
-        tails=((0.0, 0.75, -0.75),),
-    ),
-    "pigtails": Style(
-        ages=(2, 10),
-        female=1.0,
-        length=1.2,
-        flow="back",
-        fall=0.0,
-        lift=0.07,
-        tails=((1.25, 0.35, -0.2), (-1.25, 0.35, -0.2)),
-    ),
-    "curly": Style(
-        ages=(1.5, 70),
-        female=0.6,
-        length=0.7,
-        ribbons=200,
-        curl=0.07,
-        lift=0.2,
-        clumps=700,
-        clump=0.34,
-        lowest=0.6,
-    ),
-    "afro": Style(
-        ages=(2, 70), female=0.45, ribbons=0, lift=0.45, clumps=800, clump=0.28, lowest=0.75
-    ),
-    "coils": Style(
-        ages=(1, 90), female=0.2, ribbons=0, lift=0.13, clumps=760, clump=0.19, lowest=0.85
-    ),
-    "thinning": Style(
-        ages=(45, 95),
-        female=0.15,
-        length=0.4,
-        ribbons=560,
-        width=0.4,
-        lift=0.05,
-        cap=0.0,
-        shade=0.25,
-        front=0.1,
-        fine=True,
-    ),
-}
+def _read_styles() -> dict[str, Style]:
+    text = resources.files(__package__).joinpath("hair_styles.toml").read_text(encoding="utf-8")
+    return {
+        name: Style(**{key: _frozen(value) for key, value in fields.items()})
+        for name, fields in tomllib.loads(text).items()
+    }
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(_frozen(one) for one in value) if isinstance(value, list) else value
+
+
+STYLES: Final = _read_styles()
 """Names for Person.hair, beside those of an asset folder; "" is a bald head."""
 
 
@@ -215,17 +136,13 @@ def _moved(part: Part, motion: Reals) -> Part:
     )
 
 
-_GROWN: Final[dict[tuple[object, ...], list[Part]]] = {}
+_GROWN: Final[WeakKeyDictionary[Head, list[Part]]] = WeakKeyDictionary()
 
 
 def _grown(head: Head) -> list[Part]:
-    person = head.person
-    key = (head.assets.key, head.neutral.tobytes()[:4096], repr(person))
-    if key not in _GROWN:
-        while len(_GROWN) >= 4:
-            del _GROWN[next(iter(_GROWN))]
-        _GROWN[key] = _grow(head)
-    return _GROWN[key]
+    if head not in _GROWN:
+        _GROWN[head] = _grow(head)
+    return _GROWN[head]
 
 
 @dataclass(frozen=True)
@@ -291,11 +208,12 @@ def _grow(head: Head) -> list[Part]:
     cards = [_ribbons(scalp, style, rng)] if style.ribbons else []
     cards += [_tail(scalp, style, tail, rng) for tail in style.tails]
     if cards:
+        light, alpha = card_texture(style.fine)
         parts.append(
             _cards_part(
                 "hair",
                 cards,
-                hair_material(person.hair_color, person.seed, *card_texture(style.fine)),
+                hair_material(person.hair_color, person.seed, light, alpha * style.alpha),
             )
         )
     if style.clumps:
@@ -331,12 +249,9 @@ def _roots(
     share = scalp.share[scalp.triangles].mean(axis=1)
     front = np.clip((a[:, 2] - scalp.center[2]) / (0.6 * scalp.unit), 0, 1)
     top = np.clip((a[:, 1] - scalp.center[1]) / (0.3 * scalp.unit), 0, 1)
-    weight = (
-        area
-        * (share > 0.3)
-        * share
-        * (1 - (1 - style.front) * np.maximum(front, 0.8 * top if style.front < 0.3 else 0 * top))
-    )
+    bare = np.maximum(front, 0.8 * top) if style.front < 0.3 else front
+    weight = area * share * (1 - (1 - style.front) * bare)
+    weight = weight * (share > (0.3 if style.fine else style.frayed))
     # One root in each of as many equal shares of the area: they lie evenly.
     shares = np.cumsum(weight) / weight.sum()
     chosen = np.searchsorted(shares, (np.arange(count) + rng.random(count)) / count)
@@ -441,7 +356,7 @@ def _ribbons(scalp: _Scalp, style: Style, rng: np.random.Generator) -> Card:
     lengths = style.length * scalp.unit * rng.uniform(0.75, 1.1, len(roots)) * (0.5 + 0.5 * share)
     if style.tails:
         ties = np.array([_tie(scalp, tail) for tail in style.tails])
-        lengths = 1.15 * np.linalg.norm(ties[None] - roots[:, None], axis=2).min(axis=1)
+        lengths = 0.95 * np.linalg.norm(ties[None] - roots[:, None], axis=2).min(axis=1)
     strands = _shorten(_grow_strands(scalp, style, roots, normals, lengths, rng), scalp, style)
     return _cards_along(strands, scalp, style, style.width * scalp.unit, rng)
 

@@ -135,6 +135,8 @@ class Head:
         touch_lips(self.neutral, assets, sealed=1.0)
         fields = _head_fields(self.neutral, person, assets)
         self._fields = fields.reshape(len(fields), -1)
+        for field_number, amount in field_amounts(_AT_REST).items():
+            self.neutral += np.float32(amount) * fields[field_number]
         self._skin, self._marks = _topology(assets)
         self._share, self._pivot = _neck(self.neutral, assets)
         self.eyes = {s: _eyeball(self.neutral[assets.groups[f"{s[0]}-eye"]]) for s in SIDES}
@@ -236,6 +238,13 @@ class Head:
             triangles=both,
         )
 
+
+_AT_REST: Final[Mapping[str, float]] = {
+    f"{name}_{side}": amount
+    for name, amount in (("inner_brow_raise", 0.3), ("outer_brow_raise", 0.5))
+    for side in SIDES
+}
+"""Movements that are part of every face at rest; see head_shape."""
 
 GAZE_DEGREES: Final = (32.0, 25.0)
 """How far the eyes turn, sideways and up, at a gaze of 1."""

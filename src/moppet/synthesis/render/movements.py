@@ -57,7 +57,10 @@ _RECIPES: Final[Mapping[str, Terms]] = {
     "lip_corner_pull": ((1.2, "unit mouth-corner-puller"),),
     "open_smile": ((0.5, "unit mouth-upward-retraction"), (-0.2, "unit mouth-corner-puller")),
     "dimple": ((1.0, "face mouthDimple{Side}"), (0.5, "unit mouth-retraction")),
-    "lip_corner_depress": ((1.0, "unit mouth-depression"),),
+    "lip_corner_depress": (
+        (1.0, "unit mouth-depression"),
+        (0.8, "shape mouth/mouth-angles-down"),
+    ),
     "lower_lip_depress": (
         (1.3, "face mouthLowerDown{Side}"),
         (0.9, "shape mouth/mouth-lowerlip-ext-down"),

@@ -167,7 +167,7 @@ class SkinLayout:
     wrinkles: Wrinkles
 
 
-_FORMAT: Final = 2
+_FORMAT: Final = 3
 _LAYOUTS: Final[dict[tuple[str, int], SkinLayout]] = {}
 _RESTING: Final[dict[tuple[str, _Key], _Resting]] = {}
 _KEPT: Final = 8

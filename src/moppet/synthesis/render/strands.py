@@ -45,7 +45,7 @@ def card_texture(fine: bool = False) -> tuple[Reals, Reals]:
         for _ in range(12 if fine else 54):
             _strand(light, alpha, lock * column, column, fine, rng)
     alpha = soften(alpha, 0.6)
-    root = np.clip(np.linspace(0, 9, _SIZE, dtype=np.float32), 0, 1)[:, None]
+    root = np.clip(np.linspace(0, 4.5, _SIZE, dtype=np.float32), 0, 1)[:, None]
     return light * (
         0.72 + 0.28 * np.linspace(0, 1, _SIZE, dtype=np.float32)[:, None] ** 0.5
     ), alpha * root

@@ -48,7 +48,7 @@ class Line:
 def _row(y: float, x0: float, x1: float, depth: float) -> Line:
     """Return a part of one wavy line across the forehead."""
     xs = [x0 + t * (x1 - x0) for t in (0.0, 0.33, 0.67, 1.0)]
-    points = tuple((x, y + 0.05 * math.sin(math.pi * x / 0.95) - 0.04 * x * x) for x in xs)
+    points = tuple((x, y + 0.05 * math.sin(math.pi * x / 0.95) ** 2 - 0.04 * x * x) for x in xs)
     return Line(points, 1.2, depth, open_start=x0 == 0)
 
 
@@ -124,8 +124,8 @@ LINES: Final[Mapping[str, tuple[Line, ...]]] = {
     ),
 }
 _AGED: Final[Mapping[str, float]] = {
-    "inner_brow_raise": 0.4,
-    "outer_brow_raise": 0.35,
+    "inner_brow_raise": 0.3,
+    "outer_brow_raise": 0.28,
     "brow_lower": 0.3,
     "cheek_raise": 0.5,
     "lid_tighten": 0.4,
@@ -268,13 +268,14 @@ def _draw_line(
     pixels = atlas.position[near]
     distance, closest = scipy.spatial.cKDTree(points).query(pixels)
     ahead = np.gradient(points, axis=0)
-    ahead = (ahead / np.linalg.norm(ahead, axis=1, keepdims=True))[closest]
+    spacing = np.linalg.norm(ahead, axis=1)
+    ahead = (ahead / spacing[:, None])[closest]
     apart = pixels - points[closest]
     along = (apart * ahead).sum(axis=1)
     inside = (closest > 0) & (closest < len(points) - 1)
     away = np.sqrt(np.maximum(distance**2 - np.where(inside, along**2, 0), 0))
-    t = np.clip(closest / (len(points) - 1), 0, 1)
-    fade = np.sin(np.pi * (0.5 + 0.5 * t if line.open_start else t)) ** 0.6
+    t = np.clip((closest + along / spacing[closest]) / (len(points) - 1), 0, 1)
+    fade = np.sin(np.pi * (0.5 + 0.5 * t if line.open_start else t)) ** 0.9
     if line.open_start:  # the two halves of a line across the face fade into each other
         fade = fade * (0.5 + 0.5 * np.tanh(mirror * pixels[:, 0] / (0.7 * width)))
     hand = mirror * np.tanh((ahead[:, 0] * apart[:, 1] - ahead[:, 1] * apart[:, 0]) / width)
