@@ -39,7 +39,7 @@ TRUTH_SUFFIX: Final = ".truth.parquet"
 MOVEMENTS_SUFFIX: Final = ".movements.parquet"
 CLIPS: Final = "clips.csv"
 _VERSION: Final = 1
-_CHUNK: Final = 120
+_CHUNK: Final = 50
 """Frames that are rendered and encoded at a time; an interrupted clip resumes behind them."""
 _SLIDE_S: Final = 0.7
 """How long a person takes to come into the image or to leave it."""
