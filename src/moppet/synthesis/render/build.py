@@ -25,7 +25,8 @@ from moppet.synthesis.render.truth import Rendered, face_box, project
 from moppet.synthesis.settings import seed_of
 from moppet.values import Floats
 
-_FINE_PX: Final = 200
+_SKIN_PX: Final = {256: 110, 512: 200}
+"""Size of the skin's images → below which height of the face, in pixels; 1024 for larger ones."""
 _MOST_HEADS: Final = 6
 _HEADS: Final[dict[tuple[str, Path | None], Head]] = {}
 """The heads of the people met last."""
@@ -117,7 +118,7 @@ def build_sitter(scene: Scene, assets: Path | None = None, face_px: float = 100.
     """
     head = _head(scene.person, assets)
     posed = head.pose(scene.movements, scene.pose)
-    skin_px = 512 if face_px < _FINE_PX else 1024
+    skin_px = next((px for px, most in _SKIN_PX.items() if face_px < most), 1024)
     parts = person_parts(head, posed, scene.movements, size=skin_px)
     skin = skin_color(scene.person.skin_tone)
     all_parts, regions = dressed(parts, scene, head, posed, skin)

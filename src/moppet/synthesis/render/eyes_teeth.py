@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Final
+from weakref import WeakKeyDictionary
 
 import cv2
 import numpy as np
@@ -16,8 +18,11 @@ from moppet.synthesis.render.shapes import Reals
 from moppet.synthesis.render.skin import to_linear
 from moppet.synthesis.render.skin_atlas import soften
 from moppet.synthesis.settings import seed_of
+from moppet.values import Floats
 
-_EYE_SIZE: Final = 256
+Body = tuple[Reals, Indices]
+"""Vertices and triangles."""
+_EYE_SIZE: Final = 192
 _EYE_EDGE_DEGREES: Final = 100.0
 """The eyeball's uv: the distance from the middle is the angle from the gaze's axis."""
 
@@ -37,19 +42,25 @@ def eye_part(head: Head, posed: PosedHead) -> Part:
 
 def eye_material(person: Person) -> Material:
     """Return the eyes' material. Infants' irises fill more of the lid's opening."""
-    rng = np.random.default_rng(seed_of("eyes", person.seed))
-    place = (np.arange(_EYE_SIZE) + 0.5) / _EYE_SIZE * 2 - 1
+    color = _eye_color(person.seed, person.age_years, person.eye_color)
+    return Material(color=color, roughness=0.08, specular=0.6)
+
+
+@functools.lru_cache(maxsize=16)
+def _eye_color(seed: int, age_years: float, eye_color: tuple[float, float, float]) -> Floats:
+    rng = np.random.default_rng(seed_of("eyes", seed))
+    place = ((np.arange(_EYE_SIZE) + 0.5) / _EYE_SIZE * 2 - 1).astype(np.float32)
     x, y = np.meshgrid(place, -place)
-    angle = np.hypot(x, y).astype(np.float32) * np.float32(_EYE_EDGE_DEGREES)
+    angle = np.hypot(x, y) * np.float32(_EYE_EDGE_DEGREES)
     around = np.arctan2(y, x)
-    young = float(np.interp(person.age_years, (0, 2, 12), (1.0, 0.5, 0.0)))
+    young = float(np.interp(age_years, (0, 2, 12), (1.0, 0.5, 0.0)))
     iris, pupil = 25.5 + 3.5 * young, float(rng.uniform(8.5, 11.0)) + young
-    color = _sclera(angle, around, person.age_years, rng)
-    ring = _iris(angle, around, iris, pupil, to_linear(person.eye_color), rng)
+    color = _sclera(angle, around, age_years, rng)
+    ring = _iris(angle, around, iris, pupil, to_linear(eye_color), rng)
     inside = _below(angle, iris, 1.6)[..., None]
     color = color * (1 - inside) + ring * inside
     color = color * (1 - _below(angle, pupil, 1.0)[..., None] * 0.985)
-    return Material(color=color.astype(np.float32), roughness=0.08, specular=0.6)
+    return np.asarray(color, np.float32)
 
 
 def _below(angle: Reals, limit: float, soft: float) -> Reals:
@@ -61,7 +72,7 @@ def _sclera(angle: Reals, around: Reals, age_years: float, rng: np.random.Genera
     old = float(np.interp(age_years, (0, 3, 30, 80), (-0.6, 0.0, 0.4, 1.0)))
     white = np.array([0.50, 0.48 - 0.02 * old, 0.465 - 0.05 * old], np.float32)
     side = np.clip(angle / 60, 0, 1) ** 2 * np.abs(np.cos(around))
-    color = white * np.exp(-side[..., None] * np.array([0.10, 0.32, 0.30]))
+    color = white * np.exp(-side[..., None] * np.array([0.10, 0.32, 0.30], np.float32))
     veins = np.zeros(angle.shape, np.float32)
     for _ in range(int(8 + 10 * max(old, 0))):
         turn = rng.choice([0, np.pi]) + rng.normal(0, 0.4)
@@ -70,7 +81,9 @@ def _sclera(angle: Reals, around: Reals, age_years: float, rng: np.random.Genera
         points = (np.stack([t * np.cos(wander), t * np.sin(wander)], axis=1) + 1) * _EYE_SIZE / 2
         cv2.polylines(veins, [np.rint(points * 8).astype(np.int32)], False, 0.35, 1, cv2.LINE_8, 3)
     veins = soften(veins, 0.7)
-    return np.asarray(color * np.exp(-veins[..., None] * np.array([0.1, 1.0, 0.9])), np.float32)
+    return np.asarray(
+        color * np.exp(-veins[..., None] * np.array([0.1, 1.0, 0.9], np.float32)), np.float32
+    )
 
 
 def _iris(
@@ -86,7 +99,7 @@ def _iris(
     fibers = np.zeros(angle.shape, np.float32)
     for count in (23, 41, 67):
         phase, bend = rng.uniform(0, 2 * np.pi), rng.normal(0, 0.6)
-        fibers += np.sin(count * around + phase + bend * 4 * t).astype(np.float32) / 3
+        fibers += np.sin(count * around + np.float32(phase) + np.float32(4 * bend) * t) / 3
     collar = np.exp(-0.5 * ((t - 0.28) / 0.12) ** 2)
     limbus = np.clip((t - 0.80) / 0.20, 0, 1)
     light = np.exp(0.28 * fibers * (1 - 0.5 * t) + 0.35 * collar - 1.5 * limbus)
@@ -181,14 +194,29 @@ def mouth_parts(head: Head, posed: PosedHead) -> list[Part]:
             ),
         )
     ]
+    bodies = _jaws(head)
     for jaw, motion in (("upper", posed.head), ("lower", posed.jaw)):
-        arch = _Arch.of(head, jaw)
-        teeth = teeth_at(person.age_years, jaw, person.seed)
-        parts.append(_placed("gums", _gum(arch, teeth), motion, _GUM))
-        if teeth:
-            bodies = [_crown(tooth, arch, mirror) for tooth in teeth for mirror in (1, -1)]
-            parts.append(_placed(f"{jaw}_teeth", _joined(bodies), motion, _enamel(person)))
+        gum, teeth = bodies[jaw]
+        parts.append(_placed("gums", gum, motion, _GUM))
+        if teeth is not None:
+            parts.append(_placed(f"{jaw}_teeth", teeth, motion, _enamel(person)))
     return parts
+
+
+_JAWS: Final[WeakKeyDictionary[Head, dict[str, tuple[Body, Body | None]]]] = WeakKeyDictionary()
+
+
+def _jaws(head: Head) -> dict[str, tuple[Body, Body | None]]:
+    """Return each jaw's gum and teeth on the neutral head."""
+    if head not in _JAWS:
+        found: dict[str, tuple[Body, Body | None]] = {}
+        for jaw in ("upper", "lower"):
+            arch = _Arch.of(head, jaw)
+            teeth = teeth_at(head.person.age_years, jaw, head.person.seed)
+            crowns = [_crown(tooth, arch, mirror) for tooth in teeth for mirror in (1, -1)]
+            found[jaw] = _gum(arch, teeth), _joined(crowns) if crowns else None
+        _JAWS[head] = found
+    return _JAWS[head]
 
 
 _GUM: Final = Material(
@@ -243,8 +271,6 @@ class _Arch:
         return point, along / np.linalg.norm(along, axis=-1, keepdims=True)
 
 
-Body = tuple[Reals, Indices]
-"""Vertices and triangles."""
 _AROUND: Final = 12
 _SHAPES: Final = {
     # At five heights from neck to edge: width, thickness.

@@ -11,6 +11,7 @@ import tomllib
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 import cv2
 import numpy as np
@@ -135,17 +136,13 @@ def _moved(part: Part, motion: Reals) -> Part:
     )
 
 
-_GROWN: Final[dict[tuple[object, ...], list[Part]]] = {}
+_GROWN: Final[WeakKeyDictionary[Head, list[Part]]] = WeakKeyDictionary()
 
 
 def _grown(head: Head) -> list[Part]:
-    person = head.person
-    key = (head.assets.key, head.neutral.tobytes()[:4096], repr(person))
-    if key not in _GROWN:
-        while len(_GROWN) >= 4:
-            del _GROWN[next(iter(_GROWN))]
-        _GROWN[key] = _grow(head)
-    return _GROWN[key]
+    if head not in _GROWN:
+        _GROWN[head] = _grow(head)
+    return _GROWN[head]
 
 
 @dataclass(frozen=True)
