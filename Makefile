@@ -67,7 +67,7 @@ wheels: $(VENV)/.dev
 	MOPPET_WHEELS=all $(PYTHON) -m pytest -rs tests/test_wheel.py
 
 check-video: $(VENV)/.dev
-	$(PYTHON) tools/check_video.py -o check_video --page docs/rendered_clips.md
+	$(PYTHON) tools/check_video.py -o check_video --page docs/studies/rendered-clips.md
 
 bench: $(VENV)/.dev
 	$(PYTHON) benchmarks/speed.py

@@ -1,7 +1,7 @@
 """Render clips of all ages, tones, lights and occluders, analyze them, and compare with the truth.
 
     python tools/check_video.py -o check_video [--jobs 2]         # make check-video
-    python tools/check_video.py -o check_video --page docs/rendered_clips.md
+    python tools/check_video.py -o check_video --page docs/studies/rendered-clips.md
 
 The clips follow recipes/render/check-video.toml; what is finished is kept. Exit code 1 if a time
 stamp differs from the truth, or if faces are found in less than 97 % of the frames that show one
@@ -33,6 +33,14 @@ from moppet.vocabulary import age_band
 
 PLAN = Path(__file__).resolve().parents[1] / "recipes" / "render" / "check-video.toml"
 LEAST_FOUND = 0.97
+PAGE = """# Rendered clips
+
+`make check-video` renders the clips of `recipes/render/check-video.toml`, analyzes them with the
+default model and writes this page. The truth is known for every frame. Group: positive, neutral or
+negative. Rendered faces are plainer than life, so these figures compare ages, skin tones, poses
+and kinds of light with each other; they say little about real recordings.
+
+"""
 ACTS = 2
 Row = dict[str, Any]
 
@@ -187,7 +195,7 @@ def main() -> None:
     )
     print(text)
     if given.page:
-        given.page.write_text(f"# Rendered clips\n\n`make check-video` writes this page.\n\n{text}")
+        given.page.write_text(PAGE + text.rstrip() + "\n")
     if worst > 1e-4 or found < LEAST_FOUND:
         sys.exit(f"check-video failed: time stamps off by {worst:.6f} s, faces found {found:.3f}")
 
