@@ -24,7 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moppet.files import write_text
-from moppet.synthesis.render.mesh import LightSource, Material, MeshScene, Part
+from moppet.synthesis.render import rasterizer
+from moppet.synthesis.render.mesh import LightSource, Material, MeshScene, Part, View
 from moppet.values import Floats, MoppetError
 
 _SCALAR: Final = "scalar_rgb"
@@ -33,6 +34,8 @@ _PATH_LENGTH: Final = 6
 _FLATNESS: Final = 0.3
 """Of skin: more of it would darken a face that looks into the light."""
 _BRIGHTEST: Final = 30.0
+_GUIDE_CONTRAST: Final = 0.08
+"""Relative steps of the rasterizer's image that count as an edge to keep."""
 _HARD: Final = 0.02
 """Angular radius below which a light is a single direction."""
 _ENVIRONMENT: Final = (256, 512)
@@ -57,7 +60,7 @@ def render(
 ) -> Floats:
     """Return the scene's image: (height, width, 3), linear, float32.
 
-    size: height, width. samples: paths a pixel. denoised: with smooth noise filtered out.
+    size: height, width. samples: paths a pixel. denoised: with its noise filtered out.
     Raises MoppetError without mitsuba.
     """
     mi = load_mitsuba()
@@ -67,9 +70,8 @@ def render(
     layers = np.nan_to_num(layers, nan=0.0, posinf=0.0, neginf=0.0)
     layers[..., :3] = layers[..., :3].clip(0, _BRIGHTEST)
     image, alpha = layers[..., :3], np.clip(layers[..., 3:4], 0, 1)
-    if denoised:
-        image = _denoised(image, layers[..., 4:7], layers[..., 7:10], layers[..., 10])
-    return np.asarray(image + (1 - alpha) * scene.background, np.float32)
+    image = np.asarray(image + (1 - alpha) * scene.background, np.float32)
+    return _denoised(image, rasterizer.render(scene, size)) if denoised else image
 
 
 @functools.cache
@@ -166,8 +168,6 @@ def try_llvm() -> None:
         triangles=np.array([[0, 1, 2]], np.int32),
         material=Material(color=np.full(3, 0.5, np.float32), alpha=np.ones((2, 2), np.float32)),
     )
-    from moppet.synthesis.render.mesh import View
-
     axes = np.eye(3, dtype=np.float32)
     scene = MeshScene(
         parts=(part,),
@@ -199,14 +199,10 @@ def _scene_dict(mi: Any, scene: MeshScene, height: int, width: int, samples: int
     world: dict[str, Any] = {
         "type": "scene",
         "integrator": {
-            "type": "aov",
-            "aovs": "albedo:albedo,normal:sh_normal,depth:depth",
-            "image": {
-                "type": "volpath",
-                "max_depth": _PATH_LENGTH,
-                "rr_depth": 4,
-                "hide_emitters": True,
-            },
+            "type": "volpath",  # unlike "path", it lets light through the gaps of hair
+            "max_depth": _PATH_LENGTH,
+            "rr_depth": 4,
+            "hide_emitters": True,
         },
         "sensor": {
             "type": "perspective",
@@ -323,25 +319,22 @@ def _bitmap(mi: Any, image: NDArray[Any]) -> dict[str, Any]:
 # -------------------------------------------------------------------------------- the noise
 
 
-def _denoised(image: Floats, albedo: Floats, normal: Floats, depth: Floats) -> Floats:
-    """Return the image smoothed where its surfaces are.
+def _denoised(image: Floats, guide: Floats) -> Floats:
+    """Return the image smoothed where the guide, the rasterizer's image, is smooth as well.
 
-    Edge-avoiding wavelets, Dammertz et al. (2010): neighbors count as far as their color, their
-    texture, their normal and their depth are alike.
+    Edge-avoiding wavelets, Dammertz et al. (2010).
     """
-    seen = depth[depth > 0]
-    scale = 0.02 * float(np.median(seen)) if seen.size else 1.0
-    guides = np.concatenate([albedo * 8, normal * 3, depth[..., None] / scale], 2)
+    edges = np.asarray(np.log1p(4 * guide) / _GUIDE_CONTRAST, np.float32)
     for k in range(3):
-        image = _smoothed(image, guides, 2**k, 0.4 / 2**k)
+        image = _smoothed(image, edges, 2**k, 0.5 / 2**k)
     return image
 
 
-def _smoothed(image: Floats, guides: Floats, step: int, contrast: float) -> Floats:
+def _smoothed(image: Floats, edges: Floats, step: int, contrast: float) -> Floats:
     total, weights = np.zeros_like(image), np.zeros_like(image[..., :1])
     taps: Sequence[float] = (1 / 16, 1 / 4, 3 / 8, 1 / 4, 1 / 16)
     tone = cv2.medianBlur(np.log1p(4 * image), 3)
-    features = np.concatenate([tone / contrast, guides], 2)
+    features = np.concatenate([tone / contrast, edges], 2)
     for down, row in zip(range(-2, 3), taps, strict=True):
         for right, column in zip(range(-2, 3), taps, strict=True):
             shift = (down * step, right * step)

@@ -293,7 +293,7 @@ class PlannedScenes:
         unfit = _NOT_FOR_BABIES if baby else _ONLY_FOR_BABIES
         kinds = [kind for kind in plan.occluders if kind not in unfit] or list(plan.occluders)
         kind = kinds[int(rng.integers(len(kinds)))]
-        seed, amount = int(rng.integers(2**31)), round(float(rng.uniform(0.2, 0.8)), 3)
+        seed, amount = int(rng.integers(2**31)), round(float(rng.uniform(0.15, 0.6)), 3)
         return (Occluder(kind=kind, seed=seed, color=muted_color(rng), amount=amount),)
 
 

@@ -690,6 +690,18 @@ def _highlight(alpha: float, f0: float, nl: float, nv: float, nh: float, vh: flo
 
 
 @compiled
+def _mirrored(glance: float, size: float, alpha: float, f0: float, nv: float) -> float:
+    """Return how bright a light's disk is in a glossy surface; glance: cosine of the mirrored view
+    to its middle. Its edge is as soft as the surface is rough.
+    """
+    angle = math.acos(min(max(glance, -1.0), 1.0))
+    soft = 2.0 * alpha + 0.02
+    cover = min(max((size + 0.5 * soft - angle) / soft, 0.0), 1.0)
+    fresnel = f0 + (1.0 - f0) * (1.0 - nv) ** 5
+    return float(fresnel * cover / math.sin(min(size, 1.5)) ** 2)
+
+
+@compiled
 def shade_light(
     direction: Any,
     color: Any,
@@ -699,6 +711,7 @@ def shade_light(
     looks: Any,
     normal: Any,
     toward: Any,
+    mirror: Any,
     diffuse: Any,
     visible: Any,
     light: Any,
@@ -707,7 +720,8 @@ def shade_light(
     """Add one light to the matte light and to the gloss of all points, (n, 3) each.
 
     looks: (parts, 3), roughness, specular and scattering. The light's size widens highlights, as
-    in Karis (2013), "Real Shading in Unreal Engine 4". Skin has a second, sharper lobe.
+    in Karis (2013), "Real Shading in Unreal Engine 4"; what is smooth (eyes) mirrors its disk.
+    Skin has a second, sharper lobe.
     """
     dx, dy, dz = direction[0], direction[1], direction[2]
     for n in range(normal.shape[0]):
@@ -726,7 +740,11 @@ def shade_light(
         vh = min(max(ex * hx + ey * hy + ez * hz, 0.0), 1.0)
         rough2 = max(looks[part, 0], 0.04) ** 4
         spread2 = 0.25 * math.sin(min(size, 1.5)) ** 2
-        value = _highlight(min(math.sqrt(rough2 + spread2), 1.0), f0, nl, nv, nh, vh)
+        if rough2 < 0.04 * spread2:
+            glance = mirror[n, 0] * dx + mirror[n, 1] * dy + mirror[n, 2] * dz
+            value = _mirrored(glance, size, math.sqrt(rough2), f0, nv)
+        else:
+            value = _highlight(min(math.sqrt(rough2 + spread2), 1.0), f0, nl, nv, nh, vh)
         if looks[part, 2] > 0.0:
             fine = min(math.sqrt(0.1 * rough2 + spread2), 1.0)
             value = 0.85 * value + 0.15 * _highlight(fine, f0, nl, nv, nh, vh)

@@ -524,7 +524,8 @@ def _lit_points(
     out = _zeros(count, 3), _zeros(count, 3)
     shadows = _Shadows(raster, points, kernels)
     detail = min(max(raster.camera.middle[1], 128), 640)
-    looks = (raster.places, raster.mesh.part_of, raster.mesh.looks, points.normal, points.toward)
+    surface = (points.normal, points.toward, points.mirror)
+    looks = (raster.places, raster.mesh.part_of, raster.mesh.looks, *surface)
     opaque = raster.places[:, 1] < raster.mesh.opaque
     lit = points.ambient >= 0
     brightest = max([1e-6, *(float(np.max(source.color)) for source in scene.lights)])
@@ -543,8 +544,7 @@ def _lit_points(
     sky, ground = np.asarray(scene.sky, float), np.asarray(scene.ground, float)
     steps = (lit * np.where(opaque, 2, 4)).astype(np.int32)
     sums = _surroundings(points, shadows, round(detail * 0.65), steps)
-    surface = (points.mirror, points.color, points.ambient)
-    kernels.shade_ambient(sky, ground, *looks, *surface, sums, *out)
+    kernels.shade_ambient(sky, ground, *looks, points.color, points.ambient, sums, *out)
     return out
 
 
