@@ -2,7 +2,7 @@
 
     python tools/believability.py recipes/render/believability.toml -o out --jobs 2
         [--yunet yunet.onnx] [--landmarker face_landmarker.task --landmarker-python PYTHON]
-        [--real ferplus/]
+        [--alone] [--real ferplus/]
 
 It renders the plan into out/faces (finished images are kept), and writes out/believability.md:
 
@@ -323,6 +323,7 @@ def main() -> None:
     parser.add_argument("--yunet", type=Path, help="YuNet's ONNX file")
     parser.add_argument("--landmarker", type=Path, help="face_landmarker.task")
     parser.add_argument("--landmarker-python", help="Python of an environment with mediapipe")
+    parser.add_argument("--alone", action="store_true", help="also every movement alone")
     parser.add_argument("--page", type=Path, help="Markdown page to write, for the documents")
     parser.add_argument("--real", type=Path, help="real images for `moppet quality`")
     given = parser.parse_args()
@@ -356,8 +357,9 @@ def main() -> None:
         shapes = read(folder, clear)
         text += "## Face Landmarker\n\nPearson's correlation of blendshapes with movements.\n\n"
         text += blendshape_table(clear, shapes) + "\n"
-        text += "Change of the blendshapes when one movement alone goes from 0 to 1.\n\n"
-        text += alone_table(studio, 256, given.jobs, read, given.output) + "\n"
+        if given.alone:
+            text += "Change of the blendshapes when one movement alone goes from 0 to 1.\n\n"
+            text += alone_table(studio, 256, given.jobs, read, given.output) + "\n"
     if given.real:
         text += f"## Against real faces\n\n{quality_text(folder, given.real, given.output)}"
     (given.output / "believability.md").write_text(text)
