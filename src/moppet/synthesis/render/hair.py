@@ -473,7 +473,7 @@ def _cap(scalp: _Scalp, style: Style, person: Person) -> Part:
     noise = soften(rng.normal(0, 1, (64, 256)).astype(np.float32), 0.8) * 1.5
     noise += cv2.resize(rng.normal(0, 1, (1, 256)).astype(np.float32), (256, 64))
     level = np.linspace(1, 0, 64, dtype=np.float32)[:, None]
-    alpha = style.cap * np.clip((level - 0.62 + 0.12 * noise) / 0.3, 0, 1)
+    alpha = style.cap * np.clip((level - 0.54 + 0.12 * noise) / 0.3, 0, 1)
     tone = to_linear(person.hair_color) * np.exp(0.22 * noise - 0.35)[..., None]
     material = Material(
         color=np.clip(tone, 0.002, 0.9).astype(np.float32),

@@ -97,7 +97,7 @@ _OWN: Final[Mapping[str, Terms]] = {
     "cheek_puff": ((1.0, "puff_left"), (1.0, "puff_right")),
     "tongue_show": ((1.0, "tongue"),),
     "lip_press": ((1.0, "thinner"),),
-    "lip_suck": ((1.4, "thinner"),),
+    "lip_suck": ((1.2, "thinner"),),
     "lip_tighten": ((0.6, "thinner"),),
 }
 """Movement → amounts of fields of our own, which are measured on the head itself."""

@@ -221,29 +221,54 @@ def _hand(
     face = head.points["head_top"][1] - head.points["chin"][1]
     length = face * (0.62 - 0.16 * young) * rng.uniform(0.92, 1.05)
     target, turn, away = _hand_place(head, rng, side)
-    points = hand.vertices * [1 + 0.2 * young, 1 - 0.06 * young, 1 + 0.35 * young]
-    points = points * [-side, 1, 1] * length
-    points[:, 2] -= np.percentile(points[hand.vertices[:, 1] > -0.3][:, 2], 4)
-    cos, sin = math.cos(turn * side), math.sin(turn * side)
-    x, y = points[:, 0] * cos - points[:, 1] * sin, points[:, 0] * sin + points[:, 1] * cos
     middle = target + (1 - occluder.amount) * away * _point(side, 1)
-    xy = np.stack([x, y], axis=-1) + middle
-    lying = head.on_face(xy, smooth=0.22)
+    base = float(head.on_face(middle, smooth=0.22)[2]) + 0.04
+    cos, sin = math.cos(turn * side), math.sin(turn * side)
+    thick = np.array([1 + 0.2 * young, 1 - 0.06 * young, 1 + 0.35 * young])
+    palm = float(np.percentile(hand.vertices[hand.vertices[:, 1] > -0.3][:, 2], 4))
+
+    def laid(points: Reals) -> Reals:
+        """Return points of the hand turned and brought to the face, not yet bent around it."""
+        x, y, z = ((points - [0, 0, palm]) * thick * [side, 1, 1] * length).T
+        return np.stack(
+            [x * cos - y * sin + middle[0], x * sin + y * cos + middle[1], z + base], -1
+        )
+
+    bent = laid(hand.vertices)
     wrist = np.clip((hand.vertices[:, 1] + 0.9) / 0.6, 0, 1)
-    base = head.on_face(middle, smooth=0.22)[2]
-    lying[:, 2] = np.maximum(lying[:, 2], base - 1.2) * wrist + (1 - wrist) * base
-    lying[:, 2] += points[:, 2] + 0.04
-    quads = hand.quads if side < 0 else hand.quads[:, ::-1]
+    surface = np.maximum(head.on_face(bent[:, :2], smooth=0.22)[:, 2] + 0.04, base - 1.2)
+    bent[:, 2] += (surface - base) * wrist
+    quads = hand.quads if side > 0 else hand.quads[:, ::-1]
     triangles = np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]]).astype(np.int32)
     material = Material(
         color=_hand_colors(skin_color), roughness=0.5, specular=0.3, scattering=0.6, two_sided=True
     )
-    uv = np.stack([np.full(len(x), 0.5), 1 - hand.tips], axis=-1).astype(np.float32)
-    normals = vertex_normals(lying, triangles)
-    return [
-        Part(name=f"{PREFIX}hand", vertices=lying, normals=normals, uv=uv, triangles=triangles,
-             material=material)
-    ]  # fmt: skip
+    uv = np.stack([np.full(len(bent), 0.5), 1 - hand.tips], axis=-1).astype(np.float32)
+    own = Part(
+        name=f"{PREFIX}hand", vertices=bent.astype(np.float32), uv=uv, triangles=triangles,
+        normals=vertex_normals(bent, triangles), material=material,
+    )  # fmt: skip
+    return [own, _sleeve(laid, hand.vertices, length, person, rng)]
+
+
+def _sleeve(
+    laid: Callable[[Reals], Reals],
+    hand: Floats,
+    length: float,
+    person: Person,
+    rng: np.random.Generator,
+) -> Part:
+    """Return the sleeve over the arm, from the wrist out of the image."""
+    arm = hand[hand[:, 1] < -0.85]
+    middle, radius = arm.mean(axis=0), float(np.ptp(arm[:, 0])) / 2
+    along = np.linspace(0, 1, 14)
+    path = np.stack([0 * along, -0.86 - 4.5 * along, -0.6 * along], axis=-1)
+    path += middle * _point(1, 0, 1)
+    puffed = length * radius * (1.25 + 0.5 * along + 0.08 * np.sin(along * rng.uniform(20, 40)))
+    of_shirt = np.random.default_rng(seed_of("clothing", person.seed))
+    color = cloth_texture(_linear(person.clothing_color), of_shirt)
+    cloth = Material(color=color, roughness=0.9, specular=0.1, two_sided=True)
+    return tube(f"{PREFIX}sleeve", laid(path), puffed, cloth, sides=14)
 
 
 def _hand_place(

@@ -107,8 +107,9 @@ def skin_color(tone: float) -> Floats:
     """Return the mean reflectance of skin of a tone, linear, (3,)."""
     dark = (tone - 1) / 9
     color = tone_color(tone) * np.interp(dark, (0, 1), _REFLECTANCE)
-    # Of the darkest tones, photos keep little color; the skin itself is browner.
-    warm = max(dark - 0.7, 0.0) * np.array([0.9, 0.1, -0.5], np.float32)
+    # The samples of the darkest and lightest tones are almost gray; skin itself is warmer.
+    warm = max(dark - 0.6, 0.0) * np.array([0.9, 0.1, -0.6], np.float32)
+    warm = warm + max(0.35 - dark, 0.0) * np.array([0.08, 0.0, -0.25], np.float32)
     return np.asarray(color * (1 + warm), np.float32)
 
 
@@ -272,7 +273,7 @@ def scalp_share(place: Reals) -> Floats:
     place: (..., 3), of the reference head, in distances between the pupils, 0 between the eyes.
     """
     side, y, z = np.abs(place[..., 0]), place[..., 1], place[..., 2]
-    line = np.interp(side, (0.0, 0.5, 0.85, 1.05, 1.2, 1.4), (1.06, 1.04, 0.86, 0.42, 0.05, 0.0))
+    line = np.interp(side, (0.0, 0.5, 0.85, 1.05, 1.2, 1.4), (1.02, 1.0, 0.83, 0.42, 0.05, 0.0))
     front = _step(y - line.astype(np.float32), 0.06, 0.14)
     back = _step(-z, -0.55, 0.1) * _step(y, -0.75, 0.1)
     away = ((side - 1.3) / 0.25) ** 2 + ((y + 0.3) / 0.33) ** 2 + ((z - 0.8) / 0.35) ** 2
@@ -318,7 +319,7 @@ def _paint(key: _Key, layout: SkinLayout, detail: Floats | None) -> _Resting:
     pores = rng.standard_normal((size, size)).astype(np.float32)
     pores = pores - soften(pores, 1.6)
     rough = float(np.interp(key.age, (0, 8, 18, 60), (0.006, 0.010, 0.022, 0.035)))
-    visible = 1.0 - 0.62 * dark
+    visible = 1.0 - 0.8 * dark
     depth = melanin[..., None] * _MELANIN + visible * blood[..., None] * _BLOOD
     light = rough * pores if detail is None else detail
     color = skin_color(key.tone) * np.exp(light[..., None] - depth)

@@ -21,7 +21,7 @@ def hair_material(
     color: tuple[float, float, float], seed: int, light: Reals, alpha: Reals
 ) -> Material:
     """Return hair of a color, sRGB. light: relative lightness; alpha; both (height, width)."""
-    shift = np.random.default_rng(seed).normal(0, 0.04, 3).astype(np.float32)
+    shift = np.random.default_rng(seed).normal(0, 0.02, 3).astype(np.float32)
     tone = to_linear(color) * np.exp(shift)
     # Light strands are also yellower, dark ones redder, as hair is in the sun.
     image = tone * np.stack([light**0.95, light, light**1.1], axis=2)
@@ -79,8 +79,8 @@ def clump_texture() -> tuple[Reals, Reals]:
     alpha = np.zeros((_SIZE, _SIZE), np.float32)
     half = _SIZE // 2
     for corner in ((0, 0), (0, half), (half, 0), (half, half)):
-        for _ in range(60):
-            angle, far = rng.uniform(0, 2 * np.pi), half * 0.34 * np.sqrt(rng.random())
+        for _ in range(110):
+            angle, far = rng.uniform(0, 2 * np.pi), half * 0.37 * rng.random() ** 0.7
             middle = np.array(corner) + half / 2 + far * np.array([np.cos(angle), np.sin(angle)])
             axes = (int(rng.uniform(5, 11)), int(rng.uniform(4, 9)))
             place = (int(middle[0]), int(middle[1]))

@@ -213,6 +213,10 @@ class Wrinkles:
         return slope, groove
 
 
+_YOUNG_BROWS: Final = ((0, 4, 14), (0.55, 0.65, 1.0))
+"""Years, and how deep the forehead's lines are, relative to other lines: young skin is full."""
+
+
 def wrinkle_strengths(movements: Mapping[str, float], age_years: float) -> dict[str, float]:
     """Return how deep each channel's lines are: those of the movements, and those of old age."""
     aged = float(np.clip((age_years - _OLD_FROM) / (_OLD_AT - _OLD_FROM), 0, 1.2))
@@ -220,10 +224,13 @@ def wrinkle_strengths(movements: Mapping[str, float], age_years: float) -> dict[
     found = {}
     for movement in LINES:
         rest = aged * _AGED.get(movement, 0.0)
+        full = (
+            float(np.interp(age_years, *_YOUNG_BROWS)) if movement.endswith("brow_raise") else 1.0
+        )
         for _, channel in _channels(movement):
             # A line shows before its movement is full, and hardly at a trace of it.
             moved = float(np.clip(movements.get(channel, 0.0), 0, 1)) ** 1.15
-            found[channel] = rest + depth * moved * (1 - 0.4 * rest)
+            found[channel] = rest + full * depth * moved * (1 - 0.4 * rest)
     return found
 
 
