@@ -330,3 +330,25 @@ def test_an_interrupted_clip_resumes_behind_its_finished_parts(
     assert [p.name for p in sorted(tmp_path.iterdir())] == [
         "a.movements.parquet", "a.mp4", "a.truth.parquet",
     ]  # fmt: skip
+
+
+@needs_extra
+def test_several_clips_make_a_folder_with_a_table_and_finished_ones_are_kept(
+    tmp_path: Path,
+) -> None:
+    from moppet.synthesis.render.build import Studio
+    from moppet.synthesis.render.clip import render_clips
+
+    child = CastSettings(name="child", ages="3-6", tones=(2, 9))
+    script = small_script(clips=2, seconds=0.5, fps=4, width=64, height=64, people=(child,))
+    render_clips(script, tmp_path / "set", Studio())
+    names = sorted(p.name for p in (tmp_path / "set").iterdir())
+    assert names[:3] == ["000.movements.parquet", "000.mp4", "000.truth.parquet"]
+    rows = (tmp_path / "set" / "clips.csv").read_text().splitlines()
+    assert rows[0].startswith("video,truth,split") and len(rows) == 3
+    assert [row.split(",")[2] for row in rows[1:]] == ["val", "test"]
+    before = (tmp_path / "set" / "001.mp4").stat().st_mtime_ns
+    render_clips(script, tmp_path / "set", Studio())
+    assert (tmp_path / "set" / "001.mp4").stat().st_mtime_ns == before
+    with pytest.raises(UsageError, match="clips of another script"):
+        render_clips(replace(script, seed=9), tmp_path / "set", Studio())

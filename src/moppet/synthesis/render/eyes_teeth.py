@@ -70,7 +70,7 @@ def _below(angle: Reals, limit: float, soft: float) -> Reals:
 def _sclera(angle: Reals, around: Reals, age_years: float, rng: np.random.Generator) -> Reals:
     """Return the eye's white: bluish in infants, yellower in the old, veined to the corners."""
     old = float(np.interp(age_years, (0, 3, 30, 80), (-0.6, 0.0, 0.4, 1.0)))
-    white = np.array([0.50, 0.48 - 0.02 * old, 0.465 - 0.05 * old], np.float32)
+    white = np.array([0.45, 0.43 - 0.02 * old, 0.415 - 0.05 * old], np.float32)
     side = np.clip(angle / 60, 0, 1) ** 2 * np.abs(np.cos(around))
     color = white * np.exp(-side[..., None] * np.array([0.10, 0.32, 0.30], np.float32))
     veins = np.zeros(angle.shape, np.float32)

@@ -8,6 +8,7 @@ on the plan and its number alone.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -237,30 +238,33 @@ class PlannedScenes:
         cells = [(ages, tone) for ages in plan.ages for tone in plan.tones]
         order = np.random.default_rng(seed_of("cells", plan.seed, plan.name))
         cells = [cells[i] for i in order.permutation(len(cells))]
+        splits = self._deal_splits(len(cells))
+        where = [
+            (n % len(cells), splits[n % len(cells)][n // len(cells)]) for n in range(plan.people)
+        ]
+        totals = Counter(where)
+        ranks: Counter[tuple[int, str]] = Counter()
+        places = []
+        for cell, split in where:
+            rank = ranks[cell, split]
+            places.append(_Place(cell, *cells[cell], split, rank, totals[cell, split]))
+            ranks[cell, split] += 1
+        return places
+
+    def _deal_splits(self, cells: int) -> list[list[str]]:
+        """Return the splits of each cell's people, in turn; the shares hold at any point."""
+        plan = self.plan
         shares = np.array([1 - plan.val - plan.test, plan.val, plan.test])
         dealt = np.zeros(3)
-        where: list[tuple[int, str]] = []
-        per_cell = [len(range(cell, plan.people, len(cells))) for cell in range(len(cells))]
-        splits_of = []
-        for count in per_cell:
+        found = []
+        for cell in range(cells):
             splits = []
-            for _ in range(count):
+            for _ in range(cell, plan.people, cells):
                 part = int(np.argmax(shares * (dealt.sum() + 1) - dealt))
                 dealt[part] += 1
                 splits.append(SPLITS[part])
-            splits_of.append(splits)
-        for person in range(plan.people):
-            cell = person % len(cells)
-            where.append((cell, splits_of[cell][person // len(cells)]))
-        totals: dict[tuple[int, str], int] = {}
-        ranks = []
-        for key in where:
-            ranks.append(totals.get(key, 0))
-            totals[key] = ranks[-1] + 1
-        return [
-            _Place(key[0], *cells[key[0]], key[1], rank, totals[key])
-            for key, rank in zip(where, ranks, strict=True)
-        ]
+            found.append(splits)
+        return found
 
     def _combination(self, number: int, place: _Place) -> tuple[str, PoseName, LightName]:
         """Return expression, pose and light: a cell's images in one split go through them all."""

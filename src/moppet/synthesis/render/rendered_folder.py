@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -21,7 +22,7 @@ from moppet.datasets.manifest import Manifest, build_manifest
 from moppet.datasets.provenance import RENDERED, synthetic_columns
 from moppet.files import parse_json, read_bytes, replacing, write_bytes, write_text
 from moppet.synthesis.render.parallel import run_tasks
-from moppet.synthesis.render.plan import Drawn, PlannedScenes, RenderPlan
+from moppet.synthesis.render.plan import SPLITS, Drawn, PlannedScenes, RenderPlan
 from moppet.synthesis.render.scene import Scene
 from moppet.synthesis.render.truth import (
     FACE_COLUMNS,
@@ -101,22 +102,19 @@ def render_plan(
             if progress is not None:
                 progress("rendering", sum(number < total for number in done), total)
     lines = [done[number] for number in range(total)]
-    drawn = [scenes[line.number] for line in lines if line.path is not None]
-    if not drawn:
-        raise MoppetError(f"no image of the plan could be rendered: {lines[0].reason}")
     shown = [line for line in lines if line.path is not None]
+    if not shown:
+        raise MoppetError(f"no image of the plan could be rendered: {lines[0].reason}")
+    drawn = [scenes[line.number] for line in shown]
     _write_tables(plan, folder, drawn, shown)
-    reasons = [line.reason for line in lines if line.path is None]
+    reasons = Counter(line.reason for line in lines if line.path is None)
+    splits = Counter(one.split for one in drawn)
     return Counts(
         rendered=len(missing),
         kept=kept,
-        left_out={reason: reasons.count(reason) for reason in dict.fromkeys(reasons)},
+        left_out=dict(reasons),
         people=len({one.person for one in drawn}),
-        splits={
-            split: count
-            for split in ("train", "val", "test")
-            if (count := sum(one.split == split for one in drawn))
-        },
+        splits={split: splits[split] for split in SPLITS if splits[split]},
     )
 
 

@@ -319,7 +319,7 @@ def _paint(key: _Key, layout: SkinLayout, detail: Floats | None) -> _Resting:
     pores = rng.standard_normal((size, size)).astype(np.float32)
     pores = pores - soften(pores, 1.6)
     rough = float(np.interp(key.age, (0, 8, 18, 60), (0.006, 0.010, 0.022, 0.035)))
-    visible = 1.0 - 0.62 * dark
+    visible = 1.0 - 0.8 * dark
     depth = melanin[..., None] * _MELANIN + visible * blood[..., None] * _BLOOD
     light = rough * pores if detail is None else detail
     color = skin_color(key.tone) * np.exp(light[..., None] - depth)
