@@ -189,7 +189,7 @@ def _bound(points: Reals, quads: Indices, uv: Reals, assets: HeadAssets) -> Fitt
     ) / area
     weights = np.stack([1 - wb - wc, wb, wc], axis=2)
     # The foremost triangle that holds the point.
-    outside = np.maximum(-weights.min(axis=2), 0) * 50 - 0.2 * middle_depth(corners)[None]
+    outside = np.maximum(-weights.min(axis=2), 0) * 50 - 0.2 * corners[..., 2].mean(axis=1)[None]
     chosen = np.where(normal[:, 2] > 0.1, outside, 1e3).argmin(axis=1)
     weight = weights[np.arange(len(points)), chosen]
     return Fitted(
@@ -201,10 +201,6 @@ def _bound(points: Reals, quads: Indices, uv: Reals, assets: HeadAssets) -> Fitt
         uv=uv,
         quad_uv=quads,
     )
-
-
-def middle_depth(corners: Reals) -> Reals:
-    return np.asarray(corners[..., 2].mean(axis=1))
 
 
 def _lash_uv(uv: Reals) -> Reals:

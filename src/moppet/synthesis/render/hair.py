@@ -436,17 +436,10 @@ def _clumps(scalp: _Scalp, style: Style, rng: np.random.Generator) -> Card:
     across = _unit(np.cross(facing, rng.normal(0, 1, middle.shape)))
     along = np.cross(facing, across)
     half = style.clump / 2 * scalp.unit * rng.uniform(0.7, 1.3, (count, 1))
-    corners = np.stack(
-        [middle + half * (a * across + b * along) for a, b in ((-1, -1), (1, -1), (1, 1), (-1, 1))],
-        axis=1,
-    )
-    normal = np.stack(
-        [
-            _unit(outward + 0.5 * (a * across + b * along))
-            for a, b in ((-1, -1), (1, -1), (1, 1), (-1, 1))
-        ],
-        axis=1,
-    )
+    turns = ((-1, -1), (1, -1), (1, 1), (-1, 1))
+    offsets = np.stack([a * across + b * along for a, b in turns], axis=1)
+    corners = middle[:, None] + half[:, None] * offsets
+    normal = _unit(outward[:, None] + 0.5 * offsets)
     square = np.array([(0, 0), (1, 0), (1, 1), (0, 1)]) / 2 * 0.98 + 0.005
     cell = rng.integers(0, 2, (count, 1, 2)) / 2
     first = np.arange(count)[:, None] * 4

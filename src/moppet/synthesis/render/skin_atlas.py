@@ -76,6 +76,7 @@ class Atlas:
 
     @property
     def size(self) -> int:
+        """Height and width in pixels."""
         return len(self.position)
 
     def front(self, x: Floats, y: Floats) -> Floats:
