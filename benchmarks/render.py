@@ -3,8 +3,9 @@
     python benchmarks/render.py [--assets DIR] [--images 5] [-o results/render.json]
 
 Scenes: people of several ages with hair and clothes in several lights, built once; only the
-renderers are measured. CPU time of this process, all its threads, after one image to warm up (the
-first image of all compiles the rasterizer). Ratios: Mitsuba's time over the rasterizer's.
+renderers are measured. CPU time of this process, all its threads, after one image to warm up. The
+first image of all compiles the rasterizer where no compiled code is on disk.
+Ratios: Mitsuba's time over the rasterizer's.
 """
 
 from __future__ import annotations

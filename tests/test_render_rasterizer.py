@@ -328,3 +328,18 @@ def test_both_renderers_frame_alike() -> None:
     covered = render_layers(made, size).alpha >= 0.5
     theirs = with_mitsuba(made, size)[..., 0] < 0.5
     assert (covered & theirs).sum() / (covered | theirs).sum() > 0.98
+
+
+def test_an_llvm_library_that_fails_is_tried_once_and_never_here(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("mitsuba", reason="the path tracer needs mitsuba (moppet[render])")
+    from moppet.synthesis.render import mitsuba_renderer
+
+    broken = tmp_path / "libLLVM-broken.so"
+    broken.write_bytes(b"no library")
+    monkeypatch.setenv("DRJIT_LIBLLVM_PATH", str(broken))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert mitsuba_renderer.find_llvm() is None
+    monkeypatch.setattr(mitsuba_renderer, "_tried", lambda library: pytest.fail("tried again"))
+    assert mitsuba_renderer.find_llvm() is None
