@@ -1,12 +1,13 @@
 # make demo   analyze the example video      make test   run every test
 # make torture  damaged files, full disks, kills and long fuzzing: about an hour
 # make check  style, types, layers, audit    make bench  speed against the libraries' own limit
+# make check-video  20 rendered clips against their truth: about 10 minutes
 # make docs   build the site of the documents
-# make train · make app · make synthesize · make dist · make heif   install what these commands need in addition
+# make train · make app · make synthesize · make render · make dist · make heif   install what these need in addition
 # make wheels   build the wheel and try it on every Python that is found
 # make weights  the weights from which the training of the default model starts
-EXTRAS := train app synthesize synthesise dist heif
-.PHONY: demo test torture browser tracer check bench docs wheels weights clean $(EXTRAS)
+EXTRAS := train app synthesize synthesise render dist heif
+.PHONY: demo test torture browser tracer check check-video bench docs wheels weights clean $(EXTRAS)
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 PIP := $(PYTHON) -m pip --quiet --disable-pip-version-check
@@ -66,6 +67,9 @@ docs: $(VENV)/.dev
 
 wheels: $(VENV)/.dev
 	MOPPET_WHEELS=all $(PYTHON) -m pytest -rs tests/test_wheel.py
+
+check-video: $(VENV)/.dev
+	$(PYTHON) tools/check_video.py -o check_video --page docs/studies/rendered-clips.md
 
 bench: $(VENV)/.dev
 	$(PYTHON) benchmarks/speed.py

@@ -21,7 +21,7 @@ PAGES = [
     *sorted((ROOT / "docs" / "notebooks").glob("*.ipynb")),
 ]
 MENTIONS = [
-    *sorted(ROOT.glob("recipes/*.toml")),
+    *sorted(ROOT.glob("recipes/**/*.toml")),
     *(path for room in ("tools", "benchmarks") for path in sorted(ROOT.glob(f"{room}/*.py"))),
     *(ROOT / "Makefile", ROOT / "src" / "moppet" / "__init__.py"),
 ]
@@ -119,6 +119,7 @@ def options_of(*, old: bool) -> dict[str, dict[str, str]]:
     for name, command in root.commands.items():
         for part, inner in getattr(command, "commands", {"": command}).items():
             known = {o: o for p in inner.params for o in (*p.opts, *p.secondary_opts)}
+            part = "" if part == getattr(command, "default", "") else part
             found[f"{name} {part}".strip()] = dict(inner.old_options) if old else known
     return found
 

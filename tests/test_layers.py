@@ -48,7 +48,7 @@ HEAVY = {
     "sklearn": {"balance", "evaluate", "study"},
     "imblearn": {"balance"},
     "av": {"media"},
-    "pyarrow": {"timeline", "datasets", "pages", "server", "commands", "coders"},
+    "pyarrow": {"timeline", "datasets", "synthesis", "pages", "server", "commands", "coders"},
     "onnxruntime": {"infer", "train", "evaluate"},
     "onnx": {"infer", "train"},
     "typer": {"commands"},
@@ -56,6 +56,8 @@ HEAVY = {
     "fastapi": {"server"},
     "plotly": {"server"},
     "ray": {"study"},
+    "numba": {"synthesis"},
+    "mitsuba": {"synthesis"},
 }
 PICKLES = {"pickle", "joblib", "dill", "cloudpickle", "shelve", "marshal"}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from moppet.values import EXPRESSIONS, GROUPS, UsageError
@@ -25,6 +25,67 @@ EXPRESSION_WORDS: Final = {
 
 GROUP_NAMES: Final = ("positive", "neutral", "negative")
 """The groups of GROUPS in the order of tables and charts."""
+
+MOVEMENTS: Final[Mapping[str, str]] = {
+    "inner_brow_raise": "AU1",
+    "outer_brow_raise": "AU2",
+    "brow_lower": "AU4",
+    "upper_lid_raise": "AU5",
+    "cheek_raise": "AU6",
+    "lid_tighten": "AU7",
+    "nose_wrinkle": "AU9",
+    "upper_lip_raise": "AU10",
+    "nasolabial_deepen": "AU11",
+    "lip_corner_pull": "AU12",
+    "dimple": "AU14",
+    "lip_corner_depress": "AU15",
+    "lower_lip_depress": "AU16",
+    "chin_raise": "AU17",
+    "lip_pucker": "AU18",
+    "tongue_show": "AU19",
+    "lip_stretch": "AU20",
+    "neck_tighten": "AU21",
+    "lip_funnel": "AU22",
+    "lip_tighten": "AU23",
+    "lip_press": "AU24",
+    "lips_part": "AU25",
+    "jaw_open": "AU26/27",
+    "lip_suck": "AU28",
+    "jaw_sideways": "AU30",
+    "cheek_puff": "AU33",
+    "nostril_dilate": "AU38",
+    "blink": "AU45",
+    "gaze_x": "AU61/62",
+    "gaze_y": "AU63/64",
+}
+"""Facial movement → action unit of the Facial Action Coding System (Ekman, Friesen & Hager 2002).
+
+Intensities from 0 to 1; those of TWO_WAY_MOVEMENTS from -1 to 1: gaze_x and jaw_sideways are
+positive to the person's left, gaze_y is positive upward. blink is how far the lid is closed."""
+
+SIDED_MOVEMENTS: Final = frozenset(
+    {
+        "inner_brow_raise",
+        "outer_brow_raise",
+        "brow_lower",
+        "upper_lid_raise",
+        "cheek_raise",
+        "lid_tighten",
+        "nose_wrinkle",
+        "upper_lip_raise",
+        "nasolabial_deepen",
+        "lip_corner_pull",
+        "dimple",
+        "lip_corner_depress",
+        "lower_lip_depress",
+        "lip_stretch",
+        "blink",
+    }
+)
+"""Movements whose left and right side can differ."""
+
+TWO_WAY_MOVEMENTS: Final = frozenset({"gaze_x", "gaze_y", "jaw_sideways"})
+"""Movements from -1 to 1; all others go from 0 to 1."""
 
 SKIP: Final = "skip"
 """What codes stand for that say nothing about a face: their time is left out."""

@@ -14,8 +14,9 @@ from moppet.coders.codings import Coding, checked
 from moppet.coders.datavyu import datavyu_file, read_datavyu
 from moppet.coders.elan import elan_file, read_elan
 from moppet.coders.praat import read_textgrid, textgrid
-from moppet.coders.timeline_coding import coding_of, corrected_lanes
+from moppet.coders.timeline_coding import coding_of, corrected_lanes, frame_coding
 from moppet.files import one_line, write_bytes
+from moppet.timeline import read_timeline
 from moppet.timeline.annotations import CORRECTIONS_SUFFIX, AnnotatedTimeline, read_corrections
 from moppet.values import TimelineError
 
@@ -42,6 +43,7 @@ _READERS: Final[dict[str, Callable[[Path], Coding]]] = {
     ".csv": read_boris_table,
     ".opf": read_datavyu,
     ".textgrid": read_textgrid,
+    ".parquet": lambda path: frame_coding(read_timeline(path)),
     CORRECTIONS_SUFFIX: lambda path: Coding(tuple(corrected_lanes(read_corrections(path)))),
 }
 
@@ -58,7 +60,7 @@ def write_program(coding: Coding, folder: Path, stem: str, program: str) -> list
 
 
 def read_coding(path: Path) -> Coding:
-    """Return the coding in a file of ELAN, BORIS, Datavyu or Praat, by the file's ending.
+    """Return the coding in a file of ELAN, BORIS, Datavyu or Praat, or a timeline, by its ending.
 
     Its times are those of the first recording that was coded; see `Coding.media`.
     Raises TimelineError if there is no such file, or it has another format.

@@ -13,7 +13,7 @@ from moppet.timeline.annotations import Correction, correction_parts
 from moppet.timeline.durations import frame_times
 from moppet.timeline.episodes import KINDS
 from moppet.timeline.people import People
-from moppet.timeline.schema import class_columns, flags, numbers
+from moppet.timeline.schema import class_columns, flags, numbers, texts
 from moppet.timeline.smoothing import TIME_TOLERANCE_S
 from moppet.timeline.table import Timeline
 from moppet.values import TimelineError
@@ -65,6 +65,37 @@ def coding_of(
         duration_s=duration_s,
         fps=frames / duration_s if frames and duration_s else None,
         made_at=made_at,
+    )
+
+
+def frame_coding(timeline: Timeline) -> Coding:
+    """Return a timeline as a coder's codes: the expression of every face in every frame.
+
+    One lane for each face; frames without an expression have no code. Equal frames in a row are
+    one code. So a true timeline, or another analysis, is compared frame by frame.
+    """
+    times = frame_times(timeline.table, timeline.settings)
+    face, expression = numbers(timeline.table, "face_id"), texts(timeline.table, "expression")
+    lanes: list[Lane] = []
+    for face_id in np.unique(face[~np.isnan(face)]).astype(int).tolist():
+        rows = np.flatnonzero(face == face_id)
+        starts = times.time_s[times.frame_of_row[rows]]
+        ends = starts + np.nan_to_num(times.row_seconds[rows])
+        codes: list[Code] = []
+        for start_s, end_s, row in zip(starts.tolist(), ends.tolist(), rows, strict=True):
+            label = expression[row]
+            if label is None:
+                continue
+            last = codes[-1] if codes else None
+            if last and last.label == label and start_s <= last.end_s + TIME_TOLERANCE_S:
+                start_s = codes.pop().start_s
+            codes.append(Code(start_s, end_s, label))
+        lanes.append(Lane("expression", tuple(codes), timeline.face_name(face_id)))
+    about = timeline.metadata
+    return Coding(
+        tuple(lanes),
+        source_name=_as_unicode(about.get("source_name")),
+        duration_s=about.get("duration_s"),
     )
 
 

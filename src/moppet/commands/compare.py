@@ -52,7 +52,9 @@ class CompareOptions:
     timeline: Annotated[Path, typer.Argument(help="A timeline (.parquet, .csv or .json).")]
     codes: Annotated[
         Path,
-        typer.Argument(help="A coder's file: .eaf, .boris, .tsv, .csv, .opf or .TextGrid."),
+        typer.Argument(
+            help="A coder's file: .eaf, .boris, .tsv, .csv, .opf, .TextGrid; or a timeline."
+        ),
     ]
     codes2: Annotated[
         Path | None, typer.Argument(help="A second coder's file; may be the same file.")

@@ -20,10 +20,10 @@ from moppet.commands.export import export
 from moppet.commands.models import models
 from moppet.commands.options import Verbs, add_command
 from moppet.commands.quality import quality
+from moppet.commands.render import synthesis
 from moppet.commands.report import report
 from moppet.commands.serve import serve
 from moppet.commands.study import study
-from moppet.commands.synthesize import synthesize
 from moppet.commands.train import train
 from moppet.commands.watch import watch
 from moppet.values import MoppetError
@@ -77,7 +77,6 @@ _COMMANDS: Final[Mapping[str, Sequence[tuple[Callable[..., Any], str]]]] = {
     ),
     "Datasets": (
         (balance, "balance faces.parquet -o balanced --method smote"),
-        (synthesize, "synthesize my_faces/ -o synthetic --method cgan"),
         (quality, "quality synthetic/ -o quality --show-faces"),
     ),
 }
@@ -87,7 +86,6 @@ _OLD_OPTIONS: Final[Mapping[str, Mapping[str, str]]] = {
     "compare": {"--from": "--start", "--to": "--end"},
     "evaluate": {"--pictures": "--show-faces"},
     "balance": {"--sheet": "--show-faces", "--neighbours": "--neighbors"},
-    "synthesize": {"--sheet": "--show-faces", "--colour": "--color"},
     "quality": {"--pictures": "--show-faces", "--judge": "--classifier"},
 }
 
@@ -95,6 +93,7 @@ for _panel, _rows in _COMMANDS.items():
     for _run, _example in _rows:
         add_command(app, _run, _example, _OLD_OPTIONS.get(_run.__name__), _panel)
 app.add_typer(data, name="data", rich_help_panel="Datasets")
+app.add_typer(synthesis, name="synthesize", rich_help_panel="Datasets")
 
 
 def main() -> None:

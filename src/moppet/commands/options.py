@@ -122,6 +122,32 @@ class Verbs(TyperGroup):
                 formatter.write_dl([(name.ljust(width), text) for name, text in rows])
 
 
+class DefaultVerb(Verbs):
+    """Commands of which the first is meant where none of them is named.
+
+    So `moppet synthesize DATA` stays what it was before it had other commands.
+    """
+
+    @property
+    def default(self) -> str:
+        """Name of the command that is meant where none is named."""
+        return next(iter(self.commands))
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        known = {*self.commands, *self.get_help_option_names(ctx)}
+        if not (args and args[0] in known) and not (ctx.resilient_parsing and not args):
+            args = [self.default, *args]
+        return super().parse_args(ctx, args)
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
+        found = super().shell_complete(ctx, incomplete)
+        if incomplete.startswith("-"):
+            command = self.commands[self.default]
+            inner = command.make_context(self.default, [], parent=ctx, resilient_parsing=True)
+            found += command.shell_complete(inner, incomplete)
+        return found
+
+
 # ------------------------------------------------------------------------- settings of a command
 
 
@@ -131,13 +157,15 @@ def add_command(
     example: str,
     old: Mapping[str, str] | None = None,
     panel: str | None = None,
+    name: str | None = None,
 ) -> None:
     """Add a command to a group: a function of options, or of one dataclass of them.
 
     example: what follows "moppet" at the end of --help. old: see `renamed`. panel: its heading.
+    name: of the command; None takes the function's.
     """
     command = app.command(
-        cls=renamed(old or {}), epilog=f"Example: moppet {example}", rich_help_panel=panel
+        name, cls=renamed(old or {}), epilog=f"Example: moppet {example}", rich_help_panel=panel
     )
     command(command_of(run))
 

@@ -23,6 +23,9 @@ GENERATOR: Final = "generator"
 SYNTHETIC_SEED: Final = "synthetic_seed"
 SYNTHETIC_FROM: Final = "synthetic_from"
 SYNTHETIC_PROMPT: Final = "synthetic_prompt"
+RENDERED: Final = "render"
+"""The generator of `moppet synthesize render`: it draws invented people and learns from no image.
+Its rows leak nothing: they may be in any split, and sets of them alone are split and evaluated."""
 REMOVED_BY: Final = "removed_by"
 """Column: the balancer that removed the row from the training rows; null for other rows."""
 _MARKS: Final = (("plan.csv", "settings.toml"), ("balance.json",))
@@ -84,11 +87,16 @@ def real_rows(manifest: Manifest) -> NDArray[np.bool_]:
     return _real(manifest.table)
 
 
+def rendered_rows(manifest: Manifest) -> NDArray[np.bool_]:
+    """Return (n,) whether each row is RENDERED."""
+    return _rendered(manifest.table)
+
+
 def check_synthetic(table: Any) -> None:
     """Check the synthetic rows of a manifest's table. Called for every new Manifest.
 
-    Raises UsageError if one is in another split than train, and for a column `generator` that is
-    not from `synthetic_columns` but the user's own.
+    Raises UsageError if one that is not RENDERED is in another split than train, and for a column
+    `generator` that is not from `synthetic_columns` but the user's own.
     """
     real = _real(table)
     if real.all():
@@ -100,7 +108,8 @@ def check_synthetic(table: Any) -> None:
             f"if its rows are synthetic images, add {SYNTHETIC_SEED!r}, which may be empty."
         )
     split = table["split"].to_numpy()
-    wrong = np.flatnonzero(~real & np.array([s not in (None, "train") for s in split], bool))
+    outside = np.array([s not in (None, "train") for s in split], bool)
+    wrong = np.flatnonzero(~real & ~_rendered(table) & outside)
     if len(wrong):
         row = int(wrong[0])
         raise UsageError(
@@ -111,8 +120,8 @@ def check_synthetic(table: Any) -> None:
 
 
 def refuse_synthetic(manifest: Manifest, what: str = "split") -> None:
-    """Raise UsageError if there is any synthetic row. what: verb of the refused action."""
-    synthetic = int((~real_rows(manifest)).sum())
+    """Raise UsageError if any row is synthetic but not RENDERED. what: verb of the action."""
+    synthetic = int((~real_rows(manifest) & ~rendered_rows(manifest)).sum())
     if synthetic:
         raise UsageError(
             f"{synthetic} of these {len(manifest)} rows are synthetic, and their source images "
@@ -204,6 +213,13 @@ def _real(table: Any) -> NDArray[np.bool_]:
     if GENERATOR not in table.column_names:
         return np.ones(table.num_rows, bool)
     return np.asarray(pc.is_null(table[GENERATOR]).to_numpy(), bool)
+
+
+def _rendered(table: Any) -> NDArray[np.bool_]:
+    if GENERATOR not in table.column_names:
+        return np.zeros(table.num_rows, bool)
+    same = pc.fill_null(pc.equal(table[GENERATOR].cast(pa.string()), RENDERED), False)
+    return np.asarray(same.to_numpy(), bool)
 
 
 def _shared_root(one: Path, other: Path) -> Path:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from moppet.datasets.duplicates import has_duplicate_groups, with_duplicate_groups
 from moppet.datasets.manifest import Manifest, connect
-from moppet.datasets.provenance import real_rows
+from moppet.datasets.provenance import real_rows, rendered_rows
 from moppet.datasets.readers.folder_tree import first_few
 from moppet.evaluate.predictions import ClassMatch
 from moppet.values import MoppetError, Progress, UsageError, nearest_name, no_progress
@@ -45,13 +45,14 @@ def select_rows(manifest: Manifest, split: str | None, match: ClassMatch) -> Sel
     """Return the rows of a split that carry a class of the model.
 
     split: None takes "test" if the data has it, else all rows; "all" takes all. Synthetic rows
-        are always left out.
+        are left out, except rendered ones of data without any real image.
     Raises UsageError for an unknown split, MoppetError if no row is left.
     """
     column = manifest.column("split")
     there = _splits(column)
     split, inside = choose_split(manifest, split)
-    inside &= real_rows(manifest)
+    real = real_rows(manifest)
+    inside &= real if real.any() else rendered_rows(manifest)
     labels = manifest.labels
     known = np.isin(labels, match.of_data)
     unknown = {name: int((inside & (labels == i)).sum()) for i, name in enumerate(manifest.names)}

@@ -1,0 +1,68 @@
+"""Writes videos: H.264 with exact time stamps, in parts that are joined without encoding again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Final
+
+import av
+
+from moppet.files import replacing
+from moppet.values import Image, MediaError, MoppetError
+
+_OPTIONS: Final = {"crf": "16", "preset": "fast", "bf": "0", "threads": "1"}
+"""High quality; without B-frames, frames are in the order of their times."""
+
+
+def write_frames(path: Path, frames: Iterable[tuple[int, Image]], ticks: int) -> int:
+    """Write frames as a part of a video (.nut), beginning with a key frame; return their number.
+
+    frames: times in ticks, increasing, with images (height, width, 3), RGB, uint8, of one even
+        size. ticks: of a second.
+    Raises MoppetError if the file cannot be written.
+    """
+    base, count = Fraction(1, ticks), 0
+    with (
+        replacing(path, MoppetError, (av.error.FFmpegError,)) as part,
+        av.open(str(part), "w", format="nut") as container,
+    ):
+        stream: Any = container.add_stream("libx264", rate=25, options=_OPTIONS)
+        stream.pix_fmt, stream.codec_context.time_base = "yuv420p", base
+        for tick, image in frames:
+            if count == 0:
+                stream.height, stream.width = image.shape[:2]
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts, frame.time_base = tick, base
+            container.mux(stream.encode(frame))
+            count += 1
+        container.mux(stream.encode(None))
+    return count
+
+
+def join_videos(parts: Sequence[Path], path: Path, ticks: int) -> Path:
+    """Join parts of `write_frames` to one video (.mp4), with their times; return its path.
+
+    Raises MediaError for a part that cannot be read, MoppetError if the video cannot be written.
+    """
+    base = Fraction(1, ticks)
+    with replacing(path, MoppetError, (av.error.FFmpegError,)) as file:
+        options = {"movflags": "+faststart", "video_track_timescale": str(ticks)}
+        with av.open(str(file), "w", format="mp4", options=options) as container:
+            stream: Any = None
+            for part in parts:
+                try:
+                    source = av.open(f"file:{part}")
+                except (av.error.FFmpegError, OSError):
+                    raise MediaError(f"{part} is damaged: remove it, and rerun.") from None
+                with source:
+                    video = source.streams.video[0]
+                    if stream is None:
+                        stream = container.add_stream_from_template(video)
+                        stream.time_base = base
+                    for packet in source.demux(video):
+                        if packet.size:
+                            packet.stream = stream
+                            container.mux(packet)
+    return path

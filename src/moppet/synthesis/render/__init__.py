@@ -1,0 +1,1 @@
+"""Rendered faces and clips of invented people, each with a known truth."""
