@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from moppet.config import check_stored
+from moppet.config import check_settings
 from moppet.datasets.hashing import content_hash
 from moppet.datasets.manifest import Manifest, build_manifest
 from moppet.datasets.provenance import RENDERED, synthetic_columns
@@ -154,7 +154,7 @@ def _read_log(folder: Path, log: Path) -> dict[int, _Line]:
     lines = read_bytes(log, "log").splitlines()
     for content in lines:
         with suppress(MoppetError):  # the last line of a run that was killed
-            line = check_stored(_Line, parse_json(content, "it"))
+            line = check_settings(_Line, parse_json(content, "it"))
             if line.path is None or (folder / line.path).is_file():
                 found[line.number] = line
     if lines:  # what a killed run left without an end must not join the next line
