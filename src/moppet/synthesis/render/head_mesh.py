@@ -180,7 +180,12 @@ class Head:
 
     def _moved(self, movements: Mapping[str, float]) -> Floats:
         """Return the base mesh, (n, 3), with all movements."""
-        used = field_amounts(movements)
+        brows = {}
+        for name, rest in _AT_REST.items():  # a lowered brow comes down from where it rests
+            raised, side = movements.get(name, 0.0), name.rpartition("_")[2]
+            lowered = movements.get(f"brow_lower_{side}", 0.0)
+            brows[name] = raised - rest * lowered * (1 - raised)
+        used = field_amounts({**movements, **brows})
         amounts = np.array(list(used.values()), np.float32)
         base = (self.neutral.ravel() + amounts @ self._fields[list(used)]).reshape(-1, 3)
         self._guard.apply(base, self.assets)
