@@ -299,7 +299,7 @@ def in_front(posed: Any, parts: list[Any], *names: str) -> bool:
 
 
 COVERED = {
-    "dummy": ("upper_lip", "lower_lip"),
+    "pacifier": ("upper_lip", "lower_lip"),
     "sunglasses": ("left_eye", "right_eye"),
     "scarf": ("chin", "lower_lip"),
     "blanket": ("chin", "lower_lip"),
@@ -328,7 +328,7 @@ def test_an_occluder_covers_what_it_is_meant_to_cover(heads: Any, kind: Any, age
     assert all((a.vertices == b.vertices).all() for a, b in zip(parts, again, strict=True))
 
 
-@pytest.mark.parametrize("kind", ["hand", "scarf", "blanket", "dummy"])
+@pytest.mark.parametrize("kind", ["hand", "scarf", "blanket", "pacifier"])
 def test_things_lie_on_the_face_and_not_in_it(heads: Any, kind: Any) -> None:
     from moppet.synthesis.render.head_frame import HeadFrame
 
@@ -405,7 +405,7 @@ def test_a_hand_without_its_data_is_refused_in_one_sentence(monkeypatch: Any) ->
 
 @pytest.mark.parametrize(
     ("kind", "eyes", "mouth"),
-    [("sunglasses", 0.1, 1.0), ("dummy", 1.0, 0.1), ("scarf", 1.0, 0.1), ("glasses", 0.95, 1.0)],
+    [("sunglasses", 0.1, 1.0), ("pacifier", 1.0, 0.1), ("scarf", 1.0, 0.1), ("glasses", 0.95, 1.0)],
 )
 def test_the_truth_knows_what_is_hidden(heads: Any, kind: Any, eyes: float, mouth: float) -> None:
     pytest.importorskip("numba", reason="Sight is measured by the rasterizer: extra 'render'.")

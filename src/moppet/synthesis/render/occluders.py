@@ -1,4 +1,4 @@
-"""What covers parts of a face: hand, dummy, glasses, scarf, hat, strands of hair, blanket."""
+"""What covers parts of a face: hand, pacifier, glasses, scarf, hat, strands of hair, blanket."""
 
 from __future__ import annotations
 
@@ -170,10 +170,10 @@ def _smooth_path(points: Reals, count: int) -> Reals:
     return curve
 
 
-# Dummy
+# Pacifier
 
 
-def _dummy(occluder: Occluder, head: HeadFrame, rng: np.random.Generator, *_: Any) -> list[Part]:
+def _pacifier(occluder: Occluder, head: HeadFrame, rng: np.random.Generator, *_: Any) -> list[Part]:
     """A pacifier: a shield over the lips, a button and a ring."""
     color = _linear(occluder.color)
     plastic = Material(color=color, roughness=0.25, specular=0.5, two_sided=True)
@@ -466,7 +466,7 @@ def _strand_alpha(rng: np.random.Generator) -> Floats:
 _Maker = Callable[[Occluder, HeadFrame, np.random.Generator, Person, Floats], list[Part]]
 _MAKERS: Final[dict[str, _Maker]] = {
     "hand": _hand,
-    "dummy": _dummy,
+    "pacifier": _pacifier,
     "glasses": _glasses,
     "sunglasses": _glasses,
     "scarf": _scarf,

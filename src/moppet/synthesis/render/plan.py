@@ -45,12 +45,14 @@ Share = Annotated[float, Interval(ge=0, le=1)]
 Tone = Annotated[int, Interval(ge=1, le=10)]
 PoseName = Literal["frontal", "tilted", "turned", "far", "lying"]
 LightName = Literal["softbox", "window", "lamp", "outdoor", "dim"]
-OccluderName = Literal["hand", "dummy", "sunglasses", "glasses", "scarf", "hat", "hair", "blanket"]
+OccluderName = Literal[
+    "hand", "pacifier", "sunglasses", "glasses", "scarf", "hat", "hair", "blanket"
+]
 BackgroundName = Literal["plain", "room", "garden", "fabric", "shelf", "blur"]
 SPLITS: Final = ("train", "val", "test")
 _BABY_YEARS: Final = 3.0
 _NOT_FOR_BABIES: Final = ("sunglasses", "glasses", "scarf")
-_ONLY_FOR_BABIES: Final = ("dummy", "blanket")
+_ONLY_FOR_BABIES: Final = ("pacifier", "blanket")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +104,7 @@ class RenderPlan:
     blended: Share = 0.1
     blinking: Share = 0.03
     occluded: Share = 0.0
-    occluders: tuple[OccluderName, ...] = ("hand", "glasses", "hat", "dummy", "blanket")
+    occluders: tuple[OccluderName, ...] = ("hand", "glasses", "hat", "pacifier", "blanket")
     backgrounds: Annotated[tuple[BackgroundName, ...], MinLen(1)] = (
         "plain",
         "room",

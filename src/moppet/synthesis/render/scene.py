@@ -89,13 +89,13 @@ class Light:
 class Occluder:
     """Something in front of the face or on it.
 
-    kind: "hand", "dummy" (a pacifier), "sunglasses", "glasses", "scarf", "hat", "hair" or
+    kind: "hand", "pacifier", "sunglasses", "glasses", "scarf", "hat", "hair" or
         "blanket".
     seed: of its shape, place and pattern. color: sRGB, 0 to 1.
     amount: 0 barely touches the face to 1 covers all that this kind can cover.
     """
 
-    kind: Literal["hand", "dummy", "sunglasses", "glasses", "scarf", "hat", "hair", "blanket"]
+    kind: Literal["hand", "pacifier", "sunglasses", "glasses", "scarf", "hat", "hair", "blanket"]
     seed: int = 0
     color: tuple[float, float, float] = (0.5, 0.5, 0.5)
     amount: float = 0.5
