@@ -20,6 +20,7 @@ RANKS = {
     "files": 0,
     "plugins": 0,
     "privacy": 0,
+    "processes": 0,
     "palette": 0,
     "media": 1,
     "metrics": 1,

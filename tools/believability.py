@@ -31,10 +31,11 @@ import pyarrow.parquet as pq
 from moppet.infer.alignment import align_face
 from moppet.infer.detectors import detect_any_way_up, load_detector
 from moppet.infer.expression_model import load_model
+from moppet.media.sources import natural
 from moppet.metrics.bootstrap import bootstrap
+from moppet.processes import run_tasks
 from moppet.synthesis.render.build import Studio
 from moppet.synthesis.render.expressions import to_channels
-from moppet.synthesis.render.parallel import run_tasks
 from moppet.synthesis.render.people import draw_person
 from moppet.synthesis.render.plan import read_plan
 from moppet.synthesis.render.rendered_folder import TRUTH, render_plan, write_image
@@ -189,7 +190,7 @@ def detection_table(rows: Rows) -> str:
 def reading_table(rows: Rows, name: str, key: Callable[[dict[str, Any]], str]) -> str:
     """Return agreement of the bundled model with what is shown, by a key of the rows."""
     lines = []
-    for value in sorted({key(row) for row in rows}, key=lambda v: (v in EXPRESSIONS, v)):
+    for value in sorted({key(row) for row in rows}, key=natural):
         own = [row for row in rows if key(row) == value]
         read = [row for row in own if row["read"] is not None]
         lines.append(
@@ -241,7 +242,7 @@ def follows(true: np.ndarray, read: np.ndarray, subjects: np.ndarray) -> str:
 
 def blendshape_table(rows: Rows, shapes: dict[str, Any]) -> str:
     subjects = np.array([row["subject"] for row in rows])
-    ages = list(dict.fromkeys(row["ages"] for row in rows))
+    ages = sorted({row["ages"] for row in rows}, key=natural)
     bands = {
         "all": np.ones(len(rows), bool),
         **{f"{age} y": np.array([row["ages"] == age for row in rows]) for age in ages},

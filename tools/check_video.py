@@ -24,9 +24,9 @@ import pyarrow.parquet as pq
 import moppet
 from moppet.config import read_settings
 from moppet.infer.tracking import overlap
+from moppet.processes import run_tasks
 from moppet.synthesis.render.build import Studio
 from moppet.synthesis.render.clip import MOVEMENTS_SUFFIX, TRUTH_SUFFIX, render_clip
-from moppet.synthesis.render.parallel import run_tasks
 from moppet.synthesis.render.script import ActSettings, CastSettings, Script, ShotSettings
 from moppet.values import EXPRESSIONS, GROUPS
 from moppet.vocabulary import age_band

@@ -19,9 +19,9 @@ from typing import Any, get_args, get_type_hints
 import cv2
 import numpy as np
 
+from moppet.processes import run_tasks
 from moppet.synthesis.render.build import Studio
 from moppet.synthesis.render.expressions import VARIANTS, choose_variants, to_channels
-from moppet.synthesis.render.parallel import run_tasks
 from moppet.synthesis.render.people import draw_person
 from moppet.synthesis.render.scene import (
     Background,

@@ -13,6 +13,7 @@ from importlib import import_module
 from multiprocessing import get_context
 from typing import Any, Final
 
+from moppet.processes import end_with_main
 from moppet.values import MoppetError, UsageError, name_hint
 
 Json = dict[str, Any]
@@ -90,6 +91,7 @@ def _start(run: RunCell, threads: int) -> None:
     global _run_alone
     _run_alone = partial(run_alone, run, threads=threads)
     signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+    end_with_main()
 
 
 def _run(cell: Any) -> Json:

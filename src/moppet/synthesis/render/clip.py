@@ -19,11 +19,11 @@ import pyarrow.parquet as pq
 
 from moppet.files import file_sha256, read_json, replacing, write_csv, write_text
 from moppet.media.encoding import join_videos, write_frames
+from moppet.processes import run_tasks
 from moppet.synthesis.render.build import Studio, build_sitter, in_image, neutral_landmarks, placed
 from moppet.synthesis.render.camera import view_of
 from moppet.synthesis.render.mesh import Part, View
 from moppet.synthesis.render.occluders import visible_shares
-from moppet.synthesis.render.parallel import run_tasks
 from moppet.synthesis.render.people import muted_color
 from moppet.synthesis.render.performances import smooth_step
 from moppet.synthesis.render.plan import draw_light

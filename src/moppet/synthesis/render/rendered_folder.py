@@ -21,7 +21,7 @@ from moppet.datasets.hashing import content_hash
 from moppet.datasets.manifest import Manifest, build_manifest
 from moppet.datasets.provenance import RENDERED, synthetic_columns
 from moppet.files import parse_json, read_bytes, replacing, write_bytes, write_text
-from moppet.synthesis.render.parallel import run_tasks
+from moppet.processes import run_tasks
 from moppet.synthesis.render.plan import SPLITS, Drawn, PlannedScenes, RenderPlan
 from moppet.synthesis.render.scene import Scene
 from moppet.synthesis.render.truth import (

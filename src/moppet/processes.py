@@ -1,14 +1,15 @@
-"""Runs tasks in several processes, in any order."""
+"""Several processes: tasks run in any order, and no process outlives the main one."""
 
 from __future__ import annotations
 
 import itertools
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from typing import TypeVar
 
 import cv2
@@ -51,7 +52,19 @@ def run_tasks(work: Callable[[Task], Made], tasks: Sequence[Task], jobs: int) ->
 
 
 def _begin() -> None:
-    """Prepare a process: Ctrl-C ends the main one, which ends the others; one thread each."""
+    """Prepare a process: Ctrl-C ends the main one, whose end ends the others; one thread each."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_main()
     cv2.setNumThreads(1)
     os.environ.setdefault("NUMBA_NUM_THREADS", "1")
+
+
+def end_with_main() -> None:
+    """End this process as soon as the one that started it is gone, however that ended."""
+
+    def wait_for_main() -> None:
+        if main := parent_process():
+            main.join()
+            os._exit(1)
+
+    threading.Thread(target=wait_for_main, daemon=True).start()
