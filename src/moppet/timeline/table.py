@@ -204,13 +204,26 @@ class Timeline:
         """
         return formats.write_table(Path(path), self.table, self.metadata)
 
-    def write_photos(self, path: Path) -> Path:
-        """Write a CSV of a set of photos: one row for each face, with the file's name."""
+    def write_photos(self, path: str | PathLike[str]) -> Path:
+        """Write a CSV of a set of photos: one row for each face, with the file's name.
+
+        Raises UsageError for the timeline of a video.
+
+        Examples:
+            >>> import cv2, moppet
+            >>> _, image = cv2.VideoCapture("examples/child.mp4").read()
+            >>> _ = cv2.imwrite("photo.png", image)
+            >>> table = moppet.analyze("photo.png").write_photos("photos.csv")
+            >>> table.read_text().split(",")[:4]
+            ['file', 'face_id', 'status', 'expression']
+        """
+        if not self.photos:
+            raise UsageError("this is the timeline of a video: use `write` to get it as a CSV.")
         columns = ["face_id", "status", "expression", "group", "confidence", "unsure", "quality"]
         columns += [f"box_{side}" for side in "xywh"]
         rows = self.table.select(["frame", *columns]).to_pylist()
         table = ([self.photos[row.pop("frame")], *row.values()] for row in rows)
-        return write_csv(path, ["file", *columns], table)
+        return write_csv(Path(path), ["file", *columns], table)
 
 
 def build_timeline(
