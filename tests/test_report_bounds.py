@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tracemalloc
 import weakref
 from collections.abc import Callable
@@ -9,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
 import pytest
 
 from moppet.datasets.corrected_faces import _square
@@ -23,6 +27,7 @@ from moppet.timeline.annotations import (
 )
 from moppet.timeline.people import People, Person, Piece, people_path
 from moppet.timeline.table import read_thinned, thinned
+from moppet.values import TimelineError
 from page_text import text_of
 from report_samples import long_recording, make_row, make_timeline
 
@@ -174,3 +179,25 @@ def test_several_timelines_are_exported_one_after_another(
     code, _, _ = moppet("export", *paths, "--format", "summary", "-o", tmp_path / "out")
     assert code == 0 and len(held) == 6
     assert len((tmp_path / "out" / "summary.csv").read_text().splitlines()) == 4
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".json", ".parquet"])
+def test_a_pipe_is_no_timeline_and_is_never_opened(tmp_path: Path, suffix: str) -> None:
+    os.mkfifo(path := tmp_path / f"pipe{suffix}")
+    formats.check_values(path)
+    for read in (read_timeline, read_thinned, read_annotated):
+        with pytest.raises(TimelineError, match=r"is a file, but .* is a pipe or device"):
+            read(path)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_a_table_of_too_many_columns_is_refused_by_its_header(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    wide = pa.table({f"c{i}": [1] for i in range(5000)})
+    path = tmp_path / f"wide{suffix}"
+    (pa_csv.write_csv if suffix == ".csv" else pq.write_table)(wide, path)
+    monkeypatch.setattr(pa_csv, "read_csv", None)
+    monkeypatch.setattr(pq.ParquetFile, "read", None)
+    with pytest.raises(TimelineError, match=r"more than .* columns"):
+        read_timeline(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -62,8 +63,7 @@ def read_table(path: Path) -> tuple[Any, dict[str, Any] | None]:
     except OSError as error:
         raise TimelineError(f"Cannot read {path}: {error.strerror}.") from None
     if not regular:
-        what = "a folder" if path.is_dir() else "not there"
-        raise TimelineError(f"A timeline is a file, but {path} is {what}.")
+        raise TimelineError(f"A timeline is a file, but {path} is {_kind(path)}.")
     try:
         table, metadata = reader(path)
         _check_columns(table)
@@ -91,6 +91,8 @@ def check_values(path: Path, *, thin: bool = False) -> None:
     ending = path.suffix.lower()
     most = MOST_JSON_VALUES if ending == ".json" else MOST_VALUES
     try:
+        if not path.is_file():  # a pipe may have no end
+            return
         with path.open("rb") as file:
             if ending == ".json":
                 values = sum(part.count(b",") for part in iter(lambda: file.read(1 << 20), b""))
@@ -163,10 +165,21 @@ def _csv_batches(path: Path, stream: BinaryIO) -> _Batches:
 
 def _check_columns(table: Any) -> None:
     names = [str(field.name) for field in table.schema]
-    if len(names) > _MOST_COLUMNS:
-        raise ValueError(f"it has {len(names)} columns")
+    _check_width(len(names))
     if repeated := [name for name in names if names.count(name) > 1]:
         raise ValueError(f"it has the column {repeated[0]!r} twice")
+
+
+def _kind(path: Path) -> str:
+    with suppress(OSError, ValueError):
+        if path.exists():
+            return "a folder" if path.is_dir() else "a pipe or device"
+    return "not there"
+
+
+def _check_width(columns: int) -> None:
+    if columns > _MOST_COLUMNS:
+        raise ValueError(f"it has more than {_MOST_COLUMNS} columns")
 
 
 def sidecar_path(path: Path) -> Path:
@@ -192,7 +205,9 @@ def _write_parquet(path: Path, table: Any, metadata: dict[str, Any]) -> None:
 
 def _read_parquet(path: Path) -> tuple[Any, dict[str, Any] | None]:
     with path.open("rb") as file:
-        table = pq.ParquetFile(file).read()
+        stored = pq.ParquetFile(file)
+        _check_width(stored.metadata.num_columns)
+        table = stored.read()
     raw = (table.schema.metadata or {}).get(METADATA_KEY)
     return table, None if raw is None else _load(raw, "its metadata")
 
@@ -216,6 +231,8 @@ def _read_csv(path: Path) -> tuple[Any, dict[str, Any] | None]:
 
 def _csv_options(path: Path) -> tuple[dict[str, Any] | None, Any]:
     """Return a CSV file's metadata, and how its cells are read."""
+    with path.open("rb") as file:
+        _check_width(file.readline(1 << 20).count(b",") + 1)
     sidecar = sidecar_path(path)
     metadata = _load(sidecar.read_bytes(), sidecar.name) if sidecar.is_file() else None
     if metadata is None:
