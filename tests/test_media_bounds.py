@@ -212,3 +212,18 @@ def test_no_frame_outlives_its_image(tmp_path: Path) -> None:
         gc.enable()
     assert len(images_read) == 30
     assert alive <= 3
+
+
+@pytest.mark.parametrize("threads", [1, None])
+def test_a_file_that_grows_is_read_to_the_end_it_had(tmp_path: Path, threads: int | None) -> None:
+    path = encode(tmp_path / "r.ts", stamps=range(40))
+    part = path.read_bytes()
+    path.write_bytes(part * (1 + 200_000 // len(part)))  # more than FFmpeg reads ahead
+    whole = sum(1 for _ in read_frames(path, threads=threads))
+    count = 0
+    for _ in read_frames(path, threads=threads):
+        count += 1
+        with path.open("ab") as file:
+            file.write(part)
+        assert count <= whole
+    assert count >= whole - 1  # the last frame may end behind the end that the file had

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
+import sys
 from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Generator, Iterator
@@ -171,8 +172,13 @@ def _is_far(stamp: int, stream: Any, origin: Fraction) -> bool:
 def _video_rows(
     path: Path, threads: int | None, report: ClockReport
 ) -> Generator[tuple[Row, Any], None, None]:
-    """Yield rows and their stream: with frame threads until a frame is lost, then without."""
-    done = 0
+    """Yield rows and their stream: with frame threads until a frame is lost, then without.
+
+    Of a file that grows, what it held at first is read: it may grow faster than it is read.
+    """
+    done, size = 0, sys.maxsize
+    with contextlib.suppress(OSError, ValueError):  # opening it says why it cannot be read
+        size = path.stat().st_size
     for threaded in [False] if threads == 1 else [True, False]:
         with _opened(path) as (container, stream):
             codec = stream.codec_context
@@ -181,7 +187,7 @@ def _video_rows(
             codec.thread_count = (threads or 0) if threaded else 1
             codec.flags |= Flags.output_corrupt  # otherwise they are dropped silently
             try:
-                packets = _mended(container, stream, report)
+                packets = _mended(container, stream, report, size)
                 for row in itertools.islice(_decode(packets, stream, threaded), done, None):
                     yield row, stream
                     done += 1
@@ -190,13 +196,13 @@ def _video_rows(
                 continue
 
 
-def _mended(container: Any, stream: Any, report: ClockReport) -> Iterator[Any]:
+def _mended(container: Any, stream: Any, report: ClockReport, size: int) -> Iterator[Any]:
     """Yield the packets on one clock; the report begins anew, as decoding does."""
     report.joints_s.clear()
     report.odd = 0
     start = _start(stream) or 0
     return mend_stamps(
-        _packets(container, stream),
+        _packets(container, stream, size),
         max(1, round(1 / ((stream.average_rate or 25) * stream.time_base))),
         round(LONGEST_STEP_S / stream.time_base),
         joinable=bool(int(container.format.flags) & _JOINABLE),
@@ -227,12 +233,17 @@ def _decode(packets: Iterator[Any], stream: Any, threaded: bool) -> Iterator[Row
         yield from rows
 
 
-def _packets(container: Any, stream: Any) -> Iterator[Any]:
-    """Yield packets, "missing" for a run of unreadable packets, and None at the end."""
+def _packets(container: Any, stream: Any, size: int) -> Iterator[Any]:
+    """Yield packets, "missing" for a run of unreadable packets, and None at the end.
+
+    size: the end, in bytes: packets behind it are not read.
+    """
     failures = 0
     while failures < _MAX_FAILED_READS:
         try:
             for packet in container.demux(stream):
+                if (packet.pos or 0) >= size:
+                    break
                 if packet.size:  # an empty packet would end the decoder
                     failures = 0
                     yield packet
