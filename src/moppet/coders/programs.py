@@ -67,9 +67,9 @@ def read_coding(path: Path) -> Coding:
     """
     ending = next((e for e in _READERS if path.name.lower().endswith(e)), None)
     if not path.is_file():
-        there = "is a folder" if path.is_dir() else "is a pipe or device"
+        kind = "is a folder" if path.is_dir() else "is a pipe or device"
         raise TimelineError(
-            f"Codes are read from a file, but {path} {there if path.exists() else 'does not exist'}."
+            f"Codes are read from a file, but {path} {kind if path.exists() else 'does not exist'}."
         )
     if ending is None:
         raise TimelineError(
