@@ -456,9 +456,18 @@ def check(sample: Sample, folder: Path, data: bytes) -> None:
 
 common = settings(
     max_examples=int(os.environ.get("MOPPET_FUZZ_EXAMPLES", "15")),
+    derandomize="MOPPET_FUZZ_EXAMPLES" not in os.environ,  # make test is repeatable
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
+
+
+def test_a_message_cuts_words_that_nobody_can_read() -> None:
+    assert str(MoppetError(f"there is no {'9' * 5000!r}. Known: a, b.")) == (
+        f"there is no '{'9' * 299}… Known: a, b."
+    )
+    path = "/folder" * 100
+    assert str(MoppetError(f"{path} is not there.")) == f"{path} is not there."
 
 
 def sample_in(folder: Path, name: str) -> Sample:

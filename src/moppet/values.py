@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
@@ -52,13 +53,15 @@ def no_progress(*_: object) -> None:
 class MoppetError(Exception):
     """Something a user can mend; its text is one sentence. The command line exits with 1.
 
-    What a file or its name brings into the text is shown without control characters.
+    What a file or its name brings into the text is shown without control characters, and cut where
+    it has a thousand letters without a space.
     """
 
     exit_code = 1
 
     def __str__(self) -> str:
-        return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in super().__str__())
+        text = "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in super().__str__())
+        return re.sub(r"(\S{300})\S{700,}", r"\1…", text)
 
 
 class UsageError(MoppetError):
