@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 AssetsOption = Annotated[
     Path | None,
-    typer.Option("--assets", help="Folder of assets (head.npz, textures/) for richer people."),
+    typer.Option("--assets", help="Folder of MakeHuman assets (head.npz, textures/)."),
 ]
 RendererOption = Annotated[
     str | None, choice("rasterizer (fast) or mitsuba (slow).", "rasterizer", "mitsuba")
