@@ -30,6 +30,7 @@ from moppet.train.module import predict_heads
 from moppet.train.movements import (
     COLUMNS,
     correlation,
+    exact_targets,
     landmarker_targets,
     mirror,
     mixing,
@@ -183,6 +184,7 @@ def test_other_targets_are_other_data(data: TrainingData, place: Path) -> None:
     [
         ({"rendered": ("nowhere",)}, "no folder of rendered faces"),
         ({"display_label": "x", "rendered": (), "rendered_share": 0.0}, "nothing teaches the head"),
+        ({"rendered": ()}, "rendered names no folder"),
         ({"blendshapes": "web.npz"}, "are not of the data's images"),
     ],
 )
@@ -350,11 +352,21 @@ def test_a_column_that_falls_short_anywhere_is_left_out(monkeypatch: pytest.Monk
     assert set(chosen.columns) | set(chosen.left_out) == set(COLUMNS)
 
 
-def test_the_heads_need_random_views_and_shares_need_folders(tmp_path: Path) -> None:
-    wrong = Recipe("x", heads=("display",), augmentations=("geometry",), rendered_share=0.5)
+def test_the_heads_need_random_views_and_the_data_a_part_of_each_batch() -> None:
+    wrong = Recipe(
+        "x",
+        heads=("display",),
+        augmentations=("geometry",),
+        rendered_share=0.5,
+        unlabeled_share=0.5,
+    )
     problems = " ".join(wrong.problems())
-    assert "heads need random views" in problems and "rendered names no folder" in problems
-    with pytest.raises(MoppetError):
-        samples.write_rendered(tmp_path / "r")
-        (tmp_path / "r" / "truth.parquet").write_bytes(b"no")
-        sources.exact_targets(tmp_path / "r" / "truth.parquet", ["images/0.png"])
+    assert "heads need random views" in problems and "less than 0.1 of a batch" in problems
+
+
+def test_a_truth_of_other_images_is_refused(place: Path, tmp_path: Path) -> None:
+    with pytest.raises(MoppetError, match="is not the truth of these rendered images"):
+        exact_targets(place / "rendered" / "truth.parquet", ["images/none.png"])
+    (tmp_path / "truth.parquet").write_bytes(b"no")
+    with pytest.raises(MoppetError, match="is not the truth of these rendered images"):
+        exact_targets(tmp_path / "truth.parquet", ["images/0.png"])

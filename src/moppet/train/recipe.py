@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 RANDOM_VIEWS: Final = "random_views"
 Share = Annotated[float, Interval(ge=0, le=1)]
+SourceShare = Annotated[float, Interval(ge=0, le=0.9)]
 BelowOne = Annotated[float, Interval(ge=0, lt=1)]
 NotNegative = Annotated[float, Ge(0)]
 AtLeastOne = Annotated[int, Ge(1)]
@@ -189,8 +190,8 @@ class Recipe:
     blendshapes: str = ""
     rendered: tuple[str, ...] = ()
     unlabeled: tuple[str, ...] = ()
-    rendered_share: BelowOne = 0.0
-    unlabeled_share: BelowOne = 0.0
+    rendered_share: SourceShare = 0.0
+    unlabeled_share: SourceShare = 0.0
     teachers_on: tuple[Literal["data", "rendered", "unlabeled"], ...] = ("data",)
 
     @property
@@ -201,7 +202,7 @@ class Recipe:
     @property
     def has_sources(self) -> bool:
         """Whether the recipe needs more of its rows than the votes of observers."""
-        return bool(self.heads or self.rendered or self.unlabeled)
+        return bool(self.heads or self.rendered or self.unlabeled or any(self.shares.values()))
 
     @property
     def channels(self) -> int:
@@ -224,15 +225,10 @@ class Recipe:
             yield f"classes must be two or more different names, got {list(self.classes)}."
         if self.only_ages and self.without_ages:
             yield "give only_ages or without_ages, not both."
-        for source, share in self.shares.items():
-            if share and not getattr(self, source):
-                yield f"{source}_share is {share:g}, but {source} names no folder."
         if sum(self.shares.values()) > 0.9:
             yield "rendered_share and unlabeled_share leave less than 0.1 of a batch to the data."
         if self.heads and self.batch_augmentations:
             yield "heads need random views: leave augmentations empty."
-        if self.rendered_share and not self.heads and "rendered" not in self.teachers_on:
-            yield "rendered faces teach the heads display and movements: name one in heads."
 
 
 def read_recipe(path: Path, changes: Mapping[str, Any] | None = None) -> Recipe:

@@ -199,8 +199,12 @@ def _check_heads(data: TrainingData, recipe: Recipe) -> None:
     train = data.part == "train"
     assert data.heads is not None
     for source, share in recipe.shares.items():
+        if share and not getattr(recipe, source):
+            raise UsageError(f"{source}_share is {share:g}, but {source} names no folder.")
         if share and not (train & (data.heads.source == SOURCES.index(source))).any():
             raise UsageError(f"{source}_share is {share:g}, but {source} has no training images.")
+    if recipe.rendered_share and not recipe.heads and "rendered" not in recipe.teachers_on:
+        raise UsageError("rendered faces teach the heads display and movements: name one in heads.")
     if "display" in recipe.heads and not (data.heads.display[train] >= 0).any():
         raise UsageError(
             f"nothing teaches the head display: the data has no column {recipe.display_label!r} "
