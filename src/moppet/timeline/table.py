@@ -17,9 +17,10 @@ from moppet.files import one_line, write_csv
 from moppet.timeline import formats
 from moppet.timeline.downsample import FrameThinner, thinning_step
 from moppet.timeline.episodes import Episode, Kind, find_episodes
-from moppet.timeline.labels import labeled_table
+from moppet.timeline.labels import deciding, labeled_table
 from moppet.timeline.notebook import timeline_html
 from moppet.timeline.schema import (
+    OptionalColumns,
     RawColumns,
     RawRow,
     TableHashes,
@@ -33,6 +34,7 @@ from moppet.timeline.schema import (
     plain,
     raw_columns,
     rows_of_faces,
+    table_columns,
     table_hashes,
     texts,
 )
@@ -95,6 +97,8 @@ class Timeline:
         }
         kept |= {"names": list(names), "groups": groups}
         table = conform(self.table, names)
+        if self.settings.reading != "observers":
+            deciding(table_columns(table.slice(0, 0), names), self.settings)
         object.__setattr__(self, "names", names)
         object.__setattr__(self, "group_of", groups)
         object.__setattr__(self, "metadata", kept)
@@ -233,15 +237,17 @@ def build_timeline(
     group_of: Mapping[str, str],
     settings: TimelineSettings | None = None,
     metadata: Mapping[str, Any] | None = None,
+    optional: OptionalColumns | None = None,
 ) -> Timeline:
     """Return the timeline of these rows: smoothed, with expression, group, confidence and unsure.
 
-    rows: in any order, at least one per frame.
+    rows: in any order, at least one per frame. optional: whether they have a display reading, and
+    which movements; None for neither.
     Raises TimelineError for an invalid row.
     """
     classes = check_names(names)
     return timeline_of(
-        raw_columns(list(rows), classes),
+        raw_columns(list(rows), classes, optional),
         names=classes,
         group_of=group_of,
         settings=settings or TimelineSettings(),
@@ -259,7 +265,8 @@ def timeline_of(
 ) -> Timeline:
     """Return the timeline of these columns; see `build_timeline`."""
     is_film = not photo_files(metadata)
-    smoothed = _smooth(columns, columns["p"], settings) if is_film else columns["p"].copy()
+    p = deciding(columns, settings)
+    smoothed = _smooth(columns, p, settings) if is_film else p.copy()
     table = labeled_table(columns, smoothed, settings, names=names, group_of=group_of)
     return Timeline(table, names, group_of, settings, metadata)
 
