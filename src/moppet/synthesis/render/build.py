@@ -36,7 +36,8 @@ _RESTING: Final[dict[tuple[str, Path | None], Mapping[str, Floats]]] = {}
 class Sitter(NamedTuple):
     """A person of a scene as parts, in decimeters, with the points of the posed head.
 
-    regions: patches over eyes and mouth, not drawn, from which `visible_shares` are measured.
+    regions: patches over eyes and mouth, not drawn, from which `visible_shares` are measured; none
+        where the scene has no occluder.
     """
 
     parts: tuple[Part, ...]

@@ -133,7 +133,9 @@ class _Tailored:
 
 
 class Dressed(NamedTuple):
-    """A dressed person's parts, and patches over the regions of the face (`region_parts`)."""
+    """A dressed person's parts, and patches over the regions of the face (`region_parts`); none
+    where no occluder can hide them.
+    """
 
     parts: tuple[Part, ...]
     regions: tuple[Part, ...]
@@ -148,9 +150,14 @@ def dressed(
     skin_color: (3,), linear, of a hand before the face.
     """
     clothes = clothing_parts(head, posed)
+    own = list(parts)
+    if abs(scene.pose.roll) >= _LYING_DEGREES:
+        back = float(posed.shapes["skin"].vertices[:, 2].min())
+        own.append(bedding(scene.background, posed.landmarks, back))
+    if not scene.occluders:
+        return Dressed((*own, *clothes), ())
     surface = np.concatenate([posed.shapes["skin"].vertices, *(p.vertices for p in clothes)])
     frame = HeadFrame(posed.landmarks, surface, posed.head[:3, :3], posed.body)
-    own = list(parts)
     for occluder in scene.occluders:
         if occluder.kind == "hat":
             own = [
@@ -158,11 +165,7 @@ def dressed(
                 for part in own
             ]
     worn = [occluder_parts(one, frame, scene.person, skin_color) for one in scene.occluders]
-    if abs(scene.pose.roll) >= _LYING_DEGREES:
-        back = float(posed.shapes["skin"].vertices[:, 2].min())
-        own.append(bedding(scene.background, posed.landmarks, back))
-    worn_parts = itertools.chain.from_iterable(worn)
-    return Dressed((*own, *clothes, *worn_parts), region_parts(frame))
+    return Dressed((*own, *clothes, *itertools.chain.from_iterable(worn)), region_parts(frame))
 
 
 def _shirt(tailored: _Tailored, cloth: Material) -> Part:

@@ -83,6 +83,42 @@ def _sample(pool: Any, images: Any, part: int, level: float, u: float, v: float,
 
 
 @compiled
+def texture_levels(
+    clip: Any,
+    uv: Any,
+    triangles: Any,
+    part_of: Any,
+    sizes: Any,
+    width: float,
+    height: float,
+    near: float,
+    coarser: float,
+    levels: Any,
+    areas: Any,
+) -> None:
+    """Write each triangle's level, the binary logarithm of its texture's texels a subpixel, by side
+    length, and add up how much of the image, in subpixels, shows each level of each part.
+
+    sizes: (parts,), texels. areas: (parts, levels), zeros.
+    """
+    most = areas.shape[1] - 1
+    for t in range(triangles.shape[0]):
+        a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+        aw, bw, cw = max(clip[a, 2], near), max(clip[b, 2], near), max(clip[c, 2], near)
+        x, y = clip[a, 0] / aw, clip[a, 1] / aw
+        x1, y1 = clip[b, 0] / bw - x, clip[b, 1] / bw - y
+        x2, y2 = clip[c, 0] / cw - x, clip[c, 1] / cw - y
+        area = abs(x1 * y2 - y1 * x2) / 2.0
+        u1, v1 = uv[b, 0] - uv[a, 0], uv[b, 1] - uv[a, 1]
+        u2, v2 = uv[c, 0] - uv[a, 0], uv[c, 1] - uv[a, 1]
+        texels = abs(u1 * v2 - v1 * u2) / 2.0 * sizes[part_of[t]]
+        level = 0.5 * math.log2(max(texels / max(area, 1e-12), 1e-12)) + coarser
+        levels[t] = level
+        if 0.0 < x < width and 0.0 < y < height and clip[a, 2] > near:
+            areas[part_of[t], min(max(int(level), 0), most)] += area
+
+
+@compiled
 def read_alpha(pool: Any, images: Any, part: int, level: float, u: float, v: float) -> float:
     """Return the alpha of a part's texture, bilinear in the nearest of the smaller images."""
     k = min(int(max(level, 0.0) + 0.5), images[part, 0, 3] - 1)
