@@ -15,11 +15,14 @@ import typer
 
 from moppet.commands.console import estimate_text
 from moppet.commands.options import (
+    READINGS,
     AlertOptions,
     JsonOption,
     ModelOption,
+    PriorOption,
     choice,
     flag,
+    read_reading,
 )
 from moppet.values import UsageError
 
@@ -57,6 +60,11 @@ class WatchOptions:
         choice("Which face is the child's: largest (default) or longest.", "largest", "longest"),
     ] = None
     model: ModelOption = "default"
+    reading: Annotated[
+        str | None,
+        choice("Reading that decides; default: display if the model has it.", *READINGS),
+    ] = None
+    prior: PriorOption = "natural"
     real_time: Annotated[bool, flag("--real-time", "Read a video at its own pace.")] = False
     against: Annotated[
         Path | None,
@@ -66,6 +74,10 @@ class WatchOptions:
         str | None, typer.Option(help="Name of the tier, column or BORIS subject to compare.")
     ] = None
     as_json: JsonOption = False
+
+    def __post_init__(self) -> None:
+        if self.reading is not None:
+            read_reading(self.reading)
 
 
 def watch(options: WatchOptions) -> None:
@@ -81,9 +93,11 @@ def watch(options: WatchOptions) -> None:
     from moppet.guard import EventLog
     from moppet.guard.notifications import Alerts, Notifier
     from moppet.infer.expression_model import load_model
+    from moppet.infer.priors import read_prior
 
+    prior = read_prior(options.prior, estimate=False)
     _check_source(options)
-    model = load_model(options.model)
+    model = load_model(options.model, prior=prior)
     distress = None
     if options.against is not None:
         from moppet.coders.comparison import coded_times
@@ -195,9 +209,17 @@ class _Watch:
         from moppet.guard import event_record
         from moppet.guard.notifications import now, print_note
         from moppet.infer.pipeline import stream
+        from moppet.infer.priors import read_prior
+        from moppet.timeline import TimelineSettings
 
+        reading = self.options.reading or ("display" if self.model.has_display else "observers")
         started_s, warned = time.monotonic(), False
-        for rows in stream(self.options.source, model=self.options.model):
+        for rows in stream(
+            self.options.source,
+            model=self.options.model,
+            prior=read_prior(self.options.prior, estimate=False),
+            timeline=TimelineSettings(reading=read_reading(reading)),
+        ):
             if self.options.real_time:
                 passed_s = time.monotonic() - started_s
                 time.sleep(max(0.0, rows[0]["time_s"] - passed_s))
