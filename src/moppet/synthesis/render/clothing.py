@@ -211,7 +211,7 @@ def _halved(points: Floats, triangles: Indices) -> tuple[Floats, Indices]:
 def _outside(points: Floats, skin: Shape, gap: float) -> Floats:
     """Return points moved out of the skin, at least by a gap."""
     tree = scipy.spatial.cKDTree(skin.vertices)
-    distance, nearest = tree.query(points, distance_upper_bound=6 * gap)
+    distance, nearest = map(np.asarray, tree.query(points, distance_upper_bound=6 * gap))
     near = np.flatnonzero(np.isfinite(distance))
     skin_point, normal = skin.vertices[nearest[near]], skin.normals[nearest[near]]
     depth = np.einsum("nk,nk->n", points[near] - skin_point, normal)
