@@ -101,8 +101,8 @@ def estimate_prior(
 
     probabilities: (n, k), calibrated for the prior `old`; rows of NaN are left out. From `old` on,
     the prior becomes the mean of the probabilities under it, until it stays (Saerens et al. 2002,
-    equation 2.9). Thirty faces with the prevalences of `old` count, too (a Dirichlet prior): without
-    them, a few faces that are all alike would rule out every other class.
+    equation 2.9). Thirty faces with the prevalences of `old` count, too (a Dirichlet prior):
+    without them, a few faces that are all alike would rule out every other class.
     weight: how many faces a row counts for; less than 1 for rows that depend on each other, such
         as the frames of a film.
     """
