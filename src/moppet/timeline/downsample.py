@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from moppet.timeline.durations import Interval, frame_times, intervals
 from moppet.timeline.schema import (
     FACE_STATUSES,
+    MOVEMENT,
+    OptionalColumns,
     class_columns,
     codes,
     flags,
@@ -283,6 +285,7 @@ class Lane:
     at: (m,) columns, ascending. peak, mean: (m, k), NaN if there is no value.
     expression, group: (m,) index of the most frequent one in the column, -1 for none.
     unsure, low_quality: (m,) whether at least half of the frames in the column are.
+    valence: (m,) means. movements: (m, x) means of the timeline's x movements.
     """
 
     face_id: int
@@ -294,6 +297,8 @@ class Lane:
     group: Integers
     unsure: Flags
     low_quality: Flags
+    valence: Numbers
+    movements: Numbers
     n_frames: int
     start_s: float
     end_s: float
@@ -306,10 +311,14 @@ class Lane:
 
 @dataclass(frozen=True)
 class Drawing:
-    """All lanes, longest first; columns is None if no frame has a time."""
+    """All lanes, longest first; columns is None if no frame has a time.
+
+    movements: names of the columns of `Lane.movements`, see `moppet.vocabulary.MOVEMENT_OF`.
+    """
 
     columns: Columns | None
     lanes: list[Lane]
+    movements: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -325,6 +334,8 @@ class _Rows:
     expression: Integers
     group: Integers
     curves: Numbers
+    valence: Numbers
+    movements: Numbers
 
 
 def _read_rows(timeline: Timeline, groups: Sequence[str]) -> _Rows:
@@ -341,7 +352,14 @@ def _read_rows(timeline: Timeline, groups: Sequence[str]) -> _Rows:
         expression=codes(table, "expression", timeline.names),
         group=codes(table, "group", groups),
         curves=class_columns(table, "s_", timeline.names).astype(np.float64),
+        valence=numbers(table, "valence"),
+        movements=class_columns(table, MOVEMENT, movements_of(timeline)).astype(np.float64),
     )
+
+
+def movements_of(timeline: Timeline) -> tuple[str, ...]:
+    """Return the names of a timeline's movements, in the order of its columns."""
+    return OptionalColumns.of(timeline.table.column_names, timeline.names).movements
 
 
 def _cells(rows: _Rows) -> tuple[Integers, bool]:
@@ -392,6 +410,8 @@ def _build_lane(
         group=bins.most_common(rows.group[mine], max(n_groups, 1)),
         unsure=bins.mostly(rows.unsure[mine]),
         low_quality=bins.mostly(rows.low_quality[mine]),
+        valence=bins.means(rows.valence[mine]),
+        movements=bins.means(rows.movements[mine]),
         n_frames=len(mine),
         start_s=float(rows.time_s[mine[0]]),
         end_s=float(rows.time_s[mine[-1]]),
@@ -410,4 +430,5 @@ def build_drawing(timeline: Timeline, groups: Sequence[str]) -> Drawing:
     columns = _build_columns(rows, cell, downsampled, timeline.settings.max_gap_s)
     parts = rows_of_faces(np.where(rows.has_face, rows.face_id, np.nan), rows.time_s).values()
     lanes = [_build_lane(rows, part, cell, len(groups), timeline.face_name) for part in parts]
-    return Drawing(columns, sorted(lanes, key=lambda lane: (-lane.n_frames, lane.face_id)))
+    lanes.sort(key=lambda lane: (-lane.n_frames, lane.face_id))
+    return Drawing(columns, lanes, movements_of(timeline))

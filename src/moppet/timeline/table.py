@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from moppet.files import one_line, write_csv
 from moppet.timeline import formats
+from moppet.timeline.blinks import Blink, find_blinks
 from moppet.timeline.downsample import FrameThinner, thinning_step
 from moppet.timeline.episodes import Episode, Kind, find_episodes
 from moppet.timeline.labels import deciding, labeled_table
@@ -173,6 +174,20 @@ class Timeline:
         if self.photos:
             return []
         return find_episodes(self.table, self.names, self.group_of, self.settings, kind)
+
+    def blinks(self) -> list[Blink]:
+        """Return the blinks of every face, sorted by face and time.
+
+        There are none if the model does not measure blinks, in photos, and for faces whose frames
+        come at fewer than 10 a second.
+
+        Examples:
+            >>> import moppet
+            >>> moppet.analyze("examples/child.mp4", end_s=1).blinks()
+            []
+        """
+        found = {} if self.photos else find_blinks(self.table)
+        return [blink for face in found.values() for blink in face.blinks]
 
     def summary(self) -> dict[str, Any]:
         """Return shares of time, episodes, transitions and absences as JSON values.

@@ -25,7 +25,7 @@ from moppet.synthesis.render.truth import Rendered, face_box, project
 from moppet.synthesis.settings import seed_of
 from moppet.values import Floats
 
-_SKIN_PX: Final = {256: 110, 512: 200}
+_SKIN_PX: Final = {256: 130, 512: 200}
 """Size of the skin's images → below which height of the face, in pixels; 1024 for larger ones."""
 _MOST_HEADS: Final = 6
 _HEADS: Final[dict[tuple[str, Path | None], Head]] = {}

@@ -240,18 +240,19 @@ def gather_light(
     lifted: Any,
     normal: Any,
     steps: Any,
+    phases: Any,
     diffuse: Any,
     visible: Any,
 ) -> None:
     """Add one direction of a light: cosine times visibility to diffuse, visibility to visible.
 
-    steps: (n,), a point takes only one direction in so many, beginning at another than its
-    neighbors; 0 takes none. turn: the direction's number.
+    steps: (n,), a point takes only one direction in so many, from a phase, (n,), on that differs
+    among a pixel's subpixels; 0 takes none. turn: the direction's number.
     """
     dx, dy, dz = direction[0], direction[1], direction[2]
     for n in range(lifted.shape[0]):
         step = steps[n]
-        if step == 0 or (step > 1 and (n + turn) % step):
+        if step == 0 or (step > 1 and (phases[n] + turn) % step):
             continue
         cosine = normal[n, 0] * dx + normal[n, 1] * dy + normal[n, 2] * dz
         if cosine > 0.0:
@@ -271,18 +272,19 @@ def gather_ambient(
     normal: Any,
     mirror: Any,
     steps: Any,
+    phases: Any,
     sums: Any,
 ) -> None:
     """Add one direction of the surroundings and its opposite to sums, (n, 6).
 
     A surface sees only one of the two. depths: (2, size, size), see `depth_map`.
     sums: what is seen of the sky and the sky, the same of the ground, both weighted by the cosine;
-    the same of both around the mirrored view. steps, turn: see `gather_light`.
+    the same of both around the mirrored view. steps, phases, turn: see `gather_light`.
     """
     dx, dy, dz = direction[0], direction[1], direction[2]
     for n in range(lifted.shape[0]):
         step = steps[n]
-        if step == 0 or (step > 1 and (n + turn) % step):
+        if step == 0 or (step > 1 and (phases[n] + turn) % step):
             continue
         cosine = normal[n, 0] * dx + normal[n, 1] * dy + normal[n, 2] * dz
         glance = mirror[n, 0] * dx + mirror[n, 1] * dy + mirror[n, 2] * dz

@@ -266,12 +266,43 @@ def collect_layers(
 
 
 @compiled
-def choose_points(ids: Any, latest: Any, links: Any, values: Any) -> Any:
+def opaque_shares(
+    ids: Any, latest: Any, closeness: Any, part_of: Any, matte: Any, step: float
+) -> Any:
+    """Return how many subpixels each one's opaque surface stands for, (h, w): 1, or, where all four
+    of a pixel show about the same, 2 for those on a diagonal and 0 for the others.
+
+    matte: (parts,), whose shade changes little inside a pixel. step: by which share of the depth
+    the four may differ.
+    """
+    height, width = ids.shape
+    shares = np.ones((height, width), np.uint8)
+    for y in range(0, height - 1, 2):
+        for x in range(0, width - 1, 2):
+            if ids[y, x] < 0 or not matte[part_of[ids[y, x]]]:
+                continue
+            part, alike = part_of[ids[y, x]], True
+            low, high = closeness[y, x], closeness[y, x]
+            for k in range(4):
+                v, u = y + k // 2, x + k % 2
+                if latest[v, u] >= 0 or ids[v, u] < 0 or part_of[ids[v, u]] != part:
+                    alike = False
+                    break
+                low, high = min(low, closeness[v, u]), max(high, closeness[v, u])
+            if alike and high - low < step * high:
+                shares[y, x], shares[y + 1, x + 1] = 2, 2
+                shares[y, x + 1], shares[y + 1, x] = 0, 0
+    return shares
+
+
+@compiled
+def choose_points(ids: Any, latest: Any, links: Any, values: Any, shares: Any) -> Any:
     """Return the points that can be seen and, (h, w) each, what shines through all layers and the
     triangle that is seen most, -1 where it is the background.
 
     Each point: (subpixel, triangle) and its weight in the subpixel; the opaque surface comes last.
     Layers are sorted from the nearest on; those behind others that hide them are left out.
+    shares: see `opaque_shares`.
     """
     height, width = ids.shape
     most = links.shape[0] + height * width
@@ -307,9 +338,10 @@ def choose_points(ids: Any, latest: Any, links: Any, values: Any) -> Any:
                 if rest == 0.0:
                     break
             if rest > 0.0 and ids[y, x] >= 0:
-                places[count, 0], places[count, 1] = y * width + x, ids[y, x]
-                weights[count] = rest
-                count += 1
+                if shares[y, x] > 0:
+                    places[count, 0], places[count, 1] = y * width + x, ids[y, x]
+                    weights[count] = rest * shares[y, x]
+                    count += 1
                 if rest > most:
                     most, foremost[y, x] = rest, ids[y, x]
                 rest = 0.0

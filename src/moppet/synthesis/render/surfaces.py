@@ -22,6 +22,11 @@ _COARSEST: Final = 12
 _COARSER: Final = 0.5
 """Levels by which textures are read coarser than a subpixel: a pixel averages its subpixels."""
 
+_MATTE: Final = 0.2
+"""Roughness from which highlights are larger than a pixel."""
+_FLAT: Final = 3.0
+"""How much deeper than wide what a pixel shows may be and yet count as one surface."""
+
 
 @dataclass(frozen=True)
 class Mesh:
@@ -87,7 +92,11 @@ class Points:
     ambient: Floats
 
 
-def rasterize(scene: MeshScene, height: int, width: int) -> Raster:
+def rasterize(scene: MeshScene, height: int, width: int, samples: int = 1) -> Raster:
+    """Return what the camera sees of a scene. height, width: in subpixels.
+
+    samples: subpixels along each side of a pixel; of two by two that show the same, two are shaded.
+    """
     mesh = _joined(scene.parts)
     camera = camera_of(scene.view, height, width)
     clip = camera.clip(mesh.vertices)
@@ -100,7 +109,11 @@ def rasterize(scene: MeshScene, height: int, width: int) -> Raster:
     latest, links, values = kernels.collect_layers(
         clip, mesh.triangles, mesh.opaque, end, _NEAR, closeness, *surface
     )
-    seen = kernels.choose_points(ids, latest, links, values)
+    shares = np.ones((height, width), np.uint8)
+    if samples == 2:
+        matte, step = mesh.looks[:, 0] >= _MATTE, _FLAT * samples / camera.focal
+        shares = kernels.opaque_shares(ids, latest, closeness, mesh.part_of, matte, step)
+    seen = kernels.choose_points(ids, latest, links, values, shares)
     return Raster(mesh, camera, clip, level_of, textures, *seen)
 
 
