@@ -87,7 +87,7 @@ def test_the_score_is_the_logistic_function_of_what_the_card_weighs() -> None:
 def test_features_are_log_odds_of_a_class_or_a_group_and_movements() -> None:
     names = ("p_negative", "p_anger", "p_neutral", "p_happiness", "m_gaze_x")
     found = FeatureReader(names, EXPRESSIONS, GROUPS, MOVEMENTS).read(face(0.0, 0.0))
-    odds = [0.9 / 0.1, 0.45 / 0.55, 0.1 / 0.9, 0.02 / 0.98]  # none is below 2 %
+    odds = [0.9 / 0.1, 0.45 / 0.55, 0.1 / 0.9, 0.005 / 0.995]  # none is below 0.5 %
     assert found is not None and list(found) == pytest.approx([*np.log(odds), -0.5])
     nothing = face(0.0, 0.0, p_anger=None)
     assert FeatureReader(names, EXPRESSIONS, GROUPS, MOVEMENTS).read(nothing) is None

@@ -11,15 +11,18 @@ distress cannot move; see `CalmFace`.
 from __future__ import annotations
 
 import math
+import re
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from moppet.config import check_settings
+from moppet.files import read_bytes, write_text
 from moppet.timeline.settings import TimelineSettings
 from moppet.timeline.smoothing import TIME_TOLERANCE_S, CausalSmoother
 from moppet.values import ModelError, UsageError
@@ -29,7 +32,7 @@ Vector = NDArray[np.float64]
 
 DISTRESS: Final = "distress"
 """Name of the score in rules, and of its table in a model card."""
-SAMPLE_S: Final = 0.5
+SAMPLE_S: Final = 1.0
 WINDOW_S: Final = 180.0
 POPULATION_S: Final = 20.0
 LEAST_WEIGHT: Final = 0.1
@@ -38,7 +41,7 @@ Distress weighs at least LEAST_WEIGHT. The faces of other children weigh POPULAT
 than distress without end ever does (LEAST_WEIGHT * WINDOW_S)."""
 INHERITED_S: Final = 30.0
 """A lone face that follows a lone face within so many seconds is taken for the same child's."""
-_FLOOR: Final = 0.02
+_FLOOR: Final = 0.005
 _MOST: Final = 200
 _KEPT: Final = 20
 """Tracks whose calm faces are kept."""
@@ -88,6 +91,20 @@ class DistressScore:
         for key, values in self.calm.items():
             lines.append(f'"{key}" = [{", ".join(f"{value:.4f}" for value in values)}]')
         return "\n".join(lines) + "\n"
+
+
+def write_distress(card: Path, tables: str) -> None:
+    """Write the tables [distress] and [distress.…] of a model card in the place of earlier ones."""
+    kept, drop = [], False
+    for line in read_bytes(card, "model card").decode("utf-8").splitlines():
+        if found := _HEADER.match(line):
+            drop = found[1] == DISTRESS
+        if not drop:
+            kept.append(line)
+    write_text(card, "\n".join(kept).rstrip() + "\n\n" + tables)
+
+
+_HEADER: Final = re.compile(r"\s*\[\[?\s*[\"']?([\w-]+)")
 
 
 def read_score(card: Mapping[str, Any]) -> DistressScore | None:
@@ -161,7 +178,7 @@ class FeatureReader:
 
 
 def _log_odds(share: float) -> float:
-    """Return the log-odds of a probability, which is kept between 2 and 98 %."""
+    """Return the log-odds of a probability, kept between 0.5 and 99.5 %."""
     kept = min(max(share, _FLOOR), 1 - _FLOOR)
     return math.log(kept / (1 - kept))
 
@@ -169,7 +186,7 @@ def _log_odds(share: float) -> float:
 class CalmFace:
     """The features of a child's calm face so far: a running weighted median.
 
-    Every half second seen counts for as long as it lasted, by how calm the score finds it (1 -
+    A sample a second counts for the time since the one before, by how calm the score finds it (1 -
     score, at least 0.1). The calm faces of other children count for 20 s, so that the median starts
     there, and cannot leave their range in distress that lasts from the beginning. Only the last
     three minutes seen count. The result depends on times, not on the number of frames.
@@ -254,23 +271,32 @@ class DistressMeter:
         found = None if face is None else self._reader.read(face)
         if face is None or found is None:
             return None
-        face_id = int(face["face_id"])
-        person = self._person(time_s, face_id, alone)
-        quality = face.get("quality")
+        face_id, quality = int(face["face_id"]), face.get("quality")
         self.features = self._smoother.update(face_id, time_s, found, quality).astype(np.float64)
-        self.calm = person.calm.features
-        score = self._score()
+        self.calm = self.learn(time_s, face_id, self.features, alone=alone, reliable=reliable)
+        return float(np.float32(self.scores(self.features, self.calm)))
+
+    def learn(
+        self, time_s: float, face_id: int, features: Vector, *, alone: bool, reliable: bool
+    ) -> Vector:
+        """Return the child's calm face before this frame, (k,), and learn from the frame.
+
+        features: (k,), smoothed. alone, reliable: as in `update`.
+        """
+        person = self._person(time_s, face_id, alone)
+        calm = person.calm.features
         since_s = time_s - person.sampled_at_s
         if reliable and since_s >= SAMPLE_S - TIME_TOLERANCE_S:
-            seconds = since_s if since_s <= max(self._max_gap_s, SAMPLE_S) else SAMPLE_S
-            person.calm.add(self.features, 1 - score, seconds)
+            was_there = since_s <= SAMPLE_S + self._max_gap_s
+            seconds = since_s if was_there else SAMPLE_S
+            person.calm.add(features, 1 - float(self.scores(features, calm)), seconds)
             person.sampled_at_s = time_s
-        return score
+        return calm
 
-    def _score(self) -> float:
-        x = self.features
-        z = self._intercept + self._raw @ x + self._relative @ (x - self.calm)
-        return float(np.float32(1 / (1 + math.exp(-min(max(z, -50.0), 50.0)))))
+    def scores(self, features: Vector, calm: Vector) -> Any:
+        """Return the scores of features (…, k) against calm faces (…, k)."""
+        z = self._intercept + features @ self._raw + (features - calm) @ self._relative
+        return 1 / (1 + np.exp(-np.clip(z, -50.0, 50.0)))
 
     def _person(self, time_s: float, face_id: int, alone: bool) -> _Person:
         """Return what is known of a face: that of a track which it continues, or nothing yet."""

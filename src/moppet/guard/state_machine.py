@@ -321,6 +321,17 @@ class Guard:
         return DISTRESS
 
     @property
+    def needs_display(self) -> bool:
+        """Whether a rule needs the display reading, columns d_<class>."""
+        score = self._distress if self._meter else None
+        return score is not None and any(name.startswith("d_") for name in score.features)
+
+    @property
+    def uses_distress(self) -> bool:
+        """Whether a rule is about the distress score."""
+        return self._meter is not None
+
+    @property
     def paused(self) -> bool:
         """Whether a rule has paused playback and it has not been resumed."""
         return self.paused_by is not None
