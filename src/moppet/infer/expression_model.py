@@ -391,6 +391,15 @@ def load_model(
     return model.with_prior(prior)
 
 
+def check_reading(model: ExpressionModel, reading: str) -> None:
+    """Raise UsageError if a reading, one of "observers", "display", "both", needs a display."""
+    if reading != "observers" and not model.has_display:
+        raise UsageError(
+            f"the model {model.name!r} has no display reading: its network has no output "
+            "display_logits. Use --reading observers, or a model that has one."
+        )
+
+
 def network_file(folder: Path, name: str) -> Path:
     """Return the path of a model folder's network; ModelError if it lies outside the folder.
 
