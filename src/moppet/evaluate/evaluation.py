@@ -47,7 +47,12 @@ from moppet.evaluate.subgroups import (
     measure_gaps,
     measure_subgroup,
 )
-from moppet.infer.expression_model import ExpressionModel, find_model, load_model
+from moppet.infer.expression_model import (
+    ExpressionModel,
+    check_reading,
+    find_model,
+    load_model,
+)
 from moppet.infer.priors import Prior, change_prior, estimate_prior
 from moppet.metrics import Estimate, as_json
 from moppet.metrics.bootstrap import bootstrap_means
@@ -213,11 +218,7 @@ def evaluate(
     """
     folder = find_model(model)
     first, training = _load(folder, prior), read_training(folder)
-    if reading != "observers" and not first.has_display:
-        raise UsageError(
-            f"the model {first.name!r} has no display reading: its network has no output "
-            "display_logits. Use --reading observers, or a model that has one."
-        )
+    check_reading(first, reading)
     match = match_classes(first.names, manifest.names)
     second = None if against is None else _second(against, first, match, manifest, prior)
     selection = select_rows(manifest, split, match)
