@@ -195,7 +195,8 @@ def page_of(results: dict[str, Any]) -> str:
     rules = "".join(f"{rule}\n" for rule in results["rules"])
     about = f"Model `{results['model']}`, sha256 {results['model_sha256'][:12]}…, with the rules"
     parts = [f"{about}\n\n```text\n{rules}```", *guard_set_page(results.get("guard_set"))]
-    return "\n\n".join([*parts, stills_page(results)])
+    heading = ["**Other recordings**"] if len(parts) > 1 else []
+    return "\n\n".join([*parts, *heading, stills_page(results)])
 
 
 def guard_set_page(results: dict[str, Any] | None) -> list[str]:
@@ -248,8 +249,7 @@ def stills_page(results: dict[str, Any]) -> str:
     delay = rendered["delay_s"]
     found = f"median {_s(delay['median'])}, longest {_s(delay['max'])} (n = {delay['n']})"
     rows.append(("delay from the start of distress", found, ""))
-    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
-    return f"**Other recordings**\n\n{table}"
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def _rate(one: dict[str, Any]) -> str:
