@@ -69,6 +69,12 @@ def test_a_model_of_today_has_neither(tmp_path: Path) -> None:
         ({}, {"movements": ["brow_lowr"]}, r"no known movement 'brow_lowr'\. Did you mean"),
         ({}, {"movements": ["jaw_open_left"]}, "no known movement 'jaw_open_left'"),
         ({}, {"movements": ["blink", "blink"]}, "movements must be different"),
+        ({}, {"tables": {"movement_validity.blink": {"real": 0.8}}}, "names 'blink', which is not"),
+        (
+            {"movements": 1},
+            {"movements": ["blink"], "tables": {"movement_validity.blink": {"real": 8.0}}},
+            "movement_validity.blink.real",
+        ),
     ],
 )
 def test_a_card_that_does_not_fit_is_one_sentence(

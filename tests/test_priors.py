@@ -114,6 +114,17 @@ def test_the_estimate_is_the_prior_that_drew_the_faces() -> None:
     np.testing.assert_allclose(changed.mean(axis=0), own.mean(axis=0), atol=0.01)
 
 
+def test_a_few_faces_that_are_all_alike_rule_nothing_out() -> None:
+    p = np.array([[0.9, 0.1]] * 20, np.float32)
+    old = {"a": 0.5, "b": 0.5}
+    found = estimate_prior(p, old, ("a", "b")).prior
+    assert 0.5 < found["a"] < 0.8
+    film = estimate_prior(p, old, ("a", "b"), weight=0.05).prior
+    assert 0.5 < film["a"] < 0.52
+    many = estimate_prior(np.repeat(p, 1000, axis=0), old, ("a", "b")).prior
+    assert many["a"] > 0.98
+
+
 def test_rows_without_a_reading_are_left_out_and_stay() -> None:
     p = np.array([[0.5, 0.5], [np.nan, np.nan]], np.float32)
     old, new = {"a": 0.5, "b": 0.5}, {"a": 0.9, "b": 0.1}

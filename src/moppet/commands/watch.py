@@ -92,12 +92,13 @@ def watch(options: WatchOptions) -> None:
     settings = _settings(options)
     from moppet.guard import EventLog
     from moppet.guard.notifications import Alerts, Notifier
-    from moppet.infer.expression_model import load_model
+    from moppet.infer.expression_model import check_reading, load_model
     from moppet.infer.priors import read_prior
 
     prior = read_prior(options.prior, estimate=False)
     _check_source(options)
     model = load_model(options.model, prior=prior)
+    check_reading(model, options.reading or "observers")
     distress = None
     if options.against is not None:
         from moppet.coders.comparison import coded_times

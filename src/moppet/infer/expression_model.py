@@ -230,6 +230,18 @@ def softmax(logits: Floats) -> Floats:
 BUNDLED: Final = Path(str(files("moppet"))) / "models"
 
 
+_Correlation = Annotated[float, Interval(ge=-1, le=1)]
+
+
+@dataclass(frozen=True)
+class _MovementValidity:
+    """Pearson's r of a movement: on rendered faces, in the worst group of them, on real faces."""
+
+    rendered: _Correlation | None = None
+    rendered_lowest: _Correlation | None = None
+    real: _Correlation | None = None
+
+
 @dataclass(frozen=True)
 class _Card:
     """The keys of a card that inference needs."""
@@ -242,6 +254,7 @@ class _Card:
     temperature: Annotated[float, Interval(ge=1e-6, le=1e6)] = 1.0
     display_temperature: Annotated[float, Interval(ge=1e-6, le=1e6)] = 1.0
     movements: tuple[str, ...] = ()
+    movement_validity: dict[str, _MovementValidity] = field(default_factory=dict)
     prior: dict[str, float] = field(default_factory=dict)
     display_prior: dict[str, float] = field(default_factory=dict)
     file: str = "model.onnx"
@@ -259,6 +272,8 @@ class _Card:
                 yield f"movements has no known movement {name!r}.{name_hint(name, MOVEMENT_OF)}"
         if len(set(self.movements)) < len(self.movements):
             yield "movements must be different names."
+        if stray := [name for name in self.movement_validity if name not in self.movements]:
+            yield f"movement_validity names {stray[0]!r}, which is not one of the movements."
         for key, prior in (("prior", self.prior), ("display_prior", self.display_prior)):
             if prior:
                 for problem in prior_problems(prior, self.labels):
@@ -374,6 +389,15 @@ def load_model(
         display_temperature=card.display_temperature,
     )
     return model.with_prior(prior)
+
+
+def check_reading(model: ExpressionModel, reading: str) -> None:
+    """Raise UsageError if a reading, one of "observers", "display", "both", needs a display."""
+    if reading != "observers" and not model.has_display:
+        raise UsageError(
+            f"the model {model.name!r} has no display reading: its network has no output "
+            "display_logits. Use --reading observers, or a model that has one."
+        )
 
 
 def network_file(folder: Path, name: str) -> Path:

@@ -15,7 +15,7 @@ import numpy as np
 
 from moppet.files import as_damaged
 from moppet.infer.detectors import load_detector
-from moppet.infer.expression_model import ExpressionModel, load_model
+from moppet.infer.expression_model import ExpressionModel, check_reading, load_model
 from moppet.infer.face_reader import FaceReader, ReaderSettings
 from moppet.infer.priors import Prior, change_prior, estimate_prior
 from moppet.media import MediaInfo, probe, read_frames, recording_sha256
@@ -444,13 +444,8 @@ def _load_model(settings: Settings) -> ExpressionModel:
 
 def _optional_columns(model: ExpressionModel, settings: TimelineSettings) -> OptionalColumns:
     """Return which optional columns an analysis writes; UsageError for a reading that lacks."""
-    wanted = settings.reading != "observers"
-    if wanted and not model.has_display:
-        raise UsageError(
-            f"the model {model.name!r} has no display reading: its network has no output "
-            "display_logits. Use --reading observers, or a model that has one."
-        )
-    return OptionalColumns(wanted, model.movement_names)
+    check_reading(model, settings.reading)
+    return OptionalColumns(settings.reading != "observers", model.movement_names)
 
 
 def _priors(model: ExpressionModel) -> dict[str, Any]:
@@ -462,7 +457,12 @@ def _priors(model: ExpressionModel) -> dict[str, Any]:
 def _with_estimated_prior(
     rows: Sequence[RawRow], model: ExpressionModel, optional: OptionalColumns
 ) -> tuple[list[RawRow], dict[str, Any]]:
-    """Return the rows with each reading's prior estimated from its good faces, and these priors."""
+    """Return the rows with each reading's prior estimated from its good faces, and these priors.
+
+    Successive frames show much the same, so a face counts for one a second.
+    """
+    steps = np.diff(sorted({row["time_s"] for row in rows if row["status"] != "skipped"}))
+    weight = min(1.0, float(np.median(steps))) if len(steps) else 1.0
     changed: list[dict[str, Any]] = [dict(row) for row in rows]
     old = {"p": model.prior, "d": model.display_prior if optional.display else None}
     found = _priors(model)
@@ -472,7 +472,7 @@ def _with_estimated_prior(
         faces = [row for row in changed if row.get(key) is not None]
         good = [row[key] for row in faces if row["status"] == "ok"]
         p = np.array(good, np.float32).reshape(-1, len(model.names))
-        new = estimate_prior(p, prior, model.names).prior
+        new = estimate_prior(p, prior, model.names, weight=weight).prior
         found[{"p": "prior", "d": "display_prior"}[key]] = new
         every = np.array([row[key] for row in faces], np.float32).reshape(-1, len(model.names))
         for row, values in zip(faces, change_prior(every, prior, new, model.names), strict=True):

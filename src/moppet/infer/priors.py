@@ -24,6 +24,8 @@ Prior = Literal["natural", "uniform"] | Mapping[str, float]
 PRIORS: Final = ("natural", "uniform", "estimate")
 """The priors that have a name; "estimate" needs all faces of a recording or data set."""
 
+_PSEUDO_FACES: Final = 30
+"""An estimate counts so many faces of the prior that it starts from."""
 _SUM_TOLERANCE: Final = 0.01
 _MOST_STEPS: Final = 1000
 _SMALLEST_STEP: Final = 1e-6
@@ -93,20 +95,25 @@ def change_prior(
 
 
 def estimate_prior(
-    probabilities: Floats, old: Mapping[str, float], names: Sequence[str]
+    probabilities: Floats, old: Mapping[str, float], names: Sequence[str], *, weight: float = 1.0
 ) -> Estimated:
     """Return the prevalence of each class among these faces, by expectation maximization.
 
     probabilities: (n, k), calibrated for the prior `old`; rows of NaN are left out. From `old` on,
     the prior becomes the mean of the probabilities under it, until it stays (Saerens et al. 2002,
-    equation 2.9): the prior under which these faces are most likely. Without any face, it is `old`.
+    equation 2.9). Thirty faces with the prevalences of `old` count, too (a Dirichlet prior):
+    without them, a few faces that are all alike would rule out every other class.
+    weight: how many faces a row counts for; less than 1 for rows that depend on each other, such
+        as the frames of a film.
     """
     known = probabilities[~np.isnan(probabilities).any(axis=1)].astype(np.float64)
     start = np.array([old[name] for name in names])
     likelihood, now = known / start, start
+    total = weight * len(known) + _PSEUDO_FACES
     for _ in range(_MOST_STEPS if len(known) else 0):
         joint = likelihood * now
-        then, now = now, (joint / joint.sum(axis=1, keepdims=True)).mean(axis=0)
+        counts = (joint / joint.sum(axis=1, keepdims=True)).sum(axis=0)
+        then, now = now, (weight * counts + _PSEUDO_FACES * start) / total
         if np.abs(now - then).max() < _SMALLEST_STEP:
             break
     return Estimated(dict(zip(names, (now / now.sum()).tolist(), strict=True)), len(known))

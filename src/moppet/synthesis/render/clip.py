@@ -232,7 +232,7 @@ def _render_chunk(scenes: ClipScenes, studio: Studio, folder: Path, start: int) 
 
     def frames() -> Iterator[tuple[int, Image]]:
         for number in numbers:
-            image, found = _render_frame(scenes, studio, number)
+            image, found = render_frame(scenes, studio, number)
             rows.extend(found)
             yield scenes.ticks[number], image
 
@@ -241,7 +241,8 @@ def _render_chunk(scenes: ClipScenes, studio: Studio, folder: Path, start: int) 
     return len(numbers)
 
 
-def _render_frame(scenes: ClipScenes, studio: Studio, number: int) -> tuple[Image, list[Json]]:
+def render_frame(scenes: ClipScenes, studio: Studio, number: int) -> tuple[Image, list[Json]]:
+    """Return a frame, (height, width, 3), and the truth: a row per face, or one without a face."""
     script, time_s = scenes.script, scenes.ticks[number] / TICKS
     backdrop = scenes.backdrop(time_s)
     view = _view(scenes, backdrop, studio.assets)
