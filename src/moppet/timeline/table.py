@@ -11,7 +11,6 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from moppet.files import one_line, write_csv
 from moppet.timeline import formats
@@ -20,6 +19,7 @@ from moppet.timeline.downsample import FrameThinner, thinning_step
 from moppet.timeline.episodes import Episode, Kind, find_episodes
 from moppet.timeline.labels import deciding, labeled_table
 from moppet.timeline.notebook import timeline_html
+from moppet.timeline.readings import smooth_columns
 from moppet.timeline.schema import (
     OptionalColumns,
     RawColumns,
@@ -34,13 +34,11 @@ from moppet.timeline.schema import (
     photo_files,
     plain,
     raw_columns,
-    rows_of_faces,
     table_columns,
     table_hashes,
     texts,
 )
 from moppet.timeline.settings import TimelineSettings
-from moppet.timeline.smoothing import smooth_face
 from moppet.timeline.summary import name_and_role, summarize
 from moppet.values import GROUPS, TimelineError, UsageError
 
@@ -281,21 +279,9 @@ def timeline_of(
     """Return the timeline of these columns; see `build_timeline`."""
     is_film = not photo_files(metadata)
     p = deciding(columns, settings)
-    smoothed = _smooth(columns, p, settings) if is_film else p.copy()
+    smoothed = smooth_columns(columns, p, settings) if is_film else p.copy()
     table = labeled_table(columns, smoothed, settings, names=names, group_of=group_of)
     return Timeline(table, names, group_of, settings, metadata)
-
-
-def _smooth(
-    columns: Mapping[str, NDArray[Any]], p: NDArray[np.float32], settings: TimelineSettings
-) -> NDArray[np.float32]:
-    smoothed = p.copy()
-    time_s = columns["time_s"]
-    classified = np.where(np.isnan(p).any(axis=1), np.nan, columns["face_id"])
-    for rows in rows_of_faces(classified, time_s).values():
-        quality = columns["quality"][rows].astype(np.float64)
-        smoothed[rows] = smooth_face(time_s[rows], p[rows], quality, settings)
-    return smoothed
 
 
 def read_timeline(path: str | PathLike[str]) -> Timeline:

@@ -72,7 +72,7 @@ class _Shadows:
             texel = self.extent / size
             mesh = self.raster.mesh
             whole = mesh.vertices, mesh.triangles, self.opacity, self.solid
-            vertices, triangles, normals, large = kernels.coarsened(*whole, 2.0 * texel)
+            vertices, triangles, normals, large = kernels.coarsened(*whole, 1.5 * texel)
             opaque = self.raster.places[:, 1:] < mesh.opaque
             lift = np.where(opaque, _LIFT, _HAIR_LIFT).astype(np.float32) * np.float32(texel)
             lifted = self.points.position + lift * self.points.smooth
