@@ -18,10 +18,10 @@ from moppet.train.head_targets import DATA, RENDERED, SOURCES, UNLABELED, preval
 from moppet.train.measurement import Json, age_parts, fit_temperature, summary_values
 from moppet.train.model_folder import REAL_R, RENDERED_R, onnx_heads
 from moppet.train.module import HeadArrays
-from moppet.train.movements import COLUMNS, correlation, movement_of
+from moppet.train.movements import COLUMNS, correlation
 from moppet.train.recipe import Recipe
 from moppet.values import Floats
-from moppet.vocabulary import MOVEMENTS, SIDED_MOVEMENTS, SIDES
+from moppet.vocabulary import MOVEMENT_OF, MOVEMENTS, SIDED_MOVEMENTS, SIDES
 
 SIDES_R: Final = 0.6
 """Least correlation of the difference between left and right for giving the sides apart."""
@@ -294,7 +294,7 @@ def movement_figures(chosen: Chosen, test: HeldOut) -> Json:
     """
     return {
         column: {
-            "action_unit": MOVEMENTS[movement_of(column)],
+            "action_unit": MOVEMENTS[MOVEMENT_OF[column]],
             "exported": column in chosen.columns,
             "left_out": chosen.left_out.get(column),
             "val": chosen.validity[column].as_json(),

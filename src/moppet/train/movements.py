@@ -14,19 +14,12 @@ from moppet.files import read_arrays
 from moppet.values import Floats, MoppetError
 from moppet.vocabulary import (
     MOVEMENT_CHANNELS,
-    MOVEMENTS,
+    MOVEMENT_OF,
     SIDED_MOVEMENTS,
     SIDES,
 )
 
-COLUMNS: Final = tuple(
-    name
-    for movement in MOVEMENTS
-    for name in (
-        movement,
-        *(f"{movement}_{side}" for side in SIDES if movement in SIDED_MOVEMENTS),
-    )
-)
+COLUMNS: Final = tuple(MOVEMENT_OF)
 """What is taught and may be exported: each movement, and the two sides of sided ones beside it.
 A sided movement's plain name is the mean of both sides."""
 
@@ -43,12 +36,6 @@ NEGATED: Final = frozenset({"gaze_x", "jaw_sideways"})
 _LEAST_SPREAD: Final = 0.02
 """A blendshape with a smaller standard deviation says nothing: Face Landmarker gives always 0 for
 the cheeks and the nose."""
-
-
-def movement_of(column: str) -> str:
-    """Return the movement that a column belongs to: "blink" for "blink_left"."""
-    base, _, side = column.rpartition("_")
-    return base if side in SIDES and base in SIDED_MOVEMENTS else column
 
 
 def mixing(columns: Sequence[str], channels: Sequence[str] = MOVEMENT_CHANNELS) -> Floats:
