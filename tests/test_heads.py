@@ -365,8 +365,10 @@ def test_the_heads_need_random_views_and_the_data_a_part_of_each_batch() -> None
 
 
 def test_a_truth_of_other_images_is_refused(place: Path, tmp_path: Path) -> None:
-    with pytest.raises(MoppetError, match="is not the truth of these rendered images"):
-        exact_targets(place / "rendered" / "truth.parquet", ["images/none.png"])
+    with pytest.raises(MoppetError, match="is not that of its images"):
+        exact_targets(place / "rendered", ["images/none.png"])
+    with pytest.raises(MoppetError, match="no truth of facial movements"):
+        exact_targets(tmp_path, ["images/0.png"])
     (tmp_path / "truth.parquet").write_bytes(b"no")
-    with pytest.raises(MoppetError, match="is not the truth of these rendered images"):
-        exact_targets(tmp_path / "truth.parquet", ["images/0.png"])
+    with pytest.raises(MoppetError, match="not a complete Parquet file"):
+        exact_targets(tmp_path, ["images/0.png"])

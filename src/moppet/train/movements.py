@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from moppet.datasets.rendered_truth import movement_truth
 from moppet.files import read_arrays
 from moppet.values import Floats, MoppetError
 from moppet.vocabulary import (
@@ -132,23 +132,21 @@ def read_blendshapes(path: Path) -> Floats | None:
         ) from None
 
 
-def exact_targets(truth: Path, paths: Sequence[str]) -> Floats:
+def exact_targets(folder: Path, paths: Sequence[str]) -> Floats:
     """Return the true movements of rendered images, (n, COLUMNS) float32.
 
-    truth: truth.parquet of a rendered folder. paths: of the images, as in its column `path`.
-    Raises MoppetError if the file cannot be read or lacks an image.
+    folder: as `moppet synthesize render` writes it. paths: of the images, relative to it.
+    Raises MoppetError if its truth cannot be read or lacks an image.
     """
-    wanted = ["path", *(f"m_{channel}" for channel in MOVEMENT_CHANNELS)]
-    try:
-        table = pq.read_table(truth, columns=wanted)
-        row_of = {path: row for row, path in enumerate(table["path"].to_pylist())}
-        rows = [row_of[path] for path in paths]
-        values = [table[name].to_numpy().astype(np.float32) for name in wanted[1:]]
-    except (OSError, KeyError, ValueError):
+    truth = movement_truth(folder, paths)
+    if not set(MOVEMENT_CHANNELS) <= set(truth):
+        raise MoppetError(f"{folder} has no truth of facial movements: render it again.")
+    values = np.stack([truth[name] for name in MOVEMENT_CHANNELS], axis=1)
+    if np.isnan(values).any():
         raise MoppetError(
-            f"{truth} is not the truth of these rendered images: render the folder again."
-        ) from None
-    return np.stack(values, axis=1)[rows] @ mixing(COLUMNS).T
+            f"the truth in {folder} is not that of its images: render the folder again."
+        )
+    return np.asarray(values @ mixing(COLUMNS).T, np.float32)
 
 
 def correlation(found: Floats, true: Floats) -> float:

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from moppet.datasets.faces import Faces, find_manifest_faces
-from moppet.datasets.manifest import Manifest, read_manifest
+from moppet.datasets.manifest import Manifest, read_manifest, with_unlabeled
 from moppet.datasets.readers import read_dataset
+from moppet.datasets.rendered_truth import TRUTH
 from moppet.files import read_arrays
 from moppet.train.data_module import TrainingData
 from moppet.train.head_targets import DATA, RENDERED, SOURCES, UNLABELED, HeadTargets
@@ -23,7 +23,6 @@ from moppet.train.movements import COLUMNS, exact_targets, read_blendshapes
 from moppet.train.recipe import Recipe
 from moppet.values import Floats, UsageError
 
-_TRUTH: Final = "truth.parquet"
 _MANIFEST: Final = "manifest.parquet"
 
 
@@ -62,7 +61,7 @@ def _read_source(kind: int, place: Path, recipe: Recipe, cache: Path) -> _Source
         own = place / "faces.npz"
         faces = find_manifest_faces(manifest, cache=own if os.access(place, os.W_OK) else cache)
         paths = [str(path) for path in manifest.column("path")]
-        movements = exact_targets(place / _TRUTH, paths)
+        movements = exact_targets(place, paths)
         # A face that is not found is not read in use either.
         used = faces.found
     else:
@@ -98,7 +97,7 @@ def _with_parts(manifest: Manifest) -> Manifest:
 
 
 def _read_rendered(place: Path) -> Manifest:
-    for name in (_MANIFEST, _TRUTH):
+    for name in (_MANIFEST, TRUTH):
         if not (place / name).is_file():
             raise UsageError(
                 f"{place} is no folder of rendered faces: it lacks {name}. Make one with "
@@ -164,29 +163,13 @@ def _joined(data: TrainingData, own: HeadTargets, others: Sequence[_Source]) -> 
     split = [other.manifest.column("split").astype("<U6") for other in others]
     return dataclasses.replace(
         data,
-        manifest=_joined_manifest(data.manifest, [other.manifest for other in others]),
+        manifest=with_unlabeled(data.manifest, [other.manifest for other in others]),
         faces=_joined_faces([data.faces, *(other.faces for other in others)]),
         soft=np.concatenate([data.soft, np.zeros((n, len(data.names)), np.float32)]),
         label=np.concatenate([data.label, np.full(n, -1)]),
         part=np.concatenate([data.part, *split]),
         heads=heads,
     )
-
-
-def _joined_manifest(first: Manifest, others: Sequence[Manifest]) -> Manifest:
-    """Return one manifest; the others' rows have no label, and paths that begin at a root."""
-    tables = [first.table]
-    for other in others:
-        paths = [str(other.root / str(path)) for path in other.column("path")]
-        none = pa.nulls(len(other), pa.string())
-        plain = other.replace(path=paths, label=none, duplicate_group=[None] * len(other))
-        tables.append(plain.table)
-    table = pa.concat_tables(tables, promote_options="permissive")
-    return Manifest(first.names, table, first.root, _licenses([first, *others]))
-
-
-def _licenses(manifests: Sequence[Manifest]) -> str:
-    return " ".join(dict.fromkeys(m.license for m in manifests if m.license))
 
 
 def _joined_faces(faces: Sequence[Faces]) -> Faces:
