@@ -1,11 +1,16 @@
-"""Seconds an image and core of both renderers, in one run, and what Mitsuba finds of LLVM.
+"""Seconds an image and core: whole images of committed sets, both renderers alone, and what Mitsuba
+finds of LLVM.
 
     python benchmarks/render.py [--assets DIR] [--images 5] [-o results/render.json]
 
-Scenes: people of several ages with hair and clothes in several lights, built once; only the
-renderers are measured. CPU time of this process, all its threads, after one image to warm up. The
-first image of all compiles the rasterizer where no compiled code is on disk.
-Ratios: Mitsuba's time over the rasterizer's.
+Sets: several people of training.toml and several clips of guard.toml, with all that an image or a
+frame needs: scene, parts, rasterizer, camera. The first image of a person builds the head, hair and
+clothes, which the following ones use again.
+Renderers: people of several ages with hair and clothes in several lights, built once; only the
+renderers are measured. Ratios: Mitsuba's time over the rasterizer's.
+CPU time of this process, all its threads, after one image to warm up; busy neighbors on the same
+processor make it longer ("load_before"). The first image of all compiles the rasterizer where no
+compiled code is on disk.
 """
 
 from __future__ import annotations
@@ -17,11 +22,13 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
+RECIPES = HERE.parent / "recipes" / "render"
 SIZES = (160, 512)
 MITSUBA_SAMPLES = 16
 """Paths a pixel. The best stills use 64 or more and take that many times longer."""
@@ -50,6 +57,49 @@ def measure(render: Callable[..., Any], made: Sequence[Any], size: int) -> float
     return (time.process_time() - start) / len(made)
 
 
+def measure_sets(assets: Path | None, people: int) -> dict[str, Any]:
+    """Return CPU seconds of a first image or frame of a person, and of the following ones."""
+    from moppet.synthesis.render.build import Studio
+    from moppet.synthesis.render.clip import ClipScenes, render_frame
+    from moppet.synthesis.render.plan import PlannedScenes, read_plan
+    from moppet.synthesis.render.script import read_script
+
+    studio = Studio(assets)
+    plan = read_plan(RECIPES / "training.toml")
+    drawn = PlannedScenes(plan)
+    numbers = [range(person, plan.images, plan.people) for person in range(people + 1)]
+    images = [
+        [partial(studio.render_square, drawn[k].scene, plan.size) for k in own] for own in numbers
+    ]
+    script = read_script(RECIPES / "guard.toml")
+    frames = []
+    for clip in range(people + 1):
+        scenes = ClipScenes(script, clip)
+        times = range(clip, len(scenes.ticks), len(scenes.ticks) // 12)
+        frames.append([partial(render_frame, scenes, studio, k) for k in times])
+    return {
+        f"training.toml, {plan.size} px": _first_and_following(images),
+        f"guard.toml, {script.width} x {script.height} px": _first_and_following(frames),
+    }
+
+
+def _first_and_following(made: Sequence[Sequence[Callable[[], Any]]]) -> dict[str, Any]:
+    """Return CPU seconds of the first work of each row, and of the others; the first row warms."""
+    seconds: list[list[float]] = []
+    for row in made:
+        seconds.append([])
+        for work in row:
+            start = time.process_time()
+            work()
+            seconds[-1].append(time.process_time() - start)
+    rest = [one for row in seconds[1:] for one in row[1:]]
+    return {
+        "first_s": round(sum(row[0] for row in seconds[1:]) / len(seconds[1:]), 3),
+        "following_s": round(sum(rest) / len(rest), 3),
+        "images": len(rest) + len(seconds[1:]),
+    }
+
+
 def results(assets: Path | None, images: int) -> dict[str, Any]:
     from moppet.synthesis.render import mitsuba_renderer, rasterizer
 
@@ -60,6 +110,7 @@ def results(assets: Path | None, images: int) -> dict[str, Any]:
     start = time.process_time()
     rasterizer.render(scenes(assets, 32, 1)[0], (32, 32))
     out["first_image_s"] = round(time.process_time() - start, 2)
+    out |= measure_sets(assets, images)
     out["mitsuba_variant"] = mitsuba_renderer.load_mitsuba().variant()
     for size in SIZES:
         made = scenes(assets, size, images)

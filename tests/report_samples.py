@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from moppet.timeline import Timeline, TimelineSettings, build_timeline
+from moppet.timeline import OptionalColumns, Timeline, TimelineSettings, build_timeline
 from moppet.values import EXPRESSIONS, GROUPS
 
 FPS = 25
@@ -101,3 +101,80 @@ def long_recording(seconds: float = 3600, faces: int = 1, fps: float = 30) -> Ti
             rows.append(make_row(i, t))
     options = {"duration_s": float(seconds), "source_name": "long <session> & more.mp4"}
     return make_timeline(rows, settings=TimelineSettings(smooth_s=0), metadata=options)
+
+
+SIDED = ("outer_brow_raise", "brow_lower", "lip_corner_pull", "blink")
+MOVED = tuple(
+    name + side
+    for name in (
+        *("inner_brow_raise", "outer_brow_raise", "brow_lower", "cheek_raise", "lid_tighten"),
+        *("nose_wrinkle", "upper_lip_raise", "lip_corner_pull", "lip_corner_depress"),
+        *("chin_raise", "lip_stretch", "lip_press", "jaw_open", "blink", "gaze_x", "gaze_y"),
+    )
+    for side in (("", "_left", "_right") if name in SIDED else ("",))
+)
+"""Movements of a made-up model that measures many."""
+_SHOWN_IN: dict[str, tuple[str, ...]] = {
+    "inner_brow_raise": ("sadness", "fear", "surprise"),
+    "outer_brow_raise": ("surprise", "fear"),
+    "brow_lower": ("anger", "sadness", "disgust"),
+    "cheek_raise": ("happiness",),
+    "lid_tighten": ("anger", "disgust"),
+    "nose_wrinkle": ("disgust",),
+    "upper_lip_raise": ("disgust", "sadness"),
+    "lip_corner_pull": ("happiness",),
+    "lip_corner_depress": ("sadness",),
+    "chin_raise": ("sadness", "anger"),
+    "lip_stretch": ("fear",),
+    "lip_press": ("anger",),
+    "jaw_open": ("surprise", "happiness"),
+}
+
+
+def movements_of(times: np.ndarray[Any, Any], p: np.ndarray[Any, Any], seed: int) -> Any:
+    """Movements (n, m) that fit the expressions, with a blink every 3 s or so and moving eyes."""
+    rng = np.random.default_rng(seed)
+    blinking = np.zeros(len(times))
+    for start in np.cumsum(rng.uniform(1.5, 4.5, size=int(times[-1] / 2) + 2)):
+        blinking = np.maximum(blinking, np.exp(-(((times - start) / 0.08) ** 4)))
+    columns = []
+    for name in MOVED:
+        base = name.removesuffix("_left").removesuffix("_right")
+        if base in ("gaze_x", "gaze_y"):
+            value = 0.7 * np.sin(times * (0.9 if base == "gaze_x" else 0.5) + seed)
+        elif base == "blink":
+            value = np.maximum(0.06, 0.95 * blinking)
+        else:
+            places = [EXPRESSIONS.index(one) for one in _SHOWN_IN[base]]
+            value = p[:, places].sum(axis=1)
+        side = 0.6 if name.endswith("_right") and base == "lip_corner_pull" else 1.0
+        noise = rng.normal(0, 0.02, size=len(times))
+        columns.append(np.clip(side * value + noise, -1 if "gaze" in base else 0, 1))
+    return np.stack(columns, axis=1)
+
+
+def moving_people(seconds: float = 20, reading: Any = "both", **metadata: Any) -> Timeline:
+    """The two people of `two_people`, with a display reading that is surer, and movements."""
+    times = np.arange(int(seconds * FPS)) / FPS
+    found = {}
+    for face in (0, 1):
+        p = drift(times, face + 1)
+        sharp = p**1.6
+        d = sharp / sharp.sum(axis=1, keepdims=True)
+        found[face] = p, d, movements_of(times, p, face)
+    rows = []
+    for i, t in enumerate(times.tolist()):
+        shown = [0] * (not 8 <= t < 10.5) + [1] * (5 <= t < 9 or 10 <= t < 17)
+        for face in shown:
+            p, d, m = (values[i] for values in found[face])
+            blurred = face == 0 and 14 <= t < 16
+            quality = {"status": "low_quality", "quality": 0.2} if blurred else {}
+            rows.append(make_row(i, t, p, face_id=face, d=d, m=m, **quality))
+        if not shown:
+            rows.append(make_row(i, t))
+    return make_timeline(
+        rows,
+        settings=TimelineSettings(reading=reading),
+        optional=OptionalColumns(reading != "observers", MOVED),
+        metadata={"duration_s": float(seconds), **metadata},
+    )

@@ -23,7 +23,7 @@ from moppet.datasets.provenance import SYNTHETIC_SCHEMA
 from moppet.evaluate import predictions
 from moppet.evaluate.evaluation import evaluate
 from moppet.evaluate.sample_quality import measure_quality
-from moppet.timeline import build_timeline
+from moppet.timeline import OptionalColumns, build_timeline
 from test_coders_command import write_clip, write_codes
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -47,9 +47,12 @@ def first_cells(text: str) -> list[str]:
 
 def test_the_columns_of_a_timeline_are_listed_in_order() -> None:
     row = {"frame": 0, "time_s": 0.0, "status": "no_face"}
-    table = build_timeline([row], names=["calm"], group_of={}).table
+    every = OptionalColumns(display=True, movements=("jaw_open",))
+    table = build_timeline([row], names=["calm"], group_of={}, optional=every).table
     listed = first_cells(section("reference/timeline.md", "Columns"))
-    assert listed == [name.replace("calm", "<class>") for name in table.column_names]
+    shown = {"calm": "<class>", "jaw_open": "<movement>"}
+    columns = [re.sub("|".join(shown), lambda x: shown[x[0]], name) for name in table.column_names]
+    assert listed == columns
 
 
 def test_the_columns_of_synthetic_rows_are_listed_with_their_types() -> None:

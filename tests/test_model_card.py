@@ -350,3 +350,21 @@ def test_the_command_names_what_it_wrote(moppet: Run, tmp_path: Path) -> None:
     assert code == 2 and "none.json is not there" in err
     code, _, err = moppet("card", tmp_path / "nobody", "-o", out)
     assert code == 1 and "there is no model" in err
+
+
+def test_movements_are_listed_with_their_validity_and_the_prior_is_stated(tmp_path: Path) -> None:
+    tables = {
+        "prior": model_folder.PRIOR,
+        "display_prior": model_folder.DISPLAY_PRIOR,
+        "movement_validity.blink": {"rendered": 0.91, "rendered_lowest": 0.87, "real": 0.8},
+    }
+    folder = model_folder.write_whole_model(tmp_path / "whole", tables=tables)
+    markdown, _ = (path.read_text() for path in write_model_card(str(folder), tmp_path))
+    assert "| blink | AU45 | 0.910 | 0.870 | 0.800 |" in markdown
+    assert "| brow_lower_left | AU4 | – | – | – |" in markdown
+    assert "neutral 0.400, happiness 0.250" in markdown
+    assert "neutral 0.200, happiness 0.250" in markdown
+    assert "infants with measured movements" in markdown
+    plain = model_folder.write_model(tmp_path / "plain")
+    markdown, _ = (path.read_text() for path in write_model_card(str(plain), tmp_path))
+    assert "movements" not in markdown.casefold() and "prevalence" not in markdown

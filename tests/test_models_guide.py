@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from model_folder import linear_network, write_model
 from moppet import load_model
 
 GUIDE = Path(__file__).resolve().parents[1] / "docs" / "guides" / "models.md"
@@ -29,7 +30,26 @@ def test_the_example_writes_a_model_folder(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_the_card_in_the_guide_has_the_keys_of_a_bundled_card() -> None:
-    (card,) = re.findall(r"```toml\n(.*?)```", TEXT, re.DOTALL)
+    card, _ = re.findall(r"```toml\n(.*?)```", TEXT, re.DOTALL)
     shown, bundled = tomllib.loads(card), load_model().card
     assert shown["preprocessing"].keys() == bundled["preprocessing"].keys()
     assert shown.keys() <= bundled.keys()
+
+
+def test_the_optional_keys_in_the_guide_are_those_of_a_whole_model(tmp_path: Path) -> None:
+    _, keys = re.findall(r"```toml\n(.*?)```", TEXT, re.DOTALL)
+    shown = tomllib.loads(keys)
+    prior = {"prior": shown["prior"], "display_prior": shown["display_prior"]}
+    network = linear_network(classes=2, display=2, movements=len(shown["movements"]))
+    folder = write_model(
+        *(tmp_path / "whole", network),
+        labels=["calm", "crying"],
+        groups={"crying": "negative"},
+        movements=shown["movements"],
+        display_temperature=shown["display_temperature"],
+        tables=prior,
+    )
+    model = load_model(folder)
+    assert model.has_display and model.movement_names == tuple(shown["movements"])
+    assert {"prior": model.prior, "display_prior": model.display_prior} == prior
+    assert shown["movement_validity"].keys() <= {*shown["movements"]}

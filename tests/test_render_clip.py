@@ -313,7 +313,7 @@ def test_an_interrupted_clip_resumes_behind_its_finished_parts(
 
     monkeypatch.setattr(clips, "_CHUNK", 4)
     script, drawn = small_script(fps=4), []
-    whole = clips._render_frame
+    whole = clips.render_frame
 
     def counted(scenes: ClipScenes, studio: Studio, number: int) -> object:
         if number == 6 and 6 not in drawn:
@@ -322,7 +322,7 @@ def test_an_interrupted_clip_resumes_behind_its_finished_parts(
         drawn.append(number)
         return whole(scenes, studio, number)
 
-    monkeypatch.setattr(clips, "_render_frame", counted)
+    monkeypatch.setattr(clips, "render_frame", counted)
     with pytest.raises(KeyboardInterrupt):
         clips.render_clips(script, tmp_path / "a.mp4", Studio())
     clips.render_clips(script, tmp_path / "a.mp4", Studio())

@@ -251,9 +251,11 @@ def test_the_truth_has_every_parameter_and_movement(tmp_path: Path) -> None:
     assert set(SCENE_COLUMNS) <= set(truth[0])
     scene = PlannedScenes(plan)[5].scene
     for channel in CHANNELS:
-        assert truth[5][f"m_{channel}"] == scene.movements.get(channel, 0.0)
-    assert truth[5]["person_age_years"] == scene.person.age_years
-    assert truth[5]["light_azimuth"] == scene.light.azimuth
+        assert truth[5][f"m_{channel}"] == pytest.approx(
+            scene.movements.get(channel, 0.0), abs=6e-5
+        )
+    assert truth[5]["person_age_years"] == pytest.approx(scene.person.age_years)
+    assert truth[5]["light_azimuth"] == pytest.approx(scene.light.azimuth)
     assert truth[5]["left_eye_x"] == 3.0 and truth[5]["box_h"] == 24.0
 
 

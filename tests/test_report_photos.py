@@ -12,7 +12,7 @@ import pytest
 
 from command_line import run_moppet
 from moppet.coders.timeline_coding import coding_of
-from moppet.pages import report
+from moppet.pages import photo_rows
 from moppet.pages.report import read_thumbnails, write_report
 from moppet.timeline import Timeline, summary_lines
 from moppet.timeline.annotations import (
@@ -155,7 +155,7 @@ def test_names_and_corrections_stand_at_their_photo(tmp_path: Path) -> None:
 def test_many_photos_are_drawn_up_to_a_bound(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(report, "MAX_PHOTOS", 3)
+    monkeypatch.setattr(photo_rows, "MAX_PHOTOS", 3)
     page = write_report(photos(), tmp_path / "r.html").read_text(encoding="utf-8")
     assert len(rows_of(page)) == 3 and "2 more images: photos.csv" in text_of(page)
 

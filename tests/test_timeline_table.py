@@ -46,7 +46,7 @@ def test_columns_have_the_fixed_order_and_types():
         *("detection_score", "yaw", "pitch", "roll", "quality"),
         *(f"p_{name}" for name in EXPRESSIONS),
         *(f"s_{name}" for name in EXPRESSIONS),
-        *("expression", "group", "confidence", "unsure"),
+        *("expression", "group", "confidence", "unsure", "valence"),
     ]
     kinds = {field.name: str(field.type) for field in timeline.table.schema}
     assert kinds.pop("frame") == "int64"

@@ -156,12 +156,24 @@ class Scores:
     probabilities: (n, k) float32, calibrated, each row sums to 1.
     embeddings: (n, d) float32 (d = 128 for our models), or (n, 0) if the model has none.
     group_of: class → group; a class that is missing belongs to none.
+    display: (n, k) float32, the display reading: what the faces were meant to show, where
+        `probabilities` are what observers would call them. None if the model has none.
+    movement_names, movements: m facial movements, and (n, m) float32 from 0 to 1, or from -1 to 1
+        if they have two ways; (n, 0) if the model has none.
     """
 
     names: tuple[str, ...]
     probabilities: Floats
     embeddings: Floats
     group_of: Mapping[str, str] = field(default_factory=dict)
+    display: Floats | None = None
+    movement_names: tuple[str, ...] = ()
+    movements: Floats = field(default_factory=lambda: np.empty((0, 0), np.float32))
+
+    def __post_init__(self) -> None:
+        if not self.movement_names:
+            none = np.empty((len(self.probabilities), 0), np.float32)
+            object.__setattr__(self, "movements", none)
 
     @property
     def expressions(self) -> list[str]:

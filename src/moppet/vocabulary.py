@@ -87,6 +87,16 @@ SIDED_MOVEMENTS: Final = frozenset(
 TWO_WAY_MOVEMENTS: Final = frozenset({"gaze_x", "gaze_y", "jaw_sideways"})
 """Movements from -1 to 1; all others go from 0 to 1."""
 
+MOVEMENT_OF: Final[Mapping[str, str]] = {
+    f"{name}{side}": name
+    for name in MOVEMENTS
+    for side in (("", "_left", "_right") if name in SIDED_MOVEMENTS else ("",))
+}
+"""Every name that a measured movement can have → its key in MOVEMENTS.
+
+"brow_lower" of a sided movement is the mean of both sides; "brow_lower_left" is the person's own
+left side."""
+
 SKIP: Final = "skip"
 """What codes stand for that say nothing about a face: their time is left out."""
 
@@ -131,6 +141,11 @@ def meanings_of(code: str) -> tuple[str, ...]:
     and repeated spaces make no difference.
     """
     return tuple(_MEANINGS.get(" ".join(code.casefold().replace("_", " ").split()), ()))
+
+
+def movement_range(name: str) -> tuple[float, float]:
+    """Return the least and the largest value of a movement, by its name in MOVEMENT_OF."""
+    return (-1.0 if MOVEMENT_OF[name] in TWO_WAY_MOVEMENTS else 0.0), 1.0
 
 
 def groups_of(names: Iterable[str]) -> dict[str, str]:

@@ -8,7 +8,7 @@ import time
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -19,12 +19,15 @@ from moppet.commands.options import (
     EndOption,
     JsonOption,
     ModelOption,
+    PriorOption,
+    ReadingOption,
     StartOption,
     complete_detector,
     flag,
     format_option,
     output_option,
     read_list,
+    read_reading,
 )
 from moppet.values import MoppetError, TimelineError, UsageError
 
@@ -64,6 +67,8 @@ class AnalyzeOptions:
         Path | None, typer.Option(help="Model file of the detector; yunet needs one.")
     ] = None
     model: ModelOption = "default"
+    reading: ReadingOption = "observers"
+    prior: PriorOption = "natural"
     start: StartOption = None
     end: EndOption = None
     smooth: Annotated[
@@ -84,6 +89,7 @@ class AnalyzeOptions:
 
     def __post_init__(self) -> None:
         read_list(self.formats, FORMATS, "--format")
+        read_reading(self.reading)
 
     @property
     def kinds(self) -> list[str]:
@@ -101,6 +107,7 @@ def analyze(options: AnalyzeOptions) -> None:
 
     find_model(options.model)
     from moppet.infer.pipeline import Settings
+    from moppet.infer.priors import read_prior
     from moppet.timeline import TimelineSettings
 
     settings = Settings(
@@ -113,7 +120,8 @@ def analyze(options: AnalyzeOptions) -> None:
         detect_every_frame=options.detect_every_frame,
         min_face_px=options.min_face,
         sequence=options.sequence,
-        timeline=TimelineSettings(smooth_s=options.smooth),
+        prior=read_prior(options.prior),
+        timeline=TimelineSettings(smooth_s=options.smooth, reading=read_reading(options.reading)),
     )
     raise typer.Exit(_analyze_all(options, settings))
 
@@ -267,7 +275,7 @@ def _is_finished(options: AnalyzeOptions, settings: Settings, recording: str, fo
     from moppet.timeline import read_timeline
 
     source_sha256 = recording_sha256(recording)
-    wanted = settings.to_dict()
+    wanted, names = settings.to_dict(), [field.name for field in fields(settings)]
     for kind in options.kinds:
         try:
             found = read_timeline(folder / f"timeline.{kind}").metadata
@@ -275,7 +283,7 @@ def _is_finished(options: AnalyzeOptions, settings: Settings, recording: str, fo
             return False
         if not found.get("complete") or found.get("source_sha256") != source_sha256:
             return False
-        if any(found["settings"].get(k) != wanted[k] for k in wanted):
+        if any(found["settings"].get(name) != wanted.get(name) for name in names):
             return False
     return True
 

@@ -18,11 +18,14 @@ from moppet.commands.options import (
     DatasetOptions,
     JsonOption,
     ModelArgument,
+    PriorOption,
+    ReadingOption,
     ShowFaces,
     SplitOption,
     file_name,
     model_option,
     output_option,
+    read_reading,
     run_facts,
 )
 from moppet.files import result_folder, write_text
@@ -53,24 +56,31 @@ class EvaluateOptions:
     against: Annotated[str | None, model_option("Compare with this model on the same faces.")] = (
         None
     )
+    reading: ReadingOption = "observers"
+    prior: PriorOption = "natural"
     cache: Annotated[
         Path | None, typer.Option(help="File (.npz) that keeps the faces found, for the next run.")
     ] = None
     show_faces: ShowFaces = False
     as_json: JsonOption = False
 
+    def __post_init__(self) -> None:
+        read_reading(self.reading)
+
 
 def evaluate(options: EvaluateOptions) -> None:
     """Measure a model on labeled faces."""
     from moppet.infer.expression_model import find_model, read_card
+    from moppet.infer.priors import read_prior
 
+    prior = read_prior(options.prior)
     if options.cache is not None and options.cache.suffix != ".npz":
         raise UsageError(f"--cache needs the name of an .npz file, got {options.cache}.")
     name = str(read_card(find_model(options.model))["name"])
     manifest = options.dataset.read(options.data)
     folder = options.output or Path(f"evaluation_{file_name(name).strip('_.')}")
     with result_folder(folder):
-        found = _measure(options, manifest)
+        found = _measure(options, manifest, prior)
     from moppet.pages.evaluate import write_page
     from moppet.pages.face_images import face_uris
 
@@ -85,7 +95,7 @@ def evaluate(options: EvaluateOptions) -> None:
         print_evaluation(found, [written, page])
 
 
-def _measure(options: EvaluateOptions, manifest: Manifest) -> dict[str, Any]:
+def _measure(options: EvaluateOptions, manifest: Manifest, prior: Any) -> dict[str, Any]:
     from moppet.evaluate import evaluation
 
     with watched() as progress:
@@ -95,6 +105,8 @@ def _measure(options: EvaluateOptions, manifest: Manifest) -> dict[str, Any]:
             split=options.split,
             by=_columns(options.by or (), manifest),
             against=options.against,
+            reading=read_reading(options.reading),
+            prior=prior,
             cache=options.cache,
             progress=progress,
         )
@@ -129,6 +141,12 @@ def print_evaluation(found: dict[str, Any], written: Sequence[Path]) -> None:
             console.print(_classes_table(level, kind))
     for column, parts in found["classes"]["by"].items():
         console.print(_parts_table(parts, "class", f"by {column}"))
+    for kind, level in (found["display"] or {}).items():
+        if level is not None:
+            console.print(_parts_table(level["parts"], "class", f"display reading, {kind}"))
+    if found["movements"] is not None and found["movements"]["n"]:
+        for table in _movement_tables(found["movements"]):
+            console.print(table)
     for line in _lines(found):
         say(console, line)
     for path in written:
@@ -159,6 +177,25 @@ def _classes_table(level: dict[str, Any], kind: str) -> Table:
         figures = [figure_cell(per_class[figure][name]) for figure in _PER_CLASS]
         table.add_row(escape(name), f"{per_class['recall'][name]['n']:,}", *figures)
     return table
+
+
+def _movement_tables(found: dict[str, Any]) -> Iterator[Table]:
+    """Yield Pearson's r with the data's own measures, and the means by label."""
+    from moppet.pages.wording import number
+
+    by = {f"{c}: {v}": r for c, values in found["by"].items() for v, r in values.items()}
+    for title, columns in (
+        ("movements: Pearson's r with the data's measure", found["parts"] | by),
+        ("movements: mean of each label", found["means"]),
+    ):
+        if columns:
+            table = figure_table(title, [escape(name) for name in columns])
+            for name in next(iter(columns.values())):
+                cells = {head: number(part[name]["value"]) for head, part in columns.items()}
+                if "all" in columns:  # one column with intervals, else the table is too wide
+                    cells["all"] = figure_cell(columns["all"][name])
+                table.add_row(name, *cells.values())
+            yield table
 
 
 def _lines(found: dict[str, Any]) -> Iterator[str]:

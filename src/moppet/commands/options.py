@@ -291,6 +291,13 @@ def read_list(text: str | None, known: Sequence[str] = (), option: str = "") -> 
     return parts
 
 
+def read_reading(word: str) -> Any:
+    """Return what `--reading` asks for; UsageError if it is no reading."""
+    if word not in READINGS:
+        raise UsageError(f"--reading takes any of {', '.join(READINGS)}, got {word!r}.")
+    return word
+
+
 # ------------------------------------------------------------------------------ shell completion
 
 
@@ -375,6 +382,23 @@ StartOption = Annotated[
 ]
 EndOption = Annotated[
     float | None, typer.Option("--end", help="End at this time, in seconds.", min=0)
+]
+READINGS: Final = ("observers", "display", "both")
+PriorOption = Annotated[
+    str,
+    typer.Option(
+        "--prior",
+        help="How frequent classes are: natural, uniform, estimate, FILE.toml.",
+        autocompletion=one_of("natural", "uniform", "estimate"),
+    ),
+]
+ReadingOption = Annotated[
+    str,
+    typer.Option(
+        "--reading",
+        help="Reading that decides: observers, display, or both.",
+        autocompletion=one_of(*READINGS),
+    ),
 ]
 PeopleOption = Annotated[
     Path | None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -15,11 +15,14 @@ import typer
 
 from moppet.commands.console import estimate_text
 from moppet.commands.options import (
+    READINGS,
     AlertOptions,
     JsonOption,
     ModelOption,
+    PriorOption,
     choice,
     flag,
+    read_reading,
 )
 from moppet.values import UsageError
 
@@ -57,6 +60,11 @@ class WatchOptions:
         choice("Which face is the child's: largest (default) or longest.", "largest", "longest"),
     ] = None
     model: ModelOption = "default"
+    reading: Annotated[
+        str | None,
+        choice("Reading that decides; default: display if the model has it.", *READINGS),
+    ] = None
+    prior: PriorOption = "natural"
     real_time: Annotated[bool, flag("--real-time", "Read a video at its own pace.")] = False
     against: Annotated[
         Path | None,
@@ -67,6 +75,10 @@ class WatchOptions:
     ] = None
     as_json: JsonOption = False
 
+    def __post_init__(self) -> None:
+        if self.reading is not None:
+            read_reading(self.reading)
+
 
 def watch(options: WatchOptions) -> None:
     """Watch a child's face, and pause or alert by rules.
@@ -74,16 +86,18 @@ def watch(options: WatchOptions) -> None:
     Without rules, moppet pauses after 4 s of distress or 30 s without a face, and alerts if the
     distress returns. Ctrl-C ends with a summary. This is not a medical device.
     """
-    from moppet.infer.expression_model import find_model
+    from moppet.infer.expression_model import find_model, read_card
 
-    find_model(options.model)
-    settings = _settings(options)
+    settings = _settings(options, read_card(find_model(options.model)))
     from moppet.guard import EventLog
     from moppet.guard.notifications import Alerts, Notifier
-    from moppet.infer.expression_model import load_model
+    from moppet.infer.expression_model import check_reading, load_model
+    from moppet.infer.priors import read_prior
 
+    prior = read_prior(options.prior, estimate=False)
     _check_source(options)
-    model = load_model(options.model)
+    model = load_model(options.model, prior=prior)
+    check_reading(model, options.reading or "observers")
     distress = None
     if options.against is not None:
         from moppet.coders.comparison import coded_times
@@ -99,10 +113,13 @@ def watch(options: WatchOptions) -> None:
         _Watch(options, settings, model, distress, notifier).run()
 
 
-def _settings(options: WatchOptions) -> GuardSettings:
-    from moppet.guard import GuardSettings, parse_rules, read_guard
+def _settings(options: WatchOptions, card: Mapping[str, Any]) -> GuardSettings:
+    from moppet.guard import GuardSettings, default_rules, parse_rules, read_guard
 
-    settings = GuardSettings() if options.rules is None else read_guard(options.rules)
+    defaults = default_rules(card)
+    settings = GuardSettings(parse_rules(defaults))
+    if options.rules is not None:
+        settings = read_guard(options.rules, defaults)
     if options.rule:
         settings = replace(settings, rules=parse_rules(options.rule, source="--rule"))
     return settings if options.child is None else replace(settings, child=cast(Any, options.child))
@@ -176,7 +193,12 @@ class _Watch:
         from moppet.guard import Guard
         from moppet.guard.notifications import now
 
-        guard = Guard(self.settings, self.model.names, self.model.group_of)
+        guard = Guard.from_card(self.settings, self.model.card)
+        if guard.uses_distress and self.options.prior != "natural":
+            raise UsageError(
+                "the distress score was fitted for the model's own prior: leave out --prior, or "
+                'use rules about "negative".'
+            )
         self._begin(self.model.name)
         try:
             self._follow(guard)
@@ -195,9 +217,19 @@ class _Watch:
         from moppet.guard import event_record
         from moppet.guard.notifications import now, print_note
         from moppet.infer.pipeline import stream
+        from moppet.infer.priors import read_prior
+        from moppet.timeline import TimelineSettings
 
+        reading = self.options.reading or ("display" if self.model.has_display else "observers")
+        if reading == "observers" and guard.needs_display:
+            reading = "both"
         started_s, warned = time.monotonic(), False
-        for rows in stream(self.options.source, model=self.options.model):
+        for rows in stream(
+            self.options.source,
+            model=self.options.model,
+            prior=read_prior(self.options.prior, estimate=False),
+            timeline=TimelineSettings(reading=read_reading(reading)),
+        ):
             if self.options.real_time:
                 passed_s = time.monotonic() - started_s
                 time.sleep(max(0.0, rows[0]["time_s"] - passed_s))

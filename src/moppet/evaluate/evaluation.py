@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,11 @@ from moppet.evaluate.chart_data import (
     roc_points,
 )
 from moppet.evaluate.model_comparison import compare_predictions, shared_classes
+from moppet.evaluate.movement_figures import (
+    MovementFigures,
+    measure_movements,
+    measured_movements,
+)
 from moppet.evaluate.predictions import (
     ClassMatch,
     Predictions,
@@ -42,9 +47,16 @@ from moppet.evaluate.subgroups import (
     measure_gaps,
     measure_subgroup,
 )
-from moppet.infer.expression_model import ExpressionModel, find_model, load_model
+from moppet.infer.expression_model import (
+    ExpressionModel,
+    check_reading,
+    find_model,
+    load_model,
+)
+from moppet.infer.priors import Prior, change_prior, estimate_prior
 from moppet.metrics import Estimate, as_json
 from moppet.metrics.bootstrap import bootstrap_means
+from moppet.timeline.settings import Reading
 from moppet.values import Floats, MoppetError, Progress, Scores, UsageError, no_progress
 
 
@@ -72,8 +84,9 @@ class Evaluation:
 
     about: the model, the data and the versions. rows: how many rows there are, and how many were
     left out. notes: warnings, as sentences. classes, groups: the metrics; no groups if the model
-    has none. map: of the embeddings, if there is one. mistakes: the most confident ones first.
-    against: the comparison with a second model.
+    has none. display: classes and groups by the display reading, if both readings were asked for.
+    movements: of the faces, if the model measures any. map: of the embeddings, if there is one.
+    mistakes: the most confident ones first. against: the comparison with a second model.
     """
 
     about: dict[str, Any]
@@ -86,6 +99,8 @@ class Evaluation:
     map: dict[str, Any] | None
     mistakes: list[dict[str, Any]]
     against: dict[str, Any] | None
+    display: dict[str, Level | None] | None = None
+    movements: MovementFigures | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return everything as plain values, None for what is undefined."""
@@ -182,6 +197,8 @@ def evaluate(
     split: str | None = None,
     by: Sequence[str] = (),
     against: str | Path | None = None,
+    reading: Reading = "observers",
+    prior: Prior | Literal["estimate"] = "natural",
     cache: Path | None = None,
     progress: Progress = no_progress,
     seed: int = SEED,
@@ -192,44 +209,172 @@ def evaluate(
     model, against: a bundled model's name, or a model folder.
     split: the rows to use; None takes "test" if the manifest has it, else all rows, like "all".
     by: columns that define subgroups. cache: see `find_manifest_faces`.
+    reading: of the model's two, the one that is measured; "both" adds the display reading.
+    prior: see `load_model`; "estimate" estimates it from these faces, without their labels.
     progress: called with what is being done, how many images are done, and their total.
     Images that cannot be read are left out, and a note names them.
     Raises UsageError for an unknown split or column, MoppetError if model and data share too few
     classes, no row has a label, or no image can be read.
     """
     folder = find_model(model)
-    first, training = load_model(folder), read_training(folder)
+    first, training = _load(folder, prior), read_training(folder)
+    check_reading(first, reading)
     match = match_classes(first.names, manifest.names)
-    second = None if against is None else _second(against, first, match, manifest)
+    second = None if against is None else _second(against, first, match, manifest, prior)
     selection = select_rows(manifest, split, match)
     _by_column(selection, by)  # a column that is not there is refused before the long outputs
     models = [first] if second is None else [first, second.model]
     selection, outputs = _predict(selection, models, cache, progress)
+    if prior == "estimate":
+        outputs, models = _with_estimated_priors(outputs, models)
+    first = models[0]
     selection = group_duplicates(selection, manifest, progress)
     predictions = take_predictions(
-        outputs.probabilities[0], match, selection.manifest, selection.groups
+        _read_as(outputs.scores[0], reading), match, selection.manifest, selection.groups
     )
     group_of = {name: first.group_of[name] for name in match.names if name in first.group_of}
     grouped = group_predictions(predictions, group_of)
     without = None if grouped is None else _without_group(predictions, grouped, group_of)
     subgroups = _subgroups(selection, by, outputs, Resampling(seed, draws))
-    drawn, why = _map(outputs.embeddings, predictions, group_of, np.random.default_rng(seed))
+    drawn, why = _map(
+        outputs.scores[0].embeddings, predictions, group_of, np.random.default_rng(seed)
+    )
     return Evaluation(
-        about=_describe(first, manifest, selection, by, seed, draws),
+        about=_describe(first, manifest, selection, by, seed, draws)
+        | {"reading": reading, "prior": _describe_prior(first, prior)},
         rows={
             **selection.counts,
             "faces_found": int(subgroups.found.sum()),
             "faces_found_at_default_thresholds": int((outputs.attempt == 0).sum()),
             "without_group": without,
         },
-        notes=[*_class_notes(match, first), *selection.notes, *_group_notes(without), *why],
+        notes=[
+            *_class_notes(match, first),
+            *_reading_notes(reading, models),
+            *_prior_notes(first, prior, reading),
+            *selection.notes,
+            *_group_notes(without),
+            *why,
+        ],
         classes=_level(predictions, subgroups),
         groups=None if grouped is None else _level(grouped, subgroups),
         group_of=group_of,
         training=training,
         map=drawn,
         mistakes=_mistakes(predictions, selection, outputs.attempt),
-        against=_compared(predictions, second, outputs, selection, subgroups),
+        against=_compared(predictions, second, outputs, reading, selection, subgroups),
+        display=_display(match, group_of, selection, outputs, subgroups)
+        if reading == "both"
+        else None,
+        movements=_movements(predictions, selection, outputs, subgroups)
+        if first.movement_names
+        else None,
+    )
+
+
+def _load(model: str | Path, prior: Prior | Literal["estimate"]) -> ExpressionModel:
+    """Return a model; an estimate starts from its own prior, so it must know that."""
+    if prior != "estimate":
+        return load_model(model, prior=prior)
+    loaded = load_model(model)
+    loaded.with_prior("uniform")
+    return loaded
+
+
+def _read_as(scores: Scores, reading: Reading) -> Floats:
+    """Return the probabilities of a reading; observers' ones of a model that has no other."""
+    is_display = reading == "display" and scores.display is not None
+    return scores.display if is_display and scores.display is not None else scores.probabilities
+
+
+def _with_estimated_priors(
+    outputs: _ModelOutputs, models: Sequence[ExpressionModel]
+) -> tuple[_ModelOutputs, list[ExpressionModel]]:
+    """Return the outputs under the priors estimated from these faces, and models that have them."""
+    scores, estimated = [], []
+    for own, model in zip(outputs.scores, models, strict=True):
+        found: list[tuple[dict[str, float] | None, Floats | None]] = []
+        for p, old in ((own.probabilities, model.prior), (own.display, model.display_prior)):
+            if p is None or old is None:
+                found.append((None, p))
+                continue
+            new = estimate_prior(p, old, model.names).prior
+            found.append((new, change_prior(p, old, new, model.names)))
+        (prior, p), (display_prior, display) = found
+        assert p is not None
+        scores.append(replace(own, probabilities=p, display=display))
+        estimated.append(replace(model, prior=prior, display_prior=display_prior))
+    return outputs._replace(scores=scores), estimated
+
+
+def _describe_prior(model: ExpressionModel, prior: Prior | Literal["estimate"]) -> dict[str, Any]:
+    """Return which prior was asked for, and the prevalences that the probabilities hold for."""
+    kind = prior if isinstance(prior, str) else "given"
+    priors = {"observers": model.prior, "display": model.display_prior}
+    return {"kind": kind} | {
+        name: None if one is None else dict(one) for name, one in priors.items()
+    }
+
+
+def _reading_notes(reading: Reading, models: Sequence[ExpressionModel]) -> list[str]:
+    lacking = [model.name for model in models[1:] if not model.has_display]
+    if reading != "display" or not lacking:
+        return []
+    return [
+        f"{lacking[0]} has no display reading: its observers' reading is compared with the display "
+        f"reading of {models[0].name}."
+    ]
+
+
+def _prior_notes(
+    model: ExpressionModel, prior: Prior | Literal["estimate"], reading: Reading
+) -> list[str]:
+    used = model.display_prior if reading == "display" else model.prior
+    if prior != "estimate" or used is None:
+        return []
+    shares = ", ".join(f"{name} {share:.3f}" for name, share in used.items())
+    return [
+        "The prevalence of each class was estimated from these faces, without their labels: "
+        f"{shares}."
+    ]
+
+
+def _display(
+    match: ClassMatch,
+    group_of: Mapping[str, str],
+    selection: Selection,
+    outputs: _ModelOutputs,
+    subgroups: _Subgroups,
+) -> dict[str, Level | None]:
+    """Return the levels of the display reading, on the same faces."""
+    found = take_predictions(
+        _read_as(outputs.scores[0], "display"), match, selection.manifest, selection.groups
+    )
+    grouped = group_predictions(found, group_of)
+    return {
+        "classes": _level(found, subgroups),
+        "groups": None if grouped is None else _level(grouped, subgroups),
+    }
+
+
+def _movements(
+    predictions: Predictions,
+    selection: Selection,
+    outputs: _ModelOutputs,
+    subgroups: _Subgroups,
+) -> MovementFigures:
+    scores = outputs.scores[0]
+    label = np.full(len(subgroups.found), -1)
+    label[predictions.rows] = predictions.label
+    return measure_movements(
+        scores.movement_names,
+        np.where(subgroups.found[:, None], scores.movements, np.float32(np.nan)),
+        measured_movements(selection.manifest, scores.movement_names),
+        {name: label == i for i, name in enumerate(predictions.names)},
+        {"all": np.ones(len(label), bool)} | subgroups.ages,
+        subgroups.by,
+        selection.groups,
+        subgroups.resampling,
     )
 
 
@@ -253,9 +398,13 @@ class _Second(NamedTuple):
 
 
 def _second(
-    against: str | Path, first: ExpressionModel, match: ClassMatch, manifest: Manifest
+    against: str | Path,
+    first: ExpressionModel,
+    match: ClassMatch,
+    manifest: Manifest,
+    prior: Prior | Literal["estimate"],
 ) -> _Second:
-    model = load_model(against)
+    model = _load(against, prior)
     if model.sha256 == first.sha256:
         raise UsageError(
             f"--against needs another model, but {against} is the same network as the first."
@@ -272,13 +421,15 @@ def _compared(
     predictions: Predictions,
     second: _Second | None,
     outputs: _ModelOutputs,
+    reading: Reading,
     selection: Selection,
     subgroups: _Subgroups,
 ) -> dict[str, Any] | None:
     if second is None:
         return None
     theirs = take_predictions(
-        outputs.probabilities[1], second.match, selection.manifest, selection.groups
+        _read_as(outputs.scores[1], reading),
+        *(second.match, selection.manifest, selection.groups),
     )
     comparison = compare_predictions(predictions, theirs, subgroups.ages, subgroups.resampling)
     called = dict(zip(second.match.of_model, second.match.names, strict=True))
@@ -292,10 +443,9 @@ def _compared(
 
 
 class _ModelOutputs(NamedTuple):
-    """probabilities: one (n, classes) a model. embeddings: (n, d) of the first model."""
+    """scores: of all n faces, one a model. attempt: (n,), see `Faces`."""
 
-    probabilities: list[Floats]
-    embeddings: Floats
+    scores: list[Scores]
     attempt: NDArray[np.int8]
 
 
@@ -316,10 +466,18 @@ def _predict(
             own.append(model.predict(crops))
         attempts.append(faces.attempt)
     selection = drop_unreadable(selection, unreadable)
-    return selection, _ModelOutputs(
-        [np.concatenate([part.probabilities for part in own]) for own in scores],
-        np.concatenate([part.embeddings for part in scores[0]]),
-        np.concatenate(attempts),
+    joined = [_joined(own) for own in scores]
+    return selection, _ModelOutputs(joined, np.concatenate(attempts))
+
+
+def _joined(parts: Sequence[Scores]) -> Scores:
+    display = [part.display for part in parts if part.display is not None]
+    return replace(
+        parts[0],
+        probabilities=np.concatenate([part.probabilities for part in parts]),
+        embeddings=np.concatenate([part.embeddings for part in parts]),
+        display=np.concatenate(display) if display else None,
+        movements=np.concatenate([part.movements for part in parts]),
     )
 
 

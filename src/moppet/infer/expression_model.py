@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal
@@ -16,8 +16,10 @@ from annotated_types import Ge, Interval, MinLen
 from moppet.config import check_settings, read_toml
 from moppet.files import read_bytes
 from moppet.infer.alignment import check_rgb
-from moppet.infer.model_probe import MOST_BYTES, Expected, probe_network, session_problem
-from moppet.values import Floats, Image, ModelError, Scores, UsageError
+from moppet.infer.model_probe import MOST_BYTES, OUTPUTS, Expected, probe_network, session_problem
+from moppet.infer.priors import Prior, full_prior, log_ratio, prior_problems
+from moppet.values import Floats, Image, ModelError, Scores, UsageError, name_hint
+from moppet.vocabulary import MOVEMENT_OF, movement_range
 
 if TYPE_CHECKING:
     import onnxruntime as ort
@@ -81,6 +83,10 @@ class ExpressionModel:
         group_of: class → group, from its card.
         preprocessing: size, color and scale of its input.
         temperature: the logits are divided by it (Guo et al. 2017).
+        movement_names: the facial movements that it measures, in the order of its outputs.
+        has_display: whether it has a display reading beside that of observers.
+        prior, display_prior: class → prevalence for which the probabilities of each reading are
+            calibrated; None if unknown.
         card: the contents of its `card.toml`.
         sha256: hash of the network's file.
         session: the onnxruntime session that runs the network.
@@ -93,6 +99,11 @@ class ExpressionModel:
     card: Mapping[str, Any] = field(repr=False)
     sha256: str
     session: ort.InferenceSession = field(repr=False)
+    movement_names: tuple[str, ...] = ()
+    has_display: bool = False
+    display_temperature: float = 1.0
+    prior: Mapping[str, float] | None = field(default=None, repr=False)
+    display_prior: Mapping[str, float] | None = field(default=None, repr=False)
 
     @property
     def name(self) -> str:
@@ -103,7 +114,7 @@ class ExpressionModel:
         """Return the calibrated scores of n face crops.
 
         Probabilities are softmax(logits / temperature), with the card's temperature (Guo et al.
-        2017).
+        2017), changed to the model's `prior` if that is not the card's own.
 
         Args:
             crops: (n, height, width, 3) RGB uint8, of any size, cut as by `align_face`.
@@ -129,23 +140,85 @@ class ExpressionModel:
         outputs = [output.name for output in self.session.get_outputs()]
         chunks = [crops[i : i + _CHUNK] for i in range(0, len(crops), _CHUNK)]
         parts = [self._run(outputs, chunk) for chunk in chunks] or [self._empty(outputs)]
-        logits, embeddings = (np.concatenate(part) for part in zip(*parts, strict=True))
+        found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        own = self.temperature, self._card_prior("prior"), self.prior
+        display = self.display_temperature, self._card_prior("display_prior"), self.display_prior
         return Scores(
             names=self.names,
-            probabilities=softmax((logits / self.temperature).astype(np.float32)),
-            embeddings=embeddings,
+            probabilities=self._calibrated(found["logits"], *own),
+            embeddings=found["embedding"],
             group_of=self.group_of,
+            display=self._calibrated(found["display_logits"], *display)
+            if self.has_display
+            else None,
+            movement_names=self.movement_names,
+            movements=self._within_range(found["movements"]),
         )
 
-    def _run(self, outputs: list[str], crops: Image) -> tuple[Floats, Floats]:
-        inputs = {self.session.get_inputs()[0].name: self.preprocessing.apply(crops)}
-        found = dict(zip(outputs, self.session.run(outputs, inputs), strict=True))
-        embeddings = found.get("embedding", np.empty((len(crops), 0)))
-        return np.asarray(found["logits"], np.float32), np.asarray(embeddings, np.float32)
+    def with_prior(self, prior: Prior) -> ExpressionModel:
+        """Return the model with probabilities calibrated for another prior, in both readings.
 
-    def _empty(self, outputs: list[str]) -> tuple[Floats, Floats]:
-        width = 128 if "embedding" in outputs else 0
-        return np.empty((0, len(self.names)), np.float32), np.empty((0, width), np.float32)
+        Args:
+            prior: "natural" for the card's own, "uniform", or the prevalence of each class.
+
+        Raises:
+            UsageError: the prior does not name every class or does not sum to 1, or the model's
+                card has none that it could be changed from.
+
+        Examples:
+            >>> import moppet
+            >>> model = moppet.load_model()
+            >>> model.with_prior("natural").prior == model.prior
+            True
+        """
+        own, display = self._card_prior("prior"), self._card_prior("display_prior")
+        if prior == "natural":
+            return replace(self, prior=own, display_prior=display)
+        lacking = ["[prior]"] * (own is None)
+        lacking += ["[display_prior]"] * (self.has_display and display is None)
+        if lacking:
+            raise UsageError(
+                f"the prior of the model {self.name!r} cannot be changed: its card has no "
+                f"{' and no '.join(lacking)}. Use --prior natural, or a model whose card has it."
+            )
+        new = full_prior(prior, self.names)
+        return replace(self, prior=new, display_prior=new if self.has_display else None)
+
+    def _card_prior(self, key: str) -> dict[str, float] | None:
+        return full_prior(self.card[key], self.names) if self.card.get(key) else None
+
+    def _calibrated(
+        self,
+        logits: Floats,
+        temperature: float,
+        old: Mapping[str, float] | None,
+        new: Mapping[str, float] | None,
+    ) -> Floats:
+        scaled = (logits / temperature).astype(np.float32)
+        if old is None or new is None or old == new:
+            return softmax(scaled)
+        return softmax(scaled + log_ratio(old, new, self.names))
+
+    def _within_range(self, movements: Floats) -> Floats:
+        limits = [movement_range(name) for name in self.movement_names]
+        low, high = np.array(limits, np.float32).reshape(-1, 2).T
+        return np.clip(movements, low, high)
+
+    def _run(self, outputs: list[str], crops: Image) -> dict[str, Floats]:
+        inputs = {self.session.get_inputs()[0].name: self.preprocessing.apply(crops)}
+        wanted = [name for name in OUTPUTS if name in outputs]
+        found = dict(zip(wanted, self.session.run(wanted, inputs), strict=True))
+        none = np.empty((len(crops), 0), np.float32)
+        return {name: np.asarray(found.get(name, none), np.float32) for name in OUTPUTS}
+
+    def _empty(self, outputs: list[str]) -> dict[str, Floats]:
+        width = {
+            "logits": len(self.names),
+            "embedding": 128 if "embedding" in outputs else 0,
+            "display_logits": len(self.names) if self.has_display else 0,
+            "movements": len(self.movement_names),
+        }
+        return {name: np.empty((0, width[name]), np.float32) for name in OUTPUTS}
 
 
 def softmax(logits: Floats) -> Floats:
@@ -155,6 +228,18 @@ def softmax(logits: Floats) -> Floats:
 
 
 BUNDLED: Final = Path(str(files("moppet"))) / "models"
+
+
+_Correlation = Annotated[float, Interval(ge=-1, le=1)]
+
+
+@dataclass(frozen=True)
+class _MovementValidity:
+    """Pearson's r of a movement: on rendered faces, in the worst group of them, on real faces."""
+
+    rendered: _Correlation | None = None
+    rendered_lowest: _Correlation | None = None
+    real: _Correlation | None = None
 
 
 @dataclass(frozen=True)
@@ -167,6 +252,11 @@ class _Card:
     preprocessing: Preprocessing
     groups: dict[str, str] = field(default_factory=dict)
     temperature: Annotated[float, Interval(ge=1e-6, le=1e6)] = 1.0
+    display_temperature: Annotated[float, Interval(ge=1e-6, le=1e6)] = 1.0
+    movements: tuple[str, ...] = ()
+    movement_validity: dict[str, _MovementValidity] = field(default_factory=dict)
+    prior: dict[str, float] = field(default_factory=dict)
+    display_prior: dict[str, float] = field(default_factory=dict)
     file: str = "model.onnx"
 
     def problems(self) -> Iterator[str]:
@@ -177,6 +267,19 @@ class _Card:
         names = (*self.labels, *self.groups.values())
         if not all(name.strip() and name.isprintable() and len(name) <= 100 for name in names):
             yield "labels and groups must be printable names of 1 to 100 characters."
+        for name in self.movements:
+            if name not in MOVEMENT_OF:
+                yield f"movements has no known movement {name!r}.{name_hint(name, MOVEMENT_OF)}"
+        if len(set(self.movements)) < len(self.movements):
+            yield "movements must be different names."
+        if stray := [name for name in self.movement_validity if name not in self.movements]:
+            yield f"movement_validity names {stray[0]!r}, which is not one of the movements."
+        for key, prior in (("prior", self.prior), ("display_prior", self.display_prior)):
+            if prior:
+                for problem in prior_problems(prior, self.labels):
+                    yield f"{key} {problem}"
+                if not all(prior.values()):
+                    yield f"{key} must be above 0 for every class."
 
 
 def bundled_models() -> dict[str, Path]:
@@ -225,16 +328,21 @@ def _read_card(folder: Path) -> tuple[dict[str, Any], _Card]:
         raise ModelError(str(error)) from None
 
 
-def load_model(name_or_folder: str | Path = "default", *, threads: int = 1) -> ExpressionModel:
+def load_model(
+    name_or_folder: str | Path = "default", *, threads: int = 1, prior: Prior = "natural"
+) -> ExpressionModel:
     """Return an expression model, after checking its network against the card's SHA-256.
 
     Args:
         name_or_folder: the name of a bundled model, or a folder with `model.onnx` and
             `card.toml`.
         threads: number of threads that run the network.
+        prior: how frequent the classes are where the model is used: "natural" for the prevalence
+            in its card, "uniform", or a mapping of every class to its prevalence.
 
     Raises:
         ModelError: a file is missing or damaged, or the network does not fit its card.
+        UsageError: the prior is none, or the card has none that it could be changed from.
 
     Examples:
         >>> import moppet
@@ -258,19 +366,38 @@ def load_model(name_or_folder: str | Path = "default", *, threads: int = 1) -> E
         )
     settings = card.preprocessing
     shape = (1 if settings.color == "gray" else 3, settings.size, settings.size)
+    expected = Expected(
+        shape,
+        len(card.labels),
+        settings.mean,
+        settings.scale,
+        tuple(movement_range(name)[0] for name in card.movements),
+    )
     if folder not in bundled_models().values():
-        expected = Expected(shape, len(card.labels), settings.mean, settings.scale)
         probe_network(content, expected, path)
     try:
         session = make_session(content, threads)
     except Exception as error:  # onnxruntime's errors share no public base class
         reason = str(error).splitlines()[0][:200]
         raise ModelError(f"{path} cannot be run by onnxruntime: {reason}.") from None
-    if wrong := session_problem(session, shape, len(card.labels)):
+    if wrong := session_problem(session, expected):
         raise ModelError(f"{path} {wrong}.")
-    return ExpressionModel(
-        card.labels, card.groups, settings, card.temperature, table, sha256, session
+    model = ExpressionModel(
+        *(card.labels, card.groups, settings, card.temperature, table, sha256, session),
+        movement_names=card.movements,
+        has_display=any(one.name == "display_logits" for one in session.get_outputs()),
+        display_temperature=card.display_temperature,
     )
+    return model.with_prior(prior)
+
+
+def check_reading(model: ExpressionModel, reading: str) -> None:
+    """Raise UsageError if a reading, one of "observers", "display", "both", needs a display."""
+    if reading != "observers" and not model.has_display:
+        raise UsageError(
+            f"the model {model.name!r} has no display reading: its network has no output "
+            "display_logits. Use --reading observers, or a model that has one."
+        )
 
 
 def network_file(folder: Path, name: str) -> Path:

@@ -256,8 +256,12 @@ class FaceReader:
                     crops.append((row, crop))
         if crops:
             scores = self.model.predict(np.stack([crop for _, crop in crops]))
-            for (row, _), p in zip(crops, scores.probabilities, strict=True):
-                row["p"] = p
+            for i, (row, _) in enumerate(crops):
+                row["p"] = scores.probabilities[i]
+                if scores.display is not None:
+                    row["d"] = scores.display[i]
+                if scores.movement_names:
+                    row["m"] = scores.movements[i]
         return rows
 
 

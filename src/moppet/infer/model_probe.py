@@ -21,6 +21,16 @@ from moppet.values import ModelError
 MOST_BYTES: Final = 2**31
 """Networks of more bytes are refused; ONNX cannot hold them in one file."""
 
+OUTPUTS: Final = ("logits", "embedding", "display_logits", "movements")
+"""The outputs of a network that are used; only the first is needed."""
+_COLUMNS: Final = {
+    "logits": "classes",
+    "display_logits": "classes in display_logits",
+    "movements": "movements",
+}
+_SLACK: Final = 0.01
+"""A movement may be this much outside its range, by rounding; it is then clipped."""
+
 _VERSION: Final = "1"  # of what is tried; another one tries everything again
 _CPU_S: Final = 10
 _WALL_S: Final = 120
@@ -35,14 +45,22 @@ _ENDED: Final = "ends the process that runs it: the file is damaged, or needs to
 class Expected:
     """What an expression network must fit.
 
-    shape: channels, height, width of its input. classes: width of its logits.
+    shape: channels, height, width of its input. classes: width of its logits, and of its
+        display_logits if it has them.
     mean, scale: the input is (value - mean) / scale, values from 0 to 255.
+    lowest: the least value of each of its movements, 0 or -1; the largest is 1. Empty for none.
     """
 
     shape: tuple[int, int, int]
     classes: int
     mean: float
     scale: float
+    lowest: tuple[float, ...] = ()
+
+    def width(self, output: str) -> int | None:
+        """The columns that an output must have; None for any number."""
+        known = {"logits": self.classes, "display_logits": self.classes}
+        return {**known, "movements": len(self.lowest)}.get(output)
 
 
 def probe_network(content: bytes, expected: Expected, path: Path) -> None:
@@ -165,12 +183,14 @@ def _network_problem(content: bytes, task: Mapping[str, Any]) -> str:
         session = make_session(content, 1)
     except Exception as error:  # onnxruntime's errors share no public base class
         return _failed(error, "cannot be run by onnxruntime")
+    given = {key: task[key] for key in ("classes", "mean", "scale")}
     channels, height, width = task["shape"]
-    wrong = session_problem(session, (channels, height, width), task["classes"])
+    expected = Expected((channels, height, width), **given, lowest=tuple(task["lowest"]))
+    wrong = session_problem(session, expected)
     if wrong:
         return wrong
     try:
-        return _answer_problem(session, task)
+        return _answer_problem(session, expected)
     except Exception as error:
         return _failed(error, "cannot be run by onnxruntime")
 
@@ -182,12 +202,12 @@ def _failed(error: Exception, what: str) -> str:
     return f"{what}: {''.join(c if c.isprintable() else ' ' for c in text[:200]).rstrip('.')}"
 
 
-def session_problem(session: Any, shape: tuple[int, int, int], classes: int) -> str:
+def session_problem(session: Any, expected: Expected) -> str:
     """Return what is wrong with the inputs and outputs that a session declares, "" for nothing."""
     inputs = session.get_inputs()
     if len(inputs) != 1:
         return f"has {len(inputs)} inputs; one, of images, is needed"
-    given = inputs[0].shape
+    given, shape = inputs[0].shape, expected.shape
     if len(given) != 4 or any(
         isinstance(got, int) and got != want for got, want in zip(given[1:], shape, strict=True)
     ):
@@ -196,38 +216,53 @@ def session_problem(session: Any, shape: tuple[int, int, int], classes: int) -> 
         return f"takes {given[0]} images at a time; export it with a batch size that may vary"
     if inputs[0].type != "tensor(float)":
         return f"takes {inputs[0].type}; tensor(float) is needed"
-    outputs = {output.name: output for output in session.get_outputs()}
+    return _outputs_problem({one.name: one for one in session.get_outputs()}, expected)
+
+
+def _outputs_problem(outputs: Mapping[str, Any], expected: Expected) -> str:
     if "logits" not in outputs:
         return f"has outputs {', '.join(outputs)}; 'logits' is needed"
-    for name in {"logits", "embedding"} & set(outputs):
+    if expected.lowest and "movements" not in outputs:
+        return f"has no output 'movements', but its card names {len(expected.lowest)} of them"
+    for name in [one for one in OUTPUTS if one in outputs]:
         if outputs[name].type not in ("tensor(float)", "tensor(float16)", "tensor(double)"):
             return f"gives {name} of {outputs[name].type}; numbers are needed"
-    width = (outputs["logits"].shape or [None])[-1]
-    if isinstance(width, int) and width != classes:
-        return f"has {width} classes, but its card names {classes}"
+        got, wanted = (outputs[name].shape or [None])[-1], expected.width(name)
+        if isinstance(got, int) and wanted not in (None, got):
+            return f"has {got} {_COLUMNS[name]}, but its card names {wanted}"
     return ""
 
 
-def _answer_problem(session: Any, task: Mapping[str, Any]) -> str:
+def _answer_problem(session: Any, expected: Expected) -> str:
     """Return what is wrong with the outputs for one and for three images, "" for nothing."""
     import numpy as np
 
-    shape, name = tuple(task["shape"]), session.get_inputs()[0].name
-    values = np.random.default_rng(0).integers(0, 256, (3, *shape)).astype(np.float32)
+    name = session.get_inputs()[0].name
+    values = np.random.default_rng(0).integers(0, 256, (3, *expected.shape)).astype(np.float32)
     values[0], values[1] = values[0] // 4 + 96, 0
     with np.errstate(all="ignore"):
-        images = ((values - np.float32(task["mean"])) / task["scale"]).astype(np.float32)
-    wanted = [out.name for out in session.get_outputs() if out.name in ("logits", "embedding")]
+        images = ((values - np.float32(expected.mean)) / expected.scale).astype(np.float32)
+    there = {out.name for out in session.get_outputs()}
+    wanted = [out for out in OUTPUTS if out in there]
     for count in (1, 3):
         answers = session.run(wanted, {name: np.ascontiguousarray(images[:count])})
         for what, answer in zip(wanted, answers, strict=True):
-            got = np.shape(answer)
-            if len(got) != 2 or got[0] != count or (what == "logits" and got[1] != task["classes"]):
-                columns = task["classes"] if what == "logits" else "d"
+            got, width = np.shape(answer), expected.width(what)
+            if len(got) != 2 or got[0] != count or width not in (None, got[1]):
+                columns = "d" if width is None else width
                 return f"gives {what} of shape {got} for {count} images, not ({count}, {columns})"
             if not np.isfinite(answer).all():
                 return f"gives {what} that are not finite numbers for ordinary images"
+            if what == "movements" and not _in_range(answer, expected.lowest):
+                return "gives movements that are not from 0 to 1 (from -1 to 1 where two-way)"
     return ""
+
+
+def _in_range(movements: Any, lowest: tuple[float, ...]) -> bool:
+    import numpy as np
+
+    low = np.array(lowest) - _SLACK
+    return bool((movements >= low).all() and (movements <= 1 + _SLACK).all())
 
 
 def _outside(content: bytes) -> Iterator[bool]:

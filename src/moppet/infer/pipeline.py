@@ -5,20 +5,24 @@ from __future__ import annotations
 import dataclasses
 import importlib.metadata
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal, cast
+
+import numpy as np
 
 from moppet.files import as_damaged
 from moppet.infer.detectors import load_detector
-from moppet.infer.expression_model import load_model
+from moppet.infer.expression_model import ExpressionModel, check_reading, load_model
 from moppet.infer.face_reader import FaceReader, ReaderSettings
+from moppet.infer.priors import Prior, change_prior, estimate_prior
 from moppet.media import MediaInfo, probe, read_frames, recording_sha256
 from moppet.timeline import (
     CausalSmoother,
     Journal,
+    OptionalColumns,
     RawRow,
     Timeline,
     TimelineSettings,
@@ -45,7 +49,9 @@ class Settings:
     detect_every_frame: search every frame instead of tracking faces between searches.
     min_face_px: smallest face to look for, in pixels (12 to 10,000); None lets the detector choose.
     sequence: a folder of images is a film, in which faces are tracked, not a set of photos.
-    timeline: smoothing, thresholds and episodes.
+    prior: how frequent the classes are: "natural" as in the model's card, "uniform", class →
+        prevalence, or "estimate" to estimate it from the recording's own faces.
+    timeline: smoothing, thresholds, episodes, and which reading of the faces decides.
     Raises UsageError for a value out of range.
     """
 
@@ -58,6 +64,7 @@ class Settings:
     detect_every_frame: bool = False
     min_face_px: float | None = None
     sequence: bool = False
+    prior: Prior | Literal["estimate"] = "natural"
     timeline: TimelineSettings = field(default_factory=TimelineSettings)
 
     def __post_init__(self) -> None:
@@ -73,9 +80,11 @@ class Settings:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the settings as JSON values; `sequence` only if it is set, as in version 0.1."""
-        values = dataclasses.asdict(self)
-        return values if self.sequence else {k: v for k, v in values.items() if k != "sequence"}
+        """Return the settings as JSON values; `sequence` and `prior` only if they are set."""
+        values = {**dataclasses.asdict(self), "timeline": self.timeline.to_dict()}
+        unset = {"sequence"} if not self.sequence else set()
+        unset |= {"prior"} if self.prior == "natural" else set()
+        return {key: value for key, value in values.items() if key not in unset}
 
 
 @dataclass(frozen=True)
@@ -116,6 +125,7 @@ class Analysis:
             self.info = dataclasses.replace(self.info, duration_s=math.nan)
         self._reader = _face_reader(settings, self.info.kind)
         self.model = self._reader.model
+        self._optional = _optional_columns(self.model, settings.timeline)
         self._sha256 = None if self.info.kind == "camera" else recording_sha256(source)
         self._rows: list[RawRow] = []
         self._state: dict[str, Any] | None = None  # of the reader after these rows
@@ -134,7 +144,12 @@ class Analysis:
             "settings": self.settings.to_dict(),
         }
         about = self._about() | {"groups": dict(self.model.group_of)}
-        self._journal = Journal(path, self.model.names, header, about=about, resume=resume)
+        self._journal = Journal(
+            *(path, self.model.names, header),
+            about=about,
+            optional=self._optional,
+            resume=resume,
+        )
         if resume:
             self._rows, self._state = read_journal(path), read_state(path)
 
@@ -186,13 +201,21 @@ class Analysis:
         return self.timeline()
 
     def timeline(self) -> Timeline:
-        """Return the timeline of the rows so far; its metadata records whether it is complete."""
+        """Return the timeline of the rows so far; its metadata records whether it is complete.
+
+        A prior is estimated once it is.
+        """
+        rows, priors = self._rows, _priors(self.model)
+        if self.settings.prior == "estimate" and self._complete:
+            rows, priors = _with_estimated_prior(rows, self.model, self._optional)
         return build_timeline(
-            self._rows,
+            rows,
             names=self.model.names,
             group_of=self.model.group_of,
             settings=self.settings.timeline,
+            optional=self._optional,
             metadata=self._about()
+            | priors
             | {
                 "settings": self.settings.to_dict(),
                 "frame_count": len({row["frame"] for row in self._rows}),
@@ -227,20 +250,34 @@ class Analysis:
 class LiveReader:
     """Analyzes frames one at a time, as `moppet.stream` does for a recording.
 
-    settings: of the analysis; `every`, `start_s` and `end_s` are not used.
+    settings: of the analysis; `every`, `start_s` and `end_s` are not used. None takes the defaults,
+        and gives both readings if the model has two.
     Raises ModelError or UsageError if the model or detector is invalid.
     """
 
     def __init__(self, settings: Settings | None = None) -> None:
-        settings = settings or Settings()
+        takes_all, settings = settings is None, settings or Settings()
         self.settings = settings.timeline
+        if settings.prior == "estimate":
+            raise UsageError(
+                "the prior cannot be estimated while frames arrive: analyze a recording with "
+                "prior='estimate', and pass the result."
+            )
         self._reader = _face_reader(settings, "camera")
+        if takes_all and self._reader.model.has_display:
+            self.settings = dataclasses.replace(self.settings, reading="both")
+        self._optional = _optional_columns(self._reader.model, self.settings)
         self._smoother = CausalSmoother(self.settings)
 
     @property
     def model_name(self) -> str:
         """The model's name, from its card."""
         return self._reader.model.name
+
+    @property
+    def card(self) -> Mapping[str, Any]:
+        """The contents of the model's card."""
+        return self._reader.model.card
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -263,6 +300,7 @@ class LiveReader:
             names=self.names,
             group_of=self.group_of,
             settings=self.settings,
+            optional=self._optional,
         )
 
 
@@ -278,6 +316,7 @@ def analyze(
     detect_every_frame: bool = False,
     detector_model: str | Path | None = None,
     min_face_px: float | None = None,
+    prior: Prior | Literal["estimate"] = "natural",
     timeline: TimelineSettings | None = None,
 ) -> Timeline:
     """Return the expressions of every face in a recording over time.
@@ -294,7 +333,9 @@ def analyze(
         detector_model: the detector's model file, if it needs one.
         min_face_px: smallest face to look for, in pixels (at least 12); None lets the detector
             choose.
-        timeline: smoothing, thresholds and episodes.
+        prior: how frequent the classes are: "natural" as in the model's card, "uniform", a mapping
+            of every class to its prevalence, or "estimate" from the recording's own faces.
+        timeline: smoothing, thresholds, episodes, and which reading of the faces decides.
 
     Raises:
         MediaError: the recording cannot be read.
@@ -316,6 +357,7 @@ def analyze(
         end_s=end_s,
         detect_every_frame=detect_every_frame,
         min_face_px=min_face_px,
+        prior=prior,
         timeline=timeline or TimelineSettings(),
     )
     return Analysis(path, settings).run(progress)
@@ -329,6 +371,7 @@ def stream(
     every: int = 1,
     detector_model: str | Path | None = None,
     min_face_px: float | None = None,
+    prior: Prior = "natural",
     timeline: TimelineSettings | None = None,
 ) -> Iterator[list[dict[str, Any]]]:
     """Yield the timeline rows of each frame as it arrives: a list of dicts per frame.
@@ -344,7 +387,9 @@ def stream(
         detector_model: the detector's model file, if it needs one.
         min_face_px: smallest face to look for, in pixels (at least 12); None lets the detector
             choose.
-        timeline: smoothing and thresholds.
+        prior: how frequent the classes are: "natural" as in the model's card, "uniform", or a
+            mapping of every class to its prevalence.
+        timeline: smoothing, thresholds, and which reading of the faces decides.
 
     Raises:
         MediaError: the video or camera cannot be read.
@@ -366,6 +411,7 @@ def stream(
         detector_model=None if detector_model is None else str(detector_model),
         every=every,
         min_face_px=min_face_px,
+        prior=prior,
         timeline=timeline or TimelineSettings(),
     )
     reader = LiveReader(settings)
@@ -386,7 +432,7 @@ def _face_reader(settings: Settings, kind: str) -> FaceReader:
     min_face_px = settings.min_face_px
     return FaceReader(
         load_detector(settings.detector, model_path=model_path, min_face_px=min_face_px),
-        load_model(settings.model),
+        _load_model(settings),
         ReaderSettings(
             detect_every_frame=settings.detect_every_frame,
             unrelated=kind == "images" and not settings.sequence,
@@ -394,6 +440,52 @@ def _face_reader(settings: Settings, kind: str) -> FaceReader:
             low_quality_below=settings.timeline.low_quality_below,
         ),
     )
+
+
+def _load_model(settings: Settings) -> ExpressionModel:
+    if settings.prior != "estimate":
+        return load_model(settings.model, prior=settings.prior)
+    model = load_model(settings.model)
+    model.with_prior("uniform")  # refused here if the card has no prior to start from
+    return model
+
+
+def _optional_columns(model: ExpressionModel, settings: TimelineSettings) -> OptionalColumns:
+    """Return which optional columns an analysis writes; UsageError for a reading that lacks."""
+    check_reading(model, settings.reading)
+    return OptionalColumns(settings.reading != "observers", model.movement_names)
+
+
+def _priors(model: ExpressionModel) -> dict[str, Any]:
+    """Return the metadata of the priors that a model's probabilities are calibrated for."""
+    known = {"prior": model.prior, "display_prior": model.display_prior}
+    return {key: dict(prior) for key, prior in known.items() if prior is not None}
+
+
+def _with_estimated_prior(
+    rows: Sequence[RawRow], model: ExpressionModel, optional: OptionalColumns
+) -> tuple[list[RawRow], dict[str, Any]]:
+    """Return the rows with each reading's prior estimated from its good faces, and these priors.
+
+    Successive frames show much the same, so a face counts for one a second.
+    """
+    steps = np.diff(sorted({row["time_s"] for row in rows if row["status"] != "skipped"}))
+    weight = min(1.0, float(np.median(steps))) if len(steps) else 1.0
+    changed: list[dict[str, Any]] = [dict(row) for row in rows]
+    old = {"p": model.prior, "d": model.display_prior if optional.display else None}
+    found = _priors(model)
+    for key, prior in old.items():
+        if prior is None:
+            continue
+        faces = [row for row in changed if row.get(key) is not None]
+        good = [row[key] for row in faces if row["status"] == "ok"]
+        p = np.array(good, np.float32).reshape(-1, len(model.names))
+        new = estimate_prior(p, prior, model.names, weight=weight).prior
+        found[{"p": "prior", "d": "display_prior"}[key]] = new
+        every = np.array([row[key] for row in faces], np.float32).reshape(-1, len(model.names))
+        for row, values in zip(faces, change_prior(every, prior, new, model.names), strict=True):
+            row[key] = values
+    return cast(list[RawRow], changed), found
 
 
 def _chunks(frames: Iterator[Frame]) -> Iterator[list[Frame]]:

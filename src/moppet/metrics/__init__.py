@@ -32,6 +32,7 @@ from moppet.metrics.classification import (
     recalls,
     reliability,
 )
+from moppet.metrics.correlation import pearson
 from moppet.metrics.ranking import (
     AucDifference,
     auc,
@@ -92,6 +93,7 @@ __all__ = [
     "macro_precision",
     "mcnemar_test",
     "paired_bootstrap_many",
+    "pearson",
     "precisions",
     "rater_agreements",
     "rater_plurality_agreements",

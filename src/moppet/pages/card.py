@@ -29,7 +29,7 @@ from moppet.pages.wording import (
     with_interval,
 )
 from moppet.timeline.time_axis import NO_VALUE
-from moppet.vocabulary import current_key
+from moppet.vocabulary import MOVEMENT_OF, MOVEMENTS, current_key
 
 FEW: Final = 30
 """Fewer faces than this are too few for a reliable figure."""
@@ -56,7 +56,8 @@ _OF_PARTS: Final = ("accuracy", "balanced_accuracy", "macro_f1", "ece", "one_rat
 _CARDS: Final = ("accuracy", "balanced_accuracy", "macro_f1", "ece")
 _SHOWN: Final = {
     *("name", "file", "sha256", "labels", "groups", "temperature", "training_data", "limits"),
-    *("preprocessing", "rows", "scores"),
+    *("preprocessing", "rows", "scores", "display_temperature", "movements", "movement_validity"),
+    *("prior", "display_prior", "distress"),
 }
 _COLUMNS: Final = {
     "train_loss": "loss, training",
@@ -72,6 +73,11 @@ _EXPECTED: Final = {
     "date": "the date",
     "version": "its version",
     "contact": "a contact",
+}
+_VALIDITY: Final = {
+    "rendered": "rendered faces, r",
+    "rendered_lowest": "rendered faces, lowest r",
+    "real": "real faces, r",
 }
 _SPLITS: Final = {"train": "Training", "val": "Validation", "test": "Test"}
 
@@ -111,6 +117,7 @@ def as_markdown(results: SavedResults) -> str:
         ],
         history=None if history is None else _history(history),
         analyses=[_analyses(one, measured) for one in measured if not one.again],
+        movements=_movements(card),
         few=list(_few(measured)),
         least=FEW,
         measured=measured,
@@ -239,6 +246,21 @@ def _recalls(names: Sequence[str], recalls: Mapping[str, Mapping[str, Json]]) ->
 
     rows = [[name, *(text(of.get(name, NOTHING)) for of in recalls.values())] for name in names]
     return _table(["class", *recalls], rows)
+
+
+def _movements(card: Json) -> str:
+    """Return the movements with their action units and measured validity; "" for none."""
+    validity = card.get("movement_validity", {})
+    rows = [
+        [
+            name,
+            MOVEMENTS[MOVEMENT_OF[name]],
+            *(number(validity.get(name, {}).get(key)) for key in _VALIDITY),
+        ]
+        for name in card.get("movements", ())
+    ]
+    head = ["movement", "action unit", *_VALIDITY.values()]
+    return _table(head, rows, words=2) if rows else ""
 
 
 def _few(measured: Sequence[ResultSet]) -> Iterator[tuple[str, str]]:

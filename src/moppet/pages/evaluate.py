@@ -73,6 +73,8 @@ def build_page(evaluation: Json, images: Mapping[int, str] | None = None) -> str
         overall=_overall_table(shown),
         class_tables=[_class_table(level, grouped) for _, level, grouped in shown],
         against=_against(evaluation),
+        display=list(_display_tables(evaluation.get("display") or {})),
+        movements=list(_movement_tables(evaluation.get("movements"))),
         parts=[(title, list(_parts(level, grouped))) for title, level, grouped in shown],
         matrices=[(title, _matrix(level)) for title, level, _ in shown],
         roc=[(title, list(charts.roc_panels(level, grouped))) for title, level, grouped in shown],
@@ -139,6 +141,37 @@ def _parts(level: Json, grouped: bool) -> Iterator[Table]:
         yield Table("Recall by age, with n", ["recall", *ages], rows, css="figures")
     for column, parts in level["by"].items():
         yield _part_table(parts, f"By {column}: {kind}", level)
+
+
+def _display_tables(display: Mapping[str, Json | None]) -> Iterator[Table]:
+    """Yield the display reading's figures, if both readings were measured."""
+    for kind, level in display.items():
+        if level is not None:
+            yield _part_table(level["parts"], f"Display reading: {kind}", level)
+            yield _class_table(level, grouped=kind == "groups")
+
+
+def _movement_tables(found: Json | None) -> Iterator[Table]:
+    """Yield Pearson's r with the data's own measures if it has any, and the means by label."""
+    if found is None:
+        return
+    by = {f"{c}: {value}": r for c, values in found["by"].items() for value, r in values.items()}
+    for caption, columns in (
+        ("Pearson's r with the data's own measure, with n", found["parts"] | by),
+        ("Mean of each movement by label, with n", found["means"]),
+    ):
+        if columns:
+            rows = [
+                [
+                    name,
+                    *(
+                        figure_cell(of[name], f"n = {count(of[name]['n'])}")
+                        for of in columns.values()
+                    ),
+                ]
+                for name in next(iter(columns.values()))
+            ]
+            yield Table(caption, ["movement", *columns], rows, css="figures")
 
 
 def _part_table(parts: Mapping[str, Json], caption: str, level: Json) -> Table:

@@ -6,7 +6,6 @@ import math
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,15 +13,20 @@ import numpy as np
 
 from moppet.files import write_text
 from moppet.media import clock_notes
+from moppet.pages import movement_lanes as moves
 from moppet.pages import timeline_charts as charts
 from moppet.pages.document import render_document
 from moppet.pages.face_images import Thumbnail, read_thumbnails
 from moppet.pages.html_tables import Card, Cell, Row, Table, class_cell, color_class
+from moppet.pages.photo_rows import photo_table, photos_of
 from moppet.pages.wording import capitalize, counted, format_share, group_members
 from moppet.timeline import Episode, Timeline
-from moppet.timeline.annotations import SLACK_S, AnnotatedTimeline, correction_parts
+from moppet.timeline.annotations import AnnotatedTimeline
+from moppet.timeline.blinks import Blink
 from moppet.timeline.downsample import UNREADABLE, Columns, Drawing, Lane, build_drawing
+from moppet.timeline.movements import LEVEL, find_movements, movements_in
 from moppet.timeline.people import People
+from moppet.timeline.readings import second_reading
 from moppet.timeline.schema import photo_files
 from moppet.timeline.summary import corrected_title
 from moppet.timeline.table import THINNED, TRACKS, thinned
@@ -36,7 +40,6 @@ LANES_FOLDED: Final = 24
 """The longest tracks are open, the next ones folded, the rest are in the tables only."""
 MAX_EPISODES: Final = 600
 MAX_VALUE_ROWS: Final = 60
-MAX_PHOTOS: Final = 1000
 KINDS: Final = ("expression", "group")
 TITLES: Final[Mapping[str, str]] = {
     "source_name": "Recording",
@@ -64,6 +67,9 @@ TITLES: Final[Mapping[str, str]] = {
     "unsure_below": "Unsure below a probability of",
     "low_quality_below": "Low quality below",
     "min_episode_s": "Shortest episode, seconds",
+    "reading": "Reading that decides",
+    "prior": "Calibrated for the prior",
+    "display_prior": "Display reading calibrated for the prior",
     "enter": "An episode starts at",
     "leave": "An episode ends below",
     "analyzed_at": "Analyzed at",
@@ -105,6 +111,7 @@ class Report:
     episodes: Sequence[Episode]
     groups: Sequence[str]
     drawing: Drawing
+    blinks: Mapping[int, Sequence[Blink]]
 
     @classmethod
     def of(cls, found: Timeline | AnnotatedTimeline) -> Report:
@@ -116,7 +123,10 @@ class Report:
         groups = order_groups(timeline.group_of.values())
         drawing = Drawing(None, []) if timeline.photos else build_drawing(timeline, groups)
         summary = annotated.summary()
-        return cls(annotated, timeline, summary, timeline.episodes(), groups, drawing)
+        blinks: dict[int, list[Blink]] = {}
+        for blink in timeline.blinks():
+            blinks.setdefault(blink.face_id, []).append(blink)
+        return cls(annotated, timeline, summary, timeline.episodes(), groups, drawing, blinks)
 
     @property
     def name(self) -> str:
@@ -140,6 +150,11 @@ class Report:
         known: float | None = self.summary["duration_s"]
         return self.summary["analyzed_s"] if known is None else known
 
+    @property
+    def movements(self) -> tuple[str, ...]:
+        """The names of the movements in the timeline."""
+        return movements_in(self.timeline.table)
+
     def labels(self, kind: str) -> Sequence[str]:
         """Return all expressions, or all groups."""
         return self.groups if kind == "group" else self.timeline.names
@@ -156,6 +171,7 @@ def build_page(timeline: Timeline | AnnotatedTimeline, thumbnails: Sequence[Thum
     """Return the whole document."""
     report = Report.of(timeline)
     timeline, columns = report.timeline, report.drawing.columns
+    is_photos = bool(timeline.photos)
     return render_document(
         "report",
         f"{report.name} · moppet report",
@@ -166,9 +182,16 @@ def build_page(timeline: Timeline | AnnotatedTimeline, thumbnails: Sequence[Thum
         settings=timeline.settings,
         ratio=_ratio,
         corrected=corrected_title(report.corrected) if report.corrected else None,
+        second=_second_note(report),
+        has_movements=bool(report.movements),
         groups_shown=[g for g in report.groups if (report.everyone["groups"][g]["share"] or 0) > 0],
         stopped_s=None if columns is None else columns.span_s[1],
         group_cards=_group_cards(report),
+        movement_cards=list(moves.movement_cards(report.everyone, is_photos))
+        if report.movements
+        else [],
+        movement_level=LEVEL,
+        movement_tables=list(_movement_tables(report)),
         thumbnails=[] if timeline.photos else thumbnails,
         **(_in_photos(report, thumbnails) if timeline.photos else _over_time(report)),
         episodes=[(kind, *_episodes(report, kind)) for kind in KINDS],
@@ -207,6 +230,12 @@ def _unsure(figures: Mapping[str, Any]) -> str:
     return format_length(figures["time_unsure_s"]) if figures["time_unsure_s"] else ""
 
 
+def _second_note(report: Report) -> str | None:
+    """Return the name of the reading that is shown beside the one that decides; None if none is."""
+    timeline = report.timeline
+    return second_reading(timeline.table, timeline.names, timeline.settings)
+
+
 def _ratio(part: float | None, whole: float | None) -> float | None:
     return None if part is None or not whole else part / whole
 
@@ -226,14 +255,21 @@ def _over_time(report: Report) -> dict[str, Any]:
             ("cut", charts.cut_path(axis, cuts, 14)),
         ],
         "cut": charts.cut_path(axis, cuts, charts.lane_height_px(len(report.timeline.names))),
+        "cut_moves": charts.cut_path(axis, cuts, _moves_height_px(drawing)),
         "width": charts.WIDTH,
         "height_px": charts.lane_height_px(len(report.timeline.names)),
         "unreadable": bool((columns.state == UNREADABLE).any()),
         "in_no_group": any((lane.group < 0).any() for lane in lanes),
         "lanes": [_lane(report, axis, columns, lane) for lane in _by_number(shown)],
         "folded": [_lane(report, axis, columns, lane) for lane in _by_number(folded)],
+        "first_face": lanes[0].face_id if lanes else None,
         "n_more": len(lanes[LANES_FOLDED:]),
     }
+
+
+def _moves_height_px(drawing: Drawing) -> int:
+    rows = moves.movement_rows(drawing.movements)
+    return moves.block_height_px(rows)
 
 
 def _by_number(lanes: Sequence[Lane]) -> list[Lane]:
@@ -249,7 +285,21 @@ def _lane(report: Report, axis: charts.Axis, columns: Columns, lane: Lane) -> di
         "names": [(color_class(name, names, grouped=False), name) for name in names],
         "peaks": [float(peak.max()) if len(peak) else None for peak in peaks],
         "paths": list(charts.lane_paths(axis, columns, lane, names, report.groups)),
+        "moves": _moves(report, axis, columns, lane) if report.drawing.movements else None,
         "table": values_table(columns, lane, names),
+    }
+
+
+def _moves(report: Report, axis: charts.Axis, columns: Columns, lane: Lane) -> dict[str, Any]:
+    """Return the block of a face's movements: its lanes, their paths and their largest values."""
+    rows = moves.movement_rows(report.drawing.movements)
+    blinks = report.blinks.get(lane.face_id, [])
+    n_blinks = report.summary["faces"][str(lane.face_id)].get("blinks")
+    return {
+        "rows": rows,
+        "height_px": moves.block_height_px(rows),
+        "paths": list(moves.movement_paths(axis, columns, lane, rows, blinks)),
+        "peaks": list(moves.peak_texts(lane, rows, n_blinks)),
     }
 
 
@@ -363,6 +413,22 @@ def _shares(report: Report, face: Mapping[str, Any], who: str, kind: str) -> Tab
     return Table(f"Each {kind}, {who}", head, rows)
 
 
+def _movement_tables(report: Report) -> Iterator[tuple[str, Table]]:
+    """Yield a table of each movement: everyone's first, then those of each face."""
+    if not report.movements:
+        return
+    timeline, lanes = report.timeline, report.drawing.lanes
+    found = [] if timeline.photos else find_movements(
+        timeline.table, timeline.settings, report.movements
+    )  # fmt: skip
+    who = lanes[0].name if len(lanes) == 1 else "all faces"
+    yield who, moves.movement_table(timeline, report.everyone, who, found)
+    for lane in _by_number(lanes[:LANES_SHOWN]) if len(lanes) > 1 else ():
+        face = report.summary["faces"][str(lane.face_id)]
+        mine = [one for one in found if one.face_id == lane.face_id]
+        yield lane.name, moves.movement_table(timeline, face, lane.name, mine)
+
+
 def _photo_shares(table: Mapping[str, Mapping[str, Any]], who: str, kind: str) -> Table:
     rows: list[Row] = [
         [
@@ -378,91 +444,11 @@ def _photo_shares(table: Mapping[str, Mapping[str, Any]], who: str, kind: str) -
     return Table(f"Each {kind}, {who}", head, rows)
 
 
-@dataclass(frozen=True)
-class PhotoFace:
-    """A face in a photo, as it is drawn. who: which face, if the photo has several or it is named.
-
-    row: of the timeline. bar: CSS class, expression, left end and width in percent of each
-    probability. marks: "unsure", "low quality", and what coders said.
-    """
-
-    who: str
-    row: Mapping[str, Any]
-    bar: Sequence[tuple[str, str, float, float]]
-    marks: Sequence[str]
-    thumbnail: Thumbnail | None
-
-
 def _in_photos(report: Report, thumbnails: Sequence[Thumbnail]) -> dict[str, Any]:
-    return {"photos": list(_photos(report, thumbnails)), "photo_table": _photo_table(report)}
-
-
-def _photos(
-    report: Report, thumbnails: Sequence[Thumbnail]
-) -> Iterator[tuple[str, str, list[PhotoFace]]]:
-    """Yield the name and status of each photo, and its faces from left to right."""
-    timeline = report.timeline
-    image_of = {(one.face_id, one.time_s): one for one in thumbnails}
-    said = [
-        (who or f"face {one.face_id}", start_s, end_s, f"corrected: {one.label} by {one.by}")
-        for one in report.shown.corrections
-        for who, start_s, end_s in correction_parts(one, report.shown.people)
-    ]
-    for name, rows in _rows_of_photos(timeline):
-        faces = sorted((r for r in rows if r["face_id"] is not None), key=lambda r: r["box_x"] or 0)
-        drawn = []
-        for place, row in enumerate(faces, 1):
-            name_of = timeline.face_name(row["face_id"])
-            title = "" if name_of == f"face {row['face_id']}" else name_of
-            if len(faces) > 1:
-                title = f"{name_of}, {place} of {len(faces)} from left"
-            marks = ["unsure"] * bool(row["unsure"])
-            marks += ["low quality"] * (row["status"] == "low_quality")
-            at = row["time_s"] + SLACK_S
-            marks += [text for who, a, b, text in said if who == name_of and a <= at < b]
-            image = image_of.get((row["face_id"], row["time_s"]))
-            drawn.append(PhotoFace(title, row, list(_bar(row, timeline.names)), marks, image))
-        yield name, rows[0]["status"], drawn
-
-
-def _rows_of_photos(timeline: Timeline) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """Yield the first MAX_PHOTOS photos: their names, and their rows."""
-    frames = timeline.table.column("frame").to_numpy()
-    last = np.unique(frames)[:MAX_PHOTOS][-1:]
-    part = timeline.table.slice(0, int(np.searchsorted(frames, last, "right").sum()))
-    for frame, rows in groupby(part.to_pylist(), key=lambda row: row["frame"]):
-        yield timeline.photos[frame], list(rows)
-
-
-def _bar(row: Mapping[str, Any], names: Sequence[str]) -> Iterator[tuple[str, str, float, float]]:
-    left = 0.0
-    for name in names:
-        width = 100 * (row[f"s_{name}"] or 0.0)
-        if width >= 0.05:
-            yield color_class(name, names, grouped=False), name, left, width
-        left += width
-
-
-def _photo_table(report: Report) -> Table:
-    """Return the probabilities of each face in a photo."""
-    names = report.timeline.names
-    rows: list[Row] = []
-    for file, found in _rows_of_photos(report.timeline):
-        for row in found:
-            has_face, status = row["face_id"] is not None, row["status"].replace("_", " ")
-            notes = [status] * (status != "ok") + ["unsure"] * bool(row["unsure"])
-            shares = [row[f"s_{name}"] for name in names]
-            rows.append(
-                [
-                    file,
-                    str(row["face_id"]) if has_face else NO_VALUE,
-                    row["expression"] or NO_VALUE,
-                    ", ".join(notes) or NO_VALUE,
-                    *(_sorted_cell(-1 if p is None else p, format_share(p)) for p in shares),
-                ]
-            )
-    head = ["image", "face", "highest", "notes", *names]
-    return Table("Probability of each expression", head, rows, css="sortable tall", words=4)
+    return {
+        "photos": list(photos_of(report.shown, thumbnails)),
+        "photo_table": photo_table(report.timeline),
+    }
 
 
 def _transitions(report: Report, face: Mapping[str, Any], who: str, kind: str) -> Table | None:
@@ -490,6 +476,11 @@ def build_command(report: Report) -> str:
         value = report.setting(name)
         if value not in (None, "") and (name, value) != ("every", 1):
             words += [option, f"{value:g}" if isinstance(value, float) else str(value)]
+    if (reading := report.timeline.settings.reading) != "observers":
+        words += ["--reading", reading]
+    settings = report.timeline.metadata["settings"]
+    if (prior := settings.get("prior", "natural")) != "natural":
+        words += ["--prior", prior if isinstance(prior, str) else "FILE.toml"]
     if report.setting("detect_every_frame") is True:
         words.append("--detect-every-frame")
     return shlex.join(words)
@@ -540,6 +531,9 @@ def _flat(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for key, value in values.items():
         if key == "groups" and isinstance(value, Mapping):
             yield key, group_members(value)
+        elif key in ("prior", "display_prior"):  # the word that asked for it is in the command
+            if isinstance(value, Mapping):
+                yield key, ", ".join(f"{name} {format_share(x)}" for name, x in value.items())
         elif isinstance(value, Mapping):
             yield from _flat(value)
         elif isinstance(value, list | tuple):

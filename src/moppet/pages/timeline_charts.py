@@ -73,7 +73,7 @@ def _unbroken(columns: Columns, at: Integers) -> list[tuple[int, int]]:
     return list(pairwise(bounds))
 
 
-class _LanePainter:
+class LanePainter:
     """Paths of one lane in units."""
 
     def __init__(self, axis: Axis, columns: Columns, lane: Lane) -> None:
@@ -106,10 +106,25 @@ class _LanePainter:
                 parts.append(self._line(y, start + a, start + b, base if filled else None))
         return "".join(parts)
 
+    def area(self, values: Numbers, base_px: float, reach_px: float, *, filled: bool = True) -> str:
+        """Return a small curve of values in [-1, 1] in half pixels, filled to its 0 at base_px."""
+        base, half = round(base_px * UNITS_PER_PX), UNITS_PER_PX // 2
+        known = np.isfinite(values)
+        up = np.clip(np.where(known, values, 0), -1, 1) * reach_px * UNITS_PER_PX
+        y = (base - half * np.rint(up / half)).astype(np.int64)
+        parts = []
+        for start, stop in self.runs:
+            for a, b in _stretches(known[start:stop]):
+                if not filled or (y[start + a : start + b] != base).any():
+                    parts.append(self._line(y, start + a, start + b, base if filled else None))
+        return "".join(parts)
+
     def _line(self, y: Integers, a: int, b: int, base: int | None) -> str:
         # half a cell to either side, so that a single frame is seen and fits the ribbon
         x = np.r_[self.left[a], self.middle[a:b], self.right[b - 1]]
         tall = np.r_[y[a], y[a:b], y[b - 1]]
+        level = np.r_[False, (tall[1:-1] == tall[:-2]) & (tall[1:-1] == tall[2:]), False]
+        x, tall = x[~level], tall[~level]
         steps = zip(np.diff(x).tolist(), np.diff(tall).tolist(), strict=True)
         line = "l" + " ".join(f"{dx}{dy:+d}" for dx, dy in steps)
         if base is None:
@@ -126,7 +141,7 @@ Paths = Iterator[tuple[str, str]]
 """CSS classes and the path they are for, which is empty if there is nothing to draw."""
 
 
-def _ribbon(painter: _LanePainter, groups: Sequence[str]) -> Paths:
+def _ribbon(painter: LanePainter, groups: Sequence[str]) -> Paths:
     lane = painter.lane
     for code, group in enumerate([*groups, None]):
         mine = lane.group == (code if group is not None else -1)
@@ -137,7 +152,7 @@ def _ribbon(painter: _LanePainter, groups: Sequence[str]) -> Paths:
     yield "low", painter.boxes(lane.low_quality, RIBBON_PX + 3, 5)
 
 
-def _strips(painter: _LanePainter, names: Sequence[str], downsampled: bool) -> Paths:
+def _strips(painter: LanePainter, names: Sequence[str], downsampled: bool) -> Paths:
     lane = painter.lane
     for k, name in enumerate(names):
         css = expression_class(name, names)
@@ -145,13 +160,15 @@ def _strips(painter: _LanePainter, names: Sequence[str], downsampled: bool) -> P
         yield f"area {css}", painter.curve(lane.peak[:, k], top, filled=True)
         if downsampled:
             yield f"line {css}", painter.curve(lane.mean[:, k], top, filled=False)
+        if lane.second.shape[1]:
+            yield f"second {css}", painter.curve(lane.second[:, k], top, filled=False)
 
 
 def lane_paths(
     axis: Axis, columns: Columns, lane: Lane, names: Sequence[str], groups: Sequence[str]
 ) -> Paths:
     """Yield the chart of one face, from back to front, with the lines at 0 % of every strip."""
-    painter = _LanePainter(axis, columns, lane)
+    painter = LanePainter(axis, columns, lane)
     height = lane_height_px(len(names))
     top = STRIPS_FROM_PX - 3
     yield "paper", painter.boxes(np.ones(len(lane.at), np.bool_), 0, height)
@@ -200,6 +217,10 @@ def _pack_lane(lane: Lane, downsampled: bool) -> dict[str, Any]:
         known = np.isfinite(curves)
         return np.where(known, np.rint(np.clip(np.where(known, curves, 0), 0, 1) * 200), NOTHING)
 
+    def hundredths(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        known = np.isfinite(values)
+        return np.where(known, np.rint(100 * np.where(known, values, 0)) + 100, NOTHING)
+
     best = np.where(lane.expression < 0, NOTHING, lane.expression)
     packed = {
         "first": first,
@@ -207,7 +228,14 @@ def _pack_lane(lane: Lane, downsampled: bool) -> dict[str, Any]:
         "best": spread(best, NOTHING),
         "mean": spread(halves(lane.mean), NOTHING),
     }
-    return {**packed, "peak": spread(halves(lane.peak), NOTHING)} if downsampled else packed
+    if downsampled:
+        packed["peak"] = spread(halves(lane.peak), NOTHING)
+    if lane.second.shape[1]:
+        packed["second"] = spread(halves(lane.second), NOTHING)
+    if lane.movements.shape[1]:
+        moved = np.column_stack([lane.valence, lane.movements])
+        packed["moved"] = spread(hundredths(moved), NOTHING)
+    return packed
 
 
 def pack_values(drawing: Drawing, names: Sequence[str]) -> str:
@@ -215,7 +243,8 @@ def pack_values(drawing: Drawing, names: Sequence[str]) -> str:
 
     steps: milliseconds from one column to the next. Each lane from its column `first` on:
     probabilities as bytes of half a percent, 255 where there is none; flags: 1 visible, 2 unsure,
-    4 low quality.
+    4 low quality. second: those of the other reading. moved: valence and movements in hundredths,
+    from -100 as the byte 0.
     """
     columns = drawing.columns
     if columns is None:
@@ -226,6 +255,8 @@ def pack_values(drawing: Drawing, names: Sequence[str]) -> str:
         "span": columns.span_s,
         "steps": np.diff(ms, prepend=0).tolist(),
         "names": list(names),
+        **({"second": drawing.second} if drawing.second else {}),
+        **({"moved": 1 + len(drawing.movements)} if drawing.movements else {}),
         "lanes": {str(lane.face_id): _pack_lane(lane, downsampled) for lane in drawing.lanes},
     }
     text = json.dumps(data, separators=(",", ":"), ensure_ascii=True)

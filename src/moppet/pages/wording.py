@@ -61,6 +61,14 @@ def number(value: float | None, *, signed: bool = False) -> str:
     return f"+{text}" if signed and float(text) else text
 
 
+def format_signed(value: float | None) -> str:
+    """Return a value from -1 to 1 with its sign and two decimals, a dash if undefined."""
+    if value is None:
+        return NO_VALUE
+    text = f"{value:+.2f}".replace("-", MINUS)
+    return text if float(text[1:]) else text[1:]
+
+
 def interval(figure: Json, *, signed: bool = False, share: bool = False) -> str:
     """Return a figure's interval as "0.823 to 0.849", nothing if undefined.
 

@@ -9,7 +9,7 @@ from moppet.timeline.journal import (
     read_unfinished,
 )
 from moppet.timeline.labels import live_rows
-from moppet.timeline.schema import RawRow
+from moppet.timeline.schema import OptionalColumns, RawRow
 from moppet.timeline.settings import TimelineSettings
 from moppet.timeline.smoothing import CausalSmoother
 from moppet.timeline.summary import summary_lines
@@ -19,6 +19,7 @@ __all__ = [
     "CausalSmoother",
     "Episode",
     "Journal",
+    "OptionalColumns",
     "RawRow",
     "Timeline",
     "TimelineSettings",

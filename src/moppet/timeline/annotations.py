@@ -27,7 +27,7 @@ from moppet.timeline.people import (
     people_path,
     read_people,
 )
-from moppet.timeline.schema import flags, numbers, present, rows_of_faces, texts
+from moppet.timeline.schema import flags, numbers, present, rows_of_faces, texts, valence
 from moppet.timeline.summary import summarize_faces
 from moppet.timeline.table import THINNED, Timeline, read_thinned, read_timeline
 from moppet.values import TimelineError, UsageError
@@ -309,6 +309,8 @@ def _corrected_table(timeline: Timeline, names: Sequence[str], label: NDArray[np
         else:  # a coder's own label
             before = np.where(present(table, "expression"), 0.0, np.nan)
         columns[column] = np.where(mine, label == place, before)
+    smoothed = np.column_stack([columns[f"s_{name}"] for name in names])
+    columns["valence"] = valence(smoothed, names)
     for name, values in columns.items():
         if name not in table.column_names:
             table = table.append_column(name, pa.array(values, pa.float32(), from_pandas=True))

@@ -17,8 +17,11 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from moppet.timeline.durations import Interval, frame_times, intervals
+from moppet.timeline.movements import movements_in
+from moppet.timeline.readings import second_probabilities, second_reading
 from moppet.timeline.schema import (
     FACE_STATUSES,
+    MOVEMENT,
     class_columns,
     codes,
     flags,
@@ -78,6 +81,11 @@ class RowBins:
     def peaks(self, values: Numbers) -> Numbers:
         """Return (m, …) the maxima of values (n, …), ignoring NaN; NaN if all are NaN."""
         return np.asarray(np.fmax.reduceat(values, self.first, axis=0))
+
+    def extremes(self, values: Numbers) -> Numbers:
+        """Return (m, …) the values furthest from 0, ignoring NaN; NaN if all are NaN."""
+        high, low = self.peaks(values), -self.peaks(-values)
+        return np.where(-low > high, low, high)
 
     def mostly(self, on: Flags) -> Flags:
         """Return (m,) whether at least half of a bin's rows are `on`."""
@@ -283,6 +291,9 @@ class Lane:
     at: (m,) columns, ascending. peak, mean: (m, k), NaN if there is no value.
     expression, group: (m,) index of the most frequent one in the column, -1 for none.
     unsure, low_quality: (m,) whether at least half of the frames in the column are.
+    second: (m, k) means of the second reading; (m, 0) if the timeline has one reading.
+    valence: (m,) means. movements, movement_peaks: (m, x) means of the timeline's x movements, and
+    their values furthest from 0.
     """
 
     face_id: int
@@ -294,6 +305,10 @@ class Lane:
     group: Integers
     unsure: Flags
     low_quality: Flags
+    second: Numbers
+    valence: Numbers
+    movements: Numbers
+    movement_peaks: Numbers
     n_frames: int
     start_s: float
     end_s: float
@@ -306,10 +321,16 @@ class Lane:
 
 @dataclass(frozen=True)
 class Drawing:
-    """All lanes, longest first; columns is None if no frame has a time."""
+    """All lanes, longest first; columns is None if no frame has a time.
+
+    movements: names of the columns of `Lane.movements`, see `moppet.vocabulary.MOVEMENT_OF`.
+    second: name of the second reading, "display" or "observers"; None if there is none.
+    """
 
     columns: Columns | None
     lanes: list[Lane]
+    movements: tuple[str, ...] = ()
+    second: str | None = None
 
 
 @dataclass(frozen=True)
@@ -325,6 +346,9 @@ class _Rows:
     expression: Integers
     group: Integers
     curves: Numbers
+    second: Numbers
+    valence: Numbers
+    movements: Numbers
 
 
 def _read_rows(timeline: Timeline, groups: Sequence[str]) -> _Rows:
@@ -341,6 +365,9 @@ def _read_rows(timeline: Timeline, groups: Sequence[str]) -> _Rows:
         expression=codes(table, "expression", timeline.names),
         group=codes(table, "group", groups),
         curves=class_columns(table, "s_", timeline.names).astype(np.float64),
+        second=second_probabilities(table, timeline.names, timeline.settings).astype(np.float64),
+        valence=numbers(table, "valence"),
+        movements=class_columns(table, MOVEMENT, movements_in(table)).astype(np.float64),
     )
 
 
@@ -392,6 +419,10 @@ def _build_lane(
         group=bins.most_common(rows.group[mine], max(n_groups, 1)),
         unsure=bins.mostly(rows.unsure[mine]),
         low_quality=bins.mostly(rows.low_quality[mine]),
+        second=bins.means(rows.second[mine]),
+        valence=bins.means(rows.valence[mine]),
+        movements=bins.means(rows.movements[mine]),
+        movement_peaks=bins.extremes(rows.movements[mine]),
         n_frames=len(mine),
         start_s=float(rows.time_s[mine[0]]),
         end_s=float(rows.time_s[mine[-1]]),
@@ -410,4 +441,6 @@ def build_drawing(timeline: Timeline, groups: Sequence[str]) -> Drawing:
     columns = _build_columns(rows, cell, downsampled, timeline.settings.max_gap_s)
     parts = rows_of_faces(np.where(rows.has_face, rows.face_id, np.nan), rows.time_s).values()
     lanes = [_build_lane(rows, part, cell, len(groups), timeline.face_name) for part in parts]
-    return Drawing(columns, sorted(lanes, key=lambda lane: (-lane.n_frames, lane.face_id)))
+    lanes.sort(key=lambda lane: (-lane.n_frames, lane.face_id))
+    second = second_reading(timeline.table, timeline.names, timeline.settings)
+    return Drawing(columns, lanes, movements_in(timeline.table), second)

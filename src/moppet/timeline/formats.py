@@ -17,6 +17,8 @@ import pyarrow.parquet as pq
 from moppet.files import one_line, parse_json, replacing, write_bytes
 from moppet.timeline.downsample import FrameThinner, thinning_step
 from moppet.timeline.schema import (
+    ALL_OPTIONAL,
+    OptionalColumns,
     TableHashes,
     check_names,
     names_in,
@@ -130,7 +132,8 @@ def read_thinned_table(
             if every == 1:
                 return (*read_table(path), 1, None)
             thinner, kept = FrameThinner(every), []
-            hashes = TableHashes(names_in(columns) if metadata is None else metadata["names"])
+            names = names_in(columns) if metadata is None else metadata["names"]
+            hashes = TableHashes(names, OptionalColumns.of(columns, names))
             for batch in batches:
                 hashes.add(batch)
                 kept.append(thinner.keep(batch))
@@ -240,9 +243,8 @@ def _csv_options(path: Path) -> tuple[dict[str, Any] | None, Any]:
             names = names_in(reader.schema.names)
     else:
         names = check_names(metadata["names"])
-    types = {field.name: field.type for field in table_schema(names)}
     convert = pa_csv.ConvertOptions(
-        column_types=types,
+        column_types=_types(names),
         null_values=_NULLS,
         strings_can_be_null=True,
         quoted_strings_can_be_null=False,
@@ -250,6 +252,12 @@ def _csv_options(path: Path) -> tuple[dict[str, Any] | None, Any]:
         false_values=["false", "False", "FALSE", "0"],
     )
     return metadata, convert
+
+
+def _types(names: Sequence[str]) -> dict[str, Any]:
+    """Return column → type, of all that are read: valence is not, as it follows from others."""
+    schema = table_schema(names, ALL_OPTIONAL)
+    return {field.name: field.type for field in schema if field.name != "valence"}
 
 
 def _write_json(path: Path, table: Any, metadata: dict[str, Any]) -> None:
@@ -261,7 +269,7 @@ def _read_json(path: Path) -> tuple[Any, dict[str, Any] | None]:
     content = _load(path.read_bytes(), "it")
     columns, metadata = content["columns"], content.get("moppet")
     names = names_in(columns) if metadata is None else check_names(metadata["names"])
-    types = {field.name: field.type for field in table_schema(names)}
+    types = _types(names)
     arrays = {}
     for name, values in columns.items():
         try:

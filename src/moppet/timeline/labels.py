@@ -9,10 +9,20 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from moppet.timeline.schema import RawColumns, RawRow, check_names, raw_columns, table_schema
+from moppet.timeline.schema import (
+    OptionalColumns,
+    RawColumns,
+    RawRow,
+    check_names,
+    optional_of,
+    raw_columns,
+    table_columns,
+    table_schema,
+    valence,
+)
 from moppet.timeline.settings import TimelineSettings
 from moppet.timeline.smoothing import CausalSmoother
-from moppet.values import group_probabilities
+from moppet.values import TimelineError, group_probabilities
 
 
 def threshold(value: float) -> float:
@@ -53,14 +63,45 @@ def labeled_table(
     confidence = np.where(known, plain.max(axis=1), np.float32(np.nan))
     unsure = ~known | (confidence < threshold(settings.unsure_below))
     unsure |= poor_quality(columns["status"], columns["quality"], settings)
-    shown = [column for name, column in columns.items() if name != "p"]
-    shown += [*columns["p"].T, *smoothed.T]
-    arrays = [pa.array(column, from_pandas=True) for column in shown]
-    arrays += [pa.array(expression, pa.string()), pa.array(group, pa.string())]
-    arrays.append(pa.array(confidence, from_pandas=True))
-    arrays.append(pa.array(unsure, mask=np.isnan(columns["face_id"])))
-    schema = table_schema(names)
-    return pa.table([a.cast(f.type) for a, f in zip(arrays, schema, strict=True)], schema=schema)
+    readings = {x: columns[x] for x in "pd" if x in columns} | {"s": smoothed}
+    shown = {name: column for name, column in columns.items() if name not in readings}
+    for letter, values in readings.items():
+        shown |= {f"{letter}_{name}": values[:, i] for i, name in enumerate(names)}
+    shown |= {"expression": expression, "group": group, "confidence": confidence}
+    shown |= {"valence": valence(smoothed, names)}
+    schema = table_schema(names, optional_of(columns))
+    arrays = {
+        name: pa.array(column, schema.field(name).type, from_pandas=True)
+        for name, column in shown.items()
+    }
+    arrays["unsure"] = pa.array(unsure, mask=np.isnan(columns["face_id"]))
+    return pa.table([arrays[name] for name in schema.names], schema=schema)
+
+
+def deciding(columns: RawColumns, settings: TimelineSettings) -> NDArray[np.float32]:
+    """Return the probabilities (n, k) that are smoothed and decide: of observers, or the display.
+
+    Raises TimelineError if the settings ask for the display reading, and there is none.
+    """
+    if settings.reading != "observers" and "d" not in columns:
+        raise TimelineError(
+            f"The settings ask for the reading {settings.reading!r}, but there are no columns "
+            "d_<class>: the model has no display reading, or it was not written."
+        )
+    return columns["d"] if settings.reading == "display" else columns["p"]
+
+
+def causal_table(
+    table: Any, names: Sequence[str], group_of: Mapping[str, str], settings: TimelineSettings
+) -> Any:
+    """Return a timeline's table as a live stream gives its rows: smoothed with the past only."""
+    columns = table_columns(table, names)
+    smoothed = deciding(columns, settings).copy()
+    smoother = CausalSmoother(settings)
+    for i in np.flatnonzero(~np.isnan(smoothed).any(axis=1)):
+        face_id, time_s = int(columns["face_id"][i]), float(columns["time_s"][i])
+        smoothed[i] = smoother.update(face_id, time_s, smoothed[i], columns["quality"][i])
+    return labeled_table(columns, smoothed, settings, names=names, group_of=group_of)
 
 
 def live_rows(
@@ -70,16 +111,19 @@ def live_rows(
     names: Sequence[str],
     group_of: Mapping[str, str],
     settings: TimelineSettings,
+    optional: OptionalColumns | None = None,
 ) -> list[dict[str, Any]]:
     """Return one frame's rows with all columns of the table, None for null, for a live stream.
 
-    The rules are those of a timeline, but smoothing uses only the past.
+    The rules are those of a timeline, but smoothing uses only the past. optional: the columns that
+    the rows have besides; None for none.
     """
-    columns = raw_columns(rows, check_names(names))
-    smoothed = columns["p"].copy()
+    columns = raw_columns(rows, check_names(names), optional)
+    smoothed = deciding(columns, settings).copy()
     for i, row in enumerate(rows):
-        p, face_id = row.get("p"), row.get("face_id")
-        if p is not None and face_id is not None:
-            smoothed[i] = smoother.update(face_id, row["time_s"], p, row.get("quality"))
+        face_id = row.get("face_id")
+        if face_id is not None and not np.isnan(smoothed[i]).any():
+            found = smoother.update(face_id, row["time_s"], smoothed[i], row.get("quality"))
+            smoothed[i] = found
     table = labeled_table(columns, smoothed, settings, names=names, group_of=group_of)
     return cast(list[dict[str, Any]], table.to_pylist())

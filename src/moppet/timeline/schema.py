@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Annotated, Any, Final, Required, TypedDict
+from typing import Annotated, Any, Final, Required, TypedDict, cast
 
 import numpy as np
 import pyarrow as pa
@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 
 from moppet.config import check_settings
 from moppet.files import one_line
-from moppet.values import STATUSES, TimelineError, nearest_name
+from moppet.values import GROUPS, STATUSES, TimelineError, nearest_name
+from moppet.vocabulary import MOVEMENT_OF, expression_of, movement_range
 
 _BOX: Final = ("box_x", "box_y", "box_w", "box_h")
 FACE_FLOATS: Final = (*_BOX, "detection_score", "yaw", "pitch", "roll", "quality")
 FACE_STATUSES: Final = ("ok", "low_quality")
 _NEEDED: Final = ("frame", "time_s", "status")
-_OPTIONAL: Final = ("face_id", *FACE_FLOATS, "p")
+_OPTIONAL: Final = ("face_id", *FACE_FLOATS, "p", "d", "m")
 SUM_TOLERANCE: Final = 0.02
 """Tolerance for sums of probabilities; a table rounded to three digits passes."""
 
@@ -71,6 +72,8 @@ class _Metadata:
     cuts_s: tuple[float, ...] = ()
     clock: dict[str, Any] | None = None
     files: tuple[str, ...] = ()
+    prior: dict[str, float] | None = None
+    display_prior: dict[str, float] | None = None
 
 
 def check_metadata(metadata: Mapping[str, Any]) -> None:
@@ -97,12 +100,46 @@ FRAME_FIELDS: Final = (
 )
 """Name and type of the columns that do not depend on the classes."""
 
+MOVEMENT: Final = "m_"
+"""What the name of a movement's column starts with; the rest is a name in MOVEMENT_OF."""
 
-def table_schema(names: Sequence[str]) -> Any:
-    """Return the Arrow schema of a timeline with these classes."""
-    classes = [(f"{prefix}_{name}", pa.float32()) for prefix in "ps" for name in names]
+
+@dataclass(frozen=True, slots=True)
+class OptionalColumns:
+    """The columns that only some models, or settings, give.
+
+    display: whether there is the display reading, d_<class>. movements: of the columns m_<name>,
+    in their order; see `moppet.vocabulary.MOVEMENT_OF`.
+    """
+
+    display: bool = False
+    movements: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, columns: Iterable[str], names: Sequence[str]) -> OptionalColumns:
+        """Return which of them are among these columns of a timeline with these classes."""
+        columns = list(columns)
+        movements = (column[2:] for column in columns if column.startswith(MOVEMENT))
+        known = tuple(name for name in movements if name in MOVEMENT_OF)
+        return cls(any(f"d_{name}" in columns for name in names), known)
+
+    @property
+    def prefixes(self) -> str:
+        """The letters that the columns of classes start with, in their order."""
+        return "pds" if self.display else "ps"
+
+
+ALL_OPTIONAL: Final = OptionalColumns(True, tuple(MOVEMENT_OF))
+
+
+def table_schema(names: Sequence[str], optional: OptionalColumns | None = None) -> Any:
+    """Return the Arrow schema of a timeline with these classes. optional: None for none."""
+    optional = optional or OptionalColumns()
+    classes = [(f"{x}_{name}", pa.float32()) for x in optional.prefixes for name in names]
     labels = [("expression", pa.string()), ("group", pa.string()), ("confidence", pa.float32())]
-    return pa.schema([*FRAME_FIELDS, *classes, *labels, ("unsure", pa.bool_())])
+    labels += [("unsure", pa.bool_()), ("valence", pa.float32())]
+    movements = [(MOVEMENT + name, pa.float32()) for name in optional.movements]
+    return pa.schema([*FRAME_FIELDS, *classes, *labels, *movements])
 
 
 def check_names(names: Sequence[str]) -> tuple[str, ...]:
@@ -128,11 +165,16 @@ def names_in(columns: Iterable[str]) -> tuple[str, ...]:
 def conform(table: Any, names: Sequence[str], where: str = "the table") -> Any:
     """Return `table` with the columns and types of the schema, sorted by frame and face.
 
-    Other columns are dropped and NaN becomes null. Raises TimelineError if a column is missing
-    (with the most similar existing name), has a wrong type or contains an invalid value.
+    Other columns are dropped and NaN becomes null. The valence follows from the other columns:
+    timelines of earlier versions get it, too. Raises TimelineError if a column is missing (with
+    the most similar existing name), has a wrong type or contains an invalid value.
     """
-    schema = table_schema(names)
-    columns = [_column(table, field, schema.names, where) for field in schema]
+    optional = OptionalColumns.of(table.column_names, names)
+    schema = table_schema(names, optional)
+    read = {f.name: _column(table, f, schema.names, where) for f in schema if f.name != "valence"}
+    smoothed = np.column_stack([read[f"s_{name}"].to_numpy() for name in names])
+    read["valence"] = pa.array(valence(smoothed, names), pa.float32(), from_pandas=True)
+    columns = [read[name] for name in schema.names]
     table = pa.table(columns, schema=schema).combine_chunks()
     for name in _NEEDED:
         if table.column(name).null_count:
@@ -142,9 +184,25 @@ def conform(table: Any, names: Sequence[str], where: str = "the table") -> Any:
     if bool((np.diff(order) < 0).any()):
         table = table.take(pa.array(order))
     if table.num_rows:
-        _check_rows(table, where)
-        _check_probabilities(table, names, where)
+        _check_rows(table, where, optional.movements)
+        _check_probabilities(table, names, where, optional.prefixes)
     return table
+
+
+def valence(smoothed: NDArray[np.floating[Any]], names: Sequence[str]) -> NDArray[np.float32]:
+    """Return (n,) how pleasant a face looks, from -1 to 1; NaN where it is undefined.
+
+    It is the probability of happiness less the largest one of a negative expression, as FaceReader
+    defines it (Noldus, FaceReader methodology). smoothed: (n, k), NaN for missing. It is undefined
+    for a model that lacks happiness or has no negative expression.
+    """
+    meant = [expression_of(name) for name in names]
+    happy = [i for i, name in enumerate(meant) if name == "happiness"]
+    negative = [i for i, name in enumerate(meant) if name and GROUPS[name] == "negative"]
+    if len(happy) != 1 or not negative:
+        return np.full(len(smoothed), np.nan, np.float32)
+    p = smoothed.astype(np.float32)
+    return np.asarray(p[:, happy[0]] - p[:, negative].max(axis=1), np.float32)
 
 
 def _column(table: Any, field: Any, wanted: Sequence[str], where: str) -> Any:
@@ -184,9 +242,10 @@ def _kind(of: pa.DataType) -> str:
     return "number" if kinds.is_integer(of) or kinds.is_floating(of) else str(of)
 
 
-def _check_rows(table: Any, where: str) -> None:
+def _check_rows(table: Any, where: str, movements: Sequence[str]) -> None:
     frame, status = integers(table, "frame"), texts(table, "status")
-    for name, (low, high) in _LIMITS.items():
+    ranges = {MOVEMENT + name: movement_range(name) for name in movements}
+    for name, (low, high) in (_LIMITS | ranges).items():
         values = numbers(table, name)
         odd = (values < low) | (values > high)
         _refuse(odd, frame, where, f"has a {name} outside {low:g} and {high:g}")
@@ -208,10 +267,10 @@ def _check_rows(table: Any, where: str) -> None:
     _refuse(is_face & ~present(table, "unsure"), frame, where, "has a face without 'unsure'")
 
 
-def _check_probabilities(table: Any, names: Sequence[str], where: str) -> None:
+def _check_probabilities(table: Any, names: Sequence[str], where: str, prefixes: str) -> None:
     frame = integers(table, "frame")
     missing = {}
-    for prefix in ("p_", "s_"):
+    for prefix in (f"{letter}_" for letter in prefixes):
         values = class_columns(table, prefix, names)
         empty = np.isnan(values).all(axis=1)
         _refuse(np.isnan(values).any(axis=1) & ~empty, frame, where, f"lacks some {prefix} values")
@@ -229,6 +288,7 @@ def _check_probabilities(table: Any, names: Sequence[str], where: str) -> None:
         )
     named = present(table, "expression")
     unlike = (missing["p_"] != missing["s_"]) | (missing["s_"] == named)
+    unlike |= missing.get("d_", missing["s_"]) != missing["s_"]
     unlike |= named != present(table, "confidence")
     _refuse(unlike, frame, where, "has only some of probabilities, expression and confidence")
 
@@ -293,9 +353,10 @@ class TableHashes:
     nothing.
     """
 
-    def __init__(self, names: Sequence[str]) -> None:
+    def __init__(self, names: Sequence[str], optional: OptionalColumns) -> None:
         self._columns = ["frame", "face_id", "time_s", *FACE_FLOATS, "confidence"]
-        self._columns += [f"{prefix}_{name}" for prefix in "ps" for name in names]
+        self._columns += [f"{prefix}_{name}" for prefix in optional.prefixes for name in names]
+        self._columns += [MOVEMENT + name for name in optional.movements]
         self._tracks, self._values = hashlib.sha256(), hashlib.sha256()
 
     def add(self, table: Any) -> None:
@@ -321,14 +382,16 @@ class TableHashes:
 
 def table_hashes(table: Any, names: Sequence[str]) -> TableHashes:
     """Return the hashes of a whole table."""
-    found = TableHashes(names)
+    found = TableHashes(names, OptionalColumns.of(table.column_names, names))
     found.add(table)
     return found
 
 
 def class_columns(table: Any, prefix: str, names: Sequence[str]) -> NDArray[np.float32]:
-    """Return the (n, k) columns p_<name> or s_<name>, NaN for null."""
+    """Return the (n, k) columns p_<name>, d_<name>, s_<name> or m_<name>, NaN for null."""
     columns = [table.column(prefix + name).to_numpy() for name in names]
+    if not columns:
+        return np.empty((table.num_rows, 0), np.float32)
     return np.column_stack(columns).astype(np.float32, copy=False)
 
 
@@ -357,6 +420,7 @@ class RawRow(TypedDict, total=False):
     Missing numbers, None and NaN are null in the table. A row with status "ok" or "low_quality" is
     a face and needs a face_id; other rows have no face fields.
     p: (k,), class probabilities in the order of the names; None if the face was not classified.
+    d: (k,), those of the display reading. m: (m,), facial movements, in their order.
     """
 
     frame: Required[int]
@@ -373,19 +437,28 @@ class RawRow(TypedDict, total=False):
     roll: float | None
     quality: float | None
     p: Sequence[float] | NDArray[np.floating[Any]] | None
+    d: Sequence[float] | NDArray[np.floating[Any]] | None
+    m: Sequence[float] | NDArray[np.floating[Any]] | None
 
 
 RawColumns = dict[str, NDArray[Any]]
-"""A RawRow's fields as columns, NaN for missing; "p" is (n, k) float32."""
+"""A RawRow's fields as columns, NaN for missing: "p" is (n, k) float32, as is "d" if there is a
+display reading. Each movement has a column of its own, "m_<name>"."""
 
 
 def table_columns(table: Any, names: Sequence[str]) -> RawColumns:
     """Return the raw columns of a timeline's table."""
-    return bare_columns(table) | {"p": class_columns(table, "p_", names)}
+    optional = OptionalColumns.of(table.column_names, names)
+    movements = [MOVEMENT + name for name in optional.movements]
+    return {
+        **bare_columns(table),
+        **{x: class_columns(table, f"{x}_", names) for x in optional.prefixes if x != "s"},
+        **{name: numbers(table, name).astype(np.float32) for name in movements},
+    }
 
 
 def bare_columns(table: Any) -> RawColumns:
-    """Return the raw columns without "p"."""
+    """Return the raw columns without those that a model gives."""
     floats = {name: numbers(table, name).astype(np.float32) for name in FACE_FLOATS}
     return {
         "frame": integers(table, "frame"),
@@ -396,31 +469,62 @@ def bare_columns(table: Any) -> RawColumns:
     }
 
 
-def raw_columns(rows: Sequence[RawRow], names: Sequence[str]) -> RawColumns:
+def raw_columns(
+    rows: Sequence[RawRow], names: Sequence[str], optional: OptionalColumns | None = None
+) -> RawColumns:
     """Return raw rows as columns, NaN for missing values; "p" is (n, k) float32.
 
+    optional: what the columns have besides; rows may have more, which is left out. None for none.
     Raises TimelineError for an unknown or missing field, or invalid probabilities.
     """
-    p = np.full((len(rows), len(names)), np.nan, dtype=np.float32)
-    for i, row in enumerate(rows):
+    optional = optional or OptionalColumns()
+    for row in rows:
         if not set(_NEEDED) <= row.keys() <= {*_NEEDED, *_OPTIONAL}:
             raise TimelineError(
                 f"A raw row needs {', '.join(_NEEDED)} and may have {', '.join(_OPTIONAL)}, "
                 f"but one has {', '.join(map(str, row))}."
             )
-        values = row.get("p")
-        if values is not None:
-            p[i] = _probabilities(values, names, row["frame"])
     # Rounded to float32 as in the table, so that results do not change after a round trip.
     floats = {name: np.array(_floats(rows, name), dtype=np.float32) for name in FACE_FLOATS}
+    movements = _movements(rows, optional.movements).T
     return {
         "frame": np.array([row["frame"] for row in rows], dtype=np.int64),
         "time_s": np.array([row["time_s"] for row in rows], dtype=np.float64),
         "face_id": np.array(_floats(rows, "face_id"), dtype=np.float64),
         "status": np.array([row["status"] for row in rows], dtype=np.object_),
         **floats,
-        "p": p,
+        **{key: _readings(rows, key, names) for key in optional.prefixes if key != "s"},
+        **{MOVEMENT + x: column for x, column in zip(optional.movements, movements, strict=True)},
     }
+
+
+def optional_of(columns: RawColumns) -> OptionalColumns:
+    """Return which optional columns there are among raw columns."""
+    movements = (name[2:] for name in columns if name.startswith(MOVEMENT))
+    return OptionalColumns("d" in columns, tuple(movements))
+
+
+def _readings(rows: Sequence[RawRow], key: str, names: Sequence[str]) -> NDArray[np.float32]:
+    found = np.full((len(rows), len(names)), np.nan, dtype=np.float32)
+    for i, row in enumerate(rows):
+        values = cast(Mapping[str, Any], row).get(key)
+        if values is not None:
+            found[i] = _probabilities(values, names, row["frame"])
+    return found
+
+
+def _movements(rows: Sequence[RawRow], names: Sequence[str]) -> NDArray[np.float32]:
+    found = np.full((len(rows), len(names)), np.nan, dtype=np.float32)
+    for i, row in enumerate(rows):
+        values = row.get("m") if names else None
+        if values is not None:
+            if len(values) != len(names):
+                raise TimelineError(
+                    f"Frame {row['frame']} has {len(values)} movements, "
+                    f"but there are {len(names)} ({', '.join(names)})."
+                )
+            found[i] = values
+    return found
 
 
 def _floats(rows: Sequence[RawRow], name: str) -> list[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from annotated_types import Interval
 
@@ -12,6 +12,9 @@ from moppet.config import check_fields, check_settings
 
 Seconds = Annotated[float, Interval(ge=0, le=1e6)]
 Share = Annotated[float, Interval(ge=0, le=1)]
+Reading = Literal["observers", "display", "both"]
+"""Which of a model's two readings are written: what observers would call a face, what it was meant
+to show, or both. "observers" and "both" take the expression from the observers' reading."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,9 @@ class TimelineSettings:
         min_episode_s: shorter episodes are dropped, in seconds.
         enter: an episode starts at a smoothed probability of at least this (0 to 1).
         leave: an episode ends below this smoothed probability; at most `enter`.
+        reading: "observers" for what most people would call a face, "display" for what it was
+            meant to show, if the model has this reading; "both" writes both and decides by the
+            observers' one.
 
     Raises:
         UsageError: a value is out of range.
@@ -48,6 +54,7 @@ class TimelineSettings:
     min_episode_s: Seconds = 0.4
     enter: Share = 0.5
     leave: Share = 0.35
+    reading: Reading = "observers"
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -66,15 +73,20 @@ class TimelineSettings:
                 "an episode would end where it starts."
             )
 
-    def to_dict(self) -> dict[str, float]:
+    def to_dict(self) -> dict[str, Any]:
         """Return the settings by name, as in a timeline's metadata.
+
+        `reading` is left out if it is "observers", as in timelines of earlier versions.
 
         Examples:
             >>> import moppet
             >>> moppet.TimelineSettings().to_dict()["smooth_s"]
             0.25
         """
-        return asdict(self)
+        values = asdict(self)
+        if self.reading == "observers":
+            del values["reading"]
+        return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TimelineSettings:

@@ -11,10 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moppet.files import csv_text
+from moppet.timeline.blinks import BLINK, find_blinks
 from moppet.timeline.durations import FrameTimes, frame_times
 from moppet.timeline.episodes import KINDS, Episode, Kind, face_tracks, find_episodes
 from moppet.timeline.schema import (
     FACE_STATUSES,
+    MOVEMENT,
+    OptionalColumns,
     codes,
     flags,
     numbers,
@@ -125,6 +128,11 @@ class _Facts:
         self.labels: dict[Kind, list[str]] = {"expression": list(names), "group": list(groups)}
         self.code = {kind: codes(table, kind, self.labels[kind]) for kind in KINDS}
         self.labeled = {kind: present(table, kind) for kind in KINDS}
+        self.valence = numbers(table, "valence")
+        movements = OptionalColumns.of(table.column_names, names).movements
+        self.movements = {name: numbers(table, MOVEMENT + name) for name in movements}
+        self.blinks = {} if self.is_photos else find_blinks(table)
+        self.has_blink = BLINK in table.column_names
         self.rows_of = rows_of_faces(self.face, self.time_s)
         self.episodes: dict[tuple[int, Kind], list[Episode]] = {}
         found = [] if self.is_photos else find_episodes(table, names, group_of, settings)
@@ -167,7 +175,23 @@ class _Facts:
             "expressions": self.by_label(faces, "expression", rows, times),
             "groups": self.by_label(faces, "group", rows, times),
             "transitions": {kind: self.transitions(faces, kind) for kind in KINDS},
+            "mean_valence": _mean(self.valence[rows], seconds, sure),
+            **self.moved(faces, rows),
         }
+
+    def moved(self, faces: Sequence[int], rows: NDArray[np.int64]) -> dict[str, Any]:
+        """Return the means of the movements of these faces, and their blinks; nothing for none."""
+        if not self.movements:
+            return {}
+        seconds, sure = self.seconds[rows], self.sure[rows]
+        means = {name: _mean(x[rows], seconds, sure) for name, x in self.movements.items()}
+        known = [self.blinks[face] for face in faces if face in self.blinks]
+        watched_s, count = sum(x.watched_s for x in known), sum(len(x.blinks) for x in known)
+        rate = {
+            "blinks": count if watched_s > 0 else None,
+            "blinks_per_min": 60 * count / watched_s if watched_s > 0 else None,
+        }
+        return {"movements": means} | (rate if self.has_blink else {})
 
     def by_label(
         self, faces: Sequence[int], kind: Kind, rows: NDArray[np.int64], times: _Times
@@ -223,6 +247,15 @@ class _Times(NamedTuple):
         wholes = (self.classified & self.sure, self.classified)
         sure, with_unsure = (_share(self.seconds[w & shown], self.seconds[w]) for w in wholes)
         return sure, with_unsure
+
+
+def _mean(
+    values: NDArray[np.float64], seconds: NDArray[np.float64], sure: NDArray[np.bool_]
+) -> float | None:
+    """Return the mean over the sure time in which there is a value; None if there is none."""
+    known = sure & ~np.isnan(values)
+    total_s = math.fsum(seconds[known].tolist())
+    return math.fsum((values * seconds)[known].tolist()) / total_s if total_s > 0 else None
 
 
 def _share(part_s: NDArray[np.float64], whole_s: NDArray[np.float64]) -> float | None:
@@ -314,6 +347,8 @@ def _face_lines(title: str, face: Mapping[str, Any]) -> list[str]:
         lines.append(f"  {label:<{width}}  {percent:>5}  {detail}{of_it}")
     if unseen:
         lines.append(f"  not observed: {', '.join(unseen)}")
+    if (rate := face.get("blinks_per_min")) is not None:
+        lines.append(f"  {rate:.0f} blinks a minute")
     return lines
 
 
@@ -375,7 +410,9 @@ def _figures(found: Mapping[str, Any]) -> dict[str, Any]:
     for prefix, labels in (("group ", found["groups"]), ("", found["expressions"])):
         for label, figures in labels.items():
             row |= {f"{prefix}{label} {name}": figures[name] for name in (*counts, *_FIGURES)}
-    return row
+    row["mean_valence"] = found["mean_valence"]
+    row |= {name: found[name] for name in ("blinks", "blinks_per_min") if name in found}
+    return row | {f"{MOVEMENT}{name} mean": x for name, x in found.get("movements", {}).items()}
 
 
 def summary_csv(summaries: Iterable[Mapping[str, Any]]) -> str:

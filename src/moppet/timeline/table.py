@@ -11,15 +11,17 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from moppet.files import one_line, write_csv
 from moppet.timeline import formats
+from moppet.timeline.blinks import Blink, find_blinks
 from moppet.timeline.downsample import FrameThinner, thinning_step
 from moppet.timeline.episodes import Episode, Kind, find_episodes
-from moppet.timeline.labels import labeled_table
+from moppet.timeline.labels import deciding, labeled_table
 from moppet.timeline.notebook import timeline_html
+from moppet.timeline.readings import smooth_columns
 from moppet.timeline.schema import (
+    OptionalColumns,
     RawColumns,
     RawRow,
     TableHashes,
@@ -32,12 +34,11 @@ from moppet.timeline.schema import (
     photo_files,
     plain,
     raw_columns,
-    rows_of_faces,
+    table_columns,
     table_hashes,
     texts,
 )
 from moppet.timeline.settings import TimelineSettings
-from moppet.timeline.smoothing import smooth_face
 from moppet.timeline.summary import name_and_role, summarize
 from moppet.values import GROUPS, TimelineError, UsageError
 
@@ -95,6 +96,8 @@ class Timeline:
         }
         kept |= {"names": list(names), "groups": groups}
         table = conform(self.table, names)
+        if self.settings.reading != "observers":
+            deciding(table_columns(table.slice(0, 0), names), self.settings)
         object.__setattr__(self, "names", names)
         object.__setattr__(self, "group_of", groups)
         object.__setattr__(self, "metadata", kept)
@@ -170,6 +173,20 @@ class Timeline:
             return []
         return find_episodes(self.table, self.names, self.group_of, self.settings, kind)
 
+    def blinks(self) -> list[Blink]:
+        """Return the blinks of every face, sorted by face and time.
+
+        There are none if the model does not measure blinks, in photos, and for faces whose frames
+        come at fewer than 10 a second.
+
+        Examples:
+            >>> import moppet
+            >>> moppet.analyze("examples/child.mp4", end_s=1).blinks()
+            []
+        """
+        found = {} if self.photos else find_blinks(self.table)
+        return [blink for face in found.values() for blink in face.blinks]
+
     def summary(self) -> dict[str, Any]:
         """Return shares of time, episodes, transitions and absences as JSON values.
 
@@ -233,15 +250,17 @@ def build_timeline(
     group_of: Mapping[str, str],
     settings: TimelineSettings | None = None,
     metadata: Mapping[str, Any] | None = None,
+    optional: OptionalColumns | None = None,
 ) -> Timeline:
     """Return the timeline of these rows: smoothed, with expression, group, confidence and unsure.
 
-    rows: in any order, at least one per frame.
+    rows: in any order, at least one per frame. optional: whether they have a display reading, and
+    which movements; None for neither.
     Raises TimelineError for an invalid row.
     """
     classes = check_names(names)
     return timeline_of(
-        raw_columns(list(rows), classes),
+        raw_columns(list(rows), classes, optional),
         names=classes,
         group_of=group_of,
         settings=settings or TimelineSettings(),
@@ -259,21 +278,10 @@ def timeline_of(
 ) -> Timeline:
     """Return the timeline of these columns; see `build_timeline`."""
     is_film = not photo_files(metadata)
-    smoothed = _smooth(columns, columns["p"], settings) if is_film else columns["p"].copy()
+    p = deciding(columns, settings)
+    smoothed = smooth_columns(columns, p, settings) if is_film else p.copy()
     table = labeled_table(columns, smoothed, settings, names=names, group_of=group_of)
     return Timeline(table, names, group_of, settings, metadata)
-
-
-def _smooth(
-    columns: Mapping[str, NDArray[Any]], p: NDArray[np.float32], settings: TimelineSettings
-) -> NDArray[np.float32]:
-    smoothed = p.copy()
-    time_s = columns["time_s"]
-    classified = np.where(np.isnan(p).any(axis=1), np.nan, columns["face_id"])
-    for rows in rows_of_faces(classified, time_s).values():
-        quality = columns["quality"][rows].astype(np.float64)
-        smoothed[rows] = smooth_face(time_s[rows], p[rows], quality, settings)
-    return smoothed
 
 
 def read_timeline(path: str | PathLike[str]) -> Timeline:

@@ -60,15 +60,15 @@
   };
 
   const stages = all(".stage").map((node) => {
-    const figure = node.closest(".lane");
+    const figure = node.closest(".lane"), block = node.closest(".grid");
     const packed = figure && data.lanes[figure.dataset.face];
     return {
-      node, figure, packed,
+      node, figure, packed, moves: "moves" in node.dataset,
       zoomed: node.querySelector(".zoomed"), lines: node.querySelector(".grid"),
       axis: node.querySelector(".axis"), cross: node.querySelector(".cross"),
-      names: figure && all(".names span", figure), values: figure && figure.querySelector(".values"),
+      values: figure && block.querySelector(".values"),
       now: figure && figure.querySelector(".now"),
-      peaks: figure && all(".values li", figure).map((item) => item.textContent),
+      peaks: figure && all(".values li", block).map((item) => item.textContent),
     };
   });
   function unpack(packed) {
@@ -77,6 +77,8 @@
       packed.bestBytes = bytes(packed.best);
       packed.meanBytes = bytes(packed.mean);
       packed.peakBytes = packed.peak ? bytes(packed.peak) : null;
+      packed.secondBytes = packed.second ? bytes(packed.second) : null;
+      packed.movedBytes = packed.moved ? bytes(packed.moved) : null;
     }
     return packed;
   }
@@ -92,9 +94,24 @@
   const place = (time) => ((time - start) / span - view[0]) / (view[1] - view[0]);
   const percent = (byte) => byte === 255 ? "–" : Math.round(byte / 2) + " %";
 
+  const signed = (byte) => (byte < 100 ? "−" : "+") + (Math.abs(byte - 100) / 100).toFixed(2);
+  function showMoves(stage, lane, at, flags) {
+    stage.values.dataset.title = "here";
+    for (const item of all("li", stage.values)) {
+      const found = item.dataset.at.split(",").map((i) => lane.movedBytes[at * data.moved + Number(i)]);
+      const whole = item.matches(".valence,.two_way");
+      if (!flags || found.some((byte) => byte === 255)) item.textContent = "–";
+      else item.textContent = whole ? signed(found[0]) : found.map((byte) => byte - 100).join(" / ") + "\u00a0%";
+    }
+  }
+  function bestOf(values, at) {
+    const mine = Array.from(values.subarray(at * k, at * k + k), (byte) => byte === 255 ? -1 : byte);
+    return mine.indexOf(Math.max(...mine));
+  }
   function showLane(stage, index) {
     const lane = unpack(stage.packed), at = index - lane.first;
     const flags = lane.flagBytes[at] || 0;
+    if (stage.moves) { showMoves(stage, lane, at, flags); return; }
     const when = clock(times[index], span < 600 ? 0.01 : 0.1);
     stage.values.dataset.title = "here";
     const items = all("li", stage.values);
@@ -104,6 +121,10 @@
       const best = lane.bestBytes[at];
       text = when + " · " + (best === 255 ? "no value" : data.names[best] + " " + percent(lane.meanBytes[at * k + best]));
       if (lane.peakBytes && best !== 255) text += ", up to " + percent(lane.peakBytes[at * k + best]);
+      if (lane.secondBytes && best !== 255) {
+        const other = bestOf(lane.secondBytes, at);
+        text += ` · ${data.second}: ${data.names[other]} ${percent(lane.secondBytes[at * k + other])}`;
+      }
       if (flags & 2) text += " · unsure";
       if (flags & 4) text += " · low quality";
     }
@@ -121,7 +142,7 @@
       if (cursor !== null) { showLane(stage, cursor); continue; }
       stage.values.dataset.title = "peak";
       all("li", stage.values).forEach((item, i) => { item.textContent = stage.peaks[i]; });
-      stage.now.textContent = "";
+      if (!stage.moves) stage.now.textContent = "";
     }
   }
   function showView() {
@@ -203,7 +224,7 @@
       event.preventDefault();
       zoom(event.deltaY > 0 ? 1.25 : 0.8, inView(share(event)));
     }, { passive: false });
-    if (!stage.figure) return;
+    if (!stage.figure || stage.moves) return;
     Object.entries({
       tabindex: 0, role: "slider", "aria-label": stage.figure.querySelector("h3").textContent + ", values over time",
       "aria-valuemin": start.toFixed(2), "aria-valuemax": end.toFixed(2), "aria-valuenow": start.toFixed(2),
@@ -225,5 +246,5 @@
   stages.forEach(listen);
   showView();
   addEventListener("resize", showView);
-  all("details.more").forEach((fold) => fold.addEventListener("toggle", showView));
+  all("details.more,details.moves").forEach((fold) => fold.addEventListener("toggle", showView));
 })();

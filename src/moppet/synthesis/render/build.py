@@ -25,7 +25,7 @@ from moppet.synthesis.render.truth import Rendered, face_box, project
 from moppet.synthesis.settings import seed_of
 from moppet.values import Floats
 
-_SKIN_PX: Final = {256: 110, 512: 200}
+_SKIN_PX: Final = {256: 130, 512: 200}
 """Size of the skin's images → below which height of the face, in pixels; 1024 for larger ones."""
 _MOST_HEADS: Final = 6
 _HEADS: Final[dict[tuple[str, Path | None], Head]] = {}
@@ -36,7 +36,8 @@ _RESTING: Final[dict[tuple[str, Path | None], Mapping[str, Floats]]] = {}
 class Sitter(NamedTuple):
     """A person of a scene as parts, in decimeters, with the points of the posed head.
 
-    regions: patches over eyes and mouth, not drawn, from which `visible_shares` are measured.
+    regions: patches over eyes and mouth, not drawn, from which `visible_shares` are measured; none
+        where the scene has no occluder.
     """
 
     parts: tuple[Part, ...]

@@ -14,10 +14,8 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from moppet.files import file_sha256, read_json, replacing, write_csv, write_text
+from moppet.files import file_sha256, read_json, write_csv, write_text
 from moppet.media.encoding import join_videos, write_frames
 from moppet.processes import run_tasks
 from moppet.synthesis.render.build import Studio, build_sitter, in_image, neutral_landmarks, placed
@@ -29,7 +27,7 @@ from moppet.synthesis.render.performances import smooth_step
 from moppet.synthesis.render.plan import draw_light
 from moppet.synthesis.render.scene import Background, Camera, Occluder, Person, Scene
 from moppet.synthesis.render.script import TICKS, Role, Script, cast, moved
-from moppet.synthesis.render.truth import face_columns, scene_columns
+from moppet.synthesis.render.truth import face_columns, scene_columns, write_truth
 from moppet.synthesis.settings import seed_of
 from moppet.timeline import Timeline, TimelineSettings
 from moppet.timeline.table import build_timeline
@@ -234,7 +232,7 @@ def _render_chunk(scenes: ClipScenes, studio: Studio, folder: Path, start: int) 
 
     def frames() -> Iterator[tuple[int, Image]]:
         for number in numbers:
-            image, found = _render_frame(scenes, studio, number)
+            image, found = render_frame(scenes, studio, number)
             rows.extend(found)
             yield scenes.ticks[number], image
 
@@ -243,7 +241,8 @@ def _render_chunk(scenes: ClipScenes, studio: Studio, folder: Path, start: int) 
     return len(numbers)
 
 
-def _render_frame(scenes: ClipScenes, studio: Studio, number: int) -> tuple[Image, list[Json]]:
+def render_frame(scenes: ClipScenes, studio: Studio, number: int) -> tuple[Image, list[Json]]:
+    """Return a frame, (height, width, 3), and the truth: a row per face, or one without a face."""
     script, time_s = scenes.script, scenes.ticks[number] / TICKS
     backdrop = scenes.backdrop(time_s)
     view = _view(scenes, backdrop, studio.assets)
@@ -307,9 +306,7 @@ def _width_at_face(view: View) -> float:
 
 def _write_truth(scenes: ClipScenes, made: MadeClip, rows: Sequence[Json]) -> None:
     found = [row for row in rows if row["face_id"] is not None]
-    table = pa.Table.from_pylist(found) if found else pa.table({"frame": pa.array([], pa.int64())})
-    with replacing(made.movements) as part:
-        pq.write_table(table, part, compression="zstd")
+    write_truth(made.movements, found)
     metadata = {"source_name": made.video.name, "source_sha256": file_sha256(made.video)}
     true_timeline(scenes, rows, metadata).write(made.truth)
 

@@ -133,7 +133,9 @@ class _Tailored:
 
 
 class Dressed(NamedTuple):
-    """A dressed person's parts, and patches over the regions of the face (`region_parts`)."""
+    """A dressed person's parts, and patches over the regions of the face (`region_parts`); none
+    where no occluder can hide them.
+    """
 
     parts: tuple[Part, ...]
     regions: tuple[Part, ...]
@@ -148,9 +150,14 @@ def dressed(
     skin_color: (3,), linear, of a hand before the face.
     """
     clothes = clothing_parts(head, posed)
+    own = list(parts)
+    if abs(scene.pose.roll) >= _LYING_DEGREES:
+        back = float(posed.shapes["skin"].vertices[:, 2].min())
+        own.append(bedding(scene.background, posed.landmarks, back))
+    if not scene.occluders:
+        return Dressed((*own, *clothes), ())
     surface = np.concatenate([posed.shapes["skin"].vertices, *(p.vertices for p in clothes)])
     frame = HeadFrame(posed.landmarks, surface, posed.head[:3, :3], posed.body)
-    own = list(parts)
     for occluder in scene.occluders:
         if occluder.kind == "hat":
             own = [
@@ -158,11 +165,7 @@ def dressed(
                 for part in own
             ]
     worn = [occluder_parts(one, frame, scene.person, skin_color) for one in scene.occluders]
-    if abs(scene.pose.roll) >= _LYING_DEGREES:
-        back = float(posed.shapes["skin"].vertices[:, 2].min())
-        own.append(bedding(scene.background, posed.landmarks, back))
-    worn_parts = itertools.chain.from_iterable(worn)
-    return Dressed((*own, *clothes, *worn_parts), region_parts(frame))
+    return Dressed((*own, *clothes, *itertools.chain.from_iterable(worn)), region_parts(frame))
 
 
 def _shirt(tailored: _Tailored, cloth: Material) -> Part:
@@ -195,7 +198,9 @@ def _shirt(tailored: _Tailored, cloth: Material) -> Part:
 def _halved(points: Floats, triangles: Indices) -> tuple[Floats, Indices]:
     """Return a mesh with every edge cut in half, and each triangle in four."""
     edges = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
-    own, at = np.unique(np.sort(edges, axis=1), axis=0, return_inverse=True)
+    keys = np.sort(edges, axis=1).astype(np.int64) @ [len(points), 1]
+    found, at = np.unique(keys, return_inverse=True)
+    own = np.stack(np.divmod(found, len(points)), axis=1)
     ab, bc, ca = len(points) + at.reshape(3, -1)
     a, b, c = triangles.T
     corners = ((a, ab, ca), (ab, b, bc), (ca, bc, c), (ab, bc, ca))
@@ -205,12 +210,14 @@ def _halved(points: Floats, triangles: Indices) -> tuple[Floats, Indices]:
 
 def _outside(points: Floats, skin: Shape, gap: float) -> Floats:
     """Return points moved out of the skin, at least by a gap."""
-    nearest = scipy.spatial.cKDTree(skin.vertices).query(points)[1]
-    normal = skin.normals[nearest]
-    depth = np.einsum("nk,nk->n", points - skin.vertices[nearest], normal)
-    near = np.linalg.norm(points - skin.vertices[nearest], axis=1) < 6 * gap
-    out = np.where(near, np.maximum(gap - depth, 0), 0)
-    return (points + out[:, None] * normal).astype(np.float32)
+    tree = scipy.spatial.cKDTree(skin.vertices)
+    distance, nearest = map(np.asarray, tree.query(points, distance_upper_bound=6 * gap))
+    near = np.flatnonzero(np.isfinite(distance))
+    skin_point, normal = skin.vertices[nearest[near]], skin.normals[nearest[near]]
+    depth = np.einsum("nk,nk->n", points[near] - skin_point, normal)
+    out = points.astype(np.float32)
+    out[near] += np.maximum(gap - depth, 0)[:, None] * normal
+    return out
 
 
 def _hem(triangles: Indices, low: NDArray[np.bool_], count: int) -> tuple[Indices, Indices]:
@@ -260,14 +267,17 @@ def _collar(tailored: _Tailored, rib: Material, rng: np.random.Generator) -> lis
 
 def _fold_map(rng: np.random.Generator, size: int = 256) -> Floats:
     """Return a normal map of soft creases: (size, size, 3)."""
-    y, x = np.mgrid[0:size, 0:size].astype(np.float32) / size
+    along = np.arange(size, dtype=np.float32) / size
+    y, x = along[:, None], along[None]
     height = np.zeros((size, size), np.float32)
     for _ in range(7):
         turn, pitch, phase = rng.uniform([0.5, 8, 0], [2.6, 22, 6])
-        bend = 0.5 * np.sin(x * rng.uniform(3, 9) + y * rng.uniform(3, 9) + phase)
-        wave = np.sin((x * math.cos(turn) + y * math.sin(turn)) * pitch + 2 * bend)
-        patch = np.exp(-np.sum((np.stack([x, y]) - rng.random((2, 1, 1))) ** 2, axis=0) / 0.06)
-        height += (wave * patch * 1.4).astype(np.float32)
+        a, b = rng.uniform(3, 9), rng.uniform(3, 9)
+        bend = np.sin(x * a + (y * b + phase).astype(np.float32))
+        wave = np.sin(x * (math.cos(turn) * pitch) + y * (math.sin(turn) * pitch) + bend)
+        left, top = rng.random(2)
+        across, down = (np.exp(-((along - at) ** 2) / 0.06) for at in (left, top))
+        height += wave * (1.4 * down[:, None]).astype(np.float32) * across.astype(np.float32)
     smooth = cv2.GaussianBlur(height, (0, 0), 2)
     across, down = np.gradient(smooth, axis=1), np.gradient(smooth, axis=0)
     normal = np.stack([-across * 9, down * 9, np.ones_like(smooth)], axis=-1)

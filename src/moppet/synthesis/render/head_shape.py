@@ -167,4 +167,4 @@ def _shape(person: Person, assets: HeadAssets) -> Iterator[tuple[str, float]]:
 
 
 def _normal(rng: np.random.Generator) -> float:
-    return float(np.clip(rng.normal(), -2, 2))
+    return min(max(float(rng.normal()), -2.0), 2.0)

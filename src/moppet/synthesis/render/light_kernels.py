@@ -13,8 +13,8 @@ import numpy as np
 from moppet.synthesis.render.surface_kernels import compiled, read_alpha, unit
 
 _FAR: Final = np.float32(-1e30)
-_EDGE: Final = -1e-6
-_AWAY: Final = -0.25
+_EDGE: Final = np.float32(-1e-6)
+_AWAY: Final = np.float32(-0.25)
 """Cosine to the light below which a triangle counts as turned away."""
 _DITHER: Final = (
     52.9829189 * ((0.06711056 * np.arange(16) + 0.00583715 * np.arange(16)[:, None]) % 1) % 1
@@ -101,16 +101,19 @@ def depth_map(
     """Write how near to the light the first surface is, for a light at infinity.
 
     frame: (3, 4), world to (texel x, texel y, nearness). seen: (n, 3), room for the result of it.
-    Triangles whose normal points away from the light are left out: their front stops it before.
+    depths: (1, size, size), or (2, size, size) for a light on the other side too, whose nearness
+    has the other sign. Triangles whose normal points away from a light are left out: their front
+    stops it before.
     """
-    half, end = np.float32(0.5), np.float32(depths.shape[0])
+    half, one, end = np.float32(0.5), np.float32(1.0), np.float32(depths.shape[1])
     depths[:] = _FAR
     _project(vertices, frame, seen)
+    dx, dy, dz = np.float32(frame[2, 0]), np.float32(frame[2, 1]), np.float32(frame[2, 2])
+    two = depths.shape[0] > 1
     for t in range(triangles.shape[0]):
-        away = (
-            normals[t, 0] * frame[2, 0] + normals[t, 1] * frame[2, 1] + normals[t, 2] * frame[2, 2]
-        )
-        if away < _AWAY:
+        away = normals[t, 0] * dx + normals[t, 1] * dy + normals[t, 2] * dz
+        front, back = away >= _AWAY, two and -away >= _AWAY
+        if not (front or back):
             continue
         a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
         x0, x1, x2 = seen[a, 0], seen[b, 0], seen[c, 0]
@@ -122,22 +125,26 @@ def depth_map(
         area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
         if top >= bottom or area == 0.0:
             continue
-        s = 1.0 / area
-        i_x, j_x = (y1 - y2) * s, (y2 - y0) * s
+        s = one / area
+        i_x, j_x, i_y, j_y = (y1 - y2) * s, (y2 - y0) * s, (x2 - x1) * s, (x0 - x2) * s
         z2 = seen[c, 2]
         z_i, z_j = seen[a, 2] - z2, seen[b, 2] - z2
+        px, py = np.float32(left) + half, np.float32(top) + half
+        i_row = ((x1 - px) * (y2 - py) - (x2 - px) * (y1 - py)) * s
+        j_row = ((x2 - px) * (y0 - py) - (x0 - px) * (y2 - py)) * s
         for y in range(top, bottom):
-            px, py = left + 0.5, y + 0.5
-            i = ((x1 - px) * (y2 - py) - (x2 - px) * (y1 - py)) * s - i_x
-            j = ((x2 - px) * (y0 - py) - (x0 - px) * (y2 - py)) * s - j_x
+            i, j = i_row, j_row
             for x in range(left, right):
+                if i >= _EDGE and j >= _EDGE and i + j <= one - _EDGE:
+                    z = z2 + i * z_i + j * z_j
+                    if front and z > depths[0, y, x]:
+                        depths[0, y, x] = z
+                    if back and -z > depths[1, y, x]:
+                        depths[1, y, x] = -z
                 i += i_x
                 j += j_x
-                if i < _EDGE or j < _EDGE or i + j > 1.0 - _EDGE:
-                    continue
-                z = z2 + i * z_i + j * z_j
-                if z > depths[y, x]:
-                    depths[y, x] = z
+            i_row += i_y
+            j_row += j_y
 
 
 @compiled
@@ -161,8 +168,8 @@ def add_layers(
     images: Any,
     seen: Any,
 ) -> None:
-    """Add large triangles that are not opaque to a depth map, dithered by their texture."""
-    half, end = np.float32(0.5), np.float32(depths.shape[0])
+    """Add large triangles that are not opaque to depth maps, dithered by their texture."""
+    half, end = np.float32(0.5), np.float32(depths.shape[1])
     _project(vertices, frame, seen)
     for t in range(triangles.shape[0]):
         a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
@@ -186,31 +193,39 @@ def add_layers(
                 if i < _EDGE or j < _EDGE or k < _EDGE:
                     continue
                 z = i * seen[a, 2] + j * seen[b, 2] + k * seen[c, 2]
-                if z > depths[y, x]:
+                front = z > depths[0, y, x]
+                back = depths.shape[0] > 1 and -z > depths[1, y, x]
+                if front or back:
                     u = i * uv[a, 0] + j * uv[b, 0] + k * uv[c, 0]
                     v = i * uv[a, 1] + j * uv[b, 1] + k * uv[c, 1]
                     alpha = read_alpha(pool, images, part_of[t], level_of[t] + 1.0, u, v)
                     if alpha > _DITHER[(y + 5 * t) & 15, (x + 11 * t) & 15]:
-                        depths[y, x] = z
+                        if front:
+                            depths[0, y, x] = z
+                        if back:
+                            depths[1, y, x] = -z
 
 
 @compiled
-def _lit(depths: Any, frame: Any, bias: float, lifted: Any, n: int) -> float:
+def _lit(depths: Any, side: int, frame: Any, bias: float, lifted: Any, n: int) -> float:
     """Return the share of light, 0 to 1, that reaches a point: four comparisons, blended.
 
-    lifted: (n, 3), points moved off their surface, so that it does not shadow itself.
+    side: 0, or 1 for the light on the other side. lifted: (n, 3), points moved off their surface,
+    so that it does not shadow itself.
     """
-    size = depths.shape[0]
+    size = depths.shape[1]
     x, y, z = lifted[n, 0], lifted[n, 1], lifted[n, 2]
     u = frame[0, 0] * x + frame[0, 1] * y + frame[0, 2] * z + frame[0, 3] - 0.5
     v = frame[1, 0] * x + frame[1, 1] * y + frame[1, 2] * z + frame[1, 3] - 0.5
     if u < 0.0 or v < 0.0 or u >= size - 1.0 or v >= size - 1.0:
         return 1.0
-    w = frame[2, 0] * x + frame[2, 1] * y + frame[2, 2] * z + frame[2, 3] + bias
+    w = frame[2, 0] * x + frame[2, 1] * y + frame[2, 2] * z + frame[2, 3]
+    w = (w if side == 0 else -w) + bias
     left, top = int(u), int(v)
     fx, fy = u - left, v - top
-    upper = (1.0 - fx) * (depths[top, left] <= w) + fx * (depths[top, left + 1] <= w)
-    lower = (1.0 - fx) * (depths[top + 1, left] <= w) + fx * (depths[top + 1, left + 1] <= w)
+    upper = (1.0 - fx) * (depths[side, top, left] <= w) + fx * (depths[side, top, left + 1] <= w)
+    top += 1
+    lower = (1.0 - fx) * (depths[side, top, left] <= w) + fx * (depths[side, top, left + 1] <= w)
     return float((1.0 - fy) * upper + fy * lower)
 
 
@@ -225,22 +240,23 @@ def gather_light(
     lifted: Any,
     normal: Any,
     steps: Any,
+    phases: Any,
     diffuse: Any,
     visible: Any,
 ) -> None:
     """Add one direction of a light: cosine times visibility to diffuse, visibility to visible.
 
-    steps: (n,), a point takes only one direction in so many, beginning at another than its
-    neighbors; 0 takes none. turn: the direction's number.
+    steps: (n,), a point takes only one direction in so many, from a phase, (n,), on that differs
+    among a pixel's subpixels; 0 takes none. turn: the direction's number.
     """
     dx, dy, dz = direction[0], direction[1], direction[2]
     for n in range(lifted.shape[0]):
         step = steps[n]
-        if step == 0 or (step > 1 and (n + turn) % step):
+        if step == 0 or (step > 1 and (phases[n] + turn) % step):
             continue
         cosine = normal[n, 0] * dx + normal[n, 1] * dy + normal[n, 2] * dz
         if cosine > 0.0:
-            lit = _lit(depths, frame, bias, lifted, n) * share * step
+            lit = _lit(depths, 0, frame, bias, lifted, n) * share * step
             diffuse[n] += lit * cosine
             visible[n] += lit
 
@@ -256,26 +272,29 @@ def gather_ambient(
     normal: Any,
     mirror: Any,
     steps: Any,
+    phases: Any,
     sums: Any,
 ) -> None:
-    """Add one direction of the surroundings to sums, (n, 6).
+    """Add one direction of the surroundings and its opposite to sums, (n, 6).
 
+    A surface sees only one of the two. depths: (2, size, size), see `depth_map`.
     sums: what is seen of the sky and the sky, the same of the ground, both weighted by the cosine;
-    the same of both around the mirrored view. steps, turn: see `gather_light`.
+    the same of both around the mirrored view. steps, phases, turn: see `gather_light`.
     """
-    half = 0 if direction[1] >= 0.0 else 2
     dx, dy, dz = direction[0], direction[1], direction[2]
     for n in range(lifted.shape[0]):
         step = steps[n]
-        if step == 0 or (step > 1 and (n + turn) % step):
+        if step == 0 or (step > 1 and (phases[n] + turn) % step):
             continue
         cosine = normal[n, 0] * dx + normal[n, 1] * dy + normal[n, 2] * dz
-        if cosine <= 0.0:
-            continue
-        lit = _lit(depths, frame, bias, lifted, n)
+        glance = mirror[n, 0] * dx + mirror[n, 1] * dy + mirror[n, 2] * dz
+        side = 0 if cosine > 0.0 else 1
+        if side == 1:
+            cosine, glance = -cosine, -glance
+        lit = _lit(depths, side, frame, bias, lifted, n)
+        half = 0 if (dy >= 0.0) == (side == 0) else 2
         sums[n, half] += lit * cosine
         sums[n, half + 1] += cosine
-        glance = mirror[n, 0] * dx + mirror[n, 1] * dy + mirror[n, 2] * dz
         if glance > 0.0:
             glance *= glance
             sums[n, 4] += lit * glance * glance

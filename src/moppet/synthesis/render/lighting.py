@@ -15,11 +15,16 @@ from moppet.synthesis.render.mesh import LightSource, MeshScene
 from moppet.synthesis.render.surfaces import Points, Raster, unit, zeros
 from moppet.values import Floats
 
-_SURROUNDINGS: Final = 24
+_SURROUNDINGS: Final = 12
+"""Directions of the surroundings, and as many opposite ones."""
 _LIFT: Final = 1.2
 _HAIR_LIFT: Final = 0.3
 _BIAS: Final = 0.3
 """Texels by which points are moved off their surface, and toward the light."""
+_MANY: Final = 6
+"""Directions to a light from which on each subpixel takes every other one."""
+_SOFT: Final = 0.25
+"""Size from which a light's shadows are so soft that coarse depth maps show them."""
 _GOLDEN: Final = math.pi * (3 - math.sqrt(5))
 _SKIN_SPREAD: Final = np.array([0.035, 0.016, 0.009])
 """Decimeters that red, green and blue light spreads in skin (standard deviation)."""
@@ -31,7 +36,7 @@ class _Casters:
     """What stops light in depth maps of one size; `lifted` are the points that it may reach.
 
     normals: (m, 3), 0 where both sides stop light. layers: arguments of `add_layers`, or None.
-    seen, depths: room for the vertices as a light meets them, and for its map.
+    seen, depths: room for the vertices as a light meets them, and for the maps of two sides.
     """
 
     vertices: Floats
@@ -47,8 +52,8 @@ class _Shadows:
     """Makes depth maps of a scene, large enough for all points that are seen."""
 
     def __init__(self, raster: Raster, points: Points) -> None:
-        cared = points.position[_cast_shadows(raster)]
-        low, high = cared.min(0), cared.max(0)
+        cared = points.position[_cast_shadows(raster)].T.copy()
+        low, high = cared.min(1), cared.max(1)
         self.corners = np.array(np.meshgrid(*np.stack([low, high], 1))).reshape(3, -1).T
         self.extent = max(float(np.linalg.norm(high - low)), 1e-3)
         self.raster, self.points = raster, points
@@ -71,7 +76,7 @@ class _Shadows:
             opaque = self.raster.places[:, 1:] < mesh.opaque
             lift = np.where(opaque, _LIFT, _HAIR_LIFT).astype(np.float32) * np.float32(texel)
             lifted = self.points.position + lift * self.points.smooth
-            room = zeros(*vertices.shape), zeros(size, size)
+            room = zeros(*vertices.shape), zeros(2, size, size)
             layers = self._layers(large) if len(large) else None
             self._casters[size] = _Casters(vertices, triangles, normals, layers, lifted, *room)
         return self._casters[size]
@@ -85,15 +90,19 @@ class _Shadows:
         textures = raster.textures.pool, raster.textures.images, zeros(len(used), 3)
         return mesh.vertices[used], triangles, mesh.uv[used], *look, *textures
 
-    def fill(self, size: int, direction: NDArray[np.float64]) -> tuple[Any, Any, float]:
-        """Return the scene's depth map from a direction, its frame and its bias."""
+    def fill(
+        self, size: int, direction: NDArray[np.float64], sides: int = 1
+    ) -> tuple[Any, Any, float]:
+        """Return the scene's depth maps from a direction and, with two sides, from the opposite
+        one, (sides, size, size), their frame and their bias.
+        """
         casters = self.casters(size)
-        frame = self._frame(direction, size)
+        frame, depths = self._frame(direction, size), casters.depths[:sides]
         mesh = casters.triangles, casters.normals
-        kernels.depth_map(casters.vertices, frame, *mesh, casters.seen, casters.depths)
+        kernels.depth_map(casters.vertices, frame, *mesh, casters.seen, depths)
         if casters.layers is not None:
-            kernels.add_layers(frame, casters.depths, *casters.layers)
-        return casters.depths, frame, _BIAS * self.extent / size
+            kernels.add_layers(frame, depths, *casters.layers)
+        return depths, frame, _BIAS * self.extent / size
 
     def _frame(self, direction: NDArray[np.float64], size: int) -> NDArray[np.float64]:
         """Return (3, 4): decimeters of the world to texels and nearness to the light."""
@@ -142,34 +151,47 @@ def light_points(scene: MeshScene, raster: Raster, points: Points) -> tuple[Floa
     surface = (points.normal, points.toward, points.mirror)
     looks = (raster.places, raster.mesh.part_of, raster.mesh.looks, *surface)
     opaque = raster.places[:, 1] < raster.mesh.opaque
-    lit = points.ambient >= 0
+    lit, phases = points.ambient >= 0, _phases(raster)
     brightest = max([1e-6, *(float(np.max(source.color)) for source in scene.lights)])
     for source in scene.lights:
         diffuse, visible = zeros(count), zeros(count)
         directions = light_directions(source, float(np.max(source.color)) / brightest)
-        steps = (lit * np.where(opaque, 1, max(len(directions) // 4, 1))).astype(np.int32)
-        side = round(detail * (1.4 if len(directions) == 1 else 0.85))
+        many = len(directions)
+        steps = (lit * np.where(opaque, 1 + (many >= _MANY), max(many // 4, 1))).astype(np.int32)
+        side = round(detail * (1.4 if many == 1 else 0.85 if source.size < _SOFT else 0.65))
         lifted = shadows.casters(side).lifted
         for turn, (direction, share) in enumerate(directions):
             depth_map = shadows.fill(side, direction)
-            where = (lifted, points.normal, steps, diffuse, visible)
+            where = (lifted, points.normal, steps, phases, diffuse, visible)
             kernels.gather_light(*depth_map, direction, share, turn, *where)
         toward, color = unit(np.asarray(source.direction, float)), np.asarray(source.color, float)
         kernels.shade_light(toward, color, float(source.size), *looks, diffuse, visible, *out)
     sky, ground = np.asarray(scene.sky, float), np.asarray(scene.ground, float)
     steps = (lit * np.where(opaque, 2, 4)).astype(np.int32)
-    sums = _surroundings(points, shadows, round(detail * 0.65), steps)
+    sums = _surroundings(points, shadows, round(detail * 0.55), steps, phases)
     kernels.shade_ambient(sky, ground, *looks, points.color, points.ambient, sums, *out)
     return out
 
 
-def _surroundings(points: Points, shadows: _Shadows, size: int, steps: NDArray[np.int32]) -> Floats:
+def _phases(raster: Raster) -> NDArray[np.int32]:
+    """Return a number from 0 to 3 for every point, another one for each subpixel of a pixel."""
+    rows, columns = np.divmod(raster.places[:, 0], np.int32(raster.through.shape[1]))
+    return np.asarray(2 * (rows & 1) + (columns & 1), np.int32)
+
+
+def _surroundings(
+    points: Points,
+    shadows: _Shadows,
+    size: int,
+    steps: NDArray[np.int32],
+    phases: NDArray[np.int32],
+) -> Floats:
     """Return how much of sky and ground each point sees, (n, 6); see `gather_ambient`."""
     sums = zeros(len(points.position), 6)
-    where = (shadows.casters(size).lifted, points.normal, points.mirror, steps, sums)
-    for turn, direction in enumerate(sphere_directions(_SURROUNDINGS)):
-        depth_map = shadows.fill(size, direction)
-        kernels.gather_ambient(*depth_map, direction, turn, *where)
+    where = (shadows.casters(size).lifted, points.normal, points.mirror, steps, phases, sums)
+    for turn, direction in enumerate(half_sphere_directions(_SURROUNDINGS)):
+        depth_maps = shadows.fill(size, direction, sides=2)
+        kernels.gather_ambient(*depth_maps, direction, turn, *where)
     return sums
 
 
@@ -195,10 +217,12 @@ def light_directions(
     return out
 
 
-def sphere_directions(count: int) -> NDArray[np.float64]:
-    """Return (count, 3) directions spread evenly over the sphere, on a golden spiral."""
+def half_sphere_directions(count: int) -> NDArray[np.float64]:
+    """Return (count, 3) directions spread evenly over the upper half of the sphere, on a golden
+    spiral; with the opposite ones they are spread over the whole.
+    """
     k = np.arange(count)
-    height = 1 - (2 * k + 1) / count
+    height = 1 - (2 * k + 1) / (2 * count)
     ring = np.sqrt(1 - height**2)
     return np.stack([ring * np.cos(k * _GOLDEN), height, ring * np.sin(k * _GOLDEN)], 1)
 

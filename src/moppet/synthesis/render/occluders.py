@@ -72,7 +72,7 @@ def visible_shares(parts: Sequence[Part], regions: Sequence[Part], view: View) -
     """Return how much of each region no occluder hides: name → 0 to 1, NaN outside the image."""
     hiding = tuple(part for part in parts if part.name.startswith(PREFIX))
     if not hiding:
-        return {part.name: 1.0 for part in regions}
+        return dict.fromkeys(REGIONS, 1.0)
     from moppet.synthesis.render.rasterizer import visible_share
 
     dark = np.zeros(3, np.float32)

@@ -43,18 +43,23 @@ def render(scene: MeshScene, size: tuple[int, int], *, samples: int = 2) -> Floa
     size: height, width. samples: subpixels along each side of a pixel.
     Raises MoppetError without numba, or if the background has another size.
     """
-    return render_layers(scene, size, samples=samples).image
+    return resized(_subpixels(scene, size, samples)[1], *size)
 
 
 def render_layers(scene: MeshScene, size: tuple[int, int], *, samples: int = 2) -> Rendering:
     """Return the scene's image with the part, depth and alpha of every pixel; see `render`."""
+    return _resolved(*_subpixels(scene, size, samples), samples)
+
+
+def _subpixels(scene: MeshScene, size: tuple[int, int], samples: int) -> tuple[Raster, Floats]:
+    """Return what the camera sees, and the image of all subpixels."""
     height, width = size
     if scene.background.shape != (height, width, 3):
         raise MoppetError(
             f"The background must have the image's size: ({height}, {width}, 3), "
             f"not {scene.background.shape}."
         )
-    raster = rasterize(scene, height * samples, width * samples)
+    raster = rasterize(scene, height * samples, width * samples, samples)
     image = np.repeat(np.repeat(scene.background, samples, 0), samples, 1).astype(np.float32)
     image *= raster.through[..., None]
     if len(raster.places):
@@ -65,7 +70,7 @@ def render_layers(scene: MeshScene, size: tuple[int, int], *, samples: int = 2) 
         kernels.add_points(
             raster.places, raster.weights, points.color, light, gloss, points.ambient, flat
         )
-    return _resolved(raster, image, samples)
+    return raster, image
 
 
 def visible_share(scene: MeshScene, size: tuple[int, int], names: tuple[str, ...]) -> float:

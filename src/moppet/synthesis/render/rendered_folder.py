@@ -13,14 +13,12 @@ from typing import Any, Final, NamedTuple
 
 import cv2
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from moppet.config import check_settings
 from moppet.datasets.hashing import content_hash
 from moppet.datasets.manifest import Manifest, build_manifest
 from moppet.datasets.provenance import RENDERED, synthetic_columns
-from moppet.files import parse_json, read_bytes, replacing, write_bytes, write_text
+from moppet.files import parse_json, read_bytes, write_bytes, write_text
 from moppet.processes import run_tasks
 from moppet.synthesis.render.plan import SPLITS, Drawn, PlannedScenes, RenderPlan
 from moppet.synthesis.render.scene import Scene
@@ -29,6 +27,7 @@ from moppet.synthesis.render.truth import (
     Rendered,
     face_columns,
     scene_columns,
+    write_truth,
 )
 from moppet.synthesis.settings import seed_of
 from moppet.values import Image, MoppetError, UsageError
@@ -214,8 +213,7 @@ def _write_tables(
         }
         for one, line in zip(drawn, lines, strict=True)
     ]
-    with replacing(folder / TRUTH) as part:
-        pq.write_table(pa.Table.from_pylist(rows), part, compression="zstd")
+    write_truth(folder / TRUTH, rows)
     manifest.write(folder / MANIFEST)
 
 

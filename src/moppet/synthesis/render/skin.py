@@ -71,9 +71,11 @@ def skin_material(
     """Return the skin's material in the atlas's layout; see `skin_part`."""
     rest = _resting(_Key.of(person, size, texture), assets)
     slope, groove = skin_layout(assets, size).wrinkles.mix(movements, person.age_years)
-    color = rest.color * np.exp(-groove[..., None] * _GROOVE_SHADE)
+    color = groove[..., None] * -_GROOVE_SHADE
     if blush > 0:
-        color *= np.exp(-blush * rest.blush[..., None] * _BLOOD)
+        color -= (np.float32(blush) * rest.blush)[..., None] * _BLOOD
+    np.exp(color, out=color)
+    color *= rest.color
     slope += rest.slope
     normal = np.empty((size, size, 3), np.float32)
     length = np.sqrt(1 + slope[..., 0] ** 2 + slope[..., 1] ** 2)

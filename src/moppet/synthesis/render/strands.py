@@ -91,6 +91,7 @@ def clump_texture() -> tuple[Reals, Reals]:
     return light, np.clip(soften(alpha, 0.8) * 1.2, 0, 1)
 
 
+@functools.lru_cache(maxsize=16)
 def picture(file: Path) -> tuple[Reals, Reals]:
     """Return an asset's texture as relative lightness, about 1, and alpha; (height, width) each."""
     image = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)

@@ -83,6 +83,42 @@ def _sample(pool: Any, images: Any, part: int, level: float, u: float, v: float,
 
 
 @compiled
+def texture_levels(
+    clip: Any,
+    uv: Any,
+    triangles: Any,
+    part_of: Any,
+    sizes: Any,
+    width: float,
+    height: float,
+    near: float,
+    coarser: float,
+    levels: Any,
+    areas: Any,
+) -> None:
+    """Write each triangle's level, the binary logarithm of its texture's texels a subpixel, by side
+    length, and add up how much of the image, in subpixels, shows each level of each part.
+
+    sizes: (parts,), texels. areas: (parts, levels), zeros.
+    """
+    most = areas.shape[1] - 1
+    for t in range(triangles.shape[0]):
+        a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+        aw, bw, cw = max(clip[a, 2], near), max(clip[b, 2], near), max(clip[c, 2], near)
+        x, y = clip[a, 0] / aw, clip[a, 1] / aw
+        x1, y1 = clip[b, 0] / bw - x, clip[b, 1] / bw - y
+        x2, y2 = clip[c, 0] / cw - x, clip[c, 1] / cw - y
+        area = abs(x1 * y2 - y1 * x2) / 2.0
+        u1, v1 = uv[b, 0] - uv[a, 0], uv[b, 1] - uv[a, 1]
+        u2, v2 = uv[c, 0] - uv[a, 0], uv[c, 1] - uv[a, 1]
+        texels = abs(u1 * v2 - v1 * u2) / 2.0 * sizes[part_of[t]]
+        level = 0.5 * math.log2(max(texels / max(area, 1e-12), 1e-12)) + coarser
+        levels[t] = level
+        if 0.0 < x < width and 0.0 < y < height and clip[a, 2] > near:
+            areas[part_of[t], min(max(int(level), 0), most)] += area
+
+
+@compiled
 def read_alpha(pool: Any, images: Any, part: int, level: float, u: float, v: float) -> float:
     """Return the alpha of a part's texture, bilinear in the nearest of the smaller images."""
     k = min(int(max(level, 0.0) + 0.5), images[part, 0, 3] - 1)
@@ -230,12 +266,43 @@ def collect_layers(
 
 
 @compiled
-def choose_points(ids: Any, latest: Any, links: Any, values: Any) -> Any:
+def opaque_shares(
+    ids: Any, latest: Any, closeness: Any, part_of: Any, matte: Any, step: float
+) -> Any:
+    """Return how many subpixels each one's opaque surface stands for, (h, w): 1, or, where all four
+    of a pixel show about the same, 2 for those on a diagonal and 0 for the others.
+
+    matte: (parts,), whose shade changes little inside a pixel. step: by which share of the depth
+    the four may differ.
+    """
+    height, width = ids.shape
+    shares = np.ones((height, width), np.uint8)
+    for y in range(0, height - 1, 2):
+        for x in range(0, width - 1, 2):
+            if ids[y, x] < 0 or not matte[part_of[ids[y, x]]]:
+                continue
+            part, alike = part_of[ids[y, x]], True
+            low, high = closeness[y, x], closeness[y, x]
+            for k in range(4):
+                v, u = y + k // 2, x + k % 2
+                if latest[v, u] >= 0 or ids[v, u] < 0 or part_of[ids[v, u]] != part:
+                    alike = False
+                    break
+                low, high = min(low, closeness[v, u]), max(high, closeness[v, u])
+            if alike and high - low < step * high:
+                shares[y, x], shares[y + 1, x + 1] = 2, 2
+                shares[y, x + 1], shares[y + 1, x] = 0, 0
+    return shares
+
+
+@compiled
+def choose_points(ids: Any, latest: Any, links: Any, values: Any, shares: Any) -> Any:
     """Return the points that can be seen and, (h, w) each, what shines through all layers and the
     triangle that is seen most, -1 where it is the background.
 
     Each point: (subpixel, triangle) and its weight in the subpixel; the opaque surface comes last.
     Layers are sorted from the nearest on; those behind others that hide them are left out.
+    shares: see `opaque_shares`.
     """
     height, width = ids.shape
     most = links.shape[0] + height * width
@@ -271,9 +338,10 @@ def choose_points(ids: Any, latest: Any, links: Any, values: Any) -> Any:
                 if rest == 0.0:
                     break
             if rest > 0.0 and ids[y, x] >= 0:
-                places[count, 0], places[count, 1] = y * width + x, ids[y, x]
-                weights[count] = rest
-                count += 1
+                if shares[y, x] > 0:
+                    places[count, 0], places[count, 1] = y * width + x, ids[y, x]
+                    weights[count] = rest * shares[y, x]
+                    count += 1
                 if rest > most:
                     most, foremost[y, x] = rest, ids[y, x]
                 rest = 0.0

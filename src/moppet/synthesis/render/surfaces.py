@@ -22,6 +22,11 @@ _COARSEST: Final = 12
 _COARSER: Final = 0.5
 """Levels by which textures are read coarser than a subpixel: a pixel averages its subpixels."""
 
+_MATTE: Final = 0.2
+"""Roughness from which highlights are larger than a pixel."""
+_FLAT: Final = 3.0
+"""How much deeper than wide what a pixel shows may be and yet count as one surface."""
+
 
 @dataclass(frozen=True)
 class Mesh:
@@ -87,12 +92,15 @@ class Points:
     ambient: Floats
 
 
-def rasterize(scene: MeshScene, height: int, width: int) -> Raster:
+def rasterize(scene: MeshScene, height: int, width: int, samples: int = 1) -> Raster:
+    """Return what the camera sees of a scene. height, width: in subpixels.
+
+    samples: subpixels along each side of a pixel; of two by two that show the same, two are shaded.
+    """
     mesh = _joined(scene.parts)
     camera = camera_of(scene.view, height, width)
     clip = camera.clip(mesh.vertices)
-    texels, area = _texels_a_subpixel(scene, mesh, camera, clip)
-    textures, level_of = _packed_textures(scene, mesh, texels, area)
+    textures, level_of = _packed_textures(scene, mesh, camera, clip)
     closeness = np.zeros((height, width))
     ids = np.full((height, width), -1, np.int32)
     kernels.rasterize(clip, mesh.triangles, 0, mesh.opaque, _NEAR, closeness, ids)
@@ -101,7 +109,11 @@ def rasterize(scene: MeshScene, height: int, width: int) -> Raster:
     latest, links, values = kernels.collect_layers(
         clip, mesh.triangles, mesh.opaque, end, _NEAR, closeness, *surface
     )
-    seen = kernels.choose_points(ids, latest, links, values)
+    shares = np.ones((height, width), np.uint8)
+    if samples == 2:
+        matte, step = mesh.looks[:, 0] >= _MATTE, _FLAT * samples / camera.focal
+        shares = kernels.opaque_shares(ids, latest, closeness, mesh.part_of, matte, step)
+    seen = kernels.choose_points(ids, latest, links, values, shares)
     return Raster(mesh, camera, clip, level_of, textures, *seen)
 
 
@@ -152,27 +164,6 @@ class Textures:
     images: NDArray[np.int64]
 
 
-def _texels_a_subpixel(
-    scene: MeshScene, mesh: Mesh, camera: Camera, clip: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return how many texels, by side length, each triangle's texture has a subpixel, and its
-    area in subpixels, 0 outside the image.
-    """
-    sides = np.array([math.prod(_texture_size(part.material)) for part in scene.parts])
-    seen = clip[:, :2] / np.maximum(clip[:, 2:], _NEAR)
-    area = _areas(seen, mesh.triangles)
-    texels = _areas(mesh.uv, mesh.triangles) * sides[mesh.part_of]
-    inside = ((seen > 0) & (seen < 2 * np.array(camera.middle)) & (clip[:, 2:] > _NEAR)).min(1)
-    area_inside = area * inside[mesh.triangles[:, 0]]
-    return np.sqrt(texels / np.maximum(area, 1e-12)), area_inside
-
-
-def _areas(points: NDArray[Any], triangles: NDArray[np.int32]) -> NDArray[np.float64]:
-    a, b, c = (points[triangles[:, k]] for k in range(3))
-    u, v = b - a, c - a
-    return np.asarray(np.abs(u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0]) / 2)
-
-
 def _texture_size(material: Material) -> tuple[int, int]:
     maps = (material.color, material.alpha, material.normal_map, material.ambient)
     shapes = [m.shape[:2] for m in maps if m is not None and m.ndim > 1]
@@ -180,19 +171,24 @@ def _texture_size(material: Material) -> tuple[int, int]:
 
 
 def _packed_textures(
-    scene: MeshScene, mesh: Mesh, texels: NDArray[np.float64], area: NDArray[np.float64]
+    scene: MeshScene, mesh: Mesh, camera: Camera, clip: NDArray[np.float64]
 ) -> tuple[Textures, Floats]:
     """Return all textures from the finest level that the image needs on, and the triangles' level.
 
     A level is the binary logarithm of texels a subpixel, counted from the finest one kept.
     """
-    levels = np.log2(np.maximum(texels, 1e-6)) + _COARSER
-    shapes: list[list[tuple[int, int]]] = []
-    for k, part in enumerate(scene.parts):
-        own = mesh.part_of == k
-        finest = _finest_level(levels[own], area[own])
-        shapes.append(_level_shapes(part.material, finest))
-        levels[own] -= finest
+    levels = zeros(len(mesh.triangles))
+    areas = np.zeros((len(scene.parts), _COARSEST + 1))
+    sizes = np.array([math.prod(_texture_size(part.material)) for part in scene.parts], float)
+    shape = (2 * camera.middle[0], 2 * camera.middle[1], _NEAR)
+    kernels.texture_levels(
+        clip, mesh.uv, mesh.triangles, mesh.part_of, sizes, *shape, _COARSER, levels, areas
+    )
+    finest = [_finest_level(of_part) for of_part in areas]
+    shapes = [
+        _level_shapes(part.material, level) for part, level in zip(scene.parts, finest, strict=True)
+    ]
+    levels -= np.array(finest, np.float32)[mesh.part_of]
     images = np.zeros((len(shapes), max([1, *map(len, shapes)]), 4), np.int64)
     start = 0
     for k, sides in enumerate(shapes):
@@ -203,7 +199,7 @@ def _packed_textures(
     pool = _room(start)
     for part, table in zip(scene.parts, images, strict=True):
         _fill(pool, part.material, table)
-    return Textures(pool, images), levels.astype(np.float32)
+    return Textures(pool, images), levels
 
 
 class _Reused(threading.local):
@@ -241,13 +237,10 @@ def _fill(pool: Floats, material: Material, table: NDArray[np.int64]) -> None:
         kernels.halve(larger, smaller)
 
 
-def _finest_level(levels: NDArray[np.float64], area: NDArray[np.float64]) -> int:
-    """Return the level that is fine enough for all but a tenth of the area."""
-    if not area.any():
-        return _COARSEST
-    steps = np.clip(levels, 0, _COARSEST).astype(np.int64)
-    shares = np.cumsum(np.bincount(steps, weights=area, minlength=_COARSEST + 1)) / area.sum()
-    return int(np.searchsorted(shares, 0.1))
+def _finest_level(areas: NDArray[np.float64]) -> int:
+    """Return the level that is fine enough for all but a tenth of the area. areas: of each."""
+    whole = float(areas.sum())
+    return int(np.searchsorted(np.cumsum(areas) / whole, 0.1)) if whole else _COARSEST
 
 
 def _write_maps(material: Material, out: Floats) -> None:

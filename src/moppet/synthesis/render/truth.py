@@ -5,11 +5,16 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
+from moppet.files import replacing
 from moppet.synthesis.render.mesh import View
 from moppet.synthesis.render.scene import (
     CHANNELS,
@@ -130,6 +135,34 @@ def face_box(points_px: Points) -> Box:
     half = np.abs(down[1]) * half + np.abs(down[0]) * half[::-1]
     x, y = (middle - half).tolist()
     return x, y, float(2 * half[0]), float(2 * half[1])
+
+
+def write_truth(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write a table of truth as Parquet; of no rows, it has the column `frame` alone.
+
+    Numbers have single precision and four decimals, except times: millions of rows stay small.
+    """
+    table = pa.Table.from_pylist(rows) if rows else pa.table({"frame": pa.array([], pa.int64())})
+    table = pa.table({name: _compact(name, table.column(name)) for name in table.column_names})
+    numbers = [field.name for field in table.schema if pa.types.is_float32(field.type)]
+    others = [name for name in table.column_names if name not in numbers]
+    with replacing(path) as part:
+        pq.write_table(
+            table,
+            part,
+            compression="zstd",
+            compression_level=15,
+            use_dictionary=others,
+            use_byte_stream_split=numbers,
+        )
+
+
+def _compact(name: str, column: Any) -> Any:
+    if pa.types.is_floating(column.type) and name != "time_s":
+        return pc.round(column, 4).cast(pa.float32())
+    if pa.types.is_list(column.type) and pa.types.is_floating(column.type.value_type):
+        return column.cast(pa.list_(pa.float32()))
+    return column
 
 
 def _plain(value: Any) -> Any:
