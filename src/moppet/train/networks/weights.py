@@ -16,7 +16,7 @@ from moppet.train.checkpoints import save_tensors
 from moppet.train.networks.base import Network
 from moppet.values import ModelError
 
-_MARKS: Final = {  # a name in the network's checkpoints; of two that hold it, the first here is meant
+_MARKS: Final = {  # a name in its checkpoints; of two that hold one, the first here is meant
     "alexnet": "features.10.weight",
     "childcnn": "dense.2.weight",
     "dlib_resnet": "blocks.0.conv1.weight",
