@@ -250,12 +250,13 @@ class Analysis:
 class LiveReader:
     """Analyzes frames one at a time, as `moppet.stream` does for a recording.
 
-    settings: of the analysis; `every`, `start_s` and `end_s` are not used.
+    settings: of the analysis; `every`, `start_s` and `end_s` are not used. None takes the defaults,
+        and gives both readings if the model has two.
     Raises ModelError or UsageError if the model or detector is invalid.
     """
 
     def __init__(self, settings: Settings | None = None) -> None:
-        settings = settings or Settings()
+        takes_all, settings = settings is None, settings or Settings()
         self.settings = settings.timeline
         if settings.prior == "estimate":
             raise UsageError(
@@ -263,6 +264,8 @@ class LiveReader:
                 "prior='estimate', and pass the result."
             )
         self._reader = _face_reader(settings, "camera")
+        if takes_all and self._reader.model.has_display:
+            self.settings = dataclasses.replace(self.settings, reading="both")
         self._optional = _optional_columns(self._reader.model, self.settings)
         self._smoother = CausalSmoother(self.settings)
 
@@ -270,6 +273,11 @@ class LiveReader:
     def model_name(self) -> str:
         """The model's name, from its card."""
         return self._reader.model.name
+
+    @property
+    def card(self) -> Mapping[str, Any]:
+        """The contents of the model's card."""
+        return self._reader.model.card
 
     @property
     def names(self) -> tuple[str, ...]:
