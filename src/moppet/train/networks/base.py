@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, ClassVar, Final, Literal
 
+import torch
 from torch import Tensor, nn
 
 from moppet.values import UsageError
@@ -159,3 +161,31 @@ def start_from_he(network: nn.Module) -> None:
 def pooled_average(x: Tensor) -> Tensor:
     """Return the spatial mean of (n, c, h, w) maps, (n, c)."""
     return x.mean(dim=(2, 3))
+
+
+def places_of(x: Tensor) -> tuple[int, int]:
+    """Return the height and width of (n, c, h, w) maps, as numbers also where ONNX is traced."""
+    with warnings.catch_warnings():  # an exported network is for one size: so is its trace
+        warnings.filterwarnings("ignore", "Converting a tensor to a Python integer")
+        return int(x.shape[2]), int(x.shape[3])
+
+
+def average_to(x: Tensor, side: int) -> Tensor:
+    """Return (n, c, h, w) maps averaged or repeated to (n, c, side, side).
+
+    The same as PyTorch's adaptive average pooling, which ONNX has not for every size.
+    """
+    places = places_of(x)
+    if places == (side, side):
+        return x
+    rows, columns = (_averages(n, side).to(x) for n in places)
+    return rows @ x @ columns.T
+
+
+def _averages(n: int, side: int) -> Tensor:
+    """Return (side, n): the shares of n places in each of `side` means."""
+    shares = torch.zeros(side, n)
+    for i in range(side):
+        first, last = i * n // side, -(-(i + 1) * n // side)
+        shares[i, first:last] = 1 / (last - first)
+    return shares
