@@ -9,15 +9,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, cast
 
 import numpy as np
 
 from moppet.files import as_damaged
 from moppet.infer.detectors import load_detector
-from moppet.infer.expression_model import ExpressionModel, check_reading, load_model
+from moppet.infer.expression_model import ExpressionModel, check_reading, load_for
 from moppet.infer.face_reader import FaceReader, ReaderSettings
-from moppet.infer.priors import Prior, change_prior, estimate_prior
+from moppet.infer.priors import Prior, PriorChoice, change_prior, estimate_prior
 from moppet.media import MediaInfo, probe, read_frames, recording_sha256
 from moppet.timeline import (
     CausalSmoother,
@@ -64,7 +64,7 @@ class Settings:
     detect_every_frame: bool = False
     min_face_px: float | None = None
     sequence: bool = False
-    prior: Prior | Literal["estimate"] = "natural"
+    prior: PriorChoice = "natural"
     timeline: TimelineSettings = field(default_factory=TimelineSettings)
 
     def __post_init__(self) -> None:
@@ -316,7 +316,7 @@ def analyze(
     detect_every_frame: bool = False,
     detector_model: str | Path | None = None,
     min_face_px: float | None = None,
-    prior: Prior | Literal["estimate"] = "natural",
+    prior: PriorChoice = "natural",
     timeline: TimelineSettings | None = None,
 ) -> Timeline:
     """Return the expressions of every face in a recording over time.
@@ -432,7 +432,7 @@ def _face_reader(settings: Settings, kind: str) -> FaceReader:
     min_face_px = settings.min_face_px
     return FaceReader(
         load_detector(settings.detector, model_path=model_path, min_face_px=min_face_px),
-        _load_model(settings),
+        load_for(settings.model, settings.prior),
         ReaderSettings(
             detect_every_frame=settings.detect_every_frame,
             unrelated=kind == "images" and not settings.sequence,
@@ -440,14 +440,6 @@ def _face_reader(settings: Settings, kind: str) -> FaceReader:
             low_quality_below=settings.timeline.low_quality_below,
         ),
     )
-
-
-def _load_model(settings: Settings) -> ExpressionModel:
-    if settings.prior != "estimate":
-        return load_model(settings.model, prior=settings.prior)
-    model = load_model(settings.model)
-    model.with_prior("uniform")  # refused here if the card has no prior to start from
-    return model
 
 
 def _optional_columns(model: ExpressionModel, settings: TimelineSettings) -> OptionalColumns:
