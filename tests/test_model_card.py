@@ -365,6 +365,39 @@ def test_movements_are_listed_with_their_validity_and_the_prior_is_stated(tmp_pa
     assert "neutral 0.400, happiness 0.250" in markdown
     assert "neutral 0.200, happiness 0.250" in markdown
     assert "infants with measured movements" in markdown
+    assert "display reading is what" not in markdown and "does not have these" not in markdown
     plain = model_folder.write_model(tmp_path / "plain")
     markdown, _ = (path.read_text() for path in write_model_card(str(plain), tmp_path))
     assert "movements" not in markdown.casefold() and "prevalence" not in markdown
+
+
+def test_both_readings_and_the_movements_that_were_left_out_are_on_the_card(tmp_path: Path) -> None:
+    folder, numbers = model_folder.write_whole_model(tmp_path / "whole"), Numbers()
+    kinds = ("accuracy", "balanced_accuracy", "macro_f1", "ece")
+
+    def figures_of(n: int) -> dict[str, Any]:
+        return {"n": n, **{name: numbers.estimate(n) for name in kinds}}
+
+    display = {
+        "data": {"all": figures_of(250), "infant": figures_of(28)},
+        "unlabeled": {"display": figures_of(90), "observers": figures_of(90)},
+    }
+    movements = {
+        "brow_lower": {"exported": True, "left_out": None},
+        "tongue_show": {"exported": False, "left_out": "real faces: 0.52"},
+    }
+    found = {"names": list(CLASSES), "rows": 250, "display": display, "movements": movements}
+    (folder / "figures.json").write_text(json.dumps(found))
+    paths = write_model_card(str(folder), tmp_path)
+    markdown, page = (path.read_text(encoding="utf-8") for path in paths)
+    section = markdown.split("### The display reading")[1].split("###")[0]
+    assert numbers.given <= set(re.findall(r"0\.\d{3}", section))
+    for row in ("test rows | 250", "test rows, infant | 28"):
+        assert f"| {row} |" in section
+    assert "| other faces, observers | 90 |" in section
+    assert "- tongue_show: real faces: 0.52" in markdown and "- brow_lower" not in markdown
+    assert "The display reading" in page and "AU45" in page
+    found["movements"]["tongue_show"]["exported"] = "perhaps"
+    (folder / "figures.json").write_text(json.dumps(found))
+    with pytest.raises(MoppetError, match=r"figures\.json.*exported"):
+        write_model_card(str(folder), tmp_path)

@@ -235,3 +235,13 @@ def test_an_estimated_prior_is_applied_to_every_row_and_written_down(
 def test_a_stream_cannot_estimate_its_prior(clip: Path, model: Path) -> None:
     with pytest.raises(UsageError, match="cannot be estimated while frames arrive"):
         stream(clip, model=model, prior="estimate")  # type: ignore[arg-type]
+
+
+def test_a_data_frame_and_a_notebook_have_them_too(clip: Path, model: Path) -> None:
+    pytest.importorskip("pandas")
+    timeline = analyze(clip, model=model, timeline=BOTH)
+    frame = timeline.to_pandas()
+    assert {*DISPLAY, *COLUMNS, "valence"} <= {*frame.columns}
+    assert frame["m_blink"].dtype == "float32" and frame["m_blink"].notna().any()
+    found = timeline._repr_html_()
+    assert found is not None and "m_blink" not in found

@@ -138,8 +138,19 @@ class _Gap:
 
 
 @dataclass(frozen=True)
+class _Movement:
+    """One facial movement: whether the network has it, and why not."""
+
+    exported: bool
+    left_out: str | None = None
+
+
+@dataclass(frozen=True)
 class _Figures:
-    """The content of figures.json: aligned and raw have figures by part. Older files have fewer."""
+    """The content of figures.json: aligned and raw have figures by part. Older files have fewer.
+
+    display: of the display reading, by the kind of faces, and part. movements: by name.
+    """
 
     names: tuple[str, ...] = ()
     rows: _Count | None = None
@@ -150,6 +161,8 @@ class _Figures:
     aligned_missed_wrong: dict[str, _Estimate] = field(default_factory=dict)
     gap: _Gap | None = None
     human: dict[str, _Estimate] = field(default_factory=dict)
+    display: dict[str, dict[str, _Part]] = field(default_factory=dict)
+    movements: dict[str, _Movement] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -276,6 +289,8 @@ def _read_figures(path: Path) -> Json | None:
         return None
     for way in _WAYS:
         found[way] = _each(_nested, found.get(way))
+    if "display" in found:
+        found["display"] = _each(partial(_each, _nested), found["display"])
     check_stored(_Figures, found, str(path), _remedy(path))
     return found
 

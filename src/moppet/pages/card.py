@@ -79,6 +79,11 @@ _VALIDITY: Final = {
     "rendered_lowest": "rendered faces, lowest r",
     "real": "real faces, r",
 }
+_DISPLAY_FACES: Final = {
+    "data": "test rows",
+    "rendered": "rendered faces",
+    "unlabeled": "other faces",
+}
 _SPLITS: Final = {"train": "Training", "val": "Validation", "test": "Test"}
 
 
@@ -120,6 +125,8 @@ def as_markdown(results: SavedResults) -> str:
         movements=_movements(card),
         few=list(_few(measured)),
         least=FEW,
+        display=_display(results.figures),
+        left_out=list(_left_out(results.figures)),
         measured=measured,
         missing=results.missing,
     )
@@ -261,6 +268,31 @@ def _movements(card: Json) -> str:
     ]
     head = ["movement", "action unit", *_VALIDITY.values()]
     return _table(head, rows, words=2) if rows else ""
+
+
+def _left_out(figures: Json | None) -> Iterator[tuple[str, str]]:
+    """Yield the movements that the network does not have, and why."""
+    for name, one in (figures or {}).get("movements", {}).items():
+        if not one["exported"] and one.get("left_out"):
+            yield name, one["left_out"]
+
+
+def _display(figures: Json | None) -> str:
+    """Return the figures of the display reading; "" if none are saved."""
+    parts = {
+        f"{title}, {part}" if part != ALL else title: found
+        for kind, title in _DISPLAY_FACES.items()
+        for part, found in (figures or {}).get("display", {}).get(kind, {}).items()
+    }
+    rows = [
+        [
+            title,
+            count(found.get("n")),
+            *(with_interval(found["overall"].get(figure, NOTHING)) for figure in _CARDS),
+        ]
+        for title, found in parts.items()
+    ]
+    return _table(["faces", "n", *map(title_of, _CARDS)], rows) if rows else ""
 
 
 def _few(measured: Sequence[ResultSet]) -> Iterator[tuple[str, str]]:
