@@ -380,7 +380,7 @@ def _cards_along(
     tilt = rng.normal(0, 0.25, (count, 1, 1))
     lean = across + tilt * outward
     vertices = np.stack([strands - half * lean, strands + half * lean], axis=2)
-    vertices, _ = _above(vertices.reshape(-1, 3), _CLEAR * scalp.unit, scalp)
+    clear, _ = _above(vertices.reshape(-1, 3), _CLEAR * scalp.unit, scalp)
     normals = np.stack([_unit(outward - 0.55 * across), _unit(outward + 0.55 * across)], axis=2)
     column = rng.integers(0, 4, (count, 1))
     flip = rng.random((count, 1)) < 0.5
@@ -396,7 +396,7 @@ def _cards_along(
         ]
     )
     return (
-        vertices.reshape(-1, 3),
+        clear,
         normals.reshape(-1, 3),
         np.stack([u, v], axis=3).reshape(-1, 2),
         triangles.astype(np.int32),
