@@ -389,7 +389,40 @@ def test_smiles_raise_and_frowns_lower_the_mouth_corners(heads: dict[float, Head
         size = eye_distance(head)
         assert smile[1] - rest[1] > 0.08 * size
         assert smile[0] > rest[0]
-        assert rest[1] - frown[1] > 0.03 * size
+        assert rest[1] - frown[1] > 0.06 * size
+        assert frown[0] > rest[0] - 0.005 * size
+        dimple = head.pose(both("dimple")).landmarks["mouth_left"]
+        assert abs(dimple[1] - rest[1]) < 0.015 * size
+        assert dimple[0] > rest[0]
+
+
+def test_a_raised_chin_bends_the_mouth_into_an_arch(heads: dict[float, Head]) -> None:
+    for head in heads.values():
+        size = eye_distance(head)
+        rest, up = head.pose().landmarks, head.pose({"chin_raise": 1.0}).landmarks
+        for name in ("chin", "lower_lip"):
+            assert up[name][1] - rest[name][1] > 0.03 * size, name
+        assert up["lower_lip"][1] - rest["lower_lip"][1] > 0.02 * size + (
+            up["mouth_left"][1] - rest["mouth_left"][1]
+        )
+
+
+def test_lips_stretch_outward_and_part(heads: dict[float, Head]) -> None:
+    for head in heads.values():
+        size = eye_distance(head)
+        rest = head.pose()
+        wide = head.pose(both("lip_stretch")).landmarks
+        assert wide["mouth_left"][0] - rest.landmarks["mouth_left"][0] > 0.04 * size
+        assert abs(wide["mouth_left"][1] - rest.landmarks["mouth_left"][1]) < 0.03 * size
+        apart = {
+            name: mouth_opening(head.pose(movements)) - mouth_opening(rest)
+            for name, movements in (
+                ("upper", both("upper_lip_raise")),
+                ("lower", both("lower_lip_depress")),
+                ("parted", {"lips_part": 1.0}),
+            )
+        }
+        assert min(apart.values()) > 0.03 * size, apart
 
 
 def test_brows_rise_fall_and_knit(heads: dict[float, Head]) -> None:
