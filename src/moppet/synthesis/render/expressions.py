@@ -17,9 +17,8 @@ from typing import Final, Literal
 
 import numpy as np
 
-from moppet.synthesis.render.scene import SIDES
 from moppet.values import EXPRESSIONS, GROUPS, UsageError, name_hint
-from moppet.vocabulary import MOVEMENTS, SIDED_MOVEMENTS, TWO_WAY_MOVEMENTS
+from moppet.vocabulary import MOVEMENTS, SIDED_MOVEMENTS, SIDES, TWO_WAY_MOVEMENTS
 
 LETTERS: Final[Mapping[str, float]] = {"A": 0.1, "B": 0.3, "C": 0.5, "D": 0.75, "E": 1.0}
 """FACS's five degrees (trace, slight, marked, severe, maximum) → intensity."""

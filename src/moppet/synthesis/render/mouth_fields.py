@@ -13,8 +13,8 @@ import numpy as np
 
 from moppet.synthesis.render.face_topology import LIP_RINGS, face_topology
 from moppet.synthesis.render.head_assets import HeadAssets
-from moppet.synthesis.render.scene import SIDES
 from moppet.values import Floats
+from moppet.vocabulary import SIDES
 
 _EDGE: Final = -LIP_RINGS[0]
 _CHIN: Final = np.array([0.0, 6.24, 1.45], np.float32)

@@ -21,8 +21,9 @@ from moppet.synthesis.render.face_topology import face_topology
 from moppet.synthesis.render.head_assets import ANCESTRIES, HeadAssets
 from moppet.synthesis.render.mouth import thinner_lips
 from moppet.synthesis.render.mouth_fields import mouth_fields
-from moppet.synthesis.render.scene import CHANNELS, SIDES
+from moppet.synthesis.render.scene import CHANNELS
 from moppet.values import Floats
+from moppet.vocabulary import SIDES
 
 FIELDS: Final = tuple(
     name
