@@ -42,6 +42,9 @@ class CryingReader:
     card = {"name": "scripted", "labels": list(NAMES), "groups": GROUP_OF}
     settings = TimelineSettings()
 
+    def __init__(self, settings: Any = None) -> None:
+        """Settings of an analysis change nothing here."""
+
     def read(self, frame: Frame) -> list[dict[str, Any]]:
         t = round(frame.time_s, 3)
         if t >= 30:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from moppet.values import UsageError
@@ -27,8 +26,6 @@ SYNTHETIC_PROMPT: Final = "synthetic_prompt"
 RENDERED: Final = "render"
 """The generator of `moppet synthesize render`: it draws invented people and learns from no image.
 Its rows leak nothing: they may be in any split, and sets of them alone are split and evaluated."""
-TRUTH: Final = "truth.parquet"
-"""The file beside rendered images that holds the truth of each, by its path."""
 REMOVED_BY: Final = "removed_by"
 """Column: the balancer that removed the row from the training rows; null for other rows."""
 _MARKS: Final = (("plan.csv", "settings.toml"), ("balance.json",))
@@ -93,24 +90,6 @@ def real_rows(manifest: Manifest) -> NDArray[np.bool_]:
 def rendered_rows(manifest: Manifest) -> NDArray[np.bool_]:
     """Return (n,) whether each row is RENDERED."""
     return _rendered(manifest.table)
-
-
-def rendered_truth(manifest: Manifest, columns: Iterable[str]) -> dict[str, NDArray[np.float64]]:
-    """Return some columns of the truth beside rendered images, (n,) by row; NaN for other images.
-
-    Columns that it lacks are left out; all of them if there is no such file.
-    """
-    path = manifest.root / TRUTH
-    there = set(pq.read_schema(path).names) if path.is_file() else set()
-    if "path" not in there:
-        return {}
-    names = [name for name in columns if name in there]
-    table = pq.read_table(path, columns=["path", *names])
-    row_of = {name: row for row, name in enumerate(table["path"].to_pylist())}
-    rows = np.array([row_of.get(name, -1) for name in manifest.column("path")], np.int64)
-    return {
-        name: np.append(table[name].to_numpy().astype(np.float64), np.nan)[rows] for name in names
-    }
 
 
 def check_synthetic(table: Any) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moppet.datasets.manifest import Manifest
-from moppet.datasets.provenance import rendered_truth
+from moppet.datasets.rendered_truth import movement_truth
 from moppet.evaluate.subgroups import Mask, Resampling
 from moppet.metrics.bootstrap import Estimate, Weights, bootstrap_many, bootstrap_means
 from moppet.metrics.correlation import drawn_pearson
@@ -44,10 +44,11 @@ def measured_movements(manifest: Manifest, names: tuple[str, ...]) -> dict[str, 
     It is the column m_<name> of the manifest, or of the truth.parquet beside rendered images. A
     movement of which only the sides are there is their mean.
     """
-    wanted = {_PREFIX + name: name for name in MOVEMENT_OF}
-    own = {x: manifest.column(x) for x in manifest.table.column_names if x in wanted}
-    found = own or rendered_truth(manifest, wanted)
-    columns = {wanted[column]: values.astype(np.float64) for column, values in found.items()}
+    columns = {
+        column[len(_PREFIX) :]: manifest.column(column).astype(np.float64)
+        for column in manifest.table.column_names
+        if column[len(_PREFIX) :] in MOVEMENT_OF and column.startswith(_PREFIX)
+    } or movement_truth(manifest.root, manifest.column("path"))
     for name in SIDED_MOVEMENTS:
         sides = [columns.get(f"{name}_{side}") for side in ("left", "right")]
         if name not in columns and sides[0] is not None and sides[1] is not None:

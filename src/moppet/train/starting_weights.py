@@ -22,10 +22,17 @@ from moppet.train.networks import (
 from moppet.train.networks.weights import read_tensors, recenter_norms
 from moppet.train.recipe import Recipe
 from moppet.values import ModelError
-from moppet.vocabulary import expression_of
+from moppet.vocabulary import MOVEMENT_CHANNELS, expression_of
 
 WEIGHTS: Final = "weights.safetensors"
-_SETTINGS: Final = {"attention": "none", "batch_norm": False, "dropout": 0.0, "head": "hidden"}
+_HEADS: Final = {"display": False, "movements": ()}
+_SETTINGS: Final = {
+    "attention": "none",
+    "batch_norm": False,
+    "dropout": 0.0,
+    "head": "hidden",
+    **_HEADS,
+}
 """The networks' optional settings, and the value of each that turns it off."""
 
 
@@ -35,7 +42,9 @@ def make_network(recipe: Recipe, classes: int) -> Network:
     Raises UsageError for an unknown network, or one that lacks a setting of the recipe.
     """
     known = inspect.signature(find_network(recipe.network)).parameters
-    settings = {name: getattr(recipe, name) for name in _SETTINGS}
+    settings = {name: getattr(recipe, name) for name in _SETTINGS if name not in _HEADS}
+    settings["display"] = "display" in recipe.heads
+    settings["movements"] = MOVEMENT_CHANNELS if "movements" in recipe.heads else ()
     return build_network(
         recipe.network,
         classes=classes,

@@ -26,7 +26,10 @@ _MARKS: Final = {  # a name in its checkpoints; of two that hold one, the first 
     "mobilenet_v2": "features.18.0.weight",
     "resnet18": "layer1.0.conv1.weight",
 }
-_HEADS: Final = ("fc.", "head.", "dense.", "output.", "classifier.", "aux1.", "aux2.")
+_HEADS: Final = (
+    *("fc.", "head.", "dense.", "output.", "classifier.", "aux1.", "aux2."),
+    *("display.", "movements."),
+)
 _COUNTER: Final = "num_batches_tracked"
 # Mean and spread, of values in [0, 1], of the images that torchvision's weights take.
 _IMAGENET: Final = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
