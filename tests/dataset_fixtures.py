@@ -237,6 +237,24 @@ def make_b3fd(root: Path) -> Path:
     return root
 
 
+def make_web_faces(root: Path) -> Path:
+    """Four faces as JPEG in one file: the last two only report."""
+    done, data = cv2.imencode(".jpg", np.full((24, 24, 3), 120, np.uint8))
+    assert done
+    jpeg = np.frombuffer(data.tobytes(), np.uint8)
+    points = np.array([[8, 9], [16, 9], [12, 13], [9, 17], [15, 17]], np.float32)
+    np.savez(
+        root / "web.npz",
+        jpeg=np.tile(jpeg, 4),
+        offset=np.arange(5) * len(jpeg),
+        landmarks_px=np.repeat(points[None], 4, axis=0),
+        label=np.array(["anger", "happiness", "fear", "fear|sadness"]),
+        report_only=np.array([False, False, True, True]),
+        name=np.array([f"{i}.jpg" for i in range(4)]),
+    )
+    return root / "web.npz"
+
+
 FIXTURES = {
     "folder": Fixture(
         make_folder, "*", "folders with images", ["happiness", "happiness", "sadness"],
@@ -348,5 +366,10 @@ FIXTURES = {
     "b3fd": Fixture(
         make_b3fd, "B3FD/wiki/x y.jpg", "x y.jpg", [None] * 3, (), ["nm01", "Jane_Doe", None],
         ["infant", "uncertain", "adult"],
+    ),
+    "web-faces": Fixture(
+        make_web_faces, "", "does not exist", [None, None, "fear", None], SEVEN,
+        splits=["train", "train", "test", "test"],
+        more={"left_eye_x": [16.0] * 4, "right_eye_y": [9.0] * 4, "array_row": [0, 1, 2, 3]},
     ),
 }  # fmt: skip

@@ -39,7 +39,11 @@ class CryingReader:
     """A child that cries from 1 s to 3 s and from 15 s to 18 s; nobody is there from 30 s on."""
 
     names, group_of, model_name = NAMES, GROUP_OF, "scripted"
+    card = {"name": "scripted", "labels": list(NAMES), "groups": GROUP_OF}
     settings = TimelineSettings()
+
+    def __init__(self, settings: Any = None) -> None:
+        """Settings of an analysis change nothing here."""
 
     def read(self, frame: Frame) -> list[dict[str, Any]]:
         t = round(frame.time_s, 3)

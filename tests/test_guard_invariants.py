@@ -24,7 +24,7 @@ def frame(time_s: float, sight: float | str) -> dict:
     if isinstance(sight, float):
         return face(time_s, sight)
     if sight == "unsure":
-        return face(time_s, 0.95, unsure=True)
+        return face(time_s, 0.95, unsure=True, quality=0.1)
     if sight == "low_quality":
         return face(time_s, 0.95, unsure=True, status="low_quality")
     if sight == "unclassified":

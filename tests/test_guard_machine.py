@@ -201,7 +201,7 @@ def test_if_time_runs_backwards_counts_start_afresh() -> None:
 def test_the_summary_tells_where_the_time_went() -> None:
     guard = make_guard()
     play(guard, (2, 0.9), (3, "no_face"))
-    guard.observe([face(5.0, 0.9, unsure=True)])
+    guard.observe([face(5.0, 0.9, unsure=True, quality=0.1)])
     guard.observe([face(5.5, 0.9)])
     total = guard.summary
     assert (total.sure_s, total.absent_s) == (pytest.approx(2), pytest.approx(3))

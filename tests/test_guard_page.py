@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from moppet.guard import DEFAULT_RULES, parse_rules, read_guard
+from moppet.guard import DEFAULT_RULES, DISTRESS_RULES, parse_rules, read_guard
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "guides" / "guard.md"
@@ -24,6 +24,7 @@ def test_its_figures_are_those_of_the_committed_results(tmp_path: Path) -> None:
 
 def test_its_rules_are_rules(tmp_path: Path) -> None:
     assert "```text\n" + "".join(f"{rule}\n" for rule in DEFAULT_RULES) + "```" in TEXT
+    assert f"```text\n{DISTRESS_RULES[0]}\n```" in TEXT
     (toml,) = re.findall(r"```toml\n(.*?)```", TEXT, re.DOTALL)
     path = tmp_path / "guard.toml"
     path.write_text(toml, encoding="utf-8")

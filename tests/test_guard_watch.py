@@ -17,11 +17,21 @@ import numpy as np
 import pytest
 
 from command_line import Done, Run, run_moppet
+from model_folder import write_whole_model
 from moppet.commands import watch as watch_module
-from moppet.guard import EventLog, read_log, write_csv
+from moppet.guard import (
+    DEFAULT_RULES,
+    DISTRESS_RULES,
+    DistressScore,
+    EventLog,
+    read_log,
+    write_csv,
+)
+from moppet.guard.distress import write_distress
 from moppet.values import EXPRESSIONS, MediaError, MoppetError, UsageError
 from rendered import write_video
 
+EXAMPLE = Path(__file__).parents[1] / "examples" / "child.mp4"
 RULE = "sadness >= 60 % for 1 s -> pause; again within 1 min -> pause and alert"
 
 
@@ -281,3 +291,64 @@ def test_the_command_is_listed_with_an_example(moppet: Run) -> None:
     assert done.code == 0 and "moppet watch camera:0" in done.out
     for option in ("--rule", "--rules", "--on-alert", "--on-pause", "--webhook", "--log", "--json"):
         assert option in done.out
+
+
+# ------------------------------------------------------------------- a model with a distress score
+
+
+@pytest.fixture
+def scored(tmp_path: Path) -> Path:
+    """A model folder with a score that is high for every face."""
+    calm = {"d_negative": (-1.0, 0.0), "m_jaw_open": (0.0,)}
+    score = DistressScore(6.0, calm, {"d_negative": 0.1}, {"m_jaw_open": 0.1})
+    model = write_whole_model(tmp_path / "scored")
+    write_distress(model / "card.toml", score.to_toml())
+    return model
+
+
+def test_a_model_with_a_score_is_watched_by_it(moppet: Run, scored: Path) -> None:
+    done = moppet("watch", EXAMPLE, "--model", scored, "--json")
+    assert done.code == 0, done.err
+    start, pause = records(done)[:2]
+    assert start["settings"]["rules"] == list(DISTRESS_RULES)
+    assert (pause["event"], pause["rule"]) == ("pause", DISTRESS_RULES[0])
+    assert pause["value"] > 0.9 and pause["counted_s"] == pytest.approx(4, abs=0.1)
+
+
+def test_the_score_gets_its_reading_whichever_decides(moppet: Run, scored: Path) -> None:
+    for reading in ("observers", "display", "both"):
+        done = moppet("watch", EXAMPLE, "--model", scored, "--json", "--reading", reading)
+        assert done.code == 0 and records(done)[1]["rule"] == DISTRESS_RULES[0], done.err
+
+
+def test_a_file_without_rules_takes_the_model_s(
+    moppet: Run, blank: Path, scored: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "guard.toml"
+    path.write_text("calm_s = 2\n")
+    done = moppet("watch", blank, "--model", scored, "--rules", path, "--json")
+    settings = records(done)[0]["settings"]
+    assert (settings["rules"], settings["calm_s"]) == (list(DISTRESS_RULES), 2)
+    settings = records(moppet("watch", blank, "--rules", path, "--json"))[0]["settings"]
+    assert settings["rules"] == list(DEFAULT_RULES)
+
+
+def test_a_score_is_not_read_under_another_prior(moppet: Run, blank: Path, scored: Path) -> None:
+    done = moppet("watch", blank, "--model", scored, "--prior", "uniform")
+    assert done.code == 2 and "leave out --prior" in done.err and done.out == ""
+    rule = ("--rule", "negative >= 60 % for 4 s -> pause")
+    assert moppet("watch", blank, "--model", scored, "--prior", "uniform", *rule).code == 0
+
+
+def test_a_damaged_score_ends_in_one_sentence(moppet: Run, blank: Path, scored: Path) -> None:
+    write_distress(scored / "card.toml", "[distress]\nintercept = 1\n")
+    done = moppet("watch", blank, "--model", scored)
+    assert done.code == 1 and "[distress]" in done.err and done.err.count("\n") < 4
+
+
+def test_a_rule_about_a_movement_reads_it(moppet: Run, scored: Path) -> None:
+    rules = ("--rule", "m_jaw_open >= 1 % for 1 s -> alert", "--sound", "none")
+    done = moppet("watch", EXAMPLE, "--model", scored, "--json", *rules)
+    assert records(done)[1]["rule"] == "m_jaw_open >= 1 % for 1 s -> alert"
+    done = moppet("watch", EXAMPLE, "--rule", "jaw_open >= 1 % for 1 s -> alert")
+    assert done.code == 2 and "measures no movements" in done.err

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from moppet.train.networks.alexnet import average_to
+from moppet.train.networks.base import average_to
 from moppet.train.networks.childcnn import Cbam, ChildCnn, SqueezeExcitation
-from moppet.train.networks.mobilenet import DepthwiseConv
+from moppet.train.networks.mobilenet import DepthwiseConv, SameConv
 
 # ---------------------------------------------------------------------------------- the childcnn
 
@@ -130,6 +130,31 @@ def test_a_depthwise_convolutions_gradients_are_torchs(stride: int, side: tuple[
         out.backward(back)
     assert torch.allclose(inputs[0].grad, inputs[1].grad)
     assert torch.allclose(ours.weight.grad, torchs.weight.grad)
+
+
+@pytest.mark.parametrize("groups", [1, 4])
+@pytest.mark.parametrize("kernel", [3, 5])
+@pytest.mark.parametrize("side", [(8, 8), (9, 6), (1, 2)])
+def test_a_same_convolution_in_steps_of_two_pads_and_learns_as_tensorflows(
+    side: tuple[int, int], kernel: int, groups: int
+) -> None:
+    torch.manual_seed(11)
+    ours = SameConv(4, 4, kernel, 2, groups).double()
+    x = torch.randn(2, 4, *side, dtype=torch.float64)
+    inputs = [x.clone().requires_grad_() for _ in range(2)]
+    weight = ours.weight.detach().clone().requires_grad_()
+    # TensorFlow: ceil(n / 2) places; of the pixels that lack, the odd one is at the end.
+    lacks = [max((-(-n // 2) - 1) * 2 + kernel - n, 0) for n in reversed(side)]
+    pad = [part for lack in lacks for part in (lack // 2, lack - lack // 2)]
+    wanted = functional.conv2d(functional.pad(inputs[1], pad), weight, stride=2, groups=groups)
+    got = ours(inputs[0])
+    assert got.shape[2:] == tuple(-(-n // 2) for n in side)
+    assert torch.allclose(got, wanted)
+    back = torch.randn_like(wanted)
+    got.backward(back)
+    wanted.backward(back)
+    assert torch.allclose(inputs[0].grad, inputs[1].grad)
+    assert torch.allclose(ours.weight.grad, weight.grad)
 
 
 def test_a_depthwise_convolution_in_bfloat16_is_torchs_to_its_precision() -> None:

@@ -43,6 +43,11 @@ VARIANTS = [
     ("mobilenet_v1", {"head": "original"}),
     ("mobilenet_v2", {"channels": 1}),
     ("mobilenet_v2", {"head": "original"}),
+    ("mobilefacenet", {"channels": 1}),
+    ("dlib_resnet", {}),
+    ("dlib_resnet", {"head": "original", "channels": 1}),
+    ("efficientnet_lite0", {"channels": 1}),
+    ("efficientnet_lite0", {"head": "original"}),
 ]
 
 
@@ -64,7 +69,8 @@ def network(request: pytest.FixtureRequest) -> Network:
     name, settings = request.param
     torch.manual_seed(3)
     with narrow():
-        network = build_network(name, CLASSES, input_size=SIDE, **settings)
+        side = 103 if name == "dlib_resnet" else SIDE
+        network = build_network(name, CLASSES, input_size=side, **settings)
     norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d | nn.BatchNorm1d)]
     for norm in norms:
         norm.momentum = None
@@ -76,7 +82,8 @@ def network(request: pytest.FixtureRequest) -> Network:
 
 def pictures(network: Network, n: int = 2) -> torch.Tensor:
     generator = torch.Generator().manual_seed(4)
-    return torch.randn(n, network.channels, SIDE, SIDE, generator=generator)
+    side = network.input_size
+    return torch.randn(n, network.channels, side, side, generator=generator)
 
 
 # ------------------------------------------------------------------- what every network promises
@@ -200,6 +207,7 @@ def test_its_last_maps_have_places(network: Network) -> None:
         ("childcnn", {"input_size": 9}, "at least 10 pixels, got 9"),
         ("alexnet", {"input_size": 48}, "at least 63 pixels, got 48"),
         ("mobilenet_v2", {"channels": 2}, "1 or 3 channels, got 2 and 2"),
+        ("dlib_resnet", {"input_size": 96}, "at least 103 pixels, got 96"),
     ],
 )
 def test_what_there_is_not_is_refused(name: str, settings: dict[str, object], said: str) -> None:
@@ -228,6 +236,8 @@ def test_auxiliary_scores_need_the_heads_that_give_them() -> None:
 # Parameters: torchvision's documentation; MobileNet's: Keras', trainable ones, and its paper's
 # 569 million multiplications and additions (table 8). Digest: SHA-256 of "name [shape]" lines of
 # torchvision 0.28's state_dict(), which has given these networks' outputs bit for bit.
+# EfficientNet-Lite0: Google's table has 4.7 million parameters and 407 million multiplications,
+# which count more than the convolutions and the dense layer.
 PUBLISHED = [
     ("alexnet", {}, 61_100_840, 0.714, "23c3b8d4a3e86dc8142a828c6d5e3b13"),
     ("resnet18", {}, 11_689_512, 1.814, "66b04efc1dfd4b8081ba80fd7b23ab4d"),
@@ -235,6 +245,7 @@ PUBLISHED = [
     ("googlenet", {"auxiliary": True}, 13_004_888, 1.498, "e4f1217523f861c4f4902313fa448549"),
     ("mobilenet_v1", {}, 4_231_976, 0.569, None),
     ("mobilenet_v2", {}, 3_504_872, 0.301, "a18c560d82f6d01d86ac3a49fdcaf1d0"),
+    ("efficientnet_lite0", {}, 4_652_008, 0.385, None),
 ]
 
 
@@ -255,17 +266,22 @@ def test_the_published_networks_have_the_published_size_cost_and_names(
 
 
 @pytest.mark.parametrize(
-    "name", ["alexnet", "resnet18", "googlenet", "mobilenet_v1", "mobilenet_v2"]
+    "name",
+    [
+        *("alexnet", "resnet18", "googlenet", "mobilenet_v1", "mobilenet_v2"),
+        *("mobilefacenet", "dlib_resnet", "efficientnet_lite0"),
+    ],
 )
 def test_seed_2s_head_is_128_units_and_takes_the_last_layers_place(name: str) -> None:
     with torch.device("meta"):
         hidden = build_network(name, 7)
         original = build_network(name, 7, head="original")
     width = {"alexnet": 4096, "resnet18": 512, "googlenet": 1024, "mobilenet_v1": 1024}
+    width |= {"mobilefacenet": 512, "dlib_resnet": 256}
     features = width.get(name, 1280)
     added = features * 128 + 128 + 2 * 128 + 128 * 7 + 7
     removed = features * 7 + 7
-    assert cost(hidden, 64).parameters - cost(original, 64).parameters == added - removed
+    assert cost(hidden, 112).parameters - cost(original, 112).parameters == added - removed
     assert sum(p.numel() for p in hidden.head_parameters()) == added
     assert sum(p.numel() for p in original.head_parameters()) == removed
 

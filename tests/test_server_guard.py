@@ -14,10 +14,15 @@ import pytest
 from starlette.testclient import TestClient
 from typer.testing import CliRunner
 
+from guard_clips import DISTRESS, child_timeline
 from live_page import BEARER, HERE, PORT, TOKEN, CryingReader, ask, camera, message, show
+from model_folder import write_whole_model
 from moppet.commands import main as cli
-from moppet.guard import DEFAULT_RULES, read_log
+from moppet.guard import DEFAULT_RULES, DISTRESS_RULES, DistressScore, read_log
+from moppet.guard.distress import write_distress
 from moppet.guard.notifications import Channels
+from moppet.guard.trials import Measured, make_trial, match_trial
+from moppet.server import guard_session as session_module
 from moppet.server import live_api as live_module
 from moppet.server.job_queue import Queue
 from moppet.server.site import build_site
@@ -210,6 +215,29 @@ def test_the_page_learns_whom_the_command_line_named_and_no_more(workspace: Work
         about = client.get("/api/guard", headers=BEARER).json()
     assert about["commands"] == {"alert": "sh"} and about["webhook"] == "a.example"
     assert about["rules"] == list(DEFAULT_RULES) and "secret" not in json.dumps(about)
+
+
+def test_the_page_learns_how_well_the_model_s_score_works(
+    client: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert client.get("/api/guard", headers=BEARER).json()["measured"] is None
+    model = write_whole_model(tmp_path / "model")
+    score = DistressScore(0.0, {"m_jaw_open": (0.0,)}, {"m_jaw_open": 1.0})
+    trial = make_trial("one", child_timeline(0), DISTRESS, age_years=3)
+    measured = Measured.of([match_trial(trial, [20.0, 50.0], 60.0)])
+    write_distress(model / "card.toml", f"{score.to_toml()}\n{measured.to_toml()}")
+    monkeypatch.setattr(session_module, "find_model", lambda: model)
+    about = client.get("/api/guard", headers=BEARER).json()
+    assert about["rules"] == list(DISTRESS_RULES)
+    assert about["measured"]["missed"]["n"] == 2 and about["measured"]["clips"] == 1
+    rules = {"rules": "\n".join(DISTRESS_RULES)}
+    assert client.post("/api/guard/check", headers=BEARER, json=rules).json() == {
+        "rules": list(DISTRESS_RULES)
+    }
+    refused = client.post(
+        "/api/guard/check", headers=BEARER, json={"rules": "cheek_puff >= 5 % for 1 s -> pause"}
+    )
+    assert refused.status_code == 400 and "only brow_lower" in refused.json()["error"]
 
 
 @pytest.mark.usefixtures("crying")

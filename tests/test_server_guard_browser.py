@@ -38,7 +38,10 @@ from guard_rows import GROUP_OF, NAMES, face
 from moppet.server import live_api
 from moppet.timeline import TimelineSettings
 class CalmReader:
+    def __init__(self, settings=None):
+        pass
     names, group_of, model_name, settings = NAMES, GROUP_OF, "scripted", TimelineSettings()
+    card = {{"name": "scripted", "labels": list(NAMES), "groups": GROUP_OF}}
     def read(self, frame):
         more = {{"box_x": 80, "box_y": 60, "expression": "calm", "group": None, "confidence": 0.9}}
         return [face(round(frame.time_s, 3), 0.1, **more)]

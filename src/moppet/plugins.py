@@ -13,7 +13,7 @@ from moppet.values import name_hint
 BUILT_IN: Final[Mapping[str, tuple[str, ...]]] = {
     "moppet.networks": (
         *("childcnn", "alexnet", "resnet18", "googlenet"),
-        *("mobilenet_v1", "mobilenet_v2"),
+        *("mobilenet_v1", "mobilenet_v2", "mobilefacenet", "dlib_resnet", "efficientnet_lite0"),
     ),
     "moppet.augmentations": ("random_views", "geometry", "appearance", "occlusion"),
     "moppet.balancers": (

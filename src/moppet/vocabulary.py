@@ -87,6 +87,18 @@ SIDED_MOVEMENTS: Final = frozenset(
 TWO_WAY_MOVEMENTS: Final = frozenset({"gaze_x", "gaze_y", "jaw_sideways"})
 """Movements from -1 to 1; all others go from 0 to 1."""
 
+SIDES: Final = ("left", "right")
+"""The person's own left and right. The person's left is on the viewer's right."""
+
+MOVEMENT_CHANNELS: Final = tuple(
+    name
+    for movement in MOVEMENTS
+    for name in (
+        [f"{movement}_{side}" for side in SIDES] if movement in SIDED_MOVEMENTS else [movement]
+    )
+)
+"""Every facial movement, left and right apart where they can differ."""
+
 MOVEMENT_OF: Final[Mapping[str, str]] = {
     f"{name}{side}": name
     for name in MOVEMENTS

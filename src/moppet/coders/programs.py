@@ -18,6 +18,7 @@ from moppet.coders.timeline_coding import coding_of, corrected_lanes, frame_codi
 from moppet.files import one_line, write_bytes
 from moppet.timeline import read_timeline
 from moppet.timeline.annotations import CORRECTIONS_SUFFIX, AnnotatedTimeline, read_corrections
+from moppet.timeline.movements import LEVEL, choose_movements
 from moppet.values import TimelineError
 
 Writer = Callable[[Coding], bytes]
@@ -101,14 +102,20 @@ def write_programs(
     stem: str,
     programs: Sequence[str],
     probabilities_s: float,
+    movements: Sequence[str] = (),
+    level: float = LEVEL,
 ) -> list[Path]:
     """Write a timeline and its corrections for these coders' programs; return the paths.
 
-    Raises TimelineError if a program cannot represent the codes or the folder is not writable.
+    movements: those to write, as `choose_movements` takes them; level: where they begin.
+    Raises UsageError for a movement that the timeline lacks, TimelineError if a program cannot
+    represent the codes or the folder is not writable.
     """
     coding = coding_of(
         annotated.timeline,
         probabilities_s=probabilities_s,
+        movements=choose_movements(annotated.timeline.table, movements) if movements else (),
+        level=level,
         made_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         corrected=corrected_lanes(annotated.corrections, annotated.people),
     )

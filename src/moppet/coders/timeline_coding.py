@@ -12,6 +12,7 @@ from moppet.coders.codings import Code, Coding, Lane
 from moppet.timeline.annotations import Correction, correction_parts
 from moppet.timeline.durations import frame_times
 from moppet.timeline.episodes import KINDS
+from moppet.timeline.movements import LEVEL, MovementEpisode, find_movements
 from moppet.timeline.people import People
 from moppet.timeline.schema import class_columns, flags, numbers, texts
 from moppet.timeline.smoothing import TIME_TOLERANCE_S
@@ -27,6 +28,8 @@ def coding_of(
     timeline: Timeline,
     *,
     probabilities_s: float = 1.0,
+    movements: Sequence[str] = (),
+    level: float = LEVEL,
     made_at: str = Coding.made_at,
     corrected: Sequence[Lane] = (),
 ) -> Coding:
@@ -35,6 +38,8 @@ def coding_of(
     expression, group: the face's episodes; the part "probability" is their mean probability.
     unsure: the time with unsure rows. probabilities: the mean smoothed probability of each class
         in slots of probabilities_s seconds, one part for each class; none if that is 0.
+    One lane for each of `movements`: its episodes from `level` on, or blinks, as `find_movements`
+        gives them; the part "intensity" is their mean value.
     corrected: lanes of people's corrections from `corrected_lanes`; they come last.
     Raises TimelineError for photos, which have no times.
     """
@@ -46,12 +51,14 @@ def coding_of(
         )
     times = frame_times(timeline.table, timeline.settings)
     face = numbers(timeline.table, "face_id")
+    moved = find_movements(timeline.table, timeline.settings, movements, level)
     lanes: list[Lane] = []
     for face_id in np.unique(face[~np.isnan(face)]).astype(int).tolist():
         rows = np.flatnonzero(face == face_id)
         starts = times.time_s[times.frame_of_row[rows]]
         ends = starts + np.nan_to_num(times.row_seconds[rows])
         lanes += _episode_lanes(timeline, face_id)
+        lanes += _movement_lanes(moved, movements, timeline.face_name(face_id), face_id)
         lanes.append(_unsure_lane(timeline, face_id, rows, starts, ends))
         if probabilities_s > 0:
             lanes += _probability_lanes(timeline, face_id, rows, starts, ends, probabilities_s)
@@ -112,6 +119,20 @@ def _episode_lanes(timeline: Timeline, face_id: int) -> Iterator[Lane]:
         for part, labels in (("", [e.label for e in found]), ("probability", means)):
             codes = tuple(Code(*span, label) for span, label in zip(spans, labels, strict=True))
             yield Lane(kind, codes, timeline.face_name(face_id), part)
+
+
+def _movement_lanes(
+    found: Sequence[MovementEpisode], movements: Sequence[str], person: str, face_id: int
+) -> Iterator[Lane]:
+    for name in movements:
+        mine = [one for one in found if (one.face_id, one.movement) == (face_id, name)]
+        for part, labels in (
+            ("", [one.label for one in mine]),
+            ("intensity", [f"{one.mean:.2f}" for one in mine]),
+        ):
+            spans = zip(mine, labels, strict=True)
+            codes = tuple(Code(one.start_s, one.end_s, label) for one, label in spans)
+            yield Lane(name, codes, person, part)
 
 
 def _unsure_lane(

@@ -15,6 +15,8 @@ from moppet.values import UsageError
 SUMMARY: Final = "summary"
 FORMATS: Final = ("elan", "boris", "datavyu", "textgrid", SUMMARY)
 """The programs of `moppet.coders.PROGRAMS`, here so that the command line starts without it."""
+LEVEL: Final = 0.5
+"""That of `moppet.timeline.movements`, here for the same reason."""
 
 
 def export(
@@ -26,11 +28,18 @@ def export(
     probabilities: Annotated[
         float, typer.Option(help="Seconds per exported mean probability; 0 for none.", min=0)
     ] = 1.0,
+    movements: Annotated[
+        str | None, typer.Option(help="Movements to code: all, or names with commas.")
+    ] = None,
+    level: Annotated[
+        float, typer.Option(help="A movement is coded from this value on.", min=0.05, max=1)
+    ] = LEVEL,
     people: PeopleOption = None,
 ) -> None:
     """Export timelines to ELAN, BORIS, Datavyu, Praat or CSV.
 
-    The format summary writes one summary.csv for all timelines.
+    The format summary writes one summary.csv for all timelines. With --movements, files of coding
+    programs also have facial movements, if the model measured them.
     """
     wanted = read_list(formats, FORMATS, "--format")
     if 0 < probabilities < 0.01:
@@ -39,6 +48,12 @@ def export(
         raise UsageError(
             f"--people is for one timeline, got {len(timelines)}. Name files beside the timelines "
             "are found without it."
+        )
+    chosen = read_list(movements)
+    if movements is not None and not (chosen and set(wanted) - {SUMMARY}):
+        raise UsageError(
+            "--movements takes names such as brow_lower,blink, or all, for the files of coding "
+            "programs; summary.csv has the means of all movements."
         )
     from moppet.coders.programs import write_programs
     from moppet.files import result_folder, write_text
@@ -52,7 +67,9 @@ def export(
         targets = _targets(timelines, about, output)
         for (folder, stem), path in zip(targets, timelines, strict=True):
             with result_folder(folder):
-                for written in write_programs(read(path), folder, stem, programs, probabilities):
+                for written in write_programs(
+                    *(read(path), folder, stem, programs, probabilities, chosen, level)
+                ):
                     typer.echo(str(written))
     if SUMMARY in wanted:
         folder = output or timelines[0].parent

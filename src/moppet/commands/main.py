@@ -14,6 +14,7 @@ from moppet.commands.balance import balance
 from moppet.commands.card import card
 from moppet.commands.compare import compare
 from moppet.commands.data import data
+from moppet.commands.distress import distress
 from moppet.commands.evaluate import evaluate
 from moppet.commands.explain import explain
 from moppet.commands.export import export
@@ -72,6 +73,7 @@ _COMMANDS: Final[Mapping[str, Sequence[tuple[Callable[..., Any], str]]]] = {
         (card, "card my_model --evaluation evaluation_my_model -o card"),
         (train, "train my_faces/ -o my_model --quick"),
         (evaluate, "evaluate default my_faces/ --by subject --against my_model -o figures"),
+        (distress, "distress my_model guard/ analyzed/"),
         (explain, "explain default my_faces/ --method occlusion -o explanation"),
         (study, "study recipes/infant-hybrid.toml --jobs 2"),
     ),

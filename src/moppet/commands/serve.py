@@ -8,13 +8,23 @@ import socket
 import webbrowser
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from moppet.commands.console import extra
-from moppet.commands.options import AlertOptions, flag
-from moppet.values import MoppetError
+from moppet.commands.options import (
+    READINGS,
+    AlertOptions,
+    PriorOption,
+    choice,
+    flag,
+    read_reading,
+)
+from moppet.values import MoppetError, UsageError
+
+if TYPE_CHECKING:
+    from moppet.infer.pipeline import Settings
 
 HOST: Final = "127.0.0.1"
 PORT: Final = 8640
@@ -33,7 +43,16 @@ class ServeOptions:
     workspace: Annotated[Path | None, typer.Option(help="Folder for recordings and results.")] = (
         None
     )
+    reading: Annotated[
+        str | None,
+        choice("Reading that decides; default: observers, live: display.", *READINGS),
+    ] = None
+    prior: PriorOption = "natural"
     alerts: AlertOptions
+
+    def __post_init__(self) -> None:
+        if self.reading is not None:
+            read_reading(self.reading)
 
 
 def serve(options: ServeOptions) -> None:
@@ -52,6 +71,7 @@ def serve(options: ServeOptions) -> None:
         from moppet.server.security import OpeningCodes
         from moppet.server.site import build_site
         from moppet.server.workspace import Workspace
+    settings, live = _analysis_settings(options)
     channels = options.alerts.channels("none")
     host = Alerts(channels).webhook_host  # an error if a program or address cannot work
     former = os.umask(0o077)  # other users of this machine cannot read what is stored
@@ -77,7 +97,9 @@ def serve(options: ServeOptions) -> None:
         if host:
             typer.echo(f"Alerts are sent to {host}: numbers and rules, no images.")
         codes = OpeningCodes(first, print_next)
-        site = build_site(place, queue, secrets.token_urlsafe(24), number, channels, codes)
+        site = build_site(
+            place, queue, secrets.token_urlsafe(24), number, channels, codes, settings, live
+        )
         config = server_config(site)
         if not options.no_browser:
             # The list of processes shows a browser's address to other users of this machine.
@@ -85,6 +107,33 @@ def serve(options: ServeOptions) -> None:
         uvicorn.Server(config).run(sockets=[listener])
     finally:
         os.umask(former)
+
+
+def _analysis_settings(options: ServeOptions) -> tuple[Settings, Settings | None]:
+    """Return the settings of recordings, and of the camera: None for its defaults.
+
+    A camera cannot estimate its prior, so it has the model's own then. Raises UsageError if the
+    default model has no such reading or its prior cannot be changed.
+    """
+    from moppet.infer.expression_model import load_model
+    from moppet.infer.pipeline import Settings
+    from moppet.infer.priors import read_prior
+    from moppet.timeline import TimelineSettings
+
+    prior = read_prior(options.prior)
+    given = TimelineSettings(reading=read_reading(options.reading or "observers"))
+    settings = Settings(prior=prior, timeline=given)
+    if settings == Settings() and options.reading is None:
+        return settings, None
+    model = load_model(prior="uniform" if prior == "estimate" else prior)
+    if given.reading != "observers" and not model.has_display:
+        raise UsageError(
+            f"the model {model.name!r} has no display reading: use --reading observers, or leave "
+            "the option out."
+        )
+    reading = options.reading or ("display" if model.has_display else "observers")
+    live = TimelineSettings(reading=read_reading(reading))
+    return settings, Settings(prior="natural" if prior == "estimate" else prior, timeline=live)
 
 
 def _listen(port: int | None) -> socket.socket:

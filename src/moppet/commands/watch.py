@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -86,10 +86,9 @@ def watch(options: WatchOptions) -> None:
     Without rules, moppet pauses after 4 s of distress or 30 s without a face, and alerts if the
     distress returns. Ctrl-C ends with a summary. This is not a medical device.
     """
-    from moppet.infer.expression_model import find_model
+    from moppet.infer.expression_model import find_model, read_card
 
-    find_model(options.model)
-    settings = _settings(options)
+    settings = _settings(options, read_card(find_model(options.model)))
     from moppet.guard import EventLog
     from moppet.guard.notifications import Alerts, Notifier
     from moppet.infer.expression_model import check_reading, load_model
@@ -114,10 +113,13 @@ def watch(options: WatchOptions) -> None:
         _Watch(options, settings, model, distress, notifier).run()
 
 
-def _settings(options: WatchOptions) -> GuardSettings:
-    from moppet.guard import GuardSettings, parse_rules, read_guard
+def _settings(options: WatchOptions, card: Mapping[str, Any]) -> GuardSettings:
+    from moppet.guard import GuardSettings, default_rules, parse_rules, read_guard
 
-    settings = GuardSettings() if options.rules is None else read_guard(options.rules)
+    defaults = default_rules(card)
+    settings = GuardSettings(parse_rules(defaults))
+    if options.rules is not None:
+        settings = read_guard(options.rules, defaults)
     if options.rule:
         settings = replace(settings, rules=parse_rules(options.rule, source="--rule"))
     return settings if options.child is None else replace(settings, child=cast(Any, options.child))
@@ -191,7 +193,12 @@ class _Watch:
         from moppet.guard import Guard
         from moppet.guard.notifications import now
 
-        guard = Guard(self.settings, self.model.names, self.model.group_of)
+        guard = Guard.from_card(self.settings, self.model.card)
+        if guard.uses_distress and self.options.prior != "natural":
+            raise UsageError(
+                "the distress score was fitted for the model's own prior: leave out --prior, or "
+                'use rules about "negative".'
+            )
         self._begin(self.model.name)
         try:
             self._follow(guard)
@@ -214,6 +221,8 @@ class _Watch:
         from moppet.timeline import TimelineSettings
 
         reading = self.options.reading or ("display" if self.model.has_display else "observers")
+        if reading == "observers" and guard.needs_display:
+            reading = "both"
         started_s, warned = time.monotonic(), False
         for rows in stream(
             self.options.source,

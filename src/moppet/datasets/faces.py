@@ -171,6 +171,14 @@ def _write_cache(cache: Path, keys: NDArray[np.str_], positions: Positions, know
         np.savez_compressed(part, keys=np.array([*keys, *others], "U64"), **both._asdict())
 
 
+LANDMARK_COLUMNS: Final = tuple(
+    f"{point}_{axis}"
+    for point in ("right_eye", "left_eye", "nose_tip", "mouth_right", "mouth_left")
+    for axis in "xy"
+)
+"""Columns of a manifest whose faces are found already: landmarks in pixels of the image.
+
+Left and right are the person's own; the order is that of `Face.landmarks_px`."""
 ROOM: Final = 1.5
 """Side of a cut in sides of the aligned crop: room for random rotations and shifts."""
 CUT_PX: Final = round(ROOM * CROP_PX)
@@ -237,7 +245,8 @@ def find_manifest_faces(
     """Return the face of each image.
 
     Images that are already face crops are searched with a margin around them; others are searched
-    like video frames, including rotated views, and then like crops.
+    like video frames, including rotated views, and then like crops. Where the manifest has
+    LANDMARK_COLUMNS, their faces are found already.
     cache: an .npz file with the face positions (no images); images in it are not searched again.
         If the search is stopped, the cache has the faces found so far.
     progress: called with the number of images done and their total.
@@ -248,6 +257,8 @@ def find_manifest_faces(
         raise MoppetError("there are no images to search for faces.")
     if isinstance(detector, str):
         detector = load_detector(detector)
+    if set(LANDMARK_COLUMNS) <= set(manifest.table.column_names):
+        return _given_faces(manifest, progress, unreadable)
     boxes = _boxes(manifest)
     known = _read_cache(cache)
     keys = np.empty(len(manifest), "U64")
@@ -276,6 +287,25 @@ def find_manifest_faces(
             _write_cache(cache, keys[rows], positions.take(rows), known)
     faces = Faces(cuts, landmarks, positions.tight, positions.attempt, positions.several)
     return faces if done.all() else faces.select(np.flatnonzero(done))
+
+
+def _given_faces(
+    manifest: Manifest, progress: CountProgress, unreadable: list[int] | None
+) -> Faces:
+    """Return faces whose landmarks the manifest gives, in its own cuts with room around them."""
+    given = np.stack([manifest.column(name) for name in LANDMARK_COLUMNS], axis=1)
+    landmarks = given.reshape(-1, 5, 2).astype(np.float32)
+    positions = Positions.empty(len(manifest))
+    cuts: list[Image] = [np.empty(0, np.uint8)] * len(manifest)
+    rows: list[int] = []
+    for numbers, images in _in_batches(manifest, unreadable):
+        for i, image in zip(numbers.tolist(), images, strict=True):
+            cuts[i], positions.landmarks_px[i] = _cut(image, landmarks[i], tight=True)
+        rows += numbers.tolist()
+        progress(len(rows) + len(unreadable or ()), len(manifest))
+    found = ~np.isnan(positions.landmarks_px[:, 0, 0])
+    positions.attempt[found], positions.several[found] = 0, 1
+    return Faces(cuts, *positions).select(np.array(sorted(rows), np.intp))
 
 
 def _in_batches(

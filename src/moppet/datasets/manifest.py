@@ -376,6 +376,22 @@ def build_manifest(
     return Manifest(ordered, table, Path(root), license)
 
 
+def with_unlabeled(manifest: Manifest, others: Sequence[Manifest]) -> Manifest:
+    """Return the manifest with the rows of others after its own, without their labels and votes.
+
+    Their paths become absolute, and their duplicate groups are left out. All licenses are kept.
+    """
+    tables = [manifest.table]
+    for other in others:
+        paths = [str(other.root.resolve() / str(path)) for path in other.column("path")]
+        none = [None] * len(other)
+        nothing = {name: none for name in ("label", "votes", "duplicate_group")}
+        tables.append(other.replace(path=paths, **nothing).table)
+    table = pa.concat_tables(tables, promote_options="permissive")
+    licenses = [one.license for one in (manifest, *others) if one.license]
+    return Manifest(manifest.names, table, manifest.root, " ".join(dict.fromkeys(licenses)))
+
+
 @dataclass(frozen=True)
 class _Kept:
     """What a manifest's Parquet file holds beside its rows."""

@@ -6,7 +6,9 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -38,15 +40,19 @@ def read_image(path: Path, array_row: int | None, time_s: float | None) -> Image
 
 
 def read_array_row(path: Path, row: int) -> Image:
-    """Return row `row` of the array `images` of an .npz; MoppetError if it is unreadable."""
+    """Return row `row` of the array `images` of an .npz, or of its JPEG files one after another.
+
+    Raises MoppetError if it is unreadable.
+    """
     try:
         stamp = path.stat()
     except OSError as error:
         raise MoppetError(f"the images {path} cannot be read: {error.strerror}.") from None
     images = _images(path, stamp.st_mtime_ns, stamp.st_size)
-    if row >= len(images):
-        raise MoppetError(f"{path} has {len(images)} images, but row {row} was requested.")
-    return np.asarray(images[row], np.uint8)
+    count = len(images.offset) - 1 if isinstance(images, _JpegImages) else len(images)
+    if row >= count:
+        raise MoppetError(f"{path} has {count} images, but row {row} was requested.")
+    return images.image(row) if isinstance(images, _JpegImages) else np.asarray(images[row])
 
 
 def read_video_frames(path: Path, times_s: NDArray[np.float64]) -> Iterator[Image | None]:
@@ -87,10 +93,29 @@ def read_video_rows(
         yield from ((row, None) for row in rows[given:])
 
 
+class _JpegImages(NamedTuple):
+    """Images as JPEG files one after another: the bytes, and (n + 1,) where each starts."""
+
+    jpeg: NDArray[np.uint8]
+    offset: NDArray[np.int64]
+
+    def image(self, row: int) -> Image:
+        data = self.jpeg[self.offset[row] : self.offset[row + 1]]
+        found: Any = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
+        if found is None:
+            raise MoppetError(f"row {row} of the images is damaged or no JPEG.")
+        return np.asarray(cv2.cvtColor(found, cv2.COLOR_BGR2RGB), np.uint8)
+
+
 @lru_cache(maxsize=2)
-def _images(path: Path, stamp: int, size: int) -> NDArray[np.uint8]:
+def _images(path: Path, stamp: int, size: int) -> NDArray[np.uint8] | _JpegImages:
     """Return the images of an .npz; cached until the file changes."""
-    images = read_arrays(path, [ARRAY_KEY])[ARRAY_KEY]
+    arrays = read_arrays(path, (), (ARRAY_KEY, "jpeg", "offset"))
+    if ARRAY_KEY not in arrays and {"jpeg", "offset"} <= set(arrays):
+        return _JpegImages(arrays["jpeg"], arrays["offset"])
+    if ARRAY_KEY not in arrays:
+        raise MoppetError(f"{path} lacks the arrays {ARRAY_KEY}.")
+    images = arrays[ARRAY_KEY]
     gray = images.ndim == 3
     shaped = (gray or (images.ndim == 4 and images.shape[3] == 3)) and all(images.shape[1:])
     if images.dtype != np.uint8 or not shaped:

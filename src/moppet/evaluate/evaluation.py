@@ -7,9 +7,8 @@ import platform
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +22,7 @@ from moppet.evaluate.chart_data import (
     roc_points,
 )
 from moppet.evaluate.model_comparison import compare_predictions, shared_classes
+from moppet.evaluate.model_outputs import ModelOutputs, predict_rows
 from moppet.evaluate.movement_figures import (
     MovementFigures,
     measure_movements,
@@ -31,12 +31,11 @@ from moppet.evaluate.movement_figures import (
 from moppet.evaluate.predictions import (
     ClassMatch,
     Predictions,
-    face_chunks,
     group_predictions,
     match_classes,
     take_predictions,
 )
-from moppet.evaluate.selection import Selection, drop_unreadable, group_duplicates, select_rows
+from moppet.evaluate.selection import Selection, group_duplicates, select_rows
 from moppet.evaluate.subgroups import (
     Gap,
     Mask,
@@ -51,13 +50,13 @@ from moppet.infer.expression_model import (
     ExpressionModel,
     check_reading,
     find_model,
-    load_model,
+    load_for,
 )
-from moppet.infer.priors import Prior, change_prior, estimate_prior
+from moppet.infer.priors import PriorChoice
 from moppet.metrics import Estimate, as_json
 from moppet.metrics.bootstrap import bootstrap_means
 from moppet.timeline.settings import Reading
-from moppet.values import Floats, MoppetError, Progress, Scores, UsageError, no_progress
+from moppet.values import Floats, MoppetError, Progress, UsageError, no_progress
 
 
 @dataclass(frozen=True)
@@ -198,7 +197,7 @@ def evaluate(
     by: Sequence[str] = (),
     against: str | Path | None = None,
     reading: Reading = "observers",
-    prior: Prior | Literal["estimate"] = "natural",
+    prior: PriorChoice = "natural",
     cache: Path | None = None,
     progress: Progress = no_progress,
     seed: int = SEED,
@@ -217,20 +216,18 @@ def evaluate(
     classes, no row has a label, or no image can be read.
     """
     folder = find_model(model)
-    first, training = _load(folder, prior), read_training(folder)
+    first, training = load_for(folder, prior), read_training(folder)
     check_reading(first, reading)
     match = match_classes(first.names, manifest.names)
     second = None if against is None else _second(against, first, match, manifest, prior)
     selection = select_rows(manifest, split, match)
     _by_column(selection, by)  # a column that is not there is refused before the long outputs
     models = [first] if second is None else [first, second.model]
-    selection, outputs = _predict(selection, models, cache, progress)
-    if prior == "estimate":
-        outputs, models = _with_estimated_priors(outputs, models)
-    first = models[0]
+    selection, outputs = predict_rows(selection, models, prior, cache, progress)
+    first = outputs.models[0]
     selection = group_duplicates(selection, manifest, progress)
     predictions = take_predictions(
-        _read_as(outputs.scores[0], reading), match, selection.manifest, selection.groups
+        outputs.read_as(reading), match, selection.manifest, selection.groups
     )
     group_of = {name: first.group_of[name] for name in match.names if name in first.group_of}
     grouped = group_predictions(predictions, group_of)
@@ -239,23 +236,17 @@ def evaluate(
     drawn, why = _map(
         outputs.scores[0].embeddings, predictions, group_of, np.random.default_rng(seed)
     )
+    notes = [*_class_notes(match, first), *outputs.notes(reading, prior), *selection.notes]
     return Evaluation(
         about=_describe(first, manifest, selection, by, seed, draws)
-        | {"reading": reading, "prior": _describe_prior(first, prior)},
+        | {"reading": reading, "prior": outputs.describe_prior(prior)},
         rows={
             **selection.counts,
             "faces_found": int(subgroups.found.sum()),
             "faces_found_at_default_thresholds": int((outputs.attempt == 0).sum()),
             "without_group": without,
         },
-        notes=[
-            *_class_notes(match, first),
-            *_reading_notes(reading, models),
-            *_prior_notes(first, prior, reading),
-            *selection.notes,
-            *_group_notes(without),
-            *why,
-        ],
+        notes=[*notes, *_group_notes(without), *why],
         classes=_level(predictions, subgroups),
         groups=None if grouped is None else _level(grouped, subgroups),
         group_of=group_of,
@@ -263,92 +254,24 @@ def evaluate(
         map=drawn,
         mistakes=_mistakes(predictions, selection, outputs.attempt),
         against=_compared(predictions, second, outputs, reading, selection, subgroups),
-        display=_display(match, group_of, selection, outputs, subgroups)
-        if reading == "both"
-        else None,
-        movements=_movements(predictions, selection, outputs, subgroups)
-        if first.movement_names
-        else None,
+        display=_display(match, group_of, selection, outputs, subgroups, reading),
+        movements=_movements(predictions, selection, outputs, subgroups),
     )
-
-
-def _load(model: str | Path, prior: Prior | Literal["estimate"]) -> ExpressionModel:
-    """Return a model; an estimate starts from its own prior, so it must know that."""
-    if prior != "estimate":
-        return load_model(model, prior=prior)
-    loaded = load_model(model)
-    loaded.with_prior("uniform")
-    return loaded
-
-
-def _read_as(scores: Scores, reading: Reading) -> Floats:
-    """Return the probabilities of a reading; observers' ones of a model that has no other."""
-    is_display = reading == "display" and scores.display is not None
-    return scores.display if is_display and scores.display is not None else scores.probabilities
-
-
-def _with_estimated_priors(
-    outputs: _ModelOutputs, models: Sequence[ExpressionModel]
-) -> tuple[_ModelOutputs, list[ExpressionModel]]:
-    """Return the outputs under the priors estimated from these faces, and models that have them."""
-    scores, estimated = [], []
-    for own, model in zip(outputs.scores, models, strict=True):
-        found: list[tuple[dict[str, float] | None, Floats | None]] = []
-        for p, old in ((own.probabilities, model.prior), (own.display, model.display_prior)):
-            if p is None or old is None:
-                found.append((None, p))
-                continue
-            new = estimate_prior(p, old, model.names).prior
-            found.append((new, change_prior(p, old, new, model.names)))
-        (prior, p), (display_prior, display) = found
-        assert p is not None
-        scores.append(replace(own, probabilities=p, display=display))
-        estimated.append(replace(model, prior=prior, display_prior=display_prior))
-    return outputs._replace(scores=scores), estimated
-
-
-def _describe_prior(model: ExpressionModel, prior: Prior | Literal["estimate"]) -> dict[str, Any]:
-    """Return which prior was asked for, and the prevalences that the probabilities hold for."""
-    kind = prior if isinstance(prior, str) else "given"
-    priors = {"observers": model.prior, "display": model.display_prior}
-    return {"kind": kind} | {
-        name: None if one is None else dict(one) for name, one in priors.items()
-    }
-
-
-def _reading_notes(reading: Reading, models: Sequence[ExpressionModel]) -> list[str]:
-    lacking = [model.name for model in models[1:] if not model.has_display]
-    if reading != "display" or not lacking:
-        return []
-    return [
-        f"{lacking[0]} has no display reading: its observers' reading is compared with the display "
-        f"reading of {models[0].name}."
-    ]
-
-
-def _prior_notes(
-    model: ExpressionModel, prior: Prior | Literal["estimate"], reading: Reading
-) -> list[str]:
-    used = model.display_prior if reading == "display" else model.prior
-    if prior != "estimate" or used is None:
-        return []
-    shares = ", ".join(f"{name} {share:.3f}" for name, share in used.items())
-    return [
-        "The prevalence of each class was estimated from these faces, without their labels: "
-        f"{shares}."
-    ]
 
 
 def _display(
     match: ClassMatch,
     group_of: Mapping[str, str],
     selection: Selection,
-    outputs: _ModelOutputs,
+    outputs: ModelOutputs,
     subgroups: _Subgroups,
-) -> dict[str, Level | None]:
-    """Return the levels of the display reading, on the same faces."""
+    reading: Reading,
+) -> dict[str, Level | None] | None:
+    """Return the levels of the display reading on the same faces, if both were asked for."""
+    if reading != "both":
+        return None
     found = take_predictions(
-        _read_as(outputs.scores[0], "display"), match, selection.manifest, selection.groups
+        outputs.read_as("display"), match, selection.manifest, selection.groups
     )
     grouped = group_predictions(found, group_of)
     return {
@@ -360,10 +283,12 @@ def _display(
 def _movements(
     predictions: Predictions,
     selection: Selection,
-    outputs: _ModelOutputs,
+    outputs: ModelOutputs,
     subgroups: _Subgroups,
-) -> MovementFigures:
+) -> MovementFigures | None:
     scores = outputs.scores[0]
+    if not scores.movement_names:
+        return None
     label = np.full(len(subgroups.found), -1)
     label[predictions.rows] = predictions.label
     return measure_movements(
@@ -383,7 +308,7 @@ def _by_column(selection: Selection, by: Sequence[str]) -> dict[str, dict[str, M
 
 
 def _subgroups(
-    selection: Selection, by: Sequence[str], outputs: _ModelOutputs, resampling: Resampling
+    selection: Selection, by: Sequence[str], outputs: ModelOutputs, resampling: Resampling
 ) -> _Subgroups:
     bands = selection.manifest.column("age_band")
     found = outputs.attempt >= 0
@@ -402,9 +327,9 @@ def _second(
     first: ExpressionModel,
     match: ClassMatch,
     manifest: Manifest,
-    prior: Prior | Literal["estimate"],
+    prior: PriorChoice,
 ) -> _Second:
-    model = _load(against, prior)
+    model = load_for(against, prior)
     if model.sha256 == first.sha256:
         raise UsageError(
             f"--against needs another model, but {against} is the same network as the first."
@@ -420,7 +345,7 @@ def _second(
 def _compared(
     predictions: Predictions,
     second: _Second | None,
-    outputs: _ModelOutputs,
+    outputs: ModelOutputs,
     reading: Reading,
     selection: Selection,
     subgroups: _Subgroups,
@@ -428,7 +353,7 @@ def _compared(
     if second is None:
         return None
     theirs = take_predictions(
-        _read_as(outputs.scores[1], reading),
+        outputs.read_as(reading, of=1),
         *(second.match, selection.manifest, selection.groups),
     )
     comparison = compare_predictions(predictions, theirs, subgroups.ages, subgroups.resampling)
@@ -440,45 +365,6 @@ def _compared(
         "second_left_out": [x for i, x in names if called.get(i) not in comparison.names],
         "faces_left_out": len(predictions) - comparison.n,
     }
-
-
-class _ModelOutputs(NamedTuple):
-    """scores: of all n faces, one a model. attempt: (n,), see `Faces`."""
-
-    scores: list[Scores]
-    attempt: NDArray[np.int8]
-
-
-def _predict(
-    selection: Selection,
-    models: Sequence[ExpressionModel],
-    cache: Path | None,
-    progress: Progress,
-) -> tuple[Selection, _ModelOutputs]:
-    """Run the models on the images; return the rows that can be read and the models' outputs."""
-    scores: list[list[Scores]] = [[] for _ in models]
-    attempts, unreadable = [], list[int]()
-    show = partial(progress, "faces")
-    for faces, crops in face_chunks(
-        selection.manifest, cache=cache, progress=show, unreadable=unreadable
-    ):
-        for own, model in zip(scores, models, strict=True):
-            own.append(model.predict(crops))
-        attempts.append(faces.attempt)
-    selection = drop_unreadable(selection, unreadable)
-    joined = [_joined(own) for own in scores]
-    return selection, _ModelOutputs(joined, np.concatenate(attempts))
-
-
-def _joined(parts: Sequence[Scores]) -> Scores:
-    display = [part.display for part in parts if part.display is not None]
-    return replace(
-        parts[0],
-        probabilities=np.concatenate([part.probabilities for part in parts]),
-        embeddings=np.concatenate([part.embeddings for part in parts]),
-        display=np.concatenate(display) if display else None,
-        movements=np.concatenate([part.movements for part in parts]),
-    )
 
 
 class _Subgroups(NamedTuple):

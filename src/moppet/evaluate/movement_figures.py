@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from moppet.datasets.manifest import Manifest
+from moppet.datasets.rendered_truth import movement_truth
 from moppet.evaluate.subgroups import Mask, Resampling
 from moppet.metrics.bootstrap import Estimate, Weights, bootstrap_many, bootstrap_means
 from moppet.metrics.correlation import drawn_pearson
@@ -18,7 +18,6 @@ from moppet.values import Floats
 from moppet.vocabulary import MOVEMENT_OF, SIDED_MOVEMENTS
 
 _PREFIX: Final = "m_"
-_TRUTH: Final = "truth.parquet"
 _LEAST: Final = 3
 """Pearson's r of fewer rows is undefined."""
 
@@ -49,30 +48,12 @@ def measured_movements(manifest: Manifest, names: tuple[str, ...]) -> dict[str, 
         column[len(_PREFIX) :]: manifest.column(column).astype(np.float64)
         for column in manifest.table.column_names
         if column[len(_PREFIX) :] in MOVEMENT_OF and column.startswith(_PREFIX)
-    } or _rendered_truth(manifest)
+    } or movement_truth(manifest.root, manifest.column("path"))
     for name in SIDED_MOVEMENTS:
         sides = [columns.get(f"{name}_{side}") for side in ("left", "right")]
         if name not in columns and sides[0] is not None and sides[1] is not None:
             columns[name] = (sides[0] + sides[1]) / 2
     return {name: columns[name] for name in names if name in columns}
-
-
-def _rendered_truth(manifest: Manifest) -> dict[str, NDArray[Any]]:
-    path = manifest.root / _TRUTH
-    if not path.is_file():
-        return {}
-    wanted = [_PREFIX + name for name in MOVEMENT_OF]
-    there = set(pq.read_schema(path).names)
-    if "path" not in there:
-        return {}
-    table = pq.read_table(path, columns=["path", *(name for name in wanted if name in there)])
-    row_of = {name: row for row, name in enumerate(table["path"].to_pylist())}
-    rows = np.array([row_of.get(name, -1) for name in manifest.column("path")], np.int64)
-    found = {}
-    for column in table.column_names[1:]:
-        values = np.append(table[column].to_numpy().astype(np.float64), np.nan)
-        found[column[len(_PREFIX) :]] = values[rows]
-    return found
 
 
 def measure_movements(

@@ -12,7 +12,9 @@ from annotated_types import Ge
 
 from moppet.config import check_fields, read_settings
 from moppet.files import one_line
+from moppet.guard.distress import DISTRESS
 from moppet.values import UsageError, name_hint
+from moppet.vocabulary import MOVEMENT_OF
 
 Action = Literal["pause", "alert"]
 ACTIONS: Final[tuple[Action, ...]] = ("pause", "alert")
@@ -22,6 +24,8 @@ DEFAULT_RULES: Final = (
     "again within 2 min -> pause and alert",
     "no face for 30 s -> pause",
 )
+DISTRESS_RULES: Final = (f"{DISTRESS} >= 60 % for 4 s -> pause", *DEFAULT_RULES[1:])
+"""The default rules for a model that has a distress score."""
 _UNITS: Final = {"s": 1.0, "min": 60.0, "h": 3600.0}
 _LONGEST_S: Final = 24 * 3600.0
 _NUMBER: Final = r"\d{1,5}(?:\.\d{1,3})?"
@@ -46,7 +50,10 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Shows:
-    """The smoothed probabilities of `names` sum to at least `percent` for the time `span`."""
+    """What `names` stand for is at least `percent` for the time `span`.
+
+    Names of expressions and groups stand for the sum of their smoothed probabilities.
+    """
 
     names: tuple[str, ...]
     percent: float
@@ -119,7 +126,8 @@ def members_of(shows: Shows, names: Sequence[str], group_of: Mapping[str, str]) 
     """Return the classes whose probabilities a condition sums, in the order of `names`.
 
     A name is an expression or a group; "group neutral" always means the group. Each class counts
-    once. Raises UsageError for a name that the model does not have.
+    once. Empty for a condition about the distress score or a movement.
+    Raises UsageError for a name that the model does not have, and for a score within a sum.
     """
     members: set[str] = set()
     for name in shows.names:
@@ -128,13 +136,32 @@ def members_of(shows: Shows, names: Sequence[str], group_of: Mapping[str, str]) 
             members.add(name)
         elif group in group_of.values():
             members |= {one for one in names if group_of.get(one) == group}
-        else:
+        elif name != DISTRESS and name.removeprefix("m_") not in MOVEMENT_OF:
             known = [*names, *sorted(set(group_of.values()) - set(names))]
             raise UsageError(
                 f'rule "{shows} …": the model has no expression or group "{group}".'
-                f"{name_hint(group, known)}"
+                f"{name_hint(group, [*known, DISTRESS])}"
+            )
+        elif len(shows.names) > 1:
+            raise UsageError(
+                f'rule "{shows} …": only expressions and groups can be added: write a rule of its '
+                f'own for "{name}".'
             )
     return [name for name in names if name in members]
+
+
+def movement_of(shows: Shows, movements: Sequence[str]) -> str:
+    """Return the movement that a condition is about: "m_jaw_open" and "jaw_open" are the same.
+
+    Raises UsageError if the model does not measure it.
+    """
+    movement = shows.names[0].removeprefix("m_")
+    if movement not in movements:
+        have = f"only {', '.join(movements)}" if movements else "no movements"
+        raise UsageError(
+            f'rule "{shows} …": the model does not measure "{movement}": it measures {have}.'
+        )
+    return movement
 
 
 def _condition(words: str) -> Shows | NoFace | Again:
@@ -211,14 +238,21 @@ class GuardSettings:
 class _GuardFile(GuardSettings):
     """GuardSettings as stored in a file, with the rules as texts."""
 
-    rules: tuple[str, ...] = DEFAULT_RULES  # type: ignore[assignment]
+    rules: tuple[str, ...] | None = None  # type: ignore[assignment]
 
 
-def read_guard(path: Path) -> GuardSettings:
+def read_guard(path: Path, default_rules: Sequence[str] = DEFAULT_RULES) -> GuardSettings:
     """Read settings from a TOML file; its keys are `rules`, `cooldown_s`, `calm_s` and `child`.
 
+    default_rules: the rules if the file has none.
     Raises UsageError that lists every mistake if the file is invalid or cannot be read.
     """
     given = read_settings(_GuardFile, path, "guard's settings file")
-    rules = parse_rules(given.rules, source=path.name)
-    return GuardSettings(rules, given.cooldown_s, given.calm_s, given.child)
+    rules = given.rules
+    parsed = parse_rules(default_rules) if rules is None else parse_rules(rules, source=path.name)
+    return GuardSettings(parsed, given.cooldown_s, given.calm_s, given.child)
+
+
+def default_rules(card: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the default rules for a model with this card: by its distress score if it has one."""
+    return DISTRESS_RULES if DISTRESS in card else DEFAULT_RULES

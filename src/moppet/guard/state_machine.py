@@ -10,11 +10,13 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from moppet.guard.rules import Again, GuardSettings, Rule, Shows, members_of
+from moppet.guard.distress import DISTRESS, DistressMeter, DistressScore, read_score
+from moppet.guard.rules import Again, GuardSettings, Rule, Shows, members_of, movement_of
 from moppet.timeline.labels import threshold
-from moppet.timeline.schema import FACE_STATUSES
+from moppet.timeline.schema import FACE_STATUSES, MOVEMENT
 from moppet.timeline.settings import TimelineSettings
-from moppet.timeline.smoothing import TIME_TOLERANCE_S
+from moppet.timeline.smoothing import TIME_TOLERANCE_S, CausalSmoother
+from moppet.values import UsageError
 
 Row = Mapping[str, Any]
 
@@ -177,8 +179,8 @@ class Event:
 
     rule: text of the rule that fired; for a resume, of the rule that caused the pause.
     face_id: the child's face in this frame; None if it is absent.
-    value: sum of the probabilities in the rule, [0, 1]; None without a face or for "no face". For
-        a resume, the largest sum of the pausing rules.
+    value: of what the rule names: a sum of probabilities, the distress score, or a movement; None
+        without a face or for "no face". For a resume, the largest of the pausing rules.
     counted_s: seconds that were counted. why: the curve that led to the event.
     """
 
@@ -195,26 +197,22 @@ class Event:
 class _RuleState:
     """The state of one rule and of the "again" rule that follows it.
 
-    columns: the probabilities to sum; None for a "no face" rule. level: [0, 1], of their sum.
+    columns: the probabilities to sum, the movement, or DISTRESS; None for a "no face" rule.
+    is_sum: whether they are probabilities. level: that the value must reach. value: in this frame.
     """
 
     rule: Rule
     timer: Timer
     columns: list[str] | None = None
+    is_sum: bool = False
     level: float = math.nan
     again: Rule | None = None
     held_at_s: float = -math.inf
+    value: float | None = None
 
     @property
     def pauses(self) -> bool:
         return any("pause" in rule.actions for rule in (self.rule, self.again) if rule)
-
-    def value(self, face: Row | None) -> float | None:
-        """Return the sum of the probabilities, rounded to float32; None without a face."""
-        parts: list[Any] = [None]
-        if face is not None and self.columns is not None:
-            parts = [face[name] for name in self.columns]
-        return None if None in parts else float(np.float32(sum(parts)))
 
 
 @dataclass
@@ -238,7 +236,9 @@ class Guard:
     """Applies the rules to the rows of one child.
 
     names, group_of: the model's classes and their groups. timeline: the settings used to smooth
-    and label the rows; interruptions of up to max_gap_s are bridged.
+    and label the rows; interruptions of up to max_gap_s are bridged. movements: those that the
+    model measures. distress: its distress score, if it has one. `Guard.from_card` takes all of
+    them from a model's card.
     Raises UsageError for a rule with a name that the model does not have.
     """
 
@@ -248,15 +248,37 @@ class Guard:
         names: Sequence[str],
         group_of: Mapping[str, str],
         timeline: TimelineSettings | None = None,
+        *,
+        movements: Sequence[str] = (),
+        distress: DistressScore | None = None,
     ) -> None:
         self.settings = settings
         self.summary = GuardSummary()
         self.paused_by: str | None = None
         self._names, self._group_of = tuple(names), group_of
-        self._max_gap_s = (timeline or TimelineSettings()).max_gap_s
+        self._movements, self._distress = tuple(movements), distress
+        self._timeline = timeline or TimelineSettings()
+        self._max_gap_s = self._timeline.max_gap_s
         self._paused_at_s = math.nan
         self._may_resume = False
         self._reset()
+
+    @classmethod
+    def from_card(
+        cls,
+        settings: GuardSettings,
+        card: Mapping[str, Any],
+        timeline: TimelineSettings | None = None,
+    ) -> Guard:
+        """Return a guard for the model with this card; errors as above, and of `read_score`."""
+        return cls(
+            settings,
+            [str(name) for name in card["labels"]],
+            card.get("groups", {}),
+            timeline,
+            movements=card.get("movements", ()),
+            distress=read_score(card),
+        )
 
     def _reset(self) -> None:
         self._child = TargetFace(self.settings.child, self._max_gap_s)
@@ -264,6 +286,13 @@ class Guard:
         self._calm = Timer(self.settings.calm_s, self._max_gap_s)
         self._face_id: int | None = None
         self._last: tuple[float, str] | None = None
+        self._smoother = CausalSmoother(self._timeline)
+        self._measured = [s.columns[0] for s in self._states if s.columns and not s.is_sum]
+        self._meter: DistressMeter | None = None
+        if DISTRESS in self._measured and self._distress is not None:
+            about = self._names, self._group_of, self._movements, self._timeline
+            self._meter = DistressMeter(self._distress, *about)
+            self._measured = [name for name in self._measured if name != DISTRESS]
 
     def _rule_states(self) -> list[_RuleState]:
         states: list[_RuleState] = []
@@ -275,9 +304,32 @@ class Guard:
             states.append(_RuleState(rule, Timer(when.span.seconds, self._max_gap_s)))
             if isinstance(when, Shows):
                 members = members_of(when, self._names, self._group_of)
-                states[-1].columns = [f"s_{name}" for name in members]
+                states[-1].columns = [f"s_{name}" for name in members] or [self._column_of(when)]
+                states[-1].is_sum = bool(members)
                 states[-1].level = when.percent / 100
         return states
+
+    def _column_of(self, when: Shows) -> str:
+        """Return DISTRESS or the column of a movement."""
+        if when.names[0] != DISTRESS:
+            return MOVEMENT + movement_of(when, self._movements)
+        if self._distress is None:
+            raise UsageError(
+                f'rule "{when} …": the model has no distress score: use "negative", or fit one '
+                "with `moppet distress`."
+            )
+        return DISTRESS
+
+    @property
+    def needs_display(self) -> bool:
+        """Whether a rule needs the display reading, columns d_<class>."""
+        score = self._distress if self._meter else None
+        return score is not None and any(name.startswith("d_") for name in score.features)
+
+    @property
+    def uses_distress(self) -> bool:
+        """Whether a rule is about the distress score."""
+        return self._meter is not None
 
     @property
     def paused(self) -> bool:
@@ -302,17 +354,68 @@ class Guard:
             self._face_id = face["face_id"]
             self._restart_counts(faces_only=True)
         nobody = all(row["status"] == "no_face" for row in rows)
+        self._read(time_s, face, alone=len(faces) == 1)
         events: list[Event] = []
         for state in self._states:
-            value, counts = state.value(face), nobody
-            if state.columns is not None:
-                counts = _is_sure(face) and value is not None and value >= threshold(state.level)
-            if state.timer.update(time_s, value, counts):
+            counts = nobody if state.columns is None else self._holds(state, face)
+            if state.timer.update(time_s, state.value, counts):
                 events += self._act(state, time_s, face)
         events += self._check_calm(time_s, face)
         for event in events:
             self.summary.events[event.kind] += 1
         return events
+
+    def _read(self, time_s: float, face: Row | None, *, alone: bool) -> None:
+        """Compute the value of each rule, rounded to float32; None without a face."""
+        values: dict[str, float | None] = {}
+        if face is not None and self._measured:
+            found = [face[name] for name in self._measured]
+            if None not in found:
+                args = int(face["face_id"]), time_s, found, face.get("quality")
+                values = dict(zip(self._measured, self._smoother.update(*args), strict=True))
+        if self._meter is not None:
+            good = self._is_good(face)
+            values[DISTRESS] = self._meter.update(time_s, face, alone=alone, reliable=good)
+        for state in self._states:
+            if state.is_sum and state.columns is not None and face is not None:
+                parts = [face[name] for name in state.columns]
+                state.value = None if None in parts else float(np.float32(sum(parts)))
+            elif state.columns is not None:
+                value = None if face is None else values.get(state.columns[0])
+                state.value = None if value is None else float(value)
+
+    def _holds(self, state: _RuleState, face: Row | None) -> bool:
+        """Return whether a face shows what a rule asks for, reliably.
+
+        A sum of probabilities is reliable if it, or the largest probability alone, is not unsure:
+        a face that is half sad and half angry is negative.
+        """
+        value = state.value
+        if face is None or value is None or value < threshold(state.level):
+            return False
+        unsure_below = threshold(self._timeline.unsure_below)
+        sure = not state.is_sum or face["unsure"] is False or value >= unsure_below
+        return sure and self._is_good(face)
+
+    def _is_good(self, face: Row | None) -> bool:
+        """Return whether a face is there, classified, and of good quality."""
+        if face is None or face["status"] != "ok" or face[f"s_{self._names[0]}"] is None:
+            return False
+        quality = face.get("quality")
+        return quality is None or not quality < threshold(self._timeline.low_quality_below)
+
+    def _is_sure(self, face: Row | None) -> bool:
+        """Return whether the expression of a good face is sure, or at least its group."""
+        if face is None or not self._is_good(face):
+            return False
+        if face["unsure"] is False:
+            return True
+        shares = dict.fromkeys(self._group_of.values(), 0.0)
+        for name in self._names:
+            if name in self._group_of:
+                shares[self._group_of[name]] += face[f"s_{name}"]
+        most = float(np.float32(max(shares.values(), default=0.0)))
+        return most >= threshold(self._timeline.unsure_below)
 
     def resume(self, time_s: float) -> None:
         """Record that playback resumes: counts are reset and "again" is timed from time_s."""
@@ -346,8 +449,10 @@ class Guard:
 
     def _check_calm(self, time_s: float, face: Row | None) -> list[Event]:
         pausing = [state for state in self._states if state.pauses and state.columns is not None]
-        shown = [(state.value(face) or 0.0, state.level) for state in pausing]
-        calm = _is_sure(face) and all(value < CALM_BELOW * level for value, level in shown)
+        shown = [(state.value or 0.0, state.level) for state in pausing]
+        scored = bool(pausing) and not any(state.is_sum for state in pausing)
+        clear = self._is_good(face) if scored else self._is_sure(face)
+        calm = clear and all(value < CALM_BELOW * level for value, level in shown)
         most = max((value for value, _ in shown), default=None)
         full = self._calm.update(time_s, None if face is None else most, calm)
         if self.paused_by is None or self._may_resume or not full:
@@ -369,7 +474,7 @@ class Guard:
                 total.watched_s += seconds
                 setattr(total, seen, getattr(total, seen) + seconds)
             total.paused_s += seconds * self.paused
-        seen = "sure_s" if _is_sure(face) else "absent_s" if face is None else "unsure_s"
+        seen = "sure_s" if self._is_sure(face) else "absent_s" if face is None else "unsure_s"
         self._last = (time_s, seen)
 
     def _restart_counts(self, faces_only: bool = False) -> None:
@@ -377,8 +482,3 @@ class Guard:
         for state in self._states:
             if state.columns is not None or not faces_only:
                 state.timer.restart()
-
-
-def _is_sure(face: Mapping[str, Any] | None) -> bool:
-    """Whether there is a face whose expression is reliable."""
-    return face is not None and face["status"] == "ok" and face["unsure"] is False

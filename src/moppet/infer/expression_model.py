@@ -17,7 +17,7 @@ from moppet.config import check_settings, read_toml
 from moppet.files import read_bytes
 from moppet.infer.alignment import check_rgb
 from moppet.infer.model_probe import MOST_BYTES, OUTPUTS, Expected, probe_network, session_problem
-from moppet.infer.priors import Prior, full_prior, log_ratio, prior_problems
+from moppet.infer.priors import Prior, PriorChoice, full_prior, log_ratio, prior_problems
 from moppet.values import Floats, Image, ModelError, Scores, UsageError, name_hint
 from moppet.vocabulary import MOVEMENT_OF, movement_range
 
@@ -389,6 +389,18 @@ def load_model(
         display_temperature=card.display_temperature,
     )
     return model.with_prior(prior)
+
+
+def load_for(name_or_folder: str | Path, prior: PriorChoice) -> ExpressionModel:
+    """Return a model under a prior; see `load_model`.
+
+    An estimate starts from the card's prior: UsageError if there is none.
+    """
+    if prior != "estimate":
+        return load_model(name_or_folder, prior=prior)
+    model = load_model(name_or_folder)
+    model.with_prior("uniform")
+    return model
 
 
 def check_reading(model: ExpressionModel, reading: str) -> None:

@@ -9,15 +9,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, cast
 
 import numpy as np
 
 from moppet.files import as_damaged
 from moppet.infer.detectors import load_detector
-from moppet.infer.expression_model import ExpressionModel, check_reading, load_model
+from moppet.infer.expression_model import ExpressionModel, check_reading, load_for
 from moppet.infer.face_reader import FaceReader, ReaderSettings
-from moppet.infer.priors import Prior, change_prior, estimate_prior
+from moppet.infer.priors import Prior, PriorChoice, change_prior, estimate_prior
 from moppet.media import MediaInfo, probe, read_frames, recording_sha256
 from moppet.timeline import (
     CausalSmoother,
@@ -64,7 +64,7 @@ class Settings:
     detect_every_frame: bool = False
     min_face_px: float | None = None
     sequence: bool = False
-    prior: Prior | Literal["estimate"] = "natural"
+    prior: PriorChoice = "natural"
     timeline: TimelineSettings = field(default_factory=TimelineSettings)
 
     def __post_init__(self) -> None:
@@ -250,12 +250,13 @@ class Analysis:
 class LiveReader:
     """Analyzes frames one at a time, as `moppet.stream` does for a recording.
 
-    settings: of the analysis; `every`, `start_s` and `end_s` are not used.
+    settings: of the analysis; `every`, `start_s` and `end_s` are not used. None takes the defaults,
+        and gives both readings if the model has two.
     Raises ModelError or UsageError if the model or detector is invalid.
     """
 
     def __init__(self, settings: Settings | None = None) -> None:
-        settings = settings or Settings()
+        takes_all, settings = settings is None, settings or Settings()
         self.settings = settings.timeline
         if settings.prior == "estimate":
             raise UsageError(
@@ -263,6 +264,8 @@ class LiveReader:
                 "prior='estimate', and pass the result."
             )
         self._reader = _face_reader(settings, "camera")
+        if takes_all and self._reader.model.has_display:
+            self.settings = dataclasses.replace(self.settings, reading="both")
         self._optional = _optional_columns(self._reader.model, self.settings)
         self._smoother = CausalSmoother(self.settings)
 
@@ -270,6 +273,11 @@ class LiveReader:
     def model_name(self) -> str:
         """The model's name, from its card."""
         return self._reader.model.name
+
+    @property
+    def card(self) -> Mapping[str, Any]:
+        """The contents of the model's card."""
+        return self._reader.model.card
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -308,7 +316,7 @@ def analyze(
     detect_every_frame: bool = False,
     detector_model: str | Path | None = None,
     min_face_px: float | None = None,
-    prior: Prior | Literal["estimate"] = "natural",
+    prior: PriorChoice = "natural",
     timeline: TimelineSettings | None = None,
 ) -> Timeline:
     """Return the expressions of every face in a recording over time.
@@ -424,7 +432,7 @@ def _face_reader(settings: Settings, kind: str) -> FaceReader:
     min_face_px = settings.min_face_px
     return FaceReader(
         load_detector(settings.detector, model_path=model_path, min_face_px=min_face_px),
-        _load_model(settings),
+        load_for(settings.model, settings.prior),
         ReaderSettings(
             detect_every_frame=settings.detect_every_frame,
             unrelated=kind == "images" and not settings.sequence,
@@ -432,14 +440,6 @@ def _face_reader(settings: Settings, kind: str) -> FaceReader:
             low_quality_below=settings.timeline.low_quality_below,
         ),
     )
-
-
-def _load_model(settings: Settings) -> ExpressionModel:
-    if settings.prior != "estimate":
-        return load_model(settings.model, prior=settings.prior)
-    model = load_model(settings.model)
-    model.with_prior("uniform")  # refused here if the card has no prior to start from
-    return model
 
 
 def _optional_columns(model: ExpressionModel, settings: TimelineSettings) -> OptionalColumns:

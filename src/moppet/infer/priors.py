@@ -21,6 +21,8 @@ from moppet.values import Floats, UsageError, name_hint
 
 Prior = Literal["natural", "uniform"] | Mapping[str, float]
 """The model's own prevalences, equal ones, or class → prevalence."""
+PriorChoice = Prior | Literal["estimate"]
+"""The same, or "estimate": from the faces of a recording or data set."""
 PRIORS: Final = ("natural", "uniform", "estimate")
 """The priors that have a name; "estimate" needs all faces of a recording or data set."""
 

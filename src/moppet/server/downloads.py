@@ -31,10 +31,11 @@ class ExportedFile(NamedTuple):
     content: bytes
 
 
-def export_timeline(timeline: Path, kind: str) -> ExportedFile:
+def export_timeline(timeline: Path, kind: str, movements: Sequence[str] = ()) -> ExportedFile:
     """Return a timeline in one of the formats in EXPORTS; several files come as one zip.
 
-    Raises TimelineError if the format cannot hold the codes.
+    movements: those that files of coding programs have besides.
+    Raises TimelineError if the format cannot hold the codes, UsageError for an unknown movement.
     """
     annotated = read_annotated(timeline)
     stem = Path(str(annotated.timeline.metadata.get("source_name") or timeline.stem)).stem
@@ -50,7 +51,7 @@ def export_timeline(timeline: Path, kind: str) -> ExportedFile:
         if kind in _TABLES:
             path = annotated.timeline.write(folder / f"{stem}.{kind}")
             return ExportedFile(path.name, path.read_bytes())
-        files = write_programs(annotated, folder, stem, [kind], _PROBABILITIES_S)
+        files = write_programs(annotated, folder, stem, [kind], _PROBABILITIES_S, movements)
         if len(files) == 1:
             return ExportedFile(files[0].name, files[0].read_bytes())
         return ExportedFile(f"{stem} {kind}.zip", _zip(files))

@@ -16,10 +16,10 @@ from fastapi.responses import FileResponse, Response
 from starlette.exceptions import HTTPException
 
 from moppet.guard import (
-    DEFAULT_RULES,
     EventLog,
     Guard,
     GuardSettings,
+    default_rules,
     event_record,
     parse_rules,
     read_log,
@@ -27,6 +27,7 @@ from moppet.guard import (
 from moppet.guard.event_log import csv_text, read_records
 from moppet.guard.notifications import Alerts, Channels, Notifier, now
 from moppet.guard.rules import Child
+from moppet.guard.trials import read_measured
 from moppet.infer.expression_model import find_model, read_card
 from moppet.infer.pipeline import LiveReader
 from moppet.server.responses import Json, attachment, body_of, existing_file
@@ -72,7 +73,7 @@ class GuardSession:
         self, options: SessionOptions, reader: LiveReader, folder: Path, alerts: Alerts
     ) -> None:
         self._auto_resume, self._settings = options.auto_resume, options.settings
-        self._guard = Guard(self._settings, reader.names, reader.group_of, reader.settings)
+        self._guard = Guard.from_card(self._settings, reader.card, reader.settings)
         path = _new_log(folder)
         self.name = path.stem
         self._notifier = Notifier(alerts, EventLog(path))
@@ -144,10 +145,13 @@ def add_guards(site: FastAPI, folder: Path, channels: Channels) -> None:
 
     @site.get("/api/guard")
     def about() -> Json:
-        """Return the default rules, and the commands and webhook of the command line."""
+        """Return the default rules, how well they work, and the alerts of the command line."""
+        card = read_card(find_model())
+        measured = read_measured(card)
         commands = {name: getattr(channels, f"on_{name}") for name in ("alert", "pause", "resume")}
         return {
-            "rules": list(DEFAULT_RULES),
+            "rules": list(default_rules(card)),
+            "measured": None if measured is None else asdict(measured),
             "commands": {
                 name: Path(shlex.split(command)[0]).name for name, command in commands.items()
                 if command
@@ -158,8 +162,8 @@ def add_guards(site: FastAPI, folder: Path, channels: Channels) -> None:
     @site.post("/api/guard/check")
     def check(form: Annotated[SessionOptions, body_of(SessionOptions)]) -> Json:
         """Return the rules as they are understood; 400 with one sentence for an invalid rule."""
-        settings, card = form.settings, read_card(find_model())
-        Guard(settings, [str(name) for name in card["labels"]], card.get("groups", {}))
+        settings = form.settings
+        Guard.from_card(settings, read_card(find_model()))
         return {"rules": [str(rule) for rule in settings.rules]}
 
     @site.get("/api/guard/logs")

@@ -19,10 +19,12 @@ from starlette.websockets import WebSocketDisconnect
 from moppet.config import check_settings
 from moppet.files import one_line, parse_json
 from moppet.guard.notifications import Alerts, Channels
-from moppet.infer.pipeline import LiveReader
+from moppet.infer.expression_model import load_model
+from moppet.infer.pipeline import LiveReader, Settings
 from moppet.media.clock import StrictClock
 from moppet.server.guard_session import GuardSession, SessionOptions
 from moppet.server.responses import INTERNAL_ERROR, Json
+from moppet.timeline import TimelineSettings
 from moppet.values import Frame, Image, MediaError, MoppetError, UsageError
 
 LARGEST_MESSAGE: Final = 2_000_000
@@ -82,8 +84,13 @@ _BUSY, _INVALID, _FAILED = 1013, 1007, 1011
 _LARGEST_COMMAND: Final = 20_000
 
 
-def add_live(site: FastAPI, folder: Path, channels: Channels) -> None:
-    """Add /api/live, for one camera at a time. folder: of the guard session logs."""
+def add_live(
+    site: FastAPI, folder: Path, channels: Channels, settings: Settings | None = None
+) -> None:
+    """Add /api/live, for one camera at a time. folder: of the guard session logs.
+
+    settings: see `open_reader`.
+    """
     taken = asyncio.Lock()
 
     @site.websocket("/api/live")
@@ -97,7 +104,7 @@ def add_live(site: FastAPI, folder: Path, channels: Channels) -> None:
             return
         session = _Session(socket, folder, channels)
         try:
-            session.reader = await run_in_threadpool(LiveReader)
+            session.reader = await run_in_threadpool(open_reader, settings)
             await session.run()
         except MoppetError as error:
             await _close(socket, _INVALID, str(error))
@@ -109,6 +116,16 @@ def add_live(site: FastAPI, folder: Path, channels: Channels) -> None:
         finally:
             taken.release()
             await asyncio.shield(run_in_threadpool(session.finish))
+
+
+def open_reader(settings: Settings | None) -> LiveReader:
+    """Return a reader of a camera's frames.
+
+    settings: None takes the display reading if the default model has it, as `moppet watch` does.
+    """
+    if settings is None and load_model().has_display:
+        settings = Settings(timeline=TimelineSettings(reading="display"))
+    return LiveReader() if settings is None else LiveReader(settings)
 
 
 class _Session:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -86,8 +86,11 @@ def add_uploads(site: FastAPI, workspace: Workspace) -> None:
         return {"recording": path.name}
 
 
-def add_jobs(site: FastAPI, workspace: Workspace, queue: Queue) -> None:
-    """Add the routes below /api/jobs. A deletion includes the results, and an upload."""
+def add_jobs(site: FastAPI, workspace: Workspace, queue: Queue, settings: Settings) -> None:
+    """Add the routes below /api/jobs. A deletion includes the results, and an upload.
+
+    settings: of every job, but for those that the page offers.
+    """
     site.get("/api/jobs")(queue.jobs)
     site.post("/api/jobs/{number}/cancel")(queue.cancel)
     site.post("/api/jobs/{number}/resume")(queue.resume)
@@ -95,7 +98,7 @@ def add_jobs(site: FastAPI, workspace: Workspace, queue: Queue) -> None:
 
     @site.post("/api/jobs", status_code=201)
     def new_job(new: Annotated[NewJob, body_of(NewJob)]) -> Json:
-        return queue.add(new.source(workspace), Settings(**asdict(new.settings)))
+        return queue.add(new.source(workspace), replace(settings, **asdict(new.settings)))
 
     @site.get("/api/jobs/{number}")
     def job(number: int) -> Json:

@@ -17,6 +17,7 @@ from starlette.concurrency import run_in_threadpool
 
 from moppet.guard.notifications import Channels
 from moppet.infer.expression_model import bundled_models
+from moppet.infer.pipeline import Settings
 from moppet.server.guard_session import add_guards
 from moppet.server.job_queue import Queue
 from moppet.server.label_api import add_label
@@ -55,8 +56,14 @@ def build_site(
     port: int,
     channels: Channels = QUIET,
     codes: OpeningCodes | None = None,
+    settings: Settings | None = None,
+    live: Settings | None = None,
 ) -> Any:
-    """Return the ASGI application, behind `SecurityMiddleware`. channels: for a guard's alerts."""
+    """Return the ASGI application, behind `SecurityMiddleware`. channels: for a guard's alerts.
+
+    settings: of every analysis, but for what the page offers. live: of the camera and the guard;
+    None takes the display reading if the model has it.
+    """
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -67,12 +74,12 @@ def build_site(
     site = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     add_errors(site)
     add_uploads(site, workspace)
-    add_jobs(site, workspace, queue)
+    add_jobs(site, workspace, queue, settings or Settings())
     add_review(site, queue)
     add_edits(site, queue)
     add_exports(site, queue)
     add_label(site, workspace)
-    add_live(site, workspace.guards, channels)
+    add_live(site, workspace.guards, channels, live)
     add_guards(site, workspace.guards, channels)
 
     @site.get("/api/models")

@@ -215,11 +215,13 @@ def add_exports(site: FastAPI, queue: Queue) -> None:
     """Add the exports: files of one recording, and a summary of all."""
 
     @site.get("/api/jobs/{number}/export/{kind}")
-    def export(number: int, kind: str) -> Response:
+    def export(number: int, kind: str, movements: str = "") -> Response:
+        """Return a file. movements: "all", or names with commas, for coding programs."""
         if kind not in EXPORTS:
             raise HTTPException(404)
         path = existing_file(Path(queue.job(number).folder) / TIMELINE)
-        return _download(export_timeline(path, kind))
+        wanted = [name for name in movements.split(",") if name]
+        return _download(export_timeline(path, kind, wanted))
 
     @site.get("/api/summary.csv")
     def summary() -> Response:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moppet.coders.timeline_coding import split_by_person
+from moppet.pages.movement_lanes import movement_rows
 from moppet.timeline import Timeline, read_unfinished
 from moppet.timeline.annotations import (
     AnnotatedTimeline,
@@ -25,7 +26,10 @@ from moppet.timeline.annotations import (
 )
 from moppet.timeline.downsample import RowBins
 from moppet.timeline.durations import frame_times
+from moppet.timeline.movements import movements_in
 from moppet.timeline.people import People, people_path
+from moppet.timeline.readings import second_probabilities, second_reading
+from moppet.timeline.schema import MOVEMENT, numbers
 from moppet.timeline.summary import name_and_role
 from moppet.values import UsageError
 
@@ -54,6 +58,12 @@ class TimelineView:
         self.face = np.asarray(table["face_id"].to_numpy(zero_copy_only=False), np.float64)
         columns = [table[f"s_{name}"].to_numpy(zero_copy_only=False) for name in timeline.names]
         self.smoothed: NDArray[np.float32] = np.stack(columns, axis=1).astype(np.float32)
+        self.movements = movements_in(table)
+        moved = ("valence", *(MOVEMENT + name for name in self.movements))
+        self.moved = np.column_stack([numbers(table, name) for name in moved])
+        reading = table, timeline.names, timeline.settings
+        self.second = None if timeline.photos else second_reading(*reading)
+        self.second_smoothed = second_probabilities(*reading) if self.second else None
         unsure = table["unsure"].to_pylist()
         self.unsure = np.array([bool(u) for u in unsure], bool)
 
@@ -88,9 +98,23 @@ class TimelineView:
             ],
             "faceless": [_rounded(np.asarray(one)) for one in faceless],
             "shares": self._shares(),
+            "second": self.second,
+            "movements": self._movement_lanes(),
+            "blinks": [
+                {"face": one.face_id, "start_s": round(one.start_s, 3)} for one in timeline.blinks()
+            ],
             "people": self._people.as_json(),
             "corrections": self._corrections({face["name"]: face["id"] for face in faces}),
         }
+
+    def _movement_lanes(self) -> list[Json]:
+        """Return the lanes of valence and movements; `at`: their places in `curves` "moved"."""
+        if not self.movements or self.timeline.photos:
+            return []
+        rows = movement_rows(self.movements)
+        return [
+            {"kind": row.kind, "title": row.title, "about": row.about, "at": row.at} for row in rows
+        ]
 
     def _photos(self) -> list[Json]:
         """Return each photo's file name, status and time (its number), and the readings in it."""
@@ -162,7 +186,9 @@ class TimelineView:
         """Return a face's smoothed probabilities from start to end, in at most `points` points.
 
         Each point is the mean of its rows; null where the face is missing for over max_gap_s.
-        `unsure`: share of unsure rows in the point.
+        `unsure`: share of unsure rows in the point. second: the same of the second reading, if
+        there is one. moved: valence and each movement, the value of each point furthest from 0;
+        only with movements.
         """
         _check_span(start_s, end_s)
         if not 0 <= face <= _LARGEST_FACE:
@@ -183,16 +209,26 @@ class TimelineView:
         away = np.flatnonzero(between > self.timeline.settings.max_gap_s) + 1
         time_s = np.insert(time_s, away, np.nan)
         smoothed, unsure = np.insert(smoothed, away, np.nan, 0), np.insert(unsure, away, np.nan)
-        return {
+        found: Json = {
             "time_s": _rounded(time_s),
             "s": {name: _rounded(smoothed[:, i]) for i, name in enumerate(self.timeline.names)},
             "unsure": _rounded(unsure),
         }
+        if self.second_smoothed is not None:
+            second = np.insert(bins.means(self.second_smoothed[rows]), away, np.nan, 0)
+            names = enumerate(self.timeline.names)
+            found["second"] = {name: _rounded(second[:, i]) for i, name in names}
+        if self.movements:
+            shown = bins.extremes(self.moved[rows]) if len(rows) else self.moved[rows]
+            moved = np.insert(shown, away, np.nan, 0)
+            found["moved"] = [_rounded(column) for column in moved.T]
+        return found
 
     def boxes(self, start_s: float, end_s: float) -> list[Json]:
         """Return the rows from start to end, at most a minute: each face's box and expression.
 
-        Rows of frames without a face have no box.
+        Rows of frames without a face have no box. With a second reading, `second` is its
+        expression and probability, null without a face.
         """
         _check_span(start_s, end_s)
         end_s = min(end_s, start_s + LONGEST_S)
@@ -200,10 +236,18 @@ class TimelineView:
         columns = ["time_s", "face_id", "status", "box_x", "box_y", "box_w", "box_h"]
         columns += ["expression", "confidence", "unsure"]
         part = self.timeline.table.select(columns).slice(int(low), int(max(0, high - low)))
-        return [
+        found = [
             {k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()}
             for row in part.to_pylist()
         ]
+        if self.second_smoothed is not None:
+            for row, p in zip(found, self.second_smoothed[int(low) :], strict=False):
+                row["second"] = None if np.isnan(p).any() else self._best(p)
+        return found
+
+    def _best(self, p: NDArray[np.float32]) -> Json:
+        best = int(p.argmax())
+        return {"expression": self.timeline.names[best], "confidence": round(float(p[best]), 4)}
 
 
 @lru_cache(maxsize=4)

@@ -16,6 +16,7 @@ from moppet.timeline.schema import (
     check_names,
     optional_of,
     raw_columns,
+    table_columns,
     table_schema,
     valence,
 )
@@ -88,6 +89,19 @@ def deciding(columns: RawColumns, settings: TimelineSettings) -> NDArray[np.floa
             "d_<class>: the model has no display reading, or it was not written."
         )
     return columns["d"] if settings.reading == "display" else columns["p"]
+
+
+def causal_table(
+    table: Any, names: Sequence[str], group_of: Mapping[str, str], settings: TimelineSettings
+) -> Any:
+    """Return a timeline's table as a live stream gives its rows: smoothed with the past only."""
+    columns = table_columns(table, names)
+    smoothed = deciding(columns, settings).copy()
+    smoother = CausalSmoother(settings)
+    for i in np.flatnonzero(~np.isnan(smoothed).any(axis=1)):
+        face_id, time_s = int(columns["face_id"][i]), float(columns["time_s"][i])
+        smoothed[i] = smoother.update(face_id, time_s, smoothed[i], columns["quality"][i])
+    return labeled_table(columns, smoothed, settings, names=names, group_of=group_of)
 
 
 def live_rows(

@@ -70,7 +70,7 @@ def choose_movements(table: Any, wanted: Sequence[str]) -> list[str]:
         elif name in known:
             found.append(name)
         else:
-            what = "the timeline lacks it" if name in MOVEMENT_OF else "there is none of this name"
+            what = "the timeline lacks it" if name in MOVEMENT_OF else "there is none of that name"
             raise UsageError(
                 f"the movement {word!r} cannot be exported: {what}.{name_hint(name, known)} "
                 f"The timeline has {', '.join(known)}."
@@ -104,7 +104,7 @@ def find_movements(
             for label, shown in _ways(name, values[rows]):
                 for first, last in _runs(shown, good[rows], segment, level):
                     start_s = float(time_s[rows[first]])
-                    end_s = float(time_s[rows[last]] + np.nan_to_num(seconds[rows[last]]))
+                    end_s = float(time_s[rows[last]] + seconds[rows[last]])
                     mean = float(shown[first : last + 1].mean())
                     if end_s - start_s >= shortest:
                         found.append(MovementEpisode(face_id, name, label, start_s, end_s, mean))

@@ -6,7 +6,7 @@ import math
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import cv2
 import numpy as np
@@ -52,13 +52,24 @@ def random_view(
 
     image: (side, side) gray or (side, side, 3) RGB uint8; matrices: from `crop_matrices`.
     """
+    return random_view_and_flip(image, matrices, size, settings, rng)[0]
+
+
+def random_view_and_flip(
+    image: Image,
+    matrices: NDArray[np.float64],
+    size: int,
+    settings: RandomViewSettings,
+    rng: np.random.Generator,
+) -> tuple[Image, bool]:
+    """Return a random view of the crop as `random_view`, and whether it is mirrored."""
     # Half the draws at the two ends, half between: both framings occur in use.
     toward = rng.choice([0.0, 1.0, rng.random(), rng.random()])
     matrix = matrices[0] * (1 - toward) + matrices[1] * toward
     if rng.random() < settings.low_resolution:
         image, matrix = _lower_resolution(image, matrix, rng)
-    warp = _random_geometry(size, settings, rng) @ np.vstack([matrix, [0, 0, 1]])
-    photo = warped(image, warp, size)
+    moved = _random_geometry(size, settings, rng)
+    photo = warped(image, moved @ np.vstack([matrix, [0, 0, 1]]), size)
     photo = _random_light(photo, settings, rng)
     if rng.random() < settings.blur:
         photo = np.asarray(cv2.GaussianBlur(photo, (0, 0), rng.uniform(0.4, 1.8)), np.uint8)
@@ -67,7 +78,28 @@ def random_view(
         photo = np.clip(noisy, 0, 255).astype(np.uint8)
     if rng.random() < settings.erase:
         photo = _erase(photo, rng)
-    return photo
+    if _drawn(settings.cover, rng):
+        photo = _cover(photo, rng)
+    if _drawn(settings.compression, rng):
+        photo = _compress(photo, rng)
+    return photo, bool(np.linalg.det(moved[:, :2]) < 0)
+
+
+def _drawn(chance: float, rng: np.random.Generator) -> bool:
+    """Whether something of this chance happens; nothing is drawn where it is 0."""
+    return bool(chance and rng.random() < chance)
+
+
+def in_colored_light(image: Image, rng: np.random.Generator, *, gray: bool) -> Image:
+    """Return an RGB image as it is in light of another color: (h, w, 3), or (h, w) if gray.
+
+    In gray the weights of the colors are drawn around those of plain gray; white stays white.
+    """
+    if gray:
+        weights = np.array(_LUMA) * np.exp(rng.normal(0, 0.6, 3))
+        return np.asarray(cv2.transform(image, weights[None] / weights.sum()), np.uint8)
+    gains = np.exp(rng.normal(0, 0.25, 3))
+    return np.asarray(cv2.transform(image, np.diag(gains / gains.max())), np.uint8)
 
 
 def _random_geometry(
@@ -83,6 +115,8 @@ def _random_geometry(
         linear[:, 0] *= -1
     middle = np.full(2, (size - 1) / 2)
     shift = rng.uniform(-settings.shift, settings.shift, 2) * size
+    if _drawn(settings.framing, rng):
+        linear *= np.exp(rng.uniform(-_FRAMING, _FRAMING))
     return np.column_stack([linear, middle - linear @ middle + shift])
 
 
@@ -104,6 +138,8 @@ def _random_light(photo: Image, settings: RandomViewSettings, rng: np.random.Gen
     mean = x.mean()
     x = (x - mean) * np.float32(np.exp(rng.uniform(-settings.contrast, settings.contrast))) + mean
     x += np.float32(rng.uniform(-settings.brightness, settings.brightness))
+    if _drawn(settings.underexposed, rng):
+        x = _underexpose(x, rng)
     if rng.random() < settings.shadow:
         side = photo.shape[0]
         direction = rng.uniform(0, 2 * np.pi)
@@ -127,6 +163,35 @@ def _erase(photo: Image, rng: np.random.Generator) -> Image:
     return photo
 
 
+def _underexpose(x: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
+    """Return an image of 0 to 1 with 1 to 3 stops less light (sRGB has about 2.2 for gamma)."""
+    dark = np.clip(x, 0, 1) * np.float32(2 ** (-rng.uniform(1, 3) / 2.2))
+    noise = rng.standard_normal(x.shape, dtype=np.float32)
+    return np.asarray(dark + noise * np.float32(rng.uniform(0, 0.02)), np.float32)
+
+
+def _cover(photo: Image, rng: np.random.Generator) -> Image:
+    """Return the image with an ellipse of one shade, which reaches in from a side."""
+    side = photo.shape[0]
+    direction = rng.uniform(0, 2 * np.pi)
+    axes = rng.uniform(0.2, 0.5, 2) * side
+    away = (0.5 + rng.uniform(0.0, 0.25)) * side
+    middle = side / 2 + away * np.array([np.cos(direction), np.sin(direction)])
+    shade = np.clip(rng.integers(0, 256) + rng.integers(-25, 26, photo.shape[2:]), 0, 255)
+    covered = np.array(photo, order="C")
+    box = (middle.tolist(), (2 * axes).tolist(), float(rng.uniform(0, 180)))
+    cv2.ellipse(covered, box, np.atleast_1d(shade).tolist(), -1)
+    return covered
+
+
+def _compress(photo: Image, rng: np.random.Generator) -> Image:
+    quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(10, 61))]
+    _, data = cv2.imencode(".jpg", photo, quality)
+    flag = cv2.IMREAD_GRAYSCALE if photo.ndim == 2 else cv2.IMREAD_COLOR
+    return np.asarray(cv2.imdecode(data, flag), np.uint8)
+
+
+_FRAMING: Final = math.log(1.5)
 _LUMA: Final = (0.299, 0.587, 0.114)
 _YIQ: Final = ((0.299, 0.587, 0.114), (0.596, -0.274, -0.322), (0.211, -0.523, 0.312))
 _SEED_OF: Final = {"geometry": 0, "appearance": 1, "occlusion": 2}

@@ -12,12 +12,13 @@ import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, WeightAveraging
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from moppet.metrics import accuracy, balanced_accuracy
 from moppet.train import losses
 from moppet.train.checkpoints import (
     BEST,
+    HEAD_FIELDS,
     LAST,
     LOSS,
     load_parts,
@@ -26,10 +27,15 @@ from moppet.train.checkpoints import (
     save_tensors,
 )
 from moppet.train.data_module import RandomViews, TrainingData, evaluation_crops, network_input
-from moppet.train.module import TrainingModule, predict_logits
+from moppet.train.head_targets import RENDERED, SOURCES
+from moppet.train.module import TrainingModule, predict_heads, predict_logits
+from moppet.train.movements import COLUMNS, correlation, mixing
 from moppet.train.networks import Network
 from moppet.train.recipe import Recipe
-from moppet.values import MoppetError
+from moppet.values import Floats, MoppetError
+
+_VALIDATED = 1500
+"""Rows of each source on which the other heads are measured after an epoch."""
 
 
 class MovingAverage(WeightAveraging):
@@ -86,11 +92,16 @@ class Validator:
         if len(self.rows):
             crops = evaluation_crops(self.data, self.rows, aligned=True)
             self.images = network_input(crops, self.recipe)
+        self.others = HeadValidator(self.data, self.recipe) if self.recipe.heads else None
 
-    def measure(self, network: nn.Module) -> dict[str, float]:
-        """Return loss, accuracy and balanced accuracy; NaN without validation rows."""
+    def measure(self, network: Network) -> dict[str, float]:
+        """Return loss, accuracy and balanced accuracy; NaN without validation rows.
+
+        Of other heads also `HEAD_FIELDS`.
+        """
+        more = self.others.measure(network) if self.others else {}
         if not len(self.rows):
-            return dict.fromkeys(("val_loss", "val_accuracy", "val_balanced"), math.nan)
+            return dict.fromkeys(("val_loss", "val_accuracy", "val_balanced"), math.nan) | more
         logits, _ = predict_logits(network, self.images)
         soft = self.data.targets(self.recipe)[self.rows]
         loss = losses.soft_cross_entropy(
@@ -105,7 +116,44 @@ class Validator:
             "val_loss": float(loss),
             "val_accuracy": accuracy(label, guess),
             "val_balanced": balanced_accuracy(label, guess, len(self.data.names)),
+            **more,
         }
+
+
+class HeadValidator:
+    """Measures the other heads on some validation rows of every source."""
+
+    def __init__(self, data: TrainingData, recipe: Recipe) -> None:
+        assert data.heads is not None
+        val = data.part == "val"
+        rng = np.random.default_rng(recipe.seed)
+        rows = [np.flatnonzero(val & data.heads.rows(source)) for source in range(len(SOURCES))]
+        self.rows = np.concatenate([rng.permutation(of)[:_VALIDATED] for of in rows])
+        self.heads, self.classes = data.heads, len(data.names)
+        if len(self.rows):
+            crops = evaluation_crops(data, self.rows, aligned=True)
+            self.images = network_input(crops, recipe)
+
+    def measure(self, network: Network) -> dict[str, float]:
+        """Return `HEAD_FIELDS`; NaN for what the rows or the network lack."""
+        found = predict_heads(network, self.images) if len(self.rows) else None
+        display = movements = landmarker = math.nan
+        known = self.heads.display[self.rows]
+        if found is not None and found.display is not None and (known >= 0).any():
+            guess = found.display[known >= 0].argmax(axis=1)
+            display = balanced_accuracy(known[known >= 0], guess, self.classes)
+        if found is not None and found.movements is not None:
+            columns = found.movements @ mixing(COLUMNS).T
+            rendered = self.heads.rows(RENDERED)[self.rows]
+            movements = self._mean_r(columns, rendered)
+            landmarker = self._mean_r(columns, ~rendered)
+        return dict(zip(HEAD_FIELDS, (display, movements, landmarker), strict=True))
+
+    def _mean_r(self, columns: Floats, of: NDArray[np.bool_]) -> float:
+        true = self.heads.movements[self.rows]
+        found = [correlation(columns[of, i], true[of, i]) for i in range(len(COLUMNS))]
+        known = [r for r in found if not math.isnan(r)]
+        return sum(known) / len(known) if known else math.nan
 
 
 class EpochCheckpoint(Callback):

@@ -29,6 +29,9 @@ LOG_FIELDS: Final = (
     "val_accuracy",
     "val_balanced",
 )
+HEAD_FIELDS: Final = ("val_display_balanced", "val_movements_r", "val_landmarker_r")
+"""Columns of networks with other heads: balanced accuracy of the display reading; mean correlation
+of movements with the truth of rendered faces, and with Face Landmarker on others."""
 LAST: Final = "last.safetensors"
 BEST: Final = "best.safetensors"
 LOSS: Final = "val_loss"
@@ -43,7 +46,8 @@ def read_log(folder: Path) -> list[dict[str, float]]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = [{current_key(k): v for k, v in row.items()} for row in csv.DictReader(file)]
-        return [{key: float(row[key] or "nan") for key in LOG_FIELDS} for row in rows]
+        names = (*LOG_FIELDS, *(name for name in HEAD_FIELDS if rows and name in rows[0]))
+        return [{key: float(row[key] or "nan") for key in names} for row in rows]
     except (KeyError, TypeError, ValueError, csv.Error):
         raise MoppetError(f"the log {path} is damaged. Remove {folder} to start again.") from None
 
@@ -62,8 +66,13 @@ def cut_log(folder: Path, epochs: int) -> None:
 
 
 def _write_log(folder: Path, rows: list[dict[str, float]]) -> None:
-    lines = ([int(row["epoch"]), *(row[name] for name in LOG_FIELDS[1:])] for row in rows)
-    write_text(folder / "log.csv", csv_text(LOG_FIELDS, lines, end="\r\n"))
+    names = _fields_of(rows[0] if rows else {})
+    lines = ([int(row["epoch"]), *(row[name] for name in names[1:])] for row in rows)
+    write_text(folder / "log.csv", csv_text(names, lines, end="\r\n"))
+
+
+def _fields_of(row: Mapping[str, float]) -> tuple[str, ...]:
+    return (*LOG_FIELDS, *(name for name in HEAD_FIELDS if name in row))
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
@@ -93,7 +102,7 @@ class _LogWriter(ExperimentWriter):
 
     def save(self) -> None:
         for row in self.metrics:
-            append_log(Path(self.log_dir), {name: row[name] for name in LOG_FIELDS})
+            append_log(Path(self.log_dir), {name: row[name] for name in _fields_of(row)})
         self.metrics = []
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final
+from typing import Any, Final
 
 import cv2
 import numpy as np
@@ -18,7 +19,9 @@ from torch.utils.data import Dataset, Sampler
 from moppet.datasets.faces import Faces, whole_crop
 from moppet.datasets.manifest import Manifest
 from moppet.infer.expression_model import Preprocessing
-from moppet.train.augmentation import crop_matrices, random_view
+from moppet.train.augmentation import crop_matrices, in_colored_light, random_view_and_flip
+from moppet.train.head_targets import DATA, RENDERED, SOURCES, HeadTargets
+from moppet.train.movements import COLUMNS, mirror
 from moppet.train.recipe import Recipe
 from moppet.values import Floats, Image, MoppetError, UsageError
 from moppet.vocabulary import former_split
@@ -39,6 +42,8 @@ class TrainingData:
     part: (n,) "train", "val", "test", or "" for rows that are not used.
     mixed: (n, k) float32, distillation targets of the training rows in place of their own; None
         without distillation. teachers: SHA-256 of the models that they come from.
+    heads: what the rows teach the other heads; None where there is only the observers' reading.
+        Rows of other sources than the data have no `label`.
     """
 
     manifest: Manifest
@@ -49,6 +54,7 @@ class TrainingData:
     part: NDArray[np.str_]
     mixed: Floats | None = None
     teachers: tuple[str, ...] = ()
+    heads: HeadTargets | None = None
 
     @cached_property
     def fingerprint(self) -> str:
@@ -61,6 +67,9 @@ class TrainingData:
         text = repr([self.names, columns, self.label.tolist(), parts])
         text += repr(self.teachers) if self.teachers else ""
         cuts = hashlib.sha256()
+        if self.heads is not None:
+            for targets in (self.heads.source, self.heads.display, self.heads.movements):
+                cuts.update(targets.tobytes())
         for cut in self.faces.cuts:
             cuts.update(repr(cut.shape).encode())
             cuts.update(cut.tobytes())
@@ -179,16 +188,32 @@ def normalize(images: Tensor) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last)
 
 
-class RandomViews(Dataset[tuple[Tensor, Tensor, Tensor]]):
-    """A random view of each training row, its target, and its weight.
+More = dict[str, Tensor]
+"""What a row teaches the other heads: `display` (k,), shares or zeros for unknown; `shift` (k,),
+added to its display logits; `movements` (COLUMNS,), NaN for unknown; `exact`, whether those are the
+truth and not Face Landmarker's answers."""
+
+
+class RandomViews(Dataset[tuple[Tensor, ...]]):
+    """A random view of each training row, its target and its weight, and `More` with other heads.
 
     A row's view depends on the seed, the epoch, the row and how often the epoch has shown it, so
     that a resumed run sees the same views. Without random views the plain aligned crop is given,
     and whole batches are augmented. Of n rows, index i + n * k is row i for the time k + 1.
+    rows: the rows of the data, then of the other sources. counts: how many each source has.
     """
 
     def __init__(self, data: TrainingData, recipe: Recipe) -> None:
-        self.rows = data.training_rows(recipe)
+        rows = [data.training_rows(recipe)]
+        self.heads = data.heads
+        if self.heads is not None:
+            rows += [self._rows_of(data, self.heads, recipe, s) for s in range(1, len(SOURCES))]
+            self.shifts = self.heads.display_shifts(
+                data.part == "train", len(data.names), recipe.display_adjustment
+            )
+            self.mirrored, self.signs = mirror(COLUMNS)
+        self.counts = tuple(map(len, rows))
+        self.rows = np.concatenate(rows)
         self.soft = data.targets(recipe) if data.mixed is None else data.mixed
         self.weights = data.manifest.weights
         self.recipe = recipe
@@ -199,10 +224,17 @@ class RandomViews(Dataset[tuple[Tensor, Tensor, Tensor]]):
         else:
             self.plain = network_input(evaluation_crops(data, self.rows, aligned=True), recipe)
 
+    @staticmethod
+    def _rows_of(
+        data: TrainingData, heads: HeadTargets, recipe: Recipe, source: int
+    ) -> NDArray[np.intp]:
+        used = recipe.shares[SOURCES[source]] > 0
+        return np.flatnonzero(heads.rows(source) & (data.part == "train") & used)
+
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
+    def __getitem__(self, index: int) -> tuple[Any, ...]:
         time, index = divmod(index, len(self.rows))
         row = int(self.rows[index])
         soft, weight = torch.from_numpy(self.soft[row]), torch.tensor(self.weights[row])
@@ -211,9 +243,37 @@ class RandomViews(Dataset[tuple[Tensor, Tensor, Tensor]]):
         recipe = self.recipe
         again = (time,) if time else ()
         rng = np.random.default_rng((recipe.seed, self.epoch, row, *again))
-        image = random_view(*self.crops[row], recipe.size, recipe.random_views, rng)
+        crop, matrices = self.crops[row]
+        if crop.ndim == 3 and recipe.random_views.color_cast:
+            crop = _in_any_light(crop, recipe, rng)
+        image, flipped = random_view_and_flip(crop, matrices, recipe.size, recipe.random_views, rng)
         channels_first = image[None] if image.ndim == 2 else image.transpose(2, 0, 1)
-        return torch.from_numpy(np.ascontiguousarray(channels_first)), soft, weight
+        view = torch.from_numpy(np.ascontiguousarray(channels_first))
+        if self.heads is None:
+            return view, soft, weight
+        return view, soft, weight, self._more(self.heads, row, flipped)
+
+    def _more(self, heads: HeadTargets, row: int, flipped: bool) -> More:
+        display = np.zeros(self.soft.shape[1], np.float32)
+        if heads.display[row] >= 0:
+            display[heads.display[row]] = 1
+        movements, source = heads.movements[row], int(heads.source[row])
+        if flipped:
+            movements = movements[self.mirrored] * self.signs
+        return {
+            "display": torch.from_numpy(display),
+            "shift": torch.from_numpy(self.shifts[source]),
+            "movements": torch.from_numpy(movements),
+            "exact": torch.tensor(source == RENDERED),
+        }
+
+
+def _in_any_light(crop: Image, recipe: Recipe, rng: np.random.Generator) -> Image:
+    """Return an RGB crop in the recipe's colors, at its chance in light of another color."""
+    gray = recipe.channels == 1
+    if rng.random() < recipe.random_views.color_cast:
+        return in_colored_light(crop, rng, gray=gray)
+    return as_color(crop, gray)
 
 
 def as_color(cut: Image, gray: bool) -> Image:
@@ -224,8 +284,13 @@ def as_color(cut: Image, gray: bool) -> Image:
 
 
 def crop_and_matrices(faces: Faces, row: int, recipe: Recipe) -> tuple[Image, NDArray[np.float64]]:
-    """Return a face's crop in the recipe's colors, and its `crop_matrices`."""
-    crop = as_color(faces.cuts[row], recipe.channels == 1)
+    """Return a face's crop in the recipe's colors, and its `crop_matrices`.
+
+    Color images stay so where random views change the color of the light.
+    """
+    crop = faces.cuts[row]
+    if crop.ndim == 2 or not recipe.random_views.color_cast:  # else each view has its own light
+        crop = as_color(crop, recipe.channels == 1)
     landmarks, tight = faces.landmarks_px[row], bool(faces.tight[row])
     return crop, crop_matrices(crop.shape[0], landmarks, recipe.size, tight=tight)
 
@@ -245,7 +310,7 @@ class EpochSampler(Sampler[int]):
         times: NDArray[np.int64] | None = None,
         chances: NDArray[np.float64] | None = None,
     ) -> None:
-        n = len(views)
+        n = views.counts[0]
         self.views = views
         self.times = np.ones(n, np.int64) if times is None else times
         self.chances = None if chances is None else chances * self.times
@@ -260,7 +325,40 @@ class EpochSampler(Sampler[int]):
             rows = rng.permutation(rows)
         else:
             rows = rng.choice(len(self.times), len(rows), p=self.chances / self.chances.sum())
-        yield from (rows + len(self.times) * earlier(rows)).tolist()
+        yield from (rows + len(self.views) * earlier(rows)).tolist()
+
+
+class SourceSampler(Sampler[int]):
+    """Mixes the recipe's share of each source into every batch of the data's rows.
+
+    own: draws the data's rows; an epoch shows them as often as without other sources. batch: its
+    size. The other sources' rows come in random order, all of them before one comes again.
+    """
+
+    def __init__(self, own: EpochSampler, recipe: Recipe, batch: int) -> None:
+        self.own, self.views = own, own.views
+        shares = [recipe.shares[name] for name in SOURCES[1:]]
+        batch = min(batch, int(len(own) / (1 - sum(shares))))  # of little data, all in one batch
+        rest = [round(batch * share) for share in shares]
+        self.per_batch = (max(1, batch - sum(rest)), *rest)
+
+    def __len__(self) -> int:
+        return len(self.own) // self.per_batch[DATA] * sum(self.per_batch)
+
+    def __iter__(self) -> Iterator[int]:
+        batches = len(self.own) // self.per_batch[DATA]
+        drawn = [iter(self.own), *map(self._draw, range(1, len(SOURCES)))]
+        for _ in range(batches):
+            for source, count in zip(drawn, self.per_batch, strict=True):
+                yield from itertools.islice(source, count)
+
+    def _draw(self, source: int) -> Iterator[int]:
+        """Yield indices of a source's rows without end; again and again in other views."""
+        views = self.views
+        first, n = sum(views.counts[:source]), views.counts[source]
+        rng = np.random.default_rng((views.recipe.seed, views.epoch, source))
+        for time in itertools.count():
+            yield from (first + rng.permutation(n) + len(views) * time).tolist()
 
 
 def earlier(rows: NDArray[np.int64]) -> NDArray[np.int64]:

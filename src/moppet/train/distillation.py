@@ -10,6 +10,7 @@ import numpy as np
 
 from moppet.infer.expression_model import ExpressionModel, load_model
 from moppet.train.data_module import TrainingData, evaluation_crops
+from moppet.train.head_targets import SOURCES
 from moppet.train.measurement import at_temperature_one
 from moppet.train.recipe import Recipe
 from moppet.values import Floats, UsageError
@@ -22,17 +23,24 @@ def with_teachers(data: TrainingData, recipe: Recipe, base: Path) -> TrainingDat
 
     The target of each training row becomes (1 - teacher_share) times its own target plus
     teacher_share times the teachers' mean prediction (knowledge distillation, Hinton et al.
-    2015). Validation and test rows keep their votes.
+    2015). Rows of other sources have no target of their own: theirs is the prediction alone.
+    Validation and test rows keep their votes. The recipe's `teachers_on` names the sources.
     base: the folder that the recipe's paths are relative to.
     """
     if not recipe.teachers:
         return data
     paths = [base / name if (base / name).exists() else Path(name) for name in recipe.teachers]
     teachers = [load_model(path, threads=2) for path in paths]
-    rows = data.training_rows(recipe)
     mixed = data.targets(recipe).copy()
-    share = np.float32(recipe.teacher_share)
-    mixed[rows] = (1 - share) * mixed[rows] + share * mean_predictions(data, rows, teachers)
+    if "data" in recipe.teachers_on:
+        rows = data.training_rows(recipe)
+        share = np.float32(recipe.teacher_share)
+        mixed[rows] = (1 - share) * mixed[rows] + share * mean_predictions(data, rows, teachers)
+    for source, share_of_batch in recipe.shares.items():
+        if data.heads is not None and share_of_batch and source in recipe.teachers_on:
+            of_source = data.heads.rows(SOURCES.index(source)) & (data.part == "train")
+            rows = np.flatnonzero(of_source)
+            mixed[rows] = mean_predictions(data, rows, teachers)
     hashes = tuple(teacher.sha256 for teacher in teachers)
     return dataclasses.replace(data, mixed=mixed, teachers=hashes)
 

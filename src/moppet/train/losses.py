@@ -61,6 +61,19 @@ soft_cross_entropy: Final = partial(focal_loss, gamma=0.0)
 """The weighted mean cross-entropy of (n, k) logits against shares; arguments of `focal_loss`."""
 
 
+def movement_loss(columns: Tensor, targets: Tensor, spread: Tensor) -> Tensor:
+    """Return the mean squared error of movements in squares of their spread; 0 without targets.
+
+    columns: (n, c), found. targets: (n, c), NaN for unknown. spread: (c,), standard deviation of
+    each column's targets, so that rare and slight movements count as much as others.
+    """
+    known = torch.isfinite(targets)
+    if not known.any():
+        return columns.new_zeros(())
+    error = (columns - torch.where(known, targets, 0)) / spread
+    return torch.where(known, error, 0).square().sum() / known.sum()
+
+
 def class_weights(
     soft: Tensor,
     weights: Tensor | None = None,

@@ -34,9 +34,15 @@ CHILDREN_KEY: Final = "infant or child"
 
 
 def fit_temperature(
-    logits: Floats, label: NDArray[np.integer[Any]], *, spread: float = math.inf
+    logits: Floats,
+    label: NDArray[np.integer[Any]],
+    *,
+    weights: NDArray[np.floating] | None = None,
+    spread: float = math.inf,
 ) -> float:
     """Return the temperature with the lowest negative log-likelihood (Guo et al. 2017).
+
+    weights: (n,) of the rows, equal if left out.
 
     spread: standard deviation of a normal prior on its logarithm, around 0; infinite for none.
         Without a prior, a few rows that are all correct give a temperature of nearly 0.
@@ -47,7 +53,7 @@ def fit_temperature(
     def loss(log_temperature: float) -> float:
         z = logits.astype(np.float64) / np.exp(log_temperature)
         z -= z.max(axis=1, keepdims=True)
-        loss = np.mean(np.log(np.exp(z).sum(axis=1)) - z[rows, label])
+        loss = np.average(np.log(np.exp(z).sum(axis=1)) - z[rows, label], weights=weights)
         return float(loss + pull * log_temperature**2)
 
     found = minimize_scalar(loss, bounds=(np.log(0.1), np.log(10.0)), method="bounded")
@@ -130,10 +136,11 @@ def part_figures(
     )
     plain = at_temperature_one(probabilities, temperature)
     before = summarize(plain, label, groups, data.names, np.random.default_rng(0), draws=200)
-    return {**_values(summary), "ece_before_scaling": as_json(before.overall["ece"])}
+    return {**summary_values(summary), "ece_before_scaling": as_json(before.overall["ece"])}
 
 
-def _values(summary: Summary) -> Json:
+def summary_values(summary: Summary) -> Json:
+    """Return a summary's figures as plain values: n, each figure, each class's, the confusion."""
     found = summary.as_json()
     return {
         "n": found["n"],
@@ -164,7 +171,7 @@ def _grouped(
     probabilities = found @ np.eye(len(names), dtype=np.float32)[index]
     label, groups = index[data.label[rows]], data.manifest.groups[rows]
     return {"names": names} | {
-        name: _values(
+        name: summary_values(
             summarize(probabilities[p], label[p], groups[p], names, np.random.default_rng(0))
         )
         for name, p in parts.items()

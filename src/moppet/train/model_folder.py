@@ -7,6 +7,7 @@ import io
 import json
 import math
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -21,45 +22,88 @@ from torch import Tensor, nn
 from moppet.files import file_sha256, render_text, replacing, write_text
 from moppet.palette import LIGHT
 from moppet.train.data_module import MEAN, SCALE
-from moppet.train.module import in_batches, predict_logits
+from moppet.train.module import HeadArrays, in_batches, predict_all
+from moppet.train.movements import mirror, mixing
 from moppet.train.networks import Network
 from moppet.train.recipe import Recipe
 from moppet.values import Floats, ModelError
 
 OUTPUTS = ["logits", "embedding"]
+"""What every network gives; "display_logits" and "movements" follow where it has these heads."""
 _FLOAT_CONVOLUTIONS: Final = 3
+RENDERED_R: Final = 0.85
+"""Least correlation of an exported movement with the truth of held-back rendered faces, in every
+age band and tone group."""
+REAL_R: Final = 0.75
+"""Least correlation of an exported movement with Face Landmarker on held-back real faces."""
 
 
 class Deployed(nn.Module):
-    """The network as it is used; mirrored: averaged over a face and its mirror image."""
+    """The network as it is used; mirrored: averaged over a face and its mirror image.
 
-    def __init__(self, network: Network, *, mirrored: bool = False) -> None:
+    columns: the facial movements that it gives, of COLUMNS; both sides or none.
+    outputs: the names of what forward returns, in its order.
+    """
+
+    def __init__(
+        self, network: Network, *, mirrored: bool = False, columns: Sequence[str] = ()
+    ) -> None:
         super().__init__()
         self.network = network
         self.mirrored = mirrored
+        self.display = getattr(network, "display", None) is not None
+        self.columns = tuple(columns)
+        self.outputs = [
+            *OUTPUTS,
+            *["display_logits"] * self.display,
+            *["movements"] * bool(columns),
+        ]
+        self.mixing: Tensor
+        self.signs: Tensor
+        if columns:
+            self.order, signs = mirror(self.columns)
+            self.register_buffer("mixing", torch.from_numpy(mixing(columns).T.copy()))
+            self.register_buffer("signs", torch.from_numpy(signs))
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         if not self.mirrored:
-            logits, embedding = self.network(image)
-            return logits, embedding
+            return tuple(self._found(image))
         # One batch of both, so that the file holds the weights once.
         n = image.shape[0]
-        logits, embedding = self.network(torch.cat([image, image.flip(3)]))
-        return (logits[:n] + logits[n:]) / 2, (embedding[:n] + embedding[n:]) / 2
+        found = self._found(torch.cat([image, image.flip(3)]))
+        halves = [(part[:n], part[n:]) for part in found]
+        if self.columns:
+            plain, other = halves[-1]
+            halves[-1] = plain, other[:, torch.from_numpy(self.order)] * self.signs
+        return tuple((plain + other) / 2 for plain, other in halves)
+
+    def _found(self, image: Tensor) -> list[Tensor]:
+        if len(self.outputs) == len(OUTPUTS):
+            return list(self.network(image))
+        found = self.network.all_heads(image)
+        parts = [found.logits, found.embedding, *([found.display] if self.display else [])]
+        if self.columns:
+            assert found.movements is not None
+            parts.append(found.movements @ self.mixing)
+        return [part for part in parts if part is not None]
 
 
-def export_float(network: Network, path: Path, *, mirrored: bool = False) -> None:
-    """Write the network as float32 ONNX: image (n, c, size, size) → logits and embedding."""
-    model = Deployed(network, mirrored=mirrored).eval()
+def export_float(
+    network: Network, path: Path, *, mirrored: bool = False, columns: Sequence[str] = ()
+) -> None:
+    """Write the network as float32 ONNX: image (n, c, size, size) → the outputs of `Deployed`."""
+    model = Deployed(network, mirrored=mirrored, columns=columns).eval()
     model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    with torch.no_grad():
+    with torch.no_grad(), warnings.catch_warnings():
+        # Of padding, whose amounts it writes as a slice in steps of -1: nothing is wrong with them.
+        warnings.filterwarnings("ignore", "Constant folding - Only steps=1")
         torch.onnx.export(
             model,
             (torch.zeros(2, network.channels, network.input_size, network.input_size),),
             str(path),
             input_names=["image"],
-            output_names=OUTPUTS,
-            dynamic_axes={name: {0: "n"} for name in ("image", *OUTPUTS)},
+            output_names=model.outputs,
+            dynamic_axes={name: {0: "n"} for name in ("image", *model.outputs)},
             opset_version=17,
             dynamo=False,
         )
@@ -121,24 +165,36 @@ def export_int8(float_path: Path, calibration: Floats, path: Path) -> None:
 
 def onnx_logits(path: Path, images: NDArray[np.uint8], threads: int = 2) -> tuple[Floats, Floats]:
     """Return an ONNX model's logits and embeddings of (n, c, h, w) uint8 images."""
+    found = _onnx_outputs(path, images, threads)
+    return found["logits"], found["embedding"]
+
+
+def onnx_heads(path: Path, images: NDArray[np.uint8], threads: int = 2) -> HeadArrays:
+    """Return everything that an ONNX model reads in (n, c, h, w) uint8 images."""
+    found = _onnx_outputs(path, images, threads)
+    return HeadArrays(found["logits"], found.get("display_logits"), found.get("movements"))
+
+
+def _onnx_outputs(path: Path, images: NDArray[np.uint8], threads: int) -> dict[str, Floats]:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    return in_batches(
-        lambda x: session.run(OUTPUTS, {"image": x.contiguous().numpy()}), images, 128
-    )
+    names = [output.name for output in session.get_outputs()]
+    found = in_batches(lambda x: session.run(names, {"image": x.contiguous().numpy()}), images, 128)
+    return dict(zip(names, found, strict=True))
 
 
 def check_parity(
     network: nn.Module, path: Path, images: NDArray[np.uint8], tolerance: float = 1e-3
 ) -> float:
-    """Return the largest difference of logits between torch and ONNX.
+    """Return the largest difference between torch and ONNX, of logits and facial movements.
 
-    Raises ModelError if it exceeds the tolerance.
+    network: gives the outputs of the file. Raises ModelError if it exceeds the tolerance.
     """
-    expected, _ = predict_logits(network, images)
-    got, _ = onnx_logits(path, images)
-    worst = float(np.abs(expected - got).max())
+    expected = predict_all(network, images)
+    got = list(_onnx_outputs(path, images, 2).values())
+    pairs = zip(expected, got, strict=True)
+    worst = max(float(np.abs(a - b).max()) for i, (a, b) in enumerate(pairs) if i != 1)
     if not worst <= tolerance:
         raise ModelError(f"{path} differs from its network by {worst:.2g} in the logits.")
     return worst
@@ -217,13 +273,23 @@ def _save(figure: Figure, path: Path) -> None:
         figure.savefig(part, dpi=110)
 
 
+_NO_HEADS: Final[dict[str, Any]] = {
+    "prior": {},
+    "display_temperature": None,
+    "display_prior": {},
+    "movements": (),
+    "movement_validity": {},
+}
+
+
 def write_card(
     folder: Path, recipe: Recipe, figures: dict[str, Any] | None, *, file: str, **card: Any
 ) -> None:
     """Write card.toml, and figures.json if there are figures, beside the network `file`.
 
-    card: names and groups of the classes, training_data, detail_px, mirrored, temperature, and
-        rows, the number of rows of each split.
+    card: names and groups of the classes, training_data, detail_px, mirrored, temperature, prior,
+        and rows, the number of rows of each split; of other heads display_temperature,
+        display_prior, movements and movement_validity.
     """
     text = render_text(
         "moppet.train",
@@ -236,7 +302,7 @@ def write_card(
         scale=SCALE,
         toml=lambda value: json.dumps(value, ensure_ascii=False),
         estimate=_estimate,
-        **card,
+        **(_NO_HEADS | card),
     )
     if figures is not None:
         plain = json.dumps(figures, indent=1, allow_nan=False)
@@ -270,6 +336,9 @@ def figures_page(
         log=log,
         best=min(measured, key=lambda row: row["val_loss"], default=None),
         cell=_cell,
+        r=lambda value: "–" if value is None else f"{value:.2f}",
+        rendered_r=RENDERED_R,
+        real_r=REAL_R,
     )
 
 

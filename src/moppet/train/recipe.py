@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 RANDOM_VIEWS: Final = "random_views"
 Share = Annotated[float, Interval(ge=0, le=1)]
+SourceShare = Annotated[float, Interval(ge=0, le=0.9)]
 BelowOne = Annotated[float, Interval(ge=0, lt=1)]
 NotNegative = Annotated[float, Ge(0)]
 AtLeastOne = Annotated[int, Ge(1)]
@@ -31,6 +32,12 @@ class RandomViewSettings:
 
     scale, contrast, gamma: of the natural logarithm of the factor or exponent.
     shift, shear: as a proportion of the image's size. brightness: of the range of gray values.
+    framing: probability of a crop that is much larger or tighter (by a factor of up to 1.5).
+    color_cast: probability that color images are seen in light of another color; it changes how
+        bright skin, lips and background are in gray.
+    underexposed: probability that the image is 1 to 3 stops too dark, with a dark image's noise.
+    compression: probability of JPEG compression of quality 10 to 60.
+    cover: probability that something covers the face from one side.
     """
 
     rotation_deg: Annotated[float, Interval(ge=0, le=180)] = 15.0
@@ -46,6 +53,11 @@ class RandomViewSettings:
     low_resolution: Share = 0.2
     noise: Share = 0.15
     erase: Share = 0.3
+    framing: Share = 0.0
+    color_cast: Share = 0.0
+    underexposed: Share = 0.0
+    compression: Share = 0.0
+    cover: Share = 0.0
 
 
 @dataclass(frozen=True)
@@ -95,6 +107,21 @@ class Recipe:
         `size`. 0 for `size` itself.
     augment_share: proportion of the images that all but random views change.
     limits, license: what the model cannot do, and how it may be used, for its card.
+
+    heads: what the network reads beside what observers would call a face: "display", what the
+        face was meant to show, and "movements", facial movements.
+    display_label: column of the data with the labels of the display reading.
+    display_weight, movement_weight: weights of these heads' losses; the observers' is 1.
+    display_adjustment: logit adjustment of the display reading (Menon et al. 2021): 0 for a
+        reading that expects the classes as often as in the data, 1 for one that expects all
+        equally often.
+    blendshapes: .npz with Face Landmarker's blendshapes of the data's images, for the movements.
+    rendered: folders of rendered faces, which teach display and movements by their exact truth.
+    unlabeled: data sets without labels to learn from: Face Landmarker's blendshapes where the
+        data has them, and the teachers' predictions.
+    rendered_share, unlabeled_share: proportions of each batch; the rest is from `data`. With 0
+        they are not trained on, but movements are still chosen and reported by rendered faces.
+    teachers_on: whose images the teachers teach: "data", "rendered", "unlabeled".
     """
 
     RENAMED: ClassVar = {
@@ -155,6 +182,27 @@ class Recipe:
     augment_px: Count = 0
     augment_share: Share = 1.0
     random_views: RandomViewSettings = field(default_factory=RandomViewSettings)
+    heads: tuple[Literal["display", "movements"], ...] = ()
+    display_label: str = "fer2013_label"
+    display_weight: NotNegative = 0.5
+    movement_weight: NotNegative = 0.5
+    display_adjustment: Share = 0.0
+    blendshapes: str = ""
+    rendered: tuple[str, ...] = ()
+    unlabeled: tuple[str, ...] = ()
+    rendered_share: SourceShare = 0.0
+    unlabeled_share: SourceShare = 0.0
+    teachers_on: tuple[Literal["data", "rendered", "unlabeled"], ...] = ("data",)
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """The proportion of each batch that every source but the data gives."""
+        return {"rendered": self.rendered_share, "unlabeled": self.unlabeled_share}
+
+    @property
+    def has_sources(self) -> bool:
+        """Whether the recipe needs more of its rows than the votes of observers."""
+        return bool(self.heads or self.rendered or self.unlabeled or any(self.shares.values()))
 
     @property
     def channels(self) -> int:
@@ -177,6 +225,10 @@ class Recipe:
             yield f"classes must be two or more different names, got {list(self.classes)}."
         if self.only_ages and self.without_ages:
             yield "give only_ages or without_ages, not both."
+        if sum(self.shares.values()) > 0.9:
+            yield "rendered_share and unlabeled_share leave less than 0.1 of a batch to the data."
+        if self.heads and self.batch_augmentations:
+            yield "heads need random views: leave augmentations empty."
 
 
 def read_recipe(path: Path, changes: Mapping[str, Any] | None = None) -> Recipe:

@@ -19,13 +19,20 @@ from moppet.train.networks import (
     load_folded,
     load_network,
 )
-from moppet.train.networks.weights import read_tensors
+from moppet.train.networks.weights import read_tensors, recenter_norms
 from moppet.train.recipe import Recipe
 from moppet.values import ModelError
-from moppet.vocabulary import expression_of
+from moppet.vocabulary import MOVEMENT_CHANNELS, expression_of
 
 WEIGHTS: Final = "weights.safetensors"
-_SETTINGS: Final = {"attention": "none", "batch_norm": False, "dropout": 0.0, "head": "hidden"}
+_HEADS: Final = {"display": False, "movements": ()}
+_SETTINGS: Final = {
+    "attention": "none",
+    "batch_norm": False,
+    "dropout": 0.0,
+    "head": "hidden",
+    **_HEADS,
+}
 """The networks' optional settings, and the value of each that turns it off."""
 
 
@@ -35,7 +42,9 @@ def make_network(recipe: Recipe, classes: int) -> Network:
     Raises UsageError for an unknown network, or one that lacks a setting of the recipe.
     """
     known = inspect.signature(find_network(recipe.network)).parameters
-    settings = {name: getattr(recipe, name) for name in _SETTINGS}
+    settings = {name: getattr(recipe, name) for name in _SETTINGS if name not in _HEADS}
+    settings["display"] = "display" in recipe.heads
+    settings["movements"] = MOVEMENT_CHANNELS if "movements" in recipe.heads else ()
     return build_network(
         recipe.network,
         classes=classes,
@@ -51,7 +60,7 @@ def start_network(
     """Load the network's starting weights; return what stays random, in words.
 
     start: a bundled model's name, a model folder, weights with BatchNorm folded in
-        (.npz), or a checkpoint (.safetensors, .npz, .pth).
+        (.npz, or .safetensors that says so), or a checkpoint (.safetensors, .npz, .pth).
     names: the new classes; those that a finished model has, by this name or another of the same
         expression, take its last layer's rows. Without the names of its classes none are taken.
     sample: some hundred training images, (n, channels, size, size).
@@ -69,6 +78,8 @@ def start_network(
     place, last = _last_layer(network)
     drawn = {key: value.clone() for key, value in last.state_dict().items()}
     fresh = load_checkpoint(network, path)
+    if path.suffix == ".safetensors" and read_tensors(path)[1].get("batch_norm") == "folded":
+        recenter_norms(network, sample)
     last.load_state_dict(drawn)
     known = _take_rows(last, place, names, labels, path)
     rest = [name for name in fresh if name not in (f"{place}.weight", f"{place}.bias")]

@@ -28,8 +28,8 @@ from moppet.train.callbacks import (
     early_stopping,
 )
 from moppet.train.checkpoints import LAST, RunLog, cut_log, load_parts, read_epoch, read_log
-from moppet.train.data_module import EpochSampler, RandomViews, TrainingData
-from moppet.train.module import TrainingModule
+from moppet.train.data_module import EpochSampler, RandomViews, SourceSampler, TrainingData
+from moppet.train.module import TrainingModule, spreads_of
 from moppet.train.networks import Network
 from moppet.train.recipe import Recipe
 from moppet.values import MoppetError, UsageError
@@ -68,7 +68,7 @@ def train(
     machine = machine or Machine()
     folder.mkdir(parents=True, exist_ok=True)
     views = RandomViews(data, recipe)
-    module = TrainingModule(network, recipe, _class_weights(data, recipe))
+    module = TrainingModule(network, recipe, _class_weights(data, recipe), spreads_of(data))
     done = read_epoch(folder, recipe, data.fingerprint)
     rank_zero_only(cut_log)(folder, done)
     averaged: dict[str, Tensor] = {}
@@ -81,9 +81,10 @@ def train(
     stopping = early_stopping(recipe, read_log(folder)) if recipe.early_stop else None
     if done >= recipe.epochs or (stopping and stopping.wait_count >= stopping.patience):
         return
-    sampler = EpochSampler(
+    own = EpochSampler(
         views, times=_times(data, views, recipe), chances=_draw_chances(data, views, recipe)
     )
+    sampler = SourceSampler(own, recipe, recipe.batch) if sum(views.counts[1:]) else own
     average = MovingAverage(recipe.ema_decay, averaged)
     checkpoint = EpochCheckpoint(folder, Validator(data, recipe), average, quiet=machine.quiet)
     callbacks = [average, checkpoint, EpochSeeder(views), *([stopping] if stopping else [])]
@@ -160,7 +161,7 @@ def _draw_chances(
 ) -> NDArray[np.float64] | None:
     if recipe.sampling == "plain":
         return None
-    soft = torch.from_numpy(data.targets(recipe)[views.rows])
+    soft = torch.from_numpy(data.targets(recipe)[views.rows[: views.counts[0]]])
     power = {"root": 0.5, "balanced": 1.0}[recipe.sampling]
     return np.asarray(losses.sampling_weights(soft, power=power).numpy(), np.float64)
 
@@ -169,6 +170,6 @@ def _times(data: TrainingData, views: RandomViews, recipe: Recipe) -> NDArray[np
     """Return how often an epoch shows each row, None for once."""
     if not recipe.oversample_ages:
         return None
-    band = data.manifest.column("age_band")[views.rows].astype(str)
+    band = data.manifest.column("age_band")[views.rows[: views.counts[0]]].astype(str)
     often = np.isin(band, recipe.oversample_ages)
     return np.where(often, recipe.oversample_times, 1).astype(np.int64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import shutil
 from collections.abc import Mapping
@@ -35,6 +36,17 @@ from moppet.train.data_module import (
     select_training_data,
 )
 from moppet.train.distillation import with_teachers
+from moppet.train.head_measurement import (
+    Chosen,
+    HeldOut,
+    card_validity,
+    choose_columns,
+    display_figures,
+    display_temperature,
+    loses_nothing,
+    movement_figures,
+)
+from moppet.train.head_targets import prevalence
 from moppet.train.measurement import fit_temperature, measure
 from moppet.train.model_folder import (
     Deployed,
@@ -47,8 +59,10 @@ from moppet.train.model_folder import (
     onnx_logits,
     write_card,
 )
+from moppet.train.movements import COLUMNS
 from moppet.train.networks import Network, save_network
 from moppet.train.recipe import Recipe, data_of, read_data, read_recipe
+from moppet.train.sources import with_sources
 from moppet.train.starting_weights import WEIGHTS, make_network, start_network
 from moppet.train.trainer import Machine, train
 from moppet.values import Floats, Image, MoppetError
@@ -66,13 +80,19 @@ _SAMPLE: Final = 512
 
 @dataclass(frozen=True)
 class _Choices:
-    """What is chosen on the validation rows."""
+    """What is chosen on the validation rows.
+
+    whole: the float32 file with every column of movements, `columns`; file: the one to use.
+    """
 
     file: Path
     detail_px: int
     mirrored: bool
     temperature: float
     notes: dict[str, Any]
+    whole: Path
+    display_temperature: float = 1.0
+    movements: Chosen | None = None
 
 
 def run_recipe(
@@ -99,6 +119,7 @@ def run_recipe(
         manifest = drop_leaking_duplicates(manifest)
     faces = find_manifest_faces(manifest, cache=folder / "faces.npz")
     rows = select_training_data(manifest, faces, recipe)
+    rows = with_sources(rows, recipe, base, folder / "faces.npz")
     rows = with_teachers(rows, recipe, base)
     start = base / recipe.start if recipe.start and (base / recipe.start).exists() else recipe.start
     return run_training(recipe, folder, rows, start, machine)
@@ -189,10 +210,13 @@ def finish(
         "mirrored": choices.mirrored,
         "temperature": choices.temperature,
         "rows": rows,
+        "prior": _prior(data, prevalence(data.label[data.rows("val")], len(data.names))),
     }
+    more = _measure_heads(recipe, data, choices) if data.heads is not None else {}
+    card |= _heads_card(recipe, data, choices, more)
     # The card must be there before the model can be loaded as users load it.
     write_card(model_folder, recipe, None, **card)
-    figures = measure(load_model(model_folder, threads=2), data)
+    figures = measure(load_model(model_folder, threads=2), data) | more
     write_card(model_folder, recipe, figures, **card)
     log = read_log(folder)
     page = figures_page(recipe, figures, choices.notes, rows, log)
@@ -203,6 +227,39 @@ def finish(
     return model_folder
 
 
+def _prior(data: TrainingData, shares: NDArray[np.float64]) -> dict[str, float]:
+    return dict(zip(data.names, shares.tolist(), strict=True))
+
+
+def _measure_heads(recipe: Recipe, data: TrainingData, choices: _Choices) -> dict[str, Any]:
+    """Return the figures of the other heads on the test rows: "display" and "movements"."""
+    chosen = choices.movements
+    columns = chosen.columns if chosen else ()
+    figures: dict[str, Any] = {}
+    test = HeldOut(choices.file, data, recipe, "test", columns, choices.detail_px)
+    if test.found.display is not None:
+        figures["display"] = display_figures(test, choices.display_temperature, choices.temperature)
+    if chosen:
+        whole = HeldOut(choices.whole, data, recipe, "test", COLUMNS, choices.detail_px)
+        figures["movements"] = movement_figures(chosen, whole)
+    return figures
+
+
+def _heads_card(
+    recipe: Recipe, data: TrainingData, choices: _Choices, figures: dict[str, Any]
+) -> dict[str, Any]:
+    """Return the card's keys of the other heads."""
+    if data.heads is None:
+        return {}
+    chosen = choices.movements
+    return {
+        "display_temperature": choices.display_temperature if "display" in figures else None,
+        "display_prior": _prior(data, _expected(recipe, data)) if "display" in figures else {},
+        "movements": chosen.columns if chosen else (),
+        "movement_validity": card_validity(figures["movements"]) if chosen else {},
+    }
+
+
 def _choose(recipe: Recipe, folder: Path, data: TrainingData, network: Network) -> _Choices:
     rows = data.rows("val", labeled=True)
     few = len(rows) < CHOICES_NEED
@@ -210,32 +267,66 @@ def _choose(recipe: Recipe, folder: Path, data: TrainingData, network: Network) 
     label = data.label[rows]
     notes: dict[str, Any] = {}
     plain, quantized = folder / "float32.onnx", folder / "int8.onnx"
-    export_float(network, plain)
+    columns = COLUMNS if getattr(network, "movements", None) is not None else ()
+    export_float(network, plain, columns=columns)
     if few:
         detail, mirrored = _choices_of(recipe.start)
         whole = folder / "float32_mirrored.onnx" if mirrored else plain
         if mirrored:
-            export_float(network, whole, mirrored=True)
+            export_float(network, whole, mirrored=True, columns=columns)
         notes["validation rows"] = f"{len(rows)}: only the temperature was chosen on so few rows"
     else:
         detail = _choose_detail(recipe, label, crops, plain, notes)
         whole, mirrored = _choose_mirroring(
             network, label, network_input(crops, recipe, detail), folder, notes
         )
+    if recipe.rendered or recipe.unlabeled:
+        detail = 0  # their images taught finer detail than the data's, which alone chose
     images = network_input(crops, recipe, detail)
-    worst = check_parity(Deployed(network, mirrored=mirrored), whole, images[:256])
+    deployed = Deployed(network, mirrored=mirrored, columns=columns)
+    worst = check_parity(deployed, whole, images[:256])
     notes["largest difference between the logits of PyTorch and ONNX"] = f"{worst:.1e}"
-    file = whole
+    chosen, file = None, whole
+    if columns:
+        chosen = choose_columns(HeldOut(whole, data, recipe, "val", columns, detail))
+        file = folder / "float32_chosen.onnx"
+        export_float(network, file, mirrored=mirrored, columns=chosen.columns)
     if not few:
-        export_int8(whole, _calibration(data, recipe, detail), quantized)
-        file = _choose_file(label, images, whole, quantized, notes)
+        exact = file
+        export_int8(exact, _calibration(data, recipe, detail), quantized)
+        file = _choose_file(label, images, exact, quantized, notes)
+        if file == quantized and data.heads is not None:
+            given = chosen.columns if chosen else ()
+            before = HeldOut(exact, data, recipe, "val", given, detail)
+            after = HeldOut(quantized, data, recipe, "val", given, detail)
+            good, found = loses_nothing(before, after, INT8_MAY_LOSE)
+            notes |= found
+            file = quantized if good else exact
     notes["bundled file"] = (
-        f"{'float32' if file == whole else 'int8'}, {file.stat().st_size:,} bytes"
+        f"{'int8' if file == quantized else 'float32'}, {file.stat().st_size:,} bytes"
     )
     logits, _ = onnx_logits(file, images)
     temperature = fit_temperature(logits, label, spread=PRIOR_SPREAD if few else math.inf)
     notes["temperature"] = round(temperature, 4)
-    return _Choices(file, detail, mirrored, temperature, notes)
+    choices = _Choices(file, detail, mirrored, temperature, notes, whole, movements=chosen)
+    return _with_display(choices, recipe, data)
+
+
+def _with_display(choices: _Choices, recipe: Recipe, data: TrainingData) -> _Choices:
+    """Return the choices with the temperature of the display reading."""
+    if "display" not in recipe.heads or data.heads is None:
+        return choices
+    columns = choices.movements.columns if choices.movements else ()
+    held = HeldOut(choices.file, data, recipe, "val", columns, choices.detail_px)
+    temperature = display_temperature(held, _expected(recipe, data))
+    choices.notes["temperature of the display reading"] = round(temperature, 4)
+    return dataclasses.replace(choices, display_temperature=temperature)
+
+
+def _expected(recipe: Recipe, data: TrainingData) -> NDArray[np.float64]:
+    assert data.heads is not None
+    train = data.part == "train"
+    return data.heads.expected_prevalence(train, len(data.names), recipe.display_adjustment)
 
 
 def _choose_detail(
@@ -256,7 +347,8 @@ def _choose_mirroring(
     network: Network, label: Labels, images: Image, folder: Path, notes: dict[str, Any]
 ) -> tuple[Path, bool]:
     plain, mirrored = folder / "float32.onnx", folder / "float32_mirrored.onnx"
-    export_float(network, mirrored, mirrored=True)
+    columns = COLUMNS if getattr(network, "movements", None) is not None else ()
+    export_float(network, mirrored, mirrored=True, columns=columns)
     once, both = (_accuracy(path, images, label) for path in (plain, mirrored))
     mirrors = both - once >= MIRROR_MUST_GAIN
     notes["validation accuracy, image alone and averaged with its mirror image"] = (

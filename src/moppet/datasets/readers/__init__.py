@@ -19,6 +19,7 @@ from moppet.datasets.readers.folder_tree import describe
 from moppet.datasets.readers.folders import BABYEXP, CITY_INFANT, FOLDER
 from moppet.datasets.readers.rafdb import RAFDB
 from moppet.datasets.readers.videos import CHILD_EFES, EMOREACT, LIRIS_CSE
+from moppet.datasets.readers.web_faces import WEB_FACES
 from moppet.files import print_once
 from moppet.plugins import load_plugins
 from moppet.values import MoppetError, UsageError, nearest_name
@@ -46,7 +47,7 @@ def announce_license(what: Dataset | Manifest) -> bool:
 _PUBLISHED: Final = (
     *(FER2013, FERPLUS, FERPLUS_NPZ, AFFECTNET, RAFDB, CKPLUS),
     *(CAFE, CHILD_EFES, NIMH_CHEFS, DARTMOUTH, LIRIS_CSE, EMOREACT),
-    *(CITY_INFANT, BABYEXP, TROMSO, UTKFACE, B3FD),
+    *(CITY_INFANT, BABYEXP, TROMSO, UTKFACE, B3FD, WEB_FACES),
 )
 
 

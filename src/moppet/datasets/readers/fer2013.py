@@ -264,7 +264,8 @@ _BANDS: Final = {0: "infant", 1: "child", 2: "adult", 3: "uncertain", -1: None}
 """Value of `age_band` → age band; -1 is "not judged"."""
 
 
-def _archive_of(path: Path) -> Path | None:
+def archive_of(path: Path) -> Path | None:
+    """Return the .npz at a path, or the only one in a folder; None if there is none."""
     if not path.is_dir():
         return path if path.suffix.lower() == ".npz" else None
     found = [file for file in path.glob("*.npz") if file.name[0] != "."]
@@ -272,7 +273,7 @@ def _archive_of(path: Path) -> Path | None:
 
 
 def _looks_like_archive(path: Path) -> bool:
-    place = _archive_of(path)
+    place = archive_of(path)
     if place is None or not zipfile.is_zipfile(place):
         return False
     try:
@@ -289,7 +290,7 @@ def _read_archive(
 
     keep_leaks: keep the rows of split 0 with a duplicate in split 1, as "train".
     """
-    place = _archive_of(root)
+    place = archive_of(root)
     if place is None:
         raise dataset.expected("one .npz", root)
     z = _read_arrays(place)

@@ -52,6 +52,8 @@ export function startEdits(page) {
     });
   });
 
+  $("#with-movements").addEventListener("change", listFiles);
+
   function mark(from, to) {
     if (from !== null) $("#from").value = from.toFixed(3);
     if (to !== null) $("#to").value = to.toFixed(3);
@@ -86,7 +88,8 @@ export function startEdits(page) {
     const links = Object.entries(FILES).map(([kind, text]) => {
       const made = document.createElement("a");
       made.className = "button plain";
-      made.href = `${page.api}/export/${kind}`;
+      const moved = FOR_FILMS.includes(kind) && $("#with-movements").checked;
+      made.href = `${page.api}/export/${kind}${moved ? "?movements=all" : ""}`;
       made.download = "";
       if (FOR_FILMS.includes(kind)) made.classList.add("film-only");
       made.textContent = text;
@@ -121,6 +124,7 @@ export function startEdits(page) {
     $("#who-into").replaceChildren(...others.map((face) => new Option(face.name, face.id)));
     $("#who-join").disabled = $("#who-into").disabled = others.length === 0;
     if ($("#label").options.length === 0) $("#label").replaceChildren(...names.map((name) => new Option(name)));
+    $("#with-movements-box").hidden = page.head.movements.length === 0;
     listCorrections();
     listFiles();
   }

@@ -83,6 +83,18 @@ function turnOff() {
   ready();
 }
 
+// measured: what the default rules found in rendered clips, from the model's card; null if nothing is known.
+function showMeasured(measured) {
+  $("#measured").hidden = !measured;
+  if (!measured) return;
+  const { missed, false_alarms_per_hour: alarms } = measured;
+  const percent = (share) => `${Math.round(share * 100)} %`;
+  const delay = measured.median_delay_s === null ? "" : ` A pause came ${measured.median_delay_s.toFixed(1)} s after the distress began (median).`;
+  $("#measured").textContent = `With the default rules, ${percent(missed.value)} of ${missed.n} distresses of ${measured.clips} rendered children were missed `
+    + `(95 % interval ${percent(missed.low)} to ${percent(missed.high)}), and there were ${alarms.value.toFixed(1)} false alarms an hour `
+    + `(${alarms.low.toFixed(1)} to ${alarms.high.toFixed(1)}).${delay} Rendered faces are simpler than real ones: expect more of both.`;
+}
+
 function showChannels(about) {
   const command = about.commands.alert;
   const option = (text) => element("code", {}, text);
@@ -198,6 +210,7 @@ $("#start").addEventListener("click", begin);
 try {
   const about = await request("GET", "/api/guard");
   $("#rules").value ||= about.rules.join("\n");
+  showMeasured(about.measured);
   showChannels(about);
   $("#allow").addEventListener("click", async () => { await Notification.requestPermission(); showChannels(about); });
   await Promise.all([checkRules(), listSessions()]);

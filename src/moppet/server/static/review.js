@@ -2,6 +2,7 @@
 import { $, say } from "./dom.js";
 import { request } from "./request.js";
 import { drawLanes } from "./face_lanes.js";
+import { drawMovements, showValues } from "./movement_lanes.js";
 import { listShares } from "./face_shares.js";
 import { listPhotos } from "./photo_list.js";
 import { startEdits } from "./edits.js";
@@ -15,6 +16,7 @@ const number = Number(new URLSearchParams(location.search).get("job"));
 const api = `/api/jobs/${number}`;
 const GROWS_MS = 3000;
 let head, range, edits, rows = [], rowsFrom = 0, rowsTo = -1, asked = 0, frame_s = 1 / 25;
+let curves = null; // of the face that is shown
 let at_s = null; // the photo that is shown: photo i is at i seconds
 
 const get = (path) => request("GET", path);
@@ -31,11 +33,19 @@ async function draw() {
   lanes();
   const found = await get(`${api}/curves?face=${chosen()}&start_s=${start}&end_s=${end}&points=1200`);
   if (mine !== asked) return; // a newer request was sent
+  curves = found;
+  if (found.moved) drawMovements($("#movements"), head, found, chosen(), range, go);
   const traces = head.names.map((name) => ({
     x: found.time_s, y: found.s[name], name, mode: "lines", connectgaps: false,
     line: { color: style(name)[0], dash: style(name)[1], width: 2 },
     hovertemplate: `${name} %{y:.2f}<extra></extra>`,
   }));
+  if (found.second && $("#second").checked) {
+    traces.push(...head.names.map((name) => ({
+      x: found.time_s, y: found.second[name], name: `${name}, ${head.second}`, mode: "lines", connectgaps: false,
+      line: { color: style(name)[0], dash: "2px,3px", width: 1 }, opacity: 0.85, hoverinfo: "skip",
+    })));
+  }
   traces.push({
     x: found.time_s, y: found.unsure.map((u) => (u === null ? null : u * 0.06)), name: "unsure",
     mode: "lines", fill: "tozeroy", line: { width: 0, color: "#8a8f96" }, hoverinfo: "skip",
@@ -77,11 +87,12 @@ function showPhoto(time) {
 
 function legend() {
   const entries = [...head.names.map((name) => [name, style(name)]), ["unsure", ["#8a8f96", "area"]]];
+  if (head.second && $("#second").checked) entries.push([`${head.second} reading`, ["#8a8f96", "thin"]]);
   const made = entries.map(([name, [color, dash]]) => {
     const item = document.createElement("li");
     const line = document.createElement("span");
     line.style.borderTop = dash === "area" ? `.5rem solid ${color}66`
-      : `3px ${{ solid: "solid", dash: "dashed", dot: "dotted" }[dash]} ${color}`;
+      : dash === "thin" ? `1px dashed ${color}` : `3px ${{ solid: "solid", dash: "dashed", dot: "dotted" }[dash]} ${color}`;
     item.append(line, name);
     return item;
   });
@@ -97,8 +108,11 @@ function cursor() {
   line.style.left = `${axis._offset + x}px`;
   line.style.top = `${plot._fullLayout.yaxis._offset}px`;
   line.style.height = `${plot._fullLayout.yaxis._length}px`;
-  $("#lanes").style.setProperty("--at", `${(100 * x) / axis._length}%`);
-  $("#lanes").classList.toggle("away", x < 0 || x > axis._length);
+  for (const box of [$("#lanes"), $("#movements")]) {
+    box.style.setProperty("--at", `${(100 * x) / axis._length}%`);
+    box.classList.toggle("away", x < 0 || x > axis._length);
+  }
+  if (curves?.moved) showValues($("#movements"), head, curves, video.currentTime);
 }
 
 async function fetchRows(t) {
@@ -137,7 +151,8 @@ function paint() {
     if (row.face_id === null) continue;
     const word = row.expression === null ? row.status.replace("_", " ") : row.expression;
     const sure = row.unsure ? "unsure" : `${Math.round(row.confidence * 100)} %`;
-    told.push(`${nameOf(row.face_id)}: ${word}${row.expression === null ? "" : `, ${sure}`}`);
+    const second = row.second ? ` (${head.second}: ${row.second.expression}, ${Math.round(row.second.confidence * 100)} %)` : "";
+    told.push(`${nameOf(row.face_id)}: ${word}${row.expression === null ? "" : `, ${sure}`}${second}`);
     if (!$("#show-boxes").checked) continue;
     pen.strokeStyle = style(row.expression ?? "neutral")[0];
     pen.lineWidth = Math.max(2, width / 300);
@@ -209,6 +224,7 @@ function listen() {
   $("#show-boxes").addEventListener("change", paint);
   $("#face").addEventListener("change", () => choose(chosen()));
   if (isPhotos()) return;
+  $("#second").addEventListener("change", () => { legend(); draw(); });
   $("#whole").addEventListener("click", () => { range = [0, head.duration_s]; draw(); });
   plot.on("plotly_relayout", (change) => {
     const [start, end] = [change["xaxis.range[0]"], change["xaxis.range[1]"]];
@@ -254,6 +270,9 @@ function show(found) {
   $("#face").replaceChildren(...head.faces.map((one) =>
     new Option(`${one.name} (${one.from_s.toFixed(1)}–${one.to_s.toFixed(1)} s)`, one.id)));
   $("#face").value = head.faces.some((one) => one.id === face) ? face : head.faces[0].id;
+  $("#second-box").hidden = !head.second;
+  $("#second-box span").textContent = `${head.second} reading`;
+  $("#movements-box").hidden = head.movements.length === 0;
   rowsTo = -1; // reload the boxes for new names
   legend();
   choose(chosen(), at_s).then(paint);

@@ -18,8 +18,8 @@ import scipy.spatial
 from numpy.typing import NDArray
 
 from moppet.synthesis.render.head_assets import HeadAssets, Indices
-from moppet.synthesis.render.scene import SIDES
 from moppet.values import Floats
+from moppet.vocabulary import SIDES
 
 LID_RINGS: Final = range(-4, 12)
 """Rings of an eye: 0 to 4 are the lids' edges, from the eyeball outward; 5 to 11 the lids' skin,

@@ -16,9 +16,10 @@ from moppet.synthesis.render.head_assets import Fitted, HeadAssets, Indices
 from moppet.synthesis.render.head_shape import average_head, between_eyes, neutral_vertices
 from moppet.synthesis.render.mouth import jaw, lip_guard, parting, touch_lips
 from moppet.synthesis.render.movements import displacements, field_amounts
-from moppet.synthesis.render.scene import SIDES, HeadPose, Person
+from moppet.synthesis.render.scene import HeadPose, Person
 from moppet.synthesis.render.subdivision import Subdivision, cross, subdivide, triangles_of
 from moppet.values import Floats
+from moppet.vocabulary import SIDES
 
 _POINTS: Final[Mapping[str, tuple[float, float, float]]] = {
     "nose_tip": (0.0, 6.90, 1.68),

@@ -12,18 +12,9 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from moppet.values import UsageError
-from moppet.vocabulary import MOVEMENTS, SIDED_MOVEMENTS, TWO_WAY_MOVEMENTS
+from moppet.vocabulary import MOVEMENT_CHANNELS, TWO_WAY_MOVEMENTS
 
-SIDES: Final = ("left", "right")
-"""The person's own left and right. The person's left is on the viewer's right."""
-
-CHANNELS: Final = tuple(
-    name
-    for movement in MOVEMENTS
-    for name in (
-        [f"{movement}_{side}" for side in SIDES] if movement in SIDED_MOVEMENTS else [movement]
-    )
-)
+CHANNELS: Final = MOVEMENT_CHANNELS
 """Every facial movement as it is rendered: left and right apart where they can differ."""
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Final
 
-import torch
 from torch import Tensor, nn
 
-from moppet.train.networks.base import Head, HeadedNetwork, start_from_he
+from moppet.train.networks.base import Head, HeadedNetwork, average_to, start_from_he
 from moppet.values import UsageError
 
 _SIDE: Final = 6
@@ -76,26 +74,3 @@ class AlexNet(HeadedNetwork):
     def features_of(self, x: Tensor) -> Tensor:
         features: Tensor = self.classifier[:6](average_to(self.features(x), _SIDE).flatten(1))
         return features
-
-
-def average_to(x: Tensor, side: int) -> Tensor:
-    """Return (n, c, h, w) maps averaged or repeated to (n, c, side, side).
-
-    The same as PyTorch's adaptive average pooling, which ONNX has not for every size.
-    """
-    with warnings.catch_warnings():  # an exported network is for one size: so is its trace
-        warnings.filterwarnings("ignore", "Converting a tensor to a Python integer")
-        height, width = int(x.shape[2]), int(x.shape[3])
-    if (height, width) == (side, side):
-        return x
-    rows, columns = (_averages(n, side).to(x) for n in (height, width))
-    return rows @ x @ columns.T
-
-
-def _averages(n: int, side: int) -> Tensor:
-    """Return (side, n): the shares of n places in each of `side` means."""
-    shares = torch.zeros(side, n)
-    for i in range(side):
-        first, last = i * n // side, -(-(i + 1) * n // side)
-        shares[i, first:last] = 1 / (last - first)
-    return shares

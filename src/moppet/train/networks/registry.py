@@ -15,9 +15,11 @@ from moppet.plugins import announce_registry, load_plugins
 from moppet.train.networks.alexnet import AlexNet
 from moppet.train.networks.base import Network
 from moppet.train.networks.childcnn import ChildCnn
+from moppet.train.networks.efficientnet import EfficientNetLite0
 from moppet.train.networks.googlenet import GoogLeNet
+from moppet.train.networks.mobilefacenet import MobileFaceNet
 from moppet.train.networks.mobilenet import MobileNetV1, MobileNetV2
-from moppet.train.networks.resnet import ResNet18
+from moppet.train.networks.resnet import DlibResNet, ResNet18
 from moppet.train.networks.weights import read_tensors
 from moppet.values import ModelError, UsageError, name_hint
 
@@ -28,6 +30,9 @@ NETWORKS: Final[dict[str, Callable[..., Network]]] = {
     "googlenet": GoogLeNet,
     "mobilenet_v1": MobileNetV1,
     "mobilenet_v2": MobileNetV2,
+    "mobilefacenet": MobileFaceNet,
+    "dlib_resnet": DlibResNet,
+    "efficientnet_lite0": EfficientNetLite0,
 }
 """Name → function of the number of classes and of settings; RGB images unless channels=1."""
 announce_registry("moppet.networks", NETWORKS)

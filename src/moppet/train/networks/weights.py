@@ -16,15 +16,20 @@ from moppet.train.checkpoints import save_tensors
 from moppet.train.networks.base import Network
 from moppet.values import ModelError
 
-_MARKS: Final = {  # a name that only this network's checkpoints hold
+_MARKS: Final = {  # a name in its checkpoints; of two that hold one, the first here is meant
     "alexnet": "features.10.weight",
     "childcnn": "dense.2.weight",
+    "dlib_resnet": "blocks.0.conv1.weight",
     "googlenet": "inception3a.branch1.conv.weight",
+    "mobilefacenet": "places.0.weight",
     "mobilenet_v1": "features.26.0.weight",
     "mobilenet_v2": "features.18.0.weight",
     "resnet18": "layer1.0.conv1.weight",
 }
-_HEADS: Final = ("fc.", "head.", "dense.", "output.", "classifier.", "aux1.", "aux2.")
+_HEADS: Final = (
+    *("fc.", "head.", "dense.", "output.", "classifier.", "aux1.", "aux2."),
+    *("display.", "movements."),
+)
 _COUNTER: Final = "num_batches_tracked"
 # Mean and spread, of values in [0, 1], of the images that torchvision's weights take.
 _IMAGENET: Final = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -159,8 +164,8 @@ def _check(network: Network, path: Path, tensors: dict[str, Tensor]) -> None:
         found = [f"lacks {_some(lacks)}"] if lacks else []
         if foreign:
             found.append(f"holds {_some(foreign)}, which {network.name} has not")
-        looks = [name for name, mark in _MARKS.items() if mark in tensors and name != network.name]
-        hint = f"; it looks like one of {looks[0]}" if looks else ""
+        looks = next((name for name, mark in _MARKS.items() if mark in tensors), network.name)
+        hint = f"; it looks like one of {looks}" if looks != network.name else ""
         raise ModelError(
             f"{path} is no checkpoint of {network.name}: it {' and '.join(found)}{hint}."
         )
