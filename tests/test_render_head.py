@@ -16,10 +16,10 @@ from moppet.synthesis.render.eyelids import closing, cornea_height
 from moppet.synthesis.render.face_topology import LID_RINGS, face_topology
 from moppet.synthesis.render.head_assets import HeadAssets, load_assets
 from moppet.synthesis.render.head_mesh import Head, PosedHead
-from moppet.synthesis.render.scene import CHANNELS, SIDES, HeadPose, Person
+from moppet.synthesis.render.scene import CHANNELS, HeadPose, Person
 from moppet.synthesis.render.subdivision import subdivide
 from moppet.values import MoppetError, UsageError
-from moppet.vocabulary import MOVEMENTS, SIDED_MOVEMENTS, TWO_WAY_MOVEMENTS
+from moppet.vocabulary import MOVEMENTS, SIDED_MOVEMENTS, SIDES, TWO_WAY_MOVEMENTS
 
 AGES = (0.0, 1.0, 3.0, 6.0, 10.0, 30.0)
 EVEN = {"head-oval": 0.1}  # a shape of one's own, so that nothing uneven is drawn
@@ -381,15 +381,55 @@ def test_closed_lips_touch_and_never_cross(heads: dict[float, Head], assets: Hea
             assert np.abs(apart).max() < 0.07 * eye_distance(head), picked
 
 
-def test_smiles_raise_and_frowns_lower_the_mouth_corners(heads: dict[float, Head]) -> None:
+def mouth_corner(head: Head, assets: HeadAssets, movements: dict[str, float]) -> np.ndarray:
+    edge = face_topology(assets).lips.rings[4]
+    corner = edge[head.neutral[edge, 0].argmax()]
+    return np.asarray(head.pose(movements).base[corner])
+
+
+def test_smiles_raise_and_frowns_lower_the_mouth_corners(
+    heads: dict[float, Head], assets: HeadAssets
+) -> None:
     for head in heads.values():
-        rest = head.pose().landmarks["mouth_left"]
-        smile = head.pose(both("lip_corner_pull")).landmarks["mouth_left"]
-        frown = head.pose(both("lip_corner_depress")).landmarks["mouth_left"]
         size = eye_distance(head)
+        rest, smile, frown, dimple = (
+            mouth_corner(head, assets, movements)
+            for movements in (
+                {},
+                both("lip_corner_pull"),
+                both("lip_corner_depress"),
+                both("dimple"),
+            )
+        )
         assert smile[1] - rest[1] > 0.08 * size
         assert smile[0] > rest[0]
-        assert rest[1] - frown[1] > 0.03 * size
+        assert rest[1] - frown[1] > 0.1 * size
+        assert frown[0] > rest[0]  # a frown does not purse the lips
+        assert abs(dimple[1] - rest[1]) < 0.02 * size  # and a dimple is no smile
+        assert dimple[0] - rest[0] > 0.03 * size
+
+
+def test_a_raised_chin_bends_the_mouth_into_an_arch(
+    heads: dict[float, Head], assets: HeadAssets
+) -> None:
+    for head in heads.values():
+        size = eye_distance(head)
+        rest, up = head.pose().landmarks, head.pose({"chin_raise": 1.0}).landmarks
+        corner = mouth_corner(head, assets, {"chin_raise": 1.0}) - mouth_corner(head, assets, {})
+        assert up["chin"][1] - rest["chin"][1] > 0.01 * size
+        assert up["lower_lip"][1] - rest["lower_lip"][1] > 0.05 * size + corner[1]
+
+
+def test_lips_stretch_outward_and_part(heads: dict[float, Head], assets: HeadAssets) -> None:
+    for head in heads.values():
+        size = eye_distance(head)
+        stretched = mouth_corner(head, assets, both("lip_stretch"))
+        stretched -= mouth_corner(head, assets, {})
+        assert stretched[0] > 0.1 * size
+        assert abs(stretched[1]) < 0.08 * size
+        closed = mouth_opening(head.pose())
+        for movements in (both("upper_lip_raise"), both("lower_lip_depress"), {"lips_part": 1.0}):
+            assert mouth_opening(head.pose(movements)) - closed > 0.03 * size, movements
 
 
 def test_brows_rise_fall_and_knit(heads: dict[float, Head]) -> None:

@@ -30,6 +30,7 @@ from moppet.synthesis.render.expressions import (
     read_facs,
     to_channels,
 )
+from moppet.synthesis.render.people import Looks
 from moppet.synthesis.render.plan import PlannedScenes, RenderPlan, read_plan
 from moppet.synthesis.render.rendered_folder import render_plan
 from moppet.synthesis.render.scene import CHANNELS, Scene
@@ -211,6 +212,19 @@ def test_people_have_the_age_and_tone_of_their_cell() -> None:
         low, high = {"0-2": (0, 3), "8": (8, 9)}[drawn.ages]
         assert low <= person.age_years < high and abs(person.skin_tone - drawn.tone) < 0.5
         assert sum(person.ancestry) == pytest.approx(1)
+
+
+def test_half_of_the_people_get_the_looks_of_an_asset_folder() -> None:
+    looks = Looks(("hair_a",), ("brow001",), ("skin_cf", "skin_af"))
+    plan = small_plan(people=60, images=60, ages=("0-2", "8", "30"))
+    plain, mixed = PlannedScenes(plan), PlannedScenes(plan, looks)
+    people = [(plain.person(k), mixed.person(k)) for k in range(60)]
+    assert 5 < sum(two.hair == "hair_a" for _, two in people) < 45
+    for one, two in people:
+        assert replace(two, hair=one.hair, brows=one.brows, skin="") == one
+        assert two.hair == one.hair or two.age_years >= 3
+        assert two.brows == one.brows or two.age_years >= 14
+        assert two.skin in ("", "skin_cf" if two.age_years < 14 else "skin_af")
 
 
 def test_a_label_follows_the_intensity() -> None:

@@ -39,10 +39,10 @@ from moppet.synthesis.render.expressions import to_channels
 from moppet.synthesis.render.people import draw_person
 from moppet.synthesis.render.plan import read_plan
 from moppet.synthesis.render.rendered_folder import TRUTH, render_plan, write_image
-from moppet.synthesis.render.scene import SIDES, Camera, Person, Scene
+from moppet.synthesis.render.scene import Camera, Person, Scene
 from moppet.synthesis.settings import seed_of
 from moppet.values import EXPRESSIONS, GROUPS
-from moppet.vocabulary import MOVEMENTS, SIDED_MOVEMENTS
+from moppet.vocabulary import MOVEMENTS, SIDED_MOVEMENTS, SIDES
 
 INTRODUCTION = """# How believable rendered faces are
 

@@ -82,6 +82,7 @@ def render(options: RenderOptions) -> None:
             jobs=options.jobs,
             limit=options.limit,
             progress=progress,
+            looks=studio.looks,
         )
     if options.as_json:
         print(json.dumps({"manifest": str(out / MANIFEST), **made._asdict()}, indent=1))

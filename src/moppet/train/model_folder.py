@@ -7,6 +7,7 @@ import io
 import json
 import math
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -93,7 +94,9 @@ def export_float(
     """Write the network as float32 ONNX: image (n, c, size, size) → the outputs of `Deployed`."""
     model = Deployed(network, mirrored=mirrored, columns=columns).eval()
     model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    with torch.no_grad():
+    with torch.no_grad(), warnings.catch_warnings():
+        # Of padding, whose amounts it writes as a slice in steps of -1: nothing is wrong with them.
+        warnings.filterwarnings("ignore", "Constant folding - Only steps=1")
         torch.onnx.export(
             model,
             (torch.zeros(2, network.channels, network.input_size, network.input_size),),

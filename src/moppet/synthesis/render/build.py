@@ -18,6 +18,7 @@ from moppet.synthesis.render.head_assets import load_assets
 from moppet.synthesis.render.head_mesh import Head
 from moppet.synthesis.render.mesh import MeshScene, Part, View
 from moppet.synthesis.render.occluders import visible_shares
+from moppet.synthesis.render.people import Looks, folder_looks
 from moppet.synthesis.render.scene import Background, HeadPose, Light, Person, Scene
 from moppet.synthesis.render.skin import skin_color
 from moppet.synthesis.render.surroundings import background_image, light_level, lights_of
@@ -55,6 +56,11 @@ class Studio:
 
     assets: Path | None = None
     renderer: str = "rasterizer"
+
+    @property
+    def looks(self) -> Looks | None:
+        """What the asset folder adds to people, None without one."""
+        return folder_looks(load_assets(self.assets)) if self.assets else None
 
     def check(self) -> None:
         """Raise an error if the assets or the renderer cannot be loaded."""
@@ -120,7 +126,7 @@ def build_sitter(scene: Scene, assets: Path | None = None, face_px: float = 100.
     head = _head(scene.person, assets)
     posed = head.pose(scene.movements, scene.pose)
     skin_px = next((px for px, most in _SKIN_PX.items() if face_px < most), 1024)
-    parts = person_parts(head, posed, scene.movements, size=skin_px)
+    parts = person_parts(head, posed, scene.movements, size=skin_px, texture=scene.person.skin)
     skin = skin_color(scene.person.skin_tone)
     all_parts, regions = dressed(parts, scene, head, posed, skin)
     return Sitter(all_parts, posed.landmarks, regions)

@@ -22,7 +22,7 @@ from moppet.synthesis.render.build import Studio, build_sitter, in_image, neutra
 from moppet.synthesis.render.camera import view_of
 from moppet.synthesis.render.mesh import Part, View
 from moppet.synthesis.render.occluders import visible_shares
-from moppet.synthesis.render.people import muted_color
+from moppet.synthesis.render.people import Looks, muted_color
 from moppet.synthesis.render.performances import smooth_step
 from moppet.synthesis.render.plan import draw_light
 from moppet.synthesis.render.scene import Background, Camera, Occluder, Person, Scene
@@ -68,11 +68,12 @@ class ClipScenes:
 
     script: Script
     clip: int = 0
+    looks: Looks | None = None
 
     @cached_property
     def roles(self) -> tuple[Role, ...]:
         """The people of the clip."""
-        return cast(self.script, self.clip)
+        return cast(self.script, self.clip, self.looks)
 
     @cached_property
     def ticks(self) -> list[int]:
@@ -147,7 +148,7 @@ def render_clips(
         if output.suffix.lower() != ".mp4":
             raise UsageError(f"the video's name must end in .mp4, got {output.name!r}.")
         return [render_clip(script, output, studio, jobs=jobs, progress=progress)]
-    _start_folder(output, script)
+    _start_folder(output, script, studio.looks)
     made = []
     for clip in range(script.clips):
         video = output / f"{clip:03d}.mp4"
@@ -167,7 +168,7 @@ def render_clip(
     progress: Progress | None = None,
 ) -> MadeClip:
     """Render one clip of a script, and write its truth beside it."""
-    scenes = ClipScenes(script, clip)
+    scenes = ClipScenes(script, clip, studio.looks)
     made = MadeClip(
         video,
         video.with_suffix(TRUTH_SUFFIX),
@@ -178,7 +179,7 @@ def render_clip(
     if script.clips > 1 and made.truth.exists() and video.exists():
         return made
     folder = video.with_name(f".{video.stem}.part")
-    _start_parts(folder, _key(script, clip))
+    _start_parts(folder, _key(script, clip, studio.looks))
     starts = list(range(0, made.frames, _CHUNK))
     left = [at for at in starts if not _rows_path(folder, at).exists()]
     done = made.frames - sum(min(_CHUNK, made.frames - at) for at in left)
@@ -325,13 +326,18 @@ def _write_clips(script: Script, folder: Path, made: Sequence[MadeClip]) -> None
     write_csv(folder / CLIPS, header, lines)
 
 
-def _key(script: Script, clip: int) -> str:
-    text = json.dumps({"version": _VERSION, "clip": clip, **asdict(script)}, sort_keys=True)
+def _key(script: Script, clip: int, looks: Looks | None) -> str:
+    about = {"version": _VERSION, "clip": clip, **asdict(script), **_added(looks)}
+    text = json.dumps(about, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _start_folder(folder: Path, script: Script) -> None:
-    text = json.dumps({"version": _VERSION, **asdict(script)}, indent=1) + "\n"
+def _added(looks: Looks | None) -> Json:
+    return {"looks": asdict(looks)} if looks else {}
+
+
+def _start_folder(folder: Path, script: Script, looks: Looks | None) -> None:
+    text = json.dumps({"version": _VERSION, **asdict(script), **_added(looks)}, indent=1) + "\n"
     path = folder / "script.json"
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file; several clips need a folder: choose one with -o.")

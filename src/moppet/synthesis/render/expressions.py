@@ -112,10 +112,12 @@ _ALL: Final = (
         onset_s=0.3,
     ),
     # Sadness: 1+4, 11, 15 and 17 in turn.
-    Variant("sad_closed", "sadness", "prototype", ("1D+4C+15D+17B",), onset_s=0.9, offset_s=1.2),
-    Variant("sad_full", "sadness", "prototype", ("1E+4D+6B+11C+15E+17D+64B",), onset_s=0.9),
-    Variant("sad_parted", "sadness", "prototype", ("1E+4C+11C+15D+25B",), onset_s=0.9),
-    Variant("sad_pout", "sadness", "prototype", ("1D+4C+15D+17D+22B",), oldest=13, onset_s=0.7),
+    Variant(
+        "sad_closed", "sadness", "prototype", ("1E+4C+15D+17C+64A",), onset_s=0.9, offset_s=1.2
+    ),
+    Variant("sad_full", "sadness", "prototype", ("1E+4C+6B+11C+15E+17C+64B",), onset_s=0.9),
+    Variant("sad_parted", "sadness", "prototype", ("1E+4C+11C+15D+25B+64A",), onset_s=0.9),
+    Variant("sad_pout", "sadness", "prototype", ("1E+4C+15D+17D+22A",), oldest=13, onset_s=0.7),
     # Surprise: 1+2+5B+26 or 27.
     Variant("surprise_open", "surprise", "prototype", ("1E+2E+5C+25D+26D",), onset_s=0.25),
     Variant("surprise_wide", "surprise", "prototype", ("1E+2E+5D+25E+27E",), onset_s=0.2),
@@ -145,7 +147,7 @@ _ALL: Final = (
     Variant("interest", "neutral", "infant", ("1B+2B+25C+26A",), oldest=5),
     Variant("interest_knit", "neutral", "infant", ("4B+25B+18A",), oldest=5),
     Variant("open_mouth_smile", "happiness", "infant", ("6D+12D+25E+26D",), oldest=4),
-    Variant("pout", "sadness", "infant", ("1C+4C+15D+17E+22C",), oldest=6, onset_s=0.8),
+    Variant("pout", "sadness", "infant", ("1D+4B+15E+17E+22B",), oldest=6, onset_s=0.8),
     Variant(
         "pre_cry",
         "sadness",

@@ -28,9 +28,9 @@ _THICKNESS: Final = 0.035  # of a lid's edge over the eyeball, in radii
 CORNEA: Final = (0.07, 34.0)
 """How far the cornea rises over the eyeball, in radii, and the angle at which it begins."""
 
-_UPPER: Final[Mapping[str, float]] = {"upper_lid_raise": -0.42, "lid_tighten": 0.16}
+_UPPER: Final[Mapping[str, float]] = {"upper_lid_raise": -0.42, "lid_tighten": 0.18}
 _LOWER: Final[Mapping[str, float]] = {
-    **{"lid_tighten": 0.32, "cheek_raise": 0.26, "upper_lid_raise": -0.03},
+    **{"lid_tighten": 0.4, "cheek_raise": 0.36, "upper_lid_raise": -0.03},
     **{"lip_corner_pull": 0.05, "nose_wrinkle": 0.12},
 }
 _BLINK: Final = 0.88  # share of the way that the upper lid goes to meet the lower

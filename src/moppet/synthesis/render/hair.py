@@ -35,6 +35,7 @@ from moppet.synthesis.settings import seed_of
 from moppet.values import UsageError, name_hint
 
 _STEPS: Final = 8
+_CLEAR: Final = 0.012  # distances between the pupils: no edge of a card lies closer to the skin
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -325,7 +326,7 @@ def _grow_strands(
     return strands
 
 
-def _above(points: Reals, height: Reals, scalp: _Scalp) -> tuple[Reals, Reals]:
+def _above(points: Reals, height: Reals | float, scalp: _Scalp) -> tuple[Reals, Reals]:
     """Return points moved to at least a height above the skin, and the skin's normals there."""
     _, nearest = scalp.tree.query(points, k=3)
     base = np.asarray(scalp.tree.data)[nearest].mean(axis=1)
@@ -343,7 +344,8 @@ def _shorten(strands: Reals, scalp: _Scalp, style: Style) -> Reals:
     )
     inside[:, 0] = False
     first = np.where(inside.any(axis=1), inside.argmax(axis=1) - 0.6, _STEPS - 1.0)
-    strands, first = strands[first > 2.5], first[first > 2.5]
+    long = first > (4.5 if style.flow == "part" else 2.5)  # no stubs that lie on the forehead
+    strands, first = strands[long], first[long]
     at = np.linspace(0, 1, _STEPS)[None] * first[:, None]
     low = np.minimum(at.astype(int), _STEPS - 2)
     t = (at - low)[..., None]
@@ -378,6 +380,7 @@ def _cards_along(
     tilt = rng.normal(0, 0.25, (count, 1, 1))
     lean = across + tilt * outward
     vertices = np.stack([strands - half * lean, strands + half * lean], axis=2)
+    clear, _ = _above(vertices.reshape(-1, 3), _CLEAR * scalp.unit, scalp)
     normals = np.stack([_unit(outward - 0.55 * across), _unit(outward + 0.55 * across)], axis=2)
     column = rng.integers(0, 4, (count, 1))
     flip = rng.random((count, 1)) < 0.5
@@ -393,7 +396,7 @@ def _cards_along(
         ]
     )
     return (
-        vertices.reshape(-1, 3),
+        clear,
         normals.reshape(-1, 3),
         np.stack([u, v], axis=3).reshape(-1, 2),
         triangles.astype(np.int32),

@@ -29,7 +29,7 @@ ones (browDown of 0.65 without them, against 0.1)."""
 
 _NEWBORN: Final[Mapping[str, float]] = {
     **{"cheek-volume": 0.35, "cheek-inner": 0.3, "chin-height": -0.5, "chin-prominent": -0.5},
-    **{"nose-scale-vert": -0.3, "nose-scale-horiz": 0.2, "forehead-scale-vert": 0.3},
+    **{"nose-scale-vert": -0.3, "nose-scale-horiz": 0.2, "forehead-scale-vert": 0.1},
     **{"eye-bag": 0.35, "eye-height2": -0.12, "neck-double": 0.4, "nose-point-up": 0.3},
 }
 """Shapes that are added in full at birth, and no more at one year."""

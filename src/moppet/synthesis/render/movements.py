@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from moppet.synthesis.render.face_topology import face_topology
 from moppet.synthesis.render.head_assets import ANCESTRIES, HeadAssets
 from moppet.synthesis.render.mouth import thinner_lips
+from moppet.synthesis.render.mouth_fields import mouth_fields
 from moppet.synthesis.render.scene import CHANNELS
 from moppet.values import Floats
 from moppet.vocabulary import SIDES
@@ -53,32 +54,19 @@ _RECIPES: Final[Mapping[str, Terms]] = {
         (0.3, "unit nose-compression"),
         (0.5, "unit mouth-elevation"),
     ),
-    "upper_lip_raise": ((1.0, "unit mouth-elevation"),),
+    "upper_lip_raise": ((0.7, "unit mouth-elevation"),),
     "nasolabial_deepen": ((1.0, "shape mouth/mouth-laugh-lines-in"),),
     "lip_corner_pull": ((1.2, "unit mouth-corner-puller"),),
     "open_smile": ((0.5, "unit mouth-upward-retraction"), (-0.2, "unit mouth-corner-puller")),
-    "dimple": ((1.0, "face mouthDimple{Side}"), (0.5, "unit mouth-retraction")),
-    "lip_corner_depress": (
-        (1.0, "unit mouth-depression"),
-        (0.8, "shape mouth/mouth-angles-down"),
-    ),
-    "lower_lip_depress": (
-        (1.3, "face mouthLowerDown{Side}"),
-        (0.9, "shape mouth/mouth-lowerlip-ext-down"),
-        (0.9, "shape mouth/mouth-lowerlip-middle-down"),
-    ),
-    "chin_raise": (
-        (1.0, "shape mouth/mouth-lowerlip-middle-up"),
-        (0.5, "shape mouth/mouth-lowerlip-volume-incr"),
-        (0.6, "face mouthShrugLower"),
-    ),
+    "lip_corner_depress": ((0.3, "shape mouth/mouth-angles-down"),),
+    "lower_lip_depress": ((0.8, "face mouthLowerDown{Side}"),),
+    "chin_raise": ((0.6, "face mouthShrugLower"),),
     "lip_pucker": ((1.0, "unit mouth-pursing"),),
     "tongue_show": ((0.8, "unit mouth-parling"),),
-    "lip_stretch": ((0.7, "unit mouth-retraction"), (1.0, "face mouthStretch{Side}")),
+    "lip_stretch": ((0.8, "face mouthStretch{Side}"),),
     "neck_tighten": ((1.0, "unit neck-platysma"),),
     "lip_funnel": ((0.8, "face mouthFunnel"), (0.4, "unit mouth-protusion")),
-    "lip_tighten": ((0.5, "shape mouth/mouth-scale-horiz-decr"),),
-    "lips_part": ((1.5, "unit mouth-parling"),),
+    "lip_tighten": ((0.15, "shape mouth/mouth-scale-horiz-decr"),),
     "nostril_dilate": ((2.0, "unit nose-left-dilatation"), (2.0, "unit nose-right-dilatation")),
 }
 """Movement → amounts of targets at full intensity; what has no side is split between both.
@@ -93,13 +81,21 @@ _OWN: Final[Mapping[str, Terms]] = {
     "cheek_raise": ((1.3, "cheek"),),
     "lip_corner_pull": ((0.5, "cheek"),),
     "nose_wrinkle": ((0.06, "knit"), (0.5, "wing")),
-    "upper_lip_raise": ((0.25, "wing"),),
-    "chin_raise": ((1.0, "chin"),),
+    "upper_lip_raise": ((0.25, "wing"), (0.15, "upper_up")),
+    "dimple": ((0.3, "corner_in"),),
+    "lip_corner_depress": ((0.4, "corner_down"),),
+    "lower_lip_depress": ((0.24, "lower_down"),),
+    "chin_raise": ((0.24, "lip_up"), (0.22, "chin_up"), (0.2, "lower_out")),
+    "lip_stretch": ((0.3, "stretch"),),
+    "lips_part": (
+        *((0.06, f"upper_up_{side}") for side in SIDES),
+        *((0.14, f"lower_down_{side}") for side in SIDES),
+    ),
     "cheek_puff": ((1.0, "puff_left"), (1.0, "puff_right")),
     "tongue_show": ((1.0, "tongue"),),
     "lip_press": ((1.0, "thinner"),),
     "lip_suck": ((1.2, "thinner"),),
-    "lip_tighten": ((0.6, "thinner"),),
+    "lip_tighten": ((0.9, "thinner"),),
 }
 """Movement → amounts of fields of our own, which are measured on the head itself."""
 
@@ -107,7 +103,6 @@ _BLOBS: Final[Mapping[str, tuple[_Vector, _Vector, _Vector]]] = {
     "cheek": ((0.42, 6.90, 1.30), (0.36, 0.26, 0.5), (0.0, 0.09, 0.05)),
     "wing": ((0.19, 6.90, 1.45), (0.20, 0.20, 0.4), (0.02, 0.08, 0.02)),
     "puff": ((0.47, 6.62, 1.20), (0.36, 0.34, 0.6), (0.14, 0.0, 0.14)),
-    "chin": ((0.0, 6.33, 1.50), (0.26, 0.20, 0.5), (0.0, 0.11, 0.05)),
 }
 """Smooth bumps: place on the adult base mesh (of the left side), reach and displacement, both in
 distances between the eyes."""
@@ -263,6 +258,7 @@ def _own_fields(neutral: Floats, assets: HeadAssets) -> dict[str, Floats]:
     apart = assets.center("l-eye", neutral) - assets.center("r-eye", neutral)
     size = float(np.linalg.norm(apart))
     fields = {"thinner": thinner_lips(neutral, assets), "tongue": _tongue(neutral, size, assets)}
+    fields |= mouth_fields(neutral, assets)
     for side in SIDES:
         for name, field in _brow_fields(neutral, side, size, assets).items():
             fields[f"{name}_{side}"] = field

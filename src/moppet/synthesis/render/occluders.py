@@ -438,16 +438,16 @@ def _hair(
     )  # fmt: skip
     side = 1 if rng.random() < 0.5 else -1
     top = 0.75 * head.points["head_top"][1]
-    count = 6 + round(12 * occluder.amount)
+    count = 16 + round(26 * occluder.amount)
     parts = []
     for _strand in range(count):
-        root = np.array([side * rng.uniform(-0.5, 0.6), top + rng.uniform(-0.05, 0.15)])
-        low = -0.15 - occluder.amount * rng.uniform(0.2, 1.0)
-        tip = np.array([side * rng.uniform(0.1, 0.95), low])
+        root = np.array([side * rng.uniform(-0.75, 0.75), top + rng.uniform(-0.05, 0.15)])
+        low = 0.2 - (0.5 + occluder.amount) * rng.uniform(0.2, 1.0)
+        tip = np.array([root[0] + side * rng.uniform(0.0, 0.5), low])
         bend = (root + tip) / 2 + _point(side * rng.uniform(-0.1, 0.35), 0.1)
         t = np.linspace(0, 1, 16)[:, None]
         path = (1 - t) ** 2 * root + 2 * t * (1 - t) * bend + t**2 * tip
-        width = 0.075 * rng.uniform(0.6, 1.4) * (1 - 0.75 * t**3)
+        width = 0.05 * rng.uniform(0.6, 1.4) * (1 - 0.75 * t**3)
         edges = np.stack([path - _point(1, 0) * width, path, path + _point(1, 0) * width], axis=1)
         points = head.on_face(edges.astype(np.float32), smooth=0.1)
         points[..., 2] += 0.05 + rng.uniform(0, 0.07) + _point(0, 0.02, 0)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 
-from moppet.synthesis.render.hair import STYLES, style_names
+from moppet.synthesis.render.hair import STYLES, folder_styles, style_names
+from moppet.synthesis.render.head_assets import HeadAssets
 from moppet.synthesis.render.scene import Person
+from moppet.synthesis.settings import seed_of
 
 Rgb = tuple[float, float, float]
 
@@ -43,11 +46,33 @@ _HALF_TONE: Final = 0.45
 """Skin is drawn within this distance of its tone, so that neighbors stay apart."""
 
 
-def draw_person(ages: tuple[float, float], tone: float, rng: np.random.Generator) -> Person:
+@dataclass(frozen=True)
+class Looks:
+    """What an asset folder has for Person.hair, brows and skin."""
+
+    hair: tuple[str, ...] = ()
+    brows: tuple[str, ...] = ()
+    skins: tuple[str, ...] = ()
+
+
+def folder_looks(assets: HeadAssets) -> Looks:
+    """Return the names of a folder's hair, brows and skins that can be drawn."""
+    brows = (name for name in assets.fitted if name.startswith("brow"))
+    return Looks(
+        tuple(folder_styles(assets)),
+        tuple(sorted(n for n in brows if n.replace("brow", "brow_") in assets.textures)),
+        tuple(sorted(name for name in assets.textures if name.startswith("skin_"))),
+    )
+
+
+def draw_person(
+    ages: tuple[float, float], tone: float, rng: np.random.Generator, looks: Looks | None = None
+) -> Person:
     """Return a person with an age within the limits and a skin close to the Monk tone (1 to 10).
 
     Skin, ancestry, hair and eye color go together as they mostly do, with exceptions: dark skin has
     African ancestry more often, light skin European ancestry, and every mixture occurs.
+    looks: of an asset folder; half of the people get its hair, brows or skin.
     """
     age = float(rng.uniform(*ages))
     skin = float(np.clip(tone + rng.uniform(-_HALF_TONE, _HALF_TONE), 1, 10))
@@ -60,7 +85,7 @@ def draw_person(ages: tuple[float, float], tone: float, rng: np.random.Generator
     hair = _draw(colors, _HAIR, rng)
     if age > 35 and rng.random() < (age - 35) / 40:
         hair = _HAIR["gray"]
-    return Person(
+    person = Person(
         seed=int(rng.integers(2**31)),
         age_years=round(age, 2),
         sex=sex,
@@ -72,6 +97,31 @@ def draw_person(ages: tuple[float, float], tone: float, rng: np.random.Generator
         eye_color=_vary(_draw(_LIGHT_EYES if skin < 3.5 else _DARK_EYES, _EYES, rng), 0.03, rng),
         clothing_color=muted_color(rng),
     )
+    return _with_looks(person, looks) if looks else person
+
+
+def _with_looks(person: Person, looks: Looks) -> Person:
+    """Return the same person, perhaps with a folder's hair, brows and skin.
+
+    Its hair suits from three years on, its brows and its adults' skins from 14.
+    """
+    rng = np.random.default_rng(seed_of("looks", person.seed))
+    grown, straight = person.age_years >= 14, person.ancestry[0] < 0.5
+    hair = _half_of(looks.hair, rng) if person.age_years >= 3 and straight else ""
+    brows = _half_of(looks.brows, rng) if grown else ""
+    skin = _half_of(_skins_at(person.age_years, looks), rng)
+    return replace(person, hair=hair or person.hair, brows=brows or person.brows, skin=skin)
+
+
+def _half_of(names: tuple[str, ...], rng: np.random.Generator) -> str:
+    """Return one of the names, or "" as often."""
+    return str(rng.choice(names)) if names and rng.random() < 0.5 else ""
+
+
+def _skins_at(age_years: float, looks: Looks) -> tuple[str, ...]:
+    """Return the skins for an age: names end in MakeHuman's letters, a or b an adult, c a child."""
+    kinds = "c" if age_years < 14 else "ab"
+    return tuple(name for name in looks.skins if name.removeprefix("skin_")[:1] in kinds)
 
 
 def _draw_style(age_years: float, sex: float, african: float, rng: np.random.Generator) -> str:

@@ -27,7 +27,7 @@ from moppet.synthesis.render.expressions import (
     to_channels,
     vary_movements,
 )
-from moppet.synthesis.render.people import draw_person, muted_color
+from moppet.synthesis.render.people import Looks, draw_person, muted_color
 from moppet.synthesis.render.scene import (
     Background,
     Camera,
@@ -177,9 +177,13 @@ class _Place(NamedTuple):
 
 @dataclass(frozen=True)
 class PlannedScenes:
-    """The scenes of a plan, by number: `PlannedScenes(plan)[17]`."""
+    """The scenes of a plan, by number: `PlannedScenes(plan)[17]`.
+
+    looks: what an asset folder adds to the people.
+    """
 
     plan: RenderPlan
+    looks: Looks | None = None
     _people: dict[int, Person] = field(default_factory=dict, init=False, repr=False)
 
     def __len__(self) -> int:
@@ -227,7 +231,7 @@ class PlannedScenes:
             plan, place = self.plan, self._places[number]
             rng = np.random.default_rng(seed_of("person", plan.seed, plan.name, number))
             low, high = age_limits(place.ages)
-            self._people[number] = draw_person((low, high + 0.99), place.tone, rng)
+            self._people[number] = draw_person((low, high + 0.99), place.tone, rng, self.looks)
         return self._people[number]
 
     @cached_property

@@ -20,6 +20,7 @@ from moppet.datasets.manifest import Manifest, build_manifest
 from moppet.datasets.provenance import RENDERED, synthetic_columns
 from moppet.files import parse_json, read_bytes, write_bytes, write_text
 from moppet.processes import run_tasks
+from moppet.synthesis.render.people import Looks
 from moppet.synthesis.render.plan import SPLITS, Drawn, PlannedScenes, RenderPlan
 from moppet.synthesis.render.scene import Scene
 from moppet.synthesis.render.truth import (
@@ -77,18 +78,19 @@ def render_plan(
     jobs: int = 1,
     limit: int | None = None,
     progress: Progress | None = None,
+    looks: Looks | None = None,
 ) -> Counts:
     """Render a plan's images into a folder, and write its manifest and truth.
 
     render: called in `jobs` processes, so it must be a function of a module, or a partial of one.
     limit: only the first so many images. An interrupted run keeps its images; the same call
-    renders what is missing.
+    renders what is missing. looks: what an asset folder adds to the people.
     Raises UsageError if the folder holds something else, MoppetError if it cannot be written or
     no image could be rendered.
     """
-    scenes = PlannedScenes(plan)
+    scenes = PlannedScenes(plan, looks)
     total = plan.images if limit is None else min(limit, plan.images)
-    done = _start(folder, plan)
+    done = _start(folder, plan, looks)
     kept = sum(number < total for number in done)
     missing = [number for number in range(total) if number not in done]
     work = partial(_render_numbers, scenes, folder, render)
@@ -127,11 +129,12 @@ def write_image(path: Path, image: Image) -> bytes:
     return bytes(data)
 
 
-def _start(folder: Path, plan: RenderPlan) -> dict[int, _Line]:
+def _start(folder: Path, plan: RenderPlan, looks: Looks | None) -> dict[int, _Line]:
     """Return the finished images of an earlier run of the same plan, by number."""
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file. Choose a new folder with -o.")
-    text = json.dumps({"version": _VERSION, **asdict(plan)}, indent=1) + "\n"
+    added = {"looks": asdict(looks)} if looks else {}
+    text = json.dumps({"version": _VERSION, **asdict(plan), **added}, indent=1) + "\n"
     log = folder / _LOG
     if folder.is_dir() and any(folder.iterdir()):
         before = ""

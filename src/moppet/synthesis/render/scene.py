@@ -27,7 +27,8 @@ class Person:
     ancestry: African, Asian and European share of the head's shape; they sum to 1.
     weight: 0 thin to 1 heavy. shape: name of an identity target → -1 to 1.
     skin_tone: 1 to 10 on the Monk scale; fractions lie between two tones.
-    hair, brows: names of styles ("" for none). hair_color, eye_color: sRGB, 0 to 1.
+    hair, brows: names of styles ("" for none). skin: of an asset folder's, which lends its detail;
+        "" for none. hair_color, eye_color: sRGB, 0 to 1.
     """
 
     seed: int
@@ -41,6 +42,7 @@ class Person:
     hair_color: tuple[float, float, float] = (0.2, 0.13, 0.08)
     eye_color: tuple[float, float, float] = (0.3, 0.2, 0.1)
     brows: str = "natural"
+    skin: str = ""
     clothing_color: tuple[float, float, float] = (0.25, 0.4, 0.6)
 
 

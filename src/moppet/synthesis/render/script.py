@@ -12,7 +12,7 @@ from annotated_types import Ge, Gt, Interval, MinLen
 
 from moppet.config import read_settings
 from moppet.synthesis.render.expressions import CHOICES, choose_variants
-from moppet.synthesis.render.people import draw_person
+from moppet.synthesis.render.people import Looks, draw_person
 from moppet.synthesis.render.performances import Act, Performance, usual_blinks
 from moppet.synthesis.render.plan import BackgroundName, LightName, OccluderName, Share, Tone
 from moppet.synthesis.render.scene import HeadPose, Person
@@ -214,12 +214,15 @@ class Role:
         return self.settings.enters_s - 1e-9 <= time_s < end_s - 1e-9
 
 
-def cast(script: Script, clip: int = 0) -> tuple[Role, ...]:
-    """Return the people of a clip, drawn by the script's seed and the clip's number."""
-    return tuple(_role(script, clip, number) for number in range(len(script.people)))
+def cast(script: Script, clip: int = 0, looks: Looks | None = None) -> tuple[Role, ...]:
+    """Return the people of a clip, drawn by the script's seed and the clip's number.
+
+    looks: what an asset folder adds to them.
+    """
+    return tuple(_role(script, clip, number, looks) for number in range(len(script.people)))
 
 
-def _role(script: Script, clip: int, number: int) -> Role:
+def _role(script: Script, clip: int, number: int, looks: Looks | None) -> Role:
     settings = script.people[number]
     key = ("role", script.seed, script.name, clip, settings.name)
     rng = np.random.default_rng(seed_of(*key))
@@ -227,7 +230,7 @@ def _role(script: Script, clip: int, number: int) -> Role:
     ages = (low, high + 0.99)
     if script.clips > 1:
         ages = _age_slice(script, ages, clip, number)
-    person = draw_person(ages, settings.tones[clip % len(settings.tones)], rng)
+    person = draw_person(ages, settings.tones[clip % len(settings.tones)], rng, looks)
     acts = [_act(one, person.age_years, rng) for one in settings.acts]
     for stretch in settings.stretches:
         acts += _draw_acts(stretch, person.age_years, rng)

@@ -7,13 +7,7 @@ from typing import Final
 from torch import Tensor, nn
 from torch.nn import functional
 
-from moppet.train.networks.base import (
-    Head,
-    HeadedNetwork,
-    places_of,
-    pooled_average,
-    start_from_he,
-)
+from moppet.train.networks.base import HeadedNetwork, places_of, pooled_average, start_from_he
 from moppet.values import UsageError
 
 
@@ -102,22 +96,11 @@ class DlibResNet(HeadedNetwork):
     name = "dlib_resnet"
     width = 256
 
-    def __init__(
-        self,
-        classes: int,
-        *,
-        channels: int = 3,
-        input_size: int = 150,
-        dropout: float = 0.2,
-        head: Head = "hidden",
-    ) -> None:
-        if input_size < 103:
-            raise UsageError(f"dlib_resnet needs images of at least 103 pixels, got {input_size}.")
-        super().__init__(
-            classes, channels=channels, input_size=input_size, dropout=dropout, head=head
-        )
-
     def add_base(self, channels: int) -> None:
+        if self.input_size < 103:
+            raise UsageError(
+                f"dlib_resnet needs images of at least 103 pixels, got {self.input_size}."
+            )
         self.conv1 = nn.Conv2d(channels, 32, 7, 2, bias=False)
         self.bn1 = nn.BatchNorm2d(32)
         self.maxpool = nn.MaxPool2d(3, 2)
