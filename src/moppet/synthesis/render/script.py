@@ -186,6 +186,10 @@ class Script:
             times = times + shift
         return np.rint(times * TICKS).astype(np.int64)
 
+    def split_of(self, clip: int) -> Literal["val", "test"]:
+        """Return the half of a clip: "val" for tuning, "test" if it only reports."""
+        return "test" if clip >= self.clips - round(self.clips * self.test) else "val"
+
     def shot_at(self, time_s: float) -> int:
         """Return the number of the shot that is shown at a time."""
         return sum(shot.start_s <= time_s + 1e-9 for shot in self.shots) - 1
