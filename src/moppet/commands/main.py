@@ -18,6 +18,7 @@ from moppet.commands.distress import distress
 from moppet.commands.evaluate import evaluate
 from moppet.commands.explain import explain
 from moppet.commands.export import export
+from moppet.commands.gather import gather
 from moppet.commands.models import models
 from moppet.commands.options import Verbs, add_command
 from moppet.commands.quality import quality
@@ -68,6 +69,7 @@ _COMMANDS: Final[Mapping[str, Sequence[tuple[Callable[..., Any], str]]]] = {
         (compare, "compare timeline.parquet codes.eaf --map cry=negative"),
         (export, "export results/visit1/timeline.parquet --format elan"),
     ),
+    "Studies": ((gather, "gather results -o study --recordings recordings.csv"),),
     "Models": (
         (models, "models --json"),
         (card, "card my_model --evaluation evaluation_my_model -o card"),
