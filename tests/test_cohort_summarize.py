@@ -167,7 +167,7 @@ def test_events_that_are_none_are_refused(
     [
         (("--by", "rolle"), "there is no 'rolle'. Did you mean 'role'"),
         (("--label", "hapiness"), "no expression 'hapiness'. Did you mean 'happiness'"),
-        (("--kind", "smell"), "--kind takes any of"),
+        (("--what", "smell"), "--what takes any of"),
         (("--measure", "median"), "--measure takes any of"),
         (("--by", "recording", "--label", "happiness"), None),
     ],
@@ -189,7 +189,7 @@ def test_the_command_writes_tables_figures_and_a_page(
     events = tmp_path / "events.csv"
     events.write_text("recording,time_s,event\nc00/play,5,toy\nc01/play,9,toy\n")
     folder = tmp_path / "summary"
-    given = ("--by", "condition,role", "--kind", "group", "--events", events)
+    given = ("--by", "condition,role", "--what", "group", "--events", events)
     done = moppet("summarize", study.folder, "-o", folder, *given)
     assert done.code == 0 and "alone – play" in done.out and "6 participants" in done.out
     files = {path.name for path in folder.iterdir()}

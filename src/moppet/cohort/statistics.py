@@ -185,7 +185,7 @@ def summarize_study(study: StudyFolder, question: Question) -> GroupStatistics:
     if not values:
         raise UsageError(
             f"The study has no {question.measure} of a {question.kind}: choose another --measure "
-            "or --kind."
+            "or --what."
         )
     cells = _cells(values, recordings, question)
     notes = []
@@ -224,7 +224,7 @@ def _check(study: StudyFolder, question: Question) -> None:
     study.check_columns(question.by, "--by")
     kinds = list(dict.fromkeys(str(row["kind"]) for row in study.summary))
     if question.kind not in kinds:
-        raise UsageError(f"--kind takes any of {', '.join(kinds)}, got {question.kind!r}.")
+        raise UsageError(f"--what takes any of {', '.join(kinds)}, got {question.kind!r}.")
     if question.measure not in MEASURES:
         raise UsageError(f"--measure takes any of {', '.join(MEASURES)}, got {question.measure!r}.")
 

@@ -44,7 +44,7 @@ class SummarizeOptions:
     by: Annotated[
         str, typer.Option(help="Columns to compare by, with commas; the first one's levels.")
     ] = "role"
-    kind: Annotated[str, choice(f"What to summarize: {', '.join(KINDS)}.", *KINDS)] = "expression"
+    what: Annotated[str, choice(f"What to summarize: {', '.join(KINDS)}.", *KINDS)] = "expression"
     label: Annotated[
         str | None, typer.Option(help="Labels of this kind, with commas; default: all seen.")
     ] = None
@@ -83,10 +83,10 @@ def summarize(options: SummarizeOptions) -> None:
     from moppet.cohort.study_folder import read_study
 
     study = read_study(options.study)
-    measure = options.measure or ("mean" if options.kind == "valence" else "share")
+    measure = options.measure or ("mean" if options.what == "valence" else "share")
     question = Question(
         by=tuple(read_list(options.by)),
-        kind=options.kind,
+        kind=options.what,
         labels=tuple(read_list(options.label)),
         measure=measure,
         machine=options.machine,
