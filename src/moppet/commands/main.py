@@ -15,6 +15,7 @@ from moppet.commands.card import card
 from moppet.commands.compare import compare
 from moppet.commands.data import data
 from moppet.commands.distress import distress
+from moppet.commands.dyads import dyads
 from moppet.commands.evaluate import evaluate
 from moppet.commands.explain import explain
 from moppet.commands.export import export
@@ -73,6 +74,7 @@ _COMMANDS: Final[Mapping[str, Sequence[tuple[Callable[..., Any], str]]]] = {
     "Studies": (
         (gather, "gather results -o study --recordings recordings.csv"),
         (summarize, "summarize study --by condition,role --label happiness"),
+        (dyads, "dyads study --roles child,caregiver"),
     ),
     "Models": (
         (models, "models --json"),
