@@ -7,9 +7,16 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Final
 
+import numpy as np
 import typer
 
-from moppet.commands.options import PeopleOption, format_option, output_option, read_list
+from moppet.commands.options import (
+    PeopleOption,
+    SeedOption,
+    format_option,
+    output_option,
+    read_list,
+)
 from moppet.values import UsageError
 
 SUMMARY: Final = "summary"
@@ -34,13 +41,24 @@ def export(
     level: Annotated[
         float, typer.Option(help="A movement is coded from this value on.", min=0.05, max=1)
     ] = LEVEL,
+    sample: Annotated[
+        str | None,
+        typer.Option(help="Draw this share of the time to be coded blind, such as 20%."),
+    ] = None,
+    segment: Annotated[float, typer.Option(help="Seconds of a segment of --sample.")] = 30.0,
+    seed: SeedOption = 0,
     people: PeopleOption = None,
 ) -> None:
     """Export timelines to ELAN, BORIS, Datavyu, Praat or CSV.
 
     The format summary writes one summary.csv for all timelines. With --movements, files of coding
-    programs also have facial movements, if the model measured them.
+    programs also have facial movements, if the model measured them. --sample draws segments for
+    coders, without what the model read.
     """
+    if sample is not None:
+        wanted = read_list(formats, FORMATS, "--format")
+        _write_sample(timelines, output, wanted, sample, segment, seed)
+        return
     wanted = read_list(formats, FORMATS, "--format")
     if 0 < probabilities < 0.01:
         raise UsageError(f"--probabilities takes 0, or at least 0.01 seconds, got {probabilities}.")
@@ -76,6 +94,45 @@ def export(
         with result_folder(folder):
             text = summary_csv(read(path).summary() for path in timelines)
             typer.echo(str(write_text(folder / "summary.csv", text)))
+
+
+def _write_sample(
+    timelines: Sequence[Path],
+    output: Path | None,
+    formats: Sequence[str],
+    share: str,
+    segment_s: float,
+    seed: int,
+) -> None:
+    """Write a coder's file for each timeline, sample.csv, and the list for `compare --list`."""
+    from os.path import relpath
+
+    from moppet.coders.sampling import draw_segments, read_share, write_sample
+    from moppet.files import result_folder, write_csv
+    from moppet.timeline import read_timeline
+
+    part = read_share(share)
+    if SUMMARY in formats or len(formats) != 1:
+        raise UsageError("--sample takes one --format of a coding program, such as elan.")
+    folder = output or Path("moppet_sample")
+    rng = np.random.default_rng(seed)
+    drawn: list[list[str | int]] = []
+    files: list[list[str]] = []
+    with result_folder(folder):
+        for number, path in enumerate(timelines, start=1):
+            timeline = read_timeline(path)
+            segments = draw_segments(timeline, part, segment_s, rng)
+            source = str(timeline.metadata.get("source_name") or path.name)
+            stem = f"{number:03d}_{Path(source).stem}"
+            (written, *_) = write_sample(timeline, segments, folder, stem, formats[0])
+            typer.echo(str(written))
+            times = ((one.number, f"{one.start_s:.3f}", f"{one.end_s:.3f}") for one in segments)
+            drawn += [[written.name, source, *row] for row in times]
+            files.append([relpath(path, folder), written.name])
+        heads = ("file", "recording", "segment", "start_s", "end_s")
+        typer.echo(str(write_csv(folder / "sample.csv", heads, drawn)))
+        listed = write_csv(folder / "list.csv", ("timeline", "codes"), files)
+        typer.echo(str(listed))
 
 
 def _targets(
