@@ -204,9 +204,7 @@ class Analysis:
             self.info = dataclasses.replace(self.info, duration_s=frames.clock.end_s)
         return self.timeline()
 
-    def _find(
-        self, chunks: Iterator[list[Frame]]
-    ) -> Iterator[tuple[FoundFaces, dict[str, Any]]]:
+    def _find(self, chunks: Iterator[list[Frame]]) -> Iterator[tuple[FoundFaces, dict[str, Any]]]:
         """Yield the faces of each chunk, and the reader's state after it."""
         for chunk in chunks:
             faces = self._reader.find(chunk)
