@@ -20,14 +20,15 @@ from moppet.commands.options import (
 from moppet.values import UsageError
 
 SUMMARY: Final = "summary"
-FORMATS: Final = ("elan", "boris", "datavyu", "textgrid", SUMMARY)
+BIDS: Final = "bids"
+FORMATS: Final = ("elan", "boris", "datavyu", "textgrid", SUMMARY, BIDS)
 """The programs of `moppet.coders.PROGRAMS`, here so that the command line starts without it."""
 LEVEL: Final = 0.5
 """That of `moppet.timeline.movements`, here for the same reason."""
 
 
 def export(
-    timelines: Annotated[list[Path], typer.Argument(help="Timelines (.parquet, .csv or .json).")],
+    timelines: Annotated[list[Path], typer.Argument(help="Timelines, or a study for bids.")],
     output: Annotated[
         Path | None, output_option("Folder for the files; default: the timeline's.")
     ] = None,
@@ -53,8 +54,11 @@ def export(
 
     The format summary writes one summary.csv for all timelines. With --movements, files of coding
     programs also have facial movements, if the model measured them. --sample draws segments for
-    coders, without what the model read.
+    coders, without what the model read. The format bids writes a study that moppet gather made.
     """
+    if BIDS in read_list(formats, FORMATS, "--format"):
+        _write_bids(timelines, output, formats)
+        return
     if sample is not None:
         wanted = read_list(formats, FORMATS, "--format")
         _write_sample(timelines, output, wanted, sample, segment, seed)
@@ -96,6 +100,22 @@ def export(
             typer.echo(str(write_text(folder / "summary.csv", text)))
 
 
+def _write_bids(studies: Sequence[Path], output: Path | None, formats: str) -> None:
+    """Write the BIDS dataset of one study."""
+    if len(studies) != 1 or read_list(formats) != [BIDS]:
+        raise UsageError(
+            "--format bids takes one study that moppet gather made, and no other format."
+        )
+    from moppet.cohort.bids import write_bids
+    from moppet.cohort.study_folder import read_study
+    from moppet.files import result_folder
+
+    study, folder = read_study(studies[0]), output or Path("moppet_bids")
+    with result_folder(folder):
+        written = write_bids(study, folder)
+    typer.echo(f"{folder}: {len(written)} files")
+
+
 def _write_sample(
     timelines: Sequence[Path],
     output: Path | None,
@@ -112,7 +132,7 @@ def _write_sample(
     from moppet.timeline import read_timeline
 
     part = read_share(share)
-    if SUMMARY in formats or len(formats) != 1:
+    if {SUMMARY, BIDS} & set(formats) or len(formats) != 1:
         raise UsageError("--sample takes one --format of a coding program, such as elan.")
     folder = output or Path("moppet_sample")
     rng = np.random.default_rng(seed)
