@@ -8,6 +8,7 @@ from moppet import privacy
 privacy.disable_telemetry()  # before anything imports onnxruntime, which reads its switch then
 
 if TYPE_CHECKING:
+    from moppet.cohort.gathering import gather
     from moppet.infer.detectors import find_faces
     from moppet.infer.expression_model import load_model
     from moppet.infer.pipeline import analyze, stream
@@ -25,6 +26,7 @@ __all__ = [
     "__version__",
     "analyze",
     "find_faces",
+    "gather",
     "load_model",
     "read_timeline",
     "stream",
@@ -33,6 +35,7 @@ __all__ = [
 _HOMES: Final = {
     **dict.fromkeys(("analyze", "stream"), "moppet.infer.pipeline"),
     "find_faces": "moppet.infer.detectors",
+    "gather": "moppet.cohort.gathering",
     "load_model": "moppet.infer.expression_model",
     **dict.fromkeys(("Timeline", "TimelineSettings", "read_timeline"), "moppet.timeline"),
     **dict.fromkeys(("EXPRESSIONS", "GROUPS", "MoppetError"), "moppet.values"),

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -250,8 +250,23 @@ def correction_parts(one: Correction, people: People) -> Iterator[tuple[str | No
         yield None, start_s, end_s
 
 
-def _corrected_summary(annotated: AnnotatedTimeline) -> dict[str, Any]:
-    """Return the figures of the faces in which corrected rows have their coder's label.
+class Corrected(NamedTuple):
+    """A timeline's rows after the corrections.
+
+    table: the timeline's columns, and s_<label> of labels that only the coders use; `names` are the
+    classes with those labels. is_corrected: (n,) the corrected rows; is_disputed: (n,) those that
+    two coders corrected differently.
+    """
+
+    table: Any
+    names: tuple[str, ...]
+    coders: list[str]
+    is_corrected: NDArray[np.bool_]
+    is_disputed: NDArray[np.bool_]
+
+
+def correct(annotated: AnnotatedTimeline) -> Corrected:
+    """Return the rows in which every corrected one has its coder's label, and counts as sure.
 
     Where corrections overlap, the latest one counts.
     """
@@ -274,15 +289,22 @@ def _corrected_summary(annotated: AnnotatedTimeline) -> dict[str, Any]:
             differs = (label[mine] >= 0) & (coder[mine] != by)
             is_disputed[mine] = np.where(differs, label[mine] != code, is_disputed[mine])
             label[mine], coder[mine] = code, by
+    table = _corrected_table(timeline, names, label)
+    return Corrected(table, names, coders, label >= 0, is_disputed)
+
+
+def _corrected_summary(annotated: AnnotatedTimeline) -> dict[str, Any]:
+    """Return the figures of the faces in which corrected rows have their coder's label."""
+    timeline, found = annotated.timeline, correct(annotated)
     seconds = frame_times(timeline.table, timeline.settings).row_seconds
     if timeline.photos:
         seconds = np.full(len(seconds), np.nan)
     return {
-        "coders": coders,
-        "corrections": len(corrections),
-        "time_corrected_s": _sum_s(seconds[label >= 0]),
-        "time_disputed_s": _sum_s(seconds[is_disputed]),
-        **summarize_faces(timeline, _corrected_table(timeline, names, label), names),
+        "coders": found.coders,
+        "corrections": len(annotated.corrections),
+        "time_corrected_s": _sum_s(seconds[found.is_corrected]),
+        "time_disputed_s": _sum_s(seconds[found.is_disputed]),
+        **summarize_faces(timeline, found.table, found.names),
     }
 
 

@@ -146,6 +146,23 @@ def read_thinned_table(
     return table, metadata, every, hashes
 
 
+def read_header(path: Path) -> tuple[list[str], dict[str, Any] | None]:
+    """Return the names of a file's columns and its metadata, None if it has none.
+
+    Of Parquet and CSV, no row is read. Raises TimelineError as `read_table` does.
+    """
+    open_batches = _BATCHES.get(path.suffix.lower())
+    try:
+        if open_batches is not None and path.is_file():
+            with path.open("rb") as file:
+                _, columns, _, metadata = open_batches(path, file)
+                return list(columns), metadata
+    except Exception as error:  # Arrow has many for a damaged file
+        raise _failure(path, error) from error
+    table, metadata = read_table(path)
+    return table.column_names, metadata
+
+
 _Batches = tuple[int, Sequence[str], Iterable[Any], dict[str, Any] | None]
 """Rows (at least), names of the columns, the rows in batches, and the metadata."""
 

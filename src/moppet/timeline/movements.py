@@ -112,6 +112,11 @@ def find_movements(
     return sorted(found, key=lambda one: (one.face_id, place[one.movement], one.start_s))
 
 
+def movement_labels(name: str) -> tuple[str, ...]:
+    """Return the labels of a movement's episodes: its name, or those of its two ways."""
+    return _WAYS.get(name, (name,))
+
+
 def _ways(name: str, values: NDArray[np.float64]) -> Iterator[tuple[str, NDArray[np.float64]]]:
     if name in TWO_WAY_MOVEMENTS:
         positive, negative = _WAYS[name]

@@ -1,0 +1,1 @@
+"""Many recordings: a study's tables, group statistics, dyads, and reliability."""
