@@ -365,16 +365,6 @@ def test_the_command_renders_faces_that_have_their_truth_in_the_right_place(
         assert row["box_x"] < row["right_eye_x"] and row["box_y"] < row["left_eye_y"]
 
 
-@needs_extra
-def test_real_faces_have_the_same_bytes_from_several_processes(moppet: Run, tmp_path: Path) -> None:
-    path = tmp_path / "plan.toml"
-    path.write_text(plan_text(small_plan(images=2, people=2, size=48)))
-    for folder, *options in (["one"], ["two", "--jobs", "2"]):
-        done = moppet("synthesize", "render", path, "-o", tmp_path / folder, *options)
-        assert done.code == 0, done.err
-    assert contents(tmp_path / "two") == contents(tmp_path / "one")
-
-
 def test_a_missing_extra_is_one_sentence(
     moppet: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
