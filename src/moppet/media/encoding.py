@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final
@@ -45,9 +45,10 @@ def write_frames(
     return count
 
 
-def join_videos(parts: Sequence[Path], path: Path, ticks: int) -> Path:
+def join_videos(parts: Sequence[Path], path: Path, ticks: int, sound: Path | None = None) -> Path:
     """Join parts of `write_frames` to one video (.mp4), with their times; return its path.
 
+    sound: a recording whose first track of sound is added, as AAC, if it has one.
     Raises MediaError for a part that cannot be read, MoppetError if the video cannot be written.
     """
     base = Fraction(1, ticks)
@@ -65,8 +66,34 @@ def join_videos(parts: Sequence[Path], path: Path, ticks: int) -> Path:
                     if stream is None:
                         stream = container.add_stream_from_template(video)
                         stream.time_base = base
+                        add_sound = _sound_adder(container, sound)
                     for packet in source.demux(video):
                         if packet.size:
                             packet.stream = stream
                             container.mux(packet)
+            if stream is not None:
+                add_sound()
     return path
+
+
+def _sound_adder(container: Any, sound: Path | None) -> Callable[[], None]:
+    """Add a stream for the sound of a recording; return what then encodes it, at its own times."""
+    if sound is None:
+        return lambda: None
+    with av.open(f"file:{sound}") as probe:
+        if not probe.streams.audio:
+            return lambda: None
+        rate = probe.streams.audio[0].rate or 48_000
+    stream: Any = container.add_stream("aac", rate=rate)
+
+    def add() -> None:
+        with av.open(f"file:{sound}") as source:
+            start_s = (source.start_time or 0) / av.time_base
+            for frame in source.decode(source.streams.audio[0]):
+                if frame.pts is not None and frame.time_base:
+                    late = round(start_s / frame.time_base)
+                    frame.pts = frame.pts - late
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+
+    return add
