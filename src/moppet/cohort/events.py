@@ -278,7 +278,7 @@ class _Collected:
     """The sums of each participant in each bin around the events."""
 
     def __init__(
-        self, question: Question, labels: Sequence[str], edges: NDArray[np.float64]
+        self, question: Question, labels: Sequence[str], edges: NDArray[np.floating[Any]]
     ) -> None:
         self.question, self.labels, self.edges = question, labels, edges
         self._sums: dict[tuple[str, tuple[str, ...], str], NDArray[np.float64]] = {}

@@ -15,10 +15,12 @@ from moppet.commands.card import card
 from moppet.commands.compare import compare
 from moppet.commands.data import data
 from moppet.commands.distress import distress
+from moppet.commands.dyads import dyads
 from moppet.commands.evaluate import evaluate
 from moppet.commands.explain import explain
 from moppet.commands.export import export
 from moppet.commands.gather import gather
+from moppet.commands.methods import methods
 from moppet.commands.models import models
 from moppet.commands.options import Verbs, add_command
 from moppet.commands.quality import quality
@@ -73,6 +75,8 @@ _COMMANDS: Final[Mapping[str, Sequence[tuple[Callable[..., Any], str]]]] = {
     "Studies": (
         (gather, "gather results -o study --recordings recordings.csv"),
         (summarize, "summarize study --by condition,role --label happiness"),
+        (dyads, "dyads study --roles child,caregiver"),
+        (methods, "methods study --agreement reliability/reliability.json"),
     ),
     "Models": (
         (models, "models --json"),

@@ -16,7 +16,8 @@ import numpy as np
 from moppet.files import as_damaged
 from moppet.infer.detectors import load_detector
 from moppet.infer.expression_model import ExpressionModel, check_reading, load_for
-from moppet.infer.face_reader import FaceReader, ReaderSettings
+from moppet.infer.face_reader import FaceReader, FoundFaces, ReaderSettings
+from moppet.infer.prefetch import Prefetcher
 from moppet.infer.priors import Prior, PriorChoice, change_prior, estimate_prior
 from moppet.media import MediaInfo, probe, read_frames, recording_sha256
 from moppet.timeline import (
@@ -35,7 +36,7 @@ from moppet.values import Frame, TimelineError, UsageError
 
 _CHUNK_S: Final = 0.5
 _CHUNK_FRAMES: Final = 64
-_CHUNK_BYTES: Final = 160_000_000
+_CHUNK_BYTES: Final = 64_000_000  # three chunks are held at a time: see Analysis.run
 
 
 @dataclass(frozen=True)
@@ -169,18 +170,21 @@ class Analysis:
                 self._reader.restore(self._state)
         rest_s = math.nextafter(self._rows[-1]["time_s"], math.inf) if self._rows else start_s
         frames = read_frames(self.source, every=self.settings.every, start_s=rest_s, end_s=end_s)
+        chunks = Prefetcher(_chunks(frames))
+        found = Prefetcher(self._find(chunks))
         try:
-            for chunk in _chunks(frames):
-                rows = self._reader.read(chunk)
-                state = self._reader.state()
+            for faces, state in found:
+                rows = self._reader.classify(faces)
                 if self._journal is not None:
                     self._journal.append(rows, state)
                 self._rows += rows
                 self._state = state
                 if progress is not None:
-                    done, time_s = chunk[-1].index + 1, chunk[-1].time_s
+                    done, time_s = rows[-1]["frame"] + 1, rows[-1]["time_s"]
                     progress(Progress(done, self.info.frame_count, time_s, self.info.duration_s))
         finally:
+            found.close()
+            chunks.close()
             frames.close()
             if self._journal is not None:
                 self._journal.close()
@@ -199,6 +203,13 @@ class Analysis:
             # The container's own duration is often missing, or counts from another start.
             self.info = dataclasses.replace(self.info, duration_s=frames.clock.end_s)
         return self.timeline()
+
+    def _find(self, chunks: Iterator[list[Frame]]) -> Iterator[tuple[FoundFaces, dict[str, Any]]]:
+        """Yield the faces of each chunk, and the reader's state after it."""
+        for chunk in chunks:
+            faces = self._reader.find(chunk)
+            del chunk  # not held while the next one is awaited
+            yield faces, self._reader.state()
 
     def timeline(self) -> Timeline:
         """Return the timeline of the rows so far; its metadata records whether it is complete.

@@ -49,6 +49,11 @@ from moppet.metrics.raters import (
     vote_distances,
     vote_divergences,
 )
+from moppet.metrics.reliability import (
+    IntraclassCorrelation,
+    intraclass_correlation,
+    krippendorff_alpha,
+)
 from moppet.metrics.significance import (
     McNemar,
     correct_p_values,
@@ -62,6 +67,7 @@ __all__ = [
     "Difference",
     "DrawnFigures",
     "Estimate",
+    "IntraclassCorrelation",
     "Labels",
     "McNemar",
     "Reliability",
@@ -88,6 +94,8 @@ __all__ = [
     "g_mean",
     "guess_agreements",
     "guess_plurality_agreements",
+    "intraclass_correlation",
+    "krippendorff_alpha",
     "macro_auc",
     "macro_f1",
     "macro_precision",

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from moppet.cohort.dyads import MEASURES as MEASURES_OF_DYADS
+from moppet.cohort.dyads import SOURCES, DyadResults
 from moppet.cohort.events import Course
 from moppet.cohort.statistics import MEASURES, GroupStatistics
 from moppet.metrics import as_json
@@ -147,6 +149,61 @@ def _comparison_table(found: GroupStatistics) -> Table:
     ]
     head = ["", found.question.by[0], *others, "test", "participants", "difference", "d", "p"]
     return Table("Comparisons", [*head, "p (Holm)"], rows, css="figures", words=3 + len(others))
+
+
+def dyad_parts(found: DyadResults, images: dict[str, bytes]) -> list[Part]:
+    """Return the sections of the page of a study's dyads. images: figure's name → SVG."""
+    first, second = found.question.roles
+    q = found.question
+    return [
+        Part(
+            "Lead and lag",
+            f"Windowed cross-correlation of the {first} with the {second}: windows of "
+            f"{q.window_s:g} s, mean over windows and dyads with 95 % intervals by bootstrap over "
+            f"participants. A peak right of 0 means that the {second} follows the {first}.",
+            images.get("lags"),
+            "Mean cross-correlation by lag",
+        ),
+        Part(
+            "Observed and by chance",
+            "Each measure of each dyad beside the mean of its surrogates: the partner of another "
+            "participant, or the own partner's series with random phases (correlations) or begun "
+            "elsewhere (states). Only what is above both is more than two people's own habits.",
+            images.get("measures"),
+            "Each measure, observed and by chance; the means are in the table",
+            [_dyad_table(found)],
+        ),
+        Part("Measures", "", tables=[_measure_table()]),
+    ]
+
+
+def _dyad_table(found: DyadResults) -> Table:
+    rows: list[Row] = [
+        [
+            one.label,
+            one.measure,
+            {"partners": "shuffled partners", "time": "moved in time"}[one.surrogates],
+            count_cell(one.n),
+            number(_plain(one.observed)),
+            number(_plain(one.expected)),
+            figure_cell(as_json(one.difference), signed=True),
+            p_value(_plain(one.p)),
+        ]
+        for one in found.groups
+    ]
+    head = ["", "measure", "surrogates", "participants", "observed", "by chance", "difference", "p"]
+    title = "Means over participants; p: permutation test, not corrected for several measures"
+    return Table(title, head, rows, css="figures", words=3)
+
+
+def _measure_table() -> Table:
+    rows: list[Row] = [
+        [name, Cell(text, left=True), Cell(SOURCES[name], left=True)] for name, text in _WORDS
+    ]
+    return Table("What is measured", ["measure", "meaning", "source"], rows, words=3)
+
+
+_WORDS: Final = [*MEASURES_OF_DYADS.items(), ("peak_lag_s", "lag of the largest correlation")]
 
 
 def _plain(value: float) -> float | None:

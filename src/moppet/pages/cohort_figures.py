@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from moppet.cohort.dyads import DyadResults
 from moppet.cohort.events import STRIP_BINS, Course, Courses, Strip
 from moppet.cohort.statistics import MEASURES, GroupStatistics
 from moppet.palette import EXPRESSION_COLORS, GROUP_COLORS, LIGHT, SPARE_COLORS
@@ -229,6 +230,71 @@ def draw_strips(found: Courses, by: Sequence[str]) -> Figure:
             words.append("unsure or no face")
         figure.legend(marks, words, loc="outside lower center", ncols=min(4, max(len(words), 1)))
     return figure
+
+
+@styled
+def draw_lags(found: DyadResults) -> Figure:
+    """Return a panel for each label: the mean cross-correlation by lag, and that of surrogates.
+
+    Ticks at the foot are the lags at which the correlation of each dyad is largest.
+    """
+    from matplotlib.lines import Line2D
+
+    first, second = found.question.roles
+    figure, axes = panels(len(found.curves), (2.9, 2.2))
+    for place, (ax, curve) in enumerate(zip(axes, found.curves, strict=True)):
+        value, low, high = np.array([e[:3] for e in curve.estimates]).T
+        for kind, values in curve.by_surrogate.items():
+            ax.plot(curve.lag_s, values, color="#777777", linewidth=1, linestyle=_DASHES[kind])
+        ax.fill_between(curve.lag_s, low, high, color=LIGHT["blue"], alpha=0.2, linewidth=0)
+        ax.plot(curve.lag_s, value, color=LIGHT["blue"], linewidth=1.4)
+        ax.axvline(0, color="#bbbbbb", linewidth=0.6, zorder=0)
+        ax.axhline(0, color="#bbbbbb", linewidth=0.6, zorder=0)
+        for lag_s in curve.peak_lag_s:
+            ax.axvline(lag_s, 0, 0.05, color=LIGHT["red"], linewidth=0.9, alpha=0.6)
+        ax.set_title(curve.label)
+        ax.set_xlabel(f"lag in seconds\n← {second} leads · {first} leads →")
+        if place % _COLUMNS == 0:
+            ax.set_ylabel("cross-correlation")
+    marks = [Line2D([], [], color=LIGHT["blue"])]
+    marks += [Line2D([], [], color="#777777", linestyle=style) for style in _DASHES.values()]
+    marks.append(Line2D([], [], color=LIGHT["red"], marker="|", linestyle=""))
+    words = ["observed", *_SURROGATE_WORDS.values(), "peak of each dyad"]
+    figure.legend(marks, words, loc="outside lower center", ncols=2)
+    return figure
+
+
+@styled
+def draw_measures(found: DyadResults) -> Figure:
+    """Return a panel for each measure: every dyad as a dot, observed and by chance."""
+    jobs = list(dict.fromkeys((f.label, f.measure) for f in found.figures if f.against))
+    figure, axes = panels(len(jobs), (2.1, 1.9))
+    for ax, (label, measure) in zip(axes, jobs, strict=True):
+        mine = [f for f in found.figures if (f.label, f.measure) == (label, measure)]
+        kinds = [kind for kind in _SURROGATE_WORDS if any(f.against[kind].n for f in mine)]
+        values = np.array([[f.value, *(f.against[k].mean for k in kinds)] for f in mine])
+        x = np.arange(1 + len(kinds))
+        ax.plot(x, values.T, color="#999999", alpha=0.35, linewidth=0.6)
+        for at in x.tolist():
+            color = LIGHT["gray"] if at else LIGHT["blue"]
+            ax.plot(np.full(len(mine), at), values[:, at], "o", color=color, markersize=2.8)
+            known = values[~np.isnan(values[:, at]), at]
+            if len(known):
+                ax.plot(at, known.mean(), "D", color=color, markersize=5, markeredgecolor="white")
+        ax.set_xticks(x, ["observed", *(_SHORT[kind] for kind in kinds)])
+        ax.set_xlim(-0.5, len(kinds) + 0.5)
+        ax.set_title(f"{_MEASURE_WORDS.get(measure, measure)}\n{label}")
+    return figure
+
+
+_DASHES: Final = {"partners": (0, (4, 2)), "time": (0, (1, 1.5))}
+_SURROGATE_WORDS: Final = {"partners": "shuffled partners", "time": "random phase"}
+_SHORT: Final = {"partners": "other\npartners", "time": "moved\nin time"}
+_MEASURE_WORDS: Final = {
+    "peak_r": "peak correlation",
+    "response": "response",
+    "response_back": "response back",
+}
 
 
 def _order(strip: Strip, by: Sequence[str]) -> tuple[Any, ...]:
