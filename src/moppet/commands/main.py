@@ -11,6 +11,7 @@ import typer
 import moppet
 from moppet.commands.analyze import analyze
 from moppet.commands.balance import balance
+from moppet.commands.blur import blur
 from moppet.commands.card import card
 from moppet.commands.compare import compare
 from moppet.commands.data import data
@@ -71,6 +72,7 @@ _COMMANDS: Final[Mapping[str, Sequence[tuple[Callable[..., Any], str]]]] = {
         (watch, "watch camera:0 --on-alert 'notify-send moppet'"),
         (compare, "compare timeline.parquet codes.eaf --map cry=negative"),
         (export, "export results/visit1/timeline.parquet --format elan"),
+        (blur, "blur visit1.mp4 -o talk.mp4 --overlay"),
     ),
     "Studies": (
         (gather, "gather results -o study --recordings recordings.csv"),

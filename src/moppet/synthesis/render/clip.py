@@ -120,13 +120,16 @@ class ClipScenes:
         )
 
     def place_of(self, role: Role, time_s: float) -> float:
-        """Return where a person is at a time, as `CastSettings.place`; people slide in and out."""
+        """Return where a person is at a time, as `CastSettings.place`.
+
+        People slide in and out, except at a cut.
+        """
         settings = role.settings
         side = math.copysign(1.2, settings.place or 1)
-        there = 1.0
-        if settings.enters_s > 0:
+        there, cuts_s = 1.0, [shot.start_s for shot in self.script.shots]
+        if settings.enters_s not in cuts_s:
             there = smooth_step((time_s - settings.enters_s) / _SLIDE_S)
-        if settings.leaves_s > 0:
+        if settings.leaves_s not in cuts_s:  # 0, the first shot's start, is for staying
             there = min(there, smooth_step((settings.leaves_s - time_s) / _SLIDE_S))
         return settings.place + (1 - there) * side
 
@@ -242,7 +245,7 @@ def _render_chunk(scenes: ClipScenes, studio: Studio, folder: Path, start: int) 
             rows.extend(found)
             yield scenes.ticks[number], image
 
-    write_frames(_video_path(folder, start), frames(), TICKS)
+    write_frames(_video_path(folder, start), frames(), TICKS, crf=scenes.script.crf)
     write_text(_rows_path(folder, start), json.dumps(rows))
     return len(numbers)
 
