@@ -19,7 +19,7 @@ from moppet.files import read_bytes
 from moppet.metrics import Estimate, as_json, bootstrap_many
 from moppet.metrics.bootstrap import Weights, from_rows
 from moppet.metrics.classification import accuracy_of, confusion, kappa_of
-from moppet.metrics.reliability import alpha_of, coincidences, intraclass_correlation
+from moppet.metrics.interrater import alpha_of, coincidences, intraclass_correlation
 from moppet.values import MoppetError, UsageError, name_hint
 
 COLUMNS: Final = ("timeline", "codes", "codes2", "face", "tier", "tier2", "offset", "participant")

@@ -12,15 +12,17 @@ import av
 from moppet.files import replacing
 from moppet.values import Image, MediaError, MoppetError
 
-_OPTIONS: Final = {"crf": "16", "preset": "fast", "bf": "0", "threads": "1"}
-"""High quality; without B-frames, frames are in the order of their times."""
+_OPTIONS: Final = {"preset": "fast", "bf": "0", "threads": "1"}
+"""Without B-frames, frames are in the order of their times."""
 
 
-def write_frames(path: Path, frames: Iterable[tuple[int, Image]], ticks: int) -> int:
+def write_frames(
+    path: Path, frames: Iterable[tuple[int, Image]], ticks: int, *, crf: int = 16
+) -> int:
     """Write frames as a part of a video (.nut), beginning with a key frame; return their number.
 
     frames: times in ticks, increasing, with images (height, width, 3), RGB, uint8, of one even
-        size. ticks: of a second.
+        size. ticks: of a second. crf: constant rate factor of H.264, 0 lossless to 51 worst.
     Raises MoppetError if the file cannot be written.
     """
     base, count = Fraction(1, ticks), 0
@@ -28,7 +30,9 @@ def write_frames(path: Path, frames: Iterable[tuple[int, Image]], ticks: int) ->
         replacing(path, MoppetError, (av.error.FFmpegError,)) as part,
         av.open(str(part), "w", format="nut") as container,
     ):
-        stream: Any = container.add_stream("libx264", rate=25, options=_OPTIONS)
+        stream: Any = container.add_stream(
+            "libx264", rate=25, options={**_OPTIONS, "crf": str(crf)}
+        )
         stream.pix_fmt, stream.codec_context.time_base = "yuv420p", base
         for tick, image in frames:
             if count == 0:

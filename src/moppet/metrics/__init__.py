@@ -33,6 +33,11 @@ from moppet.metrics.classification import (
     reliability,
 )
 from moppet.metrics.correlation import pearson
+from moppet.metrics.interrater import (
+    IntraclassCorrelation,
+    intraclass_correlation,
+    krippendorff_alpha,
+)
 from moppet.metrics.ranking import (
     AucDifference,
     auc,
@@ -48,11 +53,6 @@ from moppet.metrics.raters import (
     rater_plurality_agreements,
     vote_distances,
     vote_divergences,
-)
-from moppet.metrics.reliability import (
-    IntraclassCorrelation,
-    intraclass_correlation,
-    krippendorff_alpha,
 )
 from moppet.metrics.significance import (
     McNemar,
