@@ -11,14 +11,17 @@ import typer
 import moppet
 from moppet.commands.analyze import analyze
 from moppet.commands.balance import balance
+from moppet.commands.blur import blur
 from moppet.commands.card import card
 from moppet.commands.compare import compare
 from moppet.commands.data import data
 from moppet.commands.distress import distress
+from moppet.commands.dyads import dyads
 from moppet.commands.evaluate import evaluate
 from moppet.commands.explain import explain
 from moppet.commands.export import export
 from moppet.commands.gather import gather
+from moppet.commands.methods import methods
 from moppet.commands.models import models
 from moppet.commands.options import Verbs, add_command
 from moppet.commands.quality import quality
@@ -26,6 +29,7 @@ from moppet.commands.render import synthesis
 from moppet.commands.report import report
 from moppet.commands.serve import serve
 from moppet.commands.study import study
+from moppet.commands.summarize import summarize
 from moppet.commands.train import train
 from moppet.commands.watch import watch
 from moppet.values import MoppetError
@@ -68,8 +72,14 @@ _COMMANDS: Final[Mapping[str, Sequence[tuple[Callable[..., Any], str]]]] = {
         (watch, "watch camera:0 --on-alert 'notify-send moppet'"),
         (compare, "compare timeline.parquet codes.eaf --map cry=negative"),
         (export, "export results/visit1/timeline.parquet --format elan"),
+        (blur, "blur visit1.mp4 -o talk.mp4 --overlay"),
     ),
-    "Studies": ((gather, "gather results -o study --recordings recordings.csv"),),
+    "Studies": (
+        (gather, "gather results -o study --recordings recordings.csv"),
+        (summarize, "summarize study --by condition,role --label happiness"),
+        (dyads, "dyads study --roles child,caregiver"),
+        (methods, "methods study --agreement reliability/reliability.json"),
+    ),
     "Models": (
         (models, "models --json"),
         (card, "card my_model --evaluation evaluation_my_model -o card"),
