@@ -15,6 +15,7 @@ import numpy as np
 
 from moppet.files import as_damaged
 from moppet.infer.detectors import load_detector
+from moppet.infer.devices import Device
 from moppet.infer.expression_model import ExpressionModel, check_reading, load_for
 from moppet.infer.face_reader import FaceReader, FoundFaces, ReaderSettings
 from moppet.infer.prefetch import Prefetcher
@@ -52,6 +53,8 @@ class Settings:
     sequence: a folder of images is a film, in which faces are tracked, not a set of photos.
     prior: how frequent the classes are: "natural" as in the model's card, "uniform", class →
         prevalence, or "estimate" to estimate it from the recording's own faces.
+    device: what runs the expression model, as for `load_model`. The detector's small networks run
+        on the processor.
     timeline: smoothing, thresholds, episodes, and which reading of the faces decides.
     Raises UsageError for a value out of range.
     """
@@ -66,6 +69,7 @@ class Settings:
     min_face_px: float | None = None
     sequence: bool = False
     prior: PriorChoice = "natural"
+    device: Device = "cpu"
     timeline: TimelineSettings = field(default_factory=TimelineSettings)
 
     def __post_init__(self) -> None:
@@ -81,10 +85,11 @@ class Settings:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the settings as JSON values; `sequence` and `prior` only if they are set."""
+        """Return the settings as JSON values; some only if they are not the usual ones."""
         values = {**dataclasses.asdict(self), "timeline": self.timeline.to_dict()}
         unset = {"sequence"} if not self.sequence else set()
         unset |= {"prior"} if self.prior == "natural" else set()
+        unset |= {"device"} if self.device == "cpu" else set()
         return {key: value for key, value in values.items() if key not in unset}
 
 
@@ -328,6 +333,7 @@ def analyze(
     detector_model: str | Path | None = None,
     min_face_px: float | None = None,
     prior: PriorChoice = "natural",
+    device: Device = "cpu",
     timeline: TimelineSettings | None = None,
 ) -> Timeline:
     """Return the expressions of every face in a recording over time.
@@ -346,6 +352,7 @@ def analyze(
             choose.
         prior: how frequent the classes are: "natural" as in the model's card, "uniform", a mapping
             of every class to its prevalence, or "estimate" from the recording's own faces.
+        device: what runs the expression model: "cpu", "cuda", "openvino", "coreml" or "auto".
         timeline: smoothing, thresholds, episodes, and which reading of the faces decides.
 
     Raises:
@@ -369,6 +376,7 @@ def analyze(
         detect_every_frame=detect_every_frame,
         min_face_px=min_face_px,
         prior=prior,
+        device=device,
         timeline=timeline or TimelineSettings(),
     )
     return Analysis(path, settings).run(progress)
@@ -383,6 +391,7 @@ def stream(
     detector_model: str | Path | None = None,
     min_face_px: float | None = None,
     prior: Prior = "natural",
+    device: Device = "cpu",
     timeline: TimelineSettings | None = None,
 ) -> Iterator[list[dict[str, Any]]]:
     """Yield the timeline rows of each frame as it arrives: a list of dicts per frame.
@@ -400,6 +409,7 @@ def stream(
             choose.
         prior: how frequent the classes are: "natural" as in the model's card, "uniform", or a
             mapping of every class to its prevalence.
+        device: what runs the expression model: "cpu", "cuda", "openvino", "coreml" or "auto".
         timeline: smoothing, thresholds, and which reading of the faces decides.
 
     Raises:
@@ -423,6 +433,7 @@ def stream(
         every=every,
         min_face_px=min_face_px,
         prior=prior,
+        device=device,
         timeline=timeline or TimelineSettings(),
     )
     reader = LiveReader(settings)
@@ -443,7 +454,7 @@ def _face_reader(settings: Settings, kind: str) -> FaceReader:
     min_face_px = settings.min_face_px
     return FaceReader(
         load_detector(settings.detector, model_path=model_path, min_face_px=min_face_px),
-        load_for(settings.model, settings.prior),
+        load_for(settings.model, settings.prior, settings.device),
         ReaderSettings(
             detect_every_frame=settings.detect_every_frame,
             unrelated=kind == "images" and not settings.sequence,

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from moppet.files import write_bytes, write_text
 from moppet.infer.alignment import VIEW_WIDTH, face_from_view, upright_view
+from moppet.infer.devices import make_session
 from moppet.values import Face, Floats, Image, ModelError, MoppetError
 
 _CELL: Final = 12
@@ -144,16 +145,6 @@ class Mtcnn:
             box_px = np.array([x1, y1, x2 - x1, y2 - y1], np.float32)
             faces[int(number)].append(Face(box_px, landmarks[i].astype(np.float32), float(score)))
         return faces
-
-
-def make_session(model: bytes, threads: int) -> ort.InferenceSession:
-    """Return an onnxruntime session on the CPU whose threads do not spin while idle."""
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 3
-    return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 def _whole_factor(size_px: float, needed_px: float) -> int:
