@@ -7,7 +7,7 @@
 # make wheels   build the wheel and try it on every Python that is found
 # make weights  the weights from which the training of the default model starts
 # make teacher-weights  and those of other networks, for teachers of it
-EXTRAS := train app synthesize synthesise render dist heif
+EXTRAS := train app synthesize synthesise render dist cohort heif
 .PHONY: demo test torture browser tracer check check-video bench docs wheels weights teacher-weights clean $(EXTRAS)
 VENV := .venv
 PYTHON := $(VENV)/bin/python

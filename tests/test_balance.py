@@ -127,7 +127,7 @@ def test_another_seed_gives_other_rows(method):
 @pytest.mark.parametrize("method", BALANCERS)
 def test_it_is_what_imbalanced_learn_gives_when_called_directly(method):
     features, labels = FACES
-    done = run(method)
+    done = run(method, neighbors=Neighbors(enn_keeps="all"))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         theirs, of = DIRECT[method](done.seed).fit_resample(features, labels)
@@ -331,10 +331,73 @@ def test_enn_may_wipe_out_a_class_but_never_the_smallest():
     assert next(one for one in smallest.counts if one.name == "fear").removed == 0
 
 
-def test_majority_keeps_what_all_would_remove():
-    everyone = run("enn")
-    most = run("enn", neighbors=Neighbors(enn_keeps="majority"))
-    assert set(everyone.kept) < set(most.kept)
+def test_each_rule_of_enn_keeps_more_than_the_one_before():
+    data = clouds({"anger": 40, "fear": 30, "sadness": 25, "disgust": 20}, apart=1.0)
+    everyone, most, majority = (
+        set(run("enn", data, neighbors=Neighbors(enn_keeps=rule)).kept)
+        for rule in ("all", "most", "majority")
+    )
+    assert everyone < most < majority
+    assert set(run("enn", data).kept) == majority
+
+
+def test_most_is_two_of_three_as_batista_wrote():
+    features, labels = clouds({"anger": 40, "fear": 30, "sadness": 12}, apart=0.5)
+    kept = run("enn", (features, labels), neighbors=Neighbors(enn_keeps="most")).kept
+    near = cdist(features, features) + np.diag(np.full(len(labels), np.inf))
+    for row, label in enumerate(labels):
+        differ = sum(labels[near[row].argsort()[:3]] != label)
+        assert (row in kept) == (label == "sadness" or differ < 2)
+
+
+def test_cleaning_finds_its_neighbors_in_the_space_that_it_is_given():
+    features, labels = clouds({"anger": 40, "fear": 12}, apart=0.5)
+    rooms = {"anger": 0.0, "fear": 90.0}
+    place = np.array([[rooms[name]] for name in labels])
+    seen = []
+
+    def by_class(new):
+        seen.append(new)
+        return np.concatenate([place, np.full((len(new), 1), 90.0)])  # all new rows are fear
+
+    mixed, apart = (
+        run("smote_enn", (features, labels)),
+        run("smote_enn", (features, labels), cleaning_space=by_class),
+    )
+    assert len(mixed.removed) and not len(apart.removed)
+    assert len(apart.labels) == 28 and seen[0].shape == (28, 6) and seen[0].dtype == np.float32
+
+
+def test_a_worse_ratio_and_a_halved_class_are_warned_of():
+    rng = np.random.default_rng(0)
+    labels = np.repeat(["anger", "fear"], [60, 30])
+    among = np.concatenate([rng.normal(0, 1, (60, 2)), rng.normal(0, 0.01, (30, 2))])
+    strict = Neighbors(enn_keeps="all")
+    done = run("smote_enn", (np.round(among, 2), labels), neighbors=strict)
+    anger, fear = done.counts
+    worse = fear.after / anger.after > 2
+    assert worse == any("less balanced" in text for text in done.warnings)
+    spread = rng.normal(0, 1, (90, 2))
+    done = run("smote_enn", (spread, labels), neighbors=strict)
+    anger = done.counts[0]
+    assert anger.removed > 30
+    assert any(f"'anger' {anger.removed} of 60" in text for text in done.warnings)
+    assert any("--enn majority" in text for text in done.warnings)
+    assert not run("smote", (spread, labels)).warnings
+    assert not run("random_under", (spread, labels)).warnings
+
+
+def test_a_ratio_that_cleaning_made_worse_is_stated_before_and_after():
+    pairs = np.concatenate([np.arange(18.0), np.arange(18) + 0.1, [900, 901, 902, 903]])
+    x = np.concatenate([pairs, 5000 + np.arange(40.0)])
+    labels = np.repeat(["anger", "fear", "anger", "joy"], [18, 18, 4, 40])
+    done = run(
+        "smote_enn", (x[:, None], labels), neighbors=Neighbors(enn_keeps="all"), keep_wiped=True
+    )
+    counts = [one.after for one in done.counts]
+    before, after = 40 / 18, max(counts) / min(counts)
+    assert after > before
+    assert f"the largest was 2.2 times the smallest and is now {after:.1f}" in done.warnings[0]
 
 
 def test_the_majority_is_that_of_the_neighbors_whatever_the_classes_are_called():

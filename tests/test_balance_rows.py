@@ -17,6 +17,7 @@ import rendered
 from model_folder import write_model
 from moppet.balance import BALANCERS, balance_manifest, make_space
 from moppet.balance.balanced_manifest import open_folder, write_balanced
+from moppet.balance.spaces import Embedding
 from moppet.datasets.faces import cut_face
 from moppet.datasets.hashing import content_hash
 from moppet.datasets.manifest import Manifest, build_manifest, read_manifest
@@ -31,6 +32,7 @@ from moppet.datasets.readers import read_dataset
 from moppet.datasets.splits import holdout, kfold, split_manifest
 from moppet.evaluate.predictions import match_classes
 from moppet.evaluate.selection import select_rows
+from moppet.infer.expression_model import load_model
 from moppet.train.training_run import with_split
 from moppet.values import MoppetError, UsageError
 from moppet.vocabulary import current_key
@@ -345,6 +347,32 @@ def test_the_command_writes_a_manifest_and_the_made_images(moppet, own, tmp_path
     assert read_manifest(tmp_path.with_name("moved") / "out/manifest.parquet").image(-1) is not None
 
 
+def test_pixels_are_mixed_and_their_neighbors_are_found_in_the_embedding(faces, cache, tmp_path):
+    seen = []
+
+    class Counted(Embedding):
+        """Counts what it describes."""
+
+        def features(self, crops):
+            seen.append(len(crops))
+            return super().features(crops)
+
+    space = Counted(load_model(str(write_model(tmp_path / "tiny"))))
+    pixels = make_space("pixels")
+    done = balanced(
+        faces, "smote_enn", space=pixels, clean_space=space, cache=cache, keep_wiped=True
+    )
+    new = sum(one.after - one.before + one.removed for one in done.balanced.counts)
+    assert done.images is not None and len(done.images) == new
+    assert sum(seen) == 3 * max(TRAIN.values())  # every real row and every mixture, once
+    same = balanced(faces, "smote_enn", space=pixels, cache=cache, keep_wiped=True)
+    assert done.balanced.parents.shape != same.balanced.parents.shape or (
+        done.balanced.kept.tolist() != same.balanced.kept.tolist()
+    )
+    with pytest.raises(UsageError, match="have no images to describe otherwise"):
+        balanced(faces, "smote_enn", space=space, clean_space=pixels, cache=cache)
+
+
 def test_the_same_seed_writes_the_same_and_json_says_it_all(moppet, own, tmp_path):
     said = []
     for folder in ("a", "b", "b"):
@@ -353,6 +381,8 @@ def test_the_same_seed_writes_the_same_and_json_says_it_all(moppet, own, tmp_pat
         said.append(json.loads(done.out))
     for one in said:
         assert one["method"] == "smote_enn" and one["space"] == "pixels"
+        assert one["clean_space"] == "embedding" and one["model"].startswith("adults (")
+        assert one["warnings"] == []
         assert [c["name"] for c in one["class_counts"]] == ["neutral", "happiness", "surprise"]
         one.pop("manifest")
     assert said[0] == said[1] == said[2]
@@ -385,7 +415,7 @@ def test_the_embedding_names_its_model_and_its_default_is_the_adults(moppet, own
     assert json.loads(done.out)["model"].startswith("tiny (")
     assert not (tmp_path / "out" / "images").exists()
     assert (tmp_path / "out" / "embedding.npz").is_file()
-    refused = moppet(*arguments[:-2], "--model", model)
+    refused = moppet(*arguments[:-2], "--model", model, "--method", "smote")
     assert refused.code == 2 and "--space embedding" in refused.err
     gone = moppet(*arguments, "--model", tmp_path / "gone")
     assert gone.code == 1 and "there is no model" in gone.err
@@ -399,7 +429,7 @@ def test_the_embedding_names_its_model_and_its_default_is_the_adults(moppet, own
         (["--target", "fear"], 2, "--target takes class=count"),
         (["--method", "enn", "--target", "equal"], 2, "enn takes no target"),
         (["--space", "hog"], 2, "one of pixels, embedding"),
-        (["--enn", "some"], 2, "'all' or 'majority'"),
+        (["--enn", "some"], 2, "'all' or 'most' or 'majority'"),
         (["--all-train"], 2, "already have a split"),
         (["--option", "x=1"], 2, "has no option x"),
         (["--target", f"surprise={'9' * 400}"], 2, "up to 1,000,000,000,000"),

@@ -410,6 +410,12 @@ def test_every_row_stands_in_one_part_of_a_column(manifest):
         assert (np.sum(list(masks.values()), axis=0) == 1).all()
 
 
+def test_bands_of_years_are_in_their_natural_order():
+    ages = ["8-12", "18-60", "0", "1-3", "4-7"]
+    table = build_manifest({"path": ["x"] * 5, "ages": ages}, root=".", names=())
+    assert list(column_subgroups(table, "ages")) == ["0", "1-3", "4-7", "8-12", "18-60"]
+
+
 @pytest.mark.parametrize(
     ("values", "sizes"),
     [

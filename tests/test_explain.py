@@ -187,8 +187,9 @@ def test_a_network_that_is_not_that_of_the_onnx_file_is_refused(
 @pytest.mark.parametrize("name", list(NETWORKS))
 def test_every_network_is_explained_by_maps_that_can_tell_eyes_from_mouth(name: str) -> None:
     torch.manual_seed(0)
-    network = build_network(name, 3, input_size=96).eval()
-    x = torch.randn(2, 3, 96, 96)
+    side = 112 if name == "dlib_resnet" else 96
+    network = build_network(name, 3, input_size=side).eval()
+    x = torch.randn(2, 3, side, side)
     _, layer = find_layer(network, x[:1])
     fields = measure_receptive_fields(network, layer, x)
     assert min(len(axis.center) for axis in fields) >= LEAST_SIDE

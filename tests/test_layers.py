@@ -46,7 +46,7 @@ HEAVY = {
     "kornia": {"train", "synthesis"},
     "captum": {"evaluate"},
     "safetensors": {"train", "synthesis"},
-    "matplotlib": {"train", "study", "balance"},
+    "matplotlib": {"train", "study", "balance", "pages", "commands"},
     "sklearn": {"balance", "evaluate", "study"},
     "imblearn": {"balance"},
     "av": {"media"},

@@ -166,6 +166,13 @@ def test_a_plan_reports_all_mistakes_at_once() -> None:
         check_settings(RenderPlan, together)
 
 
+def test_a_dummy_is_read_as_a_pacifier() -> None:
+    about = {"name": "a", "images": 2, "people": 1, "occluders": ["hat", "dummy"]}
+    assert check_settings(RenderPlan, about, "plan").occluders == ("hat", "pacifier")
+    person = check_settings(CastSettings, {"name": "a", "occluder": "dummy"}, "script")
+    assert person.occluder == "pacifier"
+
+
 def test_a_scene_depends_on_the_plan_and_its_number_alone() -> None:
     one, two = PlannedScenes(small_plan()), PlannedScenes(small_plan())
     assert [one[i] for i in (7, 3)] == [two[7], two[3]]

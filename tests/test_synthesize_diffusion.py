@@ -274,16 +274,16 @@ def test_an_expression_is_changed_on_faces_of_other_classes_and_hidden_on_its_ow
     changed = settings_of(folders, "inpaint")
     rows = StartingFaces(manifest, changed).candidates(request_of(changed))
     assert set(label[rows]) == {"happiness"}
-    hidden = settings_of(folders, "inpaint", change="occlusion", occlusions=["dummy"])
+    hidden = settings_of(folders, "inpaint", change="occlusion", occlusions=["pacifier"])
     request = request_of(hidden)
-    assert request.occlusion == "dummy" and request.prompt is not None
-    assert OCCLUSIONS["dummy"] in request.prompt
+    assert request.occlusion == "pacifier" and request.prompt is not None
+    assert OCCLUSIONS["pacifier"] in request.prompt
     rows = StartingFaces(manifest, hidden).candidates(request)
     assert set(label[rows]) == {"sadness"}
     assert set(manifest.column("split")[rows]) == {"train"}
     grown = manifest.replace(age_band=["adult"] * len(manifest))
     with pytest.raises(
-        MoppetError, match="no training face to start from for 'sadness' with a dummy"
+        MoppetError, match="no training face to start from for 'sadness' with a pacifier"
     ):
         StartingFaces(grown, hidden).draw(request)
     assert set(diffusion.OCCLUDED_PARTS) == set(OCCLUSIONS) - {"none"}

@@ -107,11 +107,12 @@ def test_a_method_that_begins_with_a_face_leaves_alone_who_that_is(
 
 
 def test_what_a_plan_spreads_over_can_be_narrowed() -> None:
-    made = plan({"anger": 12}, ages=["adult"], occlusions=["hat", "dummy"], ethnicities=["Asian"])
+    hidden = ["hat", "dummy"]  # the old word for a pacifier
+    made = plan({"anger": 12}, ages=["adult"], occlusions=hidden, ethnicities=["Asian"])
     assert {(r.age_band, r.ethnicity, r.occlusion) for r in made.requests} == {
-        ("adult", "Asian", "hat")  # no dummy in an adult's mouth
+        ("adult", "Asian", "hat")  # no pacifier in an adult's mouth
     }
-    with pytest.raises(UsageError, match="only children have a dummy"):
+    with pytest.raises(UsageError, match="only children have a pacifier"):
         plan({"anger": 1}, ages=["adult"], occlusions=["dummy"])
     with pytest.raises(UsageError, match=r"occlusions: unknown value 'sunglases'.*'sunglasses'"):
         plan({"anger": 1}, occlusions=["sunglases"])

@@ -187,10 +187,16 @@ def detection_table(rows: Rows) -> str:
     return table(header, lines)
 
 
+def in_order(value: str) -> tuple[bool, Any]:
+    """Return the sort key of a table's first column: expressions as everywhere, ages by years."""
+    known = value in EXPRESSIONS
+    return not known, EXPRESSIONS.index(value) if known else natural(value)
+
+
 def reading_table(rows: Rows, name: str, key: Callable[[dict[str, Any]], str]) -> str:
     """Return agreement of the bundled model with what is shown, by a key of the rows."""
     lines = []
-    for value in sorted({key(row) for row in rows}, key=natural):
+    for value in sorted({key(row) for row in rows}, key=in_order):
         own = [row for row in rows if key(row) == value]
         read = [row for row in own if row["read"] is not None]
         lines.append(

@@ -11,6 +11,7 @@ turned by at most 30 degrees without an occluder.
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ from moppet.synthesis.render.build import Studio
 from moppet.synthesis.render.clip import MOVEMENTS_SUFFIX, TRUTH_SUFFIX, render_clip
 from moppet.synthesis.render.script import ActSettings, CastSettings, Script, ShotSettings
 from moppet.values import EXPRESSIONS, GROUPS
-from moppet.vocabulary import age_band
+from moppet.vocabulary import age_limits
 
 PLAN = Path(__file__).resolve().parents[1] / "recipes" / "render" / "check-video.toml"
 LEAST_FOUND = 0.97
@@ -42,6 +43,8 @@ and kinds of light with each other; they say little about real recordings.
 
 """
 ACTS = 2
+TONES = {3.5: "1-3", 7.5: "4-7", math.inf: "8-10"}
+POSES = {15: "to 15°", 30: "15-30°", math.inf: "above 30°"}
 Row = dict[str, Any]
 
 
@@ -102,29 +105,28 @@ def make_clip(plan: ClipsPlan, folder: Path, studio: Studio, clip: int) -> int:
     return clip
 
 
-def analyze_clip(folder: Path, clip: int) -> list[Row]:
+def analyze_clip(plan: ClipsPlan, folder: Path, clip: int) -> list[Row]:
     """Return the frames of a clip: the truth, and what the analyzer found and read."""
+    ages = plan.ages[clip % len(plan.ages)]
     video = folder / f"{clip:02d}.mp4"
     truth = pq.read_table(video.with_suffix(MOVEMENTS_SUFFIX)).to_pylist()
     read = moppet.analyze(video).to_pandas().to_dict("records")
     by_frame: dict[int, list[Row]] = {}
     for row in read:
         by_frame.setdefault(int(row["frame"]), []).append(row)
-    return [compared(clip, row, by_frame.get(row["frame"], [])) for row in truth]
+    return [compared(ages, clip, row, by_frame.get(row["frame"], [])) for row in truth]
 
 
-def compared(clip: int, true: Row, found: list[Row]) -> Row:
+def compared(ages: str, clip: int, true: Row, found: list[Row]) -> Row:
     box = box_of(true)
     faces = [row for row in found if row["face_id"] == row["face_id"] and row["status"] == "ok"]
     own = [row for row in faces if overlap(box, box_of(row)) > 0.3]
     expression = own[0]["expression"] if own else None
     return {
         "clip": clip,
-        "age": age_band(true["person_age_years"]),
-        "tone": "1-3" if true["person_skin_tone"] < 3.5
-        else "4-7" if true["person_skin_tone"] < 7.5 else "8-10",
-        "pose": "to 15°" if abs(true["yaw"]) <= 15
-        else "15-30°" if abs(true["yaw"]) <= 30 else "above 30°",
+        "age in years": ages,
+        "tone": next(v for most, v in TONES.items() if true["person_skin_tone"] <= most),
+        "pose": next(v for most, v in POSES.items() if abs(true["yaw"]) <= most),
         "light": true["light_kind"],
         "occluder": true["occluder_kind"] or "none",
         "expression": true["expression"],
@@ -143,8 +145,16 @@ def percent(values: list[bool]) -> str:
     return f"{100 * float(np.mean(values)):.1f}" if values else "–"
 
 
-def table(rows: list[Row]) -> str:
+def table(plan: ClipsPlan, rows: list[Row]) -> str:
     """Return one table: a line for every expression, age, tone, pose, light and occluder."""
+    orders: dict[str, list[str]] = {
+        "expression": list(EXPRESSIONS),
+        "age in years": sorted(set(plan.ages), key=age_limits),
+        "tone": list(TONES.values()),
+        "pose": list(POSES.values()),
+        "light": list(dict.fromkeys(plan.lights)),
+        "occluder": ["none", *dict.fromkeys(kind for kind in plan.occluders if kind)],
+    }
     lines = ["| | clips | frames | face found % | same expression % | same group % |",
              "| --- | ---: | ---: | ---: | ---: | ---: |"]  # fmt: skip
 
@@ -157,8 +167,8 @@ def table(rows: list[Row]) -> str:
                  percent([row["found"] for row in own]), percent(same), percent(group))  # fmt: skip
         lines.append(f"| {title} | " + " | ".join(map(str, cells)) + " |")
 
-    for name in ("expression", "age", "tone", "pose", "light", "occluder"):
-        for value in sorted({row[name] for row in rows}, key=str):
+    for name, order in orders.items():
+        for value in (one for one in order if one in {row[name] for row in rows}):
             add(f"{name}: {value}", lambda row, n=name, v=value: row[n] == v)  # type: ignore[misc]
     add("**all**", lambda row: True)
     return "\n".join(lines) + "\n"
@@ -181,7 +191,7 @@ def main() -> None:
         print(f"clip {clip} ({number} of {plan.clips})", file=sys.stderr, flush=True)
     rows = [
         row
-        for part in run_tasks(partial(analyze_clip, given.output), clips, given.jobs)
+        for part in run_tasks(partial(analyze_clip, plan, given.output), clips, given.jobs)
         for row in part
     ]
     worst = float(np.nanmax([row["time_error_s"] for row in rows]))
@@ -191,7 +201,7 @@ def main() -> None:
         f"{plan.clips} rendered clips of {plan.seconds:g} s, every second one with an uneven frame "
         f"rate.\nLargest difference of a time stamp from the truth: {1000 * worst:.3f} ms. "
         f"Faces that nobody has: {sum(row['others'] for row in rows)} in {len(rows)} frames.\n\n"
-        + table(rows)
+        + table(plan, rows)
     )
     print(text)
     if given.page:

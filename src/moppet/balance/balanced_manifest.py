@@ -18,8 +18,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from moppet.balance.methods import BALANCERS, Neighbors, require_imblearn
-from moppet.balance.resampling import Balanced, ClassCount, balance
+from moppet.balance.methods import (
+    BALANCERS,
+    Neighbors,
+    cleans_by_neighbors,
+    require_imblearn,
+)
+from moppet.balance.resampling import Balanced, ClassCount, CleaningSpace, balance
 from moppet.balance.spaces import HONEST_MODEL, Space
 from moppet.balance.targets import Targets
 from moppet.datasets.faces import Faces, find_manifest_faces
@@ -42,7 +47,8 @@ class BalancedRows:
     rows: (n,) numbers of the manifest's rows that were balanced; row numbers in `balanced` are
         indices into it.
     balanced: the rows kept, added and removed; its counts in the order of the manifest's names.
-    space: the feature space. faces, features (n, d): of `rows`.
+    space: the feature space. clean_space: that of the cleaning's neighbors, if it is another one.
+    faces, features (n, d): of `rows`.
     images: (m, side, side) gray uint8, the new rows; None if they repeat real rows, or are points
         of an embedding.
     """
@@ -54,6 +60,7 @@ class BalancedRows:
     faces: Faces
     features: Floats
     images: Image | None
+    clean_space: Space | None = None
 
     @property
     def new_are_copies(self) -> bool:
@@ -109,6 +116,7 @@ def balance_manifest(
     neighbors: Neighbors | None = None,
     keep_wiped: bool = False,
     all_train: bool = False,
+    clean_space: Space | None = None,
     cache: Path | None = None,
     progress: Progress = no_progress,
 ) -> BalancedRows:
@@ -118,10 +126,19 @@ def balance_manifest(
     without a label stay unchanged too. Those with an unreadable image, or one smaller than
     LEAST_PX, lose their split, with a note.
     all_train: the manifest has no split, and all of its rows are training rows.
+    clean_space: where cleaning (ENN, Tomek) finds its neighbors; None for `space`. Rows that are
+        mixed in another space need images there.
     cache: an .npz file for the face positions. Other arguments: see `balance`.
     Raises MoppetError if there is no split or no training row; see also `balance`.
     """
     require_imblearn()
+    if not cleans_by_neighbors(method) or clean_space is space:
+        clean_space = None
+    if clean_space is not None and space.name != "pixels":
+        raise UsageError(
+            f"rows mixed in the {space.name} have no images to describe otherwise: find the "
+            f"neighbors in the {space.name} too, or mix pixels."
+        )
     if all_train:
         if any(manifest.column("split")):
             raise UsageError("these images already have a split, so not all are training images.")
@@ -140,6 +157,7 @@ def balance_manifest(
         targets=targets,
         neighbors=neighbors,
         keep_wiped=keep_wiped,
+        cleaning_space=None if clean_space is None else _cleaning(space, clean_space, faces),
     )
     counts = {one.name: one for one in balanced.counts}
     ordered = tuple(counts.get(name, ClassCount(name, 0, 0, 0, 0)) for name in manifest.names)
@@ -147,7 +165,7 @@ def balance_manifest(
     images = space.images(balanced.features) if mixed else None
     empty = [name for name in manifest.names if name not in labels]
     are_points = mixed and images is None and len(balanced.labels) > 0
-    notes += _result_notes(faces, empty, space, are_points)
+    notes += _result_notes(faces, empty, (space, clean_space), are_points)
     return BalancedRows(
         manifest=_without(manifest, rows[balanced.removed], balanced.method),
         rows=rows,
@@ -156,11 +174,27 @@ def balance_manifest(
         faces=faces,
         features=features,
         images=images,
+        clean_space=clean_space,
     )
 
 
+def _cleaning(space: Space, clean_space: Space, faces: Faces) -> CleaningSpace:
+    """Return the function from rows mixed in one space to all rows' features in another."""
+
+    def features(new: Floats) -> Floats:
+        parts = [_features(clean_space, faces, no_progress)]
+        images = space.images(new)
+        for start in range(0, len(new), _BATCH):
+            some = [] if images is None else images[start : start + _BATCH]
+            crops = [cv2.cvtColor(image, cv2.COLOR_GRAY2RGB) for image in some]
+            parts.append(clean_space.features(np.asarray(crops, np.uint8)))
+        return np.concatenate(parts)
+
+    return features
+
+
 def _result_notes(
-    faces: Faces, empty: Sequence[str], space: Space, are_points: bool
+    faces: Faces, empty: Sequence[str], spaces: Sequence[Space | None], are_points: bool
 ) -> Iterator[str]:
     """Yield what is to be known of the faces, of classes without an image, and of the space."""
     if not faces.found.all():
@@ -169,9 +203,12 @@ def _result_notes(
     yield from (f"class {name!r} has no training image." for name in empty)
     if are_points:
         yield "the new rows are points of the embedding and have no images."
-    if space.model is not None and not space.model.startswith(f"{HONEST_MODEL} "):
+    models = {space.model for space in spaces if space is not None and space.model is not None}
+    for model in sorted(models):
+        if model.startswith(f"{HONEST_MODEL} "):
+            continue
         yield (
-            f"if {space.model} was trained on labels of these images, its embedding depends on "
+            f"if {model} was trained on labels of these images, its embedding depends on "
             f"them and figures are too high; {HONEST_MODEL} was trained without children."
         )
 
@@ -321,15 +358,17 @@ def write_balanced(result: BalancedRows, folder: Path) -> Path:
 
 def summary(result: BalancedRows) -> dict[str, Any]:
     """Return the settings and results of balancing as JSON values."""
-    balanced = result.balanced
+    balanced, cleaned = result.balanced, result.clean_space or result.space
     return {
         "method": balanced.method,
         "space": result.space.name,
-        "model": result.space.model,
+        "model": result.space.model or cleaned.model,
+        "clean_space": cleaned.name if cleans_by_neighbors(balanced.method) else None,
         "seed": balanced.seed,
         "features": int(result.features.shape[1]),
         "class_counts": [one._asdict() for one in balanced.counts],
         "notes": list(balanced.notes),
+        "warnings": list(balanced.warnings),
         "moppet_version": importlib.metadata.version("moppet"),
     }
 

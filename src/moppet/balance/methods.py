@@ -74,6 +74,7 @@ def read_codes(codes: Doubles) -> tuple[Ints, Doubles]:
 
 Counts = Mapping[int, int]
 """Class number → count."""
+EnnRule = Literal["all", "most", "majority"]
 
 
 @dataclass(frozen=True)
@@ -84,15 +85,17 @@ class Neighbors:
         uses as many of any class to weight the rows).
     border: neighbors of any class that decide which rows are at the border, in Borderline-SMOTE.
     enn: neighbors of any class that vote on a row, in ENN.
-    enn_keeps: keep a row if "all" of its neighbors are of its class (imbalanced-learn's default,
-        which removes more), or if its class has the "majority": no other class is more frequent
-        among them (Wilson 1972; ties are kept).
+    enn_keeps: ENN keeps a row if "all" of its neighbors are of its class (imbalanced-learn's
+        default, which removes most), if "most" are, more than half (Batista et al. 2004: two of
+        three), or if its class has the "majority": no other class is more frequent among them
+        (Wilson 1972; ties are kept). With two classes and an odd number of neighbors, the last
+        two are the same.
     """
 
     smote: Annotated[int, Ge(1)] = 5
     border: Annotated[int, Ge(1)] = 10
     enn: Annotated[int, Ge(1)] = 3
-    enn_keeps: Literal["all", "majority"] = "all"
+    enn_keeps: EnnRule = "majority"
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -178,24 +181,25 @@ def clean_enn(classes: str) -> Clean:
         from imblearn.under_sampling import EditedNearestNeighbours
 
         near = min(neighbors.enn, len(labels) - 1)
-        if neighbors.enn_keeps == "majority":
-            return _keep_by_majority(features, labels, near, spare=classes == "auto")
+        if neighbors.enn_keeps != "all":
+            return _keep_by_vote(features, labels, near, neighbors.enn_keeps, classes == "auto")
         sampler = EditedNearestNeighbours(sampling_strategy=classes, n_neighbors=near)
         return np.sort(_selected(sampler, features, labels))
 
     return clean
 
 
-def _keep_by_majority(features: Doubles, labels: Ints, near: int, spare: bool) -> Ints:
-    """Return the rows whose class is the most frequent among `near` neighbors; ties are kept.
+def _keep_by_vote(features: Doubles, labels: Ints, near: int, rule: EnnRule, spare: bool) -> Ints:
+    """Return the rows that `near` neighbors leave in place by a rule other than "all".
 
     imbalanced-learn's "mode" resolves ties by class number, so the result would depend on class
-    names. spare: keep every row of the smallest class.
+    names; here a tie of the "majority" keeps the row. spare: keep the smallest class whole.
     """
     found = NearestNeighbors(n_neighbors=near).fit(features).kneighbors(return_distance=False)
     counts = np.bincount(labels)
     votes = (labels[found][:, :, None] == np.arange(len(counts))).sum(axis=1)
-    keep = votes[np.arange(len(labels)), labels] == votes.max(axis=1)
+    own = votes[np.arange(len(labels)), labels]
+    keep = 2 * own > near if rule == "most" else own == votes.max(axis=1)
     if spare:
         smallest = np.where(counts > 0, counts, len(labels) + 1).argmin()
         keep |= labels == smallest
@@ -389,3 +393,9 @@ def find_method(name: str) -> str:
     if wanted in BALANCERS:
         return wanted
     raise UsageError(f"there is no balancer {name!r}.{name_hint(wanted, BALANCERS)}")
+
+
+def cleans_by_neighbors(name: str) -> bool:
+    """Whether a method removes rows because of their neighbors, as ENN and Tomek links do."""
+    balancer = BALANCERS[find_method(name)]
+    return balancer.clean is not None and balancer.targets != "down"

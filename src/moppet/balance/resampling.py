@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -83,6 +83,8 @@ class Balanced:
         first; the same number twice for a repeated row. A parent may be among the removed rows.
     shares: (m,) float32, 0.5 to 1: new = share * first + (1 - share) * second.
     counts: one for each class. notes: sentences on deviations from the request.
+    warnings: sentences on what the method did against its purpose: a larger ratio of the largest
+        to the smallest class than before, or a class that lost more than half of its rows.
     """
 
     method: str
@@ -95,6 +97,11 @@ class Balanced:
     shares: Floats
     counts: tuple[ClassCount, ...]
     notes: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
+
+
+CleaningSpace = Callable[[Floats], NDArray[Any]]
+"""(m, d) float32 new rows → (n + m, e) finite features of the input rows and then the new ones."""
 
 
 def balance(
@@ -106,6 +113,7 @@ def balance(
     targets: Targets | None = None,
     neighbors: Neighbors | None = None,
     keep_wiped: bool = False,
+    cleaning_space: CleaningSpace | None = None,
 ) -> Balanced:
     """Return balanced training rows; pass training rows only.
 
@@ -115,6 +123,7 @@ def balance(
     targets: the number of rows for each class (`Targets`); None means "equal". Must be None for
         enn and tomek, where the neighbors decide.
     keep_wiped: keep the input rows of a class of which the method would keep none.
+    cleaning_space: gives the features in which cleaning finds its neighbors; None for `features`.
     Raises UsageError for an unknown method, unreachable targets, a class with a single row to
     interpolate, and, without keep_wiped, a class that would be removed entirely.
     """
@@ -124,11 +133,12 @@ def balance(
     wanted = _wanted(name, targets, classes, y)
     _refuse_too_many(wanted, y, x.shape[1])
     seed, nearest = int(rng.integers(_SEEDS)), neighbors or Neighbors()
-    task = _Task(name, BALANCERS[name], x, y, classes, wanted, seed, nearest)
+    task = _Task(name, BALANCERS[name], x, y, classes, wanted, seed, nearest, cleaning_space)
     new, oversampling_notes = _oversample(task)
     keep, cleaning_notes = _clean(task, new, keep_wiped)
     kept = keep[: len(task.y)]
     new = new.select(keep[len(task.y) :])
+    counts = tuple(_count(task, kept, new.labels))
     return Balanced(
         method=task.name,
         seed=task.seed,
@@ -138,8 +148,9 @@ def balance(
         labels=task.labels[new.labels],
         parents=new.parents,
         shares=new.shares.astype(np.float32),
-        counts=tuple(_count(task, kept, new.labels)),
+        counts=counts,
         notes=(*oversampling_notes, *cleaning_notes),
+        warnings=tuple(_warnings(task, counts)),
     )
 
 
@@ -158,6 +169,7 @@ class _Task:
     wanted: Counts
     seed: int
     neighbors: Neighbors
+    cleaning_space: CleaningSpace | None = None
 
     @property
     def counts(self) -> Ints:
@@ -279,7 +291,10 @@ def _clean(task: _Task, new: Oversampled, keep_wiped: bool) -> tuple[NDArray[np.
     clean = task.balancer.clean
     if clean is None or (task.balancer.targets == "down" and not task.wanted):
         return keep, []
-    x = np.concatenate([task.x, new.features])
+    if task.cleaning_space is None:
+        x = np.concatenate([task.x, new.features])
+    else:
+        x = np.asarray(task.cleaning_space(new.features.astype(np.float32)), np.float64)
     kept_rows = clean(x, every, task.wanted, task.seed, task.neighbors)
     keep[:] = False
     keep[kept_rows] = True
@@ -312,9 +327,32 @@ def _clean(task: _Task, new: Oversampled, keep_wiped: bool) -> tuple[NDArray[np.
             raise UsageError(
                 f"{task.name} would remove all {n} rows{also} of {label}, because their neighbors "
                 "are of other classes. Keep the original rows (keep_wiped, --keep-wiped), let ENN "
-                "keep by majority, or balance in another space."
+                "keep by majority, or find the neighbors in another space."
             )
     return keep, notes
+
+
+def _warnings(task: _Task, counts: Sequence[ClassCount]) -> Iterator[str]:
+    """Yield what cleaning did against its purpose; undersampling was asked for."""
+    if task.balancer.targets == "down":
+        return
+    ways = ["find neighbors in an embedding (--clean-space embedding)"]
+    if task.neighbors.enn_keeps != "majority":
+        ways.append("let ENN keep by majority (--enn majority)")
+    milder = f"To remove fewer, {' or '.join(ways)}; 'smote' removes none."
+    before, after = imbalance([c.before for c in counts]), imbalance([c.after for c in counts])
+    if after > before:
+        yield (
+            f"{task.name} made the classes less balanced: the largest was {before:.1f} times the "
+            f"smallest and is now {after:.1f} times. {milder}"
+        )
+    halved = [c for c in counts if 2 * c.removed > c.before]
+    if halved:
+        which = ", ".join(f"{c.name!r} {c.removed:,} of {c.before:,}" for c in halved)
+        yield (
+            f"{task.name} removed more than half of the original rows of {len(halved)} "
+            f"{'class' if len(halved) == 1 else 'classes'} ({which}). {milder}"
+        )
 
 
 def _count(task: _Task, kept: NDArray[np.bool_], added: Ints) -> Iterator[ClassCount]:

@@ -41,8 +41,12 @@ class BalanceOptions:
     output: Annotated[Path, output_option("A new output folder.")]
     method: Annotated[str, choice(f"One of {', '.join(_METHODS)}.", *_METHODS)] = "smote_enn"
     space: Annotated[
-        str, choice("Space of the nearest neighbors: pixels or embedding.", "pixels", "embedding")
+        str, choice("Space of the mixtures: pixels or embedding.", "pixels", "embedding")
     ] = "pixels"
+    clean_space: Annotated[
+        str,
+        choice("Space of the neighbors in ENN and Tomek.", "embedding", "pixels"),
+    ] = "embedding"
     model: Annotated[
         str | None,
         model_option("Model of the embedding; default: adults, trained without children."),
@@ -55,11 +59,12 @@ class BalanceOptions:
     enn: Annotated[
         str,
         choice(
-            "ENN keeps a row if all or the majority of its neighbors have its class.",
+            "ENN keeps a row if all, most or the majority of neighbors agree.",
             "all",
+            "most",
             "majority",
         ),
-    ] = "all"
+    ] = "majority"
     dataset: DatasetOptions
     seed: SeedOption = 0
     keep_wiped: Annotated[
@@ -76,7 +81,7 @@ def balance(options: BalanceOptions) -> None:
     """Balance the classes of the training images."""
     from moppet.balance import Neighbors, balance_manifest, make_space, read_targets
     from moppet.balance.balanced_manifest import CACHE, open_folder, write_balanced
-    from moppet.balance.methods import find_method
+    from moppet.balance.methods import cleans_by_neighbors, find_method
     from moppet.balance.spaces import HONEST_MODEL
     from moppet.config import check_settings
     from moppet.datasets.provenance import check_sources
@@ -86,9 +91,15 @@ def balance(options: BalanceOptions) -> None:
     given = {"smote": options.neighbors, "enn_keeps": options.enn}
     neighbors = check_settings(Neighbors, given)
     _check_sheet(options)
-    if options.model is not None and options.space != "embedding":
-        raise UsageError("--model chooses the embedding: use it with --space embedding.")
-    space = make_space(options.space, model=options.model or HONEST_MODEL)
+    cleaned = options.clean_space if cleans_by_neighbors(options.method) else options.space
+    if options.model is not None and "embedding" not in (options.space, cleaned):
+        raise UsageError(
+            "--model chooses the embedding, and none is used here: use it with --space embedding, "
+            "or with a method that cleans by neighbors in the embedding."
+        )
+    model = options.model or HONEST_MODEL
+    space = make_space(options.space, model=model)
+    clean_space = space if cleaned == options.space else make_space(cleaned, model=model)
     manifest = options.dataset.read(options.data)
     check_sources(options.output, manifest)
     folder = open_folder(options.output, options.data)
@@ -102,6 +113,7 @@ def balance(options: BalanceOptions) -> None:
             neighbors=neighbors,
             keep_wiped=options.keep_wiped,
             all_train=options.all_train,
+            clean_space=clean_space,
             cache=folder / CACHE,
             progress=progress,
         )
@@ -121,6 +133,8 @@ def _print_result(options: BalanceOptions, result: BalancedRows, written: Path) 
         print(class_table(result.balanced.counts))
         for note in result.balanced.notes:
             print(f"note: {note}")
+        for warning in result.balanced.warnings:
+            print(f"warning: {warning}")
         print(f"manifest: {written}")
     if options.show_faces is not None:
         draw_sheet(result, options.show_faces, np.random.default_rng(options.seed))

@@ -15,6 +15,7 @@ from moppet.commands.card import card
 from moppet.commands.compare import compare
 from moppet.commands.data import data
 from moppet.commands.distress import distress
+from moppet.commands.dyads import dyads
 from moppet.commands.evaluate import evaluate
 from moppet.commands.explain import explain
 from moppet.commands.export import export
@@ -26,6 +27,7 @@ from moppet.commands.render import synthesis
 from moppet.commands.report import report
 from moppet.commands.serve import serve
 from moppet.commands.study import study
+from moppet.commands.summarize import summarize
 from moppet.commands.train import train
 from moppet.commands.watch import watch
 from moppet.values import MoppetError
@@ -69,7 +71,11 @@ _COMMANDS: Final[Mapping[str, Sequence[tuple[Callable[..., Any], str]]]] = {
         (compare, "compare timeline.parquet codes.eaf --map cry=negative"),
         (export, "export results/visit1/timeline.parquet --format elan"),
     ),
-    "Studies": ((gather, "gather results -o study --recordings recordings.csv"),),
+    "Studies": (
+        (gather, "gather results -o study --recordings recordings.csv"),
+        (summarize, "summarize study --by condition,role --label happiness"),
+        (dyads, "dyads study --roles child,caregiver"),
+    ),
     "Models": (
         (models, "models --json"),
         (card, "card my_model --evaluation evaluation_my_model -o card"),

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from moppet.datasets.manifest import AGE_BANDS, Manifest
 from moppet.evaluate.predictions import Predictions
+from moppet.media.sources import natural
 from moppet.metrics import (
     Difference,
     DrawnFigures,
@@ -150,7 +151,7 @@ def column_subgroups(manifest: Manifest, name: str) -> dict[str, Mask]:
 def _in_order(name: str, values: set[Any]) -> list[Any]:
     if name == "age_band":
         return [band for band in AGE_BANDS if band in values]
-    return sorted(values, key=lambda v: (isinstance(v, str), v))
+    return sorted(values, key=lambda v: (1, natural(v)) if isinstance(v, str) else (0, v))
 
 
 def _texts(values: Sequence[Any]) -> list[str]:

@@ -9,7 +9,7 @@ import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +23,7 @@ from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils.class_weight import compute_sample_weight
 
 from moppet.balance import BALANCERS, Balanced, Neighbors, balance
+from moppet.balance.resampling import CleaningSpace
 from moppet.balance.spaces import Pixels
 from moppet.datasets.manifest import Manifest
 from moppet.datasets.readers import read_dataset
@@ -174,7 +175,10 @@ class ClassifierContext(StudyContext):
         seed = plan.seed + _SEEDS_PER_REPEAT * cell.repeat + cell.fold
         folder = self.folder_of(cell)
         started = time.process_time()
-        ready = prepare(cell.method, self.images, label, train, names, plan.synthesis, folder, seed)
+        cleaning = partial(self.embed, train) if cell.method.clean_space else None
+        ready = prepare(
+            cell.method, self.images, label, train, names, plan.synthesis, folder, seed, cleaning
+        )
         seconds = time.process_time() - started
         found = []
         for space in plan.spaces:
@@ -218,6 +222,11 @@ class ClassifierContext(StudyContext):
             x = np.concatenate([x[done.kept], done.features])
             y = np.concatenate([y[done.kept], done.labels])
         return x, y
+
+    def embed(self, rows: Labels, new: Floats) -> Floats:
+        """Return (n + m, d) embeddings of real rows (n,) and then of new ones (m, 48 * 48)."""
+        images = np.concatenate([self.images[rows], Pixels(SIDE_PX).images(new)])
+        return describe(np.asarray(images, np.uint8), "embedding", self.plan.model)
 
     def estimate(self, todo: Sequence[ClassifierCell], finished: Mapping[Any, Json]) -> str:
         """Return how long the cells will take, from a few timed steps of the generator.
@@ -319,6 +328,7 @@ def prepare(
     generator: SynthesisSettings | None,
     folder: Path,
     seed: int,
+    cleaning_space: CleaningSpace | None = None,
 ) -> PreparedRows:
     """Return training rows after a method's balancing and synthesis.
 
@@ -328,7 +338,7 @@ def prepare(
     ready = PreparedRows(rows, np.empty((0, SIDE_PX, SIDE_PX), np.uint8), np.empty(0, np.int64))
     if method.balance and method.space == "pixels":
         x = images[rows].reshape(len(rows), -1).astype(np.float32) / np.float32(255)
-        ready = _balanced(ready, balance_rows(method, x, label[rows], names, seed))
+        ready = _balanced(ready, balance_rows(method, x, label[rows], names, seed, cleaning_space))
     if method.synthesize and generator is not None:
         most = int(np.bincount(label[rows]).max())
         settings = replace(generator, seed=seed, learn_from_synthetic=True)
@@ -337,7 +347,12 @@ def prepare(
 
 
 def balance_rows(
-    method: Method, x: Floats, label: Labels, names: Sequence[str], seed: int
+    method: Method,
+    x: Floats,
+    label: Labels,
+    names: Sequence[str],
+    seed: int,
+    cleaning_space: CleaningSpace | None = None,
 ) -> Balanced:
     """Return (n, d) training rows balanced; a class that would be left empty is kept whole.
 
@@ -350,6 +365,7 @@ def balance_rows(
         rng=np.random.default_rng(seed),
         neighbors=Neighbors(enn_keeps=method.enn),
         keep_wiped=True,
+        cleaning_space=cleaning_space,
     )
     numbers = np.array([names.index(str(name)) for name in done.labels], np.int64)
     return replace(done, labels=numbers)
@@ -357,11 +373,11 @@ def balance_rows(
 
 def _balanced(ready: PreparedRows, done: Balanced) -> PreparedRows:
     """Repeated rows are the rows that they repeat; interpolated ones are images."""
-    kept = ready.rows[done.kept]
+    kept, notes = ready.rows[done.kept], (*done.notes, *done.warnings)
     if not BALANCERS[done.method].interpolates:
         rows = np.concatenate([kept, ready.rows[done.parents[:, 0]]])
-        return replace(ready, rows=rows, notes=done.notes)
-    return PreparedRows(kept, Pixels(SIDE_PX).images(done.features), done.labels, done.notes)
+        return replace(ready, rows=rows, notes=notes)
+    return PreparedRows(kept, Pixels(SIDE_PX).images(done.features), done.labels, notes)
 
 
 def _synthesized(

@@ -13,6 +13,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 
 from annotated_types import Ge, Gt, Interval, Le, MaxLen, MinLen
 
+from moppet.balance.methods import EnnRule
 from moppet.config import SettingsError, change_keys, check_settings, old_names, read_toml
 from moppet.infer.expression_model import find_model
 from moppet.plugins import NameIn
@@ -297,7 +298,8 @@ class Method:
     balance: a key of BALANCERS, or "" for none. enn: how many of a row's neighbors must be of
         its class for edited nearest neighbors to keep it.
     space: "pixels" (balanced as images, whose features are computed afterwards) or "own"
-        (balanced in the classifier's own feature space).
+        (balanced in the classifier's own feature space). clean_space: "embedding" to find the
+        neighbors of the cleaning in the embedding of the study's model; "" for `space`.
     synthesize: a generator that is trained on what balancing left, and that brings each class to
         the count of the largest class before balancing; "" for none.
     weights: weight all classes equally.
@@ -307,8 +309,9 @@ class Method:
 
     name: str
     balance: Annotated[str, NameIn("moppet.balancers", "balancing method", optional=True)] = ""
-    enn: Literal["all", "majority"] = "all"
+    enn: EnnRule = "all"
     space: Literal["pixels", "own"] = "pixels"
+    clean_space: Literal["", "embedding"] = ""
     synthesize: Annotated[str, NameIn("moppet.generators", "generator", optional=True)] = ""
     weights: bool = False
 
@@ -316,6 +319,8 @@ class Method:
         """Yield a generator that is not trained, or that would get no images."""
         if self.space == "own" and self.synthesize:
             yield "a generator is trained on images; with 'synthesize', space must be 'pixels'."
+        if self.space == "own" and self.clean_space:
+            yield "'clean_space' is for images; with it, space must be 'pixels'."
         if self.synthesize and not find_generator(self.synthesize).trained:
             yield f"synthesize needs a generator that is trained here, got {self.synthesize!r}."
 
@@ -429,10 +434,13 @@ class ClassifierPlan(StudyPlan):
     def hash_of(self, cell: ClassifierCell) -> str:
         """Return the hash of all settings that a cell depends on, without repeat and fold."""
         old = old_names(self)
+        method = old_names(cell.method) | {"name": ""}
+        if not cell.method.clean_space:
+            del method["clean_space"]  # cells of version 0.1 keep their hash
         settings: list[Any] = [
             [old[key] for key in ("parts", "model", "spaces", "classifiers", "folds", "seed")],
             old_names(cell.data) | {"name": "", "methods": ()},
-            old_names(cell.method) | {"name": ""},
+            method,
             old_names(self.synthesis) if self.synthesis and cell.method.synthesize else {},
         ]
         settings += [str(self.data)] if self.other_data else []
@@ -486,7 +494,7 @@ def check_plan_models(plan: NetworkPlan | ClassifierPlan, path: Path) -> None:
     """Raise UsageError for a model that the study names and that is not there. path: its file."""
     if isinstance(plan, NetworkPlan):
         check_models((one.recipe for one in plan.experiments), path, only_names=True)
-    elif "embedding" in plan.spaces:
+    elif "embedding" in (*plan.spaces, *(m.clean_space for m in plan.methods.values())):
         try:
             find_model(plan.model)
         except MoppetError as error:

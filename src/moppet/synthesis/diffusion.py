@@ -151,7 +151,7 @@ OCCLUDED_PARTS: Final[Mapping[str, str]] = {
     "scarf": "chin. neck.",
     "hat": "forehead. hair.",
     "hand": "cheek.",
-    "dummy": "mouth.",
+    "pacifier": "mouth.",
 }
 """Occlusion → the part of the face that it covers, as a text for Grounding DINO."""
 EXPRESSIVE_PARTS: Final = "mouth. eyes. eyebrows."

@@ -44,7 +44,7 @@ OCCLUSIONS: Final[Mapping[str, str]] = {
     "scarf": "wearing a scarf up to the chin",
     "hat": "wearing a hat pulled down to the eyebrows",
     "hand": "one hand in front of part of the face",
-    "dummy": "with a dummy (pacifier) in the mouth",
+    "pacifier": "with a pacifier in the mouth",
 }
 _EXPRESSION_PROMPTS: Final[Mapping[str, str]] = {
     "neutral": "a neutral face",
@@ -219,10 +219,10 @@ class _BalancedDesign:
         self.combos = [
             combo
             for combo in every
-            if (combo.get("age_band"), combo.get("occlusion")) != ("adult", "dummy")
+            if (combo.get("age_band"), combo.get("occlusion")) != ("adult", "pacifier")
         ]
         if not self.combos:
-            raise UsageError("only children have a dummy: choose other ages or occlusions.")
+            raise UsageError("only children have a pacifier: choose other ages or occlusions.")
         several = range(1, len(levels) + 1)
         self.stages = [self._keys(together) for together in several]
         self.overall = self._no_counts()

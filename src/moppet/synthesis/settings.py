@@ -75,7 +75,11 @@ class SynthesisSettings:
         "learn_from_made": "learn_from_synthetic",
         "sure": "detector_threshold",
     }
-    RENAMED_WORDS: ClassVar = {"color": {"grey": "gray"}, "augment": {"colour": "color"}}
+    RENAMED_WORDS: ClassVar = {
+        "color": {"grey": "gray"},
+        "augment": {"colour": "color"},
+        "occlusions": {"dummy": "pacifier"},
+    }
 
     method: Annotated[str, NameIn("moppet.generators", "method")]
     classes: tuple[str, ...] = ()

@@ -199,7 +199,7 @@ class StartingFaces:
 
     def check(self, requests: Iterable[ImageRequest]) -> None:
         """Raise MoppetError unless every kind of request has a face to start from."""
-        kinds = {(r.label, r.occlusion == "dummy"): r for r in reversed(list(requests))}
+        kinds = {(r.label, r.occlusion == "pacifier"): r for r in reversed(list(requests))}
         for request in kinds.values():
             self.draw(request)
 
@@ -207,16 +207,16 @@ class StartingFaces:
         """Return a face for a request, a different one for each attempt.
 
         It has the requested class, or another one if inpainting changes the expression. Only
-        infants, children and people of unknown age get a dummy.
+        infants, children and people of unknown age get a pacifier.
         Images without a face are skipped, unless the settings keep them (`only_found`).
         Raises MoppetError if there is no such face.
         """
         rows = self.candidates(request)
         if not len(rows):
+            pacifier = " with a pacifier" if request.occlusion == "pacifier" else ""
             raise MoppetError(
-                f"there is no training face to start from for {request.label!r}"
-                f"{' with a dummy' if request.occlusion == 'dummy' else ''} among the selected "
-                "classes and ages."
+                f"there is no training face to start from for {request.label!r}{pacifier} among "
+                "the selected classes and ages."
             )
         rng = np.random.default_rng(seed_of(request.seed, "source", attempt))
         count = len(rows)
@@ -239,7 +239,7 @@ class StartingFaces:
         s = self.settings
         own = self.labels[self.rows] == request.label
         rows = self.rows[~own if s.method == "inpaint" and s.change == "expression" else own]
-        if request.occlusion == "dummy":
+        if request.occlusion == "pacifier":
             rows = rows[[band in (*_CHILDREN, None) for band in self.bands[rows]]]
         return np.asarray(rows, np.intp)
 

@@ -151,11 +151,16 @@ def render_clips(
     _start_folder(output, script, studio.looks)
     made = []
     for clip in range(script.clips):
-        video = output / f"{clip:03d}.mp4"
+        video = output / clip_name(clip)
         show = progress and partial(_with_clip, progress, f"clip {clip + 1} of {script.clips}")
         made.append(render_clip(script, video, studio, clip=clip, jobs=jobs, progress=show))
     _write_clips(script, output, made)
     return made
+
+
+def clip_name(clip: int) -> str:
+    """Return the file name of one clip of several."""
+    return f"{clip:03d}.mp4"
 
 
 def render_clip(
@@ -251,7 +256,6 @@ def render_frame(scenes: ClipScenes, studio: Studio, number: int) -> tuple[Image
     image_width = _width_at_face(view) * script.width / script.height
     parts: list[Part] = []
     rows: list[Json] = []
-    base = {"frame": number, "time_s": time_s}
     for face_id, role in enumerate(scenes.roles):
         if not role.is_there(time_s):
             continue
@@ -264,26 +268,43 @@ def render_frame(scenes: ClipScenes, studio: Studio, number: int) -> tuple[Image
         middle = (box[0] + box[2] / 2, box[1] + box[3] / 2)
         if not (0 <= middle[0] < script.width and 0 <= middle[1] < script.height):
             continue
-        moment = role.performance.moment_at(time_s)
-        rows.append(
-            {
-                **base,
-                "face_id": face_id,
-                "status": "ok",
-                "name": role.settings.name,
-                "expression": moment.expression,
-                "group": GROUPS[moment.expression],
-                "variant": moment.variant,
-                "intensity": round(moment.intensity, 4),
-                "yaw": scene.pose.yaw,
-                "pitch": scene.pose.pitch,
-                "roll": scene.pose.roll,
-                **face_columns(points, box, visible_shares(sitter.parts, sitter.regions, view)),
-                **scene_columns(scene),
-            }
-        )
+        face = face_columns(points, box, visible_shares(sitter.parts, sitter.regions, view))
+        rows.append(frame_truth(scenes, number, face_id, scene, face))
     image = studio.take(backdrop, parts, view, script.height, script.width, frame=number)
-    return image, rows or [{**base, "face_id": None, "status": "no_face"}]
+    return image, rows or [
+        {"frame": number, "time_s": time_s, "face_id": None, "status": "no_face"}
+    ]
+
+
+def frame_truth(
+    scenes: ClipScenes,
+    number: int,
+    face_id: int,
+    scene: Scene,
+    face: Mapping[str, float] | None = None,
+) -> Json:
+    """Return column → value of a frame's row for one person, whose scene is given.
+
+    face: FACE_COLUMNS of the rendered frame. Without them, the row is what the script alone says.
+    """
+    role, time_s = scenes.roles[face_id], scenes.ticks[number] / TICKS
+    moment = role.performance.moment_at(time_s)
+    return {
+        "frame": number,
+        "time_s": time_s,
+        "face_id": face_id,
+        "status": "ok",
+        "name": role.settings.name,
+        "expression": moment.expression,
+        "group": GROUPS[moment.expression],
+        "variant": moment.variant,
+        "intensity": round(moment.intensity, 4),
+        "yaw": scene.pose.yaw,
+        "pitch": scene.pose.pitch,
+        "roll": scene.pose.roll,
+        **(face or {}),
+        **scene_columns(scene),
+    }
 
 
 def _view(scenes: ClipScenes, backdrop: Scene, assets: Path | None) -> View:
@@ -313,12 +334,10 @@ def _write_truth(scenes: ClipScenes, made: MadeClip, rows: Sequence[Json]) -> No
 
 
 def _write_clips(script: Script, folder: Path, made: Sequence[MadeClip]) -> None:
-    first_test = script.clips - round(script.clips * script.test)
     lines = []
     for clip, one in enumerate(made):
-        split = "test" if clip >= first_test else "val"
         lines += [
-            (one.video.name, one.truth.name, split, face_id, role.settings.name,
+            (one.video.name, one.truth.name, script.split_of(clip), face_id, role.settings.name,
              role.person.age_years, role.person.skin_tone)
             for face_id, role in enumerate(cast(script, clip))
         ]  # fmt: skip

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Final, Literal, NamedTuple
+from typing import Annotated, ClassVar, Final, Literal, NamedTuple
 
 import numpy as np
 from annotated_types import Ge, Interval, MinLen
@@ -81,6 +81,8 @@ class RenderPlan:
     degraded: share of images with blur, noise, low resolution or strong compression.
     gray: share of images without color.
     """
+
+    RENAMED_WORDS: ClassVar = {"occluders": {"dummy": "pacifier"}}
 
     name: Annotated[str, MinLen(1)]
     images: Annotated[int, Interval(ge=1, le=1_000_000)]

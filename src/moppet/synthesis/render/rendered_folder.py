@@ -119,6 +119,30 @@ def render_plan(
     )
 
 
+def image_truth(
+    plan: RenderPlan, drawn: Drawn, face: Mapping[str, float | None] | None = None
+) -> dict[str, Any]:
+    """Return column → value of an image's row in the table of truth.
+
+    face: FACE_COLUMNS of the rendered image. Without them, the row is what the plan alone says.
+    """
+    return {
+        "path": _image_name(plan, drawn),
+        "number": drawn.number,
+        "subject": _subject(plan, drawn),
+        "split": drawn.split,
+        "expression": drawn.expression,
+        "variant": drawn.variant,
+        "intensity": drawn.intensity,
+        "blend": drawn.blend,
+        "ages": drawn.ages,
+        "tone": drawn.tone,
+        "pose": drawn.pose,
+        **(face or {}),
+        **scene_columns(drawn.scene),
+    }
+
+
 def write_image(path: Path, image: Image) -> bytes:
     """Write an image as its suffix says, .png or .jpg, and return the file's content."""
     options = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY] if path.suffix == ".jpg" else []
@@ -187,7 +211,7 @@ def _render_one(drawn: Drawn, folder: Path, render: Render, plan: RenderPlan) ->
         if isinstance(error, UsageError):
             raise
         return _Line(drawn.number, reason=str(error))
-    name = f"{IMAGES}/{drawn.expression}/{drawn.number:06d}.{plan.format}"
+    name = _image_name(plan, drawn)
     data = write_image(folder / name, rendered.image)
     decoded: Any = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     hashed = content_hash(np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), np.uint8))
@@ -199,25 +223,15 @@ def _write_tables(
 ) -> None:
     manifest = _manifest(plan, folder, drawn, lines)
     rows = [
-        {
-            "path": line.path,
-            "number": one.number,
-            "subject": _subject(plan, one),
-            "split": one.split,
-            "expression": one.expression,
-            "variant": one.variant,
-            "intensity": one.intensity,
-            "blend": one.blend,
-            "ages": one.ages,
-            "tone": one.tone,
-            "pose": one.pose,
-            **{name: (line.face or {}).get(name) for name in FACE_COLUMNS},
-            **scene_columns(one.scene),
-        }
+        image_truth(plan, one, {name: (line.face or {}).get(name) for name in FACE_COLUMNS})
         for one, line in zip(drawn, lines, strict=True)
     ]
     write_truth(folder / TRUTH, rows)
     manifest.write(folder / MANIFEST)
+
+
+def _image_name(plan: RenderPlan, drawn: Drawn) -> str:
+    return f"{IMAGES}/{drawn.expression}/{drawn.number:06d}.{plan.format}"
 
 
 def _subject(plan: RenderPlan, drawn: Drawn) -> str:

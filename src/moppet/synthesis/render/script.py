@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
 import numpy as np
 from annotated_types import Ge, Gt, Interval, MinLen
@@ -89,6 +89,8 @@ class CastSettings:
     occluder: a kind of `scene.Occluder`, or "" for none.
     acts, stretches: what they show; at other times the face is at rest.
     """
+
+    RENAMED_WORDS: ClassVar = {"occluder": {"dummy": "pacifier"}}
 
     name: Annotated[str, MinLen(1)]
     ages: str = "5"
@@ -185,6 +187,10 @@ class Script:
             shift[0] = 0
             times = times + shift
         return np.rint(times * TICKS).astype(np.int64)
+
+    def split_of(self, clip: int) -> Literal["val", "test"]:
+        """Return the half of a clip: "val" for tuning, "test" if it only reports."""
+        return "test" if clip >= self.clips - round(self.clips * self.test) else "val"
 
     def shot_at(self, time_s: float) -> int:
         """Return the number of the shot that is shown at a time."""
