@@ -22,9 +22,9 @@ from moppet.cohort.recording_info import PathPattern
 from moppet.cohort.result_folders import result_names
 from moppet.cohort.shards import Shard
 from moppet.commands import analyze_batch
-from moppet.files import claimed
+from moppet.files import file_lock
 from moppet.media import FoundRecording
-from moppet.processes import Died, Tell, supervise
+from moppet.processes import Send, WorkerDied, supervise
 from moppet.timeline import read_timeline
 from moppet.values import UsageError
 from rendered import write_video
@@ -123,7 +123,7 @@ def test_a_second_run_into_one_folder_is_refused(
     analyze: Analyze, visits: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "r").mkdir()
-    with claimed(tmp_path / "r" / analyze_batch.LOCK) as is_mine:
+    with file_lock(tmp_path / "r" / analyze_batch.LOCK) as is_mine:
         assert is_mine
         done = analyze(visits, code=1)
     assert "another moppet analyze is working at" in done.err and done.err.count("\n") == 1
@@ -137,7 +137,7 @@ def test_a_recording_that_another_run_reads_is_refused(
 ) -> None:
     place = tmp_path / "r" / "s1"
     place.mkdir(parents=True)
-    with claimed(place / ".analyze.lock"):
+    with file_lock(place / ".analyze.lock"):
         done = analyze(visits / "c01" / "s1.mp4", code=1)
     assert "by another moppet analyze: wait for it" in done.err
 
@@ -172,16 +172,16 @@ def test_no_two_recordings_share_a_folder_and_adding_one_moves_none() -> None:
 # ------------------------------------------------------------------------------- processes
 
 
-def echo(task: str, tell: Tell) -> str:
+def echo(task: str, send: Send) -> str:
     """Work of a process: end it, wait for Ctrl-C, or return the task."""
-    tell(f"begun {task}")
+    send(f"begun {task}")
     if task == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
     if task == "wait":
         try:
             while True:
                 time.sleep(0.05)
-                tell("waiting")
+                send("waiting")
         except KeyboardInterrupt:
             return "stopped"
     return task
@@ -193,12 +193,12 @@ def test_a_process_that_dies_ends_its_own_task_alone() -> None:
         echo,
         ["a", "kill", "b", "c"],
         2,
-        heard=lambda task, message: told.append((task, message)),
+        on_message=lambda task, message: told.append((task, message)),
         stopping=lambda: False,
     )
     found = dict(ends)
     died = found.pop("kill")
-    assert isinstance(died, Died) and "SIGKILL" in died.reason and "memory" in died.reason
+    assert isinstance(died, WorkerDied) and "SIGKILL" in died.reason and "memory" in died.reason
     assert found == {"a": "a", "b": "b", "c": "c"}
     assert {message for _, message in told} == {f"begun {t}" for t in ("a", "b", "c", "kill")}
 
@@ -209,7 +209,7 @@ def test_a_stop_ends_running_tasks_and_begins_no_other() -> None:
         echo,
         ["wait", "a", "b"],
         1,
-        heard=lambda _, message: told.append(message),
+        on_message=lambda _, message: told.append(message),
         stopping=lambda: "waiting" in told,
     )
     assert list(ends) == [("wait", "stopped")]

@@ -341,7 +341,7 @@ def result_folder(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def claimed(lock: Path) -> Iterator[bool]:
+def file_lock(lock: Path) -> Iterator[bool]:
     """Keep a lock file to this run; give False where another living run keeps it.
 
     It is removed at the end. One that a killed run left is taken over. Gives True where files

@@ -78,35 +78,35 @@ def end_with_main() -> None:
 _STOP: Final = "stop"
 _WAIT_S: Final = 0.3
 
-Tell = Callable[[Any], None]
+Send = Callable[[Any], None]
 """Sends a message about a task to the main process; raises KeyboardInterrupt to end the task."""
 
 
 @dataclass(frozen=True)
-class Died:
+class WorkerDied:
     """What became of a task whose process ended. reason: why, as the rest of a sentence."""
 
     reason: str
 
 
 def supervise(
-    work: Callable[[Task, Tell], Made],
+    work: Callable[[Task, Send], Made],
     tasks: Iterable[Task],
     jobs: int,
     *,
-    heard: Callable[[Task, Any], None],
+    on_message: Callable[[Task, Any], None],
     stopping: Callable[[], bool],
-) -> Iterator[tuple[Task, Made | Died]]:
+) -> Iterator[tuple[Task, Made | WorkerDied]]:
     """Yield each task and what `work` returns for it, as they finish, from `jobs` processes.
 
     A process that ends in the middle of a task ends this task alone: another one takes its place.
-    work: a function of a module; it sends messages with its second argument. heard: gets a task
-    and its message. stopping: asked several times a second; once it returns True, no further task
+    work: a function of a module; it sends messages with its second argument. on_message: gets a
+    task and its message. stopping: asked several times a second; once it returns True, no further task
     is begun, and the running ones get a KeyboardInterrupt when they next send a message.
     """
     waiting = iter(tasks)
     workers: list[_Worker[Task, Made]] = []
-    told = False
+    were_stopped = False
     try:
         while True:
             while not stopping() and sum(one.busy for one in workers) < jobs:
@@ -120,13 +120,13 @@ def supervise(
             running = [one for one in workers if one.busy]
             if not running:
                 return
-            if stopping() and not told:
-                told = True
+            if stopping() and not were_stopped:
+                were_stopped = True
                 for one in running:
                     one.stop()
             connection.wait([one.pipe for one in running], timeout=_WAIT_S)
             for one in running:
-                yield from one.answers(heard)
+                yield from one.answers(on_message)
             workers = [one for one in workers if one.alive]
     finally:
         for one in workers:
@@ -136,7 +136,7 @@ def supervise(
 class _Worker(Generic[Task, Made]):
     """A process that does one task after another."""
 
-    def __init__(self, work: Callable[[Task, Tell], Made]) -> None:
+    def __init__(self, work: Callable[[Task, Send], Made]) -> None:
         context = get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(work, theirs), daemon=True)
@@ -160,7 +160,9 @@ class _Worker(Generic[Task, Made]):
         with suppress(OSError):  # if it ended, the next look at its pipe finds out
             self.pipe.send(message)
 
-    def answers(self, heard: Callable[[Task, Any], None]) -> Iterator[tuple[Task, Made | Died]]:
+    def answers(
+        self, on_message: Callable[[Task, Any], None]
+    ) -> Iterator[tuple[Task, Made | WorkerDied]]:
         """Yield the end of the task if it came; pass on the messages before it."""
         (task,) = self._tasks
         try:
@@ -170,11 +172,11 @@ class _Worker(Generic[Task, Made]):
                     self._tasks = []
                     yield task, value
                     return
-                heard(task, value)
+                on_message(task, value)
         except (EOFError, OSError):
             self._process.join()
             self.alive, self._tasks = False, []
-            yield task, Died(_end_of(self._process.exitcode))
+            yield task, WorkerDied(_end_of(self._process.exitcode))
 
     def end(self) -> None:
         """End the process, also in the middle of a task."""
@@ -192,11 +194,12 @@ def _end_of(code: int | None) -> str:
     return f"its process was ended by {name}{memory}"
 
 
-def _serve(work: Callable[[Any, Tell], Any], pipe: Any) -> None:
+def _serve(work: Callable[[Any, Send], Any], pipe: Any) -> None:
     _begin()
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # Slurm sends it to all; the main process acts
 
-    def tell(message: Any) -> None:
-        pipe.send(("told", message))
+    def send(message: Any) -> None:
+        pipe.send(("message", message))
         if pipe.poll():
             raise KeyboardInterrupt
 
@@ -206,30 +209,52 @@ def _serve(work: Callable[[Any, Tell], Any], pipe: Any) -> None:
         except EOFError:
             return
         if kind == "task":
-            pipe.send(("made", work(task, tell)))
+            pipe.send(("made", work(task, send)))
 
 
 def free_processes(memory_bytes: int) -> int:
     """Return how many processes of this size the cores and the free memory hold; at least 1.
 
-    Limits that a scheduler or container sets for this process count.
+    Limits that a scheduler or container sets for this process count. Where the free memory is not
+    known, half of the whole is taken to be free.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    free = [_number_in("/proc/meminfo", "MemAvailable:")]
-    free = [kib * 1024 for kib in free if kib is not None]
-    most = _number_in("/sys/fs/cgroup/memory.max")
-    used = _number_in("/sys/fs/cgroup/memory.current")
-    if most is not None and used is not None:
-        free.append(most - used)
-    held = min((room // memory_bytes for room in free), default=1)
-    return max(1, min(cores or 1, held))
+    free = [1024 * kib for kib in _numbers_in(Path("/proc/meminfo"), "MemAvailable:")]
+    if not free and hasattr(os, "sysconf"):
+        free = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2]
+    groups = _control_groups()
+    quotas = []
+    for group in groups:
+        most = _numbers_in(group / "memory.max")
+        used = _numbers_in(group / "memory.current")
+        cached = _numbers_in(group / "memory.stat", "inactive_file ")
+        if most and used:
+            free.append(most[0] - used[0] + sum(cached))
+        if len(cpu := _numbers_in(group / "cpu.max")) == 2:  # microseconds of how many
+            quotas.append(max(1, cpu[0] // cpu[1]))
+    return max(1, min(cores or 1, *quotas, *(room // memory_bytes for room in free)))
 
 
-def _number_in(path: str, key: str = "") -> int | None:
-    """Return the first whole number in a file of the kernel, after a key; None if there is none."""
+def _control_groups() -> list[Path]:
+    """Return the folders of the groups (cgroup v2) whose limits hold for this process."""
+    top = Path("/sys/fs/cgroup")
     try:
-        text = Path(path).read_text(encoding="ascii")
+        lines = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError):
-        return None
-    word = next(iter(text[text.find(key) + len(key) :].split()), "") if key in text else ""
-    return int(word) if word.isdigit() else None
+        return []
+    groups = [top]
+    for line in lines:
+        if line.startswith("0::/"):
+            for name in Path(line.removeprefix("0::/")).parts:
+                groups.append(groups[-1] / name)
+    return groups
+
+
+def _numbers_in(path: Path, key: str = "") -> list[int]:
+    """Return the whole numbers of a file's line after a key; none if there is no such line."""
+    try:
+        lines = path.read_text(encoding="ascii").splitlines()
+    except (OSError, ValueError):
+        return []
+    words = next((line.removeprefix(key).split() for line in lines if line.startswith(key)), [])
+    return [int(word) for word in words if word.isdigit()]

@@ -72,7 +72,7 @@ class Ledger:
         try:
             with self.path.open("ab") as file:
                 # A line that a killed run left unfinished stays alone.
-                file.write(b"\n" * (file.tell() > 0 and not _ends_in_newline(self.path)))
+                file.write(b"\n" * (file.send() > 0 and not _ends_in_newline(self.path)))
                 file.write(line + b"\n")
                 file.flush()
                 os.fsync(file.fileno())
@@ -127,7 +127,7 @@ def same_file(entry: LedgerEntry, path: Path) -> bool:
     return is_same and path.is_file()
 
 
-def file_facts(path: Path) -> Mapping[str, int]:
+def size_and_time(path: Path) -> Mapping[str, int]:
     """Return the size and time of change of a file, for its entry; nothing for a folder."""
     try:
         found = path.stat()

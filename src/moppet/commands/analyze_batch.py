@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from moppet.commands.analyze_recording import Outcome, RecordingJob, analyze_recording
-from moppet.commands.console import counted, watched_many
-from moppet.files import claimed
-from moppet.processes import Died, Tell, free_processes, supervise
+from moppet.commands.console import counted, watched_batch
+from moppet.files import file_lock
+from moppet.processes import Send, WorkerDied, free_processes, supervise
 from moppet.values import MoppetError
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 PROCESS_BYTES: Final = 600_000_000
 """Memory of a process that reads a video of 1080 lines, with some room."""
 LOCK: Final = ".analyze.lock"
-_TELL_S: Final = 0.5
+_SEND_S: Final = 0.5
 _NAMED: Final = 40
 
 
@@ -63,14 +63,14 @@ def run_batch(batch: Batch) -> int:
         jobs = dict(zip(batch.names, batch.jobs, strict=True))
         kept = {name: entry for name in jobs if (entry := _kept(ledger, name, jobs[name]))}
         left = {name: job for name, job in jobs.items() if name not in kept}
-        tally = _Tally(batch, ledger, kept)
-        _read_all(batch, left, tally)
-    tally.print_table(time.monotonic() - started)
-    if tally.was_stopped:
+        results = _Results(batch, ledger, kept)
+        _read_all(batch, left, results)
+    results.print_table(time.monotonic() - started)
+    if results.was_stopped:
         again = "" if batch.resume else ", with --resume"
         print(f"moppet: stopped. To continue, run the same command again{again}.", file=sys.stderr)
         return 130
-    return 1 if tally.failed else 0
+    return 1 if results.failed else 0
 
 
 @contextmanager
@@ -79,7 +79,7 @@ def _only_run(batch: Batch) -> Iterator[None]:
     part = "" if batch.shard is None else f"-{batch.shard.number}-of-{batch.shard.count}"
     with ExitStack() as stack:
         lock = batch.results / f"{LOCK}{part}"
-        if not stack.enter_context(claimed(lock)):
+        if not stack.enter_context(file_lock(lock)):
             what = "" if batch.shard is None else f"shard {batch.shard} of "
             raise MoppetError(
                 f"another moppet analyze is working at {what}{batch.results}: wait for it, choose "
@@ -113,13 +113,13 @@ def _plain_settings(job: RecordingJob) -> dict[str, Any]:
     return plain
 
 
-def _read_all(batch: Batch, left: dict[str, RecordingJob], tally: _Tally) -> None:
+def _read_all(batch: Batch, left: dict[str, RecordingJob], results: _Results) -> None:
     processes = batch.processes or min(free_processes(PROCESS_BYTES), max(len(left), 1))
-    with watched_many(len(batch.jobs), len(tally.kept)) as board, _stop_flag() as stopped:
+    with watched_batch(len(batch.jobs), len(results.kept)) as progress, _stop_flag() as stopped:
         if batch.processes == 1:
             for name, job in left.items():
-                show = partial(_show_here, board.show, name, stopped)
-                tally.add(name, job, analyze_recording(job, show), board)
+                show = partial(_show_here, progress.show, name, stopped)
+                results.add(name, job, analyze_recording(job, show), progress)
                 if stopped():
                     break
         else:
@@ -127,14 +127,14 @@ def _read_all(batch: Batch, left: dict[str, RecordingJob], tally: _Tally) -> Non
                 _read_there,
                 list(left.items()),
                 processes,
-                heard=lambda task, at: board.show(task[0], *at),
+                on_message=lambda task, at: progress.show(task[0], *at),
                 stopping=stopped,
             )
             for (name, job), end in ends:
-                if isinstance(end, Died):
+                if isinstance(end, WorkerDied):
                     end = Outcome("failed", 1, reason=f"{job.recording}: {end.reason}.")
-                tally.add(name, job, end, board)
-        tally.was_stopped = stopped() or tally.was_stopped
+                results.add(name, job, end, progress)
+        results.was_stopped = stopped() or results.was_stopped
 
 
 def _show_here(
@@ -149,15 +149,15 @@ def _show_here(
         raise KeyboardInterrupt
 
 
-def _read_there(task: tuple[str, RecordingJob], tell: Tell) -> Outcome:
+def _read_there(task: tuple[str, RecordingJob], send: Send) -> Outcome:
     """Read a recording in a process of its own."""
-    told = 0.0
+    sent = 0.0
 
     def show(done: int, total: int | None) -> None:
-        nonlocal told
-        if time.monotonic() - told >= _TELL_S:
-            told = time.monotonic()
-            tell((done, total))
+        nonlocal sent
+        if time.monotonic() - sent >= _SEND_S:
+            sent = time.monotonic()
+            send((done, total))
 
     return analyze_recording(task[1], show)
 
@@ -184,7 +184,7 @@ def _stop_flag() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
-class _Tally:
+class _Results:
     """What became of the recordings: printed and written to the ledger as they finish."""
 
     def __init__(self, batch: Batch, ledger: Ledger, kept: dict[str, LedgerEntry]) -> None:
@@ -198,18 +198,18 @@ class _Tally:
         """The names of those that could not be read."""
         return [name for name, one in self._outcomes.items() if one.state == "failed"]
 
-    def add(self, name: str, job: RecordingJob, outcome: Outcome, board: Any) -> None:
+    def add(self, name: str, job: RecordingJob, outcome: Outcome, progress: Any) -> None:
         """Print what became of a recording, and write it down."""
-        from moppet.cohort.ledger import FAILED, READ, STOPPED, LedgerEntry, file_facts
+        from moppet.cohort.ledger import FAILED, READ, STOPPED, LedgerEntry, size_and_time
 
-        board.finish(name)
+        progress.finish(name)
         self._outcomes[name] = outcome
         for note in outcome.notes:
-            board.print(f"moppet: {job.recording}: {note}", error=True)
+            progress.print(f"moppet: {job.recording}: {note}", error=True)
         if outcome.reason:
-            board.print(f"moppet: {outcome.reason}", error=True)
+            progress.print(f"moppet: {outcome.reason}", error=True)
         if outcome.text:
-            board.print(outcome.text, error=self._batch.as_json and outcome.state == "kept")
+            progress.print(outcome.text, error=self._batch.as_json and outcome.state == "kept")
         state = {"read": READ, "kept": READ, "failed": FAILED, "stopped": STOPPED}[outcome.state]
         self.was_stopped |= state == STOPPED
         if state == READ:
@@ -225,7 +225,7 @@ class _Tally:
                 source_sha256=outcome.source_sha256,
                 settings=_plain_settings(job),
                 info=dict(job.info),
-                **file_facts(Path(job.recording)),
+                **size_and_time(Path(job.recording)),
             )
         )
 

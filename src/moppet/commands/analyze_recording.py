@@ -79,11 +79,11 @@ def analyze_recording(job: RecordingJob, show: Show) -> Outcome:
     A KeyboardInterrupt, which `show` may raise too, writes the timeline so far and keeps what
     --resume needs.
     """
-    from moppet.files import claimed
+    from moppet.files import file_lock
 
     started = time.monotonic()
     try:
-        with _clean_folder(job.folder), claimed(job.folder / LOCK) as is_mine:
+        with _clean_folder(job.folder), file_lock(job.folder / LOCK) as is_mine:
             if not is_mine:
                 raise MoppetError(
                     f"{job.recording} is being read into {job.folder} by another moppet analyze: "

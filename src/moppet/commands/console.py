@@ -74,7 +74,7 @@ def watched(unit: str = "") -> Iterator[Show]:
         yield show
 
 
-class Board:
+class BatchProgress:
     """The progress of many recordings. bars: on a terminal; None prints a line every 30 s."""
 
     def __init__(self, total: int, done: int, bars: Progress | None) -> None:
@@ -112,10 +112,10 @@ class Board:
 
 
 @contextmanager
-def watched_many(total: int, done: int) -> Iterator[Board]:
+def watched_batch(total: int, done: int) -> Iterator[BatchProgress]:
     """Show the progress of many recordings, of which some are done already."""
     if not sys.stderr.isatty():
-        yield Board(total, done, None)
+        yield BatchProgress(total, done, None)
         return
     with Progress(
         *(TextColumn("{task.description}"), BarColumn(), TaskProgressColumn()),
@@ -125,7 +125,7 @@ def watched_many(total: int, done: int) -> Iterator[Board]:
         redirect_stdout=False,  # results may go to a file
         redirect_stderr=False,
     ) as bars:
-        yield Board(total, done, bars)
+        yield BatchProgress(total, done, bars)
 
 
 class _Speed(ProgressColumn):
