@@ -88,6 +88,21 @@ def test_recordings_of_a_folder_are_read_in_parallel_and_one_failure_stops_nothi
     assert not list((tmp_path / "r").rglob(".analyze.lock"))
 
 
+def test_options_reach_the_processes(analyze: Analyze, visits: Path, tmp_path: Path) -> None:
+    options = ("--every", 2, "--end", 0.25, "--smooth", 0, "--prior", "natural", "--json")
+    one = analyze(visits, *options, code=1)
+    alone = {n: read_timeline(path) for n, path in timelines(tmp_path / "r").items()}
+    both = analyze(visits, *options, jobs=2, code=1)
+    for name, path in timelines(tmp_path / "r").items():
+        found = read_timeline(path)
+        assert found.table.equals(alone[name].table)
+        assert found.metadata["settings"] == alone[name].metadata["settings"]
+        assert found.metadata["settings"]["every"] == 2
+    lines = [sorted(line for line in done.out.splitlines()) for done in (one, both)]
+    assert len(lines[0]) == 3 and lines[0] == lines[1]
+    assert "3 read, 1 failed" in both.err
+
+
 def test_resume_reads_only_what_is_missing_new_changed_or_failed(
     analyze: Analyze, visits: Path, tmp_path: Path
 ) -> None:
@@ -215,7 +230,10 @@ def test_a_stop_ends_running_tasks_and_begins_no_other() -> None:
     assert list(ends) == [("wait", "stopped")]
 
 
-def test_ctrl_c_keeps_what_was_read_and_resume_completes_it(tmp_path: Path, model: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])  # of a terminal, of Slurm
+def test_a_stop_keeps_what_was_read_and_resume_completes_it(
+    tmp_path: Path, model: Path, number: signal.Signals
+) -> None:
     for i in range(2):
         write_clip(tmp_path / "v" / f"{i}.mp4", 60 + i, frames=900)
     command = [sys.executable, "-m", "moppet", "analyze", "v", "-o", "r", "--model", str(model)]
@@ -229,7 +247,7 @@ def test_ctrl_c_keeps_what_was_read_and_resume_completes_it(tmp_path: Path, mode
         while not all(j.exists() and j.stat().st_size > 5000 for j in journals):
             assert time.monotonic() < deadline and process.poll() is None
             time.sleep(0.05)
-        os.kill(process.pid, signal.SIGINT)
+        os.killpg(process.pid, number)  # the processes of the batch get it, too
         _, err = process.communicate(timeout=60)
     assert process.returncode == 130 and "with --resume" in err and "Traceback" not in err
     parts = [read_timeline(path) for path in timelines(tmp_path / "r").values()]

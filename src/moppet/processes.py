@@ -6,7 +6,7 @@ import itertools
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
@@ -77,6 +77,7 @@ def end_with_main() -> None:
 
 _STOP: Final = "stop"
 _WAIT_S: Final = 0.3
+_GRACE_S: Final = 20.0  # Slurm waits 30 s after a SIGTERM
 
 Send = Callable[[Any], None]
 """Sends a message about a task to the main process; raises KeyboardInterrupt to end the task."""
@@ -96,13 +97,14 @@ def supervise(
     *,
     on_message: Callable[[Task, Any], None],
     stopping: Callable[[], bool],
-) -> Iterator[tuple[Task, Made | WorkerDied]]:
+) -> Generator[tuple[Task, Made | WorkerDied]]:
     """Yield each task and what `work` returns for it, as they finish, from `jobs` processes.
 
     A process that ends in the middle of a task ends this task alone: another one takes its place.
     work: a function of a module; it sends messages with its second argument. on_message: gets a
-    task and its message. stopping: asked several times a second; once it returns True, no further task
-    is begun, and the running ones get a KeyboardInterrupt when they next send a message.
+    task and its message. stopping: asked several times a second; once it returns True, no further
+    task is begun, and the running ones get a KeyboardInterrupt when they next send a message. Close
+    the iterator to end all processes.
     """
     waiting = iter(tasks)
     workers: list[_Worker[Task, Made]] = []
@@ -196,7 +198,7 @@ def _end_of(code: int | None) -> str:
 
 def _serve(work: Callable[[Any, Send], Any], pipe: Any) -> None:
     _begin()
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # Slurm sends it to all; the main process acts
+    signal.signal(signal.SIGTERM, _end_soon)
 
     def send(message: Any) -> None:
         pipe.send(("message", message))
@@ -210,6 +212,13 @@ def _serve(work: Callable[[Any, Send], Any], pipe: Any) -> None:
             return
         if kind == "task":
             pipe.send(("made", work(task, send)))
+
+
+def _end_soon(*_: object) -> None:
+    """End this process in a while: Slurm sends SIGTERM to all, and the main one stops the tasks."""
+    timer = threading.Timer(_GRACE_S, os._exit, [1])
+    timer.daemon = True
+    timer.start()
 
 
 def free_processes(memory_bytes: int) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +14,7 @@ from moppet.config import check_settings
 from moppet.files import parse_json, read_bytes
 from moppet.values import MoppetError, UsageError
 
+State = Literal["read", "failed", "stopped"]
 READ: Final = "read"
 FAILED: Final = "failed"
 STOPPED: Final = "stopped"
@@ -32,7 +32,7 @@ class LedgerEntry:
 
     recording: str
     folder: str
-    state: Literal["read", "failed", "stopped"]
+    state: State
     reason: str | None = None
     frames: int | None = None
     analysis_s: float | None = None
@@ -72,7 +72,7 @@ class Ledger:
         try:
             with self.path.open("ab") as file:
                 # A line that a killed run left unfinished stays alone.
-                file.write(b"\n" * (file.send() > 0 and not _ends_in_newline(self.path)))
+                file.write(b"\n" * (file.tell() > 0 and not _ends_in_newline(self.path)))
                 file.write(line + b"\n")
                 file.flush()
                 os.fsync(file.fileno())
@@ -127,7 +127,7 @@ def same_file(entry: LedgerEntry, path: Path) -> bool:
     return is_same and path.is_file()
 
 
-def size_and_time(path: Path) -> Mapping[str, int]:
+def size_and_time(path: Path) -> dict[str, Any]:
     """Return the size and time of change of a file, for its entry; nothing for a folder."""
     try:
         found = path.stat()

@@ -6,7 +6,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from moppet.processes import Send, WorkerDied, free_processes, supervise
 from moppet.values import MoppetError
 
 if TYPE_CHECKING:
-    from moppet.cohort.ledger import Ledger, LedgerEntry
+    from moppet.cohort.ledger import Ledger, LedgerEntry, State
     from moppet.cohort.shards import Shard
 
 PROCESS_BYTES: Final = 600_000_000
@@ -130,10 +130,11 @@ def _read_all(batch: Batch, left: dict[str, RecordingJob], results: _Results) ->
                 on_message=lambda task, at: progress.show(task[0], *at),
                 stopping=stopped,
             )
-            for (name, job), end in ends:
-                if isinstance(end, WorkerDied):
-                    end = Outcome("failed", 1, reason=f"{job.recording}: {end.reason}.")
-                results.add(name, job, end, progress)
+            with closing(ends):
+                for (name, job), end in ends:
+                    if isinstance(end, WorkerDied):
+                        end = Outcome("failed", 1, reason=f"{job.recording}: {end.reason}.")
+                    results.add(name, job, end, progress)
         results.was_stopped = stopped() or results.was_stopped
 
 
@@ -210,7 +211,10 @@ class _Results:
             progress.print(f"moppet: {outcome.reason}", error=True)
         if outcome.text:
             progress.print(outcome.text, error=self._batch.as_json and outcome.state == "kept")
-        state = {"read": READ, "kept": READ, "failed": FAILED, "stopped": STOPPED}[outcome.state]
+        states: dict[str, State] = {
+            "read": READ, "kept": READ, "failed": FAILED, "stopped": STOPPED,
+        }  # fmt: skip
+        state = states[outcome.state]
         self.was_stopped |= state == STOPPED
         if state == READ:
             self._hashes[name] = outcome.source_sha256
