@@ -235,7 +235,7 @@ def test_a_stop_keeps_what_was_read_and_resume_completes_it(
     tmp_path: Path, model: Path, number: signal.Signals
 ) -> None:
     for i in range(2):
-        write_clip(tmp_path / "v" / f"{i}.mp4", 60 + i, frames=900)
+        write_clip(tmp_path / "v" / f"{i}.mp4", 60 + i, frames=400)
     command = [sys.executable, "-m", "moppet", "analyze", "v", "-o", "r", "--model", str(model)]
     with subprocess.Popen(
         [*command, "--no-report", "-j", "2"],
@@ -257,7 +257,7 @@ def test_a_stop_keeps_what_was_read_and_resume_completes_it(
     )
     assert done.returncode == 0, done.stderr
     for path in timelines(tmp_path / "r").values():
-        assert read_timeline(path).table["frame"].to_pylist() == list(range(900))
+        assert read_timeline(path).table["frame"].to_pylist() == list(range(400))
 
 
 # ------------------------------------------------------------------------------------ shards
