@@ -83,12 +83,9 @@ class AnalyzeOptions:
         str | None,
         typer.Option(help="Columns in the paths, such as '{participant}_{session}'."),
     ] = None
-    jobs: Annotated[
-        int | None,
-        typer.Option(
-            "-j", "--jobs", help="Recordings read at once; default: what the machine holds.", min=1
-        ),
-    ] = None
+    jobs: Annotated[int | None, typer.Option("-j", "--jobs", help="Parallel processes.", min=1)] = (
+        None
+    )
     shard: Annotated[
         str | None, typer.Option(help="Read one of several parts of the recordings, such as 3/8.")
     ] = None
