@@ -89,7 +89,7 @@ def test_recordings_of_a_folder_are_read_in_parallel_and_one_failure_stops_nothi
 
 
 def test_options_reach_the_processes(analyze: Analyze, visits: Path, tmp_path: Path) -> None:
-    options = ("--every", 2, "--end", 0.25, "--smooth", 0, "--prior", "natural", "--json")
+    options = ("--every", 2, "--end", 0.25, "--smooth", 0, "--device", "auto", "--json")
     one = analyze(visits, *options, code=1)
     alone = {n: read_timeline(path) for n, path in timelines(tmp_path / "r").items()}
     both = analyze(visits, *options, jobs=2, code=1)
@@ -98,6 +98,7 @@ def test_options_reach_the_processes(analyze: Analyze, visits: Path, tmp_path: P
         assert found.table.equals(alone[name].table)
         assert found.metadata["settings"] == alone[name].metadata["settings"]
         assert found.metadata["settings"]["every"] == 2
+        assert found.metadata["settings"]["device"] == "auto"
     lines = [sorted(line for line in done.out.splitlines()) for done in (one, both)]
     assert len(lines[0]) == 3 and lines[0] == lines[1]
     assert "3 read, 1 failed" in both.err

@@ -130,13 +130,13 @@ def test_after_a_kill_resume_completes_from_the_journal(
     left = {path.name for path in (tmp_path / "child").iterdir()}
     assert left == {"journal.arrows", ".analyze.lock"}  # the next run takes the lock over
     begun: list[int] = []
-    real = FaceReader.read
+    real = FaceReader.find
 
-    def read(self: FaceReader, frames: Any, **options: Any) -> Any:
+    def find(self: FaceReader, frames: Any, **options: Any) -> Any:
         begun.append(frames[0].index)
         return real(self, frames, **options)
 
-    monkeypatch.setattr(FaceReader, "read", read)
+    monkeypatch.setattr(FaceReader, "find", find)
     assert analyze_all(make_job(clip, tmp_path, model, resume=True)) == 0
     assert begun[0] >= FPS  # a second was done before the kill
     assert_same_rows(result(tmp_path), unbroken)
@@ -156,17 +156,17 @@ def test_a_torn_journal_goes_on_from_its_last_whole_half_second(
 
 def interrupt_after(chunks: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C while the frames after so many half seconds are read."""
-    real = FaceReader.read
+    real = FaceReader.find
     calls = 0
 
-    def read(self: FaceReader, frames: Any, **options: Any) -> Any:
+    def find(self: FaceReader, frames: Any, **options: Any) -> Any:
         nonlocal calls
         calls += 1
         if calls > chunks:
             raise KeyboardInterrupt
         return real(self, frames, **options)
 
-    monkeypatch.setattr(FaceReader, "read", read)
+    monkeypatch.setattr(FaceReader, "find", find)
 
 
 def test_ctrl_c_before_the_first_row_leaves_what_resume_completes(

@@ -155,7 +155,7 @@ def test_the_table_of_old_names_is_complete() -> None:
 
 @pytest.mark.parametrize(
     "line",
-    ["moppet analize a.mp4", "moppet analyze a.mp4 --from 3", "cd x && moppet compare a"],
+    ["moppet analize a.mp4", "moppet analyze a.mp4 --from 3", "cd x && moppet export"],
 )
 def test_the_check_finds_a_wrong_command(line: str) -> None:
     (words,) = commands_in(line)

@@ -221,6 +221,18 @@ def test_a_true_timeline_says_who_is_there_and_what_they_show() -> None:
     assert timeline.face_name(0) == "Mia"
 
 
+def test_people_walk_in_and_out_but_are_there_at_once_at_a_cut() -> None:
+    mia = CastSettings(name="Mia", place=0.2, enters_s=1.0, leaves_s=4.0)
+    tom = CastSettings(name="Tom", place=-0.2, enters_s=2.0)
+    shots = (ShotSettings(), ShotSettings(start_s=2.0))
+    scenes = ClipScenes(Script(name="a", seconds=5, people=(mia, tom), shots=shots))
+    first, second = scenes.roles
+    assert [scenes.place_of(second, t) for t in (2.0, 2.1, 5.0)] == [-0.2] * 3
+    places = [scenes.place_of(first, t) for t in (1.0, 1.2, 1.7, 3.3, 3.9)]
+    assert places[2] == places[3] == 0.2
+    assert places[0] > places[1] > 0.2 < places[4]
+
+
 @dataclass(frozen=True)
 class Made:
     """A small clip of two people, with entrances, exits, a cut and a changing rate."""

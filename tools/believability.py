@@ -6,6 +6,7 @@
 
 It renders the plan into out/faces (finished images are kept), and writes out/believability.md:
 
+- in short, what is read worst;
 - how often MTCNN and YuNet find the face, by pose;
 - how often the bundled model reads the expression that is shown, by expression, age and skin;
 - how the blendshapes of MediaPipe's Face Landmarker follow the movements that are shown;
@@ -61,6 +62,8 @@ TONES = {"1-3": (1, 3), "4-7": (4, 7), "8-10": (8, 10)}
 POSES = ("frontal", "tilted", "turned", "far", "lying")
 OVERLAP = 0.35
 """Least intersection over union of a found and the true box."""
+FAINT = 0.25
+"""A movement that changes its blendshapes by less, on a scale from 0 to 1, is called faint."""
 
 ALONE_AGES = (0.8, 5.0, 30.0)
 # Movement → blendshapes that should follow it, each with its sign; means of both sides.
@@ -162,6 +165,45 @@ def read_blendshapes(
     subprocess.run(run, check=True, stderr=subprocess.DEVNULL)
     with np.load(result) as archive:
         return dict(zip(archive["names"].tolist(), archive["scores"].T, strict=True))
+
+
+# In short
+
+
+def in_short(clear: Rows, changes: dict[str, float]) -> str:
+    """Return what a reader of the tables should not miss, as a list.
+
+    clear: faces that nothing covers, turned by at most 35°. changes: movement → mean change of
+    its blendshapes when it is shown alone; may be empty.
+    """
+    frontal = [row for row in clear if row["pose"] == "frontal"]
+    lines = []
+    for name, title in (("mtcnn", "MTCNN"), ("yunet", "YuNet")):
+        missed = [row for row in frontal if row[name] is False]
+        if not frontal or frontal[0][name] is None:
+            continue
+        which = "; ".join(
+            f"{row['variant']} of age {row['ages']}, tone {row['tone']}, {row['light_kind']} light"
+            for row in missed
+        )
+        found = f"{title} finds {len(frontal) - len(missed)} of {len(frontal)} frontal faces"
+        lines.append(f"{found} that nothing covers" + (f". Missed: {which}." if which else "."))
+    for shown in EXPRESSIONS:
+        read = [row["read"] for row in clear if row["expression"] == shown and row["read"]]
+        most = max(EXPRESSIONS, key=read.count)
+        if read.count(most) > read.count(shown):
+            share, own = (100 * read.count(name) / len(read) for name in (most, shown))
+            lines.append(
+                f"The bundled model reads {shown} as {most} ({share:.0f} %) more often than as "
+                f"{shown} ({own:.0f} %)."
+            )
+    faint = [f"`{name}` {change:.2f}" for name, change in changes.items() if change < FAINT]
+    if faint:
+        lines.append(
+            f"Movements that change their blendshapes by less than {FAINT} when they are shown "
+            f"alone at full strength: {', '.join(faint)}."
+        )
+    return "".join(f"- {line}\n" for line in lines)
 
 
 # Tables
@@ -277,8 +319,11 @@ def render_alone(
 
 def alone_table(
     studio: Studio, size: int, jobs: int, read: Callable[[Path, Rows], dict[str, Any]], out: Path
-) -> str:
-    """Return how each movement alone changes its blendshapes, and which change most."""
+) -> tuple[str, dict[str, float]]:
+    """Return how each movement alone changes its blendshapes, and which change most.
+
+    The second value is each movement's mean change over all people.
+    """
     folder = out / "alone"
     people = [
         draw_person((age, age), tone, np.random.default_rng(seed_of("alone", int(age), tone)))
@@ -296,12 +341,16 @@ def alone_table(
     change = np.stack(
         [scores[k] - scores[resting[row["path"].split("_")[0]]] for k, row in enumerate(rows)]
     )
-    lines = []
+    lines, changes = [], {}
     for movement in MOVEMENTS:
         own = np.array([row["movement"] == movement for row in rows])
         mean = np.nanmean(change[own], axis=0)
         most = [f"{names[k]} {mean[k]:+.2f}" for k in np.argsort(-np.abs(mean))[:4]]
         parts = SHAPES.get(movement, {})
+        if parts:
+            changes[movement] = float(
+                np.mean([sign * mean[names.index(n)] for n, sign in parts.items()])
+            )
         cells = []
         for age in ALONE_AGES:
             aged = own & np.array([row["age"] == age for row in rows])
@@ -309,7 +358,7 @@ def alone_table(
             cells.append(f"{np.mean(means):+.2f}" if means else "–")
         lines.append([movement, *cells, ", ".join(most)])
     ages = [f"{age:g} y" for age in ALONE_AGES]
-    return table(("movement", *ages, "blendshapes that change most"), lines)
+    return table(("movement", *ages, "blendshapes that change most"), lines), changes
 
 
 def quality_text(folder: Path, real: Path, out: Path) -> str:
@@ -349,6 +398,7 @@ def main() -> None:
         row["agrees"] = read and read == row["expression"]
         row["agrees_on_group"] = read and GROUPS[read] == GROUPS[row["expression"]]
     clear = [row for row in rows if not row["occluder_kind"] and row["pose"] in POSES[:3]]
+    changes: dict[str, float] = {}
     text = f"## Detection\n\n{detection_table(rows)}\n"
     text += "## The bundled model\n\nFaces without occluders, turned by at most 35°.\n\n"
     text += reading_table(clear, "expression", lambda row: row["expression"]) + "\n"
@@ -365,10 +415,12 @@ def main() -> None:
         text += "## Face Landmarker\n\nPearson's correlation of blendshapes with movements.\n\n"
         text += blendshape_table(clear, shapes) + "\n"
         if given.alone:
+            alone, changes = alone_table(studio, 256, given.jobs, read, given.output)
             text += "Change of the blendshapes when one movement alone goes from 0 to 1.\n\n"
-            text += alone_table(studio, 256, given.jobs, read, given.output) + "\n"
+            text += alone + "\n"
     if given.real:
         text += f"## Against real faces\n\n{quality_text(folder, given.real, given.output)}"
+    text = f"## In short\n\n{in_short(clear, changes)}\n{text}"
     (given.output / "believability.md").write_text(text)
     if given.page:
         given.page.write_text(INTRODUCTION.format(images=len(rows)) + text.rstrip() + "\n")

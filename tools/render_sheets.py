@@ -60,8 +60,9 @@ def scene(who: Person, movements: dict[str, float] | None = None, **fields: Any)
 def shown(name: str, age: float, intensity: float = 0.9) -> dict[str, float]:
     """Return the movements of an expression, or of a variant at the height of its course."""
     variant = choose_variants(name, age)[0]
-    at = {key: intensity * value for key, value in variant.posture(0).items()}
-    return to_channels(at)
+    postures = [variant.posture(number) for number in range(len(variant.postures))]
+    height = max(postures, key=lambda posture: sum(map(abs, posture.values())))
+    return to_channels({key: intensity * value for key, value in height.items()})
 
 
 def expressions() -> Sheet:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final, cast
 
 import typer
 
@@ -30,6 +30,7 @@ from moppet.values import UsageError
 if TYPE_CHECKING:
     from moppet.cohort.recordings import Value
     from moppet.commands.analyze_recording import RecordingJob
+    from moppet.infer.devices import Device
     from moppet.infer.pipeline import Settings
     from moppet.media import FoundRecording
 
@@ -72,6 +73,7 @@ class AnalyzeOptions:
     detect_every_frame: Annotated[
         bool, flag("--detect-every-frame", "Search every frame for faces; slower.")
     ] = False
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, openvino or coreml.")] = "cpu"
     sequence: Annotated[
         bool, flag("--sequence", "A folder of images is a film, not a set of photos.")
     ] = False
@@ -117,10 +119,12 @@ def analyze(options: AnalyzeOptions) -> None:
     from moppet.infer.expression_model import find_model
 
     find_model(options.model)
+    from moppet.infer.devices import check_device
     from moppet.infer.pipeline import Settings
     from moppet.infer.priors import read_prior
     from moppet.timeline import TimelineSettings
 
+    check_device(options.device)
     settings = Settings(
         model=options.model,
         detector=options.detector,
@@ -132,6 +136,7 @@ def analyze(options: AnalyzeOptions) -> None:
         min_face_px=options.min_face,
         sequence=options.sequence,
         prior=read_prior(options.prior),
+        device=cast("Device", options.device),
         timeline=TimelineSettings(smooth_s=options.smooth, reading=read_reading(options.reading)),
     )
     raise typer.Exit(_analyze_all(options, settings))

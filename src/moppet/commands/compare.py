@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 
     from moppet.coders.agreement import Pair
     from moppet.coders.code_map import Level, Vocabulary
-    from moppet.coders.comparison import Job, Result
+    from moppet.coders.comparison import Coder, Job, Result
+    from moppet.coders.pooled import Pooled
     from moppet.metrics import Estimate
 
 COUNTABLE: Final = ("unsure", "no face")
@@ -49,15 +50,21 @@ WIDTH: Final = 78
 class CompareOptions:
     """What `moppet compare` is asked for."""
 
-    timeline: Annotated[Path, typer.Argument(help="A timeline (.parquet, .csv or .json).")]
+    timeline: Annotated[
+        Path | None, typer.Argument(help="A timeline (.parquet, .csv or .json).")
+    ] = None
     codes: Annotated[
-        Path,
+        Path | None,
         typer.Argument(
             help="A coder's file: .eaf, .boris, .tsv, .csv, .opf, .TextGrid; or a timeline."
         ),
-    ]
+    ] = None
     codes2: Annotated[
         Path | None, typer.Argument(help="A second coder's file; may be the same file.")
+    ] = None
+    listed: Annotated[
+        Path | None,
+        typer.Option("--list", help="Many recordings (.csv): timeline, codes, codes2, face, tier."),
     ] = None
     output: Annotated[Path, output_option("Folder for the results.")] = Path("moppet_comparison")
     face: Annotated[
@@ -120,8 +127,12 @@ def compare(options: CompareOptions) -> None:
 
     Reads the files of ELAN, BORIS, Datavyu and Praat. Prints the agreement and writes
     agreement.json, disagreements.csv and lanes.svg. In a terminal, you are asked for the meaning
-    of codes that moppet does not know.
+    of codes that moppet does not know. --list compares many recordings: pooled kappa,
+    Krippendorff's alpha and intraclass correlations.
     """
+    if options.listed is not None:
+        _compare_list(options, options.listed)
+        return
     job = _job(options)
     from moppet.coders.comparison import compare_files
 
@@ -136,10 +147,12 @@ def compare(options: CompareOptions) -> None:
 
 
 def _job(options: CompareOptions) -> Job:
+    if options.timeline is None or options.codes is None:
+        raise UsageError("compare needs a timeline and a coder's file, or --list with a CSV file.")
     tiers, offset, media = options.tier or [], options.offset, options.media
     if options.codes2 == options.codes and (options.tier2 or tiers) == tiers:
         raise UsageError("Both coders are in one file. Give a --tier and a different --tier2.")
-    from moppet.coders.comparison import Coder, Job
+    from moppet.coders.comparison import Coder
 
     coders = [Coder(options.codes, tuple(tiers), options.observation, offset, media)]
     if options.codes2 is not None:
@@ -147,8 +160,14 @@ def _job(options: CompareOptions) -> Job:
         offset = offset if options.offset2 is None else options.offset2
         media = media if options.media2 is None else options.media2
         coders.append(Coder(options.codes2, tuple(tiers), options.observation, offset, media))
+    return _job_of(options, options.timeline, coders)
+
+
+def _job_of(options: CompareOptions, timeline: Path, coders: Sequence[Coder]) -> Job:
+    from moppet.coders.comparison import Job
+
     return Job(
-        timeline=options.timeline,
+        timeline=timeline,
         coders=coders,
         face=options.face,
         code_map=options.code_map or (),
@@ -161,6 +180,69 @@ def _job(options: CompareOptions) -> Job:
         end_s=options.end,
         seed=options.seed,
     )
+
+
+def _compare_list(options: CompareOptions, listed: Path) -> None:
+    """Compare many recordings, and write reliability.json and reliability.csv."""
+    given = (options.timeline, options.codes, options.codes2, options.tier2)
+    if any(given) or options.offset2 is not None or options.media2 is not None:
+        raise UsageError("--list names all files: leave out the timeline, the codes and --tier2.")
+    from moppet.coders.comparison import Coder
+    from moppet.coders.pooled import compare_list, pooled_rows, read_jobs
+    from moppet.commands.console import say, watched, wide_console
+    from moppet.files import write_csv
+
+    coder = Coder(
+        *(Path(), tuple(options.tier or ()), options.observation, options.offset, options.media)
+    )
+    jobs = read_jobs(listed, _job_of(options, Path(), [coder]))
+    ask = ask_meanings if can_ask() and not options.as_json else None
+    with watched("recordings") as show:
+        found = compare_list(jobs, options.seed, ask, lambda n, of: show("compare", n, of))
+    text = json.dumps(found.as_json(), ensure_ascii=False, allow_nan=False, indent=1) + "\n"
+    rows = list(pooled_rows(found))
+    cells = ([None if x != x else x for x in row.values()] for row in rows)
+    with result_folder(options.output):
+        written = [
+            write_text(options.output / "reliability.json", text),
+            write_csv(options.output / "reliability.csv", list(rows[0]), cells),
+        ]
+    if options.as_json:
+        typer.echo(text, nl=False)
+        return
+    console = wide_console(100)
+    console.print(_pooled_table(rows))
+    for pair in found.pairs:
+        say(
+            console,
+            f"{pair.second} and {pair.first}: {pair.seconds:.1f} s compared, "
+            f"{pair.recordings} recordings, {pair.participants} participants",
+        )
+    for note in (*found.notes, *_all_notes(found)):
+        say(console, f"Note: {note}")
+    for path in written:
+        say(console, f"  {path}")
+
+
+def _pooled_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    from rich.table import Table
+
+    title = "All recordings; intervals draw participants"
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
+    for head in ("", "", "", "value", "95 % interval"):
+        table.add_column(head, justify="right" if head else "left")
+    for row in rows:
+        low, high = row["low"], row["high"]
+        limits = NO_VALUE if isnan(low) else f"{low:.3f} to {high:.3f}"
+        words = (row["pair"], row["figure"], row["label"])
+        table.add_row(*words, _number(row["value"]), limits)
+    return table
+
+
+def _all_notes(found: Pooled) -> Iterator[str]:
+    for result in found.results:
+        for note in result.notes:
+            yield f"{result.about['timeline']} of {result.about['recording']}: {note}"
 
 
 # --------------------------------------------------------------------------------- the results

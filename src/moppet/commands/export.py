@@ -7,20 +7,28 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Final
 
+import numpy as np
 import typer
 
-from moppet.commands.options import PeopleOption, format_option, output_option, read_list
+from moppet.commands.options import (
+    PeopleOption,
+    SeedOption,
+    format_option,
+    output_option,
+    read_list,
+)
 from moppet.values import UsageError
 
 SUMMARY: Final = "summary"
-FORMATS: Final = ("elan", "boris", "datavyu", "textgrid", SUMMARY)
+BIDS: Final = "bids"
+FORMATS: Final = ("elan", "boris", "datavyu", "textgrid", SUMMARY, BIDS)
 """The programs of `moppet.coders.PROGRAMS`, here so that the command line starts without it."""
 LEVEL: Final = 0.5
 """That of `moppet.timeline.movements`, here for the same reason."""
 
 
 def export(
-    timelines: Annotated[list[Path], typer.Argument(help="Timelines (.parquet, .csv or .json).")],
+    timelines: Annotated[list[Path], typer.Argument(help="Timelines, or a study for bids.")],
     output: Annotated[
         Path | None, output_option("Folder for the files; default: the timeline's.")
     ] = None,
@@ -34,13 +42,27 @@ def export(
     level: Annotated[
         float, typer.Option(help="A movement is coded from this value on.", min=0.05, max=1)
     ] = LEVEL,
+    sample: Annotated[
+        str | None,
+        typer.Option(help="Draw this share of the time to be coded blind, such as 20%."),
+    ] = None,
+    segment: Annotated[float, typer.Option(help="Seconds of a segment of --sample.")] = 30.0,
+    seed: SeedOption = 0,
     people: PeopleOption = None,
 ) -> None:
     """Export timelines to ELAN, BORIS, Datavyu, Praat or CSV.
 
     The format summary writes one summary.csv for all timelines. With --movements, files of coding
-    programs also have facial movements, if the model measured them.
+    programs also have facial movements, if the model measured them. --sample draws segments for
+    coders, without what the model read. The format bids writes a study that moppet gather made.
     """
+    if BIDS in read_list(formats, FORMATS, "--format"):
+        _write_bids(timelines, output, formats)
+        return
+    if sample is not None:
+        wanted = read_list(formats, FORMATS, "--format")
+        _write_sample(timelines, output, wanted, sample, segment, seed)
+        return
     wanted = read_list(formats, FORMATS, "--format")
     if 0 < probabilities < 0.01:
         raise UsageError(f"--probabilities takes 0, or at least 0.01 seconds, got {probabilities}.")
@@ -76,6 +98,61 @@ def export(
         with result_folder(folder):
             text = summary_csv(read(path).summary() for path in timelines)
             typer.echo(str(write_text(folder / "summary.csv", text)))
+
+
+def _write_bids(studies: Sequence[Path], output: Path | None, formats: str) -> None:
+    """Write the BIDS dataset of one study."""
+    if len(studies) != 1 or read_list(formats) != [BIDS]:
+        raise UsageError(
+            "--format bids takes one study that moppet gather made, and no other format."
+        )
+    from moppet.cohort.bids import write_bids
+    from moppet.cohort.study_folder import read_study
+    from moppet.files import result_folder
+
+    study, folder = read_study(studies[0]), output or Path("moppet_bids")
+    with result_folder(folder):
+        written = write_bids(study, folder)
+    typer.echo(f"{folder}: {len(written)} files")
+
+
+def _write_sample(
+    timelines: Sequence[Path],
+    output: Path | None,
+    formats: Sequence[str],
+    share: str,
+    segment_s: float,
+    seed: int,
+) -> None:
+    """Write a coder's file for each timeline, sample.csv, and the list for `compare --list`."""
+    from os.path import relpath
+
+    from moppet.coders.sampling import draw_segments, read_share, write_sample
+    from moppet.files import result_folder, write_csv
+    from moppet.timeline import read_timeline
+
+    part = read_share(share)
+    if {SUMMARY, BIDS} & set(formats) or len(formats) != 1:
+        raise UsageError("--sample takes one --format of a coding program, such as elan.")
+    folder = output or Path("moppet_sample")
+    rng = np.random.default_rng(seed)
+    drawn: list[list[str | int]] = []
+    files: list[list[str]] = []
+    with result_folder(folder):
+        for number, path in enumerate(timelines, start=1):
+            timeline = read_timeline(path)
+            segments = draw_segments(timeline, part, segment_s, rng)
+            source = str(timeline.metadata.get("source_name") or path.name)
+            stem = f"{number:03d}_{Path(source).stem}"
+            (written, *_) = write_sample(timeline, segments, folder, stem, formats[0])
+            typer.echo(str(written))
+            times = ((one.number, f"{one.start_s:.3f}", f"{one.end_s:.3f}") for one in segments)
+            drawn += [[written.name, source, *row] for row in times]
+            files.append([relpath(path, folder), written.name])
+        heads = ("file", "recording", "segment", "start_s", "end_s")
+        typer.echo(str(write_csv(folder / "sample.csv", heads, drawn)))
+        listed = write_csv(folder / "list.csv", ("timeline", "codes"), files)
+        typer.echo(str(listed))
 
 
 def _targets(

@@ -11,6 +11,7 @@ import typer
 import moppet
 from moppet.commands.analyze import analyze
 from moppet.commands.balance import balance
+from moppet.commands.blur import blur
 from moppet.commands.card import card
 from moppet.commands.compare import compare
 from moppet.commands.data import data
@@ -20,6 +21,7 @@ from moppet.commands.evaluate import evaluate
 from moppet.commands.explain import explain
 from moppet.commands.export import export
 from moppet.commands.gather import gather
+from moppet.commands.methods import methods
 from moppet.commands.models import models
 from moppet.commands.options import Verbs, add_command
 from moppet.commands.quality import quality
@@ -70,11 +72,13 @@ _COMMANDS: Final[Mapping[str, Sequence[tuple[Callable[..., Any], str]]]] = {
         (watch, "watch camera:0 --on-alert 'notify-send moppet'"),
         (compare, "compare timeline.parquet codes.eaf --map cry=negative"),
         (export, "export results/visit1/timeline.parquet --format elan"),
+        (blur, "blur visit1.mp4 -o talk.mp4 --overlay"),
     ),
     "Studies": (
         (gather, "gather results -o study --recordings recordings.csv"),
         (summarize, "summarize study --by condition,role --label happiness"),
         (dyads, "dyads study --roles child,caregiver"),
+        (methods, "methods study --agreement reliability/reliability.json"),
     ),
     "Models": (
         (models, "models --json"),

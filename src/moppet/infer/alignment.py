@@ -126,18 +126,24 @@ def head_pose(landmarks_px: Floats) -> tuple[float, float, float]:
     """
     if not np.isfinite(landmarks_px).all():
         return math.nan, math.nan, math.nan
-    camera = (_SOLVE @ landmarks_px.astype(np.float64))[:3].T
-    left, strength, right = np.linalg.svd(camera, full_matrices=False)
-    if strength[1] < 1e-6 * max(strength[0], 1e-12):
+    a, b, c, d, e, f = (_SOLVE @ landmarks_px.astype(np.float64))[:3].T.ravel().tolist()
+    # The nearest rows at right angles, by the square root of the 2 × 2 matrix of their products;
+    # plain numbers, because it is done for every face.
+    xx, xy, yy = a * a + b * b + c * c, a * d + b * e + c * f, d * d + e * e + f * f
+    area = math.sqrt(max(0.0, xx * yy - xy * xy))  # product of the singular values
+    if area < 1e-6 * max(xx + yy, 1e-24):
         return math.nan, math.nan, math.nan
-    x_row, y_row = left @ right
-    rotation = np.stack([x_row, y_row, np.cross(x_row, y_row)])
-    roll = math.atan2(rotation[1, 0], rotation[0, 0])
+    over = math.sqrt(xx + yy + 2 * area) / ((xx + area) * (yy + area) - xy * xy)
+    p, q, r = over * (yy + area), -over * xy, over * (xx + area)
+    ax, ay, az = p * a + q * d, p * b + q * e, p * c + q * f
+    bx, by, bz = q * a + r * d, q * b + r * e, q * c + r * f
+    cz = ax * by - ay * bx
+    roll = math.atan2(bx, ax)
     cos, sin = math.cos(roll), math.sin(roll)
-    upright = np.array([[cos, sin, 0], [-sin, cos, 0], [0, 0, 1]]) @ rotation
-    right_of, down, away = -upright[:, 2]  # where the face looks
+    # Where the face looks, once the head is upright.
+    right_of, down, away = -(cos * az + sin * bz), sin * az - cos * bz, -cz
     yaw = math.atan2(right_of, -away)
-    pitch = math.asin(float(np.clip(-down, -1, 1)))
+    pitch = math.asin(min(1.0, max(-1.0, -down)))
     return math.degrees(yaw), math.degrees(pitch), math.degrees(roll)
 
 

@@ -22,7 +22,7 @@ from moppet.values import Floats, Image, ModelError, Scores, UsageError, name_hi
 from moppet.vocabulary import MOVEMENT_OF, movement_range
 
 if TYPE_CHECKING:
-    import onnxruntime as ort
+    from moppet.infer.devices import Device, Session
 
 _CHUNK: Final = 64
 
@@ -89,7 +89,7 @@ class ExpressionModel:
             calibrated; None if unknown.
         card: the contents of its `card.toml`.
         sha256: hash of the network's file.
-        session: the onnxruntime session that runs the network.
+        session: the session that runs the network, with onnxruntime's methods.
     """
 
     names: tuple[str, ...]
@@ -98,7 +98,7 @@ class ExpressionModel:
     temperature: float
     card: Mapping[str, Any] = field(repr=False)
     sha256: str
-    session: ort.InferenceSession = field(repr=False)
+    session: Session = field(repr=False)
     movement_names: tuple[str, ...] = ()
     has_display: bool = False
     display_temperature: float = 1.0
@@ -329,7 +329,11 @@ def _read_card(folder: Path) -> tuple[dict[str, Any], _Card]:
 
 
 def load_model(
-    name_or_folder: str | Path = "default", *, threads: int = 1, prior: Prior = "natural"
+    name_or_folder: str | Path = "default",
+    *,
+    threads: int = 1,
+    prior: Prior = "natural",
+    device: Device = "cpu",
 ) -> ExpressionModel:
     """Return an expression model, after checking its network against the card's SHA-256.
 
@@ -339,10 +343,13 @@ def load_model(
         threads: number of threads that run the network.
         prior: how frequent the classes are where the model is used: "natural" for the prevalence
             in its card, "uniform", or a mapping of every class to its prevalence.
+        device: what runs the network: "cpu", "cuda", "openvino", "coreml", or "auto" for the
+            first of CUDA, CoreML and the processor that is there.
 
     Raises:
         ModelError: a file is missing or damaged, or the network does not fit its card.
-        UsageError: the prior is none, or the card has none that it could be changed from.
+        UsageError: the prior is none, or the card has none that it could be changed from; the
+            device cannot be used.
 
     Examples:
         >>> import moppet
@@ -352,7 +359,7 @@ def load_model(
         >>> model.group_of["fear"]
         'negative'
     """
-    from moppet.infer.detectors.mtcnn import make_session
+    from moppet.infer.devices import make_session, on_device
 
     folder = find_model(name_or_folder)
     table, card = _read_card(folder)
@@ -382,8 +389,9 @@ def load_model(
         raise ModelError(f"{path} cannot be run by onnxruntime: {reason}.") from None
     if wrong := session_problem(session, expected):
         raise ModelError(f"{path} {wrong}.")
+    running = on_device(session, content, threads, device)
     model = ExpressionModel(
-        *(card.labels, card.groups, settings, card.temperature, table, sha256, session),
+        *(card.labels, card.groups, settings, card.temperature, table, sha256, running),
         movement_names=card.movements,
         has_display=any(one.name == "display_logits" for one in session.get_outputs()),
         display_temperature=card.display_temperature,
@@ -391,14 +399,16 @@ def load_model(
     return model.with_prior(prior)
 
 
-def load_for(name_or_folder: str | Path, prior: PriorChoice) -> ExpressionModel:
-    """Return a model under a prior; see `load_model`.
+def load_for(
+    name_or_folder: str | Path, prior: PriorChoice, device: Device = "cpu"
+) -> ExpressionModel:
+    """Return a model under a prior, on a device; see `load_model`.
 
     An estimate starts from the card's prior: UsageError if there is none.
     """
     if prior != "estimate":
-        return load_model(name_or_folder, prior=prior)
-    model = load_model(name_or_folder)
+        return load_model(name_or_folder, prior=prior, device=device)
+    model = load_model(name_or_folder, device=device)
     model.with_prior("uniform")
     return model
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 import numpy as np
 
@@ -41,6 +41,17 @@ class ReaderSettings:
     low_quality_below: float = 0.3
 
 
+class FoundFaces(NamedTuple):
+    """What was found in successive frames, before it is classified.
+
+    rows: raw timeline rows, without probabilities. crops: the row and the aligned face,
+        (112, 112, 3) RGB uint8, of each face that can be classified.
+    """
+
+    rows: list[RawRow]
+    crops: list[tuple[RawRow, Image]]
+
+
 class FaceReader:
     """Converts frames into raw timeline rows; keeps its tracks between calls."""
 
@@ -57,7 +68,8 @@ class FaceReader:
         self._cuts = CutDetector()
         self._shot_s = -math.inf  # where the shot begins
         self._suspended: list[Track] = []  # of the shot before the last cut
-        self._patches: dict[int, Image] = {}  # of the faces in the previous image
+        self._patches: dict[int, Image] = {}  # of the faces in the previous image, once needed
+        self._previous: tuple[Image, dict[int, Face]] | None = None  # which then yields them
         self._size: tuple[int, int] | None = None  # height, width of the previous image
         self._last_scan_s = -math.inf
         self._last_turned_s = -math.inf
@@ -69,7 +81,7 @@ class FaceReader:
         self.next_id = 1 + max(ids, default=-1)
         self._shot_s = self._last_scan_s = self._last_turned_s = -math.inf
         self.cuts_s, self._cuts, self._suspended, self._size = [], CutDetector(), [], None
-        self._patches = {}
+        self._patches, self._previous = {}, None
 
     def read(self, frames: Sequence[Frame], *, live: bool = False) -> list[RawRow]:
         """Return the rows of successive frames, one per frame and face.
@@ -77,6 +89,13 @@ class FaceReader:
         The last frame (and the first of a recording) is searched for new faces, which are then
         tracked backward to where they appear. With live=True, pass one frame at a time; it is
         searched when a search is due.
+        """
+        return self.classify(self.find(frames, live=live))
+
+    def find(self, frames: Sequence[Frame], *, live: bool = False) -> FoundFaces:
+        """Return the faces of successive frames, as `read` does before it classifies them.
+
+        Only this changes the state of the reader.
         """
         seen: list[dict[int, Face]] = [{} for _ in frames]
         images = [i for i, frame in enumerate(frames) if frame.image is not None]
@@ -88,8 +107,22 @@ class FaceReader:
             self._read_frame(frames, seen, i, due if live else last or first)
         return self._rows(frames, seen)
 
+    def classify(self, found: FoundFaces) -> list[RawRow]:
+        """Return the rows with what the model says of their faces."""
+        rows, crops = found
+        if crops:
+            scores = self.model.predict(np.stack([crop for _, crop in crops]))
+            for i, (row, _) in enumerate(crops):
+                row["p"] = scores.probabilities[i]
+                if scores.display is not None:
+                    row["d"] = scores.display[i]
+                if scores.movement_names:
+                    row["m"] = scores.movements[i]
+        return rows
+
     def state(self) -> dict[str, Any]:
         """Return what the next frame depends on, as JSON values for `restore`."""
+        self._cut_patches()
         return {
             "tracks": [track.to_list() for track in self.tracks],
             "suspended": [track.to_list() for track in self._suspended],
@@ -112,6 +145,7 @@ class FaceReader:
         self.cuts_s = [float(time_s) for time_s in state["cuts_s"]]
         self._cuts.restore(state["cut"])
         self._patches = {int(face_id): unpack(patch) for face_id, patch in state["patches"]}
+        self._previous = None
 
     def _read_frame(
         self, frames: Sequence[Frame], seen: list[dict[int, Face]], i: int, search: bool
@@ -132,8 +166,14 @@ class FaceReader:
                 seen[i][track.face_id] = face
                 self._follow_back(frames[:i], seen, track)
                 self.tracks.append(track)
-        faces = seen[i].items()
-        self._patches = {face_id: face_patch(frame.image, face.box_px) for face_id, face in faces}
+        self._previous = frame.image, dict(seen[i])
+
+    def _cut_patches(self) -> None:
+        """Make the patches of the previous image's faces: only a cut and a stop need them."""
+        if self._previous is not None:
+            image, faces = self._previous
+            self._patches = {key: face_patch(image, face.box_px) for key, face in faces.items()}
+            self._previous = None
 
     def _notice_cut(self, image: Image, time_s: float) -> bool:
         """End the tracks at a hard cut, take them up again after a flash, and follow the size."""
@@ -148,6 +188,7 @@ class FaceReader:
         self._shot_s = time_s
         if change == "cut":
             self.cuts_s.append(time_s)
+            self._cut_patches()
             # A face that stays as it is, while much around it changes, is the same face.
             stays = [self._stays(image, track) for track in self.tracks]
             self._suspended = [t for t, same in zip(self.tracks, stays, strict=True) if not same]
@@ -235,7 +276,7 @@ class FaceReader:
             seen[i][track.face_id] = face
             back.move(face, frames[i].time_s)
 
-    def _rows(self, frames: Sequence[Frame], seen: list[dict[int, Face]]) -> list[RawRow]:
+    def _rows(self, frames: Sequence[Frame], seen: list[dict[int, Face]]) -> FoundFaces:
         rows: list[RawRow] = []
         crops: list[tuple[RawRow, Image]] = []
         for frame, faces in zip(frames, seen, strict=True):
@@ -254,15 +295,7 @@ class FaceReader:
                 rows.append(row)
                 if crop is not None:
                     crops.append((row, crop))
-        if crops:
-            scores = self.model.predict(np.stack([crop for _, crop in crops]))
-            for i, (row, _) in enumerate(crops):
-                row["p"] = scores.probabilities[i]
-                if scores.display is not None:
-                    row["d"] = scores.display[i]
-                if scores.movement_names:
-                    row["m"] = scores.movements[i]
-        return rows
+        return FoundFaces(rows, crops)
 
 
 def tracks_at_end(rows: Sequence[RawRow], forget_after_s: float) -> list[Track]:

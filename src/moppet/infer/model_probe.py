@@ -175,7 +175,7 @@ def _limit(size: int) -> None:
 
 
 def _network_problem(content: bytes, task: Mapping[str, Any]) -> str:
-    from moppet.infer.detectors.mtcnn import make_session
+    from moppet.infer.devices import make_session
 
     if any(_outside(content)):
         return "keeps its weights in other files: save it as one file"

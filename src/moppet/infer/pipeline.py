@@ -15,8 +15,10 @@ import numpy as np
 
 from moppet.files import as_damaged
 from moppet.infer.detectors import load_detector
+from moppet.infer.devices import Device
 from moppet.infer.expression_model import ExpressionModel, check_reading, load_for
-from moppet.infer.face_reader import FaceReader, ReaderSettings
+from moppet.infer.face_reader import FaceReader, FoundFaces, ReaderSettings
+from moppet.infer.prefetch import Prefetcher
 from moppet.infer.priors import Prior, PriorChoice, change_prior, estimate_prior
 from moppet.media import MediaInfo, probe, read_frames, recording_sha256
 from moppet.timeline import (
@@ -36,7 +38,7 @@ from moppet.values import Frame, TimelineError, UsageError
 
 _CHUNK_S: Final = 0.5
 _CHUNK_FRAMES: Final = 64
-_CHUNK_BYTES: Final = 160_000_000
+_CHUNK_BYTES: Final = 64_000_000  # three chunks are held at a time: see Analysis.run
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,8 @@ class Settings:
     sequence: a folder of images is a film, in which faces are tracked, not a set of photos.
     prior: how frequent the classes are: "natural" as in the model's card, "uniform", class →
         prevalence, or "estimate" to estimate it from the recording's own faces.
+    device: what runs the expression model, as for `load_model`. The detector's small networks run
+        on the processor.
     timeline: smoothing, thresholds, episodes, and which reading of the faces decides.
     Raises UsageError for a value out of range.
     """
@@ -66,6 +70,7 @@ class Settings:
     min_face_px: float | None = None
     sequence: bool = False
     prior: PriorChoice = "natural"
+    device: Device = "cpu"
     timeline: TimelineSettings = field(default_factory=TimelineSettings)
 
     def __post_init__(self) -> None:
@@ -81,10 +86,11 @@ class Settings:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the settings as JSON values; `sequence` and `prior` only if they are set."""
+        """Return the settings as JSON values; some only if they are not the usual ones."""
         values = {**dataclasses.asdict(self), "timeline": self.timeline.to_dict()}
         unset = {"sequence"} if not self.sequence else set()
         unset |= {"prior"} if self.prior == "natural" else set()
+        unset |= {"device"} if self.device == "cpu" else set()
         return {key: value for key, value in values.items() if key not in unset}
 
 
@@ -173,18 +179,21 @@ class Analysis:
                 self._reader.restore(self._state)
         rest_s = math.nextafter(self._rows[-1]["time_s"], math.inf) if self._rows else start_s
         frames = read_frames(self.source, every=self.settings.every, start_s=rest_s, end_s=end_s)
+        chunks = Prefetcher(_chunks(frames))
+        found = Prefetcher(self._find(chunks))
         try:
-            for chunk in _chunks(frames):
-                rows = self._reader.read(chunk)
-                state = self._reader.state()
+            for faces, state in found:
+                rows = self._reader.classify(faces)
                 if self._journal is not None:
                     self._journal.append(rows, state)
                 self._rows += rows
                 self._state = state
                 if progress is not None:
-                    done, time_s = chunk[-1].index + 1, chunk[-1].time_s
+                    done, time_s = rows[-1]["frame"] + 1, rows[-1]["time_s"]
                     progress(Progress(done, self.info.frame_count, time_s, self.info.duration_s))
         finally:
+            found.close()
+            chunks.close()
             frames.close()
             if self._journal is not None:
                 self._journal.close()
@@ -203,6 +212,13 @@ class Analysis:
             # The container's own duration is often missing, or counts from another start.
             self.info = dataclasses.replace(self.info, duration_s=frames.clock.end_s)
         return self.timeline()
+
+    def _find(self, chunks: Iterator[list[Frame]]) -> Iterator[tuple[FoundFaces, dict[str, Any]]]:
+        """Yield the faces of each chunk, and the reader's state after it."""
+        for chunk in chunks:
+            faces = self._reader.find(chunk)
+            del chunk  # not held while the next one is awaited
+            yield faces, self._reader.state()
 
     def timeline(self) -> Timeline:
         """Return the timeline of the rows so far; its metadata records whether it is complete.
@@ -322,6 +338,7 @@ def analyze(
     detector_model: str | Path | None = None,
     min_face_px: float | None = None,
     prior: PriorChoice = "natural",
+    device: Device = "cpu",
     timeline: TimelineSettings | None = None,
 ) -> Timeline:
     """Return the expressions of every face in a recording over time.
@@ -340,6 +357,7 @@ def analyze(
             choose.
         prior: how frequent the classes are: "natural" as in the model's card, "uniform", a mapping
             of every class to its prevalence, or "estimate" from the recording's own faces.
+        device: what runs the expression model: "cpu", "cuda", "openvino", "coreml" or "auto".
         timeline: smoothing, thresholds, episodes, and which reading of the faces decides.
 
     Raises:
@@ -363,6 +381,7 @@ def analyze(
         detect_every_frame=detect_every_frame,
         min_face_px=min_face_px,
         prior=prior,
+        device=device,
         timeline=timeline or TimelineSettings(),
     )
     return Analysis(path, settings).run(progress)
@@ -377,6 +396,7 @@ def stream(
     detector_model: str | Path | None = None,
     min_face_px: float | None = None,
     prior: Prior = "natural",
+    device: Device = "cpu",
     timeline: TimelineSettings | None = None,
 ) -> Iterator[list[dict[str, Any]]]:
     """Yield the timeline rows of each frame as it arrives: a list of dicts per frame.
@@ -394,6 +414,7 @@ def stream(
             choose.
         prior: how frequent the classes are: "natural" as in the model's card, "uniform", or a
             mapping of every class to its prevalence.
+        device: what runs the expression model: "cpu", "cuda", "openvino", "coreml" or "auto".
         timeline: smoothing, thresholds, and which reading of the faces decides.
 
     Raises:
@@ -417,6 +438,7 @@ def stream(
         every=every,
         min_face_px=min_face_px,
         prior=prior,
+        device=device,
         timeline=timeline or TimelineSettings(),
     )
     reader = LiveReader(settings)
@@ -442,7 +464,7 @@ def _face_reader(settings: Settings, kind: str) -> FaceReader:
     min_face_px = settings.min_face_px
     return FaceReader(
         load_detector(settings.detector, model_path=model_path, min_face_px=min_face_px),
-        load_for(settings.model, settings.prior),
+        load_for(settings.model, settings.prior, settings.device),
         ReaderSettings(
             detect_every_frame=settings.detect_every_frame,
             unrelated=kind == "images" and not settings.sequence,

@@ -38,7 +38,7 @@ class Track:
 
         Motion is extrapolated for at most a quarter of a second, because heads swing back.
         """
-        ahead = np.clip(time_s - self.time_s, -0.25, 0.25)
+        ahead = min(max(time_s - self.time_s, -0.25), 0.25)
         box = self.face.box_px.copy()
         box[:2] += self.velocity * np.float32(ahead)
         return box
@@ -103,11 +103,12 @@ def assign(expected: Sequence[Floats], faces: Sequence[Face]) -> list[int | None
 
 def overlap(a: Floats, b: Floats) -> float:
     """Return the intersection over union of two boxes (x, y, width, height)."""
-    low = np.maximum(a[:2], b[:2])
-    high = np.minimum(a[:2] + a[2:], b[:2] + b[2:])
-    shared = float(np.clip(high - low, 0, None).prod())
-    whole = float(a[2:].prod() + b[2:].prod()) - shared
-    return shared / whole if whole > 0 else 0.0
+    (ax, ay, aw, ah), (bx, by, bw, bh) = a.tolist(), b.tolist()  # ten times as fast as arrays
+    across = min(ax + aw, bx + bw) - max(ax, bx)
+    down = min(ay + ah, by + bh) - max(ay, by)
+    shared = max(across, 0.0) * max(down, 0.0)
+    whole = aw * ah + bw * bh - shared
+    return float(shared / whole) if whole > 0 else 0.0
 
 
 def _similarity(expected: Floats, box: Floats) -> float:

@@ -33,6 +33,11 @@ from moppet.metrics.classification import (
     reliability,
 )
 from moppet.metrics.correlation import pearson
+from moppet.metrics.interrater import (
+    IntraclassCorrelation,
+    intraclass_correlation,
+    krippendorff_alpha,
+)
 from moppet.metrics.ranking import (
     AucDifference,
     auc,
@@ -62,6 +67,7 @@ __all__ = [
     "Difference",
     "DrawnFigures",
     "Estimate",
+    "IntraclassCorrelation",
     "Labels",
     "McNemar",
     "Reliability",
@@ -88,6 +94,8 @@ __all__ = [
     "g_mean",
     "guess_agreements",
     "guess_plurality_agreements",
+    "intraclass_correlation",
+    "krippendorff_alpha",
     "macro_auc",
     "macro_f1",
     "macro_precision",

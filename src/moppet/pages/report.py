@@ -62,6 +62,7 @@ TITLES: Final[Mapping[str, str]] = {
     "detect_every_frame": "Faces searched in every frame",
     "detector_model": "Model file of the face detector",
     "min_face_px": "Smallest face, pixels",
+    "device": "Device of the expression model",
     "smooth_s": "Smoothing, seconds",
     "max_gap_s": "Longest gap that is bridged, seconds",
     "unsure_below": "Unsure below a probability of",
@@ -481,6 +482,8 @@ def build_command(report: Report) -> str:
     settings = report.timeline.metadata["settings"]
     if (prior := settings.get("prior", "natural")) != "natural":
         words += ["--prior", prior if isinstance(prior, str) else "FILE.toml"]
+    if device := settings.get("device"):
+        words += ["--device", device]
     if report.setting("detect_every_frame") is True:
         words.append("--detect-every-frame")
     return shlex.join(words)

@@ -7,6 +7,7 @@ With an asset folder, its hair meshes are styles too, named as there ("hair_bob0
 
 from __future__ import annotations
 
+import dataclasses
 import tomllib
 from dataclasses import dataclass
 from importlib import resources
@@ -50,6 +51,7 @@ class Style:
     cap: opacity of the layer below, 0 for none. shade: of the hair's color on the scalp.
     lowest: where the front hair ends, above the eyes (0.3: at the brows). tails: (side, height,
         depth) of the ties of a ponytail or of pigtails. front: share of hair above the forehead.
+    bangs: length of front hair that falls on the forehead beside what lies otherwise.
     fine: thin, single hairs, of an opacity alpha. frayed: how hairy the skin is where hair begins.
     """
 
@@ -69,6 +71,7 @@ class Style:
     lowest: float = 0.8
     tails: tuple[tuple[float, float, float], ...] = ()
     front: float = 1.0
+    bangs: float = 0.0
     fine: bool = False
     alpha: float = 1.0
     frayed: float = 0.72
@@ -208,6 +211,8 @@ def _grow(head: Head) -> list[Part]:
         parts.append(_cap(scalp, style, person))
     cards = [_ribbons(scalp, style, rng)] if style.ribbons else []
     cards += [_tail(scalp, style, tail, rng) for tail in style.tails]
+    if style.bangs:
+        cards.append(_bangs(scalp, style, np.random.default_rng(seed_of("bangs", person.seed))))
     if cards:
         light, alpha = card_texture(style.fine)
         parts.append(
@@ -363,6 +368,17 @@ def _ribbons(scalp: _Scalp, style: Style, rng: np.random.Generator) -> Card:
     return _cards_along(strands, scalp, style, style.width * scalp.unit, rng)
 
 
+def _bangs(scalp: _Scalp, style: Style, rng: np.random.Generator) -> Card:
+    """Return front hair that falls on the forehead, as that of the style "fringe"."""
+    middle = scalp.points[scalp.triangles].mean(axis=1)
+    ahead = middle - scalp.center > np.array([-np.inf, 0.0, 0.2]) * scalp.unit
+    narrow = np.abs(middle[:, 0] - scalp.center[0]) < 0.95 * scalp.unit
+    front = dataclasses.replace(scalp, triangles=scalp.triangles[ahead.all(axis=1) & narrow])
+    length = style.bangs * rng.uniform(0.8, 1.1)
+    fringe = dataclasses.replace(STYLES["fringe"], length=length, ribbons=340, width=0.27)
+    return _ribbons(front, fringe, rng)
+
+
 def _cards_along(
     strands: Reals, scalp: _Scalp, style: Style, width: float, rng: np.random.Generator
 ) -> Card:
@@ -490,13 +506,5 @@ def _cap(scalp: _Scalp, style: Style, person: Person) -> Part:
 
 def _folder_part(name: str, head: Head, posed: PosedHead) -> Part:
     shape = posed.fit(head.assets.fitted[name])
-    return Part(
-        name="hair",
-        vertices=shape.vertices,
-        normals=shape.normals,
-        uv=shape.uv,
-        triangles=shape.triangles,
-        material=hair_material(
-            head.person.hair_color, head.person.seed, *picture(head.assets.textures[name])
-        ),
-    )
+    textures = picture(head.assets.textures[name])
+    return shape.part("hair", hair_material(head.person.hair_color, head.person.seed, *textures))

@@ -147,6 +147,7 @@ class Script:
     seed: another seed gives other people. clips: how many; several are written into a folder.
     test: share of the clips, the last ones, that only report; the first ones are for tuning.
     variable_rate: how far the time between frames varies: 0 not at all, 0.5 by up to half of it.
+    crf: constant rate factor of the video (H.264): lower is better and larger.
     renderer: "rasterizer" or "mitsuba".
     people, shots: who is in it, and how it looks.
     """
@@ -160,6 +161,7 @@ class Script:
     clips: Annotated[int, Interval(ge=1, le=10_000)] = 1
     test: Share = 0.5
     variable_rate: Annotated[float, Interval(ge=0, le=0.5)] = 0.0
+    crf: Annotated[int, Interval(ge=0, le=51)] = 16
     renderer: Literal["rasterizer", "mitsuba"] = "rasterizer"
     people: tuple[CastSettings, ...]
     shots: Annotated[tuple[ShotSettings, ...], MinLen(1)] = (ShotSettings(),)
