@@ -362,6 +362,18 @@ def print_explanation(result: Json, folder: Path) -> None:
         cells = (_cell(share) for share in one["shares"].values())
         table.add_row(escape(name), f"{one['n'] - one['undefined']:,}", *cells)
     console.print(table)
+    if whole := parts[0]["undefined"]:
+        say(
+            console,
+            f"note: {whole:,} of {parts[0]['n']:,} maps are undefined, because nothing in the "
+            "face supports the class; they are left out of the shares and mean maps.",
+        )
+    if how.get("mirrored") is False:
+        say(
+            console,
+            "note: this model reads a face and its mirror image differently, and so do its maps; "
+            "which side is brighter says nothing about faces. Compare --method occlusion.",
+        )
     say(console, f"{folder / 'mean'}: mean maps ({len(parts)}), which show no face")
     if result["images"] is not None:
         say(

@@ -37,15 +37,7 @@ def person_parts(
     blush: 0 to 1, how flushed the face is; None derives it from the movements (`flush`).
     texture: name of a skin of the asset folder ("skin_cf") that lends its detail.
     """
-    shape = posed.shapes["skin"]
-    bare = Part(
-        name="skin",
-        vertices=shape.vertices,
-        normals=shape.normals,
-        uv=shape.uv,
-        triangles=shape.triangles,
-        material=Material(color=np.ones(3, np.float32)),
-    )
+    bare = posed.shapes["skin"].part("skin", Material(color=np.ones(3, np.float32)))
     flushed = flush(movements, head.person.age_years) if blush is None else blush
     skin = skin_part(
         bare, head.person, movements, head.assets, size=size, blush=flushed, texture=texture

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import cv2
 import numpy as np
 
 from moppet.synthesis.render.head_assets import Fitted, HeadAssets, Indices
-from moppet.synthesis.render.head_mesh import Head, PosedHead, Shape
-from moppet.synthesis.render.mesh import Material, Part
+from moppet.synthesis.render.head_mesh import Head, PosedHead
+from moppet.synthesis.render.mesh import Part
 from moppet.synthesis.render.scene import Person
 from moppet.synthesis.render.shapes import Reals
 from moppet.synthesis.render.skin_atlas import soften
@@ -78,7 +78,7 @@ def brow_parts(head: Head, posed: PosedHead) -> list[Part]:
     strength = brow_strength(person)
     color = _brow_color(person)
     material = hair_material(color, person.seed, light, alpha * np.float32(min(strength, 1)))
-    return [_part("brows", shape, material)]
+    return [shape.part("brows", material)]
 
 
 def lash_parts(head: Head, posed: PosedHead) -> list[Part]:
@@ -88,16 +88,11 @@ def lash_parts(head: Head, posed: PosedHead) -> list[Part]:
         light, alpha = picture(head.assets.textures["lashes"])
     else:
         light, alpha = _lash_texture()
-        shape = Shape(
-            vertices=shape.vertices,
-            normals=shape.normals,
-            uv=_lash_uv(shape.uv),
-            triangles=shape.triangles,
-        )
+        shape = replace(shape, uv=_lash_uv(shape.uv))
     full = float(np.interp(head.person.age_years, (0, 1, 5), (0.45, 0.7, 0.95)))
     dark = tuple(0.5 * c for c in _brow_color(head.person))
     material = hair_material((dark[0], dark[1], dark[2]), 0, light, alpha * np.float32(full))
-    return [_part("lashes", shape, material)]
+    return [shape.part("lashes", material)]
 
 
 def _brow_color(person: Person) -> tuple[float, float, float]:
@@ -105,17 +100,6 @@ def _brow_color(person: Person) -> tuple[float, float, float]:
     red, green, blue = person.hair_color
     share = 0.88 - 0.25 * (red + green + blue) / 3
     return red * share, green * share, blue * share
-
-
-def _part(name: str, shape: Shape, material: Material) -> Part:
-    return Part(
-        name=name,
-        vertices=shape.vertices,
-        normals=shape.normals,
-        uv=shape.uv,
-        triangles=shape.triangles,
-        material=material,
-    )
 
 
 _FITTED: Final[dict[tuple[str, float, float], Fitted]] = {}

@@ -25,6 +25,7 @@ from moppet.synthesis.render.occluders import visible_shares
 from moppet.synthesis.render.people import Looks, muted_color
 from moppet.synthesis.render.performances import smooth_step
 from moppet.synthesis.render.plan import draw_light
+from moppet.synthesis.render.rendered_folder import added_looks, start_folder
 from moppet.synthesis.render.scene import Background, Camera, Occluder, Person, Scene
 from moppet.synthesis.render.script import TICKS, Role, Script, cast, moved
 from moppet.synthesis.render.truth import face_columns, scene_columns, write_truth
@@ -151,7 +152,8 @@ def render_clips(
         if output.suffix.lower() != ".mp4":
             raise UsageError(f"the video's name must end in .mp4, got {output.name!r}.")
         return [render_clip(script, output, studio, jobs=jobs, progress=progress)]
-    _start_folder(output, script, studio.looks)
+    about = {"version": _VERSION, **asdict(script), **added_looks(studio.looks)}
+    start_folder(output, "script.json", about, "clips of another script")
     made = []
     for clip in range(script.clips):
         video = output / clip_name(clip)
@@ -349,26 +351,9 @@ def _write_clips(script: Script, folder: Path, made: Sequence[MadeClip]) -> None
 
 
 def _key(script: Script, clip: int, looks: Looks | None) -> str:
-    about = {"version": _VERSION, "clip": clip, **asdict(script), **_added(looks)}
+    about = {"version": _VERSION, "clip": clip, **asdict(script), **added_looks(looks)}
     text = json.dumps(about, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _added(looks: Looks | None) -> Json:
-    return {"looks": asdict(looks)} if looks else {}
-
-
-def _start_folder(folder: Path, script: Script, looks: Looks | None) -> None:
-    text = json.dumps({"version": _VERSION, **asdict(script), **_added(looks)}, indent=1) + "\n"
-    path = folder / "script.json"
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder} is a file; several clips need a folder: choose one with -o.")
-    if folder.is_dir() and any(folder.iterdir()):
-        before = path.read_text(encoding="utf-8") if path.is_file() else ""
-        if before != text:
-            what = "clips of another script" if before else "other files"
-            raise UsageError(f"{folder} contains {what}. Choose a new folder with -o.")
-    write_text(path, text)
 
 
 def _start_parts(folder: Path, key: str) -> None:

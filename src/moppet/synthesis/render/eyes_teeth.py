@@ -29,15 +29,7 @@ _EYE_EDGE_DEGREES: Final = 100.0
 
 def eye_part(head: Head, posed: PosedHead) -> Part:
     """Return both eyeballs: iris of the person's color, pupil, sclera, and a wet cornea."""
-    shape = posed.shapes["eyes"]
-    return Part(
-        name="eyes",
-        vertices=shape.vertices,
-        normals=shape.normals,
-        uv=shape.uv,
-        triangles=shape.triangles,
-        material=eye_material(head.person),
-    )
+    return posed.shapes["eyes"].part("eyes", eye_material(head.person))
 
 
 def eye_material(person: Person) -> Material:

@@ -506,13 +506,5 @@ def _cap(scalp: _Scalp, style: Style, person: Person) -> Part:
 
 def _folder_part(name: str, head: Head, posed: PosedHead) -> Part:
     shape = posed.fit(head.assets.fitted[name])
-    return Part(
-        name="hair",
-        vertices=shape.vertices,
-        normals=shape.normals,
-        uv=shape.uv,
-        triangles=shape.triangles,
-        material=hair_material(
-            head.person.hair_color, head.person.seed, *picture(head.assets.textures[name])
-        ),
-    )
+    textures = picture(head.assets.textures[name])
+    return shape.part("hair", hair_material(head.person.hair_color, head.person.seed, *textures))

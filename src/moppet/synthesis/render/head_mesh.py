@@ -14,6 +14,7 @@ from scipy.spatial.transform import Rotation
 from moppet.synthesis.render.eyelids import closing, cornea_height, eyelids
 from moppet.synthesis.render.head_assets import Fitted, HeadAssets, Indices
 from moppet.synthesis.render.head_shape import average_head, between_eyes, neutral_vertices
+from moppet.synthesis.render.mesh import Material, Part
 from moppet.synthesis.render.mouth import jaw, lip_guard, parting, touch_lips
 from moppet.synthesis.render.movements import displacements, field_amounts
 from moppet.synthesis.render.scene import HeadPose, Person
@@ -52,6 +53,17 @@ class Shape:
     normals: Floats
     uv: Floats
     triangles: Indices
+
+    def part(self, name: str, material: Material) -> Part:
+        """Return the shape as a part of this name and material."""
+        return Part(
+            name=name,
+            vertices=self.vertices,
+            normals=self.normals,
+            uv=self.uv,
+            triangles=self.triangles,
+            material=material,
+        )
 
 
 _NECK_LIMITS: Final = (70.0, 40.0, 35.0)

@@ -143,6 +143,34 @@ def image_truth(
     }
 
 
+def added_looks(looks: Looks | None) -> dict[str, Any]:
+    """Return what a kept plan says of an asset folder's looks; nothing without one."""
+    return {"looks": asdict(looks)} if looks else {}
+
+
+def start_folder(folder: Path, name: str, about: Mapping[str, Any], others: str) -> None:
+    """Make a folder and keep in it, under a name, what its files are made of.
+
+    A folder that says the same is used again. others: what else its files may be made of.
+    Raises UsageError if it holds those or other files, MoppetError if it cannot be made.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file. Choose a new folder with -o.")
+    text = json.dumps(about, indent=1) + "\n"
+    if folder.is_dir() and any(folder.iterdir()):
+        before = ""
+        with suppress(MoppetError):
+            before = read_bytes(folder / name, "plan").decode("utf-8", "replace")
+        if before != text:
+            what = others if before else "other files"
+            raise UsageError(f"{folder} contains {what}. Choose a new folder with -o.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MoppetError(f"{folder} cannot be made: {error.strerror}.") from None
+    write_text(folder / name, text)
+
+
 def write_image(path: Path, image: Image) -> bytes:
     """Write an image as its suffix says, .png or .jpg, and return the file's content."""
     options = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY] if path.suffix == ".jpg" else []
@@ -155,23 +183,9 @@ def write_image(path: Path, image: Image) -> bytes:
 
 def _start(folder: Path, plan: RenderPlan, looks: Looks | None) -> dict[int, _Line]:
     """Return the finished images of an earlier run of the same plan, by number."""
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder} is a file. Choose a new folder with -o.")
-    added = {"looks": asdict(looks)} if looks else {}
-    text = json.dumps({"version": _VERSION, **asdict(plan), **added}, indent=1) + "\n"
+    about = {"version": _VERSION, **asdict(plan), **added_looks(looks)}
+    start_folder(folder, PLAN, about, "images of another plan")
     log = folder / _LOG
-    if folder.is_dir() and any(folder.iterdir()):
-        before = ""
-        with suppress(MoppetError):
-            before = read_bytes(folder / PLAN, "plan").decode("utf-8", "replace")
-        if before != text:
-            what = "images of another plan" if before else "other files"
-            raise UsageError(f"{folder} contains {what}. Choose a new folder with -o.")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise MoppetError(f"{folder} cannot be made: {error.strerror}.") from None
-    write_text(folder / PLAN, text)
     return _read_log(folder, log) if log.exists() else {}
 
 
