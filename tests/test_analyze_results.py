@@ -113,7 +113,7 @@ def test_what_a_folder_holds_and_is_not_read_is_named(
     (photos / ".hidden").write_text("")
     out, err = analyze(photos, "-o", tmp_path / "r", "--model", model, "--no-report")
     assert "clip.mp4: 4 frames" in out
-    assert f"not read in {photos}: b2.jpg, b10.jpg, notes.txt, sub/." in err
+    assert f"not read in {photos}: b2.jpg, b10.jpg, notes.txt." in err
 
 
 def test_a_sequence_of_images_is_a_film(
@@ -149,11 +149,11 @@ def test_an_unexpected_error_fails_one_recording_by_name_and_leaves_a_log(
         return real(source, **options)
 
     monkeypatch.setattr(pipeline, "read_frames", read)
-    common = ("-o", tmp_path / "r", "--model", model, "--no-report")
-    _, err = analyze(odd, good, *common, code=1)
+    common = ("-o", tmp_path / "r", "--model", model, "--no-report", "-j", "1")
+    out, err = analyze(odd, good, *common, code=1)
     log = tmp_path / "r" / "odd" / "error.log"
     assert f"{odd} could not be analyzed (ZeroDivisionError: the decoder divides)" in err
-    assert str(log) in err and "1 of 2 recordings failed" in err and "Traceback" not in err
+    assert str(log) in err and "1 read, 1 failed" in out and "Traceback" not in err
     assert "ZeroDivisionError" in log.read_text()
     assert read_timeline(tmp_path / "r" / "good" / "timeline.parquet").metadata["complete"]
 

@@ -120,9 +120,10 @@ def test_a_folder_and_a_pattern_stand_for_their_recordings(
     (source / "notes.txt").write_text("no video")
     common = ["--model", model, "--no-report", "-o"]
     assert moppet("analyze", source, *common, tmp_path / "a").code == 0
-    assert {path.name for path in (tmp_path / "a").iterdir()} == {"one", "two", "ten"}
+    names = {"one.mp4", "two.mp4", "ten.mov", "ledger.jsonl"}
+    assert {path.name for path in (tmp_path / "a").iterdir()} == names
     assert moppet("analyze", source / "*.mp4", *common, tmp_path / "b").code == 0
-    assert {path.name for path in (tmp_path / "b").iterdir()} == {"one", "two"}
+    assert {path.name for path in (tmp_path / "b").iterdir()} == {"one", "two", "ledger.jsonl"}
 
 
 def test_recordings_of_one_name_keep_apart(
@@ -135,7 +136,7 @@ def test_recordings_of_one_name_keep_apart(
     shutil.copy(clip, sources[1])
     shutil.copy(still, sources[2])
     options = ["-o", tmp_path / "out", "--model", model, "--end", 0.12, "--no-report", "--json"]
-    done = moppet("analyze", *sources, *options)
+    done = moppet("analyze", *sources, *options, "-j", 1)
     assert done.code == 0
     lines = [json.loads(line) for line in done.out.splitlines()]
     assert [line["source"] for line in lines] == [str(path) for path in sources]
@@ -149,7 +150,7 @@ def test_json_is_one_line_a_recording_and_nothing_else(
     moppet: Run, still: Path, fake: Path, model: Path, tmp_path: Path
 ) -> None:
     other = shutil.copy(still, tmp_path / "näher dran.mp4")
-    options = ["-o", tmp_path / "out", "--model", model, "--json"]
+    options = ["-o", tmp_path / "out", "--model", model, "--json", "-j", 1]
     done = moppet("analyze", still, fake, other, *options)
     lines = [json.loads(line) for line in done.out.splitlines()]
     assert [line["source"] for line in lines] == [str(still), str(other)]
@@ -174,7 +175,8 @@ def test_a_text_file_named_mp4_is_one_sentence_and_the_others_finish(
     assert not (tmp_path / "out" / "fake").exists()
     both = moppet("analyze", fake, still, *options)
     assert both.code == 1
-    assert both.err.splitlines() == [alone.err.strip(), "moppet: 1 of 2 recordings failed."]
+    assert both.err == alone.err
+    assert "2 recordings: 1 read, 1 failed" in both.out and f"failed: {fake}" in both.out
     assert read_timeline(tmp_path / "out" / "still" / "timeline.parquet").metadata["complete"]
 
 

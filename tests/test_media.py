@@ -24,7 +24,14 @@ from av.stream import Disposition
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moppet.media import StrictClock, expand_sources, probe, read_frames, recording_sha256
+from moppet.media import (
+    StrictClock,
+    find_recordings,
+    probe,
+    read_frames,
+    recording_sha256,
+    skipped_files,
+)
 from moppet.values import Frame, MediaError, UsageError
 
 CLIPS = Path(__file__).resolve().parents[2] / "shared" / "data" / "clips"
@@ -754,13 +761,37 @@ def test_sources_are_found_once_and_in_natural_order(
     ):
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).write_bytes(b"x")
-    assert expand_sources(["v"]) == ["v/a9.MOV", "v/a10.mp4"]
-    assert expand_sources(["i"]) == ["i"]
-    assert expand_sources(["v/*"]) == ["v/a9.MOV", "v/a10.mp4", "v/p.png", "v/sub/x.mp4"]
-    assert expand_sources(["**/*.mp4"]) == ["v/a10.mp4", "v/sub/x.mp4"]
-    assert expand_sources(["o [1].x", "camera:0", "v/a10.mp4", "./v", "camera:0"]) == [
-        "o [1].x", "camera:0", "v/a10.mp4", "v/a9.MOV",
+
+    def found(*sources: str) -> list[str]:
+        return [one.source for one in find_recordings(sources)]
+
+    assert found("v") == ["v/a9.MOV", "v/a10.mp4", "v/sub/x.mp4"]
+    assert found("i") == ["i"]
+    assert found("v/*") == ["v/a9.MOV", "v/a10.mp4", "v/p.png", "v/sub/x.mp4"]
+    assert found("**/*.mp4") == ["v/a10.mp4", "v/sub/x.mp4"]
+    assert found("o [1].x", "camera:0", "v/a10.mp4", "./v", "camera:0") == [
+        "o [1].x", "camera:0", "v/a10.mp4", "v/a9.MOV", "v/sub/x.mp4",
     ]  # fmt: skip
+
+
+def test_recordings_in_a_folder_keep_their_path_below_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("v/c2/s1.mp4", "v/c10/s1.mp4", "v/c10/photos/1.png", "v/.old/s1.mp4", "v/n.txt"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_bytes(b"x")
+    Path("v/out/c2").mkdir(parents=True)
+    Path("v/out/c2/film.mp4").write_bytes(b"x")
+    Path("v/c2/loop").symlink_to(tmp_path / "v")
+    found = {one.source: one.below for one in find_recordings(["v"], leave_out=Path("v/out"))}
+    assert found == {
+        "v/c2/s1.mp4": "c2/s1.mp4",
+        "v/c10/s1.mp4": "c10/s1.mp4",
+        "v/c10/photos": "c10/photos",
+    }
+    assert [one.below for one in find_recordings(["v/c2/s1.mp4"])] == [None]
+    assert skipped_files("v", leave_out=Path("v/out")) == ["n.txt"]
 
 
 @pytest.mark.parametrize("source", ["none.mp4", "*.mp4", "empty"])
@@ -770,7 +801,7 @@ def test_a_source_that_stands_for_nothing_is_refused(
     monkeypatch.chdir(tmp_path)
     Path("empty").mkdir()
     with pytest.raises(UsageError, match="nothing to read"):
-        expand_sources([source])
+        find_recordings([source])
 
 
 def test_hashes_are_those_of_the_content(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -203,7 +204,8 @@ def in_short(clear: Rows, changes: dict[str, float]) -> str:
             f"Movements that change their blendshapes by less than {FAINT} when they are shown "
             f"alone at full strength: {', '.join(faint)}."
         )
-    return "".join(f"- {line}\n" for line in lines)
+    wrapped = (textwrap.wrap(line, 96, break_on_hyphens=False) for line in lines)
+    return "".join("- " + "\n  ".join(parts) + "\n" for parts in wrapped)
 
 
 # Tables
@@ -416,7 +418,10 @@ def main() -> None:
         text += blendshape_table(clear, shapes) + "\n"
         if given.alone:
             alone, changes = alone_table(studio, 256, given.jobs, read, given.output)
-            text += "Change of the blendshapes when one movement alone goes from 0 to 1.\n\n"
+            text += (
+                "Change of the blendshapes when one movement alone goes from 0 to 1. A gaze has\n"
+            )
+            text += "four blendshapes, of which two change: its mean is at most 0.5.\n\n"
             text += alone + "\n"
     if given.real:
         text += f"## Against real faces\n\n{quality_text(folder, given.real, given.output)}"

@@ -29,7 +29,8 @@ def figures() -> str:
     aligned = model["aligned"]
     agreement = read("benchmarks/results/example_agreement.json")
     speed = read("benchmarks/results/speed.json")
-    minute = speed["640x480, 1 minute"]["analyze"]
+    clip = speed["clips"]["640×480, 1 face"]
+    spent, decoding = (clip[row]["cpu_ms_per_frame"] for row in ("analyze", "decode"))
     faces = agreement["faces"]
     lines = [
         "| default model on FER+ test rows, faces detected and aligned | |",
@@ -45,8 +46,8 @@ def figures() -> str:
         f"{agreement['held_frames']} frames that hold an expression are read correctly; faces were "
         f"found in {faces['found']} frames, missed in {faces['missed']} and invented in "
         f"{faces['invented']}. Analyzing every frame of 640x480 video takes "
-        f"{minute['cpu_ms_per_frame']:.1f} ms of one CPU per frame, "
-        f"{minute['cpu, times decode']:.1f} times as long as decoding alone. More: "
+        f"{spent:.1f} ms of one CPU per frame, {spent / decoding:.1f} times as long as decoding "
+        "alone ([docs/reference/speed.md](docs/reference/speed.md)). More: "
         "[docs/models/default.md](docs/models/default.md), "
         "[benchmarks/results](benchmarks/results).",
     ]

@@ -338,3 +338,37 @@ def result_folder(folder: Path) -> Iterator[None]:
         if fresh and not any(folder.iterdir()):
             folder.rmdir()
         raise
+
+
+@contextmanager
+def file_lock(lock: Path) -> Iterator[bool]:
+    """Keep a lock file to this run; give False where another living run keeps it.
+
+    It is removed at the end. One that a killed run left is taken over. Gives True where files
+    cannot be locked: on Windows and on some network drives.
+    """
+    if fcntl is None:
+        yield True
+        return
+    while True:
+        try:
+            file = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        except OSError as error:
+            raise MoppetError(f"{lock} cannot be written: {error.strerror}.") from None
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(file)
+            yield False
+            return
+        except OSError:  # a drive that cannot lock
+            pass
+        if os.fstat(file).st_nlink:
+            break
+        os.close(file)  # its run removed it just now
+    try:
+        yield True
+    finally:
+        with suppress(OSError):
+            lock.unlink()
+        os.close(file)

@@ -18,7 +18,6 @@ import pyarrow.parquet as pq
 
 import moppet
 from moppet.cohort.recordings import (
-    RECORDING_INFO,
     ListedRecording,
     info_columns,
     match_recordings,
@@ -39,6 +38,7 @@ from moppet.timeline.annotations import read_annotated
 from moppet.timeline.formats import read_header
 from moppet.timeline.schema import (
     ALL_OPTIONAL,
+    RECORDING_INFO,
     OptionalColumns,
     names_in,
     photo_files,

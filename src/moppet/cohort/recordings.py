@@ -11,13 +11,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from moppet.files import one_line, read_bytes
+from moppet.timeline.schema import RECORDING_INFO
 from moppet.values import UsageError, name_hint
 
 Value = str | int | float
 PARTICIPANT: Final = "participant"
 """The column that says whose recording it is: rows of one participant are one cluster."""
-RECORDING_INFO: Final = "recording_info"
-"""Key of a timeline's metadata: the values of its recording, by column."""
 _PATH: Final = "path"
 _HASH: Final = "source_sha256"
 _TEXT: Final = frozenset({PARTICIPANT})

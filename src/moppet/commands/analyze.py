@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import sys
-import time
-import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, cast
 
@@ -29,13 +25,14 @@ from moppet.commands.options import (
     read_list,
     read_reading,
 )
-from moppet.values import MoppetError, TimelineError, UsageError
+from moppet.values import UsageError
 
 if TYPE_CHECKING:
+    from moppet.cohort.recordings import Value
+    from moppet.commands.analyze_recording import RecordingJob
     from moppet.infer.devices import Device
-    from moppet.infer.pipeline import Progress, Settings
-    from moppet.timeline import Timeline
-    from moppet.timeline.annotations import AnnotatedTimeline
+    from moppet.infer.pipeline import Settings
+    from moppet.media import FoundRecording
 
 _MOST_NAMED: Final = 5
 FORMATS: Final = ("parquet", "csv", "json")
@@ -43,21 +40,16 @@ SMOOTH_S: Final = 0.25
 """The default of TimelineSettings, here so that the command line starts without it."""
 
 
-@dataclass(frozen=True)
-class Result:
-    """What was read from a recording. annotated: with the names and corrections beside its file."""
-
-    machine: Timeline
-    annotated: AnnotatedTimeline
-
-
 @dataclass(frozen=True, kw_only=True)
 class AnalyzeOptions:
     """What `moppet analyze` is asked for."""
 
     paths: Annotated[
-        list[str], typer.Argument(help="Videos, images, folders, or patterns in quotes.")
-    ]
+        list[str] | None,
+        typer.Argument(
+            help="Videos, images, folders, or patterns in quotes; default: those of --recordings."
+        ),
+    ] = None
     output: Annotated[Path, output_option("Folder for the results.")] = Path("moppet_results")
     formats: Annotated[str, format_option(FORMATS)] = "parquet"
     every: Annotated[int, typer.Option(help="Analyze every Nth frame.", min=1)] = 1
@@ -85,6 +77,20 @@ class AnalyzeOptions:
     sequence: Annotated[
         bool, flag("--sequence", "A folder of images is a film, not a set of photos.")
     ] = False
+    recordings: Annotated[
+        Path | None,
+        typer.Option(help="List of recordings (.csv): path, participant, and other columns."),
+    ] = None
+    pattern: Annotated[
+        str | None,
+        typer.Option(help="Columns in the paths, such as '{participant}_{session}'."),
+    ] = None
+    jobs: Annotated[int | None, typer.Option("-j", "--jobs", help="Parallel processes.", min=1)] = (
+        None
+    )
+    shard: Annotated[
+        str | None, typer.Option(help="Read one of several parts of the recordings, such as 3/8.")
+    ] = None
     resume: Annotated[bool, flag("--resume", "Resume an analysis that was stopped.")] = False
     no_report: Annotated[bool, flag("--no-report", "Write no report.html.")] = False
     as_json: JsonOption = False
@@ -92,6 +98,10 @@ class AnalyzeOptions:
     def __post_init__(self) -> None:
         read_list(self.formats, FORMATS, "--format")
         read_reading(self.reading)
+        if not self.paths and self.recordings is None:
+            raise UsageError(
+                "analyze needs recordings: name videos, images or folders, or give --recordings."
+            )
 
     @property
     def kinds(self) -> list[str]:
@@ -102,8 +112,9 @@ class AnalyzeOptions:
 def analyze(options: AnalyzeOptions) -> None:
     """Analyze the faces in videos and images.
 
-    Each recording gets a folder with its timeline and a report, which opens in any browser. With
-    --json, a summary of each recording is printed as one line.
+    Each recording gets a folder with its timeline and a report, which opens in any browser.
+    Several are read at once; if one fails, the others are read. With --json, a summary of each
+    recording is printed as one line.
     """
     from moppet.infer.expression_model import find_model
 
@@ -134,243 +145,126 @@ def analyze(options: AnalyzeOptions) -> None:
 def _analyze_all(options: AnalyzeOptions, settings: Settings) -> int:
     """Analyze every recording; return the exit code.
 
-    If a recording fails, its error is printed, the others are analyzed, and the code is 1. Ctrl-C
-    writes the timeline so far and keeps what --resume needs; the code is 130.
+    Ctrl-C writes the timelines so far and keeps what --resume needs; the code is 130.
     """
-    from moppet.media import expand_sources, skipped_files
+    from moppet.cohort.result_folders import kept_names, result_names
+    from moppet.cohort.shards import Shard
 
-    recordings = expand_sources(options.paths)
+    shard = None if options.shard is None else Shard.read(options.shard)
+    found = _find_all(options)
+    infos = _infos(options, found)
+    names = kept_names(found, result_names(found), options.output)
+    jobs = [
+        _job(options, settings, one, name, info)
+        for one, name, info in zip(found, names, infos, strict=True)
+    ]
+    is_alone = len(found) == 1 and found[0].below is None
+    if is_alone and shard is None and options.recordings is None:
+        return _analyze_one(options, jobs[0])
+    from moppet.commands.analyze_batch import Batch, run_batch
+    from moppet.infer.pipeline import check_setup
+
+    check_setup(settings)
+    if shard is not None:
+        mine = shard.indices([_size(one.source) for one in found])
+        jobs, names = [jobs[i] for i in mine], [names[i] for i in mine]
+    asked = {"resume": options.resume, "as_json": options.as_json}
+    return run_batch(Batch(jobs, names, options.output, options.jobs, shard, **asked))
+
+
+def _find_all(options: AnalyzeOptions) -> list[FoundRecording]:
+    """Return the recordings, and print what folders hold besides.
+
+    Raises UsageError if there is nothing to read at one of the paths, or a camera.
+    """
+    from moppet.cohort.recording_info import find_listed
+    from moppet.cohort.recordings import read_recordings
+    from moppet.media import find_recordings, skipped_files
+
+    if not options.paths:
+        assert options.recordings is not None
+        return find_listed(read_recordings(options.recordings), options.recordings)
+    found = find_recordings(options.paths, leave_out=options.output)
     for source in options.paths:
-        if left := skipped_files(source):
+        if left := skipped_files(source, leave_out=options.output):
             more = f" and {len(left) - _MOST_NAMED} more" * (len(left) > _MOST_NAMED)
             names = ", ".join(left[:_MOST_NAMED])
             print(f"moppet: not read in {source}: {names}{more}.", file=sys.stderr)
-    if cameras := [r for r in recordings if r.startswith("camera:")]:
+    if cameras := [one.source for one in found if one.source.startswith("camera:")]:
         raise UsageError(
             f"analyze reads files, got {cameras[0]}. Use moppet watch, or moppet.stream in Python."
         )
-    folders = _result_folders(recordings, options.output)
-    failed = 0
-    for recording, folder in zip(recordings, folders, strict=True):
-        try:
-            if not _analyze_one(options, settings, recording, folder):
-                return 130
-        except UsageError:
-            raise
-        except MoppetError as error:
-            failed += 1
-            print(f"moppet: {error}", file=sys.stderr)
-        except Exception as error:  # one odd recording must not end the batch
-            failed += 1
-            print(f"moppet: {_unexpected(error, recording, folder)}", file=sys.stderr)
-    if failed and len(recordings) > 1:
-        print(f"moppet: {failed} of {len(recordings)} recordings failed.", file=sys.stderr)
-    return 1 if failed else 0
-
-
-def _result_folders(recordings: Sequence[str], folder: Path) -> list[Path]:
-    """Return a folder for each recording, named after it; with its suffix if two would be one."""
-    stems = [Path(recording).stem or Path(recording).name for recording in recordings]
-    found: list[Path] = []
-    for recording, stem in zip(recordings, stems, strict=True):
-        name = stem if stems.count(stem) == 1 else Path(recording).name
-        while folder / name in found:
-            name += "_"
-        found.append(folder / name)
     return found
 
 
-def _analyze_one(options: AnalyzeOptions, settings: Settings, recording: str, folder: Path) -> bool:
-    """Analyze one recording into its folder; return False if the user stopped it."""
-    from moppet.infer.pipeline import Analysis
+def _infos(options: AnalyzeOptions, found: Sequence[FoundRecording]) -> list[dict[str, Value]]:
+    """Return what the list and the pattern have of each recording; print what does not fit.
 
-    started = time.monotonic()
-    journal = folder / "journal.arrows"
-    resume = options.resume
-    if resume and not journal.is_file() and _is_finished(options, settings, recording, folder):
-        done = f"{recording} is already analyzed, in {folder}"
-        print(done, file=sys.stderr if options.as_json else sys.stdout)
-        return True
-    with _clean_folder(folder, journal):
-        kinds = _check_folder(options, recording, folder)
-        analysis = Analysis(recording, settings, journal=journal, resume=resume)
-        try:
-            with watched("frames") as show:
-                name = Path(recording).name
-                timeline = analysis.run(lambda at: show(name, at.frames, _total(at)))
-        except KeyboardInterrupt:
-            part = _with_layers(analysis.timeline(), folder / f"timeline.{kinds[0]}")
-            _write(options, kinds, part, folder)
-            print(
-                f"moppet: stopped. The results so far are in {folder}. To continue, add --resume "
-                "to the same command.",
-                file=sys.stderr,
-            )
-            return False
-    annotated = _with_layers(timeline, folder / f"timeline.{kinds[0]}")
-    written = _write(options, kinds, annotated, folder)
-    journal.unlink(missing_ok=True)
-    _print_result(options, recording, annotated, written, time.monotonic() - started)
-    return True
-
-
-@contextmanager
-def _clean_folder(folder: Path, journal: Path) -> Iterator[None]:
-    """Make the folder; if nothing was read into it, leave neither a journal nor a new folder."""
-    from moppet.files import result_folder
-    from moppet.timeline import read_journal
-
-    begun = journal.is_file()
-    try:
-        with result_folder(folder):
-            try:
-                yield
-            except MoppetError:
-                if not begun and journal.is_file() and not read_journal(journal):
-                    journal.unlink()
-                raise
-    except OSError as error:
-        raise MoppetError(f"{folder} cannot be written: {error.strerror}.") from None
-
-
-def _check_folder(options: AnalyzeOptions, recording: str, folder: Path) -> list[str]:
-    """Return the formats to write: those asked for, and those that an earlier run wrote here.
-
-    So no older timeline stays beside the new one. Raises MoppetError if the folder holds the
-    results of another recording.
+    Where both have a column, the list counts.
     """
-    from moppet.media import recording_sha256
-    from moppet.timeline import read_timeline
+    from moppet.cohort.recording_info import PathPattern, infos_of_list
+    from moppet.cohort.recordings import read_recordings
 
-    kinds = list(options.kinds)
-    for kind in FORMATS:
-        path = folder / f"timeline.{kind}"
-        if not path.is_file():
-            continue
-        try:
-            found = read_timeline(path).metadata
-        except TimelineError:
-            continue  # damaged: it is replaced if this format is written
-        theirs = found.get("source_sha256")
-        if theirs is not None and theirs != recording_sha256(recording):
-            raise MoppetError(
-                f"{folder} holds the results of another recording, {found.get('source_name')}. "
-                "Choose another folder with -o, or move these results away."
-            )
-        kinds += [kind] * (kind not in kinds)
-    return kinds
+    given = []
+    if options.pattern is not None:
+        given.append(PathPattern(options.pattern).infos(found))
+    if options.recordings is not None:
+        listed = read_recordings(options.recordings)
+        given.append(infos_of_list(listed, options.recordings, found))
+    infos: list[dict[str, Value]] = [{} for _ in found]
+    for one in given:
+        infos = [old | new for old, new in zip(infos, one.infos, strict=True)]
+        for note in one.notes:
+            print(f"moppet: {note}", file=sys.stderr)
+    return infos
 
 
-def _unexpected(error: Exception, recording: str, folder: Path) -> str:
-    """Write the traceback of an unexpected error to a log, and return a sentence that names it."""
-    from moppet.files import one_line, write_text
-
-    log = folder / "error.log"
-    told = f"{recording} could not be analyzed ({type(error).__name__}: {one_line(error)})."
-    try:
-        write_text(log, "".join(traceback.format_exception(error)))
-    except (MoppetError, OSError):
-        return f"{told} Please report this."
-    return f"{told} Please report this with {log}."
-
-
-def _is_finished(options: AnalyzeOptions, settings: Settings, recording: str, folder: Path) -> bool:
-    """Return whether the folder holds the whole timeline that this job would write."""
-    from moppet.media import recording_sha256
-    from moppet.timeline import read_timeline
-
-    source_sha256 = recording_sha256(recording)
-    wanted, names = settings.to_dict(), [field.name for field in fields(settings)]
-    for kind in options.kinds:
-        try:
-            found = read_timeline(folder / f"timeline.{kind}").metadata
-        except TimelineError:
-            return False
-        if not found.get("complete") or found.get("source_sha256") != source_sha256:
-            return False
-        if any(found["settings"].get(name) != wanted.get(name) for name in names):
-            return False
-    return True
-
-
-def _with_layers(machine: Timeline, path: Path) -> Result:
-    """Return the timeline with the names and corrections that lie beside its file.
-
-    Where they no longer fit, for example after an analysis with other settings, this is printed,
-    and they are left out.
-    """
-    from moppet.timeline.annotations import AnnotatedTimeline, annotate
-    from moppet.timeline.people import People
-
-    try:
-        return Result(machine, annotate(machine, path))
-    except MoppetError as error:
-        print(f"moppet: names and corrections are left out: {error}", file=sys.stderr)
-        return Result(machine, AnnotatedTimeline(machine, People(), []))
-
-
-def _write(
-    options: AnalyzeOptions, kinds: Sequence[str], result: Result, folder: Path
-) -> list[Path]:
-    timeline = result.machine
-    written = [timeline.write(folder / f"timeline.{kind}") for kind in kinds]
-    if timeline.photos:
-        written.append(timeline.write_photos(folder / "photos.csv"))
-    elif timeline.metadata.get("files"):  # the folder was analyzed as photos before
-        (folder / "photos.csv").unlink(missing_ok=True)
-    if not options.no_report:
-        from moppet.pages.report import write_report
-
-        written.append(write_report(result.annotated, folder / "report.html"))
-    return written
-
-
-def _print_result(
+def _job(
     options: AnalyzeOptions,
-    recording: str,
-    result: Result,
-    written: Sequence[Path],
-    seconds: float,
-) -> None:
-    from moppet.timeline import summary_lines
+    settings: Settings,
+    found: FoundRecording,
+    name: str,
+    info: Mapping[str, Value],
+) -> RecordingJob:
+    from moppet.commands.analyze_recording import RecordingJob
 
-    timeline, summary = result.machine, result.annotated.summary()
-    if options.as_json:
-        files = [str(path) for path in written]
-        printed = {"source": recording, "files": files, "summary": summary}
-        print(json.dumps(printed, ensure_ascii=False), flush=True)
-        return
-    count, noun = timeline.metadata["frame_count"], "image" if timeline.photos else "frame"
-    print(f"{recording}: {count} {noun}{'s' * (count != 1)} in {seconds:.1f} s")
-    lines = _photo_lines(timeline) if timeline.table.num_rows == 1 else summary_lines(summary)
-    for line in (*lines, *_notes(recording, timeline), *written):
-        print(f"  {line}")
-    sys.stdout.flush()
+    return RecordingJob(
+        *(found.source, options.output / name, settings, tuple(options.kinds)),
+        report=not options.no_report,
+        resume=options.resume,
+        as_json=options.as_json,
+        info=info,
+    )
 
 
-def _photo_lines(timeline: Timeline) -> list[str]:
-    """Return what one image with at most one face shows."""
-    (row,) = timeline.table.to_pylist()
-    if row["expression"] is None:
-        return [f"no face was found ({row['status']})"]
-    group = f" [{row['group']}]" if row["group"] else ""
-    unsure = ", unsure" if row["unsure"] else ""
-    return [f"{row['expression']}{group}, confidence {row['confidence']:.0%}{unsure}"]
+def _size(source: str) -> int:
+    """Return the bytes of a recording, or of the files of a folder."""
+    path = Path(source)
+    try:
+        files = path.iterdir() if path.is_dir() else [path]
+        return sum(file.stat().st_size for file in files if file.is_file())
+    except OSError:
+        return 0
 
 
-def _notes(recording: str, timeline: Timeline) -> list[str]:
-    """Return what was assumed about the recording, and what of it was not read."""
-    from moppet.media import clock_notes, image_note
+def _analyze_one(options: AnalyzeOptions, job: RecordingJob) -> int:
+    """Analyze the only recording; return the exit code."""
+    from moppet.commands.analyze_recording import analyze_recording
 
-    notes = clock_notes(timeline.metadata.get("clock") or {})
-    if cuts := len(timeline.metadata.get("cuts_s") or ()):
-        notes.append(
-            f"{cuts} hard cut{'s' * (cuts > 1)}: after a cut, a face that changes has a new number."
+    with watched("frames") as show:
+        name = Path(job.recording).name
+        outcome = analyze_recording(job, lambda done, total: show(name, done, total))
+    for note in outcome.notes:
+        print(f"moppet: {note}", file=sys.stderr)
+    if outcome.state == "failed":
+        print(f"moppet: {outcome.reason}", file=sys.stderr)
+    elif outcome.state == "stopped":
+        print(
+            f"moppet: stopped. The results so far are in {job.folder}. To continue, add --resume "
+            "to the same command.",
+            file=sys.stderr,
         )
-    if note := image_note(Path(recording)):
-        notes.append(note)
-    return [f"note: {note}" for note in notes]
-
-
-def _total(at: Progress) -> int | None:
-    return None if at.total is None else max(at.total, at.frames)
+    else:
+        is_aside = options.as_json and outcome.state == "kept"
+        print(outcome.text, file=sys.stderr if is_aside else sys.stdout, flush=True)
+    return outcome.code

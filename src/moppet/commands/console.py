@@ -74,6 +74,60 @@ def watched(unit: str = "") -> Iterator[Show]:
         yield show
 
 
+class BatchProgress:
+    """The progress of many recordings. bars: on a terminal; None prints a line every 30 s."""
+
+    def __init__(self, total: int, done: int, bars: Progress | None) -> None:
+        self._total, self._done, self._bars = total, done, bars
+        self._lines = _Lines("recordings")
+        self._tasks: dict[str, TaskID] = {}
+        self._all = bars.add_task("all recordings", total=total, completed=done) if bars else None
+
+    def show(self, name: str, done: int, total: int | None) -> None:
+        """Show how many frames of a recording are done, and of how many."""
+        if self._bars is None:
+            self._lines("analyze", self._done, self._total)
+            return
+        if name not in self._tasks:
+            self._tasks[name] = self._bars.add_task(escape(name), total=total)
+        self._bars.update(self._tasks[name], completed=done, total=total)
+
+    def finish(self, name: str) -> None:
+        """Count a recording as done, and show it no longer."""
+        self._done += 1
+        if self._bars is None or self._all is None:
+            self._lines("analyze", self._done, self._total)
+            return
+        if name in self._tasks:
+            self._bars.remove_task(self._tasks.pop(name))
+        self._bars.update(self._all, completed=self._done)
+
+    def print(self, text: str, error: bool = False) -> None:
+        """Print a text above the bars."""
+        stream = sys.stderr if error else sys.stdout
+        if self._bars is None or not stream.isatty():
+            print(text, file=stream, flush=True)
+        else:
+            self._bars.console.print(escape(text), soft_wrap=True, highlight=False)
+
+
+@contextmanager
+def watched_batch(total: int, done: int) -> Iterator[BatchProgress]:
+    """Show the progress of many recordings, of which some are done already."""
+    if not sys.stderr.isatty():
+        yield BatchProgress(total, done, None)
+        return
+    with Progress(
+        *(TextColumn("{task.description}"), BarColumn(), TaskProgressColumn()),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+        redirect_stdout=False,  # results may go to a file
+        redirect_stderr=False,
+    ) as bars:
+        yield BatchProgress(total, done, bars)
+
+
 class _Speed(ProgressColumn):
     """How many units a second are done."""
 

@@ -33,6 +33,7 @@ from moppet.timeline import (
     read_journal,
     read_state,
 )
+from moppet.timeline.schema import RECORDING_INFO
 from moppet.values import Frame, TimelineError, UsageError
 
 _CHUNK_S: Final = 0.5
@@ -112,6 +113,7 @@ class Analysis:
 
     journal: file to which rows are written during the analysis; None keeps them in memory.
     resume: continue from the journal if it exists; source, model and settings must be the same.
+    recording_info: text and numbers about the recording, by name, for the timeline's metadata.
     Raises MediaError, ModelError or UsageError if source, model or settings are invalid.
     """
 
@@ -122,9 +124,11 @@ class Analysis:
         *,
         journal: Path | None = None,
         resume: bool = False,
+        recording_info: Mapping[str, str | int | float] | None = None,
     ) -> None:
         self.source = source
         self.settings = settings
+        self._recording_info = dict(recording_info or {})
         self.info: MediaInfo = probe(source)
         self._is_photos = self.info.kind == "images" and not settings.sequence
         if self._is_photos:  # one after another, but at no time
@@ -244,7 +248,7 @@ class Analysis:
     def _about(self) -> dict[str, Any]:
         """Return the metadata that is known before a frame is read."""
         info = self.info
-        return {
+        about: dict[str, Any] = {
             "moppet_version": importlib.metadata.version("moppet"),
             "model_name": self.model.name,
             "model_sha256": self.model.sha256,
@@ -255,6 +259,7 @@ class Analysis:
             "width": info.width,
             "height": info.height,
         }
+        return about | ({RECORDING_INFO: self._recording_info} if self._recording_info else {})
 
     def _findings(self) -> dict[str, Any]:
         """Return what was found about cuts and time stamps, if anything."""
@@ -447,6 +452,11 @@ def stream(
             frames.close()
 
     return rows()
+
+
+def check_setup(settings: Settings) -> None:
+    """Raise UsageError or ModelError if these settings can analyze no recording at all."""
+    _optional_columns(_face_reader(settings, "video").model, settings.timeline)
 
 
 def _face_reader(settings: Settings, kind: str) -> FaceReader:

@@ -6,7 +6,7 @@ import glob
 import hashlib
 import os
 import re
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -63,52 +63,102 @@ def camera_number(source: str | Path) -> int | None:
     return int(match[1]) if match else None
 
 
-def expand_sources(sources: Sequence[str]) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class FoundRecording:
+    """A recording to read.
+
+    source: its path, or camera:N. below: its path below the folder that was given and contains
+    it, with "/"; None if it was given itself, by its name or by a pattern.
+    """
+
+    source: str
+    below: str | None = None
+
+
+def find_recordings(sources: Sequence[str], leave_out: Path | None = None) -> list[FoundRecording]:
     """Return the recordings for files, folders, glob patterns and camera:N, each once.
 
-    A folder with videos gives its videos in natural order, without subfolders; a folder with only
-    images is one recording. A pattern matches media files by suffix; a file given by name may have
-    any suffix. Raises UsageError for a source without a recording.
+    A folder gives its videos and those of its subfolders, in natural order; a folder with images
+    and no videos is one recording itself. A pattern matches media files by suffix; a file given by
+    name may have any suffix. leave_out: a folder in which nothing is looked for, such as that of
+    the results. Raises UsageError for a source without a recording.
     """
-    found: dict[Path | str, str] = {}
+    found: dict[Path | str, FoundRecording] = {}
     for source in sources:
         if camera_number(source) is not None:
-            found.setdefault(source, source)
+            found.setdefault(source, FoundRecording(source))
             continue
-        matches = _recordings(source)
+        matches = _recordings(source, leave_out)
         if not matches:
             raise UsageError(
                 f"nothing to read at {source}: give a video, an image, a folder of them, "
                 "a pattern in quotes or camera:0."
             )
         for match in matches:
-            found.setdefault(match.resolve(), str(match))
+            found.setdefault(Path(match.source).resolve(), match)
     return list(found.values())
 
 
-def skipped_files(source: str) -> list[str]:
-    """Return the names of what a folder contains and `expand_sources` does not read, in order.
+def skipped_files(source: str, leave_out: Path | None = None) -> list[str]:
+    """Return what a folder contains and `find_recordings` does not read, as paths below it.
 
     Empty for any other source. Hidden files are not counted.
     """
-    folder = Path(source)
-    if not folder.is_dir():
-        return []
-    read = set(media_files(folder, VIDEO_SUFFIXES) or media_files(folder, IMAGE_SUFFIXES))
-    left = [path for path in folder.iterdir() if path not in read and path.name[0] != "."]
-    return [path.name + "/" * path.is_dir() for path in sorted(left, key=natural)]
+    top = Path(source)
+    left = []
+    for folder in _folders(top, leave_out) if top.is_dir() else ():
+        read = set(media_files(folder, VIDEO_SUFFIXES) or media_files(folder, IMAGE_SUFFIXES))
+        others = (f for f in folder.iterdir() if f not in read and f.name[0] != ".")
+        left += [f for f in sorted(others, key=natural) if not f.is_dir() or not _opens(f)]
+    return [path.relative_to(top).as_posix() for path in left]
 
 
-def _recordings(source: str) -> list[Path]:
+def _recordings(source: str, leave_out: Path | None) -> list[FoundRecording]:
     path = Path(source)
     if path.is_dir():
-        return media_files(path, VIDEO_SUFFIXES) or [path] * bool(media_files(path, IMAGE_SUFFIXES))
+        return _recordings_below(path, leave_out)
     if path.exists():
-        return [path]
+        return [FoundRecording(str(path))]
     matches = sorted(map(Path, glob.glob(source, recursive=True)), key=natural)
     files = [m for m in matches if m.is_file()]
-    folders = [recording for m in matches if m.is_dir() for recording in _recordings(str(m))]
-    return [f for f in files if f.suffix.lower() in VIDEO_SUFFIXES | IMAGE_SUFFIXES] + folders
+    folders = [m for m in matches if m.is_dir()]
+    return [
+        FoundRecording(str(f)) for f in files if f.suffix.lower() in VIDEO_SUFFIXES | IMAGE_SUFFIXES
+    ] + [one for folder in folders for one in _recordings_below(folder, leave_out)]
+
+
+def _recordings_below(top: Path, leave_out: Path | None) -> list[FoundRecording]:
+    found = []
+    for folder in _folders(top, leave_out):
+        videos = media_files(folder, VIDEO_SUFFIXES)
+        photos = [folder] * (not videos and bool(media_files(folder, IMAGE_SUFFIXES)))
+        found += [
+            FoundRecording(str(path), None if path == top else path.relative_to(top).as_posix())
+            for path in videos or photos
+        ]
+    return found
+
+
+def _folders(top: Path, leave_out: Path | None) -> Iterator[Path]:
+    """Yield a folder and those below it, in natural order; each once, whatever links lead there.
+
+    Hidden folders, and inner ones that this user may not open, are left out.
+    """
+    seen = set() if leave_out is None else {leave_out.resolve()}
+    waiting = [top]
+    while waiting:
+        folder = waiting.pop()
+        place = folder.resolve()
+        if folder != top and (place in seen or not _opens(folder)):
+            continue
+        seen.add(place)
+        yield folder
+        inner = [f for f in folder.iterdir() if f.is_dir() and f.name[0] != "."]
+        waiting += sorted(inner, key=natural, reverse=True)
+
+
+def _opens(folder: Path) -> bool:
+    return os.access(folder, os.R_OK | os.X_OK)
 
 
 def recording_sha256(path: str | Path) -> str:

@@ -74,6 +74,11 @@ class _Metadata:
     files: tuple[str, ...] = ()
     prior: dict[str, float] | None = None
     display_prior: dict[str, float] | None = None
+    recording_info: dict[str, str | int | float] | None = None
+
+
+RECORDING_INFO: Final = "recording_info"
+"""Key of the metadata: what a list of recordings has of this one, value by column."""
 
 
 def check_metadata(metadata: Mapping[str, Any]) -> None:
