@@ -20,6 +20,8 @@ from moppet.train.augmentation import (
     homographies,
     jitter,
 )
+from moppet.train.module import batch_augmentation
+from moppet.train.recipe import Recipe, chosen_settings, read_recipe
 from moppet.values import UsageError
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
@@ -327,3 +329,46 @@ def test_settings_outside_their_range_are_refused(settings: dict[str, object], s
     with pytest.raises(UsageError) as caught:
         BatchAugmentation(**settings)
     assert said in str(caught.value)
+
+
+# -------------------------------------------------------------- gray, and a recipe's strengths
+
+
+def test_erasing_of_gray_images_stays_gray_and_of_color_images_does_not(faces):
+    gray = faces.mean(dim=1, keepdim=True).expand(-1, 3, -1, -1)
+    erasing = only(names=("occlusion",), erase_p=1)
+    for images, same in ((gray, True), (faces, False)):
+        made = augment(images, erasing, 3)
+        assert not torch.equal(made, images)
+        assert bool(((made - made[:, :1]).abs().amax(dim=(1, 2, 3)) < 1e-6).all()) is same
+
+
+def test_conversion_to_gray_takes_its_share_and_changes_no_other_draw(faces):
+    all_gray = augment(faces, only(names=("appearance",), gray_p=1), 0)
+    luma = (faces * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True)
+    torch.testing.assert_close(all_gray, luma.expand(-1, 3, -1, -1), atol=1e-5, rtol=0)
+    many = faces.repeat(50, 1, 1, 1)
+    plain = augment(many, BatchAugmentation(names=("appearance",)), 7)
+    half = augment(many, BatchAugmentation(names=("appearance",), gray_p=0.5), 7)
+    changed = (plain - half).abs().amax(dim=(1, 2, 3)) > 1e-6
+    assert 0.4 < float(changed.float().mean()) < 0.6
+
+
+def test_a_recipe_sets_strengths_and_without_them_keeps_its_meaning_and_identity():
+    plain = Recipe("", augmentations=("appearance",))
+    assert batch_augmentation(plain) == BatchAugmentation(names=("appearance",))
+    assert "augment_strengths" not in chosen_settings(plain)
+    strong = replace(plain, augment_strengths={"hue": 0.2, "gray_p": 0.3})
+    made = batch_augmentation(strong)
+    assert made is not None and (made.hue, made.gray_p, made.contrast) == (0.2, 0.3, 0.2)
+    assert chosen_settings(strong)["augment_strengths"] == {"hue": 0.2, "gray_p": 0.3}
+    with pytest.raises(UsageError, match="huge"):
+        batch_augmentation(replace(plain, augment_strengths={"huge": 0.2}))
+    with pytest.raises(UsageError, match="it is a key of the recipe itself"):
+        batch_augmentation(replace(plain, augment_strengths={"share": 0.2}))
+
+
+def test_strengths_need_augmentations_that_they_set(tmp_path):
+    (tmp_path / "r.toml").write_text('name = "r"\n[augment_strengths]\nhue = 0.1\n')
+    with pytest.raises(UsageError, match="augment_strengths needs augmentations"):
+        read_recipe(tmp_path / "r.toml")

@@ -13,7 +13,6 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 
 from annotated_types import Ge, Gt, Interval, Le, MaxLen, MinLen
 
-from moppet.balance.methods import EnnRule
 from moppet.config import SettingsError, change_keys, check_settings, old_names, read_toml
 from moppet.infer.expression_model import find_model
 from moppet.plugins import NameIn
@@ -309,7 +308,7 @@ class Method:
 
     name: str
     balance: Annotated[str, NameIn("moppet.balancers", "balancing method", optional=True)] = ""
-    enn: EnnRule = "all"
+    enn: Literal["all", "most", "majority"] = "all"  # as EnnRule, which loads much
     space: Literal["pixels", "own"] = "pixels"
     clean_space: Literal["", "embedding"] = ""
     synthesize: Annotated[str, NameIn("moppet.generators", "generator", optional=True)] = ""

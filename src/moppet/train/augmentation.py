@@ -210,7 +210,8 @@ class BatchAugmentation:
     size: width in pixels to augment at; the result is enlarged again. 0 for the images' own.
     share: proportion of the images that are changed, drawn anew each time.
     Appearance: brightness, contrast, saturation: factors from 1 - x to 1 + x; hue: turns of up to
-    x of the color circle; blur_p: chance of a Gaussian blur of an odd kernel between
+    x of the color circle; gray_p: chance of a conversion to gray (0 unless a recipe sets it);
+    blur_p: chance of a Gaussian blur of an odd kernel between
     blur_least and blur_most pixels; jpeg_p: chance of JPEG of jpeg_quality; shadow_p: chance that
     one side of a line has shadow_factor of its light.
     Geometry: rotation_deg either way (the roll of a head's pose is the same movement), yaw_deg and
@@ -233,6 +234,7 @@ class BatchAugmentation:
     contrast: Share = 0.2
     saturation: Share = 0.2
     hue: Annotated[float, Interval(ge=0, le=0.5)] = 0.03
+    gray_p: Share = 0.0
     blur_p: Share = 0.2
     blur_least: Annotated[int, Ge(1)] = 5
     blur_most: Annotated[int, Le(99)] = 9
@@ -382,6 +384,10 @@ def _appearance(x: Tensor, settings: BatchAugmentation, rng: torch.Generator) ->
     rows = _rows(len(x), settings.jpeg_p, rng)
     for row in rows.tolist():
         x[row] = _jpeg(x[row], settings.jpeg_quality)
+    if settings.gray_p:  # drawn last: the draws of the others are as without it
+        rows = _rows(len(x), settings.gray_p, rng)
+        luma = x.new_tensor(_LUMA)[None, :, None, None]
+        x[rows] = (x[rows] * luma).sum(dim=1, keepdim=True).expand(-1, 3, -1, -1)
     return x
 
 
@@ -447,6 +453,7 @@ def _jpeg(photo: Tensor, quality: int) -> Tensor:
 def _occlusion(x: Tensor, settings: BatchAugmentation, rng: torch.Generator) -> Tensor:
     x = x.clone()
     height, width = x.shape[2:]
+    gray = ((x - x[:, :1]).abs().amax(dim=(1, 2, 3)) < 1 / 512).tolist()
     rows = _rows(len(x), settings.erase_p, rng)
     area = _between(settings.erase_least, settings.erase_most, (len(rows),), rng)
     aspect = _between(math.log(0.3), math.log(3.3), (len(rows),), rng).exp()
@@ -455,7 +462,10 @@ def _occlusion(x: Tensor, settings: BatchAugmentation, rng: torch.Generator) -> 
         h = min(height, max(1, round(float((area * aspect)[number].sqrt()) * height)))
         w = min(width, max(1, round(float((area / aspect)[number].sqrt()) * width)))
         top, left = int(at[number, 0] * (height - h + 1)), int(at[number, 1] * (width - w + 1))
-        x[row, :, top : top + h, left : left + w] = torch.rand(3, h, w, generator=rng).to(x)
+        noise = torch.rand(3, h, w, generator=rng).to(x)
+        if gray[row]:
+            noise = noise.mean(dim=0, keepdim=True).expand(3, -1, -1)
+        x[row, :, top : top + h, left : left + w] = noise
     rows = _rows(len(x), settings.noise_p, rng)
     draw = torch.rand(len(rows), 1, height, width, generator=rng).to(x)
     noisy = x[rows].masked_fill(draw < settings.noise_amount / 2, 0)

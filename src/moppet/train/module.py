@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from moppet.config import check_settings
 from moppet.train import losses
 from moppet.train.augmentation import BatchAugmentation, augment
 from moppet.train.checkpoints import optimizer_state
@@ -21,7 +22,7 @@ from moppet.train.movements import COLUMNS, mixing
 from moppet.train.networks import Network
 from moppet.train.networks.base import HeadOutputs, MovementHead
 from moppet.train.recipe import Recipe
-from moppet.values import Floats, MoppetError
+from moppet.values import Floats, MoppetError, UsageError
 
 _LEAST_SPREAD: Final = 0.03
 """Movements that hardly ever differ are not weighted by more than this."""
@@ -182,9 +183,18 @@ def batch_augmentation(recipe: Recipe) -> BatchAugmentation | None:
     """Return the recipe's augmentation of whole batches, None for random views alone."""
     if not recipe.batch_augmentations:
         return None
-    return BatchAugmentation(
-        recipe.batch_augmentations, size=recipe.augment_px, share=recipe.augment_share
-    )
+    own = {"names", "size", "share"} & recipe.augment_strengths.keys()
+    if own:
+        raise UsageError(
+            f"augment_strengths has no {min(own)!r}: it is a key of the recipe itself."
+        )
+    given = {
+        "names": recipe.batch_augmentations,
+        "size": recipe.augment_px,
+        "share": recipe.augment_share,
+        **recipe.augment_strengths,
+    }
+    return check_settings(BatchAugmentation, given, "augment_strengths")
 
 
 def rate_factor(recipe: Recipe, step: int, per_epoch: int) -> float:

@@ -106,6 +106,8 @@ class Recipe:
     augment_px: width in pixels at which all but random views work; the result is enlarged to
         `size`. 0 for `size` itself.
     augment_share: proportion of the images that all but random views change.
+    augment_strengths: of these changes, by the names of `BatchAugmentation`'s fields ("hue",
+        "gray_p", "rotation_deg", …); what is not named keeps its default.
     limits, license: what the model cannot do, and how it may be used, for its card.
 
     heads: what the network reads beside what observers would call a face: "display", what the
@@ -181,6 +183,7 @@ class Recipe:
     augmentations: tuple[Annotated[str, NameIn("moppet.augmentations", "augmentation")], ...] = ()
     augment_px: Count = 0
     augment_share: Share = 1.0
+    augment_strengths: dict[str, float | int] = field(default_factory=dict)
     random_views: RandomViewSettings = field(default_factory=RandomViewSettings)
     heads: tuple[Literal["display", "movements"], ...] = ()
     display_label: str = "fer2013_label"
@@ -227,6 +230,8 @@ class Recipe:
             yield "give only_ages or without_ages, not both."
         if sum(self.shares.values()) > 0.9:
             yield "rendered_share and unlabeled_share leave less than 0.1 of a batch to the data."
+        if self.augment_strengths and not self.batch_augmentations:
+            yield "augment_strengths needs augmentations: name those whose strength it sets."
         if self.heads and self.batch_augmentations:
             yield "heads need random views: leave augmentations empty."
 
@@ -292,7 +297,7 @@ def chosen_settings(recipe: Recipe) -> dict[str, Any]:
 
 def _differing(given: dict[str, Any], default: dict[str, Any]) -> dict[str, Any]:
     return {
-        key: _differing(value, default[key]) if isinstance(value, dict) else value
+        key: _differing(value, default[key]) if isinstance(value, dict) and default[key] else value
         for key, value in given.items()
         if value != default[key]
     }
