@@ -336,10 +336,14 @@ def _warnings(task: _Task, counts: Sequence[ClassCount]) -> Iterator[str]:
     """Yield what cleaning did against its purpose; undersampling was asked for."""
     if task.balancer.targets == "down":
         return
-    ways = ["find neighbors in an embedding (--clean-space embedding)"]
+    ways = []
+    if task.cleaning_space is None:
+        ways.append("find neighbors in an embedding (--clean-space embedding)")
     if task.neighbors.enn_keeps != "majority":
         ways.append("let ENN keep by majority (--enn majority)")
-    milder = f"To remove fewer, {' or '.join(ways)}; 'smote' removes none."
+    milder = "'smote' removes none."
+    if ways:
+        milder = f"To remove fewer, {' or '.join(ways)}; {milder}"
     before, after = imbalance([c.before for c in counts]), imbalance([c.after for c in counts])
     if after > before:
         yield (

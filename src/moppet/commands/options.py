@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import shlex
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from datetime import datetime
@@ -489,7 +490,30 @@ class DatasetOptions:
             options["as_given"] = True
         manifest = read_dataset(path, self.kind, **options)
         announce_license(manifest)
+        if pattern := options.get("subject_pattern"):
+            _report_subjects(manifest, str(pattern))
         return manifest
+
+
+def _report_subjects(manifest: Manifest, pattern: str) -> None:
+    """Print how many people a pattern found; raise UsageError if it matched no file."""
+    subjects = [one for one in manifest.column("subject").tolist() if one is not None]
+    paths = manifest.column("path")
+    if len(manifest) and not subjects:
+        raise UsageError(
+            f"subject_pattern {pattern!r} matches no file (the first is {str(paths[0])!r}): it is "
+            "a regular expression with the person in its first group, such as '(child\\d+)_'."
+        )
+    lost = len(manifest) - len(subjects)
+    people = len(set(subjects))
+    text = f"{people:,} {'person' if people == 1 else 'people'} found by subject_pattern"
+    if lost:
+        missed = str(paths[manifest.column("subject").tolist().index(None)])
+        text += (
+            f"; {lost:,} of {len(manifest):,} rows match it nowhere (first: {missed}), so images "
+            "of one person may stand in two parts"
+        )
+    print(f"{text}.", file=sys.stderr)
 
 
 def find_faces(manifest: Manifest, folder: Path) -> Faces:

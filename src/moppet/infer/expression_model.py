@@ -24,7 +24,7 @@ from moppet.vocabulary import MOVEMENT_OF, movement_range
 if TYPE_CHECKING:
     from moppet.infer.devices import Device, Session
 
-_CHUNK: Final = 16  # larger batches are no faster and take much more memory
+_CHUNK: Final = 16  # the memory of a run grows with its batch
 
 
 @dataclass(frozen=True)
