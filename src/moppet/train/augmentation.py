@@ -464,7 +464,7 @@ def _occlusion(x: Tensor, settings: BatchAugmentation, rng: torch.Generator) -> 
         top, left = int(at[number, 0] * (height - h + 1)), int(at[number, 1] * (width - w + 1))
         noise = torch.rand(3, h, w, generator=rng).to(x)
         if gray[row]:
-            noise = noise.mean(dim=0, keepdim=True).expand(3, -1, -1)
+            noise = noise[:1].expand(3, -1, -1)
         x[row, :, top : top + h, left : left + w] = noise
     rows = _rows(len(x), settings.noise_p, rng)
     draw = torch.rand(len(rows), 1, height, width, generator=rng).to(x)
