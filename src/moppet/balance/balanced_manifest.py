@@ -185,7 +185,7 @@ def _cleaning(space: Space, clean_space: Space, faces: Faces) -> CleaningSpace:
         parts = [_features(clean_space, faces, no_progress)]
         images = space.images(new)
         for start in range(0, len(new), _BATCH):
-            some: Sequence[Any] = () if images is None else images[start : start + _BATCH]
+            some = [] if images is None else list(images[start : start + _BATCH])
             crops = [cv2.cvtColor(image, cv2.COLOR_GRAY2RGB) for image in some]
             parts.append(clean_space.features(np.asarray(crops, np.uint8)))
         return np.concatenate(parts)
